@@ -1,0 +1,18 @@
+"""Postern: workflows behind trigger URLs. What an author imports, and nothing else."""
+
+from app.access import Caller, anonymous, specific_users, tenant_users
+from app.errors import Problem
+from app.workflow import Context, Reply, Request, Workflow, workflow
+
+__all__ = [
+    "Caller",
+    "Context",
+    "Problem",
+    "Reply",
+    "Request",
+    "Workflow",
+    "anonymous",
+    "specific_users",
+    "tenant_users",
+    "workflow",
+]

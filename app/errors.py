@@ -1,0 +1,122 @@
+"""What a caller may see of an error, and what stays in the log.
+
+Every error that leaves the server is a Problem (RFC 9457). Its public text is constant: it comes from the table
+below, never from an exception, a header or a body. The private `reason` goes to the log and nowhere else.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+
+class ProblemType(NamedTuple):
+    """One row of the table of problems: what its `code` stands for."""
+
+    status: int
+    title: str
+    detail: str
+
+
+PROBLEMS: Mapping[str, ProblemType] = {
+    "bad-request": ProblemType(400, "Bad request", "The request is not well-formed HTTP."),
+    "bad-header": ProblemType(400, "Bad header", "A header of the request could not be understood."),
+    "invalid-json": ProblemType(400, "Invalid JSON", "The body is not valid JSON in UTF-8."),
+    "invalid-body": ProblemType(400, "Invalid body", "The body does not fit what the workflow expects."),
+    "invalid-path": ProblemType(400, "Invalid path", "A part of the path does not fit what the workflow expects."),
+    "unauthenticated": ProblemType(
+        401,
+        "Unauthenticated",
+        "A valid access token for this trigger is required in the Authorization header.",
+    ),
+    "unknown-trigger": ProblemType(404, "Unknown trigger", "There is no trigger at this URL."),
+    "not-found": ProblemType(404, "Not found", "There is nothing at this URL."),
+    "method-not-allowed": ProblemType(
+        405, "Method not allowed", "This trigger takes other methods: see the Allow header."
+    ),
+    "request-timeout": ProblemType(408, "Request timeout", "The request arrived too slowly."),
+    "body-too-large": ProblemType(413, "Body too large", "The body is larger than this trigger takes."),
+    "uri-too-long": ProblemType(414, "URI too long", "The URL is longer than this server takes."),
+    "unsupported-media-type": ProblemType(
+        415, "Unsupported media type", "This trigger takes JSON in UTF-8 without a content encoding."
+    ),
+    "too-many-runs": ProblemType(
+        429, "Too many runs", "This workflow already has as many runs as it allows at a time."
+    ),
+    "headers-too-large": ProblemType(431, "Headers too large", "The headers are larger than this server takes."),
+    "workflow-failed": ProblemType(500, "Workflow failed", "The workflow ended with an error."),
+    "internal-error": ProblemType(500, "Internal error", "The server failed to handle the request."),
+    "unsupported-transfer-coding": ProblemType(
+        501, "Unsupported transfer coding", "The only transfer coding that this server takes is chunked."
+    ),
+    "identity-unavailable": ProblemType(
+        503, "Identity unavailable", "The tenant's signing keys cannot be reached at the moment."
+    ),
+    "shutting-down": ProblemType(503, "Shutting down", "This server is stopping and takes no new runs."),
+    "timed-out": ProblemType(504, "Timed out", "The workflow did not end within its timeout."),
+}
+
+
+class Problem(Exception):
+    """An error that its reader is meant to see. Authors raise it: `raise Problem(409, "already booked")`.
+
+    `status` is an HTTP status from 400 to 599. `detail`, `title`, `code`, `headers` and the extra `members` are
+    shown to the caller; `reason` is written to the log only.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        detail: str = "",
+        *,
+        code: str = "workflow-problem",
+        title: str = "",
+        headers: Mapping[str, str] | None = None,
+        members: Mapping[str, Any] | None = None,
+        reason: str = "",
+    ) -> None:
+        if not 400 <= status <= 599:
+            raise ValueError(f"a Problem has a status from 400 to 599, not {status}: return a Reply instead")
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.code = code
+        self.title = title
+        self.headers = dict(headers or {})
+        self.members = dict(members or {})
+        self.reason = reason
+
+    def document(self, request_id: str, run_id: str = "") -> dict[str, Any]:
+        """The members of its `application/problem+json` document (RFC 9457, section 3)."""
+        document: dict[str, Any] = {
+            "type": f"urn:postern:problem:{self.code}",
+            "title": self.title or self.code.replace("-", " ").capitalize(),
+            "status": self.status,
+            "code": self.code,
+            "detail": self.detail,
+            "request_id": request_id,
+        }
+        if run_id:
+            document["run_id"] = run_id
+        for name, value in self.members.items():
+            document.setdefault(name, value)
+        return document
+
+
+def problem(
+    code: str,
+    *,
+    reason: str = "",
+    detail: str = "",
+    headers: Mapping[str, str] | None = None,
+    **members: Any,
+) -> Problem:
+    """The Problem of the table that has this `code`; `detail` replaces the table's sentence where it knows more."""
+    row = PROBLEMS[code]
+    return Problem(
+        row.status,
+        detail or row.detail,
+        code=code,
+        title=row.title,
+        headers=headers,
+        members=members,
+        reason=reason,
+    )

@@ -1,0 +1,384 @@
+"""What may be run: the author's API. `@workflow` makes a Workflow, which is a value: nothing is registered.
+
+The catalog collects the Workflow values of the modules in the folder; the door calls `Workflow.run` with a Context.
+"""
+
+import inspect
+import re
+import typing
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from pydantic import TypeAdapter
+from pydantic.errors import PydanticUserError
+from starlette.datastructures import Headers, QueryParams
+
+from app.access import Access, Anonymous, SpecificUsers, TenantUsers, tenant_users
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from httpx2 import AsyncClient
+    from structlog.typing import FilteringBoundLogger
+
+    from app.access import Caller
+
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+DEFAULT_TIMEOUT = 120.0
+"""Seconds; Logic Apps' limit for a synchronous reply."""
+
+WORKFLOW_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_PATH_SEGMENT = re.compile(r"[A-Za-z0-9_.~-]+")
+_PATH_PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_HEADER_VALUE = re.compile(r"[\x20-\x7e\t]*")
+_FRAMING_HEADERS = {
+    "connection",
+    "content-length",
+    "date",
+    "server",
+    "transfer-encoding",
+    "trailer",
+    "upgrade",
+}
+
+T = TypeVar("T")
+
+
+class WorkflowFault(ValueError):
+    """A workflow that cannot be served as it is written; the message says what is wrong and how to mend it."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """The request that triggered the run, as its author sees it.
+
+    `path_parameters` are the texts between the slashes; the function's own parameters get them converted. `body` is
+    what was sent, byte for byte. Behind an authenticated trigger, the Authorization header is not in `headers`.
+    """
+
+    method: str
+    path: str
+    raw_headers: tuple[tuple[bytes, bytes], ...] = field(default=(), repr=False)
+    query_string: bytes = field(default=b"", repr=False)
+    path_parameters: Mapping[str, str] = field(default_factory=dict, repr=False)
+    client_address: str = ""
+    body: bytes = field(default=b"", repr=False)
+
+    @cached_property
+    def headers(self) -> Headers:
+        """The header fields, looked up without regard to case."""
+        return Headers(raw=list(self.raw_headers))
+
+    @cached_property
+    def query(self) -> QueryParams:
+        """The parameters of the query string; `getlist(name)` gives all of one name."""
+        return QueryParams(self.query_string)
+
+    @property
+    def text(self) -> str:
+        """The body as text in UTF-8; what is not UTF-8 is replaced by U+FFFD."""
+        return self.body.decode("utf-8", "replace")
+
+
+class Reply:
+    """An answer with a status and headers of the author's own: `return Reply(201, {"id": 7}, {"Location": "/x"})`.
+
+    `status` is 2xx, 4xx or 5xx (Logic Apps allows no 3xx either). `body` is anything that pydantic can write as JSON,
+    or bytes, which are sent as they are (with `Content-Type: application/octet-stream` unless `headers` say otherwise).
+    """
+
+    __slots__ = ("body", "headers", "status")
+
+    def __init__(self, status: int = 200, body: Any = None, headers: Mapping[str, str] | None = None) -> None:
+        if not (200 <= status <= 299 or 400 <= status <= 599):
+            raise ValueError(f"a Reply has a status of 2xx, 4xx or 5xx, not {status}")
+        for name, value in (headers or {}).items():
+            if not _HEADER_NAME.fullmatch(name) or name.lower() in _FRAMING_HEADERS:
+                raise ValueError(f"{name!r} is not a header that a workflow may set")
+            if not _HEADER_VALUE.fullmatch(value):
+                raise ValueError(f"the value of the header {name} has characters that do not belong in a header")
+        self.status = status
+        self.body = body
+        self.headers = dict(headers or {})
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What a Context hands on to: plain callables that `main.py` puts together."""
+
+    secret: Callable[[str], Awaitable[str]]
+    connection: Callable[[str], "AsyncClient"]
+    log: "FilteringBoundLogger"
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a workflow receives first: who called, with what, and what it may reach."""
+
+    request: Request
+    caller: "Caller"
+    run_id: str
+    workflow: str
+    services: Services = field(repr=False)
+
+    @cached_property
+    def log(self) -> "FilteringBoundLogger":
+        """A structured log that already names the workflow and the run: `ctx.log.info("booked", seats=3)`."""
+        return self.services.log.bind(workflow=self.workflow, run_id=self.run_id)
+
+    async def secret(self, name: str) -> str:
+        """The value of a secret of the Key Vault. Keep it out of logs and replies."""
+        return await self.services.secret(name)
+
+    def connection(self, name: str) -> "AsyncClient":
+        """An HTTP client for `[connections.NAME]` of `postern.toml`, which knows the address and how to sign in.
+        It is shared: do not close it."""
+        return self.services.connection(name)
+
+
+@dataclass(frozen=True, slots=True)
+class BodyParameter:
+    """The parameter that takes the body. `adapter` is None where it has no annotation: JSON then arrives as parsed,
+    and anything else as None (`ctx.request.body` has it)."""
+
+    name: str
+    adapter: TypeAdapter[Any] | None
+    required: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PathParameter:
+    """A parameter that takes a part of the relative path, converted to its annotation."""
+
+    name: str
+    adapter: TypeAdapter[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Workflow:
+    """What may be run, and by whom. Made by `@workflow`; calling it calls the author's function."""
+
+    name: str
+    function: Callable[..., Any]
+    access: Access
+    methods: tuple[str, ...]
+    path: str
+    timeout: float
+    stateless: bool
+    secure_inputs: bool
+    secure_outputs: bool
+    max_concurrency: int | None
+    max_body_bytes: int | None
+    body: BodyParameter | None
+    path_parameters: tuple[PathParameter, ...]
+    is_async: bool
+    line: int
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The author's function itself, so that a test of a workflow needs no server."""
+        return self.function(*args, **kwargs)
+
+    @property
+    def description(self) -> str:
+        """The first line of the function's docstring."""
+        return (inspect.getdoc(self.function) or "").partition("\n")[0]
+
+    @property
+    def path_segments(self) -> tuple[str, ...]:
+        """The relative path between its slashes, parameters in braces; () where there is none."""
+        return tuple(self.path.split("/")[1:])
+
+
+@overload
+def workflow(function: Callable[..., Any], /) -> Workflow: ...
+@overload
+def workflow(
+    *,
+    access: Access = ...,
+    name: str | None = None,
+    methods: "Iterable[str]" = ("POST",),
+    path: str = "",
+    timeout: float = DEFAULT_TIMEOUT,
+    durable: bool = False,
+    stateless: bool = False,
+    secure_inputs: bool = False,
+    secure_outputs: bool = False,
+    max_concurrency: int | None = None,
+    max_body_bytes: int | None = None,
+) -> Callable[[Callable[..., Any]], Workflow]: ...
+
+
+def workflow(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    access: Access | None = None,
+    name: str | None = None,
+    methods: "Iterable[str]" = ("POST",),
+    path: str = "",
+    timeout: float = DEFAULT_TIMEOUT,
+    durable: bool = False,
+    stateless: bool = False,
+    secure_inputs: bool = False,
+    secure_outputs: bool = False,
+    max_concurrency: int | None = None,
+    max_body_bytes: int | None = None,
+) -> Workflow | Callable[[Callable[..., Any]], Workflow]:
+    """Make a workflow of a function: `async def` runs on the event loop, `def` in a thread.
+
+    The function's first parameter is the Context. A second one is the body, validated against its annotation. Further
+    ones are named in `path`. What it returns is the reply: anything that pydantic can write as JSON, or a Reply.
+
+    `access`: who may come in; any user or application of the tenant when nothing is said. `name`: in the trigger's
+    URL; the function's name with `_` as `-` when nothing is said. `methods`: of GET, POST, PUT, PATCH, DELETE. `path`:
+    the relative path behind the name, `/orders/{order_id}`. `timeout`: seconds until the run is cancelled and the
+    caller gets a 504. `stateless`: no run is recorded. `secure_inputs`, `secure_outputs`: keep bodies out of records.
+    `max_concurrency`: runs at a time, the next gets a 429. `max_body_bytes`: in place of POSTERN_MAX_BODY_BYTES.
+    `durable`: not available yet.
+
+    Raises WorkflowFault where something of this does not fit together.
+    """
+    if durable:
+        raise WorkflowFault("durable=True: durable runs are not available yet; leave the option out")
+
+    def make(function: Callable[..., Any]) -> Workflow:
+        if not inspect.isfunction(function):
+            raise WorkflowFault(f"@workflow goes on a function, not on {type(function).__name__}")
+        segments = _path_segments(path)
+        body, path_parameters = _parameters(function, segments)
+        return Workflow(
+            name=_name(name, function),
+            function=function,
+            access=_access(access),
+            methods=_methods(methods),
+            path=path,
+            timeout=_positive("timeout", timeout),
+            stateless=stateless,
+            secure_inputs=secure_inputs,
+            secure_outputs=secure_outputs,
+            max_concurrency=_positive_whole("max_concurrency", max_concurrency),
+            max_body_bytes=_positive_whole("max_body_bytes", max_body_bytes),
+            body=body,
+            path_parameters=path_parameters,
+            is_async=inspect.iscoroutinefunction(function),
+            line=function.__code__.co_firstlineno,
+        )
+
+    return make if function is None else make(function)
+
+
+def _name(name: str | None, function: Callable[..., Any]) -> str:
+    chosen = function.__name__.replace("_", "-") if name is None else name
+    if not WORKFLOW_NAME.fullmatch(chosen):
+        raise WorkflowFault(
+            f"{chosen!r} cannot be a part of a URL: a workflow's name has lower-case letters, digits and single "
+            'hyphens between them. Rename the function, or say name="..."'
+        )
+    return chosen
+
+
+def _access(access: Access | None) -> Access:
+    if access is None:
+        return tenant_users()
+    if not isinstance(access, Anonymous | TenantUsers | SpecificUsers):
+        raise WorkflowFault(
+            f"access={access!r} is not an access mode: call anonymous(), tenant_users() or specific_users(...)"
+        )
+    return access
+
+
+def _methods(methods: "Iterable[str]") -> tuple[str, ...]:
+    if isinstance(methods, str):
+        raise WorkflowFault(f'methods= takes a list: write methods=["{methods}"]')
+    chosen = tuple(methods)
+    unknown = [method for method in chosen if method not in METHODS]
+    if unknown or not chosen:
+        raise WorkflowFault(f"methods={list(chosen)!r}: choose one or more of {', '.join(METHODS)}")
+    return tuple(dict.fromkeys(chosen))
+
+
+def _positive(option: str, value: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+        raise WorkflowFault(f"{option}={value!r}: give a number of seconds greater than zero")
+    return float(value)
+
+
+def _positive_whole(option: str, value: int | None) -> int | None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise WorkflowFault(f"{option}={value!r}: give a whole number of at least 1, or leave it out")
+    return value
+
+
+def _path_segments(path: str) -> tuple[str, ...]:
+    if path == "":
+        return ()
+    if not path.startswith("/"):
+        raise WorkflowFault(f"path={path!r}: a relative path begins with a slash, like /orders/{{order_id}}")
+    segments = tuple(path.split("/")[1:])
+    for segment in segments:
+        plain = _PATH_SEGMENT.fullmatch(segment) and segment not in (".", "..")
+        if not plain and not _PATH_PARAMETER.fullmatch(segment):
+            raise WorkflowFault(
+                f"path={path!r}: {segment!r} is neither a plain word nor one parameter in braces; no part may be empty"
+            )
+    return segments
+
+
+def _parameters(
+    function: Callable[..., Any], segments: tuple[str, ...]
+) -> tuple[BodyParameter | None, tuple[PathParameter, ...]]:
+    """Which parameter takes the body, and which take the parts of the path."""
+    in_path = [found[1] for segment in segments if (found := _PATH_PARAMETER.fullmatch(segment))]
+    if len(set(in_path)) != len(in_path):
+        raise WorkflowFault(f"path: a parameter stands twice in {'/'.join(segments)!r}")
+    hints = _hints(function)
+    parameters = list(inspect.signature(function).parameters.values())
+    variadic = (
+        inspect.Parameter.VAR_POSITIONAL,
+        inspect.Parameter.VAR_KEYWORD,
+        inspect.Parameter.KEYWORD_ONLY,
+    )
+    if not parameters or parameters[0].kind in variadic or parameters[0].name in in_path:
+        raise WorkflowFault(f"{function.__name__}() takes no context: make its first parameter `ctx: Context`")
+    body: BodyParameter | None = None
+    converted: dict[str, PathParameter] = {}
+    for position, parameter in enumerate(parameters[1:], start=1):
+        if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
+            raise WorkflowFault(f"{function.__name__}() takes *args or **kwargs: name its parameters one by one")
+        if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
+            raise WorkflowFault(f"{function.__name__}(): leave out the `/` among its parameters")
+        name = parameter.name
+        if name in in_path:
+            converted[name] = PathParameter(name, _adapter(name, hints.get(name, str)))
+        elif position == 1:
+            adapter = _adapter(name, hints[name]) if name in hints else None
+            body = BodyParameter(name, adapter, required=parameter.default is inspect.Parameter.empty)
+        else:
+            raise WorkflowFault(
+                f"{function.__name__}() has a parameter {name!r} that is neither the body (the second one) nor in "
+                f'path=: write path="/{{{name}}}" or leave it out'
+            )
+    return body, tuple(converted[name] for name in in_path if name in converted)
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(function, include_extras=True)
+    except NameError as error:
+        raise WorkflowFault(
+            f"an annotation of {function.__name__}() names {error.name!r}, which is not defined above it: "
+            "import it at the top of the module (not under TYPE_CHECKING) or define it above the function"
+        ) from error
+
+
+def _adapter(parameter: str, annotation: Any) -> TypeAdapter[Any]:
+    try:
+        return TypeAdapter(annotation)
+    except PydanticUserError as error:
+        reason = str(error).partition("\n")[0]
+        raise WorkflowFault(
+            f"the annotation of {parameter!r} is not a type that pydantic can validate: {reason}"
+        ) from error
