@@ -6,7 +6,7 @@ loaded, `bind` turns it into a policy with the object ids, tenants and audiences
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -62,6 +62,14 @@ class AccessFault(ValueError):
     """An access mode that cannot be served as it is written; the message says what is wrong and how to mend it."""
 
 
+class SettingMissing(AccessFault):
+    """An access mode that needs settings which are not set: `settings` has what each is for and how to set it."""
+
+    def __init__(self, mode: str, settings: Mapping[str, str]) -> None:
+        super().__init__(f"access mode {mode} needs " + " and ".join(settings.values()) + ", or use access=anonymous()")
+        self.settings = settings
+
+
 @dataclass(frozen=True, slots=True)
 class Anonymous:
     """Anyone may come in; tokens are not looked at."""
@@ -103,27 +111,28 @@ def anonymous() -> Anonymous:
 
 def tenant_users(
     *,
-    scopes: Iterable[str] = (),
-    roles: Iterable[str] = (),
-    clients: Iterable[str] = (),
+    scopes: Iterable[str] | None = None,
+    roles: Iterable[str] | None = None,
+    clients: Iterable[str] | None = None,
     apps: bool = True,
     guests: bool = True,
-    audiences: Iterable[str] = (),
-    tenants: Iterable[str] = (),
+    audiences: Iterable[str] | None = None,
+    tenants: Iterable[str] | None = None,
 ) -> TenantUsers:
     """Any user or service principal of the tenant (Power Automate: Any user in my tenant).
 
     `scopes` and `roles`: the token has at least one of those named; an application, whose tokens never carry scopes,
     is measured by `roles` when both are named and refused when only `scopes` are. `clients`: the application ids
     through which callers may come. `apps=False`: people only. `guests=False`: no guests. `audiences`, `tenants`: in
-    place of the installation's own.
+    place of the installation's own. Raises AccessFault where a list is given that names nothing, because that would let
+    in more than any other list does.
     """
     return TenantUsers(
         scopes=_names("scopes", scopes),
         roles=_names("roles", roles),
         clients=_guids("clients", clients),
-        apps=apps,
-        guests=guests,
+        apps=_yes_or_no("apps", apps),
+        guests=_yes_or_no("guests", guests),
         audiences=_names("audiences", audiences),
         tenants=_guids("tenants", tenants),
     )
@@ -131,13 +140,13 @@ def tenant_users(
 
 def specific_users(
     *people: str,
-    scopes: Iterable[str] = (),
-    roles: Iterable[str] = (),
-    clients: Iterable[str] = (),
+    scopes: Iterable[str] | None = None,
+    roles: Iterable[str] | None = None,
+    clients: Iterable[str] | None = None,
     apps: bool = True,
     guests: bool = True,
-    audiences: Iterable[str] = (),
-    tenants: Iterable[str] = (),
+    audiences: Iterable[str] | None = None,
+    tenants: Iterable[str] | None = None,
 ) -> SpecificUsers:
     """Only these people and service principals (Power Automate: Specific users in my tenant).
 
@@ -162,11 +171,27 @@ def specific_users(
         scopes=_names("scopes", scopes),
         roles=_names("roles", roles),
         clients=_guids("clients", clients),
-        apps=apps,
-        guests=guests,
+        apps=_yes_or_no("apps", apps),
+        guests=_yes_or_no("guests", guests),
         audiences=_names("audiences", audiences),
         tenants=_guids("tenants", tenants),
     )
+
+
+class Question(NamedTuple):
+    """What a policy asks of every verified caller, put together once: at a request only `passes` is called, and the
+    rest when somebody wants to know why."""
+
+    name: str
+    passes: Callable[[Caller], bool]
+    expected: Any
+    found: Callable[[Caller], Any]
+    advice: str
+
+    def check(self, caller: Caller) -> Check:
+        """The answer for this caller."""
+        found = self.found(caller)
+        return Check(self.name, self.passes(caller), self.expected, found, self.advice.replace("{found}", str(found)))
 
 
 class Open:
@@ -175,88 +200,21 @@ class Open:
     __slots__ = ()
 
     mode = "anonymous"
+    questions: tuple[Question, ...] = ()
 
-    def checks(self, caller: Caller) -> Iterator[Check]:
-        """None: anyone may come in."""
-        return iter(())
+
+OPEN = Open()
 
 
 @dataclass(frozen=True, slots=True)
 class Guarded:
-    """The policy of the two authenticated modes. `object_ids` is None where the whole tenant may come in; `scopes`,
-    `roles` and `clients` are empty where any will do."""
+    """The policy of the two authenticated modes: all of its questions have to be answered with yes. `tenants` are those
+    whose tokens may be looked at, `audiences` what they may be issued for."""
 
     mode: str
     tenants: frozenset[str]
     audiences: frozenset[str]
-    object_ids: frozenset[str] | None
-    scopes: frozenset[str]
-    roles: frozenset[str]
-    clients: frozenset[str]
-    apps: bool
-    guests: bool
-
-    def checks(self, caller: Caller) -> Iterator[Check]:
-        """Every question asked of a verified caller, in order."""
-        yield Check(
-            "tenant-allowed",
-            caller.tenant_id in self.tenants,
-            self.tenants,
-            caller.tenant_id,
-            "Your tenant may not use this trigger.",
-        )
-        yield Check(
-            "audience",
-            caller.audience in self.audiences,
-            self.audiences,
-            caller.audience,
-            f"The token is for another audience. Ask for one with the scope {self._scope_to_ask_for()}",
-        )
-        if not self.apps:
-            yield Check("people-only", caller.kind == "user", "user", caller.kind, "This trigger is for people only.")
-        if not self.guests:
-            yield Check(
-                "no-guests",
-                not caller.guest,
-                "a member",
-                "guest" if caller.guest else "member",
-                "No guests here.",
-            )
-        if self.clients:
-            yield Check(
-                "client",
-                caller.client_id in self.clients,
-                self.clients,
-                caller.client_id,
-                "The application that asked for this token may not use this trigger.",
-            )
-        if self.scopes and not (self.roles and caller.kind == "application"):
-            yield Check(
-                "scope",
-                bool(self.scopes & caller.scopes),
-                self.scopes,
-                caller.scopes,
-                "The token lacks a scope that this trigger asks for: " + " ".join(sorted(self.scopes)),
-            )
-        if self.roles:
-            yield Check(
-                "role",
-                bool(self.roles & caller.roles),
-                self.roles,
-                caller.roles,
-                "The token lacks an app role that this trigger asks for: " + " ".join(sorted(self.roles)),
-            )
-        if self.object_ids is not None:
-            yield Check(
-                "listed",
-                caller.object_id in self.object_ids,
-                self.object_ids,
-                caller.object_id,
-                f"Object id {caller.object_id} is not on the list of this trigger.",
-            )
-
-    def _scope_to_ask_for(self) -> str:
-        return " or ".join(default_scope(audience) for audience in sorted(self.audiences))
+    questions: tuple[Question, ...]
 
 
 Policy = Open | Guarded
@@ -265,38 +223,107 @@ Policy = Open | Guarded
 def bind(access: Access, *, people: Mapping[str, str], tenants: Iterable[str], audiences: Iterable[str]) -> Policy:
     """The policy that `access` means in this installation. Raises AccessFault where it cannot be served."""
     if isinstance(access, Anonymous):
-        return Open()
+        return OPEN
     allowed_tenants = frozenset(access.tenants or tenants)
     allowed_audiences = frozenset(access.audiences or audiences)
+    missing = {}
     if not allowed_tenants:
-        raise AccessFault(f"access mode {access.mode} needs a tenant: set POSTERN_TENANT_ID, or use access=anonymous()")
+        missing["POSTERN_TENANT_ID"] = "a tenant: set POSTERN_TENANT_ID"
     if not allowed_audiences:
-        raise AccessFault(
-            f"access mode {access.mode} needs an audience: set POSTERN_AUDIENCE to the Application ID URI or client "
-            "id of your app registration"
+        missing["POSTERN_AUDIENCE"] = (
+            "an audience: set POSTERN_AUDIENCE to the Application ID URI or client id of your app registration"
         )
+    if missing:
+        raise SettingMissing(access.mode, missing)
     return Guarded(
         mode=access.mode,
         tenants=allowed_tenants,
         audiences=allowed_audiences,
-        object_ids=frozenset(_object_id(person, people) for person in access.people)
-        if isinstance(access, SpecificUsers)
-        else None,
-        scopes=frozenset(access.scopes),
-        roles=frozenset(access.roles),
-        clients=frozenset(access.clients),
-        apps=access.apps,
-        guests=access.guests,
+        questions=tuple(_questions(access, people, allowed_tenants, allowed_audiences)),
     )
+
+
+def _questions(
+    access: TenantUsers, people: Mapping[str, str], tenants: frozenset[str], audiences: frozenset[str]
+) -> Iterator[Question]:
+    """Every question that this access mode asks, in order."""
+    ask_for = " or ".join(default_scope(audience) for audience in sorted(audiences))
+    scopes, roles, clients = frozenset(access.scopes), frozenset(access.roles), frozenset(access.clients)
+    yield Question(
+        "tenant-allowed",
+        lambda caller: caller.tenant_id in tenants,
+        tenants,
+        lambda caller: caller.tenant_id,
+        "Your tenant may not use this trigger.",
+    )
+    yield Question(
+        "audience",
+        lambda caller: caller.audience in audiences,
+        audiences,
+        lambda caller: caller.audience,
+        f"The token is for another audience. Ask for one with the scope {ask_for}",
+    )
+    if not access.apps:
+        yield Question(
+            "people-only",
+            lambda caller: caller.kind == "user",
+            "user",
+            lambda caller: caller.kind,
+            "This trigger is for people only.",
+        )
+    if not access.guests:
+        yield Question(
+            "no-guests",
+            lambda caller: not caller.guest,
+            "a member",
+            lambda caller: "a guest" if caller.guest else "a member",
+            "This trigger is not for guests.",
+        )
+    if clients:
+        yield Question(
+            "client",
+            lambda caller: caller.client_id in clients,
+            clients,
+            lambda caller: caller.client_id,
+            "The application that asked for this token may not use this trigger.",
+        )
+    if scopes:
+        yield Question(
+            "scope",
+            lambda caller: bool(scopes & caller.scopes) or bool(roles and caller.kind == "application"),
+            scopes,
+            lambda caller: caller.scopes,
+            "The token lacks a scope that this trigger asks for: " + " ".join(sorted(scopes)),
+        )
+    if roles:
+        yield Question(
+            "role",
+            lambda caller: bool(roles & caller.roles),
+            roles,
+            lambda caller: caller.roles,
+            "The token lacks an app role that this trigger asks for: " + " ".join(sorted(roles)),
+        )
+    if isinstance(access, SpecificUsers):
+        object_ids = frozenset(_object_id(person, people) for person in access.people)
+        yield Question(
+            "listed",
+            lambda caller: caller.object_id in object_ids,
+            object_ids,
+            lambda caller: caller.object_id,
+            "Object id {found} is not on the list of this trigger.",
+        )
+
+
+def checks(policy: Policy, caller: Caller) -> list[Check]:
+    """The answers to every question of the policy, also after one that is no."""
+    return [question.check(caller) for question in policy.questions]
 
 
 def admit(policy: Policy, caller: Caller) -> None:
     """Let the caller in, or raise Refused. The caller's token has been verified, so the refusal may tell the truth."""
-    checks = []
-    for check in policy.checks(caller):
-        checks.append(check)
-        if not check.passed:
-            raise Refused(checks, proved=True)
+    for number, question in enumerate(policy.questions, start=1):
+        if not question.passes(caller):
+            raise Refused(checks(policy, caller)[:number], proved=True)
 
 
 def default_scope(audience: str) -> str:
@@ -316,19 +343,31 @@ def _object_id(person: str, people: Mapping[str, str]) -> str:
     return found
 
 
-def _names(option: str, values: Iterable[str]) -> tuple[str, ...]:
+def _names(option: str, values: Iterable[str] | None) -> tuple[str, ...]:
+    if values is None:
+        return ()
     if isinstance(values, str):
         raise AccessFault(f'{option}= takes a list: write {option}=["{values}"]')
+    if not isinstance(values, Iterable):
+        raise AccessFault(f"{option}= takes a list of texts, not {values!r}")
     names = tuple(values)
+    if not names:
+        raise AccessFault(f"{option}= names nothing: leave the option out, or say what may come in")
     for name in names:
-        if not isinstance(name, str) or not name or name != name.strip():
-            raise AccessFault(f"{option}= takes texts without spaces around them, not {name!r}")
+        if not isinstance(name, str) or name.split() != [name]:
+            raise AccessFault(f"{option}= takes texts without spaces, not {name!r}")
     return names
 
 
-def _guids(option: str, values: Iterable[str]) -> tuple[str, ...]:
+def _guids(option: str, values: Iterable[str] | None) -> tuple[str, ...]:
     names = tuple(name.lower() for name in _names(option, values))
     for name in names:
         if not GUID.fullmatch(name):
             raise AccessFault(f"{option}= takes ids like 00000000-0000-0000-0000-000000000000, not {name!r}")
     return names
+
+
+def _yes_or_no(option: str, value: bool) -> bool:
+    if not isinstance(value, bool):
+        raise AccessFault(f"{option}= is True or False, not {value!r}")
+    return value

@@ -4,8 +4,24 @@ Every error that leaves the server is a Problem (RFC 9457). Its public text is c
 below, never from an exception, a header or a body. The private `reason` goes to the log and nowhere else.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
+
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_HEADER_VALUE = re.compile(r"[\x20-\x7e\t]*")
+_FRAMING_HEADERS = {"connection", "content-length", "date", "server", "transfer-encoding", "trailer", "upgrade"}
+
+
+def checked_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
+    """The header fields that an author wants to send, or ValueError: what frames the message is the server's, and a
+    line break in a value would let a caller write headers (CWE-113)."""
+    for name, value in (headers or {}).items():
+        if not _HEADER_NAME.fullmatch(name) or name.lower() in _FRAMING_HEADERS:
+            raise ValueError(f"{name!r} is not a header that a workflow may set")
+        if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
+            raise ValueError(f"the value of the header {name} is not a text of characters that belong in a header")
+    return dict(headers or {})
 
 
 class ProblemType(NamedTuple):
@@ -80,7 +96,7 @@ class Problem(Exception):
         self.detail = detail
         self.code = code
         self.title = title
-        self.headers = dict(headers or {})
+        self.headers = checked_headers(headers)
         self.members = dict(members or {})
         self.reason = reason
 
@@ -111,12 +127,6 @@ def problem(
 ) -> Problem:
     """The Problem of the table that has this `code`; `detail` replaces the table's sentence where it knows more."""
     row = PROBLEMS[code]
-    return Problem(
-        row.status,
-        detail or row.detail,
-        code=code,
-        title=row.title,
-        headers=headers,
-        members=members,
-        reason=reason,
-    )
+    made = Problem(row.status, detail or row.detail, code=code, title=row.title, members=members, reason=reason)
+    made.headers = dict(headers or {})  # the server's own may frame the message: Connection: close
+    return made

@@ -12,13 +12,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pydantic import TypeAdapter
-from pydantic.errors import PydanticUserError
+from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
 from starlette.datastructures import Headers, QueryParams
 
 from app.access import Access, Anonymous, SpecificUsers, TenantUsers, tenant_users
+from app.errors import checked_headers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from httpx2 import AsyncClient
     from structlog.typing import FilteringBoundLogger
@@ -51,26 +52,27 @@ class WorkflowFault(ValueError):
     """A workflow that cannot be served as it is written; the message says what is wrong and how to mend it."""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)  # not frozen: one is made for each request, and freezing costs more than the rest of it
 class Request:
     """The request that triggered the run, as its author sees it.
 
     `path_parameters` are the texts between the slashes; the function's own parameters get them converted. `body` is
-    what was sent, byte for byte. Behind an authenticated trigger, the Authorization header is not in `headers`.
+    what was sent, byte for byte. Behind an authenticated trigger `headers` has neither Authorization nor cookies.
     """
 
     method: str
     path: str
-    raw_headers: tuple[tuple[bytes, bytes], ...] = field(default=(), repr=False)
-    query_string: bytes = field(default=b"", repr=False)
     path_parameters: Mapping[str, str] = field(default_factory=dict, repr=False)
     client_address: str = ""
     body: bytes = field(default=b"", repr=False)
+    query_string: bytes = field(default=b"", repr=False)
+    _raw_headers: "Sequence[tuple[bytes, bytes]]" = field(default=(), repr=False)
+    _withheld: frozenset[bytes] = field(default=frozenset(), repr=False)
 
     @cached_property
     def headers(self) -> Headers:
         """The header fields, looked up without regard to case."""
-        return Headers(raw=list(self.raw_headers))
+        return Headers(raw=[each for each in self._raw_headers if each[0] not in self._withheld])
 
     @cached_property
     def query(self) -> QueryParams:
@@ -93,16 +95,11 @@ class Reply:
     __slots__ = ("body", "headers", "status")
 
     def __init__(self, status: int = 200, body: Any = None, headers: Mapping[str, str] | None = None) -> None:
-        if not (200 <= status <= 299 or 400 <= status <= 599):
-            raise ValueError(f"a Reply has a status of 2xx, 4xx or 5xx, not {status}")
-        for name, value in (headers or {}).items():
-            if not _HEADER_NAME.fullmatch(name) or name.lower() in _FRAMING_HEADERS:
-                raise ValueError(f"{name!r} is not a header that a workflow may set")
-            if not _HEADER_VALUE.fullmatch(value):
-                raise ValueError(f"the value of the header {name} has characters that do not belong in a header")
+        if not isinstance(status, int) or not (200 <= status <= 299 or 400 <= status <= 599):
+            raise ValueError(f"a Reply has a status of 2xx, 4xx or 5xx, not {status!r}")
         self.status = status
         self.body = body
-        self.headers = dict(headers or {})
+        self.headers = checked_headers(headers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +111,7 @@ class Services:
     log: "FilteringBoundLogger"
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Context:
     """What a workflow receives first: who called, with what, and what it may reach."""
 
@@ -247,6 +244,8 @@ def workflow(
     def make(function: Callable[..., Any]) -> Workflow:
         if not inspect.isfunction(function):
             raise WorkflowFault(f"@workflow goes on a function, not on {type(function).__name__}")
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise WorkflowFault(f"{function.__name__}() yields: a workflow returns its reply as a whole")
         segments = _path_segments(path)
         body, path_parameters = _parameters(function, segments)
         return Workflow(
@@ -264,7 +263,7 @@ def workflow(
             body=body,
             path_parameters=path_parameters,
             is_async=inspect.iscoroutinefunction(function),
-            line=function.__code__.co_firstlineno,
+            line=inspect.unwrap(function).__code__.co_firstlineno,
         )
 
     return make if function is None else make(function)
@@ -272,7 +271,7 @@ def workflow(
 
 def _name(name: str | None, function: Callable[..., Any]) -> str:
     chosen = function.__name__.replace("_", "-") if name is None else name
-    if not WORKFLOW_NAME.fullmatch(chosen):
+    if not isinstance(chosen, str) or not WORKFLOW_NAME.fullmatch(chosen):
         raise WorkflowFault(
             f"{chosen!r} cannot be a part of a URL: a workflow's name has lower-case letters, digits and single "
             'hyphens between them. Rename the function, or say name="..."'
@@ -315,7 +314,7 @@ def _positive_whole(option: str, value: int | None) -> int | None:
 def _path_segments(path: str) -> tuple[str, ...]:
     if path == "":
         return ()
-    if not path.startswith("/"):
+    if not isinstance(path, str) or not path.startswith("/"):
         raise WorkflowFault(f"path={path!r}: a relative path begins with a slash, like /orders/{{order_id}}")
     segments = tuple(path.split("/")[1:])
     for segment in segments:
@@ -372,13 +371,22 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
             f"an annotation of {function.__name__}() names {error.name!r}, which is not defined above it: "
             "import it at the top of the module (not under TYPE_CHECKING) or define it above the function"
         ) from error
+    except (AttributeError, SyntaxError, TypeError) as error:
+        raise WorkflowFault(f"an annotation of {function.__name__}() is not a type: {error}") from error
 
 
 def _adapter(parameter: str, annotation: Any) -> TypeAdapter[Any]:
     try:
-        return TypeAdapter(annotation)
+        adapter = TypeAdapter(annotation)
+        if not adapter.pydantic_complete:  # it would pass here and fail at each request
+            adapter.rebuild(raise_errors=True)
+    except PydanticUndefinedAnnotation as error:
+        raise WorkflowFault(
+            f"the type of {parameter!r} names {error.name!r}, which is not defined above the function: move it up"
+        ) from error
     except PydanticUserError as error:
         reason = str(error).partition("\n")[0]
         raise WorkflowFault(
             f"the annotation of {parameter!r} is not a type that pydantic can validate: {reason}"
         ) from error
+    return adapter
