@@ -1,0 +1,87 @@
+"""The last line of defence against secrets in what is written down: by the name a value stands under, and by the
+shape of a JWT anywhere in a text. It does not know a secret that stands in plain text under a harmless name.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any
+
+from pydantic_core import to_jsonable_python
+
+REDACTED = "[redacted]"
+TOKEN = "[token]"  # noqa: S105 - what stands in a token's place
+
+_SECRET_NAMES = frozenset(
+    {
+        "access_token",
+        "api_key",
+        "apikey",
+        "assertion",
+        "authorization",
+        "client_assertion",
+        "cookie",
+        "id_token",
+        "jwt",
+        "ocp_apim_subscription_key",
+        "passwd",
+        "private_key",
+        "proxy_authorization",
+        "refresh_token",
+        "set_cookie",
+        "sig",
+        "token",
+        "x_api_key",
+        "x_functions_key",
+        "x_ms_token_aad_access_token",
+        "x_ms_token_aad_id_token",
+    }
+)
+_DOTTED = re.compile(r"eyJ[\w=.-]*", re.ASCII)
+"""What may be a JWT. Every match succeeds, so that a long text is read once: a dot is asked for afterwards."""
+
+
+@lru_cache(maxsize=4096)
+def is_secret_name(name: str) -> bool:
+    """Whether what stands under this name is left out, whatever it is."""
+    plain = name.lower().replace("-", "_")
+    return plain in _SECRET_NAMES or "secret" in plain or "password" in plain
+
+
+def without_tokens(text: str) -> str:
+    """The text with `[token]` in place of every JWT."""
+    return _DOTTED.sub(lambda found: TOKEN if "." in found[0] else found[0], text) if "eyJ" in text else text
+
+
+def written(value: Any) -> Any:
+    """A value as JSON can have it, with what stands under telling names redacted at any depth. It never raises: a
+    value that cannot be written becomes the name of its type. Tokens are left to `without_tokens`."""
+    try:
+        return _without_secrets(to_jsonable_python(value, fallback=_fallback, inf_nan_mode="strings"))
+    except Exception:
+        return f"<{type(value).__name__}>"  # a value's own methods may raise anything
+
+
+def each_text(value: Any, change: Callable[[str], str]) -> Any:
+    """A JSON value with every text in it changed, names too."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, dict):
+        return {change(key): each_text(part, change) for key, part in value.items()}
+    if isinstance(value, list):
+        return [each_text(part, change) for part in value]
+    return value
+
+
+def _fallback(value: Any) -> Any:
+    return dict(value.items()) if isinstance(value, Mapping) else str(value)
+
+
+def _without_secrets(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: REDACTED if is_secret_name(key) else _without_secrets(part) for key, part in value.items()}
+    if isinstance(value, list):
+        if len(value) == 2 and isinstance(value[0], str) and is_secret_name(value[0]):  # a header as a pair
+            return [value[0], REDACTED]
+        return [_without_secrets(part) for part in value]
+    return value
