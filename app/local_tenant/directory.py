@@ -1,0 +1,102 @@
+"""Who and what the tenant knows: people and applications, with ids that never change."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+TENANT_ID = "e2fc6e45-07a1-47e5-a6c7-2a3740ea3a7a"
+FOREIGN_TENANT_ID = "4bdfc9b5-6862-4464-9df6-b11a2f8afd3e"  # where the guest is at home, and forged tokens come from
+SIGN_IN_CLIENT_ID = "20e1dc88-0b78-47d6-9f75-37555320aa3c"  # the public client through which people sign in
+AUDIENCE = "api://postern"
+DOMAIN = "tenant.example"
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody who can sign in. A guest is at home in another tenant."""
+
+    name: str
+    object_id: str
+    display_name: str
+    guest: bool = False
+
+    @property
+    def mail(self) -> str:
+        """Where mail reaches them."""
+        return f"{self.name}@partner.example" if self.guest else f"{self.name}@{DOMAIN}"
+
+    @property
+    def user_principal_name(self) -> str:
+        """Their sign-in name in this tenant, which for a guest is Entra's mangled form of the mail address."""
+        return f"{self.name}_partner.example#EXT#@{DOMAIN}" if self.guest else self.mail
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """An app registration with its service principal. `object_id` is the service principal's, `roles` are its app
+    roles on Postern. Its client secrets are the versions of the vault's secret `client_secret_name`."""
+
+    name: str
+    client_id: str
+    object_id: str
+    roles: tuple[str, ...] = ()
+    reads_vault: bool = False
+
+    @property
+    def client_secret_name(self) -> str:
+        """The vault's secret whose versions are this application's client secrets."""
+        return f"{self.name}-client-secret"
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """The people and applications, by their short names."""
+
+    people: Mapping[str, Person]
+    applications: Mapping[str, Application]
+
+    def application(self, client_id: str) -> Application | None:
+        """The application with this client id."""
+        return next((app for app in self.applications.values() if app.client_id == client_id.lower()), None)
+
+
+PEOPLE = (
+    Person("ada", "ed1bf663-4183-4555-b113-3ed7e5cc901b", "Ada Okafor"),
+    Person("lisa", "c33a0e11-b6a6-4ce1-b2e0-e5fbe1e362d2", "Lisa Moreau"),
+    Person("gil", "fda52ac9-24fd-49e8-993d-37e9b11b2963", "Gil Amaro", guest=True),
+)
+POSTERN = Application(
+    "postern",
+    client_id="b84e6723-ae9b-4b47-9858-353ed3017a04",
+    object_id="cf31a3d1-51ca-4531-8a0d-dcdd09bc4267",
+    reads_vault=True,
+)
+APPLICATIONS = (
+    POSTERN,
+    Application(
+        "nightly-report",
+        client_id="b887763a-dce6-4fd4-bb32-8306761e6cb2",
+        object_id="83287ba9-7fc8-46dc-8ccb-90f5ac8bf20e",
+        roles=("Workflow.Run",),
+    ),
+    Application(
+        "backup-job",  # has no app role at all
+        client_id="b0fbb178-e5d1-4c90-a6b3-05468bb92e40",
+        object_id="87167135-e024-414d-b7f8-f295cafa43e9",
+    ),
+)
+
+
+def directory_with(object_ids: Mapping[str, str]) -> Directory:
+    """The built-in people and applications, and those of `[people]` (name to object id). A given id wins over the
+    built-in one; a name that is an application's gives its service principal that id, as `[people]` may list both."""
+    people = {person.name: person for person in PEOPLE}
+    applications = {application.name: application for application in APPLICATIONS}
+    for name, given in object_ids.items():
+        object_id = given.lower()
+        if name in applications:
+            applications[name] = replace(applications[name], object_id=object_id)
+        elif name in people:
+            people[name] = replace(people[name], object_id=object_id)
+        else:
+            people[name] = Person(name, object_id, name.replace("-", " ").replace("_", " ").title())
+    return Directory(people, applications)

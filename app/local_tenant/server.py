@@ -1,0 +1,84 @@
+"""Serving the local tenant: uvicorn with TLS, on loopback, in a thread with an event loop of its own."""
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from app.local_tenant.certificates import SERVER_FILE, SERVER_KEY_FILE
+from app.local_tenant.listener import listen
+from app.local_tenant.state import TenantFault
+
+if TYPE_CHECKING:
+    from app.local_tenant.tenant import LocalTenant
+
+_PATIENCE = 15.0  # seconds to start, and to stop
+
+
+@contextmanager
+def serve(tenant: "LocalTenant", *, clock: Callable[[], float] = time.time) -> "Iterator[LocalTenant]":
+    """Serve the tenant while the block runs; it listens when the block begins. Its port is the previous one where
+    that is free, else another, which `state.json` names then. `clock`: seconds since 1970, for tests."""
+    listener = listen(urlsplit(tenant.authority).port or 0)
+    with listener:
+        tenant.moved_to(listener.getsockname()[1])
+        with _running(tenant, listener, clock):
+            yield tenant
+
+
+@contextmanager
+def _running(tenant: "LocalTenant", listener: socket.socket, clock: Callable[[], float]) -> Iterator[None]:
+    import uvicorn  # a command that only mints a token needs no server
+
+    from app.local_tenant.app import create_app
+
+    ready = threading.Event()
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            ready.set()
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().shutdown(sockets)
+            # Under TLS a closed connection waits for the peer's goodbye, and an idle client never says it.
+            for connection in list(self.server_state.connections):
+                if connection.transport is not None:
+                    connection.transport.abort()
+            await asyncio.sleep(0.01)  # a turn or two of the loop, in which they close
+
+    server = Server(
+        uvicorn.Config(
+            create_app(tenant, clock),
+            ssl_certfile=tenant.folder / SERVER_FILE,
+            ssl_keyfile=tenant.folder / SERVER_KEY_FILE,
+            loop="asyncio",
+            lifespan="off",
+            ws="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=1,
+        )
+    )
+
+    def run() -> None:
+        try:
+            server.run(sockets=[listener])
+        finally:
+            ready.set()
+
+    thread = threading.Thread(target=run, name="local-tenant", daemon=True)
+    thread.start()
+    try:
+        ready.wait(_PATIENCE)
+        if not server.started:
+            raise TenantFault("the local tenant's server did not start; the log says why")
+        yield
+    finally:
+        server.should_exit = True
+        thread.join(_PATIENCE)
