@@ -1,0 +1,1 @@
+"""What happened: a Run and its states, and the runner that executes workflows within the request."""

@@ -1,0 +1,144 @@
+"""The inline engine: a workflow runs within the request, under its timeout, while its caller waits."""
+
+import asyncio
+import contextvars
+import inspect
+import traceback
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from time import time
+from typing import Any
+
+from pydantic_core import PydanticSerializationError, to_json
+
+from app.access import Caller
+from app.errors import Problem, problem
+from app.runs.deadlines import Deadlines
+from app.runs.run import Outcome, Run, State
+from app.workflow import Context, Reply, Request, Services, Workflow
+
+THREADS = 40
+"""Workflows written as `def` that run at a time; more wait for a free thread, within their timeout."""
+
+JSON = (b"content-type", b"application/json")
+PROBLEM_JSON = (b"content-type", b"application/problem+json")
+
+
+class Runner:
+    """Starts runs and sees them to their end. `services` is what every Context hands on, `record` is told of each run
+    that has ended."""
+
+    def __init__(self, services: Services, record: Callable[[Run], None], *, now: Callable[[], float] = time) -> None:
+        self._services = services
+        self._record = record
+        self._now = now
+        self._running: Counter[str] = Counter()
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="workflow")
+        self._deadlines = Deadlines()
+        self._stopping = False
+
+    def drain(self) -> None:
+        """Take no new runs from now on; those that run go on."""
+        self._stopping = True
+
+    @property
+    def running(self) -> int:
+        """How many runs have not ended, those in abandoned threads included."""
+        return self._running.total()
+
+    def close(self) -> None:
+        """Let go of the threads; one whose workflow never ends is left behind."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def start(
+        self, workflow: Workflow, caller: Caller, request: Request, arguments: Mapping[str, Any], run_id: str
+    ) -> Run:
+        """Run the workflow to its end, under the id of the request that started it.
+
+        Raises Problem 503 while the server stops and 429 at `max_concurrency`. A failure of the workflow itself is not
+        raised: it is the run's outcome."""
+        if self._stopping:
+            raise problem("shutting-down", headers={"Retry-After": "5"})
+        name = workflow.name
+        if workflow.max_concurrency is not None and self._running[name] >= workflow.max_concurrency:
+            raise problem("too-many-runs", headers={"Retry-After": "1"})
+        started_at = self._now()
+        context = Context(request, caller, run_id, name, self._services)
+        self._running[name] += 1
+        if workflow.is_async:
+            try:
+                outcome = await self._outcome(workflow, run_id, workflow.function(context, **arguments))
+            finally:
+                self._running[name] -= 1
+        else:
+            outcome = await self._outcome(workflow, run_id, self._in_thread(workflow, context, arguments))
+        run = Run(run_id, name, caller, request.client_address, started_at, self._now(), outcome)
+        self._record(run)
+        return run
+
+    async def _in_thread(self, workflow: Workflow, context: Context, arguments: Mapping[str, Any]) -> Any:
+        """Call a `def` workflow. A thread cannot be cancelled: after a timeout it goes on, and counts as running until
+        it ends, so that `max_concurrency` holds."""
+        loop = asyncio.get_running_loop()
+
+        def ended(_: object) -> None:
+            loop.call_soon_threadsafe(self._running.subtract, (workflow.name,))
+
+        def call() -> Any:
+            try:
+                return workflow.function(context, **arguments)
+            except StopIteration as error:  # a future cannot carry it: its waiter would never wake
+                raise RuntimeError("StopIteration left the workflow") from error
+
+        future = self._threads.submit(contextvars.copy_context().run, call)
+        future.add_done_callback(ended)
+        value = await asyncio.wrap_future(future)
+        return await value if inspect.isawaitable(value) else value  # a `def` around an `async def`
+
+    async def _outcome(self, workflow: Workflow, run_id: str, running: Awaitable[Any]) -> Outcome:
+        """Await the workflow under its timeout and turn whatever it does into an Outcome."""
+        task = self._deadlines.begin(workflow.timeout)
+        try:
+            return _succeeded(await running)
+        except Problem as shown:
+            return _failed(State.FAILED, shown, run_id, error=shown.reason)
+        except asyncio.CancelledError:
+            if self._deadlines.cancelled(task):
+                return _failed(State.TIMED_OUT, problem("timed-out"), run_id)
+            if task.cancelling():
+                raise  # the server itself is ending this request
+            return _failed(State.FAILED, problem("workflow-failed"), run_id, error="CancelledError")
+        except BaseException as error:  # SystemExit too: a workflow may end itself, never the server
+            return _failed(State.FAILED, problem("workflow-failed"), run_id, error=_where(error, workflow))
+        finally:
+            self._deadlines.end(task)
+
+
+def _succeeded(value: Any) -> Outcome:
+    if not isinstance(value, Reply):
+        return Outcome(State.SUCCEEDED, 200, to_json(value, inf_nan_mode="null"), (JSON,))
+    content = value.body if isinstance(value.body, bytes) else b""
+    headers = [(name.lower().encode(), text.encode()) for name, text in value.headers.items()]
+    media_type = b"application/octet-stream"
+    if not isinstance(value.body, bytes) and value.status not in (204, 205):
+        content = to_json(value.body, inf_nan_mode="null")
+        media_type = b"application/json"
+    if content and not any(name == b"content-type" for name, _ in headers):
+        headers.append((b"content-type", media_type))
+    return Outcome(State.SUCCEEDED, value.status, content, tuple(headers))
+
+
+def _failed(state: State, shown: Problem, run_id: str, error: str = "") -> Outcome:
+    headers = tuple((name.lower().encode(), text.encode()) for name, text in shown.headers.items())
+    content = to_json(shown.document(run_id, run_id), inf_nan_mode="null", serialize_unknown=True)
+    return Outcome(state, shown.status, content, (PROBLEM_JSON, *headers), error)
+
+
+def _where(error: BaseException, workflow: Workflow) -> str:
+    """What failed and in which line of the author's files, without the exception's text."""
+    if isinstance(error, PydanticSerializationError):
+        return "the result cannot be written as JSON"
+    module = workflow.function.__code__.co_filename
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == module]
+    return f"{type(error).__name__} at {module}:{lines[-1] if lines else workflow.line}"
