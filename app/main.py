@@ -1,0 +1,162 @@
+"""The only place where the parts are put together: settings in, application out."""
+
+import gc
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import anyio
+import structlog
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from app.access import Access, Guarded, Policy, SettingMissing, bind
+from app.catalog import Catalog, Snapshot
+from app.connections import Connections
+from app.errors import problem
+from app.http_client import http_client
+from app.identity import CLOUDS, Identity, Tenant, fetch_keys, tenant
+from app.ids import new_id
+from app.logs import configure_logs, log_format, write_later
+from app.runs.run import Run
+from app.runs.runner import Runner
+from app.settings import SettingProblem, Settings, SettingsFault, load_settings
+from app.triggers.door import Door
+from app.triggers.reply import problem_reply
+from app.workflow import Services
+
+FetchFor = Callable[[Tenant], Callable[[], Awaitable[bytes]]]
+
+
+GC_THRESHOLD = 10_000
+"""Objects that may come before the collector looks for cycles: a request leaves none behind, and Python's 700 make it
+look every few requests."""
+
+
+class Application(Starlette):
+    """Starlette for everything but triggers. Their requests go straight to the door, which answers every error itself:
+    Starlette's routing and its layers of error handling would double what the door costs."""
+
+    door: Door
+    catalog: Catalog
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:  # type: ignore[override]
+        """Answer one request, or follow the life of the server (ASGI)."""
+        if scope["type"] == "http" and scope["path"].startswith("/triggers/"):
+            return self.door(scope, receive, send)
+        return super().__call__(scope, receive, send)
+
+
+def create_app(settings: Settings) -> Application:
+    """The application that `settings` describe. Raises SettingsFault where a workflow needs a setting that is not set.
+    A faulty workflow raises nothing: it is a fault of the catalog, and the others are served."""
+    log = structlog.get_logger("postern")
+    client = http_client(settings.ca_bundle)
+    identity = create_identity(settings, lambda of: partial(fetch_keys, client, of))
+    catalog = load_catalog(settings, on_change=lambda _, new: identity.serve(tenants(settings, new)))
+    connections = Connections(settings, settings.authority or CLOUDS[settings.cloud].authority)
+    runner = Runner(Services(connections.secret, connections.client, log), log_run)
+    door = Door(
+        triggers=lambda: catalog.snapshot.triggers,
+        identify=identity.identify,
+        start=runner.start,
+        max_body_bytes=settings.max_body_bytes,
+        log=log,
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Any]]:
+        gc.freeze()  # what has been loaded stays: the collector need not look at it
+        gc.set_threshold(GC_THRESHOLD, 20, 50)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(identity.run)
+            tasks.start_soon(catalog.watch)
+            yield {"draining": runner.drain, "idle": lambda: runner.running == 0}
+            tasks.cancel_scope.cancel()
+        runner.close()
+        await connections.aclose()
+        await client.aclose()
+
+    app = Application(
+        routes=[Route("/healthz", _healthz)],
+        exception_handlers={404: _nothing_here, 405: _nothing_here},
+        lifespan=lifespan,
+    )
+    app.router.redirect_slashes = False  # a redirect would be built from the Host header
+    app.door = door
+    app.catalog = catalog
+    return app
+
+
+def create_app_from_environment() -> Application:
+    """The application of one worker process, whose settings are found where `postern serve` found them."""
+    settings = load_settings()
+    configure_logs(log_format(settings.log_format))
+    return create_app(settings)
+
+
+def load_catalog(settings: Settings, on_change: Callable[[Snapshot, Snapshot], None] | None = None) -> Catalog:
+    """The loaded catalog of the settings' folder, with policies for this installation. Raises SettingsFault where a
+    workflow's access mode needs a setting that is not set."""
+    missing: dict[str, str] = {}
+
+    def bind_here(access: Access) -> Policy:
+        try:
+            return bind(access, people=settings.people, tenants=own_tenants(settings), audiences=settings.audience)
+        except SettingMissing as fault:
+            missing.update(fault.settings)
+            raise
+
+    catalog = Catalog(settings.workflows, bind_here, on_change=on_change)
+    catalog.load()
+    if missing:
+        wrong = "is not set, and a workflow that is not anonymous needs it"
+        raise SettingsFault(
+            [SettingProblem(name, "nowhere", wrong, f"It needs {fix}") for name, fix in missing.items()]
+        )
+    return catalog
+
+
+def create_identity(settings: Settings, fetch_for: FetchFor) -> Identity:
+    """Who is asking, by the rules of the settings; `fetch_for` gives what fetches a tenant's signing keys."""
+    return Identity(
+        fetch_for,
+        leeway=settings.clock_leeway,
+        max_age=min(settings.keys_max_age, settings.keys_stale / 2),  # a refresh may fail once before keys go stale
+        cooldown=settings.keys_cooldown,
+        stale=settings.keys_stale,
+    )
+
+
+def own_tenants(settings: Settings) -> tuple[str, ...]:
+    """The tenant of the settings, if there is one."""
+    return (settings.tenant_id,) if settings.tenant_id else ()
+
+
+def tenants(settings: Settings, snapshot: Snapshot) -> list[Tenant]:
+    """Every tenant that a workflow of the catalog lets in."""
+    policies = [trigger.policy for trigger in snapshot.triggers.values()]
+    ids = set(own_tenants(settings)).union(*(policy.tenants for policy in policies if isinstance(policy, Guarded)))
+    return [tenant(tenant_id, settings.cloud, settings.authority) for tenant_id in sorted(ids)]
+
+
+def log_run(run: Run) -> None:
+    """One line for a run that has ended."""
+    write_later("run-ended", run.ended_at, run.fields)
+
+
+async def _healthz(_: Request) -> Response:
+    """The process is alive; nothing else is said."""
+    return JSONResponse({"status": "ok"}, headers={"Cache-Control": "no-store"})
+
+
+async def _nothing_here(request: Request, error: Exception) -> Response:
+    code = "method-not-allowed" if getattr(error, "status_code", 404) == 405 else "not-found"
+    answer = problem_reply(problem(code), new_id())
+    response = Response(answer.content, answer.status)
+    response.raw_headers = answer.headers
+    return response

@@ -1,0 +1,118 @@
+"""The door: every request to a trigger URL goes through the six verbs, in this order and nowhere else.
+
+There is no authentication middleware, because the policy belongs to the workflow that was found. The door is a plain
+ASGI application: headers are read from the scope and the body from `receive`, so that nothing is done twice.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from structlog.typing import FilteringBoundLogger
+
+from app.access import ANYONE, OPEN, Caller, Refused, admit
+from app.catalog import Trigger
+from app.errors import Problem, problem
+from app.ids import new_id
+from app.runs.run import Run
+from app.triggers.challenge import unauthenticated
+from app.triggers.find import PREFIX, find
+from app.triggers.read import Disconnected, Receive, arguments, read_body
+from app.triggers.reply import Answer, Scope, Send, problem_reply, reply
+from app.workflow import Request, Workflow
+
+RawHeaders = Iterable[tuple[bytes, bytes]]
+Start = Callable[[Workflow, Caller, Request, Mapping[str, Any], str], Awaitable[Run]]
+
+WITHHELD = frozenset({b"authorization", b"cookie", b"proxy-authorization"})
+"""Headers that a workflow behind an authenticated trigger does not see."""
+
+NOTHING: frozenset[bytes] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Lets in who may come in. `triggers` gives the catalog of the moment, `identify` the caller of a token, `start`
+    runs a workflow."""
+
+    triggers: Callable[[], Mapping[str, Trigger]]
+    identify: Callable[[RawHeaders], Awaitable[Caller]]
+    start: Start
+    max_body_bytes: int
+    log: FilteringBoundLogger
+
+    async def trigger(self, scope: Scope, receive: Receive, request_id: str) -> Answer:
+        """The six verbs. Raises Problem and Refused. The door decides, not the knocker: an anonymous trigger never
+        looks at a token."""
+        trigger, path = find(self.triggers(), scope["method"], scope["raw_path"])
+        caller = ANYONE if trigger.policy is OPEN else await self.identify(scope["headers"])
+        admit(trigger.policy, caller)
+        request, given = await self._read(trigger, path, scope, receive)
+        run = await self.start(trigger.workflow, caller, request, given, request_id)
+        return reply(run)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request (ASGI). Whatever goes wrong becomes a problem; nothing of it leaves otherwise."""
+        request_id = new_id()
+        try:
+            answer = await self.trigger(scope, receive, request_id)
+        except Disconnected:
+            self.log.info("client-disconnected", request_id=request_id, client_address=_address(scope))
+            return
+        except Refused as refused:
+            answer = self._refuse(unauthenticated(refused), scope, request_id, refused)
+        except Problem as shown:
+            answer = self._refuse(shown, scope, request_id)
+        except Exception:
+            self.log.exception("request-failed", request_id=request_id)
+            answer = problem_reply(problem("internal-error"), request_id)
+        await answer.send(scope, send)
+
+    async def _read(
+        self, trigger: Trigger, path: Mapping[str, str], scope: Scope, receive: Receive
+    ) -> tuple[Request, dict[str, Any]]:
+        """The request as the workflow sees it, and the arguments of its function."""
+        workflow = trigger.workflow
+        headers = dict(scope["headers"])
+        body = await read_body(receive, headers, workflow.max_body_bytes or self.max_body_bytes)
+        given = arguments(workflow, body, headers.get(b"content-type"), path)
+        withheld = NOTHING if trigger.policy is OPEN else WITHHELD
+        client, query = _address(scope), scope["query_string"]
+        request = Request(scope["method"], scope["path"], path, client, body, query, scope["headers"], withheld)
+        return request, given
+
+    def _refuse(self, shown: Problem, scope: Scope, request_id: str, refused: Refused | None = None) -> Answer:
+        """Answer with the problem, and tell the operator all that the caller is not told."""
+        checks = [check.name for check in refused.checks[:-1]] if refused else []
+        failed = refused.failed if refused else None
+        self.log.info(
+            "request-refused",
+            request_id=request_id,
+            code=shown.code,
+            status=shown.status,
+            reason=shown.reason,
+            expected=_text(failed.expected) if failed else "",
+            found=_text(failed.found) if failed else "",
+            passed=checks,
+            workflow=self._known_name(scope["raw_path"]),
+            client_address=_address(scope),
+        )
+        return problem_reply(shown, request_id)
+
+    def _known_name(self, raw_path: bytes) -> str:
+        """The workflow that was asked for, if there is one: other text might be a secret that strayed into a URL."""
+        name = raw_path.removeprefix(PREFIX).partition(b"/")[0].decode("ascii", "replace")
+        return name if name in self.triggers() else ""
+
+
+def _address(scope: Scope) -> str:
+    client = scope.get("client")
+    return client[0] if client else ""
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, frozenset):
+        value = sorted(value)
+    return str(value)[:300]

@@ -1,0 +1,89 @@
+"""Is the head of a request one that every reader understands in the same way? Pure decisions.
+
+The parser has already refused what is not HTTP at all. What is left are heads that are correct line by line and yet
+could be framed in two ways, so that a proxy in front and this server would disagree where a request ends.
+"""
+
+import re
+from functools import lru_cache
+
+MAX_TARGET_BYTES = 8 * 1024
+MAX_HEADER_BYTES = 64 * 1024
+MAX_HEADERS = 200
+
+_MAX_HOST_BYTES = 255 + len(":65535")
+_HOST = re.compile(rb"(?:[A-Za-z0-9._~%!$&'()*+;=-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
+_SLASH = ord("/")
+
+
+class Unacceptable(Exception):
+    """A head that is refused. `code` is of the table of problems; the text is for the log and quotes no input."""
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+def check_head(target: bytes, version: str, headers: list[tuple[bytes, bytes]]) -> tuple[bytes, bool]:
+    """The header that delimits the body, empty where there is none, and whether the client waits for 100 Continue.
+
+    Names are in lower case, values without white space around them. Raises Unacceptable. It runs for every request.
+    """
+    if not target or target[0] != _SLASH or b"#" in target:
+        raise Unacceptable("bad-request", "request target is not a path")
+    if len(target) > MAX_TARGET_BYTES:
+        raise Unacceptable("uri-too-long", "request target")
+    if version not in ("1.1", "1.0"):
+        raise Unacceptable("bad-request", "HTTP version")
+    if len(headers) > MAX_HEADERS:
+        raise Unacceptable("headers-too-large", "number of headers")
+    fields = dict(headers)
+    if len(fields) != len(headers):
+        _check_single([name for name, _ in headers])
+    _check_host(version, fields.get(b"host"))
+    expects_continue = fields.get(b"expect", b"").lower() == b"100-continue" and version == "1.1"
+    return _framing(version, fields.get(b"content-length"), fields.get(b"transfer-encoding")), expects_continue
+
+
+def check_size(headers: list[tuple[bytes, bytes]]) -> None:
+    """Raises Unacceptable when the headers are too large. Only needed where more bytes than that have arrived."""
+    if sum(len(name) + len(value) + 4 for name, value in headers) > MAX_HEADER_BYTES:
+        raise Unacceptable("headers-too-large", "size of headers")
+
+
+def _check_single(names: list[bytes]) -> None:
+    if names.count(b"transfer-encoding") > 1:
+        raise Unacceptable("unsupported-transfer-coding", "several Transfer-Encoding headers")
+    if names.count(b"host") > 1 or names.count(b"content-length") > 1:
+        raise Unacceptable("bad-request", "several Host or Content-Length headers")
+
+
+def _check_host(version: str, host: bytes | None) -> None:
+    """RFC 9112, section 3.2."""
+    if host is None:
+        if version == "1.1":
+            raise Unacceptable("bad-request", "no Host header")
+    elif not _is_host(host):
+        raise Unacceptable("bad-request", "malformed Host header")
+
+
+@lru_cache(maxsize=64)
+def _is_host(value: bytes) -> bool:
+    return len(value) <= _MAX_HOST_BYTES and _HOST.fullmatch(value) is not None
+
+
+def _framing(version: str, length: bytes | None, coding: bytes | None) -> bytes:
+    """RFC 9112, sections 6.1 to 6.3, taken strictly."""
+    if coding is not None:
+        if length is not None:
+            raise Unacceptable("bad-request", "both Content-Length and Transfer-Encoding")
+        if version != "1.1":
+            raise Unacceptable("bad-request", "Transfer-Encoding in HTTP/1.0")
+        if coding.lower() != b"chunked":
+            raise Unacceptable("unsupported-transfer-coding", "not exactly chunked")
+        return b"Transfer-Encoding: chunked"
+    if length is None:
+        return b""
+    if not length.isdigit():
+        raise Unacceptable("bad-request", "malformed Content-Length")
+    return b"Content-Length: " + length if length.strip(b"0") else b""

@@ -1,0 +1,53 @@
+"""The sixth verb: the answer, and how it goes on the wire."""
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic_core import to_json
+
+from app.errors import Problem
+from app.runs.run import Run
+from app.triggers.cycle import AT_ONCE
+
+Scope = MutableMapping[str, Any]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+ALWAYS = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
+"""No answer may be stored (RFC 6750, section 5.3) or taken for another type than it says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole HTTP answer."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    content: bytes
+
+    async def send(self, scope: Scope, send: Send) -> None:
+        """Send it, in one write where the server knows how; a client that has gone is nobody's fault."""
+        at_once = scope.pop(AT_ONCE, None)  # what stays there would keep the request in memory in a circle
+        if at_once is not None and at_once(self.status, self.headers, self.content):
+            return
+        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
+        await send({"type": "http.response.body", "body": self.content})
+
+
+def reply(run: Run) -> Answer:
+    """The answer to a run that has ended."""
+    outcome = run.outcome
+    return _answer(outcome.status, [*outcome.headers, (b"x-run-id", run.id.encode())], outcome.content)
+
+
+def problem_reply(shown: Problem, request_id: str) -> Answer:
+    """The answer that shows a problem (RFC 9457)."""
+    headers = [(name.lower().encode(), text.encode("latin-1", "replace")) for name, text in shown.headers.items()]
+    content = to_json(shown.document(request_id), serialize_unknown=True)
+    return _answer(shown.status, [(b"content-type", b"application/problem+json"), *headers], content)
+
+
+def _answer(status: int, headers: list[tuple[bytes, bytes]], content: bytes) -> Answer:
+    if status not in (204, 205):
+        headers.append((b"content-length", str(len(content)).encode()))
+    return Answer(status, headers + ALWAYS, content)

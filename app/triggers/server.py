@@ -1,0 +1,228 @@
+"""The server process: sockets, signals, and a stop that loses nothing.
+
+On SIGTERM or SIGINT the application is told first. It goes on answering (new triggers get a 503) until it says that it
+is idle or the grace is over; only then are the sockets closed. A second signal ends the process at once.
+"""
+
+import asyncio
+import errno
+import logging
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import structlog
+import uvicorn
+from starlette.requests import ClientDisconnect
+from uvicorn.config import LifespanType
+
+from app.triggers.protocol import GuardedProtocol
+from app.triggers.workers import Workers
+
+EXIT_USAGE = 2
+GRACE = 30.0
+"""Seconds that running requests have to end after a signal."""
+
+log = structlog.get_logger("postern.server")
+
+
+class AddressFault(OSError):
+    """The address that the server was to listen on cannot be had; the message says which setting to change."""
+
+
+class Server(uvicorn.Server):
+    """One process. In the lifespan's state the application may put `draining`, called once when the stop begins, and
+    `idle`, which says that nothing is running any more."""
+
+    def __init__(self, config: uvicorn.Config, *, grace: float = GRACE) -> None:
+        super().__init__(config)
+        self.grace = grace
+        self.stop_signal = 0
+        self._deadline: float | None = None
+        quieten_disconnects()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to stop; a second signal ends at once, also while the application still starts."""
+        if sig == signal.SIGINT and multiprocessing.parent_process() is not None:
+            return  # a terminal signals the whole group: the parent decides, and sends SIGTERM
+        if self.force_exit or (self.stop_signal and not self.started):
+            os._exit(128 + sig)  # the event loop does not get to it
+        if self.stop_signal:
+            self.force_exit = self.should_exit = True
+        self.stop_signal = sig
+
+    @property
+    def exit_code(self) -> int:
+        """0 after a graceful stop, 128 and the signal after a forced one."""
+        return 128 + self.stop_signal if self.force_exit else 0
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second: has a stop begun, and may it end?"""
+        if self.stop_signal and not self.should_exit:
+            self.should_exit = self._drained()
+        return await super().on_tick(counter)
+
+    def _drained(self) -> bool:
+        state = self.lifespan.state
+        try:
+            if self._deadline is None:
+                self._deadline = time.monotonic() + self.grace
+                log.info("draining", grace=self.grace)
+                if draining := state.get("draining"):
+                    draining()
+            idle: Callable[[], bool] | None = state.get("idle")
+            if idle is None or idle():
+                return True
+        except Exception:
+            log.exception("drain-failed")
+            return True
+        if time.monotonic() < self._deadline:
+            return False
+        log.warning("grace-over", grace=self.grace)
+        self.config.timeout_graceful_shutdown = 0
+        return True
+
+
+def server_config(
+    app: Any,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    workers: int = 1,
+    trusted_proxies: Sequence[str] = (),
+    fd: int | None = None,
+    factory: bool = False,
+    lifespan: LifespanType = "on",
+    backlog: int = 2048,
+    certificate: Path | None = None,
+    private_key: Path | None = None,
+) -> uvicorn.Config:
+    """uvicorn's settings for Postern. `app` is an ASGI application, or with `factory` a callable that makes it; for
+    several workers the import string of either. `trusted_proxies` are addresses and networks whose X-Forwarded-For and
+    X-Forwarded-Proto are believed; with none, those headers mean nothing. `fd` is an inherited listening socket."""
+    if workers > 1 and not isinstance(app, str):
+        raise ValueError("several workers need the application as an import string: module:attribute")
+    return uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        fd=fd,
+        workers=workers,
+        factory=factory,
+        lifespan=lifespan,
+        backlog=backlog,
+        loop="uvloop" if sys.platform != "win32" else "auto",
+        http=GuardedProtocol,
+        ws="none",
+        interface="asgi3",
+        access_log=False,  # it prints query strings
+        log_config=None,
+        server_header=False,
+        date_header=True,
+        proxy_headers=bool(trusted_proxies),
+        forwarded_allow_ips=list(trusted_proxies),  # a list, so that the environment is not asked
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=5,
+        ssl_certfile=certificate,
+        ssl_keyfile=private_key,
+    )
+
+
+def bind(config: uvicorn.Config) -> socket.socket:
+    """A socket that already listens on the configured address; port 0 takes a free one. Raises AddressFault.
+
+    It listens at once because two sockets may bind one port as long as neither listens.
+    """
+    if config.fd is not None:
+        return socket.socket(fileno=config.fd)
+    host, port = config.host, config.port
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, OverflowError) as error:
+        raise AddressFault(
+            f"the host {host} cannot be resolved: set POSTERN_HOST to an address of this machine"
+        ) from error
+    family, kind, protocol, _, address = found[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(config.backlog)
+    except OSError as error:
+        listener.close()
+        raise AddressFault(_address_fault(error, host, port)) from error
+    return listener
+
+
+def bound_address(config: uvicorn.Config, listener: socket.socket) -> str:
+    """The URL at which the server is reached from this machine, with the port that was really taken."""
+    host, port = listener.getsockname()[:2]
+    scheme = "https" if config.is_ssl else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+def run(
+    config: uvicorn.Config,
+    *,
+    listener: socket.socket | None = None,
+    grace: float = GRACE,
+    ready: Callable[[str], None] | None = None,
+) -> int:
+    """Serve until a signal says stop, and return the exit code of the process: 0 after a graceful stop, 2 when the
+    address cannot be had, 3 when the application does not start. `ready` is told the bound address beforehand."""
+    try:
+        listener = listener or bind(config)
+    except AddressFault as fault:
+        sys.stderr.write(f"postern: {fault}\n")
+        return EXIT_USAGE
+    with listener:
+        address = bound_address(config, listener)
+        log.info("listening", address=address, workers=config.workers)
+        if ready is not None:
+            ready(address)
+        if config.workers > 1:
+            return Workers(serve, config, listener, grace=grace).run()
+        return serve(config, listener, grace)
+
+
+def serve(config: uvicorn.Config, listener: socket.socket, grace: float) -> int:
+    """One process: serve on the socket until a signal says stop, and return the exit code."""
+    server = Server(config, grace=grace)
+    try:
+        server.run(sockets=[listener])
+    except SystemExit as stop:  # uvicorn's way to say that the application did not start
+        return stop.code if isinstance(stop.code, int) else 1
+    return server.exit_code
+
+
+def quieten_disconnects() -> None:
+    """One line in the log, without a traceback, for a request whose client went away or that the stop cut short."""
+    logger = logging.getLogger("uvicorn.error")
+    if not any(isinstance(each, _Disconnects) for each in logger.filters):
+        logger.addFilter(_Disconnects())
+
+
+class _Disconnects(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, ClientDisconnect | asyncio.CancelledError):
+            record.msg, record.args, record.exc_info = "request-abandoned", (), None
+            record.levelno, record.levelname = logging.INFO, "INFO"
+        return True
+
+
+def _address_fault(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} on {host} is already in use: set POSTERN_PORT to another one (0 takes any free port)"
+    if error.errno == errno.EACCES:
+        return f"port {port} may not be taken by this user: set POSTERN_PORT to 1024 or above"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"{host} is not an address of this machine: set POSTERN_HOST (0.0.0.0 for all, 127.0.0.1 for local use)"
+    return f"cannot listen on {host} port {port} ({error.strerror}): see POSTERN_HOST and POSTERN_PORT"

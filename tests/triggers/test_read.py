@@ -1,0 +1,224 @@
+"""What a body must be, how large and how slow it may be, and what a caller is told of its mistakes."""
+
+import asyncio
+import json
+from typing import Annotated, Any, Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel, Field, field_validator
+
+from app import Context, Problem, workflow
+from app.triggers.read import Disconnected, arguments, is_json, read_body
+
+pytestmark = pytest.mark.anyio
+
+JSON = b"application/json"
+
+
+class Cat(BaseModel):
+    kind: Literal["cat"]
+    lives: int
+
+
+class Dog(BaseModel):
+    kind: Literal["dog"]
+    name: str
+
+
+class Form(BaseModel):
+    name: str
+    age: int = Field(ge=0)
+    tags: list[str] = []
+    pet: Annotated[Cat | Dog, Field(discriminator="kind")] | None = None
+    code: str = ""
+
+    @field_validator("code")
+    @classmethod
+    def known(cls, code: str) -> str:
+        if code:
+            raise ValueError(f"never heard of {code}")
+        return code
+
+
+@workflow
+async def typed(ctx: Context, form: Form) -> None: ...
+
+
+@workflow
+async def optional(ctx: Context, form: Form | None = None) -> None: ...
+
+
+@workflow
+async def untyped(ctx: Context, body) -> None: ...
+
+
+@workflow
+async def bare(ctx: Context) -> None: ...
+
+
+@workflow(path="/rooms/{room}/{day}")
+async def in_path(ctx: Context, form: Form, room: int, day: str) -> None: ...
+
+
+def receiving(*chunks: bytes, then: str = "end") -> Any:
+    """An ASGI receive that gives these chunks, then ends, disconnects or never answers."""
+    messages = [{"type": "http.request", "body": chunk, "more_body": True} for chunk in chunks]
+    if then == "end":
+        messages[-1]["more_body"] = False
+    elif then == "disconnect":
+        messages.append({"type": "http.disconnect"})
+
+    async def receive() -> Any:
+        if messages:
+            return messages.pop(0)
+        await asyncio.Event().wait()
+
+    return receive
+
+
+async def test_a_body_is_read_whole():
+    assert await read_body(receiving(b"ab", b"", b"cd"), {b"transfer-encoding": b"chunked"}, 4) == b"abcd"
+
+
+async def test_a_request_that_declares_no_body_is_not_waited_for():
+    assert await read_body(receiving(b"x", then="never"), {}, 4) == b""
+
+
+@pytest.mark.parametrize(
+    ("headers", "chunks"),
+    [
+        ({b"content-length": b"5"}, [b"x"]),
+        ({b"content-length": b"999999999999999999"}, [b"x"]),
+        ({b"content-length": b"4"}, [b"abc", b"de"]),
+        ({b"transfer-encoding": b"chunked"}, [b"abc", b"de"]),
+    ],
+)
+async def test_a_body_over_the_limit_is_refused_by_what_it_declares_and_by_what_arrives(headers, chunks):
+    with pytest.raises(Problem) as caught:
+        await read_body(receiving(*chunks, then="never"), headers, 4)
+    assert caught.value.code == "body-too-large"
+    assert caught.value.members == {"limit_bytes": 4}
+
+
+@pytest.mark.parametrize("length", [b"-1", b"+4", b"1e3", b"", b"0x1", b"9" * 30])
+async def test_a_content_length_that_is_no_number_is_a_bad_request(length):
+    with pytest.raises(Problem) as caught:
+        await read_body(receiving(b"x"), {b"content-length": length}, 4)
+    assert caught.value.code == "bad-request"
+
+
+async def test_a_client_that_goes_away_is_no_problem():
+    with pytest.raises(Disconnected):
+        await read_body(receiving(b"x", then="disconnect"), {b"content-length": b"2"}, 4)
+
+
+@pytest.mark.parametrize("coding", [b"gzip", b"br", b"deflate", b"gzip, identity"])
+async def test_a_compressed_body_is_not_unpacked(coding):
+    with pytest.raises(Problem) as caught:
+        await read_body(receiving(b"x"), {b"content-length": b"1", b"content-encoding": coding}, 4)
+    assert caught.value.status == 415
+
+
+@pytest.mark.parametrize(
+    ("content_type", "accepted"),
+    [
+        (b"application/json", True),
+        (b"Application/JSON; charset=UTF-8", True),
+        (b'application/json;charset="utf-8"', True),
+        (b"application/vnd.api+json", True),
+        (b"application/problem+json", True),
+        (b"application/json; charset=utf-16", False),
+        (b"application/json; charset=latin-1", False),
+        (b"text/json", False),
+        (b"text/plain", False),
+        (b"application/x-www-form-urlencoded", False),
+        (b"application/jsonp", False),
+        (b"text/plain; application/json", False),
+        (b"", False),
+        (b"a" * 300, False),
+        (None, False),
+    ],
+)
+def test_which_content_types_are_json(content_type, accepted):
+    assert is_json(content_type) is accepted
+
+
+@pytest.mark.parametrize(
+    ("function", "body", "content_type", "expected"),
+    [
+        (typed, b'{"name": "a", "age": 1}', JSON, {"form": Form(name="a", age=1)}),
+        (optional, b"", None, {}),
+        (optional, b"null", JSON, {"form": None}),
+        (untyped, b'{"a": [1, null]}', JSON, {"body": {"a": [1, None]}}),
+        (untyped, b"plain text", b"text/plain", {"body": None}),
+        (untyped, b"a=b", b"application/x-www-form-urlencoded", {"body": None}),
+        (untyped, b"", None, {"body": None}),
+        (bare, b"anything", b"image/png", {}),
+    ],
+)
+def test_a_body_becomes_the_argument_that_the_function_takes(function, body, content_type, expected):
+    assert arguments(function, body, content_type, {}) == expected
+
+
+def test_parts_of_the_path_are_converted_to_their_types():
+    given = arguments(in_path, b'{"name": "a", "age": 1}', JSON, {"room": "7", "day": "monday"})
+    assert given == {"form": Form(name="a", age=1), "room": 7, "day": "monday"}
+
+
+@pytest.mark.parametrize(
+    ("function", "body", "content_type", "path", "code", "where"),
+    [
+        (typed, b"", None, {}, "invalid-json", [""]),
+        (typed, b"", JSON, {}, "invalid-json", [""]),
+        (typed, b"{", JSON, {}, "invalid-json", [""]),
+        (typed, b"\xff\xfe", JSON, {}, "invalid-json", [""]),
+        (typed, b'{"name": "\xed\xa0\x80"}', JSON, {}, "invalid-json", [""]),
+        (typed, b"[" * 100_000, JSON, {}, "invalid-json", [""]),
+        (typed, b'{"age": ' + b"9" * 5000 + b"}", JSON, {}, "invalid-json", [""]),
+        (typed, b"{}", JSON, {}, "invalid-body", ["/name", "/age"]),
+        (typed, b"[]", JSON, {}, "invalid-body", [""]),
+        (typed, b'{"name": "a", "age": -1}', JSON, {}, "invalid-body", ["/age"]),
+        (typed, b'{"name": "a", "age": 1, "tags": ["x", 2]}', JSON, {}, "invalid-body", ["/tags/1"]),
+        (typed, b'{"name": "a", "age": 1}', None, {}, "unsupported-media-type", None),
+        (typed, b'{"name": "a", "age": 1}', b"text/plain", {}, "unsupported-media-type", None),
+        (typed, b"name=a", b"application/x-www-form-urlencoded", {}, "unsupported-media-type", None),
+        (untyped, b"{", JSON, {}, "invalid-json", [""]),
+        (untyped, b"NaN", JSON, {}, "invalid-json", [""]),
+        (untyped, b"[" * 100_000, JSON, {}, "invalid-json", [""]),
+        (in_path, b"{}", JSON, {"room": "x", "day": "y"}, "invalid-path", ["/path/room"]),
+    ],
+)
+def test_a_body_that_does_not_fit_is_answered_with_what_is_wrong_and_where(
+    function, body, content_type, path, code, where
+):
+    with pytest.raises(Problem) as caught:
+        arguments(function, body, content_type, path)
+    assert caught.value.code == code
+    assert [mistake["where"] for mistake in caught.value.members.get("errors", [])] == (where or [])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"name": ["MARKER"], "age": "MARKER"},
+        {"name": "x", "age": 1, "pet": {"kind": "MARKER"}},
+        {"name": "x", "age": 1, "code": "MARKER"},
+        "MARKER",
+        ["MARKER"],
+    ],
+)
+def test_the_values_that_were_sent_are_not_echoed(body):
+    with pytest.raises(Problem) as caught:
+        arguments(typed, json.dumps(body).encode(), JSON, {})
+    assert "MARKER" not in json.dumps(caught.value.document("id"))
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_arguments_or_a_problem(body):
+    for function in (typed, untyped):
+        try:
+            arguments(function, body, JSON, {})
+        except Problem as problem:
+            assert problem.status == 400

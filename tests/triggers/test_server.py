@@ -1,0 +1,315 @@
+"""The server process: addresses, signals and the graceful stop, with real processes."""
+
+import asyncio
+import logging
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self
+
+import pytest
+from starlette.requests import ClientDisconnect
+
+from app.triggers.protocol import GuardedProtocol
+from app.triggers.server import AddressFault, Server, bind, bound_address, quieten_disconnects, run, server_config
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+ROOT = Path(__file__).parents[2]
+
+APPLICATION = """
+import asyncio, os
+
+class Application:
+    def __init__(self):
+        self.draining = False
+        self.running = 0
+        self.go_on = None
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] == "lifespan":
+            self.go_on = asyncio.Event()
+            scope["state"]["draining"] = lambda: setattr(self, "draining", True)
+            scope["state"]["idle"] = lambda: not self.running
+            await receive()
+            if "BROKEN" in os.environ:
+                return await send({"type": "lifespan.startup.failed", "message": ""})
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            print("lifespan over", flush=True)
+            return await send({"type": "lifespan.shutdown.complete"})
+        status = 503 if self.draining else 200
+        if scope["path"] == "/slow" and status == 200:
+            self.running += 1
+            print("running", os.getpid(), flush=True)
+            await self.go_on.wait()
+            self.running -= 1
+        if scope["path"] == "/go-on":
+            self.go_on.set()
+        if scope["path"] == "/die":
+            os._exit(1)
+        body = b"%d" % os.getpid()
+        headers = [(b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+application = Application()
+"""
+
+PROGRAM = """
+import sys
+from app.triggers.server import run, server_config
+
+if __name__ == "__main__":
+    config = server_config("application:application", port=0, workers=int(sys.argv[1]))
+    sys.exit(run(config, grace=float(sys.argv[2]), ready=lambda address: print("ready", address, flush=True)))
+"""
+
+
+class Process:
+    """A server in a process of its own, that runs APPLICATION."""
+
+    def __init__(self, folder: Path, workers: int, grace: float, environment: dict[str, str]) -> None:
+        (folder / "application.py").write_text(APPLICATION)
+        (folder / "program.py").write_text(PROGRAM)
+        self.log = folder / "stderr"
+        with self.log.open("w") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, str(folder / "program.py"), str(workers), str(grace)],
+                env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{folder}", **environment},
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                start_new_session=True,
+            )
+        self.port = int(self.says("ready .*:([0-9]+)"))
+
+    def says(self, pattern: str) -> str:
+        """Read lines of its output until one fits; the group of the pattern."""
+        assert self.process.stdout
+        for line in self.process.stdout:
+            if found := re.search(pattern, line):
+                return found[1] if found.groups() else found[0]
+        raise AssertionError(f"it ended without saying {pattern}: {self.log.read_text()}")
+
+    def signal(self, number: int = signal.SIGTERM) -> None:
+        """SIGINT goes to the whole group, as a terminal sends it."""
+        if number == signal.SIGINT:
+            os.killpg(self.process.pid, number)
+        else:
+            self.process.send_signal(number)
+
+    def exit_code(self) -> int:
+        return self.process.wait(10)
+
+
+@contextmanager
+def process(folder: Path, workers: int = 1, grace: float = 20.0, **environment: str) -> Iterator[Process]:
+    started = Process(folder, workers, grace, environment)
+    try:
+        yield started
+    finally:
+        started.process.kill()
+        started.process.wait(10)
+        if started.process.stdout:
+            started.process.stdout.close()
+
+
+class Connection:
+    """A keep-alive connection that speaks just enough HTTP."""
+
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
+        self.file = self.socket.makefile("rb")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+        self.socket.close()
+
+    def ask(self, path: str) -> None:
+        self.socket.sendall(b"POST %b HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n" % path.encode())
+
+    def answer(self) -> tuple[int, int]:
+        """The status and the id of the process that answered; 0 when the connection ended."""
+        head = self.file.readline()
+        if not head:
+            return 0, 0
+        while (line := self.file.readline()) != b"\r\n":
+            if line.lower().startswith(b"content-length"):
+                length = int(line.split(b":")[1])
+        return int(head.split()[1]), int(self.file.read(length))
+
+
+def get(port: int, path: str = "/") -> tuple[int, int]:
+    with Connection(port) as connection:
+        connection.ask(path)
+        return connection.answer()
+
+
+@pytest.mark.parametrize(("workers", "number"), [(1, signal.SIGTERM), (2, signal.SIGTERM), (2, signal.SIGINT)])
+def test_a_stop_lets_the_running_request_end_and_turns_new_ones_away(tmp_path, workers, number):
+    """While one request runs: new ones hear the app's 503, it ends with 200, the process exits with 0."""
+    with process(tmp_path, workers) as server, Connection(server.port) as slow, Connection(server.port) as open_before:
+        slow.ask("/slow")
+        busy = int(server.says("running ([0-9]+)"))
+        open_before.ask("/")
+        _, other = open_before.answer()
+        server.signal(number)
+        for _ in range(1000):
+            status, who = get(server.port)  # refused connections would raise
+            if (status, who) == (503, busy):
+                break
+        assert (status, who) == (503, busy)
+        if other == busy:
+            open_before.ask("/")
+            assert open_before.answer() == (503, busy)
+        while get(server.port, "/go-on")[1] != busy:
+            pass
+        assert slow.answer() == (200, busy)
+        assert server.exit_code() == 0
+        server.says("lifespan over")
+        assert "Traceback" not in server.log.read_text()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_grace_is_bounded(tmp_path, workers):
+    """A request that does not end is cut off, and the stop is still graceful."""
+    with process(tmp_path, workers, grace=0.2) as server, Connection(server.port) as slow:
+        slow.ask("/slow")
+        server.says("running")
+        server.signal()
+        assert server.exit_code() == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_second_signal_ends_at_once(tmp_path, workers):
+    with process(tmp_path, workers) as server, Connection(server.port) as slow:
+        slow.ask("/slow")
+        busy = int(server.says("running ([0-9]+)"))
+        server.signal()
+        while get(server.port) != (503, busy):
+            pass
+        server.signal()
+        assert server.exit_code() == 128 + signal.SIGTERM
+        assert "Traceback" not in server.log.read_text()
+
+
+def test_a_worker_that_dies_is_replaced(tmp_path):
+    with process(tmp_path, 2) as server:
+        with Connection(server.port) as connection:
+            connection.ask("/")
+            _, victim = connection.answer()
+            connection.ask("/die")
+            assert connection.answer() == (0, 0)
+        alive: set[int] = set()
+        while len(alive) < 2:
+            alive.add(get(server.port)[1])
+        assert victim not in alive
+        server.signal()
+        assert server.exit_code() == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_application_that_does_not_start_is_exit_code_3(tmp_path, workers):
+    with process(tmp_path, workers, BROKEN="yes") as server:
+        assert server.exit_code() == 3
+
+
+def test_a_port_in_use_is_one_line_that_names_the_setting(capsys):
+    with bind(server_config("app:none", port=0)) as listener:
+        port = listener.getsockname()[1]
+        assert run(server_config("app:none", port=port)) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"postern: port {port} on 127.0.0.1 is already in use: set POSTERN_PORT")
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no such host"])
+def test_a_host_that_is_not_ours_names_the_setting(host):
+    with pytest.raises(AddressFault, match="POSTERN_HOST"):
+        bind(server_config("app:none", host=host, port=0))
+
+
+@pytest.mark.parametrize(("host", "shown"), [("127.0.0.1", "http://127.0.0.1:"), ("::1", "http://[::1]:")])
+def test_port_0_takes_a_free_port_and_the_address_says_which(host, shown):
+    config = server_config("app:none", host=host, port=0)
+    with bind(config) as listener:
+        assert bound_address(config, listener) == shown + str(listener.getsockname()[1])
+
+
+def test_an_inherited_socket_is_used():
+    with (
+        bind(server_config("app:none", port=0)) as first,
+        bind(server_config("app:none", fd=os.dup(first.fileno()))) as second,
+    ):
+        assert second.getsockname() == first.getsockname()
+
+
+def test_the_configuration_is_closed_by_default(monkeypatch):
+    """No websockets, no server header, no access log; forwarded headers are believed from named proxies only."""
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")
+    monkeypatch.setenv("WEB_CONCURRENCY", "7")
+    config = server_config("app:none")
+    assert (config.http, config.ws, config.workers) == (GuardedProtocol, "none", 1)
+    assert (config.proxy_headers, config.server_header, config.access_log) == (False, False, False)
+    assert config.forwarded_allow_ips == []
+    behind = server_config("app:none", trusted_proxies=["10.0.0.0/8"])
+    assert (behind.proxy_headers, behind.forwarded_allow_ips) == (True, ["10.0.0.0/8"])
+
+
+def test_several_workers_need_an_import_string():
+    with pytest.raises(ValueError, match="import string"):
+        server_config(lambda: None, workers=2)
+
+
+async def test_clients_that_disconnect_cost_one_line_each_and_no_traceback(caplog):
+    """Also where the application lets ClientDisconnect out."""
+
+    async def application(scope, receive, send):
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+
+    config = server_config(application, port=0, lifespan="off")
+    server = Server(config)
+    caplog.set_level(logging.INFO, logger="uvicorn.error")
+    listener = bind(config)
+    task = asyncio.create_task(server._serve([listener]))
+    for _ in range(20):
+        _, writer = await asyncio.open_connection("127.0.0.1", listener.getsockname()[1])
+        writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc")
+        await writer.drain()
+        while not server.server_state.tasks:
+            await asyncio.sleep(0.001)
+        writer.close()
+        await writer.wait_closed()
+        while server.server_state.tasks:
+            await asyncio.sleep(0.001)
+    server.should_exit = True
+    await task
+    lines = [record for record in caplog.records if record.getMessage() == "request-abandoned"]
+    assert len(lines) == 20
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+def test_the_filter_for_disconnects_is_installed_once():
+    quieten_disconnects()
+    before = len(logging.getLogger("uvicorn.error").filters)
+    quieten_disconnects()
+    assert len(logging.getLogger("uvicorn.error").filters) == before
