@@ -1,0 +1,33 @@
+"""The operator's and the author's commands."""
+
+import sys
+from importlib import import_module
+
+import typer
+
+from app.cli.console import fail
+from app.cli.installation import FolderFault
+from app.local_tenant import TenantFault
+from app.logs import configure_logs
+from app.settings import SettingsFault
+
+app = typer.Typer(
+    name="postern",
+    help="Workflows behind trigger URLs, and a door that decides who may use them.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+for _module in ("serve", "dev", "catalog", "tokens", "call", "explain"):
+    import_module(f"app.cli.{_module}").add_to(app)
+
+
+def main() -> None:
+    """Run the command; what a user can mend is told in plain words, with exit code 2 for wrong settings."""
+    configure_logs("console", level="critical")  # commands say it themselves; serving configures them again
+    try:
+        app()
+    except (SettingsFault, FolderFault, TenantFault) as fault:
+        fail(str(fault))
+        sys.exit(2)

@@ -1,0 +1,63 @@
+"""`postern dev`: the server with a tenant of its own, for a laptop with no Azure."""
+
+import typer
+
+from app.cli.console import err, fail, print_faults, program, workflow_table
+from app.cli.installation import STATE_FOLDER, export_local_credential, local_settings, readable_folder
+from app.local_tenant import LocalTenant, serve
+from app.logs import configure_logs, log_format
+from app.settings import load_settings
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(dev)
+
+
+def dev() -> None:
+    """Serve the workflows with a local tenant: its own people, tokens, Key Vault and directory, on loopback only."""
+    from app.main import create_app
+    from app.triggers.server import run, server_config
+
+    given = load_settings()
+    if given.tenant_id or given.authority:
+        fail(
+            "postern dev brings a tenant of its own, but POSTERN_TENANT_ID or POSTERN_AUTHORITY is set. "
+            "Use `postern serve`, or unset them."
+        )
+        raise typer.Exit(2)
+    if given.host not in ("127.0.0.1", "::1", "localhost"):
+        fail(
+            f"postern dev listens on loopback only, but POSTERN_HOST is {given.host}. Unset it, or use `postern serve`."
+        )
+        raise typer.Exit(2)
+    configure_logs(log_format(given.log_format))
+    err.print("Starting the local tenant …", style="dim")
+    with serve(LocalTenant.open(STATE_FOLDER, given.people)) as local:
+        export_local_credential(local)
+        settings = local_settings(local)
+        with readable_folder():
+            app = create_app(settings)
+
+        def ready(address: str) -> None:
+            local.set_server_url(address)
+            snapshot = app.catalog.snapshot
+            print_faults(snapshot.faults)
+            err.print(workflow_table(snapshot, address))
+            err.print(_first_steps(address), highlight=False, soft_wrap=True)
+
+        raise typer.Exit(run(server_config(app, host=settings.host, port=settings.port), ready=ready))
+
+
+def _first_steps(server_url: str) -> str:
+    postern = program()
+    return f"""
+[bold]Try it, in another terminal:[/]
+  curl -X POST {server_url}/triggers/hello            [dim]# 200: anyone may come in[/]
+  curl -i -X POST {server_url}/triggers/payroll       [dim]# 401: only lisa may[/]
+  {postern} token --as lisa                            [dim]# a token of the local tenant[/]
+  {postern} call payroll --as lisa                     [dim]# 200: she is on the list[/]
+  curl -X POST {server_url}/triggers/payroll -H "Authorization: Bearer $({postern} token --as lisa)"
+
+Drop a module in the workflows folder, or run `{postern} new my-workflow`: it has a URL at once. Ctrl-C stops.
+"""

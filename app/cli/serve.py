@@ -1,0 +1,44 @@
+"""`postern serve`: the server, with the tenant of the settings."""
+
+from typing import Annotated
+
+import typer
+
+from app.cli.console import err, print_faults, workflow_table
+from app.cli.installation import readable_folder
+from app.logs import configure_logs, log_format
+from app.settings import load_settings
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(serve)
+
+
+def serve(
+    workers: Annotated[int, typer.Option(min=1, help="Processes that serve side by side.")] = 1,
+) -> None:
+    """Serve the workflows, with the tenant of the settings (POSTERN_*, .env, postern.toml)."""
+    from app.main import create_app, load_catalog
+    from app.triggers.server import run, server_config
+
+    settings = load_settings()
+    configure_logs(log_format(settings.log_format))
+    several = workers > 1
+    with readable_folder():
+        application = "app.main:create_app_from_environment" if several else create_app(settings)
+        snapshot = (load_catalog(settings) if isinstance(application, str) else application.catalog).snapshot
+    config = server_config(
+        application,
+        host=settings.host,
+        port=settings.port,
+        workers=workers,
+        factory=several,
+        trusted_proxies=settings.trusted_proxies,
+    )
+
+    def ready(address: str) -> None:
+        print_faults(snapshot.faults)
+        err.print(workflow_table(snapshot, settings.public_url or address))
+
+    raise typer.Exit(run(config, ready=ready))

@@ -1,0 +1,59 @@
+"""Commands in a folder of their own, with an environment that sets nothing of Postern's."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+from typer.testing import CliRunner, Result
+
+from app.cli import app
+from tests.process.servers import ROOT
+
+Postern = Callable[..., Result]
+
+
+@pytest.fixture(scope="session")
+def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A local tenant's folder, made once: new keys and certificates take their time."""
+    from app.local_tenant import LocalTenant
+
+    return LocalTenant.open(tmp_path_factory.mktemp("cli") / "local-tenant").folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path, state: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder: a copy of the repository's workflows, and a local tenant that is not running."""
+    shutil.copytree(ROOT / "workflows", tmp_path / "workflows", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(state, tmp_path / "var" / "local-tenant")
+    for name in [name for name in os.environ if name.startswith("POSTERN_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def quiet_logs() -> Iterator[None]:
+    """Commands log nothing that a user reads; a process sees to that as it starts. Loggers must not remember it."""
+    structlog.configure(processors=[_drop], cache_logger_on_first_use=False)
+    yield
+    structlog.reset_defaults()
+
+
+def _drop(*_: object) -> str:
+    raise structlog.DropEvent
+
+
+@pytest.fixture
+def postern(folder: Path, quiet_logs: None) -> Postern:
+    """Run a command in this process. `environ` adds variables, `stdin` is what it may read."""
+
+    def run(*arguments: str, stdin: str | None = None, **environ: str) -> Result:
+        result = CliRunner().invoke(app, arguments, input=stdin, env=environ)
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    return run

@@ -1,0 +1,138 @@
+"""`postern call` against a real server."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.cli.installation import STATE_FOLDER
+from app.local_tenant import LocalTenant
+from tests.cli.conftest import Postern
+from tests.process.servers import Server, environment, running
+
+WORKFLOWS = """
+from app import Context, Reply, anonymous, specific_users, workflow
+
+@workflow(access=anonymous(), methods=["PUT", "POST"])
+async def echo(ctx: Context, body):
+    return {"method": ctx.request.method, "body": body}
+
+@workflow(access=specific_users("lisa"), path="/{month}")
+async def payroll(ctx: Context, month: int):
+    return {"month": month, "by": ctx.caller.name}
+
+@workflow(access=anonymous())
+async def text(ctx: Context):
+    return Reply(200, b"plain \\xff", {"Content-Type": "text/plain"})
+
+@workflow(access=anonymous())
+async def untrue(ctx: Context):
+    return Reply(200, b"{", {"Content-Type": "application/json"})
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("call")
+    (folder / "workflows").mkdir()
+    (folder / "workflows" / "doors.py").write_text(WORKFLOWS, encoding="utf-8")
+    with running("dev", folder, {"POSTERN_PORT": "0"}) as started:
+        yield started
+
+
+@pytest.fixture
+def call(postern: Postern, server: Server, monkeypatch: pytest.MonkeyPatch) -> Postern:
+    """The command, in the folder of the server: `call NAME …`."""
+    monkeypatch.chdir(server.folder)
+    return lambda *arguments, **more: postern("call", *arguments, **more)
+
+
+def test_the_body_goes_to_standard_output_and_the_status_to_standard_error(call: Postern):
+    result = call("echo", "--data", '{"a": "é"}')
+    assert result.exit_code == 0
+    assert json.loads(result.stdout) == {"method": "PUT", "body": {"a": "é"}}
+    assert result.stderr.startswith("200 OK  run ")
+
+
+def test_a_token_of_the_local_tenant_is_sent(call: Postern):
+    result = call("payroll/7", "--as", "lisa")
+    assert (result.exit_code, json.loads(result.stdout)) == (0, {"month": 7, "by": "Lisa Moreau"})
+
+
+def test_a_refusal_has_exit_code_1_and_says_why(call: Postern):
+    for who in ([], ["--as", "ada"]):
+        result = call("payroll/7", *who)
+        assert result.exit_code == 1
+        assert result.stderr.startswith("401 Unauthorized")
+        assert "WWW-Authenticate: Bearer" in result.stderr
+        assert json.loads(result.stdout)["code"] == "unauthenticated"
+    assert "is not on the list of this trigger" in result.stderr
+
+
+def test_a_token_comes_from_a_file_or_from_standard_input(call: Postern, server: Server, tmp_path: Path):
+    token = LocalTenant.open(server.folder / STATE_FOLDER).token("lisa")
+    (tmp_path / "token").write_text(token + "\n", encoding="utf-8")
+    assert call("payroll/7", "--token-file", str(tmp_path / "token")).exit_code == 0
+    assert call("payroll/7", "--token-file", "-", stdin=token + "\n").exit_code == 0
+
+
+@pytest.mark.parametrize("content", [b"", b"two words", b"caf\xc3\xa9", b"\xff", None], ids=str)
+def test_a_file_that_holds_no_token_is_told(call: Postern, tmp_path: Path, content: bytes | None):
+    if content is not None:
+        (tmp_path / "token").write_bytes(content)
+    result = call("echo", "--token-file", str(tmp_path / "token"))
+    assert (result.exit_code, "--token-file" in result.stderr) == (2, True)
+
+
+def test_only_one_may_say_who_is_asking(call: Postern):
+    assert call("echo", "--as", "ada", "--token-file", "-", stdin="x").exit_code == 2
+
+
+def test_the_body_comes_from_a_file_or_from_standard_input(call: Postern, tmp_path: Path):
+    (tmp_path / "body.json").write_text("[1]", encoding="utf-8")
+    assert json.loads(call("echo", "-d", f"@{tmp_path}/body.json").stdout)["body"] == [1]
+    assert json.loads(call("echo", "-d", "-", stdin="[2]").stdout)["body"] == [2]
+    missing = call("echo", "-d", "@nowhere.json")
+    assert (missing.exit_code, "nowhere.json: No such file" in missing.stderr) == (2, True)
+
+
+def test_the_method_is_the_first_of_the_workflow_unless_another_is_named(call: Postern):
+    assert json.loads(call("echo", "--method", "POST").stdout)["method"] == "POST"
+    assert call("echo", "-X", "GET").exit_code == 1
+
+
+def test_a_body_that_is_no_json_is_printed_as_it_is(call: Postern):
+    assert call("text").stdout_bytes == b"plain \xff"
+    assert call("untrue").stdout_bytes == b"{"
+
+
+def test_an_unknown_workflow_is_a_404(call: Postern):
+    result = call("nobody")
+    assert (result.exit_code, json.loads(result.stdout)["code"]) == (1, "unknown-trigger")
+
+
+def test_where_no_server_runs_the_way_to_start_one_is_told(postern: Postern, folder: Path):
+    result = postern("call", "hello", POSTERN_PORT="1")
+    assert result.exit_code == 1
+    assert "http://127.0.0.1:1/triggers/hello cannot be reached" in result.stderr
+    assert "Does the server run?" in result.stderr
+
+
+def test_a_pipe_gets_nothing_but_the_body(server: Server):
+    """In a process of its own, as a script uses it."""
+    command = [sys.executable, "-m", "app", "call", "echo", "--data", "-"]
+    done = subprocess.run(command, cwd=server.folder, env=environment(), input=b"{}", capture_output=True, timeout=20)
+    assert done.returncode == 0
+    assert json.loads(done.stdout) == {"method": "PUT", "body": {}}
+
+
+def test_a_new_module_answers(call: Postern, postern: Postern, server: Server):
+    """What `postern new` writes has a URL at once, and the command that it prints works."""
+    assert postern("new", "approve-leave").exit_code == 0
+    token = LocalTenant.open(server.folder / STATE_FOLDER).token("ada")
+    server.answers("approve-leave", 200, token, seconds=3, json={"name": "Ada"})
+    result = call("approve-leave", "--as", "ada", "--data", '{"name": "Ada"}')
+    assert (result.exit_code, json.loads(result.stdout)) == (0, {"message": "Hello, Ada!"})

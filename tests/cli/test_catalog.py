@@ -1,0 +1,171 @@
+"""`postern list`, `check` and `new`."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.settings import SettingsFault
+from tests.cli.conftest import Postern
+from tests.process.servers import environment
+
+EXAMPLES = ["book-room", "find-people", "hello", "payroll", "whoami"]
+REAL = {"POSTERN_TENANT_ID": "00000000-0000-0000-0000-000000000001", "POSTERN_AUDIENCE": "api://real"}
+
+
+def process(folder: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own."""
+    command = [sys.executable, "-m", "app", *arguments]
+    done = subprocess.run(command, cwd=folder, env=environment(environ), capture_output=True, text=True, timeout=20)
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def test_list_shows_method_url_and_access_of_each_workflow(postern: Postern):
+    """One line each, also where the output is no terminal, and anonymous ones are marked."""
+    result = postern("list", POSTERN_PUBLIC_URL="https://flows.example")
+    assert result.exit_code == 0
+    header, *rows = [line.split() for line in result.stdout.splitlines()]
+    assert header == ["workflow", "method", "URL", "access"]
+    assert [row[0] for row in rows] == EXAMPLES
+    assert rows[0] == [
+        "book-room",
+        "POST",
+        "https://flows.example/triggers/book-room/rooms/{room}",
+        "tenant_users(apps=no)",
+    ]
+    assert rows[2] == ["hello", "POST", "https://flows.example/triggers/hello", "anonymous", "(open", "to", "anyone)"]
+
+
+def test_list_as_json_has_a_shape_for_programs(postern: Postern, folder: Path):
+    (folder / "workflows" / "broken.py").write_text("import nothing_of_the_kind\n", encoding="utf-8")
+    result = postern("list", "--json")
+    assert result.exit_code == 0
+    document = json.loads(result.stdout)
+    assert document.keys() == {"workflows", "faults"}
+    assert [workflow["name"] for workflow in document["workflows"]] == EXAMPLES
+    assert document["workflows"][3] == {
+        "name": "payroll",
+        "methods": ["POST"],
+        "url": "http://127.0.0.1:8080/triggers/payroll",
+        "access": "specific_users",
+        "access_detail": "specific_users(lisa)",
+        "description": "Run the payroll of the month.",
+        "file": str(folder / "workflows" / "payroll.py"),
+        "line": 6,
+    }
+    fault = document["faults"][0]
+    assert fault.keys() == {"file", "line", "cause", "fix", "still_serving"}
+    assert (fault["file"], fault["line"], fault["still_serving"]) == (str(folder / "workflows" / "broken.py"), 1, [])
+
+
+def test_check_is_content_with_the_examples_and_names_the_local_tenant(postern: Postern):
+    result = postern("check")
+    assert result.exit_code == 0
+    assert "5 workflows in workflows, no faulty modules" in result.stderr
+    assert "the local tenant (POSTERN_TENANT_ID is not set)" in result.stderr
+
+
+def test_check_names_the_real_tenant(postern: Postern, folder: Path):
+    people = '[people]\nlisa = "00000000-0000-0000-0000-000000000002"\n'
+    (folder / "postern.toml").write_text(people, encoding="utf-8")
+    result = postern("check", **REAL)
+    assert (result.exit_code, REAL["POSTERN_TENANT_ID"] in result.stderr) == (0, True)
+
+
+def test_check_tells_of_a_name_that_people_does_not_have(postern: Postern):
+    """payroll names lisa, whom a real tenant's settings do not know yet."""
+    result = postern("check", **REAL)
+    assert result.exit_code == 1
+    assert "4 workflows in workflows, 1 faulty module;" in result.stderr
+    assert 'lisa = "<object id>"' in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "cause", "fix"),
+    [
+        ("from app import workflow\n\ndef (:\n", 3, "SyntaxError", "Correct the syntax at this line."),
+        ("x = 1\n1 / 0\n", 2, "ZeroDivisionError: division by zero", "Correct the error at this line."),
+        ("x = 1\n", None, "No workflow is defined", "Write @workflow above a function"),
+        ("import nothing_of_the_kind\n", 1, "ModuleNotFoundError", "Install 'nothing_of_the_kind'"),
+    ],
+    ids=["syntax", "exception", "no workflow", "missing module"],
+)
+def test_check_shows_file_line_cause_and_fix(
+    postern: Postern, folder: Path, text: str, line: int | None, cause: str, fix: str
+):
+    path = folder / "workflows" / "broken.py"
+    path.write_text(text, encoding="utf-8")
+    result = postern("check")
+    assert result.exit_code == 1
+    place, told, mend, *_ = result.stderr.splitlines()
+    assert place == f"fault {path}:{line}" if line else f"fault {path}"
+    assert cause in told
+    assert mend.startswith(f"  fix: {fix}")
+
+
+def test_wrong_settings_are_told_all_at_once(folder: Path):
+    """Each with its name, with exit code 2, and without a traceback."""
+    done = process(folder, "check", POSTERN_PORT="many", POSTERN_TENANT_ID="x", POSTERN_AUDIENCES="api://x")
+    assert done.returncode == 2
+    assert [
+        name for name in ("POSTERN_PORT", "POSTERN_TENANT_ID", "POSTERN_AUDIENCES") if name not in done.stderr
+    ] == []
+    assert "Did you mean POSTERN_AUDIENCE?" in done.stderr
+
+
+def test_a_missing_folder_is_told_with_the_setting_to_change(folder: Path):
+    done = process(folder, "check", POSTERN_WORKFLOWS="nowhere")
+    assert done.returncode == 2
+    assert "POSTERN_WORKFLOWS" in done.stderr
+    assert str(folder / "nowhere") in done.stderr
+
+
+def test_a_spoilt_local_tenant_is_told_with_the_file_to_delete(folder: Path):
+    (folder / "var" / "local-tenant" / "state.json").write_text("{", encoding="utf-8")
+    done = process(folder, "check")
+    assert done.returncode == 2
+    assert f"{folder}/var/local-tenant/state.json cannot be read: delete it" in done.stderr
+
+
+def test_a_guarded_workflow_of_a_real_tenant_needs_an_audience(postern: Postern):
+    with pytest.raises(SettingsFault, match="POSTERN_AUDIENCE"):
+        postern("check", POSTERN_TENANT_ID=REAL["POSTERN_TENANT_ID"])
+
+
+def test_new_writes_a_module_that_loads(postern: Postern, folder: Path):
+    """What it prints is the next command to type."""
+    result = postern("new", "approve_leave")
+    assert result.exit_code == 0
+    assert "Wrote workflows/approve_leave.py" in result.stdout
+    assert """call approve-leave --as ada --data '{"name": "Ada"}'""" in result.stdout
+    assert "approve-leave" in [each["name"] for each in json.loads(postern("list", "--json").stdout)["workflows"]]
+    assert postern("check").exit_code == 0
+
+
+def test_new_keeps_a_file_that_is_there(postern: Postern, folder: Path):
+    before = (folder / "workflows" / "hello.py").read_bytes()
+    result = postern("new", "hello")
+    assert (result.exit_code, "is there already" in result.stderr) == (1, True)
+    assert (folder / "workflows" / "hello.py").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["9-lives", "Approve", "a--b", "a/b", "../a", "a.py", "", "é", "class", "a b", "_a"])
+def test_new_refuses_what_is_no_name(postern: Postern, folder: Path, name: str):
+    before = set(folder.rglob("*.py"))
+    assert postern("new", name).exit_code == 2
+    assert set(folder.rglob("*.py")) == before
+
+
+def test_new_makes_the_folder(postern: Postern, folder: Path):
+    assert postern("new", "first", POSTERN_WORKFLOWS="mine").exit_code == 0
+    assert (folder / "mine" / "first.py").is_file()
+
+
+def test_commands_to_paste_start_the_same_program(folder: Path):
+    """What is printed begins with a path wherever a bare name would start another Python, or none."""
+    path = f"{folder}:/usr/bin:/bin"
+    printed = process(folder, "new", "first", PATH=path).stdout
+    assert f"  {sys.executable} -m app call first" in printed

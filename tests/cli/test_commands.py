@@ -1,0 +1,48 @@
+"""What holds for every command, and what `postern dev` refuses."""
+
+import pytest
+import typer.main
+
+from app.cli import app
+from tests.cli.conftest import Postern
+from tests.cli.test_catalog import REAL
+
+COMMANDS = ["call", "check", "dev", "explain", "list", "new", "serve", "token"]
+
+
+def test_these_are_the_commands(postern: Postern):
+    found = postern("--help")
+    assert found.exit_code == 0
+    assert [name for name in COMMANDS if f" {name} " not in found.stdout] == []
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_and_option_says_what_it_is_for(postern: Postern, name: str):
+    group = typer.main.get_command(app)
+    command = group.commands[name]  # type: ignore[attr-defined]
+    assert sorted(group.commands) == COMMANDS  # type: ignore[attr-defined]
+    assert len(command.help) > 20
+    for parameter in command.params:
+        assert parameter.help, parameter.name
+        assert parameter.help.endswith("."), parameter.name
+    assert postern(name, "--help").exit_code == postern(name, "-h").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("environ", "told"),
+    [
+        (REAL, "POSTERN_TENANT_ID"),
+        ({"POSTERN_AUTHORITY": "https://login.example"}, "POSTERN_AUTHORITY"),
+        ({"POSTERN_HOST": "0.0.0.0"}, "POSTERN_HOST"),
+    ],
+    ids=["a real tenant", "another authority", "not loopback"],
+)
+def test_dev_refuses_what_is_not_for_a_laptop(postern: Postern, environ: dict[str, str], told: str):
+    result = postern("dev", **environ)
+    assert result.exit_code == 2
+    assert told in result.stderr
+    assert "postern serve" in result.stderr
+
+
+def test_serve_wants_at_least_one_worker(postern: Postern):
+    assert postern("serve", "--workers", "0").exit_code == 2

@@ -1,0 +1,183 @@
+"""`postern token` makes tokens good and bad, and `postern explain` says what is wrong with each."""
+
+import json
+import re
+from pathlib import Path
+
+import jwt
+import pytest
+
+from app.local_tenant import LocalTenant
+from tests.cli.conftest import Postern
+from tests.cli.test_catalog import REAL
+
+
+@pytest.fixture
+def tenant(folder: Path) -> LocalTenant:
+    return LocalTenant.open(folder / "var" / "local-tenant")
+
+
+def claims(token: str) -> dict[str, object]:
+    return dict(jwt.decode(token, options={"verify_signature": False}))
+
+
+def test_a_token_is_alone_on_its_line_and_for_this_server(postern: Postern, tenant: LocalTenant):
+    result = postern("token", "--as", "lisa")
+    assert (result.exit_code, result.stderr, len(result.stdout.splitlines())) == (0, "", 1)
+    found = claims(result.stdout.strip())
+    assert (found["oid"], found["aud"], found["ver"]) == (tenant.people["lisa"], tenant.client_id, "2.0")
+
+
+@pytest.mark.parametrize(
+    ("options", "claim", "differs"),
+    [
+        (["--v1"], "ver", "1.0"),
+        (["--audience", "api://other"], "aud", "api://other"),
+        (["--wrong-audience"], "aud", None),
+        (["--other-tenant"], "tid", None),
+        (["--expired"], "exp", None),
+        (["--as", "nightly-report"], "roles", ["Workflow.Run"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_each_option_changes_the_token(postern: Postern, options: list[str], claim: str, differs: object):
+    usual = claims(postern("token").stdout.strip())
+    found = claims(postern("token", *options).stdout.strip())
+    assert found[claim] != usual.get(claim)
+    assert differs is None or found[claim] == differs
+
+
+def test_an_unknown_name_lists_those_that_there_are(postern: Postern):
+    for command in (["token", "--as", "bob"], ["call", "hello", "--as", "bob"]):
+        result = postern(*command)
+        assert result.exit_code == 2
+        assert "'bob'" in result.stderr
+        assert "ada, lisa, gil" in result.stderr
+
+
+def test_a_person_of_the_settings_has_tokens_too(postern: Postern, folder: Path):
+    object_id = "00000000-0000-0000-0000-00000000000b"
+    (folder / "postern.toml").write_text(f'[people]\nbob = "{object_id}"\n', encoding="utf-8")
+    assert claims(postern("token", "--as", "bob").stdout.strip())["oid"] == object_id
+
+
+def test_there_are_no_local_tokens_beside_a_real_tenant(postern: Postern):
+    for command in (["token"], ["call", "hello", "--as", "ada"]):
+        result = postern(*command, **REAL)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert "POSTERN_TENANT_ID" in result.stderr
+
+
+EXPLAINED = [
+    ("good", ["--as", "lisa"], "payroll", None),
+    ("version 1", ["--as", "lisa", "--v1"], "payroll", None),
+    ("not on the list", ["--as", "ada"], "payroll", "listed"),
+    ("expired", ["--as", "lisa", "--expired"], "payroll", "expiry"),
+    ("wrong audience", ["--as", "lisa", "--wrong-audience"], "payroll", "audience"),
+    ("other tenant", ["--as", "lisa", "--other-tenant"], "payroll", "known-tenant"),
+    ("expired and wrong audience", ["--expired", "--wrong-audience"], "payroll", "expiry"),
+    ("an application where people are wanted", ["--as", "nightly-report"], "book-room", "people-only"),
+    ("an application", ["--as", "nightly-report"], "whoami", None),
+]
+
+
+@pytest.mark.parametrize(
+    ("options", "workflow", "failed"), [row[1:] for row in EXPLAINED], ids=[r[0] for r in EXPLAINED]
+)
+def test_explain_marks_the_check_that_fails_first(
+    postern: Postern, tenant: LocalTenant, options: list[str], workflow: str, failed: str | None
+):
+    """Every check has one line with what was expected and found, and the scopes to ask for stand below."""
+    token = postern("token", *options).stdout.strip()
+    result = postern("explain", token, "--workflow", workflow)
+    assert (result.exit_code, marked(result.stdout)) == (1 if failed else 0, [failed] if failed else [])
+    assert max(map(len, result.stdout.splitlines())) <= 200
+    if failed:
+        assert f"the check '{failed}' is the first that fails" in result.stderr
+        scopes = re.findall(r"^scope to ask for: (\S+)$", result.stderr, re.MULTILINE)
+        assert set(scopes) == {f"{audience}/.default" for audience in tenant.audiences}
+    else:
+        assert f"{workflow} lets this caller in." in result.stderr
+
+
+def marked(table: str) -> list[str]:
+    """The checks that are marked as the first that fails."""
+    assert re.search(r"^ +check +expected +found *$", table, re.MULTILINE)
+    return re.findall(r"^FAILED +(\S+)", table, re.MULTILINE)
+
+
+def test_a_forged_signature_is_found_out(postern: Postern, tenant: LocalTenant):
+    good = tenant.token("lisa")
+    result = postern("explain", good[:-6] + ("AAAAAA" if good[-6:] != "AAAAAA" else "BBBBBB"), "--workflow", "payroll")
+    assert marked(result.stdout) in (["signature"], ["form"])
+    assert good.rpartition(".")[2][:12] not in result.output
+
+
+def test_an_audience_that_ends_with_a_slash_gives_a_scope_with_two(postern: Postern, tenant: LocalTenant):
+    audience = "https://service.flow.microsoft.com/"
+    result = postern("explain", tenant.token("ada"), "--workflow", "whoami", POSTERN_AUDIENCE=audience)
+    assert (result.exit_code, marked(result.stdout)) == (1, ["audience"])
+    assert "scope to ask for: https://service.flow.microsoft.com//.default\n" in result.stderr
+    good = tenant.token("ada", audience=audience, version=1)
+    assert postern("explain", good, "--workflow", "whoami", POSTERN_AUDIENCE=audience).exit_code == 0
+
+
+@pytest.mark.parametrize("text", ["{}", "Bearer {}", "{}\n", "bearer {}"])
+def test_a_token_is_read_from_standard_input(postern: Postern, tenant: LocalTenant, text: str):
+    """As it is copied: with the scheme before it or a line's end behind."""
+    given = text.format(tenant.token("lisa"))
+    assert postern("explain", "-", "--workflow", "payroll", stdin=given).exit_code == 0
+
+
+@pytest.mark.parametrize("garbage", ["garbage", "a.b.c", "..", "é", "x" * 70_000, "eyJhbGciOiJub25lIn0.e30."])
+def test_garbage_is_refused_without_a_traceback(postern: Postern, garbage: str):
+    result = postern("explain", garbage, "--workflow", "payroll")
+    assert result.exit_code == 1
+    assert len(marked(result.stdout)) == 1
+
+
+def test_an_anonymous_workflow_looks_at_no_token(postern: Postern):
+    result = postern("explain", "garbage", "--workflow", "hello")
+    assert (result.exit_code, "anyone may come in" in result.stdout) == (0, True)
+
+
+def test_an_unknown_workflow_lists_those_that_there_are(postern: Postern):
+    result = postern("explain", "x", "--workflow", "payrol")
+    assert (result.exit_code, "book-room, find-people, hello" in result.stderr) == (2, True)
+
+
+def real(tenant: LocalTenant) -> dict[str, str]:
+    """The settings of a real tenant, which the local one plays; nothing listens at its authority."""
+    return {
+        "POSTERN_TENANT_ID": tenant.tenant_id,
+        "POSTERN_AUDIENCE": ",".join(tenant.audiences),
+        "POSTERN_AUTHORITY": tenant.authority,
+        "POSTERN_CA_BUNDLE": str(tenant.ca_bundle),
+    }
+
+
+def test_keys_come_from_a_file_where_the_tenant_cannot_be_asked(postern: Postern, tenant: LocalTenant, folder: Path):
+    (folder / "keys.json").write_text(json.dumps(tenant.jwks()), encoding="utf-8")
+    command = ["explain", tenant.token("ada"), "--workflow", "whoami"]
+    assert postern(*command, "--keys", "keys.json", **real(tenant)).exit_code == 0
+
+
+def test_without_keys_nobody_can_tell(postern: Postern, tenant: LocalTenant, folder: Path):
+    """That is no refusal: exit code 2, and what to do."""
+    command = ["explain", tenant.token("ada"), "--workflow", "whoami"]
+    unreachable = postern(*command, **real(tenant))
+    (folder / "keys.json").write_text("{}", encoding="utf-8")
+    unusable = postern(*command, "--keys", "keys.json", **real(tenant))
+    for result, place in (
+        (unreachable, "the tenant's signing keys cannot be had"),
+        (unusable, "keys.json cannot be used"),
+    ):
+        assert result.exit_code == 2
+        assert place in result.stderr
+        assert "--keys" in result.stderr
+        assert "refuses it with 401" not in result.stderr
+
+
+@pytest.mark.parametrize("keys", ["nowhere.json", "workflows"])
+def test_a_file_of_keys_has_to_be_one(postern: Postern, keys: str):
+    assert postern("explain", "x", "--workflow", "payroll", "--keys", keys).exit_code == 2

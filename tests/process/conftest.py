@@ -1,0 +1,25 @@
+"""One `postern dev` for all that a new user does."""
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+from app.cli.installation import STATE_FOLDER
+from app.local_tenant import LocalTenant
+from tests.process.servers import ROOT, Server, running
+
+
+@pytest.fixture(scope="package")
+def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """`postern dev` in a folder that holds a copy of the repository's workflows."""
+    folder = tmp_path_factory.mktemp("afternoon")
+    shutil.copytree(ROOT / "workflows", folder / "workflows", ignore=shutil.ignore_patterns("__pycache__"))
+    with running("dev", folder, {"POSTERN_PORT": "0"}) as server:
+        yield server
+
+
+@pytest.fixture(scope="package")
+def tenant(dev: Server) -> LocalTenant:
+    """The local tenant of that process."""
+    return LocalTenant.open(dev.folder / STATE_FOLDER)

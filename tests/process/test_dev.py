@@ -1,0 +1,200 @@
+"""A new user's afternoon with `postern dev`."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.local_tenant import LocalTenant
+from tests.process.servers import ROOT, Server, environment, running, until
+
+WORKFLOW = """
+from app import anonymous, workflow
+
+@workflow(access=anonymous(){more})
+async def {name}(ctx):
+    return {answer!r}
+"""
+
+
+def write(server: Server, file: str, name: str, answer: str = "here", more: str = "") -> Path:
+    path = server.folder / "workflows" / file
+    path.write_text(WORKFLOW.format(name=name, answer=answer, more=more), encoding="utf-8")
+    return path
+
+
+def test_the_table_lists_the_examples_with_url_and_access(dev: Server):
+    dev.says("Ctrl-C stops")
+    rows = dict(re.findall(rf"^(\S+) +POST +({re.escape(dev.address)}/triggers/\S+ .*?) *$", dev.output, re.MULTILINE))
+    assert {name: re.split(r" {2,}", row, maxsplit=1)[1] for name, row in rows.items()} == {
+        "book-room": "tenant_users(apps=no)",
+        "find-people": "tenant_users",
+        "hello": "anonymous (open to anyone)",
+        "payroll": "specific_users(lisa)",
+        "whoami": "tenant_users",
+    }
+    assert f"{dev.address}/triggers/book-room/rooms/{{room}}" in dev.output
+
+
+def test_it_says_that_it_is_alive_and_nothing_else(dev: Server):
+    answer = dev.client.get("/healthz")
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+
+
+def test_the_anonymous_example_answers_anyone(dev: Server):
+    assert dev.post("hello").json() == {"message": "Hello from Postern"}
+
+
+def test_only_lisa_runs_the_payroll(dev: Server, tenant: LocalTenant):
+    answers = [dev.post("payroll", token) for token in ("", tenant.token("ada"), tenant.token("lisa"))]
+    assert [answer.status_code for answer in answers] == [401, 401, 200]
+    assert answers[0].headers["www-authenticate"] == "Bearer"
+    assert tenant.people["ada"] in answers[1].headers["www-authenticate"]
+    assert answers[2].json() == {"paid": 12, "by": "Lisa Moreau"}
+
+
+def test_an_application_is_told_who_it_is(dev: Server, tenant: LocalTenant):
+    answer = dev.post("whoami", tenant.token("nightly-report")).json()
+    assert (answer["kind"], answer["object_id"]) == (
+        "application",
+        tenant.applications["nightly-report"].object_id,
+    )
+
+
+def test_a_room_is_booked_by_a_typed_body_and_path(dev: Server, tenant: LocalTenant):
+    def book(who: str, room: str, **body: Any) -> Any:
+        return dev.post(f"book-room/rooms/{room}", tenant.token(who), json=body)
+
+    good = {"start": "2026-12-01T09:00:00Z", "minutes": 30}
+    booked = book("ada", "7", **good)
+    assert booked.status_code == 201
+    assert booked.json() == {
+        "room": 7,
+        "start": "2026-12-01T09:00:00Z",
+        "end": "2026-12-01T09:30:00Z",
+        "by": "Ada Okafor",
+    }
+    refused = [book("ada", "seven", **good), book("ada", "99", **good), book("ada", "7", start="soon", minutes=1)]
+    codes = [(answer.status_code, answer.json()["code"]) for answer in refused]
+    assert codes == [(400, "invalid-path"), (404, "workflow-problem"), (400, "invalid-body")]
+    assert [mistake["where"] for mistake in refused[2].json()["errors"]] == ["/start", "/minutes"]
+    assert book("nightly-report", "7", **good).status_code == 401
+
+
+def test_people_are_found_through_the_local_vault_and_directory(dev: Server, tenant: LocalTenant):
+    found = dev.post("find-people", tenant.token("ada"), json={"name": "Lisa"})
+    assert found.json() == [{"id": tenant.people["lisa"], "name": "Lisa Moreau"}]
+
+
+def test_a_dropped_file_answers_at_once_until_it_is_removed(dev: Server, capsys: pytest.CaptureFixture[str]):
+    """New, broken, mended and removed while the server runs; a fault keeps the version that worked."""
+    began = time.monotonic()
+    path = write(dev, "visits.py", "visits", "first")
+    assert dev.answers("visits", 200, seconds=3).json() == "first"
+    took = time.monotonic() - began
+    with capsys.disabled():
+        print(f" [a dropped file answers after {took:.2f} s]", end="")
+
+    said = len(dev.output)
+    path.write_text("from app import workflow\n\n\ndef oops(:\n", encoding="utf-8")
+    dev.says(
+        rf'workflow-fault.*{re.escape(str(path))}.*"line":4.*SyntaxError.*"still_serving":\["visits"\]', after=said
+    )
+    assert dev.post("visits").json() == "first"
+
+    write(dev, "visits.py", "visits", "second")
+    until(lambda: dev.post("visits").json() == "second", 3)
+    path.unlink()
+    assert dev.answers("visits", 404, seconds=3).json()["code"] == "unknown-trigger"
+
+
+def test_two_workflows_of_one_name_are_a_fault_of_both_files(dev: Server):
+    said = len(dev.output)
+    paths = [write(dev, file, file.removesuffix(".py"), more=", name='twin'") for file in ("one.py", "two.py")]
+    for path in paths:
+        dev.says(rf"workflow-fault.*{re.escape(str(path))}", after=said)
+    for path in paths:
+        path.unlink()
+    dev.answers("twin", 404, seconds=3)
+
+
+def test_the_commands_that_it_prints_work(dev: Server):
+    """Each is pasted into a shell as it is."""
+    dev.says("Ctrl-C stops")
+    section = dev.output.split("Try it, in another terminal:\n")[1].split("\n\n")[0]
+    commands = [line.partition("  #")[0].strip() for line in section.splitlines()]
+    assert len(commands) == 5
+    printed = [paste(dev, command.replace("curl", "curl -s", 1)) for command in commands]
+    assert "Hello from Postern" in printed[0]
+    assert printed[1].startswith("HTTP/1.1 401")
+    assert printed[2].count(".") == 2
+    assert "Lisa Moreau" in printed[3]
+    assert "Lisa Moreau" in printed[4]
+
+
+def test_the_commands_of_the_readme_work(dev: Server, tenant: LocalTenant):
+    """Its first example is saved, and every `curl` and `postern` line of its console blocks is run."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (dev.folder / "workflows" / "greet.py").write_text(readme.split("```python\n")[1].split("```")[0], "utf-8")
+    dev.answers("greet", 200, tenant.token("ada"), seconds=3)
+    lines = [line for block in re.findall(r"```console\n(.*?)```", readme, re.DOTALL) for line in block.splitlines()]
+    ran = 0
+    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+        if re.match(r"\$ (curl|postern) ", line):
+            printed = paste(dev, line[2:].replace("curl", "curl -s", 1), TOKEN=tenant.token("ada"))
+            assert following.startswith("$") or following in printed, line
+            ran += 1
+    assert ran == 2
+    (dev.folder / "workflows" / "greet.py").unlink()
+
+
+def paste(dev: Server, command: str, **more: str) -> str:
+    """What a command prints in a shell in the user's folder."""
+    postern = f"{shlex.quote(sys.executable)} -m app"
+    command = command.replace("http://127.0.0.1:8080", dev.address)
+    if shutil.which("curl") is None:
+        command = command.replace("curl ", f"{shlex.quote(sys.executable)} {Path(__file__).parent / 'curl.py'} ", 1)
+    command = re.sub(r"(?<![\w-])(\.venv/bin/)?postern (?=[a-z])", f"{postern} ", command)
+    shell = ["bash", "-c", command]
+    done = subprocess.run(shell, cwd=dev.folder, env=environment(more), capture_output=True, text=True, timeout=20)
+    assert "Traceback" not in done.stderr
+    return done.stdout
+
+
+def test_a_request_in_flight_gets_its_answer_when_the_server_stops(tmp_path: Path):
+    """SIGTERM: what has begun is ended, then the process is gone with exit code 0."""
+    folder = tmp_path / "workflows"
+    folder.mkdir()
+    (folder / "slow.py").write_text(SLOW, encoding="utf-8")
+    with running("dev", tmp_path, {"POSTERN_PORT": "0"}) as server:
+        answers: list[int] = []
+        caller = threading.Thread(target=lambda: answers.append(server.post("slow").status_code))
+        caller.start()
+        until(lambda: (tmp_path / "started").exists())
+        server.process.terminate()
+        server.says("draining")
+        (tmp_path / "go-on").touch()
+        caller.join(10)
+        assert answers == [200]
+        assert server.process.wait(10) == 0
+        assert "Traceback" not in server.output
+
+
+SLOW = """
+import asyncio
+from pathlib import Path
+from app import anonymous, workflow
+
+@workflow(access=anonymous())
+async def slow(ctx):
+    Path("started").touch()
+    while not Path("go-on").exists():
+        await asyncio.sleep(0.01)
+"""
