@@ -1,0 +1,18 @@
+"""The workflow that is measured: any user of the tenant, a typed body, a small answer."""
+
+from pydantic import BaseModel
+
+from app import Context, tenant_users, workflow
+
+
+class Greeting(BaseModel):
+    """What the caller sends."""
+
+    name: str
+    tags: list[str] = []
+
+
+@workflow(access=tenant_users(), stateless=True)
+async def greet(ctx: Context, greeting: Greeting) -> dict[str, str]:
+    """Greet by name."""
+    return {"message": f"Hello, {greeting.name}!"}
