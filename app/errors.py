@@ -45,9 +45,7 @@ PROBLEMS: Mapping[str, ProblemType] = {
     ),
     "unknown-trigger": ProblemType(404, "Unknown trigger", "There is no trigger at this URL."),
     "not-found": ProblemType(404, "Not found", "There is nothing at this URL."),
-    "method-not-allowed": ProblemType(
-        405, "Method not allowed", "This trigger takes other methods: see the Allow header."
-    ),
+    "method-not-allowed": ProblemType(405, "Method not allowed", "Other methods are taken here: see the Allow header."),
     "request-timeout": ProblemType(408, "Request timeout", "The request arrived too slowly."),
     "body-too-large": ProblemType(413, "Body too large", "The body is larger than this trigger takes."),
     "uri-too-long": ProblemType(414, "URI too long", "The URL is longer than this server takes."),

@@ -154,9 +154,11 @@ async def _healthz(_: Request) -> Response:
     return JSONResponse({"status": "ok"}, headers={"Cache-Control": "no-store"})
 
 
-async def _nothing_here(request: Request, error: Exception) -> Response:
+async def _nothing_here(_: Request, error: Exception) -> Response:
+    """The problem for a page that is not there, or not by this method (RFC 9110, section 15.5.6: with Allow)."""
+    allowed = getattr(error, "headers", None) or {}
     code = "method-not-allowed" if getattr(error, "status_code", 404) == 405 else "not-found"
-    answer = problem_reply(problem(code), new_id())
+    answer = problem_reply(problem(code, headers=allowed), new_id())
     response = Response(answer.content, answer.status)
     response.raw_headers = answer.headers
     return response

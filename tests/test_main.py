@@ -1,0 +1,56 @@
+"""The application beside its triggers: health, and pages that are not there."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from httpx2 import ASGITransport
+
+from app.http_client import AsyncClient, http_client
+from app.main import create_app
+from app.settings import SettingsFault, load_settings
+
+pytestmark = pytest.mark.anyio
+
+ANONYMOUS = "from app import anonymous, workflow\n@workflow(access=anonymous())\nasync def hello(ctx): return 'hello'\n"
+
+
+@pytest.fixture
+async def client(tmp_path: Path) -> AsyncIterator[AsyncClient]:
+    """An application with one anonymous workflow and no tenant."""
+    (tmp_path / "hello.py").write_text(ANONYMOUS, encoding="utf-8")
+    app = create_app(load_settings({}, folder=tmp_path, defaults={"workflows": str(tmp_path)}))
+    async with (
+        app.router.lifespan_context(app),
+        http_client(base_url="http://postern.test", transport=ASGITransport(app)) as client,
+    ):
+        yield client
+
+
+async def test_anonymous_workflows_need_no_tenant(client: AsyncClient):
+    assert (await client.post("/triggers/hello")).json() == "hello"
+
+
+async def test_a_workflow_that_is_not_anonymous_needs_one_and_every_missing_setting_is_named(tmp_path: Path):
+    (tmp_path / "hello.py").write_text("from app import workflow\n@workflow\nasync def hello(ctx): ...\n", "utf-8")
+    with pytest.raises(SettingsFault) as caught:
+        create_app(load_settings({}, folder=tmp_path, defaults={"workflows": str(tmp_path)}))
+    assert [problem.setting for problem in caught.value.problems] == ["POSTERN_TENANT_ID", "POSTERN_AUDIENCE"]
+
+
+async def test_health_says_no_more_than_that_the_process_is_alive(client: AsyncClient):
+    answer = await client.get("/healthz")
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+
+
+@pytest.mark.parametrize("path", ["/", "/triggers", "/nothing", "/healthz/", "/docs", "/triggers%2Fhello"])
+async def test_other_pages_are_a_404_problem_and_never_a_redirect(client: AsyncClient, path: str):
+    answer = await client.get(path, headers={"Host": "evil.example"})
+    assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
+    assert "evil" not in answer.text + str(answer.headers)
+
+
+async def test_a_page_by_another_method_says_which_are_taken(client: AsyncClient):
+    answer = await client.post("/healthz")
+    assert (answer.status_code, answer.json()["code"]) == (405, "method-not-allowed")
+    assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD"}
