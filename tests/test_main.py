@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from httpx2 import ASGITransport
+from structlog.testing import capture_logs
 
 from app.http_client import AsyncClient, http_client
 from app.main import create_app
@@ -12,7 +13,32 @@ from app.settings import SettingsFault, load_settings
 
 pytestmark = pytest.mark.anyio
 
-ANONYMOUS = "from app import anonymous, workflow\n@workflow(access=anonymous())\nasync def hello(ctx): return 'hello'\n"
+ANONYMOUS = """
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+from app import Reply, anonymous, workflow
+
+
+def broken(value: str) -> str:
+    raise KeyError(f"MARKER {value}")
+
+
+@workflow(access=anonymous())
+async def hello(ctx):
+    return "hello"
+
+
+@workflow(access=anonymous(), path="/{status}")
+async def empty(ctx, status: int):
+    return Reply(status, b"never sent")
+
+
+@workflow(access=anonymous())
+async def picky(ctx, body: Annotated[str, AfterValidator(broken)]):
+    return body
+"""
 
 
 @pytest.fixture
@@ -54,3 +80,21 @@ async def test_a_page_by_another_method_says_which_are_taken(client: AsyncClient
     answer = await client.post("/healthz")
     assert (answer.status_code, answer.json()["code"]) == (405, "method-not-allowed")
     assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD"}
+
+
+@pytest.mark.parametrize(("status", "length"), [(204, None), (205, "0")])
+async def test_an_answer_without_content_is_framed_so_that_the_next_one_is_not_mistaken_for_it(
+    client: AsyncClient, status: int, length: str | None
+):
+    """RFC 9112, section 6.3: a 204 ends with its head, and a 205 only where it says so."""
+    answer = await client.post(f"/triggers/empty/{status}")
+    assert (answer.status_code, answer.content, answer.headers.get("content-length")) == (status, b"", length)
+
+
+async def test_a_validator_that_breaks_is_a_failed_workflow_and_what_was_sent_is_not_logged(client: AsyncClient):
+    with capture_logs() as logs:
+        answer = await client.post("/triggers/picky", json="SENT")
+    assert (answer.status_code, answer.json()["code"]) == (500, "workflow-failed")
+    assert logs[-1]["reason"] == "KeyError in a validator of the workflow"
+    assert "MARKER" not in answer.text + str(logs)
+    assert "SENT" not in answer.text + str(logs)

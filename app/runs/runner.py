@@ -21,6 +21,9 @@ from app.workflow import Context, Reply, Request, Services, Workflow
 THREADS = 40
 """Workflows written as `def` that run at a time; more wait for a free thread, within their timeout."""
 
+NO_CONTENT = (204, 205)
+"""Statuses whose answers have no content (RFC 9110, sections 15.3.5 and 15.3.6), whatever an author gives."""
+
 JSON = (b"content-type", b"application/json")
 PROBLEM_JSON = (b"content-type", b"application/problem+json")
 
@@ -118,12 +121,13 @@ class Runner:
 def _succeeded(value: Any) -> Outcome:
     if not isinstance(value, Reply):
         return Outcome(State.SUCCEEDED, 200, to_json(value, inf_nan_mode="null"), (JSON,))
-    content = value.body if isinstance(value.body, bytes) else b""
     headers = [(name.lower().encode(), text.encode()) for name, text in value.headers.items()]
-    media_type = b"application/octet-stream"
-    if not isinstance(value.body, bytes) and value.status not in (204, 205):
-        content = to_json(value.body, inf_nan_mode="null")
-        media_type = b"application/json"
+    if value.status in NO_CONTENT:
+        content, media_type = b"", b""
+    elif isinstance(value.body, bytes):
+        content, media_type = value.body, b"application/octet-stream"
+    else:
+        content, media_type = to_json(value.body, inf_nan_mode="null"), b"application/json"
     if content and not any(name == b"content-type" for name, _ in headers):
         headers.append((b"content-type", media_type))
     return Outcome(State.SUCCEEDED, value.status, content, tuple(headers))

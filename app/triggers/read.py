@@ -69,7 +69,22 @@ async def _in_pieces(receive: Receive, message: Message, limit: int) -> bytes:
 def arguments(
     workflow: Workflow, body: bytes, content_type: bytes | None, path_parameters: Mapping[str, str]
 ) -> dict[str, Any]:
-    """The arguments of the workflow's function, after its context. Raises Problem 400 and 415."""
+    """The arguments of the workflow's function, after its context.
+
+    Raises Problem 400 and 415, and 500 where a validator of the author's fails in another way than validators may: its
+    message may hold what was sent, and is dropped."""
+    try:
+        return _fitted(workflow, body, content_type, path_parameters)
+    except Problem:
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__} in a validator of the workflow"
+        raise problem("workflow-failed", reason=reason) from None
+
+
+def _fitted(
+    workflow: Workflow, body: bytes, content_type: bytes | None, path_parameters: Mapping[str, str]
+) -> dict[str, Any]:
     found: dict[str, Any] = {}
     mistakes: list[dict[str, str]] = []
     for parameter in workflow.path_parameters:

@@ -48,6 +48,6 @@ def problem_reply(shown: Problem, request_id: str) -> Answer:
 
 
 def _answer(status: int, headers: list[tuple[bytes, bytes]], content: bytes) -> Answer:
-    if status not in (204, 205):
+    if status != 204:  # its head is its end, and it has no length (RFC 9110, section 8.6)
         headers.append((b"content-length", str(len(content)).encode()))
     return Answer(status, headers + ALWAYS, content)

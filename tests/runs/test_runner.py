@@ -57,6 +57,9 @@ async def run(runner: Runner, function: Any, options: dict[str, Any] | None = No
         (Reply(200, b"\x00\x01"), 200, b"\x00\x01", {b"content-type": b"application/octet-stream"}),
         (Reply(200, b"a,b", {"Content-Type": "text/csv"}), 200, b"a,b", {b"content-type": b"text/csv"}),
         (Reply(204), 204, b"", {}),
+        (Reply(204, b"none of it is sent"), 204, b"", {}),
+        (Reply(205, b"none of it is sent"), 205, b"", {}),
+        (Reply(205, {"a": 1}), 205, b"", {}),
         (Reply(404, {"no": "room"}), 404, b'{"no":"room"}', {b"content-type": b"application/json"}),
     ],
 )
