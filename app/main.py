@@ -1,6 +1,5 @@
 """The only place where the parts are put together: settings in, application out."""
 
-import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -30,11 +29,6 @@ from app.triggers.reply import problem_reply
 from app.workflow import Services
 
 FetchFor = Callable[[Tenant], Callable[[], Awaitable[bytes]]]
-
-
-GC_THRESHOLD = 10_000
-"""Objects that may come before the collector looks for cycles: a request leaves none behind, and Python's 700 make it
-look every few requests."""
 
 
 class Application(Starlette):
@@ -70,8 +64,6 @@ def create_app(settings: Settings) -> Application:
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Any]]:
-        gc.freeze()  # what has been loaded stays: the collector need not look at it
-        gc.set_threshold(GC_THRESHOLD, 20, 50)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(identity.run)
             tasks.start_soon(catalog.watch)

@@ -6,6 +6,7 @@ is idle or the grace is over; only then are the sockets closed. A second signal 
 
 import asyncio
 import errno
+import gc
 import logging
 import multiprocessing
 import os
@@ -30,6 +31,10 @@ EXIT_USAGE = 2
 GRACE = 30.0
 """Seconds that running requests have to end after a signal."""
 
+GC_THRESHOLD = 10_000
+"""Objects that may come before the collector looks for cycles: a request leaves none behind, and Python's 700 make it
+look every few requests."""
+
 log = structlog.get_logger("postern.server")
 
 
@@ -47,6 +52,13 @@ class Server(uvicorn.Server):
         self.stop_signal = 0
         self._deadline: float | None = None
         quieten_disconnects()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Load and start the application, then settle the garbage collector: what has been loaded stays, so it need
+        not be looked at again."""
+        await super().startup(sockets=sockets)
+        gc.freeze()
+        gc.set_threshold(GC_THRESHOLD, 20, 50)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to stop; a second signal ends at once, also while the application still starts."""
