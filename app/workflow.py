@@ -1,6 +1,6 @@
 """What may be run: the author's API. `@workflow` makes a Workflow, which is a value: nothing is registered.
 
-The catalog collects the Workflow values of the modules in the folder; the door calls `Workflow.run` with a Context.
+The catalog collects the Workflow values of the modules in the folder; the runner calls their functions with a Context.
 """
 
 import inspect

@@ -2,7 +2,6 @@
 
 import itertools
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -15,19 +14,9 @@ from structlog.testing import capture_logs
 from app.access import Access, AccessFault, Open, Policy, SpecificUsers
 from app.catalog import Catalog, Fault, Snapshot
 
+pytestmark = pytest.mark.usefixtures("own_modules")
+
 HEAD = "from app import Context, workflow, anonymous, specific_users\n"
-
-
-@pytest.fixture(autouse=True)
-def own_modules() -> Iterator[None]:
-    """What a catalog puts into `sys.modules` and the import system goes with the test."""
-    modules = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "workflows"}
-    finders = list(sys.meta_path)
-    yield
-    for name in [name for name in sys.modules if name.partition(".")[0] == "workflows"]:
-        del sys.modules[name]
-    sys.modules.update(modules)
-    sys.meta_path[:] = finders
 
 
 def bind(access: Access) -> Policy:

@@ -6,7 +6,7 @@ import shutil
 import sys
 import time
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from app.access import Open
 from app.catalog import Catalog, Snapshot
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("own_modules")]
 
 HEAD = "from app import Context, workflow\n"
 
@@ -25,18 +25,6 @@ HEAD = "from app import Context, workflow\n"
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
-
-
-@pytest.fixture(autouse=True)
-def own_modules() -> Iterator[None]:
-    """What a catalog puts into `sys.modules` and the import system goes with the test."""
-    modules = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "workflows"}
-    finders = list(sys.meta_path)
-    yield
-    for name in [name for name in sys.modules if name.partition(".")[0] == "workflows"]:
-        del sys.modules[name]
-    sys.modules.update(modules)
-    sys.meta_path[:] = finders
 
 
 @pytest.fixture
