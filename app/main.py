@@ -56,6 +56,7 @@ def create_app(settings: Settings) -> Application:
     runner = Runner(Services(connections.secret, connections.client, log), log_run)
     door = Door(
         triggers=lambda: catalog.snapshot.triggers,
+        recall=identity.recall,
         identify=identity.identify,
         start=runner.start,
         max_body_bytes=settings.max_body_bytes,

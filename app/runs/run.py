@@ -31,15 +31,16 @@ class Outcome:
 
 @dataclass(slots=True)
 class Run:
-    """A run that has ended. It has the id of the request that started it. Times are Unix seconds."""
+    """A run, under the id of the request that started it. Times are Unix seconds; `outcome` and `ended_at` are there
+    when it has ended."""
 
     id: str
     workflow: str
     caller: Caller
     client_address: str
     started_at: float
-    ended_at: float
-    outcome: Outcome
+    ended_at: float = field(default=0.0, init=False)
+    outcome: Outcome = field(init=False)
 
     def fields(self) -> dict[str, str | int | float]:
         """What its line in the log says."""

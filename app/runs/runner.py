@@ -5,7 +5,7 @@ import contextvars
 import inspect
 import traceback
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from time import time
 from typing import Any
@@ -14,7 +14,7 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from app.access import Caller
 from app.errors import Problem, problem
-from app.runs.deadlines import Deadlines
+from app.runs.deadlines import Deadlines, Task
 from app.runs.run import Outcome, Run, State
 from app.workflow import Context, Reply, Request, Services, Workflow
 
@@ -66,17 +66,23 @@ class Runner:
         name = workflow.name
         if workflow.max_concurrency is not None and self._running[name] >= workflow.max_concurrency:
             raise problem("too-many-runs", headers={"Retry-After": "1"})
-        started_at = self._now()
+        run = Run(run_id, name, caller, request.client_address, self._now())
         context = Context(request, caller, run_id, name, self._services)
         self._running[name] += 1
-        if workflow.is_async:
-            try:
-                outcome = await self._outcome(workflow, run_id, workflow.function(context, **arguments))
-            finally:
+        task = self._deadlines.begin(workflow.timeout)
+        try:
+            if workflow.is_async:
+                value = await workflow.function(context, **arguments)
+            else:
+                value = await self._in_thread(workflow, context, arguments)
+            run.outcome = _succeeded(value)
+        except BaseException as error:  # SystemExit too: a workflow may end itself, never the server
+            run.outcome = self._failure(error, workflow, run_id, task)
+        finally:
+            self._deadlines.end(task)
+            if workflow.is_async:
                 self._running[name] -= 1
-        else:
-            outcome = await self._outcome(workflow, run_id, self._in_thread(workflow, context, arguments))
-        run = Run(run_id, name, caller, request.client_address, started_at, self._now(), outcome)
+        run.ended_at = self._now()
         self._record(run)
         return run
 
@@ -99,23 +105,16 @@ class Runner:
         value = await asyncio.wrap_future(future)
         return await value if inspect.isawaitable(value) else value  # a `def` around an `async def`
 
-    async def _outcome(self, workflow: Workflow, run_id: str, running: Awaitable[Any]) -> Outcome:
-        """Await the workflow under its timeout and turn whatever it does into an Outcome."""
-        task = self._deadlines.begin(workflow.timeout)
-        try:
-            return _succeeded(await running)
-        except Problem as shown:
-            return _failed(State.FAILED, shown, run_id, error=shown.reason)
-        except asyncio.CancelledError:
+    def _failure(self, error: BaseException, workflow: Workflow, run_id: str, task: Task) -> Outcome:
+        """What a run comes to whose workflow raised. Raises again what ends the whole request."""
+        if isinstance(error, Problem):
+            return _failed(State.FAILED, error, run_id, error=error.reason)
+        if isinstance(error, asyncio.CancelledError):
             if self._deadlines.cancelled(task):
                 return _failed(State.TIMED_OUT, problem("timed-out"), run_id)
             if task.cancelling():
-                raise  # the server itself is ending this request
-            return _failed(State.FAILED, problem("workflow-failed"), run_id, error="CancelledError")
-        except BaseException as error:  # SystemExit too: a workflow may end itself, never the server
-            return _failed(State.FAILED, problem("workflow-failed"), run_id, error=_where(error, workflow))
-        finally:
-            self._deadlines.end(task)
+                raise error  # the server itself is ending this request
+        return _failed(State.FAILED, problem("workflow-failed"), run_id, error=_where(error, workflow))
 
 
 def _succeeded(value: Any) -> Outcome:
@@ -143,6 +142,8 @@ def _where(error: BaseException, workflow: Workflow) -> str:
     """What failed and in which line of the author's files, without the exception's text."""
     if isinstance(error, PydanticSerializationError):
         return "the result cannot be written as JSON"
+    if isinstance(error, asyncio.CancelledError):
+        return "CancelledError"
     module = workflow.function.__code__.co_filename
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == module]
     return f"{type(error).__name__} at {module}:{lines[-1] if lines else workflow.line}"

@@ -4,7 +4,7 @@ There is no authentication middleware, because the policy belongs to the workflo
 ASGI application: headers are read from the scope and the body from `receive`, so that nothing is done twice.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,11 +16,13 @@ from app.errors import Problem, problem
 from app.ids import new_id
 from app.runs.run import Run
 from app.triggers.challenge import unauthenticated
+from app.triggers.cycle import EXCHANGE, Cycle
 from app.triggers.find import PREFIX, find
-from app.triggers.read import Disconnected, Receive, arguments, read_body
-from app.triggers.reply import Answer, Scope, Send, problem_reply, reply
+from app.triggers.read import Disconnected, Receive, arguments, read_body, whole_body
+from app.triggers.reply import Answer, Send, problem_reply, reply
 from app.workflow import Request, Workflow
 
+Scope = MutableMapping[str, Any]
 RawHeaders = Iterable[tuple[bytes, bytes]]
 Start = Callable[[Workflow, Caller, Request, Mapping[str, Any], str], Awaitable[Run]]
 
@@ -32,30 +34,39 @@ NOTHING: frozenset[bytes] = frozenset()
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """Lets in who may come in. `triggers` gives the catalog of the moment, `identify` the caller of a token, `start`
-    runs a workflow."""
+    """Lets in who may come in. `triggers` gives the catalog of the moment, `identify` the caller of a request and
+    `recall` the one of an Authorization field that was verified before, `start` runs a workflow."""
 
     triggers: Callable[[], Mapping[str, Trigger]]
+    recall: Callable[[bytes], Caller | None]
     identify: Callable[[RawHeaders], Awaitable[Caller]]
     start: Start
     max_body_bytes: int
     log: FilteringBoundLogger
 
-    async def trigger(self, scope: Scope, receive: Receive, request_id: str) -> Answer:
+    async def trigger(self, scope: Scope, receive: Receive, request_id: str, exchange: Cycle | None = None) -> Answer:
         """The six verbs. Raises Problem and Refused. The door decides, not the knocker: an anonymous trigger never
         looks at a token."""
+        single = exchange.fields if exchange is not None else None
         trigger, path = find(self.triggers(), scope["method"], scope["raw_path"])
-        caller = ANYONE if trigger.policy is OPEN else await self.identify(scope["headers"])
+        caller = ANYONE if trigger.policy is OPEN else self._recall(single) or await self.identify(scope["headers"])
         admit(trigger.policy, caller)
-        request, given = await self._read(trigger, path, scope, receive)
+        fields = single or dict(scope["headers"])
+        limit = trigger.workflow.max_body_bytes or self.max_body_bytes
+        body = whole_body(exchange, fields, limit)
+        if body is None:
+            body = await read_body(receive, limit)
+        given = arguments(trigger.workflow, body, fields.get(b"content-type"), path)
+        request = _request(trigger, path, scope, body)
         run = await self.start(trigger.workflow, caller, request, given, request_id)
         return reply(run)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (ASGI). Whatever goes wrong becomes a problem; nothing of it leaves otherwise."""
         request_id = new_id()
+        exchange: Cycle | None = scope.pop(EXCHANGE, None)
         try:
-            answer = await self.trigger(scope, receive, request_id)
+            answer = await self.trigger(scope, receive, request_id, exchange)
         except Disconnected:
             self.log.info("client-disconnected", request_id=request_id, client_address=_address(scope))
             return
@@ -66,20 +77,13 @@ class Door:
         except Exception:
             self.log.exception("request-failed", request_id=request_id)
             answer = problem_reply(problem("internal-error"), request_id)
-        await answer.send(scope, send)
+        if exchange is None or not exchange.answer_at_once(answer.status, answer.headers, answer.content):
+            await answer.send(send)
 
-    async def _read(
-        self, trigger: Trigger, path: Mapping[str, str], scope: Scope, receive: Receive
-    ) -> tuple[Request, dict[str, Any]]:
-        """The request as the workflow sees it, and the arguments of its function."""
-        workflow = trigger.workflow
-        headers = dict(scope["headers"])
-        body = await read_body(receive, headers, workflow.max_body_bytes or self.max_body_bytes)
-        given = arguments(workflow, body, headers.get(b"content-type"), path)
-        withheld = NOTHING if trigger.policy is OPEN else WITHHELD
-        client, query = _address(scope), scope["query_string"]
-        request = Request(scope["method"], scope["path"], path, client, body, query, scope["headers"], withheld)
-        return request, given
+    def _recall(self, fields: Mapping[bytes, bytes] | None) -> Caller | None:
+        """The caller of a token that was verified before, where there is one Authorization field."""
+        authorization = fields.get(b"authorization") if fields is not None else None
+        return self.recall(authorization) if authorization is not None else None
 
     def _refuse(self, shown: Problem, scope: Scope, request_id: str, refused: Refused | None = None) -> Answer:
         """Answer with the problem, and tell the operator all that the caller is not told."""
@@ -103,6 +107,13 @@ class Door:
         """The workflow that was asked for, if there is one: other text might be a secret that strayed into a URL."""
         name = raw_path.removeprefix(PREFIX).partition(b"/")[0].decode("ascii", "replace")
         return name if name in self.triggers() else ""
+
+
+def _request(trigger: Trigger, path: Mapping[str, str], scope: Scope, body: bytes) -> Request:
+    """The request as the workflow sees it."""
+    withheld = NOTHING if trigger.policy is OPEN else WITHHELD
+    client, query = _address(scope), scope["query_string"]
+    return Request(scope["method"], scope["path"], path, client, body, query, scope["headers"], withheld)
 
 
 def _address(scope: Scope) -> str:

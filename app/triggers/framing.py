@@ -7,6 +7,8 @@ could be framed in two ways, so that a proxy in front and this server would disa
 import re
 from functools import lru_cache
 
+from httptools import HttpParserError
+
 MAX_TARGET_BYTES = 8 * 1024
 MAX_HEADER_BYTES = 64 * 1024
 MAX_HEADERS = 200
@@ -24,8 +26,11 @@ class Unacceptable(Exception):
         self.code = code
 
 
-def check_head(target: bytes, version: str, headers: list[tuple[bytes, bytes]]) -> tuple[bytes, bool]:
-    """The header that delimits the body, empty where there is none, and whether the client waits for 100 Continue.
+def check_head(
+    target: bytes, version: str, headers: list[tuple[bytes, bytes]]
+) -> tuple[bytes, bool, dict[bytes, bytes] | None]:
+    """The header that delimits the body, empty where there is none; whether the client waits for 100 Continue; and the
+    headers by name, or None where a name comes more than once.
 
     Names are in lower case, values without white space around them. Raises Unacceptable. It runs for every request.
     """
@@ -38,11 +43,13 @@ def check_head(target: bytes, version: str, headers: list[tuple[bytes, bytes]]) 
     if len(headers) > MAX_HEADERS:
         raise Unacceptable("headers-too-large", "number of headers")
     fields = dict(headers)
-    if len(fields) != len(headers):
+    single = len(fields) == len(headers)
+    if not single:
         _check_single([name for name, _ in headers])
     _check_host(version, fields.get(b"host"))
-    expects_continue = fields.get(b"expect", b"").lower() == b"100-continue" and version == "1.1"
-    return _framing(version, fields.get(b"content-length"), fields.get(b"transfer-encoding")), expects_continue
+    expects_continue = b"expect" in fields and fields[b"expect"].lower() == b"100-continue" and version == "1.1"
+    framing = _framing(version, fields.get(b"content-length"), fields.get(b"transfer-encoding"))
+    return framing, expects_continue, fields if single else None
 
 
 def check_size(headers: list[tuple[bytes, bytes]]) -> None:
@@ -87,3 +94,14 @@ def _framing(version: str, length: bytes | None, coding: bytes | None) -> bytes:
     if not length.isdigit():
         raise Unacceptable("bad-request", "malformed Content-Length")
     return b"Content-Length: " + length if length.strip(b"0") else b""
+
+
+def why(error: HttpParserError) -> tuple[str, str]:
+    """The code and the private reason of a refusal. The parser's own sentences are constant and quote no input."""
+    cause = error.__context__
+    if isinstance(cause, Unacceptable):
+        return cause.code, str(cause)
+    if cause is not None:
+        return "bad-request", type(cause).__name__
+    reason = str(error)
+    return ("unsupported-transfer-coding" if "`Transfer-Encoding`" in reason else "bad-request"), reason

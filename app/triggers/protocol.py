@@ -9,16 +9,18 @@ import asyncio
 import json
 import secrets
 from asyncio import TimerHandle
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 from urllib.parse import unquote
 
 import httptools
 import structlog
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from app.errors import problem
-from app.triggers.cycle import AT_ONCE, Cycle, LingeringTransport
-from app.triggers.framing import MAX_HEADER_BYTES, MAX_HEADERS, MAX_TARGET_BYTES, Unacceptable, check_head, check_size
+from app.triggers.cycle import EXCHANGE, Cycle, LingeringTransport
+from app.triggers.framing import MAX_HEADER_BYTES, MAX_HEADERS, MAX_TARGET_BYTES, check_head, check_size, why
 from app.triggers.upgrade import body_parser
 
 MAX_CHUNK_OVERHEAD = 16 * 1024
@@ -109,8 +111,7 @@ class GuardedProtocol(HttpToolsProtocol):
             except httptools.HttpParserUpgrade as upgrade:
                 self._feed_after_upgrade(data, upgrade)
         except httptools.HttpParserError as error:
-            code, reason = _why(error)
-            self._refuse(code, reason)
+            self._refuse(*why(error))
             return
         if self._phase == _BODY:
             self._hold()
@@ -153,28 +154,27 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._head_timer is not None:
             self._stop_head_timer()
         self._head_bytes = 0
-        head = check_head(self.url, self.parser.get_http_version(), self.headers)
-        self._framing, self.expect_100_continue = head
-        self._begin()
+        version = self.parser.get_http_version()
+        self._framing, self.expect_100_continue, fields = check_head(self.url, version, self.headers)
+        self._begin(version, fields)
         self._phase = _BODY
         # What comes now are trailers: they must not join the headers, which the scope holds (RFC 9110, section 6.5.1).
         self.headers = []
 
-    def _begin(self) -> None:
+    def _begin(self, version: str, fields: dict[bytes, bytes] | None) -> None:
         """Hand the request to the app, or put it behind those that came before on this connection. It does what
         uvicorn's own does, but for upgrades and limits that are not used here."""
         raw_path, _, query = self.url.partition(b"?")
         path = raw_path.decode("ascii")
-        version = self.parser.get_http_version()
         before = self.cycle
-        cycle = self.cycle = Cycle(self, keep_alive=version == "1.1" and self.parser.should_keep_alive())
+        cycle = self.cycle = Cycle(self, fields, keep_alive=version == "1.1" and self.parser.should_keep_alive())
         scope: dict[str, Any] = self.scope  # type: ignore[assignment]
         scope["method"] = self.parser.get_method().decode("ascii")
         scope["http_version"] = version
         scope["path"] = unquote(path) if "%" in path else path
         scope["raw_path"] = raw_path
         scope["query_string"] = query
-        scope[AT_ONCE] = cycle.answer_at_once
+        scope[EXCHANGE] = cycle
         if before is None or before.response_complete:
             self._start_asgi_task(cycle, self.app)
         else:
@@ -184,18 +184,35 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._stopping:
             cycle.keep_alive = False
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        """Have a task answer. It says itself when it is done: a callback would be one more turn of the event loop."""
+        task = self.loop.create_task(cycle.run_asgi(app))
+        self.tasks.add(task)
+        cast("Cycle", cycle).task = task
+
+    def on_body(self, body: bytes) -> None:
+        """Keep a part of the body for who reads it."""
+        cycle = cast("Cycle", self.cycle)
+        if not cycle.response_complete:
+            cycle.append(body)
+            if len(cycle.body) > HIGH_WATER_LIMIT:
+                self.flow.pause_reading()
+            cycle.set()
+
     def on_message_complete(self) -> None:
         """The whole request is here, so that the connection can serve another."""
         if self._framing and self.parser.should_upgrade():
             return  # its body is still to come: see _feed_after_upgrade
         self._phase = _BETWEEN
-        cycle = self.cycle
+        cycle = cast("Cycle", self.cycle)
         if cycle.transport is not self.transport:
             self._stop_body_timer()
             cycle.transport = self.transport
             if not cycle.response_started:
                 cycle.keep_alive = self._keeps_alive
-        HttpToolsProtocol.on_message_complete(self)
+        if not cycle.response_complete:
+            cycle.more_body = False
+            cycle.set()
 
     def _should_upgrade(self) -> bool:
         return False
@@ -292,10 +309,9 @@ class GuardedProtocol(HttpToolsProtocol):
 
         uvicorn sets a timer after each answer and cancels it at the next request, which costs more than the guard:
         here one timer for each connection looks now and then how long it has been idle."""
-        if self._discarding:
-            self.server_state.total_requests += 1
-            return
         self.server_state.total_requests += 1
+        if self._discarding:
+            return
         if not self.transport.is_closing():
             self.flow.resume_reading()
             if self.pipeline:
@@ -304,12 +320,9 @@ class GuardedProtocol(HttpToolsProtocol):
             else:
                 self._idle_since = self.loop.time()
                 if self.timeout_keep_alive_task is None:
-                    self._wait_for_next(self.timeout_keep_alive)
+                    self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self._idle_too_long)
         if self._refusal and not self._answers_due():
             self._answer_refusal()
-
-    def _wait_for_next(self, seconds: float) -> None:
-        self.timeout_keep_alive_task = self.loop.call_later(seconds, self._idle_too_long)
 
     def _idle_too_long(self) -> None:
         self.timeout_keep_alive_task = None
@@ -318,7 +331,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._write_now()
         rest = self._idle_since + self.timeout_keep_alive - self.loop.time()
         if rest > 0:
-            self._wait_for_next(rest)
+            self.timeout_keep_alive_task = self.loop.call_later(rest, self._idle_too_long)
         else:
             self.transport.close()
 
@@ -383,14 +396,3 @@ class GuardedProtocol(HttpToolsProtocol):
         self._discarded += size
         if self._discarding and self._discarded > self.linger_bytes:
             self.transport.close()
-
-
-def _why(error: httptools.HttpParserError) -> tuple[str, str]:
-    """The code and the private reason of a refusal. The parser's own sentences are constant and quote no input."""
-    cause = error.__context__
-    if isinstance(cause, Unacceptable):
-        return cause.code, str(cause)
-    if cause is not None:
-        return "bad-request", type(cause).__name__
-    reason = str(error)
-    return ("unsupported-transfer-coding" if "`Transfer-Encoding`" in reason else "bad-request"), reason

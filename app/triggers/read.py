@@ -6,7 +6,7 @@ wrong and where (RFC 6901 pointers); the values that were sent are never echoed.
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
@@ -31,31 +31,44 @@ class Disconnected(Exception):
     """The client went away before its request was complete."""
 
 
-async def read_body(receive: Receive, headers: Mapping[bytes, bytes], limit: int) -> bytes:
-    """The whole body, at most `limit` bytes. Raises Problem 413 and 415, and Disconnected, also where the body arrives
-    so slowly that the guard at the wire gave it up."""
+class Exchange(Protocol):
+    """What knows whether a body has arrived whole."""
+
+    def whole_body(self) -> bytes | None:
+        """The body, or None where it has to be received."""
+
+
+def whole_body(exchange: Exchange | None, headers: Mapping[bytes, bytes], limit: int) -> bytes | None:
+    """The body that is here already, as most are, or None where it has to be waited for. Raises Problem 413 where it
+    has more than `limit` bytes, and 415 where it is compressed."""
+    if not _announced(headers, limit):
+        return b""
+    body = exchange.whole_body() if exchange is not None else None
+    if body is not None and len(body) > limit:
+        raise _too_large(limit)
+    return body
+
+
+def _announced(headers: Mapping[bytes, bytes], limit: int) -> bool:
+    """Whether the headers say that a body comes."""
     if b"content-encoding" in headers and headers[b"content-encoding"].lower() != b"identity":
         raise problem("unsupported-media-type", detail="This server takes no compressed bodies.")
     declared = headers.get(b"content-length")
     if declared is None:
         if b"transfer-encoding" not in headers:
-            return b""
+            return False
     elif not declared.isdigit() or len(declared) > 18:
         raise problem("bad-request", headers={"Connection": "close"})
     elif int(declared) > limit:
         raise _too_large(limit)
-    message = await receive()
-    if message["type"] != "http.disconnect" and not message.get("more_body", False):
-        body: bytes = message.get("body", b"")
-        if len(body) > limit:
-            raise _too_large(limit)
-        return body
-    return await _in_pieces(receive, message, limit)
+    return True
 
 
-async def _in_pieces(receive: Receive, message: Message, limit: int) -> bytes:
-    """The body that comes in several messages, of which this is the first."""
+async def read_body(receive: Receive, limit: int) -> bytes:
+    """The whole body, at most `limit` bytes, counted as they come. Raises Problem 413, and Disconnected, also where the
+    body arrives so slowly that the guard at the wire gave it up."""
     pieces = bytearray()
+    message = await receive()
     while message["type"] != "http.disconnect":
         pieces += message.get("body", b"")
         if len(pieces) > limit:

@@ -8,9 +8,7 @@ from pydantic_core import to_json
 
 from app.errors import Problem
 from app.runs.run import Run
-from app.triggers.cycle import AT_ONCE
 
-Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 ALWAYS = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
@@ -25,11 +23,8 @@ class Answer:
     headers: list[tuple[bytes, bytes]]
     content: bytes
 
-    async def send(self, scope: Scope, send: Send) -> None:
-        """Send it, in one write where the server knows how; a client that has gone is nobody's fault."""
-        at_once = scope.pop(AT_ONCE, None)  # what stays there would keep the request in memory in a circle
-        if at_once is not None and at_once(self.status, self.headers, self.content):
-            return
+    async def send(self, send: Send) -> None:
+        """Send it in the two messages of ASGI."""
         await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
         await send({"type": "http.response.body", "body": self.content})
 

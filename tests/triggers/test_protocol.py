@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from uvicorn.server import ServerState
 
 from app.errors import PROBLEMS
-from app.triggers.cycle import AT_ONCE
+from app.triggers.cycle import EXCHANGE
 from app.triggers.protocol import GuardedProtocol
 from app.triggers.server import bind, server_config
 
@@ -453,7 +453,7 @@ class AtOnce(Echo):
     async def __call__(self, scope, receive, send):
         content = json.dumps(scope["path"]).encode()
         headers = [(b"content-length", b"%d" % len(content))]
-        self.short.append(scope[AT_ONCE](200, headers, content))
+        self.short.append(scope[EXCHANGE].answer_at_once(200, headers, content))
         if not self.short[-1]:
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             await send({"type": "http.response.body", "body": content})

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, Field, field_validator
 
 from app import Context, Problem, workflow
-from app.triggers.read import Disconnected, arguments, is_json, read_body
+from app.triggers.read import Disconnected, arguments, is_json, read_body, whole_body
 
 pytestmark = pytest.mark.anyio
 
@@ -78,12 +78,36 @@ def receiving(*chunks: bytes, then: str = "end") -> Any:
     return receive
 
 
+async def read(receive: Any, headers: dict[bytes, bytes], limit: int) -> bytes:
+    """As the door does where the body has not arrived whole."""
+    body = whole_body(None, headers, limit)
+    return await read_body(receive, limit) if body is None else body
+
+
 async def test_a_body_is_read_whole():
-    assert await read_body(receiving(b"ab", b"", b"cd"), {b"transfer-encoding": b"chunked"}, 4) == b"abcd"
+    assert await read(receiving(b"ab", b"", b"cd"), {b"transfer-encoding": b"chunked"}, 4) == b"abcd"
 
 
 async def test_a_request_that_declares_no_body_is_not_waited_for():
-    assert await read_body(receiving(b"x", then="never"), {}, 4) == b""
+    assert await read(receiving(b"x", then="never"), {}, 4) == b""
+
+
+class Arrived:
+    """An exchange whose body is there already, or not."""
+
+    def __init__(self, body: bytes | None) -> None:
+        self.body = body
+
+    def whole_body(self) -> bytes | None:
+        return self.body
+
+
+async def test_a_body_that_is_there_already_is_taken_within_the_same_limits():
+    assert whole_body(Arrived(b"abcd"), {b"transfer-encoding": b"chunked"}, 4) == b"abcd"
+    assert whole_body(Arrived(None), {b"content-length": b"4"}, 4) is None
+    with pytest.raises(Problem) as caught:
+        whole_body(Arrived(b"abcde"), {b"transfer-encoding": b"chunked"}, 4)
+    assert caught.value.code == "body-too-large"
 
 
 @pytest.mark.parametrize(
@@ -97,7 +121,7 @@ async def test_a_request_that_declares_no_body_is_not_waited_for():
 )
 async def test_a_body_over_the_limit_is_refused_by_what_it_declares_and_by_what_arrives(headers, chunks):
     with pytest.raises(Problem) as caught:
-        await read_body(receiving(*chunks, then="never"), headers, 4)
+        await read(receiving(*chunks, then="never"), headers, 4)
     assert caught.value.code == "body-too-large"
     assert caught.value.members == {"limit_bytes": 4}
 
@@ -105,19 +129,19 @@ async def test_a_body_over_the_limit_is_refused_by_what_it_declares_and_by_what_
 @pytest.mark.parametrize("length", [b"-1", b"+4", b"1e3", b"", b"0x1", b"9" * 30])
 async def test_a_content_length_that_is_no_number_is_a_bad_request(length):
     with pytest.raises(Problem) as caught:
-        await read_body(receiving(b"x"), {b"content-length": length}, 4)
+        await read(receiving(b"x"), {b"content-length": length}, 4)
     assert caught.value.code == "bad-request"
 
 
 async def test_a_client_that_goes_away_is_no_problem():
     with pytest.raises(Disconnected):
-        await read_body(receiving(b"x", then="disconnect"), {b"content-length": b"2"}, 4)
+        await read(receiving(b"x", then="disconnect"), {b"content-length": b"2"}, 4)
 
 
 @pytest.mark.parametrize("coding", [b"gzip", b"br", b"deflate", b"gzip, identity"])
 async def test_a_compressed_body_is_not_unpacked(coding):
     with pytest.raises(Problem) as caught:
-        await read_body(receiving(b"x"), {b"content-length": b"1", b"content-encoding": coding}, 4)
+        await read(receiving(b"x"), {b"content-length": b"1", b"content-encoding": coding}, 4)
     assert caught.value.status == 415
 
 
