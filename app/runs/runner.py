@@ -66,7 +66,7 @@ class Runner:
         name = workflow.name
         if workflow.max_concurrency is not None and self._running[name] >= workflow.max_concurrency:
             raise problem("too-many-runs", headers={"Retry-After": "1"})
-        run = Run(run_id, name, caller, request.client_address, self._now())
+        run = Run(run_id, workflow, caller, request, self._now())
         context = Context(request, caller, run_id, name, self._services)
         self._running[name] += 1
         task = self._deadlines.begin(workflow.timeout)
@@ -108,13 +108,15 @@ class Runner:
     def _failure(self, error: BaseException, workflow: Workflow, run_id: str, task: Task) -> Outcome:
         """What a run comes to whose workflow raised. Raises again what ends the whole request."""
         if isinstance(error, Problem):
-            return _failed(State.FAILED, error, run_id, error=error.reason)
+            return _failed(State.FAILED, error, run_id, error.code, error.detail, error.reason, shown=True)
         if isinstance(error, asyncio.CancelledError):
             if self._deadlines.cancelled(task):
-                return _failed(State.TIMED_OUT, problem("timed-out"), run_id)
+                late = problem("timed-out")
+                return _failed(State.TIMED_OUT, late, run_id, late.code, late.detail, shown=True)
             if task.cancelling():
                 raise error  # the server itself is ending this request
-        return _failed(State.FAILED, problem("workflow-failed"), run_id, error=_where(error, workflow))
+        kind, message = type(error).__name__, _message(error)
+        return _failed(State.FAILED, problem("workflow-failed"), run_id, kind, message, _place(error, workflow))
 
 
 def _succeeded(value: Any) -> Outcome:
@@ -132,18 +134,26 @@ def _succeeded(value: Any) -> Outcome:
     return Outcome(State.SUCCEEDED, value.status, content, tuple(headers))
 
 
-def _failed(state: State, shown: Problem, run_id: str, error: str = "") -> Outcome:
-    headers = tuple((name.lower().encode(), text.encode()) for name, text in shown.headers.items())
-    content = to_json(shown.document(run_id, run_id), inf_nan_mode="null", serialize_unknown=True)
-    return Outcome(state, shown.status, content, (PROBLEM_JSON, *headers), error)
+def _failed(
+    state: State, problem: Problem, run_id: str, kind: str, message: str, place: str = "", *, shown: bool = False
+) -> Outcome:
+    headers = tuple((name.lower().encode(), text.encode()) for name, text in problem.headers.items())
+    content = to_json(problem.document(run_id, run_id), inf_nan_mode="null", serialize_unknown=True)
+    return Outcome(state, problem.status, content, (PROBLEM_JSON, *headers), kind, message, place, shown)
 
 
-def _where(error: BaseException, workflow: Workflow) -> str:
-    """What failed and in which line of the author's files, without the exception's text."""
+def _message(error: BaseException) -> str:
+    """An exception's text, for the record. Its own methods may raise anything."""
+    try:
+        return str(error)
+    except Exception:
+        return ""
+
+
+def _place(error: BaseException, workflow: Workflow) -> str:
+    """In which line of the author's files it failed, without the exception's text."""
     if isinstance(error, PydanticSerializationError):
-        return "the result cannot be written as JSON"
-    if isinstance(error, asyncio.CancelledError):
-        return "CancelledError"
+        return "(the result cannot be written as JSON)"
     module = workflow.function.__code__.co_filename
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == module]
-    return f"{type(error).__name__} at {module}:{lines[-1] if lines else workflow.line}"
+    return f"at {module}:{lines[-1] if lines else workflow.line}"

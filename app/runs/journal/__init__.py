@@ -1,0 +1,1 @@
+"""Where runs are recorded: one writer that commits in groups, and readers that never wait for it."""
