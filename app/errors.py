@@ -38,19 +38,35 @@ PROBLEMS: Mapping[str, ProblemType] = {
     "invalid-json": ProblemType(400, "Invalid JSON", "The body is not valid JSON in UTF-8."),
     "invalid-body": ProblemType(400, "Invalid body", "The body does not fit what the workflow expects."),
     "invalid-path": ProblemType(400, "Invalid path", "A part of the path does not fit what the workflow expects."),
+    "bad-filter": ProblemType(400, "Bad filter", "A filter or the cursor makes no sense: see the errors."),
+    "bad-idempotency-key": ProblemType(
+        400, "Bad idempotency key", "Idempotency-Key takes 1 to 255 visible characters, on a workflow that is recorded."
+    ),
     "unauthenticated": ProblemType(
         401,
         "Unauthenticated",
         "A valid access token for this trigger is required in the Authorization header.",
     ),
+    "forbidden": ProblemType(403, "Forbidden", "This is for operators only."),
     "unknown-trigger": ProblemType(404, "Unknown trigger", "There is no trigger at this URL."),
+    "unknown-run": ProblemType(
+        404, "Unknown run", "There is no such run, or it is not yours: send the token of who started it."
+    ),
     "not-found": ProblemType(404, "Not found", "There is nothing at this URL."),
     "method-not-allowed": ProblemType(405, "Method not allowed", "Other methods are taken here: see the Allow header."),
     "request-timeout": ProblemType(408, "Request timeout", "The request arrived too slowly."),
+    "cannot-resubmit": ProblemType(409, "Cannot resubmit", "This run cannot be started again from its record."),
+    "reply-not-kept": ProblemType(409, "Reply not kept", "The run has ended, and its reply was not kept whole."),
+    "run-cancelled": ProblemType(409, "Run cancelled", "The run was cancelled before it ended."),
+    "run-ended": ProblemType(409, "Run ended", "The run has ended already."),
+    "run-in-progress": ProblemType(409, "Run in progress", "The run of this idempotency key has not ended yet."),
     "body-too-large": ProblemType(413, "Body too large", "The body is larger than this trigger takes."),
     "uri-too-long": ProblemType(414, "URI too long", "The URL is longer than this server takes."),
     "unsupported-media-type": ProblemType(
         415, "Unsupported media type", "This trigger takes JSON in UTF-8 without a content encoding."
+    ),
+    "idempotency-key-reused": ProblemType(
+        422, "Idempotency key reused", "This idempotency key was used for another request."
     ),
     "too-many-runs": ProblemType(
         429, "Too many runs", "This workflow already has as many runs as it allows at a time."
@@ -63,6 +79,9 @@ PROBLEMS: Mapping[str, ProblemType] = {
     ),
     "identity-unavailable": ProblemType(
         503, "Identity unavailable", "The tenant's signing keys cannot be reached at the moment."
+    ),
+    "journal-unavailable": ProblemType(
+        503, "Journal unavailable", "Runs cannot be recorded at the moment, and none starts without a record."
     ),
     "shutting-down": ProblemType(503, "Shutting down", "This server is stopping and takes no new runs."),
     "timed-out": ProblemType(504, "Timed out", "The workflow did not end within its timeout."),
