@@ -21,6 +21,7 @@ from app.http_client import http_client
 from app.identity import CLOUDS, Identity, Tenant, fetch_keys, tenant
 from app.ids import new_id
 from app.logs import configure_logs, log_format, write_later
+from app.runs.journal.journal import Journal
 from app.runs.run import Run
 from app.runs.runner import Runner
 from app.settings import SettingProblem, Settings, SettingsFault, load_settings
@@ -53,7 +54,8 @@ def create_app(settings: Settings) -> Application:
     identity = create_identity(settings, lambda of: partial(fetch_keys, client, of))
     catalog = load_catalog(settings, on_change=lambda _, new: identity.serve(tenants(settings, new)))
     connections = Connections(settings, settings.authority or CLOUDS[settings.cloud].authority)
-    runner = Runner(Services(connections.secret, connections.client, log), log_run)
+    journal = Journal(settings.database_url)
+    runner = Runner(Services(connections.secret, connections.client, log), journal, log_run)
     door = Door(
         triggers=lambda: catalog.snapshot.triggers,
         recall=identity.recall,
@@ -65,12 +67,14 @@ def create_app(settings: Settings) -> Application:
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Any]]:
+        await journal.open()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(identity.run)
             tasks.start_soon(catalog.watch)
             yield {"draining": runner.drain, "idle": lambda: runner.running == 0}
             tasks.cancel_scope.cancel()
         runner.close()
+        await journal.aclose()
         await connections.aclose()
         await client.aclose()
 

@@ -68,6 +68,7 @@ class Request:
     query_string: bytes = field(default=b"", repr=False)
     _raw_headers: "Sequence[tuple[bytes, bytes]]" = field(default=(), repr=False)
     _withheld: frozenset[bytes] = field(default=frozenset(), repr=False)
+    content_type: str = ""
 
     @cached_property
     def headers(self) -> Headers:

@@ -45,7 +45,11 @@ async def picky(ctx, body: Annotated[str, AfterValidator(broken)]):
 async def client(tmp_path: Path) -> AsyncIterator[AsyncClient]:
     """An application with one anonymous workflow and no tenant."""
     (tmp_path / "hello.py").write_text(ANONYMOUS, encoding="utf-8")
-    app = create_app(load_settings({}, folder=tmp_path, defaults={"workflows": str(tmp_path)}))
+    app = create_app(
+        load_settings(
+            {}, folder=tmp_path, defaults={"workflows": str(tmp_path), "database_url": f"sqlite:///{tmp_path}/runs.db"}
+        )
+    )
     async with (
         app.router.lifespan_context(app),
         http_client(base_url="http://postern.test", transport=ASGITransport(app)) as client,
@@ -60,7 +64,13 @@ async def test_anonymous_workflows_need_no_tenant(client: AsyncClient):
 async def test_a_workflow_that_is_not_anonymous_needs_one_and_every_missing_setting_is_named(tmp_path: Path):
     (tmp_path / "hello.py").write_text("from app import workflow\n@workflow\nasync def hello(ctx): ...\n", "utf-8")
     with pytest.raises(SettingsFault) as caught:
-        create_app(load_settings({}, folder=tmp_path, defaults={"workflows": str(tmp_path)}))
+        create_app(
+            load_settings(
+                {},
+                folder=tmp_path,
+                defaults={"workflows": str(tmp_path), "database_url": f"sqlite:///{tmp_path}/runs.db"},
+            )
+        )
     assert [problem.setting for problem in caught.value.problems] == ["POSTERN_TENANT_ID", "POSTERN_AUDIENCE"]
 
 

@@ -57,7 +57,7 @@ def written(value: Any) -> Any:
     """A value as JSON can have it, with what stands under telling names redacted at any depth. It never raises: a
     value that cannot be written becomes the name of its type. Tokens are left to `without_tokens`."""
     try:
-        return _without_secrets(to_jsonable_python(value, fallback=_fallback, inf_nan_mode="strings"))
+        return without_secrets(to_jsonable_python(value, fallback=_fallback, inf_nan_mode="strings"))
     except Exception:
         return f"<{type(value).__name__}>"  # a value's own methods may raise anything
 
@@ -77,11 +77,13 @@ def _fallback(value: Any) -> Any:
     return dict(value.items()) if isinstance(value, Mapping) else str(value)
 
 
-def _without_secrets(value: Any) -> Any:
+def without_secrets(value: Any) -> Any:
+    """A JSON value with what stands under telling names redacted at any depth. Raises RecursionError at depths that no
+    JSON parser of this program lets through."""
     if isinstance(value, dict):
-        return {key: REDACTED if is_secret_name(key) else _without_secrets(part) for key, part in value.items()}
+        return {key: REDACTED if is_secret_name(key) else without_secrets(part) for key, part in value.items()}
     if isinstance(value, list):
         if len(value) == 2 and isinstance(value[0], str) and is_secret_name(value[0]):  # a header as a pair
             return [value[0], REDACTED]
-        return [_without_secrets(part) for part in value]
+        return [without_secrets(part) for part in value]
     return value

@@ -5,10 +5,10 @@ import contextvars
 import inspect
 import traceback
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from time import time
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic_core import PydanticSerializationError, to_json
 
@@ -28,13 +28,32 @@ JSON = (b"content-type", b"application/json")
 PROBLEM_JSON = (b"content-type", b"application/problem+json")
 
 
-class Runner:
-    """Starts runs and sees them to their end. `services` is what every Context hands on, `record` is told of each run
-    that has ended."""
+class RunRecords(Protocol):
+    """What puts runs on record."""
 
-    def __init__(self, services: Services, record: Callable[[Run], None], *, now: Callable[[], float] = time) -> None:
+    def begin(self, run: Run) -> None:
+        """Take note of a run that starts; raises Problem where it cannot be recorded, and then does not start."""
+
+    def end(self, run: Run) -> Awaitable[None]:
+        """Have its end on disk; raises Problem where that cannot be."""
+
+
+class Runner:
+    """Starts runs and sees them to their end. `services` is what every Context hands on, `ended` is told of each run
+    that has ended, and the journal has those of workflows that are not stateless on record before anybody hears of it.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        journal: RunRecords,
+        ended: Callable[[Run], None],
+        *,
+        now: Callable[[], float] = time,
+    ) -> None:
         self._services = services
-        self._record = record
+        self._journal = journal
+        self._ended = ended
         self._now = now
         self._running: Counter[str] = Counter()
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="workflow")
@@ -67,6 +86,9 @@ class Runner:
         if workflow.max_concurrency is not None and self._running[name] >= workflow.max_concurrency:
             raise problem("too-many-runs", headers={"Retry-After": "1"})
         run = Run(run_id, workflow, caller, request, self._now())
+        recorded = not workflow.stateless
+        if recorded:
+            self._journal.begin(run)
         context = Context(request, caller, run_id, name, self._services)
         self._running[name] += 1
         task = self._deadlines.begin(workflow.timeout)
@@ -83,7 +105,9 @@ class Runner:
             if workflow.is_async:
                 self._running[name] -= 1
         run.ended_at = self._now()
-        self._record(run)
+        self._ended(run)
+        if recorded:
+            await self._journal.end(run)
         return run
 
     async def _in_thread(self, workflow: Workflow, context: Context, arguments: Mapping[str, Any]) -> Any:

@@ -56,8 +56,9 @@ class Door:
         body = whole_body(exchange, fields, limit)
         if body is None:
             body = await read_body(receive, limit)
-        given = arguments(trigger.workflow, body, fields.get(b"content-type"), path)
-        request = _request(trigger, path, scope, body)
+        content_type = fields.get(b"content-type")
+        given = arguments(trigger.workflow, body, content_type, path)
+        request = _request(trigger, path, scope, body, content_type)
         run = await self.start(trigger.workflow, caller, request, given, request_id)
         return reply(run)
 
@@ -109,11 +110,14 @@ class Door:
         return name if name in self.triggers() else ""
 
 
-def _request(trigger: Trigger, path: Mapping[str, str], scope: Scope, body: bytes) -> Request:
+def _request(
+    trigger: Trigger, path: Mapping[str, str], scope: Scope, body: bytes, content_type: bytes | None
+) -> Request:
     """The request as the workflow sees it."""
     withheld = NOTHING if trigger.policy is OPEN else WITHHELD
     client, query = _address(scope), scope["query_string"]
-    return Request(scope["method"], scope["path"], path, client, body, query, scope["headers"], withheld)
+    kind = "" if content_type is None else content_type.decode("latin-1")
+    return Request(scope["method"], scope["path"], path, client, body, query, scope["headers"], withheld, kind)
 
 
 def _address(scope: Scope) -> str:

@@ -64,6 +64,7 @@ def settings_for(local: LocalTenant, workflows: Path, **more: Any) -> Settings:
         "ca_bundle": str(local.ca_bundle),
         "people": dict(local.people),
         "workflows": str(workflows),
+        "database_url": f"sqlite:///{workflows / '.journal.db'}",
         **more,
     }
     return load_settings({}, folder=workflows, defaults=values)

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from app import Caller, Context, Problem, Reply, Request, workflow
 from app.access import ANYONE
 from app.ids import new_id
-from app.runs.run import State
+from app.runs.run import Run, State
 from app.runs.runner import Runner
 from app.workflow import Services
 
@@ -27,8 +27,27 @@ class Room(BaseModel):
     number: int
 
 
+class Records:
+    """Keeps the runs that it is told of."""
+
+    def __init__(self) -> None:
+        self.begun: list[Run] = []
+        self.ended: list[Run] = []
+
+    def begin(self, run: Run) -> None:
+        self.begun.append(run)
+
+    async def end(self, run: Run) -> None:
+        self.ended.append(run)
+
+
 @pytest.fixture
-def runner():
+def records():
+    return Records()
+
+
+@pytest.fixture
+def runner(records):
     async def secret(name: str) -> str:
         return f"value of {name}"
 
@@ -36,7 +55,7 @@ def runner():
         raise LookupError(name)
 
     log = structlog.get_logger("test")
-    runner = Runner(Services(secret, connection, log), lambda run: log.info("run-ended", **run.fields()))
+    runner = Runner(Services(secret, connection, log), records, lambda run: log.info("run-ended", **run.fields()))
     yield runner
     runner.close()
 

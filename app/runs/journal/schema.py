@@ -1,4 +1,4 @@
-"""The journal's tables. Times are Unix seconds in UTC; a run's id is a UUID of version 7, so ids are in order of time."""
+"""The journal's tables. Times are Unix seconds; ids are UUIDs of version 7, and so in order of time."""
 
 from sqlalchemy import Column, Double, Index, Integer, MetaData, PrimaryKeyConstraint, Table, Text, text
 

@@ -16,3 +16,9 @@ class Greeting(BaseModel):
 async def greet(ctx: Context, greeting: Greeting) -> dict[str, str]:
     """Greet by name."""
     return {"message": f"Hello, {greeting.name}!"}
+
+
+@workflow(access=tenant_users())
+async def greet_on_record(ctx: Context, greeting: Greeting) -> dict[str, str]:
+    """Greet by name, and have the run on record before the reply leaves."""
+    return {"message": f"Hello, {greeting.name}!"}

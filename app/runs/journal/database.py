@@ -1,0 +1,123 @@
+"""The journal's database: how it is opened, and how its tables are brought to what this program knows."""
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+HEAD = "0001"
+"""The newest migration. A database that has it is not looked at further, so that Alembic need not be imported."""
+
+BUSY_SECONDS = 30.0
+"""How long SQLite waits for another process that writes."""
+CONNECT_SECONDS = 5
+MIGRATION_LOCK = 0x706F7374  # any number, the same for all processes that migrate one database
+MINIMAL_SQLITE = (3, 38, 0)  # from here it reads JSON by ->>
+
+
+class DatabaseFault(Exception):
+    """The database of POSTERN_DATABASE_URL cannot serve; the message says why and how to mend it. It holds no URL, in
+    which a password may stand."""
+
+
+def open_engine(url: str, *, writing: bool) -> Engine:
+    """An engine on the database; no connection is made yet, but SQLite's file and its folder are. A writing one begins
+    transactions so that they cannot fail for another writer's sake. Raises DatabaseFault."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise DatabaseFault("POSTERN_DATABASE_URL is not a database URL") from None
+    return _sqlite(parsed, writing=writing) if parsed.get_backend_name() == "sqlite" else _postgres(parsed)
+
+
+def migrate(engine: Engine) -> None:
+    """Bring the tables to HEAD. Several processes may do it at once. Raises DatabaseFault where the database is of a
+    newer program."""
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
+        if _revision(connection) != HEAD:
+            _upgrade(connection)
+
+
+def _revision(connection: Connection) -> str:
+    """The migration that the database has, "" for none."""
+    if not inspect(connection).has_table("alembic_version"):
+        return ""
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar() or ""
+
+
+def _upgrade(connection: Connection) -> None:
+    from alembic import command
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    found = _revision(connection)
+    if found and found not in known:
+        raise DatabaseFault(
+            f"the database was made by a newer Postern (its migration is {found}, this program knows up to {HEAD}): "
+            "run that version, or set POSTERN_DATABASE_URL to another database"
+        )
+    command.upgrade(config, "head")
+
+
+def _sqlite(url: URL, *, writing: bool) -> Engine:
+    import sqlite3
+
+    if sqlite3.sqlite_version_info < MINIMAL_SQLITE:
+        raise DatabaseFault(f"SQLite {sqlite3.sqlite_version} is too old: 3.38 or later is needed")
+    if not url.database or url.database == ":memory:":
+        raise DatabaseFault("POSTERN_DATABASE_URL names no file: write sqlite:///path/to/file.db")
+    _make_file(Path(url.database))
+    engine = create_engine(
+        url.set(drivername="sqlite+pysqlite"),
+        connect_args={"timeout": BUSY_SECONDS, "isolation_level": None, "check_same_thread": False},
+    )
+
+    @event.listens_for(engine, "connect")
+    def _settle(connection: Any, _: object) -> None:
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")  # a commit is on disk when it returns
+        cursor.execute("PRAGMA temp_store=MEMORY")
+        cursor.execute("PRAGMA cache_size=-16384")
+        if not writing:
+            cursor.execute("PRAGMA query_only=ON")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        # A transaction that begins as a reader and then writes fails at once when another has written meanwhile.
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+    return engine
+
+
+def _make_file(path: Path) -> None:
+    """Make the file for its owner only; the files that SQLite puts beside it are made like it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except OSError as error:
+        raise DatabaseFault(f"POSTERN_DATABASE_URL: {path} cannot be made ({error.strerror})") from None
+
+
+def _postgres(url: URL) -> Engine:
+    try:
+        return create_engine(
+            url.set(drivername="postgresql+psycopg"),
+            connect_args={"connect_timeout": CONNECT_SECONDS, "application_name": "postern"},
+            pool_pre_ping=False,  # a lost connection is noticed and made anew by who uses it
+            pool_size=4,
+        )
+    except ModuleNotFoundError:
+        raise DatabaseFault("PostgreSQL needs the driver psycopg: install postern[postgres]") from None

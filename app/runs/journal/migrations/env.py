@@ -1,0 +1,8 @@
+"""What Alembic runs: migrations on the connection that `database.migrate` hands in, within its transaction."""
+
+from alembic import context
+
+from app.runs.journal.schema import metadata
+
+context.configure(connection=context.config.attributes["connection"], target_metadata=metadata, render_as_batch=True)
+context.run_migrations()

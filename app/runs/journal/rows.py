@@ -1,0 +1,163 @@
+"""A run as a row of the journal: what is kept of its bodies, and in which form. Pure."""
+
+import json
+from base64 import b64encode
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+from pydantic_core import from_json, to_json
+
+from app.logs import REDACTED, is_secret_name, without_secrets, without_tokens
+from app.runs.journal.form import Form
+from app.runs.journal.schema import runs
+from app.runs.run import Run, State, Step
+
+MAX_KEPT_BYTES = 64 * 1024
+"""What is kept of inputs and of outputs; the rest is cut off."""
+MAX_MESSAGE = 1000
+"""Characters that are kept of an error's message."""
+
+COLUMNS = tuple(column.name for column in runs.columns if column.name != "cancel_requested_at")
+JSON_HEADERS = ((b"content-type", b"application/json"),)
+
+# Where none of these stands in a body, there is nothing to redact in it: that is so of nearly all bodies.
+_TELLING = (b"eyj", b"secret", b"passw", b"token", b"authori", b"key", b"cookie", b"assertion", b"jwt", b"sig")
+
+
+def run_row(run: Run, node: str) -> Sequence[Any]:
+    """The values of COLUMNS for a run as it is now: as Running, or as it ended."""
+    caller, request, workflow = run.caller, run.request, run.workflow
+    inputs, inputs_form = kept(request.body, _may_be_json(request.content_type), secured=workflow.secure_inputs)
+    row: list[Any] = [
+        run.id,
+        workflow.name,
+        State.RUNNING._value_,
+        None,
+        caller.kind,
+        caller.object_id or None,
+        caller.tenant_id or None,
+        caller.client_id or None,
+        caller.name or None,
+        request.client_address,
+        run.started_at,
+        None,
+        _unusual_request(run),
+        inputs,
+        inputs_form._value_,
+        None,
+        None,
+        None,
+        None,
+        None,
+        None,
+        run.parent_run_id or None,
+        run.resubmitted_from or None,
+        run.trace_id or run.id.replace("-", ""),
+        node,
+    ]
+    if run.ended_at:
+        outcome = run.outcome
+        row[2] = outcome.state._value_
+        row[3] = outcome.status
+        row[11] = run.ended_at
+        is_json = outcome.headers == JSON_HEADERS or _is_json_reply(outcome.headers)
+        outputs, outputs_form = kept(outcome.content, is_json, secured=workflow.secure_outputs)
+        row[15], row[16] = outputs, outputs_form._value_
+        if outcome.headers != JSON_HEADERS:
+            row[17] = json.dumps([(name.decode("latin-1"), value.decode("latin-1")) for name, value in outcome.headers])
+        if outcome.error_type:
+            row[18] = outcome.error_type
+            if outcome.shown or not (workflow.secure_inputs or workflow.secure_outputs):
+                row[19] = without_tokens(_plain(outcome.error_message))[:MAX_MESSAGE] or None
+            row[20] = int(outcome.shown)
+    return row
+
+
+def step_row(run_id: str, step: Step) -> Sequence[Any]:
+    """The values of the columns of `schema.steps`."""
+    attempts = json.dumps([(attempt.started_at, attempt.ended_at, attempt.error) for attempt in step.attempts])
+    return (run_id, step.number, _plain(step.name), int(step.succeeded), attempts)
+
+
+def kept(content: bytes, may_be_json: bool, *, secured: bool) -> tuple[str | None, Form]:
+    """What is kept of a body, and its form."""
+    if secured:
+        return None, Form.SECURED
+    if not content:
+        return None, Form.NONE
+    if len(content) > MAX_KEPT_BYTES:
+        return _cut(content, may_be_json), Form.CUT
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError:
+        return b64encode(content).decode("ascii"), Form.BASE64
+    if "\x00" in text:  # no text of PostgreSQL's
+        return b64encode(content).decode("ascii"), Form.BASE64
+    lowered = content.lower()
+    for telling in _TELLING:
+        if telling in lowered:
+            return _redacted(text, may_be_json)
+    return text, Form.JSON if may_be_json else Form.TEXT
+
+
+def _cut(content: bytes, may_be_json: bool) -> str:
+    """The beginning of a body, redacted as a whole before it is cut."""
+    text = _plain(content.decode("utf-8", "replace"))
+    return _redacted(text, may_be_json)[0].encode("utf-8")[:MAX_KEPT_BYTES].decode("utf-8", "ignore")
+
+
+def _redacted(text: str, may_be_json: bool) -> tuple[str, Form]:
+    """The text without what looks like a secret; in its own form where nothing did."""
+    if may_be_json:
+        try:
+            value = from_json(text)
+        except ValueError:
+            may_be_json = False
+        else:
+            clean = without_secrets(value)
+            found = to_json(clean, inf_nan_mode="constants").decode("utf-8")
+            bare = without_tokens(found)
+            return (text, Form.JSON) if clean == value and bare == found else (bare, Form.REDACTED)
+    bare = without_tokens(text)
+    return (text, Form.TEXT) if bare == text else (bare, Form.REDACTED)
+
+
+def _unusual_request(run: Run) -> str | None:
+    """What is needed to run it again, beside its inputs; None for a POST of JSON to the workflow's own URL."""
+    request = run.request
+    path_parameters, query = request.path_parameters, request.query_string
+    if (
+        request.method == "POST"
+        and not path_parameters
+        and not query
+        and (not request.body or request.content_type == "application/json")
+    ):
+        return None
+    shown = without_tokens(_plain(query.decode("latin-1")))
+    pairs = parse_qsl(shown, keep_blank_values=True)
+    if any(is_secret_name(name) for name, _ in pairs):
+        shown = urlencode([(name, REDACTED if is_secret_name(name) else value) for name, value in pairs])
+    return json.dumps(
+        {
+            "method": request.method,
+            "path": request.path,
+            "path_parameters": dict(path_parameters),
+            "query": shown,
+            "redacted": shown != query.decode("latin-1"),
+            "content_type": request.content_type,
+        }
+    )
+
+
+def _may_be_json(content_type: str) -> bool:
+    return "json" in content_type
+
+
+def _is_json_reply(headers: Sequence[tuple[bytes, bytes]]) -> bool:
+    return any(name == b"content-type" and b"json" in value for name, value in headers)
+
+
+def _plain(text: str) -> str:
+    """The text without NUL, which PostgreSQL cannot keep, and without halves of surrogate pairs."""
+    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
