@@ -1,10 +1,13 @@
 """Ids of runs and requests: ordered by time and impossible to guess."""
 
 import os
+import re
 import time
 
 _RANDOM_BYTES = 10
 _AT_ONCE = 256
+_FORM = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+_LATEST = 2**48 - 1
 _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 
@@ -39,3 +42,19 @@ def new_id() -> str:
         digits = f"{millisecond:012x}"
         _ids.millisecond, _ids.time_part = millisecond, f"{digits[:8]}-{digits[8:]}-7"
     return f"{_ids.time_part}{random[1:4]}-{_VARIANT[random[0]]}{random[4:7]}-{random[7:19]}"
+
+
+def is_id(text: str) -> bool:
+    """Whether this is written as an id of ours."""
+    return _FORM.fullmatch(text) is not None
+
+
+def time_of(id_: str) -> float:
+    """When an id of ours was made, in Unix seconds."""
+    return int(id_[:8] + id_[9:13], 16) / 1000
+
+
+def id_at(moment: float) -> str:
+    """The least id of a moment, in Unix seconds: no id made before it is greater, and none made after it is less."""
+    digits = f"{min(max(int(moment * 1000), 0), _LATEST):012x}"
+    return f"{digits[:8]}-{digits[8:]}-7000-8000-000000000000"

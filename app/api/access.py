@@ -1,0 +1,73 @@
+"""Who may see a run, and who is an operator. Pure decisions over verified callers.
+
+An anonymous caller's run belongs to whoever knows its id. Any other run belongs to who started it, by tenant and
+object id, and to operators. To everybody else it is not there.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from app.access import Caller, Check, Guarded, Policy, Refused, default_scope
+from app.runs.journal.records import RunRecord
+
+OPERATOR_ROLE = "Postern.Operator"
+
+
+class Standing(StrEnum):
+    """What somebody is to a run."""
+
+    OPERATOR = "operator"
+    OWNER = "owner"
+    BEARER = "bearer"  # of the id of an anonymous caller's run, which is enough
+    NOBODY = "nobody"
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """The installation: its tenants, the audiences of its own tokens, and the object ids of its operators."""
+
+    tenants: frozenset[str]
+    audiences: frozenset[str]
+    operators: frozenset[str]
+
+
+def recognise(house: House, policies: Iterable[Policy], caller: Caller) -> None:
+    """Take a verified caller whose token is for us, or raise Refused. A token for the audience of any workflow shows
+    whose runs one may see, so it is taken too."""
+    if caller.tenant_id not in house.tenants:
+        advice = "Your tenant may not see runs."
+        raise _refused("tenant-allowed", house.tenants, caller.tenant_id, advice)
+    audiences = house.audiences.union(*(policy.audiences for policy in policies if isinstance(policy, Guarded)))
+    if caller.audience not in audiences:
+        ask_for = " or ".join(default_scope(audience) for audience in sorted(house.audiences))
+        advice = f"The token is for another audience. Ask for one with the scope {ask_for}"
+        raise _refused("audience", audiences, caller.audience, advice)
+
+
+def is_operator(house: House, caller: Caller) -> bool:
+    """Whether the caller is an operator here. A role in a token for another audience is another application's."""
+    ours = caller.tenant_id in house.tenants and caller.audience in house.audiences
+    return ours and (OPERATOR_ROLE in caller.roles or caller.object_id in house.operators)
+
+
+def is_anybodys(record: RunRecord | None) -> bool:
+    """Whether a run is open to whoever knows its id, so that no token is looked at."""
+    return record is not None and record.caller_kind == "anonymous"
+
+
+def standing(house: House, record: RunRecord | None, caller: Caller) -> Standing:
+    """What the caller (ANYONE where no token was looked at) is to the run, which may not be there."""
+    if record is None:
+        return Standing.NOBODY
+    if is_anybodys(record):
+        return Standing.OPERATOR if is_operator(house, caller) else Standing.BEARER
+    if is_operator(house, caller):
+        return Standing.OPERATOR
+    known = bool(caller.tenant_id and caller.object_id)
+    own = (caller.tenant_id, caller.object_id) == (record.tenant_id, record.object_id)
+    return Standing.OWNER if known and own else Standing.NOBODY
+
+
+def _refused(name: str, expected: frozenset[str], found: str, advice: str) -> Refused:
+    return Refused([Check(name, False, expected, found, advice)], proved=True)
