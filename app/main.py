@@ -13,7 +13,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from app.access import Access, Guarded, Policy, SettingMissing, bind
+from app import api
+from app.access import Access, Caller, Guarded, Policy, SettingMissing, bind
 from app.catalog import Catalog, Snapshot
 from app.connections import Connections
 from app.errors import problem
@@ -22,6 +23,7 @@ from app.identity import CLOUDS, Identity, Tenant, fetch_keys, tenant
 from app.ids import new_id
 from app.logs import configure_logs, log_format, write_later
 from app.runs.journal.journal import Journal
+from app.runs.journal.records import RunRecord
 from app.runs.run import Run
 from app.runs.runner import Runner
 from app.settings import SettingProblem, Settings, SettingsFault, load_settings
@@ -79,7 +81,21 @@ def create_app(settings: Settings) -> Application:
         await client.aclose()
 
     app = Application(
-        routes=[Route("/healthz", _healthz)],
+        routes=[
+            Route("/healthz", _healthz),
+            *api.routes(
+                read=journal.read,
+                write=journal.write,
+                identify=identity.identify,
+                cancel=_cancel_nowhere,
+                resubmit=_resubmit_nowhere,
+                snapshot=lambda: catalog.snapshot,
+                tenants=own_tenants(settings),
+                audiences=settings.audience,
+                operators=settings.operators,
+                log=log,
+            ),
+        ],
         exception_handlers={404: _nothing_here, 405: _nothing_here},
         lifespan=lifespan,
     )
@@ -144,6 +160,16 @@ def tenants(settings: Settings, snapshot: Snapshot) -> list[Tenant]:
 def log_run(run: Run) -> None:
     """One line for a run that has ended."""
     write_later("run-ended", run.ended_at, run.fields)
+
+
+async def _cancel_nowhere(_: str) -> bool:
+    """Stands where the runner's goes: until then the journal alone is told."""
+    return False
+
+
+async def _resubmit_nowhere(_: RunRecord, __: Caller) -> Run:
+    """Stands where the runner's goes."""
+    raise problem("cannot-resubmit")
 
 
 async def _healthz(_: Request) -> Response:

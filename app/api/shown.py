@@ -1,14 +1,14 @@
-"""Records as JSON. Pure. Bodies that are JSON are put in as they are, without being read."""
+"""Records as JSON. Pure. Bodies that are JSON are put in as they were sent."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from app.catalog import Snapshot, Trigger
 from app.catalog.snapshot import Fault
-from app.runs.journal.form import EMBEDDED, Form
+from app.runs.journal.form import Form
 from app.runs.journal.records import RefusalRecord, RunRecord
 from app.runs.run import Step
 
@@ -33,6 +33,11 @@ def run_json(record: RunRecord, *, private: bool) -> bytes:
 def runs_json(records: Iterable[RunRecord], cursor: str | None, *, private: bool) -> bytes:
     """A page of runs, without what is large."""
     return to_json({"runs": [_summary(record, private=private) for record in records], "next": cursor})
+
+
+def state_json(record: RunRecord) -> bytes:
+    """What is said of a run while there is no reply yet."""
+    return to_json({"id": record.id, "state": record.state.value})
 
 
 def refusals_json(records: Iterable[RefusalRecord], cursor: str | None) -> bytes:
@@ -83,9 +88,17 @@ def _summary(record: RunRecord, *, private: bool) -> dict[str, Any]:
 
 
 def _body(text: str | None, form: Form | None) -> bytes:
-    if text is None or form in (None, Form.NONE, Form.SECURED):
+    """A body as JSON: itself, where it is JSON, or else a string."""
+    if text is None:
         return NULL
-    return text.encode() if form in EMBEDDED else to_json(text)
+    if form in (Form.JSON, Form.REDACTED):  # its sender called it JSON, or it was redacted as what it is
+        try:
+            from_json(text, allow_inf_nan=False)
+        except ValueError:
+            pass
+        else:
+            return text.encode()
+    return to_json(text)
 
 
 def _step(step: Step) -> dict[str, Any]:

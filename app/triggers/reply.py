@@ -1,6 +1,6 @@
 """The sixth verb: the answer, and how it goes on the wire."""
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +40,17 @@ def problem_reply(shown: Problem, request_id: str) -> Answer:
     headers = [(name.lower().encode(), text.encode("latin-1", "replace")) for name, text in shown.headers.items()]
     content = to_json(shown.document(request_id), serialize_unknown=True)
     return _answer(shown.status, [(b"content-type", b"application/problem+json"), *headers], content)
+
+
+def reply_on_record(run_id: str, status: int, headers: Iterable[tuple[bytes, bytes]], content: bytes) -> Answer:
+    """The answer to a run that has ended, from its record."""
+    return _answer(status, [*headers, (b"x-run-id", run_id.encode())], content)
+
+
+def json_reply(status: int, content: bytes, headers: Mapping[str, str] | None = None) -> Answer:
+    """An answer of JSON that is not a workflow's."""
+    fields = [(name.lower().encode(), text.encode("ascii")) for name, text in (headers or {}).items()]
+    return _answer(status, [(b"content-type", b"application/json"), *fields], content)
 
 
 def _answer(status: int, headers: list[tuple[bytes, bytes]], content: bytes) -> Answer:

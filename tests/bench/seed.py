@@ -12,18 +12,19 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from sqlalchemy import Connection, Engine, create_engine, event, func, insert, select
+from sqlalchemy import Engine, func, insert, select
 
 from app.ids import id_at
+from app.runs.journal.database import migrate, open_engine
 from app.runs.journal.filters import ANONYMOUS, RunFilter
 from app.runs.journal.form import Form
 from app.runs.journal.reads import find_run, list_runs
-from app.runs.journal.schema import metadata, runs, steps
+from app.runs.journal.schema import runs, steps
 from app.runs.run import State
 
 BATCH = 20_000
 DAYS = 30
-WORKFLOWS = tuple(f"{verb}-{noun}" for verb in ("book", "find", "send", "sync") for noun in "order room user leave".split())
+WORKFLOWS = [f"{verb}-{noun}" for verb in ("book", "find", "send", "sync") for noun in ("order", "room", "leave")]
 STATES = (
     (State.SUCCEEDED, 200, 930),
     (State.FAILED, 500, 50),
@@ -32,7 +33,7 @@ STATES = (
     (State.INTERRUPTED, None, 5),
 )
 TENANT = "e2fc6e45-07a1-47e5-a6c7-2a3740ea3a7a"
-WORDS = "alpha beta gamma delta order invoice room leave Ada Lisa urgent north south blue green pending done".split()
+WORDS = ["alpha", "beta", "order", "invoice", "room", "leave", "Ada", "Lisa", "urgent", "north", "blue", "pending"]
 console = Console(highlight=False)
 
 
@@ -42,23 +43,18 @@ def main() -> int:
     engine = open_database(options.url)
     if options.runs:
         seed(engine, options.runs)
-    if options.measure:
-        measure(engine, options.rounds)
     engine.dispose()
+    if options.measure:
+        reading = open_engine(options.url, writing=False)
+        measure(reading, options.rounds)
+        reading.dispose()
     return 0
 
 
 def open_database(url: str) -> Engine:
     """The database at a URL like that of POSTERN_DATABASE_URL, with its tables."""
-    engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://", 1))
-    if engine.dialect.name == "sqlite":
-
-        @event.listens_for(engine, "connect")
-        def _(connection: Any, _: Any) -> None:
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=OFF")  # what is lost in a crash is seeded again
-
-    metadata.create_all(engine)
+    engine = open_engine(url, writing=True)
+    migrate(engine)
     return engine
 
 
@@ -117,7 +113,7 @@ def _lists(engine: Engine) -> dict[str, RunFilter]:
         caller = connection.execute(select(runs.c.object_id).where(runs.c.object_id.is_not(None)).limit(1)).scalar()
     now, parent = time.time(), row.parent_run_id if row else None
     workflow = WORKFLOWS[3]
-    day = {"since": now - 20 * 86400, "until": now - 19 * 86400}
+    since, until = now - 20 * 86400, now - 19 * 86400
     return {
         "all": RunFilter(),
         "workflow": RunFilter(workflow=workflow),
@@ -127,20 +123,25 @@ def _lists(engine: Engine) -> dict[str, RunFilter]:
         "caller": RunFilter(caller=caller),
         "caller=anonymous": RunFilter(caller=ANONYMOUS),
         "parent": RunFilter(parent=parent),
-        "a day": RunFilter(**day),
+        "a day": RunFilter(since=since, until=until),
         "own": RunFilter(owner=(TENANT, caller or "")),
         "text (frequent)": RunFilter(text="urgent"),
         "text (nowhere)": RunFilter(text="nowhere to be found"),
         "workflow, state=Failed": RunFilter(workflow=workflow, state=State.FAILED),
         "workflow, anonymous": RunFilter(workflow=workflow, caller=ANONYMOUS),
-        "workflow, a day": RunFilter(workflow=workflow, **day),
+        "workflow, a day": RunFilter(workflow=workflow, since=since, until=until),
         "workflow, text (nowhere)": RunFilter(workflow=workflow, text="nowhere to be found"),
         "own, Failed, text (nowhere)": RunFilter(
             owner=(TENANT, caller or ""), state=State.FAILED, text="nowhere to be found"
         ),
         "anonymous, TimedOut": RunFilter(caller=ANONYMOUS, state=State.TIMED_OUT),
         "everything": RunFilter(
-            workflow=workflow, state=State.SUCCEEDED, caller=ANONYMOUS, text="nowhere to be found", **day
+            workflow=workflow,
+            state=State.SUCCEEDED,
+            caller=ANONYMOUS,
+            since=since,
+            until=until,
+            text="nowhere to be found",
         ),
     }
 

@@ -137,6 +137,6 @@ def rows_of_window(way: Way, columns: Sequence[Any], below: str | None, bottom: 
 
 
 def _ordered(query: Select[Any], way: Way) -> Select[Any]:
-    """Newest first. The leading column is the same in all rows; that it is named lets PostgreSQL go along the index also
-    where it is NULL."""
+    """Newest first. The leading column is the same in all rows; PostgreSQL has to read its name here to go along the
+    index where it is NULL."""
     return query.order_by(*([way.lead.desc()] if way.lead is not None else []), way.table.c.id.desc())

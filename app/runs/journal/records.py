@@ -55,8 +55,8 @@ class RunRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefusalRecord:
-    """Requests turned away for one reason, from one address, at one workflow ("" where none was found). `claimed` is who
-    the token named, `checks` what was asked of it, both as they are shown."""
+    """Requests turned away for one reason, from one address, at one workflow ("" where none was found). `claimed` is
+    who the token named, `checks` what was asked of it, both as they are shown."""
 
     id: str
     reason: str
