@@ -1,7 +1,8 @@
 """What a list of runs or refusals is asked for, and the conditions that it means. Pure.
 
 Each list is read along one index, in the order of ids. Conditions that are not of that index are written so that no
-index can serve them (`column || ''`): a database that chose another one would have to sort.
+index can serve them (`column || ''`): a database that chose another one would have to sort. SQLite keeps to that as
+long as it has no statistics (ANALYZE, PRAGMA optimize): they show it averages, and a page is no average.
 """
 
 from dataclasses import dataclass
