@@ -79,6 +79,21 @@ async def test_health_says_no_more_than_that_the_process_is_alive(client: AsyncC
     assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
 
 
+async def test_a_run_is_on_record_when_its_reply_arrives_and_its_id_opens_it(client: AsyncClient):
+    ran = await client.post("/triggers/hello")
+    run_id = ran.headers["x-run-id"]
+    record = (await client.get(f"/runs/{run_id}")).json()
+    assert (record["id"], record["workflow"], record["state"], record["outputs"]) == (
+        run_id,
+        "hello",
+        "Succeeded",
+        "hello",
+    )
+    again = await client.get(f"/runs/{run_id}/result")
+    assert (again.status_code, again.content, again.headers["x-run-id"]) == (200, ran.content, run_id)
+    assert (await client.get("/runs")).status_code == 401
+
+
 @pytest.mark.parametrize("path", ["/", "/triggers", "/nothing", "/healthz/", "/docs", "/triggers%2Fhello"])
 async def test_other_pages_are_a_404_problem_and_never_a_redirect(client: AsyncClient, path: str):
     answer = await client.get(path, headers={"Host": "evil.example"})

@@ -57,11 +57,11 @@ def is_anybodys(record: RunRecord | None) -> bool:
 
 
 def standing(house: House, record: RunRecord | None, caller: Caller) -> Standing:
-    """What the caller (ANYONE where no token was looked at) is to the run, which may not be there."""
+    """What the caller is to the run, which may not be there."""
     if record is None:
         return Standing.NOBODY
     if is_anybodys(record):
-        return Standing.OPERATOR if is_operator(house, caller) else Standing.BEARER
+        return Standing.BEARER
     if is_operator(house, caller):
         return Standing.OPERATOR
     known = bool(caller.tenant_id and caller.object_id)

@@ -1,0 +1,86 @@
+"""Who may see a run: the table, and what a token must be."""
+
+import pytest
+
+from app.access import ANYONE, OPEN, Caller, Refused, bind, tenant_users
+from app.api.access import House, Standing, is_operator, recognise, standing
+from tests.api.records import ADA, HERE, LISA, OURS, record
+
+THERE = "4bdfc9b5-6862-4464-9df6-b11a2f8afd3e"
+OPS = "0f0f0f0f-0000-4000-8000-000000000001"
+HOUSE = House(frozenset({HERE}), frozenset({OURS}), frozenset({OPS}))
+ROLE = frozenset({"Postern.Operator"})
+
+RUNS = {
+    "anonymous's": record(caller_kind="anonymous"),
+    "ada's": record(caller_kind="user", tenant_id=HERE, object_id=ADA),
+    "of ada's id there": record(caller_kind="user", tenant_id=THERE, object_id=ADA),
+    "none": None,
+}
+CALLERS = {
+    "no token": ANYONE,
+    "ada": Caller("user", ADA, HERE, audience=OURS),
+    "ada, token of a workflow": Caller("user", ADA, HERE, audience="api://other"),
+    "lisa": Caller("user", LISA, HERE, audience=OURS),
+    "role": Caller("application", LISA, HERE, audience=OURS, roles=ROLE),
+    "role of another API": Caller("user", LISA, HERE, audience="api://other", roles=ROLE),
+    "role of another tenant": Caller("user", LISA, THERE, audience=OURS, roles=ROLE),
+    "listed": Caller("user", OPS, HERE, audience=OURS),
+    "listed id of another tenant": Caller("user", OPS, THERE, audience=OURS),
+    "listed, token of a workflow": Caller("user", OPS, HERE, audience="api://other"),
+}
+TABLE = """
+                            | anonymous's | ada's    | of ada's id there | none
+no token                    | bearer      | nobody   | nobody            | nobody
+ada                         | bearer      | owner    | nobody            | nobody
+ada, token of a workflow    | bearer      | owner    | nobody            | nobody
+lisa                        | bearer      | nobody   | nobody            | nobody
+role                        | bearer      | operator | operator          | nobody
+role of another API         | bearer      | nobody   | nobody            | nobody
+role of another tenant      | bearer      | nobody   | nobody            | nobody
+listed                      | bearer      | operator | operator          | nobody
+listed id of another tenant | bearer      | nobody   | nobody            | nobody
+listed, token of a workflow | bearer      | nobody   | nobody            | nobody
+"""
+"""Rows are callers, columns are runs."""
+
+LINES = [[part.strip() for part in line.split("|")] for line in TABLE.strip("\n").splitlines()]
+ROWS = [(line[0], run, what) for line in LINES[1:] for run, what in zip(LINES[0][1:], line[1:], strict=True)]
+
+
+@pytest.mark.parametrize(("who", "run", "what"), ROWS)
+def test_who_is_what_to_a_run(who: str, run: str, what: str):
+    assert standing(HOUSE, RUNS[run], CALLERS[who]) is Standing(what)
+
+
+def test_the_table_is_complete():
+    assert {row[0] for row in ROWS} == set(CALLERS)
+    assert {row[1] for row in ROWS} == set(RUNS)
+
+
+def test_operators_are_those_whose_token_is_for_us():
+    assert {name for name, caller in CALLERS.items() if is_operator(HOUSE, caller)} == {"role", "listed"}
+
+
+@pytest.mark.parametrize(
+    ("who", "failed"),
+    [
+        ("ada", None),
+        ("ada, token of a workflow", None),
+        ("role of another tenant", "tenant-allowed"),
+    ],
+)
+def test_a_token_for_the_audience_of_a_workflow_is_taken_and_one_of_another_tenant_is_not(who: str, failed: str | None):
+    policies = [OPEN, bind(tenant_users(audiences=["api://other"]), people={}, tenants=[HERE, THERE], audiences=[OURS])]
+    try:
+        recognise(HOUSE, policies, CALLERS[who])
+    except Refused as refused:
+        assert (refused.failed.name, refused.proved) == (failed, True)
+    else:
+        assert failed is None
+
+
+def test_a_token_for_another_audience_is_told_what_to_ask_for():
+    with pytest.raises(Refused) as caught:
+        recognise(HOUSE, [OPEN], CALLERS["ada, token of a workflow"])
+    assert caught.value.failed.advice.endswith(f"{OURS}/.default")
