@@ -20,7 +20,7 @@ from app.runs.journal.schema import refusals, runs, steps
 
 MOST_CANDIDATES = 10_000
 MOST_SECONDS = 0.02
-FIRST_WINDOW = 64
+FIRST_WINDOW = 32
 LAST_WINDOW = 1024
 GROWTH = 4
 """Rows that are looked at in one go: few at first, because bodies may be large, then GROWTH times as many each time,
