@@ -60,7 +60,11 @@ class Steps:
         """Call the function, again where its error is worth it and the policy allows, and hand back what it returns.
         Its last error is raised as it was. A cancellation ends it at once."""
         step = Step(number, _name(name, function), succeeded=False, attempts=[])
-        call = partial(function, *args) if _is_async(function) else partial(self._in_thread, partial(function, *args))
+        call = (
+            partial(function, *args)
+            if inspect.iscoroutinefunction(function)
+            else partial(self._in_thread, partial(function, *args))
+        )
         retrying = AsyncRetrying(
             stop=stop_after_attempt(retry.count + 1),
             retry=_worth_it(),
@@ -138,10 +142,6 @@ def _error(state: RetryCallState) -> BaseException:
     if error is None:
         raise RuntimeError("the attempt did not fail")
     return error
-
-
-def _is_async(function: Callable[..., Any]) -> bool:
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(function.__call__)
 
 
 def _name(given: str, function: Callable[..., Any]) -> str:

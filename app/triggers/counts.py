@@ -69,12 +69,14 @@ class RequestCounts:
         key = (name, mode if mode in MODES else "", outcome if outcome in OUTCOMES else OTHER)
         durations = self._durations.setdefault(name, Histogram(SECONDS))
         self._totals.setdefault(key, 0)
-        if (workflow, mode, outcome) == key:
-            self._cells[key] = key, durations
+        if key[1:] == (mode, outcome) and (name or not workflow or workflow in self._served()):
+            self._cells[workflow, mode, outcome] = key, durations
         return key, durations
 
     def _forget(self, served: Collection[str]) -> None:
         gone = {name for name in self._durations if name and name not in served}
+        if not gone:
+            return
         self._durations = {name: found for name, found in self._durations.items() if name not in gone}
         self._totals = {key: total for key, total in self._totals.items() if key[0] not in gone}
-        self._cells = {key: cell for key, cell in self._cells.items() if key[0] not in gone}
+        self._cells.clear()

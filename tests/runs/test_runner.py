@@ -16,6 +16,7 @@ from app.access import ANYONE
 from app.ids import new_id
 from app.runs.run import State
 from app.runs.runner import Runner
+from app.trace import trace_id_of
 from app.workflow import Services
 
 pytestmark = pytest.mark.anyio
@@ -238,7 +239,14 @@ async def test_a_context_says_who_called_and_hands_out_secrets_and_a_log(runner)
         ended = await runner.start(workflow(looks), caller, REQUEST, {}, "request-1")
     document = json.loads(ended.outcome.content)
     assert document == {"caller": caller.object_id, "run": ended.id, "secret": "value of key"}
-    assert logs[0] == {"event": "looked", "log_level": "info", "workflow": "looks", "run_id": ended.id, "at": "room"}
+    assert logs[0] == {
+        "event": "looked",
+        "log_level": "info",
+        "workflow": "looks",
+        "run_id": ended.id,
+        "trace_id": trace_id_of(ended.id),
+        "at": "room",
+    }
 
 
 async def test_each_run_is_logged_once_with_who_and_how_it_ended(runner):
