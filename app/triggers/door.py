@@ -18,7 +18,7 @@ from app.ids import new_id
 from app.runs.run import Run
 from app.trace import Trace, parse, trace_id_of
 from app.triggers.challenge import unauthenticated
-from app.triggers.counts import ENDED, Count
+from app.triggers.counts import ENDED, OTHER, Count
 from app.triggers.cycle import EXCHANGE, Cycle
 from app.triggers.find import PREFIX, find
 from app.triggers.read import Disconnected, Receive, arguments, read_body, whole_body
@@ -66,7 +66,8 @@ class Door:
         given = arguments(trigger.workflow, body, fields.get(b"content-type"), path)
         request = _request(trigger, path, scope, body, _trace(single, scope))
         run = await self.start(trigger.workflow, caller, request, given, request_id)
-        self.count(trigger.workflow.name, trigger.policy.mode, ENDED[run.outcome.state], perf_counter() - began)
+        ended = ENDED.get(run.outcome.state, OTHER)
+        self.count(trigger.workflow.name, trigger.policy.mode, ended, perf_counter() - began)
         return reply(run)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
