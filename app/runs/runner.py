@@ -16,6 +16,7 @@ from app.access import Caller
 from app.errors import Problem, problem
 from app.runs.deadlines import Deadlines, Task
 from app.runs.run import Outcome, Run, State
+from app.trace import RUN
 from app.workflow import Context, Reply, Request, Services, Workflow
 
 THREADS = 40
@@ -74,6 +75,11 @@ class Runner:
         """How many runs have not ended, those in abandoned threads included."""
         return self._running.total()
 
+    @property
+    def running_by_workflow(self) -> dict[str, int]:
+        """How many runs of each workflow have not ended."""
+        return dict(self._running)
+
     def close(self) -> None:
         """Let go of the threads; one whose workflow never ends is left behind."""
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -91,7 +97,11 @@ class Runner:
         recorded = not workflow.stateless
         if recorded:
             self._journal.begin(run)
-        context = Context(request, caller, run_id, name, self._services)
+        context = Context(request, caller, run_id, name, self._services, recorded)
+        trace = request.trace
+        if trace is not None:
+            run.trace_id = trace.trace_id
+        RUN.set((run_id, trace))
         self._running[name] += 1
         task = self._deadlines.begin(workflow.timeout)
         self._tasks[run_id] = task

@@ -24,6 +24,7 @@ from tenacity.wait import wait_exponential_jitter
 
 from app.errors import Problem, problem
 from app.ids import new_id
+from app.runs.histogram import Batches
 from app.runs.journal.batch import Batch, Operation, is_passing, write_batch
 from app.runs.journal.database import migrate, open_engine
 from app.runs.journal.rows import run_row, step_row
@@ -50,6 +51,7 @@ class Journal:
     def __init__(self, url: str, *, patience: float = PATIENCE) -> None:
         self.node = new_id()
         self.available = False
+        self.batches = Batches()
         self._writing = open_engine(url, writing=True)
         self._connection: Connection | None = None
         self._reading = open_engine(url, writing=False)
@@ -207,6 +209,8 @@ class Journal:
     def _committed(self, batch: Batch) -> None:
         """The batch is on disk."""
         self._current = None
+        self.batches.sizes.observe(len(batch.runs) + len(batch.operations))
+        self.batches.seconds.observe(monotonic() - self._submitted_at)
         if not self.available:
             log.info("journal-available")
             self.available = True
