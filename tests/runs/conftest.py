@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Engine
 
+from tests.runs.children import Child
 from tests.runs.engines import empty_journal
 
 
@@ -14,3 +15,10 @@ def engine(database_url: str) -> Iterator[Engine]:
     engine = empty_journal(database_url)
     yield engine
     engine.dispose()
+
+
+@pytest.fixture
+def child() -> Iterator[Child]:
+    child = Child()
+    yield child
+    child.bury()

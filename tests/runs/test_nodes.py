@@ -1,13 +1,8 @@
 """Which server processes live, and what becomes of the runs of those that do not."""
 
 import asyncio
-import os
-import socket
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +12,7 @@ from structlog.testing import capture_logs
 from app.errors import problem
 from app.runs.idempotency import claim, keep, settle
 from app.runs.journal.schema import idempotency_keys, nodes, runs
-from app.runs.machine import lives, this_machine, this_process
+from app.runs.machine import lives, this_machine
 from app.runs.nodes import (
     BEAT_EVERY,
     CANCEL_EVERY,
@@ -179,73 +174,6 @@ def _record(connection: Connection, statements: list[tuple[str, Any]]) -> None:
     @event.listens_for(connection, "before_cursor_execute")
     def _(_1: Any, _2: Any, statement: str, parameters: Any, _3: Any, _4: Any) -> None:
         statements.append((statement, parameters))
-
-
-class Child:
-    """A process that does nothing. Its parent does not look when it has been killed, so that it stays as a zombie."""
-
-    def __init__(self) -> None:
-        self._process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-        self.number = self._process.pid
-        self.started = _field_22(self.number)
-        self.name = f"{self.number}:{self.started}"
-
-    def kill(self) -> None:
-        self._process.kill()
-        os.waitid(os.P_PID, self.number, os.WEXITED | os.WNOWAIT)
-
-    def bury(self) -> None:
-        self._process.kill()
-        self._process.communicate()
-
-
-@pytest.fixture
-def child() -> Iterator[Child]:
-    child = Child()
-    yield child
-    child.bury()
-
-
-def test_a_process_lives_until_it_is_killed_even_while_its_parent_has_not_looked(child):
-    assert lives(child.name)
-    assert lives(str(child.number))
-    assert not lives(f"{child.number}:{int(child.started) - 1}")  # its number belonged to another process
-    child.kill()
-    assert not lives(child.name)
-    assert not lives(str(child.number))
-    child.bury()
-    assert not lives(child.name)
-    assert not lives(str(child.number))
-
-
-def test_where_the_system_tells_little_a_process_is_known_by_its_number(child, monkeypatch, tmp_path):
-    monkeypatch.setattr("app.runs.machine._PROC", tmp_path)
-    assert this_process() == str(os.getpid())
-    assert this_machine() == socket.gethostname()
-    assert lives(str(child.number))
-    assert lives(child.name)
-    child.kill()
-    child.bury()
-    assert not lives(child.name)
-
-
-def _field_22(number: int) -> str:
-    return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[19]
-
-
-def test_this_process_lives():
-    assert lives(this_process())
-    assert this_process() == f"{os.getpid()}:{_field_22(os.getpid())}"
-    assert this_machine() == this_machine()
-
-
-@pytest.mark.parametrize("process", ["", "0", "-1", "x", "1x:2", ":5", "²"])
-def test_what_names_no_process_is_not_taken_for_a_dead_one(process):
-    assert lives(process)
-
-
-def test_a_number_that_no_process_can_have_is_a_dead_one():
-    assert not lives("99999999999999999999:1")
 
 
 class Place:
