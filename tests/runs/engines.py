@@ -2,31 +2,15 @@
 
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, insert
+from sqlalchemy import Engine, Table, insert
 
+from app.runs.journal.database import open_engine
 from app.runs.journal.schema import metadata
 
 
-def engine_of(url: str) -> Engine:
-    """An engine whose transactions write: SQLite's hold the writer's place from their beginning."""
-    if not url.startswith("sqlite"):
-        return create_engine(url.replace("postgresql://", "postgresql+psycopg://", 1), pool_size=10, max_overflow=0)
-    engine = create_engine(url, connect_args={"timeout": 30, "isolation_level": None})
-
-    @event.listens_for(engine, "connect")
-    def _(connection: Any, __: object) -> None:
-        connection.execute("PRAGMA journal_mode=WAL")
-
-    @event.listens_for(engine, "begin")
-    def _(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    return engine
-
-
 def empty_journal(url: str) -> Engine:
-    """An engine on the journal's tables, which are made."""
-    engine = engine_of(url)
+    """An engine that writes to the journal's tables, which are made."""
+    engine = open_engine(url, writing=True)
     metadata.create_all(engine)
     return engine
 

@@ -1,10 +1,12 @@
 """A request that is sent again under its key does not run again."""
 
+import asyncio
 import json
 import subprocess
 import sys
 import threading
 from base64 import b64encode
+from functools import partial
 from typing import Any
 
 import pytest
@@ -35,6 +37,7 @@ from app.runs.idempotency import (
     settle,
 )
 from app.runs.journal.form import Form
+from app.runs.journal.journal import Journal
 from app.runs.journal.schema import idempotency_keys
 from tests.runs.engines import all_of
 
@@ -295,11 +298,44 @@ def test_of_50_simultaneous_claims_one_gets_the_key(engine):
     assert found.count(Running(row["run_id"])) == 49
 
 
+@pytest.mark.anyio
+async def test_of_50_simultaneous_claims_in_two_journals_one_gets_the_key(database_url):
+    journals = [Journal(database_url), Journal(database_url)]
+    for journal in journals:
+        await journal.open()
+    claims = [
+        journals[number % 2].write(partial(claim, scope="scope", fingerprint="asked", run_id=str(number), now=NOW))
+        for number in range(50)
+    ]
+    found = await asyncio.gather(*claims)
+    for journal in journals:
+        await journal.aclose()
+    assert found.count(Claimed()) == 1
+    assert found.count(Running(str(found.index(Claimed())))) == 49
+
+
+@pytest.mark.anyio
+async def test_batches_that_claim_the_same_keys_in_opposite_order_all_come_to_an_end(database_url):
+    journals = [Journal(database_url), Journal(database_url)]
+    for journal in journals:
+        await journal.open()
+    keys = [f"scope-{number}" for number in range(40)]
+    claims = [
+        journal.write(partial(claim, scope=key, fingerprint="asked", run_id=f"{key} of {journal.node}", now=NOW))
+        for journal, order in zip(journals, (keys, keys[::-1]), strict=True)
+        for key in order
+    ]
+    found = await asyncio.gather(*claims)
+    for journal in journals:
+        await journal.aclose()
+    assert found.count(Claimed()) == 40
+
+
 CLAIMING = """
 import json, sys
 from app.runs.idempotency import claim
-from tests.runs.engines import engine_of
-engine = engine_of(sys.argv[1])
+from app.runs.journal.database import open_engine
+engine = open_engine(sys.argv[1], writing=True)
 engine.connect().close()
 print("ready", flush=True)
 sys.stdin.readline()

@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 
 from app.errors import problem
 from app.runs.idempotency import claim, keep, settle
+from app.runs.journal.journal import Journal
 from app.runs.journal.schema import idempotency_keys, nodes, runs
 from app.runs.machine import lives, this_machine
 from app.runs.nodes import (
@@ -297,6 +298,26 @@ async def test_each_run_is_cancelled_once_and_nothing_is_read_while_nothing_runs
     await a.nodes.pass_on()
     await a.nodes.pass_on()
     assert (a.cancelled, a.reads) == (["1"], 2)
+
+
+async def test_nodes_and_their_journals_fit_together(database_url):
+    journals = [Journal(database_url), Journal(database_url)]
+    for journal in journals:
+        await journal.open()
+    own, other = (
+        Nodes(each.node, each.read, each.write, cancel=print, running=lambda: 1, alive=lambda _: False)
+        for each in journals
+    )
+    await own.look()
+    assert [each.id for each in own.known] == [journals[0].node]
+    await other.look()
+    assert [each.id for each in other.known] == [journals[1].node]
+    await other.pass_on()
+    await own.leave()
+    await other.leave()
+    assert await journals[0].read(read_nodes) == []
+    for journal in journals:
+        await journal.aclose()
 
 
 async def until(condition: Callable[[], bool]) -> None:
