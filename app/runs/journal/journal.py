@@ -264,7 +264,7 @@ class Journal:
             return
         Retrying(
             stop=lambda _: self._closing.is_set(),
-            wait=wait_exponential_jitter(initial=0.05, max=2.0, jitter=0.05),
+            wait=wait_exponential_jitter(multiplier=0.05, max=2.0, jitter=0.05),
             retry=retry_if_exception(is_passing),
             sleep=sleep_using_event(self._closing),
             before_sleep=_warn,
