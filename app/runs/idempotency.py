@@ -1,11 +1,12 @@
 """Idempotency-Key: a request that is sent again does not run again (draft-ietf-httpapi-idempotency-key-header-07).
 
 How the parts meet. `scope_of` and `fingerprint` are made of the request. One `journal.write` then claims the key and,
-only where the claim is `Claimed`, inserts the run's row as Running; the workflow starts when that is committed. Any
-other claim goes to `replay`, and nothing runs. The batch that records the run's end also has `settle`; a run that never
-started after all has `forget` instead, and `free` gives back the keys of runs that became Interrupted. Where one batch
-claims several keys, PostgreSQL may find two processes waiting for each other and end one batch (SQLSTATE 40P01): it is
-to be repeated, like after a lost connection.
+only where the claim is `Claimed`, inserts the run's row as Running, so that a key never stands without a run; the
+workflow starts when that is committed, and `undo` of that write is `forget`. Any other claim goes to `replay`, and
+nothing runs. The batch that records the run's end also has `settle`; a run that never started after all has `forget`
+instead, and `free` gives back the keys of runs that became Interrupted. Where one batch claims several keys, PostgreSQL
+may find two processes waiting for each other and end one batch (SQLSTATE 40P01): it is to be repeated, like after a
+lost connection.
 """
 
 import json
