@@ -2,6 +2,7 @@
 
 from app.access import Caller, anonymous, specific_users, tenant_users
 from app.errors import Problem
+from app.retry import Retry
 from app.workflow import Context, Reply, Request, Workflow, workflow
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "Problem",
     "Reply",
     "Request",
+    "Retry",
     "Workflow",
     "anonymous",
     "specific_users",

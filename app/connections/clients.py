@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from app.access import default_scope
 from app.connections.vault import Secret, Vault
 from app.http_client import AsyncClient, Auth, Request, Response, http_client
+from app.trace import RUN, traceparent
 
 if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
@@ -63,7 +64,7 @@ class Connections:
             auth = EntraSignIn(name, connection.auth, self._settings, self._authority, self._vault.secret)
             self._closing.append(auth.aclose)
         client = http_client(self._settings.ca_bundle, base_url=connection.base_url, auth=auth)
-        client.event_hooks = {"request": [_only_to(name, client)]}
+        client.event_hooks = {"request": [_only_to(name, client), _pass_on_trace]}
         return client
 
 
@@ -123,3 +124,10 @@ def _only_to(name: str, client: AsyncClient) -> Callable[[Request], Coroutine[An
             raise ConnectionFault(f"connections.{name} is for {base} only; use another connection for other addresses")
 
     return check
+
+
+async def _pass_on_trace(request: Request) -> None:
+    """Name the run's trace to the other side, unless its author has named one."""
+    run = RUN.get()
+    if run is not None and "traceparent" not in request.headers:
+        request.headers["traceparent"] = traceparent(*run)

@@ -24,6 +24,7 @@ import structlog
 from pydantic_core import to_json
 
 from app.logs.redaction import REDACTED, each_text, is_secret_name, without_tokens, written
+from app.trace import RUN, trace_id_of
 
 Fields = Callable[[], dict[str, str | int | float]]
 Level = Literal["debug", "info", "warning", "error", "critical"]
@@ -263,6 +264,10 @@ def _line(level: str, logger: str, event: MutableMapping[str, Any]) -> bytes:
                 continue
             name = key + "_" if key in clean else key  # nobody overwrites the time, the level or the event
             clean[name] = REDACTED if is_secret_name(key) else value if type(value) in _PLAIN else written(value)
+        run = RUN.get()
+        if run is not None:  # an author's own log, or a library's, does not know them
+            clean.setdefault("run_id", run[0])
+            clean.setdefault("trace_id", trace_id_of(*run))
         return _rendered(clean)
     except Exception:
         return _as_json({"timestamp": now, "level": level, "event": _UNWRITTEN})

@@ -36,6 +36,12 @@ class Deadlines:
             self._timer = loop.call_later(TICK, self._look, loop)
         return task
 
+    def expire(self, task: Task) -> None:
+        """Let the limit of this task be over now."""
+        if self._until.pop(task, None) is not None:
+            self._expired[task] = task.cancelling()  # the cancellations that are not ours
+            task.cancel()
+
     def cancelled(self, task: Task) -> bool:
         """Whether a CancelledError that came out of the task is this limit's, and nobody else wants to end it."""
         return task in self._expired and task.cancelling() - 1 <= self._expired[task]
@@ -49,7 +55,5 @@ class Deadlines:
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         now = monotonic()
         for task in [task for task, until in self._until.items() if until <= now]:
-            del self._until[task]
-            self._expired[task] = task.cancelling()  # the cancellations that are not ours
-            task.cancel()
+            self.expire(task)
         self._timer = loop.call_later(TICK, self._look, loop) if self._until else None

@@ -79,7 +79,7 @@ class Run:
     """A run, under the id of the request that started it. Times are Unix seconds; `outcome` is there when it has ended,
     which is when `ended_at` is not 0.
 
-    `trace_id` is 32 hexadecimal digits (W3C Trace Context); "" stands for the digits of the run's id.
+    `trace_id` is 32 hexadecimal digits (W3C Trace Context); "" stands for `app.trace.trace_id_of(id)`.
     """
 
     id: str

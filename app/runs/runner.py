@@ -16,10 +16,14 @@ from app.access import Caller
 from app.errors import Problem, problem
 from app.runs.deadlines import Deadlines, Task
 from app.runs.run import Outcome, Run, State
+from app.trace import RUN
 from app.workflow import Context, Reply, Request, Services, Workflow
 
 THREADS = 40
 """Workflows written as `def` that run at a time; more wait for a free thread, within their timeout."""
+
+CANCEL_SECONDS = 5.0
+"""How long a cancelled run is waited for."""
 
 NO_CONTENT = (204, 205)
 """Statuses whose answers have no content (RFC 9110, sections 15.3.5 and 15.3.6), whatever an author gives."""
@@ -59,6 +63,8 @@ class Runner:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="workflow")
         self._deadlines = Deadlines()
         self._stopping = False
+        self._tasks: dict[str, Task] = {}
+        self._cancelled: dict[str, asyncio.Future[None]] = {}
 
     def drain(self) -> None:
         """Take no new runs from now on; those that run go on."""
@@ -68,6 +74,11 @@ class Runner:
     def running(self) -> int:
         """How many runs have not ended, those in abandoned threads included."""
         return self._running.total()
+
+    @property
+    def running_by_workflow(self) -> dict[str, int]:
+        """How many runs of each workflow have not ended."""
+        return dict(self._running)
 
     def close(self) -> None:
         """Let go of the threads; one whose workflow never ends is left behind."""
@@ -80,18 +91,20 @@ class Runner:
 
         Raises Problem 503 while the server stops and 429 at `max_concurrency`. A failure of the workflow itself is not
         raised: it is the run's outcome."""
-        if self._stopping:
-            raise problem("shutting-down", headers={"Retry-After": "5"})
+        self._check_room(workflow)
         name = workflow.name
-        if workflow.max_concurrency is not None and self._running[name] >= workflow.max_concurrency:
-            raise problem("too-many-runs", headers={"Retry-After": "1"})
         run = Run(run_id, workflow, caller, request, self._now())
         recorded = not workflow.stateless
         if recorded:
             self._journal.begin(run)
-        context = Context(request, caller, run_id, name, self._services)
+        context = Context(request, caller, run_id, name, self._services, recorded)
+        trace = request.trace
+        if trace is not None:
+            run.trace_id = trace.trace_id
+        RUN.set((run_id, trace))
         self._running[name] += 1
         task = self._deadlines.begin(workflow.timeout)
+        self._tasks[run_id] = task
         try:
             if workflow.is_async:
                 value = await workflow.function(context, **arguments)
@@ -99,8 +112,15 @@ class Runner:
                 value = await self._in_thread(workflow, context, arguments)
             run.outcome = _succeeded(value)
         except BaseException as error:  # SystemExit too: a workflow may end itself, never the server
-            run.outcome = self._failure(error, workflow, run_id, task)
+            outcome = self._failure(error, workflow, run_id, task)
+            if outcome is None:  # the server itself is ending this request
+                run.outcome, run.ended_at = Outcome(State.INTERRUPTED, 503, b""), self._now()
+                if recorded:
+                    self._journal.end(run)
+                raise
+            run.outcome = outcome
         finally:
+            del self._tasks[run_id]
             self._deadlines.end(task)
             if workflow.is_async:
                 self._running[name] -= 1
@@ -108,7 +128,32 @@ class Runner:
         self._ended(run)
         if recorded:
             await self._journal.end(run)
+        if self._cancelled:
+            self._tell_cancelled(run_id)
         return run
+
+    def _check_room(self, workflow: Workflow) -> None:
+        if self._stopping:
+            raise problem("shutting-down", headers={"Retry-After": "5"})
+        if workflow.max_concurrency is not None and self._running[workflow.name] >= workflow.max_concurrency:
+            raise problem("too-many-runs", headers={"Retry-After": "1"})
+
+    async def cancel(self, run_id: str) -> bool:
+        """Cancel a run of this process, and return when it has ended. False where it does not run here. A workflow that
+        does not let itself be cancelled may go on, and end as it would have."""
+        task = self._tasks.get(run_id)
+        if task is None:
+            return False
+        ended = self._cancelled.get(run_id) or asyncio.get_running_loop().create_future()
+        self._cancelled[run_id] = ended
+        self._deadlines.expire(task)
+        await asyncio.wait([ended], timeout=CANCEL_SECONDS)
+        return True
+
+    def _tell_cancelled(self, run_id: str) -> None:
+        ended = self._cancelled.pop(run_id, None)
+        if ended is not None and not ended.done():
+            ended.set_result(None)
 
     async def _in_thread(self, workflow: Workflow, context: Context, arguments: Mapping[str, Any]) -> Any:
         """Call a `def` workflow. A thread cannot be cancelled: after a timeout it goes on, and counts as running until
@@ -129,16 +174,18 @@ class Runner:
         value = await asyncio.wrap_future(future)
         return await value if inspect.isawaitable(value) else value  # a `def` around an `async def`
 
-    def _failure(self, error: BaseException, workflow: Workflow, run_id: str, task: Task) -> Outcome:
-        """What a run comes to whose workflow raised. Raises again what ends the whole request."""
+    def _failure(self, error: BaseException, workflow: Workflow, run_id: str, task: Task) -> Outcome | None:
+        """What a run comes to whose workflow raised; None where that ends the whole request."""
         if isinstance(error, Problem):
             return _failed(State.FAILED, error, run_id, error.code, error.detail, error.reason, shown=True)
         if isinstance(error, asyncio.CancelledError):
             if self._deadlines.cancelled(task):
-                late = problem("timed-out")
-                return _failed(State.TIMED_OUT, late, run_id, late.code, late.detail, shown=True)
+                by_hand = run_id in self._cancelled
+                ended = problem("run-cancelled" if by_hand else "timed-out")
+                state = State.CANCELLED if by_hand else State.TIMED_OUT
+                return _failed(state, ended, run_id, ended.code, ended.detail, shown=True)
             if task.cancelling():
-                raise error  # the server itself is ending this request
+                return None
         kind, message = type(error).__name__, _message(error)
         return _failed(State.FAILED, problem("workflow-failed"), run_id, kind, message, _place(error, workflow))
 

@@ -6,6 +6,7 @@ ASGI application: headers are read from the scope and the body from `receive`, s
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 from structlog.typing import FilteringBoundLogger
@@ -15,7 +16,9 @@ from app.catalog import Trigger
 from app.errors import Problem, problem
 from app.ids import new_id
 from app.runs.run import Run
+from app.trace import Trace, parse, trace_id_of
 from app.triggers.challenge import unauthenticated
+from app.triggers.counts import ENDED, OTHER, Count
 from app.triggers.cycle import EXCHANGE, Cycle
 from app.triggers.find import PREFIX, find
 from app.triggers.read import Disconnected, Receive, arguments, read_body, whole_body
@@ -35,7 +38,8 @@ NOTHING: frozenset[bytes] = frozenset()
 @dataclass(frozen=True, slots=True)
 class Door:
     """Lets in who may come in. `triggers` gives the catalog of the moment, `identify` the caller of a request and
-    `recall` the one of an Authorization field that was verified before, `start` runs a workflow."""
+    `recall` the one of an Authorization field that was verified before, `start` runs a workflow, and `count` is told of
+    each request that was answered."""
 
     triggers: Callable[[], Mapping[str, Trigger]]
     recall: Callable[[bytes], Caller | None]
@@ -43,8 +47,11 @@ class Door:
     start: Start
     max_body_bytes: int
     log: FilteringBoundLogger
+    count: Count
 
-    async def trigger(self, scope: Scope, receive: Receive, request_id: str, exchange: Cycle | None = None) -> Answer:
+    async def trigger(
+        self, scope: Scope, receive: Receive, request_id: str, began: float, exchange: Cycle | None = None
+    ) -> Answer:
         """The six verbs. Raises Problem and Refused. The door decides, not the knocker: an anonymous trigger never
         looks at a token."""
         single = exchange.fields if exchange is not None else None
@@ -58,26 +65,37 @@ class Door:
             body = await read_body(receive, limit)
         content_type = fields.get(b"content-type")
         given = arguments(trigger.workflow, body, content_type, path)
-        request = _request(trigger, path, scope, body, content_type)
+        request = _request(trigger, path, scope, body, content_type, _trace(single, scope))
         run = await self.start(trigger.workflow, caller, request, given, request_id)
+        ended = ENDED.get(run.outcome.state, OTHER)
+        self.count(trigger.workflow.name, trigger.policy.mode, ended, perf_counter() - began)
         return reply(run)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (ASGI). Whatever goes wrong becomes a problem; nothing of it leaves otherwise."""
-        request_id = new_id()
+        request_id, began = new_id(), perf_counter()
         exchange: Cycle | None = scope.pop(EXCHANGE, None)
         try:
-            answer = await self.trigger(scope, receive, request_id, exchange)
+            answer = await self.trigger(scope, receive, request_id, began, exchange)
         except Disconnected:
-            self.log.info("client-disconnected", request_id=request_id, client_address=_address(scope))
+            self.log.info(
+                "client-disconnected",
+                request_id=request_id,
+                trace_id=_trace_id(scope, request_id),
+                client_address=_address(scope),
+            )
+            self._count(scope, "disconnected", began)
             return
         except Refused as refused:
             answer = self._refuse(unauthenticated(refused), scope, request_id, refused)
+            self._count(scope, "unauthenticated", began)
         except Problem as shown:
             answer = self._refuse(shown, scope, request_id)
+            self._count(scope, shown.code, began)
         except Exception:
-            self.log.exception("request-failed", request_id=request_id)
+            self.log.exception("request-failed", request_id=request_id, trace_id=_trace_id(scope, request_id))
             answer = problem_reply(problem("internal-error"), request_id)
+            self._count(scope, "internal-error", began)
         if exchange is None or not exchange.answer_at_once(answer.status, answer.headers, answer.content):
             await answer.send(send)
 
@@ -93,6 +111,7 @@ class Door:
         self.log.info(
             "request-refused",
             request_id=request_id,
+            trace_id=_trace_id(scope, request_id),
             code=shown.code,
             status=shown.status,
             reason=shown.reason,
@@ -104,6 +123,12 @@ class Door:
         )
         return problem_reply(shown, request_id)
 
+    def _count(self, scope: Scope, outcome: str, began: float) -> None:
+        """Count a request that came to no run."""
+        trigger = self.triggers().get(self._known_name(scope["raw_path"]))
+        name, mode = (trigger.workflow.name, trigger.policy.mode) if trigger is not None else ("", "")
+        self.count(name, mode, outcome, perf_counter() - began)
+
     def _known_name(self, raw_path: bytes) -> str:
         """The workflow that was asked for, if there is one: other text might be a secret that strayed into a URL."""
         name = raw_path.removeprefix(PREFIX).partition(b"/")[0].decode("ascii", "replace")
@@ -111,13 +136,33 @@ class Door:
 
 
 def _request(
-    trigger: Trigger, path: Mapping[str, str], scope: Scope, body: bytes, content_type: bytes | None
+    trigger: Trigger,
+    path: Mapping[str, str],
+    scope: Scope,
+    body: bytes,
+    content_type: bytes | None,
+    trace: Trace | None = None,
 ) -> Request:
     """The request as the workflow sees it."""
     withheld = NOTHING if trigger.policy is OPEN else WITHHELD
     client, query = _address(scope), scope["query_string"]
     kind = "" if content_type is None else content_type.decode("latin-1")
-    return Request(scope["method"], scope["path"], path, client, body, query, scope["headers"], withheld, kind)
+    return Request(scope["method"], scope["path"], path, client, body, query, scope["headers"], withheld, kind, trace)
+
+
+def _trace(fields: Mapping[bytes, bytes] | None, scope: Scope) -> Trace | None:
+    """The trace that the request names. `fields` are its headers where each name comes once; a `traceparent` that comes
+    twice names none."""
+    if fields is not None:
+        field = fields.get(b"traceparent")
+        return parse(field) if field is not None else None
+    named = [value for name, value in scope["headers"] if name == b"traceparent"]
+    return parse(named[0]) if len(named) == 1 else None
+
+
+def _trace_id(scope: Scope, request_id: str) -> str:
+    """The trace id for a line in the log of a request without a run."""
+    return trace_id_of(request_id, _trace(None, scope))
 
 
 def _address(scope: Scope) -> str:

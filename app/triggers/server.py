@@ -35,6 +35,10 @@ GC_THRESHOLD = 10_000
 """Objects that may come before the collector looks for cycles: a request leaves none behind, and Python's 700 make it
 look every few requests."""
 
+SWITCH_INTERVAL = 0.0001
+"""Seconds after which a thread that wants the interpreter may have it: the journal's writer waits for the event loop
+that often that Python's 5 ms took a tenth of all requests."""
+
 log = structlog.get_logger("postern.server")
 
 
@@ -57,6 +61,7 @@ class Server(uvicorn.Server):
         """Load and start the application, then settle the garbage collector: what has been loaded stays, so it need
         not be looked at again."""
         await super().startup(sockets=sockets)
+        sys.setswitchinterval(SWITCH_INTERVAL)
         gc.freeze()
         gc.set_threshold(GC_THRESHOLD, 20, 50)
 

@@ -70,6 +70,11 @@ def settings_for(local: LocalTenant, workflows: Path, **more: Any) -> Settings:
     return load_settings({}, folder=workflows, defaults=values)
 
 
+def defaults_for(workflows: Path) -> dict[str, str]:
+    """The settings of an installation of these anonymous workflows only."""
+    return {"workflows": str(workflows), "database_url": f"sqlite:///{workflows}/.journal.db"}
+
+
 @asynccontextmanager
 async def open_doors(local: LocalTenant) -> AsyncIterator[Doors]:
     """Start the application with all doors."""

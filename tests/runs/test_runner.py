@@ -14,9 +14,11 @@ from structlog.testing import capture_logs
 from app import Caller, Context, Problem, Reply, Request, workflow
 from app.access import ANYONE
 from app.ids import new_id
-from app.runs.run import Run, State
+from app.runs.run import State
 from app.runs.runner import Runner
+from app.trace import trace_id_of
 from app.workflow import Services
+from tests.runs.records import Records
 
 pytestmark = pytest.mark.anyio
 
@@ -25,20 +27,6 @@ REQUEST = Request("POST", "/triggers/x", client_address="192.0.2.1")
 
 class Room(BaseModel):
     number: int
-
-
-class Records:
-    """Keeps the runs that it is told of."""
-
-    def __init__(self) -> None:
-        self.begun: list[Run] = []
-        self.ended: list[Run] = []
-
-    def begin(self, run: Run) -> None:
-        self.begun.append(run)
-
-    async def end(self, run: Run) -> None:
-        self.ended.append(run)
 
 
 @pytest.fixture
@@ -257,7 +245,14 @@ async def test_a_context_says_who_called_and_hands_out_secrets_and_a_log(runner)
         ended = await runner.start(workflow(looks), caller, REQUEST, {}, "request-1")
     document = json.loads(ended.outcome.content)
     assert document == {"caller": caller.object_id, "run": ended.id, "secret": "value of key"}
-    assert logs[0] == {"event": "looked", "log_level": "info", "workflow": "looks", "run_id": ended.id, "at": "room"}
+    assert logs[0] == {
+        "event": "looked",
+        "log_level": "info",
+        "workflow": "looks",
+        "run_id": ended.id,
+        "trace_id": trace_id_of(ended.id),
+        "at": "room",
+    }
 
 
 async def test_each_run_is_logged_once_with_who_and_how_it_ended(runner):

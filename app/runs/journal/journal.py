@@ -6,6 +6,7 @@ of a batch. Reads have threads and connections of their own and never wait for t
 """
 
 import asyncio
+import contextlib
 import queue
 import threading
 from collections.abc import Callable
@@ -23,8 +24,10 @@ from tenacity.wait import wait_exponential_jitter
 
 from app.errors import Problem, problem
 from app.ids import new_id
+from app.runs.histogram import Batches
 from app.runs.journal.batch import Batch, Operation, is_passing, write_batch
 from app.runs.journal.database import migrate, open_engine
+from app.runs.journal.rows import run_row, step_row
 from app.runs.run import Run, Step
 
 MAX_QUEUED = 10_000
@@ -48,7 +51,9 @@ class Journal:
     def __init__(self, url: str, *, patience: float = PATIENCE) -> None:
         self.node = new_id()
         self.available = False
+        self.batches = Batches()
         self._writing = open_engine(url, writing=True)
+        self._connection: Connection | None = None
         self._reading = open_engine(url, writing=False)
         self.dialect = self._writing.dialect.name
         self._patience = patience
@@ -116,9 +121,8 @@ class Journal:
         self._ended.append(run)
         self._queued_bytes += len(run.request.body) + len(run.outcome.content)
         future = loop.create_future()
-        if self.available:
-            self._waiters.append(future)
-        else:
+        self._waiters.append(future)
+        if not self.available:
             future.set_exception(unavailable())
         if self._current is None and not self._scheduled:
             self._scheduled = True
@@ -193,7 +197,11 @@ class Journal:
             self._begun.clear()
         if not (runs or self._operations or self._steps):
             return
-        batch = Batch(runs, self._steps, self._operations, self._waiters)
+        # Rows are made here, many in a row, and not in the other thread, where each would contend for the interpreter.
+        node = self.node
+        rows = [run_row(run, node) for run in runs]
+        steps = [step_row(run_id, step) for run_id, step in self._steps]
+        batch = Batch(rows, steps, self._operations, self._waiters)
         self._steps, self._operations, self._waiters, self._queued_bytes = [], [], [], 0
         self._current, self._submitted_at = batch, monotonic()
         self._inbox.put(batch)
@@ -201,9 +209,15 @@ class Journal:
     def _committed(self, batch: Batch) -> None:
         """The batch is on disk."""
         self._current = None
+        self.batches.sizes.observe(len(batch.runs) + len(batch.operations))
+        self.batches.seconds.observe(monotonic() - self._submitted_at)
         if not self.available:
             log.info("journal-available")
             self.available = True
+        if batch.lost:
+            for row, waiter in zip(batch.runs, batch.waiters, strict=False):
+                if row[0] in batch.lost and not waiter.done():
+                    waiter.set_exception(problem("internal-error"))
         for waiter in batch.waiters:
             if not waiter.done():
                 waiter.set_result(None)
@@ -231,7 +245,7 @@ class Journal:
                     waiter.set_exception(unavailable())
             for operation in batch.operations:
                 operation.abandon(unavailable())
-        self._operations, self._waiters = [], []
+        self._operations = []
 
     # In the writer's thread
 
@@ -244,14 +258,30 @@ class Journal:
         self._tell(self._is_open)
         while (batch := self._inbox.get()) is not None:
             try:
-                self._insist(partial(write_batch, self._writing, batch, self.node))
+                self._insist(partial(self._write, batch))
             except Exception as error:
                 if not self._closing.is_set():
                     log.exception("batch-lost", runs=len(batch.runs))
                 self._tell(self._lost, batch, error)
             else:
                 self._tell(self._committed, batch)
+        if self._connection is not None:
+            self._connection.close()
         self._writing.dispose()
+
+    def _write(self, batch: Batch) -> None:
+        """Write it on the connection that is kept, or a new one where the last was lost."""
+        if self._connection is None:
+            self._connection = self._writing.connect()
+        try:
+            write_batch(self._connection, batch)
+        except Exception:
+            connection, self._connection = self._connection, None
+            with contextlib.suppress(Exception):
+                connection.invalidate()
+            with contextlib.suppress(Exception):
+                connection.close()
+            raise
 
     def _insist(self, attempt: Callable[[], object]) -> None:
         """Do it, again and again while the database cannot be had; until the journal closes."""
@@ -264,7 +294,7 @@ class Journal:
             return
         Retrying(
             stop=lambda _: self._closing.is_set(),
-            wait=wait_exponential_jitter(initial=0.05, max=2.0, jitter=0.05),
+            wait=wait_exponential_jitter(multiplier=0.05, max=2.0, jitter=0.05),
             retry=retry_if_exception(is_passing),
             sleep=sleep_using_event(self._closing),
             before_sleep=_warn,

@@ -53,7 +53,7 @@ def run_row(run: Run, node: str) -> Sequence[Any]:
         None,
         run.parent_run_id or None,
         run.resubmitted_from or None,
-        run.trace_id or run.id.replace("-", ""),
+        run.trace_id or None,
         node,
     ]
     if run.ended_at:

@@ -34,7 +34,7 @@ runs = Table(
     Column("error_shown", Integer),
     Column("parent_run_id", Text),
     Column("resubmitted_from", Text),
-    Column("trace_id", Text, nullable=False),
+    Column("trace_id", Text),  # of the caller; where it named none, the trace begins with the run
     Column("node", Text, nullable=False),
     Column("cancel_requested_at", Double),
     PrimaryKeyConstraint("id"),

@@ -1,11 +1,12 @@
-"""The journal's statements for whole batches: one statement writes all rows of a table, which come as one JSON text.
+"""The journal's statements for whole batches: one statement writes many rows of a table.
 
 With a statement for each row, SQLite's driver would give up the interpreter lock at each of them and wait to get it
-back while the event loop works. Each statement may be repeated without harm, because a commit whose acknowledgement
-was lost may have happened: ids decide.
+back while the event loop works. SQLite takes the rows as parameters, many at a time; PostgreSQL takes them as one JSON
+text, because its driver is slow with many parameters. Each statement may be repeated without harm, since a commit whose
+acknowledgement was lost may have happened: ids decide.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
@@ -16,38 +17,82 @@ from app.runs.journal.rows import COLUMNS
 from app.runs.journal.schema import runs, steps
 from app.runs.run import MOVES, State
 
+Row = Sequence[Any]
+Rows = Sequence[Row]
+
+MAX_AT_ONCE = 256
+"""Rows in one statement of SQLite's, whose parameters are at most 32,766."""
+
 _CASTS = {Integer: "::integer", Double: "::double precision"}
-_MOVABLE = ", ".join(f"'{state}'" for state in State if MOVES[state])
+
+
+def _texts(states: Iterable[State]) -> str:
+    return ", ".join(f"'{state}'" for state in sorted(states))
+
+
+_LEGAL = " OR ".join(
+    f"(runs.state = '{before}' AND excluded.state IN ({_texts(afters)}))" for before, afters in MOVES.items() if afters
+)
 _OUTCOME = ("state", "status", "ended_at", "outputs", "outputs_form", "reply_headers", "error_type", "error_message")
+_SET_OUTCOME = ", ".join(f"{name} = excluded.{name}" for name in (*_OUTCOME, "error_shown"))
+
+STEP_COLUMNS = tuple(column.name for column in steps.columns)
+ONTO_RUNS = f"ON CONFLICT (id) DO UPDATE SET {_SET_OUTCOME} WHERE {_LEGAL}"
+"""A run that is there already moves on where that is a legal move."""
+ONTO_STEPS = "ON CONFLICT (run_id, number) DO NOTHING"
+
+
+def write_runs(connection: Connection, rows: Rows) -> None:
+    """Insert runs, or have those that are there end. Each row has the values of COLUMNS."""
+    _write(connection, runs, COLUMNS, ONTO_RUNS, rows)
+
+
+def write_alone(connection: Connection, rows: Rows) -> bool:
+    """Insert runs as `write_runs` does, in a transaction of their own, if that can be had in one call of SQLite's: each
+    call gives up the interpreter lock, and has to wait for it afterwards. False where nothing was done."""
+    if connection.dialect.name != "sqlite" or len(rows) > MAX_AT_ONCE:
+        return False
+    statement = _for_sqlite(runs, COLUMNS, ONTO_RUNS, len(rows))
+    connection.connection.driver_connection.execute(statement, [value for row in rows for value in row])  # type: ignore[union-attr]
+    return True
+
+
+def write_steps(connection: Connection, rows: Rows) -> None:
+    """Insert steps that are not there yet. Each row has the values of STEP_COLUMNS."""
+    _write(connection, steps, STEP_COLUMNS, ONTO_STEPS, rows)
+
+
+def _write(connection: Connection, table: Table, names: tuple[str, ...], conflict: str, rows: Rows) -> None:
+    # The driver's own cursor: SQLAlchemy's way to it costs as much as writing ten rows.
+    cursor = connection.connection.cursor()
+    try:
+        if connection.dialect.name == "sqlite":
+            for part in _parts(rows):
+                cursor.execute(_for_sqlite(table, names, conflict, len(part)), [value for row in part for value in row])
+        else:
+            cursor.execute(_for_postgres(table, names, conflict), (to_json(rows, inf_nan_mode="null").decode("utf-8"),))
+    finally:
+        cursor.close()
+
+
+def _parts(rows: Rows) -> Iterator[Rows]:
+    """The rows in parts of 256, 128, 64 and so on, so that there are few different statements to prepare."""
+    start, size = 0, MAX_AT_ONCE
+    while start < len(rows):
+        while size > len(rows) - start:
+            size //= 2
+        yield rows[start : start + size]
+        start += size
 
 
 @cache
-def insert_runs(dialect: str) -> str:
-    """Inserts runs, or moves those that are there on to how they ended, if they have not ended yet."""
-    columns = ", ".join(f"{name} = excluded.{name}" for name in (*_OUTCOME, "error_shown"))
-    return (
-        f"{_insert(runs, COLUMNS, dialect)} ON CONFLICT (id) DO UPDATE SET {columns} "
-        f"WHERE runs.state IN ({_MOVABLE}) AND excluded.ended_at IS NOT NULL"
-    )
+def _for_sqlite(table: Table, names: tuple[str, ...], conflict: str, count: int) -> str:
+    row = f"({', '.join('?' * len(names))})"
+    return f"INSERT INTO {table.name} ({', '.join(names)}) VALUES {', '.join([row] * count)} {conflict}"  # noqa: S608 the same
 
 
 @cache
-def insert_steps(dialect: str) -> str:
-    """Inserts steps that are not there yet."""
-    names = tuple(column.name for column in steps.columns)
-    return f"{_insert(steps, names, dialect)} ON CONFLICT (run_id, number) DO NOTHING"
-
-
-def execute(connection: Connection, statement: str, rows: Sequence[Sequence[Any]]) -> None:
-    """Execute one of the statements with its rows."""
-    connection.exec_driver_sql(statement, (to_json(rows, inf_nan_mode="null").decode("utf-8"),))
-
-
-def _insert(table: Table, names: Sequence[str], dialect: str) -> str:
-    if dialect == "sqlite":
-        values = [f"value->>{number}" for number in range(len(names))]
-        rows = "json_each(?) WHERE true"  # without WHERE, ON CONFLICT would be taken for a join's ON
-    else:
-        values = [f"(value->>{n}){_CASTS.get(type(table.c[name].type), '')}" for n, name in enumerate(names)]
-        rows = "jsonb_array_elements(%s::jsonb)"
-    return f"INSERT INTO {table.name} ({', '.join(names)}) SELECT {', '.join(values)} FROM {rows}"  # noqa: S608 no input
+def _for_postgres(table: Table, names: tuple[str, ...], conflict: str) -> str:
+    values = ", ".join(f"(value->>{n}){_CASTS.get(type(table.c[name].type), '')}" for n, name in enumerate(names))
+    into = f"INSERT INTO {table.name} ({', '.join(names)})"
+    return f"{into} SELECT {values} FROM jsonb_array_elements(%s::jsonb) {conflict}"  # noqa: S608 no input is in it

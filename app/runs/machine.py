@@ -1,0 +1,57 @@
+"""Which process this is, and whether another one of this machine is still there."""
+
+import os
+import re
+import socket
+from contextlib import suppress
+from pathlib import Path
+
+_PROC = Path("/proc")
+
+
+def this_machine() -> str:
+    """The machine: its name, this start of it, and the space in which process numbers mean something, as far as they
+    can be had. Two containers that share a name and a kernel differ by the last."""
+    boot = space = ""
+    with suppress(OSError):
+        boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
+    with suppress(OSError):
+        space = str((_PROC / "self/ns/pid").readlink())
+    return " ".join(part for part in (socket.gethostname(), boot, space) if part)
+
+
+def this_process() -> str:
+    """This process: its number and, where it can be had, when it started, because numbers are used again."""
+    number = os.getpid()
+    started = _started(number)
+    return f"{number}:{started}" if started else str(number)
+
+
+def lives(process: str) -> bool:
+    """Whether a process of this machine, as `this_process` named it, is still there. What cannot be told is yes."""
+    number, _, started = process.partition(":")
+    if not number.isascii() or not number.isdecimal() or int(number) == 0:
+        return True
+    try:
+        os.kill(int(number), 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # it is another user's
+        return True
+    found = _started(int(number))
+    if found is None:
+        return True
+    return found != "" and started in ("", found)
+
+
+def _started(number: int) -> str | None:
+    """When the process of this number started, in clock ticks since the machine did; "" where it has ended and only
+    its parent has not looked, None where it cannot be told."""
+    try:
+        stat = (_PROC / str(number) / "stat").read_text(errors="replace")
+    except OSError:
+        return None
+    # Field 2 is the program's name in brackets, and may hold anything (proc_pid_stat(5)).
+    fields = re.split(r"\s+", stat.rpartition(")")[2].strip())
+    state, started = fields[0], fields[19]
+    return "" if state in ("Z", "X") else started

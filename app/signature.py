@@ -1,0 +1,119 @@
+"""What a workflow's function takes: which parameter is the body, and which are parts of the path."""
+
+import inspect
+import re
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import TypeAdapter
+from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
+
+_PATH_SEGMENT = re.compile(r"[A-Za-z0-9_.~-]+")
+_PATH_PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+class WorkflowFault(ValueError):
+    """A workflow that cannot be served as it is written; the message says what is wrong and how to mend it."""
+
+
+@dataclass(frozen=True, slots=True)
+class BodyParameter:
+    """The parameter that takes the body. `adapter` is None where it has no annotation: JSON then arrives as parsed,
+    and anything else as None (`ctx.request.body` has it)."""
+
+    name: str
+    adapter: TypeAdapter[Any] | None
+    required: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PathParameter:
+    """A parameter that takes a part of the relative path, converted to its annotation."""
+
+    name: str
+    adapter: TypeAdapter[Any]
+
+
+def path_segments_of(path: str) -> tuple[str, ...]:
+    """The relative path between its slashes. Raises WorkflowFault where it is none."""
+    if path == "":
+        return ()
+    if not isinstance(path, str) or not path.startswith("/"):
+        raise WorkflowFault(f"path={path!r}: a relative path begins with a slash, like /orders/{{order_id}}")
+    segments = tuple(path.split("/")[1:])
+    for segment in segments:
+        plain = _PATH_SEGMENT.fullmatch(segment) and segment not in (".", "..")
+        if not plain and not _PATH_PARAMETER.fullmatch(segment):
+            raise WorkflowFault(
+                f"path={path!r}: {segment!r} is neither a plain word nor one parameter in braces; no part may be empty"
+            )
+    return segments
+
+
+def parameters_of(
+    function: Callable[..., Any], segments: tuple[str, ...]
+) -> tuple[BodyParameter | None, tuple[PathParameter, ...]]:
+    """Which parameter takes the body, and which take the parts of the path.
+    Raises WorkflowFault where that is not clear."""
+    in_path = [found[1] for segment in segments if (found := _PATH_PARAMETER.fullmatch(segment))]
+    if len(set(in_path)) != len(in_path):
+        raise WorkflowFault(f"path: a parameter stands twice in {'/'.join(segments)!r}")
+    hints = _hints(function)
+    parameters = list(inspect.signature(function).parameters.values())
+    variadic = (
+        inspect.Parameter.VAR_POSITIONAL,
+        inspect.Parameter.VAR_KEYWORD,
+        inspect.Parameter.KEYWORD_ONLY,
+    )
+    if not parameters or parameters[0].kind in variadic or parameters[0].name in in_path:
+        raise WorkflowFault(f"{function.__name__}() takes no context: make its first parameter `ctx: Context`")
+    body: BodyParameter | None = None
+    converted: dict[str, PathParameter] = {}
+    for position, parameter in enumerate(parameters[1:], start=1):
+        if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
+            raise WorkflowFault(f"{function.__name__}() takes *args or **kwargs: name its parameters one by one")
+        if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
+            raise WorkflowFault(f"{function.__name__}(): leave out the `/` among its parameters")
+        name = parameter.name
+        if name in in_path:
+            converted[name] = PathParameter(name, _adapter(name, hints.get(name, str)))
+        elif position == 1:
+            adapter = _adapter(name, hints[name]) if name in hints else None
+            body = BodyParameter(name, adapter, required=parameter.default is inspect.Parameter.empty)
+        else:
+            raise WorkflowFault(
+                f"{function.__name__}() has a parameter {name!r} that is neither the body (the second one) nor in "
+                f'path=: write path="/{{{name}}}" or leave it out'
+            )
+    return body, tuple(converted[name] for name in in_path if name in converted)
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(function, include_extras=True)
+    except NameError as error:
+        raise WorkflowFault(
+            f"an annotation of {function.__name__}() names {error.name!r}, which is not defined above it: "
+            "import it at the top of the module (not under TYPE_CHECKING) or define it above the function"
+        ) from error
+    except (AttributeError, SyntaxError, TypeError) as error:
+        raise WorkflowFault(f"an annotation of {function.__name__}() is not a type: {error}") from error
+
+
+def _adapter(parameter: str, annotation: Any) -> TypeAdapter[Any]:
+    try:
+        adapter = TypeAdapter(annotation)
+        if not adapter.pydantic_complete:  # it would pass here and fail at each request
+            adapter.rebuild(raise_errors=True)
+    except PydanticUndefinedAnnotation as error:
+        raise WorkflowFault(
+            f"the type of {parameter!r} names {error.name!r}, which is not defined above the function: move it up"
+        ) from error
+    except PydanticUserError as error:
+        reason = str(error).partition("\n")[0]
+        raise WorkflowFault(
+            f"the annotation of {parameter!r} is not a type that pydantic can validate: {reason}"
+        ) from error
+    return adapter

@@ -1,0 +1,188 @@
+"""`/metrics` as Prometheus reads it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from httpx2 import ASGITransport
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
+from starlette.requests import Request
+
+from app.api.metrics import Metrics, Sources
+from app.http_client import AsyncClient, http_client
+from app.main import create_app
+from app.runs.histogram import Batches
+from app.settings import load_settings
+from app.triggers.counts import RequestCounts
+from tests.door.doors import defaults_for
+
+pytestmark = pytest.mark.anyio
+
+REQUEST = Request({"type": "http", "method": "GET", "headers": []})
+
+MODULE = """
+import asyncio
+from app import Problem, anonymous, workflow
+
+@workflow(access=anonymous())
+async def hello(ctx):
+    return "hello"
+
+@workflow(access=anonymous())
+async def fails(ctx):
+    raise Problem(409, code="of-the-author")
+
+@workflow(access=anonymous(), timeout=0.01)
+async def slow(ctx):
+    await asyncio.Event().wait()
+
+@workflow(access=anonymous())
+async def waits(ctx):
+    await asyncio.Event().wait()
+"""
+
+
+class Journal:
+    """What the journal counts."""
+
+    queued = 3
+
+    def __init__(self) -> None:
+        self.batches = Batches()
+
+
+def samples(text: str) -> list[Sample]:
+    return [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+
+
+def values(text: str, name: str, *labels: str) -> dict[Any, float]:
+    """The values of one metric by these labels."""
+    return {tuple(s.labels[each] for each in labels): s.value for s in samples(text) if s.name == name}
+
+
+def sources(requests: RequestCounts, **more: Any) -> Sources:
+    given: dict[str, Any] = {
+        "process": "12345678",
+        "version": "9.9",
+        "requests": requests,
+        "running": dict,
+        "key_ages": dict,
+        "nodes": lambda: 2,
+        "faults": lambda: 1,
+    }
+    return Sources(**(given | more))
+
+
+async def scrape(given: Sources) -> str:
+    answer = await Metrics(given).answer(REQUEST)
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    return bytes(answer.body).decode()
+
+
+@pytest.fixture
+async def client(tmp_path: Path) -> AsyncIterator[AsyncClient]:
+    """An application with anonymous workflows."""
+    (tmp_path / "w.py").write_text(MODULE, encoding="utf-8")
+    app = create_app(load_settings({}, folder=tmp_path, defaults=defaults_for(tmp_path)))
+    async with (
+        app.router.lifespan_context(app),
+        http_client(base_url="http://postern.test", transport=ASGITransport(app)) as client,
+    ):
+        yield client
+
+
+async def test_requests_are_counted_by_how_they_ended(client: AsyncClient):
+    for path in ("hello", "hello", "fails", "slow", "nothing", "nothing/else"):
+        await client.post(f"/triggers/{path}")
+    await client.get("/triggers/hello")
+    await client.post("/triggers/hello", content=b"{")
+    text = (await client.get("/metrics")).text
+    counted = values(text, "postern_requests_total", "workflow", "mode", "outcome")
+    assert counted == {
+        ("hello", "anonymous", "succeeded"): 3,  # it takes no body, so none is looked at
+        ("hello", "anonymous", "method-not-allowed"): 1,
+        ("fails", "anonymous", "failed"): 1,
+        ("slow", "anonymous", "timed_out"): 1,
+        ("", "", "unknown-trigger"): 2,
+    }
+    durations = values(text, "postern_request_duration_seconds_count", "workflow")
+    assert durations == {("hello",): 4, ("fails",): 1, ("slow",): 1, ("",): 2}
+    assert values(text, "postern_request_duration_seconds_bucket", "workflow", "le")["slow", "+Inf"] == 1
+    assert values(text, "postern_request_duration_seconds_bucket", "workflow", "le")["slow", "0.005"] == 0
+
+
+async def test_runs_that_have_not_ended_are_shown(client: AsyncClient):
+    request = asyncio.create_task(client.post("/triggers/waits"))
+    async with asyncio.timeout(10):
+        while values((await client.get("/metrics")).text, "postern_runs_running", "workflow") != {("waits",): 1}:
+            await asyncio.sleep(0)
+    request.cancel()
+    await asyncio.gather(request, return_exceptions=True)
+    assert values((await client.get("/metrics")).text, "postern_runs_running", "workflow") in ({}, {("waits",): 0})
+
+
+async def test_every_sample_names_its_process_and_the_build_its_version(client: AsyncClient):
+    await client.post("/triggers/hello")
+    found = samples((await client.get("/metrics")).text)
+    assert {len(sample.labels["process"]) for sample in found} == {8}
+    assert [sample.labels["version"] for sample in found if sample.name == "postern_build_info"] != [""]
+
+
+async def test_all_that_was_promised_is_there():
+    requests = RequestCounts(lambda: {"a"})
+    requests.count("a", "anonymous", "succeeded", 0.002)
+    journal = Journal()
+    for size in (1, 8, 9, 5000):
+        journal.batches.sizes.observe(size)
+    journal.batches.seconds.observe(0.004)
+    ages = {"t1": 12.5, "t2": None}
+    given = sources(requests, running=lambda: {"a": 2}, key_ages=lambda: ages, journal=journal)
+    text = await scrape(given)
+    assert {sample.name for sample in samples(text)} == {
+        "postern_requests_total",
+        "postern_request_duration_seconds_bucket",
+        "postern_request_duration_seconds_count",
+        "postern_request_duration_seconds_sum",
+        "postern_runs_running",
+        "postern_journal_batch_size_bucket",
+        "postern_journal_batch_size_count",
+        "postern_journal_batch_size_sum",
+        "postern_journal_queue_length",
+        "postern_journal_commit_seconds_bucket",
+        "postern_journal_commit_seconds_count",
+        "postern_journal_commit_seconds_sum",
+        "postern_signing_keys_age_seconds",
+        "postern_nodes",
+        "postern_catalog_faults",
+        "postern_build_info",
+    }
+    assert values(text, "postern_journal_queue_length", "process") == {("12345678",): 3}
+    assert values(text, "postern_nodes", "process") == {("12345678",): 2}
+    assert values(text, "postern_catalog_faults", "process") == {("12345678",): 1}
+    assert values(text, "postern_signing_keys_age_seconds", "tenant") == {("t1",): 12.5, ("t2",): float("inf")}
+    assert values(text, "postern_build_info", "version") == {("9.9",): 1}
+    sizes = values(text, "postern_journal_batch_size_bucket", "le")
+    assert [sizes[bound,] for bound in ("1.0", "8.0", "16.0", "1024.0", "+Inf")] == [1, 2, 3, 3, 4]
+    assert values(text, "postern_journal_batch_size_sum", "process") == {("12345678",): 5018}
+
+
+async def test_runs_of_workflows_without_a_name_in_the_metrics_are_summed():
+    requests = RequestCounts(lambda: {"a"}, most=1)
+    text = await scrape(sources(requests, running=lambda: {"a": 1, "gone": 2, "gone too": 3, "ended": 0}))
+    assert values(text, "postern_runs_running", "workflow") == {("a",): 1, ("",): 5}
+
+
+async def test_labels_stay_bounded_whatever_is_asked_for(client: AsyncClient):
+    for n in range(200):
+        await client.post(f"/triggers/no-{n}/{n}?{n}")
+    text = (await client.get("/metrics")).text
+    assert set(values(text, "postern_requests_total", "workflow")) == {("",)}
+    assert len(text) < 20_000
+
+
+async def test_names_of_tenants_and_workflows_are_escaped():
+    text = await scrape(sources(RequestCounts(dict), key_ages=lambda: {'a"\n\\b': 1.0}))
+    assert values(text, "postern_signing_keys_age_seconds", "tenant") == {('a"\n\\b',): 1}

@@ -1,0 +1,17 @@
+"""What stands in for the journal where a test is about something else."""
+
+from app.runs.run import Run
+
+
+class Records:
+    """Keeps the runs that it is told of."""
+
+    def __init__(self) -> None:
+        self.begun: list[Run] = []
+        self.ended: list[Run] = []
+
+    def begin(self, run: Run) -> None:
+        self.begun.append(run)
+
+    async def end(self, run: Run) -> None:
+        self.ended.append(run)

@@ -1,0 +1,249 @@
+"""Runs are on disk before anybody hears of them, whatever happens to the database."""
+
+import asyncio
+import sqlite3
+import stat
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, select, text
+
+from app import Caller, Problem, Request, Workflow, workflow
+from app.access import ANYONE
+from app.ids import new_id
+from app.runs.journal.database import HEAD, DatabaseFault, migrate, open_engine
+from app.runs.journal.journal import Journal
+from app.runs.journal.schema import metadata, runs, steps
+from app.runs.run import MOVES, Attempt, Outcome, Run, State, Step
+
+pytestmark = pytest.mark.anyio
+
+JSON = ((b"content-type", b"application/json"),)
+
+
+@workflow
+async def greet(ctx) -> None: ...
+
+
+def started(of: Workflow = greet, body: bytes = b'{"a":1}', caller: Caller = ANYONE) -> Run:
+    request = Request("POST", f"/triggers/{of.name}", client_address="192.0.2.1", body=body)
+    request.content_type = "application/json"
+    return Run(new_id(), of, caller, request, time.time())
+
+
+def ended(run: Run, state: State = State.SUCCEEDED, status: int = 200, content: bytes = b'{"b":2}') -> Run:
+    run.outcome = Outcome(state, status, content, JSON)
+    run.ended_at = run.started_at + 0.5
+    return run
+
+
+@asynccontextmanager
+async def opened(url: str, patience: float = 5.0) -> AsyncIterator[Journal]:
+    journal = Journal(url, patience=patience)
+    await journal.open()
+    try:
+        yield journal
+    finally:
+        await journal.aclose()
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/var/runs.db"
+
+
+async def record(journal: Journal, run_id: str) -> dict[str, Any]:
+    def query(connection: Connection) -> dict[str, Any]:
+        row = connection.execute(select(runs).where(runs.c.id == run_id)).mappings().one_or_none()
+        return dict(row) if row else {}
+
+    return await journal.read(query)
+
+
+async def test_a_run_that_has_ended_is_one_row_with_all_that_the_record_has(url):
+    async with opened(url) as journal:
+        caller = Caller("user", object_id="o", tenant_id="t", client_id="c", name="Ada")
+        run = started(caller=caller)
+        journal.begin(run)
+        await journal.end(ended(run))
+        found = await record(journal, run.id)
+    assert found["workflow"] == "greet"
+    assert (found["state"], found["status"], found["inputs"], found["outputs"]) == (
+        "Succeeded",
+        200,
+        '{"a":1}',
+        '{"b":2}',
+    )
+    assert (found["object_id"], found["tenant_id"], found["client_id"], found["caller_name"]) == ("o", "t", "c", "Ada")
+    assert (found["started_at"], found["ended_at"]) == (run.started_at, run.ended_at)
+    assert found["node"] == journal.node
+
+
+async def test_a_run_that_goes_on_is_on_record_as_running_and_then_as_it_ended(url):
+    async with opened(url) as journal:
+        run = started()
+        journal.begin(run)
+        while not (found := await record(journal, run.id)):
+            await asyncio.sleep(0)
+        assert (found["state"], found["ended_at"], found["outputs"]) == ("Running", None, None)
+        await journal.end(ended(run, State.FAILED, 500, b"{}"))
+        assert (await record(journal, run.id))["state"] == "Failed"
+
+
+async def test_many_runs_that_end_together_are_few_commits(url):
+    async with opened(url) as journal:
+        many = [started() for _ in range(300)]
+        for run in many:
+            journal.begin(run)
+        await asyncio.gather(*(journal.end(ended(run)) for run in many))
+        assert await journal.read(lambda c: c.execute(text("SELECT count(*) FROM runs")).scalar()) == 300
+
+
+@pytest.mark.parametrize("before", list(State))
+@pytest.mark.parametrize("after", [State.SUCCEEDED, State.FAILED, State.CANCELLED, State.TIMED_OUT, State.INTERRUPTED])
+async def test_a_record_makes_legal_moves_only(url, before, after):
+    async with opened(url) as journal:
+        run = ended(started())
+        await journal.end(run)
+        await journal.write(lambda c: c.execute(runs.update().values(state=before.value)))
+        await journal.end(ended(run, after, 500))
+        expected = after if after in MOVES[before] else before
+        assert (await record(journal, run.id))["state"] == expected
+
+
+async def test_a_batch_that_is_written_twice_changes_nothing(url):
+    async with opened(url) as journal:
+        run = started()
+        await journal.end(ended(run))
+        first = await record(journal, run.id)
+        await journal.end(ended(run, State.FAILED, 500, b"other"))
+        assert await record(journal, run.id) == first
+
+
+async def test_steps_are_on_record_with_their_attempts(url):
+    async with opened(url) as journal:
+        run = started()
+        journal.begin(run)
+        journal.note_step(run.id, Step(1, "fetch", True, [Attempt(1.0, 2.0, "ReadTimeout"), Attempt(3.0, 4.0)]))
+        await journal.end(ended(run))
+        found = await journal.read(lambda c: c.execute(select(steps)).one())
+    assert found == (run.id, 1, "fetch", 1, '[[1.0, 2.0, "ReadTimeout"], [3.0, 4.0, ""]]')
+
+
+async def test_what_an_operation_does_is_committed_when_it_returns_and_its_error_is_its_own(url):
+    async with opened(url) as journal:
+        run = started()
+        journal.begin(run)
+        await journal.end(ended(run))
+
+        def wrong(connection: Connection) -> None:
+            connection.execute(runs.delete())
+            raise LookupError("no such thing")
+
+        with pytest.raises(LookupError):
+            await journal.write(wrong)
+        assert await record(journal, run.id)
+        assert await journal.write(lambda c: c.execute(runs.delete()).rowcount) == 1
+
+
+async def test_a_row_that_cannot_be_written_takes_no_other_with_it(url):
+    async with opened(url) as journal:
+        await journal.write(lambda c: c.execute(text("CREATE UNIQUE INDEX one ON runs(client_address)")))
+        first, second = started(), started()
+        second.request.client_address = "192.0.2.2"
+        third = started()
+        told = await asyncio.gather(
+            *(journal.end(ended(run)) for run in (first, second, third)), return_exceptions=True
+        )
+        assert [type(each) for each in told] == [type(None), type(None), Problem]
+        assert await record(journal, first.id)
+        assert await record(journal, second.id)
+        assert not await record(journal, third.id)
+
+
+async def test_while_the_database_is_away_nothing_starts_and_what_had_started_is_written_afterwards(url, tmp_path):
+    async with opened(url, patience=0.2) as journal:
+        run, other = started(), started()
+        journal.begin(run)
+        holder = sqlite3.connect(tmp_path / "var" / "runs.db", isolation_level=None)
+        await journal.write(lambda c: c.execute(text("PRAGMA busy_timeout = 20")))
+        holder.execute("BEGIN IMMEDIATE")
+        with pytest.raises(Problem) as caught:
+            await journal.end(ended(run))
+        assert (caught.value.code, caught.value.headers["Retry-After"]) == ("journal-unavailable", "2")
+        with pytest.raises(Problem):
+            journal.begin(other)
+        with pytest.raises(Problem):
+            await journal.write(lambda c: None)
+        holder.execute("ROLLBACK")
+        holder.close()
+        while not journal.available:
+            await asyncio.sleep(0.01)
+        assert (await record(journal, run.id))["state"] == "Succeeded"
+        journal.begin(other)
+        await journal.end(ended(other))
+
+
+async def test_what_was_given_up_and_is_committed_all_the_same_is_undone(url, tmp_path):
+    async with opened(url, patience=0.2) as journal:
+        await journal.end(ended(started()))
+        await journal.write(lambda c: c.execute(text("PRAGMA busy_timeout = 20")))
+        holder = sqlite3.connect(tmp_path / "var" / "runs.db", isolation_level=None)
+        holder.execute("BEGIN IMMEDIATE")
+        undone = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        with pytest.raises(Problem):
+            await journal.write(lambda c: None, lambda c: loop.call_soon_threadsafe(undone.set))
+        holder.execute("ROLLBACK")
+        holder.close()
+        while not journal.available:
+            await asyncio.sleep(0.01)
+        assert not undone.is_set()  # it was given up before it was done
+
+
+async def test_the_file_is_for_its_owner_only(url, tmp_path):
+    async with opened(url) as journal:
+        await journal.end(ended(started()))
+        modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in (tmp_path / "var").iterdir()}
+    assert set(modes) >= {"runs.db", "runs.db-wal", "runs.db-shm"}
+    assert set(modes.values()) == {0o600}
+
+
+async def test_commits_are_on_disk_and_readers_do_not_wait(url):
+    async with opened(url) as journal:
+        assert await journal.write(lambda c: c.execute(text("PRAGMA synchronous")).scalar()) == 2  # FULL
+        assert await journal.read(lambda c: c.execute(text("PRAGMA journal_mode")).scalar()) == "wal"
+
+
+def test_migrations_make_the_tables_that_the_program_knows(url):
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    engine = open_engine(url, writing=True)
+    migrate(engine)
+    migrate(engine)
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == HEAD
+        differences = compare_metadata(MigrationContext.configure(connection), metadata)
+    engine.dispose()
+    assert differences == []
+
+
+async def test_a_database_of_a_newer_program_is_refused(url):
+    engine = open_engine(url, writing=True)
+    migrate(engine)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    engine.dispose()
+    with pytest.raises(DatabaseFault, match="newer Postern"):
+        await Journal(url).open()
+
+
+@pytest.mark.parametrize("wrong", ["sqlite://", "sqlite:///:memory:", "sqlite:////proc/nothing/x.db"])
+def test_a_database_that_cannot_be_had_is_said_by_the_name_of_its_setting(wrong):
+    with pytest.raises(DatabaseFault, match="POSTERN_DATABASE_URL"):
+        open_engine(wrong, writing=True)

@@ -1,0 +1,299 @@
+"""Steps: what is tried again, when, and what is on record of it."""
+
+import asyncio
+import functools
+import threading
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from app import Context, Problem, Retry, workflow
+from app.access import ANYONE
+from app.runs.run import Attempt, State, Step
+from app.runs.runner import Runner
+from app.runs.steps import Steps
+from app.workflow import Request, Services
+from tests.runs.contexts import context
+from tests.runs.records import Records
+
+pytestmark = pytest.mark.anyio
+
+
+class Bench:
+    """Steps under a clock of our own, whose sleeps take no time, and what they have told."""
+
+    def __init__(self) -> None:
+        self.noted: list[tuple[str, Step]] = []
+        self.now = 1000.0
+        self.waits: list[float] = []
+        self.steps = Steps(
+            lambda run_id, step: self.noted.append((run_id, step)),
+            now=lambda: self.now,
+            sleep=self.sleep,
+            uniform=lambda low, high: high,
+        )
+        self.ctx = context(self.steps.run)
+
+    async def sleep(self, seconds: float) -> None:
+        self.waits.append(seconds)
+        self.now += seconds
+
+    @property
+    def only(self) -> Step:
+        [(run_id, step)] = self.noted
+        assert run_id == "run-1"
+        return step
+
+    def failing(self, *errors: BaseException) -> Any:
+        """A function that takes a second each time and raises these errors in turn, then returns its argument."""
+        left = list(errors)
+
+        async def call(value: str = "done") -> str:
+            self.now += 1
+            if left:
+                raise left.pop(0)
+            return value
+
+        return call
+
+
+@pytest.fixture
+def bench():
+    made = Bench()
+    yield made
+    made.steps.close()
+
+
+async def test_a_step_hands_back_what_its_function_returns_and_is_on_record(bench):
+    assert await bench.ctx.step(bench.failing(), "value") == "value"
+    assert bench.only == Step(1, "call", succeeded=True, attempts=[Attempt(1000, 1001)])
+
+
+async def test_a_step_is_tried_again_after_waits_that_grow_and_each_attempt_is_on_record(bench):
+    assert await bench.ctx.step(bench.failing(TimeoutError(), ConnectionResetError(), Problem(503))) == "done"
+    assert bench.waits == [7.5, 15, 30]
+    assert bench.only.succeeded
+    assert bench.only.attempts == [
+        Attempt(1000, 1001, "TimeoutError"),
+        Attempt(1008.5, 1009.5, "ConnectionResetError"),
+        Attempt(1024.5, 1025.5, "Problem"),
+        Attempt(1055.5, 1056.5),
+    ]
+
+
+async def test_the_last_error_is_raised_as_it_was_when_all_attempts_failed(bench):
+    errors = [TimeoutError(str(n)) for n in range(5)]
+    with pytest.raises(TimeoutError) as caught:
+        await bench.ctx.step(bench.failing(*errors))
+    assert caught.value is errors[-1]
+    assert caught.value.__cause__ is None
+    assert bench.waits == [7.5, 15, 30, 45]
+    assert not bench.only.succeeded
+    assert len(bench.only.attempts) == 5
+
+
+@pytest.mark.parametrize("error", [TypeError("MARKER"), Problem(409), SystemExit(3), asyncio.CancelledError()])
+async def test_what_is_not_worth_it_is_tried_once(bench, error):
+    with pytest.raises(type(error)) as caught:
+        await bench.ctx.step(bench.failing(error))
+    assert caught.value is error
+    assert [attempt.error for attempt in bench.only.attempts] == [type(error).__name__]
+    assert "MARKER" not in repr(bench.only)
+
+
+async def test_without_a_policy_of_retries_nothing_is_tried_again(bench):
+    with pytest.raises(TimeoutError):
+        await bench.ctx.step(bench.failing(TimeoutError()), retry=Retry.none())
+    assert bench.waits == []
+
+
+@pytest.mark.parametrize(("asked", "waited"), [("20", 20), ("600", 45), ("0", 5)])
+async def test_retry_after_is_honoured_within_the_bounds_of_the_policy(bench, asked, waited):
+    await bench.ctx.step(bench.failing(Problem(429, headers={"Retry-After": asked})))
+    assert bench.waits == [waited]
+
+
+async def test_waits_are_drawn_from_a_window():
+    drawn: list[tuple[float, float]] = []
+
+    def uniform(low: float, high: float) -> float:
+        drawn.append((low, high))
+        return 0.0
+
+    async def sleep(seconds: float) -> None: ...
+
+    steps = Steps(lambda run_id, step: None, sleep=sleep, uniform=uniform)
+    with pytest.raises(TimeoutError):
+        await context(steps.run).step(Bench().failing(*[TimeoutError()] * 5), retry=Retry(count=2, interval=8))
+    assert drawn[:2] == [(5, 8), (8, 16)]
+    steps.close()
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+async def test_a_def_runs_in_a_thread_and_is_tried_again_there(bench, wrapped):
+    threads = []
+
+    def call(first: int, second: int) -> int:
+        threads.append(threading.current_thread())
+        if len(threads) == 1:
+            raise ConnectionRefusedError
+        return first + second
+
+    function = functools.partial(call, 2) if wrapped else call
+    assert await bench.ctx.step(function, *((3,) if wrapped else (2, 3))) == 5
+    assert threading.main_thread() not in threads
+    assert (bench.only.name, len(bench.only.attempts)) == ("call", 2)
+
+
+async def test_a_lambda_around_an_async_function_is_awaited_and_may_be_named(bench):
+    call = bench.failing(TimeoutError())
+    assert await bench.ctx.step(lambda: call("x"), name="ask") == "x"
+    assert (bench.only.name, len(bench.only.attempts)) == ("ask", 2)
+
+
+async def test_a_stop_iteration_in_a_thread_ends_the_step(bench):
+    def call() -> None:
+        raise StopIteration
+
+    async with asyncio.timeout(10):
+        with pytest.raises(RuntimeError, match="StopIteration"):
+            await bench.ctx.step(call)
+
+
+async def test_steps_side_by_side_are_numbered_in_the_order_of_their_start(bench):
+    gates = [asyncio.Event() for _ in range(3)]
+    gates[2].set()
+
+    async def call(n: int) -> int:
+        await gates[n].wait()
+        if n:
+            gates[n - 1].set()
+        return n
+
+    assert await asyncio.gather(*(bench.ctx.step(call, n, name=f"s{n}") for n in range(3))) == [0, 1, 2]
+    assert [(step.number, step.name) for _, step in bench.noted] == [(3, "s2"), (2, "s1"), (1, "s0")]
+
+
+async def test_fifty_failing_steps_side_by_side_keep_their_own_attempts(bench):
+    calls = [bench.failing(*[TimeoutError()] * (n % 4)) for n in range(50)]
+    await asyncio.gather(*(bench.ctx.step(call) for call in calls))
+    assert sorted(len(step.attempts) for _, step in bench.noted) == sorted(n % 4 + 1 for n in range(50))
+
+
+async def test_a_step_within_a_step_has_a_record_of_its_own(bench):
+    async def outer() -> Any:
+        return await bench.ctx.step(bench.failing(TimeoutError()), "inner", name="inner")
+
+    assert await bench.ctx.step(outer) == "inner"
+    assert [(step.number, step.name, len(step.attempts)) for _, step in bench.noted] == [
+        (2, "inner", 2),
+        (1, "outer", 1),
+    ]
+
+
+async def test_the_steps_of_a_run_that_is_not_recorded_are_not_either(bench):
+    await context(bench.steps.run, recorded=False).step(bench.failing())
+    assert bench.noted == []
+
+
+async def test_each_retry_is_logged_without_the_text_of_its_error(bench):
+    with capture_logs() as logs:
+        await bench.ctx.step(bench.failing(TimeoutError("MARKER")), "VALUE")
+    assert logs == [
+        {
+            "event": "step-retried",
+            "log_level": "info",
+            "run_id": "run-1",
+            "trace_id": bench.ctx.trace_id,
+            "workflow": "x",
+            "step": "call",
+            "attempt": 1,
+            "error": "TimeoutError",
+            "wait": 7.5,
+        }
+    ]
+
+
+@pytest.mark.parametrize("wrong", [{"function": "text"}, {"function": print, "retry": 3}])
+async def test_what_is_no_function_or_no_policy_is_told_at_once(bench, wrong):
+    with pytest.raises(TypeError, match=r"ctx\.step takes a function|retry= takes"):
+        await bench.ctx.step(**wrong)
+
+
+async def test_a_step_that_was_called_by_mistake_is_told_so(bench):
+    async def call() -> None: ...
+
+    coroutine = call()
+    with pytest.raises(TypeError, match="do not call it"):
+        await bench.ctx.step(coroutine)
+    coroutine.close()
+
+
+async def test_without_a_server_a_step_is_one_plain_call():
+    async def call(value: str) -> str:
+        return value
+
+    assert await context().step(call, "x") == "x"
+    assert await context().step(str.upper, "x") == "X"
+
+
+def run_with(noted: list[Step], **more: Any) -> tuple[Runner, Steps]:
+    steps = Steps(lambda run_id, step: noted.append(step), **more)
+    services = context().services
+    return Runner(
+        Services(services.secret, services.connection, services.log, steps.run), Records(), lambda run: None
+    ), steps
+
+
+@pytest.mark.parametrize("moment", ["in the wait", "in the call", "in a call that hides it"])
+async def test_a_step_is_cancelled_with_its_run_and_what_it_tried_is_on_record(moment):
+    noted: list[Step] = []
+    calls = []
+
+    async def never(seconds: float) -> None:
+        await asyncio.Event().wait()
+
+    async def call() -> None:
+        calls.append(1)
+        if moment == "in the wait":
+            raise TimeoutError
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            if moment == "in the call":
+                raise
+            raise TimeoutError from None
+
+    async def slow(ctx: Context) -> None:
+        await ctx.step(call)
+
+    runner, steps = run_with(noted, sleep=never)
+    run = await runner.start(workflow(timeout=0.05)(slow), ANYONE, Request("POST", "/"), {}, "run-1")
+    error = "CancelledError" if moment == "in the call" else "TimeoutError"
+    hidden = moment == "in a call that hides it"
+    assert run.outcome.state is (State.FAILED if hidden else State.TIMED_OUT)
+    assert len(calls) == 1
+    [step] = noted
+    assert (step.succeeded, [attempt.error for attempt in step.attempts]) == (False, [error])
+    runner.close()
+    steps.close()
+
+
+async def test_a_stateless_workflow_keeps_no_record_of_its_steps():
+    noted: list[Step] = []
+
+    async def call() -> str:
+        return "x"
+
+    async def works(ctx: Context) -> str:
+        return await ctx.step(call)
+
+    runner, steps = run_with(noted)
+    for stateless in (True, False):
+        made = workflow(stateless=stateless)(works)
+        run = await runner.start(made, ANYONE, Request("POST", "/"), {}, "run-1")
+        assert run.outcome.content == b'"x"'
+    assert [step.name for step in noted] == ["call"]
+    runner.close()
+    steps.close()

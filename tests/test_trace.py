@@ -1,0 +1,93 @@
+"""W3C Trace Context: what is understood, what is ignored, and what is passed on."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app import Caller, Context, Request
+from app.ids import new_id
+from app.trace import Trace, parse, trace_id_of, traceparent
+from tests.runs.contexts import context
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+PARENT = "b7ad6b7169203331"
+VALID = f"00-{TRACE}-{PARENT}-01".encode()
+
+
+@pytest.mark.parametrize(
+    ("field", "flags"),
+    [
+        (VALID, 1),
+        (f"00-{TRACE}-{PARENT}-00".encode(), 0),
+        (f"00-{TRACE}-{PARENT}-03".encode(), 3),
+        (f"00-{TRACE}-{PARENT}-ff".encode(), 3),
+        (f"cc-{TRACE}-{PARENT}-03".encode(), 1),
+        (f"01-{TRACE}-{PARENT}-01-what-comes-later".encode(), 1),
+        (f"01-{TRACE}-{PARENT}-01-".encode(), 1),
+    ],
+)
+def test_a_valid_field_names_a_trace_with_the_flags_that_its_version_knows(field, flags):
+    assert parse(field) == Trace(TRACE, PARENT, flags)
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        b"",
+        b"00",
+        VALID + b"-",
+        VALID + b"-extra",
+        VALID + b"\n",
+        b" " + VALID,
+        VALID.upper(),
+        b"ff" + VALID[2:],
+        b"cc" + VALID[2:] + b"extra",
+        f"00-{'0' * 32}-{PARENT}-01".encode(),
+        f"00-{TRACE}-{'0' * 16}-01".encode(),
+        f"00-{TRACE[1:]}-{PARENT}-01".encode(),
+        f"00-{TRACE}-{PARENT}-1".encode(),
+        f"00-{TRACE}-{PARENT}-0g".encode(),
+        f"0-{TRACE}-{PARENT}-01".encode(),
+        f"00_{TRACE}_{PARENT}_01".encode(),
+        VALID.replace(b"b7", "\u0661\u0661".encode()),
+        VALID + b"," + VALID,
+        b"\xff" * 55,
+    ],
+)
+def test_an_invalid_field_is_ignored(field):
+    assert parse(field) is None
+
+
+@given(st.binary(max_size=80) | st.from_regex(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}.*"))
+def test_any_field_is_ignored_or_names_a_trace_that_is_passed_on_with_the_same_id_and_flags(field):
+    trace = parse(field)
+    if trace is None:
+        return
+    assert field[3:35].decode() == trace.trace_id
+    passed_on = parse(traceparent("018f0000-0000-7000-8000-000000000000", trace).encode())
+    assert passed_on is not None
+    assert (passed_on.trace_id, passed_on.flags) == (trace.trace_id, trace.flags)
+    assert passed_on.parent_id != trace.parent_id
+
+
+def test_a_run_without_a_trace_has_one_of_its_own_that_does_not_give_its_id_away():
+    """Whoever knows the id of an anonymous caller's run may read its record."""
+    run_id = new_id()
+    assert re.fullmatch("[0-9a-f]{32}", trace_id_of(run_id))
+    digits = run_id.replace("-", "")
+    passed_on = traceparent(run_id)
+    assert not any(digits[n : n + 8] in passed_on for n in range(24))
+    assert trace_id_of(run_id) != trace_id_of(new_id())
+    assert parse(passed_on.encode()) == (trace_id_of(run_id), passed_on.split("-")[2], 1)
+
+
+def test_a_context_tells_its_author_the_trace_and_what_to_pass_on():
+    ctx = context(trace=Trace(TRACE, PARENT, 0))
+    assert ctx.trace_id == TRACE
+    assert ctx.traceparent == traceparent(ctx.run_id, ctx.request.trace)
+    assert ctx.traceparent.startswith(f"00-{TRACE}-")
+    assert ctx.traceparent.endswith("-00")
+    alone = Context(Request("POST", "/"), Caller("anonymous"), "run-1", "x", ctx.services)
+    assert alone.trace_id == trace_id_of("run-1")
