@@ -7,6 +7,7 @@ from typing import Any
 
 import anyio
 import structlog
+from sqlalchemy import Connection
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -18,11 +19,13 @@ from app.catalog import Catalog, Snapshot
 from app.connections import Connections
 from app.errors import problem
 from app.http_client import http_client
-from app.identity import CLOUDS, Identity, Tenant, fetch_keys, tenant
+from app.identity import CLOUDS, Examined, Identity, Tenant, examine, fetch_keys, tenant
 from app.ids import new_id
 from app.logs import configure_logs, log_format, write_later
+from app.runs.refusals import Refusals
 from app.runs.run import Run
 from app.runs.runner import Runner
+from app.runs.windows import Refusal
 from app.settings import SettingProblem, Settings, SettingsFault, load_settings
 from app.triggers.door import Door
 from app.triggers.reply import problem_reply
@@ -54,11 +57,13 @@ def create_app(settings: Settings) -> Application:
     catalog = load_catalog(settings, on_change=lambda _, new: identity.serve(tenants(settings, new)))
     connections = Connections(settings, settings.authority or CLOUDS[settings.cloud].authority)
     runner = Runner(Services(connections.secret, connections.client, log), log_run)
+    refusals = Refusals(_write_nowhere, lambda refusal: _examine(identity, refusal), log)
     door = Door(
         triggers=lambda: catalog.snapshot.triggers,
         recall=identity.recall,
         identify=identity.identify,
         start=runner.start,
+        refused=refusals.take,
         max_body_bytes=settings.max_body_bytes,
         log=log,
     )
@@ -68,8 +73,10 @@ def create_app(settings: Settings) -> Application:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(identity.run)
             tasks.start_soon(catalog.watch)
-            yield {"draining": runner.drain, "idle": lambda: runner.running == 0}
+            tasks.start_soon(refusals.run)
+            yield {"draining": runner.drain, "idle": lambda: runner.running == 0, "refused": refusals.take}
             tasks.cancel_scope.cancel()
+        await refusals.aclose()
         runner.close()
         await connections.aclose()
         await client.aclose()
@@ -135,6 +142,18 @@ def tenants(settings: Settings, snapshot: Snapshot) -> list[Tenant]:
     policies = [trigger.policy for trigger in snapshot.triggers.values()]
     ids = set(own_tenants(settings)).union(*(policy.tenants for policy in policies if isinstance(policy, Guarded)))
     return [tenant(tenant_id, settings.cloud, settings.authority) for tenant_id in sorted(ids)]
+
+
+async def _examine(identity: Identity, refusal: Refusal) -> Examined | None:
+    """Every check of a refused request's token, and whom it names."""
+    if refusal.policy is None:
+        return None
+    return await examine(identity, refusal.headers, refusal.policy, proved=refusal.proved)
+
+
+async def _write_nowhere(operation: Callable[[Connection], int]) -> int:
+    """Stands where `Journal.write` goes: until then refusals are kept in memory, bounded, and in the log."""
+    raise problem("journal-unavailable")
 
 
 def log_run(run: Run) -> None:

@@ -10,11 +10,12 @@ from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
-from app.access import ANYONE, OPEN, Caller, Refused, admit
+from app.access import ANYONE, OPEN, Caller, Check, Guarded, Refused, admit
 from app.catalog import Trigger
 from app.errors import Problem, problem
 from app.ids import new_id
 from app.runs.run import Run
+from app.runs.windows import Refusal, as_text
 from app.triggers.challenge import unauthenticated
 from app.triggers.cycle import EXCHANGE, Cycle
 from app.triggers.find import PREFIX, find
@@ -31,16 +32,21 @@ WITHHELD = frozenset({b"authorization", b"cookie", b"proxy-authorization"})
 
 NOTHING: frozenset[bytes] = frozenset()
 
+BEFORE_IDENTITY = frozenset({"unknown-trigger", "method-not-allowed"})
+"""Problems of requests whose token nobody looks at."""
+
 
 @dataclass(frozen=True, slots=True)
 class Door:
     """Lets in who may come in. `triggers` gives the catalog of the moment, `identify` the caller of a request and
-    `recall` the one of an Authorization field that was verified before, `start` runs a workflow."""
+    `recall` the one of an Authorization field that was verified before, `start` runs a workflow. `refused` is told of
+    each request turned away, and says whether it is to be in the log: in a flood, one stands there for many."""
 
     triggers: Callable[[], Mapping[str, Trigger]]
     recall: Callable[[bytes], Caller | None]
     identify: Callable[[RawHeaders], Awaitable[Caller]]
     start: Start
+    refused: Callable[[Refusal], bool]
     max_body_bytes: int
     log: FilteringBoundLogger
 
@@ -87,26 +93,43 @@ class Door:
 
     def _refuse(self, shown: Problem, scope: Scope, request_id: str, refused: Refused | None = None) -> Answer:
         """Answer with the problem, and tell the operator all that the caller is not told."""
-        checks = [check.name for check in refused.checks[:-1]] if refused else []
-        failed = refused.failed if refused else None
-        self.log.info(
-            "request-refused",
-            request_id=request_id,
-            code=shown.code,
-            status=shown.status,
-            reason=shown.reason,
-            expected=_text(failed.expected) if failed else "",
-            found=_text(failed.found) if failed else "",
-            passed=checks,
-            workflow=self._known_name(scope["raw_path"]),
-            client_address=_address(scope),
+        trigger = self._asked_for(scope["raw_path"])
+        refusal = Refusal(
+            request_id,
+            shown.reason if refused else shown.code,
+            shown.code,
+            shown.status,
+            trigger.workflow.name if trigger else "",
+            _address(scope),
+            refused.checks if refused else (),
         )
+        if trigger and shown.code not in BEFORE_IDENTITY and isinstance(trigger.policy, Guarded):
+            refusal.policy, refusal.headers = trigger.policy, scope["headers"]
+        if refused:
+            refusal.proved = refused.proved
+        elif shown.reason:
+            refusal.checks = (Check(shown.code, False, None, shown.reason),)
+        if self.refused(refusal):
+            failed = refused.failed if refused else None
+            self.log.info(
+                "request-refused",
+                request_id=request_id,
+                code=shown.code,
+                status=shown.status,
+                reason=shown.reason,
+                expected=as_text(failed.expected) if failed else "",
+                found=as_text(failed.found) if failed else "",
+                passed=[check.name for check in refused.checks[:-1]] if refused else [],
+                workflow=refusal.workflow,
+                client_address=refusal.client_address,
+            )
         return problem_reply(shown, request_id)
 
-    def _known_name(self, raw_path: bytes) -> str:
-        """The workflow that was asked for, if there is one: other text might be a secret that strayed into a URL."""
+    def _asked_for(self, raw_path: bytes) -> Trigger | None:
+        """The trigger that was asked for, if there is one. Other text of a URL is kept nowhere: it might be a secret
+        that strayed there."""
         name = raw_path.removeprefix(PREFIX).partition(b"/")[0].decode("ascii", "replace")
-        return name if name in self.triggers() else ""
+        return self.triggers().get(name)
 
 
 def _request(trigger: Trigger, path: Mapping[str, str], scope: Scope, body: bytes) -> Request:
@@ -119,11 +142,3 @@ def _request(trigger: Trigger, path: Mapping[str, str], scope: Scope, body: byte
 def _address(scope: Scope) -> str:
     client = scope.get("client")
     return client[0] if client else ""
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, frozenset):
-        value = sorted(value)
-    return str(value)[:300]
