@@ -22,7 +22,7 @@ from app.http_client import http_client
 from app.identity import CLOUDS, Examined, Identity, Tenant, examine, fetch_keys, tenant
 from app.ids import new_id
 from app.logs import configure_logs, log_format, write_later
-from app.runs.refusals import Refusals
+from app.runs.refusals import Examine, Refusals
 from app.runs.run import Run
 from app.runs.runner import Runner
 from app.runs.windows import Refusal
@@ -57,7 +57,7 @@ def create_app(settings: Settings) -> Application:
     catalog = load_catalog(settings, on_change=lambda _, new: identity.serve(tenants(settings, new)))
     connections = Connections(settings, settings.authority or CLOUDS[settings.cloud].authority)
     runner = Runner(Services(connections.secret, connections.client, log), log_run)
-    refusals = Refusals(_write_nowhere, lambda refusal: _examine(identity, refusal), log)
+    refusals = Refusals(_write_nowhere, examiner(identity), log)
     door = Door(
         triggers=lambda: catalog.snapshot.triggers,
         recall=identity.recall,
@@ -144,11 +144,15 @@ def tenants(settings: Settings, snapshot: Snapshot) -> list[Tenant]:
     return [tenant(tenant_id, settings.cloud, settings.authority) for tenant_id in sorted(ids)]
 
 
-async def _examine(identity: Identity, refusal: Refusal) -> Examined | None:
-    """Every check of a refused request's token, and whom it names."""
-    if refusal.policy is None:
-        return None
-    return await examine(identity, refusal.headers, refusal.policy, proved=refusal.proved)
+def examiner(identity: Identity) -> Examine:
+    """What looks at the token of a refused request, by the keys and tenants of the moment."""
+
+    async def examine_refusal(refusal: Refusal) -> Examined | None:
+        if refusal.policy is None:
+            return None
+        return await examine(identity, refusal.headers, refusal.policy, proved=refusal.proved)
+
+    return examine_refusal
 
 
 async def _write_nowhere(operation: Callable[[Connection], int]) -> int:
