@@ -157,10 +157,9 @@ class Refusals:
                 async with asyncio.timeout(EXAMINE_SECONDS):
                     found = await self._examine(refusal)
                 if found is not None:
-                    checks, window.claimed = found
+                    checks, claimed = found
                     # What a problem says comes after what the token says.
-                    window.checks = [*checks, *refusal.checks] if refusal.reason == refusal.code else checks
-                    window.changed = True
+                    window.found([*checks, *refusal.checks] if refusal.reason == refusal.code else checks, claimed)
             except Exception as error:  # the checks that the door made are on record
                 self._log.warning("refusal-not-examined", error=type(error).__name__, request_id=window.id)
             finally:
@@ -170,6 +169,9 @@ class Refusals:
 
 def row(window: Window) -> Row:
     """The row of a window, for `schema.refusals`."""
+    if window.texts is None:  # it is written each second of a flood, and only its count has changed
+        window.texts = _claimed(window), _checks(window)
+    claimed, checks = window.texts
     return {
         "id": window.id,
         "reason": window.reason,
@@ -181,20 +183,8 @@ def row(window: Window) -> Row:
         "last_at": window.last_at,
         "count": window.count,
         "request_ids": " ".join(window.request_ids),
-        "claimed": json.dumps({name: _without_tokens(value) for name, value in window.claimed.items()})
-        if window.claimed
-        else None,
-        "checks": json.dumps(
-            [
-                {
-                    "name": check.name,
-                    "passed": check.passed,
-                    "expected": _without_tokens(as_text(check.expected)),
-                    "found": _without_tokens(as_text(check.found)),
-                }
-                for check in window.checks
-            ]
-        ),
+        "claimed": claimed,
+        "checks": checks,
     }
 
 
@@ -225,3 +215,23 @@ def trim(connection: Connection, most_rows: int) -> int:
 
 def _without_tokens(value: Any) -> Any:
     return without_tokens(value) if isinstance(value, str) else value
+
+
+def _claimed(window: Window) -> str | None:
+    if not window.claimed:
+        return None
+    return json.dumps({name: _without_tokens(value) for name, value in window.claimed.items()})
+
+
+def _checks(window: Window) -> str:
+    return json.dumps(
+        [
+            {
+                "name": check.name,
+                "passed": check.passed,
+                "expected": _without_tokens(as_text(check.expected)),
+                "found": _without_tokens(as_text(check.found)),
+            }
+            for check in window.checks
+        ]
+    )

@@ -72,6 +72,12 @@ class Window:
     told: int = 1
     changed: bool = True
     examined: bool = True
+    texts: tuple[str | None, str] | None = field(default=None, repr=False)
+
+    def found(self, checks: Sequence[Check], claimed: Mapping[str, Any] | None) -> None:
+        """Take what a look at the token found."""
+        self.checks, self.claimed, self.texts = checks, claimed, None
+        self.changed = True
 
     def add(self, request_id: str, at: float) -> None:
         """Count one more."""
