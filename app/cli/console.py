@@ -63,6 +63,11 @@ def _typed(command: Path) -> str:
     return shlex.quote(str(shortest))
 
 
+def print_wide(table: Table) -> None:
+    """Print a table of many columns, one line a row: a narrow terminal breaks a long line better than ten cells."""
+    Console(width=max(out.width, WIDE)).print(table, crop=False)
+
+
 def workflow_table(snapshot: Snapshot, server_url: str) -> Table:
     """The workflows with method, URL and access mode, anonymous ones marked."""
     table = Table(box=None, pad_edge=False, header_style="bold")

@@ -21,7 +21,7 @@ from app.cli.asking import (
     asking,
     tokens_to_ask_with,
 )
-from app.cli.console import checks_table, err, fail, out, plain, print_json
+from app.cli.console import checks_table, err, fail, out, plain, print_json, print_wide
 from app.cli.installation import Installation, installation
 from app.cli.moments import to_the_millisecond, to_the_second, window
 
@@ -56,7 +56,7 @@ def refusals(
     if not found:
         err.print("No refusal on record fits.")
         return
-    out.print(_table(found))
+    print_wide(_table(found))
     if more:
         err.print(f"There are more: --limit shows more than {limit}.", style="dim", highlight=False)
 
@@ -77,11 +77,10 @@ def explain_refusal(here: Installation, request_id: str, who: str | None, token_
     if answers:
         out.print(checks_table(answers, failed))
     for name, value in _facts(refusal):
-        out.print(Text(f"{name:<11}", "bold") + Text(value), soft_wrap=True)
+        out.print(Text.assemble((f"{name:<11}", "bold"), value), soft_wrap=True)
     why = f"the check {failed.name!r} is the first that fails" if failed else f"{refusal.get('reason')}"
-    said = f" refused it with {refusal.get('status')} {refusal.get('code')}"
-    verdict = Text(f"{plain(refusal.get('workflow') or 'The server')}{plain(said)}", "bold red")
-    err.print(verdict + Text(f": {plain(why)}.", "default"), soft_wrap=True)
+    said = f"{refusal.get('workflow') or 'The server'} refused it with {refusal.get('status')} {refusal.get('code')}"
+    err.print(Text.assemble((plain(said), "bold red"), f": {plain(why)}."), soft_wrap=True)
     raise typer.Exit(1)
 
 

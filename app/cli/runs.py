@@ -29,7 +29,8 @@ from app.runs.run import State
 RunId = Annotated[str, typer.Argument(metavar="ID", help="The run's id: X-Run-Id of its reply.")]
 Workflow = Annotated[str | None, typer.Option("--workflow", "-w", metavar="NAME", help="Of this workflow only.")]
 Caller = Annotated[
-    str | None, typer.Option(metavar="WHO", help="Of this caller only: an object id, or a name of [people].")
+    str | None,
+    typer.Option(metavar="WHO", help="Of this caller only: an object id, anonymous, or a name of the table people."),
 ]
 
 
@@ -45,7 +46,7 @@ class ListByDefault(TyperGroup):
 
 commands = typer.Typer(
     cls=ListByDefault,
-    help="Runs on record: list, show, cancel, resubmit, follow. Alone, it lists.",
+    help="Runs on record: list, show, cancel, resubmit, follow. Alone, it lists, with the options of list.",
     no_args_is_help=False,
 )
 
@@ -58,7 +59,10 @@ def add_to(app: typer.Typer) -> None:
 @commands.command(name="list")
 def list_runs(
     workflow: Workflow = None,
-    state: Annotated[State | None, typer.Option(case_sensitive=False, help="In this state only.")] = None,
+    state: Annotated[
+        State | None,
+        typer.Option(case_sensitive=False, metavar="STATE", help=f"In this state only: {', '.join(State)}."),
+    ] = None,
     caller: Caller = None,
     since: Since = None,
     until: Until = None,
@@ -123,8 +127,11 @@ def follow(
     who: AsOperator = None,
     token_file: TokenFile = None,
 ) -> None:
-    """Show new runs as they come, one line each, until Ctrl-C. With an id: wait until that run has ended and show it;
-    exit code 0 where it succeeded, 1 where it ended otherwise or not in time."""
+    """Show new runs as they come, until Ctrl-C; with an id, wait until that run has ended and show it.
+
+    New runs have one line each. With an id the exit code is 0 where the run succeeded, and 1 where it ended otherwise
+    or not in time.
+    """
     here = installation()
     if run_id is not None and (workflow, caller) != (None, None):
         stop("a run's id says which run to follow: --workflow and --caller are for new runs.", 2)
