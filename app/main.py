@@ -1,7 +1,7 @@
 """The only place where the parts are put together: settings in, application out."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -20,16 +20,20 @@ from app.api.health import Check, Readiness, folder_readable, healthz, journal_w
 from app.api.metrics import Metrics, Sources
 from app.catalog import Catalog, Snapshot
 from app.connections import Connections
-from app.errors import problem
+from app.errors import Problem, problem
 from app.http_client import http_client
-from app.identity import CLOUDS, Identity, Tenant, fetch_keys, tenant
+from app.identity import CLOUDS, Examined, Identity, Tenant, examine, fetch_keys, tenant
 from app.ids import new_id
 from app.logs import configure_logs, log_format, write_later
 from app.runs.journal.journal import Journal
 from app.runs.journal.records import RunRecord
+from app.runs.nodes import Nodes
+from app.runs.refusals import Examine, Refusals
+from app.runs.retention import Retention
 from app.runs.run import Run
 from app.runs.runner import Runner
 from app.runs.steps import Steps
+from app.runs.windows import Refusal
 from app.settings import SettingProblem, Settings, SettingsFault, load_settings
 from app.triggers.counts import RequestCounts
 from app.triggers.door import Door
@@ -64,6 +68,15 @@ def create_app(settings: Settings) -> Application:
     journal = Journal(settings.database_url)
     steps = Steps(note=journal.note_step)
     runner = Runner(Services(connections.secret, connections.client, log, steps.run), journal, log_run)
+    nodes = Nodes(
+        journal.node,
+        journal.read,
+        journal.write,
+        cancel=runner.begin_cancel,
+        running=lambda: runner.running,
+    )
+    retention = Retention(journal.write, settings.retention_days)
+    refusals = Refusals(journal.write, examiner(identity), log)
     requests = RequestCounts(served=lambda: catalog.snapshot.triggers)
     checks: dict[str, Check] = {
         "signing_keys": keys_usable(lambda: identity.ready, lambda: identity.errors),
@@ -78,7 +91,7 @@ def create_app(settings: Settings) -> Application:
         requests=requests,
         running=lambda: runner.running_by_workflow,
         key_ages=lambda: identity.ages,
-        nodes=lambda: 1,
+        nodes=lambda: len(nodes.known),
         faults=lambda: len(catalog.snapshot.faults),
     )
     door = Door(
@@ -86,6 +99,7 @@ def create_app(settings: Settings) -> Application:
         recall=identity.recall,
         identify=identity.identify,
         start=runner.start,
+        refused=refusals.take,
         max_body_bytes=settings.max_body_bytes,
         log=log,
         count=requests.count,
@@ -101,10 +115,16 @@ def create_app(settings: Settings) -> Application:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(identity.run)
             tasks.start_soon(catalog.watch)
-            yield {"draining": drain, "idle": lambda: runner.running == 0}
+            tasks.start_soon(refusals.run)
+            tasks.start_soon(nodes.run)
+            tasks.start_soon(retention.run)
+            yield {"draining": drain, "idle": lambda: runner.running == 0, "refused": refusals.take}
             tasks.cancel_scope.cancel()
+        await refusals.aclose()
         runner.close()
         steps.close()
+        with suppress(Problem):
+            await nodes.leave()
         await journal.aclose()
         await connections.aclose()
         await client.aclose()
@@ -194,6 +214,17 @@ def own_version() -> str:
         return version("postern")
     except PackageNotFoundError:
         return "unknown"
+
+
+def examiner(identity: Identity) -> Examine:
+    """What looks at the token of a refused request, by the keys and tenants of the moment."""
+
+    async def examine_refusal(refusal: Refusal) -> Examined | None:
+        if refusal.policy is None:
+            return None
+        return await examine(identity, refusal.headers, refusal.policy, proved=refusal.proved)
+
+    return examine_refusal
 
 
 def log_run(run: Run) -> None:

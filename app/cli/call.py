@@ -3,13 +3,13 @@
 import asyncio
 import json
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 
-from app.cli.console import err, fail, out, program
+from app.cli.asking import As, TokenFile, given_token, read_file, unreachable
+from app.cli.console import err, out, stop
 from app.cli.installation import Installation, installation
 from app.http_client import HTTPError, Response, http_client
 
@@ -21,25 +21,18 @@ def add_to(app: typer.Typer) -> None:
 
 def call(
     trigger: Annotated[str, typer.Argument(metavar="NAME", help="hello, or with a relative path: book/orders/42.")],
-    who: Annotated[
-        str | None, typer.Option("--as", help="As this person or application of the local tenant.", show_default=False)
-    ] = None,
+    who: As = None,
     data: Annotated[
         str | None, typer.Option("--data", "-d", help="The body as JSON; @FILE reads a file, - standard input.")
     ] = None,
     method: Annotated[str | None, typer.Option("--method", "-X", help="The workflow's first method otherwise.")] = None,
-    token_file: Annotated[
-        str | None, typer.Option("--token-file", help="A file that holds an access token; - is standard input.")
-    ] = None,
+    token_file: TokenFile = None,
 ) -> None:
     """Call a workflow's trigger. The reply's body goes to standard output, its status to standard error; exit code 0
     for a 2xx, 1 for any other."""
     here = installation()
-    if who is not None and token_file is not None:
-        fail("--as and --token-file both say who is asking: give one of them.")
-        raise typer.Exit(2)
     headers = {}
-    token = _token(here, who, token_file)
+    token = given_token(here, who, token_file)
     if token:
         headers["Authorization"] = f"Bearer {token}"
     content = _content(data)
@@ -49,8 +42,7 @@ def call(
     try:
         response = asyncio.run(_send(here, method or _method(here, trigger), url, headers, content))
     except HTTPError as error:
-        fail(f"{url} cannot be reached: {type(error).__name__}. Does the server run? Start it with `{program()} dev`.")
-        raise typer.Exit(1) from None
+        stop(unreachable(url, error))
     _show(response)
     raise typer.Exit(0 if response.is_success else 1)
 
@@ -85,41 +77,14 @@ def _json_text(response: Response) -> str:
         return ""
 
 
-def _token(here: Installation, who: str | None, token_file: str | None) -> str | None:
-    if token_file is not None:
-        content = sys.stdin.buffer.read() if token_file == "-" else _file("--token-file", token_file)  # noqa: S105
-        if not content.strip().isascii() or len(content.split()) != 1:
-            fail(f"--token-file {token_file} holds no access token: one line of letters, digits and dots.")
-            raise typer.Exit(2)
-        return content.decode("ascii").strip()
-    if who is None:
-        return None
-    if here.local is None:
-        fail("--as names people of the local tenant, but POSTERN_TENANT_ID names a real one: use --token-file.")
-        raise typer.Exit(2)
-    try:
-        return here.local.token(who)
-    except LookupError as unknown:
-        fail(str(unknown.args[0]))
-        raise typer.Exit(2) from None
-
-
 def _content(data: str | None) -> bytes | None:
     if data is None:
         return None
     if data == "-":
         return sys.stdin.buffer.read()
     if data.startswith("@"):
-        return _file("--data", data[1:])
+        return read_file("--data", data[1:])
     return data.encode()
-
-
-def _file(option: str, name: str) -> bytes:
-    try:
-        return Path(name).read_bytes()
-    except OSError as error:
-        fail(f"{option} {name}: {error.strerror}.")
-        raise typer.Exit(2) from None
 
 
 def _method(here: Installation, trigger: str) -> str:

@@ -1,16 +1,20 @@
 """What the commands print, and how."""
 
+import json
 import shlex
 import shutil
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, NoReturn
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
-from app.access import Access, Anonymous, SpecificUsers
+from app.access import Access, Anonymous, Check, SpecificUsers
 from app.catalog import Fault, Snapshot
 
 WIDE = 200
@@ -22,7 +26,27 @@ err = Console(stderr=True, width=None if sys.stderr.isatty() else WIDE)
 
 def fail(message: str) -> None:
     """Say on standard error what is wrong."""
-    err.print(f"[bold red]postern:[/] {escape(message)}", highlight=False, soft_wrap=True)
+    err.print(f"[bold red]postern:[/] {escape(plain(message, lines=True))}", highlight=False, soft_wrap=True)
+
+
+def stop(message: str, exit_code: int = 1) -> NoReturn:
+    """Say what is wrong, and end the command: with 2 where the user can mend what was typed or set."""
+    fail(message)
+    raise typer.Exit(exit_code) from None
+
+
+def plain(text: object, *, lines: bool = False) -> str:
+    """Text from outside as a terminal may show it: what steers it, or turns or hides text, is written as its code;
+    line breaks too, unless `lines`."""
+    return "".join(
+        letter if letter.isprintable() or (lines and letter == "\n") else letter.encode("unicode_escape").decode()
+        for letter in str(text)
+    )
+
+
+def print_json(document: Any) -> None:
+    """Print a document for programs, in ASCII."""
+    typer.echo(json.dumps(document, indent=2).replace("\x7f", "\\u007f"))
 
 
 def program() -> str:
@@ -39,6 +63,11 @@ def _typed(command: Path) -> str:
     return shlex.quote(str(shortest))
 
 
+def print_wide(table: Table) -> None:
+    """Print a table of many columns, one line a row: a narrow terminal breaks a long line better than ten cells."""
+    Console(width=max(out.width, WIDE)).print(table, crop=False)
+
+
 def workflow_table(snapshot: Snapshot, server_url: str) -> Table:
     """The workflows with method, URL and access mode, anonymous ones marked."""
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -48,6 +77,17 @@ def workflow_table(snapshot: Snapshot, server_url: str) -> Table:
         workflow = trigger.workflow
         url = f"{server_url}/triggers/{name}{workflow.path}"
         table.add_row(name, " ".join(workflow.methods), url, _access(workflow.access))
+    return table
+
+
+def checks_table(answers: Iterable[Check], failed: Check | None) -> Table:
+    """Checks of a token or caller, one line each, the first failed one marked."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("", "check", "expected", "found"):
+        table.add_column(column, overflow="fold")
+    for check in answers:
+        mark = Text("ok", "green") if check.passed else Text("FAILED" if check is failed else "failed", "bold red")
+        table.add_row(mark, Text(plain(check.name)), _value(check.expected), _value(check.found))
     return table
 
 
@@ -79,3 +119,11 @@ def describe(access: Access) -> str:
 def _access(access: Access) -> str:
     text = escape(describe(access))
     return f"[yellow]{text} (open to anyone)[/]" if isinstance(access, Anonymous) else text
+
+
+def _value(value: Any) -> Text:
+    if value is None:
+        return Text()
+    if isinstance(value, frozenset | set | tuple | list):
+        return Text("\n".join(sorted(map(plain, value))))
+    return Text(plain(value))

@@ -5,16 +5,16 @@ import json
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
-from app.access import Check, Guarded, Policy, checks, default_scope
+from app.access import GUID, Check, Guarded, Policy, checks, default_scope
 from app.catalog import Snapshot
-from app.cli.console import err, fail, out
+from app.cli.asking import AsOperator, TokenFile
+from app.cli.console import checks_table, err, fail, out, stop
 from app.cli.installation import Installation, installation
+from app.cli.refusals import explain_refusal
 
 
 def add_to(app: typer.Typer) -> None:
@@ -23,8 +23,16 @@ def add_to(app: typer.Typer) -> None:
 
 
 def explain(
-    token: Annotated[str, typer.Argument(help="The access token; - reads it from standard input.")],
-    workflow: Annotated[str, typer.Option("--workflow", "-w", metavar="NAME", help="The door to try it at.")],
+    token: Annotated[
+        str,
+        typer.Argument(
+            metavar="TOKEN|REQUEST_ID",
+            help="The access token, - reads it from standard input; or the id of a request that was refused.",
+        ),
+    ],
+    workflow: Annotated[
+        str | None, typer.Option("--workflow", "-w", metavar="NAME", help="The door to try a token at.")
+    ] = None,
     keys: Annotated[
         Path | None,
         typer.Option(
@@ -33,13 +41,25 @@ def explain(
             dir_okay=False,
         ),
     ] = None,
+    who: AsOperator = None,
+    token_file: TokenFile = None,
 ) -> None:
     """Show every check of a token at a workflow's door, in order, with what was expected and what was found.
 
     Nothing is stored. Exit code 0 when the caller would come in, 1 when not, 2 when nobody can tell because the
     tenant's signing keys cannot be had.
+
+    With the request_id of an answer: show the checks that the server made, from its records (for operators: --as and
+    --token-file say who is asking). Exit code 1, and 3 when no such refusal is on record.
     """
     here = installation()
+    if GUID.fullmatch(token.strip().lower()):
+        explain_refusal(here, token.strip().lower(), who, token_file)
+        return
+    if who is not None or token_file is not None:
+        stop("--as and --token-file say who asks about a request id; a token to explain is given by itself, or -.", 2)
+    if workflow is None:
+        stop("say with --workflow at which door to try the token.", 2)
     snapshot = here.load()
     trigger = snapshot.triggers.get(workflow)
     if trigger is None:
@@ -53,7 +73,7 @@ def explain(
         text = text[7:].strip()
     answers, no_keys = asyncio.run(_checks(here, snapshot, trigger.policy, text, keys))
     failed = next((check for check in answers if not check.passed), None)
-    out.print(_table(answers, failed))
+    out.print(checks_table(answers, failed))
     if no_keys and failed and failed.name == "key-published":
         place = f"the keys in {keys} cannot be used" if keys else "the tenant's signing keys cannot be had"
         hint = "Give another file with --keys." if keys else "Try again, or give the keys in a file with --keys."
@@ -90,16 +110,6 @@ def _given_keys(here: Installation, keys: Path | None) -> bytes:
     return json.dumps(here.local.jwks()).encode() if here.local else b""
 
 
-def _table(answers: list[Check], failed: Check | None) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("", "check", "expected", "found"):
-        table.add_column(column, overflow="fold")
-    for check in answers:
-        mark = Text("ok", "green") if check.passed else Text("FAILED" if check is failed else "failed", "bold red")
-        table.add_row(mark, Text(check.name), Text(_text(check.expected)), Text(_text(check.found)))
-    return table
-
-
 def _verdict(workflow: str, failed: Check | None, policy: Guarded) -> None:
     if failed is None:
         err.print(f"[green]{workflow} lets this caller in.[/]", highlight=False)
@@ -112,11 +122,3 @@ def _verdict(workflow: str, failed: Check | None, policy: Guarded) -> None:
         err.print(failed.advice, markup=False, highlight=False, soft_wrap=True)
     for audience in sorted(policy.audiences):
         err.print(f"scope to ask for: {default_scope(audience)}", markup=False, highlight=False, soft_wrap=True)
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, frozenset | set | tuple | list):
-        return "\n".join(sorted(str(item) for item in value))
-    return str(value)

@@ -18,6 +18,9 @@ STATE_FOLDER = Path("var/local-tenant")
 OWN_APPLICATION = "postern"
 """The local tenant's application that stands for Postern itself."""
 
+OPERATOR = "ada"
+"""The local tenant's person who may see all runs."""
+
 
 class FolderFault(Exception):
     """The folder of workflows cannot be read; the message says how to mend it."""
@@ -85,6 +88,7 @@ def local_defaults(local: LocalTenant) -> dict[str, Any]:
         "azure_credential": "client_secret",
         "ca_bundle": str(local.ca_bundle),
         "people": dict(local.people),
+        "operators": [local.people[OPERATOR]],
         "connections": {
             "graph": {
                 "base_url": local.graph_url,

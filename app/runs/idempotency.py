@@ -15,6 +15,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from typing import NamedTuple
 
 from pydantic_core import from_json
 from sqlalchemy import Connection, delete, select, update
@@ -25,6 +26,7 @@ from app.errors import problem
 from app.logs.redaction import is_secret_name, without_tokens, written
 from app.runs.journal.form import Form
 from app.runs.journal.schema import idempotency_keys as keys
+from app.workflow import Request, Workflow
 
 KEPT_FOR = 24 * 3600.0
 """Seconds for which a key stands for its run."""
@@ -114,6 +116,22 @@ def scope_of(workflow: str, caller: Caller, key: str) -> str:
     return _digest(workflow, *who, key)
 
 
+class Key(NamedTuple):
+    """An idempotency key as it is kept: see `scope_of` and `fingerprint`."""
+
+    scope: str
+    fingerprint: str
+
+
+def key_of(workflow: Workflow, caller: Caller, request: Request, values: Sequence[bytes]) -> Key:
+    """The key of a request that has these Idempotency-Key fields. Raises Problem 400 `bad-idempotency-key`, also where
+    the workflow keeps no records: the promise could not be kept."""
+    if workflow.stateless:
+        raise problem("bad-idempotency-key", reason="the workflow is stateless")
+    asked = (request.method, request.path, request.query_string, request.content_type, request.body)
+    return Key(scope_of(workflow.name, caller, check_key(values)), fingerprint(*asked))
+
+
 def fingerprint(method: str, path: str, query: bytes, content_type: str, body: bytes) -> str:
     """What was asked, in hexadecimal: two requests that differ in any part have different ones."""
     return _digest(method, path, query, content_type, body)
@@ -141,12 +159,12 @@ def keep(status: int, headers: Headers, content: bytes, *, secured: bool) -> Kep
 
 
 def replay(claim: Running | Ended | Mismatch | ReplyNotKept) -> Ended:
-    """The reply of the key's run, marked as given again and with that run's id. Raises Problem where there is none:
+    """The reply of the key's run, marked as given again. Raises Problem where there is none:
     409 `run-in-progress` or `reply-not-kept` with the run's id, 422 `idempotency-key-reused` without it, because it
     was somebody else's request as far as is known."""
     match claim:
         case Ended(run_id, status, headers, content):
-            return Ended(run_id, status, (*headers, REPLAYED, (b"x-run-id", run_id.encode())), content)
+            return Ended(run_id, status, (*headers, REPLAYED), content)
         case Running(run_id):
             raise problem("run-in-progress", headers={"Retry-After": "1", "X-Run-Id": run_id}, run_id=run_id)
         case ReplyNotKept(run_id):

@@ -7,14 +7,19 @@ import traceback
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from time import time
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from pydantic_core import PydanticSerializationError, to_json
+from sqlalchemy import Connection
 
 from app.access import Caller
 from app.errors import Problem, problem
 from app.runs.deadlines import Deadlines, Task
+from app.runs.idempotency import Claim, Claimed, Key, claim, forget, keep, replay, settle
+from app.runs.journal.rows import run_row
+from app.runs.journal.statements import remove_run, write_runs
 from app.runs.run import Outcome, Run, State
 from app.trace import RUN
 from app.workflow import Context, Reply, Request, Services, Workflow
@@ -32,14 +37,26 @@ JSON = (b"content-type", b"application/json")
 PROBLEM_JSON = (b"content-type", b"application/problem+json")
 
 
+T = TypeVar("T")
+Operation = Callable[[Connection], object]
+
+
 class RunRecords(Protocol):
     """What puts runs on record."""
+
+    node: str
 
     def begin(self, run: Run) -> None:
         """Take note of a run that starts; raises Problem where it cannot be recorded, and then does not start."""
 
     def end(self, run: Run) -> Awaitable[None]:
         """Have its end on disk; raises Problem where that cannot be."""
+
+    async def write(self, operation: Callable[[Connection], T], undo: Operation | None = None) -> T:
+        """Do something else within the next commit; see Journal."""
+
+    def write_soon(self, operation: Operation) -> None:
+        """The same without waiting for it."""
 
 
 class Runner:
@@ -85,23 +102,31 @@ class Runner:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def start(
-        self, workflow: Workflow, caller: Caller, request: Request, arguments: Mapping[str, Any], run_id: str
+        self,
+        workflow: Workflow,
+        caller: Caller,
+        request: Request,
+        arguments: Mapping[str, Any],
+        run_id: str,
+        key: Key | None = None,
+        resubmitted_from: str = "",
     ) -> Run:
-        """Run the workflow to its end, under the id of the request that started it.
+        """Run the workflow to its end, under the id of the request that started it, and return when that is on record.
+        With an idempotency key that has a run already, it is that run, and nothing runs.
 
-        Raises Problem 503 while the server stops and 429 at `max_concurrency`. A failure of the workflow itself is not
-        raised: it is the run's outcome."""
+        Raises Problem 503 while the server stops or nothing can be recorded, 429 at `max_concurrency`, 409 and 422 for
+        the key. A failure of the workflow itself is not raised: it is the run's outcome."""
         self._check_room(workflow)
         name = workflow.name
-        run = Run(run_id, workflow, caller, request, self._now())
+        run = Run(run_id, workflow, caller, request, self._now(), resubmitted_from=resubmitted_from)
         recorded = not workflow.stateless
-        if recorded:
+        if key is not None:
+            earlier = await self._claim(run, key)
+            if earlier is not None:
+                return earlier
+        elif recorded:
             self._journal.begin(run)
-        context = Context(request, caller, run_id, name, self._services, recorded)
-        trace = request.trace
-        if trace is not None:
-            run.trace_id = trace.trace_id
-        RUN.set((run_id, trace))
+        context = self._context(run)
         self._running[name] += 1
         task = self._deadlines.begin(workflow.timeout)
         self._tasks[run_id] = task
@@ -113,10 +138,8 @@ class Runner:
             run.outcome = _succeeded(value)
         except BaseException as error:  # SystemExit too: a workflow may end itself, never the server
             outcome = self._failure(error, workflow, run_id, task)
-            if outcome is None:  # the server itself is ending this request
-                run.outcome, run.ended_at = Outcome(State.INTERRUPTED, 503, b""), self._now()
-                if recorded:
-                    self._journal.end(run)
+            if outcome is None:
+                self._interrupt(run, key)
                 raise
             run.outcome = outcome
         finally:
@@ -127,10 +150,56 @@ class Runner:
         run.ended_at = self._now()
         self._ended(run)
         if recorded:
-            await self._journal.end(run)
+            await (self._journal.end(run) if key is None else self._settle(run, key))
         if self._cancelled:
             self._tell_cancelled(run_id)
         return run
+
+    def _context(self, run: Run) -> Context:
+        """What the workflow's function receives; what is logged from here on names the run."""
+        trace = run.request.trace
+        if trace is not None:
+            run.trace_id = trace.trace_id
+        RUN.set((run.id, trace))
+        workflow = run.workflow
+        return Context(run.request, run.caller, run.id, workflow.name, self._services, not workflow.stateless)
+
+    def _interrupt(self, run: Run, key: Key | None) -> None:
+        """Have it on record that the server itself ended the request."""
+        run.outcome, run.ended_at = Outcome(State.INTERRUPTED, 503, b""), self._now()
+        if not run.workflow.stateless:
+            self._journal.end(run)
+        if key is not None:
+            self._journal.write_soon(partial(forget, scope=key.scope, run_id=run.id))
+
+    async def _claim(self, run: Run, key: Key) -> Run | None:
+        """Have the key and the run on record together; or give the run that has the key already, as it ended."""
+
+        def claim_for_run(connection: Connection) -> Claim:
+            found = claim(connection, key.scope, key.fingerprint, run.id, run.started_at)
+            if isinstance(found, Claimed):
+                write_runs(connection, [run_row(run, self._journal.node)])
+            return found
+
+        def undo(connection: Connection) -> None:
+            forget(connection, key.scope, run.id)
+            remove_run(connection, run.id)
+
+        found = await self._journal.write(claim_for_run, undo)
+        if isinstance(found, Claimed):
+            return None
+        ended = replay(found)
+        state = State.SUCCEEDED if ended.status < 400 else State.FAILED
+        earlier = Run(ended.run_id, run.workflow, run.caller, run.request, run.started_at)
+        earlier.outcome = Outcome(state, ended.status, ended.content, ended.headers)
+        return earlier
+
+    async def _settle(self, run: Run, key: Key) -> None:
+        """Have the run's end and the reply that its key gives from now on on record together."""
+        outcome = run.outcome
+        kept = keep(outcome.status, outcome.headers, outcome.content, secured=run.workflow.secure_outputs)
+        settling = self._journal.write(partial(settle, scope=key.scope, run_id=run.id, kept=kept))
+        await asyncio.gather(self._journal.end(run), settling)
 
     def _check_room(self, workflow: Workflow) -> None:
         if self._stopping:
@@ -141,14 +210,22 @@ class Runner:
     async def cancel(self, run_id: str) -> bool:
         """Cancel a run of this process, and return when it has ended. False where it does not run here. A workflow that
         does not let itself be cancelled may go on, and end as it would have."""
+        ended = self.begin_cancel(run_id)
+        if ended is None:
+            return False
+        await asyncio.wait([ended], timeout=CANCEL_SECONDS)
+        return True
+
+    def begin_cancel(self, run_id: str) -> "asyncio.Future[None] | None":
+        """Cancel a run of this process without waiting: what is returned is done when it has ended. None where it does
+        not run here."""
         task = self._tasks.get(run_id)
         if task is None:
-            return False
+            return None
         ended = self._cancelled.get(run_id) or asyncio.get_running_loop().create_future()
         self._cancelled[run_id] = ended
         self._deadlines.expire(task)
-        await asyncio.wait([ended], timeout=CANCEL_SECONDS)
-        return True
+        return ended
 
     def _tell_cancelled(self, run_id: str) -> None:
         ended = self._cancelled.pop(run_id, None)

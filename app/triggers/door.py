@@ -11,11 +11,14 @@ from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
-from app.access import ANYONE, OPEN, Caller, Refused, admit
+from app.access import ANYONE, OPEN, Caller, Check, Guarded, Refused, admit
 from app.catalog import Trigger
 from app.errors import Problem, problem
 from app.ids import new_id
+from app.runs.idempotency import HEADER as IDEMPOTENCY_KEY
+from app.runs.idempotency import Key, key_of
 from app.runs.run import Run
+from app.runs.windows import Refusal, as_text
 from app.trace import Trace, parse, trace_id_of
 from app.triggers.challenge import unauthenticated
 from app.triggers.counts import ENDED, OTHER, Count
@@ -27,24 +30,29 @@ from app.workflow import Request, Workflow
 
 Scope = MutableMapping[str, Any]
 RawHeaders = Iterable[tuple[bytes, bytes]]
-Start = Callable[[Workflow, Caller, Request, Mapping[str, Any], str], Awaitable[Run]]
+Start = Callable[[Workflow, Caller, Request, Mapping[str, Any], str, Key | None], Awaitable[Run]]
 
 WITHHELD = frozenset({b"authorization", b"cookie", b"proxy-authorization"})
 """Headers that a workflow behind an authenticated trigger does not see."""
 
 NOTHING: frozenset[bytes] = frozenset()
 
+BEFORE_IDENTITY = frozenset({"unknown-trigger", "method-not-allowed"})
+"""Problems of requests whose token nobody looks at."""
+
 
 @dataclass(frozen=True, slots=True)
 class Door:
     """Lets in who may come in. `triggers` gives the catalog of the moment, `identify` the caller of a request and
-    `recall` the one of an Authorization field that was verified before, `start` runs a workflow, and `count` is told of
-    each request that was answered."""
+    `recall` the one of an Authorization field that was verified before, `start` runs a workflow. `refused` is told of
+    each request turned away, and says whether it is to be in the log: in a flood, one stands there for many. `count` is
+    told of each request that was answered."""
 
     triggers: Callable[[], Mapping[str, Trigger]]
     recall: Callable[[bytes], Caller | None]
     identify: Callable[[RawHeaders], Awaitable[Caller]]
     start: Start
+    refused: Callable[[Refusal], bool]
     max_body_bytes: int
     log: FilteringBoundLogger
     count: Count
@@ -66,7 +74,8 @@ class Door:
         content_type = fields.get(b"content-type")
         given = arguments(trigger.workflow, body, content_type, path)
         request = _request(trigger, path, scope, body, content_type, _trace(single, scope))
-        run = await self.start(trigger.workflow, caller, request, given, request_id)
+        key = _key(trigger, caller, request, scope) if IDEMPOTENCY_KEY in fields else None
+        run = await self.start(trigger.workflow, caller, request, given, request_id, key)
         ended = ENDED.get(run.outcome.state, OTHER)
         self.count(trigger.workflow.name, trigger.policy.mode, ended, perf_counter() - began)
         return reply(run)
@@ -106,33 +115,50 @@ class Door:
 
     def _refuse(self, shown: Problem, scope: Scope, request_id: str, refused: Refused | None = None) -> Answer:
         """Answer with the problem, and tell the operator all that the caller is not told."""
-        checks = [check.name for check in refused.checks[:-1]] if refused else []
-        failed = refused.failed if refused else None
-        self.log.info(
-            "request-refused",
-            request_id=request_id,
-            trace_id=_trace_id(scope, request_id),
-            code=shown.code,
-            status=shown.status,
-            reason=shown.reason,
-            expected=_text(failed.expected) if failed else "",
-            found=_text(failed.found) if failed else "",
-            passed=checks,
-            workflow=self._known_name(scope["raw_path"]),
-            client_address=_address(scope),
+        trigger = self._asked_for(scope["raw_path"])
+        refusal = Refusal(
+            request_id,
+            shown.reason if refused else shown.code,
+            shown.code,
+            shown.status,
+            trigger.workflow.name if trigger else "",
+            _address(scope),
+            refused.checks if refused else (),
         )
+        if trigger and shown.code not in BEFORE_IDENTITY and isinstance(trigger.policy, Guarded):
+            refusal.policy, refusal.headers = trigger.policy, scope["headers"]
+        if refused:
+            refusal.proved = refused.proved
+        elif shown.reason:
+            refusal.checks = (Check(shown.code, False, None, shown.reason),)
+        if self.refused(refusal):
+            failed = refused.failed if refused else None
+            self.log.info(
+                "request-refused",
+                request_id=request_id,
+                trace_id=_trace_id(scope, request_id),
+                code=shown.code,
+                status=shown.status,
+                reason=shown.reason,
+                expected=as_text(failed.expected) if failed else "",
+                found=as_text(failed.found) if failed else "",
+                passed=[check.name for check in refused.checks[:-1]] if refused else [],
+                workflow=refusal.workflow,
+                client_address=refusal.client_address,
+            )
         return problem_reply(shown, request_id)
 
     def _count(self, scope: Scope, outcome: str, began: float) -> None:
         """Count a request that came to no run."""
-        trigger = self.triggers().get(self._known_name(scope["raw_path"]))
+        trigger = self._asked_for(scope["raw_path"])
         name, mode = (trigger.workflow.name, trigger.policy.mode) if trigger is not None else ("", "")
         self.count(name, mode, outcome, perf_counter() - began)
 
-    def _known_name(self, raw_path: bytes) -> str:
-        """The workflow that was asked for, if there is one: other text might be a secret that strayed into a URL."""
+    def _asked_for(self, raw_path: bytes) -> Trigger | None:
+        """The trigger that was asked for, if there is one. Other text of a URL is kept nowhere: it might be a secret
+        that strayed there."""
         name = raw_path.removeprefix(PREFIX).partition(b"/")[0].decode("ascii", "replace")
-        return name if name in self.triggers() else ""
+        return self.triggers().get(name)
 
 
 def _request(
@@ -165,14 +191,12 @@ def _trace_id(scope: Scope, request_id: str) -> str:
     return trace_id_of(request_id, _trace(None, scope))
 
 
+def _key(trigger: Trigger, caller: Caller, request: Request, scope: Scope) -> Key:
+    """The idempotency key that the request gives."""
+    values = [value for name, value in scope["headers"] if name == IDEMPOTENCY_KEY]
+    return key_of(trigger.workflow, caller, request, values)
+
+
 def _address(scope: Scope) -> str:
     client = scope.get("client")
     return client[0] if client else ""
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, frozenset):
-        value = sorted(value)
-    return str(value)[:300]

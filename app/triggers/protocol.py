@@ -1,26 +1,26 @@
 """The guard at the wire: HTTP that two readers could read differently, or that never ends, does not reach the app.
 
 It is uvicorn's httptools protocol with stricter framing (RFC 9112), limits on what arrives before a body, and bounds on
-how long a connection may hang. What it refuses is answered once with a problem document, logged in one line, and the
+how long a connection may hang. What it refuses is answered once with a problem document, the operator is told, and the
 connection is closed. uvicorn's pipelining, keep-alive and flow control stay as they are.
 """
 
 import asyncio
 import json
-import secrets
 from asyncio import TimerHandle
 from typing import Any, ClassVar, cast
 from urllib.parse import unquote
 
 import httptools
-import structlog
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from app.errors import problem
+from app.ids import new_id
 from app.triggers.cycle import EXCHANGE, Cycle, LingeringTransport
 from app.triggers.framing import MAX_HEADER_BYTES, MAX_HEADERS, MAX_TARGET_BYTES, check_head, check_size, why
+from app.triggers.notice import notice
 from app.triggers.upgrade import body_parser
 
 MAX_CHUNK_OVERHEAD = 16 * 1024
@@ -30,8 +30,6 @@ CHUNK_OVERHEAD_RATIO = 16
 
 _BETWEEN, _HEAD, _BODY = range(3)
 """Where in the stream of requests the parser stands: between two of them, in a head, or in a body and its trailers."""
-
-log = structlog.get_logger("postern.http")
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -342,10 +340,9 @@ class GuardedProtocol(HttpToolsProtocol):
     def _refuse(self, code: str, reason: str) -> None:
         self._write_now()  # in order: what is refused comes after what was answered
         self._refusal = code
-        self._request_id = secrets.token_hex(16)
+        self._request_id = new_id()
         self._stop_head_timer()
-        client = "{}:{}".format(*self.client) if self.client else ""
-        log.warning("request-refused", code=code, reason=reason, client=client, request_id=self._request_id)
+        notice(self.app_state, self._request_id, code, reason, self.client)
         cycle = self.cycle
         if self._phase == _BODY:
             if self.pipeline and self.pipeline[0][0] is cycle:

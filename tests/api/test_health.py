@@ -176,7 +176,11 @@ async def test_the_application_is_ready_when_the_keys_have_come_and_not_while_it
 async def test_an_application_whose_folder_is_gone_is_not_ready(tmp_path: Path):
     folder = tmp_path / "workflows"
     folder.mkdir()
-    app = create_app(load_settings({}, folder=tmp_path, defaults=defaults_for(folder)))
+    app = create_app(
+        load_settings(
+            {}, folder=tmp_path, defaults=defaults_for(folder) | {"database_url": f"sqlite:///{tmp_path}/runs.db"}
+        )
+    )
     async with app.router.lifespan_context(app), client_of(app) as client:
         assert (await client.get("/readyz")).status_code == 200
         folder.rmdir()

@@ -10,6 +10,8 @@ import structlog
 from typer.testing import CliRunner, Result
 
 from app.cli import app
+from app.local_tenant import LocalTenant
+from tests.cli.keeper import Keeper, keeping
 from tests.process.servers import ROOT
 
 Postern = Callable[..., Result]
@@ -18,8 +20,6 @@ Postern = Callable[..., Result]
 @pytest.fixture(scope="session")
 def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A local tenant's folder, made once: new keys and certificates take their time."""
-    from app.local_tenant import LocalTenant
-
     return LocalTenant.open(tmp_path_factory.mktemp("cli") / "local-tenant").folder
 
 
@@ -57,3 +57,17 @@ def postern(folder: Path, quiet_logs: None) -> Postern:
         return result
 
     return run
+
+
+@pytest.fixture(scope="session")
+def listening(state: Path) -> Iterator[Keeper]:
+    """A server that keeps records, started once."""
+    with keeping(Keeper(LocalTenant.open(state))) as started:
+        yield started
+
+
+@pytest.fixture
+def keeper(listening: Keeper) -> Keeper:
+    """A server with nothing on record yet. It takes the tokens of the local tenant of `folder`."""
+    listening.forget()
+    return listening

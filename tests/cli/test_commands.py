@@ -1,5 +1,7 @@
 """What holds for every command, and what `postern dev` refuses."""
 
+from typing import Any
+
 import pytest
 import typer.main
 
@@ -7,7 +9,8 @@ from app.cli import app
 from tests.cli.conftest import Postern
 from tests.cli.test_catalog import REAL
 
-COMMANDS = ["call", "check", "dev", "explain", "list", "new", "serve", "token"]
+COMMANDS = ["call", "check", "dev", "explain", "list", "new", "refusals", "runs", "serve", "token"]
+OF_RUNS = ["cancel", "follow", "list", "resubmit", "show"]
 
 
 def test_these_are_the_commands(postern: Postern):
@@ -16,16 +19,18 @@ def test_these_are_the_commands(postern: Postern):
     assert [name for name in COMMANDS if f" {name} " not in found.stdout] == []
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_and_option_says_what_it_is_for(postern: Postern, name: str):
-    group = typer.main.get_command(app)
-    command = group.commands[name]  # type: ignore[attr-defined]
-    assert sorted(group.commands) == COMMANDS  # type: ignore[attr-defined]
+@pytest.mark.parametrize("names", [[name] for name in COMMANDS] + [["runs", name] for name in OF_RUNS], ids=" ".join)
+def test_every_command_and_option_says_what_it_is_for(postern: Postern, names: list[str]):
+    command: Any = typer.main.get_command(app)
+    assert sorted(command.commands) == COMMANDS
+    assert sorted(command.commands["runs"].commands) == OF_RUNS
+    for name in names:
+        command = command.commands[name]
     assert len(command.help) > 20
     for parameter in command.params:
         assert parameter.help, parameter.name
         assert parameter.help.endswith("."), parameter.name
-    assert postern(name, "--help").exit_code == postern(name, "-h").exit_code == 0
+    assert postern(*names, "--help").exit_code == postern(*names, "-h").exit_code == 0
 
 
 @pytest.mark.parametrize(

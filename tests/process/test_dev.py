@@ -143,15 +143,19 @@ def test_the_commands_of_the_readme_work(dev: Server, tenant: LocalTenant):
     """Its first example is saved, and every `curl` and `postern` line of its console blocks is run."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     (dev.folder / "workflows" / "greet.py").write_text(readme.split("```python\n")[1].split("```")[0], "utf-8")
-    dev.answers("greet", 200, tenant.token("ada"), seconds=3)
+    variables = {
+        "TOKEN": tenant.token("ada"),
+        "RUN_ID": dev.answers("greet", 200, tenant.token("ada"), seconds=3).headers["x-run-id"],
+        "REQUEST_ID": dev.post("payroll").json()["request_id"],
+    }
     lines = [line for block in re.findall(r"```console\n(.*?)```", readme, re.DOTALL) for line in block.splitlines()]
     ran = 0
     for line, following in zip(lines, [*lines[1:], ""], strict=True):
         if re.match(r"\$ (curl|postern) ", line):
-            printed = paste(dev, line[2:].replace("curl", "curl -s", 1), TOKEN=tenant.token("ada"))
+            printed = paste(dev, line[2:].replace("curl", "curl -s", 1), **variables)
             assert following.startswith("$") or following in printed, line
             ran += 1
-    assert ran == 2
+    assert ran == 6
     (dev.folder / "workflows" / "greet.py").unlink()
 
 

@@ -1,10 +1,14 @@
 """What stands in for the journal where a test is about something else."""
 
+from typing import Any
+
 from app.runs.run import Run
 
 
 class Records:
     """Keeps the runs that it is told of."""
+
+    node = "node"
 
     def __init__(self) -> None:
         self.begun: list[Run] = []
@@ -15,3 +19,9 @@ class Records:
 
     async def end(self, run: Run) -> None:
         self.ended.append(run)
+
+    async def write(self, operation: Any, undo: Any = None) -> Any:
+        raise NotImplementedError
+
+    def write_soon(self, operation: Any) -> None:
+        raise NotImplementedError

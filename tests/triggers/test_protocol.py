@@ -10,7 +10,9 @@ import pytest
 from structlog.testing import capture_logs
 from uvicorn.server import ServerState
 
+from app.access import Check
 from app.errors import PROBLEMS
+from app.runs.windows import Refusal
 from app.triggers.cycle import EXCHANGE
 from app.triggers.protocol import GuardedProtocol
 from app.triggers.server import bind, server_config
@@ -117,7 +119,9 @@ async def eventually(condition: Callable[[], object]) -> None:
 
 
 @asynccontextmanager
-async def serving(protocol: type[GuardedProtocol] = GuardedProtocol, app: Echo | None = None) -> AsyncIterator[Running]:
+async def serving(
+    protocol: type[GuardedProtocol] = GuardedProtocol, app: Echo | None = None, lifespan: dict[str, Any] | None = None
+) -> AsyncIterator[Running]:
     app = app or Echo()
     config = server_config(app, port=0, lifespan="off")
     config.http = protocol
@@ -127,7 +131,7 @@ async def serving(protocol: type[GuardedProtocol] = GuardedProtocol, app: Echo |
     listener = bind(config)
     running = Running(state, app, listener.getsockname()[1])
     loop = asyncio.get_running_loop()
-    async with await loop.create_server(lambda: protocol(config, state, {}), sock=listener):
+    async with await loop.create_server(lambda: protocol(config, state, lifespan or {}), sock=listener):
         try:
             yield running
         finally:
@@ -224,6 +228,23 @@ async def test_refused_requests_are_answered_once_by_a_problem_and_never_reach_t
                 wrong[name] = status, headers, body, lines
         assert running.app.paths == []
     assert not wrong
+
+
+async def test_the_application_is_told_of_each_and_says_whether_it_is_in_the_log():
+    """In a flood one line stands for many. Nothing of the request is in what the application is told."""
+    for wanted in (True, False):
+        told: list[Refusal] = []
+
+        def take(refusal: Refusal, wanted: bool = wanted, told: list[Refusal] = told) -> bool:
+            told.append(refusal)
+            return wanted
+
+        async with serving(lifespan={"refused": take}) as running:
+            with capture_logs() as lines:
+                _, _, body = await running.ask(REFUSED["two lengths"][0])
+        assert len(lines) == wanted
+        assert told == [Refusal(body["request_id"], "bad-request", "bad-request", 400, "", "127.0.0.1", told[0].checks)]
+        assert told[0].checks == (Check("bad-request", False, None, "Duplicate Content-Length"),)
 
 
 async def test_a_refusal_does_not_depend_on_how_the_stream_is_cut():

@@ -157,6 +157,10 @@ class Journal:
         result: T = await future
         return result
 
+    def write_soon(self, operation: Callable[[Connection], object]) -> None:
+        """Do it with the next batch, without telling anybody. What fails is logged."""
+        self._operations.append(Operation(operation, None, None))
+
     async def read(self, query: Callable[[Connection], T]) -> T:
         """What `query` returns, from a connection that reads only. Raises Problem `journal-unavailable`."""
 
@@ -184,7 +188,7 @@ class Journal:
                 log.error("journal-unavailable", waiting=self.queued)
                 self.available = False
                 self._give_up()
-        elif self._begun or self._steps:
+        elif self._begun or self._steps or self._operations:
             self._submit(begun=True)
 
     def _submit(self, *, begun: bool = False) -> None:

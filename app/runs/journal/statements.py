@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any
 
 from pydantic_core import to_json
-from sqlalchemy import Connection, Double, Integer, Table
+from sqlalchemy import Connection, Double, Integer, Table, delete
 
 from app.runs.journal.rows import COLUMNS
 from app.runs.journal.schema import runs, steps
@@ -45,6 +45,11 @@ ONTO_STEPS = "ON CONFLICT (run_id, number) DO NOTHING"
 def write_runs(connection: Connection, rows: Rows) -> None:
     """Insert runs, or have those that are there end. Each row has the values of COLUMNS."""
     _write(connection, runs, COLUMNS, ONTO_RUNS, rows)
+
+
+def remove_run(connection: Connection, run_id: str) -> None:
+    """Take back a run that did not start after all."""
+    connection.execute(delete(runs).where(runs.c.id == run_id, runs.c.ended_at.is_(None)))
 
 
 def write_alone(connection: Connection, rows: Rows) -> bool:

@@ -1,0 +1,219 @@
+"""A small server that keeps records and answers as Postern's API does, for the commands that ask it."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from app.access import GUID
+from app.errors import problem
+from app.ids import new_id
+from app.local_tenant import LocalTenant
+from tests.process.servers import until
+
+Record = dict[str, Any]
+ENDED = {"Succeeded", "Failed", "Cancelled", "TimedOut", "Interrupted"}
+
+
+def run_record(**members: Any) -> Record:
+    """A whole record of a run."""
+    return {
+        "id": new_id(),
+        "workflow": "payroll",
+        "state": "Succeeded",
+        "status": 200,
+        "caller": {
+            "kind": "user",
+            "object_id": "c33a0e11-b6a6-4ce1-b2e0-e5fbe1e362d2",
+            "client_id": None,
+            "name": "Lisa",
+        },
+        "client_address": "127.0.0.1",
+        "started_at": "2026-01-31T10:00:00.123Z",
+        "ended_at": "2026-01-31T10:00:00.456Z",
+        "duration_ms": 333.0,
+        "inputs": {"month": 7},
+        "outputs": {"paid": 12},
+        "error": None,
+        "parent_run_id": None,
+        "resubmitted_from": None,
+        "trace_id": "0" * 32,
+        "steps": [],
+        **members,
+    }
+
+
+def refusal_record(**members: Any) -> Record:
+    """A record of requests that were turned away."""
+    request_id = new_id()
+    return {
+        "id": request_id,
+        "reason": "listed",
+        "code": "unauthenticated",
+        "status": 401,
+        "workflow": "payroll",
+        "client_address": "192.0.2.7",
+        "first_at": "2026-01-31T10:00:00.000Z",
+        "last_at": "2026-01-31T11:00:00.000Z",
+        "count": 3,
+        "claimed": {
+            "object_id": "ed1bf663-4183-4555-b113-3ed7e5cc901b",
+            "client_id": None,
+            "tenant_id": None,
+            "name": "Ada Okafor",
+            "verified": True,
+        },
+        "checks": [
+            {"name": "signature", "passed": True, "expected": "valid", "found": "valid"},
+            {"name": "listed", "passed": False, "expected": ["c33a", "b887"], "found": "ed1b"},
+        ],
+        "request_ids": [request_id, new_id()],
+        **members,
+    }
+
+
+class Keeper:
+    """What is on record, newest first, and what was asked. `most` bounds a page; `answer` replaces every answer."""
+
+    def __init__(self, tenant: LocalTenant) -> None:
+        self.tenant = tenant
+        self.port = 0
+        self.forget()
+
+    def forget(self) -> None:
+        """Be as new."""
+        self.runs: list[Record] = []
+        self.refusals: list[Record] = []
+        self.asked: list[tuple[str, dict[str, str]]] = []
+        self.most = 200
+        self.answer: Response | None = None
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """The settings by which commands find it."""
+        return {"POSTERN_PORT": str(self.port)}
+
+    def app(self) -> Starlette:
+        """Its pages."""
+        return Starlette(
+            routes=[
+                Route("/runs", self._page(self._runs)),
+                Route("/runs/{id}", self._page(self._run)),
+                Route("/runs/{id}/cancel", self._page(self._cancel), methods=["POST"]),
+                Route("/runs/{id}/resubmit", self._page(self._resubmit), methods=["POST"]),
+                Route("/refusals", self._page(self._refusals)),
+            ]
+        )
+
+    def _page(self, page: Any) -> Any:
+        async def answered(request: Request) -> Response:
+            query = dict(request.query_params)
+            self.asked.append((f"{request.method} {request.url.path}", query))
+            if self.answer is not None:
+                return self.answer
+            claims = self._claims(request)
+            if claims is None:
+                return _problem("unauthenticated")
+            operator = claims["oid"] == self.tenant.people["ada"]
+            found: Response = page(request, query, claims["oid"], operator)
+            return found
+
+        return answered
+
+    def _claims(self, request: Request) -> Record | None:
+        token = request.headers.get("authorization", "").removeprefix("Bearer ")
+        return self.tenant.verify(token, self.tenant.client_id, time.time())
+
+    def _runs(self, _: Request, query: dict[str, str], asker: str, operator: bool) -> Response:
+        if query.get("since", "") > query.get("until", "9"):
+            return _problem("bad-filter", errors=[{"where": "since", "message": "is later than until"}])
+        found = [
+            {name: value for name, value in run.items() if name not in ("inputs", "outputs", "steps")}
+            for run in self.runs
+            if (operator or run["caller"]["object_id"] == asker)
+            and query.get("workflow", run["workflow"]) == run["workflow"]
+            and query.get("state", run["state"]) == run["state"]
+            and query.get("caller", run["caller"]["object_id"]) == run["caller"]["object_id"]
+            and query.get("parent", run["parent_run_id"]) == run["parent_run_id"]
+            and query.get("since", "") <= run["started_at"] <= query.get("until", "9")
+            and query.get("text", "") in str(run)
+        ]
+        return self._part("runs", found, query)
+
+    def _refusals(self, _: Request, query: dict[str, str], asker: str, operator: bool) -> Response:
+        if not operator:
+            return _problem("forbidden")
+        found = [
+            refusal
+            for refusal in self.refusals
+            if query.get("request_id", refusal["id"]) in refusal["request_ids"]
+            and query.get("workflow", refusal["workflow"]) == refusal["workflow"]
+            and query.get("reason", refusal["reason"]) == refusal["reason"]
+            and query.get("address", refusal["client_address"]) == refusal["client_address"]
+        ]
+        return self._part("refusals", found, query)
+
+    def _part(self, name: str, found: list[Record], query: dict[str, str]) -> Response:
+        start = int(query.get("cursor", "0"))
+        end = start + min(int(query["limit"]), self.most)
+        return JSONResponse({name: found[start:end], "next": str(end) if end < len(found) else None})
+
+    def _find(self, request: Request, asker: str, operator: bool) -> Record | None:
+        assert GUID.fullmatch(request.path_params["id"])
+        found = next((run for run in self.runs if run["id"] == request.path_params["id"]), None)
+        return found if found and (operator or found["caller"]["object_id"] == asker) else None
+
+    def _run(self, request: Request, _: dict[str, str], asker: str, operator: bool) -> Response:
+        found = self._find(request, asker, operator)
+        return JSONResponse(found) if found else _problem("unknown-run")
+
+    def _cancel(self, request: Request, _: dict[str, str], asker: str, operator: bool) -> Response:
+        found = self._find(request, asker, operator)
+        if found is None:
+            return _problem("unknown-run")
+        if found["state"] in ENDED:
+            return _problem("run-ended")
+        if found["state"] == "Running":
+            return JSONResponse(found, 202)
+        found |= {"state": "Cancelled", "status": 409}
+        return JSONResponse(found)
+
+    def _resubmit(self, request: Request, _: dict[str, str], asker: str, operator: bool) -> Response:
+        found = self._find(request, asker, operator)
+        if found is None:
+            return _problem("unknown-run")
+        if found.get("inputs_note"):
+            return _problem("cannot-resubmit")
+        new = {**found, "id": new_id(), "resubmitted_from": found["id"]}
+        self.runs.insert(0, new)
+        return JSONResponse(new, 201, headers={"Location": f"/runs/{new['id']}"})
+
+
+@contextmanager
+def keeping(keeper: Keeper) -> Iterator[Keeper]:
+    """The keeper while it listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        config = uvicorn.Config(keeper.app(), log_config=None, lifespan="off", timeout_graceful_shutdown=2)
+        server = uvicorn.Server(config)
+        keeper.port = listener.getsockname()[1]
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            until(lambda: server.started)
+            yield keeper
+        finally:
+            server.should_exit = True
+            thread.join(10)
+
+
+def _problem(code: str, **members: Any) -> Response:
+    made = problem(code, **members)
+    return JSONResponse(made.document(new_id()), made.status, media_type="application/problem+json")
