@@ -15,7 +15,8 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from app import api
-from app.access import Access, Caller, Guarded, Policy, SettingMissing, bind
+from app.access import Access, Guarded, Policy, SettingMissing, bind
+from app.api.again import resubmitter
 from app.api.health import Check, Readiness, folder_readable, healthz, journal_works, keys_usable
 from app.api.metrics import Metrics, Sources
 from app.catalog import Catalog, Snapshot
@@ -25,8 +26,8 @@ from app.http_client import http_client
 from app.identity import CLOUDS, Examined, Identity, Tenant, examine, fetch_keys, tenant
 from app.ids import new_id
 from app.logs import configure_logs, log_format, write_later
+from app.runs.journal.database import check_database
 from app.runs.journal.journal import Journal
-from app.runs.journal.records import RunRecord
 from app.runs.nodes import Nodes
 from app.runs.refusals import Examine, Refusals
 from app.runs.retention import Retention
@@ -58,13 +59,15 @@ class Application(Starlette):
 
 
 def create_app(settings: Settings) -> Application:
-    """The application that `settings` describe. Raises SettingsFault where a workflow needs a setting that is not set.
+    """The application that `settings` describe. Raises SettingsFault where a workflow needs a setting that is not set,
+    and DatabaseFault where the database can never serve.
     A faulty workflow raises nothing: it is a fault of the catalog, and the others are served."""
     log = structlog.get_logger("postern")
     client = http_client(settings.ca_bundle)
     identity = create_identity(settings, lambda of: partial(fetch_keys, client, of))
     catalog = load_catalog(settings, on_change=lambda _, new: identity.serve(tenants(settings, new)))
     connections = Connections(settings, settings.authority or CLOUDS[settings.cloud].authority)
+    check_database(settings.database_url)
     journal = Journal(settings.database_url)
     steps = Steps(note=journal.note_step)
     runner = Runner(Services(connections.secret, connections.client, log, steps.run), journal, log_run)
@@ -139,11 +142,12 @@ def create_app(settings: Settings) -> Application:
                 write=journal.write,
                 identify=identity.identify,
                 cancel=runner.cancel,
-                resubmit=_resubmit_nowhere,
+                resubmit=resubmitter(lambda: catalog.snapshot, runner.start),
                 snapshot=lambda: catalog.snapshot,
                 tenants=own_tenants(settings),
                 audiences=settings.audience,
                 operators=settings.operators,
+                refused=refusals.take,
                 log=log,
             ),
         ],
@@ -230,11 +234,6 @@ def examiner(identity: Identity) -> Examine:
 def log_run(run: Run) -> None:
     """One line for a run that has ended."""
     write_later("run-ended", run.ended_at, run.fields)
-
-
-async def _resubmit_nowhere(_: RunRecord, __: Caller) -> Run:
-    """Stands where what starts a run again from its record goes."""
-    raise problem("cannot-resubmit")
 
 
 async def _nothing_here(_: Request, error: Exception) -> Response:

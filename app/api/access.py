@@ -33,12 +33,13 @@ class House:
 
 
 def recognise(house: House, policies: Iterable[Policy], caller: Caller) -> None:
-    """Take a verified caller whose token is for us, or raise Refused. A token for the audience of any workflow shows
-    whose runs one may see, so it is taken too."""
-    if caller.tenant_id not in house.tenants:
-        advice = "Your tenant may not see runs."
-        raise _refused("tenant-allowed", house.tenants, caller.tenant_id, advice)
-    audiences = house.audiences.union(*(policy.audiences for policy in policies if isinstance(policy, Guarded)))
+    """Take a verified caller whose token is for us, or raise Refused. One that any workflow takes shows whose runs one
+    may see, so it is taken too."""
+    guarded = [policy for policy in policies if isinstance(policy, Guarded)]
+    tenants = house.tenants.union(*(policy.tenants for policy in guarded))
+    if caller.tenant_id not in tenants:
+        raise _refused("tenant-allowed", tenants, caller.tenant_id, "Your tenant may not see runs.")
+    audiences = house.audiences.union(*(policy.audiences for policy in guarded))
     if caller.audience not in audiences:
         ask_for = " or ".join(default_scope(audience) for audience in sorted(house.audiences))
         advice = f"The token is for another audience. Ask for one with the scope {ask_for}"

@@ -2,16 +2,25 @@
 
 import json
 from base64 import b64decode
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any
+from urllib.parse import quote
 
 from app.access import OPEN, Caller, admit
 from app.api.access import Standing
-from app.catalog import Trigger
-from app.errors import problem
+from app.catalog import Snapshot, Trigger
+from app.errors import Problem, problem
+from app.ids import new_id
+from app.runs.idempotency import Key
 from app.runs.journal.form import Form
 from app.runs.journal.records import RunRecord
-from app.runs.run import State
+from app.runs.run import Run, State
+from app.triggers.find import find
+from app.triggers.read import arguments
 from app.triggers.reply import Answer, reply_on_record
+from app.workflow import Request, Workflow
+
+Start = Callable[[Workflow, Caller, Request, Mapping[str, Any], str, Key | None, str], Awaitable[Run]]
 
 _LOST: Mapping[Form, str] = {
     Form.CUT: "were cut",
@@ -60,6 +69,31 @@ def why_not(record: RunRecord, trigger: Trigger | None) -> str:
     if record.request and _is_redacted(record.request):
         return "The query of the run's request was redacted."
     return ""
+
+
+def resubmitter(
+    snapshot: Callable[[], Snapshot], start: Start
+) -> Callable[[RunRecord, Caller], Coroutine[Any, Any, Run]]:
+    """What runs a workflow as it is today with the inputs of a record, for another caller, to its end on record."""
+
+    async def resubmit(record: RunRecord, caller: Caller) -> Run:
+        asked = json.loads(record.request) if record.request else {}
+        path = asked.get("path") or f"/triggers/{record.workflow}"
+        method, content_type = asked.get("method", "POST"), asked.get("content_type", "application/json")
+        body = _content(record.inputs, record.inputs_form)
+        try:
+            trigger, parameters = find(snapshot().triggers, method, quote(path).encode("ascii"))
+            given = arguments(trigger.workflow, body, content_type.encode("latin-1") if body else None, parameters)
+        except Problem as unfit:
+            errors = {"errors": unfit.members["errors"]} if "errors" in unfit.members else {}
+            detail = "The inputs of the run do not fit the workflow as it is today."
+            raise problem("cannot-resubmit", detail=detail, reason=unfit.code, **errors) from None
+        headers = [(b"content-type", content_type.encode("latin-1"))] if body else []
+        query = asked.get("query", "").encode("latin-1")
+        request = Request(method, path, parameters, "", body, query, headers, content_type=content_type if body else "")
+        return await start(trigger.workflow, caller, request, given, new_id(), None, record.id)
+
+    return resubmit
 
 
 def _content(text: str | None, form: Form | None) -> bytes:

@@ -15,6 +15,7 @@ from app.api.pages import Cancel, Pages, Read, Resubmit, Write
 from app.catalog import Snapshot
 from app.errors import Problem, problem
 from app.ids import new_id
+from app.runs.windows import Refusal, as_text
 from app.triggers.challenge import unauthenticated
 from app.triggers.reply import Answer, problem_reply
 
@@ -32,6 +33,7 @@ def routes(
     tenants: Iterable[str],
     audiences: Iterable[str],
     operators: Iterable[str],
+    refused: Callable[[Refusal], bool],
     log: FilteringBoundLogger,
     now: Callable[[], float] = time.time,
 ) -> list[Route]:
@@ -39,6 +41,7 @@ def routes(
 
     `read` and `write` are the journal's, `identify` verifies the token in raw headers, `snapshot` gives the catalog of
     the moment. `tenants` and `audiences` are the installation's own, `operators` the object ids of its operators.
+    `refused` is told of each request turned away, and says whether it is to be in the log.
     """
     house = House(frozenset(tenants), frozenset(audiences), frozenset(operators))
     pages = Pages(house, read, write, identify, cancel, resubmit, snapshot, now)
@@ -51,27 +54,31 @@ def routes(
         ("GET", "/refusals", pages.refusals),
         ("GET", "/workflows", pages.workflows),
     )
-    return [Route(path, _endpoint(page, path, log), methods=[method]) for method, path, page in table]
+    return [Route(path, _endpoint(page, path, refused, log), methods=[method]) for method, path, page in table]
 
 
-def _endpoint(page: Page, path: str, log: FilteringBoundLogger) -> Callable[[Request], Awaitable[Response]]:
+def _endpoint(
+    page: Page, path: str, refused: Callable[[Refusal], bool], log: FilteringBoundLogger
+) -> Callable[[Request], Awaitable[Response]]:
     """The page with its errors as problems. Nothing else of an error leaves, and the log has no id of a run: that of an
     anonymous caller's opens it."""
 
     async def endpoint(request: Request) -> Response:
         request_id = new_id()
-        refused: Refused | None = None
+        turned_away: Refused | None = None
         try:
             _check_path(request)
             return _response(await page(request), request)
-        except Refused as turned_away:
-            refused, shown = turned_away, unauthenticated(turned_away)
+        except Refused as error:
+            turned_away, shown = error, unauthenticated(error)
         except Problem as told:
             shown = told
         except Exception:
             log.exception("request-failed", request_id=request_id, page=path)
             return _response(problem_reply(problem("internal-error"), request_id), request)
-        log.info("request-refused", request_id=request_id, page=path, **_told(shown, refused, request))
+        refusal = _refusal(request_id, shown, turned_away, request)
+        if refused(refusal):
+            log.info("request-refused", page=path, **_told(refusal))
         return _response(problem_reply(shown, request_id), request)
 
     return endpoint
@@ -83,22 +90,24 @@ def _check_path(request: Request) -> None:
         raise problem("not-found")
 
 
-def _told(shown: Problem, refused: Refused | None, request: Request) -> dict[str, Any]:
-    failed = refused.failed if refused else None
+def _refusal(request_id: str, shown: Problem, turned_away: Refused | None, request: Request) -> Refusal:
+    address = request.client.host if request.client else ""
+    reason = turned_away.failed.name if turned_away else shown.code
+    checks = turned_away.checks if turned_away else ()
+    return Refusal(request_id, reason, shown.code, shown.status, "", address, checks)
+
+
+def _told(refusal: Refusal) -> dict[str, Any]:
+    failed = refusal.checks[-1] if refusal.checks else None
     return {
-        "code": shown.code,
-        "status": shown.status,
-        "reason": shown.reason,
-        "expected": _text(failed.expected) if failed else "",
-        "found": _text(failed.found) if failed else "",
-        "client_address": request.client.host if request.client else "",
+        "request_id": refusal.request_id,
+        "code": refusal.code,
+        "status": refusal.status,
+        "reason": refusal.reason,
+        "expected": as_text(failed.expected) if failed else "",
+        "found": as_text(failed.found) if failed else "",
+        "client_address": refusal.client_address,
     }
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return ""
-    return str(sorted(value) if isinstance(value, frozenset) else value)[:300]
 
 
 def _response(answer: Answer, request: Request) -> Response:

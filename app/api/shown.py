@@ -11,6 +11,7 @@ from app.catalog.snapshot import Fault
 from app.runs.journal.form import Form
 from app.runs.journal.records import RefusalRecord, RunRecord
 from app.runs.run import Step
+from app.trace import trace_id_of
 
 NOTED = frozenset({Form.BASE64, Form.CUT, Form.SECURED, Form.REDACTED})
 """Forms of a body that is not shown as it was: `inputs_note` or `outputs_note` says how it is."""
@@ -83,7 +84,7 @@ def _summary(record: RunRecord, *, private: bool) -> dict[str, Any]:
         "error": error,
         "parent_run_id": record.parent_run_id or None,
         "resubmitted_from": record.resubmitted_from or None,
-        "trace_id": record.trace_id,
+        "trace_id": record.trace_id or trace_id_of(record.id),
     }
 
 

@@ -9,7 +9,7 @@ from app.cli.console import fail
 from app.cli.installation import FolderFault
 from app.local_tenant import TenantFault
 from app.logs import configure_logs
-from app.settings import SettingsFault
+from app.settings import DatabaseFault, SettingsFault
 
 app = typer.Typer(
     name="postern",
@@ -28,6 +28,6 @@ def main() -> None:
     configure_logs("console", level="critical")  # commands say it themselves; serving configures them again
     try:
         app()
-    except (SettingsFault, FolderFault, TenantFault) as fault:
+    except (SettingsFault, DatabaseFault, FolderFault, TenantFault) as fault:
         fail(str(fault))
         sys.exit(2)

@@ -163,6 +163,7 @@ async def open_house(tmp_path: Path, local_tenant: LocalTenant) -> AsyncIterator
             tenants=[local_tenant.tenant_id],
             audiences=settings.audience,
             operators=settings.operators,
+            refused=lambda _: True,
             log=structlog.get_logger("test"),
             now=lambda: NOON + 60,
         )

@@ -312,6 +312,6 @@ async def test_refused_requests_are_logged_without_ids_of_runs_or_tokens(house: 
     lines = [line for line in logs if line["event"] == "request-refused"]
     assert [(line["page"], line["code"], line["reason"]) for line in lines] == [
         ("/runs/{id}", "unauthenticated", "expiry"),
-        ("/runs", "bad-filter", ""),
+        ("/runs", "bad-filter", "bad-filter"),
     ]
     assert not any(text in str(logs) for text in ("SENT", RUNNING, ANONYMOUS_RUN, "eyJ"))

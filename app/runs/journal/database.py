@@ -7,21 +7,20 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
-HEAD = "0001"
-"""The newest migration. A database that has it is not looked at further, so that Alembic need not be imported."""
+from app.settings import DatabaseFault
+
+MIGRATIONS = ("0001",)
+"""All migrations, oldest first."""
+HEAD = MIGRATIONS[-1]
+"""A database that has this one is not looked at further, so that Alembic need not be imported."""
 
 BUSY_SECONDS = 30.0
 """How long SQLite waits for another process that writes."""
 CONNECT_SECONDS = 5
 MIGRATION_LOCK = 0x706F7374  # any number, the same for all processes that migrate one database
 MINIMAL_SQLITE = (3, 38, 0)  # from here it reads JSON by ->>
-
-
-class DatabaseFault(Exception):
-    """The database of POSTERN_DATABASE_URL cannot serve; the message says why and how to mend it. It holds no URL, in
-    which a password may stand."""
 
 
 def open_engine(url: str, *, writing: bool) -> Engine:
@@ -32,6 +31,18 @@ def open_engine(url: str, *, writing: bool) -> Engine:
     except ArgumentError:
         raise DatabaseFault("POSTERN_DATABASE_URL is not a database URL") from None
     return _sqlite(parsed, writing=writing) if parsed.get_backend_name() == "sqlite" else _postgres(parsed)
+
+
+def check_database(url: str) -> None:
+    """Raise DatabaseFault where a server could never use this database. One that cannot be reached now passes."""
+    engine = open_engine(url, writing=False)
+    try:
+        with engine.connect() as connection:
+            _check_revision(_revision(connection))
+    except DBAPIError:
+        pass
+    finally:
+        engine.dispose()
 
 
 def migrate(engine: Engine) -> None:
@@ -54,19 +65,20 @@ def _revision(connection: Connection) -> str:
 def _upgrade(connection: Connection) -> None:
     from alembic import command
     from alembic.config import Config
-    from alembic.script import ScriptDirectory
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%"))
     config.attributes["connection"] = connection
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    found = _revision(connection)
-    if found and found not in known:
+    _check_revision(_revision(connection))
+    command.upgrade(config, "head")
+
+
+def _check_revision(found: str) -> None:
+    if found not in ("", *MIGRATIONS):
         raise DatabaseFault(
             f"the database was made by a newer Postern (its migration is {found}, this program knows up to {HEAD}): "
             "run that version, or set POSTERN_DATABASE_URL to another database"
         )
-    command.upgrade(config, "head")
 
 
 def _sqlite(url: URL, *, writing: bool) -> Engine:

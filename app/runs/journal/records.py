@@ -36,7 +36,7 @@ class RunRecord:
     error_shown: bool
     parent_run_id: str | None
     resubmitted_from: str | None
-    trace_id: str
+    trace_id: str | None
     node: str
     cancel_requested_at: float | None
     request: str | None = field(default=None, repr=False)

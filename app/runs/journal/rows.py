@@ -19,6 +19,20 @@ MAX_MESSAGE = 1000
 """Characters that are kept of an error's message."""
 
 COLUMNS = tuple(column.name for column in runs.columns if column.name != "cancel_requested_at")
+_STATE, _STATUS, _ENDED_AT, _OUTPUTS_FORM, _OUTPUTS, _REPLY_HEADERS, _ERROR_TYPE, _ERROR_MESSAGE, _ERROR_SHOWN = (
+    COLUMNS.index(name)
+    for name in (
+        "state",
+        "status",
+        "ended_at",
+        "outputs_form",
+        "outputs",
+        "reply_headers",
+        "error_type",
+        "error_message",
+        "error_shown",
+    )
+)
 JSON_HEADERS = ((b"content-type", b"application/json"),)
 
 # Where none of these stands in a body, there is nothing to redact in it: that is so of nearly all bodies.
@@ -43,9 +57,7 @@ def run_row(run: Run, node: str) -> Sequence[Any]:
         run.started_at,
         None,
         _unusual_request(run),
-        inputs,
         inputs_form._value_,
-        None,
         None,
         None,
         None,
@@ -55,22 +67,22 @@ def run_row(run: Run, node: str) -> Sequence[Any]:
         run.resubmitted_from or None,
         run.trace_id or None,
         node,
+        inputs,
+        None,
     ]
     if run.ended_at:
         outcome = run.outcome
-        row[2] = outcome.state._value_
-        row[3] = outcome.status
-        row[11] = run.ended_at
-        is_json = outcome.headers == JSON_HEADERS or _is_json_reply(outcome.headers)
+        plain = outcome.headers == JSON_HEADERS
+        is_json = plain or _is_json_reply(outcome.headers)
         outputs, outputs_form = kept(outcome.content, is_json, secured=workflow.secure_outputs)
-        row[15], row[16] = outputs, outputs_form._value_
-        if outcome.headers != JSON_HEADERS:
-            row[17] = json.dumps([(name.decode("latin-1"), value.decode("latin-1")) for name, value in outcome.headers])
+        row[_STATE], row[_STATUS], row[_ENDED_AT] = outcome.state._value_, outcome.status, run.ended_at
+        row[_OUTPUTS_FORM], row[_OUTPUTS] = outputs_form._value_, outputs
+        if not plain:
+            row[_REPLY_HEADERS] = _written_headers(outcome.headers)
         if outcome.error_type:
-            row[18] = outcome.error_type
+            row[_ERROR_TYPE], row[_ERROR_SHOWN] = outcome.error_type, int(outcome.shown)
             if outcome.shown or not (workflow.secure_inputs or workflow.secure_outputs):
-                row[19] = without_tokens(_plain(outcome.error_message))[:MAX_MESSAGE] or None
-            row[20] = int(outcome.shown)
+                row[_ERROR_MESSAGE] = without_tokens(_plain(outcome.error_message))[:MAX_MESSAGE] or None
     return row
 
 
@@ -152,6 +164,12 @@ def _unusual_request(run: Run) -> str | None:
 
 def _may_be_json(content_type: str) -> bool:
     return "json" in content_type
+
+
+def _written_headers(headers: Sequence[tuple[bytes, bytes]]) -> str:
+    """A reply's headers as JSON; values of those that are secrets are not kept."""
+    pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
+    return json.dumps([(name, REDACTED if is_secret_name(name) else without_tokens(value)) for name, value in pairs])
 
 
 def _is_json_reply(headers: Sequence[tuple[bytes, bytes]]) -> bool:

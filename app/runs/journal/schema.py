@@ -23,9 +23,7 @@ runs = Table(
     Column("ended_at", Double),
     # What is needed to run it again where it was no plain POST of JSON: method, path parameters, query, content type.
     Column("request", Text),
-    Column("inputs", Text),
     Column("inputs_form", Text),
-    Column("outputs", Text),
     Column("outputs_form", Text),
     # The reply's own headers, as a JSON list of pairs, where they are not just the content type of JSON.
     Column("reply_headers", Text),
@@ -37,6 +35,9 @@ runs = Table(
     Column("trace_id", Text),  # of the caller; where it named none, the trace begins with the run
     Column("node", Text, nullable=False),
     Column("cancel_requested_at", Double),
+    # Last, so that a row is read without them where nobody asks for them.
+    Column("inputs", Text),
+    Column("outputs", Text),
     PrimaryKeyConstraint("id"),
 )
 """Every run but those of stateless workflows. The forms of inputs and outputs are in `app.runs.journal.rows.Form`."""
