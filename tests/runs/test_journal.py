@@ -15,10 +15,12 @@ from sqlalchemy import Connection, select, text
 from app import Caller, Problem, Request, Workflow, workflow
 from app.access import ANYONE
 from app.ids import new_id
-from app.runs.journal.database import HEAD, DatabaseFault, migrate, open_engine
+from app.runs.journal import migrations
+from app.runs.journal.database import HEAD, MIGRATIONS, check_database, migrate, open_engine
 from app.runs.journal.journal import Journal
 from app.runs.journal.schema import metadata, runs, steps
 from app.runs.run import MOVES, Attempt, Outcome, Run, State, Step
+from app.settings import DatabaseFault
 
 pytestmark = pytest.mark.anyio
 
@@ -52,7 +54,12 @@ async def opened(url: str, patience: float = 5.0) -> AsyncIterator[Journal]:
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
+def url(database_url: str) -> str:
+    return database_url
+
+
+@pytest.fixture
+def file_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/var/runs.db"
 
 
@@ -165,8 +172,8 @@ async def test_a_row_that_cannot_be_written_takes_no_other_with_it(url):
         assert not await record(journal, third.id)
 
 
-async def test_while_the_database_is_away_nothing_starts_and_what_had_started_is_written_afterwards(url, tmp_path):
-    async with opened(url, patience=0.2) as journal:
+async def test_while_the_database_is_away_nothing_starts_and_what_had_started_is_written_afterwards(file_url, tmp_path):
+    async with opened(file_url, patience=0.2) as journal:
         run, other = started(), started()
         journal.begin(run)
         holder = sqlite3.connect(tmp_path / "var" / "runs.db", isolation_level=None)
@@ -188,8 +195,8 @@ async def test_while_the_database_is_away_nothing_starts_and_what_had_started_is
         await journal.end(ended(other))
 
 
-async def test_what_was_given_up_and_is_committed_all_the_same_is_undone(url, tmp_path):
-    async with opened(url, patience=0.2) as journal:
+async def test_what_was_given_up_and_is_committed_all_the_same_is_undone(file_url, tmp_path):
+    async with opened(file_url, patience=0.2) as journal:
         await journal.end(ended(started()))
         await journal.write(lambda c: c.execute(text("PRAGMA busy_timeout = 20")))
         holder = sqlite3.connect(tmp_path / "var" / "runs.db", isolation_level=None)
@@ -205,16 +212,16 @@ async def test_what_was_given_up_and_is_committed_all_the_same_is_undone(url, tm
         assert not undone.is_set()  # it was given up before it was done
 
 
-async def test_the_file_is_for_its_owner_only(url, tmp_path):
-    async with opened(url) as journal:
+async def test_the_file_is_for_its_owner_only(file_url, tmp_path):
+    async with opened(file_url) as journal:
         await journal.end(ended(started()))
         modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in (tmp_path / "var").iterdir()}
     assert set(modes) >= {"runs.db", "runs.db-wal", "runs.db-shm"}
     assert set(modes.values()) == {0o600}
 
 
-async def test_commits_are_on_disk_and_readers_do_not_wait(url):
-    async with opened(url) as journal:
+async def test_commits_are_on_disk_and_readers_do_not_wait(file_url):
+    async with opened(file_url) as journal:
         assert await journal.write(lambda c: c.execute(text("PRAGMA synchronous")).scalar()) == 2  # FULL
         assert await journal.read(lambda c: c.execute(text("PRAGMA journal_mode")).scalar()) == "wal"
 
@@ -233,6 +240,16 @@ def test_migrations_make_the_tables_that_the_program_knows(url):
     assert differences == []
 
 
+def test_the_program_knows_every_migration_that_is_there():
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    there = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]
+    assert tuple(reversed(there)) == MIGRATIONS
+
+
 async def test_a_database_of_a_newer_program_is_refused(url):
     engine = open_engine(url, writing=True)
     migrate(engine)
@@ -240,7 +257,11 @@ async def test_a_database_of_a_newer_program_is_refused(url):
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     engine.dispose()
     with pytest.raises(DatabaseFault, match="newer Postern"):
-        await Journal(url).open()
+        check_database(url)
+    journal = Journal(url)
+    with pytest.raises(DatabaseFault, match="newer Postern"):
+        await journal.open()
+    await journal.aclose()
 
 
 @pytest.mark.parametrize("wrong", ["sqlite://", "sqlite:///:memory:", "sqlite:////proc/nothing/x.db"])
