@@ -101,6 +101,9 @@ class Journal:
         self._inbox.put(None)
         await loop.run_in_executor(None, self._writer.join, self._patience)
         self._readers.shutdown(wait=False, cancel_futures=True)
+        with contextlib.suppress(TimeoutError):  # a connection in use would be left open
+            async with asyncio.timeout(self._patience):
+                await loop.run_in_executor(None, self._readers.shutdown)
         self._reading.dispose()
 
     # Runs
@@ -257,6 +260,7 @@ class Journal:
         try:
             self._insist(partial(migrate, self._writing))
         except Exception as error:
+            self._writing.dispose()
             self._tell(self._not_opened, error)
             return
         self._tell(self._is_open)
