@@ -166,9 +166,9 @@ def _may_be_json(content_type: str) -> bool:
 
 
 def _written_headers(headers: Sequence[tuple[bytes, bytes]]) -> str:
-    """A reply's headers as JSON; values of those that are secrets are not kept."""
+    """A reply's headers as JSON, without those that are secrets."""
     pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
-    return json.dumps([(name, REDACTED if is_secret_name(name) else without_tokens(value)) for name, value in pairs])
+    return json.dumps([(name, without_tokens(value)) for name, value in pairs if not is_secret_name(name)])
 
 
 def _is_json_reply(headers: Sequence[tuple[bytes, bytes]]) -> bool:

@@ -1,0 +1,54 @@
+"""The page about runs says what the code does."""
+
+import json
+import re
+from pathlib import Path
+
+import app.runs
+from app.api.shown import run_json
+from app.runs.idempotency import KEPT_FOR, MAX_KEY
+from app.runs.journal.journal import MAX_QUEUED, MAX_QUEUED_BYTES, PATIENCE, START_DELAY
+from app.runs.journal.rows import MAX_KEPT_BYTES
+from app.runs.nodes import SILENCE
+from app.runs.retention import BATCH
+from app.runs.run import MOVES, State
+from tests.api.records import record
+
+PAGE = Path(app.runs.__file__).with_name("README.md").read_text(encoding="utf-8")
+
+
+def rows(heading: str) -> list[list[str]]:
+    section = PAGE.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    table = re.search(r"(?:^\|.*\n)+", section, re.MULTILINE)
+    assert table
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table[0].splitlines()[2:]]
+
+
+def test_the_table_of_states_is_the_programs():
+    told = {row[0].strip("`"): set(re.findall(r"`(\w+)`", row[2])) for row in rows("States")}
+    assert told == {str(state): {str(after) for after in MOVES[state]} for state in State}
+
+
+def test_the_members_of_a_record_are_named():
+    named = re.search(r"has `([^`]+)`", PAGE.split("## What a record holds")[1])
+    assert named
+    assert set(re.split(r",\s*", named[1])) == set(json.loads(run_json(record(), private=True)))
+
+
+def test_its_figures_are_the_programs():
+    figures = [
+        (f"{MAX_QUEUED:,} runs", f"{MAX_QUEUED_BYTES // 1024**2} MiB"),
+        (f"after {PATIENCE:.0f} seconds", f"after {START_DELAY * 1000:.0f} ms"),
+        (f"after {SILENCE:.0f} seconds", f"{BATCH} at a time"),
+        (f"first {MAX_KEPT_BYTES // 1024} KiB", f"1 to {MAX_KEY} visible"),
+        (f"in {KEPT_FOR / 3600:.0f} hours", ""),
+    ]
+    text = " ".join(PAGE.split())
+    assert [figure for pair in figures for figure in pair if figure not in text] == []
+
+
+def test_the_files_that_it_names_are_there():
+    folder = Path(app.runs.__file__).parent
+    names = {name for row in rows("How it stays fast") for name in re.findall(r"`([\w./]+)`", row[0])}
+    places = (folder, folder / "journal")
+    assert [name for name in names if not any((place / name).exists() for place in places)] == []
