@@ -30,6 +30,7 @@ Fields = Callable[[], dict[str, str | int | float]]
 Level = Literal["debug", "info", "warning", "error", "critical"]
 
 QUIET = {
+    "alembic": logging.WARNING,
     "azure": logging.WARNING,
     "azure.identity": logging.CRITICAL,  # writes whole responses of the token endpoint when a sign-in fails
     "httpcore2": logging.WARNING,
