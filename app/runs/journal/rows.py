@@ -100,7 +100,7 @@ def kept(content: bytes, may_be_json: bool, *, secured: bool) -> tuple[str | Non
     if not content:
         return None, Form.NONE
     if len(content) > MAX_KEPT_BYTES:
-        return _cut(content, may_be_json), Form.CUT
+        return _cut(content), Form.CUT
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError:
@@ -112,10 +112,12 @@ def kept(content: bytes, may_be_json: bool, *, secured: bool) -> tuple[str | Non
     return text, Form.JSON if may_be_json else Form.TEXT
 
 
-def _cut(content: bytes, may_be_json: bool) -> str:
-    """The beginning of a body, redacted as a whole before it is cut."""
-    text = _plain(content.decode("utf-8", "replace"))
-    return _redacted(text, may_be_json)[0].encode("utf-8")[:MAX_KEPT_BYTES].decode("utf-8", "ignore")
+def _cut(content: bytes) -> str:
+    """The beginning of a long body, up to where something may tell of a secret: half of a document cannot be parsed to
+    see what stands under which name."""
+    beginning = content[:MAX_KEPT_BYTES]
+    telling = _TELLING.search(beginning.lower())
+    return _plain(beginning[: telling.start() if telling else None].decode("utf-8", "replace"))
 
 
 def _redacted(text: str, may_be_json: bool) -> tuple[str, Form]:
