@@ -2,13 +2,14 @@
 each took. It runs in a process of its own (`python -m tests.bench.client`) and prints a Summary as JSON.
 
 Beside wrk, which gives the rates, it can be told how many requests to send, connects again where the server closes, and
-takes any status.
+takes any status. SIGTERM ends it early.
 """
 
 import argparse
 import asyncio
 import json
 import os
+import signal
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -140,6 +141,7 @@ async def drive(url: str, token: str, connections: int, seconds: float | None, m
     load = Load(host, port, head.encode() + BODY, float("inf") if most is None else most)
     load.open = connections
     began = perf_counter()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, load.stop)
     if seconds is not None:
         asyncio.get_running_loop().call_later(seconds, load.stop)
     async with asyncio.TaskGroup() as tasks:

@@ -20,7 +20,8 @@ def measure_flood(
     console.print(f"\nA flood of {requests:,} refused requests on {connections} + {connections} connections:")
     target = kinds[0].url
     before = [median([wrk(kind.url, CONNECTIONS, seconds, token) for _ in range(rounds)]) for kind in kinds]
-    size_before = size(kinds[0].server.database)
+    database = kinds[0].server.database
+    size_before = size(database)
     half = requests // 2
     floods = [start_client(target, connections, knock, requests=half) for knock in (forged(token), "")]
     meanwhile: list[list[float]] = [[] for _ in kinds]
@@ -31,19 +32,22 @@ def measure_flood(
     for kind, undisturbed, rates in zip(kinds, before, meanwhile, strict=True):
         if rates:
             ratio = median(rates) / undisturbed
-            console.print(f"  {kind.name}: {undisturbed:.0f}/s undisturbed, {median(rates):.0f}/s beside it: {ratio:.2f}")
+            console.print(
+                f"  {kind.name}: {undisturbed:.0f}/s undisturbed, {median(rates):.0f}/s beside it: {ratio:.2f}"
+            )
         else:
             console.print(f"  {kind.name}: the flood was over before it could be measured")
     for name, flood in zip(("forged tokens", "no token"), floods, strict=True):
         found = ended(flood)
         told = ", ".join(f"{count:,} times {status}" for status, count in found.statuses.items())
         console.print(f"  {name}: {told}, at {found.rate:.0f}/s, p99 {found.p99:.0f} ms, closed {found.closed:,} times")
-    url = kinds[0].server.database
-    grown = (size(url) - size_before) / 1024
-    console.print(f"  refusals on record: {count_refusals(url)} rows; the database grew by {grown:.0f} KiB, runs included")
+    grown = (size(database) - size_before) / 1024
+    console.print(
+        f"  refusals on record: {count_refusals(database)} rows; the database grew by {grown:.0f} KiB, runs included"
+    )
 
 
 def forged(token: str) -> str:
-    """The token with a signature of somebody else's: all that can be done with a token is done, and then it is refused."""
+    """The token with a signature that is none, so that it is refused after all the work that a token makes."""
     signature = urlsafe_b64encode(secrets.token_bytes(256)).rstrip(b"=").decode()
     return f"{token.rpartition('.')[0]}.{signature}"
