@@ -86,10 +86,10 @@ def _compare(kinds: Sequence[Kind], recorded: Sequence[Kind], options: argparse.
     stored = [(count_runs(kind.server.database), size(kind.server.database)) for kind in recorded]
     for connections in options.connections:
         measured = rounds(kinds, connections, options.rounds, options.seconds, token)
-        rates.add_row(str(connections), *[_rate(each, measured[0]) for each in measured])
-        latencies.add_row(str(connections), *[_latency(each, measured[0]) for each in measured])
+        rates.add_row("", str(connections), *[_rate(each, measured[0]) for each in measured])
+        latencies.add_row("", str(connections), *[_latency(each, measured[0]) for each in measured])
         commits.add_row(
-            str(connections), *[f"{each.runs_per_commit:.1f}, {each.commit_ms:.2f}" for each in measured[2:]]
+            "", str(connections), *[f"{each.runs_per_commit:.1f}, {each.commit_ms:.2f}" for each in measured[2:]]
         )
     console.print(f"Medians of {options.rounds} alternating rounds; rates by wrk, times by a client in a closed loop.")
     for table in (rates, latencies, commits):
@@ -110,7 +110,8 @@ def _latency(found: Measured, of_bare: Measured) -> str:
 
 
 def _table(title: str, kinds: Sequence[Kind]) -> Table:
-    table = Table(title=title, box=None, title_justify="left", padding=(0, 3, 0, 0))
+    table = Table(box=None, padding=(0, 3, 0, 0))
+    table.add_column(title)
     for heading in ("connections", *[kind.name for kind in kinds]):
         table.add_column(heading, justify="right")
     return table
