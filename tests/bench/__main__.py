@@ -111,7 +111,7 @@ def _latency(found: Measured, of_bare: Measured) -> str:
 
 def _table(title: str, kinds: Sequence[Kind]) -> Table:
     table = Table(box=None, padding=(0, 3, 0, 0))
-    table.add_column(title)
+    table.add_column(title, width=30)
     for heading in ("connections", *[kind.name for kind in kinds]):
         table.add_column(heading, justify="right")
     return table
