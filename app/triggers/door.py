@@ -4,9 +4,11 @@ There is no authentication middleware, because the policy belongs to the workflo
 ASGI application: headers are read from the scope and the body from `receive`, so that nothing is done twice.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
-from dataclasses import dataclass
-from time import perf_counter
+from dataclasses import dataclass, field
+from math import inf
+from time import monotonic, perf_counter
 from typing import Any
 
 from structlog.typing import FilteringBoundLogger
@@ -24,6 +26,7 @@ from app.triggers.challenge import unauthenticated
 from app.triggers.counts import ENDED, OTHER, Count
 from app.triggers.cycle import EXCHANGE, Cycle
 from app.triggers.find import PREFIX, find
+from app.triggers.pace import Pace
 from app.triggers.read import Disconnected, Receive, arguments, read_body, whole_body
 from app.triggers.reply import Answer, Send, problem_reply, reply
 from app.workflow import Request, Workflow
@@ -46,7 +49,7 @@ class Door:
     """Lets in who may come in. `triggers` gives the catalog of the moment, `identify` the caller of a request and
     `recall` the one of an Authorization field that was verified before, `start` runs a workflow. `refused` is told of
     each request turned away, and says whether it is to be in the log: in a flood, one stands there for many. `count` is
-    told of each request that was answered."""
+    told of each request that was answered. `pace` lets the answers to those who are turned away wait in a flood."""
 
     triggers: Callable[[], Mapping[str, Trigger]]
     recall: Callable[[bytes], Caller | None]
@@ -56,6 +59,7 @@ class Door:
     max_body_bytes: int
     log: FilteringBoundLogger
     count: Count
+    pace: Pace = field(default_factory=Pace)
 
     async def trigger(
         self, scope: Scope, receive: Receive, request_id: str, began: float, exchange: Cycle | None = None
@@ -84,6 +88,7 @@ class Door:
         """Answer one request (ASGI). Whatever goes wrong becomes a problem; nothing of it leaves otherwise."""
         request_id, began = new_id(), perf_counter()
         exchange: Cycle | None = scope.pop(EXCHANGE, None)
+        wait = 0.0
         try:
             answer = await self.trigger(scope, receive, request_id, began, exchange)
         except Disconnected:
@@ -98,13 +103,22 @@ class Door:
         except Refused as refused:
             answer = self._refuse(unauthenticated(refused), scope, request_id, refused)
             self._count(scope, "unauthenticated", began)
+            wait = self.pace.wait(_address(scope), monotonic())
         except Problem as shown:
             answer = self._refuse(shown, scope, request_id)
             self._count(scope, shown.code, began)
+            if shown.code in BEFORE_IDENTITY:
+                wait = self.pace.wait(_address(scope), monotonic())
         except Exception:
             self.log.exception("request-failed", request_id=request_id, trace_id=_trace_id(scope, request_id))
             answer = problem_reply(problem("internal-error"), request_id)
             self._count(scope, "internal-error", began)
+        if wait == inf:
+            answer.headers.append((b"connection", b"close"))
+            await answer.send(send)
+            return
+        if wait:
+            await asyncio.sleep(wait)
         if exchange is None or not exchange.answer_at_once(answer.status, answer.headers, answer.content):
             await answer.send(send)
 

@@ -1,28 +1,26 @@
-"""Measure: rounds of wrk against bare Starlette and Postern in turn, and the ratios of their medians."""
+"""Measure: rounds of load on bare Starlette and on Postern in turn, and the ratios of their medians."""
 
 import argparse
-import os
 import shutil
-import subprocess
+import signal
+import socket
 import sys
 import tempfile
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from statistics import median
 
 from rich.console import Console
+from rich.table import Table
 
 from app.local_tenant import LocalTenant, serve
+from tests.bench.databases import count_runs, size
+from tests.bench.flood import measure_flood
+from tests.bench.load import Kind, Measured, client, rounds
+from tests.bench.servers import ON_RECORD, WORKFLOW, bare, postern
+from tests.postgres import postgres_server
 
-HERE = Path(__file__).parent
-BARE_PORT = 18081
-POSTERN_PORT = 18082
-BODY = b'{"name": "Ada", "tags": ["a", "b"]}'
-console = Console(highlight=False)
+console = Console(highlight=False, width=120)
 
 
 def main() -> int:
@@ -31,106 +29,117 @@ def main() -> int:
     if shutil.which("wrk") is None:
         console.print("make bench needs wrk: install Debian's package wrk.")
         return 2
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that the servers end with it
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         local = stack.enter_context(serve(LocalTenant.open(folder / "tenant")))
         token = local.token("ada")
-        environ = {**os.environ, "BENCH_TOKEN": token}
-        stack.enter_context(_server(_bare(), BARE_PORT, environ))
-        began = time.perf_counter()
-        postern = stack.enter_context(_server(_postern(), POSTERN_PORT, environ | _settings(local)))
-        _first_answer(POSTERN_PORT, token)
-        started = time.perf_counter() - began
-        memory_before = _memory(postern.pid)
-        console.print("connections    bare/s  postern/s   ratio   (medians of alternating rounds)")
-        for connections in options.connections:
-            bare, ours = _rounds(connections, options, environ)
-            console.print(f"{connections:11}  {bare:8.0f}   {ours:8.0f}   {ours / bare:5.2f}")
-        console.print(f"start to first authenticated answer: {started:.2f} s")
-        console.print(f"memory: {memory_before:.0f} MiB after the start, {_memory(postern.pid):.0f} MiB after the load")
+        database = f"sqlite:///{folder / 'postern.db'}"
+        with postern(local, token, _free_port(), database) as first:
+            on_new_database = first.started
+        starlette = stack.enter_context(bare(token, _free_port()))
+        server = stack.enter_context(postern(local, token, _free_port(), database))
+        console.print(
+            f"start to first authenticated answer: {server.started:.2f} s ({on_new_database:.2f} s on a new database)"
+        )
+        recorded = [Kind("recorded", server, ON_RECORD)]
+        if options.postgres and (url := _postgres(stack)):
+            beside = stack.enter_context(postern(local, token, _free_port(), url))
+            recorded.append(Kind("on PostgreSQL", beside, ON_RECORD))
+        kinds = [Kind("bare", starlette, WORKFLOW), Kind("stateless", server, WORKFLOW), *recorded]
+        before = server.memory
+        if options.rounds:
+            _compare(kinds, recorded, options, token)
+        console.print(f"memory: {before:.0f} MiB after the start, {server.memory:.0f} MiB after the load")
+        if options.memory:
+            _measure_memory(kinds[1:3], options.memory, token)
+        if options.flood:
+            measure_flood(
+                kinds[1:3],
+                token,
+                requests=options.flood,
+                connections=options.flood_connections,
+                rounds=max(1, options.rounds),
+                seconds=options.seconds,
+                console=console,
+            )
     return 0
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--connections", type=int, nargs="+", default=[1, 16, 64])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=4)
+    add = parser.add_argument
+    add("--connections", type=int, nargs="+", default=[1, 16, 64], help="one part for each number (1 16 64)")
+    add("--rounds", type=int, default=5, help="how often each is measured (5); 0 leaves the comparison out")
+    add("--seconds", type=int, default=4, help="of one measurement (4)")
+    add("--postgres", action=argparse.BooleanOptionalAction, default=True, help="also on a PostgreSQL of its own")
+    add("--memory", type=int, metavar="N", help="also the memory during N requests of each kind, say 1000000")
+    add("--flood", type=int, nargs="?", const=100_000, metavar="N", help="also beside N refused requests (100000)")
+    add("--flood-connections", type=int, default=16, metavar="N", help="of either half of the flood (16)")
     return parser.parse_args()
 
 
-def _bare() -> list[str]:
-    options = ["--http", "httptools", "--loop", "uvloop", "--no-access-log", "--log-level", "warning"]
-    return [sys.executable, "-m", "uvicorn", "tests.bench.bare:app", "--port", str(BARE_PORT), *options]
+def _compare(kinds: Sequence[Kind], recorded: Sequence[Kind], options: argparse.Namespace, token: str) -> None:
+    rates = _table("requests/s (ratio to bare)", kinds)
+    latencies = _table("ms, p50 / p99 (ratio of p99)", kinds)
+    commits = _table("runs in a commit, ms for it", recorded)
+    stored = [(count_runs(kind.server.database), size(kind.server.database)) for kind in recorded]
+    for connections in options.connections:
+        measured = rounds(kinds, connections, options.rounds, options.seconds, token)
+        rates.add_row("", str(connections), *[_rate(each, measured[0]) for each in measured])
+        latencies.add_row("", str(connections), *[_latency(each, measured[0]) for each in measured])
+        commits.add_row(
+            "", str(connections), *[f"{each.runs_per_commit:.1f}, {each.commit_ms:.2f}" for each in measured[2:]]
+        )
+    console.print(f"Medians of {options.rounds} alternating rounds; rates by wrk, times by a client in a closed loop.")
+    for table in (rates, latencies, commits):
+        console.print(table)
+    for kind, (runs_before, size_before) in zip(recorded, stored, strict=True):
+        runs = count_runs(kind.server.database) - runs_before
+        per_run = (size(kind.server.database) - size_before) / runs
+        console.print(f"{kind.name}: {per_run:.0f} bytes for each of {runs:,} runs")
 
 
-def _postern() -> list[str]:
-    return [sys.executable, "-m", "app", "serve"]
+def _rate(found: Measured, of_bare: Measured) -> str:
+    return f"{found.rate:.0f}" if found is of_bare else f"{found.rate:.0f} ({found.rate / of_bare.rate:.2f})"
 
 
-def _settings(local: LocalTenant) -> dict[str, str]:
-    return {
-        "POSTERN_TENANT_ID": local.tenant_id,
-        "POSTERN_AUDIENCE": f"{local.audience},{local.client_id}",
-        "POSTERN_AUTHORITY": local.authority,
-        "POSTERN_CA_BUNDLE": str(local.ca_bundle),
-        "POSTERN_WORKFLOWS": str(HERE / "workflows"),
-        "POSTERN_PORT": str(POSTERN_PORT),
-        "POSTERN_LOG_FORMAT": "json",
-    }
+def _latency(found: Measured, of_bare: Measured) -> str:
+    times = f"{found.p50:.2f} / {found.p99:.2f}"
+    return times if found is of_bare else f"{times} ({found.p99 / of_bare.p99:.1f})"
 
 
-@contextmanager
-def _server(command: list[str], port: int, environ: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """A server in a process of its own, its log thrown away, stopped at the end."""
-    process = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def _table(title: str, kinds: Sequence[Kind]) -> Table:
+    table = Table(box=None, padding=(0, 3, 0, 0))
+    table.add_column(title, width=30)
+    for heading in ("connections", *[kind.name for kind in kinds]):
+        table.add_column(heading, justify="right")
+    return table
+
+
+def _measure_memory(kinds: Sequence[Kind], requests: int, token: str) -> None:
+    """Print the server's memory after each tenth of the requests."""
+    for kind in kinds:
+        console.print(f"\nMemory in MiB during {requests:,} requests, {kind.name}: {kind.server.memory:.0f}", end="")
+        for _ in range(10):
+            client(kind.url, 64, token, requests=requests // 10)
+            console.print(f" {kind.server.memory:.0f}", end="")
+        console.print()
+
+
+def _postgres(stack: ExitStack) -> str:
+    """A server of our own; "" where it cannot start, which is said."""
     try:
-        _first_answer(port, environ["BENCH_TOKEN"])
-        yield process
-    finally:
-        process.terminate()
-        process.wait(30)
+        return stack.enter_context(postgres_server())
+    except Exception as error:
+        console.print(f"without PostgreSQL, which does not start here ({type(error).__name__}: {error})")
+        return ""
 
 
-def _first_answer(port: int, token: str, seconds: float = 20.0) -> None:
-    """Ask until the answer is 200."""
-    url = f"http://127.0.0.1:{port}/triggers/greet"
-    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-    until = time.monotonic() + seconds
-    while True:
-        try:
-            urllib.request.urlopen(urllib.request.Request(url, BODY, headers), timeout=5)
-        except OSError as error:
-            if time.monotonic() > until:
-                raise SystemExit(f"the server on port {port} gave no answer: {error}") from None
-            time.sleep(0.005)
-        else:
-            return
-
-
-def _rounds(connections: int, options: argparse.Namespace, environ: Mapping[str, str]) -> tuple[float, float]:
-    """The median rates of both servers, measured in turn so that a drift of the machine's speed meets both."""
-    rates: dict[int, list[float]] = {BARE_PORT: [], POSTERN_PORT: []}
-    for round_ in range(options.rounds):
-        for port in (BARE_PORT, POSTERN_PORT) if round_ % 2 else (POSTERN_PORT, BARE_PORT):
-            rates[port].append(_wrk(port, connections, options.seconds, environ))
-    return median(rates[BARE_PORT]), median(rates[POSTERN_PORT])
-
-
-def _wrk(port: int, connections: int, seconds: int, environ: Mapping[str, str]) -> float:
-    url = f"http://127.0.0.1:{port}/triggers/greet"
-    load = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(HERE / "load.lua"), url]
-    printed = subprocess.run(load, env=environ, capture_output=True, text=True, check=True).stdout
-    rate, failed = next(line.split()[1:] for line in printed.splitlines() if line.startswith("RESULT"))
-    if failed != "0":
-        raise SystemExit(f"{failed} requests failed at {url}: the rate means nothing")
-    return float(rate)
-
-
-def _memory(pid: int) -> float:
-    """Resident memory in MiB."""
-    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-    return next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmRSS"))
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port: int = found.getsockname()[1]
+        return port
 
 
 if __name__ == "__main__":

@@ -264,3 +264,26 @@ async def test_nothing_of_any_token_is_in_a_row_or_a_line(world: World, local_te
     for token in given:
         for part in token.split("."):
             assert not part or part not in everything
+
+
+async def test_only_those_who_are_not_let_in_wait_in_a_flood(
+    world: World, local_tenant: LocalTenant, monkeypatch: pytest.MonkeyPatch
+):
+    asked: list[str] = []
+
+    def wait(address: str, now: float) -> float:
+        asked.append(address)
+        return 0.0
+
+    monkeypatch.setattr(world.door.pace, "wait", wait)
+    ada = local_tenant.token("ada")
+    codes = [
+        (await world.knock("/triggers/small", ada, content=b"x" * 20, headers=JSON))["code"],
+        (await world.knock("/triggers/small", ada, content=b"{", headers=JSON))["code"],
+        (await world.knock("/triggers/hello", content=b"{", headers=JSON))["code"],
+    ]
+    assert "unauthenticated" not in codes
+    assert not asked
+    for path in ("/triggers/payroll", "/triggers/nothing"):
+        await world.knock(path, ada)
+    assert len(asked) == 2

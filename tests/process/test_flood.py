@@ -1,0 +1,80 @@
+"""Valid callers beside a flood of refused requests, at a real server."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, func, select
+
+from app.local_tenant import LocalTenant
+from app.runs.journal import schema
+from tests.bench.client import Summary
+from tests.bench.flood import forged
+from tests.process.servers import ROOT, Server, environment, running, settings_of, until
+
+TRIES = 4
+"""A machine that others use is unfair now and then."""
+
+
+@pytest.fixture
+def server(tmp_path: Path, local_tenant: LocalTenant) -> Iterator[Server]:
+    environ = {
+        **settings_of(local_tenant, ROOT / "tests" / "bench" / "workflows"),
+        "POSTERN_DATABASE_URL": f"sqlite:///{tmp_path / 'flood.db'}",
+    }
+    with running("serve", tmp_path, environ) as server:
+        yield server
+
+
+def load(server: Server, token: str, *options: str) -> "subprocess.Popen[str]":
+    """Clients that each send the next request when they have their answer."""
+    command = [sys.executable, "-m", "tests.bench.client", f"{server.address}/triggers/greet-on-record", *options]
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment({"BENCH_TOKEN": token}), stdout=subprocess.PIPE, text=True
+    )
+
+
+def ended(client: "subprocess.Popen[str]") -> Summary:
+    """What they got."""
+    printed, _ = client.communicate(timeout=60)
+    return Summary(**json.loads(printed))
+
+
+def test_valid_callers_keep_half_of_their_rate_and_refusals_are_few_rows(
+    server: Server, tmp_path: Path, local_tenant: LocalTenant
+):
+    token = local_tenant.token("ada")
+    server.answers("greet-on-record", 200, token, json={"name": "Ada"})
+    rates, refused = [], 0
+    for _ in range(TRIES):
+        alone = ended(load(server, token, "--connections", "16", "--seconds", "1"))
+        floods = [load(server, knock, "--connections", "32", "--seconds", "20") for knock in (forged(token), "")]
+        until(partial(has_refused, server, refused + 100))
+        beside = ended(load(server, token, "--connections", "16", "--seconds", "1"))
+        for flood in floods:
+            flood.terminate()
+            found = ended(flood)
+            assert set(found.statuses) == {"401"}
+            refused += found.statuses["401"]
+        assert set(alone.statuses) == set(beside.statuses) == {"200"}
+        rates.append((alone.rate, beside.rate))
+        if beside.rate >= alone.rate / 2:
+            break
+    assert any(beside >= alone / 2 for alone, beside in rates), rates
+    assert server.stop() == 0
+    engine = create_engine(f"sqlite:///{tmp_path / 'flood.db'}")
+    with engine.connect() as connection:
+        rows, total = connection.execute(select(func.count(), func.sum(schema.refusals.c["count"]))).one()
+    engine.dispose()
+    assert total == refused
+    assert rows <= 4 * TRIES
+
+
+def has_refused(server: Server, count: int) -> bool:
+    """Whether the server has refused more requests than that."""
+    lines = server.client.get("/metrics").text.splitlines()
+    return sum(float(line.split()[-1]) for line in lines if 'outcome="unauthenticated"' in line) > count
