@@ -55,6 +55,7 @@ async def hold(ctx):
 TRIGGERS = ("doubles", "waits", "doubles", "in-a-thread", "fails", "waits")
 RECORDED = {"Succeeded", "Failed"}
 ASKS_AGAIN = {"run-in-progress", "journal-unavailable", "shutting-down"}
+CALLS_ON_A_CONNECTION = 7
 PATIENCE = 40.0
 """Seconds that anything may take: it is short, but the machine may be busy with other work."""
 
@@ -84,8 +85,8 @@ class Reply:
 
 
 class Callers:
-    """Threads that call triggers, each one after the reply to its last call, at the port that they were sent to. Every
-    third call has a key of its own, and is sent again until a run has replied."""
+    """Threads that call triggers, each one after the reply to its last call, at the port that they were sent to. Now and
+    then that is on a new connection. Every third call has a key, and is sent again until a run has replied."""
 
     def __init__(self, count: int, triggers: tuple[str, ...] = TRIGGERS, padding: int = 0) -> None:
         self.triggers = triggers
@@ -135,7 +136,9 @@ class Callers:
         caller = _Caller(self)
         try:
             while not self.stopping.is_set():
-                caller.call(next(self._numbers))
+                caller.call(number := next(self._numbers))
+                if number % CALLS_ON_A_CONNECTION == 0:
+                    caller.leave()
         except BaseException as error:  # the test's own thread looks at it
             self.faults.append(error)
         finally:
