@@ -53,7 +53,7 @@ async def hold(ctx):
     return 1
 """
 TRIGGERS = ("doubles", "waits", "doubles", "in-a-thread", "fails", "waits")
-RECORDED = {"Succeeded", "Failed"}
+OUTCOMES = {"Succeeded", "Failed"}
 ASKS_AGAIN = {"run-in-progress", "journal-unavailable", "shutting-down"}
 CALLS_ON_A_CONNECTION = 7
 PATIENCE = 40.0
@@ -85,8 +85,8 @@ class Reply:
 
 
 class Callers:
-    """Threads that call triggers, each one after the reply to its last call, at the port that they were sent to. Now and
-    then that is on a new connection. Every third call has a key, and is sent again until a run has replied."""
+    """Threads that call triggers, each one after the reply to its last call, at the port that they were sent to. Now
+    and then that is on a new connection. Every third call has a key, and is sent again until a run has replied."""
 
     def __init__(self, count: int, triggers: tuple[str, ...] = TRIGGERS, padding: int = 0) -> None:
         self.triggers = triggers
@@ -252,12 +252,12 @@ def assert_kept(url: str, callers: Callers) -> Counter[str]:
             assert json.loads(reply.content) == {"doubled": int(reply.body) * 2}
         assert (row["workflow"], row["inputs"], row["outputs"]) == (reply.trigger, reply.body, reply.content)
         assert (row["state"], row["status"]) == expected == (expected[0], reply.status)
-    ended = Counter(row["inputs"] for row in rows if row["state"] in RECORDED)
+    ended = Counter(row["inputs"] for row in rows if row["state"] in OUTCOMES)
     assert [call for call, times in ended.items() if times > 1] == []
     replied = Counter(reply.body for reply in callers.replies)
     assert [call for call, times in replied.items() if times > 1] == []
     states = Counter(str(row["state"]) for row in rows)
-    assert states.keys() <= RECORDED | {"Interrupted"}
+    assert states.keys() <= OUTCOMES | {"Interrupted"}
     return states
 
 

@@ -45,7 +45,7 @@ def test_what_was_answered_before_a_kill_is_on_record(tmp_path, url, environ, ca
         for _ in range(KILLS):
             with running("serve", tmp_path, environ) as server:
                 callers.go_to(server.port)
-                callers.wait_for(random.randrange(1, 300), server)
+                callers.wait_for(random.randrange(1, 200), server)
                 kill(server)
                 assert_undisturbed(server)
         with running("serve", tmp_path, environ) as server:
@@ -68,7 +68,7 @@ def test_a_stop_under_load_loses_nothing(tmp_path, url, environ):
     """Whoever was let in gets a reply; whose connection was closed before has no run."""
     random = Random(time.time_ns())
     with calling() as callers:
-        for _ in range(3):
+        for _ in range(2):
             with running("serve", tmp_path, environ) as server:
                 callers.go_to(server.port)
                 callers.wait_for(random.randrange(50, 200), server)
