@@ -97,23 +97,25 @@ class Callers:
         self.faults: list[BaseException] = []
         self.stopping = threading.Event()
         self._numbers = itertools.count(1)
-        self._port = 0
+        self._goal = (0, 0)
         self._moved = threading.Condition()
         self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(count)]
         for thread in self._threads:
             thread.start()
 
     def go_to(self, port: int) -> None:
-        """Call here from now on."""
+        """Call here from now on; 0 is nowhere."""
         with self._moved:
-            self._port = port
+            self._goal = (self._goal[0] + 1, port)
             self._moved.notify_all()
 
-    def port(self, broken: int) -> int:
-        """Where to call, as soon as that is not where the connection broke; 0 when nobody is to call any more."""
+    def goal(self, broken: int) -> tuple[int, int]:
+        """Where to call, as soon as callers were sent anywhere after the connection broke: the number of that move, and
+        the port, which is 0 when nobody is to call any more."""
         with self._moved:
-            self._moved.wait_for(lambda: self._port not in (0, broken) or self.stopping.is_set())
-            return self._port if self._port != broken else 0
+            self._moved.wait_for(lambda: self.stopping.is_set() or (self._goal[0] > broken and self._goal[1]))
+            move, port = self._goal
+            return move, port if move > broken else 0
 
     def wait_for(self, more: int, server: Server, what: str = "replies") -> None:
         """Until there are so many more replies, or so many more in another list."""
@@ -151,6 +153,7 @@ class _Caller:
     def __init__(self, callers: Callers) -> None:
         self._all = callers
         self._connection: HTTPConnection | None = None
+        self._move = 0
         self._broken = 0
 
     def call(self, number: int) -> None:
@@ -178,8 +181,9 @@ class _Caller:
             self._connection = None
 
     def _connected(self) -> HTTPConnection | None:
-        if self._connection is None and (port := self._all.port(self._broken)):
-            self._connection = HTTPConnection("127.0.0.1", port, timeout=20)
+        if self._connection is None:
+            self._move, port = self._all.goal(self._broken)
+            self._connection = HTTPConnection("127.0.0.1", port, timeout=20) if port else None
         return self._connection
 
     def _ask(self, connection: HTTPConnection, trigger: str, body: str, key: str) -> Reply | None:
@@ -194,7 +198,7 @@ class _Caller:
             raise
         except (OSError, HTTPException):
             self._all.broken.append(body)
-            self._broken = connection.port
+            self._broken = self._move
             self.leave()
             return None
         fields = {name.lower(): value for name, value in answer.getheaders()}
