@@ -194,12 +194,13 @@ class Runner:
         earlier.outcome = Outcome(state, ended.status, ended.content, ended.headers)
         return earlier
 
-    async def _settle(self, run: Run, key: Key) -> None:
-        """Have the run's end and the reply that its key gives from now on on record together."""
+    def _settle(self, run: Run, key: Key) -> Awaitable[None]:
+        """Have the run's end and the reply that its key gives from now on on record, in one transaction: a key whose
+        run has ended, and that has no reply, would be in progress for ever."""
         outcome = run.outcome
         kept = keep(outcome.status, outcome.headers, outcome.content, secured=run.workflow.secure_outputs)
-        settling = self._journal.write(partial(settle, scope=key.scope, run_id=run.id, kept=kept))
-        await asyncio.gather(self._journal.end(run), settling)
+        self._journal.write_soon(partial(settle, scope=key.scope, run_id=run.id, kept=kept))
+        return self._journal.end(run)
 
     def _check_room(self, workflow: Workflow) -> None:
         if self._stopping:

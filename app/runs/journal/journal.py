@@ -161,7 +161,8 @@ class Journal:
         return result
 
     def write_soon(self, operation: Callable[[Connection], object]) -> None:
-        """Do it with the next batch, without telling anybody. What fails is logged."""
+        """Do it with the next batch that is committed, without telling anybody: in one transaction with the end of a
+        run that is given next. What fails is logged."""
         self._operations.append(Operation(operation, None, None))
 
     async def read(self, query: Callable[[Connection], T]) -> T:
@@ -252,7 +253,7 @@ class Journal:
                     waiter.set_exception(unavailable())
             for operation in batch.operations:
                 operation.abandon(unavailable())
-        self._operations = []
+        self._operations = [operation for operation in self._operations if operation.future is None]
 
     # In the writer's thread
 

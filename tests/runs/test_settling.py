@@ -1,0 +1,123 @@
+"""A run's end and the reply that its key gives from then on are one transaction, whatever happens to the database."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+from sqlalchemy import text
+
+from app import Problem, Request, workflow
+from app.access import ANYONE
+from app.ids import new_id
+from app.runs.idempotency import REPLAYED, Key
+from app.runs.journal.journal import Journal
+from app.runs.run import Run
+from app.runs.runner import Runner
+from app.workflow import Services
+
+pytestmark = pytest.mark.anyio
+
+KEY = Key("scope", "fingerprint")
+
+
+class Gate:
+    """What the workflow waits for, anew in each test's event loop."""
+
+    event: asyncio.Event
+
+
+@workflow
+async def waits(ctx) -> int:
+    await Gate.event.wait()
+    return 7
+
+
+@pytest.fixture
+async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
+    Gate.event = asyncio.Event()
+    journal = Journal(f"sqlite:///{tmp_path}/runs.db", patience=0.2)
+    await journal.open()
+    await journal.write(lambda connection: connection.execute(text("PRAGMA busy_timeout = 20")))
+    yield journal
+    await journal.aclose()
+
+
+@pytest.fixture
+def runner(journal: Journal) -> Any:
+    services: Any = Services(None, None, structlog.get_logger())  # type: ignore[arg-type]
+    return Runner(services, journal, lambda run: None)
+
+
+def call(runner: Runner) -> asyncio.Task[Run]:
+    return asyncio.create_task(runner.start(waits, ANYONE, Request("POST", "/triggers/waits"), {}, new_id(), KEY))
+
+
+async def until_claimed(journal: Journal) -> None:
+    while not await journal.read(lambda c: c.execute(text("SELECT count(*) FROM idempotency_keys")).scalar()):
+        await asyncio.sleep(0)
+
+
+async def test_a_run_with_a_key_is_two_commits(journal, runner):
+    before = journal.batches.sizes.count
+    running = call(runner)
+    await until_claimed(journal)
+    Gate.event.set()
+    await running
+    assert journal.batches.sizes.count == before + 2
+
+
+@contextmanager
+def outage(folder: Path) -> Iterator[None]:
+    """Nothing can be written while the block runs."""
+    with closing(sqlite3.connect(folder / "runs.db", isolation_level=None)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        yield
+
+
+async def ends_in_vain(running: asyncio.Task[Run]) -> None:
+    Gate.event.set()
+    with pytest.raises(Problem, match="cannot be recorded"):
+        await running
+
+
+async def assert_replayed(journal: Journal, runner: Runner) -> None:
+    while not journal.available:
+        await asyncio.sleep(0.01)
+    again = await call(runner)
+    assert (again.outcome.content, again.outcome.headers[-1]) == (b"7", REPLAYED)
+
+
+async def test_a_run_that_ends_in_an_outage_has_its_reply_afterwards(journal, runner, tmp_path):
+    running = call(runner)
+    await until_claimed(journal)
+    with outage(tmp_path):
+        await ends_in_vain(running)
+    await assert_replayed(journal, runner)
+
+
+async def test_so_has_one_that_ends_when_the_outage_is_known_already(journal, runner, tmp_path):
+    running = call(runner)
+    await until_claimed(journal)
+    with outage(tmp_path):
+        with pytest.raises(Problem, match="cannot be recorded"):
+            await journal.write(lambda connection: None)
+        await ends_in_vain(running)
+    await assert_replayed(journal, runner)
+
+
+async def test_so_has_one_that_ends_behind_a_batch_that_hangs(journal, runner, tmp_path):
+    running = call(runner)
+    await until_claimed(journal)
+    with outage(tmp_path):
+        first = asyncio.create_task(journal.write(lambda connection: None))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        await ends_in_vain(running)
+        with pytest.raises(Problem, match="cannot be recorded"):
+            await first
+    await assert_replayed(journal, runner)
