@@ -31,7 +31,7 @@ from app.runs.journal.journal import Journal
 from app.runs.nodes import Nodes
 from app.runs.refusals import Examine, Refusals
 from app.runs.retention import Retention
-from app.runs.run import Run
+from app.runs.run import Run, State
 from app.runs.runner import Runner
 from app.runs.steps import Steps
 from app.runs.windows import Refusal
@@ -70,7 +70,9 @@ def create_app(settings: Settings) -> Application:
     check_database(settings.database_url)
     journal = Journal(settings.database_url)
     steps = Steps(note=journal.note_step)
-    runner = Runner(Services(connections.secret, connections.client, log, steps.run), journal, log_run)
+    requests = RequestCounts(served=lambda: catalog.snapshot.triggers)
+    services = Services(connections.secret, connections.client, log, steps.run)
+    runner = Runner(services, journal, teller(requests.ran))
     nodes = Nodes(
         journal.node,
         journal.read,
@@ -80,7 +82,6 @@ def create_app(settings: Settings) -> Application:
     )
     retention = Retention(journal.write, settings.retention_days)
     refusals = Refusals(journal.write, examiner(identity), log)
-    requests = RequestCounts(served=lambda: catalog.snapshot.triggers)
     checks: dict[str, Check] = {
         "signing_keys": keys_usable(lambda: identity.ready, lambda: identity.errors),
         "journal": journal_works(lambda: journal.available, journal.read),
@@ -114,21 +115,24 @@ def create_app(settings: Settings) -> Application:
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Any]]:
-        await journal.open()
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(identity.run)
-            tasks.start_soon(catalog.watch)
-            tasks.start_soon(refusals.run)
-            tasks.start_soon(nodes.run)
-            tasks.start_soon(retention.run)
-            yield {"draining": drain, "idle": lambda: runner.running == 0, "refused": refusals.take}
-            tasks.cancel_scope.cancel()
-        await refusals.aclose()
-        runner.close()
-        steps.close()
-        with suppress(Problem):
-            await nodes.leave()
-        await journal.aclose()
+        await journal.start()
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(identity.run)
+                tasks.start_soon(catalog.watch)
+                tasks.start_soon(refusals.run)
+                tasks.start_soon(nodes.run)
+                tasks.start_soon(retention.run)
+                yield {"draining": drain, "idle": lambda: runner.running == 0, "refused": refusals.take}
+                tasks.cancel_scope.cancel()
+            await refusals.aclose()
+            runner.close()
+            steps.close()
+            with suppress(Problem):
+                await nodes.leave()
+            await journal.aclose()
+        finally:
+            journal.abandon()  # where the server ends at once: its socket would keep the event loop
         await connections.aclose()
         await client.aclose()
 
@@ -231,9 +235,16 @@ def examiner(identity: Identity) -> Examine:
     return examine_refusal
 
 
-def log_run(run: Run) -> None:
-    """One line for a run that has ended."""
-    write_later("run-ended", run.ended_at, run.fields)
+def teller(ran: Callable[[Run], None]) -> Callable[[Run], None]:
+    """What is told of each run that has ended: it is counted by `ran`, and logged in one line unless it is on record
+    and nothing is to be said but that it succeeded."""
+
+    def tell(run: Run) -> None:
+        ran(run)
+        if run.workflow.stateless or run.outcome.state is not State.SUCCEEDED:
+            write_later("run-ended", run.ended_at, run.line())
+
+    return tell
 
 
 async def _nothing_here(_: Request, error: Exception) -> Response:

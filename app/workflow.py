@@ -197,6 +197,11 @@ class Workflow:
         return self.function(*args, **kwargs)
 
     @property
+    def secures(self) -> bool:
+        """Whether any body of its runs is kept out of records."""
+        return self.secure_inputs or self.secure_outputs
+
+    @property
     def description(self) -> str:
         """The first line of the function's docstring."""
         return (inspect.getdoc(self.function) or "").partition("\n")[0]

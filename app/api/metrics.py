@@ -71,6 +71,7 @@ class Metrics(Collector):
 
     async def answer(self, _: Request) -> Response:
         """Answer `/metrics`."""
+        self._sources.requests.settle()
         text = await anyio.to_thread.run_sync(generate_latest, self._registry, limiter=self._limiter)
         return Response(text, headers={**NO_STORE, "Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
 
@@ -84,8 +85,8 @@ class Metrics(Collector):
         yield self._counters(sources.requests)
         durations = sources.requests.durations()
         yield self._histograms(
-            "postern_request_duration_seconds",
-            "From the head of a request to its answer, by workflow.",
+            "postern_run_duration_seconds",
+            "How long runs took, by workflow.",
             [("workflow", name, histogram) for name, histogram in durations.items()],
         )
         yield self._gauges("postern_runs_running", "Runs that have not ended.", self._running(), "workflow")

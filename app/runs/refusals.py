@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, delete, select
@@ -129,7 +130,7 @@ class Refusals:
                 await self._write_rows(changed[start : start + BATCH])
             begun = self._begun
             if begun:
-                while await self._write(lambda connection: trim(connection, self._most_rows)) == BATCH:
+                while await self._write(partial(trim, most_rows=self._most_rows)) == BATCH:
                     pass
                 self._begun -= begun
         except Exception as error:  # whatever is wrong with the database: it is tried again
@@ -144,7 +145,7 @@ class Refusals:
         for window in windows:
             window.changed = False  # what comes from now on is a change again
         try:
-            await self._write(lambda connection: upsert(connection, rows))
+            await self._write(partial(upsert, rows=rows))
         except BaseException:
             for window in windows:
                 window.changed = True

@@ -18,7 +18,7 @@ from app.access import Caller
 from app.errors import Problem, problem
 from app.runs.deadlines import Deadlines, Task
 from app.runs.idempotency import Claim, Claimed, Key, claim, forget, keep, replay, settle
-from app.runs.journal.rows import run_row
+from app.runs.journal.rows import facts, run_row
 from app.runs.journal.statements import remove_run, write_runs
 from app.runs.run import Outcome, Run, State
 from app.trace import RUN
@@ -175,17 +175,8 @@ class Runner:
     async def _claim(self, run: Run, key: Key) -> Run | None:
         """Have the key and the run on record together; or give the run that has the key already, as it ended."""
 
-        def claim_for_run(connection: Connection) -> Claim:
-            found = claim(connection, key.scope, key.fingerprint, run.id, run.started_at)
-            if isinstance(found, Claimed):
-                write_runs(connection, [run_row(run, self._journal.node)])
-            return found
-
-        def undo(connection: Connection) -> None:
-            forget(connection, key.scope, run.id)
-            remove_run(connection, run.id)
-
-        found = await self._journal.write(claim_for_run, undo)
+        claiming = partial(claim_for_run, key=key, run=facts(run), node=self._journal.node, now=run.started_at)
+        found = await self._journal.write(claiming, partial(take_back, key=key, run_id=run.id))
         if isinstance(found, Claimed):
             return None
         ended = replay(found)
@@ -266,6 +257,20 @@ class Runner:
                 return None
         kind, message = type(error).__name__, _message(error)
         return _failed(State.FAILED, problem("workflow-failed"), run_id, kind, message, _place(error, workflow))
+
+
+def claim_for_run(connection: Connection, key: Key, run: tuple[Any, ...], node: str, now: float) -> Claim:
+    """Take the key for a run, and put the run on record as Running with it. `run` has the run's facts."""
+    found = claim(connection, key.scope, key.fingerprint, run[0], now)
+    if isinstance(found, Claimed):
+        write_runs(connection, [run_row(run, node)])
+    return found
+
+
+def take_back(connection: Connection, key: Key, run_id: str) -> None:
+    """Undo it for a run that did not start."""
+    forget(connection, key.scope, run_id)
+    remove_run(connection, run_id)
 
 
 def _succeeded(value: Any) -> Outcome:

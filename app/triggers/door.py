@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from math import inf
-from time import monotonic, perf_counter
+from time import monotonic
 from typing import Any
 
 from structlog.typing import FilteringBoundLogger
@@ -23,7 +23,7 @@ from app.runs.run import Run
 from app.runs.windows import Refusal, as_text
 from app.trace import Trace, parse, trace_id_of
 from app.triggers.challenge import unauthenticated
-from app.triggers.counts import ENDED, OTHER, Count
+from app.triggers.counts import Count
 from app.triggers.cycle import EXCHANGE, Cycle
 from app.triggers.find import PREFIX, find
 from app.triggers.pace import Pace
@@ -61,9 +61,7 @@ class Door:
     count: Count
     pace: Pace = field(default_factory=Pace)
 
-    async def trigger(
-        self, scope: Scope, receive: Receive, request_id: str, began: float, exchange: Cycle | None = None
-    ) -> Answer:
+    async def trigger(self, scope: Scope, receive: Receive, request_id: str, exchange: Cycle | None = None) -> Answer:
         """The six verbs. Raises Problem and Refused. The door decides, not the knocker: an anonymous trigger never
         looks at a token."""
         single = exchange.fields if exchange is not None else None
@@ -77,20 +75,20 @@ class Door:
             body = await read_body(receive, limit)
         content_type = fields.get(b"content-type")
         given = arguments(trigger.workflow, body, content_type, path)
-        request = _request(trigger, path, scope, body, content_type, _trace(single, scope))
+        request = _request(trigger, path, scope, body, content_type)
+        if b"traceparent" in fields:
+            request.trace = _trace(single, scope)
         key = _key(trigger, caller, request, scope) if IDEMPOTENCY_KEY in fields else None
         run = await self.start(trigger.workflow, caller, request, given, request_id, key)
-        ended = ENDED.get(run.outcome.state, OTHER)
-        self.count(trigger.workflow.name, trigger.policy.mode, ended, perf_counter() - began)
         return reply(run)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (ASGI). Whatever goes wrong becomes a problem; nothing of it leaves otherwise."""
-        request_id, began = new_id(), perf_counter()
+        request_id = new_id()
         exchange: Cycle | None = scope.pop(EXCHANGE, None)
         wait = 0.0
         try:
-            answer = await self.trigger(scope, receive, request_id, began, exchange)
+            answer = await self.trigger(scope, receive, request_id, exchange)
         except Disconnected:
             self.log.info(
                 "client-disconnected",
@@ -98,21 +96,21 @@ class Door:
                 trace_id=_trace_id(scope, request_id),
                 client_address=_address(scope),
             )
-            self._count(scope, "disconnected", began)
+            self._count(scope, "disconnected")
             return
         except Refused as refused:
             answer = self._refuse(unauthenticated(refused), scope, request_id, refused)
-            self._count(scope, "unauthenticated", began)
+            self._count(scope, "unauthenticated")
             wait = self.pace.wait(_address(scope), monotonic())
         except Problem as shown:
             answer = self._refuse(shown, scope, request_id)
-            self._count(scope, shown.code, began)
+            self._count(scope, shown.code)
             if shown.code in BEFORE_IDENTITY:
                 wait = self.pace.wait(_address(scope), monotonic())
         except Exception:
             self.log.exception("request-failed", request_id=request_id, trace_id=_trace_id(scope, request_id))
             answer = problem_reply(problem("internal-error"), request_id)
-            self._count(scope, "internal-error", began)
+            self._count(scope, "internal-error")
         if wait == inf:
             answer.headers.append((b"connection", b"close"))
             await answer.send(send)
@@ -162,11 +160,11 @@ class Door:
             )
         return problem_reply(shown, request_id)
 
-    def _count(self, scope: Scope, outcome: str, began: float) -> None:
+    def _count(self, scope: Scope, outcome: str) -> None:
         """Count a request that came to no run."""
         trigger = self._asked_for(scope["raw_path"])
         name, mode = (trigger.workflow.name, trigger.policy.mode) if trigger is not None else ("", "")
-        self.count(name, mode, outcome, perf_counter() - began)
+        self.count(name, mode, outcome)
 
     def _asked_for(self, raw_path: bytes) -> Trigger | None:
         """The trigger that was asked for, if there is one. Other text of a URL is kept nowhere: it might be a secret
@@ -181,13 +179,12 @@ def _request(
     scope: Scope,
     body: bytes,
     content_type: bytes | None,
-    trace: Trace | None = None,
 ) -> Request:
     """The request as the workflow sees it."""
     withheld = NOTHING if trigger.policy is OPEN else WITHHELD
     client, query = _address(scope), scope["query_string"]
     kind = "" if content_type is None else content_type.decode("latin-1")
-    return Request(scope["method"], scope["path"], path, client, body, query, scope["headers"], withheld, kind, trace)
+    return Request(scope["method"], scope["path"], path, client, body, query, scope["headers"], withheld, kind)
 
 
 def _trace(fields: Mapping[bytes, bytes] | None, scope: Scope) -> Trace | None:

@@ -30,14 +30,18 @@ def find(triggers: Mapping[str, Trigger], method: str, raw_path: bytes) -> Found
     """The trigger of `/triggers/{workflow}[/relative/path]`. Raises Problem 404 and 405."""
     if not raw_path.startswith(PREFIX) or not raw_path.isascii():
         raise problem("unknown-trigger")
-    name, *parts = raw_path[LENGTH:].decode("ascii").split("/")
-    trigger = triggers.get(name)
-    if trigger is None:
-        raise problem("unknown-trigger")
+    rest = raw_path[LENGTH:].decode("ascii")
+    trigger = triggers.get(rest)
+    if trigger is not None and not trigger.workflow.path:  # the usual case
+        parameters = NO_PARAMETERS
+    else:
+        name, *parts = rest.split("/")
+        trigger = triggers.get(name)
+        matched = _match(trigger.workflow.path_segments, parts) if trigger is not None else None
+        if trigger is None or matched is None:
+            raise problem("unknown-trigger")
+        parameters = matched
     workflow = trigger.workflow
-    parameters = _match(workflow.path_segments, parts) if parts or workflow.path else NO_PARAMETERS
-    if parameters is None:
-        raise problem("unknown-trigger")
     if method not in workflow.methods:
         raise problem("method-not-allowed", headers={"Allow": ", ".join(workflow.methods)})
     return Found(trigger, parameters)

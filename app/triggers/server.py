@@ -35,9 +35,9 @@ GC_THRESHOLD = 10_000
 """Objects that may come before the collector looks for cycles: a request leaves none behind, and Python's 700 make it
 look every few requests."""
 
-SWITCH_INTERVAL = 0.0001
-"""Seconds after which a thread that wants the interpreter may have it: the journal's writer waits for the event loop
-that often that Python's 5 ms took a tenth of all requests."""
+SWITCH_INTERVAL = 0.0005
+"""Seconds after which a thread that wants the interpreter may have it: a `def` workflow that computes would otherwise
+hold up the event loop by Python's 5 ms each time."""
 
 log = structlog.get_logger("postern.server")
 

@@ -108,10 +108,10 @@ async def test_requests_are_counted_by_how_they_ended(client: AsyncClient):
         ("slow", "anonymous", "timed_out"): 1,
         ("", "", "unknown-trigger"): 2,
     }
-    durations = values(text, "postern_request_duration_seconds_count", "workflow")
-    assert durations == {("hello",): 4, ("fails",): 1, ("slow",): 1, ("",): 2}
-    assert values(text, "postern_request_duration_seconds_bucket", "workflow", "le")["slow", "+Inf"] == 1
-    assert values(text, "postern_request_duration_seconds_bucket", "workflow", "le")["slow", "0.005"] == 0
+    durations = values(text, "postern_run_duration_seconds_count", "workflow")
+    assert durations == {("hello",): 3, ("fails",): 1, ("slow",): 1, ("",): 0}
+    assert values(text, "postern_run_duration_seconds_bucket", "workflow", "le")["slow", "+Inf"] == 1
+    assert values(text, "postern_run_duration_seconds_bucket", "workflow", "le")["slow", "0.005"] == 0
 
 
 async def test_runs_that_have_not_ended_are_shown(client: AsyncClient):
@@ -133,7 +133,7 @@ async def test_every_sample_names_its_process_and_the_build_its_version(client: 
 
 async def test_all_that_was_promised_is_there():
     requests = RequestCounts(lambda: {"a"})
-    requests.count("a", "anonymous", "succeeded", 0.002)
+    requests.count("a", "anonymous", "succeeded")
     journal = Journal()
     for size in (1, 8, 9, 5000):
         journal.batches.sizes.observe(size)
@@ -143,9 +143,9 @@ async def test_all_that_was_promised_is_there():
     text = await scrape(given)
     assert {sample.name for sample in samples(text)} == {
         "postern_requests_total",
-        "postern_request_duration_seconds_bucket",
-        "postern_request_duration_seconds_count",
-        "postern_request_duration_seconds_sum",
+        "postern_run_duration_seconds_bucket",
+        "postern_run_duration_seconds_count",
+        "postern_run_duration_seconds_sum",
         "postern_runs_running",
         "postern_journal_batch_size_bucket",
         "postern_journal_batch_size_count",

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sqlalchemy import Table, create_engine, func, make_url, select, text
+from sqlalchemy import Table, create_engine, func, inspect, make_url, select, text
 
 from app.runs.journal import schema
 
@@ -34,7 +34,8 @@ def size(url: str) -> int:
 def _count(url: str, table: Table) -> int:
     engine = create_engine(_with_driver(url))
     with engine.connect() as connection:
-        found = connection.scalar(select(func.count()).select_from(table)) or 0
+        there = inspect(connection).has_table(table.name)  # the writer makes it, a moment after the server has started
+        found = connection.scalar(select(func.count()).select_from(table)) or 0 if there else 0
     engine.dispose()
     return found
 

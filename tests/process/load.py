@@ -12,7 +12,7 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import inspect, select
 
 from app.runs.journal.database import open_engine
 from app.runs.journal.schema import runs
@@ -230,7 +230,8 @@ def records(url: str) -> list[dict[str, Any]]:
     engine = open_engine(url, writing=False)
     try:
         with engine.connect() as connection:
-            return [dict(row) for row in connection.execute(select(runs)).mappings()]
+            there = inspect(connection).has_table("runs")  # the writer makes it, a moment after the server has started
+            return [dict(row) for row in connection.execute(select(runs)).mappings()] if there else []
     finally:
         engine.dispose()
 

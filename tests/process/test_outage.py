@@ -98,6 +98,7 @@ def test_a_start_without_postgresql_heals_by_itself(tmp_path, environ, postgres)
         ready = server.client.get("/readyz")
         assert (ready.status_code, ready.json()["checks"]["journal"]) == (503, "failing")
         assert server.post("unrecorded").status_code == 200
+        server.says("journal-write-failed")
         refused = server.post("doubles", json=1)
         assert (refused.status_code, refused.json()["code"]) == (503, "journal-unavailable")
         assert refused.headers["retry-after"].isdigit()
@@ -128,15 +129,22 @@ def test_while_postgresql_is_frozen_nobody_waits_for_long(tmp_path, environ, pos
     assert "Interrupted" not in assert_kept(postgres.url, callers)
 
 
-@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="only Linux can limit the files of a running process")
+def children(process: int) -> list[int]:
+    """The processes that it started."""
+    return [
+        int(child) for file in Path(f"/proc/{process}/task").glob("*/children") for child in file.read_text().split()
+    ]
+
+
 def test_a_full_disk_turns_callers_away_until_there_is_room(tmp_path, environ):
     """It fills up under load; then nothing can be written any more, the log included."""
     file = tmp_path / "postern.db"
     url = f"sqlite:///{file}"
 
     def leave_room(server: Server, size: int) -> None:
-        _, hard = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE)
-        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (size, hard))
+        for process in (server.process.pid, *children(server.process.pid)):  # the writer is one of these
+            _, hard = resource.prlimit(process, resource.RLIMIT_FSIZE)
+            resource.prlimit(process, resource.RLIMIT_FSIZE, (size, hard))
 
     with running("serve", tmp_path, environ | {"POSTERN_DATABASE_URL": url}) as server:
         with calling(padding=8000) as callers:

@@ -11,7 +11,7 @@ from sqlalchemy import create_engine
 from app import Caller, Request, Workflow, workflow
 from app.ids import new_id
 from app.runs.journal.form import Form
-from app.runs.journal.rows import COLUMNS, MAX_KEPT_BYTES, MAX_MESSAGE, kept, run_row
+from app.runs.journal.rows import COLUMNS, MAX_KEPT_BYTES, MAX_MESSAGE, facts, kept, run_row
 from app.runs.journal.schema import runs
 from app.runs.run import Outcome, Run, State
 
@@ -39,7 +39,7 @@ def row_of(
     run = Run(new_id(), of, Caller("user", object_id="o"), asked, time.time())
     if outcome is not None:
         run.outcome, run.ended_at = outcome, time.time()
-    return dict(zip(COLUMNS, run_row(run, "node"), strict=True))
+    return dict(zip(COLUMNS, run_row(facts(run), "node"), strict=True))
 
 
 @pytest.mark.parametrize(
@@ -62,23 +62,23 @@ def row_of(
     ],
 )
 def test_a_body_is_kept_in_its_form_and_without_secrets(content, is_json, expected):
-    assert kept(content, is_json, secured=False) == expected
-    assert kept(content, is_json, secured=True) == (None, Form.SECURED)
+    assert kept(content, is_json) == expected
+    assert kept(None, is_json) == (None, Form.SECURED)
 
 
 def test_of_a_long_body_the_beginning_is_kept():
     body = b'{"text": "' + b"x" * MAX_KEPT_BYTES + b'"}'
-    assert kept(body, True, secured=False) == (body[:MAX_KEPT_BYTES].decode(), Form.CUT)
+    assert kept(body, True) == (body[:MAX_KEPT_BYTES].decode(), Form.CUT)
 
 
 def test_a_long_body_is_cut_before_what_may_tell_of_a_secret():
     body = json.dumps({"a": 1, "Password": {"is": "hunter2"}, "text": "x" * MAX_KEPT_BYTES}).encode()
-    assert kept(body, True, secured=False) == ('{"a": 1, "', Form.CUT)
+    assert kept(body, True) == ('{"a": 1, "', Form.CUT)
 
 
 @given(st.binary(max_size=200), st.booleans())
 def test_whatever_is_kept_can_be_written_to_any_database(content: bytes, is_json: bool):
-    text, form = kept(content, is_json, secured=False)
+    text, form = kept(content, is_json)
     assert (text is None) == (not content)
     assert form in Form
     assert "\x00" not in (text or "").encode("utf-8").decode("utf-8")

@@ -43,7 +43,7 @@ def runner(records):
         raise LookupError(name)
 
     log = structlog.get_logger("test")
-    runner = Runner(Services(secret, connection, log), records, lambda run: log.info("run-ended", **run.fields()))
+    runner = Runner(Services(secret, connection, log), records, lambda run: log.info("run-ended", **run.line()()))
     yield runner
     runner.close()
 

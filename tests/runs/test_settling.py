@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from app.runs.journal.journal import Journal
 from app.runs.run import Run
 from app.runs.runner import Runner
 from app.workflow import Services
+from tests.runs.operations import scalar
 
 pytestmark = pytest.mark.anyio
 
@@ -42,7 +44,7 @@ async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
     Gate.event = asyncio.Event()
     journal = Journal(f"sqlite:///{tmp_path}/runs.db", patience=0.2)
     await journal.open()
-    await journal.write(lambda connection: connection.execute(text("PRAGMA busy_timeout = 20")))
+    await journal.write(partial(scalar, statement="PRAGMA busy_timeout = 20"))
     yield journal
     await journal.aclose()
 
@@ -105,7 +107,7 @@ async def test_so_has_one_that_ends_when_the_outage_is_known_already(journal, ru
     await until_claimed(journal)
     with outage(tmp_path):
         with pytest.raises(Problem, match="cannot be recorded"):
-            await journal.write(lambda connection: None)
+            await journal.write(partial(scalar, statement="SELECT 1"))
         await ends_in_vain(running)
     await assert_replayed(journal, runner)
 
@@ -114,7 +116,7 @@ async def test_so_has_one_that_ends_behind_a_batch_that_hangs(journal, runner, t
     running = call(runner)
     await until_claimed(journal)
     with outage(tmp_path):
-        first = asyncio.create_task(journal.write(lambda connection: None))
+        first = asyncio.create_task(journal.write(partial(scalar, statement="SELECT 1")))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         await ends_in_vain(running)

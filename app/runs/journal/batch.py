@@ -1,79 +1,27 @@
 """One batch of the journal, and how it is written: all of it in one transaction."""
 
-from asyncio import Future
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import structlog
 from sqlalchemy import Connection
 
-from app.errors import Problem
 from app.runs.journal.statements import Row, write_alone, write_runs, write_steps
 
 _OF_DATABASES = {"DatabaseError", "InterfaceError"}
 _OF_STATEMENTS = {"IntegrityError", "DataError", "ProgrammingError", "NotSupportedError"}
 
-log = structlog.get_logger("postern.journal")
-
-
-@dataclass(eq=False, slots=True)
-class Operation:
-    """Something to do within a batch's transaction, and who waits for it. `result` and `error` are the writer's, the
-    future is the event loop's."""
-
-    run: Callable[[Connection], Any]
-    future: Future[Any] | None
-    undo: Callable[[Connection], object] | None
-    result: Any = None
-    error: Exception | None = None
-    abandoned: bool = False
-    done: bool = False
-
-    def attempt(self, connection: Connection) -> None:
-        """Do it; what fails by itself is undone by itself. A database that cannot be had fails the whole batch."""
-        self.error, self.done = None, False
-        if self.abandoned:
-            return
-        try:
-            with connection.begin_nested():
-                self.result = self.run(connection)
-            self.done = True
-        except Exception as error:
-            if is_passing(error):
-                raise
-            self.error = error
-
-    def settle(self) -> Callable[[Connection], object] | None:
-        """Tell who waits; return what is to be undone because nobody waits any more."""
-        if self.abandoned or (self.future is not None and self.future.cancelled()):
-            return self.undo if self.done else None
-        if self.future is None or self.future.done():
-            if self.error is not None:
-                log.error("operation-failed", error=type(self.error).__name__)
-        elif self.error is not None:
-            self.future.set_exception(self.error)
-        else:
-            self.future.set_result(self.result)
-        return None
-
-    def abandon(self, told: Problem) -> None:
-        """Nobody waits any more."""
-        if self.future is not None and not self.future.done():
-            self.future.set_exception(told)
-            self.abandoned = True
-
 
 @dataclass(eq=False, slots=True)
 class Batch:
-    """What is written together. `waiters` are the replies that leave when it is: those of the first of the runs, in the
-    same order. `lost` are ids of rows that could not be written."""
+    """What is written together. Afterwards `lost` has the ids of rows that could not be written, and `results` what
+    each operation returned, or its error."""
 
-    runs: list[Row]
-    steps: list[Row]
-    operations: list[Operation]
-    waiters: list[Future[None]] = field(default_factory=list)
+    runs: Sequence[Row]
+    steps: Sequence[Row]
+    operations: Sequence[Callable[[Connection], Any]]
     lost: set[str] = field(default_factory=set)
+    results: list[tuple[Any, Exception | None]] = field(default_factory=list)
 
 
 def write_batch(connection: Connection, batch: Batch) -> None:
@@ -83,7 +31,6 @@ def write_batch(connection: Connection, batch: Batch) -> None:
     except Exception as error:
         if is_passing(error):
             raise
-        log.exception("batch-refused", runs=len(batch.runs), steps=len(batch.steps))
         _write_one_by_one(connection, batch)  # so that one that cannot be written takes no other with it
 
 
@@ -102,8 +49,7 @@ def _write_all(connection: Connection, batch: Batch) -> None:
             write_runs(connection, batch.runs)
         if batch.steps:
             write_steps(connection, batch.steps)
-        for operation in batch.operations:
-            operation.attempt(connection)
+        _operate(connection, batch)
 
 
 def _write_one_by_one(connection: Connection, batch: Batch) -> None:
@@ -117,6 +63,19 @@ def _write_one_by_one(connection: Connection, batch: Batch) -> None:
                 if is_passing(error):
                     raise
                 batch.lost.add(row[0])
-                log.error("row-lost", id=row[0], error=type(error).__name__)  # noqa: TRY400 its text holds the row
-        for operation in batch.operations:
-            operation.attempt(connection)
+        _operate(connection, batch)
+
+
+def _operate(connection: Connection, batch: Batch) -> None:
+    """Do each operation; what fails by itself is undone by itself."""
+    batch.results.clear()
+    for operation in batch.operations:
+        try:
+            with connection.begin_nested():
+                result = operation(connection)
+        except Exception as error:
+            if is_passing(error):
+                raise
+            batch.results.append((None, RuntimeError(type(error).__name__)))  # its text may hold what was written
+        else:
+            batch.results.append((result, None))

@@ -18,6 +18,8 @@ HEAD = MIGRATIONS[-1]
 
 BUSY_SECONDS = 30.0
 """How long SQLite waits for another process that writes."""
+CHECKPOINT_PAGES = 4000
+"""Pages of 4 KiB in SQLite's log until they are moved to the database, which holds up one commit."""
 CONNECT_SECONDS = 5
 MIGRATION_LOCK = 0x706F7374  # any number, the same for all processes that migrate one database
 MINIMAL_SQLITE = (3, 38, 0)  # from here it reads JSON by ->>
@@ -104,6 +106,7 @@ def _sqlite(url: URL, *, writing: bool) -> Engine:
         cursor = connection.cursor()
         cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute("PRAGMA synchronous=FULL")  # a commit is on disk when it returns
+        cursor.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
         cursor.execute("PRAGMA temp_store=MEMORY")
         cursor.execute("PRAGMA cache_size=-16384")
         if not writing:
@@ -133,7 +136,15 @@ def _postgres(url: URL) -> Engine:
     try:
         return create_engine(
             url.set(drivername="postgresql+psycopg"),
-            connect_args={"connect_timeout": CONNECT_SECONDS, "application_name": "postern"},
+            connect_args={
+                "connect_timeout": CONNECT_SECONDS,
+                "application_name": "postern",
+                # A server that vanished without a word would otherwise be waited for for many minutes.
+                "keepalives_idle": 10,
+                "keepalives_interval": 5,
+                "keepalives_count": 3,
+                "tcp_user_timeout": 15_000,
+            },
             pool_pre_ping=False,  # a lost connection is noticed and made anew by who uses it
             pool_size=4,
         )

@@ -1,34 +1,32 @@
 """The journal: every run is on disk before its reply leaves, and one transaction writes many of them (group commit).
 
-What the event loop queues while one batch is being committed is the next batch; there is no other delay. All queues
-belong to the event loop, one batch at a time is with the writer's thread, and one wake-up of the loop answers for all
-of a batch. Reads have threads and connections of their own and never wait for the writer.
+What the event loop queues while one batch is being committed is the next batch; there is no other delay. One batch at a
+time is with the writer's process (`writer.py`), and one message answers for all of it. Reads have threads and
+connections of their own and never wait for the writer.
 """
 
 import asyncio
 import contextlib
-import queue
-import threading
+import pickle
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from dataclasses import dataclass
 from time import monotonic
 from typing import Any, TypeVar
 
 import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
-from tenacity import RetryCallState, Retrying, retry_if_exception
-from tenacity.nap import sleep_using_event
-from tenacity.wait import wait_exponential_jitter
 
 from app.errors import Problem, problem
 from app.ids import new_id
 from app.runs.histogram import Batches
-from app.runs.journal.batch import Batch, Operation, is_passing, write_batch
-from app.runs.journal.database import migrate, open_engine
-from app.runs.journal.rows import run_row, step_row
+from app.runs.journal.database import open_engine
+from app.runs.journal.link import Link
+from app.runs.journal.rows import facts
+from app.runs.journal.writer import Done, NotOpened, Opened, Start, Trouble, Work, frame
 from app.runs.run import Run, Step
+from app.settings import DatabaseFault
 
 MAX_QUEUED = 10_000
 """Ended runs that wait to be written; with more, no run starts."""
@@ -39,10 +37,59 @@ START_DELAY = 0.02
 insert."""
 PATIENCE = 5.0
 """Seconds that a batch may take before replies that wait for it become a 503. It is tried on all the same."""
+START_SECONDS = 10.0
+"""Seconds that the writer's process may take to say whether the database can be had."""
+RESTART_PAUSE = 0.2
+"""Seconds until a writer that died is followed by another."""
+MOST_DEATHS = 3
+"""Writers that one batch may be sent to. What the last of them dies of is given up, so that the others are written."""
 READERS = 4
 
 T = TypeVar("T")
 log = structlog.get_logger("postern.journal")
+
+
+@dataclass(eq=False, slots=True)
+class Operation:
+    """Something to do within a batch's transaction, and who waits for it."""
+
+    pickled: bytes
+    future: "asyncio.Future[Any] | None"
+    undo: Callable[[Connection], object] | None
+    abandoned: bool = False
+
+    def settle(self, result: Any, error: Exception | None) -> Callable[[Connection], object] | None:
+        """Tell who waits; return what is to be undone because nobody waits any more."""
+        future = self.future
+        if error is not None:
+            if future is not None and not future.done():
+                future.set_exception(error)
+            else:
+                log.error("operation-failed", error=str(error))
+            return None
+        if self.abandoned or (future is not None and future.cancelled()):
+            return self.undo
+        if future is not None and not future.done():
+            future.set_result(result)
+        return None
+
+    def abandon(self, told: Problem) -> None:
+        """Nobody waits any more."""
+        if self.future is not None and not self.future.done():
+            self.future.set_exception(told)
+            self.abandoned = True
+
+
+@dataclass(eq=False, slots=True)
+class Sent:
+    """A batch that is with the writer. `waiters` are the replies that leave when it is committed: those of the first of
+    the runs, in the same order. It is sent again, as it is, to a writer that follows one that died."""
+
+    data: bytes
+    runs: list[tuple[Any, ...]]
+    operations: list[Operation]
+    waiters: "list[asyncio.Future[None]]"
+    deaths: int = 0
 
 
 class Journal:
@@ -52,10 +99,9 @@ class Journal:
         self.node = new_id()
         self.available = False
         self.batches = Batches()
-        self._writing = open_engine(url, writing=True)
-        self._connection: Connection | None = None
+        self._url = url
         self._reading = open_engine(url, writing=False)
-        self.dialect = self._writing.dialect.name
+        self.dialect = self._reading.dialect.name
         self._patience = patience
         self._begun: dict[str, Run] = {}
         self._ended: list[Run] = []
@@ -65,46 +111,67 @@ class Journal:
         self._queued_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
         self._scheduled = False
-        self._current: Batch | None = None
-        self._submitted_at = 0.0
+        self._sent: Sent | None = None
+        self._sent_at = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._inbox: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
-        self._closing = threading.Event()
-        self._writer = threading.Thread(target=self._work, name="journal", daemon=True)
+        self._opened: asyncio.Future[None] | None = None
+        self._link: Link | None = None
+        self._is_open = False
+        self._starting: asyncio.Task[None] | None = None
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="journal-reader")
 
     # The life of the journal
 
-    async def open(self) -> None:
-        """Start the writer. Where the database cannot be had yet, it is tried on in the background, and until then no
-        run that is recorded starts. Raises DatabaseFault where trying again will not help."""
+    async def start(self) -> None:
+        """Start the writer, and take runs at once: they wait until it has opened the database. Where that cannot be had
+        yet, it is tried on in the background, and until then no run that is recorded starts."""
         self._loop = asyncio.get_running_loop()
-        first = self._loop.create_future()
-        self._opened = first
-        self._writer.start()
-        await asyncio.wait([first], timeout=self._patience)
-        if first.done():
-            first.result()
+        self._opened = self._loop.create_future()
+        await self._start_writer()
+        self.available = True
         self._timer = self._loop.call_later(START_DELAY, self._tick)
+
+    async def open(self) -> None:
+        """Start, and wait until the database is open or was tried once. Raises DatabaseFault where trying again will
+        not help."""
+        await self.start()
+        if self._opened is not None:
+            await asyncio.wait([self._opened], timeout=START_SECONDS)
+            if self._opened.done():
+                self._opened.result()
 
     async def aclose(self) -> None:
         """Write what is queued, for as long as a reply would wait, and let go of the database."""
         loop, until = asyncio.get_running_loop(), monotonic() + self._patience
-        while (self._current or self._ended or self._begun or self._operations) and monotonic() < until:
-            if self._current is None:
+        while (self._sent or self._ended or self._begun or self._operations) and monotonic() < until:
+            if self._sent is None:
                 self._submit(begun=True)
             await asyncio.sleep(0.005)
         if self._timer is not None:
             self._timer.cancel()
         self._give_up()
-        self._closing.set()
-        self._inbox.put(None)
-        await loop.run_in_executor(None, self._writer.join, self._patience)
+        link, self._link = self._link, None
+        if link is not None:
+            await link.aclose(self._patience)
         self._readers.shutdown(wait=False, cancel_futures=True)
         with contextlib.suppress(TimeoutError):  # a connection in use would be left open
             async with asyncio.timeout(self._patience):
                 await loop.run_in_executor(None, self._readers.shutdown)
         self._reading.dispose()
+
+    def abandon(self) -> None:
+        """Let go of the writer at once, where the event loop is about to end. What was sent is still written."""
+        link, self._link = self._link, None
+        if self._timer is not None:
+            self._timer.cancel()
+        if link is not None:
+            link.abandon()
+
+    async def _start_writer(self) -> None:
+        if self._link is not None:
+            await self._link.aclose(self._patience)
+        self._link = Link(Start(self._url, self.node), self._heard, self._writer_lost)
+        await self._link.open()
 
     # Runs
 
@@ -127,7 +194,7 @@ class Journal:
         self._waiters.append(future)
         if not self.available:
             future.set_exception(unavailable())
-        if self._current is None and not self._scheduled:
+        if self._sent is None and not self._scheduled:
             self._scheduled = True
             loop.call_soon(self._submit)
         return future
@@ -139,22 +206,23 @@ class Journal:
     @property
     def queued(self) -> int:
         """How many runs wait to be written, or are being written."""
-        return len(self._ended) + (len(self._current.runs) if self._current else 0)
+        return len(self._ended) + (len(self._sent.runs) if self._sent else 0)
 
     # Everything else
 
     async def write(
         self, operation: Callable[[Connection], T], undo: Callable[[Connection], object] | None = None
     ) -> T:
-        """What `operation` returns when it has been committed with the next batch. It runs in the writer's thread, and
-        may run again after a lost connection, so it must be harmless twice. `undo` runs where it was committed after
+        """What `operation` returns when it has been committed with the next batch. It runs in the writer's process, so
+        it is a function of a module, with its arguments as `functools.partial`; and it may run again after a lost
+        connection, so it must be harmless twice. `undo` runs where it was committed after
         its caller had been told that it was not. Raises Problem `journal-unavailable`."""
         loop = self._loop
         if loop is None or not self.available:
             raise unavailable()
         future = loop.create_future()
-        self._operations.append(Operation(operation, future, undo))
-        if self._current is None and not self._scheduled:
+        self._operations.append(Operation(pickle.dumps(operation), future, undo))
+        if self._sent is None and not self._scheduled:
             self._scheduled = True
             loop.call_soon(self._submit)
         result: T = await future
@@ -163,7 +231,7 @@ class Journal:
     def write_soon(self, operation: Callable[[Connection], object]) -> None:
         """Do it with the next batch that is committed, without telling anybody: in one transaction with the end of a
         run that is given next. What fails is logged."""
-        self._operations.append(Operation(operation, None, None))
+        self._operations.append(Operation(pickle.dumps(operation), None, None))
 
     async def read(self, query: Callable[[Connection], T]) -> T:
         """What `query` returns, from a connection that reads only. Raises Problem `journal-unavailable`."""
@@ -172,6 +240,8 @@ class Journal:
             with self._reading.begin() as connection:
                 return query(connection)
 
+        if self._opened is not None and not self._opened.done():
+            await asyncio.wait([self._opened], timeout=self._patience)
         if not self.available:
             raise unavailable()
         try:
@@ -187,8 +257,8 @@ class Journal:
         if loop is None:
             return
         self._timer = loop.call_later(START_DELAY, self._tick)
-        if self._current is not None:
-            if self.available and monotonic() - self._submitted_at > self._patience:
+        if self._sent is not None:
+            if self.available and monotonic() - self._sent_at > self._patience:
                 log.error("journal-unavailable", waiting=self.queued)
                 self.available = False
                 self._give_up()
@@ -197,7 +267,8 @@ class Journal:
 
     def _submit(self, *, begun: bool = False) -> None:
         self._scheduled = False
-        if self._current is not None:
+        link = self._link
+        if self._sent is not None or link is None:
             return
         runs, self._ended = self._ended, []
         if begun and self._begun:
@@ -205,134 +276,106 @@ class Journal:
             self._begun.clear()
         if not (runs or self._operations or self._steps):
             return
-        # Rows are made here, many in a row, and not in the other thread, where each would contend for the interpreter.
-        node = self.node
-        rows = [run_row(run, node) for run in runs]
-        steps = [step_row(run_id, step) for run_id, step in self._steps]
-        batch = Batch(rows, steps, self._operations, self._waiters)
+        operations, rows = self._operations, [facts(run) for run in runs]
+        data = frame(Work(rows, self._steps, [operation.pickled for operation in operations]))
+        self._sent = Sent(data, rows, operations, self._waiters)
         self._steps, self._operations, self._waiters, self._queued_bytes = [], [], [], 0
-        self._current, self._submitted_at = batch, monotonic()
-        self._inbox.put(batch)
+        self._sent_at = monotonic()
+        if self._is_open:
+            link.send(data)
 
-    def _committed(self, batch: Batch) -> None:
+    def _heard(self, message: object) -> None:
+        """What the writer says."""
+        match message:
+            case Done():
+                self._committed(message)
+            case Opened():
+                self._writer_opened()
+            case Trouble(error, attempt):
+                log.warning("journal-write-failed", error=error, attempt=attempt)
+                if self._opened is not None and not self._opened.done():
+                    self.available = False
+                    self._give_up()
+                    self._opened.set_result(None)
+            case NotOpened(why):
+                log.error("journal-not-opened", error=why)
+                self.available = False
+                self._give_up()
+                if self._opened is not None and not self._opened.done():
+                    self._opened.set_exception(DatabaseFault(why))
+
+    def _committed(self, done: Done) -> None:
         """The batch is on disk."""
-        self._current = None
-        self.batches.sizes.observe(len(batch.runs) + len(batch.operations))
-        self.batches.seconds.observe(monotonic() - self._submitted_at)
+        sent, self._sent = self._sent, None
+        if sent is None:
+            return
+        self.batches.sizes.observe(len(sent.runs) + len(sent.operations))
+        self.batches.seconds.observe(monotonic() - self._sent_at)
+        if self._ended or self._operations:
+            self._submit()  # before anything else, so that the writer need not wait
         if not self.available:
             log.info("journal-available")
             self.available = True
-        if batch.lost:
-            for row, waiter in zip(batch.runs, batch.waiters, strict=False):
-                if row[0] in batch.lost and not waiter.done():
-                    waiter.set_exception(problem("internal-error"))
-        for waiter in batch.waiters:
+        if done.lost:
+            _tell_lost(sent, done.lost)
+        for waiter in sent.waiters:
             if not waiter.done():
                 waiter.set_result(None)
-        for operation in batch.operations:
-            undo = operation.settle()
+        for operation, result in zip(sent.operations, done.results, strict=True):
+            undo = operation.settle(*result)
             if undo is not None:
-                self._operations.append(Operation(undo, None, None))
-        if self._ended or self._operations:
-            self._submit()
+                self.write_soon(undo)
 
-    def _lost(self, batch: Batch, error: Exception) -> None:
-        """The batch cannot be written, now or later."""
-        self._current = None
-        for future in (*batch.waiters, *(operation.future for operation in batch.operations)):
-            if future is not None and not future.done():
-                future.set_exception(unavailable(type(error).__name__))
-        self._submit()
-
-    def _give_up(self) -> None:
-        """Tell everybody who waits that nothing can be recorded at the moment."""
-        batches = [self._current] if self._current else []
-        for batch in (*batches, Batch([], [], self._operations, self._waiters)):
-            for waiter in batch.waiters:
-                if not waiter.done():
-                    waiter.set_exception(unavailable())
-            for operation in batch.operations:
-                operation.abandon(unavailable())
-        self._operations = [operation for operation in self._operations if operation.future is None]
-
-    # In the writer's thread
-
-    def _work(self) -> None:
-        try:
-            self._insist(partial(migrate, self._writing))
-        except Exception as error:
-            self._writing.dispose()
-            self._tell(self._not_opened, error)
-            return
-        self._tell(self._is_open)
-        while (batch := self._inbox.get()) is not None:
-            try:
-                self._insist(partial(self._write, batch))
-            except Exception as error:
-                if not self._closing.is_set():
-                    log.exception("batch-lost", runs=len(batch.runs))
-                self._tell(self._lost, batch, error)
-            else:
-                self._tell(self._committed, batch)
-        if self._connection is not None:
-            self._connection.close()
-        self._writing.dispose()
-
-    def _write(self, batch: Batch) -> None:
-        """Write it on the connection that is kept, or a new one where the last was lost."""
-        if self._connection is None:
-            self._connection = self._writing.connect()
-        try:
-            write_batch(self._connection, batch)
-        except Exception:
-            connection, self._connection = self._connection, None
-            with contextlib.suppress(Exception):
-                connection.invalidate()
-            with contextlib.suppress(Exception):
-                connection.close()
-            raise
-
-    def _insist(self, attempt: Callable[[], object]) -> None:
-        """Do it, again and again while the database cannot be had; until the journal closes."""
-        try:
-            attempt()
-        except Exception as error:
-            if not is_passing(error):
-                raise
+    def _writer_opened(self) -> None:
+        self._is_open = True
+        if self._sent is not None and self._link is not None:
+            self._link.send(self._sent.data)  # again, as far as this writer is concerned for the first time
         else:
-            return
-        Retrying(
-            stop=lambda _: self._closing.is_set(),
-            wait=wait_exponential_jitter(multiplier=0.05, max=2.0, jitter=0.05),
-            retry=retry_if_exception(is_passing),
-            sleep=sleep_using_event(self._closing),
-            before_sleep=_warn,
-            reraise=True,
-        )(attempt)
-
-    def _tell(self, what: Callable[..., None], *arguments: Any) -> None:
-        loop = self._loop
-        if loop is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(what, *arguments)
-
-    def _is_open(self) -> None:
-        self.available = True
-        if not self._opened.done():
+            self.available = True
+        if self._opened is not None and not self._opened.done():
             self._opened.set_result(None)
 
-    def _not_opened(self, error: Exception) -> None:
-        if not self._opened.done():
-            self._opened.set_exception(error)
-        log.error("journal-not-opened", error=str(error))
+    def _writer_lost(self) -> None:
+        """The writer's process died. Another takes its place, and gets the batch that was not answered for."""
+        self._is_open = False
+        opened = self._opened
+        refused = opened is not None and opened.done() and opened.exception() is not None
+        if self._loop is None or self._link is None or refused:
+            return
+        sent = self._sent
+        if sent is not None:
+            sent.deaths += 1
+            if sent.deaths >= MOST_DEATHS:  # it is what it dies of
+                self._sent = None
+                _tell_lost(sent, frozenset(row[0] for row in sent.runs))
+                for operation in sent.operations:
+                    operation.abandon(problem("internal-error"))
+        log.error("journal-writer-died")
+        self._loop.call_later(RESTART_PAUSE, self._restart_writer)
+
+    def _restart_writer(self) -> None:
+        if self._loop is not None and self._link is not None:
+            self._starting = self._loop.create_task(self._start_writer())
+
+    def _give_up(self) -> None:
+        """Tell everybody who waits that nothing can be recorded at the moment. What nobody waits for is done later."""
+        sent = self._sent
+        for waiter in [*(sent.waiters if sent else ()), *self._waiters]:
+            if not waiter.done():
+                waiter.set_exception(unavailable())
+        for operation in [*(sent.operations if sent else ()), *self._operations]:
+            operation.abandon(unavailable())
+        self._operations = [operation for operation in self._operations if operation.future is None]
+
+
+def _tell_lost(sent: Sent, lost: frozenset[str]) -> None:
+    """Some rows could not be written, and never can be."""
+    log.error("rows-lost", ids=sorted(lost))
+    for row, waiter in zip(sent.runs, sent.waiters, strict=False):
+        if row[0] in lost and not waiter.done():
+            waiter.set_exception(problem("internal-error"))
 
 
 def unavailable(reason: str = "") -> Problem:
     """Nothing can be recorded at the moment."""
     return problem("journal-unavailable", headers={"Retry-After": "2"}, reason=reason)
-
-
-def _warn(state: RetryCallState) -> None:
-    error = state.outcome.exception() if state.outcome else None
-    cause = getattr(error, "orig", None) or error
-    if state.attempt_number <= 3 or state.attempt_number % 20 == 0:
-        log.warning("journal-write-failed", error=type(cause).__name__, attempt=state.attempt_number)

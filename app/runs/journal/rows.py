@@ -3,7 +3,7 @@
 import json
 import re
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -20,71 +20,83 @@ MAX_MESSAGE = 1000
 """Characters that are kept of an error's message."""
 
 COLUMNS = tuple(column.name for column in runs.columns if column.name != "cancel_requested_at")
-_STATE, _STATUS, _ENDED_AT, _OUTPUTS_FORM, _OUTPUTS, _REPLY_HEADERS, _ERROR_TYPE, _ERROR_MESSAGE, _ERROR_SHOWN = (
-    COLUMNS.index(name)
-    for name in (
-        "state",
-        "status",
-        "ended_at",
-        "outputs_form",
-        "outputs",
-        "reply_headers",
-        "error_type",
-        "error_message",
-        "error_shown",
-    )
-)
 JSON_HEADERS = ((b"content-type", b"application/json"),)
 
 # Where none of these stands in a body, there is nothing to redact in it: that is so of nearly all bodies.
 _TELLING = re.compile(b"eyj|secret|passw|token|authori|key|cookie|assertion|jwt|sig")
 
 
-def run_row(run: Run, node: str) -> Sequence[Any]:
-    """The values of COLUMNS for a run as it is now: as Running, or as it ended."""
+def facts(run: Run) -> tuple[Any, ...]:
+    """What the row of a run is made of, as the run is now: cheap to take and to send, because the event loop does it.
+    Bodies that are secured stay behind."""
     caller, request, workflow = run.caller, run.request, run.workflow
-    inputs, inputs_form = kept(request.body, _may_be_json(request.content_type), secured=workflow.secure_inputs)
-    row: list[Any] = [
+    ended = outcome = None
+    if run.ended_at:
+        ended, outcome = run.ended_at, run.outcome
+    return (
         run.id,
         workflow.name,
-        State.RUNNING._value_,
-        None,
-        caller.kind,
-        caller.object_id or None,
-        caller.tenant_id or None,
-        caller.client_id or None,
-        caller.name or None,
-        request.client_address,
-        run.started_at,
-        None,
+        (caller.kind, caller.object_id, caller.tenant_id, caller.client_id, caller.name),
+        (request.client_address, request.content_type, None if workflow.secure_inputs else request.body),
         _unusual_request(run),
+        run.started_at,
+        ended,
+        None
+        if outcome is None
+        else (
+            outcome.state._value_,
+            outcome.status,
+            outcome.headers,
+            None if workflow.secure_outputs else outcome.content,
+            outcome.error_type,
+            outcome.error_message if outcome.shown or not workflow.secures else "",
+            outcome.shown,
+        ),
+        run.parent_run_id,
+        run.resubmitted_from,
+        run.trace_id,
+    )
+
+
+def run_row(facts: tuple[Any, ...], node: str) -> Sequence[Any]:
+    """The values of COLUMNS for a run, from its `facts`."""
+    run_id, workflow, caller, asked, unusual, started_at, ended_at, outcome, parent, original, trace_id = facts
+    address, content_type, body = asked
+    inputs, inputs_form = kept(body, _may_be_json(content_type))
+    state, status, outputs, outputs_form, headers = State.RUNNING._value_, None, None, None, None
+    error_type = error_message = error_shown = None
+    if outcome is not None:
+        state, status, reply_headers, content, kind, message, shown = outcome
+        plain = reply_headers == JSON_HEADERS
+        outputs, form = kept(content, plain or _is_json_reply(reply_headers))
+        outputs_form = form._value_
+        headers = None if plain else _written_headers(reply_headers)
+        if kind:
+            error_type, error_shown = kind, int(shown)
+            error_message = without_tokens(_plain(message))[:MAX_MESSAGE] or None
+    return (
+        run_id,
+        workflow,
+        state,
+        status,
+        *(value or None for value in caller),
+        address,
+        started_at,
+        ended_at,
+        None if unusual is None else _written_request(*unusual),
         inputs_form._value_,
-        None,
-        None,
-        None,
-        None,
-        None,
-        run.parent_run_id or None,
-        run.resubmitted_from or None,
-        run.trace_id or None,
+        outputs_form,
+        headers,
+        error_type,
+        error_message,
+        error_shown,
+        parent or None,
+        original or None,
+        trace_id or None,
         node,
         inputs,
-        None,
-    ]
-    if run.ended_at:
-        outcome = run.outcome
-        plain = outcome.headers == JSON_HEADERS
-        is_json = plain or _is_json_reply(outcome.headers)
-        outputs, outputs_form = kept(outcome.content, is_json, secured=workflow.secure_outputs)
-        row[_STATE], row[_STATUS], row[_ENDED_AT] = outcome.state._value_, outcome.status, run.ended_at
-        row[_OUTPUTS_FORM], row[_OUTPUTS] = outputs_form._value_, outputs
-        if not plain:
-            row[_REPLY_HEADERS] = _written_headers(outcome.headers)
-        if outcome.error_type:
-            row[_ERROR_TYPE], row[_ERROR_SHOWN] = outcome.error_type, int(outcome.shown)
-            if outcome.shown or not (workflow.secure_inputs or workflow.secure_outputs):
-                row[_ERROR_MESSAGE] = without_tokens(_plain(outcome.error_message))[:MAX_MESSAGE] or None
-    return row
+        outputs,
+    )
 
 
 def step_row(run_id: str, step: Step) -> Sequence[Any]:
@@ -93,9 +105,9 @@ def step_row(run_id: str, step: Step) -> Sequence[Any]:
     return (run_id, step.number, _plain(step.name), int(step.succeeded), attempts)
 
 
-def kept(content: bytes, may_be_json: bool, *, secured: bool) -> tuple[str | None, Form]:
-    """What is kept of a body, and its form."""
-    if secured:
+def kept(content: bytes | None, may_be_json: bool) -> tuple[str | None, Form]:
+    """What is kept of a body, and its form; None stands for one that is secured."""
+    if content is None:
         return None, Form.SECURED
     if not content:
         return None, Form.NONE
@@ -136,7 +148,7 @@ def _redacted(text: str, may_be_json: bool) -> tuple[str, Form]:
     return (text, Form.TEXT) if bare == text else (bare, Form.REDACTED)
 
 
-def _unusual_request(run: Run) -> str | None:
+def _unusual_request(run: Run) -> tuple[Any, ...] | None:
     """What is needed to run it again, beside its inputs; None for a POST of JSON to the workflow's own URL."""
     request = run.request
     path_parameters, query = request.path_parameters, request.query_string
@@ -147,30 +159,37 @@ def _unusual_request(run: Run) -> str | None:
         and (not request.body or request.content_type == "application/json")
     ):
         return None
+    return request.method, request.path, dict(path_parameters), query, request.content_type
+
+
+def _written_request(
+    method: str, path: str, path_parameters: Mapping[str, str], query: bytes, content_type: str
+) -> str:
+    """The same as JSON, without what looks like a secret."""
     shown = without_tokens(_plain(query.decode("latin-1")))
     pairs = parse_qsl(shown, keep_blank_values=True)
     if any(is_secret_name(name) for name, _ in pairs):
         shown = urlencode([(name, REDACTED if is_secret_name(name) else value) for name, value in pairs])
     return json.dumps(
         {
-            "method": request.method,
-            "path": request.path,
+            "method": method,
+            "path": path,
             "path_parameters": dict(path_parameters),
             "query": shown,
             "redacted": shown != query.decode("latin-1"),
-            "content_type": request.content_type,
+            "content_type": content_type,
         }
     )
-
-
-def _may_be_json(content_type: str) -> bool:
-    return "json" in content_type
 
 
 def _written_headers(headers: Sequence[tuple[bytes, bytes]]) -> str:
     """A reply's headers as JSON, without those that are secrets."""
     pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
     return json.dumps([(name, without_tokens(value)) for name, value in pairs if not is_secret_name(name)])
+
+
+def _may_be_json(content_type: str) -> bool:
+    return "json" in content_type
 
 
 def _is_json_reply(headers: Sequence[tuple[bytes, bytes]]) -> bool:
