@@ -11,7 +11,7 @@ QUICK_OF_ADDRESS = 10
 """Refusals of one address that are answered at once in each second: more than anybody needs who mistook a token."""
 QUICK_IN_ALL = 100
 """Those of all addresses together, and so the number of addresses that are remembered, for a second."""
-RATE = 1500
+RATE = 1000
 """Further answers that may leave in a second, one after the other."""
 LONGEST = 2.0
 """Seconds that an answer may wait for its turn, which bounds how many wait (to LONGEST * RATE)."""

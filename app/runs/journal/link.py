@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import app
-from app.runs.journal.writer import LENGTH, Start, frame
+from app.runs.journal.writer import DONE, LENGTH, Start, frame
 
 ROOT = str(Path(app.__file__).parent.parent)
 
@@ -73,9 +73,9 @@ class Link(asyncio.Protocol):
             end = LENGTH.size + LENGTH.unpack_from(received)[0]
             if len(received) < end:
                 return
-            message = pickle.loads(received[LENGTH.size : end])  # noqa: S301 by this program's other process
+            body = received[LENGTH.size : end]
             del received[:end]
-            self._heard(message)
+            self._heard(pickle.loads(body) if body else DONE)  # noqa: S301 by this program's other process
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The writer is gone."""

@@ -7,7 +7,7 @@ acknowledgement was lost may have happened: ids decide.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from pydantic_core import to_json
@@ -22,6 +22,9 @@ Rows = Sequence[Row]
 
 MAX_AT_ONCE = 256
 """Rows in one statement of SQLite's, whose parameters are at most 32,766."""
+
+MAX_STATEMENTS = 512
+"""Statements of SQLite's that are remembered: they differ by the number of rows and by the columns in use."""
 
 _CASTS = {Integer: "::integer", Double: "::double precision"}
 
@@ -57,8 +60,7 @@ def write_alone(connection: Connection, rows: Rows) -> bool:
     call gives up the interpreter lock, and has to wait for it afterwards. False where nothing was done."""
     if connection.dialect.name != "sqlite" or len(rows) > MAX_AT_ONCE:
         return False
-    statement = _for_sqlite(runs, COLUMNS, ONTO_RUNS, len(rows))
-    connection.connection.driver_connection.execute(statement, [value for row in rows for value in row])  # type: ignore[union-attr]
+    connection.connection.driver_connection.execute(*_for_sqlite(runs, COLUMNS, ONTO_RUNS, rows))  # type: ignore[union-attr]
     return True
 
 
@@ -73,7 +75,7 @@ def _write(connection: Connection, table: Table, names: tuple[str, ...], conflic
     try:
         if connection.dialect.name == "sqlite":
             for part in _parts(rows):
-                cursor.execute(_for_sqlite(table, names, conflict, len(part)), [value for row in part for value in row])
+                cursor.execute(*_for_sqlite(table, names, conflict, part))
         else:
             cursor.execute(_for_postgres(table, names, conflict), (to_json(rows, inf_nan_mode="null").decode("utf-8"),))
     finally:
@@ -90,8 +92,17 @@ def _parts(rows: Rows) -> Iterator[Rows]:
         start += size
 
 
-@cache
-def _for_sqlite(table: Table, names: tuple[str, ...], conflict: str, count: int) -> str:
+def _for_sqlite(table: Table, names: tuple[str, ...], conflict: str, rows: Rows) -> tuple[str, list[Any]]:
+    """The statement and its parameters, without the columns in which no row has a value: at each None the driver looks
+    for a converter, in vain."""
+    count = len(rows)
+    used = [place for place, values in enumerate(zip(*rows, strict=True)) if values.count(None) < count]
+    statement = _sqlite_statement(table, tuple([names[place] for place in used]), conflict, count)
+    return statement, [row[place] for row in rows for place in used]
+
+
+@lru_cache(MAX_STATEMENTS)
+def _sqlite_statement(table: Table, names: tuple[str, ...], conflict: str, count: int) -> str:
     row = f"({', '.join('?' * len(names))})"
     return f"INSERT INTO {table.name} ({', '.join(names)}) VALUES {', '.join([row] * count)} {conflict}"  # noqa: S608 the same
 

@@ -2,7 +2,8 @@
 
 It is a process because Python has one interpreter lock for all threads: a thread that writes waits for it several times
 in each batch while the event loop works, and the event loop waits for the thread. It is started by `link.py` with one
-end of a socket pair, over which both talk in frames: four bytes of length, then a pickle, which only these two write.
+end of a socket pair, over which both talk in frames: four bytes of length, then a pickle (none for DONE), which only
+these two write.
 
 It never logs; what goes wrong is told over the socket. It ends when the other end is closed, also by a kill.
 """
@@ -80,6 +81,7 @@ class Done:
 
 
 DONE = Done()
+"""What is nearly always said; it goes as an empty frame."""
 
 
 class Writer:
@@ -186,7 +188,7 @@ _id = itemgetter(0)
 
 def frame(message: object) -> bytes:
     """A message as it goes over the socket."""
-    body = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
+    body = b"" if message is DONE else pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
     return LENGTH.pack(len(body)) + body
 
 
