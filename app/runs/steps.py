@@ -15,7 +15,7 @@ from structlog.typing import FilteringBoundLogger
 from tenacity import AsyncRetrying, RetryCallState, stop_after_attempt
 
 from app.retry import Retry
-from app.runs.retries import retry_after, worth_retrying
+from app.retrying import retry_after, worth_retrying
 from app.runs.run import Attempt, Step
 from app.workflow import Context
 

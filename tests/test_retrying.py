@@ -7,7 +7,7 @@ import httpx2
 import pytest
 
 from app import Problem
-from app.runs.retries import retry_after, worth_retrying
+from app.retrying import retry_after, worth_retrying
 
 NOW = 1_700_000_000.0
 

@@ -1,4 +1,4 @@
-"""Which errors of a step are worth another attempt, and when the other side asked for it. All of it is pure."""
+"""Which errors are worth another attempt, and when the other side asked for it. All of it is pure."""
 
 import re
 from datetime import UTC
