@@ -99,9 +99,11 @@ class EntraSignIn(Auth):
 
         async with self._asking:  # azure-identity remembers tokens, but lets all who find none ask at once
             if self._credential is None:
+                if self._entry.client_secret is None:
+                    raise ConnectionFault(f"connections.{self._name} has no client_secret")
                 secret = await self._secret(self._entry.client_secret.key_vault)
                 self._credential = azure.client_secret_credential(
-                    self._tenant_id, self._entry.client_id, secret, self._authority, self._ca_bundle
+                    self._tenant_id, self._entry.client_id or "", secret, self._authority, self._ca_bundle
                 )
             try:
                 return (await self._credential.get_token(*self._scopes)).token
