@@ -8,6 +8,7 @@ import ssl
 from pathlib import Path
 
 from httpx2 import (
+    URL,
     AsyncBaseTransport,
     AsyncClient,
     Auth,
@@ -23,6 +24,7 @@ from httpx2 import (
 )
 
 __all__ = [
+    "URL",
     "AsyncClient",
     "Auth",
     "HTTPError",
