@@ -12,7 +12,7 @@ from app.connections.stages import Stage
 from app.connections.token_answer import CLIENT_REFUSED, LATER, Answer, TokenFault, read_token
 from app.connections.token_request import TokenRequest, token_request
 from app.connections.tokens import Token, Tokens
-from app.http_client import URL, AsyncClient, HTTPError, Request
+from app.http_client import URL, AsyncClient, HTTPError, InvalidURL, Request
 from app.settings import OAuth2Auth
 
 MAX_ANSWER_BYTES = 131_072
@@ -23,8 +23,8 @@ _REACH = "See that token_url is right and can be reached from here; POSTERN_CA_B
 
 
 class OAuth2(SignIn):
-    """Signs requests with `Authorization: Bearer` (RFC 6750). `http` sends the token requests; `seconds` is how long one
-    of them may take."""
+    """Signs requests with `Authorization: Bearer` (RFC 6750). `http` sends the token requests, each of which may take
+    `seconds`."""
 
     def __init__(
         self, entry: str, auth: OAuth2Auth, secrets: Secrets, http: AsyncClient, seconds: float = SECONDS
@@ -128,7 +128,7 @@ class OAuth2(SignIn):
                     await response.aclose()
         except TimeoutError:
             raise TokenFault(f"does not answer within {self._seconds:g} s", LATER) from None
-        except (HTTPError, ValueError, OSError) as error:
+        except (HTTPError, InvalidURL, OSError, ValueError) as error:
             raise TokenFault(f"cannot be reached ({type(error).__name__})", _REACH) from None
         return Answer(response.status_code, bytes(body))
 

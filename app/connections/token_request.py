@@ -12,7 +12,7 @@ from app.connections.private_keys import private_key
 from app.settings import OAuth2Auth
 
 if TYPE_CHECKING:
-    from authlib.oauth2.auth import ClientAuth
+    from authlib.oauth2.auth import ClientAuth  # type: ignore[import-untyped]
 
 ASSERTION_SECONDS = 300
 """How long an assertion is valid: it is used at once, and clocks may differ."""
@@ -31,7 +31,7 @@ class TokenRequest:
 def token_request(auth: OAuth2Auth, secret: str) -> TokenRequest:
     """The request for a token by client credentials (RFC 6749, section 4.4) or by an assertion that is a grant itself
     (RFC 7523, section 2.1). Raises KeyFault."""
-    from authlib.oauth2.rfc6749.parameters import prepare_token_request
+    from authlib.oauth2.rfc6749.parameters import prepare_token_request  # type: ignore[import-untyped]
 
     headers = {"Accept": "application/json", "Accept-Encoding": "identity", "Content-Type": FORM}
     if auth.grant == "jwt_bearer":
@@ -44,7 +44,7 @@ def token_request(auth: OAuth2Auth, secret: str) -> TokenRequest:
 
 def _client_auth(auth: OAuth2Auth, secret: str) -> "ClientAuth":
     from authlib.oauth2.auth import ClientAuth
-    from authlib.oauth2.rfc7523 import PrivateKeyJWT
+    from authlib.oauth2.rfc7523 import PrivateKeyJWT  # type: ignore[import-untyped]
 
     if auth.authentication == "private_key_jwt":
         key, algorithm = private_key(secret)
