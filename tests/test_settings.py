@@ -5,7 +5,16 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from app.settings import EntraAuth, NoAuth, Settings, SettingsFault, Trigger, load_settings, settings_table
+from app.settings import (
+    EntraAuth,
+    NoAuth,
+    SecretReference,
+    Settings,
+    SettingsFault,
+    Trigger,
+    load_settings,
+    settings_table,
+)
 
 ADA = "aaaaaaaa-0000-4000-8000-000000000001"
 LISA = "BBBBBBBB-0000-4000-8000-000000000002"
@@ -276,7 +285,11 @@ def test_the_two_spellings_of_entra_mean_the_same(load, scope, spelling):
     settings = load(f'[connections.graph]\nbase_url = "https://graph.example/v1.0"\nauth = {{ {auth}, {scope} }}')
     auth = settings.connections["graph"].auth
     assert isinstance(auth, EntraAuth)
-    assert (auth.tenant_id, auth.client_id, auth.client_secret.key_vault) == (None, ADA, "graph-secret")
+    assert (auth.tenant_id, auth.client_id, auth.client_secret) == (
+        None,
+        ADA,
+        SecretReference(key_vault="graph-secret"),
+    )
     assert bool(auth.scopes) != bool(auth.audience)
 
 

@@ -140,4 +140,5 @@ class OAuth2(SignIn):
         wrong = f"gets no token: {self._endpoint} {fault.wrong}"
         if self._blames_the_secret(fault):
             wrong += f", so that client_id or {self._secret.key} (the secret {self._secret.name!r}) is wrong"
-        return ConnectionFault(self._entry, wrong, fault.fix)
+            return ConnectionFault(self._entry, wrong, fault.fix)
+        return ConnectionFault(self._entry, wrong, (fault.code and self._auth.instead) or fault.fix)

@@ -16,6 +16,7 @@ LONGEST_SECONDS = 86_400.0
 """A token is fetched anew after a day, whatever its answer tells: a revoked one would stay in use."""
 
 CLIENT_REFUSED = "invalid_client"
+OTHER = "other"
 LATER = "Try again later; what the endpoint wrote may stand in the provider's own log"
 
 _ACCESS_TOKEN = re.compile(r"[\x21-\x7e]+")
@@ -40,8 +41,8 @@ _MEANS_CLIENT_REFUSED = {"invalid_client", "incorrect_client_credentials", "inva
 
 
 class TokenFault(Exception):
-    """An answer without a usable token: `wrong` is a predicate of the token endpoint, `code` the error code where it is
-    a known one."""
+    """An answer without a usable token: `wrong` is a predicate of the token endpoint. `code` is its error code, OTHER
+    for one that is not known, "" where it did not refuse."""
 
     def __init__(self, wrong: str, fix: str, code: str = "") -> None:
         super().__init__(wrong)
@@ -98,6 +99,7 @@ def _refused(status: int, error: object) -> TokenFault:
     return TokenFault(
         f"refuses with status {status} and an error code that is not of RFC 6749",
         "Ask the provider's own log for the reason, and compare the entry with its documentation",
+        OTHER,
     )
 
 

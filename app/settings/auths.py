@@ -154,6 +154,11 @@ class OAuth2Auth(Entry):
         return self.client_authentication or preset
 
     @property
+    def instead(self) -> str:
+        """What to write where the provider gives no tokens to applications; "" where it is known to give them."""
+        return PROVIDERS[self.identity_provider].instead if self.identity_provider else ""
+
+    @property
     def secret(self) -> tuple[str, SecretReference]:
         """The key of the one secret, and where it is."""
         if self.private_key is not None:

@@ -14,20 +14,27 @@ Grant = Literal["client_credentials", "jwt_bearer"]
 
 class Provider(NamedTuple):
     """How one provider gives tokens to applications. `token_url` is None where each customer has one of its own;
-    `example` is such an address. `elsewhere` has hosts that look right and answer no application."""
+    `example` is such an address. `elsewhere` has hosts that look right and answer no application. `instead` says what
+    to write where the provider refuses applications altogether."""
 
     token_url: str | None
     client_authentication: ClientAuthentication
     grant: Grant = "client_credentials"
     example: str = ""
     elsewhere: tuple[str, ...] = ()
+    instead: str = ""
 
 
 PROVIDERS: Mapping[str, Provider] = {
     # GitHub, "Authorizing OAuth apps": client id and secret in the body, JSON only where Accept asks for it, errors
-    # with status 200. To an application without a user GitHub gives tokens by another protocol ("Generating an
-    # installation access token for a GitHub App"); a fine-grained token goes into an api_key.
-    "github": Provider("https://github.com/login/oauth/access_token", "body"),
+    # with status 200. To an application without a user GitHub gives tokens by a protocol of its own only ("Generating
+    # an installation access token for a GitHub App").
+    "github": Provider(
+        "https://github.com/login/oauth/access_token",
+        "body",
+        instead='Write type = "api_key", header = "Authorization" and a secret of "Bearer " and a fine-grained token: '
+        "GitHub's token endpoint knows no applications without a user",
+    ),
     # Google, "Using OAuth 2.0 for Server to Server Applications": a service account signs an assertion (RFC 7523,
     # section 2.1). Its e-mail is the client id.
     "google": Provider("https://oauth2.googleapis.com/token", "private_key_jwt", "jwt_bearer"),

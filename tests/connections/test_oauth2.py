@@ -200,6 +200,14 @@ async def test_google_s_answer_to_a_wrong_key_has_it_read_again(make, server: To
     assert vault.fresh_reads == 1
 
 
+@pytest.mark.parametrize("code", ["unsupported_grant_type", "bad_verification_code"])
+async def test_what_to_write_instead_where_github_refuses(make, server: TokenServer, code: str):
+    """It answers errors with status 200."""
+    server.answer = lambda _: reply(200, error=code)
+    assert 'Write type = "api_key", header = "Authorization"' in await told(make(identity_provider="github"))
+    assert server.asked[0].form["client_secret"] == PLANTED
+
+
 @pytest.mark.parametrize(
     ("answer", "wrong", "fix"),
     [
