@@ -1,11 +1,11 @@
 """Named connections: HTTP clients that know an outside system's address and how to sign in there."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from app.access import default_scope
-from app.connections.vault import Secret, Vault
+from app.connections.vault import Vault
 from app.http_client import AsyncClient, Auth, Request, Response, http_client
 from app.trace import RUN, traceparent
 
@@ -26,7 +26,7 @@ class Connections:
     def __init__(self, settings: "Settings", authority: str) -> None:
         self._settings = settings
         self._authority = authority
-        self._vault = Vault(
+        self.vault = Vault(
             settings.key_vault_url,
             settings.azure_credential,
             authority=authority,
@@ -37,8 +37,8 @@ class Connections:
         self._closing: list[Callable[[], Coroutine[Any, Any, None]]] = []
 
     async def secret(self, name: str) -> str:
-        """The value of a secret of the Key Vault. Raises VaultFault."""
-        return await self._vault.secret(name)
+        """The value of a secret of the Key Vault. Raises ConnectionFault."""
+        return await self.vault.secret(name)
 
     def client(self, name: str) -> AsyncClient:
         """The client of `[connections.NAME]`. Raises ConnectionFault."""
@@ -56,16 +56,19 @@ class Connections:
             await client.aclose()
         for close in self._closing:
             await close()
-        await self._vault.aclose()
+        await self.vault.aclose()
 
     def _connect(self, name: str, connection: "Connection") -> AsyncClient:
         auth = None
         if connection.auth.type == "entra":
-            auth = EntraSignIn(name, connection.auth, self._settings, self._authority, self._vault.secret)
+            auth = EntraSignIn(name, connection.auth, self._settings, self._authority, self.vault.secret)
             self._closing.append(auth.aclose)
         client = http_client(self._settings.ca_bundle, base_url=connection.base_url, auth=auth)
         client.event_hooks = {"request": [_only_to(name, client), _pass_on_trace]}
         return client
+
+
+Secret = Callable[[str], Awaitable[str]]
 
 
 class EntraSignIn(Auth):
