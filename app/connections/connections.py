@@ -1,6 +1,5 @@
 """Named connections: HTTP clients that know an outside system's address and how to sign in there."""
 
-from collections.abc import Callable, Coroutine
 from difflib import get_close_matches
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -15,10 +14,10 @@ from app.connections.vault import Vault
 from app.http_client import URL, AsyncBaseTransport, AsyncClient, pool
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
     from app.connections.secrets import Secrets
-    from app.connections.signing import SignIn
-    from app.settings import Settings
-    from app.settings.types import Auth
+    from app.settings import Auth, Settings
 
 MOST_CONNECTIONS = 500
 MOST_KEPT = 100
@@ -45,10 +44,16 @@ class Connections:
         self._settings = settings
         self._authority = authority
         self._retries = retries or Retries()
-        self._closing: list[Callable[[], Coroutine[Any, Any, None]]] = []
-        self._secrets = secrets or self._vault()
+        self.vault = Vault(
+            settings.key_vault_url,
+            settings.azure_credential,
+            authority=authority,
+            ca_bundle=settings.ca_bundle,
+            max_age=settings.secret_max_age,
+        )
+        self._secrets = secrets or self.vault
+        self._closing: list[Callable[[], Coroutine[Any, Any, None]]] = [self.vault.aclose]
         self._clients: dict[str, AsyncClient] = {}
-        self._ways: dict[str, SignIn | None] = {}
 
     async def secret(self, name: str) -> str:
         """The value of a secret of the Key Vault. Raises ConnectionFault."""
@@ -73,15 +78,9 @@ class Connections:
             way = sign_in(entry, auth, self.surroundings)
             if way is not None:
                 self._closing.append(way.aclose)
-            self._ways[entry] = way
             transport = EntryTransport(entry, place, self._pool, caps or Caps(), self._retries)
             self._clients[entry] = EntryClient(transport, auth=way)
         return self._clients[entry]
-
-    def way_in(self, name: str) -> "SignIn | None":
-        """How `[connections.NAME]` signs in; None where it does not. Raises ConnectionFault."""
-        self.client(name)
-        return self._ways[f"connections.{name}"]
 
     @cached_property
     def surroundings(self) -> Surroundings:
@@ -108,18 +107,6 @@ class Connections:
         made = pool(self._settings.ca_bundle, most=MOST_CONNECTIONS, kept=MOST_KEPT)
         self._closing.append(made.aclose)
         return made
-
-    def _vault(self) -> Vault:
-        settings = self._settings
-        vault = Vault(
-            settings.key_vault_url,
-            settings.azure_credential,
-            authority=self._authority,
-            ca_bundle=settings.ca_bundle,
-            max_age=settings.secret_max_age,
-        )
-        self._closing.append(vault.aclose)
-        return vault
 
 
 def _unknown(name: str, known: list[str]) -> ConnectionFault:

@@ -9,7 +9,7 @@ from app.connections.signing import SignIn
 from app.http_client import AsyncClient
 
 if TYPE_CHECKING:
-    from app.settings.types import Auth
+    from app.settings import Auth
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,12 @@
 """Where the requests of one entry may go: to its own origin and no higher than its base path. All of it is pure."""
 
-import ipaddress
 import re
 from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
 
 from app.connections.faults import ConnectionFault
 from app.http_client import URL, Request
+from app.settings.types import is_loopback
 
 POLL = "postern.poll"
 """The request extension by which a GET at a trigger's own origin asks for the result that the trigger's reply named."""
@@ -50,10 +50,13 @@ class Place:
         if not self._covers(request):
             raise self._elsewhere()
 
-    def target(self, url: URL) -> URL:
-        """The address that is asked for, with the query that belongs to an exact one."""
-        own = self.exact and not url.query and _path(url) == _path(self.url)
-        return self.url if own else url
+    def completed(self, url: URL, asked: URL) -> URL:
+        """The address that is sent: `url`, which may hold an API key already, with the query that belongs to an exact
+        one where the address that was `asked` for has none."""
+        own = self.url.query
+        if not (self.exact and own) or asked.query or _path(asked) != _path(self.url):
+            return url
+        return url.copy_with(query=own + b"&" + url.query if url.query else own)
 
     def _covers(self, request: Request) -> bool:
         path, base = _path(request.url), _path(self.url)
@@ -73,7 +76,7 @@ class Place:
 
 def secure(url: URL) -> bool:
     """Whether nobody can listen on the way: https, or http to this very machine."""
-    return url.scheme == "https" or (url.scheme == "http" and _loopback(url.host))
+    return url.scheme == "https" or (url.scheme == "http" and is_loopback(url.host))
 
 
 def check_form(request: Request, entry: str) -> None:
@@ -114,10 +117,3 @@ def _has_way_up(path: bytes) -> bool:
 
 def _path(url: URL) -> bytes:
     return url.raw_path.partition(b"?")[0]
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -60,7 +60,7 @@ class Retries:
         return response
 
     def _wait(self, state: RetryCallState) -> float:
-        asked = retry_after(_last_error(state) or _last(state), self.now())
+        asked = retry_after(_last(state), self.now()) if _last_error(state) is None else None
         window = self.policy.window(state.attempt_number)
         return self.uniform(*window) if asked is None else asked + self.uniform(0.0, self.policy.interval)
 

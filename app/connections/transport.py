@@ -91,14 +91,16 @@ class EntryTransport(AsyncBaseTransport):
         known: dict[str, Any] = {
             name: request.extensions[name] for name in ("timeout", SIGN) if name in request.extensions
         }
-        url = self.place.target(request.url) if self.place is not None else request.url
-        bare = Request(request.method, url, headers=request.headers, stream=request.stream, extensions=known)
+        bare = Request(request.method, request.url, headers=request.headers, stream=request.stream, extensions=known)
         bare.headers["Accept-Encoding"] = "identity"  # nothing unfolds in memory
         run = RUN.get()
         if run is not None and self.place is not None and "traceparent" not in bare.headers:
             bare.headers["traceparent"] = traceparent(*run)
         try:
-            return signed(bare)
+            copy = signed(bare)
+            if self.place is not None:
+                copy.url = self.place.completed(copy.url, request.url)
+            return copy  # noqa: TRY300
         except ValueError:  # its text would repeat the value
             raise ConnectionFault(
                 self.entry, "has a credential that does not fit into a request", "Look for characters outside of ASCII"
