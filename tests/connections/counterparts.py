@@ -27,7 +27,7 @@ class Asked:
     target: str
     headers: list[tuple[str, str]]
     body: bytes
-    raw: bytes
+    reader: asyncio.StreamReader = field(repr=False)
 
     def header(self, name: str) -> str:
         return ", ".join(value for key, value in self.headers if key == name)
@@ -45,6 +45,7 @@ class Counterpart:
     asked: list[Asked] = field(default_factory=list)
     connections: int = 0
     open_now: int = 0
+    most_open: int = 0
     port: int = 0
     scheme: str = "http"
 
@@ -59,6 +60,7 @@ class Counterpart:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         self.open_now += 1
+        self.most_open = max(self.most_open, self.open_now)
         try:
             with suppress(OSError, asyncio.IncompleteReadError):
                 while await self._one(reader, writer):
@@ -74,7 +76,7 @@ class Counterpart:
         headers = [(name.lower(), value.strip()) for name, _, value in (each.partition(":") for each in fields)]
         length = int(dict(headers).get("content-length", "0"))
         body = await reader.readexactly(length)
-        asked = Asked(method, target, headers, body, head + body)
+        asked = Asked(method, target, headers, body, reader)
         self.asked.append(asked)
         sent = await self.answer(asked, writer)
         if sent is not None:
