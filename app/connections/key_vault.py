@@ -60,11 +60,11 @@ class KeyVault:
             if not value:
                 raise ConnectionFault(setting, f"is not set, and {entry_of(name)} is asked for", fix)
         async with self._connecting:
-            client = self._client
-            if client is None:
-                # In a thread: importing Azure takes long enough to be felt by everybody else.
-                client, self._credential = await asyncio.to_thread(self._connect)
-                self._client = client
+            if self._client is not None:
+                return self._client
+            # In a thread: importing Azure takes long enough to be felt by everybody else.
+            client, credential = await asyncio.to_thread(self._connect)
+            self._client, self._credential = client, credential
             return client
 
     def _connect(self) -> "tuple[SecretClient, AsyncTokenCredential]":

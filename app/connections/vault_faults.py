@@ -58,6 +58,10 @@ _NO_RIGHT = (
     'Give it the role "Key Vault Secrets User" on the vault; a new role works after some minutes',
 )
 
+_WAY = (
+    "Check POSTERN_KEY_VAULT_URL and POSTERN_AUTHORITY, and that DNS and firewalls let this machine through to {what}"
+)
+
 
 class SignInFailed(Exception):
     """Postern's own credential got no token for the vault. Azure's client does not know it, so it does not try again
@@ -123,7 +127,7 @@ def failure_of(error: Exception, asked: Asked) -> Failure:
     status = _status(error)
     if status and not 200 <= status < 300:
         return _of_status(status, _code(error), asked)
-    return _of_network(error, "the Key Vault", asked.vault, asked) or _of_no_vault(error, asked)
+    return _of_network(error, "the Key Vault", f" {asked.vault}", asked) or _of_no_vault(error, asked)
 
 
 def _of_status(status: int, code: str, asked: Asked, retry_after: float = 0.0) -> Failure:
@@ -151,7 +155,7 @@ def _of_network(error: Exception, what: str, where: str, asked: Asked) -> Failur
     """What is wrong on the way to `what`, which is at `where`; None where nothing is."""
     from azure.core.exceptions import ServiceRequestError, ServiceResponseError
 
-    place = f"{what} {where}".rstrip()
+    place = what + where
     if isinstance(error, TimeoutError):
         return _failure(asked, f"cannot be read: {place} did not answer in time", _WAY.format(what=what), outage=True)
     if isinstance(error, ServiceRequestError | ServiceResponseError):
@@ -168,13 +172,8 @@ def _of_network(error: Exception, what: str, where: str, asked: Asked) -> Failur
     return None
 
 
-_WAY = (
-    "Check POSTERN_KEY_VAULT_URL and POSTERN_AUTHORITY, and that DNS and firewalls let this machine through to {what}"
-)
-
-
 def _of_no_vault(error: Exception, asked: Asked) -> Failure:
-    if isinstance(error, ValueError):  # azure's check of the challenge: a token for one vault is for no other host
+    if isinstance(error, ValueError) and "challenge" in str(error):  # which is checked to be for the vault's own host
         wrong = f"cannot be read: what answers at {asked.vault} asks for tokens of another service"
         return _failure(
             asked, wrong, "POSTERN_KEY_VAULT_URL must be the vault's own address, not a proxy's or an alias"
