@@ -2,7 +2,7 @@
 
 from difflib import get_close_matches
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from app.connections.client import EntryClient
 from app.connections.faults import ConnectionFault
@@ -24,6 +24,15 @@ MOST_KEPT = 100
 """Of all entries together, at a time."""
 
 TOKEN_CAPS = Caps(seconds=30.0, response_bytes=1024 * 1024)
+
+
+class _Opened(NamedTuple):
+    """What a client was made for."""
+
+    url: str
+    auth: "Auth"
+    exact: bool
+    caps: Caps
 
 
 class Connections:
@@ -53,7 +62,7 @@ class Connections:
         )
         self._secrets = secrets or self.vault
         self._closing: list[Callable[[], Coroutine[Any, Any, None]]] = [self.vault.aclose]
-        self._clients: dict[str, AsyncClient] = {}
+        self._clients: dict[str, tuple[_Opened, AsyncClient]] = {}
 
     async def secret(self, name: str) -> str:
         """The value of a secret of the Key Vault. Raises ConnectionFault."""
@@ -61,26 +70,36 @@ class Connections:
 
     def client(self, name: str) -> AsyncClient:
         """The client of `[connections.NAME]`. Raises ConnectionFault."""
-        entry = f"connections.{name}"
-        if entry in self._clients:
-            return self._clients[entry]
-        connection = self._settings.connections.get(name)
-        if connection is None:
+        found = self._settings.connections.get(name)
+        if found is None:
             raise _unknown(name, list(self._settings.connections))
-        caps = Caps(connection.timeout, connection.max_response_bytes)
-        return self.open(entry, connection.base_url, connection.auth, caps=caps)
+        return self.open(
+            f"connections.{name}",
+            found.base_url,
+            found.auth,
+            seconds=found.timeout,
+            response_bytes=found.max_response_bytes,
+        )
 
-    def open(self, entry: str, url: str, auth: "Auth", *, exact: bool = False, caps: Caps | None = None) -> AsyncClient:
-        """The client of an entry, made once: for addresses at or below `url`, or with `exact` for this very one, and
-        for what POLL (`app.connections.places`) asks for at its origin. Raises ConnectionFault."""
-        if entry not in self._clients:
-            place = Place(entry, URL(url), exact)
-            way = sign_in(entry, auth, self.surroundings)
-            if way is not None:
-                self._closing.append(way.aclose)
-            transport = EntryTransport(entry, place, self._pool, caps or Caps(), self._retries)
-            self._clients[entry] = EntryClient(transport, auth=way)
-        return self._clients[entry]
+    def open(
+        self,
+        entry: str,
+        url: str,
+        auth: "Auth",
+        *,
+        exact: bool = False,
+        seconds: float = Caps.seconds,
+        response_bytes: int = Caps.response_bytes,
+    ) -> AsyncClient:
+        """The client of an entry, made once as long as all of this stays the same: for addresses at or below `url`, or
+        with `exact` for this very one, and for what POLL (`app.connections.places`) asks for at its origin. A call may
+        take so many `seconds`, and a reply so many bytes. Raises ConnectionFault."""
+        opened = _Opened(url, auth, exact, Caps(seconds, response_bytes))
+        known, client = self._clients.get(entry, (None, None))
+        if client is None or known != opened:
+            client = self._open(entry, opened)
+            self._clients[entry] = opened, client
+        return client
 
     @cached_property
     def surroundings(self) -> Surroundings:
@@ -96,6 +115,13 @@ class Connections:
             ca_bundle=settings.ca_bundle,
             azure_credential=settings.azure_credential,
         )
+
+    def _open(self, entry: str, opened: "_Opened") -> AsyncClient:
+        place = Place(entry, URL(opened.url), opened.exact)
+        way = sign_in(entry, opened.auth, self.surroundings)
+        if way is not None:
+            self._closing.append(way.aclose)
+        return EntryClient(EntryTransport(entry, place, self._pool, opened.caps, self._retries), auth=way)
 
     async def aclose(self) -> None:
         """Close every connection."""

@@ -22,7 +22,7 @@ MOST_AT_A_TIME = 100
 _NO_ENCODING = ("", "identity")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Caps:
     """How much one call may take: `seconds` in all, and bytes of a reply's body."""
 

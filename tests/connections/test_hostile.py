@@ -216,7 +216,12 @@ async def test_a_second_answer_that_comes_later_is_not_taken_for_the_next_one(po
     async def twice(_: Asked, writer: asyncio.StreamWriter) -> bytes:
         if planted.is_set():
             return reply(200, b"next")
-        asyncio.get_running_loop().call_later(0.05, lambda: (writer.write(reply(200, b"planted")), planted.set()))
+
+        def plant() -> None:
+            writer.write(reply(200, b"planted"))
+            planted.set()
+
+        asyncio.get_running_loop().call_later(0.05, plant)
         return reply(200, b"own")
 
     async with still_works(pool), listening(twice) as server:

@@ -3,8 +3,8 @@
 from urllib.parse import quote, unquote, urlsplit
 
 import pytest
-from hypothesis import example, given, strategies
 from httpx2 import InvalidURL
+from hypothesis import example, given, strategies
 
 from app.connections.client import EntryClient
 from app.connections.faults import ConnectionFault
@@ -190,34 +190,10 @@ def test_what_is_said_of_an_exact_address_holds_no_signature():
     assert str(caught.value).startswith("triggers.flow is for https://flows.example only.")
 
 
-pieces = strategies.sampled_from(
-    [
-        "..",
-        ".",
-        "/",
-        "//",
-        "\\",
-        "%2e",
-        "%2E",
-        "%2f",
-        "%5c",
-        "%25",
-        "252e",
-        "2e",
-        ";",
-        "v1",
-        "v10",
-        "users",
-        "?",
-        "#",
-        "@",
-        ":",
-        "%",
-        " ",
-        "ä",
-    ]
-    + ["https://crm.example", "https:", "elsewhere.example", "crm.example", "%c0%ae", "%00", "%3b", "%20"]
-)
+DOTS = ["..", ".", "%2e", "%2E", "%252e", "2e", "%c0%ae"]
+SEPARATORS = ["/", "//", "\\", "%2f", "%5c", "%252f", "%25", ";", "%3b", "?", "#", "@", ":", "%", "%20", "%00"]
+NAMES = ["v1", "v10", "users", "ä", "https://crm.example", "https:", "elsewhere.example", "crm.example"]
+pieces = strategies.sampled_from([*DOTS, *SEPARATORS, *NAMES])
 
 
 @given(strategies.lists(pieces, max_size=9).map("".join))
