@@ -138,7 +138,8 @@ IDENTITIES = (SYSTEM_IDENTITY, USER_IDENTITY)
 
 def directory_with(object_ids: Mapping[str, str]) -> Directory:
     """The built-in people and applications, and those of `[people]` (name to object id). A given id wins over the
-    built-in one; a name that is an application's or managed identity's gives its service principal that id, as `[people]` may list both."""
+    built-in one; a name that is an application's or a managed identity's gives its service principal that id, as
+    `[people]` may list both."""
     people = {person.name: person for person in PEOPLE}
     applications = {application.name: application for application in APPLICATIONS}
     identities = {identity.name: identity for identity in IDENTITIES}
