@@ -1,8 +1,10 @@
 """Named connections: HTTP clients that know an outside system's address and how to sign in there."""
 
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 from app.connections.client import EntryClient
 from app.connections.faults import ConnectionFault
@@ -14,8 +16,6 @@ from app.connections.vault import Vault
 from app.http_client import URL, AsyncBaseTransport, AsyncClient, pool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-
     from app.connections.secrets import Secrets
     from app.settings import Auth, Settings
 
@@ -26,10 +26,11 @@ MOST_KEPT = 100
 TOKEN_CAPS = Caps(seconds=30.0, response_bytes=1024 * 1024)
 
 
-class _Opened(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Opened:
     """What a client was made for."""
 
-    url: str
+    url: str = field(repr=False)
     auth: "Auth"
     exact: bool
     caps: Caps
@@ -61,7 +62,8 @@ class Connections:
             max_age=settings.secret_max_age,
         )
         self._secrets = secrets or self.vault
-        self._closing: list[Callable[[], Coroutine[Any, Any, None]]] = [self.vault.aclose]
+        self._closing = AsyncExitStack()
+        self._closing.push_async_callback(self.vault.aclose)
         self._clients: dict[str, tuple[_Opened, AsyncClient]] = {}
 
     async def secret(self, name: str) -> str:
@@ -120,18 +122,17 @@ class Connections:
         place = Place(entry, URL(opened.url), opened.exact)
         way = sign_in(entry, opened.auth, self.surroundings)
         if way is not None:
-            self._closing.append(way.aclose)
+            self._closing.push_async_callback(way.aclose)
         return EntryClient(EntryTransport(entry, place, self._pool, opened.caps, self._retries), auth=way)
 
     async def aclose(self) -> None:
-        """Close every connection."""
-        for close in reversed(self._closing):
-            await close()
+        """Close every connection: each one also where closing another fails."""
+        await self._closing.aclose()
 
     @cached_property
     def _pool(self) -> AsyncBaseTransport:
         made = pool(self._settings.ca_bundle, most=MOST_CONNECTIONS, kept=MOST_KEPT)
-        self._closing.append(made.aclose)
+        self._closing.push_async_callback(made.aclose)
         return made
 
 
