@@ -143,8 +143,8 @@ async def test_interim_answers_without_end_are_cut_off(pool: AsyncBaseTransport,
     ids=["until it closes", "by length", "chunked", "in tiny chunks"],
 )
 async def test_a_body_without_end_is_cut_off_at_the_cap(pool: AsyncBaseTransport, answer: Answer):
-    async with still_works(pool), listening(answer) as server:
-        client = client_of(pool, server.url, caps=Caps(5.0, MIB))
+    async with still_works(pool, 20), listening(answer) as server:
+        client = client_of(pool, server.url, caps=Caps(20.0, MIB))
         tracemalloc.start()
         with pytest.raises(ConnectionFault, match=r"crm answered with more than 1048576 bytes.*max_response_bytes"):
             await client.get("/x")
@@ -314,7 +314,7 @@ async def test_answers_that_nobody_reads_are_let_go(pool: AsyncBaseTransport):
 async def test_a_server_that_keeps_all_waiting_leaves_connections_to_others():
     """One entry may hold so many connections at a time; the pool has more."""
     async with shared_pool(most=MOST_AT_A_TIME + 10) as pool, still_works(pool, 20), listening(never) as server:
-        client = client_of(pool, server.url, caps=Caps(1.0))
+        client = client_of(pool, server.url, caps=Caps(2.0))
         calls = [asyncio.create_task(client.post("/x")) for _ in range(MOST_AT_A_TIME + 30)]
         while len(server.asked) < MOST_AT_A_TIME:
             await asyncio.sleep(0.01)
