@@ -105,12 +105,13 @@ def _url(text: str, *, http: Literal["never", "on loopback", "anywhere"]) -> Spl
         raise fault("has a user name in it", "Leave out everything up to the @")
     if "#" in text:
         raise fault("has a fragment", "Leave out the # and what follows")
-    if parts.scheme == "http" and (http == "never" or (http == "on loopback" and not _loopback(host))):
+    if parts.scheme == "http" and (http == "never" or (http == "on loopback" and not is_loopback(host))):
         raise fault("is not https", "Write https://" + ("; http is for loopback only" if http != "never" else ""))
     return parts
 
 
-def _loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether the host is this very machine."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
