@@ -1,4 +1,4 @@
-"""The examples that call others, with `postern dev` as a process: a chain through all three access modes, and a flow."""
+"""The examples that call others, with `postern dev` as a process: a chain through all access modes, and a flow."""
 
 import json
 import re
