@@ -58,8 +58,7 @@ async def _client(entry: str, found: Connection | Trigger, settings: Settings) -
     connections = Connections(settings, settings.authority or CLOUDS[settings.cloud].authority)
     try:
         if isinstance(found, Trigger):
-            parts = urlsplit(found.url)
-            yield connections.open(entry, f"{parts.scheme}://{parts.netloc}", found.auth)
+            yield connections.open(entry, found.url, found.auth, exact=True)
         else:
             yield connections.client(entry.partition(".")[2])
     finally:
