@@ -37,9 +37,9 @@ CONNECTIONS = (
 TRIGGERS = ("signed", "keyed", "flow")
 
 
-def marker(kind: str) -> str:
-    """A value that is nowhere else."""
-    return f"{kind}-{secrets.token_hex(24)}"
+def marker() -> str:
+    """A value that is nowhere else, no piece of it."""
+    return secrets.token_hex(24)
 
 
 def private_key() -> str:
@@ -73,9 +73,9 @@ class Parrot:
     """The server, while the block runs. `secrets` is what it gave away; `credentials` what it was sent."""
 
     def __init__(self) -> None:
-        self.signature = marker("signature")
-        self.poll_signature = marker("poll-signature")
-        self.tokens = [marker("token") for _ in range(3)]
+        self.signature = marker()
+        self.poll_signature = marker()
+        self.tokens = [marker() for _ in range(3)]
         self.credentials: set[str] = set()
         self.released = threading.Event()
         parrot = self

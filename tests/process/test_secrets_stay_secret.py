@@ -14,14 +14,14 @@ from tests.process.servers import INTERPRETER, Server, environment, grams, leake
 
 PUBLIC = "a-public-text-of-the-inputs"
 SECRETS = {
-    "basic-password": marker("password"),
-    "header-key": marker("header-key"),
-    "query-key": marker("query-key"),
-    "oauth-secret": marker("oauth-secret"),
+    "basic-password": marker(),
+    "header-key": marker(),
+    "query-key": marker(),
+    "oauth-secret": marker(),
     "oauth-key": private_key(),
-    "entra-wrong": marker("entra-wrong"),
+    "entra-wrong": marker(),
     "entra-certificate": certificate(),
-    "plain": marker("plain"),
+    "plain": marker(),
 }
 WORKFLOWS = """
 from pydantic import BaseModel
@@ -142,7 +142,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     with serve(LocalTenant.open(tmp_path_factory.mktemp("tenant"))) as tenant, Parrot() as parrot:
         for name, value in SECRETS.items():
             tenant.put_secret(name, value)
-        tenant.put_secret("nightly-report-client-secret", marker("client-secret"))
+        tenant.put_secret("nightly-report-client-secret", marker())
         (folder / "workflows").mkdir()
         (folder / "workflows" / "callers.py").write_text(WORKFLOWS, encoding="utf-8")
         (folder / "postern.toml").write_text(entries(parrot, tenant), encoding="utf-8")
