@@ -223,14 +223,12 @@ def test_no_metric_has_a_secret_in_it(house: House):
     assert not leaked(house.secret, house.get("/metrics"))
 
 
-@pytest.mark.parametrize("number", [0, 1, -1])
-def test_no_run_that_is_shown_has_a_secret_in_it(house: House, number: int):
-    for options in ([], ["--json"], ["--tree"]):
-        shown = house.command(
-            "runs", "show", house.runs[number], *options, "--token-file", "-", stdin=house.tenant.token("ada")
-        )
-        assert house.runs[number] in shown
-        assert not leaked(house.secret, shown)
+@pytest.mark.parametrize(("number", "options"), [(1, []), (-1, ["--json"]), (2, ["--tree"])])
+def test_no_run_that_is_shown_has_a_secret_in_it(house: House, number: int, options: list[str]):
+    run_id, token = house.runs[number], house.tenant.token("ada")
+    shown = house.command("runs", "show", run_id, *options, "--token-file", "-", stdin=token)
+    assert run_id in shown
+    assert not leaked(house.secret, shown)
 
 
 @pytest.mark.parametrize("arguments", [["connections"], ["connections", "--json"], ["secrets"], ["secrets", "--json"]])
