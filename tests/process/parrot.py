@@ -181,7 +181,7 @@ def entries(parrot: Parrot, tenant: LocalTenant) -> str:
     caller = tenant.applications["nightly-report"]
     token = f'type = "oauth2", token_url = "{parrot.url}/token", client_id = "caller", scopes = ["all"]'
     oauth_secret = 'client_secret = { key_vault = "oauth-secret" }'
-    entra = 'type = "entra", audience = "api://orders"'
+    entra = 'type = "entra", audience = "https://graph.microsoft.com"'
     auths = {
         "none": 'type = "none"',
         "basic": 'type = "basic", username = "clerk", password = { key_vault = "basic-password" }',
