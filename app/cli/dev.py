@@ -2,7 +2,7 @@
 
 import typer
 
-from app.cli.console import err, fail, print_faults, program, workflow_table
+from app.cli.console import err, print_faults, program, stop, workflow_table
 from app.cli.installation import STATE_FOLDER, export_local_credential, local_settings, readable_folder
 from app.local_tenant import LocalTenant, serve
 from app.logs import configure_logs, log_format
@@ -17,25 +17,31 @@ def add_to(app: typer.Typer) -> None:
 def dev() -> None:
     """Serve the workflows with a local tenant: its own people, tokens, Key Vault and directory, on loopback only."""
     from app.main import create_app
-    from app.triggers.server import run, server_config
+    from app.triggers.server import AddressFault, bind, bound_address, run, server_config
 
     given = load_settings()
     if given.tenant_id or given.authority:
-        fail(
+        stop(
             "postern dev brings a tenant of its own, but POSTERN_TENANT_ID or POSTERN_AUTHORITY is set. "
-            "Use `postern serve`, or unset them."
+            "Use `postern serve`, or unset them.",
+            2,
         )
-        raise typer.Exit(2)
     if given.host not in ("127.0.0.1", "::1", "localhost"):
-        fail(
-            f"postern dev listens on loopback only, but POSTERN_HOST is {given.host}. Unset it, or use `postern serve`."
+        stop(
+            f"postern dev listens on loopback only, but POSTERN_HOST is {given.host}. "
+            "Unset it, or use `postern serve`.",
+            2,
         )
-        raise typer.Exit(2)
     configure_logs(log_format(given.log_format))
     err.print("Starting the local tenant …", style="dim")
-    with serve(LocalTenant.open(STATE_FOLDER, given.people)) as local:
+    place = server_config(None, host=given.host, port=given.port)
+    try:
+        listener = bind(place)
+    except AddressFault as fault:
+        stop(str(fault), 2)
+    with listener, serve(LocalTenant.open(STATE_FOLDER, given.people)) as local:
         export_local_credential(local)
-        settings = local_settings(local)
+        settings = local_settings(local, bound_address(place, listener))
         with readable_folder():
             app = create_app(settings)
 
@@ -46,7 +52,7 @@ def dev() -> None:
             err.print(workflow_table(snapshot, address))
             err.print(_first_steps(address), highlight=False, soft_wrap=True)
 
-        raise typer.Exit(run(server_config(app, host=settings.host, port=settings.port), ready=ready))
+        raise typer.Exit(run(server_config(app), listener=listener, ready=ready))
 
 
 def _first_steps(server_url: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from app.catalog import Snapshot
 from app.local_tenant import LocalTenant
+from app.local_tenant.flows import FLOWS_AUDIENCE, flow_url
 from app.settings import Settings, load_settings
 
 STATE_FOLDER = Path("var/local-tenant")
@@ -70,13 +71,14 @@ def installation() -> Installation:
     return Installation(local_settings(local), local)
 
 
-def local_settings(local: LocalTenant) -> Settings:
-    """The settings with the local tenant's in place of the real tenant's."""
-    return load_settings(defaults=local_defaults(local))
+def local_settings(local: LocalTenant, public_url: str = "") -> Settings:
+    """The settings with the local tenant's in place of the real tenant's. `public_url` is where the server listens,
+    as far as that is known."""
+    return load_settings(defaults=local_defaults(local) | ({"public_url": public_url} if public_url else {}))
 
 
 def local_defaults(local: LocalTenant) -> dict[str, Any]:
-    """What the local tenant brings: where it is, who is in it, and a connection to its directory."""
+    """What the local tenant brings: where it is, who is in it, a connection to its directory, and a flow to call."""
     own = local.applications[OWN_APPLICATION]
     return {
         "tenant_id": local.tenant_id,
@@ -87,7 +89,7 @@ def local_defaults(local: LocalTenant) -> dict[str, Any]:
         "key_vault_url": local.key_vault_url,
         "azure_credential": "client_secret",
         "ca_bundle": str(local.ca_bundle),
-        "people": dict(local.people),
+        "people": {**local.people, OWN_APPLICATION: own.object_id},
         "operators": [local.people[OPERATOR]],
         "connections": {
             "graph": {
@@ -97,6 +99,17 @@ def local_defaults(local: LocalTenant) -> dict[str, Any]:
                     "client_id": local.client_id,
                     "client_secret": {"key_vault": own.client_secret_name},
                     "scopes": ["https://graph.microsoft.com/.default"],
+                },
+            }
+        },
+        "triggers": {
+            "approve-leave": {
+                "url": flow_url(local, "approve-leave"),
+                "auth": {
+                    "type": "entra",
+                    "client_id": local.client_id,
+                    "client_secret": {"key_vault": own.client_secret_name},
+                    "audience": FLOWS_AUDIENCE,
                 },
             }
         },

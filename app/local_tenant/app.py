@@ -1,4 +1,4 @@
-"""The local tenant's HTTP applications: Entra, Key Vault and Graph under one address, managed identities at another."""
+"""The local tenant's HTTP applications: Entra, Key Vault, Graph and flows under one address, managed identities at another."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -8,6 +8,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from app.local_tenant.entra import Entra
+from app.local_tenant.flows import Flows
 from app.local_tenant.faults import Faulty
 from app.local_tenant.graph import Graph
 from app.local_tenant.identity import ManagedIdentities
@@ -24,7 +25,7 @@ class Part(Protocol):
 
 def create_app(tenant: LocalTenant, clock: Callable[[], float]) -> ASGIApp:
     """The application for one tenant. `clock` tells the seconds since 1970."""
-    return _together(tenant, Entra(tenant, clock), KeyVault(tenant, clock), Graph(tenant, clock))
+    return _together(tenant, Entra(tenant, clock), KeyVault(tenant, clock), Graph(tenant, clock), Flows(tenant, clock))
 
 
 def create_identity_app(tenant: LocalTenant, clock: Callable[[], float], secret: str) -> ASGIApp:

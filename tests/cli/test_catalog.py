@@ -11,7 +11,17 @@ from app.settings import SettingsFault
 from tests.cli.conftest import Postern
 from tests.process.servers import environment
 
-EXAMPLES = ["book-room", "find-people", "hello", "payroll", "whoami"]
+EXAMPLES = [
+    "book-desk",
+    "book-room",
+    "find-people",
+    "hello",
+    "issue-badge",
+    "payroll",
+    "register-visitor",
+    "request-leave",
+    "whoami",
+]
 REAL = {"POSTERN_TENANT_ID": "00000000-0000-0000-0000-000000000001", "POSTERN_AUDIENCE": "api://real"}
 
 
@@ -30,13 +40,13 @@ def test_list_shows_method_url_and_access_of_each_workflow(postern: Postern):
     header, *rows = [line.split() for line in result.stdout.splitlines()]
     assert header == ["workflow", "method", "URL", "access"]
     assert [row[0] for row in rows] == EXAMPLES
-    assert rows[0] == [
+    assert rows[1] == [
         "book-room",
         "POST",
         "https://flows.example/triggers/book-room/rooms/{room}",
         "tenant_users(apps=no)",
     ]
-    assert rows[2] == ["hello", "POST", "https://flows.example/triggers/hello", "anonymous", "(open", "to", "anyone)"]
+    assert rows[3] == ["hello", "POST", "https://flows.example/triggers/hello", "anonymous", "(open", "to", "anyone)"]
 
 
 def test_list_as_json_has_a_shape_for_programs(postern: Postern, folder: Path):
@@ -46,7 +56,7 @@ def test_list_as_json_has_a_shape_for_programs(postern: Postern, folder: Path):
     document = json.loads(result.stdout)
     assert document.keys() == {"workflows", "faults"}
     assert [workflow["name"] for workflow in document["workflows"]] == EXAMPLES
-    assert document["workflows"][3] == {
+    assert document["workflows"][5] == {
         "name": "payroll",
         "methods": ["POST"],
         "url": "http://127.0.0.1:8080/triggers/payroll",
@@ -64,23 +74,23 @@ def test_list_as_json_has_a_shape_for_programs(postern: Postern, folder: Path):
 def test_check_is_content_with_the_examples_and_names_the_local_tenant(postern: Postern):
     result = postern("check")
     assert result.exit_code == 0
-    assert "5 workflows in workflows, no faulty modules" in result.stderr
+    assert "9 workflows in workflows, no faulty modules" in result.stderr
     assert "the local tenant (POSTERN_TENANT_ID is not set)" in result.stderr
 
 
 def test_check_names_the_real_tenant(postern: Postern, folder: Path):
-    people = '[people]\nlisa = "00000000-0000-0000-0000-000000000002"\n'
-    (folder / "postern.toml").write_text(people, encoding="utf-8")
+    names = "".join(f'{name} = "00000000-0000-0000-0000-000000000002"\n' for name in ("lisa", "postern"))
+    (folder / "postern.toml").write_text("[people]\n" + names, encoding="utf-8")
     result = postern("check", **REAL)
     assert (result.exit_code, REAL["POSTERN_TENANT_ID"] in result.stderr) == (0, True)
 
 
 def test_check_tells_of_a_name_that_people_does_not_have(postern: Postern):
-    """payroll names lisa, whom a real tenant's settings do not know yet."""
+    """payroll names lisa and issue-badge postern, whom a real tenant's settings do not know yet."""
     result = postern("check", **REAL)
     assert result.exit_code == 1
-    assert "4 workflows in workflows, 1 faulty module;" in result.stderr
-    assert 'lisa = "<object id>"' in result.stderr
+    assert "5 workflows in workflows, 2 faulty modules;" in result.stderr
+    assert all(f'{name} = "<object id>"' in result.stderr for name in ("lisa", "postern"))
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ from app.cli import app
 from tests.cli.conftest import Postern
 from tests.cli.test_catalog import REAL
 
-COMMANDS = ["call", "check", "dev", "explain", "list", "new", "refusals", "runs", "serve", "token"]
+COMMANDS = ["call", "check", "connections", "dev", "explain", "list", "new", "refusals", "runs", "serve", "token"]
 OF_RUNS = ["cancel", "follow", "list", "resubmit", "show"]
+OF_CONNECTIONS = ["list", "test"]
 
 
 def test_these_are_the_commands(postern: Postern):
@@ -19,11 +20,18 @@ def test_these_are_the_commands(postern: Postern):
     assert [name for name in COMMANDS if f" {name} " not in found.stdout] == []
 
 
-@pytest.mark.parametrize("names", [[name] for name in COMMANDS] + [["runs", name] for name in OF_RUNS], ids=" ".join)
+@pytest.mark.parametrize(
+    "names",
+    [[name] for name in COMMANDS]
+    + [["runs", name] for name in OF_RUNS]
+    + [["connections", name] for name in OF_CONNECTIONS],
+    ids=" ".join,
+)
 def test_every_command_and_option_says_what_it_is_for(postern: Postern, names: list[str]):
     command: Any = typer.main.get_command(app)
     assert sorted(command.commands) == COMMANDS
     assert sorted(command.commands["runs"].commands) == OF_RUNS
+    assert sorted(command.commands["connections"].commands) == OF_CONNECTIONS
     for name in names:
         command = command.commands[name]
     assert len(command.help) > 20

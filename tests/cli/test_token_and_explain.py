@@ -143,7 +143,7 @@ def test_an_anonymous_workflow_looks_at_no_token(postern: Postern):
 
 def test_an_unknown_workflow_lists_those_that_there_are(postern: Postern):
     result = postern("explain", "x", "--workflow", "payrol")
-    assert (result.exit_code, "book-room, find-people, hello" in result.stderr) == (2, True)
+    assert (result.exit_code, "book-desk, book-room, find-people, hello" in result.stderr) == (2, True)
 
 
 def real(tenant: LocalTenant) -> dict[str, str]:

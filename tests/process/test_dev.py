@@ -34,10 +34,14 @@ def test_the_table_lists_the_examples_with_url_and_access(dev: Server):
     dev.says("Ctrl-C stops")
     rows = dict(re.findall(rf"^(\S+) +POST +({re.escape(dev.address)}/triggers/\S+ .*?) *$", dev.output, re.MULTILINE))
     assert {name: re.split(r" {2,}", row, maxsplit=1)[1] for name, row in rows.items()} == {
+        "book-desk": "tenant_users",
         "book-room": "tenant_users(apps=no)",
         "find-people": "tenant_users",
         "hello": "anonymous (open to anyone)",
+        "issue-badge": "specific_users(postern)",
         "payroll": "specific_users(lisa)",
+        "register-visitor": "anonymous (open to anyone)",
+        "request-leave": "tenant_users(apps=no)",
         "whoami": "tenant_users",
     }
     assert f"{dev.address}/triggers/book-room/rooms/{{room}}" in dev.output

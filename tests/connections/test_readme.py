@@ -1,0 +1,68 @@
+"""The page about connections says what the code does."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import app.connections
+from app.chain import MOST_DEPTH
+from app.connections.retries import IDEMPOTENT, PASSING
+from app.settings.entries import AUTHS, MAX_RESPONSE_BYTES, Connection, Trigger
+from app.settings.presets import ENTRA, POWER_AUTOMATE, POWER_AUTOMATE_AUDIENCES, PROVIDERS
+
+FOLDER = Path(app.connections.__file__).parent
+PAGE = (FOLDER / "README.md").read_text(encoding="utf-8")
+
+
+def rows(heading: str, header: str) -> list[list[str]]:
+    """The cells of the table below a heading whose first column is called so."""
+    section = PAGE.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    tables = re.findall(r"(?:^ *\|.*\n)+", section, re.MULTILINE)
+    found = next(table for table in tables if table.lstrip(" |").startswith(header))
+    lines = [line.strip(" \n")[1:-1] for line in found.splitlines()[2:]]
+    return [[cell.strip() for cell in line.split("|")] for line in lines]
+
+
+def keys(cell: str) -> list[str]:
+    return re.findall(r"`([a-z_]+)`", cell)
+
+
+@pytest.mark.parametrize("kind", AUTHS)
+def test_each_way_to_sign_in_has_a_row_with_its_keys(kind: str):
+    told = {row[0].strip("`"): keys(row[1]) for row in rows("Ways to sign in", "`type`")}
+    assert list(told) == list(AUTHS)
+    assert set(told[kind]) == set(AUTHS[kind].model_fields) - {"type"}
+
+
+def test_the_entries_have_their_keys():
+    told = {row[0].strip("`"): keys(row[1]) for row in rows("Add a connection", "entry")}
+    assert set(told["[connections.NAME]"]) == set(Connection.model_fields)
+    assert set(told["[triggers.NAME]"]) == set(Trigger.model_fields)
+    assert f"(seconds of one call in all, {Connection.model_fields['timeout'].default})" in PAGE
+    assert f"({MAX_RESPONSE_BYTES // 1024**2} MiB)" in PAGE
+
+
+def test_the_providers_are_those_that_are_known():
+    told = {row[0].strip("`") for row in rows("Ways to sign in", "`identity_provider`")}
+    assert told == {ENTRA, *PROVIDERS}
+
+
+def test_the_audiences_of_power_automate_are_told_for_each_cloud():
+    told = dict(row[:2] for row in rows("Call a flow of Power Automate", "`audience`"))
+    assert told.pop(f"`{POWER_AUTOMATE}`")
+    assert told == {f"`{name}`": f"`{audience}`" for name, audience in POWER_AUTOMATE_AUDIENCES.items()}
+
+
+def test_what_is_sent_again_is_what_the_program_sends_again():
+    section = " ".join(PAGE.split("\n## Retries\n")[1].split("\n## ")[0].split())
+    assert f"for {', '.join(IDEMPOTENT[:-1])} and {IDEMPOTENT[-1]}, or" in section
+    assert f"for {', '.join(map(str, PASSING[:-1]))} and {PASSING[-1]}, after" in section
+    assert f"Deeper than {MOST_DEPTH} calls" in PAGE
+
+
+def test_the_files_that_it_names_are_there():
+    named = re.findall(r"^\| (`[\w.]+\.py`[^|]*)\|", PAGE, re.MULTILINE)
+    names = [name for cell in named for name in re.findall(r"`([\w.]+\.py)`", cell)]
+    assert len(names) > 10
+    assert [name for name in names if not (FOLDER / name).is_file()] == []

@@ -1,0 +1,261 @@
+"""Markers in every kind of secret that a call out needs, and a look at all that is written while workflows use them:
+they succeed, are refused, fail, are sent elsewhere and run out of time, against a server that repeats what it gets."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.local_tenant import LocalTenant, serve
+from tests.process.parrot import CONNECTIONS, TRIGGERS, Parrot, certificate, entries, marker, private_key
+from tests.process.servers import INTERPRETER, Server, environment, grams, leaked, running, settings_of
+
+PUBLIC = "a-public-text-of-the-inputs"
+SECRETS = {
+    "basic-password": marker(),
+    "header-key": marker(),
+    "query-key": marker(),
+    "oauth-secret": marker(),
+    "oauth-key": private_key(),
+    "entra-wrong": marker(),
+    "entra-certificate": certificate(),
+    "plain": marker(),
+}
+WORKFLOWS = """
+from pydantic import BaseModel
+from app import CallError, Context, Retry, tenant_users, workflow
+
+class Asked(BaseModel):
+    name: str
+    outcome: str
+    note: str = ""
+
+async def fetched(ctx, asked):
+    answer = await ctx.connection(asked.name).get(asked.outcome)
+    ctx.log.info("answered", status=answer.status_code, answer=answer)
+    return answer.raise_for_status().status_code
+
+@workflow(access=tenant_users())
+async def reach(ctx: Context, asked: Asked) -> int:
+    return await fetched(ctx, asked)
+
+@workflow(access=tenant_users())
+async def reach_in_a_step(ctx: Context, asked: Asked) -> int:
+    return await ctx.step(fetched, ctx, asked, retry=Retry.none())
+
+@workflow(access=tenant_users(), timeout=0.5)
+async def reach_in_time(ctx: Context, asked: Asked) -> int:
+    return await fetched(ctx, asked)
+
+@workflow(access=tenant_users())
+async def trigger(ctx: Context, asked: Asked) -> str:
+    return str(await ctx.call(asked.name, {"outcome": asked.outcome}, retry=Retry.none()))[:2]
+
+@workflow(access=tenant_users(), timeout=0.5)
+async def trigger_in_time(ctx: Context, asked: Asked) -> str:
+    return str(await ctx.call(asked.name, {"outcome": asked.outcome}))[:2]
+
+@workflow(access=tenant_users())
+async def trigger_and_tell(ctx: Context, asked: Asked) -> dict:
+    try:
+        handle = await ctx.call(asked.name, {"outcome": asked.outcome}, wait=False, retry=Retry.none())
+    except CallError as error:
+        ctx.log.warning("not-called", error=error, said=str(error), status=error.status)
+        return {"said": str(error), "shown": repr(error)}
+    ctx.log.info("called", handle=handle)
+    return {"shown": repr(handle)}
+
+@workflow(access=tenant_users())
+async def read(ctx: Context, asked: Asked) -> int:
+    client = ctx.connection("header-key")
+    ctx.log.info("at-hand", client=client, auth=client.auth, services=ctx.services, context=ctx)
+    return len(await ctx.secret(asked.name))
+"""
+
+
+class House:
+    """A server whose workflows call a parrot, and everything that it has answered."""
+
+    def __init__(self, server: Server, tenant: LocalTenant, parrot: Parrot, environ: dict[str, str]) -> None:
+        self.server = server
+        self.tenant = tenant
+        self.parrot = parrot
+        self.environ = environ
+        self.answers: list[str] = []
+        self.statuses: dict[tuple[str, str, str], int] = {}
+        self.runs: list[str] = []
+
+    def run(self, workflow: str, name: str, outcome: str) -> None:
+        """Have a workflow use an entry."""
+        asked = {"name": name, "outcome": outcome, "note": PUBLIC}
+        answer = self.server.post(workflow, self.tenant.token("lisa"), json=asked)
+        self.answers.append(f"{answer.text}\n{answer.headers}")
+        self.statuses[workflow, name, outcome] = answer.status_code
+        self.runs.append(answer.headers["x-run-id"])
+
+    def get(self, path: str) -> str:
+        """What an operator gets."""
+        headers = {"Authorization": f"Bearer {self.tenant.token('ada')}"}
+        answer = self.server.client.get(path, headers=headers)
+        assert answer.status_code == 200, answer.text
+        return answer.text
+
+    def command(self, *arguments: str, stdin: str = "") -> str:
+        """What a command prints, whatever its exit code."""
+        done = subprocess.run(
+            [*INTERPRETER, *arguments],
+            cwd=self.server.folder,
+            env=environment(self.environ | {"POSTERN_PUBLIC_URL": self.server.address}),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        return done.stdout + done.stderr
+
+    @property
+    def secret(self) -> set[str]:
+        """Every piece of what may be written nowhere: secrets, and each credential that the parrot was sent."""
+        texts = {*SECRETS.values(), *self.parrot.secrets, *self.parrot.credentials}
+        texts |= {self.tenant.client_secret(name) for name in ("postern", "nightly-report")}
+        lines = [line for text in texts for line in text.splitlines() if not line.startswith("-----")]
+        return grams(*(part for line in lines for part in ([line] if line.count(".") < 2 else line.split(".")[1:])))
+
+    def written(self) -> dict[str, str]:
+        """Every file of the server's folder but those that its operator and its authors wrote."""
+        own = {self.server.folder / "postern.toml", self.server.folder / "workflows"}
+        files = [
+            path
+            for path in self.server.folder.rglob("*")
+            if path.is_file() and not own & {path, *path.parents} and path.suffix != ".pyc"
+        ]
+        return {path.name: path.read_bytes().decode("latin-1") for path in files}
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """Everything is driven once; the tests look at what came of it."""
+    folder = tmp_path_factory.mktemp("secrets")
+    with serve(LocalTenant.open(tmp_path_factory.mktemp("tenant"))) as tenant, Parrot() as parrot:
+        for name, value in SECRETS.items():
+            tenant.put_secret(name, value)
+        tenant.put_secret("nightly-report-client-secret", marker())
+        (folder / "workflows").mkdir()
+        (folder / "workflows" / "callers.py").write_text(WORKFLOWS, encoding="utf-8")
+        (folder / "postern.toml").write_text(entries(parrot, tenant), encoding="utf-8")
+        environ = {
+            **settings_of(tenant, folder / "workflows"),
+            "POSTERN_LOG_FORMAT": "json",
+            "POSTERN_OPERATORS": tenant.people["ada"],
+            "POSTERN_KEY_VAULT_URL": tenant.key_vault_url,
+            "POSTERN_AZURE_CREDENTIAL": "client_secret",
+            "AZURE_TENANT_ID": tenant.tenant_id,
+            "AZURE_CLIENT_ID": tenant.client_id,
+            "AZURE_CLIENT_SECRET": tenant.client_secret("postern"),
+        }
+        with running("serve", folder, environ) as server:
+            house = House(server, tenant, parrot, environ)
+            drive(house)
+            yield house
+
+
+def drive(house: House) -> None:
+    """Every entry, with every outcome."""
+    for name in CONNECTIONS:
+        for outcome in ("ok", "refused", "fails", "elsewhere"):
+            house.run("reach", name, outcome)
+        house.run("reach-in-a-step", name, "refused")
+    for name in ("basic", "header-key", "oauth-body", "entra-secret"):
+        house.run("reach-in-time", name, "slow")
+    for name in TRIGGERS:
+        for outcome in ("ok", "later", "refused", "forbidden", "fails", "elsewhere"):
+            house.run("trigger", name, outcome)
+            house.run("trigger-and-tell", name, outcome)
+        house.run("trigger-in-time", name, "slow")
+    for name in (*SECRETS, "there-is-none"):
+        house.run("read", name, "")
+
+
+def test_the_secrets_do_travel(house: House):
+    """So that the tests below are not of a server that calls nobody."""
+    worked = [name for name in CONNECTIONS if house.statuses["reach", name, "ok"] == 200]
+    assert set(worked) >= set(CONNECTIONS) - {"oauth-refused", "entra-wrong", "entra-certificate"}
+    assert [house.statuses["trigger", name, "ok"] for name in TRIGGERS] == [200] * len(TRIGGERS)
+    assert [house.statuses["trigger", name, "later"] for name in TRIGGERS] == [200] * len(TRIGGERS)
+    arrived = "\n".join(house.parrot.credentials)
+    for name in ("basic-password", "header-key", "query-key", "oauth-secret"):
+        assert SECRETS[name] in arrived, name
+    assert {status for (workflow, *_), status in house.statuses.items() if workflow.endswith("-in-time")} == {504}
+    assert house.statuses["reach", "entra-wrong", "ok"] == house.statuses["reach", "oauth-refused", "ok"] == 500
+
+
+def test_what_is_written_is_looked_at(house: House):
+    """A text that is no secret is found where it belongs."""
+    everything = "".join(house.written().values())
+    assert PUBLIC in everything
+    assert any(name.endswith(("-wal", ".db")) for name in house.written())
+
+
+def test_no_answer_has_a_secret_in_it(house: House):
+    assert not leaked(house.secret, "\n".join(house.answers))
+
+
+def test_no_file_has_a_secret_in_it(house: House):
+    """The log, the database and its WAL."""
+    secret = house.secret
+    assert {name: found for name, text in house.written().items() if (found := leaked(secret, text))} == {}
+
+
+def test_no_record_has_a_secret_in_it(house: House):
+    """As an operator sees them: one by one, in lists, and by a search."""
+    secret = house.secret
+    told = [house.get(f"/runs/{run_id}") for run_id in house.runs]
+    told += [house.get("/runs?limit=100"), house.get("/refusals"), house.get("/workflows")]
+    assert not leaked(secret, "\n".join(told))
+    assert any('"error"' in text and "connections." in text for text in told)
+    assert house.get(f"/runs?text={SECRETS['plain']}").count('"id"') == 0
+
+
+def test_no_metric_has_a_secret_in_it(house: House):
+    assert not leaked(house.secret, house.get("/metrics"))
+
+
+@pytest.mark.parametrize(("number", "options"), [(1, []), (-1, ["--json"]), (2, ["--tree"])])
+def test_no_run_that_is_shown_has_a_secret_in_it(house: House, number: int, options: list[str]):
+    run_id, token = house.runs[number], house.tenant.token("ada")
+    shown = house.command("runs", "show", run_id, *options, "--token-file", "-", stdin=token)
+    assert run_id in shown
+    assert not leaked(house.secret, shown)
+
+
+@pytest.mark.parametrize("arguments", [["connections"], ["connections", "--json"], ["secrets"], ["secrets", "--json"]])
+def test_no_list_has_a_secret_in_it(house: House, arguments: list[str]):
+    shown = house.command(*arguments)
+    assert "header-key" in shown
+    assert not leaked(house.secret, shown)
+
+
+@pytest.mark.parametrize(
+    "entry", [*(f"connections.{name}" for name in CONNECTIONS), *map("triggers.{}".format, TRIGGERS)]
+)
+def test_no_stage_of_trying_out_has_a_secret_in_it(house: House, entry: str):
+    shown = house.command("connections", "test", entry)
+    assert entry in shown
+    assert not leaked(house.secret, shown)
+
+
+def test_the_end_of_the_server_writes_no_secret(house: House):
+    """Last of all: what is written when it stops."""
+    assert house.server.stop() == 0
+    secret = house.secret
+    assert {name: found for name, text in house.written().items() if (found := leaked(secret, text))} == {}
+    assert "Traceback" not in house.server.output
+
+
+def test_pieces_of_a_secret_would_be_found(tmp_path: Path):
+    """The search itself: plain, and in the middle of something."""
+    text: Any = SECRETS["plain"]
+    assert leaked(grams(text), f"xx{text[5:30]}yy")
