@@ -21,6 +21,7 @@ from app.api.health import Check, Readiness, folder_readable, healthz, journal_w
 from app.api.metrics import Metrics, Sources
 from app.catalog import Catalog, Snapshot
 from app.connections import Connections
+from app.connections.expiry import Expiry
 from app.errors import Problem, problem
 from app.http_client import http_client
 from app.identity import CLOUDS, Examined, Identity, Tenant, examine, fetch_keys, tenant
@@ -36,6 +37,7 @@ from app.runs.runner import Runner
 from app.runs.steps import Steps
 from app.runs.windows import Refusal
 from app.settings import SettingProblem, Settings, SettingsFault, load_settings
+from app.settings.references import secret_references
 from app.triggers.counts import RequestCounts
 from app.triggers.door import Door
 from app.triggers.reply import problem_reply
@@ -67,6 +69,7 @@ def create_app(settings: Settings) -> Application:
     identity = create_identity(settings, lambda of: partial(fetch_keys, client, of))
     catalog = load_catalog(settings, on_change=lambda _, new: identity.serve(tenants(settings, new)))
     connections = Connections(settings, settings.authority or CLOUDS[settings.cloud].authority)
+    expiry = Expiry(connections.vault, secret_references(settings), asked=lambda: connections.vault.names)
     check_database(settings.database_url)
     journal = Journal(settings.database_url)
     steps = Steps(note=journal.note_step)
@@ -97,6 +100,7 @@ def create_app(settings: Settings) -> Application:
         key_ages=lambda: identity.ages,
         nodes=lambda: len(nodes.known),
         faults=lambda: len(catalog.snapshot.faults),
+        secret_ends=lambda: expiry.ends,
     )
     door = Door(
         triggers=lambda: catalog.snapshot.triggers,
@@ -123,6 +127,8 @@ def create_app(settings: Settings) -> Application:
                 tasks.start_soon(refusals.run)
                 tasks.start_soon(nodes.run)
                 tasks.start_soon(retention.run)
+                if settings.key_vault_url:
+                    tasks.start_soon(expiry.run)
                 yield {"draining": drain, "idle": lambda: runner.running == 0, "refused": refusals.take}
                 tasks.cancel_scope.cancel()
             await refusals.aclose()

@@ -47,7 +47,8 @@ class Sources:
     """Where a scrape reads. All of it is read in another thread than the event loop's, and must not wait.
 
     `process` names this process. `running` gives runs that have not ended by workflow, `key_ages` seconds by tenant
-    (None where keys never came), `nodes` how many processes live, `faults` how many files of the catalog are faulty.
+    (None where keys never came), `nodes` how many processes live, `faults` how many files of the catalog are faulty,
+    `secret_ends` when secrets of the settings end, in Unix seconds.
     """
 
     process: str
@@ -58,6 +59,7 @@ class Sources:
     nodes: Callable[[], int]
     faults: Callable[[], int]
     journal: JournalCounts | None = None
+    secret_ends: Callable[[], Mapping[str, float]] = dict
 
 
 class Metrics(Collector):
@@ -98,6 +100,12 @@ class Metrics(Collector):
         )
         yield self._gauges("postern_nodes", "Server processes that share the journal.", {"": sources.nodes()})
         yield self._gauges("postern_catalog_faults", "Files that cannot be served as written.", {"": sources.faults()})
+        yield self._gauges(
+            "postern_secret_expires_timestamp_seconds",
+            "When secrets and certificates that the settings name end; those without a date are left out.",
+            sources.secret_ends(),
+            "secret",
+        )
         info = InfoMetricFamily("postern_build", "What is running.", labels=["process"])
         info.add_metric([sources.process], {"version": sources.version})
         yield info

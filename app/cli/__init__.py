@@ -19,7 +19,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for _module in ("serve", "dev", "catalog", "tokens", "call", "explain", "runs", "refusals", "connections"):
+for _module in ("serve", "dev", "catalog", "tokens", "call", "explain", "runs", "refusals", "connections", "secrets"):
     import_module(f"app.cli.{_module}").add_to(app)
 
 

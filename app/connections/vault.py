@@ -40,12 +40,12 @@ _log = structlog.get_logger("postern.vault")
 
 @dataclass(slots=True)
 class _Known:
-    """A secret at hand. `confirmed_at` is when it was last read because of a refusal and stayed the same."""
+    """A secret at hand. `refused_at` is when it was last read because this value was refused."""
 
     secret: Secret
     read_at: float
     until: float
-    confirmed_at: float = float("-inf")
+    refused_at: float = float("-inf")
     away_since: float | None = None
 
 
@@ -94,20 +94,16 @@ class Vault:
         """The secret as it is now, because the value `refused` was turned away. It is the same one where nothing newer
         can be had, or it was read for this reason a moment ago. Raises ConnectionFault."""
         key = _key(name)
-        while True:
-            known = self._known.get(key)
-            if known is None or known.secret.value != refused:
-                return await self.read(name)
-            now = self._clock()
-            if now < known.confirmed_at + AGAIN or (now < self._back_at and self._may_serve(known)):
-                return known.secret
-            joined = key in self._asking  # that reading may have begun before the secret was changed
-            secret = await self._asked(name)
-            if joined and secret.value == refused:
-                continue
-            if secret.value == refused and key in self._known:
-                self._known[key].confirmed_at = self._clock()
-            return secret
+        if key in self._asking:
+            await self._asked(name)  # it may have begun before the secret was changed, so its answer does not decide
+        known = self._known.get(key)
+        if known is None or known.secret.value != refused:
+            return await self.read(name)
+        now = self._clock()
+        if now < known.refused_at + AGAIN or (now < self._back_at and self._may_serve(known)):
+            return known.secret
+        known.refused_at = now
+        return await self._asked(name)
 
     async def aclose(self) -> None:
         """Stop reading, and close the connections to Azure."""
@@ -143,7 +139,9 @@ class Vault:
         self._back_at = float("-inf")
         if known is not None and known.away_since is not None:
             _log.info("key-vault-back", name=name, seconds=round(self._clock() - known.away_since))
-        self._known[key] = _Known(secret, began, began + self._max_age)
+        same = known is not None and known.secret.value == secret.value
+        refused_at = known.refused_at if known and same else float("-inf")
+        self._known[key] = _Known(secret, began, began + self._max_age, refused_at)
         return secret
 
     def _failed(self, key: str, failure: Failure) -> Secret | Failure:

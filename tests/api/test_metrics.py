@@ -139,7 +139,13 @@ async def test_all_that_was_promised_is_there():
         journal.batches.sizes.observe(size)
     journal.batches.seconds.observe(0.004)
     ages = {"t1": 12.5, "t2": None}
-    given = sources(requests, running=lambda: {"a": 2}, key_ages=lambda: ages, journal=journal)
+    given = sources(
+        requests,
+        running=lambda: {"a": 2},
+        key_ages=lambda: ages,
+        journal=journal,
+        secret_ends=lambda: {"graph-secret": 2e9},
+    )
     text = await scrape(given)
     assert {sample.name for sample in samples(text)} == {
         "postern_requests_total",
@@ -157,12 +163,14 @@ async def test_all_that_was_promised_is_there():
         "postern_signing_keys_age_seconds",
         "postern_nodes",
         "postern_catalog_faults",
+        "postern_secret_expires_timestamp_seconds",
         "postern_build_info",
     }
     assert values(text, "postern_journal_queue_length", "process") == {("12345678",): 3}
     assert values(text, "postern_nodes", "process") == {("12345678",): 2}
     assert values(text, "postern_catalog_faults", "process") == {("12345678",): 1}
     assert values(text, "postern_signing_keys_age_seconds", "tenant") == {("t1",): 12.5, ("t2",): float("inf")}
+    assert values(text, "postern_secret_expires_timestamp_seconds", "secret") == {("graph-secret",): 2e9}
     assert values(text, "postern_build_info", "version") == {("9.9",): 1}
     sizes = values(text, "postern_journal_batch_size_bucket", "le")
     assert [sizes[bound,] for bound in ("1.0", "8.0", "16.0", "1024.0", "+Inf")] == [1, 2, 3, 3, 4]

@@ -9,7 +9,9 @@ from app.cli import app
 from tests.cli.conftest import Postern
 from tests.cli.test_catalog import REAL
 
-COMMANDS = ["call", "check", "connections", "dev", "explain", "list", "new", "refusals", "runs", "serve", "token"]
+COMMANDS = [
+    *("call", "check", "connections", "dev", "explain", "list", "new", "refusals", "runs", "secrets", "serve", "token")
+]
 OF_RUNS = ["cancel", "follow", "list", "resubmit", "show"]
 OF_CONNECTIONS = ["list", "test"]
 

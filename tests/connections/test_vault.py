@@ -116,6 +116,20 @@ async def test_a_server_that_refuses_for_ever_does_not_have_the_vault_asked_each
     assert len(fronted.front.reads) == 3
 
 
+async def test_nor_does_one_whose_callers_give_up(fronted: Fronted, tenant: LocalTenant, hand: Hand):
+    """Who waits may be cancelled, and the usual readings between two refusals change nothing."""
+    vault = vault_of(tenant, hand, max_age=0)
+    await vault.read(NAME)
+    for _ in range(5):
+        again = asyncio.create_task(vault.read_again(NAME, "first"))
+        await asyncio.sleep(0)
+        again.cancel()
+        await asyncio.gather(again, return_exceptions=True)
+        await vault.read(NAME)
+    assert len(fronted.front.reads) <= 7
+    await vault.aclose()
+
+
 async def test_a_reading_that_was_under_way_at_the_refusal_does_not_decide(
     vault: Vault, tenant: LocalTenant, monkeypatch: pytest.MonkeyPatch, hand: Hand
 ):

@@ -1,0 +1,98 @@
+"""`postern secrets`, beside a running local tenant."""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.local_tenant import LocalTenant, serve
+from tests.cli.conftest import Postern
+
+DAY = 86400
+NEAR, OLD = "api-key-near", "api-key-old"
+
+CONFIG = """
+[connections.erp]
+base_url = "https://erp.example"
+
+[connections.erp.auth]
+type = "entra"
+client_id = "00000000-0000-0000-0000-000000000000"
+audience = "api://erp"
+client_secret = { key_vault = "NAME" }
+"""
+
+
+@pytest.fixture
+def running(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalTenant]:
+    """The folder's local tenant, listening."""
+    for name in ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET"):
+        monkeypatch.setenv(name, "")  # the command sets them; they go with the test
+    tenant = LocalTenant.open(folder / "var" / "local-tenant")
+    with serve(tenant):
+        yield tenant
+
+
+def name_secret(folder: Path, name: str) -> None:
+    (folder / "postern.toml").write_text(CONFIG.replace("NAME", name), encoding="utf-8")
+
+
+def test_every_secret_is_listed_with_its_date_and_who_uses_it(postern: Postern, running: LocalTenant, folder: Path):
+    name_secret(folder, NEAR)
+    running.put_secret(NEAR, "value-marker", expires=time.time() + 5.5 * DAY)
+    result = postern("secrets")
+    assert result.exit_code == 0
+    day = time.strftime("%Y-%m-%d", time.gmtime(time.time() + 5.5 * DAY))
+    assert [line.split() for line in result.stdout.splitlines()] == [
+        ["secret", "expires", "used", "by", "state"],
+        [NEAR, f"{day},", "in", "5", "days", "connections.erp", "client_secret", "readable"],
+        ["postern-client-secret", "no", "date", "POSTERN_CLIENT_SECRET_NAME", "readable"],
+        ["connections.graph", "client_secret"],
+    ]
+    assert "value-marker" not in result.output
+
+
+def test_json_is_for_programs(postern: Postern, running: LocalTenant, folder: Path):
+    name_secret(folder, OLD)
+    running.put_secret(OLD, "value-marker", expires=1_700_000_000)
+    result = postern("secrets", "--json")
+    assert result.exit_code == 0
+    old, own = json.loads(result.stdout)["secrets"]
+    assert (old["name"], old["expires_on"], old["readable"]) == (OLD, "2023-11-14T22:13:20Z", True)
+    assert old["days"] < 0
+    assert (own["name"], own["expires_on"], own["days"], own["fault"]) == ("postern-client-secret", None, None, None)
+    assert "value-marker" not in result.output
+
+
+def test_a_secret_that_cannot_be_read_says_why_and_the_exit_code_is_1(
+    postern: Postern, running: LocalTenant, folder: Path
+):
+    name_secret(folder, "misspelt")
+    result = postern("secrets")
+    assert result.exit_code == 1
+    row = result.stdout.splitlines()[1]
+    assert row.startswith("misspelt ")
+    assert "the secret misspelt is not in the Key Vault" in row
+    document = json.loads(postern("secrets", "--json").stdout)
+    assert document["secrets"][0]["fault"]["entry"] == "the secret misspelt"
+    assert document["secrets"][0]["readable"] is False
+
+
+def test_without_a_secret_there_is_nothing_to_ask(postern: Postern):
+    tenant = {"POSTERN_TENANT_ID": "00000000-0000-0000-0000-000000000001"}
+    result = postern("secrets", **tenant)
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "name no secret" in result.stderr
+    assert json.loads(postern("secrets", "--json", **tenant).stdout) == {"secrets": []}
+
+
+def test_without_a_vault_the_setting_is_named(postern: Postern):
+    environ = {
+        "POSTERN_TENANT_ID": "00000000-0000-0000-0000-000000000001",
+        "POSTERN_CLIENT_SECRET_NAME": "own",
+    }
+    result = postern("secrets", **environ)
+    assert result.exit_code == 1
+    assert "POSTERN_KEY_VAULT_URL is not set" in result.stdout
