@@ -5,6 +5,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.connections.answer import Answer
 from app.connections.bodies import Body, worded
 from app.connections.faults import ConnectionFault
 from app.connections.places import Place, check_form, secure
@@ -83,7 +84,7 @@ class EntryTransport(AsyncBaseTransport):
         )
         # Neither the other side's words for its status, which errors would repeat, nor the bare socket are handed on.
         extensions = {"http_version": found.extensions.get("http_version", b"HTTP/1.1")}
-        return Response(found.status_code, headers=found.headers, stream=body, extensions=extensions)
+        return Answer(found.status_code, headers=found.headers, stream=body, extensions=extensions)
 
     def _sealed(self, request: Request) -> Request:
         """A copy with the credential, and with none of the extensions that could send it elsewhere (`target`,

@@ -1,4 +1,4 @@
-"""The local tenant's HTTP applications: Entra, Key Vault, Graph and flows under one address, managed identities at another."""
+"""The local tenant's HTTP applications: Entra, Key Vault, Graph and flows at one address, managed identities at another."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -8,8 +8,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from app.local_tenant.entra import Entra
-from app.local_tenant.flows import Flows
 from app.local_tenant.faults import Faulty
+from app.local_tenant.flows import Flows
 from app.local_tenant.graph import Graph
 from app.local_tenant.identity import ManagedIdentities
 from app.local_tenant.key_vault import KeyVault

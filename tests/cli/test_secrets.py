@@ -50,6 +50,7 @@ def test_every_secret_is_listed_with_its_date_and_who_uses_it(postern: Postern, 
         [NEAR, f"{day},", "in", "5", "days", "connections.erp", "client_secret", "readable"],
         ["postern-client-secret", "no", "date", "POSTERN_CLIENT_SECRET_NAME", "readable"],
         ["connections.graph", "client_secret"],
+        ["triggers.approve-leave", "client_secret"],
     ]
     assert "value-marker" not in result.output
 
