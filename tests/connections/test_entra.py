@@ -4,6 +4,7 @@ import logging
 import socket
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -321,8 +322,8 @@ async def test_an_authority_that_is_not_trusted_leads_to_the_ca_bundle(
 
 @pytest.mark.parametrize("missing", ["tenant_id", "client_id"])
 async def test_an_entry_that_leaves_out_who_signs_in_is_told(tenant: LocalTenant, missing: str):
-    entry = by_secret(tenant, **({"client_id": None} if missing == "client_id" else {}))
-    fault = await fault_of(tenant, entry, **({"tenant_id": None} if missing == "tenant_id" else {}))
+    entry = replace(by_secret(tenant), client_id=None) if missing == "client_id" else by_secret(tenant)
+    fault = await fault_of(tenant, entry, tenant_id=None if missing == "tenant_id" else tenant.tenant_id)
     assert missing.upper() in f"{fault.wrong} {fault.fix}".upper()
 
 
