@@ -110,7 +110,8 @@ class EntraSignIn(SignIn):
 
             return certificate_credential(asked.tenant_id, asked.client_id, certificate.content, *self._at, note)
 
-        return await self._request(replace(asked, thumbprint=certificate.thumbprint), make, until)
+        asked = replace(asked, thumbprint=certificate.thumbprint, expires_on=certificate.ends)
+        return await self._request(asked, make, until)
 
     async def _federated(self, asked: Asked, until: float) -> Token:
         assertion = await self._assertion(asked, until)

@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -29,6 +30,7 @@ from tests.connections.entra_entries import (
     sign_in,
     stages,
 )
+from tests.process.test_imports import loaded_after
 
 pytestmark = pytest.mark.anyio
 
@@ -123,7 +125,7 @@ async def test_a_wrong_value_is_tried_once_more_and_then_told(tenant: LocalTenan
     fault = await fault_of(tenant, by_secret(tenant, client_secret=Reference("books-secret")), secrets=secrets)
     assert str(fault) == (
         'connections.books signs in with a wrong value in the secret "books-secret". Store the client secret\'s value '
-        'in "books-secret", not the secret\'s id. Entra shows the value once, when it makes the secret.'
+        'in "books-secret", not the secret\'s id (Entra shows the value once, when it makes the secret).'
     )
     assert (tenant.faults.entra.requests - asked, len(secrets.reads)) == (2, 2)
 
@@ -131,7 +133,7 @@ async def test_a_wrong_value_is_tried_once_more_and_then_told(tenant: LocalTenan
 async def test_a_secrets_id_in_place_of_its_value_is_recognized(tenant: LocalTenant):
     tenant.put_secret("books-secret", "0f6d2c58-94b3-4e1a-a1d7-5b8e3c70f2ff")
     fault = await fault_of(tenant, by_secret(tenant, client_secret=Reference("books-secret")))
-    assert "what is stored looks like the secret's id" in fault.fix
+    assert '"books-secret", which has what looks like the secret\'s id now' in fault.fix
 
 
 async def test_an_expired_secret_is_told_with_the_vaults_date(tenant: LocalTenant):
@@ -231,7 +233,7 @@ async def test_a_managed_identitys_token_serves_as_a_federated_credential(tenant
 
 
 async def test_a_service_accounts_token_serves_as_a_federated_credential(
-    tenant: LocalTenant, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+    tenant: LocalTenant, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     file = tmp_path / "token"
     file.write_text(tenant.service_account_token() + "\n")
@@ -241,7 +243,7 @@ async def test_a_service_accounts_token_serves_as_a_federated_credential(
 
 
 async def test_a_federated_token_that_is_not_trusted_is_told_with_issuer_and_subject(
-    tenant: LocalTenant, identity: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+    tenant: LocalTenant, identity: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     monkeypatch.setenv("AZURE_CLIENT_ID", USER_IDENTITY.client_id)
     other = await fault_of(tenant, federated(tenant), azure_credential="managed_identity")
@@ -318,6 +320,23 @@ async def test_an_authority_that_is_not_trusted_leads_to_the_ca_bundle(
     fault = await fault_of(tenant, by_secret(tenant), ca_bundle=None)
     assert "could not be verified" in fault.wrong
     assert "POSTERN_CA_BUNDLE" in fault.fix
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [("/graph", "is not Entra's"), ("http", "does not take the tenant")],
+    ids=["not-entra", "not-https"],
+)
+async def test_an_authority_that_is_none_is_told(tenant: LocalTenant, path: str, words: str):
+    nowhere = tenant.authority.replace("https:", "http:") if path == "http" else tenant.authority + path
+    fault = await fault_of(tenant, by_secret(tenant), authority=nowhere)
+    assert words in fault.wrong
+    assert "POSTERN_AUTHORITY" in fault.fix
+
+
+def test_signing_in_loads_no_azure_before_it_is_used(tmp_path: Path):
+    loaded = loaded_after("import app.connections.entra, app.connections.entra_faults", tmp_path)
+    assert not {"azure", "msal", "requests", "cryptography"} & loaded
 
 
 @pytest.mark.parametrize("missing", ["tenant_id", "client_id"])
