@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
 from app.connections.entra_faults import FAULTS, Asked, codes_of, issuer_and_subject, told
 from app.local_tenant import LocalTenant, serve
 from app.local_tenant.client_certificates import ClientCertificate, new_certificate
-from tests.connections.entra_entries import Reference, by_certificate, by_secret, fault_of
+from tests.connections.entra_entries import by_certificate, by_secret, fault_of, reference
 
 pytestmark = pytest.mark.anyio
 
@@ -172,7 +172,7 @@ async def test_a_certificate_that_cannot_sign_in_is_told_before_anybody_is_asked
     value = make()
     tenant.put_secret("books-certificate", value)
     asked = tenant.faults.entra.requests
-    fault = await fault_of(tenant, by_certificate(tenant, certificate=Reference("books-certificate")))
+    fault = await fault_of(tenant, by_certificate(tenant, certificate=reference("books-certificate")))
     assert fault.wrong.startswith('cannot sign in: the secret "books-certificate" ')
     assert wrong in fault.wrong
     assert fault.fix
