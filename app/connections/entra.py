@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.access import GUID, default_scope
-from app.connections.entra_entry import EntraEntry, Surroundings
 from app.connections.entra_faults import EXCHANGE_AUDIENCES, SECRET_REFUSED, Asked, issuer_and_subject, moment
 from app.connections.entra_request import EntraRefused, deadline, request_token
 from app.connections.faults import ConnectionFault
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
 
     from app.connections.azure import Note
     from app.connections.certificates import Certificate
+    from app.connections.methods import Surroundings
+    from app.settings import EntraAuth
 
 
 class EntraSignIn(SignIn):
@@ -34,13 +35,13 @@ class EntraSignIn(SignIn):
     is closed again: a renewed secret, certificate or token file needs no restart."""
 
     def __init__(
-        self, entry: str, auth: EntraEntry, surroundings: Surroundings, clock: Callable[[], float] = time.time
+        self, entry: str, auth: "EntraAuth", surroundings: "Surroundings", clock: Callable[[], float] = time.time
     ) -> None:
         self._entry = entry
         self._auth = auth
         self._around = surroundings
         self._clock = clock
-        self._scopes = tuple(auth.scopes) or (default_scope(auth.audience),)
+        self._scopes = auth.scopes or (default_scope(auth.audience),)
         self._tokens = Tokens(self._fetch)
 
     async def credential(self) -> str:
@@ -110,7 +111,8 @@ class EntraSignIn(SignIn):
 
             return certificate_credential(asked.tenant_id, asked.client_id, certificate.content, *self._at, note)
 
-        return await self._request(replace(asked, thumbprint=certificate.thumbprint), make, until)
+        asked = replace(asked, thumbprint=certificate.thumbprint, expires_on=certificate.ends)
+        return await self._request(asked, make, until)
 
     async def _federated(self, asked: Asked, until: float) -> Token:
         assertion = await self._assertion(asked, until)

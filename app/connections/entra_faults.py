@@ -63,11 +63,15 @@ class Asked:
         return f"; it is {self.ca_bundle} now" if self.ca_bundle else ""
 
     @property
-    def perhaps_the_id(self) -> str:
+    def not_the_id(self) -> str:
         """What often is wrong with a wrong value."""
-        if self.like_an_id:
-            return "what is stored looks like the secret's id. Entra shows the value once, when it makes the secret"
-        return "not the secret's id. Entra shows the value once, when it makes the secret"
+        mistaken = "which has what looks like the secret's id now" if self.like_an_id else "not the secret's id"
+        return f"{mistaken} (Entra shows the value once, when it makes the secret)"
+
+    @property
+    def good_until(self) -> str:
+        """When the certificate ends."""
+        return f" (it is good until {moment(self.expires_on)})" if self.expires_on else ""
 
     @property
     def server(self) -> str:
@@ -95,7 +99,7 @@ class Told(NamedTuple):
 FAULTS: Mapping[int, Told] = {
     7000215: Told(
         'signs in with a wrong value in the secret "{0.secret}"',
-        'Store the client secret\'s value in "{0.secret}", {0.perhaps_the_id}',
+        'Store the client secret\'s value in "{0.secret}", {0.not_the_id}',
     ),
     7000222: Told(
         'signs in with the secret "{0.secret}", whose client secret has expired{0.expired_when}',
@@ -127,7 +131,7 @@ FAULTS: Mapping[int, Told] = {
     ),
     700027: Told(
         'signs in with the certificate in the secret "{0.secret}", which the application {0.client_id} does not have, '
-        "or which has expired",
+        "or which has expired{0.good_until}",
         "Upload the certificate with the thumbprint {0.thumbprint} to the application in Entra, or store the one that "
         'is there in "{0.secret}"',
     ),
@@ -179,8 +183,8 @@ NO_TOKEN_IN_TIME = Told(
 )
 NOT_VERIFIED = Told(
     "cannot sign in: the certificate of {0.server} could not be verified",
-    "Set POSTERN_CA_BUNDLE to a PEM file with the authority that signed it (a private one, or that of an inspecting "
-    "proxy){0.bundle_now}",
+    "Set POSTERN_CA_BUNDLE to a PEM file with the authority that signed it, a private one or an inspecting proxy's"
+    "{0.bundle_now}",
 )
 THROTTLED = Told(
     "cannot sign in now: {0.server} has too many requests (429)",
@@ -189,6 +193,14 @@ THROTTLED = Told(
 OUTAGE = Told(
     "cannot sign in now: {0.server} does not work",
     "Try again later; Entra's state is at https://azure.status.microsoft",
+)
+NOT_ENTRA = Told(
+    "cannot sign in: what {0.server} answers is not Entra's",
+    "Compare POSTERN_AUTHORITY and POSTERN_CLOUD with the cloud that the tenant is in; a proxy may answer in its place",
+)
+UNUSABLE = Told(
+    "cannot sign in: Azure's client does not take the tenant {0.tenant_id} or the authority {0.authority}",
+    "Compare tenant_id and POSTERN_AUTHORITY, which has to be https here",
 )
 UNKNOWN = Told(
     "cannot sign in: {0.authority} refused the application {0.client_id}",
@@ -213,7 +225,7 @@ def told(error: BaseException, status: int, asked: Asked) -> Told:
     there was none."""
     codes = codes_of(error)
     row = next((FAULTS[code] for code in codes if code in FAULTS), None)
-    row = row or _by_status(status) or _by_kind(error, status, asked) or _by_code(codes)
+    row = row or _by_status(status) or _by_kind(error, status, asked) or _by_code(codes, status)
     return row.about(asked)
 
 
@@ -261,16 +273,18 @@ def _by_kind(error: BaseException, status: int, asked: Asked) -> Told | None:
         return _of_identity(status)
     if isinstance(error, TimeoutError):
         return NO_TOKEN_IN_TIME
-    return None if status else NO_ANSWER
+    if status:
+        return None
+    return UNUSABLE if isinstance(error, ValueError) else NO_ANSWER
 
 
 def _of_identity(status: int) -> Told:
     return {400: NO_SUCH_IDENTITY, 401: IDENTITY_REFUSED}.get(status, NO_MANAGED_IDENTITY)
 
 
-def _by_code(codes: tuple[int, ...]) -> Told:
+def _by_code(codes: tuple[int, ...], status: int) -> Told:
     if not codes:
-        return UNKNOWN
+        return UNKNOWN if status in (400, 401, 403) else NOT_ENTRA
     return Told(
         UNKNOWN.wrong + f" (AADSTS{codes[0]})",
         f"Look up what it means at https://login.microsoftonline.com/error?code={codes[0]}",

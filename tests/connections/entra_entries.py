@@ -1,33 +1,27 @@
 """Entries of type `entra` and what they are used with, for tests."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from app.connections.entra import EntraSignIn
 from app.connections.faults import ConnectionFault
+from app.connections.methods import Surroundings
 from app.connections.secrets import Secret
 from app.connections.stages import Stage
+from app.http_client import http_client
 from app.local_tenant import LocalTenant
+from app.settings import EntraAuth, SecretReference
 
 ENTRY = "connections.books"
 
 
-@dataclass(frozen=True)
-class Reference:
-    key_vault: str
+def entry(**values: Any) -> EntraAuth:
+    """An entry, also one that the settings would refuse before it is used."""
+    return EntraAuth.model_construct(**values)
 
 
-@dataclass(frozen=True)
-class Entry:
-    tenant_id: str | None = None
-    client_id: str | None = None
-    client_secret: Reference | None = None
-    certificate: Reference | None = None
-    managed_identity: bool = False
-    federated: bool = False
-    audience: str = ""
-    scopes: tuple[str, ...] = ()
+def reference(name: str) -> SecretReference:
+    return SecretReference(key_vault=name)
 
 
 @dataclass
@@ -57,45 +51,39 @@ class Remembering:
         return Secret(name, newest.value, newest.expires, newest.content_type)
 
 
-@dataclass(frozen=True)
-class Around:
-    secrets: Remembering
-    authority: str
-    tenant_id: str | None
-    ca_bundle: Path | None
-    azure_credential: str | None = None
-
-
-def by_secret(tenant: LocalTenant, application: str = "backup-job", **changed: Any) -> Entry:
+def by_secret(tenant: LocalTenant, application: str = "backup-job", **changed: Any) -> EntraAuth:
     own = tenant.applications[application]
-    values = {"client_id": own.client_id, "client_secret": Reference(own.client_secret_name)}
-    return Entry(**{**values, "audience": tenant.audience, **changed})
+    values = {"client_id": own.client_id, "client_secret": reference(own.client_secret_name)}
+    return entry(**{**values, "audience": tenant.audience, **changed})
 
 
-def by_certificate(tenant: LocalTenant, **changed: Any) -> Entry:
+def by_certificate(tenant: LocalTenant, **changed: Any) -> EntraAuth:
     own = tenant.applications["invoice-export"]
-    values = {"client_id": own.client_id, "certificate": Reference(own.certificate_name)}
-    return Entry(**{**values, "audience": tenant.audience, **changed})
+    values = {"client_id": own.client_id, "certificate": reference(own.certificate_name)}
+    return entry(**{**values, "audience": tenant.audience, **changed})
 
 
-def around(tenant: LocalTenant, **changed: Any) -> Around:
-    values = {
+def around(tenant: LocalTenant, **changed: Any) -> Surroundings:
+    values: dict[str, Any] = {
         "secrets": Remembering(tenant),
+        "http": http_client(),
         "authority": tenant.authority,
         "tenant_id": tenant.tenant_id,
+        "client_id": None,
         "ca_bundle": tenant.ca_bundle,
+        "azure_credential": None,
     }
-    return Around(**{**values, **changed})
+    return Surroundings(**{**values, **changed})
 
 
-def sign_in(tenant: LocalTenant, entry: Entry, **changed: Any) -> EntraSignIn:
-    return EntraSignIn(ENTRY, entry, around(tenant, **changed))
+def sign_in(tenant: LocalTenant, auth: EntraAuth, **changed: Any) -> EntraSignIn:
+    return EntraSignIn(ENTRY, auth, around(tenant, **changed))
 
 
-async def fault_of(tenant: LocalTenant, entry: Entry, **changed: Any) -> ConnectionFault:
+async def fault_of(tenant: LocalTenant, auth: EntraAuth, **changed: Any) -> ConnectionFault:
     """The fault that signing in ends with; it hangs on no error of Azure's."""
     try:
-        await sign_in(tenant, entry, **changed).credential()
+        await sign_in(tenant, auth, **changed).credential()
     except ConnectionFault as fault:
         assert fault.__context__ is fault.__cause__ is None
         return fault

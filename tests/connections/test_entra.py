@@ -4,6 +4,7 @@ import logging
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -16,18 +17,20 @@ from app.connections.signing import signed
 from app.http_client import Request
 from app.local_tenant import LocalTenant, serve, serve_identity
 from app.local_tenant.directory import SYSTEM_IDENTITY, USER_IDENTITY
+from app.settings import EntraAuth
 from tests.connections.entra_entries import (
     ENTRY,
-    Entry,
-    Reference,
     Remembering,
     around,
     by_certificate,
     by_secret,
+    entry,
     fault_of,
+    reference,
     sign_in,
     stages,
 )
+from tests.process.test_imports import loaded_after
 
 pytestmark = pytest.mark.anyio
 
@@ -71,8 +74,8 @@ async def test_a_client_secret_gets_a_token_for_exactly_the_audience(tenant: Loc
 
 
 async def test_scopes_are_asked_for_as_they_are_written(tenant: LocalTenant):
-    entry = by_secret(tenant, audience="", scopes=("https://graph.microsoft.com/.default",))
-    assert claims_of(await sign_in(tenant, entry).credential())["aud"] == "https://graph.microsoft.com"
+    auth = by_secret(tenant, audience="", scopes=("https://graph.microsoft.com/.default",))
+    assert claims_of(await sign_in(tenant, auth).credential())["aud"] == "https://graph.microsoft.com"
 
 
 async def test_the_token_is_on_the_copy_that_is_sent_only(tenant: LocalTenant):
@@ -119,32 +122,32 @@ async def test_a_secret_that_expired_and_was_replaced_is_read_anew_too(tenant: L
 async def test_a_wrong_value_is_tried_once_more_and_then_told(tenant: LocalTenant):
     tenant.put_secret("books-secret", "MARKER-not-it")
     secrets, asked = Remembering(tenant), tenant.faults.entra.requests
-    fault = await fault_of(tenant, by_secret(tenant, client_secret=Reference("books-secret")), secrets=secrets)
+    fault = await fault_of(tenant, by_secret(tenant, client_secret=reference("books-secret")), secrets=secrets)
     assert str(fault) == (
         'connections.books signs in with a wrong value in the secret "books-secret". Store the client secret\'s value '
-        'in "books-secret", not the secret\'s id. Entra shows the value once, when it makes the secret.'
+        'in "books-secret", not the secret\'s id (Entra shows the value once, when it makes the secret).'
     )
     assert (tenant.faults.entra.requests - asked, len(secrets.reads)) == (2, 2)
 
 
 async def test_a_secrets_id_in_place_of_its_value_is_recognized(tenant: LocalTenant):
     tenant.put_secret("books-secret", "0f6d2c58-94b3-4e1a-a1d7-5b8e3c70f2ff")
-    fault = await fault_of(tenant, by_secret(tenant, client_secret=Reference("books-secret")))
-    assert "what is stored looks like the secret's id" in fault.fix
+    fault = await fault_of(tenant, by_secret(tenant, client_secret=reference("books-secret")))
+    assert '"books-secret", which has what looks like the secret\'s id now' in fault.fix
 
 
 async def test_an_expired_secret_is_told_with_the_vaults_date(tenant: LocalTenant):
     expired = tenant.client_secret("nightly-report")
     tenant.rotate_client_secret("nightly-report", former_expires=time.time() - 1)
     tenant.put_secret("old-secret", expired, expires=1_780_000_000)
-    fault = await fault_of(tenant, by_secret(tenant, "nightly-report", client_secret=Reference("old-secret")))
+    fault = await fault_of(tenant, by_secret(tenant, "nightly-report", client_secret=reference("old-secret")))
     assert 'the secret "old-secret", whose client secret has expired' in fault.wrong
     assert "(the vault's date for it is 2026-05-28 20:26 UTC)" in fault.wrong
     assert "Make a new client secret" in fault.fix
 
 
 async def test_a_fault_of_the_vault_stays_what_it_is(tenant: LocalTenant):
-    fault = await fault_of(tenant, by_secret(tenant, client_secret=Reference("misspelt")))
+    fault = await fault_of(tenant, by_secret(tenant, client_secret=reference("misspelt")))
     assert fault.entry == "the secret misspelt"
 
 
@@ -167,29 +170,29 @@ async def test_a_certificate_that_nobody_registered_is_told_by_its_thumbprint(te
     stored = tenant.vault.versions("invoice-export-certificate")[-1]
     tenant.put_secret("other-certificate", stored.value, content_type=stored.content_type)
     tenant.renew_certificate("invoice-export")
-    fault = await fault_of(tenant, by_certificate(tenant, certificate=Reference("other-certificate")))
+    fault = await fault_of(tenant, by_certificate(tenant, certificate=reference("other-certificate")))
     assert 'the certificate in the secret "other-certificate"' in fault.wrong
-    first = (await stages(sign_in(tenant, by_certificate(tenant, certificate=Reference("other-certificate")))))[0]
+    first = (await stages(sign_in(tenant, by_certificate(tenant, certificate=reference("other-certificate")))))[0]
     assert fault.fix.split("thumbprint ")[1].split()[0] in first.detail
 
 
 async def test_the_system_assigned_identity_gets_a_token(tenant: LocalTenant, identity: None):
-    token = await sign_in(tenant, Entry(managed_identity=True, audience=FLOW)).credential()
+    token = await sign_in(tenant, entry(managed_identity=True, audience=FLOW)).credential()
     assert (claims_of(token)["aud"], claims_of(token)["oid"]) == (FLOW, SYSTEM_IDENTITY.object_id)
 
 
 async def test_a_user_assigned_identity_is_named_by_its_client_id(tenant: LocalTenant, identity: None):
-    entry = Entry(managed_identity=True, client_id=USER_IDENTITY.client_id, audience=tenant.audience)
-    assert claims_of(await sign_in(tenant, entry).credential())["oid"] == USER_IDENTITY.object_id
+    auth = entry(managed_identity=True, client_id=USER_IDENTITY.client_id, audience=tenant.audience)
+    assert claims_of(await sign_in(tenant, auth).credential())["oid"] == USER_IDENTITY.object_id
 
 
 async def test_a_managed_identity_needs_no_tenant(tenant: LocalTenant, identity: None):
-    assert await sign_in(tenant, Entry(managed_identity=True, audience=FLOW), tenant_id=None).credential()
+    assert await sign_in(tenant, entry(managed_identity=True, audience=FLOW), tenant_id=None).credential()
 
 
 async def test_an_identity_that_is_not_assigned_is_told(tenant: LocalTenant, identity: None):
     unknown = "00000000-0000-0000-0000-000000000001"
-    fault = await fault_of(tenant, Entry(managed_identity=True, client_id=unknown, audience=FLOW))
+    fault = await fault_of(tenant, entry(managed_identity=True, client_id=unknown, audience=FLOW))
     assert fault.wrong == f"signs in with the managed identity {unknown}, which is not assigned here"
 
 
@@ -199,25 +202,25 @@ async def test_where_there_is_no_managed_identity_a_laptop_is_helped(
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", f"http://127.0.0.1:{closed.getsockname()[1]}")
-        fault = await fault_of(tenant, Entry(managed_identity=True, audience=FLOW))
+        fault = await fault_of(tenant, entry(managed_identity=True, audience=FLOW))
     assert "managed identities work in Azure only" in fault.wrong
     assert "on a laptop, write client_secret in its place" in fault.fix
 
 
 async def test_a_wrong_identity_header_is_told(tenant: LocalTenant, identity: None, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("IDENTITY_HEADER", "another")
-    fault = await fault_of(tenant, Entry(managed_identity=True, audience=FLOW))
+    fault = await fault_of(tenant, entry(managed_identity=True, audience=FLOW))
     assert "IDENTITY_HEADER" in fault.fix
 
 
 async def test_several_scopes_are_too_many_for_a_managed_identity(tenant: LocalTenant):
-    fault = await fault_of(tenant, Entry(managed_identity=True, scopes=("https://a/.default", "https://b/.default")))
+    fault = await fault_of(tenant, entry(managed_identity=True, scopes=("https://a/.default", "https://b/.default")))
     assert fault.wrong == "asks for several scopes as a managed identity"
 
 
-def federated(tenant: LocalTenant, **changed: Any) -> Entry:
+def federated(tenant: LocalTenant, **changed: Any) -> EntraAuth:
     values = {"client_id": tenant.applications["invoice-export"].client_id, "federated": True, "audience": FLOW}
-    return Entry(**{**values, **changed})
+    return entry(**{**values, **changed})
 
 
 async def test_a_managed_identitys_token_serves_as_a_federated_credential(tenant: LocalTenant, identity: None):
@@ -230,7 +233,7 @@ async def test_a_managed_identitys_token_serves_as_a_federated_credential(tenant
 
 
 async def test_a_service_accounts_token_serves_as_a_federated_credential(
-    tenant: LocalTenant, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+    tenant: LocalTenant, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     file = tmp_path / "token"
     file.write_text(tenant.service_account_token() + "\n")
@@ -240,7 +243,7 @@ async def test_a_service_accounts_token_serves_as_a_federated_credential(
 
 
 async def test_a_federated_token_that_is_not_trusted_is_told_with_issuer_and_subject(
-    tenant: LocalTenant, identity: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+    tenant: LocalTenant, identity: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     monkeypatch.setenv("AZURE_CLIENT_ID", USER_IDENTITY.client_id)
     other = await fault_of(tenant, federated(tenant), azure_credential="managed_identity")
@@ -319,10 +322,27 @@ async def test_an_authority_that_is_not_trusted_leads_to_the_ca_bundle(
     assert "POSTERN_CA_BUNDLE" in fault.fix
 
 
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [("/graph", "is not Entra's"), ("http", "does not take the tenant")],
+    ids=["not-entra", "not-https"],
+)
+async def test_an_authority_that_is_none_is_told(tenant: LocalTenant, path: str, words: str):
+    nowhere = tenant.authority.replace("https:", "http:") if path == "http" else tenant.authority + path
+    fault = await fault_of(tenant, by_secret(tenant), authority=nowhere)
+    assert words in fault.wrong
+    assert "POSTERN_AUTHORITY" in fault.fix
+
+
+def test_signing_in_loads_no_azure_before_it_is_used(tmp_path: Path):
+    loaded = loaded_after("import app.connections.entra, app.connections.entra_faults", tmp_path)
+    assert not {"azure", "msal", "requests", "cryptography"} & loaded
+
+
 @pytest.mark.parametrize("missing", ["tenant_id", "client_id"])
 async def test_an_entry_that_leaves_out_who_signs_in_is_told(tenant: LocalTenant, missing: str):
-    entry = by_secret(tenant, **({"client_id": None} if missing == "client_id" else {}))
-    fault = await fault_of(tenant, entry, **({"tenant_id": None} if missing == "tenant_id" else {}))
+    auth = by_secret(tenant, client_id=None) if missing == "client_id" else by_secret(tenant)
+    fault = await fault_of(tenant, auth, tenant_id=None if missing == "tenant_id" else tenant.tenant_id)
     assert missing.upper() in f"{fault.wrong} {fault.fix}".upper()
 
 
@@ -338,15 +358,15 @@ async def test_trying_out_shows_every_stage(tenant: LocalTenant):
 
 
 async def test_trying_out_ends_where_it_fails_and_says_what_to_mend(tenant: LocalTenant, identity: None):
-    missing = await stages(sign_in(tenant, by_secret(tenant, client_secret=Reference("misspelt"))))
+    missing = await stages(sign_in(tenant, by_secret(tenant, client_secret=reference("misspelt"))))
     assert [(stage.name, stage.passed, stage.fix) for stage in missing] == [("secret", False, "Store it")]
     unknown = await stages(sign_in(tenant, by_secret(tenant, audience="api://nobodys")))
     assert [stage.passed for stage in unknown] == [True, False]
     assert "letter by letter" in unknown[1].fix
     tenant.put_secret("no-certificate", "MARKER")
-    bad = await stages(sign_in(tenant, by_certificate(tenant, certificate=Reference("no-certificate"))))
+    bad = await stages(sign_in(tenant, by_certificate(tenant, certificate=reference("no-certificate"))))
     assert [(stage.name, stage.passed) for stage in bad] == [("certificate", False)]
-    system = await stages(sign_in(tenant, Entry(managed_identity=True, audience=FLOW)))
+    system = await stages(sign_in(tenant, entry(managed_identity=True, audience=FLOW)))
     assert [(stage.name, stage.passed) for stage in system] == [("token", True), ("expiry", True)]
 
 
@@ -371,7 +391,7 @@ async def test_secrets_tokens_and_answers_are_in_no_log_fault_or_repr(
     signings = [good, certified, sign_in(tenant, federated(tenant), azure_credential="managed_identity")]
     for signing in signings:
         written += [repr(signing), repr(vars(signing)), *map(repr, await stages(signing))]
-    fault = await fault_of(tenant, by_secret(tenant, client_secret=Reference("books-secret")))
+    fault = await fault_of(tenant, by_secret(tenant, client_secret=reference("books-secret")))
     written += [str(fault), repr(fault), repr(vars(fault)), caplog.text]
     everything = "\n".join(written)
     key = tenant.vault.versions("invoice-export-certificate")[-1].value

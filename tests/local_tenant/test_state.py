@@ -181,3 +181,15 @@ def test_a_rotation_never_lengthens_the_life_of_an_older_secret(tmp_path: Path) 
     tenant.rotate_client_secret("backup-job", former_expires=99, now=0)
     versions = tenant.vault.versions("backup-job-client-secret")
     assert [judge(versions, secret, 1) for secret in (first, second, third)] == ["wrong"] * 3
+
+
+def test_the_certificate_of_an_application_is_made_once(tmp_path: Path) -> None:
+    """On first use; a renewal disables the former one."""
+    tenant = LocalTenant.open(tmp_path / "tenant")
+    (first,) = tenant.vault.versions("invoice-export-certificate")
+    (again,) = LocalTenant.open(tenant.folder).vault.versions("invoice-export-certificate")
+    assert again == first
+    tenant.renew_certificate("invoice-export", pem=True)
+    former, newest = tenant.vault.versions("invoice-export-certificate")
+    assert (former.enabled, newest.enabled) == (False, True)
+    assert newest.value.startswith("-----BEGIN PRIVATE KEY-----")
