@@ -1,4 +1,4 @@
-"""The local tenant's HTTP applications: Entra, Key Vault, Graph and flows at one address, managed identities at another."""
+"""The local tenant's HTTP applications: Entra, Key Vault, Graph and flows at one address, managed identities apart."""
 
 from collections.abc import Callable
 from typing import Protocol
