@@ -119,6 +119,10 @@ class Runner:
         self._check_room(workflow)
         name = workflow.name
         run = Run(run_id, workflow, caller, request, self._now(), resubmitted_from=resubmitted_from)
+        if request.trace is not None:
+            run.trace_id = request.trace.trace_id
+        if request.chain is not None:
+            run.parent_run_id = request.chain.parent_run_id
         recorded = not workflow.stateless
         if key is not None:
             earlier = await self._claim(run, key)
@@ -157,10 +161,7 @@ class Runner:
 
     def _context(self, run: Run) -> Context:
         """What the workflow's function receives; what is logged from here on names the run."""
-        trace = run.request.trace
-        if trace is not None:
-            run.trace_id = trace.trace_id
-        RUN.set((run.id, trace))
+        RUN.set((run.id, run.request.trace))
         workflow = run.workflow
         return Context(run.request, run.caller, run.id, workflow.name, self._services, not workflow.stateless)
 
