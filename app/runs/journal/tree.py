@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, or_, select
+from sqlalchemy import Connection, and_, or_, select
 
 from app.chain import MOST_DEPTH
 from app.runs.journal.filters import NESTED
@@ -48,7 +48,7 @@ def find_tree(connection: Connection, run_id: str, most: int = MOST_NODES) -> Tr
         below = _below(connection, level, [call.run_id for _, call in made if call.run_id], left_runs + 1)
         truncated = truncated or len(made) > left_calls or len(below) > left_runs
         made, below = made[:left_calls], below[:left_runs]
-        level = _attach(branches, made, [run for run in below if run.id not in seen])
+        level = _attach(branches, level, made, [run for run in below if run.id not in seen])
         seen.update(level)
         left_calls, left_runs = left_calls - len(made), left_runs - len(below)
         if not level:
@@ -58,14 +58,16 @@ def find_tree(connection: Connection, run_id: str, most: int = MOST_NODES) -> Tr
 
 def _below(connection: Connection, parents: Sequence[str], called: Sequence[str], limit: int) -> list[RunRecord]:
     """The runs that these called, as they said themselves or as their calls say, oldest first."""
-    found = or_(runs.c.id.in_(called), NESTED & runs.c.parent_run_id.in_(parents)) if called else None
-    condition = found if found is not None else NESTED & runs.c.parent_run_id.in_(parents)
-    rows = connection.execute(select(*LISTED).where(condition).order_by(runs.c.id).limit(limit))
+    named = or_(runs.c.id.in_(called), and_(NESTED, runs.c.parent_run_id.in_(parents)))
+    rows = connection.execute(select(*LISTED).where(named).order_by(runs.c.id).limit(limit))
     return [run_record(row) for row in rows]
 
 
 def _attach(
-    branches: dict[str, list[Branch]], made: Sequence[tuple[str, CallRecord]], below: Sequence[RunRecord]
+    branches: dict[str, list[Branch]],
+    parents: Sequence[str],
+    made: Sequence[tuple[str, CallRecord]],
+    below: Sequence[RunRecord],
 ) -> list[str]:
     """Put calls, and then runs whose calls are not on record, below their runs. Gives the ids of the new runs."""
     by_id = {run.id: run for run in below}
@@ -75,6 +77,7 @@ def _attach(
         branches.setdefault(parent, []).append(Branch(call, run))
         level += [run.id] if run is not None else []
     for run in by_id.values():
-        branches.setdefault(run.parent_run_id or "", []).append(Branch(None, run))
-        level.append(run.id)
+        if run.parent_run_id in parents:
+            branches.setdefault(run.parent_run_id, []).append(Branch(None, run))
+            level.append(run.id)
     return level
