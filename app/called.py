@@ -1,4 +1,4 @@
-"""What a call to a trigger is, and what comes of it: a result, a Handle on one that is not there yet, or a CallError."""
+"""What a call to a trigger is, and what comes of it: a result, a Handle on one that is yet to come, or a CallError."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field

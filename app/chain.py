@@ -25,7 +25,7 @@ class Chain(NamedTuple):
 
 
 @dataclass(slots=True, eq=False)
-class Place:
+class Part:
     """A part of a run whose calls are counted: the run itself, or one attempt of a step. `step` is the step's number on
     record, None outside of steps. `path` names the part, the same in each attempt, also where steps are nested."""
 
@@ -36,18 +36,18 @@ class Place:
     steps: int = 0
 
 
-PLACE: ContextVar[Place | None] = ContextVar("place", default=None)
+PART: ContextVar[Part | None] = ContextVar("part", default=None)
 """The attempt that the code at hand belongs to. None outside of steps."""
 
 
-def place_of(run_id: str, outside: Place) -> Place:
+def part_of(run_id: str, outside: Part) -> Part:
     """The part of this run that the code at hand belongs to; `outside` where that is no step."""
-    place = PLACE.get()
-    return place if place is not None and place.run_id == run_id else outside
+    part = PART.get()
+    return part if part is not None and part.run_id == run_id else outside
 
 
-def key_of_call(place: Place, trigger: str) -> str:
+def key_of_call(part: Part, trigger: str) -> str:
     """The Idempotency-Key of the last call that was counted there, in hexadecimal. A digest, because the id of an
     anonymous caller's run opens its record."""
-    named = f"{place.run_id}/{'.'.join(map(str, place.path))}/{place.calls}/{trigger}"
+    named = f"{part.run_id}/{'.'.join(map(str, part.path))}/{part.calls}/{trigger}"
     return sha256(named.encode("utf-8", "surrogatepass")).hexdigest()

@@ -14,7 +14,7 @@ from starlette.datastructures import Headers, QueryParams
 
 from app.access import Access, Anonymous, SpecificUsers, TenantUsers, tenant_users
 from app.called import Outgoing
-from app.chain import Chain, Place, key_of_call, place_of
+from app.chain import Chain, Part, key_of_call, part_of
 from app.errors import checked_headers
 from app.retry import CALL_RETRY, DEFAULT_RETRY, Retry
 from app.signature import BodyParameter, PathParameter, WorkflowFault, parameters_of, path_segments_of
@@ -133,8 +133,8 @@ class Context:
     _calls = 0
 
     @cached_property
-    def _place(self) -> Place:
-        return Place(self.run_id)
+    def _part(self) -> Part:
+        return Part(self.run_id)
 
     @cached_property
     def log(self) -> "FilteringBoundLogger":
@@ -218,12 +218,12 @@ class Context:
             raise TypeError("retry= takes a Retry(...)")
         if idempotency_key is not None and not KEY.fullmatch(idempotency_key):
             raise ValueError("idempotency_key= takes 1 to 255 visible ASCII characters, the first no quotation mark")
-        place = place_of(self.run_id, self._place)
-        place.calls += 1
+        part = part_of(self.run_id, self._part)
+        part.calls += 1
         self._calls += 1
-        key = idempotency_key or key_of_call(place, trigger)
+        key = idempotency_key or key_of_call(part, trigger)
         outgoing = Outgoing(
-            trigger, body, path, method, wait, retry, self._calls, place.step, key, own_key=idempotency_key is not None
+            trigger, body, path, method, wait, retry, self._calls, part.step, key, own_key=idempotency_key is not None
         )
         return await self.services.call(self, outgoing)
 

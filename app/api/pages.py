@@ -192,8 +192,6 @@ class Pages:
         return Seen(record, caller, what)
 
 
-def _shown(
-    seen: Seen, status: int = 200, headers: dict[str, str] | None = None, *, all_calls: bool = False
-) -> Answer:
+def _shown(seen: Seen, status: int = 200, headers: dict[str, str] | None = None, *, all_calls: bool = False) -> Answer:
     private = seen.standing is Standing.OPERATOR
     return json_reply(status, run_json(seen.record, private=private, all_calls=all_calls), headers)

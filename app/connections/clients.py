@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
 
     from app.settings import Connection, EntraAuth, Settings
+    from app.settings.types import Auth as AnyAuth
 
 
 class ConnectionFault(Exception):
@@ -49,6 +50,18 @@ class Connections:
                 raise ConnectionFault(f"there is no [connections.{name}] in postern.toml; it has {known}")
             self._clients[name] = self._connect(name, connection)
         return self._clients[name]
+
+    def open(
+        self, entry: str, url: str, auth: "AnyAuth", *, exact: bool, seconds: float, response_bytes: int
+    ) -> AsyncClient:
+        """The client of an entry, made once."""
+        if entry not in self._clients:
+            way = None
+            if auth.type == "entra":
+                way = EntraSignIn(entry, auth, self._settings, self._authority, self._vault.secret)
+                self._closing.append(way.aclose)
+            self._clients[entry] = http_client(self._settings.ca_bundle, auth=way, timeout=seconds)
+        return self._clients[entry]
 
     async def aclose(self) -> None:
         """Close every connection."""

@@ -14,7 +14,7 @@ import structlog
 from structlog.typing import FilteringBoundLogger
 from tenacity import AsyncRetrying, RetryCallState, stop_after_attempt
 
-from app.chain import PLACE, Place, place_of
+from app.chain import PART, Part, part_of
 from app.retry import Retry
 from app.retrying import retry_after, worth_retrying
 from app.runs.run import Attempt, Step
@@ -61,7 +61,7 @@ class Steps:
         """Call the function, again where its error is worth it and the policy allows, and hand back what it returns.
         Its last error is raised as it was. A cancellation ends it at once."""
         step = Step(number, _name(name, function), succeeded=False, attempts=[])
-        outside = place_of(ctx.run_id, Place(ctx.run_id, steps=number - 1))
+        outside = part_of(ctx.run_id, Part(ctx.run_id, steps=number - 1))
         outside.steps += 1
         path = (*outside.path, outside.steps)
         call = (
@@ -78,7 +78,7 @@ class Steps:
             reraise=True,
         )
         try:
-            value: Any = await retrying(self._attempt, call, step.attempts, partial(Place, ctx.run_id, number, path))
+            value: Any = await retrying(self._attempt, call, step.attempts, partial(Part, ctx.run_id, number, path))
             step.succeeded = True
         finally:
             if ctx.recorded:
@@ -86,18 +86,18 @@ class Steps:
         return value
 
     async def _attempt(
-        self, call: Callable[[], Awaitable[Any]], attempts: list[Attempt], place: Callable[[], Place]
+        self, call: Callable[[], Awaitable[Any]], attempts: list[Attempt], part: Callable[[], Part]
     ) -> Any:
         """One attempt, with its times and the type of its error. It counts its calls anew."""
         began = self._now()
-        before = PLACE.set(place())
+        before = PART.set(part())
         try:
             value = await call()
         except BaseException as error:
             attempts.append(Attempt(began, self._now(), type(error).__name__))
             raise
         finally:
-            PLACE.reset(before)
+            PART.reset(before)
         attempts.append(Attempt(began, self._now()))
         return value
 

@@ -15,7 +15,6 @@ from structlog.typing import FilteringBoundLogger
 
 from app.access import ANYONE, OPEN, Caller, Check, Guarded, Refused, admit
 from app.catalog import Trigger
-from app.chain import Chain
 from app.errors import Problem, problem
 from app.ids import new_id
 from app.runs.idempotency import HEADER as IDEMPOTENCY_KEY
@@ -73,9 +72,7 @@ class Door:
         caller = ANYONE if trigger.policy is OPEN else self._recall(single) or await self.identify(scope["headers"])
         admit(trigger.policy, caller)
         fields = single or dict(scope["headers"])
-        chain: Chain | None = None
-        if DEPTH in fields:
-            chain = chain_of(scope["headers"], caller, self.client_id)
+        chain = chain_of(scope["headers"], caller, self.client_id) if DEPTH in fields else None
         limit = trigger.workflow.max_body_bytes or self.max_body_bytes
         body = whole_body(exchange, fields, limit)
         if body is None:

@@ -110,7 +110,9 @@ def step_record(row: Row[Any]) -> Step:
 def call_record(row: Row[Any]) -> CallRecord:
     """The call of a row of `calls`, with `caller_kind` of the run that it came to, None where that is not on record
     here. The link to a run elsewhere names the run only where it is guarded."""
-    guarded = row.child_run_id in row.url if row.child_run_id and row.url else row.caller_kind not in (None, "anonymous")
+    guarded = (
+        row.child_run_id in row.url if row.child_run_id and row.url else row.caller_kind not in (None, "anonymous")
+    )
     return CallRecord(
         number=row.number,
         step=row.step,

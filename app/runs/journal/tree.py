@@ -77,7 +77,7 @@ def _attach(
         branches.setdefault(parent, []).append(Branch(call, run))
         level += [run.id] if run is not None else []
     for run in by_id.values():
-        if run.parent_run_id in parents:
+        if run.parent_run_id is not None and run.parent_run_id in parents:
             branches.setdefault(run.parent_run_id, []).append(Branch(None, run))
             level.append(run.id)
     return level
