@@ -112,7 +112,7 @@ class Calls:
         return Handle(target.entry, run_id=call.run_id, location=location, done=not location, fetch=fetch)
 
     def _client(self, target: Target, below: bool) -> AsyncClient:
-        entry, url = target.entry, target.url
+        entry, url = target.client, target.url
         if below:
             entry, url = f"{entry} with path=", url.partition("?")[0]
         return self._open(

@@ -45,10 +45,10 @@ def sending_of(ctx: "Context", outgoing: Outgoing, target: Target) -> Sending:
         headers[PARENT] = ctx.run_id
     if not outgoing.wait:
         headers["Prefer"] = "respond-async"
-    url, below = target.url.partition("?")[0], relative(outgoing.path)
+    url, below = target.url, relative(outgoing.path)
     if below:
-        query = target.url.partition("?")[2]
-        url = url.rstrip("/") + below + (f"?{query}" if query else "")
+        path, mark, query = url.partition("?")
+        url = path.rstrip("/") + below + mark + query
     key = outgoing.key if target.takes_key or outgoing.own_key else ""
     return Sending(outgoing.method, url, content, headers, key, keyed=bool(key) and target.keyed)
 

@@ -63,6 +63,11 @@ class Target:
     response_bytes: int
 
     @property
+    def client(self) -> str:
+        """Under which name its client is kept: another one where a workflow that was changed asks for other tokens."""
+        return f"{self.entry} for {self.audience}" if self.own and self.audience else self.entry
+
+    @property
     def audience(self) -> str:
         """For which audience a token of Entra is asked for, "" where none is."""
         if not isinstance(self.auth, EntraAuth):
