@@ -212,12 +212,15 @@ class Context:
         of the run, the step and its number there, so that a step that is repeated does not trigger twice where the
         other side keeps to it, as a Postern does. Raises CallError where there is no result.
         """
+        if not isinstance(trigger, str):
+            raise TypeError(f"ctx.call takes the name of a trigger, not {type(trigger).__name__}")
         if method not in METHODS:
             raise ValueError(f"method={method!r}: choose one of {', '.join(METHODS)}")
         if not isinstance(retry, Retry):
             raise TypeError("retry= takes a Retry(...)")
         if idempotency_key is not None and not KEY.fullmatch(idempotency_key):
             raise ValueError("idempotency_key= takes 1 to 255 visible ASCII characters, the first no quotation mark")
+        trigger = str.__str__(trigger)  # an enum's member means nothing to the process that writes records
         part = part_of(self.run_id, self._part)
         part.calls += 1
         self._calls += 1

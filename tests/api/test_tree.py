@@ -50,7 +50,7 @@ def engine(database_url: str) -> Any:
 def shape(tree: Tree, run_id: str | None = None) -> Any:
     """The tree as numbers of runs, and names of calls that have none."""
     return [
-        (int(branch.run.id[-12:]), shape(tree, branch.run.id)) if branch.run else branch.call and branch.call.name
+        (int(branch.run.id[-12:], 16), shape(tree, branch.run.id)) if branch.run else branch.call and branch.call.name
         for branch in tree.branches.get(run_id or tree.root.id, ())
     ]
 

@@ -2,6 +2,7 @@
 
 import socket
 from datetime import date
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,21 @@ async def test_options_that_make_no_sense_are_said_at_once(tmp_path: Path, optio
             await here.ctx.call("flow", **options)
         with pytest.raises(TypeError):
             await here.ctx.call("flow", retry=3)  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="the name of a trigger, not Workflow"):
+            await here.ctx.call(open_one)  # type: ignore[arg-type]
+    assert here.noted == []
+
+
+async def test_the_member_of_an_enum_is_the_name_that_it_stands_for(there: Any, tmp_path: Path):
+    """What is on record of it goes to another process, which does not know the author's enum."""
+
+    class Flow(str, Enum):  # noqa: UP042 older ones are written like this
+        APPROVE = "flow"
+
+    _, url = there
+    async with house(tmp_path, {"flow": {"url": url}}) as here:
+        await here.ctx.call(Flow.APPROVE)
+    assert [type(call.name) for call in here.noted] == [str]
 
 
 # What comes back
