@@ -37,6 +37,7 @@ TOKEN = "a-token-that-is-nowhere"
 async def serving(app: ASGIApp) -> AsyncIterator[str]:
     """The address of the application while it listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio does not see that it is TCP
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off", timeout_graceful_shutdown=2))
         task = asyncio.get_running_loop().create_task(server.serve(sockets=[listener]))
         async with asyncio.timeout(10):
