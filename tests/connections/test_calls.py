@@ -16,7 +16,7 @@ from app.catalog import Trigger
 from app.connections.faults import ConnectionFault
 from app.ids import new_id
 from app.retrying import retry_after, worth_retrying
-from tests.connections.counterparts import ENTRA, GUID, TOKEN, Counterpart, house, problem, serving
+from tests.connections.calling import ENTRA, GUID, TOKEN, Counterpart, house, problem, serving
 
 pytestmark = pytest.mark.anyio
 

@@ -17,7 +17,7 @@ from app.local_tenant import LocalTenant
 from app.main import create_app
 from app.settings import load_settings
 from app.triggers.chained import chain_of
-from tests.connections.counterparts import serving
+from tests.connections.calling import serving
 
 pytestmark = pytest.mark.anyio
 
