@@ -6,7 +6,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from app.called import CallError
-from app.http_client import HTTPStatusError, LocalProtocolError, TransportError, UnsupportedProtocol
+from app.http_client import HTTPStatusError, LocalProtocolError, Response, TransportError, UnsupportedProtocol
 
 _SECONDS = re.compile(r"[0-9]{1,9}")
 
@@ -25,9 +25,9 @@ def worth_retrying(error: BaseException) -> bool:
     return status in (408, 429) or 500 <= status <= 599
 
 
-def retry_after(error: BaseException, now: float) -> float | None:
-    """In how many seconds the other side wants the next attempt (RFC 9110, section 10.2.3); None where it does not say.
-    `now` is the time of day, in seconds since 1970."""
+def retry_after(error: BaseException | Response, now: float) -> float | None:
+    """In how many seconds the other side wants the next attempt (RFC 9110, section 10.2.3); None where it does not say,
+    in its response or in the error that tells of one. `now` is the time of day, in seconds since 1970."""
     try:
         headers: Any = getattr(getattr(error, "response", error), "headers", {})
         text = headers.get("Retry-After") or headers.get("retry-after") or ""

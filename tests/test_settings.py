@@ -283,10 +283,10 @@ def test_the_two_spellings_of_entra_mean_the_same(load, scope, spelling):
 @pytest.mark.parametrize(
     ("auth", "setting", "wrong"),
     [
-        ('{ type = "basic", username = "u", password = "PLANTED" }', "auth", "of type basic is not available yet"),
-        ('{ type = "api_key", header = "k", key = "PLANTED" }', "auth", "of type api_key is not available yet"),
-        ('{ type = "oauth2", token_url = "https://x" }', "auth", "of type oauth2 is not available yet"),
-        (f"{{ {ENTRA}, audience='a', certificate='x' }}", "auth", "with certificate is not available yet"),
+        ('{ type = "basic", username = "u", password = "PLANTED" }', "auth.password", "is not a reference"),
+        ('{ type = "api_key", header = "k", key = "PLANTED" }', "auth.key", "is not a reference"),
+        ('{ type = "oauth2", token_url = "https://x" }', "auth.client_id", "is missing"),
+        (f"{{ {ENTRA}, audience='a', certificate='PLANTED' }}", "auth.certificate", "is not a reference"),
         ('{ type = "PLANTED" }', "auth", "has no type that is known"),
         ('"PLANTED"', "auth", "is not a table"),
         ("{ }", "auth", "has no type that is known"),

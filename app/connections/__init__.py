@@ -1,5 +1,6 @@
 """What a workflow may reach: secrets of the Key Vault, and named HTTP connections that know how to sign in."""
 
-from app.connections.clients import ConnectionFault, Connections
+from app.connections.connections import Connections
+from app.connections.faults import ConnectionFault
 
 __all__ = ["ConnectionFault", "Connections"]

@@ -4,9 +4,10 @@ import re
 from collections.abc import Callable, Mapping
 
 from app.called import CallError
-from app.connections.targets import POWER_AUTOMATE, Target
+from app.connections.targets import Target
 from app.http_client import Response
 from app.settings import EntraAuth, NoAuth
+from app.settings.presets import POWER_AUTOMATE_AUDIENCES
 
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}")
 _METHODS = re.compile(r"[A-Z]+(, ?[A-Z]+)*")
@@ -36,17 +37,12 @@ def unreached(target: Target, error: Exception, *, sent: bool) -> CallError:
     return CallError(target.entry, f"{target.entry} {what}. {_address(target)}", sent=sent)
 
 
-def slashes(target: Target) -> str:
-    """What is wrong with the slash at the end of an audience, as far as that can be seen; "" where nothing is."""
+def doubts(target: Target) -> str:
+    """What seems to be wrong with the audience; "" where nothing does. Power Automate's own with a slash too few or too
+    many was refused with the settings."""
     asked = target.audience
-    if asked in POWER_AUTOMATE:
+    if asked in POWER_AUTOMATE_AUDIENCES.values():
         return ""
-    meant = next((known for known in POWER_AUTOMATE if known.rstrip("/") == asked.rstrip("/")), None)
-    if meant is not None:
-        return (
-            f'Power Automate compares the slash at the end: write audience = "{meant}", '
-            f'or with two slashes scopes = ["{meant}/.default"]. '
-        )
     if target.flow:
         return (
             "The audience of a flow is Power Automate's own, https://service.flow.microsoft.com/ in the public cloud. "
@@ -71,7 +67,7 @@ def _unauthenticated(target: Target, tenant_id: str | None) -> str:
     )
     return (
         f"The token was for the audience {target.audience} in the tenant {tenant}, by the client {client}. "
-        f"{slashes(target)}The audience has to be the one that it expects, to the letter; that tenant its own; and the "
+        f"{doubts(target)}The audience has to be the one that it expects, to the letter; that tenant its own; and the "
         "object id of this client's service principal (Entra admin center, Enterprise applications) has to be allowed "
         f"there: {allowed}."
     )

@@ -24,7 +24,7 @@ from app.connections.answers import (
     value_of,
     wait_before,
 )
-from app.connections.sending import POLL, Sending, link_of, sending_of
+from app.connections.sending import RESULT, Sending, link_of, sending_of
 from app.connections.targets import Target, Targets
 from app.http_client import AsyncClient, ConnectError, ConnectTimeout, HTTPError, PoolTimeout, Response
 from app.retry import Retry
@@ -99,20 +99,20 @@ class Calls:
         if not target.own:
             call.url = link_of(target, "")
         sending = sending_of(ctx, outgoing, target)
-        client = self._client(target, bool(outgoing.path))
+        client = self._client(target, below=bool(outgoing.path))
         response = await self._send(client, target, sending, outgoing)
         self._found(target, call, response)
         location = self._location(target, response, sending.url) if response.status_code == ACCEPTED else ""
         if outgoing.wait and location:
-            response = await self._result(client, target, sending, location, response, outgoing.retry)
+            response = await self._result(target, sending, location, response, outgoing.retry)
             self._found(target, call, response)
         if outgoing.wait:
             return _value(target, response)
-        fetch = partial(self._fetch, client, target, sending, location, response, outgoing.retry)
+        fetch = partial(self._fetch, target, sending, location, response, outgoing.retry)
         return Handle(target.entry, run_id=call.run_id, location=location, done=not location, fetch=fetch)
 
-    def _client(self, target: Target, below: bool) -> AsyncClient:
-        entry, url = target.client, target.url
+    def _client(self, target: Target, *, below: bool) -> AsyncClient:
+        entry, url = target.entry, target.url
         if below:
             entry, url = f"{entry} with path=", url.partition("?")[0]
         return self._open(
@@ -189,17 +189,16 @@ class Calls:
             ran=is_outcome(response, problem),
         )
 
-    async def _result(
-        self, client: AsyncClient, target: Target, sending: Sending, location: str, taken: Response, retry: Retry
-    ) -> Response:
+    async def _result(self, target: Target, sending: Sending, location: str, taken: Response, retry: Retry) -> Response:
         """The answer that is no longer 202."""
+        client = self._client(target, below=False)
         looks, last = 1, taken
 
         async def look() -> Response:
             nonlocal looks, last, location
             await self._sleep(wait_before(last, looks))
             looks += 1
-            asked = Sending("GET", location, None, sending.headers, extensions=POLL, bare=is_signed(location))
+            asked = Sending("GET", location, None, sending.headers, extensions=RESULT, bare=is_signed(location))
             last = await self._insist(client, target, asked, retry)
             if last.status_code == ACCEPTED:
                 location = self._location(target, last, location) or location
@@ -216,12 +215,10 @@ class Calls:
             raise CallError(target.entry, f"{target.entry} came to no result within a day.", status=ACCEPTED) from None
         return response
 
-    async def _fetch(
-        self, client: AsyncClient, target: Target, sending: Sending, location: str, response: Response, retry: Retry
-    ) -> Any:
+    async def _fetch(self, target: Target, sending: Sending, location: str, response: Response, retry: Retry) -> Any:
         """The result behind a Handle."""
         if location:
-            response = await self._result(client, target, sending, location, response, retry)
+            response = await self._result(target, sending, location, response, retry)
         return _value(target, response)
 
     def _location(self, target: Target, response: Response, asked: str) -> str:

@@ -9,14 +9,16 @@ from pydantic_core import to_json
 
 from app.called import Outgoing
 from app.chain import DEPTH, PARENT
+from app.connections.places import POLL
+from app.connections.retries import RETRY
 from app.connections.targets import Target, relative
 from app.settings import NoAuth
 
 if TYPE_CHECKING:
     from app.workflow import Context
 
-NO_RETRY: Mapping[str, Any] = {"retry": False}
-POLL: Mapping[str, Any] = {"retry": False, "postern.poll": True}
+NO_RETRY: Mapping[str, Any] = {RETRY: False}
+RESULT: Mapping[str, Any] = {RETRY: False, POLL: True}
 """What the transport is told: calls are tried again here, and results are elsewhere at the trigger's origin."""
 
 

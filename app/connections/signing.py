@@ -2,17 +2,37 @@
 the check where it goes, and one that is refused is replaced once."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator
-from functools import partial
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
 from app.connections.stages import Stage
-from app.http_client import Auth, Request, Response
+from app.http_client import URL, Auth, Request, Response
 
 SIGN = "postern.sign"
-"""The request extension that holds what signs a request: Request -> None. The transport of the connection calls it on a
-copy (`signed`), so that no request that an author, an error or a redirect sees has a credential."""
+"""The request extension that holds a Signature. The transport of the connection has it put on a copy (`signed`), so
+that no request that an author, an error or a redirect sees has a credential."""
 
 UNAUTHORIZED = 401
+
+
+class Signature:
+    """A credential on its way to one request. It is forgotten as soon as the request is answered or has failed, because
+    the HTTP client keeps the request's extensions, and hands them on to redirects."""
+
+    __slots__ = ("_credential", "_sign", "_url")
+
+    def __init__(self, sign: Callable[[Request, str], None], credential: str, url: URL) -> None:
+        self._sign = sign
+        self._credential: str | None = credential
+        self._url = url
+
+    def __call__(self, copy: Request) -> None:
+        """Put the credential on the copy of the request; a redirect, which has another address, gets none."""
+        if self._credential is not None and copy.url == self._url:
+            self._sign(copy, self._credential)
+
+    def forget(self) -> None:
+        """Nothing is signed from now on."""
+        self._credential = None
 
 
 class SignIn(Auth, ABC):
@@ -43,13 +63,26 @@ class SignIn(Auth, ABC):
     async def async_auth_flow(self, request: Request) -> AsyncGenerator[Request, Response]:
         """Have one request signed, and once more where that is refused; the HTTP client calls this."""
         credential = await self.credential()
-        request.extensions[SIGN] = partial(self.sign, credential=credential)
-        response = yield request
-        if response.status_code == UNAUTHORIZED and may_be_sent_again(request):
-            other = await self.another(credential)
-            if other is not None:
-                request.extensions[SIGN] = partial(self.sign, credential=other)
-                yield request
+        signature = self._attach(request, credential)
+        try:
+            response = yield request
+        finally:
+            signature.forget()
+        if response.status_code != UNAUTHORIZED or not may_be_sent_again(request):
+            return
+        other = await self.another(credential)
+        if other is None:
+            return
+        signature = self._attach(request, other)
+        try:
+            yield request
+        finally:
+            signature.forget()
+
+    def _attach(self, request: Request, credential: str) -> Signature:
+        signature = Signature(self.sign, credential, request.url)
+        request.extensions[SIGN] = signature
+        return signature
 
 
 def signed(request: Request) -> Request:

@@ -1,6 +1,5 @@
 """What the name in `ctx.call` stands for: an entry `[triggers.NAME]`, or else a workflow of this server. Pure."""
 
-import ipaddress
 import re
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -9,7 +8,11 @@ from urllib.parse import quote, urlsplit
 
 from app.access import OPEN, Guarded
 from app.connections.faults import ConnectionFault
+from app.connections.places import secure
+from app.http_client import URL
 from app.settings import EntraAuth, NoAuth
+from app.settings.entries import MAX_RESPONSE_BYTES
+from app.settings.presets import POWER_AUTOMATE_AUDIENCES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -17,23 +20,10 @@ if TYPE_CHECKING:
     from app.catalog import Trigger
     from app.settings import Settings
 
-MAX_RESPONSE_BYTES = 16 * 1024 * 1024
 SECONDS = 130.0
 """How long a reply is waited for at least: Power Automate and Postern answer within 120 seconds by themselves."""
 SPARE = 10.0
 """Seconds that the reply of a workflow of our own may take beyond its timeout."""
-
-POWER_AUTOMATE = frozenset(
-    {
-        "https://service.flow.microsoft.com/",
-        "https://gov.service.flow.microsoft.us/",
-        "https://high.service.flow.microsoft.us/",
-        "https://service.flow.appsplatform.us/",
-        "https://service.powerautomate.cn/",
-    }
-)
-"""The audiences of Power Automate, compared exactly (Microsoft, "Add OAuth authentication for HTTP request triggers").
-"""
 
 _FLOW_HOSTS = re.compile(
     r"\.(api\.(gov\.|high\.)?powerplatform\.(com|microsoft\.us|partner\.microsoftonline\.cn)|api\.appsplatform\.us"
@@ -63,11 +53,6 @@ class Target:
     response_bytes: int
 
     @property
-    def client(self) -> str:
-        """Under which name its client is kept: another one where a workflow that was changed asks for other tokens."""
-        return f"{self.entry} for {self.audience}" if self.own and self.audience else self.entry
-
-    @property
     def audience(self) -> str:
         """For which audience a token of Entra is asked for, "" where none is."""
         if not isinstance(self.auth, EntraAuth):
@@ -86,7 +71,7 @@ class Targets:
         """The target of this name. An entry hides a workflow. Raises ConnectionFault."""
         entry = self._settings.triggers.get(name)
         if entry is not None:
-            return _elsewhere(name, entry.url, entry.auth, getattr(entry, "max_response_bytes", MAX_RESPONSE_BYTES))
+            return _elsewhere(name, entry.url, entry.auth, entry.max_response_bytes)
         trigger = self._served().get(name)
         if trigger is None:
             raise self._unknown(name)
@@ -101,7 +86,7 @@ class Targets:
                 f"is not set, and the workflow {name} is called by way of it",
                 "Set it to the address under which callers reach this server",
             )
-        if not _secure(url):
+        if not secure(URL(url)):
             raise ConnectionFault(
                 "POSTERN_PUBLIC_URL",
                 f"is plain http, and the workflow {name} is called by way of it",
@@ -173,7 +158,7 @@ def relative(path: str) -> str:
 def _elsewhere(name: str, url: str, auth: Any, response_bytes: int) -> Target:
     parts = urlsplit(url)
     host = (parts.hostname or "").lower()
-    flow = _FLOW_HOSTS.search(host) is not None or getattr(auth, "audience", "") in POWER_AUTOMATE
+    flow = _FLOW_HOSTS.search(host) is not None or getattr(auth, "audience", "") in POWER_AUTOMATE_AUDIENCES.values()
     postern = _POSTERN_PATH.fullmatch(parts.path) if not flow and "/paths/invoke" not in parts.path else None
     return Target(
         name,
@@ -188,13 +173,3 @@ def _elsewhere(name: str, url: str, auth: Any, response_bytes: int) -> Target:
         seconds=SECONDS,
         response_bytes=response_bytes,
     )
-
-
-def _secure(url: str) -> bool:
-    """Whether nobody can listen on the way."""
-    parts = urlsplit(url)
-    try:
-        loopback = parts.hostname == "localhost" or ipaddress.ip_address(parts.hostname or "").is_loopback
-    except ValueError:
-        loopback = False
-    return parts.scheme == "https" or loopback

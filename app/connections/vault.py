@@ -1,23 +1,56 @@
-"""The vault: secrets by name from Azure Key Vault, remembered for a short time in memory and nowhere else."""
+"""The vault: secrets by name, remembered for a short time in memory and nowhere else.
+
+A secret is asked for once however many want it, again at once where its value was refused, and seldom while the vault
+is away: then the last good value serves for a bounded time. Names ignore case, as in Key Vault.
+"""
 
 import asyncio
+import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from contextvars import Context
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from azure.core.credentials_async import AsyncTokenCredential
-    from azure.keyvault.secrets.aio import SecretClient
+import structlog
+
+from app.connections.faults import ConnectionFault
+from app.connections.key_vault import KeyVault
+from app.connections.secrets import Secret
+from app.connections.vault_faults import Asked, Failure, failure_of
+
+STALE = 6 * 3600.0
+"""Seconds after its last reading for which a value may serve while the vault is away."""
+PATIENCE = 15.0
+"""Seconds that a secret may take to be read, sign-in and retries included."""
+PATIENCE_WITH_VALUE = 5.0
+"""The same where its last good value can serve, and nothing is tried twice."""
+RETRIES = 2
+BACK_OFF = 10.0
+LONGEST_BACK_OFF = 60.0
+"""Seconds for which the vault is not asked after a failure by who has a value that can serve: the least, and the most
+where the vault itself says how long."""
+AGAIN = 5.0
+"""Seconds between two readings of a secret whose value is refused again and again and stays the same. Who always
+refuses would otherwise have the vault asked at each call."""
+
+_NAME = re.compile(r"[0-9A-Za-z-]{1,127}")
+_log = structlog.get_logger("postern.vault")
 
 
-class VaultFault(Exception):
-    """A secret that cannot be had; the message names the secret and the setting to mend, never a value."""
+@dataclass(slots=True)
+class _Known:
+    """A secret at hand. `confirmed_at` is when it was last read because of a refusal and stayed the same."""
+
+    secret: Secret
+    read_at: float
+    until: float
+    confirmed_at: float = float("-inf")
+    away_since: float | None = None
 
 
 class Vault:
-    """Reads secrets of one Key Vault. Values are remembered for `max_age` seconds; one request is under way per
-    secret, however many ask."""
+    """Reads secrets of one Key Vault. Values are remembered for `max_age` seconds. It belongs to one event loop."""
 
     def __init__(
         self,
@@ -29,67 +62,117 @@ class Vault:
         max_age: float = 300.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._url = url
-        self._kind = credential
-        self._authority = authority
-        self._ca_bundle = ca_bundle
+        self._vault = KeyVault(url, credential, authority, ca_bundle)
         self._max_age = max_age
         self._clock = clock
-        self._values: dict[str, tuple[float, str]] = {}
-        self._locks: dict[str, asyncio.Lock] = {}
-        self._client: SecretClient | None = None
-        self._credential: AsyncTokenCredential | None = None
+        self._known: dict[str, _Known] = {}
+        self._asking: dict[str, asyncio.Task[Secret | Failure]] = {}
+        self._back_at = float("-inf")
+        self._reason = ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The secrets at hand."""
+        return tuple(known.secret.name for known in self._known.values())
 
     async def secret(self, name: str) -> str:
-        """The latest value of the secret. Raises VaultFault."""
-        if (value := self._remembered(name)) is not None:
-            return value
-        async with self._locks.setdefault(name, asyncio.Lock()):
-            if (value := self._remembered(name)) is not None:
-                return value
-            value = await self._read(name)
-            self._values[name] = (self._clock() + self._max_age, value)
-            return value
+        """The value of the secret. Raises ConnectionFault."""
+        return (await self.read(name)).value
+
+    async def read(self, name: str) -> Secret:
+        """The secret, remembered for a short time. Raises ConnectionFault."""
+        known = self._known.get(_key(name))
+        now = self._clock()
+        if known is not None:
+            if now < known.until:
+                return known.secret
+            if now < self._back_at and self._may_serve(known):
+                return self._served(known)
+        return await self._asked(name)
+
+    async def read_again(self, name: str, refused: str) -> Secret:
+        """The secret as it is now, because the value `refused` was turned away. It is the same one where nothing newer
+        can be had, or it was read for this reason a moment ago. Raises ConnectionFault."""
+        key = _key(name)
+        while True:
+            known = self._known.get(key)
+            if known is None or known.secret.value != refused:
+                return await self.read(name)
+            now = self._clock()
+            if now < known.confirmed_at + AGAIN or (now < self._back_at and self._may_serve(known)):
+                return known.secret
+            joined = key in self._asking  # that reading may have begun before the secret was changed
+            secret = await self._asked(name)
+            if joined and secret.value == refused:
+                continue
+            if secret.value == refused and key in self._known:
+                self._known[key].confirmed_at = self._clock()
+            return secret
 
     async def aclose(self) -> None:
-        """Close the connections to Azure."""
-        for closing in (self._client, self._credential):
-            if closing is not None:
-                await closing.close()
+        """Stop reading, and close the connections to Azure."""
+        asking = list(self._asking.values())
+        for task in asking:
+            task.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
+        await self._vault.aclose()
 
-    def _remembered(self, name: str) -> str | None:
-        until, value = self._values.get(name, (0.0, ""))
-        return value if until > self._clock() else None
+    async def _asked(self, name: str) -> Secret:
+        key = _key(name)
+        task = self._asking.get(key)
+        if task is None:
+            # A task of its own, in a context of its own: who asked first may be cancelled while others wait for the
+            # same answer, and its log lines are of no single request.
+            task = asyncio.get_running_loop().create_task(self._ask(key, name), context=Context())
+            self._asking[key] = task
+            task.add_done_callback(lambda _: self._asking.pop(key, None))
+        outcome = await asyncio.shield(task)
+        if isinstance(outcome, Failure):
+            raise outcome.fault()
+        return outcome
 
-    async def _read(self, name: str) -> str:
-        from azure.core.exceptions import AzureError, ResourceNotFoundError
-
+    async def _ask(self, key: str, name: str) -> Secret | Failure:
+        began = self._clock()
+        known = self._known.get(key)
+        can_serve = known is not None and self._may_serve(known)
         try:
-            found = await self._connected().get_secret(name)
-        except ResourceNotFoundError:
-            raise VaultFault(f"the Key Vault {self._url} has no secret {name!r}") from None
-        except (AzureError, ValueError) as error:
-            # Azure's messages hold whole replies: only the kind of the error is passed on.
-            status = getattr(error, "status_code", None)
-            what = f"answered {status}" if status else f"could not be used ({type(error).__name__})"
-            raise VaultFault(f"the Key Vault {self._url} {what} when asked for the secret {name!r}") from None
-        if found.value is None:
-            raise VaultFault(f"the secret {name!r} of the Key Vault {self._url} has no value")
-        return found.value
+            async with asyncio.timeout(PATIENCE_WITH_VALUE if can_serve else PATIENCE):
+                secret = await self._vault.get(name, retries=0 if can_serve else RETRIES)
+        except Exception as error:
+            return self._failed(key, failure_of(error, Asked(name, self._vault.url, self._vault.kind)))
+        self._back_at = float("-inf")
+        if known is not None and known.away_since is not None:
+            _log.info("key-vault-back", name=name, seconds=round(self._clock() - known.away_since))
+        self._known[key] = _Known(secret, began, began + self._max_age)
+        return secret
 
-    def _connected(self) -> "SecretClient":
-        if self._client is None:
-            if not self._url or not self._kind:
-                missing = "POSTERN_AZURE_CREDENTIAL" if self._url else "POSTERN_KEY_VAULT_URL"
-                raise VaultFault(f"{missing} is not set, and a secret is asked for")
-            from app.connections import azure
+    def _failed(self, key: str, failure: Failure) -> Secret | Failure:
+        """The last good value where it may serve, else the failure, and nothing is remembered of the secret."""
+        if failure.outage:
+            self._back_at = self._clock() + min(max(BACK_OFF, failure.retry_after), LONGEST_BACK_OFF)
+            self._reason = failure.wrong
+            known = self._known.get(key)
+            if known is not None and self._may_serve(known):
+                return self._served(known)
+        self._known.pop(key, None)
+        return failure
 
-            try:
-                self._credential = azure.own_credential(self._kind, self._authority, self._ca_bundle)
-            except LookupError as error:
-                raise VaultFault(str(error)) from None
-            self._client = azure.secret_client(self._url, self._credential, self._ca_bundle)
-        return self._client
+    def _may_serve(self, known: _Known) -> bool:
+        return self._clock() < known.read_at + STALE
+
+    def _served(self, known: _Known) -> Secret:
+        """The last good value in an outage, which is told once."""
+        if known.away_since is None:
+            known.away_since = now = self._clock()
+            age, left = round(now - known.read_at), round(known.read_at + STALE - now)
+            _log.warning("key-vault-away", name=known.secret.name, reason=self._reason, age=age, serves_for=left)
+        return known.secret
 
 
-Secret = Callable[[str], Awaitable[str]]
+def _key(name: str) -> str:
+    """The name under which a secret is remembered. What is no name is not repeated: it may be the secret itself."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ConnectionFault(
+            "ctx.secret", "was given what is no name of a secret in Key Vault", "Names are letters, digits and hyphens"
+        )
+    return name.lower()

@@ -5,8 +5,8 @@ verification code run against it as in production. Its tokens are worth nothing 
 """
 
 from app.local_tenant.directory import Application, Person
-from app.local_tenant.server import serve
+from app.local_tenant.server import serve, serve_identity
 from app.local_tenant.state import TenantFault
 from app.local_tenant.tenant import LocalTenant, UnknownName
 
-__all__ = ["Application", "LocalTenant", "Person", "TenantFault", "UnknownName", "serve"]
+__all__ = ["Application", "LocalTenant", "Person", "TenantFault", "UnknownName", "serve", "serve_identity"]

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Literal
 
 TENANT_ID = "e2fc6e45-07a1-47e5-a6c7-2a3740ea3a7a"
 FOREIGN_TENANT_ID = "4bdfc9b5-6862-4464-9df6-b11a2f8afd3e"  # where the guest is at home, and forged tokens come from
 SIGN_IN_CLIENT_ID = "20e1dc88-0b78-47d6-9f75-37555320aa3c"  # the public client through which people sign in
 AUDIENCE = "api://postern"
 DOMAIN = "tenant.example"
+SERVICE_ACCOUNT = "system:serviceaccount:postern:postern"  # of the cluster that workload identity would be used in
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +33,37 @@ class Person:
 
 
 @dataclass(frozen=True, slots=True)
+class Federated:
+    """Whose tokens an application takes in place of a secret: a managed identity of this tenant by its object id, or a
+    service account of the cluster."""
+
+    issuer: Literal["tenant", "cluster"]
+    subject: str
+
+
+@dataclass(frozen=True, slots=True)
 class Application:
-    """An app registration with its service principal. `object_id` is the service principal's, `roles` are its app
-    roles on Postern. Its client secrets are the versions of the vault's secret `client_secret_name`."""
+    """An app registration with its service principal, or a managed identity, which has that only. `object_id` is the
+    service principal's, `roles` are its app roles on Postern. Its client secrets are the versions of the vault's secret
+    `client_secret_name`, its certificates those of `certificate_name` where it has one."""
 
     name: str
     client_id: str
     object_id: str
     roles: tuple[str, ...] = ()
     reads_vault: bool = False
+    has_certificate: bool = False
+    federated: tuple[Federated, ...] = ()
+
+    @property
+    def identifier_uri(self) -> str:
+        """Its Application ID URI, which tokens for it can be asked for by."""
+        return f"api://{self.name}"
+
+    @property
+    def certificate_name(self) -> str:
+        """The vault's secret whose versions are this application's certificates with their keys."""
+        return f"{self.name}-certificate"
 
     @property
     def client_secret_name(self) -> str:
@@ -49,14 +73,19 @@ class Application:
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """The people and applications, by their short names."""
+    """The people, applications and managed identities, by their short names."""
 
     people: Mapping[str, Person]
     applications: Mapping[str, Application]
+    identities: Mapping[str, Application]
 
     def application(self, client_id: str) -> Application | None:
         """The application with this client id."""
-        return next((app for app in self.applications.values() if app.client_id == client_id.lower()), None)
+        return _by_client_id(self.applications, client_id)
+
+    def identity(self, client_id: str) -> Application | None:
+        """The managed identity with this client id."""
+        return _by_client_id(self.identities, client_id)
 
 
 PEOPLE = (
@@ -64,11 +93,23 @@ PEOPLE = (
     Person("lisa", "c33a0e11-b6a6-4ce1-b2e0-e5fbe1e362d2", "Lisa Moreau"),
     Person("gil", "fda52ac9-24fd-49e8-993d-37e9b11b2963", "Gil Amaro", guest=True),
 )
+SYSTEM_IDENTITY = Application(
+    "server-identity",
+    client_id="2b1c4c1d-6a0f-4d6c-8e53-27d1f0f0b7c3",
+    object_id="9a4b1f3e-52c7-4f60-b7f5-0f4f1a6c8d21",
+    reads_vault=True,
+)
+USER_IDENTITY = Application(
+    "batch-identity",
+    client_id="5d0e8a7b-31f4-4c7e-9a35-c2b8d7e61f90",
+    object_id="e7c25d84-0b1a-49d8-8c6e-64b9f3d2a517",
+)
 POSTERN = Application(
     "postern",
     client_id="b84e6723-ae9b-4b47-9858-353ed3017a04",
     object_id="cf31a3d1-51ca-4531-8a0d-dcdd09bc4267",
     reads_vault=True,
+    federated=(Federated("cluster", SERVICE_ACCOUNT),),
 )
 APPLICATIONS = (
     POSTERN,
@@ -83,20 +124,37 @@ APPLICATIONS = (
         client_id="b0fbb178-e5d1-4c90-a6b3-05468bb92e40",
         object_id="87167135-e024-414d-b7f8-f295cafa43e9",
     ),
+    Application(
+        "invoice-export",
+        client_id="0f6d2c58-94b3-4e1a-a1d7-5b8e3c70f246",
+        object_id="31d7e9a6-c845-4b02-93fe-7a60d1b5c48f",
+        roles=("Workflow.Run",),
+        has_certificate=True,
+        federated=(Federated("tenant", SYSTEM_IDENTITY.object_id), Federated("cluster", SERVICE_ACCOUNT)),
+    ),
 )
+IDENTITIES = (SYSTEM_IDENTITY, USER_IDENTITY)
 
 
 def directory_with(object_ids: Mapping[str, str]) -> Directory:
     """The built-in people and applications, and those of `[people]` (name to object id). A given id wins over the
-    built-in one; a name that is an application's gives its service principal that id, as `[people]` may list both."""
+    built-in one; a name that is an application's or a managed identity's gives its service principal that id, as
+    `[people]` may list both."""
     people = {person.name: person for person in PEOPLE}
     applications = {application.name: application for application in APPLICATIONS}
+    identities = {identity.name: identity for identity in IDENTITIES}
     for name, given in object_ids.items():
         object_id = given.lower()
         if name in applications:
             applications[name] = replace(applications[name], object_id=object_id)
+        elif name in identities:
+            identities[name] = replace(identities[name], object_id=object_id)
         elif name in people:
             people[name] = replace(people[name], object_id=object_id)
         else:
             people[name] = Person(name, object_id, name.replace("-", " ").replace("_", " ").title())
-    return Directory(people, applications)
+    return Directory(people, applications, identities)
+
+
+def _by_client_id(among: Mapping[str, Application], client_id: str) -> Application | None:
+    return next((each for each in among.values() if each.client_id == client_id.lower()), None)

@@ -1,4 +1,5 @@
-"""Entra's part: discovery, signing keys, and tokens for client credentials, with its error shapes.
+"""Entra's part: discovery, signing keys, and tokens for client credentials by secret, certificate or another's token,
+with its error shapes.
 
 Reference: learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow and reference-error-codes.
 """
@@ -16,27 +17,20 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from app.local_tenant.assertions import Assertions
 from app.local_tenant.directory import Application
+from app.local_tenant.errors import EntraError
+from app.local_tenant.resources import knows
 from app.local_tenant.tenant import LocalTenant
 from app.local_tenant.tokens import LIFETIME, Version
 from app.local_tenant.vault import judge
 
 _FORM = "application/x-www-form-urlencoded"
+_ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _MAX_FORM = 64 * 1024
 _DEFAULT = "/.default"
 _GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _NO_STORE = {"Cache-Control": "no-store, no-cache", "Pragma": "no-cache"}
-
-
-class EntraError(Exception):
-    """What the token endpoint says no with. No text of the request is repeated: it could be a secret."""
-
-    def __init__(self, status: int, error: str, code: int, description: str) -> None:
-        super().__init__(f"AADSTS{code}")
-        self.status = status
-        self.error = error
-        self.code = code
-        self.description = description
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +94,7 @@ class Entra:
             "jwks_uri": f"{at}/discovery/v2.0/keys",
             "token_endpoint": f"{at}/oauth2/v2.0/token",
             "authorization_endpoint": f"{at}/oauth2/v2.0/authorize",  # nobody signs in here, but clients want the name
-            "token_endpoint_auth_methods_supported": ["client_secret_post", "client_secret_basic"],
+            "token_endpoint_auth_methods_supported": ["client_secret_post", "private_key_jwt", "client_secret_basic"],
             "response_types_supported": ["code"],
             "subject_types_supported": ["pairwise"],
             "id_token_signing_alg_values_supported": ["RS256"],
@@ -110,9 +104,10 @@ class Entra:
         form = _form(request.headers.get("content-type", ""), body)
         if _wanted(form, "grant_type") != "client_credentials":
             raise EntraError(400, "unsupported_grant_type", 70003, "This tenant takes client_credentials only.")
-        client_id, secret = _client(form, request.headers.getlist("authorization"))
-        application = self._authenticated(client_id, secret)
+        application = self._authenticated(form, request.headers.getlist("authorization"))
         audience = audience_of(_wanted(form, "scope"))
+        if not knows(self.tenant, audience):
+            raise EntraError(400, "invalid_resource", 500011, "This tenant has no resource of that name.")
         # Entra's own APIs, and registrations that ask for nothing else, get v1 tokens with the App ID URI as audience.
         version: Version = 2 if _GUID.fullmatch(audience) else 1
         access_token = self.tenant.token(application.name, audience=audience, version=version, now=self.clock())
@@ -124,18 +119,29 @@ class Entra:
             "access_token": access_token,
         }
 
-    def _authenticated(self, client_id: str, secret: str) -> Application:
+    def _authenticated(self, form: Mapping[str, str], authorization: list[str]) -> Application:
+        client_id, secret = _client(form, authorization)
         application = self.tenant.directory.application(client_id)
         if application is None:
             raise EntraError(400, "unauthorized_client", 700016, "This tenant has no application with that client id.")
+        if not secret and form.get("client_assertion"):
+            if form.get("client_assertion_type") != _ASSERTION_TYPE:
+                raise EntraError(400, "invalid_request", 900144, "The body has no known 'client_assertion_type'.")
+            Assertions(self.tenant, self.clock()).check(application, form["client_assertion"])
+        else:
+            self._check_secret(application, secret)
+        return application
+
+    def _check_secret(self, application: Application, secret: str) -> None:
         if not secret:
-            raise EntraError(401, "invalid_client", 7000218, "The request has no client_secret.")
+            raise EntraError(
+                401, "invalid_client", 7000218, "The request has neither client_secret nor client_assertion."
+            )
         verdict = judge(self.tenant.vault.versions(application.client_secret_name), secret, self.clock())
         if verdict == "expired":
             raise EntraError(401, "invalid_client", 7000222, "The client secret has expired.")
         if verdict == "wrong":
             raise EntraError(401, "invalid_client", 7000215, "The client secret is not one of this application's.")
-        return application
 
 
 def audience_of(scope: str) -> str:
@@ -187,7 +193,10 @@ def _wanted(form: Mapping[str, str], name: str) -> str:
 
 
 def _client(form: Mapping[str, str], authorization: list[str]) -> tuple[str, str]:
-    """Client id and secret, from the body or from Basic (RFC 6749, section 2.3.1), but not from both."""
+    """Client id and secret, from the body or from Basic (RFC 6749, section 2.3.1), but not from both, and not beside an
+    assertion."""
+    if form.get("client_assertion") and (authorization or form.get("client_secret")):
+        raise EntraError(400, "invalid_request", 90023, "The client authenticates in more than one way.")
     if not authorization:
         return _wanted(form, "client_id"), form.get("client_secret", "")
     scheme, _, encoded = authorization[0].partition(" ")

@@ -51,8 +51,8 @@ class KeyVault:
         return JSONResponse(self._bundle(name, found), headers=_NO_STORE)
 
     def _may_read(self, claims: dict[str, Any]) -> bool:
-        client_id = claims.get("appid") or claims.get("azp")
-        application = self.tenant.directory.application(str(client_id))
+        client_id = str(claims.get("appid") or claims.get("azp"))
+        application = self.tenant.directory.application(client_id) or self.tenant.directory.identity(client_id)
         return claims.get("idtyp") == "app" and application is not None and application.reads_vault
 
     def _bundle(self, name: str, secret: SecretVersion) -> dict[str, Any]:
@@ -66,7 +66,8 @@ class KeyVault:
         if secret.expires is not None:
             attributes["exp"] = secret.expires
         identifier = f"{self.tenant.key_vault_url}/secrets/{name}/{secret.version}"
-        return {"value": secret.value, "id": identifier, "attributes": attributes}
+        bundle = {"value": secret.value, "id": identifier, "attributes": attributes}
+        return bundle | ({"contentType": secret.content_type} if secret.content_type else {})
 
 
 def _error(

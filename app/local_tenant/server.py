@@ -1,19 +1,23 @@
 """Serving the local tenant: uvicorn with TLS, on loopback, in a thread with an event loop of its own."""
 
 import asyncio
+import secrets
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from app.local_tenant.certificates import SERVER_FILE, SERVER_KEY_FILE
 from app.local_tenant.listener import listen
-from app.local_tenant.state import TenantFault
+from app.local_tenant.state import HOST, TenantFault
 
 if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
     from app.local_tenant.tenant import LocalTenant
 
 _PATIENCE = 15.0  # seconds to start, and to stop
@@ -23,18 +27,33 @@ _PATIENCE = 15.0  # seconds to start, and to stop
 def serve(tenant: "LocalTenant", *, clock: Callable[[], float] = time.time) -> "Iterator[LocalTenant]":
     """Serve the tenant while the block runs; it listens when the block begins. Its port is the previous one where
     that is free, else another, which `state.json` names then. `clock`: seconds since 1970, for tests."""
+    from app.local_tenant.app import create_app  # a command that only mints a token needs no server
+
     listener = listen(urlsplit(tenant.authority).port or 0)
     with listener:
         tenant.moved_to(listener.getsockname()[1])
-        with _running(tenant, listener, clock):
+        certificate = {"ssl_certfile": tenant.folder / SERVER_FILE, "ssl_keyfile": tenant.folder / SERVER_KEY_FILE}
+        with _running(create_app(tenant, clock), listener, certificate):
             yield tenant
 
 
 @contextmanager
-def _running(tenant: "LocalTenant", listener: socket.socket, clock: Callable[[], float]) -> Iterator[None]:
-    import uvicorn  # a command that only mints a token needs no server
+def serve_identity(tenant: "LocalTenant", *, clock: Callable[[], float] = time.time) -> Iterator[dict[str, str]]:
+    """Serve the tenant's managed identities while the block runs, as App Service and Container Apps do to the container
+    beside them: in plain HTTP on loopback. The block gets the two variables of their contract."""
+    from app.local_tenant.app import create_identity_app
 
-    from app.local_tenant.app import create_app
+    secret = secrets.token_urlsafe(24)
+    listener = listen(0)
+    with listener:
+        url = f"http://{HOST}:{listener.getsockname()[1]}/msi/token"
+        with _running(create_identity_app(tenant, clock, secret), listener, {}):
+            yield {"IDENTITY_ENDPOINT": url, "IDENTITY_HEADER": secret}
+
+
+@contextmanager
+def _running(app: "ASGIApp", listener: socket.socket, certificate: dict[str, Path]) -> Iterator[None]:
+    import uvicorn
 
     ready = threading.Event()
 
@@ -53,9 +72,9 @@ def _running(tenant: "LocalTenant", listener: socket.socket, clock: Callable[[],
 
     server = Server(
         uvicorn.Config(
-            create_app(tenant, clock),
-            ssl_certfile=tenant.folder / SERVER_FILE,
-            ssl_keyfile=tenant.folder / SERVER_KEY_FILE,
+            app,
+            ssl_certfile=certificate.get("ssl_certfile"),
+            ssl_keyfile=certificate.get("ssl_keyfile"),
             loop="asyncio",
             lifespan="off",
             ws="none",

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -11,19 +11,23 @@ from urllib.parse import urlsplit
 
 from app.local_tenant import state, tokens
 from app.local_tenant.certificates import CA_FILE, ensure_certificates
+from app.local_tenant.client_certificates import PEM, PFX, new_certificate
 from app.local_tenant.directory import (
     AUDIENCE,
     FOREIGN_TENANT_ID,
     POSTERN,
+    SERVICE_ACCOUNT,
     TENANT_ID,
     Application,
     Directory,
     Person,
     directory_with,
 )
+from app.local_tenant.faults import Faults
 from app.local_tenant.listener import listen
 from app.local_tenant.vault import Vault
 
+EXCHANGE_AUDIENCE = "api://AzureADTokenExchange"
 GRAPH_AUDIENCE = "https://graph.microsoft.com"
 DEFAULT_SCOPES = ("user_impersonation",)
 WRONG_AUDIENCE = "843be625-584e-477a-ae84-737a4000d8ea"
@@ -43,11 +47,13 @@ class UnknownName(KeyError):
 @dataclass(frozen=True, slots=True)
 class LocalTenant:
     """A tenant that lives in a folder. Nothing is remembered but the folder and who is in the directory: every
-    property reads the files, so that a command beside a running server sees its address and its keys."""
+    property reads the files, so that a command beside a running server sees its address and its keys. `faults` are
+    what goes wrong on purpose while this process serves it."""
 
     folder: Path
     directory: Directory
     vault: Vault
+    faults: Faults = field(default_factory=Faults, compare=False, repr=False)
 
     @classmethod
     def open(cls, folder: Path, people: Mapping[str, str] = _NOBODY, *, now: float | None = None) -> "LocalTenant":
@@ -64,6 +70,9 @@ class LocalTenant:
         vault = Vault.open(folder, [app.client_secret_name for app in directory.applications.values()], at)
         tenant = cls(folder, directory, vault)
         tenant._check()
+        for application in directory.applications.values():
+            if application.has_certificate and not vault.versions(application.certificate_name):
+                tenant.renew_certificate(application.name, now=at)
         return tenant
 
     @property
@@ -120,6 +129,11 @@ class LocalTenant:
         """The v1 and the v2 issuer."""
         authority = self.authority
         return tokens.issuer(1, authority, TENANT_ID), tokens.issuer(2, authority, TENANT_ID)
+
+    @property
+    def cluster_issuer(self) -> str:
+        """Who the tokens of the stand-in cluster's service accounts say that they are from."""
+        return f"{self.authority}/cluster"
 
     @property
     def ca_bundle(self) -> Path:
@@ -227,11 +241,26 @@ class LocalTenant:
         """The claims of a token of this tenant that is valid for `audience`; otherwise None."""
         return tokens.verify(token, self.signing_keys, issuers=self.issuers, audience=audience, now=now)
 
+    def service_account_token(
+        self, subject: str = SERVICE_ACCOUNT, *, audience: str = EXCHANGE_AUDIENCE, now: float | None = None
+    ) -> str:
+        """What a cluster puts into the file that AZURE_FEDERATED_TOKEN_FILE names. The cluster has no keys of its own:
+        its tokens are told from the tenant's by their issuer."""
+        at = _seconds(now)
+        claims = {"iss": self.cluster_issuer, "sub": subject, "aud": [audience], "iat": at, "nbf": at}
+        return self.mint({**claims, "exp": at + tokens.LIFETIME})
+
     def who(self, name: str) -> Person | Application:
-        """The person or application of this name. Raises UnknownName."""
-        found = self.directory.people.get(name) or self.directory.applications.get(name)
+        """The person, application or managed identity of this name. Raises UnknownName."""
+        directory = self.directory
+        everybody: dict[str, Person | Application] = {
+            **directory.people,
+            **directory.applications,
+            **directory.identities,
+        }
+        found = everybody.get(name)
         if found is None:
-            known = ", ".join([*self.directory.people, *self.directory.applications])
+            known = ", ".join(everybody)
             raise UnknownName(f"the local tenant knows nobody called {name!r}; it knows {known}")
         return found
 
@@ -248,12 +277,30 @@ class LocalTenant:
         name = self._registered(application).client_secret_name
         return self.vault.replace(name, _seconds(now), former_expires=expires)
 
+    def renew_certificate(
+        self, application: str, *, pem: bool = False, days: int = 365, now: float | None = None
+    ) -> None:
+        """Give an application a new certificate, in the vault too, written as PFX (Key Vault's usual form) or PEM. The
+        former ones stop working at once (AADSTS700027)."""
+        at = _seconds(now)
+        made = new_certificate(application, datetime.fromtimestamp(at, UTC), days)
+        name = self._registered(application).certificate_name
+        value, content_type = (made.pem(), PEM) if pem else (made.pfx(), PFX)
+        self.vault.replace(name, at, former_expires=None, value=value, content_type=content_type)
+
     def put_secret(
-        self, name: str, value: str, *, enabled: bool = True, expires: float | None = None, now: float | None = None
+        self,
+        name: str,
+        value: str,
+        *,
+        enabled: bool = True,
+        expires: float | None = None,
+        content_type: str = "",
+        now: float | None = None,
     ) -> None:
         """Put a secret into the vault, as a new version where the name is taken. `expires`: seconds since 1970."""
         date = None if expires is None else int(expires)
-        self.vault.put(name, value, _seconds(now), enabled=enabled, expires=date)
+        self.vault.put(name, value, _seconds(now), enabled=enabled, expires=date, content_type=content_type)
 
     def set_server_url(self, url: str) -> None:
         """Note in `state.json` where Postern is served, for commands that call it."""
@@ -271,8 +318,9 @@ class LocalTenant:
 
     def _registered(self, name: str) -> Application:
         found = self.who(name)
-        if not isinstance(found, Application):
-            raise UnknownName(f"{name!r} is a person; the applications are {', '.join(self.applications)}")
+        if not isinstance(found, Application) or name not in self.applications:
+            kind = "a managed identity" if isinstance(found, Application) else "a person"
+            raise UnknownName(f"{name!r} is {kind}; the applications are {', '.join(self.applications)}")
         return found
 
 

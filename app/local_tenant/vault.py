@@ -20,7 +20,7 @@ _NAME = re.compile(r"[0-9a-zA-Z-]{1,127}")  # what Key Vault allows
 @dataclass(frozen=True, slots=True)
 class SecretVersion:
     """One version of a secret. Times are seconds since 1970; `expires` is for the reader to heed, as in Key Vault,
-    which hands out what has expired."""
+    which hands out what has expired. `content_type` says what a certificate is written as."""
 
     version: str
     value: str = field(repr=False)
@@ -28,6 +28,7 @@ class SecretVersion:
     updated: int
     enabled: bool = True
     expires: int | None = None
+    content_type: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,23 +51,35 @@ class Vault:
         """Every version of a secret, oldest first; none where there is no such secret."""
         return self._read().get(name.lower(), [])
 
-    def put(self, name: str, value: str, now: int, *, enabled: bool = True, expires: int | None = None) -> None:
+    def put(
+        self,
+        name: str,
+        value: str,
+        now: int,
+        *,
+        enabled: bool = True,
+        expires: int | None = None,
+        content_type: str = "",
+    ) -> None:
         """Add a version, which is the current one from now on."""
         if not _NAME.fullmatch(name):
             raise ValueError(f"{name!r} cannot be a secret's name: Key Vault takes letters, digits and hyphens")
         content = self._read()
-        added = replace(_new(value, now), enabled=enabled, expires=expires)
+        added = replace(_new(value, now), enabled=enabled, expires=expires, content_type=content_type)
         content.setdefault(name.lower(), []).append(added)
         write_file(self.path, _document(content))
 
-    def replace(self, name: str, now: int, *, former_expires: int | None) -> str:
-        """Add a version with a random value, which is returned. The former versions are disabled, or expire then."""
+    def replace(
+        self, name: str, now: int, *, former_expires: int | None, value: str | None = None, content_type: str = ""
+    ) -> str:
+        """Add a version with this value or a random one, which is returned. The former versions are disabled, or expire
+        then."""
         content = self._read()
         former = [_retired(version, now, former_expires) for version in content.get(name.lower(), [])]
-        value = _random()
-        content[name.lower()] = [*former, _new(value, now)]
+        added = replace(_new(_random() if value is None else value, now), content_type=content_type)
+        content[name.lower()] = [*former, added]
         write_file(self.path, _document(content))
-        return value
+        return added.value
 
     def _read(self) -> dict[str, list[SecretVersion]]:
         try:

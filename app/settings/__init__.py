@@ -1,14 +1,28 @@
 """What an operator decides: POSTERN_ variables, `.env` and `postern.toml`."""
 
+from app.settings.entries import (
+    ApiKeyAuth,
+    Auth,
+    BasicAuth,
+    Connection,
+    EntraAuth,
+    NoAuth,
+    OAuth2Auth,
+    SecretReference,
+    Trigger,
+)
 from app.settings.settings import Settings, load_settings, settings_table
 from app.settings.sources import DatabaseFault, SettingProblem, SettingsFault
-from app.settings.types import Connection, EntraAuth, NoAuth, SecretReference, Trigger
 
 __all__ = [
+    "ApiKeyAuth",
+    "Auth",
+    "BasicAuth",
     "Connection",
     "DatabaseFault",
     "EntraAuth",
     "NoAuth",
+    "OAuth2Auth",
     "SecretReference",
     "SettingProblem",
     "Settings",

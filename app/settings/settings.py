@@ -15,6 +15,7 @@ from pydantic_core import ErrorDetails, PydanticUndefined
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from app.settings import types
+from app.settings.entries import AUTHS, Connection, Trigger, in_cloud
 from app.settings.sources import (
     PREFIX,
     SERVICE_LINK_FIX,
@@ -29,7 +30,6 @@ from app.settings.sources import (
     read_environment,
     read_toml,
 )
-from app.settings.types import Connection, EntraAuth, Entry, NoAuth, Trigger
 
 
 class Settings(BaseSettings):
@@ -103,8 +103,12 @@ class Settings(BaseSettings):
         None, description="`console` or `json`; unset, it is `console` on a terminal and `json` elsewhere"
     )
     people: Mapping[types.PersonName, types.Guid] = Field({}, description="Short names for object ids")
-    connections: Mapping[types.EntryName, Connection] = Field({}, description="What workflows may reach")
-    triggers: Mapping[types.EntryName, Trigger] = Field({}, description="Triggers elsewhere that workflows may call")
+    connections: Annotated[Mapping[types.EntryName, Connection], AfterValidator(in_cloud())] = Field(
+        {}, description="What workflows may reach"
+    )
+    triggers: Annotated[Mapping[types.EntryName, Trigger], AfterValidator(in_cloud())] = Field(
+        {}, description="Triggers elsewhere that workflows may call"
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -128,6 +132,7 @@ _PLAIN_WORDS = {
     "mapping_type": ("is not a table", "Write a table"),
     "model_type": ("is not a table", "Write a table"),
 }
+_HARMLESS = {("base_url",), ("timeout",), ("max_response_bytes",), ("auth", "managed_identity"), ("auth", "federated")}
 _SECRET_WORDS = ("secret", "password", "key", "token", "database_url")
 
 
@@ -217,7 +222,7 @@ def _shown(place: tuple[str, ...], value: Any) -> str:
     """The value as it may be shown: not where it could be a secret or carry one."""
     secret = any(word in part for word in _SECRET_WORDS for part in place)
     if place[0] in ("connections", "triggers"):
-        secret = place[2:] != ("base_url",)  # a secret may stand there in the wrong place
+        secret = place[2:] not in _HARMLESS  # a secret may stand there in the wrong place
     if secret or not isinstance(value, str | int | float):
         return "the value"
     text = repr(value)
@@ -228,15 +233,10 @@ def _shown(place: tuple[str, ...], value: Any) -> str:
 
 def _is_tag(place: tuple[str, ...], n: int) -> bool:
     """Whether pydantic put this part in: the type of an `auth`, which is in no file's path."""
-    return n == 3 and place[0] in ("connections", "triggers") and place[2] == "auth" and place[3] in ("none", "entra")
+    return n == 3 and place[0] in ("connections", "triggers") and place[2] == "auth" and place[3] in AUTHS
 
 
 def _known_keys(place: tuple[str, ...]) -> list[str]:
-    models: dict[str, type[Entry]] = {
-        "connections": Connection,
-        "triggers": Trigger,
-        "none": NoAuth,
-        "entra": EntraAuth,
-    }
+    models: dict[str, type[types.Entry]] = {"connections": Connection, "triggers": Trigger, **AUTHS}
     model = models.get(place[3] if len(place) > 4 else place[0])
     return list(model.model_fields) if model else list(Settings.model_fields)

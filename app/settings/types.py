@@ -1,4 +1,4 @@
-"""What the value of a setting may be, and the entries of `[connections.*]` and `[triggers.*]`.
+"""What the value of a setting may be.
 
 Each check raises with a predicate ("is not a whole number") and what to do; `app.settings` puts the value before it,
 unless the value could be a secret.
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictStr, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StrictStr
 from pydantic_core import PydanticCustomError
 
 GUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -21,9 +21,6 @@ _VAULT_NAME = re.compile(r"[0-9A-Za-z-]{1,127}")
 _ENTRY_NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]*")
 _HOST = re.compile(r"[0-9A-Za-z_.:-]+")
 _URL_TEXT = re.compile(r"[\x21-\x5b\x5d-\x7e]+")
-_REFERENCE = 'Every secret is a reference: { key_vault = "name" }'
-_NOT_YET = {"basic", "api_key", "oauth2"}
-_ENTRA_NOT_YET = ("certificate", "managed_identity", "federated", "private_key", "client_authentication", "token_url")
 
 
 def fault(wrong: str, fix: str, part: str | None = None) -> PydanticCustomError:
@@ -108,12 +105,13 @@ def _url(text: str, *, http: Literal["never", "on loopback", "anywhere"]) -> Spl
         raise fault("has a user name in it", "Leave out everything up to the @")
     if "#" in text:
         raise fault("has a fragment", "Leave out the # and what follows")
-    if parts.scheme == "http" and (http == "never" or (http == "on loopback" and not _loopback(host))):
+    if parts.scheme == "http" and (http == "never" or (http == "on loopback" and not is_loopback(host))):
         raise fault("is not https", "Write https://" + ("; http is for loopback only" if http != "never" else ""))
     return parts
 
 
-def _loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether the host is this very machine."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -224,79 +222,3 @@ class Entry(BaseModel):
     """What the tables of `postern.toml` have in common: unknown keys are refused, nothing changes afterwards."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-
-class SecretReference(Entry):
-    """Where a secret is: its name in Key Vault. The value is nowhere in the settings."""
-
-    key_vault: VaultName
-
-    @model_validator(mode="before")
-    @classmethod
-    def _no_plain_secret(cls, value: Any) -> Any:
-        if not isinstance(value, dict) or set(value) != {"key_vault"}:
-            raise fault("is not a reference", _REFERENCE)
-        return value
-
-
-class NoAuth(Entry):
-    """The other side asks for nothing."""
-
-    type: Literal["none"] = "none"
-
-
-class EntraAuth(Entry):
-    """A token from Entra by client credentials. `tenant_id` is ours where it is None; one of `scopes` and `audience`
-    is set, the other empty."""
-
-    type: Literal["entra"] = "entra"
-    tenant_id: Guid | None = None
-    client_id: Guid
-    client_secret: SecretReference
-    scopes: Texts = ()
-    audience: StrictStr = ""
-
-    @model_validator(mode="after")
-    def _says_what_for(self) -> "EntraAuth":
-        if bool(self.scopes) == bool(self.audience):
-            raise fault("needs one of scopes and audience", 'Write scopes = ["…/.default"] or audience = "…"')
-        return self
-
-
-def _written_auth(value: Any) -> Any:
-    """The one spelling for the two that mean Entra; what is not available yet is told apart from what is unknown."""
-    if isinstance(value, NoAuth | EntraAuth):
-        return value
-    if not isinstance(value, dict):
-        raise fault("is not a table", 'Write auth = { type = "none" } or auth = { type = "entra", … }')
-    kind = value.get("type")
-    if kind == "oauth2" and value.get("identity_provider") == "entra":
-        value = {key: part for key, part in value.items() if key != "identity_provider"} | {"type": "entra"}
-    elif isinstance(kind, str) and kind in _NOT_YET:
-        raise fault(
-            f"of type {kind} is not available yet",
-            'Use type = "entra", type = "oauth2" with identity_provider = "entra", or type = "none"',
-        )
-    elif kind not in ("none", "entra"):
-        raise fault("has no type that is known", 'Write type = "none" or type = "entra"')
-    later = [key for key in _ENTRA_NOT_YET if key in value]
-    if value["type"] == "entra" and later:
-        raise fault(f"with {later[0]} is not available yet", f"Use client_secret. {_REFERENCE}")
-    return value
-
-
-Auth = Annotated[NoAuth | EntraAuth, Field(discriminator="type"), BeforeValidator(_written_auth)]
-
-
-class Connection(Entry):
-    """A named outside system: where it is, and how to sign in there."""
-
-    base_url: Annotated[StrictStr, AfterValidator(base_url)]
-    auth: Auth
-
-
-class Trigger(Entry):
-    """A trigger elsewhere. The URL of a flow that anyone may call has its signature in it, so it is never shown."""
-
-    url: Annotated[StrictStr, AfterValidator(trigger_url)] = Field(repr=False)
-    auth: Auth = NoAuth()

@@ -13,9 +13,12 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from app import CallError, Handle, Retry, anonymous, specific_users, tenant_users, workflow
 from app.access import bind
 from app.catalog import Trigger
+from app.connections.advice import doubts
 from app.connections.faults import ConnectionFault
+from app.connections.targets import Targets
 from app.ids import new_id
 from app.retrying import retry_after, worth_retrying
+from app.settings import load_settings
 from tests.connections.calling import ENTRA, GUID, TOKEN, Counterpart, house, problem, serving
 
 pytestmark = pytest.mark.anyio
@@ -130,11 +133,11 @@ async def test_only_a_workflow_of_this_server_is_told_which_run_calls(there: Any
     assert asked_for == {
         "triggers.flow": ("none", ""),
         "workflow open-one": ("none", ""),
-        "workflow guarded-one for api://postern": ("entra", "api://postern"),
-        "workflow stateless-one for api://postern": ("entra", "api://postern"),
-        "workflow other-one for api://other": ("entra", "api://other"),
+        "workflow guarded-one": ("entra", "api://postern"),
+        "workflow stateless-one": ("entra", "api://postern"),
+        "workflow other-one": ("entra", "api://other"),
     }
-    auth = dict(here.opened)["workflow guarded-one for api://postern"]
+    auth = dict(here.opened)["workflow guarded-one"]
     assert (auth.client_id, auth.client_secret.key_vault, auth.tenant_id) == (f"{GUID}8", "own-secret", None)
 
 
@@ -392,14 +395,6 @@ async def test_an_address_where_nobody_listens_is_tried_again_and_told_by_its_en
             {**ENTRA, "audience": "https://other.example", "tenant_id": f"{GUID}5"},
             ["answered 401 (MisMatchingOAuthClaims)", f"in the tenant {GUID}5", "among its specific_users"],
         ),
-        (
-            Response(status_code=401),
-            {
-                **{key: value for key, value in ENTRA.items() if key != "audience"},
-                "scopes": ["https://service.flow.microsoft.com/.default"],
-            },
-            ['audience = "https://service.flow.microsoft.com/"', "https://service.flow.microsoft.com//.default"],
-        ),
         (Response(status_code=401), {**ENTRA, "audience": "api://x/"}, ["end with a slash too"]),
         (
             Response(status_code=401),
@@ -434,6 +429,26 @@ async def test_an_error_names_its_entry_and_what_to_mend(
     for written in (text, repr(caught.value)):
         assert not any(secret in written for secret in ("Marker", SIGNATURE, TOKEN, url))
     assert caught.value.trigger == "triggers.flow"
+
+
+def test_a_flow_that_is_asked_with_another_audience_is_told_its_own(tmp_path: Path):
+    url = "https://1.2.environment.api.powerplatform.com:443/powerautomate/automations/direct/workflows/3/triggers/x"
+    entry = {"url": url, "auth": {**ENTRA, "audience": "api://x"}}
+    settings = load_settings({}, folder=tmp_path, defaults={"tenant_id": f"{GUID}9", "triggers": {"flow": entry}})
+    target = Targets(settings, dict).find("flow")
+    assert (target.flow, target.keyed, target.runs) == (True, False, "")
+    assert "https://service.flow.microsoft.com/ in the public cloud" in doubts(target)
+
+
+def test_a_managed_identity_speaks_for_this_server_where_no_secret_is_named(tmp_path: Path):
+    own = {
+        **{name: value for name, value in OWN.items() if name != "client_secret_name"},
+        "public_url": "https://x.example",
+    }
+    for credential in ("managed_identity", "workload_identity"):
+        settings = load_settings({}, folder=tmp_path, defaults={**own, "azure_credential": credential})
+        auth = Targets(settings, lambda: SERVED).find("guarded-one").auth
+        assert (auth.federated, auth.client_id, auth.client_secret) == (True, f"{GUID}8", None)
 
 
 async def test_an_error_has_what_its_author_needs_to_go_on(there: Any, tmp_path: Path):

@@ -142,8 +142,11 @@ def test_an_unknown_name_lists_the_known_ones(tenant: LocalTenant) -> None:
     with pytest.raises(UnknownName) as caught:
         tenant.token("lise")
     assert str(caught.value) == (
-        "the local tenant knows nobody called 'lise'; it knows ada, lisa, gil, postern, nightly-report, backup-job"
+        "the local tenant knows nobody called 'lise'; it knows ada, lisa, gil, postern, nightly-report, backup-job, "
+        "invoice-export, server-identity, batch-identity"
     )
+    with pytest.raises(UnknownName, match="'server-identity' is a managed identity"):
+        tenant.client_secret("server-identity")
     with pytest.raises(UnknownName, match="'ada' is a person"):
         tenant.client_secret("ada")
 

@@ -53,3 +53,17 @@ def test_an_application_whose_workflows_need_no_azure_loads_none(tmp_path: Path)
         "assert len(app.catalog.snapshot.triggers) == 2\n"
     )
     assert not {"azure", "msal", "aiohttp", "requests"} & loaded_after(program, tmp_path)
+
+
+def test_a_connection_without_authentication_loads_no_azure_and_no_way_of_signing_in(tmp_path: Path):
+    program = (
+        "from app.connections import Connections\nfrom app.settings import load_settings\n"
+        "settings = load_settings(defaults={'connections': {'c': {'base_url': 'https://c.example'"
+        ", 'auth': {'type': 'none'}}}})\n"
+        "import asyncio\n"
+        "async def use():\n    connections = Connections(settings, '')\n    connections.client('c')\n"
+        "    await connections.aclose()\n"
+        "asyncio.run(use())\n"
+    )
+    loaded = loaded_after(program, tmp_path)
+    assert not {"azure", "msal", "authlib", "cryptography.x509", "app.connections.entra"} & loaded

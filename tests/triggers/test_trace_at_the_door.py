@@ -11,7 +11,7 @@ import pytest
 import structlog
 from httpx2 import ASGITransport, MockTransport, Request, Response
 
-from app.connections.clients import Connections
+from app.connections import Connections
 from app.http_client import AsyncClient, http_client
 from app.logs import configure_logs, flush_logs
 from app.main import create_app
@@ -116,8 +116,8 @@ async def test_calls_through_a_connection_name_the_trace_of_the_run(tmp_path: Pa
 
     entry = {"base_url": "https://c.example", "auth": {"type": "none"}}
     connections = Connections(load_settings({}, folder=tmp_path, defaults={"connections": {"c": entry}}), "")
+    vars(connections)["_pool"] = MockTransport(answer)
     connection = connections.client("c")
-    connection._transport = MockTransport(answer)
     headers = {"traceparent": own} if own else {}
     await connection.get("/", headers=headers)
     token = RUN.set(("run-1", Trace(TRACE, "b7ad6b7169203331", 1)))

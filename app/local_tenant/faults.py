@@ -1,0 +1,130 @@
+"""What goes wrong on purpose: throttling, outages and refusals, switched on and off while the tenant is served."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+
+@dataclass(slots=True)
+class Part:
+    """One part of the tenant: how many requests it got, and what they are answered with. Each switch holds for the next
+    `times` requests, or until `restore()` where that is None."""
+
+    requests: int = 0
+    status: int = 0
+    retry_after: int | None = None
+    code: int = 0
+    silent: bool = False
+    times: int | None = None
+
+    def throttle(self, *, times: int | None = None, retry_after: int | None = 1) -> None:
+        """Too many requests: 429, with `Retry-After` in seconds."""
+        self._switch(429, times)
+        self.retry_after = retry_after
+
+    def fail(self, status: int = 503, *, times: int | None = None) -> None:
+        """An outage that says so."""
+        self._switch(status, times)
+
+    def refuse(self, code: int, status: int = 400, *, times: int | None = None) -> None:
+        """Any AADSTS code, for the token endpoint."""
+        self._switch(status, times)
+        self.code = code
+
+    def hang(self) -> None:
+        """Take requests and answer none of them: those that come before `restore()` never are."""
+        self.restore()
+        self.silent = True
+
+    def restore(self) -> None:
+        """Everything as it should be."""
+        self.status = self.code = 0
+        self.retry_after = self.times = None
+        self.silent = False
+
+    def counted(self) -> bool:
+        """Whether the request that has come meets a fault."""
+        self.requests += 1
+        if self.times is None:
+            return self.status > 0
+        if self.times <= 0:
+            return False
+        self.times -= 1
+        return True
+
+    def _switch(self, status: int, times: int | None) -> None:
+        self.restore()
+        self.status, self.times = status, times
+
+
+@dataclass(slots=True)
+class Faults:
+    """The parts that can fail: Entra's token endpoint, the Key Vault, and the endpoint of managed identities."""
+
+    entra: Part = field(default_factory=Part)
+    vault: Part = field(default_factory=Part)
+    identity: Part = field(default_factory=Part)
+
+
+_PATHS = (
+    (re.compile(r"/[^/]+/oauth2/v2\.0/token"), "entra"),
+    (re.compile(r"/secrets/.*"), "vault"),
+    (re.compile(r"/msi/token"), "identity"),
+)
+
+
+class Faulty:
+    """An application some of whose parts fail when they are told to (ASGI)."""
+
+    def __init__(self, app: ASGIApp, faults: Faults) -> None:
+        self._app = app
+        self._faults = faults
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer as the part's switches say, else as the application does."""
+        name = _part_of(scope["path"]) if scope["type"] == "http" else None
+        if name is not None:
+            part: Part = getattr(self._faults, name)
+            if part.counted():
+                await _refusal(name, part)(scope, receive, send)
+                return
+            if part.silent:
+                while (await receive())["type"] != "http.disconnect":
+                    pass
+                return
+        await self._app(scope, receive, send)
+
+
+def _part_of(path: str) -> str | None:
+    return next((name for pattern, name in _PATHS if pattern.fullmatch(path)), None)
+
+
+def _refusal(name: str, part: Part) -> JSONResponse:
+    headers = {} if part.retry_after is None else {"Retry-After": str(part.retry_after)}
+    return JSONResponse(_DOCUMENTS[name](part), part.status, headers=headers)
+
+
+def _entra(part: Part) -> dict[str, Any]:
+    code = part.code or (90055 if part.status == 429 else 90033)  # TenantThrottlingError, a transient error
+    error = "invalid_request" if part.code else "temporarily_unavailable"
+    return {"error": error, "error_description": f"AADSTS{code}: Told to say so.", "error_codes": [code]}
+
+
+def _key_vault(part: Part) -> dict[str, Any]:
+    code = "Throttled" if part.status == 429 else "ServiceUnavailable"
+    return {"error": {"code": code, "message": "Told to say so."}}
+
+
+def _identity(part: Part) -> dict[str, Any]:
+    return {"statusCode": part.status, "message": "Told to say so."}
+
+
+_DOCUMENTS: dict[str, Callable[[Part], dict[str, Any]]] = {
+    "entra": _entra,
+    "vault": _key_vault,
+    "identity": _identity,
+}
