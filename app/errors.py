@@ -85,6 +85,9 @@ PROBLEMS: Mapping[str, ProblemType] = {
     ),
     "shutting-down": ProblemType(503, "Shutting down", "This server is stopping and takes no new runs."),
     "timed-out": ProblemType(504, "Timed out", "The workflow did not end within its timeout."),
+    "loop-detected": ProblemType(
+        508, "Loop detected", "The call is more than 16 calls deep: workflows call one another in a circle."
+    ),
 }
 
 

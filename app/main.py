@@ -21,6 +21,7 @@ from app.api.health import Check, Readiness, folder_readable, healthz, journal_w
 from app.api.metrics import Metrics, Sources
 from app.catalog import Catalog, Snapshot
 from app.connections import Connections
+from app.connections.calls import Calls
 from app.connections.expiry import Expiry
 from app.errors import Problem, problem
 from app.http_client import http_client
@@ -74,7 +75,8 @@ def create_app(settings: Settings) -> Application:
     journal = Journal(settings.database_url)
     steps = Steps(note=journal.note_step)
     requests = RequestCounts(served=lambda: catalog.snapshot.triggers)
-    services = Services(connections.secret, connections.client, log, steps.run)
+    calls = Calls(settings, lambda: catalog.snapshot.triggers, connections.open, journal.note_call)
+    services = Services(connections.secret, connections.client, log, steps.run, calls.call)
     runner = Runner(services, journal, teller(requests.ran))
     nodes = Nodes(
         journal.node,
@@ -111,6 +113,7 @@ def create_app(settings: Settings) -> Application:
         max_body_bytes=settings.max_body_bytes,
         log=log,
         count=requests.count,
+        client_id=settings.client_id,
     )
 
     def drain() -> None:

@@ -57,3 +57,6 @@ class Retry:
 
 
 DEFAULT_RETRY = Retry()
+
+CALL_RETRY = Retry(count=4, interval=0.5, minimum=0.1, maximum=30.0)
+"""For calls to triggers: quick at first, because their caller waits."""

@@ -5,6 +5,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from app.called import CallError
 from app.http_client import HTTPStatusError, LocalProtocolError, Response, TransportError, UnsupportedProtocol
 
 _SECONDS = re.compile(r"[0-9]{1,9}")
@@ -12,11 +13,14 @@ _SECONDS = re.compile(r"[0-9]{1,9}")
 
 def worth_retrying(error: BaseException) -> bool:
     """Whether the same call may well succeed a little later: the other side could not be reached, did not answer in
-    time, or said so itself by 408, 429 or 5xx. What is wrong on this side stays wrong."""
+    time, or said so itself by 408, 429 or 5xx. What is wrong on this side stays wrong, and what a run that was called
+    came to stays so."""
     if isinstance(error, UnsupportedProtocol | LocalProtocolError):
         return False
     if isinstance(error, TransportError | TimeoutError | ConnectionError):
         return True
+    if isinstance(error, CallError) and (error.ran or error.status == 0):
+        return not error.ran
     status = _status(error)
     return status in (408, 429) or 500 <= status <= 599
 

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from starlette.datastructures import Headers, QueryParams
 
 from app.access import Access, Anonymous, SpecificUsers, TenantUsers, tenant_users
+from app.called import Outgoing
+from app.chain import Chain, Part, key_of_call, part_of
 from app.errors import checked_headers
-from app.retry import DEFAULT_RETRY, Retry
+from app.retry import CALL_RETRY, DEFAULT_RETRY, Retry
 from app.signature import BodyParameter, PathParameter, WorkflowFault, parameters_of, path_segments_of
 from app.trace import Trace, trace_id_of, traceparent
 
@@ -30,6 +32,9 @@ METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 DEFAULT_TIMEOUT = 120.0
 """Seconds; Logic Apps' limit for a synchronous reply."""
 
+KEY = re.compile(r"[!#-~][!-~]{0,254}")
+"""An Idempotency-Key that needs no quotes."""
+
 WORKFLOW_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 T = TypeVar("T")
@@ -41,7 +46,8 @@ class Request:
 
     `path_parameters` are the texts between the slashes; the function's own parameters get them converted. `body` is
     what was sent, byte for byte. Behind an authenticated trigger `headers` has neither Authorization nor cookies.
-    `trace` is what its `traceparent` said, None where there was no valid one.
+    `trace` is what its `traceparent` said, None where there was no valid one; `chain` what it said of the call that it
+    is, None where it is no call of a run.
     """
 
     method: str
@@ -54,6 +60,7 @@ class Request:
     _withheld: frozenset[bytes] = field(default=frozenset(), repr=False)
     content_type: str = ""
     trace: Trace | None = field(default=None, repr=False)
+    chain: Chain | None = field(default=None, repr=False)
 
     @cached_property
     def headers(self) -> Headers:
@@ -88,12 +95,17 @@ class Reply:
         self.headers = checked_headers(headers)
 
 
-async def _call(
+async def _plainly(
     ctx: "Context", number: int, function: Callable[..., Any], args: tuple[Any, ...], retry: Retry, name: str
 ) -> Any:
     """A step where nobody keeps records, as in a test of a workflow: one plain call."""
     value = function(*args)
     return await value if inspect.isawaitable(value) else value
+
+
+async def _nowhere(ctx: "Context", outgoing: Outgoing) -> Any:
+    """A call where there is no server, as in a test of a workflow."""
+    raise LookupError(f"nothing is there to call {outgoing.trigger}: give Services a call=")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +115,8 @@ class Services:
     secret: Callable[[str], Awaitable[str]]
     connection: Callable[[str], "AsyncClient"]
     log: "FilteringBoundLogger"
-    step: Callable[["Context", int, Callable[..., Any], tuple[Any, ...], Retry, str], Awaitable[Any]] = _call
+    step: Callable[["Context", int, Callable[..., Any], tuple[Any, ...], Retry, str], Awaitable[Any]] = _plainly
+    call: Callable[["Context", Outgoing], Awaitable[Any]] = _nowhere
 
 
 @dataclass(eq=False)
@@ -117,6 +130,11 @@ class Context:
     services: Services = field(repr=False)
     recorded: bool = field(default=True, repr=False)
     _steps = 0
+    _calls = 0
+
+    @cached_property
+    def _part(self) -> Part:
+        return Part(self.run_id)
 
     @cached_property
     def log(self) -> "FilteringBoundLogger":
@@ -170,6 +188,47 @@ class Context:
             raise TypeError("retry= takes a Retry(...)")
         self._steps += 1
         return await self.services.step(self, self._steps, function, args, retry, name or "")
+
+    async def call(
+        self,
+        trigger: str,
+        body: Any = None,
+        *,
+        path: str = "",
+        method: str = "POST",
+        wait: bool = True,
+        idempotency_key: str | None = None,
+        retry: Retry = CALL_RETRY,
+    ) -> Any:
+        """Call another trigger and give its result: `await ctx.call("approve-leave", {"days": 3})`.
+
+        `trigger` is an entry `[triggers.NAME]` of `postern.toml`, else a workflow of this server, which is called over
+        HTTP with Postern's own identity. `body` is anything that pydantic can write as JSON, or bytes, which are sent
+        as they are. `path` is the relative path behind the trigger's URL. The result is the reply: parsed JSON, text,
+        bytes, or None where it has no content. One that comes later (202) is waited for within this workflow's timeout;
+        with `wait=False` a Handle is given instead.
+
+        What did not arrive, or was put off, is tried again by `retry`. The call has an Idempotency-Key of its own, made
+        of the run, the step and its number there, so that a step that is repeated does not trigger twice where the
+        other side keeps to it, as a Postern does. Raises CallError where there is no result.
+        """
+        if not isinstance(trigger, str):
+            raise TypeError(f"ctx.call takes the name of a trigger, not {type(trigger).__name__}")
+        if method not in METHODS:
+            raise ValueError(f"method={method!r}: choose one of {', '.join(METHODS)}")
+        if not isinstance(retry, Retry):
+            raise TypeError("retry= takes a Retry(...)")
+        if idempotency_key is not None and not KEY.fullmatch(idempotency_key):
+            raise ValueError("idempotency_key= takes 1 to 255 visible ASCII characters, the first no quotation mark")
+        trigger = str.__str__(trigger)  # an enum's member means nothing to the process that writes records
+        part = part_of(self.run_id, self._part)
+        part.calls += 1
+        self._calls += 1
+        key = idempotency_key or key_of_call(part, trigger)
+        outgoing = Outgoing(
+            trigger, body, path, method, wait, retry, self._calls, part.step, key, own_key=idempotency_key is not None
+        )
+        return await self.services.call(self, outgoing)
 
 
 @dataclass(frozen=True, slots=True)

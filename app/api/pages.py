@@ -13,12 +13,13 @@ from app.access import ANYONE, Caller, Refused
 from app.api.access import House, Standing, is_anybodys, is_operator, recognise, standing
 from app.api.again import check_resubmit, reply_again
 from app.api.asked import no_parameters, refusal_page, run_page
-from app.api.shown import refusals_json, run_json, runs_json, state_json, workflows_json
+from app.api.shown import refusals_json, run_json, runs_json, state_json, tree_json, workflows_json
 from app.catalog import Snapshot
-from app.errors import problem
+from app.errors import Problem, problem
 from app.ids import is_id
 from app.runs.journal.reads import find_run, list_refusals, list_runs, request_cancel
 from app.runs.journal.records import RunRecord
+from app.runs.journal.tree import find_tree
 from app.runs.run import Run, State
 from app.triggers.reply import Answer, json_reply
 
@@ -83,7 +84,22 @@ class Pages:
 
     async def run(self, request: Request) -> Answer:
         """The record of a run."""
-        return _shown(await self._seen(request))
+        seen = await self._seen(request)
+        return _shown(seen, all_calls=await self._is_operators(request, seen))
+
+    async def tree(self, request: Request) -> Answer:
+        """A run and what it called, and what that called."""
+        seen = await self._seen(request)
+        no_parameters(request.scope["query_string"])
+        tree = await self.read(partial(find_tree, run_id=seen.record.id))
+        if tree is None:
+            raise problem("unknown-run")
+        everything = await self._is_operators(request, seen)
+
+        def may_see(run: RunRecord) -> bool:
+            return everything or standing(self.house, run, seen.caller) is Standing.OWNER
+
+        return json_reply(200, tree_json(tree, may_see))
 
     async def result(self, request: Request) -> Answer:
         """The workflow's own reply, as soon as there is one."""
@@ -137,6 +153,18 @@ class Pages:
         recognise(self.house, (trigger.policy for trigger in self.snapshot().triggers.values()), caller)
         return caller
 
+    async def _is_operators(self, request: Request, seen: Seen) -> bool:
+        """Whether it is an operator who asks. For a run that is open to whoever knows its id no token was looked at; an
+        operator's shows more of what it called, and any other is as none."""
+        if seen.standing is not Standing.BEARER:
+            return seen.standing is Standing.OPERATOR
+        if "authorization" not in request.headers:
+            return False
+        try:
+            return is_operator(self.house, await self._caller(request))
+        except (Refused, Problem):
+            return False
+
     async def _operator(self, request: Request) -> Caller:
         caller = await self._caller(request)
         if not is_operator(self.house, caller):
@@ -164,6 +192,6 @@ class Pages:
         return Seen(record, caller, what)
 
 
-def _shown(seen: Seen, status: int = 200, headers: dict[str, str] | None = None) -> Answer:
+def _shown(seen: Seen, status: int = 200, headers: dict[str, str] | None = None, *, all_calls: bool = False) -> Answer:
     private = seen.standing is Standing.OPERATOR
-    return json_reply(status, run_json(seen.record, private=private), headers)
+    return json_reply(status, run_json(seen.record, private=private, all_calls=all_calls), headers)

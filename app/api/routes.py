@@ -49,6 +49,7 @@ def routes(
         ("GET", "/runs", pages.runs),
         ("GET", "/runs/{id}", pages.run),
         ("GET", "/runs/{id}/result", pages.result),
+        ("GET", "/runs/{id}/tree", pages.tree),
         ("POST", "/runs/{id}/cancel", pages.cancel),
         ("POST", "/runs/{id}/resubmit", pages.resubmit),
         ("GET", "/refusals", pages.refusals),

@@ -1,6 +1,6 @@
 """Records as JSON. Pure. Bodies that are JSON are put in as they were sent."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,7 +9,8 @@ from pydantic_core import from_json, to_json
 from app.catalog import Snapshot, Trigger
 from app.catalog.snapshot import Fault
 from app.runs.journal.form import Form
-from app.runs.journal.records import RefusalRecord, RunRecord
+from app.runs.journal.records import CallRecord, RefusalRecord, RunRecord
+from app.runs.journal.tree import Branch, Tree
 from app.runs.run import Step
 from app.trace import trace_id_of
 
@@ -18,8 +19,9 @@ NOTED = frozenset({Form.BASE64, Form.CUT, Form.SECURED, Form.REDACTED})
 NULL = b"null"
 
 
-def run_json(record: RunRecord, *, private: bool) -> bytes:
-    """The whole record of a run. `private` shows the messages of errors that an author did not mean to be seen."""
+def run_json(record: RunRecord, *, private: bool, all_calls: bool = False) -> bytes:
+    """The whole record of a run. `private` shows the messages of errors that an author did not mean to be seen, and
+    `all_calls` the ids of runs that whoever knows them may see."""
     members = {name: to_json(value) for name, value in _summary(record, private=private).items()}
     members["inputs"] = _body(record.inputs, record.inputs_form)
     members["outputs"] = _body(record.outputs, record.outputs_form)
@@ -28,7 +30,14 @@ def run_json(record: RunRecord, *, private: bool) -> bytes:
     if record.outputs_form in NOTED:
         members["outputs_note"] = to_json(record.outputs_form)
     members["steps"] = to_json([_step(step) for step in record.steps])
+    members["calls"] = to_json([_call(call, shown=private or all_calls) for call in record.calls])
     return b"{" + b",".join(b'"%b":%b' % (name.encode(), value) for name, value in members.items()) + b"}"
+
+
+def tree_json(tree: Tree, may_see: Callable[[RunRecord], bool]) -> bytes:
+    """A run and what it called. Of runs that `may_see` forbids, only the name and status of their calls."""
+    document = _node(tree.root, tree, may_see)
+    return to_json({**document, "truncated": True} if tree.truncated else document)
 
 
 def runs_json(records: Iterable[RunRecord], cursor: str | None, *, private: bool) -> bytes:
@@ -116,6 +125,38 @@ def _step(step: Step) -> dict[str, Any]:
         "ended_at": ended,
         "attempts": attempts,
     }
+
+
+def _call(call: CallRecord, *, shown: bool) -> dict[str, Any]:
+    return {
+        "name": call.name,
+        "run_id": call.run_id if shown or call.guarded else None,
+        "url": call.url,
+        "status": call.status,
+        "started_at": when(call.started_at),
+        "ended_at": when(call.ended_at),
+        "error": call.error,
+    }
+
+
+def _node(record: RunRecord, tree: Tree, may_see: Callable[[RunRecord], bool]) -> dict[str, Any]:
+    summary = _summary(record, private=False)
+    node = {name: summary[name] for name in ("id", "workflow", "state", "started_at", "duration_ms")}
+    return node | {"calls": [_branch(branch, tree, may_see) for branch in tree.branches.get(record.id, ())]}
+
+
+def _branch(branch: Branch, tree: Tree, may_see: Callable[[RunRecord], bool]) -> dict[str, Any]:
+    call, run = branch.call, branch.run
+    shown: dict[str, Any] = {"name": "", "status": None}
+    if run is not None:
+        shown = {"name": run.workflow, "status": run.status}
+    if call is not None:
+        shown = {"name": call.name, "status": call.status}
+        shown |= {"error": call.error} if call.error else {}
+        shown |= {"url": call.url} if call.url else {}
+    if run is not None and may_see(run):
+        shown["run"] = _node(run, tree, may_see)
+    return shown
 
 
 def _refusal(record: RefusalRecord) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.text import Text
+from rich.tree import Tree
 
 from app.cli.console import plain
 from app.cli.moments import between, span, to_the_millisecond, to_the_second
@@ -50,8 +51,48 @@ def details(run: Record) -> Text:
         text.append(name, "bold").append(f"  ({plain(note)})\n" if note else "\n")
         text.append(_body(run.get(name), kept=note != "secured"))
     text.append_text(_steps(run.get("steps")))
+    text.append_text(_calls(run.get("calls")))
     text.rstrip()
     return text
+
+
+def tree(run: Record) -> Tree:
+    """A run and what it called, and what that called."""
+    found = Tree(_node(run))
+    _grow(found, run)
+    if run.get("truncated"):
+        found.add(Text("… there is more than is shown", "dim"))
+    return found
+
+
+def _grow(above: Tree, run: Record) -> None:
+    for call in _list(run.get("calls")):
+        below = call.get("run")
+        if isinstance(below, Mapping):
+            _grow(above.add(_node(below)), below)
+        else:
+            above.add(_leaf(call))
+
+
+def _node(run: Record) -> Text:
+    """A run of a tree in one line."""
+    state = plain(run.get("state"))
+    text = Text(f"{plain(run.get('workflow'))}  ")
+    text.append(state, _STYLES.get(state, "red"))
+    return text.append(f"  {span(run.get('duration_ms'))}  {plain(run.get('id'))}")
+
+
+def _leaf(call: Record) -> Text:
+    """A call whose run is another server's, or another's."""
+    text = Text(f"{plain(call.get('name'))}  ").append_text(_came_to(call))
+    return text.append(f"  {plain(call['url'])}", "dim") if call.get("url") else text
+
+
+def _came_to(call: Record) -> Text:
+    """The status of a call, or why there is none."""
+    status, error = call.get("status"), call.get("error")
+    text = plain(error or "no answer") if status is None else plain(status)
+    return Text(text, "red" if status is None or error else "green")
 
 
 def _facts(run: Record) -> Iterator[tuple[str, str]]:
@@ -121,6 +162,19 @@ def _steps(steps: Any) -> Text:
             begun = to_the_millisecond(attempt.get("started_at"))
             text.append(f"          {number}. {begun}  {took}  {plain(attempt.get('error') or 'succeeded')}\n", "dim")
     return text
+
+
+def _calls(calls: Any) -> Text:
+    text = Text()
+    for number, call in enumerate(_list(calls)):
+        text.append("" if number else "calls\n", "bold").append("  ").append_text(_came_to(call))
+        text.append(f"  {plain(call.get('name'))}  {between(call.get('started_at'), call.get('ended_at'))}")
+        text.append("".join(f"  {plain(call[name])}" for name in ("run_id", "url") if call.get(name)) + "\n", "dim")
+    return text
+
+
+def _list(value: Any) -> list[Record]:
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
 
 
 def _or_nothing(value: object) -> object:

@@ -23,7 +23,7 @@ from app.cli.console import err, out, print_json, program, stop
 from app.cli.following import Ended, follow_new, follow_run
 from app.cli.installation import Installation, installation
 from app.cli.moments import window
-from app.cli.records import details, heading, line
+from app.cli.records import details, heading, line, tree
 from app.runs.run import State
 
 RunId = Annotated[str, typer.Argument(metavar="ID", help="The run's id: X-Run-Id of its reply.")]
@@ -87,9 +87,20 @@ def list_runs(
 
 
 @commands.command()
-def show(run_id: RunId, as_json: Json = False, who: AsOperator = None, token_file: TokenFile = None) -> None:
-    """Show a run's record with its inputs, outputs, error and steps."""
-    _print(asyncio.run(_get(installation(), who, token_file, record_id(run_id))), as_json=as_json)
+def show(
+    run_id: RunId,
+    chain: Annotated[bool, typer.Option("--tree", help="The run, what it called, and what that called.")] = False,
+    as_json: Json = False,
+    who: AsOperator = None,
+    token_file: TokenFile = None,
+) -> None:
+    """Show a run's record with its inputs, outputs, error, steps and calls."""
+    path = f"{record_id(run_id)}/tree" if chain else record_id(run_id)
+    run = asyncio.run(_get(installation(), who, token_file, path))
+    if chain and not as_json:
+        out.print(tree(run), soft_wrap=True)
+    else:
+        _print(run, as_json=as_json)
 
 
 @commands.command()
@@ -174,9 +185,9 @@ async def _list(
         err.print(f"There are more: --limit shows more than {limit}.", style="dim", highlight=False)
 
 
-async def _get(here: Installation, who: str | None, token_file: str | None, run_id: str) -> Record:
+async def _get(here: Installation, who: str | None, token_file: str | None, path: str) -> Record:
     async with asking(here, tokens_to_ask_with(here, who, token_file)) as api:
-        return await api.get(f"/runs/{run_id}")
+        return await api.get(f"/runs/{path}")
 
 
 async def _post(here: Installation, who: str | None, token_file: str | None, path: str) -> tuple[int, Record]:

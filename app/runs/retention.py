@@ -11,7 +11,7 @@ import structlog
 from sqlalchemy import Column, ColumnElement, Connection, delete, select
 
 from app.runs import idempotency
-from app.runs.journal.schema import idempotency_keys, refusals, runs, steps
+from app.runs.journal.schema import calls, idempotency_keys, refusals, runs, steps
 from app.runs.nodes import Transaction
 from app.runs.run import MOVES, State
 
@@ -38,9 +38,11 @@ def id_before(moment: float) -> str:
 
 
 def delete_runs(connection: Connection, before: float, limit: int = BATCH) -> int:
-    """Delete up to `limit` runs that began before that moment and have ended, with their steps. Gives how many."""
+    """Delete up to `limit` runs that began before that moment and have ended, with their steps and calls. Gives how
+    many."""
     ids = _chosen(connection, runs.c.id, (runs.c.id < id_before(before), runs.c.state.in_(_ENDED)), limit)
     connection.execute(delete(steps).where(steps.c.run_id.in_(ids)))
+    connection.execute(delete(calls).where(calls.c.run_id.in_(ids)))
     connection.execute(delete(runs).where(runs.c.id.in_(ids)))
     return len(ids)
 

@@ -118,7 +118,7 @@ class Runner:
         the key. A failure of the workflow itself is not raised: it is the run's outcome."""
         self._check_room(workflow)
         name = workflow.name
-        run = Run(run_id, workflow, caller, request, self._now(), resubmitted_from=resubmitted_from)
+        run = _new(Run(run_id, workflow, caller, request, self._now(), resubmitted_from=resubmitted_from))
         recorded = not workflow.stateless
         if key is not None:
             earlier = await self._claim(run, key)
@@ -157,10 +157,7 @@ class Runner:
 
     def _context(self, run: Run) -> Context:
         """What the workflow's function receives; what is logged from here on names the run."""
-        trace = run.request.trace
-        if trace is not None:
-            run.trace_id = trace.trace_id
-        RUN.set((run.id, trace))
+        RUN.set((run.id, run.request.trace))
         workflow = run.workflow
         return Context(run.request, run.caller, run.id, workflow.name, self._services, not workflow.stateless)
 
@@ -257,6 +254,16 @@ class Runner:
                 return None
         kind, message = type(error).__name__, _message(error)
         return _failed(State.FAILED, problem("workflow-failed"), run_id, kind, message, _place(error, workflow))
+
+
+def _new(run: Run) -> Run:
+    """The run with what its request said of where it belongs."""
+    request = run.request
+    if request.trace is not None:
+        run.trace_id = request.trace.trace_id
+    if request.chain is not None:
+        run.parent_run_id = request.chain.parent_run_id
+    return run
 
 
 def claim_for_run(connection: Connection, key: Key, run: tuple[Any, ...], node: str, now: float) -> Claim:

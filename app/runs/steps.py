@@ -14,6 +14,7 @@ import structlog
 from structlog.typing import FilteringBoundLogger
 from tenacity import AsyncRetrying, RetryCallState, stop_after_attempt
 
+from app.chain import PART, Part, part_of
 from app.retry import Retry
 from app.retrying import retry_after, worth_retrying
 from app.runs.run import Attempt, Step
@@ -60,6 +61,9 @@ class Steps:
         """Call the function, again where its error is worth it and the policy allows, and hand back what it returns.
         Its last error is raised as it was. A cancellation ends it at once."""
         step = Step(number, _name(name, function), succeeded=False, attempts=[])
+        outside = part_of(ctx.run_id, Part(ctx.run_id, steps=number - 1))
+        outside.steps += 1
+        path = (*outside.path, outside.steps)
         call = (
             partial(function, *args)
             if inspect.iscoroutinefunction(function)
@@ -74,21 +78,26 @@ class Steps:
             reraise=True,
         )
         try:
-            value: Any = await retrying(self._attempt, call, step.attempts)
+            value: Any = await retrying(self._attempt, call, step.attempts, partial(Part, ctx.run_id, number, path))
             step.succeeded = True
         finally:
             if ctx.recorded:
                 self._note(ctx.run_id, step)
         return value
 
-    async def _attempt(self, call: Callable[[], Awaitable[Any]], attempts: list[Attempt]) -> Any:
-        """One attempt, with its times and the type of its error."""
+    async def _attempt(
+        self, call: Callable[[], Awaitable[Any]], attempts: list[Attempt], part: Callable[[], Part]
+    ) -> Any:
+        """One attempt, with its times and the type of its error. It counts its calls anew."""
         began = self._now()
+        before = PART.set(part())
         try:
             value = await call()
         except BaseException as error:
             attempts.append(Attempt(began, self._now(), type(error).__name__))
             raise
+        finally:
+            PART.reset(before)
         attempts.append(Attempt(began, self._now()))
         return value
 

@@ -22,6 +22,7 @@ from app.runs.idempotency import Key, key_of
 from app.runs.run import Run
 from app.runs.windows import Refusal, as_text
 from app.trace import Trace, parse, trace_id_of
+from app.triggers.chained import DEPTH, chain_of
 from app.triggers.challenge import unauthenticated
 from app.triggers.counts import Count
 from app.triggers.cycle import EXCHANGE, Cycle
@@ -49,7 +50,8 @@ class Door:
     """Lets in who may come in. `triggers` gives the catalog of the moment, `identify` the caller of a request and
     `recall` the one of an Authorization field that was verified before, `start` runs a workflow. `refused` is told of
     each request turned away, and says whether it is to be in the log: in a flood, one stands there for many. `count` is
-    told of each request that was answered. `pace` lets the answers to those who are turned away wait in a flood."""
+    told of each request that was answered. `pace` lets the answers to those who are turned away wait in a flood.
+    `client_id` is Postern's own, by which it knows calls of its own runs."""
 
     triggers: Callable[[], Mapping[str, Trigger]]
     recall: Callable[[bytes], Caller | None]
@@ -60,6 +62,7 @@ class Door:
     log: FilteringBoundLogger
     count: Count
     pace: Pace = field(default_factory=Pace)
+    client_id: str | None = None
 
     async def trigger(self, scope: Scope, receive: Receive, request_id: str, exchange: Cycle | None = None) -> Answer:
         """The six verbs. Raises Problem and Refused. The door decides, not the knocker: an anonymous trigger never
@@ -69,6 +72,7 @@ class Door:
         caller = ANYONE if trigger.policy is OPEN else self._recall(single) or await self.identify(scope["headers"])
         admit(trigger.policy, caller)
         fields = single or dict(scope["headers"])
+        chain = chain_of(scope["headers"], caller, self.client_id) if DEPTH in fields else None
         limit = trigger.workflow.max_body_bytes or self.max_body_bytes
         body = whole_body(exchange, fields, limit)
         if body is None:
@@ -78,6 +82,8 @@ class Door:
         request = _request(trigger, path, scope, body, content_type)
         if b"traceparent" in fields:
             request.trace = _trace(single, scope)
+        if chain is not None:
+            request.chain = chain
         key = _key(trigger, caller, request, scope) if IDEMPOTENCY_KEY in fields else None
         run = await self.start(trigger.workflow, caller, request, given, request_id, key)
         return reply(run)

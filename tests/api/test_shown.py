@@ -56,6 +56,7 @@ def test_a_run_is_shown_with_all_of_its_members():
                 ],
             }
         ],
+        "calls": [],
     }
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.cli.installation import OWN_APPLICATION
 from app.local_tenant import LocalTenant
 from tests.bench.client import BODY
 
@@ -70,6 +71,14 @@ def postern(local: LocalTenant, token: str, port: int, database: str) -> Iterato
         "POSTERN_WORKFLOWS": str(HERE / "workflows"),
         "POSTERN_DATABASE_URL": database,
         "POSTERN_PORT": str(port),
+        "POSTERN_PUBLIC_URL": f"http://127.0.0.1:{port}",
+        "POSTERN_CLIENT_ID": local.client_id,
+        "POSTERN_CLIENT_SECRET_NAME": local.applications[OWN_APPLICATION].client_secret_name,
+        "POSTERN_KEY_VAULT_URL": local.key_vault_url,
+        "POSTERN_AZURE_CREDENTIAL": "client_secret",
+        "AZURE_TENANT_ID": local.tenant_id,
+        "AZURE_CLIENT_ID": local.client_id,
+        "AZURE_CLIENT_SECRET": local.client_secret(OWN_APPLICATION),
         "POSTERN_LOG_FORMAT": "json",
     }
     with _running([sys.executable, "-m", "app", "serve"], settings, token, port, database) as server:

@@ -47,6 +47,7 @@ def run_record(**members: Any) -> Record:
         "resubmitted_from": None,
         "trace_id": "0" * 32,
         "steps": [],
+        "calls": [],
         **members,
     }
 
@@ -107,6 +108,7 @@ class Keeper:
             routes=[
                 Route("/runs", self._page(self._runs)),
                 Route("/runs/{id}", self._page(self._run)),
+                Route("/runs/{id}/tree", self._page(self._run)),
                 Route("/runs/{id}/cancel", self._page(self._cancel), methods=["POST"]),
                 Route("/runs/{id}/resubmit", self._page(self._resubmit), methods=["POST"]),
                 Route("/refusals", self._page(self._refusals)),

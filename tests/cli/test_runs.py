@@ -272,3 +272,44 @@ def test_an_answer_that_is_no_posterns_is_told(runs: Postern, keeper: Keeper, an
     assert (result.exit_code, "not as a Postern answers" in result.stderr) == (1, True)
     keeper.answer = PlainTextResponse("{}")
     assert "no list of runs" in runs().stderr
+
+
+def test_show_prints_calls_with_what_they_came_to(runs: Postern, keeper: Keeper):
+    times = {"started_at": "2026-01-31T10:00:00.000Z", "ended_at": "2026-01-31T10:00:00.050Z"}
+    child = new_id()
+    there = "https://other.example/runs/1"
+    keeper.runs = [
+        run_record(
+            calls=[
+                {"name": "greet", "run_id": child, "url": None, "status": 200, "error": None, **times},
+                {"name": "flow", "run_id": None, "url": there, "status": 502, "error": "CallError", **times},
+                {"name": HOSTILE, "run_id": None, "url": None, "status": None, "error": "ConnectionFault", **times},
+            ]
+        )
+    ]
+    printed = runs("show", keeper.runs[0]["id"]).stdout
+    assert [line.split("  ")[1:] for line in printed.splitlines()[-3:]][:2] == [
+        ["200", "greet", "50 ms", child],
+        ["502", "flow", "50 ms", there],
+    ]
+    assert printed.splitlines()[-1].startswith("  ConnectionFault  \\x1b[2J[red]:smile:")
+
+
+def test_show_prints_a_chain_as_a_tree(runs: Postern, keeper: Keeper):
+    third = {"name": "third", "status": 502, "error": "CallError", "url": "https://other.example/runs/1"}
+    second = run_record(workflow="second", state="Failed", calls=[third])
+    calls = [{"name": "second", "status": 500, "run": second}, {"name": HOSTILE, "status": None}]
+    first = run_record(workflow="first", calls=calls, truncated=True)
+    keeper.runs = [first]
+    result = runs("show", first["id"], "--tree")
+    assert (result.exit_code, keeper.asked[-1][0]) == (0, f"GET /runs/{first['id']}/tree")
+    lines = result.stdout.splitlines()
+    assert lines[:3] == [
+        f"first  Succeeded  333 ms  {first['id']}",
+        f"├── second  Failed  333 ms  {second['id']}",
+        "│   └── third  502  https://other.example/runs/1",
+    ]
+    assert lines[3].startswith("├── \\x1b[2J[red]:smile: ")
+    assert lines[3].endswith("no answer")
+    assert lines[4:] == ["└── … there is more than is shown"]
+    assert json.loads(runs("show", first["id"], "--tree", "--json").stdout) == first

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from app.errors import problem
 from app.ids import new_id
-from app.runs.journal.schema import idempotency_keys, refusals, runs, steps
+from app.runs.journal.schema import calls, idempotency_keys, refusals, runs, steps
 from app.runs.retention import (
     BATCH,
     DAY,
@@ -53,6 +53,10 @@ def step(run_id: str, number: int = 1) -> dict[str, Any]:
     return {"run_id": run_id, "number": number, "name": "book", "succeeded": 1, "attempts": "[]"}
 
 
+def call(run_id: str, number: int = 1) -> dict[str, Any]:
+    return {"run_id": run_id, "number": number, "name": "greet", "started_at": 1.0, "ended_at": 2.0}
+
+
 def in_one(engine: Engine, operation: Callable[..., int], *arguments: Any) -> int:
     with engine.begin() as connection:
         return operation(connection, *arguments)
@@ -78,11 +82,13 @@ def test_old_runs_go_with_their_steps_but_not_those_that_have_not_ended(engine, 
     old, young = id_at(OLD), id_at(NOW)
     add(engine, runs, run_row(old, state=state.value), run_row(young, state=state.value))
     add(engine, steps, step(old), step(old, 2), step(young))
+    add(engine, calls, call(old), call(old, 2), call(young))
     deleted = in_one(engine, delete_runs, NOW - 30 * DAY)
     unfinished = state in (State.RUNNING, State.WAITING)
     assert deleted == (0 if unfinished else 1)
     assert [row["id"] for row in all_of(engine, runs)] == ([old, young] if unfinished else [young])
     assert count(engine, steps, "run_id") == (3 if unfinished else 1)
+    assert count(engine, calls, "run_id") == (3 if unfinished else 1)
 
 
 def test_no_more_rows_go_at_once_than_a_batch_has(engine):

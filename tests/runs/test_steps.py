@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from structlog.testing import capture_logs
 
 from app import Context, Problem, Retry, workflow
 from app.access import ANYONE
+from app.called import Outgoing
 from app.runs.run import Attempt, State, Step
 from app.runs.runner import Runner
 from app.runs.steps import Steps
@@ -297,3 +299,52 @@ async def test_a_stateless_workflow_keeps_no_record_of_its_steps():
     assert [step.name for step in noted] == ["call"]
     runner.close()
     steps.close()
+
+
+async def test_an_attempt_counts_its_calls_anew_so_that_each_has_the_key_of_the_attempt_before():
+    """The trigger, the step's place in the run and the call's number in the step make the key; nested steps too."""
+    sent: list[tuple[str, int | None, int, str]] = []
+
+    async def call(_: Context, outgoing: Outgoing) -> None:
+        sent.append((outgoing.trigger, outgoing.step, outgoing.number, outgoing.key))
+
+    bench = Bench()
+    bench.ctx.services = replace(bench.ctx.services, call=call)
+    errors = [TimeoutError(), None]
+
+    async def inner() -> None:
+        await bench.ctx.call("inner")
+
+    async def outer() -> None:
+        await bench.ctx.call("first")
+        await bench.ctx.step(inner)
+        await bench.ctx.step(lambda: bench.ctx.call("in a thread"))
+        await bench.ctx.call("first")
+        if error := errors.pop(0):
+            raise error
+
+    await bench.ctx.call("first")
+    await bench.ctx.step(outer)
+    await bench.ctx.call("first")
+    bench.steps.close()
+    keys = [key for *_, key in sent]
+    assert keys[1:5] == keys[5:9]
+    assert len(set(keys)) == 6
+    assert [name for name, *_ in sent[1:5]] == ["first", "inner", "in a thread", "first"]
+    assert [number for _, _, number, _ in sent] == list(range(1, 11))
+    assert [step for _, step, _, _ in sent] == [None, 1, 2, 3, 1, 1, 4, 5, 1, None]
+
+
+async def test_the_key_of_a_call_is_its_runs_own_and_its_authors_where_given():
+    sent: list[Outgoing] = []
+
+    async def call(_: Context, outgoing: Outgoing) -> None:
+        sent.append(outgoing)
+
+    for run_id in ("one", "two", "one"):
+        ctx = context()
+        ctx.run_id, ctx.services = run_id, replace(ctx.services, call=call)
+        await ctx.call("greet", idempotency_key=None if len(sent) < 2 else "mine")
+    assert len({outgoing.key for outgoing in sent}) == 3
+    assert [(outgoing.own_key, len(outgoing.key)) for outgoing in sent] == [(False, 64), (False, 64), (True, 4)]
+    assert "mine" not in repr(sent)

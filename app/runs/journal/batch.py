@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from app.runs.journal.statements import Row, write_alone, write_runs, write_steps
+from app.runs.journal.statements import Row, write_alone, write_calls, write_runs, write_steps
 
 _OF_DATABASES = {"DatabaseError", "InterfaceError"}
 _OF_STATEMENTS = {"IntegrityError", "DataError", "ProgrammingError", "NotSupportedError"}
@@ -20,6 +20,7 @@ class Batch:
     runs: Sequence[Row]
     steps: Sequence[Row]
     operations: Sequence[Callable[[Connection], Any]]
+    calls: Sequence[Row] = ()
     lost: set[str] = field(default_factory=set)
     results: list[tuple[Any, Exception | None]] = field(default_factory=list)
 
@@ -42,18 +43,21 @@ def is_passing(error: BaseException) -> bool:
 
 
 def _write_all(connection: Connection, batch: Batch) -> None:
-    if not batch.steps and not batch.operations and write_alone(connection, batch.runs):
+    if not (batch.steps or batch.calls or batch.operations) and write_alone(connection, batch.runs):
         return
     with connection.begin():
         if batch.runs:
             write_runs(connection, batch.runs)
         if batch.steps:
             write_steps(connection, batch.steps)
+        if batch.calls:
+            write_calls(connection, batch.calls)
         _operate(connection, batch)
 
 
 def _write_one_by_one(connection: Connection, batch: Batch) -> None:
-    rows = [(write_runs, row) for row in batch.runs] + [(write_steps, row) for row in batch.steps]
+    parts = ((write_runs, batch.runs), (write_steps, batch.steps), (write_calls, batch.calls))
+    rows = [(write, row) for write, rows in parts for row in rows]
     with connection.begin():
         for write, row in rows:
             try:

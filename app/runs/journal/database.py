@@ -11,7 +11,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from app.settings import DatabaseFault
 
-MIGRATIONS = ("0001",)
+MIGRATIONS = ("0001", "0002")
 """All migrations, oldest first."""
 HEAD = MIGRATIONS[-1]
 """A database that has this one is not looked at further, so that Alembic need not be imported."""

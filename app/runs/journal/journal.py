@@ -18,6 +18,7 @@ import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
+from app.called import Call
 from app.errors import Problem, problem
 from app.ids import new_id
 from app.runs.histogram import Batches
@@ -106,6 +107,7 @@ class Journal:
         self._begun: dict[str, Run] = {}
         self._ended: list[Run] = []
         self._steps: list[tuple[str, Step]] = []
+        self._calls: list[tuple[str, Call]] = []
         self._operations: list[Operation] = []
         self._waiters: list[asyncio.Future[None]] = []
         self._queued_bytes = 0
@@ -203,6 +205,10 @@ class Journal:
         """Put a step that has ended on record, with the next batch."""
         self._steps.append((run_id, step))
 
+    def note_call(self, run_id: str, call: Call) -> None:
+        """Put a call that has ended on record, with the next batch."""
+        self._calls.append((run_id, call))
+
     @property
     def queued(self) -> int:
         """How many runs wait to be written, or are being written."""
@@ -262,7 +268,7 @@ class Journal:
                 log.error("journal-unavailable", waiting=self.queued)
                 self.available = False
                 self._give_up()
-        elif self._begun or self._steps or self._operations:
+        elif self._begun or self._steps or self._calls or self._operations:
             self._submit(begun=True)
 
     def _submit(self, *, begun: bool = False) -> None:
@@ -274,12 +280,12 @@ class Journal:
         if begun and self._begun:
             runs.extend(self._begun.values())
             self._begun.clear()
-        if not (runs or self._operations or self._steps):
+        if not (runs or self._operations or self._steps or self._calls):
             return
         operations, rows = self._operations, [facts(run) for run in runs]
-        data = frame(Work(rows, self._steps, [operation.pickled for operation in operations]))
+        data = frame(Work(rows, self._steps, [operation.pickled for operation in operations], self._calls))
         self._sent = Sent(data, rows, operations, self._waiters)
-        self._steps, self._operations, self._waiters, self._queued_bytes = [], [], [], 0
+        self._steps, self._calls, self._operations, self._waiters, self._queued_bytes = [], [], [], [], 0
         self._sent_at = monotonic()
         if self._is_open:
             link.send(data)

@@ -15,8 +15,17 @@ from sqlalchemy import Connection, Row, Select, select, update
 
 from app.runs.journal.cursor import opened, sealed
 from app.runs.journal.filters import RefusalFilter, RunFilter, Way, way_of_refusals, way_of_runs
-from app.runs.journal.records import UNENDED, RefusalRecord, RunRecord, refusal_record, run_record, step_record
-from app.runs.journal.schema import refusals, runs, steps
+from app.runs.journal.records import (
+    UNENDED,
+    CallRecord,
+    RefusalRecord,
+    RunRecord,
+    call_record,
+    refusal_record,
+    run_record,
+    step_record,
+)
+from app.runs.journal.schema import calls, refusals, runs, steps
 
 MOST_CANDIDATES = 10_000
 MOST_SECONDS = 0.02
@@ -25,6 +34,9 @@ LAST_WINDOW = 1024
 GROWTH = 4
 """Rows that are looked at in one go: few at first, because bodies may be large, then GROWTH times as many each time,
 and never so many that a disk which is slow all at once would hold up the page for long."""
+
+MOST_CALLS = 1000
+"""Calls that the record of a run shows."""
 
 NOT_LISTED = frozenset({"request", "inputs", "inputs_form", "outputs", "outputs_form", "reply_headers"})
 LISTED = tuple(column for column in runs.c if column.name not in NOT_LISTED)
@@ -41,12 +53,25 @@ class Page(Generic[T]):
 
 
 def find_run(connection: Connection, run_id: str) -> RunRecord | None:
-    """The whole record of a run, with its steps in order, or None where there is none of this id."""
+    """The whole record of a run, with its steps and calls in order, or None where there is none of this id."""
     row = connection.execute(select(runs).where(runs.c.id == run_id)).one_or_none()
     if row is None:
         return None
     asked = select(steps).where(steps.c.run_id == run_id).order_by(steps.c.number)
-    return run_record(row, tuple(map(step_record, connection.execute(asked))))
+    made = calls_of(connection, [run_id], MOST_CALLS)
+    return run_record(row, tuple(map(step_record, connection.execute(asked))), tuple(call for _, call in made))
+
+
+def calls_of(connection: Connection, run_ids: Sequence[str], limit: int) -> list[tuple[str, CallRecord]]:
+    """The first calls of these runs, each with the id of its run, in the order in which they were made."""
+    asked = (
+        select(calls, runs.c.caller_kind)
+        .outerjoin(runs, runs.c.id == calls.c.child_run_id)
+        .where(calls.c.run_id.in_(run_ids))
+        .order_by(calls.c.run_id, calls.c.number)
+        .limit(limit)
+    )
+    return [(row.run_id, call_record(row)) for row in connection.execute(asked)]
 
 
 def list_runs(

@@ -15,9 +15,26 @@ UNENDED = frozenset({State.WAITING, State.RUNNING})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CallRecord:
+    """A call of a run. What is absent is None. `run_id` is the run that it came to, at `url` where that is another
+    server's. `guarded` says that more is needed to see that run than its id."""
+
+    number: int
+    step: int | None
+    name: str
+    run_id: str | None = field(repr=False)
+    url: str | None
+    status: int | None
+    started_at: float
+    ended_at: float
+    error: str | None
+    guarded: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
-    """A run on record. What is absent is None. Lists leave out the bodies, the request, the reply's headers and the
-    steps; `inputs_form` and `outputs_form` are then None too."""
+    """A run on record. What is absent is None. Lists leave out the bodies, the request, the reply's headers, the steps
+    and the calls; `inputs_form` and `outputs_form` are then None too."""
 
     id: str
     workflow: str
@@ -46,6 +63,7 @@ class RunRecord:
     outputs_form: Form | None = None
     reply_headers: str | None = field(default=None, repr=False)
     steps: tuple[Step, ...] = ()
+    calls: tuple[CallRecord, ...] = ()
 
     @property
     def ended(self) -> bool:
@@ -72,7 +90,7 @@ class RefusalRecord:
     checks: Sequence[Mapping[str, Any]]
 
 
-def run_record(row: Row[Any], steps: tuple[Step, ...] = ()) -> RunRecord:
+def run_record(row: Row[Any], steps: tuple[Step, ...] = (), calls: tuple[CallRecord, ...] = ()) -> RunRecord:
     """The record of a row of `runs`, with all of its columns or those of a list."""
     columns = dict(row._mapping)
     columns["state"] = State(columns["state"])
@@ -80,13 +98,33 @@ def run_record(row: Row[Any], steps: tuple[Step, ...] = ()) -> RunRecord:
     for name in ("inputs_form", "outputs_form"):
         if columns.get(name) is not None:
             columns[name] = Form(columns[name])
-    return RunRecord(**columns, steps=steps)
+    return RunRecord(**columns, steps=steps, calls=calls)
 
 
 def step_record(row: Row[Any]) -> Step:
     """The step of a row of `steps`."""
     attempts = [Attempt(*attempt) for attempt in json.loads(row.attempts)]
     return Step(row.number, row.name, bool(row.succeeded), attempts)
+
+
+def call_record(row: Row[Any]) -> CallRecord:
+    """The call of a row of `calls`, with `caller_kind` of the run that it came to, None where that is not on record
+    here. The link to a run elsewhere names the run only where it is guarded."""
+    guarded = (
+        row.child_run_id in row.url if row.child_run_id and row.url else row.caller_kind not in (None, "anonymous")
+    )
+    return CallRecord(
+        number=row.number,
+        step=row.step,
+        name=row.name,
+        run_id=row.child_run_id,
+        url=row.url,
+        status=row.status,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+        error=row.error_type,
+        guarded=guarded,
+    )
 
 
 def refusal_record(row: Row[Any]) -> RefusalRecord:

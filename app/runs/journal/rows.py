@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, urlencode
 
 from pydantic_core import from_json, to_json
 
+from app.called import Call
 from app.logs import REDACTED, is_secret_name, without_secrets, without_tokens
 from app.runs.journal.form import Form
 from app.runs.journal.schema import runs
@@ -18,6 +19,8 @@ MAX_KEPT_BYTES = 64 * 1024
 """What is kept of inputs and of outputs; the rest is cut off."""
 MAX_MESSAGE = 1000
 """Characters that are kept of an error's message."""
+MAX_NAME = 200
+"""Characters that are kept of the name of what was called."""
 
 COLUMNS = tuple(column.name for column in runs.columns if column.name != "cancel_requested_at")
 JSON_HEADERS = ((b"content-type", b"application/json"),)
@@ -103,6 +106,22 @@ def step_row(run_id: str, step: Step) -> Sequence[Any]:
     """The values of the columns of `schema.steps`."""
     attempts = json.dumps([(attempt.started_at, attempt.ended_at, attempt.error) for attempt in step.attempts])
     return (run_id, step.number, _plain(step.name), int(step.succeeded), attempts)
+
+
+def call_row(run_id: str, call: Call) -> Sequence[Any]:
+    """The values of the columns of `schema.calls`."""
+    return (
+        run_id,
+        call.number,
+        call.step,
+        _plain(call.name)[:MAX_NAME],
+        _plain(call.run_id) or None,
+        _plain(call.url) or None,
+        call.status,
+        call.started_at,
+        call.ended_at,
+        call.error or None,
+    )
 
 
 def kept(content: bytes | None, may_be_json: bool) -> tuple[str | None, Form]:

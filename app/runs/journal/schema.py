@@ -60,6 +60,23 @@ steps = Table(
     PrimaryKeyConstraint("run_id", "number"),
 )
 
+calls = Table(
+    "calls",
+    metadata,
+    Column("run_id", Text, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("step", Integer),  # the number of the step that it belongs to
+    Column("name", Text, nullable=False),
+    Column("child_run_id", Text),
+    Column("url", Text),  # where that run is, without a query; none where it is of this server
+    Column("status", Integer),
+    Column("started_at", Double, nullable=False),
+    Column("ended_at", Double, nullable=False),
+    Column("error_type", Text),
+    PrimaryKeyConstraint("run_id", "number"),
+)
+"""Calls that runs made to triggers, here and elsewhere."""
+
 refusals = Table(
     "refusals",
     metadata,

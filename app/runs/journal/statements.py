@@ -14,7 +14,7 @@ from pydantic_core import to_json
 from sqlalchemy import Connection, Double, Integer, Table, delete
 
 from app.runs.journal.rows import COLUMNS
-from app.runs.journal.schema import runs, steps
+from app.runs.journal.schema import calls, runs, steps
 from app.runs.run import MOVES, State
 
 Row = Sequence[Any]
@@ -40,9 +40,10 @@ _OUTCOME = ("state", "status", "ended_at", "outputs", "outputs_form", "reply_hea
 _SET_OUTCOME = ", ".join(f"{name} = excluded.{name}" for name in (*_OUTCOME, "error_shown"))
 
 STEP_COLUMNS = tuple(column.name for column in steps.columns)
+CALL_COLUMNS = tuple(column.name for column in calls.columns)
 ONTO_RUNS = f"ON CONFLICT (id) DO UPDATE SET {_SET_OUTCOME} WHERE {_LEGAL}"
 """A run that is there already moves on where that is a legal move."""
-ONTO_STEPS = "ON CONFLICT (run_id, number) DO NOTHING"
+ONTO_PARTS = "ON CONFLICT (run_id, number) DO NOTHING"
 
 
 def write_runs(connection: Connection, rows: Rows) -> None:
@@ -66,7 +67,12 @@ def write_alone(connection: Connection, rows: Rows) -> bool:
 
 def write_steps(connection: Connection, rows: Rows) -> None:
     """Insert steps that are not there yet. Each row has the values of STEP_COLUMNS."""
-    _write(connection, steps, STEP_COLUMNS, ONTO_STEPS, rows)
+    _write(connection, steps, STEP_COLUMNS, ONTO_PARTS, rows)
+
+
+def write_calls(connection: Connection, rows: Rows) -> None:
+    """Insert calls that are not there yet. Each row has the values of CALL_COLUMNS."""
+    _write(connection, calls, CALL_COLUMNS, ONTO_PARTS, rows)
 
 
 def _write(connection: Connection, table: Table, names: tuple[str, ...], conflict: str, rows: Rows) -> None:

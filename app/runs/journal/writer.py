@@ -28,7 +28,7 @@ from tenacity.wait import wait_exponential_jitter
 
 from app.runs.journal.batch import Batch, is_passing, write_batch
 from app.runs.journal.database import migrate, open_engine
-from app.runs.journal.rows import run_row, step_row
+from app.runs.journal.rows import call_row, run_row, step_row
 from app.settings import DatabaseFault
 
 LENGTH = struct.Struct("!I")
@@ -44,12 +44,13 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Each further frame to the writer: facts of runs (`rows.facts`), steps with the ids of their runs, and operations
-    as pickles of functions of modules, with their arguments as `functools.partial`."""
+    """Each further frame to the writer: facts of runs (`rows.facts`), steps and calls with the ids of their runs, and
+    operations as pickles of functions of modules, with their arguments as `functools.partial`."""
 
     runs: Sequence[tuple[Any, ...]]
     steps: Sequence[tuple[str, Any]]
     operations: Sequence[bytes]
+    calls: Sequence[tuple[str, Any]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,8 @@ class Writer:
             rows = [run_row(facts, start.node) for facts in sorted(work.runs, key=_id)]
             steps = [step_row(run_id, step) for run_id, step in work.steps]
             operations = [pickle.loads(each) for each in work.operations]  # noqa: S301 by this program too
-            batch = Batch(rows, steps, operations)
+            calls = [call_row(run_id, call) for run_id, call in work.calls]
+            batch = Batch(rows, steps, operations, calls)
             self._insist(partial(self._write, engine, batch))
             self._send(Done(frozenset(batch.lost), batch.results) if batch.lost or batch.results else DONE)
 

@@ -1,0 +1,32 @@
+"""A chain of three: each hop is a workflow for users of the tenant, on record, and calls the next one."""
+
+from pydantic import BaseModel
+
+from app import Context, tenant_users, workflow
+
+
+class Greeting(BaseModel):
+    """What the caller sends."""
+
+    name: str
+    tags: list[str] = []
+
+
+@workflow(access=tenant_users())
+async def third(ctx: Context, greeting: Greeting) -> dict[str, str]:
+    """Greet by name."""
+    return {"message": f"Hello, {greeting.name}!"}
+
+
+@workflow(access=tenant_users())
+async def second(ctx: Context, greeting: Greeting) -> dict[str, str]:
+    """Have the third one greet."""
+    message: dict[str, str] = await ctx.call("third", greeting)
+    return message
+
+
+@workflow(access=tenant_users())
+async def first(ctx: Context, greeting: Greeting) -> dict[str, str]:
+    """Have the second one have it greeted."""
+    message: dict[str, str] = await ctx.call("second", greeting)
+    return message
