@@ -35,9 +35,8 @@ from app.connections.expiry import (
 from app.connections.faults import ConnectionFault
 from app.connections.secrets import Secret
 from app.connections.vault import Vault
-from app.settings import load_settings
+from app.settings import SecretReference, load_settings
 from app.settings.references import _within, secret_references
-from app.settings.types import SecretReference
 from tests.connections.conftest import Fronted
 from tests.process.servers import environment
 
