@@ -63,6 +63,10 @@ def _running(app: "ASGIApp", listener: socket.socket, certificate: dict[str, Pat
             ready.set()
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            for connection in list(self.server_state.connections):
+                # It was closed for idleness and waits already: once it is closed again, it can no longer be aborted.
+                if connection.transport is not None and connection.transport.is_closing():
+                    connection.transport.abort()
             await super().shutdown(sockets)
             # Under TLS a closed connection waits for the peer's goodbye, and an idle client never says it.
             for connection in list(self.server_state.connections):

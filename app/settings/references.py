@@ -5,8 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from app.settings.entries import SecretReference
-from app.settings.settings import Settings
+from app.settings import SecretReference, Settings
 
 _LEFT_OUT = ("auth",)  # every entry has it: `connections.graph client_secret` says enough
 

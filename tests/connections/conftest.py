@@ -26,7 +26,8 @@ class Hand:
 class Front:
     """Stands before the local tenant's application: counts what comes in, and answers in its place what the test says.
 
-    `answer` is a status and headers for requests below `below`; `hangs` leaves them without an answer."""
+    `answer` is a status and headers for requests below `below`; `hangs` leaves them without an answer, and `hanging`
+    is how many have arrived and have none yet."""
 
     app: ASGIApp
     tokens: int = 0
@@ -35,6 +36,7 @@ class Front:
     body: bytes = b"{}"
     below: str = "/secrets/"
     hangs: bool = False
+    hanging: int = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
@@ -45,8 +47,10 @@ class Front:
         if not path.startswith(self.below) and self.below not in path:
             await self.app(scope, receive, send)
             return
+        self.hanging += 1
         while self.hangs:
             await asyncio.sleep(0.01)
+        self.hanging -= 1
         if self.answer is None:
             await self.app(scope, receive, send)
             return

@@ -122,7 +122,7 @@ async def test_nor_does_one_whose_callers_give_up(fronted: Fronted, tenant: Loca
     await vault.read(NAME)
     for _ in range(5):
         again = asyncio.create_task(vault.read_again(NAME, "first"))
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # it has asked, and waits
         again.cancel()
         await asyncio.gather(again, return_exceptions=True)
         await vault.read(NAME)
@@ -373,9 +373,12 @@ async def test_closing_ends_what_is_under_way(fronted: Fronted, tenant: LocalTen
     fronted.front.hangs = True
     waiting = asyncio.create_task(vault.read(NAME))
     async with asyncio.timeout(10):
-        while not vault._asking:
-            await asyncio.sleep(0)
+        while not fronted.front.hanging:
+            await asyncio.sleep(0.01)
     await vault.aclose()
     with pytest.raises(asyncio.CancelledError):
         await waiting
     fronted.front.hangs = False
+    async with asyncio.timeout(10):
+        while fronted.front.hanging:
+            await asyncio.sleep(0.01)
