@@ -1,26 +1,33 @@
-"""What to mend where a call came to nothing. Pure. Nothing that was sent or came back is repeated, but for a code."""
+"""What to mend where a call came to nothing. Pure. Nothing that was sent or came back is repeated, but for
+a code that is known."""
 
 import re
 from collections.abc import Callable, Mapping
 
 from app.called import CallError
 from app.connections.targets import Target
+from app.errors import PROBLEMS
 from app.http_client import Response
 from app.settings import EntraAuth, NoAuth
 from app.settings.presets import POWER_AUTOMATE_AUDIENCES
 
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}")
+_CLAIMS = "MisMatchingOAuthClaims"
+_KNOWN_CODES = frozenset(
+    {*PROBLEMS, "workflow-problem", _CLAIMS, "DirectApiAuthorizationRequired", "DirectApiInvalidAuthorization"}
+)
+"""What another server may be quoted with: whatever else it calls a code, it may have made of what it was sent."""
 _METHODS = re.compile(r"[A-Z]+(, ?[A-Z]+)*")
 
 
 def sentence(target: Target, response: Response, code: object, tenant_id: str | None) -> str:
     """What is said of an answer that is no success."""
     status = response.status_code
-    told = f" ({code})" if isinstance(code, str) and _CODE.fullmatch(code) else ""
-    said = f"{target.entry} answered {status}{told}"
+    known = isinstance(code, str) and (code in _KNOWN_CODES or (target.own and _CODE.fullmatch(code)))
+    said = f"{target.entry} answered {status}{f' ({code})' if known else ''}"
     if 300 <= status <= 399:
         return f"{said}. Redirects are not followed: write the address that it leads to."
-    if status == 401:
+    if status == 401 or code == _CLAIMS:  # which Power Automate answers with 403
         return f"{said}. {_unauthenticated(target, tenant_id)}"
     if status == 405:
         allowed = str(response.headers.get("Allow", ""))

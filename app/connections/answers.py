@@ -27,7 +27,7 @@ LEAST_WAIT, MOST_WAIT = 1.0, 60.0
 FIRST_WAIT, GROWTH, USUAL_MOST = 2.0, 1.5, 20.0
 """Seconds of the first wait where nothing is said, and how the next ones grow."""
 
-_FLOW_RUN = re.compile(r"[0-9A-Za-z-]{1,128}")
+_FLOW_RUN = re.compile(r"[0-9]{10,40}(CU[0-9]{1,4})?")
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -57,13 +57,15 @@ def problem_of(response: Response) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
-def run_id_of(response: Response) -> str:
-    """The run that it came to, of a Postern, of Power Automate or Logic Apps; "" where it is not said."""
-    ours = str(response.headers.get("X-Run-Id", ""))
-    if is_id(ours):
-        return ours
-    flows = str(response.headers.get("x-ms-workflow-run-id", ""))
-    return flows if _FLOW_RUN.fullmatch(flows) else ""
+def run_id_of(response: Response, problem: Mapping[str, Any] | None = None) -> str:
+    """The run that it came to, of a Postern, of Power Automate or Logic Apps; "" where it is not said in their way."""
+    said = (
+        response.headers.get("X-Run-Id"),
+        response.headers.get("x-ms-workflow-run-id"),
+        (problem or {}).get("run_id"),
+    )
+    ids = (each for each in said if isinstance(each, str) and (is_id(each) or _FLOW_RUN.fullmatch(each)))
+    return next(ids, "")
 
 
 def is_outcome(response: Response, problem: Mapping[str, Any]) -> bool:

@@ -184,7 +184,7 @@ class Calls:
             sentence(target, response, problem.get("code"), self._tenant_id),
             status=response.status_code,
             problem=problem,
-            run_id=run_id_of(response) or _text(problem.get("run_id")),
+            run_id=run_id_of(response, problem),
             headers={"Retry-After": after} if after else {},
             ran=is_outcome(response, problem),
         )
@@ -267,7 +267,3 @@ def _error(state: RetryCallState) -> CallError:
 def _tell(target: Target, state: RetryCallState) -> None:
     wait, status = round(state.upcoming_sleep, 3), _error(state).status
     log.info("call-retried", trigger=target.entry, attempt=state.attempt_number, status=status, wait=wait)
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) and len(value) <= 128 else ""

@@ -413,6 +413,12 @@ async def test_an_address_where_nobody_listens_is_tried_again_and_told_by_its_en
         ),
         (problem(500, "workflow-failed", detail="Marker"), ENTRA, ["triggers.flow answered 500 (workflow-failed)."]),
         (problem(400, "<script>Marker"), ENTRA, ["triggers.flow answered 400."]),
+        (problem(400, "MarkerThatLooksLikeACode"), ENTRA, ["triggers.flow answered 400."]),
+        (
+            JSONResponse({"error": {"code": "MisMatchingOAuthClaims", "message": "Marker"}}, 403),
+            ENTRA,
+            ["answered 403 (MisMatchingOAuthClaims)", "https://service.flow.microsoft.com/", "allowed users"],
+        ),
     ],
 )
 async def test_an_error_names_its_entry_and_what_to_mend(
@@ -520,7 +526,7 @@ async def test_without_a_server_a_call_says_so(tmp_path: Path):
 
 async def test_calls_are_on_record_with_a_link_that_has_no_secret(there: Any, tmp_path: Path):
     counterpart, url = there
-    flows = JSONResponse("yes", headers={"x-ms-workflow-run-id": "08585CU00"})
+    flows = JSONResponse("yes", headers={"x-ms-workflow-run-id": "08584693987124562873218764598CU12"})
     counterpart.answers = [
         flows,
         JSONResponse("yes", headers=OUTCOME),
@@ -540,7 +546,7 @@ async def test_calls_are_on_record_with_a_link_that_has_no_secret(there: Any, tm
             await here.ctx.call("guarded-one")
     found = [(call.number, call.name, call.run_id, call.url, call.status, call.error) for call in here.noted]
     assert found == [
-        (1, "flow", "08585CU00", f"{url}/paths/invoke", 200, ""),
+        (1, "flow", "08584693987124562873218764598CU12", f"{url}/paths/invoke", 200, ""),
         (2, "postern", RUN, f"{url}/at/runs/{RUN}", 200, ""),
         (3, "webhook", RUN, url, 200, ""),
         (4, "guarded-one", "", "", 401, "CallError"),
