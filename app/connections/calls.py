@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from app.workflow import Context
 
 ACCEPTED = 202
+OWN = "POSTERN_CLIENT_ID"
+"""Who calls workflows of this server."""
 LONGEST_POLL = 86_400.0
 """Seconds after which a result is not waited for any longer, whatever the workflow's timeout."""
 
@@ -44,10 +46,10 @@ log = structlog.get_logger("postern.calls")
 
 class Open(Protocol):
     """Makes the client of a target, once for each: for this very `url` (`exact`), or for what is below it. A reply may
-    take so many seconds and bytes. Raises ConnectionFault."""
+    take so many seconds and bytes. Targets of one `signer` share a token. Raises ConnectionFault."""
 
     def __call__(
-        self, entry: str, url: str, auth: Any, *, exact: bool, seconds: float, response_bytes: int
+        self, entry: str, url: str, auth: Any, *, exact: bool, seconds: float, response_bytes: int, signer: str
     ) -> AsyncClient: ...
 
 
@@ -122,6 +124,7 @@ class Calls:
             exact=not below,
             seconds=target.seconds,
             response_bytes=target.response_bytes,
+            signer=OWN if target.own else target.entry,
         )
 
     async def _send(self, client: AsyncClient, target: Target, sending: Sending, outgoing: Outgoing) -> Response:

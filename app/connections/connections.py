@@ -17,6 +17,7 @@ from app.http_client import URL, AsyncBaseTransport, AsyncClient, pool
 
 if TYPE_CHECKING:
     from app.connections.secrets import Secrets
+    from app.connections.signing import SignIn
     from app.settings import Auth, Settings
 
 MOST_CONNECTIONS = 500
@@ -65,6 +66,7 @@ class Connections:
         self._closing = AsyncExitStack()
         self._closing.push_async_callback(self.vault.aclose)
         self._clients: dict[str, tuple[_Opened, AsyncClient]] = {}
+        self._ways: dict[tuple[str, Auth], SignIn] = {}
 
     async def secret(self, name: str) -> str:
         """The value of a secret of the Key Vault. Raises ConnectionFault."""
@@ -92,14 +94,16 @@ class Connections:
         exact: bool = False,
         seconds: float = Caps.seconds,
         response_bytes: int = Caps.response_bytes,
+        signer: str = "",
     ) -> AsyncClient:
         """The client of an entry, made once as long as all of this stays the same: for addresses at or below `url`, or
         with `exact` for this very one, and for what POLL (`app.connections.places`) asks for at its origin. A call may
-        take so many `seconds`, and a reply so many bytes. Raises ConnectionFault."""
+        take so many `seconds`, and a reply so many bytes. Entries of one `signer`, which is named where signing in
+        fails, share what they sign in with. Raises ConnectionFault."""
         opened = _Opened(url, auth, exact, Caps(seconds, response_bytes))
         known, client = self._clients.get(entry, (None, None))
         if client is None or known != opened:
-            client = self._open(entry, opened)
+            client = self._open(entry, opened, signer or entry)
             self._clients[entry] = opened, client
         return client
 
@@ -118,11 +122,14 @@ class Connections:
             azure_credential=settings.azure_credential,
         )
 
-    def _open(self, entry: str, opened: "_Opened") -> AsyncClient:
+    def _open(self, entry: str, opened: "_Opened", signer: str) -> AsyncClient:
         place = Place(entry, URL(opened.url), opened.exact)
-        way = sign_in(entry, opened.auth, self.surroundings)
-        if way is not None:
-            self._closing.push_async_callback(way.aclose)
+        way = self._ways.get((signer, opened.auth))
+        if way is None:
+            way = sign_in(signer, opened.auth, self.surroundings)
+            if way is not None:
+                self._ways[signer, opened.auth] = way
+                self._closing.push_async_callback(way.aclose)
         return EntryClient(EntryTransport(entry, place, self._pool, opened.caps, self._retries), auth=way)
 
     async def aclose(self) -> None:

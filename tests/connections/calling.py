@@ -100,7 +100,9 @@ async def house(
     waits: list[float] = []
     noted: list[Call] = []
 
-    def opener(entry: str, url: str, auth: Any, *, exact: bool, seconds: float, response_bytes: int) -> AsyncClient:
+    def opener(
+        entry: str, url: str, auth: Any, *, exact: bool, seconds: float, response_bytes: int, signer: str
+    ) -> AsyncClient:
         if entry not in clients:
             opened.append((entry, auth))
             clients[entry] = http_client(auth=Signed() if isinstance(auth, EntraAuth) else None)

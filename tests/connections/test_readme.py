@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
-from app.chain import MOST_DEPTH
 
 import app.connections
+from app.chain import MOST_DEPTH
 from app.connections.retries import IDEMPOTENT, PASSING
 from app.settings.entries import AUTHS, MAX_RESPONSE_BYTES, Connection, Trigger
 from app.settings.presets import ENTRA, POWER_AUTOMATE, POWER_AUTOMATE_AUDIENCES, PROVIDERS
