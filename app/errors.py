@@ -137,6 +137,11 @@ class Problem(Exception):
         return document
 
 
+class DatabaseFault(Exception):
+    """The database of POSTERN_DATABASE_URL cannot serve; the message says why and how to mend it. It holds no URL, in
+    which a password may stand."""
+
+
 def problem(
     code: str,
     *,

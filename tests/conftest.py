@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from app.ids import new_id
 from app.local_tenant import LocalTenant, serve
-from tests.postgres import postgres_server
+from tests.databases import make_tables, put_sqlite
+from tests.postgres import new_database, postgres_server
 
 
 @pytest.fixture(scope="session")
@@ -48,21 +48,30 @@ def postgres_url() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def postgres_template(postgres_url: str) -> Iterator[str]:
+    """A database of that server's that has the tables."""
+    with new_database(postgres_url) as (name, url):
+        make_tables(url)
+        yield name
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The URL of an empty database of each kind, this test's own."""
+    """The URL of a database of each kind, this test's own: it has the tables, and nothing in them."""
+    if request.param == "sqlite":
+        yield put_sqlite(tmp_path / "postern.db")
+        return
+    template = request.getfixturevalue("postgres_template")
+    with new_database(request.getfixturevalue("postgres_url"), template) as (_, url):
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def new_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The same without tables."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'postern.db'}"
         return
-    import psycopg
-    from sqlalchemy import make_url
-
-    server = request.getfixturevalue("postgres_url")
-    name = f"test_{new_id().replace('-', '')}"
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    try:
-        yield make_url(server).set(database=name).render_as_string(hide_password=False)
-    finally:
-        with psycopg.connect(server, autocommit=True) as connection:
-            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    with new_database(request.getfixturevalue("postgres_url")) as (_, url):
+        yield url

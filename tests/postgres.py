@@ -6,6 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
+from sqlalchemy import make_url
+
+from app.ids import new_id
+
 
 @contextmanager
 def postgres_server() -> Iterator[str]:
@@ -21,3 +26,16 @@ def postgres_server() -> Iterator[str]:
             yield server.get_uri()
         finally:
             server.cleanup()
+
+
+@contextmanager
+def new_database(server: str, template: str = "template0") -> Iterator[tuple[str, str]]:
+    """The name and URL of a new database of a server, made like `template`, and gone at the end."""
+    name = f"test_{new_id().replace('-', '')}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    try:
+        yield name, make_url(server).set(database=name).render_as_string(hide_password=False)
+    finally:
+        with psycopg.connect(server, autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")

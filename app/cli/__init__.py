@@ -7,9 +7,10 @@ import typer
 
 from app.cli.console import fail
 from app.cli.installation import FolderFault
+from app.errors import DatabaseFault
 from app.local_tenant import TenantFault
 from app.logs import configure_logs
-from app.settings import DatabaseFault, SettingsFault
+from app.settings import SettingsFault
 
 app = typer.Typer(
     name="postern",

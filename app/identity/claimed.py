@@ -10,7 +10,7 @@ from app.access import Check, Guarded, Refused, checks
 from app.identity.bearer import bearer_token
 from app.identity.identify import Identity
 from app.identity.token import read, shown
-from app.logs.redaction import without_tokens
+from app.redaction import without_tokens
 
 _LENGTH = 100
 

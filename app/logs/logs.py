@@ -23,7 +23,7 @@ from typing import IO, Any, Literal
 import structlog
 from pydantic_core import to_json
 
-from app.logs.redaction import REDACTED, each_text, is_secret_name, without_tokens, written
+from app.redaction import REDACTED, each_text, is_secret_name, without_tokens, written
 from app.trace import RUN, trace_id_of
 
 Fields = Callable[[], dict[str, str | int | float]]

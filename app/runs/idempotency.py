@@ -23,7 +23,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from app.access import Caller
 from app.errors import problem
-from app.logs.redaction import is_secret_name, without_tokens, written
+from app.redaction import is_secret_name, without_tokens, written
 from app.runs.journal.form import Form
 from app.runs.journal.schema import idempotency_keys as keys
 from app.workflow import Request, Workflow

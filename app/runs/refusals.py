@@ -14,7 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from structlog.typing import FilteringBoundLogger
 
 from app.access import Check
-from app.logs.redaction import without_tokens
+from app.redaction import without_tokens
 from app.runs.journal import schema
 from app.runs.windows import MANY, Refusal, Window, Windows, as_text
 

@@ -12,14 +12,13 @@ from app.settings.entries import (
     Trigger,
 )
 from app.settings.settings import Settings, load_settings, settings_table
-from app.settings.sources import DatabaseFault, SettingProblem, SettingsFault
+from app.settings.sources import SettingProblem, SettingsFault
 
 __all__ = [
     "ApiKeyAuth",
     "Auth",
     "BasicAuth",
     "Connection",
-    "DatabaseFault",
     "EntraAuth",
     "NoAuth",
     "OAuth2Auth",

@@ -46,11 +46,6 @@ class SettingProblem:
         return f"{self.setting} ({self.source}): {self.wrong}. {self.fix}" + ("" if self.fix.endswith("?") else ".")
 
 
-class DatabaseFault(Exception):
-    """The database of POSTERN_DATABASE_URL cannot serve; the message says why and how to mend it. It holds no URL, in
-    which a password may stand."""
-
-
 class SettingsFault(ValueError):
     """The settings cannot be used. `problems` has everything that is wrong; the text has one line for each."""
 

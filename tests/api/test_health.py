@@ -16,7 +16,7 @@ from app.http_client import AsyncClient, http_client
 from app.local_tenant import LocalTenant
 from app.main import Application, create_app
 from app.settings import load_settings
-from tests.door.doors import defaults_for, settings_for
+from tests.door.doors import settings_for
 
 pytestmark = pytest.mark.anyio
 
@@ -178,7 +178,7 @@ async def test_an_application_whose_folder_is_gone_is_not_ready(tmp_path: Path):
     folder.mkdir()
     app = create_app(
         load_settings(
-            {}, folder=tmp_path, defaults=defaults_for(folder) | {"database_url": f"sqlite:///{tmp_path}/runs.db"}
+            {}, folder=tmp_path, defaults={"workflows": str(folder), "database_url": f"sqlite:///{tmp_path}/runs.db"}
         )
     )
     async with app.router.lifespan_context(app), client_of(app) as client:

@@ -13,6 +13,7 @@ from app.http_client import AsyncClient, Response, http_client
 from app.local_tenant import LocalTenant
 from app.main import create_app
 from app.settings import Settings, load_settings
+from tests.databases import put_sqlite
 
 DOORS = {
     "anonymous": "anonymous()",
@@ -64,7 +65,7 @@ def settings_for(local: LocalTenant, workflows: Path, **more: Any) -> Settings:
         "ca_bundle": str(local.ca_bundle),
         "people": dict(local.people),
         "workflows": str(workflows),
-        "database_url": f"sqlite:///{workflows / '.journal.db'}",
+        "database_url": put_sqlite(workflows / ".journal.db"),
         **more,
     }
     return load_settings({}, folder=workflows, defaults=values)
@@ -72,7 +73,7 @@ def settings_for(local: LocalTenant, workflows: Path, **more: Any) -> Settings:
 
 def defaults_for(workflows: Path) -> dict[str, str]:
     """The settings of an installation of these anonymous workflows only."""
-    return {"workflows": str(workflows), "database_url": f"sqlite:///{workflows}/.journal.db"}
+    return {"workflows": str(workflows), "database_url": put_sqlite(workflows / ".journal.db")}
 
 
 @asynccontextmanager

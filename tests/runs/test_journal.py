@@ -15,6 +15,7 @@ from sqlalchemy import Connection, select, text
 
 from app import Caller, Problem, Request, Workflow, workflow
 from app.access import ANYONE
+from app.errors import DatabaseFault
 from app.ids import new_id
 from app.runs.journal import migrations
 from app.runs.journal.database import HEAD, MIGRATIONS, check_database, migrate, open_engine
@@ -23,7 +24,6 @@ from app.runs.journal.rows import facts, run_row
 from app.runs.journal.schema import metadata, runs, steps
 from app.runs.journal.statements import write_runs
 from app.runs.run import MOVES, Attempt, Outcome, Run, State, Step
-from app.settings import DatabaseFault
 from tests.runs.operations import delete_and_fail, die, execute, scalar
 
 pytestmark = pytest.mark.anyio
@@ -269,7 +269,8 @@ async def test_commits_are_on_disk_and_readers_do_not_wait(file_url):
         assert await journal.read(lambda c: c.execute(text("PRAGMA journal_mode")).scalar()) == "wal"
 
 
-def test_migrations_make_the_tables_that_the_program_knows(url):
+def test_migrations_make_the_tables_that_the_program_knows(new_database_url):
+    url = new_database_url
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
-from app.settings import DatabaseFault
+from app.errors import DatabaseFault
 
 MIGRATIONS = ("0001", "0002")
 """All migrations, oldest first."""

@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from app.called import Call
-from app.errors import Problem, problem
+from app.errors import DatabaseFault, Problem, problem
 from app.ids import new_id
 from app.runs.histogram import Batches
 from app.runs.journal.database import open_engine
@@ -27,7 +27,6 @@ from app.runs.journal.link import Link
 from app.runs.journal.rows import facts
 from app.runs.journal.writer import Done, NotOpened, Opened, Start, Trouble, Work, frame
 from app.runs.run import Run, Step
-from app.settings import DatabaseFault
 
 MAX_QUEUED = 10_000
 """Ended runs that wait to be written; with more, no run starts."""

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlencode
 from pydantic_core import from_json, to_json
 
 from app.called import Call
-from app.logs import REDACTED, is_secret_name, without_secrets, without_tokens
+from app.redaction import REDACTED, is_secret_name, without_secrets, without_tokens
 from app.runs.journal.form import Form
 from app.runs.journal.schema import runs
 from app.runs.run import Run, State, Step

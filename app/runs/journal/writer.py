@@ -26,10 +26,10 @@ from sqlalchemy import Connection, Engine
 from tenacity import RetryCallState, Retrying, retry_if_exception
 from tenacity.wait import wait_exponential_jitter
 
+from app.errors import DatabaseFault
 from app.runs.journal.batch import Batch, is_passing, write_batch
 from app.runs.journal.database import migrate, open_engine
 from app.runs.journal.rows import call_row, run_row, step_row
-from app.settings import DatabaseFault
 
 LENGTH = struct.Struct("!I")
 
