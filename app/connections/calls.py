@@ -139,7 +139,18 @@ class Calls:
     async def _insist(self, client: AsyncClient, target: Target, sending: Sending, retry: Retry) -> Response:
         """The answer, tried again where that does no harm and is worth it. Waits while the same call still runs there
         do not count."""
-        pending = 0
+        try:
+            return await self._once(client, target, sending)
+        except CallError as error:
+            if not _worth_it(error, sending):
+                raise
+            return await self._again(client, target, sending, retry, error)
+
+    async def _again(
+        self, client: AsyncClient, target: Target, sending: Sending, retry: Retry, failed: CallError
+    ) -> Response:
+        """The same after a first attempt that failed."""
+        pending, first = 0, [failed]
 
         def enough(state: RetryCallState) -> bool:
             nonlocal pending
@@ -159,7 +170,13 @@ class Calls:
             before_sleep=partial(_tell, target),
             reraise=True,
         )
-        response: Response = await retrying(self._once, client, target, sending)
+
+        async def attempt() -> Response:
+            if first:
+                raise first.pop()
+            return await self._once(client, target, sending)
+
+        response: Response = await retrying(attempt)
         return response
 
     async def _once(self, client: AsyncClient, target: Target, sending: Sending) -> Response:

@@ -11,6 +11,7 @@ from app.connections.faults import ConnectionFault
 from app.connections.places import secure
 from app.http_client import URL
 from app.settings import EntraAuth, NoAuth
+from app.settings import Trigger as TriggerEntry
 from app.settings.entries import MAX_RESPONSE_BYTES
 from app.settings.presets import POWER_AUTOMATE_AUDIENCES
 
@@ -66,16 +67,23 @@ class Targets:
     def __init__(self, settings: "Settings", served: "Callable[[], Mapping[str, Trigger]]") -> None:
         self._settings = settings
         self._served = served
+        self._known: dict[str, tuple[object, Target]] = {}
 
     def find(self, name: str) -> Target:
         """The target of this name. An entry hides a workflow. Raises ConnectionFault."""
-        entry = self._settings.triggers.get(name)
-        if entry is not None:
-            return _elsewhere(name, entry.url, entry.auth, entry.max_response_bytes)
-        trigger = self._served().get(name)
-        if trigger is None:
+        source = self._settings.triggers.get(name) or self._served().get(name)
+        if source is None:
             raise self._unknown(name)
-        return self._here(name, trigger)
+        made_of, target = self._known.get(name, (None, None))
+        if target is None or made_of is not source:
+            target = self._made(name, source)
+            self._known[name] = source, target
+        return target
+
+    def _made(self, name: str, source: "TriggerEntry | Trigger") -> Target:
+        if isinstance(source, TriggerEntry):
+            return _elsewhere(name, source.url, source.auth, source.max_response_bytes)
+        return self._here(name, source)
 
     def _here(self, name: str, trigger: "Trigger") -> Target:
         """A workflow of this server, at its public address, as this server itself."""

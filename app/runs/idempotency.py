@@ -14,11 +14,12 @@ import re
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from hashlib import sha256
 from typing import NamedTuple
 
 from pydantic_core import from_json
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, Insert, bindparam, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from app.access import Caller
@@ -176,22 +177,9 @@ def replay(claim: Running | Ended | Mismatch | ReplyNotKept) -> Ended:
 def claim(connection: Connection, scope: str, fingerprint: str, run_id: str, now: float) -> Claim:
     """Take the key for this run, unless another has it. Whoever asks at the same time waits for the other's
     transaction, and so one of them gets it. Asked again for the same run, it is that run's still."""
-    fresh = {
-        "fingerprint": fingerprint,
-        "run_id": run_id,
-        "created_at": now,
-        "status": None,
-        "reply_headers": None,
-        "content": None,
-        "content_form": None,
-    }
-    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    connection.execute(
-        insert(keys)
-        .values(scope=scope, **fresh)
-        .on_conflict_do_update(index_elements=[keys.c.scope], set_=fresh, where=keys.c.created_at < now - KEPT_FOR)
-    )
-    row = connection.execute(select(keys).where(keys.c.scope == scope)).one()
+    taken = {"scope": scope, "fingerprint": fingerprint, "run_id": run_id, "created_at": now}
+    connection.execute(_taking(connection.dialect.name), taken | {"old": now - KEPT_FOR})
+    row = connection.execute(_FOUND, {"of": scope}).one()
     if row.run_id == run_id:
         return Claimed()
     if row.fingerprint != fingerprint:
@@ -207,13 +195,28 @@ def claim(connection: Connection, scope: str, fingerprint: str, run_id: str, now
     )
 
 
+_FOUND = select(keys).where(keys.c.scope == bindparam("of"))
+_SETTLED = (
+    update(keys)
+    .where(keys.c.scope == bindparam("of"), keys.c.run_id == bindparam("its"))
+    .values({name: bindparam(name) for name in ("status", "reply_headers", "content", "content_form")})
+)
+
+
+@cache
+def _taking(dialect: str) -> Insert:
+    """The statement that takes a key; to build one costs more than to have it done."""
+    insert = (sqlite.insert if dialect == "sqlite" else postgresql.insert)(keys)
+    named = insert.values({name: bindparam(name) for name in ("scope", "fingerprint", "run_id", "created_at")})
+    fresh = {column.name: named.excluded[column.name] for column in keys.columns if column is not keys.c.scope}
+    old = keys.c.created_at < bindparam("old")
+    return named.on_conflict_do_update(index_elements=[keys.c.scope], set_=fresh, where=old)
+
+
 def settle(connection: Connection, scope: str, run_id: str, kept: Kept) -> None:
     """Keep the reply of a run that has ended. Nothing happens where the key is another run's by now, or nobody's."""
-    connection.execute(
-        update(keys)
-        .where(keys.c.scope == scope, keys.c.run_id == run_id)
-        .values(status=kept.status, reply_headers=kept.headers, content=kept.content, content_form=kept.form)
-    )
+    reply = {"status": kept.status, "reply_headers": kept.headers, "content": kept.content, "content_form": kept.form}
+    connection.execute(_SETTLED, {"of": scope, "its": run_id} | reply)
 
 
 def forget(connection: Connection, scope: str, run_id: str) -> None:

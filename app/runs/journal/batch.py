@@ -52,7 +52,8 @@ def _write_all(connection: Connection, batch: Batch) -> None:
             write_steps(connection, batch.steps)
         if batch.calls:
             write_calls(connection, batch.calls)
-        _operate(connection, batch)
+        # Without savepoints, which cost as much as most operations: what fails here is done again, one by one.
+        batch.results[:] = [(operation(connection), None) for operation in batch.operations]
 
 
 def _write_one_by_one(connection: Connection, batch: Batch) -> None:
