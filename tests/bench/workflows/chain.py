@@ -30,3 +30,16 @@ async def first(ctx: Context, greeting: Greeting) -> dict[str, str]:
     """Have the second one have it greeted."""
     message: dict[str, str] = await ctx.call("second", greeting)
     return message
+
+
+@workflow(access=tenant_users())
+async def chain(ctx: Context, greeting: Greeting) -> dict[str, str]:
+    """Begin a chain of three calls."""
+    message: dict[str, str] = await ctx.call("first", greeting)
+    return message
+
+
+@workflow(access=tenant_users())
+async def three(ctx: Context, greeting: Greeting) -> list[dict[str, str]]:
+    """Make three calls, one after the other."""
+    return [await ctx.call("third", greeting) for _ in range(3)]
