@@ -15,7 +15,7 @@ ALWAYS = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff
 """No answer may be stored (RFC 6750, section 5.3) or taken for another type than it says."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for each request
 class Answer:
     """A whole HTTP answer."""
 
