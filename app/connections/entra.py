@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from app.access import GUID, default_scope
 from app.connections.entra_faults import EXCHANGE_AUDIENCES, SECRET_REFUSED, Asked, issuer_and_subject, moment
 from app.connections.entra_request import EntraRefused, deadline, request_token
+from app.connections.entry_secret import EntrySecret
 from app.connections.faults import ConnectionFault
 from app.connections.secrets import Secret
 from app.connections.signing import SignIn
@@ -43,6 +44,9 @@ class EntraSignIn(SignIn):
         self._clock = clock
         self._scopes = auth.scopes or (default_scope(auth.audience),)
         self._tokens = Tokens(self._fetch)
+        reference = auth.client_secret or auth.certificate
+        key = "client_secret" if auth.client_secret else "certificate"
+        self._proof = EntrySecret(entry, key, reference, surroundings.secrets) if reference else None
 
     async def credential(self) -> str:
         """The token at hand, or a new one."""
@@ -76,8 +80,7 @@ class EntraSignIn(SignIn):
         return await self._exchange(await self._secret())
 
     async def _secret(self) -> Secret | None:
-        reference = self._auth.client_secret or self._auth.certificate
-        return await self._around.secrets.read(reference.key_vault) if reference else None
+        return await self._proof.read() if self._proof is not None else None
 
     async def _exchange(self, secret: Secret | None) -> Token:
         """A token for what the vault has. Where that is refused, it is read anew and tried once more."""
@@ -85,9 +88,9 @@ class EntraSignIn(SignIn):
         try:
             return await self._token(secret, until)
         except EntraRefused as refused:
-            if secret is None or not SECRET_REFUSED.intersection(refused.codes):
+            if secret is None or self._proof is None or not SECRET_REFUSED.intersection(refused.codes):
                 raise
-        return await self._token(await self._around.secrets.read_again(secret.name, secret.value), until)
+        return await self._token(await self._proof.read_again(secret.value), until)
 
     async def _token(self, secret: Secret | None, until: float) -> Token:
         asked = self._asked(secret)

@@ -42,14 +42,16 @@ class EntrySecret:
         try:
             return await self._secrets.read(self.name)
         except ConnectionFault as fault:
-            raise self._named(fault) from None
+            told = self._named(fault)
+        raise told  # here, so that nothing hangs on it
 
     async def read_again(self, refused: str) -> Secret:
         """The secret as it is in the vault now. Raises ConnectionFault that names the entry."""
         try:
             return await self._secrets.read_again(self.name, refused)
         except ConnectionFault as fault:
-            raise self._named(fault) from None
+            told = self._named(fault)
+        raise told
 
     async def another(self, refused: str) -> Secret | None:
         """The secret with another value than the one that was refused; None where it has no other. Who ask at the same

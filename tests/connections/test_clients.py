@@ -95,7 +95,8 @@ async def test_a_connection_that_nobody_configured_is_a_clear_fault(connections:
 
 
 async def test_a_secret_that_is_misspelt_stops_the_call_before_it_is_sent(connections: Connections):
-    with pytest.raises(ConnectionFault, match="the secret missing is not in"):
+    told = r"^connections\.misspelt cannot read its client_secret: the secret missing is not in"
+    with pytest.raises(ConnectionFault, match=told):
         await connections.client("misspelt").get("/users")
 
 

@@ -146,9 +146,11 @@ async def test_an_expired_secret_is_told_with_the_vaults_date(tenant: LocalTenan
     assert "Make a new client secret" in fault.fix
 
 
-async def test_a_fault_of_the_vault_stays_what_it_is(tenant: LocalTenant):
+async def test_a_fault_of_the_vault_names_the_entry_and_its_key(tenant: LocalTenant):
     fault = await fault_of(tenant, by_secret(tenant, client_secret=reference("misspelt")))
-    assert fault.entry == "the secret misspelt"
+    assert fault.entry == ENTRY
+    assert fault.wrong.startswith("cannot read its client_secret: the secret misspelt ")
+    assert fault.fix
 
 
 @pytest.mark.parametrize("pem", [False, True], ids=["pfx", "pem"])
