@@ -13,11 +13,12 @@ from app.workflow import workflow
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+ANSWERS = (ROOT / "app" / "triggers" / "README.md").read_text(encoding="utf-8")
 
 
-def table_after(heading: str) -> list[list[str]]:
+def table_after(heading: str, page: str = README) -> list[list[str]]:
     """The cells of the first table below a heading."""
-    section = README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    section = page.split(f"# {heading}\n")[1].split("\n## ", maxsplit=1)[0]
     rows = re.search(r"(?:^\|.*\n)+", section, re.MULTILINE)
     assert rows
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in rows[0].splitlines()[2:]]
@@ -30,7 +31,7 @@ def test_the_table_of_settings_is_the_programs():
 
 def test_the_table_of_errors_is_the_programs():
     rows = [[f"`{code}`", str(row.status), row.detail] for code, row in PROBLEMS.items()]
-    assert [[cell.strip("| ") for cell in row] for row in table_after("Errors")] == rows
+    assert [[cell.strip("| ") for cell in row] for row in table_after("What callers are answered", ANSWERS)] == rows
 
 
 def test_the_table_of_access_modes_is_the_programs():
