@@ -181,7 +181,7 @@ def test_it_never_says_who_may_come_in_or_where_it_is_written(examples: Json, od
         assert never not in text, never
 
 
-def test_the_view_of_some_workflows_holds_nothing_of_the_others(tmp_path: Path):
+def test_the_view_of_some_workflows_holds_nothing_of_the_others(tmp_path: Path, own_modules: None):
     described = Described(triggers_of(write(tmp_path / "odd", odd=ODD, other=OTHER)), HERE)
     whole, part = described.document(), described.document({"plant"})
     validate(deepcopy(part), cls=OpenAPIV31SpecValidator)
@@ -192,7 +192,7 @@ def test_the_view_of_some_workflows_holds_nothing_of_the_others(tmp_path: Path):
     assert part["info"]["version"] != whole["info"]["version"]
 
 
-def test_it_is_the_same_each_time_and_in_order(odd: Json, tmp_path: Path):
+def test_it_is_the_same_each_time_and_in_order(odd: Json, tmp_path: Path, own_modules: None):
     again = openapi_document(triggers_of(write(tmp_path / "odd", odd=ODD, other=OTHER)), HERE)
     assert json.dumps(again) == json.dumps(odd)
     assert list(odd["paths"]) == sorted(odd["paths"])
