@@ -124,7 +124,7 @@ def create_app(settings: Settings, *, local_tokens: str = "") -> Application:
 
     docs = Docs(
         House(frozenset(own_tenants(settings)), frozenset(settings.audience), frozenset(settings.operators)),
-        identity.identify,
+        identification.identify,
         lambda: catalog.snapshot,
         described(settings, settings.public_url or ASKED_AT),
         local_tokens,

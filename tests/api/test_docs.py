@@ -158,6 +158,16 @@ async def test_several_or_odd_credentials_are_never_nobody(client: AsyncClient, 
         assert (await client.get("/openapi.json", headers=fields)).status_code == 401
 
 
+async def test_a_token_over_plain_http_through_an_unknown_proxy_is_refused(
+    client: AsyncClient, local_tenant: LocalTenant
+):
+    forwarded = {"X-Forwarded-For": "192.0.2.7"}
+    for path in ("/openapi.json", "/docs"):
+        answer = await client.get(path, headers=headers(local_tenant, "ada") | forwarded)
+        assert (answer.status_code, answer.json()["code"]) == (401, "insecure-transport")
+        assert (await client.get(path, headers=forwarded)).status_code == 200
+
+
 async def test_with_a_local_tenant_everybody_sees_everything(
     tmp_path: Path, local_tenant: LocalTenant, own_modules: None
 ):

@@ -154,7 +154,8 @@ def test_every_problem_is_known_to_be_of_triggers_or_of_others():
 
 
 def test_problems_are_shown_as_they_are_answered(examples: Json):
-    response = examples["components"]["responses"]["Unauthenticated"]
+    name = examples["paths"]["/triggers/whoami"]["post"]["responses"]["401"]["$ref"].rpartition("/")[2]
+    response = examples["components"]["responses"][name]
     shown = response["content"]["application/problem+json"]
     assert shown["schema"] == {"$ref": "#/components/schemas/Problem"}
     value = shown["examples"]["unauthenticated"]["value"]
