@@ -43,7 +43,9 @@ def dev() -> None:
         export_local_credential(local)
         settings = local_settings(local, bound_address(place, listener))
         with readable_folder():
-            app = create_app(settings)
+            app = create_app(settings, local_tokens=f"{program()} token --as lisa")
+
+        config = server_config(app, trusted_proxies=given.trusted_proxies)
 
         def ready(address: str) -> None:
             local.set_server_url(address)
@@ -52,7 +54,7 @@ def dev() -> None:
             err.print(workflow_table(snapshot, address))
             err.print(_first_steps(address), highlight=False, soft_wrap=True)
 
-        raise typer.Exit(run(server_config(app), listener=listener, ready=ready))
+        raise typer.Exit(run(config, listener=listener, ready=ready))
 
 
 def _first_steps(server_url: str) -> str:
@@ -64,6 +66,8 @@ def _first_steps(server_url: str) -> str:
   {postern} token --as lisa                            [dim]# a token of the local tenant[/]
   {postern} call payroll --as lisa                     [dim]# 200: she is on the list[/]
   curl -X POST {server_url}/triggers/payroll -H "Authorization: Bearer $({postern} token --as lisa)"
+
+What each takes and gives, with commands to paste: {server_url}/docs
 
 Drop a module in the workflows folder, or run `{postern} new my-workflow`: it has a URL at once. Ctrl-C stops.
 """
