@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from app.errors import DatabaseFault
+from app.runs.journal.passwordless import Passwordless, open_passwordless
+from app.settings.passwordless import PASSWORDLESS
 
 MIGRATIONS = ("0001", "0002")
 """All migrations, oldest first."""
@@ -25,19 +28,24 @@ MIGRATION_LOCK = 0x706F7374  # any number, the same for all processes that migra
 MINIMAL_SQLITE = (3, 38, 0)  # from here it reads JSON by ->>
 
 
-def open_engine(url: str, *, writing: bool) -> Engine:
+def open_engine(url: str, *, writing: bool, passwordless: Passwordless | None = None) -> Engine:
     """An engine on the database; no connection is made yet, but SQLite's file and its folder are. A writing one begins
-    transactions so that they cannot fail for another writer's sake. Raises DatabaseFault."""
+    transactions so that they cannot fail for another writer's sake. `passwordless` is how to sign in where the URL has
+    no password but `passwordless=entra`. Raises DatabaseFault."""
     try:
         parsed = make_url(url)
     except ArgumentError:
         raise DatabaseFault("POSTERN_DATABASE_URL is not a database URL") from None
-    return _sqlite(parsed, writing=writing) if parsed.get_backend_name() == "sqlite" else _postgres(parsed)
+    if parsed.get_backend_name() == "sqlite":
+        return _sqlite(parsed, writing=writing)
+    if PASSWORDLESS in parsed.query:
+        return open_passwordless(parsed, passwordless, _postgres)
+    return _postgres(parsed, {})
 
 
-def check_database(url: str) -> None:
+def check_database(url: str, passwordless: Passwordless | None = None) -> None:
     """Raise DatabaseFault where a server could never use this database. One that cannot be reached now passes."""
-    engine = open_engine(url, writing=False)
+    engine = open_engine(url, writing=False, passwordless=passwordless)
     try:
         with engine.connect() as connection:
             _check_revision(_revision(connection))
@@ -132,7 +140,7 @@ def _make_file(path: Path) -> None:
         raise DatabaseFault(f"POSTERN_DATABASE_URL: {path} cannot be made ({error.strerror})") from None
 
 
-def _postgres(url: URL) -> Engine:
+def _postgres(url: URL, besides: Mapping[str, str]) -> Engine:
     try:
         return create_engine(
             url.set(drivername="postgresql+psycopg"),
@@ -144,6 +152,7 @@ def _postgres(url: URL) -> Engine:
                 "keepalives_interval": 5,
                 "keepalives_count": 3,
                 "tcp_user_timeout": 15_000,
+                **besides,
             },
             pool_pre_ping=False,  # a lost connection is noticed and made anew by who uses it
             pool_size=4,

@@ -29,6 +29,7 @@ from tenacity.wait import wait_exponential_jitter
 from app.errors import DatabaseFault
 from app.runs.journal.batch import Batch, is_passing, write_batch
 from app.runs.journal.database import migrate, open_engine
+from app.runs.journal.passwordless import Passwordless
 from app.runs.journal.rows import call_row, run_row, step_row
 
 LENGTH = struct.Struct("!I")
@@ -36,10 +37,12 @@ LENGTH = struct.Struct("!I")
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """The first frame to the writer: which database, and the node's id for its rows."""
+    """The first frame to the writer: which database, the node's id for its rows, and how to sign in without a
+    password."""
 
     url: str = field(repr=False)
     node: str
+    passwordless: Passwordless | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +70,11 @@ class NotOpened:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """The database cannot be had; the writer tries on."""
+    """The database cannot be had; the writer tries on. `advice` is what to look at, where that is known."""
 
     error: str
     attempt: int
+    advice: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +102,7 @@ class Writer:
         """Open the database, then write what comes."""
         start: Start = self._receive()
         try:
-            engine = self._engine = open_engine(start.url, writing=True)
+            engine = self._engine = open_engine(start.url, writing=True, passwordless=start.passwordless)
             self._insist(partial(migrate, engine))
         except DatabaseFault as fault:
             self._send(NotOpened(str(fault)))
@@ -162,7 +166,8 @@ class Writer:
             self._tell_trouble(error, state.attempt_number)
 
     def _tell_trouble(self, error: BaseException, attempt: int) -> None:
-        self._send(Trouble(type(getattr(error, "orig", None) or error).__name__, attempt))
+        cause = getattr(error, "orig", None) or error
+        self._send(Trouble(type(cause).__name__, attempt, getattr(cause, "advice", "")))
 
     def _sleep(self, seconds: float) -> None:
         """Wait for another attempt. Nothing is sent to who has work, so that what comes meanwhile is the end."""
