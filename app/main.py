@@ -30,7 +30,6 @@ from app.ids import new_id
 from app.logs import configure_logs, log_format, write_later
 from app.runs.journal.database import check_database
 from app.runs.journal.journal import Journal
-from app.runs.journal.passwordless import Passwordless
 from app.runs.nodes import Nodes
 from app.runs.refusals import Examine, Refusals
 from app.runs.retention import Retention
@@ -72,9 +71,8 @@ def create_app(settings: Settings) -> Application:
     catalog = load_catalog(settings, on_change=lambda _, new: identity.serve(tenants(settings, new)))
     connections = Connections(settings, settings.authority or CLOUDS[settings.cloud].authority)
     expiry = Expiry(connections.vault, secret_references(settings), asked=lambda: connections.vault.names)
-    signing_in = database_sign_in(settings)
-    check_database(settings.database_url, signing_in)
-    journal = Journal(settings.database_url, passwordless=signing_in)
+    check_database(settings.database_url)
+    journal = Journal(settings.database_url)
     steps = Steps(note=journal.note_step)
     requests = RequestCounts(served=lambda: catalog.snapshot.triggers)
     calls = Calls(settings, lambda: catalog.snapshot.triggers, connections.open, journal.note_call)
@@ -213,14 +211,6 @@ def create_identity(settings: Settings, fetch_for: FetchFor) -> Identity:
         cooldown=settings.keys_cooldown,
         stale=settings.keys_stale,
     )
-
-
-def database_sign_in(settings: Settings) -> Passwordless | None:
-    """How Postern signs in to its database where POSTERN_DATABASE_URL has `passwordless=entra`."""
-    if settings.azure_credential is None:
-        return None
-    authority = settings.authority or CLOUDS[settings.cloud].authority
-    return Passwordless(settings.azure_credential, settings.cloud, authority, settings.ca_bundle)
 
 
 def own_tenants(settings: Settings) -> tuple[str, ...]:

@@ -1,9 +1,12 @@
 """POSTERN_DATABASE_URL with `passwordless=entra`: a token goes there, so what is unsafe does not start."""
 
+import pickle
+
 import pytest
 
-from app.main import database_sign_in
-from app.runs.journal.passwordless import Passwordless
+from app.identity import CLOUDS
+from app.passwordless import DatabaseUrl, Passwordless, like
+from app.runs.journal.entra_sign_in import AUTHORITIES, SCOPES
 from app.settings import SettingsFault, load_settings
 
 GOOD = "postgresql://postern@db.example/postern?sslmode=verify-full&passwordless=entra"
@@ -72,8 +75,20 @@ def test_a_url_with_a_password_needs_nothing_of_it():
     assert load("postgresql://u:p@db.example/postern", None).azure_credential is None
 
 
-def test_how_to_sign_in_is_that_of_the_settings():
-    assert database_sign_in(load(GOOD, POSTERN_CLOUD="usgov")) == Passwordless(
-        MANAGED, "usgov", "https://login.microsoftonline.us"
-    )
-    assert database_sign_in(load("sqlite:///var/postern.db", None)) is None
+def test_how_to_sign_in_travels_with_the_url():
+    """To whoever opens the database, also in another process; not to a text that is made of it."""
+    url = load(GOOD, POSTERN_CLOUD="usgov", POSTERN_AUTHORITY="https://login.example").database_url
+    how = Passwordless(MANAGED, "usgov", "https://login.example")
+    assert isinstance(url, DatabaseUrl)
+    assert url.passwordless == how
+    again = pickle.loads(pickle.dumps(url))
+    assert (again, again.passwordless) == (url, how)
+    other = like(url, GOOD.replace("/postern?", "/postgres?"))
+    assert isinstance(other, DatabaseUrl)
+    assert other.passwordless == how
+    assert not isinstance(like("sqlite:///x.db", "sqlite:///y.db"), DatabaseUrl)
+
+
+def test_every_cloud_has_its_authority_and_its_scope():
+    assert {name: cloud.authority for name, cloud in CLOUDS.items()} == AUTHORITIES
+    assert set(SCOPES) == set(CLOUDS)

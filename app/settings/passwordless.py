@@ -6,22 +6,21 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationInfo
 
+from app.passwordless import ENTRA, PASSWORDLESS, DatabaseUrl, Passwordless
 from app.settings.types import fault, is_loopback
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
-PASSWORDLESS = "passwordless"
-"""The name in the URL's query. It is ours: libpq never sees it."""
-ENTRA = "entra"
-
 _MAY_STAND_BESIDE = {PASSWORDLESS, "host", "options", "sslmode", "sslrootcert", "target_session_attrs"}
 """What else a query may have. libpq's others could name another server, user or password."""
+_OF_CREDENTIAL = ("azure_credential", "cloud", "authority", "ca_bundle")
 _EXAMPLE = f"postgresql://NAME@HOST/postern?sslmode=verify-full&{PASSWORDLESS}={ENTRA}"
 
 
 def passwordless(text: str, info: ValidationInfo) -> str:
-    """The URL, unless it is to sign in without a password and lacks something for that, or has something too many."""
+    """The URL, with what signing in needs where it has no password. One that lacks something for that, or has something
+    too many, is refused."""
     if "?" not in text:
         return text
     from sqlalchemy.engine import make_url
@@ -34,7 +33,7 @@ def passwordless(text: str, info: ValidationInfo) -> str:
     if PASSWORDLESS in url.query:
         _check_words(url)
         _check_server(url)
-        _check_credential(info.data)
+        return _with_credential(text, info.data)
     return text
 
 
@@ -68,12 +67,16 @@ def _check_server(url: "URL") -> None:
         )
 
 
-def _check_credential(others: Mapping[str, Any]) -> None:
-    if "azure_credential" in others and others["azure_credential"] is None:  # not there: it was faulty itself
+def _with_credential(text: str, others: Mapping[str, Any]) -> str:
+    if any(name not in others for name in _OF_CREDENTIAL):
+        return text  # that one is faulty, and said to be
+    credential, cloud, authority, ca_bundle = (others[name] for name in _OF_CREDENTIAL)
+    if credential is None:
         raise fault(
             f"has {PASSWORDLESS}={ENTRA}, and POSTERN_AZURE_CREDENTIAL does not say how to sign in to Azure",
             "Set POSTERN_AZURE_CREDENTIAL to managed_identity, workload_identity, client_secret or developer",
         )
+    return DatabaseUrl(text, Passwordless(credential, cloud, authority, ca_bundle))
 
 
 def _several(value: str | tuple[str, ...]) -> tuple[str, ...]:

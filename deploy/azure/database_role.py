@@ -12,9 +12,9 @@ from contextlib import contextmanager
 
 from sqlalchemy import Connection, make_url, text
 
-from app.main import database_sign_in
+from app.passwordless import like
 from app.runs.journal.database import open_engine
-from app.settings import Settings, load_settings
+from app.settings import load_settings
 
 DATABASE = "postern"
 ROLE_EXISTS = text("SELECT 1 FROM pg_roles WHERE rolname = :role")
@@ -24,10 +24,10 @@ MAKE_ROLE = text("SELECT pgaadauth_create_principal_with_oid(:role, :object_id, 
 
 
 @contextmanager
-def connected(settings: Settings, database: str) -> Iterator[Connection]:
+def connected(url: str, database: str) -> Iterator[Connection]:
     """A connection to one database of the server; each statement is a transaction."""
-    url = make_url(settings.database_url).set(database=database).render_as_string(hide_password=False)
-    engine = open_engine(url, writing=True, passwordless=database_sign_in(settings))
+    named = make_url(url).set(database=database).render_as_string(hide_password=False)
+    engine = open_engine(like(url, named), writing=True)
     try:
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             yield connection
@@ -37,9 +37,9 @@ def connected(settings: Settings, database: str) -> Iterator[Connection]:
 
 def main() -> None:
     """Make what is not there."""
-    settings = load_settings()
+    url = load_settings().database_url
     role, object_id = os.environ["DATABASE_ROLE"], os.environ["DATABASE_ROLE_OBJECT_ID"]
-    with connected(settings, "postgres") as server:
+    with connected(url, "postgres") as server:
         quoted = server.dialect.identifier_preparer.quote(role)
         if not server.execute(ROLE_EXISTS, {"role": role}).scalar():
             server.execute(MAKE_ROLE, {"role": role, "object_id": object_id})
@@ -47,7 +47,7 @@ def main() -> None:
             server.execute(text(f"CREATE DATABASE {DATABASE}"))
         server.execute(text(f"REVOKE ALL ON DATABASE {DATABASE} FROM PUBLIC"))
         server.execute(text(f"GRANT CONNECT, TEMPORARY ON DATABASE {DATABASE} TO {quoted}"))
-    with connected(settings, DATABASE) as postern:
+    with connected(url, DATABASE) as postern:
         postern.execute(text(f"GRANT USAGE, CREATE ON SCHEMA public TO {quoted}"))
     print(f"The database {DATABASE} is there, and the role {role} may make its tables.")  # noqa: T201
 

@@ -16,10 +16,10 @@ from sqlalchemy.exc import OperationalError
 
 from app.errors import DatabaseFault
 from app.local_tenant.server import serve_identity
+from app.passwordless import DatabaseUrl, Passwordless
 from app.runs.journal import entra_sign_in
 from app.runs.journal.database import open_engine
 from app.runs.journal.entra_sign_in import FORGET_SECONDS, SignInFailed, Tokens, settled
-from app.runs.journal.passwordless import Passwordless
 from app.runs.journal.writer import Start
 from tests.process.identity_endpoint import IdentityEndpoint, identity_endpoint
 from tests.process.postgres import own_postgres
@@ -27,7 +27,7 @@ from tests.process.servers import grams, leaked, running, until
 
 ROLE = "postern@tenant.example"
 FIRST, SECOND = "the-first-of-the-tokens-4b1d", "the-second-of-the-tokens-9c7e"
-HOW = Passwordless("managed_identity", "public", "https://login.microsoftonline.com")
+HOW = Passwordless("managed_identity", "public")
 HELLO = """
 from app import anonymous, workflow
 
@@ -79,7 +79,7 @@ def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[IdentityEndpoint]:
 
 @pytest.fixture
 def engine(database: Database, endpoint: IdentityEndpoint) -> Iterator[Engine]:
-    made = open_engine(database.url, writing=False, passwordless=HOW)
+    made = open_engine(DatabaseUrl(database.url, HOW), writing=False)
     yield made
     made.dispose()
 
@@ -154,7 +154,8 @@ def test_without_a_token_nobody_connects_until_there_is_one(database, endpoint, 
 
 
 def test_a_server_that_is_away_is_no_refused_token(endpoint, tmp_path):
-    away = open_engine(f"postgresql://x@/postern?host={tmp_path}&passwordless=entra", writing=False, passwordless=HOW)
+    url = f"postgresql://x@/postern?host={tmp_path}&passwordless=entra"
+    away = open_engine(DatabaseUrl(url, HOW), writing=False)
     with pytest.raises(OperationalError) as caught:
         away.connect()
     assert not isinstance(caught.value.orig, SignInFailed)
@@ -197,7 +198,7 @@ def test_the_local_tenants_identity_gets_a_token_for_databases(local_tenant, mon
 
 
 def test_what_goes_to_the_writer_shows_no_url():
-    assert "secret" not in repr(Start("postgresql://secret@h/d", "node", HOW))
+    assert "secret" not in repr(Start(DatabaseUrl("postgresql://secret@h/d", HOW), "node"))
 
 
 def test_libpq_is_told_whom_to_trust(tmp_path):
@@ -214,7 +215,7 @@ def test_a_server_that_tls_does_not_name_gets_no_token(database, endpoint, tmp_p
     url = (
         f"postgresql://{ROLE.replace('@', '%40')}@127.0.0.1:{port or 1}/postern?sslmode=verify-full&passwordless=entra"
     )
-    engine = open_engine(url, writing=False, passwordless=HOW)
+    engine = open_engine(DatabaseUrl(url, HOW), writing=False)
     with pytest.raises(OperationalError) as caught:
         engine.connect()
     assert not isinstance(caught.value.orig, SignInFailed)
@@ -227,11 +228,11 @@ def test_a_variable_that_the_credential_needs_is_named(database, monkeypatch, ki
     for name in ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET", "AZURE_FEDERATED_TOKEN_FILE"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(DatabaseFault, match=named):
-        open_engine(database.url, writing=True, passwordless=Passwordless(kind, "public", HOW.authority))
+        open_engine(DatabaseUrl(database.url, Passwordless(kind, "public")), writing=True)
 
 
 def test_an_engine_that_does_not_know_how_to_sign_in_is_not_opened(database):
-    with pytest.raises(DatabaseFault, match="POSTERN_AZURE_CREDENTIAL"):
+    with pytest.raises(DatabaseFault, match="nothing says how to sign in"):
         open_engine(database.url, writing=False)
 
 
@@ -239,4 +240,4 @@ def test_a_missing_package_is_named_with_what_installs_it(database, monkeypatch)
     monkeypatch.delitem(sys.modules, "app.runs.journal.entra_sign_in")
     monkeypatch.setitem(sys.modules, "azure_postgresql_auth.core", None)
     with pytest.raises(DatabaseFault, match=r"azure_postgresql_auth.*postern\[postgres\]"):
-        open_engine(database.url, writing=False, passwordless=HOW)
+        open_engine(DatabaseUrl(database.url, HOW), writing=False)

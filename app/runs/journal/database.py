@@ -11,8 +11,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from app.errors import DatabaseFault
-from app.runs.journal.passwordless import Passwordless, open_passwordless
-from app.settings.passwordless import PASSWORDLESS
+from app.passwordless import PASSWORDLESS, DatabaseUrl
 
 MIGRATIONS = ("0001", "0002")
 """All migrations, oldest first."""
@@ -28,10 +27,10 @@ MIGRATION_LOCK = 0x706F7374  # any number, the same for all processes that migra
 MINIMAL_SQLITE = (3, 38, 0)  # from here it reads JSON by ->>
 
 
-def open_engine(url: str, *, writing: bool, passwordless: Passwordless | None = None) -> Engine:
+def open_engine(url: str, *, writing: bool) -> Engine:
     """An engine on the database; no connection is made yet, but SQLite's file and its folder are. A writing one begins
-    transactions so that they cannot fail for another writer's sake. `passwordless` is how to sign in where the URL has
-    no password but `passwordless=entra`. Raises DatabaseFault."""
+    transactions so that they cannot fail for another writer's sake. One with `passwordless=entra` is the
+    settings', which knows how to sign in. Raises DatabaseFault."""
     try:
         parsed = make_url(url)
     except ArgumentError:
@@ -39,13 +38,13 @@ def open_engine(url: str, *, writing: bool, passwordless: Passwordless | None = 
     if parsed.get_backend_name() == "sqlite":
         return _sqlite(parsed, writing=writing)
     if PASSWORDLESS in parsed.query:
-        return open_passwordless(parsed, passwordless, _postgres)
+        return _passwordless(url, parsed)
     return _postgres(parsed, {})
 
 
-def check_database(url: str, passwordless: Passwordless | None = None) -> None:
+def check_database(url: str) -> None:
     """Raise DatabaseFault where a server could never use this database. One that cannot be reached now passes."""
-    engine = open_engine(url, writing=False, passwordless=passwordless)
+    engine = open_engine(url, writing=False)
     try:
         with engine.connect() as connection:
             _check_revision(_revision(connection))
@@ -159,3 +158,20 @@ def _postgres(url: URL, besides: Mapping[str, str]) -> Engine:
         )
     except ModuleNotFoundError:
         raise DatabaseFault("PostgreSQL needs the driver psycopg: install postern[postgres]") from None
+
+
+def _passwordless(url: str, parsed: URL) -> Engine:
+    """An engine whose connections sign in with tokens."""
+    if not isinstance(url, DatabaseUrl):
+        raise DatabaseFault("POSTERN_DATABASE_URL has no password, and nothing says how to sign in without one")
+    try:
+        from app.runs.journal.entra_sign_in import settled, sign_in
+    except ModuleNotFoundError as error:
+        raise DatabaseFault(
+            f"POSTERN_DATABASE_URL has passwordless=entra, which needs {error.name}: install postern[postgres]"
+        ) from None
+    engine = _postgres(
+        parsed.difference_update_query([PASSWORDLESS]), settled(parsed.query, url.passwordless.ca_bundle)
+    )
+    sign_in(engine, url.passwordless)
+    return engine

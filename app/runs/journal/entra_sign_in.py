@@ -31,7 +31,7 @@ from sqlalchemy import Dialect, Engine, event
 
 from app.errors import DatabaseFault
 from app.logs import QUIET
-from app.runs.journal.passwordless import Passwordless
+from app.passwordless import Passwordless
 
 CONNECT_SECONDS = 3.0
 READ_SECONDS = 5.0
@@ -42,6 +42,11 @@ SCOPES = {
     "public": AZURE_DB_FOR_POSTGRES_SCOPE,
     "usgov": "https://ossrdbms-aad.database.usgovcloudapi.net/.default",
     "china": "https://ossrdbms-aad.database.chinacloudapi.cn/.default",
+}
+AUTHORITIES = {
+    "public": "https://login.microsoftonline.com",
+    "usgov": "https://login.microsoftonline.us",
+    "china": "https://login.partner.microsoftonline.cn",
 }
 _NEEDED = {
     "managed_identity": (),
@@ -136,7 +141,7 @@ def settled(query: Mapping[str, Any], ca_bundle: Path | None) -> dict[str, str]:
 
 def _credential(how: Passwordless) -> TokenCredential:
     options: dict[str, Any] = {
-        "authority": how.authority,
+        "authority": how.authority or AUTHORITIES[how.cloud],
         "disable_instance_discovery": True,
         "transport": RequestsTransport(
             connection_verify=str(how.ca_bundle) if how.ca_bundle else True,

@@ -24,7 +24,6 @@ from app.ids import new_id
 from app.runs.histogram import Batches
 from app.runs.journal.database import open_engine
 from app.runs.journal.link import Link
-from app.runs.journal.passwordless import Passwordless
 from app.runs.journal.rows import facts
 from app.runs.journal.writer import Done, NotOpened, Opened, Start, Trouble, Work, frame
 from app.runs.run import Run, Step
@@ -96,12 +95,12 @@ class Sent:
 class Journal:
     """Records of runs in the database at `url`. It belongs to one event loop, between `open` and `aclose`."""
 
-    def __init__(self, url: str, *, passwordless: Passwordless | None = None, patience: float = PATIENCE) -> None:
+    def __init__(self, url: str, *, patience: float = PATIENCE) -> None:
         self.node = new_id()
         self.available = False
         self.batches = Batches()
-        self._start = Start(url, self.node, passwordless)
-        self._reading = open_engine(url, writing=False, passwordless=passwordless)
+        self._url = url
+        self._reading = open_engine(url, writing=False)
         self.dialect = self._reading.dialect.name
         self._patience = patience
         self._begun: dict[str, Run] = {}
@@ -172,7 +171,7 @@ class Journal:
     async def _start_writer(self) -> None:
         if self._link is not None:
             await self._link.aclose(self._patience)
-        self._link = Link(self._start, self._heard, self._writer_lost)
+        self._link = Link(Start(self._url, self.node), self._heard, self._writer_lost)
         await self._link.open()
 
     # Runs
@@ -298,9 +297,8 @@ class Journal:
             case Opened():
                 self._writer_opened()
             case Trouble(error, attempt, advice):
-                log.warning(
-                    "journal-write-failed", error=error, attempt=attempt, **({"advice": advice} if advice else {})
-                )
+                more = {"advice": advice} if advice else {}
+                log.warning("journal-write-failed", error=error, attempt=attempt, **more)
                 if self._opened is not None and not self._opened.done():
                     self.available = False
                     self._give_up()

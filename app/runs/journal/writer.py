@@ -29,7 +29,6 @@ from tenacity.wait import wait_exponential_jitter
 from app.errors import DatabaseFault
 from app.runs.journal.batch import Batch, is_passing, write_batch
 from app.runs.journal.database import migrate, open_engine
-from app.runs.journal.passwordless import Passwordless
 from app.runs.journal.rows import call_row, run_row, step_row
 
 LENGTH = struct.Struct("!I")
@@ -37,12 +36,10 @@ LENGTH = struct.Struct("!I")
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """The first frame to the writer: which database, the node's id for its rows, and how to sign in without a
-    password."""
+    """The first frame to the writer: which database, and the node's id for its rows."""
 
     url: str = field(repr=False)
     node: str
-    passwordless: Passwordless | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +99,7 @@ class Writer:
         """Open the database, then write what comes."""
         start: Start = self._receive()
         try:
-            engine = self._engine = open_engine(start.url, writing=True, passwordless=start.passwordless)
+            engine = self._engine = open_engine(start.url, writing=True)
             self._insist(partial(migrate, engine))
         except DatabaseFault as fault:
             self._send(NotOpened(str(fault)))
