@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +138,7 @@ def _make_file(path: Path) -> None:
         raise DatabaseFault(f"POSTERN_DATABASE_URL: {path} cannot be made ({error.strerror})") from None
 
 
-def _postgres(url: URL, besides: Mapping[str, str]) -> Engine:
+def _postgres(url: URL, besides: dict[str, str]) -> Engine:
     try:
         return create_engine(
             url.set(drivername="postgresql+psycopg"),
