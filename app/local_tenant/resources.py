@@ -6,6 +6,7 @@ _MICROSOFT = (
     GRAPH_AUDIENCE,
     "https://vault.azure.net",
     "https://management.azure.com",
+    "https://ossrdbms-aad.database.windows.net",
     "https://service.flow.microsoft.com",
     "https://gov.service.flow.microsoft.us",
     "https://high.service.flow.microsoft.us",

@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from app.settings import types
 from app.settings.entries import AUTHS, Connection, Trigger, in_cloud
+from app.settings.passwordless import passwordless
 from app.settings.sources import (
     PREFIX,
     SERVICE_LINK_FIX,
@@ -61,7 +62,7 @@ class Settings(BaseSettings):
     ca_bundle: Annotated[Path, AfterValidator(types.certificates)] | None = Field(
         None, description="A PEM file of the certificate authorities to trust in all calls out"
     )
-    database_url: Annotated[StrictStr, AfterValidator(types.database_url)] = Field(
+    database_url: Annotated[StrictStr, AfterValidator(types.database_url), AfterValidator(passwordless)] = Field(
         "sqlite:///var/postern.db", description="Where runs are recorded: `sqlite:///` or `postgresql://`", repr=False
     )
     workflows: Path = Field(Path("workflows"), description="The folder of workflows")

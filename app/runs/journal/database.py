@@ -10,6 +10,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from app.errors import DatabaseFault
+from app.passwordless import PASSWORDLESS, DatabaseUrl
 
 MIGRATIONS = ("0001", "0002")
 """All migrations, oldest first."""
@@ -27,12 +28,17 @@ MINIMAL_SQLITE = (3, 38, 0)  # from here it reads JSON by ->>
 
 def open_engine(url: str, *, writing: bool) -> Engine:
     """An engine on the database; no connection is made yet, but SQLite's file and its folder are. A writing one begins
-    transactions so that they cannot fail for another writer's sake. Raises DatabaseFault."""
+    transactions so that they cannot fail for another writer's sake. One with `passwordless=entra` is the
+    settings', which knows how to sign in. Raises DatabaseFault."""
     try:
         parsed = make_url(url)
     except ArgumentError:
         raise DatabaseFault("POSTERN_DATABASE_URL is not a database URL") from None
-    return _sqlite(parsed, writing=writing) if parsed.get_backend_name() == "sqlite" else _postgres(parsed)
+    if parsed.get_backend_name() == "sqlite":
+        return _sqlite(parsed, writing=writing)
+    if PASSWORDLESS in parsed.query:
+        return _passwordless(url, parsed)
+    return _postgres(parsed, {})
 
 
 def check_database(url: str) -> None:
@@ -132,7 +138,7 @@ def _make_file(path: Path) -> None:
         raise DatabaseFault(f"POSTERN_DATABASE_URL: {path} cannot be made ({error.strerror})") from None
 
 
-def _postgres(url: URL) -> Engine:
+def _postgres(url: URL, besides: dict[str, str]) -> Engine:
     try:
         return create_engine(
             url.set(drivername="postgresql+psycopg"),
@@ -144,9 +150,27 @@ def _postgres(url: URL) -> Engine:
                 "keepalives_interval": 5,
                 "keepalives_count": 3,
                 "tcp_user_timeout": 15_000,
+                **besides,
             },
             pool_pre_ping=False,  # a lost connection is noticed and made anew by who uses it
             pool_size=4,
         )
     except ModuleNotFoundError:
         raise DatabaseFault("PostgreSQL needs the driver psycopg: install postern[postgres]") from None
+
+
+def _passwordless(url: str, parsed: URL) -> Engine:
+    """An engine whose connections sign in with tokens."""
+    if not isinstance(url, DatabaseUrl):
+        raise DatabaseFault("POSTERN_DATABASE_URL has no password, and nothing says how to sign in without one")
+    try:
+        from app.runs.journal.entra_sign_in import settled, sign_in
+    except ModuleNotFoundError as error:
+        raise DatabaseFault(
+            f"POSTERN_DATABASE_URL has passwordless=entra, which needs {error.name}: install postern[postgres]"
+        ) from None
+    engine = _postgres(
+        parsed.difference_update_query([PASSWORDLESS]), settled(parsed.query, url.passwordless.ca_bundle)
+    )
+    sign_in(engine, url.passwordless)
+    return engine

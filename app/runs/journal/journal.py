@@ -296,8 +296,9 @@ class Journal:
                 self._committed(message)
             case Opened():
                 self._writer_opened()
-            case Trouble(error, attempt):
-                log.warning("journal-write-failed", error=error, attempt=attempt)
+            case Trouble(error, attempt, advice):
+                more = {"advice": advice} if advice else {}
+                log.warning("journal-write-failed", error=error, attempt=attempt, **more)
                 if self._opened is not None and not self._opened.done():
                     self.available = False
                     self._give_up()

@@ -67,10 +67,11 @@ class NotOpened:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """The database cannot be had; the writer tries on."""
+    """The database cannot be had; the writer tries on. `advice` is what to look at, where that is known."""
 
     error: str
     attempt: int
+    advice: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +163,8 @@ class Writer:
             self._tell_trouble(error, state.attempt_number)
 
     def _tell_trouble(self, error: BaseException, attempt: int) -> None:
-        self._send(Trouble(type(getattr(error, "orig", None) or error).__name__, attempt))
+        cause = getattr(error, "orig", None) or error
+        self._send(Trouble(type(cause).__name__, attempt, getattr(cause, "advice", "")))
 
     def _sleep(self, seconds: float) -> None:
         """Wait for another attempt. Nothing is sent to who has work, so that what comes meanwhile is the end."""

@@ -1,0 +1,160 @@
+// Everything but the app itself, which app.bicep makes when there is an image. README.md beside this file has the steps.
+targetScope = 'resourceGroup'
+
+@description('The name of this installation, in the names of its resources.')
+@minLength(2)
+@maxLength(20)
+param environmentName string
+param location string = resourceGroup().location
+@description('The client id of an app registration that register.sh made. Empty: this template makes one.')
+param registeredClientId string = ''
+@description('Addresses or networks from which people may put secrets into the vault, with commas.')
+param vaultAddresses string = ''
+@description('Highly available, for a greater price.')
+param production bool = false
+@description('Reached from the virtual network only. This cannot be changed afterwards.')
+param internal bool = false
+
+var tags = {'azd-env-name': environmentName}
+var unique = uniqueString(resourceGroup().id, environmentName)
+
+module workspace 'br/public:avm/res/operational-insights/workspace:0.16.1' = {
+  name: 'workspace'
+  params: {
+    name: 'log-${environmentName}'
+    location: location
+    tags: tags
+    dataRetention: 30
+    enableTelemetry: false
+  }
+}
+
+// What Postern runs as.
+module identity 'br/public:avm/res/managed-identity/user-assigned-identity:0.6.0' = {
+  name: 'identity'
+  params: {
+    name: 'id-${environmentName}'
+    location: location
+    tags: tags
+    enableTelemetry: false
+  }
+}
+
+// What makes the database and Postern's role in it: only the job of database-role.bicep has it.
+module databaseIdentity 'br/public:avm/res/managed-identity/user-assigned-identity:0.6.0' = {
+  name: 'database-identity'
+  params: {
+    name: 'id-${environmentName}-database'
+    location: location
+    tags: tags
+    enableTelemetry: false
+  }
+}
+
+module network 'modules/network.bicep' = {
+  name: 'networks'
+  params: {
+    name: 'vnet-${environmentName}'
+    location: location
+    tags: tags
+  }
+}
+
+module vault 'modules/vault.bicep' = {
+  name: 'vaults'
+  params: {
+    name: take('kv-${unique}', 24)
+    location: location
+    tags: tags
+    workspaceId: workspace.outputs.resourceId
+    endpointsSubnetId: network.outputs.endpointsSubnetId
+    zoneId: network.outputs.vaultZoneId
+    identityPrincipalId: identity.outputs.principalId
+    allowedAddresses: vaultAddresses
+  }
+}
+
+module database 'modules/database.bicep' = {
+  name: 'databases'
+  params: {
+    name: 'psql-${environmentName}-${unique}'
+    location: location
+    tags: tags
+    workspaceId: workspace.outputs.resourceId
+    subnetId: network.outputs.databaseSubnetId
+    zoneId: network.outputs.databaseZoneId
+    administratorName: databaseIdentity.outputs.name
+    administratorObjectId: databaseIdentity.outputs.principalId
+    production: production
+  }
+}
+
+module registration 'modules/registration.bicep' = if (empty(registeredClientId)) {
+  name: 'registration'
+  params: {
+    name: 'Postern (${environmentName})'
+    uniqueName: 'postern-${environmentName}-${unique}'
+    identityPrincipalId: identity.outputs.principalId
+  }
+}
+
+module registry 'br/public:avm/res/container-registry/registry:0.12.1' = {
+  name: 'registry'
+  params: {
+    name: 'cr${unique}'
+    location: location
+    tags: tags
+    enableTelemetry: false
+    acrSku: 'Basic' // private endpoints are Premium's; whoever pulls or pushes signs in with Entra
+    acrAdminUserEnabled: false
+    anonymousPullEnabled: false
+    azureADAuthenticationAsArmPolicyStatus: 'enabled' // Container Apps pulls with such a token
+    roleAssignments: [
+      {
+        principalId: identity.outputs.principalId
+        principalType: 'ServicePrincipal'
+        roleDefinitionIdOrName: '7f951dda-4ed3-4680-a7ca-43fe172d538d' // AcrPull
+      }
+      {
+        principalId: databaseIdentity.outputs.principalId
+        principalType: 'ServicePrincipal'
+        roleDefinitionIdOrName: '7f951dda-4ed3-4680-a7ca-43fe172d538d' // AcrPull
+      }
+    ]
+    diagnosticSettings: [{workspaceResourceId: workspace.outputs.resourceId}]
+  }
+}
+
+module apps 'br/public:avm/res/app/managed-environment:0.15.0' = {
+  name: 'apps'
+  params: {
+    name: 'cae-${environmentName}'
+    location: location
+    tags: tags
+    enableTelemetry: false
+    internal: internal
+    publicNetworkAccess: internal ? 'Disabled' : 'Enabled'
+    infrastructureSubnetResourceId: network.outputs.appsSubnetId
+    zoneRedundant: production
+    peerTrafficEncryption: true
+    workloadProfiles: [{name: 'Consumption', workloadProfileType: 'Consumption'}]
+    appLogsConfiguration: {destination: 'azure-monitor'} // by the setting below: without the workspace's key
+    diagnosticSettings: [{workspaceResourceId: workspace.outputs.resourceId}]
+  }
+}
+
+output AZURE_CONTAINER_REGISTRY_ENDPOINT string = registry.outputs.loginServer
+output AZURE_TENANT_ID string = tenant().tenantId
+output POSTERN_APPS_ID string = apps.outputs.resourceId
+output POSTERN_APPS_DOMAIN string = apps.outputs.defaultDomain
+output POSTERN_CLIENT_ID string = empty(registeredClientId) ? registration!.outputs.clientId : registeredClientId
+output POSTERN_DATABASE_HOST string = database.outputs.host
+output POSTERN_IDENTITY_CLIENT_ID string = identity.outputs.clientId
+output POSTERN_IDENTITY_ID string = identity.outputs.resourceId
+output POSTERN_IDENTITY_NAME string = identity.outputs.name
+output POSTERN_IDENTITY_PRINCIPAL_ID string = identity.outputs.principalId
+output POSTERN_ROLES_CLIENT_ID string = databaseIdentity.outputs.clientId
+output POSTERN_ROLES_ID string = databaseIdentity.outputs.resourceId
+output POSTERN_ROLES_NAME string = databaseIdentity.outputs.name
+output POSTERN_VAULT_NAME string = vault.outputs.name
+output POSTERN_VAULT_URL string = vault.outputs.url

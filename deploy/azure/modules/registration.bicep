@@ -1,0 +1,44 @@
+extension microsoftGraphV1
+
+metadata description = 'The app registration: what tokens are issued for, and as what Postern calls its own workflows.'
+
+param name string
+@description('An alternate key of the registration. It never changes, so that the same one is found each time.')
+param uniqueName string
+@description('The object id of the identity that Postern runs as. Its tokens are the registration\'s only credential.')
+param identityPrincipalId string
+
+var registration = loadJsonContent('../registration.json')
+
+resource application 'Microsoft.Graph/applications@v1.0' = {
+  displayName: name
+  uniqueName: uniqueName
+  signInAudience: registration.signInAudience
+  api: registration.api
+  appRoles: registration.appRoles
+
+  resource identity 'federatedIdentityCredentials@v1.0' = {
+    name: '${application.uniqueName}/managed-identity'
+    description: 'The managed identity that Postern runs as'
+    issuer: '${environment().authentication.loginEndpoint}${tenant().tenantId}/v2.0'
+    subject: identityPrincipalId
+    audiences: ['api://AzureADTokenExchange']
+  }
+}
+
+resource servicePrincipal 'Microsoft.Graph/servicePrincipals@v1.0' = {
+  appId: application.appId
+}
+
+// The identifier has the client id in it, which is known when the application is there.
+module identifier 'identifier.bicep' = {
+  name: 'identifier'
+  params: {
+    name: name
+    uniqueName: application.uniqueName
+    clientId: application.appId
+  }
+}
+
+output clientId string = application.appId
+output servicePrincipalId string = servicePrincipal.id
