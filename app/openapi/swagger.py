@@ -10,7 +10,7 @@ from copy import deepcopy
 from typing import Any
 
 from app.openapi.loss import Loss, at
-from app.openapi.swagger_schemas import DEFINITIONS, Schemas
+from app.openapi.swagger_schemas import DEFINITIONS, SwaggerSchemas
 
 JSON = "application/json"
 METHODS = ("get", "post", "put", "patch", "delete")
@@ -34,11 +34,12 @@ class _Conversion:
     def __init__(self, document: Mapping[str, Any]) -> None:
         self.document = document
         self.losses: list[Loss] = []
-        self.schemas = Schemas(document.get("components", {}).get("schemas", {}))
+        self.schemas = SwaggerSchemas(document.get("components", {}).get("schemas", {}))
 
     def swagger(self) -> dict[str, Any]:
         info = self.document["info"]
-        paths = {path: made for path, item in self.document["paths"].items() if (made := self._item(path, item))}
+        items = {path: self._item(path, item) for path, item in self.document["paths"].items()}
+        paths = {path: item for path, item in items.items() if item}
         made: dict[str, Any] = {
             "swagger": "2.0",
             "info": {name: info[name] for name in _OF_INFO if name in info},
@@ -89,7 +90,9 @@ class _Conversion:
                 return None
             self._lose(at(where, "requestBody"), "A GET takes no body here.")
             body = None
-        made = {name: operation[name] for name in ("summary", "description", "operationId", "tags") if name in operation}
+        made = {
+            name: operation[name] for name in ("summary", "description", "operationId", "tags") if name in operation
+        }
         made |= {name: value for name, value in operation.items() if name.startswith("x-")}
         found = [self._parameter(part, at(where, "parameters", n)) for n, part in enumerate(parameters)]
         made["parameters"] = [part for part in (*found, body) if part is not None]

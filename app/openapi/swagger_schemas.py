@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from typing import Any, NamedTuple
 
+from app.openapi.json_values import is_ecma, is_json, is_of, kind_of
 from app.openapi.loss import Loss, at
 
 Schema = dict[str, Any]
@@ -19,7 +20,22 @@ Schema = dict[str, Any]
 COMPONENTS = "#/components/schemas/"
 DEFINITIONS = "#/definitions/"
 FORMATS = frozenset(
-    "int32 int64 float double byte binary date date-time password date-no-tz email html uri uuid".split()
+    [
+        "int32",
+        "int64",
+        "float",
+        "double",
+        "byte",
+        "binary",
+        "date",
+        "date-time",
+        "password",
+        "date-no-tz",
+        "email",
+        "html",
+        "uri",
+        "uuid",
+    ]
 )
 """The formats that the platform knows."""
 
@@ -37,13 +53,6 @@ _HANDLED = frozenset(
         *("exclusiveMinimum", "exclusiveMaximum", "contentEncoding", "nullable"),
     )
 )
-_NOT_ECMA = re.compile(r"\(\?P|\(\?[aiLmsux#-]|\(\?>|\\[AZz]|[*+?}]\+|\[\[:|\\[pP]\{")
-"""What patterns of Python and Rust have and those of ECMA 262 have not."""
-
-_OF_TYPE: Mapping[str, tuple[type, ...]] = {
-    **{"string": (str,), "integer": (int,), "number": (int, float), "boolean": (bool,)},
-    **{"array": (list,), "object": (dict,)},
-}
 
 
 class _Component(NamedTuple):
@@ -54,7 +63,7 @@ class _Component(NamedTuple):
     scope: Mapping[str, str]
 
 
-class Schemas:
+class SwaggerSchemas:
     """Converts the schemas of one document. `definitions` are those that were needed so far, and `losses` what could
     not be said. A definition never refers to itself, by whatever way: the platform does not take that."""
 
@@ -63,8 +72,9 @@ class Schemas:
         self.losses: list[Loss] = []
         self._names: dict[str, str] = {}
         self._open: list[str] = []
-        self._components = {key: _Component(schema, at("", "components", "schemas", key), {})
-                            for key, schema in components.items()}
+        self._components = {
+            key: _Component(schema, at("", "components", "schemas", key), {}) for key, schema in components.items()
+        }
 
     def convert(self, schema: Any, where: str, scope: Mapping[str, str] | None = None) -> Schema:
         """The schema at this place of the document, as OpenAPI 2.0 says it."""
@@ -181,10 +191,10 @@ class Schemas:
         some = [value for value in values if value is not None]
         if len(some) < len(values):
             made["x-nullable"] = True
-        kinds = {_kind(value) for value in some}
+        kinds = {kind_of(value) for value in some}
         if kinds == {"integer", "number"}:
             kinds = {"number"}
-        if len(kinds) > 1 or not all(map(_is_json, some)):
+        if len(kinds) > 1 or not all(map(is_json, some)):
             made.pop("type", None)
             self._lose(at(where, "enum"), "Values of several types cannot be listed: anything fits.")
         elif some:
@@ -193,18 +203,18 @@ class Schemas:
 
     def _bounds(self, made: Schema, schema: Mapping[str, Any], where: str) -> None:
         for key in _AS_THEY_ARE:
-            if key in schema and _is_json(schema[key]):
+            if key in schema and is_json(schema[key]):
                 made[key] = schema[key]
         for bound, tighter in (("minimum", max), ("maximum", min)):
             exclusive = f"exclusive{bound.capitalize()}"
             limit = schema.get(exclusive)
-            if isinstance(limit, bool) or limit is None or not _is_json(limit):
+            if isinstance(limit, bool) or limit is None or not is_json(limit):
                 continue
             if tighter(limit, made.get(bound, limit)) == limit:
                 made |= {bound: limit, exclusive: True}
         examples = schema.get("examples") or []
         shown = [schema["example"]] if "example" in schema else list(examples)[:1]
-        if shown and _is_json(shown[0]):
+        if shown and is_json(shown[0]):
             made["example"] = shown[0]
         if len(examples) > 1:
             self._lose(at(where, "examples"), "Only the first example can be shown.")
@@ -222,7 +232,7 @@ class Schemas:
             made["format"] = written
         elif written is not None:
             self._lose(at(where, "format"), f"The platform knows no format {written!r}: any text of this type fits.")
-        if "pattern" in schema and _NOT_ECMA.search(schema["pattern"]):
+        if "pattern" in schema and not is_ecma(schema["pattern"]):
             self._lose(at(where, "pattern"), "The pattern is not one of ECMA 262: any text fits.")
         elif "pattern" in schema:
             made["pattern"] = schema["pattern"]
@@ -234,7 +244,9 @@ class Schemas:
         if "prefixItems" not in schema:
             made["items"] = self.convert(schema.get("items", {}), at(where, "items"), known)
             return
-        places = [self.convert(part, at(where, "prefixItems", n), known) for n, part in enumerate(schema["prefixItems"])]
+        places = [
+            self.convert(part, at(where, "prefixItems", n), known) for n, part in enumerate(schema["prefixItems"])
+        ]
         open_ended = schema.get("items", True) is not False and schema.get("maxItems", math.inf) > len(places)
         alike = bool(places) and not open_ended and all(place == places[0] for place in places)
         made["items"] = places[0] if alike else {}
@@ -278,7 +290,9 @@ class Schemas:
             return {**made, **beside}
         common = self._common([self.resolved(branch) for branch in some]) if key != "allOf" else None
         if common is None or len(beside) < len(made.keys() | beside.keys()):
-            self._lose(at(where, key), "A choice or combination of schemas cannot be said: anything fits that fits one.")
+            self._lose(
+                at(where, key), "A choice or combination of schemas cannot be said: anything fits that fits one."
+            )
             types = {self.resolved(branch).get("type") for branch in some}
             kind = types.pop() if len(types) == 1 else None
             common = {"type": kind, **({"items": {}} if kind == "array" else {})} if kind else {}
@@ -306,9 +320,7 @@ class Schemas:
         if "$ref" in made:
             made = deepcopy(self.resolved(made))
         made.pop("default", None)
-        kind = made.get("type")
-        fits = kind is None or (isinstance(default, _OF_TYPE[kind]) and (kind == "boolean") == isinstance(default, bool))
-        if fits and _is_json(default) and default in made.get("enum", [default]):
+        if is_json(default) and is_of(default, made.get("type")) and default in made.get("enum", [default]):
             return {**made, "default": default}
         self._lose(at(where, "default"), "The default does not fit the schema, and is not shown.")
         return made
@@ -321,22 +333,6 @@ def _is_null(branch: Schema) -> bool:
 
 def _is_object(schema: Any) -> bool:
     return isinstance(schema, dict) and schema.get("type") == "object"
-
-
-def _is_json(value: Any) -> bool:
-    """Whether JSON can say it: it knows neither infinity nor NaN (RFC 8259, section 6)."""
-    if isinstance(value, float):
-        return math.isfinite(value)
-    if isinstance(value, dict | list):
-        return all(map(_is_json, value.values() if isinstance(value, dict) else value))
-    return True
-
-
-def _kind(value: Any) -> str:
-    """The type of a value that is not null."""
-    if isinstance(value, bool):
-        return "boolean"
-    return next(name for name, types in _OF_TYPE.items() if isinstance(value, types))
 
 
 def _unescaped(part: str) -> str:
