@@ -1,6 +1,6 @@
 """The two files of a Power Platform custom connector, made of an OpenAPI 3.1 document. Pure.
 
-Their shape and rules: learn.microsoft.com/connectors/custom-connectors and github.com/microsoft/PowerPlatformConnectors.
+Shape and rules: learn.microsoft.com/connectors/custom-connectors, github.com/microsoft/PowerPlatformConnectors.
 """
 
 import ipaddress
@@ -56,8 +56,8 @@ class Connector:
 
 
 def address_of(written: str, setting: str) -> Address:
-    """The address that stands in a setting or option, with or without `https://`. Raises ExportFault where the platform,
-    which calls from outside and by https only, cannot reach it."""
+    """The address that stands in a setting or option, with or without `https://`. Raises ExportFault where the
+    platform, which calls from outside and by https only, cannot reach it."""
     parts = urlsplit(written if "://" in written else f"https://{written}")
     fix = f"Set {setting} to the address under which the internet reaches this server, like https://postern.example.com"
     try:

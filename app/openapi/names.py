@@ -36,8 +36,8 @@ def title_of(wanted: str) -> Mended:
     shortened = _cut(text, MAX_TITLE).strip(" &.,'-(")
     if not any(letter.isalnum() for letter in shortened):
         raise ExportFault(
-            f"--title: nothing of {wanted!r} may stand in a title, which has at most {MAX_TITLE} characters and neither "
-            "API nor Connector nor the name of a product of the platform in it. Choose words of your own"
+            f"--title: nothing of {wanted!r} may stand in a title, which has at most {MAX_TITLE} characters and "
+            "neither API nor Connector nor the name of a product of the platform in it. Choose words of your own"
         )
     told = "" if shortened == wanted else f"The title is {shortened!r} in place of {wanted!r}, by the platform's rules."
     return Mended(shortened, told)

@@ -20,22 +20,10 @@ Schema = dict[str, Any]
 COMPONENTS = "#/components/schemas/"
 DEFINITIONS = "#/definitions/"
 FORMATS = frozenset(
-    [
-        "int32",
-        "int64",
-        "float",
-        "double",
-        "byte",
-        "binary",
-        "date",
-        "date-time",
-        "password",
-        "date-no-tz",
-        "email",
-        "html",
-        "uri",
-        "uuid",
-    ]
+    (
+        *("int32", "int64", "float", "double", "byte", "binary", "date", "date-time", "password", "date-no-tz"),
+        *("email", "html", "uri", "uuid"),
+    )
 )
 """The formats that the platform knows."""
 
