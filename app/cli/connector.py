@@ -167,7 +167,7 @@ def _write(folder: Path, files: dict[str, str], *, force: bool) -> None:
 
 def _report(made: Connector, choice: Choice, here: Installation, sign_in: SignIn) -> None:
     """What is in, what is not, what to look after, and what was lost."""
-    _say("In it:", [", ".join(choice.triggers)])
+    _say("In it:", [", ".join(made.workflows())])
     _say("Left out:", _told(choice.left_out))
     _say("Look after:", [*_told(choice.notes), *_about_tokens(here, sign_in)])
     _say("What the files cannot say:", _grouped(made.losses))

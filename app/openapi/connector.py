@@ -50,6 +50,10 @@ class Connector:
     properties: Json
     losses: tuple[Loss, ...]
 
+    def workflows(self) -> list[str]:
+        """The workflows that have an action in it, by name."""
+        return sorted({path.split("/")[2] for path in self.definition["paths"]})
+
     def files(self) -> dict[str, str]:
         """Their texts by name: four spaces, and ASCII, which every tool reads."""
         return {DEFINITION_FILE: _written(self.definition), PROPERTIES_FILE: _written(self.properties)}
@@ -188,7 +192,7 @@ class _Polish:
         made = dict(parameter)
         words = words_of(parameter["name"])
         made.setdefault("x-ms-summary", self._summary(words, where))
-        fallback = f"What the workflow is given: {words.lower()}."
+        fallback = "What the workflow is given." if parameter["in"] == "body" else f"The {words.lower()} that is meant."
         made["description"] = sentence_of(parameter.get("description", "")) or fallback
         if parameter["in"] == "header" and parameter["name"].lower() in _HIDDEN_HEADERS:
             made["x-ms-visibility"] = "advanced"
