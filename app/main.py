@@ -16,7 +16,9 @@ from starlette.types import Receive, Scope, Send
 
 from app import api
 from app.access import Access, Guarded, Policy, SettingMissing, bind
+from app.api.access import House
 from app.api.again import resubmitter
+from app.api.docs import ASKED_AT, Docs
 from app.api.health import Check, Readiness, folder_readable, healthz, journal_works, keys_usable
 from app.api.metrics import Metrics, Sources
 from app.catalog import Catalog, Snapshot
@@ -28,6 +30,7 @@ from app.http_client import http_client
 from app.identity import CLOUDS, Examined, Identity, Tenant, examine, fetch_keys, tenant
 from app.ids import new_id
 from app.logs import configure_logs, log_format, write_later
+from app.openapi.document import Installation
 from app.runs.journal.database import check_database
 from app.runs.journal.journal import Journal
 from app.runs.nodes import Nodes
@@ -61,9 +64,10 @@ class Application(Starlette):
         return super().__call__(scope, receive, send)
 
 
-def create_app(settings: Settings) -> Application:
+def create_app(settings: Settings, *, local_tokens: str = "") -> Application:
     """The application that `settings` describe. Raises SettingsFault where a workflow needs a setting that is not set,
     and DatabaseFault where the database can never serve.
+    `local_tokens` is the command that prints tokens of a local tenant: with it, everybody sees the docs of everything.
     A faulty workflow raises nothing: it is a fault of the catalog, and the others are served."""
     log = structlog.get_logger("postern")
     client = http_client(settings.ca_bundle)
@@ -116,6 +120,14 @@ def create_app(settings: Settings) -> Application:
         client_id=settings.client_id,
     )
 
+    docs = Docs(
+        House(frozenset(own_tenants(settings)), frozenset(settings.audience), frozenset(settings.operators)),
+        identity.identify,
+        lambda: catalog.snapshot,
+        described(settings, settings.public_url or ASKED_AT),
+        local_tokens,
+    )
+
     def drain() -> None:
         readiness.stop()
         runner.drain()
@@ -162,6 +174,7 @@ def create_app(settings: Settings) -> Application:
                 operators=settings.operators,
                 refused=refusals.take,
                 log=log,
+                more=docs.pages,
             ),
         ],
         exception_handlers={404: _nothing_here, 405: _nothing_here},
@@ -211,6 +224,12 @@ def create_identity(settings: Settings, fetch_for: FetchFor) -> Identity:
         cooldown=settings.keys_cooldown,
         stale=settings.keys_stale,
     )
+
+
+def described(settings: Settings, server_url: str) -> Installation:
+    """What the documents of the triggers say of this installation."""
+    authority = settings.authority or CLOUDS[settings.cloud].authority
+    return Installation(server_url, authority, settings.tenant_id, settings.audience)
 
 
 def own_tenants(settings: Settings) -> tuple[str, ...]:

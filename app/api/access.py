@@ -4,11 +4,12 @@ An anonymous caller's run belongs to whoever knows its id. Any other run belongs
 object id, and to operators. To everybody else it is not there.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from app.access import Caller, Check, Guarded, Policy, Refused, default_scope
+from app.catalog import Trigger
 from app.runs.journal.records import RunRecord
 
 OPERATOR_ROLE = "Postern.Operator"
@@ -38,7 +39,7 @@ def recognise(house: House, policies: Iterable[Policy], caller: Caller) -> None:
     guarded = [policy for policy in policies if isinstance(policy, Guarded)]
     tenants = house.tenants.union(*(policy.tenants for policy in guarded))
     if caller.tenant_id not in tenants:
-        raise _refused("tenant-allowed", tenants, caller.tenant_id, "Your tenant may not see runs.")
+        raise _refused("tenant-allowed", tenants, caller.tenant_id, "Your tenant may not use this server.")
     audiences = house.audiences.union(*(policy.audiences for policy in guarded))
     if caller.audience not in audiences:
         ask_for = " or ".join(default_scope(audience) for audience in sorted(house.audiences))
@@ -50,6 +51,21 @@ def is_operator(house: House, caller: Caller) -> bool:
     """Whether the caller is an operator here. A role in a token for another audience is another application's."""
     ours = caller.tenant_id in house.tenants and caller.audience in house.audiences
     return ours and (OPERATOR_ROLE in caller.roles or caller.object_id in house.operators)
+
+
+def visible(house: House, triggers: Mapping[str, Trigger], caller: Caller | None) -> frozenset[str]:
+    """The names of the workflows that the caller may know of: operators of all, others of those that would let them
+    in, who sends no token (None) of the anonymous ones."""
+    if caller is not None and is_operator(house, caller):
+        return frozenset(triggers)
+    return frozenset(name for name, trigger in triggers.items() if _lets_in(trigger.policy, caller))
+
+
+def _lets_in(policy: Policy, caller: Caller | None) -> bool:
+    """What `admit` decides, without the reasons."""
+    if not isinstance(policy, Guarded):
+        return True
+    return caller is not None and all(question.passes(caller) for question in policy.questions)
 
 
 def is_anybodys(record: RunRecord | None) -> bool:

@@ -36,8 +36,9 @@ def routes(
     refused: Callable[[Refusal], bool],
     log: FilteringBoundLogger,
     now: Callable[[], float] = time.time,
+    more: Iterable[tuple[str, str, Page]] = (),
 ) -> list[Route]:
-    """The routes of the run API.
+    """The routes of the run API, and of `more` pages by method and path.
 
     `read` and `write` are the journal's, `identify` verifies the token in raw headers, `snapshot` gives the catalog of
     the moment. `tenants` and `audiences` are the installation's own, `operators` the object ids of its operators.
@@ -54,6 +55,7 @@ def routes(
         ("POST", "/runs/{id}/resubmit", pages.resubmit),
         ("GET", "/refusals", pages.refusals),
         ("GET", "/workflows", pages.workflows),
+        *more,
     )
     return [Route(path, _endpoint(page, path, refused, log), methods=[method]) for method, path, page in table]
 

@@ -43,7 +43,7 @@ def dev() -> None:
         export_local_credential(local)
         settings = local_settings(local, bound_address(place, listener))
         with readable_folder():
-            app = create_app(settings)
+            app = create_app(settings, local_tokens=f"{program()} token --as lisa")
 
         def ready(address: str) -> None:
             local.set_server_url(address)
@@ -64,6 +64,8 @@ def _first_steps(server_url: str) -> str:
   {postern} token --as lisa                            [dim]# a token of the local tenant[/]
   {postern} call payroll --as lisa                     [dim]# 200: she is on the list[/]
   curl -X POST {server_url}/triggers/payroll -H "Authorization: Bearer $({postern} token --as lisa)"
+
+What each takes and gives, with commands to paste: {server_url}/docs
 
 Drop a module in the workflows folder, or run `{postern} new my-workflow`: it has a URL at once. Ctrl-C stops.
 """

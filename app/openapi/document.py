@@ -13,7 +13,7 @@ from pydantic_core import to_json
 
 from app.access import Guarded, default_scope
 from app.catalog import Trigger
-from app.openapi.operations import Operation, operations
+from app.openapi.operations import Operation, asks_of, operations
 from app.openapi.problems import HEADERS, OTHER, PROBLEM_SCHEMA, by_status, codes_of, other_response, response
 from app.openapi.problems import response_name as name_of
 from app.openapi.schemas import BODY, PROBLEM, RESULT, Schemas, reachable, replies, result_type, schemas_of
@@ -80,8 +80,10 @@ class Described:
             "summary": operation.summary,
             "description": operation.description,
             "x-postern-access": workflow.access.mode,
-            "parameters": self._parameters(operation),
         }
+        if asks := asks_of(workflow.access):
+            made["x-postern-asks"] = asks
+        made["parameters"] = self._parameters(operation)
         if workflow.body is not None:
             made["requestBody"] = {
                 "required": workflow.body.required and workflow.body.adapter is not None,

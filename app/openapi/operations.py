@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from app.access import Guarded
+from app.access import Access, Anonymous, Guarded
 from app.catalog import Trigger
 from app.redaction import without_tokens
 from app.workflow import METHODS, Workflow
@@ -116,3 +116,15 @@ def description_of(workflow: Workflow) -> str:
     """The whole docstring; without one, a sentence made of the name."""
     text = without_tokens(inspect.getdoc(workflow.function) or "").strip()
     return (text or f"Runs the workflow {workflow.name}").rstrip(" .!?:;,") + "."
+
+
+def asks_of(access: Access) -> list[str]:
+    """What an access mode asks beyond its name, in words: never who is on its list."""
+    if isinstance(access, Anonymous):
+        return []
+    told = [] if access.apps else ["people only"]
+    told += [] if access.guests else ["no guests"]
+    told += ["through certain applications only"] if access.clients else []
+    told += [f"with the scope {' or '.join(access.scopes)}"] if access.scopes else []
+    told += [f"with the app role {' or '.join(access.roles)}"] if access.roles else []
+    return told
