@@ -8,12 +8,12 @@ import typer
 
 from app.access import GUID
 from app.cli.connector_steps import command, steps
-from app.cli.console import out, plain, print_faults, stop
+from app.cli.console import out, plain, stop
+from app.cli.export import Partial, whole_catalog
 from app.cli.installation import Installation, installation
 from app.identity.issuers import tenant
 from app.openapi.choice import Choice, Told, Visitor, Way, choose
 from app.openapi.connector import Address, Connector, address_of, connector_of
-from app.openapi.document import Installation as Described
 from app.openapi.document import openapi_document
 from app.openapi.fault import ExportFault
 from app.openapi.loss import Loss
@@ -52,21 +52,23 @@ def connector(
     ] = None,
     key_header: Annotated[str, typer.Option(help="With api_key, the header that the key goes in.")] = GATEWAY_KEY,
     force: Annotated[bool, typer.Option("--force", help="Overwrite files that are there.")] = False,
+    partial: Partial = False,
 ) -> None:
     """Write the two files of a Power Platform custom connector, and say what is left to do in the portal."""
+    from app.main import described
+
     here = installation()
     try:
         address = _address(here, host)
         own_client = _client_id(here, client_id)
         sign_in = _sign_in(here, auth, resource, own_client, key_header)
-        snapshot = here.load()
+        snapshot = whole_catalog(here, partial=partial)
         visitor = Visitor(auth, here.settings.tenant_id, own_client, here.settings.audience)
         choice = choose(snapshot.triggers, visitor, workflow or ())
-        document = openapi_document(choice.triggers, _described(here, address))
+        document = openapi_document(choice.triggers, described(here.settings, address.url))
         made = connector_of(document, address, sign_in, title)
     except ExportFault as fault:
         stop(str(fault), 2)
-    print_faults(snapshot.faults)
     _write(output, made.files(), force=force)
     _report(made, choice, here, sign_in)
     _line("Left to do:")
@@ -144,11 +146,6 @@ def _header(name: str) -> str:
     if name.lower() == "authorization":
         raise ExportFault("--key-header: Authorization is for tokens. Choose another header, or --auth basic")
     return name
-
-
-def _described(here: Installation, address: Address) -> Described:
-    settings = here.settings
-    return Described(server_url=address.url, authority="", tenant_id=settings.tenant_id, audiences=settings.audience)
 
 
 def _write(folder: Path, files: dict[str, str], *, force: bool) -> None:

@@ -72,16 +72,14 @@ class _Conversion:
         for method, operation in item.items():
             where = at("", "paths", path, method)
             if method in METHODS:
-                shared = [*item.get("parameters", []), *operation.get("parameters", [])]
-                if converted := self._operation(method, operation, shared, where):
-                    made[method] = converted
+                if converted := self._operation(method, operation, where):
+                    shared = self._parameters(item, at("", "paths", path))
+                    made[method] = converted | {"parameters": [*shared, *converted["parameters"]]}
             elif method not in ("parameters", "summary", "description"):
                 self._lose(where, f"{method!r} cannot be said, and is left out.")
         return made
 
-    def _operation(
-        self, method: str, operation: Mapping[str, Any], parameters: list[Any], where: str
-    ) -> dict[str, Any] | None:
+    def _operation(self, method: str, operation: Mapping[str, Any], where: str) -> dict[str, Any] | None:
         """The operation, or None where a caller could not use it without what cannot be said."""
         body = self._body(operation.get("requestBody"), where)
         if body is not None and method == "get":
@@ -94,12 +92,17 @@ class _Conversion:
             name: operation[name] for name in ("summary", "description", "operationId", "tags") if name in operation
         }
         made |= {name: value for name, value in operation.items() if name.startswith("x-")}
-        found = [self._parameter(part, at(where, "parameters", n)) for n, part in enumerate(parameters)]
-        made["parameters"] = [part for part in (*found, body) if part is not None]
+        made["parameters"] = [*self._parameters(operation, where), *([body] if body else [])]
         made["responses"] = self._responses(operation.get("responses", {}), where)
         if "security" in operation:
             made["security"] = deepcopy(operation["security"])
         return made
+
+    def _parameters(self, holder: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
+        """The parameters of an operation, or those that the operations of a path share."""
+        given = holder.get("parameters", [])
+        found = [self._parameter(part, at(where, "parameters", n)) for n, part in enumerate(given)]
+        return [part for part in found if part is not None]
 
     def _parameter(self, part: Mapping[str, Any], where: str) -> dict[str, Any] | None:
         """A parameter in the path, the query or a header: of a plain type, or an array of one."""

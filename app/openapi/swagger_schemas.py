@@ -279,7 +279,8 @@ class SwaggerSchemas:
         common = self._common([self.resolved(branch) for branch in some]) if key != "allOf" else None
         if common is None or len(beside) < len(made.keys() | beside.keys()):
             self._lose(
-                at(where, key), "A choice among schemas, or several at once, cannot be said: anything of their common type fits."
+                at(where, key),
+                "A choice among schemas, or several at once, cannot be said: anything of their common type fits.",
             )
             types = {self.resolved(branch).get("type") for branch in some}
             kind = types.pop() if len(types) == 1 else None

@@ -75,7 +75,7 @@ class Point(NamedTuple):
 
 class Address(TypedDict, total=False):
     street: str
-    zip: Annotated[str, Field(pattern=r"(?P<digits>\d{5})\Z")]
+    zip: Annotated[str, Field(pattern=r"(?P<digits>\d{5})\z")]
 
 
 @dataclass
@@ -112,7 +112,7 @@ class Everything(BaseModel):
     id: UUID | None = None
     content: bytes = b""
     limit: float = float("inf")
-    wrong: int = Field("not a number", validate_default=False)  # type: ignore[assignment]
+    wrong: int = Field("not a number", validate_default=False)
     anything: Any = None
     camelCase: str = Field("", title="A title of its own/with a slash", examples=["one", "two"])  # noqa: N815
     odd_name: str = Field("", alias="odd name/with ~ signs", description="No mark at the end")

@@ -114,12 +114,12 @@ def test_a_name_that_breaks_a_rule_is_mended_and_told():
     assert shown.startswith("Do everything or anything at once (with")
     assert len(shown) <= 80
     assert any("Do everything/anything" in loss.what for loss in made.losses)
-    titled = made.definition["definitions"]["Everything"]["properties"]["camelCase"]
+    titled = made.definition["definitions"]["Everything_Input"]["properties"]["camelCase"]
     assert titled["x-ms-summary"] == "A title of its own or with a slash"
 
 
 def test_members_are_shown_by_their_titles_or_names():
-    members = exported("entra").definition["definitions"]["Everything"]["properties"]
+    members = exported("entra").definition["definitions"]["Everything_Input"]["properties"]
     assert members["pause"]["x-ms-summary"] == "Pause"
     assert members["odd name/with ~ signs"]["x-ms-summary"] == "Odd Name or With ~ Signs"
     assert members["odd name/with ~ signs"]["description"] == "No mark at the end."
@@ -151,7 +151,7 @@ def test_a_connector_without_any_action_is_refused():
 
 def test_recursive_schemas_are_cut_and_told():
     made = exported("none")
-    node = made.definition["definitions"]["Node"]["properties"]
+    node = made.definition["definitions"]["Node_Input"]["properties"]
     assert node["children"]["items"] == {"type": "object"}
     assert node["left"]["type"] == "object"
     assert "properties" not in node["left"]
