@@ -266,9 +266,13 @@ class SwaggerSchemas:
     def _combined(self, made: Schema, key: str, parts: Iterable[Any], where: str, known: Mapping[str, str]) -> Schema:
         """`allOf` of one, and `anyOf` or `oneOf` of one and null, are that one. Any other combination is as free as the
         types of its parts allow."""
-        branches = [self.convert(part, at(where, key, n), known) for n, part in enumerate(parts)]
-        some = [branch for branch in branches if key == "allOf" or not _is_null(branch)]
-        nullable = len(some) < len(branches) or (all if key == "allOf" else any)(map(self._nullable, some))
+        listed = list(parts)
+        some = [
+            self.convert(part, at(where, key, n), known)
+            for n, part in enumerate(listed)
+            if key == "allOf" or not _is_null(part)
+        ]
+        nullable = len(some) < len(listed) or (all if key == "allOf" else any)(map(self._nullable, some))
         beside = {name: value for name, value in made.items() if name in _ANNOTATIONS or name.startswith("x-")}
         if nullable:
             beside["x-nullable"] = True
@@ -315,9 +319,11 @@ class SwaggerSchemas:
         return made
 
 
-def _is_null(branch: Schema) -> bool:
-    """Whether nothing but null was meant."""
-    return branch.get("x-nullable") is True and not branch.keys() - {"x-nullable", "title", "description"}
+def _is_null(part: Any) -> bool:
+    """Whether nothing but null is meant."""
+    if not isinstance(part, dict):
+        return False
+    return part.get("type") == "null" or part.get("const", ...) is None or part.get("enum") == [None]
 
 
 def _is_object(schema: Any) -> bool:

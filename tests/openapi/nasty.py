@@ -112,7 +112,7 @@ class Everything(BaseModel):
     id: UUID | None = None
     content: bytes = b""
     limit: float = float("inf")
-    wrong: int = Field("not a number", validate_default=False)
+    wrong: int = Field("not a number", validate_default=False)  # type: ignore[assignment]
     anything: Any = None
     camelCase: str = Field("", title="A title of its own/with a slash", examples=["one", "two"])  # noqa: N815
     odd_name: str = Field("", alias="odd name/with ~ signs", description="No mark at the end")
@@ -128,7 +128,7 @@ Everything.model_rebuild()
 async def every_thing(
     ctx: Context, body: Everything, colour: Colour, size: Size, day: date, rest: int | str
 ) -> Page[Everything]:
-    """Do everything/anything at once (with all that can be said), in a line that is far longer than eighty characters are!
+    """Do everything/anything at once (with all that can be said), in a line that is far longer than 80 characters are!
 
     Reads C:\\nowhere.
     """
@@ -141,7 +141,7 @@ async def tree(ctx: Context, node: Node) -> dict[str, Node | Ping]:
 
 
 @workflow(access=anonymous(), name="2fa-reset")
-async def two_factor(ctx: Context, body) -> Reply:  # type: ignore[no-untyped-def]
+async def two_factor(ctx: Context, body) -> Reply:
     """resets"""
     raise NotImplementedError
 

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jsonschema import Draft4Validator, Draft202012Validator
+from jsonschema import Draft4Validator, Draft202012Validator  # type: ignore[import-untyped]
 from openapi_spec_validator import validate
 from pydantic import BaseModel, Field, TypeAdapter, create_model
 
@@ -69,14 +69,21 @@ LEAVES: list[tuple[Any, st.SearchStrategy[Any]]] = [
 Typed = tuple[Any, st.SearchStrategy[Any]]
 
 
+def _of(kind: Any, *parts: Any) -> Any:
+    """`list[int]` of `list` and `int`, for parts that are made while the test runs."""
+    return kind[parts]
+
+
 def _wider(children: st.SearchStrategy[Typed]) -> st.SearchStrategy[Typed]:
     return st.one_of(
         children.map(lambda one: (one[0] | None if one[0] is not None else None, st.none() | one[1])),
-        st.tuples(children, children).map(lambda two: (Union[two[0][0], two[1][0]], two[0][1] | two[1][1])),  # noqa: UP007
-        children.map(lambda one: (list[one[0]], st.lists(one[1], max_size=3))),  # type: ignore[name-defined]
-        children.map(lambda one: (tuple[one[0], ...], st.lists(one[1], max_size=3).map(tuple))),  # type: ignore[name-defined]
-        st.tuples(children, children).map(lambda two: (tuple[two[0][0], two[1][0]], st.tuples(two[0][1], two[1][1]))),
-        children.map(lambda one: (dict[str, one[0]], st.dictionaries(st.text(max_size=3), one[1], max_size=2))),  # type: ignore[name-defined]
+        st.tuples(children, children).map(lambda two: (_of(Union, two[0][0], two[1][0]), two[0][1] | two[1][1])),
+        children.map(lambda one: (_of(list, one[0]), st.lists(one[1], max_size=3))),
+        children.map(lambda one: (_of(tuple, one[0], ...), st.lists(one[1], max_size=3).map(tuple))),
+        st.tuples(children, children).map(
+            lambda two: (_of(tuple, two[0][0], two[1][0]), st.tuples(two[0][1], two[1][1]))
+        ),
+        children.map(lambda one: (_of(dict, str, one[0]), st.dictionaries(st.text(max_size=3), one[1], max_size=2))),
         st.tuples(children, children).map(_model),
     )
 
@@ -174,7 +181,11 @@ def convert(schema: Any, **components: Any) -> tuple[Json, list[str]]:
         ({"anyOf": [{"type": "integer"}, {"type": "number"}]}, {"type": "number"}, []),
         ({"oneOf": [{"const": "a"}, {"const": "b"}]}, {"type": "string", "enum": ["a", "b"]}, []),
         ({"oneOf": [{"type": "string"}, {"type": "integer"}]}, {}, ["/oneOf"]),
-        ({"anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "array"}]}, {"type": "array", "items": {}}, ["/anyOf"]),
+        (
+            {"anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "array"}]},
+            {"type": "array", "items": {}},
+            ["/anyOf"],
+        ),
         ({"allOf": [{"$ref": "#/components/schemas/A"}], "default": "a"}, {"type": "string", "default": "a"}, []),
         ({"allOf": [{"type": "string"}, {"maxLength": 3}]}, {}, ["/allOf"]),
         ({"type": "object", "anyOf": [{"required": ["a"]}]}, {"type": "object"}, ["/anyOf"]),
@@ -182,13 +193,29 @@ def convert(schema: Any, **components: Any) -> tuple[Json, list[str]]:
         ({"exclusiveMinimum": 3, "minimum": 5}, {"minimum": 5}, []),
         ({"exclusiveMaximum": 5, "maximum": 5}, {"maximum": 5, "exclusiveMaximum": True}, []),
         ({"type": "array"}, {"type": "array", "items": {}}, []),
-        ({"type": "array", "prefixItems": [{"type": "string"}, {"type": "integer"}], "maxItems": 2}, {"type": "array", "items": {}, "maxItems": 2}, ["/prefixItems"]),
-        ({"type": "array", "prefixItems": [{"type": "string"}], "items": False}, {"type": "array", "items": {"type": "string"}, "maxItems": 1}, []),
+        (
+            {"type": "array", "prefixItems": [{"type": "string"}, {"type": "integer"}], "maxItems": 2},
+            {"type": "array", "items": {}, "maxItems": 2},
+            ["/prefixItems"],
+        ),
+        (
+            {"type": "array", "prefixItems": [{"type": "string"}], "items": False},
+            {"type": "array", "items": {"type": "string"}, "maxItems": 1},
+            [],
+        ),
         ({"type": "object", "additionalProperties": True}, {"type": "object"}, []),
         ({"type": "object", "additionalProperties": False}, {"type": "object", "additionalProperties": False}, []),
-        ({"type": "object", "additionalProperties": {"const": 1}}, {"type": "object", "additionalProperties": {"type": "integer", "enum": [1]}}, []),
+        (
+            {"type": "object", "additionalProperties": {"const": 1}},
+            {"type": "object", "additionalProperties": {"type": "integer", "enum": [1]}},
+            [],
+        ),
         ({"patternProperties": {"^a": {"type": "string"}}}, {}, ["/patternProperties"]),
-        ({"patternProperties": {"^a": {"type": "string"}}, "additionalProperties": False}, {"additionalProperties": {"type": "string"}}, ["/patternProperties"]),
+        (
+            {"patternProperties": {"^a": {"type": "string"}}, "additionalProperties": False},
+            {"additionalProperties": {"type": "string"}},
+            ["/patternProperties"],
+        ),
         ({"type": "string", "contentEncoding": "base64"}, {"type": "string", "format": "byte"}, []),
         ({"type": "string", "contentEncoding": "quoted-printable"}, {"type": "string"}, ["/contentEncoding"]),
         ({"type": "string", "format": "uuid4"}, {"type": "string", "format": "uuid"}, []),
@@ -201,6 +228,11 @@ def convert(schema: Any, **components: Any) -> tuple[Json, list[str]]:
         ({"type": "number", "default": float("inf")}, {"type": "number"}, ["/default"]),
         ({"type": "number", "maximum": float("inf")}, {"type": "number"}, []),
         ({"if": {"minimum": 1}, "then": {"maximum": 2}}, {}, ["/if", "/then"]),
+        (
+            {"anyOf": [{"enum": ["a", 1, None]}, {"type": "integer"}, {"type": "null"}]},
+            {"x-nullable": True},
+            ["/anyOf/0/enum", "/anyOf"],
+        ),
         ({"$defs": {"B": {"type": "boolean"}}, "$ref": "#/$defs/B"}, {"type": "boolean"}, []),
         ({"$ref": "#/components/schemas/Nowhere"}, {}, [""]),
         ({"$ref": "#/components/schemas/A", "title": "T"}, {"type": "string", "title": "T"}, []),
@@ -210,7 +242,7 @@ def convert(schema: Any, **components: Any) -> tuple[Json, list[str]]:
         ({"x-ms-visibility": "advanced", "$comment": "x"}, {"x-ms-visibility": "advanced"}, []),
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_each_keyword_has_its_place_or_is_told(schema: Any, expected: Json, lost: list[str]):
     made, told = convert(schema, A={"type": "string"})
     assert made == expected
