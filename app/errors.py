@@ -47,6 +47,7 @@ PROBLEMS: Mapping[str, ProblemType] = {
         "Unauthenticated",
         "A valid access token for this trigger is required in the Authorization header.",
     ),
+    "insecure-transport": ProblemType(401, "Insecure transport", "Access tokens are taken over https only."),
     "forbidden": ProblemType(403, "Forbidden", "This is for operators only."),
     "unknown-trigger": ProblemType(404, "Unknown trigger", "There is no trigger at this URL."),
     "unknown-run": ProblemType(

@@ -45,6 +45,7 @@ from app.settings.references import secret_references
 from app.triggers.counts import RequestCounts
 from app.triggers.door import Door
 from app.triggers.reply import problem_reply
+from app.triggers.transport import Identification
 from app.workflow import Services
 
 FetchFor = Callable[[Tenant], Callable[[], Awaitable[bytes]]]
@@ -72,6 +73,7 @@ def create_app(settings: Settings, *, local_tokens: str = "") -> Application:
     log = structlog.get_logger("postern")
     client = http_client(settings.ca_bundle)
     identity = create_identity(settings, lambda of: partial(fetch_keys, client, of))
+    identification = Identification(identity.recall, identity.identify)
     catalog = load_catalog(settings, on_change=lambda _, new: identity.serve(tenants(settings, new)))
     connections = Connections(settings, settings.authority or CLOUDS[settings.cloud].authority)
     expiry = Expiry(connections.vault, secret_references(settings), asked=lambda: connections.vault.names)
@@ -110,8 +112,8 @@ def create_app(settings: Settings, *, local_tokens: str = "") -> Application:
     )
     door = Door(
         triggers=lambda: catalog.snapshot.triggers,
-        recall=identity.recall,
-        identify=identity.identify,
+        recall=identification.recall,
+        identify=identification.identify,
         start=runner.start,
         refused=refusals.take,
         max_body_bytes=settings.max_body_bytes,
@@ -122,7 +124,7 @@ def create_app(settings: Settings, *, local_tokens: str = "") -> Application:
 
     docs = Docs(
         House(frozenset(own_tenants(settings)), frozenset(settings.audience), frozenset(settings.operators)),
-        identity.identify,
+        identification.identify,
         lambda: catalog.snapshot,
         described(settings, settings.public_url or ASKED_AT),
         local_tokens,
@@ -165,7 +167,7 @@ def create_app(settings: Settings, *, local_tokens: str = "") -> Application:
             *api.routes(
                 read=journal.read,
                 write=journal.write,
-                identify=identity.identify,
+                identify=identification.identify,
                 cancel=runner.cancel,
                 resubmit=resubmitter(lambda: catalog.snapshot, runner.start),
                 snapshot=lambda: catalog.snapshot,

@@ -1,7 +1,6 @@
 """Fixtures for all tests."""
 
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pytest
 
 from app.local_tenant import LocalTenant, serve
 from tests.databases import make_tables, put_sqlite
+from tests.modules import no_modules_left
 from tests.postgres import new_database, postgres_server
 
 
@@ -28,13 +28,8 @@ def local_tenant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalTena
 @pytest.fixture
 def own_modules() -> Iterator[None]:
     """What a catalog puts into `sys.modules` and the import system goes with the test."""
-    modules = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "workflows"}
-    finders = list(sys.meta_path)
-    yield
-    for name in [name for name in sys.modules if name.partition(".")[0] == "workflows"]:
-        del sys.modules[name]
-    sys.modules.update(modules)
-    sys.meta_path[:] = finders
+    with no_modules_left():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ token that is refused is refused here too: its bearer is never taken for nobody.
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 
 import anyio.to_thread
 from pydantic_core import to_json
@@ -19,6 +19,7 @@ from app.errors import problem
 from app.openapi.document import Described, Installation
 from app.openapi.page import CONTENT_TYPES, assets, page
 from app.triggers.reply import ALWAYS, Answer
+from app.triggers.transport import Scope
 
 MAX_VIEWS = 64
 """Different sets of workflows whose documents are kept."""
@@ -86,14 +87,14 @@ class Views:
 
 
 class Docs:
-    """The pages. `identify` verifies the token in raw headers, `snapshot` gives the catalog of the moment.
-    `token_command` is the command that prints tokens of a local tenant: where it is given, everybody sees everything.
-    """
+    """The pages. `identify` verifies the token of a request (see transport.Identification), `snapshot` gives the
+    catalog of the moment. `token_command` is the command that prints tokens of a local tenant: where it is given,
+    everybody sees everything."""
 
     def __init__(
         self,
         house: House,
-        identify: Callable[[Iterable[tuple[bytes, bytes]]], Awaitable[Caller]],
+        identify: Callable[[Scope], Awaitable[Caller]],
         snapshot: Callable[[], Snapshot],
         installation: Installation,
         token_command: str = "",
@@ -139,11 +140,10 @@ class Docs:
         return Answer(200, [*headers, VARY, length, *ALWAYS], content)
 
     async def _caller(self, request: Request) -> Caller | None:
-        """Who asks; None for who sends no credentials. Raises Refused for any that do not pass."""
-        headers = request.scope["headers"]
-        if all(name != b"authorization" for name, _ in headers):
+        """Who asks; None for who sends no credentials. Raises Refused or Problem for any that do not pass."""
+        if all(name != b"authorization" for name, _ in request.scope["headers"]):
             return None
-        caller = await self._identify(headers)
+        caller = await self._identify(request.scope)
         recognise(self._house, (trigger.policy for trigger in self._snapshot().triggers.values()), caller)
         return caller
 

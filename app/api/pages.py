@@ -1,7 +1,7 @@
 """The pages of the run API. Each decides who may, reads or writes the journal, and gives an Answer."""
 
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple, Protocol, TypeVar
@@ -22,6 +22,8 @@ from app.runs.journal.records import RunRecord
 from app.runs.journal.tree import find_tree
 from app.runs.run import Run, State
 from app.triggers.reply import Answer, json_reply
+from app.triggers.transport import CODE as INSECURE
+from app.triggers.transport import Scope
 
 T = TypeVar("T")
 RETRY_AFTER = {"Retry-After": "1"}
@@ -67,7 +69,7 @@ class Pages:
     house: House
     read: Read
     write: Write
-    identify: Callable[[Iterable[tuple[bytes, bytes]]], Awaitable[Caller]]
+    identify: Callable[[Scope], Awaitable[Caller]]
     cancel_here: Cancel
     start_again: Resubmit
     snapshot: Callable[[], Snapshot]
@@ -148,8 +150,9 @@ class Pages:
         return json_reply(200, workflows_json(self.snapshot()))
 
     async def _caller(self, request: Request) -> Caller:
-        """Who is asking, by a token for us. Raises Refused, or Problem `identity-unavailable`."""
-        caller = await self.identify(request.scope["headers"])
+        """Who is asking, by a token for us. Raises Refused, or Problem `identity-unavailable` or
+        `insecure-transport`."""
+        caller = await self.identify(request.scope)
         recognise(self.house, (trigger.policy for trigger in self.snapshot().triggers.values()), caller)
         return caller
 
@@ -162,7 +165,11 @@ class Pages:
             return False
         try:
             return is_operator(self.house, await self._caller(request))
-        except (Refused, Problem):
+        except Refused:
+            return False
+        except Problem as told:
+            if told.code == INSECURE:
+                raise
             return False
 
     async def _operator(self, request: Request) -> Caller:

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from structlog.typing import FilteringBoundLogger
 
-from app.access import Caller, Refused
+from app.access import Caller, Check, Refused
 from app.api.access import House
 from app.api.pages import Cancel, Pages, Read, Resubmit, Write
 from app.catalog import Snapshot
@@ -18,6 +18,7 @@ from app.ids import new_id
 from app.runs.windows import Refusal, as_text
 from app.triggers.challenge import unauthenticated
 from app.triggers.reply import Answer, problem_reply
+from app.triggers.transport import Scope
 
 Page = Callable[[Request], Awaitable[Answer]]
 
@@ -26,7 +27,7 @@ def routes(
     *,
     read: Read,
     write: Write,
-    identify: Callable[[Iterable[tuple[bytes, bytes]]], Awaitable[Caller]],
+    identify: Callable[[Scope], Awaitable[Caller]],
     cancel: Cancel,
     resubmit: Resubmit,
     snapshot: Callable[[], Snapshot],
@@ -40,9 +41,9 @@ def routes(
 ) -> list[Route]:
     """The routes of the run API, and of `more` pages by method and path.
 
-    `read` and `write` are the journal's, `identify` verifies the token in raw headers, `snapshot` gives the catalog of
-    the moment. `tenants` and `audiences` are the installation's own, `operators` the object ids of its operators.
-    `refused` is told of each request turned away, and says whether it is to be in the log.
+    `read` and `write` are the journal's, `identify` verifies the token of a request (see transport.Identification),
+    `snapshot` gives the catalog of the moment. `tenants` and `audiences` are the installation's own, `operators` the
+    object ids of its operators. `refused` is told of each request turned away, and says whether it is to be in the log.
     """
     house = House(frozenset(tenants), frozenset(audiences), frozenset(operators))
     pages = Pages(house, read, write, identify, cancel, resubmit, snapshot, now)
@@ -96,7 +97,10 @@ def _check_path(request: Request) -> None:
 def _refusal(request_id: str, shown: Problem, turned_away: Refused | None, request: Request) -> Refusal:
     address = request.client.host if request.client else ""
     reason = turned_away.failed.name if turned_away else shown.code
-    checks = turned_away.checks if turned_away else ()
+    if turned_away:
+        checks = turned_away.checks
+    else:
+        checks = (Check(shown.code, False, None, shown.reason),) if shown.reason else ()
     return Refusal(request_id, reason, shown.code, shown.status, "", address, checks)
 
 

@@ -45,6 +45,8 @@ def dev() -> None:
         with readable_folder():
             app = create_app(settings, local_tokens=f"{program()} token --as lisa")
 
+        config = server_config(app, trusted_proxies=given.trusted_proxies)
+
         def ready(address: str) -> None:
             local.set_server_url(address)
             snapshot = app.catalog.snapshot
@@ -52,7 +54,7 @@ def dev() -> None:
             err.print(workflow_table(snapshot, address))
             err.print(_first_steps(address), highlight=False, soft_wrap=True)
 
-        raise typer.Exit(run(server_config(app), listener=listener, ready=ready))
+        raise typer.Exit(run(config, listener=listener, ready=ready))
 
 
 def _first_steps(server_url: str) -> str:

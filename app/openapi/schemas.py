@@ -9,11 +9,12 @@ import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, get_args, get_origin
 
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaWarningKind
-from pydantic_core import to_jsonable_python
+from pydantic_core import from_json, to_json
 
 from app.openapi.operations import Operation
 from app.redaction import is_secret_name, without_secrets, without_tokens
@@ -142,6 +143,8 @@ def clean(schema: Any, known: set[str], name: str = "") -> Any:
             cleaned[key] = {each: clean(part, known, each) for each, part in value.items()}
         elif key in ("const", "enum", "discriminator"):
             cleaned[key] = value
+        elif isinstance(value, float) and not isfinite(value):
+            continue
         else:
             cleaned[key] = clean(value, known, name)
     return cleaned
@@ -167,7 +170,7 @@ def _adapter(annotation: Any) -> TypeAdapter[Any] | None:
 
 def _has_schema(adapter: TypeAdapter[Any], mode: JsonSchemaMode) -> bool:
     try:
-        to_jsonable_python(adapter.json_schema(mode=mode, schema_generator=Generator), fallback=_type_name)
+        _plain(adapter.json_schema(mode=mode, schema_generator=Generator))
     except Exception:  # pydantic's PydanticInvalidForJsonSchema, and whatever an author's own type raises
         return False
     return True
@@ -181,7 +184,8 @@ def _together(
 
 
 def _plain(schema: Any) -> Any:
-    return to_jsonable_python(schema, fallback=_type_name, inf_nan_mode="strings")
+    """As JSON has it, but for numbers that are not finite: `clean` drops them."""
+    return from_json(to_json(schema, fallback=_type_name, inf_nan_mode="constants"))
 
 
 def _type_name(value: Any) -> str:
@@ -189,9 +193,11 @@ def _type_name(value: Any) -> str:
 
 
 def _showable(value: Any) -> bool:
-    """Whether a default or example holds nothing that looks like a secret."""
+    """Whether a default or example is JSON, and holds nothing that looks like a secret."""
     if isinstance(value, str):
         return without_tokens(value) == value and not _WITH_PASSWORD.search(value)
+    if isinstance(value, float):
+        return isfinite(value)
     if isinstance(value, list):
         return all(map(_showable, value))
     if isinstance(value, dict):

@@ -5,7 +5,7 @@ ASGI application: headers are read from the scope and the body from `receive`, s
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from math import inf
 from time import monotonic
@@ -30,10 +30,10 @@ from app.triggers.find import PREFIX, find
 from app.triggers.pace import Pace
 from app.triggers.read import Disconnected, Receive, arguments, read_body, whole_body
 from app.triggers.reply import Answer, Send, problem_reply, reply
+from app.triggers.transport import CODE as INSECURE
+from app.triggers.transport import Scope
 from app.workflow import Request, Workflow
 
-Scope = MutableMapping[str, Any]
-RawHeaders = Iterable[tuple[bytes, bytes]]
 Start = Callable[[Workflow, Caller, Request, Mapping[str, Any], str, Key | None], Awaitable[Run]]
 
 WITHHELD = frozenset({b"authorization", b"cookie", b"proxy-authorization"})
@@ -41,21 +41,21 @@ WITHHELD = frozenset({b"authorization", b"cookie", b"proxy-authorization"})
 
 NOTHING: frozenset[bytes] = frozenset()
 
-BEFORE_IDENTITY = frozenset({"unknown-trigger", "method-not-allowed"})
+BEFORE_IDENTITY = frozenset({"unknown-trigger", "method-not-allowed", INSECURE})
 """Problems of requests whose token nobody looks at."""
 
 
 @dataclass(frozen=True, slots=True)
 class Door:
     """Lets in who may come in. `triggers` gives the catalog of the moment, `identify` the caller of a request and
-    `recall` the one of an Authorization field that was verified before, `start` runs a workflow. `refused` is told of
-    each request turned away, and says whether it is to be in the log: in a flood, one stands there for many. `count` is
-    told of each request that was answered. `pace` lets the answers to those who are turned away wait in a flood.
-    `client_id` is Postern's own, by which it knows calls of its own runs."""
+    `recall` the one of an Authorization field that was verified before (see transport.Identification), `start` runs a
+    workflow. `refused` is told of each request turned away, and says whether it is to be in the log: in a flood, one
+    stands there for many. `count` is told of each request that was answered. `pace` lets the answers to those who are
+    turned away wait in a flood. `client_id` is Postern's own, by which it knows calls of its own runs."""
 
     triggers: Callable[[], Mapping[str, Trigger]]
-    recall: Callable[[bytes], Caller | None]
-    identify: Callable[[RawHeaders], Awaitable[Caller]]
+    recall: Callable[[Scope, bytes], Caller | None]
+    identify: Callable[[Scope], Awaitable[Caller]]
     start: Start
     refused: Callable[[Refusal], bool]
     max_body_bytes: int
@@ -69,7 +69,7 @@ class Door:
         looks at a token."""
         single = exchange.fields if exchange is not None else None
         trigger, path = find(self.triggers(), scope["method"], scope["raw_path"])
-        caller = ANYONE if trigger.policy is OPEN else self._recall(single) or await self.identify(scope["headers"])
+        caller = ANYONE if trigger.policy is OPEN else self._recall(scope, single) or await self.identify(scope)
         admit(trigger.policy, caller)
         fields = single or dict(scope["headers"])
         chain = chain_of(scope["headers"], caller, self.client_id) if DEPTH in fields else None
@@ -126,10 +126,10 @@ class Door:
         if exchange is None or not exchange.answer_at_once(answer.status, answer.headers, answer.content):
             await answer.send(send)
 
-    def _recall(self, fields: Mapping[bytes, bytes] | None) -> Caller | None:
+    def _recall(self, scope: Scope, fields: Mapping[bytes, bytes] | None) -> Caller | None:
         """The caller of a token that was verified before, where there is one Authorization field."""
         authorization = fields.get(b"authorization") if fields is not None else None
-        return self.recall(authorization) if authorization is not None else None
+        return self.recall(scope, authorization) if authorization is not None else None
 
     def _refuse(self, shown: Problem, scope: Scope, request_id: str, refused: Refused | None = None) -> Answer:
         """Answer with the problem, and tell the operator all that the caller is not told."""

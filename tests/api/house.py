@@ -25,6 +25,7 @@ from app.runs.journal.database import migrate, open_engine
 from app.runs.journal.records import RunRecord
 from app.runs.journal.schema import refusals, runs
 from app.runs.run import Run
+from app.triggers.transport import Identification
 from app.workflow import Request
 from tests.api.records import ADA, LISA
 from tests.door.doors import settings_for
@@ -156,7 +157,7 @@ async def open_house(tmp_path: Path, local_tenant: LocalTenant) -> AsyncIterator
         routes = api.routes(
             read=run_on,
             write=run_on,
-            identify=identity.identify,
+            identify=Identification(identity.recall, identity.identify).identify,
             cancel=cancel,
             resubmit=resubmit,
             snapshot=lambda: catalog.snapshot,

@@ -25,6 +25,7 @@ from app.runs.refusals import Refusals, Row
 from app.runs.runner import Runner
 from app.runs.windows import as_text
 from app.triggers.door import Door
+from app.triggers.transport import Identification
 from app.workflow import Services
 from tests.door.doors import settings_for
 from tests.runs.records import Records
@@ -113,12 +114,13 @@ async def world(tmp_path: Path, local_tenant: LocalTenant) -> AsyncIterator[Worl
     async with http_client(settings.ca_bundle) as out:
         identity = create_identity(settings, lambda of: partial(fetch_keys, out, of))
         identity.serve(tenants(settings, catalog.snapshot))
+        identification = Identification(identity.recall, identity.identify)
         refusals = Refusals(write, examiner(identity), log)
         runner = Runner(Services(None, None, log), Records(), lambda _: None)  # type: ignore[arg-type]
         door = Door(
             triggers=lambda: catalog.snapshot.triggers,
-            recall=identity.recall,
-            identify=identity.identify,
+            recall=identification.recall,
+            identify=identification.identify,
             start=runner.start,
             refused=refusals.take,
             max_body_bytes=1000,

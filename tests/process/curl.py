@@ -1,4 +1,4 @@
-"""What the documentation's curl commands need of curl, for machines that have none: -s, -i, -X, -H and a URL."""
+"""What the documentation's curl commands need of curl, for machines that have none: -s, -i, -X, -H, -d and a URL."""
 
 import argparse
 import sys
@@ -13,10 +13,11 @@ def main() -> None:
     parser.add_argument("-i", action="store_true")
     parser.add_argument("-X", default="GET")
     parser.add_argument("-H", action="append", default=[])
+    parser.add_argument("-d")
     parser.add_argument("url")
     given = parser.parse_args()
     headers = dict(line.split(": ", 1) for line in given.H)
-    request = urllib.request.Request(given.url, method=given.X, headers=headers)
+    request = urllib.request.Request(given.url, given.d and given.d.encode(), headers, method=given.X)
     try:
         answer = urllib.request.urlopen(request, timeout=10)
     except urllib.error.HTTPError as error:

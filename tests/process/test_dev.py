@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,15 @@ from app import anonymous, workflow
 async def {name}(ctx):
     return {answer!r}
 """
+
+
+SHOWN = {
+    "hello": "Hello from Postern",
+    "payroll": "Lisa Moreau",
+    "book-room": '"room":1',
+    "register-visitor": '"badge":"V-007"',
+}
+"""What comes of the commands in the docs."""
 
 
 def write(server: Server, file: str, name: str, answer: str = "here", more: str = "") -> Path:
@@ -141,6 +151,14 @@ def test_the_commands_that_it_prints_work(dev: Server):
     assert printed[2].count(".") == 2
     assert "Lisa Moreau" in printed[3]
     assert "Lisa Moreau" in printed[4]
+
+
+def test_the_docs_show_every_workflow_with_commands_that_work(dev: Server):
+    page = dev.client.get("/docs").text
+    commands = [unescape(command) for command in re.findall(r"<code>(curl .*?)</code>", page, re.DOTALL)]
+    for name, expected in SHOWN.items():
+        command = next(each for each in commands if f"/triggers/{name}" in each)
+        assert expected in paste(dev, command.replace("curl", "curl -s", 1)), name
 
 
 def test_the_commands_of_the_readme_work(dev: Server, tenant: LocalTenant):

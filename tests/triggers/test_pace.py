@@ -98,7 +98,7 @@ async def test_the_connection_is_closed_where_an_answer_cannot_wait(wait: float,
 
     door = Door(
         triggers=dict,
-        recall=lambda _: None,
+        recall=lambda *_: None,
         identify=nobody,
         start=nobody,
         refused=lambda _: False,

@@ -1,0 +1,81 @@
+"""Whether an access token came by a way on which nobody can read it (RFC 6750, section 5.3). Pure, and no token is
+looked at.
+
+It came over https, by the word of a trusted proxy or by TLS of this server's own; or straight from this machine, with
+no proxy between. Where a proxy that is not trusted stands on this machine, its clients look like this machine's own
+programs, so a field that proxies write is enough to refuse. A request without a client's address, as one over a Unix
+socket, is refused too.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from functools import lru_cache
+from typing import Any
+
+from app.access import Caller
+from app.errors import Problem, problem
+from app.settings.types import is_loopback
+
+CODE = "insecure-transport"
+
+FORWARDED = frozenset(
+    {b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip"}
+)
+"""Fields that proxies write (RFC 7239; RFC 9110, section 7.6.3; and the older ones)."""
+
+FIX = "name the proxy in POSTERN_TRUSTED_PROXIES and have it send X-Forwarded-Proto: https"
+BY_PROXY = f"a proxy passed it on, which is not trusted or does not say https: {FIX}"
+BY_HTTP = f"plain http from another machine: use https; behind a proxy, {FIX}"
+NO_ADDRESS = f"plain http without a client's address, as over a Unix socket: use TCP and https; behind a proxy, {FIX}"
+
+Scope = MutableMapping[str, Any]
+
+
+def wrong_with(scope: Scope) -> str:
+    """Why this request may bring no token, for the operator; "" where it may. The scheme and the client of the scope
+    are those that a trusted proxy named, where one did."""
+    if scope["scheme"] == "https":
+        return ""
+    client = scope.get("client")
+    if client is None:
+        return NO_ADDRESS
+    for name, _ in scope["headers"]:
+        if name in FORWARDED:
+            return BY_PROXY
+    return "" if _this_machine(client[0]) else BY_HTTP
+
+
+class Identification:
+    """The one way to who is asking: `recall` and `identify` are those of `identity`, behind the question how the token
+    came. Raises Problem `insecure-transport` before anything is done with the token."""
+
+    def __init__(
+        self,
+        recall: Callable[[bytes], Caller | None],
+        identify: Callable[[Iterable[tuple[bytes, bytes]]], Awaitable[Caller]],
+    ) -> None:
+        self._recall = recall
+        self._identify = identify
+
+    def recall(self, scope: Scope, authorization: bytes) -> Caller | None:
+        """The caller of the only Authorization field of a request, if its token was verified before."""
+        if reason := wrong_with(scope):
+            raise insecure(reason)
+        return self._recall(authorization)
+
+    def identify(self, scope: Scope) -> Awaitable[Caller]:
+        """The caller of a request. Raises Refused, and Problem `identity-unavailable` where nobody could decide."""
+        headers = scope["headers"]
+        if any(name == b"authorization" for name, _ in headers) and (reason := wrong_with(scope)):
+            raise insecure(reason)
+        return self._identify(headers)
+
+
+def insecure(reason: str) -> Problem:
+    """The refusal of a token that anybody on the way could have read (RFC 6750, section 3.1)."""
+    return problem(CODE, reason=reason, headers={"WWW-Authenticate": 'Bearer error="invalid_request"'})
+
+
+@lru_cache(maxsize=1024)
+def _this_machine(address: str) -> bool:
+    """Whether an address is loopback. A socket for both kinds of addresses shows IPv4 as IPv6 (RFC 4291, 2.5.5.2)."""
+    return is_loopback(address.removeprefix("::ffff:"))
