@@ -28,7 +28,9 @@ def add_to(export: typer.Typer) -> None:
 
 
 def connector(
-    output: Annotated[Path, typer.Option(help="The folder to write the two files into.")] = Path("connector"),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FOLDER", help="The folder to write the two files into.")
+    ] = Path("connector"),
     auth: Annotated[
         Way,
         typer.Option(
@@ -184,6 +186,8 @@ def _about_tokens(here: Installation, sign_in: SignIn) -> list[str]:
             "POSTERN_AUDIENCE has no client id: tokens of version 2 (requestedAccessTokenVersion 2) are for it, and "
             "would be refused. Add Postern's client id to it."
         )
+    if here.settings.authority is not None:
+        told.append(f"POSTERN_AUTHORITY is set: people sign in at {sign_in.login_uri}, which the platform must reach.")
     if sign_in.client_id is None:
         told.append("No --client-id was given: the portal asks for it (step 5).")
     return told
@@ -198,7 +202,9 @@ def _grouped(losses: Iterable[Loss]) -> list[str]:
     places: dict[str, list[str]] = {}
     for loss in losses:
         places.setdefault(loss.what, []).append(loss.where)
-    return [what + "".join(f"\n      at {where}" for where in where if where) for what, where in places.items()]
+    return [
+        plain(what) + "".join(f"\n      at {plain(each)}" for each in where if each) for what, where in places.items()
+    ]
 
 
 def _say(heading: str, lines: list[str]) -> None:
