@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 _NOT_ECMA = re.compile(r"\(\?P|\(\?[aiLmsux#-]|\(\?>|\\[AZz]|[*+?}]\+|\[\[:|\\[pP]\{")
-_TYPES: Mapping[str, tuple[type, ...]] = {
+TYPES: Mapping[str, tuple[type, ...]] = {
     "boolean": (bool,),
     "string": (str,),
     "integer": (int,),
@@ -14,6 +14,7 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "array": (list,),
     "object": (dict,),
 }
+"""The Python types of the types that schemas have, but for null."""
 
 
 def is_json(value: Any) -> bool:
@@ -26,8 +27,8 @@ def is_json(value: Any) -> bool:
 
 
 def kind_of(value: Any) -> str:
-    """The type of a value that is not null, as a schema names it."""
-    return next(name for name, types in _TYPES.items() if isinstance(value, types))
+    """The type of a value, as a schema names it."""
+    return next((name for name, types in TYPES.items() if isinstance(value, types)), "null")
 
 
 def is_of(value: Any, kind: str | None) -> bool:

@@ -6,41 +6,27 @@ platform takes of it: learn.microsoft.com/connectors/custom-connectors, and the 
 connectors.
 """
 
+import json
 import math
 import re
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from typing import Any, NamedTuple
 
-from app.openapi.json_values import is_ecma, is_json, is_of, kind_of
+from app.openapi.json_values import is_json, is_of
 from app.openapi.loss import Loss, at
-
-Schema = dict[str, Any]
+from app.openapi.swagger_keywords import KEYWORDS, Schema, plain_keywords
 
 COMPONENTS = "#/components/schemas/"
 DEFINITIONS = "#/definitions/"
-FORMATS = frozenset(
-    (
-        *("int32", "int64", "float", "double", "byte", "binary", "date", "date-time", "password", "date-no-tz"),
-        *("email", "html", "uri", "uuid"),
-    )
-)
-"""The formats that the platform knows."""
-
 _ANNOTATIONS = ("title", "description", "default", "example", "readOnly")
-_AS_THEY_ARE = (
-    *("title", "description", "readOnly", "multipleOf", "maximum", "minimum", "maxLength", "minLength"),
-    *("maxItems", "minItems", "uniqueItems", "maxProperties", "minProperties"),
-)
 _SILENT = frozenset(("$schema", "$id", "$comment", "$defs", "$anchor", "discriminator", "contentMediaType"))
-_HANDLED = frozenset(
-    (
-        *_AS_THEY_ARE,
-        *("type", "format", "enum", "const", "default", "example", "examples", "pattern", "required", "$ref"),
-        *("items", "prefixItems", "properties", "patternProperties", "additionalProperties", "anyOf", "oneOf", "allOf"),
-        *("exclusiveMinimum", "exclusiveMaximum", "contentEncoding", "nullable"),
-    )
-)
+_HANDLED = KEYWORDS | {
+    *("required", "$ref", "anyOf", "oneOf", "allOf"),
+    *("items", "prefixItems", "properties", "patternProperties", "additionalProperties"),
+}
+_LARGEST_COPY = 2000
+"""Characters of JSON. What is larger is never written out twice, or models in models would grow without bound."""
 
 
 class _Component(NamedTuple):
@@ -65,8 +51,15 @@ class SwaggerSchemas:
         }
 
     def convert(self, schema: Any, where: str, scope: Mapping[str, str] | None = None) -> Schema:
-        """The schema at this place of the document, as OpenAPI 2.0 says it."""
-        known = scope or {}
+        """The schema at this place of the document, as OpenAPI 2.0 says it. One that an author wrote by hand, and that
+        is none, is anything."""
+        try:
+            return self._converted(schema, where, scope or {})
+        except (TypeError, ValueError, AttributeError, KeyError):
+            self._lose(where, "It is not a well-formed schema: anything fits.")
+            return {}
+
+    def _converted(self, schema: Any, where: str, known: Mapping[str, str]) -> Schema:
         if not isinstance(schema, dict):
             if schema is False:
                 self._lose(where, "Nothing fits here, which cannot be said: anything does.")
@@ -105,7 +98,7 @@ class SwaggerSchemas:
         return scope
 
     def _reference(self, schema: Mapping[str, Any], where: str, known: Mapping[str, str]) -> Schema:
-        """A reference alone stays one. With something beside it, which OpenAPI 2.0 overlooks, it is written out."""
+        """A reference alone stays one. With something beside it, which OpenAPI 2.0 overlooks, it becomes another."""
         target = str(schema["$ref"])
         key = known.get(target.removeprefix("#/$defs/"), "") if target.startswith("#/$defs/") else ""
         key = key or _unescaped(target.removeprefix(COMPONENTS))
@@ -118,10 +111,27 @@ class SwaggerSchemas:
         name = self._define(key)
         beside = {part: schema[part] for part in _ANNOTATIONS if part in schema}
         beside |= {part: value for part, value in schema.items() if part.startswith("x-")}
-        if not beside:
-            return {"$ref": DEFINITIONS + name}
         beside.pop("default", None)
-        return self._with_default({**deepcopy(self.definitions[name]), **beside}, schema, where)
+        return self._with_default(self._laid_over({"$ref": DEFINITIONS + name}, beside, where), schema, where)
+
+    def _laid_over(self, made: Schema, beside: Schema, where: str) -> Schema:
+        """The schema with these members. A reference is written out for that, or where it stands for too much, leads to
+        a definition that may be null, and the rest is lost."""
+        if "$ref" not in made or not beside:
+            return {**made, **beside}
+        target = self.resolved(made)
+        if len(json.dumps(target)) <= _LARGEST_COPY:
+            return {**deepcopy(target), **beside}
+        if beside.keys() - {"x-nullable", "title"}:
+            self._lose(where, "What is said here of a large schema that stands elsewhere, like a default, is left out.")
+        if not beside.get("x-nullable") or target.get("x-nullable"):
+            return made
+        name = made["$ref"].removeprefix(DEFINITIONS)
+        key = f"{name}_or_null"
+        if key not in self._names:
+            self._names[key] = self._new_name(key)
+            self.definitions[self._names[key]] = {**deepcopy(target), "x-nullable": True}
+        return {"$ref": DEFINITIONS + self._names[key]}
 
     def _define(self, key: str) -> str:
         """The name of this component's definition, which is made where it is not there yet."""
@@ -131,8 +141,10 @@ class SwaggerSchemas:
         if name not in self.definitions:
             component = self._components[key]
             self._open.append(key)
-            made = self.convert(component.schema, component.where, component.scope)
-            self._open.pop()
+            try:
+                made = self.convert(component.schema, component.where, component.scope)
+            finally:
+                self._open.pop()
             self.definitions[name] = deepcopy(self.resolved(made))
         return name
 
@@ -148,82 +160,10 @@ class SwaggerSchemas:
 
     def _plain(self, schema: Mapping[str, Any], where: str, known: Mapping[str, str]) -> Schema:
         """All but references and what combines schemas."""
-        made: Schema = {}
-        self._type(made, schema, where)
-        self._values(made, schema, where)
-        self._bounds(made, schema, where)
-        self._text(made, schema, where)
+        made = plain_keywords(schema, where, self._lose)
         self._array(made, schema, where, known)
         self._object(made, schema, where, known)
-        made |= {key: value for key, value in schema.items() if key.startswith("x-")}
         return made
-
-    def _type(self, made: Schema, schema: Mapping[str, Any], where: str) -> None:
-        types = schema.get("type", [])
-        named = [types] if isinstance(types, str) else list(types)
-        rest = [name for name in named if name != "null"]
-        if len(rest) < len(named) or schema.get("nullable") is True:
-            made["x-nullable"] = True
-        if set(rest) == {"integer", "number"}:
-            rest = ["number"]
-        if len(rest) == 1:
-            made["type"] = rest[0]
-        elif rest:
-            self._lose(at(where, "type"), f"One of {', '.join(rest)} cannot be said: anything fits.")
-
-    def _values(self, made: Schema, schema: Mapping[str, Any], where: str) -> None:
-        """`const` and `enum`, without null, and only values of one type: the platform shows them as a list."""
-        if "const" not in schema and "enum" not in schema:
-            return
-        values = [schema["const"]] if "const" in schema else list(schema["enum"])
-        some = [value for value in values if value is not None]
-        if len(some) < len(values):
-            made["x-nullable"] = True
-        kinds = {kind_of(value) for value in some}
-        if kinds == {"integer", "number"}:
-            kinds = {"number"}
-        if len(kinds) > 1 or not all(map(is_json, some)):
-            made.pop("type", None)
-            self._lose(at(where, "enum"), "Values of several types cannot be listed: anything fits.")
-        elif some:
-            made.setdefault("type", kinds.pop())
-            made["enum"] = some
-
-    def _bounds(self, made: Schema, schema: Mapping[str, Any], where: str) -> None:
-        for key in _AS_THEY_ARE:
-            if key in schema and is_json(schema[key]):
-                made[key] = schema[key]
-        for bound, tighter in (("minimum", max), ("maximum", min)):
-            exclusive = f"exclusive{bound.capitalize()}"
-            limit = schema.get(exclusive)
-            if isinstance(limit, bool) or limit is None or not is_json(limit):
-                continue
-            if tighter(limit, made.get(bound, limit)) == limit:
-                made |= {bound: limit, exclusive: True}
-        examples = schema.get("examples") or []
-        shown = [schema["example"]] if "example" in schema else list(examples)[:1]
-        if shown and is_json(shown[0]):
-            made["example"] = shown[0]
-        if len(examples) > 1:
-            self._lose(at(where, "examples"), "Only the first example can be shown.")
-
-    def _text(self, made: Schema, schema: Mapping[str, Any], where: str) -> None:
-        """What says how a text is written."""
-        written = schema.get("format")
-        if schema.get("contentEncoding") == "base64":
-            written = "byte"
-        elif "contentEncoding" in schema:
-            self._lose(at(where, "contentEncoding"), "How the text is encoded cannot be said.")
-        if isinstance(written, str) and re.fullmatch(r"uuid\d", written):
-            written = "uuid"
-        if written in FORMATS:
-            made["format"] = written
-        elif written is not None:
-            self._lose(at(where, "format"), f"The platform knows no format {written!r}: any text of this type fits.")
-        if "pattern" in schema and not is_ecma(schema["pattern"]):
-            self._lose(at(where, "pattern"), "The pattern is not one of ECMA 262: any text fits.")
-        elif "pattern" in schema:
-            made["pattern"] = schema["pattern"]
 
     def _array(self, made: Schema, schema: Mapping[str, Any], where: str, known: Mapping[str, str]) -> None:
         """An array has one schema for all of its items."""
@@ -249,8 +189,9 @@ class SwaggerSchemas:
                 name: self.convert(part, at(where, "properties", name), known)
                 for name, part in schema["properties"].items()
             }
-        if schema.get("required"):
-            made["required"] = list(schema["required"])
+        required = schema.get("required")
+        if isinstance(required, list) and required:
+            made["required"] = list(dict.fromkeys(map(str, required)))
         further, patterns = schema.get("additionalProperties"), schema.get("patternProperties") or {}
         if patterns:
             self._lose(at(where, "patternProperties"), "Which names of members fit cannot be said: any do.")
@@ -260,7 +201,7 @@ class SwaggerSchemas:
             return
         if isinstance(further, dict):
             further = self.convert(further, at(where, "additionalProperties"), known)
-        if further not in (None, True, {}):
+        if further is False or (isinstance(further, dict) and further):
             made["additionalProperties"] = further
 
     def _combined(self, made: Schema, key: str, parts: Iterable[Any], where: str, known: Mapping[str, str]) -> Schema:
@@ -277,7 +218,7 @@ class SwaggerSchemas:
         if nullable:
             beside["x-nullable"] = True
         if len(some) == 1 and beside.keys() >= made.keys():
-            return {**deepcopy(self.resolved(some[0])), **beside} if beside else some[0]
+            return self._laid_over(some[0], beside, where)
         if not some:
             return {**made, **beside}
         common = self._common([self.resolved(branch) for branch in some]) if key != "allOf" else None
@@ -310,11 +251,9 @@ class SwaggerSchemas:
         default = schema.get("default")
         if default is None:
             return made
-        if "$ref" in made:
-            made = deepcopy(self.resolved(made))
-        made.pop("default", None)
-        if is_json(default) and is_of(default, made.get("type")) and default in made.get("enum", [default]):
-            return {**made, "default": default}
+        target = self.resolved(made)
+        if is_json(default) and is_of(default, target.get("type")) and default in target.get("enum", [default]):
+            return self._laid_over(made, {"default": default}, where)
         self._lose(at(where, "default"), "The default does not fit the schema, and is not shown.")
         return made
 

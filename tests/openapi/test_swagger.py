@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Union
 from uuid import UUID
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft4Validator, Draft202012Validator  # type: ignore[import-untyped]
 from openapi_spec_validator import validate
@@ -142,7 +142,7 @@ def keywords(schema: Json) -> set[str]:
     return found
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(TYPES.flatmap(lambda one: st.tuples(st.just(one[0]), one[1])))
 def test_whatever_pydantic_describes_comes_out_in_the_subset_and_takes_what_it_took(made: tuple[Any, Any]):
     kind, value = made
@@ -255,6 +255,52 @@ def test_a_definition_that_may_be_null_is_written_out_where_it_may():
     assert schemas.convert(either, "") == {"type": "object", "title": "A", "x-nullable": True}
     assert schemas.convert({"$ref": "#/components/schemas/A"}, "") == {"$ref": "#/definitions/A"}
     assert schemas.definitions == {"A": {"type": "object", "title": "A"}}
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        *(
+            {"required": True},
+            {"properties": ["a"]},
+            {"pattern": 3},
+            {"type": 5},
+            {"enum": 3},
+            {"anyOf": 5},
+            {"$ref": {}},
+        ),
+        *({"$defs": 1}, {"patternProperties": {"a": 1}}, {"items": 3}, {"type": ["strange"], "default": 1}, {1: 2}),
+        *(
+            {"maxLength": "3"},
+            {"exclusiveMinimum": "3"},
+            {"examples": {"a": 1}},
+            {"title": 5},
+            {"enum": [1, 1]},
+            {"required": ["a", "a", 1]},
+            {"additionalProperties": "x"},
+            {"enum": [{1, 2}]},
+        ),
+    ],
+    ids=str,
+)
+def test_what_an_author_wrote_by_hand_never_stops_the_export(written: Any):
+    swagger, _ = swagger_of(document_of({"type": "object", "properties": {"odd": written, "good": {"type": "string"}}}))
+    validate(swagger)
+    assert body_of(swagger)["properties"]["good"] == {"type": "string"}
+
+
+def test_models_in_models_do_not_grow_without_bound():
+    depth = 40
+    wide = {f"m{n}": {"type": "string", "description": "x" * 200} for n in range(9)}
+    models: Json = {f"M{depth}": {"type": "object", "properties": wide}}
+    for n in range(depth):
+        inner = {"anyOf": [{"$ref": f"#/components/schemas/M{n + 1}"}, {"type": "null"}], "default": {}}
+        models[f"M{n}"] = {"type": "object", "properties": {"a": inner, "b": inner, "c": inner}}
+    swagger, losses = swagger_of(document_of({"$ref": "#/components/schemas/M0", "$defs": models}))
+    validate(swagger)
+    assert len(str(swagger)) < depth * 10_000
+    assert len(swagger["definitions"]) <= 2 * depth + 2
+    assert any("large schema" in loss.what for loss in losses)
 
 
 def test_definitions_have_plain_names_of_their_own():
