@@ -94,7 +94,7 @@ async def test_a_run_is_on_record_when_its_reply_arrives_and_its_id_opens_it(cli
     assert (await client.get("/runs")).status_code == 401
 
 
-@pytest.mark.parametrize("path", ["/", "/triggers", "/nothing", "/healthz/", "/docs", "/triggers%2Fhello"])
+@pytest.mark.parametrize("path", ["/", "/triggers", "/nothing", "/healthz/", "/docs/", "/triggers%2Fhello"])
 async def test_other_pages_are_a_404_problem_and_never_a_redirect(client: AsyncClient, path: str):
     answer = await client.get(path, headers={"Host": "evil.example"})
     assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")

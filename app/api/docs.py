@@ -83,7 +83,9 @@ class Views:
         if self._described is None:
             self._described = Described(snapshot.triggers, self._installation)
         document = self._described.document(names)
-        return to_json(document) if kind == "json" else page(document, token_command=self._token_command).encode()
+        if kind == "json":
+            return to_json(document, inf_nan_mode="null")
+        return page(document, token_command=self._token_command).encode()
 
 
 class Docs:

@@ -46,7 +46,7 @@ def openapi(
     here = installation()
     snapshot = whole_catalog(here, partial=partial)
     document = openapi_document(snapshot.triggers, described(here.settings, here.server_url))
-    write(to_json(document, indent=indent or None) + b"\n", output)
+    write(to_json(document, indent=indent or None, inf_nan_mode="null") + b"\n", output)
 
 
 def whole_catalog(here: Installation, *, partial: bool) -> Snapshot:

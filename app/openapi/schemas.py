@@ -33,6 +33,8 @@ UNKNOWN: Json = {"description": "Anything: its type has no JSON Schema."}
 
 _SECRET_FORMATS = {"password", "path", "file-path", "directory-path"}
 _SHOWN_VALUES = ("default", "example", "examples")
+_VALUES = (*_SHOWN_VALUES, "const", "enum", "discriminator")
+_SCHEMAS_BY_NAME = ("properties", "patternProperties", "$defs")
 _WITH_PASSWORD = re.compile(r"://[^/@\s]*:[^/@\s]*@")
 
 
@@ -134,20 +136,25 @@ def clean(schema: Any, known: set[str], name: str = "") -> Any:
     if isinstance(target, str) and target.removeprefix(COMPONENT) not in known:
         return dict(UNKNOWN)
     hidden = is_secret_name(name) or schema.get("format") in _SECRET_FORMATS or schema.get("writeOnly") is True
-    cleaned: Json = {}
-    for key, value in schema.items():
-        if key in _SHOWN_VALUES:
-            if not hidden and _showable(value):
-                cleaned[key] = value
-        elif key in ("properties", "$defs", "patternProperties") and isinstance(value, dict):
-            cleaned[key] = {each: clean(part, known, each) for each, part in value.items()}
-        elif key in ("const", "enum", "discriminator"):
-            cleaned[key] = value
-        elif isinstance(value, float) and not isfinite(value):
-            continue
-        else:
-            cleaned[key] = clean(value, known, name)
-    return cleaned
+    return {
+        key: _cleaned(key, value, known, name)
+        for key, value in schema.items()
+        if not (hidden and key in _SHOWN_VALUES) and _kept(key, value)
+    }
+
+
+def _kept(key: str, value: Any) -> bool:
+    """Whether a member of a schema can be shown, and written as JSON."""
+    return _showable(value) if key in _SHOWN_VALUES else not isinstance(value, float) or isfinite(value)
+
+
+def _cleaned(key: str, value: Any, known: set[str], name: str) -> Any:
+    """A member of a schema: some hold schemas by name, some values or names, the others schemas."""
+    if key in _SCHEMAS_BY_NAME and isinstance(value, dict):
+        return {each: clean(part, known, each) for each, part in value.items()}
+    if key in ("title", "description") and isinstance(value, str):
+        return without_tokens(value)
+    return value if key in _VALUES else clean(value, known, name)
 
 
 def _adapters(workflow: Workflow) -> Iterator[tuple[Key, JsonSchemaMode, TypeAdapter[Any] | None]]:

@@ -79,6 +79,8 @@ class Extra(TypedDict, total=False):
 
 
 class Problem(BaseModel):
+    """With eyJhunter9.eyJhunter9.x in it."""
+
     mine: bool
 
 
