@@ -10,7 +10,9 @@ from app.catalog import Snapshot
 from app.cli.console import err, print_faults, stop
 from app.cli.installation import Installation, installation
 
-commands = typer.Typer(help="Write what the triggers take and give, for other programs: openapi.", no_args_is_help=True)
+commands = typer.Typer(
+    help="Write what the triggers take and give, for other programs: openapi, connector.", no_args_is_help=True
+)
 
 Output = Annotated[
     Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to this file; else to standard output.")
@@ -22,6 +24,9 @@ Partial = Annotated[
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
+    from app.cli import connector  # which uses what is below
+
+    connector.add_to(commands)
     app.add_typer(commands, name="export")
 
 

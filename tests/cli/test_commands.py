@@ -15,7 +15,7 @@ COMMANDS = [
 ]
 OF_RUNS = ["cancel", "follow", "list", "resubmit", "show"]
 OF_CONNECTIONS = ["list", "test"]
-OF_EXPORT = ["openapi"]
+OF_EXPORT = ["connector", "openapi"]
 
 
 def test_these_are_the_commands(postern: Postern):
