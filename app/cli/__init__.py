@@ -20,7 +20,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for _module in ("serve", "dev", "catalog", "tokens", "call", "explain", "runs", "refusals", "connections", "secrets"):
+_SERVING = ("serve", "dev", "catalog", "tokens", "call", "explain")
+for _module in (*_SERVING, "runs", "refusals", "connections", "secrets", "database"):
     import_module(f"app.cli.{_module}").add_to(app)
 
 
