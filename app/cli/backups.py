@@ -32,7 +32,7 @@ def backup(
             path = sqlite_path(url)
             if path is None:
                 with err.status("pg_dump writes the dump …"):
-                    dumps.dump(url, made)
+                    dumps.dump(url, made, file)
                 with err.status("Reading it to its end …"):
                     migration = dumps.look_at(made)
             else:

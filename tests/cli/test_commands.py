@@ -10,10 +10,12 @@ from tests.cli.conftest import Postern
 from tests.cli.test_catalog import REAL
 
 COMMANDS = [
-    *("call", "check", "connections", "dev", "explain", "list", "new", "refusals", "runs", "secrets", "serve", "token")
+    *("call", "check", "connections", "database", "dev", "explain", "list", "new", "refusals", "runs", "secrets"),
+    *("serve", "token"),
 ]
 OF_RUNS = ["cancel", "follow", "list", "resubmit", "show"]
 OF_CONNECTIONS = ["list", "test"]
+OF_DATABASE = ["backup", "downgrade", "restore", "show", "upgrade"]
 
 
 def test_these_are_the_commands(postern: Postern):
@@ -26,7 +28,8 @@ def test_these_are_the_commands(postern: Postern):
     "names",
     [[name] for name in COMMANDS]
     + [["runs", name] for name in OF_RUNS]
-    + [["connections", name] for name in OF_CONNECTIONS],
+    + [["connections", name] for name in OF_CONNECTIONS]
+    + [["database", name] for name in OF_DATABASE],
     ids=" ".join,
 )
 def test_every_command_and_option_says_what_it_is_for(postern: Postern, names: list[str]):
@@ -34,6 +37,7 @@ def test_every_command_and_option_says_what_it_is_for(postern: Postern, names: l
     assert sorted(command.commands) == COMMANDS
     assert sorted(command.commands["runs"].commands) == OF_RUNS
     assert sorted(command.commands["connections"].commands) == OF_CONNECTIONS
+    assert sorted(command.commands["database"].commands) == OF_DATABASE
     for name in names:
         command = command.commands[name]
     assert len(command.help) > 20

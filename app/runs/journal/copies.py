@@ -60,6 +60,7 @@ def put_in_place(copied: Path, database: Path, aside: str) -> Path | None:
     """Put a copy in a database's place, its tables brought to this program's migration before. What was there is moved
     aside under a name that ends with `aside`; gives that name. No server may run on it."""
     moved = None
+    database.parent.mkdir(parents=True, exist_ok=True)
     with new_file(database) as file:
         copy(copied, file)
         engine = open_engine(f"sqlite:///{file}", writing=True)
@@ -89,7 +90,6 @@ def move_aside(database: Path, aside: str) -> Path | None:
 def new_file(place: Path) -> Iterator[Path]:
     """An empty file for its owner only, beside `place`, which is to take its name. What is left of it goes at the end;
     the folder is on disk by then."""
-    place.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{place.name}-", suffix=".partial", dir=place.parent)
     os.close(handle)
     path = Path(name)

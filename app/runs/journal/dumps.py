@@ -44,9 +44,9 @@ def restore_command(url: str, source: str) -> list[str]:
     return ["pg_restore", *options, f"--dbname={_dbname(url)}", source]
 
 
-def dump(url: str, target: Path) -> None:
-    """Write a dump to `target`, an empty file of ours. Raises DatabaseFault."""
-    run(dump_command(url, str(target)), url)
+def dump(url: str, target: Path, named: Path) -> None:
+    """Write a dump to `target`, an empty file of ours that is to be `named` so. Raises DatabaseFault."""
+    run(dump_command(url, str(target)), url, by_hand=dump_command(url, str(named)))
     with target.open("rb") as file:
         os.fsync(file.fileno())
 
@@ -92,13 +92,14 @@ def move_back(connection: Connection, schema: str, home: str) -> None:
     connection.execute(text(f"DROP SCHEMA {schema}"))
 
 
-def run(command: Sequence[str], url: str = "") -> str:
-    """What a tool of PostgreSQL's prints. Raises DatabaseFault where it is not there, cannot sign in, or fails."""
+def run(command: Sequence[str], url: str = "", by_hand: Sequence[str] = ()) -> str:
+    """What a tool of PostgreSQL's prints. Raises DatabaseFault where it is not there, cannot sign in, or fails.
+    `by_hand` is the command to run elsewhere, where that is another one."""
     tool = shutil.which(command[0])
     if tool is None:
         raise DatabaseFault(
             f"{command[0]} is not on the PATH. Install PostgreSQL's client programs, of the server's version or newer, "
-            f"or run it where they are:\n  {shlex.join(command)}"
+            f"or run it where they are:\n  {shlex.join(by_hand or command)}"
         )
     done = subprocess.run(  # noqa: S603 the command is ours; a URL cannot add an option to it
         [tool, *command[1:]], env=_environment(url, command[0]), capture_output=True, text=True, check=False
