@@ -98,12 +98,14 @@ def test_commands_are_found_with_the_lines_that_go_on_and_judged_by_each_of_thei
 @pytest.mark.parametrize(
     ("text", "needs", "elsewhere"),
     [
-        ("sudo systemctl stop postern", "systemd", ""),
+        ("sudo systemctl stop postern", "root", ""),
         ("echo x | sudo tee /etc/x", "root", ""),
         ("for n in 1 2; do docker ps; done", "a container engine", ""),
         ("postern call az", "", ""),
         ("echo 'a | az b'", "", ""),
         ("azure-tool", "", ""),
+        ("A=1 B=$(postern token) docker run", "a container engine", ""),
+        ('A="x y" docker run', "a container engine", ""),
         ("PGPASSWORD=$(az account get-access-token) postern database", "an Azure subscription", ""),
         ("make run        # serves", "", "tests/process/test_dev.py"),
         ("make check", "", ".ci/run"),
@@ -112,11 +114,8 @@ def test_commands_are_found_with_the_lines_that_go_on_and_judged_by_each_of_thei
 )
 def test_what_a_command_needs_is_told(text: str, needs: str, elsewhere: str):
     command = Command("page.md", 1, text)
-    if needs == "systemd":
-        assert command.needs
-    else:
-        assert (command.needs, command.elsewhere) == (needs, elsewhere)
-    assert command.runs is not (command.needs or command.elsewhere)
+    assert (command.needs, command.elsewhere) == (needs, elsewhere)
+    assert command.runs is (not needs and not elsewhere)
 
 
 def test_a_command_that_fails_fails_the_page_by_its_line(tmp_path: Path):
