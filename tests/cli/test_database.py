@@ -171,6 +171,25 @@ def test_a_backup_is_for_its_owner_and_overwrites_nothing(postern: Postern, url:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
 
 
+def test_a_damaged_database_gives_no_backup(postern: Postern, url: str, folder: Path):
+    damaged(folder, "postern.db")
+    refused = postern("database", "backup", "copy")
+    assert refused.exit_code in (1, 2)
+    assert "postern.db" in refused.stderr
+    assert ".partial" not in refused.stderr
+    assert [path.name for path in folder.iterdir() if "copy" in path.name] == []
+
+
+def test_without_tables_there_is_nothing_to_back_up(
+    request: pytest.FixtureRequest, postern: Postern, new_database_url: str, monkeypatch: pytest.MonkeyPatch
+):
+    if new_database_url.startswith("postgresql"):
+        monkeypatch.setenv("PATH", postgres_tools(request.getfixturevalue("postgres_url")))
+    open_engine(new_database_url, writing=True).dispose()
+    refused = postern("database", "backup", "copy", POSTERN_DATABASE_URL=new_database_url)
+    assert (refused.exit_code, "no tables yet" in refused.stderr) == (2, True)
+
+
 def test_records_are_replaced_only_by_force_and_moved_aside(postern: Postern, url: str, folder: Path):
     assert postern("database", "backup", "copy").exit_code == 0
     work(url, another := RUN.replace("0", "1"))
@@ -194,10 +213,10 @@ def test_an_old_backup_is_brought_to_this_release(postern: Postern, folder: Path
     assert recorded(f"sqlite:///{folder / 'var' / 'postern.db'}") == old
 
 
-def damaged(folder: Path) -> None:
-    content = bytearray((folder / "copy").read_bytes())
+def damaged(folder: Path, name: str = "copy") -> None:
+    content = bytearray((folder / name).read_bytes())
     content[8192:20480] = b"\xff" * 12288
-    (folder / "copy").write_bytes(content)
+    (folder / name).write_bytes(content)
 
 
 def cut(folder: Path) -> None:

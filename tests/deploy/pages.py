@@ -37,6 +37,9 @@ NEEDS: Mapping[str, str] = {
 }
 """How commands begin that cannot be run here, and what they need. One of a pipeline is enough."""
 
+TOOLS = ("curl", "git", "kubectl", "nginx", "openssl", "promtool")
+"""Programs of other projects that commands use which are run. Where one is missing, see `tests.tools.needed`."""
+
 ELSEWHERE: Mapping[str, str] = {
     r"make run": "tests/process/test_dev.py",
     r"make (setup|check|check-deploy|test|bench|lock)": ".ci/run",
@@ -50,14 +53,14 @@ SAYS_NO: Mapping[str, int] = {
 
 PREPARED: Mapping[str, str] = {
     "README.md": """
-        post() { curl -s -X POST "http://127.0.0.1:8080/triggers/$1" "${@:2}"; }
+        post() { curl -s -i -X POST "http://127.0.0.1:8080/triggers/$1" -H "Authorization: Bearer ${2:-}"; }
         sed -n '/^```python$/,/^```$/p' README.md | sed '1d;/^```$/,$d' > workflows/greet.py
         TOKEN=$(postern token --as lisa) OPERATOR=$(postern token --as ada)
-        until post greet -f -H "Authorization: Bearer $TOKEN" > var/greeted; do :; done
-        RUN_ID=$(post hello -D - | tr -d '\\r' | sed -n 's/^x-run-id: //Ip')
+        until post greet "$TOKEN" | grep '200 OK' > var/greeted; do :; done
+        RUN_ID=$(post hello | tr -d '\\r' | sed -n 's/^x-run-id: //Ip')
         REQUEST_ID=$(post payroll | grep -o '"request_id":"[^"]*' | cut -d'"' -f4)
-        listed() { curl -s "http://127.0.0.1:8080/refusals" -H "Authorization: Bearer $OPERATOR"; }
-        until listed | grep -q "$REQUEST_ID"; do :; done
+        refused() { curl -s http://127.0.0.1:8080/refusals -H "Authorization: Bearer $OPERATOR"; }
+        until refused | grep "$REQUEST_ID" > var/refused; do :; done
     """,
     "deploy/database/README.md": """
         export POSTERN_DATABASE_URL=sqlite:///var/postern.db
@@ -137,6 +140,12 @@ def asks_a_server(found: Sequence[Command]) -> bool:
     return any(_ASKS_A_SERVER.search(command.text) for command in found if command.runs)
 
 
+def tools(found: Sequence[Command]) -> list[str]:
+    """Those of TOOLS that the commands of a page use which are run."""
+    text = "\n".join(command.text for command in found if command.runs)
+    return [tool for tool in TOOLS if _found({tool: tool}, text)]
+
+
 def copy_project(folder: Path, root: Path = ROOT) -> Path:
     """A copy of the project's files, as a clean checkout with these changes has them, and its environment."""
     listing = ["git", "-C", str(root), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
@@ -149,6 +158,11 @@ def copy_project(folder: Path, root: Path = ROOT) -> Path:
             shutil.copy(source, target)
     (folder / ".venv").symlink_to(sys.prefix)
     (folder / "var").mkdir(exist_ok=True)
+    (folder / ".tools").mkdir()
+    if shutil.which("curl") is None:
+        shim = folder / ".tools" / "curl"
+        shim.write_text(f'#!/bin/sh\nexec {sys.executable} {root}/tests/process/curl.py "$@"\n', encoding="utf-8")
+        shim.chmod(0o755)
     return folder
 
 
@@ -174,7 +188,7 @@ def run_page(found: Sequence[Command], folder: Path, *, port: int = 8080, prepar
 
 def _bash(script: str, folder: Path) -> tuple[str, int]:
     """What the script prints, and its exit code. All that it started is ended."""
-    path = os.pathsep.join([str(folder / ".venv" / "bin"), os.environ["PATH"]])
+    path = os.pathsep.join([str(folder / ".venv" / "bin"), str(folder / ".tools"), os.environ["PATH"]])
     env = environment({"PYTHONPATH": str(folder), "PATH": path, "HOME": str(folder), "LC_ALL": "C.UTF-8"})
     process = subprocess.Popen(
         ["bash", "-c", script],

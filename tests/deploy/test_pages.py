@@ -16,8 +16,10 @@ from tests.deploy.pages import (
     copy_project,
     pages,
     run_page,
+    tools,
 )
 from tests.process.servers import ROOT, Server, running
+from tests.tools import needed
 
 SAMPLE = """
 Text, and `$ not-a-command`.
@@ -66,6 +68,9 @@ def served(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 def test_the_commands_of_a_page_work(request: pytest.FixtureRequest, page: str, tmp_path: Path):
     found = of(page)
     prepared = PREPARED.get(page, "")
+    for tool in tools(found):
+        if tool != "curl":  # there is a stand-in
+            needed(tool)
     if asks_a_server(found):
         server: Server = request.getfixturevalue("served")
         ran = run_page(found, server.folder, port=server.port, prepared=prepared)
@@ -116,6 +121,11 @@ def test_what_a_command_needs_is_told(text: str, needs: str, elsewhere: str):
     command = Command("page.md", 1, text)
     assert (command.needs, command.elsewhere) == (needs, elsewhere)
     assert command.runs is (not needs and not elsewhere)
+
+
+def test_the_tools_of_a_page_are_those_of_the_commands_that_are_run():
+    page = "```console\n$ kubectl kustomize x | nginx -t\n$ az x && promtool y\n$ postern call curl\n```\n"
+    assert tools(commands("page.md", page)) == ["kubectl", "nginx"]
 
 
 def test_a_command_that_fails_fails_the_page_by_its_line(tmp_path: Path):

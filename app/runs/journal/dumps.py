@@ -28,6 +28,12 @@ ENTRA_FIX = (
     "this again:\n  export PGPASSWORD=$(az account get-access-token --resource-type oss-rdbms "
     "--query accessToken --output tsv)"
 )
+HINTS = {
+    "version mismatch": "Put client programs of the server's version, or newer ones, first on the PATH.",
+    "unsupported version": "Put the client programs that made the dump, or newer ones, first on the PATH.",
+    "no matching tables": "The database has no tables yet: there is nothing to back up.",
+    "no password supplied": "Name a file of passwords by PGPASSFILE, or set PGPASSWORD.",
+}
 
 _MIGRATION = re.compile(r"^COPY .*alembic_version \(version_num\) FROM stdin;\n(\w+)$", re.MULTILINE)
 
@@ -140,7 +146,5 @@ def _dbname(url: str) -> str:
 def _told(tool: str, said: str, password: str) -> str:
     lines = said.strip().splitlines()[:6] or ["it says nothing"]
     text_ = "\n  ".join(lines)
-    hint = ""
-    if "version mismatch" in said:
-        hint = "\nPut client programs of the server's version, or newer ones, first on the PATH."
-    return f"{tool} failed:\n  {text_.replace(password, '…') if password else text_}{hint}"
+    hints = "".join(f"\n{hint}" for sign, hint in HINTS.items() if sign in said)
+    return f"{tool} failed:\n  {text_.replace(password, '…') if password else text_}{hints}"
