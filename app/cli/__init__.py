@@ -20,10 +20,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-_MODULES = (
-    *("serve", "dev", "catalog", "tokens", "call", "explain", "runs", "refusals", "connections", "secrets", "export"),
-)
-for _module in _MODULES:
+_SERVING = ("serve", "dev", "catalog", "tokens", "call", "explain", "health")
+_ASKING = ("runs", "refusals", "connections", "secrets", "database", "export")
+for _module in (*_SERVING, *_ASKING):
     import_module(f"app.cli.{_module}").add_to(app)
 
 

@@ -37,10 +37,12 @@ Caller = Annotated[
 class ListByDefault(TyperGroup):
     """`postern runs` lists, also when it is followed by the options of its list."""
 
+    left_out = "list"
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Put in the command that was left out."""
         if not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names):
-            args = ["list", *args]
+            args = [self.left_out, *args]
         return super().parse_args(ctx, args)
 
 

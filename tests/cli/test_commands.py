@@ -10,12 +10,13 @@ from tests.cli.conftest import Postern
 from tests.cli.test_catalog import REAL
 
 COMMANDS = [
-    *("call", "check", "connections", "dev", "explain", "export", "list", "new", "refusals", "runs", "secrets"),
-    *("serve", "token"),
+    *("call", "check", "connections", "database", "dev", "explain", "export", "health", "list", "new", "refusals"),
+    *("runs", "secrets", "serve", "token"),
 ]
 OF_RUNS = ["cancel", "follow", "list", "resubmit", "show"]
 OF_CONNECTIONS = ["list", "test"]
 OF_EXPORT = ["connector", "openapi"]
+OF_DATABASE = ["backup", "downgrade", "restore", "show", "upgrade"]
 
 
 def test_these_are_the_commands(postern: Postern):
@@ -29,7 +30,8 @@ def test_these_are_the_commands(postern: Postern):
     [[name] for name in COMMANDS]
     + [["runs", name] for name in OF_RUNS]
     + [["connections", name] for name in OF_CONNECTIONS]
-    + [["export", name] for name in OF_EXPORT],
+    + [["export", name] for name in OF_EXPORT]
+    + [["database", name] for name in OF_DATABASE],
     ids=" ".join,
 )
 def test_every_command_and_option_says_what_it_is_for(postern: Postern, names: list[str]):
@@ -38,6 +40,7 @@ def test_every_command_and_option_says_what_it_is_for(postern: Postern, names: l
     assert sorted(command.commands["runs"].commands) == OF_RUNS
     assert sorted(command.commands["connections"].commands) == OF_CONNECTIONS
     assert sorted(command.commands["export"].commands) == OF_EXPORT
+    assert sorted(command.commands["database"].commands) == OF_DATABASE
     for name in names:
         command = command.commands[name]
     assert len(command.help) > 20

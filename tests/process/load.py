@@ -5,7 +5,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
@@ -248,15 +248,8 @@ def none_stays_running(url: str, server: Server) -> None:
 def assert_kept(url: str, callers: Callers) -> Counter[str]:
     """Every reply is on record as the caller got it, every call once. How many runs are on record by their state."""
     rows = records(url)
-    found = {row["id"]: row for row in rows}
-    assert len(found) == len(rows)
-    for reply in callers.replies:
-        row = found[reply.run_id]
-        expected = ("Failed", 500) if reply.trigger == "fails" else ("Succeeded", 200)
-        if reply.status == 200:
-            assert json.loads(reply.content) == {"doubled": int(reply.body) * 2}
-        assert (row["workflow"], row["inputs"], row["outputs"]) == (reply.trigger, reply.body, reply.content)
-        assert (row["state"], row["status"]) == expected == (expected[0], reply.status)
+    assert len({row["id"] for row in rows}) == len(rows)
+    assert_recorded(rows, callers.replies)
     ended = Counter(row["inputs"] for row in rows if row["state"] in OUTCOMES)
     assert [call for call, times in ended.items() if times > 1] == []
     replied = Counter(reply.body for reply in callers.replies)
@@ -264,6 +257,18 @@ def assert_kept(url: str, callers: Callers) -> Counter[str]:
     states = Counter(str(row["state"]) for row in rows)
     assert states.keys() <= OUTCOMES | {"Interrupted"}
     return states
+
+
+def assert_recorded(rows: Iterable[Mapping[str, Any]], replies: Iterable[Reply]) -> None:
+    """Every one of these replies is on record as the caller got it."""
+    found = {row["id"]: row for row in rows}
+    for reply in replies:
+        row = found[reply.run_id]
+        expected = ("Failed", 500) if reply.trigger == "fails" else ("Succeeded", 200)
+        if reply.status == 200:
+            assert json.loads(reply.content) == {"doubled": int(reply.body) * 2}
+        assert (row["workflow"], row["inputs"], row["outputs"]) == (reply.trigger, reply.body, reply.content)
+        assert (row["state"], row["status"]) == expected == (expected[0], reply.status)
 
 
 def assert_undisturbed(server: Server) -> None:

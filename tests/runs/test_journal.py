@@ -18,8 +18,9 @@ from app.access import ANYONE
 from app.errors import DatabaseFault
 from app.ids import new_id
 from app.runs.journal import migrations
-from app.runs.journal.database import HEAD, MIGRATIONS, check_database, migrate, open_engine
+from app.runs.journal.database import check_database, migrate, open_engine
 from app.runs.journal.journal import Journal
+from app.runs.journal.revisions import HEAD, MIGRATIONS
 from app.runs.journal.rows import facts, run_row
 from app.runs.journal.schema import metadata, runs, steps
 from app.runs.journal.statements import write_runs

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from app.errors import DatabaseFault
 from app.passwordless import PASSWORDLESS, DatabaseUrl
-
-MIGRATIONS = ("0001", "0002")
-"""All migrations, oldest first."""
-HEAD = MIGRATIONS[-1]
-"""A database that has this one is not looked at further, so that Alembic need not be imported."""
+from app.runs.journal.revisions import HEAD, MIGRATIONS, is_newer
 
 BUSY_SECONDS = 30.0
 """How long SQLite waits for another process that writes."""
@@ -46,47 +43,65 @@ def check_database(url: str) -> None:
     engine = open_engine(url, writing=False)
     try:
         with engine.connect() as connection:
-            _check_revision(_revision(connection))
+            check_revision(revision_of(connection))
     except DBAPIError:
         pass
     finally:
         engine.dispose()
 
 
-def migrate(engine: Engine) -> None:
-    """Bring the tables to HEAD. Several processes may do it at once. Raises DatabaseFault where the database is of a
-    newer program."""
+def migrate(engine: Engine, applied: Callable[[str], object] = lambda _: None) -> str:
+    """Bring the tables to HEAD, unless they are a newer program's that suit this one; gives the migration that they
+    had before. Several processes may do it at once. `applied` is told of each migration. Raises DatabaseFault where the
+    tables are a newer program's that do not suit."""
     with engine.begin() as connection:
-        if engine.dialect.name == "postgresql":
-            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
-        if _revision(connection) != HEAD:
-            _upgrade(connection)
+        lock_tables(connection)
+        found = revision_of(connection)
+        if found != HEAD:
+            check_revision(found)
+            if not is_newer(found):
+                _upgrade(connection, applied)
+        return found
 
 
-def _revision(connection: Connection) -> str:
+def lock_tables(connection: Connection) -> None:
+    """Nobody else migrates the tables until this transaction has ended. On SQLite it began as a writer's."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
+
+
+def revision_of(connection: Connection) -> str:
     """The migration that the database has, "" for none."""
     if not inspect(connection).has_table("alembic_version"):
         return ""
     return connection.execute(text("SELECT version_num FROM alembic_version")).scalar() or ""
 
 
-def _upgrade(connection: Connection) -> None:
-    from alembic import command
+def check_revision(found: str) -> None:
+    """Raise DatabaseFault where this program cannot work on tables of that migration, nor bring them to its own."""
+    if found not in ("", *MIGRATIONS) and not is_newer(found):
+        raise DatabaseFault(
+            f"the database was made by a newer Postern (its migration is {found}, this program knows up to {HEAD}): "
+            "run that version, or take its migrations back with that version's `postern database downgrade`, "
+            "or set POSTERN_DATABASE_URL to another database"
+        )
+
+
+def alembic_config(connection: Connection | None = None, applied: Callable[[str], object] = lambda _: None) -> Any:
+    """What Alembic's commands take, for migrations in the transaction of this connection."""
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%"))
     config.attributes["connection"] = connection
-    _check_revision(_revision(connection))
-    command.upgrade(config, "head")
+    config.attributes["applied"] = lambda step, **_: applied(step.destination_revision_ids[0])
+    return config
 
 
-def _check_revision(found: str) -> None:
-    if found not in ("", *MIGRATIONS):
-        raise DatabaseFault(
-            f"the database was made by a newer Postern (its migration is {found}, this program knows up to {HEAD}): "
-            "run that version, or set POSTERN_DATABASE_URL to another database"
-        )
+def _upgrade(connection: Connection, applied: Callable[[str], object]) -> None:
+    from alembic import command
+
+    command.upgrade(alembic_config(connection, applied), "head")
 
 
 def _sqlite(url: URL, *, writing: bool) -> Engine:

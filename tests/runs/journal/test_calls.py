@@ -8,7 +8,8 @@ from sqlalchemy import inspect, select, text
 from app.called import Call
 from app.errors import Problem
 from app.runs.journal import migrations
-from app.runs.journal.database import HEAD, migrate, open_engine
+from app.runs.journal.database import migrate, open_engine
+from app.runs.journal.revisions import HEAD
 from app.runs.journal.rows import MAX_NAME, call_row
 from app.runs.journal.schema import calls
 from app.runs.journal.statements import write_calls

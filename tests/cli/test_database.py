@@ -1,0 +1,339 @@
+"""`postern database`: what it shows, and what it refuses."""
+
+import json
+import os
+import sqlite3
+import stat
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, func, insert, select, text
+
+from app.runs.journal.database import open_engine
+from app.runs.journal.revisions import HEAD
+from app.runs.journal.schema import calls, nodes, runs
+from app.runs.machine import this_machine, this_process
+from tests.cli.conftest import Postern
+from tests.databases import put_sqlite
+from tests.postgres import new_database
+from tests.releases import OF_0001, RUN, make_newer, old_database, say
+from tests.runs.children import Child
+from tests.tools import postgres_tools
+
+SECRET = "pass-word-marker"
+
+
+@pytest.fixture
+def url(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A file of SQLite's with one run, and the settings that name it."""
+    made = put_sqlite(folder / "postern.db")
+    monkeypatch.setenv("POSTERN_DATABASE_URL", made)
+    work(made)
+    return made
+
+
+@pytest.fixture
+def postgres(request: pytest.FixtureRequest, postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A database of PostgreSQL's with one run, the settings that name it, and its programs."""
+    monkeypatch.setenv("PATH", postgres_tools(postgres_url))
+    with new_database(postgres_url, request.getfixturevalue("postgres_template")) as (_, made):
+        monkeypatch.setenv("POSTERN_DATABASE_URL", made)
+        work(made)
+        yield made
+
+
+def work(url: str, run_id: str = RUN) -> None:
+    """What a program leaves that records one run and ends."""
+    with closing_engine(url) as engine, engine.begin() as connection:
+        say(connection, OF_0001, run_id)
+
+
+@contextmanager
+def closing_engine(url: str) -> Iterator[Engine]:
+    engine = open_engine(url, writing=True)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def recorded(url: str) -> list[str]:
+    with closing_engine(url) as engine, engine.connect() as connection:
+        return list(connection.execute(select(runs.c.id).order_by(runs.c.id)).scalars())
+
+
+def live(url: str, process: str) -> None:
+    """A process of this machine says that it serves."""
+    row = {"id": "n", "machine": this_machine(), "process": process, "started_at": 1.0, "beat": 1}
+    with closing_engine(url) as engine, engine.begin() as connection:
+        connection.execute(insert(nodes), [row])
+
+
+def test_what_is_there_is_shown(postern: Postern, url: str):
+    live(url, this_process())
+    shown = postern("database")
+    assert shown.exit_code == 0
+    rows = dict(line.split("  ", 1) for line in shown.stdout.splitlines())
+    told = {name: value.strip() for name, value in rows.items()}
+    assert told["database"] == url
+    assert told["migration"] == f"{HEAD}, this program's is {HEAD}: current"
+    assert (told["runs"], told["refusals"], told["newest run"]) == ("1", "1", "2025-07-08T18:40:00Z")
+    assert str(os.getpid()) in told["servers alive"]
+    document = json.loads(postern("database", "--json").stdout)
+    assert document == json.loads(postern("database", "show", "--json").stdout)
+    assert (document["kind"], document["state"], document["wanted"], document["runs"]) == ("sqlite", "current", HEAD, 1)
+    assert [node["process"] for node in document["nodes"]] == [this_process()]
+
+
+def test_a_database_that_is_not_there_is_shown_and_not_made(postern: Postern, folder: Path):
+    document = json.loads(postern("database", "--json").stdout)
+    assert (document["state"], document["migration"], document["size_bytes"]) == ("empty", None, 0)
+    for command in (("backup", "file"), ("downgrade", "--one")):
+        result = postern("database", *command)
+        assert (result.exit_code, "POSTERN_DATABASE_URL" in result.stderr) == (2, True)
+    assert not (folder / "var" / "postern.db").exists()
+
+
+def test_a_password_is_never_shown(postern: Postern, folder: Path):
+    """Not where the database is shown, nor in what a tool or driver says."""
+    urls = [f"postgresql://me:{SECRET}@127.0.0.1:1/db", f"postgresql://me@127.0.0.1:1/db?password={SECRET}"]
+    for made in urls:
+        for command in (("show",), ("upgrade",), ("backup", "file"), ("downgrade", "--one", "--yes")):
+            result = postern("database", *command, POSTERN_DATABASE_URL=made)
+            assert result.exit_code in (1, 2)
+            assert "127.0.0.1" in result.stderr
+            assert SECRET not in result.output
+    assert not (folder / "file").exists()
+
+
+def test_tables_are_brought_up_and_taken_back(postern: Postern, folder: Path, monkeypatch: pytest.MonkeyPatch):
+    made = f"sqlite:///{folder / 'old.db'}"
+    monkeypatch.setenv("POSTERN_DATABASE_URL", made)
+    old = old_database(made)
+    assert json.loads(postern("database", "--json").stdout)["state"] == "older"
+    raised = postern("database", "upgrade")
+    assert (raised.exit_code, f"from 0001 to migration {HEAD}" in raised.stderr) == (0, True)
+    assert "already" in postern("database", "upgrade").stderr
+    with closing_engine(made) as engine, engine.begin() as connection:
+        connection.execute(insert(calls), [{"run_id": RUN, "number": 1, "name": "x", "started_at": 1, "ended_at": 2}])
+
+    asked = postern("database", "downgrade", "--one", stdin="n\n")
+    assert asked.exit_code == 1
+    assert asked.stderr.index("lost: table calls of migration 0002, with 1 row") < asked.stderr.index("Go back?")
+    assert postern("database", "downgrade", "--one").exit_code == 1  # nobody answers
+    assert json.loads(postern("database", "--json").stdout)["migration"] == HEAD
+    assert postern("database", "downgrade", "--to", "0001", stdin="y\n").exit_code == 0
+    assert json.loads(postern("database", "--json").stdout)["migration"] == "0001"
+    assert recorded(made) == old
+
+
+@pytest.mark.parametrize("arguments", [(), ("--one", "--to", "0001"), ("--to", HEAD), ("--to", "x")], ids=str)
+def test_how_far_back_has_to_be_said(postern: Postern, url: str, arguments: tuple[str, ...]):
+    result = postern("database", "downgrade", "--yes", *arguments)
+    assert (result.exit_code, "--to" in result.stderr) == (2, True)
+
+
+@pytest.fixture
+def child() -> Iterator[Child]:
+    child = Child()
+    yield child
+    child.bury()
+
+
+def test_a_server_that_lives_keeps_tables_as_they_are(postern: Postern, url: str, child: Child):
+    backup = postern("database", "backup", "copy")
+    assert backup.exit_code == 0
+    live(url, child.name)
+    for command in (("downgrade", "--one", "--yes"), ("restore", "copy", "--force")):
+        refused = postern("database", *command)
+        assert (refused.exit_code, "servers run on" in refused.stderr) == (1, True)
+    child.kill()
+    assert postern("database", "restore", "copy", "--force").exit_code == 0
+    live(url, this_process())
+    assert postern("database", "downgrade", "--one", "--yes", "--force").exit_code == 0
+
+
+def test_a_backup_is_for_its_owner_and_overwrites_nothing(postern: Postern, url: str, folder: Path):
+    file = folder / "copy"
+    file.write_text("mine")
+    refused = postern("database", "backup", "copy")
+    assert (refused.exit_code, file.read_text(), "--force" in refused.stderr) == (2, "mine", True)
+    assert postern("database", "backup", "copy", "--force").exit_code == 0
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    for wrong, told in (("postern.db", "the database itself"), ("workflows", "a folder")):
+        result = postern("database", "backup", wrong, "--force")
+        assert (result.exit_code, told in result.stderr) == (2, True)
+    assert postern("database", "backup", "no-folder/file").exit_code == 1
+    assert recorded(url) == [RUN]
+    with closing(sqlite3.connect(file)) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+
+
+def test_a_damaged_database_gives_no_backup(postern: Postern, url: str, folder: Path):
+    damaged(folder, "postern.db")
+    refused = postern("database", "backup", "copy")
+    assert refused.exit_code in (1, 2)
+    assert "postern.db" in refused.stderr
+    assert ".partial" not in refused.stderr
+    assert [path.name for path in folder.iterdir() if "copy" in path.name] == []
+
+
+def test_without_tables_there_is_nothing_to_back_up(
+    request: pytest.FixtureRequest, postern: Postern, new_database_url: str, monkeypatch: pytest.MonkeyPatch
+):
+    if new_database_url.startswith("postgresql"):
+        monkeypatch.setenv("PATH", postgres_tools(request.getfixturevalue("postgres_url")))
+    open_engine(new_database_url, writing=True).dispose()
+    refused = postern("database", "backup", "copy", POSTERN_DATABASE_URL=new_database_url)
+    assert (refused.exit_code, "no tables yet" in refused.stderr) == (2, True)
+
+
+def test_records_are_replaced_only_by_force_and_moved_aside(postern: Postern, url: str, folder: Path):
+    assert postern("database", "backup", "copy").exit_code == 0
+    work(url, another := RUN.replace("0", "1"))
+    refused = postern("database", "restore", "copy")
+    assert (refused.exit_code, "--force" in refused.stderr) == (2, True)
+    assert recorded(url) == [RUN, another]
+    done = postern("database", "restore", "copy", "--force")
+    assert done.exit_code == 0
+    assert recorded(url) == [RUN]
+    (aside,) = folder.glob("postern.db.replaced-*")
+    assert str(aside) in done.stderr
+    assert recorded(f"sqlite:///{aside}") == [RUN, another]
+
+
+def test_an_old_backup_is_brought_to_this_release(postern: Postern, folder: Path):
+    made = f"sqlite:///{folder / 'old.db'}"
+    old = old_database(made)
+    assert postern("database", "backup", "copy", POSTERN_DATABASE_URL=made).exit_code == 0
+    done = postern("database", "restore", "copy")
+    assert (done.exit_code, f"migration 0001, now {HEAD}" in done.stderr) == (0, True)
+    assert recorded(f"sqlite:///{folder / 'var' / 'postern.db'}") == old
+
+
+def damaged(folder: Path, name: str = "copy") -> None:
+    content = bytearray((folder / name).read_bytes())
+    content[8192:20480] = b"\xff" * 12288
+    (folder / name).write_bytes(content)
+
+
+def cut(folder: Path) -> None:
+    (folder / "copy").write_bytes((folder / "copy").read_bytes()[:20000])
+
+
+def no_database(folder: Path) -> None:
+    (folder / "copy").write_bytes(b"text")
+
+
+def a_dump(folder: Path) -> None:
+    (folder / "copy").write_bytes(b"PGDMP and so on")
+
+
+def of_others(folder: Path) -> None:
+    (folder / "copy").unlink()
+    with closing(sqlite3.connect(folder / "copy")) as connection:
+        connection.execute("CREATE TABLE other (id INTEGER)")
+
+
+def newer(folder: Path) -> None:
+    make_newer(f"sqlite:///{folder / 'copy'}", "0009")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (damaged, "is damaged"),
+        (cut, "is damaged"),
+        (no_database, "is no backup"),
+        (a_dump, "is a backup of PostgreSQL"),
+        (of_others, "is no backup of Postern's"),
+        (newer, "newer Postern"),
+    ],
+)
+def test_what_is_no_good_backup_replaces_nothing(postern: Postern, url: str, folder: Path, spoil, told: str):
+    assert postern("database", "backup", "copy").exit_code == 0
+    spoil(folder)
+    refused = postern("database", "restore", "copy", "--force")
+    assert (refused.exit_code, told in refused.stderr) == (2, True)
+    assert recorded(url) == [RUN]
+    assert [path.name for path in folder.glob("*postern.db*")] == ["postern.db"]
+
+
+def test_a_damaged_database_is_replaced_by_force(postern: Postern, url: str, folder: Path):
+    assert postern("database", "backup", "copy").exit_code == 0
+    (folder / "postern.db").write_bytes(b"\xff" * 8192)
+    refused = postern("database", "restore", "copy")
+    assert (refused.exit_code, "restore FILE --force" in refused.stderr) == (1, True)
+    assert postern("database", "restore", "copy", "--force").exit_code == 0
+    assert recorded(url) == [RUN]
+
+
+def test_a_dump_replaces_tables_that_are_moved_aside(postern: Postern, postgres: str, folder: Path):
+    assert postern("database", "backup", "dump").exit_code == 0
+    assert stat.S_IMODE((folder / "dump").stat().st_mode) == 0o600
+    work(postgres, another := RUN.replace("0", "1"))
+    assert postern("database", "restore", "dump").exit_code == 2
+    assert recorded(postgres) == [RUN, another]
+    done = postern("database", "restore", "dump", "--force")
+    assert done.exit_code == 0, done.stderr
+    assert recorded(postgres) == [RUN]
+    schema = done.stderr.split("in the schema ")[1].split(":")[0]
+    with closing_engine(postgres) as engine, engine.connect() as connection:
+        assert connection.execute(text(f"SELECT count(*) FROM {schema}.runs")).scalar() == 2
+
+
+def test_where_a_dump_cannot_be_put_in_the_tables_come_back(postern: Postern, postgres: str):
+    """Something else has the name of one of its indexes."""
+    assert postern("database", "backup", "dump").exit_code == 0
+    with closing_engine(postgres) as engine, engine.begin() as connection:
+        connection.execute(text("CREATE TABLE other (id TEXT)"))
+        connection.execute(text("CREATE SEQUENCE taken"))
+        connection.execute(text("DROP INDEX runs_by_workflow"))
+        connection.execute(text("CREATE INDEX runs_by_workflow ON other (id)"))
+    failed = postern("database", "restore", "dump", "--force")
+    assert (failed.exit_code, "pg_restore failed" in failed.stderr) == (2, True)
+    assert recorded(postgres) == [RUN]
+    with closing_engine(postgres) as engine, engine.connect() as connection:
+        schemas = select(func.count()).select_from(text("pg_namespace")).where(text("nspname LIKE 'postern%'"))
+        assert connection.execute(schemas).scalar() == 0
+
+
+def test_a_dump_that_is_cut_replaces_nothing(postern: Postern, postgres: str, folder: Path):
+    assert postern("database", "backup", "dump").exit_code == 0
+    (folder / "dump").write_bytes((folder / "dump").read_bytes()[:-200])
+    refused = postern("database", "restore", "dump", "--force")
+    assert (refused.exit_code, "pg_restore failed" in refused.stderr) == (2, True)
+    assert recorded(postgres) == [RUN]
+
+
+def test_without_its_programs_the_command_for_postgresql_is_said(postern: Postern, folder: Path):
+    made = f"postgresql://me:{SECRET}@db.example/postern?sslmode=verify-full"
+    result = postern("database", "backup", "dump", POSTERN_DATABASE_URL=made, PATH=str(folder))
+    assert (result.exit_code, SECRET in result.output) == (2, False)
+    assert "pg_dump --format=custom" in result.stderr
+    assert "--file=dump '--dbname=postgresql://me@db.example/postern?sslmode=verify-full'" in result.stderr
+
+
+def test_a_password_is_in_the_environment_of_the_programs_only(
+    postern: Postern, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """What stands in for pg_dump writes down how it was called."""
+    tool = folder / "bin" / "pg_dump"
+    tool.parent.mkdir()
+    tool.write_text('#!/bin/sh\necho "$@" > "$0.arguments"\necho "$PGPASSWORD" > "$0.password"\nexit 1\n')
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
+    made = f"postgresql://me:{SECRET}@db.example/postern"
+    assert postern("database", "backup", "dump", POSTERN_DATABASE_URL=made).exit_code == 2
+    assert SECRET not in (tool.parent / "pg_dump.arguments").read_text()
+    assert (tool.parent / "pg_dump.password").read_text() == f"{SECRET}\n"
+
+    entra = "postgresql://me@db.example/postern?sslmode=verify-full&passwordless=entra"
+    told = postern("database", "backup", "dump", POSTERN_DATABASE_URL=entra)
+    assert (told.exit_code, "az account get-access-token --resource-type oss-rdbms" in told.stderr) == (2, True)
+    given = postern("database", "backup", "dump", POSTERN_DATABASE_URL=entra, PGPASSWORD="a-token")
+    assert "pg_dump failed" in given.stderr
+    assert "passwordless" not in (tool.parent / "pg_dump.arguments").read_text()
+    assert (tool.parent / "pg_dump.password").read_text() == "a-token\n"

@@ -1,0 +1,219 @@
+"""The commands of the project's pages, and running them as a reader would.
+
+A command is a line of a fenced `console` block that begins with `$ `, with the lines that a backslash at its end adds.
+What needs something that is not here is in NEEDS, what other tests run is in ELSEWHERE, and all others are run: page by
+page, in their order, by one shell in a copy of the project.
+
+For a new page: a variable or file that an earlier command of the page would make, which is not run, stands in PREPARED.
+"""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.process.servers import ROOT, environment
+
+SECONDS = 90
+"""What the commands of one page may take on a busy machine."""
+
+NEEDS: Mapping[str, str] = {
+    r"az|azd": "an Azure subscription",
+    r"docker|podman": "a container engine",
+    r"kubectl(?! kustomize)": "a cluster",
+    r"helm": "a cluster",
+    r"pac|paconn": "an environment of Power Platform",
+    r"systemctl|journalctl|systemd-run": "systemd",
+    r"sudo|apt|apt-get|useradd|groupadd": "root",
+    r"psql|createdb|pg_basebackup": "a PostgreSQL server of the reader's",
+    r"ssh|scp|rsync": "another machine",
+    r"certbot": "a public name",
+    r"git clone": "the place where the project is kept",
+}
+"""How commands begin that cannot be run here, and what they need. One of a pipeline is enough."""
+
+TOOLS = ("curl", "git", "kubectl", "nginx", "openssl", "promtool")
+"""Programs of other projects that commands use which are run. Where one is missing, see `tests.tools.needed`."""
+
+ELSEWHERE: Mapping[str, str] = {
+    r"make run": "tests/process/test_dev.py",
+    r"make (setup|check|check-deploy|test|bench|lock)": ".ci/run",
+}
+"""Commands that are run by other tests, and where."""
+
+SAYS_NO: Mapping[str, int] = {
+    r'postern explain "\$REQUEST_ID"': 1,
+}
+"""Commands whose exit code is their answer, and the one that a reader of the page gets."""
+
+PREPARED: Mapping[str, str] = {
+    "README.md": """
+        post() { curl -s -i -X POST "http://127.0.0.1:8080/triggers/$1" -H "Authorization: Bearer ${2:-}"; }
+        sed -n '/^```python$/,/^```$/p' README.md | sed '1d;/^```$/,$d' > workflows/greet.py
+        TOKEN=$(postern token --as lisa) OPERATOR=$(postern token --as ada)
+        until post greet "$TOKEN" | grep '200 OK' > var/greeted; do :; done
+        RUN_ID=$(post hello | tr -d '\\r' | sed -n 's/^x-run-id: //Ip')
+        REQUEST_ID=$(post payroll | grep -o '"request_id":"[^"]*' | cut -d'"' -f4)
+        refused() { curl -s http://127.0.0.1:8080/refusals -H "Authorization: Bearer $OPERATOR"; }
+        until refused | grep "$REQUEST_ID" > var/refused; do :; done
+    """,
+    "deploy/database/README.md": """
+        export POSTERN_DATABASE_URL=sqlite:///var/postern.db
+        mkdir -p backups && BACKUPS=$PWD/backups
+        postern database upgrade
+    """,
+}
+"""What a reader has before the first command of a page, as shell commands: variables, files, settings."""
+
+_ASKS_A_SERVER = re.compile(r"(127\.0\.0\.1|localhost):8080|postern (call|runs|refusals|explain)\b")
+_PORT = re.compile(r"(?<=127\.0\.0\.1:)8080\b|(?<=localhost:)8080\b")
+_FENCE = re.compile(r"\s*```(\w*)\s*")
+_BEGINNING = re.compile(r"^|\$\(|[|;&()\n]|\b(?:do|then|else|exec|time|env|xargs)\s")
+_ASSIGNED = re.compile(r"\s*(?:\w+=(?:\"[^\"]*\"|[^\s$(]*)\s+)*")
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command as a page has it, and the number of its first line."""
+
+    page: str
+    line: int
+    text: str
+
+    @property
+    def needs(self) -> str:
+        """What it needs that is not here, "" for nothing."""
+        return _found(NEEDS, self.text)
+
+    @property
+    def elsewhere(self) -> str:
+        """What runs it besides the test of pages, "" for nothing."""
+        return _found(ELSEWHERE, self.text)
+
+    @property
+    def runs(self) -> bool:
+        """Whether the test of pages runs it."""
+        return not self.needs and not self.elsewhere
+
+
+class PageFailed(AssertionError):
+    """A command of a page failed."""
+
+
+def pages(root: Path = ROOT) -> list[str]:
+    """All pages, as paths below the root: README.md, those of the program, and those of all ways to deploy it."""
+    found = [root / "README.md", *root.glob("app/**/README.md"), *root.glob("deploy/**/*.md")]
+    return sorted(str(page.relative_to(root)) for page in found)
+
+
+def commands(page: str, text: str) -> list[Command]:
+    """The commands of a page, in their order. Raises ValueError where a line of a block cannot be told."""
+    found: list[Command] = []
+    kind = ""
+    open_line = False
+    for number, line in enumerate(text.splitlines(), 1):
+        fence = _FENCE.fullmatch(line)
+        if fence:
+            kind = "" if kind else fence[1] or "text"
+            open_line = False
+        elif kind == "console":
+            if open_line:
+                last = found.pop()
+                found.append(Command(page, last.line, f"{last.text}\n{line.strip()}"))
+            elif line.strip().startswith("$ "):
+                found.append(Command(page, number, line.strip()[2:]))
+            elif line.strip().startswith("$"):
+                raise ValueError(f"{page}:{number}: a command begins with a dollar and a space")
+            else:
+                continue
+            open_line = line.endswith("\\")
+    return found
+
+
+def asks_a_server(found: Sequence[Command]) -> bool:
+    """Whether a command of a page that is run talks to a server on this machine."""
+    return any(_ASKS_A_SERVER.search(command.text) for command in found if command.runs)
+
+
+def tools(found: Sequence[Command]) -> list[str]:
+    """Those of TOOLS that the commands of a page use which are run."""
+    text = "\n".join(command.text for command in found if command.runs)
+    return [tool for tool in TOOLS if _found({tool: tool}, text)]
+
+
+def copy_project(folder: Path, root: Path = ROOT) -> Path:
+    """A copy of the project's files, as a clean checkout with these changes has them, and its environment."""
+    listing = ["git", "-C", str(root), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(listing, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, listed.split("\0")):
+        source = root / name
+        if source.is_file():
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, target)
+    (folder / ".venv").symlink_to(sys.prefix)
+    (folder / "var").mkdir(exist_ok=True)
+    (folder / ".tools").mkdir()
+    if shutil.which("curl") is None:
+        shim = folder / ".tools" / "curl"
+        shim.write_text(f'#!/bin/sh\nexec {sys.executable} {root}/tests/process/curl.py "$@"\n', encoding="utf-8")
+        shim.chmod(0o755)
+    return folder
+
+
+def run_page(found: Sequence[Command], folder: Path, *, port: int = 8080, prepared: str = "") -> list[Command]:
+    """Run the commands that are to be run in this copy of the project; those that were run. Raises PageFailed, with
+    the place of the first that failed and what was printed."""
+    wanted = [command for command in found if command.runs]
+    ran = folder / ".ran"
+    script = ["set -euo pipefail", prepared]
+    for number, command in enumerate(wanted):
+        expected = next((code for pattern, code in SAYS_NO.items() if re.match(pattern, command.text)), 0)
+        text = f"code=0; {{ {command.text}\n}} || code=$?; [ $code = {expected} ]" if expected else command.text
+        script += [f"echo {number} >> '{ran}'", text]
+    ran.write_text("")
+    output, code = _bash(_PORT.sub(str(port), "\n".join(script)), folder)
+    begun = len(ran.read_text().splitlines())
+    if code != 0:
+        place = f"{wanted[begun - 1].page}:{wanted[begun - 1].line}" if begun else "what is prepared"
+        text = wanted[begun - 1].text if begun else prepared
+        raise PageFailed(f"{place} failed with {code}:\n$ {text}\n{output[-3000:]}")
+    return wanted[:begun]
+
+
+def _bash(script: str, folder: Path) -> tuple[str, int]:
+    """What the script prints, and its exit code. All that it started is ended."""
+    path = os.pathsep.join([str(folder / ".venv" / "bin"), str(folder / ".tools"), os.environ["PATH"]])
+    env = environment({"PYTHONPATH": str(folder), "PATH": path, "HOME": str(folder), "LC_ALL": "C.UTF-8"})
+    process = subprocess.Popen(
+        ["bash", "-c", script],
+        cwd=folder,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        output, _ = process.communicate(timeout=SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        output, _ = process.communicate()
+        return f"{output}\nnot within {SECONDS} s", 124
+    return output, process.returncode
+
+
+def _found(table: Mapping[str, str], text: str) -> str:
+    """The value of the row whose pattern some part of the command begins with."""
+    plain = re.sub(r"'[^']*'", "''", text.replace("\\\n", " "))
+    begins = [_ASSIGNED.sub("", plain[match.end() :], count=1) for match in _BEGINNING.finditer(plain)]
+    for pattern, value in table.items():
+        if any(re.match(rf"(?:{pattern})(?![\w./=-])", part) for part in begins):
+            return value
+    return ""

@@ -1,0 +1,61 @@
+"""Which servers live, as a command sees it that is started beside them."""
+
+from dataclasses import replace
+
+from app.runs.living import WATCHED, living
+from app.runs.nodes import BEAT_EVERY, Node
+
+HERE = [Node("a", "here", "1:1", 0.0, 5), Node("b", "here", "2:1", 0.0, 5)]
+AWAY = [Node("c", "away", "1:1", 0.0, 5), Node("d", "away", "2:1", 0.0, 5)]
+
+
+class Watch:
+    """Nodes that are looked at again and again: those named beat each time. A clock that waits for nobody."""
+
+    def __init__(self, nodes: list[Node], beating: str = "") -> None:
+        self.nodes, self.beating, self.now, self.watched = nodes, beating, 0.0, 0
+
+    def look(self) -> list[Node]:
+        self.nodes = [replace(node, beat=node.beat + (node.id in self.beating)) for node in self.nodes]
+        return self.nodes
+
+    def wait(self) -> None:
+        self.now += 1.0
+
+    def found(self) -> list[str]:
+        def watching(count: int) -> None:
+            self.watched = count
+
+        nodes = living(
+            self.look,
+            self.wait,
+            watching=watching,
+            machine="here",
+            alive=lambda process: process == "1:1",
+            clock=lambda: self.now,
+        )
+        return [node.id for node in nodes]
+
+
+def test_a_process_of_this_machine_lives_or_not_without_a_wait():
+    watch = Watch(HERE)
+    assert watch.found() == ["a"]
+    assert (watch.now, watch.watched) == (0.0, 0)
+
+
+def test_a_node_elsewhere_lives_if_it_beats():
+    watch = Watch(HERE + AWAY, beating="d")
+    assert watch.found() == ["a", "d"]
+    assert watch.watched == 2
+
+
+def test_it_is_watched_for_longer_than_a_beat_takes():
+    watch = Watch(AWAY)
+    assert watch.found() == []
+    assert 2 * BEAT_EVERY < WATCHED <= watch.now
+
+
+def test_nobody_is_waited_for_once_all_have_beaten():
+    watch = Watch(AWAY, beating="cd")
+    assert watch.found() == ["c", "d"]
+    assert watch.now == 1.0
