@@ -20,7 +20,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for _module in ("serve", "dev", "catalog", "tokens", "call", "explain", "runs", "refusals", "connections", "secrets"):
+_MODULES = "serve dev catalog tokens call explain runs refusals connections secrets health"
+for _module in _MODULES.split():
     import_module(f"app.cli.{_module}").add_to(app)
 
 
