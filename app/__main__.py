@@ -3,7 +3,7 @@
 import sys
 
 SHORT_WAY = (["health"], ["health", "--ready"])
-"""What goes without loading the other commands, which takes three times as long as to ask: containers ask often."""
+"""What goes without loading the other commands, which takes longer than to ask: containers ask all day."""
 
 
 def main() -> None:

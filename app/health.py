@@ -61,7 +61,7 @@ def judged(url: str, status: int, document: object) -> tuple[bool, str]:
         return True, f"{url} answers 200"
     checks = document.get("checks") if isinstance(document, dict) else None
     named = checks if isinstance(checks, dict) else {}
-    failing = [name for name, state in named.items() if state != "ok" and name.isidentifier() and name.isascii()]
+    failing = [name for name in named if name.isidentifier() and name.isascii() and named[name] != "ok"]
     return False, f"{url} answers {status}" + (f": {', '.join(failing)}" if failing else "")
 
 

@@ -159,7 +159,7 @@ def load_address(environ: Mapping[str, str] | None = None, *, folder: Path = Pat
     """The host and the port alone, from the same places: what is wrong with any other setting is no matter here.
     Raises SettingsFault where these two cannot be used."""
     found, _ = _read(os.environ if environ is None else environ, folder, {}, [])
-    here = {place: value for place, value in found.items() if place in (("host",), ("port",))}
+    here: Layer = {place: value for place, value in found.items() if place in (("host",), ("port",))}
     try:
         settings = Settings(**_nested(here))
     except ValidationError as error:

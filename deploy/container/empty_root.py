@@ -7,7 +7,6 @@ Of the image it tells everything but the base: this machine's Python stands in f
 """
 
 import argparse
-import glob
 import json
 import os
 import shutil
@@ -158,7 +157,7 @@ class Build:
         if stage is not None and stage not in self.made:
             raise step.fault(f"takes from {stage}, which is no stage before this one")
         top = self.made[stage][0] if stage else self.context
-        found = [Path(name) for source in sources for name in glob.glob(str(top / source.lstrip("/")))]
+        found = [path for source in sources for path in sorted(top.glob(source.strip("/")))]
         found = [path for path in found if stage or PurePosixPath(path.relative_to(top)) not in self.ignored]
         if len(found) < len(sources):
             raise step.fault("names something that is not there, or that is ignored")
@@ -171,8 +170,9 @@ class Build:
             elif path.is_dir():
                 shutil.copytree(path, place, symlinks=True, dirs_exist_ok=True, ignore=self._left_out)
             else:
-                place.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(path, place / path.name if into else place)
+                file = place / path.name if into else place
+                file.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(path, file)
 
     def _left_out(self, folder: str, names: list[str]) -> set[str]:
         at = PurePosixPath(Path(folder).relative_to(self.context))

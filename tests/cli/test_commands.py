@@ -10,7 +10,8 @@ from tests.cli.conftest import Postern
 from tests.cli.test_catalog import REAL
 
 COMMANDS = [
-    *("call", "check", "connections", "dev", "explain", "list", "new", "refusals", "runs", "secrets", "serve", "token")
+    *("call", "check", "connections", "dev", "explain", "health", "list", "new", "refusals", "runs", "secrets", "serve"),
+    "token",
 ]
 OF_RUNS = ["cancel", "follow", "list", "resubmit", "show"]
 OF_CONNECTIONS = ["list", "test"]
