@@ -19,8 +19,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from deploy.container.dockerfile import Ignored, Instruction, NotUnderstood, Stage, needed, read_instructions, stages_of
 from deploy.container.inside import Inside
+from deploy.container.instructions import (
+    Ignored,
+    Instruction,
+    NotUnderstood,
+    Stage,
+    needed,
+    read_instructions,
+    stages_of,
+)
 from deploy.container.stand_in import ENVIRONMENT, NoMeans, build_binds, build_environment, make_base, pip_cache
 
 PROJECT = Path(__file__).parents[2]

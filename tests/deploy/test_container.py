@@ -20,6 +20,7 @@ from app.local_tenant import LocalTenant
 from deploy.container.empty_root import PROJECT, start
 from deploy.container.stand_in import pip_cache
 from tests.deploy.image import built_image, run_in
+from tests.deploy.peer import OWNER, SERVER, ask, compose_database
 from tests.process.servers import settings_of, until
 
 LOCKS = PROJECT / "deploy/container"
@@ -68,7 +69,9 @@ def tree(image: Path) -> Path:
 class Running:
     """The entry point in the image, with a port of its own and the local tenant's keys."""
 
-    def __init__(self, image: Path, mounted: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, image: Path, mounted: Path, environment: Mapping[str, str], more: Mapping[Path, str] | None = None
+    ) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -76,9 +79,16 @@ class Running:
         entrypoint = json.loads((image / "image.json").read_text("utf-8"))["entrypoint"]
         self._log = mounted / "log"
         with self._log.open("wb") as log:
-            command = start(image, entrypoint, self.environment, {mounted: PLACE})
+            command = start(image, entrypoint, self.environment, {mounted: PLACE, **(more or {})})
             self.process = subprocess.Popen(command, cwd=PROJECT, stdout=log, stderr=log)
         self.client = httpx2.Client(base_url=f"http://127.0.0.1:{self.port}", trust_env=False)
+
+    def close(self) -> None:
+        """End it, if it has not ended."""
+        self.client.close()
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(10)
 
     @property
     def log(self) -> str:
@@ -113,10 +123,7 @@ def running(image: Path, local_tenant: LocalTenant, tmp_path_factory: pytest.Tem
         until(server.answers, 30, lambda: server.log)
         yield server
     finally:
-        server.client.close()
-        if server.process.poll() is None:
-            server.process.kill()
-            server.process.wait(10)
+        server.close()
 
 
 def test_the_server_answers_an_open_trigger_and_refuses_a_shut_one_without_a_token(
@@ -170,6 +177,26 @@ def test_what_it_logs_is_json_and_names_no_secret_thing(running: Running):
     assert "eyJ" not in running.log
 
 
+def test_with_the_settings_of_compose_it_records_in_the_database_beside_it_by_the_socket(image: Path, tmp_path: Path):
+    """The socket is in a folder that the server cannot write to."""
+    (tmp_path / "door.py").write_text(WORKFLOWS.partition("@workflow(access=tenant")[0], "ascii")
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    named = {name: value for name, value in SERVER["environment"].items() if name == "POSTERN_DATABASE_URL"}
+    with compose_database() as database:
+        server = Running(image, tmp_path, named, {database: "/run/postgresql"})
+        try:
+            until(server.answers, 30, lambda: server.log)
+            run_id = server.client.post("/triggers/open-door").headers["X-Run-Id"]
+            sql = f"SELECT workflow FROM runs WHERE id = '{run_id}'"
+            found = ask(OWNER, database, "postgres", "postern", sql)
+            assert (found.stdout, found.stderr) == ("open-door\n", "")
+            server.process.send_signal(signal.SIGTERM)
+            assert server.process.wait(20) == 0, server.log
+        finally:
+            server.close()
+
+
 def test_the_environment_has_the_packages_of_the_lock_and_no_others(tree: Path):
     pins = re.findall(r"^[a-z0-9].*?==.*?(?= \\$)", (LOCKS / "requirements.lock").read_text("ascii"), re.MULTILINE)
     wanted = {requirement.name: requirement for requirement in map(Requirement, pins)}
@@ -193,6 +220,7 @@ def test_nothing_is_left_of_installers_tests_caches_and_this_machine(tree: Path)
         "postern"
     ]
     assert sorted(path.name for path in (tree / "srv/postern").iterdir()) == ["var", "workflows"]
+    assert [path.name for path in (tree / "opt").iterdir()] == ["postern"]
     assert not list((tree / "build").glob("*")) + list((tree / "tmp").iterdir()) + list((tree / "root").iterdir())
     foreign = re.compile(b"|".join(re.escape(str(path).encode()) for path in (PROJECT, sys.prefix, pip_cache())))
     files = [path for path in (tree / "opt/postern").rglob("*") if path.is_file() and not path.is_symlink()]

@@ -4,8 +4,8 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from deploy.container.dockerfile import Ignored, NotUnderstood, needed, read_instructions, stages_of
 from deploy.container.empty_root import DOCKERFILE, Build, Image
+from deploy.container.instructions import Ignored, NotUnderstood, needed, read_instructions, stages_of
 
 
 def build(folder: Path, dockerfile: str, ignore: str = "", target: str | None = None) -> Image:
