@@ -32,5 +32,9 @@ check: .venv/ready ## Check format, lint, types and import layers
 bench: .venv/ready ## Compare the speed with bare Starlette (needs wrk)
 	@.venv/bin/python -m tests.bench
 
-lock: .venv/ready ## Resolve the dependencies anew into requirements.lock
-	@.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev --upgrade pyproject.toml --output-file requirements.lock
+UV_COMPILE := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+
+lock: .venv/ready ## Resolve the dependencies anew into requirements.lock, and those of the image into its own locks
+	@$(UV_COMPILE) --extra dev --upgrade pyproject.toml --output-file requirements.lock
+	@$(UV_COMPILE) --extra postgres --constraint requirements.lock pyproject.toml --output-file deploy/container/requirements.lock
+	@echo hatchling | $(UV_COMPILE) --constraint requirements.lock - --output-file deploy/container/build.lock

@@ -11,7 +11,7 @@ from app.settings.entries import (
     SecretReference,
     Trigger,
 )
-from app.settings.settings import Settings, load_settings, settings_table
+from app.settings.settings import Settings, load_address, load_settings, settings_table
 from app.settings.sources import SettingProblem, SettingsFault
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "Settings",
     "SettingsFault",
     "Trigger",
+    "load_address",
     "load_settings",
     "settings_table",
 ]

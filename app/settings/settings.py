@@ -146,12 +146,7 @@ def load_settings(
     """The settings of `environ` (the process's where None), then `.env` and `postern.toml` in `folder`, then
     `defaults`. Entries of tables are merged one by one. Raises SettingsFault with all problems."""
     problems: list[SettingProblem] = []
-    environment = read_environment(os.environ if environ is None else environ, _NAMES, problems)
-    dotenv = read_dotenv(folder / ".env", _NAMES, problems)
-    handed_in = _defaults(defaults or {})
-    named_by = next((layer["config",] for layer in (environment, dotenv, handed_in) if ("config",) in layer), None)
-    config = folder / (named_by.value if named_by else Settings.model_fields["config"].default)
-    found = handed_in | read_toml(config, _NAMES, problems, named_by=named_by) | dotenv | environment
+    found, config = _read(os.environ if environ is None else environ, folder, _defaults(defaults or {}), problems)
     try:
         settings = Settings(**_nested(found) | {"config": config})
     except ValidationError as error:
@@ -161,6 +156,18 @@ def load_settings(
     return settings
 
 
+def load_address(environ: Mapping[str, str] | None = None, *, folder: Path = Path()) -> tuple[str, int]:
+    """The host and the port alone, from the same places: what is wrong with any other setting is no matter here.
+    Raises SettingsFault where these two cannot be used."""
+    found, _ = _read(os.environ if environ is None else environ, folder, {}, [])
+    here: Layer = {place: value for place, value in found.items() if place in (("host",), ("port",))}
+    try:
+        settings = Settings(**_nested(here))
+    except ValidationError as error:
+        raise SettingsFault(_problem(detail, here) for detail in error.errors(include_url=False)) from None
+    return settings.host, settings.port
+
+
 def settings_table() -> list[tuple[str, str, str]]:
     """The variable, the default ("" where there is none) and the description of every setting that is no table."""
     return [
@@ -168,6 +175,17 @@ def settings_table() -> list[tuple[str, str, str]]:
         for name, field in Settings.model_fields.items()
         if name in _NAMES
     ]
+
+
+def _read(
+    environ: Mapping[str, str], folder: Path, handed_in: Layer, problems: list[SettingProblem]
+) -> tuple[Layer, Path]:
+    """What every source says, the stronger over the weaker, and where the file of settings is."""
+    environment = read_environment(environ, _NAMES, problems)
+    dotenv = read_dotenv(folder / ".env", _NAMES, problems)
+    named_by = next((layer["config",] for layer in (environment, dotenv, handed_in) if ("config",) in layer), None)
+    config = folder / (named_by.value if named_by else Settings.model_fields["config"].default)
+    return handed_in | read_toml(config, _NAMES, problems, named_by=named_by) | dotenv | environment, config
 
 
 def _shown_default(field: FieldInfo) -> str:
