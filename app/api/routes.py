@@ -40,9 +40,9 @@ def routes(
 ) -> list[Route]:
     """The routes of the run API.
 
-    `read` and `write` are the journal's, `identify` verifies the token of a request (see transport.Identification), `snapshot`
-    gives the catalog of the moment. `tenants` and `audiences` are the installation's own, `operators` the object ids of its operators.
-    `refused` is told of each request turned away, and says whether it is to be in the log.
+    `read` and `write` are the journal's, `identify` verifies the token of a request (see transport.Identification),
+    `snapshot` gives the catalog of the moment. `tenants` and `audiences` are the installation's own, `operators` the
+    object ids of its operators. `refused` is told of each request turned away, and says whether it is to be in the log.
     """
     house = House(frozenset(tenants), frozenset(audiences), frozenset(operators))
     pages = Pages(house, read, write, identify, cancel, resubmit, snapshot, now)

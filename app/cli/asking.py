@@ -90,7 +90,7 @@ def check_secrecy(url: str) -> None:
     to = URL(url)
     if to.scheme != "https" and not is_loopback(to.host) and to.host not in ("0.0.0.0", "::"):  # noqa: S104
         stop(
-            f"{to.scheme}://{to.netloc.decode()} is plain http, on which anybody could read the token: it was not sent. "
+            f"{to.scheme}://{to.netloc.decode()} is plain http, where others could read the token: it was not sent. "
             "Set POSTERN_PUBLIC_URL to the server's https address.",
             2,
         )
