@@ -186,7 +186,6 @@ def test_a_request_in_flight_gets_its_answer_when_the_server_stops(tmp_path: Pat
         caller = threading.Thread(target=lambda: answers.append(server.post("slow").status_code))
         caller.start()
         until(lambda: (tmp_path / "started").exists())
-        server.client.close()
         server.process.terminate()
         server.says("draining")
         (tmp_path / "go-on").touch()
