@@ -111,6 +111,11 @@ class House:
         until(lambda: server.client.get("/readyz").status_code == 200, 20, lambda: server.output)
         return server
 
+    def close(self) -> None:
+        """End all nodes."""
+        for node in self.nodes.values():
+            node.close()
+
     def over_tls(self, source: str = "127.0.0.1") -> HTTPSConnection:
         """A connection to nginx from this address."""
         return HTTPSConnection("localhost", self.https, timeout=20, context=self.trust, source_address=(source, 0))
@@ -143,7 +148,7 @@ def behind_nginx(folder: Path, environ: Mapping[str, str]) -> Iterator[House]:
     user = f"user {getuser()};" if os.geteuid() == 0 else ""
     (place / "nginx.conf").write_text(MAIN.format(folder=place, user=user), encoding="utf-8")
     with ExitStack() as running:
-        running.callback(lambda: [node.close() for node in house.nodes.values()])
+        running.callback(house.close)
         for port in house.ports:
             house.node(port)
         proxy = subprocess.Popen([nginx, "-e", "stderr", "-p", place, "-c", place / "nginx.conf"])
