@@ -129,11 +129,6 @@ def create_app(settings: Settings, *, local_tokens: str = "") -> Application:
         described(settings, settings.public_url or ASKED_AT),
         local_tokens,
     )
-
-    def drain() -> None:
-        readiness.stop()
-        runner.drain()
-
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Any]]:
         await journal.start()
@@ -146,7 +141,12 @@ def create_app(settings: Settings, *, local_tokens: str = "") -> Application:
                 tasks.start_soon(retention.run)
                 if settings.key_vault_url:
                     tasks.start_soon(expiry.run)
-                yield {"draining": drain, "idle": lambda: runner.running == 0, "refused": refusals.take}
+                yield {
+                    "draining": readiness.stop,
+                    "idle": lambda: runner.running == 0,
+                    "closing": runner.drain,
+                    "refused": refusals.take,
+                }
                 tasks.cancel_scope.cancel()
             await refusals.aclose()
             runner.close()

@@ -11,7 +11,8 @@ import typer
 from app.access import GUID, default_scope
 from app.cli.console import err, plain, program, stop
 from app.cli.installation import OPERATOR, Installation
-from app.http_client import AsyncClient, HTTPError, Response, http_client
+from app.http_client import URL, AsyncClient, HTTPError, Response, http_client
+from app.settings.types import is_loopback
 
 As = Annotated[
     str | None, typer.Option("--as", help="As this person or application of the local tenant.", show_default=False)
@@ -36,6 +37,7 @@ PAGE = 100
 
 _HINTS = {
     "unauthenticated": "Give another token with --as or --token-file.",
+    "insecure-transport": "Set POSTERN_PUBLIC_URL to the server's https address.",
     "forbidden": "An operator has the app role Postern.Operator, or their object id stands in POSTERN_OPERATORS.",
     "not-found": "Is this a Postern that keeps records?",
 }
@@ -81,6 +83,17 @@ def how_to_get_a_token(audiences: tuple[str, ...]) -> str:
         f"  az account get-access-token --scope {default_scope(audiences[0])} --query accessToken --output tsv"
         f" | {program()} runs --token-file -"
     )
+
+
+def check_secrecy(url: str) -> None:
+    """Exit with 2 where a token that is sent to this address could be read on the way."""
+    to = URL(url)
+    if to.scheme != "https" and not is_loopback(to.host) and to.host not in ("0.0.0.0", "::"):  # noqa: S104
+        stop(
+            f"{to.scheme}://{to.netloc.decode()} is plain http, where others could read the token: it was not sent. "
+            "Set POSTERN_PUBLIC_URL to the server's https address.",
+            2,
+        )
 
 
 def record_id(given: str) -> str:
@@ -179,7 +192,8 @@ class Listing:
 
 @asynccontextmanager
 async def asking(here: Installation, token: Callable[[], str], exit_code: int = 1) -> AsyncIterator[Api]:
-    """The API of this installation's server."""
+    """The API of this installation's server. Exits with 2 where tokens could be read on the way."""
+    check_secrecy(here.server_url)
     async with http_client(here.settings.ca_bundle) as client:
         yield Api(client, here.server_url, token, exit_code)
 

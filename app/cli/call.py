@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from app.cli.asking import As, TokenFile, given_token, read_file, unreachable
+from app.cli.asking import As, TokenFile, check_secrecy, given_token, read_file, unreachable
 from app.cli.console import err, out, stop
 from app.cli.installation import Installation, installation
 from app.http_client import HTTPError, Response, http_client
@@ -34,6 +34,7 @@ def call(
     headers = {}
     token = given_token(here, who, token_file)
     if token:
+        check_secrecy(here.server_url)
         headers["Authorization"] = f"Bearer {token}"
     content = _content(data)
     if content is not None:

@@ -2,12 +2,14 @@
 
 from typing import Annotated
 
+import structlog
 import typer
 
 from app.cli.console import err, print_faults, workflow_table
 from app.cli.installation import readable_folder
 from app.logs import configure_logs, log_format
-from app.settings import load_settings
+from app.settings import Settings, load_settings
+from app.settings.types import is_loopback
 
 
 def add_to(app: typer.Typer) -> None:
@@ -38,7 +40,20 @@ def serve(
     )
 
     def ready(address: str) -> None:
+        warn_of_plain_http(settings)
         print_faults(snapshot.faults)
         err.print(workflow_table(snapshot, settings.public_url or address))
 
     raise typer.Exit(run(config, ready=ready))
+
+
+def warn_of_plain_http(settings: Settings) -> None:
+    """Say beforehand what callers from other machines would run into: this server speaks plain http, and takes no
+    tokens by it."""
+    if not is_loopback(settings.host) and not settings.trusted_proxies:
+        structlog.get_logger("postern").warning(
+            "no-trusted-proxies",
+            host=settings.host,
+            fix="set POSTERN_TRUSTED_PROXIES to the addresses of the https proxy: without one, tokens from other "
+            "machines are refused",
+        )

@@ -48,13 +48,13 @@ BEFORE_IDENTITY = frozenset({"unknown-trigger", "method-not-allowed", INSECURE})
 @dataclass(frozen=True, slots=True)
 class Door:
     """Lets in who may come in. `triggers` gives the catalog of the moment, `identify` the caller of a request and
-    `recall` the one of an Authorization field that was verified before (see transport.Identification), `start` runs a
-    workflow. `refused` is told of each request turned away, and says whether it is to be in the log: in a flood, one
-    stands there for many. `count` is told of each request that was answered. `pace` lets the answers to those who are
-    turned away wait in a flood. `client_id` is Postern's own, by which it knows calls of its own runs."""
+    `recall` the one whose token was verified before (see transport.Identification), `start` runs a workflow. `refused`
+    is told of each request turned away, and says whether it is to be in the log: in a flood, one stands there for many.
+    `count` is told of each request that was answered. `pace` lets the answers to those who are turned away wait in a
+    flood. `client_id` is Postern's own, by which it knows calls of its own runs."""
 
     triggers: Callable[[], Mapping[str, Trigger]]
-    recall: Callable[[Scope, bytes], Caller | None]
+    recall: Callable[[Scope, Mapping[bytes, bytes]], Caller | None]
     identify: Callable[[Scope], Awaitable[Caller]]
     start: Start
     refused: Callable[[Refusal], bool]
@@ -69,7 +69,10 @@ class Door:
         looks at a token."""
         single = exchange.fields if exchange is not None else None
         trigger, path = find(self.triggers(), scope["method"], scope["raw_path"])
-        caller = ANYONE if trigger.policy is OPEN else self._recall(scope, single) or await self.identify(scope)
+        if trigger.policy is OPEN:
+            caller = ANYONE
+        else:
+            caller = (self.recall(scope, single) if single else None) or await self.identify(scope)
         admit(trigger.policy, caller)
         fields = single or dict(scope["headers"])
         chain = chain_of(scope["headers"], caller, self.client_id) if DEPTH in fields else None
@@ -125,11 +128,6 @@ class Door:
             await asyncio.sleep(wait)
         if exchange is None or not exchange.answer_at_once(answer.status, answer.headers, answer.content):
             await answer.send(send)
-
-    def _recall(self, scope: Scope, fields: Mapping[bytes, bytes] | None) -> Caller | None:
-        """The caller of a token that was verified before, where there is one Authorization field."""
-        authorization = fields.get(b"authorization") if fields is not None else None
-        return self.recall(scope, authorization) if authorization is not None else None
 
     def _refuse(self, shown: Problem, scope: Scope, request_id: str, refused: Refused | None = None) -> Answer:
         """Answer with the problem, and tell the operator all that the caller is not told."""

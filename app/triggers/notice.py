@@ -1,12 +1,15 @@
-"""What the operator hears of a request that was refused at the wire, before the application saw it."""
+"""What the operator hears of a request that was refused at the wire, before the application saw it, and what its sender
+is answered."""
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import structlog
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from app.access import Check
-from app.errors import PROBLEMS
+from app.errors import PROBLEMS, problem
 from app.runs.windows import Refusal
 
 log = structlog.get_logger("postern.http")
@@ -21,3 +24,18 @@ def notice(state: Mapping[str, Any], request_id: str, code: str, reason: str, cl
     if refused is None or refused(Refusal(request_id, code, code, PROBLEMS[code].status, "", address, checks)):
         shown = f"{address}:{port}" if client else ""
         log.warning("request-refused", code=code, reason=reason, client=shown, request_id=request_id)
+
+
+def refusal(code: str, request_id: str, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """The whole answer, after which the connection is closed. `headers` are those of every answer."""
+    shown = problem(code)
+    body = json.dumps(shown.document(request_id)).encode()
+    fields = [
+        *headers,
+        (b"content-type", b"application/problem+json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"cache-control", b"no-store"),
+        (b"connection", b"close"),
+    ]
+    lines = b"".join(b"%b: %b\r\n" % field for field in fields)
+    return b"%b%b\r\n%b" % (STATUS_LINE[shown.status], lines, body)

@@ -6,7 +6,6 @@ connection is closed. uvicorn's pipelining, keep-alive and flow control stay as 
 """
 
 import asyncio
-import json
 from asyncio import TimerHandle
 from typing import Any, ClassVar, cast
 from urllib.parse import unquote
@@ -14,13 +13,12 @@ from urllib.parse import unquote
 import httptools
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from app.errors import problem
 from app.ids import new_id
 from app.triggers.cycle import EXCHANGE, Cycle, LingeringTransport
 from app.triggers.framing import MAX_HEADER_BYTES, MAX_HEADERS, MAX_TARGET_BYTES, check_head, check_size, why
-from app.triggers.notice import notice
+from app.triggers.notice import notice, refusal
 from app.triggers.upgrade import body_parser
 
 MAX_CHUNK_OVERHEAD = 16 * 1024
@@ -90,8 +88,24 @@ class GuardedProtocol(HttpToolsProtocol):
         else:
             super().shutdown()
 
+    def drain(self, patience: float) -> None:
+        """Close with the next answer, or when nothing has come for `patience` seconds: a proxy that takes an idle
+        connection out of its pool at this moment is still served. What comes later than that it must not send, so its
+        own idle time has to be shorter."""
+        if self._stopping or self._linger_timer is not None:
+            return
+        if not patience:
+            self.shutdown()
+            return
+        self._stopping = True
+        self._keeps_alive = False
+        if self.cycle is not None:
+            self.cycle.keep_alive = False
+        self._linger_timer = self.loop.call_later(patience, self._close_unused)
+
     def _close_unused(self) -> None:
-        if self.cycle is None:
+        self._write_now()
+        if self._phase == _BETWEEN and not self._answers_due():
             self.transport.close()
 
     def data_received(self, data: bytes) -> None:
@@ -363,17 +377,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         self._unset_keepalive_if_required()
-        refusal = problem(self._refusal)
-        body = json.dumps(refusal.document(self._request_id)).encode()
-        headers = [
-            *self.server_state.default_headers,
-            (b"content-type", b"application/problem+json"),
-            (b"content-length", b"%d" % len(body)),
-            (b"cache-control", b"no-store"),
-            (b"connection", b"close"),
-        ]
-        lines = b"".join(b"%b: %b\r\n" % header for header in headers)
-        self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[refusal.status], lines, body))
+        self.transport.write(refusal(self._refusal, self._request_id, self.server_state.default_headers))
         self.linger()
 
     def linger(self) -> None:

@@ -1,7 +1,9 @@
 """The server process: sockets, signals, and a stop that loses nothing.
 
-On SIGTERM or SIGINT the application is told first. It goes on answering (new triggers get a 503) until it says that it
-is idle or the grace is over; only then are the sockets closed. A second signal ends the process at once.
+On SIGTERM or SIGINT the server takes no further connections, so that a proxy goes to another node, and the application
+is told. What arrives on connections that are open is served, each answer with `Connection: close`. After SIGTERM, idle
+connections stay for IDLE seconds: a proxy may have sent a request already. When no connection is left and nothing runs
+any more, or the grace is over, the process ends. A second signal ends it at once.
 """
 
 import asyncio
@@ -17,19 +19,23 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import structlog
 import uvicorn
 from starlette.requests import ClientDisconnect
 from uvicorn.config import LifespanType
 
+from app.triggers.listener import accepted, keep_out
 from app.triggers.protocol import GuardedProtocol
 from app.triggers.workers import Workers
 
 EXIT_USAGE = 2
 GRACE = 30.0
 """Seconds that running requests have to end after a signal."""
+IDLE = 5.0
+"""Seconds after SIGTERM in which idle connections are still served. A proxy must give up its own before (for nginx:
+keepalive_timeout of the upstream), or it may send a request that is lost."""
 
 GC_THRESHOLD = 10_000
 """Objects that may come before the collector looks for cycles: a request leaves none behind, and Python's 700 make it
@@ -47,19 +53,22 @@ class AddressFault(OSError):
 
 
 class Server(uvicorn.Server):
-    """One process. In the lifespan's state the application may put `draining`, called once when the stop begins, and
-    `idle`, which says that nothing is running any more."""
+    """One process. In the lifespan's state the application may put `draining`, called once when the stop begins,
+    `idle`, which says that nothing is running any more, and `closing`, called when nothing is to begin any more."""
 
-    def __init__(self, config: uvicorn.Config, *, grace: float = GRACE) -> None:
+    def __init__(self, config: uvicorn.Config, *, grace: float = GRACE, idle: float = IDLE) -> None:
         super().__init__(config)
         self.grace = grace
+        self.idle = idle
         self.stop_signal = 0
         self._deadline: float | None = None
+        self._listeners: list[socket.socket] = []
         quieten_disconnects()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Load and start the application, then settle the garbage collector: what has been loaded stays, so it need
         not be looked at again."""
+        self._listeners = sockets or []
         await super().startup(sockets=sockets)
         sys.setswitchinterval(SWITCH_INTERVAL)
         gc.freeze()
@@ -83,28 +92,47 @@ class Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second: has a stop begun, and may it end?"""
         if self.stop_signal and not self.should_exit:
-            self.should_exit = self._drained()
+            try:
+                if self._deadline is None:
+                    await self._begin_to_stop()
+                if self._may_end():
+                    self.should_exit = True  # never False: a second signal sets it too
+                    self._tell("closing")
+            except Exception:
+                log.exception("drain-failed")
+                self.should_exit = True
         return await super().on_tick(counter)
 
-    def _drained(self) -> bool:
-        state = self.lifespan.state
-        try:
-            if self._deadline is None:
-                self._deadline = time.monotonic() + self.grace
-                log.info("draining", grace=self.grace)
-                if draining := state.get("draining"):
-                    draining()
-            idle: Callable[[], bool] | None = state.get("idle")
-            if idle is None or idle():
-                return True
-        except Exception:
-            log.exception("drain-failed")
+    async def _begin_to_stop(self) -> None:
+        self._deadline = time.monotonic() + self.grace
+        log.info("draining", grace=self.grace)
+        self._tell("draining")
+        shared = self.config.fd is not None or multiprocessing.parent_process() is not None
+        for listener in self._listeners:
+            if not shared:  # else whoever has it too decides: others may go on with it
+                keep_out(listener)
+            await accepted(listener)
+        for server in self.servers:
+            server.close()
+        for listener in self._listeners:
+            listener.close()
+
+    def _may_end(self) -> bool:
+        connections = cast("set[GuardedProtocol]", self.server_state.connections)
+        for connection in list(connections):
+            connection.drain(0 if self.stop_signal == signal.SIGINT else self.idle)
+        idle: Callable[[], bool] | None = self.lifespan.state.get("idle")
+        if not connections and (idle is None or idle()):
             return True
-        if time.monotonic() < self._deadline:
+        if time.monotonic() < cast("float", self._deadline):
             return False
         log.warning("grace-over", grace=self.grace)
         self.config.timeout_graceful_shutdown = 0
         return True
+
+    def _tell(self, what: str) -> None:
+        if told := self.lifespan.state.get(what):
+            told()
 
 
 def server_config(

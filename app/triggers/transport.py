@@ -7,7 +7,7 @@ programs, so a field that proxies write is enough to refuse. A request without a
 socket, is refused too.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from functools import lru_cache
 from typing import Any
 
@@ -30,17 +30,16 @@ NO_ADDRESS = f"plain http without a client's address, as over a Unix socket: use
 Scope = MutableMapping[str, Any]
 
 
-def wrong_with(scope: Scope) -> str:
-    """Why this request may bring no token, for the operator; "" where it may. The scheme and the client of the scope
-    are those that a trusted proxy named, where one did."""
+def wrong_with(scope: Scope, names: Iterable[bytes]) -> str:
+    """Why a request with fields of these names may bring no token, for the operator; "" where it may. The scheme and
+    the client of the scope are those that a trusted proxy named, where one did."""
     if scope["scheme"] == "https":
         return ""
     client = scope.get("client")
     if client is None:
         return NO_ADDRESS
-    for name, _ in scope["headers"]:
-        if name in FORWARDED:
-            return BY_PROXY
+    if not FORWARDED.isdisjoint(names):
+        return BY_PROXY
     return "" if _this_machine(client[0]) else BY_HTTP
 
 
@@ -56,16 +55,21 @@ class Identification:
         self._recall = recall
         self._identify = identify
 
-    def recall(self, scope: Scope, authorization: bytes) -> Caller | None:
-        """The caller of the only Authorization field of a request, if its token was verified before."""
-        if reason := wrong_with(scope):
+    def recall(self, scope: Scope, fields: Mapping[bytes, bytes]) -> Caller | None:
+        """The caller of a request whose fields have each name once, if its token was verified before. Nearly every
+        request comes by here."""
+        authorization = fields.get(b"authorization")
+        if authorization is None:
+            return None
+        if reason := wrong_with(scope, fields):
             raise insecure(reason)
         return self._recall(authorization)
 
     def identify(self, scope: Scope) -> Awaitable[Caller]:
         """The caller of a request. Raises Refused, and Problem `identity-unavailable` where nobody could decide."""
         headers = scope["headers"]
-        if any(name == b"authorization" for name, _ in headers) and (reason := wrong_with(scope)):
+        names = {name for name, _ in headers}
+        if b"authorization" in names and (reason := wrong_with(scope, names)):
             raise insecure(reason)
         return self._identify(headers)
 

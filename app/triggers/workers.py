@@ -1,7 +1,8 @@
 """Several server processes that share one listening socket, and the parent that watches over them.
 
-A signal to the parent is passed on to each worker, which drains by itself; a second one makes them end at once. A
-worker that dies is replaced. Workers end by themselves when the parent is killed.
+At a signal the parent keeps new connections out and tells each worker, which drains by itself: the port is closed when
+all have closed it. A second one makes them end at once. A worker that dies is replaced. Workers end by themselves when
+the parent is killed.
 """
 
 import multiprocessing
@@ -17,6 +18,8 @@ from types import FrameType
 import structlog
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
+
+from app.triggers.listener import keep_out
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 KILL_AFTER = 15.0
@@ -36,6 +39,8 @@ class Workers:
 
     def __init__(self, serve: Serve, config: uvicorn.Config, listener: socket.socket, *, grace: float) -> None:
         self._arguments = (serve, config, listener, grace)
+        self._listener = listener
+        self._inherited = config.fd is not None
         self._count = config.workers
         self._grace = grace
         self._alive: dict[SpawnProcess, float] = {}
@@ -80,6 +85,7 @@ class Workers:
                 self._replace()
             elif deadline is None or len(self._signals) > passed_on:
                 passed_on = len(self._signals)
+                self._stop_listening()
                 deadline = deadline or time.monotonic() + self._grace + KILL_AFTER
                 self._terminate()
             elif time.monotonic() > deadline:
@@ -102,6 +108,11 @@ class Workers:
         for due in [each for each in self._due if each <= now]:
             self._due.remove(due)
             self._start()
+
+    def _stop_listening(self) -> None:
+        if not self._inherited and self._listener.fileno() >= 0:
+            keep_out(self._listener)
+        self._listener.close()
 
     def _terminate(self) -> None:
         for process in self._alive:

@@ -105,7 +105,8 @@ class Server:
         return found
 
     def stop(self, number: int = signal.SIGTERM) -> int:
-        """Send the signal; the exit code."""
+        """Send the signal; the exit code. Its client's idle connection would be waited for."""
+        self.client.close()
         self.process.send_signal(number)
         return self.process.wait(20)
 

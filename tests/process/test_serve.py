@@ -144,6 +144,7 @@ def test_two_workers_share_the_work_and_stop_gracefully(tmp_path: Path, workflow
             callers.append(threading.Thread(target=lambda: answers.append(asked_anew("slow"))))
             callers[-1].start()
             until(lambda: len(_started(tmp_path)) == len(callers))
+        server.client.close()  # an idle connection would be waited for
         server.process.terminate()
         until(lambda: server.output.count("draining") == 2)
         (tmp_path / "go-on").touch()

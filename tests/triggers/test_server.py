@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from starlette.requests import ClientDisconnect
 
 from app.triggers.protocol import GuardedProtocol
 from app.triggers.server import AddressFault, Server, bind, bound_address, quieten_disconnects, run, server_config
+from tests.process.servers import until
 
 pytestmark = pytest.mark.anyio
 
@@ -42,6 +44,7 @@ class Application:
         if scope["type"] == "lifespan":
             self.go_on = asyncio.Event()
             scope["state"]["draining"] = lambda: setattr(self, "draining", True)
+            scope["state"]["closing"] = lambda: print("closing", flush=True)
             scope["state"]["idle"] = lambda: not self.running
             await receive()
             if "BROKEN" in os.environ:
@@ -50,8 +53,8 @@ class Application:
             await receive()
             print("lifespan over", flush=True)
             return await send({"type": "lifespan.shutdown.complete"})
-        status = 503 if self.draining else 200
-        if scope["path"] == "/slow" and status == 200:
+        status = 503 if self.draining and scope["path"] == "/readyz" else 200
+        if scope["path"] == "/slow":
             self.running += 1
             print("running", os.getpid(), flush=True)
             await self.go_on.wait()
@@ -73,7 +76,7 @@ import sys
 from app.triggers.server import run, server_config
 
 if __name__ == "__main__":
-    config = server_config("application:application", port=0, workers=int(sys.argv[1]))
+    config = server_config("application:application", port=int(sys.argv[3]), workers=int(sys.argv[1]))
     sys.exit(run(config, grace=float(sys.argv[2]), ready=lambda address: print("ready", address, flush=True)))
 """
 
@@ -81,13 +84,13 @@ if __name__ == "__main__":
 class Process:
     """A server in a process of its own, that runs APPLICATION."""
 
-    def __init__(self, folder: Path, workers: int, grace: float, environment: dict[str, str]) -> None:
+    def __init__(self, folder: Path, workers: int, grace: float, environment: dict[str, str], port: int = 0) -> None:
         (folder / "application.py").write_text(APPLICATION)
         (folder / "program.py").write_text(PROGRAM)
         self.log = folder / "stderr"
         with self.log.open("w") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, str(folder / "program.py"), str(workers), str(grace)],
+                [sys.executable, str(folder / "program.py"), str(workers), str(grace), str(port)],
                 env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{folder}", **environment},
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -116,8 +119,10 @@ class Process:
 
 
 @contextmanager
-def process(folder: Path, workers: int = 1, grace: float = 20.0, **environment: str) -> Iterator[Process]:
-    started = Process(folder, workers, grace, environment)
+def process(
+    folder: Path, workers: int = 1, grace: float = 20.0, port: int = 0, **environment: str
+) -> Iterator[Process]:
+    started = Process(folder, workers, grace, environment, port)
     try:
         yield started
     finally:
@@ -130,14 +135,26 @@ def process(folder: Path, workers: int = 1, grace: float = 20.0, **environment: 
 class Connection:
     """A keep-alive connection that speaks just enough HTTP."""
 
+    closes = False
+    """Whether the last answer said that the connection is closed."""
+
     def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
-        self.file = self.socket.makefile("rb")
+        self.connect(port)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def connect(self, port: int) -> None:
+        """Begin anew."""
+        if hasattr(self, "socket"):
+            self.close()
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
+        self.file = self.socket.makefile("rb")
+
+    def close(self) -> None:
         self.file.close()
         self.socket.close()
 
@@ -149,7 +166,9 @@ class Connection:
         head = self.file.readline()
         if not head:
             return 0, 0
+        self.closes = False
         while (line := self.file.readline()) != b"\r\n":
+            self.closes |= line.lower() == b"connection: close\r\n"
             if line.lower().startswith(b"content-length"):
                 length = int(line.split(b":")[1])
         return int(head.split()[1]), int(self.file.read(length))
@@ -161,29 +180,124 @@ def get(port: int, path: str = "/") -> tuple[int, int]:
         return connection.answer()
 
 
-@pytest.mark.parametrize(("workers", "number"), [(1, signal.SIGTERM), (2, signal.SIGTERM), (2, signal.SIGINT)])
-def test_a_stop_lets_the_running_request_end_and_turns_new_ones_away(tmp_path, workers, number):
-    """While one request runs: new ones hear the app's 503, it ends with 200, the process exits with 0."""
-    with process(tmp_path, workers) as server, Connection(server.port) as slow, Connection(server.port) as open_before:
+def refuses(port: int) -> bool:
+    """Whether nothing listens there."""
+    try:
+        with Connection(port):
+            return False
+    except ConnectionRefusedError:
+        return True
+
+
+STOPS = [(1, signal.SIGTERM), (2, signal.SIGTERM), (2, signal.SIGINT)]
+
+
+@pytest.mark.parametrize(("workers", "number"), STOPS)
+def test_a_stop_ends_what_runs_and_refuses_new_connections(tmp_path, workers, number):
+    """The port can be taken by another process at once, while the answers that are due are still given."""
+    with process(tmp_path, workers) as server, Connection(server.port) as slow:
         slow.ask("/slow")
         busy = int(server.says("running ([0-9]+)"))
-        open_before.ask("/")
-        _, other = open_before.answer()
-        server.signal(number)
-        for _ in range(1000):
-            status, who = get(server.port)  # refused connections would raise
-            if (status, who) == (503, busy):
-                break
-        assert (status, who) == (503, busy)
-        if other == busy:
-            open_before.ask("/")
-            assert open_before.answer() == (503, busy)
-        while get(server.port, "/go-on")[1] != busy:
-            pass
-        assert slow.answer() == (200, busy)
+        with Connection(server.port) as same:
+            while True:  # a connection to the worker that is busy, which alone can have it go on
+                same.ask("/")
+                if same.answer() == (200, busy):
+                    break
+                same.connect(server.port)
+            server.signal(number)
+            until(lambda: refuses(server.port))
+            (tmp_path / "next").mkdir()
+            with process(tmp_path / "next", port=server.port) as successor:
+                assert get(server.port)[0] == 200
+                assert server.process.poll() is None
+                same.ask("/go-on")
+                assert (same.answer(), same.closes) == ((200, busy), True)
+                assert (slow.answer(), slow.closes) == ((200, busy), True)
+                assert server.exit_code() == 0
+                server.says("closing")
+                server.says("lifespan over")
+                assert "Traceback" not in server.log.read_text()
+                successor.signal()
+                assert successor.exit_code() == 0
+
+
+def test_connections_that_are_open_are_served_while_the_server_drains(tmp_path):
+    """The idle and the new one once more each, with `Connection: close`; readiness has gone at once."""
+    with process(tmp_path) as server:
+        with Connection(server.port) as used, Connection(server.port) as new, Connection(server.port) as silent:
+            used.ask("/")
+            assert used.answer()[0] == 200
+            assert not used.closes
+            server.signal()
+            until(lambda: refuses(server.port))
+            used.ask("/readyz")
+            assert (used.answer()[0], used.closes) == (503, True)
+            new.ask("/")
+            assert (new.answer()[0], new.closes) == (200, True)
+            assert [connection.answer() for connection in (used, new)] == [(0, 0), (0, 0)]
+            assert server.process.poll() is None
+            silent.ask("/")
+            assert (silent.answer()[0], silent.closes) == (200, True)
         assert server.exit_code() == 0
-        server.says("lifespan over")
-        assert "Traceback" not in server.log.read_text()
+
+
+def test_no_connection_is_reset_by_a_stop(tmp_path):
+    """Callers that open a connection for each request get an answer or are refused, whenever that is."""
+    broken: list[BaseException] = []
+    answered: list[int] = []
+
+    def call(port: int) -> None:
+        while True:
+            try:
+                with Connection(port) as connection:
+                    connection.ask("/")
+                    answered.append(connection.answer()[0])
+            except ConnectionRefusedError:
+                return
+            except OSError as error:
+                broken.append(error)
+                return
+
+    with process(tmp_path) as server:
+        callers = [threading.Thread(target=call, args=(server.port,)) for _ in range(8)]
+        for caller in callers:
+            caller.start()
+        until(lambda: len(answered) > 200)
+        server.signal()
+        for caller in callers:
+            caller.join(10)
+        assert server.exit_code() == 0
+    assert broken == []
+    assert set(answered) == {200}
+
+
+@pytest.mark.parametrize(("number", "idle_is_served"), [(signal.SIGTERM, True), (signal.SIGINT, False)])
+async def test_idle_connections_are_kept_for_a_proxy_and_closed_at_once_for_a_terminal(number, idle_is_served):
+    async def application(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body"})
+
+    config = server_config(application, port=0, lifespan="off")
+    server = Server(config, idle=0.3)
+    listener = bind(config)
+    port = listener.getsockname()[1]
+    task = asyncio.create_task(server._serve([listener]))
+    request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+    clients = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+    for reader, writer in clients:
+        writer.write(request)
+        await reader.readuntil(b"\r\n\r\n")
+    server.handle_exit(number, None)
+    (reader, writer), (idle, _) = clients
+    while listener.fileno() >= 0:
+        await asyncio.sleep(0.005)
+    if idle_is_served:
+        writer.write(request)
+        assert b"connection: close" in await asyncio.wait_for(reader.read(), 5)
+    assert await asyncio.wait_for(idle.read(), 5) == b""
+    await asyncio.wait_for(task, 5)
+    for _, writer in clients:
+        writer.close()
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -200,10 +314,9 @@ def test_the_grace_is_bounded(tmp_path, workers):
 def test_a_second_signal_ends_at_once(tmp_path, workers):
     with process(tmp_path, workers) as server, Connection(server.port) as slow:
         slow.ask("/slow")
-        busy = int(server.says("running ([0-9]+)"))
+        server.says("running ([0-9]+)")
         server.signal()
-        while get(server.port) != (503, busy):
-            pass
+        until(lambda: refuses(server.port))
         server.signal()
         assert server.exit_code() == 128 + signal.SIGTERM
         assert "Traceback" not in server.log.read_text()

@@ -105,15 +105,18 @@ async def test_the_ways_that_a_token_may_come(scheme, peer, named, fields, wrong
 
     identification = Identification(recall, identify)
     scope = await scope_behind(scheme, peer, named, fields)
-    assert wrong_with(scope) == wrong
+    assert wrong_with(scope, dict(scope["headers"])) == wrong
     if wrong:
-        for ask in (lambda: identification.recall(scope, b"Bearer x"), lambda: identification.identify(scope)):
+        for ask in (
+            lambda: identification.recall(scope, dict(scope["headers"])),
+            lambda: identification.identify(scope),
+        ):
             with pytest.raises(Problem) as caught:
                 ask()
             assert (caught.value.code, caught.value.status, caught.value.reason) == ("insecure-transport", 401, wrong)
         assert asked == []
     else:
-        identification.recall(scope, b"Bearer x")
+        identification.recall(scope, dict(scope["headers"]))
         await identification.identify(scope)
         assert len(asked) == 2
     await identification.identify(await scope_behind(scheme, peer, named, fields, token=False))

@@ -1,0 +1,261 @@
+"""A real nginx with the configuration of deploy/nginx, two `postern serve` behind it, and callers in front of it."""
+
+import itertools
+import json
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from getpass import getuser
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import trustme
+from httpx2 import URL
+
+from tests.process.servers import ROOT, Server, until
+
+NAME = "postern.example.com"
+NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+MAIN = """
+daemon off;
+{user}
+worker_processes 2;
+pid {folder}/nginx.pid;
+error_log {folder}/error.log;
+events {{ worker_connections 512; }}
+http {{
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    include {folder}/postern.conf;
+}}
+"""
+
+
+def nginx_or_skip() -> str:
+    """The path of nginx. Without one the test is skipped, and fails where `CI` is set."""
+    if NGINX is None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("nginx is not installed")
+        raise AssertionError
+    return NGINX
+
+
+def free_port() -> int:
+    """A port that nobody listens on at the moment."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
+
+
+class Said(NamedTuple):
+    """An answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: str
+
+    @property
+    def code(self) -> str:
+        """Of the problem that it is."""
+        return str(json.loads(self.body)["code"])
+
+
+def ask(connection: HTTPConnection, method: str, path: str, body: str | None = None, **fields: str) -> Said:
+    """The answer to the only request of a connection. Fields are written with underscores."""
+    with closing(connection):
+        return exchange(connection, method, path, body, **fields)
+
+
+def exchange(connection: HTTPConnection, method: str, path: str, body: str | None = None, **fields: str) -> Said:
+    """The same, on a connection that stays."""
+    headers = {name.replace("_", "-"): value for name, value in fields.items()}
+    if body is not None:
+        headers["Content-Type"] = "application/json"
+    connection.request(method, path, body, headers)
+    answer = connection.getresponse()
+    content = answer.read().decode()
+    return Said(answer.status, {name.lower(): value for name, value in answer.getheaders()}, content)
+
+
+@dataclass
+class House:
+    """nginx, its two nodes, and what belongs to them."""
+
+    folder: Path
+    trust: ssl.SSLContext
+    environ: Mapping[str, str]
+    ports: tuple[int, int]
+    https: int = field(default_factory=free_port)
+    http: int = field(default_factory=free_port)
+    nodes: dict[int, Server] = field(default_factory=dict)
+
+    def node(self, port: int) -> Server:
+        """Start the node of this port, and wait until it is ready."""
+        if port in self.nodes:
+            self.nodes[port].close()
+        server = self.nodes[port] = Server(["serve"], self.folder, {**self.environ, "POSTERN_PORT": str(port)})
+        server.address = f"http://127.0.0.1:{port}"
+        server.client.base_url = URL(server.address)
+        server.says(f"http://0.0.0.0:{port}", 20)
+        until(lambda: server.client.get("/readyz").status_code == 200, 20, lambda: server.output)
+        return server
+
+    def close(self) -> None:
+        """End all nodes."""
+        for node in self.nodes.values():
+            node.close()
+
+    def over_tls(self, source: str = "127.0.0.1") -> HTTPSConnection:
+        """A connection to nginx from this address."""
+        return HTTPSConnection("localhost", self.https, timeout=20, context=self.trust, source_address=(source, 0))
+
+    def plain(self, port: int, source: str = "127.0.0.1", host: str = "127.0.0.1") -> HTTPConnection:
+        """A connection without TLS, to nginx or a node."""
+        return HTTPConnection(host, port, timeout=20, source_address=(source, 0))
+
+    @property
+    def log(self) -> str:
+        """All that nginx wrote."""
+        return "".join(path.read_text(encoding="utf-8") for path in sorted(self.folder.glob("nginx/*.log")))
+
+
+@contextmanager
+def behind_nginx(folder: Path, environ: Mapping[str, str]) -> Iterator[House]:
+    """Two nodes behind nginx."""
+    nginx = nginx_or_skip()
+    place = folder / "nginx"
+    place.mkdir()
+    authority = trustme.CA()
+    certificate = authority.issue_cert("localhost", NAME)
+    for pem in certificate.cert_chain_pems:
+        pem.write_to_path(place / "fullchain.pem", append=True)
+    certificate.private_key_pem.write_to_path(place / "privkey.pem")
+    trust = ssl.create_default_context()
+    authority.configure_trust(trust)
+    house = House(folder, trust, environ, (free_port(), free_port()))
+    (place / "postern.conf").write_text(_substituted(house), encoding="utf-8")
+    user = f"user {getuser()};" if os.geteuid() == 0 else ""
+    (place / "nginx.conf").write_text(MAIN.format(folder=place, user=user), encoding="utf-8")
+    with ExitStack() as running:
+        running.callback(house.close)
+        for port in house.ports:
+            house.node(port)
+        proxy = subprocess.Popen([nginx, "-e", "stderr", "-p", place, "-c", place / "nginx.conf"])
+        running.callback(proxy.wait, 10)
+        running.callback(proxy.terminate)
+        until(lambda: _answers(house), 10, lambda: f"{proxy.poll()}")
+        yield house
+
+
+def _substituted(house: House) -> str:
+    """deploy/nginx/postern.conf with this test's ports and places, and nothing else changed."""
+    text = (ROOT / "deploy" / "nginx" / "postern.conf").read_text(encoding="utf-8")
+    place = str(house.folder / "nginx")
+    for was, now in (
+        ("127.0.0.1:8081", f"127.0.0.1:{house.ports[0]}"),
+        ("127.0.0.1:8082", f"127.0.0.1:{house.ports[1]}"),
+        ("listen 80;", f"listen 127.0.0.1:{house.http};"),
+        ("listen 443 ", f"listen 127.0.0.1:{house.https} "),
+        (f"/etc/letsencrypt/live/{NAME}", place),
+        ("/var/log/nginx", place),
+        ("/var/www/postern", place),
+    ):
+        assert was in text
+        text = text.replace(was, now)
+    return text
+
+
+def _answers(house: House) -> bool:
+    try:
+        return ask(house.over_tls(), "GET", "/healthz").status == 200
+    except OSError:
+        return False
+
+
+class Call(NamedTuple):
+    """One call of the load: the answer, or what broke."""
+
+    number: int
+    status: int
+    process: int
+    run_id: str
+    at: float
+    broke: str = ""
+
+
+class Load:
+    """Callers in threads that each send the next request when the last one was answered, with keep-alive over TLS.
+    Every second has a token, and now and then one begins a new connection."""
+
+    def __init__(self, house: House, token: str, count: int) -> None:
+        self.count = count
+        self.calls: list[Call] = []
+        self._house = house
+        self._token = token
+        self._numbers = itertools.count(1)
+        self._stopping = threading.Event()
+        self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(count)]
+        for thread in self._threads:
+            thread.start()
+
+    def served_by(self, server: Server, more: int = 30) -> None:
+        """Wait until this process has answered so many more."""
+        before = self.processes[server.process.pid]
+        until(lambda: self.processes[server.process.pid] >= before + more, 20, lambda: f"{self.calls[-5:]}")
+
+    @property
+    def processes(self) -> Counter[int]:
+        """How many calls each process answered."""
+        return Counter(call.process for call in list(self.calls))
+
+    @property
+    def failed(self) -> list[Call]:
+        """Those that were not answered with 200."""
+        return [call for call in list(self.calls) if call.status != 200]
+
+    def stop(self) -> None:
+        """Return when every caller has its last answer."""
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join(30)
+        assert not [thread for thread in self._threads if thread.is_alive()]
+
+    def _work(self) -> None:
+        connection = self._house.over_tls()
+        while not self._stopping.is_set():
+            number = next(self._numbers)
+            if number % 11 == 0:
+                connection.close()
+            self.calls.append(self._call(connection, number))
+        connection.close()
+
+    def _call(self, connection: HTTPConnection, number: int) -> Call:
+        trigger, fields = ("open", {}) if number % 2 else ("guarded", {"Authorization": f"Bearer {self._token}"})
+        try:
+            said = ask(connection, "POST", f"/triggers/{trigger}", str(number), **fields)
+        except (OSError, HTTPException) as error:
+            connection.close()
+            return Call(number, 0, 0, "", time.monotonic(), repr(error))
+        process = json.loads(said.body) if said.status == 200 else 0
+        return Call(number, said.status, process, said.headers.get("x-run-id", ""), time.monotonic())
+
+
+@contextmanager
+def loading(house: House, token: str, count: int = 8) -> Iterator[Load]:
+    """Callers while the block runs."""
+    load = Load(house, token, count)
+    try:
+        yield load
+    finally:
+        load.stop()

@@ -1,0 +1,234 @@
+"""Two nodes behind a real nginx with TLS, by the very configuration of deploy/nginx: who is believed about addresses
+and schemes, where tokens are taken, and nodes that are replaced or killed under load."""
+
+import json
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from app.local_tenant import LocalTenant
+from tests.deploy.proxies import House, ask, behind_nginx, loading, nginx_or_skip
+from tests.postgres import new_database
+from tests.process.load import records
+from tests.process.servers import ROOT, settings_of, until
+
+WORKFLOWS = """
+import os
+from app import Context, anonymous, tenant_users, workflow
+
+@workflow(access=anonymous())
+async def open(ctx: Context, number: int):
+    return os.getpid()
+
+@workflow(access=tenant_users())
+async def guarded(ctx: Context, number: int):
+    return os.getpid()
+
+@workflow(access=anonymous(), methods=["GET", "POST"])
+async def whence(ctx: Context):
+    return ctx.request.client_address
+"""
+OUTSIDE = "203.0.113.9"
+SPOOFED = {
+    "X_Forwarded_For": OUTSIDE,
+    "X_Forwarded_Proto": "http",
+    "X_Real_IP": OUTSIDE,
+    "Forwarded": f"for={OUTSIDE};proto=http",
+}
+
+
+@pytest.fixture(scope="module")
+def house(
+    tmp_path_factory: pytest.TempPathFactory, local_tenant: LocalTenant, request: pytest.FixtureRequest
+) -> Iterator[House]:
+    """nginx and two nodes that share a PostgreSQL database, which believe 127.0.0.1."""
+    nginx_or_skip()
+    folder = tmp_path_factory.mktemp("nginx")
+    (folder / "workflows").mkdir()
+    (folder / "workflows" / "work.py").write_text(WORKFLOWS, encoding="utf-8")
+    postgres: str = request.getfixturevalue("postgres_url")
+    with new_database(postgres, request.getfixturevalue("postgres_template")) as (_, url):
+        environ = settings_of(local_tenant, folder / "workflows") | {
+            "POSTERN_DATABASE_URL": url,
+            "POSTERN_TRUSTED_PROXIES": "127.0.0.1",
+            "POSTERN_HOST": "0.0.0.0",
+            "POSTERN_OPERATORS": local_tenant.people["ada"],
+            "POSTERN_LOG_FORMAT": "json",
+        }
+        with behind_nginx(folder, environ) as opened:
+            yield opened
+
+
+@pytest.fixture(scope="module")
+def bearer(local_tenant: LocalTenant) -> dict[str, str]:
+    return {"Authorization": f"Bearer {local_tenant.token('ada')}"}
+
+
+@pytest.fixture(scope="module")
+def own_address() -> str:
+    """An address of this machine that is not loopback. Nothing is sent to find it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        asked.connect(("198.51.100.1", 9))
+        return str(asked.getsockname()[0])
+
+
+def test_the_address_of_a_client_is_the_one_that_nginx_saw(house: House):
+    """Whatever the client says of itself; a node that is asked straight believes nobody but the proxy."""
+    for source in ("127.0.0.1", "127.0.0.2"):
+        for fields in ({}, SPOOFED):
+            assert json.loads(ask(house.over_tls(source), "GET", "/triggers/whence", **fields).body) == source
+    node = house.ports[0]
+    assert json.loads(ask(house.plain(node, "127.0.0.2"), "GET", "/triggers/whence", **SPOOFED).body) == "127.0.0.2"
+    assert json.loads(ask(house.plain(node), "GET", "/triggers/whence", **SPOOFED).body) == OUTSIDE
+
+
+def test_a_token_comes_in_over_https_only(house: House, bearer: dict[str, str]):
+    """Over plain http it is refused by nginx and not redirected: the caller would not notice."""
+    assert ask(house.over_tls("127.0.0.2"), "POST", "/triggers/guarded", "1", **bearer).status == 200
+    assert ask(house.over_tls("127.0.0.2"), "GET", "/runs", **bearer, **SPOOFED).status == 200
+    for method, fields in (("POST", bearer), ("GET", bearer), ("HEAD", bearer), ("POST", {}), ("PUT", {})):
+        refused = ask(house.plain(house.http, "127.0.0.2"), method, "/triggers/guarded", **fields)
+        assert (refused.status, "location" in refused.headers) == (403, False)
+    led = ask(house.plain(house.http), "GET", "/triggers/whence?a=b", Host="evil.example")
+    assert (led.status, led.headers["location"]) == (308, "https://postern.example.com/triggers/whence?a=b")
+
+
+# Who sends a token to a node itself: address, forwarding fields, and the answer of a door that the token opens.
+STRAIGHT: list[tuple[str, dict[str, str], int]] = [
+    ("127.0.0.1", {}, 200),
+    ("127.0.0.2", {}, 200),
+    ("127.0.0.1", {"X_Forwarded_For": OUTSIDE, "X_Forwarded_Proto": "https"}, 200),
+    ("127.0.0.1", {"X_Forwarded_For": OUTSIDE, "X_Forwarded_Proto": "http"}, 401),
+    ("127.0.0.1", {"X_Forwarded_For": OUTSIDE}, 401),
+    ("127.0.0.2", {"X_Forwarded_For": OUTSIDE, "X_Forwarded_Proto": "https"}, 401),
+    ("own", {}, 401),
+    ("own", {"X_Forwarded_For": "127.0.0.1", "X_Forwarded_Proto": "https"}, 401),
+]
+
+
+@pytest.mark.parametrize(("source", "fields", "status"), STRAIGHT)
+def test_a_node_takes_tokens_from_this_machine_and_by_the_proxys_word(
+    house: House, bearer: dict[str, str], own_address: str, source: str, fields: dict[str, str], status: int
+):
+    address = own_address if source == "own" else source
+    for method, path in (("POST", "/triggers/guarded"), ("GET", "/runs")):
+        said = ask(
+            house.plain(house.ports[0], address, address),
+            method,
+            path,
+            "1" if method == "POST" else None,
+            **bearer,
+            **fields,
+        )
+        assert said.status == status
+        if status == 401:
+            assert said.code == "insecure-transport"
+            assert said.headers["www-authenticate"] == 'Bearer error="invalid_request"'
+    assert ask(house.plain(house.ports[0], address, address), "GET", "/triggers/whence", **fields).status == 200
+
+
+def test_what_is_for_operators_of_the_machine_is_not_reached_from_outside(house: House):
+    for path in (
+        "/metrics",
+        "/readyz",
+        "//metrics",
+        "/%6detrics",
+        "/./metrics",
+        "/x/../metrics",
+        "/metrics?x",
+        "/readyz?",
+    ):
+        assert ask(house.over_tls(), "GET", path).status == 404
+    for path in ("/metrics", "/readyz"):
+        assert ask(house.plain(house.ports[0]), "GET", path).status == 200
+    assert ask(house.over_tls(), "GET", "/healthz").status == 200
+
+
+def test_tls_is_new_and_stays(house: House):
+    """HTTP/2 is offered, nothing older than TLS 1.2 is, and the answer says that https is for good."""
+    said = ask(house.over_tls(), "GET", "/healthz")
+    assert said.headers["strict-transport-security"] == "max-age=31536000"
+    assert said.headers["server"] == "nginx"
+    house.trust.set_alpn_protocols(["h2"])
+    with (
+        socket.create_connection(("127.0.0.1", house.https), 5) as plain,
+        house.trust.wrap_socket(plain, server_hostname="localhost") as secured,
+    ):
+        assert (secured.version(), secured.selected_alpn_protocol()) == ("TLSv1.3", "h2")
+    house.trust.set_alpn_protocols(["http/1.1"])
+    assert [speaks(version, house.https) for version in ("-tls1_1", "-tls1_2", "-tls1_3")] == [False, True, True]
+
+
+def speaks(version: str, port: int) -> bool:
+    """Whether a client that speaks nothing but this version of TLS is answered."""
+    command = ["openssl", "s_client", version, "-cipher", "ALL:@SECLEVEL=0", "-connect", f"127.0.0.1:{port}"]
+    return subprocess.run(command, input=b"", capture_output=True, timeout=10).returncode == 0
+
+
+def test_bodies_as_large_as_postern_takes_come_through(house: House):
+    spaces = " " * (1_048_576 - 1)
+    assert ask(house.over_tls(), "POST", "/triggers/open", spaces + "1").status == 200
+    assert ask(house.over_tls(), "POST", "/triggers/open", spaces + "11").status == 413
+
+
+def test_the_log_of_nginx_names_the_trace_of_a_run_and_no_secret(house: House, bearer: dict[str, str]):
+    """Neither the query nor the token, also where a request fails."""
+    source = "127.0.0.3"
+    said = ask(
+        house.over_tls(source), "POST", "/triggers/guarded?sig=planted-secret", "1", **bearer, Cookie="planted-secret"
+    )
+    ask(house.over_tls(source), "POST", "/triggers/open?sig=planted-secret", "no number", **bearer)
+    until(lambda: house.log.count('"client":"127.0.0.3"') == 2)
+    line: dict[str, Any] = next(json.loads(line) for line in house.log.splitlines() if '"client":"127.0.0.3"' in line)
+    assert (line["path"], line["status"]) == ("/triggers/guarded", 200)
+    run = next(row for row in records(house.environ["POSTERN_DATABASE_URL"]) if row["id"] == said.headers["x-run-id"])
+    assert line["traceparent"].split("-")[1] == run["trace_id"]
+    assert "planted" not in house.log
+    assert bearer["Authorization"][-40:] not in house.log
+
+
+def test_nodes_are_replaced_under_load_without_an_error_seen_by_a_caller(house: House, local_tenant: LocalTenant):
+    """Each in turn: SIGTERM, exit code 0, a new process on its port. All answers are on record, and all nodes serve."""
+    old = [house.nodes[port] for port in house.ports]
+    with loading(house, local_tenant.token("ada")) as load:
+        for port, node in zip(house.ports, old, strict=True):
+            load.served_by(node)
+            assert node.stop(signal.SIGTERM) == 0
+            assert "Traceback" not in node.output
+            load.served_by(house.node(port))
+        load.served_by(house.nodes[house.ports[0]])
+    assert load.failed == []
+    new = [house.nodes[port] for port in house.ports]
+    assert set(load.processes) == {node.process.pid for node in old + new}
+    rows = {row["id"]: row for row in records(house.environ["POSTERN_DATABASE_URL"])}
+    assert len({call.run_id for call in load.calls}) == len(load.calls)
+    for call in load.calls:
+        row = rows[call.run_id]
+        assert (row["state"], row["inputs"], row["outputs"]) == ("Succeeded", str(call.number), str(call.process))
+
+
+def test_a_node_that_is_killed_takes_with_it_what_it_was_doing_and_no_more(house: House, local_tenant: LocalTenant):
+    victim, other = (house.nodes[port] for port in house.ports)
+    with loading(house, local_tenant.token("ada")) as load:
+        load.served_by(victim)
+        killed = time.monotonic()
+        victim.process.kill()
+        victim.process.wait(10)
+        load.served_by(other, 100)
+        house.node(house.ports[0])
+        load.served_by(house.nodes[house.ports[0]])
+    # A caller may meet it twice: a process that is killed closes its connections one after the other.
+    assert len(load.failed) <= 2 * load.count
+    assert all(call.status == 502 and call.at - killed < 1 for call in load.failed)
+    assert not [call for call in load.calls if call.broke]
+
+
+def test_the_configuration_passes_nginxs_own_check():
+    nginx_or_skip()
+    done = subprocess.run(["sh", ROOT / "deploy/nginx/check.sh"], capture_output=True, text=True, timeout=20)
+    assert (done.returncode, "test is successful" in done.stderr, "[warn]" in done.stderr) == (0, True, False)
