@@ -131,3 +131,12 @@ def test_the_bounds_fit_the_servers_own():
     assert f"> {MAX_QUEUED // 2}" in expression("PosternJournalQueue")
     assert BEAT_EVERY * 10 < 120
     assert "[2m]" in expression("PosternJournalStopped")
+
+
+def test_the_page_lists_the_alerts_with_their_severity():
+    page = (FOLDER / "README.md").read_text(encoding="utf-8")
+    told = {alert: set(levels.split(", ")) for alert, levels in re.findall(r"^\| `(\w+)` \| ([\w, ]+) \|", page, re.M)}
+    written: dict[str, set[str]] = {}
+    for rule in rules():
+        written.setdefault(rule["alert"], set()).add(rule["labels"]["severity"])
+    assert told == written
