@@ -20,8 +20,8 @@ setup: .venv/ready ## Make the virtual environment from the lock
 run: .venv/ready ## Serve workflows/ with a local tenant (postern dev)
 	@.venv/bin/postern dev
 
-test: .venv/ready ## Run the tests
-	@.venv/bin/python -m pytest
+test: .venv/ready ## Run the tests, on all cores
+	@.venv/bin/python -m pytest --numprocesses auto --dist loadfile
 
 check: .venv/ready ## Check format, lint, types and import layers
 	@.venv/bin/ruff format --check .

@@ -27,13 +27,14 @@ def restore():
     """Logging is global: put back what was there."""
     root = logging.getLogger()
     before, level = list(root.handlers), root.level
+    levels = {name: logging.getLogger(name).level for name in QUIET}
     yield
     flush_logs()
     configure_logs("json", io.BytesIO())
     root.handlers[:] = before
     root.setLevel(level)
-    for name in QUIET:
-        logging.getLogger(name).setLevel(logging.NOTSET)
+    for name, before_it in levels.items():
+        logging.getLogger(name).setLevel(before_it)
     structlog.reset_defaults()
 
 

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from app.local_tenant import LocalTenant, serve
 from tests.bench.chain import measure_chain
+from tests.bench.cost import measure_cost
 from tests.bench.databases import count_runs, size
 from tests.bench.flood import measure_flood
 from tests.bench.load import Kind, Measured, client, rounds
@@ -54,6 +55,8 @@ def main() -> int:
         console.print(f"memory: {before:.0f} MiB after the start, {server.memory:.0f} MiB after the load")
         if options.chain:
             measure_chain(server, token, rounds=options.rounds or 5, requests=options.chain, console=console)
+        if options.cost:
+            measure_cost(kinds, options.connections, options.cost, token, console)
         if options.memory:
             _measure_memory(kinds[1:3], options.memory, token)
         if options.flood:
@@ -77,6 +80,7 @@ def _options() -> argparse.Namespace:
     add("--seconds", type=int, default=4, help="of one measurement (4)")
     add("--postgres", action=argparse.BooleanOptionalAction, default=True, help="also on a PostgreSQL of its own")
     add("--chain", type=int, default=320, metavar="N", help="also N chains of three workflows a round (320); 0: none")
+    add("--cost", type=int, nargs="?", const=50_000, metavar="N", help="also what one of N requests costs (50000)")
     add("--memory", type=int, metavar="N", help="also the memory during N requests of each kind, say 1000000")
     add("--flood", type=int, nargs="?", const=100_000, metavar="N", help="also beside N refused requests (100000)")
     add("--flood-connections", type=int, default=16, metavar="N", help="of either half of the flood (16)")

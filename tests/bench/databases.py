@@ -19,7 +19,7 @@ def count_refusals(url: str) -> int:
 
 def size(url: str) -> int:
     """Bytes of the database with its indices: SQLite's file and its log after a checkpoint, PostgreSQL's own sum."""
-    engine = create_engine(_with_driver(url), isolation_level="AUTOCOMMIT")
+    engine = create_engine(with_driver(url), isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         if engine.dialect.name == "sqlite":
             connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
@@ -32,7 +32,7 @@ def size(url: str) -> int:
 
 
 def _count(url: str, table: Table) -> int:
-    engine = create_engine(_with_driver(url))
+    engine = create_engine(with_driver(url))
     with engine.connect() as connection:
         there = inspect(connection).has_table(table.name)  # the writer makes it, a moment after the server has started
         found = connection.scalar(select(func.count()).select_from(table)) or 0 if there else 0
@@ -40,7 +40,8 @@ def _count(url: str, table: Table) -> int:
     return found
 
 
-def _with_driver(url: str) -> str:
+def with_driver(url: str) -> str:
+    """The URL by which SQLAlchemy finds the driver."""
     parsed = make_url(url)
     driver = "sqlite+pysqlite" if parsed.get_backend_name() == "sqlite" else "postgresql+psycopg"
     return parsed.set(drivername=driver).render_as_string(hide_password=False)
