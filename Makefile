@@ -1,11 +1,11 @@
 # Every target but help sets up .venv by itself when it is missing or older than the lock.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check bench lock
+.PHONY: help setup run test check check-deploy bench lock
 PYTHON ?= python3
 PIP := .venv/bin/python -m pip --disable-pip-version-check
 
 help: ## Show this help
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 setup: .venv/ready ## Make the virtual environment from the lock
 
@@ -29,8 +29,23 @@ check: .venv/ready ## Check format, lint, types and import layers
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
 
+check-deploy: .venv-deploy/ready ## Check what is in deploy/ (needs kubectl, nginx, promtool, shellcheck)
+	@.venv-deploy/bin/python -m deploy.checks
+
+# An environment of its own: the linters' packages do not go with the server's. uv is quick; where it finds no packages,
+# pip may, by its own configuration.
+LINTERS := --require-hashes --requirement deploy/checks/requirements.lock
+.venv-deploy/ready: deploy/checks/requirements.lock .venv/ready
+	@echo "Making the linters' environment .venv-deploy ..."
+	@.venv/bin/uv venv --quiet --clear --python .venv/bin/python .venv-deploy
+	@.venv/bin/uv pip install --quiet --python .venv-deploy/bin/python $(LINTERS) \
+	  || $(PIP) --python .venv-deploy/bin/python install --quiet $(LINTERS)
+	@touch .venv-deploy/ready
+
 bench: .venv/ready ## Compare the speed with bare Starlette (needs wrk)
 	@.venv/bin/python -m tests.bench
 
-lock: .venv/ready ## Resolve the dependencies anew into requirements.lock
-	@.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev --upgrade pyproject.toml --output-file requirements.lock
+COMPILE := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade
+lock: .venv/ready ## Resolve the dependencies anew into the locks
+	@$(COMPILE) --extra dev pyproject.toml --output-file requirements.lock
+	@$(COMPILE) deploy/checks/requirements.in --output-file deploy/checks/requirements.lock
