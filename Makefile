@@ -35,7 +35,7 @@ check-deploy: .venv-deploy/ready ## Check what is in deploy/ (needs kubectl, ngi
 # An environment of its own: the linters' packages do not go with the server's. uv is quick; where it finds no packages,
 # pip may, by its own configuration.
 LINTERS := --require-hashes --requirement deploy/checks/requirements.lock
-.venv-deploy/ready: deploy/checks/requirements.lock .venv/ready
+.venv-deploy/ready: deploy/checks/requirements.lock | .venv/ready
 	@echo "Making the linters' environment .venv-deploy ..."
 	@.venv/bin/uv venv --quiet --clear --python .venv/bin/python .venv-deploy
 	@.venv/bin/uv pip install --quiet --python .venv-deploy/bin/python $(LINTERS) \
