@@ -1,11 +1,11 @@
 # Every target but help sets up .venv by itself when it is missing or older than the lock.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check bench lock
+.PHONY: help setup run test check check-deploy bench lock
 PYTHON ?= python3
 PIP := .venv/bin/python -m pip --disable-pip-version-check
 
 help: ## Show this help
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 setup: .venv/ready ## Make the virtual environment from the lock
 
@@ -29,12 +29,26 @@ check: .venv/ready ## Check format, lint, types and import layers
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
 
+check-deploy: .venv-deploy/ready ## Check what is in deploy/ (needs kubectl, nginx, promtool, shellcheck)
+	@.venv-deploy/bin/python -m deploy.checks
+
+# An environment of its own: the linters' packages do not go with the server's. uv is quick; where it finds no packages,
+# pip may, by its own configuration.
+LINTERS := --require-hashes --requirement deploy/checks/requirements.lock
+.venv-deploy/ready: deploy/checks/requirements.lock | .venv/ready
+	@echo "Making the linters' environment .venv-deploy ..."
+	@.venv/bin/uv venv --quiet --clear --python .venv/bin/python .venv-deploy
+	@.venv/bin/uv pip install --quiet --python .venv-deploy/bin/python $(LINTERS) \
+	  || $(PIP) --python .venv-deploy/bin/python install --quiet $(LINTERS)
+	@touch .venv-deploy/ready
+
 bench: .venv/ready ## Compare the speed with bare Starlette (needs wrk)
 	@.venv/bin/python -m tests.bench
 
 UV_COMPILE := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
-lock: .venv/ready ## Resolve the dependencies anew into requirements.lock, and those of the image into its own locks
+lock: .venv/ready ## Resolve the dependencies anew into requirements.lock, and those made of it or beside it
 	@$(UV_COMPILE) --extra dev --upgrade pyproject.toml --output-file requirements.lock
 	@$(UV_COMPILE) --extra postgres --constraint requirements.lock pyproject.toml --output-file deploy/container/requirements.lock
 	@echo hatchling | $(UV_COMPILE) --constraint requirements.lock - --output-file deploy/container/build.lock
+	@$(UV_COMPILE) --upgrade deploy/checks/requirements.in --output-file deploy/checks/requirements.lock
