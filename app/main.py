@@ -129,6 +129,7 @@ def create_app(settings: Settings, *, local_tokens: str = "") -> Application:
         described(settings, settings.public_url or ASKED_AT),
         local_tokens,
     )
+
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Any]]:
         await journal.start()

@@ -1,4 +1,3 @@
-# ruff: noqa: INP001 a program of one file
 """Makes the database that POSTERN_DATABASE_URL of the server will name, and its role. It runs in the job of
 database-role.bicep, as the database server's administrator, and is harmless when it runs again.
 
@@ -49,7 +48,7 @@ def main() -> None:
         server.execute(text(f"GRANT CONNECT, TEMPORARY ON DATABASE {DATABASE} TO {quoted}"))
     with connected(url, DATABASE) as postern:
         postern.execute(text(f"GRANT USAGE, CREATE ON SCHEMA public TO {quoted}"))
-    print(f"The database {DATABASE} is there, and the role {role} may make its tables.")  # noqa: T201
+    print(f"The database {DATABASE} is there, and the role {role} may make its tables.")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,3 @@
-# ruff: noqa: INP001 a program of one file
 """Says where a Bicep file is not Bicep: `bicep_syntax.py FILE...`, in the linters' environment.
 
 A parser knows the form and nothing else: neither whether a module has a parameter of that name nor whether Azure takes
@@ -34,7 +33,7 @@ def main(names: list[str]) -> int:
     for name in names:
         for node in faults(parser.parse(EXTENSION.sub(b"", Path(name).read_bytes())).root_node):
             row, column = node.start_point
-            print(f"{name}:{row + 1}:{column + 1}: not Bicep")  # noqa: T201
+            print(f"{name}:{row + 1}:{column + 1}: not Bicep")
             found += 1
     return 1 if found or not names else 0
 
