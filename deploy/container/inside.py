@@ -49,7 +49,10 @@ class Inside:
 def main() -> None:
     """Run what the one argument describes; the exit code is the command's, 128 and the number after a signal."""
     inside = Inside(**json.loads(sys.argv[1]))
-    _call("unshare", CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID)
+    try:
+        _call("unshare", CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID)
+    except OSError as error:
+        sys.exit(f"this machine permits no namespaces of one's own ({error.strerror}): run it as root")
     child = os.fork()
     if child == 0:
         try:
