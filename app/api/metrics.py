@@ -22,12 +22,14 @@ from prometheus_client.metrics_core import (
     Metric,
 )
 from prometheus_client.registry import Collector
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
 from app.api.health import NO_STORE
 from app.runs.histogram import Batches, Histogram
 from app.triggers.counts import RequestCounts
+from app.triggers.transport import passed_on
 
 
 class JournalCounts(Protocol):
@@ -71,8 +73,10 @@ class Metrics(Collector):
         self._registry.register(self)
         self._limiter = CapacityLimiter(1)
 
-    async def answer(self, _: Request) -> Response:
-        """Answer `/metrics`."""
+    async def answer(self, request: Request) -> Response:
+        """Answer `/metrics`. It is for inside: what a proxy passed on finds nothing here."""
+        if passed_on(request.scope):
+            raise HTTPException(404)
         self._sources.requests.settle()
         text = await anyio.to_thread.run_sync(generate_latest, self._registry, limiter=self._limiter)
         return Response(text, headers={**NO_STORE, "Content-Type": CONTENT_TYPE_PLAIN_0_0_4})

@@ -43,6 +43,11 @@ def wrong_with(scope: Scope, names: Iterable[bytes]) -> str:
     return "" if _this_machine(client[0]) else BY_HTTP
 
 
+def passed_on(scope: Scope) -> bool:
+    """Whether a proxy passed the request on, trusted or not."""
+    return not FORWARDED.isdisjoint(name for name, _ in scope["headers"])
+
+
 class Identification:
     """The one way to who is asking: `recall` and `identify` are those of `identity`, behind the question how the token
     came. Raises Problem `insecure-transport` before anything is done with the token."""

@@ -94,6 +94,13 @@ async def client(tmp_path: Path) -> AsyncIterator[AsyncClient]:
         yield client
 
 
+@pytest.mark.parametrize("name", ["X-Forwarded-For", "Forwarded", "Via"])
+async def test_what_a_proxy_passed_on_finds_no_metrics(client: AsyncClient, name: str):
+    assert (await client.get("/metrics")).status_code == 200
+    answer = await client.get("/metrics", headers={name: "203.0.113.9"})
+    assert (answer.status_code, answer.json()["code"]) == (404, "not-found")
+
+
 async def test_requests_are_counted_by_how_they_ended(client: AsyncClient):
     for path in ("hello", "hello", "fails", "slow", "nothing", "nothing/else"):
         await client.post(f"/triggers/{path}")
