@@ -103,4 +103,4 @@ module app 'br/public:avm/res/app/container-app:0.23.0' = {
 }
 
 output POSTERN_PUBLIC_URL string = address
-output POSTERN_APP_NAME string = name
+output APP_NAME string = name

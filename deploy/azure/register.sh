@@ -9,7 +9,7 @@ usage: register.sh [--name NAME] [--client-id ID] [--identity OBJECT_ID] [--dry-
 
   --name NAME           what the registration is called (postern)
   --client-id ID        an existing registration, in place of looking for the name
-  --identity OBJECT_ID  the managed identity whose tokens Postern signs in with: POSTERN_IDENTITY_PRINCIPAL_ID
+  --identity OBJECT_ID  the managed identity whose tokens Postern signs in with: IDENTITY_PRINCIPAL_ID
                         of the deployment. Without it no credential is added.
   --dry-run             look, and say what would be done
 TEXT

@@ -331,6 +331,7 @@ def test_a_password_is_in_the_environment_of_the_programs_only(
     assert (tool.parent / "pg_dump.password").read_text() == f"{SECRET}\n"
 
     entra = "postgresql://me@db.example/postern?sslmode=verify-full&passwordless=entra"
+    monkeypatch.setenv("POSTERN_AZURE_CREDENTIAL", "developer")
     told = postern("database", "backup", "dump", POSTERN_DATABASE_URL=entra)
     assert (told.exit_code, "az account get-access-token --resource-type oss-rdbms" in told.stderr) == (2, True)
     given = postern("database", "backup", "dump", POSTERN_DATABASE_URL=entra, PGPASSWORD="a-token")

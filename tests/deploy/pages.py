@@ -26,7 +26,9 @@ NEEDS: Mapping[str, str] = {
     r"az|azd": "an Azure subscription",
     r"docker|podman": "a container engine",
     r"kubectl(?! kustomize)": "a cluster",
-    r"helm": "a cluster",
+    r"helm|kind": "a cluster",
+    r"cyclonedx-py": "a program of another project",
+    r"curl .*(\$POSTERN_PUBLIC_URL|https://\$NAME).*": "a server of the reader's",
     r"pac|paconn": "an environment of Power Platform",
     r"systemctl|journalctl|systemd-run": "systemd",
     r"sudo|apt|apt-get|useradd|groupadd": "root",
@@ -43,6 +45,7 @@ TOOLS = ("curl", "git", "kubectl", "nginx", "openssl", "promtool")
 ELSEWHERE: Mapping[str, str] = {
     r"make run": "tests/process/test_dev.py",
     r"make (setup|check|check-deploy|test|bench|lock)": ".ci/run",
+    r"\.venv-deploy/bin/python": ".ci/run",
 }
 """Commands that are run by other tests, and where."""
 
@@ -61,6 +64,14 @@ PREPARED: Mapping[str, str] = {
         REQUEST_ID=$(post payroll | grep -o '"request_id":"[^"]*' | cut -d'"' -f4)
         refused() { curl -s http://127.0.0.1:8080/refusals -H "Authorization: Bearer $OPERATOR"; }
         until refused | grep "$REQUEST_ID" > var/refused; do :; done
+    """,
+    "app/openapi/README.md": """
+        TOKEN=$(postern token --as lisa)
+    """,
+    "deploy/power-platform/README.md": """
+        echo '[people]' > postern.toml
+        echo 'lisa = "00000000-0000-4000-8000-00000000000a"' >> postern.toml
+        echo 'postern = "00000000-0000-4000-8000-00000000000b"' >> postern.toml
     """,
     "deploy/database/README.md": """
         export POSTERN_DATABASE_URL=sqlite:///var/postern.db

