@@ -38,14 +38,14 @@ LINTERS := --require-hashes --requirement deploy/checks/requirements.lock
 .venv-deploy/ready: deploy/checks/requirements.lock | .venv/ready
 	@echo "Making the linters' environment .venv-deploy ..."
 	@.venv/bin/uv venv --quiet --clear --python .venv/bin/python .venv-deploy
-	@.venv/bin/uv pip install --quiet --python .venv-deploy/bin/python $(LINTERS) \
+	@.venv/bin/uv pip install --quiet --system-certs --python .venv-deploy/bin/python $(LINTERS) \
 	  || $(PIP) --python .venv-deploy/bin/python install --quiet $(LINTERS)
 	@touch .venv-deploy/ready
 
 bench: .venv/ready ## Compare the speed with bare Starlette (needs wrk)
 	@.venv/bin/python -m tests.bench
 
-UV_COMPILE := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+UV_COMPILE := .venv/bin/uv pip compile --quiet --system-certs --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 lock: .venv/ready ## Resolve the dependencies anew into requirements.lock, and those made of it or beside it
 	@$(UV_COMPILE) --extra dev --upgrade pyproject.toml --output-file requirements.lock
