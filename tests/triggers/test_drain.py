@@ -2,11 +2,11 @@
 
 import asyncio
 import socket
-import sys
 
 import pytest
 
 from app.triggers.listener import LONGEST, accepted, keep_out
+from tests.tools import needed_filter
 from tests.triggers.test_protocol import HOST, Client, Hasty, Running, eventually, serving
 
 pytestmark = pytest.mark.anyio
@@ -19,15 +19,15 @@ def anyio_backend():
     return "asyncio", {"use_uvloop": True}
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the filter is Linux's")
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
 def test_a_port_that_is_to_be_closed_lets_nobody_begin_and_resets_nobody(address: str):
     """What has begun goes on in both directions, and who comes later is refused once the socket is closed."""
+    needed_filter()
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.create_server((address, 0), family=family) as listener:
         place = listener.getsockname()[:2]
         with socket.create_connection(place) as begun:
-            keep_out(listener)
+            assert keep_out(listener)
             with pytest.raises(TimeoutError):
                 socket.create_connection(place, timeout=0.05)
             begun.sendall(b"hello")

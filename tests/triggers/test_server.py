@@ -20,6 +20,7 @@ from starlette.requests import ClientDisconnect
 from app.triggers.protocol import GuardedProtocol
 from app.triggers.server import AddressFault, Server, bind, bound_address, quieten_disconnects, run, server_config
 from tests.process.servers import until
+from tests.tools import needed_filter
 
 pytestmark = pytest.mark.anyio
 
@@ -243,6 +244,7 @@ def test_connections_that_are_open_are_served_while_the_server_drains(tmp_path):
 
 def test_no_connection_is_reset_by_a_stop(tmp_path):
     """Callers that open a connection for each request get an answer or are refused, whenever that is."""
+    needed_filter()
     broken: list[BaseException] = []
     answered: list[int] = []
 
