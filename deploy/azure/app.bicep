@@ -21,8 +21,13 @@ param clientId string
 param trustedProxies string = '100.100.0.0/17,100.100.128.0/19,100.100.160.0/19,100.100.192.0/19'
 @description('Networks that may call, with commas. Empty: everybody may, and must bring a token.')
 param allowedNetworks string = ''
+@description('The file of people, connections and triggers in the image, as workflows/postern.toml. Empty: there is none.')
+param config string = ''
+@description('`true` where main.bicep made the larger database.')
+param production string = 'false'
 param minReplicas int = 2
-param maxReplicas int = 10
+@description('The smaller database takes 35 connections, a replica up to 5, and two revisions may run at a time.')
+param maxReplicas int = toLower(production) == 'true' ? 10 : 3
 
 var name = 'ca-${environmentName}'
 var networks = empty(allowedNetworks) ? [] : split(allowedNetworks, ',')
@@ -61,7 +66,7 @@ module app 'br/public:avm/res/app/container-app:0.23.0' = {
     ipSecurityRestrictions: [
       for (network, n) in networks: {name: 'network-${n}', action: 'Allow', ipAddressRange: trim(network)}
     ]
-    // The server's grace of 30 s after SIGTERM, and time for the last records.
+    // The pause of serve.sh, the server's grace of 30 s, and time for the last records.
     terminationGracePeriodSeconds: 60
     scaleSettings: {
       minReplicas: minReplicas
@@ -73,7 +78,14 @@ module app 'br/public:avm/res/app/container-app:0.23.0' = {
         name: 'postern'
         image: image
         resources: {cpu: json('1.0'), memory: '2Gi'} // one process serves and one writes
-        env: [for setting in items(settings): {name: setting.key, value: setting.value}]
+        command: ['/bin/sh', '-c']
+        args: [loadTextContent('serve.sh')]
+        env: [
+          for setting in items(union(settings, empty(config) ? {} : {POSTERN_CONFIG: config})): {
+            name: setting.key
+            value: setting.value
+          }
+        ]
         probes: [
           {
             type: 'Startup'

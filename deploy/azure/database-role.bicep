@@ -25,7 +25,7 @@ var settings = {
 }
 
 module job 'br/public:avm/res/app/job:0.7.2' = {
-  name: 'database-role'
+  name: 'job' // not this file's name, which `az` gives to the deployment that this is a part of
   params: {
     name: 'job-${environmentName}'
     location: location

@@ -132,6 +132,7 @@ module apps 'br/public:avm/res/app/managed-environment:0.15.0' = {
     location: location
     tags: tags
     enableTelemetry: false
+    infrastructureResourceGroupName: 'ME_cae-${environmentName}-${unique}' // it has to be the subscription's only one
     internal: internal
     publicNetworkAccess: internal ? 'Disabled' : 'Enabled'
     infrastructureSubnetResourceId: network.outputs.appsSubnetId
@@ -140,6 +141,18 @@ module apps 'br/public:avm/res/app/managed-environment:0.15.0' = {
     workloadProfiles: [{name: 'Consumption', workloadProfileType: 'Consumption'}]
     appLogsConfiguration: {destination: 'azure-monitor'} // by the setting below: without the workspace's key
     diagnosticSettings: [{workspaceResourceId: workspace.outputs.resourceId}]
+  }
+}
+
+// Nobody else knows the names of apps that are reached from the virtual network only.
+module appsZone 'br/public:avm/res/network/private-dns-zone:0.8.1' = if (internal) {
+  name: 'apps-zone'
+  params: {
+    name: apps.outputs.defaultDomain
+    tags: tags
+    enableTelemetry: false
+    a: [{name: '*', ttl: 3600, aRecords: [{ipv4Address: apps.outputs.staticIp!}]}]
+    virtualNetworkLinks: [{virtualNetworkResourceId: network.outputs.networkId}]
   }
 }
 

@@ -14,11 +14,13 @@ from sqlalchemy import make_url
 
 from app.api.access import OPERATOR_ROLE
 from app.runs.journal.database import migrate, open_engine
+from app.runs.journal.journal import READERS
 from app.settings import load_settings, settings_table
 
 ROOT = Path(__file__).parents[2]
 AZURE = ROOT / "deploy" / "azure"
 TEMPLATES = sorted(AZURE.glob("**/*.bicep"))
+APP = (AZURE / "app.bicep").read_text("utf-8")
 ROLES = {
     "4633458b-17de-408a-b874-0445c86b69e6": "Key Vault Secrets User",
     "7f951dda-4ed3-4680-a7ca-43fe172d538d": "AcrPull",
@@ -57,7 +59,7 @@ def filled(value: str) -> str:
     known = {
         "address": "https://postern.example",
         "vaultUrl": "https://kv.vault.azure.net/",
-        "trustedProxies": re.search(r"trustedProxies string = '([^']+)'", (AZURE / "app.bicep").read_text("utf-8")),
+        "trustedProxies": re.search(r"trustedProxies string = '([^']+)'", APP),
         "databaseHost": "server.postgres.database.azure.com",
         "identityName": "id-postern",
         "rolesName": "id-postern-database",
@@ -87,6 +89,37 @@ def test_what_the_app_needs_is_what_the_first_deployment_gave():
         variable = re.fullmatch(r"\$\{(\w+)(=\w*)?\}", value)
         assert variable is not None, value
         assert variable[1] in known or variable[2], value
+
+
+def test_what_was_chosen_for_the_first_deployment_holds_for_the_app():
+    """azd keeps what is set in one environment, which both templates read."""
+    assert given(AZURE / "app.bicep")["production"] == given(AZURE / "main.bicep")["production"]
+
+
+def test_an_image_that_is_there_is_deployed_without_docker():
+    """azd asks for Docker before it looks at --from-package, unless the registry builds."""
+    (service,) = yaml.safe_load((AZURE / "azure.yaml").read_text("utf-8"))["services"].values()
+    assert service["docker"]["remoteBuild"] is True
+
+
+@pytest.mark.parametrize("template", ["main", "app", "database-role"])
+def test_no_two_parts_of_a_deployment_have_one_name(template: str):
+    """They are deployments of the same group, and `az` names the whole after its file."""
+    files = [AZURE / f"{template}.bicep", *((AZURE / "modules").glob("*.bicep") if template == "main" else ())]
+    text = "".join(file.read_text("utf-8") for file in files)
+    names = re.findall(r"^module .+\n  name: '([^']+)'", text, re.MULTILINE)
+    assert len(names) == len(re.findall(r"^module ", text, re.MULTILINE))
+    assert len({*names, template}) == len(names) + 1
+
+
+def test_the_database_takes_the_connections_of_two_revisions():
+    """learn.microsoft.com/azure/postgresql/configure-maintain/concepts-limits"""
+    user_connections = {"Standard_B1ms": 35, "Standard_D2ds_v5": 844}
+    large, small = re.findall(r"'(Standard_\w+)'", (AZURE / "modules" / "database.bicep").read_text("utf-8"))
+    replicas = re.search(r"maxReplicas int = .* == 'true' \? (\d+) : (\d+)$", APP, re.MULTILINE)
+    assert replicas is not None
+    for size, bound in zip((large, small), map(int, replicas.groups()), strict=True):
+        assert 2 * bound * (READERS + 1) < user_connections[size], size
 
 
 def test_azd_finds_the_files_that_are_named():

@@ -154,6 +154,19 @@ def test_the_cluster_on_azure_needs_no_password_and_believes_no_stranger():
     assert labels["azure.workload.identity/use"] == "true"
 
 
+def test_vault_and_registration_trust_the_service_account_that_the_pods_have():
+    """The identity does for Azure's own resources, and the app registration for calls of Postern's own triggers: in a
+    cluster the account's token is what proves either (`app/connections/entra.py`)."""
+    account = one("aks", "ServiceAccount")["metadata"]["name"]
+    assert one("aks", "Deployment")["spec"]["template"]["spec"]["serviceAccountName"] == account
+    subject = f"system:serviceaccount:{kustomization(FOLDER / 'overlays' / 'aks')['namespace']}:{account}"
+    page = (FOLDER / "README.md").read_text(encoding="utf-8")
+    for command in ("az identity federated-credential create", "az ad app federated-credential create"):
+        (text,) = re.findall(rf"^\$ ({command} (?:.*\\\n)*.*)$", page, re.MULTILINE)
+        assert subject in text
+        assert "api://AzureADTokenExchange" in text
+
+
 def test_no_manifest_has_a_secret():
     for path in FOLDER.rglob("*.yaml"):
         for document in read(path):

@@ -58,6 +58,7 @@ module vaultZone 'br/public:avm/res/network/private-dns-zone:0.8.1' = {
   }
 }
 
+output networkId string = network.outputs.resourceId
 output appsSubnetId string = network.outputs.subnetResourceIds[0]
 output databaseSubnetId string = network.outputs.subnetResourceIds[1]
 output endpointsSubnetId string = network.outputs.subnetResourceIds[2]
