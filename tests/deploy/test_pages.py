@@ -1,5 +1,6 @@
 """Every command of the pages that can run here works as it is written."""
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -158,3 +159,11 @@ def test_a_page_that_is_prepared_is_there():
 def test_a_line_that_is_nearly_a_command_is_an_error():
     with pytest.raises(ValueError, match=r"page\.md:2"):
         commands("page.md", "```console\n$echo\n```\n")
+
+
+@pytest.mark.parametrize("way", ["azure", "container", "kubernetes", "nginx"])
+def test_the_page_of_each_way_says_what_its_operator_has_to_know(way: str):
+    page = (ROOT / "deploy" / way / "README.md").read_text(encoding="utf-8")
+    headings = " ".join(re.findall(r"^## (.*)", page, re.MULTILINE)).lower()
+    for subject in ("rights", "rotation", "backup", "upgrade and roll-back", "growth", "cost"):
+        assert subject in headings, subject
