@@ -38,6 +38,8 @@ def test_a_server_that_tls_names_or_that_is_on_this_machine_gets_a_token(url):
     [
         (GOOD.replace("=entra", "=true"), "has a passwordless other than entra"),
         (GOOD + "&passwordless=no", "has a passwordless other than entra"),
+        (GOOD.replace("passwordless", "Passwordless"), "has a passwordless other than entra"),
+        (GOOD.replace("=entra", "="), "has a passwordless other than entra"),
         (GOOD.replace("postern@", "postern:planted-S3cret@"), "has a password beside passwordless=entra"),
         (GOOD.replace("postern@", ""), "has passwordless=entra and no user"),
         (GOOD.replace("db.example", ""), "has passwordless=entra and no host"),
@@ -47,6 +49,8 @@ def test_a_server_that_tls_names_or_that_is_on_this_machine_gets_a_token(url):
         (GOOD.replace("sslmode=verify-full&passwordless", "passwordles%73"), "without sslmode=verify-full"),
         ("postgresql://p@127.0.0.1.evil.example/d?passwordless=entra", "without sslmode=verify-full"),
         ("postgresql://p@localhost/d?host=db.example&passwordless=entra", "without sslmode=verify-full"),
+        ("postgresql://p@/d?host=/tmp,db.example&passwordless=entra", "without sslmode=verify-full"),
+        ("postgresql://p@/d?host=/tmp&host=db.example&passwordless=entra", "without sslmode=verify-full"),
         *(
             (f"{GOOD}&{more}", f"has {more.split('=')[0]} in its query")
             for more in ("password=planted-S3cret", "user=other", "hostaddr=192.0.2.1", "service=x", "passfile=x")

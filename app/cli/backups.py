@@ -9,12 +9,14 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from app.cli.console import err, plain, stop
-from app.cli.opening import database_url, living_on, named, opened, told
+from app.cli.opening import database_url, living_on, named, on_record, opened, refuse_newcomers, told
 from app.errors import DatabaseFault
 from app.runs.journal import copies, dumps
-from app.runs.journal.database import check_revision, migrate, open_engine, revision_of
+from app.runs.journal.database import check_revision, lock_tables, migrate, open_engine, revision_of
 from app.runs.journal.places import is_empty, shown, sqlite_path
 from app.runs.journal.revisions import HEAD
+from app.runs.living import registered
+from app.runs.nodes import Node
 
 Force = Annotated[bool, typer.Option("--force", help="Also where FILE is there already: it is replaced.")]
 
@@ -65,10 +67,15 @@ def restore(
         else:
             with err.status("Checking the backup …"):
                 found = copies.look_at(file)
-            if path.exists():
-                _refuse_to_replace(url, force=force)
+            seen = _refuse_to_replace(url, force=force) if path.exists() else None
+
+            def ready() -> None:
+                if seen is not None:
+                    with opened(url) as engine:
+                        refuse_newcomers(seen, on_record(engine))
+
             with err.status("Copying the backup …"):
-                moved = str(copies.put_in_place(file, path, f".{aside}") or "")
+                moved = str(copies.put_in_place(file, path, f".{aside}", ready) or "")
     steps = f"migration {found}" if found == HEAD else f"migration {found}, now {HEAD}"
     err.print(plain(f"{shown(url)} is that of {file}: {steps}."), markup=False, highlight=False, soft_wrap=True)
     if moved:
@@ -86,7 +93,7 @@ def _refuse_without_tables(migration: str, url: str) -> None:
 def _checked(made: Path, url: str) -> str:
     """The migration of a new backup. Where it is damaged, so is the database."""
     try:
-        return dumps.look_at(made) if sqlite_path(url) is None else copies.look_at(made)
+        return dumps.look_at(made).migration if sqlite_path(url) is None else copies.look_at(made)
     except DatabaseFault as fault:
         raise DatabaseFault(str(fault).replace(str(made), f"the copy of {shown(url)}")) from None
 
@@ -101,10 +108,13 @@ def _copy(path: Path, made: Path) -> None:
 
 
 def _refuse_to_overwrite(file: Path, url: str, *, force: bool) -> None:
+    path = sqlite_path(url)
     if file.is_dir():
         stop(f"{file} is a folder: name a file in it.", 2)
-    if file.exists() and sqlite_path(url) == file.resolve():
-        stop(f"{file} is the database itself: name another file.", 2)
+    if not file.absolute().parent.is_dir():
+        stop(f"{file}: there is no folder {file.parent}. Make it first.", 2)
+    if path is not None and file.resolve() in (path, *copies.beside(path)):
+        stop(f"{file} is the database itself, or its log: name another file.", 2)
     if file.exists() and not force:
         stop(f"{file} is there already: name another file, or replace it with --force.", 2)
 
@@ -121,43 +131,60 @@ def _refuse_other_kind(file: Path, url: str) -> None:
         raise DatabaseFault(f"{file} is a backup of {kind}, but POSTERN_DATABASE_URL is {shown(url)}")
 
 
-def _refuse_to_replace(url: str, *, force: bool) -> None:
-    """End the command where a server runs on the database, or where it has records and nobody said --force."""
+def _refuse_to_replace(url: str, *, force: bool) -> list[Node] | None:
+    """End the command where a server runs on the database, or where it has records and nobody said --force. Gives the
+    nodes that have a row, None where it is damaged."""
     try:
         with opened(url) as engine:
+            seen = on_record(engine)
             nodes = living_on(engine)
             with engine.begin() as connection:
                 empty = is_empty(connection)
     except DBAPIError:
         if not force or sqlite_path(url) is None:
             raise
-        return  # damaged: who says --force knows that no server runs
+        return None  # damaged: who says --force knows that no server runs
     if nodes:
         stop(f"servers run on {shown(url)}: {named(nodes)}. Stop them first.")
     if not empty and not force:
         stop(f"{shown(url)} has records. With --force it is moved aside, and the backup takes its place.", 2)
+    return seen
 
 
 def _restore_dump(file: Path, url: str, aside: str, *, force: bool) -> tuple[str, str]:
     """The schema that the old tables are in, "" for none, and the migration that the dump had."""
     with err.status("Reading the dump to its end …"):
-        found = dumps.look_at(file.absolute())
-    _refuse_to_replace(url, force=force)
+        dump = dumps.look_at(file.absolute())
+    seen = _refuse_to_replace(url, force=force) or []
     engine = open_engine(url, writing=True)
     try:
-        with engine.begin() as connection:
-            home = str(connection.execute(text("SELECT current_schema()")).scalar())
-            schema = dumps.move_aside(connection, f"postern_{aside}")
-        try:
-            with err.status("pg_restore puts the dump in …"):
-                dumps.restore(url, file.absolute())
-        except BaseException:
-            if schema:
-                with engine.begin() as connection:
-                    dumps.move_back(connection, schema, home)
-            raise
+        with engine.connect() as guard:
+            lock_tables(guard)  # a server that starts now waits until the dump is in
+            with engine.begin() as connection:
+                home = str(connection.execute(text("SELECT current_schema()")).scalar())
+                _refuse_other_schema(file, dump.schema, home)
+                schema = dumps.move_aside(
+                    connection, f"postern_{aside}", lambda: refuse_newcomers(seen, registered(connection))
+                )
+            try:
+                with err.status("pg_restore puts the dump in …"):
+                    dumps.restore(url, file.absolute())
+            except BaseException:
+                if schema:
+                    with engine.begin() as connection:
+                        dumps.move_back(connection, schema, home)
+                raise
         with err.status("Bringing the tables to this program's migration …"):
             migrate(engine)
     finally:
         engine.dispose()
-    return schema, found
+    return schema, dump.migration
+
+
+def _refuse_other_schema(file: Path, schema: str, home: str) -> None:
+    """The tables of a dump go where they were, which a server of this database would not see."""
+    if schema != home:
+        raise DatabaseFault(
+            f"{file} has its tables in the schema {schema}, and POSTERN_DATABASE_URL leads to {home}: restore it where "
+            f"that is the schema, as by options=-csearch_path%3D{schema} in the URL"
+        )

@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from app.cli.asking import Json
 from app.cli.backups import backup, restore
 from app.cli.console import err, out, plain, print_json, program, stop
-from app.cli.opening import database_url, living_on, named, opened, told
+from app.cli.opening import database_url, living_on, named, on_record, opened, refuse_newcomers, told
 from app.cli.runs import ListByDefault
 from app.runs.journal.database import migrate, open_engine, revision_of
 from app.runs.journal.places import Contents, contents, shown, sqlite_path
@@ -101,6 +101,7 @@ def downgrade(
             found = revision_of(connection)
             goal = going_back.target(found, to)
             lost = going_back.losses(connection, found, goal)
+        seen = on_record(engine)
         if not force:
             none_alive(engine, "--force goes on all the same")
         err.print(f"{plain(shown(url))}: from migration {found} back to {goal}.", markup=False, highlight=False)
@@ -110,6 +111,8 @@ def downgrade(
             err.print("Nothing is lost.", highlight=False)
         if not yes:
             typer.confirm("Go back?", abort=True, err=True)
+        if not force:
+            refuse_newcomers(seen, on_record(engine))
         going_back.downgrade(engine, goal, _say)
     err.print(f"The tables have migration {goal}: start the release before now.", highlight=False)
 

@@ -12,7 +12,7 @@ from app.cli.console import err, plain, program, stop
 from app.errors import DatabaseFault
 from app.runs.journal.database import open_engine
 from app.runs.journal.places import shown, sqlite_path
-from app.runs.living import WATCHED, living_nodes
+from app.runs.living import WATCHED, living_nodes, newcomers, registered
 from app.runs.nodes import Node
 from app.settings import load_settings
 
@@ -62,6 +62,18 @@ def living_on(engine: Engine) -> list[Node]:
             status.update(f"Looking for a sign of life of {count} on other machines, up to {WATCHED:.0f} s …")
 
         return living_nodes(engine, watching)
+
+
+def on_record(engine: Engine) -> list[Node]:
+    """The nodes that have a row, dead or alive."""
+    with engine.begin() as connection:
+        return registered(connection)
+
+
+def refuse_newcomers(before: list[Node], now: list[Node]) -> None:
+    """End the command where a server has started since the first look, or shows only now that it lives."""
+    if nodes := newcomers(before, now):
+        stop(f"servers have started on this database meanwhile: {named(nodes)}. Stop them first.")
 
 
 def named(nodes: list[Node]) -> str:

@@ -1,6 +1,6 @@
 """Which server processes live on a database, seen from a command beside them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from time import monotonic, sleep
 
 from sqlalchemy import Connection, Engine, inspect, select
@@ -35,6 +35,12 @@ def living_nodes(engine: Engine, watching: Callable[[int], object] = lambda _: N
     return living(look, wait, watching=watching)
 
 
+def newcomers(before: Iterable[Node], now: Iterable[Node]) -> list[Node]:
+    """Those that began or beat between two looks."""
+    beats = {node.id: node.beat for node in before}
+    return [node for node in now if beats.get(node.id) != node.beat]
+
+
 def living(
     look: Callable[[], list[Node]],
     wait: Callable[[], object],
@@ -44,17 +50,17 @@ def living(
     alive: Callable[[str], bool] = lives,
     clock: Callable[[], float] = monotonic,
 ) -> list[Node]:
-    """The nodes of `look` that show a sign of life: a process of this machine that is there, or a beat of another's."""
+    """The nodes of `look` that show a sign of life: a process of this machine that is there, or a beat of another's.
+    One that begins meanwhile lives too."""
     here = machine or this_machine()
-    found = look()
-    alive_ids = {node.id for node in found if node.machine == here and alive(node.process)}
-    beats = {node.id: node.beat for node in found if node.machine != here}
-    if beats:
-        watching(len(beats))
+    first = look()
+    found = {node.id: node for node in first if node.machine == here and alive(node.process)}
+    silent = {node.id for node in first if node.machine != here}
+    if silent:
+        watching(len(silent))
     until = clock() + WATCHED
-    while beats and clock() < until:
+    while silent and clock() < until:
         wait()
-        moved = {node.id for node in look() if beats.get(node.id, node.beat) != node.beat}
-        alive_ids |= moved
-        beats = {node_id: beat for node_id, beat in beats.items() if node_id not in moved}
-    return [node for node in found if node.id in alive_ids]
+        found |= {node.id: node for node in newcomers(first, look())}
+        silent -= found.keys()
+    return sorted(found.values(), key=lambda node: node.id)

@@ -1,8 +1,9 @@
 """What POSTERN_DATABASE_URL must be where it says `passwordless=entra`: a token of Entra goes there as the password, so
 it must be certain who receives it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
 
 from pydantic import ValidationInfo
 
@@ -21,7 +22,8 @@ _EXAMPLE = f"postgresql://NAME@HOST/postern?sslmode=verify-full&{PASSWORDLESS}={
 def passwordless(text: str, info: ValidationInfo) -> str:
     """The URL, with what signing in needs where it has no password. One that lacks something for that, or has something
     too many, is refused."""
-    if "?" not in text:
+    names = {name.lower() for name, _ in parse_qsl(text.partition("?")[2], keep_blank_values=True)}
+    if PASSWORDLESS not in names:
         return text
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
@@ -30,17 +32,15 @@ def passwordless(text: str, info: ValidationInfo) -> str:
         url = make_url(text)
     except (ArgumentError, ValueError):
         raise fault("is not a database URL", f"Write it like {_EXAMPLE}") from None
-    if PASSWORDLESS in url.query:
-        _check_words(url)
-        _check_server(url)
-        return _with_credential(text, info.data)
-    return text
+    _check_words(url)
+    _check_server(url)
+    return _with_credential(text, info.data)
 
 
 def _check_words(url: "URL") -> None:
     if url.get_backend_name() != "postgresql":
         raise fault(f"has {PASSWORDLESS}, which is for PostgreSQL only", f"Leave out {PASSWORDLESS}")
-    if url.query[PASSWORDLESS] != ENTRA:
+    if url.query.get(PASSWORDLESS) != ENTRA:
         raise fault(f"has a {PASSWORDLESS} other than {ENTRA}", f"Write {PASSWORDLESS}={ENTRA}")
     if url.password:
         raise fault(f"has a password beside {PASSWORDLESS}={ENTRA}", "Leave one of them out")
@@ -56,7 +56,7 @@ def _check_words(url: "URL") -> None:
 
 def _check_server(url: "URL") -> None:
     """Whoever answers gets the token: TLS must have named the server, unless it is on this machine."""
-    hosts = [*_several(url.query.get("host", ())), *([url.host] if url.host else [])]
+    hosts = [*_hosts(url.query.get("host", ())), *_hosts(url.host or ())]
     if not hosts:
         raise fault(f"has {PASSWORDLESS}={ENTRA} and no host", f"Write it like {_EXAMPLE}")
     on_this_machine = all(host.startswith("/") or is_loopback(host) for host in hosts)
@@ -79,5 +79,7 @@ def _with_credential(text: str, others: Mapping[str, Any]) -> str:
     return DatabaseUrl(text, Passwordless(credential, cloud, authority, ca_bundle))
 
 
-def _several(value: str | tuple[str, ...]) -> tuple[str, ...]:
-    return (value,) if isinstance(value, str) else value
+def _hosts(value: str | tuple[str, ...]) -> Iterator[str]:
+    """Every host that libpq tries: one text may name several, with commas."""
+    for text in (value,) if isinstance(value, str) else value:
+        yield from text.split(",")

@@ -19,6 +19,7 @@ from app.ids import new_id
 from app.triggers.cycle import EXCHANGE, Cycle, LingeringTransport
 from app.triggers.framing import MAX_HEADER_BYTES, MAX_HEADERS, MAX_TARGET_BYTES, check_head, check_size, why
 from app.triggers.notice import notice, refusal
+from app.triggers.transport import unmapped
 from app.triggers.upgrade import body_parser
 
 MAX_CHUNK_OVERHEAD = 16 * 1024
@@ -66,6 +67,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Give a new connection its time to send a first byte."""
         super().connection_made(transport)
+        self.client = unmapped(self.client)
         self._head_timer = self.loop.call_later(self.head_seconds, self._head_late)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -89,9 +91,8 @@ class GuardedProtocol(HttpToolsProtocol):
             super().shutdown()
 
     def drain(self, patience: float) -> None:
-        """Close with the next answer, or when nothing has come for `patience` seconds: a proxy that takes an idle
-        connection out of its pool at this moment is still served. What comes later than that it must not send, so its
-        own idle time has to be shorter."""
+        """Close with the next answer, or when nothing has come for `patience` seconds: a proxy that uses an idle
+        connection at this moment is still served. Its own idle time has to be shorter."""
         if self._stopping or self._linger_timer is not None:
             return
         if not patience:

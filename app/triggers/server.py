@@ -26,6 +26,7 @@ import uvicorn
 from starlette.requests import ClientDisconnect
 from uvicorn.config import LifespanType
 
+from app.logs import flush_logs
 from app.triggers.listener import accepted, keep_out
 from app.triggers.protocol import GuardedProtocol
 from app.triggers.workers import Workers
@@ -62,6 +63,7 @@ class Server(uvicorn.Server):
         self.idle = idle
         self.stop_signal = 0
         self._deadline: float | None = None
+        self._grace_over = False
         self._listeners: list[socket.socket] = []
         quieten_disconnects()
 
@@ -83,6 +85,11 @@ class Server(uvicorn.Server):
         if self.stop_signal:
             self.force_exit = self.should_exit = True
         self.stop_signal = sig
+
+    @property
+    def cuts_off(self) -> bool:
+        """Whether it ends although something goes on."""
+        return self.force_exit or self._grace_over
 
     @property
     def exit_code(self) -> int:
@@ -127,6 +134,7 @@ class Server(uvicorn.Server):
         if time.monotonic() < cast("float", self._deadline):
             return False
         log.warning("grace-over", grace=self.grace)
+        self._grace_over = True
         self.config.timeout_graceful_shutdown = 0
         return True
 
@@ -238,12 +246,21 @@ def run(
 
 
 def serve(config: uvicorn.Config, listener: socket.socket, grace: float) -> int:
-    """One process: serve on the socket until a signal says stop, and return the exit code."""
+    """One process: serve on the socket until a signal says stop, and return the exit code. Where something is cut off,
+    the process ends here: threads of workflows cannot be stopped, and Python would wait for them."""
     server = Server(config, grace=grace)
     try:
         server.run(sockets=[listener])
     except SystemExit as stop:  # uvicorn's way to say that the application did not start
         return stop.code if isinstance(stop.code, int) else 1
+    except OSError:  # uvloop's, of connections out that are still open
+        if not server.force_exit:
+            raise
+    if server.cuts_off:
+        flush_logs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(server.exit_code)
     return server.exit_code
 
 
@@ -260,7 +277,7 @@ class _Disconnects(logging.Filter):
         if isinstance(error, ClientDisconnect | asyncio.CancelledError):
             record.msg, record.args, record.exc_info = "request-abandoned", (), None
             record.levelno, record.levelname = logging.INFO, "INFO"
-        return True
+        return not str(record.msg).rstrip().endswith("CancelledError")  # the lifespan's, which a second signal cut off
 
 
 def _address_fault(error: OSError, host: str, port: int) -> str:

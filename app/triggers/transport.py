@@ -28,6 +28,7 @@ BY_HTTP = f"plain http from another machine: use https; behind a proxy, {FIX}"
 NO_ADDRESS = f"plain http without a client's address, as over a Unix socket: use TCP and https; behind a proxy, {FIX}"
 
 Scope = MutableMapping[str, Any]
+Peer = tuple[str, int]
 
 
 def wrong_with(scope: Scope, names: Iterable[bytes]) -> str:
@@ -74,7 +75,7 @@ class Identification:
         """The caller of a request. Raises Refused, and Problem `identity-unavailable` where nobody could decide."""
         headers = scope["headers"]
         names = {name for name, _ in headers}
-        if b"authorization" in names and (reason := wrong_with(scope, names)):
+        if b"authorization" in names and (reason := wrong_with(scope, names) or _contradicted(headers)):
             raise insecure(reason)
         return self._identify(headers)
 
@@ -84,7 +85,18 @@ def insecure(reason: str) -> Problem:
     return problem(CODE, reason=reason, headers={"WWW-Authenticate": 'Bearer error="invalid_request"'})
 
 
+def unmapped(peer: Peer | None) -> Peer | None:
+    """The address of a connection as an operator writes it: a socket for both kinds of addresses shows IPv4 as IPv6
+    (RFC 4291, section 2.5.5.2), which no proxy or network that is named by IPv4 would be equal to."""
+    return (peer[0].removeprefix("::ffff:"), peer[1]) if peer else None
+
+
+def _contradicted(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """Why the word of a trusted proxy is not taken: a client's own stands beside it, and nobody knows which it is."""
+    said = {value for name, value in headers if name == b"x-forwarded-proto"}
+    return BY_PROXY if len(said) > 1 else ""
+
+
 @lru_cache(maxsize=1024)
 def _this_machine(address: str) -> bool:
-    """Whether an address is loopback. A socket for both kinds of addresses shows IPv4 as IPv6 (RFC 4291, 2.5.5.2)."""
-    return is_loopback(address.removeprefix("::ffff:"))
+    return is_loopback(address)

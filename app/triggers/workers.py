@@ -89,6 +89,7 @@ class Workers:
                 deadline = deadline or time.monotonic() + self._grace + KILL_AFTER
                 self._terminate()
             elif time.monotonic() > deadline:
+                self._exit_code = self._exit_code or 128 + signal.SIGKILL
                 return
 
     def _stopping(self) -> bool:

@@ -9,8 +9,10 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+import typer
 from sqlalchemy import Engine, func, insert, select, text
 
+from app.runs.journal import copies, dumps
 from app.runs.journal.database import open_engine
 from app.runs.journal.revisions import HEAD
 from app.runs.journal.schema import calls, nodes, runs
@@ -155,6 +157,37 @@ def test_a_server_that_lives_keeps_tables_as_they_are(postern: Postern, url: str
     assert postern("database", "downgrade", "--one", "--yes", "--force").exit_code == 0
 
 
+@pytest.mark.parametrize(
+    ("place", "module", "step"),
+    [("url", copies, "copy"), ("postgres", dumps, "move_aside")],
+    ids=["sqlite", "postgres"],
+)
+def test_a_server_that_starts_while_a_backup_is_put_in_keeps_its_database(
+    request: pytest.FixtureRequest, postern: Postern, monkeypatch: pytest.MonkeyPatch, place: str, module, step: str
+):
+    made = request.getfixturevalue(place)
+    assert postern("database", "backup", "copy").exit_code == 0
+    go_on = getattr(module, step)
+
+    def meanwhile(*asked: object) -> object:
+        live(made, this_process())
+        return go_on(*asked)
+
+    monkeypatch.setattr(module, step, meanwhile)
+    refused = postern("database", "restore", "copy", "--force")
+    assert (refused.exit_code, "have started on this database meanwhile" in refused.stderr) == (1, True)
+    assert recorded(made) == [RUN]
+
+
+def test_a_server_that_starts_while_going_back_is_asked_about_keeps_its_tables(
+    postern: Postern, url: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(typer, "confirm", lambda *_, **__: live(url, this_process()))
+    refused = postern("database", "downgrade", "--one")
+    assert (refused.exit_code, "have started on this database meanwhile" in refused.stderr) == (1, True)
+    assert json.loads(postern("database", "--json").stdout)["migration"] == HEAD
+
+
 def test_a_backup_is_for_its_owner_and_overwrites_nothing(postern: Postern, url: str, folder: Path):
     file = folder / "copy"
     file.write_text("mine")
@@ -162,10 +195,14 @@ def test_a_backup_is_for_its_owner_and_overwrites_nothing(postern: Postern, url:
     assert (refused.exit_code, file.read_text(), "--force" in refused.stderr) == (2, "mine", True)
     assert postern("database", "backup", "copy", "--force").exit_code == 0
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    for wrong, told in (("postern.db", "the database itself"), ("workflows", "a folder")):
+    for wrong, told in (
+        ("postern.db", "the database itself"),
+        ("postern.db-wal", "or its log"),
+        ("workflows", "is a folder"),
+        ("no-folder/file", "no-folder"),
+    ):
         result = postern("database", "backup", wrong, "--force")
-        assert (result.exit_code, told in result.stderr) == (2, True)
-    assert postern("database", "backup", "no-folder/file").exit_code == 1
+        assert (result.exit_code, told in result.stderr, ".partial" in result.stderr) == (2, True, False)
     assert recorded(url) == [RUN]
     with closing(sqlite3.connect(file)) as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
@@ -237,6 +274,13 @@ def of_others(folder: Path) -> None:
         connection.execute("CREATE TABLE other (id INTEGER)")
 
 
+def of_others_with_migrations(folder: Path) -> None:
+    of_others(folder)
+    with closing(sqlite3.connect(folder / "copy")) as connection, connection:
+        connection.execute("CREATE TABLE alembic_version (version_num TEXT)")
+        connection.execute("INSERT INTO alembic_version VALUES ('0001')")
+
+
 def newer(folder: Path) -> None:
     make_newer(f"sqlite:///{folder / 'copy'}", "0009")
 
@@ -249,6 +293,7 @@ def newer(folder: Path) -> None:
         (no_database, "is no backup"),
         (a_dump, "is a backup of PostgreSQL"),
         (of_others, "is no backup of Postern's"),
+        (of_others_with_migrations, "is no backup of Postern's"),
         (newer, "newer Postern"),
     ],
 )
@@ -298,6 +343,20 @@ def test_where_a_dump_cannot_be_put_in_the_tables_come_back(postern: Postern, po
     with closing_engine(postgres) as engine, engine.connect() as connection:
         schemas = select(func.count()).select_from(text("pg_namespace")).where(text("nspname LIKE 'postern%'"))
         assert connection.execute(schemas).scalar() == 0
+
+
+def test_a_dump_goes_only_where_a_server_finds_its_tables(postern: Postern, postgres: str):
+    """And one of another program's tables goes nowhere."""
+    assert postern("database", "backup", "dump").exit_code == 0
+    with closing_engine(postgres) as engine, engine.begin() as connection:
+        connection.execute(text("CREATE SCHEMA elsewhere"))
+    path = f"{'&' if '?' in postgres else '?'}options=-csearch_path%3Delsewhere"
+    refused = postern("database", "restore", "dump", POSTERN_DATABASE_URL=postgres + path)
+    assert (refused.exit_code, "in the schema public" in refused.stderr) == (2, True)
+    assert recorded(postgres) == [RUN]
+    with closing_engine(postgres) as engine, engine.begin() as connection:
+        connection.execute(text("DROP TABLE runs, steps"))
+    assert postern("database", "backup", "other").exit_code == 2
 
 
 def test_a_dump_that_is_cut_replaces_nothing(postern: Postern, postgres: str, folder: Path):

@@ -19,7 +19,7 @@ from tests.process.servers import ROOT, settings_of, until
 
 WORKFLOWS = """
 import os
-from app import Context, anonymous, tenant_users, workflow
+from app import Context, Reply, anonymous, tenant_users, workflow
 
 @workflow(access=anonymous())
 async def open(ctx: Context, number: int):
@@ -28,6 +28,10 @@ async def open(ctx: Context, number: int):
 @workflow(access=tenant_users())
 async def guarded(ctx: Context, number: int):
     return os.getpid()
+
+@workflow(access=anonymous())
+async def headed(ctx: Context, size: int):
+    return Reply(200, size, {"X-Large": "x" * size})
 
 @workflow(access=anonymous(), methods=["GET", "POST"])
 async def whence(ctx: Context):
@@ -174,6 +178,10 @@ def test_bodies_as_large_as_postern_takes_come_through(house: House):
     spaces = " " * (1_048_576 - 1)
     assert ask(house.over_tls(), "POST", "/triggers/open", spaces + "1").status == 200
     assert ask(house.over_tls(), "POST", "/triggers/open", spaces + "11").status == 413
+
+
+def test_answers_with_large_headers_come_through(house: House):
+    assert ask(house.over_tls(), "POST", "/triggers/headed", "30000").status == 200
 
 
 def test_the_log_of_nginx_names_the_trace_of_a_run_and_no_secret(house: House, bearer: dict[str, str]):

@@ -55,6 +55,13 @@ def test_it_is_watched_for_longer_than_a_beat_takes():
     assert 2 * BEAT_EVERY < WATCHED <= watch.now
 
 
+def test_a_node_that_begins_while_others_are_watched_lives():
+    watch = Watch(AWAY[:1])
+    look, looks = watch.look, iter(range(9))
+    watch.look = lambda: look() + HERE[1:] * (next(looks, 9) > 3)  # type: ignore[method-assign]
+    assert watch.found() == ["b"]
+
+
 def test_nobody_is_waited_for_once_all_have_beaten():
     watch = Watch(AWAY, beating="cd")
     assert watch.found() == ["c", "d"]

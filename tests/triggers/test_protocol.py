@@ -120,10 +120,13 @@ async def eventually(condition: Callable[[], object]) -> None:
 
 @asynccontextmanager
 async def serving(
-    protocol: type[GuardedProtocol] = GuardedProtocol, app: Echo | None = None, lifespan: dict[str, Any] | None = None
+    protocol: type[GuardedProtocol] = GuardedProtocol,
+    app: Echo | None = None,
+    lifespan: dict[str, Any] | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Running]:
     app = app or Echo()
-    config = server_config(app, port=0, lifespan="off")
+    config = server_config(app, port=0, lifespan="off", **settings)
     config.http = protocol
     config.load()
     state = ServerState()

@@ -33,13 +33,15 @@ def anyio_backend() -> str:
 ROOT = Path(__file__).parents[2]
 
 APPLICATION = """
-import asyncio, os
+import asyncio, os, time
+from concurrent.futures import ThreadPoolExecutor
 
 class Application:
     def __init__(self):
         self.draining = False
         self.running = 0
         self.go_on = None
+        self.threads = ThreadPoolExecutor()
 
     async def __call__(self, scope, receive, send):
         if scope["type"] == "lifespan":
@@ -60,6 +62,13 @@ class Application:
             print("running", os.getpid(), flush=True)
             await self.go_on.wait()
             self.running -= 1
+        if scope["path"] == "/thread":
+            self.running += 1
+            print("running", os.getpid(), flush=True)
+            await asyncio.get_running_loop().run_in_executor(self.threads, time.sleep, 60)
+        if scope["path"] == "/stuck":
+            print("running", os.getpid(), flush=True)
+            time.sleep(60)
         if scope["path"] == "/go-on":
             self.go_on.set()
         if scope["path"] == "/die":
@@ -73,10 +82,12 @@ application = Application()
 """
 
 PROGRAM = """
-import sys
+import os, sys
+from app.triggers import workers
 from app.triggers.server import run, server_config
 
 if __name__ == "__main__":
+    workers.KILL_AFTER = float(os.environ.get("KILL_AFTER", workers.KILL_AFTER))
     config = server_config("application:application", port=int(sys.argv[3]), workers=int(sys.argv[1]))
     sys.exit(run(config, grace=float(sys.argv[2]), ready=lambda address: print("ready", address, flush=True)))
 """
@@ -302,26 +313,35 @@ async def test_idle_connections_are_kept_for_a_proxy_and_closed_at_once_for_a_te
         writer.close()
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_the_grace_is_bounded(tmp_path, workers):
-    """A request that does not end is cut off, and the stop is still graceful."""
+@pytest.mark.parametrize(("workers", "path"), [(1, "/slow"), (2, "/slow"), (1, "/thread"), (2, "/thread")])
+def test_the_grace_is_bounded(tmp_path, workers, path):
+    """A request that does not end is cut off, and the stop is still graceful. Nor is a thread waited for."""
     with process(tmp_path, workers, grace=0.2) as server, Connection(server.port) as slow:
-        slow.ask("/slow")
+        slow.ask(path)
         server.says("running")
         server.signal()
         assert server.exit_code() == 0
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_second_signal_ends_at_once(tmp_path, workers):
+@pytest.mark.parametrize(("workers", "path"), [(1, "/slow"), (2, "/slow"), (1, "/thread")])
+def test_a_second_signal_ends_at_once(tmp_path, workers, path):
     with process(tmp_path, workers) as server, Connection(server.port) as slow:
-        slow.ask("/slow")
+        slow.ask(path)
         server.says("running ([0-9]+)")
         server.signal()
         until(lambda: refuses(server.port))
         server.signal()
         assert server.exit_code() == 128 + signal.SIGTERM
         assert "Traceback" not in server.log.read_text()
+
+
+def test_a_worker_that_does_not_end_is_killed_and_the_exit_code_says_so(tmp_path):
+    """Something holds up its event loop."""
+    with process(tmp_path, 2, grace=0.2, KILL_AFTER="0.2") as server, Connection(server.port) as stuck:
+        stuck.ask("/stuck")
+        server.says("running")
+        server.signal()
+        assert server.exit_code() == 128 + signal.SIGKILL
 
 
 def test_a_worker_that_dies_is_replaced(tmp_path):
@@ -421,6 +441,14 @@ async def test_clients_that_disconnect_cost_one_line_each_and_no_traceback(caplo
     lines = [record for record in caplog.records if record.getMessage() == "request-abandoned"]
     assert len(lines) == 20
     assert not [record for record in caplog.records if record.exc_info]
+
+
+def test_a_lifespan_that_is_cut_off_leaves_no_traceback():
+    text = "Traceback (most recent call last):\n  …\nasyncio.exceptions.CancelledError\n"
+    logger = logging.getLogger("uvicorn.error")
+    quieten_disconnects()
+    assert not logger.filter(logging.LogRecord("uvicorn.error", logging.ERROR, "", 0, text, (), None))
+    assert logger.filter(logging.LogRecord("uvicorn.error", logging.ERROR, "", 0, "anything else", (), None))
 
 
 def test_the_filter_for_disconnects_is_installed_once():

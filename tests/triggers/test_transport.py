@@ -20,13 +20,14 @@ from app.local_tenant import LocalTenant
 from app.main import Application, create_app
 from app.runs.journal.schema import refusals
 from app.settings import Settings
-from app.triggers.transport import BY_HTTP, BY_PROXY, NO_ADDRESS, Identification, wrong_with
+from app.triggers.transport import BY_HTTP, BY_PROXY, NO_ADDRESS, Identification, unmapped, wrong_with
 from tests.door.doors import settings_for
 from tests.process.servers import until
+from tests.triggers.test_protocol import HOST, Echo, serving
 
 pytestmark = pytest.mark.anyio
 
-OUTSIDE, LOCAL, LOCAL_6, MAPPED = "203.0.113.9", "127.0.0.1", "::1", "::ffff:127.0.0.2"
+OUTSIDE, LOCAL, LOCAL_6 = "203.0.113.9", "127.0.0.1", "::1"
 HTTPS, HTTP = {"x-forwarded-proto": "https"}, {"x-forwarded-proto": "http"}
 OF_OUTSIDE, OF_LOCAL = {"x-forwarded-for": OUTSIDE}, {"x-forwarded-for": "127.0.0.3"}
 
@@ -45,7 +46,6 @@ WAYS: list[tuple[str, str | None, str, dict[str, str], str]] = [
     ("http", LOCAL, "", {}, ""),
     ("http", "127.8.9.10", "", {}, ""),
     ("http", LOCAL_6, "", {}, ""),
-    ("http", MAPPED, "", {}, ""),
     ("http", LOCAL, "127.0.0.1", {}, ""),
     # from outside, or by a proxy there, whose word is not believed
     ("http", OUTSIDE, "", HTTPS, BY_PROXY),
@@ -123,6 +123,42 @@ async def test_the_ways_that_a_token_may_come(scheme, peer, named, fields, wrong
     assert asked[-1] == [(name.encode(), value.encode()) for name, value in fields.items()]
 
 
+@pytest.mark.parametrize("said", [("http", "https"), ("https", "http"), ("https", "https,http")])
+async def test_a_proxys_word_beside_another_one_is_not_taken(said):
+    """A trusted proxy may have put its own beside that of a client."""
+    names = [(b"authorization", b"Bearer x"), *((b"x-forwarded-proto", word.encode()) for word in said)]
+    identification = Identification(lambda _: None, lambda _: pytest.fail("looked at the token"))
+    with pytest.raises(Problem) as caught:
+        identification.identify({"scheme": "https", "client": (LOCAL, 4711), "headers": names})
+    assert caught.value.reason == BY_PROXY
+
+
+class Whence(Echo):
+    """Keeps the clients and schemes that it saw."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[str, str]] = []
+
+    async def __call__(self, scope, receive, send):
+        self.seen.append((scope["client"][0], scope["scheme"]))
+        await super().__call__(scope, receive, send)
+
+
+async def test_a_proxy_that_is_named_by_ipv4_is_known_by_a_server_that_listens_on_both_kinds_of_addresses():
+    """There the system shows it as `::ffff:127.0.0.1`."""
+    app = Whence()
+    async with serving(app=app, host="::", trusted_proxies=["127.0.0.0/8"]) as running:
+        for fields in (b"", b"X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-Proto: https\r\n"):
+            await running.ask(b"GET /1 HTTP/1.1\r\nConnection: close\r\n" + HOST + fields + b"\r\n")
+    assert app.seen == [(LOCAL, "http"), (OUTSIDE, "https")]
+    assert [unmapped(peer) for peer in (None, ("::1", 1), ("::ffff:10.0.0.7", 2))] == [
+        None,
+        ("::1", 1),
+        ("10.0.0.7", 2),
+    ]
+
+
 WORKFLOWS = """
 from app import anonymous, specific_users, tenant_users, workflow
 
@@ -181,8 +217,11 @@ async def test_every_page_that_looks_at_tokens_refuses_them_over_plain_http(sett
                 safe = await proxy(method, path, token, x_forwarded_for=OUTSIDE, x_forwarded_proto="https")
                 assert safe.status_code == 200
         run_id = (await _ask(app, "127.0.0.1", "POST", "/triggers/hello")).headers["x-run-id"]
+        own_id = (await _ask(app, "127.0.0.1", "POST", "/triggers/whoami", token)).headers["x-run-id"]
         with from_address(app, OUTSIDE) as outside:
-            for method, path in [*GUARDED, ("GET", f"/runs/{run_id}"), ("GET", f"/runs/{run_id}/tree")]:
+            of_runs = [("GET", f"/runs/{run_id}"), ("GET", f"/runs/{run_id}/tree"), ("GET", f"/runs/{own_id}/result")]
+            of_runs += [("POST", f"/runs/{own_id}/cancel"), ("POST", f"/runs/{own_id}/resubmit")]
+            for method, path in [*GUARDED, *of_runs, ("GET", "/openapi.json"), ("GET", "/docs")]:
                 refused = await outside(method, path, token)
                 assert (refused.status_code, refused.json()["code"]) == (401, "insecure-transport")
                 assert refused.json()["detail"] == "Access tokens are taken over https only."

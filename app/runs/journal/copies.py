@@ -11,8 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from sqlalchemy.engine import URL
+
 from app.errors import DatabaseFault
 from app.runs.journal.database import check_revision, migrate, open_engine
+from app.runs.journal.places import RECORDS
 
 MAGIC = b"SQLite format 3\x00"
 PAGES = 1024
@@ -46,44 +49,64 @@ def look_at(path: Path) -> str:
                 raise DatabaseFault(f"{path} is damaged: {'; '.join(damage)[:300]}")
             query = "SELECT version_num FROM alembic_version"
             found: str | None = next((row[0] for row in connection.execute(query)), None)
+            there = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     except sqlite3.OperationalError as error:
         raise DatabaseFault(f"{path} is no backup of Postern's: {error}") from None
     except sqlite3.DatabaseError as error:
         raise DatabaseFault(f"{path} is damaged, or no database: {error}") from None
     if not found:
         raise DatabaseFault(f"{path} is no backup of Postern's: it has no migration")
+    if not there.issuperset(table.name for table in RECORDS):
+        raise DatabaseFault(f"{path} is no backup of Postern's: it has other tables")
     _check(path, found)
     return found
 
 
-def put_in_place(copied: Path, database: Path, aside: str) -> Path | None:
+def put_in_place(copied: Path, database: Path, aside: str, ready: Callable[[], object] = lambda: None) -> Path | None:
     """Put a copy in a database's place, its tables brought to this program's migration before. What was there is moved
-    aside under a name that ends with `aside`; gives that name. No server may run on it."""
-    moved = None
+    aside under a name that ends with `aside`; gives that name. No server may run on it: `ready` is called when the copy
+    is, and raises where one has started meanwhile."""
+    moved = database.with_name(f"{database.name}{aside}")
     database.parent.mkdir(parents=True, exist_ok=True)
     with new_file(database) as file:
         copy(copied, file)
-        engine = open_engine(f"sqlite:///{file}", writing=True)
+        engine = open_engine(URL.create("sqlite", database=str(file)), writing=True)
         try:
             migrate(engine)
         finally:
             engine.dispose()
-        moved = move_aside(database, aside)
-        file.replace(database)
-    return moved
+        _give_to_its_owner(file, database)
+        ready()
+        try:
+            there = _rename(database, moved)
+            file.replace(database)
+        except BaseException:
+            _rename(moved, database)
+            raise
+    return moved if there else None
 
 
-def move_aside(database: Path, aside: str) -> Path | None:
-    """Give a database another name, with what SQLite put beside it; None where there was none."""
-    name = database.with_name(f"{database.name}{aside}")
+def beside(database: Path) -> tuple[Path, ...]:
+    """The files that SQLite puts beside a database."""
+    return tuple(database.with_name(database.name + end) for end in BESIDE)
+
+
+def _rename(database: Path, name: Path) -> bool:
+    """Give a database another name, with what SQLite put beside it; False where there is none."""
     there = database.exists()
     if there:
         database.rename(name)
-    for end in BESIDE:
-        beside = database.with_name(database.name + end)
-        if beside.exists():
-            beside.rename(name.with_name(name.name + end))
-    return name if there else None
+    for old, new in zip(beside(database), beside(name), strict=True):
+        if old.exists():
+            old.rename(new)
+    return there
+
+
+def _give_to_its_owner(file: Path, database: Path) -> None:
+    """Who restores as root must not keep the server's user out."""
+    if os.geteuid() == 0:
+        owner = (database if database.exists() else database.parent).stat()
+        os.chown(file, owner.st_uid, owner.st_gid)
 
 
 @contextmanager
@@ -96,8 +119,8 @@ def new_file(place: Path) -> Iterator[Path]:
     try:
         yield path
     finally:
-        for end in ("", *BESIDE):
-            path.with_name(path.name + end).unlink(missing_ok=True)
+        for made in (path, *beside(path)):
+            made.unlink(missing_ok=True)
     folder = os.open(place.parent, os.O_RDONLY)
     try:
         os.fsync(folder)

@@ -23,7 +23,7 @@ MIGRATION_LOCK = 0x706F7374  # any number, the same for all processes that migra
 MINIMAL_SQLITE = (3, 38, 0)  # from here it reads JSON by ->>
 
 
-def open_engine(url: str, *, writing: bool) -> Engine:
+def open_engine(url: str | URL, *, writing: bool) -> Engine:
     """An engine on the database; no connection is made yet, but SQLite's file and its folder are. A writing one begins
     transactions so that they cannot fail for another writer's sake. One with `passwordless=entra` is the
     settings', which knows how to sign in. Raises DatabaseFault."""
@@ -174,7 +174,7 @@ def _postgres(url: URL, besides: dict[str, str]) -> Engine:
         raise DatabaseFault("PostgreSQL needs the driver psycopg: install postern[postgres]") from None
 
 
-def _passwordless(url: str, parsed: URL) -> Engine:
+def _passwordless(url: str | URL, parsed: URL) -> Engine:
     """An engine whose connections sign in with tokens."""
     if not isinstance(url, DatabaseUrl):
         raise DatabaseFault("POSTERN_DATABASE_URL has no password, and nothing says how to sign in without one")

@@ -9,7 +9,8 @@ import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import Connection, text
@@ -18,7 +19,7 @@ from sqlalchemy.schema import CreateSchema
 
 from app.errors import DatabaseFault
 from app.runs.journal.database import CONNECT_SECONDS, check_revision
-from app.runs.journal.places import is_empty, tables, without_password
+from app.runs.journal.places import RECORDS, is_empty, tables, without_password
 from app.runs.journal.schema import metadata
 
 MAGIC = b"PGDMP"
@@ -36,6 +37,7 @@ HINTS = {
 }
 
 _MIGRATION = re.compile(r"^COPY .*alembic_version \(version_num\) FROM stdin;\n(\w+)$", re.MULTILINE)
+_TABLE = re.compile(r"^[0-9]+; [0-9]+ [0-9]+ TABLE (.+?) (\w+) ", re.MULTILINE)
 
 
 def dump_command(url: str, target: str) -> list[str]:
@@ -57,19 +59,30 @@ def dump(url: str, target: Path, named: Path) -> None:
         os.fsync(file.fileno())
 
 
-def look_at(path: Path) -> str:
-    """The migration of a dump that can be read to its end. Raises DatabaseFault where it is damaged, none of Postern's,
-    or of a newer Postern that does not suit this one."""
+@dataclass(frozen=True, slots=True)
+class Dump:
+    """What is known of a dump: the migration of its tables, and the schema that they go to."""
+
+    migration: str
+    schema: str
+
+
+def look_at(path: Path) -> Dump:
+    """What a dump is that can be read to its end. Raises DatabaseFault where it is damaged, none of Postern's, or of a
+    newer Postern that does not suit this one."""
     run(["pg_restore", f"--file={os.devnull}", str(path)])
+    tables_of = {name: schema for schema, name in _TABLE.findall(run(["pg_restore", "--list", str(path)]))}
     written = run(["pg_restore", "--data-only", "--table=alembic_version", "--file=-", str(path)])
     found = _MIGRATION.search(written)
     if found is None:
         raise DatabaseFault(f"{path} is no backup of Postern's: it has no migration")
+    if not tables_of.keys() >= {table.name for table in RECORDS}:
+        raise DatabaseFault(f"{path} is no backup of Postern's: it has other tables")
     try:
         check_revision(found[1])
     except DatabaseFault as fault:
         raise DatabaseFault(f"{path}: {fault}") from None
-    return found[1]
+    return Dump(found[1], tables_of["alembic_version"])
 
 
 def restore(url: str, source: Path) -> None:
@@ -77,10 +90,14 @@ def restore(url: str, source: Path) -> None:
     run(restore_command(url, str(source)), url)
 
 
-def move_aside(connection: Connection, schema: str) -> str:
+def move_aside(connection: Connection, schema: str, ready: Callable[[], object] = lambda: None) -> str:
     """Take Postern's tables out of the way, so that a dump can be put in: into a schema of this name, or away where
-    they are empty. Gives the schema, "" where none was made."""
+    they are empty. Gives the schema, "" where none was made. `ready` is called when nobody can write any more, and
+    raises where a server has started meanwhile."""
     there = tables(connection)
+    if there:
+        connection.execute(text(f"LOCK TABLE {', '.join(there)} IN ACCESS EXCLUSIVE MODE"))
+    ready()
     if is_empty(connection):
         for name in there:
             connection.execute(text(f"DROP TABLE {name}"))

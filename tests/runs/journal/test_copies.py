@@ -1,5 +1,6 @@
 """Copies of a SQLite file that is written to meanwhile, and how one takes a database's place."""
 
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -9,8 +10,9 @@ from sqlalchemy import text
 
 from app.runs.journal import copies
 from app.runs.journal.database import open_engine
+from app.runs.journal.revisions import HEAD
 from tests.databases import put_sqlite
-from tests.releases import OF_0001, RUN, say
+from tests.releases import OF_0001, RUN, old_database, say
 
 
 def insert(url: str, first: int, count: int) -> None:
@@ -74,6 +76,46 @@ def test_a_log_that_was_left_alone_is_moved_out_of_the_way(tmp_path: Path):
     assert copies.put_in_place(Path(copied), tmp_path / "postern.db", ".old") is None
     assert (tmp_path / "postern.db.old-wal").read_bytes() == b"of a file that is gone"
     assert count(tmp_path / "postern.db") == 0
+
+
+@pytest.mark.parametrize("name", ["a?b", "a#b", "a%41b", 'it\'s "so"'])
+def test_names_that_a_url_reads_differently_are_names(tmp_path: Path, name: str):
+    """An old backup is brought to this release where it is, and nothing is made elsewhere."""
+    old_database(f"sqlite:///{tmp_path / 'copy'}")
+    place = tmp_path / name / "postern.db"
+    copies.put_in_place(tmp_path / "copy", place, ".old")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, "copy"])
+    assert [path.name for path in place.parent.iterdir()] == ["postern.db"]
+    assert copies.look_at(place) == HEAD
+
+
+def test_an_interruption_at_the_last_moment_leaves_the_database_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    place = tmp_path / "postern.db"
+    insert(put_sqlite(place), 0, 5)
+    put_sqlite(tmp_path / "copy")
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            copies.put_in_place(tmp_path / "copy", place, ".old")
+    assert count(place) == 5
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["copy", "postern.db"]
+
+
+def test_a_database_stays_its_owners_also_where_root_restores_it(tmp_path: Path):
+    place = tmp_path / "postern.db"
+    put_sqlite(place)
+    put_sqlite(tmp_path / "copy")
+    if os.geteuid() == 0:
+        os.chown(place, 12345, 12345)
+    before = place.stat()
+    copies.put_in_place(tmp_path / "copy", place, ".old")
+    assert (place.stat().st_uid, place.stat().st_gid) == (before.st_uid, before.st_gid)
 
 
 def test_what_fails_leaves_nothing_behind(tmp_path: Path):
