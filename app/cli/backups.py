@@ -1,7 +1,14 @@
 """`postern database backup` and `restore`."""
 
+import errno
+import os
+import signal
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -28,7 +35,7 @@ def backup(
     """Write a backup of the database while servers go on: a copy of the file for SQLite, a dump by pg_dump for
     PostgreSQL. It is read to its end before it gets its name."""
     url = database_url()
-    with told(url):
+    with told(url), _tidy():
         _refuse_to_overwrite(file, url, force=force)
         path = sqlite_path(url)
         if path is not None:
@@ -39,7 +46,7 @@ def backup(
                 with err.status("pg_dump writes the dump …"):
                     dumps.dump(url, made, file)
             else:
-                _copy(path, made)
+                _copy(path, made, file)
             with err.status("Reading it to its end …"):
                 migration = _checked(made, url)
             _refuse_to_overwrite(file, url, force=force)
@@ -59,7 +66,7 @@ def restore(
     migration afterwards."""
     url = database_url()
     aside = datetime.now(UTC).strftime("replaced-%Y%m%dT%H%M%SZ")
-    with told(url):
+    with told(url), _tidy():
         _refuse_other_kind(file, url)
         path = sqlite_path(url)
         if path is None:
@@ -98,13 +105,33 @@ def _checked(made: Path, url: str) -> str:
         raise DatabaseFault(str(fault).replace(str(made), f"the copy of {shown(url)}")) from None
 
 
-def _copy(path: Path, made: Path) -> None:
+@contextmanager
+def _tidy() -> Iterator[None]:
+    """What was begun is removed also where the command is told to end, as by systemd or a terminal that closes."""
+
+    def end(number: int, _: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _copy(path: Path, made: Path, file: Path) -> None:
     with err.status("Copying …") as status:
 
         def progress(left: int, total: int) -> None:
             status.update(f"Copying: {100 - 100 * left // max(total, 1)} % of {total:,} pages …")
 
-        copies.copy(path, made, progress)
+        try:
+            copies.copy(path, made, progress)
+        except sqlite3.OperationalError as error:
+            if "full" not in str(error):
+                raise
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file)) from None  # not the database's own disk
 
 
 def _refuse_to_overwrite(file: Path, url: str, *, force: bool) -> None:

@@ -11,8 +11,12 @@ from typer.testing import CliRunner, Result
 
 from app.cli import app
 from app.local_tenant import LocalTenant
+from tests.cli import recorded
 from tests.cli.keeper import Keeper, keeping
+from tests.databases import put_sqlite
+from tests.postgres import new_database
 from tests.process.servers import ROOT
+from tests.tools import postgres_tools
 
 Postern = Callable[..., Result]
 
@@ -71,3 +75,22 @@ def keeper(listening: Keeper) -> Keeper:
     """A server with nothing on record yet. It takes the tokens of the local tenant of `folder`."""
     listening.forget()
     return listening
+
+
+@pytest.fixture
+def url(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A file of SQLite's with one run, and the settings that name it."""
+    made = put_sqlite(folder / "postern.db")
+    monkeypatch.setenv("POSTERN_DATABASE_URL", made)
+    recorded.work(made)
+    return made
+
+
+@pytest.fixture
+def postgres(request: pytest.FixtureRequest, postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A database of PostgreSQL's with one run, the settings that name it, and its programs."""
+    monkeypatch.setenv("PATH", postgres_tools(postgres_url))
+    with new_database(postgres_url, request.getfixturevalue("postgres_template")) as (_, made):
+        monkeypatch.setenv("POSTERN_DATABASE_URL", made)
+        recorded.work(made)
+        yield made

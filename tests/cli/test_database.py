@@ -2,75 +2,27 @@
 
 import json
 import os
+import signal
 import sqlite3
 import stat
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 import typer
-from sqlalchemy import Engine, func, insert, select, text
+from sqlalchemy import insert
 
 from app.runs.journal import copies, dumps
 from app.runs.journal.database import open_engine
 from app.runs.journal.revisions import HEAD
-from app.runs.journal.schema import calls, nodes, runs
-from app.runs.machine import this_machine, this_process
+from app.runs.journal.schema import calls
+from app.runs.machine import this_process
 from tests.cli.conftest import Postern
-from tests.databases import put_sqlite
-from tests.postgres import new_database
-from tests.releases import OF_0001, RUN, make_newer, old_database, say
+from tests.cli.recorded import SECRET, closing_engine, live, recorded, work
+from tests.releases import RUN, make_newer, old_database
 from tests.runs.children import Child
 from tests.tools import postgres_tools
-
-SECRET = "pass-word-marker"
-
-
-@pytest.fixture
-def url(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A file of SQLite's with one run, and the settings that name it."""
-    made = put_sqlite(folder / "postern.db")
-    monkeypatch.setenv("POSTERN_DATABASE_URL", made)
-    work(made)
-    return made
-
-
-@pytest.fixture
-def postgres(request: pytest.FixtureRequest, postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A database of PostgreSQL's with one run, the settings that name it, and its programs."""
-    monkeypatch.setenv("PATH", postgres_tools(postgres_url))
-    with new_database(postgres_url, request.getfixturevalue("postgres_template")) as (_, made):
-        monkeypatch.setenv("POSTERN_DATABASE_URL", made)
-        work(made)
-        yield made
-
-
-def work(url: str, run_id: str = RUN) -> None:
-    """What a program leaves that records one run and ends."""
-    with closing_engine(url) as engine, engine.begin() as connection:
-        say(connection, OF_0001, run_id)
-
-
-@contextmanager
-def closing_engine(url: str) -> Iterator[Engine]:
-    engine = open_engine(url, writing=True)
-    try:
-        yield engine
-    finally:
-        engine.dispose()
-
-
-def recorded(url: str) -> list[str]:
-    with closing_engine(url) as engine, engine.connect() as connection:
-        return list(connection.execute(select(runs.c.id).order_by(runs.c.id)).scalars())
-
-
-def live(url: str, process: str) -> None:
-    """A process of this machine says that it serves."""
-    row = {"id": "n", "machine": this_machine(), "process": process, "started_at": 1.0, "beat": 1}
-    with closing_engine(url) as engine, engine.begin() as connection:
-        connection.execute(insert(nodes), [row])
 
 
 def test_what_is_there_is_shown(postern: Postern, url: str):
@@ -208,6 +160,20 @@ def test_a_backup_is_for_its_owner_and_overwrites_nothing(postern: Postern, url:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
 
 
+def test_a_backup_that_ends_early_leaves_nothing_behind(
+    postern: Postern, url: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def full(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(copies, "copy", full)
+    refused = postern("database", "backup", "copy")
+    assert (refused.exit_code, refused.stderr) == (1, "postern: copy: No space left on device.\n")
+    monkeypatch.setattr(copies, "copy", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    assert postern("database", "backup", "copy").exit_code == 128 + signal.SIGTERM
+    assert [path.name for path in folder.iterdir() if "copy" in path.name] == []
+
+
 def test_a_damaged_database_gives_no_backup(postern: Postern, url: str, folder: Path):
     damaged(folder, "postern.db")
     refused = postern("database", "backup", "copy")
@@ -313,87 +279,3 @@ def test_a_damaged_database_is_replaced_by_force(postern: Postern, url: str, fol
     assert (refused.exit_code, "restore FILE --force" in refused.stderr) == (1, True)
     assert postern("database", "restore", "copy", "--force").exit_code == 0
     assert recorded(url) == [RUN]
-
-
-def test_a_dump_replaces_tables_that_are_moved_aside(postern: Postern, postgres: str, folder: Path):
-    assert postern("database", "backup", "dump").exit_code == 0
-    assert stat.S_IMODE((folder / "dump").stat().st_mode) == 0o600
-    work(postgres, another := RUN.replace("0", "1"))
-    assert postern("database", "restore", "dump").exit_code == 2
-    assert recorded(postgres) == [RUN, another]
-    done = postern("database", "restore", "dump", "--force")
-    assert done.exit_code == 0, done.stderr
-    assert recorded(postgres) == [RUN]
-    schema = done.stderr.split("in the schema ")[1].split(":")[0]
-    with closing_engine(postgres) as engine, engine.connect() as connection:
-        assert connection.execute(text(f"SELECT count(*) FROM {schema}.runs")).scalar() == 2
-
-
-def test_where_a_dump_cannot_be_put_in_the_tables_come_back(postern: Postern, postgres: str):
-    """Something else has the name of one of its indexes."""
-    assert postern("database", "backup", "dump").exit_code == 0
-    with closing_engine(postgres) as engine, engine.begin() as connection:
-        connection.execute(text("CREATE TABLE other (id TEXT)"))
-        connection.execute(text("CREATE SEQUENCE taken"))
-        connection.execute(text("DROP INDEX runs_by_workflow"))
-        connection.execute(text("CREATE INDEX runs_by_workflow ON other (id)"))
-    failed = postern("database", "restore", "dump", "--force")
-    assert (failed.exit_code, "pg_restore failed" in failed.stderr) == (2, True)
-    assert recorded(postgres) == [RUN]
-    with closing_engine(postgres) as engine, engine.connect() as connection:
-        schemas = select(func.count()).select_from(text("pg_namespace")).where(text("nspname LIKE 'postern%'"))
-        assert connection.execute(schemas).scalar() == 0
-
-
-def test_a_dump_goes_only_where_a_server_finds_its_tables(postern: Postern, postgres: str):
-    """And one of another program's tables goes nowhere."""
-    assert postern("database", "backup", "dump").exit_code == 0
-    with closing_engine(postgres) as engine, engine.begin() as connection:
-        connection.execute(text("CREATE SCHEMA elsewhere"))
-    path = f"{'&' if '?' in postgres else '?'}options=-csearch_path%3Delsewhere"
-    refused = postern("database", "restore", "dump", POSTERN_DATABASE_URL=postgres + path)
-    assert (refused.exit_code, "in the schema public" in refused.stderr) == (2, True)
-    assert recorded(postgres) == [RUN]
-    with closing_engine(postgres) as engine, engine.begin() as connection:
-        connection.execute(text("DROP TABLE runs, steps"))
-    assert postern("database", "backup", "other").exit_code == 2
-
-
-def test_a_dump_that_is_cut_replaces_nothing(postern: Postern, postgres: str, folder: Path):
-    assert postern("database", "backup", "dump").exit_code == 0
-    (folder / "dump").write_bytes((folder / "dump").read_bytes()[:-200])
-    refused = postern("database", "restore", "dump", "--force")
-    assert (refused.exit_code, "pg_restore failed" in refused.stderr) == (2, True)
-    assert recorded(postgres) == [RUN]
-
-
-def test_without_its_programs_the_command_for_postgresql_is_said(postern: Postern, folder: Path):
-    made = f"postgresql://me:{SECRET}@db.example/postern?sslmode=verify-full"
-    result = postern("database", "backup", "dump", POSTERN_DATABASE_URL=made, PATH=str(folder))
-    assert (result.exit_code, SECRET in result.output) == (2, False)
-    assert "pg_dump --format=custom" in result.stderr
-    assert "--file=dump '--dbname=postgresql://me@db.example/postern?sslmode=verify-full'" in result.stderr
-
-
-def test_a_password_is_in_the_environment_of_the_programs_only(
-    postern: Postern, folder: Path, monkeypatch: pytest.MonkeyPatch
-):
-    """What stands in for pg_dump writes down how it was called."""
-    tool = folder / "bin" / "pg_dump"
-    tool.parent.mkdir()
-    tool.write_text('#!/bin/sh\necho "$@" > "$0.arguments"\necho "$PGPASSWORD" > "$0.password"\nexit 1\n')
-    tool.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
-    made = f"postgresql://me:{SECRET}@db.example/postern"
-    assert postern("database", "backup", "dump", POSTERN_DATABASE_URL=made).exit_code == 2
-    assert SECRET not in (tool.parent / "pg_dump.arguments").read_text()
-    assert (tool.parent / "pg_dump.password").read_text() == f"{SECRET}\n"
-
-    entra = "postgresql://me@db.example/postern?sslmode=verify-full&passwordless=entra"
-    monkeypatch.setenv("POSTERN_AZURE_CREDENTIAL", "developer")
-    told = postern("database", "backup", "dump", POSTERN_DATABASE_URL=entra)
-    assert (told.exit_code, "az account get-access-token --resource-type oss-rdbms" in told.stderr) == (2, True)
-    given = postern("database", "backup", "dump", POSTERN_DATABASE_URL=entra, PGPASSWORD="a-token")
-    assert "pg_dump failed" in given.stderr
-    assert "passwordless" not in (tool.parent / "pg_dump.arguments").read_text()
-    assert (tool.parent / "pg_dump.password").read_text() == "a-token\n"
