@@ -52,7 +52,7 @@ def fits(value: Any, schema: Mapping[str, Any]) -> bool:
     named = [kinds] if isinstance(kinds, str) else kinds
     if named and not any(is_of(value, kind) for kind in named):
         return False
-    if "enum" in schema and value not in schema["enum"]:
+    if value not in schema.get("enum", [value]) or value != schema.get("const", value):
         return False
     parts = schema.get("anyOf") or schema.get("oneOf") or []
     if parts and not any(fits(value, part) for part in parts):

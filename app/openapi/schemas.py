@@ -231,5 +231,6 @@ def _showable(value: Any) -> bool:
     if isinstance(value, list):
         return all(map(_showable, value))
     if isinstance(value, dict):
-        return without_secrets(value) == value and all(map(_showable, value.values()))
+        # A member named $ref would be followed by those who read the document.
+        return without_secrets(value) == value and "$ref" not in value and all(map(_showable, value.values()))
     return True

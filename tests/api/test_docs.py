@@ -294,3 +294,19 @@ async def test_a_changed_folder_has_other_documents(tmp_path: Path, local_tenant
         after = (await client.get("/openapi.json")).json()
     assert set(after["paths"]) - set(before["paths"]) == {"/triggers/more"}
     assert after["info"]["version"] != before["info"]["version"]
+
+
+async def test_a_workflow_that_is_no_longer_open_is_not_shown(
+    tmp_path: Path, local_tenant: LocalTenant, own_modules: None
+):
+    text = "from app import anonymous, specific_users, workflow\n@workflow(access={})\nasync def more(ctx): ...\n"
+    (tmp_path / "more.py").write_text(text.format("anonymous()"), encoding="utf-8")
+    app = create_app(settings_for(local_tenant, tmp_path))
+    async with running(app) as client:
+        assert shown(await client.get("/openapi.json")) == ["more"]
+        assert "/triggers/more" in (await client.get("/docs")).text
+        (tmp_path / "more.py").write_text(text.format("specific_users('lisa')"), encoding="utf-8")
+        app.catalog.load()
+        assert shown(await client.get("/openapi.json")) == []
+        assert "/triggers/more" not in (await client.get("/docs")).text
+        assert shown(await client.get("/openapi.json", headers=headers(local_tenant, "lisa"))) == ["more"]

@@ -94,7 +94,7 @@ def test_examples_fit_their_schemas(examples: Json, odd: Json):
 
 
 SLIPS = """
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Base64Bytes, BaseModel, Field, RootModel, WithJsonSchema
 from typing_extensions import TypeAliasType
@@ -128,6 +128,8 @@ class Defaults(BaseModel):
     one: float = 1
     text: bytes = b"text"
     file: Base64Bytes = b""
+    fixed: Literal["a"] = "b"
+    pointer: dict[str, str] = {"$ref": "#/nowhere"}
 
 
 class Tree(RootModel[list["Tree"]]): ...
