@@ -21,8 +21,8 @@ from app.openapi.page import CONTENT_TYPES, assets, page
 from app.triggers.reply import ALWAYS, Answer
 from app.triggers.transport import Scope
 
-MAX_VIEWS = 64
-"""Different sets of workflows whose documents are kept."""
+MAX_KEPT = 32 * 1024 * 1024
+"""Bytes of all documents that are kept; the newest is, however large."""
 
 ASKED_AT = "http://asked-at.invalid"
 """Stands in kept documents for the address that they are asked for at."""
@@ -71,9 +71,9 @@ class Views:
                 self._kept.clear()
                 self._described, self._of = None, snapshot
             made = await anyio.to_thread.run_sync(self._make, snapshot, kind, names)
-            while len(self._kept) >= MAX_VIEWS:
-                del self._kept[next(iter(self._kept))]
             self._kept[kind, names] = made
+            while len(self._kept) > 1 and sum(map(len, self._kept.values())) > MAX_KEPT:
+                del self._kept[next(iter(self._kept))]
             return made
 
     def _find(self, snapshot: Snapshot, kind: str, names: frozenset[str]) -> bytes | None:
@@ -137,7 +137,8 @@ class Docs:
     async def _answer(self, kind: str, headers: list[tuple[bytes, bytes]], request: Request) -> Answer:
         caller = None if self._open else await self._caller(request)
         content = await self._views.view(kind, lambda snapshot: self._see(snapshot, caller))
-        content = content.replace(ASKED_AT.encode(), _address(request).encode())
+        address = _address(request, otherwise="/" if kind == "json" else "")
+        content = content.replace(ASKED_AT.encode(), address.encode())
         length = (b"content-length", str(len(content)).encode())
         return Answer(200, [*headers, VARY, length, *ALWAYS], content)
 
@@ -155,8 +156,8 @@ class Docs:
         return visible(self._house, snapshot.triggers, caller)
 
 
-def _address(request: Request) -> str:
-    """The address that the request was sent to: "/" where its Host is none that a document should repeat."""
+def _address(request: Request, otherwise: str) -> str:
+    """The address that the request was sent to, where its Host is one that a document should repeat."""
     scheme, hosts = request.scope["scheme"], request.headers.getlist("host")
     plain = scheme in ("http", "https") and len(hosts) == 1 and _HOST.fullmatch(hosts[0])
-    return f"{scheme}://{hosts[0]}" if plain else "/"
+    return f"{scheme}://{hosts[0]}" if plain else otherwise

@@ -65,7 +65,7 @@ def connector(
         own_client = _client_id(here, client_id)
         sign_in = _sign_in(here, auth, resource, own_client, key_header)
         snapshot = whole_catalog(here, partial=partial)
-        visitor = Visitor(auth, here.settings.tenant_id, own_client, here.settings.audience)
+        visitor = Visitor(auth, here.settings.tenant_id, own_client, _audiences(here, sign_in))
         choice = choose(snapshot.triggers, visitor, workflow or ())
         document = openapi_document(choice.triggers, described(here.settings, address.url))
         made = connector_of(document, address, sign_in, title)
@@ -138,6 +138,15 @@ def _resource(audiences: tuple[str, ...], chosen: str | None) -> str:
     if len(candidates) > 1:
         raise ExportFault(f"POSTERN_AUDIENCE has several entries. Choose one with --resource: {', '.join(candidates)}")
     return candidates[0]
+
+
+def _audiences(here: Installation, sign_in: SignIn) -> tuple[str, ...]:
+    """What the tokens of the platform may be issued for: for Entra the resource (version 1.0) or the client id of its
+    registration (version 2.0), and no other entry of POSTERN_AUDIENCE."""
+    known = here.settings.audience
+    if not isinstance(sign_in, Entra):
+        return known
+    return tuple(each for each in known if each == sign_in.resource or GUID.fullmatch(each.lower()))
 
 
 def _header(name: str) -> str:

@@ -63,7 +63,8 @@ def _registration(sign_in: Entra, title: str) -> list[str]:
         first,
         (
             f"API permissions: add a permission, My APIs or APIs my organization uses, {sign_in.resource}, delegated, "
-            f"{SCOPE}; nothing else. Then grant admin consent, or everybody is asked for theirs."
+            f"{SCOPE}, and the scopes that stand above, if any do; nothing else. Then grant admin consent, or "
+            "everybody is asked for theirs."
         ),
         (
             "Certificates & secrets: make a client secret and note when it ends. Its value goes straight into the "
@@ -75,10 +76,11 @@ def _registration(sign_in: Entra, title: str) -> list[str]:
 def _gateway(sign_in: SignIn, address: Address) -> list[str]:
     if not isinstance(sign_in, ApiKey | Basic):
         return []
-    what = f"the key in {sign_in.header}" if isinstance(sign_in, ApiKey) else "user name and password"
+    key = f"check the key in {sign_in.header}, drop it" if isinstance(sign_in, ApiKey) else ""
+    what = key or "check user name and password, drop them"
     return [
         (
-            f"At the gateway at {address.url}, which is not Postern: check {what}, drop it, and call Postern with a "
+            f"At the gateway at {address.url}, which is not Postern: {what}, and call Postern with a "
             "token of the gateway's own identity. Postern takes no keys and passwords, and sees the gateway in place "
             "of people: whoever gets past the gateway may use every workflow listed above."
         )

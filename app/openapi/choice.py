@@ -34,7 +34,7 @@ class Choice:
 @dataclass(frozen=True, slots=True)
 class Visitor:
     """How the platform comes to the door. `client_id` is the connector's own registration, None where it is not known
-    yet; `audiences` are those of the installation."""
+    yet; `audiences` are those of the installation that its tokens may be for."""
 
     way: Way
     tenant_id: str | None = None

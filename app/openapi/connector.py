@@ -5,6 +5,7 @@ Shape and rules: learn.microsoft.com/connectors/custom-connectors, github.com/mi
 
 import ipaddress
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,8 @@ DESCRIPTION = (
     "by the identity that it is called with; whoever may not is told so by a problem with a code and a sentence."
 )
 
+_PLAIN = re.compile(r"[a-z0-9._:-]+")
+_PLAIN_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*/?")
 _HIDDEN_HEADERS = ("idempotency-key", "prefer", "traceparent", "tracestate")
 
 
@@ -70,7 +73,8 @@ def address_of(written: str, setting: str) -> Address:
         host, port = "", None
     if parts.scheme != "https":
         raise ExportFault(f"{setting}: {written} is not https, and the platform calls by nothing else. {fix}")
-    if not host or parts.username is not None or parts.query or parts.fragment or set(host) & set(" {}\\%"):
+    plain = _PLAIN.fullmatch(host) and _PLAIN_PATH.fullmatch(parts.path)
+    if not plain or parts.username is not None or parts.query or parts.fragment:
         raise ExportFault(f"{setting}: {written} is not an address of a server. {fix}")
     if not _is_public(host):
         raise ExportFault(
@@ -141,11 +145,14 @@ class _Polish:
         self.losses: list[Loss] = []
 
     def item(self, path: str, item: Mapping[str, Any]) -> Json:
-        """The operations of one path."""
+        """The operations of one path. Where there are several, each name ends with its method, or one could not tell
+        them apart."""
+        methods = [method for method in item if method in METHODS]
         return {
-            method: self._operation(operation, path, at("", "paths", path, method))
-            for method, operation in item.items()
-            if method in METHODS
+            method: self._operation(
+                item[method], path, at("", "paths", path, method), method if len(methods) > 1 else ""
+            )
+            for method in methods
         }
 
     def schema(self, schema: Mapping[str, Any], where: str, name: str = "") -> Json:
@@ -153,7 +160,7 @@ class _Polish:
         `name` is the member that it describes."""
         made: Json = {key: value for key, value in schema.items() if key != "title"}
         if name and "$ref" not in schema:
-            made.setdefault("x-ms-summary", self._summary(schema.get("title") or words_of(name), where))
+            made.setdefault("x-ms-summary", self._summary(schema.get("title"), words_of(name), where))
         if "description" in made:
             made["description"] = sentence_of(made["description"])
             if not made["description"]:
@@ -168,15 +175,17 @@ class _Polish:
                 made[key] = self.schema(made[key], at(where, key))
         return made
 
-    def _summary(self, wanted: str, where: str) -> str:
-        mended = summary_of(wanted)
+    def _summary(self, wanted: str | None, otherwise: str, where: str, end: str = "") -> str:
+        """The name that is shown: that which is wanted by the rules, or the other where nothing is left of it."""
+        mended = summary_of(wanted or otherwise, end)
         if mended.told:
             self.losses.append(Loss(where, mended.told))
-        return mended.text
+        return mended.text or otherwise
 
-    def _operation(self, operation: Mapping[str, Any], path: str, where: str) -> Json:
+    def _operation(self, operation: Mapping[str, Any], path: str, where: str, method: str) -> Json:
         name = path.split("/")[2]
-        summary = self._summary(operation.get("summary") or words_of(name), where)
+        end = f" by {method.upper()}" if method else ""
+        summary = self._summary(operation.get("summary"), words_of(name), where, end)
         return {
             "summary": summary,
             "description": description_of(operation.get("description", ""), summary, name),
@@ -191,7 +200,7 @@ class _Polish:
     def _parameter(self, parameter: Mapping[str, Any], where: str) -> Json:
         made = dict(parameter)
         words = words_of(parameter["name"])
-        made.setdefault("x-ms-summary", self._summary(words, where))
+        made.setdefault("x-ms-summary", self._summary(None, words, where))
         fallback = "What the workflow is given." if parameter["in"] == "body" else f"The {words.lower()} that is meant."
         made["description"] = sentence_of(parameter.get("description", "")) or fallback
         if parameter["in"] == "header" and parameter["name"].lower() in _HIDDEN_HEADERS:

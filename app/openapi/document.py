@@ -95,14 +95,13 @@ class Described:
 
     def _parameters(self, operation: Operation) -> list[Json]:
         typed = {parameter.name for parameter in operation.workflow.path_parameters}
-        in_path = [
-            {
-                "name": name,
-                "in": "path",
-                "required": True,
-                "schema": self._schemas.of(operation.workflow, name) if name in typed else {"type": "string"},
-            }
+        schemas = {
+            name: self._schemas.of(operation.workflow, name) if name in typed else {"type": "string"}
             for name in operation.path_names
+        }
+        in_path = [
+            {"name": name, "in": "path", "required": True, **_described(schema), "schema": schema}
+            for name, schema in schemas.items()
         ]
         return [*in_path, {"$ref": "#/components/parameters/IdempotencyKey"}] if operation.recorded else in_path
 
@@ -150,6 +149,11 @@ def entra(installation: Installation, scopes: list[str]) -> Json:
             "clientCredentials": {"tokenUrl": f"{place}/token", "scopes": named},
         },
     }
+
+
+def _described(schema: Json) -> Json:
+    """What the author says of a value, where it is not said by its type alone."""
+    return {"description": schema["description"]} if "description" in schema else {}
 
 
 def _responses(operation: Operation, schemas: Schemas) -> Json:

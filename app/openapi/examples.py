@@ -11,6 +11,11 @@ Json = dict[str, Any]
 NOTHING: Any = object()
 """Stands where no example comes to an end: a model that holds itself."""
 
+MAX_VALUES = 200
+"""After so many values an example has required members only: models in models would double it at each level."""
+MAX_TEXT = 1000
+"""Characters of a text in an example."""
+
 _TEXTS = {
     "date-time": "2026-03-01T09:00:00Z",
     "date": "2026-03-01",
@@ -31,13 +36,18 @@ class Examples:
 
     def __init__(self, components: Mapping[str, Json]) -> None:
         self._reader = Reader(components)
+        self._left = MAX_VALUES
 
     def example(self, schema: Json) -> Any:
         """A value that fits the schema; {} where nothing is known of it."""
+        self._left = MAX_VALUES
         made = self._made(schema, ())
         return {} if made is NOTHING else made
 
     def _made(self, schema: Json, above: tuple[str, ...]) -> Any:
+        self._left -= 1
+        if self._left < -MAX_VALUES:
+            return NOTHING
         target = schema.get("$ref")
         if isinstance(target, str):
             if target in above:
@@ -69,11 +79,12 @@ class Examples:
 
     def _object(self, schema: Json, above: tuple[str, ...]) -> Any:
         made: Json = {}
+        required = schema.get("required", ())
         for name, part in schema.get("properties", {}).items():
-            value = self._made(part, above)
+            value = self._made(part, above) if self._left > 0 or name in required else NOTHING
             if value is not NOTHING:
                 made[name] = value
-            elif name in schema.get("required", ()):
+            elif name in required:
                 return NOTHING
         more = schema.get("additionalProperties")
         if not made and isinstance(more, dict) and more:
@@ -85,26 +96,28 @@ class Examples:
         first = [self._made(part, above) for part in schema.get("prefixItems", ())]
         items = schema.get("items")
         if not first and isinstance(items, dict):
-            first = [self._made(items, above)] * max(1, schema.get("minItems", 1))
+            count = max(1, min(schema.get("minItems", 1), self._left))
+            first = [self._made(items, above)] * count
+            self._left -= count
         return [value for value in first if value is not NOTHING]
 
 
 def _given(schema: Json) -> Any:
-    """What the schema itself gives as an example."""
+    """What the schema itself gives as an example: of a choice, what stands for it where nothing is chosen."""
     if schema.get("examples"):
         return schema["examples"][0]
     if "example" in schema:
         return schema["example"]
     if "const" in schema:
         return schema["const"]
-    if schema.get("enum"):
-        return schema["enum"][0]
-    return NOTHING if schema.get("default") is None else schema["default"]
+    if schema.get("default") is not None:
+        return schema["default"]
+    return schema["enum"][0] if schema.get("enum") else NOTHING
 
 
 def _text(schema: Json) -> str:
     text = _TEXTS.get(str(schema.get("format")), "text")
-    least, most = schema.get("minLength", 0), schema.get("maxLength")
+    least, most = min(schema.get("minLength", 0), MAX_TEXT), schema.get("maxLength")
     return (text * ceil(least / len(text)) if len(text) < least else text)[:most]
 
 
@@ -114,4 +127,4 @@ def _number(schema: Json) -> Any:
     most = schema.get("maximum", schema["exclusiveMaximum"] - step if "exclusiveMaximum" in schema else 1)
     value = min(1, most) if least is None else least
     multiple = schema.get("multipleOf")
-    return ceil(value / multiple) * multiple if multiple else value
+    return -(-value // multiple) * multiple if multiple else value

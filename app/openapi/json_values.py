@@ -38,4 +38,45 @@ def is_of(value: Any, kind: str | None) -> bool:
 
 def is_ecma(pattern: str) -> bool:
     """Whether a pattern says the same in ECMA 262, as JSON Schema has it, as in the languages of Python and Rust."""
+    try:
+        re.compile(pattern)
+    except re.error:
+        return False
     return not _NOT_ECMA.search(pattern)
+
+
+def fits(value: Any, schema: Mapping[str, Any]) -> bool:
+    """Whether a value keeps to the type, the choice and the bounds that a schema says itself, also one of OpenAPI 2.0,
+    where a bound is exclusive by a word beside it. No reference is followed."""
+    kinds = schema.get("type", [])
+    named = [kinds] if isinstance(kinds, str) else kinds
+    if named and not any(is_of(value, kind) for kind in named):
+        return False
+    if value not in schema.get("enum", [value]) or value != schema.get("const", value):
+        return False
+    parts = schema.get("anyOf") or schema.get("oneOf") or []
+    if parts and not any(fits(value, part) for part in parts):
+        return False
+    match value:
+        case bool() | None:
+            return True
+        case int() | float():
+            return _within(value, schema)
+        case str():
+            return _long_enough(value, schema, "Length")
+        case list():
+            return _long_enough(value, schema, "Items")
+        case _:
+            return all(name in value for name in schema.get("required", ()))
+
+
+def _within(value: float, schema: Mapping[str, Any]) -> bool:
+    least, most = schema.get("minimum", -math.inf), schema.get("maximum", math.inf)
+    above, below = schema.get("exclusiveMinimum", False), schema.get("exclusiveMaximum", False)
+    above = least if above is True else -math.inf if above is False else above
+    below = most if below is True else math.inf if below is False else below
+    return bool(least <= value <= most and above < value < below)
+
+
+def _long_enough(value: str | list[Any], schema: Mapping[str, Any], of: str) -> bool:
+    return bool(schema.get(f"min{of}", 0) <= len(value) <= schema.get(f"max{of}", math.inf))

@@ -11,6 +11,10 @@ Json = dict[str, Any]
 
 MAX_ROWS = 200
 MAX_CHOICES = 12
+MAX_NAMED = 4
+"""Components in components that are told in the words of one type."""
+MAX_DEPTH = 8
+"""Components in components whose members have rows."""
 
 _TYPES = {
     "string": "text",
@@ -30,6 +34,7 @@ _FORMATS = {
     "email": "e-mail address",
     "uri": "URL",
     "password": "secret text",
+    "base64": "bytes in base64",
 }
 _RULES = {
     "minimum": "at least {}",
@@ -69,24 +74,30 @@ class Reader:
         found = self._components.get(target.removeprefix(COMPONENT), {})
         return self.resolved(found) | {key: value for key, value in schema.items() if key != "$ref"}
 
-    def words(self, schema: Json) -> str:
-        """Its type in words: `list of text`, `whole number or null`."""
-        named = "$ref" in schema
+    def words(self, schema: Json, above: tuple[str, ...] = ()) -> str:
+        """Its type in words: `list of text`, `whole number or null`. `above` are the components that it stands in: one
+        that holds itself is told by its name, and so is one deep inside."""
+        target = str(schema.get("$ref", ""))
         schema = self.resolved(schema)
+        if target and (target in above or len(above) == MAX_NAMED):
+            return str(schema.get("title") or target.removeprefix(COMPONENT))
+        return self._words(schema, (*above, target) if target else above, named=bool(target))
+
+    def _words(self, schema: Json, above: tuple[str, ...], *, named: bool) -> str:
         if "const" in schema:
             return _json(schema["const"])
         if "enum" in schema:
             return _choices(schema["enum"])
         parts = alternatives(schema)
         if parts:
-            return " or ".join(dict.fromkeys(self.words(part) for part in parts))
+            return " or ".join(dict.fromkeys(self.words(part, above) for part in parts))
         kind = schema.get("type")
         if isinstance(kind, list):
             return " or ".join(_TYPES.get(each, str(each)) for each in kind)
         if kind == "array":
-            return f"list of {self.words(schema['items'])}" if _is_schema(schema.get("items")) else "list"
+            return f"list of {self.words(schema['items'], above)}" if _is_schema(schema.get("items")) else "list"
         if kind == "object" and not named and _is_schema(schema.get("additionalProperties")):
-            return f"object of {self.words(schema['additionalProperties'])}"
+            return f"object of {self.words(schema['additionalProperties'], above)}"
         if kind == "object" and schema.get("title"):
             return str(schema["title"])
         return _FORMATS.get(str(schema.get("format")), _TYPES.get(str(kind), "anything"))
@@ -113,7 +124,7 @@ class Reader:
     def _rows(self, schema: Json, prefix: str, above: tuple[str, ...]) -> Iterator[Member]:
         target = schema.get("$ref")
         if isinstance(target, str):
-            if target in above:
+            if target in above or len(above) == MAX_DEPTH:
                 return
             above = (*above, target)
         schema = self.resolved(schema)

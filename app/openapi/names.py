@@ -17,6 +17,7 @@ _FORBIDDEN = re.compile(
     r"|(azure )?logic apps?|dataverse)\b",
     re.IGNORECASE,
 )
+_ENDS = ".!?。！？"  # noqa: RUF001 - of East Asian scripts too
 _NOT_SHOWN = re.compile(r"[^\w &().,'-]")
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+|[^\W\d_a-zA-Z]+")
 
@@ -43,26 +44,28 @@ def title_of(wanted: str) -> Mended:
     return Mended(shortened, told)
 
 
-def summary_of(wanted: str) -> Mended:
-    """An operation's or parameter's name: at most 80 characters, no slash, an upper-case letter first, a letter or
-    digit last."""
-    text = _cut(_spaced(wanted.replace("/", " or ")), MAX_SUMMARY)
+def summary_of(wanted: str, end: str = "") -> Mended:
+    """An operation's or parameter's name: at most 80 characters with what stands at its end, no slash, an upper-case
+    letter first, a letter or digit last. "" where nothing is left of it."""
+    text = _cut(_spaced(wanted.replace("/", " or ")), MAX_SUMMARY - len(end))
     while text and not text[-1].isalnum():
         text = text[:-1]
     text = text[:1].upper() + text[1:]
-    return Mended(text, "" if text == wanted else f"The name {wanted!r} reads {text!r} here, by the platform's rules.")
+    if text == wanted or not text:
+        return Mended(text and text + end)
+    return Mended(text + end, f"The name {wanted!r} reads {text + end!r} here, by the platform's rules.")
 
 
 def sentence_of(wanted: str) -> str:
     """A description: ends with a full stop, or another mark that ends a sentence."""
     text = wanted.strip()
-    return text if not text or text[-1] in ".!?" else text.rstrip(" ,;:…") + "."
+    return text if not text or text[-1] in _ENDS else text.rstrip(" ,;:…") + "."
 
 
 def description_of(wanted: str, summary: str, name: str) -> str:
     """An operation's description, which says more than its summary does."""
     text = sentence_of(wanted)
-    if text.rstrip(".").casefold() in ("", summary.casefold()):
+    if text.rstrip(_ENDS).casefold() in ("", summary.casefold()):
         return f"{sentence_of(summary)} Runs the workflow {name}."
     return text
 

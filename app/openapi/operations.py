@@ -13,6 +13,7 @@ from app.workflow import METHODS, Workflow
 MAX_SUMMARY = 80
 """Characters; what a custom connector of Power Platform takes."""
 
+_FULL_STOPS = ".。"
 _LETTERS_AND_DIGITS = re.compile(r"[A-Za-z0-9]+")
 _IN_BRACES = re.compile(r"\{([^{}]+)\}")
 
@@ -102,9 +103,9 @@ def unique(ids: Iterable[str]) -> Iterator[str]:
 
 
 def summary_of(workflow: Workflow) -> str:
-    """The first line of the docstring, cut at a word; without one, a sentence made of the name."""
-    line = without_tokens(workflow.description).strip().rstrip(".").rstrip()
-    if not line:
+    """The first line of the docstring, cut at a word; where it says nothing, a sentence made of the name."""
+    line = without_tokens(workflow.description).strip().rstrip(_FULL_STOPS).rstrip()
+    if not _says_something(line):
         line = workflow.name.replace("-", " ").capitalize()
     if len(line) > MAX_SUMMARY:
         cut = line[: MAX_SUMMARY - 1]
@@ -113,9 +114,15 @@ def summary_of(workflow: Workflow) -> str:
 
 
 def description_of(workflow: Workflow) -> str:
-    """The whole docstring; without one, a sentence made of the name."""
+    """The whole docstring; where it says nothing, a sentence made of the name."""
     text = without_tokens(inspect.getdoc(workflow.function) or "").strip()
-    return (text or f"Runs the workflow {workflow.name}").rstrip(" .!?:;,") + "."
+    if not _says_something(text):
+        text = f"Runs the workflow {workflow.name}"
+    return text if text.endswith("。") else text.rstrip(" .!?:;,") + "."
+
+
+def _says_something(text: str) -> bool:
+    return any(map(str.isalnum, text))
 
 
 def asks_of(access: Access) -> list[str]:

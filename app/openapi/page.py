@@ -30,6 +30,7 @@ ACCESS: Mapping[str, tuple[str, str]] = {
 """Each access mode in words, and in those of Power Automate."""
 
 CONTENT_TYPES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8"}
+_MARKS = " .!?:;,。"
 _FOLDER = files("app.openapi") / "assets"
 
 
@@ -123,7 +124,7 @@ class _Drawer:
             path=path,
             url=self._server + path,
             summary=summary,
-            description=description.removeprefix(summary).lstrip(". \n"),
+            description=description.removeprefix(summary.rstrip(_MARKS)).lstrip(_MARKS + "\n"),
             access=mode,
             who=ACCESS[mode][0],
             power_automate=ACCESS[mode][1],

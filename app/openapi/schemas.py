@@ -13,9 +13,12 @@ from math import isfinite
 from typing import Any, get_args, get_origin
 
 from pydantic import TypeAdapter
-from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaWarningKind
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue, JsonSchemaWarningKind
 from pydantic_core import from_json, to_json
+from pydantic_core.core_schema import BytesSchema
 
+from app.openapi.json_values import fits
+from app.openapi.keywords import SCHEMAS_BY_NAME, is_well_formed
 from app.openapi.operations import Operation
 from app.redaction import is_secret_name, without_secrets, without_tokens
 from app.workflow import Reply, Workflow
@@ -23,6 +26,7 @@ from app.workflow import Reply, Workflow
 Json = dict[str, Any]
 Key = tuple[str, str]
 """The name of a workflow, and what of it: BODY, RESULT, or a parameter of its path."""
+Input = tuple[Key, JsonSchemaMode, TypeAdapter[Any]]
 
 BODY = "(body)"
 RESULT = "(result)"
@@ -31,19 +35,24 @@ COMPONENT = "#/components/schemas/"
 PROBLEM = "Problem"
 UNKNOWN: Json = {"description": "Anything: its type has no JSON Schema."}
 
-_SECRET_FORMATS = {"password", "path", "file-path", "directory-path"}
+_SECRET_FORMATS = ("password", "path", "file-path", "directory-path")
 _SHOWN_VALUES = ("default", "example", "examples")
-_VALUES = (*_SHOWN_VALUES, "const", "enum", "discriminator")
-_SCHEMAS_BY_NAME = ("properties", "patternProperties", "$defs")
+_VALUES = (*_SHOWN_VALUES, "const", "enum", "discriminator", "dependentRequired")
 _WITH_PASSWORD = re.compile(r"://[^/@\s]*:[^/@\s]*@")
 
 
 class Generator(GenerateJsonSchema):
-    """Pydantic's, in silence: a default that cannot be written is left out. An author's model named Problem has another
-    name here, which leaves ours to the problems of RFC 9457."""
+    """Pydantic's, in silence: a default that cannot be written is left out. Bytes are the text in UTF-8 that they are
+    in JSON, no file (`binary`). An author's model named Problem has another name here, which leaves ours to the
+    problems of RFC 9457."""
 
     def emit_warning(self, kind: JsonSchemaWarningKind, detail: str) -> None:
         """Say nothing: the detail may hold a default value."""
+
+    def bytes_schema(self, schema: BytesSchema) -> JsonSchemaValue:
+        """The schema of bytes."""
+        made = super().bytes_schema(schema)
+        return {key: value for key, value in made.items() if (key, value) != ("format", "binary")}
 
     def normalize_name(self, name: str) -> str:
         """A name that a component can have."""
@@ -68,16 +77,18 @@ def schemas_of(operations: Iterable[Operation]) -> Schemas:
     two names."""
     workflows = {operation.workflow.name: operation.workflow for operation in operations}.values()
     parts: dict[Key, Json] = {}
-    inputs: list[tuple[Key, JsonSchemaMode, TypeAdapter[Any]]] = []
+    inputs: list[Input] = []
     for key, mode, adapter in (each for workflow in workflows for each in _adapters(workflow)):
-        if adapter is not None and _has_schema(adapter, mode):
+        if adapter is not None:
             inputs.append((key, mode, adapter))
-        else:
-            parts[key] = dict(UNKNOWN)
-    made, defined = _together(inputs)
+        parts[key] = dict(UNKNOWN)
+    try:
+        made, defined = _together(inputs)
+    except Exception:  # pydantic's PydanticInvalidForJsonSchema, and whatever an author's own type raises
+        made, defined = _together([each for each in inputs if _has_schema(each)])
     components = dict(sorted(defined.get("$defs", {}).items()))
     parts |= {key: schema for (key, _), schema in made.items()}
-    known = set(components)
+    known = {COMPONENT + name: schema for name, schema in components.items()}
     return Schemas(
         {key: clean(schema, known) for key, schema in parts.items()},
         {name: clean(schema, known) for name, schema in components.items()},
@@ -125,22 +136,36 @@ def reachable(schemas: Iterable[Any], components: Mapping[str, Json]) -> dict[st
     return {name: components[name] for name in sorted(found)}
 
 
-def clean(schema: Any, known: set[str], name: str = "") -> Any:
-    """A schema in plain JSON whose references all lead somewhere, without default values that are better not shown.
-    `name` is the property that it describes."""
+def clean(schema: Any, known: Mapping[str, Json], name: str = "") -> Any:
+    """A well-formed schema in plain JSON whose references all lead somewhere, without default values that do not fit it
+    or are better not shown. `known` are the components by what refers to them, `name` is the property that it
+    describes."""
     if isinstance(schema, list):
-        return [clean(each, known, name) for each in schema]
+        return [clean(_as_object(each), known, name) for each in schema]
     if not isinstance(schema, dict):
         return schema
-    target = schema.get("$ref")
-    if isinstance(target, str) and target.removeprefix(COMPONENT) not in known:
+    target = schema.get("$ref", "")
+    if target and not (isinstance(target, str) and target in known):
         return dict(UNKNOWN)
     hidden = is_secret_name(name) or schema.get("format") in _SECRET_FORMATS or schema.get("writeOnly") is True
-    return {
+    made = {
         key: _cleaned(key, value, known, name)
         for key, value in schema.items()
-        if not (hidden and key in _SHOWN_VALUES) and _kept(key, value)
+        if is_well_formed(key, value) and not (hidden and key in _SHOWN_VALUES) and _kept(key, value)
     }
+    if "default" in made and not fits(made["default"], _kind(known.get(target, {})) | made):
+        del made["default"]
+    return made
+
+
+def _kind(component: Json) -> Json:
+    """What a component says of the type of its values."""
+    return {key: component[key] for key in ("type", "enum") if key in component and is_well_formed(key, component[key])}
+
+
+def _as_object(schema: Any) -> Any:
+    """A schema that is true or false, in the way that every reader knows."""
+    return ({} if schema else {"not": {}}) if isinstance(schema, bool) else schema
 
 
 def _kept(key: str, value: Any) -> bool:
@@ -148,10 +173,10 @@ def _kept(key: str, value: Any) -> bool:
     return _showable(value) if key in _SHOWN_VALUES else not isinstance(value, float) or isfinite(value)
 
 
-def _cleaned(key: str, value: Any, known: set[str], name: str) -> Any:
+def _cleaned(key: str, value: Any, known: Mapping[str, Json], name: str) -> Any:
     """A member of a schema: some hold schemas by name, some values or names, the others schemas."""
-    if key in _SCHEMAS_BY_NAME and isinstance(value, dict):
-        return {each: clean(part, known, each) for each, part in value.items()}
+    if key in SCHEMAS_BY_NAME and isinstance(value, dict):
+        return {each: clean(_as_object(part), known, each) for each, part in value.items()}
     if key in ("title", "description") and isinstance(value, str):
         return without_tokens(value)
     return value if key in _VALUES else clean(value, known, name)
@@ -175,17 +200,15 @@ def _adapter(annotation: Any) -> TypeAdapter[Any] | None:
         return None
 
 
-def _has_schema(adapter: TypeAdapter[Any], mode: JsonSchemaMode) -> bool:
+def _has_schema(part: Input) -> bool:
     try:
-        _plain(adapter.json_schema(mode=mode, schema_generator=Generator))
-    except Exception:  # pydantic's PydanticInvalidForJsonSchema, and whatever an author's own type raises
+        _together([part])
+    except Exception:
         return False
     return True
 
 
-def _together(
-    inputs: list[tuple[Key, JsonSchemaMode, TypeAdapter[Any]]],
-) -> tuple[dict[tuple[Key, JsonSchemaMode], Json], Json]:
+def _together(inputs: list[Input]) -> tuple[dict[tuple[Key, JsonSchemaMode], Json], Json]:
     made, defined = TypeAdapter.json_schemas(inputs, ref_template=COMPONENT + "{model}", schema_generator=Generator)
     return {key: _plain(schema) for key, schema in made.items()}, _plain(defined)
 
@@ -208,5 +231,6 @@ def _showable(value: Any) -> bool:
     if isinstance(value, list):
         return all(map(_showable, value))
     if isinstance(value, dict):
-        return without_secrets(value) == value and all(map(_showable, value.values()))
+        # A member named $ref would be followed by those who read the document.
+        return without_secrets(value) == value and "$ref" not in value and all(map(_showable, value.values()))
     return True

@@ -101,7 +101,7 @@ def _bounds(made: Schema, schema: Mapping[str, Any], where: str, lose: Lose) -> 
 def _text(made: Schema, schema: Mapping[str, Any], where: str, lose: Lose) -> None:
     """What says how a text is written."""
     written = schema.get("format")
-    if schema.get("contentEncoding") == "base64":
+    if schema.get("contentEncoding") == "base64" or written == "base64":
         written = "byte"
     elif "contentEncoding" in schema:
         lose(at(where, "contentEncoding"), "How the text is encoded cannot be said.")

@@ -13,13 +13,15 @@ from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from typing import Any, NamedTuple
 
-from app.openapi.json_values import is_json, is_of
+from app.openapi.json_values import fits, is_json
 from app.openapi.loss import Loss, at
 from app.openapi.swagger_keywords import KEYWORDS, Schema, plain_keywords
 
 COMPONENTS = "#/components/schemas/"
 DEFINITIONS = "#/definitions/"
 _ANNOTATIONS = ("title", "description", "default", "example", "readOnly")
+_UNSAID = frozenset(("writeOnly", "deprecated"))
+"""What a schema says of its use: nothing more fits without."""
 _SILENT = frozenset(("$schema", "$id", "$comment", "$defs", "$anchor", "discriminator", "contentMediaType"))
 _HANDLED = KEYWORDS | {
     *("required", "$ref", "anyOf", "oneOf", "allOf"),
@@ -69,7 +71,9 @@ class SwaggerSchemas:
         if "$ref" in schema:
             return self._reference(schema, where, known)
         for key in schema:
-            if key not in _HANDLED and key not in _SILENT and not key.startswith("x-"):
+            if key in _UNSAID:
+                self._lose(at(where, key), f"{key!r} cannot be said.")
+            elif key not in _HANDLED and key not in _SILENT and not key.startswith("x-"):
                 self._lose(at(where, key), f"The rule {key!r} cannot be said: more fits than did before.")
         made = self._plain(schema, where, known)
         for key in ("allOf", "anyOf", "oneOf"):
@@ -252,7 +256,7 @@ class SwaggerSchemas:
         if default is None:
             return made
         target = self.resolved(made)
-        if is_json(default) and is_of(default, target.get("type")) and default in target.get("enum", [default]):
+        if is_json(default) and fits(default, target) and fits(default, schema):
             return self._laid_over(made, {"default": default}, where)
         self._lose(at(where, "default"), "The default does not fit the schema, and is not shown.")
         return made

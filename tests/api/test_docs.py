@@ -10,6 +10,7 @@ import pytest
 from httpx2 import ASGITransport
 from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 
+from app.api import docs
 from app.http_client import AsyncClient, Response, http_client
 from app.local_tenant import LocalTenant
 from app.main import Application, create_app
@@ -235,7 +236,9 @@ async def test_it_repeats_the_address_that_was_asked(client: AsyncClient, host: 
     for _ in range(2):
         document = (await client.get("/openapi.json", headers={"Host": host})).json()
         assert document["servers"] == [{"url": address}]
-    assert "asked-at" not in (await client.get("/docs", headers={"Host": host})).text
+    page = (await client.get("/docs", headers={"Host": host})).text
+    assert "asked-at" not in page
+    assert f"&#39;{address.rstrip('/')}/triggers/hello&#39;" in page
 
 
 async def test_the_public_address_wins(tmp_path: Path, local_tenant: LocalTenant, own_modules: None):
@@ -264,6 +267,22 @@ async def test_a_document_is_made_once_for_those_who_may_see_the_same(
     assert sorted(len(names) for names in made) == [1, 2, 3, 4]
 
 
+async def test_what_is_kept_has_a_bound(
+    tmp_path: Path, local_tenant: LocalTenant, own_modules: None, monkeypatch: pytest.MonkeyPatch
+):
+    made: list[str] = []
+
+    def large(*_: Any, **__: Any) -> str:
+        made.append("x" * (docs.MAX_KEPT // 2 + 1))
+        return made[-1]
+
+    monkeypatch.setattr(docs, "page", large)
+    async with house(tmp_path, local_tenant) as client:
+        for who in ("nobody", "nobody", "ada", "nobody", "nobody"):
+            assert (await client.get("/docs", headers=headers(local_tenant, who))).status_code == 200
+    assert len(made) == 3
+
+
 async def test_a_changed_folder_has_other_documents(tmp_path: Path, local_tenant: LocalTenant, own_modules: None):
     (tmp_path / "examples.py").write_text(WORKFLOWS, encoding="utf-8")
     app = create_app(settings_for(local_tenant, tmp_path))
@@ -275,3 +294,19 @@ async def test_a_changed_folder_has_other_documents(tmp_path: Path, local_tenant
         after = (await client.get("/openapi.json")).json()
     assert set(after["paths"]) - set(before["paths"]) == {"/triggers/more"}
     assert after["info"]["version"] != before["info"]["version"]
+
+
+async def test_a_workflow_that_is_no_longer_open_is_not_shown(
+    tmp_path: Path, local_tenant: LocalTenant, own_modules: None
+):
+    text = "from app import anonymous, specific_users, workflow\n@workflow(access={})\nasync def more(ctx): ...\n"
+    (tmp_path / "more.py").write_text(text.format("anonymous()"), encoding="utf-8")
+    app = create_app(settings_for(local_tenant, tmp_path))
+    async with running(app) as client:
+        assert shown(await client.get("/openapi.json")) == ["more"]
+        assert "/triggers/more" in (await client.get("/docs")).text
+        (tmp_path / "more.py").write_text(text.format("specific_users('lisa')"), encoding="utf-8")
+        app.catalog.load()
+        assert shown(await client.get("/openapi.json")) == []
+        assert "/triggers/more" not in (await client.get("/docs")).text
+        assert shown(await client.get("/openapi.json", headers=headers(local_tenant, "lisa"))) == ["more"]

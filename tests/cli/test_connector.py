@@ -192,6 +192,17 @@ def test_the_resource_is_the_uri_or_else_the_client_id(
     assert settings["token"]["oAuthSettings"]["customParameters"]["resourceUri"] == {"value": resource}
 
 
+def test_a_workflow_for_another_audience_than_the_resource_is_left_out(postern: Postern, folder: Path):
+    text = "from app import tenant_users, workflow\n"
+    for name, audience in (("first", "api://a"), ("second", "api://b"), ("newer", CLIENT)):
+        text += f"@workflow(access=tenant_users(audiences=['{audience}']))\nasync def {name}(ctx): ...\n"
+    (folder / "workflows" / "audiences.py").write_text(text, encoding="utf-8")
+    said = flat(export(postern, "--resource", "api://a", POSTERN_AUDIENCE=f"api://a,api://b,{CLIENT}"))
+    assert "second: It takes tokens for other audiences only" in said
+    assert {"First", "Newer"} <= set(actions(folder / "connector"))
+    assert "Second" not in actions(folder / "connector")
+
+
 @pytest.mark.parametrize(
     ("cloud", "login"),
     [("usgov", "https://login.microsoftonline.us"), ("china", "https://login.partner.microsoftonline.cn")],

@@ -89,7 +89,7 @@ def _summaries(definition: Json) -> Iterator[str]:
 def _sentences(definition: Json) -> Iterator[str]:
     described = [*operations(definition), *parameters(definition)]
     for place, part in [*described, *((place, one) for place, one in schemas(definition) if "description" in one)]:
-        if not re.search(r"[.!?]$", part.get("description", "")):
+        if not re.search(r"[.!?。]$", part.get("description", "")):
             yield f"{place}: {part.get('description')}"
 
 

@@ -112,10 +112,27 @@ def test_a_name_that_breaks_a_rule_is_mended_and_told():
     made = exported("entra")
     shown = operation(made, "PostEveryThing")["summary"]
     assert shown.startswith("Do everything or anything at once (with")
+    assert shown.endswith(" by POST")
     assert len(shown) <= 80
     assert any("Do everything/anything" in loss.what for loss in made.losses)
     titled = made.definition["definitions"]["Everything_Input"]["properties"]["camelCase"]
     assert titled["x-ms-summary"] == "A title of its own or with a slash"
+
+
+def test_the_methods_of_a_workflow_can_be_told_apart():
+    item = exported("entra").definition["paths"]["/triggers/every-thing/{colour}/{size}/{day}/{rest}"]
+    names = [operation["summary"] for operation in item.values()]
+    assert len(names) > 1
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("told", ["???", "...!", "🎉", ""])
+def test_an_operation_has_a_name_whatever_its_docstring_is(told: str):
+    function = lambda_of()
+    function.__doc__ = told
+    made = make(nasty.triggers(workflow(name="book-room")(function)))
+    assert operation(made, "BookRoom")["summary"] == "Book room"
+    assert breaches(made.definition, made.properties) == []
 
 
 def test_members_are_shown_by_their_titles_or_names():
@@ -222,7 +239,7 @@ def test_the_address_is_taken_apart(written: str, host: str, base_path: str):
             "https://a.example.com:port",
             "ftp://a.example",
         ),
-        *("https://{host}.example.com", "a b.example.com"),
+        *("https://{host}.example.com", "a b.example.com", "https://bücher.example.com", "https://a.example.com/b c"),
     ],
 )
 def test_an_address_that_the_platform_cannot_reach_is_refused_with_the_fix(written: str):

@@ -40,6 +40,8 @@ def test_ids_that_fold_together_are_numbered():
         ("Book a room", "Book a room", "Book a room."),
         ("", "Book room", "Runs the workflow book-room."),
         ("Who is asking?", "Who is asking?", "Who is asking."),
+        ("???", "Book room", "Runs the workflow book-room."),
+        ("部屋を予約します。", "部屋を予約します", "部屋を予約します。"),
         ("Book.\n\nAt length:\n- one\n", "Book", "Book.\n\nAt length:\n- one."),
         ("  \n  Indented.\n  ", "Indented", "Indented."),
         ("Use eyJhbGciOiJub25lIn0.eyJhIjoxfQ.x here.", "Use [token] here", "Use [token] here."),

@@ -1,7 +1,9 @@
 """The page for people: complete, escaped, and with commands that say what to send."""
 
+import json
 import re
 import zipfile
+from copy import deepcopy
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import pytest
 from hatchling.builders.wheel import WheelBuilder
 
+from app.openapi.examples import Examples
 from app.openapi.members import Member, Reader
 from app.openapi.page import ACCESS, assets, page
 from tests.openapi.catalogs import ROOT
@@ -87,7 +90,8 @@ def test_commands_name_the_token_that_they_need(examples: Json):
 
 
 def test_a_catalog_of_nothing_has_a_page(odd: Json):
-    assert "nothing to show" in page(odd | {"paths": {}})
+    assert "no workflow here that you may use with what you sent" in page(odd | {"paths": {}})
+    assert "no workflow here that you may use." in page(odd | {"paths": {}}, token_command="postern token")
 
 
 @pytest.mark.parametrize(
@@ -108,6 +112,16 @@ def test_a_catalog_of_nothing_has_a_page(odd: Json):
 )
 def test_types_are_told_in_words(schema: Json, words: str):
     assert Reader({"Pet": {"type": "object", "title": "Pet"}}).words(schema) == words
+
+
+def test_a_list_of_itself_is_told_by_its_name():
+    components: Json = {
+        "Tree": {"type": "array", "title": "Tree", "items": {"$ref": "#/components/schemas/Tree"}},
+        "Value": {"anyOf": [{"type": "integer"}, {"type": "array", "items": {"$ref": "#/components/schemas/Value"}}]},
+    }
+    words = Reader(components).words
+    assert words({"$ref": "#/components/schemas/Tree"}) == "list of Tree"
+    assert words({"$ref": "#/components/schemas/Value"}) == "whole number or list of Value"
 
 
 def test_members_of_members_are_told_once():
@@ -134,7 +148,42 @@ def test_a_schema_that_doubles_at_each_level_has_an_end():
         }
         for level in range(40)
     }
-    assert len(Reader(components).members({"$ref": "#/components/schemas/M0"})) == 200
+    whole: Json = {"$ref": "#/components/schemas/M0"}
+    assert len(Reader(components).members(whole)) == 200
+    assert len(json.dumps(Examples(components).example(whole))) < 10_000
+
+
+def test_a_choice_that_doubles_at_each_level_has_an_end():
+    def choice(level: int) -> Json:
+        below = {"$ref": f"#/components/schemas/C{level + 1}"}
+        return {"anyOf": [{"type": "array", "items": below}, below, {"type": "string"}], "title": f"C{level}"}
+
+    components = {f"C{level}": choice(level) for level in range(40)}
+    whole: Json = {"$ref": "#/components/schemas/C0"}
+    assert len(Reader(components).words(whole)) < 1000
+    assert Reader(components).members(whole) == []
+
+
+@pytest.mark.parametrize(
+    ("schema", "length"),
+    [
+        ({"type": "string", "minLength": 10**9}, 1000),
+        ({"type": "array", "minItems": 10**9, "items": {"type": "array", "minItems": 10**9, "items": {}}}, 200),
+    ],
+    ids=["text", "list"],
+)
+def test_an_example_is_never_long(schema: Json, length: int):
+    assert len(Examples({}).example(schema)) <= length
+
+
+def test_an_example_of_a_choice_is_what_stands_for_it_where_nothing_is_chosen():
+    assert Examples({}).example({"enum": [1, 2], "default": 2}) == 2
+
+
+def test_a_summary_is_not_told_twice(examples: Json):
+    document = deepcopy(examples)
+    document["paths"]["/triggers/hello"]["post"] |= {"summary": "Say it at once!", "description": "Say it at once."}
+    assert Elements(page(document)).text.count("Say it at once") == 2  # in the list and as the heading
 
 
 def test_the_wheel_has_the_template_and_the_assets(tmp_path: Path):

@@ -1,6 +1,7 @@
 """Schemas of odd types: none spoils a document, none shows a secret, and what fits the types fits the schemas."""
 
 import json
+from copy import deepcopy
 from datetime import UTC
 from typing import Any
 
@@ -8,12 +9,18 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 from pydantic import ValidationError
 
+from app.openapi.connector import Address, connector_of
+from app.openapi.document import openapi_document
 from app.openapi.examples import Examples
+from app.openapi.page import page
 from app.openapi.schemas import UNKNOWN
+from app.openapi.sign_in import Nobody
 from tests.modules import no_modules_left
-from tests.openapi.catalogs import ROOT, triggers_of
+from tests.openapi.catalogs import HERE, ROOT, triggers_of, write
+from tests.openapi.lint import breaches
 
 Json = dict[str, Any]
 
@@ -84,6 +91,108 @@ def test_examples_fit_their_schemas(examples: Json, odd: Json):
                     schemas.append(operation["requestBody"]["content"]["application/json"]["schema"])
                 for schema in schemas:
                     validator(document, schema).validate(made.example(schema))
+
+
+SLIPS = """
+from typing import Annotated, Any, Literal
+
+from pydantic import Base64Bytes, BaseModel, Field, RootModel, WithJsonSchema
+from typing_extensions import TypeAliasType
+
+from app import Context, anonymous, workflow
+
+
+class Cat(BaseModel):
+    lives: int
+
+
+class Slips(BaseModel):
+    required: int = Field(0, json_schema_extra={"required": True})
+    examples: int = Field(0, json_schema_extra={"examples": {"one": {"value": 3}}})
+    exclusive: int = Field(4, ge=3, json_schema_extra={"exclusiveMinimum": True})
+    formatted: int = Field(0, json_schema_extra={"format": {"a": 1}})
+    elsewhere: Annotated[Any, WithJsonSchema({"$id": "https://elsewhere.example/x", "properties": {"a": True}})] = 1
+    nothing: Annotated[Any, WithJsonSchema({"type": "array", "prefixItems": [False], "multipleOf": 0})] = None
+    odd: Annotated[Any, WithJsonSchema({"type": "strange", "enum": [], "items": [{}], "minItems": -1})] = None
+
+
+class Defaults(BaseModel):
+    null: str = None
+    model: Cat = None
+    small: int = Field(0, ge=1)
+    bound: int = Field(5, lt=5)
+    short: str = Field("", min_length=1)
+    few: list[int] = Field([], min_length=1)
+    maybe: int | None = Field(0, ge=3)
+    good: int | None = Field(None, ge=3)
+    one: float = 1
+    text: bytes = b"text"
+    file: Base64Bytes = b""
+    fixed: Literal["a"] = "b"
+    pointer: dict[str, str] = {"$ref": "#/nowhere"}
+
+
+class Tree(RootModel[list["Tree"]]): ...
+
+
+Value = TypeAliasType("Value", "int | list[Value] | dict[str, Value]")
+
+
+@workflow(access=anonymous(), path="/{room}")
+def slips(
+    ctx: Context, body: Slips, room: Annotated[int, Field(description="Its number on the door")]
+) -> Defaults: ...
+
+
+@workflow(access=anonymous())
+def trees(ctx: Context, body: Tree) -> Value: ...
+"""
+
+
+@pytest.fixture(scope="module")
+def slips(tmp_path_factory: pytest.TempPathFactory) -> Json:
+    with no_modules_left():
+        return openapi_document(triggers_of(write(tmp_path_factory.mktemp("slips"), slips=SLIPS)), HERE)
+
+
+def test_a_slip_of_an_author_spoils_no_document(slips: Json):
+    validate(deepcopy(slips), cls=OpenAPIV31SpecValidator)
+    assert "/triggers/trees" in page(slips)
+    connector = connector_of(slips, Address("postern.example", "/"), Nobody(), "Slips")
+    assert breaches(connector.definition, connector.properties) == []
+    validate(connector.definition)
+
+
+def test_a_slip_costs_its_keyword_only(slips: Json):
+    members = slips["components"]["schemas"]["Slips"]["properties"]
+    kept = {name: set(schema) - {"title", "type", "default"} for name, schema in members.items()}
+    assert kept == {
+        "required": set(),
+        "examples": set(),
+        "exclusive": {"minimum"},
+        "formatted": set(),
+        "elsewhere": {"properties"},
+        "nothing": {"prefixItems"},
+        "odd": set(),
+    }
+    assert members["elsewhere"]["properties"] == {"a": {}}
+    assert members["nothing"]["prefixItems"] == [{"not": {}}]
+
+
+def test_a_default_that_does_not_fit_is_left_out(slips: Json):
+    members = slips["components"]["schemas"]["Defaults"]["properties"]
+    assert {name for name, schema in members.items() if "default" in schema} == {"good", "one", "text", "file"}
+
+
+def test_bytes_are_text_and_files_are_base64(slips: Json):
+    members = slips["components"]["schemas"]["Defaults"]["properties"]
+    assert "format" not in members["text"]
+    assert members["file"]["format"] == "base64"
+
+
+def test_what_an_author_says_of_a_part_of_the_path_is_told(slips: Json):
+    parameter = slips["paths"]["/triggers/slips/{room}"]["post"]["parameters"][0]
+    assert parameter["description"] == "Its number on the door"
 
 
 MEMBERS = {

@@ -70,6 +70,15 @@ def convert(schema: Any, **components: Any) -> tuple[Json, list[str]]:
             ["/patternProperties"],
         ),
         ({"type": "string", "contentEncoding": "base64"}, {"type": "string", "format": "byte"}, []),
+        ({"type": "string", "format": "base64"}, {"type": "string", "format": "byte"}, []),
+        ({"type": "string", "pattern": "(?!"}, {"type": "string"}, ["/pattern"]),
+        ({"type": "string", "writeOnly": True}, {"type": "string"}, ["/writeOnly"]),
+        ({"type": "integer", "minimum": 1, "default": 0}, {"type": "integer", "minimum": 1}, ["/default"]),
+        (
+            {"type": "integer", "exclusiveMaximum": 5, "default": 5},
+            {"type": "integer", "maximum": 5, "exclusiveMaximum": True},
+            ["/default"],
+        ),
         ({"type": "string", "contentEncoding": "quoted-printable"}, {"type": "string"}, ["/contentEncoding"]),
         ({"type": "string", "format": "uuid4"}, {"type": "string", "format": "uuid"}, []),
         ({"type": "string", "format": "time"}, {"type": "string"}, ["/format"]),
@@ -154,6 +163,12 @@ def test_models_in_models_do_not_grow_without_bound():
     assert len(str(swagger)) < depth * 10_000
     assert len(swagger["definitions"]) <= 2 * depth + 2
     assert any("large schema" in loss.what for loss in losses)
+
+
+def test_what_says_how_a_member_is_used_is_no_rule_that_is_lost():
+    schemas = SwaggerSchemas({})
+    schemas.convert({"type": "string", "deprecated": True}, "")
+    assert [loss.what for loss in schemas.losses] == ["'deprecated' cannot be said."]
 
 
 def test_definitions_have_plain_names_of_their_own():
