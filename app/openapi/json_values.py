@@ -36,13 +36,18 @@ def is_of(value: Any, kind: str | None) -> bool:
     return kind is None or kind == kind_of(value) or (kind == "number" and kind_of(value) == "integer")
 
 
-def is_ecma(pattern: str) -> bool:
-    """Whether a pattern says the same in ECMA 262, as JSON Schema has it, as in the languages of Python and Rust."""
+def is_pattern(text: str) -> bool:
+    """Whether it is a regular expression. Some that only Rust knows are none: other readers would stop at them."""
     try:
-        re.compile(pattern)
+        re.compile(text)
     except re.error:
         return False
-    return not _NOT_ECMA.search(pattern)
+    return True
+
+
+def is_ecma(pattern: str) -> bool:
+    """Whether a pattern says the same in ECMA 262, as JSON Schema has it, as in the languages of Python and Rust."""
+    return is_pattern(pattern) and not _NOT_ECMA.search(pattern)
 
 
 def fits(value: Any, schema: Mapping[str, Any]) -> bool:

@@ -7,7 +7,7 @@ Source: the meta-schemas of JSON Schema 2020-12.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from app.openapi.json_values import TYPES, is_of
+from app.openapi.json_values import TYPES, is_of, is_pattern
 
 _LENGTHS = frozenset(
     (
@@ -69,6 +69,7 @@ _SHAPES: Mapping[str, Callable[[Any], bool]] = {
     "type": _is_type,
     "required": _is_list_of_names,
     "enum": bool,
+    "pattern": is_pattern,
     "discriminator": lambda value: isinstance(value.get("propertyName"), str),
     "multipleOf": lambda value: value > 0,
     **dict.fromkeys(_LENGTHS, lambda value: value >= 0),

@@ -53,15 +53,8 @@ class SwaggerSchemas:
         }
 
     def convert(self, schema: Any, where: str, scope: Mapping[str, str] | None = None) -> Schema:
-        """The schema at this place of the document, as OpenAPI 2.0 says it. One that an author wrote by hand, and that
-        is none, is anything."""
-        try:
-            return self._converted(schema, where, scope or {})
-        except (TypeError, ValueError, AttributeError, KeyError):
-            self._lose(where, "It is not a well-formed schema: anything fits.")
-            return {}
-
-    def _converted(self, schema: Any, where: str, known: Mapping[str, str]) -> Schema:
+        """The schema at this place of the document, as OpenAPI 2.0 says it. It is well-formed (see keywords.py)."""
+        known = scope or {}
         if not isinstance(schema, dict):
             if schema is False:
                 self._lose(where, "Nothing fits here, which cannot be said: anything does.")
@@ -193,9 +186,8 @@ class SwaggerSchemas:
                 name: self.convert(part, at(where, "properties", name), known)
                 for name, part in schema["properties"].items()
             }
-        required = schema.get("required")
-        if isinstance(required, list) and required:
-            made["required"] = list(dict.fromkeys(map(str, required)))
+        if schema.get("required"):
+            made["required"] = list(schema["required"])
         further, patterns = schema.get("additionalProperties"), schema.get("patternProperties") or {}
         if patterns:
             self._lose(at(where, "patternProperties"), "Which names of members fit cannot be said: any do.")

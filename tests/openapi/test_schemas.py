@@ -112,6 +112,7 @@ class Slips(BaseModel):
     exclusive: int = Field(4, ge=3, json_schema_extra={"exclusiveMinimum": True})
     formatted: int = Field(0, json_schema_extra={"format": {"a": 1}})
     elsewhere: Annotated[Any, WithJsonSchema({"$id": "https://elsewhere.example/x", "properties": {"a": True}})] = 1
+    rust: str = Field("", pattern=r"^\\pL+$")
     nothing: Annotated[Any, WithJsonSchema({"type": "array", "prefixItems": [False], "multipleOf": 0})] = None
     odd: Annotated[Any, WithJsonSchema({"type": "strange", "enum": [], "items": [{}], "minItems": -1})] = None
 
@@ -172,6 +173,7 @@ def test_a_slip_costs_its_keyword_only(slips: Json):
         "exclusive": {"minimum"},
         "formatted": set(),
         "elsewhere": {"properties"},
+        "rust": set(),
         "nothing": {"prefixItems"},
         "odd": set(),
     }
