@@ -21,7 +21,7 @@ run: .venv/ready ## Serve workflows/ with a local tenant (postern dev)
 	@.venv/bin/postern dev
 
 test: .venv/ready ## Run the tests, on all cores
-	@.venv/bin/python -m pytest --numprocesses auto --dist loadfile
+	@.venv/bin/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 check: .venv/ready ## Check format, lint, types and import layers
 	@.venv/bin/ruff format --check .
