@@ -28,6 +28,7 @@ NEEDS: Mapping[str, str] = {
     r"kubectl(?! kustomize)": "a cluster",
     r"helm|kind": "a cluster",
     r"cyclonedx-py": "a program of another project",
+    r"pip-audit": "the list of published flaws, which changes by the day",
     r"curl .*(\$POSTERN_PUBLIC_URL|https://\$NAME).*": "a server of the reader's",
     r"pac|paconn": "an environment of Power Platform",
     r"systemctl|journalctl|systemd-run": "systemd",
