@@ -4,6 +4,7 @@ import os
 import shutil
 import socket
 from pathlib import Path
+from typing import NoReturn
 
 import psycopg
 import pytest
@@ -11,25 +12,32 @@ import pytest
 from app.triggers.listener import keep_out
 
 
-def needed(name: str) -> str:
-    """Where a program is. Without it the test is skipped on a laptop, and fails where `CI` is set."""
-    found = shutil.which(name)
-    if found is None and os.environ.get("CI"):
-        pytest.fail(f"{name} is not on the PATH")
-    if found is None:
-        pytest.skip(f"{name} is not on the PATH")
-    return found
-
-
-def needed_filter() -> None:
-    """Where the system lets this user put no filter on a listening socket, as some sandboxes do, skip or fail alike."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        if keep_out(listener):
-            return
-    reason = "this user may put no filter on a socket here"
+def cannot(reason: str) -> NoReturn:
+    """What the test needs is not on this machine: it fails where `CI` is set, and is skipped on a laptop. The only
+    place that skips a test."""
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+def needed(name: str, path: str | None = None) -> str:
+    """Where a program is, on the PATH or on another `path`. See `cannot`."""
+    return shutil.which(name, path=path) or cannot(f"{name} is not installed, or not on the PATH")
+
+
+def needed_filter() -> None:
+    """The system must let this user put a filter on a listening socket, which some sandboxes do not. See `cannot`."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        if not keep_out(listener):
+            cannot("this user may put no filter on a socket here")
+
+
+def needed_ipv6() -> None:
+    """The machine must have an address of IP version 6. See `cannot`."""
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        cannot("this machine has no IPv6")
 
 
 def postgres_tools(server: str) -> str:

@@ -14,6 +14,7 @@ from app import health
 from app.health import judged, reached_at
 from tests.cli.conftest import Postern
 from tests.process.servers import environment
+from tests.tools import needed_ipv6
 
 OK = b'HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{"status":"ok"}'
 NOT_READY = b'{"status": "not-ready", "checks": {"journal": "failing", "catalog": "ok", "\\u001b[2J": "failing"}}'
@@ -117,11 +118,9 @@ def test_a_server_that_listens_everywhere_is_asked_on_loopback(host: str, reache
 
 
 def test_an_address_of_ip_version_6_is_written_in_brackets(postern: Postern):
-    try:
-        with answering(OK, "::1") as (port, _):
-            result = postern("health", POSTERN_HOST="::", POSTERN_PORT=str(port))
-    except OSError:
-        pytest.skip("this machine has no IPv6")
+    needed_ipv6()
+    with answering(OK, "::1") as (port, _):
+        result = postern("health", POSTERN_HOST="::", POSTERN_PORT=str(port))
     assert (result.exit_code, result.stdout) == (0, f"http://[::1]:{port}/healthz answers 200\n")
 
 

@@ -9,9 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 from deploy.container.empty_root import PROJECT, start
+from tests.tools import cannot
 
 ENOUGH = 1 << 30
 """Bytes that the build and its stages fit in."""
@@ -39,17 +38,12 @@ def run_in(
 
 
 def demand_means() -> None:
-    """Skip where a root and namespaces cannot be had; where CI is set, that is a failure."""
+    """A root and namespaces must be had. See `tests.tools.cannot`."""
     probe = ["unshare", "--mount", "--pid", "--fork", "true"]
-    reason = ""
     if os.geteuid() != 0:
-        reason = "only root can look into what the image's user owns"
-    elif shutil.which("unshare") is None or subprocess.run(probe, capture_output=True, check=False).returncode != 0:
-        reason = "this machine permits no mount and process namespaces"
-    if reason and os.environ.get("CI"):
-        pytest.fail(reason)
-    if reason:
-        pytest.skip(reason)
+        cannot("only root can look into what the image's user owns")
+    if shutil.which("unshare") is None or subprocess.run(probe, capture_output=True, check=False).returncode != 0:
+        cannot("this machine permits no mount and process namespaces")
 
 
 def _in_memory() -> str | None:

@@ -3,7 +3,6 @@
 import itertools
 import json
 import os
-import shutil
 import socket
 import ssl
 import subprocess
@@ -18,14 +17,13 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import NamedTuple
 
-import pytest
 import trustme
 from httpx2 import URL
 
 from tests.process.servers import ROOT, Server, until
+from tests.tools import needed
 
 NAME = "postern.example.com"
-NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 MAIN = """
 daemon off;
 {user}
@@ -44,12 +42,9 @@ http {{
 """
 
 
-def nginx_or_skip() -> str:
-    """The path of nginx. Without one the test is skipped, and fails where `CI` is set."""
-    if NGINX is None:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)("nginx is not installed")
-        raise AssertionError
-    return NGINX
+def nginx_path() -> str:
+    """Where nginx is: Debian has it where only root's PATH looks. See `tests.tools.cannot`."""
+    return needed("nginx", f"{os.environ.get('PATH', '')}:/usr/sbin")
 
 
 def free_port() -> int:
@@ -133,7 +128,7 @@ class House:
 @contextmanager
 def behind_nginx(folder: Path, environ: Mapping[str, str]) -> Iterator[House]:
     """Two nodes behind nginx."""
-    nginx = nginx_or_skip()
+    nginx = nginx_path()
     place = folder / "nginx"
     place.mkdir()
     authority = trustme.CA()

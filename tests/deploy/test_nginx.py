@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from app.local_tenant import LocalTenant
-from tests.deploy.proxies import House, ask, behind_nginx, loading, nginx_or_skip
+from tests.deploy.proxies import House, ask, behind_nginx, loading, nginx_path
 from tests.postgres import new_database
 from tests.process.load import records
 from tests.process.servers import ROOT, settings_of, until
@@ -51,7 +51,7 @@ def house(
     tmp_path_factory: pytest.TempPathFactory, local_tenant: LocalTenant, request: pytest.FixtureRequest
 ) -> Iterator[House]:
     """nginx and two nodes that share a PostgreSQL database, which believe 127.0.0.1."""
-    nginx_or_skip()
+    nginx_path()
     folder = tmp_path_factory.mktemp("nginx")
     (folder / "workflows").mkdir()
     (folder / "workflows" / "work.py").write_text(WORKFLOWS, encoding="utf-8")
@@ -237,6 +237,6 @@ def test_a_node_that_is_killed_takes_with_it_what_it_was_doing_and_no_more(house
 
 
 def test_the_configuration_passes_nginxs_own_check():
-    nginx_or_skip()
+    nginx_path()
     done = subprocess.run(["sh", ROOT / "deploy/nginx/check.sh"], capture_output=True, text=True, timeout=20)
     assert (done.returncode, "test is successful" in done.stderr, "[warn]" in done.stderr) == (0, True, False)

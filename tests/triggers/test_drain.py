@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from app.triggers.listener import LONGEST, accepted, keep_out
-from tests.tools import needed_filter
+from tests.tools import needed_filter, needed_ipv6
 from tests.triggers.test_protocol import HOST, Client, Hasty, Running, eventually, serving
 
 pytestmark = pytest.mark.anyio
@@ -24,6 +24,8 @@ def test_a_port_that_is_to_be_closed_lets_nobody_begin_and_resets_nobody(address
     """What has begun goes on in both directions, and who comes later is refused once the socket is closed."""
     needed_filter()
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    if family == socket.AF_INET6:
+        needed_ipv6()
     with socket.create_server((address, 0), family=family) as listener:
         place = listener.getsockname()[:2]
         with socket.create_connection(place) as begun:
