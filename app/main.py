@@ -122,8 +122,9 @@ def create_app(settings: Settings, *, local_tokens: str = "") -> Application:
         client_id=settings.client_id,
     )
 
+    house = House(frozenset(own_tenants(settings)), frozenset(settings.audience), frozenset(settings.operators))
     docs = Docs(
-        House(frozenset(own_tenants(settings)), frozenset(settings.audience), frozenset(settings.operators)),
+        house,
         identification.identify,
         lambda: catalog.snapshot,
         described(settings, settings.public_url or ASKED_AT),
@@ -172,9 +173,7 @@ def create_app(settings: Settings, *, local_tokens: str = "") -> Application:
                 cancel=runner.cancel,
                 resubmit=resubmitter(lambda: catalog.snapshot, runner.start),
                 snapshot=lambda: catalog.snapshot,
-                tenants=own_tenants(settings),
-                audiences=settings.audience,
-                operators=settings.operators,
+                house=house,
                 refused=refusals.take,
                 log=log,
                 more=docs.pages,

@@ -6,8 +6,9 @@ import pytest
 
 from app.identity import CLOUDS
 from app.passwordless import DatabaseUrl, Passwordless, like
-from app.runs.journal.entra_sign_in import AUTHORITIES, SCOPES
+from app.runs.journal.entra_sign_in import SCOPES
 from app.settings import SettingsFault, load_settings
+from app.settings.presets import AUTHORITIES
 
 GOOD = "postgresql://postern@db.example/postern?sslmode=verify-full&passwordless=entra"
 MANAGED = "managed_identity"
@@ -94,5 +95,4 @@ def test_how_to_sign_in_travels_with_the_url():
 
 
 def test_every_cloud_has_its_authority_and_its_scope():
-    assert {name: cloud.authority for name, cloud in CLOUDS.items()} == AUTHORITIES
-    assert set(SCOPES) == set(CLOUDS)
+    assert set(SCOPES) == set(AUTHORITIES) == set(CLOUDS)

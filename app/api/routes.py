@@ -31,9 +31,7 @@ def routes(
     cancel: Cancel,
     resubmit: Resubmit,
     snapshot: Callable[[], Snapshot],
-    tenants: Iterable[str],
-    audiences: Iterable[str],
-    operators: Iterable[str],
+    house: House,
     refused: Callable[[Refusal], bool],
     log: FilteringBoundLogger,
     now: Callable[[], float] = time.time,
@@ -42,10 +40,9 @@ def routes(
     """The routes of the run API, and of `more` pages by method and path.
 
     `read` and `write` are the journal's, `identify` verifies the token of a request (see transport.Identification),
-    `snapshot` gives the catalog of the moment. `tenants` and `audiences` are the installation's own, `operators` the
-    object ids of its operators. `refused` is told of each request turned away, and says whether it is to be in the log.
+    `snapshot` gives the catalog of the moment. `house` is the installation. `refused` is told of each request turned
+    away, and says whether it is to be in the log.
     """
-    house = House(frozenset(tenants), frozenset(audiences), frozenset(operators))
     pages = Pages(house, read, write, identify, cancel, resubmit, snapshot, now)
     table: tuple[tuple[str, str, Page], ...] = (
         ("GET", "/runs", pages.runs),

@@ -54,7 +54,7 @@ def refusals(
         print_json({"refusals": found, "next": more})
         return
     if not found:
-        err.print("No refusal on record fits.")
+        err.print("No refusal on record fits. One of this moment is there a second later.")
         return
     print_wide(_table(found))
     if more:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from app.access import GUID
+from app.settings.presets import AUTHORITIES
 
 
 class Cloud(NamedTuple):
@@ -20,9 +21,9 @@ class Cloud(NamedTuple):
 
 
 CLOUDS: Mapping[str, Cloud] = {
-    "public": Cloud("https://login.microsoftonline.com", "https://sts.windows.net"),
-    "usgov": Cloud("https://login.microsoftonline.us", "https://sts.windows.net"),
-    "china": Cloud("https://login.partner.microsoftonline.cn", "https://sts.chinacloudapi.cn"),
+    "public": Cloud(AUTHORITIES["public"], "https://sts.windows.net"),
+    "usgov": Cloud(AUTHORITIES["usgov"], "https://sts.windows.net"),
+    "china": Cloud(AUTHORITIES["china"], "https://sts.chinacloudapi.cn"),
 }
 
 

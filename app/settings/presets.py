@@ -1,6 +1,6 @@
 """Providers and audiences that entries of `postern.toml` may name instead of writing them out, as data.
 
-Entra is not here: its address follows from POSTERN_CLOUD or POSTERN_AUTHORITY, for all clouds (`identity.CLOUDS`).
+Entra is no provider here: its address follows from POSTERN_AUTHORITY, or from POSTERN_CLOUD by AUTHORITIES.
 """
 
 from collections.abc import Mapping
@@ -10,6 +10,14 @@ ENTRA = "entra"
 
 ClientAuthentication = Literal["header", "body", "private_key_jwt"]
 Grant = Literal["client_credentials", "jwt_bearer"]
+
+
+AUTHORITIES: Mapping[str, str] = {
+    "public": "https://login.microsoftonline.com",
+    "usgov": "https://login.microsoftonline.us",
+    "china": "https://login.partner.microsoftonline.cn",
+}
+"""Where Entra signs in and publishes keys, by cloud (Microsoft, "National clouds")."""
 
 
 class Provider(NamedTuple):

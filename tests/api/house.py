@@ -16,6 +16,7 @@ from starlette.applications import Starlette
 
 from app import api
 from app.access import Caller
+from app.api import access
 from app.errors import problem
 from app.http_client import AsyncClient, Response, http_client
 from app.identity import fetch_keys
@@ -161,9 +162,9 @@ async def open_house(tmp_path: Path, local_tenant: LocalTenant) -> AsyncIterator
             cancel=cancel,
             resubmit=resubmit,
             snapshot=lambda: catalog.snapshot,
-            tenants=[local_tenant.tenant_id],
-            audiences=settings.audience,
-            operators=settings.operators,
+            house=access.House(
+                frozenset([local_tenant.tenant_id]), frozenset(settings.audience), frozenset(settings.operators)
+            ),
             refused=lambda _: True,
             log=structlog.get_logger("test"),
             now=lambda: NOON + 60,

@@ -54,7 +54,7 @@ def test_every_filter_is_sent_and_json_is_for_programs(beside: Postern, keeper: 
 
 
 def test_where_nothing_fits_it_says_so(beside: Postern):
-    assert beside("refusals").stderr == "No refusal on record fits.\n"
+    assert beside("refusals").stderr == "No refusal on record fits. One of this moment is there a second later.\n"
     assert beside("refusals", "--since", "soon").exit_code == 2
 
 

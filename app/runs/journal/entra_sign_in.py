@@ -32,6 +32,7 @@ from sqlalchemy import Dialect, Engine, event
 from app.errors import DatabaseFault
 from app.logs import QUIET
 from app.passwordless import Passwordless
+from app.settings.presets import AUTHORITIES
 
 CONNECT_SECONDS = 3.0
 READ_SECONDS = 5.0
@@ -42,11 +43,6 @@ SCOPES = {
     "public": AZURE_DB_FOR_POSTGRES_SCOPE,
     "usgov": "https://ossrdbms-aad.database.usgovcloudapi.net/.default",
     "china": "https://ossrdbms-aad.database.chinacloudapi.cn/.default",
-}
-AUTHORITIES = {
-    "public": "https://login.microsoftonline.com",
-    "usgov": "https://login.microsoftonline.us",
-    "china": "https://login.partner.microsoftonline.cn",
 }
 _NEEDED = {
     "managed_identity": (),
