@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.local_tenant import LocalTenant, serve
+from postern.local_tenant import LocalTenant, serve
 from tests.databases import make_tables, put_sqlite
 from tests.modules import no_modules_left
 from tests.postgres import new_database, postgres_server

@@ -4,7 +4,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from app.runs.journal.database import migrate, open_engine
+from postern.journal.database.engine import migrate, open_engine
 
 
 def make_tables(url: str) -> None:

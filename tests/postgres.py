@@ -13,7 +13,7 @@ from typing import Any, cast
 import psycopg
 from sqlalchemy import make_url
 
-from app.ids import new_id
+from postern.ids import new_id
 
 
 @contextmanager

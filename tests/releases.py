@@ -6,8 +6,8 @@ from typing import Any
 from alembic import command
 from sqlalchemy import Connection, Engine, inspect, text
 
-from app.runs.journal.database import alembic_config, open_engine
-from app.runs.journal.revisions import HEAD
+from postern.journal.database.engine import alembic_config, open_engine
+from postern.journal.database.revisions import HEAD
 
 RUN = "01980d3c-8c5e-7cc3-98c4-dc0c0c07398f"
 """A run that a program of migration 0001 recorded."""

@@ -2,7 +2,7 @@
 
 from sqlalchemy import create_engine, func, insert, inspect, select, text
 
-from app.runs.journal.schema import metadata, nodes
+from postern.journal.schema import metadata, nodes
 
 
 def test_each_test_has_an_empty_database_of_its_own(new_database_url):

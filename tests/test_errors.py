@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.errors import PROBLEMS, Problem, problem
+from postern.errors import PROBLEMS, Problem, problem
 
 
 @pytest.mark.parametrize("code", PROBLEMS)

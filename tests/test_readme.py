@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from app.access import anonymous, specific_users, tenant_users
-from app.errors import PROBLEMS
-from app.main import load_catalog
-from app.settings import load_settings, settings_table
-from app.workflow import workflow
+from postern.access import anonymous, specific_users, tenant_users
+from postern.assembly import load_catalog
+from postern.authoring.workflow import workflow
+from postern.errors import PROBLEMS
+from postern.settings import load_settings, settings_table
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-ANSWERS = (ROOT / "app" / "triggers" / "README.md").read_text(encoding="utf-8")
+ANSWERS = (ROOT / "app" / "postern" / "triggers" / "README.md").read_text(encoding="utf-8")
 
 
 def table_after(heading: str, page: str = README) -> list[list[str]]:

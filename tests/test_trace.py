@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app import Caller, Context, Request
-from app.ids import new_id
-from app.trace import Trace, parse, trace_id_of, traceparent
+from postern import Caller, Context, Request
+from postern.ids import new_id
+from postern.trace import Trace, parse, trace_id_of, traceparent
 from tests.runs.contexts import context
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"

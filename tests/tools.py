@@ -9,7 +9,7 @@ from typing import NoReturn
 import psycopg
 import pytest
 
-from app.triggers.listener import keep_out
+from postern.server.listener import keep_out
 
 
 def cannot(reason: str) -> NoReturn:

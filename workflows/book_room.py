@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 from pydantic import AwareDatetime, BaseModel, Field
 
-from app import Context, Problem, Reply, tenant_users, workflow
+from postern import Context, Problem, Reply, tenant_users, workflow
 
 
 class Booking(BaseModel):

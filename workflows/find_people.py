@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel
 
-from app import Context, tenant_users, workflow
+from postern import Context, tenant_users, workflow
 
 
 class Search(BaseModel):

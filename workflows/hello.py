@@ -1,6 +1,6 @@
 """The smallest workflow: anyone may call it."""
 
-from app import Context, anonymous, workflow
+from postern import Context, anonymous, workflow
 
 
 @workflow(access=anonymous())

@@ -1,6 +1,6 @@
 """Only lisa may run the payroll. Her object id is in [people] of postern.toml; the local tenant knows her already."""
 
-from app import Context, specific_users, workflow
+from postern import Context, specific_users, workflow
 
 
 @workflow(access=specific_users("lisa"), secure_outputs=True)

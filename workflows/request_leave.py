@@ -3,7 +3,7 @@ is, and how to sign in there; the local tenant plays the flow, with its checks."
 
 from pydantic import BaseModel, Field
 
-from app import CallError, Context, Problem, tenant_users, workflow
+from postern import CallError, Context, Problem, tenant_users, workflow
 
 
 class Leave(BaseModel):

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from app import Context, anonymous, specific_users, tenant_users, workflow
+from postern import Context, anonymous, specific_users, tenant_users, workflow
 
 
 class Visitor(BaseModel):

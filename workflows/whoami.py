@@ -1,6 +1,6 @@
 """Who is asking? Any user or application of the tenant may know."""
 
-from app import Context, tenant_users, workflow
+from postern import Context, tenant_users, workflow
 
 
 @workflow(access=tenant_users())

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 
 from sqlalchemy import Connection, make_url, text
 
-from app.passwordless import like
-from app.runs.journal.database import open_engine
-from app.settings import load_settings
+from postern.journal.database.engine import open_engine
+from postern.passwordless.database_url import like
+from postern.settings import load_settings
 
 DATABASE = "postern"
 ROLE_EXISTS = text("SELECT 1 FROM pg_roles WHERE rolname = :role")

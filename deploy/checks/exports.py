@@ -36,4 +36,4 @@ def _export(root: Path, settings: Path, *arguments: str | Path) -> None:
     python = root / ".venv" / "bin" / "python"
     if not python.is_file():
         raise Failed("there is no .venv: run make setup")
-    run(str(python), "-m", "app", "export", *arguments, folder=root, more={"POSTERN_CONFIG": str(settings)})
+    run(str(python), "-m", "postern", "export", *arguments, folder=root, more={"POSTERN_CONFIG": str(settings)})

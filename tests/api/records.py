@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from app.runs.journal.form import Form
-from app.runs.journal.records import RunRecord
-from app.runs.run import State
-from tests.runs.journal.recorded import NOON, TENANT, id_number
+from postern.journal.body_form import Form
+from postern.journal.reading.records import RunRecord
+from postern.journal.run import State
+from tests.journal.recorded import NOON, TENANT, id_number
 
 HERE = TENANT
 OURS = "api://postern"

@@ -2,13 +2,14 @@
 
 import pytest
 
-from app.access import ANYONE, OPEN, Caller, Refused, bind, tenant_users
-from app.api.access import House, Standing, is_operator, recognise, standing
+from postern.access import ANYONE, OPEN, Caller, Refused, bind, tenant_users
+from postern.api.access import Standing, is_operator, recognise, standing
+from postern.settings.installation import Installation
 from tests.api.records import ADA, HERE, LISA, OURS, record
 
 THERE = "4bdfc9b5-6862-4464-9df6-b11a2f8afd3e"
 OPS = "0f0f0f0f-0000-4000-8000-000000000001"
-HOUSE = House(frozenset({HERE}), frozenset({OURS}), frozenset({OPS}))
+INSTALLATION = Installation(tenant_id=HERE, audiences=(OURS,), operators=frozenset({OPS}))
 ROLE = frozenset({"Postern.Operator"})
 
 RUNS = {
@@ -50,7 +51,7 @@ ROWS = [(line[0], run, what) for line in LINES[1:] for run, what in zip(LINES[0]
 
 @pytest.mark.parametrize(("who", "run", "what"), ROWS)
 def test_who_is_what_to_a_run(who: str, run: str, what: str):
-    assert standing(HOUSE, RUNS[run], CALLERS[who]) is Standing(what)
+    assert standing(INSTALLATION, RUNS[run], CALLERS[who]) is Standing(what)
 
 
 def test_the_table_is_complete():
@@ -59,7 +60,7 @@ def test_the_table_is_complete():
 
 
 def test_operators_are_those_whose_token_is_for_us():
-    assert {name for name, caller in CALLERS.items() if is_operator(HOUSE, caller)} == {"role", "listed"}
+    assert {name for name, caller in CALLERS.items() if is_operator(INSTALLATION, caller)} == {"role", "listed"}
 
 
 @pytest.mark.parametrize(
@@ -74,7 +75,7 @@ def test_operators_are_those_whose_token_is_for_us():
 def test_a_token_that_any_workflow_takes_is_taken(who: str, tenants: list[str], failed: str | None):
     policies = [OPEN, bind(tenant_users(audiences=["api://other"]), people={}, tenants=tenants, audiences=[OURS])]
     try:
-        recognise(HOUSE, policies, CALLERS[who])
+        recognise(INSTALLATION, policies, CALLERS[who])
     except Refused as refused:
         assert (refused.failed.name, refused.proved) == (failed, True)
     else:

@@ -10,19 +10,19 @@ import pytest
 from httpx2 import ASGITransport
 from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 
-from app.api import docs
-from app.http_client import AsyncClient, Response, http_client
-from app.local_tenant import LocalTenant
-from app.main import Application, create_app
-from app.openapi.document import Described
-from tests.door.doors import settings_for
+from postern.api import docs
+from postern.assembly import Application, create_app
+from postern.http_client import AsyncClient, Response, http_client
+from postern.local_tenant import LocalTenant
+from postern.openapi.document import Described
 from tests.modules import no_modules_left
+from tests.pipeline.pipelines import settings_for
 
 pytestmark = pytest.mark.anyio
 
 WORKFLOWS = '''
 from pydantic import BaseModel
-from app import Context, anonymous, specific_users, tenant_users, workflow
+from postern import Context, anonymous, specific_users, tenant_users, workflow
 
 class Secretive(BaseModel):
     """Only lisa knows of it."""
@@ -64,7 +64,7 @@ garbage           | 401
 
 
 @asynccontextmanager
-async def house(
+async def docs_server(
     folder: Path, local: LocalTenant, local_tokens: str = "", **settings: Any
 ) -> AsyncIterator[AsyncClient]:
     """The application behind a client."""
@@ -88,7 +88,7 @@ async def running(app: Application) -> AsyncIterator[AsyncClient]:
 async def client(tmp_path_factory: pytest.TempPathFactory, local_tenant: LocalTenant) -> AsyncIterator[AsyncClient]:
     """One for all tests: starting and stopping the application takes longer than they do."""
     with no_modules_left():
-        async with house(tmp_path_factory.mktemp("docs"), local_tenant) as client:
+        async with docs_server(tmp_path_factory.mktemp("docs"), local_tenant) as client:
             yield client
 
 
@@ -173,7 +173,7 @@ async def test_a_token_over_plain_http_through_an_unknown_proxy_is_refused(
 async def test_with_a_local_tenant_everybody_sees_everything(
     tmp_path: Path, local_tenant: LocalTenant, own_modules: None
 ):
-    async with house(tmp_path, local_tenant, local_tokens="postern token --as lisa") as client:
+    async with docs_server(tmp_path, local_tenant, local_tokens="postern token --as lisa") as client:
         for credentials in ({}, {"Authorization": "Bearer garbage"}):
             assert sorted(shown(await client.get("/openapi.json", headers=credentials))) == sorted(ROWS[0][1:])
             page = await client.get("/docs", headers=credentials)
@@ -242,7 +242,7 @@ async def test_it_repeats_the_address_that_was_asked(client: AsyncClient, host: 
 
 
 async def test_the_public_address_wins(tmp_path: Path, local_tenant: LocalTenant, own_modules: None):
-    async with house(tmp_path, local_tenant, public_url="https://flows.example/p") as client:
+    async with docs_server(tmp_path, local_tenant, public_url="https://flows.example/p") as client:
         answer = await client.get("/openapi.json", headers={"Host": "evil.example"})
         assert answer.json()["servers"] == [{"url": "https://flows.example/p"}]
         assert "evil" not in (await client.get("/docs", headers={"Host": "evil.example"})).text
@@ -261,7 +261,7 @@ async def test_a_document_is_made_once_for_those_who_may_see_the_same(
     monkeypatch.setattr(Described, "document", counted)
     who = ("nobody", "ada", "lisa", "gil, a guest", "nightly-report")
     credentials = [headers(local_tenant, each) for each in who] * 5
-    async with house(tmp_path, local_tenant) as client:
+    async with docs_server(tmp_path, local_tenant) as client:
         await asyncio.gather(*(client.get("/openapi.json", headers=each) for each in credentials))
         await client.get("/openapi.json")
     assert sorted(len(names) for names in made) == [1, 2, 3, 4]
@@ -277,7 +277,7 @@ async def test_what_is_kept_has_a_bound(
         return made[-1]
 
     monkeypatch.setattr(docs, "page", large)
-    async with house(tmp_path, local_tenant) as client:
+    async with docs_server(tmp_path, local_tenant) as client:
         for who in ("nobody", "nobody", "ada", "nobody", "nobody"):
             assert (await client.get("/docs", headers=headers(local_tenant, who))).status_code == 200
     assert len(made) == 3
@@ -288,7 +288,7 @@ async def test_a_changed_folder_has_other_documents(tmp_path: Path, local_tenant
     app = create_app(settings_for(local_tenant, tmp_path))
     async with running(app) as client:
         before = (await client.get("/openapi.json")).json()
-        more = "from app import anonymous, workflow\n@workflow(access=anonymous())\nasync def more(ctx): ...\n"
+        more = "from postern import anonymous, workflow\n@workflow(access=anonymous())\nasync def more(ctx): ...\n"
         (tmp_path / "more.py").write_text(more, encoding="utf-8")
         app.catalog.load()
         after = (await client.get("/openapi.json")).json()
@@ -299,7 +299,7 @@ async def test_a_changed_folder_has_other_documents(tmp_path: Path, local_tenant
 async def test_a_workflow_that_is_no_longer_open_is_not_shown(
     tmp_path: Path, local_tenant: LocalTenant, own_modules: None
 ):
-    text = "from app import anonymous, specific_users, workflow\n@workflow(access={})\nasync def more(ctx): ...\n"
+    text = "from postern import anonymous, specific_users, workflow\n@workflow(access={})\nasync def more(ctx): ...\n"
     (tmp_path / "more.py").write_text(text.format("anonymous()"), encoding="utf-8")
     app = create_app(settings_for(local_tenant, tmp_path))
     async with running(app) as client:

@@ -10,13 +10,13 @@ from httpx2 import ASGITransport
 from starlette.requests import Request
 from structlog.testing import capture_logs
 
-from app.api.health import Readiness, folder_readable, journal_works, keys_usable
-from app.errors import problem
-from app.http_client import AsyncClient, http_client
-from app.local_tenant import LocalTenant
-from app.main import Application, create_app
-from app.settings import load_settings
-from tests.door.doors import settings_for
+from postern.api.health import Readiness, folder_readable, journal_works, keys_usable
+from postern.assembly import Application, create_app
+from postern.errors import problem
+from postern.http_client import AsyncClient, http_client
+from postern.local_tenant import LocalTenant
+from postern.settings import load_settings
+from tests.pipeline.pipelines import settings_for
 
 pytestmark = pytest.mark.anyio
 
@@ -156,7 +156,7 @@ def client_of(app: Application) -> AsyncClient:
 async def test_the_application_is_ready_when_the_keys_have_come_and_not_while_it_stops(
     local_tenant: LocalTenant, tmp_path: Path
 ):
-    (tmp_path / "x.py").write_text("from app import workflow\n@workflow\nasync def x(ctx): ...\n", encoding="utf-8")
+    (tmp_path / "x.py").write_text("from postern import workflow\n@workflow\nasync def x(ctx): ...\n", encoding="utf-8")
     app = create_app(settings_for(local_tenant, tmp_path))
     async with client_of(app) as client:
         before = await client.get("/readyz")

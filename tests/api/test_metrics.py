@@ -11,13 +11,22 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 from starlette.requests import Request
 
-from app.api.metrics import Metrics, Sources
-from app.http_client import AsyncClient, http_client
-from app.main import create_app
-from app.runs.histogram import Batches
-from app.settings import load_settings
-from app.triggers.counts import RequestCounts
-from tests.door.doors import defaults_for
+from postern.api.metrics import (
+    Metrics,
+    build_metrics,
+    catalog_metrics,
+    journal_metrics,
+    key_metrics,
+    node_metrics,
+    request_metrics,
+    secret_metrics,
+)
+from postern.assembly import create_app
+from postern.histogram import Batches
+from postern.http_client import AsyncClient, http_client
+from postern.settings import load_settings
+from postern.triggers.request_counts import RequestCounts
+from tests.pipeline.pipelines import defaults_for
 
 pytestmark = pytest.mark.anyio
 
@@ -25,7 +34,7 @@ REQUEST = Request({"type": "http", "method": "GET", "headers": []})
 
 MODULE = """
 import asyncio
-from app import Problem, anonymous, workflow
+from postern import Problem, anonymous, workflow
 
 @workflow(access=anonymous())
 async def hello(ctx):
@@ -63,21 +72,30 @@ def values(text: str, name: str, *labels: str) -> dict[Any, float]:
     return {tuple(s.labels[each] for each in labels): s.value for s in samples(text) if s.name == name}
 
 
-def sources(requests: RequestCounts, **more: Any) -> Sources:
+def sources(requests: RequestCounts, **more: Any) -> Metrics:
+    """Metrics of a server with these counts."""
     given: dict[str, Any] = {
-        "process": "12345678",
-        "version": "9.9",
-        "requests": requests,
         "running": dict,
         "key_ages": dict,
         "nodes": lambda: 2,
         "faults": lambda: 1,
-    }
-    return Sources(**(given | more))
+        "secret_ends": dict,
+    } | more
+    collect = [
+        request_metrics(requests, given["running"]),
+        key_metrics(given["key_ages"]),
+        node_metrics(given["nodes"]),
+        catalog_metrics(given["faults"]),
+        secret_metrics(given["secret_ends"]),
+        build_metrics("9.9"),
+    ]
+    if "journal" in given:
+        collect.append(journal_metrics(given["journal"]))
+    return Metrics("12345678", collect, requests.settle)
 
 
-async def scrape(given: Sources) -> str:
-    answer = await Metrics(given).answer(REQUEST)
+async def scrape(given: Metrics) -> str:
+    answer = await given.answer(REQUEST)
     assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     return bytes(answer.body).decode()
 

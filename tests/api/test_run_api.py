@@ -7,20 +7,20 @@ import pytest
 from sqlalchemy import select
 from structlog.testing import capture_logs
 
-from app.local_tenant import LocalTenant
-from app.runs.journal.schema import runs
-from tests.api.house import ADAS_RUN, ANONYMOUS_RUN, LISAS_RUN, RUNNING, UNKNOWN, House, open_house
+from postern.journal.schema import runs
+from postern.local_tenant import LocalTenant
+from tests.api.installations import ADAS_RUN, ANONYMOUS_RUN, LISAS_RUN, RUNNING, UNKNOWN, RunApi, open_run_api
 from tests.api.records import ADA, LISA
-from tests.runs.journal.recorded import NOON, id_number
+from tests.journal.recorded import NOON, id_number
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def house(tmp_path: Path, local_tenant: LocalTenant, own_modules: None) -> AsyncIterator[House]:
+async def run_api(tmp_path: Path, local_tenant: LocalTenant, own_modules: None) -> AsyncIterator[RunApi]:
     """The API on a journal of its own."""
-    async with open_house(tmp_path, local_tenant) as house:
-        yield house
+    async with open_run_api(tmp_path, local_tenant) as run_api:
+        yield run_api
 
 
 SEEN = """
@@ -39,34 +39,34 @@ garbage           | 200         | 401   | 401    | 401
 """Rows are tokens, columns are runs."""
 
 
-async def test_who_sees_which_run(house: House):
+async def test_who_sees_which_run(run_api: RunApi):
     ids = (ANONYMOUS_RUN, ADAS_RUN, LISAS_RUN, UNKNOWN)
     for line in SEEN.strip("\n").splitlines()[1:]:
         who, *expected = (part.strip() for part in line.split("|"))
-        assert [str((await house.get(f"/runs/{run_id}", who)).status_code) for run_id in ids] == expected, who
+        assert [str((await run_api.get(f"/runs/{run_id}", who)).status_code) for run_id in ids] == expected, who
 
 
-async def test_a_run_of_another_looks_like_none_at_all(house: House):
+async def test_a_run_of_another_looks_like_none_at_all(run_api: RunApi):
     for who in ("", "ada", "garbage"):
-        answers = [await house.get(f"/runs/{run_id}", who) for run_id in (LISAS_RUN, UNKNOWN)]
+        answers = [await run_api.get(f"/runs/{run_id}", who) for run_id in (LISAS_RUN, UNKNOWN)]
         documents = [answer.json() | {"request_id": ""} for answer in answers]
         assert documents[0] == documents[1]
         assert answers[0].headers == answers[1].headers
 
 
 @pytest.mark.parametrize("path", ["1", id_number(1).upper(), "019b796d-d600-4000-8000-000000000001", "..", "%2e"])
-async def test_what_is_no_id_of_ours_is_no_run(house: House, path: str):
+async def test_what_is_no_id_of_ours_is_no_run(run_api: RunApi, path: str):
     for page in ("", "/result"):
-        assert (await house.get(f"/runs/{path}{page}", "operator")).status_code == 404
+        assert (await run_api.get(f"/runs/{path}{page}", "operator")).status_code == 404
 
 
-async def test_an_encoded_path_is_no_page(house: House):
-    answer = await house.get(f"/runs/{ANONYMOUS_RUN}%2Fresult")
+async def test_an_encoded_path_is_no_page(run_api: RunApi):
+    answer = await run_api.get(f"/runs/{ANONYMOUS_RUN}%2Fresult")
     assert (answer.status_code, answer.json()["code"]) == (404, "not-found")
 
 
-async def test_messages_of_errors_are_for_operators(house: House):
-    messages = [(await house.get(f"/runs/{ADAS_RUN}", who)).json()["error"]["message"] for who in ("ada", "operator")]
+async def test_messages_of_errors_are_for_operators(run_api: RunApi):
+    messages = [(await run_api.get(f"/runs/{ADAS_RUN}", who)).json()["error"]["message"] for who in ("ada", "operator")]
     assert messages == [None, "why"]
 
 
@@ -81,14 +81,14 @@ async def test_messages_of_errors_are_for_operators(house: House):
         ("backup-job", []),
     ],
 )
-async def test_a_list_has_all_runs_for_operators_and_for_others_their_own(house: House, who: str, ids: list[str]):
-    answer = await house.get("/runs", who)
+async def test_a_list_has_all_runs_for_operators_and_for_others_their_own(run_api: RunApi, who: str, ids: list[str]):
+    answer = await run_api.get("/runs", who)
     assert [run["id"] for run in answer.json()["runs"]] == ids
     assert answer.json()["next"] is None
     assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-store")
 
 
-async def test_a_list_is_filtered_and_others_stay_out_of_sight(house: House):
+async def test_a_list_is_filtered_and_others_stay_out_of_sight(run_api: RunApi):
     for query, who, ids in (
         ("workflow=payroll", "operator", [LISAS_RUN]),
         ("caller=anonymous&state=Failed", "operator", [ANONYMOUS_RUN]),
@@ -96,23 +96,23 @@ async def test_a_list_is_filtered_and_others_stay_out_of_sight(house: House):
         (f"caller={ADA}&text=ada", "ada", [RUNNING, ADAS_RUN]),
         ("since=2026-01-01T12:00:03Z&until=2026-01-01T12:00:03Z", "operator", [LISAS_RUN]),
     ):
-        answer = await house.get(f"/runs?{query}", who)
+        answer = await run_api.get(f"/runs?{query}", who)
         assert [run["id"] for run in answer.json()["runs"]] == ids, query
 
 
-async def test_pages_follow_one_another_and_a_cursor_is_good_for_its_reader_and_filters_only(house: House):
-    first = (await house.get("/runs?limit=1", "ada")).json()
-    second = (await house.get(f"/runs?limit=5&cursor={first['next']}", "ada")).json()
+async def test_pages_follow_one_another_and_a_cursor_is_good_for_its_reader_and_filters_only(run_api: RunApi):
+    first = (await run_api.get("/runs?limit=1", "ada")).json()
+    second = (await run_api.get(f"/runs?limit=5&cursor={first['next']}", "ada")).json()
     assert [run["id"] for page in (first, second) for run in page["runs"]] == [RUNNING, ADAS_RUN]
     assert second["next"] is None
     for path, who in (("/runs?", "operator"), ("/runs?state=Failed&", "ada"), ("/refusals?", "operator")):
-        answer = await house.get(f"{path}cursor={first['next']}", who)
+        answer = await run_api.get(f"{path}cursor={first['next']}", who)
         assert (answer.status_code, answer.json()["code"]) == (400, "bad-filter")
         assert [error["where"] for error in answer.json()["errors"]] == ["cursor"]
 
 
-async def test_a_bad_filter_is_a_problem_that_names_it(house: House):
-    answer = await house.get("/runs?state=SENT&limit=SENT", "ada")
+async def test_a_bad_filter_is_a_problem_that_names_it(run_api: RunApi):
+    answer = await run_api.get("/runs?state=SENT&limit=SENT", "ada")
     assert (answer.status_code, answer.headers["content-type"]) == (400, "application/problem+json")
     assert {error["where"] for error in answer.json()["errors"]} == {"state", "limit"}
     assert "SENT" not in answer.text
@@ -120,24 +120,24 @@ async def test_a_bad_filter_is_a_problem_that_names_it(house: House):
 
 
 @pytest.mark.parametrize("page", ["/runs", "/refusals", "/workflows"])
-async def test_lists_need_a_valid_token_before_anything_else_is_looked_at(house: House, page: str):
+async def test_lists_need_a_valid_token_before_anything_else_is_looked_at(run_api: RunApi, page: str):
     for who in ("", "expired", "garbage", "ada elsewhere"):
-        answer = await house.get(f"{page}?nonsense=1", who)
+        answer = await run_api.get(f"{page}?nonsense=1", who)
         assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
         assert answer.headers["www-authenticate"].startswith("Bearer")
 
 
 @pytest.mark.parametrize("page", ["/refusals", "/workflows"])
-async def test_refusals_and_workflows_are_for_operators_only(house: House, page: str):
+async def test_refusals_and_workflows_are_for_operators_only(run_api: RunApi, page: str):
     for who in ("ada", "ada at other", "operator at other"):
-        answer = await house.get(f"{page}?nonsense=1", who)
+        answer = await run_api.get(f"{page}?nonsense=1", who)
         assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
-    answer = await house.get(f"{page}?nonsense=1", "operator")
+    answer = await run_api.get(f"{page}?nonsense=1", "operator")
     assert (answer.status_code, answer.json()["code"]) == (400, "bad-filter")
 
 
-async def test_refusals_are_listed(house: House):
-    page = (await house.get(f"/refusals?request_id={id_number(2)}", "operator")).json()
+async def test_refusals_are_listed(run_api: RunApi):
+    page = (await run_api.get(f"/refusals?request_id={id_number(2)}", "operator")).json()
     assert page == {
         "refusals": [
             {
@@ -157,11 +157,11 @@ async def test_refusals_are_listed(house: House):
         ],
         "next": None,
     }
-    assert (await house.get("/refusals?reason=listed", "operator")).json() == {"refusals": [], "next": None}
+    assert (await run_api.get("/refusals?reason=listed", "operator")).json() == {"refusals": [], "next": None}
 
 
-async def test_workflows_are_listed_with_what_cannot_be_served(house: House):
-    document = (await house.get("/workflows", "operator")).json()
+async def test_workflows_are_listed_with_what_cannot_be_served(run_api: RunApi):
+    document = (await run_api.get("/workflows", "operator")).json()
     assert [each["name"] for each in document["workflows"]] == ["hello", "other", "payroll"]
     hello, other, payroll = document["workflows"]
     assert (hello["description"], hello["access"], hello["url"]) == ("Say hello.", "anonymous", "/triggers/hello")
@@ -175,39 +175,39 @@ async def test_workflows_are_listed_with_what_cannot_be_served(house: House):
 # Results
 
 
-async def test_a_result_is_the_reply_of_the_workflow(house: House):
-    answer = await house.get(f"/runs/{ANONYMOUS_RUN}/result")
+async def test_a_result_is_the_reply_of_the_workflow(run_api: RunApi):
+    answer = await run_api.get(f"/runs/{ANONYMOUS_RUN}/result")
     assert (answer.status_code, answer.content) == (500, b'"hello"')
     assert answer.headers["x-run-id"] == ANONYMOUS_RUN
     assert (answer.headers["content-type"], answer.headers["cache-control"]) == ("application/json", "no-store")
 
 
-async def test_a_result_is_waited_for_while_the_run_goes_on(house: House):
-    answer = await house.get(f"/runs/{RUNNING}/result", "ada")
+async def test_a_result_is_waited_for_while_the_run_goes_on(run_api: RunApi):
+    answer = await run_api.get(f"/runs/{RUNNING}/result", "ada")
     assert (answer.status_code, answer.headers["retry-after"]) == (202, "1")
     assert answer.json() == {"id": RUNNING, "state": "Running"}
 
 
-async def test_a_reply_that_is_kept_out_of_records_is_not_given(house: House):
-    answer = await house.get(f"/runs/{LISAS_RUN}/result", "lisa")
+async def test_a_reply_that_is_kept_out_of_records_is_not_given(run_api: RunApi):
+    answer = await run_api.get(f"/runs/{LISAS_RUN}/result", "lisa")
     assert (answer.status_code, answer.json()["code"]) == (409, "reply-not-kept")
 
 
 # Cancelling
 
 
-async def test_a_run_that_is_cancelled_here_is_shown_as_it_ended(house: House):
-    house.cancels_here = True
-    answer = await house.post(f"/runs/{RUNNING}/cancel", "ada")
+async def test_a_run_that_is_cancelled_here_is_shown_as_it_ended(run_api: RunApi):
+    run_api.cancels_here = True
+    answer = await run_api.post(f"/runs/{RUNNING}/cancel", "ada")
     assert (answer.status_code, answer.json()["state"]) == (200, "Cancelled")
 
 
-async def test_a_run_elsewhere_is_marked_for_the_process_that_runs_it(house: House):
+async def test_a_run_elsewhere_is_marked_for_the_process_that_runs_it(run_api: RunApi):
     for _ in range(2):
-        answer = await house.post(f"/runs/{RUNNING}/cancel", "operator")
+        answer = await run_api.post(f"/runs/{RUNNING}/cancel", "operator")
         assert (answer.status_code, answer.json()["state"]) == (202, "Running")
         assert answer.headers["location"] == f"/runs/{RUNNING}"
-    with house.engine.connect() as connection:
+    with run_api.engine.connect() as connection:
         query = select(runs.c.cancel_requested_at).where(runs.c.id == RUNNING)
         assert connection.execute(query).scalar() == NOON + 60
 
@@ -224,11 +224,11 @@ async def test_a_run_elsewhere_is_marked_for_the_process_that_runs_it(house: Hou
         ("1", "operator", 404, "unknown-run"),
     ],
 )
-async def test_a_cancel_that_cannot_be_changes_nothing(house: House, run_id: str, who: str, status: int, code: str):
-    before = house.rows()
-    answer = await house.post(f"/runs/{run_id}/cancel", who)
+async def test_a_cancel_that_cannot_be_changes_nothing(run_api: RunApi, run_id: str, who: str, status: int, code: str):
+    before = run_api.rows()
+    answer = await run_api.post(f"/runs/{run_id}/cancel", who)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
-    assert house.rows() == before
+    assert run_api.rows() == before
 
 
 # Resubmitting
@@ -238,11 +238,11 @@ async def test_a_cancel_that_cannot_be_changes_nothing(house: House, run_id: str
     ("run_id", "who", "kind"),
     [(ANONYMOUS_RUN, "", "anonymous"), (ADAS_RUN, "ada", "user"), (LISAS_RUN, "operator", "application")],
 )
-async def test_a_resubmit_is_a_new_run_of_whoever_asks(house: House, run_id: str, who: str, kind: str):
-    answer = await house.post(f"/runs/{run_id}/resubmit", who)
+async def test_a_resubmit_is_a_new_run_of_whoever_asks(run_api: RunApi, run_id: str, who: str, kind: str):
+    answer = await run_api.post(f"/runs/{run_id}/resubmit", who)
     assert (answer.status_code, answer.headers["location"]) == (201, f"/runs/{id_number(50)}")
     assert (answer.json()["id"], answer.json()["resubmitted_from"]) == (id_number(50), run_id)
-    assert [(asked, caller.kind) for asked, caller in house.resubmitted] == [(run_id, kind)]
+    assert [(asked, caller.kind) for asked, caller in run_api.resubmitted] == [(run_id, kind)]
 
 
 @pytest.mark.parametrize(
@@ -260,19 +260,19 @@ async def test_a_resubmit_is_a_new_run_of_whoever_asks(house: House, run_id: str
     ],
 )
 async def test_a_resubmit_that_cannot_be_starts_nothing(
-    house: House, run_id: str, who: str, changed: dict[str, str], status: int, code: str
+    run_api: RunApi, run_id: str, who: str, changed: dict[str, str], status: int, code: str
 ):
     if changed:
-        house.change(run_id, **changed)
-    before = house.rows()
-    answer = await house.post(f"/runs/{run_id}/resubmit", who)
+        run_api.change(run_id, **changed)
+    before = run_api.rows()
+    answer = await run_api.post(f"/runs/{run_id}/resubmit", who)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
-    assert (house.rows(), house.resubmitted) == (before, [])
+    assert (run_api.rows(), run_api.resubmitted) == (before, [])
 
 
-async def test_inputs_that_no_longer_fit_are_a_problem_of_today_s_workflow(house: House):
-    house.change(ADAS_RUN, inputs='"does not fit"')
-    answer = await house.post(f"/runs/{ADAS_RUN}/resubmit", "ada")
+async def test_inputs_that_no_longer_fit_are_a_problem_of_today_s_workflow(run_api: RunApi):
+    run_api.change(ADAS_RUN, inputs='"does not fit"')
+    answer = await run_api.post(f"/runs/{ADAS_RUN}/resubmit", "ada")
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid-body")
 
 
@@ -280,8 +280,8 @@ async def test_inputs_that_no_longer_fit_are_a_problem_of_today_s_workflow(house
 
 
 @pytest.mark.parametrize("path", ["/runs", f"/runs/{ADAS_RUN}", "/workflows", f"/runs/{RUNNING}/result"])
-async def test_head_is_get_without_its_content(house: House, path: str):
-    get, head = [await house.ask(method, path, "operator") for method in ("GET", "HEAD")]
+async def test_head_is_get_without_its_content(run_api: RunApi, path: str):
+    get, head = [await run_api.ask(method, path, "operator") for method in ("GET", "HEAD")]
     assert (head.status_code, head.content, head.headers) == (get.status_code, b"", get.headers)
     assert int(head.headers["content-length"]) == len(get.content)
 
@@ -297,18 +297,18 @@ async def test_head_is_get_without_its_content(house: House, path: str):
     ],
 )
 async def test_other_methods_are_a_problem_that_says_which_are_taken(
-    house: House, method: str, path: str, allowed: set[str]
+    run_api: RunApi, method: str, path: str, allowed: set[str]
 ):
-    answer = await house.ask(method, path, "operator")
+    answer = await run_api.ask(method, path, "operator")
     assert (answer.status_code, answer.json()["code"]) == (405, "method-not-allowed")
     assert set(answer.headers["allow"].split(", ")) == allowed
 
 
-async def test_refused_requests_are_logged_without_ids_of_runs_or_tokens(house: House):
+async def test_refused_requests_are_logged_without_ids_of_runs_or_tokens(run_api: RunApi):
     with capture_logs() as logs:
-        await house.get(f"/runs/{ANONYMOUS_RUN}/result?text=SENT", "garbage")
-        await house.get(f"/runs/{RUNNING}", "expired")
-        await house.get("/runs?text=SENT&state=SENT", "ada")
+        await run_api.get(f"/runs/{ANONYMOUS_RUN}/result?text=SENT", "garbage")
+        await run_api.get(f"/runs/{RUNNING}", "expired")
+        await run_api.get("/runs?text=SENT&state=SENT", "ada")
     lines = [line for line in logs if line["event"] == "request-refused"]
     assert [(line["page"], line["code"], line["reason"]) for line in lines] == [
         ("/runs/{id}", "unauthenticated", "expiry"),

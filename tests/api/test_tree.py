@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, insert
 
-from app.local_tenant import LocalTenant
-from app.runs.journal.database import migrate, open_engine
-from app.runs.journal.reads import find_run
-from app.runs.journal.schema import calls
-from app.runs.journal.tree import Tree, find_tree
-from tests.api.house import ADAS_RUN, ANONYMOUS_RUN, LISAS_RUN, UNKNOWN, House, open_house
-from tests.runs.journal.recorded import NOON, id_number, put, run_row
+from postern.journal.database.engine import migrate, open_engine
+from postern.journal.reading.call_tree import Tree, find_tree
+from postern.journal.reading.queries import find_run
+from postern.journal.schema import calls
+from postern.local_tenant import LocalTenant
+from tests.api.installations import ADAS_RUN, ANONYMOUS_RUN, LISAS_RUN, UNKNOWN, RunApi, open_run_api
+from tests.journal.recorded import NOON, id_number, put, run_row
 
 ELSEWHERE = f"https://other.example/runs/{id_number(70)}"
 
@@ -133,9 +133,9 @@ def test_a_record_has_its_calls_in_order_and_whether_their_runs_are_guarded(engi
 
 
 @pytest.fixture
-async def api_house(tmp_path: Path, local_tenant: LocalTenant, own_modules: None) -> AsyncIterator[House]:
+async def run_api(tmp_path: Path, local_tenant: LocalTenant, own_modules: None) -> AsyncIterator[RunApi]:
     """A run of ada's calls an anonymous one and one of lisa's, which calls elsewhere; an anonymous one calls lisa's."""
-    async with open_house(tmp_path, local_tenant) as found:
+    async with open_run_api(tmp_path, local_tenant) as found:
         with found.engine.begin() as connection:
             put(connection, run_row(10, parent_run_id=ADAS_RUN))
             put_calls(
@@ -150,25 +150,25 @@ async def api_house(tmp_path: Path, local_tenant: LocalTenant, own_modules: None
 
 
 @pytest.mark.anyio
-async def test_an_operator_sees_the_runs_behind_the_calls_of_a_run(api_house: House):
-    tree = (await api_house.get(f"/runs/{ADAS_RUN}/tree", "operator")).json()
+async def test_an_operator_sees_the_runs_behind_the_calls_of_a_run(run_api: RunApi):
+    tree = (await run_api.get(f"/runs/{ADAS_RUN}/tree", "operator")).json()
     assert set(tree) == {"id", "workflow", "state", "started_at", "duration_ms", "calls"}
     opened, guarded, there = tree["calls"]
     assert (opened["name"], opened["run"]["id"], guarded["run"]["workflow"]) == ("open", id_number(10), "payroll")
     assert there == {"name": "there", "status": None, "error": "CallError", "url": ELSEWHERE}
-    record = (await api_house.get(f"/runs/{ADAS_RUN}", "operator")).json()
+    record = (await run_api.get(f"/runs/{ADAS_RUN}", "operator")).json()
     assert [call["run_id"] for call in record["calls"]] == [id_number(10), LISAS_RUN, id_number(70)]
 
 
 @pytest.mark.anyio
-async def test_an_owner_sees_names_and_statuses_and_no_id_that_opens_a_run(api_house: House):
-    answer = await api_house.get(f"/runs/{ADAS_RUN}/tree", "ada")
+async def test_an_owner_sees_names_and_statuses_and_no_id_that_opens_a_run(run_api: RunApi):
+    answer = await run_api.get(f"/runs/{ADAS_RUN}/tree", "ada")
     assert [(call["name"], call["status"], "run" in call) for call in answer.json()["calls"]] == [
         ("open", 200, False),
         ("guarded", 200, False),
         ("there", None, False),
     ]
-    record = await api_house.get(f"/runs/{ADAS_RUN}", "ada")
+    record = await run_api.get(f"/runs/{ADAS_RUN}", "ada")
     assert [call["run_id"] for call in record.json()["calls"]] == [None, LISAS_RUN, id_number(70)]
     assert set(record.json()["calls"][0]) == {"name", "run_id", "url", "status", "started_at", "ended_at", "error"}
     assert id_number(10) not in answer.text + record.text
@@ -176,9 +176,9 @@ async def test_an_owner_sees_names_and_statuses_and_no_id_that_opens_a_run(api_h
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(("who", "sees"), [("", False), ("garbage", False), ("ada", False), ("operator", True)])
-async def test_who_knows_the_id_of_an_anonymous_run_sees_no_other_by_it(api_house: House, who: str, sees: bool):
-    tree = await api_house.get(f"/runs/{ANONYMOUS_RUN}/tree", who)
-    record = await api_house.get(f"/runs/{ANONYMOUS_RUN}", who)
+async def test_who_knows_the_id_of_an_anonymous_run_sees_no_other_by_it(run_api: RunApi, who: str, sees: bool):
+    tree = await run_api.get(f"/runs/{ANONYMOUS_RUN}/tree", who)
+    record = await run_api.get(f"/runs/{ANONYMOUS_RUN}", who)
     assert (tree.status_code, record.status_code) == (200, 200)
     assert [("run" in call) for call in tree.json()["calls"]] == [sees, sees]
     assert [call["run_id"] for call in record.json()["calls"]] == [LISAS_RUN, id_number(10) if sees else None]
@@ -189,11 +189,11 @@ async def test_who_knows_the_id_of_an_anonymous_run_sees_no_other_by_it(api_hous
 @pytest.mark.parametrize(
     ("path", "who", "status"), [(LISAS_RUN, "ada", 404), (UNKNOWN, "operator", 404), ("x", "", 404)]
 )
-async def test_a_tree_is_for_who_may_see_its_run(api_house: House, path: str, who: str, status: int):
-    answer = await api_house.get(f"/runs/{path}/tree", who)
+async def test_a_tree_is_for_who_may_see_its_run(run_api: RunApi, path: str, who: str, status: int):
+    answer = await run_api.get(f"/runs/{path}/tree", who)
     assert (answer.status_code, answer.json()["code"]) == (status, "unknown-run")
 
 
 @pytest.mark.anyio
-async def test_a_tree_takes_no_parameters(api_house: House):
-    assert (await api_house.get(f"/runs/{ANONYMOUS_RUN}/tree?depth=3")).status_code == 400
+async def test_a_tree_takes_no_parameters(run_api: RunApi):
+    assert (await run_api.get(f"/runs/{ANONYMOUS_RUN}/tree?depth=3")).status_code == 400

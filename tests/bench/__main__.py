@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from app.local_tenant import LocalTenant, serve
+from postern.local_tenant import LocalTenant, serve
 from tests.bench.chain import measure_chain
 from tests.bench.cost import measure_cost
 from tests.bench.databases import count_runs, size

@@ -12,10 +12,10 @@ from time import perf_counter
 
 from rich.console import Console
 
-from app.chain import DEPTH
-from app.http_client import AsyncClient, http_client
-from app.ids import new_id
-from app.trace import traceparent
+from postern.call_chain import DEPTH
+from postern.http_client import AsyncClient, http_client
+from postern.ids import new_id
+from postern.trace import traceparent
 from tests.bench.client import BODY
 from tests.bench.servers import Server
 

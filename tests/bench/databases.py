@@ -4,7 +4,7 @@ from pathlib import Path
 
 from sqlalchemy import Table, create_engine, func, inspect, make_url, select, text
 
-from app.runs.journal import schema
+from postern.journal import schema
 
 
 def count_runs(url: str) -> int:

@@ -14,13 +14,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from sqlalchemy import Engine, func, insert, select
 
-from app.ids import id_at
-from app.runs.journal.database import migrate, open_engine
-from app.runs.journal.filters import ANONYMOUS, RunFilter
-from app.runs.journal.form import Form
-from app.runs.journal.reads import find_run, list_runs
-from app.runs.journal.schema import runs, steps
-from app.runs.run import State
+from postern.ids import id_at
+from postern.journal.body_form import Form
+from postern.journal.database.engine import migrate, open_engine
+from postern.journal.reading.filters import ANONYMOUS, RunFilter
+from postern.journal.reading.queries import find_run, list_runs
+from postern.journal.run import State
+from postern.journal.schema import runs, steps
 
 BATCH = 20_000
 DAYS = 30

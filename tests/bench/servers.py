@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.cli.installation import OWN_APPLICATION
-from app.local_tenant import LocalTenant
+from postern.cli.workspace import OWN_APPLICATION
+from postern.local_tenant import LocalTenant
 from tests.bench.client import BODY
 
 HERE = Path(__file__).parent
@@ -81,7 +81,7 @@ def postern(local: LocalTenant, token: str, port: int, database: str) -> Iterato
         "AZURE_CLIENT_SECRET": local.client_secret(OWN_APPLICATION),
         "POSTERN_LOG_FORMAT": "json",
     }
-    with _running([sys.executable, "-m", "app", "serve"], settings, token, port, database) as server:
+    with _running([sys.executable, "-m", "postern", "serve"], settings, token, port, database) as server:
         yield server
 
 

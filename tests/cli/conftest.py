@@ -9,8 +9,8 @@ import pytest
 import structlog
 from typer.testing import CliRunner, Result
 
-from app.cli import app
-from app.local_tenant import LocalTenant
+from postern.cli.commands import app
+from postern.local_tenant import LocalTenant
 from tests.cli import recorded
 from tests.cli.keeper import Keeper, keeping
 from tests.databases import put_sqlite

@@ -13,10 +13,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from app.access import GUID
-from app.errors import problem
-from app.ids import new_id
-from app.local_tenant import LocalTenant
+from postern.access import GUID
+from postern.errors import problem
+from postern.ids import new_id
+from postern.local_tenant import LocalTenant
 from tests.process.servers import until
 
 Record = dict[str, Any]

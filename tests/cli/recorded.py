@@ -5,9 +5,9 @@ from contextlib import contextmanager
 
 from sqlalchemy import Engine, insert, select
 
-from app.runs.journal.database import open_engine
-from app.runs.journal.schema import nodes, runs
-from app.runs.machine import this_machine
+from postern.journal.database.engine import open_engine
+from postern.journal.process_identity import this_machine
+from postern.journal.schema import nodes, runs
 from tests.releases import OF_0001, RUN, say
 
 SECRET = "pass-word-marker"

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from app.cli.installation import STATE_FOLDER
-from app.local_tenant import LocalTenant
+from postern.cli.workspace import STATE_FOLDER
+from postern.local_tenant import LocalTenant
 from tests.cli.conftest import Postern
 from tests.process.servers import Server, environment, running
 
 WORKFLOWS = """
-from app import Context, Reply, anonymous, specific_users, workflow
+from postern import Context, Reply, anonymous, specific_users, workflow
 
 @workflow(access=anonymous(), methods=["PUT", "POST"])
 async def echo(ctx: Context, body):
@@ -123,7 +123,7 @@ def test_where_no_server_runs_the_way_to_start_one_is_told(postern: Postern, fol
 
 def test_a_pipe_gets_nothing_but_the_body(server: Server):
     """In a process of its own, as a script uses it."""
-    command = [sys.executable, "-m", "app", "call", "echo", "--data", "-"]
+    command = [sys.executable, "-m", "postern", "call", "echo", "--data", "-"]
     done = subprocess.run(command, cwd=server.folder, env=environment(), input=b"{}", capture_output=True, timeout=20)
     assert done.returncode == 0
     assert json.loads(done.stdout) == {"method": "PUT", "body": {}}

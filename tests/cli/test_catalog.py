@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.settings import SettingsFault
+from postern.settings import SettingsFault
 from tests.cli.conftest import Postern
 from tests.process.servers import environment
 
@@ -27,7 +27,7 @@ REAL = {"POSTERN_TENANT_ID": "00000000-0000-0000-0000-000000000001", "POSTERN_AU
 
 def process(folder: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """The command in a process of its own."""
-    command = [sys.executable, "-m", "app", *arguments]
+    command = [sys.executable, "-m", "postern", *arguments]
     done = subprocess.run(command, cwd=folder, env=environment(environ), capture_output=True, text=True, timeout=20)
     assert "Traceback" not in done.stderr
     return done
@@ -96,7 +96,7 @@ def test_check_tells_of_a_name_that_people_does_not_have(postern: Postern):
 @pytest.mark.parametrize(
     ("text", "line", "cause", "fix"),
     [
-        ("from app import workflow\n\ndef (:\n", 3, "SyntaxError", "Correct the syntax at this line."),
+        ("from postern import workflow\n\ndef (:\n", 3, "SyntaxError", "Correct the syntax at this line."),
         ("x = 1\n1 / 0\n", 2, "ZeroDivisionError: division by zero", "Correct the error at this line."),
         ("x = 1\n", None, "No workflow is defined", "Write @workflow above a function"),
         ("import nothing_of_the_kind\n", 1, "ModuleNotFoundError", "Install 'nothing_of_the_kind'"),
@@ -178,4 +178,4 @@ def test_commands_to_paste_start_the_same_program(folder: Path):
     """What is printed begins with a path wherever a bare name would start another Python, or none."""
     path = f"{folder}:/usr/bin:/bin"
     printed = process(folder, "new", "first", PATH=path).stdout
-    assert f"  {sys.executable} -m app call first" in printed
+    assert f"  {sys.executable} -m postern call first" in printed

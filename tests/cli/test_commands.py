@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import typer.main
 
-from app.cli import app
+from postern.cli.commands import app
 from tests.cli.conftest import Postern
 from tests.cli.test_catalog import REAL
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import anyio
 import pytest
 
-from app.cli.connections import entry_named, show
-from app.cli.trying import connected, judged, stages_with
-from app.connections.signing import SignIn
-from app.connections.stages import Stage
-from app.http_client import Request, http_client
-from app.local_tenant import LocalTenant
-from app.settings import Connection, NoAuth, Settings, Trigger, load_settings
+from postern.cli.connection_test import connected, judged, stages_with
+from postern.cli.connections import entry_named, show
+from postern.connections.auth.sign_in import SignIn
+from postern.connections.stage import Stage
+from postern.http_client import Request, http_client
+from postern.local_tenant import LocalTenant
+from postern.settings import Connection, NoAuth, Settings, Trigger, load_settings
 from tests.cli.conftest import Postern
 
 TOML = """

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from app.local_tenant.directory import PEOPLE
+from postern.local_tenant.directory import PEOPLE
 from tests.cli.conftest import Postern
 from tests.openapi.lint import breaches
 
@@ -193,7 +193,7 @@ def test_the_resource_is_the_uri_or_else_the_client_id(
 
 
 def test_a_workflow_for_another_audience_than_the_resource_is_left_out(postern: Postern, folder: Path):
-    text = "from app import tenant_users, workflow\n"
+    text = "from postern import tenant_users, workflow\n"
     for name, audience in (("first", "api://a"), ("second", "api://b"), ("newer", CLIENT)):
         text += f"@workflow(access=tenant_users(audiences=['{audience}']))\nasync def {name}(ctx): ...\n"
     (folder / "workflows" / "audiences.py").write_text(text, encoding="utf-8")

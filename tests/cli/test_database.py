@@ -13,15 +13,15 @@ import pytest
 import typer
 from sqlalchemy import insert
 
-from app.runs.journal import copies, dumps
-from app.runs.journal.database import open_engine
-from app.runs.journal.revisions import HEAD
-from app.runs.journal.schema import calls
-from app.runs.machine import this_process
+from postern.journal.database import postgres_dumps, sqlite_copies
+from postern.journal.database.engine import open_engine
+from postern.journal.database.revisions import HEAD
+from postern.journal.process_identity import this_process
+from postern.journal.schema import calls
 from tests.cli.conftest import Postern
 from tests.cli.recorded import SECRET, closing_engine, live, recorded, work
+from tests.journal.children import Child
 from tests.releases import RUN, make_newer, old_database
-from tests.runs.children import Child
 from tests.tools import postgres_tools
 
 
@@ -111,7 +111,7 @@ def test_a_server_that_lives_keeps_tables_as_they_are(postern: Postern, url: str
 
 @pytest.mark.parametrize(
     ("place", "module", "step"),
-    [("url", copies, "copy"), ("postgres", dumps, "move_aside")],
+    [("url", sqlite_copies, "copy"), ("postgres", postgres_dumps, "move_aside")],
     ids=["sqlite", "postgres"],
 )
 def test_a_server_that_starts_while_a_backup_is_put_in_keeps_its_database(
@@ -166,10 +166,10 @@ def test_a_backup_that_ends_early_leaves_nothing_behind(
     def full(*_: object) -> None:
         raise sqlite3.OperationalError("database or disk is full")
 
-    monkeypatch.setattr(copies, "copy", full)
+    monkeypatch.setattr(sqlite_copies, "copy", full)
     refused = postern("database", "backup", "copy")
     assert (refused.exit_code, refused.stderr) == (1, "postern: copy: No space left on device.\n")
-    monkeypatch.setattr(copies, "copy", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(sqlite_copies, "copy", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     assert postern("database", "backup", "copy").exit_code == 128 + signal.SIGTERM
     assert [path.name for path in folder.iterdir() if "copy" in path.name] == []
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from app import health
-from app.health import judged, reached_at
+from postern.cli import health_probe
+from postern.cli.health_probe import judged, reached_at
 from tests.cli.conftest import Postern
 from tests.process.servers import environment
 from tests.tools import needed_ipv6
@@ -75,7 +75,7 @@ def test_a_redirect_is_not_followed(postern: Postern):
 
 
 def test_a_server_that_is_silent_is_not_waited_for(postern: Postern, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(health, "PATIENCE", 0.1)
+    monkeypatch.setattr(health_probe, "PATIENCE", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         result = postern("health", POSTERN_PORT=str(listener.getsockname()[1]))
     assert result.exit_code == 1
@@ -133,7 +133,7 @@ def test_whatever_an_answer_says_is_judged_by_its_status(document: object):
 def test_it_loads_neither_the_other_commands_nor_a_server(tmp_path: Path):
     """A container asks every 30 seconds."""
     program = (
-        "import sys\nsys.argv = ['postern', 'health', '--ready']\nfrom app.__main__ import main\n"
+        "import sys\nsys.argv = ['postern', 'health', '--ready']\nfrom postern.__main__ import main\n"
         "try:\n    main()\nexcept SystemExit as stop:\n    print(stop.code)\nprint(*sys.modules)\n"
     )
     command = [sys.executable, "-c", program]
@@ -143,8 +143,8 @@ def test_it_loads_neither_the_other_commands_nor_a_server(tmp_path: Path):
     assert line == "http://127.0.0.1:1/readyz cannot be reached: Connection refused"
     assert code == "1"
     heavy = {
-        "app.cli",
-        "app.main",
+        "postern.cli.commands",
+        "postern.assembly",
         "typer",
         "rich",
         "starlette.applications",

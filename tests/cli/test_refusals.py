@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from starlette.responses import PlainTextResponse
 
-from app.ids import new_id
+from postern.ids import new_id
 from tests.cli.conftest import Postern
 from tests.cli.keeper import Keeper, refusal_record
 from tests.cli.test_runs import HOSTILE, ids

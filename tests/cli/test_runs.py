@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from starlette.responses import PlainTextResponse, RedirectResponse
 
-from app.ids import new_id
+from postern.ids import new_id
 from tests.cli.conftest import Postern
 from tests.cli.keeper import Keeper, run_record
 from tests.cli.test_catalog import REAL

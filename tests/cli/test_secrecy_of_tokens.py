@@ -7,9 +7,9 @@ import pytest
 from structlog.testing import capture_logs
 from typer import Exit
 
-from app.cli.asking import check_secrecy
-from app.cli.serve import warn_of_plain_http
-from app.settings import load_settings
+from postern.cli.api_client import check_secrecy
+from postern.cli.serve import warn_of_plain_http
+from postern.settings import load_settings
 from tests.cli.conftest import Postern
 
 PLAIN = "http://postern.example:8080"

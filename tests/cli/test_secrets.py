@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.local_tenant import LocalTenant, serve
+from postern.local_tenant import LocalTenant, serve
 from tests.cli.conftest import Postern
 
 DAY = 86400

@@ -7,7 +7,7 @@ from pathlib import Path
 import jwt
 import pytest
 
-from app.local_tenant import LocalTenant
+from postern.local_tenant import LocalTenant
 from tests.cli.conftest import Postern
 from tests.cli.test_catalog import REAL
 

@@ -14,14 +14,15 @@ from starlette.requests import Request as Asked
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
-from app.access import ANYONE
-from app.called import Call
-from app.catalog import Trigger
-from app.chain import Chain
-from app.connections.calls import Calls
-from app.http_client import AsyncClient, Auth, http_client
-from app.settings import EntraAuth, load_settings
-from app.workflow import Context, Request, Services
+from postern.access import ANYONE
+from postern.authoring.call_result import Call
+from postern.authoring.context import Context, Services
+from postern.authoring.request import Request
+from postern.call_chain import Chain
+from postern.catalog import Trigger
+from postern.connections.calls.calls import Calls
+from postern.http_client import AsyncClient, Auth, http_client
+from postern.settings import EntraAuth, load_settings
 
 GUID = "00000000-0000-0000-0000-00000000000"
 ENTRA = {

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.connections.vault import Vault
-from app.local_tenant import LocalTenant, serve
+from postern.connections.vault.vault import Vault
+from postern.local_tenant import LocalTenant, serve
 
 
 @dataclass
@@ -76,7 +76,7 @@ class Fronted:
 @pytest.fixture(scope="module")
 def fronted_tenant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fronted]:
     """A local tenant behind a front, started once for a module."""
-    import app.local_tenant.app as served
+    import postern.local_tenant.app as served
 
     fronts: list[Front] = []
     create = served.create_app

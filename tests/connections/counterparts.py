@@ -8,13 +8,13 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.connections.client import EntryClient
-from app.connections.places import Place
-from app.connections.retries import Retries
-from app.connections.signing import SignIn
-from app.connections.stages import Stage
-from app.connections.transport import Caps, EntryTransport
-from app.http_client import URL, AsyncBaseTransport, Request, pool
+from postern.connections.allowed_urls import Place
+from postern.connections.auth.sign_in import SignIn
+from postern.connections.entry_client import EntryClient
+from postern.connections.entry_transport import Caps, EntryTransport
+from postern.connections.retry_transport import Retries
+from postern.connections.stage import Stage
+from postern.http_client import URL, AsyncBaseTransport, Request, pool
 
 SECRET = "marker-of-the-credential"
 

@@ -3,14 +3,14 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.connections.entra import EntraSignIn
-from app.connections.faults import ConnectionFault
-from app.connections.methods import Surroundings
-from app.connections.secrets import Secret
-from app.connections.stages import Stage
-from app.http_client import http_client
-from app.local_tenant import LocalTenant
-from app.settings import EntraAuth, SecretReference
+from postern.connections.auth.entra import EntraSignIn
+from postern.connections.auth.sign_in_context import SignInContext
+from postern.connections.faults import ConnectionFault
+from postern.connections.stage import Stage
+from postern.connections.vault.secret import Secret
+from postern.http_client import http_client
+from postern.local_tenant import LocalTenant
+from postern.settings import EntraAuth, SecretReference
 
 ENTRY = "connections.books"
 
@@ -63,7 +63,7 @@ def by_certificate(tenant: LocalTenant, **changed: Any) -> EntraAuth:
     return entry(**{**values, "audience": tenant.audience, **changed})
 
 
-def around(tenant: LocalTenant, **changed: Any) -> Surroundings:
+def around(tenant: LocalTenant, **changed: Any) -> SignInContext:
     values: dict[str, Any] = {
         "secrets": Remembering(tenant),
         "http": http_client(),
@@ -73,7 +73,7 @@ def around(tenant: LocalTenant, **changed: Any) -> Surroundings:
         "ca_bundle": tenant.ca_bundle,
         "azure_credential": None,
     }
-    return Surroundings(**{**values, **changed})
+    return SignInContext(**{**values, **changed})
 
 
 def sign_in(tenant: LocalTenant, auth: EntraAuth, **changed: Any) -> EntraSignIn:

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from app.connections import Connections
+from postern.connections import Connections
 from tests.connections.conftest import Fronted
-from tests.connections.test_clients import settings_for
+from tests.connections.test_entry_client import settings_for
 
 pytestmark = pytest.mark.anyio
 

@@ -12,14 +12,15 @@ import structlog
 import trustme
 from pydantic_core import to_json
 
-from app import Context, workflow
-from app.access import ANYONE
-from app.connections import ConnectionFault, Connections
-from app.connections.secrets import Secret
-from app.http_client import ConnectError, tls
-from app.runs.runner import Runner
-from app.settings import load_settings
-from app.workflow import Request, Services
+from postern import Context, workflow
+from postern.access import ANYONE
+from postern.authoring.context import Services
+from postern.authoring.request import Request
+from postern.connections import ConnectionFault, Connections
+from postern.connections.vault.secret import Secret
+from postern.http_client import ConnectError, tls
+from postern.runs.runner import Runner
+from postern.settings import load_settings
 from tests.connections.counterparts import (
     SECRET,
     Answer,
@@ -117,7 +118,7 @@ async def test_each_entry_has_one_client_and_all_share_one_pool(made: Any):
 
 
 async def test_a_client_is_made_anew_where_its_entry_is_another(made: Any):
-    from app.settings import NoAuth
+    from postern.settings import NoAuth
 
     connections = made({})
     first = connections.open("triggers.flow", "https://flows.example/1", NoAuth(), exact=True)

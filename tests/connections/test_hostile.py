@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from app.connections.faults import ConnectionFault
-from app.connections.tokens import Token, Tokens
-from app.connections.transport import MOST_AT_A_TIME, Caps
-from app.http_client import AsyncBaseTransport, HTTPError, ReadTimeout, TransportError
+from postern.connections.auth.token_cache import Token, Tokens
+from postern.connections.entry_transport import MOST_AT_A_TIME, Caps
+from postern.connections.faults import ConnectionFault
+from postern.http_client import AsyncBaseTransport, HTTPError, ReadTimeout, TransportError
 from tests.connections.counterparts import (
     SECRET,
     Answer,

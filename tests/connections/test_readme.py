@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-import app.connections
-from app.chain import MOST_DEPTH
-from app.connections.retries import IDEMPOTENT, PASSING
-from app.settings.entries import AUTHS, MAX_RESPONSE_BYTES, Connection, Trigger
-from app.settings.presets import ENTRA, POWER_AUTOMATE, POWER_AUTOMATE_AUDIENCES, PROVIDERS
+import postern.connections
+from postern.call_chain import MOST_DEPTH
+from postern.connections.retry_transport import IDEMPOTENT, PASSING
+from postern.settings.entries import AUTHS, MAX_RESPONSE_BYTES, Connection, Trigger
+from postern.settings.presets import ENTRA, POWER_AUTOMATE, POWER_AUTOMATE_AUDIENCES, PROVIDERS
 
-FOLDER = Path(app.connections.__file__).parent
+FOLDER = Path(postern.connections.__file__).parent
 PAGE = (FOLDER / "README.md").read_text(encoding="utf-8")
 
 
@@ -62,7 +62,7 @@ def test_what_is_sent_again_is_what_the_program_sends_again():
 
 
 def test_the_files_that_it_names_are_there():
-    named = re.findall(r"^\| (`[\w.]+\.py`[^|]*)\|", PAGE, re.MULTILINE)
-    names = [name for cell in named for name in re.findall(r"`([\w.]+\.py)`", cell)]
+    named = re.findall(r"^\| (`[\w./]+\.py`[^|]*)\|", PAGE, re.MULTILINE)
+    names = [name for cell in named for name in re.findall(r"`([\w./]+\.py)`", cell)]
     assert len(names) > 10
     assert [name for name in names if not (FOLDER / name).is_file()] == []

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, unquote_plus
 
-from app.connections.faults import ConnectionFault
-from app.connections.secrets import Secret
+from postern.connections.faults import ConnectionFault
+from postern.connections.vault.secret import Secret
 
 Answered = bytes | None
 

@@ -72,7 +72,7 @@ PREPARED: Mapping[str, str] = {
         refused() { curl -s http://127.0.0.1:8080/refusals -H "Authorization: Bearer $OPERATOR"; }
         until refused | grep "$REQUEST_ID" > var/refused; do :; done
     """,
-    "app/openapi/README.md": """
+    "app/postern/openapi/README.md": """
         TOKEN=$(postern token --as lisa)
     """,
     "deploy/power-platform/README.md": """

@@ -11,15 +11,15 @@ import yaml
 from httpx2 import ASGITransport
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.connections.expiry import Expiry
-from app.http_client import http_client
-from app.local_tenant import LocalTenant
-from app.main import create_app
-from app.runs.journal.journal import MAX_QUEUED
-from app.runs.nodes import BEAT_EVERY
-from app.settings import Settings
-from app.triggers.counts import OUTCOMES
-from tests.door.doors import settings_for
+from postern.assembly import create_app
+from postern.connections.vault.expiry import Expiry
+from postern.http_client import http_client
+from postern.journal.journal import MAX_QUEUED
+from postern.journal.server_processes import BEAT_EVERY
+from postern.local_tenant import LocalTenant
+from postern.settings import Settings
+from postern.triggers.request_counts import OUTCOMES
+from tests.pipeline.pipelines import settings_for
 
 pytestmark = pytest.mark.anyio
 
@@ -28,7 +28,7 @@ OF_PROMETHEUS = {"job", "instance"}
 """Labels that the scrape puts on."""
 
 MODULE = """
-from app import anonymous, workflow
+from postern import anonymous, workflow
 
 @workflow(access=anonymous())
 async def hello(ctx):

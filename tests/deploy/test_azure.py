@@ -12,10 +12,10 @@ import pytest
 import yaml
 from sqlalchemy import make_url
 
-from app.api.access import OPERATOR_ROLE
-from app.runs.journal.database import migrate, open_engine
-from app.runs.journal.journal import READERS
-from app.settings import load_settings, settings_table
+from postern.api.access import OPERATOR_ROLE
+from postern.journal.database.engine import migrate, open_engine
+from postern.journal.journal import READERS
+from postern.settings import load_settings, settings_table
 
 ROOT = Path(__file__).parents[2]
 AZURE = ROOT / "deploy" / "azure"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from app.triggers.server import GRACE
+from postern.server.process import GRACE
 
 AZURE = Path(__file__).parents[2] / "deploy" / "azure"
 TEXT = (AZURE / "serve.sh").read_text("utf-8")

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url
 
-from app.settings import load_settings
-from app.triggers.server import GRACE
 from deploy.container.empty_root import DOCKERFILE
 from deploy.container.instructions import needed, read_instructions, stages_of
+from postern.server.process import GRACE
+from postern.settings import load_settings
 from tests.deploy.image import demand_means
 from tests.deploy.peer import COMPOSE, DATABASE, FOLDER, OWNER, SERVER, ask, compose_database
 

@@ -16,9 +16,9 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from app.local_tenant import LocalTenant
 from deploy.container.empty_root import PROJECT, start
 from deploy.container.stand_in import pip_cache
+from postern.local_tenant import LocalTenant
 from tests.deploy.image import built_image, run_in
 from tests.deploy.peer import OWNER, SERVER, ask, compose_database
 from tests.process.servers import settings_of, until
@@ -27,7 +27,7 @@ LOCKS = PROJECT / "deploy/container"
 VAR = "volumes/srv-postern-var"
 PLACE = "/srv/postern/workflows"
 WORKFLOWS = """
-from app import anonymous, tenant_users, workflow
+from postern import anonymous, tenant_users, workflow
 
 @workflow(access=anonymous())
 async def open_door(ctx):
@@ -207,7 +207,7 @@ def test_the_environment_has_the_packages_of_the_lock_and_no_others(tree: Path):
     }
     folders = [path.name for path in (tree / "opt/postern").rglob("*.dist-info")]
     found = {(canonicalize_name(name), version) for name, version in (f[:-10].rsplit("-", 1) for f in folders)}
-    assert found - {("postern", "0.1.0")} == expected
+    assert found - {("postern-workflows", "0.2.0")} == expected
     assert {"psycopg", "azure-postgresql-auth"} <= {name for name, _ in found}
 
 
@@ -232,7 +232,7 @@ def test_each_module_is_compiled_once_and_never_compared_with_its_source(tree: P
     assert len(compiled) > 2000
     assert {path.name.split(".", 1)[1] for path in compiled} == {"cpython-311.pyc"}
     assert {path.read_bytes()[:8] for path in compiled} == {MAGIC_NUMBER + b"\x01\0\0\0"}
-    sources = {path.stem for path in (tree / "opt/postern/lib/python3.11/site-packages/app").rglob("*.py")}
+    sources = {path.stem for path in (tree / "opt/postern/lib/python3.11/site-packages/postern").rglob("*.py")}
     assert sources <= {path.name.split(".")[0] for path in compiled}
 
 

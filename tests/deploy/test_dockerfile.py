@@ -95,8 +95,8 @@ def test_files_are_copied_as_an_engine_copies_them(tmp_path: Path):
 @pytest.mark.parametrize(
     ("path", "ignored"),
     [
-        ("app/main.py", False),
-        ("app/cli/__pycache__/main.pyc", True),
+        ("app/postern/ids.py", False),
+        ("app/postern/cli/__pycache__/commands.pyc", True),
         ("app/SECURITY.md", True),
         ("README.md", False),
         ("workflows/hello.py", False),

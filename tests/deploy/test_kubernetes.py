@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
-from app.api.health import PATIENCE
-from app.main import create_app
-from app.settings import load_settings
-from app.triggers.server import GRACE
+from postern.api.health import PATIENCE
+from postern.assembly import create_app
+from postern.server.process import GRACE
+from postern.settings import load_settings
 from tests.databases import put_sqlite
 
 ROOT = Path(__file__).parents[2]
@@ -134,7 +134,7 @@ def test_the_settings_are_real_and_let_the_server_start(overlay: str, tmp_path: 
     settings = load_settings(settings_of(overlay), folder=tmp_path)
     assert (settings.host, settings.port, settings.log_format) == ("0.0.0.0", 8080, "json")
     (tmp_path / "hello.py").write_text(
-        "from app import workflow\n\n\n@workflow()\nasync def hello(ctx): ...\n", "utf-8"
+        "from postern import workflow\n\n\n@workflow()\nasync def hello(ctx): ...\n", "utf-8"
     )
     here = {"POSTERN_WORKFLOWS": str(tmp_path), "POSTERN_DATABASE_URL": put_sqlite(tmp_path / "journal.db")}
     create_app(load_settings(settings_of(overlay) | here, folder=tmp_path))
@@ -156,7 +156,7 @@ def test_the_cluster_on_azure_needs_no_password_and_believes_no_stranger():
 
 def test_vault_and_registration_trust_the_service_account_that_the_pods_have():
     """The identity does for Azure's own resources, and the app registration for calls of Postern's own triggers: in a
-    cluster the account's token is what proves either (`app/connections/entra.py`)."""
+    cluster the account's token is what proves either (`app/postern/connections/auth/entra.py`)."""
     account = one("aks", "ServiceAccount")["metadata"]["name"]
     assert one("aks", "Deployment")["spec"]["template"]["spec"]["serviceAccountName"] == account
     subject = f"system:serviceaccount:{kustomization(FOLDER / 'overlays' / 'aks')['namespace']}:{account}"

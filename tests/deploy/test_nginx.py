@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from app.local_tenant import LocalTenant
+from postern.local_tenant import LocalTenant
 from tests.deploy.proxies import House, ask, behind_nginx, loading, nginx_path
 from tests.postgres import new_database
 from tests.process.load import records
@@ -19,7 +19,7 @@ from tests.process.servers import ROOT, settings_of, until
 
 WORKFLOWS = """
 import os
-from app import Context, Reply, anonymous, tenant_users, workflow
+from postern import Context, Reply, anonymous, tenant_users, workflow
 
 @workflow(access=anonymous())
 async def open(ctx: Context, number: int):

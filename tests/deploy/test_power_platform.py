@@ -6,10 +6,10 @@ from typing import Any, get_args
 import pytest
 import typer.main
 
-from app.cli import app
-from app.cli.connector_steps import SCOPE
-from app.openapi.choice import Way
-from app.openapi.connector import DEFINITION_FILE, PROPERTIES_FILE
+from postern.cli.commands import app
+from postern.cli.connector_steps import SCOPE
+from postern.openapi.connector import DEFINITION_FILE, PROPERTIES_FILE
+from postern.openapi.connector_triggers import Way
 from tests.process.servers import ROOT
 
 FOLDER = ROOT / "deploy" / "power-platform"

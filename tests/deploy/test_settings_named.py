@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.settings import settings_table
+from postern.settings import settings_table
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 NAMED = re.compile(r"(?<![A-Z0-9_])POSTERN_[A-Z0-9]+(?:_[A-Z0-9]+)*(?![A-Z0-9_])")

@@ -10,10 +10,10 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from jwt.algorithms import RSAAlgorithm
 
-from app.access import Refused
-from app.identity.issuers import Tenant, tenant
-from app.identity.key_set import SigningKey
-from app.identity.token import parse, verify
+from postern.access import Refused
+from postern.identity.issuers import Tenant, tenant
+from postern.identity.key_set import SigningKey
+from postern.identity.token import parse, verify
 
 TENANT_ID = "11111111-aaaa-4111-8111-111111111111"
 OTHER_ID = "22222222-bbbb-4222-8222-222222222222"

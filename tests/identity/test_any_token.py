@@ -5,9 +5,9 @@ import contextlib
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.access import Refused
-from app.identity.claims import SHAPES
-from app.identity.token import RULES, checks, parse, read
+from postern.access import Refused
+from postern.identity.claims import SHAPES
+from postern.identity.token import RULES, checks, parse, read
 from tests.identity.minting import NOW, TENANTS, claims, failed, header, refusal, signing_key, token
 
 

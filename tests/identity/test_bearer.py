@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.access import Refused
-from app.identity.bearer import MAX_TOKEN_BYTES, bearer_token
+from postern.access import Refused
+from postern.identity.bearer import MAX_TOKEN_BYTES, bearer_token
 
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/"
 CONSTANT = re.compile(

@@ -4,9 +4,9 @@ from typing import cast
 
 import pytest
 
-from app.access import Guarded, bind, checks, specific_users
-from app.identity import Identity, examine
-from app.identity.claimed import claimed
+from postern.access import Guarded, bind, checks, specific_users
+from postern.identity import Identity, examine
+from postern.identity.claimed import claimed
 from tests.identity.minting import (
     CLIENT,
     LISA,

@@ -2,8 +2,8 @@
 
 import pytest
 
-from app.identity.claims import caller_of
-from app.identity.issuers import tenant
+from postern.identity.claims import caller_of
+from postern.identity.issuers import tenant
 from tests.identity.minting import CLIENT, LISA, OTHER_ID, TENANT, TENANT_ID, V1, V2, claims, v1_claims
 
 

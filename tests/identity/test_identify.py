@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from app.access import Caller, Refused
-from app.errors import Problem
-from app.identity import Identity, tenant
+from postern.access import Caller, Refused
+from postern.errors import Problem
+from postern.identity import Identity, tenant
 from tests.identity import minting
 from tests.identity.minting import (
     LISA,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.identity.issuers import CLOUDS, tenant
+from postern.identity.issuers import CLOUDS, tenant
 from tests.identity.minting import TENANT_ID
 
 ISSUERS = {

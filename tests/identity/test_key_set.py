@@ -6,8 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.identity.key_set import MAX_KEYS, KeysFault, parse_keys
-from tests.identity.minting import CONSUMERS_ID, OTHER_ID, TENANT, V1, V2, b64, jwk, key_set, private_key, v1_claims
+from postern.identity.key_set import MAX_KEYS, KeysFault, parse_keys
+from tests.identity.minting import (
+    CONSUMERS_ID,
+    OTHER_ID,
+    TENANT,
+    V1,
+    V2,
+    b64,
+    jwk,
+    key_set,
+    private_key,
+    v1_claims,
+)
 
 MODULUS = private_key().public_key().public_numbers().n
 

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
-from app.errors import Problem
-from app.identity.keys import SigningKeys
+from postern.errors import Problem
+from postern.identity.keys import SigningKeys
 from tests.identity.minting import TENANT, Authority, Clock, jwk, key_set
 
 pytestmark = pytest.mark.anyio

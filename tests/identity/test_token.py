@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding
 
-from app.identity.token import RULES, TOLD, Parsed, checks, parse, verify
+from postern.identity.token import RULES, TOLD, Parsed, checks, parse, verify
 from tests.identity import minting
 from tests.identity.minting import (
     CLIENT,

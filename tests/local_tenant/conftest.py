@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from app.http_client import AsyncClient, http_client
-from app.local_tenant import LocalTenant, serve
+from postern.http_client import AsyncClient, http_client
+from postern.local_tenant import LocalTenant, serve
 
 
 @dataclass

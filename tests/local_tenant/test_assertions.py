@@ -13,11 +13,11 @@ from azure.identity.aio import CertificateCredential, ClientAssertionCredential
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import pkcs12
 
-from app.http_client import AsyncClient, Response
-from app.local_tenant import LocalTenant
-from app.local_tenant.client_certificates import ClientCertificate
-from app.local_tenant.directory import SYSTEM_IDENTITY, USER_IDENTITY
-from app.local_tenant.tenant import EXCHANGE_AUDIENCE
+from postern.http_client import AsyncClient, Response
+from postern.local_tenant import LocalTenant
+from postern.local_tenant.client_certificates import ClientCertificate
+from postern.local_tenant.directory import SYSTEM_IDENTITY, USER_IDENTITY
+from postern.local_tenant.tenant import EXCHANGE_AUDIENCE
 
 pytestmark = pytest.mark.anyio
 

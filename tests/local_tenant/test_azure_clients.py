@@ -17,7 +17,7 @@ from azure.core.pipeline.transport import AsyncioRequestsTransport
 from azure.identity.aio import ClientSecretCredential
 from azure.keyvault.secrets.aio import SecretClient
 
-from app.local_tenant import LocalTenant
+from postern.local_tenant import LocalTenant
 
 pytestmark = pytest.mark.anyio
 

@@ -13,9 +13,9 @@ from azure.core.pipeline.transport import AsyncioRequestsTransport
 from azure.identity.aio import ClientSecretCredential, ManagedIdentityCredential
 from azure.keyvault.secrets.aio import SecretClient
 
-from app.http_client import AsyncClient, http_client
-from app.local_tenant import LocalTenant, serve_identity
-from app.local_tenant.directory import SYSTEM_IDENTITY, USER_IDENTITY
+from postern.http_client import AsyncClient, http_client
+from postern.local_tenant import LocalTenant, serve_identity
+from postern.local_tenant.directory import SYSTEM_IDENTITY, USER_IDENTITY
 
 pytestmark = pytest.mark.anyio
 

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from app.http_client import AsyncClient
-from app.local_tenant import LocalTenant
-from app.local_tenant.flows import FLOWS_AUDIENCE, RETRY_AFTER, flow_url
+from postern.http_client import AsyncClient
+from postern.local_tenant import LocalTenant
+from postern.local_tenant.flows import FLOWS_AUDIENCE, RETRY_AFTER, flow_url
 from tests.local_tenant.test_http import bearer, credentials
 
 pytestmark = pytest.mark.anyio

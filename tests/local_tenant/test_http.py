@@ -8,9 +8,9 @@ from typing import Any
 import jwt
 import pytest
 
-from app.http_client import AsyncClient, HTTPError, http_client
-from app.local_tenant import LocalTenant
-from app.local_tenant.tenant import GRAPH_AUDIENCE
+from postern.http_client import AsyncClient, HTTPError, http_client
+from postern.local_tenant import LocalTenant
+from postern.local_tenant.tenant import GRAPH_AUDIENCE
 
 pytestmark = pytest.mark.anyio
 

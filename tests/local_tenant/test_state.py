@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from app.local_tenant import LocalTenant, TenantFault, serve
-from app.local_tenant.state import create_file, write_file
-from app.local_tenant.vault import judge
+from postern.local_tenant import LocalTenant, TenantFault, serve
+from postern.local_tenant.state import create_file, write_file
+from postern.local_tenant.vault import judge
 
 DAY = 86400
 

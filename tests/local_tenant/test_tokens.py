@@ -9,8 +9,8 @@ from typing import Any
 import jwt
 import pytest
 
-from app.local_tenant import LocalTenant, UnknownName
-from app.local_tenant.directory import FOREIGN_TENANT_ID
+from postern.local_tenant import LocalTenant, UnknownName
+from postern.local_tenant.directory import FOREIGN_TENANT_ID
 
 NOW = 1_800_000_000
 

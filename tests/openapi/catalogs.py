@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from app.catalog import Trigger
-from app.main import load_catalog
-from app.openapi.document import Installation
-from app.settings import load_settings
+from postern.assembly import load_catalog
+from postern.catalog import Trigger
+from postern.settings import load_settings
+from postern.settings.installation import Installation
 
 ROOT = Path(__file__).parent.parent.parent
 TENANT = "11111111-1111-4111-8111-111111111111"
@@ -29,7 +29,7 @@ from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 from pydantic import BaseModel, Field, SecretStr, WithJsonSchema
 from typing_extensions import TypedDict
 
-from app import Context, Reply, anonymous, specific_users, tenant_users, workflow
+from postern import Context, Reply, anonymous, specific_users, tenant_users, workflow
 
 
 class Colour(enum.Enum):
@@ -150,7 +150,7 @@ async def print_it(ctx: Context, tree: Tree) -> Tree | None: ...
 '''
 OTHER = """
 from pydantic import BaseModel
-from app import Context, anonymous, workflow
+from postern import Context, anonymous, workflow
 
 
 class Tree(BaseModel):

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.openapi.document import openapi_document
+from postern.openapi.document import openapi_document
 from tests.modules import no_modules_left
 from tests.openapi.catalogs import HERE, ODD, OTHER, ROOT, triggers_of, write
 

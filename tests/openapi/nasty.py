@@ -12,10 +12,10 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from typing_extensions import TypedDict
 
-from app import Context, Reply, anonymous, specific_users, tenant_users, workflow
-from app.access import bind
-from app.catalog import Trigger
-from app.workflow import Workflow
+from postern import Context, Reply, anonymous, specific_users, tenant_users, workflow
+from postern.access import bind
+from postern.authoring.workflow import Workflow
+from postern.catalog import Trigger
 
 T = TypeVar("T")
 TENANT = "11111111-2222-4333-8444-555555555555"

@@ -12,7 +12,7 @@ from jsonschema import Draft4Validator, Draft202012Validator  # type: ignore[imp
 from openapi_spec_validator import validate
 from pydantic import BaseModel, Field, TypeAdapter, create_model
 
-from app.openapi.swagger import swagger_of
+from postern.openapi.swagger import swagger_of
 from tests.openapi.lint import FORMATS, SCHEMA_KEYS
 from tests.openapi.wrapped import body_of, document_of
 

@@ -8,13 +8,21 @@ from typing import Any
 import pytest
 from openapi_spec_validator import validate
 
-from app.catalog import Trigger
-from app.openapi.choice import Visitor, Way, choose
-from app.openapi.connector import DEFINITION_FILE, PROPERTIES_FILE, Address, Connector, address_of, connector_of
-from app.openapi.document import Installation, openapi_document
-from app.openapi.fault import ExportFault
-from app.openapi.sign_in import NO_CLIENT_YET, ApiKey, Basic, Entra, Nobody, SignIn
-from app.workflow import workflow
+from postern.authoring.workflow import workflow
+from postern.catalog import Trigger
+from postern.openapi.connector import (
+    DEFINITION_FILE,
+    PROPERTIES_FILE,
+    Address,
+    Connector,
+    address_of,
+    connector_of,
+)
+from postern.openapi.connector_auth import NO_CLIENT_YET, ApiKey, Basic, Entra, Nobody, SignIn
+from postern.openapi.connector_triggers import Visitor, Way, choose
+from postern.openapi.document import openapi_document
+from postern.openapi.export_error import ExportFault
+from postern.settings.installation import Installation
 from tests.openapi import nasty
 from tests.openapi.lint import EXCEPTIONS, PROPERTIES_RULES, breaches
 

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 
-from app.errors import PROBLEMS
-from app.openapi.document import Described, Installation, openapi_document
-from app.openapi.problems import OF_TRIGGERS
+from postern.errors import PROBLEMS
+from postern.openapi.document import Described, openapi_document
+from postern.openapi.problems import OF_TRIGGERS
+from postern.settings.installation import Installation
 from tests.openapi.catalogs import AUDIENCES, HERE, LISA, ODD, OTHER, POSTERN, ROOT, TENANT, triggers_of, write
 
 Json = dict[str, Any]

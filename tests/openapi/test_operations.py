@@ -2,9 +2,9 @@
 
 import pytest
 
-from app import Context, anonymous, specific_users, tenant_users, workflow
-from app.openapi.operations import MAX_SUMMARY, asks_of, description_of, operation_id, summary_of, unique
-from app.workflow import Workflow
+from postern import Context, anonymous, specific_users, tenant_users, workflow
+from postern.authoring.workflow import Workflow
+from postern.openapi.operations import MAX_SUMMARY, asks_of, description_of, operation_id, summary_of, unique
 
 
 def made(docstring: str = "", name: str = "book-room", methods: tuple[str, ...] = ("POST",)) -> Workflow:

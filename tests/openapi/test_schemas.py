@@ -12,12 +12,12 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 from pydantic import ValidationError
 
-from app.openapi.connector import Address, connector_of
-from app.openapi.document import openapi_document
-from app.openapi.examples import Examples
-from app.openapi.page import page
-from app.openapi.schemas import UNKNOWN
-from app.openapi.sign_in import Nobody
+from postern.openapi.connector import Address, connector_of
+from postern.openapi.connector_auth import Nobody
+from postern.openapi.docs_page import page
+from postern.openapi.document import openapi_document
+from postern.openapi.examples import Examples
+from postern.openapi.schemas import UNKNOWN
 from tests.modules import no_modules_left
 from tests.openapi.catalogs import HERE, ROOT, triggers_of, write
 from tests.openapi.lint import breaches
@@ -99,7 +99,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Base64Bytes, BaseModel, Field, RootModel, WithJsonSchema
 from typing_extensions import TypeAliasType
 
-from app import Context, anonymous, workflow
+from postern import Context, anonymous, workflow
 
 
 class Cat(BaseModel):

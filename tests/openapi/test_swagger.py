@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from openapi_spec_validator import validate
 
-from app.openapi.loss import Loss
-from app.openapi.schemas import clean
-from app.openapi.swagger import swagger_of
-from app.openapi.swagger_schemas import SwaggerSchemas
+from postern.openapi.conversion_loss import Loss
+from postern.openapi.schemas import clean
+from postern.openapi.swagger import swagger_of
+from postern.openapi.swagger_schemas import SwaggerSchemas
 from tests.openapi.wrapped import body_of, document_of
 
 Json = dict[str, Any]

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.cli.installation import STATE_FOLDER
-from app.local_tenant import LocalTenant
+from postern.cli.workspace import STATE_FOLDER
+from postern.local_tenant import LocalTenant
 from tests.process.servers import ROOT, Server, running
 
 

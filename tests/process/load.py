@@ -14,14 +14,14 @@ from typing import Any
 
 from sqlalchemy import inspect, select
 
-from app.runs.journal.database import open_engine
-from app.runs.journal.schema import runs
+from postern.journal.database.engine import open_engine
+from postern.journal.schema import runs
 from tests.process.servers import Server, until
 
 WORKFLOWS = """
 import asyncio, time
 from pathlib import Path
-from app import anonymous, workflow
+from postern import anonymous, workflow
 
 @workflow(access=anonymous())
 async def doubles(ctx, number: int):

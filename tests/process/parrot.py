@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from app.local_tenant import LocalTenant
+from postern.local_tenant import LocalTenant
 
 STATUSES = {"ok": 200, "refused": 401, "forbidden": 403, "fails": 500, "elsewhere": 307}
 CONNECTIONS = (

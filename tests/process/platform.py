@@ -15,8 +15,8 @@ from urllib.parse import quote
 from httpx2 import Client, Response
 from jsonschema import Draft4Validator  # type: ignore[import-untyped]
 
-from app.local_tenant import LocalTenant
-from app.local_tenant.tokens import Version
+from postern.local_tenant import LocalTenant
+from postern.local_tenant.tokens import Version
 from tests.process.servers import INTERPRETER, environment
 
 Json = dict[str, Any]

@@ -13,10 +13,10 @@ from typing import Any
 
 from httpx2 import URL, Client, Response
 
-from app.local_tenant import LocalTenant
+from postern.local_tenant import LocalTenant
 
 ROOT = Path(__file__).parents[2]
-INTERPRETER = [sys.executable, "-m", "app"]
+INTERPRETER = [sys.executable, "-m", "postern"]
 
 
 def until(condition: Callable[[], Any], seconds: float = 10.0, what: Callable[[], str] = lambda: "") -> Any:

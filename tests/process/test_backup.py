@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from app.runs.journal.database import open_engine
-from app.runs.journal.schema import refusals
+from postern.journal.database.engine import open_engine
+from postern.journal.schema import refusals
 from tests.postgres import new_database
 from tests.process.load import (
     PATIENCE,
@@ -51,7 +51,7 @@ def new_place(request: pytest.FixtureRequest, tmp_path: Path, database_url: str)
 def command(folder: Path, environ: dict[str, str], *arguments: str) -> str:
     """What a command says, which succeeds."""
     done = subprocess.run(
-        [sys.executable, "-m", "app", "database", *arguments],
+        [sys.executable, "-m", "postern", "database", *arguments],
         cwd=folder,
         env=environment(environ),
         capture_output=True,

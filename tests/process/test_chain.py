@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.local_tenant import LocalTenant
+from postern.local_tenant import LocalTenant
 from tests.process.servers import Server, environment
 
 
@@ -48,7 +48,7 @@ def test_the_chain_is_on_record_as_one_trace_with_its_parents(dev: Server, tenan
 
 def test_the_tree_of_a_chain_is_shown(dev: Server):
     first = dev.post("register-visitor", json={"name": "Ada"}).headers["x-run-id"]
-    command = [sys.executable, "-m", "app", "runs", "show", first, "--tree"]
+    command = [sys.executable, "-m", "postern", "runs", "show", first, "--tree"]
     shown = subprocess.run(command, cwd=dev.folder, env=environment(), capture_output=True, text=True, timeout=20)
     assert shown.returncode == 0, shown.stderr
     names = re.findall(r"register-visitor|book-desk|issue-badge", shown.stdout)

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from app.local_tenant import LocalTenant
+from postern.local_tenant import LocalTenant
 from tests.process.servers import ROOT, Server, environment, running, until
 
 WORKFLOW = """
-from app import anonymous, workflow
+from postern import anonymous, workflow
 
 @workflow(access=anonymous(){more})
 async def {name}(ctx):
@@ -117,7 +117,7 @@ def test_a_dropped_file_answers_at_once_until_it_is_removed(dev: Server, capsys:
         print(f" [a dropped file answers after {took:.2f} s]", end="")
 
     said = len(dev.output)
-    path.write_text("from app import workflow\n\n\ndef oops(:\n", encoding="utf-8")
+    path.write_text("from postern import workflow\n\n\ndef oops(:\n", encoding="utf-8")
     dev.says(
         rf'workflow-fault.*{re.escape(str(path))}.*"line":4.*SyntaxError.*"still_serving":\["visits"\]', after=said
     )
@@ -183,11 +183,11 @@ def test_the_commands_of_the_readme_work(dev: Server, tenant: LocalTenant):
 
 def paste(dev: Server, command: str, **more: str) -> str:
     """What a command prints in a shell in the user's folder."""
-    postern = f"{shlex.quote(sys.executable)} -m app"
+    postern = f"{shlex.quote(sys.executable)} -m postern"
     command = command.replace("http://127.0.0.1:8080", dev.address)
     if shutil.which("curl") is None:
         command = command.replace("curl ", f"{shlex.quote(sys.executable)} {Path(__file__).parent / 'curl.py'} ", 1)
-    command = re.sub(r"(?<![\w-])(\.venv/bin/)?postern (?=[a-z])", f"{postern} ", command)
+    command = re.sub(r"(?<![\w-])(?<!-m )(\.venv/bin/)?postern (?=[a-z])", f"{postern} ", command)
     shell = ["bash", "-c", command]
     done = subprocess.run(shell, cwd=dev.folder, env=environment(more), capture_output=True, text=True, timeout=20)
     assert "Traceback" not in done.stderr
@@ -216,7 +216,7 @@ def test_a_request_in_flight_gets_its_answer_when_the_server_stops(tmp_path: Pat
 SLOW = """
 import asyncio
 from pathlib import Path
-from app import anonymous, workflow
+from postern import anonymous, workflow
 
 @workflow(access=anonymous())
 async def slow(ctx):

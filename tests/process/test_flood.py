@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, func, select
 
-from app.local_tenant import LocalTenant
-from app.runs.journal import schema
+from postern.journal import schema
+from postern.local_tenant import LocalTenant
 from tests.bench.client import Summary
 from tests.bench.flood import forged
 from tests.process.servers import ROOT, Server, environment, running, settings_of, until

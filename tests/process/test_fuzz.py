@@ -9,7 +9,7 @@ from socket import SO_LINGER, SOL_SOCKET, create_connection
 
 import pytest
 
-from app.local_tenant import LocalTenant
+from postern.local_tenant import LocalTenant
 from tests.process.servers import Server, running, settings_of, until
 
 pytestmark = pytest.mark.anyio
@@ -19,7 +19,7 @@ CLIENTS = 50
 WORKFLOWS = """
 from typing import Any
 from pydantic import BaseModel
-from app import Context, anonymous, tenant_users, workflow
+from postern import Context, anonymous, tenant_users, workflow
 
 class Order(BaseModel):
     number: int

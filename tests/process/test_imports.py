@@ -39,13 +39,13 @@ def test_what_an_author_imports_pulls_in_no_server_no_azure_and_no_http_client(t
 def test_an_application_whose_workflows_need_no_azure_loads_none(tmp_path: Path):
     """Neither an anonymous workflow nor a guarded one needs it, nor does a connection that nobody has asked for."""
     (tmp_path / "two.py").write_text(
-        "from app import anonymous, tenant_users, workflow\n"
+        "from postern import anonymous, tenant_users, workflow\n"
         "@workflow(access=anonymous())\nasync def one(ctx): ...\n"
         "@workflow(access=tenant_users())\nasync def two(ctx): ...\n",
         encoding="utf-8",
     )
     program = (
-        "from app.main import create_app\nfrom app.settings import load_settings\n"
+        "from postern.assembly import create_app\nfrom postern.settings import load_settings\n"
         "app = create_app(load_settings(defaults={'workflows': '.', 'audience': 'api://x',"
         " 'tenant_id': '00000000-0000-0000-0000-000000000001', 'key_vault_url': 'https://x.vault.azure.net',"
         " 'azure_credential': 'managed_identity', 'connections': {'c': {'base_url': 'https://c.example',"
@@ -57,7 +57,7 @@ def test_an_application_whose_workflows_need_no_azure_loads_none(tmp_path: Path)
 
 def test_a_connection_without_authentication_loads_no_azure_and_no_way_of_signing_in(tmp_path: Path):
     program = (
-        "from app.connections import Connections\nfrom app.settings import load_settings\n"
+        "from postern.connections import Connections\nfrom postern.settings import load_settings\n"
         "settings = load_settings(defaults={'connections': {'c': {'base_url': 'https://c.example'"
         ", 'auth': {'type': 'none'}}}})\n"
         "import asyncio\n"
@@ -66,4 +66,4 @@ def test_a_connection_without_authentication_loads_no_azure_and_no_way_of_signin
         "asyncio.run(use())\n"
     )
     loaded = loaded_after(program, tmp_path)
-    assert not {"azure", "msal", "authlib", "cryptography.x509", "app.connections.entra"} & loaded
+    assert not {"azure", "msal", "authlib", "cryptography.x509", "postern.connections.auth.entra"} & loaded

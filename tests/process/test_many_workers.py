@@ -11,8 +11,8 @@ from httpx2 import AsyncClient, Limits, Response
 from sqlalchemy import Table, func, select
 from sqlalchemy.exc import DBAPIError
 
-from app.runs.journal.database import open_engine
-from app.runs.journal.schema import nodes
+from postern.journal.database.engine import open_engine
+from postern.journal.schema import nodes
 from tests.process.load import (
     PATIENCE,
     assert_kept,
@@ -28,7 +28,7 @@ AT_ONCE = 50
 RAN = """
 from pathlib import Path
 from uuid import uuid4
-from app import anonymous, workflow
+from postern import anonymous, workflow
 
 @workflow(access=anonymous())
 async def leaves_a_trace(ctx, order: str):

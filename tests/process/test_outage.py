@@ -10,7 +10,7 @@ from random import Random
 
 import pytest
 
-from app.runs.journal.journal import PATIENCE as JOURNAL_PATIENCE
+from postern.journal.journal import PATIENCE as JOURNAL_PATIENCE
 from tests.process.load import (
     PATIENCE,
     Callers,

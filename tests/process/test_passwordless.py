@@ -14,13 +14,13 @@ from psycopg import sql
 from sqlalchemy import Engine, make_url, text
 from sqlalchemy.exc import OperationalError
 
-from app.errors import DatabaseFault
-from app.local_tenant.server import serve_identity
-from app.passwordless import DatabaseUrl, Passwordless
-from app.runs.journal import entra_sign_in
-from app.runs.journal.database import open_engine
-from app.runs.journal.entra_sign_in import FORGET_SECONDS, SignInFailed, Tokens, settled
-from app.runs.journal.writer import Start
+from postern.errors import DatabaseFault
+from postern.journal.database.engine import open_engine
+from postern.journal.writing.writer import Start
+from postern.local_tenant.server import serve_identity
+from postern.passwordless import entra_sign_in
+from postern.passwordless.database_url import DatabaseUrl, Passwordless
+from postern.passwordless.entra_sign_in import FORGET_SECONDS, SignInFailed, Tokens, settled
 from tests.process.identity_endpoint import IdentityEndpoint, identity_endpoint
 from tests.process.postgres import own_postgres
 from tests.process.servers import grams, leaked, running, until
@@ -29,7 +29,7 @@ ROLE = "postern@tenant.example"
 FIRST, SECOND = "the-first-of-the-tokens-4b1d", "the-second-of-the-tokens-9c7e"
 HOW = Passwordless("managed_identity", "public")
 HELLO = """
-from app import anonymous, workflow
+from postern import anonymous, workflow
 
 @workflow(access=anonymous())
 async def hello(ctx):
@@ -237,7 +237,7 @@ def test_an_engine_that_does_not_know_how_to_sign_in_is_not_opened(database):
 
 
 def test_a_missing_package_is_named_with_what_installs_it(database, monkeypatch):
-    monkeypatch.delitem(sys.modules, "app.runs.journal.entra_sign_in")
+    monkeypatch.delitem(sys.modules, "postern.passwordless.entra_sign_in")
     monkeypatch.setitem(sys.modules, "azure_postgresql_auth.core", None)
     with pytest.raises(DatabaseFault, match=r"azure_postgresql_auth.*postern\[postgres\]"):
         open_engine(DatabaseUrl(database.url, HOW), writing=False)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from app.local_tenant import LocalTenant
-from app.local_tenant.tokens import Version
+from postern.local_tenant import LocalTenant
+from postern.local_tenant.tokens import Version
 from tests.process.platform import Platform, export
 from tests.process.servers import ROOT, running, settings_of
 

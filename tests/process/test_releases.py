@@ -10,11 +10,11 @@ import pytest
 from sqlalchemy import text
 from typer.testing import CliRunner, Result
 
-from app.cli import app
-from app.cli.installation import STATE_FOLDER
-from app.local_tenant import LocalTenant
-from app.runs.journal.database import open_engine, revision_of
-from app.runs.journal.revisions import HEAD
+from postern.cli.commands import app
+from postern.cli.workspace import STATE_FOLDER
+from postern.journal.database.engine import open_engine, revision_of
+from postern.journal.database.revisions import HEAD
+from postern.local_tenant import LocalTenant
 from tests.process.load import assert_kept, assert_undisturbed, calling, folder_of_workflows
 from tests.process.servers import ROOT, Server, environment, running
 from tests.releases import GOES_WITH_AGE, NEWER, OF_0001, RUN, make_newer, old_database, say
@@ -118,7 +118,7 @@ def test_a_server_does_not_start_on_tables_that_do_not_suit_it(tmp_path, databas
     folder_of_workflows(tmp_path)
     make_newer(database_url, f"{int(HEAD[:4]) + 2:04}_for_{int(HEAD[:4]) + 1:04}")
     environ = {"POSTERN_PORT": "0", "POSTERN_DATABASE_URL": database_url}
-    program = [sys.executable, "-m", "app", "serve"]
+    program = [sys.executable, "-m", "postern", "serve"]
     env = environment(environ)
     done = subprocess.run(program, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from app.local_tenant import LocalTenant
+from postern.local_tenant import LocalTenant
 from tests.process.servers import Server, grams, leaked, running, settings_of
 
 MARKER = "marker-of-an-exception-4f1d9b"
 WORKFLOWS = f"""
 from pydantic import BaseModel, ConfigDict
-from app import Context, anonymous, tenant_users, workflow
+from postern import Context, anonymous, tenant_users, workflow
 
 class Order(BaseModel):
     model_config = ConfigDict(extra="forbid")

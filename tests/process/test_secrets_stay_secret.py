@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.local_tenant import LocalTenant, serve
+from postern.local_tenant import LocalTenant, serve
 from tests.process.parrot import CONNECTIONS, TRIGGERS, Parrot, certificate, entries, marker, private_key
 from tests.process.servers import INTERPRETER, Server, environment, grams, leaked, running, settings_of
 
@@ -25,7 +25,7 @@ SECRETS = {
 }
 WORKFLOWS = """
 from pydantic import BaseModel
-from app import CallError, Context, Retry, tenant_users, workflow
+from postern import CallError, Context, Retry, tenant_users, workflow
 
 class Asked(BaseModel):
     name: str

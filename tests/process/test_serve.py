@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from httpx2 import Client
 
-from app.local_tenant import LocalTenant, serve
+from postern.local_tenant import LocalTenant, serve
 from tests.process.servers import Server, running, settings_of, until
 
 WORKFLOWS = """
 import asyncio, os
 from pathlib import Path
-from app import anonymous, tenant_users, workflow
+from postern import anonymous, tenant_users, workflow
 
 @workflow(access=anonymous())
 async def hello(ctx):
@@ -167,7 +167,8 @@ def test_a_taken_port_is_told_with_the_setting_to_change(tmp_path: Path, workflo
 def test_where_every_workflow_is_anonymous_no_setting_is_needed(tmp_path: Path):
     (tmp_path / "workflows").mkdir()
     (tmp_path / "workflows" / "open.py").write_text(
-        "from app import anonymous, workflow\n\n\n@workflow(access=anonymous())\nasync def hello(ctx):\n    return 1\n",
+        "from postern import anonymous, workflow\n\n\n@workflow(access=anonymous())\n"
+        "async def hello(ctx):\n    return 1\n",
         encoding="utf-8",
     )
     with running("serve", tmp_path, {"POSTERN_PORT": "0"}) as server:
@@ -175,7 +176,7 @@ def test_where_every_workflow_is_anonymous_no_setting_is_needed(tmp_path: Path):
 
 
 GUARDED = """
-from app import tenant_users, workflow
+from postern import tenant_users, workflow
 
 @workflow(access=tenant_users())
 async def hello(ctx):

@@ -5,8 +5,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Engine
 
-from tests.runs.children import Child
-from tests.runs.engines import empty_journal
+from tests.journal.engines import empty_journal
 
 
 @pytest.fixture
@@ -15,10 +14,3 @@ def engine(database_url: str) -> Iterator[Engine]:
     engine = empty_journal(database_url)
     yield engine
     engine.dispose()
-
-
-@pytest.fixture
-def child() -> Iterator[Child]:
-    child = Child()
-    yield child
-    child.bury()

@@ -4,9 +4,10 @@ from typing import Any
 
 import structlog
 
-from app.access import ANYONE
-from app.trace import Trace
-from app.workflow import Context, Request, Services
+from postern.access import ANYONE
+from postern.authoring.context import Context, Services
+from postern.authoring.request import Request
+from postern.trace import Trace
 
 
 async def _secret(name: str) -> str:

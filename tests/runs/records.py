@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from app.runs.run import Run
+from postern.journal.run import Run
 
 
 class Records:

@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
-from app.access import ANYONE, Caller
-from app.errors import Problem
-from app.runs.idempotency import (
+from postern.access import ANYONE, Caller
+from postern.errors import Problem
+from postern.journal.body_form import Form
+from postern.journal.idempotency_keys import (
     KEPT_FOR,
-    MAX_REPLY_BYTES,
     Claim,
     Claimed,
     Ended,
@@ -26,20 +26,22 @@ from app.runs.idempotency import (
     Mismatch,
     ReplyNotKept,
     Running,
-    check_key,
     claim,
-    fingerprint,
     forget,
     free,
+    settle,
+)
+from postern.journal.journal import Journal
+from postern.journal.schema import idempotency_keys
+from postern.runs.idempotency import (
+    MAX_REPLY_BYTES,
+    check_key,
+    fingerprint,
     keep,
     replay,
     scope_of,
-    settle,
 )
-from app.runs.journal.form import Form
-from app.runs.journal.journal import Journal
-from app.runs.journal.schema import idempotency_keys
-from tests.runs.engines import all_of
+from tests.journal.engines import all_of
 
 JSON = ((b"content-type", b"application/json"),)
 NOW = 1_700_000_000.0
@@ -333,8 +335,8 @@ async def test_batches_that_claim_the_same_keys_in_opposite_order_all_come_to_an
 
 CLAIMING = """
 import json, sys
-from app.runs.idempotency import claim
-from app.runs.journal.database import open_engine
+from postern.journal.idempotency_keys import claim
+from postern.journal.database.engine import open_engine
 engine = open_engine(sys.argv[1], writing=True)
 engine.connect().close()
 print("ready", flush=True)

@@ -4,17 +4,18 @@ import json
 import re
 from pathlib import Path
 
-import app.runs
-from app.api.shown import run_json
-from app.runs.idempotency import KEPT_FOR, MAX_KEY
-from app.runs.journal.journal import MAX_QUEUED, MAX_QUEUED_BYTES, PATIENCE, START_DELAY
-from app.runs.journal.rows import MAX_KEPT_BYTES
-from app.runs.nodes import SILENCE
-from app.runs.retention import BATCH
-from app.runs.run import MOVES, State
+import postern.runs
+from postern.api.representation import run_json
+from postern.journal.idempotency_keys import KEPT_FOR
+from postern.journal.journal import MAX_QUEUED, MAX_QUEUED_BYTES, PATIENCE, START_DELAY
+from postern.journal.retention import BATCH
+from postern.journal.run import MOVES, State
+from postern.journal.server_processes import SILENCE
+from postern.journal.writing.rows import MAX_KEPT_BYTES
+from postern.runs.idempotency import MAX_KEY
 from tests.api.records import record
 
-PAGE = Path(app.runs.__file__).with_name("README.md").read_text(encoding="utf-8")
+PAGE = Path(postern.runs.__file__).with_name("README.md").read_text(encoding="utf-8")
 
 
 def rows(heading: str) -> list[list[str]]:
@@ -48,7 +49,6 @@ def test_its_figures_are_the_programs():
 
 
 def test_the_files_that_it_names_are_there():
-    folder = Path(app.runs.__file__).parent
+    folder = Path(postern.runs.__file__).parent
     names = {name for row in rows("How it stays fast") for name in re.findall(r"`([\w./]+)`", row[0])}
-    places = (folder, folder / "journal")
-    assert [name for name in names if not any((place / name).exists() for place in places)] == []
+    assert [name for name in names if not (folder / name).exists()] == []

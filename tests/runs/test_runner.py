@@ -11,13 +11,13 @@ import structlog
 from pydantic import BaseModel
 from structlog.testing import capture_logs
 
-from app import Caller, Context, Problem, Reply, Request, workflow
-from app.access import ANYONE
-from app.ids import new_id
-from app.runs.run import State
-from app.runs.runner import Runner
-from app.trace import trace_id_of
-from app.workflow import Services
+from postern import Caller, Context, Problem, Reply, Request, workflow
+from postern.access import ANYONE
+from postern.authoring.context import Services
+from postern.ids import new_id
+from postern.journal.run import State
+from postern.runs.runner import Runner
+from postern.trace import trace_id_of
 from tests.runs.records import Records
 
 pytestmark = pytest.mark.anyio

@@ -12,15 +12,15 @@ import pytest
 import structlog
 from sqlalchemy import text
 
-from app import Problem, Request, workflow
-from app.access import ANYONE
-from app.ids import new_id
-from app.runs.idempotency import REPLAYED, Key
-from app.runs.journal.journal import Journal
-from app.runs.run import Run
-from app.runs.runner import Runner
-from app.workflow import Services
-from tests.runs.operations import scalar
+from postern import Problem, Request, workflow
+from postern.access import ANYONE
+from postern.authoring.context import Services
+from postern.ids import new_id
+from postern.journal.journal import Journal
+from postern.journal.run import Run
+from postern.runs.idempotency import REPLAYED, Key
+from postern.runs.runner import Runner
+from tests.journal.operations import scalar
 
 pytestmark = pytest.mark.anyio
 

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from app import Context, Problem, Retry, workflow
-from app.access import ANYONE
-from app.called import Outgoing
-from app.runs.run import Attempt, State, Step
-from app.runs.runner import Runner
-from app.runs.steps import Steps
-from app.workflow import Request, Services
+from postern import Context, Problem, Retry, workflow
+from postern.access import ANYONE
+from postern.authoring.call_result import Outgoing
+from postern.authoring.context import Services
+from postern.authoring.request import Request
+from postern.journal.run import Attempt, State, Step
+from postern.runs.runner import Runner
+from postern.runs.steps import Steps
 from tests.runs.contexts import context
 from tests.runs.records import Records
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from app.access import Check, Refused
-from app.errors import PROBLEMS
-from app.triggers.challenge import unauthenticated
+from postern.access import Check, Refused
+from postern.errors import PROBLEMS
+from postern.triggers.challenge import unauthenticated
 
 
 @pytest.mark.parametrize(

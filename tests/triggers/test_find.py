@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app import Context, Problem, anonymous, workflow
-from app.access import OPEN
-from app.catalog import Trigger
-from app.triggers.find import find
+from postern import Context, Problem, anonymous, workflow
+from postern.access import OPEN
+from postern.catalog import Trigger
+from postern.triggers.find import find
 
 
 @workflow(access=anonymous(), methods=["GET", "POST"])

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, field_validator
 
-from app import Context, Problem, workflow
-from app.triggers.read import Disconnected, arguments, is_json, read_body, whole_body
+from postern import Context, Problem, workflow
+from postern.triggers.read import Disconnected, arguments, is_json, read_body, whole_body
 
 pytestmark = pytest.mark.anyio
 
@@ -97,6 +97,10 @@ class Arrived:
 
     def __init__(self, body: bytes | None) -> None:
         self.body = body
+        self.fields: dict[bytes, bytes] | None = None
+
+    def answer_at_once(self, status: int, headers: list[tuple[bytes, bytes]], content: bytes) -> bool:
+        raise AssertionError
 
     def whole_body(self) -> bytes | None:
         return self.body

@@ -1,0 +1,162 @@
+"""The policy: an access mode bound to the object ids, tenants and audiences of one installation."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from postern.access.caller import GUID, Caller
+from postern.access.check import Check
+from postern.access.modes import Access, AccessFault, Anonymous, SettingMissing, SpecificUsers, TenantUsers
+
+
+class Question(NamedTuple):
+    """What a policy asks of every verified caller, put together once: at a request only `passes` is called, and the
+    rest when somebody wants to know why."""
+
+    name: str
+    passes: Callable[[Caller], bool]
+    expected: Any
+    found: Callable[[Caller], Any]
+    advice: str
+
+    def check(self, caller: Caller) -> Check:
+        """The answer for this caller."""
+        found = self.found(caller)
+        return Check(self.name, self.passes(caller), self.expected, found, self.advice.replace("{found}", str(found)))
+
+
+class Open:
+    """The policy of an anonymous trigger."""
+
+    __slots__ = ()
+
+    mode = "anonymous"
+    questions: tuple[Question, ...] = ()
+
+
+OPEN = Open()
+
+
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """The policy of the two authenticated modes: all of its questions have to be answered with yes. `tenants` are those
+    whose tokens may be looked at, `audiences` what they may be issued for."""
+
+    mode: str
+    tenants: frozenset[str]
+    audiences: frozenset[str]
+    questions: tuple[Question, ...]
+
+
+Policy = Open | Guarded
+
+
+def bind(access: Access, *, people: Mapping[str, str], tenants: Iterable[str], audiences: Iterable[str]) -> Policy:
+    """The policy that `access` means in this installation. Raises AccessFault where it cannot be served."""
+    if isinstance(access, Anonymous):
+        return OPEN
+    allowed_tenants = frozenset(access.tenants or tenants)
+    allowed_audiences = frozenset(access.audiences or audiences)
+    missing = {}
+    if not allowed_tenants:
+        missing["POSTERN_TENANT_ID"] = "a tenant: set POSTERN_TENANT_ID"
+    if not allowed_audiences:
+        missing["POSTERN_AUDIENCE"] = (
+            "an audience: set POSTERN_AUDIENCE to the Application ID URI or client id of your app registration"
+        )
+    if missing:
+        raise SettingMissing(access.mode, missing)
+    return Guarded(
+        mode=access.mode,
+        tenants=allowed_tenants,
+        audiences=allowed_audiences,
+        questions=tuple(_questions(access, people, allowed_tenants, allowed_audiences)),
+    )
+
+
+def _questions(
+    access: TenantUsers, people: Mapping[str, str], tenants: frozenset[str], audiences: frozenset[str]
+) -> Iterator[Question]:
+    """Every question that this access mode asks, in order."""
+    ask_for = " or ".join(default_scope(audience) for audience in sorted(audiences))
+    scopes, roles, clients = frozenset(access.scopes), frozenset(access.roles), frozenset(access.clients)
+    yield Question(
+        "tenant-allowed",
+        lambda caller: caller.tenant_id in tenants,
+        tenants,
+        lambda caller: caller.tenant_id,
+        "Your tenant may not use this trigger.",
+    )
+    yield Question(
+        "audience",
+        lambda caller: caller.audience in audiences,
+        audiences,
+        lambda caller: caller.audience,
+        f"The token is for another audience. Ask for one with the scope {ask_for}",
+    )
+    if not access.apps:
+        yield Question(
+            "people-only",
+            lambda caller: caller.kind == "user",
+            "user",
+            lambda caller: caller.kind,
+            "This trigger is for people only.",
+        )
+    if not access.guests:
+        yield Question(
+            "no-guests",
+            lambda caller: not caller.guest,
+            "a member",
+            lambda caller: "a guest" if caller.guest else "a member",
+            "This trigger is not for guests.",
+        )
+    if clients:
+        yield Question(
+            "client",
+            lambda caller: caller.client_id in clients,
+            clients,
+            lambda caller: caller.client_id,
+            "The application that asked for this token may not use this trigger.",
+        )
+    if scopes:
+        yield Question(
+            "scope",
+            lambda caller: bool(scopes & caller.scopes) or bool(roles and caller.kind == "application"),
+            scopes,
+            lambda caller: caller.scopes,
+            "The token lacks a scope that this trigger asks for: " + " ".join(sorted(scopes)),
+        )
+    if roles:
+        yield Question(
+            "role",
+            lambda caller: bool(roles & caller.roles),
+            roles,
+            lambda caller: caller.roles,
+            "The token lacks an app role that this trigger asks for: " + " ".join(sorted(roles)),
+        )
+    if isinstance(access, SpecificUsers):
+        object_ids = frozenset(_object_id(person, people) for person in access.people)
+        yield Question(
+            "listed",
+            lambda caller: caller.object_id in object_ids,
+            object_ids,
+            lambda caller: caller.object_id,
+            "Object id {found} is not on the list of this trigger.",
+        )
+
+
+def default_scope(audience: str) -> str:
+    """The scope to ask the v2 token endpoint for. Built by appending, never by trimming: an audience that ends with a
+    slash gives a double one, and Entra compares exactly (`https://service.flow.microsoft.com//.default`)."""
+    return f"{audience}/.default"
+
+
+def _object_id(person: str, people: Mapping[str, str]) -> str:
+    found = people.get(person, person).lower()
+    if not GUID.fullmatch(found):
+        known = ", ".join(sorted(people)) or "nobody yet"
+        raise AccessFault(
+            f"specific_users({person!r}): no such name in [people] of postern.toml (it knows {known}), and it is not "
+            f'an object id either. Add a line  {person} = "<object id>"  to [people]'
+        )
+    return found

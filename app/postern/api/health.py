@@ -1,0 +1,122 @@
+"""Signs of life: `/healthz` says that the process is alive, `/readyz` whether it can do its work."""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import Context
+from pathlib import Path
+from typing import Any
+
+import anyio.to_thread
+import structlog
+from anyio import CapacityLimiter
+from sqlalchemy import Connection, select
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from postern.errors import Problem
+
+Check = Callable[[], Awaitable[str]]
+"""Why something does not work, for the log; "" where it works. What it raises says the same."""
+
+PATIENCE = 3.0
+"""Seconds that a check may take."""
+
+NO_STORE = {"Cache-Control": "no-store"}
+
+log = structlog.get_logger("postern.health")
+
+
+async def healthz(_: Request) -> Response:
+    """The process is alive; nothing else is said."""
+    return JSONResponse({"status": "ok"}, headers=NO_STORE)
+
+
+class Readiness:
+    """Whether the server can do its work, by a table of named checks. A caller is told which of them fail and not why;
+    the log is told why, when that changes. However many ask at a time, each check is made once. It belongs to one
+    event loop."""
+
+    def __init__(self, checks: Mapping[str, Check], *, patience: float = PATIENCE) -> None:
+        self._checks = checks
+        self._patience = patience
+        self._failing: set[str] = set()
+        self._stopping = False
+        self._flight: asyncio.Task[dict[str, bool]] | None = None
+
+    def stop(self) -> None:
+        """Say from now on that the server is not ready, so that no new requests are sent to it."""
+        self._stopping = True
+
+    async def answer(self, _: Request) -> Response:
+        """Answer `/readyz`: 200 or 503."""
+        if self._flight is None or self._flight.done():
+            # In a context of its own: what is logged names no request.
+            self._flight = asyncio.get_running_loop().create_task(self._look(), context=Context())
+        passed = await asyncio.shield(self._flight)
+        ready = all(passed.values()) and not self._stopping
+        document = {
+            "status": "ready" if ready else "not-ready",
+            "checks": {name: "ok" if works else "failing" for name, works in passed.items()},
+        }
+        return JSONResponse(document, 200 if ready else 503, headers=NO_STORE)
+
+    async def _look(self) -> dict[str, bool]:
+        reasons = await asyncio.gather(*(self._reason(check) for check in self._checks.values()))
+        found = dict(zip(self._checks, reasons, strict=True))
+        for name, reason in found.items():
+            if reason and name not in self._failing:
+                log.warning("check-failing", check=name, reason=reason)
+                self._failing.add(name)
+            elif not reason and name in self._failing:
+                log.info("check-ok", check=name)
+                self._failing.discard(name)
+        return {name: not reason for name, reason in found.items()}
+
+    async def _reason(self, check: Check) -> str:
+        try:
+            async with asyncio.timeout(self._patience):
+                return await check()
+        except TimeoutError:
+            return f"no answer within {self._patience:g} s"
+        except Problem as error:
+            return error.reason or error.code
+        except Exception as error:  # whatever it is, it does not work
+            return type(error).__name__
+
+
+def keys_usable(ready: Callable[[], bool], errors: Callable[[], Mapping[str, str]]) -> Check:
+    """Whether tokens of every tenant can be decided on; `errors` says by tenant why its keys could not be fetched."""
+
+    async def check() -> str:
+        if ready():
+            return ""
+        return "; ".join(f"{tenant}: {why}" for tenant, why in errors().items()) or "no usable signing keys yet"
+
+    return check
+
+
+def journal_works(
+    available: Callable[[], bool], read: Callable[[Callable[[Connection], Any]], Awaitable[Any]]
+) -> Check:
+    """Whether runs can be recorded: the writer had its last commit, and a trivial read answers."""
+
+    async def check() -> str:
+        await read(lambda connection: connection.execute(select(1)).scalar())
+        return "" if available() else "the last commit failed"
+
+    return check
+
+
+def folder_readable(folder: Path) -> Check:
+    """Whether the folder of workflows, which was loaded at the start, can be listed still."""
+    limiter = CapacityLimiter(1)  # a file system that hangs takes one thread and no more
+
+    async def check() -> str:
+        try:
+            await anyio.to_thread.run_sync(os.listdir, folder, abandon_on_cancel=True, limiter=limiter)
+        except OSError as error:
+            return f"{folder}: {error.strerror}"
+        return ""
+
+    return check

@@ -1,0 +1,208 @@
+"""`/metrics` for Prometheus. Nothing of its library is on the path of a request: the parts count in plain numbers, and
+a scrape reads them.
+
+With several worker processes each scrape meets one of them. Every sample therefore has the label `process`, so that
+numbers of different processes are never taken for one series: sum over it (`sum without (process) (rate(...))`), or run
+one worker per container, where each scrape meets the same process.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+import anyio.to_thread
+from anyio import CapacityLimiter
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from postern.api.health import NO_STORE
+from postern.histogram import Batches, Histogram
+from postern.triggers.request_counts import RequestCounts
+from postern.triggers.secure_transport import passed_on
+
+
+class JournalCounts(Protocol):
+    """What the journal counts."""
+
+    @property
+    def queued(self) -> int:
+        """Writes that wait for their commit."""
+
+    @property
+    def batches(self) -> Batches:
+        """Sizes and durations of commits."""
+
+
+class Families:
+    """Makes metric families, each sample with the label `process`."""
+
+    def __init__(self, process: str) -> None:
+        self._process = process
+
+    def info(self, name: str, meaning: str, values: Mapping[str, str]) -> Metric:
+        """One sample with these labels."""
+        family = InfoMetricFamily(name, meaning, labels=["process"])
+        family.add_metric([self._process], dict(values))
+        return family
+
+    def counters(self, name: str, meaning: str, labels: Sequence[str], totals: Mapping[Any, float]) -> Metric:
+        """A counter for each combination of label values, which are the keys of `totals`."""
+        family = CounterMetricFamily(name, meaning, labels=["process", *labels])
+        for values, total in totals.items():
+            family.add_metric([self._process, *values], total)
+        return family
+
+    def gauges(self, name: str, meaning: str, values: Mapping[str, float], label: str = "") -> Metric:
+        """A gauge for each value of the label; one gauge where there is no label."""
+        family = GaugeMetricFamily(name, meaning, labels=["process", label] if label else ["process"])
+        for value_of, value in values.items():
+            family.add_metric([self._process, value_of] if label else [self._process], value)
+        return family
+
+    def histograms(self, name: str, meaning: str, found: Mapping[str, Histogram], label: str = "") -> Metric:
+        """A histogram for each value of the label; one histogram where there is no label."""
+        family = HistogramMetricFamily(name, meaning, labels=["process", label] if label else ["process"])
+        for value, histogram in found.items():
+            labelled = [self._process, value] if label else [self._process]
+            family.add_metric(labelled, _buckets(histogram), histogram.total)
+        return family
+
+
+Collect = Callable[[Families], Iterable[Metric]]
+"""Gives the metrics of one part of the server as they are at this moment. It is called in another thread than the event
+loop's, and must not wait."""
+
+
+class Metrics(Collector):
+    """Answers `/metrics` with what the parts of the server have counted. Scrapes are made one at a time, in a thread.
+
+    `process` names this process. `before` is called on the event loop before each scrape."""
+
+    def __init__(self, process: str, collect: Sequence[Collect], before: Callable[[], None]) -> None:
+        self._families = Families(process)
+        self._collect = collect
+        self._before = before
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
+        self._limiter = CapacityLimiter(1)
+
+    async def answer(self, request: Request) -> Response:
+        """Answer `/metrics`. It is for inside: what a proxy passed on finds nothing here."""
+        if passed_on(request.scope):
+            raise HTTPException(404)
+        self._before()
+        text = await anyio.to_thread.run_sync(generate_latest, self._registry, limiter=self._limiter)
+        return Response(text, headers={**NO_STORE, "Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: names are not checked against those of other collectors, as there are none."""
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        """Every metric, as it stands at this moment."""
+        for collect in self._collect:
+            yield from collect(self._families)
+
+
+def request_metrics(requests: RequestCounts, running: Callable[[], Mapping[str, int]]) -> Collect:
+    """Metrics of requests to triggers; `running` gives the runs that have not ended by workflow."""
+
+    def collect(families: Families) -> Iterable[Metric]:
+        labels = ("workflow", "mode", "outcome")
+        yield families.counters(
+            "postern_requests", "Requests to triggers by how they ended.", labels, requests.totals()
+        )
+        yield families.histograms(
+            "postern_run_duration_seconds", "How long runs took, by workflow.", requests.durations(), "workflow"
+        )
+        yield families.gauges(
+            "postern_runs_running", "Runs that have not ended.", _labelled(requests, running()), "workflow"
+        )
+
+    return collect
+
+
+def key_metrics(ages: Callable[[], Mapping[str, float | None]]) -> Collect:
+    """Metrics of signing keys; `ages` gives seconds by tenant, None where keys never came."""
+
+    def collect(families: Families) -> Iterable[Metric]:
+        yield families.gauges(
+            "postern_signing_keys_age_seconds",
+            "Time since the signing keys were fetched; +Inf where they never were.",
+            {tenant: float("inf") if age is None else age for tenant, age in ages().items()},
+            "tenant",
+        )
+
+    return collect
+
+
+def node_metrics(nodes: Callable[[], int]) -> Collect:
+    """How many server processes share the journal."""
+    return lambda families: [
+        families.gauges("postern_nodes", "Server processes that share the journal.", {"": nodes()})
+    ]
+
+
+def catalog_metrics(faults: Callable[[], int]) -> Collect:
+    """How many files of the catalog are faulty."""
+    return lambda families: [
+        families.gauges("postern_catalog_faults", "Files that cannot be served as written.", {"": faults()})
+    ]
+
+
+def secret_metrics(ends: Callable[[], Mapping[str, float]]) -> Collect:
+    """When secrets of the settings end, in Unix seconds."""
+    return lambda families: [
+        families.gauges(
+            "postern_secret_expires_timestamp_seconds",
+            "When secrets and certificates that the settings name end; those without a date are left out.",
+            ends(),
+            "secret",
+        )
+    ]
+
+
+def build_metrics(version: str) -> Collect:
+    """Which version runs."""
+    return lambda families: [families.info("postern_build", "What is running.", {"version": version})]
+
+
+def journal_metrics(journal: JournalCounts) -> Collect:
+    """Metrics of the journal's commits."""
+
+    def collect(families: Families) -> Iterable[Metric]:
+        sizes, seconds = journal.batches.sizes, journal.batches.seconds
+        yield families.gauges("postern_journal_queue_length", "Writes that wait for a commit.", {"": journal.queued})
+        yield families.histograms("postern_journal_batch_size", "Writes of one commit.", {"": sizes})
+        yield families.histograms("postern_journal_commit_seconds", "Duration of a commit.", {"": seconds})
+
+    return collect
+
+
+def _labelled(requests: RequestCounts, by_workflow: Mapping[str, int]) -> Mapping[str, int]:
+    """Runs by the names under which requests are counted too, so that there are not more of them."""
+    running: dict[str, int] = {}
+    for workflow, runs in by_workflow.items():
+        label = requests.label(workflow)
+        if label or runs:
+            running[label] = running.get(label, 0) + runs
+    return running
+
+
+def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
+    """The counts as Prometheus has them: how many values are at most each bound."""
+    reached, buckets = 0, []
+    for bound, count in zip((*histogram.bounds, float("inf")), list(histogram.counts), strict=True):
+        reached += count
+        buckets.append(("+Inf" if bound == float("inf") else str(float(bound)), float(reached)))
+    return buckets

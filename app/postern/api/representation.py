@@ -1,0 +1,205 @@
+"""Records as JSON. Pure. Bodies that are JSON are put in as they were sent."""
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic_core import from_json, to_json
+
+from postern.catalog import Snapshot, Trigger
+from postern.catalog.snapshot import Fault
+from postern.journal.body_form import Form
+from postern.journal.reading.call_tree import Branch, Tree
+from postern.journal.reading.records import CallRecord, RefusalRecord, RunRecord
+from postern.journal.run import Step
+from postern.trace import trace_id_of
+
+NOTED = frozenset({Form.BASE64, Form.CUT, Form.SECURED, Form.REDACTED})
+"""Forms of a body that is not shown as it was: `inputs_note` or `outputs_note` says how it is."""
+NULL = b"null"
+
+
+def run_json(record: RunRecord, *, private: bool, all_calls: bool = False) -> bytes:
+    """The whole record of a run. `private` shows the messages of errors that an author did not mean to be seen, and
+    `all_calls` the ids of runs that whoever knows them may see."""
+    members = {name: to_json(value) for name, value in _summary(record, private=private).items()}
+    members["inputs"] = _body(record.inputs, record.inputs_form)
+    members["outputs"] = _body(record.outputs, record.outputs_form)
+    if record.inputs_form in NOTED:
+        members["inputs_note"] = to_json(record.inputs_form)
+    if record.outputs_form in NOTED:
+        members["outputs_note"] = to_json(record.outputs_form)
+    members["steps"] = to_json([_step(step) for step in record.steps])
+    members["calls"] = to_json([_call(call, shown=private or all_calls) for call in record.calls])
+    return b"{" + b",".join(b'"%b":%b' % (name.encode(), value) for name, value in members.items()) + b"}"
+
+
+def tree_json(tree: Tree, may_see: Callable[[RunRecord], bool]) -> bytes:
+    """A run and what it called. Of runs that `may_see` forbids, only the name and status of their calls."""
+    document = _node(tree.root, tree, may_see)
+    return to_json({**document, "truncated": True} if tree.truncated else document)
+
+
+def runs_json(records: Iterable[RunRecord], cursor: str | None, *, private: bool) -> bytes:
+    """A page of runs, without what is large."""
+    return to_json({"runs": [_summary(record, private=private) for record in records], "next": cursor})
+
+
+def state_json(record: RunRecord) -> bytes:
+    """What is said of a run while there is no reply yet."""
+    return to_json({"id": record.id, "state": record.state.value})
+
+
+def refusals_json(records: Iterable[RefusalRecord], cursor: str | None) -> bytes:
+    """A page of refusals."""
+    return to_json({"refusals": [_refusal(record) for record in records], "next": cursor}, serialize_unknown=True)
+
+
+def workflows_json(snapshot: Snapshot) -> bytes:
+    """All workflows that are served, by name, and the files that cannot be served as they are written."""
+    triggers = [_workflow(snapshot.triggers[name]) for name in sorted(snapshot.triggers)]
+    return to_json({"workflows": triggers, "faults": [_fault(fault) for fault in snapshot.faults], "next": None})
+
+
+def when(moment: float | None) -> str | None:
+    """A time in UTC with milliseconds (RFC 3339)."""
+    if moment is None:
+        return None
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _summary(record: RunRecord, *, private: bool) -> dict[str, Any]:
+    ended = record.ended_at
+    error = None
+    if record.error_type:
+        error = {"type": record.error_type, "message": None}
+        if private or record.error_shown:
+            error["message"] = record.error_message
+    return {
+        "id": record.id,
+        "workflow": record.workflow,
+        "state": record.state.value,
+        "status": record.status,
+        "caller": {
+            "kind": record.caller_kind,
+            "object_id": record.object_id or None,
+            "client_id": record.client_id or None,
+            "name": record.caller_name or None,
+        },
+        "client_address": record.client_address,
+        "started_at": when(record.started_at),
+        "ended_at": when(ended),
+        "duration_ms": round((ended - record.started_at) * 1000, 3) if ended is not None else None,
+        "error": error,
+        "parent_run_id": record.parent_run_id or None,
+        "resubmitted_from": record.resubmitted_from or None,
+        "trace_id": record.trace_id or trace_id_of(record.id),
+    }
+
+
+def _body(text: str | None, form: Form | None) -> bytes:
+    """A body as JSON: itself, where it is JSON, or else a string."""
+    if text is None:
+        return NULL
+    if form in (Form.JSON, Form.REDACTED):  # its sender called it JSON, or it was redacted as what it is
+        try:
+            from_json(text, allow_inf_nan=False)
+        except ValueError:
+            pass
+        else:
+            return text.encode()
+    return to_json(text)
+
+
+def _step(step: Step) -> dict[str, Any]:
+    attempts = [
+        {"started_at": when(each.started_at), "ended_at": when(each.ended_at), "error": each.error or None}
+        for each in step.attempts
+    ]
+    began = when(min((each.started_at for each in step.attempts), default=None))
+    ended = when(max((each.ended_at for each in step.attempts), default=None))
+    return {
+        "name": step.name,
+        "succeeded": step.succeeded,
+        "started_at": began,
+        "ended_at": ended,
+        "attempts": attempts,
+    }
+
+
+def _call(call: CallRecord, *, shown: bool) -> dict[str, Any]:
+    return {
+        "name": call.name,
+        "run_id": call.run_id if shown or call.guarded else None,
+        "url": call.url,
+        "status": call.status,
+        "started_at": when(call.started_at),
+        "ended_at": when(call.ended_at),
+        "error": call.error,
+    }
+
+
+def _node(record: RunRecord, tree: Tree, may_see: Callable[[RunRecord], bool]) -> dict[str, Any]:
+    summary = _summary(record, private=False)
+    node = {name: summary[name] for name in ("id", "workflow", "state", "started_at", "duration_ms")}
+    return node | {"calls": [_branch(branch, tree, may_see) for branch in tree.branches.get(record.id, ())]}
+
+
+def _branch(branch: Branch, tree: Tree, may_see: Callable[[RunRecord], bool]) -> dict[str, Any]:
+    call, run = branch.call, branch.run
+    shown: dict[str, Any] = {"name": "", "status": None}
+    if run is not None:
+        shown = {"name": run.workflow, "status": run.status}
+    if call is not None:
+        shown = {"name": call.name, "status": call.status}
+        shown |= {"error": call.error} if call.error else {}
+        shown |= {"url": call.url} if call.url else {}
+    if run is not None and may_see(run):
+        shown["run"] = _node(run, tree, may_see)
+    return shown
+
+
+def _refusal(record: RefusalRecord) -> dict[str, Any]:
+    return {
+        "id": record.id,
+        "reason": record.reason,
+        "code": record.code,
+        "status": record.status,
+        "workflow": record.workflow or None,
+        "client_address": record.client_address,
+        "first_at": when(record.first_at),
+        "last_at": when(record.last_at),
+        "count": record.count,
+        "claimed": record.claimed,
+        "checks": record.checks,
+        "request_ids": record.request_ids,
+    }
+
+
+def _workflow(trigger: Trigger) -> dict[str, Any]:
+    workflow = trigger.workflow
+    return {
+        "name": workflow.name,
+        "description": workflow.description,
+        "methods": workflow.methods,
+        "url": f"/triggers/{workflow.name}{workflow.path}",
+        "access": trigger.policy.mode,
+        "timeout": workflow.timeout,
+        "stateless": workflow.stateless,
+        "secure_inputs": workflow.secure_inputs,
+        "secure_outputs": workflow.secure_outputs,
+        "max_concurrency": workflow.max_concurrency,
+        "max_body_bytes": workflow.max_body_bytes,
+        "file": str(trigger.file),
+        "line": workflow.line,
+    }
+
+
+def _fault(fault: Fault) -> dict[str, Any]:
+    return {
+        "file": str(fault.file),
+        "line": fault.line,
+        "cause": fault.cause,
+        "fix": fault.fix,
+        "still_serving": fault.still_serving,
+    }

@@ -1,0 +1,107 @@
+"""What a record still allows: the reply as it was sent, and another run with the same inputs. Pure."""
+
+import json
+from base64 import b64decode
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any
+from urllib.parse import quote
+
+from postern.access import OPEN, Caller, admit
+from postern.api.access import Standing
+from postern.authoring.request import Request
+from postern.authoring.workflow import Workflow
+from postern.catalog import Snapshot, Trigger
+from postern.errors import Problem, problem
+from postern.ids import new_id
+from postern.journal.body_form import Form
+from postern.journal.reading.records import RunRecord
+from postern.journal.run import Run, State
+from postern.runs.idempotency import Key
+from postern.triggers.find import find
+from postern.triggers.read import arguments
+from postern.triggers.reply import Answer, reply_on_record
+
+Start = Callable[[Workflow, Caller, Request, Mapping[str, Any], str, Key | None, str], Awaitable[Run]]
+
+_LOST: Mapping[Form, str] = {
+    Form.CUT: "were cut",
+    Form.SECURED: "are kept out of records by its workflow",
+    Form.REDACTED: "were redacted",
+}
+"""The forms from which a body cannot be had again, and why."""
+
+
+def reply_again(record: RunRecord) -> Answer:
+    """The reply of a run that has ended, byte for byte. Raises Problem `reply-not-kept`."""
+    if record.state is State.INTERRUPTED or record.status is None:
+        raise problem("reply-not-kept", detail="The run came to no reply.")
+    if (lost := _LOST.get(record.outputs_form or Form.NONE)) is not None:
+        raise problem("reply-not-kept", detail=f"The outputs of the run {lost}.")
+    try:
+        content = _content(record.outputs, record.outputs_form)
+        pairs = json.loads(record.reply_headers) if record.reply_headers else [["content-type", "application/json"]]
+        headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in pairs]
+    except (ValueError, TypeError, AttributeError) as error:
+        raise problem("reply-not-kept", reason=type(error).__name__) from None
+    return reply_on_record(record.id, record.status, headers, content)
+
+
+def check_resubmit(record: RunRecord, trigger: Trigger | None, standing: Standing, caller: Caller) -> None:
+    """Raise Problem `cannot-resubmit`, with why, where the run cannot be started again from its record; and Refused
+    where it is not an operator who asks, and the workflow would not let them in today."""
+    if (why := why_not(record, trigger)) or trigger is None:
+        raise problem("cannot-resubmit", detail=why)
+    if standing is Standing.BEARER and trigger.policy is not OPEN:
+        raise problem("cannot-resubmit", detail="The workflow is not open to anyone any more.")
+    if standing is Standing.OWNER:
+        admit(trigger.policy, caller)
+
+
+def why_not(record: RunRecord, trigger: Trigger | None) -> str:
+    """Why a run cannot be started again, whoever asks; "" where it can."""
+    if not record.ended:
+        return "The run has not ended."
+    if trigger is None:
+        return "There is no workflow of this name any more."
+    if trigger.workflow.stateless:
+        return "The workflow does not record its runs any more."
+    if (lost := _LOST.get(record.inputs_form or Form.NONE)) is not None:
+        return f"The inputs of the run {lost}."
+    if record.request and _is_redacted(record.request):
+        return "The query of the run's request was redacted."
+    return ""
+
+
+def resubmitter(
+    snapshot: Callable[[], Snapshot], start: Start
+) -> Callable[[RunRecord, Caller], Coroutine[Any, Any, Run]]:
+    """What runs a workflow as it is today with the inputs of a record, for another caller, to its end on record."""
+
+    async def resubmit(record: RunRecord, caller: Caller) -> Run:
+        asked = json.loads(record.request) if record.request else {}
+        path = asked.get("path") or f"/triggers/{record.workflow}"
+        method, content_type = asked.get("method", "POST"), asked.get("content_type", "application/json")
+        body = _content(record.inputs, record.inputs_form)
+        try:
+            trigger, parameters = find(snapshot().triggers, method, quote(path).encode("ascii"))
+            given = arguments(trigger.workflow, body, content_type.encode("latin-1") if body else None, parameters)
+        except Problem as unfit:
+            errors = {"errors": unfit.members["errors"]} if "errors" in unfit.members else {}
+            detail = "The inputs of the run do not fit the workflow as it is today."
+            raise problem("cannot-resubmit", detail=detail, reason=unfit.code, **errors) from None
+        headers = [(b"content-type", content_type.encode("latin-1"))] if body else []
+        query = asked.get("query", "").encode("latin-1")
+        request = Request(method, path, parameters, "", body, query, headers, content_type=content_type if body else "")
+        return await start(trigger.workflow, caller, request, given, new_id(), None, record.id)
+
+    return resubmit
+
+
+def _content(text: str | None, form: Form | None) -> bytes:
+    if text is None:
+        return b""
+    return b64decode(text, validate=True) if form is Form.BASE64 else text.encode()
+
+
+def _is_redacted(request: str) -> bool:
+    return bool(json.loads(request).get("redacted"))

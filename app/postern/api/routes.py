@@ -1,0 +1,121 @@
+"""The run API as routes of Starlette, and its errors as problems."""
+
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from structlog.typing import FilteringBoundLogger
+
+from postern.access import Caller, Check, Refused
+from postern.api.handlers import Cancel, Pages, Read, Resubmit, Write
+from postern.catalog import Snapshot
+from postern.errors import Problem, problem
+from postern.ids import new_id
+from postern.journal.refusal import Refusal, as_text
+from postern.settings.installation import Installation
+from postern.triggers.challenge import unauthenticated
+from postern.triggers.reply import Answer, problem_reply
+from postern.triggers.secure_transport import Scope
+
+Page = Callable[[Request], Awaitable[Answer]]
+
+
+def routes(
+    *,
+    read: Read,
+    write: Write,
+    identify: Callable[[Scope], Awaitable[Caller]],
+    cancel: Cancel,
+    resubmit: Resubmit,
+    snapshot: Callable[[], Snapshot],
+    installation: Installation,
+    refused: Callable[[Refusal], bool],
+    log: FilteringBoundLogger,
+    now: Callable[[], float] = time.time,
+    more: Iterable[tuple[str, str, Page]] = (),
+) -> list[Route]:
+    """The routes of the run API, and of `more` pages by method and path.
+
+    `read` and `write` are the journal's, `identify` verifies the token of a request (see transport.Identification),
+    `snapshot` gives the catalog of the moment. `refused` is
+    called with each rejected request, and says whether to log it.
+    """
+    pages = Pages(installation, read, write, identify, cancel, resubmit, snapshot, now)
+    table: tuple[tuple[str, str, Page], ...] = (
+        ("GET", "/runs", pages.runs),
+        ("GET", "/runs/{id}", pages.run),
+        ("GET", "/runs/{id}/result", pages.result),
+        ("GET", "/runs/{id}/tree", pages.tree),
+        ("POST", "/runs/{id}/cancel", pages.cancel),
+        ("POST", "/runs/{id}/resubmit", pages.resubmit),
+        ("GET", "/refusals", pages.refusals),
+        ("GET", "/workflows", pages.workflows),
+        *more,
+    )
+    return [Route(path, _endpoint(page, path, refused, log), methods=[method]) for method, path, page in table]
+
+
+def _endpoint(
+    page: Page, path: str, refused: Callable[[Refusal], bool], log: FilteringBoundLogger
+) -> Callable[[Request], Awaitable[Response]]:
+    """The page with its errors as problems. Nothing else of an error leaves, and the log has no id of a run: that of an
+    anonymous caller's opens it."""
+
+    async def endpoint(request: Request) -> Response:
+        request_id = new_id()
+        turned_away: Refused | None = None
+        try:
+            _check_path(request)
+            return _response(await page(request), request)
+        except Refused as error:
+            turned_away, shown = error, unauthenticated(error)
+        except Problem as told:
+            shown = told
+        except Exception:
+            log.exception("request-failed", request_id=request_id, page=path)
+            return _response(problem_reply(problem("internal-error"), request_id), request)
+        refusal = _refusal(request_id, shown, turned_away, request)
+        if refused(refusal):
+            log.info("request-refused", page=path, **_told(refusal))
+        return _response(problem_reply(shown, request_id), request)
+
+    return endpoint
+
+
+def _check_path(request: Request) -> None:
+    """Raise Problem `not-found` for a path with encoded parts: other programs may read it differently."""
+    if request.scope["raw_path"] != request.scope["path"].encode():
+        raise problem("not-found")
+
+
+def _refusal(request_id: str, shown: Problem, turned_away: Refused | None, request: Request) -> Refusal:
+    address = request.client.host if request.client else ""
+    reason = turned_away.failed.name if turned_away else shown.code
+    if turned_away:
+        checks = turned_away.checks
+    else:
+        checks = (Check(shown.code, False, None, shown.reason),) if shown.reason else ()
+    return Refusal(request_id, reason, shown.code, shown.status, "", address, checks)
+
+
+def _told(refusal: Refusal) -> dict[str, Any]:
+    failed = refusal.checks[-1] if refusal.checks else None
+    return {
+        "request_id": refusal.request_id,
+        "code": refusal.code,
+        "status": refusal.status,
+        "reason": refusal.reason,
+        "expected": as_text(failed.expected) if failed else "",
+        "found": as_text(failed.found) if failed else "",
+        "client_address": refusal.client_address,
+    }
+
+
+def _response(answer: Answer, request: Request) -> Response:
+    """As Starlette has it. To HEAD, the same without its content (RFC 9110, section 9.3.2)."""
+    response = Response(b"" if request.method == "HEAD" else answer.content, answer.status)
+    response.raw_headers = answer.headers
+    return response

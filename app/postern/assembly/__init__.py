@@ -1,0 +1,15 @@
+"""The only place where the parts of the server are put together: settings in, application out."""
+
+from postern.assembly.application import Application, create_app, create_app_from_environment
+from postern.assembly.catalog import load_catalog
+from postern.assembly.identity import create_identity, installation_of, tenants
+
+__all__ = [
+    "Application",
+    "create_app",
+    "create_app_from_environment",
+    "create_identity",
+    "installation_of",
+    "load_catalog",
+    "tenants",
+]

@@ -1,0 +1,44 @@
+"""The run API and the documents of the triggers."""
+
+from structlog.typing import FilteringBoundLogger
+
+from postern import api
+from postern.api.docs import Docs
+from postern.api.resubmit import resubmitter
+from postern.assembly.catalog import CatalogPart
+from postern.assembly.identity import IdentityPart, installation_of
+from postern.assembly.part import Part
+from postern.assembly.refusals import RefusalsPart
+from postern.assembly.runs import RunsPart
+from postern.journal.journal import Journal
+from postern.settings import Settings
+
+
+def api_part(
+    settings: Settings,
+    journal: Journal,
+    identity: IdentityPart,
+    catalog: CatalogPart,
+    runs: RunsPart,
+    refusals: RefusalsPart,
+    log: FilteringBoundLogger,
+    local_tokens: str,
+) -> Part:
+    """`/runs`, `/refusals`, `/workflows`, `/openapi.json` and `/docs`. With `local_tokens`, the command that prints
+    tokens of a local tenant, everyone sees the documents of all triggers."""
+    installation = installation_of(settings)
+    identify = identity.identification.identify
+    docs = Docs(installation, identify, catalog.snapshot, local_tokens)
+    routes = api.routes(
+        read=journal.read,
+        write=journal.write,
+        identify=identify,
+        cancel=runs.runner.cancel,
+        resubmit=resubmitter(catalog.snapshot, runs.runner.start),
+        snapshot=catalog.snapshot,
+        installation=installation,
+        refused=refusals.take,
+        log=log,
+        more=docs.pages,
+    )
+    return Part(routes=tuple(routes))

@@ -1,0 +1,102 @@
+"""The application: its parts in order, and the ASGI application that they make."""
+
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import structlog
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from postern.assembly.api import api_part
+from postern.assembly.catalog import catalog_part
+from postern.assembly.connections import connections_part
+from postern.assembly.identity import identity_part
+from postern.assembly.journal import journal_part
+from postern.assembly.operations import operations_part
+from postern.assembly.part import Part, start
+from postern.assembly.refusals import refusals_part
+from postern.assembly.runs import runs_part
+from postern.catalog import Catalog
+from postern.errors import problem
+from postern.ids import new_id
+from postern.logs import configure_logs, log_format
+from postern.settings import Settings, load_settings
+from postern.triggers.pipeline import Pipeline
+from postern.triggers.reply import problem_reply
+
+
+class Application(Starlette):
+    """Starlette for everything but triggers. Their requests go straight to the pipeline, which answers every error
+    itself: Starlette's routing and its layers of error handling would double what the pipeline costs."""
+
+    def __init__(self, parts: tuple[Part, ...], pipeline: Pipeline, catalog: Catalog) -> None:
+        @asynccontextmanager
+        async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Any]]:
+            async with AsyncExitStack() as stack:
+                yield await start(parts, stack)
+
+        super().__init__(
+            routes=[route for part in parts for route in part.routes],
+            exception_handlers={404: nothing_here, 405: nothing_here},
+            lifespan=lifespan,
+        )
+        self.router.redirect_slashes = False  # a redirect would be built from the Host header
+        self.pipeline = pipeline
+        self.catalog = catalog
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:  # type: ignore[override]
+        """Answer one request, or follow the life of the server (ASGI)."""
+        if scope["type"] == "http" and scope["path"].startswith("/triggers/"):
+            return self.pipeline(scope, receive, send)
+        return super().__call__(scope, receive, send)
+
+
+def create_app(settings: Settings, *, local_tokens: str = "") -> Application:
+    """The application that `settings` describe: its parts in the order in which they start. They stop in reverse.
+
+    `local_tokens` is the command that prints tokens of a local tenant: with it, everyone sees the documents of all
+    triggers. Raises SettingsFault where a workflow needs a setting that is not set, and DatabaseFault where the
+    database can never serve. A faulty workflow raises nothing: it is a fault of the catalog, and the others are served.
+    """
+    log = structlog.get_logger("postern")
+    identity = identity_part(settings)
+    catalog = catalog_part(settings, identity.serve)
+    connections = connections_part(settings)
+    journal = journal_part(settings)
+    runs = runs_part(settings, journal.journal, connections.connections, catalog.triggers, log)
+    refusals = refusals_part(journal.journal, identity.identity, log)
+    api = api_part(settings, journal.journal, identity, catalog, runs, refusals, log, local_tokens)
+    parts = (identity, catalog, connections, journal, runs, refusals, api)
+    operations = operations_part(parts, journal.journal.node[-8:], runs.requests.settle)
+    pipeline = Pipeline(
+        triggers=catalog.triggers,
+        recall=identity.identification.recall,
+        identify=identity.identification.identify,
+        start=runs.runner.start,
+        refused=refusals.take,
+        max_body_bytes=settings.max_body_bytes,
+        log=log,
+        count=runs.requests.count,
+        client_id=settings.client_id,
+    )
+    return Application((*parts, operations), pipeline, catalog.catalog)
+
+
+def create_app_from_environment() -> Application:
+    """The application of one worker process, whose settings are found where `postern serve` found them."""
+    settings = load_settings()
+    configure_logs(log_format(settings.log_format))
+    return create_app(settings)
+
+
+async def nothing_here(_: Request, error: Exception) -> Response:
+    """The problem for a path that does not exist, or not for this method (RFC 9110, section 15.5.6: with Allow)."""
+    allowed = getattr(error, "headers", None) or {}
+    code = "method-not-allowed" if getattr(error, "status_code", 404) == 405 else "not-found"
+    answer = problem_reply(problem(code, headers=allowed), new_id())
+    response = Response(answer.content, answer.status)
+    response.raw_headers = answer.headers
+    return response

@@ -1,0 +1,56 @@
+"""The catalog: the workflows of the settings' folder, with their policies in this installation."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from postern.access import Access, Policy, SettingMissing, bind
+from postern.api.health import folder_readable
+from postern.api.metrics import catalog_metrics
+from postern.assembly.identity import own_tenants
+from postern.assembly.part import Part
+from postern.catalog import Catalog, Snapshot, Trigger
+from postern.settings import SettingProblem, Settings, SettingsFault
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogPart(Part):
+    """The loaded workflows. Each of the two callables gives those of the moment."""
+
+    catalog: Catalog
+    snapshot: Callable[[], Snapshot]
+    triggers: Callable[[], Mapping[str, Trigger]]
+
+
+def catalog_part(settings: Settings, changed: Callable[[Snapshot], None]) -> CatalogPart:
+    """The folder is loaded at once, and watched while the server runs. `changed` is called with each new snapshot."""
+    catalog = load_catalog(settings, on_change=lambda _, new: changed(new))
+    return CatalogPart(
+        catalog=catalog,
+        snapshot=lambda: catalog.snapshot,
+        triggers=lambda: catalog.snapshot.triggers,
+        tasks=(catalog.watch,),
+        checks={"catalog": folder_readable(settings.workflows)},
+        metrics=(catalog_metrics(lambda: len(catalog.snapshot.faults)),),
+    )
+
+
+def load_catalog(settings: Settings, on_change: Callable[[Snapshot, Snapshot], None] | None = None) -> Catalog:
+    """The loaded catalog of the settings' folder, with policies for this installation. Raises SettingsFault where a
+    workflow's access mode needs a setting that is not set."""
+    missing: dict[str, str] = {}
+
+    def bind_here(access: Access) -> Policy:
+        try:
+            return bind(access, people=settings.people, tenants=own_tenants(settings), audiences=settings.audience)
+        except SettingMissing as fault:
+            missing.update(fault.settings)
+            raise
+
+    catalog = Catalog(settings.workflows, bind_here, on_change=on_change)
+    catalog.load()
+    if missing:
+        wrong = "is not set, and a workflow that is not anonymous needs it"
+        raise SettingsFault(
+            [SettingProblem(name, "nowhere", wrong, f"It needs {fix}") for name, fix in missing.items()]
+        )
+    return catalog

@@ -1,0 +1,38 @@
+"""Connections: the outside systems and secrets that workflows may reach."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from postern.api.metrics import secret_metrics
+from postern.assembly.identity import authority
+from postern.assembly.part import Part
+from postern.connections import Connections
+from postern.connections.vault.expiry import Expiry
+from postern.settings import Settings
+from postern.settings.references import secret_references
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionsPart(Part):
+    """The entries of the settings, and the vault."""
+
+    connections: Connections
+
+
+def connections_part(settings: Settings) -> ConnectionsPart:
+    """Secrets near their end are looked for while the server runs, where there is a Key Vault."""
+    connections = Connections(settings, authority(settings))
+    expiry = Expiry(connections.vault, secret_references(settings), asked=lambda: connections.vault.names)
+
+    @asynccontextmanager
+    async def life() -> AsyncIterator[None]:
+        yield
+        await connections.aclose()
+
+    return ConnectionsPart(
+        connections=connections,
+        life=life,
+        tasks=(expiry.run,) if settings.key_vault_url else (),
+        metrics=(secret_metrics(lambda: expiry.ends),),
+    )

@@ -1,0 +1,89 @@
+"""Identity: who is calling, by the tenants and keys of the settings."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from postern.access import Guarded
+from postern.api.docs import ASKED_AT
+from postern.api.health import keys_usable
+from postern.api.metrics import key_metrics
+from postern.assembly.part import Part
+from postern.catalog import Snapshot
+from postern.http_client import http_client
+from postern.identity import CLOUDS, Identity, Tenant, fetch_keys, tenant
+from postern.settings import Settings
+from postern.settings.installation import Installation
+from postern.triggers.secure_transport import Identification
+
+FetchFor = Callable[[Tenant], Callable[[], Awaitable[bytes]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentityPart(Part):
+    """Verifies tokens. `identification` does so for the request at hand, `serve` sets the tenants."""
+
+    identity: Identity
+    identification: Identification
+    serve: Callable[[Snapshot], None]
+
+
+def identity_part(settings: Settings) -> IdentityPart:
+    """Signing keys are fetched by a client of their own, and refreshed while the server runs."""
+    client = http_client(settings.ca_bundle)
+    identity = create_identity(settings, lambda of: partial(fetch_keys, client, of))
+
+    @asynccontextmanager
+    async def life() -> AsyncIterator[None]:
+        yield
+        await client.aclose()
+
+    return IdentityPart(
+        identity=identity,
+        identification=Identification(identity.recall, identity.identify),
+        serve=lambda snapshot: identity.serve(tenants(settings, snapshot)),
+        life=life,
+        tasks=(identity.run,),
+        checks={"signing_keys": keys_usable(lambda: identity.ready, lambda: identity.errors)},
+        metrics=(key_metrics(lambda: identity.ages),),
+    )
+
+
+def create_identity(settings: Settings, fetch_for: FetchFor) -> Identity:
+    """Who is calling, by the rules of the settings; `fetch_for` gives what fetches a tenant's signing keys."""
+    return Identity(
+        fetch_for,
+        leeway=settings.clock_leeway,
+        max_age=min(settings.keys_max_age, settings.keys_stale / 2),  # a refresh may fail once before keys go stale
+        cooldown=settings.keys_cooldown,
+        stale=settings.keys_stale,
+    )
+
+
+def installation_of(settings: Settings, server_url: str = "") -> Installation:
+    """The installation that the settings describe, at `server_url` in place of the settings' own."""
+    return Installation(
+        server_url or settings.public_url or ASKED_AT,
+        authority(settings),
+        settings.tenant_id,
+        settings.audience,
+        frozenset(settings.operators),
+    )
+
+
+def authority(settings: Settings) -> str:
+    """Where Entra is: POSTERN_AUTHORITY, or else the cloud's."""
+    return settings.authority or CLOUDS[settings.cloud].authority
+
+
+def own_tenants(settings: Settings) -> tuple[str, ...]:
+    """The tenant of the settings, if there is one."""
+    return (settings.tenant_id,) if settings.tenant_id else ()
+
+
+def tenants(settings: Settings, snapshot: Snapshot) -> list[Tenant]:
+    """Every tenant whose tokens some workflow of the catalog accepts."""
+    policies = [trigger.policy for trigger in snapshot.triggers.values()]
+    ids = set(own_tenants(settings)).union(*(policy.tenants for policy in policies if isinstance(policy, Guarded)))
+    return [tenant(tenant_id, settings.cloud, settings.authority) for tenant_id in sorted(ids)]

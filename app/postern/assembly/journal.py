@@ -1,0 +1,43 @@
+"""The journal: the database of the settings, and how long records stay in it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from postern.api.health import journal_works
+from postern.api.metrics import journal_metrics
+from postern.assembly.part import Part
+from postern.journal.database.engine import check_database
+from postern.journal.journal import Journal
+from postern.journal.retention import Retention
+from postern.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalPart(Part):
+    """Where runs are recorded."""
+
+    journal: Journal
+
+
+def journal_part(settings: Settings) -> JournalPart:
+    """Old records are deleted while the server runs. Raises DatabaseFault where the database can never serve."""
+    check_database(settings.database_url)
+    journal = Journal(settings.database_url)
+
+    @asynccontextmanager
+    async def life() -> AsyncIterator[None]:
+        await journal.start()
+        try:
+            yield
+            await journal.aclose()
+        finally:
+            journal.abandon()  # where the server ends at once: its socket would keep the event loop
+
+    return JournalPart(
+        journal=journal,
+        life=life,
+        tasks=(Retention(journal.write, settings.retention_days).run,),
+        checks={"journal": journal_works(lambda: journal.available, journal.read)},
+        metrics=(journal_metrics(journal),),
+    )

@@ -1,0 +1,34 @@
+"""`/healthz`, `/readyz` and `/metrics`: what operators' systems ask of each part."""
+
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+
+from starlette.routing import Route
+
+from postern.api.health import Readiness, healthz
+from postern.api.metrics import Metrics, build_metrics
+from postern.assembly.part import Part
+
+
+def operations_part(parts: Sequence[Part], process: str, settle: Callable[[], None]) -> Part:
+    """Asks the checks and metrics of `parts`. `process` names this process in metrics; `settle` is called before each
+    scrape."""
+    readiness = Readiness({name: check for part in parts for name, check in part.checks.items()})
+    collect = [collect for part in parts for collect in part.metrics]
+    metrics = Metrics(process, [*collect, build_metrics(own_version())], settle)
+    return Part(
+        routes=(
+            Route("/healthz", healthz),
+            Route("/readyz", readiness.answer),
+            Route("/metrics", metrics.answer),
+        ),
+        state={"draining": readiness.stop},
+    )
+
+
+def own_version() -> str:
+    """The version that is installed; "unknown" where the program runs from its sources alone."""
+    try:
+        return version("postern-workflows")
+    except PackageNotFoundError:
+        return "unknown"

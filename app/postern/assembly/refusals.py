@@ -1,0 +1,43 @@
+"""Refusals: requests that were rejected, recorded with the checks of their tokens."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from structlog.typing import FilteringBoundLogger
+
+from postern.assembly.part import Part
+from postern.identity import Examined, Identity, examine
+from postern.journal.journal import Journal
+from postern.journal.refusal import Refusal
+from postern.journal.refusals import Examine, Refusals
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusalsPart(Part):
+    """Records refusals. `take` takes one, and says whether it is to be logged."""
+
+    take: Callable[[Refusal], bool]
+
+
+def refusals_part(journal: Journal, identity: Identity, log: FilteringBoundLogger) -> RefusalsPart:
+    """Tokens of rejected requests are examined after the reply."""
+    refusals = Refusals(journal.write, examiner(identity), log)
+
+    @asynccontextmanager
+    async def life() -> AsyncIterator[None]:
+        yield
+        await refusals.aclose()
+
+    return RefusalsPart(take=refusals.take, life=life, tasks=(refusals.run,), state={"refused": refusals.take})
+
+
+def examiner(identity: Identity) -> Examine:
+    """Examines the token of a rejected request, with the keys and tenants of the moment."""
+
+    async def examine_refusal(refusal: Refusal) -> Examined | None:
+        if refusal.policy is None:
+            return None
+        return await examine(identity, refusal.headers, refusal.policy, proved=refusal.proved)
+
+    return examine_refusal

@@ -1,0 +1,85 @@
+"""Runs: the runner, its steps and calls, and the server processes that share the journal."""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+from structlog.typing import FilteringBoundLogger
+
+from postern.api.metrics import node_metrics, request_metrics
+from postern.assembly.part import Part
+from postern.authoring.context import Services
+from postern.catalog import Trigger
+from postern.connections import Connections
+from postern.connections.calls.calls import Calls
+from postern.errors import Problem
+from postern.journal.journal import Journal
+from postern.journal.run import Run, State
+from postern.journal.server_processes import ServerProcesses
+from postern.logs import write_later
+from postern.runs.runner import Runner
+from postern.runs.steps import Steps
+from postern.settings import Settings
+from postern.triggers.request_counts import RequestCounts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunsPart(Part):
+    """Runs workflows. `requests` counts how requests to triggers end."""
+
+    runner: Runner
+    requests: RequestCounts
+
+
+def runs_part(
+    settings: Settings,
+    journal: Journal,
+    connections: Connections,
+    triggers: Callable[[], Mapping[str, Trigger]],
+    log: FilteringBoundLogger,
+) -> RunsPart:
+    """The runner takes runs until the server process says that it closes."""
+    steps = Steps(note=journal.note_step)
+    requests = RequestCounts(served=triggers)
+    calls = Calls(settings, triggers, connections.open, journal.note_call)
+    services = Services(connections.secret, connections.client, log, steps.run, calls.call)
+    runner = Runner(services, journal, _count_and_log(requests))
+    processes = ServerProcesses(
+        journal.node,
+        journal.read,
+        journal.write,
+        cancel=runner.begin_cancel,
+        running=lambda: runner.running,
+    )
+
+    @asynccontextmanager
+    async def life() -> AsyncIterator[None]:
+        yield
+        runner.close()
+        steps.close()
+        with suppress(Problem):
+            await processes.leave()
+
+    return RunsPart(
+        runner=runner,
+        requests=requests,
+        life=life,
+        tasks=(processes.run,),
+        metrics=(
+            request_metrics(requests, lambda: runner.running_by_workflow),
+            node_metrics(lambda: len(processes.known)),
+        ),
+        state={"idle": lambda: runner.running == 0, "closing": runner.drain},
+    )
+
+
+def _count_and_log(requests: RequestCounts) -> Callable[[Run], None]:
+    """What is called with each run that has ended. It counts the run, and logs one line unless the run is recorded and
+    succeeded."""
+
+    def ended(run: Run) -> None:
+        requests.ran(run)
+        if run.workflow.stateless or run.outcome.state is not State.SUCCEEDED:
+            write_later("run-ended", run.ended_at, run.line())
+
+    return ended

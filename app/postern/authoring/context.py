@@ -1,0 +1,161 @@
+"""Context: what an author's function receives first."""
+
+import inspect
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from postern.authoring.call_result import Outgoing
+from postern.authoring.retry_policy import CALL_RETRY, DEFAULT_RETRY, Retry
+from postern.call_chain import Part, key_of_call, part_of
+from postern.trace import trace_id_of, traceparent
+
+if TYPE_CHECKING:
+    from httpx2 import AsyncClient
+    from structlog.typing import FilteringBoundLogger
+
+    from postern.access import Caller
+from postern.authoring.request import METHODS, Request
+
+KEY = re.compile(r"[!#-~][!-~]{0,254}")
+"""An Idempotency-Key that needs no quotes."""
+
+T = TypeVar("T")
+
+
+async def _plainly(
+    ctx: "Context", number: int, function: Callable[..., Any], args: tuple[Any, ...], retry: Retry, name: str
+) -> Any:
+    """A step where nobody keeps records, as in a test of a workflow: one plain call."""
+    value = function(*args)
+    return await value if inspect.isawaitable(value) else value
+
+
+async def _nowhere(ctx: "Context", outgoing: Outgoing) -> Any:
+    """A call where there is no server, as in a test of a workflow."""
+    raise LookupError(f"nothing is there to call {outgoing.trigger}: give Services a call=")
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What a Context hands on to: plain callables that `main.py` puts together."""
+
+    secret: Callable[[str], Awaitable[str]]
+    connection: Callable[[str], "AsyncClient"]
+    log: "FilteringBoundLogger"
+    step: Callable[["Context", int, Callable[..., Any], tuple[Any, ...], Retry, str], Awaitable[Any]] = _plainly
+    call: Callable[["Context", Outgoing], Awaitable[Any]] = _nowhere
+
+
+@dataclass(eq=False)
+class Context:
+    """What a workflow receives first: who called, with what, and what it may reach."""
+
+    request: Request
+    caller: "Caller"
+    run_id: str
+    workflow: str
+    services: Services = field(repr=False)
+    recorded: bool = field(default=True, repr=False)
+    _steps = 0
+    _calls = 0
+
+    @cached_property
+    def _part(self) -> Part:
+        return Part(self.run_id)
+
+    @cached_property
+    def log(self) -> "FilteringBoundLogger":
+        """A structured log that already names the workflow, the run and its trace:
+        `ctx.log.info("booked", seats=3)`."""
+        return self.services.log.bind(workflow=self.workflow, run_id=self.run_id, trace_id=self.trace_id)
+
+    @property
+    def trace_id(self) -> str:
+        """The trace that the run belongs to (W3C Trace Context), in 32 hexadecimal digits: the caller's, or one of its
+        own."""
+        return trace_id_of(self.run_id, self.request.trace)
+
+    @property
+    def traceparent(self) -> str:
+        """The `traceparent` header for calls to other systems. Calls through `ctx.connection` have it already."""
+        return traceparent(self.run_id, self.request.trace)
+
+    async def secret(self, name: str) -> str:
+        """The value of a secret of the Key Vault. Keep it out of logs and replies."""
+        return await self.services.secret(name)
+
+    def connection(self, name: str) -> "AsyncClient":
+        """An HTTP client for `[connections.NAME]` of `postern.toml`, which knows the address and how to sign in.
+        It is shared: do not close it."""
+        return self.services.connection(name)
+
+    @overload
+    async def step(
+        self, function: Callable[..., Awaitable[T]], *args: Any, retry: Retry = ..., name: str | None = ...
+    ) -> T: ...
+    @overload
+    async def step(self, function: Callable[..., T], *args: Any, retry: Retry = ..., name: str | None = ...) -> T: ...
+    async def step(
+        self, function: Callable[..., Any], *args: Any, retry: Retry = DEFAULT_RETRY, name: str | None = None
+    ) -> Any:
+        """Call a function as a step of the run: `await ctx.step(reserve, room, retry=Retry(count=2))`.
+
+        What is worth it is tried again by the policy: connections that fail, timeouts, and answers of 408, 429 and 5xx
+        (of httpx's `raise_for_status`, or any error with such a `.status`), after the `Retry-After` of such an answer.
+        The function has to bear being called twice. It is `async def`, or `def`, which runs in a thread. What it
+        returns is handed back, and its last error is raised as it was.
+
+        The step is on record with its attempts and times, under the function's name or `name`: keep values out of it.
+        """
+        if not callable(function):
+            raise TypeError(
+                f"ctx.step takes a function and its arguments, not {type(function).__name__}: do not call it"
+            )
+        if not isinstance(retry, Retry):
+            raise TypeError("retry= takes a Retry(...)")
+        self._steps += 1
+        return await self.services.step(self, self._steps, function, args, retry, name or "")
+
+    async def call(
+        self,
+        trigger: str,
+        body: Any = None,
+        *,
+        path: str = "",
+        method: str = "POST",
+        wait: bool = True,
+        idempotency_key: str | None = None,
+        retry: Retry = CALL_RETRY,
+    ) -> Any:
+        """Call another trigger and give its result: `await ctx.call("approve-leave", {"days": 3})`.
+
+        `trigger` is an entry `[triggers.NAME]` of `postern.toml`, else a workflow of this server, which is called over
+        HTTP with Postern's own identity. `body` is anything that pydantic can write as JSON, or bytes, which are sent
+        as they are. `path` is the relative path behind the trigger's URL. The result is the reply: parsed JSON, text,
+        bytes, or None where it has no content. One that comes later (202) is waited for within this workflow's timeout;
+        with `wait=False` a Handle is given instead.
+
+        What did not arrive, or was put off, is tried again by `retry`. The call has an Idempotency-Key of its own, made
+        of the run, the step and its number there, so that a step that is repeated does not trigger twice where the
+        other side keeps to it, as a Postern does. Raises CallError where there is no result.
+        """
+        if not isinstance(trigger, str):
+            raise TypeError(f"ctx.call takes the name of a trigger, not {type(trigger).__name__}")
+        if method not in METHODS:
+            raise ValueError(f"method={method!r}: choose one of {', '.join(METHODS)}")
+        if not isinstance(retry, Retry):
+            raise TypeError("retry= takes a Retry(...)")
+        if idempotency_key is not None and not KEY.fullmatch(idempotency_key):
+            raise ValueError("idempotency_key= takes 1 to 255 visible ASCII characters, the first no quotation mark")
+        trigger = str.__str__(trigger)  # an enum's member means nothing to the process that writes records
+        part = part_of(self.run_id, self._part)
+        part.calls += 1
+        self._calls += 1
+        key = idempotency_key or key_of_call(part, trigger)
+        outgoing = Outgoing(
+            trigger, body, path, method, wait, retry, self._calls, part.step, key, own_key=idempotency_key is not None
+        )
+        return await self.services.call(self, outgoing)

@@ -1,0 +1,55 @@
+"""The request that triggered a run, as its author sees it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from starlette.datastructures import Headers, QueryParams
+
+from postern.call_chain import Chain
+from postern.trace import Trace
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+
+
+@dataclass(eq=False)  # not frozen: one is made for each request, and freezing costs more than the rest of it
+class Request:
+    """The request that triggered the run, as its author sees it.
+
+    `path_parameters` are the texts between the slashes; the function's own parameters get them converted. `body` is
+    what was sent, byte for byte. Behind an authenticated trigger `headers` has neither Authorization nor cookies.
+    `trace` is what its `traceparent` said, None where there was no valid one; `chain` what it said of the call that it
+    is, None where it is no call of a run.
+    """
+
+    method: str
+    path: str
+    path_parameters: Mapping[str, str] = field(default_factory=dict, repr=False)
+    client_address: str = ""
+    body: bytes = field(default=b"", repr=False)
+    query_string: bytes = field(default=b"", repr=False)
+    _raw_headers: "Sequence[tuple[bytes, bytes]]" = field(default=(), repr=False)
+    _withheld: frozenset[bytes] = field(default=frozenset(), repr=False)
+    content_type: str = ""
+    trace: Trace | None = field(default=None, repr=False)
+    chain: Chain | None = field(default=None, repr=False)
+
+    @cached_property
+    def headers(self) -> Headers:
+        """The header fields, looked up without regard to case."""
+        return Headers(raw=[each for each in self._raw_headers if each[0] not in self._withheld])
+
+    @cached_property
+    def query(self) -> QueryParams:
+        """The parameters of the query string; `getlist(name)` gives all of one name."""
+        return QueryParams(self.query_string)
+
+    @property
+    def text(self) -> str:
+        """The body as text in UTF-8; what is not UTF-8 is replaced by U+FFFD."""
+        return self.body.decode("utf-8", "replace")

@@ -1,0 +1,189 @@
+"""What may be run: the author's API. `@workflow` makes a Workflow, which is a value: nothing is registered.
+
+The catalog collects the Workflow values of the modules in the folder; the runner calls their functions with a Context.
+"""
+
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, overload
+
+from postern.access import Access, Anonymous, SpecificUsers, TenantUsers, tenant_users
+from postern.authoring.signature import (
+    BodyParameter,
+    PathParameter,
+    WorkflowFault,
+    parameters_of,
+    path_segments_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+from postern.authoring.request import METHODS
+
+DEFAULT_TIMEOUT = 120.0
+"""Seconds; Logic Apps' limit for a synchronous reply."""
+
+WORKFLOW_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+
+
+@dataclass(frozen=True, slots=True)
+class Workflow:
+    """What may be run, and by whom. Made by `@workflow`; calling it calls the author's function."""
+
+    name: str
+    function: Callable[..., Any]
+    access: Access
+    methods: tuple[str, ...]
+    path: str
+    timeout: float
+    stateless: bool
+    secure_inputs: bool
+    secure_outputs: bool
+    max_concurrency: int | None
+    max_body_bytes: int | None
+    body: BodyParameter | None
+    path_parameters: tuple[PathParameter, ...]
+    is_async: bool
+    line: int
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The author's function itself, so that a test of a workflow needs no server."""
+        return self.function(*args, **kwargs)
+
+    @property
+    def secures(self) -> bool:
+        """Whether any body of its runs is kept out of records."""
+        return self.secure_inputs or self.secure_outputs
+
+    @property
+    def description(self) -> str:
+        """The first line of the function's docstring."""
+        return (inspect.getdoc(self.function) or "").partition("\n")[0]
+
+    @property
+    def path_segments(self) -> tuple[str, ...]:
+        """The relative path between its slashes, parameters in braces; () where there is none."""
+        return tuple(self.path.split("/")[1:])
+
+
+@overload
+def workflow(function: Callable[..., Any], /) -> Workflow: ...
+@overload
+def workflow(
+    *,
+    access: Access = ...,
+    name: str | None = None,
+    methods: "Iterable[str]" = ("POST",),
+    path: str = "",
+    timeout: float = DEFAULT_TIMEOUT,
+    durable: bool = False,
+    stateless: bool = False,
+    secure_inputs: bool = False,
+    secure_outputs: bool = False,
+    max_concurrency: int | None = None,
+    max_body_bytes: int | None = None,
+) -> Callable[[Callable[..., Any]], Workflow]: ...
+def workflow(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    access: Access | None = None,
+    name: str | None = None,
+    methods: "Iterable[str]" = ("POST",),
+    path: str = "",
+    timeout: float = DEFAULT_TIMEOUT,
+    durable: bool = False,
+    stateless: bool = False,
+    secure_inputs: bool = False,
+    secure_outputs: bool = False,
+    max_concurrency: int | None = None,
+    max_body_bytes: int | None = None,
+) -> Workflow | Callable[[Callable[..., Any]], Workflow]:
+    """Make a workflow of a function: `async def` runs on the event loop, `def` in a thread.
+
+    The function's first parameter is the Context. A second one is the body, validated against its annotation. Further
+    ones are named in `path`. What it returns is the reply: anything that pydantic can write as JSON, or a Reply.
+
+    `access`: who may come in; any user or application of the tenant when nothing is said. `name`: in the trigger's
+    URL; the function's name with `_` as `-` when nothing is said. `methods`: of GET, POST, PUT, PATCH, DELETE. `path`:
+    the relative path behind the name, `/orders/{order_id}`. `timeout`: seconds until the run is cancelled and the
+    caller gets a 504. `stateless`: no run is recorded. `secure_inputs`, `secure_outputs`: keep bodies out of records.
+    `max_concurrency`: runs at a time, the next gets a 429. `max_body_bytes`: in place of POSTERN_MAX_BODY_BYTES.
+    `durable`: not available yet.
+
+    Raises WorkflowFault where something of this does not fit together.
+    """
+    if durable:
+        raise WorkflowFault("durable=True: durable runs are not available yet; leave the option out")
+
+    def make(function: Callable[..., Any]) -> Workflow:
+        if not inspect.isfunction(function):
+            raise WorkflowFault(f"@workflow goes on a function, not on {type(function).__name__}")
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise WorkflowFault(f"{function.__name__}() yields: a workflow returns its reply as a whole")
+        segments = path_segments_of(path)
+        body, path_parameters = parameters_of(function, segments)
+        return Workflow(
+            name=_name(name, function),
+            function=function,
+            access=_access(access),
+            methods=_methods(methods),
+            path=path,
+            timeout=_positive("timeout", timeout),
+            stateless=stateless,
+            secure_inputs=secure_inputs,
+            secure_outputs=secure_outputs,
+            max_concurrency=_positive_whole("max_concurrency", max_concurrency),
+            max_body_bytes=_positive_whole("max_body_bytes", max_body_bytes),
+            body=body,
+            path_parameters=path_parameters,
+            is_async=inspect.iscoroutinefunction(function),
+            line=inspect.unwrap(function).__code__.co_firstlineno,
+        )
+
+    return make if function is None else make(function)
+
+
+def _name(name: str | None, function: Callable[..., Any]) -> str:
+    chosen = function.__name__.replace("_", "-") if name is None else name
+    if not isinstance(chosen, str) or not WORKFLOW_NAME.fullmatch(chosen):
+        raise WorkflowFault(
+            f"{chosen!r} cannot be a part of a URL: a workflow's name has lower-case letters, digits and single "
+            'hyphens between them. Rename the function, or say name="..."'
+        )
+    return chosen
+
+
+def _access(access: Access | None) -> Access:
+    if access is None:
+        return tenant_users()
+    if not isinstance(access, Anonymous | TenantUsers | SpecificUsers):
+        raise WorkflowFault(
+            f"access={access!r} is not an access mode: call anonymous(), tenant_users() or specific_users(...)"
+        )
+    return access
+
+
+def _methods(methods: "Iterable[str]") -> tuple[str, ...]:
+    if isinstance(methods, str):
+        raise WorkflowFault(f'methods= takes a list: write methods=["{methods}"]')
+    chosen = tuple(methods)
+    unknown = [method for method in chosen if method not in METHODS]
+    if unknown or not chosen:
+        raise WorkflowFault(f"methods={list(chosen)!r}: choose one or more of {', '.join(METHODS)}")
+    return tuple(dict.fromkeys(chosen))
+
+
+def _positive(option: str, value: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+        raise WorkflowFault(f"{option}={value!r}: give a number of seconds greater than zero")
+    return float(value)
+
+
+def _positive_whole(option: str, value: int | None) -> int | None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise WorkflowFault(f"{option}={value!r}: give a whole number of at least 1, or leave it out")
+    return value

@@ -1,0 +1,196 @@
+"""The catalog: loads the folder of workflows, keeps what worked, and follows changes of the folder."""
+
+import os
+import threading
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+import structlog
+from anyio import CapacityLimiter
+from watchfiles import Change, awatch
+
+from postern.access import Access, Policy
+from postern.catalog.modules import Generation
+from postern.catalog.snapshot import EMPTY, Fault, Flaw, Snapshot, Trigger, Version, settle, snapshot_of
+from postern.catalog.sources import Source, changed_files, read_folder, shared_names
+from postern.catalog.versions import clash_of_files, version_of
+
+IMPORT_TIMEOUT = 10.0
+"""Seconds that one module may take to import."""
+
+_DEBOUNCE = 400
+_STEP = 50
+_TICK = 400
+"""Milliseconds: changes are gathered for at most _DEBOUNCE and until _STEP is quiet; the folder itself is looked at
+every _TICK."""
+_RETRY = 0.2
+"""Seconds between two looks for a folder that is gone."""
+
+log = structlog.get_logger("postern.catalog")
+
+
+class Catalog:
+    """The workflows of a folder. `snapshot` is what is served now; a reader takes it once per request.
+
+    `bind` makes a policy of an access mode, or raises AccessFault. `on_change(old, new)` is called after a swap.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        bind: Callable[[Access], Policy],
+        *,
+        on_change: Callable[[Snapshot, Snapshot], None] | None = None,
+        import_timeout: float = IMPORT_TIMEOUT,
+    ) -> None:
+        self.snapshot = EMPTY
+        self._folder = folder.absolute()
+        self._bind = bind
+        self._on_change = on_change
+        self._import_timeout = import_timeout
+        self._one_at_a_time = threading.Lock()
+        self._swapping = threading.RLock()
+        self._sources: Mapping[Path, Source] = {}
+        self._generation: Generation | None = None
+        self._loaded: dict[Path, Version | Flaw] = {}
+        self._serving: dict[Path, Version] = {}
+        self._prepared = EMPTY
+
+    def load(self) -> Snapshot:
+        """Load what changed since the last time, at first everything, and serve it. Raises FileNotFoundError where
+        the folder is not there, OSError where it cannot be listed; what was served is then served on."""
+        self._prepare()
+        self._publish()
+        return self.snapshot
+
+    async def watch(self) -> None:
+        """Follow the folder until cancelled. An error of any kind is logged and followed by another attempt; while
+        the folder is gone, what was served is served on."""
+        limiter = CapacityLimiter(1)  # blocking workflows may have taken all threads of the default one
+        trouble = ""
+        while True:
+            try:
+                await self._refresh(limiter)  # so that the folder is polled where it cannot be watched
+                async with aclosing(self._changes()) as changes:
+                    async for _ in changes:
+                        await self._refresh(limiter)
+                        trouble = ""
+            except Exception as error:
+                if trouble != (trouble := f"{type(error).__name__}: {error}"):
+                    log.error("workflows-not-followed", folder=str(self._folder), cause=trouble)  # noqa: TRY400
+            await anyio.sleep(_RETRY)
+
+    async def _refresh(self, limiter: CapacityLimiter) -> None:
+        await anyio.to_thread.run_sync(self._prepare, abandon_on_cancel=True, limiter=limiter)
+        self._publish()
+
+    async def _changes(self) -> AsyncGenerator[None, None]:
+        """One item when the folder is being watched, and one for each change of it. Ends when another folder stands
+        in its place: the system's watch stays with the old one."""
+        watched = _identity(self._folder)
+        first = True
+        async for changes in awatch(
+            self._folder,
+            watch_filter=_concerns_us,
+            debounce=_DEBOUNCE,
+            step=_STEP,
+            rust_timeout=_TICK,
+            yield_on_timeout=True,
+        ):
+            if _identity(self._folder) != watched or (Change.deleted, str(self._folder)) in changes:
+                return
+            if changes or first:
+                first = False
+                yield
+
+    def _prepare(self) -> None:
+        with self._one_at_a_time:
+            sources = read_folder(self._folder)
+            changed = changed_files(self._sources, sources)
+            if not changed and self._generation is not None:
+                return
+            self._generation, self._loaded = self._execute(sources, changed)
+            self._sources = sources
+            self._serving, flaws = settle(self._loaded, self._serving)
+            self._prepared = snapshot_of(self._serving, flaws)
+
+    def _execute(
+        self, sources: Mapping[Path, Source], changed: frozenset[Path]
+    ) -> tuple[Generation, dict[Path, Version | Flaw]]:
+        """What each file is as written. What changed alone is loaded alone; otherwise everything is, anew."""
+        generation = self._generation
+        if generation is None or not self._alone(sources, changed, generation):
+            generation = Generation(self._folder, sources.values(), self._import_timeout)
+            loaded: dict[Path, Version | Flaw] = {}
+            to_load = list(sources.values())
+        else:
+            loaded = {file: outcome for file, outcome in self._loaded.items() if file not in changed}
+            to_load = [sources[file] for file in sorted(changed) if file in sources]
+            generation.replace(to_load)
+            for file in changed - sources.keys():
+                generation.remove(self._sources[file])
+        shared = shared_names(sources)
+        for source in to_load:
+            if source.is_entry and source.module in shared:
+                loaded[source.file] = clash_of_files(source)
+            elif source.is_entry:
+                outcome = version_of(source, self._folder, generation.load, self._bind)
+                if isinstance(outcome, Flaw):
+                    generation.withdraw(source.module)
+                loaded[source.file] = outcome
+        generation.settled()
+        return generation, loaded
+
+    def _alone(self, sources: Mapping[Path, Source], changed: frozenset[Path], generation: Generation) -> bool:
+        """Whether the changed files concern nobody but themselves."""
+        concerning_others = generation.asked | shared_names(sources) | shared_names(self._sources)
+        touched = [source for file in changed for source in (sources.get(file), self._sources.get(file)) if source]
+        return all(source.is_entry and source.module not in concerning_others for source in touched)
+
+    def _publish(self) -> None:
+        """Swap in what was prepared last."""
+        with self._swapping:
+            old, new = self.snapshot, self._prepared
+            if new == old:
+                return
+            self.snapshot = new
+            _log_changes(old, new)
+            if self._on_change is not None:
+                self._on_change(old, new)
+
+
+def _concerns_us(change: Change, path: str) -> bool:
+    return "__pycache__" not in path
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    found = os.stat(folder)  # noqa: PTH116 - one system call, also while the event loop waits
+    return found.st_dev, found.st_ino
+
+
+def _log_changes(old: Snapshot, new: Snapshot) -> None:
+    for name, trigger in new.triggers.items():
+        if old.triggers.get(name) is not trigger:
+            log.info("workflow-loaded", **_described(trigger))
+    for name, trigger in old.triggers.items():
+        if name not in new.triggers:
+            log.info("workflow-removed", **_described(trigger))
+    known: set[Fault] = set(old.faults)
+    for fault in new.faults:
+        if fault not in known:
+            log.error(
+                "workflow-fault",
+                file=str(fault.file),
+                line=fault.line,
+                cause=fault.cause,
+                fix=fault.fix,
+                still_serving=list(fault.still_serving),
+            )
+
+
+def _described(trigger: Trigger) -> dict[str, str | int]:
+    workflow = trigger.workflow
+    return {"workflow": workflow.name, "access": trigger.policy.mode, "file": str(trigger.file), "line": workflow.line}

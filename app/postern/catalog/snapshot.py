@@ -1,0 +1,115 @@
+"""What the catalog serves at one moment, and the decision what that is. All of it is pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from postern.access import Policy
+from postern.authoring.workflow import Workflow
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """A workflow bound to this installation. `file` and `workflow.line` say where it is written."""
+
+    workflow: Workflow
+    policy: Policy
+    file: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A file that cannot be served as it is written. `cause` and `fix` are for its author and the operator, never for
+    a caller. `still_serving` names the workflows that the version that worked goes on serving."""
+
+    file: Path
+    line: int | None
+    cause: str
+    fix: str
+    still_serving: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All triggers by name, and all faults. It never changes; a reader takes it once and has a consistent view."""
+
+    triggers: Mapping[str, Trigger]
+    faults: tuple[Fault, ...]
+
+
+EMPTY = Snapshot(MappingProxyType({}), ())
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """What one file serves, as it was when it was loaded."""
+
+    triggers: Mapping[str, Trigger]
+
+
+@dataclass(frozen=True, slots=True)
+class Flaw:
+    """Why one file cannot be served as it is written."""
+
+    line: int | None
+    cause: str
+    fix: str
+
+
+def settle(
+    loaded: Mapping[Path, Version | Flaw], serving: Mapping[Path, Version]
+) -> tuple[dict[Path, Version], dict[Path, Flaw]]:
+    """The version that each file is to serve from now on, and the flaws of those that fell back or clash.
+
+    `loaded` is what each file is as written, `serving` what each served until now, in which no name is there twice.
+    Every decision begins with the files as written, so that a clash that is mended is forgotten. A file in a clash
+    falls back to what it served. That can clash with another file as written, which then falls back too, until
+    nothing clashes: at the latest when all serve what they served.
+    """
+    flaws = {file: outcome for file, outcome in loaded.items() if isinstance(outcome, Flaw)}
+    chosen = {file: outcome for file, outcome in loaded.items() if isinstance(outcome, Version)}
+    chosen |= {file: serving[file] for file in flaws if file in serving}
+    while clashes := _clashes(chosen):
+        for file, (own, other) in clashes.items():
+            workflow = own.workflow
+            flaws.setdefault(file, duplicate(workflow.name, workflow.line, other.file, other.workflow.line))
+            if file not in serving:
+                del chosen[file]
+            else:
+                chosen[file] = serving[file]
+    return chosen, flaws
+
+
+def snapshot_of(chosen: Mapping[Path, Version], flaws: Mapping[Path, Flaw]) -> Snapshot:
+    """The decision of `settle` in the shape that its readers want, in the order of the files."""
+    triggers = {name: trigger for file in sorted(chosen) for name, trigger in chosen[file].triggers.items()}
+    faults = tuple(
+        Fault(file, flaw.line, flaw.cause, flaw.fix, tuple(chosen[file].triggers) if file in chosen else ())
+        for file, flaw in sorted(flaws.items())
+    )
+    return Snapshot(MappingProxyType(triggers), faults)
+
+
+def _clashes(chosen: Mapping[Path, Version]) -> dict[Path, tuple[Trigger, Trigger]]:
+    """For each file with a name that another one has too: its own trigger and the other's."""
+    owners: dict[str, list[Path]] = {}
+    for file in sorted(chosen):
+        for name in chosen[file].triggers:
+            owners.setdefault(name, []).append(file)
+    found: dict[Path, tuple[Trigger, Trigger]] = {}
+    for name, files in owners.items():
+        if len(files) > 1:
+            for file in files:
+                other = files[1] if file == files[0] else files[0]
+                found.setdefault(file, (chosen[file].triggers[name], chosen[other].triggers[name]))
+    return found
+
+
+def duplicate(name: str, line: int, other_file: Path, other_line: int) -> Flaw:
+    """The flaw of two workflows with one name."""
+    return Flaw(
+        line,
+        f"The name {name!r} is also that of the workflow in {other_file}, line {other_line}.",
+        'Rename one of the two functions, or give one another name="...": a name is a trigger\'s URL.',
+    )

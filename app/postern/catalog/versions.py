@@ -1,0 +1,154 @@
+"""From a module to what it serves, or to the flaw that keeps it from being served."""
+
+import ast
+import inspect
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+from postern.access import Access, AccessFault, Policy
+from postern.authoring.signature import WorkflowFault
+from postern.authoring.workflow import Workflow
+from postern.catalog.modules import TooSlow, Unreadable
+from postern.catalog.snapshot import Flaw, Trigger, Version, duplicate
+from postern.catalog.sources import PACKAGE, Source
+
+_LONGEST_MESSAGE = 500
+"""Characters of an exception's message that are kept."""
+
+
+def version_of(
+    source: Source, folder: Path, load: Callable[[str], ModuleType], bind: Callable[[Access], Policy]
+) -> Version | Flaw:
+    """What the file serves, or its flaw: whatever a module does while it is imported, it ends here."""
+    try:
+        module = load(source.module)
+    except BaseException as error:  # SystemExit of a module is a fault of the module
+        return flaw_of(error, source.file, folder)
+    workflows = _workflows(module)
+    if not workflows:
+        return Flaw(
+            None,
+            "No workflow is defined in this file.",
+            "Write @workflow above a function, or begin the file's name with _ if others import it.",
+        )
+    if hidden := _hidden(source, module):
+        return hidden
+    triggers: dict[str, Trigger] = {}
+    for workflow in workflows:
+        if workflow.name in triggers:
+            first = triggers[workflow.name]
+            return duplicate(workflow.name, workflow.line, first.file, first.workflow.line)
+        try:
+            policy = bind(workflow.access)
+        except Exception as error:  # one workflow that cannot be bound must not stop the others
+            return Flaw(workflow.line, _cause(error), _fix(error))
+        triggers[workflow.name] = Trigger(workflow, policy, _written_in(workflow, source))
+    return Version(triggers)
+
+
+def clash_of_files(source: Source) -> Flaw:
+    """The flaw of `orders.py` and `orders/__init__.py`, which are one module to Python."""
+    name = source.module.rpartition(".")[2]
+    return Flaw(
+        None,
+        f"{name}.py and {name}/__init__.py are both the module {source.module}.",
+        "Rename or remove one of the two.",
+    )
+
+
+def flaw_of(error: BaseException, file: Path, folder: Path) -> Flaw:
+    """What to tell an author about an exception that left the import of the file."""
+    frames = traceback.extract_tb(error.__traceback__)
+    line = next((frame.lineno for frame in reversed(frames) if frame.filename == str(file)), None)
+    where = next(((frame.filename, frame.lineno) for frame in reversed(frames) if _below(folder, frame.filename)), None)
+    if isinstance(error, SyntaxError) and error.filename and _below(folder, error.filename):
+        where = (error.filename, error.lineno)
+    elif isinstance(error, Unreadable):
+        where = (str(error.file), error.line)
+    elif isinstance(error, TooSlow):
+        where = (str(file), error.line)
+    if where is None or where[0] == str(file):
+        return Flaw(where[1] if where else line, _cause(error), _fix(error))
+    elsewhere = Path(where[0]).relative_to(folder)
+    place = f"{elsewhere}, line {where[1]}" if where[1] else str(elsewhere)
+    return Flaw(line, f"{_cause(error)} ({place})", f"{_fix(error)} It is in {elsewhere}, which this file imports.")
+
+
+def _workflows(module: ModuleType) -> list[Workflow]:
+    """Those that are written in this module, or below it if it is a package; an imported one is its own file's."""
+    own = f"{module.__name__}."
+    found = {
+        id(value): value
+        for value in vars(module).values()
+        if isinstance(value, Workflow) and f"{value.function.__module__}.".startswith(own)
+    }
+    return sorted(found.values(), key=lambda workflow: workflow.line)
+
+
+def _hidden(source: Source, module: ModuleType) -> Flaw | None:
+    """A function that has the name of a workflow above it takes its place in the module, and nobody would notice."""
+    first_lines: dict[str, int] = {}
+    for node in ast.parse(source.content).body:
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or not node.decorator_list:
+            continue
+        line = node.decorator_list[0].lineno
+        if node.name in first_lines and isinstance(vars(module).get(node.name), Workflow):
+            above = f"{source.file}, line {first_lines[node.name]}"
+            return Flaw(
+                line,
+                f"The function {node.name!r} is also in {above}, and hides that one.",
+                "Rename one of the two functions.",
+            )
+        first_lines.setdefault(node.name, line)
+    return None
+
+
+def _written_in(workflow: Workflow, source: Source) -> Path:
+    written = Path(inspect.unwrap(workflow.function).__code__.co_filename)
+    return written if source.is_package and _below(source.file.parent, str(written)) else source.file
+
+
+def _below(folder: Path, filename: str) -> bool:
+    return Path(filename).is_relative_to(folder)
+
+
+def _cause(error: BaseException) -> str:
+    message = " ".join(_message(error).split())
+    if len(message) > _LONGEST_MESSAGE:
+        message = message[:_LONGEST_MESSAGE] + "…"
+    if isinstance(error, Unreadable | TooSlow):
+        return f"{message[:1].upper()}{message[1:]}."
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
+def _message(error: BaseException) -> str:
+    if isinstance(error, SyntaxError):
+        return error.msg
+    try:
+        return str(error)
+    except Exception:  # an author's exception may fail to describe itself
+        return ""
+
+
+def _fix(error: BaseException) -> str:
+    match error:
+        case WorkflowFault() | AccessFault():
+            return "Change the workflow as the cause says."
+        case SyntaxError():
+            return "Correct the syntax at this line."
+        case Unreadable(line=None):
+            return "Let the user that runs the server read the file, and save it as text in UTF-8."
+        case Unreadable():
+            return "Save the file as text in UTF-8."
+        case TooSlow():
+            return "Move slow work from the top of the module into the workflow's function."
+        case ModuleNotFoundError(name=str(name)) if name.partition(".")[0] != PACKAGE:
+            return f"Install {name.partition('.')[0]!r} where the server runs, or correct the import."
+        case ImportError():
+            return "Correct the import, or add to the folder what it names."
+        case SystemExit() | KeyboardInterrupt():
+            return 'Do not end the process on import: move that below `if __name__ == "__main__":` or leave it out.'
+        case _:
+            return "Correct the error at this line. Work that can fail belongs into the workflow's function."

@@ -1,0 +1,1 @@
+"""The `postern` command: one module for each of its commands."""

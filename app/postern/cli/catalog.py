@@ -1,0 +1,137 @@
+"""`postern check`, `list` and `new`: the folder of workflows."""
+
+import json
+from keyword import iskeyword
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from postern.authoring.workflow import WORKFLOW_NAME
+from postern.catalog import Fault, Trigger
+from postern.cli.terminal import describe, err, fail, out, print_faults, program, workflow_table
+from postern.cli.workspace import Workspace, workspace
+from postern.settings import load_settings
+
+TEMPLATE = '''"""{title}."""
+
+from pydantic import BaseModel
+
+from postern import Context, tenant_users, workflow
+
+
+class {model}(BaseModel):
+    """What the caller sends."""
+
+    name: str
+
+
+@workflow(access=tenant_users())
+async def {function}(ctx: Context, given: {model}) -> dict[str, str]:
+    """{title}."""
+    ctx.log.info("greeting")
+    return {{"message": f"Hello, {{given.name}}!"}}
+'''
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(check)
+    app.command(name="list")(list_workflows)
+    app.command()(new)
+
+
+def check() -> None:
+    """Load the settings and every workflow, and report all that is wrong. Exit code 1 when something is."""
+    here = workspace()
+    snapshot = here.load()
+    print_faults(snapshot.faults)
+    tenant = "the local tenant (POSTERN_TENANT_ID is not set)" if here.local else f"tenant {here.settings.tenant_id}"
+    served = _count(len(snapshot.triggers), "workflow")
+    faulty = _count(len(snapshot.faults), "faulty module")
+    err.print(f"{served} in {escape(str(here.settings.workflows))}, {faulty}; for {tenant}.", highlight=False)
+    raise typer.Exit(1 if snapshot.faults else 0)
+
+
+def list_workflows(
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
+) -> None:
+    """List the workflows with method, URL and access mode."""
+    here = workspace()
+    snapshot = here.load()
+    if as_json:
+        workflows = [_row(trigger, here) for _, trigger in sorted(snapshot.triggers.items())]
+        document = {"workflows": workflows, "faults": [_fault(fault) for fault in snapshot.faults]}
+        typer.echo(json.dumps(document, indent=2))
+        return
+    print_faults(snapshot.faults)
+    out.print(workflow_table(snapshot, here.server_url))
+
+
+def new(
+    name: Annotated[str, typer.Argument(help="The workflow's name, as in its URL: approve-leave.")],
+) -> None:
+    """Write a module with a workflow that works."""
+    settings = load_settings()
+    wanted = name.replace("_", "-")
+    if not WORKFLOW_NAME.fullmatch(wanted) or wanted[0].isdigit():
+        fail(f"{name!r} is no name for a workflow: begin with a letter, then lower-case letters, digits and hyphens.")
+        raise typer.Exit(2)
+    if iskeyword(wanted):
+        fail(f"{name!r} is a word of Python, so no function can have it as its name: choose another, like do-{wanted}.")
+        raise typer.Exit(2)
+    function = wanted.replace("-", "_")
+    path = Path(settings.workflows) / f"{function}.py"
+    words = wanted.split("-")
+    text = TEMPLATE.format(
+        title=" ".join(words).capitalize(),
+        model="".join(word.capitalize() for word in words) + "Request",
+        function=function,
+    )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        fail(f"{path} is there already; nothing was written.")
+        raise typer.Exit(1) from None
+    except OSError as error:
+        fail(f"{path} cannot be written: {error.strerror}.")
+        raise typer.Exit(1) from None
+    who = "--token-file FILE" if settings.tenant_id else "--as ada"
+    out.print(f"Wrote {escape(str(path))}. While the server runs it has a URL at once. Try it:", highlight=False)
+    out.print(
+        f'  {program()} call {wanted} {who} --data \'{{"name": "Ada"}}\'',
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number or 'no'} {what}{'' if number == 1 else 's'}"
+
+
+def _row(trigger: Trigger, here: Workspace) -> dict[str, Any]:
+    workflow = trigger.workflow
+    return {
+        "name": workflow.name,
+        "methods": list(workflow.methods),
+        "url": f"{here.server_url}/triggers/{workflow.name}{workflow.path}",
+        "access": workflow.access.mode,
+        "access_detail": describe(workflow.access),
+        "description": workflow.description,
+        "file": str(trigger.file),
+        "line": workflow.line,
+    }
+
+
+def _fault(fault: Fault) -> dict[str, Any]:
+    return {
+        "file": str(fault.file),
+        "line": fault.line,
+        "cause": fault.cause,
+        "fix": fault.fix,
+        "still_serving": list(fault.still_serving),
+    }

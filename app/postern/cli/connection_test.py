@@ -1,0 +1,118 @@
+"""Trying out an entry of `postern.toml`, stage by stage: sign in, then reach the other side.
+
+A connection is asked for its base address, by GET. A trigger is not: any request to it could be one that runs it. There
+a connection is made, over TLS with its certificate checked, and closed again.
+"""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from postern.connections.auth.sign_in import SignIn
+from postern.connections.faults import ConnectionFault
+from postern.connections.stage import Stage
+from postern.http_client import AsyncClient, HTTPError
+from postern.settings import Connection, Settings, Trigger
+
+REACHED = "reached"
+CONNECT_SECONDS = 10.0
+_HTTPS_PORT, _HTTP_PORT = 443, 80
+
+
+async def stages_of(entry: str, settings: Settings) -> AsyncIterator[Stage]:
+    """Every stage of `connections.NAME` or `triggers.NAME`, which exists; it ends at the first that is not passed."""
+    kind, _, name = entry.partition(".")
+    found = settings.connections[name] if kind == "connections" else settings.triggers[name]
+    yield Stage("entry", True, f"{entry}, of type {found.auth.type}")
+    try:
+        async with _client(entry, found, settings) as client:
+            async for stage in stages_with(client, entry, found, settings.ca_bundle):
+                yield stage
+    except ConnectionFault as fault:
+        yield Stage("usable", False, f"{fault.entry} {fault.wrong}", fault.fix)
+
+
+async def stages_with(
+    client: AsyncClient, entry: str, found: Connection | Trigger, ca_bundle: Path | None
+) -> AsyncIterator[Stage]:
+    """The stages from signing in onwards, with the client of the entry."""
+    if isinstance(client.auth, SignIn):
+        async for stage in client.auth.try_out():
+            yield stage
+            if not stage.passed:
+                return
+    if isinstance(found, Trigger):
+        yield await connected(found.url, entry, ca_bundle)
+    else:
+        yield await _asked(client, entry, found)
+
+
+@asynccontextmanager
+async def _client(entry: str, found: Connection | Trigger, settings: Settings) -> AsyncIterator[AsyncClient]:
+    from postern.connections import Connections
+    from postern.identity import CLOUDS
+
+    connections = Connections(settings, settings.authority or CLOUDS[settings.cloud].authority)
+    try:
+        if isinstance(found, Trigger):
+            yield connections.open(entry, found.url, found.auth, exact=True)
+        else:
+            yield connections.client(entry.partition(".")[2])
+    finally:
+        await connections.aclose()
+
+
+async def _asked(client: AsyncClient, entry: str, found: Connection) -> Stage:
+    """Whether the base address answers; nothing of the answer is looked at but its status."""
+    try:
+        async with client.stream("GET", "") as answer:
+            return judged(answer.status_code, entry, found)
+    except HTTPError as error:
+        return _not_reached(error, entry, "base_url")
+
+
+def judged(status: int, entry: str, found: Connection) -> Stage:
+    """What the status of the base address says. 404 and the like are usual there: it was reached."""
+    said = f"GET {found.base_url} answered {status}"
+    if status == 401 and found.auth.type == "none":
+        return Stage(REACHED, False, said, f"It wants to know who asks: give {entry} an auth other than none")
+    if status == 401:
+        fix = f"Check in {entry} what the credential is for (audience or scopes, key, password) and whom it names"
+        return Stage(REACHED, False, f"{said}: the credential is refused", fix)
+    if status == 403:
+        said += ": known, but not permitted there; where your calls get 403 too, permit it on the other side"
+    elif 300 <= status < 400:
+        said += ", a redirect: those are not followed"
+    elif status >= 500:
+        said += ": it is there, and in trouble"
+    return Stage(REACHED, True, said)
+
+
+async def connected(url: str, entry: str, ca_bundle: Path | None) -> Stage:
+    """Whether a connection to where a trigger is can be made. No request is sent."""
+    parts = urlsplit(url)
+    secure = parts.scheme == "https"
+    port = parts.port or (_HTTPS_PORT if secure else _HTTP_PORT)
+    context = ssl.create_default_context(cafile=ca_bundle) if secure else None
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            _, writer = await asyncio.open_connection(parts.hostname, port, ssl=context)
+    except (OSError, TimeoutError) as error:
+        return _not_reached(error, entry, "url")
+    version = writer.get_extra_info("ssl_object").version() if secure else "no TLS"
+    writer.transport.abort()
+    with suppress(OSError):
+        await writer.wait_closed()
+    return Stage(REACHED, True, f"{parts.hostname}:{port} by {version}; no request was sent, it would run the trigger")
+
+
+def _not_reached(error: Exception, entry: str, key: str) -> Stage:
+    reasons = (error, error.__cause__, error.__context__)
+    if any("CERTIFICATE_VERIFY_FAILED" in str(reason) for reason in reasons if reason is not None):
+        fix = "Name the authority that signed it in POSTERN_CA_BUNDLE, where it is a private one"
+        return Stage(REACHED, False, "its certificate is not trusted", fix)
+    fix = f"Check the address in {entry}, {key}, and whether this machine may go there (DNS, firewall)"
+    return Stage(REACHED, False, f"no connection: {type(error).__name__}", fix)

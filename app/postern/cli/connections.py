@@ -1,0 +1,142 @@
+"""`postern connections`: what workflows may reach, and whether signing in there works."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from postern.cli.api_client import Json
+from postern.cli.runs import ListByDefault
+from postern.cli.terminal import err, out, plain, print_json, print_wide, stop
+from postern.cli.workspace import Workspace, export_local_credential, workspace
+from postern.connections.stage import Stage
+from postern.settings import Connection, SecretReference, Settings, Trigger
+from postern.settings.sources import did_you_mean
+
+NAME_WIDTH = 26
+
+commands = typer.Typer(
+    cls=ListByDefault,
+    help="What workflows may reach: list, test NAME. Alone, it lists, with the options of list.",
+    no_args_is_help=False,
+)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(commands, name="connections")
+
+
+@commands.command(name="list")
+def list_connections(as_json: Json = False) -> None:
+    """List the connections and triggers of postern.toml: address, how they sign in, what for, and with which secrets.
+
+    Secrets are shown by their names in Key Vault, addresses without their query, in which a signature may stand.
+    """
+    settings = workspace().settings
+    rows = [described(entry, found) for entry, found in entries(settings).items()]
+    if as_json:
+        print_json({"connections": rows})
+    elif rows:
+        print_wide(_table(rows))
+    else:
+        err.print("postern.toml has no [connections.NAME] and no [triggers.NAME].", markup=False, highlight=False)
+
+
+@commands.command()
+def test(
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="graph; where both tables have it, connections.graph or triggers.graph."),
+    ],
+) -> None:
+    """Sign in as an entry of postern.toml says, and reach the other side: every stage, with what to mend.
+
+    A connection's base address is asked for by GET. A trigger is not run: no request is sent to it. Exit code 1 when a
+    stage is not passed.
+    """
+    from postern.cli.connection_test import stages_of
+
+    here = workspace()
+    entry = entry_named(name, here.settings)
+    if here.local is not None:
+        export_local_credential(here.local)
+    passed = asyncio.run(show(stages_of(entry, here.settings)))
+    _conclude(here, entry, passed=passed)
+    raise typer.Exit(0 if passed else 1)
+
+
+def entries(settings: Settings) -> dict[str, Connection | Trigger]:
+    """Every entry under its full name, as `connections.graph`."""
+    connections = {f"connections.{name}": found for name, found in sorted(settings.connections.items())}
+    return connections | {f"triggers.{name}": found for name, found in sorted(settings.triggers.items())}
+
+
+def entry_named(name: str, settings: Settings) -> str:
+    """The full name of the entry that is meant. Exits with 2 where there is none, or more than one."""
+    known = entries(settings)
+    if name in known:
+        return name
+    meant = [entry for entry in known if entry.partition(".")[2] == name]
+    if len(meant) > 1:
+        stop(f"{name} is the name of two entries: say {' or '.join(meant)}.", 2)
+    if not meant:
+        names = [entry.partition(".")[2] for entry in known]
+        hint = did_you_mean(name, [*names, *known])
+        there = f"It has {', '.join(known)}." if known else "It has no connection and no trigger."
+        stop(f"postern.toml has no entry {name!r}. {hint if hint.endswith('?') else there}", 2)
+    return meant[0]
+
+
+def described(entry: str, found: Connection | Trigger) -> dict[str, Any]:
+    """An entry, as it may be shown: no secret, and no query of an address."""
+    kind, _, name = entry.partition(".")
+    address = found.url.partition("?")[0] if isinstance(found, Trigger) else found.base_url
+    auth = found.auth
+    parts = {key: getattr(auth, key) for key in type(auth).model_fields}
+    scopes, audience = parts.get("scopes") or (), parts.get("audience") or ""
+    secrets = {key: part.key_vault for key, part in parts.items() if isinstance(part, SecretReference)}
+    return {
+        "table": kind,
+        "name": name,
+        "address": address,
+        "auth": auth.type,
+        "for": [*scopes, *([audience] if audience else [])],
+        "secrets": secrets,
+    }
+
+
+async def show(stages: AsyncIterator[Stage]) -> bool:
+    """Print the stages as they come, up to the first that is not passed; whether all were passed."""
+    async for stage in stages:
+        mark = Text("ok    ", "green") if stage.passed else Text("FAILED", "bold red")
+        line = Text.assemble(mark, "  ", plain(stage.name).ljust(NAME_WIDTH), plain(stage.detail))
+        out.print(line, highlight=False, soft_wrap=True)
+        if not stage.passed:
+            err.print(f"  [green]fix:[/] {escape(plain(stage.fix))}.", highlight=False, soft_wrap=True)
+            return False
+    return True
+
+
+def _conclude(here: Workspace, entry: str, *, passed: bool) -> None:
+    if passed:
+        err.print(f"[green]{entry} works.[/]", highlight=False)
+        return
+    err.print(f"[bold red]{entry} does not work.[/]", highlight=False)
+    if here.local is not None:
+        err.print("The local tenant answers only while `postern dev` runs.", markup=False, highlight=False)
+
+
+def _table(rows: list[dict[str, Any]]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("entry", "address", "auth", "for", "secrets in Key Vault"):
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        secrets = [f"{key}={name}" for key, name in row["secrets"].items()]
+        cells = (f"{row['table']}.{row['name']}", row["address"], row["auth"], *map("\n".join, (row["for"], secrets)))
+        table.add_row(*(Text("\n".join(map(plain, cell.split("\n")))) for cell in cells))
+    return table

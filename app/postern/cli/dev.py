@@ -1,0 +1,73 @@
+"""`postern dev`: the server with a tenant of its own, for a laptop with no Azure."""
+
+import typer
+
+from postern.cli.terminal import err, print_faults, program, stop, workflow_table
+from postern.cli.workspace import STATE_FOLDER, export_local_credential, local_settings, readable_folder
+from postern.local_tenant import LocalTenant, serve
+from postern.logs import configure_logs, log_format
+from postern.settings import load_settings
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(dev)
+
+
+def dev() -> None:
+    """Serve the workflows with a local tenant: its own people, tokens, Key Vault and directory, on loopback only."""
+    from postern.assembly import create_app
+    from postern.server.process import AddressFault, bind, bound_address, run, server_config
+
+    given = load_settings()
+    if given.tenant_id or given.authority:
+        stop(
+            "postern dev brings a tenant of its own, but POSTERN_TENANT_ID or POSTERN_AUTHORITY is set. "
+            "Use `postern serve`, or unset them.",
+            2,
+        )
+    if given.host not in ("127.0.0.1", "::1", "localhost"):
+        stop(
+            f"postern dev listens on loopback only, but POSTERN_HOST is {given.host}. "
+            "Unset it, or use `postern serve`.",
+            2,
+        )
+    configure_logs(log_format(given.log_format))
+    err.print("Starting the local tenant …", style="dim")
+    place = server_config(None, host=given.host, port=given.port)
+    try:
+        listener = bind(place)
+    except AddressFault as fault:
+        stop(str(fault), 2)
+    with listener, serve(LocalTenant.open(STATE_FOLDER, given.people)) as local:
+        export_local_credential(local)
+        settings = local_settings(local, bound_address(place, listener))
+        with readable_folder():
+            app = create_app(settings, local_tokens=f"{program()} token --as lisa")
+
+        config = server_config(app, trusted_proxies=given.trusted_proxies)
+
+        def ready(address: str) -> None:
+            local.set_server_url(address)
+            snapshot = app.catalog.snapshot
+            print_faults(snapshot.faults)
+            err.print(workflow_table(snapshot, address))
+            err.print(_first_steps(address), highlight=False, soft_wrap=True)
+
+        raise typer.Exit(run(config, listener=listener, ready=ready))
+
+
+def _first_steps(server_url: str) -> str:
+    postern = program()
+    return f"""
+[bold]Try it, in another terminal:[/]
+  curl -X POST {server_url}/triggers/hello            [dim]# 200: anyone may come in[/]
+  curl -i -X POST {server_url}/triggers/payroll       [dim]# 401: only lisa may[/]
+  {postern} token --as lisa                            [dim]# a token of the local tenant[/]
+  {postern} call payroll --as lisa                     [dim]# 200: she is on the list[/]
+  curl -X POST {server_url}/triggers/payroll -H "Authorization: Bearer $({postern} token --as lisa)"
+
+What each takes and gives, with commands to paste: {server_url}/docs
+
+Drop a module in the workflows folder, or run `{postern} new my-workflow`: it has a URL at once. Ctrl-C stops.
+"""

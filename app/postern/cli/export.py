@@ -1,0 +1,57 @@
+"""`postern export`: the workflows of the folder as documents that other programs read."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic_core import to_json
+
+from postern.cli import connector
+from postern.cli.export_catalog import Partial, whole_catalog
+from postern.cli.terminal import err, stop
+from postern.cli.workspace import workspace
+
+commands = typer.Typer(
+    help="Write what the triggers take and give, for other programs: openapi, connector.", no_args_is_help=True
+)
+
+Output = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to this file; else to standard output.")
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    connector.add_to(commands)
+    app.add_typer(commands, name="export")
+
+
+@commands.command()
+def openapi(
+    output: Output = None,
+    indent: Annotated[int, typer.Option(min=0, max=8, help="Spaces for each level; 0 writes a single line.")] = 2,
+    partial: Partial = False,
+) -> None:
+    """Write the OpenAPI 3.1 document of all workflows. Needs no running server and no network.
+
+    With a faulty workflow nothing is written, and the exit code is 1, unless --partial is given.
+    """
+    from postern.assembly import installation_of
+    from postern.openapi.document import openapi_document
+
+    here = workspace()
+    snapshot = whole_catalog(here, partial=partial)
+    document = openapi_document(snapshot.triggers, installation_of(here.settings, here.server_url))
+    write(to_json(document, indent=indent or None, inf_nan_mode="null") + b"\n", output)
+
+
+def write(content: bytes, output: Path | None) -> None:
+    """Write to a file or to standard output, as the option says."""
+    if output is None:
+        typer.echo(content, nl=False)
+        return
+    try:
+        output.write_bytes(content)
+    except OSError as error:
+        stop(f"{output} cannot be written: {error.strerror}.")
+    err.print(f"Wrote {output}.", markup=False, highlight=False, soft_wrap=True)

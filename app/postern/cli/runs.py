@@ -1,0 +1,232 @@
+"""`postern runs`: the records of runs, over the server's API."""
+
+import asyncio
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from postern.cli.api_client import (
+    AsOperator,
+    Json,
+    Limit,
+    Listing,
+    Record,
+    Since,
+    TokenFile,
+    Until,
+    asking,
+    record_id,
+    tokens_to_ask_with,
+)
+from postern.cli.follow import Ended, follow_new, follow_run
+from postern.cli.records import details, heading, line, tree
+from postern.cli.terminal import err, out, print_json, program, stop
+from postern.cli.time_arguments import window
+from postern.cli.workspace import Workspace, workspace
+from postern.journal.run import State
+
+RunId = Annotated[str, typer.Argument(metavar="ID", help="The run's id: X-Run-Id of its reply.")]
+Workflow = Annotated[str | None, typer.Option("--workflow", "-w", metavar="NAME", help="Of this workflow only.")]
+Caller = Annotated[
+    str | None,
+    typer.Option(metavar="WHO", help="Of this caller only: an object id, anonymous, or a name of the table people."),
+]
+
+
+class ListByDefault(TyperGroup):
+    """`postern runs` lists, also when it is followed by the options of its list."""
+
+    left_out = "list"
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put in the command that was left out."""
+        if not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names):
+            args = [self.left_out, *args]
+        return super().parse_args(ctx, args)
+
+
+commands = typer.Typer(
+    cls=ListByDefault,
+    help="Runs on record: list, show, cancel, resubmit, follow. Alone, it lists, with the options of list.",
+    no_args_is_help=False,
+)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(commands, name="runs")
+
+
+@commands.command(name="list")
+def list_runs(
+    workflow: Workflow = None,
+    state: Annotated[
+        State | None,
+        typer.Option(case_sensitive=False, metavar="STATE", help=f"In this state only: {', '.join(State)}."),
+    ] = None,
+    caller: Caller = None,
+    since: Since = None,
+    until: Until = None,
+    text: Annotated[str | None, typer.Option(help="With this text on record.")] = None,
+    parent: Annotated[str | None, typer.Option(metavar="ID", help="Called by this run.")] = None,
+    limit: Limit = 20,
+    as_json: Json = False,
+    who: AsOperator = None,
+    token_file: TokenFile = None,
+) -> None:
+    """List runs, the newest first: an operator sees all, anybody else their own."""
+    here = workspace()
+    query = {
+        "workflow": workflow,
+        "state": state.value if state else None,
+        "caller": _object_id(here, caller),
+        **window(since, until),
+        "text": text,
+        "parent": parent and record_id(parent),
+    }
+    asyncio.run(_list(here, who, token_file, query, limit, as_json=as_json))
+
+
+@commands.command()
+def show(
+    run_id: RunId,
+    chain: Annotated[bool, typer.Option("--tree", help="The run, what it called, and what that called.")] = False,
+    as_json: Json = False,
+    who: AsOperator = None,
+    token_file: TokenFile = None,
+) -> None:
+    """Show a run's record with its inputs, outputs, error, steps and calls."""
+    path = f"{record_id(run_id)}/tree" if chain else record_id(run_id)
+    run = asyncio.run(_get(workspace(), who, token_file, path))
+    if chain and not as_json:
+        out.print(tree(run), soft_wrap=True)
+    else:
+        _print(run, as_json=as_json)
+
+
+@commands.command()
+def cancel(run_id: RunId, who: AsOperator = None, token_file: TokenFile = None) -> None:
+    """Cancel a run that has not ended."""
+    found = record_id(run_id)
+    status, run = asyncio.run(_post(workspace(), who, token_file, f"/runs/{found}/cancel"))
+    if status == 202:
+        err.print(
+            f"The process that runs it was told. See how it ends: {program()} runs follow {found}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+    else:
+        _print(run)
+
+
+@commands.command()
+def resubmit(run_id: RunId, who: AsOperator = None, token_file: TokenFile = None) -> None:
+    """Run it again, as a new run with the same inputs on today's code, and show the new run."""
+    _print(asyncio.run(_post(workspace(), who, token_file, f"/runs/{record_id(run_id)}/resubmit"))[1])
+
+
+@commands.command()
+def follow(
+    run_id: Annotated[
+        str | None, typer.Argument(metavar="ID", help="Wait for this run; else new runs are shown.")
+    ] = None,
+    workflow: Workflow = None,
+    caller: Caller = None,
+    seconds: Annotated[
+        float | None, typer.Option("--for", metavar="SECONDS", min=0, help="No longer than this.")
+    ] = None,
+    who: AsOperator = None,
+    token_file: TokenFile = None,
+) -> None:
+    """Show new runs as they come, until Ctrl-C; with an id, wait until that run has ended and show it.
+
+    New runs have one line each. With an id the exit code is 0 where the run succeeded, and 1 where it ended otherwise
+    or not in time.
+    """
+    here = workspace()
+    if run_id is not None and (workflow, caller) != (None, None):
+        stop("a run's id says which run to follow: --workflow and --caller are for new runs.", 2)
+    try:
+        if run_id is None:
+            asyncio.run(_follow_new(here, who, token_file, workflow, _object_id(here, caller), seconds))
+            return
+        ended = asyncio.run(_follow_run(here, who, token_file, record_id(run_id), seconds))
+    except KeyboardInterrupt:
+        raise typer.Exit(0 if run_id is None else 1) from None
+    _print(ended.run)
+    if not ended.in_time:
+        stop(f"it has not ended within {seconds:g} seconds.")
+    raise typer.Exit(0 if ended.run.get("state") == State.SUCCEEDED else 1)
+
+
+async def _list(
+    here: Workspace,
+    who: str | None,
+    token_file: str | None,
+    query: dict[str, str | None],
+    limit: int,
+    *,
+    as_json: bool,
+) -> None:
+    runs: list[Record] = []
+    async with asking(here, tokens_to_ask_with(here, who, token_file)) as api:
+        listing = Listing(api, "runs", query, limit, time="started_at")
+        async for page in listing:
+            if page and not runs and not as_json:
+                out.print(heading(), soft_wrap=True)
+            runs += page
+            for run in [] if as_json else page:
+                out.print(line(run), soft_wrap=True)
+    if as_json:
+        print_json({"runs": runs, "next": listing.next})
+    elif not runs:
+        err.print("No run on record fits.")
+    elif listing.next:
+        err.print(f"There are more: --limit shows more than {limit}.", style="dim", highlight=False)
+
+
+async def _get(here: Workspace, who: str | None, token_file: str | None, path: str) -> Record:
+    async with asking(here, tokens_to_ask_with(here, who, token_file)) as api:
+        return await api.get(f"/runs/{path}")
+
+
+async def _post(here: Workspace, who: str | None, token_file: str | None, path: str) -> tuple[int, Record]:
+    async with asking(here, tokens_to_ask_with(here, who, token_file)) as api:
+        return await api.post(path)
+
+
+async def _follow_new(
+    here: Workspace,
+    who: str | None,
+    token_file: str | None,
+    workflow: str | None,
+    caller: str | None,
+    seconds: float | None,
+) -> None:
+    async with asking(here, tokens_to_ask_with(here, who, token_file)) as api:
+        await follow_new(api, {"workflow": workflow, "caller": caller}, seconds, _print_line)
+
+
+async def _follow_run(
+    here: Workspace, who: str | None, token_file: str | None, run_id: str, seconds: float | None
+) -> Ended:
+    async with asking(here, tokens_to_ask_with(here, who, token_file)) as api:
+        return await follow_run(api, run_id, seconds)
+
+
+def _print(run: Record, *, as_json: bool = False) -> None:
+    if as_json:
+        print_json(run)
+    else:
+        out.print(details(run), soft_wrap=True)
+
+
+def _print_line(run: Record) -> None:
+    out.print(line(run), soft_wrap=True)
+    out.file.flush()
+
+
+def _object_id(here: Workspace, caller: str | None) -> str | None:
+    return None if caller is None else here.settings.people.get(caller, caller)

@@ -1,0 +1,149 @@
+"""`postern secrets`: which secrets the settings name, until when they are good, and whether they can be read."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from postern.cli.api_client import Json
+from postern.cli.terminal import err, plain, print_json, print_wide, program
+from postern.cli.workspace import Workspace, export_local_credential, workspace
+from postern.connections.faults import ConnectionFault
+from postern.connections.vault.expiry import THRESHOLDS, days_left, end_of
+from postern.connections.vault.secret import Secrets
+from postern.settings.references import secret_references
+
+AT_ONCE = 4
+"""Secrets that are asked for at the same time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One secret, without its value. `ends` is in Unix seconds, None where it has no date; `fault` is None where it
+    can be read."""
+
+    name: str
+    used_by: tuple[str, ...]
+    ends: float | None = None
+    fault: ConnectionFault | None = None
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(secrets)
+
+
+def secrets(as_json: Json = False) -> None:
+    """List the secrets that the settings name: until when they are good, who uses them, and whether they can be read.
+
+    Values are never shown. Exit code 1 when one cannot be read."""
+    here = workspace()
+    references = secret_references(here.settings)
+    with err.status("Asking the Key Vault …") as status:
+
+        def progress(done: int) -> None:
+            status.update(f"Asking the Key Vault … {done} of {len(references)}")
+
+        found = asyncio.run(_ask(here, references, progress)) if references else []
+    now = time.time()
+    if as_json:
+        print_json({"secrets": [_record(each, now) for each in found]})
+    elif found:
+        print_wide(_table(found, now))
+    else:
+        err.print("The settings name no secret.", highlight=False)
+    unread = any(each.fault for each in found)
+    if unread and here.local:
+        err.print(f"The local tenant's Key Vault is there while `{program()} dev` runs.", style="dim", highlight=False)
+    raise typer.Exit(1 if unread else 0)
+
+
+async def _ask(here: Workspace, references: dict[str, tuple[str, ...]], progress: Callable[[int], None]) -> list[Found]:
+    from postern.connections.vault.vault import Vault
+    from postern.identity import CLOUDS
+
+    if here.local:
+        export_local_credential(here.local)
+    settings = here.settings
+    vault = Vault(
+        settings.key_vault_url,
+        settings.azure_credential,
+        authority=settings.authority or CLOUDS[settings.cloud].authority,
+        ca_bundle=settings.ca_bundle,
+    )
+    places = asyncio.Semaphore(AT_ONCE)
+    done = 0
+
+    async def one(name: str, used_by: tuple[str, ...]) -> Found:
+        nonlocal done
+        async with places:
+            found = await look_at(vault, name, used_by)
+        done += 1
+        progress(done)
+        return found
+
+    try:
+        return list(await asyncio.gather(*(one(name, users) for name, users in references.items())))
+    finally:
+        await vault.aclose()
+
+
+async def look_at(vault: Secrets, name: str, used_by: tuple[str, ...]) -> Found:
+    """Read one secret, and keep nothing of it but its end."""
+    try:
+        return Found(name, used_by, end_of(await vault.read(name)))
+    except ConnectionFault as fault:
+        return Found(name, used_by, fault=fault)
+
+
+def _table(found: list[Found], now: float) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("secret", no_wrap=True)
+    table.add_column("expires", no_wrap=True)
+    for column in ("used by", "state"):
+        table.add_column(column, overflow="fold")
+    for each in found:
+        state = Text("readable", "green") if each.fault is None else Text(plain(each.fault), "bold red")
+        table.add_row(each.name, _expires(each, now), Text("\n".join(each.used_by)), state)
+    return table
+
+
+def _expires(found: Found, now: float) -> Text:
+    """The day, and how far it is, in the colour of its threshold."""
+    if found.fault is not None:
+        return Text("")
+    if found.ends is None:
+        return Text("no date", "dim")
+    days = days_left(found.ends, now)
+    if found.ends <= now:
+        return Text(f"{_day(found.ends)}, expired", "bold red")
+    *wide, week, _ = THRESHOLDS
+    colour = "red" if days < week else "yellow" if days < max(wide) else "green"
+    how_far = "today" if days == 0 else "in 1 day" if days == 1 else f"in {days} days"
+    return Text(f"{_day(found.ends)}, {how_far}", colour)
+
+
+def _record(found: Found, now: float) -> dict[str, Any]:
+    fault = found.fault
+    return {
+        "name": found.name,
+        "used_by": list(found.used_by),
+        "readable": fault is None,
+        "expires_on": None if found.ends is None else _moment(found.ends),
+        "days": None if found.ends is None else days_left(found.ends, now),
+        "fault": None if fault is None else {"entry": fault.entry, "wrong": fault.wrong, "fix": fault.fix},
+    }
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _day(seconds: float) -> str:
+    return _moment(seconds)[:10]

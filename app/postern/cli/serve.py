@@ -1,0 +1,59 @@
+"""`postern serve`: the server, with the tenant of the settings."""
+
+from typing import Annotated
+
+import structlog
+import typer
+
+from postern.cli.terminal import err, print_faults, workflow_table
+from postern.cli.workspace import readable_folder
+from postern.logs import configure_logs, log_format
+from postern.loopback import is_loopback
+from postern.settings import Settings, load_settings
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(serve)
+
+
+def serve(
+    workers: Annotated[int, typer.Option(min=1, help="Processes that serve side by side.")] = 1,
+) -> None:
+    """Serve the workflows, with the tenant of the settings (POSTERN_*, .env, postern.toml)."""
+    from postern.assembly import create_app, load_catalog
+    from postern.server.process import run, server_config
+
+    settings = load_settings()
+    configure_logs(log_format(settings.log_format))
+    several = workers > 1
+    with readable_folder():
+        application = "postern.assembly:create_app_from_environment" if several else create_app(settings)
+        snapshot = (load_catalog(settings) if isinstance(application, str) else application.catalog).snapshot
+    config = server_config(
+        application,
+        host=settings.host,
+        port=settings.port,
+        workers=workers,
+        factory=several,
+        trusted_proxies=settings.trusted_proxies,
+    )
+
+    def ready(address: str) -> None:
+        warn_of_plain_http(settings)
+        print_faults(snapshot.faults)
+        err.print(workflow_table(snapshot, settings.public_url or address))
+
+    raise typer.Exit(run(config, ready=ready))
+
+
+def warn_of_plain_http(settings: Settings) -> None:
+    """Say beforehand what callers from other machines would run into: this server speaks plain http, and takes no
+    tokens by it."""
+    if not is_loopback(settings.host) and not settings.trusted_proxies:
+        structlog.get_logger("postern").warning(
+            "no-trusted-proxies",
+            host=settings.host,
+            fix="set POSTERN_TRUSTED_PROXIES to the addresses of the https proxy: without one, tokens from other "
+            "machines are refused",
+        )

@@ -1,0 +1,129 @@
+"""What the commands print, and how."""
+
+import json
+import shlex
+import shutil
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from postern.access import Access, Anonymous, Check, SpecificUsers
+from postern.catalog import Fault, Snapshot
+
+WIDE = 200
+"""Columns where the output is no terminal: a file or another program has no edge to break lines at."""
+
+out = Console(width=None if sys.stdout.isatty() else WIDE)
+err = Console(stderr=True, width=None if sys.stderr.isatty() else WIDE)
+
+
+def fail(message: str) -> None:
+    """Say on standard error what is wrong."""
+    err.print(f"[bold red]postern:[/] {escape(plain(message, lines=True))}", highlight=False, soft_wrap=True)
+
+
+def stop(message: str, exit_code: int = 1) -> NoReturn:
+    """Say what is wrong, and end the command: with 2 where the user can mend what was typed or set."""
+    fail(message)
+    raise typer.Exit(exit_code) from None
+
+
+def plain(text: object, *, lines: bool = False) -> str:
+    """Text from outside as a terminal may show it: what steers it, or turns or hides text, is written as its code;
+    line breaks too, unless `lines`."""
+    return "".join(
+        letter if letter.isprintable() or (lines and letter == "\n") else letter.encode("unicode_escape").decode()
+        for letter in str(text)
+    )
+
+
+def print_json(document: Any) -> None:
+    """Print a document for programs, in ASCII."""
+    typer.echo(json.dumps(document, indent=2).replace("\x7f", "\\u007f"))
+
+
+def program() -> str:
+    """How the user started this command, for commands to paste."""
+    started = Path(sys.argv[0]).absolute()
+    return _typed(started) if started.name == "postern" else f"{_typed(Path(sys.executable))} -m postern"
+
+
+def _typed(command: Path) -> str:
+    """The shortest way to type a command in this folder that really starts it."""
+    if shutil.which(command.name) == str(command):
+        return command.name
+    shortest = command.relative_to(Path.cwd()) if command.is_relative_to(Path.cwd()) else command
+    return shlex.quote(str(shortest))
+
+
+def print_wide(table: Table) -> None:
+    """Print a table of many columns, one line a row: a narrow terminal breaks a long line better than ten cells."""
+    Console(width=max(out.width, WIDE)).print(table, crop=False)
+
+
+def workflow_table(snapshot: Snapshot, server_url: str) -> Table:
+    """The workflows with method, URL and access mode, anonymous ones marked."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("workflow", "method", "URL", "access"):
+        table.add_column(column, overflow="fold")
+    for name, trigger in sorted(snapshot.triggers.items()):
+        workflow = trigger.workflow
+        url = f"{server_url}/triggers/{name}{workflow.path}"
+        table.add_row(name, " ".join(workflow.methods), url, _access(workflow.access))
+    return table
+
+
+def checks_table(answers: Iterable[Check], failed: Check | None) -> Table:
+    """Checks of a token or caller, one line each, the first failed one marked."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("", "check", "expected", "found"):
+        table.add_column(column, overflow="fold")
+    for check in answers:
+        mark = Text("ok", "green") if check.passed else Text("FAILED" if check is failed else "failed", "bold red")
+        table.add_row(mark, Text(plain(check.name)), _value(check.expected), _value(check.found))
+    return table
+
+
+def print_faults(faults: Iterable[Fault]) -> None:
+    """Each fault with its place, its cause and what to do."""
+    for fault in faults:
+        place = f"{fault.file}:{fault.line}" if fault.line else str(fault.file)
+        err.print(f"[bold red]fault[/] {escape(place)}\n  {escape(fault.cause)}", highlight=False, soft_wrap=True)
+        if fault.fix:
+            err.print(f"  [green]fix:[/] {escape(fault.fix)}", highlight=False, soft_wrap=True)
+        if fault.still_serving:
+            names = ", ".join(fault.still_serving)
+            err.print(f"  the version that worked still serves {escape(names)}", highlight=False, soft_wrap=True)
+
+
+def describe(access: Access) -> str:
+    """An access mode in one line: `specific_users(lisa, roles=Clerk)`."""
+    if isinstance(access, Anonymous):
+        return "anonymous"
+    parts = list(access.people) if isinstance(access, SpecificUsers) else []
+    for option in ("scopes", "roles", "clients", "audiences", "tenants"):
+        values = getattr(access, option)
+        if values:
+            parts.append(f"{option}={'|'.join(values)}")
+    parts += [f"{option}=no" for option in ("apps", "guests") if not getattr(access, option)]
+    return f"{access.mode}({', '.join(parts)})" if parts else access.mode
+
+
+def _access(access: Access) -> str:
+    text = escape(describe(access))
+    return f"[yellow]{text} (open to anyone)[/]" if isinstance(access, Anonymous) else text
+
+
+def _value(value: Any) -> Text:
+    if value is None:
+        return Text()
+    if isinstance(value, frozenset | set | tuple | list):
+        return Text("\n".join(sorted(map(plain, value))))
+    return Text(plain(value))

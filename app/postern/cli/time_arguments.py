@@ -1,0 +1,66 @@
+"""Times as they are typed and as they are shown. All of them are UTC where no zone is named."""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+from postern.cli.terminal import plain, stop
+
+_AGO = re.compile(r"([0-9]{1,9})([smhdw])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def moment(option: str, text: str | None, now: datetime) -> str | None:
+    """A time that was typed, as RFC 3339 in UTC with milliseconds: `15m`, `2h` and `3d` are that long before `now`.
+    Exits with 2 where it is none."""
+    if text is None:
+        return None
+    try:
+        found = _moment(text.strip(), now).astimezone(UTC)
+    except (ValueError, OverflowError):
+        stop(f"{option} {text}: this is no time. Write 15m, 2h or 3d for so long ago, or 2026-01-31T10:00:00Z.", 2)
+    return found.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def window(since: str | None, until: str | None) -> dict[str, str | None]:
+    """The options --since and --until as the API takes them."""
+    now = datetime.now(UTC)
+    return {"since": moment("--since", since, now), "until": moment("--until", until, now)}
+
+
+def to_the_second(time: object) -> str:
+    """A time of a record, for a line: `2026-01-31 10:00:00`."""
+    return plain(str(time or "")[:19].replace("T", " "))
+
+
+def to_the_millisecond(time: object) -> str:
+    """A time of a record, where there is room: `2026-01-31 10:00:00.123Z`."""
+    return plain(str(time or "").replace("T", " "))
+
+
+def span(milliseconds: object) -> str:
+    """How long something took: `12 ms`, `3.4 s`, `2 min 5 s`, "" where that is not known."""
+    if not isinstance(milliseconds, int | float) or not 0 <= milliseconds < 1e15:
+        return ""
+    if milliseconds < 1000:
+        return f"{milliseconds:.3g} ms" if milliseconds < 10 else f"{milliseconds:.0f} ms"
+    if milliseconds < 60_000:
+        return f"{milliseconds / 1000:.1f} s"
+    minutes, seconds = divmod(round(milliseconds / 1000), 60)
+    return f"{minutes} min {seconds} s"
+
+
+def between(start: object, end: object) -> str:
+    """How long it is from one time of a record to another."""
+    try:
+        took = datetime.fromisoformat(str(end)) - datetime.fromisoformat(str(start))
+    except (ValueError, TypeError):
+        return ""
+    return span(took / timedelta(milliseconds=1))
+
+
+def _moment(text: str, now: datetime) -> datetime:
+    ago = _AGO.fullmatch(text)
+    if ago:
+        return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+    found = datetime.fromisoformat(text)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)

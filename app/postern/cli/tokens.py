@@ -1,0 +1,44 @@
+"""`postern token`: a token of the local tenant, good or forged, for trying doors."""
+
+from typing import Annotated
+
+import typer
+
+from postern.cli.terminal import fail
+from postern.cli.workspace import workspace
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(token)
+
+
+def token(
+    who: Annotated[str, typer.Option("--as", help="A person or application of the local tenant.")] = "ada",
+    audience: Annotated[str | None, typer.Option(help="For another audience than this server's.")] = None,
+    v1: Annotated[bool, typer.Option("--v1", help="A token of version 1.0.")] = False,
+    expired: Annotated[bool, typer.Option("--expired", help="One that has expired.")] = False,
+    wrong_audience: Annotated[bool, typer.Option("--wrong-audience", help="One for another API.")] = False,
+    other_tenant: Annotated[bool, typer.Option("--other-tenant", help="One of a tenant that is not ours.")] = False,
+) -> None:
+    """Print an access token of the local tenant. It is no credential anywhere else."""
+    here = workspace()
+    if here.local is None:
+        fail(
+            "postern token makes tokens of the local tenant, but POSTERN_TENANT_ID names a real one. "
+            "Ask Entra: az account get-access-token --scope <audience>/.default"
+        )
+        raise typer.Exit(2)
+    try:
+        minted = here.local.token(
+            who,
+            audience=audience,
+            version=1 if v1 else 2,
+            expired=expired,
+            wrong_audience=wrong_audience,
+            other_tenant=other_tenant,
+        )
+    except LookupError as unknown:
+        fail(str(unknown.args[0]))
+        raise typer.Exit(2) from None
+    typer.echo(minted)

@@ -1,0 +1,124 @@
+"""Which installation a command speaks of: the real tenant of the settings, or the local one beside them."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from postern.catalog import Snapshot
+from postern.local_tenant import LocalTenant
+from postern.local_tenant.flows import FLOWS_AUDIENCE, flow_url
+from postern.settings import Settings, load_settings
+
+STATE_FOLDER = Path("var/local-tenant")
+"""Where the local tenant keeps its keys and certificates between starts."""
+
+
+OWN_APPLICATION = "postern"
+"""The local tenant's application that stands for Postern itself."""
+
+OPERATOR = "ada"
+"""The local tenant's person who may see all runs."""
+
+
+class FolderFault(Exception):
+    """The folder of workflows cannot be read; the message says how to mend it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """The settings in force, and the local tenant where no real one is set."""
+
+    settings: Settings
+    local: LocalTenant | None
+
+    @property
+    def server_url(self) -> str:
+        """Where this installation's triggers are."""
+        if self.settings.public_url:
+            return self.settings.public_url
+        if self.local and self.local.server_url:
+            return self.local.server_url
+        return f"http://{self.settings.host}:{self.settings.port}"
+
+    def load(self) -> Snapshot:
+        """The workflows and faults of the folder. Raises FolderFault, and SettingsFault where a workflow needs a
+        setting that is not set."""
+        from postern.assembly import load_catalog
+
+        with readable_folder():
+            return load_catalog(self.settings).snapshot
+
+
+@contextmanager
+def readable_folder() -> Iterator[None]:
+    """Turn what the first look into the folder of workflows raises into FolderFault."""
+    try:
+        yield
+    except OSError as error:
+        why = str(error) if error.strerror is None else f"{error.filename}: {error.strerror}"
+        raise FolderFault(f"POSTERN_WORKFLOWS: {why}") from None
+
+
+def workspace() -> Workspace:
+    """The real tenant where POSTERN_TENANT_ID is set, else the local one. Raises SettingsFault."""
+    settings = load_settings()
+    if settings.tenant_id:
+        return Workspace(settings, None)
+    local = LocalTenant.open(STATE_FOLDER, settings.people)
+    return Workspace(local_settings(local), local)
+
+
+def local_settings(local: LocalTenant, public_url: str = "") -> Settings:
+    """The settings with the local tenant's in place of the real tenant's. `public_url` is where the server listens,
+    as far as that is known."""
+    return load_settings(defaults=local_defaults(local) | ({"public_url": public_url} if public_url else {}))
+
+
+def local_defaults(local: LocalTenant) -> dict[str, Any]:
+    """What the local tenant brings: where it is, who is in it, a connection to its directory, and a flow to call."""
+    own = local.applications[OWN_APPLICATION]
+    return {
+        "tenant_id": local.tenant_id,
+        "audience": list(local.audiences),
+        "authority": local.authority,
+        "client_id": local.client_id,
+        "client_secret_name": own.client_secret_name,
+        "key_vault_url": local.key_vault_url,
+        "azure_credential": "client_secret",
+        "ca_bundle": str(local.ca_bundle),
+        "people": {**local.people, OWN_APPLICATION: own.object_id},
+        "operators": [local.people[OPERATOR]],
+        "connections": {
+            "graph": {
+                "base_url": local.graph_url,
+                "auth": {
+                    "type": "entra",
+                    "client_id": local.client_id,
+                    "client_secret": {"key_vault": own.client_secret_name},
+                    "scopes": ["https://graph.microsoft.com/.default"],
+                },
+            }
+        },
+        "triggers": {
+            "approve-leave": {
+                "url": flow_url(local, "approve-leave"),
+                "auth": {
+                    "type": "entra",
+                    "client_id": local.client_id,
+                    "client_secret": {"key_vault": own.client_secret_name},
+                    "audience": FLOWS_AUDIENCE,
+                },
+            }
+        },
+    }
+
+
+def export_local_credential(local: LocalTenant) -> None:
+    """Give the Azure clients of this process and its workers the local tenant's credential, in the variables that
+    azure-identity reads."""
+    os.environ["AZURE_TENANT_ID"] = local.tenant_id
+    os.environ["AZURE_CLIENT_ID"] = local.client_id
+    os.environ["AZURE_CLIENT_SECRET"] = local.client_secret(OWN_APPLICATION)

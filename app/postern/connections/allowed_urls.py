@@ -1,0 +1,119 @@
+"""Where the requests of one entry may go: to its own origin and no higher than its base path. All of it is pure."""
+
+import re
+from dataclasses import dataclass, field
+from urllib.parse import unquote_to_bytes
+
+from postern.connections.faults import ConnectionFault
+from postern.http_client import URL, Request
+from postern.loopback import is_loopback
+
+POLL = "postern.poll"
+"""The request extension by which a GET at a trigger's own origin asks for the result that the trigger's reply named."""
+
+_REFUSED_METHODS = ("CONNECT", "TRACE")
+"""One opens a tunnel, the other repeats the request's credential (RFC 9110, sections 9.3.6 and 9.3.8)."""
+_MOST_DECODINGS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The address of one entry. `exact`: only this very path, and at the same origin what POLL asks for; otherwise
+    everything at or below the path. The query of an exact address is put on the request that is sent: it may hold a
+    signature."""
+
+    entry: str
+    url: URL = field(repr=False)
+    exact: bool = False
+
+    def __post_init__(self) -> None:
+        """Check that nobody listens on the way."""
+        if not secure(self.url):
+            raise ConnectionFault(self.entry, "is plain http", "Write https://; http is for loopback only")
+        if self.url.userinfo:
+            raise ConnectionFault(self.entry, "has a user name in its address", "Leave out everything up to the @")
+
+    def check_text(self, text: str) -> None:
+        """Refuse an address as an author writes it where the HTTP client would read something else out of it. Raises
+        ConnectionFault."""
+        path = re.split(r"[?#]", text, maxsplit=1)[0]
+        if text.startswith(("//", "\\")) or any(segment in (".", "..") for segment in path.split("/")):
+            raise self._elsewhere()
+
+    def check(self, request: Request) -> None:
+        """Refuse what goes elsewhere. Raises ConnectionFault."""
+        url = request.url
+        own = self.url
+        if (url.scheme, url.raw_host, url.port) != (own.scheme, own.raw_host, own.port) or url.userinfo:
+            raise self._elsewhere()
+        check_form(request, self.entry)
+        if not self._covers(request):
+            raise self._elsewhere()
+
+    def completed(self, url: URL, asked: URL) -> URL:
+        """The address that is sent: `url`, which may hold an API key already, with the query that belongs to an exact
+        one where the address that was `asked` for has none."""
+        own = self.url.query
+        if not (self.exact and own) or asked.query or _path(asked) != _path(self.url):
+            return url
+        return url.copy_with(query=own + b"&" + url.query if url.query else own)
+
+    def _covers(self, request: Request) -> bool:
+        path, base = _path(request.url), _path(self.url)
+        if self.exact:
+            return path == base or (request.method == "GET" and request.extensions.get(POLL) is True)
+        base = base.rstrip(b"/")
+        below = path[len(base) :]
+        return path.startswith(base) and (below == b"" or (below.startswith(b"/") and not climbs(below)))
+
+    def _elsewhere(self) -> ConnectionFault:
+        url = self.url
+        at = f"{url.scheme}://{url.netloc.decode()}" + ("" if self.exact else _path(url).decode())
+        return ConnectionFault(
+            self.entry, f"is for {at} only", "Use another connection for other addresses, and no dots to climb out"
+        )
+
+
+def secure(url: URL) -> bool:
+    """Whether nobody can listen on the way: https, or http to this very machine."""
+    return url.scheme == "https" or (url.scheme == "http" and is_loopback(url.host))
+
+
+def check_form(request: Request, entry: str) -> None:
+    """Refuse a request that another server would take for its own, or whose reply shows what signs it. Raises
+    ConnectionFault."""
+    if request.method in _REFUSED_METHODS:
+        raise ConnectionFault(entry, f"takes no {request.method}", "Use another method")
+    hosts = [value.lower() for name, value in request.headers.raw if name.lower() == b"host"]
+    if hosts != [request.url.netloc]:
+        raise ConnectionFault(entry, "has a request with a Host of its own", "Leave out the Host header")
+
+
+def climbs(path: bytes) -> bool:
+    """Whether some server could read a way up, or another separator, out of the path: dot segments, also with
+    parameters behind them (`..;x`), encoded slashes and dots, backslashes, all of it also encoded more than once, and
+    what is not UTF-8 (overlong forms). `path` begins with a slash."""
+    if path.startswith(b"//") or re.search(rb"%(25)*(2[ef]|5c)", path, re.IGNORECASE):
+        return True
+    for _ in range(_MOST_DECODINGS):
+        if _has_way_up(path):
+            return True
+        decoded = unquote_to_bytes(path)
+        if decoded == path:
+            return False
+        path = decoded
+    return True
+
+
+def _has_way_up(path: bytes) -> bool:
+    try:
+        text = path.decode()
+    except UnicodeDecodeError:
+        return True
+    if "\\" in text or any(ord(character) < 0x20 or ord(character) == 0x7F for character in text):
+        return True
+    return any(segment.partition(";")[0].strip() in (".", "..") for segment in text.split("/"))
+
+
+def _path(url: URL) -> bytes:
+    return url.raw_path.partition(b"?")[0]

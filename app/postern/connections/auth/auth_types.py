@@ -1,0 +1,32 @@
+"""The way of signing in that an entry names. Each one is imported only where an entry needs it."""
+
+from typing import TYPE_CHECKING
+
+from postern.connections.auth.sign_in import SignIn
+from postern.connections.auth.sign_in_context import SignInContext
+
+if TYPE_CHECKING:
+    from postern.settings import Auth
+
+
+def sign_in(entry: str, auth: "Auth", context: SignInContext) -> SignIn | None:
+    """What signs the requests of `entry` (`connections.NAME`); None where it asks for nothing. Nothing is sent yet."""
+    match auth.type:
+        case "none":
+            return None
+        case "basic":
+            from postern.connections.auth.basic import Basic
+
+            return Basic(entry, auth, context.secrets)
+        case "api_key":
+            from postern.connections.auth.api_key import ApiKey
+
+            return ApiKey(entry, auth, context.secrets)
+        case "oauth2":
+            from postern.connections.auth.oauth2 import OAuth2
+
+            return OAuth2(entry, auth, context.secrets, context.http)
+        case "entra":
+            from postern.connections.auth.entra import EntraSignIn
+
+            return EntraSignIn(entry, auth, context)

@@ -1,0 +1,220 @@
+"""Signing in at Entra as an application: by client secret, certificate, managed identity or federated credential.
+
+Reference: learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from postern.access import GUID, default_scope
+from postern.connections.auth.entra_errors import (
+    EXCHANGE_AUDIENCES,
+    SECRET_REFUSED,
+    Asked,
+    issuer_and_subject,
+    moment,
+)
+from postern.connections.auth.entra_token_request import EntraRefused, deadline, request_token
+from postern.connections.auth.entry_secret import EntrySecret
+from postern.connections.auth.sign_in import SignIn
+from postern.connections.auth.token_cache import Token, Tokens
+from postern.connections.faults import ConnectionFault
+from postern.connections.stage import Stage
+from postern.connections.vault.secret import Secret
+from postern.http_client import Request
+
+if TYPE_CHECKING:
+    from azure.core.credentials_async import AsyncTokenCredential
+
+    from postern.connections.auth.certificates import Certificate
+    from postern.connections.auth.sign_in_context import SignInContext
+    from postern.connections.azure_clients import Note
+    from postern.settings import EntraAuth
+
+
+class EntraSignIn(SignIn):
+    """Signs requests of one entry with a token from Entra. Each token is asked for with a credential of its own, which
+    is closed again: a renewed secret, certificate or token file needs no restart."""
+
+    def __init__(
+        self, entry: str, auth: "EntraAuth", context: "SignInContext", clock: Callable[[], float] = time.time
+    ) -> None:
+        self._entry = entry
+        self._auth = auth
+        self._around = context
+        self._clock = clock
+        self._scopes = auth.scopes or (default_scope(auth.audience),)
+        self._tokens = Tokens(self._fetch)
+        reference = auth.client_secret or auth.certificate
+        key = "client_secret" if auth.client_secret else "certificate"
+        self._proof = EntrySecret(entry, key, reference, context.secrets) if reference else None
+
+    async def credential(self) -> str:
+        """The token at hand, or a new one."""
+        return await self._tokens.token()
+
+    def sign(self, request: Request, credential: str) -> None:
+        """As a bearer token (RFC 6750, section 2.1)."""
+        request.headers["Authorization"] = f"Bearer {credential}"
+
+    async def another(self, refused: str) -> str | None:
+        """A newer token."""
+        return await self._tokens.renewed(refused)
+
+    async def try_out(self) -> AsyncIterator[Stage]:
+        """Read the secret or certificate, ask for a token, and look at its expiry."""
+        stage = "certificate" if self._auth.certificate else "secret"
+        try:
+            secret = await self._secret()
+            if secret is not None:
+                yield Stage(stage, True, await self._shown(secret))
+            stage = "token"
+            token = await self._exchange(secret)
+            yield Stage(stage, True, self._asked(secret).shown)
+        except ConnectionFault as fault:
+            yield Stage(stage, False, fault.wrong, fault.fix)
+            return
+        until = f"valid until {moment(self._clock() + token.seconds)}"
+        yield Stage("expiry", token.seconds > 0, until, "" if token.seconds > 0 else "Set the clock of this machine")
+
+    async def _fetch(self) -> Token:
+        return await self._exchange(await self._secret())
+
+    async def _secret(self) -> Secret | None:
+        return await self._proof.read() if self._proof is not None else None
+
+    async def _exchange(self, secret: Secret | None) -> Token:
+        """A token for what the vault has. Where that is refused, it is read anew and tried once more."""
+        until = deadline()
+        try:
+            return await self._token(secret, until)
+        except EntraRefused as refused:
+            if secret is None or self._proof is None or not SECRET_REFUSED.intersection(refused.codes):
+                raise
+        return await self._token(await self._proof.read_again(secret.value), until)
+
+    async def _token(self, secret: Secret | None, until: float) -> Token:
+        asked = self._asked(secret)
+        if self._auth.managed_identity:
+            return await self._request(asked, self._identity(self._auth.client_id), until)
+        if secret is None:
+            return await self._federated(asked, until)
+        if self._auth.certificate is not None:
+            return await self._certified(asked, await self._certificate(secret), until)
+
+        def make(note: "Note") -> "AsyncTokenCredential":
+            from postern.connections.azure_clients import client_secret_credential
+
+            return client_secret_credential(asked.tenant_id, asked.client_id, secret.value, *self._at, note)
+
+        return await self._request(asked, make, until)
+
+    async def _certified(self, asked: Asked, certificate: "Certificate", until: float) -> Token:
+        def make(note: "Note") -> "AsyncTokenCredential":
+            from postern.connections.azure_clients import certificate_credential
+
+            return certificate_credential(asked.tenant_id, asked.client_id, certificate.content, *self._at, note)
+
+        asked = replace(asked, thumbprint=certificate.thumbprint, expires_on=certificate.ends)
+        return await self._request(asked, make, until)
+
+    async def _federated(self, asked: Asked, until: float) -> Token:
+        assertion = await self._assertion(asked, until)
+        issuer, subject = issuer_and_subject(assertion)
+
+        def make(note: "Note") -> "AsyncTokenCredential":
+            from postern.connections.azure_clients import assertion_credential
+
+            return assertion_credential(asked.tenant_id, asked.client_id, assertion, *self._at, note)
+
+        return await self._request(replace(asked, issuer=issuer, subject=subject), make, until)
+
+    async def _assertion(self, asked: Asked, until: float) -> str:
+        """Another's token, which the application takes in place of a secret."""
+        if self._around.azure_credential == "workload_identity":
+            return await asyncio.to_thread(self._service_account_token)
+        if self._around.azure_credential != "managed_identity":
+            raise ConnectionFault(
+                self._entry,
+                "has federated = true, and there is no identity here to sign in with",
+                "Set POSTERN_AZURE_CREDENTIAL to managed_identity or workload_identity, in Azure or a cluster; on a "
+                "laptop, write client_secret in its place",
+            )
+        scope = default_scope(EXCHANGE_AUDIENCES.get(self._around.authority, EXCHANGE_AUDIENCES[""]))
+        client_id = os.environ.get("AZURE_CLIENT_ID")
+        asked = replace(asked, way="managed_identity", client_id=client_id or "", scope=scope)
+        found = await request_token(self._entry, asked, (scope,), self._identity(client_id), until)
+        return found.token
+
+    def _service_account_token(self) -> str:
+        from postern.connections.azure_clients import federated_token_file
+
+        try:
+            return federated_token_file().read_text("utf-8").strip()
+        except (LookupError, OSError, ValueError) as error:
+            why = f": {error.args[0]}" if isinstance(error, LookupError) else ""
+        raise ConnectionFault(
+            self._entry,
+            f"has federated = true, and the cluster's token cannot be read{why}",
+            "Let the cluster's workload identity set AZURE_FEDERATED_TOKEN_FILE (label and service account of the pod)",
+        )
+
+    def _identity(self, client_id: str | None) -> "Callable[[Note], AsyncTokenCredential]":
+        def make(note: "Note") -> "AsyncTokenCredential":
+            from postern.connections.azure_clients import managed_identity_credential
+
+            return managed_identity_credential(client_id, *self._at, note)
+
+        return make
+
+    async def _request(self, asked: Asked, make: "Callable[[Note], AsyncTokenCredential]", until: float) -> Token:
+        found = await request_token(self._entry, asked, self._scopes, make, until)
+        return Token(found.token, found.expires_on - self._clock())
+
+    async def _certificate(self, secret: Secret) -> "Certificate":
+        def read() -> "Certificate":
+            from postern.connections.auth.certificates import read_certificate
+
+            return read_certificate(self._entry, secret)
+
+        return await asyncio.to_thread(read)
+
+    async def _shown(self, secret: Secret) -> str:
+        """What may be said of what the vault has."""
+        said = f'"{secret.name}" of the Key Vault'
+        if self._auth.certificate is not None:
+            certificate = await self._certificate(secret)
+            return f"{said}, thumbprint {certificate.thumbprint}, good until {moment(certificate.ends)}"
+        return f"{said}, expires {moment(secret.expires_on)}" if secret.expires_on else f"{said}, without a date"
+
+    @property
+    def _at(self) -> tuple[str, Path | None]:
+        return self._around.authority, self._around.ca_bundle
+
+    def _asked(self, secret: Secret | None) -> Asked:
+        """What the entry asks for. Raises ConnectionFault where it does not say it."""
+        tenant_id, client_id = self._auth.tenant_id or self._around.tenant_id, self._auth.client_id
+        if not self._auth.managed_identity and not tenant_id:
+            raise ConnectionFault(self._entry, "has no tenant", "Set POSTERN_TENANT_ID, or tenant_id in the entry")
+        if not self._auth.managed_identity and not client_id:
+            raise ConnectionFault(self._entry, "has no client_id", "Write the application's client id into the entry")
+        if self._auth.managed_identity and len(self._scopes) > 1:
+            raise ConnectionFault(
+                self._entry, "asks for several scopes as a managed identity", "Write one scope, or audience"
+            )
+        return Asked(
+            way="managed_identity" if self._auth.managed_identity else "application",
+            authority=self._around.authority,
+            tenant_id=tenant_id or "",
+            client_id=client_id or "",
+            scope=" ".join(self._scopes),
+            secret=secret.name if secret else "",
+            expires_on=secret.expires_on if secret else None,
+            like_an_id=bool(secret and GUID.fullmatch(secret.value.strip().lower())),
+            ca_bundle=str(self._around.ca_bundle or ""),
+        )

@@ -1,0 +1,144 @@
+"""A token of any provider by client credentials, in each request."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from postern.connections.auth.entry_secret import EntrySecret, failed
+from postern.connections.auth.private_keys import KeyFault
+from postern.connections.auth.sign_in import SignIn
+from postern.connections.auth.token_cache import Token, Tokens
+from postern.connections.auth.token_request import TokenRequest, token_request
+from postern.connections.auth.token_response import CLIENT_REFUSED, LATER, Answer, TokenFault, read_token
+from postern.connections.faults import ConnectionFault
+from postern.connections.stage import Stage
+from postern.connections.vault.secret import Secret, Secrets
+from postern.http_client import URL, AsyncClient, HTTPError, InvalidURL, Request
+from postern.settings import OAuth2Auth
+
+MAX_ANSWER_BYTES = 131_072
+SECONDS = 30.0
+"""How long one token request may take, its answer included."""
+
+_REACH = "See that token_url is right and can be reached from here; POSTERN_CA_BUNDLE names a private authority"
+
+
+class OAuth2(SignIn):
+    """Signs requests with `Authorization: Bearer` (RFC 6750). `http` sends the token requests, each of which may take
+    `seconds`."""
+
+    def __init__(
+        self, entry: str, auth: OAuth2Auth, secrets: Secrets, http: AsyncClient, seconds: float = SECONDS
+    ) -> None:
+        self._entry = entry
+        self._auth = auth
+        self._secret = EntrySecret(entry, *auth.secret, secrets)
+        self._http = http
+        self._seconds = seconds
+        self._tokens = Tokens(self._fetch)
+
+    async def credential(self) -> str:
+        """The token at hand, or a new one."""
+        return await self._tokens.token()
+
+    def sign(self, request: Request, credential: str) -> None:
+        """Put the token on the request."""
+        request.headers["Authorization"] = f"Bearer {credential}"
+
+    async def another(self, refused: str) -> str | None:
+        """A new token, unless the one that was refused is new itself."""
+        return await self._tokens.renewed(refused)
+
+    async def try_out(self) -> AsyncIterator[Stage]:
+        """Read the secret, then ask for a token, whether or not there is one already."""
+        try:
+            secret = await self._secret.read()
+            self._request(secret)
+        except ConnectionFault as fault:
+            yield failed("secret", fault)
+            return
+        yield self._secret.stage(secret)
+        asked = f"{self._endpoint} as client {self._auth.client_id} for {self._what_for}"
+        try:
+            token = await self._fetch()
+        except ConnectionFault as fault:
+            yield Stage("token", passed=False, detail=f"{asked}: {fault.wrong}", fix=fault.fix)
+        else:
+            yield Stage("token", passed=True, detail=f"{asked}, valid for {token.seconds:.0f} s")
+
+    async def aclose(self) -> None:
+        """Give up a token request that is under way."""
+        await self._tokens.aclose()
+
+    @property
+    def _endpoint(self) -> str:
+        """The token URL as it may be shown: without its query, in which anything may stand."""
+        return self._auth.address.partition("?")[0]
+
+    @property
+    def _what_for(self) -> str:
+        scopes = f"scopes {' '.join(self._auth.scopes)}" if self._auth.scopes else "no scopes"
+        return f"{scopes}, audience {self._auth.audience}" if self._auth.audience else scopes
+
+    async def _fetch(self) -> Token:
+        """A new token. A secret that is refused is read again from the vault, and tried once more if it has changed."""
+        secret = await self._secret.read()
+        try:
+            return await self._ask(secret)
+        except TokenFault as refused:
+            if not self._blames_the_secret(refused):
+                raise self._fault(refused) from None
+            fault = refused
+        fresh = await self._secret.read_again(secret.value)
+        if fresh.value == secret.value:
+            raise self._fault(fault) from None
+        try:
+            return await self._ask(fresh)
+        except TokenFault as refused:
+            raise self._fault(refused) from None
+
+    async def _ask(self, secret: Secret) -> Token:
+        return read_token(await self._send(self._request(secret)))
+
+    def _request(self, secret: Secret) -> TokenRequest:
+        value = secret.value if self._secret.key == "private_key" else self._secret.line(secret)
+        try:
+            return token_request(self._auth, value)
+        except KeyFault as fault:
+            raise self._secret.fault(
+                str(fault), f"Store {secret.name!r} in Key Vault again: the private key in PEM, line by line"
+            ) from None
+
+    async def _send(self, asked: TokenRequest) -> Answer:
+        """Send a token request, and read its answer within limits of time and size. Redirects are not followed."""
+        try:
+            async with asyncio.timeout(self._seconds):
+                request = self._http.build_request("POST", URL(asked.url), content=asked.body, headers=asked.headers)
+                request.headers.pop("Cookie", None)  # what another entry's provider has set
+                response = await self._http.send(request, stream=True, auth=None, follow_redirects=False)
+                try:
+                    body = bytearray()
+                    async for part in response.aiter_raw():
+                        body += part
+                        if len(body) > MAX_ANSWER_BYTES:
+                            raise TokenFault(
+                                f"answers with more than {MAX_ANSWER_BYTES} bytes",
+                                "See that token_url is the address of a token endpoint",
+                            )
+                finally:
+                    await response.aclose()
+        except TimeoutError:
+            raise TokenFault(f"does not answer within {self._seconds:g} s", LATER) from None
+        except (HTTPError, InvalidURL, OSError, ValueError) as error:
+            raise TokenFault(f"cannot be reached ({type(error).__name__})", _REACH) from None
+        return Answer(response.status_code, bytes(body))
+
+    def _blames_the_secret(self, fault: TokenFault) -> bool:
+        """Google answers an assertion that is signed by a wrong key with invalid_grant."""
+        return fault.code == CLIENT_REFUSED or (fault.code == "invalid_grant" and self._auth.grant == "jwt_bearer")
+
+    def _fault(self, fault: TokenFault) -> ConnectionFault:
+        wrong = f"gets no token: {self._endpoint} {fault.wrong}"
+        if self._blames_the_secret(fault):
+            wrong += f", so that client_id or {self._secret.key} (the secret {self._secret.name!r}) is wrong"
+            return ConnectionFault(self._entry, wrong, fault.fix)
+        return ConnectionFault(self._entry, wrong, (fault.code and self._auth.instead) or fault.fix)

@@ -1,0 +1,74 @@
+"""A token request as it is sent: made by Authlib from an entry and its secret, without sending anything.
+
+Authlib is imported by the first request, not before: most servers have no entry that needs it.
+"""
+
+from dataclasses import dataclass, field
+from time import time
+from typing import TYPE_CHECKING
+from urllib.parse import quote_plus
+
+from postern.connections.auth.private_keys import private_key
+from postern.settings import OAuth2Auth
+
+if TYPE_CHECKING:
+    from authlib.oauth2.auth import ClientAuth  # type: ignore[import-untyped]
+
+ASSERTION_SECONDS = 300
+"""How long an assertion is valid: it is used at once, and clocks may differ."""
+FORM = "application/x-www-form-urlencoded"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRequest:
+    """A POST to the token endpoint. Headers and body may hold the secret."""
+
+    url: str
+    headers: dict[str, str] = field(repr=False)
+    body: str = field(repr=False)
+
+
+def token_request(auth: OAuth2Auth, secret: str) -> TokenRequest:
+    """The request for a token by client credentials (RFC 6749, section 4.4) or by an assertion that is a grant itself
+    (RFC 7523, section 2.1). Raises KeyFault."""
+    from authlib.oauth2.rfc6749.parameters import prepare_token_request  # type: ignore[import-untyped]
+
+    headers = {"Accept": "application/json", "Accept-Encoding": "identity", "Content-Type": FORM}
+    if auth.grant == "jwt_bearer":
+        return TokenRequest(auth.address, headers, _asserted(auth, secret))
+    more = {"scope": " ".join(auth.scopes), "audience": auth.audience}
+    body = prepare_token_request("client_credentials", **more)
+    url, headers, body = _client_auth(auth, secret).prepare("POST", auth.address, headers, body)
+    return TokenRequest(url, headers, body)
+
+
+def _client_auth(auth: OAuth2Auth, secret: str) -> "ClientAuth":
+    from authlib.oauth2.auth import ClientAuth
+    from authlib.oauth2.rfc7523 import PrivateKeyJWT  # type: ignore[import-untyped]
+
+    if auth.authentication == "private_key_jwt":
+        key, algorithm = private_key(secret)
+        # Authlib writes the id of the assertion into the claims that it is given: one of these for each request.
+        return ClientAuth(
+            auth.client_id, key, PrivateKeyJWT(claims={"exp": int(time()) + ASSERTION_SECONDS}, alg=algorithm)
+        )
+    if auth.authentication == "body":
+        return ClientAuth(auth.client_id, secret, "client_secret_post")
+    # Both are form-encoded before they are joined (RFC 6749, section 2.3.1), which Authlib leaves to its caller.
+    return ClientAuth(quote_plus(auth.client_id), quote_plus(secret), "client_secret_basic")
+
+
+def _asserted(auth: OAuth2Auth, secret: str) -> str:
+    from authlib.oauth2.rfc6749.parameters import prepare_token_request
+    from authlib.oauth2.rfc7523 import JWTBearerGrant
+
+    key, algorithm = private_key(secret)
+    assertion = JWTBearerGrant.sign(
+        key,
+        issuer=auth.client_id,
+        audience=auth.address,
+        claims={"scope": " ".join(auth.scopes)},
+        alg=algorithm,
+        expires_in=ASSERTION_SECONDS,
+    )
+    return str(prepare_token_request(JWTBearerGrant.GRANT_TYPE, assertion=assertion))

@@ -1,0 +1,168 @@
+"""The Azure clients, configured once: this module is imported only when a vault or an Entra connection is used.
+
+Each client gets a transport of its own from azure-core. With a transport given, azure ignores `connection_verify` and
+timeouts on the client, so both are set on the transport. Instance discovery would ask Microsoft whether the authority
+is one of its own; ours is configured.
+"""
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from azure.core.credentials_async import AsyncTokenCredential
+from azure.core.pipeline.transport import AsyncioRequestsTransport
+from azure.identity.aio import (
+    AzureCliCredential,
+    CertificateCredential,
+    ClientAssertionCredential,
+    ClientSecretCredential,
+    ManagedIdentityCredential,
+    WorkloadIdentityCredential,
+)
+from azure.keyvault.secrets.aio import SecretClient
+
+from postern.logs import QUIET
+
+CONNECT_SECONDS = 5
+READ_SECONDS = 10
+RETRIES = 2
+
+Note = Callable[[Any], None]
+"""What is called with each response of a sign-in (azure's PipelineResponse), also with those that are tried again."""
+
+for _name in ("azure", "azure.identity", "msal", "urllib3"):  # azure.identity writes whole responses where nobody says
+    logging.getLogger(_name).setLevel(QUIET[_name])
+
+
+def transport(ca_bundle: Path | None) -> AsyncioRequestsTransport:
+    """A transport that verifies certificates by `ca_bundle`, or by the system's authorities. Its `read_timeout` would
+    be ignored, and a single number hold for reading too: hence the pair."""
+    return AsyncioRequestsTransport(
+        connection_verify=str(ca_bundle) if ca_bundle else True,
+        connection_timeout=(CONNECT_SECONDS, READ_SECONDS),
+        use_env_settings=False,
+    )
+
+
+def client_secret_credential(
+    tenant_id: str,
+    client_id: str,
+    client_secret: str,
+    authority: str | None,
+    ca_bundle: Path | None,
+    note: Note | None = None,
+) -> AsyncTokenCredential:
+    """An application that signs in with a client secret."""
+    return ClientSecretCredential(tenant_id, client_id, client_secret, **_options(authority, ca_bundle, note))
+
+
+def certificate_credential(
+    tenant_id: str,
+    client_id: str,
+    certificate: bytes,
+    authority: str | None,
+    ca_bundle: Path | None,
+    note: Note | None = None,
+) -> AsyncTokenCredential:
+    """An application that signs in with a certificate: the bytes of a PEM or PFX with the private key. Making it takes
+    some 100 ms for checking the key."""
+    options = _options(authority, ca_bundle, note)
+    return CertificateCredential(tenant_id, client_id, certificate_data=certificate, **options)
+
+
+def assertion_credential(
+    tenant_id: str,
+    client_id: str,
+    assertion: str,
+    authority: str | None,
+    ca_bundle: Path | None,
+    note: Note | None = None,
+) -> AsyncTokenCredential:
+    """An application that signs in with a token that somebody else gave it (federated credentials)."""
+    return ClientAssertionCredential(tenant_id, client_id, lambda: assertion, **_options(authority, ca_bundle, note))
+
+
+def managed_identity_credential(
+    client_id: str | None, authority: str | None, ca_bundle: Path | None, note: Note | None = None
+) -> AsyncTokenCredential:
+    """The identity of the machine or container: the user-assigned one of `client_id`, or the system-assigned one."""
+    return ManagedIdentityCredential(client_id=client_id, **_options(authority, ca_bundle, note))
+
+
+def own_credential(kind: str, authority: str | None, ca_bundle: Path | None) -> AsyncTokenCredential:
+    """Postern's own credential for its Key Vault, by POSTERN_AZURE_CREDENTIAL. What each kind needs besides comes
+    from the variables that azure-identity documents. Raises LookupError that names the missing one."""
+    return _CREDENTIALS[kind](authority, ca_bundle)
+
+
+def secret_client(vault_url: str, credential: AsyncTokenCredential, ca_bundle: Path | None) -> SecretClient:
+    """A client of the Key Vault; it checks that the challenge comes from the vault's own domain."""
+    return SecretClient(vault_url, credential, transport=transport(ca_bundle), retry_total=RETRIES)
+
+
+def federated_token_file() -> Path:
+    """The file in which a cluster puts the token of Postern's service account. Raises LookupError that names the
+    variable where there is none."""
+    return _token_file(*_variables("workload_identity", "AZURE_FEDERATED_TOKEN_FILE"))
+
+
+def _client_secret(authority: str | None, ca_bundle: Path | None) -> AsyncTokenCredential:
+    needed = _variables("client_secret", "AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET")
+    tenant_id, client_id, client_secret = needed
+    return client_secret_credential(tenant_id, client_id, client_secret, authority, ca_bundle)
+
+
+def _managed_identity(authority: str | None, ca_bundle: Path | None) -> AsyncTokenCredential:
+    return managed_identity_credential(os.environ.get("AZURE_CLIENT_ID"), authority, ca_bundle)
+
+
+def _workload_identity(authority: str | None, ca_bundle: Path | None) -> AsyncTokenCredential:
+    needed = _variables("workload_identity", "AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_FEDERATED_TOKEN_FILE")
+    tenant_id, client_id, token_file = needed
+    return WorkloadIdentityCredential(
+        tenant_id=tenant_id,
+        client_id=client_id,
+        token_file_path=str(_token_file(token_file)),
+        **_options(authority, ca_bundle, None),
+    )
+
+
+def _developer(authority: str | None, ca_bundle: Path | None) -> AsyncTokenCredential:
+    return AzureCliCredential()
+
+
+def _options(authority: str | None, ca_bundle: Path | None, note: Note | None) -> dict[str, Any]:
+    return {
+        "authority": authority,
+        "disable_instance_discovery": True,
+        "transport": transport(ca_bundle),
+        "retry_total": RETRIES,
+        "raw_response_hook": note,
+    }
+
+
+def _variables(kind: str, *names: str) -> list[str]:
+    missing = [name for name in names if not os.environ.get(name)]
+    if missing:
+        raise LookupError(f"POSTERN_AZURE_CREDENTIAL is {kind}: set {', '.join(missing)} in the environment")
+    return [os.environ[name] for name in names]
+
+
+def _token_file(named: str) -> Path:
+    path = Path(named)
+    if not os.access(path, os.R_OK) or not path.is_file():
+        raise LookupError(
+            f"POSTERN_AZURE_CREDENTIAL is workload_identity: {path}, which AZURE_FEDERATED_TOKEN_FILE names, "
+            "cannot be read"
+        )
+    return path
+
+
+_CREDENTIALS: dict[str, Callable[[str | None, Path | None], AsyncTokenCredential]] = {
+    "client_secret": _client_secret,
+    "managed_identity": _managed_identity,
+    "workload_identity": _workload_identity,
+    "developer": _developer,
+}

@@ -1,0 +1,1 @@
+"""`ctx.call`: a call to another trigger, from its target to its result."""

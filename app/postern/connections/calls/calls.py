@@ -1,0 +1,289 @@
+"""Calls to triggers: `ctx.call`."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from time import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+import structlog
+from tenacity import AsyncRetrying, RetryCallState, RetryError, retry_if_exception, retry_if_result, stop_after_delay
+
+from postern.authoring.call_result import Call, CallError, Handle, Outgoing
+from postern.authoring.retry_policy import Retry
+from postern.connections.calls.call_advice import sentence, unreached
+from postern.connections.calls.call_request import RESULT, Sending, link_of, sending_of
+from postern.connections.calls.call_response import (
+    in_progress,
+    is_outcome,
+    is_signed,
+    location_of,
+    may_repeat,
+    problem_of,
+    run_id_of,
+    value_of,
+    wait_before,
+)
+from postern.connections.calls.targets import Target, Targets
+from postern.http_client import AsyncClient, ConnectError, ConnectTimeout, HTTPError, PoolTimeout, Response
+from postern.transient_errors import retry_after
+
+if TYPE_CHECKING:
+    from postern.authoring.context import Context
+    from postern.catalog import Trigger
+    from postern.settings import Settings
+
+ACCEPTED = 202
+OWN = "POSTERN_CLIENT_ID"
+"""Who calls workflows of this server."""
+LONGEST_POLL = 86_400.0
+"""Seconds after which a result is not waited for any longer, whatever the workflow's timeout."""
+
+log = structlog.get_logger("postern.calls")
+
+
+class Open(Protocol):
+    """Makes the client of a target, once for each: for this very `url` (`exact`), or for what is below it. A reply may
+    take so many seconds and bytes. Targets of one `signer` share a token. Raises ConnectionFault."""
+
+    def __call__(
+        self, entry: str, url: str, auth: Any, *, exact: bool, seconds: float, response_bytes: int, signer: str
+    ) -> AsyncClient: ...
+
+
+class Calls:
+    """Calls triggers of `[triggers.*]` and workflows of this server. `open_client` gives the client of a target, which
+    is kept; `served` the triggers of the moment; `note(run_id, call)` is told of each call of a recorded run.
+
+    `now` is the time of day in seconds since 1970, `uniform` draws between two numbers.
+    """
+
+    def __init__(
+        self,
+        settings: "Settings",
+        served: "Callable[[], Mapping[str, Trigger]]",
+        open_client: Open,
+        note: Callable[[str, Call], None],
+        *,
+        now: Callable[[], float] = time,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        uniform: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        self._targets = Targets(settings, served)
+        self._tenant_id = settings.tenant_id
+        self._open = open_client
+        self._note = note
+        self._now = now
+        self._sleep = sleep
+        self._uniform = uniform
+
+    async def call(self, ctx: "Context", outgoing: Outgoing) -> Any:
+        """The result of a call, or a Handle where it is not waited for. Raises CallError, and ConnectionFault where it
+        cannot be made at all."""
+        call = Call(outgoing.number, outgoing.step, outgoing.trigger, self._now())
+        try:
+            return await self._made(ctx, outgoing, call)
+        except BaseException as error:
+            call.error = type(error).__name__
+            if isinstance(error, CallError):
+                call.status = error.status or None
+                call.run_id = error.run_id or call.run_id
+            raise
+        finally:
+            call.ended_at = self._now()
+            if ctx.recorded:
+                self._note(ctx.run_id, call)
+
+    async def _made(self, ctx: "Context", outgoing: Outgoing, call: Call) -> Any:
+        target = self._targets.find(outgoing.trigger)
+        if not target.own:
+            call.url = link_of(target, "")
+        sending = sending_of(ctx, outgoing, target)
+        client = self._client(target, below=bool(outgoing.path))
+        response = await self._send(client, target, sending, outgoing)
+        self._found(target, call, response)
+        location = self._location(target, response, sending.url) if response.status_code == ACCEPTED else ""
+        if outgoing.wait and location:
+            response = await self._result(target, sending, location, response, outgoing.retry)
+            self._found(target, call, response)
+        if outgoing.wait:
+            return _value(target, response)
+        fetch = partial(self._fetch, target, sending, location, response, outgoing.retry)
+        return Handle(target.entry, run_id=call.run_id, location=location, done=not location, fetch=fetch)
+
+    def _client(self, target: Target, *, below: bool) -> AsyncClient:
+        entry, url = target.entry, target.url
+        if below:
+            entry, url = f"{entry} with path=", url.partition("?")[0]
+        return self._open(
+            entry,
+            url,
+            target.auth,
+            exact=not below,
+            seconds=target.seconds,
+            response_bytes=target.response_bytes,
+            signer=OWN if target.own else target.entry,
+        )
+
+    async def _send(self, client: AsyncClient, target: Target, sending: Sending, outgoing: Outgoing) -> Response:
+        """The answer, without the key where a Postern says that this workflow takes none: it is stateless."""
+        try:
+            return await self._insist(client, target, sending, outgoing.retry)
+        except CallError as error:
+            if error.code != "bad-idempotency-key" or not sending.key or outgoing.own_key:
+                raise
+        return await self._insist(client, target, replace(sending, key="", keyed=False), outgoing.retry)
+
+    async def _insist(self, client: AsyncClient, target: Target, sending: Sending, retry: Retry) -> Response:
+        """The answer, tried again where that does no harm and is worth it. Waits while the same call still runs there
+        do not count."""
+        try:
+            return await self._once(client, target, sending)
+        except CallError as error:
+            if not _worth_it(error, sending):
+                raise
+            return await self._again(client, target, sending, retry, error)
+
+    async def _again(
+        self, client: AsyncClient, target: Target, sending: Sending, retry: Retry, failed: CallError
+    ) -> Response:
+        """The same after a first attempt that failed."""
+        pending, first = 0, [failed]
+
+        def enough(state: RetryCallState) -> bool:
+            nonlocal pending
+            pending += in_progress(_error(state), keyed=sending.keyed)
+            return state.attempt_number - pending > retry.count
+
+        def wait(state: RetryCallState) -> float:
+            asked = retry_after(_error(state), self._now())
+            window = retry.window(max(1, state.attempt_number - pending))
+            return self._uniform(*window) if asked is None else retry.within(asked)
+
+        retrying = AsyncRetrying(
+            retry=retry_if_exception(partial(_worth_it, sending=sending)),
+            stop=enough,
+            wait=wait,
+            sleep=self._sleep,
+            before_sleep=partial(_tell, target),
+            reraise=True,
+        )
+
+        async def attempt() -> Response:
+            if first:
+                raise first.pop()
+            return await self._once(client, target, sending)
+
+        response: Response = await retrying(attempt)
+        return response
+
+    async def _once(self, client: AsyncClient, target: Target, sending: Sending) -> Response:
+        """One attempt. Raises CallError for what is no success."""
+        headers = {**sending.headers, "Idempotency-Key": sending.key} if sending.key else sending.headers
+        signing: dict[str, Any] = {"auth": None} if sending.bare else {}
+        try:
+            response = await client.request(
+                sending.method,
+                sending.url,
+                content=sending.content,
+                headers=headers,
+                extensions=dict(sending.extensions),
+                **signing,
+            )
+        except (ConnectError, ConnectTimeout, PoolTimeout) as error:
+            raise unreached(target, error, sent=False) from None
+        except HTTPError as error:
+            raise unreached(target, error, sent=True) from None
+        if response.is_success:
+            return response
+        problem, after = problem_of(response), response.headers.get("Retry-After")
+        raise CallError(
+            target.entry,
+            sentence(target, response, problem.get("code"), self._tenant_id),
+            status=response.status_code,
+            problem=problem,
+            run_id=run_id_of(response, problem),
+            headers={"Retry-After": after} if after else {},
+            ran=is_outcome(response, problem),
+        )
+
+    async def _result(self, target: Target, sending: Sending, location: str, taken: Response, retry: Retry) -> Response:
+        """The answer that is no longer 202."""
+        client = self._client(target, below=False)
+        looks, last = 1, taken
+
+        async def look() -> Response:
+            nonlocal looks, last, location
+            await self._sleep(wait_before(last, looks))
+            looks += 1
+            asked = Sending("GET", location, None, sending.headers, extensions=RESULT, bare=is_signed(location))
+            last = await self._insist(client, target, asked, retry)
+            if last.status_code == ACCEPTED:
+                location = self._location(target, last, location) or location
+            return last
+
+        retrying = AsyncRetrying(
+            retry=retry_if_result(lambda response: response.status_code == ACCEPTED),
+            stop=stop_after_delay(LONGEST_POLL),
+            sleep=self._sleep,
+        )
+        try:
+            response: Response = await retrying(look)
+        except RetryError:
+            raise CallError(target.entry, f"{target.entry} came to no result within a day.", status=ACCEPTED) from None
+        return response
+
+    async def _fetch(self, target: Target, sending: Sending, location: str, response: Response, retry: Retry) -> Any:
+        """The result behind a Handle."""
+        if location:
+            response = await self._result(target, sending, location, response, retry)
+        return _value(target, response)
+
+    def _location(self, target: Target, response: Response, asked: str) -> str:
+        location = location_of(response, asked)
+        if location is None:
+            raise CallError(
+                target.entry,
+                f"{target.entry} answered 202, and its result is said to be at another origin. "
+                "It is not asked for there, because the credential is for this one only.",
+                status=ACCEPTED,
+                run_id=run_id_of(response),
+            )
+        return location
+
+    def _found(self, target: Target, call: Call, response: Response) -> None:
+        """Note what an answer says of the run there."""
+        call.status = response.status_code
+        call.run_id = run_id_of(response) or call.run_id
+        if not target.own:
+            call.url = link_of(target, call.run_id)
+
+
+def _value(target: Target, response: Response) -> Any:
+    try:
+        return value_of(response)
+    except ValueError:
+        raise CallError(
+            target.entry,
+            f"{target.entry} answered {response.status_code} with a reply that is called JSON and is none.",
+            status=response.status_code,
+            run_id=run_id_of(response),
+        ) from None
+
+
+def _worth_it(error: BaseException, sending: Sending) -> bool:
+    return isinstance(error, CallError) and may_repeat(error, method=sending.method, keyed=sending.keyed)
+
+
+def _error(state: RetryCallState) -> CallError:
+    error = state.outcome.exception() if state.outcome is not None else None
+    if not isinstance(error, CallError):
+        raise RuntimeError("the attempt did not fail")  # noqa: TRY004 it is no argument
+    return error
+
+
+def _tell(target: Target, state: RetryCallState) -> None:
+    wait, status = round(state.upcoming_sleep, 3), _error(state).status
+    log.info("call-retried", trigger=target.entry, attempt=state.attempt_number, status=status, wait=wait)

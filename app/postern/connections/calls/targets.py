@@ -1,0 +1,183 @@
+"""What the name in `ctx.call` stands for: an entry `[triggers.NAME]`, or else a workflow of this server. Pure."""
+
+import re
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+from postern.access import OPEN, Guarded
+from postern.connections.allowed_urls import secure
+from postern.connections.faults import ConnectionFault
+from postern.http_client import URL
+from postern.settings import EntraAuth, NoAuth
+from postern.settings import Trigger as TriggerEntry
+from postern.settings.entries import MAX_RESPONSE_BYTES
+from postern.settings.presets import POWER_AUTOMATE_AUDIENCES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from postern.catalog import Trigger
+    from postern.settings import Settings
+
+SECONDS = 130.0
+"""How long a reply is waited for at least: Power Automate and Postern answer within 120 seconds by themselves."""
+SPARE = 10.0
+"""Seconds that the reply of a workflow of our own may take beyond its timeout."""
+
+_FLOW_HOSTS = re.compile(
+    r"\.(api\.(gov\.|high\.)?powerplatform\.(com|microsoft\.us|partner\.microsoftonline\.cn)|api\.appsplatform\.us"
+    r"|logic\.azure\.(com|us|cn))"
+)
+_POSTERN_PATH = re.compile(r"(.*)/triggers/[a-z0-9]+(-[a-z0-9]+)*(/.*)?")
+_PATH_LETTERS = "/%:@!$&'()*+,;=-._~"
+_DOTS = re.compile(r"(\.|%2e){1,2}", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A trigger to be called. `entry` names it in errors; `url` may have a signature in its query. `own`: it is a
+    workflow of this server. `flow`: it is Power Automate's, or Logic Apps'. `keyed`: it takes an Idempotency-Key and
+    keeps to it. `runs` is where a Postern shows its runs, "" where this is none."""
+
+    name: str
+    entry: str
+    url: str = field(repr=False)
+    auth: Any = field(repr=False)
+    own: bool
+    flow: bool
+    keyed: bool
+    takes_key: bool
+    runs: str = field(repr=False)
+    seconds: float
+    response_bytes: int
+
+    @property
+    def audience(self) -> str:
+        """For which audience a token of Entra is asked for, "" where none is."""
+        if not isinstance(self.auth, EntraAuth):
+            return ""
+        return self.auth.audience or self.auth.scopes[0].removesuffix("/.default")
+
+
+class Targets:
+    """Finds targets. `served` gives the triggers of the moment."""
+
+    def __init__(self, settings: "Settings", served: "Callable[[], Mapping[str, Trigger]]") -> None:
+        self._settings = settings
+        self._served = served
+        self._known: dict[str, tuple[object, Target]] = {}
+
+    def find(self, name: str) -> Target:
+        """The target of this name. An entry hides a workflow. Raises ConnectionFault."""
+        source = self._settings.triggers.get(name) or self._served().get(name)
+        if source is None:
+            raise self._unknown(name)
+        made_of, target = self._known.get(name, (None, None))
+        if target is None or made_of is not source:
+            target = self._made(name, source)
+            self._known[name] = source, target
+        return target
+
+    def _made(self, name: str, source: "TriggerEntry | Trigger") -> Target:
+        if isinstance(source, TriggerEntry):
+            return _elsewhere(name, source.url, source.auth, source.max_response_bytes)
+        return self._here(name, source)
+
+    def _here(self, name: str, trigger: "Trigger") -> Target:
+        """A workflow of this server, at its public address, as this server itself."""
+        url, workflow = self._settings.public_url, trigger.workflow
+        if url is None:
+            raise ConnectionFault(
+                "POSTERN_PUBLIC_URL",
+                f"is not set, and the workflow {name} is called by way of it",
+                "Set it to the address under which callers reach this server",
+            )
+        if not secure(URL(url)):
+            raise ConnectionFault(
+                "POSTERN_PUBLIC_URL",
+                f"is plain http, and the workflow {name} is called by way of it",
+                "Write https://; http is for loopback only",
+            )
+        return Target(
+            name,
+            f"workflow {name}",
+            f"{url}/triggers/{name}",
+            NoAuth() if trigger.policy is OPEN else self._own_auth(name, trigger),
+            own=True,
+            flow=False,
+            keyed=not workflow.stateless,
+            takes_key=not workflow.stateless,
+            runs=f"{url}/runs/",
+            seconds=max(SECONDS, workflow.timeout + SPARE),
+            response_bytes=MAX_RESPONSE_BYTES,
+        )
+
+    def _own_auth(self, name: str, trigger: "Trigger") -> EntraAuth:
+        """How this server signs in at itself: as its own app registration, for an audience that the workflow takes."""
+        settings = self._settings
+        if settings.client_id is None:
+            raise ConnectionFault(
+                "POSTERN_CLIENT_ID",
+                f"is not set, and the workflow {name}, which is not anonymous, is called as this server itself",
+                "Set it to the client id of Postern's own app registration",
+            )
+        proof: dict[str, Any]
+        if settings.client_secret_name is not None:
+            proof = {"client_secret": {"key_vault": settings.client_secret_name}}
+        elif settings.azure_credential in ("managed_identity", "workload_identity"):
+            proof = {"federated": True}
+        else:
+            raise ConnectionFault(
+                "POSTERN_CLIENT_SECRET_NAME",
+                f"is not set, and the workflow {name}, which is not anonymous, is called as this server itself",
+                "Set it to the name in Key Vault of that app registration's secret, or let a managed identity speak "
+                "for it: POSTERN_AZURE_CREDENTIAL=managed_identity",
+            )
+        taken = trigger.policy.audiences if isinstance(trigger.policy, Guarded) else frozenset()
+        ours = [audience for audience in settings.audience if audience in taken]
+        audience = (ours or sorted(taken) or list(settings.audience) or [settings.client_id])[0]
+        return EntraAuth.model_validate({"client_id": settings.client_id, "audience": audience, **proof})
+
+    def _unknown(self, name: str) -> ConnectionFault:
+        workflows, entries = sorted(self._served()), sorted(self._settings.triggers)
+        near = get_close_matches(name, [*entries, *workflows], n=1)
+        return ConnectionFault(
+            f"triggers.{name}",
+            f"is not in postern.toml, and there is no workflow {name}",
+            (f"Did you mean {near[0]}? " if near else "")
+            + f"There are the workflows {', '.join(workflows) or '(none)'}; and in postern.toml the triggers "
+            + (", ".join(entries) or "(none)"),
+        )
+
+
+def relative(path: str) -> str:
+    """The relative path of a call as it goes into a URL. Raises ValueError where it would lead elsewhere."""
+    if not path:
+        return ""
+    quoted = quote(path, safe=_PATH_LETTERS)
+    unfit = not path.startswith("/") or any(character in path for character in "?#\\")
+    if unfit or "//" in path or any(_DOTS.fullmatch(segment) for segment in quoted.split("/")):
+        raise ValueError("path= is a relative path like /orders/42: quote what comes from elsewhere, no ?, # or dots")
+    return quoted
+
+
+def _elsewhere(name: str, url: str, auth: Any, response_bytes: int) -> Target:
+    parts = urlsplit(url)
+    host = (parts.hostname or "").lower()
+    flow = _FLOW_HOSTS.search(host) is not None or getattr(auth, "audience", "") in POWER_AUTOMATE_AUDIENCES.values()
+    postern = _POSTERN_PATH.fullmatch(parts.path) if not flow and "/paths/invoke" not in parts.path else None
+    return Target(
+        name,
+        f"triggers.{name}",
+        url,
+        auth,
+        own=False,
+        flow=flow,
+        keyed=postern is not None,
+        takes_key=True,
+        runs=f"{parts.scheme}://{parts.netloc}{postern[1]}/runs/" if postern else "",
+        seconds=SECONDS,
+        response_bytes=response_bytes,
+    )

@@ -1,0 +1,151 @@
+"""Named connections: HTTP clients that know an outside system's address and how to sign in there."""
+
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from postern.connections.allowed_urls import Place
+from postern.connections.auth.auth_types import sign_in
+from postern.connections.auth.sign_in_context import SignInContext
+from postern.connections.entry_client import EntryClient
+from postern.connections.entry_transport import Caps, EntryTransport
+from postern.connections.faults import ConnectionFault
+from postern.connections.retry_transport import Retries
+from postern.connections.vault.vault import Vault
+from postern.http_client import URL, AsyncBaseTransport, AsyncClient, pool
+
+if TYPE_CHECKING:
+    from postern.connections.auth.sign_in import SignIn
+    from postern.connections.vault.secret import Secrets
+    from postern.settings import Auth, Settings
+
+MOST_CONNECTIONS = 500
+MOST_KEPT = 100
+"""Of all entries together, at a time."""
+
+TOKEN_CAPS = Caps(seconds=30.0, response_bytes=1024 * 1024)
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """What a client was made for."""
+
+    url: str = field(repr=False)
+    auth: "Auth"
+    exact: bool
+    caps: Caps
+
+
+class Connections:
+    """The vault and the connections of the settings, which sign in at Entra's `authority`. They share one pool of
+    connections, which the first use makes; Azure is imported by the first use of it. It belongs to one event loop.
+
+    `secrets` replaces the vault of the settings; `retries` says how calls are repeated.
+    """
+
+    def __init__(
+        self,
+        settings: "Settings",
+        authority: str,
+        *,
+        secrets: "Secrets | None" = None,
+        retries: Retries | None = None,
+    ) -> None:
+        self._settings = settings
+        self._authority = authority
+        self._retries = retries or Retries()
+        self.vault = Vault(
+            settings.key_vault_url,
+            settings.azure_credential,
+            authority=authority,
+            ca_bundle=settings.ca_bundle,
+            max_age=settings.secret_max_age,
+        )
+        self._secrets = secrets or self.vault
+        self._closing = AsyncExitStack()
+        self._closing.push_async_callback(self.vault.aclose)
+        self._clients: dict[str, tuple[_Opened, AsyncClient]] = {}
+        self._ways: dict[tuple[str, Auth], SignIn] = {}
+
+    async def secret(self, name: str) -> str:
+        """The value of a secret of the Key Vault. Raises ConnectionFault."""
+        return (await self._secrets.read(name)).value
+
+    def client(self, name: str) -> AsyncClient:
+        """The client of `[connections.NAME]`. Raises ConnectionFault."""
+        found = self._settings.connections.get(name)
+        if found is None:
+            raise _unknown(name, list(self._settings.connections))
+        return self.open(
+            f"connections.{name}",
+            found.base_url,
+            found.auth,
+            seconds=found.timeout,
+            response_bytes=found.max_response_bytes,
+        )
+
+    def open(
+        self,
+        entry: str,
+        url: str,
+        auth: "Auth",
+        *,
+        exact: bool = False,
+        seconds: float = Caps.seconds,
+        response_bytes: int = Caps.response_bytes,
+        signer: str = "",
+    ) -> AsyncClient:
+        """The client of an entry, made once as long as all of this stays the same: for addresses at or below `url`, or
+        with `exact` for this very one, and for what POLL (`allowed_urls.py`) asks for at its origin. A call may take so
+        many `seconds`, and a reply so many bytes. Entries of one `signer`, which is named where signing in fails, share
+        what they sign in with. Raises ConnectionFault."""
+        opened = _Opened(url, auth, exact, Caps(seconds, response_bytes))
+        known, client = self._clients.get(entry, (None, None))
+        if client is None or known != opened:
+            client = self._open(entry, opened, signer or entry)
+            self._clients[entry] = opened, client
+        return client
+
+    @cached_property
+    def context(self) -> SignInContext:
+        """What all ways of signing in share."""
+        settings = self._settings
+        tokens = EntryTransport("a token endpoint", None, self._pool, TOKEN_CAPS, self._retries)
+        return SignInContext(
+            secrets=self._secrets,
+            http=EntryClient(tokens),
+            authority=self._authority,
+            tenant_id=settings.tenant_id,
+            client_id=settings.client_id,
+            ca_bundle=settings.ca_bundle,
+            azure_credential=settings.azure_credential,
+        )
+
+    def _open(self, entry: str, opened: "_Opened", signer: str) -> AsyncClient:
+        place = Place(entry, URL(opened.url), opened.exact)
+        way = self._ways.get((signer, opened.auth))
+        if way is None:
+            way = sign_in(signer, opened.auth, self.context)
+            if way is not None:
+                self._ways[signer, opened.auth] = way
+                self._closing.push_async_callback(way.aclose)
+        return EntryClient(EntryTransport(entry, place, self._pool, opened.caps, self._retries), auth=way)
+
+    async def aclose(self) -> None:
+        """Close every connection: each one also where closing another fails."""
+        await self._closing.aclose()
+
+    @cached_property
+    def _pool(self) -> AsyncBaseTransport:
+        made = pool(self._settings.ca_bundle, most=MOST_CONNECTIONS, kept=MOST_KEPT)
+        self._closing.push_async_callback(made.aclose)
+        return made
+
+
+def _unknown(name: str, known: list[str]) -> ConnectionFault:
+    near = get_close_matches(name, known, n=1)
+    there = ", ".join(sorted(known)) or "none"
+    fix = f"Did you mean {near[0]}? " if near else ""
+    return ConnectionFault(f"connections.{name}", "is not in postern.toml", f"{fix}There is {there}")

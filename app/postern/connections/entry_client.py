@@ -1,0 +1,62 @@
+"""The HTTP client that authors get for an entry: shared by all runs, and so without what one of them leaves."""
+
+import asyncio
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any, Self
+
+from postern.connections.entry_transport import DEADLINE, EntryTransport
+from postern.connections.response_body import too_late
+from postern.http_client import URL, AsyncClient, Auth, ReadTimeout, Request, Response, Timeout
+
+CONNECT_SECONDS = 10.0
+
+
+class EntryClient(AsyncClient):
+    """A client of one entry: it keeps no cookies, follows no redirects unless asked to, uses no proxy of the
+    environment, and stays open until the process ends, whoever closes it."""
+
+    def __init__(self, transport: EntryTransport, auth: Auth | None = None) -> None:
+        self._entry = transport.entry
+        self._place = transport.place
+        self._seconds = transport.caps.seconds
+        super().__init__(
+            base_url=self._place.url.copy_with(query=None) if self._place is not None else "",
+            auth=auth,
+            transport=transport,
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+            follow_redirects=False,
+            trust_env=False,
+            timeout=Timeout(self._seconds, connect=min(CONNECT_SECONDS, self._seconds)),
+        )
+
+    def build_request(self, method: str, url: URL | str, **options: Any) -> Request:
+        """The request for an address below the entry's own. An empty one is the address itself where that is exact.
+        Raises ConnectionFault."""
+        if self._place is not None and isinstance(url, str):
+            self._place.check_text(url)
+            if self._place.exact and not url:
+                url = self.base_url.copy_with(raw_path=self._place.url.raw_path.partition(b"?")[0])
+        return super().build_request(method, url, **options)
+
+    async def send(self, request: Request, **options: Any) -> Response:
+        """Send a request, signing in where that is needed, all within the entry's timeout."""
+        deadline = asyncio.get_running_loop().time() + self._seconds
+        request.extensions = {**request.extensions, DEADLINE: deadline}
+        timeout = asyncio.timeout_at(deadline)
+        try:
+            async with timeout:
+                return await super().send(request, **options)
+        except TimeoutError:
+            if timeout.expired():
+                raise ReadTimeout(too_late(self._entry), request=request) from None
+            raise
+
+    async def aclose(self) -> None:
+        """Nothing: others use it."""
+
+    async def __aenter__(self) -> Self:
+        """The client as it is, also where it is used already."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Nothing: others use it."""

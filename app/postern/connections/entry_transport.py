@@ -1,0 +1,112 @@
+"""What is between an entry's client and the network: where requests may go, how they are signed, and how much an answer
+may take. All entries share one pool of connections."""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+from postern.connections.allowed_urls import Place, check_form, secure
+from postern.connections.auth.sign_in import SIGN, signed
+from postern.connections.faults import ConnectionFault
+from postern.connections.response import Answer
+from postern.connections.response_body import Body, worded
+from postern.connections.retry_transport import Retries
+from postern.http_client import AsyncBaseTransport, Request, Response, TransportError
+from postern.trace import RUN, traceparent
+
+DEADLINE = "postern.deadline"
+"""The request extension that says until when all of a call is to be done, redirects and second attempts included."""
+
+MOST_AT_A_TIME = 100
+"""Connections of one entry: a server that keeps all of them waiting leaves the pool's others to other entries."""
+
+_NO_ENCODING = ("", "identity")
+
+
+@dataclass(frozen=True)
+class Caps:
+    """How much one call may take: `seconds` in all, and bytes of a reply's body."""
+
+    seconds: float = 100.0
+    response_bytes: int = 16 * 1024 * 1024
+
+
+@dataclass(eq=False, slots=True)
+class EntryTransport(AsyncBaseTransport):
+    """The transport of one entry, for its EntryClient. `place` is None where the entry's own settings say where each
+    request goes: that of tokens. Closing it leaves the pool open.
+
+    Raises ConnectionFault for what may not be sent, and the HTTP client's errors.
+    """
+
+    entry: str
+    place: Place | None
+    pool: AsyncBaseTransport
+    caps: Caps = Caps()
+    retries: Retries = field(default_factory=Retries)
+    _free: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_AT_A_TIME))
+
+    async def handle_async_request(self, request: Request) -> Response:
+        """Send one request, and again where that may be and is worth it; the HTTP client calls this for each hop."""
+        self._check(request)
+        return await self.retries.call(self._attempt, request, self.entry, self._deadline(request))
+
+    def _check(self, request: Request) -> None:
+        if self.place is not None:
+            self.place.check(request)
+            return
+        check_form(request, self.entry)
+        if not secure(request.url) or request.url.userinfo:
+            raise ConnectionFault(self.entry, "is plain http, or has a user name in it", "Write https://host/path")
+
+    async def _attempt(self, request: Request) -> Response:
+        copy = self._sealed(request)
+        await self._free.acquire()
+        try:
+            return await self._send(copy, self._deadline(request))
+        except TransportError as error:
+            raise worded(error, self.entry, request) from None
+
+    async def _send(self, copy: Request, deadline: float) -> Response:
+        """Send it on a place of the pool that is ours already, and is free again when the reply's body is closed."""
+        try:
+            found = await self.pool.handle_async_request(copy)
+        except BaseException:
+            self._free.release()
+            raise
+        body = Body(
+            found.stream,  # type: ignore[arg-type]  # an asynchronous transport's
+            self.entry,
+            most=self.caps.response_bytes,
+            deadline=deadline,
+            encoding="" if found.headers.get("Content-Encoding", "").strip().lower() in _NO_ENCODING else "other",
+            done=self._free.release,
+        )
+        # Neither the other side's words for its status, which errors would repeat, nor the bare socket are handed on.
+        extensions = {"http_version": found.extensions.get("http_version", b"HTTP/1.1")}
+        return Answer(found.status_code, headers=found.headers, stream=body, extensions=extensions)
+
+    def _sealed(self, request: Request) -> Request:
+        """A copy with the credential, and with none of the extensions that could send it elsewhere (`target`,
+        `sni_hostname`)."""
+        known: dict[str, Any] = {
+            name: request.extensions[name] for name in ("timeout", SIGN) if name in request.extensions
+        }
+        bare = Request(request.method, request.url, headers=request.headers, stream=request.stream, extensions=known)
+        bare.headers["Accept-Encoding"] = "identity"  # nothing unfolds in memory
+        run = RUN.get()
+        if run is not None and self.place is not None and "traceparent" not in bare.headers:
+            bare.headers["traceparent"] = traceparent(*run)
+        try:
+            copy = signed(bare)
+            if self.place is not None:
+                copy.url = self.place.completed(copy.url, request.url)
+            return copy  # noqa: TRY300
+        except ValueError:  # its text would repeat the value
+            raise ConnectionFault(
+                self.entry, "has a credential that does not fit into a request", "Look for characters outside of ASCII"
+            ) from None
+
+    def _deadline(self, request: Request) -> float:
+        deadline: float | None = request.extensions.get(DEADLINE)
+        return deadline if deadline is not None else asyncio.get_running_loop().time() + self.caps.seconds

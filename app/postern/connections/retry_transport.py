@@ -1,0 +1,107 @@
+"""Which calls out are tried again, and when: those that may be repeated, where that is worth it, for a short time."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from time import time
+
+import structlog
+from tenacity import AsyncRetrying, RetryCallState
+
+from postern.authoring.retry_policy import Retry
+from postern.http_client import ByteStream, Request, Response
+from postern.transient_errors import retry_after, worth_retrying
+
+RETRY = "retry"
+"""The request extension by which an author has a request repeated (True), or not (False)."""
+
+IDEMPOTENT = ("GET", "HEAD", "OPTIONS", "PUT", "DELETE")
+"""RFC 9110, section 9.2.2; TRACE is never sent."""
+
+PASSING = (408, 429, 502, 503, 504)
+"""Statuses that may well be others a little later. 500 is none: it says that this very request fails, and the workflows
+of a chain would each repeat what the next one repeats."""
+
+POLICY = Retry(count=3, interval=0.5, minimum=0.1, maximum=30.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Retries:
+    """Repeats requests by a policy, whose `maximum` bounds every wait: whoever wants a longer one by Retry-After is not
+    asked again, and what was answered is handed back.
+
+    `clock` is that of the deadlines, None for the event loop's; `now` is the time of day in seconds since 1970,
+    `uniform` draws between two numbers.
+    """
+
+    policy: Retry = POLICY
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    uniform: Callable[[float, float], float] = random.uniform
+    now: Callable[[], float] = time
+    clock: Callable[[], float] | None = None
+
+    async def call(
+        self, attempt: Callable[[Request], Awaitable[Response]], request: Request, entry: str, deadline: float
+    ) -> Response:
+        """The answer, or what the last attempt raised. No wait goes beyond `deadline`."""
+        if not repeatable(request):
+            return await attempt(request)
+        retrying = AsyncRetrying(
+            retry=_worth_it,
+            wait=self._wait,
+            stop=partial(self._enough, deadline=deadline),
+            sleep=self.sleep,
+            before_sleep=partial(_let_go, entry=entry),
+            retry_error_callback=_last,
+        )
+        response: Response = await retrying(attempt, request)
+        return response
+
+    def _wait(self, state: RetryCallState) -> float:
+        asked = retry_after(_last(state), self.now()) if _last_error(state) is None else None
+        window = self.policy.window(state.attempt_number)
+        return self.uniform(*window) if asked is None else asked + self.uniform(0.0, self.policy.interval)
+
+    def _enough(self, state: RetryCallState, deadline: float) -> bool:
+        clock = self.clock or asyncio.get_running_loop().time
+        late = clock() + state.upcoming_sleep >= deadline
+        return late or state.attempt_number > self.policy.count or state.upcoming_sleep > self.policy.maximum
+
+
+def repeatable(request: Request) -> bool:
+    """Whether the request may arrive twice: by its method, by an idempotency key, or because its author says so. Its
+    body has to be at hand."""
+    asked = request.extensions.get(RETRY)
+    if asked is False or not isinstance(request.stream, ByteStream):
+        return False
+    return asked is True or request.method in IDEMPOTENT or "Idempotency-Key" in request.headers
+
+
+def _worth_it(state: RetryCallState) -> bool:
+    error = _last_error(state)
+    return worth_retrying(error) if error is not None else _last(state).status_code in PASSING
+
+
+async def _let_go(state: RetryCallState, entry: str) -> None:
+    """Tell of an answer that is not handed on, and free its connection."""
+    error = _last_error(state)
+    if error is None:
+        await _last(state).aclose()
+    what = type(error).__name__ if error is not None else str(_last(state).status_code)
+    structlog.get_logger("postern.connections").info(
+        "call-retried", entry=entry, attempt=state.attempt_number, wrong=what, wait=round(state.upcoming_sleep, 3)
+    )
+
+
+def _last_error(state: RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome is not None else None
+
+
+def _last(state: RetryCallState) -> Response:
+    """The last answer; the last error is raised as it was."""
+    if state.outcome is None:
+        raise RuntimeError("nothing was tried")
+    response: Response = state.outcome.result()
+    return response

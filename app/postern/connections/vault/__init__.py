@@ -1,0 +1,1 @@
+"""Secrets: read from Key Vault, remembered for a short time, and watched for their end."""

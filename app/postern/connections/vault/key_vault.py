@@ -1,0 +1,119 @@
+"""Reading from the one Azure Key Vault of the settings, by Azure's own client. Azure is imported by the first read."""
+
+import asyncio
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from postern.connections.faults import ConnectionFault
+from postern.connections.vault.secret import Secret
+from postern.connections.vault.vault_errors import SignInFailed, ToldToWait, entry_of, lacks
+from postern.transient_errors import retry_after
+
+if TYPE_CHECKING:
+    from azure.core.credentials import AccessToken
+    from azure.core.credentials_async import AsyncTokenCredential
+    from azure.keyvault.secrets.aio import SecretClient
+
+WORTH_WAITING = 3.0
+"""Seconds: where the vault wants the next request later than that, it is not waited for."""
+
+
+class KeyVault:
+    """The vault at `url`; `credential` is what POSTERN_AZURE_CREDENTIAL says."""
+
+    def __init__(self, url: str | None, credential: str | None, authority: str | None, ca_bundle: Path | None) -> None:
+        self.url = (url or "").rstrip("/")
+        self.kind = credential or ""
+        self._authority = authority
+        self._ca_bundle = ca_bundle
+        self._client: SecretClient | None = None
+        self._credential: AsyncTokenCredential | None = None
+        self._connecting = asyncio.Lock()
+
+    async def get(self, name: str, *, retries: int) -> Secret:
+        """The latest version of the secret. Raises what `vault_faults` knows."""
+        client = await self._connected(name)
+        found = await client.get_secret(name, retry_total=retries, raw_response_hook=_not_for_long)
+        if not found.value:
+            raise ConnectionFault(
+                entry_of(name), f"has no value in the Key Vault {self.url}", "Put a new version there"
+            )
+        until = found.properties.expires_on
+        return Secret(
+            name, found.value, until.timestamp() if until is not None else None, found.properties.content_type or ""
+        )
+
+    async def aclose(self) -> None:
+        """Close the connections to Azure."""
+        closing, self._client, self._credential = (self._client, self._credential), None, None
+        for each in closing:
+            if each is not None:
+                await each.close()
+
+    async def _connected(self, name: str) -> "SecretClient":
+        for setting, value, fix in (
+            ("POSTERN_KEY_VAULT_URL", self.url, "Set it to the vault's address, like https://NAME.vault.azure.net"),
+            ("POSTERN_AZURE_CREDENTIAL", self.kind, "Set it to managed_identity where Postern runs in Azure"),
+        ):
+            if not value:
+                raise ConnectionFault(setting, f"is not set, and {entry_of(name)} is asked for", fix)
+        async with self._connecting:
+            if self._client is not None:
+                return self._client
+            # In a thread: importing Azure takes long enough to be felt by everybody else.
+            client, credential = await asyncio.to_thread(self._connect)
+            self._client, self._credential = client, credential
+            return client
+
+    def _connect(self) -> "tuple[SecretClient, AsyncTokenCredential]":
+        from postern.connections import azure_clients
+
+        try:
+            credential = azure_clients.own_credential(self.kind, self._authority, self._ca_bundle)
+        except LookupError as error:
+            raise lacks(self.kind, str(error)) from None
+        except ValueError:
+            raise lacks(self.kind) from None
+        return azure_clients.secret_client(self.url, _OneAtATime(credential), self._ca_bundle), credential
+
+
+class _OneAtATime:
+    """A credential that is asked by one at a time: azure-identity remembers tokens, but lets all who find none ask at
+    once. What it raises is told apart from what the vault answers."""
+
+    def __init__(self, credential: "AsyncTokenCredential") -> None:
+        self._credential = credential
+        self._asking = asyncio.Lock()
+
+    async def get_token(self, *scopes: str, **options: Any) -> "AccessToken":
+        """A token for the vault. Raises SignInFailed."""
+        async with self._asking:
+            try:
+                return await self._credential.get_token(*scopes, **options)
+            except Exception as error:
+                raise SignInFailed(error) from None
+
+    async def close(self) -> None:
+        """Nothing: it belongs to who made it."""
+
+    async def __aenter__(self) -> "_OneAtATime":
+        """Nothing either."""
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        """Nothing either."""
+
+
+def _not_for_long(answer: Any) -> None:
+    """Look at each answer: Azure's client waits as long as `Retry-After` says, be it a day."""
+    response = answer.http_response
+    seconds = retry_after(response, time.time()) if response.status_code >= 400 else None
+    if seconds is not None and seconds > WORTH_WAITING:
+        raise ToldToWait(response.status_code, seconds)

@@ -1,0 +1,75 @@
+"""Who a refused request claimed to be, and every check of its token: what a refusal's record says of it.
+
+A claim of a token that was not verified is anybody's word. It is shown short and printable, and marked.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, TypedDict
+
+from postern.access import Check, Guarded, Refused, checks
+from postern.identity.bearer import bearer_token
+from postern.identity.identify import Identity
+from postern.identity.token import read, shown
+from postern.redaction import without_tokens
+
+_LENGTH = 100
+
+
+class Claimed(TypedDict):
+    """Whom a token names. `verified` says that it is a token of one of our tenants, signed by its key."""
+
+    object_id: str | None
+    client_id: str | None
+    tenant_id: str | None
+    name: str | None
+    verified: bool
+
+
+class Examined(NamedTuple):
+    """What a look at a token found: every check of it, and whom it names."""
+
+    checks: Sequence[Check]
+    claimed: Claimed | None
+
+
+def claimed(token: str, *, verified: bool) -> Claimed | None:
+    """Whom the token names; None where it cannot be read or names nobody."""
+    try:
+        claims = read(token).claims
+    except Refused:
+        return None
+    who = Claimed(
+        object_id=_id(claims.get("oid")),
+        client_id=_id(claims.get("azp") or claims.get("appid")),
+        tenant_id=_id(claims.get("tid")),
+        name=_name(claims.get("name")),
+        verified=verified,
+    )
+    return who if any((who["object_id"], who["client_id"], who["tenant_id"], who["name"])) else None
+
+
+async def examine(
+    identity: Identity, headers: Iterable[tuple[bytes, bytes]], policy: Guarded, *, proved: bool
+) -> Examined | None:
+    """Every check of the token in these headers at a door with this policy, as `postern explain` shows them; None
+    where there is no token that could be looked at. `proved` says that it was verified when the request came."""
+    try:
+        token = bearer_token(headers)
+    except Refused:
+        return None
+    asked, caller = await identity.examine(token)
+    if caller is not None:
+        asked = asked + checks(policy, caller)
+    return Examined(asked, claimed(token, verified=proved or caller is not None))
+
+
+def _id(value: Any) -> str | None:
+    if value is None or value == "":
+        return None
+    return shown(without_tokens(value) if isinstance(value, str) else value)[:_LENGTH]
+
+
+def _name(value: Any) -> str | None:
+    if not isinstance(value, str):
+        return None
+    return "".join(filter(str.isprintable, without_tokens(value)[: 2 * _LENGTH]))[:_LENGTH] or None

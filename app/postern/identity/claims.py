@@ -1,0 +1,116 @@
+"""What the claims of a verified token say about its bearer. Pure.
+
+Source: Microsoft, "Access token claims reference" and "Secure applications and APIs by validating claims". Nothing
+here authorizes by a name or an e-mail address: they can change hands.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from postern.access import GUID, Caller
+from postern.identity.issuers import Tenant
+
+LATEST = 253_402_300_799
+"""31 December 9999, in seconds since 1970: times behind it are mistakes."""
+
+_NAME_LENGTH = 200
+_SIGNS_OF_A_USER = ("upn", "unique_name", "preferred_username", "acct")
+_SIGNS_OF_AN_ACCESS_TOKEN = ("azp", "appid", "scp", "roles", "idtyp")
+_SIGNS_OF_AN_ID_TOKEN = ("nonce", "at_hash", "c_hash")
+
+
+TELLING = (*_SIGNS_OF_AN_ACCESS_TOKEN, *_SIGNS_OF_AN_ID_TOKEN)
+"""The claims by which an access token and an ID token are told apart."""
+
+
+def is_text(value: Any) -> bool:
+    """A string that is not empty."""
+    return isinstance(value, str) and value != ""
+
+
+def is_guid(value: Any) -> bool:
+    """A GUID in its canonical form, in either case."""
+    return isinstance(value, str) and value.isascii() and GUID.fullmatch(value.lower()) is not None
+
+
+def is_time(value: Any) -> bool:
+    """A NumericDate (RFC 7519, section 2): a JSON number, which neither a boolean nor a numeric string is."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LATEST
+
+
+def _is_string(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(map(is_text, value))
+
+
+SHAPES: Mapping[str, Callable[[Any], bool]] = {
+    "scp": _is_string,
+    "roles": _are_texts,
+    "azp": is_guid,
+    "appid": is_guid,
+    "idtyp": lambda value: value in ("app", "user"),
+    "idp": is_text,
+    "acct": lambda value: isinstance(value, int) and not isinstance(value, bool),
+    "sub": _is_string,
+    "name": _is_string,
+    "preferred_username": _is_string,
+    "app_displayname": _is_string,
+}
+"""The optional claims that Postern reads, and what each must be where it is there."""
+
+
+def malformed(claims: Mapping[str, Any]) -> list[str]:
+    """The names of claims that have the wrong type or contradict another."""
+    names = [name for name, fits in SHAPES.items() if name in claims and not fits(claims[name])]
+    if claims.get("idtyp") == "app" and "scp" in claims:
+        names.append("idtyp with scp")
+    if "azp" in claims and "appid" in claims and claims["azp"] != claims["appid"]:
+        names.append("azp with another appid")
+    return names
+
+
+def is_access_token(claims: Mapping[str, Any]) -> bool:
+    """Whether this is an access token and not an ID token.
+
+    An ID token names no client and no scope. It may carry app roles, though: with a nonce or a hash beside them,
+    roles alone do not make an access token.
+    """
+    if any(sign in claims for sign in _SIGNS_OF_AN_ID_TOKEN):
+        return any(sign in claims for sign in ("azp", "appid", "scp"))
+    return any(sign in claims for sign in _SIGNS_OF_AN_ACCESS_TOKEN)
+
+
+def caller_of(claims: Mapping[str, Any], tenant: Tenant) -> Caller:
+    """The Caller of a token that has passed every rule."""
+    name = claims.get("name") or claims.get("preferred_username") or claims.get("app_displayname") or ""
+    return Caller(
+        kind=_kind(claims),
+        object_id=claims["oid"].lower(),
+        tenant_id=tenant.tenant_id,
+        client_id=(claims.get("azp") or claims.get("appid") or "").lower(),
+        audience=claims["aud"],
+        name="".join(filter(str.isprintable, name[: 2 * _NAME_LENGTH]))[:_NAME_LENGTH],
+        scopes=frozenset(claims.get("scp", "").split()),
+        roles=frozenset(claims.get("roles", ())),
+        guest=_is_guest(claims, tenant),
+    )
+
+
+def _kind(claims: Mapping[str, Any]) -> Literal["user", "application"]:
+    """A person must be proved by the token: where nothing speaks for one, it is an application, so that `apps=False`
+    fails closed. Tokens of people have `scp`, those of applications never; `idtyp` is an optional claim."""
+    if "idtyp" in claims:
+        return "user" if claims["idtyp"] == "user" else "application"
+    if claims.get("scp", "").split():
+        return "user"
+    itself = claims.get("sub") == claims["oid"]  # Entra gives applications their object id as subject
+    return "user" if not itself and any(sign in claims for sign in _SIGNS_OF_A_USER) else "application"
+
+
+def _is_guest(claims: Mapping[str, Any], tenant: Tenant) -> bool:
+    """`acct` is 0 for members. `idp` is the issuer that signed the person in: v2 tokens may name their own tenant
+    there by its v1 issuer, so any issuer of the tenant is home."""
+    return claims.get("acct", 0) != 0 or ("idp" in claims and claims["idp"] not in tenant.issuers)

@@ -1,0 +1,52 @@
+"""Entra over the network: discovery, then the key set it names (OpenID Connect Discovery 1.0, RFC 8414)."""
+
+import asyncio
+
+from postern.http_client import AsyncClient
+from postern.identity.documents import json_object
+from postern.identity.issuers import Tenant, origin
+
+MAX_DOCUMENT_BYTES = 1_000_000
+FETCH_SECONDS = 5.0
+
+
+class EntraFault(Exception):
+    """An answer of the authority that cannot be used; the message has nothing of the answer's body."""
+
+
+async def fetch_keys(client: AsyncClient, tenant: Tenant, *, seconds: float = FETCH_SECONDS) -> bytes:
+    """The JWK Set of a tenant, as the bytes that came; both requests together take at most `seconds`.
+
+    The metadata must be of this tenant (RFC 8414, section 3.3), and its keys at the authority itself. Raises
+    EntraFault, TimeoutError, ValueError or the client's HTTPError.
+    """
+    async with asyncio.timeout(seconds):
+        url = f"{tenant.authority}/{tenant.tenant_id}/v2.0/.well-known/openid-configuration"
+        metadata = json_object(await _get(client, url))
+        issuer, keys_url = metadata.get("issuer"), metadata.get("jwks_uri")
+        if not isinstance(issuer, str) or issuer not in tenant.issuers_v2:
+            raise EntraFault("the metadata is of another issuer")
+        if not isinstance(keys_url, str) or not _is_below(origin(tenant.authority), keys_url):
+            raise EntraFault("the metadata names keys that are not at the authority")
+        return await _get(client, keys_url)
+
+
+def _is_below(base: str, url: str) -> bool:
+    """Whether the URL is of this origin. As text: with the slash behind it no parser can see another host there."""
+    return url.startswith(f"{base}/") and url.isascii() and url.isprintable() and " " not in url
+
+
+async def _get(client: AsyncClient, url: str) -> bytes:
+    """The body of a 200 answer of at most MAX_DOCUMENT_BYTES; nothing is unpacked and no redirect followed."""
+    headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
+    async with client.stream("GET", url, headers=headers, follow_redirects=False) as response:
+        if response.status_code != 200:
+            raise EntraFault(f"the authority answered {response.status_code}")
+        if response.headers.get("content-encoding", "identity").lower() != "identity":
+            raise EntraFault("the authority answered with a content encoding")
+        body = bytearray()
+        async for part in response.aiter_raw():
+            body += part
+            if len(body) > MAX_DOCUMENT_BYTES:
+                raise EntraFault(f"the authority answered with more than {MAX_DOCUMENT_BYTES} bytes")
+        return bytes(body)

@@ -1,0 +1,170 @@
+"""Who is asking: from the headers of a request to its Caller."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from hashlib import sha256
+from typing import NamedTuple
+
+from postern.access import Caller, Check, Refused
+from postern.errors import Problem
+from postern.identity.bearer import b64token, credentials
+from postern.identity.claims import caller_of
+from postern.identity.issuers import Tenant
+from postern.identity.keys import SigningKey, SigningKeys
+from postern.identity.token import Parsed, checks, claimed_tenant, parse, read, verify
+
+MAX_LEEWAY = 300
+MAX_REMEMBERED = 10_000
+BEARER = b"Bearer "
+"""As nearly everybody writes the scheme. Who writes it otherwise (RFC 9110, section 11.1) is identified all the same,
+only not recalled."""
+
+
+class _Remembered(NamedTuple):
+    """A token that was verified: good until it expires, and while its key is still the one published."""
+
+    caller: Caller
+    until: float
+    keys: SigningKeys
+    key: SigningKey
+
+
+class Identity:
+    """Verifies access tokens of the tenants that it serves. `fetch_for` gives, for a tenant, what fetches its JWK Set.
+
+    `leeway` is for differing clocks, in seconds, at most MAX_LEEWAY (Microsoft's own is 300); `now` is the time of
+    day, `clock` the monotonic one; for `max_age`, `cooldown` and `stale` see SigningKeys. At most `remember` verified
+    tokens are remembered, by digest; what was refused is not. It belongs to one event loop.
+    """
+
+    def __init__(
+        self,
+        fetch_for: Callable[[Tenant], Callable[[], Awaitable[bytes]]],
+        *,
+        leeway: float = 60,
+        max_age: float = 3600,
+        cooldown: float = 30,
+        stale: float = 86400,
+        now: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        remember: int = MAX_REMEMBERED,
+    ) -> None:
+        if not 0 <= leeway <= MAX_LEEWAY:
+            raise ValueError(f"the leeway for clocks is from 0 to {MAX_LEEWAY} seconds")
+
+        def signing_keys(tenant: Tenant) -> SigningKeys:
+            return SigningKeys(
+                tenant, fetch_for(tenant), max_age=max_age, cooldown=cooldown, stale=stale, clock=clock, sleep=sleep
+            )
+
+        self._signing_keys = signing_keys
+        self._leeway = leeway
+        self._now = now
+        self._remember = remember
+        self._tenants: dict[str, Tenant] = {}
+        self._keys: dict[str, SigningKeys] = {}
+        self._remembered: dict[bytes, _Remembered] = {}
+        self._changed = asyncio.Event()
+
+    def serve(self, tenants: Iterable[Tenant]) -> None:
+        """Serve exactly these tenants from now on. Those that were served before keep their keys."""
+        served = {tenant.tenant_id: tenant for tenant in tenants}
+        if served == self._tenants:
+            return
+        self._keys = {
+            tenant_id: self._keys[tenant_id] if self._tenants.get(tenant_id) == tenant else self._signing_keys(tenant)
+            for tenant_id, tenant in served.items()
+        }
+        self._tenants = served
+        self._remembered.clear()
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Keep the keys of every tenant fresh for ever, also of those that are served later."""
+        loops: dict[SigningKeys, asyncio.Task[None]] = {}
+        try:
+            while True:
+                self._changed.clear()
+                served = set(self._keys.values())
+                for keys in loops.keys() - served:
+                    loops.pop(keys).cancel()
+                for keys in served - loops.keys():
+                    loops[keys] = asyncio.create_task(keys.run())
+                await self._changed.wait()
+        finally:
+            for loop in loops.values():
+                loop.cancel()
+            await asyncio.gather(*loops.values(), return_exceptions=True)
+
+    def recall(self, authorization: bytes) -> Caller | None:
+        """The Caller of the only Authorization field of a request, where its token was verified before; None where
+        `identify` has to look. It is called at nearly every request, so it does no more than it must."""
+        if not authorization.startswith(BEARER):
+            return None
+        return self._known(sha256(authorization[len(BEARER) :]).digest())
+
+    async def identify(self, headers: Iterable[tuple[bytes, bytes]]) -> Caller:
+        """The verified Caller. Raises Refused, or Problem `identity-unavailable` where nobody could decide."""
+        token = credentials(headers)
+        digest = sha256(token).digest()
+        return self._known(digest) or await self._verify(b64token(token), digest)
+
+    async def examine(self, token: str) -> tuple[list[Check], Caller | None]:
+        """Every check of a token, also those after the first that fails, and its Caller if all of them passed."""
+        try:
+            parsed = read(token)
+        except Refused as refused:
+            return list(refused.checks), None
+        try:
+            key, unavailable = await self._key_of(parsed), ""
+        except Problem as problem:
+            key, unavailable = None, f"the signing keys cannot be had: {problem.reason}"
+        asked = list(checks(parsed, self._tenants, key, self._now(), self._leeway))
+        if unavailable:
+            asked = [check._replace(found=unavailable) if check.name == "key-published" else check for check in asked]
+        passed = all(check.passed for check in asked)
+        return asked, caller_of(parsed.claims, claimed_tenant(parsed, self._tenants)) if passed else None
+
+    @property
+    def ready(self) -> bool:
+        """Whether tokens of every tenant can be decided on."""
+        return all(keys.usable for keys in self._keys.values())
+
+    @property
+    def ages(self) -> dict[str, float | None]:
+        """Seconds since the keys of each tenant were fetched; None for never."""
+        return {tenant_id: keys.age for tenant_id, keys in self._keys.items()}
+
+    @property
+    def errors(self) -> dict[str, str]:
+        """Why the last fetch of each tenant's keys failed, for those where it did. For operators, not for callers."""
+        return {tenant_id: keys.last_error for tenant_id, keys in self._keys.items() if keys.last_error}
+
+    def _known(self, digest: bytes) -> Caller | None:
+        known = self._remembered.get(digest)
+        if known is not None and self._now() < known.until and known.keys.get(known.key.kid) is known.key:
+            return known.caller
+        return None
+
+    async def _verify(self, token: str, digest: bytes) -> Caller:
+        parsed = parse(token)
+        key = await self._key_of(parsed)
+        caller = verify(parsed, self._tenants, key, self._now(), self._leeway)
+        if key is not None:
+            self._remembered.pop(digest, None)
+            while len(self._remembered) >= self._remember:
+                del self._remembered[next(iter(self._remembered))]
+            until = parsed.claims["exp"] + self._leeway
+            self._remembered[digest] = _Remembered(caller, until, self._keys[caller.tenant_id], key)
+        return caller
+
+    async def _key_of(self, parsed: Parsed) -> SigningKey | None:
+        """The key that the token names, among those of the tenant that it names."""
+        tenant_id = claimed_tenant(parsed, self._tenants).tenant_id
+        keys, kid = self._keys.get(tenant_id), parsed.header.get("kid")
+        if keys is None or not isinstance(kid, str):
+            return None
+        key = await keys.find(kid)
+        return key if self._keys.get(tenant_id) is keys else None  # the tenant may have gone while we waited

@@ -1,0 +1,89 @@
+"""Whose tokens are accepted: the clouds of Entra as data, and a tenant with the issuers that speak for it.
+
+Source: Microsoft, "Access tokens in the Microsoft identity platform" and "National clouds".
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from postern.access import GUID
+from postern.clouds import AUTHORITIES
+from postern.loopback import is_loopback
+
+
+class Cloud(NamedTuple):
+    """One cloud of Entra. `authority` signs people in and publishes keys; `sts` begins the issuer of v1 tokens."""
+
+    authority: str
+    sts: str
+
+
+CLOUDS: Mapping[str, Cloud] = {
+    "public": Cloud(AUTHORITIES["public"], "https://sts.windows.net"),
+    "usgov": Cloud(AUTHORITIES["usgov"], "https://sts.windows.net"),
+    "china": Cloud(AUTHORITIES["china"], "https://sts.chinacloudapi.cn"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """A tenant whose tokens are accepted. Issuers are compared as exact text; v1 ones end with a slash, v2 ones with
+    `/v2.0`. Make it with `tenant()`."""
+
+    tenant_id: str
+    authority: str
+    issuers_v1: frozenset[str]
+    issuers_v2: frozenset[str]
+
+    @property
+    def issuers(self) -> frozenset[str]:
+        """The issuers of both token versions."""
+        return self.issuers_v1 | self.issuers_v2
+
+
+NO_TENANT = Tenant("", "", frozenset(), frozenset())
+"""Stands where a token names a tenant that we do not know: no issuer speaks for it."""
+
+
+def tenant(tenant_id: str, cloud: str = "public", authority: str | None = None) -> Tenant:
+    """The tenant of this id in this cloud. An `authority` (a mirror, or the local tenant) publishes the keys in the
+    cloud's place, and tokens of its name are accepted beside the cloud's own.
+
+    Raises ValueError for an id that is no GUID, an unknown cloud, or an authority that is neither https nor http on
+    loopback.
+    """
+    tenant_id = tenant_id.lower()
+    if not GUID.fullmatch(tenant_id):
+        raise ValueError("a tenant id is a GUID, like 00000000-0000-0000-0000-000000000000")
+    if cloud not in CLOUDS:
+        raise ValueError(f"unknown cloud {cloud!r}: choose one of {', '.join(CLOUDS)}")
+    known = CLOUDS[cloud]
+    bases_v1, bases_v2 = {known.sts}, {known.authority}
+    if authority is not None:
+        authority = _checked(authority)
+        bases_v1.add(authority)
+        bases_v2.add(authority)
+    return Tenant(
+        tenant_id,
+        authority or known.authority,
+        issuers_v1=frozenset(f"{base}/{tenant_id}/" for base in bases_v1),
+        issuers_v2=frozenset(f"{base}/{tenant_id}/v2.0" for base in bases_v2),
+    )
+
+
+def origin(url: str) -> str:
+    """`scheme://host[:port]` of an authority."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _checked(authority: str) -> str:
+    authority = authority.removesuffix("/")
+    parts = urlsplit(authority)
+    safe = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or ""))
+    plain = authority.isascii() and authority.isprintable() and not set(" \\@?#") & set(authority)
+    if not safe or not plain or not parts.hostname:
+        raise ValueError("an authority is an https URL without user, query or fragment (http on loopback only)")
+    return authority

@@ -1,0 +1,247 @@
+"""The token rules: how an access token is read, and the table of what is asked of it. Pure.
+
+Read RULES from top to bottom: that is the order in which a token is measured, and it is let through only when the
+last row has passed. PyJWT and cryptography verify the signature; the rows around it are what they leave open
+(RFC 8725, and Microsoft's "Access tokens in the Microsoft identity platform").
+"""
+
+import base64
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from jwt.algorithms import RSAAlgorithm
+
+from postern.access import Caller, Check, Refused
+from postern.identity.bearer import MAX_TOKEN_BYTES
+from postern.identity.claims import (
+    LATEST,
+    TELLING,
+    caller_of,
+    is_access_token,
+    is_guid,
+    is_text,
+    is_time,
+    malformed,
+)
+from postern.identity.documents import json_object
+from postern.identity.issuers import NO_TENANT, Tenant
+from postern.identity.key_set import MAX_KID_LENGTH, SigningKey
+
+_RS256 = RSAAlgorithm(RSAAlgorithm.SHA256)
+_SHOWN = 200
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Parsed:
+    """A token in its parts. Nothing in it is believed yet. It has no repr, so that no traceback shows a token."""
+
+    header: Mapping[str, Any]
+    claims: Mapping[str, Any]
+    signed: bytes
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Evidence:
+    """What the rules look at. `tenant` is NO_TENANT and `key` None where nothing was found under the names that the
+    token claims. Times are in seconds since 1970."""
+
+    header: Mapping[str, Any]
+    claims: Mapping[str, Any]
+    signed: bytes
+    signature: bytes
+    tenants: Mapping[str, Tenant]
+    tenant: Tenant
+    key: SigningKey | None
+    now: float
+    leeway: float
+
+
+class Rule(NamedTuple):
+    """One question asked of a token. `expected` and `found` are for the operator, `advice` for a bearer who has
+    proved to be of one of our tenants."""
+
+    name: str
+    holds: Callable[[Evidence], bool]
+    expected: Callable[[Evidence], Any]
+    found: Callable[[Evidence], Any]
+    advice: str = ""
+
+    def ask(self, evidence: Evidence) -> Check:
+        """The answer. Whatever goes wrong while asking is a no: a strange token is refused, never a server error."""
+        try:
+            passed = self.holds(evidence)
+        except Exception:  # claims that are missing or of another type
+            passed = False
+        return Check(self.name, passed, self.expected(evidence), self.found(evidence), self.advice)
+
+
+def read(token: str) -> Parsed:
+    """Take a token apart: three segments, each the canonical base64url text of its bytes, the first two JSON objects.
+
+    Raises Refused (check `form`).
+    """
+    if len(token) > MAX_TOKEN_BYTES or token.count(".") != 2:
+        raise Refused([_form(False)])
+    try:
+        header, claims, signature = token.encode("ascii").split(b".")
+        return Parsed(
+            json_object(_decoded(header)), json_object(_decoded(claims)), header + b"." + claims, _decoded(signature)
+        )
+    except ValueError:
+        raise Refused([_form(False)]) from None
+
+
+def parse(token: str) -> Parsed:
+    """Take a token apart, and refuse it where its form or its header already speaks against it. Raises Refused."""
+    parsed = read(token)
+    evidence = _evidence(parsed, {}, None, 0, 0)
+    asked = [_form(True)]
+    for rule in HEADER_RULES:
+        asked.append(rule.ask(evidence))
+        if not asked[-1].passed:
+            raise Refused(asked)
+    return parsed
+
+
+def checks(
+    parsed: Parsed, tenants: Mapping[str, Tenant], key: SigningKey | None, now: float, leeway: float
+) -> Iterator[Check]:
+    """Every question, in order, whatever the answers are. `key` is the one that the claimed tenant publishes under
+    the token's `kid`."""
+    evidence = _evidence(parsed, tenants, key, now, leeway)
+    yield _form(True)
+    for rule in RULES:
+        yield rule.ask(evidence)
+
+
+def verify(parsed: Parsed, tenants: Mapping[str, Tenant], key: SigningKey | None, now: float, leeway: float) -> Caller:
+    """The bearer of a token that passes every check; the first that fails raises Refused."""
+    asked = []
+    for check in checks(parsed, tenants, key, now, leeway):
+        asked.append(check)
+        if not check.passed:
+            raise Refused(asked, proved=check.name in TOLD)
+    return caller_of(parsed.claims, claimed_tenant(parsed, tenants))
+
+
+def claimed_tenant(parsed: Parsed, tenants: Mapping[str, Tenant]) -> Tenant:
+    """The tenant that the token says it is from. That only selects among those we know, compared exactly."""
+    tenant_id = parsed.claims.get("tid")
+    return tenants.get(tenant_id, NO_TENANT) if isinstance(tenant_id, str) else NO_TENANT
+
+
+def when(moment: Any) -> str:
+    """A time in seconds since 1970, as people write it (RFC 3339)."""
+    if not is_time(moment):
+        return shown(moment)
+    return f"{datetime.fromtimestamp(min(int(moment), LATEST), UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def shown(value: Any) -> str:
+    """A value of a token as an operator may read it: short, printable ASCII, and of lists and objects only the kind."""
+    if isinstance(value, list | dict):
+        return "a list" if isinstance(value, list) else "an object"
+    if isinstance(value, str):
+        value = value[:_SHOWN]
+        return value if value.isascii() and value.isprintable() else ascii(value)[:_SHOWN]
+    return "none" if value is None else str(value)[:_SHOWN]
+
+
+def _decoded(segment: bytes) -> bytes:
+    """Base64url without padding. Comparing with the canonical text refuses padding, white space, foreign characters
+    and stray bits, with which one signature would have many spellings (RFC 7515, section 2)."""
+    decoded = base64.urlsafe_b64decode(segment + b"=" * (-len(segment) % 4))
+    if base64.urlsafe_b64encode(decoded).rstrip(b"=") != segment:
+        raise ValueError("not canonical base64url")
+    return decoded
+
+
+def _form(passed: bool) -> Check:
+    return Check("form", passed, "a signed JWT in compact form", "one" if passed else "something else")
+
+
+def _evidence(
+    parsed: Parsed, tenants: Mapping[str, Tenant], key: SigningKey | None, now: float, leeway: float
+) -> Evidence:
+    tenant = claimed_tenant(parsed, tenants)
+    return Evidence(parsed.header, parsed.claims, parsed.signed, parsed.signature, tenants, tenant, key, now, leeway)
+
+
+def _is(text: str) -> Callable[[Evidence], str]:
+    return lambda t: text
+
+
+def _header(name: str) -> Callable[[Evidence], str]:
+    return lambda t: shown(t.header.get(name))
+
+
+def _claim(name: str) -> Callable[[Evidence], str]:
+    return lambda t: shown(t.claims.get(name))
+
+
+def _has_plain_type(t: Evidence) -> bool:
+    kind = t.header.get("typ", "JWT")
+    return isinstance(kind, str) and kind.lower() in ("jwt", "at+jwt")
+
+
+def _is_signed_by_key(t: Evidence) -> bool:
+    return (
+        t.key is not None
+        and len(t.signature) == (t.key.bits + 7) // 8
+        and _RS256.verify(t.signed, t.key.public_key, t.signature)
+    )
+
+
+def _version_fits(t: Evidence) -> bool:
+    fitting = {"1.0": t.tenant.issuers_v1, "2.0": t.tenant.issuers_v2}
+    return t.claims["iss"] in fitting[t.claims["ver"]]
+
+
+# fmt: off
+HEADER_RULES = (
+    Rule("algorithm", lambda t: t.header.get("alg") == "RS256", _is("RS256"), _header("alg")),
+    Rule("critical", lambda t: "crit" not in t.header, _is("no crit"), _header("crit")),
+    Rule("plain-payload", lambda t: not t.header.keys() & {"zip", "b64", "cty"}, _is("no zip, b64 or cty"),
+         lambda t: ", ".join(sorted(t.header.keys() & {"zip", "b64", "cty"})) or "none"),
+    Rule("token-type", _has_plain_type, _is("JWT or at+jwt"), _header("typ")),
+    Rule("key-id", lambda t: is_text(t.header.get("kid")) and len(t.header["kid"]) <= MAX_KID_LENGTH,
+         _is(f"a text of 1 to {MAX_KID_LENGTH} characters"), _header("kid")),
+)
+PROOF_RULES = (
+    Rule("known-tenant", lambda t: t.tenant is not NO_TENANT, lambda t: frozenset(t.tenants), _claim("tid")),
+    Rule("key-published", lambda t: t.key is not None, _is("a signing key of the tenant"), _header("kid")),
+    Rule("signature", _is_signed_by_key, _is("by that key"), lambda t: f"{len(t.signature)} bytes"),
+    Rule("issuer", lambda t: is_text(t.claims["iss"]) and t.claims["iss"] in t.tenant.issuers,
+         lambda t: t.tenant.issuers, _claim("iss")),
+    Rule("tenant", lambda t: t.claims["tid"] == t.tenant.tenant_id and f"/{t.tenant.tenant_id}/" in t.claims["iss"],
+         lambda t: t.tenant.tenant_id, _claim("tid")),
+    Rule("version", _version_fits, _is("1.0 or 2.0, as the issuer says"), _claim("ver")),
+)
+# Who comes as far as this holds a token of one of our tenants, and may hear what is wrong with it.
+CLAIM_RULES = (
+    Rule("object-id", lambda t: is_guid(t.claims.get("oid")), _is("a GUID"), _claim("oid"),
+         "The token names no object id (oid)."),
+    Rule("audience-form", lambda t: is_text(t.claims.get("aud")), _is("one text"), _claim("aud"),
+         "The token names no single audience (aud)."),
+    Rule("times", lambda t: is_time(t.claims.get("exp")) and is_time(t.claims.get("nbf")), _is("exp and nbf, numbers"),
+         lambda t: f"{shown(t.claims.get('exp'))}, {shown(t.claims.get('nbf'))}",
+         "The token has no usable times (exp and nbf)."),
+    Rule("expiry", lambda t: t.now < t.claims["exp"] + t.leeway, lambda t: f"later than {when(t.now - t.leeway)}",
+         lambda t: when(t.claims.get("exp")), "The token has expired; ask for a new one."),
+    Rule("not-before", lambda t: t.claims["nbf"] <= t.now + t.leeway, lambda t: f"not after {when(t.now + t.leeway)}",
+         lambda t: when(t.claims.get("nbf")), "The token is not valid yet; check the clocks."),
+    Rule("access-token", lambda t: is_access_token(t.claims), _is("an access token"),
+         lambda t: ", ".join(name for name in TELLING if name in t.claims) or "none of its claims",
+         "This is an ID token; send an access token."),
+    Rule("proof-of-possession", lambda t: "cnf" not in t.claims, _is("a bearer token"), _claim("cnf"),
+         "The token is bound to a key (cnf); send a bearer token."),
+    Rule("claims", lambda t: not malformed(t.claims), _is("claims of the right types"),
+         lambda t: ", ".join(malformed(t.claims)) or "all are", "A claim of the token has the wrong type."),
+)
+# fmt: on
+RULES = HEADER_RULES + PROOF_RULES + CLAIM_RULES
+TOLD = frozenset(rule.name for rule in CLAIM_RULES)
+"""A token that fails one of these has passed every rule of proof."""

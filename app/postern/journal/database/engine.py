@@ -1,0 +1,191 @@
+"""The journal's database: how it is opened, and how its tables are brought to what this program knows."""
+
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+
+from postern.errors import DatabaseFault
+from postern.journal.database.revisions import HEAD, MIGRATIONS, is_newer
+from postern.passwordless.database_url import PASSWORDLESS, DatabaseUrl
+
+BUSY_SECONDS = 30.0
+"""How long SQLite waits for another process that writes."""
+CHECKPOINT_PAGES = 4000
+"""Pages of 4 KiB in SQLite's log until they are moved to the database, which holds up one commit."""
+CONNECT_SECONDS = 5
+MIGRATION_LOCK = 0x706F7374  # any number, the same for all processes that migrate one database
+MINIMAL_SQLITE = (3, 38, 0)  # from here it reads JSON by ->>
+
+
+def open_engine(url: str | URL, *, writing: bool) -> Engine:
+    """An engine on the database; no connection is made yet, but SQLite's file and its folder are. A writing one begins
+    transactions so that they cannot fail for another writer's sake. One with `passwordless=entra` is the
+    settings', which knows how to sign in. Raises DatabaseFault."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise DatabaseFault("POSTERN_DATABASE_URL is not a database URL") from None
+    if parsed.get_backend_name() == "sqlite":
+        return _sqlite(parsed, writing=writing)
+    if PASSWORDLESS in parsed.query:
+        return _passwordless(url, parsed)
+    return _postgres(parsed, {})
+
+
+def check_database(url: str) -> None:
+    """Raise DatabaseFault where a server could never use this database. One that cannot be reached now passes."""
+    engine = open_engine(url, writing=False)
+    try:
+        with engine.connect() as connection:
+            check_revision(revision_of(connection))
+    except DBAPIError:
+        pass
+    finally:
+        engine.dispose()
+
+
+def migrate(engine: Engine, applied: Callable[[str], object] = lambda _: None) -> str:
+    """Bring the tables to HEAD, unless they are a newer program's that suit this one; gives the migration that they
+    had before. Several processes may do it at once. `applied` is told of each migration. Raises DatabaseFault where the
+    tables are a newer program's that do not suit."""
+    with engine.begin() as connection:
+        lock_tables(connection)
+        found = revision_of(connection)
+        if found != HEAD:
+            check_revision(found)
+            if not is_newer(found):
+                _upgrade(connection, applied)
+        return found
+
+
+def lock_tables(connection: Connection) -> None:
+    """Nobody else migrates the tables until this transaction has ended. On SQLite it began as a writer's."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
+
+
+def revision_of(connection: Connection) -> str:
+    """The migration that the database has, "" for none."""
+    if not inspect(connection).has_table("alembic_version"):
+        return ""
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar() or ""
+
+
+def check_revision(found: str) -> None:
+    """Raise DatabaseFault where this program cannot work on tables of that migration, nor bring them to its own."""
+    if found not in ("", *MIGRATIONS) and not is_newer(found):
+        raise DatabaseFault(
+            f"the database was made by a newer Postern (its migration is {found}, this program knows up to {HEAD}): "
+            "run that version, or take its migrations back with that version's `postern database downgrade`, "
+            "or set POSTERN_DATABASE_URL to another database"
+        )
+
+
+def alembic_config(connection: Connection | None = None, applied: Callable[[str], object] = lambda _: None) -> Any:
+    """What Alembic's commands take, for migrations in the transaction of this connection."""
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parents[1] / "migrations").replace("%", "%%"))
+    config.attributes["connection"] = connection
+    config.attributes["applied"] = lambda step, **_: applied(step.destination_revision_ids[0])
+    return config
+
+
+def _upgrade(connection: Connection, applied: Callable[[str], object]) -> None:
+    from alembic import command
+
+    command.upgrade(alembic_config(connection, applied), "head")
+
+
+def _sqlite(url: URL, *, writing: bool) -> Engine:
+    import sqlite3
+
+    if sqlite3.sqlite_version_info < MINIMAL_SQLITE:
+        raise DatabaseFault(f"SQLite {sqlite3.sqlite_version} is too old: 3.38 or later is needed")
+    if not url.database or url.database == ":memory:":
+        raise DatabaseFault("POSTERN_DATABASE_URL names no file: write sqlite:///path/to/file.db")
+    _make_file(Path(url.database))
+    engine = create_engine(
+        url.set(drivername="sqlite+pysqlite"),
+        connect_args={
+            "timeout": BUSY_SECONDS,
+            "isolation_level": None,
+            "check_same_thread": False,
+            "cached_statements": 512,
+        },
+    )
+
+    @event.listens_for(engine, "connect")
+    def _settle(connection: Any, _: object) -> None:
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")  # a commit is on disk when it returns
+        cursor.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
+        cursor.execute("PRAGMA temp_store=MEMORY")
+        cursor.execute("PRAGMA cache_size=-16384")
+        if not writing:
+            cursor.execute("PRAGMA query_only=ON")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        # A transaction that begins as a reader and then writes fails at once when another has written meanwhile.
+        # The driver's own connection: SQLAlchemy's way to it costs as much as writing a row.
+        connection.connection.driver_connection.execute("BEGIN IMMEDIATE" if writing else "BEGIN")  # type: ignore[union-attr]
+
+    return engine
+
+
+def _make_file(path: Path) -> None:
+    """Make the file for its owner only; the files that SQLite puts beside it are made like it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except OSError as error:
+        raise DatabaseFault(f"POSTERN_DATABASE_URL: {path} cannot be made ({error.strerror})") from None
+
+
+def _postgres(url: URL, besides: dict[str, str]) -> Engine:
+    try:
+        return create_engine(
+            url.set(drivername="postgresql+psycopg"),
+            connect_args={
+                "connect_timeout": CONNECT_SECONDS,
+                "application_name": "postern",
+                # A server that vanished without a word would otherwise be waited for for many minutes.
+                "keepalives_idle": 10,
+                "keepalives_interval": 5,
+                "keepalives_count": 3,
+                "tcp_user_timeout": 15_000,
+                **besides,
+            },
+            pool_pre_ping=False,  # a lost connection is noticed and made anew by who uses it
+            pool_size=4,
+        )
+    except ModuleNotFoundError:
+        raise DatabaseFault("PostgreSQL needs the driver psycopg: install postern[postgres]") from None
+
+
+def _passwordless(url: str | URL, parsed: URL) -> Engine:
+    """An engine whose connections sign in with tokens."""
+    if not isinstance(url, DatabaseUrl):
+        raise DatabaseFault("POSTERN_DATABASE_URL has no password, and nothing says how to sign in without one")
+    try:
+        from postern.passwordless.entra_sign_in import settled, sign_in
+    except ModuleNotFoundError as error:
+        raise DatabaseFault(
+            f"POSTERN_DATABASE_URL has passwordless=entra, which needs {error.name}: install postern[postgres]"
+        ) from None
+    engine = _postgres(
+        parsed.difference_update_query([PASSWORDLESS]), settled(parsed.query, url.passwordless.ca_bundle)
+    )
+    sign_in(engine, url.passwordless)
+    return engine

@@ -1,0 +1,126 @@
+"""The table of idempotency keys: a key is claimed for a run, keeps its reply, and is given back."""
+
+import json
+from base64 import b64decode
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cache
+
+from sqlalchemy import Connection, Insert, bindparam, delete, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from postern.journal.body_form import Form
+from postern.journal.schema import idempotency_keys as keys
+
+KEPT_FOR = 24 * 3600.0
+"""Seconds for which a key stands for its run."""
+
+_AT_ONCE = 500
+
+Headers = tuple[tuple[bytes, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """The key is this run's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The run of this key has not ended."""
+
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The run of this key has ended, with this reply."""
+
+    run_id: str
+    status: int
+    headers: Headers = field(repr=False)
+    content: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """The key was used for another request."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyNotKept:
+    """The run of this key has ended, and its reply was secured, too long, or had secrets in it."""
+
+    run_id: str
+
+
+Claim = Claimed | Running | Ended | Mismatch | ReplyNotKept
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is kept of a reply, as columns of the table; only `status` where `form` is secured, redacted or cut."""
+
+    status: int
+    form: Form
+    headers: str | None = field(default=None, repr=False)
+    content: str | None = field(default=None, repr=False)
+
+
+def claim(connection: Connection, scope: str, fingerprint: str, run_id: str, now: float) -> Claim:
+    """Take the key for this run, unless another has it. Whoever asks at the same time waits for the other's
+    transaction, and so one of them gets it. Asked again for the same run, it is that run's still."""
+    taken = {"scope": scope, "fingerprint": fingerprint, "run_id": run_id, "created_at": now}
+    connection.execute(_taking(connection.dialect.name), taken | {"old": now - KEPT_FOR})
+    row = connection.execute(_FOUND, {"of": scope}).one()
+    if row.run_id == run_id:
+        return Claimed()
+    if row.fingerprint != fingerprint:
+        return Mismatch()
+    if row.status is None:
+        return Running(row.run_id)
+    if row.reply_headers is None:
+        return ReplyNotKept(row.run_id)
+    headers = tuple((name.encode("latin-1"), value.encode("latin-1")) for name, value in json.loads(row.reply_headers))
+    content = row.content or ""
+    return Ended(
+        row.run_id, row.status, headers, b64decode(content) if row.content_form == Form.BASE64 else content.encode()
+    )
+
+
+_FOUND = select(keys).where(keys.c.scope == bindparam("of"))
+
+_SETTLED = (
+    update(keys)
+    .where(keys.c.scope == bindparam("of"), keys.c.run_id == bindparam("its"))
+    .values({name: bindparam(name) for name in ("status", "reply_headers", "content", "content_form")})
+)
+
+
+@cache
+def _taking(dialect: str) -> Insert:
+    """The statement that takes a key; to build one costs more than to have it done."""
+    insert = (sqlite.insert if dialect == "sqlite" else postgresql.insert)(keys)
+    named = insert.values({name: bindparam(name) for name in ("scope", "fingerprint", "run_id", "created_at")})
+    fresh = {column.name: named.excluded[column.name] for column in keys.columns if column is not keys.c.scope}
+    old = keys.c.created_at < bindparam("old")
+    return named.on_conflict_do_update(index_elements=[keys.c.scope], set_=fresh, where=old)
+
+
+def settle(connection: Connection, scope: str, run_id: str, kept: Kept) -> None:
+    """Keep the reply of a run that has ended. Nothing happens where the key is another run's by now, or nobody's."""
+    reply = {"status": kept.status, "reply_headers": kept.headers, "content": kept.content, "content_form": kept.form}
+    connection.execute(_SETTLED, {"of": scope, "its": run_id} | reply)
+
+
+def forget(connection: Connection, scope: str, run_id: str) -> None:
+    """Give back the key of a run that did not start."""
+    connection.execute(delete(keys).where(keys.c.scope == scope, keys.c.run_id == run_id, keys.c.status.is_(None)))
+
+
+def free(connection: Connection, run_ids: Iterable[str]) -> None:
+    """Give back the keys of runs that became Interrupted: their callers may try again."""
+    ids = list(run_ids)
+    for start in range(0, len(ids), _AT_ONCE):
+        some = ids[start : start + _AT_ONCE]
+        connection.execute(delete(keys).where(keys.c.run_id.in_(some), keys.c.status.is_(None)))

@@ -1,0 +1,1 @@
+"""How records are read: queries, their filters and cursors, and the records they give."""

@@ -1,0 +1,136 @@
+"""What the journal gives when it is read: runs and refusals as they stand on record. Times are Unix seconds."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Row
+
+from postern.journal.body_form import Form
+from postern.journal.run import Attempt, State, Step
+
+UNENDED = frozenset({State.WAITING, State.RUNNING})
+"""The states of a run that has not ended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallRecord:
+    """A call of a run. What is absent is None. `run_id` is the run that it came to, at `url` where that is another
+    server's. `guarded` says that more is needed to see that run than its id."""
+
+    number: int
+    step: int | None
+    name: str
+    run_id: str | None = field(repr=False)
+    url: str | None
+    status: int | None
+    started_at: float
+    ended_at: float
+    error: str | None
+    guarded: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord:
+    """A run on record. What is absent is None. Lists leave out the bodies, the request, the reply's headers, the steps
+    and the calls; `inputs_form` and `outputs_form` are then None too."""
+
+    id: str
+    workflow: str
+    state: State
+    status: int | None
+    caller_kind: str
+    object_id: str | None
+    tenant_id: str | None
+    client_id: str | None
+    caller_name: str | None
+    client_address: str
+    started_at: float
+    ended_at: float | None
+    error_type: str | None
+    error_message: str | None = field(repr=False)
+    error_shown: bool
+    parent_run_id: str | None
+    resubmitted_from: str | None
+    trace_id: str | None
+    node: str
+    cancel_requested_at: float | None
+    request: str | None = field(default=None, repr=False)
+    inputs: str | None = field(default=None, repr=False)
+    inputs_form: Form | None = None
+    outputs: str | None = field(default=None, repr=False)
+    outputs_form: Form | None = None
+    reply_headers: str | None = field(default=None, repr=False)
+    steps: tuple[Step, ...] = ()
+    calls: tuple[CallRecord, ...] = ()
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has come to its end, also where nobody knows what it came to (Interrupted)."""
+        return self.state not in UNENDED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusalRecord:
+    """Requests turned away for one reason, from one address, at one workflow ("" where none was found). `claimed` is
+    who the token named, `checks` what was asked of it, both as they are shown."""
+
+    id: str
+    reason: str
+    code: str
+    status: int
+    workflow: str
+    client_address: str
+    first_at: float
+    last_at: float
+    count: int
+    request_ids: tuple[str, ...]
+    claimed: Mapping[str, Any] | None
+    checks: Sequence[Mapping[str, Any]]
+
+
+def run_record(row: Row[Any], steps: tuple[Step, ...] = (), calls: tuple[CallRecord, ...] = ()) -> RunRecord:
+    """The record of a row of `runs`, with all of its columns or those of a list."""
+    columns = dict(row._mapping)
+    columns["state"] = State(columns["state"])
+    columns["error_shown"] = bool(columns["error_shown"])
+    for name in ("inputs_form", "outputs_form"):
+        if columns.get(name) is not None:
+            columns[name] = Form(columns[name])
+    return RunRecord(**columns, steps=steps, calls=calls)
+
+
+def step_record(row: Row[Any]) -> Step:
+    """The step of a row of `steps`."""
+    attempts = [Attempt(*attempt) for attempt in json.loads(row.attempts)]
+    return Step(row.number, row.name, bool(row.succeeded), attempts)
+
+
+def call_record(row: Row[Any]) -> CallRecord:
+    """The call of a row of `calls`, with `caller_kind` of the run that it came to, None where that is not on record
+    here. The link to a run elsewhere names the run only where it is guarded."""
+    guarded = (
+        row.child_run_id in row.url if row.child_run_id and row.url else row.caller_kind not in (None, "anonymous")
+    )
+    return CallRecord(
+        number=row.number,
+        step=row.step,
+        name=row.name,
+        run_id=row.child_run_id,
+        url=row.url,
+        status=row.status,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+        error=row.error_type,
+        guarded=guarded,
+    )
+
+
+def refusal_record(row: Row[Any]) -> RefusalRecord:
+    """The record of a row of `refusals`."""
+    columns = dict(row._mapping)
+    columns["request_ids"] = tuple(columns["request_ids"].split())
+    columns["claimed"] = json.loads(columns["claimed"]) if columns["claimed"] else None
+    columns["checks"] = json.loads(columns["checks"])
+    return RefusalRecord(**columns)

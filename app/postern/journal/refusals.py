@@ -1,0 +1,239 @@
+"""Refusals on record. The door hands each of them over and goes on; what is looked up and written of it comes later,
+and is bounded in memory, in rate and on disk, so that a flood of refused requests fills nothing.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Connection, delete, select
+from sqlalchemy.dialects import postgresql, sqlite
+from structlog.typing import FilteringBoundLogger
+
+from postern.access import Check
+from postern.journal import schema
+from postern.journal.refusal import Refusal, as_text
+from postern.journal.refusal_windows import MANY, Window, Windows
+from postern.redaction import without_tokens
+
+MOST_ROWS = 10_000
+FLUSH_SECONDS = 1.0
+BATCH = 200
+"""Rows that are written or deleted in one operation, so that the writer has time for runs between two of them."""
+EXAMINERS = 4
+MOST_UNEXAMINED = 32
+"""Refusals whose tokens wait to be looked at; further ones keep the checks that the door made."""
+EXAMINE_SECONDS = 10.0
+CLOSE_SECONDS = 5.0
+
+Row = dict[str, Any]
+Found = tuple[Sequence[Check], Mapping[str, Any] | None]
+Examine = Callable[[Refusal], Awaitable[Found | None]]
+Write = Callable[[Callable[[Connection], int]], Awaitable[int]]
+"""Runs an operation on the database, in a transaction, and returns when that is committed."""
+
+
+class Refusals:
+    """Takes refusals and puts them on record. `write` is the journal's, `examine` gives every check of a refusal's
+    token and whom it names (None where there is none). It belongs to one event loop: `run` is its task, and `aclose`
+    writes the rest after `run` has ended."""
+
+    def __init__(
+        self,
+        write: Write,
+        examine: Examine,
+        log: FilteringBoundLogger,
+        *,
+        now: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        most_rows: int = MOST_ROWS,
+    ) -> None:
+        self._write = write
+        self._examine = examine
+        self._log = log
+        self._now = now
+        self._clock = clock
+        self._sleep = sleep
+        self._most_rows = most_rows
+        self._windows = Windows()
+        self._unexamined: asyncio.Queue[tuple[Window, Refusal]] = asyncio.Queue(MOST_UNEXAMINED)
+        self._came = asyncio.Event()
+        self._begun = 0
+        self._failing = False
+
+    def take(self, refusal: Refusal) -> bool:
+        """Count a refusal. Whether it is the first of its window, which alone has a line in the log and its token
+        looked at. It is called before the reply leaves, so it does no more than it must."""
+        window = self._windows.take(refusal, self._clock(), self._now())
+        if window is None:
+            return False
+        self._begun += 1
+        self._came.set()
+        if refusal.policy is not None and window.client_address != MANY and not self._unexamined.full():
+            window.examined = False
+            self._unexamined.put_nowait((window, refusal))
+        return True
+
+    async def run(self) -> None:
+        """Look at tokens and write rows, for ever."""
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(EXAMINERS):
+                tasks.create_task(self._examine_all())
+            while True:
+                await self._came.wait()
+                self._came.clear()
+                while len(self._windows):
+                    await self._sleep(FLUSH_SECONDS)
+                    await self.flush()
+
+    async def flush(self) -> None:
+        """Write what changed since the last time, and tell the log of windows that are over. What cannot be written
+        is kept and tried again."""
+        now = self._clock()
+        self._tell(self._windows.untold(now))
+        await self._write_changed()
+        self._windows.forget(now)
+
+    async def aclose(self) -> None:
+        """Write the rest, for at most CLOSE_SECONDS. Tokens that nobody looked at are let go."""
+        while not self._unexamined.empty():
+            self._unexamined.get_nowait()
+        self._tell(self._windows.untold())
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._write_changed()
+        except TimeoutError:
+            pass
+        if lost := len(self._windows.changed()):
+            self._log.warning("refusals-lost", rows=lost)
+
+    def _tell(self, untold: Iterable[tuple[Window, int]]) -> None:
+        for window, count in untold:
+            self._log.info(
+                "requests-refused",
+                first_request_id=window.id,
+                code=window.code,
+                status=window.status,
+                reason=window.reason,
+                workflow=window.workflow,
+                client_address=window.client_address,
+                count=count,
+            )
+
+    async def _write_changed(self) -> None:
+        changed = self._windows.changed()
+        try:
+            for start in range(0, len(changed), BATCH):
+                await self._write_rows(changed[start : start + BATCH])
+            begun = self._begun
+            if begun:
+                while await self._write(partial(trim, most_rows=self._most_rows)) == BATCH:
+                    pass
+                self._begun -= begun
+        except Exception as error:  # whatever is wrong with the database: it is tried again
+            if not self._failing:
+                self._log.warning("refusals-not-written", error=type(error).__name__, rows=len(changed))
+            self._failing = True
+        else:
+            self._failing = False
+
+    async def _write_rows(self, windows: Sequence[Window]) -> None:
+        rows = [row(window) for window in windows]
+        for window in windows:
+            window.changed = False  # what comes from now on is a change again
+        try:
+            await self._write(partial(upsert, rows=rows))
+        except BaseException:
+            for window in windows:
+                window.changed = True
+            raise
+
+    async def _examine_all(self) -> None:
+        while True:
+            window, refusal = await self._unexamined.get()
+            try:
+                async with asyncio.timeout(EXAMINE_SECONDS):
+                    found = await self._examine(refusal)
+                if found is not None:
+                    checks, claimed = found
+                    # What a problem says comes after what the token says.
+                    window.found([*checks, *refusal.checks] if refusal.reason == refusal.code else checks, claimed)
+            except Exception as error:  # the checks that the door made are on record
+                self._log.warning("refusal-not-examined", error=type(error).__name__, request_id=window.id)
+            finally:
+                window.examined = True
+                del refusal  # and the token with it
+
+
+def row(window: Window) -> Row:
+    """The row of a window, for `schema.refusals`."""
+    if window.texts is None:  # it is written each second of a flood, and only its count has changed
+        window.texts = _claimed(window), _checks(window)
+    claimed, checks = window.texts
+    return {
+        "id": window.id,
+        "reason": window.reason,
+        "code": window.code,
+        "status": window.status,
+        "workflow": window.workflow,
+        "client_address": window.client_address,
+        "first_at": window.first_at,
+        "last_at": window.last_at,
+        "count": window.count,
+        "request_ids": " ".join(window.request_ids),
+        "claimed": claimed,
+        "checks": checks,
+    }
+
+
+def upsert(connection: Connection, rows: Sequence[Row]) -> int:
+    """Put rows on record, in place of what is there under their ids, unless that has counted further: an operation may
+    be repeated late. How many rows were given."""
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    statement = insert(schema.refusals)
+    statement = statement.on_conflict_do_update(
+        index_elements=["id"],
+        where=schema.refusals.c["count"] <= statement.excluded["count"],
+        set_={name: statement.excluded[name] for name in ("last_at", "count", "request_ids", "claimed", "checks")},
+    )
+    connection.execute(statement, list(rows))
+    return len(rows)
+
+
+def trim(connection: Connection, most_rows: int) -> int:
+    """Delete the oldest of the rows that are too many, at most BATCH of them. How many went."""
+    ids = schema.refusals.c.id
+    newest_too_many = connection.scalar(select(ids).order_by(ids.desc()).offset(most_rows).limit(1))
+    if newest_too_many is None:
+        return 0
+    oldest = connection.scalars(select(ids).where(ids <= newest_too_many).order_by(ids).limit(BATCH)).all()
+    connection.execute(delete(schema.refusals).where(ids.in_(oldest)))
+    return len(oldest)
+
+
+def _without_tokens(value: Any) -> Any:
+    return without_tokens(value) if isinstance(value, str) else value
+
+
+def _claimed(window: Window) -> str | None:
+    if not window.claimed:
+        return None
+    return json.dumps({name: _without_tokens(value) for name, value in window.claimed.items()})
+
+
+def _checks(window: Window) -> str:
+    return json.dumps(
+        [
+            {
+                "name": check.name,
+                "passed": check.passed,
+                "expected": _without_tokens(as_text(check.expected)),
+                "found": _without_tokens(as_text(check.found)),
+            }
+            for check in window.checks
+        ]
+    )

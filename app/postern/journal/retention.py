@@ -1,0 +1,122 @@
+"""Records go when they are old: in small batches, so that nobody who writes waits long."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from random import uniform
+from time import time
+from typing import Any
+
+import anyio
+import structlog
+from sqlalchemy import Column, ColumnElement, Connection, delete, select
+
+from postern.journal.idempotency_keys import KEPT_FOR
+from postern.journal.run import MOVES, State
+from postern.journal.schema import calls, idempotency_keys, refusals, runs, steps
+from postern.journal.server_processes import Transaction
+
+BATCH = 500
+"""Rows that are deleted in one write."""
+PAUSE = 0.1
+"""Seconds between two batches."""
+FIRST = 60.0
+EVERY = 3600.0
+"""Seconds from the start to the first round, and from one to the next, give or take a tenth: nodes that were started
+together do not all do it at once."""
+DAY = 86400.0
+
+_ENDED = [state.value for state, moves in MOVES.items() if State.INTERRUPTED not in moves]
+
+log = structlog.get_logger("postern.retention")
+
+
+def id_before(moment: float) -> str:
+    """The least id of that moment (Unix seconds) or later: those of earlier milliseconds stand before it. It is the
+    time of a UUID of version 7 (RFC 9562, section 5.7) with nothing behind it."""
+    digits = f"{max(0, int(moment * 1000)):012x}"
+    return f"{digits[:8]}-{digits[8:]}-7000-8000-000000000000"
+
+
+def delete_runs(connection: Connection, before: float, limit: int = BATCH) -> int:
+    """Delete up to `limit` runs that began before that moment and have ended, with their steps and calls. Gives how
+    many."""
+    ids = _chosen(connection, runs.c.id, (runs.c.id < id_before(before), runs.c.state.in_(_ENDED)), limit)
+    connection.execute(delete(steps).where(steps.c.run_id.in_(ids)))
+    connection.execute(delete(calls).where(calls.c.run_id.in_(ids)))
+    connection.execute(delete(runs).where(runs.c.id.in_(ids)))
+    return len(ids)
+
+
+def delete_keys(connection: Connection, before: float, limit: int = BATCH) -> int:
+    """Delete up to `limit` idempotency keys that were taken before that moment. Gives how many."""
+    table = idempotency_keys
+    scopes = _chosen(connection, table.c.scope, (table.c.created_at < before,), limit)
+    connection.execute(delete(table).where(table.c.scope.in_(scopes)))
+    return len(scopes)
+
+
+def delete_refusals(connection: Connection, before: float, limit: int = BATCH) -> int:
+    """Delete up to `limit` refusals of which the last was before that moment. Gives how many."""
+    # An id is of the first of them, which is not later than the last: the bound spares reading the whole table.
+    old = (refusals.c.id < id_before(before), refusals.c.last_at < before)
+    ids = _chosen(connection, refusals.c.id, old, limit)
+    connection.execute(delete(refusals).where(refusals.c.id.in_(ids)))
+    return len(ids)
+
+
+def _chosen(
+    connection: Connection, key: Column[Any], old: tuple[ColumnElement[bool], ...], limit: int
+) -> Sequence[str]:
+    """The keys of some old rows. Those that another node is deleting are passed over; SQLite, which has one writer,
+    knows no such clause and is not told of it."""
+    chosen = select(key).where(*old).limit(limit).with_for_update(skip_locked=True)
+    return connection.execute(chosen).scalars().all()
+
+
+class Retention:
+    """Deletes what is older than `days`. `write` is the journal's."""
+
+    def __init__(
+        self,
+        write: Transaction,
+        days: int,
+        *,
+        now: Callable[[], float] = time,
+        sleep: Callable[[float], Awaitable[Any]] = anyio.sleep,
+        jitter: Callable[[float, float], float] = uniform,
+    ) -> None:
+        self._write = write
+        self._age = days * DAY
+        self._now = now
+        self._sleep = sleep
+        self._jitter = jitter
+
+    async def run(self) -> None:
+        """Delete each hour, until cancelled. An error is logged, and the next round does what is left."""
+        await self._sleep(FIRST)
+        while True:
+            try:
+                await self.sweep()
+            except Exception as error:
+                log.error("records-not-deleted", cause=type(error).__name__)  # noqa: TRY400 - its text may hold a password
+            await self._sleep(EVERY * self._jitter(0.9, 1.1))
+
+    async def sweep(self) -> None:
+        """Delete everything that is old by now."""
+        now = self._now()
+        gone = {
+            "runs": await self._all(partial(delete_runs, before=now - self._age)),
+            "keys": await self._all(partial(delete_keys, before=now - KEPT_FOR)),
+            "refusals": await self._all(partial(delete_refusals, before=now - self._age)),
+        }
+        if any(gone.values()):
+            log.info("records-deleted", **gone)
+
+    async def _all(self, delete_some: Callable[[Connection], int]) -> int:
+        total = 0
+        while True:
+            deleted = await self._write(delete_some)
+            total += deleted
+            if deleted < BATCH:
+                return total
+            await self._sleep(PAUSE)

@@ -1,0 +1,144 @@
+"""One execution of a workflow: its states, who started it, how it ended, and what its caller gets."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import partial
+
+from postern.access import Caller
+from postern.authoring.request import Request
+from postern.authoring.workflow import Workflow
+
+
+class State(StrEnum):
+    """Where a run stands."""
+
+    WAITING = "Waiting"
+    RUNNING = "Running"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    CANCELLED = "Cancelled"
+    TIMED_OUT = "TimedOut"
+    INTERRUPTED = "Interrupted"
+
+
+OUTCOMES = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED, State.TIMED_OUT})
+"""How a run may end by its own account. It is recorded once."""
+
+MOVES: Mapping[State, frozenset[State]] = {
+    State.WAITING: frozenset({State.RUNNING, State.CANCELLED, State.INTERRUPTED}),
+    State.RUNNING: OUTCOMES | {State.INTERRUPTED},
+    # A node may be thought gone while it was only held up: what its run came to is the truth.
+    State.INTERRUPTED: OUTCOMES,
+    State.SUCCEEDED: frozenset(),
+    State.FAILED: frozenset(),
+    State.CANCELLED: frozenset(),
+    State.TIMED_OUT: frozenset(),
+}
+"""The legal moves: from each state to those it may become. The journal's writes are held to them."""
+
+
+@dataclass(slots=True)  # not frozen, like Run: one is made for each request
+class Outcome:
+    """How a run ended, and the answer that its caller gets: `status`, `headers` and `content`, ready to be sent.
+
+    `error_type` and `error_message` say what failed, for the record. `shown` says that the author meant both to be
+    seen (a Problem); otherwise only operators see the message, because an exception's text may hold anything. `place`
+    (file and line) is for the log.
+    """
+
+    state: State
+    status: int
+    content: bytes = field(repr=False)
+    headers: tuple[tuple[bytes, bytes], ...] = field(default=(), repr=False)
+    error_type: str = ""
+    error_message: str = field(default="", repr=False)
+    place: str = ""
+    shown: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try of a step. Times are Unix seconds; `error` is the type of what it raised, "" where it succeeded."""
+
+    started_at: float
+    ended_at: float
+    error: str = ""
+
+
+@dataclass(slots=True)
+class Step:
+    """A step of a run that has ended: its name, whether it succeeded, and every attempt."""
+
+    number: int
+    name: str
+    succeeded: bool
+    attempts: list[Attempt]
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """A run, under the id of the request that started it. Times are Unix seconds; `outcome` is there when it has ended,
+    which is when `ended_at` is not 0.
+
+    `trace_id` is 32 hexadecimal digits (W3C Trace Context); "" stands for `postern.trace.trace_id_of(id)`.
+    """
+
+    id: str
+    workflow: Workflow
+    caller: Caller
+    request: Request
+    started_at: float
+    ended_at: float = 0.0
+    outcome: Outcome = field(init=False)
+    parent_run_id: str = ""
+    resubmitted_from: str = ""
+    trace_id: str = ""
+
+    def line(self) -> Callable[[], dict[str, str | int | float]]:
+        """What the line in the log says when it has ended. It is put together later, and holds on to no more of the run
+        than it needs: memory that is given back late is cold when it is used again."""
+        outcome, caller = self.outcome, self.caller
+        error = f"{outcome.error_type} {outcome.place}".rstrip() if outcome.error_type else ""
+        return partial(
+            _fields,
+            self.id,
+            self.workflow.name,
+            outcome.state._value_,  # the public name is a descriptor that costs ten times as much
+            outcome.status,
+            self.ended_at - self.started_at,
+            caller.kind,
+            caller.object_id,
+            self.request.client_address,
+            self.trace_id,
+            error,
+        )
+
+
+def _fields(
+    run_id: str,
+    workflow: str,
+    state: str,
+    status: int,
+    seconds: float,
+    caller: str,
+    object_id: str,
+    client_address: str,
+    trace_id: str,
+    error: str,
+) -> dict[str, str | int | float]:
+    fields: dict[str, str | int | float] = {
+        "run_id": run_id,
+        "workflow": workflow,
+        "state": state,
+        "status": status,
+        "duration_ms": round(seconds * 1000, 3),
+        "caller": caller,
+        "object_id": object_id,
+        "client_address": client_address,
+    }
+    if trace_id:
+        fields["trace_id"] = trace_id
+    if error:
+        fields["error"] = error
+    return fields

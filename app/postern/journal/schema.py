@@ -1,0 +1,127 @@
+"""The journal's tables. Times are Unix seconds; ids are UUIDs of version 7, and so in order of time."""
+
+from sqlalchemy import Column, Double, Index, Integer, MetaData, PrimaryKeyConstraint, Table, Text, text
+
+metadata = MetaData(
+    naming_convention={"ix": "%(table_name)s_by_%(column_0_N_name)s", "pk": "%(table_name)s_key"},
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", Text, nullable=False),
+    Column("workflow", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("status", Integer),
+    Column("caller_kind", Text, nullable=False),
+    Column("object_id", Text),
+    Column("tenant_id", Text),
+    Column("client_id", Text),
+    Column("caller_name", Text),
+    Column("client_address", Text, nullable=False),
+    Column("started_at", Double, nullable=False),
+    Column("ended_at", Double),
+    # What is needed to run it again where it was no plain POST of JSON: method, path parameters, query, content type.
+    Column("request", Text),
+    Column("inputs_form", Text),
+    Column("outputs_form", Text),
+    # The reply's own headers, as a JSON list of pairs, where they are not just the content type of JSON.
+    Column("reply_headers", Text),
+    Column("error_type", Text),
+    Column("error_message", Text),
+    Column("error_shown", Integer),
+    Column("parent_run_id", Text),
+    Column("resubmitted_from", Text),
+    Column("trace_id", Text),  # of the caller; where it named none, the trace begins with the run
+    Column("node", Text, nullable=False),
+    Column("cancel_requested_at", Double),
+    # Last, so that a row is read without them where nobody asks for them.
+    Column("inputs", Text),
+    Column("outputs", Text),
+    PrimaryKeyConstraint("id"),
+)
+"""Every run but those of stateless workflows. The forms of inputs and outputs are those of `journal.body_form.Form`."""
+
+Index("runs_by_workflow", runs.c.workflow, runs.c.id)
+Index("runs_by_caller", runs.c.object_id, runs.c.id)
+_UNUSUAL = text("state <> 'Succeeded'")
+Index("runs_by_state", runs.c.state, runs.c.id, sqlite_where=_UNUSUAL, postgresql_where=_UNUSUAL)
+_NESTED = text("parent_run_id IS NOT NULL")
+Index("runs_by_parent", runs.c.parent_run_id, runs.c.id, sqlite_where=_NESTED, postgresql_where=_NESTED)
+
+steps = Table(
+    "steps",
+    metadata,
+    Column("run_id", Text, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("succeeded", Integer, nullable=False),
+    Column("attempts", Text, nullable=False),  # a JSON list of [started_at, ended_at, error]
+    PrimaryKeyConstraint("run_id", "number"),
+)
+
+calls = Table(
+    "calls",
+    metadata,
+    Column("run_id", Text, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("step", Integer),  # the number of the step that it belongs to
+    Column("name", Text, nullable=False),
+    Column("child_run_id", Text),
+    Column("url", Text),  # where that run is, without a query; none where it is of this server
+    Column("status", Integer),
+    Column("started_at", Double, nullable=False),
+    Column("ended_at", Double, nullable=False),
+    Column("error_type", Text),
+    PrimaryKeyConstraint("run_id", "number"),
+)
+"""Calls that runs made to triggers, here and elsewhere."""
+
+refusals = Table(
+    "refusals",
+    metadata,
+    Column("id", Text, nullable=False),  # the request_id of the first of them
+    Column("reason", Text, nullable=False),
+    Column("code", Text, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("workflow", Text, nullable=False),
+    Column("client_address", Text, nullable=False),
+    Column("first_at", Double, nullable=False),
+    Column("last_at", Double, nullable=False),
+    Column("count", Integer, nullable=False),
+    Column("request_ids", Text, nullable=False),  # the first ones, with spaces between
+    Column("claimed", Text),  # JSON: who the token named, and whether that was verified
+    Column("checks", Text, nullable=False),  # JSON: list of {name, passed, expected, found}
+    PrimaryKeyConstraint("id"),
+)
+"""Requests turned away, those of one reason, address and workflow together."""
+
+Index("refusals_by_workflow", refusals.c.workflow, refusals.c.id)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("scope", Text, nullable=False),  # a digest of workflow, caller and key
+    Column("fingerprint", Text, nullable=False),  # a digest of what was asked
+    Column("run_id", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("status", Integer),  # with the rest: the reply, when there is one
+    Column("reply_headers", Text),
+    Column("content", Text),
+    Column("content_form", Text),
+    PrimaryKeyConstraint("scope"),
+)
+Index("idempotency_keys_by_run", idempotency_keys.c.run_id)
+Index("idempotency_keys_by_time", idempotency_keys.c.created_at)
+
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("id", Text, nullable=False),
+    Column("machine", Text, nullable=False),
+    Column("process", Text, nullable=False),  # its number and when it started, so that a reused number is another one
+    Column("started_at", Double, nullable=False),
+    Column("beat", Integer, nullable=False),  # counts up while the process lives
+    PrimaryKeyConstraint("id"),
+)
+"""The server processes that write here."""

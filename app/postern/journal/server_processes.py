@@ -1,0 +1,227 @@
+"""The server processes that share a journal: each shows that it lives, and sees to the runs of those that do not.
+
+Clocks of machines are never compared: a node counts up, and the others watch by their own clock whether it still does.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from time import monotonic, time
+from typing import Any, Protocol, TypeVar
+
+import anyio
+import structlog
+from sqlalchemy import ColumnElement, Connection, delete, func, literal_column, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from postern.journal.idempotency_keys import free
+from postern.journal.process_identity import lives, this_machine, this_process
+from postern.journal.run import MOVES, State
+from postern.journal.schema import nodes, runs
+
+BEAT_EVERY = 5.0
+CANCEL_EVERY = 1.0
+SILENCE = 30.0
+"""Seconds: between two beats, between two looks for runs to cancel, and without a beat until a node counts as gone."""
+
+NO_ROW = -1
+"""The beat of a node that has no row, only runs that have not ended."""
+
+_T = TypeVar("_T")
+_UNFINISHED = [state.value for state, moves in MOVES.items() if State.INTERRUPTED in moves]
+
+log = structlog.get_logger("postern.nodes")
+
+
+class Transaction(Protocol):
+    """How an operation reaches the journal: by `Journal.read` or `Journal.write`."""
+
+    def __call__(self, operation: Callable[[Connection], _T], /) -> Awaitable[_T]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ServerProcess:
+    """A server process: `process_identity.py` names its `machine` and `process`; `beat` counts up while it lives.
+    `started_at` is in Unix seconds."""
+
+    id: str
+    machine: str
+    process: str
+    started_at: float
+    beat: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A node's beat, and when it was first seen at that, in seconds of our own monotonic clock."""
+
+    beat: int
+    since: float
+
+
+def watch(found: Iterable[ServerProcess], seen: Mapping[str, Seen], now: float) -> dict[str, Seen]:
+    """What is remembered of the nodes after this look: those that beat since the last one are seen anew."""
+    before = {node.id: seen.get(node.id) for node in found}
+    return {
+        node.id: known if (known := before[node.id]) and known.beat == node.beat else Seen(node.beat, now)
+        for node in found
+    }
+
+
+def gone(
+    found: Iterable[ServerProcess],
+    seen: Mapping[str, Seen],
+    now: float,
+    own: ServerProcess,
+    alive: Callable[[str], bool],
+) -> set[str]:
+    """The nodes that are no more: at once where a process of this machine has ended, otherwise after SILENCE without a
+    beat. `seen` is what `watch` gave, `now` of the same clock; `alive` is asked about processes of this machine."""
+
+    def died_here(node: ServerProcess) -> bool:
+        return node.machine == own.machine and not alive(node.process)
+
+    def silent(node: ServerProcess) -> bool:
+        known = seen.get(node.id)
+        return known is not None and known.beat == node.beat and now - known.since >= SILENCE
+
+    return {node.id for node in found if node.id != own.id and (died_here(node) or silent(node))}
+
+
+def beat(connection: Connection, node: ServerProcess) -> None:
+    """Write that the node lives. The first beat registers it, and a row that was taken away comes back."""
+    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    row = {
+        "id": node.id,
+        "machine": node.machine,
+        "process": node.process,
+        "started_at": node.started_at,
+        "beat": node.beat,
+    }
+    statement = insert(nodes).values(row)
+    connection.execute(statement.on_conflict_do_update(index_elements=[nodes.c.id], set_={"beat": node.beat}))
+
+
+def read_nodes(connection: Connection) -> list[ServerProcess]:
+    """Every node that has a row, and every one that has none but runs that have not ended."""
+    found = [ServerProcess(*row) for row in connection.execute(select(nodes).order_by(nodes.c.id))]
+    rowless = select(runs.c.node).where(*_unfinished(), runs.c.node.not_in(select(nodes.c.id))).distinct()
+    return found + [ServerProcess(node, "", "", 0.0, NO_ROW) for node in connection.execute(rowless).scalars()]
+
+
+def interrupt(connection: Connection, node_id: str, now: float, *, seen: int | None = None) -> list[str]:
+    """The node is gone: its runs that have not ended become Interrupted, their idempotency keys are free again, and its
+    row goes. Gives the ids of those runs. With `seen`, the last beat that is known, nothing happens where it has beaten
+    since."""
+    same = nodes.c.id == node_id
+    connection.execute(delete(nodes).where(same if seen is None else same & (nodes.c.beat == seen)))
+    if seen is not None and connection.execute(select(func.count()).where(same)).scalar_one():
+        return []
+    ended = connection.execute(
+        update(runs)
+        .where(*_unfinished(), runs.c.node == node_id)
+        .values(state=State.INTERRUPTED.value, ended_at=now)
+        .returning(runs.c.id)
+    )
+    ids = sorted(ended.scalars())
+    free(connection, ids)
+    return ids
+
+
+def requested_cancellations(connection: Connection, node_id: str) -> list[str]:
+    """The runs of this node that have not ended and that somebody wants cancelled."""
+    wanted = select(runs.c.id).where(*_unfinished(), runs.c.node == node_id, runs.c.cancel_requested_at.is_not(None))
+    return list(connection.execute(wanted.order_by(runs.c.id)).scalars())
+
+
+def _unfinished() -> tuple[ColumnElement[bool], ...]:
+    """From which states a run may become Interrupted. The first condition is the index's own, with nothing to be filled
+    in: without it SQLite does not use that index."""
+    return runs.c.state != literal_column("'Succeeded'"), runs.c.state.in_(_UNFINISHED)
+
+
+class ServerProcesses:
+    """This process among the nodes. `read` and `write` are the journal's, `node_id` the name under which its runs are
+    recorded; `cancel` is told once of each run to cancel, `running` says how many runs are under way here."""
+
+    def __init__(
+        self,
+        node_id: str,
+        read: Transaction,
+        write: Transaction,
+        *,
+        cancel: Callable[[str], object],
+        running: Callable[[], int],
+        clock: Callable[[], float] = monotonic,
+        now: Callable[[], float] = time,
+        sleep: Callable[[float], Awaitable[Any]] = anyio.sleep,
+        alive: Callable[[str], bool] = lives,
+    ) -> None:
+        self.own = ServerProcess(node_id, this_machine(), this_process(), now())
+        self.known: list[ServerProcess] = []
+        self._read = read
+        self._write = write
+        self._cancel = cancel
+        self._running = running
+        self._clock = clock
+        self._now = now
+        self._sleep = sleep
+        self._alive = alive
+        self._seen: dict[str, Seen] = {}
+        self._looked_at = clock()
+        self._told: set[str] = set()
+
+    async def run(self) -> None:
+        """Beat, look after the others and pass on what is to be cancelled, until cancelled. An error is logged and
+        followed by another attempt."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._repeat, self.look, BEAT_EVERY)
+            tasks.start_soon(self._repeat, self.pass_on, CANCEL_EVERY)
+
+    async def look(self) -> None:
+        """Beat once, and interrupt the runs of nodes that are gone. `known` has the nodes with a row afterwards."""
+        self.own = replace(self.own, beat=self.own.beat + 1)
+        await self._write(partial(beat, node=self.own))
+        found = await self._read(read_nodes)
+        now = self._clock()
+        if now - self._looked_at > SILENCE / 2:  # nobody could beat while the journal was away, and we did not look
+            self._seen = {}
+        self._looked_at = now
+        self._seen = watch(found, self._seen, now)
+        lost = gone(found, self._seen, now, self.own, self._alive)
+        for node in found:
+            if node.id in lost:
+                await self._interrupt(node)
+        self.known = [node for node in found if node.beat != NO_ROW and node.id not in lost]
+
+    async def pass_on(self) -> None:
+        """Tell of runs to cancel, each once. Nothing is read while nothing runs."""
+        if not self._running():
+            self._told.clear()
+            return
+        wanted = await self._read(partial(requested_cancellations, node_id=self.own.id))
+        for run_id in wanted:
+            if run_id not in self._told:
+                self._cancel(run_id)
+        self._told = set(wanted)
+
+    async def leave(self) -> None:
+        """This process ends: its row goes, and runs that it leaves behind become Interrupted."""
+        left = await self._write(partial(interrupt, node_id=self.own.id, now=self._now()))
+        if left:
+            log.warning("runs-left-behind", runs=len(left))
+
+    async def _interrupt(self, node: ServerProcess) -> None:
+        ids = await self._write(partial(interrupt, node_id=node.id, now=self._now(), seen=node.beat))
+        log.warning("node-gone", node=node.id, machine=node.machine, process=node.process, runs=len(ids))
+
+    async def _repeat(self, action: Callable[[], Awaitable[None]], every: float) -> None:
+        trouble = ""
+        while True:
+            try:
+                await action()
+                trouble = ""
+            except Exception as error:
+                if trouble != (trouble := type(error).__name__):  # its text may hold a password
+                    log.error("nodes-not-seen", cause=trouble)  # noqa: TRY400
+            await self._sleep(every)

@@ -1,0 +1,220 @@
+"""A run as a row of the journal: what is kept of its bodies, and in which form. Pure."""
+
+import json
+import re
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+from pydantic_core import from_json, to_json
+
+from postern.authoring.call_result import Call
+from postern.journal.body_form import Form
+from postern.journal.run import Run, State, Step
+from postern.journal.schema import runs
+from postern.redaction import REDACTED, is_secret_name, without_secrets, without_tokens
+
+MAX_KEPT_BYTES = 64 * 1024
+"""What is kept of inputs and of outputs; the rest is cut off."""
+MAX_MESSAGE = 1000
+"""Characters that are kept of an error's message."""
+MAX_NAME = 200
+"""Characters that are kept of the name of what was called."""
+
+COLUMNS = tuple(column.name for column in runs.columns if column.name != "cancel_requested_at")
+JSON_HEADERS = ((b"content-type", b"application/json"),)
+
+# Where none of these stands in a body, there is nothing to redact in it: that is so of nearly all bodies.
+_TELLING = re.compile(b"eyj|secret|passw|token|authori|key|cookie|assertion|jwt|sig")
+
+
+def facts(run: Run) -> tuple[Any, ...]:
+    """What the row of a run is made of, as the run is now: cheap to take and to send, because the event loop does it.
+    Bodies that are secured stay behind."""
+    caller, request, workflow = run.caller, run.request, run.workflow
+    ended = outcome = None
+    if run.ended_at:
+        ended, outcome = run.ended_at, run.outcome
+    return (
+        run.id,
+        workflow.name,
+        (caller.kind, caller.object_id, caller.tenant_id, caller.client_id, caller.name),
+        (request.client_address, request.content_type, None if workflow.secure_inputs else request.body),
+        _unusual_request(run),
+        run.started_at,
+        ended,
+        None
+        if outcome is None
+        else (
+            outcome.state._value_,
+            outcome.status,
+            outcome.headers,
+            None if workflow.secure_outputs else outcome.content,
+            outcome.error_type,
+            outcome.error_message if outcome.shown or not workflow.secures else "",
+            outcome.shown,
+        ),
+        run.parent_run_id,
+        run.resubmitted_from,
+        run.trace_id,
+    )
+
+
+def run_row(facts: tuple[Any, ...], node: str) -> Sequence[Any]:
+    """The values of COLUMNS for a run, from its `facts`."""
+    run_id, workflow, caller, asked, unusual, started_at, ended_at, outcome, parent, original, trace_id = facts
+    address, content_type, body = asked
+    inputs, inputs_form = kept(body, _may_be_json(content_type))
+    state, status, outputs, outputs_form, headers = State.RUNNING._value_, None, None, None, None
+    error_type = error_message = error_shown = None
+    if outcome is not None:
+        state, status, reply_headers, content, kind, message, shown = outcome
+        plain = reply_headers == JSON_HEADERS
+        outputs, form = kept(content, plain or _is_json_reply(reply_headers))
+        outputs_form = form._value_
+        headers = None if plain else _written_headers(reply_headers)
+        if kind:
+            error_type, error_shown = kind, int(shown)
+            error_message = without_tokens(_plain(message))[:MAX_MESSAGE] or None
+    return (
+        run_id,
+        workflow,
+        state,
+        status,
+        *(value or None for value in caller),
+        address,
+        started_at,
+        ended_at,
+        None if unusual is None else _written_request(*unusual),
+        inputs_form._value_,
+        outputs_form,
+        headers,
+        error_type,
+        error_message,
+        error_shown,
+        parent or None,
+        original or None,
+        trace_id or None,
+        node,
+        inputs,
+        outputs,
+    )
+
+
+def step_row(run_id: str, step: Step) -> Sequence[Any]:
+    """The values of the columns of `schema.steps`."""
+    attempts = json.dumps([(attempt.started_at, attempt.ended_at, attempt.error) for attempt in step.attempts])
+    return (run_id, step.number, _plain(step.name), int(step.succeeded), attempts)
+
+
+def call_row(run_id: str, call: Call) -> Sequence[Any]:
+    """The values of the columns of `schema.calls`."""
+    return (
+        run_id,
+        call.number,
+        call.step,
+        _plain(call.name)[:MAX_NAME],
+        _plain(call.run_id) or None,
+        _plain(call.url) or None,
+        call.status,
+        call.started_at,
+        call.ended_at,
+        call.error or None,
+    )
+
+
+def kept(content: bytes | None, may_be_json: bool) -> tuple[str | None, Form]:
+    """What is kept of a body, and its form; None stands for one that is secured."""
+    if content is None:
+        return None, Form.SECURED
+    if not content:
+        return None, Form.NONE
+    if len(content) > MAX_KEPT_BYTES:
+        return _cut(content), Form.CUT
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError:
+        return b64encode(content).decode("ascii"), Form.BASE64
+    if "\x00" in text:  # no text of PostgreSQL's
+        return b64encode(content).decode("ascii"), Form.BASE64
+    if _TELLING.search(content.lower()) is not None:
+        return _redacted(text, may_be_json)
+    return text, Form.JSON if may_be_json else Form.TEXT
+
+
+def _cut(content: bytes) -> str:
+    """The beginning of a long body, up to where something may tell of a secret: half of a document cannot be parsed to
+    see what stands under which name."""
+    beginning = content[:MAX_KEPT_BYTES]
+    telling = _TELLING.search(beginning.lower())
+    return _plain(beginning[: telling.start() if telling else None].decode("utf-8", "replace"))
+
+
+def _redacted(text: str, may_be_json: bool) -> tuple[str, Form]:
+    """The text without what looks like a secret; in its own form where nothing did."""
+    if may_be_json:
+        try:
+            value = from_json(text)
+        except ValueError:
+            may_be_json = False
+        else:
+            clean = without_secrets(value)
+            found = to_json(clean, inf_nan_mode="constants").decode("utf-8")
+            bare = without_tokens(found)
+            return (text, Form.JSON) if clean == value and bare == found else (bare, Form.REDACTED)
+    bare = without_tokens(text)
+    return (text, Form.TEXT) if bare == text else (bare, Form.REDACTED)
+
+
+def _unusual_request(run: Run) -> tuple[Any, ...] | None:
+    """What is needed to run it again, beside its inputs; None for a POST of JSON to the workflow's own URL."""
+    request = run.request
+    path_parameters, query = request.path_parameters, request.query_string
+    if (
+        request.method == "POST"
+        and not path_parameters
+        and not query
+        and (not request.body or request.content_type == "application/json")
+    ):
+        return None
+    return request.method, request.path, dict(path_parameters), query, request.content_type
+
+
+def _written_request(
+    method: str, path: str, path_parameters: Mapping[str, str], query: bytes, content_type: str
+) -> str:
+    """The same as JSON, without what looks like a secret."""
+    shown = without_tokens(_plain(query.decode("latin-1")))
+    pairs = parse_qsl(shown, keep_blank_values=True)
+    if any(is_secret_name(name) for name, _ in pairs):
+        shown = urlencode([(name, REDACTED if is_secret_name(name) else value) for name, value in pairs])
+    return json.dumps(
+        {
+            "method": method,
+            "path": path,
+            "path_parameters": dict(path_parameters),
+            "query": shown,
+            "redacted": shown != query.decode("latin-1"),
+            "content_type": content_type,
+        }
+    )
+
+
+def _written_headers(headers: Sequence[tuple[bytes, bytes]]) -> str:
+    """A reply's headers as JSON, without those that are secrets."""
+    pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
+    return json.dumps([(name, without_tokens(value)) for name, value in pairs if not is_secret_name(name)])
+
+
+def _may_be_json(content_type: str) -> bool:
+    return "json" in content_type
+
+
+def _is_json_reply(headers: Sequence[tuple[bytes, bytes]]) -> bool:
+    return any(name == b"content-type" and b"json" in value for name, value in headers)
+
+
+def _plain(text: str) -> str:
+    """The text without NUL, which PostgreSQL cannot keep, and without halves of surrogate pairs."""
+    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")

@@ -1,0 +1,120 @@
+"""The journal's statements for whole batches: one statement writes many rows of a table.
+
+With a statement for each row, SQLite's driver would give up the interpreter lock at each of them and wait to get it
+back while the event loop works. SQLite takes the rows as parameters, many at a time; PostgreSQL takes them as one JSON
+text, because its driver is slow with many parameters. Each statement may be repeated without harm, since a commit whose
+acknowledgement was lost may have happened: ids decide.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache, lru_cache
+from typing import Any
+
+from pydantic_core import to_json
+from sqlalchemy import Connection, Double, Integer, Table, delete
+
+from postern.journal.run import MOVES, State
+from postern.journal.schema import calls, runs, steps
+from postern.journal.writing.rows import COLUMNS
+
+Row = Sequence[Any]
+Rows = Sequence[Row]
+
+MAX_AT_ONCE = 256
+"""Rows in one statement of SQLite's, whose parameters are at most 32,766."""
+
+MAX_STATEMENTS = 512
+"""Statements of SQLite's that are remembered: they differ by the number of rows and by the columns in use."""
+
+_CASTS = {Integer: "::integer", Double: "::double precision"}
+
+
+def _texts(states: Iterable[State]) -> str:
+    return ", ".join(f"'{state}'" for state in sorted(states))
+
+
+_LEGAL = " OR ".join(
+    f"(runs.state = '{before}' AND excluded.state IN ({_texts(afters)}))" for before, afters in MOVES.items() if afters
+)
+_OUTCOME = ("state", "status", "ended_at", "outputs", "outputs_form", "reply_headers", "error_type", "error_message")
+_SET_OUTCOME = ", ".join(f"{name} = excluded.{name}" for name in (*_OUTCOME, "error_shown"))
+
+STEP_COLUMNS = tuple(column.name for column in steps.columns)
+CALL_COLUMNS = tuple(column.name for column in calls.columns)
+ONTO_RUNS = f"ON CONFLICT (id) DO UPDATE SET {_SET_OUTCOME} WHERE {_LEGAL}"
+"""A run that is there already moves on where that is a legal move."""
+ONTO_PARTS = "ON CONFLICT (run_id, number) DO NOTHING"
+
+
+def write_runs(connection: Connection, rows: Rows) -> None:
+    """Insert runs, or have those that are there end. Each row has the values of COLUMNS."""
+    _write(connection, runs, COLUMNS, ONTO_RUNS, rows)
+
+
+def remove_run(connection: Connection, run_id: str) -> None:
+    """Take back a run that did not start after all."""
+    connection.execute(delete(runs).where(runs.c.id == run_id, runs.c.ended_at.is_(None)))
+
+
+def write_alone(connection: Connection, rows: Rows) -> bool:
+    """Insert runs as `write_runs` does, in a transaction of their own, if that can be had in one call of SQLite's: each
+    call gives up the interpreter lock, and has to wait for it afterwards. False where nothing was done."""
+    if connection.dialect.name != "sqlite" or len(rows) > MAX_AT_ONCE:
+        return False
+    connection.connection.driver_connection.execute(*_for_sqlite(runs, COLUMNS, ONTO_RUNS, rows))  # type: ignore[union-attr]
+    return True
+
+
+def write_steps(connection: Connection, rows: Rows) -> None:
+    """Insert steps that are not there yet. Each row has the values of STEP_COLUMNS."""
+    _write(connection, steps, STEP_COLUMNS, ONTO_PARTS, rows)
+
+
+def write_calls(connection: Connection, rows: Rows) -> None:
+    """Insert calls that are not there yet. Each row has the values of CALL_COLUMNS."""
+    _write(connection, calls, CALL_COLUMNS, ONTO_PARTS, rows)
+
+
+def _write(connection: Connection, table: Table, names: tuple[str, ...], conflict: str, rows: Rows) -> None:
+    # The driver's own cursor: SQLAlchemy's way to it costs as much as writing ten rows.
+    cursor = connection.connection.cursor()
+    try:
+        if connection.dialect.name == "sqlite":
+            for part in _parts(rows):
+                cursor.execute(*_for_sqlite(table, names, conflict, part))
+        else:
+            cursor.execute(_for_postgres(table, names, conflict), (to_json(rows, inf_nan_mode="null").decode("utf-8"),))
+    finally:
+        cursor.close()
+
+
+def _parts(rows: Rows) -> Iterator[Rows]:
+    """The rows in parts of 256, 128, 64 and so on, so that there are few different statements to prepare."""
+    start, size = 0, MAX_AT_ONCE
+    while start < len(rows):
+        while size > len(rows) - start:
+            size //= 2
+        yield rows[start : start + size]
+        start += size
+
+
+def _for_sqlite(table: Table, names: tuple[str, ...], conflict: str, rows: Rows) -> tuple[str, list[Any]]:
+    """The statement and its parameters, without the columns in which no row has a value: at each None the driver looks
+    for a converter, in vain."""
+    count = len(rows)
+    used = [place for place, values in enumerate(zip(*rows, strict=True)) if values.count(None) < count]
+    statement = _sqlite_statement(table, tuple([names[place] for place in used]), conflict, count)
+    return statement, [row[place] for row in rows for place in used]
+
+
+@lru_cache(MAX_STATEMENTS)
+def _sqlite_statement(table: Table, names: tuple[str, ...], conflict: str, count: int) -> str:
+    row = f"({', '.join('?' * len(names))})"
+    return f"INSERT INTO {table.name} ({', '.join(names)}) VALUES {', '.join([row] * count)} {conflict}"  # noqa: S608 the same
+
+
+@cache
+def _for_postgres(table: Table, names: tuple[str, ...], conflict: str) -> str:
+    values = ", ".join(f"(value->>{n}){_CASTS.get(type(table.c[name].type), '')}" for n, name in enumerate(names))
+    into = f"INSERT INTO {table.name} ({', '.join(names)})"
+    return f"{into} SELECT {values} FROM jsonb_array_elements(%s::jsonb) {conflict}"  # noqa: S608 no input is in it

@@ -1,0 +1,205 @@
+"""The writer: one thread, in a process of its own, that commits batches of records.
+
+It is a process because Python has one interpreter lock for all threads: a thread that writes waits for it several times
+in each batch while the event loop works, and the event loop waits for the thread. It is started by `link.py` with one
+end of a socket pair, over which both talk in frames: four bytes of length, then a pickle (none for DONE), which only
+these two write.
+
+It never logs; what goes wrong is told over the socket. It ends when the other end is closed, also by a kill.
+"""
+
+import contextlib
+import pickle
+import select
+import signal
+import socket
+import struct
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import partial
+from operator import itemgetter
+from typing import Any
+
+from sqlalchemy import Connection, Engine
+from tenacity import RetryCallState, Retrying, retry_if_exception
+from tenacity.wait import wait_exponential_jitter
+
+from postern.errors import DatabaseFault
+from postern.journal.database.engine import migrate, open_engine
+from postern.journal.writing.batch import Batch, is_passing, write_batch
+from postern.journal.writing.rows import call_row, run_row, step_row
+
+LENGTH = struct.Struct("!I")
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The first frame to the writer: which database, and the node's id for its rows."""
+
+    url: str = field(repr=False)
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Each further frame to the writer: facts of runs (`rows.facts`), steps and calls with the ids of their runs, and
+    operations as pickles of functions of modules, with their arguments as `functools.partial`."""
+
+    runs: Sequence[tuple[Any, ...]]
+    steps: Sequence[tuple[str, Any]]
+    operations: Sequence[bytes]
+    calls: Sequence[tuple[str, Any]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The tables are there."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotOpened:
+    """The database can never serve; the writer ends."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """The database cannot be had; the writer tries on. `advice` is what to look at, where that is known."""
+
+    error: str
+    attempt: int
+    advice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The work is committed, but for rows of the `lost` ids. For each operation what it returned, or its error."""
+
+    lost: frozenset[str] = frozenset()
+    results: Sequence[tuple[Any, Exception | None]] = ()
+
+
+DONE = Done()
+"""What is nearly always said; it goes as an empty frame."""
+
+
+class Writer:
+    """Serves one socket. Whatever may pass is tried again until it does, or the socket is closed."""
+
+    def __init__(self, link: socket.socket) -> None:
+        self._link = link
+        self._frames = link.makefile("rb")
+        self._engine: Engine | None = None
+        self._connection: Connection | None = None
+
+    def run(self) -> None:
+        """Open the database, then write what comes."""
+        start: Start = self._receive()
+        try:
+            engine = self._engine = open_engine(start.url, writing=True)
+            self._insist(partial(migrate, engine))
+        except DatabaseFault as fault:
+            self._send(NotOpened(str(fault)))
+            return
+        self._send(Opened())
+        while True:
+            work: Work = self._receive()
+            # In the order of their ids, so that they are put where the last ones are.
+            rows = [run_row(facts, start.node) for facts in sorted(work.runs, key=_id)]
+            steps = [step_row(run_id, step) for run_id, step in work.steps]
+            operations = [pickle.loads(each) for each in work.operations]  # noqa: S301 by this program too
+            calls = [call_row(run_id, call) for run_id, call in work.calls]
+            batch = Batch(rows, steps, operations, calls)
+            self._insist(partial(self._write, engine, batch))
+            self._send(Done(frozenset(batch.lost), batch.results) if batch.lost or batch.results else DONE)
+
+    def close(self) -> None:
+        """Let go of the socket and of the database."""
+        self._frames.close()
+        self._link.close()
+        if self._connection is not None:
+            self._connection.close()
+        if self._engine is not None:
+            self._engine.dispose()
+
+    def _write(self, engine: Engine, batch: Batch) -> None:
+        """Write it on the connection that is kept, or on a new one where the last was lost."""
+        if self._connection is None:
+            self._connection = engine.connect()
+        try:
+            write_batch(self._connection, batch)
+        except Exception:
+            connection, self._connection = self._connection, None
+            with contextlib.suppress(Exception):
+                connection.invalidate()
+            with contextlib.suppress(Exception):
+                connection.close()
+            raise
+
+    def _insist(self, attempt: Callable[[], object]) -> None:
+        """Do it, again and again while the database cannot be had."""
+        try:
+            attempt()
+        except Exception as error:
+            if not is_passing(error):
+                raise
+            self._tell_trouble(error, 1)
+        else:
+            return
+        Retrying(
+            wait=wait_exponential_jitter(multiplier=0.05, max=2.0, jitter=0.05),
+            retry=retry_if_exception(is_passing),
+            sleep=self._sleep,
+            before_sleep=self._before_sleep,
+            reraise=True,
+        )(attempt)
+
+    def _before_sleep(self, state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        if error is not None and state.attempt_number % 20 == 0:
+            self._tell_trouble(error, state.attempt_number)
+
+    def _tell_trouble(self, error: BaseException, attempt: int) -> None:
+        cause = getattr(error, "orig", None) or error
+        self._send(Trouble(type(cause).__name__, attempt, getattr(cause, "advice", "")))
+
+    def _sleep(self, seconds: float) -> None:
+        """Wait for another attempt. Nothing is sent to who has work, so that what comes meanwhile is the end."""
+        if select.select([self._link], [], [], seconds)[0]:
+            raise SystemExit
+
+    def _receive(self) -> Any:
+        try:
+            head = self._frames.read(LENGTH.size)
+        except OSError:  # the other process was killed
+            raise SystemExit from None
+        if len(head) < LENGTH.size:
+            raise SystemExit
+        return pickle.loads(self._frames.read(LENGTH.unpack(head)[0]))  # noqa: S301 by this program's other process
+
+    def _send(self, message: object) -> None:
+        try:
+            self._link.sendall(frame(message))
+        except OSError:  # the other process is gone
+            raise SystemExit from None
+
+
+_id = itemgetter(0)
+
+
+def frame(message: object) -> bytes:
+    """A message as it goes over the socket."""
+    body = b"" if message is DONE else pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
+    return LENGTH.pack(len(body)) + body
+
+
+def main() -> None:
+    """The body of the process. Signals are for the server: it tells the writer when to end by closing the socket, which
+    it does when everything is written."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    with closing(Writer(socket.socket(fileno=int(sys.argv[1])))) as writer:
+        writer.run()

@@ -1,0 +1,39 @@
+"""The local tenant's HTTP applications: Entra, Key Vault, Graph and flows at one address, managed identities apart."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from starlette.applications import Starlette
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from postern.local_tenant.entra_endpoints import Entra
+from postern.local_tenant.faults import Faulty
+from postern.local_tenant.flows import Flows
+from postern.local_tenant.graph import Graph
+from postern.local_tenant.key_vault import KeyVault
+from postern.local_tenant.managed_identity import ManagedIdentities
+from postern.local_tenant.tenant import LocalTenant
+
+
+class Part(Protocol):
+    """A part of the tenant."""
+
+    def routes(self) -> list[Route]:
+        """What it answers."""
+
+
+def create_app(tenant: LocalTenant, clock: Callable[[], float]) -> ASGIApp:
+    """The application for one tenant. `clock` tells the seconds since 1970."""
+    return _together(tenant, Entra(tenant, clock), KeyVault(tenant, clock), Graph(tenant, clock), Flows(tenant, clock))
+
+
+def create_identity_app(tenant: LocalTenant, clock: Callable[[], float], secret: str) -> ASGIApp:
+    """The application that stands beside a container and gives it tokens of its managed identities."""
+    return _together(tenant, ManagedIdentities(tenant, clock, secret))
+
+
+def _together(tenant: LocalTenant, *parts: Part) -> ASGIApp:
+    app = Starlette(routes=[route for part in parts for route in part.routes()])
+    app.router.redirect_slashes = False  # Key Vault's client asks with the slash, people without: both are routes
+    return Faulty(app, tenant.faults)

@@ -1,0 +1,209 @@
+"""Entra's part: discovery, signing keys, and tokens for client credentials by secret, certificate or another's token,
+with its error shapes.
+
+Reference: learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow and reference-error-codes.
+"""
+
+import base64
+import re
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import parse_qsl, unquote_plus, urlsplit
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from postern.local_tenant.assertions import Assertions
+from postern.local_tenant.directory import Application
+from postern.local_tenant.errors import EntraError
+from postern.local_tenant.resources import knows
+from postern.local_tenant.tenant import LocalTenant
+from postern.local_tenant.tokens import LIFETIME, Version
+from postern.local_tenant.vault import judge
+
+_FORM = "application/x-www-form-urlencoded"
+_ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+_MAX_FORM = 64 * 1024
+_DEFAULT = "/.default"
+_GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_NO_STORE = {"Cache-Control": "no-store, no-cache", "Pragma": "no-cache"}
+
+
+@dataclass(frozen=True, slots=True)
+class Entra:
+    """Entra's endpoints for one tenant."""
+
+    tenant: LocalTenant
+    clock: Callable[[], float]
+
+    def routes(self) -> list[Route]:
+        """Under the tenant's id, as in Entra."""
+        return [
+            Route("/{tenant}/v2.0/.well-known/openid-configuration", self.discovery, methods=["GET"]),
+            Route("/{tenant}/discovery/v2.0/keys", self.keys, methods=["GET"]),
+            Route("/{tenant}/oauth2/v2.0/token", self.token, methods=["POST"]),
+        ]
+
+    async def discovery(self, request: Request) -> JSONResponse:
+        """The tenant's metadata (OpenID Connect Discovery, section 4)."""
+        return self._answer(request, self._metadata)
+
+    async def keys(self, request: Request) -> JSONResponse:
+        """The tenant's signing keys."""
+        return self._answer(request, self.tenant.jwks)
+
+    async def token(self, request: Request) -> JSONResponse:
+        """An access token for an application's own credentials (RFC 6749, section 4.4)."""
+        body = await _body(request)
+        return self._answer(request, lambda: self._issue(request, body))
+
+    def _answer(self, request: Request, answer: Callable[[], dict[str, Any]]) -> JSONResponse:
+        try:
+            self._check_tenant(request.path_params["tenant"])
+            return JSONResponse(answer(), headers=_NO_STORE)
+        except EntraError as refused:
+            return self._refusal(refused)
+
+    def _check_tenant(self, asked: str) -> None:
+        if asked.lower() != self.tenant.tenant_id:
+            raise EntraError(400, "invalid_request", 90002, "There is no such tenant here.")
+
+    def _refusal(self, refused: EntraError) -> JSONResponse:
+        trace_id, correlation_id = str(uuid.uuid4()), str(uuid.uuid4())
+        timestamp = datetime.fromtimestamp(self.clock(), UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+        document = {
+            "error": refused.error,
+            "error_description": f"AADSTS{refused.code}: {refused.description} Trace ID: {trace_id} "
+            f"Correlation ID: {correlation_id} Timestamp: {timestamp}",
+            "error_codes": [refused.code],
+            "timestamp": timestamp,
+            "trace_id": trace_id,
+            "correlation_id": correlation_id,
+            "error_uri": f"{self.tenant.authority}/error?code={refused.code}",
+        }
+        return JSONResponse(document, refused.status, headers=_NO_STORE)
+
+    def _metadata(self) -> dict[str, Any]:
+        at = f"{self.tenant.authority}/{self.tenant.tenant_id}"
+        return {
+            "issuer": f"{at}/v2.0",
+            "jwks_uri": f"{at}/discovery/v2.0/keys",
+            "token_endpoint": f"{at}/oauth2/v2.0/token",
+            "authorization_endpoint": f"{at}/oauth2/v2.0/authorize",  # nobody signs in here, but clients want the name
+            "token_endpoint_auth_methods_supported": ["client_secret_post", "private_key_jwt", "client_secret_basic"],
+            "response_types_supported": ["code"],
+            "subject_types_supported": ["pairwise"],
+            "id_token_signing_alg_values_supported": ["RS256"],
+        }
+
+    def _issue(self, request: Request, body: bytes | None) -> dict[str, Any]:
+        form = _form(request.headers.get("content-type", ""), body)
+        if _wanted(form, "grant_type") != "client_credentials":
+            raise EntraError(400, "unsupported_grant_type", 70003, "This tenant takes client_credentials only.")
+        application = self._authenticated(form, request.headers.getlist("authorization"))
+        audience = audience_of(_wanted(form, "scope"))
+        if not knows(self.tenant, audience):
+            raise EntraError(400, "invalid_resource", 500011, "This tenant has no resource of that name.")
+        # Entra's own APIs, and registrations that ask for nothing else, get v1 tokens with the App ID URI as audience.
+        version: Version = 2 if _GUID.fullmatch(audience) else 1
+        access_token = self.tenant.token(application.name, audience=audience, version=version, now=self.clock())
+        seconds = LIFETIME - 1
+        return {
+            "token_type": "Bearer",
+            "expires_in": seconds,
+            "ext_expires_in": seconds,
+            "access_token": access_token,
+        }
+
+    def _authenticated(self, form: Mapping[str, str], authorization: list[str]) -> Application:
+        client_id, secret = _client(form, authorization)
+        application = self.tenant.directory.application(client_id)
+        if application is None:
+            raise EntraError(400, "unauthorized_client", 700016, "This tenant has no application with that client id.")
+        if not secret and form.get("client_assertion"):
+            if form.get("client_assertion_type") != _ASSERTION_TYPE:
+                raise EntraError(400, "invalid_request", 900144, "The body has no known 'client_assertion_type'.")
+            Assertions(self.tenant, self.clock()).check(application, form["client_assertion"])
+        else:
+            self._check_secret(application, secret)
+        return application
+
+    def _check_secret(self, application: Application, secret: str) -> None:
+        if not secret:
+            raise EntraError(
+                401, "invalid_client", 7000218, "The request has neither client_secret nor client_assertion."
+            )
+        verdict = judge(self.tenant.vault.versions(application.client_secret_name), secret, self.clock())
+        if verdict == "expired":
+            raise EntraError(401, "invalid_client", 7000222, "The client secret has expired.")
+        if verdict == "wrong":
+            raise EntraError(401, "invalid_client", 7000215, "The client secret is not one of this application's.")
+
+
+def audience_of(scope: str) -> str:
+    """The audience that a client-credentials scope stands for: what is before exactly `/.default`, so that a double
+    slash gives an audience that ends with one."""
+    if not scope.endswith(_DEFAULT):
+        raise EntraError(400, "invalid_scope", 1002012, "With client credentials the scope has to end with /.default.")
+    audience = scope.removesuffix(_DEFAULT)
+    if not _GUID.fullmatch(audience) and not _is_uri(audience):
+        raise EntraError(400, "invalid_scope", 70011, "The scope names no resource, or more than one.")
+    return audience
+
+
+def _is_uri(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    return bool(parts.scheme and parts.netloc) and text.isprintable() and " " not in text
+
+
+async def _body(request: Request) -> bytes | None:
+    """The body; None where it is larger than any form of this protocol."""
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _MAX_FORM:
+            return None
+    return body
+
+
+def _form(content_type: str, body: bytes | None) -> dict[str, str]:
+    if body is None or content_type.partition(";")[0].strip().lower() != _FORM:
+        raise EntraError(400, "invalid_request", 90014, f"The body has to be a form ({_FORM}).")
+    try:
+        pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, errors="strict")
+    except ValueError:
+        pairs = []
+    form = dict(pairs)
+    if len(form) != len(pairs):
+        raise EntraError(400, "invalid_request", 90023, "A parameter stands in the body more than once.")
+    return form
+
+
+def _wanted(form: Mapping[str, str], name: str) -> str:
+    if not form.get(name):
+        raise EntraError(400, "invalid_request", 900144, f"The body has no parameter '{name}'.")
+    return form[name]
+
+
+def _client(form: Mapping[str, str], authorization: list[str]) -> tuple[str, str]:
+    """Client id and secret, from the body or from Basic (RFC 6749, section 2.3.1), but not from both, and not beside an
+    assertion."""
+    if form.get("client_assertion") and (authorization or form.get("client_secret")):
+        raise EntraError(400, "invalid_request", 90023, "The client authenticates in more than one way.")
+    if not authorization:
+        return _wanted(form, "client_id"), form.get("client_secret", "")
+    scheme, _, encoded = authorization[0].partition(" ")
+    if len(authorization) > 1 or scheme.lower() != "basic" or "client_secret" in form:
+        raise EntraError(400, "invalid_request", 90023, "The client authenticates in more than one way, or in none.")
+    try:
+        name, _, secret = base64.b64decode(encoded, validate=True).decode().partition(":")
+    except ValueError:
+        raise EntraError(400, "invalid_request", 90023, "The Basic credentials cannot be read.") from None
+    return unquote_plus(name), unquote_plus(secret)

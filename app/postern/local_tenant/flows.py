@@ -1,0 +1,216 @@
+"""Power Automate's part: flows that start with "When an HTTP request is received", with its checks and error shapes.
+
+Reference: learn.microsoft.com/power-automate/oauth-authentication, and "Secure access and data in Azure Logic Apps",
+which says that a request with both a token and a signature is an error. Observed, not documented: no token is 401
+DirectApiAuthorizationRequired, and a good token with claims that do not fit is 403 MisMatchingOAuthClaims.
+"""
+
+import hmac
+import json
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlencode
+
+import jwt
+from pydantic import BaseModel, Field, ValidationError
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from postern.local_tenant import tokens
+from postern.local_tenant.bearer import bearer_token
+from postern.local_tenant.tenant import LocalTenant
+
+FLOWS_AUDIENCE = "https://service.flow.microsoft.com/"  # compared exactly, with its slash
+RETRY_AFTER = 1  # seconds
+MAX_RUNS = 1000
+MAX_BODY = 1024 * 1024
+_WORKFLOWS = "/powerautomate/automations/direct/workflows"
+
+
+class _Leave(BaseModel):
+    employee: str
+    days: int = Field(ge=1)
+
+
+class _Anything(BaseModel):
+    pass
+
+
+def _approve(leave: Any) -> dict[str, Any]:
+    approved = leave.days <= 10
+    return {"approved": approved, "by": "Lisa Moreau", "comment": "Enjoy!" if approved else "Too long."}
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """One flow. `allowed` are the names of who may start it; none is anybody of the tenant. It answers at once with
+    `polls` None; else with 202, and with 202 again at so many polls of the address that it gave."""
+
+    name: str
+    id: str
+    schema: type[BaseModel]
+    answer: Callable[[Any], Any]
+    allowed: tuple[str, ...] = ()
+    polls: int | None = None
+
+
+FLOWS = (
+    Flow("approve-leave", "4c8e4b6fb0d94c3d9a3d0d3c7d3a5a10", _Leave, _approve, allowed=("postern",), polls=1),
+    Flow(
+        "holidays", "b7a5c1f0c2f34f0f8f0e6c1f1b8f9d21", _Anything, lambda _: {"holidays": ["01-01", "05-01", "12-25"]}
+    ),
+)
+
+
+def flow_url(tenant: LocalTenant, name: str) -> str:
+    """The address of a flow's trigger, as the designer shows it to a flow that is not for anyone."""
+    flow = next(flow for flow in FLOWS if flow.name == name)
+    return f"{tenant.authority}{_WORKFLOWS}/{flow.id}/triggers/manual/paths/invoke?api-version=1"
+
+
+class FlowRefusal(Exception):
+    """What a trigger says no with."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(code)
+        self.status = status
+        self.code = code
+        self.message = message
+
+
+@dataclass(slots=True)
+class _Run:
+    """A run that is asked after: its signature, which is the right to ask, and what is left until it answers."""
+
+    answer: Any
+    polls: int
+    signature: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Flows:
+    """The triggers of the flows of one tenant."""
+
+    tenant: LocalTenant
+    clock: Callable[[], float]
+    runs: OrderedDict[str, _Run] = field(default_factory=OrderedDict, repr=False)
+
+    def routes(self) -> list[Route]:
+        """The trigger, and the address that a 202 names."""
+        return [
+            Route(f"{_WORKFLOWS}/{{id}}/triggers/manual/paths/invoke", self.invoke, methods=["POST"]),
+            Route(f"{_WORKFLOWS}/{{id}}/runs/{{run}}/operations/manual", self.poll, methods=["GET"]),
+        ]
+
+    async def invoke(self, request: Request) -> Response:
+        """Start the flow: 200 with its answer, or 202 and where to ask for it."""
+        try:
+            flow = self._flow(request)
+            self._authorize(flow, request)
+            answer = flow.answer(await _input(flow, request))
+        except FlowRefusal as refusal:
+            return _error(refusal)
+        run_id = f"0858{secrets.randbelow(10**29):029}CU00"
+        if flow.polls is None:
+            return JSONResponse(answer, headers=_of_run(flow, run_id))
+        self.runs[run_id] = run = _Run(answer, flow.polls)
+        while len(self.runs) > MAX_RUNS:
+            self.runs.popitem(last=False)
+        return self._accepted(flow, run_id, run)
+
+    async def poll(self, request: Request) -> Response:
+        """202 while the flow runs, then its answer. The signature in the address is the one credential here."""
+        try:
+            flow = self._flow(request)
+            run_id = request.path_params["run"]
+            run = self._asked_after(run_id, request)
+        except FlowRefusal as refusal:
+            return _error(refusal)
+        if run.polls > 0:
+            run.polls -= 1
+            return self._accepted(flow, run_id, run)
+        return JSONResponse(run.answer, headers=_of_run(flow, run_id))
+
+    def _flow(self, request: Request) -> Flow:
+        if request.query_params.getlist("api-version") != ["1"]:
+            raise FlowRefusal(400, "InvalidApiVersionParameter", "The api-version is missing or not supported: use 1.")
+        flow = next((flow for flow in FLOWS if flow.id == request.path_params["id"].lower()), None)
+        if flow is None:
+            raise FlowRefusal(404, "WorkflowNotFound", "The workflow could not be found.")
+        return flow
+
+    def _authorize(self, flow: Flow, request: Request) -> None:
+        """The token's signature and times, then the claims that the flow's access is made of."""
+        token = bearer_token(request)
+        if token is None:
+            raise FlowRefusal(401, "DirectApiAuthorizationRequired", "The OAuth authorization scheme is required.")
+        claims = self._verified(token)
+        if claims is None:
+            raise FlowRefusal(401, "InvalidAuthenticationToken", "The access token is invalid or has expired.")
+        fits = (
+            claims.get("aud") == FLOWS_AUDIENCE
+            and claims.get("iss") in self.tenant.issuers
+            and claims.get("tid") == self.tenant.tenant_id
+            and (not flow.allowed or claims.get("oid") in [self.tenant.who(name).object_id for name in flow.allowed])
+        )
+        if not fits:
+            message = "A claim is missing, or does not match the open authentication access control policy."
+            raise FlowRefusal(403, "MisMatchingOAuthClaims", message)
+
+    def _verified(self, token: str) -> dict[str, Any] | None:
+        """The claims of a token that one of the published keys has signed, for whomever; None for any other."""
+        try:
+            said = jwt.decode(token, options={"verify_signature": False})
+        except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
+            return None
+        audience, issuer = said.get("aud"), said.get("iss")
+        if not isinstance(audience, str) or not isinstance(issuer, str):
+            return None
+        return tokens.verify(token, self.tenant.signing_keys, issuers=(issuer,), audience=audience, now=self.clock())
+
+    def _asked_after(self, run_id: str, request: Request) -> _Run:
+        if "authorization" in request.headers:
+            message = "The request must be authenticated only by Shared Access scheme."
+            raise FlowRefusal(401, "DirectApiAuthorizationRequired", message)
+        run = self.runs.get(run_id)
+        given = request.query_params.get("sig", "")
+        if run is None or not hmac.compare_digest(run.signature.encode(), given.encode()):
+            raise FlowRefusal(401, "DirectApiInvalidAuthorization", "The signature of the address is not valid.")
+        return run
+
+    def _accepted(self, flow: Flow, run_id: str, run: _Run) -> Response:
+        path = f"/runs/{run_id}/operations/manual"
+        signed = urlencode({"api-version": "1", "sp": f"{path}/read", "sv": "1.0", "sig": run.signature})
+        location = f"{self.tenant.authority}{_WORKFLOWS}/{flow.id}{path}?{signed}"
+        headers = {"Location": location, "Retry-After": str(RETRY_AFTER)}
+        return Response(status_code=202, headers=headers | _of_run(flow, run_id))
+
+
+def _of_run(flow: Flow, run_id: str) -> dict[str, str]:
+    return {"x-ms-workflow-id": flow.id, "x-ms-workflow-run-id": run_id, "Cache-Control": "no-store"}
+
+
+async def _input(flow: Flow, request: Request) -> BaseModel:
+    """What the flow takes."""
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY:
+            raise FlowRefusal(413, "RequestEntityTooLarge", "The body is too large.")
+    try:
+        return flow.schema.model_validate(json.loads(body or b"{}"))
+    except (ValidationError, ValueError, RecursionError):
+        message = "The input body for trigger 'manual' of type 'Request' did not match its schema definition."
+        raise FlowRefusal(400, "TriggerInputSchemaMismatch", message) from None
+
+
+def _error(refusal: FlowRefusal) -> Response:
+    document = {"error": {"code": refusal.code, "message": refusal.message}}
+    headers = {"Cache-Control": "no-store"}
+    if refusal.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return JSONResponse(document, refusal.status, headers=headers)

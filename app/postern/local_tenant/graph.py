@@ -1,0 +1,73 @@
+"""A very small Microsoft Graph: finding people by the beginning of their name.
+
+Reference: learn.microsoft.com/graph/api/user-list.
+"""
+
+import re
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from postern.local_tenant.bearer import bearer_token
+from postern.local_tenant.directory import Person
+from postern.local_tenant.tenant import GRAPH_AUDIENCE, LocalTenant
+
+# A quote inside an OData string is written twice.
+_STARTS_WITH = re.compile(r"startswith\(\s*displayName\s*,\s*'((?:[^']|'')*)'\s*\)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """Graph's endpoints for one tenant."""
+
+    tenant: LocalTenant
+    clock: Callable[[], float]
+
+    def routes(self) -> list[Route]:
+        """The list of users."""
+        return [Route("/graph/v1.0/users", self.users, methods=["GET"])]
+
+    async def users(self, request: Request) -> JSONResponse:
+        """The people, or those whose display name begins as `$filter` says."""
+        token = bearer_token(request)
+        if token is None or self.tenant.verify(token, GRAPH_AUDIENCE, self.clock()) is None:
+            return self._error(401, "InvalidAuthenticationToken", "No valid access token for Graph.")
+        people = list(self.tenant.directory.people.values())
+        if set(request.query_params) - {"$filter"} or len(request.query_params.getlist("$filter")) > 1:
+            return self._error(400, "BadRequest", "This stand-in for Graph takes one $filter and no other parameter.")
+        if "$filter" in request.query_params:
+            beginning = display_name_filter(request.query_params["$filter"])
+            if beginning is None:
+                return self._error(
+                    400, "BadRequest", "Invalid filter clause: this takes startswith(displayName,'x') only."
+                )
+            people = [person for person in people if person.display_name.lower().startswith(beginning.lower())]
+        return JSONResponse({"value": [_user(person) for person in people]})
+
+    def _error(self, status: int, code: str, message: str) -> JSONResponse:
+        inner = {
+            "date": datetime.fromtimestamp(self.clock(), UTC).strftime("%Y-%m-%dT%H:%M:%S"),
+            "request-id": str(uuid.uuid4()),
+        }
+        document = {"error": {"code": code, "message": message, "innerError": inner}}
+        return JSONResponse(document, status, headers={"WWW-Authenticate": "Bearer"} if status == 401 else None)
+
+
+def display_name_filter(text: str) -> str | None:
+    """The beginning that `startswith(displayName,'...')` asks for; None where the filter says anything else."""
+    found = _STARTS_WITH.fullmatch(text.strip())
+    return found[1].replace("''", "'") if found else None
+
+
+def _user(person: Person) -> dict[str, str]:
+    return {
+        "id": person.object_id,
+        "displayName": person.display_name,
+        "mail": person.mail,
+        "userPrincipalName": person.user_principal_name,
+    }

@@ -1,0 +1,24 @@
+"""Which resources the tenant issues tokens for, as Entra issues them for those with a service principal only."""
+
+from postern.local_tenant.tenant import EXCHANGE_AUDIENCE, GRAPH_AUDIENCE, LocalTenant
+
+_MICROSOFT = (
+    GRAPH_AUDIENCE,
+    "https://vault.azure.net",
+    "https://management.azure.com",
+    "https://ossrdbms-aad.database.windows.net",
+    "https://service.flow.microsoft.com",
+    "https://gov.service.flow.microsoft.us",
+    "https://high.service.flow.microsoft.us",
+    "https://service.powerautomate.cn",
+    "https://service.flow.appsplatform.us",
+)
+"""Microsoft's own, known with and without a slash at their end: the token has what was asked for."""
+
+
+def knows(tenant: LocalTenant, audience: str) -> bool:
+    """Whether there is such a resource: an application by client id or Application ID URI, or one of Microsoft's."""
+    own = {EXCHANGE_AUDIENCE, tenant.vault_resource}
+    for application in tenant.applications.values():
+        own |= {application.client_id, f"api://{application.client_id}", application.identifier_uri}
+    return audience in own or audience.removesuffix("/") in _MICROSOFT

@@ -1,0 +1,107 @@
+"""The state folder: files that only their owner can read, written so that no reader ever sees half of one."""
+
+import json
+import os
+import stat
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from postern.local_tenant.directory import TENANT_ID
+
+HOST = "127.0.0.1"
+STATE_FILE = "state.json"
+
+
+class TenantFault(Exception):
+    """The state folder cannot be used as it is; the message says how to mend it."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What other commands and outside checks read from `state.json`. `server_url` is the Postern that is served
+    beside the tenant, empty until there was one."""
+
+    authority: str
+    key_vault_url: str
+    tenant_id: str = TENANT_ID
+    server_url: str = ""
+
+
+def state_at(port: int, server_url: str = "") -> State:
+    """The state of a tenant that listens on `port`. Everything has one address, on loopback by construction."""
+    address = f"https://{HOST}:{port}"
+    return State(authority=address, key_vault_url=address, server_url=server_url)
+
+
+def read_state(folder: Path) -> State:
+    """The state as last written. Raises TenantFault where the file is not one that this module wrote."""
+    path = folder / STATE_FILE
+    try:
+        document = json.loads(path.read_bytes())
+        authority, server_url = document["authority"], document["server_url"]
+        port = urlsplit(authority).port or 0
+        expected = state_at(port, server_url)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise TenantFault(f"{path} cannot be read: delete it, and it is made again") from error
+    if authority != expected.authority or not isinstance(server_url, str) or not port:
+        raise TenantFault(f"{path}: the authority has to be https://{HOST}:PORT; delete the file, and it is made again")
+    return expected
+
+
+def write_state(folder: Path, state: State) -> None:
+    """Write `state.json` in one step."""
+    write_file(folder / STATE_FILE, _document(state))
+
+
+def create_state(folder: Path, make: Callable[[], State]) -> None:
+    """Write the first `state.json`, unless there is one."""
+    create_file(folder / STATE_FILE, lambda: _document(make()))
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make the folder for its owner alone. One that others may write in is refused: they could swap the keys."""
+    try:
+        folder.mkdir(mode=0o700, parents=True)
+    except FileExistsError:
+        if not folder.is_dir():
+            raise TenantFault(f"{folder} is not a folder: choose another one for the local tenant") from None
+        if stat.S_IMODE(folder.stat().st_mode) & 0o022:
+            raise TenantFault(f"{folder} can be written by others: run  chmod 700 {folder}") from None
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Replace the file in one step; mode 0600."""
+    with _temporary(path, content) as temporary:
+        temporary.replace(path)
+
+
+def create_file(path: Path, make: Callable[[], bytes]) -> bytes:
+    """What the file holds, made first if there is none. Of several processes that make it at once, one wins and all
+    get what it wrote."""
+    if not path.exists():
+        # Unlike a rename, a link fails where another process was faster.
+        with _temporary(path, make()) as temporary, suppress(FileExistsError):
+            path.hardlink_to(temporary)
+    return path.read_bytes()
+
+
+@contextmanager
+def _temporary(path: Path, content: bytes) -> Iterator[Path]:
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mkstemp makes files of mode 0600
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _document(state: State) -> bytes:
+    return json.dumps(asdict(state), indent=2).encode() + b"\n"

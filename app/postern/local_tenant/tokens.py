@@ -1,0 +1,172 @@
+"""Access tokens: their claims as Entra writes them, signing keys, and the check that vault and Graph make. Pure.
+
+Claims: learn.microsoft.com/entra/identity-platform/access-token-claims-reference.
+"""
+
+import base64
+import hashlib
+import json
+import re
+import secrets
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Literal
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+from jwt.algorithms import RSAAlgorithm, get_default_algorithms
+
+from postern.local_tenant.directory import FOREIGN_TENANT_ID, SIGN_IN_CLIENT_ID, Application, Person
+
+LIFETIME = 3600  # seconds
+Version = Literal[1, 2]
+
+_PEM = re.compile(rb"-----BEGIN PRIVATE KEY-----.+?-----END PRIVATE KEY-----\n", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """One RSA-2048 key of the tenant. Its `kid` is its JWK thumbprint (RFC 7638)."""
+
+    kid: str
+    private: rsa.RSAPrivateKey = field(repr=False)
+
+    def jwk(self) -> dict[str, Any]:
+        """The public half, as RFC 7517 writes it."""
+        public = RSAAlgorithm.to_jwk(self.private.public_key(), as_dict=True)
+        return {"kty": "RSA", "use": "sig", "kid": self.kid, "n": public["n"], "e": public["e"]}
+
+
+def new_key() -> bytes:
+    """A fresh private key, as PEM."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def split_keys(content: bytes) -> list[bytes]:
+    """The single PEM keys of a file that holds several, in order."""
+    return _PEM.findall(content)
+
+
+@lru_cache(maxsize=8)
+def read_keys(content: bytes) -> tuple[SigningKey, ...]:
+    """The keys of a PEM file, in order. Remembered, because parsing a key costs more than signing with it."""
+    return tuple(_signing_key(pem) for pem in split_keys(content))
+
+
+def _signing_key(pem: bytes) -> SigningKey:
+    key = load_pem_private_key(pem, password=None)
+    if not isinstance(key, rsa.RSAPrivateKey):
+        raise ValueError("not an RSA key")  # noqa: TRY004
+    public = RSAAlgorithm.to_jwk(key.public_key(), as_dict=True)
+    required = json.dumps({"e": public["e"], "kty": "RSA", "n": public["n"]}, separators=(",", ":"))
+    return SigningKey(_base64url(hashlib.sha256(required.encode()).digest()), key)
+
+
+def issuer(version: Version, authority: str, tenant_id: str) -> str:
+    """Who a token of this version says that it is from. The v1 issuer is the same in every tenant of the cloud."""
+    return f"{authority}/{tenant_id}/v2.0" if version == 2 else f"https://sts.windows.net/{tenant_id}/"
+
+
+def claims_of(
+    who: Person | Application,
+    *,
+    audience: str,
+    issued_by: str,
+    tenant_id: str,
+    version: Version,
+    scopes: Collection[str],
+    roles: Collection[str],
+    now: int,
+) -> dict[str, Any]:
+    """The claims of an access token for a person, or for an application that acts as itself. `now` in seconds."""
+    claims: dict[str, Any] = {
+        "aud": audience,
+        "iss": issued_by,
+        "iat": now,
+        "nbf": now,
+        "exp": now + LIFETIME,
+        "oid": who.object_id,
+        "rh": f"1.{secrets.token_urlsafe(24)}.",
+        "tid": tenant_id,
+        "uti": secrets.token_urlsafe(16),
+        "ver": f"{version}.0",
+    }
+    if roles:
+        claims["roles"] = list(roles)
+    if isinstance(who, Person):
+        claims |= _of_person(who, audience, version, scopes)
+        client, proof = SIGN_IN_CLIENT_ID, "0"
+    else:
+        claims |= {"idtyp": "app", "sub": who.object_id}
+        client, proof = who.client_id, "1"
+        if version == 1:
+            claims["idp"] = issued_by
+    claims |= {"azp": client, "azpacr": proof} if version == 2 else {"appid": client, "appidacr": proof}
+    return claims
+
+
+def _of_person(person: Person, audience: str, version: Version, scopes: Collection[str]) -> dict[str, Any]:
+    subject = hashlib.sha256(f"{person.object_id} {audience}".encode()).digest()  # another one for each audience
+    claims: dict[str, Any] = {
+        "acct": int(person.guest),
+        "name": person.display_name,
+        "sub": _base64url(subject),
+    }
+    if scopes:
+        claims["scp"] = " ".join(scopes)
+    if person.guest:
+        claims["idp"] = issuer(1, "", FOREIGN_TENANT_ID)
+    if version == 2:
+        return claims | {"preferred_username": person.mail}
+    if not person.guest:
+        claims["upn"] = person.user_principal_name
+    return claims | {"acr": "1", "amr": ["pwd"], "unique_name": person.mail}
+
+
+def encode(claims: Mapping[str, Any] | bytes, headers: Mapping[str, Any], key: Any) -> str:
+    """The compact form of a token (RFC 7515, section 7.1), signed as the header's `alg` says, or by RS256 where that
+    names nothing known.
+
+    The parts are put together here because PyJWT refuses to write what forged tokens need: odd types, `crit`, an RSA
+    key's PEM as an HMAC secret. `claims` as bytes are taken as they are.
+    """
+    payload = claims if isinstance(claims, bytes) else _json(claims)
+    head = f"{_base64url(_json(headers))}.{_base64url(payload)}"
+    algorithms = get_default_algorithms()
+    named = headers.get("alg")
+    algorithm = algorithms.get(named) if isinstance(named, str) else None
+    signature = (algorithm or algorithms["RS256"]).sign(head.encode(), key)
+    return f"{head}.{_base64url(signature)}"
+
+
+def verify(
+    token: str, keys: Sequence[SigningKey], *, issuers: Collection[str], audience: str, now: float
+) -> dict[str, Any] | None:
+    """The claims of a token that this tenant signed for `audience` and that is valid `now`; otherwise None."""
+    try:
+        kid = jwt.get_unverified_header(token).get("kid")
+        key = next((key for key in keys if key.kid == kid), None)
+        if key is None:
+            return None
+        claims: dict[str, Any] = jwt.decode(
+            token,
+            key.private.public_key(),
+            algorithms=["RS256"],
+            audience=audience,
+            issuer=list(issuers),
+            options={"require": ["exp", "nbf", "iss", "aud"], "verify_exp": False, "verify_nbf": False},
+        )
+        return claims if claims["nbf"] <= now < claims["exp"] else None
+    except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError):
+        return None
+
+
+def _json(document: Mapping[str, Any]) -> bytes:
+    return json.dumps(document, separators=(",", ":")).encode()
+
+
+def _base64url(content: bytes) -> str:
+    return base64.urlsafe_b64encode(content).rstrip(b"=").decode()

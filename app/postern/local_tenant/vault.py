@@ -1,0 +1,122 @@
+"""The secrets of the stand-in vault, in one file. They are made at random on first use; no secret is in the source."""
+
+import hmac
+import json
+import re
+import secrets
+import uuid
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from postern.local_tenant.state import TenantFault, create_file, write_file
+
+VAULT_FILE = "vault.json"
+
+_NAME = re.compile(r"[0-9a-zA-Z-]{1,127}")  # what Key Vault allows
+
+
+@dataclass(frozen=True, slots=True)
+class SecretVersion:
+    """One version of a secret. Times are seconds since 1970; `expires` is for the reader to heed, as in Key Vault,
+    which hands out what has expired. `content_type` says what a certificate is written as."""
+
+    version: str
+    value: str = field(repr=False)
+    created: int
+    updated: int
+    enabled: bool = True
+    expires: int | None = None
+    content_type: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Vault:
+    """The secrets of a state folder; each name has its versions, oldest first. Names ignore case, as in Key Vault."""
+
+    path: Path
+
+    @classmethod
+    def open(cls, folder: Path, names: Iterable[str], now: int) -> "Vault":
+        """The folder's vault, with a random secret for each of `names` that has none."""
+        vault = cls(folder / VAULT_FILE)
+        create_file(vault.path, lambda: _document({name: [_new(_random(), now)] for name in names}))
+        for name in names:
+            if not vault.versions(name):
+                vault.put(name, _random(), now)
+        return vault
+
+    def versions(self, name: str) -> list[SecretVersion]:
+        """Every version of a secret, oldest first; none where there is no such secret."""
+        return self._read().get(name.lower(), [])
+
+    def put(
+        self,
+        name: str,
+        value: str,
+        now: int,
+        *,
+        enabled: bool = True,
+        expires: int | None = None,
+        content_type: str = "",
+    ) -> None:
+        """Add a version, which is the current one from now on."""
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"{name!r} cannot be a secret's name: Key Vault takes letters, digits and hyphens")
+        content = self._read()
+        added = replace(_new(value, now), enabled=enabled, expires=expires, content_type=content_type)
+        content.setdefault(name.lower(), []).append(added)
+        write_file(self.path, _document(content))
+
+    def replace(
+        self, name: str, now: int, *, former_expires: int | None, value: str | None = None, content_type: str = ""
+    ) -> str:
+        """Add a version with this value or a random one, which is returned. The former versions are disabled, or expire
+        then."""
+        content = self._read()
+        former = [_retired(version, now, former_expires) for version in content.get(name.lower(), [])]
+        added = replace(_new(_random() if value is None else value, now), content_type=content_type)
+        content[name.lower()] = [*former, added]
+        write_file(self.path, _document(content))
+        return added.value
+
+    def _read(self) -> dict[str, list[SecretVersion]]:
+        try:
+            document = json.loads(self.path.read_bytes())
+            return {name: [SecretVersion(**version) for version in versions] for name, versions in document.items()}
+        except (OSError, ValueError, TypeError, AttributeError):
+            # Without its cause: a JSON error carries the document, and with it the secrets.
+            raise TenantFault(f"{self.path} cannot be read: delete it, and new secrets are made") from None
+
+
+def judge(versions: Iterable[SecretVersion], presented: str, now: float) -> Literal["good", "expired", "wrong"]:
+    """Whether what an application presents is one of its client secrets, and still one."""
+    verdict: Literal["expired", "wrong"] = "wrong"
+    for version in versions:
+        if version.enabled and hmac.compare_digest(version.value.encode(), presented.encode()):
+            if version.expires is None or now < version.expires:
+                return "good"
+            verdict = "expired"
+    return verdict
+
+
+def _retired(former: SecretVersion, now: int, expires: int | None) -> SecretVersion:
+    """A former version that is disabled, or expires, but never later than it did already."""
+    if expires is None:
+        return replace(former, updated=now, enabled=False)
+    return replace(former, updated=now, expires=min(expires, former.expires or expires))
+
+
+def _random() -> str:
+    return secrets.token_urlsafe(30)
+
+
+def _new(value: str, now: int) -> SecretVersion:
+    return SecretVersion(uuid.uuid4().hex, value, created=now, updated=now)
+
+
+def _document(content: dict[str, list[SecretVersion]]) -> bytes:
+    return json.dumps(
+        {name: [asdict(version) for version in versions] for name, versions in content.items()}, indent=2
+    ).encode()

@@ -1,0 +1,306 @@
+"""Logs: one line for each event, as JSON for machines or in plain words for people.
+
+Whatever is logged, here or through the standard library, passes the same last line of defence: values under telling
+names and everything in the shape of a JWT are redacted, and control characters are escaped, so that no value can break
+or forge a line (CWE-117). Tracebacks never show local variables.
+"""
+
+import asyncio
+import atexit
+import contextlib
+import json
+import logging
+import sys
+import time
+import traceback
+from collections.abc import Callable, MutableMapping
+from typing import IO, Any, Literal
+
+import structlog
+from pydantic_core import to_json
+
+from postern.logs.sink import BufferedSink, writer_of
+from postern.redaction import REDACTED, each_text, is_secret_name, without_tokens, written
+from postern.trace import RUN, trace_id_of
+
+Fields = Callable[[], dict[str, str | int | float]]
+
+Level = Literal["debug", "info", "warning", "error", "critical"]
+
+QUIET = {
+    "alembic": logging.WARNING,
+    "azure": logging.WARNING,
+    "azure.identity": logging.CRITICAL,  # writes whole responses of the token endpoint when a sign-in fails
+    "httpcore2": logging.WARNING,
+    "httpx2": logging.WARNING,  # writes URLs with their query
+    "msal": logging.WARNING,
+    "urllib3": logging.WARNING,
+    "uvicorn.error": logging.WARNING,  # writes how it starts and stops; our own log says that once
+    "uvicorn.access": logging.WARNING,  # writes URLs with their query
+    "watchfiles": logging.WARNING,
+}
+
+_LEVELS = {"exception": "error", "warn": "warning", "fatal": "critical", "err": "error", "msg": "info"}
+
+_PLAIN = frozenset({str, int, float, bool, type(None)})
+
+_CONTROLS = (*range(0x20), *range(0x7F, 0xA0), 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A))
+"""C0, DEL and C1, line and paragraph separators, and the marks that turn the direction of text."""
+
+_ESCAPES = {code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" for code in _CONTROLS}
+
+_UNWRITTEN = "a log line could not be written"
+
+_MOST_TOGETHER = 100
+
+BATCH_SECONDS = 0.05
+
+
+class _Lines:
+    """What structlog hands finished lines to. It asks for the sink each time, so that logs can be configured again
+    after loggers have been used."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str = "") -> None:
+        self.name = name
+
+    def msg(self, line: bytes) -> None:
+        _current.sink.write(line)
+
+    debug = info = warning = warn = error = err = critical = fatal = exception = log = msg
+
+
+class _Output:
+    """Where lines go at present, and in which form."""
+
+    def __init__(self) -> None:
+        self.sink = BufferedSink(lambda lines: None)
+        self.render: Callable[[dict[str, Any]], bytes] = _as_json
+
+
+class _Clock:
+    """The time as RFC 3339 in UTC, to the millisecond. What does not change from one line to the next is kept."""
+
+    def __init__(self) -> None:
+        self._millisecond = -1
+        self._text = ""
+
+    def __call__(self) -> str:
+        return self.at(time.time())
+
+    def at(self, now: float) -> str:
+        """A time of day, in seconds since 1970."""
+        millisecond = int(now * 1000)
+        if millisecond != self._millisecond:
+            second, rest = divmod(millisecond, 1000)
+            self._text = f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(second))}.{rest:03d}Z"
+            self._millisecond = millisecond
+        return self._text
+
+
+class _Batch:
+    """Events whose lines are made later, many in a row: that costs half of making each between two requests."""
+
+    def __init__(self) -> None:
+        self._events: list[tuple[str, float, Fields]] = []
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, event: str, moment: float, fields: Fields) -> None:
+        """Take an event. It is for the thread of the event loop, or where none runs."""
+        self._events.append((event, moment, fields))
+        if self._timer is None:
+            try:
+                self._timer = asyncio.get_running_loop().call_later(BATCH_SECONDS, self.write)
+            except RuntimeError:
+                self.write()
+        elif len(self._events) >= _MOST_TOGETHER:
+            self.write()
+
+    def write(self) -> None:
+        """Make the lines of all events that wait."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        events, self._events = self._events, []
+        if events:
+            lines = [
+                {"timestamp": _now.at(moment), "level": "info", "event": event, **fields()}
+                for event, moment, fields in events
+            ]
+            _current.sink.write(_together(lines))
+
+
+class _Bridge(logging.Handler):
+    """Hands what the standard library logs to the same output."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            text = record.getMessage()
+        except Exception:  # arguments that do not fit their text are no reason to lose the line
+            text = written(record.msg)
+        event: dict[str, Any] = {"event": text}
+        if record.exc_info:
+            event["exc_info"] = record.exc_info
+        _current.sink.write(_line(record.levelname.lower(), record.name, event))
+
+
+def log_format(chosen: Literal["console", "json"] | None) -> Literal["console", "json"]:
+    """The format to log in where an operator chose none: for people on a terminal, for machines elsewhere."""
+    return chosen or ("console" if _is_terminal(sys.stderr) else "json")
+
+
+def configure_logs(format: Literal["console", "json"], stream: IO[Any] | None = None, level: Level = "info") -> None:  # noqa: A002
+    """Send structlog's and the standard library's logs to `stream` (standard error where None). It may be called
+    again; the level of a structlog logger stays what it was when the logger was first used."""
+    least = logging.getLevelNamesMapping()[level.upper()]
+    chosen = sys.stderr if stream is None else stream
+    flush_logs()
+    _current.sink = BufferedSink(writer_of(chosen))
+    _current.render = _as_json if format == "json" else _console(colours=_is_terminal(chosen))
+    structlog.configure(
+        processors=_PROCESSORS,
+        wrapper_class=structlog.make_filtering_bound_logger(least),
+        logger_factory=_Lines,
+        context_class=dict,
+        cache_logger_on_first_use=True,
+    )
+    root = logging.getLogger()
+    for handler in list(root.handlers):
+        if type(handler) in (_Bridge, logging.StreamHandler):
+            root.removeHandler(handler)
+    root.addHandler(_Bridge())
+    root.setLevel(least)
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).propagate = True
+    for name, quiet in QUIET.items():
+        logging.getLogger(name).setLevel(max(quiet, least))
+
+
+def write_later(event: str, moment: float, fields: Fields) -> None:
+    """One line at level info for what happens at every request, made within BATCH_SECONDS together with others. It says
+    when its event was: `moment`, in seconds since 1970. The names of its fields are the program's own and none of them
+    is a secret's; the shape of a JWT in a value is still seen."""
+    _batch.add(event, moment, fields)
+
+
+def flush_logs() -> None:
+    """Write the lines that still wait."""
+    _batch.write()
+    _current.sink.flush()
+
+
+def _process(lines: _Lines, method: str, event: MutableMapping[str, Any]) -> bytes:
+    """structlog's only processor: an event becomes a line."""
+    return _line(_LEVELS.get(method, method), lines.name, event)
+
+
+def _line(level: str, logger: str, event: MutableMapping[str, Any]) -> bytes:
+    """One event as a line, redacted. It never raises: a log line must not end a request."""
+    now = _now()
+    try:
+        text = event.pop("event", "")
+        clean = {"timestamp": now, "level": level, "event": text if type(text) is str else written(text)}
+        if logger:
+            clean["logger"] = logger
+        for key, value in event.items():
+            if key == "exc_info":
+                if trace := _traceback(value):
+                    clean["exception"] = trace
+                continue
+            name = key + "_" if key in clean else key  # nobody overwrites the time, the level or the event
+            clean[name] = REDACTED if is_secret_name(key) else value if type(value) in _PLAIN else written(value)
+        run = RUN.get()
+        if run is not None:  # an author's own log, or a library's, does not know them
+            clean.setdefault("run_id", run[0])
+            clean.setdefault("trace_id", trace_id_of(*run))
+        return _rendered(clean)
+    except Exception:
+        return _as_json({"timestamp": now, "level": level, "event": _UNWRITTEN})
+
+
+def _together(lines: list[dict[str, Any]]) -> bytes:
+    """Many lines, looked through once for what a line must not have. Nearly always it is not there."""
+    if _current.render is _as_json:
+        with contextlib.suppress(ValueError):
+            found = b"\n".join([to_json(line) for line in lines])
+            if found.isascii() and b"eyJ" not in found and b"\x7f" not in found:
+                return found + b"\n"
+    return b"".join(map(_rendered, lines))
+
+
+def _rendered(clean: dict[str, Any]) -> bytes:
+    try:
+        return _current.render(clean)
+    except Exception:
+        return _as_json({"timestamp": _now(), "level": "error", "event": _UNWRITTEN})
+
+
+def _as_json(clean: dict[str, Any]) -> bytes:
+    try:
+        line = to_json(clean, inf_nan_mode="strings")
+        if not line.isascii():  # seldom so: escaping while writing costs twice as much
+            line = to_json(clean, ensure_ascii=True, inf_nan_mode="strings")
+    except ValueError:  # half of a surrogate pair is no UTF-8
+        clean = each_text(clean, lambda text: text.encode("utf-8", "backslashreplace").decode())
+        line = to_json(clean, ensure_ascii=True, inf_nan_mode="strings")
+    if b"eyJ" in line:
+        # Redacted as data, not as bytes: the e may end an escape like \u00fe, which must stay whole.
+        line = to_json(each_text(json.loads(line), without_tokens), ensure_ascii=True)
+    if b"\x7f" in line:
+        line = line.replace(b"\x7f", b"\\u007f")
+    return line + b"\n"
+
+
+def _console(*, colours: bool) -> Callable[[dict[str, Any]], bytes]:
+    renderer = structlog.dev.ConsoleRenderer(
+        colors=colours,
+        exception_formatter=structlog.dev.plain_traceback,  # the others show local variables where they can
+        force_colors=colours,
+    )
+
+    def render(clean: dict[str, Any]) -> bytes:
+        trace = without_tokens(clean.pop("exception", ""))
+        shown = each_text(clean, _printable)
+        # Indented, so that no line of an exception's text can pass for a line of the log.
+        below = "".join(f"\n    {_escaped(line)}" for line in trace.splitlines())
+        return f"{renderer(None, shown['level'], shown)}{below}\n".encode("utf-8", "backslashreplace")
+
+    return render
+
+
+def _printable(text: str) -> str:
+    return _escaped(without_tokens(text))
+
+
+def _escaped(text: str) -> str:
+    """The text with every control character written as its code."""
+    return text.translate(_ESCAPES)
+
+
+def _traceback(exc_info: Any) -> str:
+    """The traceback as text, without local variables; "" where there is no exception."""
+    if isinstance(exc_info, tuple):
+        raised = exc_info[1]
+    else:
+        raised = exc_info if isinstance(exc_info, BaseException) or not exc_info else sys.exc_info()[1]
+    return "".join(traceback.format_exception(raised)) if raised else ""
+
+
+def _is_terminal(stream: IO[Any]) -> bool:
+    try:
+        return stream.isatty()
+    except (AttributeError, ValueError):
+        return False
+
+
+_now = _Clock()
+
+_current = _Output()
+
+_batch = _Batch()
+
+_PROCESSORS: list[Any] = [_process]
+
+atexit.register(flush_logs)

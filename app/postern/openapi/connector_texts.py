@@ -1,0 +1,92 @@
+"""The texts that a custom connector shows, by the rules of its platform. Pure.
+
+Rules: learn.microsoft.com/connectors/custom-connectors, "connector-string-guidance" and "coding-standards".
+"""
+
+import re
+from typing import NamedTuple
+
+from postern.openapi.export_error import ExportFault
+
+MAX_TITLE = 30
+MAX_SUMMARY = 80
+DESCRIPTION_LENGTHS = (30, 500)
+
+_FORBIDDEN = re.compile(
+    r"\b(APIs?|connectors?|power ?(platform|automate|apps?|bi|pages)|(microsoft )?copilot( studio)?|microsoft flow"
+    r"|(azure )?logic apps?|dataverse)\b",
+    re.IGNORECASE,
+)
+_ENDS = ".!?。！？"  # noqa: RUF001 - of East Asian scripts too
+_NOT_SHOWN = re.compile(r"[^\w &().,'-]")
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+|[^\W\d_a-zA-Z]+")
+
+
+class Mended(NamedTuple):
+    """A text by the rules, and what was done to it ("" where nothing was)."""
+
+    text: str
+    told: str = ""
+
+
+def title_of(wanted: str) -> Mended:
+    """A connector's title: at most 30 characters, without "API", "Connector" and the names of the platform's products.
+    Raises ExportFault where nothing is left."""
+    text = _spaced(_NOT_SHOWN.sub(" ", _FORBIDDEN.sub(" ", wanted)))
+    text = text.strip(" &.,'-")
+    shortened = _cut(text, MAX_TITLE).strip(" &.,'-(")
+    if not any(letter.isalnum() for letter in shortened):
+        raise ExportFault(
+            f"--title: nothing of {wanted!r} may stand in a title, which has at most {MAX_TITLE} characters and "
+            "neither API nor Connector nor the name of a product of the platform in it. Choose words of your own"
+        )
+    told = "" if shortened == wanted else f"The title is {shortened!r} in place of {wanted!r}, by the platform's rules."
+    return Mended(shortened, told)
+
+
+def summary_of(wanted: str, end: str = "") -> Mended:
+    """An operation's or parameter's name: at most 80 characters with what stands at its end, no slash, an upper-case
+    letter first, a letter or digit last. "" where nothing is left of it."""
+    text = _cut(_spaced(wanted.replace("/", " or ")), MAX_SUMMARY - len(end))
+    while text and not text[-1].isalnum():
+        text = text[:-1]
+    text = text[:1].upper() + text[1:]
+    if text == wanted or not text:
+        return Mended(text and text + end)
+    return Mended(text + end, f"The name {wanted!r} reads {text + end!r} here, by the platform's rules.")
+
+
+def sentence_of(wanted: str) -> str:
+    """A description: ends with a full stop, or another mark that ends a sentence."""
+    text = wanted.strip()
+    return text if not text or text[-1] in _ENDS else text.rstrip(" ,;:…") + "."
+
+
+def description_of(wanted: str, summary: str, name: str) -> str:
+    """An operation's description, which says more than its summary does."""
+    text = sentence_of(wanted)
+    if text.rstrip(_ENDS).casefold() in ("", summary.casefold()):
+        return f"{sentence_of(summary)} Runs the workflow {name}."
+    return text
+
+
+def words_of(name: str) -> str:
+    """The words of a member's name, in title case: `startTime` and `start_time` are both "Start Time"."""
+    return " ".join(word if word.isupper() else word[:1].upper() + word[1:] for word in _WORD.findall(name)) or name
+
+
+def operation_id_of(wanted: str) -> str:
+    """In Pascal case, without hyphens and underscores."""
+    return "".join(part[:1].upper() + part[1:] for part in re.findall(r"[A-Za-z0-9]+", wanted))
+
+
+def _spaced(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _cut(text: str, most: int) -> str:
+    """At most this many characters, cut between two words where there are several."""
+    if len(text) <= most:
+        return text
+    cut = text[: most + 1].rpartition(" ")[0]
+    return cut or text[:most]

@@ -1,0 +1,176 @@
+"""The OpenAPI 3.1 document of a catalog: a path for each trigger, with what it takes and gives, and who may come in.
+
+It says by which mode a trigger is guarded and which scope to ask for, never who is let in.
+Source: OpenAPI Specification 3.1.1; RFC 9457; Microsoft, "OAuth 2.0 authorization code flow" and "client credentials".
+"""
+
+from collections.abc import Collection, Mapping
+from hashlib import sha256
+from typing import Any
+
+from pydantic_core import to_json
+
+from postern.access import Guarded, default_scope
+from postern.catalog import Trigger
+from postern.openapi.operations import Operation, asks_of, operations
+from postern.openapi.problems import (
+    HEADERS,
+    OTHER,
+    PROBLEM_SCHEMA,
+    by_status,
+    codes_of,
+    other_response,
+    response,
+)
+from postern.openapi.problems import response_name as name_of
+from postern.openapi.schemas import BODY, PROBLEM, RESULT, Schemas, reachable, replies, result_type, schemas_of
+from postern.settings.installation import Installation
+
+Json = dict[str, Any]
+
+ABOUT = (
+    "Each path is a workflow that runs when it is called. Errors are problem documents (RFC 9457); a request that is "
+    "not well-formed HTTP, or too large or too slow for the server, gets one too."
+)
+
+IDEMPOTENCY_KEY: Json = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "A text of your own, the same when the request is sent again: it runs once, with one reply.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+}
+
+
+class Described:
+    """A catalog's operations and schemas, made once; `document` makes the view of them that somebody may see."""
+
+    def __init__(self, triggers: Mapping[str, Trigger], installation: Installation) -> None:
+        self._installation = installation
+        self._operations = operations(triggers)
+        self._schemas = schemas_of(self._operations)
+
+    def document(self, names: Collection[str] | None = None) -> Json:
+        """The OpenAPI document, of the workflows with these names only; of all of them where None."""
+        shown = [each for each in self._operations if names is None or each.workflow.name in names]
+        paths: Json = {}
+        for operation in shown:
+            paths.setdefault(operation.path, {})[operation.method.lower()] = self._operation(operation)
+        components = self._components(shown, paths)
+        return {
+            "openapi": "3.1.0",
+            "info": {
+                "title": self._installation.title,
+                "version": _version(paths, components),
+                "description": ABOUT,
+            },
+            "servers": [{"url": self._installation.server_url}],
+            "paths": paths,
+            "components": components,
+        }
+
+    def _operation(self, operation: Operation) -> Json:
+        workflow = operation.workflow
+        made: Json = {
+            "operationId": operation.id,
+            "summary": operation.summary,
+            "description": operation.description,
+            "x-postern-access": workflow.access.mode,
+        }
+        if asks := asks_of(workflow.access):
+            made["x-postern-asks"] = asks
+        made["parameters"] = self._parameters(operation)
+        if workflow.body is not None:
+            made["requestBody"] = {
+                "required": workflow.body.required and workflow.body.adapter is not None,
+                "content": {"application/json": {"schema": self._schemas.of(workflow, BODY)}},
+            }
+        made["responses"] = _responses(operation, self._schemas)
+        made["security"] = [{"entra": [scope]} for scope in self._scopes(operation)]
+        return made
+
+    def _parameters(self, operation: Operation) -> list[Json]:
+        typed = {parameter.name for parameter in operation.workflow.path_parameters}
+        schemas = {
+            name: self._schemas.of(operation.workflow, name) if name in typed else {"type": "string"}
+            for name in operation.path_names
+        }
+        in_path = [
+            {"name": name, "in": "path", "required": True, **_described(schema), "schema": schema}
+            for name, schema in schemas.items()
+        ]
+        return [*in_path, {"$ref": "#/components/parameters/IdempotencyKey"}] if operation.recorded else in_path
+
+    def _scopes(self, operation: Operation) -> list[str]:
+        """The scopes to ask for, any of which will do; the installation's own audiences come in their order."""
+        policy = operation.trigger.policy
+        if not isinstance(policy, Guarded):
+            return []
+        own = [audience for audience in self._installation.audiences if audience in policy.audiences]
+        return [default_scope(audience) for audience in (*own, *sorted(policy.audiences - set(own)))]
+
+    def _components(self, shown: list[Operation], paths: Json) -> Json:
+        sets = {codes for each in shown for codes in by_status(codes_of(each)).values()}
+        responses = {name_of(codes): response(codes) for codes in sorted(sets)}
+        components: Json = {
+            "schemas": {PROBLEM: PROBLEM_SCHEMA} | reachable([paths], self._schemas.components),
+            "responses": responses | {OTHER: other_response()},
+            "headers": dict(HEADERS),
+            "parameters": {"IdempotencyKey": IDEMPOTENCY_KEY},
+        }
+        scopes = list(dict.fromkeys(scope for each in shown for scope in self._scopes(each)))
+        if scopes:
+            components["securitySchemes"] = {"entra": entra(self._installation, scopes)}
+        return components
+
+
+def openapi_document(triggers: Mapping[str, Trigger], installation: Installation) -> Json:
+    """The document of all these triggers, as values that JSON has."""
+    return Described(triggers, installation).document()
+
+
+def entra(installation: Installation, scopes: list[str]) -> Json:
+    """Microsoft Entra as a security scheme: people by the authorization code, applications by their credentials."""
+    place = f"{installation.authority}/{installation.tenant_id or 'organizations'}/oauth2/v2.0"
+    named = dict.fromkeys(scopes, "Call the workflows that this caller may use.")
+    return {
+        "type": "oauth2",
+        "description": "An access token of Microsoft Entra, as a Bearer token (RFC 6750).",
+        "flows": {
+            "authorizationCode": {
+                "authorizationUrl": f"{place}/authorize",
+                "tokenUrl": f"{place}/token",
+                "scopes": named,
+            },
+            "clientCredentials": {"tokenUrl": f"{place}/token", "scopes": named},
+        },
+    }
+
+
+def _described(schema: Json) -> Json:
+    """What the author says of a value, where it is not said by its type alone."""
+    return {"description": schema["description"]} if "description" in schema else {}
+
+
+def _responses(operation: Operation, schemas: Schemas) -> Json:
+    """The result, then the problems by status, then whatever else."""
+    workflow = operation.workflow
+    content = {"application/json": {"schema": schemas.of(workflow, RESULT)}}
+    made: Json = {"200": _with_run_id({"description": "The result of the workflow.", "content": content}, operation)}
+    if replies(result_type(workflow)):
+        made["2XX"] = _with_run_id({"description": "A result with a status that the workflow chooses."}, operation)
+    for status, codes in by_status(codes_of(operation)).items():
+        made[str(status)] = {"$ref": f"#/components/responses/{name_of(codes)}"}
+    made["default"] = {"$ref": f"#/components/responses/{OTHER}"}
+    return made
+
+
+def _with_run_id(response: Json, operation: Operation) -> Json:
+    if operation.recorded:
+        response["headers"] = {"X-Run-Id": {"$ref": "#/components/headers/X-Run-Id"}}
+    return response
+
+
+def _version(paths: Json, components: Json) -> str:
+    """A version that changes when anything that is described does."""
+    return "1.0.0+" + sha256(to_json([paths, components])).hexdigest()[:12]

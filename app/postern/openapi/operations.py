@@ -1,0 +1,138 @@
+"""What the triggers of a catalog are called in a document: operations with ids, paths and sentences. Pure."""
+
+import inspect
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from postern.access import Access, Anonymous, Guarded
+from postern.authoring.request import METHODS
+from postern.authoring.workflow import Workflow
+from postern.catalog import Trigger
+from postern.redaction import without_tokens
+
+MAX_SUMMARY = 80
+"""Characters; what a custom connector of Power Platform takes."""
+
+_FULL_STOPS = ".。"
+_LETTERS_AND_DIGITS = re.compile(r"[A-Za-z0-9]+")
+_IN_BRACES = re.compile(r"\{([^{}]+)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One method of one trigger. `id` is unique in its catalog, also where case is not looked at."""
+
+    id: str
+    method: str
+    trigger: Trigger
+
+    @property
+    def workflow(self) -> Workflow:
+        """What it runs."""
+        return self.trigger.workflow
+
+    @property
+    def path(self) -> str:
+        """`/triggers/book-room/rooms/{room}`."""
+        return f"/triggers/{self.workflow.name}{self.workflow.path}"
+
+    @property
+    def path_names(self) -> tuple[str, ...]:
+        """The parameters of the path, in its order."""
+        return tuple(_IN_BRACES.findall(self.workflow.path))
+
+    @property
+    def guarded(self) -> bool:
+        """Whether a token is asked for."""
+        return isinstance(self.trigger.policy, Guarded)
+
+    @property
+    def recorded(self) -> bool:
+        """Whether its runs are on record, so that they have an id to ask for and may have an idempotency key."""
+        return not self.workflow.stateless
+
+    @property
+    def summary(self) -> str:
+        """What it does in a few words, without a full stop at the end."""
+        return summary_of(self.workflow)
+
+    @property
+    def description(self) -> str:
+        """What it does, at the length that its author chose; ends with a full stop."""
+        return description_of(self.workflow)
+
+
+def operations(triggers: Mapping[str, Trigger]) -> tuple[Operation, ...]:
+    """Every method of every trigger, by name and then in the order of METHODS."""
+    wanted = [
+        (trigger, method)
+        for _, trigger in sorted(triggers.items())
+        for method in METHODS
+        if method in trigger.workflow.methods
+    ]
+    ids = unique(operation_id(trigger.workflow, method) for trigger, method in wanted)
+    return tuple(
+        Operation(unique_id, method, trigger) for unique_id, (trigger, method) in zip(ids, wanted, strict=True)
+    )
+
+
+def operation_id(workflow: Workflow, method: str) -> str:
+    """`BookRoom`; with the method in front where there are several, or where a digit would come first."""
+    name = pascal(workflow.name)
+    return pascal(method.lower()) + name if len(workflow.methods) > 1 or name[0].isdigit() else name
+
+
+def pascal(name: str) -> str:
+    """`book-room` as `BookRoom`."""
+    return "".join(part[0].upper() + part[1:] for part in _LETTERS_AND_DIGITS.findall(name))
+
+
+def unique(ids: Iterable[str]) -> Iterator[str]:
+    """The ids, numbered where one was there before in whatever case; an id that others share is the first one's."""
+    given = list(ids)
+    taken = {each.lower() for each in given}
+    seen: set[str] = set()
+    for each in given:
+        chosen, number = each, 1
+        while chosen.lower() in (seen if number == 1 else taken):
+            number += 1
+            chosen = f"{each}{number}"
+        seen.add(chosen.lower())
+        taken.add(chosen.lower())
+        yield chosen
+
+
+def summary_of(workflow: Workflow) -> str:
+    """The first line of the docstring, cut at a word; where it says nothing, a sentence made of the name."""
+    line = without_tokens(workflow.description).strip().rstrip(_FULL_STOPS).rstrip()
+    if not _says_something(line):
+        line = workflow.name.replace("-", " ").capitalize()
+    if len(line) > MAX_SUMMARY:
+        cut = line[: MAX_SUMMARY - 1]
+        line = (cut.rpartition(" ")[0] or cut).rstrip(" ,;:.") + "…"
+    return line
+
+
+def description_of(workflow: Workflow) -> str:
+    """The whole docstring; where it says nothing, a sentence made of the name."""
+    text = without_tokens(inspect.getdoc(workflow.function) or "").strip()
+    if not _says_something(text):
+        text = f"Runs the workflow {workflow.name}"
+    return text if text.endswith("。") else text.rstrip(" .!?:;,") + "."
+
+
+def _says_something(text: str) -> bool:
+    return any(map(str.isalnum, text))
+
+
+def asks_of(access: Access) -> list[str]:
+    """What an access mode asks beyond its name, in words: never who is on its list."""
+    if isinstance(access, Anonymous):
+        return []
+    told = [] if access.apps else ["people only"]
+    told += [] if access.guests else ["no guests"]
+    told += ["through certain applications only"] if access.clients else []
+    told += [f"with the scope {' or '.join(access.scopes)}"] if access.scopes else []
+    told += [f"with the app role {' or '.join(access.roles)}"] if access.roles else []
+    return told

@@ -1,0 +1,177 @@
+"""The problems that a trigger can give, as responses that operations share."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from postern.errors import PROBLEMS, problem
+from postern.openapi.operations import Operation, pascal
+
+Json = dict[str, Any]
+
+PROBLEM_JSON = "application/problem+json"
+OTHER = "OtherProblem"
+"""The response for what is in no table: an author's own problems, and those of the wire."""
+
+_ID = "019b796d-d600-7000-8000-000000000001"
+
+
+def _always(_: Operation) -> bool:
+    return True
+
+
+def _guarded(operation: Operation) -> bool:
+    return operation.guarded
+
+
+def _recorded(operation: Operation) -> bool:
+    return operation.recorded
+
+
+def _with_path(operation: Operation) -> bool:
+    return bool(operation.path_names)
+
+
+def _with_body(operation: Operation) -> bool:
+    return operation.workflow.body is not None
+
+
+def _with_typed_body(operation: Operation) -> bool:
+    body = operation.workflow.body
+    return body is not None and body.adapter is not None
+
+
+def _limited(operation: Operation) -> bool:
+    return operation.workflow.max_concurrency is not None
+
+
+OF_TRIGGERS: Mapping[str, Callable[[Operation], bool]] = {
+    "bad-header": _always,
+    "invalid-json": _with_body,
+    "invalid-body": _with_typed_body,
+    "invalid-path": _with_path,
+    "bad-idempotency-key": _recorded,
+    "unauthenticated": _guarded,
+    "insecure-transport": _guarded,
+    "unknown-trigger": _with_path,
+    "reply-not-kept": _recorded,
+    "run-cancelled": _recorded,
+    "run-in-progress": _recorded,
+    "body-too-large": _with_body,
+    "unsupported-media-type": _with_body,
+    "idempotency-key-reused": _recorded,
+    "too-many-runs": _limited,
+    "workflow-failed": _always,
+    "internal-error": _always,
+    "identity-unavailable": _guarded,
+    "journal-unavailable": _recorded,
+    "shutting-down": _always,
+    "timed-out": _always,
+    "loop-detected": _always,
+}
+"""Which triggers can give a problem. What is not here is given before a trigger is found, or by other pages."""
+
+_WITH_RUN = {"workflow-failed", "timed-out", "run-cancelled"}
+_MEMBERS: Mapping[str, Json] = {
+    "invalid-body": {"errors": [{"where": "/start", "message": "Field required"}]},
+    "invalid-json": {"errors": [{"where": "", "message": "EOF while parsing an object at line 1 column 1"}]},
+    "invalid-path": {"errors": [{"where": "/path/room", "message": "Input should be a valid integer"}]},
+    "body-too-large": {"limit_bytes": 1048576},
+}
+_HEADERS: Mapping[int, tuple[str, ...]] = {401: ("WWW-Authenticate",), 429: ("Retry-After",), 503: ("Retry-After",)}
+
+PROBLEM_SCHEMA: Json = {
+    "title": "Problem",
+    "description": "Why there is no result (RFC 9457).",
+    "type": "object",
+    "required": ["type", "title", "status", "code", "detail", "request_id"],
+    "properties": {
+        "type": {"type": "string", "format": "uri", "description": "Names the kind of problem, by its code."},
+        "title": {"type": "string", "description": "The kind of problem in a few words."},
+        "status": {"type": "integer", "minimum": 400, "maximum": 599, "description": "The HTTP status."},
+        "code": {"type": "string", "description": "The kind of problem, for programs."},
+        "detail": {"type": "string", "description": "What is wrong, for people."},
+        "request_id": {"type": "string", "description": "What the operators know this request by."},
+        "run_id": {"type": "string", "description": "The run that the request started, where there is one."},
+        "errors": {
+            "type": "array",
+            "description": "What of the request does not fit, and where.",
+            "items": {
+                "type": "object",
+                "required": ["where", "message"],
+                "properties": {
+                    "where": {"type": "string", "description": "A JSON pointer (RFC 6901)."},
+                    "message": {"type": "string"},
+                },
+            },
+        },
+        "limit_bytes": {"type": "integer", "description": "The most bytes that a body may have here."},
+    },
+}
+
+HEADERS: Mapping[str, Json] = {
+    "X-Run-Id": {
+        "description": "The id of the run, by which its record is found at /runs/{id}.",
+        "schema": {"type": "string"},
+    },
+    "WWW-Authenticate": {
+        "description": "What to ask for (RFC 6750, section 3).",
+        "schema": {"type": "string"},
+    },
+    "Retry-After": {"description": "Seconds after which to try again.", "schema": {"type": "integer"}},
+}
+
+
+def codes_of(operation: Operation) -> tuple[str, ...]:
+    """The codes of the problems that the operation can give, in the order of PROBLEMS."""
+    return tuple(code for code in PROBLEMS if code in OF_TRIGGERS and OF_TRIGGERS[code](operation))
+
+
+def by_status(codes: Iterable[str]) -> dict[int, tuple[str, ...]]:
+    """The codes of each status, in ascending order."""
+    statuses: dict[int, tuple[str, ...]] = {}
+    for code in codes:
+        status = PROBLEMS[code].status
+        statuses[status] = (*statuses.get(status, ()), code)
+    return dict(sorted(statuses.items()))
+
+
+def response_name(codes: Iterable[str]) -> str:
+    """The component of these problems: `InvalidJsonOrInvalidBody`. By its content, so that it is the same in every
+    document."""
+    return "Or".join(pascal(code) for code in codes)
+
+
+def response(codes: tuple[str, ...]) -> Json:
+    """The response with these problems, which have one status."""
+    made: Json = {"description": " ".join(PROBLEMS[code].detail for code in codes)}
+    headers = _HEADERS.get(PROBLEMS[codes[0]].status, ())
+    if headers:
+        made["headers"] = {name: {"$ref": f"#/components/headers/{name}"} for name in headers}
+    examples = {code: {"summary": PROBLEMS[code].title, "value": example(code)} for code in codes}
+    return made | _content(examples)
+
+
+def other_response() -> Json:
+    """The response with any other problem."""
+    told = {
+        "type": "urn:postern:problem:workflow-problem",
+        "title": "Workflow problem",
+        "status": 409,
+        "code": "workflow-problem",
+        "detail": "already booked",
+        "request_id": _ID,
+        "run_id": _ID,
+    }
+    examples = {"workflow-problem": {"summary": "A problem that the workflow reports", "value": told}}
+    return {"description": "Any other problem, such as one that the workflow itself reports."} | _content(examples)
+
+
+def example(code: str) -> Json:
+    """What a caller gets of this problem."""
+    shown = problem(code, **_MEMBERS.get(code, {}))
+    return shown.document(_ID, _ID if code in _WITH_RUN else "")
+
+
+def _content(examples: Json) -> Json:
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {"content": {PROBLEM_JSON: {"schema": schema, "examples": examples}}}

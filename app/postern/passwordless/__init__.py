@@ -1,0 +1,1 @@
+"""Databases that are opened with a token of Entra in place of a password."""

@@ -1,0 +1,324 @@
+"""The inline engine: a workflow runs within the request, under its timeout, while its caller waits."""
+
+import asyncio
+import contextvars
+import inspect
+import traceback
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from time import time
+from typing import Any, Protocol, TypeVar
+
+from pydantic_core import PydanticSerializationError, to_json
+from sqlalchemy import Connection
+
+from postern.access import Caller
+from postern.authoring.context import Context, Services
+from postern.authoring.reply import Reply
+from postern.authoring.request import Request
+from postern.authoring.workflow import Workflow
+from postern.errors import Problem, problem
+from postern.journal.idempotency_keys import Claim, Claimed, claim, forget, settle
+from postern.journal.run import Outcome, Run, State
+from postern.journal.writing.rows import facts, run_row
+from postern.journal.writing.statements import remove_run, write_runs
+from postern.runs.deadlines import Deadlines, Task
+from postern.runs.idempotency import Key, keep, replay
+from postern.trace import RUN
+
+THREADS = 40
+"""Workflows written as `def` that run at a time; more wait for a free thread, within their timeout."""
+
+CANCEL_SECONDS = 5.0
+"""How long a cancelled run is waited for."""
+
+NO_CONTENT = (204, 205)
+"""Statuses whose answers have no content (RFC 9110, sections 15.3.5 and 15.3.6), whatever an author gives."""
+
+JSON = (b"content-type", b"application/json")
+PROBLEM_JSON = (b"content-type", b"application/problem+json")
+
+
+T = TypeVar("T")
+Operation = Callable[[Connection], object]
+
+
+class RunRecords(Protocol):
+    """What puts runs on record."""
+
+    node: str
+
+    def begin(self, run: Run) -> None:
+        """Take note of a run that starts; raises Problem where it cannot be recorded, and then does not start."""
+
+    def end(self, run: Run) -> Awaitable[None]:
+        """Have its end on disk; raises Problem where that cannot be."""
+
+    async def write(self, operation: Callable[[Connection], T], undo: Operation | None = None) -> T:
+        """Do something else within the next commit; see Journal."""
+
+    def write_soon(self, operation: Operation) -> None:
+        """The same without waiting for it."""
+
+
+class Runner:
+    """Starts runs and sees them to their end. `services` is what every Context hands on, `ended` is told of each run
+    that has ended, and the journal has those of workflows that are not stateless on record before anybody hears of it.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        journal: RunRecords,
+        ended: Callable[[Run], None],
+        *,
+        now: Callable[[], float] = time,
+    ) -> None:
+        self._services = services
+        self._journal = journal
+        self._ended = ended
+        self._now = now
+        self._running: Counter[str] = Counter()
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="workflow")
+        self._deadlines = Deadlines()
+        self._stopping = False
+        self._tasks: dict[str, Task] = {}
+        self._cancelled: dict[str, asyncio.Future[None]] = {}
+
+    def drain(self) -> None:
+        """Take no new runs from now on; those that run go on."""
+        self._stopping = True
+
+    @property
+    def running(self) -> int:
+        """How many runs have not ended, those in abandoned threads included."""
+        return self._running.total()
+
+    @property
+    def running_by_workflow(self) -> dict[str, int]:
+        """How many runs of each workflow have not ended."""
+        return dict(self._running)
+
+    def close(self) -> None:
+        """Let go of the threads; one whose workflow never ends is left behind."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def start(
+        self,
+        workflow: Workflow,
+        caller: Caller,
+        request: Request,
+        arguments: Mapping[str, Any],
+        run_id: str,
+        key: Key | None = None,
+        resubmitted_from: str = "",
+    ) -> Run:
+        """Run the workflow to its end, under the id of the request that started it, and return when that is on record.
+        With an idempotency key that has a run already, it is that run, and nothing runs.
+
+        Raises Problem 503 while the server stops or nothing can be recorded, 429 at `max_concurrency`, 409 and 422 for
+        the key. A failure of the workflow itself is not raised: it is the run's outcome."""
+        self._check_room(workflow)
+        name = workflow.name
+        run = _new(Run(run_id, workflow, caller, request, self._now(), resubmitted_from=resubmitted_from))
+        recorded = not workflow.stateless
+        if key is not None:
+            earlier = await self._claim(run, key)
+            if earlier is not None:
+                return earlier
+        elif recorded:
+            self._journal.begin(run)
+        context = self._context(run)
+        self._running[name] += 1
+        task = self._deadlines.begin(workflow.timeout)
+        self._tasks[run_id] = task
+        try:
+            if workflow.is_async:
+                value = await workflow.function(context, **arguments)
+            else:
+                value = await self._in_thread(workflow, context, arguments)
+            run.outcome = _succeeded(value)
+        except BaseException as error:  # SystemExit too: a workflow may end itself, never the server
+            outcome = self._failure(error, workflow, run_id, task)
+            if outcome is None:
+                self._interrupt(run, key)
+                raise
+            run.outcome = outcome
+        finally:
+            del self._tasks[run_id]
+            self._deadlines.end(task)
+            if workflow.is_async:
+                self._running[name] -= 1
+        run.ended_at = self._now()
+        self._ended(run)
+        if recorded:
+            await (self._journal.end(run) if key is None else self._settle(run, key))
+        if self._cancelled:
+            self._tell_cancelled(run_id)
+        return run
+
+    def _context(self, run: Run) -> Context:
+        """What the workflow's function receives; what is logged from here on names the run."""
+        RUN.set((run.id, run.request.trace))
+        workflow = run.workflow
+        return Context(run.request, run.caller, run.id, workflow.name, self._services, not workflow.stateless)
+
+    def _interrupt(self, run: Run, key: Key | None) -> None:
+        """Have it on record that the server itself ended the request."""
+        run.outcome, run.ended_at = Outcome(State.INTERRUPTED, 503, b""), self._now()
+        if not run.workflow.stateless:
+            self._journal.end(run)
+        if key is not None:
+            self._journal.write_soon(partial(forget, scope=key.scope, run_id=run.id))
+
+    async def _claim(self, run: Run, key: Key) -> Run | None:
+        """Have the key and the run on record together; or give the run that has the key already, as it ended."""
+
+        claiming = partial(claim_for_run, key=key, run=facts(run), node=self._journal.node, now=run.started_at)
+        found = await self._journal.write(claiming, partial(take_back, key=key, run_id=run.id))
+        if isinstance(found, Claimed):
+            return None
+        ended = replay(found)
+        state = State.SUCCEEDED if ended.status < 400 else State.FAILED
+        earlier = Run(ended.run_id, run.workflow, run.caller, run.request, run.started_at)
+        earlier.outcome = Outcome(state, ended.status, ended.content, ended.headers)
+        return earlier
+
+    def _settle(self, run: Run, key: Key) -> Awaitable[None]:
+        """Have the run's end and the reply that its key gives from now on on record, in one transaction: a key whose
+        run has ended, and that has no reply, would be in progress for ever."""
+        outcome = run.outcome
+        kept = keep(outcome.status, outcome.headers, outcome.content, secured=run.workflow.secure_outputs)
+        self._journal.write_soon(partial(settle, scope=key.scope, run_id=run.id, kept=kept))
+        return self._journal.end(run)
+
+    def _check_room(self, workflow: Workflow) -> None:
+        if self._stopping:
+            raise problem("shutting-down", headers={"Retry-After": "5"})
+        if workflow.max_concurrency is not None and self._running[workflow.name] >= workflow.max_concurrency:
+            raise problem("too-many-runs", headers={"Retry-After": "1"})
+
+    async def cancel(self, run_id: str) -> bool:
+        """Cancel a run of this process, and return when it has ended. False where it does not run here. A workflow that
+        does not let itself be cancelled may go on, and end as it would have."""
+        ended = self.begin_cancel(run_id)
+        if ended is None:
+            return False
+        await asyncio.wait([ended], timeout=CANCEL_SECONDS)
+        return True
+
+    def begin_cancel(self, run_id: str) -> "asyncio.Future[None] | None":
+        """Cancel a run of this process without waiting: what is returned is done when it has ended. None where it does
+        not run here."""
+        task = self._tasks.get(run_id)
+        if task is None:
+            return None
+        ended = self._cancelled.get(run_id) or asyncio.get_running_loop().create_future()
+        self._cancelled[run_id] = ended
+        self._deadlines.expire(task)
+        return ended
+
+    def _tell_cancelled(self, run_id: str) -> None:
+        ended = self._cancelled.pop(run_id, None)
+        if ended is not None and not ended.done():
+            ended.set_result(None)
+
+    async def _in_thread(self, workflow: Workflow, context: Context, arguments: Mapping[str, Any]) -> Any:
+        """Call a `def` workflow. A thread cannot be cancelled: after a timeout it goes on, and counts as running until
+        it ends, so that `max_concurrency` holds."""
+        loop = asyncio.get_running_loop()
+
+        def ended(_: object) -> None:
+            loop.call_soon_threadsafe(self._running.subtract, (workflow.name,))
+
+        def call() -> Any:
+            try:
+                return workflow.function(context, **arguments)
+            except StopIteration as error:  # a future cannot carry it: its waiter would never wake
+                raise RuntimeError("StopIteration left the workflow") from error
+
+        future = self._threads.submit(contextvars.copy_context().run, call)
+        future.add_done_callback(ended)
+        value = await asyncio.wrap_future(future)
+        return await value if inspect.isawaitable(value) else value  # a `def` around an `async def`
+
+    def _failure(self, error: BaseException, workflow: Workflow, run_id: str, task: Task) -> Outcome | None:
+        """What a run comes to whose workflow raised; None where that ends the whole request."""
+        if isinstance(error, Problem):
+            return _failed(State.FAILED, error, run_id, error.code, error.detail, error.reason, shown=True)
+        if isinstance(error, asyncio.CancelledError):
+            if self._deadlines.cancelled(task):
+                by_hand = run_id in self._cancelled
+                ended = problem("run-cancelled" if by_hand else "timed-out")
+                state = State.CANCELLED if by_hand else State.TIMED_OUT
+                return _failed(state, ended, run_id, ended.code, ended.detail, shown=True)
+            if task.cancelling():
+                return None
+        kind, message = type(error).__name__, _message(error)
+        return _failed(State.FAILED, problem("workflow-failed"), run_id, kind, message, _place(error, workflow))
+
+
+def _new(run: Run) -> Run:
+    """The run with what its request said of where it belongs."""
+    request = run.request
+    if request.trace is not None:
+        run.trace_id = request.trace.trace_id
+    if request.chain is not None:
+        run.parent_run_id = request.chain.parent_run_id
+    return run
+
+
+def claim_for_run(connection: Connection, key: Key, run: tuple[Any, ...], node: str, now: float) -> Claim:
+    """Take the key for a run, and put the run on record as Running with it. `run` has the run's facts."""
+    found = claim(connection, key.scope, key.fingerprint, run[0], now)
+    if isinstance(found, Claimed):
+        write_runs(connection, [run_row(run, node)])
+    return found
+
+
+def take_back(connection: Connection, key: Key, run_id: str) -> None:
+    """Undo it for a run that did not start."""
+    forget(connection, key.scope, run_id)
+    remove_run(connection, run_id)
+
+
+def _succeeded(value: Any) -> Outcome:
+    if not isinstance(value, Reply):
+        return Outcome(State.SUCCEEDED, 200, to_json(value, inf_nan_mode="null"), (JSON,))
+    headers = [(name.lower().encode(), text.encode()) for name, text in value.headers.items()]
+    if value.status in NO_CONTENT:
+        content, media_type = b"", b""
+    elif isinstance(value.body, bytes):
+        content, media_type = value.body, b"application/octet-stream"
+    else:
+        content, media_type = to_json(value.body, inf_nan_mode="null"), b"application/json"
+    if content and not any(name == b"content-type" for name, _ in headers):
+        headers.append((b"content-type", media_type))
+    return Outcome(State.SUCCEEDED, value.status, content, tuple(headers))
+
+
+def _failed(
+    state: State, problem: Problem, run_id: str, kind: str, message: str, place: str = "", *, shown: bool = False
+) -> Outcome:
+    headers = tuple((name.lower().encode(), text.encode()) for name, text in problem.headers.items())
+    content = to_json(problem.document(run_id, run_id), inf_nan_mode="null", serialize_unknown=True)
+    return Outcome(state, problem.status, content, (PROBLEM_JSON, *headers), kind, message, place, shown)
+
+
+def _message(error: BaseException) -> str:
+    """An exception's text, for the record. Its own methods may raise anything."""
+    try:
+        return str(error)
+    except Exception:
+        return ""
+
+
+def _place(error: BaseException, workflow: Workflow) -> str:
+    """In which line of the author's files it failed, without the exception's text."""
+    if isinstance(error, PydanticSerializationError):
+        return "(the result cannot be written as JSON)"
+    module = workflow.function.__code__.co_filename
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == module]
+    return f"at {module}:{lines[-1] if lines else workflow.line}"

@@ -1,0 +1,160 @@
+"""Steps of a run: functions that are tried again where that is worth it, and are on record with every attempt."""
+
+import asyncio
+import contextvars
+import inspect
+import random
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from time import time
+from typing import Any
+
+import structlog
+from structlog.typing import FilteringBoundLogger
+from tenacity import AsyncRetrying, RetryCallState, stop_after_attempt
+
+from postern.authoring.context import Context
+from postern.authoring.retry_policy import Retry
+from postern.call_chain import PART, Part, part_of
+from postern.journal.run import Attempt, Step
+from postern.transient_errors import retry_after, worth_retrying
+
+THREADS = 40
+"""Steps written as `def` that run at a time; more wait for a free thread, within the run's timeout."""
+
+LONGEST_NAME = 200
+
+Note = Callable[[str, Step], None]
+
+
+class Steps:
+    """Runs steps. `note(run_id, step)` is told of each one that has ended, however it did, and must not raise. On
+    record are names, times and types of errors: no text, no argument, no result.
+
+    `now` is the time of day in seconds since 1970, `uniform` draws between two numbers. It belongs to one event loop.
+    """
+
+    def __init__(
+        self,
+        note: Note,
+        *,
+        now: Callable[[], float] = time,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        uniform: Callable[[float, float], float] = random.uniform,
+        log: FilteringBoundLogger | None = None,
+    ) -> None:
+        self._note = note
+        self._now = now
+        self._sleep = sleep
+        self._uniform = uniform
+        self._log: FilteringBoundLogger = log or structlog.get_logger("postern.runs")
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="step")
+
+    def close(self) -> None:
+        """Let go of the threads; one whose function never ends is left behind."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def run(
+        self, ctx: Context, number: int, function: Callable[..., Any], args: tuple[Any, ...], retry: Retry, name: str
+    ) -> Any:
+        """Call the function, again where its error is worth it and the policy allows, and hand back what it returns.
+        Its last error is raised as it was. A cancellation ends it at once."""
+        step = Step(number, _name(name, function), succeeded=False, attempts=[])
+        outside = part_of(ctx.run_id, Part(ctx.run_id, steps=number - 1))
+        outside.steps += 1
+        path = (*outside.path, outside.steps)
+        call = (
+            partial(function, *args)
+            if inspect.iscoroutinefunction(function)
+            else partial(self._in_thread, partial(function, *args))
+        )
+        retrying = AsyncRetrying(
+            stop=stop_after_attempt(retry.count + 1),
+            retry=_worth_it(),
+            wait=partial(self._wait, retry),
+            sleep=self._sleep,
+            before_sleep=partial(self._tell, ctx, step.name),
+            reraise=True,
+        )
+        try:
+            value: Any = await retrying(self._attempt, call, step.attempts, partial(Part, ctx.run_id, number, path))
+            step.succeeded = True
+        finally:
+            if ctx.recorded:
+                self._note(ctx.run_id, step)
+        return value
+
+    async def _attempt(
+        self, call: Callable[[], Awaitable[Any]], attempts: list[Attempt], part: Callable[[], Part]
+    ) -> Any:
+        """One attempt, with its times and the type of its error. It counts its calls anew."""
+        began = self._now()
+        before = PART.set(part())
+        try:
+            value = await call()
+        except BaseException as error:
+            attempts.append(Attempt(began, self._now(), type(error).__name__))
+            raise
+        finally:
+            PART.reset(before)
+        attempts.append(Attempt(began, self._now()))
+        return value
+
+    async def _in_thread(self, call: Callable[[], Any]) -> Any:
+        """Call a `def` in a thread. A thread cannot be cancelled: after the run's timeout it goes on until it ends."""
+
+        def guarded() -> Any:
+            try:
+                return call()
+            except StopIteration as error:  # a future cannot carry it: its waiter would never wake
+                raise RuntimeError("StopIteration left the step") from error
+
+        value = await asyncio.wrap_future(self._threads.submit(contextvars.copy_context().run, guarded))
+        return await value if inspect.isawaitable(value) else value  # a `def` or lambda around an `async def`
+
+    def _wait(self, retry: Retry, state: RetryCallState) -> float:
+        """How long to wait, in seconds: as the other side asked, else by the policy."""
+        asked = retry_after(_error(state), self._now())
+        return self._uniform(*retry.window(state.attempt_number)) if asked is None else retry.within(asked)
+
+    def _tell(self, ctx: Context, name: str, state: RetryCallState) -> None:
+        self._log.info(
+            "step-retried",
+            run_id=ctx.run_id,
+            trace_id=ctx.trace_id,
+            workflow=ctx.workflow,
+            step=name,
+            attempt=state.attempt_number,
+            error=type(_error(state)).__name__,
+            wait=round(state.upcoming_sleep, 3),
+        )
+
+
+def _worth_it() -> Callable[[RetryCallState], bool]:
+    """Whether to try again. Where the task was cancelled meanwhile, and the function made another error of that, the
+    run is over."""
+    task = asyncio.current_task()
+    before = task.cancelling() if task is not None else 0
+
+    def decide(state: RetryCallState) -> bool:
+        if state.outcome is None or not state.outcome.failed or (task is not None and task.cancelling() > before):
+            return False
+        return worth_retrying(_error(state))
+
+    return decide
+
+
+def _error(state: RetryCallState) -> BaseException:
+    """What the last attempt raised; it is asked for after a failure only."""
+    error = state.outcome.exception() if state.outcome is not None else None
+    if error is None:
+        raise RuntimeError("the attempt did not fail")
+    return error
+
+
+def _name(given: str, function: Callable[..., Any]) -> str:
+    while isinstance(function, partial):
+        function = function.func
+    name = given or getattr(function, "__name__", "") or type(function).__name__
+    return str(name)[:LONGEST_NAME]

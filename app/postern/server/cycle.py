@@ -1,0 +1,174 @@
+"""One request and its answer on the wire, and the short ways for requests and answers that are whole."""
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from uvicorn._types import ASGI3Application, ASGIReceiveEvent
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+
+if TYPE_CHECKING:
+    from postern.server.connection import Connection
+
+RawHeaders = list[tuple[bytes, bytes]]
+
+
+class _Rendered:
+    """The headers that every answer of the moment begins with. uvicorn makes a new list when the date changes."""
+
+    headers: RawHeaders | None = None
+    lines = b""
+
+
+class Cycle(RequestResponseCycle):
+    """One request and its answer. What is the same for all of them stands on the class, and the event that wakes who
+    waits for a body is a flag until somebody waits: uvicorn's own costs several times as much to make.
+
+    `fields` has the headers by name, or None where a name comes more than once.
+    """
+
+    disconnected = False
+    waiting_for_100_continue = False
+    more_body = True
+    response_started = False
+    response_complete = False
+    chunked_encoding: bool | None = None
+    expected_content_length = 0
+    access_log = False
+    body: bytes | bytearray = b""  # type: ignore[assignment]
+    task: asyncio.Task[None] | None = None
+    _came = False
+    _taken = False
+    _waiter: asyncio.Event | None = None
+
+    def __init__(self, protocol: "Connection", fields: dict[bytes, bytes] | None, *, keep_alive: bool) -> None:
+        self.protocol = protocol
+        self.fields = fields
+        self.scope = protocol.scope
+        self.transport = protocol.transport
+        self.flow = protocol.flow
+        self.logger = protocol.logger
+        self.default_headers = protocol.server_state.default_headers
+        self.on_response = protocol.on_response_complete
+        self.keep_alive = keep_alive
+        if protocol.expect_100_continue:
+            self.waiting_for_100_continue = True
+
+    async def run_asgi(self, app: ASGI3Application) -> None:
+        """Have the application answer. What it leaves undone is an error of the server's."""
+        try:
+            await app(self.scope, self.receive, self.send)
+            if not self.response_complete and not self.disconnected:
+                self.logger.error("the application did not complete its answer")
+                await self._give_up()
+        except BaseException:
+            self.logger.exception("Exception in ASGI application\n")
+            await self._give_up()
+        finally:
+            self.on_response = _nothing
+            if self.task is not None:
+                self.protocol.tasks.discard(self.task)
+                self.task = None
+
+    async def _give_up(self) -> None:
+        if self.response_started:
+            self.transport.close()
+        else:
+            await self.send_500_response()
+
+    def whole_body(self) -> bytes | None:
+        """The body, if it has arrived whole and nobody has taken it yet."""
+        if self.more_body or self._taken or self.disconnected or self.response_complete:
+            return None
+        self._taken = True
+        self._came = False
+        body, self.body = self.body, b""
+        return bytes(body)
+
+    def answer_at_once(self, status: int, headers: RawHeaders, content: bytes) -> bool:
+        """Send a whole answer to a request that has arrived whole, or return False where the usual way (two ASGI
+        messages) has to be taken. The headers are the server's own or were checked when their author made them, so
+        they are not searched for line breaks again."""
+        protocol = self.protocol
+        if (
+            self.transport is not protocol.transport
+            or not self.keep_alive
+            or self.response_started
+            or self.disconnected
+            or self.waiting_for_100_continue
+            or self.flow.write_paused
+            or self.scope["method"] == "HEAD"
+        ):
+            return False
+        if _Rendered.headers is not self.default_headers:
+            _Rendered.headers = self.default_headers
+            _Rendered.lines = b"".join([b"%b: %b\r\n" % header for header in self.default_headers])
+        parts = [STATUS_LINE[status], _Rendered.lines]
+        for name, value in headers:
+            parts += (name, b": ", value, b"\r\n")
+        parts += (b"\r\n", content)
+        self.response_started = self.response_complete = True
+        self._came = True
+        protocol.write_soon(b"".join(parts))
+        protocol.on_response_complete()
+        return True
+
+    async def receive(self) -> ASGIReceiveEvent:
+        """The next part of the body. One that has arrived whole, as most have, is handed over without waiting."""
+        body = self.whole_body()
+        if body is None:
+            return await super().receive()
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    def append(self, body: bytes) -> None:
+        """Take a part of the body. Most come in one piece, which is kept as it is."""
+        if not self.body:
+            self.body = body
+            return
+        if isinstance(self.body, bytes):
+            self.body = bytearray(self.body)
+        self.body += body
+
+    @property
+    def message_event(self) -> "Cycle":  # type: ignore[override]
+        """Its own event."""
+        return self
+
+    def set(self) -> None:
+        """Something came: a part of the body, its end, or the end of the connection."""
+        self._came = True
+        if self._waiter is not None:
+            self._waiter.set()
+
+    def clear(self) -> None:
+        """What came has been taken."""
+        self._came = False
+        if self._waiter is not None:
+            self._waiter.clear()
+
+    async def wait(self) -> None:
+        """Wait until something has come."""
+        if not self._came:
+            if self._waiter is None:
+                self._waiter = asyncio.Event()
+            await self._waiter.wait()
+
+
+def _nothing() -> None:
+    """What follows an answer when its request is over."""
+
+
+class LingeringTransport(asyncio.Transport):
+    """What the answer to an incomplete request is written to: the connection's transport, closed with patience."""
+
+    def __init__(self, protocol: "Connection") -> None:
+        super().__init__()
+        self._protocol = protocol
+
+    def write(self, data: Any) -> None:
+        self._protocol.transport.write(data)
+
+    def is_closing(self) -> bool:
+        return self._protocol.transport.is_closing()
+
+    def close(self) -> None:
+        self._protocol.linger()

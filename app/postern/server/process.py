@@ -1,0 +1,290 @@
+"""The server process: sockets, signals, and a stop that loses nothing.
+
+On SIGTERM or SIGINT the server takes no further connections, so that a proxy goes to another node, and the application
+is told. What arrives on connections that are open is served, each answer with `Connection: close`. After SIGTERM, idle
+connections stay for IDLE seconds: a proxy may have sent a request already. When no connection is left and nothing runs
+any more, or the grace is over, the process ends. A second signal ends it at once.
+"""
+
+import asyncio
+import errno
+import gc
+import logging
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any, cast
+
+import structlog
+import uvicorn
+from starlette.requests import ClientDisconnect
+from uvicorn.config import LifespanType
+
+from postern.logs import flush_logs
+from postern.server.listener import accepted, keep_out
+from postern.server.protocol import GuardedProtocol
+from postern.server.workers import Workers
+
+EXIT_USAGE = 2
+GRACE = 30.0
+"""Seconds that running requests have to end after a signal."""
+IDLE = 5.0
+"""Seconds after SIGTERM in which idle connections are still served. A proxy must give up its own before (for nginx:
+keepalive_timeout of the upstream), or it may send a request that is lost."""
+
+GC_THRESHOLD = 10_000
+"""Objects that may come before the collector looks for cycles: a request leaves none behind, and Python's 700 make it
+look every few requests."""
+
+SWITCH_INTERVAL = 0.0005
+"""Seconds after which a thread that wants the interpreter may have it: a `def` workflow that computes would otherwise
+hold up the event loop by Python's 5 ms each time."""
+
+log = structlog.get_logger("postern.server")
+
+
+class AddressFault(OSError):
+    """The address that the server was to listen on cannot be had; the message says which setting to change."""
+
+
+class Server(uvicorn.Server):
+    """One process. In the lifespan's state the application may put `draining`, called once when the stop begins,
+    `idle`, which says that nothing is running any more, and `closing`, called when nothing is to begin any more."""
+
+    def __init__(self, config: uvicorn.Config, *, grace: float = GRACE, idle: float = IDLE) -> None:
+        super().__init__(config)
+        self.grace = grace
+        self.idle = idle
+        self.stop_signal = 0
+        self._deadline: float | None = None
+        self._grace_over = False
+        self._listeners: list[socket.socket] = []
+        quieten_disconnects()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Load and start the application, then settle the garbage collector: what has been loaded stays, so it need
+        not be looked at again."""
+        self._listeners = sockets or []
+        await super().startup(sockets=sockets)
+        sys.setswitchinterval(SWITCH_INTERVAL)
+        gc.freeze()
+        gc.set_threshold(GC_THRESHOLD, 20, 50)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to stop; a second signal ends at once, also while the application still starts."""
+        if sig == signal.SIGINT and multiprocessing.parent_process() is not None:
+            return  # a terminal signals the whole group: the parent decides, and sends SIGTERM
+        if self.force_exit or (self.stop_signal and not self.started):
+            os._exit(128 + sig)  # the event loop does not get to it
+        if self.stop_signal:
+            self.force_exit = self.should_exit = True
+        self.stop_signal = sig
+
+    @property
+    def cuts_off(self) -> bool:
+        """Whether it ends although something goes on."""
+        return self.force_exit or self._grace_over
+
+    @property
+    def exit_code(self) -> int:
+        """0 after a graceful stop, 128 and the signal after a forced one."""
+        return 128 + self.stop_signal if self.force_exit else 0
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second: has a stop begun, and may it end?"""
+        if self.stop_signal and not self.should_exit:
+            try:
+                if self._deadline is None:
+                    await self._begin_to_stop()
+                if self._may_end():
+                    self.should_exit = True  # never False: a second signal sets it too
+                    self._tell("closing")
+            except Exception:
+                log.exception("drain-failed")
+                self.should_exit = True
+        return await super().on_tick(counter)
+
+    async def _begin_to_stop(self) -> None:
+        self._deadline = time.monotonic() + self.grace
+        log.info("draining", grace=self.grace)
+        self._tell("draining")
+        shared = self.config.fd is not None or multiprocessing.parent_process() is not None
+        for listener in self._listeners:
+            if not shared:  # else whoever has it too decides: others may go on with it
+                keep_out(listener)
+            await accepted(listener)
+        for server in self.servers:
+            server.close()
+        for listener in self._listeners:
+            listener.close()
+
+    def _may_end(self) -> bool:
+        connections = cast("set[GuardedProtocol]", self.server_state.connections)
+        for connection in list(connections):
+            connection.drain(0 if self.stop_signal == signal.SIGINT else self.idle)
+        idle: Callable[[], bool] | None = self.lifespan.state.get("idle")
+        if not connections and (idle is None or idle()):
+            return True
+        if time.monotonic() < cast("float", self._deadline):
+            return False
+        log.warning("grace-over", grace=self.grace)
+        self._grace_over = True
+        self.config.timeout_graceful_shutdown = 0
+        return True
+
+    def _tell(self, what: str) -> None:
+        if told := self.lifespan.state.get(what):
+            told()
+
+
+def server_config(
+    app: Any,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    workers: int = 1,
+    trusted_proxies: Sequence[str] = (),
+    fd: int | None = None,
+    factory: bool = False,
+    lifespan: LifespanType = "on",
+    backlog: int = 2048,
+    certificate: Path | None = None,
+    private_key: Path | None = None,
+) -> uvicorn.Config:
+    """uvicorn's settings for Postern. `app` is an ASGI application, or with `factory` a callable that makes it; for
+    several workers the import string of either. `trusted_proxies` are addresses and networks whose X-Forwarded-For and
+    X-Forwarded-Proto are believed; with none, those headers mean nothing. `fd` is an inherited listening socket."""
+    if workers > 1 and not isinstance(app, str):
+        raise ValueError("several workers need the application as an import string: module:attribute")
+    return uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        fd=fd,
+        workers=workers,
+        factory=factory,
+        lifespan=lifespan,
+        backlog=backlog,
+        loop="uvloop" if sys.platform != "win32" else "auto",
+        http=GuardedProtocol,
+        ws="none",
+        interface="asgi3",
+        access_log=False,  # it prints query strings
+        log_config=None,
+        server_header=False,
+        date_header=True,
+        proxy_headers=bool(trusted_proxies),
+        forwarded_allow_ips=list(trusted_proxies),  # a list, so that the environment is not asked
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=5,
+        ssl_certfile=certificate,
+        ssl_keyfile=private_key,
+    )
+
+
+def bind(config: uvicorn.Config) -> socket.socket:
+    """A socket that already listens on the configured address; port 0 takes a free one. Raises AddressFault.
+
+    It listens at once because two sockets may bind one port as long as neither listens.
+    """
+    if config.fd is not None:
+        return socket.socket(fileno=config.fd)
+    host, port = config.host, config.port
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, OverflowError) as error:
+        raise AddressFault(
+            f"the host {host} cannot be resolved: set POSTERN_HOST to an address of this machine"
+        ) from error
+    family, kind, protocol, _, address = found[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(config.backlog)
+    except OSError as error:
+        listener.close()
+        raise AddressFault(_address_fault(error, host, port)) from error
+    return listener
+
+
+def bound_address(config: uvicorn.Config, listener: socket.socket) -> str:
+    """The URL at which the server is reached from this machine, with the port that was really taken."""
+    host, port = listener.getsockname()[:2]
+    scheme = "https" if config.is_ssl else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+def run(
+    config: uvicorn.Config,
+    *,
+    listener: socket.socket | None = None,
+    grace: float = GRACE,
+    ready: Callable[[str], None] | None = None,
+) -> int:
+    """Serve until a signal says stop, and return the exit code of the process: 0 after a graceful stop, 2 when the
+    address cannot be had, 3 when the application does not start. `ready` is told the bound address beforehand."""
+    try:
+        listener = listener or bind(config)
+    except AddressFault as fault:
+        sys.stderr.write(f"postern: {fault}\n")
+        return EXIT_USAGE
+    with listener:
+        address = bound_address(config, listener)
+        log.info("listening", address=address, workers=config.workers)
+        if ready is not None:
+            ready(address)
+        if config.workers > 1:
+            return Workers(serve, config, listener, grace=grace).run()
+        return serve(config, listener, grace)
+
+
+def serve(config: uvicorn.Config, listener: socket.socket, grace: float) -> int:
+    """One process: serve on the socket until a signal says stop, and return the exit code. Where something is cut off,
+    the process ends here: threads of workflows cannot be stopped, and Python would wait for them."""
+    server = Server(config, grace=grace)
+    try:
+        server.run(sockets=[listener])
+    except SystemExit as stop:  # uvicorn's way to say that the application did not start
+        return stop.code if isinstance(stop.code, int) else 1
+    except OSError:  # uvloop's, of connections out that are still open
+        if not server.force_exit:
+            raise
+    if server.cuts_off:
+        flush_logs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(server.exit_code)
+    return server.exit_code
+
+
+def quieten_disconnects() -> None:
+    """One line in the log, without a traceback, for a request whose client went away or that the stop cut short."""
+    logger = logging.getLogger("uvicorn.error")
+    if not any(isinstance(each, _Disconnects) for each in logger.filters):
+        logger.addFilter(_Disconnects())
+
+
+class _Disconnects(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, ClientDisconnect | asyncio.CancelledError):
+            record.msg, record.args, record.exc_info = "request-abandoned", (), None
+            record.levelno, record.levelname = logging.INFO, "INFO"
+        return not str(record.msg).rstrip().endswith("CancelledError")  # the lifespan's, which a second signal cut off
+
+
+def _address_fault(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} on {host} is already in use: set POSTERN_PORT to another one (0 takes any free port)"
+    if error.errno == errno.EACCES:
+        return f"port {port} may not be taken by this user: set POSTERN_PORT to 1024 or above"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"{host} is not an address of this machine: set POSTERN_HOST (0.0.0.0 for all, 127.0.0.1 for local use)"
+    return f"cannot listen on {host} port {port} ({error.strerror}): see POSTERN_HOST and POSTERN_PORT"

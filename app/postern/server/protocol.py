@@ -1,0 +1,280 @@
+"""The guard at the wire: HTTP that two readers could read differently, or that never ends, does not reach the app.
+
+It is uvicorn's httptools protocol with stricter framing (RFC 9112), limits on what arrives before a body, and bounds on
+how long a connection may hang. What it refuses is answered once with a problem document, the operator is told, and the
+connection is closed. uvicorn's pipelining, keep-alive and flow control stay as they are.
+"""
+
+from typing import Any, cast
+from urllib.parse import unquote
+
+import httptools
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from postern.ids import new_id
+from postern.server.connection import BETWEEN, BODY, HEAD, Connection
+from postern.server.cycle import Cycle, LingeringTransport
+from postern.server.framing import MAX_HEADER_BYTES, MAX_HEADERS, MAX_TARGET_BYTES, check_head, check_size, why
+from postern.server.rejection import notice, refusal
+from postern.server.upgrade import body_parser
+from postern.triggers.exchange import EXCHANGE
+
+MAX_CHUNK_OVERHEAD = 16 * 1024
+"""Bytes of chunk extensions and trailers that may arrive ahead of the body they belong to."""
+CHUNK_OVERHEAD_RATIO = 16
+"""Each byte of body allows as many bytes of chunk framing; a client that sends chunks of one byte needs 5."""
+
+
+class GuardedProtocol(Connection):
+    """One connection. Times are in seconds; subclasses may set them.
+
+    What every request passes through calls uvicorn's methods by the class's name, which costs less than super().
+    """
+
+    body_seconds = 30.0
+
+    _cycle_before: RequestResponseCycle
+    _framing = b""
+    _received = 0
+    _head_bytes = 0
+    _chunk_overhead = 0
+    _refusal = ""
+    _request_id = ""
+    _discarded = 0
+
+    # The parser
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what arrived, then look at what is still incomplete: usually nothing is."""
+        if self._discarding or self._refusal:
+            self._discard(len(data))
+            return
+        self._idle_since = None
+        phase, scope = self._phase, self.scope
+        body_bytes = len(self.cycle.body) if phase == BODY else 0
+        self._received = len(data)
+        try:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                self._feed_after_upgrade(data, upgrade)
+        except httptools.HttpParserError as error:
+            self._refuse(*why(error))
+            return
+        if self._phase == BODY:
+            self._hold()
+            if phase == BODY and self.scope is scope:
+                self._count_overhead(len(data), len(self.cycle.body) - body_bytes)
+        elif self._phase == HEAD:
+            self._head_incomplete(len(data) if self.scope is scope else 0)
+        elif phase == BETWEEN and self.scope is scope:
+            self._head_incomplete(len(data))
+
+    def _feed_after_upgrade(self, data: bytes, upgrade: httptools.HttpParserUpgrade | None) -> None:
+        """Nothing is upgraded here. The parser stops after such a head and leaves what follows to the other protocol:
+        have it read as the body that it is, or else as the next request."""
+        while upgrade is not None:
+            data = data[upgrade.args[0] :]
+            if self._phase == BODY:
+                self.parser = body_parser(self, self._framing)
+            upgrade = None
+            if data:
+                try:
+                    self.parser.feed_data(data)
+                except httptools.HttpParserUpgrade as another:
+                    upgrade = another
+
+    # Callbacks of the parser
+
+    def on_message_begin(self) -> None:
+        """A new head."""
+        HttpToolsProtocol.on_message_begin(self)
+        self._phase = HEAD
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header without white space around its value."""
+        self.headers.append((name.lower(), value.strip()))
+
+    def on_headers_complete(self) -> None:
+        """Hand the request to the app unless its head is unacceptable."""
+        if self._head_timed or self._received > MAX_HEADER_BYTES:
+            check_size(self.headers)  # not of a head that came whole in fewer bytes: the usual case
+        if self._head_timer is not None:
+            self._stop_head_timer()
+        self._head_bytes = 0
+        version = self.parser.get_http_version()
+        self._framing, self.expect_100_continue, fields = check_head(self.url, version, self.headers)
+        self._begin(version, fields)
+        self._phase = BODY
+        # What comes now are trailers: they must not join the headers, which the scope holds (RFC 9110, section 6.5.1).
+        self.headers = []
+
+    def _begin(self, version: str, fields: dict[bytes, bytes] | None) -> None:
+        """Hand the request to the app, or put it behind those that came before on this connection. It does what
+        uvicorn's own does, but for upgrades and limits that are not used here."""
+        raw_path, _, query = self.url.partition(b"?")
+        path = raw_path.decode("ascii")
+        before = self.cycle
+        cycle = self.cycle = Cycle(self, fields, keep_alive=version == "1.1" and self.parser.should_keep_alive())
+        scope: dict[str, Any] = self.scope  # type: ignore[assignment]
+        scope["method"] = self.parser.get_method().decode("ascii")
+        scope["http_version"] = version
+        scope["path"] = unquote(path) if "%" in path else path
+        scope["raw_path"] = raw_path
+        scope["query_string"] = query
+        scope[EXCHANGE] = cycle
+        if before is None or before.response_complete:
+            self._start_asgi_task(cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((cycle, self.app))
+            self._cycle_before = before
+        if self._stopping:
+            cycle.keep_alive = False
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        """Have a task answer. It says itself when it is done: a callback would be one more turn of the event loop."""
+        task = self.loop.create_task(cycle.run_asgi(app))
+        self.tasks.add(task)
+        cast("Cycle", cycle).task = task
+
+    def on_body(self, body: bytes) -> None:
+        """Keep a part of the body for who reads it."""
+        cycle = cast("Cycle", self.cycle)
+        if not cycle.response_complete:
+            cycle.append(body)
+            if len(cycle.body) > HIGH_WATER_LIMIT:
+                self.flow.pause_reading()
+            cycle.set()
+
+    def on_message_complete(self) -> None:
+        """The whole request is here, so that the connection can serve another."""
+        if self._framing and self.parser.should_upgrade():
+            return  # its body is still to come: see _feed_after_upgrade
+        self._phase = BETWEEN
+        cycle = cast("Cycle", self.cycle)
+        if cycle.transport is not self.transport:
+            self._stop_body_timer()
+            cycle.transport = self.transport
+            if not cycle.response_started:
+                cycle.keep_alive = self._keeps_alive
+        if not cycle.response_complete:
+            cycle.more_body = False
+            cycle.set()
+
+    def _should_upgrade(self) -> bool:
+        return False
+
+    # Heads and bodies that are still arriving
+
+    def _head_incomplete(self, size: int) -> None:
+        self._head_bytes += size
+        if self._phase == HEAD and len(self.url) > MAX_TARGET_BYTES:
+            self._refuse("uri-too-long", "request target")
+        elif self._head_bytes > MAX_HEADER_BYTES + MAX_TARGET_BYTES or (
+            self._phase == HEAD and len(self.headers) > MAX_HEADERS
+        ):
+            self._refuse("headers-too-large", "incomplete head")
+        elif self._phase == HEAD:
+            if not self._head_timed:
+                self._stop_head_timer()
+                self._head_timed = True
+                self._head_timer = self.loop.call_later(self.head_seconds, self._head_late)
+        elif self._head_timer is None and not self._answers_due():
+            # Empty lines between two requests, which end the keep-alive timer.
+            self._head_timer = self.loop.call_later(self.head_seconds, self._head_late)
+
+    def _head_late(self) -> None:
+        self._head_timer = None
+        if self.transport.is_closing():
+            return
+        if self._phase != HEAD:
+            self.transport.close()
+        elif self.flow.read_paused:
+            # It may have been sent, but it is not being read while an earlier request is served.
+            self._head_timer = self.loop.call_later(self.head_seconds, self._head_late)
+        else:
+            self._refuse("request-timeout", "head arrived too slowly")
+
+    def _count_overhead(self, received: int, body: int) -> None:
+        """Bound what surrounds a body: its growth pays for chunk framing, the rest must fit a small allowance."""
+        self._chunk_overhead = max(0, self._chunk_overhead + received - (1 + CHUNK_OVERHEAD_RATIO) * body)
+        if self._chunk_overhead > MAX_CHUNK_OVERHEAD:
+            self._refuse("bad-request", "chunk extensions or trailers")
+
+    def _hold(self) -> None:
+        """Until the body is complete, an answer says `Connection: close`, and closing waits a moment for the client."""
+        cycle = self.cycle
+        if cycle.transport is self.transport:
+            self._chunk_overhead = 0
+            self._keeps_alive = cycle.keep_alive
+            cycle.keep_alive = False
+            cycle.transport = LingeringTransport(self)
+            self._body_timer = self.loop.call_later(self.body_seconds, self._body_late, cycle)
+
+    def _body_late(self, cycle: RequestResponseCycle) -> None:
+        self._body_timer = None
+        if self._phase != BODY or self.cycle is not cycle or cycle.response_started or self.transport.is_closing():
+            return
+        if self.flow.read_paused:  # it may have been sent, but the app is not taking it yet
+            self._body_timer = self.loop.call_later(self.body_seconds, self._body_late, cycle)
+        else:
+            self._refuse("request-timeout", "body arrived too slowly")
+
+    # Answers
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request, or with a refusal that had to wait for its turn.
+
+        uvicorn sets a timer after each answer and cancels it at the next request, which costs more than the guard:
+        here one timer for each connection looks now and then how long it has been idle."""
+        self.server_state.total_requests += 1
+        if self._discarding:
+            return
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+            if self.pipeline:
+                cycle, app = self.pipeline.pop()
+                self._start_asgi_task(cycle, app)
+            else:
+                self._idle_since = self.loop.time()
+                if self.timeout_keep_alive_task is None:
+                    self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self._idle_too_long)
+        if self._refusal and not self._answers_due():
+            self._answer_refusal()
+
+    def _refuse(self, code: str, reason: str) -> None:
+        self._write_now()  # in order: what is refused comes after what was answered
+        self._refusal = code
+        self._request_id = new_id()
+        self._stop_head_timer()
+        notice(self.app_state, self._request_id, code, reason, self.client)
+        cycle = self.cycle
+        if self._phase == BODY:
+            if self.pipeline and self.pipeline[0][0] is cycle:
+                self.pipeline.popleft()  # the app has not seen it yet
+                self.cycle = self._cycle_before
+            else:
+                cycle.disconnected = True
+                cycle.message_event.set()
+                if cycle.response_started:
+                    self.linger()
+                    return
+        if self._answers_due():
+            self.flow.pause_reading()
+        else:
+            self._answer_refusal()
+
+    def _answer_refusal(self) -> None:
+        if self.transport.is_closing():
+            return
+        self._unset_keepalive_if_required()
+        self.transport.write(refusal(self._refusal, self._request_id, self.server_state.default_headers))
+        self.linger()
+
+    def _discard(self, size: int) -> None:
+        self._discarded += size
+        if self._discarding and self._discarded > self.linger_bytes:
+            self.transport.close()

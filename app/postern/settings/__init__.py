@@ -1,0 +1,33 @@
+"""What an operator decides: POSTERN_ variables, `.env` and `postern.toml`."""
+
+from postern.settings.entries import (
+    ApiKeyAuth,
+    Auth,
+    BasicAuth,
+    Connection,
+    EntraAuth,
+    NoAuth,
+    OAuth2Auth,
+    SecretReference,
+    Trigger,
+)
+from postern.settings.settings import Settings, load_address, load_settings, settings_table
+from postern.settings.sources import SettingProblem, SettingsFault
+
+__all__ = [
+    "ApiKeyAuth",
+    "Auth",
+    "BasicAuth",
+    "Connection",
+    "EntraAuth",
+    "NoAuth",
+    "OAuth2Auth",
+    "SecretReference",
+    "SettingProblem",
+    "Settings",
+    "SettingsFault",
+    "Trigger",
+    "load_address",
+    "load_settings",
+    "settings_table",
+]

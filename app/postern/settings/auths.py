@@ -1,0 +1,225 @@
+"""How to sign in where something is, as it is written in `postern.toml`: all ways but Entra's.
+
+Secrets are references to Key Vault. What is wrong is told by its key and by what to write instead.
+"""
+
+import difflib
+import re
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, StrictStr, model_validator
+
+from postern.settings import types
+from postern.settings.presets import ENTRA, PROVIDERS, ClientAuthentication, Grant
+from postern.settings.types import Entry, Texts, fault
+
+REFERENCE = 'Every secret is a reference: { key_vault = "name" }'
+
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+VISIBLE = re.compile(r"[\x21-\x7e]+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_FRAMING = {
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "expect",
+    "host",
+    "keep-alive",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+}
+
+
+def one_of(known: Iterable[str], written: str) -> str:
+    """What to write in place of a word that is none of these."""
+    near = difflib.get_close_matches(written.lower(), known := list(known), n=1, cutoff=0.6)
+    return f"Did you mean {near[0]}?" if near else f"Write one of {', '.join(known)}"
+
+
+def _username(text: str) -> str:
+    """RFC 7617, section 2: no colon, which ends it, and no control characters."""
+    if not text:
+        raise fault("is empty", "Write the user name")
+    if ":" in text or _CONTROL.search(text):
+        raise fault("has a colon or a control character in it", "Write the user name alone, without the password")
+    return text
+
+
+def _header(name: str) -> str:
+    """RFC 9110, section 5.1: a token; and none that says how the request is framed or where it goes."""
+    if not _TOKEN.fullmatch(name):
+        raise fault("is not the name of a header", "Write its name alone, like X-Api-Key; the value belongs into key")
+    if name.lower() in _FRAMING:
+        raise fault(
+            "is a header that the request itself needs", "Write the header that the other side reads a key from"
+        )
+    return name
+
+
+def _visible(text: str) -> str:
+    if not VISIBLE.fullmatch(text):
+        raise fault("is empty, or has characters other than visible ASCII", "Write the name alone, without spaces")
+    return text
+
+
+def _provider(name: str) -> str:
+    if name not in PROVIDERS:
+        raise fault("is not a provider that is known", one_of([*PROVIDERS, ENTRA], name))
+    return name
+
+
+class SecretReference(Entry):
+    """Where a secret is: its name in Key Vault. The value is nowhere in the settings."""
+
+    key_vault: types.VaultName
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_plain_secret(cls, value: Any) -> Any:
+        if isinstance(value, cls):
+            return value
+        if not isinstance(value, dict) or set(value) != {"key_vault"}:
+            raise fault("is not a reference", REFERENCE)
+        return value
+
+
+class NoAuth(Entry):
+    """The other side asks for nothing."""
+
+    type: Literal["none"] = "none"
+
+
+class BasicAuth(Entry):
+    """User name and password in each request (RFC 7617)."""
+
+    type: Literal["basic"] = "basic"
+    username: Annotated[StrictStr, AfterValidator(_username)]
+    password: SecretReference
+
+
+class ApiKeyAuth(Entry):
+    """A key in each request, in the header or the query parameter of this name: one of them is set."""
+
+    type: Literal["api_key"] = "api_key"
+    header: Annotated[StrictStr, AfterValidator(_header)] | None = None
+    query: Annotated[StrictStr, AfterValidator(_visible)] | None = None
+    key: SecretReference
+
+    @model_validator(mode="after")
+    def _one_place(self) -> "ApiKeyAuth":
+        if (self.header is None) == (self.query is None):
+            both = "has both header and query" if self.header else "has neither header nor query"
+            raise fault(both, 'Write header = "X-Api-Key" or query = "name", whichever the other side reads')
+        return self
+
+
+class OAuth2Auth(Entry):
+    """A token by client credentials (RFC 6749, section 4.4), from a token URL or a provider of `presets`.
+
+    A provider's own token URL may be replaced by `token_url`. Read `address`, `grant` and `authentication`, which know
+    what the provider adds.
+    """
+
+    type: Literal["oauth2"] = "oauth2"
+    token_url: Annotated[StrictStr, AfterValidator(types.trigger_url)] | None = Field(None, repr=False)
+    identity_provider: Annotated[StrictStr, AfterValidator(_provider)] | None = None
+    client_id: Annotated[StrictStr, AfterValidator(_visible)]
+    client_secret: SecretReference | None = None
+    private_key: SecretReference | None = None
+    scopes: Texts = ()
+    audience: StrictStr = ""
+    client_authentication: ClientAuthentication | None = None
+
+    @property
+    def address(self) -> str:
+        """Where tokens are asked for."""
+        return self.token_url or (PROVIDERS[self.identity_provider].token_url if self.identity_provider else "") or ""
+
+    @property
+    def grant(self) -> Grant:
+        """The grant of the token request; by `jwt_bearer` the private key signs it."""
+        return PROVIDERS[self.identity_provider].grant if self.identity_provider else "client_credentials"
+
+    @property
+    def authentication(self) -> ClientAuthentication:
+        """How the client proves itself to the token endpoint."""
+        preset = PROVIDERS[self.identity_provider].client_authentication if self.identity_provider else "header"
+        return self.client_authentication or preset
+
+    @property
+    def instead(self) -> str:
+        """What to write where the provider gives no tokens to applications; "" where it is known to give them."""
+        return PROVIDERS[self.identity_provider].instead if self.identity_provider else ""
+
+    @property
+    def secret(self) -> tuple[str, SecretReference]:
+        """The key of the one secret, and where it is."""
+        if self.private_key is not None:
+            return "private_key", self.private_key
+        if self.client_secret is not None:
+            return "client_secret", self.client_secret
+        raise ValueError("an entry without a secret is not valid")
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> "OAuth2Auth":
+        _has_address(self)
+        if (self.client_secret is None) == (self.private_key is None):
+            both = "has both client_secret and private_key" if self.private_key else "needs a client_secret"
+            raise fault(both, f"Write client_secret, or private_key for private_key_jwt. {REFERENCE}")
+        if self.grant == "jwt_bearer":
+            _signs_itself(self)
+        elif self.private_key is not None and self.authentication != "private_key_jwt":
+            raise fault(
+                "has a private_key, which is used by private_key_jwt only",
+                'Write client_authentication = "private_key_jwt", or client_secret in place of private_key',
+            )
+        elif self.private_key is None and self.authentication == "private_key_jwt":
+            raise fault(
+                "has client_authentication = private_key_jwt and no private_key",
+                'Write private_key = { key_vault = "name" } in place of client_secret',
+            )
+        return self
+
+
+def _has_address(auth: OAuth2Auth) -> None:
+    """RFC 6749, section 3.2; a provider may have one address for each customer."""
+    if auth.identity_provider is None:
+        if auth.token_url is None:
+            known = " or ".join(PROVIDERS)
+            raise fault(
+                "has neither token_url nor identity_provider",
+                f'Write token_url = "https://…", or identity_provider = {known} or {ENTRA}',
+            )
+        return
+    preset = PROVIDERS[auth.identity_provider]
+    if not auth.address:
+        raise fault(
+            f"needs a token_url: each customer of {auth.identity_provider} has one",
+            f'Write token_url = "{preset.example}" with your own domain',
+        )
+    if (urlsplit(auth.address).hostname or "") in preset.elsewhere:
+        raise fault(
+            "has a token_url that gives no tokens to applications",
+            f'Write token_url = "{preset.example}" with your own domain',
+        )
+
+
+def _signs_itself(auth: OAuth2Auth) -> None:
+    """RFC 7523, section 2.1: the assertion is the grant, so that nothing else authenticates the client."""
+    if auth.private_key is None or auth.client_authentication in ("header", "body"):
+        raise fault(
+            f"is for {auth.identity_provider}, where a service account signs with its private key",
+            'Write private_key = { key_vault = "name" }, the e-mail of the service account as client_id, '
+            "and neither client_secret nor client_authentication",
+        )
+    if auth.audience or not auth.scopes:
+        raise fault(
+            f"is for {auth.identity_provider}, where tokens are for scopes", 'Write scopes = ["…"], and no audience'
+        )

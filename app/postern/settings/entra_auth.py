@@ -1,0 +1,101 @@
+"""How to sign in with a token from Entra, as it is written in `postern.toml`."""
+
+import difflib
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, StrictStr, model_validator
+
+from postern.settings.auths import REFERENCE, VISIBLE, SecretReference, one_of
+from postern.settings.presets import POWER_AUTOMATE, POWER_AUTOMATE_AUDIENCES, power_automate_audience
+from postern.settings.types import Entry, Guid, Texts, fault
+
+DEFAULT_SCOPE = "/.default"
+
+
+def _switch(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise fault("is neither true nor false", "Write true, without quotes, or leave it out")
+    return value
+
+
+class EntraAuth(Entry):
+    """A token from Entra. `tenant_id` is ours where it is None; exactly one of `client_secret`, `certificate`,
+    `managed_identity` and `federated` (a managed identity speaks for the application) is set, and one of `scopes` and
+    `audience`. `client_id` is None for the system-assigned identity only.
+
+    `audience` may be a preset's name: `power-automate` (in the installation's cloud) or one of
+    POWER_AUTOMATE_AUDIENCES. The settings have the audience itself in its place.
+    """
+
+    type: Literal["entra"] = "entra"
+    tenant_id: Guid | None = None
+    client_id: Guid | None = None
+    client_secret: SecretReference | None = None
+    certificate: SecretReference | None = None
+    managed_identity: Annotated[bool, BeforeValidator(_switch)] = False
+    federated: Annotated[bool, BeforeValidator(_switch)] = False
+    scopes: Texts = ()
+    audience: StrictStr = ""
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> "EntraAuth":
+        ways = ("client_secret", "certificate", "managed_identity", "federated")
+        given = [way for way in ways if getattr(self, way)]
+        if len(given) != 1:
+            raise fault(
+                f"has both {' and '.join(given[:2])}" if given else "does not say how the application proves itself",
+                f"Write exactly one of client_secret, certificate, managed_identity = true and federated = true. "
+                f"{REFERENCE}",
+            )
+        if self.client_id is None and not self.managed_identity:
+            raise fault(f"needs a client_id beside {given[0]}", "Write the client id of the app registration")
+        if bool(self.scopes) == bool(self.audience):
+            raise fault("needs one of scopes and audience", 'Write scopes = ["…/.default"] or audience = "…"')
+        if self.audience:
+            _is_audience(self.audience)
+        else:
+            _is_scope(self.scopes)
+        return self
+
+
+def _is_audience(audience: str) -> None:
+    if audience in POWER_AUTOMATE_AUDIENCES or audience == POWER_AUTOMATE:
+        return
+    if not VISIBLE.fullmatch(audience):
+        raise fault("has an audience with characters other than visible ASCII", "Write it as the other side shows it")
+    if audience.endswith(DEFAULT_SCOPE):
+        meant = power_automate_audience(audience.removesuffix(DEFAULT_SCOPE))
+        fix = f'Write audience = "{meant}"' if meant else f"Write it as scopes, or leave out {DEFAULT_SCOPE}"
+        raise fault("has a scope as its audience", fix)
+    meant = power_automate_audience(audience)
+    if meant and audience != meant:
+        raise fault(
+            "has an audience that Power Automate does not accept: it compares exactly, with one slash at the end",
+            f'Write audience = "{meant}"',
+        )
+    if ":" not in audience and difflib.get_close_matches(audience, [POWER_AUTOMATE, *POWER_AUTOMATE_AUDIENCES], n=1):
+        raise fault(
+            "has an audience that is close to a preset's name",
+            one_of([POWER_AUTOMATE, *POWER_AUTOMATE_AUDIENCES], audience),
+        )
+
+
+def _is_scope(scopes: tuple[str, ...]) -> None:
+    """Microsoft, "OAuth 2.0 client credentials flow": the one scope is the resource's identifier and /.default."""
+    if not all(scope.endswith(DEFAULT_SCOPE) for scope in scopes):
+        raise fault(
+            f"has scopes that do not end with {DEFAULT_SCOPE}",
+            f'An application asks for all that it was granted: write scopes = ["…{DEFAULT_SCOPE}"]',
+        )
+    if len(scopes) > 1:
+        raise fault(
+            "has scopes of several resources, and a token is for one",
+            "Write one scope here, and an entry of its own for each other resource",
+        )
+    resource = scopes[0].removesuffix(DEFAULT_SCOPE)
+    meant = power_automate_audience(resource)
+    if meant and resource != meant:
+        raise fault(
+            "has a scope with a slash too few or too many: Power Automate compares the audience exactly",
+            f'Write audience = "{meant}" in place of scopes',
+        )

@@ -1,0 +1,110 @@
+"""The entries of `[connections.*]` and `[triggers.*]`: where something is, and how to sign in there."""
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BeforeValidator, Field, StrictStr, ValidationInfo
+
+from postern.settings import types
+from postern.settings.auths import ApiKeyAuth, BasicAuth, NoAuth, OAuth2Auth, SecretReference, one_of
+from postern.settings.entra_auth import EntraAuth
+from postern.settings.presets import ENTRA, audience_in
+from postern.settings.types import Entry, fault
+
+__all__ = [
+    "AUTHS",
+    "ApiKeyAuth",
+    "Auth",
+    "BasicAuth",
+    "Connection",
+    "EntraAuth",
+    "NoAuth",
+    "OAuth2Auth",
+    "SecretReference",
+    "Trigger",
+    "in_cloud",
+]
+
+MAX_RESPONSE_BYTES = 16 * 1024 * 1024
+
+_NOT_FOR_ENTRA = {
+    "token_url": "Leave it out: Entra's address follows from POSTERN_CLOUD or POSTERN_AUTHORITY",
+    "client_authentication": "Leave it out: client_secret, certificate, managed_identity or federated says how",
+    "private_key": 'Write certificate = { key_vault = "name" }, which holds the key too',
+}
+
+
+def _seconds(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= types.LARGEST:
+        raise fault("is not a number of seconds", "Write a number greater than 0, without quotes")
+    return value
+
+
+AUTHS: Mapping[str, type[Entry]] = {
+    "none": NoAuth,
+    "basic": BasicAuth,
+    "api_key": ApiKeyAuth,
+    "oauth2": OAuth2Auth,
+    "entra": EntraAuth,
+}
+
+
+def _written_auth(value: Any) -> Any:
+    """The one spelling for the two that mean Entra; a type that nobody knows is told apart."""
+    if isinstance(value, Entry):
+        return value
+    if not isinstance(value, dict):
+        raise fault("is not a table", 'Write auth = { type = "none" } or auth = { type = "entra", … }')
+    if value.get("type") == "oauth2" and value.get("identity_provider") == ENTRA:
+        value = {key: part for key, part in value.items() if key != "identity_provider"} | {"type": ENTRA}
+    kind = value.get("type")
+    if not isinstance(kind, str) or kind not in AUTHS:
+        raise fault("has no type that is known", one_of(AUTHS, kind if isinstance(kind, str) else ""))
+    wrong = next((key for key in _NOT_FOR_ENTRA if key in value), None) if kind == ENTRA else None
+    if wrong:
+        raise fault(f"has a {wrong}, which Entra does not take", _NOT_FOR_ENTRA[wrong])
+    return value
+
+
+Auth = Annotated[
+    NoAuth | BasicAuth | ApiKeyAuth | OAuth2Auth | EntraAuth,
+    Field(discriminator="type"),
+    BeforeValidator(_written_auth),
+]
+MaxBytes = Annotated[int, BeforeValidator(types.whole(1))]
+
+
+class Connection(Entry):
+    """A named outside system: where it is, and how to sign in there. `timeout` is in seconds, for one request."""
+
+    base_url: Annotated[StrictStr, AfterValidator(types.base_url)]
+    auth: Auth
+    timeout: Annotated[float, BeforeValidator(_seconds)] = 100
+    max_response_bytes: MaxBytes = MAX_RESPONSE_BYTES
+
+
+class Trigger(Entry):
+    """A trigger elsewhere. The URL of a flow that anyone may call has its signature in it, so it is never shown."""
+
+    url: Annotated[StrictStr, AfterValidator(types.trigger_url)] = Field(repr=False)
+    auth: Auth = NoAuth()
+    max_response_bytes: MaxBytes = MAX_RESPONSE_BYTES
+
+
+Kept = TypeVar("Kept", Connection, Trigger)
+
+
+def in_cloud() -> Callable[[Mapping[str, Kept], ValidationInfo], Mapping[str, Kept]]:
+    """What puts the audience of the settings' cloud in the place of a preset's name."""
+
+    def named(entries: Mapping[str, Kept], info: ValidationInfo) -> Mapping[str, Kept]:
+        return {name: _named(entry, info.data.get("cloud", "public")) for name, entry in entries.items()}
+
+    return named
+
+
+def _named(entry: Kept, cloud: str) -> Kept:
+    if not isinstance(entry.auth, EntraAuth):
+        return entry
+    audience = audience_in(cloud, entry.auth.audience)
+    return entry.model_copy(update={"auth": entry.auth.model_copy(update={"audience": audience})})

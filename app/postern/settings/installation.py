@@ -1,0 +1,24 @@
+"""One installation, as the run API and the documents know it."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """Where this Postern is, for whom it works, and who its operators are.
+
+    `server_url` may be "/": the server that a document comes from. `tenant_id` is None where the settings name no
+    tenant; `audiences` are in the order of the settings. `operators` are object ids.
+    """
+
+    server_url: str = "/"
+    authority: str = ""
+    tenant_id: str | None = None
+    audiences: tuple[str, ...] = ()
+    operators: frozenset[str] = frozenset()
+    title: str = "Postern workflows"
+
+    @property
+    def tenants(self) -> frozenset[str]:
+        """The tenant of the settings, if there is one."""
+        return frozenset((self.tenant_id,)) if self.tenant_id else frozenset()

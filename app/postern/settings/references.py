@@ -1,0 +1,44 @@
+"""Which secrets the settings name, and what for. Pure."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from postern.settings import SecretReference, Settings
+
+_LEFT_OUT = ("auth",)  # every entry has it: `connections.graph client_secret` says enough
+
+
+def secret_references(settings: Settings) -> dict[str, tuple[str, ...]]:
+    """The names of all secrets in alphabetical order, each with who uses it: `connections.graph client_secret`, or the
+    name of a setting. Names that differ in case only are one secret, as in Key Vault."""
+    found: dict[str, tuple[str, list[str]]] = {}
+    for name, user in _all(settings):
+        found.setdefault(name.lower(), (name, []))[1].append(user)
+    return {name: tuple(users) for _, (name, users) in sorted(found.items())}
+
+
+def _all(settings: Settings) -> Iterator[tuple[str, str]]:
+    if settings.client_secret_name:
+        yield settings.client_secret_name, "POSTERN_CLIENT_SECRET_NAME"
+    tables: dict[str, Mapping[str, BaseModel]] = {"connections": settings.connections, "triggers": settings.triggers}
+    for table, entries in tables.items():
+        for name, entry in sorted(entries.items()):
+            for path, reference in _within(entry, ()):
+                yield reference.key_vault, f"{table}.{name} {'.'.join(path)}"
+
+
+def _within(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], SecretReference]]:
+    """Every reference below a value, and the names of the fields that lead there."""
+    if isinstance(value, SecretReference):
+        yield path, value
+    elif isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            yield from _within(getattr(value, name), path if name in _LEFT_OUT else (*path, name))
+    elif isinstance(value, Mapping):
+        for name, part in value.items():
+            yield from _within(part, (*path, str(name)))
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _within(part, path)

@@ -1,0 +1,268 @@
+"""The settings of one installation: POSTERN_ variables, `.env` and `postern.toml`, every problem reported at once.
+
+`load_settings` is the only way in: what it returns is valid and does not change. No setting is a secret; secrets are
+named here and stand in Key Vault.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, StrictStr, ValidationError, ValidationInfo
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails, PydanticUndefined
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from postern.passwordless.url_rules import UrlFault, passwordless
+from postern.settings import types
+from postern.settings.entries import AUTHS, Connection, Trigger, in_cloud
+from postern.settings.sources import (
+    PREFIX,
+    SERVICE_LINK_FIX,
+    TABLES,
+    Found,
+    Layer,
+    SettingProblem,
+    SettingsFault,
+    did_you_mean,
+    printable,
+    read_dotenv,
+    read_environment,
+    read_toml,
+)
+
+
+def _passwordless(text: str, info: ValidationInfo) -> str:
+    try:
+        return passwordless(text, info.data)
+    except UrlFault as fault:
+        raise types.fault(fault.wrong, fault.fix) from None
+
+
+class Settings(BaseSettings):
+    """What an operator decides. Times are in seconds unless the name says otherwise; ids are lower-case GUIDs."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    tenant_id: types.Guid | None = Field(None, description="The Entra tenant whose users and applications may call")
+    audience: types.Texts = Field(
+        (), description="What tokens must be issued for: Application ID URI or client id; several with commas"
+    )
+    cloud: Literal["public", "usgov", "china"] = Field(
+        "public", description="The Microsoft cloud of the tenant: `public`, `usgov` or `china`"
+    )
+    authority: Annotated[StrictStr, AfterValidator(types.authority)] | None = Field(
+        None, description="The address of Entra in place of the cloud's: https, or http on loopback"
+    )
+    client_id: types.Guid | None = Field(None, description="The client id of Postern's own app registration")
+    client_secret_name: types.VaultName | None = Field(
+        None, description="The name in Key Vault of the secret of that app registration"
+    )
+    key_vault_url: Annotated[StrictStr, AfterValidator(types.vault_url)] | None = Field(
+        None, description="The address of the Key Vault: https"
+    )
+    azure_credential: Literal["managed_identity", "workload_identity", "client_secret", "developer"] | None = Field(
+        None,
+        description="How to sign in to Azure: `managed_identity`, `workload_identity`, `client_secret` or `developer`",
+    )
+    ca_bundle: Annotated[Path, AfterValidator(types.certificates)] | None = Field(
+        None, description="A PEM file of the certificate authorities to trust in all calls out"
+    )
+    database_url: Annotated[StrictStr, AfterValidator(types.database_url), AfterValidator(_passwordless)] = Field(
+        "sqlite:///var/postern.db", description="Where runs are recorded: `sqlite:///` or `postgresql://`", repr=False
+    )
+    workflows: Path = Field(Path("workflows"), description="The folder of workflows")
+    config: Path = Field(Path("postern.toml"), description="The file of settings and tables")
+    host: Annotated[StrictStr, AfterValidator(types.host)] = Field("127.0.0.1", description="The address to listen on")
+    port: Annotated[int, BeforeValidator(types.whole(0, 65535))] = Field(
+        8080, description="The port to listen on; 0 takes any free one"
+    )
+    public_url: Annotated[StrictStr, AfterValidator(types.public_url)] | None = Field(
+        None, description="The address under which callers reach this server"
+    )
+    trusted_proxies: Annotated[types.Texts, AfterValidator(types.proxies)] = Field(
+        (), description="Addresses and networks of proxies whose X-Forwarded headers are believed; several with commas"
+    )
+    operators: types.Guids = Field((), description="Object ids of those who may see all runs; several with commas")
+    max_body_bytes: Annotated[int, BeforeValidator(types.whole(1))] = Field(
+        1_048_576, description="The largest body that a trigger takes, in bytes"
+    )
+    retention_days: Annotated[int, BeforeValidator(types.whole(1, 36500))] = Field(
+        30, description="How many days records are kept"
+    )
+    clock_leeway: Annotated[int, BeforeValidator(types.whole(0, 300))] = Field(
+        60, description="How many seconds clocks may differ when a token's times are checked"
+    )
+    keys_max_age: Annotated[int, BeforeValidator(types.whole(1))] = Field(
+        3600, description="Seconds after which signing keys are refreshed in the background"
+    )
+    keys_cooldown: Annotated[int, BeforeValidator(types.whole(1))] = Field(
+        30, description="Least seconds between two fetches of signing keys that an unknown key id causes"
+    )
+    keys_stale: Annotated[int, BeforeValidator(types.whole(1))] = Field(
+        86400,
+        description="Seconds that the last good signing keys outlive an outage; they are refreshed twice as often",
+    )
+    secret_max_age: Annotated[int, BeforeValidator(types.whole(0))] = Field(
+        300, description="Seconds that a secret from Key Vault is remembered"
+    )
+    log_format: Literal["console", "json"] | None = Field(
+        None, description="`console` or `json`; unset, it is `console` on a terminal and `json` elsewhere"
+    )
+    people: Mapping[types.PersonName, types.Guid] = Field({}, description="Short names for object ids")
+    connections: Annotated[Mapping[types.EntryName, Connection], AfterValidator(in_cloud())] = Field(
+        {}, description="What workflows may reach"
+    )
+    triggers: Annotated[Mapping[types.EntryName, Trigger], AfterValidator(in_cloud())] = Field(
+        {}, description="Triggers elsewhere that workflows may call"
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what is handed in: `load_settings` reads the sources itself, to say where each problem is written."""
+        return (init_settings,)
+
+
+_NAMES = tuple(name for name in Settings.model_fields if name not in TABLES)
+_PLAIN_WORDS = {
+    "missing": ("is missing", "Add it"),
+    "string_type": ("is not a text", "Write a text, in quotes"),
+    "path_type": ("is not a path", "Write a text, in quotes"),
+    "dict_type": ("is not a table", "Write a table"),
+    "mapping_type": ("is not a table", "Write a table"),
+    "model_type": ("is not a table", "Write a table"),
+}
+_HARMLESS = {("base_url",), ("timeout",), ("max_response_bytes",), ("auth", "managed_identity"), ("auth", "federated")}
+_SECRET_WORDS = ("secret", "password", "key", "token", "database_url")
+
+
+def load_settings(
+    environ: Mapping[str, str] | None = None,
+    *,
+    folder: Path = Path(),
+    defaults: Mapping[str, Any] | None = None,
+) -> Settings:
+    """The settings of `environ` (the process's where None), then `.env` and `postern.toml` in `folder`, then
+    `defaults`. Entries of tables are merged one by one. Raises SettingsFault with all problems."""
+    problems: list[SettingProblem] = []
+    found, config = _read(os.environ if environ is None else environ, folder, _defaults(defaults or {}), problems)
+    try:
+        settings = Settings(**_nested(found) | {"config": config})
+    except ValidationError as error:
+        problems += (_problem(detail, found) for detail in error.errors(include_url=False))
+    if problems:
+        raise SettingsFault(problems)
+    return settings
+
+
+def load_address(environ: Mapping[str, str] | None = None, *, folder: Path = Path()) -> tuple[str, int]:
+    """The host and the port alone, from the same places: what is wrong with any other setting is no matter here.
+    Raises SettingsFault where these two cannot be used."""
+    found, _ = _read(os.environ if environ is None else environ, folder, {}, [])
+    here: Layer = {place: value for place, value in found.items() if place in (("host",), ("port",))}
+    try:
+        settings = Settings(**_nested(here))
+    except ValidationError as error:
+        raise SettingsFault(_problem(detail, here) for detail in error.errors(include_url=False)) from None
+    return settings.host, settings.port
+
+
+def settings_table() -> list[tuple[str, str, str]]:
+    """The variable, the default ("" where there is none) and the description of every setting that is no table."""
+    return [
+        (PREFIX + name.upper(), _shown_default(field), field.description or "")
+        for name, field in Settings.model_fields.items()
+        if name in _NAMES
+    ]
+
+
+def _read(
+    environ: Mapping[str, str], folder: Path, handed_in: Layer, problems: list[SettingProblem]
+) -> tuple[Layer, Path]:
+    """What every source says, the stronger over the weaker, and where the file of settings is."""
+    environment = read_environment(environ, _NAMES, problems)
+    dotenv = read_dotenv(folder / ".env", _NAMES, problems)
+    named_by = next((layer["config",] for layer in (environment, dotenv, handed_in) if ("config",) in layer), None)
+    config = folder / (named_by.value if named_by else Settings.model_fields["config"].default)
+    return handed_in | read_toml(config, _NAMES, problems, named_by=named_by) | dotenv | environment, config
+
+
+def _shown_default(field: FieldInfo) -> str:
+    return "" if field.default in (None, (), PydanticUndefined) else str(field.default)
+
+
+def _defaults(defaults: Mapping[str, Any]) -> Layer:
+    layer: Layer = {}
+    for name, value in defaults.items():
+        if name in TABLES and isinstance(value, Mapping):
+            layer |= {(name, entry): Found(part, name, "defaults") for entry, part in value.items()}
+        else:
+            layer[name,] = Found(value, name, "defaults")
+    return layer
+
+
+def _nested(found: Layer) -> dict[str, Any]:
+    """Values by field. A table that is written as something else hides the entries of a weaker source."""
+    values: dict[str, Any] = {}
+    for place, value in sorted(found.items(), key=lambda item: -len(item[0])):
+        if len(place) == 1:
+            values[place[0]] = value.value
+        else:
+            values.setdefault(place[0], {})[place[1]] = value.value
+    return values
+
+
+def _problem(detail: ErrorDetails, found: Layer) -> SettingProblem:
+    """What pydantic says of a value, in plain words and with the place where it is written."""
+    tagged = tuple(map(str, detail["loc"]))
+    of_key = tagged[-1] == "[key]"
+    place = tuple(part for n, part in enumerate(tagged) if part != "[key]" and not _is_tag(tagged, n))
+    where = found.get(place[:2]) or found.get(place[:1])
+    setting, source = where.at(place) if where else (PREFIX + place[0].upper(), "default")
+    context = detail.get("ctx", {})
+    if detail["type"] == "setting":
+        wrong, fix = context["wrong"], context["fix"]
+    elif detail["type"] == "literal_error":
+        wrong, fix = f"is not one of {context['expected']}", "Write one of these"
+    elif detail["type"] == "extra_forbidden":
+        wrong, fix = "is not a key that belongs here", did_you_mean(place[-1], _known_keys(tagged))
+    else:
+        wrong, fix = _PLAIN_WORDS.get(detail["type"], ("cannot be used", "See the table of settings"))
+    if place == ("port",) and str(detail["input"]).startswith("tcp://"):
+        fix = SERVICE_LINK_FIX
+    if detail["type"] in ("missing", "extra_forbidden"):
+        return SettingProblem(setting, source, wrong, fix)
+    shown = printable(place[-1]) if of_key else _shown(place, context.get("part") or detail["input"])
+    return SettingProblem(setting, source, f"{shown} {wrong}", fix)
+
+
+def _shown(place: tuple[str, ...], value: Any) -> str:
+    """The value as it may be shown: not where it could be a secret or carry one."""
+    secret = any(word in part for word in _SECRET_WORDS for part in place)
+    if place[0] in ("connections", "triggers"):
+        secret = place[2:] not in _HARMLESS  # a secret may stand there in the wrong place
+    if secret or not isinstance(value, str | int | float):
+        return "the value"
+    text = repr(value)
+    if "eyJ" in text or ("://" in text and ("@" in text or "?" in text)) or len(text) > 100:
+        return "the value"
+    return text
+
+
+def _is_tag(place: tuple[str, ...], n: int) -> bool:
+    """Whether pydantic put this part in: the type of an `auth`, which is in no file's path."""
+    return n == 3 and place[0] in ("connections", "triggers") and place[2] == "auth" and place[3] in AUTHS
+
+
+def _known_keys(place: tuple[str, ...]) -> list[str]:
+    models: dict[str, type[types.Entry]] = {"connections": Connection, "triggers": Trigger, **AUTHS}
+    model = models.get(place[3] if len(place) > 4 else place[0])
+    return list(model.model_fields) if model else list(Settings.model_fields)

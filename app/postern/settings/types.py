@@ -1,0 +1,218 @@
+"""What the value of a setting may be.
+
+Each check raises with a predicate ("is not a whole number") and what to do; the settings put the value before it,
+unless the value could be a secret.
+"""
+
+import ipaddress
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StrictStr
+from pydantic_core import PydanticCustomError
+
+from postern.loopback import is_loopback
+
+GUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+LARGEST = 1_000_000_000
+
+_VAULT_NAME = re.compile(r"[0-9A-Za-z-]{1,127}")
+_ENTRY_NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]*")
+_HOST = re.compile(r"[0-9A-Za-z_.:-]+")
+_URL_TEXT = re.compile(r"[\x21-\x5b\x5d-\x7e]+")
+
+
+def fault(wrong: str, fix: str, part: str | None = None) -> PydanticCustomError:
+    """A value that cannot be used. `part` is the one item of a list that is wrong."""
+    return PydanticCustomError("setting", "{wrong}", {"wrong": wrong, "fix": fix, "part": part})
+
+
+def guid(text: str) -> str:
+    """An id as Entra writes it, in lower case."""
+    lowered = text.lower()
+    if "@" in lowered:
+        raise fault(
+            "is an e-mail address, which can change hands", "Write the object id that the Entra admin center shows"
+        )
+    if not GUID.fullmatch(lowered):
+        raise fault("is not an id", "Write it like 00000000-0000-0000-0000-000000000000", text)
+    return lowered
+
+
+def texts(value: Any) -> tuple[str, ...]:
+    """A list, or a text with commas. Items are kept as they are, a trailing slash included: Entra compares exactly."""
+    if isinstance(value, str):
+        items: list[Any] = [item.strip() for item in value.split(",")] if value.strip() else []
+    elif isinstance(value, list | tuple):
+        items = list(value)
+    else:
+        raise fault("is not a list of texts", 'Write ["one", "two"]')
+    for item in items:
+        if not isinstance(item, str):
+            raise fault("has an item that is not a text", "Put each item in quotes")
+        if not item:
+            raise fault("has an empty item", "Write one comma between two items")
+        if re.search(r"\s", item):
+            raise fault("has white space in it", "Separate items with commas", item)
+    return tuple(dict.fromkeys(items))
+
+
+def proxies(items: tuple[str, ...]) -> tuple[str, ...]:
+    """Addresses and networks (CIDR) of proxies."""
+    for item in items:
+        everybody = item == "*"
+        try:
+            everybody = everybody or ipaddress.ip_network(item).prefixlen == 0
+        except ValueError:
+            raise fault("is not an address or a network", "Write it like 10.0.0.7 or 10.0.0.0/8", item) from None
+        if everybody:
+            raise fault(
+                "trusts everybody: any caller could then say in a header which address it calls from",
+                "Name the addresses or networks of your own proxies",
+                item,
+            )
+    return items
+
+
+def whole(least: int, most: int = LARGEST) -> Callable[[Any], int]:
+    """A check for whole numbers from `least` to `most`."""
+
+    def check(value: Any) -> int:
+        number = int(value) if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,18}", value) else value
+        if isinstance(number, bool) or not isinstance(number, int):
+            raise fault("is not a whole number", f"Write a number from {least} to {most}")
+        if not least <= number <= most:
+            raise fault("is out of range", f"Write a number from {least} to {most}")
+        return number
+
+    return check
+
+
+def _url(text: str, *, http: Literal["never", "on loopback", "anywhere"]) -> SplitResult:
+    """The parts of an absolute http(s) URL without user name and fragment."""
+    example = "Write it like https://host.example"
+    if not _URL_TEXT.fullmatch(text):
+        raise fault("is not a URL", example)
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError:
+        raise fault("is not a URL", example) from None
+    if parts.scheme not in ("http", "https") or not _HOST.fullmatch(host):
+        raise fault("is not a URL", example)
+    if "@" in parts.netloc:
+        raise fault("has a user name in it", "Leave out everything up to the @")
+    if "#" in text:
+        raise fault("has a fragment", "Leave out the # and what follows")
+    if parts.scheme == "http" and (http == "never" or (http == "on loopback" and not is_loopback(host))):
+        raise fault("is not https", "Write https://" + ("; http is for loopback only" if http != "never" else ""))
+    return parts
+
+
+def _origin(parts: SplitResult) -> str:
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port is not None else "")
+
+
+def _without_query(parts: SplitResult, text: str) -> SplitResult:
+    if "?" in text:
+        raise fault("has a query", "Leave out the ? and what follows")
+    return parts
+
+
+def _bare(parts: SplitResult, text: str) -> str:
+    if _without_query(parts, text).path not in ("", "/"):
+        raise fault("has a path", "Leave out what follows the host and port")
+    return _origin(parts)
+
+
+def authority(text: str) -> str:
+    """An origin; http on loopback only."""
+    return _bare(_url(text, http="on loopback"), text)
+
+
+def vault_url(text: str) -> str:
+    """An origin; https only."""
+    return _bare(_url(text, http="never"), text)
+
+
+def public_url(text: str) -> str:
+    """An origin with a path or none, without the slash at its end."""
+    parts = _without_query(_url(text, http="anywhere"), text)
+    return _origin(parts) + parts.path.rstrip("/")
+
+
+def base_url(text: str) -> str:
+    """Where a connection goes: https, or http on loopback; kept as it is written."""
+    _without_query(_url(text, http="on loopback"), text)
+    return text
+
+
+def trigger_url(text: str) -> str:
+    """Where a trigger is: https, or http on loopback; kept as it is written, query included."""
+    _url(text, http="on loopback")
+    return text
+
+
+def database_url(text: str) -> str:
+    """What SQLAlchemy opens: SQLite by a path, or PostgreSQL."""
+    if text.startswith("postgres://"):
+        raise fault("begins with postgres://", "Write postgresql://")
+    if not re.match(r"(sqlite:///|postgresql(\+\w+)?://).", text):
+        raise fault("is neither SQLite nor PostgreSQL", "Write sqlite:///path or postgresql://host/name")
+    return text
+
+
+def certificates(path: Path) -> Path:
+    """An existing file of certificates in PEM."""
+    try:
+        if b"-----BEGIN CERTIFICATE-----" in path.read_bytes():
+            return path
+    except (OSError, ValueError):
+        raise fault("cannot be read", "Name an existing file of certificates in PEM") from None
+    raise fault("has no certificate in PEM", "Name a file that has -----BEGIN CERTIFICATE-----")
+
+
+def vault_name(text: str) -> str:
+    """The name of a secret in Key Vault."""
+    if not _VAULT_NAME.fullmatch(text):
+        raise fault("is not the name of a secret in Key Vault", "Write its name, never the secret itself")
+    return text
+
+
+def host(text: str) -> str:
+    """A host name or address to listen on."""
+    if not _HOST.fullmatch(text):
+        raise fault("is not a host name or address", "Write it like 127.0.0.1 or 0.0.0.0")
+    return text
+
+
+def entry_name(name: str) -> str:
+    """The name of a connection or trigger."""
+    if not _ENTRY_NAME.fullmatch(name):
+        raise fault("is not a name for an entry", "Use letters, digits, _ and -")
+    return name
+
+
+def person_name(name: str) -> str:
+    """A short name for a person."""
+    if not name.strip() or name != name.strip() or "@" in name:
+        raise fault("is not a name for a person", "Use a short name like lisa, without an @")
+    return name
+
+
+Guid = Annotated[StrictStr, AfterValidator(guid)]
+VaultName = Annotated[StrictStr, AfterValidator(vault_name)]
+EntryName = Annotated[StrictStr, AfterValidator(entry_name)]
+PersonName = Annotated[StrictStr, AfterValidator(person_name)]
+Texts = Annotated[tuple[str, ...], BeforeValidator(texts)]
+Guids = Annotated[Texts, AfterValidator(lambda items: tuple(dict.fromkeys(map(guid, items))))]
+
+
+class Entry(BaseModel):
+    """What the tables of `postern.toml` have in common: unknown keys are refused, nothing changes afterwards."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)

@@ -1,0 +1,56 @@
+"""Which errors are worth another attempt, and when the other side asked for it. All of it is pure."""
+
+import re
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from postern.authoring.call_result import CallError
+from postern.http_client import (
+    HTTPStatusError,
+    LocalProtocolError,
+    Response,
+    TransportError,
+    UnsupportedProtocol,
+)
+
+_SECONDS = re.compile(r"[0-9]{1,9}")
+
+
+def worth_retrying(error: BaseException) -> bool:
+    """Whether the same call may well succeed a little later: the other side could not be reached, did not answer in
+    time, or said so itself by 408, 429 or 5xx. What is wrong on this side stays wrong, and what a run that was called
+    came to stays so."""
+    if isinstance(error, UnsupportedProtocol | LocalProtocolError):
+        return False
+    if isinstance(error, TransportError | TimeoutError | ConnectionError):
+        return True
+    if isinstance(error, CallError) and (error.ran or error.status == 0):
+        return not error.ran
+    status = _status(error)
+    return status in (408, 429) or 500 <= status <= 599
+
+
+def retry_after(error: BaseException | Response, now: float) -> float | None:
+    """In how many seconds the other side wants the next attempt (RFC 9110, section 10.2.3); None where it does not say,
+    in its response or in the error that tells of one. `now` is the time of day, in seconds since 1970."""
+    try:
+        headers: Any = getattr(getattr(error, "response", error), "headers", {})
+        text = headers.get("Retry-After") or headers.get("retry-after") or ""
+        if _SECONDS.fullmatch(text):
+            return float(text)
+        moment = parsedate_to_datetime(text)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        return max(0.0, moment.timestamp() - now)
+    except Exception:  # an author's error may have anything under these names
+        return None
+
+
+def _status(error: BaseException) -> int:
+    """The HTTP status that an error tells of; 0 where it tells of none."""
+    try:
+        status = error.response.status_code if isinstance(error, HTTPStatusError) else getattr(error, "status", 0)
+    except Exception:  # an author's error may have anything under this name
+        return 0
+    return status if isinstance(status, int) else 0

@@ -1,0 +1,30 @@
+"""What a refused caller is told: a 401 with a Bearer challenge (RFC 6750, section 3). Pure.
+
+The truth is for those who proved who they are: a refusal whose token was signed for one of our tenants carries its
+advice. Everybody else hears one constant sentence, whatever they sent.
+"""
+
+import re
+
+from postern.access import Refused
+from postern.errors import Problem, problem
+
+NOT_QUOTABLE = re.compile(r"[^\x20-\x21\x23-\x5b\x5d-\x7e]")
+"""What RFC 6750, section 3, does not allow in `error_description`."""
+
+ERRORS = {"credentials": "", "authorization-header": "invalid_request", "scope": "insufficient_scope"}
+"""The RFC 6750 error of each failed check that is not `invalid_token`; none when no credentials came."""
+
+
+def unauthenticated(refused: Refused) -> Problem:
+    """The 401 for a refusal."""
+    failed = refused.failed
+    error = ERRORS.get(failed.name, "invalid_token")
+    parameters = [f'error="{error}"'] if error else []
+    advice = failed.advice if refused.proved else ""
+    if advice:
+        parameters.append(f'error_description="{NOT_QUOTABLE.sub("", advice)}"')
+    if refused.proved and error == "insufficient_scope":
+        parameters.append(f'scope="{NOT_QUOTABLE.sub("", " ".join(sorted(failed.expected)))}"')
+    challenge = f"Bearer {', '.join(parameters)}".rstrip()
+    return problem("unauthenticated", detail=advice, reason=failed.name, headers={"WWW-Authenticate": challenge})

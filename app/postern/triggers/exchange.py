@@ -1,0 +1,23 @@
+"""What the pipeline uses of the connection that a request came by, beside ASGI: short ways for whole messages."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+EXCHANGE = "postern.exchange"
+"""The key of the scope under which the server's own protocol puts the Exchange. Code that uses it takes it out of the
+scope: an Exchange that stays there keeps the request in memory in a circle of references."""
+
+
+class Exchange(Protocol):
+    """One request and its answer on the wire. `fields` has the headers by name, or None where a name comes more than
+    once."""
+
+    @property
+    def fields(self) -> Mapping[bytes, bytes] | None:
+        """The headers by name."""
+
+    def whole_body(self) -> bytes | None:
+        """The body, if it has arrived whole and was not taken yet."""
+
+    def answer_at_once(self, status: int, headers: list[tuple[bytes, bytes]], content: bytes) -> bool:
+        """Send a whole answer, or return False where it has to be sent as ASGI messages."""

@@ -1,0 +1,81 @@
+"""The first verb: which trigger is at this URL. Pure, and by the raw path only.
+
+The path is compared as it was sent. A part of it that is decoded differently by different programs (an encoded slash
+or dot, a doubled slash, a backslash) names no trigger, and neither `Host` nor any rewrite header is looked at, so no
+two programs on the way can disagree about which workflow, and so which policy, a URL means.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+from urllib.parse import unquote_to_bytes
+
+from postern.catalog import Trigger
+from postern.errors import problem
+
+PREFIX = b"/triggers/"
+LENGTH = len(PREFIX)
+
+
+class Found(NamedTuple):
+    """A trigger and the texts that stand for the parameters of its relative path."""
+
+    trigger: Trigger
+    path_parameters: Mapping[str, str]
+
+
+NO_PARAMETERS: Mapping[str, str] = {}
+
+
+def find(triggers: Mapping[str, Trigger], method: str, raw_path: bytes) -> Found:
+    """The trigger of `/triggers/{workflow}[/relative/path]`. Raises Problem 404 and 405."""
+    if not raw_path.startswith(PREFIX) or not raw_path.isascii():
+        raise problem("unknown-trigger")
+    rest = raw_path[LENGTH:].decode("ascii")
+    trigger = triggers.get(rest)
+    if trigger is not None and not trigger.workflow.path:  # the usual case
+        parameters = NO_PARAMETERS
+    else:
+        name, *parts = rest.split("/")
+        trigger = triggers.get(name)
+        matched = _match(trigger.workflow.path_segments, parts) if trigger is not None else None
+        if trigger is None or matched is None:
+            raise problem("unknown-trigger")
+        parameters = matched
+    workflow = trigger.workflow
+    if method not in workflow.methods:
+        raise problem("method-not-allowed", headers={"Allow": ", ".join(workflow.methods)})
+    return Found(trigger, parameters)
+
+
+def _match(template: tuple[str, ...], parts: list[str]) -> Mapping[str, str] | None:
+    """The parameters where the parts fit the template, else None."""
+    if len(template) != len(parts):
+        return None
+    parameters = {}
+    for segment, part in zip(template, parts, strict=True):
+        if segment.startswith("{"):
+            text = _decoded(part)
+            if text is None:
+                return None
+            parameters[segment[1:-1]] = text
+        elif segment != part:
+            return None
+    return parameters
+
+
+def _decoded(part: str) -> str | None:
+    """The text of one part of the path, or None where it is empty, a dot segment, not UTF-8, a broken escape, or holds
+    a character that another program might take for a separator."""
+    raw = unquote_to_bytes(part)
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+    broken = part.count("%") != sum(1 for piece in part.split("%")[1:] if _is_hex(piece[:2]))
+    if broken or not text or text in (".", "..") or any(c in "/\\" or not c.isprintable() for c in text):
+        return None
+    return text
+
+
+def _is_hex(pair: str) -> bool:
+    return len(pair) == 2 and all(character in "0123456789abcdefABCDEF" for character in pair)

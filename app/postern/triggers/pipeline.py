@@ -1,0 +1,220 @@
+"""The door: every request to a trigger URL goes through the six verbs, in this order and nowhere else.
+
+There is no authentication middleware, because the policy belongs to the workflow that was found. The door is a plain
+ASGI application: headers are read from the scope and the body from `receive`, so that nothing is done twice.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from math import inf
+from time import monotonic
+from typing import Any
+
+from structlog.typing import FilteringBoundLogger
+
+from postern.access import ANYONE, OPEN, Caller, Check, Guarded, Refused, admit
+from postern.authoring.request import Request
+from postern.authoring.workflow import Workflow
+from postern.call_chain import DEPTH_FIELD, chain_of
+from postern.catalog import Trigger
+from postern.errors import Problem, problem
+from postern.ids import new_id
+from postern.journal.refusal import Refusal, as_text
+from postern.journal.run import Run
+from postern.runs.idempotency import HEADER as IDEMPOTENCY_KEY
+from postern.runs.idempotency import Key, key_of
+from postern.trace import Trace, parse, trace_id_of
+from postern.triggers.challenge import unauthenticated
+from postern.triggers.exchange import EXCHANGE, Exchange
+from postern.triggers.find import PREFIX, find
+from postern.triggers.read import Disconnected, Receive, arguments, read_body, whole_body
+from postern.triggers.refusal_throttle import Pace
+from postern.triggers.reply import Answer, Send, problem_reply, reply
+from postern.triggers.request_counts import Count
+from postern.triggers.secure_transport import CODE as INSECURE
+from postern.triggers.secure_transport import Scope
+
+Start = Callable[[Workflow, Caller, Request, Mapping[str, Any], str, Key | None], Awaitable[Run]]
+
+WITHHELD = frozenset({b"authorization", b"cookie", b"proxy-authorization"})
+"""Headers that a workflow behind an authenticated trigger does not see."""
+
+NOTHING: frozenset[bytes] = frozenset()
+
+BEFORE_IDENTITY = frozenset({"unknown-trigger", "method-not-allowed", INSECURE})
+"""Problems of requests whose token nobody looks at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """Lets in who may come in. `triggers` gives the catalog of the moment, `identify` the caller of a request and
+    `recall` the one whose token was verified before (see transport.Identification), `start` runs a workflow. `refused`
+    is told of each request turned away, and says whether it is to be in the log: in a flood, one stands there for many.
+    `count` is told of each request that was answered. `pace` lets the answers to those who are turned away wait in a
+    flood. `client_id` is Postern's own, by which it knows calls of its own runs."""
+
+    triggers: Callable[[], Mapping[str, Trigger]]
+    recall: Callable[[Scope, Mapping[bytes, bytes]], Caller | None]
+    identify: Callable[[Scope], Awaitable[Caller]]
+    start: Start
+    refused: Callable[[Refusal], bool]
+    max_body_bytes: int
+    log: FilteringBoundLogger
+    count: Count
+    pace: Pace = field(default_factory=Pace)
+    client_id: str | None = None
+
+    async def trigger(
+        self, scope: Scope, receive: Receive, request_id: str, exchange: Exchange | None = None
+    ) -> Answer:
+        """The six verbs. Raises Problem and Refused. The door decides, not the knocker: an anonymous trigger never
+        looks at a token."""
+        single = exchange.fields if exchange is not None else None
+        trigger, path = find(self.triggers(), scope["method"], scope["raw_path"])
+        if trigger.policy is OPEN:
+            caller = ANYONE
+        else:
+            caller = (self.recall(scope, single) if single else None) or await self.identify(scope)
+        admit(trigger.policy, caller)
+        fields = single or dict(scope["headers"])
+        chain = chain_of(scope["headers"], caller, self.client_id) if DEPTH_FIELD in fields else None
+        limit = trigger.workflow.max_body_bytes or self.max_body_bytes
+        body = whole_body(exchange, fields, limit)
+        if body is None:
+            body = await read_body(receive, limit)
+        content_type = fields.get(b"content-type")
+        given = arguments(trigger.workflow, body, content_type, path)
+        request = _request(trigger, path, scope, body, content_type)
+        if b"traceparent" in fields:
+            request.trace = _trace(single, scope)
+        if chain is not None:
+            request.chain = chain
+        key = _key(trigger, caller, request, scope) if IDEMPOTENCY_KEY in fields else None
+        run = await self.start(trigger.workflow, caller, request, given, request_id, key)
+        return reply(run)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request (ASGI). Whatever goes wrong becomes a problem; nothing of it leaves otherwise."""
+        request_id = new_id()
+        exchange: Exchange | None = scope.pop(EXCHANGE, None)
+        wait = 0.0
+        try:
+            answer = await self.trigger(scope, receive, request_id, exchange)
+        except Disconnected:
+            self.log.info(
+                "client-disconnected",
+                request_id=request_id,
+                trace_id=_trace_id(scope, request_id),
+                client_address=_address(scope),
+            )
+            self._count(scope, "disconnected")
+            return
+        except Refused as refused:
+            answer = self._refuse(unauthenticated(refused), scope, request_id, refused)
+            self._count(scope, "unauthenticated")
+            wait = self.pace.wait(_address(scope), monotonic())
+        except Problem as shown:
+            answer = self._refuse(shown, scope, request_id)
+            self._count(scope, shown.code)
+            if shown.code in BEFORE_IDENTITY:
+                wait = self.pace.wait(_address(scope), monotonic())
+        except Exception:
+            self.log.exception("request-failed", request_id=request_id, trace_id=_trace_id(scope, request_id))
+            answer = problem_reply(problem("internal-error"), request_id)
+            self._count(scope, "internal-error")
+        if wait == inf:
+            answer.headers.append((b"connection", b"close"))
+            await answer.send(send)
+            return
+        if wait:
+            await asyncio.sleep(wait)
+        if exchange is None or not exchange.answer_at_once(answer.status, answer.headers, answer.content):
+            await answer.send(send)
+
+    def _refuse(self, shown: Problem, scope: Scope, request_id: str, refused: Refused | None = None) -> Answer:
+        """Answer with the problem, and tell the operator all that the caller is not told."""
+        trigger = self._asked_for(scope["raw_path"])
+        refusal = Refusal(
+            request_id,
+            shown.reason if refused else shown.code,
+            shown.code,
+            shown.status,
+            trigger.workflow.name if trigger else "",
+            _address(scope),
+            refused.checks if refused else (),
+        )
+        if trigger and shown.code not in BEFORE_IDENTITY and isinstance(trigger.policy, Guarded):
+            refusal.policy, refusal.headers = trigger.policy, scope["headers"]
+        if refused:
+            refusal.proved = refused.proved
+        elif shown.reason:
+            refusal.checks = (Check(shown.code, False, None, shown.reason),)
+        if self.refused(refusal):
+            failed = refused.failed if refused else None
+            self.log.info(
+                "request-refused",
+                request_id=request_id,
+                trace_id=_trace_id(scope, request_id),
+                code=shown.code,
+                status=shown.status,
+                reason=shown.reason,
+                expected=as_text(failed.expected) if failed else "",
+                found=as_text(failed.found) if failed else "",
+                passed=[check.name for check in refused.checks[:-1]] if refused else [],
+                workflow=refusal.workflow,
+                client_address=refusal.client_address,
+            )
+        return problem_reply(shown, request_id)
+
+    def _count(self, scope: Scope, outcome: str) -> None:
+        """Count a request that came to no run."""
+        trigger = self._asked_for(scope["raw_path"])
+        name, mode = (trigger.workflow.name, trigger.policy.mode) if trigger is not None else ("", "")
+        self.count(name, mode, outcome)
+
+    def _asked_for(self, raw_path: bytes) -> Trigger | None:
+        """The trigger that was asked for, if there is one. Other text of a URL is kept nowhere: it might be a secret
+        that strayed there."""
+        name = raw_path.removeprefix(PREFIX).partition(b"/")[0].decode("ascii", "replace")
+        return self.triggers().get(name)
+
+
+def _request(
+    trigger: Trigger,
+    path: Mapping[str, str],
+    scope: Scope,
+    body: bytes,
+    content_type: bytes | None,
+) -> Request:
+    """The request as the workflow sees it."""
+    withheld = NOTHING if trigger.policy is OPEN else WITHHELD
+    client, query = _address(scope), scope["query_string"]
+    kind = "" if content_type is None else content_type.decode("latin-1")
+    return Request(scope["method"], scope["path"], path, client, body, query, scope["headers"], withheld, kind)
+
+
+def _trace(fields: Mapping[bytes, bytes] | None, scope: Scope) -> Trace | None:
+    """The trace that the request names. `fields` are its headers where each name comes once; a `traceparent` that comes
+    twice names none."""
+    if fields is not None:
+        field = fields.get(b"traceparent")
+        return parse(field) if field is not None else None
+    named = [value for name, value in scope["headers"] if name == b"traceparent"]
+    return parse(named[0]) if len(named) == 1 else None
+
+
+def _trace_id(scope: Scope, request_id: str) -> str:
+    """The trace id for a line in the log of a request without a run."""
+    return trace_id_of(request_id, _trace(None, scope))
+
+
+def _key(trigger: Trigger, caller: Caller, request: Request, scope: Scope) -> Key:
+    """The idempotency key that the request gives."""
+    values = [value for name, value in scope["headers"] if name == IDEMPOTENCY_KEY]
+    return key_of(trigger.workflow, caller, request, values)
+
+
+def _address(scope: Scope) -> str:
+    client = scope.get("client")
+    return client[0] if client else ""

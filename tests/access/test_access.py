@@ -1,0 +1,188 @@
+"""The access decisions, as tables: what an author writes, what it means here, and who may come in."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from postern.access import (
+    ANYONE,
+    Access,
+    AccessFault,
+    Anonymous,
+    Caller,
+    Guarded,
+    Policy,
+    Refused,
+    SpecificUsers,
+    admit,
+    anonymous,
+    bind,
+    checks,
+    default_scope,
+    specific_users,
+    tenant_users,
+)
+from postern.access.policy import Open
+
+HOME = "11111111-1111-1111-1111-111111111111"
+AWAY = "22222222-2222-2222-2222-222222222222"
+LISA = "aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa"
+ADA = "bbbbbbbb-bbbb-bbbb-bbbb-bbbbbbbbbbbb"
+ROBOT = "cccccccc-cccc-cccc-cccc-cccccccccccc"
+PORTAL = "dddddddd-dddd-dddd-dddd-dddddddddddd"
+SCRIPT = "eeeeeeee-eeee-eeee-eeee-eeeeeeeeeeee"
+AUDIENCE = "api://postern"
+
+lisa = Caller("user", LISA, HOME, PORTAL, AUDIENCE, "Lisa", frozenset({"Run"}), frozenset({"Clerk"}))
+ada = Caller("user", ADA, HOME, SCRIPT, AUDIENCE, "Ada", frozenset({"Read"}))
+guest = replace(lisa, object_id="99999999-9999-9999-9999-999999999999", guest=True)
+robot = Caller("application", ROBOT, HOME, PORTAL, AUDIENCE, roles=frozenset({"Clerk"}))
+other_tenant = replace(lisa, tenant_id=AWAY)
+other_audience = replace(lisa, audience="api://postern/")
+ask_tenant: Any = tenant_users  # the tables of mistakes break their types on purpose
+ask_people: Any = specific_users
+CALLERS = (lisa, ada, guest, robot, other_tenant, other_audience, ANYONE)
+
+
+def bound(access: Access) -> Policy:
+    return bind(access, people={"lisa": LISA.upper(), "typo": "lisa"}, tenants=[HOME], audiences=[AUDIENCE])
+
+
+def outcome(policy: Policy, caller: Caller) -> str:
+    """`in`, or the name of the check that failed."""
+    answers = checks(policy, caller)
+    if all(check.passed for check in answers):
+        admit(policy, caller)
+        return "in"
+    with pytest.raises(Refused) as caught:
+        admit(policy, caller)
+    assert caught.value.proved
+    assert [check.passed for check in caught.value.checks] == [True] * (len(caught.value.checks) - 1) + [False]
+    return caught.value.failed.name
+
+
+TABLE = [
+    # access mode                        lisa        ada         guest       robot          other tenant      audience
+    (anonymous(), "in in in in in in in"),
+    (tenant_users(), "in in in in tenant-allowed audience tenant-allowed"),
+    (tenant_users(apps=False), "in in in people-only tenant-allowed audience tenant-allowed"),
+    (tenant_users(guests=False), "in in no-guests in tenant-allowed audience tenant-allowed"),
+    (tenant_users(clients=[PORTAL]), "in client in in tenant-allowed audience tenant-allowed"),
+    (tenant_users(scopes=["Run"]), "in scope in scope tenant-allowed audience tenant-allowed"),
+    (tenant_users(scopes=["Run", "Read"]), "in in in scope tenant-allowed audience tenant-allowed"),
+    (tenant_users(roles=["Clerk"]), "in role in in tenant-allowed audience tenant-allowed"),
+    (tenant_users(scopes=["Run"], roles=["Clerk"]), "in scope in in tenant-allowed audience tenant-allowed"),
+    (tenant_users(scopes=["Read"], roles=["Clerk"]), "scope role scope in tenant-allowed audience tenant-allowed"),
+    (tenant_users(tenants=[AWAY]), " ".join(["tenant-allowed"] * 4 + ["in"] + ["tenant-allowed"] * 2)),
+    (
+        tenant_users(audiences=["api://postern/"]),
+        "audience audience audience audience tenant-allowed in tenant-allowed",
+    ),
+    (specific_users("lisa"), "in listed listed listed tenant-allowed audience tenant-allowed"),
+    (specific_users(ADA.upper()), "listed in listed listed tenant-allowed audience tenant-allowed"),
+    (specific_users("lisa", ROBOT), "in listed listed in tenant-allowed audience tenant-allowed"),
+    (specific_users("lisa", ROBOT, apps=False), "in listed listed people-only tenant-allowed audience tenant-allowed"),
+    (specific_users("lisa", scopes=["Read"]), "scope listed scope scope tenant-allowed audience tenant-allowed"),
+]
+
+
+@pytest.mark.parametrize(("access", "expected"), TABLE, ids=lambda value: repr(value)[:60])
+def test_each_mode_lets_in_exactly_these(access: Any, expected: Any) -> None:
+    """Columns: lisa, ada, a guest, an application, another tenant, another audience, nobody in particular."""
+    policy = bound(access)
+
+    assert [outcome(policy, caller) for caller in CALLERS] == expected.split()
+
+
+@pytest.mark.parametrize(
+    ("write", "says"),
+    [
+        (lambda: ask_people(), "names nobody"),
+        (lambda: ask_people(""), "not ''"),
+        (lambda: ask_people("  "), "not '  '"),
+        (lambda: ask_people(None), "not None"),
+        (lambda: ask_people(["lisa"]), "not ['lisa']"),
+        (lambda: ask_people("lisa", "lisa@contoso.com"), "e-mail"),
+        (lambda: ask_tenant(scopes="Run"), 'scopes=["Run"]'),
+        (lambda: ask_tenant(scopes=[]), "names nothing"),
+        (lambda: ask_tenant(roles=iter(())), "names nothing"),
+        (lambda: ask_people("lisa", clients=set()), "names nothing"),
+        (lambda: ask_tenant(audiences=()), "names nothing"),
+        (lambda: ask_tenant(tenants=[]), "names nothing"),
+        (lambda: ask_tenant(roles=7), "takes a list"),
+        (lambda: ask_tenant(roles=[""]), "without spaces"),
+        (lambda: ask_tenant(roles=[" Clerk"]), "without spaces"),
+        (lambda: ask_tenant(scopes=["Run Read"]), "without spaces"),
+        (lambda: ask_tenant(audiences=[7]), "without spaces"),
+        (lambda: ask_tenant(clients=["portal"]), "takes ids"),
+        (lambda: ask_tenant(tenants=["contoso.com"]), "takes ids"),
+        (lambda: ask_tenant(tenants=[HOME + "\n"]), "without spaces"),
+        (lambda: ask_tenant(apps="no"), "True or False"),
+        (lambda: ask_people("lisa", guests=0), "True or False"),
+    ],
+)
+def test_what_cannot_be_meant_is_a_fault_that_says_why(write: Any, says: Any) -> None:
+    """An access mode that is malformed, or that would let in more than was meant, cannot be written."""
+    with pytest.raises(AccessFault) as caught:
+        write()
+
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("access", "tenants", "audiences", "says"),
+    [
+        (tenant_users(), [], [AUDIENCE], "POSTERN_TENANT_ID"),
+        (tenant_users(), [HOME], [], "POSTERN_AUDIENCE"),
+        (specific_users("lisa"), [], [], "POSTERN_TENANT_ID"),
+        (specific_users("lena"), [HOME], [AUDIENCE], "it knows lisa, typo"),
+        (specific_users("typo"), [HOME], [AUDIENCE], "[people]"),
+        (specific_users("lisa", ADA[:-1]), [HOME], [AUDIENCE], "not an object id"),
+        (specific_users("Lisa"), [HOME], [AUDIENCE], "no such name"),
+    ],
+)
+def test_binding_fails_where_this_installation_cannot_serve_it(
+    access: Any, tenants: Any, audiences: Any, says: Any
+) -> None:
+    """An unknown name, or a tenant or audience that nobody set, is a fault and never an open door."""
+    with pytest.raises(AccessFault) as caught:
+        bind(access, people={"lisa": LISA, "typo": "lisa"}, tenants=tenants, audiences=audiences)
+
+    assert says in str(caught.value)
+
+
+def test_anonymous_needs_neither_tenant_nor_audience() -> None:
+    """A laptop with nothing configured can serve anonymous workflows."""
+    policy = bind(anonymous(), people={}, tenants=[], audiences=[])
+
+    assert isinstance(policy, Open)
+    assert policy.mode == Anonymous.mode == "anonymous"
+
+
+def test_ids_are_bound_in_lower_case() -> None:
+    """Object ids, client ids and tenants are compared in lower case, as callers have them."""
+    policy = bound(specific_users(ADA.upper(), "lisa", clients=[PORTAL.upper()], tenants=[AWAY.upper()]))
+
+    assert isinstance(policy, Guarded)
+    expected = {question.name: question.expected for question in policy.questions}
+    assert (expected["listed"], expected["client"]) == (frozenset({ADA, LISA}), frozenset({PORTAL}))
+    assert policy.tenants == frozenset({AWAY})
+
+
+def test_a_list_made_by_hand_of_nobody_admits_nobody() -> None:
+    """A SpecificUsers that went past specific_users() stays closed."""
+    assert outcome(bound(SpecificUsers()), lisa) == "listed"
+
+
+def test_the_name_of_a_caller_never_lets_in() -> None:
+    """Authorization is by object id: a caller may call themselves what they like."""
+    assert outcome(bound(specific_users("lisa")), replace(ada, name="lisa")) == "listed"
+
+
+def test_the_scope_to_ask_for_keeps_the_slash_of_the_audience() -> None:
+    """Power Automate's audience ends with a slash, so its scope has two."""
+    assert default_scope("https://service.flow.microsoft.com/") == "https://service.flow.microsoft.com//.default"
+    with pytest.raises(Refused) as caught:
+        admit(bound(tenant_users(audiences=["https://service.flow.microsoft.com/"])), lisa)
+    assert "https://service.flow.microsoft.com//.default" in caught.value.failed.advice

@@ -1,0 +1,175 @@
+"""The run API that its tests ask, with a client and a journal of four runs and a refusal."""
+
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import anyio.to_thread
+import structlog
+from httpx2 import ASGITransport
+from sqlalchemy import Connection, Engine, insert, select, update
+from starlette.applications import Starlette
+
+from postern import api
+from postern.access import Caller
+from postern.assembly import create_identity, installation_of, load_catalog, tenants
+from postern.assembly.application import nothing_here
+from postern.authoring.request import Request
+from postern.errors import problem
+from postern.http_client import AsyncClient, Response, http_client
+from postern.identity import fetch_keys
+from postern.journal.database.engine import migrate, open_engine
+from postern.journal.reading.records import RunRecord
+from postern.journal.run import Run
+from postern.journal.schema import refusals, runs
+from postern.local_tenant import LocalTenant
+from postern.triggers.secure_transport import Identification
+from tests.api.records import ADA, LISA
+from tests.journal.recorded import NOON, id_number, put, run_row
+from tests.pipeline.pipelines import settings_for
+
+WORKFLOWS = '''
+from postern import Context, anonymous, specific_users, tenant_users, workflow
+
+@workflow(access=anonymous())
+async def hello(ctx: Context) -> str:
+    """Say hello.
+
+    At length.
+    """
+    return "hello"
+
+@workflow(access=tenant_users(audiences=["api://other"]), path="/{month}", methods=["GET", "POST"], timeout=5)
+async def other(ctx: Context, month: str) -> str:
+    return "other"
+
+@workflow(access=specific_users("lisa"), secure_outputs=True)
+async def payroll(ctx: Context) -> str:
+    return "paid"
+'''
+ANONYMOUS_RUN, ADAS_RUN, LISAS_RUN, RUNNING = (id_number(number) for number in (1, 2, 3, 4))
+UNKNOWN = id_number(99)
+T = TypeVar("T")
+
+
+@dataclass
+class RunApi:
+    """The API with a client, what was asked of the runner, and how to ask."""
+
+    client: AsyncClient
+    engine: Engine
+    local: LocalTenant
+    cancels_here: bool = False
+    resubmitted: list[tuple[str, Caller]] = field(default_factory=list)
+
+    def token(self, who: str) -> str:
+        """A token by what is special about it, or of a person of the local tenant."""
+        token = self.local.token
+        makers: dict[str, Callable[[], str]] = {
+            "operator": lambda: token("nightly-report", roles=["Postern.Operator"]),
+            "listed operator": lambda: token("gil"),
+            "expired": lambda: token("ada", expired=True),
+            "ada elsewhere": lambda: token("ada", wrong_audience=True),
+            "ada at other": lambda: token("ada", audience="api://other"),
+            "operator at other": lambda: token("ada", audience="api://other", roles=["Postern.Operator"]),
+            "garbage": lambda: "garbage",
+        }
+        return makers[who]() if who in makers else token(who)
+
+    async def ask(self, method: str, path: str, who: str = "") -> Response:
+        headers = {"Authorization": f"Bearer {self.token(who)}"} if who else {}
+        return await self.client.request(method, path, headers=headers)
+
+    async def get(self, path: str, who: str = "") -> Response:
+        return await self.ask("GET", path, who)
+
+    async def post(self, path: str, who: str = "") -> Response:
+        return await self.ask("POST", path, who)
+
+    def change(self, run_id: str, **values: Any) -> None:
+        with self.engine.begin() as connection:
+            connection.execute(update(runs).where(runs.c.id == run_id).values(**values))
+
+    def rows(self) -> list[tuple[Any, ...]]:
+        with self.engine.connect() as connection:
+            return [tuple(row) for row in connection.execute(select(runs).order_by(runs.c.id))]
+
+
+@asynccontextmanager
+async def open_run_api(tmp_path: Path, local_tenant: LocalTenant) -> AsyncIterator[RunApi]:
+    """The API on a journal in this folder: real tokens, a real database, a catalog of real workflows."""
+    (tmp_path / "examples.py").write_text(WORKFLOWS, encoding="utf-8")
+    (tmp_path / "faulty.py").write_text("1 / 0\n", encoding="utf-8")
+    settings = settings_for(local_tenant, tmp_path, operators=[local_tenant.directory.people["gil"].object_id])
+    engine = open_engine(f"sqlite:///{tmp_path / 'runs.db'}", writing=True)
+    migrate(engine)
+    ours = {"caller_kind": "user", "tenant_id": local_tenant.tenant_id}
+    with engine.begin() as connection:
+        put(
+            connection,
+            run_row(1, state="Failed", status=500, error_type="ValueError", error_message="why"),
+            run_row(2, **ours, object_id=ADA, caller_name="Ada", state="Failed", error_type="E", error_message="why"),
+            run_row(3, **ours, object_id=LISA, workflow="payroll", outputs=None, outputs_form="secured"),
+            run_row(4, **ours, object_id=ADA, state="Running", status=None, ended_at=None, outputs=None),
+        )
+        refusal = {
+            "id": id_number(1),
+            "reason": "expiry",
+            "code": "unauthenticated",
+            "status": 401,
+            "workflow": "payroll",
+            "client_address": "192.0.2.7",
+            "first_at": NOON,
+            "last_at": NOON + 1,
+            "count": 2,
+            "request_ids": f"{id_number(1)} {id_number(2)}",
+            "claimed": json.dumps({"object_id": ADA, "verified": True}),
+            "checks": json.dumps([{"name": "expiry", "passed": False, "expected": "later", "found": "earlier"}]),
+        }
+        connection.execute(insert(refusals), refusal)
+
+    async def run_on(query: Callable[[Connection], T]) -> T:
+        def run() -> T:
+            with engine.begin() as connection:
+                return query(connection)
+
+        return await anyio.to_thread.run_sync(run)
+
+    async def cancel(run_id: str) -> bool:
+        if found.cancels_here:
+            found.change(run_id, state="Cancelled", status=409, ended_at=NOON + 5)
+        return found.cancels_here
+
+    async def resubmit(record: RunRecord, caller: Caller) -> Run:
+        found.resubmitted.append((record.id, caller))
+        if record.inputs == '"does not fit"':
+            raise problem("invalid-body", errors=[])
+        await run_on(lambda connection: put(connection, run_row(50, resubmitted_from=record.id)))
+        return Run(id_number(50), catalog.snapshot.triggers["hello"].workflow, caller, Request("POST", "/"), NOON)
+
+    catalog = load_catalog(settings)
+    async with http_client(settings.ca_bundle) as keys:
+        identity = create_identity(settings, lambda of: partial(fetch_keys, keys, of))
+        identity.serve(tenants(settings, catalog.snapshot))
+        routes = api.routes(
+            read=run_on,
+            write=run_on,
+            identify=Identification(identity.recall, identity.identify).identify,
+            cancel=cancel,
+            resubmit=resubmit,
+            snapshot=lambda: catalog.snapshot,
+            installation=installation_of(settings),
+            refused=lambda _: True,
+            log=structlog.get_logger("test"),
+            now=lambda: NOON + 60,
+        )
+        app = Starlette(routes=routes, exception_handlers={404: nothing_here, 405: nothing_here})
+        app.router.redirect_slashes = False
+        async with http_client(base_url="http://postern.test", transport=ASGITransport(app)) as client:
+            found = RunApi(client, engine, local_tenant)
+            yield found
+    engine.dispose()

@@ -1,0 +1,123 @@
+"""What a record still allows: its reply again, and another run."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from postern import Context, anonymous, tenant_users, workflow
+from postern.access import ANYONE, Caller, Refused, bind
+from postern.api.access import Standing
+from postern.api.resubmit import check_resubmit, reply_again
+from postern.catalog import Trigger
+from postern.errors import Problem
+from postern.journal.body_form import Form
+from postern.journal.run import State
+from tests.api.records import ADA, HERE, OURS, record
+
+
+@workflow(access=anonymous())
+async def hello(ctx: Context) -> str:
+    return "hello"
+
+
+@workflow(access=anonymous(), stateless=True, name="hello")
+async def forgetful(ctx: Context) -> str:
+    return "hello"
+
+
+@workflow(access=tenant_users(guests=False), name="hello")
+async def guarded(ctx: Context) -> str:
+    return "hello"
+
+
+def trigger(of: Any) -> Trigger:
+    return Trigger(of, bind(of.access, people={}, tenants=[HERE], audiences=[OURS]), Path("hello.py"))
+
+
+def refusal_of(call: Any, *args: Any) -> tuple[str, str]:
+    with pytest.raises(Problem) as caught:
+        call(*args)
+    return caught.value.code, caught.value.detail
+
+
+@pytest.mark.parametrize(
+    ("fields", "content", "headers"),
+    [
+        ({}, b'"hello"', [(b"content-type", b"application/json")]),
+        (
+            {"outputs": "hi", "outputs_form": Form.TEXT, "reply_headers": '[["x-a", "\u00e9"]]'},
+            b"hi",
+            [(b"x-a", b"\xe9")],
+        ),
+        ({"outputs": "AP8=", "outputs_form": Form.BASE64, "reply_headers": "[]"}, b"\x00\xff", []),
+        ({"outputs": None, "outputs_form": Form.NONE, "reply_headers": "[]", "status": 204}, b"", []),
+        ({"state": State.FAILED, "status": 409}, b'"hello"', [(b"content-type", b"application/json")]),
+    ],
+)
+def test_a_reply_is_given_again_byte_for_byte(
+    fields: dict[str, Any], content: bytes, headers: list[tuple[bytes, bytes]]
+):
+    of = record(**fields)
+    answer = reply_again(of)
+    assert (answer.status, answer.content) == (of.status, content)
+    assert answer.headers[: len(headers) + 1] == [*headers, (b"x-run-id", of.id.encode())]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"outputs_form": Form.CUT},
+        {"outputs_form": Form.REDACTED},
+        {"outputs": None, "outputs_form": Form.SECURED},
+        {"state": State.INTERRUPTED, "status": None, "outputs": None, "outputs_form": None},
+        {"outputs": "???", "outputs_form": Form.BASE64},
+    ],
+)
+def test_a_reply_that_was_not_kept_whole_is_not_given(fields: dict[str, Any]):
+    assert refusal_of(reply_again, record(**fields))[0] == "reply-not-kept"
+
+
+@pytest.mark.parametrize(
+    ("fields", "of", "why"),
+    [
+        ({"state": State.RUNNING}, hello, "has not ended"),
+        ({"state": State.WAITING}, hello, "has not ended"),
+        ({}, None, "no workflow of this name"),
+        ({}, forgetful, "does not record"),
+        ({"inputs_form": Form.CUT}, hello, "were cut"),
+        ({"inputs_form": Form.REDACTED}, hello, "were redacted"),
+        ({"inputs": None, "inputs_form": Form.SECURED}, hello, "kept out of records"),
+        ({"request": '{"redacted": true}'}, hello, "redacted"),
+    ],
+)
+@pytest.mark.parametrize("what", [Standing.OPERATOR, Standing.OWNER, Standing.BEARER])
+def test_a_run_that_cannot_be_started_again_says_why(fields: dict[str, Any], of: Any, why: str, what: Standing):
+    found = trigger(of) if of is not None else None
+    code, detail = refusal_of(check_resubmit, record(**fields), found, what, ANYONE)
+    assert code == "cannot-resubmit"
+    assert why in detail
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"state": State.INTERRUPTED},
+        {"state": State.FAILED},
+        {"inputs": None, "inputs_form": Form.NONE},
+        {"inputs": "AP8=", "inputs_form": Form.BASE64, "request": '{"method": "PUT", "redacted": false}'},
+    ],
+)
+def test_a_run_that_has_ended_with_whole_inputs_can_be_started_again(fields: dict[str, Any]):
+    check_resubmit(record(**fields), trigger(hello), Standing.BEARER, ANYONE)
+
+
+def test_who_would_not_be_let_in_today_cannot_start_it_again():
+    """Else an old run would be a way around the door."""
+    member, guest = (Caller("user", ADA, HERE, audience=OURS, guest=guest) for guest in (False, True))
+    check_resubmit(record(), trigger(guarded), Standing.OWNER, member)
+    check_resubmit(record(), trigger(guarded), Standing.OPERATOR, guest)
+    with pytest.raises(Refused):
+        check_resubmit(record(), trigger(guarded), Standing.OWNER, guest)
+    assert refusal_of(check_resubmit, record(), trigger(guarded), Standing.BEARER, ANYONE)[0] == "cannot-resubmit"

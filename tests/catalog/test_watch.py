@@ -1,0 +1,233 @@
+"""The catalog while it serves: changes of the folder take effect, and what runs ends on the code it began with."""
+
+import asyncio
+import gc
+import shutil
+import sys
+import time
+import weakref
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from postern.access.policy import Open
+from postern.catalog import Catalog, Snapshot
+
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("own_modules")]
+
+HEAD = "from postern import Context, workflow\n"
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "flows"
+    path.mkdir()
+    return path
+
+
+def catalog_of(folder: Path, on_change: Callable[[Snapshot, Snapshot], None] | None = None) -> Catalog:
+    return Catalog(folder, lambda access: Open(), on_change=on_change)
+
+
+def write(folder: Path, name: str, value: object, function: str = "hello") -> None:
+    (folder / name).write_text(f"{HEAD}@workflow\ndef {function}(ctx): return {value!r}\n")
+
+
+def call(catalog: Catalog, name: str) -> Any:
+    trigger = catalog.snapshot.triggers.get(name)
+    return trigger.workflow(None) if trigger else None
+
+
+@asynccontextmanager
+async def watching(catalog: Catalog) -> AsyncIterator[asyncio.Task[None]]:
+    task = asyncio.create_task(catalog.watch())
+    try:
+        yield task
+        assert not task.done()
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait_for(task, 5)
+
+
+async def until(condition: Callable[[], bool]) -> float:
+    """Wait for the condition and say how long it took, in seconds."""
+    began = time.monotonic()
+    async with asyncio.timeout(8):
+        while not condition():
+            await asyncio.sleep(0.01)
+    return time.monotonic() - began
+
+
+def errors(logs: list[Any]) -> list[Any]:
+    return [entry for entry in logs if entry["event"] == "workflows-not-followed"]
+
+
+async def test_dropped_changed_and_removed_files_take_effect_within_a_second(folder: Path) -> None:
+    """Also a package, a helper, and what came between the load and the watch."""
+    catalog = catalog_of(folder)
+    catalog.load()
+    write(folder, "early.py", 1, "early")
+    async with watching(catalog):
+        await until(lambda: call(catalog, "early") == 1)
+
+        write(folder, "hello.py", 1)
+        assert await until(lambda: call(catalog, "hello") == 1) < 1
+        write(folder, "hello.py", 2)
+        assert await until(lambda: call(catalog, "hello") == 2) < 1
+        (folder / "pack").mkdir()
+        write(folder, "pack/__init__.py", 3, "packed")
+        assert await until(lambda: call(catalog, "packed") == 3) < 1
+        (folder / "hello.py").write_text("def (")
+        assert await until(lambda: len(catalog.snapshot.faults) == 1) < 1
+        assert call(catalog, "hello") == 2
+        (folder / "hello.py").unlink()
+        assert await until(lambda: call(catalog, "hello") is None) < 1
+        assert set(catalog.snapshot.triggers) == {"early", "packed"}
+
+
+async def test_swaps_happen_on_the_loop(folder: Path) -> None:
+    """on_change may touch what belongs to the event loop: it is called in its thread, with a running loop."""
+    loops = []
+    catalog = catalog_of(folder, lambda old, new: loops.append(asyncio.get_running_loop()))
+    async with watching(catalog):
+        write(folder, "hello.py", 1)
+        await until(lambda: bool(loops))
+    assert set(loops) == {asyncio.get_running_loop()}
+
+
+async def test_the_watch_outlives_the_folder(folder: Path, tmp_path: Path) -> None:
+    """While it is gone, all is served on and one error logged; when a folder is there again, it counts."""
+    write(folder, "hello.py", 1)
+    catalog = catalog_of(folder)
+    catalog.load()
+    with capture_logs() as logs:
+        async with watching(catalog):
+            for value, away in enumerate((tmp_path / "first", tmp_path / "second"), start=1):
+                shutil.move(folder, away)
+                await until(lambda value=value: len(errors(logs)) == value)  # type: ignore[misc]
+                assert call(catalog, "hello") == value
+                shutil.copytree(away, folder)
+                write(folder, "hello.py", value + 1)
+                await until(lambda value=value: call(catalog, "hello") == value + 1)  # type: ignore[misc]
+            write(folder, "hello.py", "last")
+            assert await until(lambda: call(catalog, "hello") == "last") < 1
+    assert len(errors(logs)) == 2
+    assert "POSTERN_WORKFLOWS" in errors(logs)[0]["cause"]
+
+
+async def test_the_watch_outlives_an_error_of_a_listener(folder: Path) -> None:
+    """Whatever on_change raises, the swap has happened and the next change is seen."""
+
+    def fail(old: Snapshot, new: Snapshot) -> None:
+        raise RuntimeError("listener")
+
+    catalog = catalog_of(folder, fail)
+    with capture_logs() as logs:
+        async with watching(catalog):
+            for value in (1, 2, 3):
+                write(folder, "hello.py", value)
+                await until(lambda value=value: call(catalog, "hello") == value)  # type: ignore[misc]
+    assert "RuntimeError: listener" in [entry.get("cause") for entry in logs]
+
+
+async def test_the_loop_runs_on_while_a_module_takes_its_time(folder: Path) -> None:
+    """A slow import happens in a thread; requests are answered from the snapshot meanwhile, and a stop is quick."""
+    write(folder, "hello.py", 1)
+    catalog = Catalog(folder, lambda access: Open(), import_timeout=1.5)
+    catalog.load()
+    began = folder / "began"
+    async with watching(catalog):
+        (folder / "slow.py").write_text(f"open({str(began)!r}, 'w').close()\nimport time\ntime.sleep(60)\n")
+        await until(began.exists)
+        assert call(catalog, "hello") == 1
+        assert catalog.snapshot.faults == ()
+        await until(lambda: bool(catalog.snapshot.faults))
+
+
+LAZY = """
+import asyncio
+from workflows._lib import version
+@workflow
+async def hello(ctx, events):
+    entered, go_on = events
+    entered.set()
+    await go_on.wait()
+    from workflows._lazy import lazy_version
+    from . import _late
+    import workflows._lib as lib
+    return mark(), version, lib.version, lazy_version, _late.late_version
+def mark(): return {mark}
+"""
+
+
+def write_lazy(folder: Path, mark: int, helpers: int | None = None) -> None:
+    (folder / "hello.py").write_text(HEAD + LAZY.format(mark=mark))
+    if helpers is not None:
+        (folder / "_lib.py").write_text(f"version = {helpers}\n")
+        (folder / "_lazy.py").write_text(f"lazy_version = {helpers}\n")
+        (folder / "_late.py").write_text(f"late_version = {helpers}\n")
+
+
+@pytest.mark.parametrize("helpers_change", [False, True])
+async def test_a_run_in_flight_ends_on_the_code_it_began_with(folder: Path, helpers_change: bool) -> None:
+    """Its own globals, the helpers it imported, and those that it imports only after the reload."""
+    write_lazy(folder, 1, helpers=1)
+    catalog = catalog_of(folder)
+    catalog.load()
+    entered, go_on = asyncio.Event(), asyncio.Event()
+    run = asyncio.create_task(catalog.snapshot.triggers["hello"].workflow(None, (entered, go_on)))
+    await asyncio.wait_for(entered.wait(), 5)
+
+    write_lazy(folder, 2, helpers=2 if helpers_change else None)
+    catalog.load()
+    now = await catalog.snapshot.triggers["hello"].workflow(None, (asyncio.Event(), set_event()))
+    go_on.set()
+
+    assert await run == (1, 1, 1, 1, 1)
+    assert now == ((2, 2, 2, 2, 2) if helpers_change else (2, 1, 1, 1, 1))
+
+
+def set_event() -> asyncio.Event:
+    event = asyncio.Event()
+    event.set()
+    return event
+
+
+async def test_a_version_that_serves_on_keeps_the_helpers_it_had(folder: Path) -> None:
+    """Also those that it imports for the first time after the helper was broken or removed."""
+    write_lazy(folder, 1, helpers=1)
+    catalog = catalog_of(folder)
+    catalog.load()
+    (folder / "_lib.py").write_text("def (")
+    (folder / "_lazy.py").write_text("def (")
+    (folder / "_late.py").unlink()
+    catalog.load()
+
+    assert catalog.snapshot.faults[0].still_serving == ("hello",)
+    assert await catalog.snapshot.triggers["hello"].workflow(None, (asyncio.Event(), set_event())) == (1, 1, 1, 1, 1)
+
+
+async def test_code_that_nothing_uses_any_more_is_let_go(folder: Path) -> None:
+    """However often a helper changes, old modules do not pile up."""
+    write_lazy(folder, 1, helpers=1)
+    catalog = catalog_of(folder)
+    catalog.load()
+    await catalog.snapshot.triggers["hello"].workflow(None, (asyncio.Event(), set_event()))
+    old = [
+        weakref.ref(sys.modules[name]) for name in ("workflows", "workflows.hello", "workflows._lib", "workflows._lazy")
+    ]
+    write_lazy(folder, 2, helpers=2)
+    catalog.load()
+    gc.collect()
+
+    assert [ref() for ref in old] == [None] * 4

@@ -1,0 +1,169 @@
+"""Tokens: fetched once however many ask, kept until shortly before they expire, renewed once."""
+
+import asyncio
+
+import anyio
+import pytest
+
+from postern.connections.auth.token_cache import EARLY_SECONDS, RENEWAL_SECONDS, Token, Tokens
+from postern.connections.faults import ConnectionFault
+
+pytestmark = pytest.mark.anyio
+
+
+class Endpoint:
+    """Gives token-1, token-2 …; waits for `open`, and fails while `down`."""
+
+    def __init__(self, seconds: float = 3600) -> None:
+        self.seconds = seconds
+        self.asked = 0
+        self.now = 1000.0
+        self.down = False
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def fetch(self) -> Token:
+        self.asked += 1
+        number = self.asked
+        await self.open.wait()
+        if self.down:
+            raise ConnectionFault("connections.x", "gets no token", "Try again later")
+        return Token(f"token-{number}", self.seconds)
+
+    def tokens(self) -> Tokens:
+        return Tokens(self.fetch, clock=lambda: self.now)
+
+
+async def gathered(tokens: Tokens, count: int) -> set[str]:
+    return set(await asyncio.gather(*(tokens.token() for _ in range(count))))
+
+
+async def test_fifty_cold_calls_make_one_request_and_warm_ones_none():
+    endpoint = Endpoint()
+    tokens = endpoint.tokens()
+    assert await gathered(tokens, 50) == {"token-1"}
+    assert await gathered(tokens, 50) == {"token-1"}
+    assert endpoint.asked == 1
+
+
+async def test_who_asked_first_may_be_cancelled_and_the_others_get_their_token():
+    endpoint = Endpoint()
+    endpoint.open.clear()
+    tokens = endpoint.tokens()
+    first, second = asyncio.create_task(tokens.token()), asyncio.create_task(tokens.token())
+    await anyio.wait_all_tasks_blocked()
+    first.cancel()
+    await asyncio.wait([first])
+    assert first.cancelled()
+    endpoint.open.set()
+    assert await second == "token-1"
+    assert endpoint.asked == 1
+
+
+async def test_when_all_who_asked_are_cancelled_the_token_is_there_for_the_next():
+    endpoint = Endpoint()
+    endpoint.open.clear()
+    tokens = endpoint.tokens()
+    with anyio.move_on_after(0):
+        await tokens.token()
+    endpoint.open.set()
+    assert await tokens.token() == "token-1"
+
+
+@pytest.mark.parametrize(("seconds", "early"), [(3600, EARLY_SECONDS), (100, 20)])
+async def test_a_token_is_fetched_anew_shortly_before_it_expires(seconds: float, early: float):
+    endpoint = Endpoint(seconds)
+    tokens = endpoint.tokens()
+    await tokens.token()
+    endpoint.now += seconds - early - 0.5
+    assert await tokens.token() == "token-1"
+    endpoint.now += 1
+    assert await gathered(tokens, 5) == {"token-2"}
+
+
+async def test_a_token_without_life_serves_those_who_waited_for_it():
+    endpoint = Endpoint(0)
+    tokens = endpoint.tokens()
+    assert await gathered(tokens, 5) == {"token-1"}
+    assert await tokens.token() == "token-2"
+
+
+async def test_a_fault_is_told_to_all_who_wait_and_the_next_call_asks_again():
+    endpoint = Endpoint()
+    endpoint.down = True
+    tokens = endpoint.tokens()
+    told = await asyncio.gather(*(tokens.token() for _ in range(5)), return_exceptions=True)
+    assert all(isinstance(each, ConnectionFault) for each in told)
+    assert endpoint.asked == 1
+    endpoint.down = False
+    assert await tokens.token() == "token-2"
+
+
+async def test_a_valid_token_serves_on_while_a_new_one_cannot_be_had():
+    """It is asked for again after a while, not at each call; and an expired one serves nobody."""
+    endpoint = Endpoint()
+    tokens = endpoint.tokens()
+    await tokens.token()
+    endpoint.now += 3600 - EARLY_SECONDS + 1
+    endpoint.down = True
+    assert await gathered(tokens, 5) == {"token-1"}
+    assert await tokens.token() == "token-1"
+    assert endpoint.asked == 2
+    endpoint.now += RENEWAL_SECONDS + 1
+    assert await tokens.token() == "token-1"
+    assert endpoint.asked == 3
+    endpoint.now += EARLY_SECONDS
+    with pytest.raises(ConnectionFault):
+        await tokens.token()
+
+
+async def test_many_who_were_refused_at_once_renew_the_token_once():
+    endpoint = Endpoint()
+    tokens = endpoint.tokens()
+    await tokens.token()
+    endpoint.now += RENEWAL_SECONDS
+    renewed = await asyncio.gather(*(tokens.renewed("token-1") for _ in range(50)))
+    assert set(renewed) == {"token-2"}
+    assert endpoint.asked == 2
+    assert await tokens.renewed("token-1") == "token-2", "a late one gets what the others have got"
+    assert endpoint.asked == 2
+
+
+async def test_who_refuses_for_ever_has_no_token_fetched_at_each_call():
+    endpoint = Endpoint()
+    tokens = endpoint.tokens()
+    token = await tokens.token()
+    assert [await tokens.renewed(token) for _ in range(10)] == [None] * 10
+    assert endpoint.asked == 1
+    endpoint.now += RENEWAL_SECONDS
+    token = await tokens.renewed(token) or ""
+    assert [await tokens.renewed(token) for _ in range(10)] == [None] * 10
+    assert endpoint.asked == 2
+
+
+async def test_a_renewal_that_gives_the_same_token_is_none():
+    now = 0.0
+
+    async def same() -> Token:
+        return Token("same", 3600)
+
+    tokens = Tokens(same, clock=lambda: now)
+    await tokens.token()
+    now = RENEWAL_SECONDS
+    assert await tokens.renewed("same") is None
+
+
+async def test_closing_gives_up_the_request_that_is_under_way():
+    endpoint = Endpoint()
+    endpoint.open.clear()
+    tokens = endpoint.tokens()
+    waiting = asyncio.create_task(tokens.token())
+    await anyio.wait_all_tasks_blocked()
+    await tokens.aclose()
+    await asyncio.wait([waiting])
+    assert waiting.cancelled()
+    await tokens.aclose()
+
+
+async def test_no_repr_has_a_token():
+    assert "eyJ" not in repr(Token("eyJ", 1))

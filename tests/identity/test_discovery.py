@@ -1,0 +1,181 @@
+"""Keys over real HTTP, from an authority on loopback that answers well or badly."""
+
+import asyncio
+import contextlib
+import gzip
+import json
+from typing import Any
+
+import pytest
+
+from postern.http_client import HTTPError, http_client
+from postern.identity.discovery import MAX_DOCUMENT_BYTES, EntraFault, fetch_keys
+from postern.identity.issuers import tenant
+from postern.identity.keys import SigningKeys
+from tests.identity.minting import OTHER_ID, TENANT_ID, jwk, key_set
+
+pytestmark = pytest.mark.anyio
+
+DISCOVERY = f"/{TENANT_ID}/v2.0/.well-known/openid-configuration"
+KEYS = f"/{TENANT_ID}/discovery/v2.0/keys"
+HANG = b"hang"
+ENDLESS = b"endless"
+
+
+def answer(body: bytes, status: str = "200 OK", *fields: str) -> bytes:
+    head = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", "Connection: close", *fields]
+    return "\r\n".join(head).encode() + b"\r\n\r\n" + body
+
+
+class Server:
+    """Answers each path with the bytes that `answers` holds for it, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.answers: dict[str, bytes] = {}
+        self.asked: list[bytes] = []
+        self.sent = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            head = await reader.readuntil(b"\r\n\r\n")
+            self.asked.append(head)
+            reply = self.answers.get(head.split()[1].decode(), answer(b"", "404 Not Found"))
+            if reply is HANG:
+                await reader.read()
+            elif reply is ENDLESS:
+                writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+                while True:
+                    writer.write(b" " * 65536)
+                    self.sent += 65536
+                    await writer.drain()
+            else:
+                writer.write(reply)
+                await writer.drain()
+        with contextlib.suppress(ConnectionError):
+            writer.close()
+            await writer.wait_closed()
+
+
+@pytest.fixture
+async def server():
+    made = Server()
+    async with await asyncio.start_server(made.serve, "127.0.0.1", 0) as listening:
+        made.url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+        made.answers[DISCOVERY] = answer(metadata(made))
+        made.answers[KEYS] = answer(key_set(jwk()))
+        yield made
+
+
+@pytest.fixture
+async def client():
+    async with http_client() as made:
+        yield made
+
+
+@pytest.fixture
+def ours(server):
+    return tenant(TENANT_ID, authority=server.url)
+
+
+def metadata(server: "Server", **changes: Any) -> bytes:
+    made = {"issuer": f"{server.url}/{TENANT_ID}/v2.0", "jwks_uri": f"{server.url}{KEYS}", **changes}
+    return json.dumps(made).encode()
+
+
+async def test_discovery_names_the_keys_and_nothing_packed_is_asked_for(server, client, ours):
+    assert await fetch_keys(client, ours) == key_set(jwk())
+    assert [head.split()[1].decode() for head in server.asked] == [DISCOVERY, KEYS]
+    assert all(b"accept-encoding: identity\r\n" in head.lower() for head in server.asked)
+
+
+async def test_a_mirror_may_hand_out_the_clouds_own_metadata_issuer(server, client, ours):
+    issuer = f"https://login.microsoftonline.com/{TENANT_ID}/v2.0"
+    server.answers[DISCOVERY] = answer(metadata(server, issuer=issuer))
+    assert await fetch_keys(client, ours)
+
+
+@pytest.mark.parametrize(
+    "issuer",
+    [None, 1, "", ["x"], {"a": 1}, f"https://login.microsoftonline.com/{OTHER_ID}/v2.0",
+     "https://login.microsoftonline.com/{tenantid}/v2.0", f"https://sts.windows.net/{TENANT_ID}/"],
+)  # fmt: skip
+async def test_metadata_of_another_issuer_is_refused(server, client, ours, issuer):
+    server.answers[DISCOVERY] = answer(metadata(server, issuer=issuer))
+    with pytest.raises(EntraFault):
+        await fetch_keys(client, ours)
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize(
+    "keys_url",
+    [None, 1, [], "", KEYS, "https://evil.test/keys", "{url}.evil.test/keys", "{url}@evil.test/keys", "{url}",
+     "{url}1/keys", "//evil.test", "file:///etc/passwd", "{url}/ke ys", "{url}/keys\r\nX: y",
+     "{url}/ключи", "HTTP{rest}/keys"],
+)  # fmt: skip
+async def test_keys_that_are_not_at_the_authority_are_not_fetched(server, client, ours, keys_url):
+    if isinstance(keys_url, str):
+        keys_url = keys_url.format(url=server.url, rest=server.url.removeprefix("http"))
+    server.answers[DISCOVERY] = answer(metadata(server, jwks_uri=keys_url))
+    with pytest.raises(EntraFault):
+        await fetch_keys(client, ours)
+    assert len(server.asked) == 1
+
+
+PACKED = gzip.compress(b" " * 10 * MAX_DOCUMENT_BYTES)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        answer(b"", "302 Found", f"Location: {KEYS}"),
+        answer(b"", "301 Moved Permanently", "Location: https://evil.test/"),
+        answer(key_set(jwk()), "201 Created"),
+        answer(key_set(jwk()), "500 Internal Server Error"),
+        answer(b"", "429 Too Many Requests"),
+        answer(b" " * (MAX_DOCUMENT_BYTES + 1)),
+        answer(PACKED, "200 OK", "Content-Encoding: gzip"),
+        answer(PACKED, "200 OK", "Content-Encoding: GZIP, identity"),
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{",
+        b"\x16\x03\x01garbage\r\n\r\n",
+        b"",
+        ENDLESS,
+    ],
+)
+@pytest.mark.parametrize("path", [DISCOVERY, KEYS])
+async def test_a_bad_answer_at_either_step_is_a_failure(server, client, ours, path, bad):
+    server.answers[path] = bad
+    with pytest.raises((EntraFault, HTTPError)):
+        await fetch_keys(client, ours)
+    assert server.asked[-1].split()[1].decode() == path
+    assert server.sent < 30 * MAX_DOCUMENT_BYTES  # no more than what fits into the sockets' buffers
+
+
+@pytest.mark.parametrize("path", [DISCOVERY, KEYS])
+async def test_both_steps_together_have_little_time(server, client, ours, path):
+    server.answers[path] = HANG
+    with pytest.raises(TimeoutError):
+        await fetch_keys(client, ours, seconds=0.05)
+
+
+@pytest.mark.parametrize("bad", [b"[]", b"null", b"<html>", b"{", b"\xff"])
+async def test_metadata_that_is_no_object_is_refused(server, client, ours, bad):
+    server.answers[DISCOVERY] = answer(bad)
+    with pytest.raises(ValueError, match="JSON"):
+        await fetch_keys(client, ours)
+
+
+async def test_an_authority_out_of_reach_leaves_the_last_good_keys(server, client, ours):
+    keys = SigningKeys(ours, lambda: fetch_keys(client, ours, seconds=0.2))
+    assert await keys.find("key-1") is not None
+    for bad in (
+        HANG,
+        ENDLESS,
+        answer(b"{}"),
+        answer(b"", "302 Found", "Location: /"),
+        answer(key_set(None, jwk(use="enc"))),
+    ):
+        server.answers[KEYS] = bad
+        await keys.refresh()
+        assert keys.last_error
+        assert keys.get("key-1") is not None

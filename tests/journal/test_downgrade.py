@@ -1,0 +1,137 @@
+"""Migrations taken back, and migrations that are interrupted by a kill."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+from sqlalchemy import func, insert, select
+
+from postern.errors import DatabaseFault
+from postern.journal.database.downgrade import Loss, downgrade, losses, target
+from postern.journal.database.engine import migrate, open_engine, revision_of
+from postern.journal.database.revisions import HEAD, MIGRATIONS
+from postern.journal.schema import calls, refusals, runs
+from tests.process.servers import environment
+from tests.releases import OF_0001, RUN, make_database, old_database, say, shape
+
+CALL = {"run_id": RUN, "number": 1, "name": "book-desk", "started_at": 1.0, "ended_at": 2.0}
+
+KILLED = """
+import os, signal, sys
+from sqlalchemy import Engine, event
+from postern.journal.database.downgrade import downgrade
+from postern.journal.database.engine import migrate, open_engine
+
+@event.listens_for(Engine, "after_cursor_execute")
+def die(connection, cursor, statement, *_):
+    if sys.argv[2] in statement:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+engine = open_engine(sys.argv[1], writing=True)
+downgrade(engine, sys.argv[3]) if len(sys.argv) > 3 else migrate(engine)
+"""
+
+
+def killed(url: str, *arguments: str) -> None:
+    """A process that migrates, and is killed when it has done a statement with this text."""
+    done = subprocess.run([sys.executable, "-c", KILLED, url, *arguments], env=environment(), timeout=30, check=False)
+    assert done.returncode == -signal.SIGKILL
+
+
+def test_back_at_the_first_migration_the_tables_are_as_its_program_made_them(new_database_url: str, tmp_path):
+    old = old_database(new_database_url)
+    engine = open_engine(new_database_url, writing=True)
+    fresh = shape(engine)
+    assert migrate(engine) == "0001"
+    with engine.begin() as connection:
+        connection.execute(insert(calls), [CALL, CALL | {"number": 2}])
+        say(connection, OF_0001)
+        assert losses(connection, HEAD, "0001") == [Loss("0002", "calls", 2)]
+    downgrade(engine, "0001")
+    assert shape(engine) == fresh
+    with engine.begin() as connection:
+        assert revision_of(connection) == "0001"
+        assert sorted(connection.execute(select(runs.c.id)).scalars()) == sorted([*old, RUN])
+        assert connection.execute(select(func.count()).select_from(refusals)).scalar_one() == len(old) + 1
+        say(connection, OF_0001, RUN.replace("0", "1"))
+    assert migrate(engine) == "0001"
+    with engine.connect() as connection:
+        assert revision_of(connection) == HEAD
+    engine.dispose()
+
+
+def test_an_upgrade_that_was_killed_is_done_by_the_next_start(new_database_url: str):
+    """After its last change of the tables, before the commit."""
+    old = old_database(new_database_url)
+    killed(new_database_url, "UPDATE alembic_version")
+    engine = open_engine(new_database_url, writing=True)
+    with engine.connect() as connection:
+        assert revision_of(connection) == "0001"
+    migrate(engine)
+    with engine.connect() as connection:
+        assert revision_of(connection) == HEAD
+        assert connection.execute(select(func.count()).select_from(runs)).scalar_one() == len(old)
+        assert connection.execute(select(func.count()).select_from(calls)).scalar_one() == 0
+    engine.dispose()
+
+
+def test_the_first_migration_that_was_killed_is_done_by_the_next_start(new_database_url: str):
+    killed(new_database_url, "CREATE TABLE refusals")
+    engine = open_engine(new_database_url, writing=True)
+    assert migrate(engine) == ""
+    engine.dispose()
+
+
+def test_a_migration_that_was_killed_on_its_way_back_is_still_there(database_url: str):
+    engine = open_engine(database_url, writing=True)
+    with engine.begin() as connection:
+        connection.execute(insert(calls), [CALL])
+    killed(database_url, "DROP TABLE calls", "0001")
+    with engine.connect() as connection:
+        assert revision_of(connection) == HEAD
+        assert connection.execute(select(func.count()).select_from(calls)).scalar_one() == 1
+    engine.dispose()
+
+
+def test_how_far_back_is_said_by_name_or_number_or_one_step():
+    assert target("0002", None) == target("0002", "0001") == "0001"
+
+
+@pytest.mark.parametrize(
+    ("found", "to", "told"),
+    [
+        ("", None, "without tables"),
+        ("0001", None, "first migration"),
+        ("0001", "0001", "first migration"),
+        ("0002", "0002", "--to 0001"),
+        ("0002", "0003", "--to 0001"),
+        ("0002", "x", "--to 0001"),
+        ("0003_for_0002", None, "of a newer Postern"),
+        ("9999", None, "made by a newer Postern"),
+    ],
+)
+def test_what_cannot_be_gone_back_to_is_said(found: str, to: str | None, told: str):
+    with pytest.raises(DatabaseFault, match=told):
+        target(found, to)
+
+
+@pytest.mark.parametrize("goal", MIGRATIONS[:-1])
+def test_every_migration_can_be_gone_back_to(new_database_url: str, goal: str, tmp_path):
+    make_database(new_database_url, goal)
+    engine = open_engine(new_database_url, writing=True)
+    fresh = shape(engine)
+    migrate(engine)
+    downgrade(engine, goal)
+    assert shape(engine) == fresh
+    engine.dispose()
+
+
+def test_losses_are_said_in_words():
+    words = [str(Loss("0002", "calls", n)) for n in (0, 1, 1234)] + [str(Loss("0003", "runs.colour", 2))]
+    assert words == [
+        "table calls of migration 0002, with no rows",
+        "table calls of migration 0002, with 1 row",
+        "table calls of migration 0002, with 1,234 rows",
+        "column runs.colour of migration 0003, with 2 rows",
+    ]

@@ -1,0 +1,357 @@
+"""Which server processes live, and what becomes of the runs of those that do not."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Engine, event
+from structlog.testing import capture_logs
+
+from postern.errors import problem
+from postern.journal.idempotency_keys import claim, settle
+from postern.journal.journal import Journal
+from postern.journal.process_identity import lives, this_machine
+from postern.journal.run import MOVES, State
+from postern.journal.schema import idempotency_keys, nodes, runs
+from postern.journal.server_processes import (
+    BEAT_EVERY,
+    CANCEL_EVERY,
+    NO_ROW,
+    SILENCE,
+    Seen,
+    ServerProcess,
+    ServerProcesses,
+    beat,
+    gone,
+    interrupt,
+    read_nodes,
+    requested_cancellations,
+    watch,
+)
+from postern.runs.idempotency import keep
+from tests.journal.engines import add, all_of, run_row
+
+pytestmark = pytest.mark.anyio
+
+OWN = ServerProcess("own", "here", "1:10", 0.0)
+
+
+def node(name: str = "other", machine: str = "there", process: str = "7:70", beat: int = 3) -> ServerProcess:
+    return ServerProcess(name, machine, process, 0.0, beat)
+
+
+@pytest.mark.parametrize(
+    ("found", "seen", "alive", "is_gone"),
+    [
+        # another machine: only its beat counts
+        (node(), Seen(3, 100.0), False, False),
+        (node(), Seen(3, 70.1), False, False),
+        (node(), Seen(3, 70.0), False, True),
+        (node(), Seen(3, 70.0), True, True),
+        (node(), Seen(2, 10.0), False, False),
+        (node(), None, False, False),
+        # this machine: its process counts, and its beat where the process is there
+        (node(machine="here"), Seen(3, 100.0), False, True),
+        (node(machine="here"), None, False, True),
+        (node(machine="here"), Seen(3, 70.1), True, False),
+        (node(machine="here"), Seen(3, 70.0), True, True),
+        # no row, only runs
+        (node("x", "", "", NO_ROW), Seen(NO_ROW, 70.1), False, False),
+        (node("x", "", "", NO_ROW), Seen(NO_ROW, 70.0), False, True),
+        (node("x", "", "", NO_ROW), Seen(5, 10.0), False, False),
+        # ourselves, held up or not
+        (OWN, Seen(0, 0.0), False, False),
+    ],
+)
+def test_a_node_is_gone_when_its_process_ended_here_or_its_beat_stood_still_for_30_seconds(found, seen, alive, is_gone):
+    remembered = {found.id: seen} if seen else {}
+    lost = gone([OWN, found], remembered, 100.0, OWN, lambda process: alive and process == found.process)
+    assert lost == ({found.id} if is_gone else set())
+
+
+def test_only_nodes_that_beat_are_seen_anew():
+    seen = {"still": Seen(3, 1.0), "beating": Seen(3, 1.0), "left": Seen(3, 1.0)}
+    found = [node("still"), node("beating", beat=4), node("new")]
+    assert watch(found, seen, 9.0) == {"still": Seen(3, 1.0), "beating": Seen(4, 9.0), "new": Seen(3, 9.0)}
+
+
+def test_a_node_beats_and_comes_back_when_its_row_was_taken_away(engine):
+    with engine.begin() as connection:
+        for count in (1, 1, 2):
+            beat(connection, ServerProcess("a", "here", "1:10", 5.0, count))
+        assert read_nodes(connection) == [ServerProcess("a", "here", "1:10", 5.0, 2)]
+        interrupt(connection, "a", 9.0)
+        assert read_nodes(connection) == []
+        beat(connection, ServerProcess("a", "here", "1:10", 5.0, 3))
+        assert read_nodes(connection) == [ServerProcess("a", "here", "1:10", 5.0, 3)]
+
+
+def test_nodes_without_a_row_are_known_by_their_unfinished_runs(engine):
+    add(
+        engine,
+        runs,
+        run_row("1", node="lost"),
+        run_row("2", node="lost", state="Waiting"),
+        run_row("3", node="living"),
+        run_row("4", node="ended", state="Failed"),
+        run_row("5", node="ended", state="Succeeded"),
+        run_row("6", node="ended", state="Interrupted"),
+    )
+    with engine.begin() as connection:
+        beat(connection, node("living"))
+        assert read_nodes(connection) == [node("living"), ServerProcess("lost", "", "", 0.0, NO_ROW)]
+
+
+@pytest.mark.parametrize("state", State)
+def test_the_runs_of_a_gone_node_move_as_the_table_of_moves_says(engine, state):
+    add(engine, runs, run_row("1", state=state.value), run_row("2", state=state.value, node="another"))
+    may = State.INTERRUPTED in MOVES[state]
+    for expected in [["1"], []] if may else [[], []]:
+        with engine.begin() as connection:
+            assert interrupt(connection, "node-1", 2000.0) == expected
+    first, second = all_of(engine, runs)
+    assert (first["state"], first["ended_at"]) == (("Interrupted", 2000.0) if may else (state.value, None))
+    assert (second["state"], second["ended_at"]) == (state.value, None)
+
+
+def test_the_keys_of_interrupted_runs_are_free_and_others_are_not(engine):
+    add(engine, runs, run_row("1"), run_row("2", state="Succeeded"), run_row("3", node="another"))
+    with engine.begin() as connection:
+        for number in ("1", "2", "3"):
+            claim(connection, f"scope-{number}", "asked", number, 1.0)
+        settle(connection, "scope-2", "2", keep(200, (), b"", secured=False))
+        interrupt(connection, "node-1", 2000.0)
+    assert [row["scope"] for row in all_of(engine, idempotency_keys, "scope")] == ["scope-2", "scope-3"]
+
+
+@pytest.mark.parametrize(
+    ("row", "seen", "interrupted"),
+    [(3, 3, True), (4, 3, False), (None, 3, True), (None, NO_ROW, True), (1, NO_ROW, False), (4, None, True)],
+)
+def test_a_node_that_has_beaten_meanwhile_is_left_alone(engine, row, seen, interrupted):
+    add(engine, runs, run_row("1"))
+    with engine.begin() as connection:
+        if row is not None:
+            beat(connection, node("node-1", beat=row))
+        assert interrupt(connection, "node-1", 2000.0, seen=seen) == (["1"] if interrupted else [])
+    assert len(all_of(engine, nodes)) == (0 if interrupted else 1)
+
+
+def test_only_unfinished_runs_of_this_node_are_cancelled(engine):
+    add(
+        engine,
+        runs,
+        run_row("1", cancel_requested_at=5.0),
+        run_row("2"),
+        run_row("3", cancel_requested_at=5.0, state="Waiting"),
+        run_row("4", cancel_requested_at=5.0, state="Succeeded"),
+        run_row("5", cancel_requested_at=5.0, state="Interrupted"),
+        run_row("6", cancel_requested_at=5.0, node="another"),
+    )
+    with engine.begin() as connection:
+        assert requested_cancellations(connection, "node-1") == ["1", "3"]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)  # PostgreSQL plans by the size of the table
+def test_looking_for_unfinished_runs_does_not_read_the_whole_table(engine):
+    statements: list[tuple[str, Any]] = []
+    with engine.begin() as connection:
+        _record(connection, statements)
+        read_nodes(connection)
+        requested_cancellations(connection, "node-1")
+        interrupt(connection, "node-1", 1.0)
+    plans = []
+    with engine.begin() as connection:
+        for statement, parameters in statements:
+            if "runs" in statement:
+                plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()
+                plans.append(" ".join(row[3] for row in plan))
+    assert len(plans) == 3
+    assert all("runs_by_state" in plan and "SCAN runs" not in plan for plan in plans), plans
+
+
+def _record(connection: Connection, statements: list[tuple[str, Any]]) -> None:
+    @event.listens_for(connection, "before_cursor_execute")
+    def _(_1: Any, _2: Any, statement: str, parameters: Any, _3: Any, _4: Any) -> None:
+        statements.append((statement, parameters))
+
+
+class Place:
+    """One process, with a clock of its own and a journal that may be away."""
+
+    def __init__(self, engine: Engine, name: str, **options: Any) -> None:
+        self.engine = engine
+        self.time = 1000.0
+        self.away = False
+        self.runs = 1
+        self.cancelled: list[str] = []
+        self.reads = 0
+        settings: dict[str, Any] = {
+            "cancel": self.cancelled.append,
+            "running": lambda: self.runs,
+            "clock": lambda: self.time,
+            "now": lambda: 5000.0,
+            "alive": lambda process: True,
+        }
+        self.nodes = ServerProcesses(name, self.read, self.write, **settings | options)
+
+    async def read(self, operation: Callable[[Connection], Any]) -> Any:
+        self.reads += 1
+        return await self.write(operation)
+
+    async def write(self, operation: Callable[[Connection], Any]) -> Any:
+        if self.away:
+            raise problem("journal-unavailable", reason="postgresql://user:private@host is away")
+        with self.engine.begin() as connection:
+            return operation(connection)
+
+    async def look(self, seconds: float) -> None:
+        self.time += seconds
+        await self.nodes.look()
+
+
+def states(engine: Engine) -> dict[str, str]:
+    return {row["id"]: row["state"] for row in all_of(engine, runs)}
+
+
+async def test_living_nodes_leave_each_other_alone(engine):
+    a, b = Place(engine, "a"), Place(engine, "b")
+    add(engine, runs, run_row("1", node="a"), run_row("2", node="b"))
+    for _ in range(20):
+        await a.look(5)
+        await b.look(5)
+    assert set(states(engine).values()) == {"Running"}
+    assert {each.id for each in a.nodes.known} == {each.id for each in b.nodes.known} == {"a", "b"}
+
+
+async def test_the_runs_of_a_silent_node_become_interrupted_after_30_seconds(engine):
+    a, b = Place(engine, "a"), Place(engine, "b")
+    add(engine, runs, run_row("1", node="a"), run_row("2", node="b"))
+    await a.look(5)
+    with capture_logs() as logs:
+        for _ in range(6):
+            await b.look(5)
+        assert states(engine) == {"1": "Running", "2": "Running"}
+        await b.look(5)
+    assert states(engine) == {"1": "Interrupted", "2": "Running"}
+    assert all_of(engine, runs)[0]["ended_at"] == 5000.0
+    assert [(line["event"], line["node"], line["runs"]) for line in logs] == [("node-gone", "a", 1)]
+    assert [each.id for each in b.nodes.known] == ["b"]
+    await a.look(5)  # it was only held up
+    await b.look(5)
+    assert [each.id for each in b.nodes.known] == ["a", "b"]
+
+
+async def test_runs_whose_node_has_no_row_become_interrupted_too(engine):
+    a = Place(engine, "a")
+    add(engine, runs, run_row("1", node="never registered"), run_row("2", node="a"))
+    for _ in range(7):
+        await a.look(5)
+    assert states(engine) == {"1": "Interrupted", "2": "Running"}
+    assert [each.id for each in a.nodes.known] == ["a"]
+
+
+async def test_an_outage_of_the_journal_is_no_silence_of_the_others(engine):
+    a, b = Place(engine, "a"), Place(engine, "b")
+    add(engine, runs, run_row("1", node="a"))
+    await a.look(5)
+    await b.look(5)
+    await b.look(600)
+    assert states(engine) == {"1": "Running"}
+    for _ in range(6):
+        await b.look(5)
+    assert states(engine) == {"1": "Interrupted"}
+
+
+async def test_a_process_killed_on_this_machine_is_gone_at_once(engine, child):
+    with engine.begin() as connection:
+        beat(connection, ServerProcess("a", this_machine(), child.name, 0.0, 1))
+    add(engine, runs, run_row("1", node="a"))
+    b = Place(engine, "b", alive=lives)
+    await b.look(5)
+    assert states(engine) == {"1": "Running"}
+    child.kill()
+    await b.look(5)
+    assert states(engine) == {"1": "Interrupted"}
+
+
+async def test_a_node_that_leaves_leaves_no_running_run_behind(engine):
+    a = Place(engine, "a")
+    await a.look(5)
+    add(engine, runs, run_row("1", node="a"), run_row("2", node="a", state="Succeeded"))
+    with capture_logs() as logs:
+        await a.nodes.leave()
+        await a.nodes.leave()
+    assert states(engine) == {"1": "Interrupted", "2": "Succeeded"}
+    assert all_of(engine, nodes) == []
+    assert [(line["event"], line["runs"]) for line in logs] == [("runs-left-behind", 1)]
+
+
+async def test_each_run_is_cancelled_once_and_nothing_is_read_while_nothing_runs(engine):
+    a = Place(engine, "node-1")
+    a.runs = 0
+    add(engine, runs, run_row("1", cancel_requested_at=5.0), run_row("2"))
+    await a.nodes.pass_on()
+    assert (a.cancelled, a.reads) == ([], 0)
+    a.runs = 2
+    await a.nodes.pass_on()
+    await a.nodes.pass_on()
+    assert (a.cancelled, a.reads) == (["1"], 2)
+
+
+async def test_nodes_and_their_journals_fit_together(database_url):
+    journals = [Journal(database_url), Journal(database_url)]
+    for journal in journals:
+        await journal.open()
+    own, other = (
+        ServerProcesses(each.node, each.read, each.write, cancel=print, running=lambda: 1, alive=lambda _: False)
+        for each in journals
+    )
+    await own.look()
+    assert [each.id for each in own.known] == [journals[0].node]
+    await other.look()
+    assert [each.id for each in other.known] == [journals[1].node]
+    await other.pass_on()
+    await own.leave()
+    await other.leave()
+    assert await journals[0].read(read_nodes) == []
+    for journal in journals:
+        await journal.aclose()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0)
+
+
+async def test_the_task_beats_every_5_seconds_and_asks_each_second_and_survives_an_outage(engine):
+    slept: list[float] = []
+    turn = asyncio.Semaphore(0)
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        await turn.acquire()
+
+    a = Place(engine, "node-1", sleep=sleep)
+    a.away = True
+    add(engine, runs, run_row("1", cancel_requested_at=5.0))
+    with capture_logs() as logs:
+        task = asyncio.create_task(a.nodes.run())
+        await until(lambda: len(slept) == 2)
+        turn.release()
+        turn.release()
+        await until(lambda: len(slept) == 4)
+        assert sorted(slept) == [CANCEL_EVERY, CANCEL_EVERY, BEAT_EVERY, BEAT_EVERY]
+        a.away = False
+        turn.release()
+        turn.release()
+        await until(lambda: bool(a.nodes.known) and a.cancelled == ["1"])
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+    assert [line["event"] for line in logs] == ["nodes-not-seen"] * 2
+    assert "private" not in str(logs)
+    assert SILENCE == 30.0

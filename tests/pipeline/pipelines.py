@@ -1,0 +1,95 @@
+"""The doors that tests knock at: one workflow for each way to guard it, in a real application."""
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from httpx2 import ASGITransport
+
+from postern.assembly import create_app
+from postern.http_client import AsyncClient, Response, http_client
+from postern.local_tenant import LocalTenant
+from postern.settings import Settings, load_settings
+from tests.databases import put_sqlite
+
+DOORS = {
+    "anonymous": "anonymous()",
+    "tenant_users": "tenant_users()",
+    "specific": "specific_users('lisa')",
+    "people": "tenant_users(apps=False)",
+    "members": "tenant_users(guests=False)",
+    "role": "tenant_users(roles=['Workflow.Run'])",
+    "scope": "tenant_users(scopes=['user_impersonation'])",
+    "client": "tenant_users(clients=['99999999-9999-9999-9999-999999999999'])",
+}
+
+MODULE = """
+from postern import Context, anonymous, specific_users, tenant_users, workflow
+from tests.pipeline.pipelines import RAN
+
+"""
+
+WORKFLOW = """
+@workflow(access={access}, name="{url_name}")
+async def at_{name}(ctx: Context) -> str:
+    RAN.append("{name}")
+    return "came in"
+
+"""
+
+RAN: list[str] = []
+"""The doors whose workflow ran."""
+
+
+@dataclass(frozen=True)
+class Pipelines:
+    """A running application behind a client."""
+
+    client: AsyncClient
+    ran: list[str]
+
+    async def knock(self, name: str, headers: Iterable[tuple[bytes, bytes]]) -> Response:
+        """POST to a door with exactly these headers."""
+        return await self.client.post(f"/triggers/{name.replace('_', '-')}", headers=list(headers))
+
+
+def settings_for(local: LocalTenant, workflows: Path, **more: Any) -> Settings:
+    """The settings of an installation whose tenant is the local one."""
+    values = {
+        "tenant_id": local.tenant_id,
+        "audience": list(local.audiences),
+        "authority": local.authority,
+        "ca_bundle": str(local.ca_bundle),
+        "people": dict(local.people),
+        "workflows": str(workflows),
+        "database_url": put_sqlite(workflows / ".journal.db"),
+        **more,
+    }
+    return load_settings({}, folder=workflows, defaults=values)
+
+
+def defaults_for(workflows: Path) -> dict[str, str]:
+    """The settings of an installation of these anonymous workflows only."""
+    return {"workflows": str(workflows), "database_url": put_sqlite(workflows / ".journal.db")}
+
+
+@asynccontextmanager
+async def open_doors(local: LocalTenant) -> AsyncIterator[Pipelines]:
+    """Start the application with all doors."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        text = MODULE + "".join(
+            WORKFLOW.format(access=access, name=door, url_name=door.replace("_", "-")) for door, access in DOORS.items()
+        )
+        (folder / "doors.py").write_text(text, encoding="utf-8")
+        app = create_app(settings_for(local, folder))
+        assert not app.catalog.snapshot.faults
+        async with (
+            app.router.lifespan_context(app),
+            http_client(base_url="http://postern.test", transport=ASGITransport(app)) as client,
+        ):
+            RAN.clear()
+            yield Pipelines(client, RAN)
