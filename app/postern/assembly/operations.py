@@ -1,13 +1,13 @@
 """`/healthz`, `/readyz` and `/metrics`: what operators' systems ask of each part."""
 
 from collections.abc import Callable, Sequence
-from importlib.metadata import PackageNotFoundError, version
 
 from starlette.routing import Route
 
 from postern.api.health import Readiness, healthz
 from postern.api.metrics import Metrics, build_metrics
 from postern.assembly.part import Part
+from postern.version import own_version
 
 
 def operations_part(parts: Sequence[Part], process: str, settle: Callable[[], None]) -> Part:
@@ -24,11 +24,3 @@ def operations_part(parts: Sequence[Part], process: str, settle: Callable[[], No
         ),
         state={"draining": readiness.stop},
     )
-
-
-def own_version() -> str:
-    """The version that is installed; "unknown" where the program runs from its sources alone."""
-    try:
-        return version("postern-workflows")
-    except PackageNotFoundError:
-        return "unknown"

@@ -22,7 +22,7 @@ app = typer.Typer(
 
 _SERVING = ("serve", "dev", "catalog", "tokens", "call", "explain", "health")
 _ASKING = ("runs", "refusals", "connections", "secrets", "database", "export")
-for _module in (*_SERVING, *_ASKING):
+for _module in ("version", *_SERVING, *_ASKING):
     import_module(f"postern.cli.{_module}").add_to(app)
 
 
