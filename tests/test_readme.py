@@ -83,6 +83,14 @@ def test_the_files_and_headings_that_a_page_links_to_are_there(page: str):
     assert [link for each in links for link in each if link and not is_there(link, ROOT / page)] == []
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_the_python_of_a_page_is_well_formed(page: str):
+    for source in re.findall(
+        r"^```python\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    ):
+        compile(source, page, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+
+
 def is_there(link: str, page: Path) -> bool:
     name, _, anchor = link.partition("#")
     target = page.parent / name if name else page

@@ -21,8 +21,8 @@ def first_cells(heading: str) -> str:
 
 
 def test_every_error_that_connections_explain_has_a_row():
-    told = {int(code) for code in re.findall(r"AADSTS(\d+)", first_cells("Errors of Entra"))}
-    assert set(FAULTS) - told == set()
+    named = {int(code) for code in re.findall(r"AADSTS(\d+)", first_cells("Errors of Entra"))}
+    assert set(FAULTS) - named == set()
 
 
 def test_the_scope_and_roles_are_those_of_the_registration():
@@ -39,9 +39,9 @@ def test_the_checks_are_the_programs():
     )
     assert isinstance(policy, Guarded)
     known = {rule.name for rule in RULES} | {question.name for question in policy.questions}
-    told = set(re.findall(r"`([a-z-]+)`", first_cells("Rejections by Postern")))
-    assert told
-    assert told <= known
+    named = set(re.findall(r"`([a-z-]+)`", first_cells("Rejections by Postern")))
+    assert named
+    assert named <= known
 
 
 def test_the_settings_are_accepted():

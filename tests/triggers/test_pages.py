@@ -24,18 +24,18 @@ def first_cells(page: str) -> list[str]:
 
 @pytest.mark.parametrize("code", sorted(set(PROBLEMS) - {"unauthenticated"}))
 def test_each_code_has_a_cause(code: str):
-    told = {name for cell in first_cells(TROUBLESHOOTING) for name in re.findall(r"`([a-z-]+)`", cell)}
-    assert code in told | set(re.findall(r"^`([a-z-]+)`:", TROUBLESHOOTING, re.MULTILINE))
+    named = {name for cell in first_cells(TROUBLESHOOTING) for name in re.findall(r"`([a-z-]+)`", cell)}
+    assert code in named | set(re.findall(r"^`([a-z-]+)`:", TROUBLESHOOTING, re.MULTILINE))
 
 
 def test_each_check_of_a_401_has_a_cause_in_the_order_of_the_checks():
     section = TROUBLESHOOTING.split("\n## 401\n")[1].split("\n## ")[0]
-    told = [name for cell in first_cells(section) for name in re.findall(r"`([a-z-]+)`", cell)]
+    named = [name for cell in first_cells(section) for name in re.findall(r"`([a-z-]+)`", cell)]
     access = specific_users(ID, scopes=["s"], roles=["r"], clients=[ID], apps=False, guests=False)
     policy = bind(access, people={}, tenants=[ID], audiences=["api://x"])
     assert isinstance(policy, Guarded)
     expected = {"credentials", "authorization-header", CODE, "form"}
-    assert sorted(told) == sorted(
+    assert sorted(named) == sorted(
         expected | {rule.name for rule in RULES} | {question.name for question in policy.questions}
     )
 
