@@ -30,6 +30,7 @@ NEEDS: Mapping[str, str] = {
     r"cyclonedx-py": "a program of another project",
     r"pip-audit": "the list of published flaws, which changes by the day",
     r"curl .*(\$POSTERN_PUBLIC_URL|https://\$NAME).*": "a server of the reader's",
+    r"curl .*https://login\.microsoftonline\.com.*": "an application of the reader's in Entra",
     r"pac|paconn": "an environment of Power Platform",
     r"systemctl|journalctl|systemd-run": "systemd",
     r"sudo|apt|apt-get|useradd|groupadd": "root",
@@ -58,20 +59,11 @@ ELSEWHERE: Mapping[str, str] = {
 
 SAYS_NO: Mapping[str, int] = {
     r'postern explain "\$REQUEST_ID"': 1,
+    r'postern explain "\$\(postern token ': 1,
 }
 """Commands whose exit code is their answer, and the one that a reader of the page gets."""
 
 PREPARED: Mapping[str, str] = {
-    "README.md": """
-        post() { curl -s -i -X POST "http://127.0.0.1:8080/triggers/$1" -H "Authorization: Bearer ${2:-}"; }
-        sed -n '/^```python$/,/^```$/p' README.md | sed '1d;/^```$/,$d' > workflows/greet.py
-        TOKEN=$(postern token --as lisa) OPERATOR=$(postern token --as ada)
-        until post greet "$TOKEN" | grep '200 OK' > var/greeted; do :; done
-        RUN_ID=$(post hello | tr -d '\\r' | sed -n 's/^x-run-id: //Ip')
-        REQUEST_ID=$(post payroll | grep -o '"request_id":"[^"]*' | cut -d'"' -f4)
-        refused() { curl -s http://127.0.0.1:8080/refusals -H "Authorization: Bearer $OPERATOR"; }
-        until refused | grep "$REQUEST_ID" > var/refused; do :; done
-    """,
     "app/postern/openapi/README.md": """
         TOKEN=$(postern token --as lisa)
     """,
@@ -124,8 +116,8 @@ class PageFailed(AssertionError):
 
 
 def pages(root: Path = ROOT) -> list[str]:
-    """All pages, as paths below the root: README.md, those of the program, and those of all ways to deploy it."""
-    found = [root / "README.md", *root.glob("app/**/README.md"), *root.glob("deploy/**/*.md")]
+    """All pages, as paths below the root: its own, those of the program, and those of all ways to deploy it."""
+    found = [*root.glob("*.md"), *root.glob("app/**/*.md"), *root.glob("deploy/**/*.md")]
     return sorted(str(page.relative_to(root)) for page in found)
 
 
