@@ -126,7 +126,7 @@ async def test_the_watch_outlives_the_folder(folder: Path, tmp_path: Path) -> No
 
 
 async def test_the_watch_outlives_an_error_of_a_listener(folder: Path) -> None:
-    """Whatever on_change raises, the swap has happened and the next change is seen."""
+    """If on_change raises, the new snapshot is served all the same, and the next change is seen."""
 
     def fail(old: Snapshot, new: Snapshot) -> None:
         raise RuntimeError("listener")

@@ -62,7 +62,7 @@ def test_they_are_for_operators(beside: Postern):
     for command, exit_code in ((["refusals"], 1), (["explain", new_id()], 2)):
         result = beside(*command, "--as", "lisa")
         assert (result.exit_code, result.stdout) == (exit_code, "")
-        assert "the server answered 403: This is for operators only." in result.stderr
+        assert "the server answered 403: Operator role required." in result.stderr
         assert "POSTERN_OPERATORS" in result.stderr
 
 
