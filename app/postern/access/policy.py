@@ -76,22 +76,11 @@ def _requirements(
     access: TenantUsers, people: Mapping[str, str], tenants: frozenset[str], audiences: frozenset[str]
 ) -> Iterator[Requirement]:
     """The requirements of this access mode, in order."""
-    scope_to_request = " or ".join(default_scope(audience) for audience in sorted(audiences))
+    scope = " or ".join(default_scope(audience) for audience in sorted(audiences))
     scopes, roles, clients = frozenset(access.scopes), frozenset(access.roles), frozenset(access.clients)
-    yield Requirement(
-        "tenant-allowed",
-        lambda caller: caller.tenant_id in tenants,
-        tenants,
-        lambda caller: caller.tenant_id,
-        "Your tenant may not use this trigger.",
-    )
-    yield Requirement(
-        "audience",
-        lambda caller: caller.audience in audiences,
-        audiences,
-        lambda caller: caller.audience,
-        f"The token is for another audience. Request one with the scope {scope_to_request}",
-    )
+    yield _one_of("tenant-allowed", lambda caller: caller.tenant_id, tenants, "Your tenant may not use this trigger.")
+    advice = f"The token is for another audience. Request one with the scope {scope}"
+    yield _one_of("audience", lambda caller: caller.audience, audiences, advice)
     if not access.apps:
         yield Requirement(
             "people-only",
@@ -109,13 +98,8 @@ def _requirements(
             "This trigger is not for guests.",
         )
     if clients:
-        yield Requirement(
-            "client",
-            lambda caller: caller.client_id in clients,
-            clients,
-            lambda caller: caller.client_id,
-            "The application that requested this token may not use this trigger.",
-        )
+        advice = "The application that requested this token may not use this trigger."
+        yield _one_of("client", lambda caller: caller.client_id, clients, advice)
     if scopes:
         yield Requirement(
             "scope",
@@ -133,14 +117,14 @@ def _requirements(
             "The token lacks an app role that this trigger requires: " + " ".join(sorted(roles)),
         )
     if isinstance(access, SpecificUsers):
-        object_ids = frozenset(_object_id(person, people) for person in access.people)
-        yield Requirement(
-            "listed",
-            lambda caller: caller.object_id in object_ids,
-            object_ids,
-            lambda caller: caller.object_id,
-            "Object id {found} is not on the list of this trigger.",
-        )
+        listed = frozenset(_object_id(person, people) for person in access.people)
+        advice = "Object id {found} is not on the list of this trigger."
+        yield _one_of("listed", lambda caller: caller.object_id, listed, advice)
+
+
+def _one_of(name: str, found: Callable[[Caller], str], allowed: frozenset[str], advice: str) -> Requirement:
+    """The requirement that a value of the caller is one of those allowed."""
+    return Requirement(name, lambda caller: found(caller) in allowed, allowed, found, advice)
 
 
 def default_scope(audience: str) -> str:
