@@ -311,6 +311,30 @@ def test_an_unreadable_file_is_a_fault(folder: Folder) -> None:
     assert "read access" in folder.faults[0].fix
 
 
+@pytest.mark.parametrize(
+    ("beside", "cause"),
+    [
+        (False, "ModuleNotFoundError: No module named 'app'"),
+        (True, "ImportError: cannot import name 'workflow' from 'app' (unknown location)"),
+    ],
+)
+def test_an_import_from_the_package_name_of_release_0_1_gets_the_new_name(
+    folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beside: bool, cause: str
+) -> None:
+    """The error differs where a folder `app` without a module exists: it is a namespace package."""
+    (tmp_path / "app").mkdir()
+    others = [place for place in sys.path if not (Path(place) / "app").is_dir()]
+    monkeypatch.setattr(sys, "path", [*others, str(tmp_path)] if beside else others)
+    try:
+        folder.put("former.py", "from app import workflow\n", head="")
+    finally:
+        sys.modules.pop("app", None)
+
+    (fault,) = folder.faults
+    assert (fault.line, fault.cause) == (1, cause)
+    assert fault.fix == "Write `from postern import ...`: the package was called `app` in release 0.1."
+
+
 def test_a_hanging_helper_delays_only_once_and_can_be_fixed(tmp_path: Path) -> None:
     """The hanging thread is abandoned, no import waits for it again, and its correction is loaded."""
     folder = Folder(tmp_path / "flows", import_timeout=0.3)

@@ -146,6 +146,8 @@ def _fix(error: BaseException) -> str:
             return "Save the file as text in UTF-8."
         case TooSlow():
             return "Move slow work from the top of the module into the workflow's function."
+        case ImportError(name="app", path=None):
+            return "Write `from postern import ...`: the package was called `app` in release 0.1."
         case ModuleNotFoundError(name=str(name)) if name.partition(".")[0] != PACKAGE:
             return f"Install {name.partition('.')[0]!r} where the server runs, or correct the import."
         case ImportError():
