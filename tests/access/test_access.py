@@ -88,7 +88,7 @@ TABLE = [
 
 
 @pytest.mark.parametrize(("access", "expected"), TABLE, ids=lambda value: repr(value)[:60])
-def test_each_mode_lets_in_exactly_these(access: Any, expected: Any) -> None:
+def test_each_mode_admits_exactly_these(access: Any, expected: Any) -> None:
     """Columns: lisa, ada, a guest, an application, another tenant, another audience, an unlisted user."""
     policy = bound(access)
 
@@ -122,7 +122,7 @@ def test_each_mode_lets_in_exactly_these(access: Any, expected: Any) -> None:
         (lambda: loose_users("lisa", guests=0), "True or False"),
     ],
 )
-def test_what_cannot_be_meant_is_a_fault_that_says_why(write: Any, says: Any) -> None:
+def test_an_invalid_access_mode_is_a_fault_with_the_reason(write: Any, says: Any) -> None:
     """An access mode that is malformed, or that would allow more than the author means, is an error."""
     with pytest.raises(AccessFault) as caught:
         write()
@@ -170,7 +170,7 @@ def test_ids_are_bound_in_lower_case() -> None:
     assert policy.tenants == frozenset({AWAY})
 
 
-def test_a_list_made_by_hand_of_nobody_admits_nobody() -> None:
+def test_an_empty_list_made_by_hand_admits_no_caller() -> None:
     """A SpecificUsers that went past specific_users() stays closed."""
     assert outcome(bound(SpecificUsers()), lisa) == "listed"
 
@@ -180,7 +180,7 @@ def test_the_name_of_a_caller_never_lets_in() -> None:
     assert outcome(bound(specific_users("lisa")), replace(ada, name="lisa")) == "listed"
 
 
-def test_the_scope_to_ask_for_keeps_the_slash_of_the_audience() -> None:
+def test_the_scope_to_request_keeps_the_slash_of_the_audience() -> None:
     """Power Automate's audience ends with a slash, so its scope has two."""
     assert default_scope("https://service.flow.microsoft.com/") == "https://service.flow.microsoft.com//.default"
     with pytest.raises(Refused) as caught:

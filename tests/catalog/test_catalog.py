@@ -184,7 +184,7 @@ def test_an_edit_of_the_same_size_and_time_is_seen(folder: Folder) -> None:
     assert not list(folder.path.rglob("__pycache__"))
 
 
-def test_only_what_changed_is_loaded_again(folder: Folder) -> None:
+def test_only_changed_files_are_loaded_again(folder: Folder) -> None:
     """An unchanged module keeps its state; a touched file is no change; a changed helper reloads everything."""
     folder.put("hello.py", says(1))
     folder.put("other.py", says(1, "other"))
@@ -353,7 +353,7 @@ def test_a_hanging_helper_delays_only_once_and_can_be_fixed(tmp_path: Path) -> N
     assert (folder.names, folder.faults) == ({"a", "b", "c", "d"}, ())
 
 
-def test_a_broken_helper_leaves_what_worked(folder: Folder) -> None:
+def test_a_broken_helper_keeps_the_versions_that_worked(folder: Folder) -> None:
     """Every file that imports it falls back, together with the helper that it had; the others are served as written."""
     folder.write("_lib.py", "value = 1\n")
     folder.write("a.py", HEAD + "from workflows import _lib\n@workflow\ndef a(ctx): return _lib.value\n")
