@@ -141,8 +141,12 @@ def test_a_spoilt_local_tenant_is_reported_with_the_file_to_delete(folder: Path)
 
 
 def test_a_guarded_workflow_of_a_real_tenant_needs_an_audience(postern: Postern):
-    with pytest.raises(SettingsFault, match="POSTERN_AUDIENCE"):
+    with pytest.raises(SettingsFault) as caught:
         postern("check", POSTERN_TENANT_ID=REAL["POSTERN_TENANT_ID"])
+    assert str(caught.value) == (
+        "POSTERN_AUDIENCE is not set. Workflows that are not anonymous need it: set it to the Application ID URI or "
+        "client id of your app registration."
+    )
 
 
 def test_new_writes_a_module_that_loads(postern: Postern, folder: Path):

@@ -69,5 +69,6 @@ def _first_steps(server_url: str) -> str:
 
 Requests and responses of each workflow, with commands to paste: {server_url}/docs
 
-Drop a module in the workflows folder, or run `{postern} new my-workflow`: it is served at once. Ctrl-C ends the server.
+Drop a module in the workflows folder, or run `{postern} new my-workflow`: it is served at once.
+Ctrl-C stops the server.
 """

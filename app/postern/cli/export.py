@@ -11,9 +11,7 @@ from postern.cli.export_catalog import Partial, whole_catalog
 from postern.cli.terminal import err, stop
 from postern.cli.workspace import workspace
 
-commands = typer.Typer(
-    help="Write the triggers' requests and responses for other programs: openapi, connector.", no_args_is_help=True
-)
+commands = typer.Typer(help="Describe the triggers for other programs: openapi, connector.", no_args_is_help=True)
 
 Output = Annotated[
     Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to this file. Default: standard output.")
