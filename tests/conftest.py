@@ -27,15 +27,15 @@ def local_tenant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalTena
 
 @pytest.fixture
 def own_modules() -> Iterator[None]:
-    """What a catalog puts into `sys.modules` and the import system goes with the test."""
+    """Remove what a catalog adds to `sys.modules` and the import system after the test."""
     with no_modules_left():
         yield
 
 
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
-    """A PostgreSQL server to make databases on: the one that POSTERN_TEST_POSTGRES_URL names, or else one of our own,
-    on a Unix socket and gone at the end."""
+    """A PostgreSQL server to create databases on: the one of POSTERN_TEST_POSTGRES_URL, or else a temporary one on a
+    Unix socket."""
     if named := os.environ.get("POSTERN_TEST_POSTGRES_URL"):
         yield named
         return
@@ -45,7 +45,7 @@ def postgres_url() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def postgres_template(postgres_url: str) -> Iterator[str]:
-    """A database of that server's that has the tables."""
+    """A database of that server that has the tables."""
     with new_database(postgres_url) as (name, url):
         make_tables(url)
         yield name
@@ -53,7 +53,7 @@ def postgres_template(postgres_url: str) -> Iterator[str]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The URL of a database of each kind, this test's own: it has the tables, and nothing in them."""
+    """The URL of a database of each kind for this test only, with empty tables."""
     if request.param == "sqlite":
         yield put_sqlite(tmp_path / "postern.db")
         return

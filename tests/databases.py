@@ -1,4 +1,4 @@
-"""Databases whose tables are there already: to make them by the migrations takes half a second each time."""
+"""Databases that have their tables already: creating them by the migrations takes half a second each time."""
 
 import tempfile
 from functools import cache
@@ -8,7 +8,7 @@ from postern.journal.database.engine import migrate, open_engine
 
 
 def make_tables(url: str) -> None:
-    """Bring the tables of a database to what the program knows."""
+    """Upgrade the tables of a database to the program's migration."""
     engine = open_engine(url, writing=True)
     migrate(engine)
     engine.dispose()
@@ -16,7 +16,7 @@ def make_tables(url: str) -> None:
 
 @cache
 def sqlite_file() -> bytes:
-    """A file of SQLite's that has the tables."""
+    """An SQLite file that has the tables."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "journal.db")
         make_tables(f"sqlite:///{path}")  # the last connection that closes leaves nothing in the log beside it
@@ -24,7 +24,7 @@ def sqlite_file() -> bytes:
 
 
 def put_sqlite(path: Path) -> str:
-    """The URL of a file that has the tables, and nothing in them."""
+    """The URL of a file with empty tables."""
     if not path.exists():
         path.write_bytes(sqlite_file())
         path.chmod(0o600)

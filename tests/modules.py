@@ -1,4 +1,4 @@
-"""What loading a catalog leaves behind in the import system."""
+"""Cleans up what loading a catalog adds to the import system."""
 
 import sys
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def no_modules_left() -> Iterator[None]:
-    """What a catalog puts into `sys.modules` and the import system goes at the end."""
+    """Remove what a catalog adds to `sys.modules` and the import system at the end."""
     modules = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "workflows"}
     finders = list(sys.meta_path)
     yield

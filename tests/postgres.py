@@ -18,8 +18,7 @@ from postern.ids import new_id
 
 @contextmanager
 def postgres_server() -> Iterator[str]:
-    """The URL of a server of our own, on a Unix socket and gone at the end. Raises what its package raises where it
-    cannot start."""
+    """The URL of a temporary server on a Unix socket. Raises the package's error if it cannot start."""
     get_server = _package()
     # Not below pytest's own folder: the server runs as another user where the tests are root's.
     with tempfile.TemporaryDirectory(prefix="postern-postgres-") as folder:
@@ -32,8 +31,8 @@ def postgres_server() -> Iterator[str]:
 
 @cache
 def _package() -> Callable[..., Any]:
-    """The package's way to a server. When it is imported it chooses a place for its lock: the user's runtime folder,
-    else a name in /tmp that belongs to whoever used it first. It gets a folder of our own."""
+    """The package's function that starts a server. Its import chooses a place for its lock: the user's runtime folder,
+    else a name in /tmp that belongs to its first user. Here it gets a separate folder."""
     runtime = tempfile.mkdtemp(prefix="postern-runtime-")
     atexit.register(shutil.rmtree, runtime, ignore_errors=True)
     Path(runtime, "python_PostgresServer").mkdir()
@@ -50,7 +49,7 @@ def _package() -> Callable[..., Any]:
 
 @contextmanager
 def new_database(server: str, template: str = "template0") -> Iterator[tuple[str, str]]:
-    """The name and URL of a new database of a server, made like `template`, and gone at the end."""
+    """The name and URL of a new, temporary database of a server, made from `template`."""
     name = f"test_{new_id().replace('-', '')}"
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")

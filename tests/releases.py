@@ -1,4 +1,4 @@
-"""Databases of other releases than this one: as an older program made them, and as a newer one may make them."""
+"""Databases of other releases: as an older program made them, and as a newer one may make them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -34,12 +34,12 @@ OF_0001: Mapping[str, str] = {
     "a run is cancelled": "UPDATE runs SET cancel_requested_at = 1.0 WHERE id = :id AND ended_at IS NULL",
     "the node leaves": "DELETE FROM nodes WHERE id = 'old'",
 }
-"""What a program of migration 0001 says to its database, written down as it was."""
+"""The statements of a program of migration 0001, unchanged."""
 
 GOES_WITH_AGE = ("DELETE FROM steps WHERE run_id = :id", "DELETE FROM runs WHERE id = :id")
 
 NEWER = f"{int(HEAD[:4]) + 1:04}_for_{HEAD[:4]}"
-"""The migration of a release after this one, which this one suits."""
+"""The migration of a later release, with which this one is compatible."""
 ADDED = (
     "ALTER TABLE runs ADD COLUMN colour TEXT",
     "CREATE TABLE notes (run_id TEXT NOT NULL, words TEXT, CONSTRAINT notes_key PRIMARY KEY (run_id))",
@@ -56,13 +56,13 @@ def make_database(url: str, revision: str) -> None:
 
 
 def say(connection: Connection, statements: Mapping[str, str], run_id: str = RUN) -> None:
-    """Do what a program says, for one run."""
+    """Execute a program's statements, for one run."""
     for statement in statements.values():
         connection.execute(text(statement), {"id": run_id} if ":id" in statement else {})
 
 
 def old_database(url: str, rows: int = 3) -> list[str]:
-    """A database of migration 0001 with rows of its program; gives the ids of the runs."""
+    """A database of migration 0001 with rows of its program. Returns the ids of the runs."""
     make_database(url, "0001")
     ids = [f"{RUN[:-1]}{number}" for number in range(rows)]
     engine = open_engine(url, writing=True)
@@ -74,7 +74,7 @@ def old_database(url: str, rows: int = 3) -> list[str]:
 
 
 def make_newer(url: str, revision: str = NEWER) -> None:
-    """Do to this release's tables what the next one may do: add."""
+    """Change this release's tables as the next release may: by adding."""
     engine = open_engine(url, writing=True)
     with engine.begin() as connection:
         for statement in ADDED:
@@ -84,7 +84,7 @@ def make_newer(url: str, revision: str = NEWER) -> None:
 
 
 def shape(engine: Engine) -> dict[str, Any]:
-    """The tables as the database itself tells them: columns with type and nullability, keys and indexes."""
+    """The tables as the database itself describes them: columns with type and nullability, keys and indexes."""
     with engine.connect() as connection:
         there = inspect(connection)
         return {

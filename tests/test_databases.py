@@ -1,4 +1,4 @@
-"""The databases that tests are given."""
+"""The databases that tests get."""
 
 from sqlalchemy import create_engine, func, insert, inspect, select, text
 

@@ -34,7 +34,7 @@ def test_the_reason_stays_inside():
 
 
 def test_detail_and_members_are_shown():
-    """A better sentence replaces the table's; further members stand beside it, and override nothing."""
+    """A more specific sentence replaces the table's. Further members are added and override none."""
     document = problem("invalid-body", detail="No name.", errors=["name"], request_id="forged").document("r1", "run1")
     assert document["detail"] == "No name."
     assert document["errors"] == ["name"]
@@ -42,7 +42,7 @@ def test_detail_and_members_are_shown():
 
 
 def test_an_authors_problem():
-    """An author gives a status and a sentence, and the rest follows."""
+    """An author gives a status and a sentence; the other members follow from them."""
     document = Problem(409, "already booked").document("r1")
     assert (document["status"], document["code"], document["title"]) == (409, "workflow-problem", "Workflow problem")
     assert document["detail"] == str(Problem(409, "already booked")) == "already booked"
@@ -50,7 +50,7 @@ def test_an_authors_problem():
 
 @pytest.mark.parametrize("status", [200, 399, 600])
 def test_a_problem_is_an_error(status):
-    """Other statuses belong into a Reply."""
+    """Other statuses need a Reply."""
     with pytest.raises(ValueError, match="from 400 to 599"):
         Problem(status)
 

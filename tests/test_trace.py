@@ -73,7 +73,7 @@ def test_any_field_is_ignored_or_names_a_trace_that_is_passed_on_with_the_same_i
 
 
 def test_a_run_without_a_trace_has_one_of_its_own_that_does_not_give_its_id_away():
-    """Whoever knows the id of an anonymous caller's run may read its record."""
+    """The id of an anonymous caller's run is enough to read its record."""
     run_id = new_id()
     assert re.fullmatch("[0-9a-f]{32}", trace_id_of(run_id))
     digits = run_id.replace("-", "")
@@ -83,7 +83,7 @@ def test_a_run_without_a_trace_has_one_of_its_own_that_does_not_give_its_id_away
     assert parse(passed_on.encode()) == (trace_id_of(run_id), passed_on.split("-")[2], 1)
 
 
-def test_a_context_tells_its_author_the_trace_and_what_to_pass_on():
+def test_a_context_has_the_trace_and_the_header_to_pass_on():
     ctx = context(trace=Trace(TRACE, PARENT, 0))
     assert ctx.trace_id == TRACE
     assert ctx.traceparent == traceparent(ctx.run_id, ctx.request.trace)

@@ -18,7 +18,7 @@ def answered(status: int, headers: dict[str, str] | None = None) -> httpx2.HTTPS
     return httpx2.HTTPStatusError("MARKER", request=request, response=response)
 
 
-class Told(Exception):
+class StatusError(Exception):
     def __init__(self, status: object, headers: object = None) -> None:
         self.status = status
         self.headers = headers
@@ -39,8 +39,8 @@ class Hostile(Exception):
     [
         *((answered(status), True) for status in (408, 429, 500, 502, 503, 504, 599)),
         *((answered(status), False) for status in (301, 400, 401, 403, 404, 409, 422)),
-        *((Told(status), True) for status in (408, 429, 500, 503)),
-        *((Told(status), False) for status in (200, 400, 404, 600, "503", None, True, 503.0)),
+        *((StatusError(status), True) for status in (408, 429, 500, 503)),
+        *((StatusError(status), False) for status in (200, 400, 404, 600, "503", None, True, 503.0)),
         (Problem(503), True),
         (Problem(409), False),
         (httpx2.ConnectError("x"), True),
@@ -66,7 +66,7 @@ class Hostile(Exception):
     ],
     ids=lambda value: repr(value)[:40],
 )
-def test_only_what_may_pass_by_itself_is_worth_another_attempt(error, expected):
+def test_only_transient_errors_are_worth_another_attempt(error, expected):
     assert worth_retrying(error) is expected
 
 
@@ -87,12 +87,14 @@ def test_only_what_may_pass_by_itself_is_worth_another_attempt(error, expected):
     ],
 )
 def test_retry_after_is_seconds_or_a_date(text, seconds):
-    """RFC 9110, section 10.2.3; what is neither is ignored."""
-    assert retry_after(Told(503, {"Retry-After": text}), NOW) == seconds
+    """RFC 9110, section 10.2.3. A value that is neither a number nor a date is ignored."""
+    assert retry_after(StatusError(503, {"Retry-After": text}), NOW) == seconds
     if text.isascii():
         assert retry_after(answered(503, {"retry-after": text}), NOW) == seconds
 
 
-@pytest.mark.parametrize("error", [TimeoutError(), Told(503), Told(503, 7), Hostile(), Told(503, {"Retry-After": 5})])
-def test_an_error_without_a_usable_retry_after_asks_for_nothing(error):
+@pytest.mark.parametrize(
+    "error", [TimeoutError(), StatusError(503), StatusError(503, 7), Hostile(), StatusError(503, {"Retry-After": 5})]
+)
+def test_an_error_without_a_usable_retry_after_gives_no_wait(error):
     assert retry_after(error, NOW) is None

@@ -13,15 +13,15 @@ from postern.server.listener import keep_out
 
 
 def cannot(reason: str) -> NoReturn:
-    """What the test needs is not on this machine: it fails where `CI` is set, and is skipped on a laptop. The only
-    place that skips a test."""
+    """End a test that needs something this machine does not have: it fails if `CI` is set, and is skipped otherwise.
+    This is the only place that skips a test."""
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
 
 
 def needed(name: str, path: str | None = None) -> str:
-    """Where a program is, on the PATH or on another `path`. See `cannot`."""
+    """The path of a program on the PATH or on another `path`. See `cannot`."""
     return shutil.which(name, path=path) or cannot(f"{name} is not installed, or not on the PATH")
 
 

@@ -8,14 +8,14 @@ from postern import Context, Problem, Reply, tenant_users, workflow
 
 
 class Booking(BaseModel):
-    """What the caller sends."""
+    """The request body."""
 
     start: AwareDatetime
     minutes: int = Field(ge=15, le=480)
 
 
 class Booked(BaseModel):
-    """What the caller gets."""
+    """The response body."""
 
     room: int
     start: datetime

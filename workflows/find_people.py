@@ -1,4 +1,4 @@
-"""Find people in the directory by name, through a connection that knows how to sign in."""
+"""Find people in the directory by name, through a connection that authenticates its requests."""
 
 from pydantic import BaseModel
 
@@ -6,7 +6,7 @@ from postern import Context, tenant_users, workflow
 
 
 class Search(BaseModel):
-    """What the caller sends."""
+    """The request body."""
 
     name: str
 

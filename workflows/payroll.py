@@ -1,4 +1,4 @@
-"""Only lisa may run the payroll. Her object id is in [people] of postern.toml; the local tenant knows her already."""
+"""Only lisa may run the payroll. Her object id is in [people] of postern.toml. The local tenant has her already."""
 
 from postern import Context, specific_users, workflow
 

@@ -1,5 +1,5 @@
-"""A call to a flow in Power Automate, which answers when somebody has decided. [triggers.approve-leave] says where it
-is, and how to sign in there; the local tenant plays the flow, with its checks."""
+"""A call to a flow in Power Automate, which answers when an approver has decided. [triggers.approve-leave] has its
+address and how to sign in there. The local tenant simulates the flow with its checks."""
 
 from pydantic import BaseModel, Field
 
@@ -7,17 +7,17 @@ from postern import CallError, Context, Problem, tenant_users, workflow
 
 
 class Leave(BaseModel):
-    """What the caller sends."""
+    """The request body."""
 
     days: int = Field(ge=1, le=60)
 
 
 @workflow(access=tenant_users(apps=False))
 async def request_leave(ctx: Context, leave: Leave) -> dict[str, str | int | bool]:
-    """Ask for leave, and wait for the decision."""
+    """Request leave, and wait for the decision."""
     try:
         decision = await ctx.call("approve-leave", {"employee": ctx.caller.name, "days": leave.days})
     except CallError as error:
         ctx.log.warning("approval-failed", status=error.status, called_run_id=error.run_id)
-        raise Problem(502, "Nobody could be asked. Try again later.") from error
+        raise Problem(502, "The approval could not be requested. Try again later.") from error
     return {"days": leave.days, "approved": decision["approved"], "by": decision["by"]}

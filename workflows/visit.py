@@ -1,5 +1,5 @@
-"""A chain of three workflows, each behind a door of its own: anyone registers, the tenant books, only Postern itself
-issues badges (`postern` of [people] is its service principal; the local tenant knows it already)."""
+"""A chain of three workflows, each with its own access mode: anyone registers, the tenant books, and only Postern
+itself issues badges. `postern` in [people] is its service principal; the local tenant has it already."""
 
 from typing import Any
 
@@ -9,13 +9,13 @@ from postern import Context, anonymous, specific_users, tenant_users, workflow
 
 
 class Visitor(BaseModel):
-    """Who comes."""
+    """A visitor."""
 
     name: str = Field(min_length=1, max_length=100)
 
 
 class Seated(Visitor):
-    """Who comes, and where they will sit."""
+    """A visitor with a desk."""
 
     desk: int
 

@@ -1,9 +1,9 @@
-"""Who is asking? Any user or application of the tenant may know."""
+"""Who sent the request? Any user or application of the tenant may call this."""
 
 from postern import Context, tenant_users, workflow
 
 
 @workflow(access=tenant_users())
 async def whoami(ctx: Context) -> dict[str, str]:
-    """Tell the caller who they are."""
+    """Return the caller's identity."""
     return {"kind": ctx.caller.kind, "object_id": ctx.caller.object_id, "name": ctx.caller.name}

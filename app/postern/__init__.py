@@ -1,4 +1,4 @@
-"""Postern: workflows behind trigger URLs. What an author imports, and nothing else."""
+"""Postern: workflows behind trigger URLs. This module holds the authors' API and nothing else."""
 
 from postern.access import Caller, anonymous, specific_users, tenant_users
 from postern.authoring.call_result import CallError, Handle

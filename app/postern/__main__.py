@@ -2,13 +2,14 @@
 
 import sys
 
-SHORT_WAY = (["health"], ["health", "--ready"])
-"""What goes without loading the other commands, which takes longer than to ask: containers ask all day."""
+PROBE_ARGUMENTS = (["health"], ["health", "--ready"])
+"""Arguments that run without loading the other commands: containers repeat this probe all day, and loading takes longer
+than the probe."""
 
 
 def main() -> None:
     """Run the command."""
-    if sys.argv[1:] in SHORT_WAY:
+    if sys.argv[1:] in PROBE_ARGUMENTS:
         from postern.cli.health_probe import main as command
     else:
         from postern.cli.commands import main as command

@@ -1,7 +1,7 @@
-"""Chains of calls: how deep a request stands in one, which run sent it, and which call of a run is meant. Pure.
+"""Chains of calls: how deep a request is in its chain, which run sent it, and which call of a run it is. Pure.
 
-A run that calls a trigger says how many calls deep the new run stands, and to triggers of its own server which run
-calls. The depth ends what would go in a circle for ever.
+A run that calls a trigger sends the depth of the new run in its chain of calls. To triggers of its own server it also
+sends its own run id. The limit on the depth ends workflows that call each other in a circle.
 """
 
 import re
@@ -21,28 +21,27 @@ PARENT = "Postern-Parent-Run"
 
 DEPTH_FIELD = DEPTH.lower().encode()
 PARENT_FIELD = PARENT.lower().encode()
-"""The same as ASGI has them."""
+"""The same, as ASGI writes them."""
 
 MOST_DEPTH = 16
-"""Calls deep; a request that says more is refused."""
+"""The deepest chain of calls. A request with a greater depth is rejected."""
 
 
 _NUMBER = re.compile(rb"[0-9]{1,9}")
 
 
 class Chain(NamedTuple):
-    """What a request said of the call that it is: calls deep, and the run that made it ("" where that is not known)."""
+    """The place of a request in a chain of calls: its depth, and the run that sent it ("" if that is not known)."""
 
     depth: int
     parent_run_id: str = ""
 
 
 def chain_of(headers: Iterable[tuple[bytes, bytes]], caller: Caller, own_client: str | None) -> Chain:
-    """The chain that these raw headers name. Raises Problem 508 where it is too long, and 400 where its depth cannot be
-    read.
+    """The chain that these raw headers name. Raises Problem 508 if it is too long, and 400 if its depth cannot be read.
 
-    The run that calls is believed to Postern's own application only (`own_client` is its client id); and, where a
-    trigger is open to anyone, to whoever knows its id, which is why it says nothing of who called."""
+    The calling run's id is trusted only from Postern's own application (`own_client` is its client id). On anonymous
+    triggers any caller can send it, so it does not prove which run called."""
     depths, parents = [], []
     for name, value in headers:
         if name == DEPTH_FIELD:
@@ -63,8 +62,9 @@ def chain_of(headers: Iterable[tuple[bytes, bytes]], caller: Caller, own_client:
 
 @dataclass(slots=True, eq=False)
 class Part:
-    """A part of a run whose calls are counted: the run itself, or one attempt of a step. `step` is the step's number on
-    record, None outside of steps. `path` names the part, the same in each attempt, also where steps are nested."""
+    """A part of a run whose calls are counted: the run itself, or one attempt of a step. `step` is the step's number in
+    the record, None outside of steps. `path` identifies the part: it is the same in each attempt, also in nested
+    steps."""
 
     run_id: str
     step: int | None = None
@@ -74,17 +74,17 @@ class Part:
 
 
 PART: ContextVar[Part | None] = ContextVar("part", default=None)
-"""The attempt that the code at hand belongs to. None outside of steps."""
+"""The current attempt of a step. None outside of steps."""
 
 
 def part_of(run_id: str, outside: Part) -> Part:
-    """The part of this run that the code at hand belongs to; `outside` where that is no step."""
+    """The current part of this run; `outside` if the current code is not in a step."""
     part = PART.get()
     return part if part is not None and part.run_id == run_id else outside
 
 
 def key_of_call(part: Part, trigger: str) -> str:
-    """The Idempotency-Key of the last call that was counted there, in hexadecimal. A digest, because the id of an
-    anonymous caller's run opens its record."""
+    """The Idempotency-Key of the last call that was counted in the part, in hexadecimal. It is a digest, because the id
+    of an anonymous caller's run is enough to read its record."""
     named = f"{part.run_id}/{'.'.join(map(str, part.path))}/{part.calls}/{trigger}"
     return sha256(named.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,4 +1,4 @@
-"""The national clouds of Microsoft Entra, and where each of them signs in."""
+"""The national clouds of Microsoft Entra, and the sign-in address of each."""
 
 from collections.abc import Mapping
 
@@ -7,4 +7,4 @@ AUTHORITIES: Mapping[str, str] = {
     "usgov": "https://login.microsoftonline.us",
     "china": "https://login.partner.microsoftonline.cn",
 }
-"""Where Entra signs in and publishes keys, by cloud (Microsoft, "National clouds")."""
+"""Where people sign in and Entra publishes keys, by cloud (Microsoft, "National clouds")."""

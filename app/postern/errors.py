@@ -14,18 +14,18 @@ _FRAMING_HEADERS = {"connection", "content-length", "date", "server", "transfer-
 
 
 def checked_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
-    """The header fields that an author wants to send, or ValueError: what frames the message is the server's, and a
-    line break in a value would let a caller write headers (CWE-113)."""
+    """The header fields that an author wants to send. Raises ValueError for fields that frame the message, which the
+    server sets itself, and for a line break in a value, by which a caller could write headers (CWE-113)."""
     for name, value in (headers or {}).items():
         if not _HEADER_NAME.fullmatch(name) or name.lower() in _FRAMING_HEADERS:
             raise ValueError(f"{name!r} is not a header that a workflow may set")
         if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
-            raise ValueError(f"the value of the header {name} is not a text of characters that belong in a header")
+            raise ValueError(f"the value of the header {name} is not a string of characters allowed in a header")
     return dict(headers or {})
 
 
 class ProblemType(NamedTuple):
-    """One row of the table of problems: what its `code` stands for."""
+    """One row of the table of problems: the meaning of a `code`."""
 
     status: int
     title: str
@@ -36,64 +36,70 @@ PROBLEMS: Mapping[str, ProblemType] = {
     "bad-request": ProblemType(400, "Bad request", "The request is not well-formed HTTP."),
     "bad-header": ProblemType(400, "Bad header", "A header of the request could not be understood."),
     "invalid-json": ProblemType(400, "Invalid JSON", "The body is not valid JSON in UTF-8."),
-    "invalid-body": ProblemType(400, "Invalid body", "The body does not fit what the workflow expects."),
-    "invalid-path": ProblemType(400, "Invalid path", "A part of the path does not fit what the workflow expects."),
-    "bad-filter": ProblemType(400, "Bad filter", "A filter or the cursor makes no sense: see the errors."),
+    "invalid-body": ProblemType(400, "Invalid body", "The body does not match the type that the workflow expects."),
+    "invalid-path": ProblemType(
+        400, "Invalid path", "A part of the path does not match the type that the workflow expects."
+    ),
+    "bad-filter": ProblemType(400, "Bad filter", "A filter or the cursor is not valid: see the errors."),
     "bad-idempotency-key": ProblemType(
-        400, "Bad idempotency key", "Idempotency-Key takes 1 to 255 visible characters, on a workflow that is recorded."
+        400,
+        "Bad idempotency key",
+        "Idempotency-Key must have 1 to 255 visible characters, and the workflow must record its runs.",
     ),
     "unauthenticated": ProblemType(
         401,
         "Unauthenticated",
         "A valid access token for this trigger is required in the Authorization header.",
     ),
-    "insecure-transport": ProblemType(401, "Insecure transport", "Access tokens are taken over https only."),
-    "forbidden": ProblemType(403, "Forbidden", "This is for operators only."),
+    "insecure-transport": ProblemType(401, "Insecure transport", "Access tokens are accepted over https only."),
+    "forbidden": ProblemType(403, "Forbidden", "Operator role required."),
     "unknown-trigger": ProblemType(404, "Unknown trigger", "There is no trigger at this URL."),
     "unknown-run": ProblemType(
-        404, "Unknown run", "There is no such run, or it is not yours: send the token of who started it."
+        404, "Unknown run", "There is no such run, or it is not yours: send the token of the caller who started it."
     ),
     "not-found": ProblemType(404, "Not found", "There is nothing at this URL."),
-    "method-not-allowed": ProblemType(405, "Method not allowed", "Other methods are taken here: see the Allow header."),
+    "method-not-allowed": ProblemType(
+        405, "Method not allowed", "This URL does not accept this method: see the Allow header."
+    ),
     "request-timeout": ProblemType(408, "Request timeout", "The request arrived too slowly."),
     "cannot-resubmit": ProblemType(409, "Cannot resubmit", "This run cannot be started again from its record."),
-    "reply-not-kept": ProblemType(409, "Reply not kept", "The run has ended, and its reply was not kept whole."),
+    "reply-not-kept": ProblemType(409, "Reply not kept", "The run has ended, but its complete reply was not kept."),
     "run-cancelled": ProblemType(409, "Run cancelled", "The run was cancelled before it ended."),
     "run-ended": ProblemType(409, "Run ended", "The run has ended already."),
     "run-in-progress": ProblemType(409, "Run in progress", "The run of this idempotency key has not ended yet."),
-    "body-too-large": ProblemType(413, "Body too large", "The body is larger than this trigger takes."),
-    "uri-too-long": ProblemType(414, "URI too long", "The URL is longer than this server takes."),
+    "body-too-large": ProblemType(413, "Body too large", "The body is larger than this trigger accepts."),
+    "uri-too-long": ProblemType(414, "URI too long", "The URL is longer than this server accepts."),
     "unsupported-media-type": ProblemType(
-        415, "Unsupported media type", "This trigger takes JSON in UTF-8 without a content encoding."
+        415, "Unsupported media type", "This trigger accepts JSON in UTF-8 only, without a content encoding."
     ),
     "idempotency-key-reused": ProblemType(
         422, "Idempotency key reused", "This idempotency key was used for another request."
     ),
     "too-many-runs": ProblemType(
-        429, "Too many runs", "This workflow already has as many runs as it allows at a time."
+        429, "Too many runs", "This workflow already has as many concurrent runs as it allows."
     ),
-    "headers-too-large": ProblemType(431, "Headers too large", "The headers are larger than this server takes."),
+    "headers-too-large": ProblemType(431, "Headers too large", "The headers are larger than this server accepts."),
     "workflow-failed": ProblemType(500, "Workflow failed", "The workflow ended with an error."),
     "internal-error": ProblemType(500, "Internal error", "The server failed to handle the request."),
     "unsupported-transfer-coding": ProblemType(
-        501, "Unsupported transfer coding", "The only transfer coding that this server takes is chunked."
+        501, "Unsupported transfer coding", "The only transfer coding that this server supports is chunked."
     ),
     "identity-unavailable": ProblemType(
         503, "Identity unavailable", "The tenant's signing keys cannot be reached at the moment."
     ),
     "journal-unavailable": ProblemType(
-        503, "Journal unavailable", "Runs cannot be recorded at the moment, and none starts without a record."
+        503, "Journal unavailable", "Runs cannot be recorded at the moment, and no run starts without a record."
     ),
-    "shutting-down": ProblemType(503, "Shutting down", "This server is stopping and takes no new runs."),
+    "shutting-down": ProblemType(503, "Shutting down", "This server is stopping and starts no new runs."),
     "timed-out": ProblemType(504, "Timed out", "The workflow did not end within its timeout."),
     "loop-detected": ProblemType(
-        508, "Loop detected", "The call is more than 16 calls deep: workflows call one another in a circle."
+        508, "Loop detected", "The chain of calls is more than 16 calls deep: workflows call one another in a circle."
     ),
 }
 
 
 class Problem(Exception):
-    """An error that its reader is meant to see. Authors raise it: `raise Problem(409, "already booked")`.
+    """An error that the caller is meant to see. Authors raise it: `raise Problem(409, "already booked")`.
 
     `status` is an HTTP status from 400 to 599. `detail`, `title`, `code`, `headers` and the extra `members` are
     shown to the caller; `reason` is written to the log only.
@@ -139,8 +145,8 @@ class Problem(Exception):
 
 
 class DatabaseFault(Exception):
-    """The database of POSTERN_DATABASE_URL cannot serve; the message says why and how to mend it. It holds no URL, in
-    which a password may stand."""
+    """The database of POSTERN_DATABASE_URL cannot be used. The message says why and how to fix it. It contains no URL,
+    because a URL may contain a password."""
 
 
 def problem(
@@ -151,8 +157,9 @@ def problem(
     headers: Mapping[str, str] | None = None,
     **members: Any,
 ) -> Problem:
-    """The Problem of the table that has this `code`; `detail` replaces the table's sentence where it knows more."""
+    """The Problem of the table that has this `code`. `detail` replaces the table's sentence with a more specific
+    one."""
     row = PROBLEMS[code]
     made = Problem(row.status, detail or row.detail, code=code, title=row.title, members=members, reason=reason)
-    made.headers = dict(headers or {})  # the server's own may frame the message: Connection: close
+    made.headers = dict(headers or {})  # the server may set headers that frame the message, as Connection: close
     return made

@@ -1,4 +1,4 @@
-"""Counting values by size: plain numbers that are counted in place and read when somebody looks."""
+"""Counting values by size: plain numbers, counted in place and read on request."""
 
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -11,15 +11,15 @@ SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 
 
 class Histogram:
-    """`counts[n]` values were at most `bounds[n]` and more than the bound before; the last count is of those above all
-    bounds. `total` is their sum. One thread observes at a time; any may read."""
+    """`counts[n]` values were at most `bounds[n]` and more than the bound before. The last count is of the values above
+    all bounds. `total` is the sum of all values. One thread observes at a time; any thread may read."""
 
     __slots__ = ("bounds", "counts", "total")
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self.bounds = tuple(bounds)
         if not self.bounds or any(low >= high for low, high in zip(self.bounds, self.bounds[1:], strict=False)):
-            raise ValueError("the bounds of a histogram are in ascending order")
+            raise ValueError("the bounds of a histogram must be in ascending order")
         self.counts = [0] * (len(self.bounds) + 1)
         self.total = 0.0
 

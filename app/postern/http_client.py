@@ -1,7 +1,7 @@
-"""The project's HTTP client for all calls out: the one place that imports the library.
+"""The project's HTTP client for all outgoing calls: the one place that imports the library.
 
-Certificates are always verified, redirects are never followed by themselves, and neither proxies nor credentials are
-taken from the environment (`.netrc`, `HTTPS_PROXY`).
+Certificates are always verified. Redirects are not followed automatically. Neither proxies nor credentials are taken
+from the environment (`.netrc`, `HTTPS_PROXY`).
 """
 
 import ssl
@@ -57,9 +57,9 @@ __all__ = [
     "tls",
 ]
 
-KEPT_SECONDS = 4.0
-"""How long a connection of the pool is kept that nobody uses: less than the 5 seconds after which many servers close
-it, which a request that is on its way just then would not survive."""
+KEEPALIVE_SECONDS = 4.0
+"""How long the pool keeps an idle connection. Many servers close it after 5 seconds, and a request sent at that moment
+would fail."""
 
 
 def http_client(
@@ -70,8 +70,8 @@ def http_client(
     auth: Auth | None = None,
     transport: AsyncBaseTransport | None = None,
 ) -> AsyncClient:
-    """A pooled client. `ca_bundle` is a PEM file that replaces the system's authorities; `timeout`, in seconds, holds
-    for connecting, and for each read and write."""
+    """A pooled client. `ca_bundle` is a PEM file that replaces the system's authorities. `timeout`, in seconds, applies
+    to connecting, and to each read and write."""
     return AsyncClient(
         base_url=base_url,
         auth=auth,
@@ -85,14 +85,15 @@ def http_client(
 
 
 def pool(ca_bundle: Path | None, *, most: int, kept: int) -> AsyncBaseTransport:
-    """Connections for many clients: `most` at a time, of which `kept` wait for another request."""
-    limits = Limits(max_connections=most, max_keepalive_connections=kept, keepalive_expiry=KEPT_SECONDS)
+    """Connections for many clients: `most` at a time, of which `kept` stay open for further requests."""
+    limits = Limits(max_connections=most, max_keepalive_connections=kept, keepalive_expiry=KEEPALIVE_SECONDS)
     return AsyncHTTPTransport(verify=tls(ca_bundle), trust_env=False, limits=limits)
 
 
 @lru_cache(maxsize=8)
 def tls(ca_bundle: Path | None) -> ssl.SSLContext:
-    """What verifies certificates, made once for each file of authorities: reading those takes long."""
+    """The TLS context that verifies certificates, made once for each file of authorities, because reading it takes
+    long."""
     context = ssl.create_default_context(cafile=ca_bundle)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context

@@ -5,14 +5,14 @@ import re
 import time
 
 _RANDOM_BYTES = 10
-_AT_ONCE = 256
+_BATCH = 256
 _FORM = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 _LATEST = 2**48 - 1
 _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 
 class _Ids:
-    """What is kept from one id to the next: random bytes still unused, and how the current millisecond is written."""
+    """State between two ids: random bytes not used yet, and the digits of the current millisecond."""
 
     def __init__(self) -> None:
         self.random: list[str] = []
@@ -20,9 +20,9 @@ class _Ids:
         self.time_part = ""
 
     def draw(self) -> str:
-        """The random digits of one id. Those of many are drawn in one system call: each call gives up the interpreter
-        lock, and getting it back is dear while other threads run."""
-        drawn = os.urandom(_RANDOM_BYTES * _AT_ONCE).hex()
+        """The random digits of one id. One system call draws the digits of many ids: each call releases the interpreter
+        lock, and acquiring it again is expensive while other threads run."""
+        drawn = os.urandom(_RANDOM_BYTES * _BATCH).hex()
         width = _RANDOM_BYTES * 2
         self.random.extend(drawn[start : start + width] for start in range(width, len(drawn), width))
         return drawn[:width]
@@ -45,16 +45,17 @@ def new_id() -> str:
 
 
 def is_id(text: str) -> bool:
-    """Whether this is written as an id of ours."""
+    """Whether the text has the form of an id from `new_id`."""
     return _FORM.fullmatch(text) is not None
 
 
 def time_of(id_: str) -> float:
-    """When an id of ours was made, in Unix seconds."""
+    """When an id from `new_id` was made, in Unix seconds."""
     return int(id_[:8] + id_[9:13], 16) / 1000
 
 
 def id_at(moment: float) -> str:
-    """The least id of a moment, in Unix seconds: no id made before it is greater, and none made after it is less."""
+    """The lowest id of a moment, given in Unix seconds: ids made earlier are not greater, and ids made later are not
+    less."""
     digits = f"{min(max(int(moment * 1000), 0), _LATEST):012x}"
     return f"{digits[:8]}-{digits[8:]}-7000-8000-000000000000"

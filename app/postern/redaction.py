@@ -1,5 +1,5 @@
-"""The last line of defence against secrets in what is written down: by the name a value stands under, and by the
-shape of a JWT anywhere in a text. It does not know a secret that stands in plain text under a harmless name.
+"""The last line of defence against secrets in logs and records. It redacts by the name of a value, and by the shape of
+a JWT anywhere in a text. It cannot recognise a secret in plain text under a harmless name.
 """
 
 import re
@@ -10,7 +10,7 @@ from typing import Any
 from pydantic_core import to_jsonable_python
 
 REDACTED = "[redacted]"
-TOKEN = "[token]"  # noqa: S105 - what stands in a token's place
+TOKEN = "[token]"  # noqa: S105 - what replaces a token
 
 _SECRET_NAMES = frozenset(
     {
@@ -38,12 +38,12 @@ _SECRET_NAMES = frozenset(
     }
 )
 _DOTTED = re.compile(r"eyJ[\w=.-]*", re.ASCII)
-"""What may be a JWT. Every match succeeds, so that a long text is read once: a dot is asked for afterwards."""
+"""What may be a JWT. Every match succeeds, so a long text is read once: the dot is checked afterwards."""
 
 
 @lru_cache(maxsize=4096)
 def is_secret_name(name: str) -> bool:
-    """Whether what stands under this name is left out, whatever it is."""
+    """Whether values under this name are always redacted."""
     plain = name.lower().replace("-", "_")
     return plain in _SECRET_NAMES or "secret" in plain or "password" in plain
 
@@ -54,8 +54,8 @@ def without_tokens(text: str) -> str:
 
 
 def written(value: Any) -> Any:
-    """A value as JSON can have it, with what stands under telling names redacted at any depth. It never raises: a
-    value that cannot be written becomes the name of its type. Tokens are left to `without_tokens`."""
+    """A value as JSON, with values under secret names redacted at any depth. It never raises: a value that cannot be
+    written becomes the name of its type. Tokens are left to `without_tokens`."""
     try:
         return without_secrets(to_jsonable_python(value, fallback=_fallback, inf_nan_mode="strings"))
     except Exception:
@@ -63,7 +63,7 @@ def written(value: Any) -> Any:
 
 
 def each_text(value: Any, change: Callable[[str], str]) -> Any:
-    """A JSON value with every text in it changed, names too."""
+    """A JSON value with every string in it changed, including names."""
     if isinstance(value, str):
         return change(value)
     if isinstance(value, dict):
@@ -78,8 +78,8 @@ def _fallback(value: Any) -> Any:
 
 
 def without_secrets(value: Any) -> Any:
-    """A JSON value with what stands under telling names redacted at any depth. Raises RecursionError at depths that no
-    JSON parser of this program lets through."""
+    """A JSON value with values under secret names redacted at any depth. Raises RecursionError at depths that no JSON
+    parser of this program accepts."""
     if isinstance(value, dict):
         return {key: REDACTED if is_secret_name(key) else without_secrets(part) for key, part in value.items()}
     if isinstance(value, list):

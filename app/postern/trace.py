@@ -1,7 +1,7 @@
-"""W3C Trace Context: which trace a run belongs to, and how it is passed on. All of it is pure.
+"""W3C Trace Context: which trace a run belongs to, and how it is passed on. Pure functions.
 
-Source: W3C, "Trace Context" (level 2), sections 3.2 and 3.3. `tracestate` is not passed on, which the specification
-leaves to each participant.
+Source: W3C, "Trace Context" (level 2), sections 3.2 and 3.3. `tracestate` is not passed on; the specification leaves
+that to each participant.
 """
 
 import re
@@ -14,11 +14,11 @@ _NO_TRACE = "0" * 32
 _NO_PARENT = "0" * 16
 _SAMPLED = 0x01
 _KNOWN_FLAGS = 0x03
-"""Sampled, and random trace id. Of later versions only the first is known (section 3.2.4)."""
+"""Sampled, and random trace id. In later versions only the first is known (section 3.2.4)."""
 
 
 class Trace(NamedTuple):
-    """What a `traceparent` said: ids in lower-case hexadecimal digits, 32 and 16 of them, and the flags we know."""
+    """A parsed `traceparent`: ids of 32 and 16 lower-case hexadecimal digits, and the flags known here."""
 
     trace_id: str
     parent_id: str
@@ -26,11 +26,11 @@ class Trace(NamedTuple):
 
 
 RUN: ContextVar[tuple[str, Trace | None] | None] = ContextVar("run", default=None)
-"""The id of the run that the code at hand belongs to, and the trace that its request named. None outside of runs."""
+"""The id of the current run, and the trace that its request named. None outside of runs."""
 
 
 def parse(field: bytes) -> Trace | None:
-    """The trace that a `traceparent` field names; None where it is not valid, which is to be ignored."""
+    """The trace that a `traceparent` field names. None if the field is not valid: it is then ignored."""
     found = _FIELD.fullmatch(field)
     if found is None:
         return None
@@ -44,17 +44,17 @@ def parse(field: bytes) -> Trace | None:
 
 
 def trace_id_of(run_id: str, trace: Trace | None = None) -> str:
-    """The trace id of a run: the one that its request named, else one of its own.
+    """The trace id of a run: the one that its request named, else a new one.
 
-    Its own is a digest of the run's id and not the id itself, because a trace id is sent to other systems, and whoever
-    knows the id of an anonymous caller's run may read its record.
+    A new one is a digest of the run's id and not the id itself: a trace id is sent to other systems, and the id of an
+    anonymous caller's run is enough to read its record.
     """
     return trace.trace_id if trace is not None else _digest(run_id)[:32]
 
 
 def traceparent(run_id: str, trace: Trace | None = None) -> str:
-    """The `traceparent` for calls that a run makes: its trace id, and a parent id that stands for the run. A run that
-    began the trace is on record, so it says sampled."""
+    """The `traceparent` for calls that a run makes: its trace id, and a parent id derived from the run's id. If the run
+    began the trace, the flag is sampled, because the run is recorded."""
     flags = trace.flags if trace is not None else _SAMPLED
     return f"00-{trace_id_of(run_id, trace)}-{_digest(run_id)[32:48]}-{flags:02x}"
 

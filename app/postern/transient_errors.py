@@ -1,4 +1,4 @@
-"""Which errors are worth another attempt, and when the other side asked for it. All of it is pure."""
+"""Which errors are worth another attempt, and when the other side requests it. Pure functions."""
 
 import re
 from datetime import UTC
@@ -18,9 +18,8 @@ _SECONDS = re.compile(r"[0-9]{1,9}")
 
 
 def worth_retrying(error: BaseException) -> bool:
-    """Whether the same call may well succeed a little later: the other side could not be reached, did not answer in
-    time, or said so itself by 408, 429 or 5xx. What is wrong on this side stays wrong, and what a run that was called
-    came to stays so."""
+    """Whether the same call may succeed a little later: the other side could not be reached, did not answer in time, or
+    answered 408, 429 or 5xx. Errors of this side, and the outcome of a run that was called, are not retried."""
     if isinstance(error, UnsupportedProtocol | LocalProtocolError):
         return False
     if isinstance(error, TransportError | TimeoutError | ConnectionError):
@@ -32,8 +31,8 @@ def worth_retrying(error: BaseException) -> bool:
 
 
 def retry_after(error: BaseException | Response, now: float) -> float | None:
-    """In how many seconds the other side wants the next attempt (RFC 9110, section 10.2.3); None where it does not say,
-    in its response or in the error that tells of one. `now` is the time of day, in seconds since 1970."""
+    """In how many seconds the other side wants the next attempt (RFC 9110, section 10.2.3). None if neither the
+    response nor the error's response says so. `now` is the time of day, in seconds since 1970."""
     try:
         headers: Any = getattr(getattr(error, "response", error), "headers", {})
         text = headers.get("Retry-After") or headers.get("retry-after") or ""
@@ -48,7 +47,7 @@ def retry_after(error: BaseException | Response, now: float) -> float | None:
 
 
 def _status(error: BaseException) -> int:
-    """The HTTP status that an error tells of; 0 where it tells of none."""
+    """The HTTP status of an error; 0 if it has none."""
     try:
         status = error.response.status_code if isinstance(error, HTTPStatusError) else getattr(error, "status", 0)
     except Exception:  # an author's error may have anything under this name

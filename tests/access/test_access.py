@@ -1,4 +1,4 @@
-"""The access decisions, as tables: what an author writes, what it means here, and who may come in."""
+"""The access decisions, as tables: what an author writes, its policy here, and which callers are admitted."""
 
 from dataclasses import replace
 from typing import Any
@@ -40,8 +40,8 @@ guest = replace(lisa, object_id="99999999-9999-9999-9999-999999999999", guest=Tr
 robot = Caller("application", ROBOT, HOME, PORTAL, AUDIENCE, roles=frozenset({"Clerk"}))
 other_tenant = replace(lisa, tenant_id=AWAY)
 other_audience = replace(lisa, audience="api://postern/")
-ask_tenant: Any = tenant_users  # the tables of mistakes break their types on purpose
-ask_people: Any = specific_users
+loose_tenant: Any = tenant_users  # the tables of mistakes break their types on purpose
+loose_users: Any = specific_users
 CALLERS = (lisa, ada, guest, robot, other_tenant, other_audience, ANYONE)
 
 
@@ -88,8 +88,8 @@ TABLE = [
 
 
 @pytest.mark.parametrize(("access", "expected"), TABLE, ids=lambda value: repr(value)[:60])
-def test_each_mode_lets_in_exactly_these(access: Any, expected: Any) -> None:
-    """Columns: lisa, ada, a guest, an application, another tenant, another audience, nobody in particular."""
+def test_each_mode_admits_exactly_these(access: Any, expected: Any) -> None:
+    """Columns: lisa, ada, a guest, an application, another tenant, another audience, an unlisted user."""
     policy = bound(access)
 
     assert [outcome(policy, caller) for caller in CALLERS] == expected.split()
@@ -98,32 +98,32 @@ def test_each_mode_lets_in_exactly_these(access: Any, expected: Any) -> None:
 @pytest.mark.parametrize(
     ("write", "says"),
     [
-        (lambda: ask_people(), "names nobody"),
-        (lambda: ask_people(""), "not ''"),
-        (lambda: ask_people("  "), "not '  '"),
-        (lambda: ask_people(None), "not None"),
-        (lambda: ask_people(["lisa"]), "not ['lisa']"),
-        (lambda: ask_people("lisa", "lisa@contoso.com"), "e-mail"),
-        (lambda: ask_tenant(scopes="Run"), 'scopes=["Run"]'),
-        (lambda: ask_tenant(scopes=[]), "names nothing"),
-        (lambda: ask_tenant(roles=iter(())), "names nothing"),
-        (lambda: ask_people("lisa", clients=set()), "names nothing"),
-        (lambda: ask_tenant(audiences=()), "names nothing"),
-        (lambda: ask_tenant(tenants=[]), "names nothing"),
-        (lambda: ask_tenant(roles=7), "takes a list"),
-        (lambda: ask_tenant(roles=[""]), "without spaces"),
-        (lambda: ask_tenant(roles=[" Clerk"]), "without spaces"),
-        (lambda: ask_tenant(scopes=["Run Read"]), "without spaces"),
-        (lambda: ask_tenant(audiences=[7]), "without spaces"),
-        (lambda: ask_tenant(clients=["portal"]), "takes ids"),
-        (lambda: ask_tenant(tenants=["contoso.com"]), "takes ids"),
-        (lambda: ask_tenant(tenants=[HOME + "\n"]), "without spaces"),
-        (lambda: ask_tenant(apps="no"), "True or False"),
-        (lambda: ask_people("lisa", guests=0), "True or False"),
+        (lambda: loose_users(), "has no names"),
+        (lambda: loose_users(""), "not ''"),
+        (lambda: loose_users("  "), "not '  '"),
+        (lambda: loose_users(None), "not None"),
+        (lambda: loose_users(["lisa"]), "not ['lisa']"),
+        (lambda: loose_users("lisa", "lisa@contoso.com"), "e-mail"),
+        (lambda: loose_tenant(scopes="Run"), 'scopes=["Run"]'),
+        (lambda: loose_tenant(scopes=[]), "is empty"),
+        (lambda: loose_tenant(roles=iter(())), "is empty"),
+        (lambda: loose_users("lisa", clients=set()), "is empty"),
+        (lambda: loose_tenant(audiences=()), "is empty"),
+        (lambda: loose_tenant(tenants=[]), "is empty"),
+        (lambda: loose_tenant(roles=7), "takes a list"),
+        (lambda: loose_tenant(roles=[""]), "without spaces"),
+        (lambda: loose_tenant(roles=[" Clerk"]), "without spaces"),
+        (lambda: loose_tenant(scopes=["Run Read"]), "without spaces"),
+        (lambda: loose_tenant(audiences=[7]), "without spaces"),
+        (lambda: loose_tenant(clients=["portal"]), "takes ids"),
+        (lambda: loose_tenant(tenants=["contoso.com"]), "takes ids"),
+        (lambda: loose_tenant(tenants=[HOME + "\n"]), "without spaces"),
+        (lambda: loose_tenant(apps="no"), "True or False"),
+        (lambda: loose_users("lisa", guests=0), "True or False"),
     ],
 )
-def test_what_cannot_be_meant_is_a_fault_that_says_why(write: Any, says: Any) -> None:
-    """An access mode that is malformed, or that would let in more than was meant, cannot be written."""
+def test_an_invalid_access_mode_is_a_fault_with_the_reason(write: Any, says: Any) -> None:
+    """An access mode that is malformed, or that would allow more than the author means, is an error."""
     with pytest.raises(AccessFault) as caught:
         write()
 
@@ -136,16 +136,16 @@ def test_what_cannot_be_meant_is_a_fault_that_says_why(write: Any, says: Any) ->
         (tenant_users(), [], [AUDIENCE], "POSTERN_TENANT_ID"),
         (tenant_users(), [HOME], [], "POSTERN_AUDIENCE"),
         (specific_users("lisa"), [], [], "POSTERN_TENANT_ID"),
-        (specific_users("lena"), [HOME], [AUDIENCE], "it knows lisa, typo"),
+        (specific_users("lena"), [HOME], [AUDIENCE], "it has lisa, typo"),
         (specific_users("typo"), [HOME], [AUDIENCE], "[people]"),
-        (specific_users("lisa", ADA[:-1]), [HOME], [AUDIENCE], "not an object id"),
-        (specific_users("Lisa"), [HOME], [AUDIENCE], "no such name"),
+        (specific_users("lisa", ADA[:-1]), [HOME], [AUDIENCE], "nor an object id"),
+        (specific_users("Lisa"), [HOME], [AUDIENCE], "neither a name"),
     ],
 )
 def test_binding_fails_where_this_installation_cannot_serve_it(
     access: Any, tenants: Any, audiences: Any, says: Any
 ) -> None:
-    """An unknown name, or a tenant or audience that nobody set, is a fault and never an open door."""
+    """An unknown name, or a tenant or audience that is not set, is a fault and never allows access."""
     with pytest.raises(AccessFault) as caught:
         bind(access, people={"lisa": LISA, "typo": "lisa"}, tenants=tenants, audiences=audiences)
 
@@ -165,12 +165,12 @@ def test_ids_are_bound_in_lower_case() -> None:
     policy = bound(specific_users(ADA.upper(), "lisa", clients=[PORTAL.upper()], tenants=[AWAY.upper()]))
 
     assert isinstance(policy, Guarded)
-    expected = {question.name: question.expected for question in policy.questions}
+    expected = {requirement.name: requirement.expected for requirement in policy.requirements}
     assert (expected["listed"], expected["client"]) == (frozenset({ADA, LISA}), frozenset({PORTAL}))
     assert policy.tenants == frozenset({AWAY})
 
 
-def test_a_list_made_by_hand_of_nobody_admits_nobody() -> None:
+def test_an_empty_list_made_by_hand_admits_no_caller() -> None:
     """A SpecificUsers that went past specific_users() stays closed."""
     assert outcome(bound(SpecificUsers()), lisa) == "listed"
 
@@ -180,7 +180,7 @@ def test_the_name_of_a_caller_never_lets_in() -> None:
     assert outcome(bound(specific_users("lisa")), replace(ada, name="lisa")) == "listed"
 
 
-def test_the_scope_to_ask_for_keeps_the_slash_of_the_audience() -> None:
+def test_the_scope_to_request_keeps_the_slash_of_the_audience() -> None:
     """Power Automate's audience ends with a slash, so its scope has two."""
     assert default_scope("https://service.flow.microsoft.com/") == "https://service.flow.microsoft.com//.default"
     with pytest.raises(Refused) as caught:

@@ -10,7 +10,7 @@ def test_the_defaults_are_those_that_users_of_logic_apps_know():
     assert Retry.none().count == 0
 
 
-def test_what_a_wait_may_be_doubles_with_each_retry_within_the_bounds():
+def test_the_longest_wait_doubles_with_each_retry_within_the_bounds():
     assert [Retry().window(retry) for retry in range(1, 7)] == [
         (5, 7.5),
         (7.5, 15),

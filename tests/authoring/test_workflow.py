@@ -1,4 +1,4 @@
-"""What an author may write, and what each mistake is told."""
+"""What an author may write, and the error for each mistake."""
 
 import functools
 from http import HTTPStatus
@@ -148,9 +148,9 @@ async def generating_async(ctx: Context) -> Any:
     ("make", "says"),
     [
         (lambda: loosely(durable=True), "not available yet"),
-        (lambda: loosely(Order), "goes on a function"),
-        (lambda: loosely(functools.partial(named("x"))), "goes on a function"),
-        (lambda: loosely(loosely(named("x"))), "not on Workflow"),
+        (lambda: loosely(Order), "decorates a function"),
+        (lambda: loosely(functools.partial(named("x"))), "decorates a function"),
+        (lambda: loosely(loosely(named("x"))), "not Workflow"),
         (lambda: loosely(generating), "yields"),
         (lambda: loosely(generating_async), "yields"),
         (lambda: loosely(named("Find")), "'Find' cannot be a part of a URL"),
@@ -177,14 +177,14 @@ async def generating_async(ctx: Context) -> Any:
         (lambda: loosely(max_body_bytes=1.5)(named("x")), "max_body_bytes=1.5"),
         (lambda: loosely(path="orders")(named("x")), "begins with a slash"),
         (lambda: loosely(path=None)(named("x")), "begins with a slash"),
-        (lambda: loosely(path="/")(named("x")), "no part may be empty"),
-        (lambda: loosely(path="/a/")(named("x")), "no part may be empty"),
-        (lambda: loosely(path="/a//b")(named("x")), "no part may be empty"),
+        (lambda: loosely(path="/")(named("x")), "No part may be empty"),
+        (lambda: loosely(path="/a/")(named("x")), "No part may be empty"),
+        (lambda: loosely(path="/a//b")(named("x")), "No part may be empty"),
         (lambda: loosely(path="/../b")(named("x")), "'..'"),
         (lambda: loosely(path="/a-{b}")(named("x")), "'a-{b}'"),
         (lambda: loosely(path="/{a:path}")(named("x")), "'{a:path}'"),
         (lambda: loosely(path="/a%2Fb")(named("x")), "'a%2Fb'"),
-        (lambda: loosely(path="/{a}/{a}")(named("x")), "stands twice"),
+        (lambda: loosely(path="/{a}/{a}")(named("x")), "has a parameter twice"),
         (lambda: loosely(path="/{ctx}")(named("x")), "takes no context"),
         (lambda: loosely(function_of("def f()")), "takes no context"),
         (lambda: loosely(function_of("def f(*args)")), "takes no context"),
@@ -201,7 +201,7 @@ async def generating_async(ctx: Context) -> Any:
     ],
 )
 def test_each_mistake_is_a_fault_that_names_it(make: Any, says: Any) -> None:
-    """A workflow that does not fit together is refused when it is written, with what to change."""
+    """A workflow that is not valid raises when it is defined, and the error says what to change."""
     with pytest.raises(WorkflowFault) as caught:
         make()
 
@@ -257,7 +257,7 @@ def test_a_request_is_read_as_its_author_expects() -> None:
     assert request.text == "café \ufffd"
 
 
-def test_credentials_are_withheld_where_the_door_has_looked_at_them() -> None:
+def test_credentials_that_were_checked_are_withheld() -> None:
     """A workflow behind an authenticated trigger cannot leak the token that let its caller in."""
     sent = ((b"authorization", b"Bearer x"), (b"x-one", b"1"))
     request = Request("POST", "/x", _raw_headers=sent, _withheld=frozenset({b"authorization"}))
@@ -265,7 +265,7 @@ def test_credentials_are_withheld_where_the_door_has_looked_at_them() -> None:
     assert dict(request.headers) == {"x-one": "1"}
 
 
-def test_what_was_sent_is_not_in_the_repr() -> None:
+def test_the_request_is_not_in_the_repr() -> None:
     """Headers, query and body may hold secrets: a log of the request shows none of them."""
     request = Request("POST", "/x", {"id": "s3cret"}, "127.0.0.1", b"s3cret", b"key=s3cret", ((b"api-key", b"s3cret"),))
 

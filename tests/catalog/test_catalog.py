@@ -22,7 +22,7 @@ HEAD = "from postern import Context, workflow, anonymous, specific_users\n"
 
 def bind(access: Access) -> Policy:
     if isinstance(access, SpecificUsers):
-        raise AccessFault(f"nobody is called {access.people[0]!r}: add them to [people]")
+        raise AccessFault(f"there is no name {access.people[0]!r}: add it to [people]")
     return Open()
 
 
@@ -184,7 +184,7 @@ def test_an_edit_of_the_same_size_and_time_is_seen(folder: Folder) -> None:
     assert not list(folder.path.rglob("__pycache__"))
 
 
-def test_only_what_changed_is_loaded_again(folder: Folder) -> None:
+def test_only_changed_files_are_loaded_again(folder: Folder) -> None:
     """An unchanged module keeps its state; a touched file is no change; a changed helper reloads everything."""
     folder.put("hello.py", says(1))
     folder.put("other.py", says(1, "other"))
@@ -229,17 +229,11 @@ FAULTS: list[tuple[str, str | bytes, int | None, str, str]] = [
     ("called", "\ndef f():\n    raise KeyError('k')\nf()", 4, "KeyError: 'k'", "function"),
     ("exit", "import sys\nsys.exit(3)", 3, "SystemExit: 3", "__main__"),
     ("interrupt", "raise KeyboardInterrupt", 2, "KeyboardInterrupt", "__main__"),
-    ("workflow", "@workflow(timeout=0)\ndef x(ctx): ...", 2, "WorkflowFault: timeout=0", "as the cause says"),
-    (
-        "access",
-        "@workflow(access=specific_users())\ndef x(ctx): ...",
-        2,
-        "AccessFault: specific_users()",
-        "as the cause",
-    ),
-    ("bind", "\n@workflow(access=specific_users('x'))\ndef x(ctx): ...", 3, "nobody is called 'x'", "as the cause"),
+    ("workflow", "@workflow(timeout=0)\ndef x(ctx): ...", 2, "WorkflowFault: timeout=0", ""),
+    ("access", "@workflow(access=specific_users())\ndef x(ctx): ...", 2, "AccessFault: specific_users()", ""),
+    ("bind", "\n@workflow(access=specific_users('x'))\ndef x(ctx): ...", 3, "there is no name 'x'", ""),
     ("missing", "import not_installed.x", 2, "No module named 'not_installed'", "Install 'not_installed'"),
-    ("helper", "from workflows._none import x", 2, "No module named 'workflows._none'", "add to the folder"),
+    ("helper", "from workflows._none import x", 2, "No module named 'workflows._none'", "add the missing module"),
     ("name", "from postern import nothing", 2, "ImportError: cannot import name 'nothing'", "Correct the import"),
     ("beyond", "from ...x import y", 2, "ImportError: ", "Correct the import"),
     ("nothing", "x = 1", None, "No workflow is defined", "@workflow"),
@@ -247,12 +241,12 @@ FAULTS: list[tuple[str, str | bytes, int | None, str, str]] = [
     ("encoding", b"\n# caf\xe9", 2, "not text in UTF-8", "UTF-8"),
     ("cookie", b"# -*- coding: latin-1 -*-\n# caf\xe9", 2, "not text in UTF-8", "UTF-8"),
     ("null", b"x = '\x00'", None, "null bytes", ""),
-    ("twice", says(1) + says(2), 4, "The function 'hello' is also in ", "Rename"),
+    ("twice", says(1) + says(2), 4, "The function 'hello' is also defined in ", "Rename"),
     (
         "named",
         says(1) + "@workflow(name='hello')\ndef x(ctx): ...",
         4,
-        "The name 'hello' is also that of the",
+        "line 2, has the name 'hello' too",
         "Rename",
     ),
     ("long", "raise ValueError('x' * 5000)", 2, "ValueError: xxx", "function"),
@@ -269,7 +263,7 @@ def test_a_faulty_module_is_a_fault_and_takes_nothing_down(
     tmp_path: Path, kind: str, text: str | bytes, line: int | None, cause: str, fix: str
 ) -> None:
     """Each kind of fault has its file, line, cause and fix. At first nothing of the file is served; after it worked,
-    that version serves on; and it heals with the file."""
+    that version is still served; and the fault ends when the file is fixed."""
     folder = Folder(tmp_path / "flows", import_timeout=0.3)
     folder.write("good.py", HEAD + says("good", "good"))
     folder.write("_bad.py", "\ndef (\n")
@@ -284,6 +278,7 @@ def test_a_faulty_module_is_a_fault_and_takes_nothing_down(
     assert (fault.file, fault.line, fault.still_serving) == (file, line, ())
     assert cause in fault.cause
     assert fix in fault.fix
+    assert bool(fault.fix) == (kind not in ("workflow", "access", "bind"))  # their causes say what to do
     assert len(fault.cause) < 600
     assert "\n" not in fault.cause
 
@@ -313,11 +308,35 @@ def test_an_unreadable_file_is_a_fault(folder: Folder) -> None:
     assert folder.names == {"hello"}
     assert (folder.faults[0].file, folder.faults[0].line) == (file, None)
     assert "OSError" in folder.faults[0].cause
-    assert "read the file" in folder.faults[0].fix
+    assert "read access" in folder.faults[0].fix
 
 
-def test_a_hanging_helper_delays_only_once_and_can_be_mended(tmp_path: Path) -> None:
-    """The thread that hangs in it is given up, no import waits for it again, and its correction is loaded."""
+@pytest.mark.parametrize(
+    ("beside", "cause"),
+    [
+        (False, "ModuleNotFoundError: No module named 'app'"),
+        (True, "ImportError: cannot import name 'workflow' from 'app' (unknown location)"),
+    ],
+)
+def test_an_import_from_the_package_name_of_release_0_1_gets_the_new_name(
+    folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beside: bool, cause: str
+) -> None:
+    """The error differs where a folder `app` without a module exists: it is a namespace package."""
+    (tmp_path / "app").mkdir()
+    others = [place for place in sys.path if not (Path(place) / "app").is_dir()]
+    monkeypatch.setattr(sys, "path", [*others, str(tmp_path)] if beside else others)
+    try:
+        folder.put("former.py", "from app import workflow\n", head="")
+    finally:
+        sys.modules.pop("app", None)
+
+    (fault,) = folder.faults
+    assert (fault.line, fault.cause) == (1, cause)
+    assert fault.fix == "Write `from postern import ...`: the package was called `app` in release 0.1."
+
+
+def test_a_hanging_helper_delays_only_once_and_can_be_fixed(tmp_path: Path) -> None:
+    """The hanging thread is abandoned, no import waits for it again, and its correction is loaded."""
     folder = Folder(tmp_path / "flows", import_timeout=0.3)
     folder.write("_slow.py", "import time\ntime.sleep(60)\n")
     for name in ("a", "b", "c"):
@@ -334,7 +353,7 @@ def test_a_hanging_helper_delays_only_once_and_can_be_mended(tmp_path: Path) -> 
     assert (folder.names, folder.faults) == ({"a", "b", "c", "d"}, ())
 
 
-def test_a_broken_helper_leaves_what_worked(folder: Folder) -> None:
+def test_a_broken_helper_keeps_the_versions_that_worked(folder: Folder) -> None:
     """Every file that imports it falls back, together with the helper that it had; the others are served as written."""
     folder.write("_lib.py", "value = 1\n")
     folder.write("a.py", HEAD + "from workflows import _lib\n@workflow\ndef a(ctx): return _lib.value\n")
@@ -377,7 +396,7 @@ def test_two_files_with_one_name_are_both_faulty(folder: Folder) -> None:
 
 
 def test_falling_back_can_make_another_fall_back(folder: Folder) -> None:
-    """A name that a faulty file still serves is not given to a new file, and comes free when the fault is mended."""
+    """A new file does not get a name that a faulty file still serves, until the fault is fixed."""
     folder.put("a.py", says("a", "first"))
     folder.write("a.py", "def (")
     folder.put("b.py", says("b", "first"))
@@ -472,8 +491,8 @@ EDITS = st.lists(
 def test_any_edits_keep_the_promises(
     tmp_path_factory: pytest.TempPathFactory, edits: list[tuple[str, str]], batches: list[bool]
 ) -> None:
-    """Whatever is edited, one or several files at a time: a name is served once, by a file that has it or had it; a
-    file that is still there and served something serves something; and a good end is like a fresh load."""
+    """After any edits, of one or several files at a time, a name is served once, by a file that has it or had it. A
+    file that exists and was served is still served. If the last files are valid, the result is that of a fresh load."""
     folder = Folder(tmp_path_factory.mktemp("edits"))
     stamp = itertools.count()
     written: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""The catalog while it serves: changes of the folder take effect, and what runs ends on the code it began with."""
+"""The catalog while it serves: changes of the folder take effect, and a run ends on the code it began with."""
 
 import asyncio
 import gc
@@ -60,7 +60,7 @@ async def watching(catalog: Catalog) -> AsyncIterator[asyncio.Task[None]]:
 
 
 async def until(condition: Callable[[], bool]) -> float:
-    """Wait for the condition and say how long it took, in seconds."""
+    """Wait for the condition and return how long it took, in seconds."""
     began = time.monotonic()
     async with asyncio.timeout(8):
         while not condition():
@@ -73,7 +73,7 @@ def errors(logs: list[Any]) -> list[Any]:
 
 
 async def test_dropped_changed_and_removed_files_take_effect_within_a_second(folder: Path) -> None:
-    """Also a package, a helper, and what came between the load and the watch."""
+    """Also a package, a helper, and a change between the load and the watch."""
     catalog = catalog_of(folder)
     catalog.load()
     write(folder, "early.py", 1, "early")
@@ -106,7 +106,7 @@ async def test_swaps_happen_on_the_loop(folder: Path) -> None:
 
 
 async def test_the_watch_outlives_the_folder(folder: Path, tmp_path: Path) -> None:
-    """While it is gone, all is served on and one error logged; when a folder is there again, it counts."""
+    """While it is missing, all workflows are still served and one error is logged. A new folder is then followed."""
     write(folder, "hello.py", 1)
     catalog = catalog_of(folder)
     catalog.load()
@@ -126,7 +126,7 @@ async def test_the_watch_outlives_the_folder(folder: Path, tmp_path: Path) -> No
 
 
 async def test_the_watch_outlives_an_error_of_a_listener(folder: Path) -> None:
-    """Whatever on_change raises, the swap has happened and the next change is seen."""
+    """If on_change raises, the new snapshot is served all the same, and the next change is seen."""
 
     def fail(old: Snapshot, new: Snapshot) -> None:
         raise RuntimeError("listener")
@@ -141,7 +141,7 @@ async def test_the_watch_outlives_an_error_of_a_listener(folder: Path) -> None:
 
 
 async def test_the_loop_runs_on_while_a_module_takes_its_time(folder: Path) -> None:
-    """A slow import happens in a thread; requests are answered from the snapshot meanwhile, and a stop is quick."""
+    """A slow import happens in a thread. Requests meanwhile use the snapshot, and a stop is quick."""
     write(folder, "hello.py", 1)
     catalog = Catalog(folder, lambda access: Open(), import_timeout=1.5)
     catalog.load()

@@ -72,7 +72,7 @@ def listening(state: Path) -> Iterator[Keeper]:
 
 @pytest.fixture
 def keeper(listening: Keeper) -> Keeper:
-    """A server with nothing on record yet. It takes the tokens of the local tenant of `folder`."""
+    """A server without records. It accepts the tokens of the local tenant of `folder`."""
     listening.forget()
     return listening
 

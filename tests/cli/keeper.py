@@ -1,4 +1,4 @@
-"""A small server that keeps records and answers as Postern's API does, for the commands that ask it."""
+"""A small server that keeps records and answers as Postern's API does, for the commands that use it."""
 
 import socket
 import threading
@@ -53,7 +53,7 @@ def run_record(**members: Any) -> Record:
 
 
 def refusal_record(**members: Any) -> Record:
-    """A record of requests that were turned away."""
+    """A record of rejected requests."""
     request_id = new_id()
     return {
         "id": request_id,
@@ -82,7 +82,7 @@ def refusal_record(**members: Any) -> Record:
 
 
 class Keeper:
-    """What is on record, newest first, and what was asked. `most` bounds a page; `answer` replaces every answer."""
+    """The records, newest first, and the requests received. `most` limits a page; `answer` replaces every response."""
 
     def __init__(self, tenant: LocalTenant) -> None:
         self.tenant = tenant
@@ -93,7 +93,7 @@ class Keeper:
         """Be as new."""
         self.runs: list[Record] = []
         self.refusals: list[Record] = []
-        self.asked: list[tuple[str, dict[str, str]]] = []
+        self.requests: list[tuple[str, dict[str, str]]] = []
         self.most = 200
         self.answer: Response | None = None
 
@@ -118,7 +118,7 @@ class Keeper:
     def _page(self, page: Any) -> Any:
         async def answered(request: Request) -> Response:
             query = dict(request.query_params)
-            self.asked.append((f"{request.method} {request.url.path}", query))
+            self.requests.append((f"{request.method} {request.url.path}", query))
             if self.answer is not None:
                 return self.answer
             claims = self._claims(request)
@@ -134,13 +134,13 @@ class Keeper:
         token = request.headers.get("authorization", "").removeprefix("Bearer ")
         return self.tenant.verify(token, self.tenant.client_id, time.time())
 
-    def _runs(self, _: Request, query: dict[str, str], asker: str, operator: bool) -> Response:
+    def _runs(self, _: Request, query: dict[str, str], caller: str, operator: bool) -> Response:
         if query.get("since", "") > query.get("until", "9"):
             return _problem("bad-filter", errors=[{"where": "since", "message": "is later than until"}])
         found = [
             {name: value for name, value in run.items() if name not in ("inputs", "outputs", "steps")}
             for run in self.runs
-            if (operator or run["caller"]["object_id"] == asker)
+            if (operator or run["caller"]["object_id"] == caller)
             and query.get("workflow", run["workflow"]) == run["workflow"]
             and query.get("state", run["state"]) == run["state"]
             and query.get("caller", run["caller"]["object_id"]) == run["caller"]["object_id"]
@@ -150,7 +150,7 @@ class Keeper:
         ]
         return self._part("runs", found, query)
 
-    def _refusals(self, _: Request, query: dict[str, str], asker: str, operator: bool) -> Response:
+    def _refusals(self, _: Request, query: dict[str, str], caller: str, operator: bool) -> Response:
         if not operator:
             return _problem("forbidden")
         found = [
@@ -168,17 +168,17 @@ class Keeper:
         end = start + min(int(query["limit"]), self.most)
         return JSONResponse({name: found[start:end], "next": str(end) if end < len(found) else None})
 
-    def _find(self, request: Request, asker: str, operator: bool) -> Record | None:
+    def _find(self, request: Request, caller: str, operator: bool) -> Record | None:
         assert GUID.fullmatch(request.path_params["id"])
         found = next((run for run in self.runs if run["id"] == request.path_params["id"]), None)
-        return found if found and (operator or found["caller"]["object_id"] == asker) else None
+        return found if found and (operator or found["caller"]["object_id"] == caller) else None
 
-    def _run(self, request: Request, _: dict[str, str], asker: str, operator: bool) -> Response:
-        found = self._find(request, asker, operator)
+    def _run(self, request: Request, _: dict[str, str], caller: str, operator: bool) -> Response:
+        found = self._find(request, caller, operator)
         return JSONResponse(found) if found else _problem("unknown-run")
 
-    def _cancel(self, request: Request, _: dict[str, str], asker: str, operator: bool) -> Response:
-        found = self._find(request, asker, operator)
+    def _cancel(self, request: Request, _: dict[str, str], caller: str, operator: bool) -> Response:
+        found = self._find(request, caller, operator)
         if found is None:
             return _problem("unknown-run")
         if found["state"] in ENDED:
@@ -188,8 +188,8 @@ class Keeper:
         found |= {"state": "Cancelled", "status": 409}
         return JSONResponse(found)
 
-    def _resubmit(self, request: Request, _: dict[str, str], asker: str, operator: bool) -> Response:
-        found = self._find(request, asker, operator)
+    def _resubmit(self, request: Request, _: dict[str, str], caller: str, operator: bool) -> Response:
+        found = self._find(request, caller, operator)
         if found is None:
             return _problem("unknown-run")
         if found.get("inputs_note"):

@@ -38,7 +38,7 @@ async def untrue(ctx: Context):
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("call")
     (folder / "workflows").mkdir()
-    (folder / "workflows" / "doors.py").write_text(WORKFLOWS, encoding="utf-8")
+    (folder / "workflows" / "echoes.py").write_text(WORKFLOWS, encoding="utf-8")
     with running("dev", folder, {"POSTERN_PORT": "0"}) as started:
         yield started
 
@@ -80,14 +80,14 @@ def test_a_token_comes_from_a_file_or_from_standard_input(call: Postern, server:
 
 
 @pytest.mark.parametrize("content", [b"", b"two words", b"caf\xc3\xa9", b"\xff", None], ids=str)
-def test_a_file_that_holds_no_token_is_told(call: Postern, tmp_path: Path, content: bytes | None):
+def test_a_file_without_a_token_is_an_error(call: Postern, tmp_path: Path, content: bytes | None):
     if content is not None:
         (tmp_path / "token").write_bytes(content)
     result = call("echo", "--token-file", str(tmp_path / "token"))
     assert (result.exit_code, "--token-file" in result.stderr) == (2, True)
 
 
-def test_only_one_may_say_who_is_asking(call: Postern):
+def test_only_one_option_may_choose_the_caller(call: Postern):
     assert call("echo", "--as", "ada", "--token-file", "-", stdin="x").exit_code == 2
 
 
@@ -110,15 +110,15 @@ def test_a_body_that_is_no_json_is_printed_as_it_is(call: Postern):
 
 
 def test_an_unknown_workflow_is_a_404(call: Postern):
-    result = call("nobody")
+    result = call("missing")
     assert (result.exit_code, json.loads(result.stdout)["code"]) == (1, "unknown-trigger")
 
 
-def test_where_no_server_runs_the_way_to_start_one_is_told(postern: Postern, folder: Path):
+def test_without_a_server_the_error_says_how_to_start_one(postern: Postern, folder: Path):
     result = postern("call", "hello", POSTERN_PORT="1")
     assert result.exit_code == 1
     assert "http://127.0.0.1:1/triggers/hello cannot be reached" in result.stderr
-    assert "Does the server run?" in result.stderr
+    assert "Is the server running?" in result.stderr
 
 
 def test_a_pipe_gets_nothing_but_the_body(server: Server):

@@ -110,13 +110,13 @@ def test_check_shows_file_line_cause_and_fix(
     path.write_text(text, encoding="utf-8")
     result = postern("check")
     assert result.exit_code == 1
-    place, told, mend, *_ = result.stderr.splitlines()
+    place, shown_cause, shown_fix, *_ = result.stderr.splitlines()
     assert place == f"fault {path}:{line}" if line else f"fault {path}"
-    assert cause in told
-    assert mend.startswith(f"  fix: {fix}")
+    assert cause in shown_cause
+    assert shown_fix.startswith(f"  fix: {fix}")
 
 
-def test_wrong_settings_are_told_all_at_once(folder: Path):
+def test_wrong_settings_are_reported_all_at_once(folder: Path):
     """Each with its name, with exit code 2, and without a traceback."""
     done = process(folder, "check", POSTERN_PORT="many", POSTERN_TENANT_ID="x", POSTERN_AUDIENCES="api://x")
     assert done.returncode == 2
@@ -126,14 +126,14 @@ def test_wrong_settings_are_told_all_at_once(folder: Path):
     assert "Did you mean POSTERN_AUDIENCE?" in done.stderr
 
 
-def test_a_missing_folder_is_told_with_the_setting_to_change(folder: Path):
+def test_a_missing_folder_is_reported_with_the_setting_to_change(folder: Path):
     done = process(folder, "check", POSTERN_WORKFLOWS="nowhere")
     assert done.returncode == 2
     assert "POSTERN_WORKFLOWS" in done.stderr
     assert str(folder / "nowhere") in done.stderr
 
 
-def test_a_spoilt_local_tenant_is_told_with_the_file_to_delete(folder: Path):
+def test_a_spoilt_local_tenant_is_reported_with_the_file_to_delete(folder: Path):
     (folder / "var" / "local-tenant" / "state.json").write_text("{", encoding="utf-8")
     done = process(folder, "check")
     assert done.returncode == 2
@@ -141,8 +141,12 @@ def test_a_spoilt_local_tenant_is_told_with_the_file_to_delete(folder: Path):
 
 
 def test_a_guarded_workflow_of_a_real_tenant_needs_an_audience(postern: Postern):
-    with pytest.raises(SettingsFault, match="POSTERN_AUDIENCE"):
+    with pytest.raises(SettingsFault) as caught:
         postern("check", POSTERN_TENANT_ID=REAL["POSTERN_TENANT_ID"])
+    assert str(caught.value) == (
+        "POSTERN_AUDIENCE is not set. Workflows that are not anonymous need it: set it to the Application ID URI or "
+        "client id of your app registration."
+    )
 
 
 def test_new_writes_a_module_that_loads(postern: Postern, folder: Path):
@@ -158,12 +162,12 @@ def test_new_writes_a_module_that_loads(postern: Postern, folder: Path):
 def test_new_keeps_a_file_that_is_there(postern: Postern, folder: Path):
     before = (folder / "workflows" / "hello.py").read_bytes()
     result = postern("new", "hello")
-    assert (result.exit_code, "is there already" in result.stderr) == (1, True)
+    assert (result.exit_code, "already exists" in result.stderr) == (1, True)
     assert (folder / "workflows" / "hello.py").read_bytes() == before
 
 
 @pytest.mark.parametrize("name", ["9-lives", "Approve", "a--b", "a/b", "../a", "a.py", "", "é", "class", "a b", "_a"])
-def test_new_refuses_what_is_no_name(postern: Postern, folder: Path, name: str):
+def test_new_rejects_an_invalid_name(postern: Postern, folder: Path, name: str):
     before = set(folder.rglob("*.py"))
     assert postern("new", name).exit_code == 2
     assert set(folder.rglob("*.py")) == before

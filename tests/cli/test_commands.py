@@ -1,4 +1,4 @@
-"""What holds for every command, and what `postern dev` refuses."""
+"""What holds for every command, and the settings with which `postern dev` does not start."""
 
 from typing import Any
 
@@ -51,7 +51,7 @@ def test_every_command_and_option_says_what_it_is_for(postern: Postern, names: l
 
 
 @pytest.mark.parametrize(
-    ("environ", "told"),
+    ("environ", "expected"),
     [
         (REAL, "POSTERN_TENANT_ID"),
         ({"POSTERN_AUTHORITY": "https://login.example"}, "POSTERN_AUTHORITY"),
@@ -59,10 +59,10 @@ def test_every_command_and_option_says_what_it_is_for(postern: Postern, names: l
     ],
     ids=["a real tenant", "another authority", "not loopback"],
 )
-def test_dev_refuses_what_is_not_for_a_laptop(postern: Postern, environ: dict[str, str], told: str):
+def test_dev_does_not_start_with_settings_of_a_server(postern: Postern, environ: dict[str, str], expected: str):
     result = postern("dev", **environ)
     assert result.exit_code == 2
-    assert told in result.stderr
+    assert expected in result.stderr
     assert "postern serve" in result.stderr
 
 

@@ -81,17 +81,17 @@ def test_the_list_as_json_has_a_shape_for_programs(postern: Postern, written: Pa
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "expected"),
     [
         ("grahp", "Did you mean graph?"),
-        ("orders", "say connections.orders or triggers.orders"),
+        ("orders", "write connections.orders or triggers.orders"),
         ("connections.flow", "Did you mean"),
         ("zzz", "It has connections.graph"),
     ],
 )
-def test_a_name_that_is_not_one_entrys_is_told(postern: Postern, written: Path, name: str, told: str):
+def test_a_name_of_no_entry_or_of_two_is_an_error(postern: Postern, written: Path, name: str, expected: str):
     result = postern("connections", "test", name)
-    assert (result.exit_code, told in result.stderr) == (2, True)
+    assert (result.exit_code, expected in result.stderr) == (2, True)
 
 
 def test_an_entry_is_found_by_its_name_alone_or_with_its_table(tmp_path: Path):
@@ -164,7 +164,7 @@ async def test_nothing_is_sent_after_a_stage_that_is_not_passed():
 
 
 @pytest.mark.anyio
-async def test_an_address_where_nobody_listens_names_the_entry_and_its_key():
+async def test_an_address_without_a_listener_names_the_entry_and_its_key():
     (stage,) = await tried("http://127.0.0.1:9/nowhere", None)
     assert (stage.passed, "connections.x, base_url" in stage.fix) == (False, True)
 
@@ -173,11 +173,11 @@ async def test_an_address_where_nobody_listens_names_the_entry_and_its_key():
     ("status", "passed", "says"),
     [
         (200, True, "answered 200"),
-        (302, True, "those are not followed"),
-        (403, True, "not permitted there"),
+        (302, True, "which is not followed"),
+        (403, True, "not permitted at this address"),
         (404, True, "answered 404"),
         (401, False, "other than none"),
-        (503, True, "in trouble"),
+        (503, True, "but has an error"),
     ],
 )
 def test_any_answer_but_401_means_that_it_was_reached(status: int, passed: bool, says: str):
@@ -191,7 +191,7 @@ def test_a_401_after_signing_in_says_what_to_check():
         {"base_url": "https://x.example", "auth": {**auth, "client_secret": {"key_vault": "k"}}}
     )
     stage = judged(401, "connections.x", found)
-    assert (stage.passed, "the credential is refused" in stage.detail, "connections.x" in stage.fix) == (
+    assert (stage.passed, "the credential was rejected" in stage.detail, "connections.x" in stage.fix) == (
         False,
         True,
         True,
@@ -235,8 +235,8 @@ async def test_a_triggers_certificate_is_checked(local_tenant: LocalTenant):
     assert (trusted.passed, "TLSv1.3" in trusted.detail) == (True, True)
     stranger = await connected(url, "triggers.x", None)
     assert (stranger.passed, "POSTERN_CA_BUNDLE" in stranger.fix) == (False, True)
-    nobody = await connected("https://127.0.0.1:9/", "triggers.x", None)
-    assert (nobody.passed, "triggers.x, url" in nobody.fix) == (False, True)
+    unreachable = await connected("https://127.0.0.1:9/", "triggers.x", None)
+    assert (unreachable.passed, "triggers.x, url" in unreachable.fix) == (False, True)
 
 
 @pytest.mark.anyio
@@ -245,21 +245,21 @@ async def test_stages_are_printed_up_to_the_first_that_failed(capsys: pytest.Cap
 
     async def stages() -> AsyncIterator[Stage]:
         yield Stage("one", True, "by\x1b[31m this")
-        yield Stage("two", False, "wrong", "Mend it")
+        yield Stage("two", False, "wrong", "Repair it")
         yield Stage("three", True)
 
     assert not await show(stages())
-    told = capsys.readouterr()
-    assert [line.split()[:2] for line in told.out.splitlines()] == [["ok", "one"], ["FAILED", "two"]]
-    assert "\x1b" not in told.out
-    assert "fix: Mend it." in told.err
+    printed = capsys.readouterr()
+    assert [line.split()[:2] for line in printed.out.splitlines()] == [["ok", "one"], ["FAILED", "two"]]
+    assert "\x1b" not in printed.out
+    assert "fix: Repair it." in printed.err
 
 
 @pytest.mark.parametrize("name", ["graph", "approve-leave"])
 def test_without_the_local_tenant_the_vault_is_the_stage_that_fails(
     postern: Postern, monkeypatch: pytest.MonkeyPatch, name: str
 ):
-    """Exit code 1, what to mend, and when the local tenant answers."""
+    """Exit code 1, the fix, and when the local tenant answers."""
     for variable in ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET"):
         monkeypatch.setenv(variable, "")
     result = postern("connections", "test", name)

@@ -98,13 +98,13 @@ def test_the_steps_have_the_values_filled_in(postern: Postern):
         assert value in said
 
 
-def test_without_a_client_id_a_placeholder_stands_there_and_is_told(postern: Postern, folder: Path):
+def test_without_a_client_id_a_placeholder_is_written_and_reported(postern: Postern, folder: Path):
     said = flat(export(postern))
     assert "No --client-id was given" in said
     assert "CLIENT-ID-OF-THE-CONNECTOR" in (folder / "connector" / FILES[1]).read_text()
 
 
-def test_what_is_left_out_and_lost_is_told(postern: Postern):
+def test_left_out_workflows_and_lost_details_are_reported(postern: Postern):
     said = flat(export(postern, "--auth", "basic"))
     assert "book-room: It is for people only" in said
     assert "payroll: It is for those on its list only" in said
@@ -130,7 +130,7 @@ def test_files_that_are_there_are_left_alone_unless_forced(postern: Postern, fol
     assert (folder / "connector" / FILES[1]).read_text() != "mine"
 
 
-def test_a_folder_that_cannot_be_written_is_told(postern: Postern, folder: Path):
+def test_a_folder_that_cannot_be_written_is_an_error(postern: Postern, folder: Path):
     (folder / "file").write_text("")
     result = export(postern, "--output", "file/inside")
     assert result.exit_code == 1
@@ -138,7 +138,7 @@ def test_a_folder_that_cannot_be_written_is_told(postern: Postern, folder: Path)
 
 
 @pytest.mark.parametrize(
-    ("options", "environ", "told"),
+    ("options", "environ", "expected"),
     [
         ([], {"POSTERN_PUBLIC_URL": ""}, "POSTERN_PUBLIC_URL"),
         ([], {"POSTERN_PUBLIC_URL": "http://127.0.0.1:8080"}, "Set POSTERN_PUBLIC_URL to"),
@@ -146,24 +146,24 @@ def test_a_folder_that_cannot_be_written_is_told(postern: Postern, folder: Path)
         (["--host", "localhost"], {}, "cannot reach localhost"),
         ([], {"POSTERN_AUDIENCE": "api://a,api://b"}, "Choose one with --resource: api://a, api://b"),
         (["--resource", "api://c"], {}, "choose an entry of POSTERN_AUDIENCE"),
-        (["--client-id", "postern"], {}, "--client-id: that is not a client id"),
+        (["--client-id", "postern"], {}, "--client-id: not a client id"),
         (["--client-id", CLIENT], {}, "Postern's own registration"),
         (["--client-id", OWN_CLIENT, "--auth", "none"], {}, "--client-id is for --auth entra"),
         (["--resource", "api://postern", "--auth", "basic"], {}, "--resource is for --auth entra"),
         (["--auth", "api_key", "--key-header", "Authorization"], {}, "Authorization is for tokens"),
         (["--auth", "api_key", "--key-header", "a: b"], {}, "--key-header"),
         (["--title", "API"], {}, "--title"),
-        (["--workflow", "nobody"], {}, "There are: book-desk"),
+        (["--workflow", "missing"], {}, "There are: book-desk"),
         (["--auth", "none", "--workflow", "payroll"], {}, "--auth none reaches none"),
     ],
     ids=str,
 )
-def test_what_cannot_be_exported_is_refused_with_the_fix(
-    postern: Postern, folder: Path, options: list[str], environ: dict[str, str], told: str
+def test_an_impossible_export_is_an_error_with_the_fix(
+    postern: Postern, folder: Path, options: list[str], environ: dict[str, str], expected: str
 ):
     result = export(postern, *options, **environ)
     assert result.exit_code == 2
-    assert told in flat(result)
+    assert expected in flat(result)
     assert not (folder / "connector").exists()
 
 
@@ -175,19 +175,19 @@ def test_the_local_tenant_is_nothing_that_the_platform_can_reach(postern: Poster
 
 
 @pytest.mark.parametrize(
-    ("audience", "resource", "told"),
+    ("audience", "resource", "expected"),
     [
         (CLIENT, CLIENT, "no Application ID URI"),
-        ("api://postern", "api://postern", "no client id: tokens of version 2"),
+        ("api://postern", "api://postern", "no client id. Tokens of version 2"),
         (f"api://postern,{CLIENT}", "api://postern", ""),
     ],
 )
 def test_the_resource_is_the_uri_or_else_the_client_id(
-    postern: Postern, folder: Path, audience: str, resource: str, told: str
+    postern: Postern, folder: Path, audience: str, resource: str, expected: str
 ):
     said = flat(export(postern, POSTERN_AUDIENCE=audience))
-    assert told in said
-    assert ("POSTERN_AUDIENCE has no" in said) is bool(told)
+    assert expected in said
+    assert ("POSTERN_AUDIENCE has no" in said) is bool(expected)
     settings = json.loads((folder / "connector" / FILES[1]).read_text())["properties"]["connectionParameters"]
     assert settings["token"]["oAuthSettings"]["customParameters"]["resourceUri"] == {"value": resource}
 

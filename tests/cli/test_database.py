@@ -1,4 +1,4 @@
-"""`postern database`: what it shows, and what it refuses."""
+"""`postern database`: what it shows, and when it stops with an error."""
 
 import json
 import os
@@ -25,16 +25,16 @@ from tests.releases import RUN, make_newer, old_database
 from tests.tools import postgres_tools
 
 
-def test_what_is_there_is_shown(postern: Postern, url: str):
+def test_the_contents_are_shown(postern: Postern, url: str):
     live(url, this_process())
     shown = postern("database")
     assert shown.exit_code == 0
     rows = dict(line.split("  ", 1) for line in shown.stdout.splitlines())
-    told = {name: value.strip() for name, value in rows.items()}
-    assert told["database"] == url
-    assert told["migration"] == f"{HEAD}, this program's is {HEAD}: current"
-    assert (told["runs"], told["refusals"], told["newest run"]) == ("1", "1", "2025-07-08T18:40:00Z")
-    assert str(os.getpid()) in told["servers alive"]
+    cells = {name: value.strip() for name, value in rows.items()}
+    assert cells["database"] == url
+    assert cells["migration"] == f"{HEAD} (this program's is {HEAD}): current"
+    assert (cells["runs"], cells["refusals"], cells["newest run"]) == ("1", "1", "2025-07-08T18:40:00Z")
+    assert str(os.getpid()) in cells["running servers"]
     document = json.loads(postern("database", "--json").stdout)
     assert document == json.loads(postern("database", "show", "--json").stdout)
     assert (document["kind"], document["state"], document["wanted"], document["runs"]) == ("sqlite", "current", HEAD, 1)
@@ -62,7 +62,7 @@ def test_a_password_is_never_shown(postern: Postern, folder: Path):
     assert not (folder / "file").exists()
 
 
-def test_tables_are_brought_up_and_taken_back(postern: Postern, folder: Path, monkeypatch: pytest.MonkeyPatch):
+def test_tables_are_upgraded_and_downgraded(postern: Postern, folder: Path, monkeypatch: pytest.MonkeyPatch):
     made = f"sqlite:///{folder / 'old.db'}"
     monkeypatch.setenv("POSTERN_DATABASE_URL", made)
     old = old_database(made)
@@ -73,10 +73,12 @@ def test_tables_are_brought_up_and_taken_back(postern: Postern, folder: Path, mo
     with closing_engine(made) as engine, engine.begin() as connection:
         connection.execute(insert(calls), [{"run_id": RUN, "number": 1, "name": "x", "started_at": 1, "ended_at": 2}])
 
-    asked = postern("database", "downgrade", "--one", stdin="n\n")
-    assert asked.exit_code == 1
-    assert asked.stderr.index("lost: table calls of migration 0002, with 1 row") < asked.stderr.index("Go back?")
-    assert postern("database", "downgrade", "--one").exit_code == 1  # nobody answers
+    declined = postern("database", "downgrade", "--one", stdin="n\n")
+    assert declined.exit_code == 1
+    assert declined.stderr.index("lost: table calls of migration 0002, with 1 row") < declined.stderr.index(
+        "Downgrade?"
+    )
+    assert postern("database", "downgrade", "--one").exit_code == 1  # no answer
     assert json.loads(postern("database", "--json").stdout)["migration"] == HEAD
     assert postern("database", "downgrade", "--to", "0001", stdin="y\n").exit_code == 0
     assert json.loads(postern("database", "--json").stdout)["migration"] == "0001"
@@ -121,9 +123,9 @@ def test_a_server_that_starts_while_a_backup_is_put_in_keeps_its_database(
     assert postern("database", "backup", "copy").exit_code == 0
     go_on = getattr(module, step)
 
-    def meanwhile(*asked: object) -> object:
+    def meanwhile(*arguments: object) -> object:
         live(made, this_process())
-        return go_on(*asked)
+        return go_on(*arguments)
 
     monkeypatch.setattr(module, step, meanwhile)
     refused = postern("database", "restore", "copy", "--force")
@@ -131,7 +133,7 @@ def test_a_server_that_starts_while_a_backup_is_put_in_keeps_its_database(
     assert recorded(made) == [RUN]
 
 
-def test_a_server_that_starts_while_going_back_is_asked_about_keeps_its_tables(
+def test_a_server_that_starts_during_the_confirmation_of_a_downgrade_keeps_its_tables(
     postern: Postern, url: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(typer, "confirm", lambda *_, **__: live(url, this_process()))
@@ -147,14 +149,14 @@ def test_a_backup_is_for_its_owner_and_overwrites_nothing(postern: Postern, url:
     assert (refused.exit_code, file.read_text(), "--force" in refused.stderr) == (2, "mine", True)
     assert postern("database", "backup", "copy", "--force").exit_code == 0
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    for wrong, told in (
+    for wrong, expected in (
         ("postern.db", "the database itself"),
         ("postern.db-wal", "or its log"),
         ("workflows", "is a folder"),
         ("no-folder/file", "no-folder"),
     ):
         result = postern("database", "backup", wrong, "--force")
-        assert (result.exit_code, told in result.stderr, ".partial" in result.stderr) == (2, True, False)
+        assert (result.exit_code, expected in result.stderr, ".partial" in result.stderr) == (2, True, False)
     assert recorded(url) == [RUN]
     with closing(sqlite3.connect(file)) as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
@@ -207,7 +209,7 @@ def test_records_are_replaced_only_by_force_and_moved_aside(postern: Postern, ur
     assert recorded(f"sqlite:///{aside}") == [RUN, another]
 
 
-def test_an_old_backup_is_brought_to_this_release(postern: Postern, folder: Path):
+def test_an_old_backup_is_upgraded_to_this_release(postern: Postern, folder: Path):
     made = f"sqlite:///{folder / 'old.db'}"
     old = old_database(made)
     assert postern("database", "backup", "copy", POSTERN_DATABASE_URL=made).exit_code == 0
@@ -252,22 +254,22 @@ def newer(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("spoil", "expected"),
     [
         (damaged, "is damaged"),
         (cut, "is damaged"),
-        (no_database, "is no backup"),
+        (no_database, "is not a backup"),
         (a_dump, "is a backup of PostgreSQL"),
         (of_others, "is no backup of Postern's"),
         (of_others_with_migrations, "is no backup of Postern's"),
         (newer, "newer Postern"),
     ],
 )
-def test_what_is_no_good_backup_replaces_nothing(postern: Postern, url: str, folder: Path, spoil, told: str):
+def test_an_invalid_backup_replaces_nothing(postern: Postern, url: str, folder: Path, spoil, expected: str):
     assert postern("database", "backup", "copy").exit_code == 0
     spoil(folder)
     refused = postern("database", "restore", "copy", "--force")
-    assert (refused.exit_code, told in refused.stderr) == (2, True)
+    assert (refused.exit_code, expected in refused.stderr) == (2, True)
     assert recorded(url) == [RUN]
     assert [path.name for path in folder.glob("*postern.db*")] == ["postern.db"]
 

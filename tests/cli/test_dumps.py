@@ -75,7 +75,7 @@ def test_without_its_programs_the_command_for_postgresql_is_said(postern: Poster
 def test_a_password_is_in_the_environment_of_the_programs_only(
     postern: Postern, folder: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """What stands in for pg_dump writes down how it was called."""
+    """A substitute for pg_dump writes its arguments to a file."""
     tool = folder / "bin" / "pg_dump"
     tool.parent.mkdir()
     tool.write_text('#!/bin/sh\necho "$@" > "$0.arguments"\necho "$PGPASSWORD" > "$0.password"\nexit 1\n')
@@ -88,8 +88,8 @@ def test_a_password_is_in_the_environment_of_the_programs_only(
 
     entra = "postgresql://me@db.example/postern?sslmode=verify-full&passwordless=entra"
     monkeypatch.setenv("POSTERN_AZURE_CREDENTIAL", "developer")
-    told = postern("database", "backup", "dump", POSTERN_DATABASE_URL=entra)
-    assert (told.exit_code, "az account get-access-token --resource-type oss-rdbms" in told.stderr) == (2, True)
+    result = postern("database", "backup", "dump", POSTERN_DATABASE_URL=entra)
+    assert (result.exit_code, "az account get-access-token --resource-type oss-rdbms" in result.stderr) == (2, True)
     given = postern("database", "backup", "dump", POSTERN_DATABASE_URL=entra, PGPASSWORD="a-token")
     assert "pg_dump failed" in given.stderr
     assert "passwordless" not in (tool.parent / "pg_dump.arguments").read_text()

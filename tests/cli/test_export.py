@@ -59,7 +59,7 @@ def test_the_others_are_written_on_request(postern: Postern, folder: Path):
     assert len(json.loads(result.stdout)["paths"]) == 9
 
 
-def test_a_file_that_cannot_be_written_is_told(postern: Postern):
+def test_a_file_that_cannot_be_written_is_an_error(postern: Postern):
     result = postern("export", "openapi", "--output", "nowhere/openapi.json")
     assert result.exit_code == 1
     assert "nowhere/openapi.json cannot be written" in result.stderr

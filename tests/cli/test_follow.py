@@ -13,7 +13,7 @@ from tests.cli.test_runs import ids
 
 @pytest.fixture
 def follow(postern: Postern, keeper: Keeper, monkeypatch: pytest.MonkeyPatch) -> Postern:
-    """The command, which asks often: `follow ARGUMENTS …`."""
+    """The command, with short intervals: `follow ARGUMENTS …`."""
     monkeypatch.setattr(following, "INTERVAL", 0.01)
     return lambda *arguments, **more: postern("runs", "follow", *arguments, **{**keeper.environ, **more})
 
@@ -43,7 +43,7 @@ def at(second: int, **members: Any) -> dict[str, Any]:
 
 
 def test_each_new_run_is_shown_once_in_order(follow: Postern, keeper: Keeper, then: Any):
-    """Also one that started before the newest that is known, and came on record after it."""
+    """Also one that started before the newest that is known, and was recorded after it."""
     keeper.runs = [at(1)]
     new = [at(10), at(12), at(11), at(20)]
     then(
@@ -55,7 +55,7 @@ def test_each_new_run_is_shown_once_in_order(follow: Postern, keeper: Keeper, th
     )
     result = follow()
     assert (result.exit_code, ids(result.stdout)) == (0, [run["id"] for run in new])
-    assert keeper.asked[-1][1]["since"] == "2026-01-31T10:00:07.000Z"
+    assert keeper.requests[-1][1]["since"] == "2026-01-31T10:00:07.000Z"
 
 
 def test_the_first_run_of_all_is_new(follow: Postern, keeper: Keeper, then: Any):
@@ -63,7 +63,7 @@ def test_the_first_run_of_all_is_new(follow: Postern, keeper: Keeper, then: Any)
     assert len(ids(follow().stdout)) == 1
 
 
-def test_more_at_once_than_are_shown_is_told(
+def test_more_new_runs_than_are_shown_are_reported(
     follow: Postern, keeper: Keeper, then: Any, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(following, "_AT_MOST", 2)
@@ -71,7 +71,7 @@ def test_more_at_once_than_are_shown_is_told(
     then(lambda: keeper.runs.__setitem__(slice(0, 0), [at(4), at(3), at(2)]))
     result = follow()
     assert ids(result.stdout) == [keeper.runs[1]["id"], keeper.runs[0]["id"]]
-    assert "More than 2 runs at once" in result.stderr
+    assert "More than 2 new runs" in result.stderr
 
 
 def test_only_those_of_a_workflow_or_caller_when_that_is_said(follow: Postern, keeper: Keeper, then: Any):
@@ -97,14 +97,14 @@ def test_a_run_is_shown_when_it_has_ended(follow: Postern, keeper: Keeper, then:
     then(lambda: None, lambda: run.update(state=end))
     result = follow(run["id"])
     assert (result.exit_code, f"state               {end}" in result.stdout) == (exit_code, True)
-    assert len(keeper.asked) == 3
+    assert len(keeper.requests) == 3
 
 
-def test_a_run_that_does_not_end_in_time_is_told(follow: Postern, keeper: Keeper):
+def test_a_run_that_does_not_end_in_time_is_reported(follow: Postern, keeper: Keeper):
     keeper.runs = [run_record(state="Running", status=None, ended_at=None, duration_ms=None)]
     result = follow(keeper.runs[0]["id"], "--for", "0.02")
     assert (result.exit_code, "Running" in result.stdout) == (1, True)
-    assert "it has not ended within 0.02 seconds" in result.stderr
+    assert "the run has not ended within 0.02 seconds" in result.stderr
 
 
 def test_filters_are_for_new_runs(follow: Postern):
@@ -114,4 +114,4 @@ def test_filters_are_for_new_runs(follow: Postern):
 def test_a_token_that_is_read_is_read_once(follow: Postern, keeper: Keeper, then: Any):
     then(lambda: None, lambda: None)
     assert follow("--token-file", "-", stdin=keeper.tenant.token("ada")).exit_code == 0
-    assert len(keeper.asked) == 3
+    assert len(keeper.requests) == 3

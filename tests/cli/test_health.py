@@ -1,4 +1,4 @@
-"""`postern health`: one line and 0 or 1, whatever the server or whoever is there says."""
+"""`postern health`: one line and 0 or 1, for any response of a server or another process."""
 
 import socket
 import subprocess
@@ -23,30 +23,30 @@ NOT_READY = b'{"status": "not-ready", "checks": {"journal": "failing", "catalog"
 @contextmanager
 def answering(answer: bytes, host: str = "127.0.0.1") -> Iterator[tuple[int, list[bytes]]]:
     """Something that listens, takes one request and says this; its port, and the request that came."""
-    asked: list[bytes] = []
+    requests: list[bytes] = []
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.create_server((host, 0), family=family) as listener:
 
         def serve() -> None:
             connection, _ = listener.accept()
             with connection:
-                asked.append(connection.recv(65_536))
+                requests.append(connection.recv(65_536))
                 connection.sendall(answer)
 
         thread = threading.Thread(target=serve)
         thread.start()
-        yield listener.getsockname()[1], asked
+        yield listener.getsockname()[1], requests
         thread.join(10)
 
 
 @pytest.mark.parametrize(("option", "path"), [([], b"/healthz"), (["--ready"], b"/readyz")], ids=["alive", "ready"])
-def test_a_server_that_answers_200_is_well(postern: Postern, option: list[str], path: bytes):
-    with answering(OK) as (port, asked):
+def test_a_server_that_answers_200_is_healthy(postern: Postern, option: list[str], path: bytes):
+    with answering(OK) as (port, requests):
         result = postern("health", *option, POSTERN_PORT=str(port))
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout == f"http://127.0.0.1:{port}{path.decode()} answers 200\n"
-    assert asked[0].startswith(b"GET " + path + b" HTTP/1.1\r\n")
-    assert b"authorization" not in asked[0].lower()
+    assert requests[0].startswith(b"GET " + path + b" HTTP/1.1\r\n")
+    assert b"authorization" not in requests[0].lower()
 
 
 def test_a_server_that_is_not_ready_says_which_checks_fail_and_no_more(postern: Postern):
@@ -57,15 +57,15 @@ def test_a_server_that_is_not_ready_says_which_checks_fail_and_no_more(postern: 
 
 
 @pytest.mark.parametrize(
-    ("answer", "told"),
-    [(b"SSH-2.0-OpenSSH_9.2\r\n", "does not answer as a server does"), (b"", "cannot be reached")],
+    ("answer", "expected"),
+    [(b"SSH-2.0-OpenSSH_9.2\r\n", "does not answer as an HTTP server does"), (b"", "cannot be reached")],
     ids=["another protocol", "nothing"],
 )
-def test_who_is_no_server_is_not_well(postern: Postern, answer: bytes, told: str):
+def test_a_process_that_is_no_server_is_not_healthy(postern: Postern, answer: bytes, expected: str):
     with answering(answer) as (port, _):
         result = postern("health", POSTERN_PORT=str(port))
     assert (result.exit_code, result.stderr, result.stdout.count("\n")) == (1, "", 1)
-    assert told in result.stdout
+    assert expected in result.stdout
 
 
 def test_a_redirect_is_not_followed(postern: Postern):
@@ -92,14 +92,14 @@ def test_it_needs_no_other_setting_than_host_and_port_and_tells_none(postern: Po
 
 
 @pytest.mark.parametrize(
-    ("port", "told"),
+    ("port", "expected"),
     [("eighty", "POSTERN_PORT (environment): 'eighty' is not a whole number"), ("0", "POSTERN_PORT is 0")],
 )
-def test_a_port_that_cannot_be_asked_is_exit_code_1_and_names_the_setting(postern: Postern, port: str, told: str):
+def test_a_port_that_cannot_be_probed_is_exit_code_1_and_names_the_setting(postern: Postern, port: str, expected: str):
     """Docker reserves 2."""
     result = postern("health", POSTERN_PORT=port)
     assert (result.exit_code, result.stdout.count("\n")) == (1, 1)
-    assert told in result.stdout
+    assert expected in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_a_port_that_cannot_be_asked_is_exit_code_1_and_names_the_setting(poster
         ("localhost", "localhost"),
     ],
 )
-def test_a_server_that_listens_everywhere_is_asked_on_loopback(host: str, reached: str):
+def test_a_server_that_listens_everywhere_is_probed_on_loopback(host: str, reached: str):
     assert reached_at(host) == reached
 
 
@@ -131,7 +131,7 @@ def test_whatever_an_answer_says_is_judged_by_its_status(document: object):
 
 
 def test_it_loads_neither_the_other_commands_nor_a_server(tmp_path: Path):
-    """A container asks every 30 seconds."""
+    """A container runs the probe every 30 seconds."""
     program = (
         "import sys\nsys.argv = ['postern', 'health', '--ready']\nfrom postern.__main__ import main\n"
         "try:\n    main()\nexcept SystemExit as stop:\n    print(stop.code)\nprint(*sys.modules)\n"

@@ -54,7 +54,7 @@ def test_every_filter_is_sent(runs: Postern, keeper: Keeper):
     parent = new_id()
     options = ["--workflow", "payroll", "--state", "TimedOut", "--caller", "ada", "--text", "a&b", "--parent", parent]
     assert runs("list", *options, "--since", "2026-01-31", "--until", "2026-02-01T01:00+01:00").exit_code == 0
-    assert keeper.asked[-1] == (
+    assert keeper.requests[-1] == (
         "GET /runs",
         {
             "workflow": "payroll",
@@ -74,11 +74,11 @@ def test_pages_are_followed_until_the_limit_and_it_says_how_far_back(runs: Poste
     keeper.runs = [run_record(started_at=f"2026-01-31T10:00:{9 - number:02}.000Z") for number in range(9)]
     result = runs("--limit", "5")
     assert ids(result.stdout) == [run["id"] for run in keeper.runs[:5]]
-    assert [query["limit"] for _, query in keeper.asked] == ["5", "3", "1"]
+    assert [query["limit"] for _, query in keeper.requests] == ["5", "3", "1"]
     assert result.stderr.splitlines() == [
-        "looked back to 2026-01-31T10:00:06.000Z, in 2 pages",
-        "looked back to 2026-01-31T10:00:05.000Z, in 3 pages",
-        "There are more: --limit shows more than 5.",
+        "searched back to 2026-01-31T10:00:06.000Z, in 2 pages",
+        "searched back to 2026-01-31T10:00:05.000Z, in 3 pages",
+        "There are more: raise --limit above 5.",
     ]
     assert result.stdout.count("started (UTC)") == 1
 
@@ -93,13 +93,13 @@ def test_json_is_for_programs(runs: Postern, keeper: Keeper):
     assert json.loads(runs("--json", "--workflow", "none").stdout) == {"runs": [], "next": None}
 
 
-def test_where_nothing_fits_it_says_so(runs: Postern):
+def test_an_empty_list_says_so(runs: Postern):
     result = runs()
-    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "No run on record fits.\n")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "No matching runs.\n")
 
 
-def test_one_who_is_no_operator_asks_as_themselves(runs: Postern, keeper: Keeper, folder: Path):
-    """Nobody named: the local tenant's operator."""
+def test_one_who_is_no_operator_sends_their_own_token(runs: Postern, keeper: Keeper, folder: Path):
+    """By default, the caller is the local tenant's operator."""
     keeper.runs = [run_record(), run_record(caller={"kind": "anonymous", "object_id": None})]
     assert len(ids(runs().stdout)) == 2
     assert len(ids(runs("--as", "lisa").stdout)) == 1
@@ -175,7 +175,7 @@ def test_a_run_that_waits_is_cancelled_and_shown(runs: Postern, keeper: Keeper):
     assert (result.exit_code, "Cancelled" in result.stdout) == (0, True)
 
 
-def test_where_another_process_runs_it_the_way_to_see_the_end_is_told(runs: Postern, keeper: Keeper):
+def test_where_another_process_runs_it_the_output_says_how_to_wait(runs: Postern, keeper: Keeper):
     keeper.runs = [run_record(state="Running", status=None, ended_at=None, duration_ms=None)]
     result = runs("cancel", keeper.runs[0]["id"])
     assert (result.exit_code, result.stdout) == (0, "")
@@ -190,17 +190,17 @@ def test_resubmit_shows_the_new_run(runs: Postern, keeper: Keeper):
     assert f"resubmitted from    {old['id']}" in result.stdout
 
 
-def test_what_cannot_be_done_is_told(runs: Postern, keeper: Keeper):
+def test_an_impossible_command_is_an_error(runs: Postern, keeper: Keeper):
     keeper.runs = [run_record(inputs="x", inputs_note="cut")]
-    for command, told in (("cancel", "has ended already"), ("resubmit", "cannot be started again")):
+    for command, expected in (("cancel", "has ended already"), ("resubmit", "cannot be started again")):
         result = runs(command, keeper.runs[0]["id"])
         assert (result.exit_code, result.stdout) == (1, "")
         assert "the server answered 409" in result.stderr
-        assert told in result.stderr
+        assert expected in result.stderr
 
 
 @pytest.mark.parametrize("command", ["show", "cancel", "resubmit", "follow"])
-def test_an_unknown_run_and_one_of_somebody_else_is_told(runs: Postern, keeper: Keeper, command: str):
+def test_an_unknown_run_and_another_callers_run_are_an_error(runs: Postern, keeper: Keeper, command: str):
     keeper.runs = [run_record(caller={"kind": "user", "object_id": ADA, "client_id": None, "name": "Ada"})]
     for arguments in ([new_id()], [keeper.runs[0]["id"], "--as", "lisa"]):
         result = runs(command, *arguments)
@@ -210,36 +210,36 @@ def test_an_unknown_run_and_one_of_somebody_else_is_told(runs: Postern, keeper: 
 
 @pytest.mark.parametrize("command", ["show", "cancel", "resubmit", "follow"])
 @pytest.mark.parametrize("given", ["x", "..", "../refusals", "", "é", "0" * 36])
-def test_what_is_no_id_is_not_asked_for(runs: Postern, keeper: Keeper, command: str, given: str):
+def test_an_invalid_id_is_not_requested(runs: Postern, keeper: Keeper, command: str, given: str):
     result = runs(command, given)
-    assert (result.exit_code, "is no id" in result.stderr, keeper.asked) == (2, True, [])
+    assert (result.exit_code, "is not a run id" in result.stderr, keeper.requests) == (2, True, [])
 
 
 @pytest.mark.parametrize(
     "given", ["yesterday", "15", "15x", "-2h", "2026-13-01", "", "9" * 9 + "w", "0001-01-01T00:00+14"]
 )
 @pytest.mark.parametrize("option", ["--since", "--until"])
-def test_what_is_no_time_is_told(runs: Postern, keeper: Keeper, option: str, given: str):
+def test_an_invalid_time_is_an_error(runs: Postern, keeper: Keeper, option: str, given: str):
     result = runs("list", f"{option}={given}")
-    assert (result.exit_code, keeper.asked) == (2, [])
-    assert f"{option} {given}: this is no time. Write 15m, 2h or 3d" in result.stderr
+    assert (result.exit_code, keeper.requests) == (2, [])
+    assert f"{option} {given}: not a valid time. Use a duration such as 15m, 2h or 3d" in result.stderr
 
 
-def test_an_impossible_filter_is_told_with_what_is_wrong(runs: Postern):
+def test_an_impossible_filter_is_an_error_with_the_reason(runs: Postern):
     result = runs("list", "--since", "1h", "--until", "2h")
     assert (result.exit_code, "  since: is later than until" in result.stderr.splitlines()) == (2, True)
     assert runs("list", "--state", "Gone").exit_code == 2
     assert runs("list", "--limit", "0").exit_code == 2
 
 
-def test_a_token_that_is_not_taken_is_told(runs: Postern, keeper: Keeper):
+def test_a_rejected_token_is_an_error(runs: Postern, keeper: Keeper):
     result = runs("--token-file", "-", stdin=keeper.tenant.token("ada", expired=True))
     assert result.exit_code == 1
     assert "the server answered 401: A valid access token" in result.stderr
-    assert "Give another token with --as or --token-file." in result.stderr
+    assert "Send another token with --as or --token-file." in result.stderr
 
 
-def test_with_a_real_tenant_the_way_to_a_token_is_told(postern: Postern):
+def test_with_a_real_tenant_the_error_says_how_to_get_a_token(postern: Postern):
     for command in (["runs"], ["runs", "show", new_id()], ["refusals"], ["explain", new_id()]):
         result = postern(*command, **REAL)
         assert (result.exit_code, result.stdout) == (2, "")
@@ -254,11 +254,11 @@ def test_an_audience_with_a_slash_gives_the_exact_scope(postern: Postern):
     assert (none.exit_code, "POSTERN_AUDIENCE is not set" in none.stderr) == (2, True)
 
 
-def test_where_no_server_runs_the_way_to_start_one_is_told(postern: Postern):
+def test_without_a_server_the_error_says_how_to_start_one(postern: Postern):
     result = postern("runs", POSTERN_PORT="1")
     assert result.exit_code == 1
     assert "http://127.0.0.1:1/runs cannot be reached" in result.stderr
-    assert "Does the server run?" in result.stderr
+    assert "Is the server running?" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -266,15 +266,15 @@ def test_where_no_server_runs_the_way_to_start_one_is_told(postern: Postern):
     [PlainTextResponse("<html>", 502), PlainTextResponse("[]"), RedirectResponse("/x"), PlainTextResponse("{" * 9999)],
     ids=["502", "a list", "redirect", "no JSON"],
 )
-def test_an_answer_that_is_no_posterns_is_told(runs: Postern, keeper: Keeper, answer: PlainTextResponse):
+def test_a_response_of_another_server_is_an_error(runs: Postern, keeper: Keeper, answer: PlainTextResponse):
     keeper.answer = answer
     result = runs()
-    assert (result.exit_code, "not as a Postern answers" in result.stderr) == (1, True)
+    assert (result.exit_code, "not as a Postern server does" in result.stderr) == (1, True)
     keeper.answer = PlainTextResponse("{}")
     assert "no list of runs" in runs().stderr
 
 
-def test_show_prints_calls_with_what_they_came_to(runs: Postern, keeper: Keeper):
+def test_show_prints_calls_with_their_outcome(runs: Postern, keeper: Keeper):
     times = {"started_at": "2026-01-31T10:00:00.000Z", "ended_at": "2026-01-31T10:00:00.050Z"}
     child = new_id()
     there = "https://other.example/runs/1"
@@ -302,7 +302,7 @@ def test_show_prints_a_chain_as_a_tree(runs: Postern, keeper: Keeper):
     first = run_record(workflow="first", calls=calls, truncated=True)
     keeper.runs = [first]
     result = runs("show", first["id"], "--tree")
-    assert (result.exit_code, keeper.asked[-1][0]) == (0, f"GET /runs/{first['id']}/tree")
+    assert (result.exit_code, keeper.requests[-1][0]) == (0, f"GET /runs/{first['id']}/tree")
     lines = result.stdout.splitlines()
     assert lines[:3] == [
         f"first  Succeeded  333 ms  {first['id']}",
@@ -310,6 +310,6 @@ def test_show_prints_a_chain_as_a_tree(runs: Postern, keeper: Keeper):
         "│   └── third  502  https://other.example/runs/1",
     ]
     assert lines[3].startswith("├── \\x1b[2J[red]:smile: ")
-    assert lines[3].endswith("no answer")
-    assert lines[4:] == ["└── … there is more than is shown"]
+    assert lines[3].endswith("no response")
+    assert lines[4:] == ["└── … more runs are not shown"]
     assert json.loads(runs("show", first["id"], "--tree", "--json").stdout) == first

@@ -1,5 +1,5 @@
-"""No command sends a token to an address where anybody on the way could read it, and `postern serve` says beforehand
-which callers it will refuse."""
+"""No command sends a token to an address where others could read it on the way, and `postern serve` warns which
+callers it will reject."""
 
 from pathlib import Path
 

@@ -39,7 +39,7 @@ def name_secret(folder: Path, name: str) -> None:
     (folder / "postern.toml").write_text(CONFIG.replace("NAME", name), encoding="utf-8")
 
 
-def test_every_secret_is_listed_with_its_date_and_who_uses_it(postern: Postern, running: LocalTenant, folder: Path):
+def test_every_secret_is_listed_with_its_expiry_date_and_users(postern: Postern, running: LocalTenant, folder: Path):
     name_secret(folder, NEAR)
     running.put_secret(NEAR, "value-marker", expires=time.time() + 5.5 * DAY)
     result = postern("secrets")
@@ -48,7 +48,7 @@ def test_every_secret_is_listed_with_its_date_and_who_uses_it(postern: Postern, 
     assert [line.split() for line in result.stdout.splitlines()] == [
         ["secret", "expires", "used", "by", "state"],
         [NEAR, f"{day},", "in", "5", "days", "connections.erp", "client_secret", "readable"],
-        ["postern-client-secret", "no", "date", "POSTERN_CLIENT_SECRET_NAME", "readable"],
+        ["postern-client-secret", "no", "expiry", "date", "POSTERN_CLIENT_SECRET_NAME", "readable"],
         ["connections.graph", "client_secret"],
         ["triggers.approve-leave", "client_secret"],
     ]

@@ -87,17 +87,17 @@ EXPLAINED = [
 def test_explain_marks_the_check_that_fails_first(
     postern: Postern, tenant: LocalTenant, options: list[str], workflow: str, failed: str | None
 ):
-    """Every check has one line with what was expected and found, and the scopes to ask for stand below."""
+    """Every check has one line with the expected and the found value. The scopes to request are below."""
     token = postern("token", *options).stdout.strip()
     result = postern("explain", token, "--workflow", workflow)
     assert (result.exit_code, marked(result.stdout)) == (1 if failed else 0, [failed] if failed else [])
     assert max(map(len, result.stdout.splitlines())) <= 200
     if failed:
         assert f"the check '{failed}' is the first that fails" in result.stderr
-        scopes = re.findall(r"^scope to ask for: (\S+)$", result.stderr, re.MULTILINE)
+        scopes = re.findall(r"^scope to request: (\S+)$", result.stderr, re.MULTILINE)
         assert set(scopes) == {f"{audience}/.default" for audience in tenant.audiences}
     else:
-        assert f"{workflow} lets this caller in." in result.stderr
+        assert f"{workflow} admits this caller." in result.stderr
 
 
 def marked(table: str) -> list[str]:
@@ -117,7 +117,7 @@ def test_an_audience_that_ends_with_a_slash_gives_a_scope_with_two(postern: Post
     audience = "https://service.flow.microsoft.com/"
     result = postern("explain", tenant.token("ada"), "--workflow", "whoami", POSTERN_AUDIENCE=audience)
     assert (result.exit_code, marked(result.stdout)) == (1, ["audience"])
-    assert "scope to ask for: https://service.flow.microsoft.com//.default\n" in result.stderr
+    assert "scope to request: https://service.flow.microsoft.com//.default\n" in result.stderr
     good = tenant.token("ada", audience=audience, version=1)
     assert postern("explain", good, "--workflow", "whoami", POSTERN_AUDIENCE=audience).exit_code == 0
 
@@ -130,15 +130,15 @@ def test_a_token_is_read_from_standard_input(postern: Postern, tenant: LocalTena
 
 
 @pytest.mark.parametrize("garbage", ["garbage", "a.b.c", "..", "é", "x" * 70_000, "eyJhbGciOiJub25lIn0.e30."])
-def test_garbage_is_refused_without_a_traceback(postern: Postern, garbage: str):
+def test_garbage_is_rejected_without_a_traceback(postern: Postern, garbage: str):
     result = postern("explain", garbage, "--workflow", "payroll")
     assert result.exit_code == 1
     assert len(marked(result.stdout)) == 1
 
 
-def test_an_anonymous_workflow_looks_at_no_token(postern: Postern):
+def test_an_anonymous_workflow_ignores_tokens(postern: Postern):
     result = postern("explain", "garbage", "--workflow", "hello")
-    assert (result.exit_code, "anyone may come in" in result.stdout) == (0, True)
+    assert (result.exit_code, "anyone may call it" in result.stdout) == (0, True)
 
 
 def test_an_unknown_workflow_lists_those_that_there_are(postern: Postern):
@@ -156,26 +156,26 @@ def real(tenant: LocalTenant) -> dict[str, str]:
     }
 
 
-def test_keys_come_from_a_file_where_the_tenant_cannot_be_asked(postern: Postern, tenant: LocalTenant, folder: Path):
+def test_keys_come_from_a_file_if_the_tenant_is_unreachable(postern: Postern, tenant: LocalTenant, folder: Path):
     (folder / "keys.json").write_text(json.dumps(tenant.jwks()), encoding="utf-8")
     command = ["explain", tenant.token("ada"), "--workflow", "whoami"]
     assert postern(*command, "--keys", "keys.json", **real(tenant)).exit_code == 0
 
 
-def test_without_keys_nobody_can_tell(postern: Postern, tenant: LocalTenant, folder: Path):
-    """That is no refusal: exit code 2, and what to do."""
+def test_without_keys_the_token_cannot_be_checked(postern: Postern, tenant: LocalTenant, folder: Path):
+    """The token is not rejected: exit code 2, and what to do."""
     command = ["explain", tenant.token("ada"), "--workflow", "whoami"]
     unreachable = postern(*command, **real(tenant))
     (folder / "keys.json").write_text("{}", encoding="utf-8")
     unusable = postern(*command, "--keys", "keys.json", **real(tenant))
     for result, place in (
-        (unreachable, "the tenant's signing keys cannot be had"),
+        (unreachable, "the tenant's signing keys are not available"),
         (unusable, "keys.json cannot be used"),
     ):
         assert result.exit_code == 2
         assert place in result.stderr
         assert "--keys" in result.stderr
-        assert "refuses it with 401" not in result.stderr
+        assert "rejects it with 401" not in result.stderr
 
 
 @pytest.mark.parametrize("keys", ["nowhere.json", "workflows"])

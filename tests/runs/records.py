@@ -1,4 +1,4 @@
-"""What stands in for the journal where a test is about something else."""
+"""A substitute for the journal, for tests of other parts."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from postern.journal.run import Run
 
 
 class Records:
-    """Keeps the runs that it is told of."""
+    """Keeps the runs that it receives."""
 
     node = "node"
 

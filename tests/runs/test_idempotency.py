@@ -47,9 +47,9 @@ JSON = ((b"content-type", b"application/json"),)
 NOW = 1_700_000_000.0
 
 
-def claims(engine: Engine, run_id: str, asked: str = "asked", now: float = NOW, scope: str = "scope") -> Claim:
+def claims(engine: Engine, run_id: str, digest: str = "fingerprint", now: float = NOW, scope: str = "scope") -> Claim:
     with engine.begin() as connection:
-        return claim(connection, scope, asked, run_id, now)
+        return claim(connection, scope, digest, run_id, now)
 
 
 def settles(engine: Engine, run_id: str, kept: Kept) -> None:
@@ -112,16 +112,16 @@ callers = st.just(ANYONE) | st.builds(Caller, st.sampled_from(["user", "applicat
 
 @given(st.tuples(texts, callers, texts), st.tuples(texts, callers, texts))
 def test_no_two_workflows_callers_or_keys_share_a_scope(one, other):
-    def asked(who: tuple[str, Caller, str]) -> tuple[Any, ...]:
+    def parts_of(who: tuple[str, Caller, str]) -> tuple[Any, ...]:
         workflow, caller, key = who
         anonymous = caller.kind == "anonymous"
         return workflow, anonymous, *(() if anonymous else (caller.tenant_id, caller.object_id)), key
 
-    assert (scope_of(*one) == scope_of(*other)) == (asked(one) == asked(other))
+    assert (scope_of(*one) == scope_of(*other)) == (parts_of(one) == parts_of(other))
 
 
 @given(st.lists(texts, min_size=4, max_size=4), st.integers(0, 6))
-def test_what_moves_from_one_part_to_the_next_is_another_scope(parts, moved):
+def test_text_that_moves_to_another_part_gives_another_scope(parts, moved):
     workflow, tenant, person, key = parts
     joined = tenant + person
     caller = Caller("user", person, tenant)
@@ -138,23 +138,23 @@ def test_a_scope_says_nothing_of_its_key():
 
 
 def test_requests_that_differ_anywhere_have_different_fingerprints():
-    asked = ("POST", "/triggers/x", b"", "application/json", b"{}")
+    request = ("POST", "/triggers/x", b"", "application/json", b"{}")
     others = [
-        ("PUT", *asked[1:]),
-        ("POST", "/triggers/x/1", *asked[2:]),
-        ("POST", "/triggers/x", b"a=1", *asked[3:]),
+        ("PUT", *request[1:]),
+        ("POST", "/triggers/x/1", *request[2:]),
+        ("POST", "/triggers/x", b"a=1", *request[3:]),
         ("POST", "/triggers/x", b"", "text/plain", b"{}"),
         ("POST", "/triggers/x", b"", "application/json", b"{} "),
         ("POST", "/triggers/x", b"application/json", "", b"{}"),
     ]
-    assert len({fingerprint(*each) for each in [asked, *others]}) == 7
-    assert fingerprint(*asked) == fingerprint(*asked)
+    assert len({fingerprint(*each) for each in [request, *others]}) == 7
+    assert fingerprint(*request) == fingerprint(*request)
 
 
-def test_who_comes_first_has_the_key(engine):
+def test_the_first_request_has_the_key(engine):
     assert claims(engine, "run-1") == Claimed()
     assert claims(engine, "run-2") == Running("run-1")
-    assert claims(engine, "run-3", "asked for something else") == Mismatch()
+    assert claims(engine, "run-3", "another fingerprint") == Mismatch()
     assert claims(engine, "run-4", scope="another scope") == Claimed()
 
 
@@ -164,13 +164,13 @@ def test_a_claim_that_is_repeated_is_the_same_claim(engine):
 
 def test_two_claims_of_one_transaction_are_one_claimed(engine):
     with engine.begin() as connection:
-        assert claim(connection, "scope", "asked", "run-1", NOW) == Claimed()
-        assert claim(connection, "scope", "asked", "run-2", NOW) == Running("run-1")
+        assert claim(connection, "scope", "fingerprint", "run-1", NOW) == Claimed()
+        assert claim(connection, "scope", "fingerprint", "run-2", NOW) == Running("run-1")
 
 
 def test_a_claim_that_is_rolled_back_was_none(engine):
     with engine.connect() as connection, connection.begin() as transaction:
-        claim(connection, "scope", "asked", "run-1", NOW)
+        claim(connection, "scope", "fingerprint", "run-1", NOW)
         transaction.rollback()
     assert claims(engine, "run-2") == Claimed()
 
@@ -191,7 +191,7 @@ def test_a_reply_is_given_again_byte_for_byte(engine, headers, content, form):
     claims(engine, "run-1")
     settles(engine, "run-1", keep(201, headers, content, secured=False))
     assert claims(engine, "run-2") == Ended("run-1", 201, headers, content)
-    assert claims(engine, "run-2", "asked for something else") == Mismatch()
+    assert claims(engine, "run-2", "another fingerprint") == Mismatch()
     assert all_of(engine, idempotency_keys, "scope")[0]["content_form"] == form
 
 
@@ -216,7 +216,7 @@ def test_of_a_reply_that_may_not_be_written_down_only_the_status_is_kept(engine,
     claims(engine, "run-1")
     settles(engine, "run-1", keep(200, headers, content, secured=secured))
     assert claims(engine, "run-2") == ReplyNotKept("run-1")
-    assert claims(engine, "run-2", "asked for something else") == Mismatch()
+    assert claims(engine, "run-2", "another fingerprint") == Mismatch()
     (row,) = all_of(engine, idempotency_keys, "scope")
     assert (row["status"], row["reply_headers"], row["content"], row["content_form"]) == (200, None, None, form)
 
@@ -276,7 +276,7 @@ def test_without_a_stored_reply_there_is_a_problem(found, status, code, run_id, 
     assert raised.value.headers == headers
 
 
-def test_what_a_reply_said_is_not_in_its_repr():
+def test_a_replys_content_is_not_in_its_repr():
     shown = repr([Ended("run-1", 200, ((b"x-a", b"private"),), b"private"), keep(200, JSON, b"private", secured=False)])
     assert "private" not in shown
     assert b64encode(b"private").decode() not in shown
@@ -286,11 +286,11 @@ def test_of_50_simultaneous_claims_one_gets_the_key(engine):
     ready = threading.Barrier(50)
     found: list[Claim] = []
 
-    def ask(number: int) -> None:
+    def send(number: int) -> None:
         ready.wait(10)
         found.append(claims(engine, f"run-{number}"))
 
-    threads = [threading.Thread(target=ask, args=(number,)) for number in range(50)]
+    threads = [threading.Thread(target=send, args=(number,)) for number in range(50)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -306,7 +306,9 @@ async def test_of_50_simultaneous_claims_in_two_journals_one_gets_the_key(databa
     for journal in journals:
         await journal.open()
     claims = [
-        journals[number % 2].write(partial(claim, scope="scope", fingerprint="asked", run_id=str(number), now=NOW))
+        journals[number % 2].write(
+            partial(claim, scope="scope", fingerprint="fingerprint", run_id=str(number), now=NOW)
+        )
         for number in range(50)
     ]
     found = await asyncio.gather(*claims)
@@ -323,7 +325,7 @@ async def test_batches_that_claim_the_same_keys_in_opposite_order_all_come_to_an
         await journal.open()
     keys = [f"scope-{number}" for number in range(40)]
     claims = [
-        journal.write(partial(claim, scope=key, fingerprint="asked", run_id=f"{key} of {journal.node}", now=NOW))
+        journal.write(partial(claim, scope=key, fingerprint="fingerprint", run_id=f"{key} of {journal.node}", now=NOW))
         for journal, order in zip(journals, (keys, keys[::-1]), strict=True)
         for key in order
     ]
@@ -344,7 +346,7 @@ sys.stdin.readline()
 found = []
 for number in range(100):
     with engine.begin() as connection:
-        found.append(type(claim(connection, f"scope-{number}", "asked", f"{sys.argv[2]}-{number}", 1.0)).__name__)
+        found.append(type(claim(connection, f"scope-{number}", "fingerprint", f"{sys.argv[2]}-{number}", 1.0)).__name__)
 print(json.dumps(found))
 """
 

@@ -26,8 +26,8 @@ def rows(heading: str) -> list[list[str]]:
 
 
 def test_the_table_of_states_is_the_programs():
-    told = {row[0].strip("`"): set(re.findall(r"`(\w+)`", row[2])) for row in rows("States")}
-    assert told == {str(state): {str(after) for after in MOVES[state]} for state in State}
+    documented = {row[0].strip("`"): set(re.findall(r"`(\w+)`", row[2])) for row in rows("States")}
+    assert documented == {str(state): {str(after) for after in MOVES[state]} for state in State}
 
 
 def test_the_members_of_a_record_are_named():

@@ -70,7 +70,7 @@ async def run(runner: Runner, function: Any, options: dict[str, Any] | None = No
         (Reply(404, {"no": "room"}), 404, b'{"no":"room"}', {b"content-type": b"application/json"}),
     ],
 )
-async def test_what_a_workflow_returns_is_the_reply(runner, result, status, content, headers):
+async def test_the_return_value_of_a_workflow_is_the_reply(runner, result, status, content, headers):
     async def returns(ctx: Context) -> Any:
         return result
 
@@ -235,7 +235,7 @@ async def test_while_the_server_stops_running_ones_end_and_new_ones_get_503(runn
     assert (await first).outcome.state is State.SUCCEEDED
 
 
-async def test_a_context_says_who_called_and_hands_out_secrets_and_a_log(runner):
+async def test_a_context_has_the_caller_secrets_and_a_log(runner):
     async def looks(ctx: Context) -> dict[str, Any]:
         ctx.log.info("looked", at="room")
         return {"caller": ctx.caller.object_id, "run": ctx.run_id, "secret": await ctx.secret("key")}
@@ -255,7 +255,7 @@ async def test_a_context_says_who_called_and_hands_out_secrets_and_a_log(runner)
     }
 
 
-async def test_each_run_is_logged_once_with_who_and_how_it_ended(runner):
+async def test_each_run_is_logged_once_with_its_caller_and_outcome(runner):
     async def fine(ctx: Context) -> None: ...
 
     with capture_logs() as logs:

@@ -1,4 +1,4 @@
-"""A run's end and the reply that its key gives from then on are one transaction, whatever happens to the database."""
+"""A run's end and the reply of its key are one transaction, also if the database fails."""
 
 import asyncio
 import sqlite3
@@ -28,7 +28,7 @@ KEY = Key("scope", "fingerprint")
 
 
 class Gate:
-    """What the workflow waits for, anew in each test's event loop."""
+    """The event that the workflow waits for, new in each test's event loop."""
 
     event: asyncio.Event
 
@@ -75,7 +75,7 @@ async def test_a_run_with_a_key_is_two_commits(journal, runner):
 
 @contextmanager
 def outage(folder: Path) -> Iterator[None]:
-    """Nothing can be written while the block runs."""
+    """No write succeeds while the block runs."""
     with closing(sqlite3.connect(folder / "runs.db", isolation_level=None)) as holder:
         holder.execute("BEGIN IMMEDIATE")
         yield

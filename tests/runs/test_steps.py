@@ -1,4 +1,4 @@
-"""Steps: what is tried again, when, and what is on record of it."""
+"""Steps: what is retried, when, and what is recorded."""
 
 import asyncio
 import functools
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Bench:
-    """Steps under a clock of our own, whose sleeps take no time, and what they have told."""
+    """Steps with a test clock, whose sleeps take no time, and the notes that they sent."""
 
     def __init__(self) -> None:
         self.noted: list[tuple[str, Step]] = []
@@ -68,12 +68,12 @@ def bench():
     made.steps.close()
 
 
-async def test_a_step_hands_back_what_its_function_returns_and_is_on_record(bench):
+async def test_a_step_returns_its_functions_result_and_is_recorded(bench):
     assert await bench.ctx.step(bench.failing(), "value") == "value"
     assert bench.only == Step(1, "call", succeeded=True, attempts=[Attempt(1000, 1001)])
 
 
-async def test_a_step_is_tried_again_after_waits_that_grow_and_each_attempt_is_on_record(bench):
+async def test_a_step_is_retried_after_growing_waits_and_each_attempt_is_recorded(bench):
     assert await bench.ctx.step(bench.failing(TimeoutError(), ConnectionResetError(), Problem(503))) == "done"
     assert bench.waits == [7.5, 15, 30]
     assert bench.only.succeeded
@@ -97,7 +97,7 @@ async def test_the_last_error_is_raised_as_it_was_when_all_attempts_failed(bench
 
 
 @pytest.mark.parametrize("error", [TypeError("MARKER"), Problem(409), SystemExit(3), asyncio.CancelledError()])
-async def test_what_is_not_worth_it_is_tried_once(bench, error):
+async def test_a_permanent_error_is_not_retried(bench, error):
     with pytest.raises(type(error)) as caught:
         await bench.ctx.step(bench.failing(error))
     assert caught.value is error
@@ -111,9 +111,9 @@ async def test_without_a_policy_of_retries_nothing_is_tried_again(bench):
     assert bench.waits == []
 
 
-@pytest.mark.parametrize(("asked", "waited"), [("20", 20), ("600", 45), ("0", 5)])
-async def test_retry_after_is_honoured_within_the_bounds_of_the_policy(bench, asked, waited):
-    await bench.ctx.step(bench.failing(Problem(429, headers={"Retry-After": asked})))
+@pytest.mark.parametrize(("requested", "waited"), [("20", 20), ("600", 45), ("0", 5)])
+async def test_retry_after_is_honoured_within_the_bounds_of_the_policy(bench, requested, waited):
+    await bench.ctx.step(bench.failing(Problem(429, headers={"Retry-After": requested})))
     assert bench.waits == [waited]
 
 
@@ -151,8 +151,8 @@ async def test_a_def_runs_in_a_thread_and_is_tried_again_there(bench, wrapped):
 
 async def test_a_lambda_around_an_async_function_is_awaited_and_may_be_named(bench):
     call = bench.failing(TimeoutError())
-    assert await bench.ctx.step(lambda: call("x"), name="ask") == "x"
-    assert (bench.only.name, len(bench.only.attempts)) == ("ask", 2)
+    assert await bench.ctx.step(lambda: call("x"), name="call") == "x"
+    assert (bench.only.name, len(bench.only.attempts)) == ("call", 2)
 
 
 async def test_a_stop_iteration_in_a_thread_ends_the_step(bench):
@@ -219,12 +219,12 @@ async def test_each_retry_is_logged_without_the_text_of_its_error(bench):
 
 
 @pytest.mark.parametrize("wrong", [{"function": "text"}, {"function": print, "retry": 3}])
-async def test_what_is_no_function_or_no_policy_is_told_at_once(bench, wrong):
+async def test_an_invalid_function_or_policy_is_an_error_at_once(bench, wrong):
     with pytest.raises(TypeError, match=r"ctx\.step takes a function|retry= takes"):
         await bench.ctx.step(**wrong)
 
 
-async def test_a_step_that_was_called_by_mistake_is_told_so(bench):
+async def test_a_function_called_by_mistake_is_an_error_that_says_so(bench):
     async def call() -> None: ...
 
     coroutine = call()
@@ -250,7 +250,7 @@ def run_with(noted: list[Step], **more: Any) -> tuple[Runner, Steps]:
 
 
 @pytest.mark.parametrize("moment", ["in the wait", "in the call", "in a call that hides it"])
-async def test_a_step_is_cancelled_with_its_run_and_what_it_tried_is_on_record(moment):
+async def test_a_step_is_cancelled_with_its_run_and_its_attempts_are_recorded(moment):
     noted: list[Step] = []
     calls = []
 

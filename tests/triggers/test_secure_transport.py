@@ -231,7 +231,7 @@ async def test_every_page_that_looks_at_tokens_refuses_them_over_plain_http(sett
             for method, path in [*GUARDED, *of_runs, ("GET", "/openapi.json"), ("GET", "/docs")]:
                 refused = await outside(method, path, token)
                 assert (refused.status_code, refused.json()["code"]) == (401, "insecure-transport")
-                assert refused.json()["detail"] == "Access tokens are taken over https only."
+                assert refused.json()["detail"] == "Access tokens are accepted over https only."
                 assert refused.headers["www-authenticate"] == 'Bearer error="invalid_request"'
             for method, path in GUARDED:
                 assert (await outside(method, path)).json()["code"] == "unauthenticated"

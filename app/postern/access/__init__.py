@@ -1,4 +1,4 @@
-"""Who may use a trigger: the three access modes, the policy they become, the Caller, and the decision. Pure."""
+"""Access to triggers: the three access modes, their policies, the Caller, and the decision. Pure."""
 
 from postern.access.caller import ANYONE, GUID, Caller
 from postern.access.check import Check, Refused

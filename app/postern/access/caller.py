@@ -9,8 +9,8 @@ GUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who is asking, as the verified access token says. Ids are lower-case GUIDs. `name` is for people to read and is
-    never used to authorize (Microsoft: claims-validation)."""
+    """Who sent the request, as its verified access token says. Ids are lower-case GUIDs. `name` is for display only and
+    is never used to authorize (Microsoft: claims-validation)."""
 
     kind: Literal["anonymous", "user", "application"]
     object_id: str = ""

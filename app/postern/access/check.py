@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 
 class Check(NamedTuple):
-    """One question asked of a token or a caller. `expected` and `found` are for the operator, `advice` for a caller
-    who has proved who they are; all three stay out of replies to anybody else."""
+    """The result of one check of a token or a caller. `expected` and `found` are for the operator. `advice` is for a
+    caller whose token was issued by one of our tenants. Replies to other callers have none of the three."""
 
     name: str
     passed: bool
@@ -16,8 +16,8 @@ class Check(NamedTuple):
 
 
 class Refused(Exception):
-    """A request turned away. `checks` ends with the one that failed; `proved` says that the token's signature is by a
-    key of one of our tenants and the token is that tenant's, so that its bearer may hear the truth (advice)."""
+    """A rejected request, which is recorded as a refusal. `checks` ends with the one that failed. `proved` says that
+    the token was issued and signed by one of our tenants, so the reply may include the advice."""
 
     def __init__(self, checks: Iterable[Check], *, proved: bool = False) -> None:
         self.checks = tuple(checks)

@@ -1,4 +1,4 @@
-"""The access decision: a verified Caller is compared with a policy, check by check. Pure."""
+"""The access decision: checks a verified Caller against a policy. Pure."""
 
 from postern.access.caller import Caller
 from postern.access.check import Check, Refused
@@ -6,12 +6,12 @@ from postern.access.policy import Policy
 
 
 def checks(policy: Policy, caller: Caller) -> list[Check]:
-    """The answers to every question of the policy, also after one that is no."""
-    return [question.check(caller) for question in policy.questions]
+    """The results of all requirements of the policy, including those after the first failure."""
+    return [requirement.check(caller) for requirement in policy.requirements]
 
 
 def admit(policy: Policy, caller: Caller) -> None:
-    """Let the caller in, or raise Refused. The caller's token has been verified, so the refusal may tell the truth."""
-    for number, question in enumerate(policy.questions, start=1):
-        if not question.passes(caller):
+    """Admit the caller, or raise Refused. The caller's token has been verified, so the reply may include the advice."""
+    for number, requirement in enumerate(policy.requirements, start=1):
+        if not requirement.passes(caller):
             raise Refused(checks(policy, caller)[:number], proved=True)

@@ -7,20 +7,21 @@ from postern.access.caller import GUID
 
 
 class AccessFault(ValueError):
-    """An access mode that cannot be served as it is written; the message says what is wrong and how to mend it."""
+    """An access mode that is not valid. The message says what is wrong and how to fix it."""
 
 
 class SettingMissing(AccessFault):
-    """An access mode that needs settings which are not set: `settings` has what each is for and how to set it."""
+    """An access mode that needs settings which are not set. `settings` maps each name to the value that it needs."""
 
     def __init__(self, mode: str, settings: Mapping[str, str]) -> None:
-        super().__init__(f"access mode {mode} needs " + " and ".join(settings.values()) + ", or use access=anonymous()")
+        needed = " and ".join(f"{name} to {value}" for name, value in settings.items())
+        super().__init__(f"access mode {mode} needs more settings: set {needed}, or use access=anonymous()")
         self.settings = settings
 
 
 @dataclass(frozen=True, slots=True)
 class Anonymous:
-    """Anyone may come in; tokens are not looked at."""
+    """Anyone may use the trigger. Tokens are ignored."""
 
     mode = "anonymous"
 
@@ -42,7 +43,7 @@ class TenantUsers:
 
 @dataclass(frozen=True, slots=True)
 class SpecificUsers(TenantUsers):
-    """Only the people and service principals named, by an object id or by a name of `[people]`."""
+    """Only the people and service principals listed, each by its object id or its name in `[people]`."""
 
     people: tuple[str, ...] = ()
 
@@ -69,11 +70,11 @@ def tenant_users(
 ) -> TenantUsers:
     """Any user or service principal of the tenant (Power Automate: Any user in my tenant).
 
-    `scopes` and `roles`: the token has at least one of those named; an application, whose tokens never carry scopes,
-    is measured by `roles` when both are named and refused when only `scopes` are. `clients`: the application ids
-    through which callers may come. `apps=False`: people only. `guests=False`: no guests. `audiences`, `tenants`: in
-    place of the installation's own. Raises AccessFault where a list is given that names nothing, because that would let
-    in more than any other list does.
+    `scopes` and `roles`: the token must have at least one of each list given. Tokens of applications never have scopes:
+    an application is checked against `roles` if both are given, and rejected if only `scopes` is. `clients`: the
+    allowed client application ids. `apps=False`: people only. `guests=False`: no guests. `audiences` and `tenants`
+    replace those of the settings. Raises AccessFault for an empty list, because that would admit more callers than any
+    other list.
     """
     return TenantUsers(
         scopes=_names("scopes", scopes),
@@ -98,21 +99,21 @@ def specific_users(
 ) -> SpecificUsers:
     """Only these people and service principals (Power Automate: Specific users in my tenant).
 
-    Each of `people` is an object id or a name of the table `[people]` in `postern.toml`. The options are those of
-    `tenant_users`, and narrow it further.
+    Each of `people` is an object id or a name in the table `[people]` of `postern.toml`. The options are those of
+    `tenant_users`, and restrict access further.
     """
     if not people:
         raise AccessFault(
-            "specific_users() names nobody: give at least one name of [people] or object id, "
-            "or use tenant_users() to let in the whole tenant"
+            "specific_users() has no names: give at least one name from [people] or object id, "
+            "or use tenant_users() to allow the whole tenant"
         )
     for person in people:
         if not isinstance(person, str) or not person.strip():
             raise AccessFault(f"specific_users() takes names and object ids, not {person!r}")
         if "@" in person:
             raise AccessFault(
-                f"specific_users({person!r}): an e-mail address can change hands, an object id cannot. Put the object "
-                "id into [people] of postern.toml under a short name, and use that name"
+                f"specific_users({person!r}): an e-mail address can be reassigned, an object id cannot. Add the object "
+                "id to [people] of postern.toml under a short name, and use that name"
             )
     return SpecificUsers(
         people=tuple(people),
@@ -132,13 +133,13 @@ def _names(option: str, values: Iterable[str] | None) -> tuple[str, ...]:
     if isinstance(values, str):
         raise AccessFault(f'{option}= takes a list: write {option}=["{values}"]')
     if not isinstance(values, Iterable):
-        raise AccessFault(f"{option}= takes a list of texts, not {values!r}")
+        raise AccessFault(f"{option}= takes a list of strings, not {values!r}")
     names = tuple(values)
     if not names:
-        raise AccessFault(f"{option}= names nothing: leave the option out, or say what may come in")
+        raise AccessFault(f"{option}= is empty: leave the option out, or list what is allowed")
     for name in names:
         if not isinstance(name, str) or name.split() != [name]:
-            raise AccessFault(f"{option}= takes texts without spaces, not {name!r}")
+            raise AccessFault(f"{option}= takes strings without spaces, not {name!r}")
     return names
 
 

@@ -9,9 +9,9 @@ from postern.access.check import Check
 from postern.access.modes import Access, AccessFault, Anonymous, SettingMissing, SpecificUsers, TenantUsers
 
 
-class Question(NamedTuple):
-    """What a policy asks of every verified caller, put together once: at a request only `passes` is called, and the
-    rest when somebody wants to know why."""
+class Requirement(NamedTuple):
+    """What a policy requires of every verified caller. It is made once. A request calls only `passes`; the other fields
+    explain a failure."""
 
     name: str
     passes: Callable[[Caller], bool]
@@ -20,7 +20,7 @@ class Question(NamedTuple):
     advice: str
 
     def check(self, caller: Caller) -> Check:
-        """The answer for this caller."""
+        """The result for this caller."""
         found = self.found(caller)
         return Check(self.name, self.passes(caller), self.expected, found, self.advice.replace("{found}", str(found)))
 
@@ -31,7 +31,7 @@ class Open:
     __slots__ = ()
 
     mode = "anonymous"
-    questions: tuple[Question, ...] = ()
+    requirements: tuple[Requirement, ...] = ()
 
 
 OPEN = Open()
@@ -39,63 +39,50 @@ OPEN = Open()
 
 @dataclass(frozen=True, slots=True)
 class Guarded:
-    """The policy of the two authenticated modes: all of its questions have to be answered with yes. `tenants` are those
-    whose tokens may be looked at, `audiences` what they may be issued for."""
+    """The policy of the two authenticated modes: a caller has to meet all requirements. `tenants` are the tenants whose
+    tokens are accepted, `audiences` the audiences that tokens may be issued for."""
 
     mode: str
     tenants: frozenset[str]
     audiences: frozenset[str]
-    questions: tuple[Question, ...]
+    requirements: tuple[Requirement, ...]
 
 
 Policy = Open | Guarded
 
 
 def bind(access: Access, *, people: Mapping[str, str], tenants: Iterable[str], audiences: Iterable[str]) -> Policy:
-    """The policy that `access` means in this installation. Raises AccessFault where it cannot be served."""
+    """The policy for `access` in this installation. Raises AccessFault if there can be none."""
     if isinstance(access, Anonymous):
         return OPEN
     allowed_tenants = frozenset(access.tenants or tenants)
     allowed_audiences = frozenset(access.audiences or audiences)
     missing = {}
     if not allowed_tenants:
-        missing["POSTERN_TENANT_ID"] = "a tenant: set POSTERN_TENANT_ID"
+        missing["POSTERN_TENANT_ID"] = "your Entra tenant id"
     if not allowed_audiences:
-        missing["POSTERN_AUDIENCE"] = (
-            "an audience: set POSTERN_AUDIENCE to the Application ID URI or client id of your app registration"
-        )
+        missing["POSTERN_AUDIENCE"] = "the Application ID URI or client id of your app registration"
     if missing:
         raise SettingMissing(access.mode, missing)
     return Guarded(
         mode=access.mode,
         tenants=allowed_tenants,
         audiences=allowed_audiences,
-        questions=tuple(_questions(access, people, allowed_tenants, allowed_audiences)),
+        requirements=tuple(_requirements(access, people, allowed_tenants, allowed_audiences)),
     )
 
 
-def _questions(
+def _requirements(
     access: TenantUsers, people: Mapping[str, str], tenants: frozenset[str], audiences: frozenset[str]
-) -> Iterator[Question]:
-    """Every question that this access mode asks, in order."""
-    ask_for = " or ".join(default_scope(audience) for audience in sorted(audiences))
+) -> Iterator[Requirement]:
+    """The requirements of this access mode, in order."""
+    scope = " or ".join(default_scope(audience) for audience in sorted(audiences))
     scopes, roles, clients = frozenset(access.scopes), frozenset(access.roles), frozenset(access.clients)
-    yield Question(
-        "tenant-allowed",
-        lambda caller: caller.tenant_id in tenants,
-        tenants,
-        lambda caller: caller.tenant_id,
-        "Your tenant may not use this trigger.",
-    )
-    yield Question(
-        "audience",
-        lambda caller: caller.audience in audiences,
-        audiences,
-        lambda caller: caller.audience,
-        f"The token is for another audience. Ask for one with the scope {ask_for}",
-    )
+    yield _one_of("tenant-allowed", lambda caller: caller.tenant_id, tenants, "Your tenant may not use this trigger.")
+    advice = f"The token is for another audience. Request one with the scope {scope}"
+    yield _one_of("audience", lambda caller: caller.audience, audiences, advice)
     if not access.apps:
-        yield Question(
+        yield Requirement(
             "people-only",
             lambda caller: caller.kind == "user",
             "user",
@@ -103,7 +90,7 @@ def _questions(
             "This trigger is for people only.",
         )
     if not access.guests:
-        yield Question(
+        yield Requirement(
             "no-guests",
             lambda caller: not caller.guest,
             "a member",
@@ -111,52 +98,47 @@ def _questions(
             "This trigger is not for guests.",
         )
     if clients:
-        yield Question(
-            "client",
-            lambda caller: caller.client_id in clients,
-            clients,
-            lambda caller: caller.client_id,
-            "The application that asked for this token may not use this trigger.",
-        )
+        advice = "The application that requested this token may not use this trigger."
+        yield _one_of("client", lambda caller: caller.client_id, clients, advice)
     if scopes:
-        yield Question(
+        yield Requirement(
             "scope",
             lambda caller: bool(scopes & caller.scopes) or bool(roles and caller.kind == "application"),
             scopes,
             lambda caller: caller.scopes,
-            "The token lacks a scope that this trigger asks for: " + " ".join(sorted(scopes)),
+            "The token lacks a scope that this trigger requires: " + " ".join(sorted(scopes)),
         )
     if roles:
-        yield Question(
+        yield Requirement(
             "role",
             lambda caller: bool(roles & caller.roles),
             roles,
             lambda caller: caller.roles,
-            "The token lacks an app role that this trigger asks for: " + " ".join(sorted(roles)),
+            "The token lacks an app role that this trigger requires: " + " ".join(sorted(roles)),
         )
     if isinstance(access, SpecificUsers):
-        object_ids = frozenset(_object_id(person, people) for person in access.people)
-        yield Question(
-            "listed",
-            lambda caller: caller.object_id in object_ids,
-            object_ids,
-            lambda caller: caller.object_id,
-            "Object id {found} is not on the list of this trigger.",
-        )
+        listed = frozenset(_object_id(person, people) for person in access.people)
+        advice = "Object id {found} is not on the list of this trigger."
+        yield _one_of("listed", lambda caller: caller.object_id, listed, advice)
+
+
+def _one_of(name: str, found: Callable[[Caller], str], allowed: frozenset[str], advice: str) -> Requirement:
+    """The requirement that a value of the caller is one of those allowed."""
+    return Requirement(name, lambda caller: found(caller) in allowed, allowed, found, advice)
 
 
 def default_scope(audience: str) -> str:
-    """The scope to ask the v2 token endpoint for. Built by appending, never by trimming: an audience that ends with a
-    slash gives a double one, and Entra compares exactly (`https://service.flow.microsoft.com//.default`)."""
+    """The scope to request from the v2 token endpoint. Built by appending, never by trimming: an audience that ends
+    with a slash gives a double one, and Entra compares exactly (`https://service.flow.microsoft.com//.default`)."""
     return f"{audience}/.default"
 
 
 def _object_id(person: str, people: Mapping[str, str]) -> str:
     found = people.get(person, person).lower()
     if not GUID.fullmatch(found):
-        known = ", ".join(sorted(people)) or "nobody yet"
+        known = ", ".join(sorted(people)) or "no names"
         raise AccessFault(
-            f"specific_users({person!r}): no such name in [people] of postern.toml (it knows {known}), and it is not "
-            f'an object id either. Add a line  {person} = "<object id>"  to [people]'
+            f"specific_users({person!r}): this is neither a name in [people] of postern.toml (it has {known}) nor an "
+            f'object id. Add a line  {person} = "<object id>"  to [people]'
         )
     return found

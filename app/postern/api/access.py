@@ -56,7 +56,7 @@ def _lets_in(policy: Policy, caller: Caller | None) -> bool:
     """What `admit` decides, without the reasons."""
     if not isinstance(policy, Guarded):
         return True
-    return caller is not None and all(question.passes(caller) for question in policy.questions)
+    return caller is not None and all(requirement.passes(caller) for requirement in policy.requirements)
 
 
 def is_anybodys(record: RunRecord | None) -> bool:

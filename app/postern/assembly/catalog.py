@@ -49,8 +49,8 @@ def load_catalog(settings: Settings, on_change: Callable[[Snapshot, Snapshot], N
     catalog = Catalog(settings.workflows, bind_here, on_change=on_change)
     catalog.load()
     if missing:
-        wrong = "is not set, and a workflow that is not anonymous needs it"
+        fix = "Workflows that are not anonymous need it: set it to"
         raise SettingsFault(
-            [SettingProblem(name, "nowhere", wrong, f"It needs {fix}") for name, fix in missing.items()]
+            [SettingProblem(name, "", "is not set", f"{fix} {value}") for name, value in missing.items()]
         )
     return catalog

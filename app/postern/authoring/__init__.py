@@ -1,1 +1,1 @@
-"""What an author imports: workflow, Context, Request, Reply, Retry, and the results of calls."""
+"""The authors' API: workflow, Context, Request, Reply, Retry, and the results of calls."""

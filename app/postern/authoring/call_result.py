@@ -1,4 +1,4 @@
-"""What a call to a trigger is, and what comes of it: a result, a Handle on one that is yet to come, or a CallError."""
+"""A call to a trigger, and its outcome: a result, a Handle on a later result, or a CallError."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -7,13 +7,13 @@ from typing import Any
 from postern.authoring.retry_policy import Retry
 
 OF_RUNS = frozenset({"workflow-failed", "timed-out", "run-cancelled"})
-"""Codes of problems that are what a run came to: to ask again gives another run, or the same again."""
+"""Codes of problems that are the outcome of a run: repeating the request gives another run, or the same outcome."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A call as its author wrote it. `number` counts the calls of the run, `step` is the step that it belongs to; `key`
-    is its Idempotency-Key, which its author chose where `own_key` says so."""
+    """A call as its author wrote it. `number` counts the calls of the run. `step` is the number of its step. `key` is
+    its Idempotency-Key; `own_key` says that the author chose it."""
 
     trigger: str
     body: Any = field(repr=False)
@@ -29,8 +29,8 @@ class Outgoing:
 
 @dataclass(slots=True)
 class Call:
-    """A call of a run, for the record. `run_id` is the run that it came to, "" where none is known; `url` is "" where
-    that run is of this server. `status` is None where no answer came; `error` is the type of what was raised."""
+    """A call of a run, for the record. `run_id` is the run that it started, "" if that is not known. `url` is "" if
+    that run is on this server. `status` is None if there was no response. `error` is the type of the exception."""
 
     number: int
     step: int | None
@@ -44,12 +44,13 @@ class Call:
 
 
 class CallError(Exception):
-    """A call that came to no result. Its message names the entry and what to mend, and nothing that was sent or came
-    back.
+    """A call without a result. The message names the entry and says how to fix the problem. It contains nothing of the
+    request or the response.
 
-    `trigger` is `triggers.NAME` or `workflow NAME`; `status` the HTTP status, 0 where no answer came; `problem` what
-    the other side said of it, as JSON (RFC 9457, or the `error` of Power Automate), {} where it said nothing that can
-    be read; `run_id` the run that it came to there, "" where none is known; `headers` its `Retry-After`.
+    `trigger` is `triggers.NAME` or `workflow NAME`. `status` is the HTTP status, 0 if there was no response. `problem`
+    is the error document of the other side, as JSON (RFC 9457, or the `error` of Power Automate), {} if there is none
+    that can be read. `run_id` is the run that the call started there, "" if that is not known. `headers` has the
+    response's `Retry-After`.
     """
 
     def __init__(
@@ -71,31 +72,31 @@ class CallError(Exception):
         self.run_id = run_id
         self.headers = dict(headers or {})
         self.ran = ran
-        """Whether this is what a run came to, so that to ask again is of no use."""
+        """Whether this is the outcome of a run, so that a retry is of no use."""
         self.sent = sent
-        """Whether anything may have arrived there."""
+        """Whether the request may have arrived there."""
 
     @property
     def code(self) -> str:
-        """The code of the problem, "" where there is none."""
+        """The code of the problem, "" if there is none."""
         code = self.problem.get("code")
         return code if isinstance(code, str) else ""
 
 
 class Handle:
-    """A call that was taken (202) and has not ended: `ctx.call(..., wait=False)`. Where the other side answered at
-    once, `done` is true from the beginning."""
+    """A call that was accepted (202) and has not ended: `ctx.call(..., wait=False)`. If the first response has the
+    result, `done` is true from the beginning."""
 
     def __init__(
         self, trigger: str, *, run_id: str, location: str, done: bool, fetch: Callable[[], Awaitable[Any]]
     ) -> None:
         self.trigger = trigger
         self.run_id = run_id
-        """The run there, "" where it is not known."""
+        """The run there, "" if it is not known."""
         self.location = location
-        """Where its result will be; it may have a signature in it, so keep it out of logs."""
+        """The URL of the result. It may contain a signature, so keep it out of logs."""
         self.done = done
-        """Whether the result is here."""
+        """Whether the result has arrived."""
         self._fetch = fetch
         self._fetched = False
         self._value: Any = None
@@ -104,7 +105,7 @@ class Handle:
         return f"Handle(trigger={self.trigger!r}, done={self.done})"
 
     async def result(self) -> Any:
-        """The result, waited for where it is not there yet. Raises CallError."""
+        """Wait for the result and return it. Raises CallError."""
         if not self._fetched:
             self._value = await self._fetch()
             self.done = self._fetched = True

@@ -1,4 +1,4 @@
-"""Context: what an author's function receives first."""
+"""Context: the first argument of an author's function."""
 
 import inspect
 import re
@@ -25,33 +25,33 @@ KEY = re.compile(r"[!#-~][!-~]{0,254}")
 T = TypeVar("T")
 
 
-async def _plainly(
+async def _call_once(
     ctx: "Context", number: int, function: Callable[..., Any], args: tuple[Any, ...], retry: Retry, name: str
 ) -> Any:
-    """A step where nobody keeps records, as in a test of a workflow: one plain call."""
+    """A step that is not recorded, as in a test of a workflow: one plain call."""
     value = function(*args)
     return await value if inspect.isawaitable(value) else value
 
 
-async def _nowhere(ctx: "Context", outgoing: Outgoing) -> Any:
-    """A call where there is no server, as in a test of a workflow."""
-    raise LookupError(f"nothing is there to call {outgoing.trigger}: give Services a call=")
+async def _no_server(ctx: "Context", outgoing: Outgoing) -> Any:
+    """A call without a server, as in a test of a workflow."""
+    raise LookupError(f"there is no server to call {outgoing.trigger}: give Services a call=")
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What a Context hands on to: plain callables that `main.py` puts together."""
+    """The callables that a Context uses, which `assembly` provides."""
 
     secret: Callable[[str], Awaitable[str]]
     connection: Callable[[str], "AsyncClient"]
     log: "FilteringBoundLogger"
-    step: Callable[["Context", int, Callable[..., Any], tuple[Any, ...], Retry, str], Awaitable[Any]] = _plainly
-    call: Callable[["Context", Outgoing], Awaitable[Any]] = _nowhere
+    step: Callable[["Context", int, Callable[..., Any], tuple[Any, ...], Retry, str], Awaitable[Any]] = _call_once
+    call: Callable[["Context", Outgoing], Awaitable[Any]] = _no_server
 
 
 @dataclass(eq=False)
 class Context:
-    """What a workflow receives first: who called, with what, and what it may reach."""
+    """The first argument of a workflow's function: the caller, the request, and the services that it may use."""
 
     request: Request
     caller: "Caller"
@@ -74,8 +74,8 @@ class Context:
 
     @property
     def trace_id(self) -> str:
-        """The trace that the run belongs to (W3C Trace Context), in 32 hexadecimal digits: the caller's, or one of its
-        own."""
+        """The trace that the run belongs to (W3C Trace Context), in 32 hexadecimal digits: the caller's, or a new
+        one."""
         return trace_id_of(self.run_id, self.request.trace)
 
     @property
@@ -88,8 +88,8 @@ class Context:
         return await self.services.secret(name)
 
     def connection(self, name: str) -> "AsyncClient":
-        """An HTTP client for `[connections.NAME]` of `postern.toml`, which knows the address and how to sign in.
-        It is shared: do not close it."""
+        """An HTTP client for `[connections.NAME]` of `postern.toml`, with its address and authentication. It is shared:
+        do not close it."""
         return self.services.connection(name)
 
     @overload
@@ -103,12 +103,12 @@ class Context:
     ) -> Any:
         """Call a function as a step of the run: `await ctx.step(reserve, room, retry=Retry(count=2))`.
 
-        What is worth it is tried again by the policy: connections that fail, timeouts, and answers of 408, 429 and 5xx
-        (of httpx's `raise_for_status`, or any error with such a `.status`), after the `Retry-After` of such an answer.
-        The function has to bear being called twice. It is `async def`, or `def`, which runs in a thread. What it
-        returns is handed back, and its last error is raised as it was.
+        The policy retries transient errors: failed connections, timeouts, and the statuses 408, 429 and 5xx (from
+        httpx's `raise_for_status`, or any error with such a `.status`). A `Retry-After` in the response sets the wait.
+        The function may be called more than once, so make it idempotent. It is `async def`, or `def`, which runs in a
+        thread. Its return value is returned, and its last error is raised unchanged.
 
-        The step is on record with its attempts and times, under the function's name or `name`: keep values out of it.
+        The step is recorded with its attempts and times, under the function's name or `name`: keep values out of it.
         """
         if not callable(function):
             raise TypeError(
@@ -130,17 +130,17 @@ class Context:
         idempotency_key: str | None = None,
         retry: Retry = CALL_RETRY,
     ) -> Any:
-        """Call another trigger and give its result: `await ctx.call("approve-leave", {"days": 3})`.
+        """Call another trigger and return its result: `await ctx.call("approve-leave", {"days": 3})`.
 
         `trigger` is an entry `[triggers.NAME]` of `postern.toml`, else a workflow of this server, which is called over
         HTTP with Postern's own identity. `body` is anything that pydantic can write as JSON, or bytes, which are sent
-        as they are. `path` is the relative path behind the trigger's URL. The result is the reply: parsed JSON, text,
-        bytes, or None where it has no content. One that comes later (202) is waited for within this workflow's timeout;
-        with `wait=False` a Handle is given instead.
+        unchanged. `path` is the relative path after the trigger's URL. The result is the reply: parsed JSON, text,
+        bytes, or None if it has no content. The call waits for an asynchronous result (202) within this workflow's
+        timeout. With `wait=False` it returns a Handle instead.
 
-        What did not arrive, or was put off, is tried again by `retry`. The call has an Idempotency-Key of its own, made
-        of the run, the step and its number there, so that a step that is repeated does not trigger twice where the
-        other side keeps to it, as a Postern does. Raises CallError where there is no result.
+        `retry` is the policy for requests that did not arrive or got 408, 429 or 5xx. The call has an Idempotency-Key,
+        made from the run, the step and the call's number in it. So a repeated step does not trigger twice if the other
+        side supports the key, as Postern does. Raises CallError if there is no result.
         """
         if not isinstance(trigger, str):
             raise TypeError(f"ctx.call takes the name of a trigger, not {type(trigger).__name__}")
@@ -150,7 +150,7 @@ class Context:
             raise TypeError("retry= takes a Retry(...)")
         if idempotency_key is not None and not KEY.fullmatch(idempotency_key):
             raise ValueError("idempotency_key= takes 1 to 255 visible ASCII characters, the first no quotation mark")
-        trigger = str.__str__(trigger)  # an enum's member means nothing to the process that writes records
+        trigger = str.__str__(trigger)  # the process that writes records cannot load an author's enum
         part = part_of(self.run_id, self._part)
         part.calls += 1
         self._calls += 1

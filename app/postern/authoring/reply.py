@@ -1,4 +1,4 @@
-"""Reply: an answer with a status and headers of the author's own."""
+"""Reply: a response with a status and headers that the author chooses."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,10 +7,10 @@ from postern.errors import checked_headers
 
 
 class Reply:
-    """An answer with a status and headers of the author's own: `return Reply(201, {"id": 7}, {"Location": "/x"})`.
+    """A response with a status and headers that the author chooses: `return Reply(201, {"id": 7}, {"Location": "/x"})`.
 
     `status` is 2xx, 4xx or 5xx (Logic Apps allows no 3xx either). `body` is anything that pydantic can write as JSON,
-    or bytes, which are sent as they are (with `Content-Type: application/octet-stream` unless `headers` say otherwise).
+    or bytes, which are sent unchanged (with `Content-Type: application/octet-stream` unless `headers` has another).
     """
 
     __slots__ = ("body", "headers", "status")

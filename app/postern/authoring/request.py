@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
-@dataclass(eq=False)  # not frozen: one is made for each request, and freezing costs more than the rest of it
+@dataclass(eq=False)  # not frozen: each request makes one, and freezing costs more than the rest of it
 class Request:
     """The request that triggered the run, as its author sees it.
 
-    `path_parameters` are the texts between the slashes; the function's own parameters get them converted. `body` is
-    what was sent, byte for byte. Behind an authenticated trigger `headers` has neither Authorization nor cookies.
-    `trace` is what its `traceparent` said, None where there was no valid one; `chain` what it said of the call that it
-    is, None where it is no call of a run.
+    `path_parameters` are the strings between the slashes; the function's own parameters get them converted. `body` is
+    the body, byte for byte. On an authenticated trigger `headers` has neither Authorization nor cookies. `trace` is the
+    request's `traceparent`, None if there was no valid one. `chain` is its place in a chain of calls, None if it is not
+    a call of a run.
     """
 
     method: str
@@ -46,10 +46,10 @@ class Request:
 
     @cached_property
     def query(self) -> QueryParams:
-        """The parameters of the query string; `getlist(name)` gives all of one name."""
+        """The parameters of the query string; `getlist(name)` returns all of one name."""
         return QueryParams(self.query_string)
 
     @property
     def text(self) -> str:
-        """The body as text in UTF-8; what is not UTF-8 is replaced by U+FFFD."""
+        """The body as text in UTF-8. Bytes that are not valid UTF-8 become U+FFFD."""
         return self.body.decode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""When a step that failed is tried again: the retry policy that users of Logic Apps know, as a value."""
+"""When a failed step is retried: the retry policy of Logic Apps, as a value."""
 
 import math
 from dataclasses import dataclass
@@ -9,18 +9,18 @@ LONGEST_WAIT = 86_400.0
 
 
 class RetryFault(ValueError):
-    """A retry policy that makes no sense; the message names the option to mend."""
+    """A retry policy that is not valid. The message names the option to fix."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """How often and how long after one another a step is tried: exponential, with jitter.
+    """How often a step is retried, and how long the waits are: exponential, with jitter.
 
-    `count`: retries after the first attempt. `interval`, in seconds: the first wait is at most that long, and what a
-    wait may be doubles with each retry. `minimum` and `maximum`, in seconds: no wait is shorter or longer, also where a
-    `Retry-After` says so. The defaults are those of Logic Apps ("Retry policies" on learn.microsoft.com).
+    `count`: retries after the first attempt. `interval`, in seconds: the longest first wait; the limit doubles with
+    each retry. `minimum` and `maximum`, in seconds: no wait is shorter or longer, even if a `Retry-After` says so. The
+    defaults are those of Logic Apps ("Retry policies" on learn.microsoft.com).
 
-    Raises RetryFault where a value makes no sense.
+    Raises RetryFault for a value that is not valid.
     """
 
     count: int = 4
@@ -42,21 +42,22 @@ class Retry:
 
     @classmethod
     def none(cls) -> "Retry":
-        """The policy that tries once."""
+        """The policy without retries."""
         return cls(count=0)
 
     def window(self, retry: int) -> tuple[float, float]:
-        """Between which two waits, in seconds, the one before this retry (1 is the first) is drawn at random."""
+        """The shortest and longest wait before this retry (1 is the first), in seconds. The wait is random between
+        them."""
         longest = self.interval * 2.0 ** (retry - 1)
         shortest = longest / 2 if retry > 1 else 0.0
         return self.within(shortest), self.within(longest)
 
     def within(self, seconds: float) -> float:
-        """The wait that comes nearest to this one."""
+        """The allowed wait that is nearest to this one."""
         return max(self.minimum, min(seconds, self.maximum))
 
 
 DEFAULT_RETRY = Retry()
 
 CALL_RETRY = Retry(count=4, interval=0.5, minimum=0.1, maximum=30.0)
-"""For calls to triggers: quick at first, because their caller waits."""
+"""For calls to triggers: the first waits are short, because the caller waits."""

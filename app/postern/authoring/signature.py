@@ -1,4 +1,4 @@
-"""What a workflow's function takes: which parameter is the body, and which are parts of the path."""
+"""The parameters of a workflow's function: which one is the body, and which are parts of the path."""
 
 import inspect
 import re
@@ -15,13 +15,13 @@ _PATH_PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 class WorkflowFault(ValueError):
-    """A workflow that cannot be served as it is written; the message says what is wrong and how to mend it."""
+    """A workflow that is not valid. The message says what is wrong and how to fix it."""
 
 
 @dataclass(frozen=True, slots=True)
 class BodyParameter:
-    """The parameter that takes the body. `adapter` is None where it has no annotation: JSON then arrives as parsed,
-    and anything else as None (`ctx.request.body` has it)."""
+    """The parameter that takes the body. `adapter` is None if it has no annotation: the argument is then parsed JSON,
+    and None for any other body (`ctx.request.body` has it)."""
 
     name: str
     adapter: TypeAdapter[Any] | None
@@ -37,7 +37,7 @@ class PathParameter:
 
 
 def path_segments_of(path: str) -> tuple[str, ...]:
-    """The relative path between its slashes. Raises WorkflowFault where it is none."""
+    """The relative path between its slashes. Raises WorkflowFault if it is not a valid path."""
     if path == "":
         return ()
     if not isinstance(path, str) or not path.startswith("/"):
@@ -47,7 +47,7 @@ def path_segments_of(path: str) -> tuple[str, ...]:
         plain = _PATH_SEGMENT.fullmatch(segment) and segment not in (".", "..")
         if not plain and not _PATH_PARAMETER.fullmatch(segment):
             raise WorkflowFault(
-                f"path={path!r}: {segment!r} is neither a plain word nor one parameter in braces; no part may be empty"
+                f"path={path!r}: {segment!r} is neither a plain word nor one parameter in braces. No part may be empty"
             )
     return segments
 
@@ -56,10 +56,10 @@ def parameters_of(
     function: Callable[..., Any], segments: tuple[str, ...]
 ) -> tuple[BodyParameter | None, tuple[PathParameter, ...]]:
     """Which parameter takes the body, and which take the parts of the path.
-    Raises WorkflowFault where that is not clear."""
+    Raises WorkflowFault if that is not clear."""
     in_path = [found[1] for segment in segments if (found := _PATH_PARAMETER.fullmatch(segment))]
     if len(set(in_path)) != len(in_path):
-        raise WorkflowFault(f"path: a parameter stands twice in {'/'.join(segments)!r}")
+        raise WorkflowFault(f"path: {'/'.join(segments)!r} has a parameter twice")
     hints = _hints(function)
     parameters = list(inspect.signature(function).parameters.values())
     variadic = (

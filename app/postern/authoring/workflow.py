@@ -1,6 +1,6 @@
-"""What may be run: the author's API. `@workflow` makes a Workflow, which is a value: nothing is registered.
+"""Workflows, in the authors' API. `@workflow` makes a Workflow, which is a value: nothing is registered.
 
-The catalog collects the Workflow values of the modules in the folder; the runner calls their functions with a Context.
+The catalog collects the Workflow values of the modules in the folder. The runner calls their functions with a Context.
 """
 
 import inspect
@@ -31,7 +31,7 @@ WORKFLOW_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 @dataclass(frozen=True, slots=True)
 class Workflow:
-    """What may be run, and by whom. Made by `@workflow`; calling it calls the author's function."""
+    """A function with its access mode and options. Made by `@workflow`; calling it calls the author's function."""
 
     name: str
     function: Callable[..., Any]
@@ -50,7 +50,7 @@ class Workflow:
     line: int
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """The author's function itself, so that a test of a workflow needs no server."""
+        """Call the author's function itself, so that a test of a workflow needs no server."""
         return self.function(*args, **kwargs)
 
     @property
@@ -65,7 +65,7 @@ class Workflow:
 
     @property
     def path_segments(self) -> tuple[str, ...]:
-        """The relative path between its slashes, parameters in braces; () where there is none."""
+        """The relative path between its slashes, parameters in braces; () if there is none."""
         return tuple(self.path.split("/")[1:])
 
 
@@ -105,23 +105,23 @@ def workflow(
     """Make a workflow of a function: `async def` runs on the event loop, `def` in a thread.
 
     The function's first parameter is the Context. A second one is the body, validated against its annotation. Further
-    ones are named in `path`. What it returns is the reply: anything that pydantic can write as JSON, or a Reply.
+    ones are named in `path`. The return value is the reply: anything that pydantic can write as JSON, or a Reply.
 
-    `access`: who may come in; any user or application of the tenant when nothing is said. `name`: in the trigger's
-    URL; the function's name with `_` as `-` when nothing is said. `methods`: of GET, POST, PUT, PATCH, DELETE. `path`:
-    the relative path behind the name, `/orders/{order_id}`. `timeout`: seconds until the run is cancelled and the
-    caller gets a 504. `stateless`: no run is recorded. `secure_inputs`, `secure_outputs`: keep bodies out of records.
-    `max_concurrency`: runs at a time, the next gets a 429. `max_body_bytes`: in place of POSTERN_MAX_BODY_BYTES.
-    `durable`: not available yet.
+    `access`: the access mode; by default `tenant_users()`, any user or application of the tenant. `name`: the name in
+    the trigger's URL; by default the function's name with `_` as `-`. `methods`: of GET, POST, PUT, PATCH, DELETE.
+    `path`: the relative path after the name, `/orders/{order_id}`. `timeout`: seconds until the run is cancelled and
+    the caller gets a 504. `stateless`: no run is recorded. `secure_inputs`, `secure_outputs`: keep bodies out of
+    records. `max_concurrency`: concurrent runs; further requests get a 429. `max_body_bytes`: replaces
+    POSTERN_MAX_BODY_BYTES. `durable`: not available yet.
 
-    Raises WorkflowFault where something of this does not fit together.
+    Raises WorkflowFault if the options or the function are not valid.
     """
     if durable:
-        raise WorkflowFault("durable=True: durable runs are not available yet; leave the option out")
+        raise WorkflowFault("durable=True: durable runs are not available yet. Leave the option out")
 
     def make(function: Callable[..., Any]) -> Workflow:
         if not inspect.isfunction(function):
-            raise WorkflowFault(f"@workflow goes on a function, not on {type(function).__name__}")
+            raise WorkflowFault(f"@workflow decorates a function, not {type(function).__name__}")
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise WorkflowFault(f"{function.__name__}() yields: a workflow returns its reply as a whole")
         segments = path_segments_of(path)
@@ -152,7 +152,7 @@ def _name(name: str | None, function: Callable[..., Any]) -> str:
     if not isinstance(chosen, str) or not WORKFLOW_NAME.fullmatch(chosen):
         raise WorkflowFault(
             f"{chosen!r} cannot be a part of a URL: a workflow's name has lower-case letters, digits and single "
-            'hyphens between them. Rename the function, or say name="..."'
+            'hyphens between them. Rename the function, or set name="..."'
         )
     return chosen
 

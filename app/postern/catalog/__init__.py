@@ -1,4 +1,4 @@
-"""The folder of workflows: load it, report what is faulty, swap in what changed."""
+"""The folder of workflows: loads it, reports faulty modules, and reloads changed ones."""
 
 from postern.catalog.catalog import Catalog
 from postern.catalog.snapshot import Fault, Snapshot, Trigger

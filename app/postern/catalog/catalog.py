@@ -1,4 +1,5 @@
-"""The catalog: loads the folder of workflows, keeps what worked, and follows changes of the folder."""
+"""The catalog: loads the folder of workflows, keeps the last versions that worked, and follows changes of the
+folder."""
 
 import os
 import threading
@@ -24,18 +25,19 @@ IMPORT_TIMEOUT = 10.0
 _DEBOUNCE = 400
 _STEP = 50
 _TICK = 400
-"""Milliseconds: changes are gathered for at most _DEBOUNCE and until _STEP is quiet; the folder itself is looked at
-every _TICK."""
+"""Milliseconds: changes are collected for at most _DEBOUNCE, and until there was none for _STEP. The folder itself is
+checked every _TICK."""
 _RETRY = 0.2
-"""Seconds between two looks for a folder that is gone."""
+"""Seconds between two checks for a missing folder."""
 
 log = structlog.get_logger("postern.catalog")
 
 
 class Catalog:
-    """The workflows of a folder. `snapshot` is what is served now; a reader takes it once per request.
+    """The workflows of a folder. `snapshot` is the served state; a reader takes it once per request.
 
-    `bind` makes a policy of an access mode, or raises AccessFault. `on_change(old, new)` is called after a swap.
+    `bind` makes a policy of an access mode, or raises AccessFault. `on_change(old, new)` is called after a new snapshot
+    is served.
     """
 
     def __init__(
@@ -60,15 +62,15 @@ class Catalog:
         self._prepared = EMPTY
 
     def load(self) -> Snapshot:
-        """Load what changed since the last time, at first everything, and serve it. Raises FileNotFoundError where
-        the folder is not there, OSError where it cannot be listed; what was served is then served on."""
+        """Load the files that changed since the last time, at first all, and serve them. Raises FileNotFoundError if
+        the folder does not exist, and OSError if it cannot be listed. The snapshot then stays the same."""
         self._prepare()
         self._publish()
         return self.snapshot
 
     async def watch(self) -> None:
-        """Follow the folder until cancelled. An error of any kind is logged and followed by another attempt; while
-        the folder is gone, what was served is served on."""
+        """Follow the folder until cancelled. After an error of any kind, it is logged and the folder is tried again.
+        While the folder is missing, the snapshot stays the same."""
         limiter = CapacityLimiter(1)  # blocking workflows may have taken all threads of the default one
         trouble = ""
         while True:
@@ -88,8 +90,8 @@ class Catalog:
         self._publish()
 
     async def _changes(self) -> AsyncGenerator[None, None]:
-        """One item when the folder is being watched, and one for each change of it. Ends when another folder stands
-        in its place: the system's watch stays with the old one."""
+        """One item when the watch begins, and one for each change of the folder. Ends when another folder has replaced
+        it: the system's watch stays with the old one."""
         watched = _identity(self._folder)
         first = True
         async for changes in awatch(
@@ -120,7 +122,8 @@ class Catalog:
     def _execute(
         self, sources: Mapping[Path, Source], changed: frozenset[Path]
     ) -> tuple[Generation, dict[Path, Version | Flaw]]:
-        """What each file is as written. What changed alone is loaded alone; otherwise everything is, anew."""
+        """The outcome of each file. If the changed files affect no other files, only they are loaded; otherwise all
+        files are loaded again."""
         generation = self._generation
         if generation is None or not self._alone(sources, changed, generation):
             generation = Generation(self._folder, sources.values(), self._import_timeout)
@@ -145,13 +148,13 @@ class Catalog:
         return generation, loaded
 
     def _alone(self, sources: Mapping[Path, Source], changed: frozenset[Path], generation: Generation) -> bool:
-        """Whether the changed files concern nobody but themselves."""
-        concerning_others = generation.asked | shared_names(sources) | shared_names(self._sources)
+        """Whether the changed files affect no other files."""
+        affecting_others = generation.imported | shared_names(sources) | shared_names(self._sources)
         touched = [source for file in changed for source in (sources.get(file), self._sources.get(file)) if source]
-        return all(source.is_entry and source.module not in concerning_others for source in touched)
+        return all(source.is_entry and source.module not in affecting_others for source in touched)
 
     def _publish(self) -> None:
-        """Swap in what was prepared last."""
+        """Serve the snapshot that was prepared last."""
         with self._swapping:
             old, new = self.snapshot, self._prepared
             if new == old:

@@ -1,12 +1,12 @@
 """The modules of the folder, executed from the sources that were read, as `workflows.<name>`.
 
-A Generation is a set of modules that see each other. When something changes that others may have imported, a new
-generation takes its place, and the modules of the old one go on seeing each other: a run in flight, and the version
-of a file that still serves, end on the code they began with, even where they import inside a function. That is why a
-module has an `__import__` of its own among its builtins, which looks up `workflows...` in its generation.
+A Generation is a set of modules that see each other. When a module changes that others may have imported, a new
+generation replaces the old one, whose modules go on seeing each other. So a run in progress, and the version of a file
+that is still served, keep the code they began with, even if they import inside a function. For that, a module has its
+own `__import__` among its builtins, which looks up `workflows...` in the module's generation.
 
 `sys.modules` has the newest modules, because pydantic, dataclasses and pickle look there. Bytecode files are neither
-read nor written: they are found by seconds and size, so that a quick edit could be missed.
+read nor written: Python finds them by seconds and size, so a quick edit could be missed.
 """
 
 import builtins
@@ -25,7 +25,7 @@ from postern.catalog.sources import PACKAGE, Source, by_module
 
 
 class Unreadable(Exception):
-    """A source that cannot be read as text in UTF-8. `line` is where, if that is known."""
+    """A source that cannot be read as text in UTF-8. `line` is the line of the error, if it is known."""
 
     def __init__(self, file: Path, reason: str, line: int | None = None) -> None:
         super().__init__(reason)
@@ -34,7 +34,7 @@ class Unreadable(Exception):
 
 
 class TooSlow(Exception):
-    """A module that did not end its import in time. `line` is where the importing thread was."""
+    """A module whose import did not end in time. `line` is the line that the importing thread had reached."""
 
     def __init__(self, name: str, seconds: float, line: int | None) -> None:
         super().__init__(f"the import of {name} did not end within {seconds:g} s")
@@ -42,11 +42,11 @@ class TooSlow(Exception):
 
 
 class Generation(Loader):
-    """Modules that see each other. `asked` has every name that was imported by a statement, found or not: a change of
-    one of those concerns others. `seconds` is how long an import may take."""
+    """Modules that see each other. `imported` has every name that a statement imported, found or not: a change of one
+    of those affects other modules. `seconds` is how long an import may take."""
 
     def __init__(self, folder: Path, sources: Iterable[Source], seconds: float) -> None:
-        self.asked: set[str] = set()
+        self.imported: set[str] = set()
         self._folder = folder
         self._sources = by_module(sources)
         self._seconds = seconds
@@ -55,18 +55,18 @@ class Generation(Loader):
         self._before: dict[str, ModuleType] = {}
         self._replaced: dict[str, ModuleType] = {}
         self._hung: set[str] = set()
-        self._given_up: set[threading.Thread] = set()
+        self._abandoned: set[threading.Thread] = set()
         self._lock = threading.RLock()
         self._builtins = {**vars(builtins), "__import__": self._import}
         _install_finder()
         for name in [name for name in sys.modules if _ours(name)]:
             self._before[name] = sys.modules[name]
             if name not in self._sources or not self._sources[name].is_entry:
-                del sys.modules[name]  # or importlib.import_module would find the helpers of the generation before
+                del sys.modules[name]  # otherwise importlib.import_module would find the previous generation's helpers
 
     def load(self, name: str) -> ModuleType:
-        """The module, executed in a thread of its own so that one that hangs can be given up. Raises whatever it
-        raises, TooSlow and Unreadable."""
+        """The module, executed in its own thread, so that a hanging import can be abandoned. Raises TooSlow,
+        Unreadable, and any exception of the module."""
         outcome: list[ModuleType | BaseException] = []
 
         def execute() -> None:
@@ -79,13 +79,13 @@ class Generation(Loader):
         thread.start()
         thread.join(self._seconds)
         if not outcome:
-            raise self._give_up(thread, name)
+            raise self._abandon(thread, name)
         if isinstance(outcome[0], BaseException):
             raise outcome[0]
         return outcome[0]
 
     def replace(self, sources: Iterable[Source]) -> None:
-        """Make ready to load these modules anew. Until `settled`, the ones before are kept."""
+        """Prepare to load these modules again. The previous ones are kept until `settled`."""
         for source in sources:
             name = source.module
             self._sources[name] = source
@@ -94,30 +94,31 @@ class Generation(Loader):
                 self._replaced[name] = self._ready.pop(name)
 
     def remove(self, source: Source) -> None:
-        """Forget a module whose file is gone."""
+        """Remove a module whose file was deleted."""
         self._sources.pop(source.module, None)
         self._ready.pop(source.module, None)
         sys.modules.pop(source.module, None)
 
     def withdraw(self, name: str) -> None:
-        """Put back the module before, if there is one: this one was imported, but cannot be served."""
+        """Restore the previous module, if there is one: this one was imported, but cannot be served."""
         if name in self._before:
             sys.modules[name] = self._before[name]
         if name in self._replaced:
             self._ready[name] = self._replaced[name]
 
     def settled(self) -> None:
-        """All has been loaded: where it failed, the module before takes its place again."""
+        """End a load: for each module that failed, restore the previous one."""
         for name, module in self._replaced.items():
             self._ready.setdefault(name, module)
         self._replaced.clear()
         self._before.clear()
 
     def module(self, name: str) -> ModuleType:
-        """The module, executed now if it was not yet, in this thread. In a circular import, what there is of it."""
+        """The module, executed now in this thread if it was not executed before. In a circular import, the unfinished
+        module."""
         if name in self._ready:
             return self._ready[name]
-        if threading.current_thread() in self._given_up:
+        if threading.current_thread() in self._abandoned:
             raise SystemExit
         lock = self._lock
         if not lock.acquire(timeout=self._seconds):
@@ -147,7 +148,7 @@ class Generation(Loader):
                 del self._unfinished[name]
                 self._put_back(name)
             raise
-        if self._unfinished.get(name) is module:  # not so after it was given up
+        if self._unfinished.get(name) is module:  # not after it was abandoned
             self._ready[name] = self._unfinished.pop(name)
             if package is not None:
                 setattr(package, leaf, module)
@@ -186,7 +187,7 @@ class Generation(Loader):
         if not _ours(full):
             return builtins.__import__(name, globals, locals, fromlist or (), level)
         if full != (globals or {}).get("__name__"):
-            self.asked.add(full)
+            self.imported.add(full)
         module = self.module(full)
         if not fromlist:
             return self.module(PACKAGE)
@@ -196,18 +197,18 @@ class Generation(Loader):
         return module
 
     def _import_item(self, package: ModuleType, item: str) -> None:
-        """`from package import item`, where that is a module; if there is none, the statement itself says so."""
+        """`from package import item`, if the item is a module; if it does not exist, the statement itself raises."""
         name = f"{package.__name__}.{item}"
-        self.asked.add(name)
+        self.imported.add(name)
         try:
             setattr(package, item, self.module(name))
         except ModuleNotFoundError as error:
             if error.name != name:
                 raise
 
-    def _give_up(self, thread: threading.Thread, name: str) -> TooSlow:
-        """Leave the thread alone for good, and say where it was."""
-        self._given_up.add(thread)
+    def _abandon(self, thread: threading.Thread, name: str) -> TooSlow:
+        """Abandon the thread, and return the error with the line that it had reached."""
+        self._abandoned.add(thread)
         where = _line_in(self._sources[name].file, sys._current_frames().get(thread.ident or 0))
         innermost = [name, *self._unfinished][-1]
         self._hung.add(innermost)
@@ -215,20 +216,20 @@ class Generation(Loader):
             self._put_back(unfinished)
         self._unfinished = {}
         self._lock = threading.RLock()
-        if thread.is_alive():  # ends a busy loop, which would slow down everything else
+        if thread.is_alive():  # ends a busy loop, which would slow down all other threads
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit))
         return TooSlow(innermost, self._seconds, where)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        """For importlib: the module that there already is."""
+        """For importlib: the module that exists already."""
         return self._ready.get(spec.name) or self._unfinished.get(spec.name)
 
     def exec_module(self, module: ModuleType) -> None:
-        """For importlib: nothing, the module has been executed."""
+        """For importlib: does nothing, because the module has been executed."""
 
 
 class _Finder(MetaPathFinder):
-    """For `importlib.import_module` and pickle, which do not ask a module's own `__import__`."""
+    """For `importlib.import_module` and pickle, which do not use a module's own `__import__`."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -236,7 +237,7 @@ class _Finder(MetaPathFinder):
         generation = getattr(sys.modules.get(PACKAGE), "__loader__", None)
         if not isinstance(generation, Generation) or not _ours(fullname):
             return None
-        generation.asked.add(fullname)
+        generation.imported.add(fullname)
         return generation.module(fullname).__spec__
 
 

@@ -1,4 +1,4 @@
-"""What the catalog serves at one moment, and the decision what that is. All of it is pure."""
+"""What the catalog serves at one moment, and how that is decided. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from postern.authoring.workflow import Workflow
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """A workflow bound to this installation. `file` and `workflow.line` say where it is written."""
+    """A workflow bound to this installation. `file` and `workflow.line` say where it is defined."""
 
     workflow: Workflow
     policy: Policy
@@ -21,7 +21,8 @@ class Trigger:
 @dataclass(frozen=True, slots=True)
 class Fault:
     """A file that cannot be served as it is written. `cause` and `fix` are for its author and the operator, never for
-    a caller. `still_serving` names the workflows that the version that worked goes on serving."""
+    a caller. `fix` is "" if the cause already says what to do. `still_serving` names the workflows that the last
+    version that worked still serves."""
 
     file: Path
     line: int | None
@@ -32,7 +33,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All triggers by name, and all faults. It never changes; a reader takes it once and has a consistent view."""
+    """All triggers by name, and all faults. It never changes: a reader takes it once and has a consistent view."""
 
     triggers: Mapping[str, Trigger]
     faults: tuple[Fault, ...]
@@ -43,7 +44,7 @@ EMPTY = Snapshot(MappingProxyType({}), ())
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """What one file serves, as it was when it was loaded."""
+    """The triggers of one file, as it was when it was loaded."""
 
     triggers: Mapping[str, Trigger]
 
@@ -60,12 +61,12 @@ class Flaw:
 def settle(
     loaded: Mapping[Path, Version | Flaw], serving: Mapping[Path, Version]
 ) -> tuple[dict[Path, Version], dict[Path, Flaw]]:
-    """The version that each file is to serve from now on, and the flaws of those that fell back or clash.
+    """The version that each file serves from now on, and the flaws of those that fell back or clash.
 
-    `loaded` is what each file is as written, `serving` what each served until now, in which no name is there twice.
-    Every decision begins with the files as written, so that a clash that is mended is forgotten. A file in a clash
-    falls back to what it served. That can clash with another file as written, which then falls back too, until
-    nothing clashes: at the latest when all serve what they served.
+    `loaded` has the outcome of each file as it is written now. `serving` has the version that each file served until
+    now, without duplicate names. Every decision begins with the files as written, so a clash ends once it is fixed. A
+    file in a clash falls back to the version that it served. That version can clash with another file as written, which
+    then falls back too. This ends at the latest when all files serve their previous versions.
     """
     flaws = {file: outcome for file, outcome in loaded.items() if isinstance(outcome, Flaw)}
     chosen = {file: outcome for file, outcome in loaded.items() if isinstance(outcome, Version)}
@@ -82,7 +83,7 @@ def settle(
 
 
 def snapshot_of(chosen: Mapping[Path, Version], flaws: Mapping[Path, Flaw]) -> Snapshot:
-    """The decision of `settle` in the shape that its readers want, in the order of the files."""
+    """The decision of `settle` as a Snapshot, in the order of the files."""
     triggers = {name: trigger for file in sorted(chosen) for name, trigger in chosen[file].triggers.items()}
     faults = tuple(
         Fault(file, flaw.line, flaw.cause, flaw.fix, tuple(chosen[file].triggers) if file in chosen else ())
@@ -92,7 +93,7 @@ def snapshot_of(chosen: Mapping[Path, Version], flaws: Mapping[Path, Flaw]) -> S
 
 
 def _clashes(chosen: Mapping[Path, Version]) -> dict[Path, tuple[Trigger, Trigger]]:
-    """For each file with a name that another one has too: its own trigger and the other's."""
+    """For each file with a name that another file has too: its own trigger and the other's."""
     owners: dict[str, list[Path]] = {}
     for file in sorted(chosen):
         for name in chosen[file].triggers:
@@ -110,6 +111,6 @@ def duplicate(name: str, line: int, other_file: Path, other_line: int) -> Flaw:
     """The flaw of two workflows with one name."""
     return Flaw(
         line,
-        f"The name {name!r} is also that of the workflow in {other_file}, line {other_line}.",
-        'Rename one of the two functions, or give one another name="...": a name is a trigger\'s URL.',
+        f"The workflow in {other_file}, line {other_line}, has the name {name!r} too.",
+        'Rename one of the two functions, or set another name="...": the name is part of the trigger\'s URL.',
     )

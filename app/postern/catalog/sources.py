@@ -1,4 +1,4 @@
-"""What stands in the folder of workflows: every Python file below it, with its content."""
+"""The files in the folder of workflows: every Python file below it, with its content."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PACKAGE = "workflows"
-"""Modules of the folder are imported below this name, whatever the folder itself is called."""
+"""Modules of the folder are imported below this name. The folder's own name does not matter."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One Python file as it was read. `content` is empty and `unreadable` the reason where it could not be read."""
+    """One Python file as it was read. If it could not be read, `content` is empty and `unreadable` has the reason."""
 
     file: Path
     module: str
@@ -22,34 +22,34 @@ class Source:
 
 
 def read_folder(folder: Path) -> dict[Path, Source]:
-    """Every Python file below the folder, in order. Raises FileNotFoundError where there is no folder, and OSError
-    where it cannot be listed: a folder that is out of reach is not an empty one."""
+    """Every Python file below the folder, in order. Raises FileNotFoundError if the folder does not exist, and OSError
+    if it cannot be listed: an unreachable folder is not an empty one."""
     if not folder.is_dir():
         raise FileNotFoundError(
-            f"there is no folder of workflows at {folder}: create it, or set POSTERN_WORKFLOWS to the folder that "
-            "has your workflows"
+            f"there is no folder of workflows at {folder}: create it, or set POSTERN_WORKFLOWS to the folder with "
+            "your workflows"
         )
     return {file: source for file in _python_files(folder) if (source := _read(folder, file))}
 
 
 def shared_names(sources: Mapping[Path, Source]) -> frozenset[str]:
-    """The modules that two files claim, as `orders.py` and `orders/__init__.py` do."""
+    """The modules that two files define, as `orders.py` and `orders/__init__.py` do."""
     counts = Counter(source.module for source in sources.values())
     return frozenset(module for module, count in counts.items() if count > 1)
 
 
 def changed_files(before: Mapping[Path, Source], now: Mapping[Path, Source]) -> frozenset[Path]:
-    """The files that came, went or have another content. Times do not count: two edits can share one."""
+    """The files that were added, removed or changed. Times are ignored: two edits can have the same time."""
     return frozenset(file for file in before.keys() | now.keys() if before.get(file) != now.get(file))
 
 
 def by_module(sources: Iterable[Source]) -> dict[str, Source]:
-    """The file behind each module; of two, the package, as everywhere in Python."""
+    """The file of each module. If a package and a module share a name, the package is used, as Python does."""
     return {source.module: source for source in sorted(sources, key=lambda source: source.is_package)}
 
 
 def _python_files(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
-    """Links are followed, because mounted volumes are made of them; a link to a folder above itself is not."""
+    """Links are followed, because mounted volumes are made of them. A link to a folder above itself is not followed."""
     real = folder.resolve()
     if real in above:
         return

@@ -1,4 +1,4 @@
-"""From a module to what it serves, or to the flaw that keeps it from being served."""
+"""Makes the Version of a module, or the Flaw that prevents one."""
 
 import ast
 import inspect
@@ -21,7 +21,7 @@ _LONGEST_MESSAGE = 500
 def version_of(
     source: Source, folder: Path, load: Callable[[str], ModuleType], bind: Callable[[Access], Policy]
 ) -> Version | Flaw:
-    """What the file serves, or its flaw: whatever a module does while it is imported, it ends here."""
+    """The version of the file, or its flaw. Every exception of the import is caught here."""
     try:
         module = load(source.module)
     except BaseException as error:  # SystemExit of a module is a fault of the module
@@ -31,7 +31,7 @@ def version_of(
         return Flaw(
             None,
             "No workflow is defined in this file.",
-            "Write @workflow above a function, or begin the file's name with _ if others import it.",
+            "Write @workflow above a function, or begin the file's name with _ if other files import it.",
         )
     if hidden := _hidden(source, module):
         return hidden
@@ -59,7 +59,7 @@ def clash_of_files(source: Source) -> Flaw:
 
 
 def flaw_of(error: BaseException, file: Path, folder: Path) -> Flaw:
-    """What to tell an author about an exception that left the import of the file."""
+    """The flaw for an exception that the import of the file raised."""
     frames = traceback.extract_tb(error.__traceback__)
     line = next((frame.lineno for frame in reversed(frames) if frame.filename == str(file)), None)
     where = next(((frame.filename, frame.lineno) for frame in reversed(frames) if _below(folder, frame.filename)), None)
@@ -73,11 +73,13 @@ def flaw_of(error: BaseException, file: Path, folder: Path) -> Flaw:
         return Flaw(where[1] if where else line, _cause(error), _fix(error))
     elsewhere = Path(where[0]).relative_to(folder)
     place = f"{elsewhere}, line {where[1]}" if where[1] else str(elsewhere)
-    return Flaw(line, f"{_cause(error)} ({place})", f"{_fix(error)} It is in {elsewhere}, which this file imports.")
+    fix = f"{_fix(error)} The error is in {elsewhere}, which this file imports.".lstrip()
+    return Flaw(line, f"{_cause(error)} ({place})", fix)
 
 
 def _workflows(module: ModuleType) -> list[Workflow]:
-    """Those that are written in this module, or below it if it is a package; an imported one is its own file's."""
+    """The workflows that are defined in this module, or below it if it is a package. An imported workflow belongs to
+    its own file."""
     own = f"{module.__name__}."
     found = {
         id(value): value
@@ -88,7 +90,7 @@ def _workflows(module: ModuleType) -> list[Workflow]:
 
 
 def _hidden(source: Source, module: ModuleType) -> Flaw | None:
-    """A function that has the name of a workflow above it takes its place in the module, and nobody would notice."""
+    """The flaw of a function with the name of a workflow above it, which it would replace without notice."""
     first_lines: dict[str, int] = {}
     for node in ast.parse(source.content).body:
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or not node.decorator_list:
@@ -98,7 +100,7 @@ def _hidden(source: Source, module: ModuleType) -> Flaw | None:
             above = f"{source.file}, line {first_lines[node.name]}"
             return Flaw(
                 line,
-                f"The function {node.name!r} is also in {above}, and hides that one.",
+                f"The function {node.name!r} is also defined in {above}, and replaces that one.",
                 "Rename one of the two functions.",
             )
         first_lines.setdefault(node.name, line)
@@ -135,20 +137,22 @@ def _message(error: BaseException) -> str:
 def _fix(error: BaseException) -> str:
     match error:
         case WorkflowFault() | AccessFault():
-            return "Change the workflow as the cause says."
+            return ""  # the cause says what to do
         case SyntaxError():
             return "Correct the syntax at this line."
         case Unreadable(line=None):
-            return "Let the user that runs the server read the file, and save it as text in UTF-8."
+            return "Give the user that runs the server read access to the file, and save it as text in UTF-8."
         case Unreadable():
             return "Save the file as text in UTF-8."
         case TooSlow():
             return "Move slow work from the top of the module into the workflow's function."
+        case ImportError(name="app", path=None):
+            return "Write `from postern import ...`: the package was called `app` in release 0.1."
         case ModuleNotFoundError(name=str(name)) if name.partition(".")[0] != PACKAGE:
             return f"Install {name.partition('.')[0]!r} where the server runs, or correct the import."
         case ImportError():
-            return "Correct the import, or add to the folder what it names."
+            return "Correct the import, or add the missing module to the folder."
         case SystemExit() | KeyboardInterrupt():
             return 'Do not end the process on import: move that below `if __name__ == "__main__":` or leave it out.'
         case _:
-            return "Correct the error at this line. Work that can fail belongs into the workflow's function."
+            return "Correct the error at this line. Move work that can fail into the workflow's function."

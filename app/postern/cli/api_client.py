@@ -1,4 +1,4 @@
-"""Who asks, and what the server's API answers: for every command that speaks of records."""
+"""The server's API with a caller's token, for the commands that show records."""
 
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -15,78 +15,84 @@ from postern.http_client import URL, AsyncClient, HTTPError, Response, http_clie
 from postern.loopback import is_loopback
 
 As = Annotated[
-    str | None, typer.Option("--as", help="As this person or application of the local tenant.", show_default=False)
+    str | None,
+    typer.Option("--as", help="Sign in as this person or application of the local tenant.", show_default=False),
 ]
 TokenFile = Annotated[
-    str | None, typer.Option("--token-file", help="A file that holds an access token; - is standard input.")
+    str | None, typer.Option("--token-file", help="A file with an access token to send; - is standard input.")
 ]
 AsOperator = Annotated[
     str | None,
-    typer.Option("--as", help="As this person or application of the local tenant; its operator otherwise."),
+    typer.Option("--as", help="Sign in as this person or application of the local tenant. Default: its operator."),
 ]
-Json = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
-Limit = Annotated[int, typer.Option(min=1, max=100_000, help="How many at most, the newest first.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Limit = Annotated[int, typer.Option(min=1, max=100_000, help="The most records to show, newest first.")]
 Since = Annotated[
-    str | None, typer.Option(metavar="TIME", help="Not before: 15m, 2h or 3d ago, or 2026-01-31T10:00:00Z.")
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        help="Only from this time on: a duration ago such as 15m, 2h or 3d, or a timestamp such as "
+        "2026-01-31T10:00:00Z.",
+    ),
 ]
-Until = Annotated[str | None, typer.Option(metavar="TIME", help="Not after; written like --since.")]
+Until = Annotated[str | None, typer.Option(metavar="TIME", help="Only up to this time; written like --since.")]
 Record = dict[str, Any]
 
 PAGE = 100
-"""Records asked for at a time."""
+"""Records requested at a time."""
 
 _HINTS = {
-    "unauthenticated": "Give another token with --as or --token-file.",
+    "unauthenticated": "Send another token with --as or --token-file.",
     "insecure-transport": "Set POSTERN_PUBLIC_URL to the server's https address.",
-    "forbidden": "An operator has the app role Postern.Operator, or their object id stands in POSTERN_OPERATORS.",
-    "not-found": "Is this a Postern that keeps records?",
+    "forbidden": "Operators have the app role Postern.Operator, or their object id is in POSTERN_OPERATORS.",
+    "not-found": "Is this a Postern server that keeps records?",
 }
 
 
 def given_token(here: Workspace, who: str | None, token_file: str | None) -> str | None:
-    """The token that the options name, None where they name none. Exits with 2 where they make no sense."""
+    """The token that the options give, None if they give none. Exits with 2 if the options are not valid."""
     if who is not None and token_file is not None:
-        stop("--as and --token-file both say who is asking: give one of them.", 2)
+        stop("--as and --token-file both choose the caller: give one of them.", 2)
     if token_file is not None:
         content = sys.stdin.buffer.read() if token_file == "-" else read_file("--token-file", token_file)  # noqa: S105
         if not content.strip().isascii() or len(content.split()) != 1:
-            stop(f"--token-file {token_file} holds no access token: one line of letters, digits and dots.", 2)
+            stop(f"--token-file {token_file}: not an access token, which is one line of letters, digits and dots.", 2)
         return content.decode("ascii").strip()
     if who is None:
         return None
     if here.local is None:
-        stop("--as names people of the local tenant, but POSTERN_TENANT_ID names a real one: use --token-file.", 2)
+        stop("--as is for the local tenant, but POSTERN_TENANT_ID is set to a real one: use --token-file.", 2)
     try:
         return here.local.token(who)
     except LookupError as unknown:
         stop(str(unknown.args[0]), 2)
 
 
-def tokens_to_ask_with(here: Workspace, who: str | None, token_file: str | None) -> Callable[[], str]:
-    """What gives a token for each request: the one that was given, or a new one of the local tenant, whose operator
-    asks where nobody is named. Exits with 2, and the way to get a token, where a real tenant is set and none given."""
+def token_source(here: Workspace, who: str | None, token_file: str | None) -> Callable[[], str]:
+    """A callable that returns the token for each request: the given one, or a new one of the local tenant, by default
+    for its operator. If a real tenant is set and no token given, exits with 2 and says how to get a token."""
     local = here.local
     if who is None and token_file is None and local is not None:
         who = _local_operator(here, local.people)
     token = given_token(here, who, token_file)
     if token is None:
-        stop(f"say who is asking with --token-file. {how_to_get_a_token(here.settings.audience)}", 2)
+        stop(f"--token-file is required. {how_to_get_a_token(here.settings.audience)}", 2)
     return (lambda: local.token(who)) if local is not None and who is not None else (lambda: token)
 
 
 def how_to_get_a_token(audiences: tuple[str, ...]) -> str:
-    """The command that asks Entra for one."""
+    """The command that requests a token from Entra."""
     if not audiences:
-        return "POSTERN_AUDIENCE is not set, so the server takes no token yet: set it first."
+        return "POSTERN_AUDIENCE is not set, so the server accepts no tokens yet: set it first."
     return (
-        "Ask Entra for a token of yours, and hand it on:\n"
+        "Request your token from Entra, and pass it on:\n"
         f"  az account get-access-token --scope {default_scope(audiences[0])} --query accessToken --output tsv"
         f" | {program()} runs --token-file -"
     )
 
 
 def check_secrecy(url: str) -> None:
-    """Exit with 2 where a token that is sent to this address could be read on the way."""
+    """Exit with 2 if others could read a token that is sent to this address."""
     to = URL(url)
     if to.scheme != "https" and not is_loopback(to.host) and to.host not in ("0.0.0.0", "::"):  # noqa: S104
         stop(
@@ -97,20 +103,20 @@ def check_secrecy(url: str) -> None:
 
 
 def record_id(given: str) -> str:
-    """The id of a run or request as it stands in a URL. Exits with 2 where it cannot be one."""
+    """The id of a run, as in a URL. Exits with 2 if it is not valid."""
     found = given.strip().lower()
     if not GUID.fullmatch(found):
-        stop(f"{given!r} is no id: ids look like 01980d3c-8c5e-7cc3-98c4-dc0c0c07398f.", 2)
+        stop(f"{given!r} is not a run id: run ids look like 01980d3c-8c5e-7cc3-98c4-dc0c0c07398f.", 2)
     return found
 
 
 def unreachable(url: str, error: HTTPError) -> str:
-    """What to say where a request had no answer."""
-    return f"{url} cannot be reached: {type(error).__name__}. Does the server run? Start it with `{program()} dev`."
+    """The error for a request without a response."""
+    return f"{url} cannot be reached: {type(error).__name__}. Is the server running? Start it with `{program()} dev`."
 
 
 def read_file(option: str, name: str) -> bytes:
-    """The content of a file that an option names. Exits with 2 where it cannot be had."""
+    """The content of a file that an option names. Exits with 2 if it cannot be read."""
     try:
         return Path(name).read_bytes()
     except OSError as error:
@@ -118,8 +124,8 @@ def read_file(option: str, name: str) -> bytes:
 
 
 class Api:
-    """The server's HTTP API, asked by one caller. What is no success is told and ends the command: with exit code 2
-    where a filter is wrong, else with `exit_code`."""
+    """The server's HTTP API, for one caller. An unsuccessful response is reported and ends the command: with exit code
+    2 if a filter is not valid, else with `exit_code`."""
 
     def __init__(self, client: AsyncClient, url: str, token: Callable[[], str], exit_code: int = 1) -> None:
         self._client = client
@@ -129,13 +135,15 @@ class Api:
 
     async def get(self, path: str, query: Mapping[str, str | None] | None = None) -> Record:
         """The document at this path."""
-        return (await self._ask("GET", path, query))[1]
+        return (await self._request("GET", path, query))[1]
 
     async def post(self, path: str) -> tuple[int, Record]:
-        """The status and the document that a command to the server gives."""
-        return await self._ask("POST", path)
+        """The status and the document of the response to a POST."""
+        return await self._request("POST", path)
 
-    async def _ask(self, method: str, path: str, query: Mapping[str, str | None] | None = None) -> tuple[int, Record]:
+    async def _request(
+        self, method: str, path: str, query: Mapping[str, str | None] | None = None
+    ) -> tuple[int, Record]:
         url = self._url + path
         params = {name: value for name, value in (query or {}).items() if value is not None}
         headers = {"Authorization": f"Bearer {self._token()}", "Accept": "application/json"}
@@ -145,16 +153,16 @@ class Api:
             stop(unreachable(url, error), self._exit_code)
         document = _document(response)
         if document is None:
-            stop(f"{url} answered {response.status_code}, but not as a Postern answers.", self._exit_code)
+            stop(f"{url} answered {response.status_code}, but not as a Postern server does.", self._exit_code)
         if not response.is_success:
             stop(problem_text(response.status_code, document), 2 if response.status_code == 400 else self._exit_code)
         return response.status_code, document
 
 
 class Listing:
-    """A list of the API, newest first, page by page until `limit` records were had. `time` is the member of a record
-    by which it is said, where that takes several pages, how far back was looked. Afterwards `next` is None where there
-    are no more records."""
+    """A list of the API, newest first, page by page, up to `limit` records. `time` is the member of a record with its
+    time: a list of several pages reports how far back it has got. Afterwards `next` is None if there are no more
+    records."""
 
     def __init__(self, api: Api, name: str, query: Mapping[str, str | None], limit: int, time: str = "") -> None:
         self._api = api
@@ -179,28 +187,28 @@ class Listing:
             left -= len(records)
             if records and self._time:
                 self._back = str(records[-1].get(self._time))
-            if self.pages & (self.pages - 1) == 0 and self.next and left > 0:  # not each of many
-                self._say_how_far()
+            if self.pages & (self.pages - 1) == 0 and self.next and left > 0:  # not after each of many pages
+                self._report_progress()
             yield records
-        self._say_how_far()
+        self._report_progress()
 
-    def _say_how_far(self) -> None:
+    def _report_progress(self) -> None:
         if self._time and self.pages > 1:
-            back = f"looked back to {self._back}" if self._back else "nothing found yet"
+            back = f"searched back to {self._back}" if self._back else "nothing found yet"
             err.print(plain(f"{back}, in {self.pages} pages"), style="dim", markup=False, highlight=False)
 
 
 @asynccontextmanager
-async def asking(here: Workspace, token: Callable[[], str], exit_code: int = 1) -> AsyncIterator[Api]:
-    """The API of this installation's server. Exits with 2 where tokens could be read on the way."""
+async def connected_api(here: Workspace, token: Callable[[], str], exit_code: int = 1) -> AsyncIterator[Api]:
+    """The API of this installation's server. Exits with 2 if others could read the token on the network."""
     check_secrecy(here.server_url)
     async with http_client(here.settings.ca_bundle) as client:
         yield Api(client, here.server_url, token, exit_code)
 
 
 def problem_text(status: int, document: Mapping[str, Any]) -> str:
-    """What a problem of the server says (RFC 9457), and what to do about it."""
-    lines = [f"the server answered {status}: {document.get('detail') or document.get('title') or 'no more is said.'}"]
+    """The text of a problem of the server (RFC 9457), with a hint what to do about it."""
+    lines = [f"the server answered {status}: {document.get('detail') or document.get('title') or 'no details given.'}"]
     errors = document.get("errors")
     wrong = [error for error in errors if isinstance(error, dict)] if isinstance(errors, list) else []
     lines += [f"  {error.get('where')}: {error.get('message')}" for error in wrong]
@@ -215,7 +223,7 @@ def problem_text(status: int, document: Mapping[str, Any]) -> str:
 def _records(document: Record, name: str) -> list[Record]:
     records = document.get(name)
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
-        stop(f"the server's answer has no list of {name}.")
+        stop(f"the server's response has no list of {name}.")
     return records
 
 
@@ -228,6 +236,6 @@ def _document(response: Response) -> Record | None:
 
 
 def _local_operator(here: Workspace, people: Mapping[str, str]) -> str:
-    """Who of the local tenant is an operator by the settings."""
+    """A person of the local tenant who is an operator by the settings."""
     operators = here.settings.operators
     return next((name for name, object_id in people.items() if object_id in operators), OPERATOR)

@@ -15,7 +15,15 @@ import typer
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from postern.cli.open_database import database_url, living_on, named, on_record, opened, refuse_newcomers, told
+from postern.cli.open_database import (
+    database_url,
+    named,
+    opened,
+    refuse_new_servers,
+    registered_servers,
+    reported_faults,
+    running_servers,
+)
 from postern.cli.terminal import err, plain, stop
 from postern.errors import DatabaseFault
 from postern.journal.database import postgres_dumps, sqlite_copies
@@ -25,17 +33,17 @@ from postern.journal.database.revisions import HEAD
 from postern.journal.live_processes import registered
 from postern.journal.server_processes import ServerProcess
 
-Force = Annotated[bool, typer.Option("--force", help="Also where FILE is there already: it is replaced.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace FILE if it exists.")]
 
 
 def backup(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="What to write, for its owner only.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write, readable by its owner only.")],
     force: Force = False,
 ) -> None:
-    """Write a backup of the database while servers go on: a copy of the file for SQLite, a dump by pg_dump for
-    PostgreSQL. It is read to its end before it gets its name."""
+    """Write a backup of the database, also while servers run: a copy of the file for SQLite, a dump by pg_dump for
+    PostgreSQL. The backup is checked to its end before it gets its name."""
     url = database_url()
-    with told(url), _tidy():
+    with reported_faults(url), _tidy():
         _refuse_to_overwrite(file, url, force=force)
         path = sqlite_path(url)
         if path is not None:
@@ -47,26 +55,26 @@ def backup(
                     postgres_dumps.dump(url, made, file)
             else:
                 _copy(path, made, file)
-            with err.status("Reading it to its end …"):
+            with err.status("Checking the backup …"):
                 migration = _checked(made, url)
             _refuse_to_overwrite(file, url, force=force)
             made.replace(file.absolute())
     size = file.stat().st_size / 1024**2
-    line = f"{file}: {size:,.1f} MiB, migration {migration}, checked. It holds what callers sent: keep it as safe."
+    line = f"{file}: {size:,.1f} MiB, migration {migration}, checked. It contains callers' data: keep it safe."
     err.print(plain(line), markup=False, highlight=False, soft_wrap=True)
 
 
 def restore(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A backup of the same kind of database.")],
     force: Annotated[
-        bool, typer.Option("--force", help="Also over a database that has records: it is moved aside.")
+        bool, typer.Option("--force", help="Also if the database has records: it is moved aside.")
     ] = False,
 ) -> None:
-    """Put a backup in the database's place, while no server runs. It is checked first, and brought to this program's
-    migration afterwards."""
+    """Replace the database by a backup, while no server runs. The backup is checked first, and upgraded to this
+    program's migration afterwards."""
     url = database_url()
     aside = datetime.now(UTC).strftime("replaced-%Y%m%dT%H%M%SZ")
-    with told(url), _tidy():
+    with reported_faults(url), _tidy():
         _refuse_other_kind(file, url)
         path = sqlite_path(url)
         if path is None:
@@ -79,26 +87,26 @@ def restore(
             def ready() -> None:
                 if seen is not None:
                     with opened(url) as engine:
-                        refuse_newcomers(seen, on_record(engine))
+                        refuse_new_servers(seen, registered_servers(engine))
 
             with err.status("Copying the backup …"):
                 moved = str(sqlite_copies.put_in_place(file, path, f".{aside}", ready) or "")
     steps = f"migration {found}" if found == HEAD else f"migration {found}, now {HEAD}"
-    err.print(plain(f"{shown(url)} is that of {file}: {steps}."), markup=False, highlight=False, soft_wrap=True)
+    err.print(plain(f"{shown(url)} was restored from {file}: {steps}."), markup=False, highlight=False, soft_wrap=True)
     if moved:
         what = "schema" if path is None else "file"
-        text_ = f"What was there is in the {what} {moved}: remove it when you do not need it."
+        text_ = f"The previous database is in the {what} {moved}: remove it when you no longer need it."
         err.print(plain(text_), markup=False, highlight=False, soft_wrap=True)
 
 
 def _refuse_without_tables(migration: str, url: str) -> None:
     if not migration:
-        raise DatabaseFault(f"POSTERN_DATABASE_URL, {shown(url)}: it has no tables yet, so there is nothing to back up")
+        raise DatabaseFault(f"POSTERN_DATABASE_URL, {shown(url)}: it has no tables yet, so there is no data to back up")
     check_revision(migration)
 
 
 def _checked(made: Path, url: str) -> str:
-    """The migration of a new backup. Where it is damaged, so is the database."""
+    """The migration of a new backup. If the backup is damaged, so is the database."""
     try:
         return postgres_dumps.look_at(made).migration if sqlite_path(url) is None else sqlite_copies.look_at(made)
     except DatabaseFault as fault:
@@ -107,7 +115,7 @@ def _checked(made: Path, url: str) -> str:
 
 @contextmanager
 def _tidy() -> Iterator[None]:
-    """What was begun is removed also where the command is told to end, as by systemd or a terminal that closes."""
+    """Remove unfinished files also when a signal ends the command, as from systemd or a terminal that closes."""
 
     def end(number: int, _: FrameType | None) -> None:
         raise SystemExit(128 + number)
@@ -139,69 +147,69 @@ def _refuse_to_overwrite(file: Path, url: str, *, force: bool) -> None:
     if file.is_dir():
         stop(f"{file} is a folder: name a file in it.", 2)
     if not file.absolute().parent.is_dir():
-        stop(f"{file}: there is no folder {file.parent}. Make it first.", 2)
+        stop(f"{file}: there is no folder {file.parent}. Create it first.", 2)
     if path is not None and file.resolve() in (path, *sqlite_copies.beside(path)):
         stop(f"{file} is the database itself, or its log: name another file.", 2)
     if file.exists() and not force:
-        stop(f"{file} is there already: name another file, or replace it with --force.", 2)
+        stop(f"{file} already exists: name another file, or replace it with --force.", 2)
 
 
 def _refuse_other_kind(file: Path, url: str) -> None:
-    """A backup is of one kind of database, which its first bytes tell."""
+    """Raise DatabaseFault if the backup is of another kind of database, which its first bytes show."""
     with file.open("rb") as opened_file:
         begins = opened_file.read(len(sqlite_copies.MAGIC))
     of_sqlite = begins == sqlite_copies.MAGIC
     if not of_sqlite and not begins.startswith(postgres_dumps.MAGIC):
-        raise DatabaseFault(f"{file} is no backup: neither a file of SQLite's nor a dump of pg_dump --format=custom")
+        raise DatabaseFault(f"{file} is not a backup: neither an SQLite file nor a dump of pg_dump --format=custom")
     if of_sqlite != (sqlite_path(url) is not None):
         kind = "SQLite" if of_sqlite else "PostgreSQL"
         raise DatabaseFault(f"{file} is a backup of {kind}, but POSTERN_DATABASE_URL is {shown(url)}")
 
 
 def _refuse_to_replace(url: str, *, force: bool) -> list[ServerProcess] | None:
-    """End the command where a server runs on the database, or where it has records and nobody said --force. Gives the
-    nodes that have a row, None where it is damaged."""
+    """End the command if a server runs on the database, or if it has records and --force is not given. Returns the
+    registered server processes, None if the database is damaged."""
     try:
         with opened(url) as engine:
-            seen = on_record(engine)
-            nodes = living_on(engine)
+            seen = registered_servers(engine)
+            servers = running_servers(engine)
             with engine.begin() as connection:
                 empty = is_empty(connection)
     except DBAPIError:
         if not force or sqlite_path(url) is None:
             raise
-        return None  # damaged: who says --force knows that no server runs
-    if nodes:
-        stop(f"servers run on {shown(url)}: {named(nodes)}. Stop them first.")
+        return None  # damaged: by --force the operator confirms that no server runs
+    if servers:
+        stop(f"servers run on {shown(url)}: {named(servers)}. Stop them first.")
     if not empty and not force:
-        stop(f"{shown(url)} has records. With --force it is moved aside, and the backup takes its place.", 2)
+        stop(f"{shown(url)} has records. With --force it is moved aside and replaced by the backup.", 2)
     return seen
 
 
 def _restore_dump(file: Path, url: str, aside: str, *, force: bool) -> tuple[str, str]:
-    """The schema that the old tables are in, "" for none, and the migration that the dump had."""
-    with err.status("Reading the dump to its end …"):
+    """The schema with the old tables, "" if there were none, and the migration of the dump."""
+    with err.status("Checking the dump …"):
         dump = postgres_dumps.look_at(file.absolute())
     seen = _refuse_to_replace(url, force=force) or []
     engine = open_engine(url, writing=True)
     try:
         with engine.connect() as guard:
-            lock_tables(guard)  # a server that starts now waits until the dump is in
+            lock_tables(guard)  # a server that starts now waits until the dump is restored
             with engine.begin() as connection:
                 home = str(connection.execute(text("SELECT current_schema()")).scalar())
                 _refuse_other_schema(file, dump.schema, home)
                 schema = postgres_dumps.move_aside(
-                    connection, f"postern_{aside}", lambda: refuse_newcomers(seen, registered(connection))
+                    connection, f"postern_{aside}", lambda: refuse_new_servers(seen, registered(connection))
                 )
             try:
-                with err.status("pg_restore puts the dump in …"):
+                with err.status("pg_restore restores the dump …"):
                     postgres_dumps.restore(url, file.absolute())
             except BaseException:
                 if schema:
                     with engine.begin() as connection:
                         postgres_dumps.move_back(connection, schema, home)
                 raise
-        with err.status("Bringing the tables to this program's migration …"):
+        with err.status("Upgrading the tables to this program's migration …"):
             migrate(engine)
     finally:
         engine.dispose()
@@ -209,9 +217,10 @@ def _restore_dump(file: Path, url: str, aside: str, *, force: bool) -> tuple[str
 
 
 def _refuse_other_schema(file: Path, schema: str, home: str) -> None:
-    """The tables of a dump go where they were, which a server of this database would not see."""
+    """Raise DatabaseFault if the tables of the dump are in another schema than this database's: pg_restore would put
+    them there, where a server of this database does not find them."""
     if schema != home:
         raise DatabaseFault(
-            f"{file} has its tables in the schema {schema}, and POSTERN_DATABASE_URL leads to {home}: restore it where "
-            f"that is the schema, as by options=-csearch_path%3D{schema} in the URL"
+            f"{file} has its tables in the schema {schema}, but POSTERN_DATABASE_URL uses {home}: restore it to a "
+            f"database URL with that schema, for example with options=-csearch_path%3D{schema}"
         )

@@ -1,4 +1,4 @@
-"""`postern call`: use a trigger from the command line."""
+"""`postern call`: call a trigger from the command line."""
 
 import asyncio
 import json
@@ -20,16 +20,20 @@ def add_to(app: typer.Typer) -> None:
 
 
 def call(
-    trigger: Annotated[str, typer.Argument(metavar="NAME", help="hello, or with a relative path: book/orders/42.")],
+    trigger: Annotated[
+        str, typer.Argument(metavar="NAME", help="The workflow, as hello; with a relative path, as book/orders/42.")
+    ],
     who: As = None,
     data: Annotated[
-        str | None, typer.Option("--data", "-d", help="The body as JSON; @FILE reads a file, - standard input.")
+        str | None, typer.Option("--data", "-d", help="The body as JSON. @FILE reads a file, - standard input.")
     ] = None,
-    method: Annotated[str | None, typer.Option("--method", "-X", help="The workflow's first method otherwise.")] = None,
+    method: Annotated[
+        str | None, typer.Option("--method", "-X", help="The HTTP method. Default: the workflow's first.")
+    ] = None,
     token_file: TokenFile = None,
 ) -> None:
-    """Call a workflow's trigger. The reply's body goes to standard output, its status to standard error; exit code 0
-    for a 2xx, 1 for any other."""
+    """Call a workflow's trigger. The reply's body is printed to standard output, its status to standard error. The exit
+    code is 0 for a 2xx, 1 for any other status."""
     here = workspace()
     headers = {}
     token = given_token(here, who, token_file)
@@ -69,7 +73,7 @@ def _show(response: Response) -> None:
 
 
 def _json_text(response: Response) -> str:
-    """The body indented; "" where it is no JSON, whatever its type says."""
+    """The body indented; "" if it is not JSON, even if its type says so."""
     if "json" not in response.headers.get("content-type", ""):
         return ""
     try:

@@ -22,7 +22,7 @@ from postern import Context, tenant_users, workflow
 
 
 class {model}(BaseModel):
-    """What the caller sends."""
+    """The request body."""
 
     name: str
 
@@ -43,7 +43,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def check() -> None:
-    """Load the settings and every workflow, and report all that is wrong. Exit code 1 when something is."""
+    """Load the settings and every workflow, and report every fault. Exit code 1 if there is any."""
     here = workspace()
     snapshot = here.load()
     print_faults(snapshot.faults)
@@ -55,7 +55,7 @@ def check() -> None:
 
 
 def list_workflows(
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
     """List the workflows with method, URL and access mode."""
     here = workspace()
@@ -72,14 +72,17 @@ def list_workflows(
 def new(
     name: Annotated[str, typer.Argument(help="The workflow's name, as in its URL: approve-leave.")],
 ) -> None:
-    """Write a module with a workflow that works."""
+    """Write a module with a working workflow."""
     settings = load_settings()
     wanted = name.replace("_", "-")
     if not WORKFLOW_NAME.fullmatch(wanted) or wanted[0].isdigit():
-        fail(f"{name!r} is no name for a workflow: begin with a letter, then lower-case letters, digits and hyphens.")
+        fail(
+            f"{name!r} is not a valid workflow name: begin with a lower-case letter, then use lower-case letters, "
+            "digits and hyphens."
+        )
         raise typer.Exit(2)
     if iskeyword(wanted):
-        fail(f"{name!r} is a word of Python, so no function can have it as its name: choose another, like do-{wanted}.")
+        fail(f"{name!r} is a Python keyword, so it cannot be a function's name: choose another, like do-{wanted}.")
         raise typer.Exit(2)
     function = wanted.replace("-", "_")
     path = Path(settings.workflows) / f"{function}.py"
@@ -94,13 +97,13 @@ def new(
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
-        fail(f"{path} is there already; nothing was written.")
+        fail(f"{path} already exists; not overwritten.")
         raise typer.Exit(1) from None
     except OSError as error:
         fail(f"{path} cannot be written: {error.strerror}.")
         raise typer.Exit(1) from None
     who = "--token-file FILE" if settings.tenant_id else "--as ada"
-    out.print(f"Wrote {escape(str(path))}. While the server runs it has a URL at once. Try it:", highlight=False)
+    out.print(f"Wrote {escape(str(path))}. A running server serves it at once. Try it:", highlight=False)
     out.print(
         f'  {program()} call {wanted} {who} --data \'{{"name": "Ada"}}\'',
         highlight=False,

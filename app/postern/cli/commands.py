@@ -1,4 +1,4 @@
-"""The operator's and the author's commands."""
+"""The commands for operators and authors."""
 
 import sys
 from importlib import import_module
@@ -14,21 +14,21 @@ from postern.settings import SettingsFault
 
 app = typer.Typer(
     name="postern",
-    help="Workflows behind trigger URLs, and a door that decides who may use them.",
+    help="Runs HTTP-triggered workflows and checks the callers' Microsoft Entra tokens.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 _SERVING = ("serve", "dev", "catalog", "tokens", "call", "explain", "health")
-_ASKING = ("runs", "refusals", "connections", "secrets", "database", "export")
-for _module in ("version", *_SERVING, *_ASKING):
+_OPERATING = ("runs", "refusals", "connections", "secrets", "database", "export")
+for _module in ("version", *_SERVING, *_OPERATING):
     import_module(f"postern.cli.{_module}").add_to(app)
 
 
 def main() -> None:
-    """Run the command; what a user can mend is told in plain words, with exit code 2 for wrong settings."""
-    configure_logs("console", level="critical")  # commands say it themselves; serving configures them again
+    """Run the command. Faults that a user can fix are printed as plain text, with exit code 2."""
+    configure_logs("console", level="critical")  # commands print their own errors; serving configures logs again
     try:
         app()
     except (SettingsFault, DatabaseFault, FolderFault, TenantFault) as fault:

@@ -1,7 +1,7 @@
-"""Trying out an entry of `postern.toml`, stage by stage: sign in, then reach the other side.
+"""Tests an entry of `postern.toml`, stage by stage: sign in, then reach the other side.
 
-A connection is asked for its base address, by GET. A trigger is not: any request to it could be one that runs it. There
-a connection is made, over TLS with its certificate checked, and closed again.
+A connection is tested by a GET of its base address. A trigger gets no request, because any request could run it.
+Instead a connection is opened, over TLS with its certificate checked, and closed again.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ _HTTPS_PORT, _HTTP_PORT = 443, 80
 
 
 async def stages_of(entry: str, settings: Settings) -> AsyncIterator[Stage]:
-    """Every stage of `connections.NAME` or `triggers.NAME`, which exists; it ends at the first that is not passed."""
+    """Every stage of the existing entry `connections.NAME` or `triggers.NAME`, up to the first that fails."""
     kind, _, name = entry.partition(".")
     found = settings.connections[name] if kind == "connections" else settings.triggers[name]
     yield Stage("entry", True, f"{entry}, of type {found.auth.type}")
@@ -38,7 +38,7 @@ async def stages_of(entry: str, settings: Settings) -> AsyncIterator[Stage]:
 async def stages_with(
     client: AsyncClient, entry: str, found: Connection | Trigger, ca_bundle: Path | None
 ) -> AsyncIterator[Stage]:
-    """The stages from signing in onwards, with the client of the entry."""
+    """The stages from sign-in onwards, with the client of the entry."""
     if isinstance(client.auth, SignIn):
         async for stage in client.auth.try_out():
             yield stage
@@ -47,7 +47,7 @@ async def stages_with(
     if isinstance(found, Trigger):
         yield await connected(found.url, entry, ca_bundle)
     else:
-        yield await _asked(client, entry, found)
+        yield await _requested(client, entry, found)
 
 
 @asynccontextmanager
@@ -65,34 +65,36 @@ async def _client(entry: str, found: Connection | Trigger, settings: Settings) -
         await connections.aclose()
 
 
-async def _asked(client: AsyncClient, entry: str, found: Connection) -> Stage:
-    """Whether the base address answers; nothing of the answer is looked at but its status."""
+async def _requested(client: AsyncClient, entry: str, found: Connection) -> Stage:
+    """Whether the base address answers. Of the response only the status is read."""
     try:
-        async with client.stream("GET", "") as answer:
-            return judged(answer.status_code, entry, found)
+        async with client.stream("GET", "") as response:
+            return judged(response.status_code, entry, found)
     except HTTPError as error:
         return _not_reached(error, entry, "base_url")
 
 
 def judged(status: int, entry: str, found: Connection) -> Stage:
-    """What the status of the base address says. 404 and the like are usual there: it was reached."""
-    said = f"GET {found.base_url} answered {status}"
+    """The stage for the status of the base address. 404 and the like are usual there: it was reached."""
+    detail = f"GET {found.base_url} answered {status}"
     if status == 401 and found.auth.type == "none":
-        return Stage(REACHED, False, said, f"It wants to know who asks: give {entry} an auth other than none")
+        return Stage(REACHED, False, detail, f"It requires authentication: give {entry} an auth other than none")
     if status == 401:
-        fix = f"Check in {entry} what the credential is for (audience or scopes, key, password) and whom it names"
-        return Stage(REACHED, False, f"{said}: the credential is refused", fix)
+        fix = f"Check the credential of {entry}: what it is for (audience or scopes, key, password) and its identity"
+        return Stage(REACHED, False, f"{detail}: the credential was rejected", fix)
     if status == 403:
-        said += ": known, but not permitted there; where your calls get 403 too, permit it on the other side"
+        detail += (
+            ": signed in, but not permitted at this address. If your calls get 403 too, grant the permission there"
+        )
     elif 300 <= status < 400:
-        said += ", a redirect: those are not followed"
+        detail += ", a redirect, which is not followed"
     elif status >= 500:
-        said += ": it is there, and in trouble"
-    return Stage(REACHED, True, said)
+        detail += ": it was reached, but has an error"
+    return Stage(REACHED, True, detail)
 
 
 async def connected(url: str, entry: str, ca_bundle: Path | None) -> Stage:
-    """Whether a connection to where a trigger is can be made. No request is sent."""
+    """Whether a connection to a trigger's host can be opened. No request is sent."""
     parts = urlsplit(url)
     secure = parts.scheme == "https"
     port = parts.port or (_HTTPS_PORT if secure else _HTTP_PORT)
@@ -106,13 +108,15 @@ async def connected(url: str, entry: str, ca_bundle: Path | None) -> Stage:
     writer.transport.abort()
     with suppress(OSError):
         await writer.wait_closed()
-    return Stage(REACHED, True, f"{parts.hostname}:{port} by {version}; no request was sent, it would run the trigger")
+    return Stage(
+        REACHED, True, f"{parts.hostname}:{port} by {version}; no request was sent, because it would run the trigger"
+    )
 
 
 def _not_reached(error: Exception, entry: str, key: str) -> Stage:
     reasons = (error, error.__cause__, error.__context__)
     if any("CERTIFICATE_VERIFY_FAILED" in str(reason) for reason in reasons if reason is not None):
-        fix = "Name the authority that signed it in POSTERN_CA_BUNDLE, where it is a private one"
+        fix = "If a private authority signed it, add that authority to POSTERN_CA_BUNDLE"
         return Stage(REACHED, False, "its certificate is not trusted", fix)
-    fix = f"Check the address in {entry}, {key}, and whether this machine may go there (DNS, firewall)"
+    fix = f"Check the address in {entry}, {key}, and whether this machine can reach it (DNS, firewall)"
     return Stage(REACHED, False, f"no connection: {type(error).__name__}", fix)

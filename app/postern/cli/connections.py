@@ -1,4 +1,4 @@
-"""`postern connections`: what workflows may reach, and whether signing in there works."""
+"""`postern connections`: the outside systems that workflows may reach, and whether signing in there works."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -21,7 +21,7 @@ NAME_WIDTH = 26
 
 commands = typer.Typer(
     cls=ListByDefault,
-    help="What workflows may reach: list, test NAME. Alone, it lists, with the options of list.",
+    help="The outside systems that workflows may reach: list, test NAME. Without a subcommand, same as list.",
     no_args_is_help=False,
 )
 
@@ -33,9 +33,10 @@ def add_to(app: typer.Typer) -> None:
 
 @commands.command(name="list")
 def list_connections(as_json: Json = False) -> None:
-    """List the connections and triggers of postern.toml: address, how they sign in, what for, and with which secrets.
+    """List the connections and triggers of postern.toml: address, authentication, scopes or audience, and secrets.
 
-    Secrets are shown by their names in Key Vault, addresses without their query, in which a signature may stand.
+    Secrets are shown by their names in Key Vault. Addresses are shown without their query, which may contain a
+    signature.
     """
     settings = workspace().settings
     rows = [described(entry, found) for entry, found in entries(settings).items()]
@@ -51,13 +52,13 @@ def list_connections(as_json: Json = False) -> None:
 def test(
     name: Annotated[
         str,
-        typer.Argument(metavar="NAME", help="graph; where both tables have it, connections.graph or triggers.graph."),
+        typer.Argument(metavar="NAME", help="As graph; if both tables have it, connections.graph or triggers.graph."),
     ],
 ) -> None:
-    """Sign in as an entry of postern.toml says, and reach the other side: every stage, with what to mend.
+    """Test an entry of postern.toml: sign in, and reach the other side. A failed stage says how to fix it.
 
-    A connection's base address is asked for by GET. A trigger is not run: no request is sent to it. Exit code 1 when a
-    stage is not passed.
+    A connection's base address gets a GET. A trigger is not run: no request is sent to it. Exit code 1 if a stage
+    fails.
     """
     from postern.cli.connection_test import stages_of
 
@@ -77,13 +78,13 @@ def entries(settings: Settings) -> dict[str, Connection | Trigger]:
 
 
 def entry_named(name: str, settings: Settings) -> str:
-    """The full name of the entry that is meant. Exits with 2 where there is none, or more than one."""
+    """The full name of the entry with this name. Exits with 2 if there is none, or more than one."""
     known = entries(settings)
     if name in known:
         return name
     meant = [entry for entry in known if entry.partition(".")[2] == name]
     if len(meant) > 1:
-        stop(f"{name} is the name of two entries: say {' or '.join(meant)}.", 2)
+        stop(f"{name} is the name of two entries: write {' or '.join(meant)}.", 2)
     if not meant:
         names = [entry.partition(".")[2] for entry in known]
         hint = did_you_mean(name, [*names, *known])
@@ -93,7 +94,7 @@ def entry_named(name: str, settings: Settings) -> str:
 
 
 def described(entry: str, found: Connection | Trigger) -> dict[str, Any]:
-    """An entry, as it may be shown: no secret, and no query of an address."""
+    """An entry without secrets and without the query of its address."""
     kind, _, name = entry.partition(".")
     address = found.url.partition("?")[0] if isinstance(found, Trigger) else found.base_url
     auth = found.auth
@@ -111,7 +112,7 @@ def described(entry: str, found: Connection | Trigger) -> dict[str, Any]:
 
 
 async def show(stages: AsyncIterator[Stage]) -> bool:
-    """Print the stages as they come, up to the first that is not passed; whether all were passed."""
+    """Print the stages as they come, up to the first that fails. Returns whether all passed."""
     async for stage in stages:
         mark = Text("ok    ", "green") if stage.passed else Text("FAILED", "bold red")
         line = Text.assemble(mark, "  ", plain(stage.name).ljust(NAME_WIDTH), plain(stage.detail))

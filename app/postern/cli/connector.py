@@ -35,28 +35,28 @@ def connector(
         Way,
         typer.Option(
             help="How people sign in. entra: as themselves. none: not at all, for anonymous workflows only. api_key "
-            "and basic: at a gateway in front of Postern, which calls on with a token of its own as an application."
+            "and basic: at a gateway in front of Postern, which calls Postern with its own token as an application."
         ),
     ] = "entra",
-    title: Annotated[str, typer.Option(help="What the connector is called, in at most 30 characters.")] = DEFAULT_TITLE,
+    title: Annotated[str, typer.Option(help="The connector's name, at most 30 characters.")] = DEFAULT_TITLE,
     host: Annotated[
         str | None,
-        typer.Option(help="Where the platform reaches this server, or the gateway. POSTERN_PUBLIC_URL else."),
+        typer.Option(help="Where the platform reaches this server, or the gateway. Default: POSTERN_PUBLIC_URL."),
     ] = None,
     resource: Annotated[
-        str | None, typer.Option(help="Which entry of POSTERN_AUDIENCE to ask tokens for, where there are several.")
+        str | None, typer.Option(help="The entry of POSTERN_AUDIENCE to request tokens for, if it has several.")
     ] = None,
     client_id: Annotated[
         str | None, typer.Option(help="The client id of the connector's own app registration. Never a secret.")
     ] = None,
     workflow: Annotated[
-        list[str] | None, typer.Option(help="A workflow to put in; may be given several times. All that can be, else.")
+        list[str] | None, typer.Option(help="A workflow to include; may be repeated. Default: all that can be.")
     ] = None,
-    key_header: Annotated[str, typer.Option(help="With api_key, the header that the key goes in.")] = GATEWAY_KEY,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite files that are there.")] = False,
+    key_header: Annotated[str, typer.Option(help="With api_key, the header that has the key.")] = GATEWAY_KEY,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
     partial: Partial = False,
 ) -> None:
-    """Write the two files of a Power Platform custom connector, and say what is left to do in the portal."""
+    """Write the two files of a Power Platform custom connector, and print the steps that remain in the portal."""
     from postern.assembly import installation_of
 
     here = workspace()
@@ -76,7 +76,7 @@ def connector(
     _line("Left to do:")
     for number, step in enumerate(steps(output, made, address, sign_in), start=1):
         _line(f"{number}. {plain(step)}")
-    _line(f"In place of steps with Import and Create, by a command: {plain(command(output, sign_in))}")
+    _line(f"A command can replace the steps with Import and Create: {plain(command(output, sign_in))}")
 
 
 def _address(here: Workspace, host: str | None) -> Address:
@@ -84,7 +84,7 @@ def _address(here: Workspace, host: str | None) -> Address:
         return address_of(host, "--host")
     if here.settings.public_url is None:
         raise ExportFault(
-            "POSTERN_PUBLIC_URL is not set, and the platform must know where to call. Set it, or give "
+            "POSTERN_PUBLIC_URL is not set, and the platform needs the server's address. Set it, or give "
             "--host postern.example.com"
         )
     return address_of(here.settings.public_url, "POSTERN_PUBLIC_URL")
@@ -95,17 +95,17 @@ def _client_id(here: Workspace, given: str | None) -> str | None:
     if given is None:
         return None
     if not GUID.fullmatch(given.lower()):
-        raise ExportFault("--client-id: that is not a client id like 00000000-0000-0000-0000-000000000000")
+        raise ExportFault("--client-id: not a client id like 00000000-0000-0000-0000-000000000000")
     if given.lower() in (here.settings.client_id, *(audience.lower() for audience in here.settings.audience)):
         raise ExportFault(
-            "--client-id: that is Postern's own registration. Register an app for the connector, so that its secret "
-            "and its consent are its own"
+            "--client-id: this is Postern's own registration. Register a separate app for the connector, so that it "
+            "has its own secret and consent"
         )
     return given.lower()
 
 
 def _sign_in(here: Workspace, auth: Way, resource: str | None, client_id: str | None, key_header: str) -> SignIn:
-    """The way of signing in, with what it needs of the settings."""
+    """The way of signing in, with the settings that it needs."""
     if auth != "entra":
         for option, value in (("--client-id", client_id), ("--resource", resource)):
             if value is not None:
@@ -114,8 +114,8 @@ def _sign_in(here: Workspace, auth: Way, resource: str | None, client_id: str | 
     settings = here.settings
     if here.local is not None or settings.tenant_id is None:
         raise ExportFault(
-            "--auth entra: the local tenant is on this machine only. Set POSTERN_TENANT_ID and POSTERN_AUDIENCE to "
-            "your own, or export the anonymous workflows with --auth none"
+            "--auth entra: the local tenant exists on this machine only. Set POSTERN_TENANT_ID and POSTERN_AUDIENCE, "
+            "or export the anonymous workflows with --auth none"
         )
     found = tenant(settings.tenant_id, settings.cloud, settings.authority)
     redirect = REDIRECT_URL if settings.cloud == "public" else None
@@ -123,25 +123,23 @@ def _sign_in(here: Workspace, auth: Way, resource: str | None, client_id: str | 
 
 
 def _resource(audiences: tuple[str, ...], chosen: str | None) -> str:
-    """What tokens are asked for: the one Application ID URI, or the one client id where there is no URI."""
+    """The resource to request tokens for: the one Application ID URI, or the one client id if there is no URI."""
     if chosen is not None:
         if chosen not in audiences:
-            known = ", ".join(audiences) or "nothing"
+            known = ", ".join(audiences) or "no entries"
             raise ExportFault(f"--resource {chosen}: choose an entry of POSTERN_AUDIENCE, which has {known}")
         return chosen
     uris = [audience for audience in audiences if "://" in audience]
     candidates = uris or list(audiences)
     if not candidates:
-        raise ExportFault(
-            "POSTERN_AUDIENCE is not set, and tokens must be for something. Set it to your Application ID URI"
-        )
+        raise ExportFault("POSTERN_AUDIENCE is not set, and tokens need an audience. Set it to your Application ID URI")
     if len(candidates) > 1:
         raise ExportFault(f"POSTERN_AUDIENCE has several entries. Choose one with --resource: {', '.join(candidates)}")
     return candidates[0]
 
 
 def _audiences(here: Workspace, sign_in: SignIn) -> tuple[str, ...]:
-    """What the tokens of the platform may be issued for: for Entra the resource (version 1.0) or the client id of its
+    """The audiences that the platform's tokens can have: for Entra the resource (version 1.0) or the client id of its
     registration (version 2.0), and no other entry of POSTERN_AUDIENCE."""
     known = here.settings.audience
     if not isinstance(sign_in, Entra):
@@ -151,19 +149,18 @@ def _audiences(here: Workspace, sign_in: SignIn) -> tuple[str, ...]:
 
 def _header(name: str) -> str:
     if not name.replace("-", "").isalnum() or not name.isascii():
-        raise ExportFault(
-            f"--key-header {name}: a header has a name of letters, digits and hyphens, like {GATEWAY_KEY}"
-        )
+        raise ExportFault(f"--key-header {name}: a header name has letters, digits and hyphens, like {GATEWAY_KEY}")
     if name.lower() == "authorization":
         raise ExportFault("--key-header: Authorization is for tokens. Choose another header, or --auth basic")
     return name
 
 
 def _write(folder: Path, files: dict[str, str], *, force: bool) -> None:
-    """Both files or none, as far as can be known before."""
-    there = [str(folder / name) for name in files if (folder / name).exists()]
-    if there and not force:
-        stop(f"{' and '.join(there)} is there already; nothing was written. Choose another --output, or give --force")
+    """Write both files, or none if one exists already."""
+    existing = [str(folder / name) for name in files if (folder / name).exists()]
+    if existing and not force:
+        exist = "exist" if len(existing) > 1 else "exists"
+        stop(f"{' and '.join(existing)} already {exist}; not overwritten. Choose another --output, or give --force")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
@@ -174,40 +171,40 @@ def _write(folder: Path, files: dict[str, str], *, force: bool) -> None:
 
 
 def _report(made: Connector, choice: Choice, here: Workspace, sign_in: SignIn) -> None:
-    """What is in, what is not, what to look after, and what was lost."""
-    _say("In it:", [", ".join(made.workflows())])
-    _say("Left out:", _told(choice.left_out))
-    _say("Look after:", [*_told(choice.notes), *_about_tokens(here, sign_in)])
-    _say("What the files cannot say:", _grouped(made.losses))
+    """Print the included workflows, those left out, notes, and details that the files cannot express."""
+    _section("Included:", [", ".join(made.workflows())])
+    _section("Left out:", _notes(choice.left_out))
+    _section("Notes:", [*_notes(choice.notes), *_token_notes(here, sign_in)])
+    _section("Not expressed in the files:", _grouped(made.losses))
 
 
-def _about_tokens(here: Workspace, sign_in: SignIn) -> list[str]:
+def _token_notes(here: Workspace, sign_in: SignIn) -> list[str]:
     if not isinstance(sign_in, Entra):
         return []
-    told = []
+    notes = []
     if "://" not in sign_in.resource:
-        told.append(
-            "POSTERN_AUDIENCE has no Application ID URI, so tokens are asked for by Postern's client id: that works, "
-            "and is what tokens of either version then have as their audience."
+        notes.append(
+            "POSTERN_AUDIENCE has no Application ID URI, so tokens are requested for Postern's client id. That works: "
+            "tokens of both versions then have the client id as their audience."
         )
     elif not any(GUID.fullmatch(audience.lower()) for audience in here.settings.audience):
-        told.append(
-            "POSTERN_AUDIENCE has no client id: tokens of version 2 (requestedAccessTokenVersion 2) are for it, and "
-            "would be refused. Add Postern's client id to it."
+        notes.append(
+            "POSTERN_AUDIENCE has no client id. Tokens of version 2 (requestedAccessTokenVersion 2) have it as their "
+            "audience and would be rejected. Add Postern's client id."
         )
     if here.settings.authority is not None:
-        told.append(f"POSTERN_AUTHORITY is set: people sign in at {sign_in.login_uri}, which the platform must reach.")
+        notes.append(f"POSTERN_AUTHORITY is set: people sign in at {sign_in.login_uri}, which the platform must reach.")
     if sign_in.client_id is None:
-        told.append("No --client-id was given: the portal asks for it (step 5).")
-    return told
+        notes.append("No --client-id was given: enter it in the portal (step 5).")
+    return notes
 
 
-def _told(things: Iterable[Told]) -> list[str]:
+def _notes(things: Iterable[Told]) -> list[str]:
     return [f"{each.workflow}: {each.what}" for each in things]
 
 
 def _grouped(losses: Iterable[Loss]) -> list[str]:
-    """Each sentence once, with the places that it is true of."""
+    """Each sentence once, with the places that it applies to."""
     places: dict[str, list[str]] = {}
     for loss in losses:
         places.setdefault(loss.what, []).append(loss.where)
@@ -216,7 +213,7 @@ def _grouped(losses: Iterable[Loss]) -> list[str]:
     ]
 
 
-def _say(heading: str, lines: list[str]) -> None:
+def _section(heading: str, lines: list[str]) -> None:
     if lines:
         _line(heading)
     for line in lines:

@@ -1,4 +1,4 @@
-"""What is left to do once a connector's files are written, with the values filled in. Pure."""
+"""The steps that remain after a connector's files are written, with the values filled in. Pure."""
 
 import shlex
 from pathlib import Path
@@ -17,7 +17,7 @@ def steps(folder: Path, connector: Connector, address: Address, sign_in: SignIn)
     title = connector.definition["info"]["title"]
     operation = first_operation(connector)
     before = _registration(sign_in, title) if isinstance(sign_in, Entra) else _gateway(sign_in, address)
-    test = f"Test tab: make a connection, sign in, and run {operation}. An answer of 401 says why in its detail."
+    test = f"Test tab: create a connection, sign in, and run {operation}. A 401 response says why in its detail."
     return [
         *before,
         (
@@ -26,29 +26,29 @@ def steps(folder: Path, connector: Connector, address: Address, sign_in: SignIn)
         ),
         _security_tab(sign_in),
         *_after(sign_in),
-        test if isinstance(sign_in, Entra) else f"Test tab: make a connection and run {operation}.",
-        "Share the connector with those who are to use it: that lets them see it; Postern decides what they may run.",
+        test if isinstance(sign_in, Entra) else f"Test tab: create a connection and run {operation}.",
+        "Share the connector with its users, so that they can see it. Postern decides what they may run.",
     ]
 
 
 def first_operation(connector: Connector) -> str:
-    """The operation to try: the first, in the order of the paths."""
+    """The operation to test: the first, in the order of the paths."""
     item = next(iter(connector.definition["paths"].values()))
     return str(next(iter(item.values()))["operationId"])
 
 
 def command(folder: Path, sign_in: SignIn) -> str:
-    """How the same is done by Microsoft's command-line tools, which read both files."""
+    """The same steps by Microsoft's command-line tools, which read both files."""
     definition, properties = shlex.quote(str(folder / DEFINITION_FILE)), shlex.quote(str(folder / PROPERTIES_FILE))
     pac = f"pac connector create --api-definition-file {definition} --api-properties-file {properties}"
     paconn = f"paconn create --api-def {definition} --api-prop {properties}"
     if not isinstance(sign_in, Entra):
         return f"{pac}, or {paconn}."
-    caveat = "paconn wants the client secret as --secret, where other programs can read it: pac and the portal do not"
+    caveat = "paconn needs the client secret as --secret, which other programs can read; pac and the portal do not"
     placeholder = (
         "" if sign_in.client_id else f" Put the client id into {properties} first, or export with --client-id."
     )
-    return f"{pac}, then the secret in the portal as above. Or {paconn}; {caveat}.{placeholder}"
+    return f"{pac}, then enter the secret in the portal as above. Or {paconn}: {caveat}.{placeholder}"
 
 
 def _registration(sign_in: Entra, title: str) -> list[str]:
@@ -63,12 +63,12 @@ def _registration(sign_in: Entra, title: str) -> list[str]:
         first,
         (
             f"API permissions: add a permission, My APIs or APIs my organization uses, {sign_in.resource}, delegated, "
-            f"{SCOPE}, and the scopes that stand above, if any do; nothing else. Then grant admin consent, or "
-            "everybody is asked for theirs."
+            f"{SCOPE}, and the scopes listed above, if any; nothing else. Then grant admin consent, otherwise each "
+            "user is asked for consent."
         ),
         (
-            "Certificates & secrets: make a client secret and note when it ends. Its value goes straight into the "
-            "portal in a later step: into no file, no message, no command."
+            "Certificates & secrets: create a client secret and note its expiry date. Enter its value directly in the "
+            "portal in a later step: put it into no file, no message and no command."
         ),
     ]
 
@@ -76,19 +76,19 @@ def _registration(sign_in: Entra, title: str) -> list[str]:
 def _gateway(sign_in: SignIn, address: Address) -> list[str]:
     if not isinstance(sign_in, ApiKey | Basic):
         return []
-    key = f"check the key in {sign_in.header}, drop it" if isinstance(sign_in, ApiKey) else ""
-    what = key or "check user name and password, drop them"
+    key = f"check the key in {sign_in.header}, remove it" if isinstance(sign_in, ApiKey) else ""
+    what = key or "check user name and password, remove them"
     return [
         (
             f"At the gateway at {address.url}, which is not Postern: {what}, and call Postern with a "
-            "token of the gateway's own identity. Postern takes no keys and passwords, and sees the gateway in place "
-            "of people: whoever gets past the gateway may use every workflow listed above."
+            "token of the gateway's own identity. Postern accepts no keys or passwords, and its caller is the gateway "
+            "instead of people: every caller that the gateway admits may use every workflow listed above."
         )
     ]
 
 
 def _security_tab(sign_in: SignIn) -> str:
-    """What the import does not bring along: apiProperties.json is read by the command-line tools only."""
+    """The settings that the import leaves out, because only the command-line tools read apiProperties.json."""
     if isinstance(sign_in, Entra):
         client = sign_in.client_id or "the one from step 1"
         return (
@@ -98,9 +98,9 @@ def _security_tab(sign_in: SignIn) -> str:
             "Enable on-behalf-of login false, Scope empty."
         )
     if isinstance(sign_in, ApiKey):
-        return f"Security tab: API Key, label Key, name {sign_in.header}, location Header. No key stands there."
+        return f"Security tab: API Key, label Key, name {sign_in.header}, location Header. Do not enter a key here."
     if isinstance(sign_in, Basic):
-        return "Security tab: Basic authentication. No password stands there: each connection has its own."
+        return "Security tab: Basic authentication. Do not enter a password here: each connection has its own."
     return "Security tab: No authentication."
 
 
@@ -108,9 +108,9 @@ def _after(sign_in: SignIn) -> list[str]:
     if not isinstance(sign_in, Entra):
         return ["Create connector."]
     return [
-        "Create connector. Only now the Security tab shows the Redirect URL, which is this connector's own: copy it.",
+        "Create connector. The Security tab now shows the Redirect URL, which is specific to this connector: copy it.",
         (
-            "At the app registration again, Authentication, add a platform, Web: paste the Redirect URL. No implicit "
-            "grant, no other URL."
+            "At the app registration again, Authentication, add a platform, Web: paste the Redirect URL. Enable no "
+            "implicit grant, and add no other URL."
         ),
     ]

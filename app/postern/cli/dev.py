@@ -1,4 +1,4 @@
-"""`postern dev`: the server with a tenant of its own, for a laptop with no Azure."""
+"""`postern dev`: the server with a local tenant, for a laptop without Azure."""
 
 import typer
 
@@ -15,14 +15,14 @@ def add_to(app: typer.Typer) -> None:
 
 
 def dev() -> None:
-    """Serve the workflows with a local tenant: its own people, tokens, Key Vault and directory, on loopback only."""
+    """Serve the workflows with a local tenant: with people, tokens, Key Vault and directory, on loopback only."""
     from postern.assembly import create_app
     from postern.server.process import AddressFault, bind, bound_address, run, server_config
 
     given = load_settings()
     if given.tenant_id or given.authority:
         stop(
-            "postern dev brings a tenant of its own, but POSTERN_TENANT_ID or POSTERN_AUTHORITY is set. "
+            "postern dev provides its own tenant, but POSTERN_TENANT_ID or POSTERN_AUTHORITY is set. "
             "Use `postern serve`, or unset them.",
             2,
         )
@@ -61,13 +61,14 @@ def _first_steps(server_url: str) -> str:
     postern = program()
     return f"""
 [bold]Try it, in another terminal:[/]
-  curl -X POST {server_url}/triggers/hello            [dim]# 200: anyone may come in[/]
-  curl -i -X POST {server_url}/triggers/payroll       [dim]# 401: only lisa may[/]
+  curl -X POST {server_url}/triggers/hello            [dim]# 200: anyone may call it[/]
+  curl -i -X POST {server_url}/triggers/payroll       [dim]# 401: only lisa may call it[/]
   {postern} token --as lisa                            [dim]# a token of the local tenant[/]
   {postern} call payroll --as lisa                     [dim]# 200: she is on the list[/]
   curl -X POST {server_url}/triggers/payroll -H "Authorization: Bearer $({postern} token --as lisa)"
 
-What each takes and gives, with commands to paste: {server_url}/docs
+Requests and responses of each workflow, with commands to paste: {server_url}/docs
 
-Drop a module in the workflows folder, or run `{postern} new my-workflow`: it has a URL at once. Ctrl-C stops.
+Drop a module in the workflows folder, or run `{postern} new my-workflow`: it is served at once.
+Ctrl-C stops the server.
 """

@@ -11,12 +11,10 @@ from postern.cli.export_catalog import Partial, whole_catalog
 from postern.cli.terminal import err, stop
 from postern.cli.workspace import workspace
 
-commands = typer.Typer(
-    help="Write what the triggers take and give, for other programs: openapi, connector.", no_args_is_help=True
-)
+commands = typer.Typer(help="Describe the triggers for other programs: openapi, connector.", no_args_is_help=True)
 
 Output = Annotated[
-    Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to this file; else to standard output.")
+    Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to this file. Default: standard output.")
 ]
 
 
@@ -29,12 +27,12 @@ def add_to(app: typer.Typer) -> None:
 @commands.command()
 def openapi(
     output: Output = None,
-    indent: Annotated[int, typer.Option(min=0, max=8, help="Spaces for each level; 0 writes a single line.")] = 2,
+    indent: Annotated[int, typer.Option(min=0, max=8, help="Spaces per level; 0 writes a single line.")] = 2,
     partial: Partial = False,
 ) -> None:
     """Write the OpenAPI 3.1 document of all workflows. Needs no running server and no network.
 
-    With a faulty workflow nothing is written, and the exit code is 1, unless --partial is given.
+    If a workflow is faulty, nothing is written and the exit code is 1, unless --partial is given.
     """
     from postern.assembly import installation_of
     from postern.openapi.document import openapi_document
@@ -46,7 +44,7 @@ def openapi(
 
 
 def write(content: bytes, output: Path | None) -> None:
-    """Write to a file or to standard output, as the option says."""
+    """Write to the file, or to standard output if there is none."""
     if output is None:
         typer.echo(content, nl=False)
         return

@@ -1,4 +1,4 @@
-"""Runs as they come: the API is asked each second."""
+"""New runs as they are recorded: the API is polled each second."""
 
 import asyncio
 import time
@@ -11,18 +11,18 @@ from postern.cli.records import ENDED
 from postern.cli.terminal import err, stop
 
 INTERVAL = 1.0
-"""Seconds between two looks."""
+"""Seconds between two requests."""
 
 _OVERLAP = timedelta(seconds=5)
-"""How far a look goes back behind the newest run that was seen: runs come on record in batches of several processes,
-so one that started a little earlier may be there a little later."""
+"""How far a request goes back before the newest run seen. Several processes record runs in batches, so a run that
+started a little earlier may be recorded a little later."""
 
 _AT_MOST = 1000
-"""Runs of one look."""
+"""Runs of one request."""
 
 
 class Ended(NamedTuple):
-    """The last record of a run that was waited for; `in_time` is False where it has not ended."""
+    """The last record of the followed run. `in_time` is False if the run has not ended."""
 
     run: Record
     in_time: bool
@@ -42,8 +42,8 @@ async def follow_run(api: Api, run_id: str, seconds: float | None) -> Ended:
 async def follow_new(
     api: Api, query: Mapping[str, str | None], seconds: float | None, show: Callable[[Record], None]
 ) -> None:
-    """Show every run that comes on record from now on, once, for `seconds` or without end. Times are compared to the
-    server's own, because this machine's clock may differ."""
+    """Show every run that is recorded from now on, once, for `seconds` or without end. All times are the server's,
+    because this machine's clock may differ."""
     until = _until(seconds)
     newest = await _look(api, query, None, 1)
     since = _before(newest)
@@ -52,7 +52,7 @@ async def follow_new(
         runs = await _look(api, query, since, _AT_MOST)
         ids = {str(run.get("id")) for run in runs}
         if len(runs) == _AT_MOST and not ids & known:
-            err.print(f"More than {_AT_MOST} runs at once: not all are shown. --workflow narrows it.", style="yellow")
+            err.print(f"More than {_AT_MOST} new runs: not all are shown. Use --workflow to filter.", style="yellow")
         for run in reversed(runs):
             if str(run.get("id")) not in known:
                 show(run)
@@ -66,13 +66,13 @@ async def _look(api: Api, query: Mapping[str, str | None], since: str | None, li
 
 
 def _before(runs: list[Record]) -> str | None:
-    """From when on to look next time; None where there was no run yet."""
+    """The start time for the next request; None if there was no run yet."""
     if not runs:
         return None
     try:
         started = datetime.fromisoformat(str(runs[0].get("started_at")))
     except ValueError:
-        stop("the server's answer has a run without the time at which it started.")
+        stop("the server's response has a run without a start time.")
     return (started - _OVERLAP).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -81,7 +81,7 @@ def _until(seconds: float | None) -> float:
 
 
 async def _pause(until: float) -> bool:
-    """Wait for the next look; False where there is no time left for it."""
+    """Wait for the next request; False if no time is left for it."""
     left = until - time.monotonic()
     await asyncio.sleep(max(0.0, min(INTERVAL, left)))
     return left > 0

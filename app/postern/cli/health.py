@@ -1,10 +1,11 @@
-"""`postern health`: whether the server of this machine is well. `postern/__main__.py` has a shorter way to the same."""
+"""`postern health`: whether the server on this machine is healthy. `postern/__main__.py` runs the same probe with fewer
+imports."""
 
 from typing import Annotated
 
 import typer
 
-from postern.cli.health_probe import health as ask
+from postern.cli.health_probe import health as probe
 
 
 def add_to(app: typer.Typer) -> None:
@@ -14,12 +15,12 @@ def add_to(app: typer.Typer) -> None:
 
 def health(
     ready: Annotated[
-        bool, typer.Option("--ready", help="Ask whether it can do its work, not only whether it lives.")
+        bool, typer.Option("--ready", help="Check whether the server is ready, not only whether it is alive.")
     ] = (False),
 ) -> None:
-    """Ask the server of this machine whether it is well: exit code 0 or 1. For the health check of a container.
+    """Check whether the server on this machine is healthy: exit code 0 or 1. For the health check of a container.
 
-    Of the settings it needs POSTERN_HOST and POSTERN_PORT only."""
-    well, line = ask(ready=ready)
+    Of the settings it needs only POSTERN_HOST and POSTERN_PORT."""
+    healthy, line = probe(ready=ready)
     typer.echo(line)
-    raise typer.Exit(0 if well else 1)
+    raise typer.Exit(0 if healthy else 1)

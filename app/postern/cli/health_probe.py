@@ -1,7 +1,7 @@
-"""Whether the server of this machine is well, asked from outside its process: for a container's health check.
+"""Whether the server on this machine is healthy, checked from another process: for a container's health check.
 
-It is asked every few seconds, beside a server that needs the machine for itself. So this imports the settings and the
-standard library, and none of what the other commands need.
+The check runs every few seconds, beside a server that needs the machine's resources. So this imports the settings and
+the standard library, and nothing that only other commands need.
 """
 
 import ipaddress
@@ -12,37 +12,37 @@ from http.client import HTTPConnection, HTTPException, HTTPResponse
 from postern.settings import SettingsFault, load_address
 
 PATIENCE = 3.0
-"""Seconds to wait for a connection, and for each piece of the answer."""
+"""Seconds to wait for a connection, and for each piece of the response."""
 
 LARGEST = 65_536
-"""Bytes of an answer that are looked at."""
+"""Bytes of a response that are read."""
 
 LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
-"""Where a server that listens on every address of the machine is reached from it."""
+"""The loopback address that reaches a server which listens on all addresses."""
 
 
 def health(*, ready: bool) -> tuple[bool, str]:
     """Whether `/healthz` (with `ready`, `/readyz`) of this folder's server answers 200, and one line that says so. Only
-    the host and the port of the settings matter; no token is sent, and no proxy of the environment is asked."""
+    the host and the port of the settings are used. No token is sent, and no proxy of the environment is used."""
     path = "/readyz" if ready else "/healthz"
     try:
         host, port = load_address()
     except SettingsFault as fault:
         return False, "; ".join(map(str, fault.problems))
     if port == 0:
-        return False, "POSTERN_PORT is 0, so nobody knows the port that was taken. Set it to a fixed one."
+        return False, "POSTERN_PORT is 0, so the server's port is not known. Set a fixed port."
     url = f"http://{_in_url(reached_at(host))}:{port}{path}"
     connection = HTTPConnection(reached_at(host), port, timeout=PATIENCE)
     try:
         connection.request("GET", path, headers={"Connection": "close"})
-        answer = connection.getresponse()
-        return judged(url, answer.status, _document(answer))
+        response = connection.getresponse()
+        return judged(url, response.status, _document(response))
     except TimeoutError:
         return False, f"{url} does not answer within {PATIENCE:g} s"
     except OSError as error:
         return False, f"{url} cannot be reached: {error.strerror or type(error).__name__}"
     except HTTPException as error:
-        return False, f"{url} does not answer as a server does: {type(error).__name__}"
+        return False, f"{url} does not answer as an HTTP server does: {type(error).__name__}"
     finally:
         connection.close()
 
@@ -56,7 +56,7 @@ def reached_at(host: str) -> str:
 
 
 def judged(url: str, status: int, document: object) -> tuple[bool, str]:
-    """What an answer says. Of its text nothing is repeated but the names of failing checks that look like names."""
+    """The result of a response. Of its text only the names of failing checks are repeated, if they look like names."""
     if status == 200:
         return True, f"{url} answers 200"
     checks = document.get("checks") if isinstance(document, dict) else None
@@ -66,19 +66,19 @@ def judged(url: str, status: int, document: object) -> tuple[bool, str]:
 
 
 def main() -> None:
-    """`postern health` and `postern health --ready`, without the other commands. Docker knows the exit codes 0 and 1
-    only."""
-    well, line = health(ready="--ready" in sys.argv)
+    """`postern health` and `postern health --ready`, without the other commands. Docker defines only the exit codes 0
+    and 1."""
+    healthy, line = health(ready="--ready" in sys.argv)
     sys.stdout.write(f"{line}\n")
-    sys.exit(0 if well else 1)
+    sys.exit(0 if healthy else 1)
 
 
 def _in_url(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _document(answer: HTTPResponse) -> object:
+def _document(response: HTTPResponse) -> object:
     try:
-        return json.loads(answer.read(LARGEST))
+        return json.loads(response.read(LARGEST))
     except (ValueError, RecursionError):
         return None

@@ -1,4 +1,4 @@
-"""The database of the settings, for commands that work on it themselves, with a server or without."""
+"""The database of the settings, for commands that use it directly, with or without a running server."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -23,9 +23,9 @@ def database_url() -> str:
 
 
 @contextmanager
-def told(url: str) -> Iterator[None]:
-    """Say what goes wrong with the database in the block, and end the command: with exit code 2 where the setting or
-    what was typed has to change, 1 where the database cannot be had."""
+def reported_faults(url: str) -> Iterator[None]:
+    """Report a fault of the database in the block, and end the command: with exit code 2 if the setting or the
+    arguments have to change, 1 if the database is unavailable."""
     try:
         yield
     except DatabaseFault as fault:
@@ -40,12 +40,12 @@ def told(url: str) -> Iterator[None]:
 
 @contextmanager
 def opened(url: str, *, writing: bool = False) -> Iterator[Engine]:
-    """The database, while the block runs. A file of SQLite's that is not there is not made."""
+    """The database, open while the block runs. A missing SQLite file is not created."""
     path = sqlite_path(url)
     if path is not None and not path.exists():
         raise DatabaseFault(
-            f"POSTERN_DATABASE_URL, {shown(url)}: there is no such file. A server makes it when it starts, "
-            f"`{program()} database upgrade` does without one"
+            f"POSTERN_DATABASE_URL, {shown(url)}: there is no such file. A server creates it when it starts. Without a "
+            f"server, `{program()} database upgrade` creates it"
         )
     engine = open_engine(url, writing=writing)
     try:
@@ -54,31 +54,31 @@ def opened(url: str, *, writing: bool = False) -> Iterator[Engine]:
         engine.dispose()
 
 
-def living_on(engine: Engine) -> list[ServerProcess]:
-    """The nodes that live, with a word about what is waited for."""
+def running_servers(engine: Engine) -> list[ServerProcess]:
+    """The server processes that run, with a status line while waiting."""
     with err.status("Looking for servers …") as status:
 
         def watching(count: int) -> None:
-            status.update(f"Looking for a sign of life of {count} on other machines, up to {WATCHED:.0f} s …")
+            status.update(f"Waiting for a heartbeat of {count} on other machines, up to {WATCHED:.0f} s …")
 
         return living_nodes(engine, watching)
 
 
-def on_record(engine: Engine) -> list[ServerProcess]:
-    """The nodes that have a row, dead or alive."""
+def registered_servers(engine: Engine) -> list[ServerProcess]:
+    """The server processes that have a row, running or not."""
     with engine.begin() as connection:
         return registered(connection)
 
 
-def refuse_newcomers(before: list[ServerProcess], now: list[ServerProcess]) -> None:
-    """End the command where a server has started since the first look, or shows only now that it lives."""
-    if nodes := newcomers(before, now):
-        stop(f"servers have started on this database meanwhile: {named(nodes)}. Stop them first.")
+def refuse_new_servers(before: list[ServerProcess], now: list[ServerProcess]) -> None:
+    """End the command if a server has started since `before`, or has sent its first heartbeat since."""
+    if servers := newcomers(before, now):
+        stop(f"servers have started on this database meanwhile: {named(servers)}. Stop them first.")
 
 
-def named(nodes: list[ServerProcess]) -> str:
-    """Nodes by machine and process, for a sentence."""
-    return ", ".join(f"{plain(node.machine.partition(' ')[0])} (process {plain(node.process)})" for node in nodes)
+def named(servers: list[ServerProcess]) -> str:
+    """Server processes by machine and process, for a sentence."""
+    return ", ".join(f"{plain(each.machine.partition(' ')[0])} (process {plain(each.process)})" for each in servers)
 
 
 def _reason(error: object, url: str) -> str:
@@ -90,13 +90,13 @@ def _reason(error: object, url: str) -> str:
 def _advice(url: str, error: object) -> str:
     text = str(error)
     if "locked" in text or "busy" in text:
-        return "Another process holds it: try again, or stop the servers."
+        return "Another process has locked it: try again, or stop the servers."
     if "full" in text:
-        return "Make room on its disk."
+        return "Free space on its disk."
     if sqlite_path(url) is not None:
         if "malformed" in text or "not a database" in text:
-            return f"Put a backup in its place: `{program()} database restore FILE --force`."
+            return f"Replace it by a backup: `{program()} database restore FILE --force`."
         return "Check the file, its folder, and whether this user may read and write both."
     if "does not exist" in text and "database" in text:
-        return "Make the database first (createdb), or correct the name in POSTERN_DATABASE_URL."
-    return "Check host, name and role in POSTERN_DATABASE_URL, and whether this machine may go there."
+        return "Create the database first (createdb), or correct the name in POSTERN_DATABASE_URL."
+    return "Check host, name and role in POSTERN_DATABASE_URL, and whether this machine can connect to the host."

@@ -1,4 +1,4 @@
-"""How a run's record looks to a reader. What it holds was sent by callers: it is shown as plain text."""
+"""Run records as text for a terminal. They contain callers' data, so all of it is shown as plain text."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -20,7 +20,7 @@ Record = Mapping[str, Any]
 
 
 def heading() -> Text:
-    """What stands above lines of runs."""
+    """The heading of a list of runs."""
     return Text(_LINE.format("started (UTC)", "run", "state", "status", "took", "workflow", "caller"), "bold")
 
 
@@ -42,7 +42,7 @@ def line(run: Record) -> Text:
 
 
 def details(run: Record) -> Text:
-    """A run with all that is on record."""
+    """A run with its whole record."""
     text = Text()
     for name, value in _facts(run):
         text.append(f"{name:<{_WIDTH}}", "bold").append(f"{value}\n")
@@ -57,11 +57,11 @@ def details(run: Record) -> Text:
 
 
 def tree(run: Record) -> Tree:
-    """A run and what it called, and what that called."""
+    """A run with the runs that it called, and so on."""
     found = Tree(_node(run))
     _grow(found, run)
     if run.get("truncated"):
-        found.add(Text("… there is more than is shown", "dim"))
+        found.add(Text("… more runs are not shown", "dim"))
     return found
 
 
@@ -83,15 +83,15 @@ def _node(run: Record) -> Text:
 
 
 def _leaf(call: Record) -> Text:
-    """A call whose run is another server's, or another's."""
-    text = Text(f"{plain(call.get('name'))}  ").append_text(_came_to(call))
+    """A call whose run is on another server, or not visible to this caller."""
+    text = Text(f"{plain(call.get('name'))}  ").append_text(_outcome(call))
     return text.append(f"  {plain(call['url'])}", "dim") if call.get("url") else text
 
 
-def _came_to(call: Record) -> Text:
-    """The status of a call, or why there is none."""
+def _outcome(call: Record) -> Text:
+    """The status of a call, or the reason why there is none."""
     status, error = call.get("status"), call.get("error")
-    text = plain(error or "no answer") if status is None else plain(status)
+    text = plain(error or "no response") if status is None else plain(status)
     return Text(text, "red" if status is None or error else "green")
 
 
@@ -109,13 +109,13 @@ def _facts(run: Record) -> Iterator[tuple[str, str]]:
     if isinstance(error, Mapping):
         message = error.get("message")
         yield "error", plain(error.get("type")) + (f": {plain(message)}" if message is not None else "")
-    for name, said in (
+    for name, label in (
         ("parent_run_id", "parent run"),
         ("resubmitted_from", "resubmitted from"),
         ("trace_id", "trace"),
     ):
         if run.get(name):
-            yield said, plain(run[name])
+            yield label, plain(run[name])
 
 
 def _caller_name(run: Record) -> str:
@@ -137,7 +137,7 @@ def _caller_of(run: Record) -> Mapping[str, Any]:
 
 
 def _body(value: Any, *, kept: bool) -> str:
-    """The body, indented, each line of it in plain text."""
+    """The body, indented, each line as plain text."""
     if not kept:
         return ""
     if value is None:
@@ -167,7 +167,7 @@ def _steps(steps: Any) -> Text:
 def _calls(calls: Any) -> Text:
     text = Text()
     for number, call in enumerate(_list(calls)):
-        text.append("" if number else "calls\n", "bold").append("  ").append_text(_came_to(call))
+        text.append("" if number else "calls\n", "bold").append("  ").append_text(_outcome(call))
         text.append(f"  {plain(call.get('name'))}  {between(call.get('started_at'), call.get('ended_at'))}")
         text.append("".join(f"  {plain(call[name])}" for name in ("run_id", "url") if call.get(name)) + "\n", "dim")
     return text

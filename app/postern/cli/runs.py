@@ -1,4 +1,4 @@
-"""`postern runs`: the records of runs, over the server's API."""
+"""`postern runs`: the records of runs, through the server's API."""
 
 import asyncio
 from typing import Annotated, Any
@@ -15,9 +15,9 @@ from postern.cli.api_client import (
     Since,
     TokenFile,
     Until,
-    asking,
+    connected_api,
     record_id,
-    tokens_to_ask_with,
+    token_source,
 )
 from postern.cli.follow import Ended, follow_new, follow_run
 from postern.cli.records import details, heading, line, tree
@@ -26,21 +26,21 @@ from postern.cli.time_arguments import window
 from postern.cli.workspace import Workspace, workspace
 from postern.journal.run import State
 
-RunId = Annotated[str, typer.Argument(metavar="ID", help="The run's id: X-Run-Id of its reply.")]
-Workflow = Annotated[str | None, typer.Option("--workflow", "-w", metavar="NAME", help="Of this workflow only.")]
+RunId = Annotated[str, typer.Argument(metavar="ID", help="The run's id, the X-Run-Id of its reply.")]
+Workflow = Annotated[str | None, typer.Option("--workflow", "-w", metavar="NAME", help="Only this workflow.")]
 Caller = Annotated[
     str | None,
-    typer.Option(metavar="WHO", help="Of this caller only: an object id, anonymous, or a name of the table people."),
+    typer.Option(metavar="WHO", help="Only this caller: an object id, anonymous, or a name in the table people."),
 ]
 
 
 class ListByDefault(TyperGroup):
-    """`postern runs` lists, also when it is followed by the options of its list."""
+    """`postern runs`, alone or with the options of list, runs list."""
 
     left_out = "list"
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put in the command that was left out."""
+        """Insert the subcommand that was left out."""
         if not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names):
             args = [self.left_out, *args]
         return super().parse_args(ctx, args)
@@ -48,7 +48,7 @@ class ListByDefault(TyperGroup):
 
 commands = typer.Typer(
     cls=ListByDefault,
-    help="Runs on record: list, show, cancel, resubmit, follow. Alone, it lists, with the options of list.",
+    help="Recorded runs: list, show, cancel, resubmit, follow. Without a subcommand, same as list.",
     no_args_is_help=False,
 )
 
@@ -63,19 +63,19 @@ def list_runs(
     workflow: Workflow = None,
     state: Annotated[
         State | None,
-        typer.Option(case_sensitive=False, metavar="STATE", help=f"In this state only: {', '.join(State)}."),
+        typer.Option(case_sensitive=False, metavar="STATE", help=f"Only this state: {', '.join(State)}."),
     ] = None,
     caller: Caller = None,
     since: Since = None,
     until: Until = None,
-    text: Annotated[str | None, typer.Option(help="With this text on record.")] = None,
-    parent: Annotated[str | None, typer.Option(metavar="ID", help="Called by this run.")] = None,
+    text: Annotated[str | None, typer.Option(help="Only with this text in the record.")] = None,
+    parent: Annotated[str | None, typer.Option(metavar="ID", help="Only called by this run.")] = None,
     limit: Limit = 20,
     as_json: Json = False,
     who: AsOperator = None,
     token_file: TokenFile = None,
 ) -> None:
-    """List runs, the newest first: an operator sees all, anybody else their own."""
+    """List runs, newest first. Operators see all runs, other callers only their own."""
     here = workspace()
     query = {
         "workflow": workflow,
@@ -91,7 +91,7 @@ def list_runs(
 @commands.command()
 def show(
     run_id: RunId,
-    chain: Annotated[bool, typer.Option("--tree", help="The run, what it called, and what that called.")] = False,
+    chain: Annotated[bool, typer.Option("--tree", help="The run with the runs that it called, as a tree.")] = False,
     as_json: Json = False,
     who: AsOperator = None,
     token_file: TokenFile = None,
@@ -112,7 +112,8 @@ def cancel(run_id: RunId, who: AsOperator = None, token_file: TokenFile = None) 
     status, run = asyncio.run(_post(workspace(), who, token_file, f"/runs/{found}/cancel"))
     if status == 202:
         err.print(
-            f"The process that runs it was told. See how it ends: {program()} runs follow {found}",
+            f"Cancellation was requested from the process that runs it. To wait for its end: {program()} runs follow "
+            f"{found}",
             markup=False,
             highlight=False,
             soft_wrap=True,
@@ -123,31 +124,31 @@ def cancel(run_id: RunId, who: AsOperator = None, token_file: TokenFile = None) 
 
 @commands.command()
 def resubmit(run_id: RunId, who: AsOperator = None, token_file: TokenFile = None) -> None:
-    """Run it again, as a new run with the same inputs on today's code, and show the new run."""
+    """Start a new run with the same inputs and the current code, and show the new run."""
     _print(asyncio.run(_post(workspace(), who, token_file, f"/runs/{record_id(run_id)}/resubmit"))[1])
 
 
 @commands.command()
 def follow(
     run_id: Annotated[
-        str | None, typer.Argument(metavar="ID", help="Wait for this run; else new runs are shown.")
+        str | None, typer.Argument(metavar="ID", help="The run to wait for. Default: show new runs.")
     ] = None,
     workflow: Workflow = None,
     caller: Caller = None,
     seconds: Annotated[
-        float | None, typer.Option("--for", metavar="SECONDS", min=0, help="No longer than this.")
+        float | None, typer.Option("--for", metavar="SECONDS", min=0, help="Stop after this time.")
     ] = None,
     who: AsOperator = None,
     token_file: TokenFile = None,
 ) -> None:
-    """Show new runs as they come, until Ctrl-C; with an id, wait until that run has ended and show it.
+    """Show new runs as they are recorded, until Ctrl-C. With an id, wait until that run has ended and show it.
 
-    New runs have one line each. With an id the exit code is 0 where the run succeeded, and 1 where it ended otherwise
-    or not in time.
+    New runs have one line each. With an id, the exit code is 0 if the run succeeded, and 1 if it did not or has not
+    ended in time.
     """
     here = workspace()
     if run_id is not None and (workflow, caller) != (None, None):
-        stop("a run's id says which run to follow: --workflow and --caller are for new runs.", 2)
+        stop("--workflow and --caller are for new runs: leave them out with a run's id.", 2)
     try:
         if run_id is None:
             asyncio.run(_follow_new(here, who, token_file, workflow, _object_id(here, caller), seconds))
@@ -157,7 +158,7 @@ def follow(
         raise typer.Exit(0 if run_id is None else 1) from None
     _print(ended.run)
     if not ended.in_time:
-        stop(f"it has not ended within {seconds:g} seconds.")
+        stop(f"the run has not ended within {seconds:g} seconds.")
     raise typer.Exit(0 if ended.run.get("state") == State.SUCCEEDED else 1)
 
 
@@ -171,7 +172,7 @@ async def _list(
     as_json: bool,
 ) -> None:
     runs: list[Record] = []
-    async with asking(here, tokens_to_ask_with(here, who, token_file)) as api:
+    async with connected_api(here, token_source(here, who, token_file)) as api:
         listing = Listing(api, "runs", query, limit, time="started_at")
         async for page in listing:
             if page and not runs and not as_json:
@@ -182,18 +183,18 @@ async def _list(
     if as_json:
         print_json({"runs": runs, "next": listing.next})
     elif not runs:
-        err.print("No run on record fits.")
+        err.print("No matching runs.")
     elif listing.next:
-        err.print(f"There are more: --limit shows more than {limit}.", style="dim", highlight=False)
+        err.print(f"There are more: raise --limit above {limit}.", style="dim", highlight=False)
 
 
 async def _get(here: Workspace, who: str | None, token_file: str | None, path: str) -> Record:
-    async with asking(here, tokens_to_ask_with(here, who, token_file)) as api:
+    async with connected_api(here, token_source(here, who, token_file)) as api:
         return await api.get(f"/runs/{path}")
 
 
 async def _post(here: Workspace, who: str | None, token_file: str | None, path: str) -> tuple[int, Record]:
-    async with asking(here, tokens_to_ask_with(here, who, token_file)) as api:
+    async with connected_api(here, token_source(here, who, token_file)) as api:
         return await api.post(path)
 
 
@@ -205,14 +206,14 @@ async def _follow_new(
     caller: str | None,
     seconds: float | None,
 ) -> None:
-    async with asking(here, tokens_to_ask_with(here, who, token_file)) as api:
+    async with connected_api(here, token_source(here, who, token_file)) as api:
         await follow_new(api, {"workflow": workflow, "caller": caller}, seconds, _print_line)
 
 
 async def _follow_run(
     here: Workspace, who: str | None, token_file: str | None, run_id: str, seconds: float | None
 ) -> Ended:
-    async with asking(here, tokens_to_ask_with(here, who, token_file)) as api:
+    async with connected_api(here, token_source(here, who, token_file)) as api:
         return await follow_run(api, run_id, seconds)
 
 

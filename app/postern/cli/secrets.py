@@ -1,4 +1,4 @@
-"""`postern secrets`: which secrets the settings name, until when they are good, and whether they can be read."""
+"""`postern secrets`: the secrets named in the settings, with expiry date, users, and whether they can be read."""
 
 import asyncio
 import time
@@ -20,12 +20,12 @@ from postern.connections.vault.secret import Secrets
 from postern.settings.references import secret_references
 
 AT_ONCE = 4
-"""Secrets that are asked for at the same time."""
+"""Secrets that are read at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One secret, without its value. `ends` is in Unix seconds, None where it has no date; `fault` is None where it
+    """One secret, without its value. `ends` is its expiry in Unix seconds, None if it has none. `fault` is None if it
     can be read."""
 
     name: str
@@ -40,17 +40,17 @@ def add_to(app: typer.Typer) -> None:
 
 
 def secrets(as_json: Json = False) -> None:
-    """List the secrets that the settings name: until when they are good, who uses them, and whether they can be read.
+    """List the secrets named in the settings, with expiry date, users, and whether Postern can read them.
 
-    Values are never shown. Exit code 1 when one cannot be read."""
+    Values are never shown. Exit code 1 if one cannot be read."""
     here = workspace()
     references = secret_references(here.settings)
-    with err.status("Asking the Key Vault …") as status:
+    with err.status("Reading the Key Vault …") as status:
 
         def progress(done: int) -> None:
-            status.update(f"Asking the Key Vault … {done} of {len(references)}")
+            status.update(f"Reading the Key Vault … {done} of {len(references)}")
 
-        found = asyncio.run(_ask(here, references, progress)) if references else []
+        found = asyncio.run(_read_all(here, references, progress)) if references else []
     now = time.time()
     if as_json:
         print_json({"secrets": [_record(each, now) for each in found]})
@@ -60,11 +60,13 @@ def secrets(as_json: Json = False) -> None:
         err.print("The settings name no secret.", highlight=False)
     unread = any(each.fault for each in found)
     if unread and here.local:
-        err.print(f"The local tenant's Key Vault is there while `{program()} dev` runs.", style="dim", highlight=False)
+        err.print(f"The local tenant's Key Vault runs only with `{program()} dev`.", style="dim", highlight=False)
     raise typer.Exit(1 if unread else 0)
 
 
-async def _ask(here: Workspace, references: dict[str, tuple[str, ...]], progress: Callable[[int], None]) -> list[Found]:
+async def _read_all(
+    here: Workspace, references: dict[str, tuple[str, ...]], progress: Callable[[int], None]
+) -> list[Found]:
     from postern.connections.vault.vault import Vault
     from postern.identity import CLOUDS
 
@@ -83,7 +85,7 @@ async def _ask(here: Workspace, references: dict[str, tuple[str, ...]], progress
     async def one(name: str, used_by: tuple[str, ...]) -> Found:
         nonlocal done
         async with places:
-            found = await look_at(vault, name, used_by)
+            found = await read_secret(vault, name, used_by)
         done += 1
         progress(done)
         return found
@@ -94,8 +96,8 @@ async def _ask(here: Workspace, references: dict[str, tuple[str, ...]], progress
         await vault.aclose()
 
 
-async def look_at(vault: Secrets, name: str, used_by: tuple[str, ...]) -> Found:
-    """Read one secret, and keep nothing of it but its end."""
+async def read_secret(vault: Secrets, name: str, used_by: tuple[str, ...]) -> Found:
+    """Read one secret, and keep only its expiry."""
     try:
         return Found(name, used_by, end_of(await vault.read(name)))
     except ConnectionFault as fault:
@@ -115,11 +117,11 @@ def _table(found: list[Found], now: float) -> Table:
 
 
 def _expires(found: Found, now: float) -> Text:
-    """The day, and how far it is, in the colour of its threshold."""
+    """The expiry day and the days until then, in the colour of its threshold."""
     if found.fault is not None:
         return Text("")
     if found.ends is None:
-        return Text("no date", "dim")
+        return Text("no expiry date", "dim")
     days = days_left(found.ends, now)
     if found.ends <= now:
         return Text(f"{_day(found.ends)}, expired", "bold red")

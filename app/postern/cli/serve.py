@@ -18,7 +18,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def serve(
-    workers: Annotated[int, typer.Option(min=1, help="Processes that serve side by side.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Number of server processes.")] = 1,
 ) -> None:
     """Serve the workflows, with the tenant of the settings (POSTERN_*, .env, postern.toml)."""
     from postern.assembly import create_app, load_catalog
@@ -48,12 +48,12 @@ def serve(
 
 
 def warn_of_plain_http(settings: Settings) -> None:
-    """Say beforehand what callers from other machines would run into: this server speaks plain http, and takes no
-    tokens by it."""
+    """Warn if callers from other machines will be rejected: this server uses plain http, over which it accepts no
+    tokens."""
     if not is_loopback(settings.host) and not settings.trusted_proxies:
         structlog.get_logger("postern").warning(
             "no-trusted-proxies",
             host=settings.host,
             fix="set POSTERN_TRUSTED_PROXIES to the addresses of the https proxy: without one, tokens from other "
-            "machines are refused",
+            "machines are rejected",
         )

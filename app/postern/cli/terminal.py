@@ -1,4 +1,4 @@
-"""What the commands print, and how."""
+"""The output of the commands."""
 
 import json
 import shlex
@@ -18,26 +18,26 @@ from postern.access import Access, Anonymous, Check, SpecificUsers
 from postern.catalog import Fault, Snapshot
 
 WIDE = 200
-"""Columns where the output is no terminal: a file or another program has no edge to break lines at."""
+"""Columns if the output is not a terminal: a file or another program needs no line breaks."""
 
 out = Console(width=None if sys.stdout.isatty() else WIDE)
 err = Console(stderr=True, width=None if sys.stderr.isatty() else WIDE)
 
 
 def fail(message: str) -> None:
-    """Say on standard error what is wrong."""
+    """Print an error to standard error."""
     err.print(f"[bold red]postern:[/] {escape(plain(message, lines=True))}", highlight=False, soft_wrap=True)
 
 
 def stop(message: str, exit_code: int = 1) -> NoReturn:
-    """Say what is wrong, and end the command: with 2 where the user can mend what was typed or set."""
+    """Print an error, and end the command. Exit code 2 is for arguments or settings that the user can fix."""
     fail(message)
     raise typer.Exit(exit_code) from None
 
 
 def plain(text: object, *, lines: bool = False) -> str:
-    """Text from outside as a terminal may show it: what steers it, or turns or hides text, is written as its code;
-    line breaks too, unless `lines`."""
+    """Untrusted text, safe for a terminal. Characters that control it, or that reverse or hide text, become their
+    codes. So do line breaks, unless `lines`."""
     return "".join(
         letter if letter.isprintable() or (lines and letter == "\n") else letter.encode("unicode_escape").decode()
         for letter in str(text)
@@ -50,13 +50,13 @@ def print_json(document: Any) -> None:
 
 
 def program() -> str:
-    """How the user started this command, for commands to paste."""
+    """The way this command was started, for commands to paste."""
     started = Path(sys.argv[0]).absolute()
     return _typed(started) if started.name == "postern" else f"{_typed(Path(sys.executable))} -m postern"
 
 
 def _typed(command: Path) -> str:
-    """The shortest way to type a command in this folder that really starts it."""
+    """The shortest way to start the command from this folder."""
     if shutil.which(command.name) == str(command):
         return command.name
     shortest = command.relative_to(Path.cwd()) if command.is_relative_to(Path.cwd()) else command
@@ -64,12 +64,13 @@ def _typed(command: Path) -> str:
 
 
 def print_wide(table: Table) -> None:
-    """Print a table of many columns, one line a row: a narrow terminal breaks a long line better than ten cells."""
+    """Print a table of many columns with one line per row: a narrow terminal wraps a long line better than ten
+    cells."""
     Console(width=max(out.width, WIDE)).print(table, crop=False)
 
 
 def workflow_table(snapshot: Snapshot, server_url: str) -> Table:
-    """The workflows with method, URL and access mode, anonymous ones marked."""
+    """The workflows with method, URL and access mode. Anonymous ones are marked."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("workflow", "method", "URL", "access"):
         table.add_column(column, overflow="fold")
@@ -81,7 +82,7 @@ def workflow_table(snapshot: Snapshot, server_url: str) -> Table:
 
 
 def checks_table(answers: Iterable[Check], failed: Check | None) -> Table:
-    """Checks of a token or caller, one line each, the first failed one marked."""
+    """Checks of a token or caller, one line each. The first failed one is marked."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("", "check", "expected", "found"):
         table.add_column(column, overflow="fold")
@@ -92,7 +93,7 @@ def checks_table(answers: Iterable[Check], failed: Check | None) -> Table:
 
 
 def print_faults(faults: Iterable[Fault]) -> None:
-    """Each fault with its place, its cause and what to do."""
+    """Print each fault with its place, cause and fix."""
     for fault in faults:
         place = f"{fault.file}:{fault.line}" if fault.line else str(fault.file)
         err.print(f"[bold red]fault[/] {escape(place)}\n  {escape(fault.cause)}", highlight=False, soft_wrap=True)
@@ -100,7 +101,7 @@ def print_faults(faults: Iterable[Fault]) -> None:
             err.print(f"  [green]fix:[/] {escape(fault.fix)}", highlight=False, soft_wrap=True)
         if fault.still_serving:
             names = ", ".join(fault.still_serving)
-            err.print(f"  the version that worked still serves {escape(names)}", highlight=False, soft_wrap=True)
+            err.print(f"  the last version that worked still serves {escape(names)}", highlight=False, soft_wrap=True)
 
 
 def describe(access: Access) -> str:

@@ -1,4 +1,4 @@
-"""Times as they are typed and as they are shown. All of them are UTC where no zone is named."""
+"""Times of arguments and of the output. Times without a zone are UTC."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -10,14 +10,18 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks
 
 
 def moment(option: str, text: str | None, now: datetime) -> str | None:
-    """A time that was typed, as RFC 3339 in UTC with milliseconds: `15m`, `2h` and `3d` are that long before `now`.
-    Exits with 2 where it is none."""
+    """A time of an option, as RFC 3339 in UTC with milliseconds: `15m`, `2h` and `3d` are that long before `now`.
+    Exits with 2 if it is not valid."""
     if text is None:
         return None
     try:
         found = _moment(text.strip(), now).astimezone(UTC)
     except (ValueError, OverflowError):
-        stop(f"{option} {text}: this is no time. Write 15m, 2h or 3d for so long ago, or 2026-01-31T10:00:00Z.", 2)
+        stop(
+            f"{option} {text}: not a valid time. Use a duration such as 15m, 2h or 3d, or a timestamp such as "
+            "2026-01-31T10:00:00Z.",
+            2,
+        )
     return found.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -33,12 +37,12 @@ def to_the_second(time: object) -> str:
 
 
 def to_the_millisecond(time: object) -> str:
-    """A time of a record, where there is room: `2026-01-31 10:00:00.123Z`."""
+    """A time of a record, in full: `2026-01-31 10:00:00.123Z`."""
     return plain(str(time or "").replace("T", " "))
 
 
 def span(milliseconds: object) -> str:
-    """How long something took: `12 ms`, `3.4 s`, `2 min 5 s`, "" where that is not known."""
+    """A duration: `12 ms`, `3.4 s`, `2 min 5 s`, "" if it is not known."""
     if not isinstance(milliseconds, int | float) or not 0 <= milliseconds < 1e15:
         return ""
     if milliseconds < 1000:
@@ -50,7 +54,7 @@ def span(milliseconds: object) -> str:
 
 
 def between(start: object, end: object) -> str:
-    """How long it is from one time of a record to another."""
+    """The duration from one time of a record to another."""
     try:
         took = datetime.fromisoformat(str(end)) - datetime.fromisoformat(str(start))
     except (ValueError, TypeError):

@@ -1,4 +1,4 @@
-"""`postern token`: a token of the local tenant, good or forged, for trying doors."""
+"""`postern token`: a valid or an invalid token of the local tenant, for testing access."""
 
 from typing import Annotated
 
@@ -15,18 +15,20 @@ def add_to(app: typer.Typer) -> None:
 
 def token(
     who: Annotated[str, typer.Option("--as", help="A person or application of the local tenant.")] = "ada",
-    audience: Annotated[str | None, typer.Option(help="For another audience than this server's.")] = None,
+    audience: Annotated[str | None, typer.Option(help="The audience. Default: this server's.")] = None,
     v1: Annotated[bool, typer.Option("--v1", help="A token of version 1.0.")] = False,
-    expired: Annotated[bool, typer.Option("--expired", help="One that has expired.")] = False,
-    wrong_audience: Annotated[bool, typer.Option("--wrong-audience", help="One for another API.")] = False,
-    other_tenant: Annotated[bool, typer.Option("--other-tenant", help="One of a tenant that is not ours.")] = False,
+    expired: Annotated[bool, typer.Option("--expired", help="An expired token.")] = False,
+    wrong_audience: Annotated[bool, typer.Option("--wrong-audience", help="A token for another API.")] = False,
+    other_tenant: Annotated[
+        bool, typer.Option("--other-tenant", help="A token of a tenant that is not configured.")
+    ] = False,
 ) -> None:
-    """Print an access token of the local tenant. It is no credential anywhere else."""
+    """Print an access token of the local tenant. No other system accepts it."""
     here = workspace()
     if here.local is None:
         fail(
-            "postern token makes tokens of the local tenant, but POSTERN_TENANT_ID names a real one. "
-            "Ask Entra: az account get-access-token --scope <audience>/.default"
+            "postern token makes tokens of the local tenant, but POSTERN_TENANT_ID is set to a real one. "
+            "Request one from Entra: az account get-access-token --scope <audience>/.default"
         )
         raise typer.Exit(2)
     try:

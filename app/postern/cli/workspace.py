@@ -1,4 +1,4 @@
-"""Which installation a command speaks of: the real tenant of the settings, or the local one beside them."""
+"""The installation that a command uses: the real tenant of the settings, or else the local tenant."""
 
 import os
 from collections.abc import Iterator
@@ -17,26 +17,26 @@ STATE_FOLDER = Path("var/local-tenant")
 
 
 OWN_APPLICATION = "postern"
-"""The local tenant's application that stands for Postern itself."""
+"""Postern's own application in the local tenant."""
 
 OPERATOR = "ada"
-"""The local tenant's person who may see all runs."""
+"""The operator in the local tenant."""
 
 
 class FolderFault(Exception):
-    """The folder of workflows cannot be read; the message says how to mend it."""
+    """The folder of workflows cannot be read. The message says how to fix it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """The settings in force, and the local tenant where no real one is set."""
+    """The effective settings, and the local tenant if no real one is set."""
 
     settings: Settings
     local: LocalTenant | None
 
     @property
     def server_url(self) -> str:
-        """Where this installation's triggers are."""
+        """The base URL of this installation's triggers."""
         if self.settings.public_url:
             return self.settings.public_url
         if self.local and self.local.server_url:
@@ -44,8 +44,8 @@ class Workspace:
         return f"http://{self.settings.host}:{self.settings.port}"
 
     def load(self) -> Snapshot:
-        """The workflows and faults of the folder. Raises FolderFault, and SettingsFault where a workflow needs a
-        setting that is not set."""
+        """The workflows and faults of the folder. Raises FolderFault, and SettingsFault if a workflow needs a setting
+        that is not set."""
         from postern.assembly import load_catalog
 
         with readable_folder():
@@ -54,7 +54,7 @@ class Workspace:
 
 @contextmanager
 def readable_folder() -> Iterator[None]:
-    """Turn what the first look into the folder of workflows raises into FolderFault."""
+    """Turn the errors of the first read of the folder of workflows into FolderFault."""
     try:
         yield
     except OSError as error:
@@ -63,7 +63,7 @@ def readable_folder() -> Iterator[None]:
 
 
 def workspace() -> Workspace:
-    """The real tenant where POSTERN_TENANT_ID is set, else the local one. Raises SettingsFault."""
+    """The real tenant if POSTERN_TENANT_ID is set, else the local one. Raises SettingsFault."""
     settings = load_settings()
     if settings.tenant_id:
         return Workspace(settings, None)
@@ -72,13 +72,14 @@ def workspace() -> Workspace:
 
 
 def local_settings(local: LocalTenant, public_url: str = "") -> Settings:
-    """The settings with the local tenant's in place of the real tenant's. `public_url` is where the server listens,
-    as far as that is known."""
+    """The settings with the local tenant's values instead of a real tenant's. `public_url` is the server's address, if
+    it is known."""
     return load_settings(defaults=local_defaults(local) | ({"public_url": public_url} if public_url else {}))
 
 
 def local_defaults(local: LocalTenant) -> dict[str, Any]:
-    """What the local tenant brings: where it is, who is in it, a connection to its directory, and a flow to call."""
+    """The settings that the local tenant provides: its addresses, its people, a connection to its directory, and a flow
+    to call."""
     own = local.applications[OWN_APPLICATION]
     return {
         "tenant_id": local.tenant_id,

@@ -1,1 +1,1 @@
-"""What happened: a Run and its states, and the runner that executes workflows within the request."""
+"""Runs: the runner that executes workflows within the request, with deadlines, steps and idempotency keys."""

@@ -1,12 +1,11 @@
-"""Idempotency-Key: a request that is sent again does not run again (draft-ietf-httpapi-idempotency-key-header-07).
+"""Idempotency-Key: a repeated request does not run again (draft-ietf-httpapi-idempotency-key-header-07).
 
-How the parts meet. `scope_of` and `fingerprint` are made of the request. One `journal.write` then claims the key and,
-only where the claim is `Claimed`, inserts the run's row as Running, so that a key never stands without a run; the
-workflow starts when that is committed, and `undo` of that write is `forget`. Any other claim goes to `replay`, and
-nothing runs. The batch that records the run's end also has `settle`; a run that never started after all has `forget`
-instead, and `free` gives back the keys of runs that became Interrupted. Where one batch claims several keys, PostgreSQL
-may find two processes waiting for each other and end one batch (SQLSTATE 40P01): it is to be repeated, like after a
-lost connection.
+The order of events: `scope_of` and `fingerprint` are made from the request. One `journal.write` then claims the key. If
+the claim is `Claimed`, the same write inserts the run's row as Running, so a key always has a run. The workflow starts
+when that is committed; `undo` of that write is `forget`. Any other claim goes to `replay`, and no run starts. The batch
+that records the run's end also has `settle`. A run that did not start has `forget` instead. `free` releases the keys of
+runs that became Interrupted. If one batch claims several keys, PostgreSQL may detect a deadlock of two processes and
+abort one batch (SQLSTATE 40P01). That batch has to be repeated, as after a lost connection.
 """
 
 import json
@@ -29,7 +28,7 @@ from postern.redaction import is_secret_name, without_tokens, written
 MAX_KEY = 255
 
 MAX_REPLY_BYTES = 1024 * 1024
-"""A longer reply is not kept; to send the key again is then answered by a problem."""
+"""A longer reply is not kept. A repeated request with its key then gets a problem."""
 
 HEADER = b"idempotency-key"
 
@@ -43,10 +42,11 @@ _ESCAPED = re.compile(r"\\(.)")
 
 
 def check_key(values: Sequence[bytes]) -> str:
-    """The key that a request's Idempotency-Key fields give: 1 to 255 visible ASCII characters in exactly one field.
+    """The key in a request's Idempotency-Key fields: 1 to 255 visible ASCII characters in exactly one field.
 
-    The draft's form is a string in quotes, yet many clients send it bare: both are taken, and "abc" in quotes is the
-    same key as abc. What begins with a quote must be a whole string. Raises Problem 400 `bad-idempotency-key`."""
+    The draft requires a string in quotes, but many clients send it without. Both are accepted, and "abc" in quotes is
+    the same key as abc. A value that begins with a quote must be a complete string. Raises Problem 400
+    `bad-idempotency-key`."""
     if len(values) != 1:
         raise problem("bad-idempotency-key", reason=f"{len(values)} fields")
     text = values[0].decode("latin-1").strip(" \t")  # white space around a value is not part of it (RFC 9110, 5.5)
@@ -60,8 +60,8 @@ def check_key(values: Sequence[bytes]) -> str:
 
 
 def scope_of(workflow: str, caller: Caller, key: str) -> str:
-    """Under what the key is kept, in hexadecimal: it is one workflow's and one caller's. All anonymous callers are
-    one."""
+    """The scope under which the key is kept, in hexadecimal: one workflow and one caller. All anonymous callers share
+    one scope."""
     who = ("anonymous",) if caller.kind == "anonymous" else ("caller", caller.tenant_id, caller.object_id)
     return _digest(workflow, *who, key)
 
@@ -74,27 +74,27 @@ class Key(NamedTuple):
 
 
 def key_of(workflow: Workflow, caller: Caller, request: Request, values: Sequence[bytes]) -> Key:
-    """The key of a request that has these Idempotency-Key fields. Raises Problem 400 `bad-idempotency-key`, also where
-    the workflow keeps no records: the promise could not be kept."""
+    """The key of a request with these Idempotency-Key fields. Raises Problem 400 `bad-idempotency-key`, also if the
+    workflow keeps no records, because a reply could then not be replayed."""
     if workflow.stateless:
         raise problem("bad-idempotency-key", reason="the workflow is stateless")
-    asked = (request.method, request.path, request.query_string, request.content_type, request.body)
-    return Key(scope_of(workflow.name, caller, check_key(values)), fingerprint(*asked))
+    parts = (request.method, request.path, request.query_string, request.content_type, request.body)
+    return Key(scope_of(workflow.name, caller, check_key(values)), fingerprint(*parts))
 
 
 def fingerprint(method: str, path: str, query: bytes, content_type: str, body: bytes) -> str:
-    """What was asked, in hexadecimal: two requests that differ in any part have different ones."""
+    """The digest of a request, in hexadecimal: requests that differ in any part have different digests."""
     return _digest(method, path, query, content_type, body)
 
 
 def keep(status: int, headers: Headers, content: bytes, *, secured: bool) -> Kept:
-    """What is kept of a reply: all of it, or else nothing, because only a whole reply can be given again. `secured`
-    is the workflow's `secure_outputs`. Secrets are not written down: a reply with any is not kept."""
+    """The reply as it is kept: completely or not at all, because only a complete reply can be replayed. `secured` is
+    the workflow's `secure_outputs`. A reply that contains a secret is not kept."""
     if secured:
         return Kept(status, Form.SECURED)
     if len(content) > MAX_REPLY_BYTES:
         return Kept(status, Form.CUT)
-    if _telling(headers, content):
+    if _has_secrets(headers, content):
         return Kept(status, Form.REDACTED)
     lines = json.dumps([(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers])
     if not content:
@@ -103,15 +103,15 @@ def keep(status: int, headers: Headers, content: bytes, *, secured: bool) -> Kep
         text = content.decode()
     except UnicodeDecodeError:
         text = "\x00"
-    if "\x00" in text:  # no text of PostgreSQL's
+    if "\x00" in text:  # PostgreSQL's text cannot have it
         return Kept(status, Form.BASE64, lines, b64encode(content).decode())
     return Kept(status, Form.TEXT, lines, text)
 
 
 def replay(claim: Running | Ended | Mismatch | ReplyNotKept) -> Ended:
-    """The reply of the key's run, marked as given again. Raises Problem where there is none:
-    409 `run-in-progress` or `reply-not-kept` with the run's id, 422 `idempotency-key-reused` without it, because it
-    was somebody else's request as far as is known."""
+    """The reply of the key's run, marked as replayed. Raises Problem if there is none: 409 `run-in-progress` or
+    `reply-not-kept` with the run's id, or 422 `idempotency-key-reused` without it, because the run may be another
+    caller's."""
     match claim:
         case Ended(run_id, status, headers, content):
             return Ended(run_id, status, (*headers, REPLAYED), content)
@@ -123,8 +123,8 @@ def replay(claim: Running | Ended | Mismatch | ReplyNotKept) -> Ended:
             raise problem("idempotency-key-reused")
 
 
-def _telling(headers: Headers, content: bytes) -> bool:
-    """Whether something in a reply looks like a secret, as it does for logs and records."""
+def _has_secrets(headers: Headers, content: bytes) -> bool:
+    """Whether logs and records would redact a part of the reply."""
     lines = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
     if any(is_secret_name(name) or without_tokens(value) != value for name, value in lines):
         return True
@@ -139,7 +139,7 @@ def _telling(headers: Headers, content: bytes) -> bool:
 
 
 def _digest(*parts: str | bytes) -> str:
-    """SHA-256 over the parts, each after its length, so that no two lists of parts are written alike."""
+    """SHA-256 over the parts, each after its length, so that different lists of parts have different digests."""
     digest = sha256()
     for part in parts:
         written_part = part if isinstance(part, bytes) else part.encode("utf-8", "surrogatepass")

@@ -29,13 +29,14 @@ from postern.runs.idempotency import Key, keep, replay
 from postern.trace import RUN
 
 THREADS = 40
-"""Workflows written as `def` that run at a time; more wait for a free thread, within their timeout."""
+"""Concurrent runs of `def` workflows. Further runs wait for a free thread, within their timeout."""
 
 CANCEL_SECONDS = 5.0
-"""How long a cancelled run is waited for."""
+"""How long a cancellation waits for the run to end."""
 
 NO_CONTENT = (204, 205)
-"""Statuses whose answers have no content (RFC 9110, sections 15.3.5 and 15.3.6), whatever an author gives."""
+"""Statuses whose responses have no content (RFC 9110, sections 15.3.5 and 15.3.6). A body from the author is left
+out."""
 
 JSON = (b"content-type", b"application/json")
 PROBLEM_JSON = (b"content-type", b"application/problem+json")
@@ -46,27 +47,26 @@ Operation = Callable[[Connection], object]
 
 
 class RunRecords(Protocol):
-    """What puts runs on record."""
+    """Records runs."""
 
     node: str
 
     def begin(self, run: Run) -> None:
-        """Take note of a run that starts; raises Problem where it cannot be recorded, and then does not start."""
+        """Record a run that starts. Raises Problem if it cannot be recorded: the run then does not start."""
 
     def end(self, run: Run) -> Awaitable[None]:
-        """Have its end on disk; raises Problem where that cannot be."""
+        """Write the run's end to disk. Raises Problem if that fails."""
 
     async def write(self, operation: Callable[[Connection], T], undo: Operation | None = None) -> T:
-        """Do something else within the next commit; see Journal."""
+        """Run another operation within the next commit; see Journal."""
 
     def write_soon(self, operation: Operation) -> None:
         """The same without waiting for it."""
 
 
 class Runner:
-    """Starts runs and sees them to their end. `services` is what every Context hands on, `ended` is told of each run
-    that has ended, and the journal has those of workflows that are not stateless on record before anybody hears of it.
-    """
+    """Starts runs and completes them. Every Context gets `services`. `ended` is called with each run that has ended.
+    The journal records the runs of workflows that are not stateless before their replies are sent."""
 
     def __init__(
         self,
@@ -88,12 +88,12 @@ class Runner:
         self._cancelled: dict[str, asyncio.Future[None]] = {}
 
     def drain(self) -> None:
-        """Take no new runs from now on; those that run go on."""
+        """Start no new runs from now on. Those in progress continue."""
         self._stopping = True
 
     @property
     def running(self) -> int:
-        """How many runs have not ended, those in abandoned threads included."""
+        """How many runs have not ended, including those in abandoned threads."""
         return self._running.total()
 
     @property
@@ -102,7 +102,7 @@ class Runner:
         return dict(self._running)
 
     def close(self) -> None:
-        """Let go of the threads; one whose workflow never ends is left behind."""
+        """Release the threads. A thread whose workflow never ends is abandoned."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def start(
@@ -115,10 +115,10 @@ class Runner:
         key: Key | None = None,
         resubmitted_from: str = "",
     ) -> Run:
-        """Run the workflow to its end, under the id of the request that started it, and return when that is on record.
-        With an idempotency key that has a run already, it is that run, and nothing runs.
+        """Run the workflow to its end, under the id of the request that started it, and return when the end is
+        recorded. If the idempotency key has a run already, return that run and start none.
 
-        Raises Problem 503 while the server stops or nothing can be recorded, 429 at `max_concurrency`, 409 and 422 for
+        Raises Problem 503 while the server stops or runs cannot be recorded, 429 at `max_concurrency`, 409 and 422 for
         the key. A failure of the workflow itself is not raised: it is the run's outcome."""
         self._check_room(workflow)
         name = workflow.name
@@ -140,7 +140,7 @@ class Runner:
             else:
                 value = await self._in_thread(workflow, context, arguments)
             run.outcome = _succeeded(value)
-        except BaseException as error:  # SystemExit too: a workflow may end itself, never the server
+        except BaseException as error:  # SystemExit too: it ends the workflow, never the server
             outcome = self._failure(error, workflow, run_id, task)
             if outcome is None:
                 self._interrupt(run, key)
@@ -156,17 +156,17 @@ class Runner:
         if recorded:
             await (self._journal.end(run) if key is None else self._settle(run, key))
         if self._cancelled:
-            self._tell_cancelled(run_id)
+            self._report_cancelled(run_id)
         return run
 
     def _context(self, run: Run) -> Context:
-        """What the workflow's function receives; what is logged from here on names the run."""
+        """The Context for the workflow's function. Log entries from here on have the run's id."""
         RUN.set((run.id, run.request.trace))
         workflow = run.workflow
         return Context(run.request, run.caller, run.id, workflow.name, self._services, not workflow.stateless)
 
     def _interrupt(self, run: Run, key: Key | None) -> None:
-        """Have it on record that the server itself ended the request."""
+        """Record that the server itself ended the request."""
         run.outcome, run.ended_at = Outcome(State.INTERRUPTED, 503, b""), self._now()
         if not run.workflow.stateless:
             self._journal.end(run)
@@ -174,7 +174,7 @@ class Runner:
             self._journal.write_soon(partial(forget, scope=key.scope, run_id=run.id))
 
     async def _claim(self, run: Run, key: Key) -> Run | None:
-        """Have the key and the run on record together; or give the run that has the key already, as it ended."""
+        """Record the key and the run together. If the key has a run already, return that run as it ended."""
 
         claiming = partial(claim_for_run, key=key, run=facts(run), node=self._journal.node, now=run.started_at)
         found = await self._journal.write(claiming, partial(take_back, key=key, run_id=run.id))
@@ -187,8 +187,8 @@ class Runner:
         return earlier
 
     def _settle(self, run: Run, key: Key) -> Awaitable[None]:
-        """Have the run's end and the reply that its key gives from now on on record, in one transaction: a key whose
-        run has ended, and that has no reply, would be in progress for ever."""
+        """Record the run's end and the reply of its key in one transaction: the key of an ended run without a reply
+        would be in progress for ever."""
         outcome = run.outcome
         kept = keep(outcome.status, outcome.headers, outcome.content, secured=run.workflow.secure_outputs)
         self._journal.write_soon(partial(settle, scope=key.scope, run_id=run.id, kept=kept))
@@ -201,8 +201,8 @@ class Runner:
             raise problem("too-many-runs", headers={"Retry-After": "1"})
 
     async def cancel(self, run_id: str) -> bool:
-        """Cancel a run of this process, and return when it has ended. False where it does not run here. A workflow that
-        does not let itself be cancelled may go on, and end as it would have."""
+        """Cancel a run of this process, and return when it has ended. False if it does not run here. A workflow that
+        ignores the cancellation continues, and ends as it would have."""
         ended = self.begin_cancel(run_id)
         if ended is None:
             return False
@@ -210,8 +210,8 @@ class Runner:
         return True
 
     def begin_cancel(self, run_id: str) -> "asyncio.Future[None] | None":
-        """Cancel a run of this process without waiting: what is returned is done when it has ended. None where it does
-        not run here."""
+        """Cancel a run of this process without waiting. The future is done when the run has ended. None if it does not
+        run here."""
         task = self._tasks.get(run_id)
         if task is None:
             return None
@@ -220,14 +220,14 @@ class Runner:
         self._deadlines.expire(task)
         return ended
 
-    def _tell_cancelled(self, run_id: str) -> None:
+    def _report_cancelled(self, run_id: str) -> None:
         ended = self._cancelled.pop(run_id, None)
         if ended is not None and not ended.done():
             ended.set_result(None)
 
     async def _in_thread(self, workflow: Workflow, context: Context, arguments: Mapping[str, Any]) -> Any:
-        """Call a `def` workflow. A thread cannot be cancelled: after a timeout it goes on, and counts as running until
-        it ends, so that `max_concurrency` holds."""
+        """Call a `def` workflow. A thread cannot be cancelled: after a timeout it runs to its end, and counts against
+        `max_concurrency` until then."""
         loop = asyncio.get_running_loop()
 
         def ended(_: object) -> None:
@@ -245,7 +245,7 @@ class Runner:
         return await value if inspect.isawaitable(value) else value  # a `def` around an `async def`
 
     def _failure(self, error: BaseException, workflow: Workflow, run_id: str, task: Task) -> Outcome | None:
-        """What a run comes to whose workflow raised; None where that ends the whole request."""
+        """The outcome of a run whose workflow raised. None if the error ends the whole request."""
         if isinstance(error, Problem):
             return _failed(State.FAILED, error, run_id, error.code, error.detail, error.reason, shown=True)
         if isinstance(error, asyncio.CancelledError):
@@ -261,7 +261,7 @@ class Runner:
 
 
 def _new(run: Run) -> Run:
-    """The run with what its request said of where it belongs."""
+    """The run with the trace and the parent run that its request named."""
     request = run.request
     if request.trace is not None:
         run.trace_id = request.trace.trace_id
@@ -271,7 +271,7 @@ def _new(run: Run) -> Run:
 
 
 def claim_for_run(connection: Connection, key: Key, run: tuple[Any, ...], node: str, now: float) -> Claim:
-    """Take the key for a run, and put the run on record as Running with it. `run` has the run's facts."""
+    """Claim the key for a run, and record the run as Running with it. `run` has the run's facts."""
     found = claim(connection, key.scope, key.fingerprint, run[0], now)
     if isinstance(found, Claimed):
         write_runs(connection, [run_row(run, node)])
@@ -279,7 +279,7 @@ def claim_for_run(connection: Connection, key: Key, run: tuple[Any, ...], node: 
 
 
 def take_back(connection: Connection, key: Key, run_id: str) -> None:
-    """Undo it for a run that did not start."""
+    """Undo the claim of a run that did not start."""
     forget(connection, key.scope, run_id)
     remove_run(connection, run_id)
 
@@ -316,7 +316,7 @@ def _message(error: BaseException) -> str:
 
 
 def _place(error: BaseException, workflow: Workflow) -> str:
-    """In which line of the author's files it failed, without the exception's text."""
+    """The line of the author's files that failed, without the exception's text."""
     if isinstance(error, PydanticSerializationError):
         return "(the result cannot be written as JSON)"
     module = workflow.function.__code__.co_filename

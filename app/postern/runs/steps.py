@@ -1,4 +1,4 @@
-"""Steps of a run: functions that are tried again where that is worth it, and are on record with every attempt."""
+"""Steps of a run: functions that are retried after transient errors, and recorded with every attempt."""
 
 import asyncio
 import contextvars
@@ -21,7 +21,7 @@ from postern.journal.run import Attempt, Step
 from postern.transient_errors import retry_after, worth_retrying
 
 THREADS = 40
-"""Steps written as `def` that run at a time; more wait for a free thread, within the run's timeout."""
+"""Concurrent `def` steps. Further steps wait for a free thread, within the run's timeout."""
 
 LONGEST_NAME = 200
 
@@ -29,10 +29,11 @@ Note = Callable[[str, Step], None]
 
 
 class Steps:
-    """Runs steps. `note(run_id, step)` is told of each one that has ended, however it did, and must not raise. On
-    record are names, times and types of errors: no text, no argument, no result.
+    """Runs steps. `note(run_id, step)` is called for each step that has ended, also after an error, and must not raise.
+    A step is recorded with its name, its times and the types of its errors, without texts, arguments or results.
 
-    `now` is the time of day in seconds since 1970, `uniform` draws between two numbers. It belongs to one event loop.
+    `now` is the time of day in seconds since 1970. `uniform` returns a random number between two. It belongs to one
+    event loop.
     """
 
     def __init__(
@@ -52,14 +53,14 @@ class Steps:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="step")
 
     def close(self) -> None:
-        """Let go of the threads; one whose function never ends is left behind."""
+        """Release the threads. A thread whose function never ends is abandoned."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def run(
         self, ctx: Context, number: int, function: Callable[..., Any], args: tuple[Any, ...], retry: Retry, name: str
     ) -> Any:
-        """Call the function, again where its error is worth it and the policy allows, and hand back what it returns.
-        Its last error is raised as it was. A cancellation ends it at once."""
+        """Call the function and return its result. After a transient error, retry if the policy allows. The last error
+        is raised unchanged. A cancellation ends the step at once."""
         step = Step(number, _name(name, function), succeeded=False, attempts=[])
         outside = part_of(ctx.run_id, Part(ctx.run_id, steps=number - 1))
         outside.steps += 1
@@ -71,10 +72,10 @@ class Steps:
         )
         retrying = AsyncRetrying(
             stop=stop_after_attempt(retry.count + 1),
-            retry=_worth_it(),
+            retry=_retry_decision(),
             wait=partial(self._wait, retry),
             sleep=self._sleep,
-            before_sleep=partial(self._tell, ctx, step.name),
+            before_sleep=partial(self._log_retry, ctx, step.name),
             reraise=True,
         )
         try:
@@ -88,7 +89,7 @@ class Steps:
     async def _attempt(
         self, call: Callable[[], Awaitable[Any]], attempts: list[Attempt], part: Callable[[], Part]
     ) -> Any:
-        """One attempt, with its times and the type of its error. It counts its calls anew."""
+        """One attempt, with its times and the type of its error. Its calls are counted from the beginning."""
         began = self._now()
         before = PART.set(part())
         try:
@@ -102,7 +103,7 @@ class Steps:
         return value
 
     async def _in_thread(self, call: Callable[[], Any]) -> Any:
-        """Call a `def` in a thread. A thread cannot be cancelled: after the run's timeout it goes on until it ends."""
+        """Call a `def` in a thread. A thread cannot be cancelled: after the run's timeout it runs to its end."""
 
         def guarded() -> Any:
             try:
@@ -114,11 +115,11 @@ class Steps:
         return await value if inspect.isawaitable(value) else value  # a `def` or lambda around an `async def`
 
     def _wait(self, retry: Retry, state: RetryCallState) -> float:
-        """How long to wait, in seconds: as the other side asked, else by the policy."""
-        asked = retry_after(_error(state), self._now())
-        return self._uniform(*retry.window(state.attempt_number)) if asked is None else retry.within(asked)
+        """How long to wait, in seconds: by the response's Retry-After, else by the policy."""
+        requested = retry_after(_error(state), self._now())
+        return self._uniform(*retry.window(state.attempt_number)) if requested is None else retry.within(requested)
 
-    def _tell(self, ctx: Context, name: str, state: RetryCallState) -> None:
+    def _log_retry(self, ctx: Context, name: str, state: RetryCallState) -> None:
         self._log.info(
             "step-retried",
             run_id=ctx.run_id,
@@ -131,9 +132,9 @@ class Steps:
         )
 
 
-def _worth_it() -> Callable[[RetryCallState], bool]:
-    """Whether to try again. Where the task was cancelled meanwhile, and the function made another error of that, the
-    run is over."""
+def _retry_decision() -> Callable[[RetryCallState], bool]:
+    """The function that decides whether to retry. It does not retry if the task was cancelled meanwhile, even if the
+    step's function raised another error then."""
     task = asyncio.current_task()
     before = task.cancelling() if task is not None else 0
 
@@ -146,7 +147,7 @@ def _worth_it() -> Callable[[RetryCallState], bool]:
 
 
 def _error(state: RetryCallState) -> BaseException:
-    """What the last attempt raised; it is asked for after a failure only."""
+    """The error of the last attempt. It is called after a failure only."""
     error = state.outcome.exception() if state.outcome is not None else None
     if error is None:
         raise RuntimeError("the attempt did not fail")

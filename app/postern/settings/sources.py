@@ -43,7 +43,8 @@ class SettingProblem:
     fix: str
 
     def __str__(self) -> str:
-        return f"{self.setting} ({self.source}): {self.wrong}. {self.fix}" + ("" if self.fix.endswith("?") else ".")
+        source = f" ({self.source}):" if self.source else ""
+        return f"{self.setting}{source} {self.wrong}. {self.fix}" + ("" if self.fix.endswith("?") else ".")
 
 
 class SettingsFault(ValueError):

@@ -517,7 +517,7 @@ async def test_what_cannot_be_called_says_which_setting_or_name_to_mend(
 async def test_without_a_server_a_call_says_so(tmp_path: Path):
     from tests.runs.contexts import context
 
-    with pytest.raises(LookupError, match="nothing is there to call"):
+    with pytest.raises(LookupError, match="there is no server to call"):
         await context().call("greet")
 
 
