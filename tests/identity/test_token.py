@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding
 
-from postern.identity.token import RULES, TOLD, Parsed, checks, parse, verify
+from postern.identity.token import DISCLOSED, RULES, Parsed, checks, parse, verify
 from tests.identity import minting
 from tests.identity.minting import (
     CLIENT,
@@ -267,9 +267,9 @@ def test_the_rules_close_what_pyjwt_alone_leaves_open(forged, rule):
     assert failed(forged()) == rule
 
 
-def test_every_rule_has_a_name_of_its_own_and_advice_exactly_where_it_may_be_heard():
+def test_every_rule_has_a_name_of_its_own_and_advice_exactly_where_it_may_be_shown():
     assert len({rule.name for rule in RULES}) == len(RULES)
-    assert {rule.name for rule in RULES if rule.advice} == TOLD
+    assert {rule.name for rule in RULES if rule.advice} == DISCLOSED
     assert all('"' not in rule.advice and "\\" not in rule.advice for rule in RULES)
 
 

@@ -19,7 +19,7 @@ from postern.journal.run import Run, State
 from postern.runs.idempotency import Key
 from postern.triggers.find import find
 from postern.triggers.read import arguments
-from postern.triggers.reply import Answer, reply_on_record
+from postern.triggers.reply import Answer, recorded_reply
 
 Start = Callable[[Workflow, Caller, Request, Mapping[str, Any], str, Key | None, str], Awaitable[Run]]
 
@@ -43,7 +43,7 @@ def reply_again(record: RunRecord) -> Answer:
         headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in pairs]
     except (ValueError, TypeError, AttributeError) as error:
         raise problem("reply-not-kept", reason=type(error).__name__) from None
-    return reply_on_record(record.id, record.status, headers, content)
+    return recorded_reply(record.id, record.status, headers, content)
 
 
 def check_resubmit(record: RunRecord, trigger: Trigger | None, standing: Standing, caller: Caller) -> None:
