@@ -237,7 +237,7 @@ async def test_it_repeats_the_address_that_was_asked(client: AsyncClient, host: 
         document = (await client.get("/openapi.json", headers={"Host": host})).json()
         assert document["servers"] == [{"url": address}]
     page = (await client.get("/docs", headers={"Host": host})).text
-    assert "asked-at" not in page
+    assert "own-address" not in page
     assert f"&#39;{address.rstrip('/')}/triggers/hello&#39;" in page
 
 

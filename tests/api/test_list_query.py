@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postern.api.list_query import Asked, no_parameters, refusal_page, run_page
+from postern.api.list_query import PageQuery, no_parameters, refusal_page, run_page
 from postern.errors import Problem
 from postern.journal.reading.cursor import sealed
 from postern.journal.reading.filters import ANONYMOUS, RefusalFilter, RunFilter
@@ -34,13 +34,13 @@ def errors(query: bytes) -> dict[str, str]:
     ],
 )
 def test_filters_are_understood(query: bytes, asked: RunFilter):
-    assert run_page(query, None) == Asked(asked, None, 50)
+    assert run_page(query, None) == PageQuery(asked, None, 50)
 
 
 def test_a_page_may_be_of_another_size_and_begin_at_a_cursor():
     cursor = sealed(RunFilter(owner=(HERE, ADA)), id_number(1))
     asked = run_page(f"limit=200&cursor={cursor}".encode(), (HERE, ADA))
-    assert asked == Asked(RunFilter(owner=(HERE, ADA)), cursor, 200)
+    assert asked == PageQuery(RunFilter(owner=(HERE, ADA)), cursor, 200)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_a_cursor_of_another_list_or_other_filters_is_refused():
 def test_refusals_have_filters_of_their_own():
     query = f"workflow=hello&reason=expiry&address=192.0.2.7&request_id={id_number(1)}&limit=1".encode()
     expected = RefusalFilter("hello", "expiry", "192.0.2.7", request_id=id_number(1))
-    assert refusal_page(query) == Asked(expected, None, 1)
+    assert refusal_page(query) == PageQuery(expected, None, 1)
     for wrong in (b"state=Failed", b"request_id=X", b"text=x"):
         with pytest.raises(Problem):
             refusal_page(wrong)

@@ -87,7 +87,7 @@ def test_a_reply_that_was_not_kept_whole_is_not_given(fields: dict[str, Any]):
         ({}, forgetful, "does not record"),
         ({"inputs_form": Form.CUT}, hello, "were cut"),
         ({"inputs_form": Form.REDACTED}, hello, "were redacted"),
-        ({"inputs": None, "inputs_form": Form.SECURED}, hello, "kept out of records"),
+        ({"inputs": None, "inputs_form": Form.SECURED}, hello, "are not recorded"),
         ({"request": '{"redacted": true}'}, hello, "redacted"),
     ],
 )

@@ -34,7 +34,7 @@ def flood(windows: Windows, count: int, now: float = 0.0, start: int = 0) -> lis
 
 
 def write_all(windows: Windows, now: float) -> None:
-    windows.untold(now)
+    windows.take_unlogged(now)
     for window in windows.changed():
         window.changed = False
     windows.forget(now)
@@ -90,7 +90,7 @@ def test_what_cannot_be_written_for_long_stays_in_bounded_memory_and_counts_on()
     for round_ in range(60):  # a new flood every ten seconds, and nothing is ever written
         now = round_ * WINDOW_SECONDS
         begun += flood(windows, 200, now, start=round_ * 200)
-        windows.untold(now)
+        windows.take_unlogged(now)
         windows.forget(now)
     assert len(windows) <= MOST_HELD + 1
     assert sum(window.count for window in begun) == 60 * 200
@@ -104,10 +104,10 @@ def test_a_window_is_let_go_only_when_it_is_over_and_told_and_written_and_examin
     assert window is not None
     windows.take(refusal(), 0, 0)
     window.changed = window.examined = False
-    windows.untold(5)
+    windows.take_unlogged(5)
     windows.forget(WINDOW_SECONDS)
     assert len(windows) == 1
-    assert windows.untold(WINDOW_SECONDS) == [(window, 1)]
+    assert windows.take_unlogged(WINDOW_SECONDS) == [(window, 1)]
     windows.forget(WINDOW_SECONDS)
     assert len(windows) == 1
     window.examined = True
@@ -157,10 +157,10 @@ def test_whatever_comes_no_count_is_lost_and_rows_memory_and_lines_are_bounded(g
         assert len(windows) <= MOST_HELD + len(REASONS)
         now += seconds
         if end != "nothing":
-            told += sum(more for _, more in windows.untold(now))
+            told += sum(more for _, more in windows.take_unlogged(now))
         if end == "is written":
             write_all(windows, now)
-    told += sum(more for _, more in windows.untold())
+    told += sum(more for _, more in windows.take_unlogged())
     assert sum(window.count for _, window in begun) == taken == told + len(begun)
     assert len({id(window) for _, window in begun}) == len(begun)
     for moment, _ in begun:

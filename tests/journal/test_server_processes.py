@@ -26,7 +26,7 @@ from postern.journal.server_processes import (
     beat,
     gone,
     interrupt,
-    read_nodes,
+    read_processes,
     requested_cancellations,
     watch,
 )
@@ -81,11 +81,11 @@ def test_a_node_beats_and_comes_back_when_its_row_was_taken_away(engine):
     with engine.begin() as connection:
         for count in (1, 1, 2):
             beat(connection, ServerProcess("a", "here", "1:10", 5.0, count))
-        assert read_nodes(connection) == [ServerProcess("a", "here", "1:10", 5.0, 2)]
+        assert read_processes(connection) == [ServerProcess("a", "here", "1:10", 5.0, 2)]
         interrupt(connection, "a", 9.0)
-        assert read_nodes(connection) == []
+        assert read_processes(connection) == []
         beat(connection, ServerProcess("a", "here", "1:10", 5.0, 3))
-        assert read_nodes(connection) == [ServerProcess("a", "here", "1:10", 5.0, 3)]
+        assert read_processes(connection) == [ServerProcess("a", "here", "1:10", 5.0, 3)]
 
 
 def test_nodes_without_a_row_are_known_by_their_unfinished_runs(engine):
@@ -101,7 +101,7 @@ def test_nodes_without_a_row_are_known_by_their_unfinished_runs(engine):
     )
     with engine.begin() as connection:
         beat(connection, node("living"))
-        assert read_nodes(connection) == [node("living"), ServerProcess("lost", "", "", 0.0, NO_ROW)]
+        assert read_processes(connection) == [node("living"), ServerProcess("lost", "", "", 0.0, NO_ROW)]
 
 
 @pytest.mark.parametrize("state", State)
@@ -159,7 +159,7 @@ def test_looking_for_unfinished_runs_does_not_read_the_whole_table(engine):
     statements: list[tuple[str, Any]] = []
     with engine.begin() as connection:
         _record(connection, statements)
-        read_nodes(connection)
+        read_processes(connection)
         requested_cancellations(connection, "node-1")
         interrupt(connection, "node-1", 1.0)
     plans = []
@@ -316,7 +316,7 @@ async def test_nodes_and_their_journals_fit_together(database_url):
     await other.pass_on()
     await own.leave()
     await other.leave()
-    assert await journals[0].read(read_nodes) == []
+    assert await journals[0].read(read_processes) == []
     for journal in journals:
         await journal.aclose()
 

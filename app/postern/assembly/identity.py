@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from postern.access import Guarded
-from postern.api.docs import ASKED_AT
+from postern.api.docs import OWN_ADDRESS
 from postern.api.health import keys_usable
 from postern.api.metrics import key_metrics
 from postern.assembly.part import Part
@@ -64,7 +64,7 @@ def create_identity(settings: Settings, fetch_for: FetchFor) -> Identity:
 def installation_of(settings: Settings, server_url: str = "") -> Installation:
     """The installation that the settings describe, at `server_url` in place of the settings' own."""
     return Installation(
-        server_url or settings.public_url or ASKED_AT,
+        server_url or settings.public_url or OWN_ADDRESS,
         authority(settings),
         settings.tenant_id,
         settings.audience,
