@@ -18,7 +18,7 @@ from postern.openapi.connector import (
     address_of,
     connector_of,
 )
-from postern.openapi.connector_auth import NO_CLIENT_YET, ApiKey, Basic, Entra, Nobody, SignIn
+from postern.openapi.connector_auth import NO_CLIENT_YET, ApiKey, Basic, Entra, NoSignIn, SignIn
 from postern.openapi.connector_triggers import Visitor, Way, choose
 from postern.openapi.document import openapi_document
 from postern.openapi.export_error import ExportFault
@@ -31,7 +31,7 @@ WAYS: dict[Way, SignIn] = {
     "entra": Entra("api://postern", nasty.TENANT, "https://login.microsoftonline.com"),
     "api_key": ApiKey(),
     "basic": Basic(),
-    "none": Nobody(),
+    "none": NoSignIn(),
 }
 
 
@@ -161,12 +161,12 @@ def test_the_idempotency_key_is_there_for_those_who_look_for_it():
     assert found["Idempotency-Key"]["required"] is False
 
 
-def test_a_get_that_needs_a_body_is_left_out_and_told():
+def test_a_get_that_needs_a_body_is_omitted_and_reported():
     made = exported("entra")
     assert "needs-a-body" not in made.workflows()
-    assert any("needs-a-body" in loss.where and "left out" in loss.what for loss in made.losses)
+    assert any("needs-a-body" in loss.where and "omitted" in loss.what for loss in made.losses)
     assert [part["in"] for part in operation(made, "Look")["parameters"]] == []
-    assert "needs one" in " ".join(loss.what for loss in made.losses)
+    assert "requires one" in " ".join(loss.what for loss in made.losses)
 
 
 def test_a_connector_without_any_action_is_refused():

@@ -71,8 +71,8 @@ def test_an_unknown_name_lists_those_that_there_are():
         chosen("entra", "nobody")
 
 
-def test_when_nothing_is_reached_the_reasons_are_told():
-    with pytest.raises(ExportFault, match=r"--auth none reaches none .*payroll: It asks for a token"):
+def test_when_nothing_is_reached_the_reasons_are_shown():
+    with pytest.raises(ExportFault, match=r"--auth none reaches none .*payroll: It requires a token"):
         chosen("none", "payroll")
     with pytest.raises(ExportFault, match="POSTERN_WORKFLOWS"):
         choose({}, Visitor("none"))

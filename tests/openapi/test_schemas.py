@@ -13,7 +13,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 from pydantic import ValidationError
 
 from postern.openapi.connector import Address, connector_of
-from postern.openapi.connector_auth import Nobody
+from postern.openapi.connector_auth import NoSignIn
 from postern.openapi.docs_page import page
 from postern.openapi.document import openapi_document
 from postern.openapi.examples import Examples
@@ -159,7 +159,7 @@ def slips(tmp_path_factory: pytest.TempPathFactory) -> Json:
 def test_a_slip_of_an_author_spoils_no_document(slips: Json):
     validate(deepcopy(slips), cls=OpenAPIV31SpecValidator)
     assert "/triggers/trees" in page(slips)
-    connector = connector_of(slips, Address("postern.example", "/"), Nobody(), "Slips")
+    connector = connector_of(slips, Address("postern.example", "/"), NoSignIn(), "Slips")
     assert breaches(connector.definition, connector.properties) == []
     validate(connector.definition)
 

@@ -169,7 +169,7 @@ def test_models_in_models_do_not_grow_without_bound():
 def test_what_says_how_a_member_is_used_is_no_rule_that_is_lost():
     schemas = SwaggerSchemas({})
     schemas.convert({"type": "string", "deprecated": True}, "")
-    assert [loss.what for loss in schemas.losses] == ["'deprecated' cannot be said."]
+    assert [loss.what for loss in schemas.losses] == ["'deprecated' cannot be expressed."]
 
 
 def test_definitions_have_plain_names_of_their_own():

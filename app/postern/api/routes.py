@@ -94,10 +94,8 @@ def _check_path(request: Request) -> None:
 def _refusal(request_id: str, shown: Problem, rejection: Refused | None, request: Request) -> Refusal:
     address = request.client.host if request.client else ""
     reason = rejection.failed.name if rejection else shown.code
-    if rejection:
-        checks = rejection.checks
-    else:
-        checks = (Check(shown.code, False, None, shown.reason),) if shown.reason else ()
+    private = (Check(shown.code, False, None, shown.reason),) if shown.reason else ()
+    checks = rejection.checks if rejection else private
     return Refusal(request_id, reason, shown.code, shown.status, "", address, checks)
 
 

@@ -14,7 +14,7 @@ from postern.settings import SettingProblem, Settings, SettingsFault
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CatalogPart(Part):
-    """The loaded workflows. Each of the two callables gives those of the moment."""
+    """The loaded workflows. Each of the two functions returns the current ones."""
 
     catalog: Catalog
     snapshot: Callable[[], Snapshot]
@@ -35,7 +35,7 @@ def catalog_part(settings: Settings, changed: Callable[[Snapshot], None]) -> Cat
 
 
 def load_catalog(settings: Settings, on_change: Callable[[Snapshot, Snapshot], None] | None = None) -> Catalog:
-    """The loaded catalog of the settings' folder, with policies for this installation. Raises SettingsFault where a
+    """The loaded catalog of the settings' folder, with policies for this installation. Raises SettingsFault if a
     workflow's access mode needs a setting that is not set."""
     missing: dict[str, str] = {}
 
@@ -49,8 +49,12 @@ def load_catalog(settings: Settings, on_change: Callable[[Snapshot, Snapshot], N
     catalog = Catalog(settings.workflows, bind_here, on_change=on_change)
     catalog.load()
     if missing:
-        wrong = "is not set, and a workflow that is not anonymous needs it"
-        raise SettingsFault(
-            [SettingProblem(name, "nowhere", wrong, f"It needs {fix}") for name, fix in missing.items()]
-        )
+        wrong = "workflows that are not anonymous need it"
+        raise SettingsFault([SettingProblem(name, "not set", wrong, _sentence(need)) for name, need in missing.items()])
     return catalog
+
+
+def _sentence(need: str) -> str:
+    """What to do about a missing setting: the part of `need` after its colon."""
+    fix = need.rpartition(": ")[2]
+    return fix[:1].upper() + fix[1:]

@@ -1,4 +1,4 @@
-"""Identity: who is calling, by the tenants and keys of the settings."""
+"""Identity: verifies callers, by the tenants and keys of the settings."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -22,7 +22,7 @@ FetchFor = Callable[[Tenant], Callable[[], Awaitable[bytes]]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdentityPart(Part):
-    """Verifies tokens. `identification` does so for the request at hand, `serve` sets the tenants."""
+    """Verifies tokens. `identification` verifies the token of a request, `serve` sets the tenants."""
 
     identity: Identity
     identification: Identification
@@ -30,7 +30,7 @@ class IdentityPart(Part):
 
 
 def identity_part(settings: Settings) -> IdentityPart:
-    """Signing keys are fetched by a client of their own, and refreshed while the server runs."""
+    """Signing keys are fetched by a separate HTTP client, and refreshed while the server runs."""
     client = http_client(settings.ca_bundle)
     identity = create_identity(settings, lambda of: partial(fetch_keys, client, of))
 
@@ -51,7 +51,7 @@ def identity_part(settings: Settings) -> IdentityPart:
 
 
 def create_identity(settings: Settings, fetch_for: FetchFor) -> Identity:
-    """Who is calling, by the rules of the settings; `fetch_for` gives what fetches a tenant's signing keys."""
+    """The Identity for the settings; `fetch_for` returns the function that fetches a tenant's signing keys."""
     return Identity(
         fetch_for,
         leeway=settings.clock_leeway,
@@ -73,7 +73,7 @@ def installation_of(settings: Settings, server_url: str = "") -> Installation:
 
 
 def authority(settings: Settings) -> str:
-    """Where Entra is: POSTERN_AUTHORITY, or else the cloud's."""
+    """The address of Entra: POSTERN_AUTHORITY, or the cloud's."""
     return settings.authority or CLOUDS[settings.cloud].authority
 
 
@@ -83,7 +83,7 @@ def own_tenants(settings: Settings) -> tuple[str, ...]:
 
 
 def tenants(settings: Settings, snapshot: Snapshot) -> list[Tenant]:
-    """Every tenant whose tokens some workflow of the catalog accepts."""
+    """Every tenant whose tokens a workflow of the catalog accepts."""
     policies = [trigger.policy for trigger in snapshot.triggers.values()]
     ids = set(own_tenants(settings)).union(*(policy.tenants for policy in policies if isinstance(policy, Guarded)))
     return [tenant(tenant_id, settings.cloud, settings.authority) for tenant_id in sorted(ids)]

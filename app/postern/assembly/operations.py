@@ -1,4 +1,4 @@
-"""`/healthz`, `/readyz` and `/metrics`: what operators' systems ask of each part."""
+"""`/healthz`, `/readyz` and `/metrics`: the checks and metrics of each part, for operators."""
 
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -11,7 +11,7 @@ from postern.assembly.part import Part
 
 
 def operations_part(parts: Sequence[Part], process: str, settle: Callable[[], None]) -> Part:
-    """Asks the checks and metrics of `parts`. `process` names this process in metrics; `settle` is called before each
+    """Serves the checks and metrics of `parts`. `process` names this process in metrics; `settle` is called before each
     scrape."""
     readiness = Readiness({name: check for part in parts for name, check in part.checks.items()})
     collect = [collect for part in parts for collect in part.metrics]
@@ -27,7 +27,7 @@ def operations_part(parts: Sequence[Part], process: str, settle: Callable[[], No
 
 
 def own_version() -> str:
-    """The version that is installed; "unknown" where the program runs from its sources alone."""
+    """The installed version; "unknown" if the program runs from its sources only."""
     try:
         return version("postern-workflows")
     except PackageNotFoundError:
