@@ -114,7 +114,7 @@ def test_a_run_that_has_ended_with_whole_inputs_can_be_started_again(fields: dic
 
 
 def test_who_would_not_be_let_in_today_cannot_start_it_again():
-    """Else an old run would be a way around the door."""
+    """Otherwise an old run would bypass the access check."""
     member, guest = (Caller("user", ADA, HERE, audience=OURS, guest=guest) for guest in (False, True))
     check_resubmit(record(), trigger(guarded), Standing.OWNER, member)
     check_resubmit(record(), trigger(guarded), Standing.OPERATOR, guest)

@@ -96,7 +96,7 @@ def test_tables_of_a_newer_release_that_suit_are_left_as_they_are(database_url: 
 
 
 @pytest.mark.parametrize("revision", [f"{int(HEAD[:4]) + 1:04}", "9999_for_9998", "something else"])
-def test_tables_of_a_newer_release_that_do_not_suit_are_refused(tmp_path: Path, revision: str):
+def test_tables_of_a_newer_release_that_do_not_suit_are_rejected(tmp_path: Path, revision: str):
     url = put_sqlite(tmp_path / "postern.db")
     make_newer(url, revision)
     with pytest.raises(DatabaseFault, match=r"newer Postern.*postern database downgrade.*POSTERN_DATABASE_URL"):

@@ -120,7 +120,7 @@ def test_the_keys_of_interrupted_runs_are_free_and_others_are_not(engine):
     add(engine, runs, run_row("1"), run_row("2", state="Succeeded"), run_row("3", node="another"))
     with engine.begin() as connection:
         for number in ("1", "2", "3"):
-            claim(connection, f"scope-{number}", "asked", number, 1.0)
+            claim(connection, f"scope-{number}", "fingerprint", number, 1.0)
         settle(connection, "scope-2", "2", keep(200, (), b"", secured=False))
         interrupt(connection, "node-1", 2000.0)
     assert [row["scope"] for row in all_of(engine, idempotency_keys, "scope")] == ["scope-2", "scope-3"]
@@ -203,7 +203,7 @@ class Place:
 
     async def write(self, operation: Callable[[Connection], Any]) -> Any:
         if self.away:
-            raise problem("journal-unavailable", reason="postgresql://user:private@host is away")
+            raise problem("journal-unavailable", reason="postgresql://user:private@host is unavailable")
         with self.engine.begin() as connection:
             return operation(connection)
 

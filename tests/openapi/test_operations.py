@@ -59,11 +59,11 @@ def test_a_summary_is_short(docstring: str):
     assert not summary.endswith((" …", ",…"))
 
 
-def test_what_an_access_mode_asks_is_told_without_ids():
+def test_the_conditions_of_an_access_mode_are_shown_without_ids():
     some_id = "11111111-1111-4111-8111-111111111111"
     access = specific_users(some_id, apps=False, guests=False, clients=[some_id], roles=["A", "B"], scopes=["C"])
-    told = conditions_of(access)
-    assert told == [
+    conditions = conditions_of(access)
+    assert conditions == [
         "people only",
         "no guests",
         "through certain applications only",

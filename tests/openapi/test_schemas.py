@@ -141,7 +141,7 @@ Value = TypeAliasType("Value", "int | list[Value] | dict[str, Value]")
 
 @workflow(access=anonymous(), path="/{room}")
 def slips(
-    ctx: Context, body: Slips, room: Annotated[int, Field(description="Its number on the door")]
+    ctx: Context, body: Slips, room: Annotated[int, Field(description="Its number on the plan")]
 ) -> Defaults: ...
 
 
@@ -192,9 +192,9 @@ def test_bytes_are_text_and_files_are_base64(slips: Json):
     assert members["file"]["format"] == "base64"
 
 
-def test_what_an_author_says_of_a_part_of_the_path_is_told(slips: Json):
+def test_what_an_author_says_of_a_part_of_the_path_is_shown(slips: Json):
     parameter = slips["paths"]["/triggers/slips/{room}"]["post"]["parameters"][0]
-    assert parameter["description"] == "Its number on the door"
+    assert parameter["description"] == "Its number on the plan"
 
 
 MEMBERS = {

@@ -20,7 +20,7 @@ def anyio_backend():
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
-def test_a_port_that_is_to_be_closed_lets_nobody_begin_and_resets_nobody(address: str):
+def test_a_port_that_is_to_be_closed_accepts_no_connection_and_resets_none(address: str):
     """What has begun goes on in both directions, and who comes later is refused once the socket is closed."""
     needed_filter()
     family = socket.AF_INET6 if ":" in address else socket.AF_INET

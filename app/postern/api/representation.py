@@ -141,8 +141,8 @@ def _call(call: CallRecord, *, shown: bool) -> dict[str, Any]:
 
 def _node(record: RunRecord, tree: Tree, may_see: Callable[[RunRecord], bool]) -> dict[str, Any]:
     summary = _summary(record, private=False)
-    node = {name: summary[name] for name in ("id", "workflow", "state", "started_at", "duration_ms")}
-    return node | {"calls": [_branch(branch, tree, may_see) for branch in tree.branches.get(record.id, ())]}
+    shown = {name: summary[name] for name in ("id", "workflow", "state", "started_at", "duration_ms")}
+    return shown | {"calls": [_branch(branch, tree, may_see) for branch in tree.branches.get(record.id, ())]}
 
 
 def _branch(branch: Branch, tree: Tree, may_see: Callable[[RunRecord], bool]) -> dict[str, Any]:

@@ -63,10 +63,10 @@ class Seen:
 
 def watch(found: Iterable[ServerProcess], seen: Mapping[str, Seen], now: float) -> dict[str, Seen]:
     """The beats that are remembered after this look. A process that beat since the last look gets a new time."""
-    before = {node.id: seen.get(node.id) for node in found}
+    before = {each.id: seen.get(each.id) for each in found}
     return {
-        node.id: known if (known := before[node.id]) and known.beat == node.beat else Seen(node.beat, now)
-        for node in found
+        each.id: known if (known := before[each.id]) and known.beat == each.beat else Seen(each.beat, now)
+        for each in found
     }
 
 
@@ -81,14 +81,14 @@ def gone(
     without a beat. `seen` is the result of `watch`, `now` of the same clock. `alive` checks processes of this
     machine."""
 
-    def died_here(node: ServerProcess) -> bool:
-        return node.machine == own.machine and not alive(node.process)
+    def died_here(each: ServerProcess) -> bool:
+        return each.machine == own.machine and not alive(each.process)
 
-    def silent(node: ServerProcess) -> bool:
-        known = seen.get(node.id)
-        return known is not None and known.beat == node.beat and now - known.since >= SILENCE
+    def silent(each: ServerProcess) -> bool:
+        known = seen.get(each.id)
+        return known is not None and known.beat == each.beat and now - known.since >= SILENCE
 
-    return {node.id for node in found if node.id != own.id and (died_here(node) or silent(node))}
+    return {each.id for each in found if each.id != own.id and (died_here(each) or silent(each))}
 
 
 def beat(connection: Connection, node: ServerProcess) -> None:
@@ -193,10 +193,10 @@ class ServerProcesses:
         self._looked_at = now
         self._seen = watch(found, self._seen, now)
         lost = gone(found, self._seen, now, self.own, self._alive)
-        for node in found:
-            if node.id in lost:
-                await self._interrupt(node)
-        self.known = [node for node in found if node.beat != NO_ROW and node.id not in lost]
+        for each in found:
+            if each.id in lost:
+                await self._interrupt(each)
+        self.known = [each for each in found if each.beat != NO_ROW and each.id not in lost]
 
     async def pass_on(self) -> None:
         """Call `cancel` for each run to cancel, once. Nothing is read while nothing runs."""
@@ -215,9 +215,9 @@ class ServerProcesses:
         if left:
             log.warning("runs-left-behind", runs=len(left))
 
-    async def _interrupt(self, node: ServerProcess) -> None:
-        ids = await self._write(partial(interrupt, node_id=node.id, now=self._now(), seen=node.beat))
-        log.warning("node-gone", node=node.id, machine=node.machine, process=node.process, runs=len(ids))
+    async def _interrupt(self, lost: ServerProcess) -> None:
+        ids = await self._write(partial(interrupt, node_id=lost.id, now=self._now(), seen=lost.beat))
+        log.warning("node-gone", node=lost.id, machine=lost.machine, process=lost.process, runs=len(ids))
 
     async def _repeat(self, action: Callable[[], Awaitable[None]], every: float) -> None:
         trouble = ""

@@ -91,7 +91,7 @@ def unmapped(peer: Peer | None) -> Peer | None:
 
 
 def _contradicted(headers: Iterable[tuple[bytes, bytes]]) -> str:
-    """Why a trusted proxy's header is ignored: the client sent the same header, and the two cannot be told apart."""
+    """Why a trusted proxy's header is ignored: the client sent the same header, and the two cannot be distinguished."""
     said = {value for name, value in headers if name == b"x-forwarded-proto"}
     return BY_PROXY if len(said) > 1 else ""
 
