@@ -1,4 +1,4 @@
-"""What a record still allows: its reply again, and another run."""
+"""The stored reply of a record, and another run from it."""
 
 from pathlib import Path
 from typing import Any

@@ -110,7 +110,7 @@ def test_what_is_left_out_and_lost_is_told(postern: Postern):
     assert "payroll: It is only for the callers on its list" in said
     said = flat(export(postern, "--output", "other"))
     assert "at /paths/~1triggers~1payroll/post/responses/200" in said
-    assert "payroll: Only those on its list may use it" in said
+    assert "payroll: Only callers on its list may use it" in said
 
 
 def test_some_workflows_can_be_chosen(postern: Postern, folder: Path):

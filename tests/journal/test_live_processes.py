@@ -1,4 +1,4 @@
-"""Which servers live, as a command sees it that is started beside them."""
+"""The running server processes, as a command finds them."""
 
 from dataclasses import replace
 

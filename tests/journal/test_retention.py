@@ -1,4 +1,4 @@
-"""Records go when they are old, and only then."""
+"""Old records are deleted, and no others."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Which server processes live, and what becomes of the runs of those that do not."""
+"""Which server processes are running, and what happens to the runs of dead ones."""
 
 import asyncio
 from collections.abc import Callable
