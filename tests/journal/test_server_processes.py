@@ -216,7 +216,7 @@ def states(engine: Engine) -> dict[str, str]:
     return {row["id"]: row["state"] for row in all_of(engine, runs)}
 
 
-async def test_living_nodes_leave_each_other_alone(engine):
+async def test_running_processes_leave_each_other_alone(engine):
     a, b = Place(engine, "a"), Place(engine, "b")
     add(engine, runs, run_row("1", node="a"), run_row("2", node="b"))
     for _ in range(20):
