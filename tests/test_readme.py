@@ -36,7 +36,7 @@ def test_the_table_of_settings_is_the_programs():
 
 def test_the_table_of_errors_is_the_programs():
     rows = [[f"`{code}`", str(row.status), row.detail] for code, row in PROBLEMS.items()]
-    assert [[cell.strip("| ") for cell in row] for row in table_after("What callers are answered", ANSWERS)] == rows
+    assert [[cell.strip("| ") for cell in row] for row in table_after("Problem codes", ANSWERS)] == rows
 
 
 def test_the_table_of_access_modes_is_the_programs():

@@ -9,7 +9,7 @@ from typing import NoReturn
 import psycopg
 import pytest
 
-from postern.server.listener import keep_out
+from postern.server.listener import block_new
 
 
 def cannot(reason: str) -> NoReturn:
@@ -28,7 +28,7 @@ def needed(name: str, path: str | None = None) -> str:
 def needed_filter() -> None:
     """The system must let this user put a filter on a listening socket, which some sandboxes do not. See `cannot`."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        if not keep_out(listener):
+        if not block_new(listener):
             cannot("this user may put no filter on a socket here")
 
 

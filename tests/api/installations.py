@@ -58,7 +58,7 @@ T = TypeVar("T")
 
 @dataclass
 class RunApi:
-    """The API with a client, what was asked of the runner, and how to ask."""
+    """The API with a client, and the calls that the runner got."""
 
     client: AsyncClient
     engine: Engine

@@ -32,16 +32,16 @@ CALLERS = {
 }
 TABLE = """
                             | anonymous's | ada's    | of ada's id there | none
-no token                    | bearer      | nobody   | nobody            | nobody
-ada                         | bearer      | owner    | nobody            | nobody
-ada, token of a workflow    | bearer      | owner    | nobody            | nobody
-lisa                        | bearer      | nobody   | nobody            | nobody
-role                        | bearer      | operator | operator          | nobody
-role of another API         | bearer      | nobody   | nobody            | nobody
-role of another tenant      | bearer      | nobody   | nobody            | nobody
-listed                      | bearer      | operator | operator          | nobody
-listed id of another tenant | bearer      | nobody   | nobody            | nobody
-listed, token of a workflow | bearer      | nobody   | nobody            | nobody
+no token                    | bearer      | none     | none              | none
+ada                         | bearer      | owner    | none              | none
+ada, token of a workflow    | bearer      | owner    | none              | none
+lisa                        | bearer      | none     | none              | none
+role                        | bearer      | operator | operator          | none
+role of another API         | bearer      | none     | none              | none
+role of another tenant      | bearer      | none     | none              | none
+listed                      | bearer      | operator | operator          | none
+listed id of another tenant | bearer      | none     | none              | none
+listed, token of a workflow | bearer      | none     | none              | none
 """
 """Rows are callers, columns are runs."""
 

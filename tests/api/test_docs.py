@@ -32,7 +32,7 @@ async def hello(ctx: Context) -> str:
     """Say <script>alert(1)</script>."""
 
 @workflow(access=tenant_users())
-async def everybody(ctx: Context) -> None: ...
+async def all_users(ctx: Context) -> None: ...
 
 @workflow(access=tenant_users(apps=False, guests=False))
 async def members(ctx: Context) -> None: ...
@@ -45,8 +45,8 @@ async def payroll(ctx: Context) -> Secretive | None: ...
 '''
 
 SEEN = """
-                  | hello | everybody | members | other | payroll
-nobody            | yes   |           |         |       |
+                  | hello | all-users | members | other | payroll
+no token          | yes   |           |         |       |
 ada               | yes   | yes       | yes     |       |
 lisa              | yes   | yes       | yes     |       | yes
 gil, a guest      | yes   | yes       |         |       |
@@ -60,7 +60,7 @@ ada elsewhere     | 401
 other tenant      | 401
 garbage           | 401
 """
-"""Rows are who asks, columns what they are shown."""
+"""Rows are callers, columns the workflows that they see."""
 
 
 @asynccontextmanager
@@ -93,7 +93,7 @@ async def client(tmp_path_factory: pytest.TempPathFactory, local_tenant: LocalTe
 
 
 def headers(local: LocalTenant, who: str) -> dict[str, str]:
-    """The Authorization header of who asks."""
+    """The Authorization header of the caller."""
     token = local.token
     makers: dict[str, Callable[[], str]] = {
         "operator": lambda: token("nightly-report", roles=["Postern.Operator"]),
@@ -106,7 +106,7 @@ def headers(local: LocalTenant, who: str) -> dict[str, str]:
         "other tenant": lambda: token("ada", other_tenant=True),
         "garbage": lambda: "garbage",
     }
-    if who == "nobody":
+    if who == "no token":
         return {}
     return {"Authorization": f"Bearer {makers[who]() if who in makers else token(who)}"}
 
@@ -118,7 +118,7 @@ def shown(answer: Response) -> list[str]:
 ROWS = [[cell.strip() for cell in line.split("|")] for line in SEEN.strip("\n").splitlines()]
 
 
-async def test_everybody_is_shown_what_they_may_use(client: AsyncClient, local_tenant: LocalTenant):
+async def test_each_caller_is_shown_what_they_may_use(client: AsyncClient, local_tenant: LocalTenant):
     columns = ROWS[0][1:]
     for who, *cells in ROWS[1:]:
         credentials = headers(local_tenant, who)
@@ -136,8 +136,8 @@ async def test_everybody_is_shown_what_they_may_use(client: AsyncClient, local_t
         validate(document.json(), cls=OpenAPIV31SpecValidator)
 
 
-async def test_what_is_shown_is_what_the_door_lets_in(client: AsyncClient, local_tenant: LocalTenant):
-    for who in ("nobody", "ada", "lisa", "gil, a guest", "nightly-report", "ada at other"):
+async def test_the_shown_workflows_are_those_that_the_caller_may_call(client: AsyncClient, local_tenant: LocalTenant):
+    for who in ("no token", "ada", "lisa", "gil, a guest", "nightly-report", "ada at other"):
         credentials = headers(local_tenant, who)
         answers = {name: await client.post(f"/triggers/{name}", headers=credentials) for name in ROWS[0][1:]}
         let_in = [name for name, answer in answers.items() if answer.status_code == 200]
@@ -150,7 +150,7 @@ async def test_models_of_others_are_not_there(client: AsyncClient, local_tenant:
         assert ("Secretive" in answer.text) is there
 
 
-async def test_several_or_odd_credentials_are_never_nobody(client: AsyncClient, local_tenant: LocalTenant):
+async def test_several_or_odd_credentials_are_never_anonymous(client: AsyncClient, local_tenant: LocalTenant):
     token = headers(local_tenant, "lisa")["Authorization"]
     for fields in (
         [("Authorization", token), ("Authorization", token)],
@@ -160,7 +160,7 @@ async def test_several_or_odd_credentials_are_never_nobody(client: AsyncClient, 
         assert (await client.get("/openapi.json", headers=fields)).status_code == 401
 
 
-async def test_a_token_over_plain_http_through_an_unknown_proxy_is_refused(
+async def test_a_token_over_plain_http_through_an_unknown_proxy_is_rejected(
     client: AsyncClient, local_tenant: LocalTenant
 ):
     forwarded = {"X-Forwarded-For": "192.0.2.7"}
@@ -170,7 +170,7 @@ async def test_a_token_over_plain_http_through_an_unknown_proxy_is_refused(
         assert (await client.get(path, headers=forwarded)).status_code == 200
 
 
-async def test_with_a_local_tenant_everybody_sees_everything(
+async def test_with_a_local_tenant_all_callers_see_everything(
     tmp_path: Path, local_tenant: LocalTenant, own_modules: None
 ):
     async with docs_server(tmp_path, local_tenant, local_tokens="postern token --as lisa") as client:
@@ -232,12 +232,12 @@ async def test_assets_are_kept_by_browsers_for_ever(client: AsyncClient):
         ("a b", "/"),
     ],
 )
-async def test_it_repeats_the_address_that_was_asked(client: AsyncClient, host: str, address: str):
+async def test_it_repeats_the_address_of_the_request(client: AsyncClient, host: str, address: str):
     for _ in range(2):
         document = (await client.get("/openapi.json", headers={"Host": host})).json()
         assert document["servers"] == [{"url": address}]
     page = (await client.get("/docs", headers={"Host": host})).text
-    assert "asked-at" not in page
+    assert "own-address" not in page
     assert f"&#39;{address.rstrip('/')}/triggers/hello&#39;" in page
 
 
@@ -259,7 +259,7 @@ async def test_a_document_is_made_once_for_those_who_may_see_the_same(
         return document(self, names)
 
     monkeypatch.setattr(Described, "document", counted)
-    who = ("nobody", "ada", "lisa", "gil, a guest", "nightly-report")
+    who = ("no token", "ada", "lisa", "gil, a guest", "nightly-report")
     credentials = [headers(local_tenant, each) for each in who] * 5
     async with docs_server(tmp_path, local_tenant) as client:
         await asyncio.gather(*(client.get("/openapi.json", headers=each) for each in credentials))
@@ -278,7 +278,7 @@ async def test_what_is_kept_has_a_bound(
 
     monkeypatch.setattr(docs, "page", large)
     async with docs_server(tmp_path, local_tenant) as client:
-        for who in ("nobody", "nobody", "ada", "nobody", "nobody"):
+        for who in ("no token", "no token", "ada", "no token", "no token"):
             assert (await client.get("/docs", headers=headers(local_tenant, who))).status_code == 200
     assert len(made) == 3
 

@@ -1,4 +1,4 @@
-"""`/readyz` tells the truth, and no more of it than which check fails."""
+"""`/readyz` reports whether the server is ready, and only the names of failed checks."""
 
 import asyncio
 import json
@@ -24,14 +24,14 @@ REQUEST = Request({"type": "http", "method": "GET", "headers": []})
 
 
 class Switch:
-    """A check that works until it is told otherwise."""
+    """A check that works until it is switched off."""
 
     def __init__(self) -> None:
         self.reason: str | Exception = ""
-        self.asked = 0
+        self.calls = 0
 
     async def __call__(self) -> str:
-        self.asked += 1
+        self.calls += 1
         await asyncio.sleep(0)
         if isinstance(self.reason, Exception):
             raise self.reason
@@ -66,7 +66,7 @@ async def test_it_is_ready_when_all_works_and_it_is_not_stopping(keys, journal, 
     )
 
 
-async def test_why_a_check_fails_goes_to_the_log_once_and_to_nobody_else():
+async def test_why_a_check_fails_goes_to_the_log_once_and_nowhere_else():
     switch = Switch()
     readiness = Readiness({"journal": switch})
     with capture_logs() as logs:
@@ -108,9 +108,9 @@ async def test_however_many_ask_at_a_time_each_check_is_made_once():
     switch = Switch()
     readiness = Readiness({"journal": switch})
     await asyncio.gather(*(ask(readiness) for _ in range(100)))
-    assert switch.asked == 1
+    assert switch.calls == 1
     await ask(readiness)
-    assert switch.asked == 2
+    assert switch.calls == 2
 
 
 async def test_one_who_goes_away_does_not_end_the_check_for_others():

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postern.api.list_query import Asked, no_parameters, refusal_page, run_page
+from postern.api.list_query import PageQuery, no_parameters, refusal_page, run_page
 from postern.errors import Problem
 from postern.journal.reading.cursor import sealed
 from postern.journal.reading.filters import ANONYMOUS, RefusalFilter, RunFilter
@@ -21,7 +21,7 @@ def errors(query: bytes) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("query", "asked"),
+    ("query", "filters"),
     [
         (b"", RunFilter()),
         (b"workflow=book-room&state=TimedOut", RunFilter(workflow="book-room", state=State.TIMED_OUT)),
@@ -33,14 +33,14 @@ def errors(query: bytes) -> dict[str, str]:
         (b"since=2026-01-01t14:00:00.5%2B02:00", RunFilter(since=NOON + 0.5)),
     ],
 )
-def test_filters_are_understood(query: bytes, asked: RunFilter):
-    assert run_page(query, None) == Asked(asked, None, 50)
+def test_filters_are_understood(query: bytes, filters: RunFilter):
+    assert run_page(query, None) == PageQuery(filters, None, 50)
 
 
 def test_a_page_may_be_of_another_size_and_begin_at_a_cursor():
     cursor = sealed(RunFilter(owner=(HERE, ADA)), id_number(1))
-    asked = run_page(f"limit=200&cursor={cursor}".encode(), (HERE, ADA))
-    assert asked == Asked(RunFilter(owner=(HERE, ADA)), cursor, 200)
+    filters = run_page(f"limit=200&cursor={cursor}".encode(), (HERE, ADA))
+    assert filters == PageQuery(RunFilter(owner=(HERE, ADA)), cursor, 200)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_everything_that_is_wrong_is_said_at_once():
     assert set(errors(b"state=x&limit=x&since=x&what=x")) == {"state", "limit", "since", "query"}
 
 
-def test_a_cursor_of_another_list_or_other_filters_is_refused():
+def test_a_cursor_of_another_list_or_other_filters_is_rejected():
     of_refusals = sealed(RefusalFilter(), id_number(1))
     of_others = sealed(RunFilter(owner=(HERE, ADA)), id_number(1))
     filtered = sealed(RunFilter(workflow="hello"), id_number(1))
@@ -99,13 +99,13 @@ def test_a_cursor_of_another_list_or_other_filters_is_refused():
 def test_refusals_have_filters_of_their_own():
     query = f"workflow=hello&reason=expiry&address=192.0.2.7&request_id={id_number(1)}&limit=1".encode()
     expected = RefusalFilter("hello", "expiry", "192.0.2.7", request_id=id_number(1))
-    assert refusal_page(query) == Asked(expected, None, 1)
+    assert refusal_page(query) == PageQuery(expected, None, 1)
     for wrong in (b"state=Failed", b"request_id=X", b"text=x"):
         with pytest.raises(Problem):
             refusal_page(wrong)
 
 
-def test_where_nothing_may_be_asked_for_nothing_is_taken():
+def test_a_list_without_parameters_accepts_none():
     no_parameters(b"")
     with pytest.raises(Problem):
         no_parameters(b"limit=5")

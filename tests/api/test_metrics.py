@@ -208,7 +208,7 @@ async def test_runs_of_workflows_without_a_name_in_the_metrics_are_summed():
     assert values(text, "postern_runs_running", "workflow") == {("a",): 1, ("",): 5}
 
 
-async def test_labels_stay_bounded_whatever_is_asked_for(client: AsyncClient):
+async def test_labels_stay_bounded_for_any_requests(client: AsyncClient):
     for n in range(200):
         await client.post(f"/triggers/no-{n}/{n}?{n}")
     text = (await client.get("/metrics")).text

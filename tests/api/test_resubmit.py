@@ -1,4 +1,4 @@
-"""What a record still allows: its reply again, and another run."""
+"""The stored reply of a record, and another run from it."""
 
 from pathlib import Path
 from typing import Any
@@ -87,7 +87,7 @@ def test_a_reply_that_was_not_kept_whole_is_not_given(fields: dict[str, Any]):
         ({}, forgetful, "does not record"),
         ({"inputs_form": Form.CUT}, hello, "were cut"),
         ({"inputs_form": Form.REDACTED}, hello, "were redacted"),
-        ({"inputs": None, "inputs_form": Form.SECURED}, hello, "kept out of records"),
+        ({"inputs": None, "inputs_form": Form.SECURED}, hello, "are not recorded"),
         ({"request": '{"redacted": true}'}, hello, "redacted"),
     ],
 )
@@ -114,7 +114,7 @@ def test_a_run_that_has_ended_with_whole_inputs_can_be_started_again(fields: dic
 
 
 def test_who_would_not_be_let_in_today_cannot_start_it_again():
-    """Else an old run would be a way around the door."""
+    """Otherwise an old run would bypass the access check."""
     member, guest = (Caller("user", ADA, HERE, audience=OURS, guest=guest) for guest in (False, True))
     check_resubmit(record(), trigger(guarded), Standing.OWNER, member)
     check_resubmit(record(), trigger(guarded), Standing.OPERATOR, guest)

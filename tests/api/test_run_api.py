@@ -242,7 +242,7 @@ async def test_a_resubmit_is_a_new_run_of_whoever_asks(run_api: RunApi, run_id: 
     answer = await run_api.post(f"/runs/{run_id}/resubmit", who)
     assert (answer.status_code, answer.headers["location"]) == (201, f"/runs/{id_number(50)}")
     assert (answer.json()["id"], answer.json()["resubmitted_from"]) == (id_number(50), run_id)
-    assert [(asked, caller.kind) for asked, caller in run_api.resubmitted] == [(run_id, kind)]
+    assert [(resubmitted, caller.kind) for resubmitted, caller in run_api.resubmitted] == [(run_id, kind)]
 
 
 @pytest.mark.parametrize(
@@ -304,7 +304,7 @@ async def test_other_methods_are_a_problem_that_says_which_are_taken(
     assert set(answer.headers["allow"].split(", ")) == allowed
 
 
-async def test_refused_requests_are_logged_without_ids_of_runs_or_tokens(run_api: RunApi):
+async def test_rejected_requests_are_logged_without_ids_of_runs_or_tokens(run_api: RunApi):
     with capture_logs() as logs:
         await run_api.get(f"/runs/{ANONYMOUS_RUN}/result?text=SENT", "garbage")
         await run_api.get(f"/runs/{RUNNING}", "expired")

@@ -107,10 +107,10 @@ def test_without_a_client_id_a_placeholder_is_written_and_reported(postern: Post
 def test_left_out_workflows_and_lost_details_are_reported(postern: Postern):
     said = flat(export(postern, "--auth", "basic"))
     assert "book-room: It is for people only" in said
-    assert "payroll: It is for those on its list only" in said
+    assert "payroll: It is only for the callers on its list" in said
     said = flat(export(postern, "--output", "other"))
     assert "at /paths/~1triggers~1payroll/post/responses/200" in said
-    assert "payroll: Only those on its list may use it" in said
+    assert "payroll: Only callers on its list may use it" in said
 
 
 def test_some_workflows_can_be_chosen(postern: Postern, folder: Path):
@@ -153,7 +153,7 @@ def test_a_folder_that_cannot_be_written_is_an_error(postern: Postern, folder: P
         (["--auth", "api_key", "--key-header", "Authorization"], {}, "Authorization is for tokens"),
         (["--auth", "api_key", "--key-header", "a: b"], {}, "--key-header"),
         (["--title", "API"], {}, "--title"),
-        (["--workflow", "missing"], {}, "There are: book-desk"),
+        (["--workflow", "missing"], {}, "The workflows are: book-desk"),
         (["--auth", "none", "--workflow", "payroll"], {}, "--auth none reaches none"),
     ],
     ids=str,
@@ -198,7 +198,7 @@ def test_a_workflow_for_another_audience_than_the_resource_is_left_out(postern: 
         text += f"@workflow(access=tenant_users(audiences=['{audience}']))\nasync def {name}(ctx): ...\n"
     (folder / "workflows" / "audiences.py").write_text(text, encoding="utf-8")
     said = flat(export(postern, "--resource", "api://a", POSTERN_AUDIENCE=f"api://a,api://b,{CLIENT}"))
-    assert "second: It takes tokens for other audiences only" in said
+    assert "second: It accepts only tokens for other audiences" in said
     assert {"First", "Newer"} <= set(actions(folder / "connector"))
     assert "Second" not in actions(folder / "connector")
 

@@ -260,8 +260,8 @@ def newer(folder: Path) -> None:
         (cut, "is damaged"),
         (no_database, "is not a backup"),
         (a_dump, "is a backup of PostgreSQL"),
-        (of_others, "is no backup of Postern's"),
-        (of_others_with_migrations, "is no backup of Postern's"),
+        (of_others, "is not a backup of Postern"),
+        (of_others_with_migrations, "is not a backup of Postern"),
         (newer, "newer Postern"),
     ],
 )

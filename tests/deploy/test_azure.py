@@ -14,7 +14,7 @@ from sqlalchemy import make_url
 
 from postern.api.access import OPERATOR_ROLE
 from postern.journal.database.engine import migrate, open_engine
-from postern.journal.journal import READERS
+from postern.journal.reading.readers import READERS
 from postern.settings import load_settings, settings_table
 
 ROOT = Path(__file__).parents[2]

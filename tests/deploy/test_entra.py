@@ -38,7 +38,7 @@ def test_the_checks_are_the_programs():
         specific_users(ID, scopes=["s"], roles=["r"], apps=False), people={}, tenants=[ID], audiences=["api://x"]
     )
     assert isinstance(policy, Guarded)
-    known = {rule.name for rule in RULES} | {question.name for question in policy.questions}
+    known = {rule.name for rule in RULES} | {question.name for question in policy.requirements}
     named = set(re.findall(r"`([a-z-]+)`", first_cells("Rejections by Postern")))
     assert named
     assert named <= known

@@ -1,4 +1,4 @@
-"""Tokens and key sets as Entra, or somebody less honest, would make them."""
+"""Tokens and key sets as Entra, or an attacker, would make them."""
 
 import asyncio
 import base64
@@ -131,7 +131,7 @@ class Clock:
 
 
 class Authority:
-    """Publishes a key set, counts how often it is asked, and may be slow or out of reach."""
+    """Publishes a key set, counts how often it is requested, and may be slow or out of reach."""
 
     def __init__(self, *entries: Any) -> None:
         self.document = key_set(*entries)

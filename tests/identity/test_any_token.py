@@ -1,4 +1,4 @@
-"""Whatever a token is, it is a caller or a refusal, and never another error."""
+"""Any token gives a caller or Refused, and never another error."""
 
 import contextlib
 
@@ -12,7 +12,7 @@ from tests.identity.minting import NOW, TENANTS, claims, failed, header, refusal
 
 
 @given(st.text(max_size=300) | st.binary(max_size=300).map(lambda raw: raw.decode("latin-1")))
-def test_any_text_is_read_or_refused(text):
+def test_any_text_is_read_or_rejected(text):
     with contextlib.suppress(Refused):
         parse(text)
 

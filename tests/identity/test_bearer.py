@@ -63,7 +63,7 @@ def test_no_field_or_another_scheme_is_no_credentials(values):
         [b"Bearer " + b"a" * (MAX_TOKEN_BYTES + 1)],
     ],
 )
-def test_a_malformed_field_or_several_are_refused(values):
+def test_a_malformed_field_or_several_are_rejected(values):
     with pytest.raises(Refused) as caught:
         bearer_token(authorization(*values))
     assert caught.value.failed.name == "authorization-header"

@@ -43,11 +43,11 @@ def test_a_token_names_its_bearer_and_says_whether_that_was_verified(body, verif
 
 
 @pytest.mark.parametrize("text", ["", "no token", "a.b.c", "x" * 100_000])
-def test_what_cannot_be_read_names_nobody(text):
+def test_what_cannot_be_read_names_no_one(text):
     assert claimed(text, verified=False) is None
 
 
-def test_a_token_without_claims_names_nobody():
+def test_a_token_without_claims_names_no_one():
     assert claimed(token({}), verified=False) is None
 
 
@@ -77,9 +77,9 @@ async def test_a_real_token_that_is_not_on_the_list_is_verified_and_has_every_ch
     found = await examine(identity, bearer(token()), POLICY, proved=True)
     assert found is not None
     assert found.claimed == {**NAMED, "verified": True}
-    asked, caller = await identity.examine(token())
+    made, caller = await identity.examine(token())
     assert caller is not None
-    assert found.checks == asked + checks(POLICY, caller)
+    assert found.checks == made + checks(POLICY, caller)
     assert [check.name for check in found.checks if not check.passed] == ["listed"]
 
 

@@ -28,18 +28,18 @@ def answer(body: bytes, status: str = "200 OK", *fields: str) -> bytes:
 
 
 class Server:
-    """Answers each path with the bytes that `answers` holds for it, and remembers what it was asked."""
+    """Answers each path with the bytes that `answers` holds for it, and remembers the requests."""
 
     def __init__(self) -> None:
         self.url = ""
         self.answers: dict[str, bytes] = {}
-        self.asked: list[bytes] = []
+        self.requests: list[bytes] = []
         self.sent = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             head = await reader.readuntil(b"\r\n\r\n")
-            self.asked.append(head)
+            self.requests.append(head)
             reply = self.answers.get(head.split()[1].decode(), answer(b"", "404 Not Found"))
             if reply is HANG:
                 await reader.read()
@@ -83,10 +83,10 @@ def metadata(server: "Server", **changes: Any) -> bytes:
     return json.dumps(made).encode()
 
 
-async def test_discovery_names_the_keys_and_nothing_packed_is_asked_for(server, client, ours):
+async def test_discovery_names_the_keys_and_no_compression_is_requested(server, client, ours):
     assert await fetch_keys(client, ours) == key_set(jwk())
-    assert [head.split()[1].decode() for head in server.asked] == [DISCOVERY, KEYS]
-    assert all(b"accept-encoding: identity\r\n" in head.lower() for head in server.asked)
+    assert [head.split()[1].decode() for head in server.requests] == [DISCOVERY, KEYS]
+    assert all(b"accept-encoding: identity\r\n" in head.lower() for head in server.requests)
 
 
 async def test_a_mirror_may_hand_out_the_clouds_own_metadata_issuer(server, client, ours):
@@ -100,11 +100,11 @@ async def test_a_mirror_may_hand_out_the_clouds_own_metadata_issuer(server, clie
     [None, 1, "", ["x"], {"a": 1}, f"https://login.microsoftonline.com/{OTHER_ID}/v2.0",
      "https://login.microsoftonline.com/{tenantid}/v2.0", f"https://sts.windows.net/{TENANT_ID}/"],
 )  # fmt: skip
-async def test_metadata_of_another_issuer_is_refused(server, client, ours, issuer):
+async def test_metadata_of_another_issuer_is_rejected(server, client, ours, issuer):
     server.answers[DISCOVERY] = answer(metadata(server, issuer=issuer))
     with pytest.raises(EntraFault):
         await fetch_keys(client, ours)
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ async def test_keys_that_are_not_at_the_authority_are_not_fetched(server, client
     server.answers[DISCOVERY] = answer(metadata(server, jwks_uri=keys_url))
     with pytest.raises(EntraFault):
         await fetch_keys(client, ours)
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
 PACKED = gzip.compress(b" " * 10 * MAX_DOCUMENT_BYTES)
@@ -147,7 +147,7 @@ async def test_a_bad_answer_at_either_step_is_a_failure(server, client, ours, pa
     server.answers[path] = bad
     with pytest.raises((EntraFault, HTTPError)):
         await fetch_keys(client, ours)
-    assert server.asked[-1].split()[1].decode() == path
+    assert server.requests[-1].split()[1].decode() == path
     assert server.sent < 30 * MAX_DOCUMENT_BYTES  # no more than what fits into the sockets' buffers
 
 
@@ -159,7 +159,7 @@ async def test_both_steps_together_have_little_time(server, client, ours, path):
 
 
 @pytest.mark.parametrize("bad", [b"[]", b"null", b"<html>", b"{", b"\xff"])
-async def test_metadata_that_is_no_object_is_refused(server, client, ours, bad):
+async def test_metadata_that_is_no_object_is_rejected(server, client, ours, bad):
     server.answers[DISCOVERY] = answer(bad)
     with pytest.raises(ValueError, match="JSON"):
         await fetch_keys(client, ours)

@@ -90,7 +90,7 @@ async def test_a_remembered_token_expires_on_time(world):
     assert await world.refusal(text) == "expiry"
 
 
-async def test_a_remembered_token_is_refused_once_its_key_is_withdrawn(world):
+async def test_a_remembered_token_is_rejected_once_its_key_is_withdrawn(world):
     text = token()
     await world.ask(text)
     world.authority.document = key_set(jwk("next", "key-2"))
@@ -98,7 +98,7 @@ async def test_a_remembered_token_is_refused_once_its_key_is_withdrawn(world):
     assert await world.refusal(text) == "key-published"
 
 
-async def test_a_remembered_token_is_refused_once_its_key_is_exchanged_under_the_same_name(world):
+async def test_a_remembered_token_is_rejected_once_its_key_is_exchanged_under_the_same_name(world):
     text = token()
     await world.ask(text)
     world.authority.document = key_set(jwk("next"))
@@ -191,7 +191,7 @@ async def test_serving_the_same_tenants_again_changes_nothing(world):
     assert world.authority.fetches == 1
 
 
-async def test_a_tenant_that_goes_while_its_keys_are_fetched_lets_nobody_in(world):
+async def test_a_tenant_that_goes_while_its_keys_are_fetched_admits_no_caller(world):
     world.authority.open.clear()
     asking = asyncio.create_task(world.ask(token()))
     await asyncio.sleep(0)
@@ -242,21 +242,21 @@ async def test_the_background_loop_follows_the_tenants_that_are_served(world):
 
 async def test_explain_shows_every_check_also_after_the_first_failure(world):
     text = token(claims(exp=NOW - 1_000, ver="1.0", cnf={}))
-    asked, caller = await world.identity.examine(text)
-    assert [check.name for check in asked if not check.passed] == ["version", "expiry", "proof-of-possession"]
+    found, caller = await world.identity.examine(text)
+    assert [check.name for check in found if not check.passed] == ["version", "expiry", "proof-of-possession"]
     assert caller is None
-    asked, caller = await world.identity.examine(token())
-    assert all(check.passed for check in asked)
+    found, caller = await world.identity.examine(token())
+    assert all(check.passed for check in found)
     assert caller == await world.ask(token())
-    asked, caller = await world.identity.examine("not a token")
-    assert ([check.name for check in asked], caller) == (["form"], None)
+    found, caller = await world.identity.examine("not a token")
+    assert ([check.name for check in found], caller) == (["form"], None)
 
 
 async def test_explain_works_without_the_authority(world):
     world.authority.failure = OSError("no route")
-    asked, caller = await world.identity.examine(token())
-    assert {check.name for check in asked if not check.passed} == {"key-published", "signature"}
-    assert "no route" in next(check.found for check in asked if check.name == "key-published")
+    found, caller = await world.identity.examine(token())
+    assert {check.name for check in found if not check.passed} == {"key-published", "signature"}
+    assert "no route" in next(check.found for check in found if check.name == "key-published")
     assert caller is None
 
 
@@ -284,7 +284,7 @@ async def test_nothing_of_a_token_is_logged(world):
         max_size=2,
     )
 )
-def test_any_headers_are_refused_and_never_an_error(headers):
+def test_any_headers_are_rejected_and_never_an_error(headers):
     world = World()
     with pytest.raises(Refused):
         asyncio.run(world.identity.identify(headers))

@@ -27,7 +27,7 @@ def keys(authority, clock):
     return SigningKeys(TENANT, authority.fetch, clock=clock)
 
 
-async def until_asked(authority: Authority, times: int) -> None:
+async def until_fetched(authority: Authority, times: int) -> None:
     async with asyncio.timeout(5):
         while authority.fetches < times:
             await asyncio.sleep(0)
@@ -50,7 +50,7 @@ async def test_two_thousand_unknown_names_cause_one_fetch_a_cooldown_and_delay_n
     for round_ in range(1, 4):
         authority.open.clear()
         strangers = [asyncio.create_task(keys.find(f"random-{number}")) for number in range(2_000)]
-        await until_asked(authority, 1 + round_)
+        await until_fetched(authority, 1 + round_)
         assert keys.get("key-1") is await asyncio.wait_for(keys.find("key-1"), 1)  # while the fetch hangs
         authority.open.set()
         assert set(await asyncio.gather(*strangers)) == {None}
@@ -71,7 +71,7 @@ async def test_who_joins_a_fetch_that_began_too_early_may_cause_another(keys, au
     await keys.refresh()
     authority.open.clear()
     background = asyncio.create_task(keys.refresh())
-    await until_asked(authority, 2)
+    await until_fetched(authority, 2)
     authority.document = key_set(jwk("next", "key-2"))
     waiting = asyncio.create_task(keys.find("key-2"))
     await asyncio.sleep(0)
@@ -168,11 +168,11 @@ async def test_a_cold_start_without_the_authority_answers_503_at_once_between_at
     assert await keys.find("key-1") is not None
 
 
-async def test_one_who_stops_waiting_takes_the_fetch_from_nobody(keys, authority):
+async def test_one_who_stops_waiting_does_not_cancel_the_fetch_for_others(keys, authority):
     authority.open.clear()
     impatient = asyncio.create_task(keys.find("key-1"))
     patient = asyncio.create_task(keys.find("key-1"))
-    await until_asked(authority, 1)
+    await until_fetched(authority, 1)
     impatient.cancel()
     with pytest.raises(asyncio.CancelledError):
         await impatient

@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding
 
-from postern.identity.token import RULES, TOLD, Parsed, checks, parse, verify
+from postern.identity.token import DISCLOSED, RULES, Parsed, checks, parse, verify
 from tests.identity import minting
 from tests.identity.minting import (
     CLIENT,
@@ -153,7 +153,7 @@ def test_valid_tokens_of_both_versions_pass_every_rule():
           (..., None, "1.0", "2", 2.0, 2, "2.0 ", ["2.0"], {"a": 1})],
     ],
 )  # fmt: skip
-def test_a_forged_token_is_refused_and_its_bearer_not_told_why(forged, rule):
+def test_a_forged_token_is_rejected_and_its_bearer_not_shown_why(forged, rule):
     refused = refusal(forged())
     assert refused is not None
     assert refused.failed.name == rule
@@ -188,7 +188,7 @@ def test_a_forged_token_is_refused_and_its_bearer_not_told_why(forged, rule):
         *[({name: 1}, "claims") for name in ("name", "preferred_username", "app_displayname", "sub")],
     ],
 )  # fmt: skip
-def test_a_token_of_our_tenant_that_does_not_do_is_refused_and_its_bearer_told_why(changes, rule):
+def test_a_token_of_our_tenant_that_does_not_do_is_rejected_and_its_bearer_shown_why(changes, rule):
     refused = refusal(token(claims(**changes)))
     assert refused is not None
     assert refused.failed.name == rule
@@ -198,7 +198,7 @@ def test_a_token_of_our_tenant_that_does_not_do_is_refused_and_its_bearer_told_w
 
 
 @pytest.mark.parametrize("number", ["1e999", "-1e999", "1e400", "-0.5", "253402300800"])
-def test_numbers_that_are_no_times_are_refused(number):
+def test_numbers_that_are_no_times_are_rejected(number):
     body = json.dumps(claims(exp="EXP")).replace('"EXP"', number)
     assert failed(token(body.encode())) == "times"
 
@@ -267,9 +267,9 @@ def test_the_rules_close_what_pyjwt_alone_leaves_open(forged, rule):
     assert failed(forged()) == rule
 
 
-def test_every_rule_has_a_name_of_its_own_and_advice_exactly_where_it_may_be_heard():
+def test_every_rule_has_a_name_of_its_own_and_advice_exactly_where_it_may_be_shown():
     assert len({rule.name for rule in RULES}) == len(RULES)
-    assert {rule.name for rule in RULES if rule.advice} == TOLD
+    assert {rule.name for rule in RULES if rule.advice} == DISCLOSED
     assert all('"' not in rule.advice and "\\" not in rule.advice for rule in RULES)
 
 

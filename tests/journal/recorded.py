@@ -51,6 +51,6 @@ def run_row(number: int, **more: Any) -> dict[str, Any]:
 
 
 def put(connection: Connection, *rows: dict[str, Any]) -> None:
-    """Put runs on record."""
+    """Record runs."""
     if rows:
         connection.execute(insert(runs), list(rows))

@@ -1,4 +1,4 @@
-"""Calls of runs on record: written with the next batch, and never twice."""
+"""Recorded calls of runs: written with the next batch, and never twice."""
 
 from pathlib import Path
 

@@ -99,7 +99,7 @@ def test_how_far_back_is_said_by_name_or_number_or_one_step():
 
 
 @pytest.mark.parametrize(
-    ("found", "to", "told"),
+    ("found", "to", "message"),
     [
         ("", None, "without tables"),
         ("0001", None, "first migration"),
@@ -111,8 +111,8 @@ def test_how_far_back_is_said_by_name_or_number_or_one_step():
         ("9999", None, "made by a newer Postern"),
     ],
 )
-def test_what_cannot_be_gone_back_to_is_said(found: str, to: str | None, told: str):
-    with pytest.raises(DatabaseFault, match=told):
+def test_what_cannot_be_gone_back_to_is_said(found: str, to: str | None, message: str):
+    with pytest.raises(DatabaseFault, match=message):
         target(found, to)
 
 

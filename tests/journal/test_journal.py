@@ -1,4 +1,4 @@
-"""Runs are on disk before anybody hears of them, whatever happens to the database."""
+"""Runs are on disk before their replies are sent, with any fault of the database."""
 
 import asyncio
 import sqlite3
@@ -168,13 +168,13 @@ async def test_a_row_that_cannot_be_written_takes_no_other_with_it(url):
         first, second = started(), started()
         second.request.client_address = "192.0.2.2"
         third = started()
-        told = await asyncio.gather(
+        results = await asyncio.gather(
             *(journal.end(ended(run)) for run in (first, second, third)), return_exceptions=True
         )
-        assert told[1] is None
+        assert results[1] is None
         assert await record(journal, second.id)
-        lost, kept = (first, third) if told[0] is not None else (third, first)
-        assert {type(told[0]), type(told[2])} == {Problem, type(None)}
+        lost, kept = (first, third) if results[0] is not None else (third, first)
+        assert {type(results[0]), type(results[2])} == {Problem, type(None)}
         assert await record(journal, kept.id)
         assert not await record(journal, lost.id)
 
@@ -221,14 +221,14 @@ async def test_what_was_given_up_and_is_committed_all_the_same_is_undone(file_ur
 async def test_a_writer_that_is_killed_is_followed_by_another_and_no_run_is_lost(url):
     async with opened(url) as journal:
         many = [started() for _ in range(200)]
-        told = []
+        results = []
         for number, run in enumerate(many):
             journal.begin(run)
-            told.append(journal.end(ended(run)))
+            results.append(journal.end(ended(run)))
             if number in (50, 120):
                 await asyncio.sleep(0)
                 kill_writer(journal)
-        await asyncio.gather(*told)
+        await asyncio.gather(*results)
         assert await journal.read(lambda c: c.execute(text("SELECT count(*) FROM runs")).scalar()) == 200
 
 
@@ -295,7 +295,7 @@ def test_the_program_knows_every_migration_that_is_there():
     assert tuple(reversed(there)) == MIGRATIONS
 
 
-async def test_a_database_of_a_newer_program_is_refused(url):
+async def test_a_database_of_a_newer_program_is_rejected(url):
     engine = open_engine(url, writing=True)
     migrate(engine)
     with engine.begin() as connection:

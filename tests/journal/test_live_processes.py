@@ -1,4 +1,4 @@
-"""Which servers live, as a command sees it that is started beside them."""
+"""The running server processes, as a command finds them."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ AWAY = [ServerProcess("c", "away", "1:1", 0.0, 5), ServerProcess("d", "away", "2
 
 
 class Watch:
-    """Nodes that are looked at again and again: those named beat each time. A clock that waits for nobody."""
+    """Server processes that are looked at repeatedly: the named ones beat each time. The clock does not wait."""
 
     def __init__(self, nodes: list[ServerProcess], beating: str = "") -> None:
         self.nodes, self.beating, self.now, self.watched = nodes, beating, 0.0, 0
@@ -62,7 +62,7 @@ def test_a_node_that_begins_while_others_are_watched_lives():
     assert watch.found() == ["b"]
 
 
-def test_nobody_is_waited_for_once_all_have_beaten():
+def test_no_process_is_waited_for_once_all_have_beaten():
     watch = Watch(AWAY, beating="cd")
     assert watch.found() == ["c", "d"]
     assert watch.now == 1.0

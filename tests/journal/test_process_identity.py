@@ -1,4 +1,4 @@
-"""Which process this is, and whether another one of this machine is still there."""
+"""The identity of this process, and whether another one of this machine is still running."""
 
 import os
 import socket

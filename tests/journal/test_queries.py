@@ -57,13 +57,13 @@ def connection(engine: Engine) -> Iterator[Connection]:
 
 
 def all_pages(
-    connection: Connection, asked: RunFilter, limit: int, between: Callable[[], None] = lambda: None
+    connection: Connection, filters: RunFilter, limit: int, between: Callable[[], None] = lambda: None
 ) -> list[str]:
     """The ids on all pages, one page after another."""
     found: list[str] = []
     cursor = None
     while True:
-        page = list_runs(connection, asked, cursor, limit)
+        page = list_runs(connection, filters, cursor, limit)
         assert len(page.items) <= limit
         found += [record.id for record in page.items]
         if page.next is None:
@@ -72,19 +72,19 @@ def all_pages(
         between()
 
 
-def matches(row: dict[str, Any], asked: RunFilter) -> bool:
+def matches(row: dict[str, Any], filters: RunFilter) -> bool:
     """What a filter means, said once more in plain Python."""
     searched = [row[name] or "" for name in ("workflow", "caller_name", "error_type", "inputs", "outputs")]
-    caller = None if asked.caller == ANONYMOUS else asked.caller
+    caller = None if filters.caller == ANONYMOUS else filters.caller
     return (
-        asked.workflow in (None, row["workflow"])
-        and asked.state in (None, row["state"])
-        and (asked.caller is None or row["object_id"] == caller)
-        and asked.parent in (None, row["parent_run_id"])
-        and (asked.owner is None or asked.owner == (row["tenant_id"], row["object_id"]))
-        and (asked.since is None or row["started_at"] >= asked.since)
-        and (asked.until is None or row["started_at"] <= asked.until)
-        and (asked.text is None or any(asked.text.lower() in each.lower() for each in searched))
+        filters.workflow in (None, row["workflow"])
+        and filters.state in (None, row["state"])
+        and (filters.caller is None or row["object_id"] == caller)
+        and filters.parent in (None, row["parent_run_id"])
+        and (filters.owner is None or filters.owner == (row["tenant_id"], row["object_id"]))
+        and (filters.since is None or row["started_at"] >= filters.since)
+        and (filters.until is None or row["started_at"] <= filters.until)
+        and (filters.text is None or any(filters.text.lower() in each.lower() for each in searched))
     )
 
 
@@ -119,9 +119,9 @@ SMALL = {"FIRST_WINDOW": 2, "LAST_WINDOW": 4, "MOST_CANDIDATES": 7}
 
 
 @settings(deadline=None, max_examples=150)
-@given(made=ROWS, asked=FILTERS, limit=st.integers(1, 6))
+@given(made=ROWS, filters=FILTERS, limit=st.integers(1, 6))
 def test_pages_have_each_matching_run_once_and_in_order_while_new_ones_come(
-    engine: Engine, made: list[dict[str, Any]], asked: RunFilter, limit: int
+    engine: Engine, made: list[dict[str, Any]], filters: RunFilter, limit: int
 ):
     rows = [run_row(number, **each) for number, each in enumerate(made)]
     numbers = count(len(rows))
@@ -129,19 +129,19 @@ def test_pages_have_each_matching_run_once_and_in_order_while_new_ones_come(
         for name, size in SMALL.items():
             patch.setattr(queries, name, size)
         put(connection, *rows)
-        found = all_pages(connection, asked, limit, lambda: put(connection, run_row(next(numbers))))
+        found = all_pages(connection, filters, limit, lambda: put(connection, run_row(next(numbers))))
         connection.rollback()
-    assert found == [row["id"] for row in reversed(rows) if matches(row, asked)]
+    assert found == [row["id"] for row in reversed(rows) if matches(row, filters)]
 
 
 def test_a_page_looks_at_a_bounded_number_of_runs_and_the_next_one_goes_on_there(connection: Connection):
     rows = [run_row(0, workflow="rare"), *(run_row(number) for number in range(1, 12_000))]
     put(connection, *rows)
-    asked = RunFilter(text="rare")
-    page = list_runs(connection, asked, clock=lambda: 0.0)
+    filters = RunFilter(text="rare")
+    page = list_runs(connection, filters, clock=lambda: 0.0)
     assert page.items == ()
-    assert opened(asked, str(page.next)) == id_number(12_000 - queries.MOST_CANDIDATES)
-    following = list_runs(connection, asked, page.next, clock=lambda: 0.0)
+    assert opened(filters, str(page.next)) == id_number(12_000 - queries.MOST_CANDIDATES)
+    following = list_runs(connection, filters, page.next, clock=lambda: 0.0)
     assert [record.id for record in following.items] == [rows[0]["id"]]
     assert following.next is None
 
@@ -149,9 +149,9 @@ def test_a_page_looks_at_a_bounded_number_of_runs_and_the_next_one_goes_on_there
 def test_a_page_ends_when_it_has_taken_long(connection: Connection):
     put(connection, *(run_row(number) for number in range(200)))
     ticks = count()
-    asked = RunFilter(text="nowhere")
-    page = list_runs(connection, asked, clock=lambda: float(next(ticks)))
-    assert opened(asked, str(page.next)) == id_number(200 - queries.FIRST_WINDOW)
+    filters = RunFilter(text="nowhere")
+    page = list_runs(connection, filters, clock=lambda: float(next(ticks)))
+    assert opened(filters, str(page.next)) == id_number(200 - queries.FIRST_WINDOW)
 
 
 def test_a_list_does_not_fetch_bodies(connection: Connection):
@@ -180,7 +180,7 @@ def test_a_run_is_found_whole_with_its_steps_in_order(connection: Connection):
     assert find_run(connection, id_number(2)) is None
 
 
-def test_what_is_asked_to_be_cancelled_is_on_record_the_first_time_only_and_while_it_runs(connection: Connection):
+def test_a_requested_cancellation_is_recorded_the_first_time_only_and_while_it_runs(connection: Connection):
     put(connection, run_row(1, state="Running"), run_row(2))
     assert [request_cancel(connection, id_number(1), now) for now in (5.0, 6.0)] == [True, True]
     assert [request_cancel(connection, id_number(number), 5.0) for number in (2, 3)] == [False, False]
@@ -210,7 +210,7 @@ def refusal_row(number: int, **more: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("asked", "numbers"),
+    ("filters", "numbers"),
     [
         (RefusalFilter(), [300, 200, 100]),
         (RefusalFilter(workflow="hello"), [200]),
@@ -226,7 +226,7 @@ def refusal_row(number: int, **more: Any) -> dict[str, Any]:
         (RefusalFilter(workflow="payroll", reason="expiry", address="198.51.100.1"), [300]),
     ],
 )
-def test_refusals_are_filtered(connection: Connection, asked: RefusalFilter, numbers: list[int]):
+def test_refusals_are_filtered(connection: Connection, filters: RefusalFilter, numbers: list[int]):
     connection.execute(delete(schema.refusals))
     rows = [
         refusal_row(100, reason="listed"),
@@ -237,7 +237,7 @@ def test_refusals_are_filtered(connection: Connection, asked: RefusalFilter, num
     found: list[str] = []
     cursor = None
     while True:
-        page = list_refusals(connection, asked, cursor, 1)
+        page = list_refusals(connection, filters, cursor, 1)
         found += [record.id for record in page.items]
         if (cursor := page.next) is None:
             break
@@ -255,9 +255,9 @@ def test_a_refusal_is_read_in_its_parts(connection: Connection):
 
 
 def test_a_cursor_is_good_for_its_list_and_filters_only():
-    asked = RunFilter(workflow="hello")
-    cursor = sealed(asked, id_number(1))
-    assert opened(asked, cursor) == id_number(1)
+    filters = RunFilter(workflow="hello")
+    cursor = sealed(filters, id_number(1))
+    assert opened(filters, cursor) == id_number(1)
     others: list[RunFilter | RefusalFilter] = [
         RunFilter(),
         RunFilter(workflow="hello", owner=(TENANT, ADA)),
@@ -327,8 +327,8 @@ def plan(connection: Connection, query: Select[Any]) -> list[str]:
 
 def test_no_combination_of_filters_sorts_or_goes_along_another_index_than_the_most_selective(sqlite: Connection):
     for values in product(*EACH.values()):
-        asked = RunFilter(**dict(zip(EACH, values, strict=True)), until=values[3] and NOON + 60)
-        way = way_of_runs(asked, "sqlite")
+        filters = RunFilter(**dict(zip(EACH, values, strict=True)), until=values[3] and NOON + 60)
+        way = way_of_runs(filters, "sqlite")
         index = INDEXES[way.lead.name] if way.lead is not None else "sqlite_autoindex_runs_1"
         bounded = bool(way.along)
         for query, covering, bound in (
@@ -339,7 +339,7 @@ def test_no_combination_of_filters_sorts_or_goes_along_another_index_than_the_mo
         ):
             (step,) = plan(sqlite, query)
             begin = f"{'SEARCH' if bound else 'SCAN'} runs USING {'COVERING ' if covering else ''}INDEX {index}"
-            assert step.split(" (")[0] == begin, (asked, step)
+            assert step.split(" (")[0] == begin, (filters, step)
 
 
 def test_the_most_selective_condition_leads():

@@ -34,7 +34,7 @@ def flood(windows: Windows, count: int, now: float = 0.0, start: int = 0) -> lis
 
 
 def write_all(windows: Windows, now: float) -> None:
-    windows.untold(now)
+    windows.take_unlogged(now)
     for window in windows.changed():
         window.changed = False
     windows.forget(now)
@@ -90,7 +90,7 @@ def test_what_cannot_be_written_for_long_stays_in_bounded_memory_and_counts_on()
     for round_ in range(60):  # a new flood every ten seconds, and nothing is ever written
         now = round_ * WINDOW_SECONDS
         begun += flood(windows, 200, now, start=round_ * 200)
-        windows.untold(now)
+        windows.take_unlogged(now)
         windows.forget(now)
     assert len(windows) <= MOST_HELD + 1
     assert sum(window.count for window in begun) == 60 * 200
@@ -98,16 +98,16 @@ def test_what_cannot_be_written_for_long_stays_in_bounded_memory_and_counts_on()
     assert len(windows) == 0
 
 
-def test_a_window_is_let_go_only_when_it_is_over_and_told_and_written_and_examined():
+def test_a_window_is_dropped_only_when_it_is_over_and_logged_and_written_and_examined():
     windows = Windows()
     window = windows.take(refusal(), 0, 0)
     assert window is not None
     windows.take(refusal(), 0, 0)
     window.changed = window.examined = False
-    windows.untold(5)
+    windows.take_unlogged(5)
     windows.forget(WINDOW_SECONDS)
     assert len(windows) == 1
-    assert windows.untold(WINDOW_SECONDS) == [(window, 1)]
+    assert windows.take_unlogged(WINDOW_SECONDS) == [(window, 1)]
     windows.forget(WINDOW_SECONDS)
     assert len(windows) == 1
     window.examined = True
@@ -147,7 +147,7 @@ bursts = st.lists(
 @settings(deadline=None, max_examples=60)
 @given(bursts)
 def test_whatever_comes_no_count_is_lost_and_rows_memory_and_lines_are_bounded(given_bursts):
-    windows, now, taken, told = Windows(), 100.0, 0, 0
+    windows, now, taken, logged = Windows(), 100.0, 0, 0
     begun: list[tuple[float, Window]] = []
     for reason, workflow, start, count, seconds, end in given_bursts:
         for number in range(start, start + count):
@@ -157,11 +157,11 @@ def test_whatever_comes_no_count_is_lost_and_rows_memory_and_lines_are_bounded(g
         assert len(windows) <= MOST_HELD + len(REASONS)
         now += seconds
         if end != "nothing":
-            told += sum(more for _, more in windows.untold(now))
+            logged += sum(more for _, more in windows.take_unlogged(now))
         if end == "is written":
             write_all(windows, now)
-    told += sum(more for _, more in windows.untold())
-    assert sum(window.count for _, window in begun) == taken == told + len(begun)
+    logged += sum(more for _, more in windows.take_unlogged())
+    assert sum(window.count for _, window in begun) == taken == logged + len(begun)
     assert len({id(window) for _, window in begun}) == len(begun)
     for moment, _ in begun:
         within = sum(moment <= other < moment + WINDOW_SECONDS for other, _ in begun)

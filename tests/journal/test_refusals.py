@@ -1,4 +1,4 @@
-"""Refusals on record: what their rows say, what a flood does, and what happens while the database is away."""
+"""Recorded refusals: the content of their rows, a flood, and an unavailable database."""
 
 import asyncio
 import gc
@@ -303,7 +303,7 @@ async def test_a_flood_leaves_few_rows_few_lines_and_costs_little_each(world: Wo
     assert max(len(each["request_ids"]) for each in world.rows()) < 1000
 
 
-async def test_rows_of_refusals_of_many_addresses_name_nobody(world: World):
+async def test_rows_of_refusals_of_many_addresses_name_no_caller(world: World):
     for number in range(200):
         world.refusals.take(with_token(f"r{number:03}", client_address=f"192.0.2.{number}"))
     await running(world, lambda: sum(each["count"] for each in world.rows()) == 200 and len(world.examined) >= 32)

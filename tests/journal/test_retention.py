@@ -1,4 +1,4 @@
-"""Records go when they are old, and only then."""
+"""Old records are deleted, and no others."""
 
 import asyncio
 from collections.abc import Callable
@@ -128,7 +128,7 @@ class Journal:
 
     async def write(self, operation: Callable[[Connection], Any]) -> Any:
         if self.away:
-            raise problem("journal-unavailable", reason="postgresql://user:private@host is away")
+            raise problem("journal-unavailable", reason="postgresql://user:private@host is unavailable")
         self.done.append("write")
         with self.engine.begin() as connection:
             return operation(connection)

@@ -9,14 +9,14 @@ import pytest
 from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 
-import postern.runs
+import postern.journal
 from postern.errors import DatabaseFault
 from postern.journal.database.engine import alembic_config, check_database, migrate, open_engine
 from postern.journal.database.revisions import HEAD, MIGRATIONS, is_newer, numbers
 from tests.databases import put_sqlite
 from tests.releases import NEWER, make_database, make_newer, shape
 
-PAGE = Path(postern.runs.__file__).with_name("README.md").read_text(encoding="utf-8")
+PAGE = Path(postern.journal.__file__).with_name("README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_tables_of_a_newer_release_that_suit_are_left_as_they_are(database_url: 
 
 
 @pytest.mark.parametrize("revision", [f"{int(HEAD[:4]) + 1:04}", "9999_for_9998", "something else"])
-def test_tables_of_a_newer_release_that_do_not_suit_are_refused(tmp_path: Path, revision: str):
+def test_tables_of_a_newer_release_that_do_not_suit_are_rejected(tmp_path: Path, revision: str):
     url = put_sqlite(tmp_path / "postern.db")
     make_newer(url, revision)
     with pytest.raises(DatabaseFault, match=r"newer Postern.*postern database downgrade.*POSTERN_DATABASE_URL"):
@@ -107,7 +107,7 @@ def test_tables_of_a_newer_release_that_do_not_suit_are_refused(tmp_path: Path, 
     engine.dispose()
 
 
-def test_the_page_tells_the_rules():
+def test_the_page_states_the_rules():
     section = PAGE.split("## Migrations\n")[1].split("\n## ")[0]
     for word in ("only adds", "`adds`", "`_for_`", "downgrade", HEAD):
         assert word in section

@@ -35,8 +35,8 @@ def row_of(
     of: Workflow = plain, body: bytes = b"", outcome: Outcome | None = None, **request: object
 ) -> dict[str, object]:
     values: dict[str, object] = {"content_type": "application/json", **request}
-    asked = Request("POST", f"/triggers/{of.name}", body=body, **values)  # type: ignore[arg-type]
-    run = Run(new_id(), of, Caller("user", object_id="o"), asked, time.time())
+    sent = Request("POST", f"/triggers/{of.name}", body=body, **values)  # type: ignore[arg-type]
+    run = Run(new_id(), of, Caller("user", object_id="o"), sent, time.time())
     if outcome is not None:
         run.outcome, run.ended_at = outcome, time.time()
     return dict(zip(COLUMNS, run_row(facts(run), "node"), strict=True))

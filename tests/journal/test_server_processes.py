@@ -1,4 +1,4 @@
-"""Which server processes live, and what becomes of the runs of those that do not."""
+"""Which server processes are running, and what happens to the runs of dead ones."""
 
 import asyncio
 from collections.abc import Callable
@@ -26,7 +26,7 @@ from postern.journal.server_processes import (
     beat,
     gone,
     interrupt,
-    read_nodes,
+    read_processes,
     requested_cancellations,
     watch,
 )
@@ -81,11 +81,11 @@ def test_a_node_beats_and_comes_back_when_its_row_was_taken_away(engine):
     with engine.begin() as connection:
         for count in (1, 1, 2):
             beat(connection, ServerProcess("a", "here", "1:10", 5.0, count))
-        assert read_nodes(connection) == [ServerProcess("a", "here", "1:10", 5.0, 2)]
+        assert read_processes(connection) == [ServerProcess("a", "here", "1:10", 5.0, 2)]
         interrupt(connection, "a", 9.0)
-        assert read_nodes(connection) == []
+        assert read_processes(connection) == []
         beat(connection, ServerProcess("a", "here", "1:10", 5.0, 3))
-        assert read_nodes(connection) == [ServerProcess("a", "here", "1:10", 5.0, 3)]
+        assert read_processes(connection) == [ServerProcess("a", "here", "1:10", 5.0, 3)]
 
 
 def test_nodes_without_a_row_are_known_by_their_unfinished_runs(engine):
@@ -101,7 +101,7 @@ def test_nodes_without_a_row_are_known_by_their_unfinished_runs(engine):
     )
     with engine.begin() as connection:
         beat(connection, node("living"))
-        assert read_nodes(connection) == [node("living"), ServerProcess("lost", "", "", 0.0, NO_ROW)]
+        assert read_processes(connection) == [node("living"), ServerProcess("lost", "", "", 0.0, NO_ROW)]
 
 
 @pytest.mark.parametrize("state", State)
@@ -120,7 +120,7 @@ def test_the_keys_of_interrupted_runs_are_free_and_others_are_not(engine):
     add(engine, runs, run_row("1"), run_row("2", state="Succeeded"), run_row("3", node="another"))
     with engine.begin() as connection:
         for number in ("1", "2", "3"):
-            claim(connection, f"scope-{number}", "asked", number, 1.0)
+            claim(connection, f"scope-{number}", "fingerprint", number, 1.0)
         settle(connection, "scope-2", "2", keep(200, (), b"", secured=False))
         interrupt(connection, "node-1", 2000.0)
     assert [row["scope"] for row in all_of(engine, idempotency_keys, "scope")] == ["scope-2", "scope-3"]
@@ -159,7 +159,7 @@ def test_looking_for_unfinished_runs_does_not_read_the_whole_table(engine):
     statements: list[tuple[str, Any]] = []
     with engine.begin() as connection:
         _record(connection, statements)
-        read_nodes(connection)
+        read_processes(connection)
         requested_cancellations(connection, "node-1")
         interrupt(connection, "node-1", 1.0)
     plans = []
@@ -203,7 +203,7 @@ class Place:
 
     async def write(self, operation: Callable[[Connection], Any]) -> Any:
         if self.away:
-            raise problem("journal-unavailable", reason="postgresql://user:private@host is away")
+            raise problem("journal-unavailable", reason="postgresql://user:private@host is unavailable")
         with self.engine.begin() as connection:
             return operation(connection)
 
@@ -216,7 +216,7 @@ def states(engine: Engine) -> dict[str, str]:
     return {row["id"]: row["state"] for row in all_of(engine, runs)}
 
 
-async def test_living_nodes_leave_each_other_alone(engine):
+async def test_running_processes_leave_each_other_alone(engine):
     a, b = Place(engine, "a"), Place(engine, "b")
     add(engine, runs, run_row("1", node="a"), run_row("2", node="b"))
     for _ in range(20):
@@ -316,7 +316,7 @@ async def test_nodes_and_their_journals_fit_together(database_url):
     await other.pass_on()
     await own.leave()
     await other.leave()
-    assert await journals[0].read(read_nodes) == []
+    assert await journals[0].read(read_processes) == []
     for journal in journals:
         await journal.aclose()
 

@@ -205,8 +205,8 @@ def _property_names(properties: Json) -> Iterator[str]:
     yield from (name for name in inner["connectionParameters"] if not re.fullmatch(r"\w+(:\w+)?", name))
 
 
-def _asked(properties: Json) -> Iterator[str]:
-    """What a maker of a connection is asked for is hidden, and is never filled in."""
+def _typed_in(properties: Json) -> Iterator[str]:
+    """What a maker of a connection types in is hidden, and is never filled in."""
     for name, parameter in properties["properties"]["connectionParameters"].items():
         if parameter["type"] == "securestring" and "defaultValue" in parameter:
             yield name
@@ -263,7 +263,7 @@ DEFINITION_RULES = (
 )
 PROPERTIES_RULES = (
     Rule("members of apiProperties.json", "properties", _property_names),
-    Rule("secrets are asked for, hidden and empty", "properties", _asked),
+    Rule("secrets are typed in, hidden and empty", "properties", _typed_in),
     Rule("redirect mode is Global or Direct", "properties", _redirect_mode),
     Rule("custom parameters of Entra are three", "properties", _custom_parameters),
 )
@@ -272,7 +272,7 @@ EXCEPTIONS = {
     "redirectMode",
     # Real connectors have it, as the portal writes it: sign-in is by the person, never on behalf of one.
     "enableOnbehalfOfLogin",
-    # Asked for when a connector is submitted for certification, which one for colleagues is not; there is none to name.
+    # Required when a connector is submitted for certification, which one for colleagues is not; there is none to name.
     "Privacy policy",
 }
 

@@ -1,4 +1,4 @@
-"""Whatever types a workflow's body has, its schema of OpenAPI 2.0 takes what its schema of OpenAPI 3.1 took."""
+"""For any types of a workflow's body, its OpenAPI 2.0 schema accepts what its OpenAPI 3.1 schema accepts."""
 
 import datetime as dt
 from decimal import Decimal

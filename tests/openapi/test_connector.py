@@ -1,4 +1,4 @@
-"""The two files of a connector keep to the platform's rules, whatever the workflows are, and tell nothing private."""
+"""The two files of a connector follow the platform's rules for all workflows, and reveal nothing private."""
 
 import json
 import re
@@ -18,7 +18,7 @@ from postern.openapi.connector import (
     address_of,
     connector_of,
 )
-from postern.openapi.connector_auth import NO_CLIENT_YET, ApiKey, Basic, Entra, Nobody, SignIn
+from postern.openapi.connector_auth import NO_CLIENT_YET, ApiKey, Basic, Entra, NoSignIn, SignIn
 from postern.openapi.connector_triggers import Visitor, Way, choose
 from postern.openapi.document import openapi_document
 from postern.openapi.export_error import ExportFault
@@ -31,7 +31,7 @@ WAYS: dict[Way, SignIn] = {
     "entra": Entra("api://postern", nasty.TENANT, "https://login.microsoftonline.com"),
     "api_key": ApiKey(),
     "basic": Basic(),
-    "none": Nobody(),
+    "none": NoSignIn(),
 }
 
 
@@ -64,8 +64,8 @@ def test_the_files_keep_to_the_rules_of_the_platform(way: Way):
 
 def test_each_exception_to_the_rules_is_needed():
     made = exported("entra")
-    told = [each for rule in PROPERTIES_RULES for each in rule.breaches(made.properties)]
-    assert EXCEPTIONS - set(told) == {"Privacy policy"}
+    breaches = [each for rule in PROPERTIES_RULES for each in rule.breaches(made.properties)]
+    assert EXCEPTIONS - set(breaches) == {"Privacy policy"}
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -76,7 +76,7 @@ def test_the_files_are_ascii_json_that_any_tool_reads(way: Way):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_the_files_tell_nobodys_ids_and_no_places(way: Way):
+def test_the_files_reveal_no_ids_and_no_places(way: Way):
     text = "".join(exported(way).files().values())
     for private in (nasty.PERSON, nasty.CALLING_APP, str(nasty.HERE), "/srv/", "x-postern", "secret", "Secret"):
         assert private not in text
@@ -104,11 +104,11 @@ def test_where_the_cloud_is_another_the_redirect_url_is_left_to_the_platform():
     assert "redirectUrl" not in settings["token"]["oAuthSettings"]
 
 
-def test_keys_and_passwords_are_asked_of_whoever_makes_a_connection():
+def test_keys_and_passwords_are_typed_in_by_the_maker_of_a_connection():
     key = exported("api_key")
     assert key.definition["securityDefinitions"]["api_key"]["name"] == "Ocp-Apim-Subscription-Key"
-    asked = exported("basic").properties["properties"]["connectionParameters"]
-    constraints = {name: each["uiDefinition"]["constraints"] for name, each in asked.items()}
+    parameters = exported("basic").properties["properties"]["connectionParameters"]
+    constraints = {name: each["uiDefinition"]["constraints"] for name, each in parameters.items()}
     assert constraints == {
         "username": {"tabIndex": 2, "clearText": True, "required": "true"},
         "password": {"tabIndex": 3, "clearText": False, "required": "true"},
@@ -116,7 +116,7 @@ def test_keys_and_passwords_are_asked_of_whoever_makes_a_connection():
     assert exported("none").properties["properties"]["connectionParameters"] == {}
 
 
-def test_a_name_that_breaks_a_rule_is_mended_and_told():
+def test_a_name_that_breaks_a_rule_is_changed_and_reported():
     made = exported("entra")
     shown = operation(made, "PostEveryThing")["summary"]
     assert shown.startswith("Do everything or anything at once (with")
@@ -127,17 +127,17 @@ def test_a_name_that_breaks_a_rule_is_mended_and_told():
     assert titled["x-ms-summary"] == "A title of its own or with a slash"
 
 
-def test_the_methods_of_a_workflow_can_be_told_apart():
+def test_the_methods_of_a_workflow_can_be_distinguished():
     item = exported("entra").definition["paths"]["/triggers/every-thing/{colour}/{size}/{day}/{rest}"]
     names = [operation["summary"] for operation in item.values()]
     assert len(names) > 1
     assert len(set(names)) == len(names)
 
 
-@pytest.mark.parametrize("told", ["???", "...!", "🎉", ""])
-def test_an_operation_has_a_name_whatever_its_docstring_is(told: str):
+@pytest.mark.parametrize("docstring", ["???", "...!", "🎉", ""])
+def test_an_operation_has_a_name_with_any_docstring(docstring: str):
     function = lambda_of()
-    function.__doc__ = told
+    function.__doc__ = docstring
     made = make(nasty.triggers(workflow(name="book-room")(function)))
     assert operation(made, "BookRoom")["summary"] == "Book room"
     assert breaches(made.definition, made.properties) == []
@@ -161,20 +161,20 @@ def test_the_idempotency_key_is_there_for_those_who_look_for_it():
     assert found["Idempotency-Key"]["required"] is False
 
 
-def test_a_get_that_needs_a_body_is_left_out_and_told():
+def test_a_get_that_needs_a_body_is_omitted_and_reported():
     made = exported("entra")
     assert "needs-a-body" not in made.workflows()
-    assert any("needs-a-body" in loss.where and "left out" in loss.what for loss in made.losses)
+    assert any("needs-a-body" in loss.where and "omitted" in loss.what for loss in made.losses)
     assert [part["in"] for part in operation(made, "Look")["parameters"]] == []
-    assert "needs one" in " ".join(loss.what for loss in made.losses)
+    assert "requires one" in " ".join(loss.what for loss in made.losses)
 
 
-def test_a_connector_without_any_action_is_refused():
+def test_a_connector_without_any_action_is_rejected():
     with pytest.raises(ExportFault, match="Give one of them a POST"):
         make(nasty.triggers(nasty.needs_a_body))
 
 
-def test_recursive_schemas_are_cut_and_told():
+def test_recursive_schemas_are_cut_and_reported():
     made = exported("none")
     node = made.definition["definitions"]["Node_Input"]["properties"]
     assert node["children"]["items"] == {"type": "object"}
@@ -203,7 +203,7 @@ def test_a_title_keeps_to_the_rules(wanted: str, shown: str):
 
 
 @pytest.mark.parametrize("wanted", ["", "API", "Power Apps connector", "***", "-- (.)"])
-def test_a_title_of_which_nothing_is_left_is_refused(wanted: str):
+def test_a_title_of_which_nothing_is_left_is_rejected(wanted: str):
     with pytest.raises(ExportFault, match="--title"):
         make(nasty.triggers(nasty.tree), title=wanted)
 
@@ -250,7 +250,7 @@ def test_the_address_is_taken_apart(written: str, host: str, base_path: str):
         *("https://{host}.example.com", "a b.example.com", "https://bücher.example.com", "https://a.example.com/b c"),
     ],
 )
-def test_an_address_that_the_platform_cannot_reach_is_refused_with_the_fix(written: str):
+def test_an_address_that_the_platform_cannot_reach_is_rejected_with_the_fix(written: str):
     with pytest.raises(ExportFault, match=r"^POSTERN_PUBLIC_URL: .*Set POSTERN_PUBLIC_URL to"):
         address_of(written, "POSTERN_PUBLIC_URL")
 

@@ -29,14 +29,14 @@ def chosen(way: Way, *names: str, **more: Any) -> Choice:
 def test_each_way_reaches_what_it_can(way: Way, expected: set[str]):
     choice = chosen(way)
     assert set(choice.triggers) == expected
-    assert {told.workflow for told in choice.left_out} == (OPEN | GUARDED) - expected
-    assert all(told.what.endswith((".", ")")) for told in (*choice.left_out, *choice.notes))
+    assert {remark.workflow for remark in choice.left_out} == (OPEN | GUARDED) - expected
+    assert all(remark.what.endswith((".", ")")) for remark in (*choice.left_out, *choice.notes))
 
 
 def test_what_is_for_the_gateway_itself_has_to_be_chosen():
     choice = chosen("api_key", "payroll", "tree")
     assert set(choice.triggers) == {"payroll", "tree"}
-    assert [told.workflow for told in choice.notes] == ["payroll"]
+    assert [remark.workflow for remark in choice.notes] == ["payroll"]
     assert "service principal" in choice.notes[0].what
 
 
@@ -48,31 +48,31 @@ def test_people_only_is_never_for_a_gateway():
 
 def test_the_client_of_the_connector_is_measured_where_it_is_known():
     assert "one-client" in chosen("entra", client_id=nasty.CALLING_APP).triggers
-    told = [each.what for each in chosen("entra", client_id=nasty.CLIENT).left_out if each.workflow == "one-client"]
-    assert "clients=" in told[0]
+    remark = [each.what for each in chosen("entra", client_id=nasty.CLIENT).left_out if each.workflow == "one-client"]
+    assert "clients=" in remark[0]
     unknown = [each.what for each in chosen("entra").notes if each.workflow == "one-client"]
     assert "must be among them" in unknown[0]
 
 
-def test_what_people_need_besides_is_told():
-    told = " ".join(each.what for each in chosen("entra").notes if each.workflow == "people-only")
-    assert "Clerk" in told
-    assert "Rooms.Book" in told
-    assert "Guests" in told
+def test_what_people_need_besides_is_shown():
+    remark = " ".join(each.what for each in chosen("entra").notes if each.workflow == "people-only")
+    assert "Clerk" in remark
+    assert "Rooms.Book" in remark
+    assert "Guests" in remark
 
 
-def test_who_is_on_a_list_is_told_to_nobody():
+def test_who_is_on_a_list_is_not_shown():
     assert nasty.PERSON not in str(chosen("entra").notes)
     assert nasty.CALLING_APP not in str(chosen("entra").notes)
 
 
 def test_an_unknown_name_lists_those_that_there_are():
-    with pytest.raises(ExportFault, match=r"--workflow nobody: .*payroll, people-only"):
-        chosen("entra", "nobody")
+    with pytest.raises(ExportFault, match=r"--workflow unknown: .*payroll, people-only"):
+        chosen("entra", "unknown")
 
 
-def test_when_nothing_is_reached_the_reasons_are_told():
-    with pytest.raises(ExportFault, match=r"--auth none reaches none .*payroll: It asks for a token"):
+def test_when_nothing_is_reached_the_reasons_are_shown():
+    with pytest.raises(ExportFault, match=r"--auth none reaches none .*payroll: It requires a token"):
         chosen("none", "payroll")
     with pytest.raises(ExportFault, match="POSTERN_WORKFLOWS"):
         choose({}, Visitor("none"))

@@ -1,4 +1,4 @@
-"""The page for people: complete, escaped, and with commands that say what to send."""
+"""The HTML page is complete and escaped, and its commands say what to send."""
 
 import json
 import re
@@ -67,13 +67,13 @@ def test_each_link_of_the_page_leads_to_an_operation(odd: Json):
             assert (each["href"] or "")[1:] in ids
 
 
-def test_every_trigger_has_its_url_its_mode_and_what_it_takes_and_gives(examples: Json):
+def test_every_trigger_has_its_url_its_mode_its_request_and_its_response(examples: Json):
     text = Elements(page(examples)).text
     for path in examples["paths"]:
         assert f"https://postern.example{path}" in text
     for _, power_automate in ACCESS.values():
         assert power_automate in text
-    for words in ("minutes", "whole number", "at least 15, at most 480", "date and time", "people only", "too-large"):
+    for words in ("minutes", "integer", "at least 15, at most 480", "date and time", "people only", "too-large"):
         assert words in text, words
 
 
@@ -90,41 +90,41 @@ def test_commands_name_the_token_that_they_need(examples: Json):
 
 
 def test_a_catalog_of_nothing_has_a_page(odd: Json):
-    assert "no workflow here that you may use with what you sent" in page(odd | {"paths": {}})
-    assert "no workflow here that you may use." in page(odd | {"paths": {}}, token_command="postern token")
+    assert "no workflows that you may call with the credentials that you sent" in page(odd | {"paths": {}})
+    assert "no workflows that you may call." in page(odd | {"paths": {}}, token_command="postern token")
 
 
 @pytest.mark.parametrize(
     ("schema", "words"),
     [
-        ({}, "anything"),
-        ({"type": "array", "items": {"type": "string", "format": "date"}}, "list of date"),
-        ({"anyOf": [{"type": "integer"}, {"type": "null"}]}, "whole number or null"),
+        ({}, "any JSON"),
+        ({"type": "array", "items": {"type": "string", "format": "date"}}, "array of dates"),
+        ({"anyOf": [{"type": "integer"}, {"type": "null"}]}, "integer or null"),
         ({"enum": ["a", 1]}, 'one of "a", 1'),
         ({"const": None}, "null"),
-        ({"type": ["string", "null"]}, "text or null"),
-        ({"type": "object", "additionalProperties": {"type": "boolean"}}, "object of true or false"),
+        ({"type": ["string", "null"]}, "string or null"),
+        ({"type": "object", "additionalProperties": {"type": "boolean"}}, "object of booleans"),
         ({"$ref": "#/components/schemas/Pet"}, "Pet"),
-        ({"type": "array", "items": {"$ref": "#/components/schemas/Pet"}}, "list of Pet"),
+        ({"type": "array", "items": {"$ref": "#/components/schemas/Pet"}}, "array of Pet"),
         ({"allOf": [{"type": "number"}], "title": "X"}, "number"),
-        ({"type": "array"}, "list"),
+        ({"type": "array"}, "array"),
     ],
 )
-def test_types_are_told_in_words(schema: Json, words: str):
+def test_types_are_shown_in_words(schema: Json, words: str):
     assert Reader({"Pet": {"type": "object", "title": "Pet"}}).words(schema) == words
 
 
-def test_a_list_of_itself_is_told_by_its_name():
+def test_a_list_of_itself_is_shown_by_its_name():
     components: Json = {
         "Tree": {"type": "array", "title": "Tree", "items": {"$ref": "#/components/schemas/Tree"}},
         "Value": {"anyOf": [{"type": "integer"}, {"type": "array", "items": {"$ref": "#/components/schemas/Value"}}]},
     }
     words = Reader(components).words
-    assert words({"$ref": "#/components/schemas/Tree"}) == "list of Tree"
-    assert words({"$ref": "#/components/schemas/Value"}) == "whole number or list of Value"
+    assert words({"$ref": "#/components/schemas/Tree"}) == "array of Tree"
+    assert words({"$ref": "#/components/schemas/Value"}) == "integer or array of Value"
 
 
-def test_members_of_members_are_told_once():
+def test_members_of_members_are_shown_once():
     node = {
         "type": "object",
         "title": "Node",
@@ -136,7 +136,7 @@ def test_members_of_members_are_told_once():
         },
     }
     rows = Reader({"Node": node}).members({"$ref": "#/components/schemas/Node"})
-    assert rows[0] == Member("name", "text", True, "Its name.", ("at least 1 character",))
+    assert rows[0] == Member("name", "string", True, "Its name.", ("at least 1 character",))
     assert [row.name for row in rows] == ["name", "next", "leaves", "leaves[].size"]
 
 
@@ -176,11 +176,11 @@ def test_an_example_is_never_long(schema: Json, length: int):
     assert len(Examples({}).example(schema)) <= length
 
 
-def test_an_example_of_a_choice_is_what_stands_for_it_where_nothing_is_chosen():
+def test_an_example_of_a_choice_is_its_default():
     assert Examples({}).example({"enum": [1, 2], "default": 2}) == 2
 
 
-def test_a_summary_is_not_told_twice(examples: Json):
+def test_a_summary_is_not_shown_twice(examples: Json):
     document = deepcopy(examples)
     document["paths"]["/triggers/hello"]["post"] |= {"summary": "Say it at once!", "description": "Say it at once."}
     assert Elements(page(document)).text.count("Say it at once") == 2  # in the list and as the heading

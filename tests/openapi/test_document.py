@@ -1,4 +1,4 @@
-"""The OpenAPI document: valid, complete, and silent about who may come in."""
+"""The OpenAPI document: valid, complete, and silent about who is allowed."""
 
 import json
 from copy import deepcopy
@@ -86,7 +86,7 @@ def test_a_reply_may_be_anything_with_a_status_of_its_own(examples: Json, odd: J
     assert "2XX" not in examples["paths"]["/triggers/hello"]["post"]["responses"]
 
 
-def test_bodies_are_required_as_the_door_requires_them(odd: Json):
+def test_bodies_are_required_as_the_pipeline_requires_them(odd: Json):
     paths = odd["paths"]
     assert paths["/triggers/odd/{what}/of/{n}"]["get"]["requestBody"]["required"]
     assert paths["/triggers/loose"]["post"]["requestBody"] == {
@@ -165,7 +165,7 @@ def test_problems_are_shown_as_they_are_answered(examples: Json):
     assert list(response["headers"]) == ["WWW-Authenticate"]
 
 
-def test_tokens_are_asked_for_at_the_tenant_of_the_settings(examples: Json, odd: Json):
+def test_tokens_are_requested_from_the_tenant_of_the_settings(examples: Json, odd: Json):
     scheme = examples["components"]["securitySchemes"]["entra"]
     place = f"https://login.microsoftonline.com/{TENANT}/oauth2/v2.0"
     assert set(scheme["flows"]) == {"authorizationCode", "clientCredentials"}

@@ -4,7 +4,7 @@ import pytest
 
 from postern import Context, anonymous, specific_users, tenant_users, workflow
 from postern.authoring.workflow import Workflow
-from postern.openapi.operations import MAX_SUMMARY, asks_of, description_of, operation_id, summary_of, unique
+from postern.openapi.operations import MAX_SUMMARY, conditions_of, description_of, operation_id, summary_of, unique
 
 
 def made(docstring: str = "", name: str = "book-room", methods: tuple[str, ...] = ("POST",)) -> Workflow:
@@ -59,15 +59,15 @@ def test_a_summary_is_short(docstring: str):
     assert not summary.endswith((" …", ",…"))
 
 
-def test_what_an_access_mode_asks_is_told_without_ids():
+def test_the_conditions_of_an_access_mode_are_shown_without_ids():
     some_id = "11111111-1111-4111-8111-111111111111"
     access = specific_users(some_id, apps=False, guests=False, clients=[some_id], roles=["A", "B"], scopes=["C"])
-    told = asks_of(access)
-    assert told == [
+    conditions = conditions_of(access)
+    assert conditions == [
         "people only",
         "no guests",
         "through certain applications only",
         "with the scope C",
         "with the app role A or B",
     ]
-    assert asks_of(anonymous()) == asks_of(tenant_users()) == []
+    assert conditions_of(anonymous()) == conditions_of(tenant_users()) == []

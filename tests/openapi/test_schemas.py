@@ -13,7 +13,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 from pydantic import ValidationError
 
 from postern.openapi.connector import Address, connector_of
-from postern.openapi.connector_auth import Nobody
+from postern.openapi.connector_auth import NoSignIn
 from postern.openapi.docs_page import page
 from postern.openapi.document import openapi_document
 from postern.openapi.examples import Examples
@@ -141,7 +141,7 @@ Value = TypeAliasType("Value", "int | list[Value] | dict[str, Value]")
 
 @workflow(access=anonymous(), path="/{room}")
 def slips(
-    ctx: Context, body: Slips, room: Annotated[int, Field(description="Its number on the door")]
+    ctx: Context, body: Slips, room: Annotated[int, Field(description="Its number on the plan")]
 ) -> Defaults: ...
 
 
@@ -159,7 +159,7 @@ def slips(tmp_path_factory: pytest.TempPathFactory) -> Json:
 def test_a_slip_of_an_author_spoils_no_document(slips: Json):
     validate(deepcopy(slips), cls=OpenAPIV31SpecValidator)
     assert "/triggers/trees" in page(slips)
-    connector = connector_of(slips, Address("postern.example", "/"), Nobody(), "Slips")
+    connector = connector_of(slips, Address("postern.example", "/"), NoSignIn(), "Slips")
     assert breaches(connector.definition, connector.properties) == []
     validate(connector.definition)
 
@@ -192,9 +192,9 @@ def test_bytes_are_text_and_files_are_base64(slips: Json):
     assert members["file"]["format"] == "base64"
 
 
-def test_what_an_author_says_of_a_part_of_the_path_is_told(slips: Json):
+def test_what_an_author_says_of_a_part_of_the_path_is_shown(slips: Json):
     parameter = slips["paths"]["/triggers/slips/{room}"]["post"]["parameters"][0]
-    assert parameter["description"] == "Its number on the door"
+    assert parameter["description"] == "Its number on the plan"
 
 
 MEMBERS = {

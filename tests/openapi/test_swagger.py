@@ -1,4 +1,4 @@
-"""Schemas and documents of OpenAPI 3.1 as OpenAPI 2.0 says them: what fits still fits, and every loss is told."""
+"""Schemas and documents of OpenAPI 3.1 in OpenAPI 2.0: values that fit still fit, and every loss is reported."""
 
 from typing import Any
 
@@ -106,10 +106,10 @@ def convert(schema: Any, **components: Any) -> tuple[Json, list[str]]:
     ],
     ids=str,
 )
-def test_each_keyword_has_its_place_or_is_told(schema: Any, expected: Json, lost: list[str]):
-    made, told = convert(schema, A={"type": "string"})
+def test_each_keyword_has_its_place_or_is_reported(schema: Any, expected: Json, lost: list[str]):
+    made, lost_at = convert(schema, A={"type": "string"})
     assert made == expected
-    assert sorted(told) == sorted(lost)
+    assert sorted(lost_at) == sorted(lost)
 
 
 def test_a_definition_that_may_be_null_is_written_out_where_it_may():
@@ -169,7 +169,7 @@ def test_models_in_models_do_not_grow_without_bound():
 def test_what_says_how_a_member_is_used_is_no_rule_that_is_lost():
     schemas = SwaggerSchemas({})
     schemas.convert({"type": "string", "deprecated": True}, "")
-    assert [loss.what for loss in schemas.losses] == ["'deprecated' cannot be said."]
+    assert [loss.what for loss in schemas.losses] == ["'deprecated' cannot be expressed."]
 
 
 def test_definitions_have_plain_names_of_their_own():
@@ -183,9 +183,9 @@ def test_definitions_have_plain_names_of_their_own():
 def test_a_circle_of_definitions_is_cut_where_it_closes():
     circle = {name: {"type": "object", "properties": {"x": {"$ref": f"#/components/schemas/{to}"}}} for name, to in
               [("A", "B"), ("B", "C"), ("C", "A")]}  # fmt: skip
-    made, told = convert({"$ref": "#/components/schemas/A"}, **circle)
+    made, lost_at = convert({"$ref": "#/components/schemas/A"}, **circle)
     assert made["properties"] == {"x": {"$ref": "#/definitions/B"}}
-    assert told == ["/components/schemas/C/properties/x"]
+    assert lost_at == ["/components/schemas/C/properties/x"]
 
 
 DOCUMENT: Json = {
@@ -271,4 +271,4 @@ def test_the_document_is_left_as_it_was():
 
 
 def test_a_loss_is_a_place_and_a_sentence():
-    assert Loss("/a", "Told.") == ("/a", "Told.")
+    assert Loss("/a", "Lost.") == ("/a", "Lost.")

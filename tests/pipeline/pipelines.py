@@ -1,4 +1,4 @@
-"""The doors that tests knock at: one workflow for each way to guard it, in a real application."""
+"""The triggers that tests call: one workflow for each access mode and option, in a real application."""
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -15,7 +15,7 @@ from postern.local_tenant import LocalTenant
 from postern.settings import Settings, load_settings
 from tests.databases import put_sqlite
 
-DOORS = {
+TRIGGERS = {
     "anonymous": "anonymous()",
     "tenant_users": "tenant_users()",
     "specific": "specific_users('lisa')",
@@ -41,7 +41,7 @@ async def at_{name}(ctx: Context) -> str:
 """
 
 RAN: list[str] = []
-"""The doors whose workflow ran."""
+"""The triggers whose workflow ran."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class Pipelines:
     client: AsyncClient
     ran: list[str]
 
-    async def knock(self, name: str, headers: Iterable[tuple[bytes, bytes]]) -> Response:
-        """POST to a door with exactly these headers."""
+    async def post(self, name: str, headers: Iterable[tuple[bytes, bytes]]) -> Response:
+        """POST to a trigger with exactly these headers."""
         return await self.client.post(f"/triggers/{name.replace('_', '-')}", headers=list(headers))
 
 
@@ -77,14 +77,15 @@ def defaults_for(workflows: Path) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def open_doors(local: LocalTenant) -> AsyncIterator[Pipelines]:
-    """Start the application with all doors."""
+async def open_triggers(local: LocalTenant) -> AsyncIterator[Pipelines]:
+    """Start the application with all triggers."""
     with TemporaryDirectory() as name:
         folder = Path(name)
         text = MODULE + "".join(
-            WORKFLOW.format(access=access, name=door, url_name=door.replace("_", "-")) for door, access in DOORS.items()
+            WORKFLOW.format(access=access, name=trigger, url_name=trigger.replace("_", "-"))
+            for trigger, access in TRIGGERS.items()
         )
-        (folder / "doors.py").write_text(text, encoding="utf-8")
+        (folder / "triggers.py").write_text(text, encoding="utf-8")
         app = create_app(settings_for(local, folder))
         assert not app.catalog.snapshot.faults
         async with (

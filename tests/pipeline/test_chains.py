@@ -1,4 +1,4 @@
-"""Chains of calls through a real door: who each hop comes in as, what is on record, and where a circle ends."""
+"""Chains of calls through a real pipeline: the caller of each hop, what is recorded, and where a circle ends."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -31,11 +31,11 @@ async def first(ctx: Context, name: str) -> dict:
 
 @workflow(access=tenant_users())
 async def second(ctx: Context, name: str) -> dict:
-    return {"second": await ctx.call("third", name, path="/doors/7"), "by": ctx.caller.kind}
+    return {"second": await ctx.call("third", name, path="/rooms/7"), "by": ctx.caller.kind}
 
-@workflow(access=specific_users("postern"), path="/doors/{door}", stateless=False)
-async def third(ctx: Context, name: str, door: int) -> dict:
-    return {"name": name, "door": door, "by": ctx.caller.client_id}
+@workflow(access=specific_users("postern"), path="/rooms/{room}", stateless=False)
+async def third(ctx: Context, name: str, room: int) -> dict:
+    return {"name": name, "room": room, "by": ctx.caller.client_id}
 
 @workflow(access=anonymous())
 async def circle(ctx: Context) -> None:
@@ -96,22 +96,22 @@ async def server(
     monkeypatch.setenv("AZURE_TENANT_ID", local_tenant.tenant_id)
     monkeypatch.setenv("AZURE_CLIENT_ID", local_tenant.client_id)
     monkeypatch.setenv("AZURE_CLIENT_SECRET", local_tenant.client_secret("postern"))
-    door: list[Any] = []
+    applications: list[Any] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        await door[0](scope, receive, send)
+        await applications[0](scope, receive, send)
 
     async with serving(app) as url:
         mine = {"workflows": str(tmp_path), "database_url": f"sqlite:///{tmp_path}/.journal.db", "public_url": url}
         people = {**local_tenant.people, "postern": local_tenant.applications["postern"].object_id}
-        door.append(
+        applications.append(
             create_app(
                 load_settings({}, folder=tmp_path, defaults={**local_defaults(local_tenant), **mine, "people": people})
             )
         )
-        assert not door[0].catalog.snapshot.faults
+        assert not applications[0].catalog.snapshot.faults
         async with (
-            door[0].router.lifespan_context(door[0]),
+            applications[0].router.lifespan_context(applications[0]),
             http_client(base_url=url) as client,
         ):
             yield client
@@ -128,7 +128,7 @@ async def test_a_chain_goes_through_every_mode_as_posterns_own_application(
     server: AsyncClient, local_tenant: LocalTenant
 ):
     answer = await server.post("/triggers/first", json="Ada")
-    expected = {"first": {"second": {"name": "Ada", "door": 7, "by": local_tenant.client_id}, "by": "application"}}
+    expected = {"first": {"second": {"name": "Ada", "room": 7, "by": local_tenant.client_id}, "by": "application"}}
     assert (answer.status_code, answer.json()) == (200, expected)
     operator, run_id = local_tenant.token("ada"), answer.headers["x-run-id"]
     tree = await ask(server, f"/runs/{run_id}/tree", operator)
@@ -159,9 +159,9 @@ async def test_a_circle_ends_sixteen_calls_deep(server: AsyncClient, local_tenan
         tree, depth = tree["calls"][0]["run"], depth + 1
     assert depth == MOST_DEPTH
     async with asyncio.timeout(10):
-        while not (told := await ask(server, "/refusals?reason=loop-detected", local_tenant.token("ada")))["refusals"]:
+        while not (found := await ask(server, "/refusals?reason=loop-detected", local_tenant.token("ada")))["refusals"]:
             await asyncio.sleep(0.05)  # refusals are written by and by
-    assert [refusal["workflow"] for refusal in told["refusals"]] == ["circle"]
+    assert [refusal["workflow"] for refusal in found["refusals"]] == ["circle"]
 
 
 async def test_a_step_that_is_repeated_triggers_each_of_its_calls_once(server: AsyncClient):
@@ -171,8 +171,8 @@ async def test_a_step_that_is_repeated_triggers_each_of_its_calls_once(server: A
     assert [call["name"] for call in record["calls"]] == ["counts"] * 7
 
 
-async def test_what_a_called_run_came_to_is_told_once(server: AsyncClient, local_tenant: LocalTenant):
-    """Neither the call nor the step around it asks again for what has ended."""
+async def test_what_a_called_run_came_to_is_reported_once(server: AsyncClient, local_tenant: LocalTenant):
+    """Neither the call nor the step around it requests again what has ended."""
     answer = await asyncio.wait_for(server.post("/triggers/calls-what-fails"), 4)
     assert (answer.json()["status"], answer.json()["detail"]) == (503, "not today")
     operator = local_tenant.token("ada")
@@ -192,7 +192,7 @@ async def test_many_chains_at_a_time_do_not_wait_for_one_another(server: AsyncCl
     assert [answer.json()["first"]["second"]["name"] for answer in answers] == [str(number) for number in range(40)]
 
 
-# What the door reads
+# What the pipeline reads
 
 
 DEPTHS: tuple[tuple[list[str], int, str | None], ...] = (
@@ -243,7 +243,7 @@ def test_a_parent_is_believed_to_postern_itself_and_to_who_knows_its_id(
     assert chain_of(headers, caller, own_client) == (1, PARENT if believed else "")
 
 
-def test_a_depth_is_refused_without_its_value():
+def test_a_depth_is_rejected_without_its_value():
     with pytest.raises(Problem) as caught:
         chain_of([(b"postern-depth", b"Marker")], Caller("anonymous"), None)
     assert "Marker" not in caught.value.reason + caught.value.detail

@@ -1,4 +1,4 @@
-"""Idempotency-Key at the door: a request that is sent again does not run again."""
+"""Idempotency-Key on triggers: a request that is sent again does not run again."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -86,7 +86,7 @@ async def test_a_problem_that_the_workflow_meant_is_given_again_too(client: Asyn
     assert (again.status_code, again.headers["idempotent-replayed"]) == (409, "true")
 
 
-async def test_the_same_key_with_another_body_is_refused(client: AsyncClient):
+async def test_the_same_key_with_another_body_is_rejected(client: AsyncClient):
     keyed = {"Idempotency-Key": "k"}
     await client.post("/triggers/book", json={"a": 1}, headers=keyed)
     answer = await client.post("/triggers/book", json={"a": 2}, headers=keyed)
@@ -94,7 +94,7 @@ async def test_the_same_key_with_another_body_is_refused(client: AsyncClient):
     assert (await client.post("/triggers/book", json={"a": 2})).json() == {"number": 2}
 
 
-async def test_of_many_at_once_one_runs_and_the_others_are_told_to_wait(client: AsyncClient):
+async def test_of_many_at_once_one_runs_and_the_others_have_to_wait(client: AsyncClient):
     keyed = {"Idempotency-Key": "k"}
     many = [asyncio.create_task(client.post("/triggers/waits", headers=keyed)) for _ in range(20)]
     done: set[asyncio.Task[object]] = set()
@@ -119,7 +119,7 @@ async def test_a_reply_that_is_kept_out_of_records_is_not_given_again_and_does_n
 
 
 @pytest.mark.parametrize("key", [b"", b"x" * 256, b"a b", "\u00e9".encode("latin-1")])
-async def test_a_key_that_is_none_is_refused_and_nothing_runs(client: AsyncClient, key: bytes):
+async def test_a_key_that_is_none_is_rejected_and_nothing_runs(client: AsyncClient, key: bytes):
     answer = await client.post("/triggers/book", json={}, headers={b"idempotency-key": key})
     assert (answer.status_code, answer.json()["code"]) == (400, "bad-idempotency-key")
     assert (await client.post("/triggers/book", json={})).json() == {"number": 1}

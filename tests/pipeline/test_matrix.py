@@ -1,4 +1,4 @@
-"""The door matrix: credentials down, doors across. Each cell says the status, and the workflow ran if and only if it
+"""The access matrix: rows are credentials, columns are triggers. Each cell says the status, and the workflow ran if and only if it
 is 200. Credentials go over the real wire format, the keys come from the local tenant over TLS."""
 
 import base64
@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from postern.local_tenant import LocalTenant
-from tests.pipeline.pipelines import DOORS, Pipelines, open_doors
+from tests.pipeline.pipelines import TRIGGERS, Pipelines, open_triggers
 
 pytestmark = pytest.mark.anyio
 
@@ -63,7 +63,7 @@ class Forge:
 
     @property
     def public_jwk(self) -> dict[str, Any]:
-        """A foreign public key as JWK, for tokens that bring their own."""
+        """A foreign public key as JWK, for tokens that contain their own."""
         return dict(jwt.algorithms.RSAAlgorithm.to_jwk(FOREIGN_KEY.public_key(), as_dict=True))
 
 
@@ -86,7 +86,7 @@ def with_json(forge: Forge, text: str) -> Headers:
 NOW = int(time.time())
 HOUR = 3600
 
-# The doors, from left to right, are those of DOORS in doors.py: anonymous, tenant_users, specific_users(lisa), people
+# The triggers, from left to right, are those of TRIGGERS in pipelines.py: anonymous, tenant_users, specific_users(lisa), people
 # only, members only, the role Workflow.Run, the scope user_impersonation, and through one client only.
 MATRIX: list[tuple[str, str, Callable[[Forge], Headers]]] = [
     # ------------------------------------------------------------------------------------------ no credentials
@@ -137,7 +137,7 @@ MATRIX: list[tuple[str, str, Callable[[Forge], Headers]]] = [
     ("PS256 by the right key",                            "200 401 401 401 401 401 401 401", lambda f: f.headed(alg="PS256")),
     ("ES256 by another key",                              "200 401 401 401 401 401 401 401", lambda f: f.headed(CURVE_KEY, alg="ES256")),
     ("another key under the right kid",                   "200 401 401 401 401 401 401 401", lambda f: f.headed(FOREIGN_KEY)),
-    ("another key that the token brings (jwk)",           "200 401 401 401 401 401 401 401", lambda f: f.headed(FOREIGN_KEY, jwk=f.public_jwk)),
+    ("another key in the token          (jwk)",           "200 401 401 401 401 401 401 401", lambda f: f.headed(FOREIGN_KEY, jwk=f.public_jwk)),
     ("another key that the token points to (jku)",        "200 401 401 401 401 401 401 401", lambda f: f.headed(FOREIGN_KEY, jku="http://127.0.0.1:9/keys")),
     ("an unknown kid",                                    "200 401 401 401 401 401 401 401", lambda f: f.headed(kid="unknown")),
     ("no kid",                                            "200 401 401 401 401 401 401 401", lambda f: f.headed(kid=None)),
@@ -161,7 +161,7 @@ MATRIX: list[tuple[str, str, Callable[[Forge], Headers]]] = [
     ("exp as a list",                                     "200 401 401 401 401 401 401 401", lambda f: f.signed(exp=[NOW + HOUR])),
     ("exp of 5,000 digits",                               "200 401 401 401 401 401 401 401", lambda f: f.raw(json.dumps(f.claims(exp=0)).replace('"exp": 0', '"exp": ' + "9" * 5000).encode())),
     ("exp 1e999",                                         "200 401 401 401 401 401 401 401", lambda f: f.raw(json.dumps(f.claims(exp=0)).replace('"exp": 0', '"exp": 1e999').encode())),
-    # ------------------------------------------------------------------------------------------ of somebody else
+    # ------------------------------------------------------------------------------------------ of another tenant
     ("for another audience",                              "200 401 401 401 401 401 401 401", lambda f: bearer(f.good(wrong_audience=True))),
     ("the audience with a slash more",                    "200 401 401 401 401 401 401 401", lambda f: f.signed(version=1, aud=f.local.audience + "/")),
     ("the audience in capitals",                          "200 401 401 401 401 401 401 401", lambda f: f.signed(version=1, aud=f.local.audience.upper())),
@@ -212,47 +212,49 @@ MATRIX: list[tuple[str, str, Callable[[Forge], Headers]]] = [
 
 
 @pytest.fixture(scope="module")
-async def doors(local_tenant: LocalTenant) -> AsyncIterator[Pipelines]:
-    """One workflow behind each door."""
-    async with open_doors(local_tenant) as opened:
+async def pipelines(local_tenant: LocalTenant) -> AsyncIterator[Pipelines]:
+    """One workflow behind each trigger."""
+    async with open_triggers(local_tenant) as opened:
         yield opened
 
 
-def test_the_matrix_is_large_enough_and_every_row_has_a_status_for_every_door():
+def test_the_matrix_is_large_enough_and_every_row_has_a_status_for_every_trigger():
     assert len(MATRIX) >= 60
     assert len({name for name, _, _ in MATRIX}) == len(MATRIX)
-    assert all(len(expected.split()) == len(DOORS) for _, expected, _ in MATRIX)
+    assert all(len(expected.split()) == len(TRIGGERS) for _, expected, _ in MATRIX)
 
 
 @pytest.mark.parametrize(("expected", "credential"), [row[1:] for row in MATRIX], ids=[row[0] for row in MATRIX])
-async def test_who_comes_in(doors: Pipelines, local_tenant: LocalTenant, expected: str, credential: Any):
-    """Each door answers as the row says, and its workflow ran if and only if it answered 200."""
+async def test_who_is_admitted(pipelines: Pipelines, local_tenant: LocalTenant, expected: str, credential: Any):
+    """Each trigger answers as the row says, and its workflow ran if and only if it answered 200."""
     headers = credential(Forge(local_tenant))
-    for name, status in zip(DOORS, expected.split(), strict=True):
-        doors.ran.clear()
-        answer = await doors.knock(name, headers)
+    for name, status in zip(TRIGGERS, expected.split(), strict=True):
+        pipelines.ran.clear()
+        answer = await pipelines.post(name, headers)
         assert (name, answer.status_code) == (name, int(status))
-        assert doors.ran == ([name] if status == "200" else [])
+        assert pipelines.ran == ([name] if status == "200" else [])
         assert answer.headers["cache-control"] == "no-store"
         if status == "401":
             assert answer.headers["www-authenticate"].startswith("Bearer")
             assert answer.json()["code"] == "unauthenticated"
 
 
-async def test_a_remembered_token_is_measured_by_each_door_anew(doors: Pipelines, local_tenant: LocalTenant):
-    """A token that one door let in does not open another."""
+async def test_a_remembered_token_is_measured_by_each_trigger_anew(pipelines: Pipelines, local_tenant: LocalTenant):
+    """A token that one trigger accepts is not thereby accepted by another."""
     headers = bearer(local_tenant.token("ada"))
-    statuses = [(await doors.knock(name, headers)).status_code for name in ("tenant_users", "specific", "tenant_users")]
+    statuses = [
+        (await pipelines.post(name, headers)).status_code for name in ("tenant_users", "specific", "tenant_users")
+    ]
     assert statuses == [200, 401, 200]
 
 
-async def test_no_door_echoes_anything_of_a_token(doors: Pipelines, local_tenant: LocalTenant):
+async def test_no_trigger_echoes_anything_of_a_token(pipelines: Pipelines, local_tenant: LocalTenant):
     """Neither a part of a token nor a claim of an unproved one comes back."""
     forge = Forge(local_tenant)
     for name, _, credential in MATRIX:
         headers = credential(forge)
-        answer = await doors.knock("specific", headers)
-        told = answer.text + str(answer.headers)
+        answer = await pipelines.post("specific", headers)
+        shown = answer.text + str(answer.headers)
         for _, value in headers:
             for part in value.decode("latin-1").split("."):
-                assert len(part) < 12 or part not in told, name
+                assert len(part) < 12 or part not in shown, name

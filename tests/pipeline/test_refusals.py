@@ -1,4 +1,4 @@
-"""What the pipeline's refusals leave on record, in a real application with a real tenant."""
+"""The records of the pipeline's refusals, in a real application with a real tenant."""
 
 import asyncio
 import json
@@ -49,7 +49,7 @@ async def hello(ctx, body: dict[str, int]): ...
 
 
 class World:
-    """A pipeline whose refusals are on record in a database of its own."""
+    """A pipeline whose refusals are recorded in a database of its own."""
 
     def __init__(
         self, client: AsyncClient, pipeline: Pipeline, identity: Identity, refusals: Refusals, engine: Any
@@ -60,7 +60,7 @@ class World:
         self.refusals = refusals
         self.engine = engine
 
-    async def knock(self, path: str, token: str | None = None, **more: Any) -> dict[str, Any]:
+    async def post(self, path: str, token: str | None = None, **more: Any) -> dict[str, Any]:
         """POST, and the problem that came back."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         answer = await self.client.request(
@@ -138,13 +138,13 @@ async def world(tmp_path: Path, local_tenant: LocalTenant) -> AsyncIterator[Worl
 
 async def explained(world: World, workflow: str, token: str) -> list[dict[str, Any]]:
     """What `postern explain TOKEN` would show."""
-    asked, caller = await world.identity.examine(token)
+    made, caller = await world.identity.examine(token)
     policy = world.pipeline.triggers()[workflow].policy
     assert isinstance(policy, Guarded)
-    asked += checks(policy, caller) if caller else []
+    made += checks(policy, caller) if caller else []
     return [
         {"name": each.name, "passed": each.passed, "expected": as_text(each.expected), "found": as_text(each.found)}
-        for each in asked
+        for each in made
     ]
 
 
@@ -179,9 +179,11 @@ KINDS = (
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_refused_token_leaves_every_check_and_whom_it_names(world: World, local_tenant: LocalTenant, kind: str):
+async def test_a_rejected_token_leaves_every_check_and_whom_it_names(
+    world: World, local_tenant: LocalTenant, kind: str
+):
     token, reason, verified = tokens(local_tenant)[kind]
-    problem = await world.knock("/triggers/payroll", token)
+    problem = await world.post("/triggers/payroll", token)
     row = await world.row()
     assert (problem["status"], problem["request_id"]) == (401, row["id"])
     assert (row["reason"], row["code"], row["status"]) == (reason, "unauthenticated", 401)
@@ -200,7 +202,7 @@ async def test_a_refused_token_leaves_every_check_and_whom_it_names(world: World
 
 
 async def test_without_a_token_the_checks_are_those_of_the_refusal(world: World):
-    await world.knock("/triggers/payroll")
+    await world.post("/triggers/payroll")
     row = await world.row()
     assert (row["reason"], row["claimed"]) == ("credentials", None)
     assert row["checks"] == [
@@ -228,15 +230,15 @@ async def test_other_refusals_are_on_record_by_their_code_and_their_token_is_not
     world: World, local_tenant: LocalTenant, code: str, status: int, workflow: str, request_: dict[str, Any]
 ):
     with capture_logs() as lines:
-        await world.knock(token=local_tenant.token("lisa"), **request_)
+        await world.post(token=local_tenant.token("lisa"), **request_)
     row = await world.row()
     assert (row["reason"], row["code"], row["status"], row["workflow"]) == (code, code, status, workflow)
     assert (row["claimed"], row["checks"]) == (None, [])
     assert "strayed" not in str(row) + str(lines)
 
 
-async def test_who_came_in_and_was_then_refused_is_verified(world: World, local_tenant: LocalTenant):
-    await world.knock("/triggers/small", local_tenant.token("ada"), content=b"x" * 11)
+async def test_a_caller_who_is_rejected_after_admission_is_verified(world: World, local_tenant: LocalTenant):
+    await world.post("/triggers/small", local_tenant.token("ada"), content=b"x" * 11)
     row = await world.row()
     assert row["reason"] == "body-too-large"
     assert row["claimed"]["verified"] is True
@@ -247,12 +249,14 @@ async def test_the_first_of_a_window_has_its_line_and_the_rest_have_one_together
     world: World, local_tenant: LocalTenant
 ):
     with capture_logs() as lines:
-        ids = [(await world.knock("/triggers/payroll", local_tenant.token("ada")))["request_id"] for _ in range(20)]
+        ids = [(await world.post("/triggers/payroll", local_tenant.token("ada")))["request_id"] for _ in range(20)]
         row = await world.row()
         await world.refusals.aclose()
     assert row["request_ids"].split() == ids
-    told = [(line["event"], line.get("request_id"), line.get("count")) for line in lines if "refused" in line["event"]]
-    assert told == [("request-refused", ids[0], None), ("requests-refused", None, 19)]
+    lines_ = [
+        (line["event"], line.get("request_id"), line.get("count")) for line in lines if "refused" in line["event"]
+    ]
+    assert lines_ == [("request-refused", ids[0], None), ("requests-refused", None, 19)]
 
 
 async def test_nothing_of_any_token_is_in_a_row_or_a_line(world: World, local_tenant: LocalTenant):
@@ -260,8 +264,8 @@ async def test_nothing_of_any_token_is_in_a_row_or_a_line(world: World, local_te
     with capture_logs() as lines:
         for token in given:
             for path in ("/triggers/payroll", "/triggers/nothing", f"/triggers/payroll?access_token={token}"):
-                await world.knock(path, token)
-            await world.knock(f"/triggers/{token}")
+                await world.post(path, token)
+            await world.post(f"/triggers/{token}")
         async with _examiners(world.refusals):
             await world.refusals.aclose()
     everything = str(world.rows()) + str(lines)
@@ -274,21 +278,21 @@ async def test_nothing_of_any_token_is_in_a_row_or_a_line(world: World, local_te
 async def test_only_those_who_are_not_let_in_wait_in_a_flood(
     world: World, local_tenant: LocalTenant, monkeypatch: pytest.MonkeyPatch
 ):
-    asked: list[str] = []
+    examined: list[str] = []
 
     def wait(address: str, now: float) -> float:
-        asked.append(address)
+        examined.append(address)
         return 0.0
 
     monkeypatch.setattr(world.pipeline.pace, "wait", wait)
     ada = local_tenant.token("ada")
     codes = [
-        (await world.knock("/triggers/small", ada, content=b"x" * 20, headers=JSON))["code"],
-        (await world.knock("/triggers/small", ada, content=b"{", headers=JSON))["code"],
-        (await world.knock("/triggers/hello", content=b"{", headers=JSON))["code"],
+        (await world.post("/triggers/small", ada, content=b"x" * 20, headers=JSON))["code"],
+        (await world.post("/triggers/small", ada, content=b"{", headers=JSON))["code"],
+        (await world.post("/triggers/hello", content=b"{", headers=JSON))["code"],
     ]
     assert "unauthenticated" not in codes
-    assert not asked
+    assert not examined
     for path in ("/triggers/payroll", "/triggers/nothing"):
-        await world.knock(path, ada)
-    assert len(asked) == 2
+        await world.post(path, ada)
+    assert len(examined) == 2

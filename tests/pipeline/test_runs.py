@@ -1,4 +1,4 @@
-"""What happens at the door is on record, and its record can be read, cancelled and run again."""
+"""Requests to triggers are recorded, and a record can be read, cancelled and run again."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -66,8 +66,8 @@ async def steps(ctx: Context):
 """
 
 
-class House:
-    """A whole application, with whoever asks it."""
+class Server:
+    """A whole application with its callers."""
 
     def __init__(self, client: AsyncClient, local: LocalTenant) -> None:
         self.client = client
@@ -79,7 +79,7 @@ class House:
 
 
 @pytest.fixture
-async def house(tmp_path: Path, local_tenant: LocalTenant, database_url: str) -> AsyncIterator[House]:
+async def server(tmp_path: Path, local_tenant: LocalTenant, database_url: str) -> AsyncIterator[Server]:
     (tmp_path / "w.py").write_text(MODULE, encoding="utf-8")
     operators = [local_tenant.people["ada"]]
     app = create_app(settings_for(local_tenant, tmp_path, database_url=database_url, operators=operators))
@@ -88,108 +88,108 @@ async def house(tmp_path: Path, local_tenant: LocalTenant, database_url: str) ->
         app.router.lifespan_context(app),
         http_client(base_url="http://postern.test", transport=ASGITransport(app)) as client,
     ):
-        yield House(client, local_tenant)
+        yield Server(client, local_tenant)
 
 
-async def test_a_run_is_on_record_for_who_started_it_and_for_operators_and_nobody_else(house: House):
-    started = await house.ask("POST", "/triggers/order", "lisa", json={"number": 7})
+async def test_a_run_is_visible_to_who_started_it_and_to_operators_only(server: Server):
+    started = await server.ask("POST", "/triggers/order", "lisa", json={"number": 7})
     path = f"/runs/{started.headers['x-run-id']}"
-    mine = await house.ask("GET", path, "lisa")
+    mine = await server.ask("GET", path, "lisa")
     assert mine.status_code == 200
     record = mine.json()
     assert (record["workflow"], record["state"], record["status"]) == ("order", "Succeeded", 200)
     assert (record["inputs"], record["outputs"]["number"]) == ({"number": 7}, 7)
-    assert record["caller"]["object_id"] == house.local.people["lisa"]
+    assert record["caller"]["object_id"] == server.local.people["lisa"]
     assert len(record["trace_id"]) == 32
-    assert (await house.ask("GET", path, "ada")).json()["id"] == record["id"]
-    assert (await house.ask("GET", path, "gil")).status_code == 404
-    assert (await house.ask("GET", path)).status_code == 404
-    assert [run["id"] for run in (await house.ask("GET", "/runs", "lisa")).json()["runs"]] == [record["id"]]
-    assert (await house.ask("GET", "/runs", "gil")).json() == {"runs": [], "next": None}
+    assert (await server.ask("GET", path, "ada")).json()["id"] == record["id"]
+    assert (await server.ask("GET", path, "gil")).status_code == 404
+    assert (await server.ask("GET", path)).status_code == 404
+    assert [run["id"] for run in (await server.ask("GET", "/runs", "lisa")).json()["runs"]] == [record["id"]]
+    assert (await server.ask("GET", "/runs", "gil")).json() == {"runs": [], "next": None}
 
 
-async def test_an_anonymous_run_is_open_to_who_knows_its_id(house: House):
-    started = await house.ask("POST", "/triggers/hello")
-    record = (await house.ask("GET", f"/runs/{started.headers['x-run-id']}")).json()
+async def test_an_anonymous_run_is_open_to_who_knows_its_id(server: Server):
+    started = await server.ask("POST", "/triggers/hello")
+    record = (await server.ask("GET", f"/runs/{started.headers['x-run-id']}")).json()
     assert (record["caller"]["kind"], record["outputs"]) == ("anonymous", "hello")
-    result = await house.ask("GET", f"/runs/{record['id']}/result")
+    result = await server.ask("GET", f"/runs/{record['id']}/result")
     assert (result.status_code, result.content) == (200, started.content)
 
 
-async def test_an_error_is_told_to_operators_and_its_kind_to_its_caller(house: House):
-    started = await house.ask("POST", "/triggers/fails", "lisa")
+async def test_an_error_is_shown_to_operators_and_its_kind_to_its_caller(server: Server):
+    started = await server.ask("POST", "/triggers/fails", "lisa")
     assert "the text" not in started.text
     path = f"/runs/{started.headers['x-run-id']}"
-    assert (await house.ask("GET", path, "lisa")).json()["error"] == {"type": "ValueError", "message": None}
-    told = (await house.ask("GET", path, "ada")).json()["error"]
-    assert told == {"type": "ValueError", "message": "the text of an error"}
+    assert (await server.ask("GET", path, "lisa")).json()["error"] == {"type": "ValueError", "message": None}
+    error = (await server.ask("GET", path, "ada")).json()["error"]
+    assert error == {"type": "ValueError", "message": "the text of an error"}
 
 
-async def test_secured_bodies_never_come_out(house: House):
-    started = await house.ask("POST", "/triggers/hides", "lisa", json={"salary": 12345})
+async def test_secured_bodies_never_come_out(server: Server):
+    started = await server.ask("POST", "/triggers/hides", "lisa", json={"salary": 12345})
     assert started.json() == {"salary": 12345}
     path = f"/runs/{started.headers['x-run-id']}"
-    record = (await house.ask("GET", path, "ada")).text
+    record = (await server.ask("GET", path, "ada")).text
     assert "12345" not in record
-    assert (await house.ask("GET", f"{path}/result", "lisa")).json()["code"] == "reply-not-kept"
-    assert (await house.ask("POST", f"{path}/resubmit", "ada")).json()["code"] == "cannot-resubmit"
+    assert (await server.ask("GET", f"{path}/result", "lisa")).json()["code"] == "reply-not-kept"
+    assert (await server.ask("POST", f"{path}/resubmit", "ada")).json()["code"] == "cannot-resubmit"
 
 
-async def test_what_looks_like_a_secret_is_not_written_down(house: House):
-    started = await house.ask("POST", "/triggers/order", "lisa", json={"number": 1, "password": "hunter2"})
-    record = await house.ask("GET", f"/runs/{started.headers['x-run-id']}", "ada")
+async def test_what_looks_like_a_secret_is_not_written_down(server: Server):
+    started = await server.ask("POST", "/triggers/order", "lisa", json={"number": 1, "password": "hunter2"})
+    record = await server.ask("GET", f"/runs/{started.headers['x-run-id']}", "ada")
     assert record.json()["inputs"] == {"number": 1, "password": "[redacted]"}
     assert record.json()["inputs_note"] == "redacted"
 
 
-async def test_a_run_that_goes_on_can_be_cancelled_by_who_may_see_it(house: House):
-    waiting = asyncio.create_task(house.ask("POST", "/triggers/waits", "lisa"))
+async def test_a_run_that_goes_on_can_be_cancelled_by_who_may_see_it(server: Server):
+    waiting = asyncio.create_task(server.ask("POST", "/triggers/waits", "lisa"))
     found: list[Any] = []
     while not found:
-        found = (await house.ask("GET", "/runs?state=Running", "lisa")).json()["runs"]
+        found = (await server.ask("GET", "/runs?state=Running", "lisa")).json()["runs"]
     path = f"/runs/{found[0]['id']}"
-    result = await house.ask("GET", f"{path}/result", "lisa")
+    result = await server.ask("GET", f"{path}/result", "lisa")
     assert (result.status_code, result.headers["retry-after"]) == (202, "1")
-    assert (await house.ask("POST", f"{path}/cancel", "gil")).status_code == 404
-    cancelled = await house.ask("POST", f"{path}/cancel", "lisa")
+    assert (await server.ask("POST", f"{path}/cancel", "gil")).status_code == 404
+    cancelled = await server.ask("POST", f"{path}/cancel", "lisa")
     assert (cancelled.status_code, cancelled.json()["state"]) == (200, "Cancelled")
     answer = await waiting
     assert (answer.status_code, answer.json()["code"]) == (409, "run-cancelled")
-    again = await house.ask("POST", f"{path}/cancel", "lisa")
+    again = await server.ask("POST", f"{path}/cancel", "lisa")
     assert (again.status_code, again.json()["code"]) == (409, "run-ended")
 
 
-async def test_a_run_is_run_again_with_its_inputs_on_todays_code(house: House):
-    first = await house.ask("PUT", "/triggers/book/12?q=sea%20view", "lisa", json={"guest": "b"})
+async def test_a_run_is_run_again_with_its_inputs_on_todays_code(server: Server):
+    first = await server.ask("PUT", "/triggers/book/12?q=sea%20view", "lisa", json={"guest": "b"})
     assert (first.status_code, first.json()) == (201, {"room": 12, "guest": "b", "q": "sea view"})
-    again = await house.ask("POST", f"/runs/{first.headers['x-run-id']}/resubmit", "ada")
+    again = await server.ask("POST", f"/runs/{first.headers['x-run-id']}/resubmit", "ada")
     assert again.status_code == 201
     record = again.json()
     assert again.headers["location"] == f"/runs/{record['id']}"
     assert record["resubmitted_from"] == first.headers["x-run-id"]
     assert (record["outputs"], record["status"]) == (first.json(), 201)
-    assert record["caller"]["object_id"] == house.local.people["ada"]
-    result = await house.ask("GET", f"/runs/{record['id']}/result", "ada")
+    assert record["caller"]["object_id"] == server.local.people["ada"]
+    result = await server.ask("GET", f"/runs/{record['id']}/result", "ada")
     assert (result.status_code, result.content, result.headers["location"]) == (201, first.content, "/rooms/12")
 
 
-async def test_a_refusal_is_on_record_with_every_check(house: House):
-    refused = await house.ask("POST", "/triggers/payroll", "ada")
+async def test_a_refusal_is_on_record_with_every_check(server: Server):
+    refused = await server.ask("POST", "/triggers/payroll", "ada")
     assert refused.status_code == 401
     request_id = refused.json()["request_id"]
     found: list[Any] = []
     while not found or len(found[0]["checks"]) < 10:
-        found = (await house.ask("GET", f"/refusals?request_id={request_id}", "ada")).json()["refusals"]
+        found = (await server.ask("GET", f"/refusals?request_id={request_id}", "ada")).json()["refusals"]
     assert (found[0]["reason"], found[0]["workflow"], found[0]["count"]) == ("listed", "payroll", 1)
-    assert found[0]["claimed"]["object_id"] == house.local.people["ada"]
+    assert found[0]["claimed"]["object_id"] == server.local.people["ada"]
     assert found[0]["claimed"]["verified"] is True
     assert [check["name"] for check in found[0]["checks"] if not check["passed"]] == ["listed"]
-    assert (await house.ask("GET", "/refusals", "lisa")).status_code == 403
+    assert (await server.ask("GET", "/refusals", "lisa")).status_code == 403
 
 
-async def test_steps_are_on_record_with_their_attempts(house: House):
-    started = await house.ask("POST", "/triggers/steps", "lisa")
+async def test_steps_are_on_record_with_their_attempts(server: Server):
+    started = await server.ask("POST", "/triggers/steps", "lisa")
     assert started.json() == 2
-    record = (await house.ask("GET", f"/runs/{started.headers['x-run-id']}", "lisa")).json()
+    record = (await server.ask("GET", f"/runs/{started.headers['x-run-id']}", "lisa")).json()
     assert [(step["name"], step["succeeded"]) for step in record["steps"]] == [("flaky", True)]
     assert [attempt["error"] for attempt in record["steps"][0]["attempts"]] == ["ConnectionError", None]

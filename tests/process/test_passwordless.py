@@ -232,7 +232,7 @@ def test_a_variable_that_the_credential_needs_is_named(database, monkeypatch, ki
 
 
 def test_an_engine_that_does_not_know_how_to_sign_in_is_not_opened(database):
-    with pytest.raises(DatabaseFault, match="nothing says how to sign in"):
+    with pytest.raises(DatabaseFault, match="no other sign-in is configured"):
         open_engine(database.url, writing=False)
 
 

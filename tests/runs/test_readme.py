@@ -14,20 +14,14 @@ from postern.journal.server_processes import SILENCE
 from postern.journal.writing.rows import MAX_KEPT_BYTES
 from postern.runs.idempotency import MAX_KEY
 from tests.api.records import record
+from tests.pages import missing_files, table_rows
 
 PAGE = Path(postern.runs.__file__).with_name("README.md").read_text(encoding="utf-8")
 
 
-def rows(heading: str) -> list[list[str]]:
-    section = PAGE.split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    table = re.search(r"(?:^\|.*\n)+", section, re.MULTILINE)
-    assert table
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table[0].splitlines()[2:]]
-
-
 def test_the_table_of_states_is_the_programs():
-    documented = {row[0].strip("`"): set(re.findall(r"`(\w+)`", row[2])) for row in rows("States")}
-    assert documented == {str(state): {str(after) for after in MOVES[state]} for state in State}
+    shown = {row[0].strip("`"): set(re.findall(r"`(\w+)`", row[2])) for row in table_rows(PAGE, "States")}
+    assert shown == {str(state): {str(after) for after in MOVES[state]} for state in State}
 
 
 def test_the_members_of_a_record_are_named():
@@ -49,6 +43,4 @@ def test_its_figures_are_the_programs():
 
 
 def test_the_files_that_it_names_are_there():
-    folder = Path(postern.runs.__file__).parent
-    names = {name for row in rows("How it stays fast") for name in re.findall(r"`([\w./]+)`", row[0])}
-    assert [name for name in names if not (folder / name).exists()] == []
+    assert missing_files(Path(postern.runs.__file__).parent) == []

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from postern.server.listener import LONGEST, accepted, keep_out
+from postern.server.listener import LONGEST, accepted, block_new
 from tests.server.test_protocol import HOST, Client, Hasty, Running, eventually, serving
 from tests.tools import needed_filter, needed_ipv6
 
@@ -20,7 +20,7 @@ def anyio_backend():
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
-def test_a_port_that_is_to_be_closed_lets_nobody_begin_and_resets_nobody(address: str):
+def test_a_port_that_is_to_be_closed_accepts_no_connection_and_resets_none(address: str):
     """What has begun goes on in both directions, and who comes later is refused once the socket is closed."""
     needed_filter()
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -29,7 +29,7 @@ def test_a_port_that_is_to_be_closed_lets_nobody_begin_and_resets_nobody(address
     with socket.create_server((address, 0), family=family) as listener:
         place = listener.getsockname()[:2]
         with socket.create_connection(place) as begun:
-            assert keep_out(listener)
+            assert block_new(listener)
             with pytest.raises(TimeoutError):
                 socket.create_connection(place, timeout=0.05)
             begun.sendall(b"hello")

@@ -30,7 +30,7 @@ def anyio_backend():
 
 
 class Echo:
-    """Answers with what it was handed; `/early` answers before the body is read, `/wait` once it is told to."""
+    """Answers with what it was handed; `/early` answers before the body is read, `/wait` once it is released."""
 
     def __init__(self) -> None:
         self.paths: list[str] = []
@@ -210,7 +210,7 @@ REFUSED = {
 }
 
 
-async def test_refused_requests_are_answered_once_by_a_problem_and_never_reach_the_app():
+async def test_rejected_requests_are_answered_once_by_a_problem_and_never_reach_the_app():
     """Each is one problem document, `Connection: close`, and one log line without anything of the request."""
     wrong = {}
     async with serving() as running:
@@ -233,21 +233,23 @@ async def test_refused_requests_are_answered_once_by_a_problem_and_never_reach_t
     assert not wrong
 
 
-async def test_the_application_is_told_of_each_and_says_whether_it_is_in_the_log():
-    """In a flood one line stands for many. Nothing of the request is in what the application is told."""
+async def test_the_application_gets_each_and_says_whether_it_is_in_the_log():
+    """In a flood one line stands for many. Nothing of the request is in what the application gets."""
     for wanted in (True, False):
-        told: list[Refusal] = []
+        taken: list[Refusal] = []
 
-        def take(refusal: Refusal, wanted: bool = wanted, told: list[Refusal] = told) -> bool:
-            told.append(refusal)
+        def take(refusal: Refusal, wanted: bool = wanted, taken: list[Refusal] = taken) -> bool:
+            taken.append(refusal)
             return wanted
 
         async with serving(lifespan={"refused": take}) as running:
             with capture_logs() as lines:
                 _, _, body = await running.ask(REFUSED["two lengths"][0])
         assert len(lines) == wanted
-        assert told == [Refusal(body["request_id"], "bad-request", "bad-request", 400, "", "127.0.0.1", told[0].checks)]
-        assert told[0].checks == (Check("bad-request", False, None, "Duplicate Content-Length"),)
+        assert taken == [
+            Refusal(body["request_id"], "bad-request", "bad-request", 400, "", "127.0.0.1", taken[0].checks)
+        ]
+        assert taken[0].checks == (Check("bad-request", False, None, "Duplicate Content-Length"),)
 
 
 async def test_a_refusal_does_not_depend_on_how_the_stream_is_cut():
@@ -277,7 +279,7 @@ REFUSED_IN_THE_BODY = {
 
 
 @pytest.mark.parametrize("body", REFUSED_IN_THE_BODY.values(), ids=REFUSED_IN_THE_BODY.keys())
-async def test_a_malformed_chunked_body_is_refused_and_the_app_is_told_that_the_client_is_gone(body):
+async def test_a_malformed_chunked_body_is_rejected_and_the_app_learns_that_the_client_is_gone(body):
     async with serving() as running:
         status, _, answer = await running.ask(b"POST / HTTP/1.1\r\n" + HOST + CHUNKED + b"\r\n" + body)
         assert (status, answer["code"]) == (400, "bad-request")
@@ -337,7 +339,7 @@ async def test_pipelined_requests_are_answered_in_order():
         assert [(await client.answer())[2]["path"] for _ in range(20)] == [f"/{n}" for n in range(20)]
 
 
-async def test_a_refused_request_waits_for_the_answers_before_it():
+async def test_a_rejected_request_waits_for_the_answers_before_it():
     """The refusal is the last answer, and what follows it in the stream is never parsed."""
     async with serving() as running:
         client = await running.connect()
@@ -639,7 +641,7 @@ async def test_a_body_that_comes_later_keeps_the_connection():
 
 
 async def test_expect_continue_is_answered_and_an_early_refusal_ends_it():
-    """After a final answer in place of 100 Continue nobody can know whether the body follows, so nothing is parsed."""
+    """After a final answer in place of 100 Continue it is unknown whether the body follows, so nothing is parsed."""
     expecting = b" HTTP/1.1\r\n" + HOST + b"Content-Length: 2\r\nExpect: 100-continue\r\n\r\n"
     async with serving() as running:
         client = await running.connect()

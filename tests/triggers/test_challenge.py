@@ -1,4 +1,4 @@
-"""What a refused caller is told, by RFC 6750 and by the rule that the truth is for those who proved who they are."""
+"""The 401 of a rejected caller, by RFC 6750: it says what failed only if the token was issued by one of our tenants."""
 
 import pytest
 
@@ -12,7 +12,7 @@ from postern.triggers.challenge import unauthenticated
     [
         (Check("credentials", False), False, "Bearer"),
         (Check("authorization-header", False), False, 'Bearer error="invalid_request"'),
-        (Check("signature", False, advice="never told"), False, 'Bearer error="invalid_token"'),
+        (Check("signature", False, advice="never shown"), False, 'Bearer error="invalid_token"'),
         (
             Check("expiry", False, advice="It has expired."),
             True,

@@ -36,7 +36,7 @@ def test_each_check_of_a_401_has_a_cause_in_the_order_of_the_checks():
     assert isinstance(policy, Guarded)
     expected = {"credentials", "authorization-header", CODE, "form"}
     assert sorted(named) == sorted(
-        expected | {rule.name for rule in RULES} | {question.name for question in policy.questions}
+        expected | {rule.name for rule in RULES} | {question.name for question in policy.requirements}
     )
 
 

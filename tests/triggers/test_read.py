@@ -1,4 +1,4 @@
-"""What a body must be, how large and how slow it may be, and what a caller is told of its mistakes."""
+"""The form, size and speed of a body, and the errors that a caller gets."""
 
 import asyncio
 import json
@@ -79,7 +79,7 @@ def receiving(*chunks: bytes, then: str = "end") -> Any:
 
 
 async def read(receive: Any, headers: dict[bytes, bytes], limit: int) -> bytes:
-    """As the door does where the body has not arrived whole."""
+    """As the pipeline does if the body has not arrived whole."""
     body = whole_body(None, headers, limit)
     return await read_body(receive, limit) if body is None else body
 
@@ -123,7 +123,7 @@ async def test_a_body_that_is_there_already_is_taken_within_the_same_limits():
         ({b"transfer-encoding": b"chunked"}, [b"abc", b"de"]),
     ],
 )
-async def test_a_body_over_the_limit_is_refused_by_what_it_declares_and_by_what_arrives(headers, chunks):
+async def test_a_body_over_the_limit_is_rejected_by_what_it_declares_and_by_what_arrives(headers, chunks):
     with pytest.raises(Problem) as caught:
         await read(receiving(*chunks, then="never"), headers, 4)
     assert caught.value.code == "body-too-large"

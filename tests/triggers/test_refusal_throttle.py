@@ -1,4 +1,4 @@
-"""How fast a flood of refused requests is answered: the decision, and what the door makes of it."""
+"""The delay of responses in a flood of rejected requests: the decision, and its effect in the pipeline."""
 
 from collections.abc import MutableMapping
 from math import inf
@@ -52,7 +52,7 @@ def test_a_flood_from_many_addresses_is_bounded_too_and_they_are_not_all_remembe
     assert len(pace._quick) <= QUICK_IN_ALL
 
 
-def test_with_too_many_that_wait_nobody_else_does():
+def test_with_too_many_that_wait_no_other_request_does():
     pace = Pace()
     waits = [pace.wait(FLOODER, 1.0) for _ in range(2 * RATE * int(LONGEST))]
     waiting = [wait for wait in waits if wait < inf]
@@ -93,14 +93,14 @@ async def test_the_connection_is_closed_where_an_answer_cannot_wait(wait: float,
     async def send(message: MutableMapping[str, Any]) -> None:
         sent.append(message)
 
-    async def nobody(*_: Any) -> Any:
-        raise Problem(500, "not asked")
+    async def unused(*_: Any) -> Any:
+        raise Problem(500, "not called")
 
-    door = Pipeline(
+    pipeline = Pipeline(
         triggers=dict,
         recall=lambda *_: None,
-        identify=nobody,
-        start=nobody,
+        identify=unused,
+        start=unused,
         refused=lambda _: False,
         max_body_bytes=0,
         log=structlog.get_logger("test"),
@@ -109,6 +109,6 @@ async def test_the_connection_is_closed_where_an_answer_cannot_wait(wait: float,
     )
     path = "/triggers/nothing"
     scope = {"method": "POST", "path": path, "raw_path": path.encode(), "query_string": b"", "headers": []}
-    await door(scope, nobody, send)
+    await pipeline(scope, unused, send)
     assert sent[0]["status"] == 404
     assert ((b"connection", b"close") in sent[0]["headers"]) is closes

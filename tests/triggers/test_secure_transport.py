@@ -100,15 +100,15 @@ async def scope_behind(
 
 @pytest.mark.parametrize(("scheme", "peer", "named", "fields", "wrong"), WAYS, ids=IDS)
 async def test_the_ways_that_a_token_may_come(scheme, peer, named, fields, wrong):
-    """Neither recalled nor verified where the way is wrong; who brings no token is asked for one as ever."""
-    asked: list[Any] = []
+    """A token over an insecure transport is neither recalled nor verified. Without a token, the usual 401."""
+    seen: list[Any] = []
 
     async def identify(headers: Any) -> Any:
-        asked.append(headers)
+        seen.append(headers)
         return ANYONE
 
     def recall(authorization: bytes) -> None:
-        asked.append(authorization)
+        seen.append(authorization)
 
     identification = Identification(recall, identify)
     scope = await scope_behind(scheme, peer, named, fields)
@@ -121,13 +121,13 @@ async def test_the_ways_that_a_token_may_come(scheme, peer, named, fields, wrong
             with pytest.raises(Problem) as caught:
                 ask()
             assert (caught.value.code, caught.value.status, caught.value.reason) == ("insecure-transport", 401, wrong)
-        assert asked == []
+        assert seen == []
     else:
         identification.recall(scope, dict(scope["headers"]))
         await identification.identify(scope)
-        assert len(asked) == 2
+        assert len(seen) == 2
     await identification.identify(await scope_behind(scheme, peer, named, fields, token=False))
-    assert asked[-1] == [(name.encode(), value.encode()) for name, value in fields.items()]
+    assert seen[-1] == [(name.encode(), value.encode()) for name, value in fields.items()]
 
 
 @pytest.mark.parametrize("said", [("http", "https"), ("https", "http"), ("https", "https,http")])
@@ -185,7 +185,7 @@ async def payroll(ctx):
 
 @pytest.fixture
 def settings(local_tenant: LocalTenant, tmp_path: Path) -> Settings:
-    (tmp_path / "doors.py").write_text(WORKFLOWS, encoding="utf-8")
+    (tmp_path / "workflows.py").write_text(WORKFLOWS, encoding="utf-8")
     return settings_for(local_tenant, tmp_path, trusted_proxies=["127.0.0.9"])
 
 
@@ -256,8 +256,8 @@ async def test_the_refusal_is_on_record_with_what_to_do_and_with_nothing_of_the_
         "payroll": ("insecure-transport", "insecure-transport", OUTSIDE),
         "": ("insecure-transport", "insecure-transport", "127.0.0.1"),
     }
-    told = [line["reason"] for line in lines if line["event"] == "request-refused"]
-    assert told == [BY_HTTP, "insecure-transport"]
+    reasons = [line["reason"] for line in lines if line["event"] == "request-refused"]
+    assert reasons == [BY_HTTP, "insecure-transport"]
     for name, wrong in (("payroll", BY_HTTP), ("", BY_PROXY)):
         assert json.loads(found[name]["checks"])[0]["found"] == wrong
         assert "POSTERN_TRUSTED_PROXIES" in wrong
@@ -265,7 +265,7 @@ async def test_the_refusal_is_on_record_with_what_to_do_and_with_nothing_of_the_
     assert not [part for part in token.split(".") if part[:20] in str(rows) + str(lines)]
 
 
-async def _ask(app: Application, address: str, *asked: str, **fields: str) -> Response:
+async def _ask(app: Application, address: str, *path: str, **fields: str) -> Response:
     with from_address(app, address) as ask:
-        answer: Response = await ask(*asked, **fields)
+        answer: Response = await ask(*path, **fields)
         return answer

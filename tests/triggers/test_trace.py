@@ -1,4 +1,4 @@
-"""The trace of a request, from the door to the workflow, the log and the calls that it makes."""
+"""The trace of a request, from the pipeline to the workflow, the log and the calls that it makes."""
 
 import io
 import json
@@ -30,7 +30,7 @@ import structlog
 from postern import anonymous, tenant_users, workflow
 
 @workflow(access=anonymous())
-async def tells(ctx):
+async def reports(ctx):
     ctx.log.info("by the context")
     logging.getLogger("library").warning("by a library")
     structlog.get_logger().info("by the author", run_id="own")
@@ -78,29 +78,29 @@ def log() -> Iterator[Any]:
 
 
 async def test_a_run_belongs_to_the_trace_that_its_request_names(client: AsyncClient):
-    told = (await client.post("/triggers/tells", headers={"traceparent": FIELD})).json()
-    assert told["trace_id"] == TRACE
-    assert told["traceparent"].startswith(f"00-{TRACE}-")
+    found = (await client.post("/triggers/reports", headers={"traceparent": FIELD})).json()
+    assert found["trace_id"] == TRACE
+    assert found["traceparent"].startswith(f"00-{TRACE}-")
 
 
 @pytest.mark.parametrize("fields", [[], [FIELD + "x"], [FIELD, FIELD], [FIELD, FIELD.replace("0a", "0b")]])
 async def test_without_a_single_valid_one_it_has_a_trace_of_its_own(client: AsyncClient, fields: list[str]):
-    answer = await client.post("/triggers/tells", headers=[("traceparent", field) for field in fields])
+    answer = await client.post("/triggers/reports", headers=[("traceparent", field) for field in fields])
     assert answer.json()["trace_id"] == trace_id_of(answer.json()["run_id"])
 
 
-@pytest.mark.parametrize("name", ["tells", "in-a-thread"])
+@pytest.mark.parametrize("name", ["reports", "in-a-thread"])
 async def test_every_line_that_is_logged_within_a_run_names_it_and_its_trace(client: AsyncClient, log: Any, name: str):
     answer = await client.post(f"/triggers/{name}", headers={"traceparent": FIELD})
     run_id = answer.headers["x-run-id"]
     lines = [line for line in log() if line["event"].startswith("by ")]
-    assert len(lines) == (3 if name == "tells" else 1)
+    assert len(lines) == (3 if name == "reports" else 1)
     for line in lines:
         assert line["trace_id"] == TRACE
         assert line["run_id"] == ("own" if line["event"] == "by the author" else run_id)
 
 
-async def test_a_refused_request_is_logged_with_its_trace(client: AsyncClient, log: Any):
+async def test_a_rejected_request_is_logged_with_its_trace(client: AsyncClient, log: Any):
     answer = await client.post("/triggers/breaks", content=b"{", headers={"traceparent": FIELD})
     [line] = [line for line in log() if line["event"] == "request-refused"]
     assert (line["request_id"], line["trace_id"]) == (answer.json()["request_id"], TRACE)

@@ -1,5 +1,5 @@
-"""What the server says of itself and of its runs, beside the triggers: who may see what is on record, and what may be
-done about it."""
+"""The HTTP API beside the triggers: recorded runs and refusals with the checks of who may see and change them, health,
+metrics and the documents of the triggers."""
 
 from postern.api.handlers import Cancel, Read, Resubmit, Write
 from postern.api.routes import routes

@@ -1,7 +1,7 @@
-"""Who may see a run, and who is an operator. Pure decisions over verified callers.
+"""Decides who may see a run, and who is an operator. Pure decisions over verified callers.
 
-An anonymous caller's run belongs to whoever knows its id. Any other run belongs to who started it, by tenant and
-object id, and to operators. To everybody else it is not there.
+Any client that knows the id of an anonymous caller's run may see it. Any other run is visible to the caller that
+started it, by tenant and object id, and to operators. For all others it does not exist.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,25 +16,25 @@ OPERATOR_ROLE = "Postern.Operator"
 
 
 class Standing(StrEnum):
-    """What somebody is to a run."""
+    """The relation of a caller to a run."""
 
     OPERATOR = "operator"
     OWNER = "owner"
-    BEARER = "bearer"  # of the id of an anonymous caller's run, which is enough
-    NOBODY = "nobody"
+    BEARER = "bearer"  # knows the id of an anonymous caller's run, which is enough
+    NONE = "none"
 
 
 def recognise(installation: Installation, policies: Iterable[Policy], caller: Caller) -> None:
-    """Take a verified caller whose token is for us, or raise Refused. One that any workflow takes shows whose runs one
-    may see, so it is taken too."""
+    """Accept a verified caller whose token is for this server, or raise Refused. A token that any workflow accepts is
+    accepted too, because it identifies whose runs the caller may see."""
     guarded = [policy for policy in policies if isinstance(policy, Guarded)]
     tenants = installation.tenants.union(*(policy.tenants for policy in guarded))
     if caller.tenant_id not in tenants:
         raise _refused("tenant-allowed", tenants, caller.tenant_id, "Your tenant may not use this server.")
     audiences = frozenset(installation.audiences).union(*(policy.audiences for policy in guarded))
     if caller.audience not in audiences:
-        ask_for = " or ".join(default_scope(audience) for audience in sorted(installation.audiences))
-        advice = f"The token is for another audience. Ask for one with the scope {ask_for}"
+        scope = " or ".join(default_scope(audience) for audience in sorted(installation.audiences))
+        advice = f"The token is for another audience. Request one with the scope {scope}"
         raise _refused("audience", audiences, caller.audience, advice)
 
 
@@ -45,36 +45,36 @@ def is_operator(installation: Installation, caller: Caller) -> bool:
 
 
 def visible(installation: Installation, triggers: Mapping[str, Trigger], caller: Caller | None) -> frozenset[str]:
-    """The names of the workflows that the caller may know of: operators of all, others of those that would let them
-    in, who sends no token (None) of the anonymous ones."""
+    """The names of the workflows that the caller may see: operators all, other callers those that they may call, and
+    callers without a token (None) the anonymous ones."""
     if caller is not None and is_operator(installation, caller):
         return frozenset(triggers)
-    return frozenset(name for name, trigger in triggers.items() if _lets_in(trigger.policy, caller))
+    return frozenset(name for name, trigger in triggers.items() if _allows(trigger.policy, caller))
 
 
-def _lets_in(policy: Policy, caller: Caller | None) -> bool:
+def _allows(policy: Policy, caller: Caller | None) -> bool:
     """What `admit` decides, without the reasons."""
     if not isinstance(policy, Guarded):
         return True
     return caller is not None and all(requirement.passes(caller) for requirement in policy.requirements)
 
 
-def is_anybodys(record: RunRecord | None) -> bool:
-    """Whether a run is open to whoever knows its id, so that no token is looked at."""
+def is_anonymous(record: RunRecord | None) -> bool:
+    """Whether a run is visible to any client that knows its id, so that no token is looked at."""
     return record is not None and record.caller_kind == "anonymous"
 
 
 def standing(installation: Installation, record: RunRecord | None, caller: Caller) -> Standing:
-    """What the caller is to the run, which may not be there."""
+    """The relation of the caller to the run, which may not exist."""
     if record is None:
-        return Standing.NOBODY
-    if is_anybodys(record):
+        return Standing.NONE
+    if is_anonymous(record):
         return Standing.BEARER
     if is_operator(installation, caller):
         return Standing.OPERATOR
     known = bool(caller.tenant_id and caller.object_id)
     own = (caller.tenant_id, caller.object_id) == (record.tenant_id, record.object_id)
-    return Standing.OWNER if known and own else Standing.NOBODY
+    return Standing.OWNER if known and own else Standing.NONE
 
 
 def _refused(name: str, expected: frozenset[str], found: str, advice: str) -> Refused:

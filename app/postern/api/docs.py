@@ -1,7 +1,7 @@
-"""`/openapi.json` and `/docs`: what the triggers take and give, for those who may use them.
+"""`/openapi.json` and `/docs`: the triggers' requests and responses, for callers who may use them.
 
-Nobody sees more of the catalog than their own token would let them call; who sends none sees what is open to anyone. A
-token that is refused is refused here too: its bearer is never taken for nobody.
+Callers see the workflows that their token lets them call. Without a token they see the anonymous workflows. An invalid
+token gets a 401; it is not treated as an anonymous request.
 """
 
 import asyncio
@@ -23,10 +23,10 @@ from postern.triggers.reply import ALWAYS, Answer
 from postern.triggers.secure_transport import Scope
 
 MAX_KEPT = 32 * 1024 * 1024
-"""Bytes of all documents that are kept; the newest is, however large."""
+"""Bytes of all cached documents. The newest is always kept, of any size."""
 
-ASKED_AT = "http://asked-at.invalid"
-"""Stands in kept documents for the address that they are asked for at."""
+OWN_ADDRESS = "http://own-address.invalid"
+"""The placeholder in cached documents for the address of the request."""
 
 POLICY = (
     b"default-src 'none'; style-src 'self'; script-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -47,8 +47,8 @@ _HOST = re.compile(r"([A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5}
 
 
 class Views:
-    """The documents of the catalog of the moment, each made once for those who may see the same. They are made in a
-    thread, one at a time, so that a large catalog keeps nobody waiting who has a run to start."""
+    """The documents of the current catalog, each made once for each set of visible workflows. They are made in a
+    thread, one at a time, so that a large catalog does not delay runs."""
 
     def __init__(self, snapshot: Callable[[], Snapshot], installation: Installation, token_command: str) -> None:
         self._snapshot = snapshot
@@ -90,9 +90,9 @@ class Views:
 
 
 class Docs:
-    """The pages. `identify` verifies the token of a request (see transport.Identification), `snapshot` gives the
-    catalog of the moment. `token_command` is the command that prints tokens of a local tenant: where it is given,
-    everybody sees everything."""
+    """The pages. `identify` verifies the token of a request (see secure_transport.Identification), `snapshot` returns
+    the current catalog. `token_command` is the command that prints tokens of a local tenant: if it is given, all
+    callers see all workflows."""
 
     def __init__(
         self,
@@ -121,11 +121,11 @@ class Docs:
         return await self._answer("json", JSON_HEADERS, request)
 
     async def page(self, request: Request) -> Answer:
-        """The same for people."""
+        """The HTML page."""
         return await self._answer("html", PAGE_HEADERS, request)
 
     async def asset(self, request: Request) -> Answer:
-        """The stylesheet or the script, whose name changes with what is in it."""
+        """The stylesheet or the script, whose name changes with its content."""
         name = request.path_params["asset"]
         content = assets().get(name)
         if content is None:
@@ -138,12 +138,12 @@ class Docs:
         caller = None if self._open else await self._caller(request)
         content = await self._views.view(kind, lambda snapshot: self._see(snapshot, caller))
         address = _address(request, otherwise="/" if kind == "json" else "")
-        content = content.replace(ASKED_AT.encode(), address.encode())
+        content = content.replace(OWN_ADDRESS.encode(), address.encode())
         length = (b"content-length", str(len(content)).encode())
         return Answer(200, [*headers, VARY, length, *ALWAYS], content)
 
     async def _caller(self, request: Request) -> Caller | None:
-        """Who asks; None for who sends no credentials. Raises Refused or Problem for any that do not pass."""
+        """The caller; None without credentials. Raises Refused or Problem if the credentials are rejected."""
         if all(name != b"authorization" for name, _ in request.scope["headers"]):
             return None
         caller = await self._identify(request.scope)
@@ -157,7 +157,7 @@ class Docs:
 
 
 def _address(request: Request, otherwise: str) -> str:
-    """The address that the request was sent to, where its Host is one that a document should repeat."""
+    """The address that the request was sent to, if its Host is one that a document may repeat."""
     scheme, hosts = request.scope["scheme"], request.headers.getlist("host")
     plain = scheme in ("http", "https") and len(hosts) == 1 and _HOST.fullmatch(hosts[0])
     return f"{scheme}://{hosts[0]}" if plain else otherwise

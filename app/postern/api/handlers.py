@@ -1,4 +1,4 @@
-"""The pages of the run API. Each decides who may, reads or writes the journal, and gives an Answer."""
+"""The endpoints of the run API. Each checks access, reads or writes the journal, and returns an Answer."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 
 from postern.access import ANYONE, Caller, Refused
-from postern.api.access import Standing, is_anybodys, is_operator, recognise, standing
+from postern.api.access import Standing, is_anonymous, is_operator, recognise, standing
 from postern.api.list_query import no_parameters, refusal_page, run_page
 from postern.api.representation import (
     refusals_json,
@@ -38,32 +38,32 @@ RETRY_AFTER = {"Retry-After": "1"}
 
 
 class Read(Protocol):
-    """The journal's way to read: gives what the query returns."""
+    """Reads from the journal and returns the query's result."""
 
     async def __call__(self, query: Callable[[Connection], T], /) -> T: ...
 
 
 class Write(Protocol):
-    """The journal's way to write: gives what the operation returns, once that is committed."""
+    """Writes to the journal and returns the operation's result, once it is committed."""
 
     async def __call__(self, operation: Callable[[Connection], T], /) -> T: ...
 
 
 class Cancel(Protocol):
-    """Cancels a run that this process runs, and returns when its end is on record. False where it is not here."""
+    """Cancels a run of this process, and returns when its end is recorded. False if the run is not here."""
 
     async def __call__(self, run_id: str, /) -> bool: ...
 
 
 class Resubmit(Protocol):
-    """Runs a workflow as it is today with the inputs of a record, for this caller, and returns when the run is on
-    record. Raises Problem where the inputs do not fit any more."""
+    """Runs the current version of a workflow with the inputs of a record, for this caller, and returns when the run is
+    recorded. Raises Problem if the inputs are no longer valid."""
 
     async def __call__(self, record: RunRecord, caller: Caller, /) -> Run: ...
 
 
 class Seen(NamedTuple):
-    """A run that somebody may see, who that is (ANYONE where no token was looked at), and what they are to it."""
+    """A run, the caller that may see it (ANYONE if no token was looked at), and the caller's relation to it."""
 
     record: RunRecord
     caller: Caller
@@ -72,7 +72,7 @@ class Seen(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Pages:
-    """The pages, and what they are made of: see `routes`."""
+    """The endpoints and what they need: see `routes`."""
 
     installation: Installation
     read: Read
@@ -88,8 +88,8 @@ class Pages:
         caller = await self._caller(request)
         private = is_operator(self.installation, caller)
         owner = None if private else (caller.tenant_id, caller.object_id)
-        asked, cursor, limit = run_page(request.scope["query_string"], owner)
-        page = await self.read(lambda connection: list_runs(connection, asked, cursor, limit))
+        filters, cursor, limit = run_page(request.scope["query_string"], owner)
+        page = await self.read(lambda connection: list_runs(connection, filters, cursor, limit))
         return json_reply(200, runs_json(page.items, page.next, private=private))
 
     async def run(self, request: Request) -> Answer:
@@ -98,7 +98,7 @@ class Pages:
         return _shown(seen, all_calls=await self._is_operators(request, seen))
 
     async def tree(self, request: Request) -> Answer:
-        """A run and what it called, and what that called."""
+        """A run and the tree of runs that it called."""
         seen = await self._seen(request)
         no_parameters(request.scope["query_string"])
         tree = await self.read(partial(find_tree, run_id=seen.record.id))
@@ -112,14 +112,14 @@ class Pages:
         return json_reply(200, tree_json(tree, may_see))
 
     async def result(self, request: Request) -> Answer:
-        """The workflow's own reply, as soon as there is one."""
+        """The workflow's own reply, once there is one."""
         record = (await self._seen(request)).record
         if not record.ended:
             return json_reply(202, state_json(record), RETRY_AFTER)
         return reply_again(record)
 
     async def cancel(self, request: Request) -> Answer:
-        """Cancel a run: here, or have the process that runs it told."""
+        """Cancel a run: here, or by a recorded request to the process that runs it."""
         seen = await self._seen(request)
         run_id = seen.record.id
         if seen.record.ended:
@@ -135,38 +135,38 @@ class Pages:
         return _shown(seen._replace(record=record))
 
     async def resubmit(self, request: Request) -> Answer:
-        """A new run with the inputs of this one, on today's code."""
+        """Start a new run with the inputs of this one, on the current code."""
         seen = await self._seen(request)
         check_resubmit(seen.record, self.snapshot().triggers.get(seen.record.workflow), seen.standing, seen.caller)
         run = await self.start_again(seen.record, seen.caller)
         record = await self.read(partial(find_run, run_id=run.id))
         if record is None:
-            raise problem("journal-unavailable", reason="a run that was started is not on record")
+            raise problem("journal-unavailable", reason="a run that was started is not recorded")
         return _shown(seen._replace(record=record), 201, {"Location": f"/runs/{run.id}"})
 
     async def refusals(self, request: Request) -> Answer:
-        """A list of requests turned away, for operators."""
+        """A list of refusals (rejected requests), for operators."""
         await self._operator(request)
-        asked, cursor, limit = refusal_page(request.scope["query_string"])
-        page = await self.read(lambda connection: list_refusals(connection, asked, cursor, limit))
+        filters, cursor, limit = refusal_page(request.scope["query_string"])
+        page = await self.read(lambda connection: list_refusals(connection, filters, cursor, limit))
         return json_reply(200, refusals_json(page.items, page.next))
 
     async def workflows(self, request: Request) -> Answer:
-        """What is served, and what cannot be, for operators."""
+        """The served workflows and the faulty files, for operators."""
         await self._operator(request)
         no_parameters(request.scope["query_string"])
         return json_reply(200, workflows_json(self.snapshot()))
 
     async def _caller(self, request: Request) -> Caller:
-        """Who is asking, by a token for us. Raises Refused, or Problem `identity-unavailable` or
+        """The caller, by a token for this server. Raises Refused, or Problem `identity-unavailable` or
         `insecure-transport`."""
         caller = await self.identify(request.scope)
         recognise(self.installation, (trigger.policy for trigger in self.snapshot().triggers.values()), caller)
         return caller
 
     async def _is_operators(self, request: Request, seen: Seen) -> bool:
-        """Whether it is an operator who asks. For a run that is open to whoever knows its id no token was looked at; an
-        operator's shows more of what it called, and any other is as none."""
+        """Whether the caller is an operator. No token was looked at for an anonymous caller's run: an operator's token
+        shows more of its calls, and any other token counts as none."""
         if seen.standing is not Standing.BEARER:
             return seen.standing is Standing.OPERATOR
         if "authorization" not in request.headers:
@@ -175,8 +175,8 @@ class Pages:
             return is_operator(self.installation, await self._caller(request))
         except Refused:
             return False
-        except Problem as told:
-            if told.code == INSECURE:
+        except Problem as shown:
+            if shown.code == INSECURE:
                 raise
             return False
 
@@ -187,22 +187,22 @@ class Pages:
         return caller
 
     async def _seen(self, request: Request) -> Seen:
-        """The run of the path, if whoever asks may see it. Raises Problem `unknown-run`, the same where there is none
-        and where it is another's; and Refused where a token was sent that is not valid."""
+        """The run of the path, if the caller may see it. Raises Problem `unknown-run` both if there is no such run and
+        if it is another caller's. Raises Refused for an invalid token."""
         run_id = request.path_params["id"]
         if not is_id(run_id):
             raise problem("unknown-run")
         record = await self.read(partial(find_run, run_id=run_id))
         caller = ANYONE
-        if not is_anybodys(record):
+        if not is_anonymous(record):
             try:
                 caller = await self._caller(request)
             except Refused as refused:
-                if refused.failed.name == "credentials":  # none came
+                if refused.failed.name == "credentials":  # there are none
                     raise problem("unknown-run") from None
                 raise
         what = standing(self.installation, record, caller)
-        if record is None or what is Standing.NOBODY:
+        if record is None or what is Standing.NONE:
             raise problem("unknown-run")
         return Seen(record, caller, what)
 

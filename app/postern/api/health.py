@@ -1,4 +1,4 @@
-"""Signs of life: `/healthz` says that the process is alive, `/readyz` whether it can do its work."""
+"""Health checks: `/healthz` says that the process is alive, `/readyz` whether it can do its work."""
 
 import asyncio
 import os
@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 from postern.errors import Problem
 
 Check = Callable[[], Awaitable[str]]
-"""Why something does not work, for the log; "" where it works. What it raises says the same."""
+"""Returns why something does not work, for the log; "" if it works. An exception counts as a failure too."""
 
 PATIENCE = 3.0
 """Seconds that a check may take."""
@@ -28,14 +28,13 @@ log = structlog.get_logger("postern.health")
 
 
 async def healthz(_: Request) -> Response:
-    """The process is alive; nothing else is said."""
+    """Report that the process is alive, and nothing else."""
     return JSONResponse({"status": "ok"}, headers=NO_STORE)
 
 
 class Readiness:
-    """Whether the server can do its work, by a table of named checks. A caller is told which of them fail and not why;
-    the log is told why, when that changes. However many ask at a time, each check is made once. It belongs to one
-    event loop."""
+    """Whether the server can do its work, by a table of named checks. The response says which checks fail, not why; the
+    reason is logged when it changes. Concurrent requests share one run of each check. It belongs to one event loop."""
 
     def __init__(self, checks: Mapping[str, Check], *, patience: float = PATIENCE) -> None:
         self._checks = checks
@@ -45,13 +44,13 @@ class Readiness:
         self._flight: asyncio.Task[dict[str, bool]] | None = None
 
     def stop(self) -> None:
-        """Say from now on that the server is not ready, so that no new requests are sent to it."""
+        """Report from now on that the server is not ready, so that no new requests are sent to it."""
         self._stopping = True
 
     async def answer(self, _: Request) -> Response:
-        """Answer `/readyz`: 200 or 503."""
+        """Respond to `/readyz`: 200 or 503."""
         if self._flight is None or self._flight.done():
-            # In a context of its own: what is logged names no request.
+            # In a separate context, so that its log lines name no request.
             self._flight = asyncio.get_running_loop().create_task(self._look(), context=Context())
         passed = await asyncio.shield(self._flight)
         ready = all(passed.values()) and not self._stopping
@@ -81,12 +80,12 @@ class Readiness:
             return f"no answer within {self._patience:g} s"
         except Problem as error:
             return error.reason or error.code
-        except Exception as error:  # whatever it is, it does not work
+        except Exception as error:  # any exception means that it does not work
             return type(error).__name__
 
 
 def keys_usable(ready: Callable[[], bool], errors: Callable[[], Mapping[str, str]]) -> Check:
-    """Whether tokens of every tenant can be decided on; `errors` says by tenant why its keys could not be fetched."""
+    """Whether tokens of every tenant can be checked; `errors` says by tenant why its keys could not be fetched."""
 
     async def check() -> str:
         if ready():
@@ -99,7 +98,7 @@ def keys_usable(ready: Callable[[], bool], errors: Callable[[], Mapping[str, str
 def journal_works(
     available: Callable[[], bool], read: Callable[[Callable[[Connection], Any]], Awaitable[Any]]
 ) -> Check:
-    """Whether runs can be recorded: the writer had its last commit, and a trivial read answers."""
+    """Whether runs can be recorded: the writer's last commit succeeded, and a trivial read works."""
 
     async def check() -> str:
         await read(lambda connection: connection.execute(select(1)).scalar())
@@ -109,7 +108,7 @@ def journal_works(
 
 
 def folder_readable(folder: Path) -> Check:
-    """Whether the folder of workflows, which was loaded at the start, can be listed still."""
+    """Whether the folder of workflows, which was loaded at the start, can still be listed."""
     limiter = CapacityLimiter(1)  # a file system that hangs takes one thread and no more
 
     async def check() -> str:

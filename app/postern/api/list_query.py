@@ -1,5 +1,5 @@
-"""From the query of a list's URL to its filter. Pure. What is wrong is said of every parameter at once, by its name and
-never with its value."""
+"""Parses the query of a list's URL into its filters. Pure. Errors name all wrong parameters at once, never their
+values."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ DEFAULT_LIMIT = 50
 MOST = 200
 MOST_PARAMETERS = 20
 LONGEST = 200
-"""Characters of a text to look for, or of a name."""
+"""Characters of a text to search for, or of a name."""
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _REQUEST_ID = re.compile(r"[0-9a-f-]{1,64}")
@@ -26,8 +26,8 @@ _REQUEST_ID = re.compile(r"[0-9a-f-]{1,64}")
 F = TypeVar("F", RunFilter, RefusalFilter)
 
 
-class Asked(NamedTuple):
-    """A page of a list: its filter, the cursor that was sent, and how many at most."""
+class PageQuery(NamedTuple):
+    """The requested page of a list: its filters, the cursor that was sent, and the largest number of entries."""
 
     filter: Any
     cursor: str | None
@@ -35,33 +35,35 @@ class Asked(NamedTuple):
 
 
 class Wrong(ValueError):
-    """A value that makes no sense; its text says what belongs there."""
+    """An invalid value; its text says which values are valid."""
 
 
-def run_page(query: bytes, owner: tuple[str, str] | None) -> Asked:
-    """The page of runs that is asked for; `owner` where one may see only their own. Raises Problem `bad-filter`."""
+def run_page(query: bytes, owner: tuple[str, str] | None) -> PageQuery:
+    """The requested page of runs; `owner` limits it to that caller's runs. Raises Problem `bad-filter`."""
     return _page(query, RUN_PARAMETERS, lambda values: RunFilter(**values, owner=owner))
 
 
-def refusal_page(query: bytes) -> Asked:
-    """The page of refusals that is asked for. Raises Problem `bad-filter`."""
+def refusal_page(query: bytes) -> PageQuery:
+    """The requested page of refusals. Raises Problem `bad-filter`."""
     return _page(query, REFUSAL_PARAMETERS, lambda values: RefusalFilter(**values))
 
 
 def no_parameters(query: bytes) -> None:
-    """Nothing may be asked for. Raises Problem `bad-filter`."""
+    """Check that the query is empty. Raises Problem `bad-filter`."""
     _values(query, {})
 
 
-def _page(query: bytes, parameters: Mapping[str, Callable[[str], Any]], make: Callable[[dict[str, Any]], F]) -> Asked:
+def _page(
+    query: bytes, parameters: Mapping[str, Callable[[str], Any]], make: Callable[[dict[str, Any]], F]
+) -> PageQuery:
     values = _values(query, {**parameters, "limit": _limit, "cursor": str})
     cursor, limit = values.pop("cursor", None), values.pop("limit", DEFAULT_LIMIT)
     if values.get("since", 0) > values.get("until", float("inf")):
         raise problem("bad-filter", errors=[_error("since", "is later than until")])
-    asked = make(values)
+    filters = make(values)
     if cursor is not None:
-        opened(asked, cursor)
-    return Asked(asked, cursor, limit)
+        opened(filters, cursor)
+    return PageQuery(filters, cursor, limit)
 
 
 def _values(query: bytes, parameters: Mapping[str, Callable[[str], Any]]) -> dict[str, Any]:
@@ -71,14 +73,14 @@ def _values(query: bytes, parameters: Mapping[str, Callable[[str], Any]]) -> dic
             query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MOST_PARAMETERS
         )
     except ValueError:
-        message = f"takes at most {MOST_PARAMETERS} parameters, percent-encoded UTF-8"
+        message = f"may have at most {MOST_PARAMETERS} parameters, in percent-encoded UTF-8"
         raise problem("bad-filter", errors=[_error("query", message)]) from None
     values: dict[str, Any] = {}
     errors: dict[str, str] = {}
     for name, text in pairs:
         if name not in parameters:
             known = ", ".join(parameters)
-            errors["query"] = f"has a parameter that is not known here; it takes {known}" if known else "takes nothing"
+            errors["query"] = f"has an unknown parameter; valid ones: {known}" if known else "must be empty"
         elif name in values or name in errors:
             errors[name] = "is given twice"
         else:
@@ -97,7 +99,7 @@ def _error(where: str, message: str) -> dict[str, str]:
 
 def _name(text: str) -> str:
     if not 0 < len(text) <= LONGEST or "\0" in text:
-        raise Wrong(f"takes 1 to {LONGEST} characters")
+        raise Wrong(f"must have 1 to {LONGEST} characters")
     return text
 
 
@@ -105,12 +107,12 @@ def _state(text: str) -> State:
     try:
         return State(text)
     except ValueError:
-        raise Wrong(f"is one of {', '.join(State)}") from None
+        raise Wrong(f"must be one of {', '.join(State)}") from None
 
 
 def _caller(text: str) -> str:
     if text != ANONYMOUS and not GUID.fullmatch(text.lower()):
-        raise Wrong(f"is an object id, or {ANONYMOUS}")
+        raise Wrong(f"must be an object id, or {ANONYMOUS}")
     return text.lower()
 
 
@@ -121,24 +123,24 @@ def _time(text: str) -> float:
             return datetime.fromisoformat(text.upper()).timestamp()
     except (ValueError, OverflowError):
         pass
-    raise Wrong("is a time of RFC 3339 like 2026-01-31T12:00:00Z (in a URL, + is written %2B)")
+    raise Wrong("must be an RFC 3339 time like 2026-01-31T12:00:00Z (in a URL, + is written %2B)")
 
 
 def _run_id(text: str) -> str:
     if not is_id(text):
-        raise Wrong("is the id of a run")
+        raise Wrong("must be the id of a run")
     return text
 
 
 def _request_id(text: str) -> str:
     if not _REQUEST_ID.fullmatch(text):
-        raise Wrong("is the id of a request")
+        raise Wrong("must be the id of a request")
     return text
 
 
 def _limit(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= MOST):
-        raise Wrong(f"is a whole number from 1 to {MOST}")
+        raise Wrong(f"must be a whole number from 1 to {MOST}")
     return int(text)
 
 

@@ -1,9 +1,9 @@
-"""`/metrics` for Prometheus. Nothing of its library is on the path of a request: the parts count in plain numbers, and
-a scrape reads them.
+"""`/metrics` for Prometheus. Requests do not use its library: the parts count in plain numbers, and a scrape reads
+them.
 
-With several worker processes each scrape meets one of them. Every sample therefore has the label `process`, so that
-numbers of different processes are never taken for one series: sum over it (`sum without (process) (rate(...))`), or run
-one worker per container, where each scrape meets the same process.
+With several worker processes each scrape reaches one of them. Every sample therefore has the label `process`, so that
+numbers of different processes never form one series. Sum over it (`sum without (process) (rate(...))`), or run one
+worker per container, where each scrape reaches the same process.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -32,7 +32,7 @@ from postern.triggers.secure_transport import passed_on
 
 
 class JournalCounts(Protocol):
-    """What the journal counts."""
+    """The journal's counts."""
 
     @property
     def queued(self) -> int:
@@ -63,14 +63,14 @@ class Families:
         return family
 
     def gauges(self, name: str, meaning: str, values: Mapping[str, float], label: str = "") -> Metric:
-        """A gauge for each value of the label; one gauge where there is no label."""
+        """A gauge for each value of the label; one gauge without a label."""
         family = GaugeMetricFamily(name, meaning, labels=["process", label] if label else ["process"])
         for value_of, value in values.items():
             family.add_metric([self._process, value_of] if label else [self._process], value)
         return family
 
     def histograms(self, name: str, meaning: str, found: Mapping[str, Histogram], label: str = "") -> Metric:
-        """A histogram for each value of the label; one histogram where there is no label."""
+        """A histogram for each value of the label; one histogram without a label."""
         family = HistogramMetricFamily(name, meaning, labels=["process", label] if label else ["process"])
         for value, histogram in found.items():
             labelled = [self._process, value] if label else [self._process]
@@ -79,12 +79,12 @@ class Families:
 
 
 Collect = Callable[[Families], Iterable[Metric]]
-"""Gives the metrics of one part of the server as they are at this moment. It is called in another thread than the event
-loop's, and must not wait."""
+"""Returns the current metrics of one part of the server. It is called in another thread than the event loop's, and must
+not wait."""
 
 
 class Metrics(Collector):
-    """Answers `/metrics` with what the parts of the server have counted. Scrapes are made one at a time, in a thread.
+    """Serves `/metrics` with the counts of the server's parts. Scrapes run one at a time, in a thread.
 
     `process` names this process. `before` is called on the event loop before each scrape."""
 
@@ -97,7 +97,7 @@ class Metrics(Collector):
         self._limiter = CapacityLimiter(1)
 
     async def answer(self, request: Request) -> Response:
-        """Answer `/metrics`. It is for inside: what a proxy passed on finds nothing here."""
+        """Respond to `/metrics`. It is for internal use: requests forwarded by a proxy get a 404."""
         if passed_on(request.scope):
             raise HTTPException(404)
         self._before()
@@ -105,17 +105,17 @@ class Metrics(Collector):
         return Response(text, headers={**NO_STORE, "Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing: names are not checked against those of other collectors, as there are none."""
+        """Nothing: there are no other collectors whose names could conflict."""
         return ()
 
     def collect(self) -> Iterable[Metric]:
-        """Every metric, as it stands at this moment."""
+        """Every metric with its current value."""
         for collect in self._collect:
             yield from collect(self._families)
 
 
 def request_metrics(requests: RequestCounts, running: Callable[[], Mapping[str, int]]) -> Collect:
-    """Metrics of requests to triggers; `running` gives the runs that have not ended by workflow."""
+    """Metrics of requests to triggers; `running` returns the number of unfinished runs by workflow."""
 
     def collect(families: Families) -> Iterable[Metric]:
         labels = ("workflow", "mode", "outcome")
@@ -133,12 +133,12 @@ def request_metrics(requests: RequestCounts, running: Callable[[], Mapping[str, 
 
 
 def key_metrics(ages: Callable[[], Mapping[str, float | None]]) -> Collect:
-    """Metrics of signing keys; `ages` gives seconds by tenant, None where keys never came."""
+    """Metrics of signing keys; `ages` returns seconds by tenant, None if its keys were never fetched."""
 
     def collect(families: Families) -> Iterable[Metric]:
         yield families.gauges(
             "postern_signing_keys_age_seconds",
-            "Time since the signing keys were fetched; +Inf where they never were.",
+            "Time since the signing keys were fetched; +Inf if never.",
             {tenant: float("inf") if age is None else age for tenant, age in ages().items()},
             "tenant",
         )
@@ -161,11 +161,11 @@ def catalog_metrics(faults: Callable[[], int]) -> Collect:
 
 
 def secret_metrics(ends: Callable[[], Mapping[str, float]]) -> Collect:
-    """When secrets of the settings end, in Unix seconds."""
+    """When secrets of the settings expire, in Unix seconds."""
     return lambda families: [
         families.gauges(
             "postern_secret_expires_timestamp_seconds",
-            "When secrets and certificates that the settings name end; those without a date are left out.",
+            "When secrets and certificates named in the settings expire; those without an expiry date are left out.",
             ends(),
             "secret",
         )
@@ -173,8 +173,8 @@ def secret_metrics(ends: Callable[[], Mapping[str, float]]) -> Collect:
 
 
 def build_metrics(version: str) -> Collect:
-    """Which version runs."""
-    return lambda families: [families.info("postern_build", "What is running.", {"version": version})]
+    """The running version."""
+    return lambda families: [families.info("postern_build", "The running version.", {"version": version})]
 
 
 def journal_metrics(journal: JournalCounts) -> Collect:
@@ -190,7 +190,7 @@ def journal_metrics(journal: JournalCounts) -> Collect:
 
 
 def _labelled(requests: RequestCounts, by_workflow: Mapping[str, int]) -> Mapping[str, int]:
-    """Runs by the names under which requests are counted too, so that there are not more of them."""
+    """Runs by the same workflow names as requests, so that there are no further labels."""
     running: dict[str, int] = {}
     for workflow, runs in by_workflow.items():
         label = requests.label(workflow)
@@ -200,7 +200,7 @@ def _labelled(requests: RequestCounts, by_workflow: Mapping[str, int]) -> Mappin
 
 
 def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
-    """The counts as Prometheus has them: how many values are at most each bound."""
+    """The counts in Prometheus's form: how many values are at most each bound."""
     reached, buckets = 0, []
     for bound, count in zip((*histogram.bounds, float("inf")), list(histogram.counts), strict=True):
         reached += count

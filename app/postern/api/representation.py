@@ -1,4 +1,4 @@
-"""Records as JSON. Pure. Bodies that are JSON are put in as they were sent."""
+"""Records as JSON. Pure. Bodies that are JSON are included as they were sent."""
 
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
@@ -15,13 +15,13 @@ from postern.journal.run import Step
 from postern.trace import trace_id_of
 
 NOTED = frozenset({Form.BASE64, Form.CUT, Form.SECURED, Form.REDACTED})
-"""Forms of a body that is not shown as it was: `inputs_note` or `outputs_note` says how it is."""
+"""Forms of a body that is not shown as it was sent: `inputs_note` or `outputs_note` names the form."""
 NULL = b"null"
 
 
 def run_json(record: RunRecord, *, private: bool, all_calls: bool = False) -> bytes:
-    """The whole record of a run. `private` shows the messages of errors that an author did not mean to be seen, and
-    `all_calls` the ids of runs that whoever knows them may see."""
+    """The whole record of a run. `private` shows the messages of errors that the author does not show to callers.
+    `all_calls` shows the ids of called runs whose id alone gives access."""
     members = {name: to_json(value) for name, value in _summary(record, private=private).items()}
     members["inputs"] = _body(record.inputs, record.inputs_form)
     members["outputs"] = _body(record.outputs, record.outputs_form)
@@ -35,18 +35,18 @@ def run_json(record: RunRecord, *, private: bool, all_calls: bool = False) -> by
 
 
 def tree_json(tree: Tree, may_see: Callable[[RunRecord], bool]) -> bytes:
-    """A run and what it called. Of runs that `may_see` forbids, only the name and status of their calls."""
+    """A run and the tree of its calls. Runs that `may_see` forbids show only the name and status of the call."""
     document = _node(tree.root, tree, may_see)
     return to_json({**document, "truncated": True} if tree.truncated else document)
 
 
 def runs_json(records: Iterable[RunRecord], cursor: str | None, *, private: bool) -> bytes:
-    """A page of runs, without what is large."""
+    """A page of runs, without their large fields."""
     return to_json({"runs": [_summary(record, private=private) for record in records], "next": cursor})
 
 
 def state_json(record: RunRecord) -> bytes:
-    """What is said of a run while there is no reply yet."""
+    """The state of a run that has no reply yet."""
     return to_json({"id": record.id, "state": record.state.value})
 
 
@@ -56,7 +56,7 @@ def refusals_json(records: Iterable[RefusalRecord], cursor: str | None) -> bytes
 
 
 def workflows_json(snapshot: Snapshot) -> bytes:
-    """All workflows that are served, by name, and the files that cannot be served as they are written."""
+    """All served workflows by name, and the faulty files."""
     triggers = [_workflow(snapshot.triggers[name]) for name in sorted(snapshot.triggers)]
     return to_json({"workflows": triggers, "faults": [_fault(fault) for fault in snapshot.faults], "next": None})
 
@@ -98,10 +98,10 @@ def _summary(record: RunRecord, *, private: bool) -> dict[str, Any]:
 
 
 def _body(text: str | None, form: Form | None) -> bytes:
-    """A body as JSON: itself, where it is JSON, or else a string."""
+    """A body as JSON: unchanged if it is JSON, otherwise a string."""
     if text is None:
         return NULL
-    if form in (Form.JSON, Form.REDACTED):  # its sender called it JSON, or it was redacted as what it is
+    if form in (Form.JSON, Form.REDACTED):  # its sender declared it as JSON, or it was redacted in its own form
         try:
             from_json(text, allow_inf_nan=False)
         except ValueError:
@@ -141,8 +141,8 @@ def _call(call: CallRecord, *, shown: bool) -> dict[str, Any]:
 
 def _node(record: RunRecord, tree: Tree, may_see: Callable[[RunRecord], bool]) -> dict[str, Any]:
     summary = _summary(record, private=False)
-    node = {name: summary[name] for name in ("id", "workflow", "state", "started_at", "duration_ms")}
-    return node | {"calls": [_branch(branch, tree, may_see) for branch in tree.branches.get(record.id, ())]}
+    shown = {name: summary[name] for name in ("id", "workflow", "state", "started_at", "duration_ms")}
+    return shown | {"calls": [_branch(branch, tree, may_see) for branch in tree.branches.get(record.id, ())]}
 
 
 def _branch(branch: Branch, tree: Tree, may_see: Callable[[RunRecord], bool]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a record still allows: the reply as it was sent, and another run with the same inputs. Pure."""
+"""Uses of a record: the reply as it was sent, and another run with the same inputs. Pure."""
 
 import json
 from base64 import b64decode
@@ -19,22 +19,22 @@ from postern.journal.run import Run, State
 from postern.runs.idempotency import Key
 from postern.triggers.find import find
 from postern.triggers.read import arguments
-from postern.triggers.reply import Answer, reply_on_record
+from postern.triggers.reply import Answer, recorded_reply
 
 Start = Callable[[Workflow, Caller, Request, Mapping[str, Any], str, Key | None, str], Awaitable[Run]]
 
 _LOST: Mapping[Form, str] = {
     Form.CUT: "were cut",
-    Form.SECURED: "are kept out of records by its workflow",
+    Form.SECURED: "are not recorded by its workflow",
     Form.REDACTED: "were redacted",
 }
-"""The forms from which a body cannot be had again, and why."""
+"""The forms from which a body cannot be restored, and why."""
 
 
 def reply_again(record: RunRecord) -> Answer:
     """The reply of a run that has ended, byte for byte. Raises Problem `reply-not-kept`."""
     if record.state is State.INTERRUPTED or record.status is None:
-        raise problem("reply-not-kept", detail="The run came to no reply.")
+        raise problem("reply-not-kept", detail="The run ended without a reply.")
     if (lost := _LOST.get(record.outputs_form or Form.NONE)) is not None:
         raise problem("reply-not-kept", detail=f"The outputs of the run {lost}.")
     try:
@@ -43,22 +43,22 @@ def reply_again(record: RunRecord) -> Answer:
         headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in pairs]
     except (ValueError, TypeError, AttributeError) as error:
         raise problem("reply-not-kept", reason=type(error).__name__) from None
-    return reply_on_record(record.id, record.status, headers, content)
+    return recorded_reply(record.id, record.status, headers, content)
 
 
 def check_resubmit(record: RunRecord, trigger: Trigger | None, standing: Standing, caller: Caller) -> None:
-    """Raise Problem `cannot-resubmit`, with why, where the run cannot be started again from its record; and Refused
-    where it is not an operator who asks, and the workflow would not let them in today."""
+    """Raise Problem `cannot-resubmit`, with the reason, if the run cannot be started again from its record. Raise
+    Refused if the caller is not an operator and may not call the workflow now."""
     if (why := why_not(record, trigger)) or trigger is None:
         raise problem("cannot-resubmit", detail=why)
     if standing is Standing.BEARER and trigger.policy is not OPEN:
-        raise problem("cannot-resubmit", detail="The workflow is not open to anyone any more.")
+        raise problem("cannot-resubmit", detail="The workflow is not anonymous any more.")
     if standing is Standing.OWNER:
         admit(trigger.policy, caller)
 
 
 def why_not(record: RunRecord, trigger: Trigger | None) -> str:
-    """Why a run cannot be started again, whoever asks; "" where it can."""
+    """Why a run cannot be started again by any caller; "" if it can."""
     if not record.ended:
         return "The run has not ended."
     if trigger is None:
@@ -75,22 +75,23 @@ def why_not(record: RunRecord, trigger: Trigger | None) -> str:
 def resubmitter(
     snapshot: Callable[[], Snapshot], start: Start
 ) -> Callable[[RunRecord, Caller], Coroutine[Any, Any, Run]]:
-    """What runs a workflow as it is today with the inputs of a record, for another caller, to its end on record."""
+    """A function that runs the current version of a workflow with the inputs of a record, for another caller, until
+    the run's end is recorded."""
 
     async def resubmit(record: RunRecord, caller: Caller) -> Run:
-        asked = json.loads(record.request) if record.request else {}
-        path = asked.get("path") or f"/triggers/{record.workflow}"
-        method, content_type = asked.get("method", "POST"), asked.get("content_type", "application/json")
+        recorded = json.loads(record.request) if record.request else {}
+        path = recorded.get("path") or f"/triggers/{record.workflow}"
+        method, content_type = recorded.get("method", "POST"), recorded.get("content_type", "application/json")
         body = _content(record.inputs, record.inputs_form)
         try:
             trigger, parameters = find(snapshot().triggers, method, quote(path).encode("ascii"))
             given = arguments(trigger.workflow, body, content_type.encode("latin-1") if body else None, parameters)
         except Problem as unfit:
             errors = {"errors": unfit.members["errors"]} if "errors" in unfit.members else {}
-            detail = "The inputs of the run do not fit the workflow as it is today."
+            detail = "The inputs of the run are not valid for the workflow's current version."
             raise problem("cannot-resubmit", detail=detail, reason=unfit.code, **errors) from None
         headers = [(b"content-type", content_type.encode("latin-1"))] if body else []
-        query = asked.get("query", "").encode("latin-1")
+        query = recorded.get("query", "").encode("latin-1")
         request = Request(method, path, parameters, "", body, query, headers, content_type=content_type if body else "")
         return await start(trigger.workflow, caller, request, given, new_id(), None, record.id)
 

@@ -39,9 +39,9 @@ def routes(
 ) -> list[Route]:
     """The routes of the run API, and of `more` pages by method and path.
 
-    `read` and `write` are the journal's, `identify` verifies the token of a request (see transport.Identification),
-    `snapshot` gives the catalog of the moment. `refused` is
-    called with each rejected request, and says whether to log it.
+    `read` and `write` are the journal's, `identify` verifies the token of a request (see
+    secure_transport.Identification), `snapshot` returns the current catalog. `refused` is called with each rejected
+    request, and returns whether to log it.
     """
     pages = Pages(installation, read, write, identify, cancel, resubmit, snapshot, now)
     table: tuple[tuple[str, str, Page], ...] = (
@@ -61,25 +61,25 @@ def routes(
 def _endpoint(
     page: Page, path: str, refused: Callable[[Refusal], bool], log: FilteringBoundLogger
 ) -> Callable[[Request], Awaitable[Response]]:
-    """The page with its errors as problems. Nothing else of an error leaves, and the log has no id of a run: that of an
-    anonymous caller's opens it."""
+    """The page with its errors as problems. No other detail of an error is sent. The log has no id of a run, because
+    the id of an anonymous caller's run gives access to it."""
 
     async def endpoint(request: Request) -> Response:
         request_id = new_id()
-        turned_away: Refused | None = None
+        rejection: Refused | None = None
         try:
             _check_path(request)
             return _response(await page(request), request)
         except Refused as error:
-            turned_away, shown = error, unauthenticated(error)
-        except Problem as told:
-            shown = told
+            rejection, shown = error, unauthenticated(error)
+        except Problem as error:
+            shown = error
         except Exception:
             log.exception("request-failed", request_id=request_id, page=path)
             return _response(problem_reply(problem("internal-error"), request_id), request)
-        refusal = _refusal(request_id, shown, turned_away, request)
+        refusal = _refusal(request_id, shown, rejection, request)
         if refused(refusal):
-            log.info("request-refused", page=path, **_told(refusal))
+            log.info("request-refused", page=path, **_fields(refusal))
         return _response(problem_reply(shown, request_id), request)
 
     return endpoint
@@ -91,17 +91,15 @@ def _check_path(request: Request) -> None:
         raise problem("not-found")
 
 
-def _refusal(request_id: str, shown: Problem, turned_away: Refused | None, request: Request) -> Refusal:
+def _refusal(request_id: str, shown: Problem, rejection: Refused | None, request: Request) -> Refusal:
     address = request.client.host if request.client else ""
-    reason = turned_away.failed.name if turned_away else shown.code
-    if turned_away:
-        checks = turned_away.checks
-    else:
-        checks = (Check(shown.code, False, None, shown.reason),) if shown.reason else ()
+    reason = rejection.failed.name if rejection else shown.code
+    private = (Check(shown.code, False, None, shown.reason),) if shown.reason else ()
+    checks = rejection.checks if rejection else private
     return Refusal(request_id, reason, shown.code, shown.status, "", address, checks)
 
 
-def _told(refusal: Refusal) -> dict[str, Any]:
+def _fields(refusal: Refusal) -> dict[str, Any]:
     failed = refusal.checks[-1] if refusal.checks else None
     return {
         "request_id": refusal.request_id,
@@ -115,7 +113,7 @@ def _told(refusal: Refusal) -> dict[str, Any]:
 
 
 def _response(answer: Answer, request: Request) -> Response:
-    """As Starlette has it. To HEAD, the same without its content (RFC 9110, section 9.3.2)."""
+    """The answer as Starlette's response. For HEAD, without its content (RFC 9110, section 9.3.2)."""
     response = Response(b"" if request.method == "HEAD" else answer.content, answer.status)
     response.raw_headers = answer.headers
     return response

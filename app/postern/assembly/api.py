@@ -25,7 +25,7 @@ def api_part(
     local_tokens: str,
 ) -> Part:
     """`/runs`, `/refusals`, `/workflows`, `/openapi.json` and `/docs`. With `local_tokens`, the command that prints
-    tokens of a local tenant, everyone sees the documents of all triggers."""
+    tokens of a local tenant, all callers see the documents of all triggers."""
     installation = installation_of(settings)
     identify = identity.identification.identify
     docs = Docs(installation, identify, catalog.snapshot, local_tokens)

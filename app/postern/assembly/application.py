@@ -29,8 +29,8 @@ from postern.triggers.reply import problem_reply
 
 
 class Application(Starlette):
-    """Starlette for everything but triggers. Their requests go straight to the pipeline, which answers every error
-    itself: Starlette's routing and its layers of error handling would double what the pipeline costs."""
+    """Starlette for everything except triggers. Their requests go straight to the pipeline, which handles every error
+    itself: Starlette's routing and error handling would double the pipeline's cost."""
 
     def __init__(self, parts: tuple[Part, ...], pipeline: Pipeline, catalog: Catalog) -> None:
         @asynccontextmanager
@@ -48,7 +48,7 @@ class Application(Starlette):
         self.catalog = catalog
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:  # type: ignore[override]
-        """Answer one request, or follow the life of the server (ASGI)."""
+        """Respond to one request, or run the server's lifespan (ASGI)."""
         if scope["type"] == "http" and scope["path"].startswith("/triggers/"):
             return self.pipeline(scope, receive, send)
         return super().__call__(scope, receive, send)
@@ -57,9 +57,9 @@ class Application(Starlette):
 def create_app(settings: Settings, *, local_tokens: str = "") -> Application:
     """The application that `settings` describe: its parts in the order in which they start. They stop in reverse.
 
-    `local_tokens` is the command that prints tokens of a local tenant: with it, everyone sees the documents of all
-    triggers. Raises SettingsFault where a workflow needs a setting that is not set, and DatabaseFault where the
-    database can never serve. A faulty workflow raises nothing: it is a fault of the catalog, and the others are served.
+    `local_tokens` is the command that prints tokens of a local tenant: with it, all callers see the documents of all
+    triggers. Raises SettingsFault if a workflow needs a setting that is not set, and DatabaseFault if the database can
+    never be used. A faulty workflow raises nothing: it is listed as a fault, and the others are served.
     """
     log = structlog.get_logger("postern")
     identity = identity_part(settings)
@@ -86,7 +86,7 @@ def create_app(settings: Settings, *, local_tokens: str = "") -> Application:
 
 
 def create_app_from_environment() -> Application:
-    """The application of one worker process, whose settings are found where `postern serve` found them."""
+    """The application of one worker process, with the settings that `postern serve` found."""
     settings = load_settings()
     configure_logs(log_format(settings.log_format))
     return create_app(settings)

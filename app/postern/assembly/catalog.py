@@ -14,7 +14,7 @@ from postern.settings import SettingProblem, Settings, SettingsFault
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CatalogPart(Part):
-    """The loaded workflows. Each of the two callables gives those of the moment."""
+    """The loaded workflows. Each of the two functions returns the current ones."""
 
     catalog: Catalog
     snapshot: Callable[[], Snapshot]
@@ -35,7 +35,7 @@ def catalog_part(settings: Settings, changed: Callable[[Snapshot], None]) -> Cat
 
 
 def load_catalog(settings: Settings, on_change: Callable[[Snapshot, Snapshot], None] | None = None) -> Catalog:
-    """The loaded catalog of the settings' folder, with policies for this installation. Raises SettingsFault where a
+    """The loaded catalog of the settings' folder, with policies for this installation. Raises SettingsFault if a
     workflow's access mode needs a setting that is not set."""
     missing: dict[str, str] = {}
 

@@ -21,7 +21,7 @@ class ConnectionsPart(Part):
 
 
 def connections_part(settings: Settings) -> ConnectionsPart:
-    """Secrets near their end are looked for while the server runs, where there is a Key Vault."""
+    """With a Key Vault, the server checks for secrets that expire soon while it runs."""
     connections = Connections(settings, authority(settings))
     expiry = Expiry(connections.vault, secret_references(settings), asked=lambda: connections.vault.names)
 

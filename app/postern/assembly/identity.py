@@ -1,4 +1,4 @@
-"""Identity: who is calling, by the tenants and keys of the settings."""
+"""Identity: verifies callers, by the tenants and keys of the settings."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from postern.access import Guarded
-from postern.api.docs import ASKED_AT
+from postern.api.docs import OWN_ADDRESS
 from postern.api.health import keys_usable
 from postern.api.metrics import key_metrics
 from postern.assembly.part import Part
@@ -22,7 +22,7 @@ FetchFor = Callable[[Tenant], Callable[[], Awaitable[bytes]]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdentityPart(Part):
-    """Verifies tokens. `identification` does so for the request at hand, `serve` sets the tenants."""
+    """Verifies tokens. `identification` verifies the token of a request, `serve` sets the tenants."""
 
     identity: Identity
     identification: Identification
@@ -30,7 +30,7 @@ class IdentityPart(Part):
 
 
 def identity_part(settings: Settings) -> IdentityPart:
-    """Signing keys are fetched by a client of their own, and refreshed while the server runs."""
+    """Signing keys are fetched by a separate HTTP client, and refreshed while the server runs."""
     client = http_client(settings.ca_bundle)
     identity = create_identity(settings, lambda of: partial(fetch_keys, client, of))
 
@@ -51,7 +51,7 @@ def identity_part(settings: Settings) -> IdentityPart:
 
 
 def create_identity(settings: Settings, fetch_for: FetchFor) -> Identity:
-    """Who is calling, by the rules of the settings; `fetch_for` gives what fetches a tenant's signing keys."""
+    """The Identity for the settings; `fetch_for` returns the function that fetches a tenant's signing keys."""
     return Identity(
         fetch_for,
         leeway=settings.clock_leeway,
@@ -64,7 +64,7 @@ def create_identity(settings: Settings, fetch_for: FetchFor) -> Identity:
 def installation_of(settings: Settings, server_url: str = "") -> Installation:
     """The installation that the settings describe, at `server_url` in place of the settings' own."""
     return Installation(
-        server_url or settings.public_url or ASKED_AT,
+        server_url or settings.public_url or OWN_ADDRESS,
         authority(settings),
         settings.tenant_id,
         settings.audience,
@@ -73,7 +73,7 @@ def installation_of(settings: Settings, server_url: str = "") -> Installation:
 
 
 def authority(settings: Settings) -> str:
-    """Where Entra is: POSTERN_AUTHORITY, or else the cloud's."""
+    """The address of Entra: POSTERN_AUTHORITY, or the cloud's."""
     return settings.authority or CLOUDS[settings.cloud].authority
 
 
@@ -83,7 +83,7 @@ def own_tenants(settings: Settings) -> tuple[str, ...]:
 
 
 def tenants(settings: Settings, snapshot: Snapshot) -> list[Tenant]:
-    """Every tenant whose tokens some workflow of the catalog accepts."""
+    """Every tenant whose tokens a workflow of the catalog accepts."""
     policies = [trigger.policy for trigger in snapshot.triggers.values()]
     ids = set(own_tenants(settings)).union(*(policy.tenants for policy in policies if isinstance(policy, Guarded)))
     return [tenant(tenant_id, settings.cloud, settings.authority) for tenant_id in sorted(ids)]

@@ -15,13 +15,13 @@ from postern.settings import Settings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JournalPart(Part):
-    """Where runs are recorded."""
+    """The journal that records runs."""
 
     journal: Journal
 
 
 def journal_part(settings: Settings) -> JournalPart:
-    """Old records are deleted while the server runs. Raises DatabaseFault where the database can never serve."""
+    """Old records are deleted while the server runs. Raises DatabaseFault if the database can never be used."""
     check_database(settings.database_url)
     journal = Journal(settings.database_url)
 
@@ -32,7 +32,7 @@ def journal_part(settings: Settings) -> JournalPart:
             yield
             await journal.aclose()
         finally:
-            journal.abandon()  # where the server ends at once: its socket would keep the event loop
+            journal.abandon()  # if the server ends at once: the journal's socket would keep the event loop alive
 
     return JournalPart(
         journal=journal,

@@ -1,4 +1,4 @@
-"""`/healthz`, `/readyz` and `/metrics`: what operators' systems ask of each part."""
+"""`/healthz`, `/readyz` and `/metrics`: the checks and metrics of each part, for operators."""
 
 from collections.abc import Callable, Sequence
 
@@ -11,7 +11,7 @@ from postern.version import own_version
 
 
 def operations_part(parts: Sequence[Part], process: str, settle: Callable[[], None]) -> Part:
-    """Asks the checks and metrics of `parts`. `process` names this process in metrics; `settle` is called before each
+    """Serves the checks and metrics of `parts`. `process` names this process in metrics; `settle` is called before each
     scrape."""
     readiness = Readiness({name: check for part in parts for name, check in part.checks.items()})
     collect = [collect for part in parts for collect in part.metrics]

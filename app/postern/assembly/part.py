@@ -1,4 +1,4 @@
-"""What one part of the server brings to the application."""
+"""What one part of the server adds to the application."""
 
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
@@ -14,11 +14,11 @@ from postern.api.metrics import Collect
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """One part of the server. Each field may be left out.
+    """One part of the server. Each field is optional.
 
     `life` is entered when the server starts and left when it stops. `tasks` run in between, and are cancelled first.
-    `routes` are answered beside the triggers. `checks` are what `/readyz` asks, by name. `metrics` are what `/metrics`
-    shows. `state` is for the server process: the lifespan's state (ASGI), see `server/process.py`.
+    `routes` are served beside the triggers. `checks` are the checks of `/readyz`, by name. `metrics` are the metrics of
+    `/metrics`. `state` is for the server process: the lifespan's state (ASGI), see `server/process.py`.
     """
 
     life: Callable[[], AbstractAsyncContextManager[object]] | None = None
@@ -30,7 +30,7 @@ class Part:
 
 
 async def start(parts: tuple[Part, ...], stack: AsyncExitStack) -> dict[str, Any]:
-    """Start the parts in their order, then their tasks; `stack` stops all of it in reverse. Gives the lifespan's
+    """Start the parts in their order, then their tasks; `stack` stops all of it in reverse. Returns the lifespan's
     state."""
     for part in parts:
         if part.life is not None:

@@ -15,7 +15,7 @@ from postern.journal.refusals import Examine, Refusals
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefusalsPart(Part):
-    """Records refusals. `take` takes one, and says whether it is to be logged."""
+    """Records refusals. `take` takes one, and returns whether it is to be logged."""
 
     take: Callable[[Refusal], bool]
 
@@ -33,7 +33,7 @@ def refusals_part(journal: Journal, identity: Identity, log: FilteringBoundLogge
 
 
 def examiner(identity: Identity) -> Examine:
-    """Examines the token of a rejected request, with the keys and tenants of the moment."""
+    """Examines the token of a rejected request, with the current keys and tenants."""
 
     async def examine_refusal(refusal: Refusal) -> Examined | None:
         if refusal.policy is None:

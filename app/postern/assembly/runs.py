@@ -25,7 +25,7 @@ from postern.triggers.request_counts import RequestCounts
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunsPart(Part):
-    """Runs workflows. `requests` counts how requests to triggers end."""
+    """Runs workflows. `requests` counts the outcomes of requests to triggers."""
 
     runner: Runner
     requests: RequestCounts
@@ -38,7 +38,7 @@ def runs_part(
     triggers: Callable[[], Mapping[str, Trigger]],
     log: FilteringBoundLogger,
 ) -> RunsPart:
-    """The runner takes runs until the server process says that it closes."""
+    """The runner accepts runs until the server process closes."""
     steps = Steps(note=journal.note_step)
     requests = RequestCounts(served=triggers)
     calls = Calls(settings, triggers, connections.open, journal.note_call)
@@ -74,8 +74,8 @@ def runs_part(
 
 
 def _count_and_log(requests: RequestCounts) -> Callable[[Run], None]:
-    """What is called with each run that has ended. It counts the run, and logs one line unless the run is recorded and
-    succeeded."""
+    """A function that is called with each ended run. It counts the run, and logs one line unless the run is recorded
+    and succeeded."""
 
     def ended(run: Run) -> None:
         requests.ran(run)

@@ -13,8 +13,8 @@ from postern.cli.terminal import out, plain, stop
 from postern.cli.workspace import Workspace, workspace
 from postern.identity.issuers import tenant
 from postern.openapi.connector import Address, Connector, address_of, connector_of
-from postern.openapi.connector_auth import GATEWAY_KEY, REDIRECT_URL, ApiKey, Basic, Entra, Nobody, SignIn
-from postern.openapi.connector_triggers import Choice, Told, Visitor, Way, choose
+from postern.openapi.connector_auth import GATEWAY_KEY, REDIRECT_URL, ApiKey, Basic, Entra, NoSignIn, SignIn
+from postern.openapi.connector_triggers import Choice, Remark, Visitor, Way, choose
 from postern.openapi.conversion_loss import Loss
 from postern.openapi.document import openapi_document
 from postern.openapi.export_error import ExportFault
@@ -110,7 +110,7 @@ def _sign_in(here: Workspace, auth: Way, resource: str | None, client_id: str | 
         for option, value in (("--client-id", client_id), ("--resource", resource)):
             if value is not None:
                 raise ExportFault(f"{option} is for --auth entra. Leave it out")
-        return ApiKey(_header(key_header)) if auth == "api_key" else Basic() if auth == "basic" else Nobody()
+        return ApiKey(_header(key_header)) if auth == "api_key" else Basic() if auth == "basic" else NoSignIn()
     settings = here.settings
     if here.local is not None or settings.tenant_id is None:
         raise ExportFault(
@@ -199,7 +199,7 @@ def _token_notes(here: Workspace, sign_in: SignIn) -> list[str]:
     return notes
 
 
-def _notes(things: Iterable[Told]) -> list[str]:
+def _notes(things: Iterable[Remark]) -> list[str]:
     return [f"{each.workflow}: {each.what}" for each in things]
 
 

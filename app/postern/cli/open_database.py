@@ -12,7 +12,7 @@ from postern.cli.terminal import err, plain, program, stop
 from postern.errors import DatabaseFault
 from postern.journal.database.contents import shown, sqlite_path
 from postern.journal.database.engine import open_engine
-from postern.journal.live_processes import WATCHED, living_nodes, newcomers, registered
+from postern.journal.live_processes import WATCHED, live_processes, newcomers, registered
 from postern.journal.server_processes import ServerProcess
 from postern.settings import load_settings
 
@@ -61,7 +61,7 @@ def running_servers(engine: Engine) -> list[ServerProcess]:
         def watching(count: int) -> None:
             status.update(f"Waiting for a heartbeat of {count} on other machines, up to {WATCHED:.0f} s …")
 
-        return living_nodes(engine, watching)
+        return live_processes(engine, watching)
 
 
 def registered_servers(engine: Engine) -> list[ServerProcess]:

@@ -1,4 +1,4 @@
-"""Who is asking: an `Authorization: Bearer` header becomes a verified Caller, by the signing keys of Entra."""
+"""Identifies callers: verifies the token of an `Authorization: Bearer` header by Entra's signing keys."""
 
 from postern.identity.claimed import Examined, examine
 from postern.identity.discovery import fetch_keys

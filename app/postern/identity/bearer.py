@@ -1,6 +1,6 @@
 """The access token of a request: exactly one `Authorization: Bearer` field (RFC 6750, section 2.1).
 
-Nothing of the header's content is put into a check: the operator reads what was wrong, never a credential.
+A check never holds the header's content: the operator reads what was wrong, never a credential.
 """
 
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from typing import NoReturn
 from postern.access import Check, Refused
 
 MAX_TOKEN_BYTES = 64 * 1024
-"""Larger than any token that Entra issues (200 groups are about 10 KiB), small enough to hash without a thought."""
+"""Larger than any token that Entra issues (200 groups are about 10 KiB), small enough to hash at any request."""
 
 _B64TOKEN = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/"
 
@@ -17,8 +17,8 @@ _B64TOKEN = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~
 def bearer_token(headers: Iterable[tuple[bytes, bytes]]) -> str:
     """The token in the raw headers of an ASGI scope (names in lower case).
 
-    Raises Refused: check `credentials` where none came (no field, or another scheme), `authorization-header` where
-    there are several fields or one that is malformed.
+    Raises Refused: check `credentials` if there are none (no header, or another scheme), `authorization-header` if
+    there are several headers or a malformed one.
     """
     return b64token(credentials(headers))
 

@@ -1,6 +1,6 @@
-"""Who a refused request claimed to be, and every check of its token: what a refusal's record says of it.
+"""The claimed identity of a rejected request and every check of its token, for the refusal's record.
 
-A claim of a token that was not verified is anybody's word. It is shown short and printable, and marked.
+Claims of a token that was not verified may be forged. They are shortened, made printable, and marked as unverified.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,7 +16,7 @@ _LENGTH = 100
 
 
 class Claimed(TypedDict):
-    """Whom a token names. `verified` says that it is a token of one of our tenants, signed by its key."""
+    """The identity in a token. `verified` means that the token is of one of our tenants and signed by its key."""
 
     object_id: str | None
     client_id: str | None
@@ -26,14 +26,14 @@ class Claimed(TypedDict):
 
 
 class Examined(NamedTuple):
-    """What a look at a token found: every check of it, and whom it names."""
+    """The result of examining a token: every check of it, and the identity it claims."""
 
     checks: Sequence[Check]
     claimed: Claimed | None
 
 
 def claimed(token: str, *, verified: bool) -> Claimed | None:
-    """Whom the token names; None where it cannot be read or names nobody."""
+    """The identity that the token claims; None if it cannot be read or claims none."""
     try:
         claims = read(token).claims
     except Refused:
@@ -51,16 +51,16 @@ def claimed(token: str, *, verified: bool) -> Claimed | None:
 async def examine(
     identity: Identity, headers: Iterable[tuple[bytes, bytes]], policy: Guarded, *, proved: bool
 ) -> Examined | None:
-    """Every check of the token in these headers at a door with this policy, as `postern explain` shows them; None
-    where there is no token that could be looked at. `proved` says that it was verified when the request came."""
+    """Every check of the token in these headers against this policy, as `postern explain` shows them; None if there is
+    no readable token. `proved` means that it was verified when the request came."""
     try:
         token = bearer_token(headers)
     except Refused:
         return None
-    asked, caller = await identity.examine(token)
+    found, caller = await identity.examine(token)
     if caller is not None:
-        asked = asked + checks(policy, caller)
-    return Examined(asked, claimed(token, verified=proved or caller is not None))
+        found = found + checks(policy, caller)
+    return Examined(found, claimed(token, verified=proved or caller is not None))
 
 
 def _id(value: Any) -> str | None:

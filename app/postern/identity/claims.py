@@ -1,7 +1,7 @@
-"""What the claims of a verified token say about its bearer. Pure.
+"""The caller that the claims of a verified token describe. Pure.
 
 Source: Microsoft, "Access token claims reference" and "Secure applications and APIs by validating claims". Nothing
-here authorizes by a name or an e-mail address: they can change hands.
+here authorizes by a name or an e-mail address, because both can be reassigned.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,7 +11,7 @@ from postern.access import GUID, Caller
 from postern.identity.issuers import Tenant
 
 LATEST = 253_402_300_799
-"""31 December 9999, in seconds since 1970: times behind it are mistakes."""
+"""31 December 9999, in seconds since 1970: later times are mistakes."""
 
 _NAME_LENGTH = 200
 _SIGNS_OF_A_USER = ("upn", "unique_name", "preferred_username", "acct")
@@ -19,8 +19,8 @@ _SIGNS_OF_AN_ACCESS_TOKEN = ("azp", "appid", "scp", "roles", "idtyp")
 _SIGNS_OF_AN_ID_TOKEN = ("nonce", "at_hash", "c_hash")
 
 
-TELLING = (*_SIGNS_OF_AN_ACCESS_TOKEN, *_SIGNS_OF_AN_ID_TOKEN)
-"""The claims by which an access token and an ID token are told apart."""
+KIND_CLAIMS = (*_SIGNS_OF_AN_ACCESS_TOKEN, *_SIGNS_OF_AN_ID_TOKEN)
+"""The claims that distinguish an access token from an ID token."""
 
 
 def is_text(value: Any) -> bool:
@@ -59,7 +59,7 @@ SHAPES: Mapping[str, Callable[[Any], bool]] = {
     "preferred_username": _is_string,
     "app_displayname": _is_string,
 }
-"""The optional claims that Postern reads, and what each must be where it is there."""
+"""The optional claims that Postern reads, and what each must be if present."""
 
 
 def malformed(claims: Mapping[str, Any]) -> list[str]:
@@ -100,8 +100,8 @@ def caller_of(claims: Mapping[str, Any], tenant: Tenant) -> Caller:
 
 
 def _kind(claims: Mapping[str, Any]) -> Literal["user", "application"]:
-    """A person must be proved by the token: where nothing speaks for one, it is an application, so that `apps=False`
-    fails closed. Tokens of people have `scp`, those of applications never; `idtyp` is an optional claim."""
+    """A token without evidence of a person counts as an application's, so that `apps=False` fails closed. Tokens of
+    people have `scp`, those of applications never. `idtyp` is an optional claim."""
     if "idtyp" in claims:
         return "user" if claims["idtyp"] == "user" else "application"
     if claims.get("scp", "").split():
@@ -111,6 +111,6 @@ def _kind(claims: Mapping[str, Any]) -> Literal["user", "application"]:
 
 
 def _is_guest(claims: Mapping[str, Any], tenant: Tenant) -> bool:
-    """`acct` is 0 for members. `idp` is the issuer that signed the person in: v2 tokens may name their own tenant
-    there by its v1 issuer, so any issuer of the tenant is home."""
+    """`acct` is 0 for members. `idp` is the issuer that signed the person in. A v2 token may name its own tenant there
+    by the v1 issuer, so any issuer of the tenant means a member."""
     return claims.get("acct", 0) != 0 or ("idp" in claims and claims["idp"] not in tenant.issuers)

@@ -11,11 +11,11 @@ FETCH_SECONDS = 5.0
 
 
 class EntraFault(Exception):
-    """An answer of the authority that cannot be used; the message has nothing of the answer's body."""
+    """An unusable response of the authority. The message holds nothing of the response's body."""
 
 
 async def fetch_keys(client: AsyncClient, tenant: Tenant, *, seconds: float = FETCH_SECONDS) -> bytes:
-    """The JWK Set of a tenant, as the bytes that came; both requests together take at most `seconds`.
+    """The JWK Set of a tenant, as received; both requests together take at most `seconds`.
 
     The metadata must be of this tenant (RFC 8414, section 3.3), and its keys at the authority itself. Raises
     EntraFault, TimeoutError, ValueError or the client's HTTPError.
@@ -32,12 +32,12 @@ async def fetch_keys(client: AsyncClient, tenant: Tenant, *, seconds: float = FE
 
 
 def _is_below(base: str, url: str) -> bool:
-    """Whether the URL is of this origin. As text: with the slash behind it no parser can see another host there."""
+    """Whether the URL is of this origin. Compared as text: with the slash, every parser reads the same host."""
     return url.startswith(f"{base}/") and url.isascii() and url.isprintable() and " " not in url
 
 
 async def _get(client: AsyncClient, url: str) -> bytes:
-    """The body of a 200 answer of at most MAX_DOCUMENT_BYTES; nothing is unpacked and no redirect followed."""
+    """The body of a 200 response of at most MAX_DOCUMENT_BYTES. Nothing is decompressed and no redirect followed."""
     headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
     async with client.stream("GET", url, headers=headers, follow_redirects=False) as response:
         if response.status_code != 200:

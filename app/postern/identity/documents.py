@@ -1,4 +1,4 @@
-"""JSON objects that come from outside, read strictly: what two readers could understand differently is refused."""
+"""Strict reading of JSON objects from outside: a document that two parsers could read differently is rejected."""
 
 import json
 from typing import Any, NoReturn
@@ -8,8 +8,8 @@ def json_object(raw: bytes) -> dict[str, Any]:
     """The JSON object in `raw`, or ValueError.
 
     It must be UTF-8 (no BOM, no other encoding), without duplicate members (RFC 7519, section 4), NaN or Infinity
-    (RFC 8259, section 6) or halves of surrogate pairs, which could not be written anywhere again. Whatever is nested
-    too deeply, or a number too long, for the parser is refused too. The error's text has nothing of the document.
+    (RFC 8259, section 6) or halves of surrogate pairs, which cannot be written again. Nesting that is too deep for the
+    parser and numbers that are too long are rejected too. The error's text holds nothing of the document.
     """
     try:
         document = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
@@ -25,7 +25,7 @@ def json_object(raw: bytes) -> dict[str, Any]:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise ValueError("a member stands twice")
+        raise ValueError("a member occurs twice")
     return members
 
 

@@ -1,4 +1,4 @@
-"""Who is asking: from the headers of a request to its Caller."""
+"""Identifies the caller of a request from its headers."""
 
 import asyncio
 import time
@@ -17,12 +17,12 @@ from postern.identity.token import Parsed, checks, claimed_tenant, parse, read, 
 MAX_LEEWAY = 300
 MAX_REMEMBERED = 10_000
 BEARER = b"Bearer "
-"""As nearly everybody writes the scheme. Who writes it otherwise (RFC 9110, section 11.1) is identified all the same,
-only not recalled."""
+"""The usual spelling of the scheme. A request that spells it otherwise (RFC 9110, section 11.1) is identified too, but
+not recalled."""
 
 
 class _Remembered(NamedTuple):
-    """A token that was verified: good until it expires, and while its key is still the one published."""
+    """A token that was verified. It is valid until it expires, and while its key is still published."""
 
     caller: Caller
     until: float
@@ -31,11 +31,12 @@ class _Remembered(NamedTuple):
 
 
 class Identity:
-    """Verifies access tokens of the tenants that it serves. `fetch_for` gives, for a tenant, what fetches its JWK Set.
+    """Verifies access tokens of the tenants that it serves. `fetch_for` returns the function that fetches a tenant's
+    JWK Set.
 
-    `leeway` is for differing clocks, in seconds, at most MAX_LEEWAY (Microsoft's own is 300); `now` is the time of
-    day, `clock` the monotonic one; for `max_age`, `cooldown` and `stale` see SigningKeys. At most `remember` verified
-    tokens are remembered, by digest; what was refused is not. It belongs to one event loop.
+    `leeway` is for differing clocks, in seconds, at most MAX_LEEWAY (Microsoft's own is 300). `now` is the time of
+    day, `clock` the monotonic one. For `max_age`, `cooldown` and `stale` see SigningKeys. At most `remember` verified
+    tokens are remembered, by digest; rejected ones are not. It belongs to one event loop.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class Identity:
         self._changed = asyncio.Event()
 
     def serve(self, tenants: Iterable[Tenant]) -> None:
-        """Serve exactly these tenants from now on. Those that were served before keep their keys."""
+        """Serve exactly these tenants from now on. Tenants that were served before keep their keys."""
         served = {tenant.tenant_id: tenant for tenant in tenants}
         if served == self._tenants:
             return
@@ -82,7 +83,7 @@ class Identity:
         self._changed.set()
 
     async def run(self) -> None:
-        """Keep the keys of every tenant fresh for ever, also of those that are served later."""
+        """Keep the keys of every tenant fresh until cancelled, including tenants that are served later."""
         loops: dict[SigningKeys, asyncio.Task[None]] = {}
         try:
             while True:
@@ -99,20 +100,20 @@ class Identity:
             await asyncio.gather(*loops.values(), return_exceptions=True)
 
     def recall(self, authorization: bytes) -> Caller | None:
-        """The Caller of the only Authorization field of a request, where its token was verified before; None where
-        `identify` has to look. It is called at nearly every request, so it does no more than it must."""
+        """The Caller of a request's only Authorization header, if its token was verified before; None if `identify`
+        has to check it. It is called at nearly every request, so it does as little as possible."""
         if not authorization.startswith(BEARER):
             return None
         return self._known(sha256(authorization[len(BEARER) :]).digest())
 
     async def identify(self, headers: Iterable[tuple[bytes, bytes]]) -> Caller:
-        """The verified Caller. Raises Refused, or Problem `identity-unavailable` where nobody could decide."""
+        """The verified Caller. Raises Refused, or Problem `identity-unavailable` without signing keys."""
         token = credentials(headers)
         digest = sha256(token).digest()
         return self._known(digest) or await self._verify(b64token(token), digest)
 
     async def examine(self, token: str) -> tuple[list[Check], Caller | None]:
-        """Every check of a token, also those after the first that fails, and its Caller if all of them passed."""
+        """Every check of a token, including those after the first failure, and its Caller if all passed."""
         try:
             parsed = read(token)
         except Refused as refused:
@@ -120,26 +121,26 @@ class Identity:
         try:
             key, unavailable = await self._key_of(parsed), ""
         except Problem as problem:
-            key, unavailable = None, f"the signing keys cannot be had: {problem.reason}"
-        asked = list(checks(parsed, self._tenants, key, self._now(), self._leeway))
+            key, unavailable = None, f"the signing keys are unavailable: {problem.reason}"
+        found = list(checks(parsed, self._tenants, key, self._now(), self._leeway))
         if unavailable:
-            asked = [check._replace(found=unavailable) if check.name == "key-published" else check for check in asked]
-        passed = all(check.passed for check in asked)
-        return asked, caller_of(parsed.claims, claimed_tenant(parsed, self._tenants)) if passed else None
+            found = [check._replace(found=unavailable) if check.name == "key-published" else check for check in found]
+        passed = all(check.passed for check in found)
+        return found, caller_of(parsed.claims, claimed_tenant(parsed, self._tenants)) if passed else None
 
     @property
     def ready(self) -> bool:
-        """Whether tokens of every tenant can be decided on."""
+        """Whether tokens of every tenant can be checked."""
         return all(keys.usable for keys in self._keys.values())
 
     @property
     def ages(self) -> dict[str, float | None]:
-        """Seconds since the keys of each tenant were fetched; None for never."""
+        """Seconds since the keys of each tenant were fetched; None if never."""
         return {tenant_id: keys.age for tenant_id, keys in self._keys.items()}
 
     @property
     def errors(self) -> dict[str, str]:
-        """Why the last fetch of each tenant's keys failed, for those where it did. For operators, not for callers."""
+        """Why the last fetch of each tenant's keys failed, if it did. For operators, not for callers."""
         return {tenant_id: keys.last_error for tenant_id, keys in self._keys.items() if keys.last_error}
 
     def _known(self, digest: bytes) -> Caller | None:
@@ -167,4 +168,4 @@ class Identity:
         if keys is None or not isinstance(kid, str):
             return None
         key = await keys.find(kid)
-        return key if self._keys.get(tenant_id) is keys else None  # the tenant may have gone while we waited
+        return key if self._keys.get(tenant_id) is keys else None  # the tenant may have been removed meanwhile

@@ -1,4 +1,4 @@
-"""Whose tokens are accepted: the clouds of Entra as data, and a tenant with the issuers that speak for it.
+"""The accepted issuers: Entra's clouds as data, and a tenant with the issuers of its tokens.
 
 Source: Microsoft, "Access tokens in the Microsoft identity platform" and "National clouds".
 """
@@ -14,7 +14,7 @@ from postern.loopback import is_loopback
 
 
 class Cloud(NamedTuple):
-    """One cloud of Entra. `authority` signs people in and publishes keys; `sts` begins the issuer of v1 tokens."""
+    """One cloud of Entra. `authority` signs people in and publishes keys; the issuer of v1 tokens begins with `sts`."""
 
     authority: str
     sts: str
@@ -44,14 +44,14 @@ class Tenant:
 
 
 NO_TENANT = Tenant("", "", frozenset(), frozenset())
-"""Stands where a token names a tenant that we do not know: no issuer speaks for it."""
+"""Used when a token names an unknown tenant: it has no issuer."""
 
 
 def tenant(tenant_id: str, cloud: str = "public", authority: str | None = None) -> Tenant:
     """The tenant of this id in this cloud. An `authority` (a mirror, or the local tenant) publishes the keys in the
-    cloud's place, and tokens of its name are accepted beside the cloud's own.
+    cloud's place. Tokens whose issuer is that authority are accepted as well as the cloud's own.
 
-    Raises ValueError for an id that is no GUID, an unknown cloud, or an authority that is neither https nor http on
+    Raises ValueError for an id that is not a GUID, an unknown cloud, or an authority that is neither https nor http on
     loopback.
     """
     tenant_id = tenant_id.lower()

@@ -1,7 +1,7 @@
-"""A key set: what of a tenant's published key set is used. Pure.
+"""Selects the usable keys of a tenant's published key set. Pure.
 
-Source: RFC 7517, RFC 7518 section 6.3, and Microsoft, "Signing key rollover". The document comes over the network
-from the authority, and is distrusted all the same: what cannot be an RS256 verification key is skipped.
+Source: RFC 7517, RFC 7518 section 6.3, and Microsoft, "Signing key rollover". The document comes from the authority
+over the network and is still not trusted: an entry that cannot be an RS256 verification key is skipped.
 """
 
 from collections.abc import Mapping
@@ -20,17 +20,17 @@ MIN_BITS = 2048
 MAX_BITS = 16384
 MIN_EXPONENT = 65537
 _MAX_MODULUS_TEXT = MAX_BITS // 6 + 8
-_MAX_EXPONENT_TEXT = 11  # 64 bits: a larger exponent only makes verifying dear
+_MAX_EXPONENT_TEXT = 11  # 64 bits: a larger exponent only makes verifying expensive
 _PRIVATE_MEMBERS = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
 
 
 class KeysFault(ValueError):
-    """A key set that cannot be used; the message has nothing of the document."""
+    """A key set that cannot be used. The message holds nothing of the document."""
 
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """A public key with which a tenant signs its tokens. Equal ones are the same key material under the same name."""
+    """The public key of a tenant's signing key. Equal ones are the same key material under the same name."""
 
     kid: str
     public_key: RSAPublicKey
@@ -38,10 +38,10 @@ class SigningKey:
 
 
 def parse_keys(document: bytes, tenant: Tenant) -> dict[str, SigningKey]:
-    """The usable keys of a JWK Set (RFC 7517) by `kid`. Entries that cannot be used are skipped one by one; two
-    different keys of one name are both dropped, since nobody can say which is meant.
+    """The usable keys of a JWK Set (RFC 7517) by `kid`. Unusable entries are skipped one by one. Two different keys of
+    one name are ambiguous, so both are dropped.
 
-    Raises KeysFault where the document is no key set, has more than MAX_KEYS entries, or no usable one.
+    Raises KeysFault if the document is not a key set, has more than MAX_KEYS entries, or no usable one.
     """
     try:
         entries = json_object(document).get("keys")
@@ -62,12 +62,12 @@ def parse_keys(document: bytes, tenant: Tenant) -> dict[str, SigningKey]:
 
 
 def _signing_key(entry: Any, tenant: Tenant) -> SigningKey | None:
-    """The key of one entry, or None where it is not one for verifying this tenant's RS256 signatures."""
+    """The key of one entry, or None if it is not a key for verifying this tenant's RS256 signatures."""
     if not isinstance(entry, dict) or not _is_meant_for_rs256(entry) or not _speaks_for(tenant, entry):
         return None
     try:
         key = PyJWK({name: entry[name] for name in ("kty", "n", "e")}, "RS256").key
-    except Exception:  # PyJWT and cryptography raise many kinds for numbers that make no key
+    except Exception:  # PyJWT and cryptography raise many kinds for numbers that are not a key
         return None
     if not isinstance(key, RSAPublicKey) or not MIN_BITS <= key.key_size <= MAX_BITS:
         return None
@@ -94,8 +94,8 @@ def _is_meant_for_rs256(entry: Mapping[str, Any]) -> bool:
 
 
 def _speaks_for(tenant: Tenant, entry: Mapping[str, Any]) -> bool:
-    """Entra's shared keys name the issuers that they may sign for, as a template or outright. A key of another
-    tenant, or of consumers, must not sign for ours (Microsoft: "Validate the signing key issuer")."""
+    """Entra's shared keys name the issuers that they may sign for, as a template or in full. A key of another tenant,
+    or of consumers, must not sign for ours (Microsoft: "Validate the signing key issuer")."""
     if "issuer" not in entry:
         return True
     issuer = entry["issuer"]

@@ -1,7 +1,7 @@
-"""The signing keys that a tenant publishes at the moment: fetched once however many ask, and replaced as a whole.
+"""The signing keys that a tenant publishes now. Concurrent requests share one fetch; the set is replaced as a whole.
 
-Source: Microsoft, "Signing key rollover": refresh regularly and on an unknown `kid`, the latter seldom; keep the last
-known good set through an outage, and not for ever.
+Source: Microsoft, "Signing key rollover": refresh regularly, and rarely on an unknown `kid`. Keep the last known good
+set through an outage, for a limited time.
 """
 
 import asyncio
@@ -23,11 +23,11 @@ _log = structlog.get_logger("postern.identity")
 
 
 class SigningKeys:
-    """An asynchronous cache of one tenant's keys. `fetch` brings its JWK Set as bytes; whatever it raises leaves the
-    last good set as it is.
+    """An asynchronous cache of one tenant's keys. `fetch` returns its JWK Set as bytes. If it raises, the last good set
+    stays.
 
-    Seconds: `max_age` between background fetches, `cooldown` between fetches that an unknown `kid` causes, `stale`
-    for which the last good set outlives an outage. It belongs to one event loop.
+    In seconds: `max_age` is between background fetches, `cooldown` between fetches that an unknown `kid` causes, and
+    `stale` is how long the last good set outlives an outage. It belongs to one event loop.
     """
 
     def __init__(
@@ -52,30 +52,30 @@ class SigningKeys:
         self._keys: dict[str, SigningKey] = {}
         self._good_until = float("-inf")
         self._fetched_at: float | None = None
-        self._asked_at = float("-inf")
+        self._fetched_for_kid_at = float("-inf")
         self._failures = 0
         self._retry_at = float("-inf")
         self._flight: asyncio.Task[None] | None = None
 
     @property
     def usable(self) -> bool:
-        """Whether there is a set that is not too old to decide by."""
+        """Whether there is a set that is not too old."""
         return self._clock() < self._good_until
 
     @property
     def age(self) -> float | None:
-        """Seconds since the last good set was asked for; None before there is one."""
+        """Seconds since the last good set was requested; None before there is one."""
         return None if self._fetched_at is None else self._clock() - self._fetched_at
 
     def get(self, kid: str) -> SigningKey | None:
-        """The key published under this name, from memory; None where there is none or the set is too old."""
+        """The key published under this name, from memory; None if there is none or the set is too old."""
         return self._keys.get(kid) if self._clock() < self._good_until else None
 
     async def find(self, kid: str) -> SigningKey | None:
-        """The key published under this name, fetched if it must be; None where the tenant publishes none.
+        """The key published under this name, fetched if necessary; None if the tenant publishes none.
 
-        An unknown `kid` waits for a fetch in flight, or causes one unless it is too soon after the last it caused.
-        Raises Problem `identity-unavailable` where there is no usable set, hence no way to decide.
+        An unknown `kid` waits for a fetch in flight, or causes one unless the last one it caused was too recent.
+        Raises Problem `identity-unavailable` if there is no usable set, because no token can be checked then.
         """
         key = self.get(kid)
         if key is None and not self.usable:
@@ -83,7 +83,7 @@ class SigningKeys:
             return self.get(kid)
         while key is None:
             joined = self._in_flight()
-            if not joined and not self._may_ask():
+            if not joined and not self._may_fetch():
                 break
             await self.refresh()
             key = self.get(kid)
@@ -94,22 +94,22 @@ class SigningKeys:
     async def refresh(self) -> None:
         """Fetch the set, or wait for the fetch in flight. A failure is logged and remembered, not raised.
 
-        The fetch is a task of its own, in a context of its own: it ends for everybody when one who waits for it is
-        cancelled, and its log lines name no request.
+        The fetch is a separate task in a separate context. Cancelling one waiting request therefore does not cancel it
+        for the others, and its log lines name no request.
         """
         if self._flight is None or self._flight.done():
             self._flight = asyncio.get_running_loop().create_task(self._fetch_once(), context=Context())
         await asyncio.shield(self._flight)
 
     async def run(self) -> None:
-        """Keep the set fresh for ever: fetch at once, then every `max_age`, sooner after a failure."""
+        """Keep the set fresh until cancelled: fetch at once, then every `max_age`, sooner after a failure."""
         while True:
             await self.refresh()
             await self._sleep(self._backoff() if self._failures else self._max_age)
 
     async def _recover(self) -> None:
-        """Get a first set, or a new one in place of one that is too old. After a failure everybody is turned away at
-        once until the back-off has passed."""
+        """Get a first set, or replace one that is too old. After a failure all requests are rejected at once until the
+        back-off has passed."""
         if not self._in_flight() and self._clock() < self._retry_at:
             raise self._unavailable()
         await self.refresh()
@@ -143,12 +143,12 @@ class SigningKeys:
     def _in_flight(self) -> bool:
         return self._flight is not None and not self._flight.done()
 
-    def _may_ask(self) -> bool:
+    def _may_fetch(self) -> bool:
         """Whether an unknown `kid` may cause a fetch now; if so, the cool-down begins."""
         now = self._clock()
-        if now - self._asked_at < self._cooldown:
+        if now - self._fetched_for_kid_at < self._cooldown:
             return False
-        self._asked_at = now
+        self._fetched_for_kid_at = now
         return True
 
     def _backoff(self) -> float:

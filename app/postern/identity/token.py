@@ -1,7 +1,7 @@
-"""The token rules: how an access token is read, and the table of what is asked of it. Pure.
+"""The token rules: how an access token is read, and the table of its checks. Pure.
 
-Read RULES from top to bottom: that is the order in which a token is measured, and it is let through only when the
-last row has passed. PyJWT and cryptography verify the signature; the rows around it are what they leave open
+RULES is applied from top to bottom, and a token is accepted only when the last row has passed. PyJWT and cryptography
+verify the signature; the other rows check what they leave open
 (RFC 8725, and Microsoft's "Access tokens in the Microsoft identity platform").
 """
 
@@ -16,8 +16,8 @@ from jwt.algorithms import RSAAlgorithm
 from postern.access import Caller, Check, Refused
 from postern.identity.bearer import MAX_TOKEN_BYTES
 from postern.identity.claims import (
+    KIND_CLAIMS,
     LATEST,
-    TELLING,
     caller_of,
     is_access_token,
     is_guid,
@@ -35,7 +35,7 @@ _SHOWN = 200
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Parsed:
-    """A token in its parts. Nothing in it is believed yet. It has no repr, so that no traceback shows a token."""
+    """A token in its parts, not verified yet. It has no repr, so that no traceback shows a token."""
 
     header: Mapping[str, Any]
     claims: Mapping[str, Any]
@@ -45,8 +45,8 @@ class Parsed:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Evidence:
-    """What the rules look at. `tenant` is NO_TENANT and `key` None where nothing was found under the names that the
-    token claims. Times are in seconds since 1970."""
+    """What the rules check. `tenant` is NO_TENANT if the token claims an unknown tenant, and `key` None if it claims an
+    unknown key. Times are in seconds since 1970."""
 
     header: Mapping[str, Any]
     claims: Mapping[str, Any]
@@ -60,8 +60,8 @@ class Evidence:
 
 
 class Rule(NamedTuple):
-    """One question asked of a token. `expected` and `found` are for the operator, `advice` for a bearer who has
-    proved to be of one of our tenants."""
+    """One check of a token. `expected` and `found` are for the operator, `advice` for a caller whose token is verified
+    as one of our tenants'."""
 
     name: str
     holds: Callable[[Evidence], bool]
@@ -69,8 +69,8 @@ class Rule(NamedTuple):
     found: Callable[[Evidence], Any]
     advice: str = ""
 
-    def ask(self, evidence: Evidence) -> Check:
-        """The answer. Whatever goes wrong while asking is a no: a strange token is refused, never a server error."""
+    def check(self, evidence: Evidence) -> Check:
+        """The result. An exception counts as a failed check: a malformed token is rejected, never a server error."""
         try:
             passed = self.holds(evidence)
         except Exception:  # claims that are missing or of another type
@@ -95,46 +95,46 @@ def read(token: str) -> Parsed:
 
 
 def parse(token: str) -> Parsed:
-    """Take a token apart, and refuse it where its form or its header already speaks against it. Raises Refused."""
+    """Take a token apart, and reject it if its form or its header is wrong. Raises Refused."""
     parsed = read(token)
     evidence = _evidence(parsed, {}, None, 0, 0)
-    asked = [_form(True)]
+    made = [_form(True)]
     for rule in HEADER_RULES:
-        asked.append(rule.ask(evidence))
-        if not asked[-1].passed:
-            raise Refused(asked)
+        made.append(rule.check(evidence))
+        if not made[-1].passed:
+            raise Refused(made)
     return parsed
 
 
 def checks(
     parsed: Parsed, tenants: Mapping[str, Tenant], key: SigningKey | None, now: float, leeway: float
 ) -> Iterator[Check]:
-    """Every question, in order, whatever the answers are. `key` is the one that the claimed tenant publishes under
+    """Every check, in order, including those after a failure. `key` is the one that the claimed tenant publishes under
     the token's `kid`."""
     evidence = _evidence(parsed, tenants, key, now, leeway)
     yield _form(True)
     for rule in RULES:
-        yield rule.ask(evidence)
+        yield rule.check(evidence)
 
 
 def verify(parsed: Parsed, tenants: Mapping[str, Tenant], key: SigningKey | None, now: float, leeway: float) -> Caller:
-    """The bearer of a token that passes every check; the first that fails raises Refused."""
-    asked = []
+    """The caller of a token that passes every check. The first failed check raises Refused."""
+    made = []
     for check in checks(parsed, tenants, key, now, leeway):
-        asked.append(check)
+        made.append(check)
         if not check.passed:
-            raise Refused(asked, proved=check.name in TOLD)
+            raise Refused(made, proved=check.name in DISCLOSED)
     return caller_of(parsed.claims, claimed_tenant(parsed, tenants))
 
 
 def claimed_tenant(parsed: Parsed, tenants: Mapping[str, Tenant]) -> Tenant:
-    """The tenant that the token says it is from. That only selects among those we know, compared exactly."""
+    """The tenant that the token claims. The claim only selects among the known tenants, compared exactly."""
     tenant_id = parsed.claims.get("tid")
     return tenants.get(tenant_id, NO_TENANT) if isinstance(tenant_id, str) else NO_TENANT
 
 
 def when(moment: Any) -> str:
-    """A time in seconds since 1970, as people write it (RFC 3339)."""
+    """A time in seconds since 1970, as text (RFC 3339)."""
     if not is_time(moment):
         return shown(moment)
     return f"{datetime.fromtimestamp(min(int(moment), LATEST), UTC):%Y-%m-%dT%H:%M:%SZ}"
@@ -151,8 +151,8 @@ def shown(value: Any) -> str:
 
 
 def _decoded(segment: bytes) -> bytes:
-    """Base64url without padding. Comparing with the canonical text refuses padding, white space, foreign characters
-    and stray bits, with which one signature would have many spellings (RFC 7515, section 2)."""
+    """Base64url without padding. Comparing with the canonical text rejects padding, white space, foreign characters
+    and stray bits, which would give one signature many spellings (RFC 7515, section 2)."""
     decoded = base64.urlsafe_b64decode(segment + b"=" * (-len(segment) % 4))
     if base64.urlsafe_b64encode(decoded).rstrip(b"=") != segment:
         raise ValueError("not canonical base64url")
@@ -220,7 +220,7 @@ PROOF_RULES = (
          lambda t: t.tenant.tenant_id, _claim("tid")),
     Rule("version", _version_fits, _is("1.0 or 2.0, as the issuer says"), _claim("ver")),
 )
-# Who comes as far as this holds a token of one of our tenants, and may hear what is wrong with it.
+# A caller whose token passed the rules above has a token of one of our tenants, and is shown what is wrong with it.
 CLAIM_RULES = (
     Rule("object-id", lambda t: is_guid(t.claims.get("oid")), _is("a GUID"), _claim("oid"),
          "The token names no object id (oid)."),
@@ -230,11 +230,11 @@ CLAIM_RULES = (
          lambda t: f"{shown(t.claims.get('exp'))}, {shown(t.claims.get('nbf'))}",
          "The token has no usable times (exp and nbf)."),
     Rule("expiry", lambda t: t.now < t.claims["exp"] + t.leeway, lambda t: f"later than {when(t.now - t.leeway)}",
-         lambda t: when(t.claims.get("exp")), "The token has expired; ask for a new one."),
+         lambda t: when(t.claims.get("exp")), "The token has expired; request a new one."),
     Rule("not-before", lambda t: t.claims["nbf"] <= t.now + t.leeway, lambda t: f"not after {when(t.now + t.leeway)}",
          lambda t: when(t.claims.get("nbf")), "The token is not valid yet; check the clocks."),
     Rule("access-token", lambda t: is_access_token(t.claims), _is("an access token"),
-         lambda t: ", ".join(name for name in TELLING if name in t.claims) or "none of its claims",
+         lambda t: ", ".join(name for name in KIND_CLAIMS if name in t.claims) or "none of its claims",
          "This is an ID token; send an access token."),
     Rule("proof-of-possession", lambda t: "cnf" not in t.claims, _is("a bearer token"), _claim("cnf"),
          "The token is bound to a key (cnf); send a bearer token."),
@@ -243,5 +243,5 @@ CLAIM_RULES = (
 )
 # fmt: on
 RULES = HEADER_RULES + PROOF_RULES + CLAIM_RULES
-TOLD = frozenset(rule.name for rule in CLAIM_RULES)
-"""A token that fails one of these has passed every rule of proof."""
+DISCLOSED = frozenset(rule.name for rule in CLAIM_RULES)
+"""The checks whose failure is shown to the caller: the token has passed every rule of proof by then."""

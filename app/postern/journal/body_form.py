@@ -1,10 +1,10 @@
-"""In which form the journal has a body."""
+"""The form in which the journal stores a body."""
 
 from enum import StrEnum
 
 
 class Form(StrEnum):
-    """What the text in a column of inputs or outputs is."""
+    """How to read the text in a column of inputs or outputs."""
 
     NONE = "none"
     """There was no body; the column is NULL."""
@@ -12,8 +12,8 @@ class Form(StrEnum):
     TEXT = "text"
     BASE64 = "base64"
     CUT = "cut"
-    """The beginning, as text."""
+    """The beginning of the body, as text."""
     REDACTED = "redacted"
-    """With what looks like secrets replaced."""
+    """Values that look like secrets are replaced."""
     SECURED = "secured"
-    """Kept out of records by the workflow's author; the column is NULL."""
+    """Not recorded, as the workflow's author chose; the column is NULL."""

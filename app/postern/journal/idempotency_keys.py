@@ -1,4 +1,4 @@
-"""The table of idempotency keys: a key is claimed for a run, keeps its reply, and is given back."""
+"""The table of idempotency keys: a key is claimed for a run, holds its reply, and is released."""
 
 import json
 from base64 import b64decode
@@ -13,7 +13,7 @@ from postern.journal.body_form import Form
 from postern.journal.schema import idempotency_keys as keys
 
 KEPT_FOR = 24 * 3600.0
-"""Seconds for which a key stands for its run."""
+"""Seconds for which a key belongs to its run."""
 
 _AT_ONCE = 500
 
@@ -59,7 +59,7 @@ Claim = Claimed | Running | Ended | Mismatch | ReplyNotKept
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What is kept of a reply, as columns of the table; only `status` where `form` is secured, redacted or cut."""
+    """The stored reply, as columns of the table; only `status` if `form` is secured, redacted or cut."""
 
     status: int
     form: Form
@@ -68,8 +68,8 @@ class Kept:
 
 
 def claim(connection: Connection, scope: str, fingerprint: str, run_id: str, now: float) -> Claim:
-    """Take the key for this run, unless another has it. Whoever asks at the same time waits for the other's
-    transaction, and so one of them gets it. Asked again for the same run, it is that run's still."""
+    """Claim the key for this run, unless another run has it. Concurrent claims wait for each other's transaction, so
+    exactly one gets the key. A repeated claim for the same run succeeds again."""
     taken = {"scope": scope, "fingerprint": fingerprint, "run_id": run_id, "created_at": now}
     connection.execute(_taking(connection.dialect.name), taken | {"old": now - KEPT_FOR})
     row = connection.execute(_FOUND, {"of": scope}).one()
@@ -99,7 +99,7 @@ _SETTLED = (
 
 @cache
 def _taking(dialect: str) -> Insert:
-    """The statement that takes a key; to build one costs more than to have it done."""
+    """The statement that claims a key, cached because building it costs more than executing it."""
     insert = (sqlite.insert if dialect == "sqlite" else postgresql.insert)(keys)
     named = insert.values({name: bindparam(name) for name in ("scope", "fingerprint", "run_id", "created_at")})
     fresh = {column.name: named.excluded[column.name] for column in keys.columns if column is not keys.c.scope}
@@ -108,18 +108,18 @@ def _taking(dialect: str) -> Insert:
 
 
 def settle(connection: Connection, scope: str, run_id: str, kept: Kept) -> None:
-    """Keep the reply of a run that has ended. Nothing happens where the key is another run's by now, or nobody's."""
+    """Store the reply of a run that has ended. Nothing happens if the key belongs to another run by now, or to none."""
     reply = {"status": kept.status, "reply_headers": kept.headers, "content": kept.content, "content_form": kept.form}
     connection.execute(_SETTLED, {"of": scope, "its": run_id} | reply)
 
 
 def forget(connection: Connection, scope: str, run_id: str) -> None:
-    """Give back the key of a run that did not start."""
+    """Release the key of a run that did not start."""
     connection.execute(delete(keys).where(keys.c.scope == scope, keys.c.run_id == run_id, keys.c.status.is_(None)))
 
 
 def free(connection: Connection, run_ids: Iterable[str]) -> None:
-    """Give back the keys of runs that became Interrupted: their callers may try again."""
+    """Release the keys of runs that became Interrupted, so that their callers may try again."""
     ids = list(run_ids)
     for start in range(0, len(ids), _AT_ONCE):
         some = ids[start : start + _AT_ONCE]

@@ -1,15 +1,13 @@
-"""The journal: every run is on disk before its reply leaves, and one transaction writes many of them (group commit).
+"""The journal: every run is on disk before its reply is sent, and one transaction writes many runs (group commit).
 
-What the event loop queues while one batch is being committed is the next batch; there is no other delay. One batch at a
-time is with the writer's process (`writer.py`), and one message answers for all of it. Reads have threads and
-connections of their own and never wait for the writer.
+The records that the event loop queues while one batch is being committed form the next batch; there is no other delay.
+The writer's process (`writing/writer.py`) has one batch at a time, and acknowledges it with one message. Reads have
+threads and connections of their own and never wait for the writer.
 """
 
 import asyncio
-import contextlib
 import pickle
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 from typing import TypeVar
 
@@ -21,7 +19,7 @@ from postern.authoring.call_result import Call
 from postern.errors import DatabaseFault, Problem, problem
 from postern.histogram import Batches
 from postern.ids import new_id
-from postern.journal.database.engine import open_engine
+from postern.journal.reading.readers import Readers
 from postern.journal.run import Run, Step
 from postern.journal.writing.pending import Operation, Sent
 from postern.journal.writing.rows import facts
@@ -29,28 +27,27 @@ from postern.journal.writing.writer import Done, NotOpened, Opened, Start, Troub
 from postern.journal.writing.writer_link import Link
 
 MAX_QUEUED = 10_000
-"""Ended runs that wait to be written; with more, no run starts."""
+"""Ended runs that wait to be written. With more, no run starts."""
 
 MAX_QUEUED_BYTES = 64 * 1024 * 1024
-"""Bytes of their bodies."""
+"""Bytes of their bodies. With more, no run starts."""
 
 START_DELAY = 0.02
-"""Seconds after which a run that has not ended is on its way to disk as running. Most have ended by then, and are one
+"""Seconds after which an unfinished run is queued to be recorded as running. Most have ended by then, and are a single
 insert."""
 
 PATIENCE = 5.0
-"""Seconds that a batch may take before replies that wait for it become a 503. It is tried on all the same."""
+"""Seconds that a batch may take before the replies that wait for it become a 503. It is still retried."""
 
 START_SECONDS = 10.0
-"""Seconds that the writer's process may take to say whether the database can be had."""
+"""Seconds that the writer's process may take to report whether it could open the database."""
 
 RESTART_PAUSE = 0.2
-"""Seconds until a writer that died is followed by another."""
+"""Seconds until a writer that died is replaced."""
 
 MOST_DEATHS = 3
-"""Writers that one batch may be sent to. What the last of them dies of is given up, so that the others are written."""
-
-READERS = 4
+"""Writers that one batch may be sent to. If the last one dies too, the batch is dropped, so that the next are
+written."""
 
 T = TypeVar("T")
 
@@ -65,8 +62,8 @@ class Journal:
         self.available = False
         self.batches = Batches()
         self._url = url
-        self._reading = open_engine(url, writing=False)
-        self.dialect = self._reading.dialect.name
+        self._readers = Readers(url)
+        self.dialect = self._readers.dialect
         self._patience = patience
         self._begun: dict[str, Run] = {}
         self._ended: list[Run] = []
@@ -84,13 +81,12 @@ class Journal:
         self._link: Link | None = None
         self._is_open = False
         self._starting: asyncio.Task[None] | None = None
-        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="journal-reader")
 
     # The life of the journal
 
     async def start(self) -> None:
-        """Start the writer, and take runs at once: they wait until it has opened the database. Where that cannot be had
-        yet, it is tried on in the background, and until then no run that is recorded starts."""
+        """Start the writer, and accept runs at once: they wait until it has opened the database. If it cannot be opened
+        yet, the writer retries in the background, and no recorded run starts until then."""
         self._loop = asyncio.get_running_loop()
         self._opened = self._loop.create_future()
         await self._start_writer()
@@ -98,8 +94,8 @@ class Journal:
         self._timer = self._loop.call_later(START_DELAY, self._tick)
 
     async def open(self) -> None:
-        """Start, and wait until the database is open or was tried once. Raises DatabaseFault where trying again will
-        not help."""
+        """Start, and wait until the database is open or one attempt has failed. Raises DatabaseFault if another attempt
+        will not help."""
         await self.start()
         if self._opened is not None:
             await asyncio.wait([self._opened], timeout=START_SECONDS)
@@ -107,8 +103,8 @@ class Journal:
                 self._opened.result()
 
     async def aclose(self) -> None:
-        """Write what is queued, for as long as a reply would wait, and let go of the database."""
-        loop, until = asyncio.get_running_loop(), monotonic() + self._patience
+        """Write what is queued, for as long as a reply would wait, and close the database."""
+        until = monotonic() + self._patience
         while (self._sent or self._ended or self._begun or self._operations) and monotonic() < until:
             if self._sent is None:
                 self._submit(begun=True)
@@ -119,14 +115,11 @@ class Journal:
         link, self._link = self._link, None
         if link is not None:
             await link.aclose(self._patience)
-        self._readers.shutdown(wait=False, cancel_futures=True)
-        with contextlib.suppress(TimeoutError):  # a connection in use would be left open
-            async with asyncio.timeout(self._patience):
-                await loop.run_in_executor(None, self._readers.shutdown)
-        self._reading.dispose()
+        await self._readers.aclose(self._patience)
 
     def abandon(self) -> None:
-        """Let go of the writer at once, where the event loop is about to end. What was sent is still written."""
+        """Disconnect from the writer at once, when the event loop is about to end. A batch that was sent is still
+        written."""
         link, self._link = self._link, None
         if self._timer is not None:
             self._timer.cancel()
@@ -136,20 +129,20 @@ class Journal:
     async def _start_writer(self) -> None:
         if self._link is not None:
             await self._link.aclose(self._patience)
-        self._link = Link(Start(self._url, self.node), self._heard, self._writer_lost)
+        self._link = Link(Start(self._url, self.node), self._on_message, self._writer_lost)
         await self._link.open()
 
     # Runs
 
     def begin(self, run: Run) -> None:
-        """Take note of a run that starts. Raises Problem `journal-unavailable`: no record, no run."""
+        """Register a run that starts. Raises Problem `journal-unavailable` if it cannot be recorded."""
         if not self.available or len(self._ended) >= MAX_QUEUED or self._queued_bytes > MAX_QUEUED_BYTES:
             raise unavailable()
         self._begun[run.id] = run
 
     def end(self, run: Run) -> "asyncio.Future[None]":
-        """Have a run that has ended written. The future is done when it is on disk, or has Problem
-        `journal-unavailable`: then it is still written as soon as that is possible."""
+        """Queue a run that has ended. The future is done when the run is on disk. It may raise Problem
+        `journal-unavailable`: then the run is still written as soon as possible."""
         loop = self._loop
         if loop is None:
             raise RuntimeError("the journal is not open")
@@ -166,11 +159,11 @@ class Journal:
         return future
 
     def note_step(self, run_id: str, step: Step) -> None:
-        """Put a step that has ended on record, with the next batch."""
+        """Record a step that has ended, with the next batch."""
         self._steps.append((run_id, step))
 
     def note_call(self, run_id: str, call: Call) -> None:
-        """Put a call that has ended on record, with the next batch."""
+        """Record a call that has ended, with the next batch."""
         self._calls.append((run_id, call))
 
     @property
@@ -183,10 +176,10 @@ class Journal:
     async def write(
         self, operation: Callable[[Connection], T], undo: Callable[[Connection], object] | None = None
     ) -> T:
-        """What `operation` returns when it has been committed with the next batch. It runs in the writer's process, so
-        it is a function of a module, with its arguments as `functools.partial`; and it may run again after a lost
-        connection, so it must be harmless twice. `undo` runs where it was committed after
-        its caller had been told that it was not. Raises Problem `journal-unavailable`."""
+        """The result of `operation`, committed with the next batch. It runs in the writer's process, so it must be a
+        function of a module, with its arguments as `functools.partial`. It may run again after a lost connection, so it
+        must be idempotent. `undo` runs if it was committed after its caller got an error. Raises Problem
+        `journal-unavailable`."""
         loop = self._loop
         if loop is None or not self.available:
             raise unavailable()
@@ -199,30 +192,26 @@ class Journal:
         return result
 
     def write_soon(self, operation: Callable[[Connection], object]) -> None:
-        """Do it with the next batch that is committed, without telling anybody: in one transaction with the end of a
-        run that is given next. What fails is logged."""
+        """Run `operation` with the next batch, in one transaction with the run that is ended next. Nothing waits for
+        it; a failure is logged."""
         self._operations.append(Operation(pickle.dumps(operation), None, None))
 
     async def read(self, query: Callable[[Connection], T]) -> T:
-        """What `query` returns, from a connection that reads only. Raises Problem `journal-unavailable`."""
-
-        def run() -> T:
-            with self._reading.begin() as connection:
-                return query(connection)
+        """The result of `query`, from a connection that only reads. Raises Problem `journal-unavailable`."""
 
         if self._opened is not None and not self._opened.done():
             await asyncio.wait([self._opened], timeout=self._patience)
         if not self.available:
             raise unavailable()
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._readers, run)
+            return await self._readers.read(query)
         except DBAPIError as error:
             raise unavailable(type(error.orig).__name__) from None
 
     # Between the loop and the writer
 
     def _tick(self) -> None:
-        """Now and then: write down what runs, and notice a batch that hangs."""
+        """Called every START_DELAY: record unfinished runs, and notice a batch that hangs."""
         loop = self._loop
         if loop is None:
             return
@@ -254,8 +243,8 @@ class Journal:
         if self._is_open:
             link.send(data)
 
-    def _heard(self, message: object) -> None:
-        """What the writer says."""
+    def _on_message(self, message: object) -> None:
+        """Handle a message of the writer."""
         match message:
             case Done():
                 self._committed(message)
@@ -283,12 +272,12 @@ class Journal:
         self.batches.sizes.observe(len(sent.runs) + len(sent.operations))
         self.batches.seconds.observe(monotonic() - self._sent_at)
         if self._ended or self._operations:
-            self._submit()  # before anything else, so that the writer need not wait
+            self._submit()  # first, so that the writer does not wait
         if not self.available:
             log.info("journal-available")
             self.available = True
         if done.lost:
-            _tell_lost(sent, done.lost)
+            sent.fail_rows(done.lost)
         for waiter in sent.waiters:
             if not waiter.done():
                 waiter.set_result(None)
@@ -300,25 +289,25 @@ class Journal:
     def _writer_opened(self) -> None:
         self._is_open = True
         if self._sent is not None and self._link is not None:
-            self._link.send(self._sent.data)  # again, as far as this writer is concerned for the first time
+            self._link.send(self._sent.data)  # again, but the first time for this writer
         else:
             self.available = True
         if self._opened is not None and not self._opened.done():
             self._opened.set_result(None)
 
     def _writer_lost(self) -> None:
-        """The writer's process died. Another takes its place, and gets the batch that was not answered for."""
+        """The writer's process died. Another replaces it, and gets the batch that was not acknowledged."""
         self._is_open = False
         opened = self._opened
-        refused = opened is not None and opened.done() and opened.exception() is not None
-        if self._loop is None or self._link is None or refused:
+        failed = opened is not None and opened.done() and opened.exception() is not None
+        if self._loop is None or self._link is None or failed:
             return
         sent = self._sent
         if sent is not None:
             sent.deaths += 1
-            if sent.deaths >= MOST_DEATHS:  # it is what it dies of
+            if sent.deaths >= MOST_DEATHS:  # this batch is the cause
                 self._sent = None
-                _tell_lost(sent, frozenset(row[0] for row in sent.runs))
+                sent.fail_rows(frozenset(row[0] for row in sent.runs))
                 for operation in sent.operations:
                     operation.abandon(problem("internal-error"))
         log.error("journal-writer-died")
@@ -329,7 +318,7 @@ class Journal:
             self._starting = self._loop.create_task(self._start_writer())
 
     def _give_up(self) -> None:
-        """Tell everybody who waits that nothing can be recorded at the moment. What nobody waits for is done later."""
+        """Fail all waiting callers, because nothing can be recorded now. Operations without a caller stay queued."""
         sent = self._sent
         for waiter in [*(sent.waiters if sent else ()), *self._waiters]:
             if not waiter.done():
@@ -339,14 +328,6 @@ class Journal:
         self._operations = [operation for operation in self._operations if operation.future is None]
 
 
-def _tell_lost(sent: Sent, lost: frozenset[str]) -> None:
-    """Some rows could not be written, and never can be."""
-    log.error("rows-lost", ids=sorted(lost))
-    for row, waiter in zip(sent.runs, sent.waiters, strict=False):
-        if row[0] in lost and not waiter.done():
-            waiter.set_exception(problem("internal-error"))
-
-
 def unavailable(reason: str = "") -> Problem:
-    """Nothing can be recorded at the moment."""
+    """The problem for a journal that cannot record or read now."""
     return problem("journal-unavailable", headers={"Retry-After": "2"}, reason=reason)

@@ -1,4 +1,4 @@
-"""Which server processes live on a database, seen from a command beside them."""
+"""Finds the server processes that are running on a database, from a command."""
 
 from collections.abc import Callable, Iterable
 from time import monotonic, sleep
@@ -10,20 +10,20 @@ from postern.journal.schema import nodes
 from postern.journal.server_processes import BEAT_EVERY, ServerProcess
 
 WATCHED = 2 * BEAT_EVERY + 1
-"""Seconds for which nodes of other machines are watched: who lives beats at least once."""
+"""Seconds for which server processes of other machines are watched: a running one beats at least once."""
 LOOK_EVERY = 0.25
 
 
 def registered(connection: Connection) -> list[ServerProcess]:
-    """Every node that has a row."""
+    """Every server process that has a row."""
     if not inspect(connection).has_table(nodes.name):
         return []
     return [ServerProcess(*row) for row in connection.execute(select(nodes).order_by(nodes.c.id))]
 
 
-def living_nodes(engine: Engine, watching: Callable[[int], object] = lambda _: None) -> list[ServerProcess]:
-    """The nodes that live. Of this machine's that is known at once; how many others are watched is told beforehand,
-    and takes up to WATCHED seconds."""
+def live_processes(engine: Engine, watching: Callable[[int], object] = lambda _: None) -> list[ServerProcess]:
+    """The server processes that are running. For those of this machine that is known at once. Others are watched for up
+    to WATCHED seconds; `watching` gets their number beforehand."""
 
     def look() -> list[ServerProcess]:
         with engine.begin() as connection:
@@ -36,9 +36,9 @@ def living_nodes(engine: Engine, watching: Callable[[int], object] = lambda _: N
 
 
 def newcomers(before: Iterable[ServerProcess], now: Iterable[ServerProcess]) -> list[ServerProcess]:
-    """Those that began or beat between two looks."""
-    beats = {node.id: node.beat for node in before}
-    return [node for node in now if beats.get(node.id) != node.beat]
+    """The server processes that started or beat between two looks."""
+    beats = {process.id: process.beat for process in before}
+    return [process for process in now if beats.get(process.id) != process.beat]
 
 
 def living(
@@ -50,17 +50,17 @@ def living(
     alive: Callable[[str], bool] = lives,
     clock: Callable[[], float] = monotonic,
 ) -> list[ServerProcess]:
-    """The nodes of `look` that show a sign of life: a process of this machine that is there, or a beat of another's.
-    One that begins meanwhile lives too."""
+    """The server processes of `look` that are running: a process of this machine that exists, or one of another
+    machine that beats. One that starts meanwhile counts too."""
     here = machine or this_machine()
     first = look()
-    found = {node.id: node for node in first if node.machine == here and alive(node.process)}
-    silent = {node.id for node in first if node.machine != here}
+    found = {each.id: each for each in first if each.machine == here and alive(each.process)}
+    silent = {each.id for each in first if each.machine != here}
     if silent:
         watching(len(silent))
     until = clock() + WATCHED
     while silent and clock() < until:
         wait()
-        found |= {node.id: node for node in newcomers(first, look())}
+        found |= {each.id: each for each in newcomers(first, look())}
         silent -= found.keys()
-    return sorted(found.values(), key=lambda node: node.id)
+    return sorted(found.values(), key=lambda each: each.id)

@@ -1,4 +1,4 @@
-"""Which process this is, and whether another one of this machine is still there."""
+"""The identity of this process, and whether another process of this machine is still running."""
 
 import os
 import re
@@ -10,8 +10,8 @@ _PROC = Path("/proc")
 
 
 def this_machine() -> str:
-    """The machine: its name, this start of it, and the space in which process numbers mean something, as far as they
-    can be had. Two containers that share a name and a kernel differ by the last."""
+    """The machine: its name, its boot id, and its process namespace, as far as they can be read. Two containers that
+    share a name and a kernel differ by the last."""
     boot = space = ""
     with suppress(OSError):
         boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
@@ -21,14 +21,14 @@ def this_machine() -> str:
 
 
 def this_process() -> str:
-    """This process: its number and, where it can be had, when it started, because numbers are used again."""
+    """This process: its number and, if available, when it started, because numbers are reused."""
     number = os.getpid()
     started = _started(number)
     return f"{number}:{started}" if started else str(number)
 
 
 def lives(process: str) -> bool:
-    """Whether a process of this machine, as `this_process` named it, is still there. What cannot be told is yes."""
+    """Whether a process of this machine, as `this_process` named it, is still running. If that is unknown: True."""
     number, _, started = process.partition(":")
     if not number.isascii() or not number.isdecimal() or int(number) == 0:
         return True
@@ -45,8 +45,7 @@ def lives(process: str) -> bool:
 
 
 def _started(number: int) -> str | None:
-    """When the process of this number started, in clock ticks since the machine did; "" where it has ended and only
-    its parent has not looked, None where it cannot be told."""
+    """When the process of this number started, in clock ticks since boot; "" if it is a zombie, None if unknown."""
     try:
         stat = (_PROC / str(number) / "stat").read_text(errors="replace")
     except OSError:

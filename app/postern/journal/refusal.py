@@ -9,11 +9,11 @@ from postern.access import Check, Guarded
 _TEXT_LENGTH = 300
 
 
-@dataclass(slots=True)  # not frozen: one is made for each request that is turned away
+@dataclass(slots=True)  # not frozen: one is made for each rejected request
 class Refusal:
-    """A request turned away, as the door saw it. `reason` is the name of the failed check, or the problem's code;
-    `checks` are those that were made. `policy` is there where a token was asked for, which `headers` may have;
-    `proved` says that it was verified. It is let go of as soon as it has been counted and examined."""
+    """A rejected request, as the pipeline saw it. `reason` is the name of the failed check, or the problem's code;
+    `checks` are those that were made. `policy` is set if a token was required, which `headers` may have; `proved`
+    means that it was verified. The object is dropped as soon as it has been counted and examined."""
 
     request_id: str
     reason: str
@@ -28,7 +28,7 @@ class Refusal:
 
 
 def as_text(value: Any) -> str:
-    """What a check expected or found, as operators read it in a line."""
+    """What a check expected or found, as text for one line."""
     if value is None:
         return ""
     if isinstance(value, frozenset):

@@ -1,8 +1,8 @@
-"""Requests turned away that belong together: one row for those of one reason, address and workflow within a window of
-time. Which row each of them counts in is decided here; all of it is pure.
+"""Groups refusals (rejected requests): those of one reason, address and workflow within a window of time share a row.
+This room decides in which row each one counts. Pure.
 
-Whoever knocks from many addresses gets fewer rows and not more: with too many of them at a time, those of one reason
-and workflow share a row, and with still more all of one reason do. No count is lost thereby.
+A client with many addresses does not get more rows. With too many at a time, all refusals of one reason and workflow
+share a row; with still more, all of one reason do. No count is lost.
 """
 
 import re
@@ -17,18 +17,18 @@ from postern.journal.refusal import Refusal
 WINDOW_SECONDS = 10.0
 
 MOST_HELD = 1_000
-"""Windows in memory, those that wait to be written included. To this comes one for each reason."""
+"""Windows in memory, including those that wait to be written. One more is allowed for each reason."""
 
 MOST_NEW = 100
-"""Windows that begin within WINDOW_SECONDS. To this comes one for each reason."""
+"""Windows that begin within WINDOW_SECONDS. One more is allowed for each reason."""
 
 SHARED = 20
-"""How many of both are kept back for windows that requests from many addresses share."""
+"""How many of both are reserved for windows that many addresses share."""
 
 MOST_IDS = 50
 
 MANY = "(many)"
-"""Stands where the address, or the address and the workflow, are not the same for all requests of a row."""
+"""Used if the address, or the address and the workflow, differ among the requests of a row."""
 
 OTHER = "(other)"
 
@@ -40,8 +40,8 @@ Key = tuple[str, str, str]
 @dataclass(slots=True, eq=False)
 class Window:
     """Refusals that share a row: `id` is the request id of the first. `first_at` and `last_at` are Unix seconds,
-    `until` and `tell_at` seconds of the monotonic clock. `told` of the `count` are in the log already. `changed` says
-    that the row on disk is behind, `examined` that no further checks are awaited."""
+    `until` and `log_at` seconds of the monotonic clock. `logged` of the `count` are in the log already. `changed` means
+    that the row on disk is out of date, `examined` that no further checks are awaited."""
 
     id: str
     reason: str
@@ -52,18 +52,18 @@ class Window:
     first_at: float
     last_at: float
     until: float
-    tell_at: float
+    log_at: float
     request_ids: list[str]
     checks: Sequence[Check]
     claimed: Mapping[str, Any] | None = None
     count: int = 1
-    told: int = 1
+    logged: int = 1
     changed: bool = True
     examined: bool = True
     texts: tuple[str | None, str] | None = field(default=None, repr=False)
 
     def found(self, checks: Sequence[Check], claimed: Mapping[str, Any] | None) -> None:
-        """Take what a look at the token found."""
+        """Take the result of examining the token."""
         self.checks, self.claimed, self.texts = checks, claimed, None
         self.changed = True
 
@@ -92,10 +92,10 @@ class Windows:
         yield from self._open.values()
 
     def take(self, refusal: Refusal, now: float, at: float) -> Window | None:
-        """Count a refusal that came at `at` (Unix seconds). The window, where it is the first one of it."""
+        """Count a refusal that came at `at` (Unix seconds). Returns the window if the refusal is its first."""
         address = refusal.client_address
         if not _ADDRESS.fullmatch(address):
-            address = OTHER  # a proxy that is trusted passes on what it was told, which may be anything
+            address = OTHER  # a trusted proxy forwards what it received, which may be any text
         own = (refusal.reason, address, refusal.workflow)
         window = self._open.get(own)
         if window is not None and now < window.until:
@@ -112,26 +112,26 @@ class Windows:
         window = self._open.get(last)
         if window is None:
             return self._begin(last, refusal, now, at)
-        window.add(refusal.request_id, at)  # also when its time is over: there is no room for another
+        window.add(refusal.request_id, at)  # also after its time: there is no room for another window
         return None
 
-    def untold(self, now: float | None = None) -> list[tuple[Window, int]]:
-        """Windows with refusals that the log does not have yet, and how many, where it is time to tell; without `now`
-        it is time for all. They count as told."""
+    def take_unlogged(self, now: float | None = None) -> list[tuple[Window, int]]:
+        """Windows with refusals that are due to be logged, and how many; without `now` all are due. They count as
+        logged from then on."""
         found = []
         for window in self:
-            if window.count > window.told and (now is None or now >= window.tell_at):
-                found.append((window, window.count - window.told))
-                window.told = window.count
-                window.tell_at = (now or window.tell_at) + WINDOW_SECONDS
+            if window.count > window.logged and (now is None or now >= window.log_at):
+                found.append((window, window.count - window.logged))
+                window.logged = window.count
+                window.log_at = (now or window.log_at) + WINDOW_SECONDS
         return found
 
     def changed(self) -> list[Window]:
-        """Windows whose rows on disk are behind."""
+        """Windows whose rows on disk are out of date."""
         return [window for window in self if window.changed]
 
     def forget(self, now: float) -> None:
-        """Let go of the windows that are over and have been examined, told and written."""
+        """Drop the windows that are over and have been examined, logged and written."""
         self._over = [window for window in self._over if not _is_done(window)]
         done = [key for key, window in self._open.items() if now >= window.until and _is_done(window)]
         for key in done:
@@ -145,7 +145,7 @@ class Windows:
     def _begin(self, key: Key, refusal: Refusal, now: float, at: float) -> Window:
         before = self._open.get(key)
         if before is not None:
-            before.tell_at = now
+            before.log_at = now
             self._over.append(before)
         reason, address, workflow = key
         window = self._open[key] = Window(
@@ -158,7 +158,7 @@ class Windows:
             first_at=at,
             last_at=at,
             until=now + WINDOW_SECONDS,
-            tell_at=now + WINDOW_SECONDS,
+            log_at=now + WINDOW_SECONDS,
             request_ids=[refusal.request_id],
             checks=refusal.checks,
         )
@@ -167,4 +167,4 @@ class Windows:
 
 
 def _is_done(window: Window) -> bool:
-    return window.examined and not window.changed and window.told == window.count
+    return window.examined and not window.changed and window.logged == window.count

@@ -1,5 +1,5 @@
-"""Refusals on record. The door hands each of them over and goes on; what is looked up and written of it comes later,
-and is bounded in memory, in rate and on disk, so that a flood of refused requests fills nothing.
+"""Records refusals (rejected requests). The pipeline hands each one over and continues. Tokens are examined and rows
+written afterwards, with limits on memory, rate and disk, so that a flood of rejected requests cannot fill them.
 """
 
 import asyncio
@@ -22,10 +22,10 @@ from postern.redaction import without_tokens
 MOST_ROWS = 10_000
 FLUSH_SECONDS = 1.0
 BATCH = 200
-"""Rows that are written or deleted in one operation, so that the writer has time for runs between two of them."""
+"""Rows that are written or deleted in one operation. The writer has time for runs between two operations."""
 EXAMINERS = 4
 MOST_UNEXAMINED = 32
-"""Refusals whose tokens wait to be looked at; further ones keep the checks that the door made."""
+"""Refusals whose tokens wait to be examined; further ones keep the checks that the pipeline made."""
 EXAMINE_SECONDS = 10.0
 CLOSE_SECONDS = 5.0
 
@@ -37,9 +37,9 @@ Write = Callable[[Callable[[Connection], int]], Awaitable[int]]
 
 
 class Refusals:
-    """Takes refusals and puts them on record. `write` is the journal's, `examine` gives every check of a refusal's
-    token and whom it names (None where there is none). It belongs to one event loop: `run` is its task, and `aclose`
-    writes the rest after `run` has ended."""
+    """Takes refusals and records them. `write` is the journal's. `examine` returns every check of a refusal's token and
+    the identity it claims (None without a token). It belongs to one event loop: `run` is its task, and `aclose` writes
+    the rest after `run` has ended."""
 
     def __init__(
         self,
@@ -66,8 +66,8 @@ class Refusals:
         self._failing = False
 
     def take(self, refusal: Refusal) -> bool:
-        """Count a refusal. Whether it is the first of its window, which alone has a line in the log and its token
-        looked at. It is called before the reply leaves, so it does no more than it must."""
+        """Count a refusal. Returns whether it is the first of its window: only that one is logged and its token
+        examined. It is called before the reply is sent, so it does as little as possible."""
         window = self._windows.take(refusal, self._clock(), self._now())
         if window is None:
             return False
@@ -79,7 +79,7 @@ class Refusals:
         return True
 
     async def run(self) -> None:
-        """Look at tokens and write rows, for ever."""
+        """Examine tokens and write rows until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             for _ in range(EXAMINERS):
                 tasks.create_task(self._examine_all())
@@ -91,18 +91,18 @@ class Refusals:
                     await self.flush()
 
     async def flush(self) -> None:
-        """Write what changed since the last time, and tell the log of windows that are over. What cannot be written
-        is kept and tried again."""
+        """Write the changed windows, and log those that are over. Windows that cannot be written are kept and tried
+        again."""
         now = self._clock()
-        self._tell(self._windows.untold(now))
+        self._log_counts(self._windows.take_unlogged(now))
         await self._write_changed()
         self._windows.forget(now)
 
     async def aclose(self) -> None:
-        """Write the rest, for at most CLOSE_SECONDS. Tokens that nobody looked at are let go."""
+        """Write the rest, for at most CLOSE_SECONDS. Tokens that were not examined are dropped."""
         while not self._unexamined.empty():
             self._unexamined.get_nowait()
-        self._tell(self._windows.untold())
+        self._log_counts(self._windows.take_unlogged())
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._write_changed()
@@ -111,8 +111,8 @@ class Refusals:
         if lost := len(self._windows.changed()):
             self._log.warning("refusals-lost", rows=lost)
 
-    def _tell(self, untold: Iterable[tuple[Window, int]]) -> None:
-        for window, count in untold:
+    def _log_counts(self, unlogged: Iterable[tuple[Window, int]]) -> None:
+        for window, count in unlogged:
             self._log.info(
                 "requests-refused",
                 first_request_id=window.id,
@@ -134,7 +134,7 @@ class Refusals:
                 while await self._write(partial(trim, most_rows=self._most_rows)) == BATCH:
                     pass
                 self._begun -= begun
-        except Exception as error:  # whatever is wrong with the database: it is tried again
+        except Exception as error:  # any fault of the database: it is tried again
             if not self._failing:
                 self._log.warning("refusals-not-written", error=type(error).__name__, rows=len(changed))
             self._failing = True
@@ -144,7 +144,7 @@ class Refusals:
     async def _write_rows(self, windows: Sequence[Window]) -> None:
         rows = [row(window) for window in windows]
         for window in windows:
-            window.changed = False  # what comes from now on is a change again
+            window.changed = False  # later refusals set it again
         try:
             await self._write(partial(upsert, rows=rows))
         except BaseException:
@@ -160,9 +160,9 @@ class Refusals:
                     found = await self._examine(refusal)
                 if found is not None:
                     checks, claimed = found
-                    # What a problem says comes after what the token says.
+                    # The problem's check follows those of the token.
                     window.found([*checks, *refusal.checks] if refusal.reason == refusal.code else checks, claimed)
-            except Exception as error:  # the checks that the door made are on record
+            except Exception as error:  # the checks that the pipeline made stay recorded
                 self._log.warning("refusal-not-examined", error=type(error).__name__, request_id=window.id)
             finally:
                 window.examined = True
@@ -191,8 +191,8 @@ def row(window: Window) -> Row:
 
 
 def upsert(connection: Connection, rows: Sequence[Row]) -> int:
-    """Put rows on record, in place of what is there under their ids, unless that has counted further: an operation may
-    be repeated late. How many rows were given."""
+    """Insert or replace rows. A row with a higher count stays, because an operation may be repeated late. Returns the
+    number of given rows."""
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     statement = insert(schema.refusals)
     statement = statement.on_conflict_do_update(
@@ -205,7 +205,7 @@ def upsert(connection: Connection, rows: Sequence[Row]) -> int:
 
 
 def trim(connection: Connection, most_rows: int) -> int:
-    """Delete the oldest of the rows that are too many, at most BATCH of them. How many went."""
+    """Delete the oldest rows above the limit, at most BATCH of them. Returns how many were deleted."""
     ids = schema.refusals.c.id
     newest_too_many = connection.scalar(select(ids).order_by(ids.desc()).offset(most_rows).limit(1))
     if newest_too_many is None:

@@ -1,4 +1,4 @@
-"""Records go when they are old: in small batches, so that nobody who writes waits long."""
+"""Deletes old records in small batches, so that writes do not wait long."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -21,8 +21,8 @@ PAUSE = 0.1
 """Seconds between two batches."""
 FIRST = 60.0
 EVERY = 3600.0
-"""Seconds from the start to the first round, and from one to the next, give or take a tenth: nodes that were started
-together do not all do it at once."""
+"""Seconds from the start to the first round, and from one round to the next, plus or minus a tenth, so that server
+processes that started together do not all delete at once."""
 DAY = 86400.0
 
 _ENDED = [state.value for state, moves in MOVES.items() if State.INTERRUPTED not in moves]
@@ -31,14 +31,14 @@ log = structlog.get_logger("postern.retention")
 
 
 def id_before(moment: float) -> str:
-    """The least id of that moment (Unix seconds) or later: those of earlier milliseconds stand before it. It is the
-    time of a UUID of version 7 (RFC 9562, section 5.7) with nothing behind it."""
+    """The smallest id of that moment (Unix seconds): ids of earlier milliseconds are smaller. It is the time of a UUID
+    of version 7 (RFC 9562, section 5.7) followed by zeros."""
     digits = f"{max(0, int(moment * 1000)):012x}"
     return f"{digits[:8]}-{digits[8:]}-7000-8000-000000000000"
 
 
 def delete_runs(connection: Connection, before: float, limit: int = BATCH) -> int:
-    """Delete up to `limit` runs that began before that moment and have ended, with their steps and calls. Gives how
+    """Delete up to `limit` runs that began before that moment and have ended, with their steps and calls. Returns how
     many."""
     ids = _chosen(connection, runs.c.id, (runs.c.id < id_before(before), runs.c.state.in_(_ENDED)), limit)
     connection.execute(delete(steps).where(steps.c.run_id.in_(ids)))
@@ -48,7 +48,7 @@ def delete_runs(connection: Connection, before: float, limit: int = BATCH) -> in
 
 
 def delete_keys(connection: Connection, before: float, limit: int = BATCH) -> int:
-    """Delete up to `limit` idempotency keys that were taken before that moment. Gives how many."""
+    """Delete up to `limit` idempotency keys that were claimed before that moment. Returns how many."""
     table = idempotency_keys
     scopes = _chosen(connection, table.c.scope, (table.c.created_at < before,), limit)
     connection.execute(delete(table).where(table.c.scope.in_(scopes)))
@@ -56,8 +56,8 @@ def delete_keys(connection: Connection, before: float, limit: int = BATCH) -> in
 
 
 def delete_refusals(connection: Connection, before: float, limit: int = BATCH) -> int:
-    """Delete up to `limit` refusals of which the last was before that moment. Gives how many."""
-    # An id is of the first of them, which is not later than the last: the bound spares reading the whole table.
+    """Delete up to `limit` refusals whose last request was before that moment. Returns how many."""
+    # An id is of the first request, which is not later than the last: so the bound avoids reading the whole table.
     old = (refusals.c.id < id_before(before), refusals.c.last_at < before)
     ids = _chosen(connection, refusals.c.id, old, limit)
     connection.execute(delete(refusals).where(refusals.c.id.in_(ids)))
@@ -67,8 +67,8 @@ def delete_refusals(connection: Connection, before: float, limit: int = BATCH) -
 def _chosen(
     connection: Connection, key: Column[Any], old: tuple[ColumnElement[bool], ...], limit: int
 ) -> Sequence[str]:
-    """The keys of some old rows. Those that another node is deleting are passed over; SQLite, which has one writer,
-    knows no such clause and is not told of it."""
+    """The keys of some old rows. Rows that another server process is deleting are skipped. SQLite has one writer and no
+    such clause; SQLAlchemy omits it there."""
     chosen = select(key).where(*old).limit(limit).with_for_update(skip_locked=True)
     return connection.execute(chosen).scalars().all()
 

@@ -11,7 +11,7 @@ from postern.authoring.workflow import Workflow
 
 
 class State(StrEnum):
-    """Where a run stands."""
+    """The state of a run."""
 
     WAITING = "Waiting"
     RUNNING = "Running"
@@ -23,27 +23,27 @@ class State(StrEnum):
 
 
 OUTCOMES = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED, State.TIMED_OUT})
-"""How a run may end by its own account. It is recorded once."""
+"""The states in which a run ends as its own process reports. The outcome is recorded once."""
 
 MOVES: Mapping[State, frozenset[State]] = {
     State.WAITING: frozenset({State.RUNNING, State.CANCELLED, State.INTERRUPTED}),
     State.RUNNING: OUTCOMES | {State.INTERRUPTED},
-    # A node may be thought gone while it was only held up: what its run came to is the truth.
+    # A server process may be thought gone while it was only delayed: then the outcome that it reports counts.
     State.INTERRUPTED: OUTCOMES,
     State.SUCCEEDED: frozenset(),
     State.FAILED: frozenset(),
     State.CANCELLED: frozenset(),
     State.TIMED_OUT: frozenset(),
 }
-"""The legal moves: from each state to those it may become. The journal's writes are held to them."""
+"""The legal moves: from each state to the states it may become. The journal's writes enforce them."""
 
 
 @dataclass(slots=True)  # not frozen, like Run: one is made for each request
 class Outcome:
-    """How a run ended, and the answer that its caller gets: `status`, `headers` and `content`, ready to be sent.
+    """How a run ended, and the response that its caller gets: `status`, `headers` and `content`, ready to be sent.
 
-    `error_type` and `error_message` say what failed, for the record. `shown` says that the author meant both to be
-    seen (a Problem); otherwise only operators see the message, because an exception's text may hold anything. `place`
+    `error_type` and `error_message` say what failed, for the record. `shown` means that the author shows both to the
+    caller (a Problem); otherwise only operators see the message, because an exception's text may hold anything. `place`
     (file and line) is for the log.
     """
 
@@ -59,7 +59,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try of a step. Times are Unix seconds; `error` is the type of what it raised, "" where it succeeded."""
+    """One attempt of a step. Times are Unix seconds; `error` is the type of its exception, "" if it succeeded."""
 
     started_at: float
     ended_at: float
@@ -78,10 +78,10 @@ class Step:
 
 @dataclass(slots=True, eq=False)
 class Run:
-    """A run, under the id of the request that started it. Times are Unix seconds; `outcome` is there when it has ended,
-    which is when `ended_at` is not 0.
+    """A run, under the id of the request that started it. Times are Unix seconds. `outcome` is set when the run has
+    ended, which is when `ended_at` is not 0.
 
-    `trace_id` is 32 hexadecimal digits (W3C Trace Context); "" stands for `postern.trace.trace_id_of(id)`.
+    `trace_id` is 32 hexadecimal digits (W3C Trace Context); "" means `postern.trace.trace_id_of(id)`.
     """
 
     id: str
@@ -96,8 +96,8 @@ class Run:
     trace_id: str = ""
 
     def line(self) -> Callable[[], dict[str, str | int | float]]:
-        """What the line in the log says when it has ended. It is put together later, and holds on to no more of the run
-        than it needs: memory that is given back late is cold when it is used again."""
+        """The fields of the log line for a run that has ended. They are built later and keep as little of the run as
+        possible: memory that is freed late is no longer in the processor's cache when it is used again."""
         outcome, caller = self.outcome, self.caller
         error = f"{outcome.error_type} {outcome.place}".rstrip() if outcome.error_type else ""
         return partial(

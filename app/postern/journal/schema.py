@@ -21,21 +21,21 @@ runs = Table(
     Column("client_address", Text, nullable=False),
     Column("started_at", Double, nullable=False),
     Column("ended_at", Double),
-    # What is needed to run it again where it was no plain POST of JSON: method, path parameters, query, content type.
+    # For running it again, if it was not a plain POST of JSON: method, path parameters, query, content type.
     Column("request", Text),
     Column("inputs_form", Text),
     Column("outputs_form", Text),
-    # The reply's own headers, as a JSON list of pairs, where they are not just the content type of JSON.
+    # The reply's own headers, as a JSON list of pairs, if there is more than the content type of JSON.
     Column("reply_headers", Text),
     Column("error_type", Text),
     Column("error_message", Text),
     Column("error_shown", Integer),
     Column("parent_run_id", Text),
     Column("resubmitted_from", Text),
-    Column("trace_id", Text),  # of the caller; where it named none, the trace begins with the run
+    Column("trace_id", Text),  # of the caller; if it named none, the trace begins with the run
     Column("node", Text, nullable=False),
     Column("cancel_requested_at", Double),
-    # Last, so that a row is read without them where nobody asks for them.
+    # Last, so that a row is read without them if they are not selected.
     Column("inputs", Text),
     Column("outputs", Text),
     PrimaryKeyConstraint("id"),
@@ -65,17 +65,17 @@ calls = Table(
     metadata,
     Column("run_id", Text, nullable=False),
     Column("number", Integer, nullable=False),
-    Column("step", Integer),  # the number of the step that it belongs to
+    Column("step", Integer),  # the number of the step in which it was made
     Column("name", Text, nullable=False),
     Column("child_run_id", Text),
-    Column("url", Text),  # where that run is, without a query; none where it is of this server
+    Column("url", Text),  # the address of that run, without a query; NULL if it is on this server
     Column("status", Integer),
     Column("started_at", Double, nullable=False),
     Column("ended_at", Double, nullable=False),
     Column("error_type", Text),
     PrimaryKeyConstraint("run_id", "number"),
 )
-"""Calls that runs made to triggers, here and elsewhere."""
+"""Calls that runs made to triggers, on this server and elsewhere."""
 
 refusals = Table(
     "refusals",
@@ -89,12 +89,12 @@ refusals = Table(
     Column("first_at", Double, nullable=False),
     Column("last_at", Double, nullable=False),
     Column("count", Integer, nullable=False),
-    Column("request_ids", Text, nullable=False),  # the first ones, with spaces between
-    Column("claimed", Text),  # JSON: who the token named, and whether that was verified
+    Column("request_ids", Text, nullable=False),  # the first ones, separated by spaces
+    Column("claimed", Text),  # JSON: the identity in the token, and whether it was verified
     Column("checks", Text, nullable=False),  # JSON: list of {name, passed, expected, found}
     PrimaryKeyConstraint("id"),
 )
-"""Requests turned away, those of one reason, address and workflow together."""
+"""Refusals: rejected requests, grouped by reason, address and workflow."""
 
 Index("refusals_by_workflow", refusals.c.workflow, refusals.c.id)
 
@@ -102,10 +102,10 @@ idempotency_keys = Table(
     "idempotency_keys",
     metadata,
     Column("scope", Text, nullable=False),  # a digest of workflow, caller and key
-    Column("fingerprint", Text, nullable=False),  # a digest of what was asked
+    Column("fingerprint", Text, nullable=False),  # a digest of the request
     Column("run_id", Text, nullable=False),
     Column("created_at", Double, nullable=False),
-    Column("status", Integer),  # with the rest: the reply, when there is one
+    Column("status", Integer),  # this and the following: the reply, when there is one
     Column("reply_headers", Text),
     Column("content", Text),
     Column("content_form", Text),
@@ -119,7 +119,7 @@ nodes = Table(
     metadata,
     Column("id", Text, nullable=False),
     Column("machine", Text, nullable=False),
-    Column("process", Text, nullable=False),  # its number and when it started, so that a reused number is another one
+    Column("process", Text, nullable=False),  # its number and when it started, because numbers are reused
     Column("started_at", Double, nullable=False),
     Column("beat", Integer, nullable=False),  # counts up while the process lives
     PrimaryKeyConstraint("id"),

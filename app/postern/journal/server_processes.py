@@ -1,6 +1,7 @@
-"""The server processes that share a journal: each shows that it lives, and sees to the runs of those that do not.
+"""The server processes that share a journal: each writes a heartbeat, and interrupts the runs of dead ones.
 
-Clocks of machines are never compared: a node counts up, and the others watch by their own clock whether it still does.
+Clocks of machines are never compared: a process increments its beat, and the others check by their own clock whether it
+still does. Their table is named `nodes`.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -22,10 +23,11 @@ from postern.journal.schema import nodes, runs
 BEAT_EVERY = 5.0
 CANCEL_EVERY = 1.0
 SILENCE = 30.0
-"""Seconds: between two beats, between two looks for runs to cancel, and without a beat until a node counts as gone."""
+"""Seconds: between two beats, between two looks for runs to cancel, and without a beat until a process counts as
+gone."""
 
 NO_ROW = -1
-"""The beat of a node that has no row, only runs that have not ended."""
+"""The beat of a process that has no row, only runs that have not ended."""
 
 _T = TypeVar("_T")
 _UNFINISHED = [state.value for state, moves in MOVES.items() if State.INTERRUPTED in moves]
@@ -34,14 +36,14 @@ log = structlog.get_logger("postern.nodes")
 
 
 class Transaction(Protocol):
-    """How an operation reaches the journal: by `Journal.read` or `Journal.write`."""
+    """Runs an operation on the journal: `Journal.read` or `Journal.write`."""
 
     def __call__(self, operation: Callable[[Connection], _T], /) -> Awaitable[_T]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class ServerProcess:
-    """A server process: `process_identity.py` names its `machine` and `process`; `beat` counts up while it lives.
+    """A server process: `process_identity.py` names its `machine` and `process`. `beat` counts up while it runs.
     `started_at` is in Unix seconds."""
 
     id: str
@@ -53,18 +55,18 @@ class ServerProcess:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A node's beat, and when it was first seen at that, in seconds of our own monotonic clock."""
+    """A process's beat, and when that value was first seen, in seconds of our own monotonic clock."""
 
     beat: int
     since: float
 
 
 def watch(found: Iterable[ServerProcess], seen: Mapping[str, Seen], now: float) -> dict[str, Seen]:
-    """What is remembered of the nodes after this look: those that beat since the last one are seen anew."""
-    before = {node.id: seen.get(node.id) for node in found}
+    """The beats that are remembered after this look. A process that beat since the last look gets a new time."""
+    before = {each.id: seen.get(each.id) for each in found}
     return {
-        node.id: known if (known := before[node.id]) and known.beat == node.beat else Seen(node.beat, now)
-        for node in found
+        each.id: known if (known := before[each.id]) and known.beat == each.beat else Seen(each.beat, now)
+        for each in found
     }
 
 
@@ -75,21 +77,22 @@ def gone(
     own: ServerProcess,
     alive: Callable[[str], bool],
 ) -> set[str]:
-    """The nodes that are no more: at once where a process of this machine has ended, otherwise after SILENCE without a
-    beat. `seen` is what `watch` gave, `now` of the same clock; `alive` is asked about processes of this machine."""
+    """The ids of the processes that are gone: at once if a process of this machine has ended, otherwise after SILENCE
+    without a beat. `seen` is the result of `watch`, `now` of the same clock. `alive` checks processes of this
+    machine."""
 
-    def died_here(node: ServerProcess) -> bool:
-        return node.machine == own.machine and not alive(node.process)
+    def died_here(each: ServerProcess) -> bool:
+        return each.machine == own.machine and not alive(each.process)
 
-    def silent(node: ServerProcess) -> bool:
-        known = seen.get(node.id)
-        return known is not None and known.beat == node.beat and now - known.since >= SILENCE
+    def silent(each: ServerProcess) -> bool:
+        known = seen.get(each.id)
+        return known is not None and known.beat == each.beat and now - known.since >= SILENCE
 
-    return {node.id for node in found if node.id != own.id and (died_here(node) or silent(node))}
+    return {each.id for each in found if each.id != own.id and (died_here(each) or silent(each))}
 
 
 def beat(connection: Connection, node: ServerProcess) -> None:
-    """Write that the node lives. The first beat registers it, and a row that was taken away comes back."""
+    """Write that the process is running. The first beat registers it, and inserts a deleted row again."""
     insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     row = {
         "id": node.id,
@@ -102,17 +105,17 @@ def beat(connection: Connection, node: ServerProcess) -> None:
     connection.execute(statement.on_conflict_do_update(index_elements=[nodes.c.id], set_={"beat": node.beat}))
 
 
-def read_nodes(connection: Connection) -> list[ServerProcess]:
-    """Every node that has a row, and every one that has none but runs that have not ended."""
+def read_processes(connection: Connection) -> list[ServerProcess]:
+    """Every process that has a row, and every one without a row that has runs that have not ended."""
     found = [ServerProcess(*row) for row in connection.execute(select(nodes).order_by(nodes.c.id))]
     rowless = select(runs.c.node).where(*_unfinished(), runs.c.node.not_in(select(nodes.c.id))).distinct()
     return found + [ServerProcess(node, "", "", 0.0, NO_ROW) for node in connection.execute(rowless).scalars()]
 
 
 def interrupt(connection: Connection, node_id: str, now: float, *, seen: int | None = None) -> list[str]:
-    """The node is gone: its runs that have not ended become Interrupted, their idempotency keys are free again, and its
-    row goes. Gives the ids of those runs. With `seen`, the last beat that is known, nothing happens where it has beaten
-    since."""
+    """Clean up after a process that is gone: its unfinished runs become Interrupted, their idempotency keys are
+    released, and its row is deleted. Returns the ids of those runs. `seen` is its last known beat: nothing happens if
+    it has beaten since."""
     same = nodes.c.id == node_id
     connection.execute(delete(nodes).where(same if seen is None else same & (nodes.c.beat == seen)))
     if seen is not None and connection.execute(select(func.count()).where(same)).scalar_one():
@@ -129,20 +132,21 @@ def interrupt(connection: Connection, node_id: str, now: float, *, seen: int | N
 
 
 def requested_cancellations(connection: Connection, node_id: str) -> list[str]:
-    """The runs of this node that have not ended and that somebody wants cancelled."""
+    """The unfinished runs of this process for which a cancellation was requested."""
     wanted = select(runs.c.id).where(*_unfinished(), runs.c.node == node_id, runs.c.cancel_requested_at.is_not(None))
     return list(connection.execute(wanted.order_by(runs.c.id)).scalars())
 
 
 def _unfinished() -> tuple[ColumnElement[bool], ...]:
-    """From which states a run may become Interrupted. The first condition is the index's own, with nothing to be filled
-    in: without it SQLite does not use that index."""
+    """The states from which a run may become Interrupted. The first condition repeats the partial index's own, without
+    parameters: otherwise SQLite does not use that index."""
     return runs.c.state != literal_column("'Succeeded'"), runs.c.state.in_(_UNFINISHED)
 
 
 class ServerProcesses:
-    """This process among the nodes. `read` and `write` are the journal's, `node_id` the name under which its runs are
-    recorded; `cancel` is told once of each run to cancel, `running` says how many runs are under way here."""
+    """This process among the server processes. `read` and `write` are the journal's, `node_id` is the id under which
+    its runs are recorded. `cancel` is called once for each run to cancel, `running` returns how many runs are under way
+    here."""
 
     def __init__(
         self,
@@ -169,51 +173,51 @@ class ServerProcesses:
         self._alive = alive
         self._seen: dict[str, Seen] = {}
         self._looked_at = clock()
-        self._told: set[str] = set()
+        self._cancelled: set[str] = set()
 
     async def run(self) -> None:
-        """Beat, look after the others and pass on what is to be cancelled, until cancelled. An error is logged and
-        followed by another attempt."""
+        """Beat, watch the other processes and cancel requested runs, until cancelled. An error is logged and followed
+        by another attempt."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._repeat, self.look, BEAT_EVERY)
             tasks.start_soon(self._repeat, self.pass_on, CANCEL_EVERY)
 
     async def look(self) -> None:
-        """Beat once, and interrupt the runs of nodes that are gone. `known` has the nodes with a row afterwards."""
+        """Beat once, and interrupt the runs of processes that are gone. `known` has those with a row afterwards."""
         self.own = replace(self.own, beat=self.own.beat + 1)
         await self._write(partial(beat, node=self.own))
-        found = await self._read(read_nodes)
+        found = await self._read(read_processes)
         now = self._clock()
-        if now - self._looked_at > SILENCE / 2:  # nobody could beat while the journal was away, and we did not look
+        if now - self._looked_at > SILENCE / 2:  # no process could beat while the journal was unavailable
             self._seen = {}
         self._looked_at = now
         self._seen = watch(found, self._seen, now)
         lost = gone(found, self._seen, now, self.own, self._alive)
-        for node in found:
-            if node.id in lost:
-                await self._interrupt(node)
-        self.known = [node for node in found if node.beat != NO_ROW and node.id not in lost]
+        for each in found:
+            if each.id in lost:
+                await self._interrupt(each)
+        self.known = [each for each in found if each.beat != NO_ROW and each.id not in lost]
 
     async def pass_on(self) -> None:
-        """Tell of runs to cancel, each once. Nothing is read while nothing runs."""
+        """Call `cancel` for each run to cancel, once. Nothing is read while nothing runs."""
         if not self._running():
-            self._told.clear()
+            self._cancelled.clear()
             return
         wanted = await self._read(partial(requested_cancellations, node_id=self.own.id))
         for run_id in wanted:
-            if run_id not in self._told:
+            if run_id not in self._cancelled:
                 self._cancel(run_id)
-        self._told = set(wanted)
+        self._cancelled = set(wanted)
 
     async def leave(self) -> None:
-        """This process ends: its row goes, and runs that it leaves behind become Interrupted."""
+        """This process ends: its row is deleted, and its unfinished runs become Interrupted."""
         left = await self._write(partial(interrupt, node_id=self.own.id, now=self._now()))
         if left:
             log.warning("runs-left-behind", runs=len(left))
 
-    async def _interrupt(self, node: ServerProcess) -> None:
-        ids = await self._write(partial(interrupt, node_id=node.id, now=self._now(), seen=node.beat))
-        log.warning("node-gone", node=node.id, machine=node.machine, process=node.process, runs=len(ids))
+    async def _interrupt(self, lost: ServerProcess) -> None:
+        ids = await self._write(partial(interrupt, node_id=lost.id, now=self._now(), seen=lost.beat))
+        log.warning("node-gone", node=lost.id, machine=lost.machine, process=lost.process, runs=len(ids))
 
     async def _repeat(self, action: Callable[[], Awaitable[None]], every: float) -> None:
         trouble = ""

@@ -1,4 +1,4 @@
-"""The two files of a Power Platform custom connector, made of an OpenAPI 3.1 document. Pure.
+"""The two files of a Power Platform custom connector, made from an OpenAPI 3.1 document. Pure.
 
 Shape and rules: learn.microsoft.com/connectors/custom-connectors, github.com/microsoft/PowerPlatformConnectors.
 """
@@ -30,8 +30,8 @@ DEFINITION_FILE = "apiDefinition.swagger.json"
 PROPERTIES_FILE = "apiProperties.json"
 BRAND_COLOR = "#3B4A54"
 DESCRIPTION = (
-    "Runs workflows, each by an action of its own. Who may run which of them is decided by the server, "
-    "by the identity that it is called with; whoever may not is told so by a problem with a code and a sentence."
+    "Runs workflows, each by its own action. The server decides which workflows an identity may run. "
+    "A rejected call gets a problem with a code and a sentence."
 )
 
 _PLAIN = re.compile(r"[a-z0-9._:-]+")
@@ -41,37 +41,37 @@ _HIDDEN_HEADERS = ("idempotency-key", "prefer", "traceparent", "tracestate")
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where the platform reaches the server: always by https. `base_path` is "/" where there is none."""
+    """The address at which the platform reaches the server, always by https. `base_path` is "/" if there is none."""
 
     host: str
     base_path: str
 
     @property
     def url(self) -> str:
-        """As one would type it."""
+        """The URL, as people write it."""
         return f"https://{self.host}{self.base_path.rstrip('/')}"
 
 
 @dataclass(frozen=True, slots=True)
 class Connector:
-    """The content of the two files, and what was lost or mended on the way."""
+    """The content of the two files, and what was lost or changed in the conversion."""
 
     definition: Json
     properties: Json
     losses: tuple[Loss, ...]
 
     def workflows(self) -> list[str]:
-        """The workflows that have an action in it, by name."""
+        """The names of the workflows that have an action in it."""
         return sorted({path.split("/")[2] for path in self.definition["paths"]})
 
     def files(self) -> dict[str, str]:
-        """Their texts by name: four spaces, and ASCII, which every tool reads."""
+        """The files' texts by name: indented by four spaces, and in ASCII, which every tool reads."""
         return {DEFINITION_FILE: _written(self.definition), PROPERTIES_FILE: _written(self.properties)}
 
 
 def address_of(written: str, setting: str) -> Address:
-    """The address that stands in a setting or option, with or without `https://`. Raises ExportFault where the
-    platform, which calls from outside and by https only, cannot reach it."""
+    """The address in a setting or option, with or without `https://`. Raises ExportFault if the platform cannot reach
+    it: it calls from the internet and by https only."""
     parts = urlsplit(written if "://" in written else f"https://{written}")
     fix = f"Set {setting} to the address under which the internet reaches this server, like https://postern.example.com"
     try:
@@ -79,13 +79,13 @@ def address_of(written: str, setting: str) -> Address:
     except ValueError:
         host, port = "", None
     if parts.scheme != "https":
-        raise ExportFault(f"{setting}: {written} is not https, and the platform calls by nothing else. {fix}")
+        raise ExportFault(f"{setting}: {written} is not https, and the platform calls only by https. {fix}")
     plain = _PLAIN.fullmatch(host) and _PLAIN_PATH.fullmatch(parts.path)
     if not plain or parts.username is not None or parts.query or parts.fragment:
         raise ExportFault(f"{setting}: {written} is not an address of a server. {fix}")
     if not _is_public(host):
         raise ExportFault(
-            f"{setting}: the platform cannot reach {host}, which is a name or address of an inner network. {fix}"
+            f"{setting}: the platform cannot reach {host}, which is a name or address of an internal network. {fix}"
         )
     return Address(host if port in (None, 443) else f"{host}:{port}", parts.path.rstrip("/") or "/")
 
@@ -99,7 +99,7 @@ def _is_public(host: str) -> bool:
 
 
 def connector_of(document: Mapping[str, Any], address: Address, sign_in: SignIn, title: str) -> Connector:
-    """The connector of this OpenAPI 3.1 document. Raises ExportFault where it would have no action."""
+    """The connector of this OpenAPI 3.1 document. Raises ExportFault if it would have no action."""
     swagger, losses = swagger_of(document)
     if not swagger["paths"]:
         raise ExportFault("None of the workflows has a method that the platform can call. Give one of them a POST")
@@ -140,9 +140,9 @@ def connector_of(document: Mapping[str, Any], address: Address, sign_in: SignIn,
             "policyTemplateInstances": [],
         }
     }
-    told = [Loss("", own_title.told)] if own_title.told else []
+    of_title = [Loss("", own_title.change)] if own_title.change else []
     of_signing_in = [loss for loss in losses if not loss.where.startswith("/components/securitySchemes")]
-    return Connector(definition, properties, (*told, *of_signing_in, *polish.losses))
+    return Connector(definition, properties, (*of_title, *of_signing_in, *polish.losses))
 
 
 class _Polish:
@@ -152,8 +152,7 @@ class _Polish:
         self.losses: list[Loss] = []
 
     def item(self, path: str, item: Mapping[str, Any]) -> Json:
-        """The operations of one path. Where there are several, each name ends with its method, or one could not tell
-        them apart."""
+        """The operations of one path. If there are several, each name ends with its method, to distinguish them."""
         methods = [method for method in item if method in METHODS]
         return {
             method: self._operation(
@@ -163,8 +162,8 @@ class _Polish:
         }
 
     def schema(self, schema: Mapping[str, Any], where: str, name: str = "") -> Json:
-        """A schema whose members have a name to be shown: the title that its author gave, or its own name in words.
-        `name` is the member that it describes."""
+        """A schema whose members have a display name: the author's title, or the member's name in words. `name` is the
+        member that the schema describes."""
         made: Json = {key: value for key, value in schema.items() if key != "title"}
         if name and "$ref" not in schema:
             made.setdefault("x-ms-summary", self._summary(schema.get("title"), words_of(name), where))
@@ -183,11 +182,11 @@ class _Polish:
         return made
 
     def _summary(self, wanted: str | None, otherwise: str, where: str, end: str = "") -> str:
-        """The name that is shown: that which is wanted by the rules, or the other where nothing is left of it."""
-        mended = summary_of(wanted or otherwise, end)
-        if mended.told:
-            self.losses.append(Loss(where, mended.told))
-        return mended.text or otherwise
+        """The display name: the wanted one by the platform's rules, or `otherwise` if nothing is left of it."""
+        adapted = summary_of(wanted or otherwise, end)
+        if adapted.change:
+            self.losses.append(Loss(where, adapted.change))
+        return adapted.text or otherwise
 
     def _operation(self, operation: Mapping[str, Any], path: str, where: str, method: str) -> Json:
         name = path.split("/")[2]
@@ -208,7 +207,7 @@ class _Polish:
         made = dict(parameter)
         words = words_of(parameter["name"])
         made.setdefault("x-ms-summary", self._summary(None, words, where))
-        fallback = "What the workflow is given." if parameter["in"] == "body" else f"The {words.lower()} that is meant."
+        fallback = "The input of the workflow." if parameter["in"] == "body" else f"The value of {words.lower()}."
         made["description"] = sentence_of(parameter.get("description", "")) or fallback
         if parameter["in"] == "header" and parameter["name"].lower() in _HIDDEN_HEADERS:
             made["x-ms-visibility"] = "advanced"
@@ -220,7 +219,7 @@ class _Polish:
     def _responses(self, responses: Mapping[str, Any], where: str) -> Iterator[tuple[str, Json]]:
         for status, response in responses.items():
             made = dict(response)
-            made["description"] = sentence_of(response["description"]) or "An answer."
+            made["description"] = sentence_of(response["description"]) or "A response."
             if "schema" in made:
                 made["schema"] = self.schema(made["schema"], at(where, "responses", status, "schema"))
             yield status, made

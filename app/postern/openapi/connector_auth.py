@@ -1,4 +1,4 @@
-"""How the people of a connector sign in: what each way writes into its two files. Never a secret.
+"""The sign-in methods of a connector, and what each writes to its two files. Never a secret.
 
 Shapes: the schemas and connectors published at github.com/microsoft/PowerPlatformConnectors.
 """
@@ -9,19 +9,19 @@ from typing import Any
 Json = dict[str, Any]
 
 NO_CLIENT_YET = "CLIENT-ID-OF-THE-CONNECTOR"
-"""Stands where the connector's registration is not known yet: the portal asks for it."""
+"""Used until the connector's registration is known: the portal asks for it."""
 
 REDIRECT_URL = "https://global.consent.azure-apim.net/redirect"
-"""Of the public cloud. A connector gets one of its own below it when it is created."""
+"""The redirect URL of the public cloud. A connector gets its own below it when it is created."""
 
 GATEWAY_KEY = "Ocp-Apim-Subscription-Key"
-"""The header in which Azure API Management takes its keys, unless it is told otherwise."""
+"""The header in which Azure API Management expects its keys by default."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entra:
-    """By Microsoft Entra, as the person whose connection it is. `resource` is what tokens are asked for: the
-    Application ID URI of Postern, or its client id. `login_uri` is the cloud's Entra, an origin."""
+    """Sign-in with Microsoft Entra, as the person who owns the connection. `resource` is the resource of the tokens:
+    Postern's Application ID URI, or its client id. `login_uri` is the origin of the cloud's Entra."""
 
     resource: str
     tenant_id: str
@@ -30,8 +30,8 @@ class Entra:
     redirect_url: str | None = REDIRECT_URL
 
     def security(self) -> Json:
-        """The security scheme. The platform asks the endpoints of version 1.0, which know a resource; what version a
-        token has is decided by the registration of the resource."""
+        """The security scheme. The platform uses the version 1.0 endpoints, which take a resource. The version of a
+        token is decided by the registration of the resource."""
         place = f"{self.login_uri}/{self.tenant_id}/oauth2"
         return {
             "entra": {
@@ -44,8 +44,8 @@ class Entra:
         }
 
     def parameters(self) -> Json:
-        """The connection's parameters. The tenant is named because a registration of one tenant cannot be used through
-        `common` (AADSTS50194)."""
+        """The connection's parameters. They name the tenant, because a single-tenant registration cannot be used
+        through `common` (AADSTS50194)."""
         settings: Json = {
             "identityProvider": "aad",
             "clientId": self.client_id or NO_CLIENT_YET,
@@ -75,7 +75,7 @@ class Entra:
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """By a key in a header, for a gateway in front of Postern."""
+    """Sign-in with a key in a header, for a gateway in front of Postern."""
 
     header: str = GATEWAY_KEY
 
@@ -85,12 +85,12 @@ class ApiKey:
 
     def parameters(self) -> Json:
         """The connection's parameters, which its maker fills in."""
-        return {"api_key": _asked("Key", "The key that the gateway gave you", 2, clear=False)}
+        return {"api_key": _parameter("Key", "The key that the gateway gave you", 2, clear=False)}
 
 
 @dataclass(frozen=True, slots=True)
 class Basic:
-    """By user name and password, for a gateway in front of Postern."""
+    """Sign-in with user name and password, for a gateway in front of Postern."""
 
     def security(self) -> Json:
         """The security scheme."""
@@ -99,14 +99,14 @@ class Basic:
     def parameters(self) -> Json:
         """The connection's parameters, which its maker fills in."""
         return {
-            "username": _asked("User name", "The user name that the gateway knows", 2, clear=True),
-            "password": _asked("Password", "The password of that user name", 3, clear=False),
+            "username": _parameter("User name", "The user name that the gateway knows", 2, clear=True),
+            "password": _parameter("Password", "The password of that user name", 3, clear=False),
         }
 
 
 @dataclass(frozen=True, slots=True)
-class Nobody:
-    """Without signing in."""
+class NoSignIn:
+    """No sign-in."""
 
     def security(self) -> Json:
         """None."""
@@ -117,11 +117,11 @@ class Nobody:
         return {}
 
 
-SignIn = Entra | ApiKey | Basic | Nobody
+SignIn = Entra | ApiKey | Basic | NoSignIn
 
 
-def _asked(name: str, what: str, tab: int, *, clear: bool) -> Json:
-    """A parameter that whoever makes a connection types in; the platform keeps it as a secret."""
+def _parameter(name: str, what: str, tab: int, *, clear: bool) -> Json:
+    """A parameter that the person who makes a connection types in; the platform keeps it as a secret."""
     return {
         "type": "securestring",
         "uiDefinition": {

@@ -1,4 +1,4 @@
-"""The texts that a custom connector shows, by the rules of its platform. Pure.
+"""The texts of a custom connector, adapted to the platform's rules. Pure.
 
 Rules: learn.microsoft.com/connectors/custom-connectors, "connector-string-guidance" and "coding-standards".
 """
@@ -22,38 +22,40 @@ _NOT_SHOWN = re.compile(r"[^\w &().,'-]")
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+|[^\W\d_a-zA-Z]+")
 
 
-class Mended(NamedTuple):
-    """A text by the rules, and what was done to it ("" where nothing was)."""
+class Adapted(NamedTuple):
+    """A text that follows the rules, and what was changed ("" if nothing was)."""
 
     text: str
-    told: str = ""
+    change: str = ""
 
 
-def title_of(wanted: str) -> Mended:
+def title_of(wanted: str) -> Adapted:
     """A connector's title: at most 30 characters, without "API", "Connector" and the names of the platform's products.
-    Raises ExportFault where nothing is left."""
+    Raises ExportFault if nothing is left."""
     text = _spaced(_NOT_SHOWN.sub(" ", _FORBIDDEN.sub(" ", wanted)))
     text = text.strip(" &.,'-")
     shortened = _cut(text, MAX_TITLE).strip(" &.,'-(")
     if not any(letter.isalnum() for letter in shortened):
         raise ExportFault(
-            f"--title: nothing of {wanted!r} may stand in a title, which has at most {MAX_TITLE} characters and "
-            "neither API nor Connector nor the name of a product of the platform in it. Choose words of your own"
+            f"--title: nothing of {wanted!r} is allowed in a title. A title has at most {MAX_TITLE} characters, and "
+            "none of the words API, Connector and the names of the platform's products. Choose other words"
         )
-    told = "" if shortened == wanted else f"The title is {shortened!r} in place of {wanted!r}, by the platform's rules."
-    return Mended(shortened, told)
+    change = (
+        "" if shortened == wanted else f"The title {wanted!r} was changed to {shortened!r}, by the platform's rules."
+    )
+    return Adapted(shortened, change)
 
 
-def summary_of(wanted: str, end: str = "") -> Mended:
-    """An operation's or parameter's name: at most 80 characters with what stands at its end, no slash, an upper-case
-    letter first, a letter or digit last. "" where nothing is left of it."""
+def summary_of(wanted: str, end: str = "") -> Adapted:
+    """An operation's or parameter's name: at most 80 characters including `end`, no slash, an upper-case letter first,
+    a letter or digit last. "" if nothing is left of it."""
     text = _cut(_spaced(wanted.replace("/", " or ")), MAX_SUMMARY - len(end))
     while text and not text[-1].isalnum():
         text = text[:-1]
     text = text[:1].upper() + text[1:]
     if text == wanted or not text:
-        return Mended(text and text + end)
-    return Mended(text + end, f"The name {wanted!r} reads {text + end!r} here, by the platform's rules.")
+        return Adapted(text and text + end)
+    return Adapted(text + end, f"The name {wanted!r} was changed to {text + end!r}, by the platform's rules.")
 
 
 def sentence_of(wanted: str) -> str:
@@ -63,7 +65,7 @@ def sentence_of(wanted: str) -> str:
 
 
 def description_of(wanted: str, summary: str, name: str) -> str:
-    """An operation's description, which says more than its summary does."""
+    """An operation's description, which must say more than its summary."""
     text = sentence_of(wanted)
     if text.rstrip(_ENDS).casefold() in ("", summary.casefold()):
         return f"{sentence_of(summary)} Runs the workflow {name}."
@@ -85,7 +87,7 @@ def _spaced(text: str) -> str:
 
 
 def _cut(text: str, most: int) -> str:
-    """At most this many characters, cut between two words where there are several."""
+    """At most this many characters, cut between two words if there are several."""
     if len(text) <= most:
         return text
     cut = text[: most + 1].rpartition(" ")[0]

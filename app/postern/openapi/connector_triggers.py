@@ -1,7 +1,7 @@
-"""Which triggers a connector offers: those that its way of signing in can reach. Pure.
+"""Selects the triggers of a connector: those that its sign-in method can reach. Pure.
 
-Signing in with Entra, the platform sends a token of the person whose connection it is. An API key or a password is
-checked by a gateway in front of Postern, which calls on with a token of its own: there Postern sees an application.
+With Entra sign-in, the platform sends a token of the person who owns the connection. An API key or a password is
+checked by a gateway in front of Postern, which calls Postern with its own token: then Postern sees an application.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -15,8 +15,8 @@ from postern.openapi.export_error import ExportFault
 Way = Literal["entra", "api_key", "basic", "none"]
 
 
-class Told(NamedTuple):
-    """A workflow, and what there is to know of it."""
+class Remark(NamedTuple):
+    """A workflow, and a remark about it."""
 
     workflow: str
     what: str
@@ -24,17 +24,17 @@ class Told(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The triggers that go in, those that do not and why, and what to look after with some that do."""
+    """The included triggers, the excluded ones with the reason, and notes about included ones."""
 
     triggers: Mapping[str, Trigger]
-    left_out: tuple[Told, ...]
-    notes: tuple[Told, ...]
+    left_out: tuple[Remark, ...]
+    notes: tuple[Remark, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """How the platform comes to the door. `client_id` is the connector's own registration, None where it is not known
-    yet; `audiences` are those of the installation that its tokens may be for."""
+    """How the platform calls the triggers. `client_id` is the connector's own registration, None if it is not known
+    yet. `audiences` are the installation's audiences that its tokens may have."""
 
     way: Way
     tenant_id: str | None = None
@@ -43,12 +43,12 @@ class Visitor:
 
 
 def choose(triggers: Mapping[str, Trigger], visitor: Visitor, names: Collection[str] = ()) -> Choice:
-    """The triggers that the visitor may reach; of those with these names where there are any. Raises ExportFault for a
-    name that is no workflow's, and where nothing is left."""
+    """The triggers that the visitor may call, limited to `names` if there are any. Raises ExportFault for an unknown
+    name, and if nothing is left."""
     for name in names:
         if name not in triggers:
-            known = ", ".join(sorted(triggers)) or "none at all"
-            raise ExportFault(f"--workflow {name}: there is no such workflow. There are: {known}")
+            known = ", ".join(sorted(triggers)) or "none"
+            raise ExportFault(f"--workflow {name}: there is no such workflow. The workflows are: {known}")
     wanted = {name: trigger for name, trigger in sorted(triggers.items()) if not names or name in names}
     obstacles = {name: _obstacle(trigger, visitor, named=bool(names)) for name, trigger in wanted.items()}
     reached = {name: trigger for name, trigger in wanted.items() if not obstacles[name]}
@@ -56,26 +56,26 @@ def choose(triggers: Mapping[str, Trigger], visitor: Visitor, names: Collection[
         raise ExportFault(_nothing_left(visitor, obstacles))
     return Choice(
         reached,
-        tuple(Told(name, why) for name, why in obstacles.items() if why),
-        tuple(Told(name, note) for name, trigger in reached.items() for note in _notes(trigger, visitor)),
+        tuple(Remark(name, why) for name, why in obstacles.items() if why),
+        tuple(Remark(name, note) for name, trigger in reached.items() for note in _notes(trigger, visitor)),
     )
 
 
 def _obstacle(trigger: Trigger, visitor: Visitor, *, named: bool) -> str:
-    """Why no caller of this connector can be let in; "" where one can."""
+    """Why no caller of this connector can be allowed; "" if one can."""
     access, policy = trigger.workflow.access, trigger.policy
     if not isinstance(policy, Guarded) or not isinstance(access, TenantUsers):
         return ""
     if visitor.way == "none":
-        return "It asks for a token, and a connector without authentication sends none."
+        return "It requires a token, and a connector without authentication sends none."
     if visitor.tenant_id not in policy.tenants:
         return "It is for other tenants (tenants=)."
     if visitor.audiences and not policy.audiences & set(visitor.audiences):
-        return "It takes tokens for other audiences only (audiences=)."
+        return "It accepts only tokens for other audiences (audiences=)."
     if visitor.way == "entra":
         known = visitor.client_id is not None
         return (
-            "It does not take calls through the client of --client-id (clients=)."
+            "It does not accept calls from the client of --client-id (clients=)."
             if known and access.clients and visitor.client_id not in access.clients
             else ""
         )
@@ -86,11 +86,11 @@ def _obstacle_to_gateway(access: TenantUsers, *, named: bool) -> str:
     if not access.apps:
         return "It is for people only (apps=False), and the gateway calls as an application."
     if access.scopes and not access.roles:
-        return "It asks for a scope, which the token of an application, as the gateway's is, never has."
+        return "It requires a scope, which the gateway's token never has: it is an application's."
     if isinstance(access, SpecificUsers) and not named:
         return (
-            "It is for those on its list only, and Postern sees the gateway in place of the person. Where the gateway "
-            "itself is on the list, choose it with --workflow."
+            "It is only for the callers on its list, and Postern sees the gateway in place of the person. If the "
+            "gateway itself is on the list, choose it with --workflow."
         )
     return ""
 
@@ -102,22 +102,22 @@ def _notes(trigger: Trigger, visitor: Visitor) -> Iterator[str]:
     gateway = visitor.way != "entra"
     if isinstance(access, SpecificUsers):
         yield (
-            "The gateway's service principal must be on its list, and then everybody with the key may use it."
+            "The gateway's service principal must be on its list. Then all people with the key may use it."
             if gateway
-            else "Only those on its list may use it; anybody else sees the action, and is refused with 401."
+            else "Only callers on its list may use it. Others see the action and get a 401."
         )
     if access.clients and (gateway or visitor.client_id is None):
-        yield "It takes calls through the clients of clients= only: this connector's client id must be among them."
+        yield "It accepts calls only from the clients of clients=: this connector's client id must be among them."
     if access.scopes and not gateway:
-        yield f"The connector's registration needs a scope of these, with consent: {', '.join(access.scopes)}."
+        yield f"The connector's registration needs one of these scopes, with consent: {', '.join(access.scopes)}."
     if access.roles:
-        yield f"Whoever uses it needs an app role of these: {', '.join(access.roles)}."
+        yield f"Its users need one of these app roles: {', '.join(access.roles)}."
     if not access.guests and not gateway:
-        yield "Guests are refused."
+        yield "Guests are rejected."
 
 
 def _nothing_left(visitor: Visitor, obstacles: Mapping[str, str]) -> str:
     if not obstacles:
-        return "There is no workflow to export: POSTERN_WORKFLOWS is a folder without any"
+        return "There is no workflow to export: the folder of POSTERN_WORKFLOWS has none"
     reasons = "; ".join(f"{name}: {why}" for name, why in obstacles.items())
     return f"--auth {visitor.way} reaches none of the workflows. {reasons} Choose another --auth"

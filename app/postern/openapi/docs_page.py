@@ -1,6 +1,6 @@
-"""The page of an OpenAPI document for people: each trigger with what it takes and gives, and a command to paste.
+"""The HTML page of an OpenAPI document: each trigger with its request, its response and a command to paste.
 
-It is made of the document alone, so it cannot show more than that. Texts of authors are escaped by the template.
+It is made from the document alone, so it cannot show more than the document. The template escapes authors' texts.
 """
 
 import shlex
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 ACCESS: Mapping[str, tuple[str, str]] = {
-    "anonymous": ("Without a token", "Anyone"),
-    "tenant_users": ("With a token of the tenant", "Any user in my tenant"),
-    "specific_users": ("With a token of somebody on its list", "Specific users in my tenant"),
+    "anonymous": ("Requires no token", "Anyone"),
+    "tenant_users": ("Requires a token from this tenant", "Any user in my tenant"),
+    "specific_users": ("Requires a token of a caller on its list", "Specific users in my tenant"),
 }
-"""Each access mode in words, and in those of Power Automate."""
+"""Each access mode in words, and in Power Automate's own words."""
 
 CONTENT_TYPES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8"}
 _MARKS = " .!?:;,。"
@@ -35,7 +35,7 @@ _FOLDER = files("postern.openapi") / "assets"
 
 
 class Shape(NamedTuple):
-    """What is taken or given: its type in words, its members, and an example as text ("" where there is none)."""
+    """A request body or response: its type in words, its members, and an example as text ("" if there is none)."""
 
     words: str
     description: str
@@ -64,12 +64,12 @@ class Shown:
     access: str
     who: str
     power_automate: str
-    asks: list[str]
+    conditions: list[str]
     scopes: list[str]
     parameters: list[Member]
-    takes: Shape | None
-    takes_required: bool
-    gives: Shape
+    request_body: Shape | None
+    body_required: bool
+    response: Shape
     chooses_status: bool
     problems: list[ProblemRow]
     command: str
@@ -77,7 +77,7 @@ class Shown:
 
 @cache
 def assets() -> Mapping[str, bytes]:
-    """The stylesheet and the script by their file names, which hold a digest of what is in them."""
+    """The stylesheet and the script by their file names, which contain a digest of their content."""
     found = {}
     for name in ("docs.css", "docs.js"):
         content = (_FOLDER / name).read_bytes()
@@ -87,8 +87,8 @@ def assets() -> Mapping[str, bytes]:
 
 
 def page(document: Json, *, token_command: str = "") -> str:
-    """The page of a document. `token_command` prints a token of a local tenant; "" where there is none, and callers
-    are told what scope to ask Entra for."""
+    """The page of a document. `token_command` prints a token of a local tenant. If it is "", the page shows which scope
+    to request from Entra."""
     drawer = _Drawer(document, token_command)
     shown = [
         drawer.shown(path, method, operation)
@@ -128,12 +128,12 @@ class _Drawer:
             access=mode,
             who=ACCESS[mode][0],
             power_automate=ACCESS[mode][1],
-            asks=operation.get("x-postern-asks", []),
+            conditions=operation.get("x-postern-asks", []),
             scopes=scopes,
             parameters=[self._parameter(each) for each in in_path],
-            takes=self._shape(_schema_of(body), examples=True) if body else None,
-            takes_required=bool(body and body["required"]),
-            gives=self._shape(given),
+            request_body=self._shape(_schema_of(body), examples=True) if body else None,
+            body_required=bool(body and body["required"]),
+            response=self._shape(given),
             chooses_status="2XX" in operation["responses"],
             problems=self._problems(operation["responses"]),
             command=self._command(path, method, operation, in_path),
@@ -156,8 +156,8 @@ class _Drawer:
             if component is None:
                 continue
             for code, example in component["content"]["application/problem+json"]["examples"].items():
-                told = component["description"] if status == "default" else example["value"]["detail"]
-                rows.append(ProblemRow("" if status == "default" else status, code, told))
+                detail = component["description"] if status == "default" else example["value"]["detail"]
+                rows.append(ProblemRow("" if status == "default" else status, code, detail))
         return rows
 
     def _command(self, path: str, method: str, operation: Json, in_path: list[Json]) -> str:
@@ -180,7 +180,7 @@ def _schema_of(body: Json) -> Json:
 
 
 def _quoted(text: str) -> str:
-    """As a word of a shell, in quotes also where it needs none."""
+    """As a shell word, always in quotes."""
     quoted = shlex.quote(text)
     return quoted if quoted != text else f"'{text}'"
 

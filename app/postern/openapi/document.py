@@ -1,6 +1,6 @@
-"""The OpenAPI 3.1 document of a catalog: a path for each trigger, with what it takes and gives, and who may come in.
+"""The OpenAPI 3.1 document of a catalog: a path for each trigger, with its request, its response and its access mode.
 
-It says by which mode a trigger is guarded and which scope to ask for, never who is let in.
+It names a trigger's access mode and the scope to request, never who is allowed.
 Source: OpenAPI Specification 3.1.1; RFC 9457; Microsoft, "OAuth 2.0 authorization code flow" and "client credentials".
 """
 
@@ -12,7 +12,7 @@ from pydantic_core import to_json
 
 from postern.access import Guarded, default_scope
 from postern.catalog import Trigger
-from postern.openapi.operations import Operation, asks_of, operations
+from postern.openapi.operations import Operation, conditions_of, operations
 from postern.openapi.problems import (
     HEADERS,
     OTHER,
@@ -37,13 +37,13 @@ IDEMPOTENCY_KEY: Json = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
-    "description": "A text of your own, the same when the request is sent again: it runs once, with one reply.",
+    "description": "A key of your choice. A request that is sent again with it runs once and gets the same reply.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255},
 }
 
 
 class Described:
-    """A catalog's operations and schemas, made once; `document` makes the view of them that somebody may see."""
+    """A catalog's operations and schemas, made once. `document` selects those that a caller may see."""
 
     def __init__(self, triggers: Mapping[str, Trigger], installation: Installation) -> None:
         self._installation = installation
@@ -51,7 +51,7 @@ class Described:
         self._schemas = schemas_of(self._operations)
 
     def document(self, names: Collection[str] | None = None) -> Json:
-        """The OpenAPI document, of the workflows with these names only; of all of them where None."""
+        """The OpenAPI document of the workflows with these names, or of all of them if None."""
         shown = [each for each in self._operations if names is None or each.workflow.name in names]
         paths: Json = {}
         for operation in shown:
@@ -77,8 +77,8 @@ class Described:
             "description": operation.description,
             "x-postern-access": workflow.access.mode,
         }
-        if asks := asks_of(workflow.access):
-            made["x-postern-asks"] = asks
+        if conditions := conditions_of(workflow.access):
+            made["x-postern-asks"] = conditions
         made["parameters"] = self._parameters(operation)
         if workflow.body is not None:
             made["requestBody"] = {
@@ -102,7 +102,8 @@ class Described:
         return [*in_path, {"$ref": "#/components/parameters/IdempotencyKey"}] if operation.recorded else in_path
 
     def _scopes(self, operation: Operation) -> list[str]:
-        """The scopes to ask for, any of which will do; the installation's own audiences come in their order."""
+        """The scopes to request, one of which is enough. The installation's own audiences come first, in their
+        order."""
         policy = operation.trigger.policy
         if not isinstance(policy, Guarded):
             return []
@@ -125,14 +126,14 @@ class Described:
 
 
 def openapi_document(triggers: Mapping[str, Trigger], installation: Installation) -> Json:
-    """The document of all these triggers, as values that JSON has."""
+    """The document of all these triggers, as JSON values."""
     return Described(triggers, installation).document()
 
 
 def entra(installation: Installation, scopes: list[str]) -> Json:
-    """Microsoft Entra as a security scheme: people by the authorization code, applications by their credentials."""
+    """Microsoft Entra as a security scheme: authorization code for people, client credentials for applications."""
     place = f"{installation.authority}/{installation.tenant_id or 'organizations'}/oauth2/v2.0"
-    named = dict.fromkeys(scopes, "Call the workflows that this caller may use.")
+    named = dict.fromkeys(scopes, "Call the workflows that the caller may use.")
     return {
         "type": "oauth2",
         "description": "An access token of Microsoft Entra, as a Bearer token (RFC 6750).",
@@ -148,12 +149,12 @@ def entra(installation: Installation, scopes: list[str]) -> Json:
 
 
 def _described(schema: Json) -> Json:
-    """What the author says of a value, where it is not said by its type alone."""
+    """The author's description of a value, if there is one beyond its type."""
     return {"description": schema["description"]} if "description" in schema else {}
 
 
 def _responses(operation: Operation, schemas: Schemas) -> Json:
-    """The result, then the problems by status, then whatever else."""
+    """The result, then the problems by status, then any other problem."""
     workflow = operation.workflow
     content = {"application/json": {"schema": schemas.of(workflow, RESULT)}}
     made: Json = {"200": _with_run_id({"description": "The result of the workflow.", "content": content}, operation)}
@@ -172,5 +173,5 @@ def _with_run_id(response: Json, operation: Operation) -> Json:
 
 
 def _version(paths: Json, components: Json) -> str:
-    """A version that changes when anything that is described does."""
+    """A version that changes when any described part changes."""
     return "1.0.0+" + sha256(to_json([paths, components])).hexdigest()[:12]

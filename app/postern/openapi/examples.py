@@ -1,4 +1,4 @@
-"""An example that fits a JSON Schema, for people to change: as far as types, formats and bounds say what fits. Pure."""
+"""Examples of values for a JSON Schema, for people to change. They follow its types, formats and bounds. Pure."""
 
 from collections.abc import Mapping
 from math import ceil
@@ -9,10 +9,10 @@ from postern.openapi.property_table import Reader, alternatives
 Json = dict[str, Any]
 
 NOTHING: Any = object()
-"""Stands where no example comes to an end: a model that holds itself."""
+"""Used if an example would never end: a model that contains itself."""
 
 MAX_VALUES = 200
-"""After so many values an example has required members only: models in models would double it at each level."""
+"""After so many values an example has only required members: nested models could double it at each level."""
 MAX_TEXT = 1000
 """Characters of a text in an example."""
 
@@ -39,7 +39,7 @@ class Examples:
         self._left = MAX_VALUES
 
     def example(self, schema: Json) -> Any:
-        """A value that fits the schema; {} where nothing is known of it."""
+        """A value that fits the schema; {} if nothing is known of it."""
         self._left = MAX_VALUES
         made = self._made(schema, ())
         return {} if made is NOTHING else made
@@ -103,7 +103,7 @@ class Examples:
 
 
 def _given(schema: Json) -> Any:
-    """What the schema itself gives as an example: of a choice, what stands for it where nothing is chosen."""
+    """The example that the schema itself gives; for an enum, its default."""
     if schema.get("examples"):
         return schema["examples"][0]
     if "example" in schema:

@@ -1,5 +1,5 @@
-"""What stops an export."""
+"""The error of an export."""
 
 
 class ExportFault(ValueError):
-    """What was asked for cannot be exported; the message names the option or setting and how to mend it."""
+    """The requested export is impossible; the message names the option or setting and says how to fix it."""

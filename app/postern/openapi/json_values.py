@@ -1,4 +1,4 @@
-"""Values and patterns of JSON Schema, and what they are. Pure."""
+"""Checks of the values and patterns in a JSON Schema. Pure."""
 
 import math
 import re
@@ -14,11 +14,11 @@ TYPES: Mapping[str, tuple[type, ...]] = {
     "array": (list,),
     "object": (dict,),
 }
-"""The Python types of the types that schemas have, but for null."""
+"""The Python types of JSON Schema's types, except null."""
 
 
 def is_json(value: Any) -> bool:
-    """Whether JSON can say it: it knows neither infinity nor NaN (RFC 8259, section 6)."""
+    """Whether it is a JSON value: JSON has neither infinity nor NaN (RFC 8259, section 6)."""
     if isinstance(value, float):
         return math.isfinite(value)
     if isinstance(value, dict | list):
@@ -37,7 +37,7 @@ def is_of(value: Any, kind: str | None) -> bool:
 
 
 def is_pattern(text: str) -> bool:
-    """Whether it is a regular expression. Some that only Rust knows are none: other readers would stop at them."""
+    """Whether it is a regular expression. Some that only Rust accepts are not, because other readers reject them."""
     try:
         re.compile(text)
     except re.error:
@@ -46,13 +46,13 @@ def is_pattern(text: str) -> bool:
 
 
 def is_ecma(pattern: str) -> bool:
-    """Whether a pattern says the same in ECMA 262, as JSON Schema has it, as in the languages of Python and Rust."""
+    """Whether a pattern means the same in ECMA 262, which JSON Schema uses, as in Python and Rust."""
     return is_pattern(pattern) and not _NOT_ECMA.search(pattern)
 
 
 def fits(value: Any, schema: Mapping[str, Any]) -> bool:
-    """Whether a value keeps to the type, the choice and the bounds that a schema says itself, also one of OpenAPI 2.0,
-    where a bound is exclusive by a word beside it. No reference is followed."""
+    """Whether a value fits the type, the enum and the bounds in the schema itself. The schema may be one of OpenAPI
+    2.0, where a separate keyword makes a bound exclusive. No reference is followed."""
     kinds = schema.get("type", [])
     named = [kinds] if isinstance(kinds, str) else kinds
     if named and not any(is_of(value, kind) for kind in named):

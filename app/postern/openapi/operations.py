@@ -1,4 +1,4 @@
-"""What the triggers of a catalog are called in a document: operations with ids, paths and sentences. Pure."""
+"""The triggers of a catalog as operations of a document, with ids, paths and descriptions. Pure."""
 
 import inspect
 import re
@@ -12,7 +12,7 @@ from postern.catalog import Trigger
 from postern.redaction import without_tokens
 
 MAX_SUMMARY = 80
-"""Characters; what a custom connector of Power Platform takes."""
+"""Characters; the limit of a Power Platform custom connector."""
 
 _FULL_STOPS = ".。"
 _LETTERS_AND_DIGITS = re.compile(r"[A-Za-z0-9]+")
@@ -21,7 +21,7 @@ _IN_BRACES = re.compile(r"\{([^{}]+)\}")
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One method of one trigger. `id` is unique in its catalog, also where case is not looked at."""
+    """One method of one trigger. `id` is unique in its catalog, ignoring case."""
 
     id: str
     method: str
@@ -29,7 +29,7 @@ class Operation:
 
     @property
     def workflow(self) -> Workflow:
-        """What it runs."""
+        """The workflow that it runs."""
         return self.trigger.workflow
 
     @property
@@ -44,12 +44,12 @@ class Operation:
 
     @property
     def guarded(self) -> bool:
-        """Whether a token is asked for."""
+        """Whether a token is required."""
         return isinstance(self.trigger.policy, Guarded)
 
     @property
     def recorded(self) -> bool:
-        """Whether its runs are on record, so that they have an id to ask for and may have an idempotency key."""
+        """Whether its runs are recorded, so that they can be read by id and may have an idempotency key."""
         return not self.workflow.stateless
 
     @property
@@ -59,7 +59,7 @@ class Operation:
 
     @property
     def description(self) -> str:
-        """What it does, at the length that its author chose; ends with a full stop."""
+        """What it does, in the author's full text; ends with a full stop."""
         return description_of(self.workflow)
 
 
@@ -78,7 +78,7 @@ def operations(triggers: Mapping[str, Trigger]) -> tuple[Operation, ...]:
 
 
 def operation_id(workflow: Workflow, method: str) -> str:
-    """`BookRoom`; with the method in front where there are several, or where a digit would come first."""
+    """`BookRoom`; with the method in front if there are several, or if a digit would come first."""
     name = pascal(workflow.name)
     return pascal(method.lower()) + name if len(workflow.methods) > 1 or name[0].isdigit() else name
 
@@ -89,7 +89,7 @@ def pascal(name: str) -> str:
 
 
 def unique(ids: Iterable[str]) -> Iterator[str]:
-    """The ids, numbered where one was there before in whatever case; an id that others share is the first one's."""
+    """The ids, with a number if an earlier one is the same, ignoring case. The first one keeps a shared id."""
     given = list(ids)
     taken = {each.lower() for each in given}
     seen: set[str] = set()
@@ -104,7 +104,7 @@ def unique(ids: Iterable[str]) -> Iterator[str]:
 
 
 def summary_of(workflow: Workflow) -> str:
-    """The first line of the docstring, cut at a word; where it says nothing, a sentence made of the name."""
+    """The first line of the docstring, cut at a word; if it is empty, a sentence made from the name."""
     line = without_tokens(workflow.description).strip().rstrip(_FULL_STOPS).rstrip()
     if not _says_something(line):
         line = workflow.name.replace("-", " ").capitalize()
@@ -115,7 +115,7 @@ def summary_of(workflow: Workflow) -> str:
 
 
 def description_of(workflow: Workflow) -> str:
-    """The whole docstring; where it says nothing, a sentence made of the name."""
+    """The whole docstring; if it is empty, a sentence made from the name."""
     text = without_tokens(inspect.getdoc(workflow.function) or "").strip()
     if not _says_something(text):
         text = f"Runs the workflow {workflow.name}"
@@ -126,13 +126,13 @@ def _says_something(text: str) -> bool:
     return any(map(str.isalnum, text))
 
 
-def asks_of(access: Access) -> list[str]:
-    """What an access mode asks beyond its name, in words: never who is on its list."""
+def conditions_of(access: Access) -> list[str]:
+    """The conditions of an access mode beyond its name, in words: never who is on its list."""
     if isinstance(access, Anonymous):
         return []
-    told = [] if access.apps else ["people only"]
-    told += [] if access.guests else ["no guests"]
-    told += ["through certain applications only"] if access.clients else []
-    told += [f"with the scope {' or '.join(access.scopes)}"] if access.scopes else []
-    told += [f"with the app role {' or '.join(access.roles)}"] if access.roles else []
-    return told
+    found = [] if access.apps else ["people only"]
+    found += [] if access.guests else ["no guests"]
+    found += ["through certain applications only"] if access.clients else []
+    found += [f"with the scope {' or '.join(access.scopes)}"] if access.scopes else []
+    found += [f"with the app role {' or '.join(access.roles)}"] if access.roles else []
+    return found

@@ -1,4 +1,4 @@
-"""The problems that a trigger can give, as responses that operations share."""
+"""The problems that a trigger can return, as responses that operations share."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -10,7 +10,7 @@ Json = dict[str, Any]
 
 PROBLEM_JSON = "application/problem+json"
 OTHER = "OtherProblem"
-"""The response for what is in no table: an author's own problems, and those of the wire."""
+"""The response for all other problems: an author's own, and those of the server's protocol."""
 
 _ID = "019b796d-d600-7000-8000-000000000001"
 
@@ -68,7 +68,8 @@ OF_TRIGGERS: Mapping[str, Callable[[Operation], bool]] = {
     "timed-out": _always,
     "loop-detected": _always,
 }
-"""Which triggers can give a problem. What is not here is given before a trigger is found, or by other pages."""
+"""Which triggers can return a problem. Problems that are not here come before a trigger is found, or from other
+pages."""
 
 _WITH_RUN = {"workflow-failed", "timed-out", "run-cancelled"}
 _MEMBERS: Mapping[str, Json] = {
@@ -85,16 +86,16 @@ PROBLEM_SCHEMA: Json = {
     "type": "object",
     "required": ["type", "title", "status", "code", "detail", "request_id"],
     "properties": {
-        "type": {"type": "string", "format": "uri", "description": "Names the kind of problem, by its code."},
+        "type": {"type": "string", "format": "uri", "description": "A URI for the kind of problem, with its code."},
         "title": {"type": "string", "description": "The kind of problem in a few words."},
         "status": {"type": "integer", "minimum": 400, "maximum": 599, "description": "The HTTP status."},
         "code": {"type": "string", "description": "The kind of problem, for programs."},
         "detail": {"type": "string", "description": "What is wrong, for people."},
-        "request_id": {"type": "string", "description": "What the operators know this request by."},
-        "run_id": {"type": "string", "description": "The run that the request started, where there is one."},
+        "request_id": {"type": "string", "description": "The id of this request, for the operators."},
+        "run_id": {"type": "string", "description": "The run that the request started, if there is one."},
         "errors": {
             "type": "array",
-            "description": "What of the request does not fit, and where.",
+            "description": "What is invalid in the request, and where.",
             "items": {
                 "type": "object",
                 "required": ["where", "message"],
@@ -104,17 +105,17 @@ PROBLEM_SCHEMA: Json = {
                 },
             },
         },
-        "limit_bytes": {"type": "integer", "description": "The most bytes that a body may have here."},
+        "limit_bytes": {"type": "integer", "description": "The largest allowed body, in bytes."},
     },
 }
 
 HEADERS: Mapping[str, Json] = {
     "X-Run-Id": {
-        "description": "The id of the run, by which its record is found at /runs/{id}.",
+        "description": "The id of the run. Its record is at /runs/{id}.",
         "schema": {"type": "string"},
     },
     "WWW-Authenticate": {
-        "description": "What to ask for (RFC 6750, section 3).",
+        "description": "The Bearer challenge, with the scope to request (RFC 6750, section 3).",
         "schema": {"type": "string"},
     },
     "Retry-After": {"description": "Seconds after which to try again.", "schema": {"type": "integer"}},
@@ -122,7 +123,7 @@ HEADERS: Mapping[str, Json] = {
 
 
 def codes_of(operation: Operation) -> tuple[str, ...]:
-    """The codes of the problems that the operation can give, in the order of PROBLEMS."""
+    """The codes of the problems that the operation can return, in the order of PROBLEMS."""
     return tuple(code for code in PROBLEMS if code in OF_TRIGGERS and OF_TRIGGERS[code](operation))
 
 
@@ -136,13 +137,13 @@ def by_status(codes: Iterable[str]) -> dict[int, tuple[str, ...]]:
 
 
 def response_name(codes: Iterable[str]) -> str:
-    """The component of these problems: `InvalidJsonOrInvalidBody`. By its content, so that it is the same in every
-    document."""
+    """The name of the component for these problems: `InvalidJsonOrInvalidBody`. It depends only on the codes, so it is
+    the same in every document."""
     return "Or".join(pascal(code) for code in codes)
 
 
 def response(codes: tuple[str, ...]) -> Json:
-    """The response with these problems, which have one status."""
+    """The response with these problems, which share one status."""
     made: Json = {"description": " ".join(PROBLEMS[code].detail for code in codes)}
     headers = _HEADERS.get(PROBLEMS[codes[0]].status, ())
     if headers:
@@ -153,7 +154,7 @@ def response(codes: tuple[str, ...]) -> Json:
 
 def other_response() -> Json:
     """The response with any other problem."""
-    told = {
+    document = {
         "type": "urn:postern:problem:workflow-problem",
         "title": "Workflow problem",
         "status": 409,
@@ -162,12 +163,12 @@ def other_response() -> Json:
         "request_id": _ID,
         "run_id": _ID,
     }
-    examples = {"workflow-problem": {"summary": "A problem that the workflow reports", "value": told}}
+    examples = {"workflow-problem": {"summary": "A problem that the workflow reports", "value": document}}
     return {"description": "Any other problem, such as one that the workflow itself reports."} | _content(examples)
 
 
 def example(code: str) -> Json:
-    """What a caller gets of this problem."""
+    """The document that a caller gets for this problem."""
     shown = problem(code, **_MEMBERS.get(code, {}))
     return shown.document(_ID, _ID if code in _WITH_RUN else "")
 

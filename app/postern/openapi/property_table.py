@@ -1,4 +1,4 @@
-"""A JSON Schema in words that people read: what type it is, and a row for each member. Pure."""
+"""A JSON Schema for readers: its type in words, and a table row for each member. Pure."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -12,18 +12,18 @@ Json = dict[str, Any]
 MAX_ROWS = 200
 MAX_CHOICES = 12
 MAX_NAMED = 4
-"""Components in components that are told in the words of one type."""
+"""Levels of components that are described within one type."""
 MAX_DEPTH = 8
-"""Components in components whose members have rows."""
+"""Levels of components whose members have rows."""
 
 _TYPES = {
-    "string": "text",
-    "integer": "whole number",
+    "string": "string",
+    "integer": "integer",
     "number": "number",
-    "boolean": "true or false",
+    "boolean": "boolean",
     "null": "null",
     "object": "object",
-    "array": "list",
+    "array": "array",
 }
 _FORMATS = {
     "date-time": "date and time",
@@ -33,7 +33,7 @@ _FORMATS = {
     "uuid": "UUID",
     "email": "e-mail address",
     "uri": "URL",
-    "password": "secret text",
+    "password": "secret string",
     "base64": "bytes in base64",
 }
 _RULES = {
@@ -50,8 +50,11 @@ _RULES = {
 }
 
 
+_HAS_PLURAL = {"string", "integer", "number", "boolean", "object", "array", "date", "time", "duration", "UUID", "URL"}
+
+
 class Member(NamedTuple):
-    """One row. `name` is where it stands: `visitors[].name`; `notes` are its rules and its default."""
+    """One row. `name` is its path, such as `visitors[].name`; `notes` are its rules and its default."""
 
     name: str
     type: str
@@ -67,7 +70,7 @@ class Reader:
         self._components = components
 
     def resolved(self, schema: Json) -> Json:
-        """The schema with what it refers to; its own members win."""
+        """The schema with its reference resolved; its own members take precedence."""
         target = schema.get("$ref")
         if not isinstance(target, str):
             return merged(schema)
@@ -75,8 +78,8 @@ class Reader:
         return self.resolved(found) | {key: value for key, value in schema.items() if key != "$ref"}
 
     def words(self, schema: Json, above: tuple[str, ...] = ()) -> str:
-        """Its type in words: `list of text`, `whole number or null`. `above` are the components that it stands in: one
-        that holds itself is told by its name, and so is one deep inside."""
+        """Its type in words: `array of strings`, `integer or null`. `above` are the components that contain it. A
+        component that contains itself is shown by its name, and so is one at a deep level."""
         target = str(schema.get("$ref", ""))
         schema = self.resolved(schema)
         if target and (target in above or len(above) == MAX_NAMED):
@@ -95,15 +98,17 @@ class Reader:
         if isinstance(kind, list):
             return " or ".join(_TYPES.get(each, str(each)) for each in kind)
         if kind == "array":
-            return f"list of {self.words(schema['items'], above)}" if _is_schema(schema.get("items")) else "list"
+            return (
+                f"array of {_plural(self.words(schema['items'], above))}" if _is_schema(schema.get("items")) else kind
+            )
         if kind == "object" and not named and _is_schema(schema.get("additionalProperties")):
-            return f"object of {self.words(schema['additionalProperties'], above)}"
+            return f"object of {_plural(self.words(schema['additionalProperties'], above))}"
         if kind == "object" and schema.get("title"):
             return str(schema["title"])
-        return _FORMATS.get(str(schema.get("format")), _TYPES.get(str(kind), "anything"))
+        return _FORMATS.get(str(schema.get("format")), _TYPES.get(str(kind), "any JSON"))
 
     def members(self, schema: Json) -> list[Member]:
-        """A row for each member, those of members included, as far as a page can hold them."""
+        """A row for each member, including members of members, at most MAX_ROWS."""
         found = []
         for row in self._rows(schema, "", ()):
             found.append(row)
@@ -116,10 +121,10 @@ class Reader:
         schema = self.resolved(schema)
         single = [part for part in alternatives(schema) if part.get("type") != "null"]
         source = self.resolved(single[0]) | schema if len(single) == 1 else schema
-        told = [_rule(words, source[key]) for key, words in _RULES.items() if key in source]
+        notes = [_rule(words, source[key]) for key, words in _RULES.items() if key in source]
         if source.get("default") is not None:
-            told.append(f"default {_json(source['default'])}")
-        return tuple(told)
+            notes.append(f"default {_json(source['default'])}")
+        return tuple(notes)
 
     def _rows(self, schema: Json, prefix: str, above: tuple[str, ...]) -> Iterator[Member]:
         target = schema.get("$ref")
@@ -138,18 +143,20 @@ class Reader:
             yield from self._rows(part, prefix + end, above)
         parts = [part for part in alternatives(schema) if part.get("type") != "null"]
         for part in parts:
-            named = len(parts) > 1 and "$ref" in part  # members of several models, told apart by their names
+            named = (
+                len(parts) > 1 and "$ref" in part
+            )  # members of several models are distinguished by the models' names
             yield from self._rows(part, f"{prefix} ({self.words(part)})".strip() if named else prefix, above)
 
 
 def alternatives(schema: Json) -> list[Json]:
-    """What it may be one of."""
+    """The schemas that it is one of."""
     found = schema.get("anyOf") or schema.get("oneOf") or []
     return [part for part in found if isinstance(part, dict)]
 
 
 def merged(schema: Json) -> Json:
-    """A schema of one `allOf` as one; with several parts it stays as it is."""
+    """A schema with one `allOf` part, merged with it; with several parts it stays unchanged."""
     parts = schema.get("allOf")
     if isinstance(parts, list) and len(parts) == 1 and isinstance(parts[0], dict) and "$ref" not in parts[0]:
         return parts[0] | {key: value for key, value in schema.items() if key != "allOf"}
@@ -163,7 +170,7 @@ def _properties(schema: Json) -> Iterator[tuple[str, Json]]:
 
 
 def _inner(schema: Json) -> Iterator[tuple[Json, str]]:
-    """The schemas inside that have no name, each with what stands for it in a row's name."""
+    """The inner schemas that have no name, each with its suffix in a row's name."""
     for key, end in (("items", "[]"), ("additionalProperties", ".*")):
         if _is_schema(schema.get(key)):
             yield schema[key], end
@@ -172,6 +179,10 @@ def _inner(schema: Json) -> Iterator[tuple[Json, str]]:
 
 def _is_schema(value: Any) -> bool:
     return isinstance(value, dict) and bool(value)
+
+
+def _plural(words: str) -> str:
+    return f"{words}s" if words in _HAS_PLURAL else words
 
 
 def _choices(values: list[Any]) -> str:

@@ -1,5 +1,5 @@
-"""What the keywords of JSON Schema may hold, so that a slip of an author's, such as `"required": true` on a member,
-costs that keyword and never a document. Pure.
+"""The valid values of JSON Schema's keywords. An author's mistake, such as `"required": true` on a member, costs only
+that keyword and never the document. Pure.
 
 Source: the meta-schemas of JSON Schema 2020-12.
 """
@@ -22,7 +22,7 @@ _SCHEMAS = (
     *("unevaluatedItems", "unevaluatedProperties", "contentSchema"),
 )
 _NAMING = ("$schema", "$id", "$anchor", "$dynamicAnchor", "$dynamicRef", "$recursiveRef", "$vocabulary")
-"""What gives a schema another place than the document that it stands in: references would lead elsewhere."""
+"""Keywords that give a schema its own base URI: references would be resolved elsewhere."""
 
 _KINDS: Mapping[str, str] = {
     **dict.fromkeys(("title", "description", "format", "pattern", "contentEncoding", "contentMediaType"), "string"),
@@ -35,7 +35,7 @@ _KINDS: Mapping[str, str] = {
 
 
 def is_well_formed(keyword: str, value: Any) -> bool:
-    """Whether the keyword may hold this value; one that is not known may hold anything."""
+    """Whether the keyword may have this value. An unknown keyword may have any."""
     shape = _SHAPES.get(keyword)
     return is_of(value, _KINDS.get(keyword)) and (shape is None or shape(value))
 

@@ -1,7 +1,7 @@
-"""What triggers take and give, as JSON Schema (2020-12) by pydantic, with models as components that all of them share.
+"""The requests and responses of triggers as JSON Schema (2020-12), made by pydantic, with models as shared components.
 
-A type that has no JSON Schema spoils nothing: it is anything, and says so. Defaults that may be secrets, or places on
-this server, are left out.
+A type without a JSON Schema becomes any JSON, with a description that says so. Defaults that may be secrets, or paths
+on this server, are omitted.
 """
 
 import re
@@ -26,7 +26,7 @@ from postern.redaction import is_secret_name, without_secrets, without_tokens
 
 Json = dict[str, Any]
 Key = tuple[str, str]
-"""The name of a workflow, and what of it: BODY, RESULT, or a parameter of its path."""
+"""The name of a workflow, and its part: BODY, RESULT, or a parameter of its path."""
 Input = tuple[Key, JsonSchemaMode, TypeAdapter[Any]]
 
 BODY = "(body)"
@@ -34,7 +34,7 @@ RESULT = "(result)"
 
 COMPONENT = "#/components/schemas/"
 PROBLEM = "Problem"
-UNKNOWN: Json = {"description": "Anything: its type has no JSON Schema."}
+UNKNOWN: Json = {"description": "Any JSON: its type has no JSON Schema."}
 
 _SECRET_FORMATS = ("password", "path", "file-path", "directory-path")
 _SHOWN_VALUES = ("default", "example", "examples")
@@ -43,12 +43,12 @@ _WITH_PASSWORD = re.compile(r"://[^/@\s]*:[^/@\s]*@")
 
 
 class Generator(GenerateJsonSchema):
-    """Pydantic's, in silence: a default that cannot be written is left out. Bytes are the text in UTF-8 that they are
-    in JSON, no file (`binary`). An author's model named Problem has another name here, which leaves ours to the
-    problems of RFC 9457."""
+    """Pydantic's generator without warnings: a default that cannot be written is omitted. Bytes are a UTF-8 string, as
+    in JSON, and not a file (`binary`). An author's model named Problem is renamed, because Problem is the name of the
+    RFC 9457 schema."""
 
     def emit_warning(self, kind: JsonSchemaWarningKind, detail: str) -> None:
-        """Say nothing: the detail may hold a default value."""
+        """Suppress the warning: its detail may hold a default value."""
 
     def bytes_schema(self, schema: BytesSchema) -> JsonSchemaValue:
         """The schema of bytes."""
@@ -63,19 +63,19 @@ class Generator(GenerateJsonSchema):
 
 @dataclass(frozen=True, slots=True)
 class Schemas:
-    """The schema of each part, and the components that they refer to."""
+    """The schema of each part, and the components that the schemas refer to."""
 
     parts: Mapping[Key, Json]
     components: Mapping[str, Json]
 
     def of(self, workflow: Workflow, part: str) -> Json:
-        """The schema of BODY, RESULT or a parameter of the path; {} where it may be anything."""
+        """The schema of BODY, RESULT or a parameter of the path; {} if it may be any JSON."""
         return self.parts.get((workflow.name, part), {})
 
 
 def schemas_of(operations: Iterable[Operation]) -> Schemas:
-    """The schemas of all that these operations take and give, made together: models of one name in two modules get
-    two names."""
+    """The schemas of all requests and responses of these operations, made together: models of the same name in two
+    modules get two names."""
     workflows = {operation.workflow.name: operation.workflow for operation in operations}.values()
     parts: dict[Key, Json] = {}
     inputs: list[Input] = []
@@ -85,7 +85,7 @@ def schemas_of(operations: Iterable[Operation]) -> Schemas:
         parts[key] = dict(UNKNOWN)
     try:
         made, defined = _together(inputs)
-    except Exception:  # pydantic's PydanticInvalidForJsonSchema, and whatever an author's own type raises
+    except Exception:  # PydanticInvalidForJsonSchema, and any exception of an author's own type
         made, defined = _together([each for each in inputs if _has_schema(each)])
     components = dict(sorted(defined.get("$defs", {}).items()))
     parts |= {key: schema for (key, _), schema in made.items()}
@@ -97,7 +97,7 @@ def schemas_of(operations: Iterable[Operation]) -> Schemas:
 
 
 def result_type(workflow: Workflow) -> Any:
-    """The annotation of what the function returns; Any where there is none."""
+    """The annotation of the function's result; Any if there is none."""
     try:
         return typing.get_type_hints(workflow.function, include_extras=True).get("return", Any)
     except Exception:  # an annotation may be any expression
@@ -105,7 +105,7 @@ def result_type(workflow: Workflow) -> Any:
 
 
 def replies(annotation: Any) -> bool:
-    """Whether what is returned may be a Reply, which has a status and a body of its author's choice."""
+    """Whether the result may be a Reply, whose status and body the author chooses."""
     if annotation is Reply:
         return True
     several = get_origin(annotation) in (typing.Union, types.UnionType, typing.Annotated)
@@ -126,7 +126,7 @@ def references(schema: Any) -> Iterator[str]:
 
 
 def reachable(schemas: Iterable[Any], components: Mapping[str, Json]) -> dict[str, Json]:
-    """The components that these schemas need, those that they need in turn included, in order of their names."""
+    """The components that these schemas need, directly or indirectly, in order of their names."""
     found: set[str] = set()
     waiting = [name for schema in schemas for name in references(schema)]
     while waiting:
@@ -138,8 +138,8 @@ def reachable(schemas: Iterable[Any], components: Mapping[str, Json]) -> dict[st
 
 
 def clean(schema: Any, known: Mapping[str, Json], name: str = "") -> Any:
-    """A well-formed schema in plain JSON whose references all lead somewhere, without default values that do not fit it
-    or are better not shown. `known` are the components by what refers to them, `name` is the property that it
+    """A well-formed schema in plain JSON. All of its references resolve, and default values that do not fit or should
+    not be shown are omitted. `known` are the components by their references, `name` is the property that the schema
     describes."""
     if isinstance(schema, list):
         return [clean(_as_object(each), known, name) for each in schema]
@@ -160,22 +160,22 @@ def clean(schema: Any, known: Mapping[str, Json], name: str = "") -> Any:
 
 
 def _kind(component: Json) -> Json:
-    """What a component says of the type of its values."""
+    """The keywords of a component that describe the type of its values."""
     return {key: component[key] for key in ("type", "enum") if key in component and is_well_formed(key, component[key])}
 
 
 def _as_object(schema: Any) -> Any:
-    """A schema that is true or false, in the way that every reader knows."""
+    """A schema that is true or false, as an object that every reader understands."""
     return ({} if schema else {"not": {}}) if isinstance(schema, bool) else schema
 
 
 def _kept(key: str, value: Any) -> bool:
-    """Whether a member of a schema can be shown, and written as JSON."""
+    """Whether a keyword of a schema can be shown, and written as JSON."""
     return _showable(value) if key in _SHOWN_VALUES else not isinstance(value, float) or isfinite(value)
 
 
 def _cleaned(key: str, value: Any, known: Mapping[str, Json], name: str) -> Any:
-    """A member of a schema: some hold schemas by name, some values or names, the others schemas."""
+    """A keyword of a schema: some hold schemas by name, some values or names, the others schemas."""
     if key in SCHEMAS_BY_NAME and isinstance(value, dict):
         return {each: clean(_as_object(part), known, each) for each, part in value.items()}
     if key in ("title", "description") and isinstance(value, str):
@@ -184,7 +184,7 @@ def _cleaned(key: str, value: Any, known: Mapping[str, Json], name: str) -> Any:
 
 
 def _adapters(workflow: Workflow) -> Iterator[tuple[Key, JsonSchemaMode, TypeAdapter[Any] | None]]:
-    """What of a workflow has a type. None where pydantic knows nothing of it."""
+    """The typed parts of a workflow. The adapter is None if pydantic does not know the type."""
     for parameter in workflow.path_parameters:
         yield (workflow.name, parameter.name), "validation", parameter.adapter
     if workflow.body is not None and workflow.body.adapter is not None:
@@ -215,7 +215,7 @@ def _together(inputs: list[Input]) -> tuple[dict[tuple[Key, JsonSchemaMode], Jso
 
 
 def _plain(schema: Any) -> Any:
-    """As JSON has it, but for numbers that are not finite: `clean` drops them."""
+    """As plain JSON, except numbers that are not finite: `clean` drops them."""
     return from_json(to_json(schema, fallback=_type_name, inf_nan_mode="constants"))
 
 
@@ -232,6 +232,6 @@ def _showable(value: Any) -> bool:
     if isinstance(value, list):
         return all(map(_showable, value))
     if isinstance(value, dict):
-        # A member named $ref would be followed by those who read the document.
+        # Readers of the document would follow a member named $ref.
         return without_secrets(value) == value and "$ref" not in value and all(map(_showable, value.values()))
     return True

@@ -1,7 +1,7 @@
-"""OpenAPI 3.1 down to OpenAPI 2.0, which is all that Power Platform reads. Pure; every loss is told.
+"""Converts OpenAPI 3.1 to OpenAPI 2.0, the only version that Power Platform reads. Pure; every loss is reported.
 
-OpenAPI 2.0: swagger.io/specification/v2. It has one body, which is a parameter; no ranges of statuses; parameters of
-plain types only; one flow for each way of signing in.
+OpenAPI 2.0: swagger.io/specification/v2. It has one body, which is a parameter. It has no ranges of statuses, only
+parameters of plain types, and one flow for each security scheme.
 """
 
 import json
@@ -24,7 +24,7 @@ _OF_INFO = ("title", "description", "termsOfService", "contact", "license", "ver
 
 
 def swagger_of(document: Mapping[str, Any]) -> tuple[dict[str, Any], list[Loss]]:
-    """The OpenAPI 2.0 form of an OpenAPI 3.1 document, and what it could not carry over."""
+    """The OpenAPI 2.0 form of an OpenAPI 3.1 document, and what was lost."""
     conversion = _Conversion(document)
     made = conversion.swagger()
     return made, [*conversion.losses, *conversion.schemas.losses]
@@ -58,7 +58,7 @@ class _Conversion:
         self.losses.append(Loss(where, what))
 
     def _resolved(self, part: Mapping[str, Any], kind: str) -> tuple[Mapping[str, Any], str]:
-        """A part that may stand among the components, and where it stands ("" where it is here)."""
+        """A part that may be a reference to a component, and the component's place ("" if it is not a reference)."""
         reference = part.get("$ref", "")
         if not reference:
             return part, ""
@@ -76,17 +76,19 @@ class _Conversion:
                     shared = self._parameters(item, at("", "paths", path))
                     made[method] = converted | {"parameters": [*shared, *converted["parameters"]]}
             elif method not in ("parameters", "summary", "description"):
-                self._lose(where, f"{method!r} cannot be said, and is left out.")
+                self._lose(where, f"{method!r} cannot be expressed, and is omitted.")
         return made
 
     def _operation(self, method: str, operation: Mapping[str, Any], where: str) -> dict[str, Any] | None:
-        """The operation, or None where a caller could not use it without what cannot be said."""
+        """The operation, or None if callers could not use it without the parts that are lost."""
         body = self._body(operation.get("requestBody"), where)
         if body is not None and method == "get":
             if body["required"]:
-                self._lose(where, "A GET takes no body here, and this one needs one: the operation is left out.")
+                self._lose(
+                    where, "A GET has no body in OpenAPI 2.0, and this one requires one: the operation is omitted."
+                )
                 return None
-            self._lose(at(where, "requestBody"), "A GET takes no body here.")
+            self._lose(at(where, "requestBody"), "A GET has no body in OpenAPI 2.0: it is omitted.")
             body = None
         made = {
             name: operation[name] for name in ("summary", "description", "operationId", "tags") if name in operation
@@ -110,7 +112,7 @@ class _Conversion:
         where = elsewhere or where
         place = given.get("in")
         if place not in ("path", "query", "header"):
-            self._lose(where, "A parameter that is in no path, query or header cannot be said.")
+            self._lose(where, "A parameter outside of the path, the query and the headers cannot be expressed.")
             return None
         made: dict[str, Any] = {"name": given["name"], "in": place, "required": bool(given.get("required", False))}
         if "description" in given:
@@ -122,7 +124,7 @@ class _Conversion:
         return made | {name: value for name, value in given.items() if name.startswith("x-")}
 
     def _plain(self, schema: Mapping[str, Any], where: str, place: str) -> dict[str, Any]:
-        """The members of a parameter that say what it is."""
+        """The members of a parameter that describe its type."""
         converted = self.schemas.resolved(self.schemas.convert(schema, where))
         made = {name: deepcopy(converted[name]) for name in _OF_PARAMETERS if name in converted}
         if made.get("type") == "array" and place == "query":
@@ -132,7 +134,7 @@ class _Conversion:
             if made["items"].get("type") in _PLAIN:
                 return made
         if made.get("type") not in _PLAIN:
-            self._lose(where, "A parameter of this type cannot be said: it is a text here.")
+            self._lose(where, "A parameter of this type cannot be expressed: it becomes a string.")
             return {"type": "string"}
         return made
 
@@ -154,12 +156,12 @@ class _Conversion:
     def _lose_media(self, content: Mapping[str, Any], where: str) -> None:
         for media_type in content:
             if not _is_json(media_type):
-                self._lose(at(where, media_type), "Only JSON can be said here.")
+                self._lose(at(where, media_type), "Only JSON can be expressed.")
 
     # Responses
 
     def _responses(self, given: Mapping[str, Any], where: str) -> dict[str, Any]:
-        """Statuses one by one, and `default` for the ranges of errors, which are all the same problem."""
+        """The single statuses, and `default` for the ranges of errors, which are all the same problem."""
         made: dict[str, Any] = {}
         ranged: list[dict[str, Any]] = []
         for status, part in given.items():
@@ -177,7 +179,7 @@ class _Conversion:
         if ranged:
             made["default"] = ranged[-1] if len({json.dumps(one.get("schema")) for one in ranged}) > 1 else ranged[0]
             if made["default"] is ranged[-1] and len(ranged) > 1:
-                self._lose(at(where, "responses"), "Ranges of statuses cannot be told apart.")
+                self._lose(at(where, "responses"), "Ranges of statuses cannot be distinguished.")
         return made
 
     def _response(self, given: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -210,7 +212,7 @@ class _Conversion:
         return made
 
     def _scheme(self, scheme: Mapping[str, Any], where: str) -> dict[str, Any] | None:
-        """The scheme with one flow: that of people before that of applications, which the platform does not have."""
+        """The scheme with one flow: people's before applications', which the platform does not support."""
         described = {"description": scheme["description"]} if "description" in scheme else {}
         kind = scheme.get("type")
         if kind == "apiKey" and scheme.get("in") in ("header", "query"):
@@ -220,11 +222,13 @@ class _Conversion:
         flows = scheme.get("flows", {})
         names = [name for name in ("authorizationCode", "clientCredentials") if name in flows]
         if kind != "oauth2" or not names:
-            self._lose(where, "This way of signing in cannot be said.")
+            self._lose(where, "This security scheme cannot be expressed.")
             return None
         for name in flows:
             if name != names[0]:
-                self._lose(at(where, "flows", name), "A way of signing in has one flow here.")
+                self._lose(
+                    at(where, "flows", name), "A security scheme has one flow in OpenAPI 2.0: this one is omitted."
+                )
         flow = flows[names[0]]
         made = {"type": "oauth2", "flow": "accessCode" if names[0] == "authorizationCode" else "application"}
         if names[0] == "authorizationCode":

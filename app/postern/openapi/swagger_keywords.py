@@ -1,4 +1,4 @@
-"""The keywords of a schema that hold no schemas, as OpenAPI 2.0 says them. Pure."""
+"""Converts the keywords of a schema that hold no schemas to OpenAPI 2.0. Pure."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -9,7 +9,7 @@ from postern.openapi.json_values import is_ecma, is_json, kind_of
 
 Schema = dict[str, Any]
 Lose = Callable[[str, str], None]
-"""Takes the place of a loss, and the sentence that tells it."""
+"""Takes the place of a loss, and the sentence that reports it."""
 
 FORMATS = frozenset(
     (
@@ -17,7 +17,7 @@ FORMATS = frozenset(
         *("email", "html", "uri", "uuid"),
     )
 )
-"""The formats that the platform knows."""
+"""The formats that the platform supports."""
 
 _AS_THEY_ARE = (
     *("title", "description", "readOnly", "uniqueItems", "multipleOf", "maximum", "minimum"),
@@ -30,11 +30,11 @@ KEYWORDS = frozenset(
         *("exclusiveMinimum", "exclusiveMaximum", "contentEncoding"),
     )
 )
-"""What is looked at here."""
+"""The keywords that are converted here."""
 
 
 def plain_keywords(schema: Mapping[str, Any], where: str, lose: Lose) -> Schema:
-    """What the schema at this place says without other schemas, and its extensions."""
+    """The keywords without schemas of the schema at this place, and its extensions."""
     made: Schema = {}
     for part in (_type, _values, _bounds, _text):
         part(made, schema, where, lose)
@@ -52,7 +52,7 @@ def _type(made: Schema, schema: Mapping[str, Any], where: str, lose: Lose) -> No
     if len(rest) == 1:
         made["type"] = rest[0]
     elif rest:
-        lose(at(where, "type"), f"One of {', '.join(rest)} cannot be said: anything fits.")
+        lose(at(where, "type"), f"One of {', '.join(rest)} cannot be expressed: any value fits.")
 
 
 def _values(made: Schema, schema: Mapping[str, Any], where: str, lose: Lose) -> None:
@@ -68,7 +68,7 @@ def _values(made: Schema, schema: Mapping[str, Any], where: str, lose: Lose) -> 
         kinds = {"number"}
     if len(kinds) > 1 or not all(map(is_json, some)):
         made.pop("type", None)
-        lose(at(where, "enum"), "Values of several types cannot be listed: anything fits.")
+        lose(at(where, "enum"), "Values of several types cannot be listed: any value fits.")
     elif some:
         made.setdefault("type", kinds.pop())
         made["enum"] = [value for n, value in enumerate(some) if value not in some[:n]]
@@ -90,19 +90,19 @@ def _bounds(made: Schema, schema: Mapping[str, Any], where: str, lose: Lose) -> 
 
 
 def _text(made: Schema, schema: Mapping[str, Any], where: str, lose: Lose) -> None:
-    """What says how a text is written."""
+    """The keywords that describe the form of a string."""
     written = schema.get("format")
     if schema.get("contentEncoding") == "base64" or written == "base64":
         written = "byte"
     elif "contentEncoding" in schema:
-        lose(at(where, "contentEncoding"), "How the text is encoded cannot be said.")
+        lose(at(where, "contentEncoding"), "The encoding of the string cannot be expressed.")
     if written and re.fullmatch(r"uuid\d", written):
         written = "uuid"
     if written in FORMATS:
         made["format"] = written
     elif written is not None:
-        lose(at(where, "format"), f"The platform knows no format {written!r}: any text of this type fits.")
+        lose(at(where, "format"), f"The platform does not support the format {written!r}: any value of this type fits.")
     if "pattern" in schema and not is_ecma(schema["pattern"]):
-        lose(at(where, "pattern"), "The pattern is not one of ECMA 262: any text fits.")
+        lose(at(where, "pattern"), "The pattern is not valid in ECMA 262: any string fits.")
     elif "pattern" in schema:
         made["pattern"] = schema["pattern"]

@@ -1,9 +1,9 @@
-"""Schemas of OpenAPI 3.1 (JSON Schema 2020-12) as those of OpenAPI 2.0, in the part of it that Power Platform takes.
+"""Converts schemas of OpenAPI 3.1 (JSON Schema 2020-12) to OpenAPI 2.0, as far as Power Platform supports it.
 
-Every value that fits a schema also fits what becomes of it: where the old language cannot say something, the result
-asks for less, never for more, and the loss is told. OpenAPI 2.0: swagger.io/specification/v2, Schema Object. What the
-platform takes of it: learn.microsoft.com/connectors/custom-connectors, and the schemas that Microsoft publishes for
-connectors.
+Every value that fits a schema also fits the converted one: if OpenAPI 2.0 cannot express a rule, the result is more
+permissive, never stricter, and the loss is reported. OpenAPI 2.0: swagger.io/specification/v2, Schema Object. The part
+that the platform supports: learn.microsoft.com/connectors/custom-connectors, and the schemas that Microsoft publishes
+for connectors.
 """
 
 import json
@@ -21,18 +21,18 @@ COMPONENTS = "#/components/schemas/"
 DEFINITIONS = "#/definitions/"
 _ANNOTATIONS = ("title", "description", "default", "example", "readOnly")
 _UNSAID = frozenset(("writeOnly", "deprecated"))
-"""What a schema says of its use: nothing more fits without."""
+"""Keywords about the use of a schema: without them the same values fit."""
 _SILENT = frozenset(("$schema", "$id", "$comment", "$defs", "$anchor", "discriminator", "contentMediaType"))
 _HANDLED = KEYWORDS | {
     *("required", "$ref", "anyOf", "oneOf", "allOf"),
     *("items", "prefixItems", "properties", "patternProperties", "additionalProperties"),
 }
 _LARGEST_COPY = 2000
-"""Characters of JSON. What is larger is never written out twice, or models in models would grow without bound."""
+"""Characters of JSON. A larger schema is never written out twice, because nested models would grow without limit."""
 
 
 class _Component(NamedTuple):
-    """A schema with a name, where it stands, and the names that are known there."""
+    """A schema with a name, its place, and the names that are known there."""
 
     schema: Any
     where: str
@@ -40,8 +40,8 @@ class _Component(NamedTuple):
 
 
 class SwaggerSchemas:
-    """Converts the schemas of one document. `definitions` are those that were needed so far, and `losses` what could
-    not be said. A definition never refers to itself, by whatever way: the platform does not take that."""
+    """Converts the schemas of one document. `definitions` are those that were needed so far, `losses` what could not be
+    expressed. A definition never refers to itself, even indirectly: the platform does not support that."""
 
     def __init__(self, components: Mapping[str, Any]) -> None:
         self.definitions: dict[str, Schema] = {}
@@ -53,11 +53,11 @@ class SwaggerSchemas:
         }
 
     def convert(self, schema: Any, where: str, scope: Mapping[str, str] | None = None) -> Schema:
-        """The schema at this place of the document, as OpenAPI 2.0 says it. It is well-formed (see keywords.py)."""
+        """The schema at this place of the document, in OpenAPI 2.0. It is well-formed (see schema_keywords.py)."""
         known = scope or {}
         if not isinstance(schema, dict):
             if schema is False:
-                self._lose(where, "Nothing fits here, which cannot be said: anything does.")
+                self._lose(where, "No value fits here, which cannot be expressed: any value fits.")
             return {}
         if "$defs" in schema:
             known = self._hoisted(schema["$defs"], where, known)
@@ -65,9 +65,9 @@ class SwaggerSchemas:
             return self._reference(schema, where, known)
         for key in schema:
             if key in _UNSAID:
-                self._lose(at(where, key), f"{key!r} cannot be said.")
+                self._lose(at(where, key), f"{key!r} cannot be expressed.")
             elif key not in _HANDLED and key not in _SILENT and not key.startswith("x-"):
-                self._lose(at(where, key), f"The rule {key!r} cannot be said: more fits than did before.")
+                self._lose(at(where, key), f"The rule {key!r} cannot be expressed: more values fit than before.")
         made = self._plain(schema, where, known)
         for key in ("allOf", "anyOf", "oneOf"):
             if schema.get(key):
@@ -75,7 +75,7 @@ class SwaggerSchemas:
         return self._with_default(made, schema, where)
 
     def resolved(self, schema: Schema) -> Schema:
-        """The converted schema itself, where it is a reference to a definition."""
+        """The converted schema itself, if it is a reference to a definition."""
         reference = schema.get("$ref")
         return self.definitions[reference.removeprefix(DEFINITIONS)] if reference else schema
 
@@ -87,7 +87,7 @@ class SwaggerSchemas:
     # Names and references
 
     def _hoisted(self, definitions: Mapping[str, Any], where: str, known: Mapping[str, str]) -> dict[str, str]:
-        """The names of `$defs`, each standing for a component from now on."""
+        """The names of `$defs`, each with the component that it becomes."""
         keys = {name: at(where, "$defs", name) for name in definitions}
         scope = {**known, **keys}
         for name, schema in definitions.items():
@@ -95,15 +95,15 @@ class SwaggerSchemas:
         return scope
 
     def _reference(self, schema: Mapping[str, Any], where: str, known: Mapping[str, str]) -> Schema:
-        """A reference alone stays one. With something beside it, which OpenAPI 2.0 overlooks, it becomes another."""
+        """A reference alone stays one. Keywords beside it, which OpenAPI 2.0 ignores, are merged into the target."""
         target = str(schema["$ref"])
         key = known.get(target.removeprefix("#/$defs/"), "") if target.startswith("#/$defs/") else ""
         key = key or _unescaped(target.removeprefix(COMPONENTS))
         if key not in self._components:
-            self._lose(where, "It refers to a schema that is not in this document: anything fits.")
+            self._lose(where, "It refers to a schema that is not in this document: any value fits.")
             return {}
         if key in self._open:
-            self._lose(where, "The schema contains itself, which the platform does not take: it is cut off here.")
+            self._lose(where, "The schema contains itself, which the platform does not support: it is cut off here.")
             return {"type": "object"} if _is_object(self._components[key].schema) else {}
         name = self._define(key)
         beside = {part: schema[part] for part in _ANNOTATIONS if part in schema}
@@ -112,15 +112,15 @@ class SwaggerSchemas:
         return self._with_default(self._laid_over({"$ref": DEFINITIONS + name}, beside, where), schema, where)
 
     def _laid_over(self, made: Schema, beside: Schema, where: str) -> Schema:
-        """The schema with these members. A reference is written out for that, or where it stands for too much, leads to
-        a definition that may be null, and the rest is lost."""
+        """The schema with these members. A reference is written out for that. If its target is too large, it refers to
+        a definition that may be null, and the other members are lost."""
         if "$ref" not in made or not beside:
             return {**made, **beside}
         target = self.resolved(made)
         if len(json.dumps(target)) <= _LARGEST_COPY:
             return {**deepcopy(target), **beside}
         if beside.keys() - {"x-nullable", "title"}:
-            self._lose(where, "What is said here of a large schema that stands elsewhere, like a default, is left out.")
+            self._lose(where, "The keywords beside a reference to a large schema, such as a default, are omitted.")
         if not beside.get("x-nullable") or target.get("x-nullable"):
             return made
         name = made["$ref"].removeprefix(DEFINITIONS)
@@ -131,7 +131,7 @@ class SwaggerSchemas:
         return {"$ref": DEFINITIONS + self._names[key]}
 
     def _define(self, key: str) -> str:
-        """The name of this component's definition, which is made where it is not there yet."""
+        """The name of this component's definition, which is made if it does not exist yet."""
         if key not in self._names:
             self._names[key] = self._new_name(key)
         name = self._names[key]
@@ -156,7 +156,7 @@ class SwaggerSchemas:
     # Keywords
 
     def _plain(self, schema: Mapping[str, Any], where: str, known: Mapping[str, str]) -> Schema:
-        """All but references and what combines schemas."""
+        """All keywords except references and combinations of schemas."""
         made = plain_keywords(schema, where, self._lose)
         self._array(made, schema, where, known)
         self._object(made, schema, where, known)
@@ -178,7 +178,7 @@ class SwaggerSchemas:
         if schema.get("items") is False:
             made.setdefault("maxItems", len(places))
         if not alike:
-            self._lose(at(where, "prefixItems"), "What each item is cannot be said one by one: any items fit.")
+            self._lose(at(where, "prefixItems"), "The type of each single item cannot be expressed: any items fit.")
 
     def _object(self, made: Schema, schema: Mapping[str, Any], where: str, known: Mapping[str, str]) -> None:
         if schema.get("properties"):
@@ -190,7 +190,9 @@ class SwaggerSchemas:
             made["required"] = list(schema["required"])
         further, patterns = schema.get("additionalProperties"), schema.get("patternProperties") or {}
         if patterns:
-            self._lose(at(where, "patternProperties"), "Which names of members fit cannot be said: any do.")
+            self._lose(
+                at(where, "patternProperties"), "The allowed names of members cannot be expressed: any names fit."
+            )
             if further is False and len(patterns) == 1:
                 pattern, part = next(iter(patterns.items()))
                 made["additionalProperties"] = self.convert(part, at(where, "patternProperties", pattern), known)
@@ -201,8 +203,8 @@ class SwaggerSchemas:
             made["additionalProperties"] = further
 
     def _combined(self, made: Schema, key: str, parts: Iterable[Any], where: str, known: Mapping[str, str]) -> Schema:
-        """`allOf` of one, and `anyOf` or `oneOf` of one and null, are that one. Any other combination is as free as the
-        types of its parts allow."""
+        """`allOf` with one part, and `anyOf` or `oneOf` with one part and null, become that part. Any other combination
+        becomes as permissive as the types of its parts require."""
         listed = list(parts)
         some = [
             self.convert(part, at(where, key, n), known)
@@ -221,7 +223,7 @@ class SwaggerSchemas:
         if common is None or len(beside) < len(made.keys() | beside.keys()):
             self._lose(
                 at(where, key),
-                "A choice among schemas, or several at once, cannot be said: anything of their common type fits.",
+                "A choice or a combination of schemas cannot be expressed: any value of their common type fits.",
             )
             types = {self.resolved(branch).get("type") for branch in some}
             kind = types.pop() if len(types) == 1 else None
@@ -232,7 +234,7 @@ class SwaggerSchemas:
         return self.resolved(branch).get("x-nullable") is True
 
     def _common(self, branches: list[Schema]) -> Schema | None:
-        """One schema for all of them, where nothing is lost by it: lists of values of one type, and numbers."""
+        """One schema for all of them, if nothing is lost by it: enums of one type, and numbers."""
         types = {branch.get("type") for branch in branches}
         keys = {key for branch in branches for key in branch} - {"title", "description", "x-nullable"}
         if types == {"integer", "number"} and keys == {"type"}:
@@ -243,19 +245,19 @@ class SwaggerSchemas:
         return None
 
     def _with_default(self, made: Schema, schema: Mapping[str, Any], where: str) -> Schema:
-        """With the default, where it is one that fits."""
+        """With the default, if it fits."""
         default = schema.get("default")
         if default is None:
             return made
         target = self.resolved(made)
         if is_json(default) and fits(default, target) and fits(default, schema):
             return self._laid_over(made, {"default": default}, where)
-        self._lose(at(where, "default"), "The default does not fit the schema, and is not shown.")
+        self._lose(at(where, "default"), "The default does not fit the schema, and is omitted.")
         return made
 
 
 def _is_null(part: Any) -> bool:
-    """Whether nothing but null is meant."""
+    """Whether only null fits."""
     if not isinstance(part, dict):
         return False
     return part.get("type") == "null" or part.get("const", ...) is None or part.get("enum") == [None]

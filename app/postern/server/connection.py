@@ -1,4 +1,4 @@
-"""One connection: how it begins, waits, is drained, and closes without resetting its client."""
+"""One connection: its start, idle time, drain, and a close that does not reset the client."""
 
 import asyncio
 from abc import abstractmethod
@@ -14,7 +14,7 @@ BETWEEN, HEAD, BODY = range(3)
 
 
 class Connection(HttpToolsProtocol):
-    """The life of one connection. `protocol.py` has the requests on it. Times are in seconds; subclasses may set
+    """The life of one connection. `protocol.py` handles the requests on it. Times are in seconds; subclasses may set
     them."""
 
     head_seconds = 10.0
@@ -31,7 +31,7 @@ class Connection(HttpToolsProtocol):
     _body_timer: TimerHandle | None = None
     _idle_since: float | None = None
     _unwritten: ClassVar[list[tuple[asyncio.Transport, bytes]]] = []
-    """Answers of all connections that wait to be written, in order. There is one event loop in a process."""
+    """Responses of all connections that wait to be written, in order. A process has one event loop."""
 
     @abstractmethod
     def _head_late(self) -> None:
@@ -53,8 +53,8 @@ class Connection(HttpToolsProtocol):
         self._unset_keepalive_if_required()
 
     def shutdown(self) -> None:
-        """Close when the answers that are due have been sent. A connection that was accepted a moment ago may have its
-        first request on the way: it is waited for, since no client tries again after a reset of a new connection."""
+        """Close when the pending responses have been sent. A connection that was just accepted may have its first
+        request on the way. That request is awaited, since no client tries again after a reset of a new connection."""
         self._stopping = True
         self._keeps_alive = False
         self._write_now()
@@ -64,7 +64,7 @@ class Connection(HttpToolsProtocol):
             super().shutdown()
 
     def drain(self, patience: float) -> None:
-        """Close with the next answer, or when nothing has come for `patience` seconds: a proxy that uses an idle
+        """Close with the next response, or when nothing has come for `patience` seconds. So a proxy that uses an idle
         connection at this moment is still served. Its own idle time has to be shorter."""
         if self._stopping or self._linger_timer is not None:
             return
@@ -79,7 +79,7 @@ class Connection(HttpToolsProtocol):
 
     def _close_unused(self) -> None:
         self._write_now()
-        if self._phase == BETWEEN and not self._answers_due():
+        if self._phase == BETWEEN and not self._responses_due():
             self.transport.close()
 
     def _idle_too_long(self) -> None:
@@ -93,13 +93,13 @@ class Connection(HttpToolsProtocol):
         else:
             self.transport.close()
 
-    def _answers_due(self) -> bool:
+    def _responses_due(self) -> bool:
         last = self.cycle
         return bool(self.pipeline) or not (last is None or last.response_complete or last.disconnected)
 
     def linger(self) -> None:
-        """Close in a moment. What still arrives until then is read and dropped: closing a socket that has unread bytes
-        resets the connection, and the client might never see the answer (RFC 9112, section 9.6)."""
+        """Close in a moment. Bytes that arrive until then are read and dropped: closing a socket with unread bytes
+        resets the connection, and the client might never see the response (RFC 9112, section 9.6)."""
         if self._discarding or self.transport.is_closing():
             return
         self._discarding = True
@@ -111,9 +111,9 @@ class Connection(HttpToolsProtocol):
         self._linger_timer = self.loop.call_later(self.linger_seconds, self.transport.close)
 
     def write_soon(self, data: bytes) -> None:
-        """Write an answer: at once where no other request is under way, else when those that can go on now have done
-        so. A system call between two requests makes the processor forget the code that both of them run; many writes
-        in a row, after many requests in a row, took a quarter off the time of each."""
+        """Write a response: at once if no other request is under way, otherwise after the requests that can continue
+        now have done so. A system call between two requests evicts their shared code from the processor's caches.
+        Many writes in a row, after many requests in a row, took a quarter off the time of each."""
         if len(self.tasks) < 2:
             self.transport.write(data)
             return

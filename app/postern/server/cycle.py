@@ -1,4 +1,4 @@
-"""One request and its answer on the wire, and the short ways for requests and answers that are whole."""
+"""One request and its response on the wire, with shortcuts for requests and responses in one piece."""
 
 import asyncio
 from typing import TYPE_CHECKING, Any
@@ -13,17 +13,17 @@ RawHeaders = list[tuple[bytes, bytes]]
 
 
 class _Rendered:
-    """The headers that every answer of the moment begins with. uvicorn makes a new list when the date changes."""
+    """The headers that every response begins with. uvicorn makes a new list when the date changes."""
 
     headers: RawHeaders | None = None
     lines = b""
 
 
 class Cycle(RequestResponseCycle):
-    """One request and its answer. What is the same for all of them stands on the class, and the event that wakes who
-    waits for a body is a flag until somebody waits: uvicorn's own costs several times as much to make.
+    """One request and its response. Values that all requests share are set on the class. The event that wakes a reader
+    of the body is a flag until there is one: uvicorn's own event costs several times as much to make.
 
-    `fields` has the headers by name, or None where a name comes more than once.
+    `fields` has the headers by name, or None if a name occurs more than once.
     """
 
     disconnected = False
@@ -54,11 +54,11 @@ class Cycle(RequestResponseCycle):
             self.waiting_for_100_continue = True
 
     async def run_asgi(self, app: ASGI3Application) -> None:
-        """Have the application answer. What it leaves undone is an error of the server's."""
+        """Have the application respond. An incomplete response is a server error."""
         try:
             await app(self.scope, self.receive, self.send)
             if not self.response_complete and not self.disconnected:
-                self.logger.error("the application did not complete its answer")
+                self.logger.error("the application did not complete its response")
                 await self._give_up()
         except BaseException:
             self.logger.exception("Exception in ASGI application\n")
@@ -76,7 +76,7 @@ class Cycle(RequestResponseCycle):
             await self.send_500_response()
 
     def whole_body(self) -> bytes | None:
-        """The body, if it has arrived whole and nobody has taken it yet."""
+        """The body, if it has arrived whole and was not taken yet."""
         if self.more_body or self._taken or self.disconnected or self.response_complete:
             return None
         self._taken = True
@@ -85,9 +85,9 @@ class Cycle(RequestResponseCycle):
         return bytes(body)
 
     def answer_at_once(self, status: int, headers: RawHeaders, content: bytes) -> bool:
-        """Send a whole answer to a request that has arrived whole, or return False where the usual way (two ASGI
-        messages) has to be taken. The headers are the server's own or were checked when their author made them, so
-        they are not searched for line breaks again."""
+        """Send a whole response to a request that has arrived whole. Returns False if it must be sent the usual way
+        (two ASGI messages). The headers are the server's own or were checked when the author made them, so they are not
+        searched for line breaks again."""
         protocol = self.protocol
         if (
             self.transport is not protocol.transport
@@ -130,7 +130,7 @@ class Cycle(RequestResponseCycle):
 
     @property
     def message_event(self) -> "Cycle":  # type: ignore[override]
-        """Its own event."""
+        """The event that wakes the reader of the body: this object itself."""
         return self
 
     def set(self) -> None:
@@ -154,11 +154,11 @@ class Cycle(RequestResponseCycle):
 
 
 def _nothing() -> None:
-    """What follows an answer when its request is over."""
+    """Nothing follows the response of a request that is over."""
 
 
 class LingeringTransport(asyncio.Transport):
-    """What the answer to an incomplete request is written to: the connection's transport, closed with patience."""
+    """The transport for the response to an incomplete request: it closes the connection after a moment."""
 
     def __init__(self, protocol: "Connection") -> None:
         super().__init__()

@@ -1,6 +1,6 @@
-"""Is the head of a request one that every reader understands in the same way? Pure decisions.
+"""Checks that every HTTP parser reads the head of a request in the same way. Pure.
 
-The parser has already refused what is not HTTP at all. What is left are heads that are correct line by line and yet
+The parser has already rejected requests that are not HTTP. This room rejects heads that are correct line by line but
 could be framed in two ways, so that a proxy in front and this server would disagree where a request ends.
 """
 
@@ -19,7 +19,7 @@ _SLASH = ord("/")
 
 
 class Unacceptable(Exception):
-    """A head that is refused. `code` is of the table of problems; the text is for the log and quotes no input."""
+    """A rejected head. `code` is a problem code; the text is for the log and quotes no input."""
 
     def __init__(self, code: str, reason: str) -> None:
         super().__init__(reason)
@@ -29,8 +29,8 @@ class Unacceptable(Exception):
 def check_head(
     target: bytes, version: str, headers: list[tuple[bytes, bytes]]
 ) -> tuple[bytes, bool, dict[bytes, bytes] | None]:
-    """The header that delimits the body, empty where there is none; whether the client waits for 100 Continue; and the
-    headers by name, or None where a name comes more than once.
+    """The header that delimits the body, empty if there is none; whether the client waits for 100 Continue; and the
+    headers by name, or None if a name occurs more than once.
 
     Names are in lower case, values without white space around them. Raises Unacceptable. It runs for every request.
     """
@@ -53,7 +53,7 @@ def check_head(
 
 
 def check_size(headers: list[tuple[bytes, bytes]]) -> None:
-    """Raises Unacceptable when the headers are too large. Only needed where more bytes than that have arrived."""
+    """Raises Unacceptable if the headers are too large. Only needed if more bytes than that have arrived."""
     if sum(len(name) + len(value) + 4 for name, value in headers) > MAX_HEADER_BYTES:
         raise Unacceptable("headers-too-large", "size of headers")
 
@@ -97,7 +97,7 @@ def _framing(version: str, length: bytes | None, coding: bytes | None) -> bytes:
 
 
 def why(error: HttpParserError) -> tuple[str, str]:
-    """The code and the private reason of a refusal. The parser's own sentences are constant and quote no input."""
+    """The code and the private reason of a rejection. The parser's own messages are constant and quote no input."""
     cause = error.__context__
     if isinstance(cause, Unacceptable):
         return cause.code, str(cause)

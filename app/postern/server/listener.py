@@ -1,8 +1,8 @@
-"""How a listening socket is closed so that no connection is reset.
+"""Closes a listening socket so that no connection is reset.
 
 The kernel completes connections before the program accepts them, and closing the socket resets those that wait. So new
-ones are kept out first: their first packets are dropped, which clients send again after a second, and by then the port
-is closed and they are refused. A proxy that is refused has sent nothing yet, and goes to another node.
+connections are blocked first by dropping their first packets. Clients send those again after a second. By then the port
+is closed and the connection is refused. A proxy has sent nothing yet at that point, and uses another server process.
 """
 
 import asyncio
@@ -15,9 +15,9 @@ import time
 from contextlib import suppress
 
 HANDSHAKE = 0.05
-"""Seconds in which connections that have begun to open are open: more than a round trip to a proxy nearby."""
+"""Seconds until connections that are being opened are open: more than a round trip to a nearby proxy."""
 LONGEST = 2.0
-"""Seconds after which the socket is closed, whatever waits there."""
+"""Seconds after which the socket is closed even if connections wait."""
 
 _SO_ATTACH_FILTER = 26
 """Linux, include/uapi/asm-generic/socket.h."""
@@ -32,9 +32,9 @@ _DROP_NEW = (
 """A filter of packets (Linux, Documentation/networking/filter.rst): code, jump if true, jump if false, operand."""
 
 
-def keep_out(listener: socket.socket) -> bool:
-    """Let no further connection begin, in no process that shares this socket. Where the system cannot do that or does
-    not allow it, the answer is False, and connections that begin until the socket is closed may be reset."""
+def block_new(listener: socket.socket) -> bool:
+    """Block new connections in every process that shares this socket. Returns False if the system cannot do that or
+    does not allow it: then connections that begin before the socket is closed may be reset."""
     if sys.platform != "linux":
         return False
     code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in _DROP_NEW))
@@ -46,12 +46,12 @@ def keep_out(listener: socket.socket) -> bool:
 
 
 async def accepted(listener: socket.socket) -> None:
-    """Wait until what has begun to open is open, and accepted by the event loop."""
+    """Wait until the connections that are being opened are open and accepted by the event loop."""
     deadline = time.monotonic() + LONGEST
     await asyncio.sleep(HANDSHAKE)
     while _waiting(listener) and time.monotonic() < deadline:  # noqa: ASYNC110 - one is accepted in each turn
         await asyncio.sleep(0)
-    await asyncio.sleep(0)  # a connection is made known a turn after it was accepted
+    await asyncio.sleep(0)  # a connection is reported one turn after it was accepted
 
 
 def _waiting(listener: socket.socket) -> bool:

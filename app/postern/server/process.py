@@ -1,9 +1,9 @@
 """The server process: sockets, signals, and a stop that loses nothing.
 
-On SIGTERM or SIGINT the server takes no further connections, so that a proxy goes to another node, and the application
-is told. What arrives on connections that are open is served, each answer with `Connection: close`. After SIGTERM, idle
-connections stay for IDLE seconds: a proxy may have sent a request already. When no connection is left and nothing runs
-any more, or the grace is over, the process ends. A second signal ends it at once.
+On SIGTERM or SIGINT the server accepts no new connections, so that a proxy uses another server process, and notifies
+the application. Requests on open connections are served, each response with `Connection: close`. After SIGTERM, idle
+connections stay open for IDLE seconds, because a proxy may have sent a request already. The process ends when no
+connection is left and nothing runs, or when the grace period is over. A second signal ends it at once.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from starlette.requests import ClientDisconnect
 from uvicorn.config import LifespanType
 
 from postern.logs import flush_logs
-from postern.server.listener import accepted, keep_out
+from postern.server.listener import accepted, block_new
 from postern.server.protocol import GuardedProtocol
 from postern.server.workers import Workers
 
@@ -35,27 +35,28 @@ EXIT_USAGE = 2
 GRACE = 30.0
 """Seconds that running requests have to end after a signal."""
 IDLE = 5.0
-"""Seconds after SIGTERM in which idle connections are still served. A proxy must give up its own before (for nginx:
+"""Seconds after SIGTERM in which idle connections are still served. A proxy must close its own earlier (for nginx:
 keepalive_timeout of the upstream), or it may send a request that is lost."""
 
 GC_THRESHOLD = 10_000
-"""Objects that may come before the collector looks for cycles: a request leaves none behind, and Python's 700 make it
-look every few requests."""
+"""New objects before the garbage collector looks for cycles. A request leaves no cycles, and with Python's 700 the
+collector would run every few requests."""
 
 SWITCH_INTERVAL = 0.0005
-"""Seconds after which a thread that wants the interpreter may have it: a `def` workflow that computes would otherwise
-hold up the event loop by Python's 5 ms each time."""
+"""Seconds after which a waiting thread gets the interpreter. With Python's 5 ms, a `def` workflow that computes would
+delay the event loop by that long each time."""
 
 log = structlog.get_logger("postern.server")
 
 
 class AddressFault(OSError):
-    """The address that the server was to listen on cannot be had; the message says which setting to change."""
+    """The server cannot listen on the configured address; the message says which setting to change."""
 
 
 class Server(uvicorn.Server):
-    """One process. In the lifespan's state the application may put `draining`, called once when the stop begins,
-    `idle`, which says that nothing is running any more, and `closing`, called when nothing is to begin any more."""
+    """One process. The application may set three functions in the lifespan's state: `draining` is called once when the
+    stop begins, `idle` returns whether nothing is running any more, and `closing` is called when nothing may begin any
+    more."""
 
     def __init__(self, config: uvicorn.Config, *, grace: float = GRACE, idle: float = IDLE) -> None:
         super().__init__(config)
@@ -68,8 +69,8 @@ class Server(uvicorn.Server):
         quieten_disconnects()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Load and start the application, then settle the garbage collector: what has been loaded stays, so it need
-        not be looked at again."""
+        """Load and start the application, then freeze the loaded objects: they stay, so the garbage collector need not
+        look at them again."""
         self._listeners = sockets or []
         await super().startup(sockets=sockets)
         sys.setswitchinterval(SWITCH_INTERVAL)
@@ -77,7 +78,7 @@ class Server(uvicorn.Server):
         gc.set_threshold(GC_THRESHOLD, 20, 50)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to stop; a second signal ends at once, also while the application still starts."""
+        """Begin to stop. A second signal ends the process at once, also while the application still starts."""
         if sig == signal.SIGINT and multiprocessing.parent_process() is not None:
             return  # a terminal signals the whole group: the parent decides, and sends SIGTERM
         if self.force_exit or (self.stop_signal and not self.started):
@@ -88,7 +89,7 @@ class Server(uvicorn.Server):
 
     @property
     def cuts_off(self) -> bool:
-        """Whether it ends although something goes on."""
+        """Whether the process ends although something is still running."""
         return self.force_exit or self._grace_over
 
     @property
@@ -97,14 +98,14 @@ class Server(uvicorn.Server):
         return 128 + self.stop_signal if self.force_exit else 0
 
     async def on_tick(self, counter: int) -> bool:
-        """Ten times a second: has a stop begun, and may it end?"""
+        """Ten times a second: begin a requested stop, and end when possible."""
         if self.stop_signal and not self.should_exit:
             try:
                 if self._deadline is None:
                     await self._begin_to_stop()
                 if self._may_end():
                     self.should_exit = True  # never False: a second signal sets it too
-                    self._tell("closing")
+                    self._notify("closing")
             except Exception:
                 log.exception("drain-failed")
                 self.should_exit = True
@@ -113,11 +114,11 @@ class Server(uvicorn.Server):
     async def _begin_to_stop(self) -> None:
         self._deadline = time.monotonic() + self.grace
         log.info("draining", grace=self.grace)
-        self._tell("draining")
+        self._notify("draining")
         shared = self.config.fd is not None or multiprocessing.parent_process() is not None
         for listener in self._listeners:
-            if not shared:  # else whoever has it too decides: others may go on with it
-                keep_out(listener)
+            if not shared:  # a shared socket is closed by its owner: other processes may still use it
+                block_new(listener)
             await accepted(listener)
         for server in self.servers:
             server.close()
@@ -138,9 +139,9 @@ class Server(uvicorn.Server):
         self.config.timeout_graceful_shutdown = 0
         return True
 
-    def _tell(self, what: str) -> None:
-        if told := self.lifespan.state.get(what):
-            told()
+    def _notify(self, what: str) -> None:
+        if notify := self.lifespan.state.get(what):
+            notify()
 
 
 def server_config(
@@ -159,7 +160,7 @@ def server_config(
 ) -> uvicorn.Config:
     """uvicorn's settings for Postern. `app` is an ASGI application, or with `factory` a callable that makes it; for
     several workers the import string of either. `trusted_proxies` are addresses and networks whose X-Forwarded-For and
-    X-Forwarded-Proto are believed; with none, those headers mean nothing. `fd` is an inherited listening socket."""
+    X-Forwarded-Proto are trusted; with none, those headers are ignored. `fd` is an inherited listening socket."""
     if workers > 1 and not isinstance(app, str):
         raise ValueError("several workers need the application as an import string: module:attribute")
     return uvicorn.Config(
@@ -180,7 +181,7 @@ def server_config(
         server_header=False,
         date_header=True,
         proxy_headers=bool(trusted_proxies),
-        forwarded_allow_ips=list(trusted_proxies),  # a list, so that the environment is not asked
+        forwarded_allow_ips=list(trusted_proxies),  # a list, so that uvicorn does not read the environment
         timeout_keep_alive=75,
         timeout_graceful_shutdown=5,
         ssl_certfile=certificate,
@@ -189,7 +190,7 @@ def server_config(
 
 
 def bind(config: uvicorn.Config) -> socket.socket:
-    """A socket that already listens on the configured address; port 0 takes a free one. Raises AddressFault.
+    """A socket that already listens on the configured address; port 0 means any free port. Raises AddressFault.
 
     It listens at once because two sockets may bind one port as long as neither listens.
     """
@@ -228,8 +229,8 @@ def run(
     grace: float = GRACE,
     ready: Callable[[str], None] | None = None,
 ) -> int:
-    """Serve until a signal says stop, and return the exit code of the process: 0 after a graceful stop, 2 when the
-    address cannot be had, 3 when the application does not start. `ready` is told the bound address beforehand."""
+    """Serve until a stop signal, and return the exit code of the process: 0 after a graceful stop, 2 if it cannot
+    listen on the address, 3 if the application does not start. `ready` gets the bound address beforehand."""
     try:
         listener = listener or bind(config)
     except AddressFault as fault:
@@ -246,8 +247,8 @@ def run(
 
 
 def serve(config: uvicorn.Config, listener: socket.socket, grace: float) -> int:
-    """One process: serve on the socket until a signal says stop, and return the exit code. Where something is cut off,
-    the process ends here: threads of workflows cannot be stopped, and Python would wait for them."""
+    """One process: serve on the socket until a stop signal, and return the exit code. If something is cut off, the
+    process ends here: threads of workflows cannot be stopped, and Python would wait for them."""
     server = Server(config, grace=grace)
     try:
         server.run(sockets=[listener])
@@ -265,7 +266,7 @@ def serve(config: uvicorn.Config, listener: socket.socket, grace: float) -> int:
 
 
 def quieten_disconnects() -> None:
-    """One line in the log, without a traceback, for a request whose client went away or that the stop cut short."""
+    """One line in the log, without a traceback, for a request whose client disconnected or that the stop cut short."""
     logger = logging.getLogger("uvicorn.error")
     if not any(isinstance(each, _Disconnects) for each in logger.filters):
         logger.addFilter(_Disconnects())
@@ -284,7 +285,7 @@ def _address_fault(error: OSError, host: str, port: int) -> str:
     if error.errno == errno.EADDRINUSE:
         return f"port {port} on {host} is already in use: set POSTERN_PORT to another one (0 takes any free port)"
     if error.errno == errno.EACCES:
-        return f"port {port} may not be taken by this user: set POSTERN_PORT to 1024 or above"
+        return f"port {port} is not allowed for this user: set POSTERN_PORT to 1024 or above"
     if error.errno == errno.EADDRNOTAVAIL:
         return f"{host} is not an address of this machine: set POSTERN_HOST (0.0.0.0 for all, 127.0.0.1 for local use)"
     return f"cannot listen on {host} port {port} ({error.strerror}): see POSTERN_HOST and POSTERN_PORT"

@@ -1,7 +1,7 @@
-"""The guard at the wire: HTTP that two readers could read differently, or that never ends, does not reach the app.
+"""The server's protocol: ambiguous HTTP, and requests that never end, do not reach the application.
 
-It is uvicorn's httptools protocol with stricter framing (RFC 9112), limits on what arrives before a body, and bounds on
-how long a connection may hang. What it refuses is answered once with a problem document, the operator is told, and the
+It is uvicorn's httptools protocol with stricter framing (RFC 9112), limits on what arrives before a body, and limits on
+how long a connection may hang. A rejected request gets one problem document, is reported to the operator, and its
 connection is closed. uvicorn's pipelining, keep-alive and flow control stay as they are.
 """
 
@@ -30,7 +30,7 @@ CHUNK_OVERHEAD_RATIO = 16
 class GuardedProtocol(Connection):
     """One connection. Times are in seconds; subclasses may set them.
 
-    What every request passes through calls uvicorn's methods by the class's name, which costs less than super().
+    Methods on the path of every request call uvicorn's methods by the class's name, which costs less than super().
     """
 
     body_seconds = 30.0
@@ -47,7 +47,7 @@ class GuardedProtocol(Connection):
     # The parser
 
     def data_received(self, data: bytes) -> None:
-        """Parse what arrived, then look at what is still incomplete: usually nothing is."""
+        """Parse what arrived, then check what is still incomplete: usually nothing."""
         if self._discarding or self._refusal:
             self._discard(len(data))
             return
@@ -61,7 +61,7 @@ class GuardedProtocol(Connection):
             except httptools.HttpParserUpgrade as upgrade:
                 self._feed_after_upgrade(data, upgrade)
         except httptools.HttpParserError as error:
-            self._refuse(*why(error))
+            self._reject(*why(error))
             return
         if self._phase == BODY:
             self._hold()
@@ -73,8 +73,8 @@ class GuardedProtocol(Connection):
             self._head_incomplete(len(data))
 
     def _feed_after_upgrade(self, data: bytes, upgrade: httptools.HttpParserUpgrade | None) -> None:
-        """Nothing is upgraded here. The parser stops after such a head and leaves what follows to the other protocol:
-        have it read as the body that it is, or else as the next request."""
+        """Nothing is upgraded here. The parser stops after such a head and leaves the rest to the other protocol. Read
+        the rest as the request's body, or as the next request."""
         while upgrade is not None:
             data = data[upgrade.args[0] :]
             if self._phase == BODY:
@@ -112,8 +112,8 @@ class GuardedProtocol(Connection):
         self.headers = []
 
     def _begin(self, version: str, fields: dict[bytes, bytes] | None) -> None:
-        """Hand the request to the app, or put it behind those that came before on this connection. It does what
-        uvicorn's own does, but for upgrades and limits that are not used here."""
+        """Hand the request to the app, or queue it behind earlier ones on this connection. It does what uvicorn's own
+        does, without the upgrades and limits that are not used here."""
         raw_path, _, query = self.url.partition(b"?")
         path = raw_path.decode("ascii")
         before = self.cycle
@@ -135,13 +135,14 @@ class GuardedProtocol(Connection):
             cycle.keep_alive = False
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        """Have a task answer. It says itself when it is done: a callback would be one more turn of the event loop."""
+        """Start a task that responds. The task itself reports when it is done: a callback would be one more turn of
+        the event loop."""
         task = self.loop.create_task(cycle.run_asgi(app))
         self.tasks.add(task)
         cast("Cycle", cycle).task = task
 
     def on_body(self, body: bytes) -> None:
-        """Keep a part of the body for who reads it."""
+        """Keep a part of the body until it is read."""
         cycle = cast("Cycle", self.cycle)
         if not cycle.response_complete:
             cycle.append(body)
@@ -150,7 +151,7 @@ class GuardedProtocol(Connection):
             cycle.set()
 
     def on_message_complete(self) -> None:
-        """The whole request is here, so that the connection can serve another."""
+        """The whole request has arrived, so the connection can serve another."""
         if self._framing and self.parser.should_upgrade():
             return  # its body is still to come: see _feed_after_upgrade
         self._phase = BETWEEN
@@ -172,17 +173,17 @@ class GuardedProtocol(Connection):
     def _head_incomplete(self, size: int) -> None:
         self._head_bytes += size
         if self._phase == HEAD and len(self.url) > MAX_TARGET_BYTES:
-            self._refuse("uri-too-long", "request target")
+            self._reject("uri-too-long", "request target")
         elif self._head_bytes > MAX_HEADER_BYTES + MAX_TARGET_BYTES or (
             self._phase == HEAD and len(self.headers) > MAX_HEADERS
         ):
-            self._refuse("headers-too-large", "incomplete head")
+            self._reject("headers-too-large", "incomplete head")
         elif self._phase == HEAD:
             if not self._head_timed:
                 self._stop_head_timer()
                 self._head_timed = True
                 self._head_timer = self.loop.call_later(self.head_seconds, self._head_late)
-        elif self._head_timer is None and not self._answers_due():
+        elif self._head_timer is None and not self._responses_due():
             # Empty lines between two requests, which end the keep-alive timer.
             self._head_timer = self.loop.call_later(self.head_seconds, self._head_late)
 
@@ -196,16 +197,16 @@ class GuardedProtocol(Connection):
             # It may have been sent, but it is not being read while an earlier request is served.
             self._head_timer = self.loop.call_later(self.head_seconds, self._head_late)
         else:
-            self._refuse("request-timeout", "head arrived too slowly")
+            self._reject("request-timeout", "head arrived too slowly")
 
     def _count_overhead(self, received: int, body: int) -> None:
-        """Bound what surrounds a body: its growth pays for chunk framing, the rest must fit a small allowance."""
+        """Limit the bytes around a body: its own bytes allow as many of chunk framing, the rest has a small limit."""
         self._chunk_overhead = max(0, self._chunk_overhead + received - (1 + CHUNK_OVERHEAD_RATIO) * body)
         if self._chunk_overhead > MAX_CHUNK_OVERHEAD:
-            self._refuse("bad-request", "chunk extensions or trailers")
+            self._reject("bad-request", "chunk extensions or trailers")
 
     def _hold(self) -> None:
-        """Until the body is complete, an answer says `Connection: close`, and closing waits a moment for the client."""
+        """Until the body is complete, a response has `Connection: close`, and closing waits a moment for the client."""
         cycle = self.cycle
         if cycle.transport is self.transport:
             self._chunk_overhead = 0
@@ -221,15 +222,15 @@ class GuardedProtocol(Connection):
         if self.flow.read_paused:  # it may have been sent, but the app is not taking it yet
             self._body_timer = self.loop.call_later(self.body_seconds, self._body_late, cycle)
         else:
-            self._refuse("request-timeout", "body arrived too slowly")
+            self._reject("request-timeout", "body arrived too slowly")
 
-    # Answers
+    # Responses
 
     def on_response_complete(self) -> None:
-        """Go on with the next request, or with a refusal that had to wait for its turn.
+        """Continue with the next request, or with a rejection that had to wait for its turn.
 
-        uvicorn sets a timer after each answer and cancels it at the next request, which costs more than the guard:
-        here one timer for each connection looks now and then how long it has been idle."""
+        uvicorn sets a timer after each response and cancels it at the next request, which costs more than all checks
+        here. Instead, one timer for each connection checks now and then how long it has been idle."""
         self.server_state.total_requests += 1
         if self._discarding:
             return
@@ -242,11 +243,11 @@ class GuardedProtocol(Connection):
                 self._idle_since = self.loop.time()
                 if self.timeout_keep_alive_task is None:
                     self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self._idle_too_long)
-        if self._refusal and not self._answers_due():
-            self._answer_refusal()
+        if self._refusal and not self._responses_due():
+            self._send_rejection()
 
-    def _refuse(self, code: str, reason: str) -> None:
-        self._write_now()  # in order: what is refused comes after what was answered
+    def _reject(self, code: str, reason: str) -> None:
+        self._write_now()  # in order: the rejection follows the responses before it
         self._refusal = code
         self._request_id = new_id()
         self._stop_head_timer()
@@ -262,12 +263,12 @@ class GuardedProtocol(Connection):
                 if cycle.response_started:
                     self.linger()
                     return
-        if self._answers_due():
+        if self._responses_due():
             self.flow.pause_reading()
         else:
-            self._answer_refusal()
+            self._send_rejection()
 
-    def _answer_refusal(self) -> None:
+    def _send_rejection(self) -> None:
         if self.transport.is_closing():
             return
         self._unset_keepalive_if_required()

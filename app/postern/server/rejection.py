@@ -1,5 +1,4 @@
-"""What the operator hears of a request that was refused at the wire, before the application saw it, and what its sender
-is answered."""
+"""A request that the server's protocol rejects before the application sees it: its log line, and its response."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping
@@ -16,8 +15,8 @@ log = structlog.get_logger("postern.http")
 
 
 def notice(state: Mapping[str, Any], request_id: str, code: str, reason: str, client: tuple[str, int] | None) -> None:
-    """Tell the log, and the application if it wants to know: `refused` in the lifespan's state takes the refusal, and
-    says whether it is to be in the log. Which trigger was meant cannot be said, so no part of the URL is kept."""
+    """Write a log line, and pass the refusal to the application's `refused` in the lifespan's state, if there is one:
+    it returns whether to log. The trigger is unknown at this point, so no part of the URL is kept."""
     address, port = client or ("", 0)
     refused: Callable[[Refusal], bool] | None = state.get("refused")
     checks = (Check(code, False, None, reason),)
@@ -27,7 +26,7 @@ def notice(state: Mapping[str, Any], request_id: str, code: str, reason: str, cl
 
 
 def refusal(code: str, request_id: str, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """The whole answer, after which the connection is closed. `headers` are those of every answer."""
+    """The whole response, after which the connection is closed. `headers` are those of every response."""
     shown = problem(code)
     body = json.dumps(shown.document(request_id)).encode()
     fields = [

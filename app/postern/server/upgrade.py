@@ -1,12 +1,12 @@
-"""Bodies of requests that ask for an upgrade. Nothing is upgraded here, but the parser stops after such a head: another
-one reads on from there."""
+"""Bodies of requests that request an upgrade. Nothing is upgraded here, but the parser stops after such a head, so a
+second parser reads the body."""
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 
 class _BodyCallbacks:
-    """The callbacks of a parser that starts in the middle of a request: the head it is fed first goes nowhere."""
+    """The callbacks of a parser that starts in the middle of a request: the head it is fed first is dropped."""
 
     def __init__(self, protocol: HttpToolsProtocol) -> None:
         self._protocol = protocol
@@ -33,7 +33,7 @@ class _BodyCallbacks:
 
 
 def body_parser(protocol: HttpToolsProtocol, framing: bytes) -> httptools.HttpRequestParser:
-    """A parser that stands behind a head of this framing, where the body begins."""
+    """A parser that is positioned after a head of this framing, where the body begins."""
     parser = httptools.HttpRequestParser(_BodyCallbacks(protocol))
     parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn sets it
     parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n\r\n" % framing)

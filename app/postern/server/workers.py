@@ -1,8 +1,8 @@
 """Several server processes that share one listening socket, and the parent that watches over them.
 
-At a signal the parent keeps new connections out and tells each worker, which drains by itself: the port is closed when
-all have closed it. A second one makes them end at once. A worker that dies is replaced. Workers end by themselves when
-the parent is killed.
+At a signal the parent blocks new connections and signals each worker, which drains by itself. The port is closed when
+all have closed it. A second signal makes them end at once. A worker that dies is replaced. Workers end by themselves
+when the parent is killed.
 """
 
 import multiprocessing
@@ -19,7 +19,7 @@ import structlog
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 
-from postern.server.listener import keep_out
+from postern.server.listener import block_new
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 KILL_AFTER = 15.0
@@ -98,7 +98,7 @@ class Workers:
     def _ended(self, process: SpawnProcess, started: float) -> None:
         code = process.exitcode or 0
         if self._stopping() or code == STARTUP_FAILURE:
-            # A worker that was told to stop before it could listen to signals dies of the signal itself.
+            # A worker that gets the signal before it can handle signals dies of the signal itself.
             self._exit_code = self._exit_code or (0 if code == -signal.SIGTERM else code)
         else:
             log.error("worker-died", process_id=process.pid, exit_code=code)
@@ -112,7 +112,7 @@ class Workers:
 
     def _stop_listening(self) -> None:
         if not self._inherited and self._listener.fileno() >= 0:
-            keep_out(self._listener)
+            block_new(self._listener)
         self._listener.close()
 
     def _terminate(self) -> None:

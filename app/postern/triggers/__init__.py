@@ -1,1 +1,1 @@
-"""The door: the six verbs that a request goes through, its limits, and the replies."""
+"""The six steps that every request to a trigger passes, the limits on requests, and the replies."""

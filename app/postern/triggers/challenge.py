@@ -1,7 +1,7 @@
-"""What a refused caller is told: a 401 with a Bearer challenge (RFC 6750, section 3). Pure.
+"""The 401 that a rejected caller gets, with a Bearer challenge (RFC 6750, section 3). Pure.
 
-The truth is for those who proved who they are: a refusal whose token was signed for one of our tenants carries its
-advice. Everybody else hears one constant sentence, whatever they sent.
+If the token was signed for one of our tenants, the 401 says which check failed. All other callers get the same fixed
+message.
 """
 
 import re
@@ -10,14 +10,14 @@ from postern.access import Refused
 from postern.errors import Problem, problem
 
 NOT_QUOTABLE = re.compile(r"[^\x20-\x21\x23-\x5b\x5d-\x7e]")
-"""What RFC 6750, section 3, does not allow in `error_description`."""
+"""Characters that RFC 6750, section 3, does not allow in `error_description`."""
 
 ERRORS = {"credentials": "", "authorization-header": "invalid_request", "scope": "insufficient_scope"}
 """The RFC 6750 error of each failed check that is not `invalid_token`; none when no credentials came."""
 
 
 def unauthenticated(refused: Refused) -> Problem:
-    """The 401 for a refusal."""
+    """The 401 for a rejected request."""
     failed = refused.failed
     error = ERRORS.get(failed.name, "invalid_token")
     parameters = [f'error="{error}"'] if error else []

@@ -1,4 +1,4 @@
-"""What the pipeline uses of the connection that a request came by, beside ASGI: short ways for whole messages."""
+"""The pipeline's shortcuts past ASGI, for requests and responses that are sent in one piece."""
 
 from collections.abc import Mapping
 from typing import Protocol

@@ -1,8 +1,8 @@
-"""The first verb: which trigger is at this URL. Pure, and by the raw path only.
+"""The first step: find the trigger at this URL. Pure, and by the raw path only.
 
-The path is compared as it was sent. A part of it that is decoded differently by different programs (an encoded slash
-or dot, a doubled slash, a backslash) names no trigger, and neither `Host` nor any rewrite header is looked at, so no
-two programs on the way can disagree about which workflow, and so which policy, a URL means.
+The path is compared as it was sent. A path with a part that programs decode differently (an encoded slash or dot, a
+doubled slash, a backslash) matches no trigger. `Host` and rewrite headers are ignored. So all programs on the way
+agree which workflow, and which policy, a URL means.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ LENGTH = len(PREFIX)
 
 
 class Found(NamedTuple):
-    """A trigger and the texts that stand for the parameters of its relative path."""
+    """A trigger and the values of the parameters of its relative path, as text."""
 
     trigger: Trigger
     path_parameters: Mapping[str, str]

@@ -1,7 +1,7 @@
-"""The door: every request to a trigger URL goes through the six verbs, in this order and nowhere else.
+"""The pipeline: every request to a trigger URL passes the six steps, in this order and nowhere else.
 
-There is no authentication middleware, because the policy belongs to the workflow that was found. The door is a plain
-ASGI application: headers are read from the scope and the body from `receive`, so that nothing is done twice.
+There is no authentication middleware, because the policy belongs to the workflow that was found. The pipeline is a
+plain ASGI application: it reads headers from the scope and the body from `receive`, so that nothing is done twice.
 """
 
 import asyncio
@@ -43,16 +43,21 @@ WITHHELD = frozenset({b"authorization", b"cookie", b"proxy-authorization"})
 NOTHING: frozenset[bytes] = frozenset()
 
 BEFORE_IDENTITY = frozenset({"unknown-trigger", "method-not-allowed", INSECURE})
-"""Problems of requests whose token nobody looks at."""
+"""Problems of requests whose token is not looked at."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """Lets in who may come in. `triggers` gives the catalog of the moment, `identify` the caller of a request and
-    `recall` the one whose token was verified before (see transport.Identification), `start` runs a workflow. `refused`
-    is told of each request turned away, and says whether it is to be in the log: in a flood, one stands there for many.
-    `count` is told of each request that was answered. `pace` lets the answers to those who are turned away wait in a
-    flood. `client_id` is Postern's own, by which it knows calls of its own runs."""
+    """Checks access and starts runs.
+
+    - `triggers` returns the current catalog, `start` runs a workflow.
+    - `identify` returns the caller of a request, `recall` the caller of a token that was verified before
+      (see secure_transport.Identification).
+    - `refused` takes each rejected request and returns whether to log it: in a flood, one log line stands for many.
+    - `count` is called for each request that got a response.
+    - `pace` delays the responses to rejected requests in a flood.
+    - `client_id` is Postern's own application, by which it recognizes calls of its own runs.
+    """
 
     triggers: Callable[[], Mapping[str, Trigger]]
     recall: Callable[[Scope, Mapping[bytes, bytes]], Caller | None]
@@ -68,8 +73,8 @@ class Pipeline:
     async def trigger(
         self, scope: Scope, receive: Receive, request_id: str, exchange: Exchange | None = None
     ) -> Answer:
-        """The six verbs. Raises Problem and Refused. The door decides, not the knocker: an anonymous trigger never
-        looks at a token."""
+        """The six steps. Raises Problem and Refused. The trigger's policy decides, not what the caller sends: an
+        anonymous trigger never looks at a token."""
         single = exchange.fields if exchange is not None else None
         trigger, path = find(self.triggers(), scope["method"], scope["raw_path"])
         if trigger.policy is OPEN:
@@ -95,7 +100,7 @@ class Pipeline:
         return reply(run)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request (ASGI). Whatever goes wrong becomes a problem; nothing of it leaves otherwise."""
+        """Respond to one request (ASGI). Every error becomes a problem document; no other detail is sent."""
         request_id = new_id()
         exchange: Exchange | None = scope.pop(EXCHANGE, None)
         wait = 0.0
@@ -133,8 +138,8 @@ class Pipeline:
             await answer.send(send)
 
     def _refuse(self, shown: Problem, scope: Scope, request_id: str, refused: Refused | None = None) -> Answer:
-        """Answer with the problem, and tell the operator all that the caller is not told."""
-        trigger = self._asked_for(scope["raw_path"])
+        """Respond with the problem, and record for the operator what the caller does not see."""
+        trigger = self._requested_trigger(scope["raw_path"])
         refusal = Refusal(
             request_id,
             shown.reason if refused else shown.code,
@@ -168,14 +173,14 @@ class Pipeline:
         return problem_reply(shown, request_id)
 
     def _count(self, scope: Scope, outcome: str) -> None:
-        """Count a request that came to no run."""
-        trigger = self._asked_for(scope["raw_path"])
+        """Count a request that started no run."""
+        trigger = self._requested_trigger(scope["raw_path"])
         name, mode = (trigger.workflow.name, trigger.policy.mode) if trigger is not None else ("", "")
         self.count(name, mode, outcome)
 
-    def _asked_for(self, raw_path: bytes) -> Trigger | None:
-        """The trigger that was asked for, if there is one. Other text of a URL is kept nowhere: it might be a secret
-        that strayed there."""
+    def _requested_trigger(self, raw_path: bytes) -> Trigger | None:
+        """The trigger that was requested, if there is one. No other text of the URL is kept, because it might be a
+        secret."""
         name = raw_path.removeprefix(PREFIX).partition(b"/")[0].decode("ascii", "replace")
         return self.triggers().get(name)
 
@@ -195,8 +200,8 @@ def _request(
 
 
 def _trace(fields: Mapping[bytes, bytes] | None, scope: Scope) -> Trace | None:
-    """The trace that the request names. `fields` are its headers where each name comes once; a `traceparent` that comes
-    twice names none."""
+    """The trace that the request names. `fields` are its headers if each name occurs once. A request with two
+    `traceparent` headers names no trace."""
     if fields is not None:
         field = fields.get(b"traceparent")
         return parse(field) if field is not None else None

@@ -1,7 +1,7 @@
-"""The fourth verb: read the body within its limits and fit it to what the workflow's function takes.
+"""The fourth step: read the body within its limits and validate it against the parameters of the workflow's function.
 
-Bytes are counted while they stream, before anything is parsed. What does not fit is answered with a list of what is
-wrong and where (RFC 6901 pointers); the values that were sent are never echoed.
+Bytes are counted while they stream, before anything is parsed. An invalid body gets a list of what is wrong and where
+(RFC 6901 pointers). The values that were sent are never echoed.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
@@ -19,11 +19,11 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 
 _MOST_MISTAKES = 50
-_UNTOLD = "does not satisfy a rule of this workflow"
+_RULE_BROKEN = "does not satisfy a rule of this workflow"
 _SENTENCES = {
     # Messages of validators that authors write, and of tags, may hold what was sent.
-    "value_error": _UNTOLD,
-    "assertion_error": _UNTOLD,
+    "value_error": _RULE_BROKEN,
+    "assertion_error": _RULE_BROKEN,
     "union_tag_invalid": "has a tag that is none of those expected",
 }
 
@@ -33,8 +33,8 @@ class Disconnected(Exception):
 
 
 def whole_body(exchange: Exchange | None, headers: Mapping[bytes, bytes], limit: int) -> bytes | None:
-    """The body that is here already, as most are, or None where it has to be waited for. Raises Problem 413 where it
-    has more than `limit` bytes, and 415 where it is compressed."""
+    """The body if it has arrived already, as most have, or None if it has to be awaited. Raises Problem 413 if it has
+    more than `limit` bytes, and 415 if it is compressed."""
     if not _announced(headers, limit):
         return b""
     body = exchange.whole_body() if exchange is not None else None
@@ -46,7 +46,7 @@ def whole_body(exchange: Exchange | None, headers: Mapping[bytes, bytes], limit:
 def _announced(headers: Mapping[bytes, bytes], limit: int) -> bool:
     """Whether the headers say that a body comes."""
     if b"content-encoding" in headers and headers[b"content-encoding"].lower() != b"identity":
-        raise problem("unsupported-media-type", detail="This server takes no compressed bodies.")
+        raise problem("unsupported-media-type", detail="This server does not accept compressed bodies.")
     declared = headers.get(b"content-length")
     if declared is None:
         if b"transfer-encoding" not in headers:
@@ -59,8 +59,8 @@ def _announced(headers: Mapping[bytes, bytes], limit: int) -> bool:
 
 
 async def read_body(receive: Receive, limit: int) -> bytes:
-    """The whole body, at most `limit` bytes, counted as they come. Raises Problem 413, and Disconnected, also where the
-    body arrives so slowly that the guard at the wire gave it up."""
+    """The whole body, at most `limit` bytes, counted as they come. Raises Problem 413, and Disconnected, which also
+    covers a body so slow that the server's protocol timed it out."""
     pieces = bytearray()
     message = await receive()
     while message["type"] != "http.disconnect":
@@ -78,8 +78,8 @@ def arguments(
 ) -> dict[str, Any]:
     """The arguments of the workflow's function, after its context.
 
-    Raises Problem 400 and 415, and 500 where a validator of the author's fails in another way than validators may: its
-    message may hold what was sent, and is dropped."""
+    Raises Problem 400 and 415. Raises Problem 500 if an author's validator raises an exception that validators may not
+    raise. Its message is dropped, because it may hold what was sent."""
     try:
         return _fitted(workflow, body, content_type, path_parameters)
     except Problem:
@@ -148,7 +148,7 @@ def _not_json(message: str) -> Problem:
 
 
 def _mistakes(error: ValidationError, before: Iterable[str] = ()) -> list[dict[str, str]]:
-    """What is wrong and where, without what was sent."""
+    """What is wrong and where, without the values that were sent."""
     found = error.errors(include_url=False, include_input=False, include_context=False)
     return [
         {

@@ -1,28 +1,29 @@
-"""How fast requests that are turned away are answered: a flood of them must leave the processor to callers who may come
-in. Clients who wait for an answer before they send again are slowed down by letting their answers wait.
+"""Delays the responses to rejected requests, so that a flood of them leaves the processor to allowed callers. A client
+that waits for a response before it sends again is slowed down by the delay.
 
-The decision is pure; the door waits as long as it says. In a flood, whoever else is turned away now and then is still
-answered at once.
+The decision is pure; the pipeline waits for that long. In a flood, other addresses that are rejected now and then still
+get their response at once.
 """
 
 from math import ceil, inf
 
 QUICK_OF_ADDRESS = 10
-"""Refusals of one address that are answered at once in each second: more than anybody needs who mistook a token."""
+"""Rejected requests of one address that get their response at once in each second: more than a caller with a wrong
+token needs."""
 QUICK_IN_ALL = 100
-"""Those of all addresses together, and so the number of addresses that are remembered, for a second."""
+"""The same for all addresses together. It is also the number of addresses that are remembered, for a second."""
 RATE = 1000
-"""Further answers that may leave in a second, one after the other."""
+"""Further responses that may be sent in a second, one after the other."""
 LONGEST = 2.0
-"""Seconds that an answer may wait for its turn, which bounds how many wait (to LONGEST * RATE)."""
+"""Seconds that a response may wait for its turn. This limits how many wait (to LONGEST * RATE)."""
 
 TOGETHER = 0.02
-"""Seconds of which the answers leave together: one after the other they would keep the requests of valid callers apart,
-which cost less in a row."""
+"""Responses that are due within this many seconds are sent together. Sent one by one they would separate the requests
+of valid callers, which cost less in a row."""
 
 
 class Pace:
-    """Gives each refused request its turn."""
+    """Gives each rejected request its turn."""
 
     def __init__(self) -> None:
         self._second = -1
@@ -31,8 +32,8 @@ class Pace:
         self._last_turn = -inf
 
     def wait(self, address: str, now: float) -> float:
-        """How many seconds the answer to a request of this address has to wait; `inf` where too many wait already:
-        then it leaves at once, and its connection is closed. `now` is a time of the monotonic clock."""
+        """How many seconds the response to a request of this address has to wait. `inf` means that too many wait
+        already: the response is sent at once and its connection closed. `now` is a time of the monotonic clock."""
         if int(now) != self._second:
             self._second, self._quick_in_all = int(now), 0
             self._quick.clear()

@@ -1,4 +1,4 @@
-"""The sixth verb: the answer, and how it goes on the wire."""
+"""The sixth step: the response, and how it is sent."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from postern.journal.run import Run
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 ALWAYS = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
-"""No answer may be stored (RFC 6750, section 5.3) or taken for another type than it says."""
+"""No response may be stored (RFC 6750, section 5.3) or interpreted as another type than it declares."""
 
 
 @dataclass(slots=True)  # not frozen: one is made for each request
@@ -42,7 +42,7 @@ def problem_reply(shown: Problem, request_id: str) -> Answer:
     return _answer(shown.status, [(b"content-type", b"application/problem+json"), *headers], content)
 
 
-def reply_on_record(run_id: str, status: int, headers: Iterable[tuple[bytes, bytes]], content: bytes) -> Answer:
+def recorded_reply(run_id: str, status: int, headers: Iterable[tuple[bytes, bytes]], content: bytes) -> Answer:
     """The answer to a run that has ended, from its record."""
     return _answer(status, [*headers, (b"x-run-id", run_id.encode())], content)
 

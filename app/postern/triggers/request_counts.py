@@ -7,7 +7,7 @@ from postern.histogram import SECONDS, Histogram
 from postern.journal.run import Run, State
 
 MOST_WORKFLOWS = 1000
-"""Names of workflows that are counted apart; requests to further ones are counted under no name."""
+"""How many workflows are counted by name. Requests to further ones are counted under no name."""
 
 ENDED: Mapping[str, str] = {
     State.SUCCEEDED.value: "succeeded",
@@ -16,23 +16,23 @@ ENDED: Mapping[str, str] = {
     State.TIMED_OUT.value: "timed_out",
     State.INTERRUPTED.value: "interrupted",
 }
-"""What the outcome of a request with a run is called, by the value of its state."""
+"""The outcome of a request that started a run, by the value of the run's state."""
 
 OUTCOMES = frozenset({*ENDED.values(), *PROBLEMS, "disconnected"})
 OTHER = "other"
 MODES = frozenset({"anonymous", "tenant_users", "specific_users"})
 
 TOGETHER = 256
-"""Requests that are counted many in a row, which costs a third of counting each between two others."""
+"""Requests that are counted together: many in a row cost a third of counting each one between two others."""
 
 Count = Callable[[str, str, str], None]
 """(workflow, mode, outcome); workflow and mode are "" where no trigger was found."""
 
 
 class RequestCounts:
-    """Requests by workflow, access mode and outcome, and the durations of runs by workflow. `served` gives the names of
-    the catalog: only those are counted apart, and when there are too many names, those that left the catalog are
-    forgotten. It belongs to one event loop; another thread may read after `settle`."""
+    """Requests by workflow, access mode and outcome, and the durations of runs by workflow. `served` returns the names
+    in the catalog: only those are counted by name. When there are too many names, those no longer in the catalog are
+    dropped. It belongs to one event loop; another thread may read after `settle`."""
 
     def __init__(self, served: Callable[[], Collection[str]], most: int = MOST_WORKFLOWS) -> None:
         self._served = served
@@ -51,13 +51,13 @@ class RequestCounts:
             self.settle()
 
     def settle(self) -> None:
-        """Count what waits."""
+        """Count the runs that are waiting to be counted."""
         waiting, self._waiting = self._waiting, []
         for workflow, mode, state, seconds in waiting:
             self._counted(workflow, mode, ENDED.get(state, OTHER)).observe(seconds)
 
     def count(self, workflow: str, mode: str, outcome: str) -> None:
-        """Count a request that came to no run."""
+        """Count a request that started no run."""
         self._counted(workflow, mode, outcome)
 
     def _counted(self, workflow: str, mode: str, outcome: str) -> Histogram:
@@ -83,7 +83,7 @@ class RequestCounts:
         return workflow if len(self._durations) < self._most and workflow in self._served() else ""
 
     def _cell(self, workflow: str, mode: str, outcome: str) -> tuple[tuple[str, str, str], Histogram]:
-        """Where requests of this kind are counted. What is not known beforehand gets no label of its own."""
+        """Where requests of this kind are counted. Unknown names and outcomes get no label of their own."""
         if len(self._durations) >= self._most:
             self._forget(self._served())
         name = self.label(workflow)

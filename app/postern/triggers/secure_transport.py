@@ -1,10 +1,9 @@
-"""Whether an access token came by a way on which nobody can read it (RFC 6750, section 5.3). Pure, and no token is
-looked at.
+"""Checks that an access token was sent over a secure transport (RFC 6750, section 5.3). Pure; the token is not read.
 
-It came over https, by the word of a trusted proxy or by TLS of this server's own; or straight from this machine, with
-no proxy between. Where a proxy that is not trusted stands on this machine, its clients look like this machine's own
-programs, so a field that proxies write is enough to refuse. A request without a client's address, as one over a Unix
-socket, is refused too.
+The transport is secure if a trusted proxy says https, if this server terminated TLS, or if the request came directly
+from this machine. The clients of an untrusted proxy on this machine look like local programs, so a request with any
+header that proxies write is rejected. A request without a client address, such as one over a Unix socket, is rejected
+too.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
@@ -20,20 +19,20 @@ CODE = "insecure-transport"
 FORWARDED = frozenset(
     {b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip"}
 )
-"""Fields that proxies write (RFC 7239; RFC 9110, section 7.6.3; and the older ones)."""
+"""Headers that proxies write (RFC 7239; RFC 9110, section 7.6.3; and the older ones)."""
 
 FIX = "name the proxy in POSTERN_TRUSTED_PROXIES and have it send X-Forwarded-Proto: https"
-BY_PROXY = f"a proxy passed it on, which is not trusted or does not say https: {FIX}"
+BY_PROXY = f"a proxy forwarded the request, and it is not trusted or does not report https: {FIX}"
 BY_HTTP = f"plain http from another machine: use https; behind a proxy, {FIX}"
-NO_ADDRESS = f"plain http without a client's address, as over a Unix socket: use TCP and https; behind a proxy, {FIX}"
+NO_ADDRESS = f"plain http without a client address, as over a Unix socket: use TCP and https; behind a proxy, {FIX}"
 
 Scope = MutableMapping[str, Any]
 Peer = tuple[str, int]
 
 
 def wrong_with(scope: Scope, names: Iterable[bytes]) -> str:
-    """Why a request with fields of these names may bring no token, for the operator; "" where it may. The scheme and
-    the client of the scope are those that a trusted proxy named, where one did."""
+    """For the operator, why a request with headers of these names may not carry a token; "" if it may. The scope has
+    the scheme and client that a trusted proxy reported, if one did."""
     if scope["scheme"] == "https":
         return ""
     client = scope.get("client")
@@ -45,13 +44,13 @@ def wrong_with(scope: Scope, names: Iterable[bytes]) -> str:
 
 
 def passed_on(scope: Scope) -> bool:
-    """Whether a proxy passed the request on, trusted or not."""
+    """Whether a proxy forwarded the request, trusted or not."""
     return not FORWARDED.isdisjoint(name for name, _ in scope["headers"])
 
 
 class Identification:
-    """The one way to who is asking: `recall` and `identify` are those of `identity`, behind the question how the token
-    came. Raises Problem `insecure-transport` before anything is done with the token."""
+    """The only way to identify a caller: `recall` and `identify` of `identity`, after a check of the transport. Raises
+    Problem `insecure-transport` before the token is used."""
 
     def __init__(
         self,
@@ -62,8 +61,8 @@ class Identification:
         self._identify = identify
 
     def recall(self, scope: Scope, fields: Mapping[bytes, bytes]) -> Caller | None:
-        """The caller of a request whose fields have each name once, if its token was verified before. Nearly every
-        request comes by here."""
+        """The caller of a request in which each header occurs once, if its token was verified before. Nearly every
+        request takes this path."""
         authorization = fields.get(b"authorization")
         if authorization is None:
             return None
@@ -72,7 +71,7 @@ class Identification:
         return self._recall(authorization)
 
     def identify(self, scope: Scope) -> Awaitable[Caller]:
-        """The caller of a request. Raises Refused, and Problem `identity-unavailable` where nobody could decide."""
+        """The caller of a request. Raises Refused, and Problem `identity-unavailable` if it cannot be checked."""
         headers = scope["headers"]
         names = {name for name, _ in headers}
         if b"authorization" in names and (reason := wrong_with(scope, names) or _contradicted(headers)):
@@ -81,18 +80,18 @@ class Identification:
 
 
 def insecure(reason: str) -> Problem:
-    """The refusal of a token that anybody on the way could have read (RFC 6750, section 3.1)."""
+    """The problem for a token that others on the network could have read (RFC 6750, section 3.1)."""
     return problem(CODE, reason=reason, headers={"WWW-Authenticate": 'Bearer error="invalid_request"'})
 
 
 def unmapped(peer: Peer | None) -> Peer | None:
-    """The address of a connection as an operator writes it: a socket for both kinds of addresses shows IPv4 as IPv6
-    (RFC 4291, section 2.5.5.2), which no proxy or network that is named by IPv4 would be equal to."""
+    """The address of a connection as an operator writes it. A dual-stack socket shows IPv4 as IPv6 (RFC 4291, section
+    2.5.5.2), which would match no proxy or network configured by its IPv4 address."""
     return (peer[0].removeprefix("::ffff:"), peer[1]) if peer else None
 
 
 def _contradicted(headers: Iterable[tuple[bytes, bytes]]) -> str:
-    """Why the word of a trusted proxy is not taken: a client's own stands beside it, and nobody knows which it is."""
+    """Why a trusted proxy's header is ignored: the client sent the same header, and the two cannot be distinguished."""
     said = {value for name, value in headers if name == b"x-forwarded-proto"}
     return BY_PROXY if len(said) > 1 else ""
 

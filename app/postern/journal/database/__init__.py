@@ -1,1 +1,1 @@
-"""The database itself: opened, migrated, looked at, copied and dumped."""
+"""The database itself: opening, migrating, inspecting, copying and dumping it."""

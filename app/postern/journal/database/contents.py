@@ -1,4 +1,4 @@
-"""Where a database is, as it may be shown, and what is in it. No password is ever shown."""
+"""The location of a database without its password, and what it contains."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +13,13 @@ from postern.journal.schema import idempotency_keys, metadata, refusals, runs, s
 HARMLESS = ("host", "port", "dbname", "user", "sslmode", "passwordless")
 """Parts of a URL's query that may be shown."""
 RECORDS = (runs, steps, refusals, idempotency_keys)
-"""Tables of the first migration whose rows nobody may lose. Those of nodes come by themselves."""
+"""Tables of the first migration whose rows must not be lost. Server processes insert their own rows again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What a database holds. Times are Unix seconds, None where there is no run; `size` is in bytes, `migration` ""
-    where there are no tables."""
+    """The contents of a database. Times are Unix seconds, None if there is no run. `size` is in bytes; `migration` is
+    "" if there are no tables."""
 
     migration: str
     size: int
@@ -38,12 +38,12 @@ def sqlite_path(url: str) -> Path | None:
 
 
 def shown(url: str) -> str:
-    """Where it is, without a password."""
+    """The URL, without a password."""
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
         return f"sqlite:///{parsed.database}"
     query = {name: value for name, value in parsed.query.items() if name in HARMLESS}
-    # Written by hand where a part is missing, SQLAlchemy's own way would put marks for it.
+    # Built here, because SQLAlchemy's own function writes a placeholder for a missing part.
     return without_password(parsed).set(drivername="postgresql", query=query).render_as_string(hide_password=False)
 
 
@@ -60,7 +60,7 @@ def without_password(url: URL) -> URL:
 
 
 def tables(connection: Connection) -> list[str]:
-    """Names of Postern's tables that are there, also where only some of them are."""
+    """Names of the existing tables of Postern, also if only some of them exist."""
     from sqlalchemy import inspect
 
     known = {*metadata.tables, "alembic_version"}
@@ -75,7 +75,7 @@ def is_empty(connection: Connection) -> bool:
 
 
 def contents(connection: Connection, url: str) -> Contents:
-    """What is in it: counts take as long as it takes to go through an index of every run."""
+    """What the database contains. Counting takes one pass over an index of all runs."""
     migration, size = revision_of(connection), _size(connection, url)
     if not migration:
         return Contents(migration, size)

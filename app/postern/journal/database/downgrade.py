@@ -1,4 +1,4 @@
-"""Migrations taken back, for going back to the release before: what is lost by it, and doing it."""
+"""Takes migrations back, for returning to the previous release, and says what is lost."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +12,8 @@ from postern.journal.database.revisions import MIGRATIONS
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """What goes with a migration: `what` is a table, or a column as `table.column`; `rows` have something in it."""
+    """What is deleted with a migration: `what` is a table, or a column as `table.column`; `rows` rows have data in
+    it."""
 
     migration: str
     what: str
@@ -25,8 +26,8 @@ class Loss:
 
 
 def target(found: str, to: str | None) -> str:
-    """The migration to go back to: `to`, by its name or number, or the one before where that is None. Raises
-    DatabaseFault where it is none before `found`."""
+    """The migration to go back to: `to`, by its name or number, or the previous one if `to` is None. Raises
+    DatabaseFault if it is not earlier than `found`."""
     if found == "":
         raise DatabaseFault("POSTERN_DATABASE_URL names a database without tables: there is nothing to take back")
     check_revision(found)
@@ -43,7 +44,7 @@ def target(found: str, to: str | None) -> str:
 
 
 def losses(connection: Connection, found: str, to: str) -> list[Loss]:
-    """What is lost where the tables go from migration `found` back to migration `to`."""
+    """What is lost if the tables go from migration `found` back to migration `to`."""
     from alembic.script import ScriptDirectory
 
     scripts = ScriptDirectory.from_config(alembic_config())
@@ -53,7 +54,7 @@ def losses(connection: Connection, found: str, to: str) -> list[Loss]:
 
 
 def downgrade(engine: Engine, to: str, applied: Callable[[str], object] = lambda _: None) -> None:
-    """Take migrations back until the database has `to`: all of it, or nothing where it is interrupted."""
+    """Take migrations back until the database has `to`. All of it happens, or nothing if it is interrupted."""
     from alembic import command
 
     with engine.begin() as connection:

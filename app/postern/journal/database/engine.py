@@ -1,4 +1,4 @@
-"""The journal's database: how it is opened, and how its tables are brought to what this program knows."""
+"""Opens the journal's database and migrates its tables to what this program expects."""
 
 import contextlib
 import os
@@ -24,9 +24,9 @@ MINIMAL_SQLITE = (3, 38, 0)  # from here it reads JSON by ->>
 
 
 def open_engine(url: str | URL, *, writing: bool) -> Engine:
-    """An engine on the database; no connection is made yet, but SQLite's file and its folder are. A writing one begins
-    transactions so that they cannot fail for another writer's sake. One with `passwordless=entra` is the
-    settings', which knows how to sign in. Raises DatabaseFault."""
+    """An engine on the database. It makes no connection yet, but creates SQLite's file and folder. A writing engine
+    begins transactions so that they cannot fail because of another writer. A URL with `passwordless=entra` must come
+    from the settings, which know how to sign in. Raises DatabaseFault."""
     try:
         parsed = make_url(url)
     except ArgumentError:
@@ -39,7 +39,7 @@ def open_engine(url: str | URL, *, writing: bool) -> Engine:
 
 
 def check_database(url: str) -> None:
-    """Raise DatabaseFault where a server could never use this database. One that cannot be reached now passes."""
+    """Raise DatabaseFault if a server could never use this database. One that is unreachable now passes."""
     engine = open_engine(url, writing=False)
     try:
         with engine.connect() as connection:
@@ -51,9 +51,9 @@ def check_database(url: str) -> None:
 
 
 def migrate(engine: Engine, applied: Callable[[str], object] = lambda _: None) -> str:
-    """Bring the tables to HEAD, unless they are a newer program's that suit this one; gives the migration that they
-    had before. Several processes may do it at once. `applied` is told of each migration. Raises DatabaseFault where the
-    tables are a newer program's that do not suit."""
+    """Migrate the tables to HEAD, unless they are a newer program's and compatible. Returns the migration that they had
+    before. Several processes may do it at once. `applied` is called for each migration. Raises DatabaseFault if the
+    tables are a newer program's and not compatible."""
     with engine.begin() as connection:
         lock_tables(connection)
         found = revision_of(connection)
@@ -65,20 +65,20 @@ def migrate(engine: Engine, applied: Callable[[str], object] = lambda _: None) -
 
 
 def lock_tables(connection: Connection) -> None:
-    """Nobody else migrates the tables until this transaction has ended. On SQLite it began as a writer's."""
+    """Keep other processes from migrating until this transaction has ended. On SQLite it began as a writing one."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
 
 
 def revision_of(connection: Connection) -> str:
-    """The migration that the database has, "" for none."""
+    """The migration of the database, "" for none."""
     if not inspect(connection).has_table("alembic_version"):
         return ""
     return connection.execute(text("SELECT version_num FROM alembic_version")).scalar() or ""
 
 
 def check_revision(found: str) -> None:
-    """Raise DatabaseFault where this program cannot work on tables of that migration, nor bring them to its own."""
+    """Raise DatabaseFault if this program can neither use tables of that migration nor migrate them."""
     if found not in ("", *MIGRATIONS) and not is_newer(found):
         raise DatabaseFault(
             f"the database was made by a newer Postern (its migration is {found}, this program knows up to {HEAD}): "
@@ -88,7 +88,7 @@ def check_revision(found: str) -> None:
 
 
 def alembic_config(connection: Connection | None = None, applied: Callable[[str], object] = lambda _: None) -> Any:
-    """What Alembic's commands take, for migrations in the transaction of this connection."""
+    """The configuration for Alembic's commands, with migrations in the transaction of this connection."""
     from alembic.config import Config
 
     config = Config()
@@ -110,7 +110,7 @@ def _sqlite(url: URL, *, writing: bool) -> Engine:
     if sqlite3.sqlite_version_info < MINIMAL_SQLITE:
         raise DatabaseFault(f"SQLite {sqlite3.sqlite_version} is too old: 3.38 or later is needed")
     if not url.database or url.database == ":memory:":
-        raise DatabaseFault("POSTERN_DATABASE_URL names no file: write sqlite:///path/to/file.db")
+        raise DatabaseFault("POSTERN_DATABASE_URL has no file name: write sqlite:///path/to/file.db")
     _make_file(Path(url.database))
     engine = create_engine(
         url.set(drivername="sqlite+pysqlite"),
@@ -136,21 +136,21 @@ def _sqlite(url: URL, *, writing: bool) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        # A transaction that begins as a reader and then writes fails at once when another has written meanwhile.
-        # The driver's own connection: SQLAlchemy's way to it costs as much as writing a row.
+        # A transaction that begins by reading and then writes fails at once if another has written meanwhile.
+        # The driver's own connection, because going through SQLAlchemy costs as much as writing a row.
         connection.connection.driver_connection.execute("BEGIN IMMEDIATE" if writing else "BEGIN")  # type: ignore[union-attr]
 
     return engine
 
 
 def _make_file(path: Path) -> None:
-    """Make the file for its owner only; the files that SQLite puts beside it are made like it."""
+    """Create the file for its owner only. The files that SQLite creates beside it get the same mode."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileExistsError):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     except OSError as error:
-        raise DatabaseFault(f"POSTERN_DATABASE_URL: {path} cannot be made ({error.strerror})") from None
+        raise DatabaseFault(f"POSTERN_DATABASE_URL: {path} cannot be created ({error.strerror})") from None
 
 
 def _postgres(url: URL, besides: dict[str, str]) -> Engine:
@@ -160,14 +160,14 @@ def _postgres(url: URL, besides: dict[str, str]) -> Engine:
             connect_args={
                 "connect_timeout": CONNECT_SECONDS,
                 "application_name": "postern",
-                # A server that vanished without a word would otherwise be waited for for many minutes.
+                # Without these, a connection to a server that vanished waits for many minutes.
                 "keepalives_idle": 10,
                 "keepalives_interval": 5,
                 "keepalives_count": 3,
                 "tcp_user_timeout": 15_000,
                 **besides,
             },
-            pool_pre_ping=False,  # a lost connection is noticed and made anew by who uses it
+            pool_pre_ping=False,  # the callers notice a lost connection and connect again
             pool_size=4,
         )
     except ModuleNotFoundError:
@@ -177,7 +177,7 @@ def _postgres(url: URL, besides: dict[str, str]) -> Engine:
 def _passwordless(url: str | URL, parsed: URL) -> Engine:
     """An engine whose connections sign in with tokens."""
     if not isinstance(url, DatabaseUrl):
-        raise DatabaseFault("POSTERN_DATABASE_URL has no password, and nothing says how to sign in without one")
+        raise DatabaseFault("POSTERN_DATABASE_URL has no password, and no other sign-in is configured")
     try:
         from postern.passwordless.entra_sign_in import settled, sign_in
     except ModuleNotFoundError as error:

@@ -1,7 +1,7 @@
 """Dumps of a PostgreSQL database, by PostgreSQL's own pg_dump and pg_restore.
 
-Both are told where to go by a URL without a password, which other users of the machine may read in the list of
-processes. The password is in their environment, which they may not.
+Both get a URL without a password, because other users of the machine may read it in the list of processes. The password
+is in the environment, which other users may not read.
 """
 
 import os
@@ -25,8 +25,8 @@ from postern.journal.schema import metadata
 MAGIC = b"PGDMP"
 TABLES = (*sorted(metadata.tables), "alembic_version")
 ENTRA_FIX = (
-    "POSTERN_DATABASE_URL has passwordless=entra, but {tool} takes a password only. Give it a token as one, and run "
-    "this again:\n  export PGPASSWORD=$(az account get-access-token --resource-type oss-rdbms "
+    "POSTERN_DATABASE_URL has passwordless=entra, but {tool} accepts only a password. Give it a token as the password, "
+    "and run this again:\n  export PGPASSWORD=$(az account get-access-token --resource-type oss-rdbms "
     "--query accessToken --output tsv)"
 )
 HINTS = {
@@ -41,19 +41,19 @@ _TABLE = re.compile(r"^[0-9]+; [0-9]+ [0-9]+ TABLE (.+?) (\w+) ", re.MULTILINE)
 
 
 def dump_command(url: str, target: str) -> list[str]:
-    """The command that writes a dump of Postern's tables, in which there is no password."""
+    """The command that writes a dump of Postern's tables. It contains no password."""
     named = [f"--table={name}" for name in TABLES]
     return ["pg_dump", "--format=custom", "--no-password", *named, f"--file={target}", f"--dbname={_dbname(url)}"]
 
 
 def restore_command(url: str, source: str) -> list[str]:
-    """The command that puts a dump into a database without Postern's tables: all of it, or nothing."""
+    """The command that restores a dump to a database without Postern's tables: all of it, or nothing."""
     options = ["--single-transaction", "--exit-on-error", "--no-owner", "--no-privileges", "--no-password"]
     return ["pg_restore", *options, f"--dbname={_dbname(url)}", source]
 
 
 def dump(url: str, target: Path, named: Path) -> None:
-    """Write a dump to `target`, an empty file of ours that is to be `named` so. Raises DatabaseFault."""
+    """Write a dump to `target`, an empty file that will be renamed to `named`. Raises DatabaseFault."""
     run(dump_command(url, str(target)), url, by_hand=dump_command(url, str(named)))
     with target.open("rb") as file:
         os.fsync(file.fileno())
@@ -61,23 +61,23 @@ def dump(url: str, target: Path, named: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Dump:
-    """What is known of a dump: the migration of its tables, and the schema that they go to."""
+    """The migration of a dump's tables, and their schema."""
 
     migration: str
     schema: str
 
 
 def look_at(path: Path) -> Dump:
-    """What a dump is that can be read to its end. Raises DatabaseFault where it is damaged, none of Postern's, or of a
-    newer Postern that does not suit this one."""
+    """Read a dump to its end and describe it. Raises DatabaseFault if it is damaged, not of Postern, or of a newer
+    Postern that is not compatible."""
     run(["pg_restore", f"--file={os.devnull}", str(path)])
     tables_of = {name: schema for schema, name in _TABLE.findall(run(["pg_restore", "--list", str(path)]))}
     written = run(["pg_restore", "--data-only", "--table=alembic_version", "--file=-", str(path)])
     found = _MIGRATION.search(written)
     if found is None:
-        raise DatabaseFault(f"{path} is no backup of Postern's: it has no migration")
+        raise DatabaseFault(f"{path} is not a backup of Postern: it has no migration")
     if not tables_of.keys() >= {table.name for table in RECORDS}:
-        raise DatabaseFault(f"{path} is no backup of Postern's: it has other tables")
+        raise DatabaseFault(f"{path} is not a backup of Postern: it has other tables")
     try:
         check_revision(found[1])
     except DatabaseFault as fault:
@@ -86,14 +86,14 @@ def look_at(path: Path) -> Dump:
 
 
 def restore(url: str, source: Path) -> None:
-    """Put a dump into a database without Postern's tables: all of it, or nothing. Raises DatabaseFault."""
+    """Restore a dump to a database without Postern's tables: all of it, or nothing. Raises DatabaseFault."""
     run(restore_command(url, str(source)), url)
 
 
 def move_aside(connection: Connection, schema: str, ready: Callable[[], object] = lambda: None) -> str:
-    """Take Postern's tables out of the way, so that a dump can be put in: into a schema of this name, or away where
-    they are empty. Gives the schema, "" where none was made. `ready` is called when nobody can write any more, and
-    raises where a server has started meanwhile."""
+    """Move Postern's tables to a schema of this name, so that a dump can be restored. Empty tables are dropped. Returns
+    the schema, "" if none was made. `ready` is called when the tables are locked against writes, and raises if a server
+    has started meanwhile."""
     there = tables(connection)
     if there:
         connection.execute(text(f"LOCK TABLE {', '.join(there)} IN ACCESS EXCLUSIVE MODE"))
@@ -109,26 +109,26 @@ def move_aside(connection: Connection, schema: str, ready: Callable[[], object] 
 
 
 def move_back(connection: Connection, schema: str, home: str) -> None:
-    """Undo `move_aside` where a dump could not be put in. `home` is the schema where the tables were."""
+    """Undo `move_aside` after a failed restore. `home` is the schema where the tables were."""
     for name in TABLES:
         connection.execute(text(f'ALTER TABLE IF EXISTS {schema}.{name} SET SCHEMA "{home}"'))
     connection.execute(text(f"DROP SCHEMA {schema}"))
 
 
 def run(command: Sequence[str], url: str = "", by_hand: Sequence[str] = ()) -> str:
-    """What a tool of PostgreSQL's prints. Raises DatabaseFault where it is not there, cannot sign in, or fails.
-    `by_hand` is the command to run elsewhere, where that is another one."""
+    """Run a tool of PostgreSQL and return what it prints. Raises DatabaseFault if it is missing, cannot sign in, or
+    fails. `by_hand` is the command to run elsewhere, if it differs."""
     tool = shutil.which(command[0])
     if tool is None:
         raise DatabaseFault(
             f"{command[0]} is not on the PATH. Install PostgreSQL's client programs, of the server's version or newer, "
             f"or run it where they are:\n  {shlex.join(by_hand or command)}"
         )
-    done = subprocess.run(  # noqa: S603 the command is ours; a URL cannot add an option to it
+    done = subprocess.run(  # noqa: S603 the command is fixed; a URL cannot add an option to it
         [tool, *command[1:]], env=_environment(url, command[0]), capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
-        raise DatabaseFault(_told(command[0], done.stderr, _password(make_url(url)) if url else ""))
+        raise DatabaseFault(_failure(command[0], done.stderr, _password(make_url(url)) if url else ""))
     return done.stdout
 
 
@@ -149,19 +149,19 @@ def _password(url: URL) -> str:
 
 
 def _dbname(url: str) -> str:
-    """The URL as PostgreSQL's tools take it: without a password, and without what only Postern knows."""
+    """The URL for PostgreSQL's tools: without a password, and without Postern's own parameters."""
     parsed = make_url(url)
     if "sslpassword" in parsed.query:
         raise DatabaseFault(
-            "POSTERN_DATABASE_URL has sslpassword, which PostgreSQL's tools take in a file only: name that by "
+            "POSTERN_DATABASE_URL has sslpassword, which PostgreSQL's tools accept only in a file: name it in "
             "PGSERVICEFILE, and run pg_dump or pg_restore yourself"
         )
     plain = without_password(parsed).difference_update_query(["passwordless"])
     return plain.set(drivername="postgresql").render_as_string(hide_password=False)
 
 
-def _told(tool: str, said: str, password: str) -> str:
-    lines = said.strip().splitlines()[:6] or ["it says nothing"]
+def _failure(tool: str, said: str, password: str) -> str:
+    lines = said.strip().splitlines()[:6] or ["no message"]
     text_ = "\n  ".join(lines)
     hints = "".join(f"\n{hint}" for sign, hint in HINTS.items() if sign in said)
     return f"{tool} failed:\n  {text_.replace(password, '…') if password else text_}{hints}"

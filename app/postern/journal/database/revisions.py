@@ -1,8 +1,8 @@
-"""The migrations of the journal's tables by their names, and which tables this program can work on. Pure.
+"""The names of the migrations, and which tables this program can use. Pure.
 
-A name is `0003_for_0002`: the tables of migration 0003, on which programs work that know migrations up to 0002 or
-later. It is kept in the database as Alembic's version, so that an older program reads there whether newer tables suit
-it. Names without `_for_` suit programs that know them, and no older ones.
+A name such as `0003_for_0002` means: the tables of migration 0003 can be used by programs that know migrations up to
+0002 or later. The database holds the name as Alembic's version, so an older program reads there whether newer tables
+are compatible. Tables whose name has no `_for_` are compatible only with programs that know them.
 """
 
 import re
@@ -10,14 +10,14 @@ import re
 MIGRATIONS = ("0001", "0002")
 """All migrations, oldest first."""
 HEAD = MIGRATIONS[-1]
-"""A database that has this one is not looked at further, so that Alembic need not be imported."""
+"""A database with this migration needs no further check, so Alembic need not be imported."""
 
 _NAME = re.compile(r"([0-9]{4})(?:_for_([0-9]{4}))?")
 
 
 def numbers(revision: str) -> tuple[str, str]:
-    """The migration's own number, and that of the oldest one whose programs work on its tables. Raises ValueError where
-    it is no name of a migration."""
+    """The migration's own number, and that of the oldest one whose programs can use its tables. Raises ValueError if it
+    is not the name of a migration."""
     found = _NAME.fullmatch(revision)
     if found is None:
         raise ValueError(revision)
@@ -25,8 +25,8 @@ def numbers(revision: str) -> tuple[str, str]:
 
 
 def is_newer(found: str, head: str = HEAD) -> bool:
-    """Whether these tables are a newer program's, on which one that knows migrations up to `head` can work as they
-    are."""
+    """Whether these tables are a newer program's and can be used unchanged by one that knows migrations up to
+    `head`."""
     try:
         number, since = numbers(found)
     except ValueError:

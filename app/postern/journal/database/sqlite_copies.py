@@ -1,7 +1,7 @@
-"""Copies of a SQLite database: one is made while servers write, looked at, and put in a database's place.
+"""Copies of a SQLite database: making one while servers write, checking it, and replacing a database with it.
 
-A copy is one file with nothing beside it. It is made by SQLite's backup API from within one read transaction, so that
-it is the database of one moment, and writers neither wait nor make it begin again.
+A copy is a single file. SQLite's backup API makes it within one read transaction. So it is the database of one moment,
+writers do not wait, and their writes do not restart it.
 """
 
 import os
@@ -21,27 +21,29 @@ MAGIC = b"SQLite format 3\x00"
 PAGES = 1024
 """Pages that are copied between two reports of progress."""
 BESIDE = ("-wal", "-shm", "-journal")
-"""What SQLite puts beside a file. A log of one database must never lie beside another one."""
+"""The files that SQLite creates beside a database. A log of one database must never lie beside another one."""
 
 Progress = Callable[[int, int], object]
-"""Told how many pages are left, and of how many."""
+"""Called with the number of remaining pages, and of all pages."""
 
 
 def copy(source: Path, target: Path, progress: Progress = lambda *_: None) -> None:
-    """Write a copy to `target`, an empty file of ours. Raises sqlite3.Error, OSError."""
+    """Write a copy to `target`, an empty file that this program created. Raises sqlite3.Error, OSError."""
     with closing(_open(source, "rw")) as reading, closing(sqlite3.connect(target, isolation_level=None)) as writing:
         reading.execute("PRAGMA query_only=ON")
         reading.execute("BEGIN")
-        reading.execute("SELECT count(*) FROM sqlite_master").fetchone()  # from here on it reads this moment's database
+        reading.execute(
+            "SELECT count(*) FROM sqlite_master"
+        ).fetchone()  # from here on it reads the database of this moment
         reading.backup(writing, pages=PAGES, progress=lambda _, left, total: progress(left, total))
-        writing.execute("PRAGMA journal_mode=DELETE")  # so that it can be read where nothing can be written
+        writing.execute("PRAGMA journal_mode=DELETE")  # so that it can be read in a read-only folder
     with target.open("rb") as file:
         os.fsync(file.fileno())
 
 
 def look_at(path: Path) -> str:
-    """The migration of a copy that is whole. Raises DatabaseFault where it is damaged, no database of Postern's, or of
-    a newer Postern that does not suit this one."""
+    """The migration of an intact copy. Raises DatabaseFault if it is damaged, not a database of Postern, or of a newer
+    Postern that is not compatible."""
     try:
         with closing(_open(path, "ro")) as connection:
             damage = [row[0] for row in connection.execute("PRAGMA integrity_check(3)")]
@@ -51,21 +53,21 @@ def look_at(path: Path) -> str:
             found: str | None = next((row[0] for row in connection.execute(query)), None)
             there = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     except sqlite3.OperationalError as error:
-        raise DatabaseFault(f"{path} is no backup of Postern's: {error}") from None
+        raise DatabaseFault(f"{path} is not a backup of Postern: {error}") from None
     except sqlite3.DatabaseError as error:
-        raise DatabaseFault(f"{path} is damaged, or no database: {error}") from None
+        raise DatabaseFault(f"{path} is damaged, or not a database: {error}") from None
     if not found:
-        raise DatabaseFault(f"{path} is no backup of Postern's: it has no migration")
+        raise DatabaseFault(f"{path} is not a backup of Postern: it has no migration")
     if not there.issuperset(table.name for table in RECORDS):
-        raise DatabaseFault(f"{path} is no backup of Postern's: it has other tables")
+        raise DatabaseFault(f"{path} is not a backup of Postern: it has other tables")
     _check(path, found)
     return found
 
 
 def put_in_place(copied: Path, database: Path, aside: str, ready: Callable[[], object] = lambda: None) -> Path | None:
-    """Put a copy in a database's place, its tables brought to this program's migration before. What was there is moved
-    aside under a name that ends with `aside`; gives that name. No server may run on it: `ready` is called when the copy
-    is, and raises where one has started meanwhile."""
+    """Replace a database with a copy, whose tables are first migrated to this program's migration. The old database is
+    moved aside under a name that ends with `aside`; returns that name. No server may run on it: `ready` is called when
+    the copy is ready, and raises if one has started meanwhile."""
     moved = database.with_name(f"{database.name}{aside}")
     database.parent.mkdir(parents=True, exist_ok=True)
     with new_file(database) as file:
@@ -87,12 +89,12 @@ def put_in_place(copied: Path, database: Path, aside: str, ready: Callable[[], o
 
 
 def beside(database: Path) -> tuple[Path, ...]:
-    """The files that SQLite puts beside a database."""
+    """The files that SQLite creates beside a database."""
     return tuple(database.with_name(database.name + end) for end in BESIDE)
 
 
 def _rename(database: Path, name: Path) -> bool:
-    """Give a database another name, with what SQLite put beside it; False where there is none."""
+    """Rename a database with the files that SQLite created beside it; False if there is none."""
     there = database.exists()
     if there:
         database.rename(name)
@@ -103,7 +105,7 @@ def _rename(database: Path, name: Path) -> bool:
 
 
 def _give_to_its_owner(file: Path, database: Path) -> None:
-    """Who restores as root must not keep the server's user out."""
+    """Keep the database accessible to the server's user after a restore as root."""
     if os.geteuid() == 0:
         owner = (database if database.exists() else database.parent).stat()
         os.chown(file, owner.st_uid, owner.st_gid)
@@ -111,8 +113,8 @@ def _give_to_its_owner(file: Path, database: Path) -> None:
 
 @contextmanager
 def new_file(place: Path) -> Iterator[Path]:
-    """An empty file for its owner only, beside `place`, which is to take its name. What is left of it goes at the end;
-    the folder is on disk by then."""
+    """An empty file for its owner only, beside `place`, to be renamed to it. If it was not renamed it is deleted at the
+    end. The folder is synced to disk by then."""
     handle, name = tempfile.mkstemp(prefix=f".{place.name}-", suffix=".partial", dir=place.parent)
     os.close(handle)
     path = Path(name)

@@ -1,4 +1,5 @@
-"""What Alembic runs: migrations on the connection that `database.migrate` hands in, within its transaction."""
+"""Alembic's environment: runs migrations on the connection that `database.engine.migrate` passes, in its
+transaction."""
 
 from alembic import context
 

@@ -5,7 +5,7 @@ from alembic import op
 
 revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}
-adds = ()  # what goes with a downgrade: "table", "table.column"
+adds = ()  # what a downgrade deletes: "table", "table.column"
 
 
 def upgrade() -> None:

@@ -1,4 +1,4 @@
-"""A run with all that it called, and what that called: read level by level, within bounds."""
+"""A run with the tree of runs that it called, read level by level, within limits."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from postern.journal.reading.records import CallRecord, RunRecord, run_record
 from postern.journal.schema import runs
 
 MOST_NODES = 500
-"""Runs and calls of a tree that are read, each."""
+"""How many runs of a tree are read, and how many calls."""
 
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """A call, and the run that it came to. One of them may be None: the run of a call elsewhere is not on record here,
-    and the call of a run that is under way is not on record yet."""
+    """A call, and the run that it started. One of them may be None: a run elsewhere is not recorded here, and the call
+    to a run that is under way is not recorded yet."""
 
     call: CallRecord | None
     run: RunRecord | None
@@ -26,7 +26,7 @@ class Branch:
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """The branches of each run by its id; `truncated` where there are more."""
+    """The branches of each run by its id. `truncated` if there are more."""
 
     root: RunRecord
     branches: Mapping[str, Sequence[Branch]]
@@ -34,7 +34,7 @@ class Tree:
 
 
 def find_tree(connection: Connection, run_id: str, most: int = MOST_NODES) -> Tree | None:
-    """The tree below a run, or None where there is none of this id."""
+    """The tree below a run, or None if there is no run of this id."""
     row = connection.execute(select(*LISTED).where(runs.c.id == run_id)).one_or_none()
     if row is None:
         return None
@@ -57,7 +57,7 @@ def find_tree(connection: Connection, run_id: str, most: int = MOST_NODES) -> Tr
 
 
 def _below(connection: Connection, parents: Sequence[str], called: Sequence[str], limit: int) -> list[RunRecord]:
-    """The runs that these called, as they said themselves or as their calls say, oldest first."""
+    """The runs that these called, by the parent that a run names or by the recorded calls, oldest first."""
     named = or_(runs.c.id.in_(called), and_(NESTED, runs.c.parent_run_id.in_(parents)))
     rows = connection.execute(select(*LISTED).where(named).order_by(runs.c.id).limit(limit))
     return [run_record(row) for row in rows]
@@ -69,7 +69,7 @@ def _attach(
     made: Sequence[tuple[str, CallRecord]],
     below: Sequence[RunRecord],
 ) -> list[str]:
-    """Put calls, and then runs whose calls are not on record, below their runs. Gives the ids of the new runs."""
+    """Put calls, and then runs whose calls are not recorded, below their runs. Returns the ids of the new runs."""
     by_id = {run.id: run for run in below}
     level: list[str] = []
     for parent, call in made:

@@ -1,8 +1,8 @@
-"""What a list of runs or refusals is asked for, and the conditions that it means. Pure.
+"""The filters of lists of runs and refusals, and their SQL conditions. Pure.
 
-Each list is read along one index, in the order of ids. Conditions that are not of that index are written so that no
-index can serve them (`column || ''`): a database that chose another one would have to sort. SQLite keeps to that as
-long as it has no statistics (ANALYZE, PRAGMA optimize): they show it averages, and a page is no average.
+Each list is read along one index, in the order of ids. Conditions outside of that index are written so that no index
+can serve them (`column || ''`): a database that chose another index would have to sort. SQLite follows this as long as
+it has no statistics (ANALYZE, PRAGMA optimize), which describe averages and mislead it for a page.
 """
 
 from dataclasses import dataclass
@@ -16,23 +16,23 @@ from postern.journal.run import State
 from postern.journal.schema import refusals, runs
 
 ANONYMOUS = "anonymous"
-"""The caller of runs whose caller is not known."""
+"""The filter value for runs without a known caller."""
 SLACK = 300.0
-"""Seconds by which an id may be older or younger than the time on record: it is made when the request arrives, and
-the clocks of nodes differ."""
+"""Seconds by which an id may be older or younger than the recorded time: the id is made when the request arrives, and
+the clocks of server processes differ."""
 
 Condition = ColumnElement[bool] | TextClause
 
 UNUSUAL = sql("state <> 'Succeeded'")
 NESTED = sql("parent_run_id IS NOT NULL")
-"""As the partial indexes have them: SQLite uses one only where the query says the same (Partial Indexes, section 3)."""
+"""The conditions of the partial indexes: SQLite uses one only if the query repeats it (Partial Indexes, section 3)."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunFilter:
-    """Which runs. `caller` is an object id or ANONYMOUS; `since` and `until` bound the start, in Unix seconds, both
-    inclusive; `text` is looked for in names, bodies and types of errors, whatever the case. `owner` (tenant id, object
-    id) leaves nobody else's runs in sight."""
+    """The filters for runs. `caller` is an object id or ANONYMOUS. `since` and `until` limit the start, in Unix
+    seconds, both inclusive. `text` is searched in names, bodies and types of errors, ignoring case. `owner` (tenant id,
+    object id) limits the list to the runs of that caller."""
 
     workflow: str | None = None
     state: State | None = None
@@ -46,7 +46,7 @@ class RunFilter:
 
 @dataclass(frozen=True, slots=True)
 class RefusalFilter:
-    """Which refusals. `since` and `until` meet those of which any request lies between them."""
+    """The filters for refusals. `since` and `until` match a row if any of its requests is between them."""
 
     workflow: str | None = None
     reason: str | None = None
@@ -58,8 +58,8 @@ class RefusalFilter:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How a list is read: along the index of `lead` (None: of the ids alone) with the conditions `along`; from what is
-    met there, what fulfils `rest`."""
+    """How a list is read: along the index of `lead` (None: the index of ids) with the conditions `along`. Of the rows
+    found there, those that fulfil `rest` are listed."""
 
     table: Table
     lead: Column[Any] | None
@@ -67,16 +67,16 @@ class Way:
     rest: tuple[ColumnElement[bool], ...]
 
 
-def way_of_runs(asked: RunFilter, dialect: str) -> Way:
+def way_of_runs(filters: RunFilter, dialect: str) -> Way:
     """The way along the most selective index. `dialect` is SQLAlchemy's name of the database's kind."""
     column = runs.c
-    object_id = asked.owner[1] if asked.owner else asked.caller
-    unusual = asked.state if asked.state is not State.SUCCEEDED else None
+    object_id = filters.owner[1] if filters.owner else filters.caller
+    unusual = filters.state if filters.state is not State.SUCCEEDED else None
     values: list[tuple[Column[Any], str | None, tuple[Condition, ...]]] = [
-        (column.parent_run_id, asked.parent, (NESTED,)),
+        (column.parent_run_id, filters.parent, (NESTED,)),
         (column.object_id, object_id, ()),
         (column.state, unusual and unusual.value, (UNUSUAL,)),
-        (column.workflow, asked.workflow, ()),
+        (column.workflow, filters.workflow, ()),
     ]
     equal = [each for each in values if each[1] is not None]
     lead: Column[Any] | None = None
@@ -85,42 +85,43 @@ def way_of_runs(asked: RunFilter, dialect: str) -> Way:
         lead, value, implied = equal[0]
         along = (_is(lead, value), *implied)
     rest = [_is(each.concat(""), value) for each, value, _ in equal[1:]]
-    if asked.state is State.SUCCEEDED:
+    if filters.state is State.SUCCEEDED:
         rest.append(column.state.concat("") == State.SUCCEEDED.value)
-    if asked.owner is not None:
-        rest.append(column.tenant_id == asked.owner[0])
-        if asked.caller is not None:
-            rest.append(_is(column.object_id.concat(""), asked.caller))
-    bounds = _between(column.id, asked.since, asked.until)
-    if asked.since is not None:
-        rest.append(column.started_at >= asked.since)
-    if asked.until is not None:
-        rest.append(column.started_at <= asked.until)
-    if asked.text is not None:
+    if filters.owner is not None:
+        rest.append(column.tenant_id == filters.owner[0])
+        if filters.caller is not None:
+            rest.append(_is(column.object_id.concat(""), filters.caller))
+    bounds = _between(column.id, filters.since, filters.until)
+    if filters.since is not None:
+        rest.append(column.started_at >= filters.since)
+    if filters.until is not None:
+        rest.append(column.started_at <= filters.until)
+    if filters.text is not None:
         searched = (column.workflow, column.caller_name, column.error_type, column.inputs, column.outputs)
-        rest.append(or_(*(_holds(each, asked.text, dialect) for each in searched)))
+        rest.append(or_(*(_holds(each, filters.text, dialect) for each in searched)))
     return Way(runs, lead, (*along, *bounds), tuple(rest))
 
 
-def way_of_refusals(asked: RefusalFilter, dialect: str) -> Way:
-    """The way along the most selective index. A refusal has the id of its first request: a later one is above it."""
+def way_of_refusals(filters: RefusalFilter, dialect: str) -> Way:
+    """The way along the most selective index. A refusal has the id of its first request, so ids of later requests are
+    higher."""
     column = refusals.c
     rest: list[ColumnElement[bool]] = []
-    lead = column.workflow if asked.workflow is not None else None
-    along = (column.workflow == asked.workflow,) if asked.workflow is not None else ()
-    bounds = _between(column.id, None, asked.until)
-    if asked.reason is not None:
-        rest.append(column.reason == asked.reason)
-    if asked.address is not None:
-        rest.append(column.client_address == asked.address)
-    if asked.since is not None:
-        rest.append(column.last_at >= asked.since)
-    if asked.until is not None:
-        rest.append(column.first_at <= asked.until)
-    if asked.request_id is not None:
-        rest.append(_holds(column.request_ids, asked.request_id, dialect))
-        if is_id(asked.request_id):
-            bounds += _between(column.id, None, time_of(asked.request_id))
+    lead = column.workflow if filters.workflow is not None else None
+    along = (column.workflow == filters.workflow,) if filters.workflow is not None else ()
+    bounds = _between(column.id, None, filters.until)
+    if filters.reason is not None:
+        rest.append(column.reason == filters.reason)
+    if filters.address is not None:
+        rest.append(column.client_address == filters.address)
+    if filters.since is not None:
+        rest.append(column.last_at >= filters.since)
+    if filters.until is not None:
+        rest.append(column.first_at <= filters.until)
+    if filters.request_id is not None:
+        rest.append(_holds(column.request_ids, filters.request_id, dialect))
+        if is_id(filters.request_id):
+            bounds += _between(column.id, None, time_of(filters.request_id))
     return Way(refusals, lead, (*along, *bounds), tuple(rest))
 
 
@@ -129,7 +130,7 @@ def _is(column: ColumnElement[Any], value: str | None) -> ColumnElement[bool]:
 
 
 def _between(column: Column[Any], since: float | None, until: float | None) -> list[ColumnElement[bool]]:
-    """The ids of the times between, and a little more."""
+    """The conditions for ids between these times, plus SLACK."""
     bounds: list[ColumnElement[bool]] = []
     if since is not None:
         bounds.append(column >= id_at(since - SLACK))
@@ -139,7 +140,7 @@ def _between(column: Column[Any], since: float | None, until: float | None) -> l
 
 
 def _holds(column: Column[Any], part: str, dialect: str) -> ColumnElement[bool]:
-    """Whether the text holds this part. Not LIKE: on a text like `aaaa...` its time is the product of both lengths,
-    a hundred times that of a search, and its own signs would have to be escaped."""
+    """Whether the text holds this part. LIKE is not used: on a text like `aaaa...` its time is the product of both
+    lengths, a hundred times that of a search, and its wildcards would have to be escaped."""
     position = func.strpos if dialect == "postgresql" else func.instr
     return position(func.lower(column), func.lower(part)) > 0

@@ -1,9 +1,9 @@
-"""What is asked of the journal: one run, and pages of runs and refusals. Functions of a connection, on SQLite and
+"""The journal's queries: one run, and pages of runs and refusals. They are functions of a connection, for SQLite and
 PostgreSQL alike.
 
-Pages are found by key: each begins below the last id of the one before, so that new runs move nothing. A page is read
-along one index, in order, and never looks at more than MOST_CANDIDATES rows or much longer than MOST_SECONDS: where
-few of them fulfil the filters it may be short or even empty, and the next one goes on where it stopped.
+Pages use keyset paging: each begins below the last id of the previous page, so new runs move nothing. A page is read
+along one index, in order. It examines at most MOST_CANDIDATES rows and takes little more than MOST_SECONDS. If few rows
+fulfil the filters, it may be short or even empty, and the next page continues where it stopped.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,8 +32,8 @@ MOST_SECONDS = 0.02
 FIRST_WINDOW = 32
 LAST_WINDOW = 1024
 GROWTH = 4
-"""Rows that are looked at in one go: few at first, because bodies may be large, then GROWTH times as many each time,
-and never so many that a disk which is slow all at once would hold up the page for long."""
+"""Rows that are examined in one query: few at first, because bodies may be large, then GROWTH times as many each time.
+The limit keeps a disk that is suddenly slow from delaying the page for long."""
 
 MOST_CALLS = 1000
 """Calls that the record of a run shows."""
@@ -46,64 +46,64 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """A part of a list, newest first. `next` is the cursor of the part behind it, None at the end of the list."""
+    """A page of a list, newest first. `next` is the cursor of the next page, None at the end of the list."""
 
     items: tuple[T, ...]
     next: str | None
 
 
 def find_run(connection: Connection, run_id: str) -> RunRecord | None:
-    """The whole record of a run, with its steps and calls in order, or None where there is none of this id."""
+    """The whole record of a run, with its steps and calls in order, or None if there is no run of this id."""
     row = connection.execute(select(runs).where(runs.c.id == run_id)).one_or_none()
     if row is None:
         return None
-    asked = select(steps).where(steps.c.run_id == run_id).order_by(steps.c.number)
+    its_steps = select(steps).where(steps.c.run_id == run_id).order_by(steps.c.number)
     made = calls_of(connection, [run_id], MOST_CALLS)
-    return run_record(row, tuple(map(step_record, connection.execute(asked))), tuple(call for _, call in made))
+    return run_record(row, tuple(map(step_record, connection.execute(its_steps))), tuple(call for _, call in made))
 
 
 def calls_of(connection: Connection, run_ids: Sequence[str], limit: int) -> list[tuple[str, CallRecord]]:
     """The first calls of these runs, each with the id of its run, in the order in which they were made."""
-    asked = (
+    query = (
         select(calls, runs.c.caller_kind)
         .outerjoin(runs, runs.c.id == calls.c.child_run_id)
         .where(calls.c.run_id.in_(run_ids))
         .order_by(calls.c.run_id, calls.c.number)
         .limit(limit)
     )
-    return [(row.run_id, call_record(row)) for row in connection.execute(asked)]
+    return [(row.run_id, call_record(row)) for row in connection.execute(query)]
 
 
 def list_runs(
     connection: Connection,
-    asked: RunFilter,
+    filters: RunFilter,
     cursor: str | None = None,
     limit: int = 50,
     clock: Callable[[], float] = perf_counter,
 ) -> Page[RunRecord]:
-    """A page of runs, newest first. Raises Problem `bad-filter` where the cursor is of another list."""
-    below = opened(asked, cursor) if cursor is not None else None
-    rows, last = _page(connection, way_of_runs(asked, connection.dialect.name), LISTED, below, limit, clock)
-    return Page(tuple(map(run_record, rows)), sealed(asked, last) if last is not None else None)
+    """A page of runs, newest first. Raises Problem `bad-filter` if the cursor is of another list."""
+    below = opened(filters, cursor) if cursor is not None else None
+    rows, last = _page(connection, way_of_runs(filters, connection.dialect.name), LISTED, below, limit, clock)
+    return Page(tuple(map(run_record, rows)), sealed(filters, last) if last is not None else None)
 
 
 def list_refusals(
     connection: Connection,
-    asked: RefusalFilter,
+    filters: RefusalFilter,
     cursor: str | None = None,
     limit: int = 50,
     clock: Callable[[], float] = perf_counter,
 ) -> Page[RefusalRecord]:
-    """A page of refusals, newest first. Raises Problem `bad-filter` where the cursor is of another list."""
-    below = opened(asked, cursor) if cursor is not None else None
-    way = way_of_refusals(asked, connection.dialect.name)
+    """A page of refusals, newest first. Raises Problem `bad-filter` if the cursor is of another list."""
+    below = opened(filters, cursor) if cursor is not None else None
+    way = way_of_refusals(filters, connection.dialect.name)
     rows, last = _page(connection, way, tuple(refusals.c), below, limit, clock)
-    return Page(tuple(map(refusal_record, rows)), sealed(asked, last) if last is not None else None)
+    return Page(tuple(map(refusal_record, rows)), sealed(filters, last) if last is not None else None)
 
 
 def request_cancel(connection: Connection, run_id: str, now: float) -> bool:
-    """Put on record that a run is to be cancelled, for the process that runs it. False where it has ended, or was never
-    there. Harmless twice: the first time stays."""
+    """Record the request to cancel a run, for the process that runs it. Returns False if the run has ended or does not
+    exist. It may be repeated: the first time stays."""
     chosen = (runs.c.id == run_id) & runs.c.state.in_([state.value for state in UNENDED])
     changed = connection.execute(
         update(runs).where(chosen, runs.c.cancel_requested_at.is_(None)).values(cancel_requested_at=now)
@@ -119,7 +119,7 @@ def _page(
     limit: int,
     clock: Callable[[], float],
 ) -> tuple[list[Row[Any]], str | None]:
-    """The rows of a page, and the id behind which the next one begins, or None where nothing is left."""
+    """The rows of a page, and the id after which the next page begins, or None if nothing is left."""
     found: list[Row[Any]] = []
     looked_at, size = 0, FIRST_WINDOW
     began = before = clock()
@@ -142,8 +142,8 @@ def _page(
 
 
 def bottom_of_window(way: Way, below: str | None, size: int) -> Select[Any]:
-    """The id of the last of the next `size` rows along the index; there is none where fewer are left. The index has all
-    that is looked at."""
+    """The id of the last of the next `size` rows along the index; none if fewer are left. The index covers this
+    query."""
     ids = select(way.table.c.id).where(*way.along)
     if below is not None:
         ids = ids.where(way.table.c.id < below)
@@ -151,8 +151,8 @@ def bottom_of_window(way: Way, below: str | None, size: int) -> Select[Any]:
 
 
 def rows_of_window(way: Way, columns: Sequence[Any], below: str | None, bottom: str | None, limit: int) -> Select[Any]:
-    """Of the rows below `below` down to `bottom`, those that fulfil all conditions, `limit` at most. The ids bound the
-    window, so that rows which came since cannot move it."""
+    """Of the rows below `below` down to `bottom`, those that fulfil all conditions, at most `limit`. The window is
+    limited by ids, so new rows cannot move it."""
     rows = select(*columns).where(*way.along, *way.rest)
     if below is not None:
         rows = rows.where(way.table.c.id < below)
@@ -162,6 +162,6 @@ def rows_of_window(way: Way, columns: Sequence[Any], below: str | None, bottom: 
 
 
 def _ordered(query: Select[Any], way: Way) -> Select[Any]:
-    """Newest first. The leading column is the same in all rows; PostgreSQL has to read its name here to go along the
-    index where it is NULL."""
+    """Newest first. The leading column is the same in all rows. PostgreSQL needs its name here to use the index if the
+    column is NULL."""
     return query.order_by(*([way.lead.desc()] if way.lead is not None else []), way.table.c.id.desc())

@@ -1,4 +1,4 @@
-"""What the journal gives when it is read: runs and refusals as they stand on record. Times are Unix seconds."""
+"""Recorded runs and refusals, as the journal's queries return them. Times are Unix seconds."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,8 +16,8 @@ UNENDED = frozenset({State.WAITING, State.RUNNING})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallRecord:
-    """A call of a run. What is absent is None. `run_id` is the run that it came to, at `url` where that is another
-    server's. `guarded` says that more is needed to see that run than its id."""
+    """A call of a run. Absent values are None. `run_id` is the run that it started, at `url` if that is on another
+    server. `guarded` means that the id alone does not give access to that run."""
 
     number: int
     step: int | None
@@ -33,8 +33,8 @@ class CallRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
-    """A run on record. What is absent is None. Lists leave out the bodies, the request, the reply's headers, the steps
-    and the calls; `inputs_form` and `outputs_form` are then None too."""
+    """A recorded run. Absent values are None. Lists omit the bodies, the request, the reply's headers, the steps and
+    the calls; `inputs_form` and `outputs_form` are then None too."""
 
     id: str
     workflow: str
@@ -67,14 +67,14 @@ class RunRecord:
 
     @property
     def ended(self) -> bool:
-        """Whether it has come to its end, also where nobody knows what it came to (Interrupted)."""
+        """Whether it has ended, including with an unknown outcome (Interrupted)."""
         return self.state not in UNENDED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefusalRecord:
-    """Requests turned away for one reason, from one address, at one workflow ("" where none was found). `claimed` is
-    who the token named, `checks` what was asked of it, both as they are shown."""
+    """Rejected requests with one reason, from one address, for one workflow ("" if none was found). `claimed` is the
+    identity in the token, `checks` are the token's checks, both as they are shown."""
 
     id: str
     reason: str
@@ -108,8 +108,8 @@ def step_record(row: Row[Any]) -> Step:
 
 
 def call_record(row: Row[Any]) -> CallRecord:
-    """The call of a row of `calls`, with `caller_kind` of the run that it came to, None where that is not on record
-    here. The link to a run elsewhere names the run only where it is guarded."""
+    """The call of a row of `calls`, with `caller_kind` of the run that it started, None if that is not recorded here.
+    The link to a run elsewhere names the run only if it is guarded."""
     guarded = (
         row.child_run_id in row.url if row.child_run_id and row.url else row.caller_kind not in (None, "anonymous")
     )

@@ -1,4 +1,4 @@
-"""One batch of the journal, and how it is written: all of it in one transaction."""
+"""One batch of the journal, written in one transaction."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,8 +14,8 @@ _OF_STATEMENTS = {"IntegrityError", "DataError", "ProgrammingError", "NotSupport
 
 @dataclass(eq=False, slots=True)
 class Batch:
-    """What is written together. Afterwards `lost` has the ids of rows that could not be written, and `results` what
-    each operation returned, or its error."""
+    """The rows and operations of one transaction. Afterwards `lost` has the ids of rows that could not be written, and
+    `results` the result of each operation, or its error."""
 
     runs: Sequence[Row]
     steps: Sequence[Row]
@@ -26,17 +26,17 @@ class Batch:
 
 
 def write_batch(connection: Connection, batch: Batch) -> None:
-    """Write it and commit. Raises what `is_passing` says may pass; then all of it is to be tried again."""
+    """Write it and commit. Raises errors that are temporary by `is_passing`; then the whole batch is to be retried."""
     try:
         _write_all(connection, batch)
     except Exception as error:
         if is_passing(error):
             raise
-        _write_one_by_one(connection, batch)  # so that one that cannot be written takes no other with it
+        _write_one_by_one(connection, batch)  # so that the others are written if one cannot be
 
 
 def is_passing(error: BaseException) -> bool:
-    """Whether the same may succeed later: the database is away, full or locked, rather than the statement wrong. The
+    """Whether a retry may succeed: the database is unavailable, full or locked, and the statement is not wrong. The
     driver's own errors have the names that PEP 249 gives them."""
     names = {kind.__name__ for kind in type(error).__mro__}
     return not names.isdisjoint(_OF_DATABASES) and names.isdisjoint(_OF_STATEMENTS)
@@ -52,7 +52,7 @@ def _write_all(connection: Connection, batch: Batch) -> None:
             write_steps(connection, batch.steps)
         if batch.calls:
             write_calls(connection, batch.calls)
-        # Without savepoints, which cost as much as most operations: what fails here is done again, one by one.
+        # No savepoints, which cost as much as most operations: if one fails here, all are repeated one by one.
         batch.results[:] = [(operation(connection), None) for operation in batch.operations]
 
 
@@ -72,7 +72,7 @@ def _write_one_by_one(connection: Connection, batch: Batch) -> None:
 
 
 def _operate(connection: Connection, batch: Batch) -> None:
-    """Do each operation; what fails by itself is undone by itself."""
+    """Run each operation; one that fails is rolled back alone."""
     batch.results.clear()
     for operation in batch.operations:
         try:
@@ -81,6 +81,6 @@ def _operate(connection: Connection, batch: Batch) -> None:
         except Exception as error:
             if is_passing(error):
                 raise
-            batch.results.append((None, RuntimeError(type(error).__name__)))  # its text may hold what was written
+            batch.results.append((None, RuntimeError(type(error).__name__)))  # its text may hold recorded data
         else:
             batch.results.append((result, None))

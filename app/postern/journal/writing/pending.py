@@ -1,4 +1,4 @@
-"""What waits for the writer: operations, and the batch that is with it."""
+"""What waits for the writer: operations, and the batch that it is writing."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from sqlalchemy import Connection
 
-from postern.errors import Problem
+from postern.errors import Problem, problem
 
 if TYPE_CHECKING:
     import asyncio
@@ -17,7 +17,7 @@ log = structlog.get_logger("postern.journal")
 
 @dataclass(eq=False, slots=True)
 class Operation:
-    """Something to do within a batch's transaction, and who waits for it."""
+    """An operation in a batch's transaction, and the future of its caller."""
 
     pickled: bytes
     future: "asyncio.Future[Any] | None"
@@ -25,7 +25,7 @@ class Operation:
     abandoned: bool = False
 
     def settle(self, result: Any, error: Exception | None) -> Callable[[Connection], object] | None:
-        """Tell who waits; return what is to be undone because nobody waits any more."""
+        """Set the result for the caller. Returns the operation's `undo` if the caller no longer waits."""
         future = self.future
         if error is not None:
             if future is not None and not future.done():
@@ -39,20 +39,27 @@ class Operation:
             future.set_result(result)
         return None
 
-    def abandon(self, told: Problem) -> None:
-        """Nobody waits any more."""
+    def abandon(self, shown: Problem) -> None:
+        """Raise this problem for the caller, which no longer waits."""
         if self.future is not None and not self.future.done():
-            self.future.set_exception(told)
+            self.future.set_exception(shown)
             self.abandoned = True
 
 
 @dataclass(eq=False, slots=True)
 class Sent:
-    """A batch that is with the writer. `waiters` are the replies that leave when it is committed: those of the first of
-    the runs, in the same order. It is sent again, as it is, to a writer that follows one that died."""
+    """A batch that the writer has. `waiters` are the futures of the replies that are sent when it is committed: those
+    of the first runs, in the same order. If the writer dies, the next one gets the same batch."""
 
     data: bytes
     runs: list[tuple[Any, ...]]
     operations: list[Operation]
     waiters: "list[asyncio.Future[None]]"
     deaths: int = 0
+
+    def fail_rows(self, lost: frozenset[str]) -> None:
+        """Fail the replies of rows that can never be written."""
+        log.error("rows-lost", ids=sorted(lost))
+        for row, waiter in zip(self.runs, self.waiters, strict=False):
+            if row[0] in lost and not waiter.done():
+                waiter.set_exception(problem("internal-error"))

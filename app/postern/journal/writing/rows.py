@@ -1,4 +1,4 @@
-"""A run as a row of the journal: what is kept of its bodies, and in which form. Pure."""
+"""A run as a row of the journal: how much of its bodies is recorded, and in which form. Pure."""
 
 import json
 import re
@@ -16,22 +16,22 @@ from postern.journal.schema import runs
 from postern.redaction import REDACTED, is_secret_name, without_secrets, without_tokens
 
 MAX_KEPT_BYTES = 64 * 1024
-"""What is kept of inputs and of outputs; the rest is cut off."""
+"""Bytes of inputs and of outputs that are recorded; the rest is cut off."""
 MAX_MESSAGE = 1000
-"""Characters that are kept of an error's message."""
+"""Characters of an error's message that are recorded."""
 MAX_NAME = 200
-"""Characters that are kept of the name of what was called."""
+"""Characters of the name of a called trigger that are recorded."""
 
 COLUMNS = tuple(column.name for column in runs.columns if column.name != "cancel_requested_at")
 JSON_HEADERS = ((b"content-type", b"application/json"),)
 
-# Where none of these stands in a body, there is nothing to redact in it: that is so of nearly all bodies.
-_TELLING = re.compile(b"eyj|secret|passw|token|authori|key|cookie|assertion|jwt|sig")
+# A body with none of these has nothing to redact. Nearly all bodies are like that.
+_SIGNS_OF_A_SECRET = re.compile(b"eyj|secret|passw|token|authori|key|cookie|assertion|jwt|sig")
 
 
 def facts(run: Run) -> tuple[Any, ...]:
-    """What the row of a run is made of, as the run is now: cheap to take and to send, because the event loop does it.
-    Bodies that are secured stay behind."""
+    """The values for the row of a run, as the run is now. They are cheap to collect and to send, because the event loop
+    does it. Secured bodies are left out."""
     caller, request, workflow = run.caller, run.request, run.workflow
     ended = outcome = None
     if run.ended_at:
@@ -63,8 +63,8 @@ def facts(run: Run) -> tuple[Any, ...]:
 
 def run_row(facts: tuple[Any, ...], node: str) -> Sequence[Any]:
     """The values of COLUMNS for a run, from its `facts`."""
-    run_id, workflow, caller, asked, unusual, started_at, ended_at, outcome, parent, original, trace_id = facts
-    address, content_type, body = asked
+    run_id, workflow, caller, request, unusual, started_at, ended_at, outcome, parent, original, trace_id = facts
+    address, content_type, body = request
     inputs, inputs_form = kept(body, _may_be_json(content_type))
     state, status, outputs, outputs_form, headers = State.RUNNING._value_, None, None, None, None
     error_type = error_message = error_shown = None
@@ -125,7 +125,7 @@ def call_row(run_id: str, call: Call) -> Sequence[Any]:
 
 
 def kept(content: bytes | None, may_be_json: bool) -> tuple[str | None, Form]:
-    """What is kept of a body, and its form; None stands for one that is secured."""
+    """The recorded text of a body, and its form; None means a secured body."""
     if content is None:
         return None, Form.SECURED
     if not content:
@@ -136,23 +136,23 @@ def kept(content: bytes | None, may_be_json: bool) -> tuple[str | None, Form]:
         text = content.decode("utf-8")
     except UnicodeDecodeError:
         return b64encode(content).decode("ascii"), Form.BASE64
-    if "\x00" in text:  # no text of PostgreSQL's
+    if "\x00" in text:  # PostgreSQL's text cannot hold it
         return b64encode(content).decode("ascii"), Form.BASE64
-    if _TELLING.search(content.lower()) is not None:
+    if _SIGNS_OF_A_SECRET.search(content.lower()) is not None:
         return _redacted(text, may_be_json)
     return text, Form.JSON if may_be_json else Form.TEXT
 
 
 def _cut(content: bytes) -> str:
-    """The beginning of a long body, up to where something may tell of a secret: half of a document cannot be parsed to
-    see what stands under which name."""
+    """The beginning of a long body, up to the first sign of a secret: half of a document cannot be parsed to find the
+    value of each name."""
     beginning = content[:MAX_KEPT_BYTES]
-    telling = _TELLING.search(beginning.lower())
-    return _plain(beginning[: telling.start() if telling else None].decode("utf-8", "replace"))
+    sign = _SIGNS_OF_A_SECRET.search(beginning.lower())
+    return _plain(beginning[: sign.start() if sign else None].decode("utf-8", "replace"))
 
 
 def _redacted(text: str, may_be_json: bool) -> tuple[str, Form]:
-    """The text without what looks like a secret; in its own form where nothing did."""
+    """The text without values that look like secrets; in its own form if there are none."""
     if may_be_json:
         try:
             value = from_json(text)
@@ -168,7 +168,7 @@ def _redacted(text: str, may_be_json: bool) -> tuple[str, Form]:
 
 
 def _unusual_request(run: Run) -> tuple[Any, ...] | None:
-    """What is needed to run it again, beside its inputs; None for a POST of JSON to the workflow's own URL."""
+    """What is needed to run it again, besides its inputs; None for a POST of JSON to the workflow's own URL."""
     request = run.request
     path_parameters, query = request.path_parameters, request.query_string
     if (
@@ -184,7 +184,7 @@ def _unusual_request(run: Run) -> tuple[Any, ...] | None:
 def _written_request(
     method: str, path: str, path_parameters: Mapping[str, str], query: bytes, content_type: str
 ) -> str:
-    """The same as JSON, without what looks like a secret."""
+    """The same as JSON, without values that look like secrets."""
     shown = without_tokens(_plain(query.decode("latin-1")))
     pairs = parse_qsl(shown, keep_blank_values=True)
     if any(is_secret_name(name) for name, _ in pairs):
@@ -216,5 +216,5 @@ def _is_json_reply(headers: Sequence[tuple[bytes, bytes]]) -> bool:
 
 
 def _plain(text: str) -> str:
-    """The text without NUL, which PostgreSQL cannot keep, and without halves of surrogate pairs."""
+    """The text without NUL, which PostgreSQL cannot store, and without halves of surrogate pairs."""
     return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")

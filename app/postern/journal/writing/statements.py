@@ -1,9 +1,9 @@
 """The journal's statements for whole batches: one statement writes many rows of a table.
 
 With a statement for each row, SQLite's driver would give up the interpreter lock at each of them and wait to get it
-back while the event loop works. SQLite takes the rows as parameters, many at a time; PostgreSQL takes them as one JSON
-text, because its driver is slow with many parameters. Each statement may be repeated without harm, since a commit whose
-acknowledgement was lost may have happened: ids decide.
+back while the event loop works. SQLite gets the rows as parameters, many at a time. PostgreSQL gets them as one JSON
+text, because its driver is slow with many parameters. A commit whose acknowledgement was lost may have happened, so
+each statement can be repeated without harm: conflicts are resolved by id.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,10 +21,10 @@ Row = Sequence[Any]
 Rows = Sequence[Row]
 
 MAX_AT_ONCE = 256
-"""Rows in one statement of SQLite's, whose parameters are at most 32,766."""
+"""Rows in one SQLite statement, which has at most 32,766 parameters."""
 
 MAX_STATEMENTS = 512
-"""Statements of SQLite's that are remembered: they differ by the number of rows and by the columns in use."""
+"""SQLite statements that are cached: they differ by the number of rows and by the columns in use."""
 
 _CASTS = {Integer: "::integer", Double: "::double precision"}
 
@@ -42,23 +42,23 @@ _SET_OUTCOME = ", ".join(f"{name} = excluded.{name}" for name in (*_OUTCOME, "er
 STEP_COLUMNS = tuple(column.name for column in steps.columns)
 CALL_COLUMNS = tuple(column.name for column in calls.columns)
 ONTO_RUNS = f"ON CONFLICT (id) DO UPDATE SET {_SET_OUTCOME} WHERE {_LEGAL}"
-"""A run that is there already moves on where that is a legal move."""
+"""A run that exists is updated if that is a legal move."""
 ONTO_PARTS = "ON CONFLICT (run_id, number) DO NOTHING"
 
 
 def write_runs(connection: Connection, rows: Rows) -> None:
-    """Insert runs, or have those that are there end. Each row has the values of COLUMNS."""
+    """Insert runs, or update existing ones with their outcome. Each row has the values of COLUMNS."""
     _write(connection, runs, COLUMNS, ONTO_RUNS, rows)
 
 
 def remove_run(connection: Connection, run_id: str) -> None:
-    """Take back a run that did not start after all."""
+    """Delete a run that did not start."""
     connection.execute(delete(runs).where(runs.c.id == run_id, runs.c.ended_at.is_(None)))
 
 
 def write_alone(connection: Connection, rows: Rows) -> bool:
-    """Insert runs as `write_runs` does, in a transaction of their own, if that can be had in one call of SQLite's: each
-    call gives up the interpreter lock, and has to wait for it afterwards. False where nothing was done."""
+    """Insert runs as `write_runs` does, in a separate transaction, if one SQLite call can do it: each call gives up the
+    interpreter lock, and has to wait for it afterwards. Returns False if nothing was done."""
     if connection.dialect.name != "sqlite" or len(rows) > MAX_AT_ONCE:
         return False
     connection.connection.driver_connection.execute(*_for_sqlite(runs, COLUMNS, ONTO_RUNS, rows))  # type: ignore[union-attr]
@@ -76,7 +76,7 @@ def write_calls(connection: Connection, rows: Rows) -> None:
 
 
 def _write(connection: Connection, table: Table, names: tuple[str, ...], conflict: str, rows: Rows) -> None:
-    # The driver's own cursor: SQLAlchemy's way to it costs as much as writing ten rows.
+    # The driver's own cursor, because going through SQLAlchemy costs as much as writing ten rows.
     cursor = connection.connection.cursor()
     try:
         if connection.dialect.name == "sqlite":
@@ -99,8 +99,8 @@ def _parts(rows: Rows) -> Iterator[Rows]:
 
 
 def _for_sqlite(table: Table, names: tuple[str, ...], conflict: str, rows: Rows) -> tuple[str, list[Any]]:
-    """The statement and its parameters, without the columns in which no row has a value: at each None the driver looks
-    for a converter, in vain."""
+    """The statement and its parameters, without the columns in which no row has a value: for each None the driver
+    searches a converter without success."""
     count = len(rows)
     used = [place for place, values in enumerate(zip(*rows, strict=True)) if values.count(None) < count]
     statement = _sqlite_statement(table, tuple([names[place] for place in used]), conflict, count)
@@ -117,4 +117,4 @@ def _sqlite_statement(table: Table, names: tuple[str, ...], conflict: str, count
 def _for_postgres(table: Table, names: tuple[str, ...], conflict: str) -> str:
     values = ", ".join(f"(value->>{n}){_CASTS.get(type(table.c[name].type), '')}" for n, name in enumerate(names))
     into = f"INSERT INTO {table.name} ({', '.join(names)})"
-    return f"{into} SELECT {values} FROM jsonb_array_elements(%s::jsonb) {conflict}"  # noqa: S608 no input is in it
+    return f"{into} SELECT {values} FROM jsonb_array_elements(%s::jsonb) {conflict}"  # noqa: S608 it contains no input

@@ -1,11 +1,11 @@
 """The writer: one thread, in a process of its own, that commits batches of records.
 
 It is a process because Python has one interpreter lock for all threads: a thread that writes waits for it several times
-in each batch while the event loop works, and the event loop waits for the thread. It is started by `link.py` with one
-end of a socket pair, over which both talk in frames: four bytes of length, then a pickle (none for DONE), which only
+in each batch while the event loop works, and the event loop waits for the thread. It is started by `writer_link.py`
+with one end of a socket pair. Messages are frames: four bytes of length, then a pickle (none for DONE), which only
 these two write.
 
-It never logs; what goes wrong is told over the socket. It ends when the other end is closed, also by a kill.
+It never logs; errors are reported over the socket. It ends when the other end is closed, also by a kill.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ LENGTH = struct.Struct("!I")
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """The first frame to the writer: which database, and the node's id for its rows."""
+    """The first frame to the writer: which database, and the server process's id for its rows."""
 
     url: str = field(repr=False)
     node: str
@@ -55,19 +55,19 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The tables are there."""
+    """The database is open and its tables exist."""
 
 
 @dataclass(frozen=True, slots=True)
 class NotOpened:
-    """The database can never serve; the writer ends."""
+    """The database can never be used; the writer ends."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """The database cannot be had; the writer tries on. `advice` is what to look at, where that is known."""
+    """The database is unavailable; the writer keeps trying. `advice` says what to check, if that is known."""
 
     error: str
     attempt: int
@@ -76,18 +76,18 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The work is committed, but for rows of the `lost` ids. For each operation what it returned, or its error."""
+    """The work is committed, except rows of the `lost` ids. `results` has each operation's result, or its error."""
 
     lost: frozenset[str] = frozenset()
     results: Sequence[tuple[Any, Exception | None]] = ()
 
 
 DONE = Done()
-"""What is nearly always said; it goes as an empty frame."""
+"""The most frequent message; it is sent as an empty frame."""
 
 
 class Writer:
-    """Serves one socket. Whatever may pass is tried again until it does, or the socket is closed."""
+    """Serves one socket. A temporary error is retried until it passes or the socket is closed."""
 
     def __init__(self, link: socket.socket) -> None:
         self._link = link
@@ -96,28 +96,28 @@ class Writer:
         self._connection: Connection | None = None
 
     def run(self) -> None:
-        """Open the database, then write what comes."""
+        """Open the database, then write each batch."""
         start: Start = self._receive()
         try:
             engine = self._engine = open_engine(start.url, writing=True)
-            self._insist(partial(migrate, engine))
+            self._retry(partial(migrate, engine))
         except DatabaseFault as fault:
             self._send(NotOpened(str(fault)))
             return
         self._send(Opened())
         while True:
             work: Work = self._receive()
-            # In the order of their ids, so that they are put where the last ones are.
+            # In the order of their ids, so that they are inserted next to the latest rows.
             rows = [run_row(facts, start.node) for facts in sorted(work.runs, key=_id)]
             steps = [step_row(run_id, step) for run_id, step in work.steps]
-            operations = [pickle.loads(each) for each in work.operations]  # noqa: S301 by this program too
+            operations = [pickle.loads(each) for each in work.operations]  # noqa: S301 written by this program too
             calls = [call_row(run_id, call) for run_id, call in work.calls]
             batch = Batch(rows, steps, operations, calls)
-            self._insist(partial(self._write, engine, batch))
+            self._retry(partial(self._write, engine, batch))
             self._send(Done(frozenset(batch.lost), batch.results) if batch.lost or batch.results else DONE)
 
     def close(self) -> None:
-        """Let go of the socket and of the database."""
+        """Close the socket and the database."""
         self._frames.close()
         self._link.close()
         if self._connection is not None:
@@ -126,7 +126,7 @@ class Writer:
             self._engine.dispose()
 
     def _write(self, engine: Engine, batch: Batch) -> None:
-        """Write it on the connection that is kept, or on a new one where the last was lost."""
+        """Write it on the open connection, or on a new one if the last was lost."""
         if self._connection is None:
             self._connection = engine.connect()
         try:
@@ -139,14 +139,14 @@ class Writer:
                 connection.close()
             raise
 
-    def _insist(self, attempt: Callable[[], object]) -> None:
-        """Do it, again and again while the database cannot be had."""
+    def _retry(self, attempt: Callable[[], object]) -> None:
+        """Do it, and retry while the database is unavailable."""
         try:
             attempt()
         except Exception as error:
             if not is_passing(error):
                 raise
-            self._tell_trouble(error, 1)
+            self._report_trouble(error, 1)
         else:
             return
         Retrying(
@@ -160,14 +160,14 @@ class Writer:
     def _before_sleep(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         if error is not None and state.attempt_number % 20 == 0:
-            self._tell_trouble(error, state.attempt_number)
+            self._report_trouble(error, state.attempt_number)
 
-    def _tell_trouble(self, error: BaseException, attempt: int) -> None:
+    def _report_trouble(self, error: BaseException, attempt: int) -> None:
         cause = getattr(error, "orig", None) or error
         self._send(Trouble(type(cause).__name__, attempt, getattr(cause, "advice", "")))
 
     def _sleep(self, seconds: float) -> None:
-        """Wait for another attempt. Nothing is sent to who has work, so that what comes meanwhile is the end."""
+        """Wait before the next attempt. No work is sent to a busy writer, so readable input means the end."""
         if select.select([self._link], [], [], seconds)[0]:
             raise SystemExit
 
@@ -191,14 +191,14 @@ _id = itemgetter(0)
 
 
 def frame(message: object) -> bytes:
-    """A message as it goes over the socket."""
+    """A message as it is sent over the socket."""
     body = b"" if message is DONE else pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
     return LENGTH.pack(len(body)) + body
 
 
 def main() -> None:
-    """The body of the process. Signals are for the server: it tells the writer when to end by closing the socket, which
-    it does when everything is written."""
+    """The main function of the process. Signals are for the server: it ends the writer by closing the socket when
+    everything is written."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     with closing(Writer(socket.socket(fileno=int(sys.argv[1])))) as writer:

@@ -17,19 +17,19 @@ ROOT = str(Path(postern.__file__).parent.parent)
 
 
 class Link(asyncio.Protocol):
-    """Starts a writer, sends it work and hears from it: `heard` is called with each of its messages, `lost` when it is
-    gone without having been told to end."""
+    """Starts a writer, sends it work and receives its messages: `received` is called with each message, `lost` when the
+    writer has ended by itself."""
 
-    def __init__(self, start: Start, heard: Callable[[Any], None], lost: Callable[[], None]) -> None:
+    def __init__(self, start: Start, received: Callable[[Any], None], lost: Callable[[], None]) -> None:
         self._start = start
-        self._heard = heard
+        self._on_message = received
         self._lost = lost
         self._received = bytearray()
         self._transport: asyncio.WriteTransport | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
     async def open(self) -> None:
-        """Start the process. What it says comes through `heard`."""
+        """Start the process. Its messages are passed to `received`."""
         ours, its = socket.socketpair()
         with its:
             self._process = _writer(its.fileno())
@@ -43,13 +43,13 @@ class Link(asyncio.Protocol):
             self._transport.write(data)
 
     def abandon(self) -> None:
-        """Close the socket at once. The writer ends by itself after what it is doing."""
+        """Close the socket at once. The writer finishes its batch and ends."""
         transport, self._transport = self._transport, None
         if transport is not None:
             transport.abort()
 
     async def aclose(self, patience: float) -> None:
-        """Have the writer end after what it is doing, for so many seconds at most."""
+        """Let the writer finish its batch and end, for at most so many seconds."""
         transport, self._transport = self._transport, None
         if transport is not None:
             transport.close()
@@ -62,11 +62,11 @@ class Link(asyncio.Protocol):
                 process.wait()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The socket is the event loop's now."""
+        """Keep the transport of the socket."""
         self._transport = cast("asyncio.WriteTransport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Take whole messages out of what has come."""
+        """Take whole messages out of the received bytes."""
         received = self._received
         received += data
         while len(received) >= LENGTH.size:
@@ -75,18 +75,18 @@ class Link(asyncio.Protocol):
                 return
             body = received[LENGTH.size : end]
             del received[:end]
-            self._heard(pickle.loads(body) if body else DONE)  # noqa: S301 by this program's other process
+            self._on_message(pickle.loads(body) if body else DONE)  # noqa: S301 by this program's other process
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The writer is gone."""
+        """The writer has ended."""
         if self._transport is not None:
             self._transport = None
             self._lost()
 
 
 def _writer(link: int) -> "subprocess.Popen[bytes]":
-    # The database's URL, in which a password may stand, goes over the socket: arguments can be seen by others.
-    return subprocess.Popen(  # noqa: S603 nothing of this is input
+    # The database's URL may hold a password. It is sent over the socket, because arguments are visible to others.
+    return subprocess.Popen(  # noqa: S603 none of the arguments is input
         [sys.executable, "-c", "from postern.journal.writing.writer import main; main()", str(link)],
         pass_fds=[link],
         stdin=subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-// A button beside each command and example that copies it, where the browser lets pages do that.
+// A copy button beside each command and example, if the browser allows pages to copy.
 if (navigator.clipboard) {
   for (const snippet of document.querySelectorAll(".snippet")) {
     const button = document.createElement("button");

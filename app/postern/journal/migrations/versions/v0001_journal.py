@@ -1,4 +1,4 @@
-"""The journal's first tables: runs, their steps, refusals, idempotency keys and nodes."""
+"""The journal's first tables: runs, their steps, refusals, idempotency keys and server processes (`nodes`)."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -9,7 +9,7 @@ adds = ("runs", "steps", "refusals", "idempotency_keys", "nodes")
 
 
 def upgrade() -> None:
-    """Make them."""
+    """Create the tables."""
     op.create_table(
         "runs",
         sa.Column("id", sa.Text(), nullable=False),

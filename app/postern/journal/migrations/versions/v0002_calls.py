@@ -9,7 +9,7 @@ adds = ("calls",)
 
 
 def upgrade() -> None:
-    """Make their table."""
+    """Create the table of calls."""
     op.create_table(
         "calls",
         sa.Column("run_id", sa.Text(), nullable=False),
@@ -27,5 +27,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Do without it."""
+    """Drop the table of calls."""
     op.drop_table("calls")
