@@ -10,6 +10,14 @@ adds = ("runs", "steps", "refusals", "idempotency_keys", "nodes")
 
 def upgrade() -> None:
     """Create the tables."""
+    _runs()
+    _steps()
+    _refusals()
+    _idempotency_keys()
+    _nodes()
+
+
+def _runs() -> None:
     op.create_table(
         "runs",
         sa.Column("id", sa.Text(), nullable=False),
@@ -46,6 +54,9 @@ def upgrade() -> None:
     op.create_index("runs_by_state", "runs", ["state", "id"], sqlite_where=unusual, postgresql_where=unusual)
     nested = sa.text("parent_run_id IS NOT NULL")
     op.create_index("runs_by_parent", "runs", ["parent_run_id", "id"], sqlite_where=nested, postgresql_where=nested)
+
+
+def _steps() -> None:
     op.create_table(
         "steps",
         sa.Column("run_id", sa.Text(), nullable=False),
@@ -55,6 +66,9 @@ def upgrade() -> None:
         sa.Column("attempts", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("run_id", "number", name="steps_key"),
     )
+
+
+def _refusals() -> None:
     op.create_table(
         "refusals",
         sa.Column("id", sa.Text(), nullable=False),
@@ -72,6 +86,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="refusals_key"),
     )
     op.create_index("refusals_by_workflow", "refusals", ["workflow", "id"])
+
+
+def _idempotency_keys() -> None:
     op.create_table(
         "idempotency_keys",
         sa.Column("scope", sa.Text(), nullable=False),
@@ -86,6 +103,9 @@ def upgrade() -> None:
     )
     op.create_index("idempotency_keys_by_run", "idempotency_keys", ["run_id"])
     op.create_index("idempotency_keys_by_time", "idempotency_keys", ["created_at"])
+
+
+def _nodes() -> None:
     op.create_table(
         "nodes",
         sa.Column("id", sa.Text(), nullable=False),
