@@ -13,6 +13,8 @@ from postern.local_tenant import LocalTenant
 from tests.cli.conftest import Postern
 from tests.process.servers import Server, environment, running
 
+pytestmark = pytest.mark.process
+
 WORKFLOWS = """
 from postern import Context, Reply, anonymous, specific_users, workflow
 

@@ -116,6 +116,7 @@ def test_check_shows_file_line_cause_and_fix(
     assert mend.startswith(f"  fix: {fix}")
 
 
+@pytest.mark.process
 def test_wrong_settings_are_told_all_at_once(folder: Path):
     """Each with its name, with exit code 2, and without a traceback."""
     done = process(folder, "check", POSTERN_PORT="many", POSTERN_TENANT_ID="x", POSTERN_AUDIENCES="api://x")
@@ -126,6 +127,7 @@ def test_wrong_settings_are_told_all_at_once(folder: Path):
     assert "Did you mean POSTERN_AUDIENCE?" in done.stderr
 
 
+@pytest.mark.process
 def test_a_missing_folder_is_told_with_the_setting_to_change(folder: Path):
     done = process(folder, "check", POSTERN_WORKFLOWS="nowhere")
     assert done.returncode == 2
@@ -133,6 +135,7 @@ def test_a_missing_folder_is_told_with_the_setting_to_change(folder: Path):
     assert str(folder / "nowhere") in done.stderr
 
 
+@pytest.mark.process
 def test_a_spoilt_local_tenant_is_told_with_the_file_to_delete(folder: Path):
     (folder / "var" / "local-tenant" / "state.json").write_text("{", encoding="utf-8")
     done = process(folder, "check")
@@ -174,6 +177,7 @@ def test_new_makes_the_folder(postern: Postern, folder: Path):
     assert (folder / "mine" / "first.py").is_file()
 
 
+@pytest.mark.process
 def test_commands_to_paste_start_the_same_program(folder: Path):
     """What is printed begins with a path wherever a bare name would start another Python, or none."""
     path = f"{folder}:/usr/bin:/bin"

@@ -23,6 +23,8 @@ from tests.deploy.image import built_image, run_in
 from tests.deploy.peer import OWNER, SERVER, ask, compose_database
 from tests.process.servers import settings_of, until
 
+pytestmark = pytest.mark.process
+
 LOCKS = PROJECT / "deploy/container"
 VAR = "volumes/srv-postern-var"
 PLACE = "/srv/postern/workflows"

@@ -17,6 +17,8 @@ from tests.postgres import new_database
 from tests.process.load import records
 from tests.process.servers import ROOT, settings_of, until
 
+pytestmark = pytest.mark.process
+
 WORKFLOWS = """
 import os
 from postern import Context, Reply, anonymous, tenant_users, workflow

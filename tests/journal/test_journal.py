@@ -27,7 +27,7 @@ from postern.journal.writing.rows import facts, run_row
 from postern.journal.writing.statements import write_runs
 from tests.journal.operations import delete_and_fail, die, execute, scalar
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.process]
 
 NODE = "INSERT INTO nodes VALUES ('x', 'm', 'p', 1.0, 1)"
 JSON = ((b"content-type", b"application/json"),)

@@ -28,7 +28,7 @@ LISA = "c33a0e11-b6a6-4ce1-b2e0-e5fbe1e362d2"
 ELSEWHERE = "4bdfc9b5-6862-4464-9df6-b11a2f8afd3e"
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.process)])
 def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     """A database with the journal's tables."""
     if request.param == "sqlite":
