@@ -17,19 +17,24 @@ from tests.postgres import new_database, postgres_server
 START_PROCESSES = {"postgres_url"}
 """Fixtures that start processes. The parameters of those below that do so have the marker themselves."""
 
-settings.register_profile("soak", settings.get_profile("default"), max_examples=20_000)
+SERVE_A_TENANT = {"tenant", "fronted_tenant"}
+"""Fixtures that serve a local tenant of their own, with new keys and over TLS."""
+
+settings.register_profile("test", deadline=None)  # a busy machine is no fault
+settings.register_profile("fast", deadline=None, max_examples=20)
+settings.register_profile("soak", deadline=None, max_examples=5000)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The ways to run these tests besides `make test`."""
-    parser.addoption("--fast", action="store_true", help="leave out the tests that start processes")
+    parser.addoption("--fast", action="store_true", help="leave out the tests that start processes or servers")
     parser.addoption("--soak", action="store_true", help="run the campaigns only, and each at its full length")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """A soak tries properties with more examples."""
-    if config.getoption("--soak"):
-        settings.load_profile("soak")
+    """A soak tries properties with more examples, a fast run with fewer."""
+    profiles = {"soak": config.getoption("--soak"), "fast": config.getoption("--fast"), "test": True}
+    settings.load_profile(next(name for name, chosen in profiles.items() if chosen))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -54,18 +59,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         names = set(getattr(item, "fixturenames", ()))
         if names & START_PROCESSES or item.path.is_relative_to(Path(__file__).with_name("process")):
             item.add_marker("process")
+        if names & SERVE_A_TENANT:
+            item.add_marker("network")
         if "campaign" in names or getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
             item.add_marker("soak")
     kept = [item for item in items if _is_asked_for(config, item)]
     config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
     slow = {item.path for item in kept if item.get_closest_marker("process")}
-    items[:] = sorted(kept, key=lambda item: item.path not in slow)
+    place = {path: number for number, path in enumerate(dict.fromkeys(item.path for item in kept))}
+    ends = [lambda item: not item.get_closest_marker("first"), lambda item: bool(item.get_closest_marker("last"))]
+    items[:] = sorted(kept, key=lambda item: (item.path not in slow, place[item.path], *(end(item) for end in ends)))
 
 
 def _is_asked_for(config: pytest.Config, item: pytest.Item) -> bool:
     if config.getoption("--soak"):
         return item.get_closest_marker("soak") is not None
-    return not (config.getoption("--fast") and item.get_closest_marker("process"))
+    return not (config.getoption("--fast") and any(map(item.get_closest_marker, ("process", "network"))))
 
 
 @pytest.fixture

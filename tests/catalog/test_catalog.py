@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 from postern.access import Access, AccessFault, Policy, SpecificUsers
 from postern.access.policy import Open
 from postern.catalog import Catalog, Fault, Snapshot
+from tests.examples import examples
 
 pytestmark = pytest.mark.usefixtures("own_modules")
 
@@ -467,7 +468,7 @@ EDITS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(edits=EDITS, batches=st.lists(st.booleans(), min_size=12, max_size=12))
 def test_any_edits_keep_the_promises(
     tmp_path_factory: pytest.TempPathFactory, edits: list[tuple[str, str]], batches: list[bool]

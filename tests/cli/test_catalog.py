@@ -9,7 +9,7 @@ import pytest
 
 from postern.settings import SettingsFault
 from tests.cli.conftest import Postern
-from tests.process.servers import environment
+from tests.process.commands import command
 
 EXAMPLES = [
     "book-desk",
@@ -27,8 +27,7 @@ REAL = {"POSTERN_TENANT_ID": "00000000-0000-0000-0000-000000000001", "POSTERN_AU
 
 def process(folder: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """The command in a process of its own."""
-    command = [sys.executable, "-m", "postern", *arguments]
-    done = subprocess.run(command, cwd=folder, env=environment(environ), capture_output=True, text=True, timeout=20)
+    done = command(folder, *arguments, environ=environ)
     assert "Traceback" not in done.stderr
     return done
 

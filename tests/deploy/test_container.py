@@ -247,6 +247,7 @@ def test_what_the_image_says_of_itself_names_nothing_of_this_machine(image: Path
     assert not [name for name in said["env"] if name.lower().startswith(("pip", "http", "ssl"))]
 
 
+@pytest.mark.last
 def test_a_signal_to_stop_ends_it_with_exit_code_0_and_the_health_check_fails_then(image: Path, running: Running):
     running.process.send_signal(signal.SIGTERM)
     assert running.process.wait(20) == 0, running.log

@@ -227,7 +227,7 @@ def test_a_body_that_fits_the_type_fits_the_schema(examples: Json, name: str):
     schema = validator(examples, body(examples, path))
     fitted = []
 
-    @settings(max_examples=60, deadline=None, database=None)
+    @settings(max_examples=examples(60), deadline=None, database=None)
     @example(Examples(examples["components"]["schemas"]).example(body(examples, path)))
     @given(BODIES)
     def fits(value: Any) -> None:
