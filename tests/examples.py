@@ -3,6 +3,6 @@
 from hypothesis import settings
 
 
-def examples(count: int) -> int:
+def example_count(count: int) -> int:
     """The count of `make test`; a fast run has fewer and a soak more, as their profiles say (see tests/conftest.py)."""
-    return max(1, count * settings.default.max_examples // 100)
+    return max(1, count * settings().max_examples // 100)

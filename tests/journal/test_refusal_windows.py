@@ -15,7 +15,7 @@ from postern.journal.refusal_windows import (
     Window,
     Windows,
 )
-from tests.examples import examples
+from tests.examples import example_count
 
 REASONS = ("expiry", "signature", "unknown-trigger")
 
@@ -145,7 +145,7 @@ bursts = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=examples(60))
+@settings(deadline=None, max_examples=example_count(60))
 @given(bursts)
 def test_whatever_comes_no_count_is_lost_and_rows_memory_and_lines_are_bounded(given_bursts):
     windows, now, taken, told = Windows(), 100.0, 0, 0
