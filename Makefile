@@ -27,10 +27,10 @@ PYTEST := .venv/bin/python -m pytest --numprocesses auto --dist loadfile --no-lo
 test: .venv/ready ## Run the tests, on all cores, in a random order (ARGS="--randomly-seed=1": that order again)
 	@$(PYTEST) --durations 20 $(ARGS)
 
-test-fast: .venv/ready ## Run the tests that start no process and no database server
+test-fast: .venv/ready ## Run the tests that start no process, no PostgreSQL and no local tenant
 	@$(PYTEST) --fast --durations 5 $(ARGS)
 
-soak: .venv/ready ## Run the campaigns at full length: kills, outages, floods, fuzzing, random data (hours)
+soak: .venv/ready ## Run kills, outages, floods, fuzzing and random data at full length (hours)
 	@$(PYTEST) --soak --verbose --durations 0 $(ARGS)
 
 check: .venv/ready ## Check format, lint, types and import layers

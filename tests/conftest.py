@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from postern.journal.writing import writer_link
 from postern.local_tenant import LocalTenant, serve
 from tests.databases import make_tables, put_sqlite
+from tests.journal.forked import Writers, forked_writers
 from tests.modules import no_modules_left
 from tests.postgres import new_database, postgres_server
 
@@ -27,7 +29,7 @@ settings.register_profile("soak", deadline=None, max_examples=5000)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The ways to run these tests besides `make test`."""
-    parser.addoption("--fast", action="store_true", help="leave out the tests that start processes or servers")
+    parser.addoption("--fast", action="store_true", help="leave out the tests that start processes or serve a tenant")
     parser.addoption("--soak", action="store_true", help="run the campaigns only, and each at its full length")
 
 
@@ -44,6 +46,21 @@ def no_processes(request: pytest.FixtureRequest) -> Iterator[None]:
         if request.config.getoption("--fast"):
             patch.setattr(subprocess.Popen, "__init__", _no_process)
             patch.setattr(multiprocessing.process.BaseProcess, "start", _no_process)
+        yield
+
+
+@pytest.fixture(scope="session")
+def writers() -> Iterator[Writers]:
+    with forked_writers() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_writers(writers: Writers) -> Iterator[None]:
+    """Journals in this process start their writers by a fork. A module whose subject is the writer overrides this, and
+    servers in processes of their own start theirs as ever."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(writer_link, "_writer", writers.start)
         yield
 
 

@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from postern.access.policy import Open
 from postern.catalog import Catalog, Snapshot
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("own_modules")]
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("own_modules"), pytest.mark.network]
 
 HEAD = "from postern import Context, workflow\n"
 

@@ -27,7 +27,7 @@ from tests.connections.counterparts import (
     shared_pool,
 )
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.network]
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
 MIB = 1024 * 1024

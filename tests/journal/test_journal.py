@@ -49,6 +49,11 @@ def ended(run: Run, state: State = State.SUCCEEDED, status: int = 200, content: 
     return run
 
 
+@pytest.fixture(scope="module", autouse=True)
+def quick_writers() -> None:
+    """These writers are started as a server starts them."""
+
+
 @asynccontextmanager
 async def opened(url: str, patience: float = 5.0) -> AsyncIterator[Journal]:
     journal = Journal(url, patience=patience)
