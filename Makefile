@@ -1,6 +1,6 @@
 # Every target but help sets up .venv by itself when it is missing or older than the lock.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check check-deploy bench lock
+.PHONY: help setup run test test-fast soak check check-deploy bench lock
 PYTHON ?= python3
 PIP := .venv/bin/python -m pip --disable-pip-version-check
 
@@ -20,8 +20,18 @@ setup: .venv/ready ## Make the virtual environment from the lock
 run: .venv/ready ## Serve workflows/ with a local tenant (postern dev)
 	@.venv/bin/postern dev
 
-test: .venv/ready ## Run the tests, on all cores
-	@.venv/bin/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+# The tests start Python hundreds of times: what it compiles is kept, also where the environment says otherwise.
+unexport PYTHONDONTWRITEBYTECODE
+PYTEST := .venv/bin/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+
+test: .venv/ready ## Run the tests, on all cores, in a random order (ARGS="--randomly-seed=1": that order again)
+	@$(PYTEST) --durations 20 $(ARGS)
+
+test-fast: .venv/ready ## Run the tests that start no process, no PostgreSQL and no local tenant
+	@$(PYTEST) --fast --durations 5 $(ARGS)
+
+soak: .venv/ready ## Run kills, outages, floods, fuzzing and random data at full length (hours)
+	@$(PYTEST) --soak --verbose --durations 0 $(ARGS)
 
 check: .venv/ready ## Check format, lint, types and import layers
 	@.venv/bin/ruff format --check .

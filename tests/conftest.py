@@ -1,15 +1,104 @@
 """Fixtures for all tests."""
 
+import multiprocessing.process
 import os
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
+from postern.journal.writing import writer_link
 from postern.local_tenant import LocalTenant, serve
 from tests.databases import make_tables, put_sqlite
+from tests.journal.forked import Writers, forked_writers
 from tests.modules import no_modules_left
 from tests.postgres import new_database, postgres_server
+
+START_PROCESSES = {"postgres_url"}
+"""Fixtures that start processes. The parameters of those below that do so have the marker themselves."""
+
+SERVE_A_TENANT = {"tenant", "fronted_tenant"}
+"""Fixtures that serve a local tenant of their own, with new keys and over TLS."""
+
+settings.register_profile("test", deadline=None)  # a busy machine is no fault
+settings.register_profile("fast", deadline=None, max_examples=20)
+settings.register_profile("soak", deadline=None, max_examples=5000)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The ways to run these tests besides `make test`."""
+    parser.addoption("--fast", action="store_true", help="leave out the tests that start processes or serve a tenant")
+    parser.addoption("--soak", action="store_true", help="run the campaigns only, and each at its full length")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A soak tries properties with more examples, a fast run with fewer."""
+    profiles = {"soak": config.getoption("--soak"), "fast": config.getoption("--fast"), "test": True}
+    settings.load_profile(next(name for name, chosen in profiles.items() if chosen))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_processes(request: pytest.FixtureRequest) -> Iterator[None]:
+    """With `--fast` a test that starts a process fails."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.config.getoption("--fast"):
+            patch.setattr(subprocess.Popen, "__init__", _no_process)
+            patch.setattr(multiprocessing.process.BaseProcess, "start", _no_process)
+        yield
+
+
+@pytest.fixture(scope="session")
+def writers() -> Iterator[Writers]:
+    with forked_writers() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_writers(writers: Writers) -> Iterator[None]:
+    """Journals in this process start their writers by a fork. A module whose subject is the writer overrides this, and
+    servers in processes of their own start theirs as ever."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(writer_link, "_writer", writers.start)
+        yield
+
+
+def _no_process(*_: object, **__: object) -> None:
+    pytest.fail("A test that starts a process has to have the marker `process`, so that `make test-fast` skips it.")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Set the markers that follow from what a test uses, and leave out what the options say. Modules that start
+    processes come first: those are the long ones, and short ones at the end let all workers end at the same time."""
+    for item in items:
+        names = set(getattr(item, "fixturenames", ()))
+        if names & START_PROCESSES or item.path.is_relative_to(Path(__file__).with_name("process")):
+            item.add_marker("process")
+        if names & SERVE_A_TENANT:
+            item.add_marker("network")
+        if "campaign" in names or getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
+            item.add_marker("soak")
+    kept = [item for item in items if _is_asked_for(config, item)]
+    config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+    slow = {item.path for item in kept if item.get_closest_marker("process")}
+    place = {path: number for number, path in enumerate(dict.fromkeys(item.path for item in kept))}
+    ends = [lambda item: not item.get_closest_marker("first"), lambda item: bool(item.get_closest_marker("last"))]
+    items[:] = sorted(kept, key=lambda item: (item.path not in slow, place[item.path], *(end(item) for end in ends)))
+
+
+def _is_asked_for(config: pytest.Config, item: pytest.Item) -> bool:
+    if config.getoption("--soak"):
+        return item.get_closest_marker("soak") is not None
+    return not (config.getoption("--fast") and any(map(item.get_closest_marker, ("process", "network"))))
+
+
+@pytest.fixture
+def campaign(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
+    """campaign(short, long) -> how often a campaign does what it does: short in `make test`, long in `make soak`."""
+    soak = request.config.getoption("--soak")
+    return lambda short, long: long if soak else short
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +140,7 @@ def postgres_template(postgres_url: str) -> Iterator[str]:
         yield name
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.process)])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of a database of each kind for this test only, with empty tables."""
     if request.param == "sqlite":
@@ -62,7 +151,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
         yield url
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.process)])
 def new_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The same without tables."""
     if request.param == "sqlite":

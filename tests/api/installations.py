@@ -22,13 +22,14 @@ from postern.authoring.request import Request
 from postern.errors import problem
 from postern.http_client import AsyncClient, Response, http_client
 from postern.identity import fetch_keys
-from postern.journal.database.engine import migrate, open_engine
+from postern.journal.database.engine import open_engine
 from postern.journal.reading.records import RunRecord
 from postern.journal.run import Run
 from postern.journal.schema import refusals, runs
 from postern.local_tenant import LocalTenant
 from postern.triggers.secure_transport import Identification
 from tests.api.records import ADA, LISA
+from tests.databases import put_sqlite
 from tests.journal.recorded import NOON, id_number, put, run_row
 from tests.pipeline.pipelines import settings_for
 
@@ -105,8 +106,7 @@ async def open_run_api(tmp_path: Path, local_tenant: LocalTenant) -> AsyncIterat
     (tmp_path / "examples.py").write_text(WORKFLOWS, encoding="utf-8")
     (tmp_path / "faulty.py").write_text("1 / 0\n", encoding="utf-8")
     settings = settings_for(local_tenant, tmp_path, operators=[local_tenant.directory.people["gil"].object_id])
-    engine = open_engine(f"sqlite:///{tmp_path / 'runs.db'}", writing=True)
-    migrate(engine)
+    engine = open_engine(put_sqlite(tmp_path / "runs.db"), writing=True)
     ours = {"caller_kind": "user", "tenant_id": local_tenant.tenant_id}
     with engine.begin() as connection:
         put(

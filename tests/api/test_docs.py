@@ -18,7 +18,7 @@ from postern.openapi.document import Described
 from tests.modules import no_modules_left
 from tests.pipeline.pipelines import settings_for
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.process]
 
 WORKFLOWS = '''
 from pydantic import BaseModel

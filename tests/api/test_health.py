@@ -153,6 +153,7 @@ def client_of(app: Application) -> AsyncClient:
     return http_client(base_url="http://postern.test", transport=ASGITransport(app))
 
 
+@pytest.mark.process
 async def test_the_application_is_ready_when_the_keys_have_come_and_not_while_it_stops(
     local_tenant: LocalTenant, tmp_path: Path
 ):
@@ -173,6 +174,7 @@ async def test_the_application_is_ready_when_the_keys_have_come_and_not_while_it
             assert (await client.get("/healthz")).status_code == 200
 
 
+@pytest.mark.process
 async def test_an_application_whose_folder_is_gone_is_not_ready(tmp_path: Path):
     folder = tmp_path / "workflows"
     folder.mkdir()

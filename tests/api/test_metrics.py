@@ -28,7 +28,7 @@ from postern.settings import load_settings
 from postern.triggers.request_counts import RequestCounts
 from tests.pipeline.pipelines import defaults_for
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.process]
 
 REQUEST = Request({"type": "http", "method": "GET", "headers": []})
 

@@ -238,6 +238,7 @@ async def test_a_cancel_that_cannot_be_changes_nothing(run_api: RunApi, run_id: 
     ("run_id", "who", "kind"),
     [(ANONYMOUS_RUN, "", "anonymous"), (ADAS_RUN, "ada", "user"), (LISAS_RUN, "operator", "application")],
 )
+@pytest.mark.process
 async def test_a_resubmit_is_a_new_run_of_whoever_asks(run_api: RunApi, run_id: str, who: str, kind: str):
     answer = await run_api.post(f"/runs/{run_id}/resubmit", who)
     assert (answer.status_code, answer.headers["location"]) == (201, f"/runs/{id_number(50)}")

@@ -11,7 +11,7 @@ from postern.assembly import create_app
 from postern.http_client import AsyncClient, http_client
 from postern.settings import SettingsFault, load_settings
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.process]
 
 ANONYMOUS = """
 from typing import Annotated

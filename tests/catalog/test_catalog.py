@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 from postern.access import Access, AccessFault, Policy, SpecificUsers
 from postern.access.policy import Open
 from postern.catalog import Catalog, Fault, Snapshot
+from tests.examples import example_count
 
 pytestmark = pytest.mark.usefixtures("own_modules")
 
@@ -264,7 +265,7 @@ def test_a_faulty_module_is_a_fault_and_takes_nothing_down(
 ) -> None:
     """Each kind of fault has its file, line, cause and fix. At first nothing of the file is served; after it worked,
     that version is still served; and the fault ends when the file is fixed."""
-    folder = Folder(tmp_path / "flows", import_timeout=0.3)
+    folder = Folder(tmp_path / "flows", import_timeout=0.3 if "0.3 s" in cause else 60)
     folder.write("good.py", HEAD + says("good", "good"))
     folder.write("_bad.py", "\ndef (\n")
     folder.write("_worse.py", "\n1 / 0\n")
@@ -486,7 +487,7 @@ EDITS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=example_count(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(edits=EDITS, batches=st.lists(st.booleans(), min_size=12, max_size=12))
 def test_any_edits_keep_the_promises(
     tmp_path_factory: pytest.TempPathFactory, edits: list[tuple[str, str]], batches: list[bool]

@@ -13,6 +13,8 @@ from postern.local_tenant import LocalTenant
 from tests.cli.conftest import Postern
 from tests.process.servers import Server, environment, running
 
+pytestmark = pytest.mark.process
+
 WORKFLOWS = """
 from postern import Context, Reply, anonymous, specific_users, workflow
 
@@ -133,6 +135,6 @@ def test_a_new_module_answers(call: Postern, postern: Postern, server: Server):
     """What `postern new` writes has a URL at once, and the command that it prints works."""
     assert postern("new", "approve-leave").exit_code == 0
     token = LocalTenant.open(server.folder / STATE_FOLDER).token("ada")
-    server.answers("approve-leave", 200, token, seconds=3, json={"name": "Ada"})
+    server.answers("approve-leave", 200, token, json={"name": "Ada"})
     result = call("approve-leave", "--as", "ada", "--data", '{"name": "Ada"}')
     assert (result.exit_code, json.loads(result.stdout)) == (0, {"message": "Hello, Ada!"})

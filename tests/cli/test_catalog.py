@@ -9,7 +9,7 @@ import pytest
 
 from postern.settings import SettingsFault
 from tests.cli.conftest import Postern
-from tests.process.servers import environment
+from tests.process.commands import command
 
 EXAMPLES = [
     "book-desk",
@@ -27,8 +27,7 @@ REAL = {"POSTERN_TENANT_ID": "00000000-0000-0000-0000-000000000001", "POSTERN_AU
 
 def process(folder: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """The command in a process of its own."""
-    command = [sys.executable, "-m", "postern", *arguments]
-    done = subprocess.run(command, cwd=folder, env=environment(environ), capture_output=True, text=True, timeout=20)
+    done = command(folder, *arguments, environ=environ)
     assert "Traceback" not in done.stderr
     return done
 
@@ -116,6 +115,7 @@ def test_check_shows_file_line_cause_and_fix(
     assert shown_fix.startswith(f"  fix: {fix}")
 
 
+@pytest.mark.process
 def test_wrong_settings_are_reported_all_at_once(folder: Path):
     """Each with its name, with exit code 2, and without a traceback."""
     done = process(folder, "check", POSTERN_PORT="many", POSTERN_TENANT_ID="x", POSTERN_AUDIENCES="api://x")
@@ -126,6 +126,7 @@ def test_wrong_settings_are_reported_all_at_once(folder: Path):
     assert "Did you mean POSTERN_AUDIENCE?" in done.stderr
 
 
+@pytest.mark.process
 def test_a_missing_folder_is_reported_with_the_setting_to_change(folder: Path):
     done = process(folder, "check", POSTERN_WORKFLOWS="nowhere")
     assert done.returncode == 2
@@ -133,6 +134,7 @@ def test_a_missing_folder_is_reported_with_the_setting_to_change(folder: Path):
     assert str(folder / "nowhere") in done.stderr
 
 
+@pytest.mark.process
 def test_a_spoilt_local_tenant_is_reported_with_the_file_to_delete(folder: Path):
     (folder / "var" / "local-tenant" / "state.json").write_text("{", encoding="utf-8")
     done = process(folder, "check")
@@ -178,6 +180,7 @@ def test_new_makes_the_folder(postern: Postern, folder: Path):
     assert (folder / "mine" / "first.py").is_file()
 
 
+@pytest.mark.process
 def test_commands_to_paste_start_the_same_program(folder: Path):
     """What is printed begins with a path wherever a bare name would start another Python, or none."""
     path = f"{folder}:/usr/bin:/bin"

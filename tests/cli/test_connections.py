@@ -18,6 +18,8 @@ from postern.local_tenant import LocalTenant
 from postern.settings import Connection, NoAuth, Settings, Trigger, load_settings
 from tests.cli.conftest import Postern
 
+pytestmark = pytest.mark.network
+
 TOML = """
 [connections.orders]
 base_url = "https://orders.example/v2"

@@ -50,6 +50,7 @@ def test_a_database_that_is_not_there_is_shown_and_not_made(postern: Postern, fo
     assert not (folder / "var" / "postern.db").exists()
 
 
+@pytest.mark.process
 def test_a_password_is_never_shown(postern: Postern, folder: Path):
     """Not where the database is shown, nor in what a tool or driver says."""
     urls = [f"postgresql://me:{SECRET}@127.0.0.1:1/db", f"postgresql://me@127.0.0.1:1/db?password={SECRET}"]
@@ -98,6 +99,7 @@ def child() -> Iterator[Child]:
     child.bury()
 
 
+@pytest.mark.process
 def test_a_server_that_lives_keeps_tables_as_they_are(postern: Postern, url: str, child: Child):
     backup = postern("database", "backup", "copy")
     assert backup.exit_code == 0
@@ -116,6 +118,7 @@ def test_a_server_that_lives_keeps_tables_as_they_are(postern: Postern, url: str
     [("url", sqlite_copies, "copy"), ("postgres", postgres_dumps, "move_aside")],
     ids=["sqlite", "postgres"],
 )
+@pytest.mark.process
 def test_a_server_that_starts_while_a_backup_is_put_in_keeps_its_database(
     request: pytest.FixtureRequest, postern: Postern, monkeypatch: pytest.MonkeyPatch, place: str, module, step: str
 ):

@@ -72,6 +72,7 @@ def test_without_its_programs_the_command_for_postgresql_is_said(postern: Poster
     assert "--file=dump '--dbname=postgresql://me@db.example/postern?sslmode=verify-full'" in result.stderr
 
 
+@pytest.mark.process
 def test_a_password_is_in_the_environment_of_the_programs_only(
     postern: Postern, folder: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -130,6 +130,7 @@ def test_whatever_an_answer_says_is_judged_by_its_status(document: object):
     assert judged("u", 200, document) == (True, "u answers 200")
 
 
+@pytest.mark.process
 def test_it_loads_neither_the_other_commands_nor_a_server(tmp_path: Path):
     """A container runs the probe every 30 seconds."""
     program = (

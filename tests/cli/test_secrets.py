@@ -10,6 +10,8 @@ import pytest
 from postern.local_tenant import LocalTenant, serve
 from tests.cli.conftest import Postern
 
+pytestmark = pytest.mark.network
+
 DAY = 86400
 NEAR, OLD = "api-key-near", "api-key-old"
 

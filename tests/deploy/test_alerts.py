@@ -73,6 +73,7 @@ async def told(local_tenant: LocalTenant, tmp_path: Path, monkeypatch: pytest.Mo
     return labels
 
 
+@pytest.mark.process
 async def test_every_metric_and_label_of_the_rules_is_one_that_a_running_server_has(told: Mapping[str, set[str]]):
     for rule in rules():
         text = re.sub(r'"[^"]*"', '""', rule["expr"])

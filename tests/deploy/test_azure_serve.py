@@ -11,6 +11,8 @@ import pytest
 
 from postern.server.process import GRACE
 
+pytestmark = pytest.mark.process
+
 AZURE = Path(__file__).parents[2] / "deploy" / "azure"
 TEXT = (AZURE / "serve.sh").read_text("utf-8")
 PAUSE = 0.5

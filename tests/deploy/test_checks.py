@@ -74,6 +74,7 @@ def test_a_bait_is_no_finding():
     assert list(_judge([bait], [])) == []
 
 
+@pytest.mark.process
 def test_a_program_that_fails_is_quoted_and_one_that_is_missing_is_named(tmp_path: Path):
     with pytest.raises(Failed, match="so it is"):
         run("sh", "-c", "echo so it is >&2; exit 3", folder=tmp_path)

@@ -113,6 +113,7 @@ def socket_folder() -> Iterator[Path]:
         (0, "postern", "postern", 'Peer authentication failed for user "postern"'),
     ],
 )
+@pytest.mark.process
 def test_the_database_lets_in_by_its_socket_the_servers_user_only_and_as_nobody_else(
     socket_folder: Path, uid: int, role: str, database: str, told: str
 ):
@@ -125,5 +126,6 @@ def test_the_database_lets_in_by_its_socket_the_servers_user_only_and_as_nobody_
         assert (done.stdout, done.stderr) == ("in\n", "")
 
 
+@pytest.mark.process
 def test_the_database_listens_on_no_address(socket_folder: Path):
     assert ask(OWNER, socket_folder, "postgres", "postgres", "SHOW listen_addresses").stdout == "\n"

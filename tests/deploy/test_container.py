@@ -23,6 +23,8 @@ from tests.deploy.image import built_image, run_in
 from tests.deploy.peer import OWNER, SERVER, ask, compose_database
 from tests.process.servers import settings_of, until
 
+pytestmark = pytest.mark.process
+
 LOCKS = PROJECT / "deploy/container"
 VAR = "volumes/srv-postern-var"
 PLACE = "/srv/postern/workflows"
@@ -245,6 +247,7 @@ def test_what_the_image_says_of_itself_names_nothing_of_this_machine(image: Path
     assert not [name for name in said["env"] if name.lower().startswith(("pip", "http", "ssl"))]
 
 
+@pytest.mark.last
 def test_a_signal_to_stop_ends_it_with_exit_code_0_and_the_health_check_fails_then(image: Path, running: Running):
     running.process.send_signal(signal.SIGTERM)
     assert running.process.wait(20) == 0, running.log

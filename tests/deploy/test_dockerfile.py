@@ -37,6 +37,7 @@ def build(folder: Path, dockerfile: str, ignore: str = "", target: str | None = 
         ("RUN true \\", "it does not end"),
     ],
 )
+@pytest.mark.process
 def test_what_cannot_be_performed_is_refused_with_its_line(tmp_path: Path, line: str, told: str):
     with pytest.raises(NotUnderstood, match=told) as caught:
         build(tmp_path, f"FROM scratch\n{line}\n")
@@ -62,6 +63,7 @@ def test_a_line_that_goes_on_is_one_instruction_comments_left_out():
     ]
 
 
+@pytest.mark.process
 def test_a_stage_takes_over_from_another_its_tree_and_what_it_says_of_itself(tmp_path: Path):
     (tmp_path / "flows").mkdir()
     (tmp_path / "flows/a.py").write_text("1", "ascii")
@@ -82,6 +84,7 @@ def test_a_stage_takes_over_from_another_its_tree_and_what_it_says_of_itself(tmp
     assert list((tmp_path / "out/root/srv/p").iterdir()) == []
 
 
+@pytest.mark.process
 def test_files_are_copied_as_an_engine_copies_them(tmp_path: Path):
     (tmp_path / "folder/deep").mkdir(parents=True)
     for name in ("one", "two", "folder/deep/three"):

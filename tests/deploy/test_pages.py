@@ -66,6 +66,7 @@ def served(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 @pytest.mark.parametrize("page", [page for page in pages() if any(command.runs for command in of(page))])
+@pytest.mark.process
 def test_the_commands_of_a_page_work(request: pytest.FixtureRequest, page: str, tmp_path: Path):
     found = of(page)
     prepared = PREPARED.get(page, "")
@@ -129,6 +130,7 @@ def test_the_tools_of_a_page_are_those_of_the_commands_that_are_run():
     assert tools(commands("page.md", page)) == ["nginx", "openssl"]
 
 
+@pytest.mark.process
 def test_a_command_that_fails_fails_the_page_by_its_line(tmp_path: Path):
     (tmp_path / ".venv").mkdir()
     page = "```console\n$ true\n$ az login\n$ echo said; false | cat\n$ touch not-reached\n```\n"
@@ -138,12 +140,14 @@ def test_a_command_that_fails_fails_the_page_by_its_line(tmp_path: Path):
 
 
 @pytest.mark.parametrize("text", ["no-such-command-of-anybody", 'echo "$UNSET"', "exit 3", "postern no-such-command"])
+@pytest.mark.process
 def test_what_is_wrong_in_a_page_is_seen(tmp_path: Path, text: str):
     (tmp_path / ".venv").mkdir()
     with pytest.raises(PageFailed, match=r"page\.md:2"):
         run_page(commands("page.md", f"```console\n$ {text}\n```\n"), tmp_path)
 
 
+@pytest.mark.process
 def test_a_command_that_ends_the_shell_early_is_seen(tmp_path: Path):
     """What comes behind it was not run."""
     (tmp_path / ".venv").mkdir()

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "deploy" / "azure" / "register.sh"
 STUB = Path(__file__).with_name("az_stub.py")

@@ -1,10 +1,6 @@
 """What the tests of identity share."""
 
 import pytest
-from hypothesis import settings
-
-settings.register_profile("identity", deadline=None)  # a busy machine is no fault
-settings.load_profile("identity")
 
 
 @pytest.fixture

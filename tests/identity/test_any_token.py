@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from postern.access import Refused
 from postern.identity.claims import SHAPES
 from postern.identity.token import RULES, checks, parse, read
+from tests.examples import example_count
 from tests.identity.minting import NOW, TENANTS, claims, failed, header, refusal, signing_key, token
 
 
@@ -25,7 +26,7 @@ JSON = st.recursive(
 CLAIM_NAMES = sorted({*claims(), *SHAPES, "cnf", "tid", "appid", "nonce"})
 
 
-@settings(max_examples=200)
+@settings(max_examples=example_count(200))
 @given(
     st.dictionaries(st.sampled_from(["alg", "kid", "typ", "crit", "x5t"]), JSON, max_size=2),
     st.dictionaries(st.sampled_from(CLAIM_NAMES), JSON, max_size=3),
@@ -40,7 +41,7 @@ def test_any_json_in_a_signed_token_is_a_caller_or_a_refusal(head, body):
     refusal(text)
 
 
-@settings(max_examples=200)
+@settings(max_examples=example_count(200))
 @given(st.data())
 def test_a_token_with_one_changed_character_never_verifies(data):
     valid = token()

@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from postern.access import Caller, Refused
 from postern.errors import Problem
 from postern.identity import Identity, tenant
+from tests.examples import example_count
 from tests.identity import minting
 from tests.identity.minting import (
     LISA,
@@ -275,7 +276,7 @@ async def test_nothing_of_a_token_is_logged(world):
     assert not any(part in written for part in text.split(".")[1:])
 
 
-@settings(max_examples=300)
+@settings(max_examples=example_count(300))
 @given(
     st.lists(
         st.tuples(

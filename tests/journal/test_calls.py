@@ -20,6 +20,7 @@ BARE = Call(1, None, "flow", 1.0, 1.5, error="ConnectionFault")
 
 
 @pytest.mark.anyio
+@pytest.mark.process
 async def test_calls_are_on_record_with_the_end_of_their_run(database_url):
     async with opened(database_url) as journal:
         run = started()
@@ -35,6 +36,7 @@ async def test_calls_are_on_record_with_the_end_of_their_run(database_url):
 
 
 @pytest.mark.anyio
+@pytest.mark.process
 async def test_the_calls_of_a_run_that_is_under_way_do_not_wait_for_its_end(database_url):
     async with opened(database_url) as journal:
         run = started()
@@ -45,6 +47,7 @@ async def test_the_calls_of_a_run_that_is_under_way_do_not_wait_for_its_end(data
 
 
 @pytest.mark.anyio
+@pytest.mark.process
 async def test_a_call_that_cannot_be_written_takes_no_other_with_it(database_url):
     async with opened(database_url) as journal:
         run = started()

@@ -61,6 +61,7 @@ def test_back_at_the_first_migration_the_tables_are_as_its_program_made_them(new
     engine.dispose()
 
 
+@pytest.mark.process
 def test_an_upgrade_that_was_killed_is_done_by_the_next_start(new_database_url: str):
     """After its last change of the tables, before the commit."""
     old = old_database(new_database_url)
@@ -76,6 +77,7 @@ def test_an_upgrade_that_was_killed_is_done_by_the_next_start(new_database_url: 
     engine.dispose()
 
 
+@pytest.mark.process
 def test_the_first_migration_that_was_killed_is_done_by_the_next_start(new_database_url: str):
     killed(new_database_url, "CREATE TABLE refusals")
     engine = open_engine(new_database_url, writing=True)
@@ -83,6 +85,7 @@ def test_the_first_migration_that_was_killed_is_done_by_the_next_start(new_datab
     engine.dispose()
 
 
+@pytest.mark.process
 def test_a_migration_that_was_killed_on_its_way_back_is_still_there(database_url: str):
     engine = open_engine(database_url, writing=True)
     with engine.begin() as connection:

@@ -27,7 +27,7 @@ from postern.journal.writing.rows import facts, run_row
 from postern.journal.writing.statements import write_runs
 from tests.journal.operations import delete_and_fail, die, execute, scalar
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.process]
 
 NODE = "INSERT INTO nodes VALUES ('x', 'm', 'p', 1.0, 1)"
 JSON = ((b"content-type", b"application/json"),)
@@ -47,6 +47,11 @@ def ended(run: Run, state: State = State.SUCCEEDED, status: int = 200, content: 
     run.outcome = Outcome(state, status, content, JSON)
     run.ended_at = run.started_at + 0.5
     return run
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_writers() -> None:
+    """These writers are started as a server starts them."""
 
 
 @asynccontextmanager

@@ -9,6 +9,7 @@ from postern.journal.process_identity import lives, this_machine, this_process
 from tests.journal.children import started
 
 
+@pytest.mark.process
 def test_a_process_lives_until_it_is_killed_even_while_its_parent_has_not_looked(child):
     assert lives(child.name)
     assert lives(str(child.number))
@@ -21,6 +22,7 @@ def test_a_process_lives_until_it_is_killed_even_while_its_parent_has_not_looked
     assert not lives(str(child.number))
 
 
+@pytest.mark.process
 def test_where_the_system_tells_little_a_process_is_known_by_its_number(child, monkeypatch, tmp_path):
     monkeypatch.setattr("postern.journal.process_identity._PROC", tmp_path)
     assert this_process() == str(os.getpid())

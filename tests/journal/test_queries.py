@@ -21,6 +21,7 @@ from postern.journal.reading.cursor import opened, sealed
 from postern.journal.reading.filters import ANONYMOUS, RefusalFilter, RunFilter, way_of_runs
 from postern.journal.reading.queries import find_run, list_refusals, list_runs, request_cancel
 from postern.journal.run import Attempt, State, Step
+from tests.examples import example_count
 from tests.journal.recorded import NOON, TENANT, id_number, put, run_row
 
 ADA = "ed1bf663-4183-4555-b113-3ed7e5cc901b"
@@ -28,7 +29,7 @@ LISA = "c33a0e11-b6a6-4ce1-b2e0-e5fbe1e362d2"
 ELSEWHERE = "4bdfc9b5-6862-4464-9df6-b11a2f8afd3e"
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.process)])
 def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     """A database with the journal's tables."""
     if request.param == "sqlite":
@@ -118,7 +119,7 @@ SMALL = {"FIRST_WINDOW": 2, "LAST_WINDOW": 4, "MOST_CANDIDATES": 7}
 """Windows so small that a few runs fill several of them."""
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=example_count(150))
 @given(made=ROWS, filters=FILTERS, limit=st.integers(1, 6))
 def test_pages_have_each_matching_run_once_and_in_order_while_new_ones_come(
     engine: Engine, made: list[dict[str, Any]], filters: RunFilter, limit: int
@@ -269,7 +270,7 @@ def test_a_cursor_is_good_for_its_list_and_filters_only():
         assert caught.value.code == "bad-filter"
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=example_count(50))
 @given(text=st.text(st.characters(codec="ascii"), max_size=80))
 def test_what_is_no_cursor_is_a_bad_filter(text: str):
     with pytest.raises(Problem) as caught:

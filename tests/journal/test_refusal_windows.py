@@ -15,6 +15,7 @@ from postern.journal.refusal_windows import (
     Window,
     Windows,
 )
+from tests.examples import example_count
 
 REASONS = ("expiry", "signature", "unknown-trigger")
 
@@ -144,7 +145,7 @@ bursts = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=example_count(60))
 @given(bursts)
 def test_whatever_comes_no_count_is_lost_and_rows_memory_and_lines_are_bounded(given_bursts):
     windows, now, taken, logged = Windows(), 100.0, 0, 0

@@ -109,6 +109,7 @@ def test_a_refusal_is_as_old_as_its_last_one_and_a_key_as_its_claim(engine):
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)  # SQLite has one writer at a time
+@pytest.mark.process
 def test_two_nodes_that_delete_at_the_same_time_do_not_wait_for_each_other(engine):
     add(engine, runs, *(run_row(id_at(OLD, number), state="Succeeded") for number in range(5)))
     with engine.begin() as one, engine.begin() as other:

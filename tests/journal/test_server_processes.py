@@ -265,6 +265,7 @@ async def test_an_outage_of_the_journal_is_no_silence_of_the_others(engine):
     assert states(engine) == {"1": "Interrupted"}
 
 
+@pytest.mark.process
 async def test_a_process_killed_on_this_machine_is_gone_at_once(engine, child):
     with engine.begin() as connection:
         beat(connection, ServerProcess("a", this_machine(), child.name, 0.0, 1))
@@ -301,6 +302,7 @@ async def test_each_run_is_cancelled_once_and_nothing_is_read_while_nothing_runs
     assert (a.cancelled, a.reads) == (["1"], 2)
 
 
+@pytest.mark.process
 async def test_nodes_and_their_journals_fit_together(database_url):
     journals = [Journal(database_url), Journal(database_url)]
     for journal in journals:

@@ -31,6 +31,9 @@ def options(tenant: LocalTenant) -> dict[str, Any]:
 
 
 def own_certificate(tenant: LocalTenant) -> ClientCertificate:
+    """The current one, as a PFX file: a test may have left one in PEM."""
+    if tenant.vault.versions("invoice-export-certificate")[-1].content_type != "application/x-pkcs12":
+        tenant.renew_certificate(NAME)
     content = base64.b64decode(tenant.vault.versions("invoice-export-certificate")[-1].value)
     key, certificate, _ = pkcs12.load_key_and_certificates(content, None)
     assert certificate is not None

@@ -14,6 +14,8 @@ from postern.local_tenant import LocalTenant, TenantFault, serve
 from postern.local_tenant.state import create_file, write_file
 from postern.local_tenant.vault import judge
 
+pytestmark = pytest.mark.network
+
 DAY = 86400
 
 

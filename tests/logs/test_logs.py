@@ -376,6 +376,7 @@ def test_a_broken_stream_never_raises():
     structlog.get_logger().info("lost")
 
 
+@pytest.mark.process
 def test_what_waits_is_written_at_exit():
     """A process that ends within a tick has written its last line."""
     program = (

@@ -13,6 +13,7 @@ from openapi_spec_validator import validate
 from pydantic import BaseModel, Field, TypeAdapter, create_model
 
 from postern.openapi.swagger import swagger_of
+from tests.examples import example_count
 from tests.openapi.lint import FORMATS, SCHEMA_KEYS
 from tests.openapi.wrapped import body_of, document_of
 
@@ -119,7 +120,7 @@ def keywords(schema: Json) -> set[str]:
     return found
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=example_count(150), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(TYPES.flatmap(lambda one: st.tuples(st.just(one[0]), one[1])))
 def test_whatever_pydantic_describes_comes_out_in_the_subset_and_takes_what_it_took(made: tuple[Any, Any]):
     kind, value = made

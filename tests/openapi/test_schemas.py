@@ -18,6 +18,7 @@ from postern.openapi.docs_page import page
 from postern.openapi.document import openapi_document
 from postern.openapi.examples import Examples
 from postern.openapi.schemas import UNKNOWN
+from tests.examples import example_count
 from tests.modules import no_modules_left
 from tests.openapi.catalogs import HERE, ROOT, triggers_of, write
 from tests.openapi.lint import breaches
@@ -227,7 +228,7 @@ def test_a_body_that_fits_the_type_fits_the_schema(examples: Json, name: str):
     schema = validator(examples, body(examples, path))
     fitted = []
 
-    @settings(max_examples=60, deadline=None, database=None)
+    @settings(max_examples=example_count(60), deadline=None, database=None)
     @example(Examples(examples["components"]["schemas"]).example(body(examples, path)))
     @given(BODIES)
     def fits(value: Any) -> None:

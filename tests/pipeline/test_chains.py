@@ -18,7 +18,7 @@ from postern.local_tenant import LocalTenant
 from postern.settings import load_settings
 from tests.connections.calling import serving
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.process]
 
 MODULE = """
 from postern import CallError, Context, Problem, Retry, anonymous, specific_users, tenant_users, workflow

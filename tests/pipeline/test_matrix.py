@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from postern.local_tenant import LocalTenant
 from tests.pipeline.pipelines import TRIGGERS, Pipelines, open_triggers
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.process]
 
 Headers = list[tuple[bytes, bytes]]
 OTHER = "99999999-9999-9999-9999-999999999999"

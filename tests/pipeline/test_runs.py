@@ -13,7 +13,7 @@ from postern.http_client import AsyncClient, http_client
 from postern.local_tenant import LocalTenant
 from tests.pipeline.pipelines import settings_for
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.process]
 
 MODULE = """
 import asyncio

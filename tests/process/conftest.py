@@ -10,7 +10,7 @@ from postern.local_tenant import LocalTenant
 from tests.process.servers import ROOT, Server, running
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """`postern dev` in a folder that holds a copy of the repository's workflows."""
     folder = tmp_path_factory.mktemp("afternoon")
@@ -19,7 +19,7 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def tenant(dev: Server) -> LocalTenant:
     """The local tenant of that process."""
     return LocalTenant.open(dev.folder / STATE_FOLDER)

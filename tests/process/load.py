@@ -56,8 +56,9 @@ TRIGGERS = ("doubles", "waits", "doubles", "in-a-thread", "fails", "waits")
 OUTCOMES = {"Succeeded", "Failed"}
 ASKS_AGAIN = {"run-in-progress", "journal-unavailable", "shutting-down"}
 CALLS_ON_A_CONNECTION = 7
+SOON = 500
 PATIENCE = 40.0
-"""Seconds that anything may take: it is short, but the machine may be busy with other work."""
+"""Seconds that anything may take, or SOON replies: it is short, but the machine may be busy with other work."""
 
 
 @dataclass(frozen=True)
@@ -121,8 +122,10 @@ class Callers:
         """Until there are so many more replies, or so many more in another list."""
         found = getattr(self, what)
         target = len(found) + more
-        until(lambda: self.faults or len(found) >= target, PATIENCE, lambda: f"{what}: {server.output[-5000:]}")
-        assert not self.faults, self.faults[0]
+        while len(found) < target:
+            part = min(target, len(found) + SOON)
+            until(lambda: self.faults or len(found) >= part, PATIENCE, lambda: f"{what}: {server.output[-5000:]}")  # noqa: B023
+            assert not self.faults, self.faults[0]
 
     def stop(self) -> None:
         """Make no new calls, and return when each has its reply or has seen its connection break."""

@@ -6,7 +6,6 @@ its client id.
 """
 
 import json
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,15 +16,14 @@ from jsonschema import Draft4Validator  # type: ignore[import-untyped]
 
 from postern.local_tenant import LocalTenant
 from postern.local_tenant.tokens import Version
-from tests.process.servers import INTERPRETER, environment
+from tests.process.commands import command
 
 Json = dict[str, Any]
 
 
 def export(folder: Path, environ: Mapping[str, str], *options: str) -> str:
     """Run `postern export connector`; what it said."""
-    command = [*INTERPRETER, "export", "connector", *options]
-    done = subprocess.run(command, cwd=folder, env=environment(environ), capture_output=True, text=True, timeout=60)
+    done = command(folder, "export", "connector", *options, environ=environ)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

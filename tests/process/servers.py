@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 INTERPRETER = [sys.executable, "-m", "postern"]
 
 
-def until(condition: Callable[[], Any], seconds: float = 10.0, what: Callable[[], str] = lambda: "") -> Any:
+def until(condition: Callable[[], Any], seconds: float = 30.0, what: Callable[[], str] = lambda: "") -> Any:
     """What the condition gives, as soon as that is true; an assertion fails when that takes too long."""
     deadline = time.monotonic() + seconds
     while True:
@@ -77,7 +77,7 @@ class Server:
         """All that it has said so far, on both streams."""
         return "".join(path.read_text(encoding="utf-8", errors="replace") for path in (self._out, self._err))
 
-    def says(self, pattern: str, seconds: float = 10.0, after: int = 0) -> str:
+    def says(self, pattern: str, seconds: float = 30.0, after: int = 0) -> str:
         """The first text of the output that fits the pattern, as soon as it is there."""
 
         def found() -> str:
@@ -92,7 +92,7 @@ class Server:
         headers = {**more.pop("headers", {}), **({"Authorization": f"Bearer {token}"} if token else {})}
         return self.client.post(f"/triggers/{trigger}", headers=headers, **more)
 
-    def answers(self, trigger: str, status: int, token: str = "", seconds: float = 10.0, **more: Any) -> Response:
+    def answers(self, trigger: str, status: int, token: str = "", seconds: float = 30.0, **more: Any) -> Response:
         """The answer of a trigger, once it has this status."""
         last: list[Response] = []
 

@@ -3,8 +3,6 @@
 import os
 import sqlite3
 import stat
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -16,6 +14,7 @@ from sqlalchemy import select
 from postern.journal.database.engine import open_engine
 from postern.journal.schema import refusals
 from tests.postgres import new_database
+from tests.process import commands
 from tests.process.load import (
     PATIENCE,
     assert_recorded,
@@ -25,7 +24,7 @@ from tests.process.load import (
     none_stays_running,
     records,
 )
-from tests.process.servers import environment, running, until
+from tests.process.servers import running, until
 from tests.tools import postgres_tools
 
 
@@ -50,15 +49,7 @@ def new_place(request: pytest.FixtureRequest, tmp_path: Path, database_url: str)
 
 def command(folder: Path, environ: dict[str, str], *arguments: str) -> str:
     """What a command says, which succeeds."""
-    done = subprocess.run(
-        [sys.executable, "-m", "postern", "database", *arguments],
-        cwd=folder,
-        env=environment(environ),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = commands.command(folder, "database", *arguments, environ=environ)
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr
 
@@ -71,7 +62,9 @@ def refused(url: str) -> list[dict[str, Any]]:
     return rows
 
 
-def test_what_was_answered_before_a_backup_is_there_after_a_restore(tmp_path, environ, database_url, new_place, capsys):
+def test_what_was_answered_before_a_backup_is_there_after_a_restore(
+    tmp_path, environ, database_url, new_place, campaign, capsys
+):
     """Callers go on meanwhile; afterwards the server is killed, and another starts on what the backup has."""
     file = tmp_path / "backup"
     with calling(count=6) as callers:
@@ -79,7 +72,7 @@ def test_what_was_answered_before_a_backup_is_there_after_a_restore(tmp_path, en
             assert server.post("no-such-trigger").status_code == 404
             until(lambda: refused(database_url), PATIENCE)
             callers.go_to(server.port)
-            callers.wait_for(150, server)
+            callers.wait_for(campaign(150, 5000), server)
             before = list(callers.replies)
             assert "checked" in command(tmp_path, environ, "backup", str(file))
             assert len(callers.replies) > len(before)

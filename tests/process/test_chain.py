@@ -2,14 +2,13 @@
 
 import json
 import re
-import subprocess
-import sys
 from typing import Any
 
 import pytest
 
 from postern.local_tenant import LocalTenant
-from tests.process.servers import Server, environment
+from tests.process.commands import command
+from tests.process.servers import Server
 
 
 def test_a_visitor_registers_and_the_badge_comes_from_the_third_door(dev: Server):
@@ -48,8 +47,7 @@ def test_the_chain_is_on_record_as_one_trace_with_its_parents(dev: Server, tenan
 
 def test_the_tree_of_a_chain_is_shown(dev: Server):
     first = dev.post("register-visitor", json={"name": "Ada"}).headers["x-run-id"]
-    command = [sys.executable, "-m", "postern", "runs", "show", first, "--tree"]
-    shown = subprocess.run(command, cwd=dev.folder, env=environment(), capture_output=True, text=True, timeout=20)
+    shown = command(dev.folder, "runs", "show", first, "--tree")
     assert shown.returncode == 0, shown.stderr
     names = re.findall(r"register-visitor|book-desk|issue-badge", shown.stdout)
     assert list(dict.fromkeys(names)) == ["register-visitor", "book-desk", "issue-badge"]

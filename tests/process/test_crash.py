@@ -17,8 +17,6 @@ from tests.process.load import (
 )
 from tests.process.servers import Server, running, until
 
-KILLS = 20
-
 
 @pytest.fixture
 def url(tmp_path: Path) -> str:
@@ -37,12 +35,11 @@ def kill(server: Server) -> None:
     server.process.wait(10)
 
 
-def test_what_was_answered_before_a_kill_is_on_record(tmp_path, url, environ, capsys):
-    """Killed twenty times at random moments. Calls with a key are sent again, and have one run that ended."""
-    seed = time.time_ns()
-    random = Random(seed)
+def test_what_was_answered_before_a_kill_is_on_record(tmp_path, url, environ, campaign, capsys):
+    """Killed several times at random moments. Calls with a key are sent again, and have one run that ended."""
+    random, kills = Random(time.time_ns()), campaign(4, 100)
     with calling() as callers:
-        for _ in range(KILLS):
+        for _ in range(kills):
             with running("serve", tmp_path, environ) as server:
                 callers.go_to(server.port)
                 callers.wait_for(random.randrange(1, 200), server)
@@ -60,15 +57,15 @@ def test_what_was_answered_before_a_kill_is_on_record(tmp_path, url, environ, ca
     with capsys.disabled():
         counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
         print(
-            f" [{KILLS} kills, {len(callers.replies)} replies checked, {len(callers.broken)} cut off: {counts}]", end=""
+            f" [{kills} kills, {len(callers.replies)} replies checked, {len(callers.broken)} cut off: {counts}]", end=""
         )
 
 
-def test_a_stop_under_load_loses_nothing(tmp_path, url, environ):
+def test_a_stop_under_load_loses_nothing(tmp_path, url, environ, campaign):
     """Whoever was let in gets a reply; whose connection was closed before has no run."""
     random = Random(time.time_ns())
     with calling() as callers:
-        for _ in range(2):
+        for _ in range(campaign(2, 40)):
             with running("serve", tmp_path, environ) as server:
                 callers.go_to(server.port)
                 callers.wait_for(random.randrange(50, 200), server)

@@ -112,7 +112,7 @@ def test_a_dropped_file_answers_at_once_until_it_is_removed(dev: Server, capsys:
     """New, broken, mended and removed while the server runs; a fault keeps the version that worked."""
     began = time.monotonic()
     path = write(dev, "visits.py", "visits", "first")
-    assert dev.answers("visits", 200, seconds=3).json() == "first"
+    assert dev.answers("visits", 200).json() == "first"
     took = time.monotonic() - began
     with capsys.disabled():
         print(f" [a dropped file answers after {took:.2f} s]", end="")
@@ -125,9 +125,9 @@ def test_a_dropped_file_answers_at_once_until_it_is_removed(dev: Server, capsys:
     assert dev.post("visits").json() == "first"
 
     write(dev, "visits.py", "visits", "second")
-    until(lambda: dev.post("visits").json() == "second", 3)
+    until(lambda: dev.post("visits").json() == "second")
     path.unlink()
-    assert dev.answers("visits", 404, seconds=3).json()["code"] == "unknown-trigger"
+    assert dev.answers("visits", 404).json()["code"] == "unknown-trigger"
 
 
 def test_two_workflows_of_one_name_are_a_fault_of_both_files(dev: Server):
@@ -137,7 +137,7 @@ def test_two_workflows_of_one_name_are_a_fault_of_both_files(dev: Server):
         dev.says(rf"workflow-fault.*{re.escape(str(path))}", after=said)
     for path in paths:
         path.unlink()
-    dev.answers("twin", 404, seconds=3)
+    dev.answers("twin", 404)
 
 
 def test_the_commands_that_it_prints_work(dev: Server):

@@ -4,7 +4,7 @@ import asyncio
 import random
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from socket import SO_LINGER, SOL_SOCKET, create_connection
 
 import pytest
@@ -14,7 +14,6 @@ from tests.process.servers import Server, running, settings_of, until
 
 pytestmark = pytest.mark.anyio
 
-REQUESTS = 400
 CLIENTS = 50
 WORKFLOWS = """
 from typing import Any
@@ -86,6 +85,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, local_tenant: LocalTenant) 
         yield started
 
 
+@pytest.mark.first
 def test_clients_that_go_away_cost_a_line_each_at_most(server: Server):
     """Half of them say goodbye, half are gone without a word; both in the middle of the body.
 
@@ -156,9 +156,9 @@ async def statuses(port: int, sent: bytes) -> list[int]:
     return [int(status) for status in re.findall(rb"(?:^|\n|\})HTTP/1\.1 (\d{3})", received)]
 
 
-async def test_no_request_gives_a_server_error(server: Server):
+async def test_no_request_gives_a_server_error(server: Server, campaign: Callable[[int, int], int]):
     """Only what HTTP itself has for an unknown coding is 501."""
-    chance = random.Random(20_26)
+    chance, requests = random.Random(20_26), campaign(400, 40_000)
     limit = asyncio.Semaphore(16)
     seen: dict[int, int] = {}
 
@@ -168,8 +168,8 @@ async def test_no_request_gives_a_server_error(server: Server):
                 seen[status] = seen.get(status, 0) + 1
                 assert status < 500 or status in (501, 503), sent[:500]
 
-    await asyncio.gather(*(ask(request(chance)) for _ in range(REQUESTS)))
-    assert sum(seen.values()) > REQUESTS * 0.8, seen
+    await asyncio.gather(*(ask(request(chance)) for _ in range(requests)))
+    assert sum(seen.values()) > requests * 0.8, seen
     assert {200, 400, 401, 404, 405} <= seen.keys(), seen
     assert server.client.get("/healthz").status_code == 200
     assert "Traceback" not in server.output

@@ -57,7 +57,7 @@ def rows(url: str, table: Table) -> int:
         engine.dispose()
 
 
-def test_workers_that_share_a_file_lose_nothing_and_show_no_lock(tmp_path, environ, capsys):
+def test_workers_that_share_a_file_lose_nothing_and_show_no_lock(tmp_path, environ, campaign, capsys):
     url = f"sqlite:///{tmp_path / 'postern.db'}"
     with (
         calling(count=16) as callers,
@@ -65,7 +65,7 @@ def test_workers_that_share_a_file_lose_nothing_and_show_no_lock(tmp_path, envir
     ):
         until(lambda: rows(url, nodes) == 3, PATIENCE)
         callers.go_to(server.port)
-        callers.wait_for(1200, server)
+        callers.wait_for(campaign(400, 20_000), server)
         until(lambda: len({row["node"] for row in records(url)}) == 3, PATIENCE)
         callers.stop()
         none_stays_running(url, server)

@@ -24,8 +24,6 @@ from tests.process.load import (
 from tests.process.postgres import Postgres, own_postgres
 from tests.process.servers import Server, running, until
 
-KILLS = 6
-CRASHES = 3
 ROOM = 256 * 1024
 """Bytes that can still be written."""
 
@@ -55,13 +53,13 @@ def kill(server: Server) -> None:
     server.process.wait(10)
 
 
-def test_kills_and_crashes_of_postgresql_lose_nothing(tmp_path, environ, postgres, capsys):
-    """One crash of PostgreSQL lasts longer than callers are made to wait, one is short, and in one the server is killed
-    too; three times the server is killed alone."""
-    random = Random(time.time_ns())
+def test_kills_and_crashes_of_postgresql_lose_nothing(tmp_path, environ, postgres, campaign, capsys):
+    """In each round, one crash of PostgreSQL lasts longer than callers are made to wait, one is short, and in one the
+    server is killed too. In the last part of a round, the server is killed alone."""
+    random, rounds = Random(time.time_ns()), campaign(1, 15)
     environ |= {"POSTERN_DATABASE_URL": postgres.url}
     with calling() as callers:
-        for crash in ("long", "", "short", "", "at the same time", ""):
+        for crash in ("long", "short", "at the same time", "") * rounds:
             with running("serve", tmp_path, environ) as server:
                 callers.go_to(server.port)
                 callers.wait_for(random.randrange(1, 200), server)
@@ -88,7 +86,7 @@ def test_kills_and_crashes_of_postgresql_lose_nothing(tmp_path, environ, postgre
     assert {reply.code for reply in callers.turned_away} <= {"run-in-progress", "journal-unavailable"}
     with capsys.disabled():
         counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
-        print(f" [{KILLS} kills, {CRASHES} crashes, {len(callers.replies)} replies checked: {counts}]", end="")
+        print(f" [{4 * rounds} kills, {3 * rounds} crashes, {len(callers.replies)} replies checked: {counts}]", end="")
 
 
 def test_a_start_without_postgresql_heals_by_itself(tmp_path, environ, postgres):

@@ -1,16 +1,17 @@
 """Markers in every kind of secret that a call out needs, and a look at all that is written while workflows use them:
 they succeed, are refused, fail, are sent elsewhere and run out of time, against a server that repeats what it gets."""
 
-import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from postern.local_tenant import LocalTenant, serve
+from tests.process.commands import command
 from tests.process.parrot import CONNECTIONS, TRIGGERS, Parrot, certificate, entries, marker, private_key
-from tests.process.servers import INTERPRETER, Server, environment, grams, leaked, running, settings_of
+from tests.process.servers import Server, grams, leaked, running, settings_of
 
 PUBLIC = "a-public-text-of-the-inputs"
 SECRETS = {
@@ -87,13 +88,13 @@ class House:
         self.statuses: dict[tuple[str, str, str], int] = {}
         self.runs: list[str] = []
 
-    def run(self, workflow: str, name: str, outcome: str) -> None:
-        """Have a workflow use an entry."""
+    def run(self, workflow: str, name: str, outcome: str) -> str:
+        """Have a workflow use an entry. The id of the run."""
         asked = {"name": name, "outcome": outcome, "note": PUBLIC}
         answer = self.server.post(workflow, self.tenant.token("lisa"), json=asked)
         self.answers.append(f"{answer.text}\n{answer.headers}")
         self.statuses[workflow, name, outcome] = answer.status_code
-        self.runs.append(answer.headers["x-run-id"])
+        return answer.headers["x-run-id"]
 
     def get(self, path: str) -> str:
         """What an operator gets."""
@@ -104,15 +105,8 @@ class House:
 
     def command(self, *arguments: str, stdin: str = "") -> str:
         """What a command prints, whatever its exit code."""
-        done = subprocess.run(
-            [*INTERPRETER, *arguments],
-            cwd=self.server.folder,
-            env=environment(self.environ | {"POSTERN_PUBLIC_URL": self.server.address}),
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        environ = self.environ | {"POSTERN_PUBLIC_URL": self.server.address}
+        done = command(self.server.folder, *arguments, environ=environ, stdin=stdin)
         assert "Traceback" not in done.stderr, done.stderr
         return done.stdout + done.stderr
 
@@ -163,20 +157,22 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
 
 
 def drive(house: House) -> None:
-    """Every entry, with every outcome."""
-    for name in CONNECTIONS:
-        for outcome in ("ok", "refused", "fails", "elsewhere"):
-            house.run("reach", name, outcome)
-        house.run("reach-in-a-step", name, "refused")
-    for name in ("basic", "header-key", "oauth-body", "entra-secret"):
-        house.run("reach-in-time", name, "slow")
-    for name in TRIGGERS:
-        for outcome in ("ok", "later", "refused", "forbidden", "fails", "elsewhere"):
-            house.run("trigger", name, outcome)
-            house.run("trigger-and-tell", name, outcome)
-        house.run("trigger-in-time", name, "slow")
-    for name in (*SECRETS, "there-is-none"):
-        house.run("read", name, "")
+    """Every entry, with every outcome; several at a time, as most of them wait."""
+    asked = [
+        *(("reach", name, outcome) for name in CONNECTIONS for outcome in ("ok", "refused", "fails", "elsewhere")),
+        *(("reach-in-a-step", name, "refused") for name in CONNECTIONS),
+        *(("reach-in-time", name, "slow") for name in ("basic", "header-key", "oauth-body", "entra-secret")),
+        *(
+            (workflow, name, outcome)
+            for name in TRIGGERS
+            for outcome in ("ok", "later", "refused", "forbidden", "fails", "elsewhere")
+            for workflow in ("trigger", "trigger-and-tell")
+        ),
+        *(("trigger-in-time", name, "slow") for name in TRIGGERS),
+        *(("read", name, "") for name in (*SECRETS, "there-is-none")),
+    ]
+    with ThreadPoolExecutor(8) as threads:
+        house.runs += threads.map(lambda each: house.run(*each), asked)
 
 
 def test_the_secrets_do_travel(house: House):
@@ -247,6 +243,7 @@ def test_no_stage_of_trying_out_has_a_secret_in_it(house: House, entry: str):
     assert not leaked(house.secret, shown)
 
 
+@pytest.mark.last
 def test_the_end_of_the_server_writes_no_secret(house: House):
     """Last of all: what is written when it stops."""
     assert house.server.stop() == 0

@@ -301,6 +301,7 @@ def test_of_50_simultaneous_claims_one_gets_the_key(engine):
 
 
 @pytest.mark.anyio
+@pytest.mark.process
 async def test_of_50_simultaneous_claims_in_two_journals_one_gets_the_key(database_url):
     journals = [Journal(database_url), Journal(database_url)]
     for journal in journals:
@@ -319,6 +320,7 @@ async def test_of_50_simultaneous_claims_in_two_journals_one_gets_the_key(databa
 
 
 @pytest.mark.anyio
+@pytest.mark.process
 async def test_batches_that_claim_the_same_keys_in_opposite_order_all_come_to_an_end(database_url):
     journals = [Journal(database_url), Journal(database_url)]
     for journal in journals:
@@ -351,6 +353,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.process
 def test_of_two_processes_one_gets_each_key(engine, database_url):
     processes = [
         subprocess.Popen(

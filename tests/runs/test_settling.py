@@ -22,7 +22,7 @@ from postern.runs.idempotency import REPLAYED, Key
 from postern.runs.runner import Runner
 from tests.journal.operations import scalar
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.process]
 
 KEY = Key("scope", "fingerprint")
 

@@ -213,6 +213,7 @@ STOPS = [(1, signal.SIGTERM), (2, signal.SIGTERM), (2, signal.SIGINT)]
 
 
 @pytest.mark.parametrize(("workers", "number"), STOPS)
+@pytest.mark.process
 def test_a_stop_ends_what_runs_and_refuses_new_connections(tmp_path, workers, number):
     """The port can be taken by another process at once, while the answers that are due are still given."""
     with process(tmp_path, workers) as server, Connection(server.port) as slow:
@@ -241,6 +242,7 @@ def test_a_stop_ends_what_runs_and_refuses_new_connections(tmp_path, workers, nu
                 assert successor.exit_code() == 0
 
 
+@pytest.mark.process
 def test_connections_that_are_open_are_served_while_the_server_drains(tmp_path):
     """The idle and the new one once more each, with `Connection: close`; readiness has gone at once."""
     with process(tmp_path) as server:
@@ -261,6 +263,7 @@ def test_connections_that_are_open_are_served_while_the_server_drains(tmp_path):
         assert server.exit_code() == 0
 
 
+@pytest.mark.process
 def test_no_connection_is_reset_by_a_stop(tmp_path):
     """Callers that open a connection for each request get an answer or are refused, whenever that is."""
     needed_filter()
@@ -322,6 +325,7 @@ async def test_idle_connections_are_kept_for_a_proxy_and_closed_at_once_for_a_te
 
 
 @pytest.mark.parametrize(("workers", "path"), [(1, "/slow"), (2, "/slow"), (1, "/thread"), (2, "/thread")])
+@pytest.mark.process
 def test_the_grace_is_bounded(tmp_path, workers, path):
     """A request that does not end is cut off, and the stop is still graceful. Nor is a thread waited for."""
     with process(tmp_path, workers, grace=0.2) as server, Connection(server.port) as slow:
@@ -332,6 +336,7 @@ def test_the_grace_is_bounded(tmp_path, workers, path):
 
 
 @pytest.mark.parametrize(("workers", "path"), [(1, "/slow"), (2, "/slow"), (1, "/thread")])
+@pytest.mark.process
 def test_a_second_signal_ends_at_once(tmp_path, workers, path):
     with process(tmp_path, workers) as server, Connection(server.port) as slow:
         slow.ask(path)
@@ -343,6 +348,7 @@ def test_a_second_signal_ends_at_once(tmp_path, workers, path):
         assert "Traceback" not in server.log.read_text()
 
 
+@pytest.mark.process
 def test_a_worker_that_does_not_end_is_killed_and_the_exit_code_says_so(tmp_path):
     """Something holds up its event loop."""
     with process(tmp_path, 2, grace=0.2, KILL_AFTER="0.2") as server, Connection(server.port) as stuck:
@@ -352,6 +358,7 @@ def test_a_worker_that_does_not_end_is_killed_and_the_exit_code_says_so(tmp_path
         assert server.exit_code() == 128 + signal.SIGKILL
 
 
+@pytest.mark.process
 def test_a_worker_that_dies_is_replaced(tmp_path):
     with process(tmp_path, 2) as server:
         with Connection(server.port) as connection:
@@ -368,6 +375,7 @@ def test_a_worker_that_dies_is_replaced(tmp_path):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.process
 def test_an_application_that_does_not_start_is_exit_code_3(tmp_path, workers):
     with process(tmp_path, workers, BROKEN="yes") as server:
         assert server.exit_code() == 3

@@ -213,6 +213,7 @@ GUARDED = [
 ]
 
 
+@pytest.mark.process
 async def test_every_page_that_looks_at_tokens_refuses_them_over_plain_http(settings: Settings, local_tenant):
     """With a constant sentence and a challenge, also where the token is known; without a token all is as it was."""
     app = create_app(settings)
@@ -240,6 +241,7 @@ async def test_every_page_that_looks_at_tokens_refuses_them_over_plain_http(sett
             assert (await outside("POST", "/triggers/nothing", token)).status_code == 404
 
 
+@pytest.mark.process
 async def test_the_refusal_is_on_record_with_what_to_do_and_with_nothing_of_the_token(settings: Settings, local_tenant):
     app = create_app(settings)
     token = local_tenant.token("lisa")

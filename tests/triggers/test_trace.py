@@ -19,7 +19,7 @@ from postern.settings import load_settings
 from postern.trace import RUN, Trace, trace_id_of, traceparent
 from tests.pipeline.pipelines import defaults_for
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.process]
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 FIELD = f"00-{TRACE}-b7ad6b7169203331-01"

@@ -97,6 +97,7 @@ async def test_a_workload_identity_reads_the_vault(
     assert await read_secret(tenant, "workload_identity") == tenant.client_secret("nightly-report")
 
 
+@pytest.mark.process
 async def test_a_developer_is_who_the_azure_command_line_knows(
     tenant: LocalTenant, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):

@@ -336,6 +336,7 @@ async def test_an_authority_that_is_none_is_told(tenant: LocalTenant, path: str,
     assert "POSTERN_AUTHORITY" in fault.fix
 
 
+@pytest.mark.process
 def test_signing_in_loads_no_azure_before_it_is_used(tmp_path: Path):
     loaded = loaded_after("import postern.connections.auth.entra, postern.connections.auth.entra_errors", tmp_path)
     assert not {"azure", "msal", "requests", "cryptography"} & loaded

@@ -296,6 +296,7 @@ def test_references_are_found_in_any_entry():
     ]
 
 
+@pytest.mark.process
 def test_a_server_without_a_vault_imports_no_azure_and_no_certificates(tmp_path: Path):
     """Not even while it runs."""
     program = (
