@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import uvloop
 
 BODY = b'{"name": "Ada", "tags": ["a", "b"]}'
-"""What every client and server of the benchmark is asked."""
+"""What every client and server of the benchmark is received."""
 
 PATIENCE = 30.0
 """Seconds that the last answers may take."""

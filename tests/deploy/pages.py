@@ -130,7 +130,7 @@ def pages(root: Path = ROOT) -> list[str]:
 
 
 def commands(page: str, text: str) -> list[Command]:
-    """The commands of a page, in their order. Raises ValueError where a line of a block cannot be told."""
+    """The commands of a page, in their order. Raises ValueError where a line of a block cannot be reported."""
     found: list[Command] = []
     kind = ""
     open_line = False

@@ -75,11 +75,11 @@ def filled(value: str) -> str:
 
 
 @pytest.mark.parametrize("name", ["main", "app"])
-def test_azd_gives_each_template_what_it_asks_for_and_nothing_else(name):
+def test_azd_gives_each_template_what_it_requests_and_nothing_else(name):
     template = AZURE / f"{name}.bicep"
-    asked = parameters(template)
-    assert set(given(template)) <= set(asked)
-    assert {parameter for parameter, has_default in asked.items() if not has_default} <= set(given(template))
+    received = parameters(template)
+    assert set(given(template)) <= set(received)
+    assert {parameter for parameter, has_default in received.items() if not has_default} <= set(given(template))
 
 
 def test_what_the_app_needs_is_what_the_first_deployment_gave():

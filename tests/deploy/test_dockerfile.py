@@ -16,7 +16,7 @@ def build(folder: Path, dockerfile: str, ignore: str = "", target: str | None = 
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "reported"),
     [
         ("ADD https://example.com/x /", "is an instruction that is not known"),
         ("ONBUILD RUN true", "is an instruction that is not known"),
@@ -37,18 +37,18 @@ def build(folder: Path, dockerfile: str, ignore: str = "", target: str | None = 
         ("RUN true \\", "it does not end"),
     ],
 )
-def test_what_cannot_be_performed_is_refused_with_its_line(tmp_path: Path, line: str, told: str):
-    with pytest.raises(NotUnderstood, match=told) as caught:
+def test_what_cannot_be_performed_is_rejected_with_its_line(tmp_path: Path, line: str, reported: str):
+    with pytest.raises(NotUnderstood, match=reported) as caught:
         build(tmp_path, f"FROM scratch\n{line}\n")
     assert "line 2" in str(caught.value)
 
 
-def test_a_directive_that_changes_how_lines_are_read_is_refused():
+def test_a_directive_that_changes_how_lines_are_read_is_rejected():
     with pytest.raises(NotUnderstood, match="directive"):
         read_instructions("# escape=`\nFROM scratch\n")
 
 
-def test_an_image_that_this_python_cannot_stand_for_is_refused(tmp_path: Path):
+def test_an_image_that_this_python_cannot_stand_for_is_rejected(tmp_path: Path):
     with pytest.raises(Exception, match=r"cannot take the place of docker\.io/library/python:3\.9-slim"):
         build(tmp_path, "FROM docker.io/library/python:3.9-slim\n")
 

@@ -118,7 +118,7 @@ def test_commands_are_found_with_the_lines_that_go_on_and_judged_by_each_of_thei
         ("make check-deploy", "", ".ci/run"),
     ],
 )
-def test_what_a_command_needs_is_told(text: str, needs: str, elsewhere: str):
+def test_what_a_command_needs_is_reported(text: str, needs: str, elsewhere: str):
     command = Command("page.md", 1, text)
     assert (command.needs, command.elsewhere) == (needs, elsewhere)
     assert command.runs is (not needs and not elsewhere)

@@ -110,7 +110,7 @@ REFUSED: dict[str, tuple[dict[str, Any], int]] = {
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-async def test_an_assertion_that_says_something_else_is_refused(
+async def test_an_assertion_that_says_something_else_is_rejected(
     tenant: LocalTenant, client: AsyncClient, kind: str
 ) -> None:
     """Well signed, and wrong in one claim (RFC 7523, section 3)."""
@@ -120,7 +120,7 @@ async def test_an_assertion_that_says_something_else_is_refused(
     assert response.json()["error"] == "invalid_client"
 
 
-async def test_an_assertion_that_is_not_signed_by_the_certificate_is_refused(
+async def test_an_assertion_that_is_not_signed_by_the_certificate_is_rejected(
     tenant: LocalTenant, client: AsyncClient
 ) -> None:
     """By another key, with no or another thumbprint, by a shared secret, not at all, or spoilt afterwards."""
@@ -142,7 +142,7 @@ async def test_an_assertion_that_is_not_signed_by_the_certificate_is_refused(
     assert (await ask(tenant, client, "not-a-jwt")).json()["error_codes"] == [50027]
 
 
-async def test_one_way_of_authenticating_is_asked_for(tenant: LocalTenant, client: AsyncClient) -> None:
+async def test_one_way_of_authenticating_is_requested(tenant: LocalTenant, client: AsyncClient) -> None:
     """A secret beside an assertion, and a type that is not known, are errors; an application without a certificate has
     none that fits."""
     good = assertion(tenant, own_certificate(tenant))
@@ -168,7 +168,7 @@ async def test_anothers_token_signs_an_application_in(tenant: LocalTenant) -> No
     assert await federated(tenant, tenant.service_account_token(), "postern")
 
 
-async def test_a_token_that_no_federated_credential_names_is_refused(tenant: LocalTenant) -> None:
+async def test_a_token_that_no_federated_credential_names_is_rejected(tenant: LocalTenant) -> None:
     """By its issuer, subject, audience, times or signature."""
     header, claims, _ = tenant.service_account_token().split(".")
     refused = {

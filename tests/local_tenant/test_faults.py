@@ -109,7 +109,7 @@ async def test_each_part_counts_its_requests(tenant: LocalTenant, client: AsyncC
     ("switch", "status", "code"),
     [("throttle", 429, 90055), ("fail", 503, 90033), ("refuse", 400, 53003)],
 )
-async def test_the_token_endpoint_fails_as_it_is_told(
+async def test_the_token_endpoint_fails_as_switched(
     tenant: LocalTenant, client: AsyncClient, switch: str, status: int, code: int
 ) -> None:
     """In Entra's shape, once or until it is restored."""
@@ -124,9 +124,9 @@ async def test_the_token_endpoint_fails_as_it_is_told(
 
 @pytest.mark.parametrize(
     "audience",
-    ["api://nobodys", "api://postern/", f"{FLOW}/", "00000000-0000-0000-0000-000000000001", "https://x.example"],
+    ["api://unknown", "api://postern/", f"{FLOW}/", "00000000-0000-0000-0000-000000000001", "https://x.example"],
 )
-async def test_a_resource_that_nobody_is_gets_no_token(tenant: LocalTenant, client: AsyncClient, audience: str) -> None:
+async def test_an_unknown_resource_gets_no_token(tenant: LocalTenant, client: AsyncClient, audience: str) -> None:
     """Names are compared exactly."""
     own = tenant.applications["backup-job"]
     form = {
@@ -174,7 +174,7 @@ async def test_managed_identities_get_tokens(tenant: LocalTenant, variables: dic
 
 async def test_an_identity_that_is_not_assigned_gets_none(tenant: LocalTenant, variables: dict[str, str]) -> None:
     """An application's client id is not an identity's, and nobody's resource has no tokens."""
-    for client_id, scope in ((tenant.client_id, f"{FLOW}/.default"), (None, "api://nobodys/.default")):
+    for client_id, scope in ((tenant.client_id, f"{FLOW}/.default"), (None, "api://unknown/.default")):
         with pytest.raises(ClientAuthenticationError) as caught:
             await identity_token(client_id, scope)
         response: Any = caught.value.response

@@ -1,4 +1,4 @@
-"""Callers that keep a server busy and remember every reply, and the proof that the journal has what they were told."""
+"""Callers that keep a server busy and keep every reply, and the proof that the journal has all of it."""
 
 import itertools
 import json
@@ -62,7 +62,7 @@ PATIENCE = 40.0
 
 @dataclass(frozen=True)
 class Reply:
-    """What a caller was told, and how long that took in seconds. `key` is the Idempotency-Key, "" for none."""
+    """A caller's reply, and how long it took in seconds. `key` is the Idempotency-Key, "" for none."""
 
     trigger: str
     body: str

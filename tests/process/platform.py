@@ -95,7 +95,7 @@ class Platform:
     def check(self, action: str, answer: Response) -> None:
         """The answer is one that the definition tells of."""
         responses = self.actions[action][2]["responses"]
-        told = responses.get(str(answer.status_code)) or responses["200" if answer.is_success else "default"]
-        Draft4Validator({"allOf": [told["schema"]], "definitions": self.definition["definitions"]}).validate(
+        reported = responses.get(str(answer.status_code)) or responses["200" if answer.is_success else "default"]
+        Draft4Validator({"allOf": [reported["schema"]], "definitions": self.definition["definitions"]}).validate(
             answer.json()
         )

@@ -110,19 +110,19 @@ async def test_requests_with_one_key_at_two_processes_are_one_run(tmp_path, envi
                 url = f"{addresses[number % 2]}/triggers/{trigger}"
                 answer = await client.post(url, json=order, headers={"Idempotency-Key": f"key-{order}"})
                 if trigger == "hold" and answer.status_code == 409:
-                    told.append(answer)
-                    if len(told) == AT_ONCE - 1:
+                    reported.append(answer)
+                    if len(reported) == AT_ONCE - 1:
                         (tmp_path / "go-on").touch()
                 return answer
 
             async def all_ask(trigger: str, order: str) -> Sequence[Response]:
                 return await asyncio.gather(*(ask(number, trigger, order) for number in range(AT_ONCE)))
 
-            told: list[Response] = []
+            reported: list[Response] = []
             held = await all_ask("hold", "held")
             assert Counter(answer.status_code for answer in held) == {200: 1, 409: AT_ONCE - 1}
-            assert {answer.json()["code"] for answer in told} == {"run-in-progress"}
-            assert all(answer.headers["retry-after"].isdigit() for answer in told)
+            assert {answer.json()["code"] for answer in reported} == {"run-in-progress"}
+            assert all(answer.headers["retry-after"].isdigit() for answer in reported)
             again = await all_ask("hold", "held")
             assert {answer.headers.get("idempotent-replayed") for answer in again} == {"true"}
             assert len({answer.headers["x-run-id"] for answer in [*held, *again]}) == 1

@@ -109,8 +109,8 @@ def test_a_server_goes_on_while_the_next_release_adds_to_its_tables_and_starts_o
                 assert "journal-" not in each.output
     assert (callers.broken, callers.turned_away) == ([], [])
     assert_kept(new_database_url, callers)
-    told = database(new_database_url, "upgrade")
-    assert (told.exit_code, NEWER in told.stderr) == (0, True)
+    reported = database(new_database_url, "upgrade")
+    assert (reported.exit_code, NEWER in reported.stderr) == (0, True)
     assert database(new_database_url, "downgrade", "--one", "--yes").exit_code == 2
 
 

@@ -23,7 +23,7 @@ class ConnectionsPart(Part):
 def connections_part(settings: Settings) -> ConnectionsPart:
     """Secrets near their end are looked for while the server runs, where there is a Key Vault."""
     connections = Connections(settings, authority(settings))
-    expiry = Expiry(connections.vault, secret_references(settings), asked=lambda: connections.vault.names)
+    expiry = Expiry(connections.vault, secret_references(settings), requested=lambda: connections.vault.names)
 
     @asynccontextmanager
     async def life() -> AsyncIterator[None]:
