@@ -39,7 +39,7 @@ def test_the_entries_have_their_keys():
     reported = {row[0].strip("`"): keys(row[1]) for row in rows("Add a connection", "entry")}
     assert set(reported["[connections.NAME]"]) == set(Connection.model_fields)
     assert set(reported["[triggers.NAME]"]) == set(Trigger.model_fields)
-    assert f"(seconds of one call in all, {Connection.model_fields['timeout'].default})" in PAGE
+    assert f"(seconds for a whole call, {Connection.model_fields['timeout'].default})" in PAGE
     assert f"({MAX_RESPONSE_BYTES // 1024**2} MiB)" in PAGE
 
 
@@ -56,9 +56,9 @@ def test_the_audiences_of_power_automate_are_listed_for_each_cloud():
 
 def test_what_is_sent_again_is_what_the_program_sends_again():
     section = " ".join(PAGE.split("\n## Retries\n")[1].split("\n## ")[0].split())
-    assert f"for {', '.join(IDEMPOTENT[:-1])} and {IDEMPOTENT[-1]}, or" in section
-    assert f"for {', '.join(map(str, PASSING[:-1]))} and {PASSING[-1]}, after" in section
-    assert f"Deeper than {MOST_DEPTH} calls" in PAGE
+    assert f"for {', '.join(IDEMPOTENT[:-1])} and {IDEMPOTENT[-1]}, and" in section
+    assert f"or {', '.join(map(str, PASSING[:-1]))} or {PASSING[-1]}." in section
+    assert f"More than {MOST_DEPTH} calls" in PAGE
 
 
 def test_the_files_that_it_names_are_there():
