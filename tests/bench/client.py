@@ -1,7 +1,7 @@
 """A client that sends the next request of a connection when the answer to the last one has come, and notes how long
 each took. It runs in a process of its own (`python -m tests.bench.client`) and prints a Summary as JSON.
 
-Beside wrk, which gives the rates, it can be told how many requests to send, connects again where the server closes, and
+Beside wrk, which gives the rates, it can send a fixed number of requests, connects again where the server closes, and
 takes any status. SIGTERM ends it early.
 """
 

@@ -45,7 +45,7 @@ def measure_flood(
         )
     grown = (size(database) - size_before) / 1024
     console.print(
-        f"  refusals on record: {count_refusals(database)} rows; the database grew by {grown:.0f} KiB, runs included"
+        f"  refusals recorded: {count_refusals(database)} rows; the database grew by {grown:.0f} KiB, runs included"
     )
 
 

@@ -77,7 +77,7 @@ class Counterpart:
 
 @dataclass
 class Calling:
-    """What calls are made from: `ctx` is the Context of a run, `noted` what is on record of its calls."""
+    """The caller's side: `ctx` is the Context of a run, and `noted` are its recorded calls."""
 
     ctx: Context
     calls: Calls

@@ -80,7 +80,7 @@ def entry(url: str, auth: dict[str, Any] | None = None, **more: Any) -> dict[str
 
 
 def token_server(*others: bytes) -> Answer:
-    """What gives everybody a token."""
+    """It gives a token to every caller."""
     token = to_json({"access_token": SECRET + "-token", "token_type": "Bearer", "expires_in": 3600})
     return in_turn(*others, reply(200, token, "Content-Type: application/json"))
 
@@ -242,7 +242,7 @@ async def test_the_ca_bundle_holds_for_connections_and_token_endpoints(made: Any
 
 
 async def test_a_fault_is_on_record_and_its_caller_sees_nothing_of_it(made: Any):
-    """The record has the entry and what to mend; the caller has the constant problem."""
+    """The record has the entry and the fix; the caller has the constant problem."""
     connections = made({"graph": entry("https://graph.example/v1")})
     runner = Runner(
         Services(connections.secret, connections.client, structlog.get_logger("test")), Records(), lambda _: None

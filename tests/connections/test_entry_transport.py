@@ -210,7 +210,7 @@ async def test_a_retry_after_is_honoured(pool: AsyncBaseTransport, after: str):
 
 @pytest.mark.parametrize(("after", "limit"), [("31536000", 1e9), ("31", 1e9), ("6", 5.0)])
 async def test_a_longer_wait_than_there_is_time_for_ends_it(pool: AsyncBaseTransport, after: str, limit: float):
-    """Whoever wants a year is not asked again, and neither who wants more than is left of the entry's timeout."""
+    """A Retry-After of a year is not waited for, nor one beyond the rest of the entry's timeout."""
     async with listening(always(503, b"", f"Retry-After: {after}")) as server:
         client = client_of(pool, server.url, caps=Caps(limit), retries=Waits().retries())
         found = await client.get("/x")

@@ -210,7 +210,7 @@ async def test_an_answer_that_breaks_off_or_makes_no_sense_is_a_plain_error(pool
 
 
 async def test_a_second_answer_that_comes_later_is_not_taken_for_the_next_one(pool: AsyncBaseTransport):
-    """What arrives on a connection that is idle belongs to nobody."""
+    """Data on an idle connection belongs to no request."""
     planted = asyncio.Event()
 
     async def twice(_: Received, writer: asyncio.StreamWriter) -> bytes:
@@ -233,7 +233,7 @@ async def test_a_second_answer_that_comes_later_is_not_taken_for_the_next_one(po
 
 
 async def test_a_second_answer_at_once_is_seen_by_calls_of_the_same_server_only(pool: AsyncBaseTransport):
-    """Whoever answers may say to the next call what it likes, but to nobody else's."""
+    """A server's data can reach only the next call to the same server."""
     async with still_works(pool), listening(always()) as server, listening(always(200, b"other")) as other:
         server.answer = in_turn(reply(200, b"own") + reply(200, b"planted"), reply(200, b"own"))
         for _ in range(3):

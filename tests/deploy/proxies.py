@@ -48,7 +48,7 @@ def nginx_path() -> str:
 
 
 def free_port() -> int:
-    """A port that nobody listens on at the moment."""
+    """A port without a listener."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         return int(taken.getsockname()[1])
 

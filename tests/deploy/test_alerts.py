@@ -1,4 +1,4 @@
-"""The alert rules speak of what a running server tells, and each of them is tried."""
+"""The alert rules use the metrics of a running server, and each of them is tested."""
 
 import re
 from collections.abc import Mapping

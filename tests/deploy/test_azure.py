@@ -97,7 +97,7 @@ def test_what_was_chosen_for_the_first_deployment_holds_for_the_app():
 
 
 def test_an_image_that_is_there_is_deployed_without_docker():
-    """azd asks for Docker before it looks at --from-package, unless the registry builds."""
+    """azd requires Docker before it reads --from-package, unless the registry builds."""
     (service,) = yaml.safe_load((AZURE / "azure.yaml").read_text("utf-8"))["services"].values()
     assert service["docker"]["remoteBuild"] is True
 

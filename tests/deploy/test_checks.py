@@ -66,7 +66,7 @@ def test_a_finding_fails_unless_an_exception_covers_it():
 def test_an_exception_that_covers_nothing_fails():
     exception = {"check": "CKV_K8S_43", "file": "kubernetes/*.yaml", "reason": "-"}
     (reported,) = _judge([], [exception])
-    assert "take it away" in reported
+    assert "remove it" in reported
 
 
 def test_a_bait_is_no_finding():

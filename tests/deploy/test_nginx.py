@@ -82,7 +82,7 @@ def own_address() -> str:
 
 
 def test_the_address_of_a_client_is_the_one_that_nginx_saw(site: Site):
-    """Whatever the client says of itself; a node that is asked straight believes nobody but the proxy."""
+    """The client's own headers are ignored. A server that is called directly trusts only the proxy."""
     for source in ("127.0.0.1", "127.0.0.2"):
         for fields in ({}, SPOOFED):
             assert json.loads(ask(site.over_tls(source), "GET", "/triggers/whence", **fields).body) == source
@@ -102,7 +102,7 @@ def test_a_token_comes_in_over_https_only(site: Site, bearer: dict[str, str]):
     assert (led.status, led.headers["location"]) == (308, "https://postern.example.com/triggers/whence?a=b")
 
 
-# Who sends a token to a node itself: address, forwarding fields, and the answer of a door that the token opens.
+# Tokens sent directly to a server: address, forwarding fields, and the response of a trigger that accepts the token.
 STRAIGHT: list[tuple[str, dict[str, str], int]] = [
     ("127.0.0.1", {}, 200),
     ("127.0.0.2", {}, 200),
@@ -206,7 +206,7 @@ def test_the_log_of_nginx_names_the_trace_of_a_run_and_no_secret(site: Site, bea
 
 
 def test_nodes_are_replaced_under_load_without_an_error_seen_by_a_caller(site: Site, local_tenant: LocalTenant):
-    """Each in turn: SIGTERM, exit code 0, a new process on its port. All answers are on record, and all nodes serve."""
+    """Each in turn: SIGTERM, exit code 0, a new process on its port. All replies are recorded, and all servers run."""
     old = [site.nodes[port] for port in site.ports]
     with loading(site, local_tenant.token("ada")) as load:
         for port, node in zip(site.ports, old, strict=True):

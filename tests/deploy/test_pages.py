@@ -137,7 +137,7 @@ def test_a_command_that_fails_fails_the_page_by_its_line(tmp_path: Path):
     assert not (tmp_path / "not-reached").exists()
 
 
-@pytest.mark.parametrize("text", ["no-such-command-of-anybody", 'echo "$UNSET"', "exit 3", "postern no-such-command"])
+@pytest.mark.parametrize("text", ["no-such-command-at-all", 'echo "$UNSET"', "exit 3", "postern no-such-command"])
 def test_what_is_wrong_in_a_page_is_seen(tmp_path: Path, text: str):
     (tmp_path / ".venv").mkdir()
     with pytest.raises(PageFailed, match=r"page\.md:2"):

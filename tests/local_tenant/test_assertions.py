@@ -1,4 +1,4 @@
-"""How an application authenticates without a secret: by its certificate, or by a token that somebody else gave it."""
+"""How an application authenticates without a secret: by its certificate, or by another issuer's token."""
 
 import base64
 import time
@@ -101,8 +101,8 @@ async def test_a_former_certificate_signs_in_no_more(tenant: LocalTenant, client
 
 REFUSED: dict[str, tuple[dict[str, Any], int]] = {
     "another audience": ({"aud": "https://login.microsoftonline.com/x/oauth2/v2.0/token"}, 700023),
-    "another issuer": ({"iss": "somebody"}, 700021),
-    "another subject": ({"sub": "somebody"}, 700021),
+    "another issuer": ({"iss": "another"}, 700021),
+    "another subject": ({"sub": "another"}, 700021),
     "over": ({"exp": 1_700_000_000}, 700024),
     "not yet": ({"nbf": 4_000_000_000, "exp": 4_100_000_000}, 700024),
     "no end": ({"exp": None}, 700024),

@@ -189,7 +189,7 @@ async def test_an_application_without_right_is_forbidden(tenant: LocalTenant) ->
 
 
 async def test_a_disabled_secret_is_forbidden(tenant: LocalTenant) -> None:
-    """Nobody reads it, and the reason is SecretDisabled."""
+    """It cannot be read, and the reason is SecretDisabled."""
     tenant.put_secret("retired", "unseen", enabled=False)
     async with vault(tenant) as client:
         with pytest.raises(HttpResponseError) as caught:

@@ -53,7 +53,7 @@ async def vault(tenant: LocalTenant, retries: int = 0, seconds: float = 5) -> As
 
 
 async def test_the_vault_throttles_and_the_client_tries_again(tenant: LocalTenant) -> None:
-    """As often as it is told to; a client that does not try again gets the 429."""
+    """As often as it was switched on. A client without retries gets the 429."""
     tenant.put_secret("books", "value")
     async with vault(tenant, retries=2) as client:
         tenant.faults.vault.throttle(times=2, retry_after=0)
@@ -173,7 +173,7 @@ async def test_managed_identities_get_tokens(tenant: LocalTenant, variables: dic
 
 
 async def test_an_identity_that_is_not_assigned_gets_none(tenant: LocalTenant, variables: dict[str, str]) -> None:
-    """An application's client id is not an identity's, and nobody's resource has no tokens."""
+    """An application's client id is not an identity's, and an unknown resource has no tokens."""
     for client_id, scope in ((tenant.client_id, f"{FLOW}/.default"), (None, "api://unknown/.default")):
         with pytest.raises(ClientAuthenticationError) as caught:
             await identity_token(client_id, scope)

@@ -32,7 +32,7 @@ async def test_entra_issues_tokens_for_exactly_the_audience_with_its_slash(
 
 
 async def test_an_approval_is_answered_when_it_was_requested_twice(tenant: LocalTenant, client: AsyncClient) -> None:
-    """202 with Location and Retry-After, then 202 again, then the answer, as often as it is asked for."""
+    """202 with Location and Retry-After, then 202 again, then the answer, as often as it is polled."""
     headers = bearer(token(tenant))
     accepted = await client.post(flow_url(tenant, "approve-leave"), json=LEAVE, headers=headers)
     assert (accepted.status_code, accepted.headers["retry-after"]) == (202, str(RETRY_AFTER))
@@ -87,7 +87,7 @@ async def test_a_token_that_does_not_fit_is_rejected(
 
 
 async def test_without_a_good_token_the_scheme_is_requested(tenant: LocalTenant, client: AsyncClient) -> None:
-    """None, something else, and one that nobody here has signed."""
+    """None, something else, and one that this tenant has not signed."""
     forged = tenant.mint(tenant.claims("postern", audience=FLOWS_AUDIENCE), {"alg": "HS256"}, b"k" * 32)
     answers = [
         await client.post(flow_url(tenant, "holidays"), headers=headers)

@@ -57,7 +57,7 @@ def test_everything_is_the_same_when_opened_again(tmp_path: Path) -> None:
 
 
 def test_the_state_names_the_addresses(tmp_path: Path) -> None:
-    """`state.json` has what other commands look for, and the served Postern once it is reported."""
+    """`state.json` has what other commands look for, and the served Postern once it is known."""
     tenant = LocalTenant.open(tmp_path / "tenant")
     tenant.set_server_url("http://127.0.0.1:8080")
     assert json.loads((tenant.folder / "state.json").read_text()) == {
@@ -70,7 +70,7 @@ def test_the_state_names_the_addresses(tmp_path: Path) -> None:
 
 
 def test_the_port_is_kept_or_given_up_for_a_free_one(tmp_path: Path) -> None:
-    """A restart listens where it did; where somebody else does, another port is taken and noted."""
+    """A restart listens where it did; if the port is in use, another one is used and written down."""
     tenant = LocalTenant.open(tmp_path / "tenant")
     first = port_of(tenant)
     for _ in range(2):

@@ -73,7 +73,7 @@ def test_it_needs_a_way_to_sign_in_to_azure():
         load(GOOD, None)
     with pytest.raises(SettingsFault) as caught:
         load(GOOD, "password")
-    assert [problem.setting for problem in caught.value.problems] == ["POSTERN_AZURE_CREDENTIAL"], "told once"
+    assert [problem.setting for problem in caught.value.problems] == ["POSTERN_AZURE_CREDENTIAL"], "reported once"
 
 
 def test_a_url_with_a_password_needs_nothing_of_it():
@@ -81,7 +81,7 @@ def test_a_url_with_a_password_needs_nothing_of_it():
 
 
 def test_how_to_sign_in_travels_with_the_url():
-    """To whoever opens the database, also in another process; not to a text that is made of it."""
+    """The database's code gets it, also in another process, but no other string made from it does."""
     url = load(GOOD, POSTERN_CLOUD="usgov", POSTERN_AUTHORITY="https://login.example").database_url
     how = Passwordless(MANAGED, "usgov", "https://login.example")
     assert isinstance(url, DatabaseUrl)

@@ -139,5 +139,5 @@ def grams(*texts: str) -> set[str]:
 
 
 def leaked(secrets: set[str], output: str) -> set[str]:
-    """Those of the pieces that stand in the output."""
+    """The pieces that are in the output."""
     return secrets & grams(output)

@@ -1,4 +1,4 @@
-"""Several processes on one database: nothing is lost, nobody hears of locks, and one key is one run."""
+"""Several processes on one database: nothing is lost, no caller sees a lock error, and one key is one run."""
 
 import asyncio
 import json
@@ -100,7 +100,7 @@ def test_the_runs_of_a_process_that_was_killed_are_interrupted_by_another(tmp_pa
 
 @pytest.mark.anyio
 async def test_requests_with_one_key_at_two_processes_are_one_run(tmp_path, environ, database_url):
-    """While it runs, the others are told so; afterwards they get its reply."""
+    """While it runs, the others get run-in-progress; afterwards they get its reply."""
     environ |= {"POSTERN_DATABASE_URL": database_url}
     with running("serve", tmp_path, environ) as one, running("serve", tmp_path, environ) as other:
         addresses = [one.address, other.address]

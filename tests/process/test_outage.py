@@ -1,4 +1,4 @@
-"""Databases that are away, frozen or full under load: callers are told so, nothing is lost, and service returns."""
+"""Databases that are unavailable, frozen or full under load: callers get errors, and nothing is lost."""
 
 import resource
 import sqlite3
@@ -43,7 +43,7 @@ def environ(tmp_path: Path) -> dict[str, str]:
 
 
 def assert_reported(callers: Callers) -> None:
-    """Who was turned away was told to come back, and nobody waited much longer than the journal does."""
+    """Rejected callers got a Retry-After, and no caller waited much longer than the journal does."""
     away = [reply for reply in callers.turned_away if reply.code == "journal-unavailable"]
     assert away
     assert {(reply.status, reply.headers["retry-after"]) for reply in away} == {(503, "2")}
@@ -111,7 +111,7 @@ def test_a_start_without_postgresql_heals_by_itself(tmp_path, environ, postgres)
 
 
 def test_while_postgresql_is_frozen_no_caller_waits_for_long(tmp_path, environ, postgres):
-    """What was under way is on record when it goes on."""
+    """Runs in progress are recorded when it resumes."""
     environ |= {"POSTERN_DATABASE_URL": postgres.url}
     with calling() as callers, running("serve", tmp_path, environ) as server:
         callers.go_to(server.port)

@@ -90,7 +90,7 @@ def test_a_database_of_the_release_before_is_served_and_goes_back(folder, tenant
 
 
 def test_a_server_goes_on_while_the_next_release_adds_to_its_tables_and_starts_on_them(tmp_path, new_database_url):
-    """Nobody who calls it hears of that."""
+    """Its callers do not notice."""
     folder_of_workflows(tmp_path)
     environ = {"POSTERN_PORT": "0", "POSTERN_LOG_FORMAT": "json", "POSTERN_DATABASE_URL": new_database_url}
     with calling(count=6) as callers, running("serve", tmp_path, environ) as server:

@@ -180,7 +180,7 @@ def drive(site: Site) -> None:
 
 
 def test_the_secrets_do_travel(site: Site):
-    """So that the tests below are not of a server that calls nobody."""
+    """So that the tests below are not of a server that makes no calls."""
     worked = [name for name in CONNECTIONS if site.statuses["reach", name, "ok"] == 200]
     assert set(worked) >= set(CONNECTIONS) - {"oauth-refused", "entra-wrong", "entra-certificate"}
     assert [site.statuses["trigger", name, "ok"] for name in TRIGGERS] == [200] * len(TRIGGERS)

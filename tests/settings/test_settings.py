@@ -209,7 +209,7 @@ def test_ca_bundle_is_a_pem_file(load, problems, tmp_path):
 def test_all_problems_at_once(problems):
     """Unknown names, syntax and values of all sources are reported together."""
     found = problems(
-        "prot = 1\nport = 'x'\n\n[people]\nlisa = 'nobody'",
+        "prot = 1\nport = 'x'\n\n[people]\nlisa = 'unknown'",
         "\n\nPOSTERN_CLOUDS=public\nPOSTERN_CLOUD=moon\nA='open\n",
         POSTERN_TENNANT_ID=ADA,
         POSTERN_HOST="a b",

@@ -47,7 +47,7 @@ async def on_request(sign_in: SignIn, url: str = "https://x.example/a") -> Reque
 
 @given(st.text().filter(lambda text: ":" not in text and text.isprintable() and text), st.text(min_size=1))
 def test_user_name_and_password_are_in_utf_8(username: str, password: str):
-    """RFC 7617: whoever cuts the pair at its first colon has both."""
+    """RFC 7617: a server that splits the pair at its first colon gets both."""
     sign_in = Basic("connections.sap", BasicAuth(username=username, password=REFERENCE), kept())
     request = Request("GET", "https://x.example")
     try:

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.anyio
 UNKNOWN = "00000000-0000-0000-0000-000000000001"
 FLOW = "https://service.flow.microsoft.com"
 
-ASKED = TokenDetails(
+DETAILS = TokenDetails(
     way="application",
     authority="https://login.example",
     tenant_id="TENANT",
@@ -46,8 +46,8 @@ def tenant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalTenant]:
         yield tenant
 
 
-# What Entra answers with -> words of what is wrong, words of the fix.
-TOLD = {
+# Entra's error code -> words of what is wrong, words of the fix.
+ADVICE = {
     7000215: ("wrong value SECRET-NAME", "Store value SECRET-NAME not the secret's id"),
     7000222: ("SECRET-NAME expired", "new client secret CLIENT SECRET-NAME"),
     700016: ("CLIENT TENANT does not know", "client_id tenant_id"),
@@ -68,7 +68,7 @@ TOLD = {
 
 
 def test_the_table_has_every_code():
-    assert set(TOLD) == set(FAULTS)
+    assert set(ADVICE) == set(FAULTS)
 
 
 @pytest.mark.parametrize("code", FAULTS)
@@ -76,8 +76,8 @@ def test_each_code_names_the_request_and_how_to_fix_it(code: int):
     answer = SimpleNamespace(json=lambda: {"error_codes": [code], "error_description": "AADSTS1: MARKER"})
     error = Exception("MARKER")
     error.response = answer  # type: ignore[attr-defined]
-    row = advice_on(error, 400, ASKED)
-    wrong, fix = TOLD[code]
+    row = advice_on(error, 400, DETAILS)
+    wrong, fix = ADVICE[code]
     assert all(word in row.wrong for word in wrong.split())
     assert all(word in row.fix for word in fix.split())
     assert "MARKER" not in f"{row}"

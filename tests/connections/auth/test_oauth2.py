@@ -48,7 +48,7 @@ async def http() -> AsyncIterator[AsyncClient]:
 
 @pytest.fixture
 def make(server: TokenServer, http: AsyncClient):
-    """make(values, key=…) -> OAuth2 that asks the server."""
+    """make(values, key=…) -> OAuth2 that sends requests to the server."""
 
     def make(vault: Kept | None = None, seconds: float = 5, **keys: object) -> OAuth2:
         auth = {"token_url": server.url, "client_id": CLIENT} | keys

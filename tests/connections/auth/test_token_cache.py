@@ -100,7 +100,7 @@ async def test_a_fault_is_raised_to_all_callers_and_the_next_call_tries_again():
 
 
 async def test_a_valid_token_serves_on_while_a_new_one_cannot_be_had():
-    """It is asked for again after a while, not at each call; and an expired one serves nobody."""
+    """It is requested again after a while, not at each call, and an expired one is not used."""
     endpoint = Endpoint()
     tokens = endpoint.tokens()
     await tokens.token()

@@ -188,7 +188,7 @@ async def test_options_that_make_no_sense_are_said_at_once(tmp_path: Path, optio
 
 
 async def test_the_member_of_an_enum_is_the_name_that_it_stands_for(there: Any, tmp_path: Path):
-    """What is on record of it goes to another process, which does not know the author's enum."""
+    """Its record goes to another process, which does not know the author's enum."""
 
     class Flow(str, Enum):  # noqa: UP042 older ones are written like this
         APPROVE = "flow"

@@ -113,7 +113,7 @@ def test_the_nearest_threshold_that_was_crossed_decides(left: float, crossed: in
 
 
 @pytest.mark.parametrize(
-    ("left", "reported", "tells"),
+    ("left", "reported", "expected"),
     [
         (40, None, None),
         (29, None, 30),
@@ -125,8 +125,8 @@ def test_the_nearest_threshold_that_was_crossed_decides(left: float, crossed: in
         (-9, 0, None),
     ],
 )
-def test_a_threshold_is_reported_once(left: float, reported: int | None, tells: int | None):
-    assert newly_crossed(END, END - left * DAY, reported) == tells
+def test_a_threshold_is_reported_once(left: float, reported: int | None, expected: int | None):
+    assert newly_crossed(END, END - left * DAY, reported) == expected
 
 
 def test_a_certificate_ends_when_it_says_itself():
