@@ -17,16 +17,16 @@ param databaseHost string
 param vaultUrl string
 @description('The client id of the app registration.')
 param clientId string
-@description('From where the ingress of Container Apps calls: the ranges that an environment with workload profiles reserves for itself.')
+@description('The addresses from which the ingress of Container Apps calls: the ranges that an environment with workload profiles reserves for itself.')
 param trustedProxies string = '100.100.0.0/17,100.100.128.0/19,100.100.160.0/19,100.100.192.0/19'
-@description('Networks that may call, with commas. Empty: everybody may, and must bring a token.')
+@description('Networks that may call, separated by commas. Empty: all networks. Callers still need a token.')
 param allowedNetworks string = ''
 @description('The file of people, connections and triggers in the image, as workflows/postern.toml. Empty: there is none.')
 param config string = ''
-@description('`true` where main.bicep made the larger database.')
+@description('`true` if main.bicep made the larger database.')
 param production string = 'false'
 param minReplicas int = 2
-@description('The smaller database takes 35 connections, a replica up to 5, and two revisions may run at a time.')
+@description('The smaller database allows 35 connections, a replica uses up to 5, and two revisions may run at a time.')
 param maxReplicas int = toLower(production) == 'true' ? 10 : 3
 
 var name = 'ca-${environmentName}'

@@ -1,4 +1,4 @@
-// A job in the virtual network that makes Postern's database, and its role without any right besides.
+// A job in the virtual network that makes Postern's database, and its role with no other right.
 targetScope = 'resourceGroup'
 
 param environmentName string
@@ -12,7 +12,7 @@ param rolesId string
 param rolesClientId string
 param rolesName string
 param databaseHost string
-@description('The identity that gets a role of its own name: the one that Postern runs as.')
+@description('The identity that gets a role with its name: the one that Postern runs as.')
 param identityName string
 param identityPrincipalId string
 
@@ -25,7 +25,7 @@ var settings = {
 }
 
 module job 'br/public:avm/res/app/job:0.7.2' = {
-  name: 'job' // not this file's name, which `az` gives to the deployment that this is a part of
+  name: 'job' // not this file's name, which `az` uses for the whole deployment
   params: {
     name: 'job-${environmentName}'
     location: location

@@ -1,8 +1,8 @@
-"""Makes the database that POSTERN_DATABASE_URL of the server will name, and its role. It runs in the job of
-database-role.bicep, as the database server's administrator, and is harmless when it runs again.
+"""Makes the database for the server's POSTERN_DATABASE_URL, and its role. It runs in the job of database-role.bicep, as
+the database server's administrator, and may run again.
 
-DATABASE_ROLE is the role's name and DATABASE_ROLE_OBJECT_ID the identity that it belongs to: who else has a token of
-the tenant cannot sign in as it.
+DATABASE_ROLE is the role's name, and DATABASE_ROLE_OBJECT_ID the identity that it belongs to. Other identities of the
+tenant cannot sign in with this role.
 """
 
 import os
@@ -24,7 +24,7 @@ MAKE_ROLE = text("SELECT pgaadauth_create_principal_with_oid(:role, :object_id, 
 
 @contextmanager
 def connected(url: str, database: str) -> Iterator[Connection]:
-    """A connection to one database of the server; each statement is a transaction."""
+    """A connection to one database of the server. Each statement is a transaction."""
     named = make_url(url).set(database=database).render_as_string(hide_password=False)
     engine = open_engine(like(url, named), writing=True)
     try:
@@ -35,7 +35,7 @@ def connected(url: str, database: str) -> Iterator[Connection]:
 
 
 def main() -> None:
-    """Make what is not there."""
+    """Make the role and the database if they do not exist."""
     url = load_settings().database_url
     role, object_id = os.environ["DATABASE_ROLE"], os.environ["DATABASE_ROLE_OBJECT_ID"]
     with connected(url, "postgres") as server:
@@ -48,7 +48,7 @@ def main() -> None:
         server.execute(text(f"GRANT CONNECT, TEMPORARY ON DATABASE {DATABASE} TO {quoted}"))
     with connected(url, DATABASE) as postern:
         postern.execute(text(f"GRANT USAGE, CREATE ON SCHEMA public TO {quoted}"))
-    print(f"The database {DATABASE} is there, and the role {role} may make its tables.")
+    print(f"The database {DATABASE} exists, and the role {role} may make its tables.")
 
 
 if __name__ == "__main__":

@@ -8,11 +8,11 @@ param environmentName string
 param location string = resourceGroup().location
 @description('The client id of an app registration that register.sh made. Empty: this template makes one.')
 param registeredClientId string = ''
-@description('Addresses or networks from which people may put secrets into the vault, with commas.')
+@description('Addresses or networks from which secrets may be put into the vault, separated by commas.')
 param vaultAddresses string = ''
-@description('Highly available, for a greater price.')
+@description('Highly available, at a higher price.')
 param production bool = false
-@description('Reached from the virtual network only. This cannot be changed afterwards.')
+@description('Reachable from the virtual network only. This cannot be changed afterwards.')
 param internal bool = false
 
 var tags = {'azd-env-name': environmentName}
@@ -29,7 +29,7 @@ module workspace 'br/public:avm/res/operational-insights/workspace:0.16.1' = {
   }
 }
 
-// What Postern runs as.
+// The identity that Postern runs as.
 module identity 'br/public:avm/res/managed-identity/user-assigned-identity:0.6.0' = {
   name: 'identity'
   params: {
@@ -40,7 +40,7 @@ module identity 'br/public:avm/res/managed-identity/user-assigned-identity:0.6.0
   }
 }
 
-// What makes the database and Postern's role in it: only the job of database-role.bicep has it.
+// The identity that makes the database and Postern's role in it. Only the job of database-role.bicep has it.
 module databaseIdentity 'br/public:avm/res/managed-identity/user-assigned-identity:0.6.0' = {
   name: 'database-identity'
   params: {
@@ -105,7 +105,7 @@ module registry 'br/public:avm/res/container-registry/registry:0.12.1' = {
     location: location
     tags: tags
     enableTelemetry: false
-    acrSku: 'Basic' // private endpoints are Premium's; whoever pulls or pushes signs in with Entra
+    acrSku: 'Basic' // private endpoints need Premium; pulling and pushing need an Entra sign-in
     acrAdminUserEnabled: false
     anonymousPullEnabled: false
     azureADAuthenticationAsArmPolicyStatus: 'enabled' // Container Apps pulls with such a token
@@ -132,7 +132,7 @@ module apps 'br/public:avm/res/app/managed-environment:0.15.0' = {
     location: location
     tags: tags
     enableTelemetry: false
-    infrastructureResourceGroupName: 'ME_cae-${environmentName}-${unique}' // it has to be the subscription's only one
+    infrastructureResourceGroupName: 'ME_cae-${environmentName}-${unique}' // it must be unique in the subscription
     internal: internal
     publicNetworkAccess: internal ? 'Disabled' : 'Enabled'
     infrastructureSubnetResourceId: network.outputs.appsSubnetId
@@ -144,7 +144,7 @@ module apps 'br/public:avm/res/app/managed-environment:0.15.0' = {
   }
 }
 
-// Nobody else knows the names of apps that are reached from the virtual network only.
+// No public DNS has the names of apps that are reachable from the virtual network only.
 module appsZone 'br/public:avm/res/network/private-dns-zone:0.8.1' = if (internal) {
   name: 'apps-zone'
   params: {

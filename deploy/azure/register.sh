@@ -1,17 +1,17 @@
 #!/bin/sh
 # Makes the app registration of Postern with the Azure CLI, for teams that may not use the Graph extension of Bicep.
-# It may run again at any time: what is there already is brought to what registration.json says.
+# It may run again at any time: it updates an existing registration to match registration.json.
 set -eu
 
 usage() {
     cat <<'TEXT'
 usage: register.sh [--name NAME] [--client-id ID] [--identity OBJECT_ID] [--dry-run]
 
-  --name NAME           what the registration is called (postern)
-  --client-id ID        an existing registration, in place of looking for the name
+  --name NAME           the name of the registration (postern)
+  --client-id ID        an existing registration, instead of a search by name
   --identity OBJECT_ID  the managed identity whose tokens Postern signs in with: IDENTITY_PRINCIPAL_ID
                         of the deployment. Without it no credential is added.
-  --dry-run             look, and say what would be done
+  --dry-run             change nothing, and show what would be done
 TEXT
 }
 
@@ -42,17 +42,17 @@ is_id() {
     expr "$1" : '[0-9A-Fa-f]\{8\}\(-[0-9A-Fa-f]\{4\}\)\{3\}-[0-9A-Fa-f]\{12\}$' >/dev/null
 }
 case $name in
-*[!A-Za-z0-9\ ._\(\)-]* | '') fail "--name takes letters, digits, spaces and ._()- only" ;;
+*[!A-Za-z0-9\ ._\(\)-]* | '') fail "--name allows only letters, digits, spaces and ._()-" ;;
 esac
 [ -z "$client_id" ] || is_id "$client_id" || fail "--client-id is not an id"
 [ -z "$identity" ] || is_id "$identity" || fail "--identity is not an object id"
-command -v az >/dev/null || fail "the Azure CLI is not there: https://aka.ms/azure-cli"
+command -v az >/dev/null || fail "the Azure CLI is not installed: https://aka.ms/azure-cli"
 
 folder=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 [ -r "$folder/registration.json" ] || fail "$folder/registration.json cannot be read"
 
 say() { echo "- $1" >&2; }
-# Does it, or says what would be done. What `az` answers on the way is nobody's business.
+# Runs an az command, or only shows it with --dry-run. The output of az is not shown.
 change() {
     say "$1"
     shift
@@ -68,14 +68,14 @@ case $cloud in
 AzureCloud) audience=api://AzureADTokenExchange ;;
 AzureUSGovernment) audience=api://AzureADTokenExchangeUSGov ;;
 AzureChinaCloud) audience=api://AzureADTokenExchangeChina ;;
-*) fail "the cloud $cloud is not known here" ;;
+*) fail "the cloud $cloud is not supported" ;;
 esac
 
 if [ -z "$client_id" ]; then
     found=$(az ad app list --filter "displayName eq '$name'" --query '[].appId' --output tsv)
     # shellcheck disable=SC2086 # one id a word
     set -- $found
-    [ $# -le 1 ] || fail "several registrations are called $name: name one by --client-id"
+    [ $# -le 1 ] || fail "several registrations are called $name: choose one with --client-id"
     client_id=${1:-}
 fi
 if [ -z "$client_id" ]; then
@@ -85,14 +85,14 @@ if [ -z "$client_id" ]; then
         exit 0
     fi
     client_id=$(az ad app create --display-name "$name" --sign-in-audience AzureADMyOrg --query appId --output tsv)
-    is_id "$client_id" || fail "the Azure CLI gave no client id"
+    is_id "$client_id" || fail "the Azure CLI returned no client id"
 fi
 object_id=$(az ad app show --id "$client_id" --query id --output tsv)
 is_id "$object_id" || fail "there is no registration $client_id"
 
 change "roles, scope and version of its tokens, as registration.json says" \
     rest --method PATCH --url "$graph/v1.0/applications/$object_id" --body "@$folder/registration.json"
-# By az rest: az ad app update would look at all of the registration.
+# By az rest, because az ad app update would validate the whole registration.
 change "its identifier api://$client_id" \
     rest --method PATCH --url "$graph/v1.0/applications/$object_id" \
     --body "{\"identifierUris\": [\"api://$client_id\"]}"

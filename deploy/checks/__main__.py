@@ -1,8 +1,8 @@
-"""`make check-deploy`: every check of what is in `deploy/`, each with its result, also after one that failed.
+"""`make check-deploy`: runs all checks of `deploy/`, even after a failure, and prints each with its result.
 
     .venv-deploy/bin/python -m deploy.checks [WORD ...]
 
-With words, only the checks whose name has one of them. The exit code is 1 where one failed.
+With words, it runs only the checks whose name contains one of them. The exit code is 1 if a check failed.
 """
 
 import sys
@@ -27,13 +27,13 @@ Check = Callable[[], str]
 
 @dataclass
 class Checks:
-    """The checks of one project, with a folder for what they write."""
+    """The checks of one project, with a folder for their output."""
 
     root: Path
     work: Path
 
     def table(self) -> dict[str, Check]:
-        """Every check by its name; those that take long come first."""
+        """Every check by its name. The slow ones come first."""
         deploy = self.root / "deploy"
         return {
             "checkov: everything": lambda: checkov(deploy, self.built("checkov-built"), self.work),
@@ -53,12 +53,12 @@ class Checks:
         }
 
     def built(self, name: str) -> list[Path]:
-        """The manifests as kubectl builds them, in a new folder of this name."""
+        """The manifests that kubectl builds, in a new folder of this name."""
         return formats.build(self.root / "deploy" / "kubernetes", self.work / name)
 
 
 def main(words: list[str]) -> int:
-    """Make the checks, two at a time, and print each as it ends."""
+    """Run the checks, two at a time, and print each when it ends."""
     with tempfile.TemporaryDirectory(prefix="postern-checks-") as work, ThreadPoolExecutor(AT_A_TIME) as threads:
         checks = Checks(ROOT, Path(work))
         chosen = {name: check for name, check in checks.table().items() if _wanted(name, words)}
@@ -78,12 +78,12 @@ def _wanted(name: str, words: list[str]) -> bool:
 def _made(name: str, check: Check) -> bool:
     began = monotonic()
     try:
-        told, passed = check(), True
+        result, passed = check(), True
     except Failed as failed:
-        told, passed = "\n       " + str(failed).replace("\n", "\n       "), False
+        result, passed = "\n       " + str(failed).replace("\n", "\n       "), False
     except Exception as error:  # one broken check must not hide the others
-        told, passed = f"the check itself broke: {error!r}", False
-    print(f"{'ok    ' if passed else 'FAILED'} {name} ({monotonic() - began:.1f} s) {told}", flush=True)
+        result, passed = f"the check itself broke: {error!r}", False
+    print(f"{'ok    ' if passed else 'FAILED'} {name} ({monotonic() - began:.1f} s) {result}", flush=True)
     return passed
 
 

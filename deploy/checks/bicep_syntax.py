@@ -1,8 +1,7 @@
-"""Says where a Bicep file is not Bicep: `bicep_syntax.py FILE...`, in the linters' environment.
+"""Reports syntax errors in Bicep files: `bicep_syntax.py FILE...`, in the linters' environment.
 
-A parser knows the form and nothing else: neither whether a module has a parameter of that name nor whether Azure takes
-its value. That is Bicep's own compiler's business. The grammar does not know `extension NAME` (Bicep 0.30 and later):
-such a line is left out.
+A parser checks only the syntax. Bicep's own compiler checks whether a module has a parameter and whether Azure accepts
+its value. The grammar does not support `extension NAME` (Bicep 0.30 and later), so such a line is left out.
 """
 
 import re
@@ -27,7 +26,7 @@ def faults(node: Any) -> Iterator[Any]:
 
 
 def main(names: list[str]) -> int:
-    """The exit code: 1 where one of the files has a fault."""
+    """Check the files, and return the exit code: 1 if one has a fault."""
     parser = Parser(Language(tree_sitter_bicep.language()))
     found = 0
     for name in names:

@@ -1,4 +1,4 @@
-"""Checks of one kind of file each. A check returns what it looked at, in a few words, or raises Failed."""
+"""Checks of one kind of file each. A check returns in a few words what it checked, or raises Failed."""
 
 import re
 import shutil
@@ -10,8 +10,8 @@ HERE = Path(__file__).parent
 AZD_SCHEMA = HERE / "azure.yaml.schema.json"
 
 OLDEST_KUBERNETES = "1.30.0"
-"""The oldest version that the manifests are for: preStop.sleep needs no feature gate from here on. The newest is the
-newest that kubernetes-validate knows."""
+"""The oldest version that the manifests support: from this one on preStop.sleep needs no feature gate. The
+newest is the newest that kubernetes-validate supports."""
 
 LINES = """
 extends: default
@@ -22,30 +22,30 @@ rules:
   truthy: {check-keys: false}
   document-start: disable
 """
-"""What yamllint holds beyond the format itself."""
+"""The rules of yamllint beyond the format itself."""
 
 
 def dockerfile(path: Path) -> str:
-    """What hadolint says of a Dockerfile, warnings included."""
+    """A Dockerfile, by hadolint, warnings included."""
     run("hadolint", "--no-color", path.name, folder=path.parent)
     return path.name
 
 
 def compose(path: Path) -> str:
-    """The schema of the Compose specification."""
+    """A Compose file, by the schema of the Compose specification."""
     run("check-jsonschema", "--builtin-schema", "vendor.compose-spec", path.name, folder=path.parent)
     return path.name
 
 
 def azd(path: Path) -> str:
-    """Our schema of what we use of azd's `azure.yaml`."""
+    """azd's `azure.yaml`, by our own schema of the parts that we use."""
     run("check-jsonschema", "--schemafile", AZD_SCHEMA, path.name, folder=path.parent)
     return path.name
 
 
 def build(folder: Path, out: Path) -> list[Path]:
-    """Build every overlay of a folder, and what the deployers need, into one file each. An old kubectl (Debian 12 has
-    1.20) takes folders as `bases` only: it gets a copy that says so."""
+    """Build every overlay of a folder, and the deployers' rights, into one file each. An old kubectl (Debian 12 has
+    1.20) accepts folders only as `bases`, so it gets a changed copy."""
     out.mkdir(parents=True, exist_ok=True)
     built = []
     for file in files(folder, "overlays/*/kustomization.yaml", "deployer/kustomization.yaml"):
@@ -72,15 +72,14 @@ def _with_bases(folder: Path, overlay: Path, out: Path) -> Path:
 
 
 def kubernetes(built: list[Path]) -> str:
-    """Each object by the schemas of the oldest and the newest version of Kubernetes, with no field that these do not
-    know."""
+    """Each object, by the schemas of the oldest and the newest version of Kubernetes. Unknown fields are errors."""
     for version in (["--kubernetes-version", OLDEST_KUBERNETES], []):
         run("kubernetes-validate", "--strict", "--quiet", *version, *built, folder=built[0].parent)
     return ", ".join(path.stem for path in built)
 
 
 def alerts(folder: Path) -> str:
-    """Prometheus' rules, its configuration, and the trials of each alert."""
+    """Prometheus' rules, its configuration, and the tests of each alert."""
     run("promtool", "check", "config", "prometheus.yaml", folder=folder)
     run("promtool", "check", "rules", "alerts.yaml", folder=folder)
     tests = [path.name for path in files(folder, "*.test.yaml")]
@@ -89,7 +88,7 @@ def alerts(folder: Path) -> str:
 
 
 def nginx(folder: Path) -> str:
-    """nginx's own check of its configuration, by the script that lies beside it."""
+    """nginx's own check of its configuration, by the script beside it."""
     for needed in ("nginx", "openssl"):
         program(needed)
     run("sh", "check.sh", folder=folder)
@@ -104,7 +103,7 @@ def yaml(folder: Path) -> str:
 
 
 def shell(folder: Path) -> str:
-    """Every script: its syntax, and what shellcheck knows of traps."""
+    """Every script: its syntax, and the findings of shellcheck."""
     found = files(folder, "**/*.sh")
     for path in found:
         first = path.read_text(encoding="utf-8").partition("\n")[0]
@@ -116,7 +115,7 @@ def shell(folder: Path) -> str:
 
 
 def bicep(folder: Path) -> str:
-    """The grammar of Bicep, by tree-sitter: no types, no names, no modules of others."""
+    """The syntax of Bicep, by tree-sitter. Types, names and external modules are not checked."""
     found = files(folder, "**/*.bicep", "**/*.bicepparam")
     run("python", HERE / "bicep_syntax.py", *found, folder=folder)
     return f"{len(found)} files"

@@ -1,7 +1,7 @@
-"""What checkov says of everything in `deploy/`, but for the exceptions that `exceptions.yaml` gives reasons for.
+"""Checks everything in `deploy/` with checkov, except for the exceptions with a reason in `exceptions.yaml`.
 
-One run over a folder that holds copies, as checkov takes seconds to start. Beside them lie baits, files with known
-faults: where checkov finds nothing wrong with one of them, it is checkov that does not work.
+One run checks a folder of copies, because checkov takes seconds to start. The folder also has baits, files with known
+faults. If checkov finds no fault in one of them, checkov itself does not work.
 """
 
 import json
@@ -35,7 +35,7 @@ resource bait 'Microsoft.Storage/storageAccounts@2023-01-01' = {
 }
 """
 UNREAD = "unread"
-"""The check that a file fails which checkov cannot read."""
+"""The check that fails for a file that checkov cannot read."""
 
 BAITS = {
     "dockerfile": ("Dockerfile", "FROM debian\nUSER root\n"),
@@ -48,7 +48,7 @@ BAITS = {
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that checkov does not like, and where."""
+    """One finding of checkov, and its place."""
 
     check: str
     name: str
@@ -60,13 +60,13 @@ class Finding:
 
 
 def exceptions() -> list[Mapping[str, str]]:
-    """What is allowed to be otherwise: `check`, `file` (a pattern) and the `reason`, perhaps `resource` (a pattern)."""
+    """The allowed findings: `check`, `file` (a pattern), the `reason`, and optionally `resource` (a pattern)."""
     return list(yaml.safe_load(EXCEPTIONS.read_text(encoding="utf-8")))
 
 
 def checkov(deploy: Path, built: Iterable[Path], work: Path) -> str:
-    """Look for settings that are not safe in the Dockerfile, the built manifests and the Bicep files, and for secrets
-    in all of them and in the scripts and configurations too."""
+    """Check the Dockerfile, the built manifests and the Bicep files for unsafe settings, and these, the scripts and the
+    configurations for secrets."""
     folder = work / "checkov"
     _copy(deploy, built, folder)
     reports = _reports(folder)
@@ -79,7 +79,7 @@ def checkov(deploy: Path, built: Iterable[Path], work: Path) -> str:
 def _copy(deploy: Path, built: Iterable[Path], folder: Path) -> None:
     patterns = ("**/Dockerfile", "**/*.yaml", "**/*.bicep", "**/*.bicepparam", "**/*.json", "**/*.sh", "**/*.conf")
     for path in sorted({path for pattern in patterns for path in deploy.glob(pattern)}):
-        if "kubernetes" not in path.relative_to(deploy).parts:  # of these, what is built of them
+        if "kubernetes" not in path.relative_to(deploy).parts:  # the built manifests are checked instead
             to = folder / path.relative_to(deploy)
             to.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, to)
@@ -132,7 +132,7 @@ def _judge(findings: list[Finding], allowed: list[Mapping[str, str]]) -> Iterato
             yield str(finding)
     for number, exception in enumerate(allowed):
         if number not in used:
-            yield f"{exception['check']} {exception['file']}: this exception covers nothing any more, take it away"
+            yield f"{exception['check']} {exception['file']}: this exception covers nothing any more: remove it"
 
 
 def _covers(exception: Mapping[str, str], finding: Finding) -> bool:

@@ -1,4 +1,4 @@
-"""Every check is first shown something that is wrong: one that lets it pass would let everything pass."""
+"""Runs every check on a planted fault: a check that misses it would pass everything."""
 
 import shutil
 from collections.abc import Callable, Mapping
@@ -34,7 +34,7 @@ NO_VERSION = '{"openapi": "3.1.0", "info": {"title": "a"}, "paths": {}}'
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """Files with a fault, the check that must find it, and a word of what it must say then."""
+    """Files with a fault, the check that must find it, and a word that its message must contain."""
 
     fault: str
     written: Mapping[str, str]
@@ -63,7 +63,7 @@ CASES = [
     ),
     Case("a field unknown to Kubernetes", {"a.yaml": POD}, lambda f: formats.kubernetes([f / "a.yaml"]), "slumber"),
     Case(
-        "a manifest that is not there",
+        "a missing manifest",
         {"overlays/a/kustomization.yaml": "resources: [b.yaml]\n"},
         lambda f: formats.build(f, f / "out"),
         "b.yaml",
@@ -82,24 +82,24 @@ CASES = [
     ),
     Case("a directive unknown to nginx", {"postern.conf": PROXY}, formats.nginx, "proxy_passes"),
     Case("an API of no version", {"a.json": NO_VERSION}, lambda f: formats.openapi(f / "a.json"), "version"),
-    Case("a bracket too few", {"a.bicep": "param a string = concat('b'\n"}, formats.bicep, "a.bicep:1"),
+    Case("a missing bracket", {"a.bicep": "param a string = concat('b'\n"}, formats.bicep, "a.bicep:1"),
     Case("a key twice", {"a.yaml": "a: 1\na: 2\n"}, formats.yaml, "duplication"),
     Case("an open quote", {"a.sh": "#!/bin/sh\necho 'a\n"}, formats.shell, "nterminated"),
     Case("a name that is not set", {"a.sh": '#!/bin/sh\necho "$a"\n'}, formats.shell, "SC2154"),
-    Case("nothing to look at", {}, formats.yaml, "no file"),
+    Case("no files to check", {}, formats.yaml, "no file"),
 ]
 
 
 def self_test(deploy: Path, work: Path) -> str:
-    """Show each check its fault. Raises Failed with those that were not found."""
-    missed = [told for case in CASES if (told := _missed(case, work / case.fault.replace(" ", "-"), deploy))]
+    """Run each check on its fault. Raises Failed with the faults that were not found."""
+    missed = [text for case in CASES if (text := _missed(case, work / case.fault.replace(" ", "-"), deploy))]
     if missed:
         raise Failed("\n".join(missed))
     return f"{len(CASES)} faults found"
 
 
 def _missed(case: Case, folder: Path, deploy: Path) -> str:
-    """What is wrong with the check; "" where it found the fault."""
+    """The problem of the check; "" if it found the fault."""
     folder.mkdir(parents=True)
     if case.check is formats.nginx:
         shutil.copy(deploy / "nginx" / "check.sh", folder)
@@ -109,5 +109,5 @@ def _missed(case: Case, folder: Path, deploy: Path) -> str:
     try:
         case.check(folder)
     except Failed as failed:
-        return "" if case.word in str(failed) else f"{case.fault}: it says something else: {failed}"
-    return f"{case.fault}: it was let pass"
+        return "" if case.word in str(failed) else f"{case.fault}: another message was reported: {failed}"
+    return f"{case.fault}: it was not found"

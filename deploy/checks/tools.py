@@ -1,4 +1,4 @@
-"""How the checks run other programs, and where these come from."""
+"""Runs and finds the programs that the checks need."""
 
 import os
 import shutil
@@ -14,21 +14,21 @@ PACKAGES = {
     "promtool": "prometheus",
     "shellcheck": "shellcheck",
 }
-"""Debian's packages of the programs that are no Python packages."""
+"""Debian's packages of the programs that are not Python packages."""
 
 PATIENCE = 120
-"""Seconds that one program may take."""
+"""The time limit of one program in seconds."""
 
 LONGEST = 6000
-"""Characters of a program's output that are shown."""
+"""The most characters of a program's output that are shown."""
 
 
 class Failed(Exception):
-    """What a check found, in sentences or in the words of the program that found it."""
+    """The findings of a check, in its own words or those of the program."""
 
 
 def program(name: str) -> str:
-    """The path of a program: of the linters' environment, else of this machine (the administrator's folders too)."""
+    """The path of a program: in the linters' environment, or else on this machine, /usr/sbin and /sbin included."""
     folders = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
     if found := shutil.which(name, path=folders):
         return found
@@ -38,8 +38,8 @@ def program(name: str) -> str:
 
 
 def run(name: str, *arguments: str | Path, folder: Path, more: Mapping[str, str] | None = None) -> str:
-    """What a program writes to its standard output. Raises Failed with all that it wrote where it exits with another
-    code than 0. `more` are variables of the environment beside our own."""
+    """A program's standard output. Raises Failed with its whole output if it exits with another code than 0. `more` are
+    additional environment variables."""
     if not folder.is_dir():
         raise Failed(f"there is no folder {folder}")
     command = [program(name), *map(str, arguments)]
@@ -51,14 +51,14 @@ def run(name: str, *arguments: str | Path, folder: Path, more: Mapping[str, str]
     except subprocess.TimeoutExpired:
         raise Failed(f"{name} did not end within {PATIENCE} s") from None
     if done.returncode:
-        told = f"{done.stdout}\n{done.stderr}".strip() or f"{name} exited with {done.returncode} and said nothing"
-        raise Failed(told if len(told) <= LONGEST else f"{told[:LONGEST]}\n... and more")
+        output = f"{done.stdout}\n{done.stderr}".strip() or f"{name} exited with {done.returncode} without output"
+        raise Failed(output if len(output) <= LONGEST else f"{output[:LONGEST]}\n... and more")
     return done.stdout
 
 
 def files(folder: Path, *patterns: str) -> list[Path]:
-    """The files of a folder that fit a pattern, in order. Raises Failed where there is none: a check that looks at
-    nothing would pass for ever."""
+    """The files of a folder that match a pattern, in order. Raises Failed if there is none, because a check of no files
+    would always pass."""
     found = sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
     if not found:
         raise Failed(f"{folder} has no file {' or '.join(patterns)}")

@@ -1,9 +1,9 @@
-"""The image's steps without a container engine: reads the Dockerfile, performs it in an empty folder, and runs what
-comes of it as an engine would: as the image's user, with the tree read-only and no capabilities.
+"""Builds and runs the image without a container engine: performs the Dockerfile in an empty folder, and runs the result
+like an engine: as the image's user, with the tree read-only and no capabilities.
 
     sudo .venv/bin/python -m deploy.container.empty_root check
 
-Of the image it tells everything but the base: this machine's Python stands in for that (`stand_in.py`).
+Only the base image differs: this machine's Python replaces it (`stand_in.py`).
 """
 
 import argparse
@@ -19,16 +19,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
+from deploy.container import instructions
 from deploy.container.inside import Inside
-from deploy.container.instructions import (
-    Ignored,
-    Instruction,
-    NotUnderstood,
-    Stage,
-    needed,
-    read_instructions,
-    stages_of,
-)
+from deploy.container.instructions import Ignored, Instruction, NotUnderstood, Stage
 from deploy.container.stand_in import ENVIRONMENT, NoMeans, build_binds, build_environment, make_base, pip_cache
 
 PROJECT = Path(__file__).parents[2]
@@ -39,7 +32,7 @@ START_SECONDS = 30.0
 
 @dataclass(slots=True)
 class Image:
-    """What an image says of itself beside its tree, as the Dockerfile has it."""
+    """The image's configuration in the Dockerfile."""
 
     env: dict[str, str] = field(default_factory=lambda: dict(ENVIRONMENT))
     workdir: str = "/"
@@ -60,12 +53,12 @@ class Image:
 
 
 class Build:
-    """One build. `out` gets `root/`, the tree, and `image.json`; what lies there is replaced."""
+    """One build. It writes the tree `root/` and `image.json` to `out`, and replaces existing ones."""
 
     def __init__(self, out: Path, *, dockerfile: Path = DOCKERFILE, context: Path = PROJECT) -> None:
         self.out = out
         self.context = context
-        self.shared, self.stages = stages_of(read_instructions(dockerfile.read_text("utf-8")))
+        self.shared, self.stages = instructions.stages_of(instructions.read_instructions(dockerfile.read_text("utf-8")))
         ignored = dockerfile.with_name(f"{dockerfile.name}.dockerignore")
         self.ignored = Ignored(ignored.read_text("utf-8") if ignored.exists() else "")
         self.made: dict[str, tuple[Path, Image]] = {}
@@ -74,12 +67,11 @@ class Build:
         self.arguments: dict[str, str] = {}
 
     def run(self, target: str | None = None) -> Image:
-        """Perform the stages that the target needs. Raises NotUnderstood, NoMeans, and RuntimeError where a RUN line
-        fails."""
+        """Perform the stages that the target needs. Raises NotUnderstood, NoMeans, and RuntimeError if a RUN fails."""
         work = self.out / "stages"
         for old in (work, self.out / "root", self.out / "volumes"):
             shutil.rmtree(old, ignore_errors=True)
-        stages = needed(self.stages, target)
+        stages = instructions.needed(self.stages, target)
         for number, stage in enumerate(stages):
             self._begin(stage, work / str(number), last=stage is stages[-1])
             for step in stage.steps:
@@ -108,7 +100,7 @@ class Build:
             _copy_tree(tree, root)
 
     def _perform(self, step: Instruction) -> None:
-        """One instruction, by the table of those that are known."""
+        """Perform one instruction."""
         table: dict[str, Callable[[Instruction], None]] = {
             "ARG": self._arg,
             "COPY": self._copy,
@@ -124,10 +116,10 @@ class Build:
             "WORKDIR": self._workdir,
         }
         if step.name not in table:
-            raise step.fault("is an instruction that is not known here")
+            raise step.fault("is an instruction that is not supported here")
         known = {"COPY": {"from"}, "RUN": {"mount"}, "HEALTHCHECK": {"interval", "timeout", "start-period", "retries"}}
         if unknown := {name for name, _ in step.flags} - known.get(step.name, set()):
-            raise step.fault(f"has a flag that is not known here: {', '.join(unknown)}")
+            raise step.fault(f"has a flag that is not supported here: {', '.join(unknown)}")
         table[step.name](step)
 
     @property
@@ -146,7 +138,7 @@ class Build:
 
     def _user(self, step: Instruction) -> None:
         if not all(part.isdecimal() for part in step.text.split(":")):
-            raise step.fault("is not a number, as it has to be for engines that check that it is not root's")
+            raise step.fault("is not a number, which engines need to check that it is not root")
         self.image.user = step.text
 
     def _entrypoint(self, step: Instruction) -> None:
@@ -163,12 +155,12 @@ class Build:
         *sources, target = step.words(self._values)
         stage = step.flag("from")
         if stage is not None and stage not in self.made:
-            raise step.fault(f"takes from {stage}, which is no stage before this one")
+            raise step.fault(f"copies from {stage}, which is not a stage before this one")
         top = self.made[stage][0] if stage else self.context
         found = [path for source in sources for path in sorted(top.glob(source.strip("/")))]
         found = [path for path in found if stage or PurePosixPath(path.relative_to(top)) not in self.ignored]
         if len(found) < len(sources):
-            raise step.fault("names something that is not there, or that is ignored")
+            raise step.fault("names a path that does not exist, or that is ignored")
         place = self._place(str(PurePosixPath(self.image.workdir, target)))
         into = target.endswith("/") or len(found) > 1
         for path in found:
@@ -214,7 +206,7 @@ class Build:
     def _cache(self, step: Instruction, value: str) -> tuple[str, str, bool]:
         options = dict(part.split("=", 1) for part in value.split(","))
         if options.keys() != {"type", "target"} or options["type"] != "cache":
-            raise step.fault("mounts something else than a cache")
+            raise step.fault("mounts something other than a cache")
         if PurePosixPath(options["target"]).name != "pip":
             raise step.fault("has a cache that is not pip's")
         return str(pip_cache()), options["target"], False
@@ -229,14 +221,14 @@ def start(
     environment: Mapping[str, str] | None = None,
     mounts: Mapping[Path, str] | None = None,
 ) -> list[str]:
-    """The command line that runs `argv` in the image that was built in `out`, sealed. What is in its volumes stays
-    from one run to the next; `mounts` are folders of this machine and their places, read-only."""
+    """The command line that runs `argv`, sealed, in the image that was built in `out`. Its volumes keep their content
+    between runs. `mounts` maps folders of this machine to their places, read-only."""
     image = Image(**json.loads((out / "image.json").read_text("utf-8")))
     root, volumes = out.resolve() / "root", out.resolve() / "volumes"
     binds = [("/etc/hosts", "/etc/hosts", True), ("/etc/resolv.conf", "/etc/resolv.conf", True)]
     for place in image.volumes:
         volume = volumes / place.strip("/").replace("/", "-")
-        if not volume.exists():  # as an engine makes one: a copy of what the image has there
+        if not volume.exists():  # like an engine's: a copy of the image's folder
             volumes.mkdir(exist_ok=True)
             _copy_tree(root / place.lstrip("/"), volume)
         binds.append((str(volume), place, False))
@@ -248,12 +240,10 @@ def start(
 
 
 def check(out: Path) -> None:
-    """Build, run the entry point, pass the health check, stop. Raises RuntimeError where one of them does not work."""
+    """Build, run the entry point, pass the health check, stop. Raises RuntimeError if one of them fails."""
     began = time.monotonic()
     image = Build(out).run()
-    size = subprocess.run(
-        ["du", "-sm", str(out / "root/opt/postern")], capture_output=True, text=True, check=True
-    ).stdout
+    size = subprocess.check_output(["du", "-sm", str(out / "root/opt/postern")], text=True)
     _say(f"built in {time.monotonic() - began:.0f} s; /opt/postern has {size.split()[0]} MB")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -261,10 +251,10 @@ def check(out: Path) -> None:
     began = time.monotonic()
     with subprocess.Popen(start(out, image.entrypoint, environment), cwd=PROJECT) as server:
         try:
-            while (asked := _health(out, image, environment)).returncode != 0:
+            while (health := _health(out, image, environment)).returncode != 0:
                 if server.poll() is not None or time.monotonic() - began > START_SECONDS:
-                    raise RuntimeError(f"the server does not pass its health check: {asked.stdout}")
-            _say(f"healthy after {time.monotonic() - began:.1f} s: {asked.stdout.strip()}")
+                    raise RuntimeError(f"the server does not pass its health check: {health.stdout}")
+            _say(f"healthy after {time.monotonic() - began:.1f} s: {health.stdout.strip()}")
         finally:
             server.send_signal(signal.Signals[image.stop_signal])
     if server.returncode != 0:
@@ -273,8 +263,9 @@ def check(out: Path) -> None:
 
 
 def _health(out: Path, image: Image, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    command = start(out, image.health, environment)
-    return subprocess.run(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True, check=False)
+    return subprocess.run(
+        start(out, image.health, environment), cwd=PROJECT, stdout=subprocess.PIPE, text=True, check=False
+    )
 
 
 def main() -> None:
@@ -282,26 +273,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="empty_root", description=(__doc__ or "").partition("\n\n")[0])
     parser.add_argument("--out", type=Path, default=PROJECT / "var" / "empty-root", help="the folder for the result")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("check", help="build, run, ask the health check, stop")
+    commands.add_parser("check", help="build, run, pass the health check, stop")
     build = commands.add_parser("build", help="perform the Dockerfile")
-    build.add_argument("--target", help="the stage to build; the last one otherwise")
-    run = commands.add_parser("run", help="run a command in what was built, its entry point where none is given")
+    build.add_argument("--target", help="the stage to build; by default the last one")
+    run = commands.add_parser("run", help="run a command in the built image; by default its entry point")
     run.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="a variable; several times")
-    run.add_argument("--mount", action="append", default=[], metavar="FOLDER:PLACE", help="a folder to see, read-only")
+    run.add_argument("--mount", action="append", default=[], metavar="FOLDER:PLACE", help="a folder to mount read-only")
     run.add_argument("argv", nargs=argparse.REMAINDER)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     _become_root()
     try:
-        if asked.command == "check":
-            check(asked.out)
-        elif asked.command == "build":
-            Build(asked.out).run(asked.target)
+        if options.command == "check":
+            check(options.out)
+        elif options.command == "build":
+            Build(options.out).run(options.target)
         else:
-            argv = asked.argv[asked.argv[:1] == ["--"] :]
-            image = json.loads((asked.out / "image.json").read_text("utf-8"))
-            environment = dict(each.split("=", 1) for each in asked.env)
-            mounts = {Path(folder): place for folder, _, place in (each.partition(":") for each in asked.mount)}
-            command = start(asked.out, argv or image["entrypoint"], environment, mounts)
+            argv = options.argv[options.argv[:1] == ["--"] :]
+            image = json.loads((options.out / "image.json").read_text("utf-8"))
+            environment = dict(each.split("=", 1) for each in options.env)
+            mounts = {Path(folder): place for folder, _, place in (each.partition(":") for each in options.mount)}
+            command = start(options.out, argv or image["entrypoint"], environment, mounts)
             os.chdir(PROJECT)
             os.execv(command[0], command)
     except (NoMeans, NotUnderstood, RuntimeError, subprocess.CalledProcessError) as fault:
@@ -309,7 +300,7 @@ def main() -> None:
 
 
 def _become_root() -> None:
-    """Go on as root of a user namespace where this user is not root: `unshare` needs newuidmap (Debian's package
+    """If this user is not root, continue as root of a user namespace. `unshare` needs newuidmap (Debian's package
     uidmap) and lines for this user in /etc/subuid and /etc/subgid, so that the image's user exists there."""
     if os.geteuid() != 0:
         missing = [name for name in ("unshare", "newuidmap", "newgidmap") if shutil.which(name) is None]
@@ -320,7 +311,7 @@ def _become_root() -> None:
 
 
 def _make_place(place: Path, *, is_folder: bool) -> list[Path]:
-    """Make what something is to be mounted on, and say what was made, the outermost first."""
+    """Make a mount point, and return the paths that were made, the outermost first."""
     made = [folder for folder in reversed(place.parents) if not folder.exists()]
     if not place.exists():
         made.append(place)
@@ -332,20 +323,19 @@ def _make_place(place: Path, *, is_folder: bool) -> list[Path]:
 
 
 def _copy_tree(tree: Path, place: Path) -> None:
-    """What is in `tree`, with owners, rights and times, into `place`."""
+    """Copy the content of `tree`, with owners, rights and times, into `place`."""
     subprocess.run(["cp", "--archive", "--no-target-directory", "--reflink=auto", tree, place], check=True)
 
 
 def _listed(step: Instruction) -> list[str]:
     words = step.exec_form()
     if words is None:
-        raise step.fault("is not in the exec form, a list in JSON: a shell in between passes no signals on")
+        raise step.fault("is not in the exec form, a list in JSON: a shell in between does not forward signals")
     return words
 
 
 def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+    print(text, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
-"""Running one command inside a folder that is its whole file system, in namespaces of its own: a container's walls
-without a container engine. A process of its own does it, since who has made namespaces cannot make others.
+"""Runs one command in a folder that is its whole file system, in its own namespaces: the isolation of a container
+without a container engine. It is a separate process, because a process that has made namespaces cannot make others.
 
     python -m deploy.container.inside '{"root": "/some/root", "argv": ["sh", "-c", "id"], ...}'
 
@@ -20,7 +20,7 @@ MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND = 1, 2, 4, 8, 32,
 MS_REC, MS_PRIVATE = 16384, 1 << 18
 PR_SET_PDEATHSIG, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 1, 24, 38
 KEPT_FLAGS = MS_NOSUID | MS_NODEV | MS_NOEXEC | 1024 | 2048
-"""Flags of a mount that a user namespace may not take away: those of statvfs have the same numbers."""
+"""Flags of a mount that a user namespace may not remove. The flags of statvfs have the same numbers."""
 
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 LAST_CAPABILITY = Path("/proc/sys/kernel/cap_last_cap")
@@ -30,8 +30,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True, slots=True)
 class Inside:
-    """What runs, and in which walls. `binds` are (what of the host, where in the root, read-only); the places exist.
-    `sealed` is how an image runs: the tree read-only, an empty /tmp, no capabilities and no way to get any."""
+    """A command and its isolation. `binds` are (path of the host, path in the root, read-only); the paths must exist.
+    `sealed` is how an image runs: a read-only tree, an empty /tmp, no capabilities and no way to get any."""
 
     root: str
     argv: list[str]
@@ -42,17 +42,18 @@ class Inside:
     sealed: bool
 
     def command(self) -> list[str]:
-        """The command line that runs it."""
+        """The command line that runs this."""
         return [sys.executable, "-m", "deploy.container.inside", json.dumps(asdict(self))]
 
 
 def main() -> None:
-    """Run what the one argument describes; the exit code is the command's, 128 and the number after a signal."""
+    """Run the command that the argument describes. The exit code is the command's; after a signal it is 128 plus the
+    signal's number."""
     inside = Inside(**json.loads(sys.argv[1]))
     try:
         _call("unshare", CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID)
     except OSError as error:
-        sys.exit(f"this machine permits no namespaces of one's own ({error.strerror}): run it as root")
+        sys.exit(f"this machine does not permit namespaces ({error.strerror}): run it as root")
     child = os.fork()
     if child == 0:
         try:
@@ -94,14 +95,14 @@ def _enter(inside: Inside) -> None:
     uid, gid = inside.user
     os.setgroups([])
     os.setgid(gid)
-    os.setuid(uid)  # leaving 0, it gives up every capability
+    os.setuid(uid)  # changing from 0 drops every capability
     if inside.sealed:
         _call("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     _call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def _devices(place: Path, *, sealed: bool) -> None:
-    """A few devices of the host's. What is sealed gets no /dev/shm, so that /tmp is all there is to write to."""
+    """Bind some of the host's devices. A sealed command gets no /dev/shm, so that it can write only to /tmp."""
     _mount("tmpfs", place, "tmpfs", MS_NOSUID | MS_NOEXEC, "mode=755")
     for name in DEVICES:
         (place / name).touch()
@@ -126,7 +127,7 @@ def _mount(source: Path | str, place: Path | str, kind: str, flags: int, options
 
 
 def _call(name: str, *arguments: object, about: str = "") -> None:
-    """A call of the C library that gives 0 where it works. Raises OSError."""
+    """Call a function of the C library that returns 0 on success. Raises OSError."""
     if getattr(_libc, name)(*arguments) != 0:
         number = ctypes.get_errno()
         raise OSError(number, f"{name}{about}: {os.strerror(number)}")

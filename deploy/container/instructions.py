@@ -1,6 +1,6 @@
-"""Reading a Dockerfile and its list of what is ignored: as much of both as this project's own files use.
+"""Reads a Dockerfile and its .dockerignore, as much of both as this project's own files use.
 
-What is not understood is refused with its line, never skipped: what is performed must be what an engine would do.
+An unsupported line is an error that names it, and never skipped, so that the result is the same as an engine's.
 Source: the Dockerfile reference, docs.docker.com/reference/dockerfile.
 """
 
@@ -17,7 +17,7 @@ _DIRECTIVE = re.compile(r"#\s*(escape|syntax|check)\s*=")
 
 
 class NotUnderstood(Exception):
-    """A line of the Dockerfile that this cannot perform; the message names it."""
+    """A line of the Dockerfile that is not supported. The message names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,27 +30,27 @@ class Instruction:
     text: str
 
     def flag(self, name: str) -> str | None:
-        """The value of a flag that may stand once."""
+        """The value of a flag that may occur once."""
         return dict(self.flags).get(name)
 
     def fault(self, why: str) -> NotUnderstood:
-        """What to raise where this instruction cannot be performed."""
+        """The error for an instruction that cannot be performed."""
         return NotUnderstood(f"Dockerfile line {self.line}: {self.name} {why}")
 
     def exec_form(self) -> list[str] | None:
-        """The words of the exec form, which is a list in JSON; None where this is the shell form."""
+        """The words of the exec form, which is a list in JSON; None for the shell form."""
         if not self.text.startswith("["):
             return None
         try:
             words = json.loads(self.text)
         except ValueError:
-            raise self.fault("begins like a list, but is none in JSON") from None
+            raise self.fault("begins like a list, but is not valid JSON") from None
         if not words or not all(isinstance(word, str) for word in words):
-            raise self.fault("is not a list of texts")
+            raise self.fault("is not a list of strings")
         return list(words)
 
     def words(self, values: Mapping[str, str]) -> list[str]:
-        """The words, quotes taken away and variables put in."""
+        """The words, with quotes removed and variables replaced."""
         return [self.filled(word, values) for word in shlex.split(self.text)]
 
     def pairs(self, values: Mapping[str, str]) -> dict[str, str]:
@@ -61,7 +61,7 @@ class Instruction:
         return {name: value for name, _, value in found}
 
     def filled(self, text: str, values: Mapping[str, str]) -> str:
-        """The text with ${NAME} and $NAME put in. One that is not set is a fault here, and not an empty text."""
+        """The text with ${NAME} and $NAME replaced. A variable that is not set is an error here, not an empty text."""
         try:
             return Template(text).substitute(values)
         except (KeyError, ValueError) as error:
@@ -70,7 +70,7 @@ class Instruction:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A FROM and what follows it. `name` is "" where it has none."""
+    """A FROM and its instructions. `name` is "" if it has none."""
 
     image: str
     name: str
@@ -79,14 +79,14 @@ class Stage:
 
 
 def read_instructions(text: str) -> list[Instruction]:
-    """The instructions of a Dockerfile, lines that go on put together. Raises NotUnderstood."""
+    """The instructions of a Dockerfile, with continued lines joined. Raises NotUnderstood."""
     found: list[Instruction] = []
     parts: list[str] = []
     begin = 0
     for number, line in enumerate(text.splitlines(), start=1):
         if line.lstrip().startswith("#"):
             if _DIRECTIVE.match(line.lstrip()) and not found and not parts:
-                raise NotUnderstood(f"Dockerfile line {number}: a directive, which is not performed here")
+                raise NotUnderstood(f"Dockerfile line {number}: a directive, which is not supported here")
             continue
         if not line.strip():
             continue
@@ -115,13 +115,13 @@ def stages_of(instructions: Iterable[Instruction]) -> tuple[dict[str, str], list
         elif each.name == "ARG":
             shared |= each.pairs(shared)
         else:
-            raise each.fault("stands before the first FROM")
+            raise each.fault("is before the first FROM")
     return shared, [Stage(image, name, start, tuple(steps)) for image, name, start, steps in stages]
 
 
 def needed(stages: list[Stage], target: str | None) -> list[Stage]:
-    """The stages that the target is made of, itself the last; the last of the file where none is named. Raises
-    NotUnderstood where there is none of that name."""
+    """The stages that the target needs, with the target last. By default it is the last stage of the file. Raises
+    NotUnderstood if there is no stage of that name."""
     names = {stage.name: stage for stage in stages if stage.name}
     if target is not None and target not in names:
         raise NotUnderstood(f"the Dockerfile has no stage {target}: it has {', '.join(names)}")
@@ -135,7 +135,7 @@ def needed(stages: list[Stage], target: str | None) -> list[Stage]:
 
 
 class Ignored:
-    """What of the build's folder is not there for COPY, by the lines of a .dockerignore: the last that fits decides."""
+    """The files that COPY does not see, by the lines of a .dockerignore. The last matching line decides."""
 
     def __init__(self, text: str) -> None:
         lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
@@ -158,12 +158,12 @@ def _instruction(line: int, text: str) -> Instruction:
         rest = rest[flag.end() :]
     made = Instruction(line, name.upper(), tuple(flags), rest)
     if "<<" in rest:
-        raise made.fault("has a text that follows it (<<), which is not performed here")
+        raise made.fault("has a here-document (<<), which is not supported here")
     return made
 
 
 def _pattern(line: str) -> re.Pattern[str]:
-    """`*` and `?` end at a slash, `**` does not; what fits a folder fits all that is below it."""
+    """`*` and `?` do not match a slash, `**` does. A pattern that matches a folder matches everything below it."""
     parts = re.split(r"(\*\*/|\*\*|\*|\?)", line.strip("/"))
     meant = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
     return re.compile("".join(meant.get(part, re.escape(part)) for part in parts) + "(?:/.*)?")

@@ -1,7 +1,7 @@
-"""What takes the base image's place where there is no container engine: this machine's own Python, the libraries and
-the few tools that it needs, copied into an empty folder. And where pip of this machine finds packages.
+"""Replaces the base image without a container engine: copies this machine's own Python, with the libraries and the few
+tools that it needs, into an empty folder. It also finds the package sources of this machine's pip.
 
-It is laid out like `python:3.11-slim-bookworm`: Python in /usr/local, no compiled modules, no tests.
+The layout is that of `python:3.11-slim-bookworm`: Python in /usr/local, no compiled modules, no tests.
 """
 
 import os
@@ -17,23 +17,23 @@ ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:
 """The variables of the base image."""
 
 TOOLS = ("sh", "cat", "chmod", "chown", "cp", "env", "find", "id", "install", "ln", "ls", "mkdir", "mv", "rm", "touch")
-"""Tools of Debian's own set, as far as RUN lines may use them: dash, coreutils and findutils."""
+"""The tools that RUN lines may use: dash, coreutils and findutils, of Debian's own set."""
 
 INSTALLERS = ("pip", "setuptools", "wheel")
-"""What the base image has beside the standard library, where this Python has it."""
+"""The packages that the base image has besides the standard library, copied if this Python has them."""
 
 LIBRARIES = (
     *("libdl.so.2", "libm.so.6", "libpthread.so.0", "libresolv.so.2", "librt.so.1", "libutil.so.1", "libnss_dns.so.2"),
     *("libgcc_s.so.1", "libstdc++.so.6"),
 )
-"""What the base image has for packages: the rest of the C library, and the runtime of C++."""
+"""The libraries that the base image has for packages: the rest of the C library, and the runtime of C++."""
 
 SOURCES_OF_PACKAGES = re.compile(
     r"PIP_(INDEX_URL|EXTRA_INDEX_URL|FIND_LINKS|NO_INDEX|CERT|CLIENT_CERT|TRUSTED_HOST|PROXY|DEFAULT_TIMEOUT|RETRIES"
     r"|DISABLE_PIP_VERSION_CHECK)|(https?|no|all)_proxy|SSL_CERT_(FILE|DIR)|REQUESTS_CA_BUNDLE",
     re.IGNORECASE,
 )
-"""Variables that say from where, and by which way, packages come."""
+"""Variables that set the sources of packages and how to reach them."""
 
 _LEFT_OUT = ("site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__", "config-*", "_tkinter*")
 _FOLDERS = "etc/ssl/certs opt proc dev root run srv sys tmp usr/bin usr/sbin usr/lib usr/lib64 usr/local/bin var"
@@ -47,14 +47,14 @@ _ACCOUNTS = {
 
 
 class NoMeans(Exception):
-    """This machine lacks what is needed; the message says what."""
+    """This machine lacks something that is needed. The message names it."""
 
 
 def make_base(root: Path, image: str) -> None:
-    """Lay out in the new folder `root` what stands for `image`. Raises NoMeans where this Python cannot."""
+    """Make the replacement of `image` in the new folder `root`. Raises NoMeans if this Python cannot replace it."""
     version = "{}.{}".format(*sys.version_info)
     if not re.search(rf"(^|/)python:{re.escape(version)}(?![0-9])", image):
-        raise NoMeans(f"Python {version} of this machine cannot take the place of {image}")
+        raise NoMeans(f"Python {version} of this machine cannot replace {image}")
     for folder in _FOLDERS.split():
         (root / folder).mkdir(parents=True)
     for name in ("bin", "sbin", "lib", "lib64"):
@@ -71,13 +71,13 @@ def make_base(root: Path, image: str) -> None:
 
 
 def build_environment() -> dict[str, str]:
-    """Variables of this machine's that a RUN line gets beside the image's, and that stay out of the image."""
+    """The variables of this machine that a RUN line gets besides the image's. They are not stored in the image."""
     return {name: value for name, value in os.environ.items() if SOURCES_OF_PACKAGES.fullmatch(name)}
 
 
 def build_binds() -> list[tuple[str, str, bool]]:
-    """What of this machine a RUN line sees in its place, read-only: how names are resolved, pip's configuration, and
-    the folders and certificates that this and the variables name."""
+    """The files of this machine that a RUN line sees read-only: name resolution, pip's configuration, and the folders
+    and certificates that the configuration and the variables name."""
     config = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser()
     files = {
         Path("/etc/resolv.conf"): "/etc/resolv.conf",
@@ -89,13 +89,13 @@ def build_binds() -> list[tuple[str, str, bool]]:
         Path(sys.prefix, "pip.conf"): "/usr/local/pip.conf",
     }
     there = {path: place for path, place in files.items() if path.is_file()}
-    told = [path.read_text("utf-8") for path in there if path.name == "pip.conf"] + [*build_environment().values()]
-    mentioned = {path: str(path) for path in _mentioned(" ".join(told))}
+    texts = [path.read_text("utf-8") for path in there if path.name == "pip.conf"] + [*build_environment().values()]
+    mentioned = {path: str(path) for path in _mentioned(" ".join(texts))}
     return [(str(path), place, True) for path, place in (mentioned | there).items()]
 
 
 def pip_cache() -> Path:
-    """The folder in which pip of this machine keeps what it has fetched; it checks every hash again."""
+    """The download cache of this machine's pip, which checks every hash again."""
     caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     folder = Path(os.environ.get("PIP_CACHE_DIR") or caches / "pip")
     folder.mkdir(parents=True, exist_ok=True)
@@ -103,8 +103,8 @@ def pip_cache() -> Path:
 
 
 def _mentioned(text: str) -> set[Path]:
-    """The folders and files that a text names by their whole path. Of a package index in a folder, which ends with
-    /simple, the folder around it: its pages lead to files beside them."""
+    """The folders and files that a text names by absolute path. For a package index in a folder, which ends with
+    /simple, it is the parent folder, because the index's pages link to files there."""
     words = (word.removeprefix("file://") for word in re.split(r"[\s=,]+", text))
     paths = {Path(word) for word in words if word.startswith("/") and Path(word).exists()}
     return {path.parent if path.name == "simple" else path for path in paths}
@@ -119,7 +119,7 @@ def _tool(root: Path, name: str) -> Path:
 
 
 def _python(root: Path, version: str) -> list[Path]:
-    """Copy the interpreter and its library; the files of them that need shared libraries."""
+    """Copy the interpreter and its library, and return their files that need shared libraries."""
     interpreter, library = Path(sys.executable).resolve(), Path(sysconfig.get_path("stdlib"))
     binary = root / f"usr/local/bin/python{version}"
     shutil.copy(interpreter, binary)
@@ -148,15 +148,15 @@ def _installer(place: Path, name: str) -> None:
 
 def _libraries(binaries: list[Path]) -> set[Path]:
     """The shared libraries that the binaries need, the loader included."""
-    told = _output("ldd", *map(str, binaries))
+    linked = _output("ldd", *map(str, binaries))
     known = _output(shutil.which("ldconfig") or "/sbin/ldconfig", "-p")
     more = [re.search(rf"^\s+{re.escape(name)} .*=> (\S+)$", known, re.MULTILINE) for name in LIBRARIES]
-    used = re.findall(r"^\s+(?:\S+ => )?(/\S+) \(0x", told, re.MULTILINE)
+    used = re.findall(r"^\s+(?:\S+ => )?(/\S+) \(0x", linked, re.MULTILINE)
     return {Path(path) for path in [*used, *(found[1] for found in more if found)]}
 
 
 def _library(root: Path, library: Path) -> None:
-    """Copy a library to where it is on this machine, or beside the C library: the loader looks there by itself."""
+    """Copy a library to its path on this machine, or beside the C library, where the loader finds it."""
     at_home = library.parts[1] in ("lib", "lib64") or library.parts[1:3] in (("usr", "lib"), ("usr", "lib64"))
     place = root / (str(library.parent).lstrip("/") if at_home else f"usr/lib/{sysconfig.get_config_var('MULTIARCH')}")
     place.mkdir(parents=True, exist_ok=True)

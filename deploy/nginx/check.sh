@@ -1,6 +1,6 @@
 #!/bin/sh
-# Have nginx check postern.conf, as anybody and without touching this machine's own nginx: in a folder that is gone at
-# the end, with a certificate of the moment and ports that need no rights. Exit code 0 where it is right.
+# Have nginx check postern.conf, as any user and without changing the own nginx of this machine. It uses a temporary
+# folder and certificate, and ports that need no rights. The exit code is 0 if the file is valid.
 set -eu
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 prefix=$(mktemp -d)

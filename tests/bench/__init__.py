@@ -1,1 +1,1 @@
-"""`make bench`: the speed of the door as a ratio to bare Starlette, measured in the same run."""
+"""`make bench`: the speed of triggers as a ratio to bare Starlette, measured in the same run."""

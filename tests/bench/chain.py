@@ -1,7 +1,7 @@
 """A chain of three calls from workflow to workflow, against three single calls that one workflow makes one after the
 other: as many calls and runs, so that the ratio says what it costs that each waits within the other.
 
-Beside it stands what the chain's last workflow costs when it is asked from outside, by the same HTTP client with the
+It also prints the cost of the chain's last workflow when it is called from outside, by the same HTTP client with the
 headers of a call.
 """
 
@@ -33,7 +33,7 @@ def measure_chain(server: Server, token: str, *, rounds: int, requests: int, con
         ratios[at_a_time] = found[CHAIN] / single
         console.print(
             f"chain of three calls, {at_a_time} at a time: {found[CHAIN] * 1000:.2f} ms, a single call "
-            f"{single * 1000:.2f} ms: {ratios[at_a_time]:.2f} (at most {MOST}); asked from outside, its last workflow "
+            f"{single * 1000:.2f} ms: {ratios[at_a_time]:.2f} (at most {MOST}); called from outside, its last workflow "
             f"takes {found[ALONE] * 1000:.2f} ms"
         )
     return ratios[1]

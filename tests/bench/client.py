@@ -1,7 +1,7 @@
 """A client that sends the next request of a connection when the answer to the last one has come, and notes how long
 each took. It runs in a process of its own (`python -m tests.bench.client`) and prints a Summary as JSON.
 
-Beside wrk, which gives the rates, it can be told how many requests to send, connects again where the server closes, and
+Beside wrk, which gives the rates, it can send a fixed number of requests, connects again where the server closes, and
 takes any status. SIGTERM ends it early.
 """
 
@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import uvloop
 
 BODY = b'{"name": "Ada", "tags": ["a", "b"]}'
-"""What every client and server of the benchmark is asked."""
+"""What every client and server of the benchmark is received."""
 
 PATIENCE = 30.0
 """Seconds that the last answers may take."""

@@ -8,7 +8,7 @@ from postern.journal import schema
 
 
 def count_runs(url: str) -> int:
-    """How many runs are on record."""
+    """The number of recorded runs."""
     return _count(url, schema.runs)
 
 

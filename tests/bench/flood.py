@@ -23,7 +23,7 @@ def measure_flood(
     database = kinds[0].server.database
     size_before = size(database)
     half = requests // 2
-    floods = [start_client(target, connections, knock, requests=half) for knock in (forged(token), "")]
+    floods = [start_client(target, connections, bearer, requests=half) for bearer in (forged(token), "")]
     meanwhile: list[list[float]] = [[] for _ in kinds]
     for _ in range(rounds):
         for kind, rates in zip(kinds, meanwhile, strict=True):
@@ -39,11 +39,13 @@ def measure_flood(
             console.print(f"  {kind.name}: the flood was over before it could be measured")
     for name, flood in zip(("forged tokens", "no token"), floods, strict=True):
         found = ended(flood)
-        told = ", ".join(f"{count:,} times {status}" for status, count in found.statuses.items())
-        console.print(f"  {name}: {told}, at {found.rate:.0f}/s, p99 {found.p99:.0f} ms, closed {found.closed:,} times")
+        counts = ", ".join(f"{count:,} times {status}" for status, count in found.statuses.items())
+        console.print(
+            f"  {name}: {counts}, at {found.rate:.0f}/s, p99 {found.p99:.0f} ms, closed {found.closed:,} times"
+        )
     grown = (size(database) - size_before) / 1024
     console.print(
-        f"  refusals on record: {count_refusals(database)} rows; the database grew by {grown:.0f} KiB, runs included"
+        f"  refusals recorded: {count_refusals(database)} rows; the database grew by {grown:.0f} KiB, runs included"
     )
 
 

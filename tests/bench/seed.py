@@ -81,13 +81,13 @@ def measure(engine: Engine, rounds: int) -> None:
         newest = connection.execute(select(func.max(runs.c.id))).scalar_one()
     console.print(f"{total} runs; milliseconds for a page of 50, one page after another")
     console.print(f"{'list':32} {'p50':>7} {'p99':>7} {'most':>7}   runs a page")
-    for name, asked in _lists(engine).items():
+    for name, received in _lists(engine).items():
         times, found = [], 0
         cursor = None
         for _ in range(rounds):
             with engine.connect() as connection:
                 began = time.perf_counter()
-                page = list_runs(connection, asked, cursor)
+                page = list_runs(connection, received, cursor)
                 times.append((time.perf_counter() - began) * 1000)
             cursor = page.next
             found += len(page.items)

@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 import uvicorn
-from starlette.requests import Request as Asked
+from starlette.requests import Request as Received
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
@@ -61,23 +61,23 @@ class Signed(Auth):
 
 @dataclass
 class Counterpart:
-    """Answers as it is told, the last answer again and again, and keeps what it was asked."""
+    """Answers as it is reported, the last answer again and again, and keeps what it was received."""
 
-    answers: list[Response | Callable[[Asked], Response]] = field(default_factory=list)
-    asked: list[Asked] = field(default_factory=list)
+    answers: list[Response | Callable[[Received], Response]] = field(default_factory=list)
+    received: list[Received] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        asked = Asked(scope, receive)
-        self.asked.append(asked)
-        self.bodies.append(await asked.body())
+        received = Received(scope, receive)
+        self.received.append(received)
+        self.bodies.append(await received.body())
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        await (answer(asked) if not isinstance(answer, Response) else answer)(scope, receive, send)
+        await (answer(received) if not isinstance(answer, Response) else answer)(scope, receive, send)
 
 
 @dataclass
-class House:
-    """What calls are made from: `ctx` is the Context of a run, `noted` what is on record of its calls."""
+class Calling:
+    """The caller's side: `ctx` is the Context of a run, and `noted` are its recorded calls."""
 
     ctx: Context
     calls: Calls
@@ -87,14 +87,14 @@ class House:
 
 
 @asynccontextmanager
-async def house(
+async def calling(
     folder: Path,
     triggers: dict[str, Any],
     served: dict[str, Trigger] | None = None,
     run_id: str = "run-1",
     depth: int | None = None,
     **more: Any,
-) -> AsyncIterator[House]:
+) -> AsyncIterator[Calling]:
     """Calls by these entries, over plain clients whose sign-in is a fixed token."""
     clients: dict[str, AsyncClient] = {}
     opened: list[tuple[str, Any]] = []
@@ -130,7 +130,7 @@ async def house(
     services = Services(secret, connection, structlog.get_logger("test"), call=calls.call)
     request = Request("POST", "/triggers/x", chain=None if depth is None else Chain(depth))
     try:
-        yield House(Context(request, ANYONE, run_id, "x", services), calls, noted, waits, opened)
+        yield Calling(Context(request, ANYONE, run_id, "x", services), calls, noted, waits, opened)
     finally:
         for client in clients.values():
             await client.aclose()

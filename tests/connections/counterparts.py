@@ -20,7 +20,7 @@ SECRET = "marker-of-the-credential"
 
 
 @dataclass
-class Asked:
+class Received:
     """A request as it arrived."""
 
     method: str
@@ -33,7 +33,7 @@ class Asked:
         return ", ".join(value for key, value in self.headers if key == name)
 
 
-Answer = Callable[[Asked, asyncio.StreamWriter], Awaitable[bytes | None]]
+Answer = Callable[[Received, asyncio.StreamWriter], Awaitable[bytes | None]]
 
 
 @dataclass
@@ -42,7 +42,7 @@ class Counterpart:
     itself and the connection is to be closed."""
 
     answer: Answer
-    asked: list[Asked] = field(default_factory=list)
+    received: list[Received] = field(default_factory=list)
     connections: int = 0
     open_now: int = 0
     most_open: int = 0
@@ -55,7 +55,7 @@ class Counterpart:
 
     @property
     def targets(self) -> list[str]:
-        return [each.target for each in self.asked]
+        return [each.target for each in self.received]
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -76,9 +76,9 @@ class Counterpart:
         headers = [(name.lower(), value.strip()) for name, _, value in (each.partition(":") for each in fields)]
         length = int(dict(headers).get("content-length", "0"))
         body = await reader.readexactly(length)
-        asked = Asked(method, target, headers, body, reader)
-        self.asked.append(asked)
-        sent = await self.answer(asked, writer)
+        received = Received(method, target, headers, body, reader)
+        self.received.append(received)
+        sent = await self.answer(received, writer)
         if sent is not None:
             writer.write(sent)
             await writer.drain()
@@ -94,7 +94,7 @@ def reply(status: int = 200, body: bytes = b"", *headers: str) -> bytes:
 def always(status: int = 200, body: bytes = b"", *headers: str) -> Answer:
     """What answers everything alike."""
 
-    async def answer(_: Asked, __: asyncio.StreamWriter) -> bytes:
+    async def answer(_: Received, __: asyncio.StreamWriter) -> bytes:
         return reply(status, body, *headers)
 
     return answer
@@ -104,7 +104,7 @@ def in_turn(*replies: bytes) -> Answer:
     """What answers by one after the other; the last one stays."""
     waiting = list(replies)
 
-    async def answer(_: Asked, __: asyncio.StreamWriter) -> bytes:
+    async def answer(_: Received, __: asyncio.StreamWriter) -> bytes:
         return waiting.pop(0) if len(waiting) > 1 else waiting[0]
 
     return answer
@@ -141,7 +141,7 @@ class Marked(SignIn):
     def __init__(self, credential: str = SECRET, others: list[str] | None = None) -> None:
         self.value = credential
         self.others = others or []
-        self.asked = 0
+        self.received = 0
 
     async def credential(self) -> str:
         return self.value
@@ -152,7 +152,7 @@ class Marked(SignIn):
         request.url = request.url.copy_merge_params({"key": credential})
 
     async def another(self, refused: str) -> str | None:
-        self.asked += 1
+        self.received += 1
         return self.others.pop(0) if self.others else None
 
     async def try_out(self) -> AsyncIterator[Stage]:

@@ -109,7 +109,7 @@ def test_what_is_at_or_below_the_base_is_allowed(url: str):
         "/%c0%ae%c0%ae/v2",
     ],
 )
-def test_what_is_elsewhere_or_climbs_is_refused(url: str):
+def test_what_is_elsewhere_or_climbs_is_rejected(url: str):
     assert not allowed(url)
 
 
@@ -135,18 +135,18 @@ def test_plain_http_is_for_loopback_only(url: str):
 
 
 @pytest.mark.parametrize("method", ["CONNECT", "TRACE", "trace"])
-def test_methods_that_tunnel_or_repeat_the_credential_are_refused(method: str):
+def test_methods_that_tunnel_or_repeat_the_credential_are_rejected(method: str):
     assert not allowed("/x", method=method)
 
 
 @pytest.mark.parametrize("host", ["elsewhere.example", "crm.example:8443", ""])
-def test_a_host_header_of_another_server_is_refused(host: str):
+def test_a_host_header_of_another_server_is_rejected(host: str):
     place = Place("connections.crm", URL(BASE))
     with pytest.raises(ConnectionFault, match="Leave out the Host header"):
         place.check(client().build_request("GET", "/x", headers={"Host": host}))
 
 
-def test_two_host_headers_are_refused():
+def test_two_host_headers_are_rejected():
     request = client().build_request("GET", "/x", headers=[("Host", "crm.example"), ("host", "elsewhere.example")])
     with pytest.raises(ConnectionFault, match="Leave out the Host header"):
         Place("connections.crm", URL(BASE)).check(request)
@@ -174,7 +174,7 @@ def test_nothing_else_is_allowed_where_the_address_is_exact(url: str):
     assert not allowed(url, base=FLOW, exact=True)
 
 
-def test_a_result_is_asked_for_at_the_same_origin_and_by_get_only():
+def test_a_result_is_requested_at_the_same_origin_and_by_get_only():
     result = "https://flows.example/runs/9?sig=other"
     assert allowed(result, base=FLOW, exact=True, poll=True)
     assert not allowed(result, base=FLOW, exact=True, poll=True, method="POST")
@@ -216,7 +216,7 @@ def test_nothing_outside_of_the_base_is_ever_sent(url: str):
 
 
 @given(strategies.text(alphabet="ab./%;2ef5c \\", max_size=12))
-def test_what_a_server_could_read_as_a_way_up_is_refused(text: str):
+def test_what_a_server_could_read_as_a_way_up_is_rejected(text: str):
     path = "/" + quote(text, safe="/%;\\ ")
     if climbs(path.encode()):
         return

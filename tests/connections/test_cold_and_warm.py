@@ -1,4 +1,4 @@
-"""How often Entra and the Key Vault are asked, with the real Azure clients against the local tenant."""
+"""How often Entra and the Key Vault are received, with the real Azure clients against the local tenant."""
 
 import asyncio
 

@@ -24,8 +24,8 @@ from postern.settings import load_settings
 from tests.connections.counterparts import (
     SECRET,
     Answer,
-    Asked,
     Counterpart,
+    Received,
     Waits,
     always,
     in_turn,
@@ -80,7 +80,7 @@ def entry(url: str, auth: dict[str, Any] | None = None, **more: Any) -> dict[str
 
 
 def token_server(*others: bytes) -> Answer:
-    """What gives everybody a token."""
+    """It gives a token to every caller."""
     token = to_json({"access_token": SECRET + "-token", "token_type": "Bearer", "expires_in": 3600})
     return in_turn(*others, reply(200, token, "Content-Type: application/json"))
 
@@ -95,10 +95,10 @@ def oauth2(tokens: Counterpart) -> dict[str, Any]:
         (
             "grahp",
             ["graph", "crm"],
-            "connections.grahp is not in postern.toml. Did you mean graph? There is crm, graph.",
+            "connections.grahp is not in postern.toml. Did you mean graph? Connections: crm, graph.",
         ),
-        ("sap", ["graph"], "connections.sap is not in postern.toml. There is graph."),
-        ("sap", [], "connections.sap is not in postern.toml. There is none."),
+        ("sap", ["graph"], "connections.sap is not in postern.toml. Connections: graph."),
+        ("sap", [], "connections.sap is not in postern.toml. Connections: none."),
     ],
 )
 async def test_an_unknown_connection_names_those_that_there_are(made: Any, name: str, there: list[str], message: str):
@@ -127,16 +127,16 @@ async def test_a_client_is_made_anew_where_its_entry_is_another(made: Any):
 
 
 async def test_the_limits_of_the_entry_hold(made: Any):
-    async def never(asked: Asked, _: asyncio.StreamWriter) -> None:
-        await asked.reader.read()
+    async def never(received: Received, _: asyncio.StreamWriter) -> None:
+        await received.reader.read()
 
     async with listening(always(200, b"x" * 300)) as server, listening(never) as silent, asyncio.timeout(5):
         connections = made(
             {"small": entry(server.url, max_response_bytes=299), "short": entry(silent.url, timeout=0.2)}
         )
-        with pytest.raises(ConnectionFault, match=r"connections\.small answered with more than 299 bytes"):
+        with pytest.raises(ConnectionFault, match=r"connections\.small responded with more than 299 bytes"):
             await connections.client("small").get("/")
-        with pytest.raises(Exception, match=r"connections\.short did not answer in full within its timeout"):
+        with pytest.raises(Exception, match=r"connections\.short did not send its whole response within the timeout"):
             await connections.client("short").get("/")
 
 
@@ -161,9 +161,10 @@ async def test_a_redirect_elsewhere_carries_no_credential_of_any_kind(made: Any,
         for send in (client.get, client.delete, client.post):
             with pytest.raises(ConnectionFault, match=r"connections\.crm is for"):
                 await send("/x", follow_redirects=True)
-        assert len(server.asked) == 3
+        assert len(server.received) == 3
         assert all(
-            "authorization" in dict(each.headers) or SECRET in f"{each.headers} {each.target}" for each in server.asked
+            "authorization" in dict(each.headers) or SECRET in f"{each.headers} {each.target}"
+            for each in server.received
         )
         assert thief.connections == 0
 
@@ -173,9 +174,9 @@ async def test_fifty_cold_calls_ask_for_one_token_and_one_secret(made: Any, draw
         client = made({"crm": entry(server.url, oauth2(tokens))}).client("crm")
         answers = await asyncio.gather(*(client.get("/x") for _ in range(50)))
         assert [answer.text for answer in answers] == ["ok"] * 50
-        assert {each.header("authorization") for each in server.asked} == {f"Bearer {SECRET}-token"}
+        assert {each.header("authorization") for each in server.received} == {f"Bearer {SECRET}-token"}
         await asyncio.gather(*(client.get("/x") for _ in range(10)))
-        assert (len(tokens.asked), drawer.reads.total()) == (1, 1)
+        assert (len(tokens.received), drawer.reads.total()) == (1, 1)
 
 
 async def test_a_401_for_ever_asks_the_vault_and_the_token_endpoint_once(made: Any, drawer: Drawer):
@@ -183,15 +184,15 @@ async def test_a_401_for_ever_asks_the_vault_and_the_token_endpoint_once(made: A
         client = made({"crm": entry(server.url, oauth2(tokens))}).client("crm")
         for _ in range(20):
             assert (await client.get("/x")).status_code == 401
-        assert (len(server.asked), len(tokens.asked), drawer.reads.total()) == (20, 1, 1)
+        assert (len(server.received), len(tokens.received), drawer.reads.total()) == (20, 1, 1)
 
 
-async def test_a_key_that_is_refused_for_ever_is_read_again_and_sent_once(made: Any, drawer: Drawer):
+async def test_a_key_that_is_rejected_for_ever_is_read_again_and_sent_once(made: Any, drawer: Drawer):
     async with listening(always(401)) as server:
         client = made({"crm": entry(server.url, WAYS["api key in a header"])}).client("crm")
         for _ in range(20):
             assert (await client.get("/x")).status_code == 401
-        assert len(server.asked) == 20
+        assert len(server.received) == 20
         assert drawer.reads["again"] <= 20  # which the vault bounds by itself
 
 
@@ -204,11 +205,11 @@ async def test_a_token_endpoint_that_redirects_gets_nowhere(made: Any, status: i
                 await client.get("/x")
         assert SECRET not in str(caught.value)
         assert thief.connections == 0
-        assert server.asked == []
+        assert server.received == []
 
 
 async def test_a_hostile_token_endpoint_is_cut_off(made: Any):
-    async def endless(_: Asked, writer: asyncio.StreamWriter) -> None:
+    async def endless(_: Received, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n")
         while True:
             writer.write(b"[" * 65536)
@@ -218,7 +219,7 @@ async def test_a_hostile_token_endpoint_is_cut_off(made: Any):
         client = made({"crm": entry(server.url, oauth2(tokens))}).client("crm")
         with pytest.raises(ConnectionFault):
             await client.get("/x")
-        assert server.asked == []
+        assert server.received == []
 
 
 async def test_the_ca_bundle_holds_for_connections_and_token_endpoints(made: Any, tmp_path: Path):
@@ -236,12 +237,12 @@ async def test_the_ca_bundle_holds_for_connections_and_token_endpoints(made: Any
             await others.client("open").get("/x")
         with pytest.raises(ConnectionFault, match=r"connections\.crm"):
             await others.client("crm").get("/x")
-        assert (len(server.asked), len(tokens.asked)) == (1, 1)
+        assert (len(server.received), len(tokens.received)) == (1, 1)
     assert tls(bundle) is tls(bundle)
 
 
 async def test_a_fault_is_on_record_and_its_caller_sees_nothing_of_it(made: Any):
-    """The record has the entry and what to mend; the caller has the constant problem."""
+    """The record has the entry and the fix; the caller has the constant problem."""
     connections = made({"graph": entry("https://graph.example/v1")})
     runner = Runner(
         Services(connections.secret, connections.client, structlog.get_logger("test")), Records(), lambda _: None

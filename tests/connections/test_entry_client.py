@@ -87,16 +87,16 @@ async def test_a_connection_without_authentication_sends_no_token(connections: C
     assert (await connections.client("open").get("/users")).status_code == 401
 
 
-async def test_a_connection_that_nobody_configured_is_a_clear_fault(connections: Connections):
+async def test_a_connection_that_is_not_configured_is_a_clear_fault(connections: Connections):
     with pytest.raises(
-        ConnectionFault, match=r"^connections\.sap is not in postern\.toml\. There is graph, misspelt, open\.$"
+        ConnectionFault, match=r"^connections\.sap is not in postern\.toml\. Connections: graph, misspelt, open\.$"
     ):
         connections.client("sap")
 
 
 async def test_a_secret_that_is_misspelt_stops_the_call_before_it_is_sent(connections: Connections):
-    told = r"^connections\.misspelt cannot read its client_secret: the secret missing is not in"
-    with pytest.raises(ConnectionFault, match=told):
+    reported = r"^connections\.misspelt cannot read its client_secret: the secret missing is not in"
+    with pytest.raises(ConnectionFault, match=reported):
         await connections.client("misspelt").get("/users")
 
 

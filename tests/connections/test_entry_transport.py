@@ -15,8 +15,8 @@ from postern.http_client import AsyncBaseTransport, ReadTimeout, Request, Transp
 from postern.trace import RUN, traceparent
 from tests.connections.counterparts import (
     SECRET,
-    Asked,
     Marked,
+    Received,
     Waits,
     always,
     client_of,
@@ -35,25 +35,25 @@ async def pool() -> AsyncIterator[AsyncBaseTransport]:
         yield made
 
 
-async def test_the_credential_is_sent_and_nobody_here_sees_it(pool: AsyncBaseTransport):
+async def test_the_credential_is_sent_and_no_code_here_sees_it(pool: AsyncBaseTransport):
     async with listening(always(404, b"{}")) as server:
         client = client_of(pool, server.url + "/v1", auth=Marked())
         found = await client.post("/users", params={"a": "1"}, json={"b": 2})
-        [asked] = server.asked
-        assert asked.target == f"/v1/users?a=1&key={SECRET}"
-        assert (asked.header("authorization"), asked.header("x-api-key")) == (f"Bearer {SECRET}", SECRET)
-        assert asked.body == b'{"b":2}'
+        [received] = server.received
+        assert received.target == f"/v1/users?a=1&key={SECRET}"
+        assert (received.header("authorization"), received.header("x-api-key")) == (f"Bearer {SECRET}", SECRET)
+        assert received.body == b'{"b":2}'
         assert SECRET not in f"{found.request!r} {found.request.headers!r} {found.url} {found.request.extensions!r}"
         with pytest.raises(Exception, match="404") as caught:
             found.raise_for_status()
         assert SECRET not in str(caught.value)  # nor the server's own words for the status
 
 
-async def test_a_credential_that_is_refused_is_replaced_once(pool: AsyncBaseTransport):
+async def test_a_credential_that_is_rejected_is_replaced_once(pool: AsyncBaseTransport):
     async with listening(in_turn(reply(401), reply(200))) as server:
         found = await client_of(pool, server.url, auth=Marked(others=["newer"])).get("/x")
         assert found.status_code == 200
-        assert [each.header("x-api-key") for each in server.asked] == [SECRET, "newer"]
+        assert [each.header("x-api-key") for each in server.received] == [SECRET, "newer"]
 
 
 @pytest.mark.parametrize("given", [{"target": b"/elsewhere"}, {"sni_hostname": "elsewhere.example"}, {"trace": None}])
@@ -85,7 +85,7 @@ async def test_the_trace_of_the_run_is_passed_on_unless_the_author_names_one(poo
         await client.get("/", headers=headers)
         RUN.reset(token)
         await client.get("/", headers=headers)
-        assert [each.header("traceparent") for each in server.asked] == [own or traceparent("run-1"), own]
+        assert [each.header("traceparent") for each in server.received] == [own or traceparent("run-1"), own]
 
 
 async def test_cookies_of_one_call_are_not_sent_with_the_next(pool: AsyncBaseTransport):
@@ -95,17 +95,17 @@ async def test_cookies_of_one_call_are_not_sent_with_the_next(pool: AsyncBaseTra
         await client.get("/x")
         client.cookies.set("session", "2")
         await client.get("/x")
-        assert [each.header("cookie") for each in server.asked] == ["", "", ""]
+        assert [each.header("cookie") for each in server.received] == ["", "", ""]
 
 
-async def test_redirects_are_not_followed_unless_asked_for(pool: AsyncBaseTransport):
+async def test_redirects_are_not_followed_unless_requested(pool: AsyncBaseTransport):
     async with listening(in_turn(reply(302, b"", "Location: /v1/there"), reply(200))) as server:
         client = client_of(pool, server.url + "/v1")
         assert (await client.get("/x")).status_code == 302
         assert (await client.get("/x", follow_redirects=True)).status_code == 200
 
 
-async def test_a_client_that_somebody_closes_serves_on(pool: AsyncBaseTransport):
+async def test_a_client_that_is_closed_still_works(pool: AsyncBaseTransport):
     async with listening(always()) as server:
         client = client_of(pool, server.url)
         async with client as same:
@@ -124,9 +124,9 @@ async def test_proxies_of_the_environment_are_not_used(pool: AsyncBaseTransport,
 
 
 async def test_fifty_calls_at_a_time_over_one_client(pool: AsyncBaseTransport):
-    async def slowly(asked: Asked, _: Any) -> bytes:
+    async def slowly(received: Received, _: Any) -> bytes:
         await asyncio.sleep(0.01)
-        return reply(200, asked.target.encode())
+        return reply(200, received.target.encode())
 
     async with listening(slowly) as server:
         client = client_of(pool, server.url + "/v1", auth=Marked())
@@ -145,14 +145,14 @@ async def test_a_passing_fault_is_tried_again(pool: AsyncBaseTransport, status: 
         client = client_of(pool, server.url, retries=waits.retries(), auth=Marked())
         assert (await client.get("/x")).text == "ok"
         assert waits.seconds == [0.5, 1.0]
-        assert {each.header("x-api-key") for each in server.asked} == {SECRET}
+        assert {each.header("x-api-key") for each in server.received} == {SECRET}
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 500, 501, 508])
 async def test_what_stays_wrong_is_not_tried_again(pool: AsyncBaseTransport, status: int):
     async with listening(always(status)) as server:
         assert (await client_of(pool, server.url, retries=Waits().retries()).get("/x")).status_code == status
-        assert len(server.asked) == 1
+        assert len(server.received) == 1
 
 
 async def test_the_last_answer_is_handed_back_as_it_is(pool: AsyncBaseTransport):
@@ -160,7 +160,7 @@ async def test_the_last_answer_is_handed_back_as_it_is(pool: AsyncBaseTransport)
     async with listening(always(503, b"later", "X-Reason: none")) as server:
         found = await client_of(pool, server.url, retries=waits.retries()).get("/x")
         assert (found.status_code, found.text, found.headers["x-reason"]) == (503, "later", "none")
-        assert (len(server.asked), waits.seconds) == (4, [0.5, 1.0, 2.0])
+        assert (len(server.received), waits.seconds) == (4, [0.5, 1.0, 2.0])
 
 
 @pytest.mark.parametrize(
@@ -184,8 +184,8 @@ async def test_only_what_may_arrive_twice_is_sent_twice(
 ):
     async with listening(always(503)) as server:
         await client_of(pool, server.url, retries=Waits().retries()).request(method, "/x", **options)
-        assert len(server.asked) == times
-        assert {each.body for each in server.asked} == {options.get("content", b"")}
+        assert len(server.received) == times
+        assert {each.body for each in server.received} == {options.get("content", b"")}
 
 
 async def test_a_body_that_can_be_read_once_is_sent_once(pool: AsyncBaseTransport):
@@ -196,7 +196,7 @@ async def test_a_body_that_can_be_read_once_is_sent_once(pool: AsyncBaseTranspor
         client = client_of(pool, server.url, retries=Waits().retries())
         headers = {"Content-Length": "4"}
         assert (await client.put("/x", content=body(), headers=headers)).status_code == 503
-        assert [each.body for each in server.asked] == [b"once"]
+        assert [each.body for each in server.received] == [b"once"]
 
 
 @pytest.mark.parametrize("after", ["3", formatdate(1003.0, usegmt=True)])
@@ -210,11 +210,11 @@ async def test_a_retry_after_is_honoured(pool: AsyncBaseTransport, after: str):
 
 @pytest.mark.parametrize(("after", "limit"), [("31536000", 1e9), ("31", 1e9), ("6", 5.0)])
 async def test_a_longer_wait_than_there_is_time_for_ends_it(pool: AsyncBaseTransport, after: str, limit: float):
-    """Whoever wants a year is not asked again, and neither who wants more than is left of the entry's timeout."""
+    """A Retry-After of a year is not waited for, nor one beyond the rest of the entry's timeout."""
     async with listening(always(503, b"", f"Retry-After: {after}")) as server:
         client = client_of(pool, server.url, caps=Caps(limit), retries=Waits().retries())
         found = await client.get("/x")
-        assert (found.status_code, found.headers["retry-after"], len(server.asked)) == (503, after, 1)
+        assert (found.status_code, found.headers["retry-after"], len(server.received)) == (503, after, 1)
 
 
 async def test_a_server_that_cannot_be_reached_is_tried_again_and_named_by_its_entry(pool: AsyncBaseTransport):
@@ -237,7 +237,7 @@ async def test_the_limit_of_time_holds_for_all_attempts_together(pool: AsyncBase
     async with listening(always(503)) as server:
         client = client_of(pool, server.url, caps=Caps(5.0), retries=Waits().retries(clock=lambda: 1e12))
         assert (await client.get("/x")).status_code == 503
-        assert len(server.asked) == 1
+        assert len(server.received) == 1
 
 
 # What cannot be sent
@@ -249,14 +249,14 @@ async def test_a_secret_that_does_not_fit_into_a_header_is_not_repeated(pool: As
         with pytest.raises(ConnectionFault, match=r"connections\.crm has a (request|credential)") as caught:
             await client_of(pool, server.url, auth=Marked(secret)).get("/x")
         assert SECRET not in f"{caught.value} {caught.value.__cause__}"
-        assert server.asked == []
+        assert server.received == []
 
 
 async def test_a_request_made_by_hand_is_checked_too(pool: AsyncBaseTransport):
     async with listening(always()) as server, listening(always()) as other:
         with pytest.raises(ConnectionFault, match=r"connections\.crm is for"):
             await client_of(pool, server.url, auth=Marked()).send(Request("GET", other.url + "/x"))
-        assert server.asked == other.asked == []
+        assert server.received == other.received == []
 
 
 async def test_a_client_without_a_place_sends_nothing_in_the_clear(pool: AsyncBaseTransport):
@@ -268,7 +268,7 @@ async def test_a_client_without_a_place_sends_nothing_in_the_clear(pool: AsyncBa
         await tokens.post("http://login.example/token")
     async with listening(in_turn(reply(302, b"", "Location: /x"))) as server:
         assert (await tokens.post(server.url + "/token", data={"a": "b"})).status_code == 302
-        assert len(server.asked) == 1
+        assert len(server.received) == 1
 
 
 async def test_a_timeout_of_the_author_is_shorter_never_longer(pool: AsyncBaseTransport):

@@ -15,9 +15,9 @@ from postern.http_client import AsyncBaseTransport, HTTPError, ReadTimeout, Tran
 from tests.connections.counterparts import (
     SECRET,
     Answer,
-    Asked,
     Counterpart,
     Marked,
+    Received,
     Waits,
     always,
     client_of,
@@ -53,7 +53,7 @@ async def pool() -> AsyncIterator[AsyncBaseTransport]:
 def endless(piece: bytes, head: bytes, pause: float = 0.0) -> Answer:
     """What never stops to send."""
 
-    async def answer(_: Asked, writer: asyncio.StreamWriter) -> None:
+    async def answer(_: Received, writer: asyncio.StreamWriter) -> None:
         writer.write(head)
         while True:
             writer.write(piece)
@@ -63,9 +63,9 @@ def endless(piece: bytes, head: bytes, pause: float = 0.0) -> Answer:
     return answer
 
 
-async def never(asked: Asked, _: asyncio.StreamWriter) -> None:
+async def never(received: Received, _: asyncio.StreamWriter) -> None:
     """What takes a request and keeps silent until the caller goes."""
-    await asked.reader.read()
+    await received.reader.read()
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -80,7 +80,7 @@ async def test_a_redirect_to_another_origin_takes_nothing_of_ours_there(
             client = client_of(pool, server.url + "/v1", auth=Marked())
             with pytest.raises((ConnectionFault, HTTPError)):
                 await client.post("/x", content=b"body", follow_redirects=True, headers={"X-Own": "1"})
-            assert len(server.asked) == 1
+            assert len(server.received) == 1
         assert thief.connections == 0
 
 
@@ -90,21 +90,21 @@ async def test_a_redirect_out_of_the_base_is_not_followed(pool: AsyncBaseTranspo
         server.answer = always(307, b"", f"Location: {to.format(host=f'127.0.0.1:{server.port}')}")
         with pytest.raises(ConnectionFault, match=r"connections\.crm is for"):
             await client_of(pool, server.url + "/v1", auth=Marked()).get("/x", follow_redirects=True)
-        assert len(server.asked) == 1
+        assert len(server.received) == 1
 
 
 async def test_a_loop_of_redirects_ends(pool: AsyncBaseTransport):
     async with still_works(pool), listening(always(302, b"", "Location: /v1/x")) as server:
         with pytest.raises(HTTPError, match="redirects"):
             await client_of(pool, server.url + "/v1", auth=Marked()).get("/x", follow_redirects=True)
-        assert len(server.asked) <= 21
+        assert len(server.received) <= 21
 
 
 async def test_a_slow_drip_is_cut_off(pool: AsyncBaseTransport):
     """Each byte comes within every limit of a single reading."""
     drip = endless(b"x", HEAD + b"Content-Length: 1000000\r\n\r\n", pause=0.02)
     async with still_works(pool), listening(drip) as server:
-        with pytest.raises(ReadTimeout, match=r"connections\.crm did not answer in full"):
+        with pytest.raises(ReadTimeout, match=r"connections\.crm did not send its whole response"):
             await client_of(pool, server.url, caps=Caps(0.4)).get("/x")
         await gone(server)
 
@@ -145,7 +145,7 @@ async def test_a_body_without_end_is_cut_off_at_the_cap(pool: AsyncBaseTransport
     async with still_works(pool, 20), listening(answer) as server:
         client = client_of(pool, server.url, caps=Caps(20.0, MIB))
         tracemalloc.start()
-        with pytest.raises(ConnectionFault, match=r"crm answered with more than 1048576 bytes.*max_response_bytes"):
+        with pytest.raises(ConnectionFault, match=r"crm responded with more than 1048576 bytes.*max_response_bytes"):
             await client.get("/x")
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
@@ -165,14 +165,14 @@ async def test_what_would_unfold_is_not_read(pool: AsyncBaseTransport, encoding:
     bomb = gzip.compress(gzip.compress(bytes(20 * MIB)))
     async with still_works(pool), listening(always(200, bomb, f"Content-Encoding: {encoding}")) as server:
         client = client_of(pool, server.url)
-        with pytest.raises(ConnectionFault, match=r"connections\.crm answered in a content encoding"):
+        with pytest.raises(ConnectionFault, match=r"connections\.crm responded with a content encoding"):
             await client.get("/x", headers={"Accept-Encoding": "gzip"})
-        assert server.asked[0].header("accept-encoding") == "identity"
+        assert server.received[0].header("accept-encoding") == "identity"
 
 
 @pytest.mark.parametrize("head", [b"X: " + b"y" * 200_000 + b"\r\n", b"X: y\r\n" * 40_000], ids=["long", "many"])
-async def test_huge_headers_are_refused(pool: AsyncBaseTransport, head: bytes):
-    async def answer(_: Asked, writer: asyncio.StreamWriter) -> None:
+async def test_huge_headers_are_rejected(pool: AsyncBaseTransport, head: bytes):
+    async def answer(_: Received, writer: asyncio.StreamWriter) -> None:
         writer.write(HEAD + head + b"\r\n")
         await writer.drain()
 
@@ -197,7 +197,7 @@ async def test_huge_headers_are_refused(pool: AsyncBaseTransport, head: bytes):
     ],
 )
 async def test_an_answer_that_breaks_off_or_makes_no_sense_is_a_plain_error(pool: AsyncBaseTransport, sent: bytes):
-    async def answer(_: Asked, writer: asyncio.StreamWriter) -> None:
+    async def answer(_: Received, writer: asyncio.StreamWriter) -> None:
         writer.write(sent)
         await writer.drain()
 
@@ -205,14 +205,14 @@ async def test_an_answer_that_breaks_off_or_makes_no_sense_is_a_plain_error(pool
         with pytest.raises(TransportError, match=r"^connections\.crm could not be called: \w+$") as caught:
             await client_of(pool, server.url, auth=Marked()).post("/x")
         assert SECRET not in str(caught.value)
-        assert len(server.asked) == 1
+        assert len(server.received) == 1
 
 
 async def test_a_second_answer_that_comes_later_is_not_taken_for_the_next_one(pool: AsyncBaseTransport):
-    """What arrives on a connection that is idle belongs to nobody."""
+    """Data on an idle connection belongs to no request."""
     planted = asyncio.Event()
 
-    async def twice(_: Asked, writer: asyncio.StreamWriter) -> bytes:
+    async def twice(_: Received, writer: asyncio.StreamWriter) -> bytes:
         if planted.is_set():
             return reply(200, b"next")
 
@@ -232,7 +232,7 @@ async def test_a_second_answer_that_comes_later_is_not_taken_for_the_next_one(po
 
 
 async def test_a_second_answer_at_once_is_seen_by_calls_of_the_same_server_only(pool: AsyncBaseTransport):
-    """Whoever answers may say to the next call what it likes, but to nobody else's."""
+    """A server's data can reach only the next call to the same server."""
     async with still_works(pool), listening(always()) as server, listening(always(200, b"other")) as other:
         server.answer = in_turn(reply(200, b"own") + reply(200, b"planted"), reply(200, b"own"))
         for _ in range(3):
@@ -241,7 +241,7 @@ async def test_a_second_answer_at_once_is_seen_by_calls_of_the_same_server_only(
 
 
 async def test_a_connection_that_is_closed_between_two_calls_is_replaced(pool: AsyncBaseTransport):
-    async def once(_: Asked, writer: asyncio.StreamWriter) -> None:
+    async def once(_: Received, writer: asyncio.StreamWriter) -> None:
         writer.write(reply(200, b"ok", "Connection: keep-alive"))
         await writer.drain()
 
@@ -250,10 +250,10 @@ async def test_a_connection_that_is_closed_between_two_calls_is_replaced(pool: A
         for _ in range(3):
             assert (await client.get("/x")).text == "ok"
             await gone(server)
-        assert len(server.asked) == 3
+        assert len(server.received) == 3
 
 
-async def test_a_401_for_ever_is_asked_twice_at_most_and_the_token_endpoint_seldom(pool: AsyncBaseTransport):
+async def test_a_401_for_ever_is_sent_twice_at_most_and_the_token_endpoint_seldom(pool: AsyncBaseTransport):
     fetched = 0
 
     async def fetch() -> Token:
@@ -275,10 +275,10 @@ async def test_a_401_for_ever_is_asked_twice_at_most_and_the_token_endpoint_seld
         client = client_of(pool, server.url, auth=ByToken(), retries=Waits().retries())
         for _ in range(10):
             assert (await client.get("/x")).status_code == 401
-        assert (len(server.asked), fetched) == (10, 1)
+        assert (len(server.received), fetched) == (10, 1)
         now += 60
         await asyncio.gather(*(client.get("/x") for _ in range(10)))
-        assert (len(server.asked) <= 30, fetched) == (True, 2)
+        assert (len(server.received) <= 30, fetched) == (True, 2)
 
 
 async def test_a_401_that_does_not_end_is_cut_off(pool: AsyncBaseTransport):
@@ -287,16 +287,16 @@ async def test_a_401_that_does_not_end_is_cut_off(pool: AsyncBaseTransport):
         client = client_of(pool, server.url, auth=Marked(others=["b", "c", "d"]), caps=Caps(5.0, MIB))
         with pytest.raises(ConnectionFault, match="more than"):
             await client.get("/x")
-        assert len(server.asked) == 1
+        assert len(server.received) == 1
 
 
 async def test_a_year_of_retry_after_is_not_waited_for(pool: AsyncBaseTransport):
     async with still_works(pool), listening(always(503, b"", "Retry-After: 31536000")) as server:
         assert (await client_of(pool, server.url).get("/x")).status_code == 503
-        assert len(server.asked) == 1
+        assert len(server.received) == 1
 
 
-async def test_answers_that_nobody_reads_are_let_go(pool: AsyncBaseTransport):
+async def test_answers_that_are_not_read_are_released(pool: AsyncBaseTransport):
     """Authors who forget to read or close a streamed answer hold their connections until the entry's timeout."""
     body = endless(b"x" * 1000, HEAD + b"Connection: close\r\n\r\n", pause=0.01)
     async with still_works(pool), listening(body) as server:
@@ -315,7 +315,7 @@ async def test_a_server_that_keeps_all_waiting_leaves_connections_to_others():
     async with shared_pool(most=MOST_AT_A_TIME + 10) as pool, still_works(pool, 20), listening(never) as server:
         client = client_of(pool, server.url, caps=Caps(2.0))
         calls = [asyncio.create_task(client.post("/x")) for _ in range(MOST_AT_A_TIME + 30)]
-        while len(server.asked) < MOST_AT_A_TIME:
+        while len(server.received) < MOST_AT_A_TIME:
             await asyncio.sleep(0.01)
         async with listening(always()) as good:
             assert (await client_of(pool, good.url, entry="connections.good").get("/x")).status_code == 200
@@ -350,7 +350,7 @@ async def test_time_ends_signing_in_too(pool: AsyncBaseTransport):
     async with still_works(pool), listening(always()) as server:
         with pytest.raises(ReadTimeout, match=r"connections\.crm"):
             await client_of(pool, server.url, auth=Slow(), caps=Caps(0.2)).get("/x")
-        assert server.asked == []
+        assert server.received == []
 
 
 async def gone(server: Counterpart) -> None:

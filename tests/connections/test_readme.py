@@ -30,35 +30,35 @@ def keys(cell: str) -> list[str]:
 
 @pytest.mark.parametrize("kind", AUTHS)
 def test_each_way_to_sign_in_has_a_row_with_its_keys(kind: str):
-    told = {row[0].strip("`"): keys(row[1]) for row in rows("Ways to sign in", "`type`")}
-    assert list(told) == list(AUTHS)
-    assert set(told[kind]) == set(AUTHS[kind].model_fields) - {"type"}
+    reported = {row[0].strip("`"): keys(row[1]) for row in rows("Ways to sign in", "`type`")}
+    assert list(reported) == list(AUTHS)
+    assert set(reported[kind]) == set(AUTHS[kind].model_fields) - {"type"}
 
 
 def test_the_entries_have_their_keys():
-    told = {row[0].strip("`"): keys(row[1]) for row in rows("Add a connection", "entry")}
-    assert set(told["[connections.NAME]"]) == set(Connection.model_fields)
-    assert set(told["[triggers.NAME]"]) == set(Trigger.model_fields)
-    assert f"(seconds of one call in all, {Connection.model_fields['timeout'].default})" in PAGE
+    reported = {row[0].strip("`"): keys(row[1]) for row in rows("Add a connection", "entry")}
+    assert set(reported["[connections.NAME]"]) == set(Connection.model_fields)
+    assert set(reported["[triggers.NAME]"]) == set(Trigger.model_fields)
+    assert f"(seconds for a whole call, {Connection.model_fields['timeout'].default})" in PAGE
     assert f"({MAX_RESPONSE_BYTES // 1024**2} MiB)" in PAGE
 
 
 def test_the_providers_are_those_that_are_known():
-    told = {row[0].strip("`") for row in rows("Ways to sign in", "`identity_provider`")}
-    assert told == {ENTRA, *PROVIDERS}
+    reported = {row[0].strip("`") for row in rows("Ways to sign in", "`identity_provider`")}
+    assert reported == {ENTRA, *PROVIDERS}
 
 
-def test_the_audiences_of_power_automate_are_told_for_each_cloud():
-    told = dict(row[:2] for row in rows("Call a flow of Power Automate", "`audience`"))
-    assert told.pop(f"`{POWER_AUTOMATE}`")
-    assert told == {f"`{name}`": f"`{audience}`" for name, audience in POWER_AUTOMATE_AUDIENCES.items()}
+def test_the_audiences_of_power_automate_are_listed_for_each_cloud():
+    reported = dict(row[:2] for row in rows("Call a flow of Power Automate", "`audience`"))
+    assert reported.pop(f"`{POWER_AUTOMATE}`")
+    assert reported == {f"`{name}`": f"`{audience}`" for name, audience in POWER_AUTOMATE_AUDIENCES.items()}
 
 
 def test_what_is_sent_again_is_what_the_program_sends_again():
     section = " ".join(PAGE.split("\n## Retries\n")[1].split("\n## ")[0].split())
-    assert f"for {', '.join(IDEMPOTENT[:-1])} and {IDEMPOTENT[-1]}, or" in section
-    assert f"for {', '.join(map(str, PASSING[:-1]))} and {PASSING[-1]}, after" in section
-    assert f"Deeper than {MOST_DEPTH} calls" in PAGE
+    assert f"for {', '.join(IDEMPOTENT[:-1])} and {IDEMPOTENT[-1]}, and" in section
+    assert f"or {', '.join(map(str, PASSING[:-1]))} or {PASSING[-1]}." in section
+    assert f"More than {MOST_DEPTH} calls" in PAGE
 
 
 def test_the_files_that_it_names_are_there():

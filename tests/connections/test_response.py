@@ -23,5 +23,5 @@ def test_an_error_has_the_status_and_the_address_only(status: int):
     refused = answer(status, {"Location": "https://elsewhere.example/?key=a-secret", "Retry-After": "7"})
     with pytest.raises(HTTPStatusError) as raised:
         refused.raise_for_status()
-    assert str(raised.value) == f"GET https://orders.example/v2/open was answered with {status}"
+    assert str(raised.value) == f"GET https://orders.example/v2/open returned {status}"
     assert raised.value.response.headers["Retry-After"] == "7"

@@ -15,7 +15,7 @@ Answered = bytes | None
 
 
 @dataclass
-class Asked:
+class Received:
     """One request that arrived."""
 
     line: str
@@ -34,8 +34,8 @@ class TokenServer:
     """A real server on loopback. `answer` gives the bytes of each response; None keeps the caller waiting."""
 
     port: int = 0
-    asked: list[Asked] = field(default_factory=list)
-    answer: Callable[[Asked], Answered] = lambda _: reply(access_token="token", token_type="Bearer", expires_in=3600)
+    received: list[Received] = field(default_factory=list)
+    answer: Callable[[Received], Answered] = lambda _: reply(access_token="token", token_type="Bearer", expires_in=3600)
 
     @property
     def url(self) -> str:
@@ -45,8 +45,10 @@ class TokenServer:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:] if line)}
         body = (await reader.readexactly(int(headers.get("content-length", "0")))).decode()
-        self.asked.append(Asked(head[0], headers, {k: v[0] for k, v in parse_qs(body, strict_parsing=True).items()}))
-        answer = self.answer(self.asked[-1])
+        self.received.append(
+            Received(head[0], headers, {k: v[0] for k, v in parse_qs(body, strict_parsing=True).items()})
+        )
+        answer = self.answer(self.received[-1])
         if answer is None:
             await reader.read()  # until the caller gives up
         else:
@@ -87,7 +89,7 @@ class Kept:
     async def read(self, name: str) -> Secret:
         self.reads += 1
         if name not in self.values:
-            raise ConnectionFault(f"the secret {name}", "is not in the vault", "Mend its name")
+            raise ConnectionFault(f"the secret {name}", "is not in the vault", "Correct its name")
         return Secret(name, self.remembered.setdefault(name, self.values[name]), self.expires_on)
 
     async def read_again(self, name: str, refused: str) -> Secret:

@@ -1,4 +1,4 @@
-"""What stands in for the Azure CLI: it writes down how it was called, and answers from a table.
+"""A stub of the Azure CLI: it records its calls, and answers from a table.
 
 AZ_STUB names a JSON file of `answers` (the beginning of a call to what is printed; null fails) and `calls`.
 """

@@ -4,7 +4,7 @@ A command is a line of a fenced `console` block that begins with `$ `, with the 
 What needs something that is not here is in NEEDS, what other tests run is in ELSEWHERE, and all others are run: page by
 page, in their order, by one shell in a copy of the project.
 
-For a new page: a variable or file that an earlier command of the page would make, which is not run, stands in PREPARED.
+For a new page: a variable or file that an earlier command of the page would make, which is not run, is set in PREPARED.
 """
 
 import os
@@ -122,7 +122,7 @@ def pages(root: Path = ROOT) -> list[str]:
 
 
 def commands(page: str, text: str) -> list[Command]:
-    """The commands of a page, in their order. Raises ValueError where a line of a block cannot be told."""
+    """The commands of a page, in their order. Raises ValueError if a line of a block cannot be classified."""
     found: list[Command] = []
     kind = ""
     open_line = False

@@ -48,7 +48,7 @@ def nginx_path() -> str:
 
 
 def free_port() -> int:
-    """A port that nobody listens on at the moment."""
+    """A port without a listener."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         return int(taken.getsockname()[1])
 
@@ -84,7 +84,7 @@ def exchange(connection: HTTPConnection, method: str, path: str, body: str | Non
 
 
 @dataclass
-class House:
+class Site:
     """nginx, its two nodes, and what belongs to them."""
 
     folder: Path
@@ -126,7 +126,7 @@ class House:
 
 
 @contextmanager
-def behind_nginx(folder: Path, environ: Mapping[str, str]) -> Iterator[House]:
+def behind_nginx(folder: Path, environ: Mapping[str, str]) -> Iterator[Site]:
     """Two nodes behind nginx."""
     nginx = nginx_path()
     place = folder / "nginx"
@@ -138,30 +138,30 @@ def behind_nginx(folder: Path, environ: Mapping[str, str]) -> Iterator[House]:
     certificate.private_key_pem.write_to_path(place / "privkey.pem")
     trust = ssl.create_default_context()
     authority.configure_trust(trust)
-    house = House(folder, trust, environ, (free_port(), free_port()))
-    (place / "postern.conf").write_text(_substituted(house), encoding="utf-8")
+    site = Site(folder, trust, environ, (free_port(), free_port()))
+    (place / "postern.conf").write_text(_substituted(site), encoding="utf-8")
     user = f"user {getuser()};" if os.geteuid() == 0 else ""
     (place / "nginx.conf").write_text(MAIN.format(folder=place, user=user), encoding="utf-8")
     with ExitStack() as running:
-        running.callback(house.close)
-        for port in house.ports:
-            house.node(port)
+        running.callback(site.close)
+        for port in site.ports:
+            site.node(port)
         proxy = subprocess.Popen([nginx, "-e", "stderr", "-p", place, "-c", place / "nginx.conf"])
         running.callback(proxy.wait, 10)
         running.callback(proxy.terminate)
-        until(lambda: _answers(house), 10, lambda: f"{proxy.poll()}")
-        yield house
+        until(lambda: _answers(site), 10, lambda: f"{proxy.poll()}")
+        yield site
 
 
-def _substituted(house: House) -> str:
+def _substituted(site: Site) -> str:
     """deploy/nginx/postern.conf with this test's ports and places, and nothing else changed."""
     text = (ROOT / "deploy" / "nginx" / "postern.conf").read_text(encoding="utf-8")
-    place = str(house.folder / "nginx")
+    place = str(site.folder / "nginx")
     for was, now in (
-        ("127.0.0.1:8081", f"127.0.0.1:{house.ports[0]}"),
-        ("127.0.0.1:8082", f"127.0.0.1:{house.ports[1]}"),
-        ("listen 80;", f"listen 127.0.0.1:{house.http};"),
-        ("listen 443 ", f"listen 127.0.0.1:{house.https} "),
+        ("127.0.0.1:8081", f"127.0.0.1:{site.ports[0]}"),
+        ("127.0.0.1:8082", f"127.0.0.1:{site.ports[1]}"),
+        ("listen 80;", f"listen 127.0.0.1:{site.http};"),
+        ("listen 443 ", f"listen 127.0.0.1:{site.https} "),
         (f"/etc/letsencrypt/live/{NAME}", place),
         ("/var/log/nginx", place),
         ("/var/www/postern", place),
@@ -171,9 +171,9 @@ def _substituted(house: House) -> str:
     return text
 
 
-def _answers(house: House) -> bool:
+def _answers(site: Site) -> bool:
     try:
-        return ask(house.over_tls(), "GET", "/healthz").status == 200
+        return ask(site.over_tls(), "GET", "/healthz").status == 200
     except OSError:
         return False
 
@@ -193,10 +193,10 @@ class Load:
     """Callers in threads that each send the next request when the last one was answered, with keep-alive over TLS.
     Every second has a token, and now and then one begins a new connection."""
 
-    def __init__(self, house: House, token: str, count: int) -> None:
+    def __init__(self, site: Site, token: str, count: int) -> None:
         self.count = count
         self.calls: list[Call] = []
-        self._house = house
+        self._house = site
         self._token = token
         self._numbers = itertools.count(1)
         self._stopping = threading.Event()
@@ -247,9 +247,9 @@ class Load:
 
 
 @contextmanager
-def loading(house: House, token: str, count: int = 8) -> Iterator[Load]:
+def loading(site: Site, token: str, count: int = 8) -> Iterator[Load]:
     """Callers while the block runs."""
-    load = Load(house, token, count)
+    load = Load(site, token, count)
     try:
         yield load
     finally:

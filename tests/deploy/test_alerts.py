@@ -1,4 +1,4 @@
-"""The alert rules speak of what a running server tells, and each of them is tried."""
+"""The alert rules use the metrics of a running server, and each of them is tested."""
 
 import re
 from collections.abc import Mapping
@@ -56,9 +56,11 @@ def expression(alert: str) -> str:
 
 
 @pytest.fixture
-async def told(local_tenant: LocalTenant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, set[str]]:
+async def reported(
+    local_tenant: LocalTenant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Mapping[str, set[str]]:
     """The labels of every metric of a running server, by its name."""
-    monkeypatch.setattr(Expiry, "ends", {"graph-secret": 2e9})  # the first look at the vault comes after a while
+    monkeypatch.setattr(Expiry, "ends", {"graph-secret": 2e9})  # the first check of the vault comes after a while
     (tmp_path / "w.py").write_text(MODULE, encoding="utf-8")
     app = create_app(settings_for(local_tenant, tmp_path))
     async with (
@@ -74,15 +76,15 @@ async def told(local_tenant: LocalTenant, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.process
-async def test_every_metric_and_label_of_the_rules_is_one_that_a_running_server_has(told: Mapping[str, set[str]]):
+async def test_every_metric_and_label_of_the_rules_is_one_that_a_running_server_has(reported: Mapping[str, set[str]]):
     for rule in rules():
         text = re.sub(r'"[^"]*"', '""', rule["expr"])
         metrics = set(re.findall(r"\b(?:postern_\w+|up)\b", text))
         assert metrics, rule
-        assert metrics <= set(told), rule
+        assert metrics <= set(reported), rule
         for metric, matchers in re.findall(r"\b(postern_\w+|up)\{([^}]*)\}", text):
-            assert set(re.findall(r"(\w+)\s*=", matchers)) <= told[metric] | OF_PROMETHEUS, rule
-        known = set().union(*(told[metric] for metric in metrics)) | OF_PROMETHEUS
+            assert set(re.findall(r"(\w+)\s*=", matchers)) <= reported[metric] | OF_PROMETHEUS, rule
+        known = set().union(*(reported[metric] for metric in metrics)) | OF_PROMETHEUS
         for named in re.findall(r"\bby \(([^)]*)\)", text):
             assert set(re.split(r",\s*", named)) <= known, rule
 
@@ -137,8 +139,8 @@ def test_the_bounds_fit_the_servers_own():
 def test_the_page_lists_the_alerts_with_their_severity():
     page = (FOLDER / "README.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `(\w+)` \| ([\w, ]+) \|", page, re.MULTILINE)
-    told = {alert: set(levels.split(", ")) for alert, levels in rows}
+    reported = {alert: set(levels.split(", ")) for alert, levels in rows}
     written: dict[str, set[str]] = {}
     for rule in rules():
         written.setdefault(rule["alert"], set()).add(rule["labels"]["severity"])
-    assert told == written
+    assert reported == written

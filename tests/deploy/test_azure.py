@@ -75,11 +75,11 @@ def filled(value: str) -> str:
 
 
 @pytest.mark.parametrize("name", ["main", "app"])
-def test_azd_gives_each_template_what_it_asks_for_and_nothing_else(name):
+def test_azd_gives_each_template_what_it_requests_and_nothing_else(name):
     template = AZURE / f"{name}.bicep"
-    asked = parameters(template)
-    assert set(given(template)) <= set(asked)
-    assert {parameter for parameter, has_default in asked.items() if not has_default} <= set(given(template))
+    received = parameters(template)
+    assert set(given(template)) <= set(received)
+    assert {parameter for parameter, has_default in received.items() if not has_default} <= set(given(template))
 
 
 def test_what_the_app_needs_is_what_the_first_deployment_gave():
@@ -97,7 +97,7 @@ def test_what_was_chosen_for_the_first_deployment_holds_for_the_app():
 
 
 def test_an_image_that_is_there_is_deployed_without_docker():
-    """azd asks for Docker before it looks at --from-package, unless the registry builds."""
+    """azd requires Docker before it reads --from-package, unless the registry builds."""
     (service,) = yaml.safe_load((AZURE / "azure.yaml").read_text("utf-8"))["services"].values()
     assert service["docker"]["remoteBuild"] is True
 

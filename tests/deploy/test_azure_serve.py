@@ -34,12 +34,12 @@ def serve(tmp_path: Path) -> Start:
 
 
 def test_the_server_serves_on_for_a_while_when_it_is_to_stop(serve: Start):
-    with serve("trap 'echo told; exit 7' TERM; echo \"it has $1\"; while :; do sleep 0.02; done") as process:
+    with serve("trap 'echo stopping; exit 7' TERM; echo \"it has $1\"; while :; do sleep 0.02; done") as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "it has serve\n"
         began = time.monotonic()
         process.send_signal(signal.SIGTERM)
-        assert process.stdout.readline() == "told\n"
+        assert process.stdout.readline() == "stopping\n"
         assert time.monotonic() - began >= PAUSE
     assert process.returncode == 7
 

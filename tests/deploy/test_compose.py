@@ -102,7 +102,7 @@ def socket_folder() -> Iterator[Path]:
 
 
 @pytest.mark.parametrize(
-    ("uid", "role", "database", "told"),
+    ("uid", "role", "database", "reported"),
     [
         (10001, "postern", "postern", ""),
         (999, "postgres", "postern", ""),
@@ -114,14 +114,14 @@ def socket_folder() -> Iterator[Path]:
     ],
 )
 @pytest.mark.process
-def test_the_database_lets_in_by_its_socket_the_servers_user_only_and_as_nobody_else(
-    socket_folder: Path, uid: int, role: str, database: str, told: str
+def test_the_database_accepts_by_its_socket_the_servers_user_only_and_in_its_own_role(
+    socket_folder: Path, uid: int, role: str, database: str, reported: str
 ):
     sql = "CREATE TEMPORARY TABLE made (n int); SELECT 'in'"
     done = ask(uid, socket_folder, role, database, sql)
-    if told:
+    if reported:
         assert done.returncode != 0
-        assert told in done.stderr
+        assert reported in done.stderr
     else:
         assert (done.stdout, done.stderr) == ("in\n", "")
 

@@ -32,11 +32,11 @@ WORKFLOWS = """
 from postern import anonymous, tenant_users, workflow
 
 @workflow(access=anonymous())
-async def open_door(ctx):
+async def open_trigger(ctx):
     return {"open": True}
 
 @workflow(access=tenant_users())
-async def shut_door(ctx):
+async def guarded_trigger(ctx):
     return {"caller": ctx.caller.object_id}
 """
 WHERE_CAN_IT_WRITE = """
@@ -117,7 +117,7 @@ def running(image: Path, local_tenant: LocalTenant, tmp_path_factory: pytest.Tem
     """The server, with a folder of workflows that is mounted."""
     mounted = tmp_path_factory.mktemp("mounted")
     mounted.chmod(0o755)
-    (mounted / "doors.py").write_text(WORKFLOWS, "ascii")
+    (mounted / "triggers.py").write_text(WORKFLOWS, "ascii")
     (mounted / "ca.pem").write_bytes(local_tenant.ca_bundle.read_bytes())
     named = settings_of(local_tenant, Path(PLACE)) | {"POSTERN_CA_BUNDLE": f"{PLACE}/ca.pem"}
     server = Running(image, mounted, named)
@@ -128,13 +128,13 @@ def running(image: Path, local_tenant: LocalTenant, tmp_path_factory: pytest.Tem
         server.close()
 
 
-def test_the_server_answers_an_open_trigger_and_refuses_a_shut_one_without_a_token(
+def test_the_server_answers_an_anonymous_trigger_and_rejects_a_guarded_one_without_a_token(
     running: Running, local_tenant: LocalTenant
 ):
-    assert running.client.post("/triggers/open-door").json() == {"open": True}
-    assert running.client.post("/triggers/shut-door").status_code == 401
+    assert running.client.post("/triggers/open-trigger").json() == {"open": True}
+    assert running.client.post("/triggers/guarded-trigger").status_code == 401
     token = {"Authorization": f"Bearer {local_tenant.token('ada')}"}
-    answer = running.client.post("/triggers/shut-door", headers=token)
+    answer = running.client.post("/triggers/guarded-trigger", headers=token)
     assert answer.json() == {"caller": local_tenant.people["ada"]}
 
 
@@ -164,12 +164,12 @@ def test_the_tree_is_read_only_but_for_the_folder_of_the_database_and_tmp(image:
 
 
 def test_a_run_is_on_record_in_the_volume_in_files_of_its_user_only(image: Path, running: Running):
-    run_id = running.client.post("/triggers/open-door").headers["X-Run-Id"]
+    run_id = running.client.post("/triggers/open-trigger").headers["X-Run-Id"]
     database = image / VAR / "postern.db"
     for file in (image / VAR).iterdir():
         assert (file.stat().st_uid, file.stat().st_gid, file.stat().st_mode & 0o077) == (10001, 10001, 0)
     with sqlite3.connect(database) as connection:
-        assert connection.execute("SELECT workflow FROM runs WHERE id = ?", [run_id]).fetchall() == [("open-door",)]
+        assert connection.execute("SELECT workflow FROM runs WHERE id = ?", [run_id]).fetchall() == [("open-trigger",)]
     connection.close()
 
 
@@ -181,7 +181,7 @@ def test_what_it_logs_is_json_and_names_no_secret_thing(running: Running):
 
 def test_with_the_settings_of_compose_it_records_in_the_database_beside_it_by_the_socket(image: Path, tmp_path: Path):
     """The socket is in a folder that the server cannot write to."""
-    (tmp_path / "door.py").write_text(WORKFLOWS.partition("@workflow(access=tenant")[0], "ascii")
+    (tmp_path / "triggers.py").write_text(WORKFLOWS.partition("@workflow(access=tenant")[0], "ascii")
     for folder in (tmp_path, *tmp_path.parents[:2]):
         folder.chmod(0o755)
     named = {name: value for name, value in SERVER["environment"].items() if name == "POSTERN_DATABASE_URL"}
@@ -189,10 +189,10 @@ def test_with_the_settings_of_compose_it_records_in_the_database_beside_it_by_th
         server = Running(image, tmp_path, named, {database: "/run/postgresql"})
         try:
             until(server.answers, 30, lambda: server.log)
-            run_id = server.client.post("/triggers/open-door").headers["X-Run-Id"]
+            run_id = server.client.post("/triggers/open-trigger").headers["X-Run-Id"]
             sql = f"SELECT workflow FROM runs WHERE id = '{run_id}'"
             found = ask(OWNER, database, "postgres", "postern", sql)
-            assert (found.stdout, found.stderr) == ("open-door\n", "")
+            assert (found.stdout, found.stderr) == ("open-trigger\n", "")
             server.process.send_signal(signal.SIGTERM)
             assert server.process.wait(20) == 0, server.log
         finally:

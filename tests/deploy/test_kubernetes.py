@@ -104,7 +104,10 @@ def test_the_probes_ask_what_the_server_answers_without_a_token(container: Any):
     paths = {name: container[f"{name}Probe"]["httpGet"] for name in ("startup", "liveness", "readiness")}
     assert paths == {
         "startup": {"path": "/healthz", "port": "http"},
-        "liveness": {"path": "/healthz", "port": "http"},  # never /readyz: a database that is away heals no pod
+        "liveness": {
+            "path": "/healthz",
+            "port": "http",
+        },  # never /readyz: a restart does not fix a database
         "readiness": {"path": "/readyz", "port": "http"},
     }
     assert container["readinessProbe"]["timeoutSeconds"] > PATIENCE

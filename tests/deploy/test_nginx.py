@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from postern.local_tenant import LocalTenant
-from tests.deploy.proxies import House, ask, behind_nginx, loading, nginx_path
+from tests.deploy.proxies import Site, ask, behind_nginx, loading, nginx_path
 from tests.postgres import new_database
 from tests.process.load import records
 from tests.process.servers import ROOT, settings_of, until
@@ -48,9 +48,9 @@ SPOOFED = {
 
 
 @pytest.fixture(scope="module")
-def house(
+def site(
     tmp_path_factory: pytest.TempPathFactory, local_tenant: LocalTenant, request: pytest.FixtureRequest
-) -> Iterator[House]:
+) -> Iterator[Site]:
     """nginx and two nodes that share a PostgreSQL database, which believe 127.0.0.1."""
     nginx_path()
     folder = tmp_path_factory.mktemp("nginx")
@@ -77,33 +77,33 @@ def bearer(local_tenant: LocalTenant) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def own_address() -> str:
     """An address of this machine that is not loopback. Nothing is sent to find it."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
-        asked.connect(("198.51.100.1", 9))
-        return str(asked.getsockname()[0])
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as received:
+        received.connect(("198.51.100.1", 9))
+        return str(received.getsockname()[0])
 
 
-def test_the_address_of_a_client_is_the_one_that_nginx_saw(house: House):
-    """Whatever the client says of itself; a node that is asked straight believes nobody but the proxy."""
+def test_the_address_of_a_client_is_the_one_that_nginx_saw(site: Site):
+    """The client's own headers are ignored. A server that is called directly trusts only the proxy."""
     for source in ("127.0.0.1", "127.0.0.2"):
         for fields in ({}, SPOOFED):
-            assert json.loads(ask(house.over_tls(source), "GET", "/triggers/whence", **fields).body) == source
-    node = house.ports[0]
-    assert json.loads(ask(house.plain(node, "127.0.0.2"), "GET", "/triggers/whence", **SPOOFED).body) == "127.0.0.2"
-    assert json.loads(ask(house.plain(node), "GET", "/triggers/whence", **SPOOFED).body) == OUTSIDE
+            assert json.loads(ask(site.over_tls(source), "GET", "/triggers/whence", **fields).body) == source
+    node = site.ports[0]
+    assert json.loads(ask(site.plain(node, "127.0.0.2"), "GET", "/triggers/whence", **SPOOFED).body) == "127.0.0.2"
+    assert json.loads(ask(site.plain(node), "GET", "/triggers/whence", **SPOOFED).body) == OUTSIDE
 
 
-def test_a_token_comes_in_over_https_only(house: House, bearer: dict[str, str]):
+def test_a_token_comes_in_over_https_only(site: Site, bearer: dict[str, str]):
     """Over plain http it is refused by nginx and not redirected: the caller would not notice."""
-    assert ask(house.over_tls("127.0.0.2"), "POST", "/triggers/guarded", "1", **bearer).status == 200
-    assert ask(house.over_tls("127.0.0.2"), "GET", "/runs", **bearer, **SPOOFED).status == 200
+    assert ask(site.over_tls("127.0.0.2"), "POST", "/triggers/guarded", "1", **bearer).status == 200
+    assert ask(site.over_tls("127.0.0.2"), "GET", "/runs", **bearer, **SPOOFED).status == 200
     for method, fields in (("POST", bearer), ("GET", bearer), ("HEAD", bearer), ("POST", {}), ("PUT", {})):
-        refused = ask(house.plain(house.http, "127.0.0.2"), method, "/triggers/guarded", **fields)
+        refused = ask(site.plain(site.http, "127.0.0.2"), method, "/triggers/guarded", **fields)
         assert (refused.status, "location" in refused.headers) == (403, False)
-    led = ask(house.plain(house.http), "GET", "/triggers/whence?a=b", Host="evil.example")
+    led = ask(site.plain(site.http), "GET", "/triggers/whence?a=b", Host="evil.example")
     assert (led.status, led.headers["location"]) == (308, "https://postern.example.com/triggers/whence?a=b")
 
 
-# Who sends a token to a node itself: address, forwarding fields, and the answer of a door that the token opens.
+# Tokens sent directly to a server: address, forwarding fields, and the response of a trigger that accepts the token.
 STRAIGHT: list[tuple[str, dict[str, str], int]] = [
     ("127.0.0.1", {}, 200),
     ("127.0.0.2", {}, 200),
@@ -118,12 +118,12 @@ STRAIGHT: list[tuple[str, dict[str, str], int]] = [
 
 @pytest.mark.parametrize(("source", "fields", "status"), STRAIGHT)
 def test_a_node_takes_tokens_from_this_machine_and_by_the_proxys_word(
-    house: House, bearer: dict[str, str], own_address: str, source: str, fields: dict[str, str], status: int
+    site: Site, bearer: dict[str, str], own_address: str, source: str, fields: dict[str, str], status: int
 ):
     address = own_address if source == "own" else source
     for method, path in (("POST", "/triggers/guarded"), ("GET", "/runs")):
         said = ask(
-            house.plain(house.ports[0], address, address),
+            site.plain(site.ports[0], address, address),
             method,
             path,
             "1" if method == "POST" else None,
@@ -134,10 +134,10 @@ def test_a_node_takes_tokens_from_this_machine_and_by_the_proxys_word(
         if status == 401:
             assert said.code == "insecure-transport"
             assert said.headers["www-authenticate"] == 'Bearer error="invalid_request"'
-    assert ask(house.plain(house.ports[0], address, address), "GET", "/triggers/whence", **fields).status == 200
+    assert ask(site.plain(site.ports[0], address, address), "GET", "/triggers/whence", **fields).status == 200
 
 
-def test_what_is_for_operators_of_the_machine_is_not_reached_from_outside(house: House):
+def test_what_is_for_operators_of_the_machine_is_not_reached_from_outside(site: Site):
     for path in (
         "/metrics",
         "/readyz",
@@ -148,25 +148,25 @@ def test_what_is_for_operators_of_the_machine_is_not_reached_from_outside(house:
         "/metrics?x",
         "/readyz?",
     ):
-        assert ask(house.over_tls(), "GET", path).status == 404
+        assert ask(site.over_tls(), "GET", path).status == 404
     for path in ("/metrics", "/readyz"):
-        assert ask(house.plain(house.ports[0]), "GET", path).status == 200
-    assert ask(house.over_tls(), "GET", "/healthz").status == 200
+        assert ask(site.plain(site.ports[0]), "GET", path).status == 200
+    assert ask(site.over_tls(), "GET", "/healthz").status == 200
 
 
-def test_tls_is_new_and_stays(house: House):
+def test_tls_is_new_and_stays(site: Site):
     """HTTP/2 is offered, nothing older than TLS 1.2 is, and the answer says that https is for good."""
-    said = ask(house.over_tls(), "GET", "/healthz")
+    said = ask(site.over_tls(), "GET", "/healthz")
     assert said.headers["strict-transport-security"] == "max-age=31536000"
     assert said.headers["server"] == "nginx"
-    house.trust.set_alpn_protocols(["h2"])
+    site.trust.set_alpn_protocols(["h2"])
     with (
-        socket.create_connection(("127.0.0.1", house.https), 5) as plain,
-        house.trust.wrap_socket(plain, server_hostname="localhost") as secured,
+        socket.create_connection(("127.0.0.1", site.https), 5) as plain,
+        site.trust.wrap_socket(plain, server_hostname="localhost") as secured,
     ):
         assert (secured.version(), secured.selected_alpn_protocol()) == ("TLSv1.3", "h2")
-    house.trust.set_alpn_protocols(["http/1.1"])
-    assert [speaks(version, house.https) for version in ("-tls1_1", "-tls1_2", "-tls1_3")] == [False, True, True]
+    site.trust.set_alpn_protocols(["http/1.1"])
+    assert [speaks(version, site.https) for version in ("-tls1_1", "-tls1_2", "-tls1_3")] == [False, True, True]
 
 
 def speaks(version: str, port: int) -> bool:
@@ -175,62 +175,67 @@ def speaks(version: str, port: int) -> bool:
     return subprocess.run(command, input=b"", capture_output=True, timeout=10).returncode == 0
 
 
-def test_bodies_as_large_as_postern_takes_come_through(house: House):
+def test_bodies_as_large_as_postern_takes_come_through(site: Site):
     spaces = " " * (1_048_576 - 1)
-    assert ask(house.over_tls(), "POST", "/triggers/open", spaces + "1").status == 200
-    assert ask(house.over_tls(), "POST", "/triggers/open", spaces + "11").status == 413
+    assert ask(site.over_tls(), "POST", "/triggers/open", spaces + "1").status == 200
+    assert ask(site.over_tls(), "POST", "/triggers/open", spaces + "11").status == 413
 
 
-def test_answers_with_large_headers_come_through(house: House):
-    assert ask(house.over_tls(), "POST", "/triggers/headed", "30000").status == 200
+def test_answers_with_large_headers_come_through(site: Site):
+    assert ask(site.over_tls(), "POST", "/triggers/headed", "30000").status == 200
 
 
-def test_the_log_of_nginx_names_the_trace_of_a_run_and_no_secret(house: House, bearer: dict[str, str]):
+def test_the_log_of_nginx_names_the_trace_of_a_run_and_no_secret(site: Site, bearer: dict[str, str]):
     """Neither the query nor the token, also where a request fails."""
     source = "127.0.0.3"
     said = ask(
-        house.over_tls(source), "POST", "/triggers/guarded?sig=planted-secret", "1", **bearer, Cookie="planted-secret"
+        site.over_tls(source),
+        "POST",
+        "/triggers/guarded?sig=planted-secret",
+        "1",
+        **bearer,
+        Cookie="planted-secret",
     )
-    ask(house.over_tls(source), "POST", "/triggers/open?sig=planted-secret", "no number", **bearer)
-    until(lambda: house.log.count('"client":"127.0.0.3"') == 2)
-    line: dict[str, Any] = next(json.loads(line) for line in house.log.splitlines() if '"client":"127.0.0.3"' in line)
+    ask(site.over_tls(source), "POST", "/triggers/open?sig=planted-secret", "no number", **bearer)
+    until(lambda: site.log.count('"client":"127.0.0.3"') == 2)
+    line: dict[str, Any] = next(json.loads(line) for line in site.log.splitlines() if '"client":"127.0.0.3"' in line)
     assert (line["path"], line["status"]) == ("/triggers/guarded", 200)
-    run = next(row for row in records(house.environ["POSTERN_DATABASE_URL"]) if row["id"] == said.headers["x-run-id"])
+    run = next(row for row in records(site.environ["POSTERN_DATABASE_URL"]) if row["id"] == said.headers["x-run-id"])
     assert line["traceparent"].split("-")[1] == run["trace_id"]
-    assert "planted" not in house.log
-    assert bearer["Authorization"][-40:] not in house.log
+    assert "planted" not in site.log
+    assert bearer["Authorization"][-40:] not in site.log
 
 
-def test_nodes_are_replaced_under_load_without_an_error_seen_by_a_caller(house: House, local_tenant: LocalTenant):
-    """Each in turn: SIGTERM, exit code 0, a new process on its port. All answers are on record, and all nodes serve."""
-    old = [house.nodes[port] for port in house.ports]
-    with loading(house, local_tenant.token("ada")) as load:
-        for port, node in zip(house.ports, old, strict=True):
+def test_nodes_are_replaced_under_load_without_an_error_seen_by_a_caller(site: Site, local_tenant: LocalTenant):
+    """Each in turn: SIGTERM, exit code 0, a new process on its port. All replies are recorded, and all servers run."""
+    old = [site.nodes[port] for port in site.ports]
+    with loading(site, local_tenant.token("ada")) as load:
+        for port, node in zip(site.ports, old, strict=True):
             load.served_by(node)
             assert node.stop(signal.SIGTERM) == 0
             assert "Traceback" not in node.output
-            load.served_by(house.node(port))
-        load.served_by(house.nodes[house.ports[0]])
+            load.served_by(site.node(port))
+        load.served_by(site.nodes[site.ports[0]])
     assert load.failed == []
-    new = [house.nodes[port] for port in house.ports]
+    new = [site.nodes[port] for port in site.ports]
     assert set(load.processes) == {node.process.pid for node in old + new}
-    rows = {row["id"]: row for row in records(house.environ["POSTERN_DATABASE_URL"])}
+    rows = {row["id"]: row for row in records(site.environ["POSTERN_DATABASE_URL"])}
     assert len({call.run_id for call in load.calls}) == len(load.calls)
     for call in load.calls:
         row = rows[call.run_id]
         assert (row["state"], row["inputs"], row["outputs"]) == ("Succeeded", str(call.number), str(call.process))
 
 
-def test_a_node_that_is_killed_takes_with_it_what_it_was_doing_and_no_more(house: House, local_tenant: LocalTenant):
-    victim, other = (house.nodes[port] for port in house.ports)
-    with loading(house, local_tenant.token("ada")) as load:
+def test_a_node_that_is_killed_takes_with_it_what_it_was_doing_and_no_more(site: Site, local_tenant: LocalTenant):
+    victim, other = (site.nodes[port] for port in site.ports)
+    with loading(site, local_tenant.token("ada")) as load:
         load.served_by(victim)
         victim.process.kill()
         victim.process.wait(10)
         load.served_by(other, 100)
         failed = load.failed
-        house.node(house.ports[0])
-        load.served_by(house.nodes[house.ports[0]])
+        site.node(site.ports[0])
+        load.served_by(site.nodes[site.ports[0]])
     # A caller may meet it twice: a process that is killed closes its connections one after the other.
     assert len(load.failed) <= 2 * load.count
     assert all(call.status == 502 for call in load.failed)

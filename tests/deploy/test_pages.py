@@ -119,7 +119,7 @@ def test_commands_are_found_with_the_lines_that_go_on_and_judged_by_each_of_thei
         ("make check-deploy", "", ".ci/run"),
     ],
 )
-def test_what_a_command_needs_is_told(text: str, needs: str, elsewhere: str):
+def test_what_a_command_needs_is_reported(text: str, needs: str, elsewhere: str):
     command = Command("page.md", 1, text)
     assert (command.needs, command.elsewhere) == (needs, elsewhere)
     assert command.runs is (not needs and not elsewhere)
@@ -139,7 +139,7 @@ def test_a_command_that_fails_fails_the_page_by_its_line(tmp_path: Path):
     assert not (tmp_path / "not-reached").exists()
 
 
-@pytest.mark.parametrize("text", ["no-such-command-of-anybody", 'echo "$UNSET"', "exit 3", "postern no-such-command"])
+@pytest.mark.parametrize("text", ["no-such-command-at-all", 'echo "$UNSET"', "exit 3", "postern no-such-command"])
 @pytest.mark.process
 def test_what_is_wrong_in_a_page_is_seen(tmp_path: Path, text: str):
     (tmp_path / ".venv").mkdir()

@@ -28,7 +28,7 @@ def test_every_way_of_signing_in_is_on_the_page():
 
 
 @pytest.mark.parametrize("named", [DEFINITION_FILE, PROPERTIES_FILE, SCOPE])
-def test_what_the_command_writes_and_asks_for_is_on_the_page(named: str):
+def test_what_the_command_writes_and_requests_is_on_the_page(named: str):
     assert f"`{named}`" in PAGE
 
 

@@ -153,7 +153,7 @@ def test_another_cloud_has_its_own_addresses_and_audience(register):
         ((), {"ad app list": f"{CLIENT}\n{OBJECT}"}, "--client-id"),
         ((), {"ad app create": ""}, "no client id"),
         (("--client-id", CLIENT), {f"ad app show --id {CLIENT}": ""}, "there is no registration"),
-        ((), {"cloud show --query name": "AzureStack"}, "is not known"),
+        ((), {"cloud show --query name": "AzureStack"}, "is not supported"),
         ((), {"rest": None}, "refused"),
         (("--identity", IDENTITY), {"ad app federated-credential create": None}, "refused"),
     ],

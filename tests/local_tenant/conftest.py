@@ -40,6 +40,6 @@ def tenant(tmp_path_factory: pytest.TempPathFactory, clock: Callable[[], float])
 
 @pytest.fixture
 async def client(tenant: LocalTenant) -> AsyncIterator[AsyncClient]:
-    """The project's HTTP client, trusting the tenant's authority and nobody else's."""
+    """The project's HTTP client, trusting the tenant's authority and no other."""
     async with http_client(tenant.ca_bundle, base_url=tenant.authority, timeout=10) as client:
         yield client

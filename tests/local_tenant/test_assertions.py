@@ -1,4 +1,4 @@
-"""How an application authenticates without a secret: by its certificate, or by a token that somebody else gave it."""
+"""How an application authenticates without a secret: by its certificate, or by another issuer's token."""
 
 import base64
 import time
@@ -104,8 +104,8 @@ async def test_a_former_certificate_signs_in_no_more(tenant: LocalTenant, client
 
 REFUSED: dict[str, tuple[dict[str, Any], int]] = {
     "another audience": ({"aud": "https://login.microsoftonline.com/x/oauth2/v2.0/token"}, 700023),
-    "another issuer": ({"iss": "somebody"}, 700021),
-    "another subject": ({"sub": "somebody"}, 700021),
+    "another issuer": ({"iss": "another"}, 700021),
+    "another subject": ({"sub": "another"}, 700021),
     "over": ({"exp": 1_700_000_000}, 700024),
     "not yet": ({"nbf": 4_000_000_000, "exp": 4_100_000_000}, 700024),
     "no end": ({"exp": None}, 700024),
@@ -113,7 +113,7 @@ REFUSED: dict[str, tuple[dict[str, Any], int]] = {
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-async def test_an_assertion_that_says_something_else_is_refused(
+async def test_an_assertion_that_says_something_else_is_rejected(
     tenant: LocalTenant, client: AsyncClient, kind: str
 ) -> None:
     """Well signed, and wrong in one claim (RFC 7523, section 3)."""
@@ -123,7 +123,7 @@ async def test_an_assertion_that_says_something_else_is_refused(
     assert response.json()["error"] == "invalid_client"
 
 
-async def test_an_assertion_that_is_not_signed_by_the_certificate_is_refused(
+async def test_an_assertion_that_is_not_signed_by_the_certificate_is_rejected(
     tenant: LocalTenant, client: AsyncClient
 ) -> None:
     """By another key, with no or another thumbprint, by a shared secret, not at all, or spoilt afterwards."""
@@ -145,7 +145,7 @@ async def test_an_assertion_that_is_not_signed_by_the_certificate_is_refused(
     assert (await ask(tenant, client, "not-a-jwt")).json()["error_codes"] == [50027]
 
 
-async def test_one_way_of_authenticating_is_asked_for(tenant: LocalTenant, client: AsyncClient) -> None:
+async def test_one_way_of_authenticating_is_requested(tenant: LocalTenant, client: AsyncClient) -> None:
     """A secret beside an assertion, and a type that is not known, are errors; an application without a certificate has
     none that fits."""
     good = assertion(tenant, own_certificate(tenant))
@@ -171,7 +171,7 @@ async def test_anothers_token_signs_an_application_in(tenant: LocalTenant) -> No
     assert await federated(tenant, tenant.service_account_token(), "postern")
 
 
-async def test_a_token_that_no_federated_credential_names_is_refused(tenant: LocalTenant) -> None:
+async def test_a_token_that_no_federated_credential_names_is_rejected(tenant: LocalTenant) -> None:
     """By its issuer, subject, audience, times or signature."""
     header, claims, _ = tenant.service_account_token().split(".")
     refused = {

@@ -122,7 +122,7 @@ async def test_an_application_without_roles_gets_a_token_without_roles(tenant: L
     ],
     ids=["wrong-secret", "unknown-application", "not-default", "no-resource", "unknown-tenant"],
 )
-async def test_a_refusal_has_entras_shape(
+async def test_an_error_has_entras_shape(
     tenant: LocalTenant, changed: dict[str, str], scope: str, status: int, error: str, code: int
 ) -> None:
     """Status, error and AADSTS code are those that Entra sends, and no secret is repeated."""
@@ -189,7 +189,7 @@ async def test_an_application_without_right_is_forbidden(tenant: LocalTenant) ->
 
 
 async def test_a_disabled_secret_is_forbidden(tenant: LocalTenant) -> None:
-    """Nobody reads it, and the reason is SecretDisabled."""
+    """It cannot be read, and the reason is SecretDisabled."""
     tenant.put_secret("retired", "unseen", enabled=False)
     async with vault(tenant) as client:
         with pytest.raises(HttpResponseError) as caught:

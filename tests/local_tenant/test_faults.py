@@ -53,7 +53,7 @@ async def vault(tenant: LocalTenant, retries: int = 0, seconds: float = 5) -> As
 
 
 async def test_the_vault_throttles_and_the_client_tries_again(tenant: LocalTenant) -> None:
-    """As often as it is told to; a client that does not try again gets the 429."""
+    """As often as it was switched on. A client without retries gets the 429."""
     tenant.put_secret("books", "value")
     async with vault(tenant, retries=2) as client:
         tenant.faults.vault.throttle(times=2, retry_after=0)
@@ -109,7 +109,7 @@ async def test_each_part_counts_its_requests(tenant: LocalTenant, client: AsyncC
     ("switch", "status", "code"),
     [("throttle", 429, 90055), ("fail", 503, 90033), ("refuse", 400, 53003)],
 )
-async def test_the_token_endpoint_fails_as_it_is_told(
+async def test_the_token_endpoint_fails_as_switched(
     tenant: LocalTenant, client: AsyncClient, switch: str, status: int, code: int
 ) -> None:
     """In Entra's shape, once or until it is restored."""
@@ -124,9 +124,9 @@ async def test_the_token_endpoint_fails_as_it_is_told(
 
 @pytest.mark.parametrize(
     "audience",
-    ["api://nobodys", "api://postern/", f"{FLOW}/", "00000000-0000-0000-0000-000000000001", "https://x.example"],
+    ["api://unknown", "api://postern/", f"{FLOW}/", "00000000-0000-0000-0000-000000000001", "https://x.example"],
 )
-async def test_a_resource_that_nobody_is_gets_no_token(tenant: LocalTenant, client: AsyncClient, audience: str) -> None:
+async def test_an_unknown_resource_gets_no_token(tenant: LocalTenant, client: AsyncClient, audience: str) -> None:
     """Names are compared exactly."""
     own = tenant.applications["backup-job"]
     form = {
@@ -173,8 +173,8 @@ async def test_managed_identities_get_tokens(tenant: LocalTenant, variables: dic
 
 
 async def test_an_identity_that_is_not_assigned_gets_none(tenant: LocalTenant, variables: dict[str, str]) -> None:
-    """An application's client id is not an identity's, and nobody's resource has no tokens."""
-    for client_id, scope in ((tenant.client_id, f"{FLOW}/.default"), (None, "api://nobodys/.default")):
+    """An application's client id is not an identity's, and an unknown resource has no tokens."""
+    for client_id, scope in ((tenant.client_id, f"{FLOW}/.default"), (None, "api://unknown/.default")):
         with pytest.raises(ClientAuthenticationError) as caught:
             await identity_token(client_id, scope)
         response: Any = caught.value.response

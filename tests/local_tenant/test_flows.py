@@ -31,8 +31,8 @@ async def test_entra_issues_tokens_for_exactly_the_audience_with_its_slash(
     assert (answers[1].status_code, answers[1].json()["error"]["code"]) == (403, "MisMatchingOAuthClaims")
 
 
-async def test_an_approval_is_answered_when_it_was_asked_for_twice(tenant: LocalTenant, client: AsyncClient) -> None:
-    """202 with Location and Retry-After, then 202 again, then the answer, as often as it is asked for."""
+async def test_an_approval_is_answered_when_it_was_requested_twice(tenant: LocalTenant, client: AsyncClient) -> None:
+    """202 with Location and Retry-After, then 202 again, then the answer, as often as it is polled."""
     headers = bearer(token(tenant))
     accepted = await client.post(flow_url(tenant, "approve-leave"), json=LEAVE, headers=headers)
     assert (accepted.status_code, accepted.headers["retry-after"]) == (202, str(RETRY_AFTER))
@@ -77,7 +77,7 @@ async def test_the_address_to_ask_takes_its_signature_and_nothing_else(
     ],
     ids=["no slash", "two slashes", "another API", "another tenant", "another app", "a person", "expired"],
 )
-async def test_a_token_that_does_not_fit_is_refused(
+async def test_a_token_that_does_not_fit_is_rejected(
     tenant: LocalTenant, client: AsyncClient, who: str, more: dict[str, Any], status: int, code: str
 ) -> None:
     answer = await client.post(
@@ -86,8 +86,8 @@ async def test_a_token_that_does_not_fit_is_refused(
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
 
 
-async def test_without_a_good_token_the_scheme_is_asked_for(tenant: LocalTenant, client: AsyncClient) -> None:
-    """None, something else, and one that nobody here has signed."""
+async def test_without_a_good_token_the_scheme_is_requested(tenant: LocalTenant, client: AsyncClient) -> None:
+    """None, something else, and one that this tenant has not signed."""
     forged = tenant.mint(tenant.claims("postern", audience=FLOWS_AUDIENCE), {"alg": "HS256"}, b"k" * 32)
     answers = [
         await client.post(flow_url(tenant, "holidays"), headers=headers)
@@ -104,7 +104,7 @@ async def test_a_flow_for_the_tenant_takes_people_and_applications(tenant: Local
         assert answer.status_code == 200
 
 
-async def test_what_a_flow_cannot_use_is_told(tenant: LocalTenant, client: AsyncClient) -> None:
+async def test_what_a_flow_cannot_use_is_reported(tenant: LocalTenant, client: AsyncClient) -> None:
     """A body of another form, another version of the API, and a flow that is not there."""
     headers, url = bearer(token(tenant)), flow_url(tenant, "approve-leave")
     answers = [

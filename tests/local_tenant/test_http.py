@@ -46,7 +46,7 @@ async def test_discovery_leads_to_the_keys_that_verify_a_token(tenant: LocalTena
 
 
 @pytest.mark.parametrize("path", ["v2.0/.well-known/openid-configuration", "discovery/v2.0/keys"])
-async def test_an_unknown_tenant_is_told_so(client: AsyncClient, path: str) -> None:
+async def test_an_unknown_tenant_is_reported(client: AsyncClient, path: str) -> None:
     """Discovery and keys of another tenant are 400 with AADSTS90002."""
     response = await client.get(f"/{FOREIGN}/{path}")
     assert response.status_code == 400
@@ -76,7 +76,7 @@ async def test_a_client_may_authenticate_by_basic(tenant: LocalTenant, client: A
     ],
     ids=["grant", "no-grant", "no-client", "no-secret", "two-resources", "too-large"],
 )
-async def test_an_ill_formed_token_request_is_refused(
+async def test_an_ill_formed_token_request_is_rejected(
     tenant: LocalTenant, client: AsyncClient, change: dict[str, str], status: int, error: str, code: int
 ) -> None:
     """Each of them has its own error, as Entra's token endpoint has."""
@@ -84,7 +84,7 @@ async def test_an_ill_formed_token_request_is_refused(
     assert (response.status_code, response.json()["error"], response.json()["error_codes"]) == (status, error, [code])
 
 
-async def test_doubled_credentials_are_refused(tenant: LocalTenant, client: AsyncClient) -> None:
+async def test_doubled_credentials_are_rejected(tenant: LocalTenant, client: AsyncClient) -> None:
     """Two ways of authenticating, and a parameter that stands twice, are errors rather than a choice."""
     url = f"/{tenant.tenant_id}/oauth2/v2.0/token"
     basic = {"Authorization": "Basic " + base64.b64encode(b"a:b").decode()}
@@ -94,7 +94,7 @@ async def test_doubled_credentials_are_refused(tenant: LocalTenant, client: Asyn
     assert (both.json()["error_codes"], twice.json()["error_codes"]) == ([90023], [90023])
 
 
-async def test_the_vault_challenges_whoever_has_no_good_token(
+async def test_the_vault_challenges_callers_without_a_valid_token(
     tenant: LocalTenant, client: AsyncClient, clock: Any
 ) -> None:
     """No token, one for another audience, an expired one and a foreign tenant's get the challenge and no secret."""
@@ -164,7 +164,7 @@ async def test_graph_finds_people_by_the_beginning_of_their_name(
     ],
     ids=["other-operator", "quote-not-doubled", "other-property", "empty", "other-parameter"],
 )
-async def test_graph_refuses_what_it_does_not_understand(
+async def test_graph_rejects_what_it_does_not_understand(
     tenant: LocalTenant, client: AsyncClient, query: dict[str, str]
 ) -> None:
     """A filter of any other form is 400, never all the people."""
@@ -184,7 +184,7 @@ async def test_graph_needs_a_token_for_graph(tenant: LocalTenant, client: AsyncC
         assert response.json()["error"]["code"] == "InvalidAuthenticationToken"
 
 
-async def test_a_client_without_the_authority_is_refused(tenant: LocalTenant) -> None:
+async def test_a_client_without_the_authority_is_rejected(tenant: LocalTenant) -> None:
     """The system's authorities do not vouch for the local tenant."""
     async with http_client(base_url=tenant.authority, timeout=10) as stranger:
         with pytest.raises(HTTPError, match="CERTIFICATE_VERIFY_FAILED"):

@@ -40,7 +40,7 @@ def test_only_the_owner_reads_the_folder_and_its_files(tmp_path: Path) -> None:
     assert modes(tenant.folder) == dict.fromkeys(files, 0o600)
 
 
-def test_a_folder_that_others_may_write_in_is_refused(tmp_path: Path) -> None:
+def test_a_folder_that_others_may_write_in_is_rejected(tmp_path: Path) -> None:
     """They could swap the keys, so the fault says what to run."""
     folder = tmp_path / "open"
     folder.mkdir()
@@ -59,7 +59,7 @@ def test_everything_is_the_same_when_opened_again(tmp_path: Path) -> None:
 
 
 def test_the_state_names_the_addresses(tmp_path: Path) -> None:
-    """`state.json` has what other commands look for, and the served Postern once it is told."""
+    """`state.json` has what other commands look for, and the served Postern once it is known."""
     tenant = LocalTenant.open(tmp_path / "tenant")
     tenant.set_server_url("http://127.0.0.1:8080")
     assert json.loads((tenant.folder / "state.json").read_text()) == {
@@ -72,7 +72,7 @@ def test_the_state_names_the_addresses(tmp_path: Path) -> None:
 
 
 def test_the_port_is_kept_or_given_up_for_a_free_one(tmp_path: Path) -> None:
-    """A restart listens where it did; where somebody else does, another port is taken and noted."""
+    """A restart listens where it did; if the port is in use, another one is used and written down."""
     tenant = LocalTenant.open(tmp_path / "tenant")
     first = port_of(tenant)
     for _ in range(2):
@@ -95,7 +95,7 @@ def test_the_port_is_kept_or_given_up_for_a_free_one(tmp_path: Path) -> None:
     "authority",
     ["https://0.0.0.0:8443", "http://127.0.0.1:8443", "https://127.0.0.1", "https://127.0.0.1:99999", 5],
 )
-def test_a_state_that_names_anything_but_loopback_is_refused(tmp_path: Path, authority: object) -> None:
+def test_a_state_that_names_anything_but_loopback_is_rejected(tmp_path: Path, authority: object) -> None:
     """Nothing listens elsewhere because a file says so."""
     tenant = LocalTenant.open(tmp_path / "tenant")
     path = tenant.folder / "state.json"

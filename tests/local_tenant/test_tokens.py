@@ -72,7 +72,7 @@ def test_a_guest_is_marked(tenant: LocalTenant) -> None:
     assert claims["idp"] == f"https://sts.windows.net/{FOREIGN_TENANT_ID}/"
 
 
-def test_scopes_and_roles_are_as_asked(tenant: LocalTenant) -> None:
+def test_scopes_and_roles_are_as_requested(tenant: LocalTenant) -> None:
     """Scopes are one text, roles a list, and an application is never given scopes."""
     claims = claims_of(tenant.token("ada", scopes=["a", "b"], roles=["Postern.Operator"]))
     assert (claims["scp"], claims["roles"]) == ("a b", ["Postern.Operator"])
@@ -120,7 +120,7 @@ def test_forged_tokens_are_well_signed_and_wrong_in_one_thing(tenant: LocalTenan
     assert claims["iss"].rstrip("/").removesuffix("/v2.0").endswith(claims["tid"])
 
 
-def test_mint_writes_whatever_it_is_told(tenant: LocalTenant) -> None:
+def test_mint_writes_any_claims(tenant: LocalTenant) -> None:
     """Headers are laid over the usual ones or left out, claims may be of any type or bytes, keys foreign."""
     unsigned = tenant.mint({"exp": [1]}, {"alg": "none", "kid": None, "crit": ["x"]})
     header, claims, signature = unsigned.split(".")
@@ -142,8 +142,8 @@ def test_an_unknown_name_lists_the_known_ones(tenant: LocalTenant) -> None:
     with pytest.raises(UnknownName) as caught:
         tenant.token("lise")
     assert str(caught.value) == (
-        "the local tenant knows nobody called 'lise'; it knows ada, lisa, gil, postern, nightly-report, backup-job, "
-        "invoice-export, server-identity, batch-identity"
+        "the local tenant has no person or application 'lise'; it has ada, lisa, gil, postern, nightly-report, "
+        "backup-job, invoice-export, server-identity, batch-identity"
     )
     with pytest.raises(UnknownName, match="'server-identity' is a managed identity"):
         tenant.client_secret("server-identity")

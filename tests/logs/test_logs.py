@@ -233,7 +233,7 @@ def test_odd_values_never_raise(form, value):
 
 
 def test_reserved_names_are_not_overwritten():
-    """Nobody forges the time or the level of a line."""
+    """The time and the level of a line cannot be forged."""
     log = Log("json")
     log.log.info("event", level="critical", timestamp="never")
     assert (log.lines[0]["level"], log.lines[0]["level_"], log.lines[0]["timestamp_"]) == ("info", "critical", "never")

@@ -42,8 +42,8 @@ def test_a_server_that_tls_names_or_that_is_on_this_machine_gets_a_token(url):
         (GOOD.replace("passwordless", "Passwordless"), "has a passwordless other than entra"),
         (GOOD.replace("=entra", "="), "has a passwordless other than entra"),
         (GOOD.replace("postern@", "postern:planted-S3cret@"), "has a password beside passwordless=entra"),
-        (GOOD.replace("postern@", ""), "has passwordless=entra and no user"),
-        (GOOD.replace("db.example", ""), "has passwordless=entra and no host"),
+        (GOOD.replace("postern@", ""), "has passwordless=entra but no user"),
+        (GOOD.replace("db.example", ""), "has passwordless=entra but no host"),
         ("sqlite:///var/postern.db?passwordless=entra", "which is for PostgreSQL only"),
         *((GOOD.replace("verify-full", mode), "without sslmode=verify-full") for mode in ("require", "verify-ca")),
         (GOOD.replace("sslmode=verify-full&", ""), "without sslmode=verify-full"),
@@ -58,7 +58,7 @@ def test_a_server_that_tls_names_or_that_is_on_this_machine_gets_a_token(url):
         ),
     ],
 )
-def test_what_is_unsafe_or_makes_no_sense_is_refused_and_not_shown(url, wrong):
+def test_what_is_unsafe_or_makes_no_sense_is_rejected_and_not_shown(url, wrong):
     with pytest.raises(SettingsFault) as caught:
         load(url)
     (found,) = caught.value.problems
@@ -69,11 +69,11 @@ def test_what_is_unsafe_or_makes_no_sense_is_refused_and_not_shown(url, wrong):
 
 
 def test_it_needs_a_way_to_sign_in_to_azure():
-    with pytest.raises(SettingsFault, match="POSTERN_AZURE_CREDENTIAL does not say how"):
+    with pytest.raises(SettingsFault, match="POSTERN_AZURE_CREDENTIAL is not set"):
         load(GOOD, None)
     with pytest.raises(SettingsFault) as caught:
         load(GOOD, "password")
-    assert [problem.setting for problem in caught.value.problems] == ["POSTERN_AZURE_CREDENTIAL"], "told once"
+    assert [problem.setting for problem in caught.value.problems] == ["POSTERN_AZURE_CREDENTIAL"], "reported once"
 
 
 def test_a_url_with_a_password_needs_nothing_of_it():
@@ -81,7 +81,7 @@ def test_a_url_with_a_password_needs_nothing_of_it():
 
 
 def test_how_to_sign_in_travels_with_the_url():
-    """To whoever opens the database, also in another process; not to a text that is made of it."""
+    """The database's code gets it, also in another process, but no other string made from it does."""
     url = load(GOOD, POSTERN_CLOUD="usgov", POSTERN_AUTHORITY="https://login.example").database_url
     how = Passwordless(MANAGED, "usgov", "https://login.example")
     assert isinstance(url, DatabaseUrl)

@@ -14,11 +14,11 @@ HEADER = "what-the-container-knows"
 
 @dataclass
 class IdentityEndpoint:
-    """`token` is what it hands out; with "" it fails. `asked` has the query of each request."""
+    """`token` is what it hands out; with "" it fails. `received` has the query of each request."""
 
     token: str
     port: int = 0
-    asked: list[dict[str, list[str]]] = field(default_factory=list)
+    received: list[dict[str, list[str]]] = field(default_factory=list)
 
     @property
     def variables(self) -> dict[str, str]:
@@ -27,11 +27,11 @@ class IdentityEndpoint:
 
     def answer(self, path: str, header: str) -> tuple[int, bytes]:
         """Status and body."""
-        self.asked.append(parse_qs(urlsplit(path).query))
+        self.received.append(parse_qs(urlsplit(path).query))
         if header != HEADER or not self.token:
             return 500, b'{"statusCode": 500, "message": "no token"}'
         until = str(int(time.time()) + 3600)
-        resource = self.asked[-1]["resource"][0]
+        resource = self.received[-1]["resource"][0]
         members = {"access_token": self.token, "expires_on": until, "resource": resource, "token_type": "Bearer"}
         return 200, json.dumps(members).encode()
 

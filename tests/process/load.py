@@ -1,4 +1,4 @@
-"""Callers that keep a server busy and remember every reply, and the proof that the journal has what they were told."""
+"""Callers that keep a server busy and keep every reply, and the proof that the journal has all of it."""
 
 import itertools
 import json
@@ -63,7 +63,7 @@ PATIENCE = 40.0
 
 @dataclass(frozen=True)
 class Reply:
-    """What a caller was told, and how long that took in seconds. `key` is the Idempotency-Key, "" for none."""
+    """A caller's reply, and how long it took in seconds. `key` is the Idempotency-Key, "" for none."""
 
     trigger: str
     body: str
@@ -112,7 +112,7 @@ class Callers:
 
     def goal(self, broken: int) -> tuple[int, int]:
         """Where to call, as soon as callers were sent anywhere after the connection broke: the number of that move, and
-        the port, which is 0 when nobody is to call any more."""
+        the port, which is 0 when there are to be no more calls."""
         with self._moved:
             self._moved.wait_for(lambda: self.stopping.is_set() or (self._goal[0] > broken and self._goal[1]))
             move, port = self._goal
@@ -240,7 +240,7 @@ def records(url: str) -> list[dict[str, Any]]:
 
 
 def none_stays_running(url: str, server: Server) -> None:
-    """Wait until every run on record has ended or is Interrupted."""
+    """Wait until every recorded run has ended or is Interrupted."""
     until(
         lambda: not [row for row in records(url) if row["state"] == "Running"],
         PATIENCE,
@@ -249,7 +249,7 @@ def none_stays_running(url: str, server: Server) -> None:
 
 
 def assert_kept(url: str, callers: Callers) -> Counter[str]:
-    """Every reply is on record as the caller got it, every call once. How many runs are on record by their state."""
+    """Every reply is recorded as the caller got it, every call once. Returns the recorded runs by state."""
     rows = records(url)
     assert len({row["id"] for row in rows}) == len(rows)
     assert_recorded(rows, callers.replies)
@@ -263,7 +263,7 @@ def assert_kept(url: str, callers: Callers) -> Counter[str]:
 
 
 def assert_recorded(rows: Iterable[Mapping[str, Any]], replies: Iterable[Reply]) -> None:
-    """Every one of these replies is on record as the caller got it."""
+    """Each of these replies is recorded as the caller got it."""
     found = {row["id"]: row for row in rows}
     for reply in replies:
         row = found[reply.run_id]

@@ -1,7 +1,7 @@
 """What Power Platform does with a custom connector: it knows the connector's two files, and nothing else.
 
-The tenant signs people in, as Entra would: a token is asked for the resource that the files name, and the registration
-of that resource decides whether it is one of version 1.0, for the resource as it was asked for, or of version 2.0, for
+The tenant signs people in, like Entra: a token is for the resource that the files name, and the registration
+of that resource decides whether it is one of version 1.0, for the resource as it was requested, or of version 2.0, for
 its client id.
 """
 
@@ -43,7 +43,7 @@ class Platform:
         }
 
     def token(self, tenant: LocalTenant, who: str, version: Version, **more: Any) -> str:
-        """Sign somebody in, as the connection's settings say."""
+        """Sign a person in, as the connection's settings say."""
         settings = self.parameters["token"]["oAuthSettings"]
         custom = {name: each["value"] for name, each in settings["customParameters"].items()}
         assert (settings["identityProvider"], custom["tenantId"]) == ("aad", tenant.tenant_id)
@@ -91,9 +91,9 @@ class Platform:
         return "2026-12-01T09:00:00Z" if schema.get("format") == "date-time" else plain.get(schema.get("type"))
 
     def check(self, action: str, answer: Response) -> None:
-        """The answer is one that the definition tells of."""
+        """The answer is one of the definition's."""
         responses = self.actions[action][2]["responses"]
-        told = responses.get(str(answer.status_code)) or responses["200" if answer.is_success else "default"]
-        Draft4Validator({"allOf": [told["schema"]], "definitions": self.definition["definitions"]}).validate(
+        reported = responses.get(str(answer.status_code)) or responses["200" if answer.is_success else "default"]
+        Draft4Validator({"allOf": [reported["schema"]], "definitions": self.definition["definitions"]}).validate(
             answer.json()
         )

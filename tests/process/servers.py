@@ -96,11 +96,11 @@ class Server:
         """The answer of a trigger, once it has this status."""
         last: list[Response] = []
 
-        def asked() -> Response | None:
+        def received() -> Response | None:
             last[:] = [self.post(trigger, token, **more)]
             return last[0] if last[0].status_code == status else None
 
-        found = until(asked, seconds, what=lambda: f"{status}, but {last[0].status_code}: {last[0].text}")
+        found = until(received, seconds, what=lambda: f"{status}, but {last[0].status_code}: {last[0].text}")
         assert isinstance(found, Response)
         return found
 
@@ -139,5 +139,5 @@ def grams(*texts: str) -> set[str]:
 
 
 def leaked(secrets: set[str], output: str) -> set[str]:
-    """Those of the pieces that stand in the output."""
+    """The pieces that are in the output."""
     return secrets & grams(output)

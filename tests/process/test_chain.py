@@ -11,7 +11,7 @@ from tests.process.commands import command
 from tests.process.servers import Server
 
 
-def test_a_visitor_registers_and_the_badge_comes_from_the_third_door(dev: Server):
+def test_a_visitor_registers_and_the_badge_comes_from_the_third_trigger(dev: Server):
     """Anonymous, then any of the tenant, then Postern itself only: each hop comes in as Postern's own application."""
     answer = dev.post("register-visitor", json={"name": "Grace"})
     assert (answer.status_code, answer.json()) == (
@@ -20,7 +20,7 @@ def test_a_visitor_registers_and_the_badge_comes_from_the_third_door(dev: Server
     )
 
 
-def test_nobody_but_postern_issues_a_badge(dev: Server, tenant: LocalTenant):
+def test_only_postern_issues_a_badge(dev: Server, tenant: LocalTenant):
     body = {"name": "Grace", "desk": 7}
     callers = ("ada", "lisa", "nightly-report", "postern")
     assert [dev.post("issue-badge", tenant.token(who), json=body).status_code for who in callers] == [

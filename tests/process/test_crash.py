@@ -1,4 +1,4 @@
-"""Servers that are killed or stopped under load: what a caller was told is on record, and no run stays Running."""
+"""Servers that are killed or stopped under load: every acknowledged run is recorded, and no run stays Running."""
 
 import signal
 import time
@@ -62,7 +62,7 @@ def test_what_was_answered_before_a_kill_is_on_record(tmp_path, url, environ, ca
 
 
 def test_a_stop_under_load_loses_nothing(tmp_path, url, environ, campaign):
-    """Whoever was let in gets a reply; whose connection was closed before has no run."""
+    """An admitted request gets a reply. If its connection was closed before, there is no run."""
     random = Random(time.time_ns())
     with calling() as callers:
         for _ in range(campaign(2, 40)):

@@ -75,7 +75,7 @@ def test_only_lisa_runs_the_payroll(dev: Server, tenant: LocalTenant):
     assert answers[2].json() == {"paid": 12, "by": "Lisa Moreau"}
 
 
-def test_an_application_is_told_who_it_is(dev: Server, tenant: LocalTenant):
+def test_an_application_gets_its_own_identity(dev: Server, tenant: LocalTenant):
     answer = dev.post("whoami", tenant.token("nightly-report")).json()
     assert (answer["kind"], answer["object_id"]) == (
         "application",

@@ -44,7 +44,7 @@ def ended(client: "subprocess.Popen[str]") -> Summary:
     return Summary(**json.loads(printed))
 
 
-def test_valid_callers_keep_half_of_their_rate_and_refusals_are_few_rows(
+def test_valid_callers_keep_half_of_their_rate_and_rejections_are_few_rows(
     server: Server, tmp_path: Path, local_tenant: LocalTenant
 ):
     token = local_tenant.token("ada")
@@ -52,8 +52,8 @@ def test_valid_callers_keep_half_of_their_rate_and_refusals_are_few_rows(
     rates, refused = [], 0
     for _ in range(TRIES):
         alone = ended(load(server, token, "--connections", "16", "--seconds", "1"))
-        floods = [load(server, knock, "--connections", "32", "--seconds", "20") for knock in (forged(token), "")]
-        until(partial(has_refused, server, refused + 100))
+        floods = [load(server, bearer, "--connections", "32", "--seconds", "20") for bearer in (forged(token), "")]
+        until(partial(has_rejected, server, refused + 100))
         beside = ended(load(server, token, "--connections", "16", "--seconds", "1"))
         for flood in floods:
             flood.terminate()
@@ -74,7 +74,7 @@ def test_valid_callers_keep_half_of_their_rate_and_refusals_are_few_rows(
     assert rows <= 4 * TRIES
 
 
-def has_refused(server: Server, count: int) -> bool:
+def has_rejected(server: Server, count: int) -> bool:
     """Whether the server has refused more requests than that."""
     lines = server.client.get("/metrics").text.splitlines()
     return sum(float(line.split()[-1]) for line in lines if 'outcome="unauthenticated"' in line) > count

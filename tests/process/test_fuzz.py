@@ -78,7 +78,7 @@ BODIES = [
 def server(tmp_path_factory: pytest.TempPathFactory, local_tenant: LocalTenant) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("fuzz")
     (folder / "workflows").mkdir()
-    (folder / "workflows" / "doors.py").write_text(WORKFLOWS, encoding="utf-8")
+    (folder / "workflows" / "triggers.py").write_text(WORKFLOWS, encoding="utf-8")
     environ = settings_of(local_tenant, folder / "workflows") | {"POSTERN_LOG_FORMAT": "json"}
     with running("serve", folder, environ) as started:
         started.client.post("/triggers/plain", json={})  # the first run waits for the tables to be made

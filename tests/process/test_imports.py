@@ -1,4 +1,4 @@
-"""What is loaded when nobody needs it: processes start fast, and a laptop needs no Azure."""
+"""Imports that are not needed: processes start fast, and a laptop needs no Azure."""
 
 import json
 import subprocess
@@ -37,7 +37,7 @@ def test_what_an_author_imports_pulls_in_no_server_no_azure_and_no_http_client(t
 
 
 def test_an_application_whose_workflows_need_no_azure_loads_none(tmp_path: Path):
-    """Neither an anonymous workflow nor a guarded one needs it, nor does a connection that nobody has asked for."""
+    """Neither an anonymous workflow nor a guarded one needs it, nor does a connection that is not used."""
     (tmp_path / "two.py").write_text(
         "from postern import anonymous, tenant_users, workflow\n"
         "@workflow(access=anonymous())\nasync def one(ctx): ...\n"

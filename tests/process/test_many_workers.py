@@ -1,4 +1,4 @@
-"""Several processes on one database: nothing is lost, nobody hears of locks, and one key is one run."""
+"""Several processes on one database: nothing is lost, no caller sees a lock error, and one key is one run."""
 
 import asyncio
 import json
@@ -100,7 +100,7 @@ def test_the_runs_of_a_process_that_was_killed_are_interrupted_by_another(tmp_pa
 
 @pytest.mark.anyio
 async def test_requests_with_one_key_at_two_processes_are_one_run(tmp_path, environ, database_url):
-    """While it runs, the others are told so; afterwards they get its reply."""
+    """While it runs, the others get run-in-progress; afterwards they get its reply."""
     environ |= {"POSTERN_DATABASE_URL": database_url}
     with running("serve", tmp_path, environ) as one, running("serve", tmp_path, environ) as other:
         addresses = [one.address, other.address]
@@ -110,19 +110,19 @@ async def test_requests_with_one_key_at_two_processes_are_one_run(tmp_path, envi
                 url = f"{addresses[number % 2]}/triggers/{trigger}"
                 answer = await client.post(url, json=order, headers={"Idempotency-Key": f"key-{order}"})
                 if trigger == "hold" and answer.status_code == 409:
-                    told.append(answer)
-                    if len(told) == AT_ONCE - 1:
+                    reported.append(answer)
+                    if len(reported) == AT_ONCE - 1:
                         (tmp_path / "go-on").touch()
                 return answer
 
             async def all_ask(trigger: str, order: str) -> Sequence[Response]:
                 return await asyncio.gather(*(ask(number, trigger, order) for number in range(AT_ONCE)))
 
-            told: list[Response] = []
+            reported: list[Response] = []
             held = await all_ask("hold", "held")
             assert Counter(answer.status_code for answer in held) == {200: 1, 409: AT_ONCE - 1}
-            assert {answer.json()["code"] for answer in told} == {"run-in-progress"}
-            assert all(answer.headers["retry-after"].isdigit() for answer in told)
+            assert {answer.json()["code"] for answer in reported} == {"run-in-progress"}
+            assert all(answer.headers["retry-after"].isdigit() for answer in reported)
             again = await all_ask("hold", "held")
             assert {answer.headers.get("idempotent-replayed") for answer in again} == {"true"}
             assert len({answer.headers["x-run-id"] for answer in [*held, *again]}) == 1

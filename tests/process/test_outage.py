@@ -1,4 +1,4 @@
-"""Databases that are away, frozen or full under load: callers are told so, nothing is lost, and service returns."""
+"""Databases that are unavailable, frozen or full under load: callers get errors, and nothing is lost."""
 
 import resource
 import sqlite3
@@ -40,8 +40,8 @@ def environ(tmp_path: Path) -> dict[str, str]:
     return {"POSTERN_PORT": "0", "POSTERN_LOG_FORMAT": "json"}
 
 
-def assert_told(callers: Callers) -> None:
-    """Who was turned away was told to come back, and nobody waited much longer than the journal does."""
+def assert_reported(callers: Callers) -> None:
+    """Rejected callers got a Retry-After, and no caller waited much longer than the journal does."""
     away = [reply for reply in callers.turned_away if reply.code == "journal-unavailable"]
     assert away
     assert {(reply.status, reply.headers["retry-after"]) for reply in away} == {(503, "2")}
@@ -82,7 +82,7 @@ def test_kills_and_crashes_of_postgresql_lose_nothing(tmp_path, environ, postgre
             assert server.stop() == 0
             assert_undisturbed(server)
     states = assert_kept(postgres.url, callers)
-    assert_told(callers)
+    assert_reported(callers)
     assert {reply.code for reply in callers.turned_away} <= {"run-in-progress", "journal-unavailable"}
     with capsys.disabled():
         counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
@@ -108,8 +108,8 @@ def test_a_start_without_postgresql_heals_by_itself(tmp_path, environ, postgres)
         assert_undisturbed(server)
 
 
-def test_while_postgresql_is_frozen_nobody_waits_for_long(tmp_path, environ, postgres):
-    """What was under way is on record when it goes on."""
+def test_while_postgresql_is_frozen_no_caller_waits_for_long(tmp_path, environ, postgres):
+    """Runs in progress are recorded when it resumes."""
     environ |= {"POSTERN_DATABASE_URL": postgres.url}
     with calling() as callers, running("serve", tmp_path, environ) as server:
         callers.go_to(server.port)
@@ -123,7 +123,7 @@ def test_while_postgresql_is_frozen_nobody_waits_for_long(tmp_path, environ, pos
         none_stays_running(postgres.url, server)
         assert server.stop() == 0
         assert_undisturbed(server)
-    assert_told(callers)
+    assert_reported(callers)
     assert "Interrupted" not in assert_kept(postgres.url, callers)
 
 
@@ -160,7 +160,7 @@ def test_a_full_disk_turns_callers_away_until_there_is_room(tmp_path, environ):
         none_stays_running(url, server)
         assert server.stop() == 0
         assert_undisturbed(server)
-    assert_told(callers)
+    assert_reported(callers)
     assert "Interrupted" not in assert_kept(url, callers)
     with closing(sqlite3.connect(file)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]

@@ -63,8 +63,8 @@ def database() -> Iterator[Database]:
             rules.write_text(f'local all "{ROLE}" password\n{rules.read_text("utf-8")}', "utf-8")
             connection.execute("SELECT pg_reload_conf()")
         url = make_url(server.url).set(username=ROLE, password=None, database="postern")
-        asked = url.update_query_dict({"passwordless": "entra"})
-        yield Database(server.url, asked.render_as_string(hide_password=False))
+        received = url.update_query_dict({"passwordless": "entra"})
+        yield Database(server.url, received.render_as_string(hide_password=False))
 
 
 @pytest.fixture
@@ -102,13 +102,13 @@ def test_a_connection_signs_in_with_the_token_of_the_machines_identity(database,
     """One request, for the database's audience and the identity of AZURE_CLIENT_ID, serves several connections."""
     database.takes(FIRST)
     assert (who(engine), who(engine)) == (ROLE, ROLE)
-    (asked,) = endpoint.asked
-    assert asked["resource"] == ["https://ossrdbms-aad.database.windows.net"]
-    assert asked["client_id"] == [os.environ["AZURE_CLIENT_ID"]]
+    (received,) = endpoint.received
+    assert received["resource"] == ["https://ossrdbms-aad.database.windows.net"]
+    assert received["client_id"] == [os.environ["AZURE_CLIENT_ID"]]
     assert FIRST not in repr(engine) + repr(engine.url) + repr(HOW)
 
 
-def test_a_token_that_is_refused_is_asked_for_anew(database, endpoint, engine, monkeypatch):
+def test_a_token_that_is_rejected_is_requested_again(database, endpoint, engine, monkeypatch):
     """And the next connection has the new one."""
     monkeypatch.setattr(entra_sign_in, "FORGET_SECONDS", 0)
     database.takes(FIRST)
@@ -119,11 +119,11 @@ def test_a_token_that_is_refused_is_asked_for_anew(database, endpoint, engine, m
     assert who(engine) == ROLE
 
 
-def test_a_token_that_is_refused_again_and_again_is_seldom_asked_for(database, endpoint, engine):
+def test_a_token_that_is_rejected_again_and_again_is_seldom_requested(database, endpoint, engine):
     database.takes(SECOND)
     for _ in range(5):
         assert "POSTERN_AZURE_CREDENTIAL=managed_identity" in refusal(engine).advice
-    assert len(endpoint.asked) == 1
+    assert len(endpoint.received) == 1
 
 
 def test_the_time_between_two_tokens_is_counted_from_the_first(database, endpoint):
@@ -134,7 +134,7 @@ def test_the_time_between_two_tokens_is_counted_from_the_first(database, endpoin
     def attempt() -> int:
         with pytest.raises(SignInFailed):
             tokens.connect(partial(psycopg.connect, database.admin, user=ROLE), {})
-        return len(endpoint.asked)
+        return len(endpoint.received)
 
     database.takes(SECOND)
     assert [attempt(), attempt()] == [1, 1]
@@ -142,7 +142,7 @@ def test_the_time_between_two_tokens_is_counted_from_the_first(database, endpoin
     assert [attempt(), attempt(), attempt()] == [1, 2, 2]
 
 
-def test_without_a_token_nobody_connects_until_there_is_one(database, endpoint, engine):
+def test_without_a_token_no_client_connects_until_there_is_one(database, endpoint, engine):
     """What is said has the kind of the fault, not what the endpoint answered."""
     database.takes(FIRST)
     endpoint.token = ""
@@ -153,7 +153,7 @@ def test_without_a_token_nobody_connects_until_there_is_one(database, endpoint, 
     assert who(engine) == ROLE
 
 
-def test_a_server_that_is_away_is_no_refused_token(endpoint, tmp_path):
+def test_a_server_that_is_unavailable_is_no_rejected_token(endpoint, tmp_path):
     url = f"postgresql://x@/postern?host={tmp_path}&passwordless=entra"
     away = open_engine(DatabaseUrl(url, HOW), writing=False)
     with pytest.raises(OperationalError) as caught:
@@ -162,7 +162,7 @@ def test_a_server_that_is_away_is_no_refused_token(endpoint, tmp_path):
     assert FIRST not in str(caught.value)
 
 
-def test_a_server_says_what_is_wrong_and_records_runs_when_it_is_mended(database, endpoint, tmp_path):
+def test_a_server_says_what_is_wrong_and_records_runs_when_it_is_fixed(database, endpoint, tmp_path):
     """The writer's process included. The token is in no output and no argument of a process."""
     (tmp_path / "workflows").mkdir()
     (tmp_path / "workflows" / "hello.py").write_text(HELLO, "utf-8")
@@ -176,7 +176,7 @@ def test_a_server_says_what_is_wrong_and_records_runs_when_it_is_mended(database
     with running("serve", tmp_path, environ) as server:
         line = server.says(r".*journal-write-failed.*")
         assert "SignInFailed" in line
-        assert "POSTERN_DATABASE_URL: the server refused the token" in line
+        assert "POSTERN_DATABASE_URL: the server rejected the token" in line
         assert server.client.get("/readyz").status_code == 503
         database.takes(FIRST)
         assert server.answers("hello", 200).headers["x-run-id"]
@@ -201,7 +201,7 @@ def test_what_goes_to_the_writer_shows_no_url():
     assert "secret" not in repr(Start(DatabaseUrl("postgresql://secret@h/d", HOW), "node"))
 
 
-def test_libpq_is_told_whom_to_trust(tmp_path):
+def test_libpq_gets_the_authorities_to_trust(tmp_path):
     """It knows no authorities by itself; those that the URL names win."""
     assert settled({"sslmode": "verify-full"}, tmp_path)["sslrootcert"] == str(tmp_path)
     assert Path(settled({"sslmode": "verify-full"}, None)["sslrootcert"]).is_file()

@@ -93,12 +93,12 @@ def test_a_token_that_is_not_right_opens_nothing(
     entra.check("Whoami", answer)
 
 
-def test_without_a_token_a_guarded_action_is_refused(entra: Platform):
+def test_without_a_token_a_guarded_action_is_rejected(entra: Platform):
     for action in ("Whoami", "Payroll", "BookRoom"):
         assert entra.run(action, {}).status_code == 401
 
 
-def test_inputs_that_the_schema_does_not_allow_are_told_as_the_definition_says(
+def test_inputs_that_the_schema_does_not_allow_are_reported_as_the_definition_says(
     entra: Platform, local_tenant: LocalTenant
 ):
     allowed = entra.bearer(entra.token(local_tenant, "ada", 2))

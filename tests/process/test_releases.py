@@ -90,7 +90,7 @@ def test_a_database_of_the_release_before_is_served_and_goes_back(folder, tenant
 
 
 def test_a_server_goes_on_while_the_next_release_adds_to_its_tables_and_starts_on_them(tmp_path, new_database_url):
-    """Nobody who calls it hears of that."""
+    """Its callers do not notice."""
     folder_of_workflows(tmp_path)
     environ = {"POSTERN_PORT": "0", "POSTERN_LOG_FORMAT": "json", "POSTERN_DATABASE_URL": new_database_url}
     with calling(count=6) as callers, running("serve", tmp_path, environ) as server:
@@ -109,8 +109,8 @@ def test_a_server_goes_on_while_the_next_release_adds_to_its_tables_and_starts_o
                 assert "journal-" not in each.output
     assert (callers.broken, callers.turned_away) == ([], [])
     assert_kept(new_database_url, callers)
-    told = database(new_database_url, "upgrade")
-    assert (told.exit_code, NEWER in told.stderr) == (0, True)
+    reported = database(new_database_url, "upgrade")
+    assert (reported.exit_code, NEWER in reported.stderr) == (0, True)
     assert database(new_database_url, "downgrade", "--one", "--yes").exit_code == 2
 
 

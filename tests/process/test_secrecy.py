@@ -21,7 +21,7 @@ class Order(BaseModel):
     number: int
 
 @workflow(access=anonymous(), path="/{{number}}")
-async def open_door(ctx: Context, order: Order, number: int) -> int:
+async def open_trigger(ctx: Context, order: Order, number: int) -> int:
     return number
 
 @workflow(access=tenant_users())
@@ -51,7 +51,7 @@ def server(
     """`postern serve` with a vault, and with either form of log."""
     folder = tmp_path_factory.mktemp("secrecy")
     (folder / "workflows").mkdir()
-    (folder / "workflows" / "doors.py").write_text(WORKFLOWS, encoding="utf-8")
+    (folder / "workflows" / "triggers.py").write_text(WORKFLOWS, encoding="utf-8")
     environ = {
         **settings_of(local_tenant, folder / "workflows"),
         "POSTERN_LOG_FORMAT": request.param,
@@ -94,7 +94,7 @@ def requests(token: str) -> list[dict[str, Any]]:
     quoted = as_bytes.decode("ascii", "replace").replace("\ufffd", "%FF")
     signature = quoted.rpartition(".")[2] or "x"
     basic = base64.b64encode(b"lisa:" + as_bytes)
-    asked: list[dict[str, Any]] = [
+    received: list[dict[str, Any]] = [
         {"headers": [(b"authorization", value)]}
         for value in (
             b"Bearer " + as_bytes,
@@ -107,7 +107,7 @@ def requests(token: str) -> list[dict[str, Any]]:
             b"Bearer " + as_bytes + b"\x80",
         )
     ]
-    asked += [
+    received += [
         {"headers": [(b"authorization", b"Bearer " + as_bytes)] * 2},
         {"headers": [(b"cookie", b"access_token=" + as_bytes)]},
         {"headers": [(b"x-token", as_bytes)]},
@@ -118,20 +118,20 @@ def requests(token: str) -> list[dict[str, Any]]:
         {"headers": [(b"host", signature.encode())]},
         {"headers": [(b"traceparent", as_bytes), (b"x-request-id", as_bytes), (b"x-forwarded-for", as_bytes)]},
         {"url": f"/triggers/guarded?access_token={quoted}"},
-        {"url": f"/triggers/open-door/1?token={quoted}", "json": {"number": 1}},
+        {"url": f"/triggers/open-trigger/1?token={quoted}", "json": {"number": 1}},
         {"url": f"/triggers/guarded/{quoted}"},
         {"url": f"/triggers/{quoted}"},
         {"url": f"/triggers/{signature}"},
         {"url": f"/triggers/guarded/{signature}?sig={signature}"},
         {"url": f"/{quoted}"},
-        {"url": f"/triggers/open-door/{quoted}", "json": {"number": 1}},
-        {"url": "/triggers/open-door/1", "json": {"number": token}},
-        {"url": "/triggers/open-door/1", "json": token},
-        {"url": "/triggers/open-door/1", "content": as_bytes, "headers": [(b"content-type", b"application/json")]},
-        {"url": "/triggers/open-door/1", "data": {"access_token": token}},
+        {"url": f"/triggers/open-trigger/{quoted}", "json": {"number": 1}},
+        {"url": "/triggers/open-trigger/1", "json": {"number": token}},
+        {"url": "/triggers/open-trigger/1", "json": token},
+        {"url": "/triggers/open-trigger/1", "content": as_bytes, "headers": [(b"content-type", b"application/json")]},
+        {"url": "/triggers/open-trigger/1", "data": {"access_token": token}},
         {"method": signature[:30].upper().replace("_", "-")},
     ]
-    return asked
+    return received
 
 
 def test_no_token_appears_in_an_answer_or_in_the_log(server: Server, local_tenant: LocalTenant):
@@ -141,8 +141,8 @@ def test_no_token_appears_in_an_answer_or_in_the_log(server: Server, local_tenan
         parts = token.split(".")[1:]
         pieces = grams(*parts, *(part.lower() for part in parts), *(part.upper() for part in parts))
         secret |= pieces
-        for n, asked in enumerate(requests(token)):
-            request = {"method": "POST", "url": "/triggers/guarded", **asked}
+        for n, received in enumerate(requests(token)):
+            request = {"method": "POST", "url": "/triggers/guarded", **received}
             answer = server.client.request(**request)
             assert answer.status_code < 500 or answer.status_code == 501, (kind, n)
             found = leaked(pieces, answer.text + str(answer.headers))
@@ -155,7 +155,7 @@ def test_the_places_where_a_token_would_have_come_in(server: Server, local_tenan
     """So that the test above is not of a server that answers nothing: the good ones do come in."""
     token = local_tenant.token("lisa")
     assert [
-        server.client.request("POST", "/triggers/guarded", **asked).status_code for asked in requests(token)[:3]
+        server.client.request("POST", "/triggers/guarded", **received).status_code for received in requests(token)[:3]
     ] == [
         200,
         200,
@@ -172,7 +172,7 @@ def test_no_secret_of_the_vault_appears_in_the_log(server: Server, local_tenant:
     assert (answer.status_code, answer.json()) == (200, len(secret))
     failed = [server.post(name, token) for name in ("raises", "raises-in-a-thread")]
     assert [answer.status_code for answer in failed] == [500, 500]
-    told = "".join(answer.text + str(answer.headers) for answer in failed)
+    reported = "".join(answer.text + str(answer.headers) for answer in failed)
     server.says("RuntimeError")
     assert "secret-read" in server.output
-    assert not leaked(grams(secret, own, MARKER), told + server.output)
+    assert not leaked(grams(secret, own, MARKER), reported + server.output)

@@ -28,40 +28,40 @@ WORKFLOWS = """
 from pydantic import BaseModel
 from postern import CallError, Context, Retry, tenant_users, workflow
 
-class Asked(BaseModel):
+class Received(BaseModel):
     name: str
     outcome: str
     note: str = ""
 
-async def fetched(ctx, asked):
-    answer = await ctx.connection(asked.name).get(asked.outcome)
+async def fetched(ctx, received):
+    answer = await ctx.connection(received.name).get(received.outcome)
     ctx.log.info("answered", status=answer.status_code, answer=answer)
     return answer.raise_for_status().status_code
 
 @workflow(access=tenant_users())
-async def reach(ctx: Context, asked: Asked) -> int:
-    return await fetched(ctx, asked)
+async def reach(ctx: Context, received: Received) -> int:
+    return await fetched(ctx, received)
 
 @workflow(access=tenant_users())
-async def reach_in_a_step(ctx: Context, asked: Asked) -> int:
-    return await ctx.step(fetched, ctx, asked, retry=Retry.none())
+async def reach_in_a_step(ctx: Context, received: Received) -> int:
+    return await ctx.step(fetched, ctx, received, retry=Retry.none())
 
 @workflow(access=tenant_users(), timeout=0.5)
-async def reach_in_time(ctx: Context, asked: Asked) -> int:
-    return await fetched(ctx, asked)
+async def reach_in_time(ctx: Context, received: Received) -> int:
+    return await fetched(ctx, received)
 
 @workflow(access=tenant_users())
-async def trigger(ctx: Context, asked: Asked) -> str:
-    return str(await ctx.call(asked.name, {"outcome": asked.outcome}, retry=Retry.none()))[:2]
+async def trigger(ctx: Context, received: Received) -> str:
+    return str(await ctx.call(received.name, {"outcome": received.outcome}, retry=Retry.none()))[:2]
 
 @workflow(access=tenant_users(), timeout=0.5)
-async def trigger_in_time(ctx: Context, asked: Asked) -> str:
-    return str(await ctx.call(asked.name, {"outcome": asked.outcome}))[:2]
+async def trigger_in_time(ctx: Context, received: Received) -> str:
+    return str(await ctx.call(received.name, {"outcome": received.outcome}))[:2]
 
 @workflow(access=tenant_users())
-async def trigger_and_tell(ctx: Context, asked: Asked) -> dict:
+async def trigger_and_report(ctx: Context, received: Received) -> dict:
     try:
-        handle = await ctx.call(asked.name, {"outcome": asked.outcome}, wait=False, retry=Retry.none())
+        handle = await ctx.call(received.name, {"outcome": received.outcome}, wait=False, retry=Retry.none())
     except CallError as error:
         ctx.log.warning("not-called", error=error, said=str(error), status=error.status)
         return {"said": str(error), "shown": repr(error)}
@@ -69,14 +69,14 @@ async def trigger_and_tell(ctx: Context, asked: Asked) -> dict:
     return {"shown": repr(handle)}
 
 @workflow(access=tenant_users())
-async def read(ctx: Context, asked: Asked) -> int:
+async def read(ctx: Context, received: Received) -> int:
     client = ctx.connection("header-key")
     ctx.log.info("at-hand", client=client, auth=client.auth, services=ctx.services, context=ctx)
-    return len(await ctx.secret(asked.name))
+    return len(await ctx.secret(received.name))
 """
 
 
-class House:
+class Site:
     """A server whose workflows call a parrot, and everything that it has answered."""
 
     def __init__(self, server: Server, tenant: LocalTenant, parrot: Parrot, environ: dict[str, str]) -> None:
@@ -90,8 +90,8 @@ class House:
 
     def run(self, workflow: str, name: str, outcome: str) -> str:
         """Have a workflow use an entry. The id of the run."""
-        asked = {"name": name, "outcome": outcome, "note": PUBLIC}
-        answer = self.server.post(workflow, self.tenant.token("lisa"), json=asked)
+        received = {"name": name, "outcome": outcome, "note": PUBLIC}
+        answer = self.server.post(workflow, self.tenant.token("lisa"), json=received)
         self.answers.append(f"{answer.text}\n{answer.headers}")
         self.statuses[workflow, name, outcome] = answer.status_code
         return answer.headers["x-run-id"]
@@ -130,7 +130,7 @@ class House:
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Everything is driven once; the tests look at what came of it."""
     folder = tmp_path_factory.mktemp("secrets")
     with serve(LocalTenant.open(tmp_path_factory.mktemp("tenant"))) as tenant, Parrot() as parrot:
@@ -151,14 +151,14 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
             "AZURE_CLIENT_SECRET": tenant.client_secret("postern"),
         }
         with running("serve", folder, environ) as server:
-            house = House(server, tenant, parrot, environ)
-            drive(house)
-            yield house
+            site = Site(server, tenant, parrot, environ)
+            drive(site)
+            yield site
 
 
-def drive(house: House) -> None:
+def drive(site: Site) -> None:
     """Every entry, with every outcome; several at a time, as most of them wait."""
-    asked = [
+    plan = [
         *(("reach", name, outcome) for name in CONNECTIONS for outcome in ("ok", "refused", "fails", "elsewhere")),
         *(("reach-in-a-step", name, "refused") for name in CONNECTIONS),
         *(("reach-in-time", name, "slow") for name in ("basic", "header-key", "oauth-body", "entra-secret")),
@@ -166,90 +166,90 @@ def drive(house: House) -> None:
             (workflow, name, outcome)
             for name in TRIGGERS
             for outcome in ("ok", "later", "refused", "forbidden", "fails", "elsewhere")
-            for workflow in ("trigger", "trigger-and-tell")
+            for workflow in ("trigger", "trigger-and-report")
         ),
         *(("trigger-in-time", name, "slow") for name in TRIGGERS),
         *(("read", name, "") for name in (*SECRETS, "there-is-none")),
     ]
     with ThreadPoolExecutor(8) as threads:
-        house.runs += threads.map(lambda each: house.run(*each), asked)
+        site.runs += threads.map(lambda each: site.run(*each), plan)
 
 
-def test_the_secrets_do_travel(house: House):
-    """So that the tests below are not of a server that calls nobody."""
-    worked = [name for name in CONNECTIONS if house.statuses["reach", name, "ok"] == 200]
+def test_the_secrets_do_travel(site: Site):
+    """So that the tests below are not of a server that makes no calls."""
+    worked = [name for name in CONNECTIONS if site.statuses["reach", name, "ok"] == 200]
     assert set(worked) >= set(CONNECTIONS) - {"oauth-refused", "entra-wrong", "entra-certificate"}
-    assert [house.statuses["trigger", name, "ok"] for name in TRIGGERS] == [200] * len(TRIGGERS)
-    assert [house.statuses["trigger", name, "later"] for name in TRIGGERS] == [200] * len(TRIGGERS)
-    arrived = "\n".join(house.parrot.credentials)
+    assert [site.statuses["trigger", name, "ok"] for name in TRIGGERS] == [200] * len(TRIGGERS)
+    assert [site.statuses["trigger", name, "later"] for name in TRIGGERS] == [200] * len(TRIGGERS)
+    arrived = "\n".join(site.parrot.credentials)
     for name in ("basic-password", "header-key", "query-key", "oauth-secret"):
         assert SECRETS[name] in arrived, name
-    assert {status for (workflow, *_), status in house.statuses.items() if workflow.endswith("-in-time")} == {504}
-    assert house.statuses["reach", "entra-wrong", "ok"] == house.statuses["reach", "oauth-refused", "ok"] == 500
+    assert {status for (workflow, *_), status in site.statuses.items() if workflow.endswith("-in-time")} == {504}
+    assert site.statuses["reach", "entra-wrong", "ok"] == site.statuses["reach", "oauth-refused", "ok"] == 500
 
 
-def test_what_is_written_is_looked_at(house: House):
+def test_what_is_written_is_looked_at(site: Site):
     """A text that is no secret is found where it belongs."""
-    everything = "".join(house.written().values())
+    everything = "".join(site.written().values())
     assert PUBLIC in everything
-    assert any(name.endswith(("-wal", ".db")) for name in house.written())
+    assert any(name.endswith(("-wal", ".db")) for name in site.written())
 
 
-def test_no_answer_has_a_secret_in_it(house: House):
-    assert not leaked(house.secret, "\n".join(house.answers))
+def test_no_answer_has_a_secret_in_it(site: Site):
+    assert not leaked(site.secret, "\n".join(site.answers))
 
 
-def test_no_file_has_a_secret_in_it(house: House):
+def test_no_file_has_a_secret_in_it(site: Site):
     """The log, the database and its WAL."""
-    secret = house.secret
-    assert {name: found for name, text in house.written().items() if (found := leaked(secret, text))} == {}
+    secret = site.secret
+    assert {name: found for name, text in site.written().items() if (found := leaked(secret, text))} == {}
 
 
-def test_no_record_has_a_secret_in_it(house: House):
+def test_no_record_has_a_secret_in_it(site: Site):
     """As an operator sees them: one by one, in lists, and by a search."""
-    secret = house.secret
-    told = [house.get(f"/runs/{run_id}") for run_id in house.runs]
-    told += [house.get("/runs?limit=100"), house.get("/refusals"), house.get("/workflows")]
-    assert not leaked(secret, "\n".join(told))
-    assert any('"error"' in text and "connections." in text for text in told)
-    assert house.get(f"/runs?text={SECRETS['plain']}").count('"id"') == 0
+    secret = site.secret
+    reported = [site.get(f"/runs/{run_id}") for run_id in site.runs]
+    reported += [site.get("/runs?limit=100"), site.get("/refusals"), site.get("/workflows")]
+    assert not leaked(secret, "\n".join(reported))
+    assert any('"error"' in text and "connections." in text for text in reported)
+    assert site.get(f"/runs?text={SECRETS['plain']}").count('"id"') == 0
 
 
-def test_no_metric_has_a_secret_in_it(house: House):
-    assert not leaked(house.secret, house.get("/metrics"))
+def test_no_metric_has_a_secret_in_it(site: Site):
+    assert not leaked(site.secret, site.get("/metrics"))
 
 
 @pytest.mark.parametrize(("number", "options"), [(1, []), (-1, ["--json"]), (2, ["--tree"])])
-def test_no_run_that_is_shown_has_a_secret_in_it(house: House, number: int, options: list[str]):
-    run_id, token = house.runs[number], house.tenant.token("ada")
-    shown = house.command("runs", "show", run_id, *options, "--token-file", "-", stdin=token)
+def test_no_run_that_is_shown_has_a_secret_in_it(site: Site, number: int, options: list[str]):
+    run_id, token = site.runs[number], site.tenant.token("ada")
+    shown = site.command("runs", "show", run_id, *options, "--token-file", "-", stdin=token)
     assert run_id in shown
-    assert not leaked(house.secret, shown)
+    assert not leaked(site.secret, shown)
 
 
 @pytest.mark.parametrize("arguments", [["connections"], ["connections", "--json"], ["secrets"], ["secrets", "--json"]])
-def test_no_list_has_a_secret_in_it(house: House, arguments: list[str]):
-    shown = house.command(*arguments)
+def test_no_list_has_a_secret_in_it(site: Site, arguments: list[str]):
+    shown = site.command(*arguments)
     assert "header-key" in shown
-    assert not leaked(house.secret, shown)
+    assert not leaked(site.secret, shown)
 
 
 @pytest.mark.parametrize(
     "entry", [*(f"connections.{name}" for name in CONNECTIONS), *map("triggers.{}".format, TRIGGERS)]
 )
-def test_no_stage_of_trying_out_has_a_secret_in_it(house: House, entry: str):
-    shown = house.command("connections", "test", entry)
+def test_no_stage_of_trying_out_has_a_secret_in_it(site: Site, entry: str):
+    shown = site.command("connections", "test", entry)
     assert entry in shown
-    assert not leaked(house.secret, shown)
+    assert not leaked(site.secret, shown)
 
 
 @pytest.mark.last
-def test_the_end_of_the_server_writes_no_secret(house: House):
+def test_the_end_of_the_server_writes_no_secret(site: Site):
     """Last of all: what is written when it stops."""
-    assert house.server.stop() == 0
-    secret = house.secret
-    assert {name: found for name, text in house.written().items() if (found := leaked(secret, text))} == {}
-    assert "Traceback" not in house.server.output
+    assert site.server.stop() == 0
+    secret = site.secret
+    assert {name: found for name, text in site.written().items() if (found := leaked(secret, text))} == {}
+    assert "Traceback" not in site.server.output
 
 
 def test_pieces_of_a_secret_would_be_found(tmp_path: Path):

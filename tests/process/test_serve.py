@@ -122,7 +122,7 @@ def test_two_workers_share_the_work_and_stop_gracefully(tmp_path: Path, workflow
     with running("serve --workers 2", tmp_path, environ) as server:
         token = authority.tenant.token("ada")
 
-        def asked_anew(trigger: str) -> int:
+        def keys_requested(trigger: str) -> int:
             """The worker that answers on a connection of its own."""
             with Client(base_url=server.address, trust_env=False, timeout=20) as client:
                 return int(client.post(f"/triggers/{trigger}").text)
@@ -130,7 +130,7 @@ def test_two_workers_share_the_work_and_stop_gracefully(tmp_path: Path, workflow
         workers: set[int] = set()
 
         def both_answered() -> bool:
-            workers.add(asked_anew("hello"))
+            workers.add(keys_requested("hello"))
             return len(workers) == 2
 
         until(both_answered, what=lambda: str(workers))
@@ -141,7 +141,7 @@ def test_two_workers_share_the_work_and_stop_gracefully(tmp_path: Path, workflow
         callers: list[threading.Thread] = []
 
         while len({worker for worker, _ in _started(tmp_path)}) < 2:
-            callers.append(threading.Thread(target=lambda: answers.append(asked_anew("slow"))))
+            callers.append(threading.Thread(target=lambda: answers.append(keys_requested("slow"))))
             callers[-1].start()
             until(lambda: len(_started(tmp_path)) == len(callers))
         server.client.close()  # an idle connection would be waited for
@@ -155,7 +155,7 @@ def test_two_workers_share_the_work_and_stop_gracefully(tmp_path: Path, workflow
         assert "Traceback" not in server.output
 
 
-def test_a_taken_port_is_told_with_the_setting_to_change(tmp_path: Path, workflows: Path, local_tenant: LocalTenant):
+def test_a_port_in_use_is_reported_with_its_setting(tmp_path: Path, workflows: Path, local_tenant: LocalTenant):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         server = Server(["serve"], tmp_path, settings_of(local_tenant, workflows) | {"POSTERN_PORT": port})

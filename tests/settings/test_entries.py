@@ -187,7 +187,7 @@ ONE_OF_FOUR = "Write exactly one of client_secret, certificate, managed_identity
         (f'type = "basic", username = "u:PLANTED", password = {SECRET}', "username", "has a colon", "user name alone"),
         (f'type = "basic", username = "u\\n", password = {SECRET}', "username", "control character", "user name alone"),
         (f'type = "basic", username = "", password = {SECRET}', "username", "is empty", "user name"),
-        (f'type = "basic", username = {SECRET}, password = {SECRET}', "username", "is not a text", "in quotes"),
+        (f'type = "basic", username = {SECRET}, password = {SECRET}', "username", "is not a string", "in quotes"),
         (f'type = "basic", user = "u", password = {SECRET}', "username", "is missing", "Add it"),
         ('type = "basic", username = "u"', "password", "is missing", "Add it"),
         # API keys
@@ -197,9 +197,14 @@ ONE_OF_FOUR = "Write exactly one of client_secret, certificate, managed_identity
         (f'type = "api_key", key = {SECRET}, header = "X: PLANTED"', "header", "not the name of a header", "alone"),
         (f'type = "api_key", key = {SECRET}, header = ""', "header", "not the name of a header", "alone"),
         (f'type = "api_key", key = {SECRET}, header = "Schlüssel"', "header", "not the name of a header", "alone"),
-        (f'type = "api_key", key = {SECRET}, header = "HOST"', "header", "the request itself needs", "reads a key"),
-        (f'type = "api_key", key = {SECRET}, header = "Content-Length"', "header", "request itself", "reads a key"),
-        (f'type = "api_key", key = {SECRET}, header = "transfer-encoding"', "header", "request itself", "reads a key"),
+        (f'type = "api_key", key = {SECRET}, header = "HOST"', "header", "the request itself needs", "expects the key"),
+        (f'type = "api_key", key = {SECRET}, header = "Content-Length"', "header", "request itself", "expects"),
+        (
+            f'type = "api_key", key = {SECRET}, header = "transfer-encoding"',
+            "header",
+            "request itself",
+            "expects the key",
+        ),
         (f'type = "api_key", key = {SECRET}, query = ""', "query", "is empty", "Write the name alone"),
         (f'type = "api_key", key = {SECRET}, query = "a b"', "query", "other than visible ASCII", "the name alone"),
         ('type = "api_key", header = "h"', "key", "is missing", "Add it"),
@@ -209,12 +214,17 @@ ONE_OF_FOUR = "Write exactly one of client_secret, certificate, managed_identity
         (f'{OAUTH2}, token_url = "https://u:PLANTED@login.example"', "token_url", "has a user name", "Leave out"),
         (f'{OAUTH2}, token_url = "https://login.example#x"', "token_url", "has a fragment", "Leave out"),
         (f'{OAUTH2}, token_url = "login.example"', "token_url", "is not a URL", "https://"),
-        (f'{OAUTH2}, identity_provider = "githup"', "identity_provider", "not a provider", "Did you mean github?"),
-        (f'{OAUTH2}, identity_provider = "Entra"', "identity_provider", "not a provider", "Did you mean entra?"),
+        (
+            f'{OAUTH2}, identity_provider = "githup"',
+            "identity_provider",
+            "known provider",
+            "Did you mean github?",
+        ),
+        (f'{OAUTH2}, identity_provider = "Entra"', "identity_provider", "known provider", "Did you mean entra?"),
         (
             f'{OAUTH2}, identity_provider = "PLANTED"',
             "identity_provider",
-            "not a provider",
+            "known provider",
             "github, google, salesforce",
         ),
         (f'type = "oauth2", {TOKEN_URL}, client_id = "c"', "", "needs a client_secret", "key_vault"),
@@ -239,18 +249,18 @@ ONE_OF_FOUR = "Write exactly one of client_secret, certificate, managed_identity
             "one of",
         ),
         (f'{OAUTH2}, {TOKEN_URL}, scopes = ["a b"]', "scopes", "has white space in it", "Separate"),
-        (f"{OAUTH2}, {TOKEN_URL}, scopes = 5", "scopes", "is not a list of texts", "Write ["),
+        (f"{OAUTH2}, {TOKEN_URL}, scopes = 5", "scopes", "is not a list of strings", "Write ["),
         (
             f'{OAUTH2}, {TOKEN_URL}, client_secrt = "PLANTED"',
             "client_secrt",
-            "belongs here",
+            "not a known key",
             "Did you mean client_secret?",
         ),
         (f'{OAUTH2}, identity_provider = "salesforce"', "", "needs a token_url", "DOMAIN.my.salesforce.com"),
         (
             f'{OAUTH2}, identity_provider = "salesforce", token_url = "https://login.salesforce.com/services/oauth2/token"',
             "",
-            "gives no tokens to applications",
+            "issues no tokens to applications",
             "DOMAIN.my.salesforce.com",
         ),
         (f'{GOOGLE}, client_secret = {SECRET}, scopes = ["a"]', "", "signs with its private key", "private_key = "),
@@ -286,7 +296,7 @@ ONE_OF_FOUR = "Write exactly one of client_secret, certificate, managed_identity
         (ENTRA, "", "needs one of scopes and audience", "/.default"),
         (f'{ENTRA}, scopes = ["a"], audience = "a"', "", "needs one of scopes and audience", "/.default"),
         (f'{ENTRA}, scopes = ["User.Read"]', "", "do not end with /.default", 'scopes = ["…/.default"]'),
-        (f'{ENTRA}, scopes = ["api://a/.default", "api://b/.default"]', "", "several resources", "an entry of its own"),
+        (f'{ENTRA}, scopes = ["api://a/.default", "api://b/.default"]', "", "several resources", "a separate entry"),
         (f'{ENTRA}, audience = "api://x/.default"', "", "has a scope as its audience", "scopes"),
         (f'{ENTRA}, audience = "{FLOW}/.default"', "", "has a scope as its audience", f'audience = "{FLOW}/"'),
         (f'{ENTRA}, audience = "{FLOW}"', "", "compares exactly", f'audience = "{FLOW}/"'),
@@ -298,23 +308,25 @@ ONE_OF_FOUR = "Write exactly one of client_secret, certificate, managed_identity
             "compares exactly",
             'audience = "https://gov.service.flow.microsoft.us/"',
         ),
-        (f'{ENTRA}, scopes = ["{FLOW}/.default"]', "", "a slash too few or too many", f'audience = "{FLOW}/"'),
-        (f'{ENTRA}, scopes = ["{FLOW}///.default"]', "", "a slash too few or too many", f'audience = "{FLOW}/"'),
+        (f'{ENTRA}, scopes = ["{FLOW}/.default"]', "", "a missing or extra slash", f'audience = "{FLOW}/"'),
+        (f'{ENTRA}, scopes = ["{FLOW}///.default"]', "", "a missing or extra slash", f'audience = "{FLOW}/"'),
         (f'{ENTRA}, audience = "power-automat"', "", "close to a preset's name", "Did you mean power-automate?"),
         (f'{ENTRA}, audience = "power-automate-gcchigh"', "", "close to", "Did you mean power-automate-gcc-high?"),
         (f'{ENTRA}, audience = "a b"', "", "other than visible ASCII", "Write it as the other side shows it"),
         # types
-        ('type = "oauth"', "", "has no type that is known", "Did you mean oauth2?"),
-        ('type = "PLANTED"', "", "has no type that is known", "Write one of none, basic, api_key, oauth2, entra"),
-        ("type = 5", "", "has no type that is known", "Write one of"),
-        ('username = "u"', "", "has no type that is known", "Write one of"),
+        ('type = "oauth"', "", "has no known type", "Did you mean oauth2?"),
+        ('type = "PLANTED"', "", "has no known type", "Write one of none, basic, api_key, oauth2, entra"),
+        ("type = 5", "", "has no known type", "Write one of"),
+        ('username = "u"', "", "has no known type", "Write one of"),
     ],
 )
 def test_what_is_wrong_with_an_auth(tmp_path, auth, key, wrong, fix):
     """Each mistake is one problem: it names the key and the line, says what to write, and shows no value."""
     with pytest.raises(SettingsFault) as caught:
         load(tmp_path, auth.replace("PLANTED", PLANTED))
-    found = [each for each in caught.value.problems if not each.wrong.startswith("is not a key") or key in each.setting]
+    found = [
+        each for each in caught.value.problems if not each.wrong.startswith("is not a known key") or key in each.setting
+    ]
     assert [(each.setting, each.source) for each in found] == [
         (f"connections.sap.auth{'.' if key else ''}{key}", "postern.toml line 3")
     ]
@@ -334,7 +346,7 @@ def test_what_is_wrong_with_an_auth(tmp_path, auth, key, wrong, fix):
         ('timeout = "10"', "timeout", "is not a number of seconds"),
         ("max_response_bytes = 0", "max_response_bytes", "0 is out of range"),
         ("max_response_bytes = 1.5", "max_response_bytes", "1.5 is not a whole number"),
-        ("time_out = 5", "time_out", "is not a key that belongs here"),
+        ("time_out = 5", "time_out", "is not a known key"),
     ],
 )
 def test_what_is_wrong_with_a_limit(tmp_path, more, key, wrong):
@@ -352,7 +364,7 @@ def test_no_repr_has_what_a_token_url_may_hold(tmp_path):
 
 
 @given(st.text(max_size=40))
-def test_any_text_in_the_place_of_a_secret_is_refused_unseen(text):
+def test_any_text_in_the_place_of_a_secret_is_rejected_unseen(text):
     """Whatever stands where a reference belongs, it is a problem that does not show it."""
     entry = {"base_url": "https://sap.example", "auth": {"type": "api_key", "header": "h", "key": text + PLANTED}}
     with pytest.raises(SettingsFault) as caught:

@@ -23,7 +23,7 @@ class ConnectionsPart(Part):
 def connections_part(settings: Settings) -> ConnectionsPart:
     """With a Key Vault, the server checks for secrets that expire soon while it runs."""
     connections = Connections(settings, authority(settings))
-    expiry = Expiry(connections.vault, secret_references(settings), asked=lambda: connections.vault.names)
+    expiry = Expiry(connections.vault, secret_references(settings), requested=lambda: connections.vault.names)
 
     @asynccontextmanager
     async def life() -> AsyncIterator[None]:

@@ -1,4 +1,4 @@
-"""What a workflow may reach: secrets of the Key Vault, and named HTTP connections that know how to sign in."""
+"""What a workflow can reach: secrets in the Key Vault, and named HTTP connections that sign in by themselves."""
 
 from postern.connections.connections import Connections
 from postern.connections.faults import ConnectionFault

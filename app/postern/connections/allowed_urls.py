@@ -1,4 +1,4 @@
-"""Where the requests of one entry may go: to its own origin and no higher than its base path. All of it is pure."""
+"""Which URLs the requests of one entry may use: its own origin, at or below its base path. All functions are pure."""
 
 import re
 from dataclasses import dataclass, field
@@ -9,39 +9,38 @@ from postern.http_client import URL, Request
 from postern.loopback import is_loopback
 
 POLL = "postern.poll"
-"""The request extension by which a GET at a trigger's own origin asks for the result that the trigger's reply named."""
+"""The request extension of a GET that fetches the result named in a trigger's reply, at the trigger's own origin."""
 
 _REFUSED_METHODS = ("CONNECT", "TRACE")
-"""One opens a tunnel, the other repeats the request's credential (RFC 9110, sections 9.3.6 and 9.3.8)."""
+"""CONNECT opens a tunnel, and TRACE echoes the request's credential (RFC 9110, sections 9.3.6 and 9.3.8)."""
 _MOST_DECODINGS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The address of one entry. `exact`: only this very path, and at the same origin what POLL asks for; otherwise
-    everything at or below the path. The query of an exact address is put on the request that is sent: it may hold a
-    signature."""
+    """The address of one entry. With `exact`, only this path is allowed, and requests with POLL at the same origin.
+    Otherwise everything at or below the path is allowed. The query of an exact address is added to the request that is
+    sent, because it may hold a signature."""
 
     entry: str
     url: URL = field(repr=False)
     exact: bool = False
 
     def __post_init__(self) -> None:
-        """Check that nobody listens on the way."""
+        """Check that the connection is encrypted."""
         if not secure(self.url):
             raise ConnectionFault(self.entry, "is plain http", "Write https://; http is for loopback only")
         if self.url.userinfo:
             raise ConnectionFault(self.entry, "has a user name in its address", "Leave out everything up to the @")
 
     def check_text(self, text: str) -> None:
-        """Refuse an address as an author writes it where the HTTP client would read something else out of it. Raises
-        ConnectionFault."""
+        """Reject an author's address that the HTTP client would read as another one. Raises ConnectionFault."""
         path = re.split(r"[?#]", text, maxsplit=1)[0]
         if text.startswith(("//", "\\")) or any(segment in (".", "..") for segment in path.split("/")):
             raise self._elsewhere()
 
     def check(self, request: Request) -> None:
-        """Refuse what goes elsewhere. Raises ConnectionFault."""
+        """Reject a request to any other address. Raises ConnectionFault."""
         url = request.url
         own = self.url
         if (url.scheme, url.raw_host, url.port) != (own.scheme, own.raw_host, own.port) or url.userinfo:
@@ -50,11 +49,11 @@ class Place:
         if not self._covers(request):
             raise self._elsewhere()
 
-    def completed(self, url: URL, asked: URL) -> URL:
-        """The address that is sent: `url`, which may hold an API key already, with the query that belongs to an exact
-        one where the address that was `asked` for has none."""
+    def completed(self, url: URL, requested: URL) -> URL:
+        """The address to send: `url`, which may hold an API key already. An exact address adds its own query if the
+        `requested` address has none."""
         own = self.url.query
-        if not (self.exact and own) or asked.query or _path(asked) != _path(self.url):
+        if not (self.exact and own) or requested.query or _path(requested) != _path(self.url):
             return url
         return url.copy_with(query=own + b"&" + url.query if url.query else own)
 
@@ -70,29 +69,29 @@ class Place:
         url = self.url
         at = f"{url.scheme}://{url.netloc.decode()}" + ("" if self.exact else _path(url).decode())
         return ConnectionFault(
-            self.entry, f"is for {at} only", "Use another connection for other addresses, and no dots to climb out"
+            self.entry, f"is for {at} only", "Use another connection for other addresses, and no dot segments (..)"
         )
 
 
 def secure(url: URL) -> bool:
-    """Whether nobody can listen on the way: https, or http to this very machine."""
+    """Whether the connection cannot be overheard: https, or http to loopback."""
     return url.scheme == "https" or (url.scheme == "http" and is_loopback(url.host))
 
 
 def check_form(request: Request, entry: str) -> None:
-    """Refuse a request that another server would take for its own, or whose reply shows what signs it. Raises
+    """Reject a request whose Host header names another server, or whose reply would echo its credential. Raises
     ConnectionFault."""
     if request.method in _REFUSED_METHODS:
-        raise ConnectionFault(entry, f"takes no {request.method}", "Use another method")
+        raise ConnectionFault(entry, f"does not allow {request.method}", "Use another method")
     hosts = [value.lower() for name, value in request.headers.raw if name.lower() == b"host"]
     if hosts != [request.url.netloc]:
         raise ConnectionFault(entry, "has a request with a Host of its own", "Leave out the Host header")
 
 
 def climbs(path: bytes) -> bool:
-    """Whether some server could read a way up, or another separator, out of the path: dot segments, also with
-    parameters behind them (`..;x`), encoded slashes and dots, backslashes, all of it also encoded more than once, and
-    what is not UTF-8 (overlong forms). `path` begins with a slash."""
+    """Whether a server could read the path as leading to a parent folder, or find another separator in it. This covers
+    dot segments, also with parameters (`..;x`), encoded slashes and dots, backslashes, each also encoded several times,
+    and bytes that are not UTF-8 (overlong forms). `path` begins with a slash."""
     if path.startswith(b"//") or re.search(rb"%(25)*(2[ef]|5c)", path, re.IGNORECASE):
         return True
     for _ in range(_MOST_DECODINGS):

@@ -1,8 +1,8 @@
-"""The Azure clients, configured once: this module is imported only when a vault or an Entra connection is used.
+"""Makes the Azure clients. This module is imported only when a vault or an Entra connection is used.
 
-Each client gets a transport of its own from azure-core. With a transport given, azure ignores `connection_verify` and
-timeouts on the client, so both are set on the transport. Instance discovery would ask Microsoft whether the authority
-is one of its own; ours is configured.
+Each client gets its own transport from azure-core. If a transport is given, azure ignores `connection_verify` and
+timeouts on the client, so both are set on the transport. Instance discovery is off: it would check with Microsoft
+whether the authority is Microsoft's, but ours is configured.
 """
 
 import logging
@@ -30,15 +30,15 @@ READ_SECONDS = 10
 RETRIES = 2
 
 Note = Callable[[Any], None]
-"""What is called with each response of a sign-in (azure's PipelineResponse), also with those that are tried again."""
+"""Called with each response of a sign-in (azure's PipelineResponse), retried ones included."""
 
-for _name in ("azure", "azure.identity", "msal", "urllib3"):  # azure.identity writes whole responses where nobody says
+for _name in ("azure", "azure.identity", "msal", "urllib3"):  # azure.identity logs whole responses by default
     logging.getLogger(_name).setLevel(QUIET[_name])
 
 
 def transport(ca_bundle: Path | None) -> AsyncioRequestsTransport:
-    """A transport that verifies certificates by `ca_bundle`, or by the system's authorities. Its `read_timeout` would
-    be ignored, and a single number hold for reading too: hence the pair."""
+    """A transport that verifies certificates by `ca_bundle`, or by the system's authorities. The timeout is a pair,
+    because `read_timeout` is ignored and a single number applies to reading too."""
     return AsyncioRequestsTransport(
         connection_verify=str(ca_bundle) if ca_bundle else True,
         connection_timeout=(CONNECT_SECONDS, READ_SECONDS),
@@ -66,8 +66,8 @@ def certificate_credential(
     ca_bundle: Path | None,
     note: Note | None = None,
 ) -> AsyncTokenCredential:
-    """An application that signs in with a certificate: the bytes of a PEM or PFX with the private key. Making it takes
-    some 100 ms for checking the key."""
+    """An application that signs in with a certificate: the bytes of a PEM or PFX with the private key. Checking the key
+    takes about 100 ms."""
     options = _options(authority, ca_bundle, note)
     return CertificateCredential(tenant_id, client_id, certificate_data=certificate, **options)
 
@@ -80,7 +80,7 @@ def assertion_credential(
     ca_bundle: Path | None,
     note: Note | None = None,
 ) -> AsyncTokenCredential:
-    """An application that signs in with a token that somebody else gave it (federated credentials)."""
+    """An application that signs in with another issuer's token (federated credentials)."""
     return ClientAssertionCredential(tenant_id, client_id, lambda: assertion, **_options(authority, ca_bundle, note))
 
 
@@ -92,19 +92,19 @@ def managed_identity_credential(
 
 
 def own_credential(kind: str, authority: str | None, ca_bundle: Path | None) -> AsyncTokenCredential:
-    """Postern's own credential for its Key Vault, by POSTERN_AZURE_CREDENTIAL. What each kind needs besides comes
-    from the variables that azure-identity documents. Raises LookupError that names the missing one."""
+    """Postern's own credential for its Key Vault, of the kind in POSTERN_AZURE_CREDENTIAL. Its other values come from
+    the variables that azure-identity documents. Raises LookupError that names the missing ones."""
     return _CREDENTIALS[kind](authority, ca_bundle)
 
 
 def secret_client(vault_url: str, credential: AsyncTokenCredential, ca_bundle: Path | None) -> SecretClient:
-    """A client of the Key Vault; it checks that the challenge comes from the vault's own domain."""
+    """A client of the Key Vault. It checks that the challenge is for the vault's own domain."""
     return SecretClient(vault_url, credential, transport=transport(ca_bundle), retry_total=RETRIES)
 
 
 def federated_token_file() -> Path:
-    """The file in which a cluster puts the token of Postern's service account. Raises LookupError that names the
-    variable where there is none."""
+    """The file to which a cluster writes the token of Postern's service account. Raises LookupError that names the
+    variable if it is not set."""
     return _token_file(*_variables("workload_identity", "AZURE_FEDERATED_TOKEN_FILE"))
 
 

@@ -1,4 +1,4 @@
-"""Named connections: HTTP clients that know an outside system's address and how to sign in there."""
+"""Named connections: HTTP clients with an outside system's address and authentication."""
 
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 MOST_CONNECTIONS = 500
 MOST_KEPT = 100
-"""Of all entries together, at a time."""
+"""Open and idle connections of all entries together."""
 
 TOKEN_CAPS = Caps(seconds=30.0, response_bytes=1024 * 1024)
 
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """What a client was made for."""
+    """The values that a client was made with."""
 
     url: str = field(repr=False)
     auth: "Auth"
@@ -39,10 +39,10 @@ class _Opened:
 
 
 class Connections:
-    """The vault and the connections of the settings, which sign in at Entra's `authority`. They share one pool of
-    connections, which the first use makes; Azure is imported by the first use of it. It belongs to one event loop.
+    """The vault and the connections of the settings. They sign in at Entra's `authority` and share one connection pool,
+    made on first use. Azure is imported on first use too. An object belongs to one event loop.
 
-    `secrets` replaces the vault of the settings; `retries` says how calls are repeated.
+    `secrets` replaces the vault of the settings. `retries` is the policy for repeated calls.
     """
 
     def __init__(
@@ -97,10 +97,10 @@ class Connections:
         response_bytes: int = Caps.response_bytes,
         signer: str = "",
     ) -> AsyncClient:
-        """The client of an entry, made once as long as all of this stays the same: for addresses at or below `url`, or
-        with `exact` for this very one, and for what POLL (`allowed_urls.py`) asks for at its origin. A call may take so
-        many `seconds`, and a reply so many bytes. Entries of one `signer`, which is named where signing in fails, share
-        what they sign in with. Raises ConnectionFault."""
+        """The client of an entry, made again only if one of these arguments changes. It may use addresses at or below
+        `url`. With `exact` it may use only `url` itself, and poll for results at its origin (POLL in
+        `allowed_urls.py`). `seconds` limits a call, and `response_bytes` a reply. Entries of one `signer` share a
+        credential; errors of signing in name the signer. Raises ConnectionFault."""
         opened = _Opened(url, auth, exact, Caps(seconds, response_bytes))
         known, client = self._clients.get(entry, (None, None))
         if client is None or known != opened:
@@ -110,7 +110,7 @@ class Connections:
 
     @cached_property
     def context(self) -> SignInContext:
-        """What all ways of signing in share."""
+        """What all authentication types share."""
         settings = self._settings
         tokens = EntryTransport("a token endpoint", None, self._pool, TOKEN_CAPS, self._retries)
         return SignInContext(
@@ -134,7 +134,7 @@ class Connections:
         return EntryClient(EntryTransport(entry, place, self._pool, opened.caps, self._retries), auth=way)
 
     async def aclose(self) -> None:
-        """Close every connection: each one also where closing another fails."""
+        """Close every connection, even if closing another one fails."""
         await self._closing.aclose()
 
     @cached_property
@@ -148,4 +148,4 @@ def _unknown(name: str, known: list[str]) -> ConnectionFault:
     near = get_close_matches(name, known, n=1)
     there = ", ".join(sorted(known)) or "none"
     fix = f"Did you mean {near[0]}? " if near else ""
-    return ConnectionFault(f"connections.{name}", "is not in postern.toml", f"{fix}There is {there}")
+    return ConnectionFault(f"connections.{name}", "is not in postern.toml", f"{fix}Connections: {there}")

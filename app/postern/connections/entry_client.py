@@ -1,4 +1,4 @@
-"""The HTTP client that authors get for an entry: shared by all runs, and so without what one of them leaves."""
+"""The HTTP client that authors get for an entry. All runs share it, so it keeps no state of any run."""
 
 import asyncio
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -12,8 +12,8 @@ CONNECT_SECONDS = 10.0
 
 
 class EntryClient(AsyncClient):
-    """A client of one entry: it keeps no cookies, follows no redirects unless asked to, uses no proxy of the
-    environment, and stays open until the process ends, whoever closes it."""
+    """A client of one entry. It keeps no cookies, follows no redirects unless the author requests it, and uses no proxy
+    of the environment. Closing it has no effect: it stays open until the process ends."""
 
     def __init__(self, transport: EntryTransport, auth: Auth | None = None) -> None:
         self._entry = transport.entry
@@ -30,7 +30,7 @@ class EntryClient(AsyncClient):
         )
 
     def build_request(self, method: str, url: URL | str, **options: Any) -> Request:
-        """The request for an address below the entry's own. An empty one is the address itself where that is exact.
+        """The request for an address below the entry's own. If the entry is exact, an empty URL is the entry's address.
         Raises ConnectionFault."""
         if self._place is not None and isinstance(url, str):
             self._place.check_text(url)
@@ -39,7 +39,7 @@ class EntryClient(AsyncClient):
         return super().build_request(method, url, **options)
 
     async def send(self, request: Request, **options: Any) -> Response:
-        """Send a request, signing in where that is needed, all within the entry's timeout."""
+        """Send a request within the entry's timeout, signing in included."""
         deadline = asyncio.get_running_loop().time() + self._seconds
         request.extensions = {**request.extensions, DEADLINE: deadline}
         timeout = asyncio.timeout_at(deadline)
@@ -52,11 +52,11 @@ class EntryClient(AsyncClient):
             raise
 
     async def aclose(self) -> None:
-        """Nothing: others use it."""
+        """Do nothing: other runs use the client."""
 
     async def __aenter__(self) -> Self:
-        """The client as it is, also where it is used already."""
+        """The client itself, even if it is in use already."""
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Nothing: others use it."""
+        """Do nothing: other runs use the client."""

@@ -1,5 +1,5 @@
-"""What is between an entry's client and the network: where requests may go, how they are signed, and how much an answer
-may take. All entries share one pool of connections."""
+"""The transport between an entry's client and the network. It checks where requests go, signs them, and limits their
+responses. All entries share one connection pool."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -15,17 +15,17 @@ from postern.http_client import AsyncBaseTransport, Request, Response, Transport
 from postern.trace import RUN, traceparent
 
 DEADLINE = "postern.deadline"
-"""The request extension that says until when all of a call is to be done, redirects and second attempts included."""
+"""The request extension with the deadline of the whole call, redirects and retries included."""
 
 MOST_AT_A_TIME = 100
-"""Connections of one entry: a server that keeps all of them waiting leaves the pool's others to other entries."""
+"""The most connections of one entry. A slow server can then not use up the pool that other entries need."""
 
 _NO_ENCODING = ("", "identity")
 
 
 @dataclass(frozen=True)
 class Caps:
-    """How much one call may take: `seconds` in all, and bytes of a reply's body."""
+    """The limits of one call: `seconds` in total, and the bytes of a reply's body."""
 
     seconds: float = 100.0
     response_bytes: int = 16 * 1024 * 1024
@@ -33,10 +33,10 @@ class Caps:
 
 @dataclass(eq=False, slots=True)
 class EntryTransport(AsyncBaseTransport):
-    """The transport of one entry, for its EntryClient. `place` is None where the entry's own settings say where each
-    request goes: that of tokens. Closing it leaves the pool open.
+    """The transport of one entry, for its EntryClient. `place` is None for token requests, whose address comes from the
+    entry's own settings. Closing it leaves the pool open.
 
-    Raises ConnectionFault for what may not be sent, and the HTTP client's errors.
+    Raises ConnectionFault for a request that is not allowed, and the HTTP client's errors.
     """
 
     entry: str
@@ -47,7 +47,7 @@ class EntryTransport(AsyncBaseTransport):
     _free: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_AT_A_TIME))
 
     async def handle_async_request(self, request: Request) -> Response:
-        """Send one request, and again where that may be and is worth it; the HTTP client calls this for each hop."""
+        """Send one request, with retries if they are safe and worthwhile. The HTTP client calls this for each hop."""
         self._check(request)
         return await self.retries.call(self._attempt, request, self.entry, self._deadline(request))
 
@@ -68,7 +68,7 @@ class EntryTransport(AsyncBaseTransport):
             raise worded(error, self.entry, request) from None
 
     async def _send(self, copy: Request, deadline: float) -> Response:
-        """Send it on a place of the pool that is ours already, and is free again when the reply's body is closed."""
+        """Send it on the place of the pool that was acquired. Closing the reply's body releases the place."""
         try:
             found = await self.pool.handle_async_request(copy)
         except BaseException:
@@ -82,18 +82,17 @@ class EntryTransport(AsyncBaseTransport):
             encoding="" if found.headers.get("Content-Encoding", "").strip().lower() in _NO_ENCODING else "other",
             done=self._free.release,
         )
-        # Neither the other side's words for its status, which errors would repeat, nor the bare socket are handed on.
+        # Not passed on: the reason phrase of the status, which errors would repeat, and the socket.
         extensions = {"http_version": found.extensions.get("http_version", b"HTTP/1.1")}
         return Answer(found.status_code, headers=found.headers, stream=body, extensions=extensions)
 
     def _sealed(self, request: Request) -> Request:
-        """A copy with the credential, and with none of the extensions that could send it elsewhere (`target`,
-        `sni_hostname`)."""
+        """A copy with the credential, without extensions that could send it elsewhere (`target`, `sni_hostname`)."""
         known: dict[str, Any] = {
             name: request.extensions[name] for name in ("timeout", SIGN) if name in request.extensions
         }
         bare = Request(request.method, request.url, headers=request.headers, stream=request.stream, extensions=known)
-        bare.headers["Accept-Encoding"] = "identity"  # nothing unfolds in memory
+        bare.headers["Accept-Encoding"] = "identity"  # nothing is decompressed in memory
         run = RUN.get()
         if run is not None and self.place is not None and "traceparent" not in bare.headers:
             bare.headers["traceparent"] = traceparent(*run)
@@ -104,7 +103,7 @@ class EntryTransport(AsyncBaseTransport):
             return copy  # noqa: TRY300
         except ValueError:  # its text would repeat the value
             raise ConnectionFault(
-                self.entry, "has a credential that does not fit into a request", "Look for characters outside of ASCII"
+                self.entry, "has a credential that no request can carry", "Look for characters outside of ASCII"
             ) from None
 
     def _deadline(self, request: Request) -> float:

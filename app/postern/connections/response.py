@@ -1,4 +1,4 @@
-"""A reply of the other side, whose error is in words of our own."""
+"""A reply of the other side, with an error text of our own."""
 
 from typing import Self
 
@@ -6,13 +6,13 @@ from postern.http_client import HTTPStatusError, Response
 
 
 class Answer(Response):
-    """What an entry's transport hands on. The HTTP client's error would repeat where a redirect leads, which the other
-    side wrote and may have made of what it was sent; and errors of workflows are on record."""
+    """The response from an entry's transport. The HTTP client's own error would repeat a redirect's address, which the
+    other side may have made from what it received, and errors of workflows are recorded."""
 
     def raise_for_status(self) -> Self:
-        """This reply where it is a success, else HTTPStatusError with the status and the address, without its query."""
+        """This reply if it is a success. Raises HTTPStatusError with the status and the address without its query."""
         request = self.request
         if self.is_success:
             return self
         where = f"{request.method} {request.url.copy_with(query=None)}"
-        raise HTTPStatusError(f"{where} was answered with {self.status_code}", request=request, response=self)
+        raise HTTPStatusError(f"{where} returned {self.status_code}", request=request, response=self)

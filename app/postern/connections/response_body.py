@@ -1,5 +1,5 @@
-"""The body of a reply, bounded in size and time, and the errors of the HTTP client in words that repeat nothing of the
-other side's."""
+"""The body of a reply, limited in size and time, and texts for the HTTP client's errors that repeat nothing from the
+other side."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
@@ -17,15 +17,15 @@ from postern.http_client import (
 )
 
 LEAST_COUNTED = 128
-"""Bytes: a shorter piece counts as much, because a list of very short ones takes many times their length."""
+"""The bytes that a shorter piece counts as, because many short pieces take far more memory than their length."""
 
 
 class Body(AsyncByteStream):
-    """A reply's body: at most `most` bytes, until `deadline` (of the event loop's clock). When that comes it is closed,
-    whether somebody reads it or not, so that it cannot hold its connection for ever. `encoding` is the coding that it
-    came in although none was asked for: what would unfold is not read. `done` is called once, when it is closed.
+    """A reply's body of at most `most` bytes. It is closed at `deadline` (of the event loop's clock), even if it is not
+    being read, so that it does not hold its connection. `encoding` is a content coding that was not requested: such a
+    body is not read. `done` is called once, when the body is closed.
 
-    Reading raises ConnectionFault where it is too large, and the HTTP client's errors.
+    Reading raises ConnectionFault if the body is too large, and the HTTP client's errors.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Body(AsyncByteStream):
                 yield piece
 
     async def aclose(self) -> None:
-        """Let go of the connection."""
+        """Release the connection."""
         self._timer.cancel()
         done, self._done = self._done, None
         if done is not None:
@@ -82,11 +82,11 @@ class Body(AsyncByteStream):
     async def _check(self, taken: int) -> None:
         wrong, fix = "", ""
         if self._encoding:
-            wrong = "answered in a content encoding, although it was asked for none"
-            fix = "Find an address of the other side that answers without one"
+            wrong = "responded with a content encoding, although none was requested"
+            fix = "Use an address of the other side that responds without one"
         elif taken > self._most:
-            wrong = f"answered with more than {self._most} bytes"
-            fix = "Ask for less at a time, or raise max_response_bytes of the entry"
+            wrong = f"responded with more than {self._most} bytes"
+            fix = "Request less at a time, or raise max_response_bytes of the entry"
         if wrong:
             await self.aclose()
             raise ConnectionFault(self._entry, wrong, fix)
@@ -96,8 +96,8 @@ class Body(AsyncByteStream):
 
 
 def worded(error: TransportError, entry: str, request: Request | None = None) -> Exception:
-    """The same error with a text of our own: the library's may repeat a header of the request, or what the other side
-    wrote. Only where no connection came about it is the operating system's, or that of TLS."""
+    """The same error with our own text, because the library's may repeat a request header or the other side's text.
+    For a failed connection the text of the operating system or of TLS is kept."""
     if isinstance(error, LocalProtocolError):
         return ConnectionFault(
             entry,
@@ -108,10 +108,10 @@ def worded(error: TransportError, entry: str, request: Request | None = None) ->
     if isinstance(error, ConnectError):
         text += f", {error}"
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
-        text += ". POSTERN_CA_BUNDLE names the authorities to trust"
+        text += ". Set POSTERN_CA_BUNDLE to the authorities to trust"
     return type(error)(text, request=request)
 
 
 def too_late(entry: str) -> str:
-    """What is said where the time of an entry is over."""
-    return f"{entry} did not answer in full within its timeout"
+    """The text for an entry that timed out."""
+    return f"{entry} did not send its whole response within the timeout"

@@ -1,4 +1,4 @@
-"""Which calls out are tried again, and when: those that may be repeated, where that is worth it, for a short time."""
+"""Retries of outgoing calls: which are retried, when, and how often."""
 
 import asyncio
 import random
@@ -15,25 +15,25 @@ from postern.http_client import ByteStream, Request, Response
 from postern.transient_errors import retry_after, worth_retrying
 
 RETRY = "retry"
-"""The request extension by which an author has a request repeated (True), or not (False)."""
+"""The request extension with which an author allows (True) or forbids (False) retries of a request."""
 
 IDEMPOTENT = ("GET", "HEAD", "OPTIONS", "PUT", "DELETE")
 """RFC 9110, section 9.2.2; TRACE is never sent."""
 
 PASSING = (408, 429, 502, 503, 504)
-"""Statuses that may well be others a little later. 500 is none: it says that this very request fails, and the workflows
-of a chain would each repeat what the next one repeats."""
+"""Statuses of temporary errors. 500 is not one: it means that this request fails, and each workflow of a chain would
+multiply the retries of the next."""
 
 POLICY = Retry(count=3, interval=0.5, minimum=0.1, maximum=30.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """Repeats requests by a policy, whose `maximum` bounds every wait: whoever wants a longer one by Retry-After is not
-    asked again, and what was answered is handed back.
+    """Retries requests by a policy, whose `maximum` limits every wait. If a Retry-After is longer, there is no retry
+    and the response is returned.
 
-    `clock` is that of the deadlines, None for the event loop's; `now` is the time of day in seconds since 1970,
-    `uniform` draws between two numbers.
+    `clock` is that of the deadlines, None for the event loop's. `now` is the time of day in seconds since 1970.
+    `uniform` draws a number between two.
     """
 
     policy: Retry = POLICY
@@ -45,7 +45,7 @@ class Retries:
     async def call(
         self, attempt: Callable[[Request], Awaitable[Response]], request: Request, entry: str, deadline: float
     ) -> Response:
-        """The answer, or what the last attempt raised. No wait goes beyond `deadline`."""
+        """The last attempt's response; its error is raised. No wait goes beyond `deadline`."""
         if not repeatable(request):
             return await attempt(request)
         retrying = AsyncRetrying(
@@ -53,16 +53,16 @@ class Retries:
             wait=self._wait,
             stop=partial(self._enough, deadline=deadline),
             sleep=self.sleep,
-            before_sleep=partial(_let_go, entry=entry),
+            before_sleep=partial(_release, entry=entry),
             retry_error_callback=_last,
         )
         response: Response = await retrying(attempt, request)
         return response
 
     def _wait(self, state: RetryCallState) -> float:
-        asked = retry_after(_last(state), self.now()) if _last_error(state) is None else None
+        after = retry_after(_last(state), self.now()) if _last_error(state) is None else None
         window = self.policy.window(state.attempt_number)
-        return self.uniform(*window) if asked is None else asked + self.uniform(0.0, self.policy.interval)
+        return self.uniform(*window) if after is None else after + self.uniform(0.0, self.policy.interval)
 
     def _enough(self, state: RetryCallState, deadline: float) -> bool:
         clock = self.clock or asyncio.get_running_loop().time
@@ -71,12 +71,12 @@ class Retries:
 
 
 def repeatable(request: Request) -> bool:
-    """Whether the request may arrive twice: by its method, by an idempotency key, or because its author says so. Its
-    body has to be at hand."""
-    asked = request.extensions.get(RETRY)
-    if asked is False or not isinstance(request.stream, ByteStream):
+    """Whether the request may be sent twice: by its method, by an idempotency key, or because its author allows it. Its
+    body must be in memory."""
+    allowed = request.extensions.get(RETRY)
+    if allowed is False or not isinstance(request.stream, ByteStream):
         return False
-    return asked is True or request.method in IDEMPOTENT or "Idempotency-Key" in request.headers
+    return allowed is True or request.method in IDEMPOTENT or "Idempotency-Key" in request.headers
 
 
 def _worth_it(state: RetryCallState) -> bool:
@@ -84,8 +84,8 @@ def _worth_it(state: RetryCallState) -> bool:
     return worth_retrying(error) if error is not None else _last(state).status_code in PASSING
 
 
-async def _let_go(state: RetryCallState, entry: str) -> None:
-    """Tell of an answer that is not handed on, and free its connection."""
+async def _release(state: RetryCallState, entry: str) -> None:
+    """Log a response that is discarded for a retry, and release its connection."""
     error = _last_error(state)
     if error is None:
         await _last(state).aclose()
@@ -100,7 +100,7 @@ def _last_error(state: RetryCallState) -> BaseException | None:
 
 
 def _last(state: RetryCallState) -> Response:
-    """The last answer; the last error is raised as it was."""
+    """The last response. The last error is raised unchanged."""
     if state.outcome is None:
         raise RuntimeError("nothing was tried")
     response: Response = state.outcome.result()

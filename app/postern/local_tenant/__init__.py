@@ -1,7 +1,7 @@
-"""A stand-in Entra, Key Vault and Graph on loopback, so that everything works on a laptop with no Azure.
+"""A local stand-in for Entra, Key Vault and Graph on loopback, so that everything works on a laptop without Azure.
 
-Only the command line and tests import it. It speaks the real protocols over TLS, so the same clients and the same
-verification code run against it as in production. Its tokens are worth nothing anywhere else.
+Only the command line and tests import it. It uses the real protocols over TLS, so the same clients and the same
+verification code run against it as in production. Its tokens are valid nowhere else.
 """
 
 from postern.local_tenant.directory import Application, Person

@@ -20,20 +20,20 @@ class Part(Protocol):
     """A part of the tenant."""
 
     def routes(self) -> list[Route]:
-        """What it answers."""
+        """Its routes."""
 
 
 def create_app(tenant: LocalTenant, clock: Callable[[], float]) -> ASGIApp:
-    """The application for one tenant. `clock` tells the seconds since 1970."""
+    """The application for one tenant. `clock` returns the seconds since 1970."""
     return _together(tenant, Entra(tenant, clock), KeyVault(tenant, clock), Graph(tenant, clock), Flows(tenant, clock))
 
 
 def create_identity_app(tenant: LocalTenant, clock: Callable[[], float], secret: str) -> ASGIApp:
-    """The application that stands beside a container and gives it tokens of its managed identities."""
+    """The application that runs beside a container and issues tokens of its managed identities to it."""
     return _together(tenant, ManagedIdentities(tenant, clock, secret))
 
 
 def _together(tenant: LocalTenant, *parts: Part) -> ASGIApp:
     app = Starlette(routes=[route for part in parts for route in part.routes()])
-    app.router.redirect_slashes = False  # Key Vault's client asks with the slash, people without: both are routes
+    app.router.redirect_slashes = False  # Key Vault's client sends the slash and people do not: both are routes
     return Faulty(app, tenant.faults)

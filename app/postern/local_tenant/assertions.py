@@ -1,5 +1,5 @@
-"""How an application authenticates without a secret: an assertion that it signed with its certificate, or a token that
-a managed identity or a cluster gave it (RFC 7523, section 2.2).
+"""Checks how an application authenticates without a secret: with an assertion signed by its certificate, or with a
+token of a managed identity or a cluster (RFC 7523, section 2.2).
 
 Reference: learn.microsoft.com/entra/identity-platform/certificate-credentials, and workload-identity-federation.
 """
@@ -31,7 +31,7 @@ class Assertions:
     now: float
 
     def check(self, application: Application, assertion: str) -> None:
-        """Let the application in, or raise EntraError."""
+        """Return if the application is authenticated, or raise EntraError."""
         claims = _unverified(assertion)
         if claims.get("iss") in (self.tenant.issuers[1], self.tenant.cluster_issuer):
             self._check_federated(application, assertion, claims)
@@ -39,7 +39,7 @@ class Assertions:
             self._check_signed(application, assertion, claims)
 
     def _check_signed(self, application: Application, assertion: str, claims: dict[str, Any]) -> None:
-        """An assertion of the application's own, by one of its certificates."""
+        """Check the application's own assertion, signed by one of its certificates."""
         if not self._certificate_that_signed(application, assertion):
             raise _refused(700027, "The client assertion has no valid signature: the key was not found.")
         if not claims.get("iss") == claims.get("sub") == application.client_id:
@@ -49,7 +49,7 @@ class Assertions:
         self._check_times(claims)
 
     def _check_federated(self, application: Application, assertion: str, claims: dict[str, Any]) -> None:
-        """A token that somebody else gave to the application."""
+        """Check another issuer's token."""
         if not any(_verifies(assertion, key.private.public_key(), ["RS256"]) for key in self.tenant.signing_keys):
             raise _refused(700027, "The client assertion has no valid signature: the key was not found.")
         of_tenant = claims["iss"] == self.tenant.issuers[1]
@@ -78,7 +78,7 @@ class Assertions:
         return False
 
     def _registered(self, application: Application) -> Iterator[x509.Certificate]:
-        """The certificates that the application may sign with now."""
+        """The application's certificates that are valid now."""
         for version in self.tenant.vault.versions(application.certificate_name):
             certificate = certificate_in(version.value, version.content_type) if version.enabled else None
             if certificate is not None and certificate.not_valid_after_utc.timestamp() > self.now:
@@ -97,7 +97,7 @@ def _unverified(assertion: str) -> dict[str, Any]:
     try:
         claims: dict[str, Any] = jwt.decode(assertion, options=_UNCHECKED | {"verify_signature": False})
     except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
-        raise EntraError(400, "invalid_request", 50027, "The client assertion is no JWT.") from None
+        raise EntraError(400, "invalid_request", 50027, "The client assertion is not a JWT.") from None
     return claims
 
 

@@ -1,4 +1,4 @@
-"""The certificate authority that clients are told to trust, and the server's certificate for loopback."""
+"""The certificate authority that clients have to trust, and the server's certificate for loopback."""
 
 import ipaddress
 from collections.abc import Callable
@@ -27,8 +27,8 @@ _T = TypeVar("_T")
 
 
 def ensure_certificates(folder: Path, now: datetime) -> None:
-    """Make what is missing, and renew what ends soon. The keys stay, so that a client that still trusts the former
-    authority certificate accepts what the renewed one signs."""
+    """Make missing certificates, and renew those that expire soon. The keys stay, so a client that still trusts the
+    former authority certificate accepts certificates that the renewed one signs."""
     ca_key = _key(folder / _CA_KEY_FILE)
     server_key = _key(folder / SERVER_KEY_FILE)
     ca = _kept(folder / CA_FILE, ca_key, now + _CA_RENEWED_BEFORE)
@@ -59,7 +59,7 @@ def _elliptic(content: bytes) -> ec.EllipticCurvePrivateKey:
 
 
 def _kept(path: Path, key: ec.EllipticCurvePrivateKey, good_until: datetime) -> x509.Certificate | None:
-    """The certificate in the file, if it is of this key and does not end before `good_until`."""
+    """The certificate in the file, if it is for this key and does not expire before `good_until`."""
     if not path.exists():
         return None
     certificate = _parsed(path, lambda: x509.load_pem_x509_certificate(path.read_bytes()))
@@ -73,7 +73,7 @@ def _parsed(path: Path, parse: Callable[[], _T]) -> _T:
         return parse()
     except (ValueError, TypeError) as error:
         raise TenantFault(
-            f"{path} is damaged: delete the folder {path.parent}, and everything is made again"
+            f"{path} is damaged: delete the folder {path.parent}; it is made again at the next start"
         ) from error
 
 
@@ -92,7 +92,7 @@ def _authority(key: ec.EllipticCurvePrivateKey, now: datetime) -> x509.Certifica
         _builder(key, name, name, now, _CA_LIFE)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_key_usage(signs_certificates=True), critical=True)
-        # Should its key ever leave the laptop, this authority can still vouch for nothing but loopback.
+        # If its key ever leaves the laptop, this authority can still certify only loopback.
         .add_extension(x509.NameConstraints(permitted_subtrees=loopback, excluded_subtrees=None), critical=True)
         .sign(key, hashes.SHA256())
     )
@@ -102,7 +102,7 @@ def _server(
     key: ec.EllipticCurvePrivateKey, ca: x509.Certificate, ca_key: ec.EllipticCurvePrivateKey, now: datetime
 ) -> x509.Certificate:
     names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address(HOST))]
-    # OpenSSL's strict verification (the default from Python 3.13 on) wants both key identifiers.
+    # OpenSSL's strict verification (the default from Python 3.13 on) requires both key identifiers.
     signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
     return (
         _builder(key, _name("Postern local tenant"), ca.subject, now, _SERVER_LIFE)

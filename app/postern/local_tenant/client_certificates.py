@@ -1,4 +1,4 @@
-"""The certificates that an application signs in with, as Key Vault hands them out: with their keys, in PEM or PFX."""
+"""The certificates that an application signs in with, with their keys, in PEM or PFX as Key Vault exports them."""
 
 import base64
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ _CLOCK_SKEW = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class ClientCertificate:
-    """A certificate that is its own issuer, as Entra takes them, with its key."""
+    """A self-signed certificate, as Entra accepts it, with its key."""
 
     certificate: x509.Certificate
     key: rsa.RSAPrivateKey = field(repr=False)
@@ -36,14 +36,14 @@ class ClientCertificate:
         return (key + self.certificate.public_bytes(Encoding.PEM)).decode()
 
     def pfx(self, password: bytes = b"") -> str:
-        """Both as PKCS #12, in base64; without a password as Key Vault writes it, with one as people may upload it."""
+        """Both as PKCS #12 in base64: without a password as in Key Vault, with one as people may upload it."""
         encryption = BestAvailableEncryption(password) if password else NoEncryption()
         content = pkcs12.serialize_key_and_certificates(None, self.key, self.certificate, None, encryption)
         return base64.b64encode(content).decode()
 
 
 def new_certificate(common_name: str, now: datetime, days: int = 365) -> ClientCertificate:
-    """A certificate with a fresh RSA key, which is good for so many days."""
+    """A certificate with a new RSA key, valid for so many days."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
     certificate = (
@@ -60,7 +60,7 @@ def new_certificate(common_name: str, now: datetime, days: int = 365) -> ClientC
 
 
 def certificate_in(value: str, content_type: str) -> x509.Certificate | None:
-    """The certificate in a secret that the tenant wrote; None where there is none."""
+    """The certificate in a secret that the tenant wrote; None if there is none."""
     if content_type == PFX:
         return pkcs12.load_key_and_certificates(base64.b64decode(value), None)[1]
     return x509.load_pem_x509_certificate(value.encode())

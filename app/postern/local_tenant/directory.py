@@ -1,4 +1,4 @@
-"""Who and what the tenant knows: people and applications, with ids that never change."""
+"""The tenant's directory: people and applications, with ids that never change."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ SERVICE_ACCOUNT = "system:serviceaccount:postern:postern"  # of the cluster that
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody who can sign in. A guest is at home in another tenant."""
+    """A user who can sign in. A guest's home is another tenant."""
 
     name: str
     object_id: str
@@ -23,19 +23,19 @@ class Person:
 
     @property
     def mail(self) -> str:
-        """Where mail reaches them."""
+        """The mail address."""
         return f"{self.name}@partner.example" if self.guest else f"{self.name}@{DOMAIN}"
 
     @property
     def user_principal_name(self) -> str:
-        """Their sign-in name in this tenant, which for a guest is Entra's mangled form of the mail address."""
+        """The sign-in name in this tenant. For a guest it is Entra's encoded form of the mail address."""
         return f"{self.name}_partner.example#EXT#@{DOMAIN}" if self.guest else self.mail
 
 
 @dataclass(frozen=True, slots=True)
 class Federated:
-    """Whose tokens an application takes in place of a secret: a managed identity of this tenant by its object id, or a
-    service account of the cluster."""
+    """The issuer and subject of tokens that an application accepts in place of a secret: a managed identity of this
+    tenant by its object id, or a service account of the cluster."""
 
     issuer: Literal["tenant", "cluster"]
     subject: str
@@ -43,9 +43,9 @@ class Federated:
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """An app registration with its service principal, or a managed identity, which has that only. `object_id` is the
-    service principal's, `roles` are its app roles on Postern. Its client secrets are the versions of the vault's secret
-    `client_secret_name`, its certificates those of `certificate_name` where it has one."""
+    """An app registration with its service principal, or a managed identity, which has only a service principal.
+    `object_id` is the service principal's. `roles` are its app roles on Postern. Its client secrets are the versions of
+    the vault's secret `client_secret_name`, and its certificates, if any, those of `certificate_name`."""
 
     name: str
     client_id: str
@@ -57,7 +57,7 @@ class Application:
 
     @property
     def identifier_uri(self) -> str:
-        """Its Application ID URI, which tokens for it can be asked for by."""
+        """Its Application ID URI, which token requests can name."""
         return f"api://{self.name}"
 
     @property
@@ -137,9 +137,9 @@ IDENTITIES = (SYSTEM_IDENTITY, USER_IDENTITY)
 
 
 def directory_with(object_ids: Mapping[str, str]) -> Directory:
-    """The built-in people and applications, and those of `[people]` (name to object id). A given id wins over the
-    built-in one; a name that is an application's or a managed identity's gives its service principal that id, as
-    `[people]` may list both."""
+    """The built-in people and applications, and those of `[people]` (name to object id). A given id replaces the
+    built-in one. `[people]` may also name applications and managed identities: the id is then their service
+    principal's."""
     people = {person.name: person for person in PEOPLE}
     applications = {application.name: application for application in APPLICATIONS}
     identities = {identity.name: identity for identity in IDENTITIES}

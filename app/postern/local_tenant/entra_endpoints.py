@@ -1,5 +1,5 @@
-"""Entra's part: discovery, signing keys, and tokens for client credentials by secret, certificate or another's token,
-with its error shapes.
+"""Entra's part: discovery, signing keys, tokens by client credentials (secret, certificate or federated token), and
+Entra's error documents.
 
 Reference: learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow and reference-error-codes.
 """
@@ -41,7 +41,7 @@ class Entra:
     clock: Callable[[], float]
 
     def routes(self) -> list[Route]:
-        """Under the tenant's id, as in Entra."""
+        """Routes under the tenant's id, as in Entra."""
         return [
             Route("/{tenant}/v2.0/.well-known/openid-configuration", self.discovery, methods=["GET"]),
             Route("/{tenant}/discovery/v2.0/keys", self.keys, methods=["GET"]),
@@ -65,27 +65,27 @@ class Entra:
         try:
             self._check_tenant(request.path_params["tenant"])
             return JSONResponse(answer(), headers=_NO_STORE)
-        except EntraError as refused:
-            return self._refusal(refused)
+        except EntraError as error:
+            return self._error(error)
 
-    def _check_tenant(self, asked: str) -> None:
-        if asked.lower() != self.tenant.tenant_id:
+    def _check_tenant(self, tenant_id: str) -> None:
+        if tenant_id.lower() != self.tenant.tenant_id:
             raise EntraError(400, "invalid_request", 90002, "There is no such tenant here.")
 
-    def _refusal(self, refused: EntraError) -> JSONResponse:
+    def _error(self, error: EntraError) -> JSONResponse:
         trace_id, correlation_id = str(uuid.uuid4()), str(uuid.uuid4())
         timestamp = datetime.fromtimestamp(self.clock(), UTC).strftime("%Y-%m-%d %H:%M:%SZ")
         document = {
-            "error": refused.error,
-            "error_description": f"AADSTS{refused.code}: {refused.description} Trace ID: {trace_id} "
+            "error": error.error,
+            "error_description": f"AADSTS{error.code}: {error.description} Trace ID: {trace_id} "
             f"Correlation ID: {correlation_id} Timestamp: {timestamp}",
-            "error_codes": [refused.code],
+            "error_codes": [error.code],
             "timestamp": timestamp,
             "trace_id": trace_id,
             "correlation_id": correlation_id,
-            "error_uri": f"{self.tenant.authority}/error?code={refused.code}",
+            "error_uri": f"{self.tenant.authority}/error?code={error.code}",
         }
-        return JSONResponse(document, refused.status, headers=_NO_STORE)
+        return JSONResponse(document, error.status, headers=_NO_STORE)
 
     def _metadata(self) -> dict[str, Any]:
         at = f"{self.tenant.authority}/{self.tenant.tenant_id}"
@@ -93,7 +93,7 @@ class Entra:
             "issuer": f"{at}/v2.0",
             "jwks_uri": f"{at}/discovery/v2.0/keys",
             "token_endpoint": f"{at}/oauth2/v2.0/token",
-            "authorization_endpoint": f"{at}/oauth2/v2.0/authorize",  # nobody signs in here, but clients want the name
+            "authorization_endpoint": f"{at}/oauth2/v2.0/authorize",  # not served, but clients require it
             "token_endpoint_auth_methods_supported": ["client_secret_post", "private_key_jwt", "client_secret_basic"],
             "response_types_supported": ["code"],
             "subject_types_supported": ["pairwise"],
@@ -103,12 +103,12 @@ class Entra:
     def _issue(self, request: Request, body: bytes | None) -> dict[str, Any]:
         form = _form(request.headers.get("content-type", ""), body)
         if _wanted(form, "grant_type") != "client_credentials":
-            raise EntraError(400, "unsupported_grant_type", 70003, "This tenant takes client_credentials only.")
+            raise EntraError(400, "unsupported_grant_type", 70003, "This tenant supports client_credentials only.")
         application = self._authenticated(form, request.headers.getlist("authorization"))
         audience = audience_of(_wanted(form, "scope"))
         if not knows(self.tenant, audience):
             raise EntraError(400, "invalid_resource", 500011, "This tenant has no resource of that name.")
-        # Entra's own APIs, and registrations that ask for nothing else, get v1 tokens with the App ID URI as audience.
+        # Entra's own APIs, and registrations by default, get v1 tokens with the App ID URI as audience.
         version: Version = 2 if _GUID.fullmatch(audience) else 1
         access_token = self.tenant.token(application.name, audience=audience, version=version, now=self.clock())
         seconds = LIFETIME - 1
@@ -145,8 +145,8 @@ class Entra:
 
 
 def audience_of(scope: str) -> str:
-    """The audience that a client-credentials scope stands for: what is before exactly `/.default`, so that a double
-    slash gives an audience that ends with one."""
+    """The audience of a client-credentials scope: the text before `/.default`. With a double slash the audience ends
+    with a slash."""
     if not scope.endswith(_DEFAULT):
         raise EntraError(400, "invalid_scope", 1002012, "With client credentials the scope has to end with /.default.")
     audience = scope.removesuffix(_DEFAULT)
@@ -164,7 +164,7 @@ def _is_uri(text: str) -> bool:
 
 
 async def _body(request: Request) -> bytes | None:
-    """The body; None where it is larger than any form of this protocol."""
+    """The body; None if it is larger than any form of this protocol."""
     body = b""
     async for chunk in request.stream():
         body += chunk
@@ -182,7 +182,7 @@ def _form(content_type: str, body: bytes | None) -> dict[str, str]:
         pairs = []
     form = dict(pairs)
     if len(form) != len(pairs):
-        raise EntraError(400, "invalid_request", 90023, "A parameter stands in the body more than once.")
+        raise EntraError(400, "invalid_request", 90023, "A parameter is in the body more than once.")
     return form
 
 
@@ -193,8 +193,8 @@ def _wanted(form: Mapping[str, str], name: str) -> str:
 
 
 def _client(form: Mapping[str, str], authorization: list[str]) -> tuple[str, str]:
-    """Client id and secret, from the body or from Basic (RFC 6749, section 2.3.1), but not from both, and not beside an
-    assertion."""
+    """Client id and secret, from the body or from Basic (RFC 6749, section 2.3.1). Both together are an error, and so
+    is a secret together with an assertion."""
     if form.get("client_assertion") and (authorization or form.get("client_secret")):
         raise EntraError(400, "invalid_request", 90023, "The client authenticates in more than one way.")
     if not authorization:

@@ -1,8 +1,8 @@
-"""What the token endpoint says no with."""
+"""The errors of the token endpoint."""
 
 
 class EntraError(Exception):
-    """What the token endpoint says no with. No text of the request is repeated: it could be a secret."""
+    """An error response of the token endpoint. No text of the request is repeated: it could be a secret."""
 
     def __init__(self, status: int, error: str, code: int, description: str) -> None:
         super().__init__(f"AADSTS{code}")

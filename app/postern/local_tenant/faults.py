@@ -1,4 +1,4 @@
-"""What goes wrong on purpose: throttling, outages and refusals, switched on and off while the tenant is served."""
+"""Simulated faults: throttling, outages and errors, switched on and off while the tenant is served."""
 
 import re
 from collections.abc import Callable
@@ -11,8 +11,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 @dataclass(slots=True)
 class Part:
-    """One part of the tenant: how many requests it got, and what they are answered with. Each switch holds for the next
-    `times` requests, or until `restore()` where that is None."""
+    """One part of the tenant: the number of requests that it got, and its simulated fault. A fault holds for the next
+    `times` requests, or until `restore()` if that is None."""
 
     requests: int = 0
     status: int = 0
@@ -22,32 +22,32 @@ class Part:
     times: int | None = None
 
     def throttle(self, *, times: int | None = None, retry_after: int | None = 1) -> None:
-        """Too many requests: 429, with `Retry-After` in seconds."""
+        """Respond with 429 (too many requests), and `Retry-After` in seconds."""
         self._switch(429, times)
         self.retry_after = retry_after
 
     def fail(self, status: int = 503, *, times: int | None = None) -> None:
-        """An outage that says so."""
+        """Respond with an error status."""
         self._switch(status, times)
 
     def refuse(self, code: int, status: int = 400, *, times: int | None = None) -> None:
-        """Any AADSTS code, for the token endpoint."""
+        """Respond with an AADSTS code, for the token endpoint."""
         self._switch(status, times)
         self.code = code
 
     def hang(self) -> None:
-        """Take requests and answer none of them: those that come before `restore()` never are."""
+        """Accept requests and send no response. Requests before `restore()` never get one."""
         self.restore()
         self.silent = True
 
     def restore(self) -> None:
-        """Everything as it should be."""
+        """End all faults."""
         self.status = self.code = 0
         self.retry_after = self.times = None
         self.silent = False
 
     def counted(self) -> bool:
-        """Whether the request that has come meets a fault."""
+        """Count a request, and return whether it gets a fault."""
         self.requests += 1
         if self.times is None:
             return self.status > 0
@@ -63,7 +63,7 @@ class Part:
 
 @dataclass(slots=True)
 class Faults:
-    """The parts that can fail: Entra's token endpoint, the Key Vault, and the endpoint of managed identities."""
+    """The parts that can fail: Entra's token endpoint, the Key Vault, and the managed identity endpoint."""
 
     entra: Part = field(default_factory=Part)
     vault: Part = field(default_factory=Part)
@@ -78,19 +78,19 @@ _PATHS = (
 
 
 class Faulty:
-    """An application some of whose parts fail when they are told to (ASGI)."""
+    """An ASGI application with simulated faults in some of its parts."""
 
     def __init__(self, app: ASGIApp, faults: Faults) -> None:
         self._app = app
         self._faults = faults
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer as the part's switches say, else as the application does."""
+        """Respond with the part's fault if there is one, else as the application does."""
         name = _part_of(scope["path"]) if scope["type"] == "http" else None
         if name is not None:
             part: Part = getattr(self._faults, name)
             if part.counted():
-                await _refusal(name, part)(scope, receive, send)
+                await _fault_response(name, part)(scope, receive, send)
                 return
             if part.silent:
                 while (await receive())["type"] != "http.disconnect":
@@ -103,7 +103,7 @@ def _part_of(path: str) -> str | None:
     return next((name for pattern, name in _PATHS if pattern.fullmatch(path)), None)
 
 
-def _refusal(name: str, part: Part) -> JSONResponse:
+def _fault_response(name: str, part: Part) -> JSONResponse:
     headers = {} if part.retry_after is None else {"Retry-After": str(part.retry_after)}
     return JSONResponse(_DOCUMENTS[name](part), part.status, headers=headers)
 
@@ -111,16 +111,16 @@ def _refusal(name: str, part: Part) -> JSONResponse:
 def _entra(part: Part) -> dict[str, Any]:
     code = part.code or (90055 if part.status == 429 else 90033)  # TenantThrottlingError, a transient error
     error = "invalid_request" if part.code else "temporarily_unavailable"
-    return {"error": error, "error_description": f"AADSTS{code}: Told to say so.", "error_codes": [code]}
+    return {"error": error, "error_description": f"AADSTS{code}: This fault was switched on.", "error_codes": [code]}
 
 
 def _key_vault(part: Part) -> dict[str, Any]:
     code = "Throttled" if part.status == 429 else "ServiceUnavailable"
-    return {"error": {"code": code, "message": "Told to say so."}}
+    return {"error": {"code": code, "message": "This fault was switched on."}}
 
 
 def _identity(part: Part) -> dict[str, Any]:
-    return {"statusCode": part.status, "message": "Told to say so."}
+    return {"statusCode": part.status, "message": "This fault was switched on."}
 
 
 _DOCUMENTS: dict[str, Callable[[Part], dict[str, Any]]] = {

@@ -1,8 +1,8 @@
-"""Power Automate's part: flows that start with "When an HTTP request is received", with its checks and error shapes.
+"""Power Automate's part: flows that start with "When an HTTP request is received", with its checks and error documents.
 
 Reference: learn.microsoft.com/power-automate/oauth-authentication, and "Secure access and data in Azure Logic Apps",
-which says that a request with both a token and a signature is an error. Observed, not documented: no token is 401
-DirectApiAuthorizationRequired, and a good token with claims that do not fit is 403 MisMatchingOAuthClaims.
+which says that a request with both a token and a signature is an error. Observed, not documented: without a token the
+response is 401 DirectApiAuthorizationRequired, and a valid token with wrong claims gets 403 MisMatchingOAuthClaims.
 """
 
 import hmac
@@ -47,8 +47,9 @@ def _approve(leave: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """One flow. `allowed` are the names of who may start it; none is anybody of the tenant. It answers at once with
-    `polls` None; else with 202, and with 202 again at so many polls of the address that it gave."""
+    """One flow. `allowed` are the names of the callers that may start it. If it is empty, all callers of the tenant
+    may. If `polls` is None, the flow responds at once. Otherwise it responds with 202, and with 202 again to so many
+    polls of its Location."""
 
     name: str
     id: str
@@ -67,13 +68,13 @@ FLOWS = (
 
 
 def flow_url(tenant: LocalTenant, name: str) -> str:
-    """The address of a flow's trigger, as the designer shows it to a flow that is not for anyone."""
+    """The address of a flow's trigger, as the designer shows it for a flow that requires a token."""
     flow = next(flow for flow in FLOWS if flow.name == name)
     return f"{tenant.authority}{_WORKFLOWS}/{flow.id}/triggers/manual/paths/invoke?api-version=1"
 
 
-class FlowRefusal(Exception):
-    """What a trigger says no with."""
+class FlowError(Exception):
+    """An error response of a trigger."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(code)
@@ -84,7 +85,7 @@ class FlowRefusal(Exception):
 
 @dataclass(slots=True)
 class _Run:
-    """A run that is asked after: its signature, which is the right to ask, and what is left until it answers."""
+    """A run that is polled: its signature, which authorizes the polls, and the polls left until it has a result."""
 
     answer: Any
     polls: int
@@ -100,20 +101,20 @@ class Flows:
     runs: OrderedDict[str, _Run] = field(default_factory=OrderedDict, repr=False)
 
     def routes(self) -> list[Route]:
-        """The trigger, and the address that a 202 names."""
+        """The trigger, and the Location of a 202."""
         return [
             Route(f"{_WORKFLOWS}/{{id}}/triggers/manual/paths/invoke", self.invoke, methods=["POST"]),
             Route(f"{_WORKFLOWS}/{{id}}/runs/{{run}}/operations/manual", self.poll, methods=["GET"]),
         ]
 
     async def invoke(self, request: Request) -> Response:
-        """Start the flow: 200 with its answer, or 202 and where to ask for it."""
+        """Start the flow: 200 with its result, or 202 with a Location to poll."""
         try:
             flow = self._flow(request)
             self._authorize(flow, request)
             answer = flow.answer(await _input(flow, request))
-        except FlowRefusal as refusal:
-            return _error(refusal)
+        except FlowError as error:
+            return _response(error)
         run_id = f"0858{secrets.randbelow(10**29):029}CU00"
         if flow.polls is None:
             return JSONResponse(answer, headers=_of_run(flow, run_id))
@@ -123,13 +124,13 @@ class Flows:
         return self._accepted(flow, run_id, run)
 
     async def poll(self, request: Request) -> Response:
-        """202 while the flow runs, then its answer. The signature in the address is the one credential here."""
+        """202 while the flow runs, then its result. The signature in the address is the only credential here."""
         try:
             flow = self._flow(request)
             run_id = request.path_params["run"]
-            run = self._asked_after(run_id, request)
-        except FlowRefusal as refusal:
-            return _error(refusal)
+            run = self._polled_run(run_id, request)
+        except FlowError as error:
+            return _response(error)
         if run.polls > 0:
             run.polls -= 1
             return self._accepted(flow, run_id, run)
@@ -137,20 +138,20 @@ class Flows:
 
     def _flow(self, request: Request) -> Flow:
         if request.query_params.getlist("api-version") != ["1"]:
-            raise FlowRefusal(400, "InvalidApiVersionParameter", "The api-version is missing or not supported: use 1.")
+            raise FlowError(400, "InvalidApiVersionParameter", "The api-version is missing or not supported: use 1.")
         flow = next((flow for flow in FLOWS if flow.id == request.path_params["id"].lower()), None)
         if flow is None:
-            raise FlowRefusal(404, "WorkflowNotFound", "The workflow could not be found.")
+            raise FlowError(404, "WorkflowNotFound", "The workflow could not be found.")
         return flow
 
     def _authorize(self, flow: Flow, request: Request) -> None:
-        """The token's signature and times, then the claims that the flow's access is made of."""
+        """Check the token's signature and times, then the claims that the flow's access requires."""
         token = bearer_token(request)
         if token is None:
-            raise FlowRefusal(401, "DirectApiAuthorizationRequired", "The OAuth authorization scheme is required.")
+            raise FlowError(401, "DirectApiAuthorizationRequired", "The OAuth authorization scheme is required.")
         claims = self._verified(token)
         if claims is None:
-            raise FlowRefusal(401, "InvalidAuthenticationToken", "The access token is invalid or has expired.")
+            raise FlowError(401, "InvalidAuthenticationToken", "The access token is invalid or has expired.")
         fits = (
             claims.get("aud") == FLOWS_AUDIENCE
             and claims.get("iss") in self.tenant.issuers
@@ -159,27 +160,27 @@ class Flows:
         )
         if not fits:
             message = "A claim is missing, or does not match the open authentication access control policy."
-            raise FlowRefusal(403, "MisMatchingOAuthClaims", message)
+            raise FlowError(403, "MisMatchingOAuthClaims", message)
 
     def _verified(self, token: str) -> dict[str, Any] | None:
-        """The claims of a token that one of the published keys has signed, for whomever; None for any other."""
+        """The claims of a token signed by one of the published keys, for any audience; None for any other token."""
         try:
-            said = jwt.decode(token, options={"verify_signature": False})
+            unverified = jwt.decode(token, options={"verify_signature": False})
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
             return None
-        audience, issuer = said.get("aud"), said.get("iss")
+        audience, issuer = unverified.get("aud"), unverified.get("iss")
         if not isinstance(audience, str) or not isinstance(issuer, str):
             return None
         return tokens.verify(token, self.tenant.signing_keys, issuers=(issuer,), audience=audience, now=self.clock())
 
-    def _asked_after(self, run_id: str, request: Request) -> _Run:
+    def _polled_run(self, run_id: str, request: Request) -> _Run:
         if "authorization" in request.headers:
             message = "The request must be authenticated only by Shared Access scheme."
-            raise FlowRefusal(401, "DirectApiAuthorizationRequired", message)
+            raise FlowError(401, "DirectApiAuthorizationRequired", message)
         run = self.runs.get(run_id)
         given = request.query_params.get("sig", "")
         if run is None or not hmac.compare_digest(run.signature.encode(), given.encode()):
-            raise FlowRefusal(401, "DirectApiInvalidAuthorization", "The signature of the address is not valid.")
+            raise FlowError(401, "DirectApiInvalidAuthorization", "The signature of the address is not valid.")
         return run
 
     def _accepted(self, flow: Flow, run_id: str, run: _Run) -> Response:
@@ -195,22 +196,22 @@ def _of_run(flow: Flow, run_id: str) -> dict[str, str]:
 
 
 async def _input(flow: Flow, request: Request) -> BaseModel:
-    """What the flow takes."""
+    """The validated body."""
     body = b""
     async for chunk in request.stream():
         body += chunk
         if len(body) > MAX_BODY:
-            raise FlowRefusal(413, "RequestEntityTooLarge", "The body is too large.")
+            raise FlowError(413, "RequestEntityTooLarge", "The body is too large.")
     try:
         return flow.schema.model_validate(json.loads(body or b"{}"))
     except (ValidationError, ValueError, RecursionError):
         message = "The input body for trigger 'manual' of type 'Request' did not match its schema definition."
-        raise FlowRefusal(400, "TriggerInputSchemaMismatch", message) from None
+        raise FlowError(400, "TriggerInputSchemaMismatch", message) from None
 
 
-def _error(refusal: FlowRefusal) -> Response:
-    document = {"error": {"code": refusal.code, "message": refusal.message}}
+def _response(error: FlowError) -> Response:
+    document = {"error": {"code": error.code, "message": error.message}}
     headers = {"Cache-Control": "no-store"}
-    if refusal.status == 401:
+    if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    return JSONResponse(document, refusal.status, headers=headers)
+    return JSONResponse(document, error.status, headers=headers)

@@ -1,4 +1,4 @@
-"""A very small Microsoft Graph: finding people by the beginning of their name.
+"""A very small Microsoft Graph: it finds people by the beginning of their name.
 
 Reference: learn.microsoft.com/graph/api/user-list.
 """
@@ -33,18 +33,20 @@ class Graph:
         return [Route("/graph/v1.0/users", self.users, methods=["GET"])]
 
     async def users(self, request: Request) -> JSONResponse:
-        """The people, or those whose display name begins as `$filter` says."""
+        """The people, optionally filtered by the beginning of their display name (`$filter`)."""
         token = bearer_token(request)
         if token is None or self.tenant.verify(token, GRAPH_AUDIENCE, self.clock()) is None:
             return self._error(401, "InvalidAuthenticationToken", "No valid access token for Graph.")
         people = list(self.tenant.directory.people.values())
         if set(request.query_params) - {"$filter"} or len(request.query_params.getlist("$filter")) > 1:
-            return self._error(400, "BadRequest", "This stand-in for Graph takes one $filter and no other parameter.")
+            return self._error(
+                400, "BadRequest", "This stand-in for Graph supports one $filter and no other parameter."
+            )
         if "$filter" in request.query_params:
             beginning = display_name_filter(request.query_params["$filter"])
             if beginning is None:
                 return self._error(
-                    400, "BadRequest", "Invalid filter clause: this takes startswith(displayName,'x') only."
+                    400, "BadRequest", "Invalid filter clause: only startswith(displayName,'x') is supported."
                 )
             people = [person for person in people if person.display_name.lower().startswith(beginning.lower())]
         return JSONResponse({"value": [_user(person) for person in people]})
@@ -59,7 +61,7 @@ class Graph:
 
 
 def display_name_filter(text: str) -> str | None:
-    """The beginning that `startswith(displayName,'...')` asks for; None where the filter says anything else."""
+    """The text in `startswith(displayName,'...')`; None if the filter is anything else."""
     found = _STARTS_WITH.fullmatch(text.strip())
     return found[1].replace("''", "'") if found else None
 

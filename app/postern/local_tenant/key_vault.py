@@ -1,4 +1,4 @@
-"""Key Vault's part: the challenge and reading secrets, with its error shapes.
+"""Key Vault's part: the challenge, reading secrets, and Key Vault's error documents.
 
 Reference: learn.microsoft.com/rest/api/keyvault, "Get Secret", and "Authentication, requests and responses".
 """
@@ -26,7 +26,7 @@ class KeyVault:
     clock: Callable[[], float]
 
     def routes(self) -> list[Route]:
-        """The latest version of a secret (with or without the slash), and a certain one."""
+        """The latest version of a secret (with or without the slash), and a specific one."""
         paths = ("/secrets/{name}", "/secrets/{name}/", "/secrets/{name}/{version}")
         return [Route(path, self.secret, methods=["GET"]) for path in paths]
 

@@ -1,4 +1,4 @@
-"""A socket on loopback, and on nothing else: there is no way to say another address."""
+"""A socket on loopback. No other address can be configured."""
 
 import socket
 
@@ -6,7 +6,7 @@ from postern.local_tenant.state import HOST
 
 
 def listen(port: int) -> socket.socket:
-    """A socket that listens on this port of loopback, or on any free one where that is taken (0: any)."""
+    """A socket that listens on this port of loopback, or on any free one if it is in use (0: any)."""
     try:
         return _bound(port)
     except OSError:
@@ -16,8 +16,8 @@ def listen(port: int) -> socket.socket:
 def _bound(port: int) -> socket.socket:
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
-        # So that a restart gets its port back. Two sockets may be bound to it like this as long as neither listens:
-        # hence listen() here, which is what finds out that the port is taken.
+        # SO_REUSEADDR lets a restart use its port again. It also lets two sockets bind to the port until one listens,
+        # so listen() is called here: it fails if the port is in use.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((HOST, port))
         listener.listen(128)

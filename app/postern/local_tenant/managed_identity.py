@@ -1,4 +1,4 @@
-"""Managed identities: the endpoint that a container of App Service or Container Apps asks for tokens.
+"""Managed identities: the endpoint that gives tokens to a container of App Service or Container Apps.
 
 Reference: learn.microsoft.com/azure/app-service/overview-managed-identity, "REST endpoint reference".
 """
@@ -22,18 +22,18 @@ API_VERSION = "2019-08-01"
 
 @dataclass(frozen=True, slots=True)
 class ManagedIdentities:
-    """The endpoint for one tenant; `secret` is what IDENTITY_HEADER has."""
+    """The endpoint for one tenant. `secret` is the value of IDENTITY_HEADER."""
 
     tenant: LocalTenant
     clock: Callable[[], float]
     secret: str = field(repr=False)
 
     def routes(self) -> list[Route]:
-        """The one that IDENTITY_ENDPOINT names."""
+        """The route that IDENTITY_ENDPOINT names."""
         return [Route("/msi/token", self.token, methods=["GET"])]
 
     async def token(self, request: Request) -> JSONResponse:
-        """A token for `resource`: the system-assigned identity's, or that of the user-assigned one of `client_id`."""
+        """A token for `resource`: of the system-assigned identity, or of the user-assigned one with `client_id`."""
         if not hmac.compare_digest(request.headers.get("x-identity-header", "").encode(), self.secret.encode()):
             return _error(401, "The X-IDENTITY-HEADER is missing or wrong.")
         if request.query_params.get("api-version") != API_VERSION:

@@ -1,4 +1,4 @@
-"""Which resources the tenant issues tokens for, as Entra issues them for those with a service principal only."""
+"""The resources that the tenant issues tokens for. Entra issues tokens only for resources with a service principal."""
 
 from postern.local_tenant.tenant import EXCHANGE_AUDIENCE, GRAPH_AUDIENCE, LocalTenant
 
@@ -13,7 +13,7 @@ _MICROSOFT = (
     "https://service.powerautomate.cn",
     "https://service.flow.appsplatform.us",
 )
-"""Microsoft's own, known with and without a slash at their end: the token has what was asked for."""
+"""Microsoft's own, accepted with and without a slash at the end. The token's audience is the text of the request."""
 
 
 def knows(tenant: LocalTenant, audience: str) -> bool:

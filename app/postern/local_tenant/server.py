@@ -1,4 +1,4 @@
-"""Serving the local tenant: uvicorn with TLS, on loopback, in a thread with an event loop of its own."""
+"""Serves the local tenant: uvicorn with TLS, on loopback, in a thread with its own event loop."""
 
 import asyncio
 import secrets
@@ -25,8 +25,8 @@ _PATIENCE = 15.0  # seconds to start, and to stop
 
 @contextmanager
 def serve(tenant: "LocalTenant", *, clock: Callable[[], float] = time.time) -> "Iterator[LocalTenant]":
-    """Serve the tenant while the block runs; it listens when the block begins. Its port is the previous one where
-    that is free, else another, which `state.json` names then. `clock`: seconds since 1970, for tests."""
+    """Serve the tenant while the block runs. It listens when the block begins. Its port is the previous one if that is
+    free, else another one, which is written to `state.json`. `clock`: seconds since 1970, for tests."""
     from postern.local_tenant.app import create_app  # a command that only mints a token needs no server
 
     listener = listen(urlsplit(tenant.authority).port or 0)
@@ -39,8 +39,8 @@ def serve(tenant: "LocalTenant", *, clock: Callable[[], float] = time.time) -> "
 
 @contextmanager
 def serve_identity(tenant: "LocalTenant", *, clock: Callable[[], float] = time.time) -> Iterator[dict[str, str]]:
-    """Serve the tenant's managed identities while the block runs, as App Service and Container Apps do to the container
-    beside them: in plain HTTP on loopback. The block gets the two variables of their contract."""
+    """Serve the tenant's managed identities while the block runs, in plain HTTP on loopback, as App Service and
+    Container Apps do for a container. The block gets the two variables of their contract."""
     from postern.local_tenant.app import create_identity_app
 
     secret = secrets.token_urlsafe(24)
@@ -64,11 +64,11 @@ def _running(app: "ASGIApp", listener: socket.socket, certificate: dict[str, Pat
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             for connection in list(self.server_state.connections):
-                # It was closed for idleness and waits already: once it is closed again, it can no longer be aborted.
+                # It was closed because it was idle and is waiting: after a second close it could not be aborted.
                 if connection.transport is not None and connection.transport.is_closing():
                     connection.transport.abort()
             await super().shutdown(sockets)
-            # Under TLS a closed connection waits for the peer's goodbye, and an idle client never says it.
+            # Under TLS a closed connection waits for the peer's close_notify, which an idle client never sends.
             for connection in list(self.server_state.connections):
                 if connection.transport is not None:
                     connection.transport.abort()

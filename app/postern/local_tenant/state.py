@@ -1,4 +1,4 @@
-"""The state folder: files that only their owner can read, written so that no reader ever sees half of one."""
+"""The state folder: files that only their owner can read. They are written so that no reader sees an incomplete one."""
 
 import json
 import os
@@ -17,13 +17,13 @@ STATE_FILE = "state.json"
 
 
 class TenantFault(Exception):
-    """The state folder cannot be used as it is; the message says how to mend it."""
+    """The state folder cannot be used. The message says how to fix it."""
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What other commands and outside checks read from `state.json`. `server_url` is the Postern that is served
-    beside the tenant, empty until there was one."""
+    """The content of `state.json`, which other commands and outside checks read. `server_url` is the Postern that is
+    served beside the tenant, empty until there was one."""
 
     authority: str
     key_vault_url: str
@@ -32,13 +32,13 @@ class State:
 
 
 def state_at(port: int, server_url: str = "") -> State:
-    """The state of a tenant that listens on `port`. Everything has one address, on loopback by construction."""
+    """The state of a tenant that listens on `port`. All parts have the same address, which is always on loopback."""
     address = f"https://{HOST}:{port}"
     return State(authority=address, key_vault_url=address, server_url=server_url)
 
 
 def read_state(folder: Path) -> State:
-    """The state as last written. Raises TenantFault where the file is not one that this module wrote."""
+    """The last written state. Raises TenantFault if this module did not write the file."""
     path = folder / STATE_FILE
     try:
         document = json.loads(path.read_bytes())
@@ -46,9 +46,11 @@ def read_state(folder: Path) -> State:
         port = urlsplit(authority).port or 0
         expected = state_at(port, server_url)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise TenantFault(f"{path} cannot be read: delete it, and it is made again") from error
+        raise TenantFault(f"{path} cannot be read: delete it; it is made again at the next start") from error
     if authority != expected.authority or not isinstance(server_url, str) or not port:
-        raise TenantFault(f"{path}: the authority has to be https://{HOST}:PORT; delete the file, and it is made again")
+        raise TenantFault(
+            f"{path}: the authority has to be https://{HOST}:PORT; delete the file, it is made again at the next start"
+        )
     return expected
 
 
@@ -63,7 +65,7 @@ def create_state(folder: Path, make: Callable[[], State]) -> None:
 
 
 def prepare_folder(folder: Path) -> None:
-    """Make the folder for its owner alone. One that others may write in is refused: they could swap the keys."""
+    """Make the folder for its owner only. A folder that others may write in is rejected: they could swap the keys."""
     try:
         folder.mkdir(mode=0o700, parents=True)
     except FileExistsError:
@@ -74,14 +76,14 @@ def prepare_folder(folder: Path) -> None:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Replace the file in one step; mode 0600."""
+    """Replace the file in one step. Its mode is 0600."""
     with _temporary(path, content) as temporary:
         temporary.replace(path)
 
 
 def create_file(path: Path, make: Callable[[], bytes]) -> bytes:
-    """What the file holds, made first if there is none. Of several processes that make it at once, one wins and all
-    get what it wrote."""
+    """The content of the file, which is made first if there is none. If several processes make it at once, one wins,
+    and all get its content."""
     if not path.exists():
         # Unlike a rename, a link fails where another process was faster.
         with _temporary(path, make()) as temporary, suppress(FileExistsError):

@@ -1,4 +1,4 @@
-"""The local tenant itself: a state folder, and the tokens that its keys can sign with or without a server."""
+"""The local tenant: a state folder, and the tokens that its keys sign with or without a server."""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -34,11 +34,11 @@ WRONG_AUDIENCE = "843be625-584e-477a-ae84-737a4000d8ea"
 
 _KEYS_FILE = "signing-keys.pem"  # the newest first, which signs
 _PUBLISHED_KEYS = 2
-_NOBODY: Mapping[str, str] = MappingProxyType({})
+_NO_PEOPLE: Mapping[str, str] = MappingProxyType({})
 
 
 class UnknownName(KeyError):
-    """No person or application of the tenant has this name; the message lists those that there are."""
+    """No person or application of the tenant has this name. The message lists the known names."""
 
     def __str__(self) -> str:
         return str(self.args[0])
@@ -46,9 +46,9 @@ class UnknownName(KeyError):
 
 @dataclass(frozen=True, slots=True)
 class LocalTenant:
-    """A tenant that lives in a folder. Nothing is remembered but the folder and who is in the directory: every
-    property reads the files, so that a command beside a running server sees its address and its keys. `faults` are
-    what goes wrong on purpose while this process serves it."""
+    """A tenant in a folder. Only the folder and the directory are kept in memory. Every property reads the files, so
+    that a command beside a running server sees its address and its keys. `faults` are the simulated faults while this
+    process serves it."""
 
     folder: Path
     directory: Directory
@@ -56,10 +56,10 @@ class LocalTenant:
     faults: Faults = field(default_factory=Faults, compare=False, repr=False)
 
     @classmethod
-    def open(cls, folder: Path, people: Mapping[str, str] = _NOBODY, *, now: float | None = None) -> "LocalTenant":
+    def open(cls, folder: Path, people: Mapping[str, str] = _NO_PEOPLE, *, now: float | None = None) -> "LocalTenant":
         """The tenant of this folder, made on first use. `people` are those of `[people]`: name to object id.
 
-        Raises TenantFault where the folder or a file in it cannot be used."""
+        Raises TenantFault if the folder or a file in it cannot be used."""
         at = _seconds(now)
         folder = folder.absolute()
         directory = directory_with(people)
@@ -82,26 +82,26 @@ class LocalTenant:
 
     @property
     def authority(self) -> str:
-        """Where the stand-in Entra listens: `https://127.0.0.1:PORT`."""
+        """The address of the local Entra: `https://127.0.0.1:PORT`."""
         return state.read_state(self.folder).authority
 
     @property
     def key_vault_url(self) -> str:
-        """Where the stand-in vault listens."""
+        """The address of the local vault."""
         return state.read_state(self.folder).key_vault_url
 
     @property
     def vault_resource(self) -> str:
         """The resource that the vault's challenge names.
 
-        Azure's client accepts it only where the vault's host ends with `.` and the resource's host and port. Names
-        like x.vault.localhost resolve on few machines, so the rule is met by the address itself: 127.0.0.1:PORT ends
-        with .0.0.1:PORT. The check stays on."""
+        Azure's client accepts it only if the vault's host ends with `.` and the resource's host and port. Names like
+        x.vault.localhost resolve on few machines, so the address itself fulfils the rule: 127.0.0.1:PORT ends with
+        .0.0.1:PORT. The check stays on."""
         return "https://" + urlsplit(self.key_vault_url).netloc.partition(".")[2]
 
     @property
     def graph_url(self) -> str:
-        """The base URL of the stand-in Graph. Its tokens are for GRAPH_AUDIENCE."""
+        """The base URL of the local Graph. Its tokens are for GRAPH_AUDIENCE."""
         return f"{self.authority}/graph/v1.0"
 
     @property
@@ -121,7 +121,7 @@ class LocalTenant:
 
     @property
     def audiences(self) -> tuple[str, str]:
-        """Both, as POSTERN_AUDIENCE has to list them where v1 and v2 tokens are let in."""
+        """Both audiences. POSTERN_AUDIENCE has to list them to accept v1 and v2 tokens."""
         return AUDIENCE, POSTERN.client_id
 
     @property
@@ -132,7 +132,7 @@ class LocalTenant:
 
     @property
     def cluster_issuer(self) -> str:
-        """Who the tokens of the stand-in cluster's service accounts say that they are from."""
+        """The issuer of tokens for the service accounts of the simulated cluster."""
         return f"{self.authority}/cluster"
 
     @property
@@ -157,13 +157,13 @@ class LocalTenant:
         try:
             keys = tokens.read_keys(path.read_bytes())
         except (OSError, ValueError, TypeError) as error:
-            raise state.TenantFault(f"{path} cannot be read: delete it, and a new key is made") from error
+            raise state.TenantFault(f"{path} cannot be read: delete it; a new key is made at the next start") from error
         if not keys:
-            raise state.TenantFault(f"{path} has no key in it: delete it, and a new key is made")
+            raise state.TenantFault(f"{path} has no key in it: delete it; a new key is made at the next start")
         return keys
 
     def jwks(self) -> dict[str, Any]:
-        """The key set document. Each key names its issuer by a template, as Entra's v2.0 documents do."""
+        """The key set document. Each key names its issuer as a template, like Entra's v2.0 documents."""
         template = tokens.issuer(2, self.authority, "{tenantid}")
         return {"keys": [{**key.jwk(), "issuer": template} for key in self.signing_keys]}
 
@@ -188,10 +188,10 @@ class LocalTenant:
     ) -> str:
         """An access token for a person or an application, by name.
 
-        `audience`: Postern's own when nothing is said, its client id in v2 tokens and its App ID URI in v1 tokens.
-        `scopes`: for people only. `roles`: the application's own when nothing is said. `expired`: it ended an hour
-        ago. `wrong_audience`: it is for another API. `other_tenant`: well signed, but by its `tid` and `iss` of a
-        foreign tenant. `now`: in seconds since 1970."""
+        `audience`: by default Postern's own, which is its client id in v2 tokens and its App ID URI in v1 tokens.
+        `scopes`: for people only. `roles`: by default the application's own. `expired`: it expired an hour ago.
+        `wrong_audience`: it is for another API. `other_tenant`: its signature is valid, but its `tid` and `iss` are
+        those of a foreign tenant. `now`: in seconds since 1970."""
         claims = self.claims(who, audience=audience, version=version, scopes=scopes, roles=roles, now=now)
         if expired:
             claims |= {name: claims[name] - 2 * tokens.LIFETIME for name in ("iat", "nbf", "exp")}
@@ -212,7 +212,7 @@ class LocalTenant:
         roles: Iterable[str] | None = None,
         now: float | None = None,
     ) -> dict[str, Any]:
-        """What `token` signs: for tests that change a claim before they `mint` it."""
+        """The claims that `token` signs, for tests that change one before they `mint` it."""
         found = self.who(who)
         aud = audience if audience is not None else (self.client_id if version == 2 else self.audience)
         own_roles = found.roles if isinstance(found, Application) and aud in self.audiences else ()
@@ -230,11 +230,11 @@ class LocalTenant:
         )
 
     def mint(self, claims: Mapping[str, Any] | bytes, headers: Mapping[str, Any] | None = None, key: Any = None) -> str:
-        """Any token at all, for trying doors. `headers` are laid over the usual ones, and None leaves one out. `key`:
-        what the header's `alg` signs with (an RSA key object, bytes for HS256); the tenant's own when it is None."""
+        """Any token, for tests of authorization checks. `headers` replace the usual ones, and None removes one. `key`:
+        the key for the header's `alg` (an RSA key object, bytes for HS256); the tenant's own if it is None."""
         newest = self.signing_keys[0]
-        laid = {"typ": "JWT", "alg": "RS256", "kid": newest.kid, **(headers or {})}
-        present = {name: value for name, value in laid.items() if value is not None}
+        merged = {"typ": "JWT", "alg": "RS256", "kid": newest.kid, **(headers or {})}
+        present = {name: value for name, value in merged.items() if value is not None}
         return tokens.encode(claims, present, newest.private if key is None else key)
 
     def verify(self, token: str, audience: str, now: float) -> dict[str, Any] | None:
@@ -244,8 +244,8 @@ class LocalTenant:
     def service_account_token(
         self, subject: str = SERVICE_ACCOUNT, *, audience: str = EXCHANGE_AUDIENCE, now: float | None = None
     ) -> str:
-        """What a cluster puts into the file that AZURE_FEDERATED_TOKEN_FILE names. The cluster has no keys of its own:
-        its tokens are told from the tenant's by their issuer."""
+        """The token that a cluster writes to the file in AZURE_FEDERATED_TOKEN_FILE. The cluster has no keys of its
+        own: its tokens differ from the tenant's by their issuer."""
         at = _seconds(now)
         claims = {"iss": self.cluster_issuer, "sub": subject, "aud": [audience], "iat": at, "nbf": at}
         return self.mint({**claims, "exp": at + tokens.LIFETIME})
@@ -253,15 +253,15 @@ class LocalTenant:
     def who(self, name: str) -> Person | Application:
         """The person, application or managed identity of this name. Raises UnknownName."""
         directory = self.directory
-        everybody: dict[str, Person | Application] = {
+        all_names: dict[str, Person | Application] = {
             **directory.people,
             **directory.applications,
             **directory.identities,
         }
-        found = everybody.get(name)
+        found = all_names.get(name)
         if found is None:
-            known = ", ".join(everybody)
-            raise UnknownName(f"the local tenant knows nobody called {name!r}; it knows {known}")
+            known = ", ".join(all_names)
+            raise UnknownName(f"the local tenant has no person or application {name!r}; it has {known}")
         return found
 
     def client_secret(self, application: str) -> str:
@@ -298,21 +298,21 @@ class LocalTenant:
         content_type: str = "",
         now: float | None = None,
     ) -> None:
-        """Put a secret into the vault, as a new version where the name is taken. `expires`: seconds since 1970."""
+        """Put a secret into the vault, as a new version if the name exists. `expires`: seconds since 1970."""
         date = None if expires is None else int(expires)
         self.vault.put(name, value, _seconds(now), enabled=enabled, expires=date, content_type=content_type)
 
     def set_server_url(self, url: str) -> None:
-        """Note in `state.json` where Postern is served, for commands that call it."""
+        """Write Postern's address to `state.json`, for commands that call it."""
         port = urlsplit(self.authority).port or 0
         state.write_state(self.folder, state.state_at(port, url))
 
     def moved_to(self, port: int) -> None:
-        """Note the port that the server got."""
+        """Write the server's port to `state.json`."""
         state.write_state(self.folder, state.state_at(port, self.server_url))
 
     def _check(self) -> None:
-        """Tell of a damaged file now, not at the first request."""
+        """Report a damaged file now, not at the first request."""
         state.read_state(self.folder)
         _ = self.signing_keys
 

@@ -1,4 +1,4 @@
-"""Access tokens: their claims as Entra writes them, signing keys, and the check that vault and Graph make. Pure.
+"""Access tokens: their claims as in Entra, signing keys, and the check of the vault and Graph. Pure.
 
 Claims: learn.microsoft.com/entra/identity-platform/access-token-claims-reference.
 """
@@ -40,7 +40,7 @@ class SigningKey:
 
 
 def new_key() -> bytes:
-    """A fresh private key, as PEM."""
+    """A new private key, as PEM."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
@@ -52,7 +52,7 @@ def split_keys(content: bytes) -> list[bytes]:
 
 @lru_cache(maxsize=8)
 def read_keys(content: bytes) -> tuple[SigningKey, ...]:
-    """The keys of a PEM file, in order. Remembered, because parsing a key costs more than signing with it."""
+    """The keys of a PEM file, in order. Cached, because parsing a key costs more than signing with it."""
     return tuple(_signing_key(pem) for pem in split_keys(content))
 
 
@@ -66,7 +66,7 @@ def _signing_key(pem: bytes) -> SigningKey:
 
 
 def issuer(version: Version, authority: str, tenant_id: str) -> str:
-    """Who a token of this version says that it is from. The v1 issuer is the same in every tenant of the cloud."""
+    """The issuer of a token of this version. The v1 issuer is the same in every tenant of the cloud."""
     return f"{authority}/{tenant_id}/v2.0" if version == 2 else f"https://sts.windows.net/{tenant_id}/"
 
 
@@ -109,7 +109,7 @@ def claims_of(
 
 
 def _of_person(person: Person, audience: str, version: Version, scopes: Collection[str]) -> dict[str, Any]:
-    subject = hashlib.sha256(f"{person.object_id} {audience}".encode()).digest()  # another one for each audience
+    subject = hashlib.sha256(f"{person.object_id} {audience}".encode()).digest()  # differs by audience
     claims: dict[str, Any] = {
         "acct": int(person.guest),
         "name": person.display_name,
@@ -127,11 +127,11 @@ def _of_person(person: Person, audience: str, version: Version, scopes: Collecti
 
 
 def encode(claims: Mapping[str, Any] | bytes, headers: Mapping[str, Any], key: Any) -> str:
-    """The compact form of a token (RFC 7515, section 7.1), signed as the header's `alg` says, or by RS256 where that
-    names nothing known.
+    """The compact form of a token (RFC 7515, section 7.1), signed with the header's `alg`, or with RS256 if that is
+    unknown.
 
-    The parts are put together here because PyJWT refuses to write what forged tokens need: odd types, `crit`, an RSA
-    key's PEM as an HMAC secret. `claims` as bytes are taken as they are.
+    The parts are joined here because PyJWT does not write what forged tokens need: odd types, `crit`, an RSA key's PEM
+    as an HMAC secret. `claims` as bytes are not changed.
     """
     payload = claims if isinstance(claims, bytes) else _json(claims)
     head = f"{_base64url(_json(headers))}.{_base64url(payload)}"

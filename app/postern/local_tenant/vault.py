@@ -1,4 +1,4 @@
-"""The secrets of the stand-in vault, in one file. They are made at random on first use; no secret is in the source."""
+"""The secrets of the local vault, in one file. They are generated at random on first use. The source has no secret."""
 
 import hmac
 import json
@@ -19,8 +19,8 @@ _NAME = re.compile(r"[0-9a-zA-Z-]{1,127}")  # what Key Vault allows
 
 @dataclass(frozen=True, slots=True)
 class SecretVersion:
-    """One version of a secret. Times are seconds since 1970; `expires` is for the reader to heed, as in Key Vault,
-    which hands out what has expired. `content_type` says what a certificate is written as."""
+    """One version of a secret. Times are seconds since 1970. The reader has to check `expires`: like Key Vault, this
+    vault returns expired secrets. `content_type` is the format of a certificate."""
 
     version: str
     value: str = field(repr=False)
@@ -33,7 +33,7 @@ class SecretVersion:
 
 @dataclass(frozen=True, slots=True)
 class Vault:
-    """The secrets of a state folder; each name has its versions, oldest first. Names ignore case, as in Key Vault."""
+    """The secrets of a state folder. Each name has its versions, oldest first. Names ignore case, as in Key Vault."""
 
     path: Path
 
@@ -48,7 +48,7 @@ class Vault:
         return vault
 
     def versions(self, name: str) -> list[SecretVersion]:
-        """Every version of a secret, oldest first; none where there is no such secret."""
+        """Every version of a secret, oldest first; empty if there is no such secret."""
         return self._read().get(name.lower(), [])
 
     def put(
@@ -61,9 +61,9 @@ class Vault:
         expires: int | None = None,
         content_type: str = "",
     ) -> None:
-        """Add a version, which is the current one from now on."""
+        """Add a version, which becomes the current one."""
         if not _NAME.fullmatch(name):
-            raise ValueError(f"{name!r} cannot be a secret's name: Key Vault takes letters, digits and hyphens")
+            raise ValueError(f"{name!r} cannot be a secret's name: Key Vault accepts letters, digits and hyphens")
         content = self._read()
         added = replace(_new(value, now), enabled=enabled, expires=expires, content_type=content_type)
         content.setdefault(name.lower(), []).append(added)
@@ -72,8 +72,8 @@ class Vault:
     def replace(
         self, name: str, now: int, *, former_expires: int | None, value: str | None = None, content_type: str = ""
     ) -> str:
-        """Add a version with this value or a random one, which is returned. The former versions are disabled, or expire
-        then."""
+        """Add a version with this value or a random one, and return the value. The former versions are disabled, or
+        expire at `former_expires`."""
         content = self._read()
         former = [_retired(version, now, former_expires) for version in content.get(name.lower(), [])]
         added = replace(_new(_random() if value is None else value, now), content_type=content_type)
@@ -86,12 +86,14 @@ class Vault:
             document = json.loads(self.path.read_bytes())
             return {name: [SecretVersion(**version) for version in versions] for name, versions in document.items()}
         except (OSError, ValueError, TypeError, AttributeError):
-            # Without its cause: a JSON error carries the document, and with it the secrets.
-            raise TenantFault(f"{self.path} cannot be read: delete it, and new secrets are made") from None
+            # Without its cause: a JSON error contains the document with the secrets.
+            raise TenantFault(
+                f"{self.path} cannot be read: delete it; new secrets are made at the next start"
+            ) from None
 
 
 def judge(versions: Iterable[SecretVersion], presented: str, now: float) -> Literal["good", "expired", "wrong"]:
-    """Whether what an application presents is one of its client secrets, and still one."""
+    """Whether the presented text is one of the application's client secrets, and has not expired."""
     verdict: Literal["expired", "wrong"] = "wrong"
     for version in versions:
         if version.enabled and hmac.compare_digest(version.value.encode(), presented.encode()):
@@ -102,7 +104,7 @@ def judge(versions: Iterable[SecretVersion], presented: str, now: float) -> Lite
 
 
 def _retired(former: SecretVersion, now: int, expires: int | None) -> SecretVersion:
-    """A former version that is disabled, or expires, but never later than it did already."""
+    """A former version, disabled or with an earlier expiry date."""
     if expires is None:
         return replace(former, updated=now, enabled=False)
     return replace(former, updated=now, expires=min(expires, former.expires or expires))

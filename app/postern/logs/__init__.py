@@ -1,4 +1,4 @@
-"""Logs: one line for each event, redacted, as JSON for machines or in plain words for people."""
+"""Logs: one redacted line for each event, as JSON for machines or as text for people."""
 
 from postern.logs.logs import QUIET, configure_logs, flush_logs, log_format, write_later
 from postern.logs.sink import BufferedSink

@@ -1,8 +1,8 @@
-"""Logs: one line for each event, as JSON for machines or in plain words for people.
+"""Logs: one line for each event, as JSON for machines or as text for people.
 
-Whatever is logged, here or through the standard library, passes the same last line of defence: values under telling
-names and everything in the shape of a JWT are redacted, and control characters are escaped, so that no value can break
-or forge a line (CWE-117). Tracebacks never show local variables.
+All log lines, also those of the standard library, pass the same last line of defence. Values with the names of secrets
+and everything in the shape of a JWT are redacted. Control characters are escaped, so that no value can break or forge a
+line (CWE-117). Tracebacks never show local variables.
 """
 
 import asyncio
@@ -30,13 +30,13 @@ Level = Literal["debug", "info", "warning", "error", "critical"]
 QUIET = {
     "alembic": logging.WARNING,
     "azure": logging.WARNING,
-    "azure.identity": logging.CRITICAL,  # writes whole responses of the token endpoint when a sign-in fails
+    "azure.identity": logging.CRITICAL,  # logs whole responses of the token endpoint when a sign-in fails
     "httpcore2": logging.WARNING,
-    "httpx2": logging.WARNING,  # writes URLs with their query
+    "httpx2": logging.WARNING,  # logs URLs with their query
     "msal": logging.WARNING,
     "urllib3": logging.WARNING,
-    "uvicorn.error": logging.WARNING,  # writes how it starts and stops; our own log says that once
-    "uvicorn.access": logging.WARNING,  # writes URLs with their query
+    "uvicorn.error": logging.WARNING,  # logs its start and stop, which our own log has already
+    "uvicorn.access": logging.WARNING,  # logs URLs with their query
     "watchfiles": logging.WARNING,
 }
 
@@ -45,7 +45,7 @@ _LEVELS = {"exception": "error", "warn": "warning", "fatal": "critical", "err": 
 _PLAIN = frozenset({str, int, float, bool, type(None)})
 
 _CONTROLS = (*range(0x20), *range(0x7F, 0xA0), 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A))
-"""C0, DEL and C1, line and paragraph separators, and the marks that turn the direction of text."""
+"""C0, DEL and C1, line and paragraph separators, and the marks that change the direction of text."""
 
 _ESCAPES = {code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" for code in _CONTROLS}
 
@@ -57,8 +57,8 @@ BATCH_SECONDS = 0.05
 
 
 class _Lines:
-    """What structlog hands finished lines to. It asks for the sink each time, so that logs can be configured again
-    after loggers have been used."""
+    """The logger that structlog passes finished lines to. It looks up the sink each time, so that logs can be
+    configured again after loggers have been used."""
 
     __slots__ = ("name",)
 
@@ -72,7 +72,7 @@ class _Lines:
 
 
 class _Output:
-    """Where lines go at present, and in which form."""
+    """The current sink and format of lines."""
 
     def __init__(self) -> None:
         self.sink = BufferedSink(lambda lines: None)
@@ -80,7 +80,7 @@ class _Output:
 
 
 class _Clock:
-    """The time as RFC 3339 in UTC, to the millisecond. What does not change from one line to the next is kept."""
+    """The time as RFC 3339 in UTC, to the millisecond. The text of the last millisecond is cached."""
 
     def __init__(self) -> None:
         self._millisecond = -1
@@ -100,14 +100,14 @@ class _Clock:
 
 
 class _Batch:
-    """Events whose lines are made later, many in a row: that costs half of making each between two requests."""
+    """Events whose lines are made later, many together. That costs half as much as making each between two requests."""
 
     def __init__(self) -> None:
         self._events: list[tuple[str, float, Fields]] = []
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, event: str, moment: float, fields: Fields) -> None:
-        """Take an event. It is for the thread of the event loop, or where none runs."""
+        """Add an event. Call it in the thread of the event loop, or where no loop runs."""
         self._events.append((event, moment, fields))
         if self._timer is None:
             try:
@@ -118,7 +118,7 @@ class _Batch:
             self.write()
 
     def write(self) -> None:
-        """Make the lines of all events that wait."""
+        """Make the lines of all waiting events."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -132,12 +132,12 @@ class _Batch:
 
 
 class _Bridge(logging.Handler):
-    """Hands what the standard library logs to the same output."""
+    """Passes the standard library's log records to the same output."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             text = record.getMessage()
-        except Exception:  # arguments that do not fit their text are no reason to lose the line
+        except Exception:  # keep the line even if its arguments do not fit its text
             text = written(record.msg)
         event: dict[str, Any] = {"event": text}
         if record.exc_info:
@@ -146,13 +146,13 @@ class _Bridge(logging.Handler):
 
 
 def log_format(chosen: Literal["console", "json"] | None) -> Literal["console", "json"]:
-    """The format to log in where an operator chose none: for people on a terminal, for machines elsewhere."""
+    """The chosen format. By default it is `console` on a terminal and `json` elsewhere."""
     return chosen or ("console" if _is_terminal(sys.stderr) else "json")
 
 
 def configure_logs(format: Literal["console", "json"], stream: IO[Any] | None = None, level: Level = "info") -> None:  # noqa: A002
-    """Send structlog's and the standard library's logs to `stream` (standard error where None). It may be called
-    again; the level of a structlog logger stays what it was when the logger was first used."""
+    """Send structlog's and the standard library's logs to `stream` (standard error if None). It may be called again,
+    but the level of a structlog logger is fixed when the logger is first used."""
     least = logging.getLevelNamesMapping()[level.upper()]
     chosen = sys.stderr if stream is None else stream
     flush_logs()
@@ -179,14 +179,14 @@ def configure_logs(format: Literal["console", "json"], stream: IO[Any] | None = 
 
 
 def write_later(event: str, moment: float, fields: Fields) -> None:
-    """One line at level info for what happens at every request, made within BATCH_SECONDS together with others. It says
-    when its event was: `moment`, in seconds since 1970. The names of its fields are the program's own and none of them
-    is a secret's; the shape of a JWT in a value is still seen."""
+    """Log one line at level info for an event of every request. Lines are made in batches, within BATCH_SECONDS.
+    `moment` is the time of the event, in seconds since 1970. The field names are the program's own, and none is a
+    secret's. The shape of a JWT in a value is still redacted."""
     _batch.add(event, moment, fields)
 
 
 def flush_logs() -> None:
-    """Write the lines that still wait."""
+    """Write the waiting lines."""
     _batch.write()
     _current.sink.flush()
 
@@ -209,10 +209,10 @@ def _line(level: str, logger: str, event: MutableMapping[str, Any]) -> bytes:
                 if trace := _traceback(value):
                     clean["exception"] = trace
                 continue
-            name = key + "_" if key in clean else key  # nobody overwrites the time, the level or the event
+            name = key + "_" if key in clean else key  # a field cannot overwrite the time, the level or the event
             clean[name] = REDACTED if is_secret_name(key) else value if type(value) in _PLAIN else written(value)
         run = RUN.get()
-        if run is not None:  # an author's own log, or a library's, does not know them
+        if run is not None:  # logs of authors and libraries do not have them
             clean.setdefault("run_id", run[0])
             clean.setdefault("trace_id", trace_id_of(*run))
         return _rendered(clean)
@@ -221,7 +221,7 @@ def _line(level: str, logger: str, event: MutableMapping[str, Any]) -> bytes:
 
 
 def _together(lines: list[dict[str, Any]]) -> bytes:
-    """Many lines, looked through once for what a line must not have. Nearly always it is not there."""
+    """Many lines, checked once together for what a line must not contain, which is rarely there."""
     if _current.render is _as_json:
         with contextlib.suppress(ValueError):
             found = b"\n".join([to_json(line) for line in lines])
@@ -240,13 +240,13 @@ def _rendered(clean: dict[str, Any]) -> bytes:
 def _as_json(clean: dict[str, Any]) -> bytes:
     try:
         line = to_json(clean, inf_nan_mode="strings")
-        if not line.isascii():  # seldom so: escaping while writing costs twice as much
+        if not line.isascii():  # rare, and escaping while writing costs twice as much
             line = to_json(clean, ensure_ascii=True, inf_nan_mode="strings")
-    except ValueError:  # half of a surrogate pair is no UTF-8
+    except ValueError:  # half of a surrogate pair is not UTF-8
         clean = each_text(clean, lambda text: text.encode("utf-8", "backslashreplace").decode())
         line = to_json(clean, ensure_ascii=True, inf_nan_mode="strings")
     if b"eyJ" in line:
-        # Redacted as data, not as bytes: the e may end an escape like \u00fe, which must stay whole.
+        # Redacted as data, not as bytes: the e may be the end of an escape like \u00fe, which must not be cut.
         line = to_json(each_text(json.loads(line), without_tokens), ensure_ascii=True)
     if b"\x7f" in line:
         line = line.replace(b"\x7f", b"\\u007f")
@@ -256,14 +256,14 @@ def _as_json(clean: dict[str, Any]) -> bytes:
 def _console(*, colours: bool) -> Callable[[dict[str, Any]], bytes]:
     renderer = structlog.dev.ConsoleRenderer(
         colors=colours,
-        exception_formatter=structlog.dev.plain_traceback,  # the others show local variables where they can
+        exception_formatter=structlog.dev.plain_traceback,  # the others can show local variables
         force_colors=colours,
     )
 
     def render(clean: dict[str, Any]) -> bytes:
         trace = without_tokens(clean.pop("exception", ""))
         shown = each_text(clean, _printable)
-        # Indented, so that no line of an exception's text can pass for a line of the log.
+        # Indented, so that a line of an exception's text does not look like a line of the log.
         below = "".join(f"\n    {_escaped(line)}" for line in trace.splitlines())
         return f"{renderer(None, shown['level'], shown)}{below}\n".encode("utf-8", "backslashreplace")
 
@@ -280,7 +280,7 @@ def _escaped(text: str) -> str:
 
 
 def _traceback(exc_info: Any) -> str:
-    """The traceback as text, without local variables; "" where there is no exception."""
+    """The traceback as text, without local variables; "" if there is no exception."""
     if isinstance(exc_info, tuple):
         raised = exc_info[1]
     else:

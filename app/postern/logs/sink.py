@@ -1,4 +1,4 @@
-"""Where log lines go: whole, in order, and many in one write."""
+"""The sink for log lines: it writes them whole, in order, and many in one write."""
 
 import asyncio
 import contextlib
@@ -18,8 +18,8 @@ class _OfThread(threading.local):
 
 
 class BufferedSink:
-    """Writes lines whole and in order. Inside an event loop it collects them and writes once a tick; elsewhere it
-    writes at once. A stream that is broken loses lines and never raises."""
+    """Writes lines whole and in order. Inside an event loop it collects them and writes once a tick. Elsewhere it
+    writes at once. A broken stream loses lines and never raises."""
 
     def __init__(self, write: Callable[[bytes], object]) -> None:
         self._write = write
@@ -28,10 +28,10 @@ class BufferedSink:
         self._waiting: list[deque[bytes]] = []
 
     def write(self, line: bytes) -> None:
-        """Take one line, its newline included."""
+        """Add one line, with its newline."""
         mine = self._mine
         loop, lines = mine.loop, mine.lines
-        if loop is not None and lines is not None and loop.is_running():  # it has been told: the usual case
+        if loop is not None and lines is not None and loop.is_running():  # a tick is scheduled: the usual case
             lines.append(line)
             if len(lines) >= _MOST_WAITING:
                 self._drain(lines)
@@ -50,7 +50,7 @@ class BufferedSink:
         loop.call_soon(self._tick)
 
     def flush(self) -> None:
-        """Write what waits, whichever thread it is of."""
+        """Write the waiting lines of all threads."""
         with self._lock:
             for lines in self._waiting:
                 self._drain(lines)
@@ -60,7 +60,7 @@ class BufferedSink:
         self._drain(self._mine.lines or ())
 
     def _drain(self, lines: "deque[bytes] | tuple[()]", last: bytes = b"") -> None:
-        with self._lock, contextlib.suppress(OSError, ValueError):  # nobody is left to tell
+        with self._lock, contextlib.suppress(OSError, ValueError):  # there is nowhere to report it
             taken = []
             while lines:
                 taken.append(lines.popleft())
@@ -70,7 +70,8 @@ class BufferedSink:
 
 
 def writer_of(stream: IO[Any]) -> Callable[[bytes], object]:
-    """How to write bytes to the stream: straight to its file where it has one, so that nothing is left in buffers."""
+    """A function that writes bytes to the stream. If the stream has a file, it writes there directly, so that no line
+    stays in a buffer."""
     try:
         stream.flush()
         number = stream.fileno()

@@ -1,1 +1,1 @@
-"""Databases that are opened with a token of Entra in place of a password."""
+"""Database connections with a token from Entra in place of a password."""

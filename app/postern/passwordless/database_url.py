@@ -1,20 +1,20 @@
-"""A database's URL that knows how to sign in without a password. Settings make it, and whoever opens the database
-hands on what the settings have."""
+"""A database URL that includes how to sign in without a password. The settings make it, and the code that opens the
+database passes it on unchanged."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 PASSWORDLESS = "passwordless"
-"""The name in the URL's query. It is ours: libpq never sees it."""
+"""The name in the URL's query. It is Postern's own: libpq never sees it."""
 ENTRA = "entra"
-"""Its value: a token of Entra goes in the password's place."""
+"""Its value: a token from Entra is used in place of the password."""
 
 
 @dataclass(frozen=True, slots=True)
 class Passwordless:
-    """Postern's own credential for the database: which kind (POSTERN_AZURE_CREDENTIAL), in which cloud, at which
-    authority (the cloud's where it is None), and who is trusted on the way. It has no secret."""
+    """Postern's own credential for the database: its kind (POSTERN_AZURE_CREDENTIAL), the cloud, the authority (the
+    cloud's if None), and the certificate authorities to trust. It contains no secret."""
 
     credential: str
     cloud: str
@@ -23,22 +23,22 @@ class Passwordless:
 
 
 class DatabaseUrl(str):
-    """The URL as it was written, with what signing in needs besides. It goes to the writer's process as it is."""
+    """The URL as it was written, with the data for signing in. The writer's process gets it unchanged."""
 
     __slots__ = ("passwordless",)
     passwordless: Passwordless
 
     def __new__(cls, text: str, passwordless: Passwordless) -> "DatabaseUrl":
-        """The same text."""
+        """A string with the same text."""
         made = super().__new__(cls, text)
         made.passwordless = passwordless
         return made
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """For pickle."""
+        """The arguments for pickle."""
         return DatabaseUrl, (str(self), self.passwordless)
 
 
 def like(url: str, text: str) -> str:
-    """Another database's URL, to which one signs in as to `url`."""
+    """Another database's URL, with the same sign-in as `url`."""
     return DatabaseUrl(text, url.passwordless) if isinstance(url, DatabaseUrl) else text

@@ -1,10 +1,10 @@
-"""Signing in at PostgreSQL with a token of Entra in place of a password. Only a database URL with `passwordless=entra`
-brings this module in, and Azure with it.
+"""Signs in at PostgreSQL with a token from Entra in place of a password. This module and Azure are imported only for a
+database URL with `passwordless=entra`.
 
-Each new physical connection takes the token of the moment; connections that are open outlive theirs. It is asked for
-with synchronous clients, as the database's driver is synchronous here. The package's own listener for SQLAlchemy is
-not used: beside the database's token it would ask for one of Azure's management, to learn a user name that stands in
-the URL, and it fails for identities whose tokens name no user (applications, system-assigned identities).
+Each new physical connection uses the current token. Open connections outlive their tokens. Tokens are requested with
+synchronous clients, because the database's driver is synchronous here. The package's own listener for SQLAlchemy is not
+used: it would also request a token for Azure management to get a user name that is already in the URL, and it fails
+for identities whose tokens name no user (applications, system-assigned identities).
 
 Reference: learn.microsoft.com/azure/postgresql/flexible-server/security-entra-configure.
 """
@@ -36,9 +36,9 @@ from postern.passwordless.database_url import Passwordless
 
 CONNECT_SECONDS = 3.0
 READ_SECONDS = 5.0
-"""How long the token endpoint is waited for. Who needs the connection tries again."""
+"""The time limits of a token request. The code that needs the connection retries."""
 FORGET_SECONDS = 30.0
-"""A token that the database refuses is asked for anew, but not more often than this."""
+"""A token that the database rejects is requested again, but not more often than this."""
 SCOPES = {
     "public": AZURE_DB_FOR_POSTGRES_SCOPE,
     "usgov": "https://ossrdbms-aad.database.usgovcloudapi.net/.default",
@@ -53,13 +53,13 @@ _NEEDED = {
 
 Connect = Callable[..., Any]
 
-for _name in ("azure", "azure.identity", "msal", "urllib3"):  # azure.identity writes whole responses where nobody says
+for _name in ("azure", "azure.identity", "msal", "urllib3"):  # azure.identity logs whole responses by default
     logging.getLogger(_name).setLevel(QUIET[_name])
 
 
 class SignInFailed(psycopg.OperationalError):
-    """There is no token, or the database does not take it. That may pass, as for the driver's own error. `advice` is
-    what the log says; neither has anything of the token."""
+    """There is no token, or the database rejects it. Like the driver's own error, it may be temporary. `advice` is the
+    text for the log. It contains no part of the token."""
 
     def __init__(self, advice: str) -> None:
         super().__init__(advice)
@@ -67,7 +67,7 @@ class SignInFailed(psycopg.OperationalError):
 
 
 class Tokens:
-    """The password of each new connection. It may be used by several threads."""
+    """Gets the password of each new connection. Several threads may use it."""
 
     def __init__(self, how: Passwordless, clock: Callable[[], float] = time.monotonic) -> None:
         self._how = how
@@ -76,7 +76,7 @@ class Tokens:
         self._made_at = 0.0
 
     def connect(self, connect: Connect, parameters: Mapping[str, Any]) -> Any:
-        """What `connect` makes with a token as its password. Raises SignInFailed, and the driver's own errors where the
+        """The result of `connect` with a token as its password. Raises SignInFailed, and the driver's own errors if the
         server cannot be reached."""
         token = self._token()
         try:
@@ -86,9 +86,9 @@ class Tokens:
                 raise
             self._forget()
         raise SignInFailed(
-            "POSTERN_DATABASE_URL: the server refused the token that POSTERN_AZURE_CREDENTIAL="
-            f"{self._how.credential} got. See that the database exists, and that the user of the URL is a role for "
-            "this very identity (pgaadauth_create_principal)"
+            "POSTERN_DATABASE_URL: the server rejected the token that POSTERN_AZURE_CREDENTIAL="
+            f"{self._how.credential} got. Check that the database exists, and that the user in the URL is a role for "
+            "this identity (pgaadauth_create_principal)"
         ) from None
 
     def _token(self) -> str:
@@ -96,22 +96,22 @@ class Tokens:
             if self._credential is None:
                 self._credential, self._made_at = _credential(self._how), self._clock()
             return get_entra_token(self._credential, SCOPES[self._how.cloud])
-        except Exception as error:  # whatever it is: without a token there is no connection, and it may pass
-            why = type(error).__name__  # its text can hold the whole answer
+        except Exception as error:  # any error: without a token there is no connection, and it may be temporary
+            why = type(error).__name__  # its text can contain the whole response
         raise SignInFailed(
             f"POSTERN_DATABASE_URL: no token for the database by POSTERN_AZURE_CREDENTIAL={self._how.credential} "
-            f"({why}). See that the identity is assigned here, that AZURE_CLIENT_ID names it, and that Entra can be "
+            f"({why}). Check that the identity is assigned here, that AZURE_CLIENT_ID names it, and that Entra can be "
             "reached"
         )
 
     def _forget(self) -> None:
-        """Azure's clients keep a token until it is about to expire, so that a new one needs a new client."""
+        """Drop the client. Azure's clients keep a token until it nearly expires, so a new one needs a new client."""
         if self._clock() - self._made_at >= FORGET_SECONDS:
             self._credential = None
 
 
 def sign_in(engine: Engine, how: Passwordless) -> None:
-    """Have each new connection of the engine sign in with a token. Raises DatabaseFault where a variable that the
+    """Make each new connection of the engine sign in with a token. Raises DatabaseFault if a variable that the
     credential needs is not set."""
     missing = [name for name in _NEEDED[how.credential] if not os.environ.get(name)]
     if missing:
@@ -127,12 +127,13 @@ def sign_in(engine: Engine, how: Passwordless) -> None:
 
 
 def settled(query: Mapping[str, Any], ca_bundle: Path | None) -> dict[str, str]:
-    """What the driver is told besides. A Kerberos ticket would go before TLS. And for `sslmode=verify-full` libpq knows
-    no authorities by itself: those of POSTERN_CA_BUNDLE, or else the ones that the token endpoint is verified by."""
-    told = {"gssencmode": "disable"}
+    """Additional parameters for the driver. GSS encryption is off, because it would take precedence over TLS. libpq has
+    no authorities for `sslmode=verify-full`, so it gets those of POSTERN_CA_BUNDLE, or else the ones that the token
+    endpoint is verified by."""
+    added = {"gssencmode": "disable"}
     if query.get("sslmode") == "verify-full" and "sslrootcert" not in query:
-        told["sslrootcert"] = str(ca_bundle or certifi.where())
-    return told
+        added["sslrootcert"] = str(ca_bundle or certifi.where())
+    return added
 
 
 def _credential(how: Passwordless) -> TokenCredential:

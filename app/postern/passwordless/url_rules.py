@@ -1,5 +1,5 @@
-"""What POSTERN_DATABASE_URL must be where it says `passwordless=entra`: a token of Entra goes there as the password, so
-it must be certain who receives it."""
+"""The rules for POSTERN_DATABASE_URL with `passwordless=entra`. A token from Entra is sent as the password, so the
+server must be verified."""
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -11,14 +11,14 @@ from postern.passwordless.database_url import ENTRA, PASSWORDLESS, DatabaseUrl, 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
-_MAY_STAND_BESIDE = {PASSWORDLESS, "host", "options", "sslmode", "sslrootcert", "target_session_attrs"}
-"""What else a query may have. libpq's others could name another server, user or password."""
+_ALLOWED_BESIDE = {PASSWORDLESS, "host", "options", "sslmode", "sslrootcert", "target_session_attrs"}
+"""The parameters that a query may have. libpq's others could name another server, user or password."""
 _OF_CREDENTIAL = ("azure_credential", "cloud", "authority", "ca_bundle")
 _EXAMPLE = f"postgresql://NAME@HOST/postern?sslmode=verify-full&{PASSWORDLESS}={ENTRA}"
 
 
 class UrlFault(ValueError):
-    """A database URL that cannot be used: what is `wrong` with it, and how to `fix` that."""
+    """A database URL that cannot be used: `wrong` is the problem, and `fix` how to correct it."""
 
     def __init__(self, wrong: str, fix: str) -> None:
         super().__init__(f"{wrong}. {fix}")
@@ -27,8 +27,8 @@ class UrlFault(ValueError):
 
 
 def passwordless(text: str, settings: Mapping[str, Any]) -> str:
-    """The URL, with what signing in needs where it has no password. One that lacks something for that, or has something
-    too many, is refused."""
+    """The URL, with the data for signing in if it is passwordless. A passwordless URL that breaks a rule is
+    rejected."""
     names = {name.lower() for name, _ in parse_qsl(text.partition("?")[2], keep_blank_values=True)}
     if PASSWORDLESS not in names:
         return text
@@ -53,40 +53,40 @@ def _check_words(url: "URL") -> None:
         raise UrlFault(f"has a password beside {PASSWORDLESS}={ENTRA}", "Leave one of them out")
     if not url.username:
         raise UrlFault(
-            f"has {PASSWORDLESS}={ENTRA} and no user",
+            f"has {PASSWORDLESS}={ENTRA} but no user",
             f"Write the name of the database's role for this identity: {_EXAMPLE}",
         )
-    beside = sorted(set(url.query) - _MAY_STAND_BESIDE)
+    beside = sorted(set(url.query) - _ALLOWED_BESIDE)
     if beside:
         raise UrlFault(f"has {beside[0]} in its query beside {PASSWORDLESS}={ENTRA}", f"Write it like {_EXAMPLE}")
 
 
 def _check_server(url: "URL") -> None:
-    """Whoever answers gets the token: TLS must have named the server, unless it is on this machine."""
+    """Check that TLS verifies the server, unless it is on this machine: the server that responds gets the token."""
     hosts = [*_hosts(url.query.get("host", ())), *_hosts(url.host or ())]
     if not hosts:
-        raise UrlFault(f"has {PASSWORDLESS}={ENTRA} and no host", f"Write it like {_EXAMPLE}")
+        raise UrlFault(f"has {PASSWORDLESS}={ENTRA} but no host", f"Write it like {_EXAMPLE}")
     on_this_machine = all(host.startswith("/") or is_loopback(host) for host in hosts)
     if not on_this_machine and url.query.get("sslmode") != "verify-full":
         raise UrlFault(
-            f"has {PASSWORDLESS}={ENTRA} without sslmode=verify-full: the token would be sent to whoever answers",
+            f"has {PASSWORDLESS}={ENTRA} without sslmode=verify-full: the token would be sent to an unverified server",
             "Add sslmode=verify-full",
         )
 
 
 def _with_credential(text: str, others: Mapping[str, Any]) -> str:
     if any(name not in others for name in _OF_CREDENTIAL):
-        return text  # that one is faulty, and said to be
+        return text  # that setting is faulty and reported already
     credential, cloud, authority, ca_bundle = (others[name] for name in _OF_CREDENTIAL)
     if credential is None:
         raise UrlFault(
-            f"has {PASSWORDLESS}={ENTRA}, and POSTERN_AZURE_CREDENTIAL does not say how to sign in to Azure",
+            f"has {PASSWORDLESS}={ENTRA}, but POSTERN_AZURE_CREDENTIAL is not set",
             "Set POSTERN_AZURE_CREDENTIAL to managed_identity, workload_identity, client_secret or developer",
         )
     return DatabaseUrl(text, Passwordless(credential, cloud, authority, ca_bundle))
 
 
 def _hosts(value: str | tuple[str, ...]) -> Iterator[str]:
-    """Every host that libpq tries: one text may name several, with commas."""
+    """Every host that libpq tries. One string may name several, with commas."""
     for text in (value,) if isinstance(value, str) else value:
         yield from text.split(",")

@@ -1,4 +1,4 @@
-"""What an operator decides: POSTERN_ variables, `.env` and `postern.toml`."""
+"""The operator's settings: POSTERN_ variables, `.env` and `postern.toml`."""
 
 from postern.settings.entries import (
     ApiKeyAuth,

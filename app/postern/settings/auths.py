@@ -1,6 +1,6 @@
-"""How to sign in where something is, as it is written in `postern.toml`: all ways but Entra's.
+"""The `auth` tables of `postern.toml`, except Entra's.
 
-Secrets are references to Key Vault. What is wrong is told by its key and by what to write instead.
+Secrets are references to Key Vault. An error names the key and says what to write instead.
 """
 
 import difflib
@@ -38,13 +38,13 @@ _FRAMING = {
 
 
 def one_of(known: Iterable[str], written: str) -> str:
-    """What to write in place of a word that is none of these."""
+    """The fix for a word that is not one of `known`."""
     near = difflib.get_close_matches(written.lower(), known := list(known), n=1, cutoff=0.6)
     return f"Did you mean {near[0]}?" if near else f"Write one of {', '.join(known)}"
 
 
 def _username(text: str) -> str:
-    """RFC 7617, section 2: no colon, which ends it, and no control characters."""
+    """A user name has no colon, which would end it, and no control characters (RFC 7617, section 2)."""
     if not text:
         raise fault("is empty", "Write the user name")
     if ":" in text or _CONTROL.search(text):
@@ -53,12 +53,12 @@ def _username(text: str) -> str:
 
 
 def _header(name: str) -> str:
-    """RFC 9110, section 5.1: a token; and none that says how the request is framed or where it goes."""
+    """A header name is a token (RFC 9110, section 5.1). Names that affect the framing or the target are rejected."""
     if not _TOKEN.fullmatch(name):
-        raise fault("is not the name of a header", "Write its name alone, like X-Api-Key; the value belongs into key")
+        raise fault("is not the name of a header", "Write its name alone, like X-Api-Key; the value goes into key")
     if name.lower() in _FRAMING:
         raise fault(
-            "is a header that the request itself needs", "Write the header that the other side reads a key from"
+            "is a header that the request itself needs", "Write the header in which the other side expects the key"
         )
     return name
 
@@ -71,12 +71,12 @@ def _visible(text: str) -> str:
 
 def _provider(name: str) -> str:
     if name not in PROVIDERS:
-        raise fault("is not a provider that is known", one_of([*PROVIDERS, ENTRA], name))
+        raise fault("is not a known provider", one_of([*PROVIDERS, ENTRA], name))
     return name
 
 
 class SecretReference(Entry):
-    """Where a secret is: its name in Key Vault. The value is nowhere in the settings."""
+    """The name of a secret in Key Vault. The settings never contain its value."""
 
     key_vault: types.VaultName
 
@@ -91,7 +91,7 @@ class SecretReference(Entry):
 
 
 class NoAuth(Entry):
-    """The other side asks for nothing."""
+    """No authentication."""
 
     type: Literal["none"] = "none"
 
@@ -105,7 +105,7 @@ class BasicAuth(Entry):
 
 
 class ApiKeyAuth(Entry):
-    """A key in each request, in the header or the query parameter of this name: one of them is set."""
+    """A key in each request, in the header or the query parameter of this name. Exactly one of them is set."""
 
     type: Literal["api_key"] = "api_key"
     header: Annotated[StrictStr, AfterValidator(_header)] | None = None
@@ -116,15 +116,15 @@ class ApiKeyAuth(Entry):
     def _one_place(self) -> "ApiKeyAuth":
         if (self.header is None) == (self.query is None):
             both = "has both header and query" if self.header else "has neither header nor query"
-            raise fault(both, 'Write header = "X-Api-Key" or query = "name", whichever the other side reads')
+            raise fault(both, 'Write header = "X-Api-Key" or query = "name", as the other side expects')
         return self
 
 
 class OAuth2Auth(Entry):
     """A token by client credentials (RFC 6749, section 4.4), from a token URL or a provider of `presets`.
 
-    A provider's own token URL may be replaced by `token_url`. Read `address`, `grant` and `authentication`, which know
-    what the provider adds.
+    `token_url` overrides a provider's own token URL. Use the properties `address`, `grant` and `authentication`, which
+    include the provider's values.
     """
 
     type: Literal["oauth2"] = "oauth2"
@@ -139,28 +139,28 @@ class OAuth2Auth(Entry):
 
     @property
     def address(self) -> str:
-        """Where tokens are asked for."""
+        """The token endpoint."""
         return self.token_url or (PROVIDERS[self.identity_provider].token_url if self.identity_provider else "") or ""
 
     @property
     def grant(self) -> Grant:
-        """The grant of the token request; by `jwt_bearer` the private key signs it."""
+        """The grant of the token request. For `jwt_bearer` the private key signs it."""
         return PROVIDERS[self.identity_provider].grant if self.identity_provider else "client_credentials"
 
     @property
     def authentication(self) -> ClientAuthentication:
-        """How the client proves itself to the token endpoint."""
+        """How the client authenticates at the token endpoint."""
         preset = PROVIDERS[self.identity_provider].client_authentication if self.identity_provider else "header"
         return self.client_authentication or preset
 
     @property
     def instead(self) -> str:
-        """What to write where the provider gives no tokens to applications; "" where it is known to give them."""
+        """What to write if the provider issues no tokens to applications; "" if it does."""
         return PROVIDERS[self.identity_provider].instead if self.identity_provider else ""
 
     @property
     def secret(self) -> tuple[str, SecretReference]:
-        """The key of the one secret, and where it is."""
+        """The key of the secret, and its reference."""
         if self.private_key is not None:
             return "private_key", self.private_key
         if self.client_secret is not None:
@@ -182,14 +182,14 @@ class OAuth2Auth(Entry):
             )
         elif self.private_key is None and self.authentication == "private_key_jwt":
             raise fault(
-                "has client_authentication = private_key_jwt and no private_key",
+                "has client_authentication = private_key_jwt but no private_key",
                 'Write private_key = { key_vault = "name" } in place of client_secret',
             )
         return self
 
 
 def _has_address(auth: OAuth2Auth) -> None:
-    """RFC 6749, section 3.2; a provider may have one address for each customer."""
+    """Check that there is a token endpoint (RFC 6749, section 3.2). A provider may have one for each customer."""
     if auth.identity_provider is None:
         if auth.token_url is None:
             known = " or ".join(PROVIDERS)
@@ -206,13 +206,13 @@ def _has_address(auth: OAuth2Auth) -> None:
         )
     if (urlsplit(auth.address).hostname or "") in preset.elsewhere:
         raise fault(
-            "has a token_url that gives no tokens to applications",
+            "has a token_url that issues no tokens to applications",
             f'Write token_url = "{preset.example}" with your own domain',
         )
 
 
 def _signs_itself(auth: OAuth2Auth) -> None:
-    """RFC 7523, section 2.1: the assertion is the grant, so that nothing else authenticates the client."""
+    """Check that only the assertion authenticates the client: it is the grant itself (RFC 7523, section 2.1)."""
     if auth.private_key is None or auth.client_authentication in ("header", "body"):
         raise fault(
             f"is for {auth.identity_provider}, where a service account signs with its private key",

@@ -1,4 +1,4 @@
-"""How to sign in with a token from Entra, as it is written in `postern.toml`."""
+"""The `auth` table of `postern.toml` for a token from Entra."""
 
 import difflib
 from typing import Annotated, Any, Literal
@@ -19,12 +19,12 @@ def _switch(value: Any) -> bool:
 
 
 class EntraAuth(Entry):
-    """A token from Entra. `tenant_id` is ours where it is None; exactly one of `client_secret`, `certificate`,
-    `managed_identity` and `federated` (a managed identity speaks for the application) is set, and one of `scopes` and
-    `audience`. `client_id` is None for the system-assigned identity only.
+    """A token from Entra. If `tenant_id` is None, it is the tenant of the settings. Exactly one of `client_secret`,
+    `certificate`, `managed_identity` and `federated` (a managed identity's token authenticates the application) is set,
+    and one of `scopes` and `audience`. `client_id` is None for the system-assigned identity only.
 
     `audience` may be a preset's name: `power-automate` (in the installation's cloud) or one of
-    POWER_AUTOMATE_AUDIENCES. The settings have the audience itself in its place.
+    POWER_AUTOMATE_AUDIENCES. Loaded settings have the audience itself in its place.
     """
 
     type: Literal["entra"] = "entra"
@@ -43,7 +43,7 @@ class EntraAuth(Entry):
         given = [way for way in ways if getattr(self, way)]
         if len(given) != 1:
             raise fault(
-                f"has both {' and '.join(given[:2])}" if given else "does not say how the application proves itself",
+                f"has both {' and '.join(given[:2])}" if given else "does not say how the application authenticates",
                 f"Write exactly one of client_secret, certificate, managed_identity = true and federated = true. "
                 f"{REFERENCE}",
             )
@@ -81,21 +81,21 @@ def _is_audience(audience: str) -> None:
 
 
 def _is_scope(scopes: tuple[str, ...]) -> None:
-    """Microsoft, "OAuth 2.0 client credentials flow": the one scope is the resource's identifier and /.default."""
+    """The only scope is the resource's identifier and /.default (Microsoft, "OAuth 2.0 client credentials flow")."""
     if not all(scope.endswith(DEFAULT_SCOPE) for scope in scopes):
         raise fault(
             f"has scopes that do not end with {DEFAULT_SCOPE}",
-            f'An application asks for all that it was granted: write scopes = ["…{DEFAULT_SCOPE}"]',
+            f'An application requests all that it was granted: write scopes = ["…{DEFAULT_SCOPE}"]',
         )
     if len(scopes) > 1:
         raise fault(
-            "has scopes of several resources, and a token is for one",
-            "Write one scope here, and an entry of its own for each other resource",
+            "has scopes of several resources, but a token is for one",
+            "Write one scope here, and a separate entry for each other resource",
         )
     resource = scopes[0].removesuffix(DEFAULT_SCOPE)
     meant = power_automate_audience(resource)
     if meant and resource != meant:
         raise fault(
-            "has a scope with a slash too few or too many: Power Automate compares the audience exactly",
+            "has a scope with a missing or extra slash: Power Automate compares the audience exactly",
             f'Write audience = "{meant}" in place of scopes',
         )

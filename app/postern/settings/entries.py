@@ -1,4 +1,4 @@
-"""The entries of `[connections.*]` and `[triggers.*]`: where something is, and how to sign in there."""
+"""The entries of `[connections.*]` and `[triggers.*]`: the address and the authentication of an outside system."""
 
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, TypeVar
@@ -29,7 +29,7 @@ MAX_RESPONSE_BYTES = 16 * 1024 * 1024
 
 _NOT_FOR_ENTRA = {
     "token_url": "Leave it out: Entra's address follows from POSTERN_CLOUD or POSTERN_AUTHORITY",
-    "client_authentication": "Leave it out: client_secret, certificate, managed_identity or federated says how",
+    "client_authentication": "Leave it out: client_secret, certificate, managed_identity or federated decides it",
     "private_key": 'Write certificate = { key_vault = "name" }, which holds the key too',
 }
 
@@ -50,7 +50,7 @@ AUTHS: Mapping[str, type[Entry]] = {
 
 
 def _written_auth(value: Any) -> Any:
-    """The one spelling for the two that mean Entra; a type that nobody knows is told apart."""
+    """Unify the two spellings of Entra, and reject unknown types with an error of their own."""
     if isinstance(value, Entry):
         return value
     if not isinstance(value, dict):
@@ -59,10 +59,10 @@ def _written_auth(value: Any) -> Any:
         value = {key: part for key, part in value.items() if key != "identity_provider"} | {"type": ENTRA}
     kind = value.get("type")
     if not isinstance(kind, str) or kind not in AUTHS:
-        raise fault("has no type that is known", one_of(AUTHS, kind if isinstance(kind, str) else ""))
+        raise fault("has no known type", one_of(AUTHS, kind if isinstance(kind, str) else ""))
     wrong = next((key for key in _NOT_FOR_ENTRA if key in value), None) if kind == ENTRA else None
     if wrong:
-        raise fault(f"has a {wrong}, which Entra does not take", _NOT_FOR_ENTRA[wrong])
+        raise fault(f"has a {wrong}, which Entra does not use", _NOT_FOR_ENTRA[wrong])
     return value
 
 
@@ -75,7 +75,7 @@ MaxBytes = Annotated[int, BeforeValidator(types.whole(1))]
 
 
 class Connection(Entry):
-    """A named outside system: where it is, and how to sign in there. `timeout` is in seconds, for one request."""
+    """A named outside system: its address and authentication. `timeout` is in seconds, for one request."""
 
     base_url: Annotated[StrictStr, AfterValidator(types.base_url)]
     auth: Auth
@@ -84,7 +84,7 @@ class Connection(Entry):
 
 
 class Trigger(Entry):
-    """A trigger elsewhere. The URL of a flow that anyone may call has its signature in it, so it is never shown."""
+    """A trigger elsewhere. The URL of a flow that anyone may call contains its signature, so it is never shown."""
 
     url: Annotated[StrictStr, AfterValidator(types.trigger_url)] = Field(repr=False)
     auth: Auth = NoAuth()
@@ -95,7 +95,7 @@ Kept = TypeVar("Kept", Connection, Trigger)
 
 
 def in_cloud() -> Callable[[Mapping[str, Kept], ValidationInfo], Mapping[str, Kept]]:
-    """What puts the audience of the settings' cloud in the place of a preset's name."""
+    """A validator that replaces a preset's name by the audience in the settings' cloud."""
 
     def named(entries: Mapping[str, Kept], info: ValidationInfo) -> Mapping[str, Kept]:
         return {name: _named(entry, info.data.get("cloud", "public")) for name, entry in entries.items()}

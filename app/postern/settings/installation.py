@@ -1,14 +1,14 @@
-"""One installation, as the run API and the documents know it."""
+"""One installation, as the run API and the OpenAPI documents see it."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """Where this Postern is, for whom it works, and who its operators are.
+    """The address, the tenant and the operators of this Postern.
 
-    `server_url` may be "/": the server that a document comes from. `tenant_id` is None where the settings name no
-    tenant; `audiences` are in the order of the settings. `operators` are object ids.
+    `server_url` may be "/": the server that a document comes from. `tenant_id` is None if the settings name no tenant.
+    `audiences` are in the order of the settings. `operators` are object ids.
     """
 
     server_url: str = "/"

@@ -1,4 +1,4 @@
-"""Which secrets the settings name, and what for. Pure."""
+"""The secrets that the settings name, and their users. Pure."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -7,12 +7,12 @@ from pydantic import BaseModel
 
 from postern.settings import SecretReference, Settings
 
-_LEFT_OUT = ("auth",)  # every entry has it: `connections.graph client_secret` says enough
+_LEFT_OUT = ("auth",)  # every entry has it, so `connections.graph client_secret` is clear
 
 
 def secret_references(settings: Settings) -> dict[str, tuple[str, ...]]:
-    """The names of all secrets in alphabetical order, each with who uses it: `connections.graph client_secret`, or the
-    name of a setting. Names that differ in case only are one secret, as in Key Vault."""
+    """The names of all secrets in alphabetical order, each with its users: `connections.graph client_secret`, or the
+    name of a setting. Names that differ only in case are one secret, as in Key Vault."""
     found: dict[str, tuple[str, list[str]]] = {}
     for name, user in _all(settings):
         found.setdefault(name.lower(), (name, []))[1].append(user)
@@ -30,7 +30,7 @@ def _all(settings: Settings) -> Iterator[tuple[str, str]]:
 
 
 def _within(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], SecretReference]]:
-    """Every reference below a value, and the names of the fields that lead there."""
+    """Every reference inside a value, with the path of field names to it."""
     if isinstance(value, SecretReference):
         yield path, value
     elif isinstance(value, BaseModel):

@@ -1,7 +1,7 @@
-"""The settings of one installation: POSTERN_ variables, `.env` and `postern.toml`, every problem reported at once.
+"""The settings of one installation: POSTERN_ variables, `.env` and `postern.toml`. All problems are reported at once.
 
-`load_settings` is the only way in: what it returns is valid and does not change. No setting is a secret; secrets are
-named here and stand in Key Vault.
+`load_settings` is the only function that makes Settings. They are valid and immutable. No setting is a secret: secrets
+are in Key Vault, and the settings name them.
 """
 
 import os
@@ -41,23 +41,23 @@ def _passwordless(text: str, info: ValidationInfo) -> str:
 
 
 class Settings(BaseSettings):
-    """What an operator decides. Times are in seconds unless the name says otherwise; ids are lower-case GUIDs."""
+    """The operator's settings. Times are in seconds unless the name says otherwise. Ids are lower-case GUIDs."""
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     tenant_id: types.Guid | None = Field(None, description="The Entra tenant whose users and applications may call")
     audience: types.Texts = Field(
-        (), description="What tokens must be issued for: Application ID URI or client id; several with commas"
+        (), description="Accepted token audiences: Application ID URI or client id, separated by commas"
     )
     cloud: Literal["public", "usgov", "china"] = Field(
         "public", description="The Microsoft cloud of the tenant: `public`, `usgov` or `china`"
     )
     authority: Annotated[StrictStr, AfterValidator(types.authority)] | None = Field(
-        None, description="The address of Entra in place of the cloud's: https, or http on loopback"
+        None, description="The address of Entra, if it is not the cloud's: https, or http on loopback"
     )
     client_id: types.Guid | None = Field(None, description="The client id of Postern's own app registration")
     client_secret_name: types.VaultName | None = Field(
-        None, description="The name in Key Vault of the secret of that app registration"
+        None, description="The name in Key Vault of that app registration's secret"
     )
     key_vault_url: Annotated[StrictStr, AfterValidator(types.vault_url)] | None = Field(
         None, description="The address of the Key Vault: https"
@@ -67,7 +67,7 @@ class Settings(BaseSettings):
         description="How to sign in to Azure: `managed_identity`, `workload_identity`, `client_secret` or `developer`",
     )
     ca_bundle: Annotated[Path, AfterValidator(types.certificates)] | None = Field(
-        None, description="A PEM file of the certificate authorities to trust in all calls out"
+        None, description="A PEM file of the certificate authorities to trust for all outgoing calls"
     )
     database_url: Annotated[StrictStr, AfterValidator(types.database_url), AfterValidator(_passwordless)] = Field(
         "sqlite:///var/postern.db", description="Where runs are recorded: `sqlite:///` or `postgresql://`", repr=False
@@ -76,43 +76,43 @@ class Settings(BaseSettings):
     config: Path = Field(Path("postern.toml"), description="The file of settings and tables")
     host: Annotated[StrictStr, AfterValidator(types.host)] = Field("127.0.0.1", description="The address to listen on")
     port: Annotated[int, BeforeValidator(types.whole(0, 65535))] = Field(
-        8080, description="The port to listen on; 0 takes any free one"
+        8080, description="The port to listen on; 0 means any free port"
     )
     public_url: Annotated[StrictStr, AfterValidator(types.public_url)] | None = Field(
-        None, description="The address under which callers reach this server"
+        None, description="The address at which callers reach this server"
     )
     trusted_proxies: Annotated[types.Texts, AfterValidator(types.proxies)] = Field(
-        (), description="Addresses and networks of proxies whose X-Forwarded headers are believed; several with commas"
+        (), description="Addresses and networks of proxies whose X-Forwarded headers are trusted, separated by commas"
     )
-    operators: types.Guids = Field((), description="Object ids of those who may see all runs; several with commas")
+    operators: types.Guids = Field((), description="Object ids of the operators, separated by commas")
     max_body_bytes: Annotated[int, BeforeValidator(types.whole(1))] = Field(
-        1_048_576, description="The largest body that a trigger takes, in bytes"
+        1_048_576, description="The largest request body that a trigger accepts, in bytes"
     )
     retention_days: Annotated[int, BeforeValidator(types.whole(1, 36500))] = Field(
-        30, description="How many days records are kept"
+        30, description="Days for which records are kept"
     )
     clock_leeway: Annotated[int, BeforeValidator(types.whole(0, 300))] = Field(
-        60, description="How many seconds clocks may differ when a token's times are checked"
+        60, description="Clock difference in seconds that is allowed when a token's times are checked"
     )
     keys_max_age: Annotated[int, BeforeValidator(types.whole(1))] = Field(
         3600, description="Seconds after which signing keys are refreshed in the background"
     )
     keys_cooldown: Annotated[int, BeforeValidator(types.whole(1))] = Field(
-        30, description="Least seconds between two fetches of signing keys that an unknown key id causes"
+        30, description="Least seconds between two fetches of signing keys because of unknown key ids"
     )
     keys_stale: Annotated[int, BeforeValidator(types.whole(1))] = Field(
         86400,
-        description="Seconds that the last good signing keys outlive an outage; they are refreshed twice as often",
+        description="Seconds for which signing keys are used in an outage; they are refreshed at least twice as often",
     )
     secret_max_age: Annotated[int, BeforeValidator(types.whole(0))] = Field(
-        300, description="Seconds that a secret from Key Vault is remembered"
+        300, description="Seconds for which a secret from Key Vault is cached"
     )
     log_format: Literal["console", "json"] | None = Field(
-        None, description="`console` or `json`; unset, it is `console` on a terminal and `json` elsewhere"
+        None, description="`console` or `json`; if unset, `console` on a terminal and `json` elsewhere"
     )
     people: Mapping[types.PersonName, types.Guid] = Field({}, description="Short names for object ids")
     connections: Annotated[Mapping[types.EntryName, Connection], AfterValidator(in_cloud())] = Field(
-        {}, description="What workflows may reach"
+        {}, description="Outside systems that workflows may reach"
     )
     triggers: Annotated[Mapping[types.EntryName, Trigger], AfterValidator(in_cloud())] = Field(
         {}, description="Triggers elsewhere that workflows may call"
@@ -127,15 +127,15 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what is handed in: `load_settings` reads the sources itself, to say where each problem is written."""
+        """Use only the arguments. `load_settings` reads the sources itself, so that a problem can name its place."""
         return (init_settings,)
 
 
 _NAMES = tuple(name for name in Settings.model_fields if name not in TABLES)
 _PLAIN_WORDS = {
     "missing": ("is missing", "Add it"),
-    "string_type": ("is not a text", "Write a text, in quotes"),
-    "path_type": ("is not a path", "Write a text, in quotes"),
+    "string_type": ("is not a string", "Write a string, in quotes"),
+    "path_type": ("is not a path", "Write a string, in quotes"),
     "dict_type": ("is not a table", "Write a table"),
     "mapping_type": ("is not a table", "Write a table"),
     "model_type": ("is not a table", "Write a table"),
@@ -150,8 +150,8 @@ def load_settings(
     folder: Path = Path(),
     defaults: Mapping[str, Any] | None = None,
 ) -> Settings:
-    """The settings of `environ` (the process's where None), then `.env` and `postern.toml` in `folder`, then
-    `defaults`. Entries of tables are merged one by one. Raises SettingsFault with all problems."""
+    """The settings of `environ` (the process's if None), then `.env` and `postern.toml` in `folder`, then `defaults`.
+    Tables are merged entry by entry. Raises SettingsFault with all problems."""
     problems: list[SettingProblem] = []
     found, config = _read(os.environ if environ is None else environ, folder, _defaults(defaults or {}), problems)
     try:
@@ -164,8 +164,8 @@ def load_settings(
 
 
 def load_address(environ: Mapping[str, str] | None = None, *, folder: Path = Path()) -> tuple[str, int]:
-    """The host and the port alone, from the same places: what is wrong with any other setting is no matter here.
-    Raises SettingsFault where these two cannot be used."""
+    """Only the host and the port, from the same sources. Problems of other settings are ignored. Raises SettingsFault
+    if one of the two cannot be used."""
     found, _ = _read(os.environ if environ is None else environ, folder, {}, [])
     here: Layer = {place: value for place, value in found.items() if place in (("host",), ("port",))}
     try:
@@ -176,7 +176,7 @@ def load_address(environ: Mapping[str, str] | None = None, *, folder: Path = Pat
 
 
 def settings_table() -> list[tuple[str, str, str]]:
-    """The variable, the default ("" where there is none) and the description of every setting that is no table."""
+    """The variable, the default ("" if there is none) and the description of every setting that is not a table."""
     return [
         (PREFIX + name.upper(), _shown_default(field), field.description or "")
         for name, field in Settings.model_fields.items()
@@ -187,7 +187,7 @@ def settings_table() -> list[tuple[str, str, str]]:
 def _read(
     environ: Mapping[str, str], folder: Path, handed_in: Layer, problems: list[SettingProblem]
 ) -> tuple[Layer, Path]:
-    """What every source says, the stronger over the weaker, and where the file of settings is."""
+    """The merged values of all sources by precedence, and the path of the settings file."""
     environment = read_environment(environ, _NAMES, problems)
     dotenv = read_dotenv(folder / ".env", _NAMES, problems)
     named_by = next((layer["config",] for layer in (environment, dotenv, handed_in) if ("config",) in layer), None)
@@ -210,7 +210,7 @@ def _defaults(defaults: Mapping[str, Any]) -> Layer:
 
 
 def _nested(found: Layer) -> dict[str, Any]:
-    """Values by field. A table that is written as something else hides the entries of a weaker source."""
+    """Values by field. If a source sets a table to something else, the entries of lower sources are ignored."""
     values: dict[str, Any] = {}
     for place, value in sorted(found.items(), key=lambda item: -len(item[0])):
         if len(place) == 1:
@@ -221,7 +221,7 @@ def _nested(found: Layer) -> dict[str, Any]:
 
 
 def _problem(detail: ErrorDetails, found: Layer) -> SettingProblem:
-    """What pydantic says of a value, in plain words and with the place where it is written."""
+    """A pydantic error in plain words, with the place of the value."""
     tagged = tuple(map(str, detail["loc"]))
     of_key = tagged[-1] == "[key]"
     place = tuple(part for n, part in enumerate(tagged) if part != "[key]" and not _is_tag(tagged, n))
@@ -233,7 +233,7 @@ def _problem(detail: ErrorDetails, found: Layer) -> SettingProblem:
     elif detail["type"] == "literal_error":
         wrong, fix = f"is not one of {context['expected']}", "Write one of these"
     elif detail["type"] == "extra_forbidden":
-        wrong, fix = "is not a key that belongs here", did_you_mean(place[-1], _known_keys(tagged))
+        wrong, fix = "is not a known key", did_you_mean(place[-1], _known_keys(tagged))
     else:
         wrong, fix = _PLAIN_WORDS.get(detail["type"], ("cannot be used", "See the table of settings"))
     if place == ("port",) and str(detail["input"]).startswith("tcp://"):
@@ -245,10 +245,10 @@ def _problem(detail: ErrorDetails, found: Layer) -> SettingProblem:
 
 
 def _shown(place: tuple[str, ...], value: Any) -> str:
-    """The value as it may be shown: not where it could be a secret or carry one."""
+    """The value for showing, or "the value" if it could contain a secret."""
     secret = any(word in part for word in _SECRET_WORDS for part in place)
     if place[0] in ("connections", "triggers"):
-        secret = place[2:] not in _HARMLESS  # a secret may stand there in the wrong place
+        secret = place[2:] not in _HARMLESS  # an operator may have put a secret into the wrong key
     if secret or not isinstance(value, str | int | float):
         return "the value"
     text = repr(value)
@@ -258,7 +258,7 @@ def _shown(place: tuple[str, ...], value: Any) -> str:
 
 
 def _is_tag(place: tuple[str, ...], n: int) -> bool:
-    """Whether pydantic put this part in: the type of an `auth`, which is in no file's path."""
+    """Whether pydantic added this part: the type of an `auth`, which no file has in its path."""
     return n == 3 and place[0] in ("connections", "triggers") and place[2] == "auth" and place[3] in AUTHS
 
 

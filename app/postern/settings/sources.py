@@ -1,7 +1,7 @@
-"""Where settings are written: the environment, `.env` and `postern.toml`, read with the place of every value.
+"""Reads settings from the environment, `.env` and `postern.toml`, with the place of every value.
 
-Nothing is judged here but the names and the syntax. What is wrong is collected, not raised, so that an operator sees
-everything at once.
+Only names and syntax are checked here. Problems are collected, not raised, so that an operator sees all of them at
+once.
 """
 
 import difflib
@@ -26,7 +26,7 @@ _TOML_KEY = re.compile(r"\s*([^\s=#\[]+)\s*=")
 
 SERVICE_LINK_FIX = (
     "Kubernetes sets such names in its pods for a service called postern: "
-    "write enableServiceLinks: false into the pod's specification"
+    "set enableServiceLinks: false in the pod's specification"
 )
 
 Place = tuple[str, ...]
@@ -35,7 +35,7 @@ Place = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class SettingProblem:
-    """One thing that is wrong: which setting, where it is written, what is wrong with it and what to do."""
+    """One problem: the setting, its place, the problem and the fix."""
 
     setting: str
     source: str
@@ -48,7 +48,7 @@ class SettingProblem:
 
 
 class SettingsFault(ValueError):
-    """The settings cannot be used. `problems` has everything that is wrong; the text has one line for each."""
+    """The settings cannot be used. `problems` has all problems, and the text has one line for each."""
 
     def __init__(self, problems: Iterable[SettingProblem]) -> None:
         self.problems = tuple(problems)
@@ -57,7 +57,7 @@ class SettingsFault(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A value, and where it is written. `lines` knows the lines of what lies below it in a TOML file."""
+    """A value and its place. `lines` has the line numbers of the keys below it in a TOML file."""
 
     value: Any = field(repr=False)
     setting: str
@@ -65,7 +65,7 @@ class Found:
     lines: Mapping[Place, int] = field(default_factory=dict, repr=False)
 
     def at(self, place: Place) -> tuple[str, str]:
-        """The setting and the source of what stands at `place`, in this value or below it."""
+        """The setting and the source of `place`, which is this value or a key below it."""
         if self.setting.startswith(PREFIX):
             return self.setting, self.source
         known = next((self.lines[place[:n]] for n in range(len(place), 0, -1) if place[:n] in self.lines), None)
@@ -76,7 +76,7 @@ Layer = dict[Place, Found]
 
 
 def read_environment(environ: Mapping[str, str], names: Collection[str], problems: list[SettingProblem]) -> Layer:
-    """The POSTERN_ variables of `environ`; an empty one counts as unset."""
+    """The POSTERN_ variables of `environ`. An empty one counts as unset."""
     layer: Layer = {}
     for variable, value in sorted(environ.items()):
         _take_variable(layer, variable, value, "environment", names, problems)
@@ -84,8 +84,8 @@ def read_environment(environ: Mapping[str, str], names: Collection[str], problem
 
 
 def read_dotenv(path: Path, names: Collection[str], problems: list[SettingProblem]) -> Layer:
-    """The POSTERN_ variables of a `.env` file, which need not exist. Other variables in it are not ours; `${NAME}` is
-    not expanded."""
+    """The POSTERN_ variables of a `.env` file, which need not exist. Other variables in it are ignored, and `${NAME}`
+    is not expanded."""
     layer: Layer = {}
     text = _read(path, ".env", problems)
     if text is None:
@@ -106,8 +106,8 @@ def read_dotenv(path: Path, names: Collection[str], problems: list[SettingProble
 
 
 def read_toml(path: Path, names: Collection[str], problems: list[SettingProblem], *, named_by: Found | None) -> Layer:
-    """The keys of `postern.toml`, tables entry by entry. A missing file is a problem only where `named_by` asks for
-    it."""
+    """The keys of `postern.toml`, tables entry by entry. A missing file is a problem only if `named_by` is the setting
+    that names it."""
     layer: Layer = {}
     text = _read(path, path.name, problems, named_by)
     if text is None:
@@ -120,7 +120,7 @@ def read_toml(path: Path, names: Collection[str], problems: list[SettingProblem]
         number = found[1] if found else last
         source = f"{path.name} line {number}" if number else path.name
         why = str(error).partition(" (at ")[0] if isinstance(error, tomllib.TOMLDecodeError) else "it cannot be read"
-        problems.append(SettingProblem(path.name, source, f"is not valid TOML: {why}", "Mend the file"))
+        problems.append(SettingProblem(path.name, source, f"is not valid TOML: {why}", "Correct the file"))
         return layer
     lines = _toml_lines(text)
     for key, value in document.items():
@@ -139,13 +139,13 @@ def read_toml(path: Path, names: Collection[str], problems: list[SettingProblem]
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """What to do about a name that nobody knows."""
+    """The fix for an unknown name."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"Did you mean {near[0]}?" if near else "Leave it out"
 
 
 def printable(name: str) -> str:
-    """A name as it may be shown: quoted and escaped where it has anything but letters, digits, dots and hyphens."""
+    """A name for showing: quoted and escaped if it has anything but letters, digits, dots and hyphens."""
     return name if _PLAIN_NAME.fullmatch(name) else ascii(name)
 
 
@@ -162,7 +162,7 @@ def _take_variable(
     if _SERVICE_LINK.fullmatch(variable):
         fix = SERVICE_LINK_FIX
     elif name in TABLES:
-        fix = f"Write the table [{name}] into postern.toml"
+        fix = f"Write the table [{name}] in postern.toml"
     else:
         fix = did_you_mean(variable.upper(), [PREFIX + known.upper() for known in names])
     problems.append(SettingProblem(printable(variable), source, "is not a setting", fix))
@@ -175,24 +175,26 @@ def _read(path: Path, title: str, problems: list[SettingProblem], named_by: Foun
     except FileNotFoundError:
         if named_by:
             problems.append(
-                SettingProblem(setting, source, f"there is no file {str(path)!r}", "Name a file that exists")
+                SettingProblem(setting, source, f"there is no file {str(path)!r}", "Set it to a file that exists")
             )
     except UnicodeDecodeError:
         problems.append(SettingProblem(setting, source, "the file is not text in UTF-8", "Save it as UTF-8"))
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or "not a file name"
-        problems.append(SettingProblem(setting, source, f"the file cannot be read: {why}", "Mend it, or its rights"))
+        problems.append(
+            SettingProblem(setting, source, f"the file cannot be read: {why}", "Check the file and its permissions")
+        )
     return None
 
 
 def _line(binding: Binding) -> int:
-    """The line on which the binding itself begins: its original starts with the blank lines above it."""
+    """The line on which the binding itself begins. Its original text starts with the blank lines above it."""
     written = binding.original.string
     return binding.original.line + written[: len(written) - len(written.lstrip())].count("\n")
 
 
 def _toml_lines(text: str) -> dict[Place, int]:
-    """The line of each key and table. It looks at lines, not at TOML: good enough to point at one."""
+    """The line of each key and table. It matches lines and does not parse TOML, which is enough to name a line."""
     lines: dict[Place, int] = {}
     table: Place = ()
     for number, line in enumerate(text.splitlines(), start=1):

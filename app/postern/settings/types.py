@@ -1,6 +1,6 @@
-"""What the value of a setting may be.
+"""Checks of the values of settings.
 
-Each check raises with a predicate ("is not a whole number") and what to do; the settings put the value before it,
+Each check raises a predicate ("is not a whole number") and a fix. The settings put the value before the predicate,
 unless the value could be a secret.
 """
 
@@ -35,7 +35,7 @@ def guid(text: str) -> str:
     lowered = text.lower()
     if "@" in lowered:
         raise fault(
-            "is an e-mail address, which can change hands", "Write the object id that the Entra admin center shows"
+            "is an e-mail address, which can be reassigned", "Write the object id that the Entra admin center shows"
         )
     if not GUID.fullmatch(lowered):
         raise fault("is not an id", "Write it like 00000000-0000-0000-0000-000000000000", text)
@@ -43,16 +43,16 @@ def guid(text: str) -> str:
 
 
 def texts(value: Any) -> tuple[str, ...]:
-    """A list, or a text with commas. Items are kept as they are, a trailing slash included: Entra compares exactly."""
+    """A list, or a string with commas. Items are not changed, even a trailing slash: Entra compares exactly."""
     if isinstance(value, str):
         items: list[Any] = [item.strip() for item in value.split(",")] if value.strip() else []
     elif isinstance(value, list | tuple):
         items = list(value)
     else:
-        raise fault("is not a list of texts", 'Write ["one", "two"]')
+        raise fault("is not a list of strings", 'Write ["one", "two"]')
     for item in items:
         if not isinstance(item, str):
-            raise fault("has an item that is not a text", "Put each item in quotes")
+            raise fault("has an item that is not a string", "Put each item in quotes")
         if not item:
             raise fault("has an empty item", "Write one comma between two items")
         if re.search(r"\s", item):
@@ -63,14 +63,14 @@ def texts(value: Any) -> tuple[str, ...]:
 def proxies(items: tuple[str, ...]) -> tuple[str, ...]:
     """Addresses and networks (CIDR) of proxies."""
     for item in items:
-        everybody = item == "*"
+        all_addresses = item == "*"
         try:
-            everybody = everybody or ipaddress.ip_network(item).prefixlen == 0
+            all_addresses = all_addresses or ipaddress.ip_network(item).prefixlen == 0
         except ValueError:
             raise fault("is not an address or a network", "Write it like 10.0.0.7 or 10.0.0.0/8", item) from None
-        if everybody:
+        if all_addresses:
             raise fault(
-                "trusts everybody: any caller could then say in a header which address it calls from",
+                "trusts all addresses: any caller could then set its own client address in a header",
                 "Name the addresses or networks of your own proxies",
                 item,
             )
@@ -130,35 +130,35 @@ def _bare(parts: SplitResult, text: str) -> str:
 
 
 def authority(text: str) -> str:
-    """An origin; http on loopback only."""
+    """An origin. http is for loopback only."""
     return _bare(_url(text, http="on loopback"), text)
 
 
 def vault_url(text: str) -> str:
-    """An origin; https only."""
+    """An origin with https."""
     return _bare(_url(text, http="never"), text)
 
 
 def public_url(text: str) -> str:
-    """An origin with a path or none, without the slash at its end."""
+    """An origin with an optional path, without a slash at the end."""
     parts = _without_query(_url(text, http="anywhere"), text)
     return _origin(parts) + parts.path.rstrip("/")
 
 
 def base_url(text: str) -> str:
-    """Where a connection goes: https, or http on loopback; kept as it is written."""
+    """The address of a connection: https, or http on loopback. It is not changed."""
     _without_query(_url(text, http="on loopback"), text)
     return text
 
 
 def trigger_url(text: str) -> str:
-    """Where a trigger is: https, or http on loopback; kept as it is written, query included."""
+    """The address of a trigger: https, or http on loopback. It is not changed, and may have a query."""
     _url(text, http="on loopback")
     return text
 
 
 def database_url(text: str) -> str:
-    """What SQLAlchemy opens: SQLite by a path, or PostgreSQL."""
+    """A URL for SQLAlchemy: SQLite with a path, or PostgreSQL."""
     if text.startswith("postgres://"):
         raise fault("begins with postgres://", "Write postgresql://")
     if not re.match(r"(sqlite:///|postgresql(\+\w+)?://).", text):
@@ -172,8 +172,8 @@ def certificates(path: Path) -> Path:
         if b"-----BEGIN CERTIFICATE-----" in path.read_bytes():
             return path
     except (OSError, ValueError):
-        raise fault("cannot be read", "Name an existing file of certificates in PEM") from None
-    raise fault("has no certificate in PEM", "Name a file that has -----BEGIN CERTIFICATE-----")
+        raise fault("cannot be read", "Set it to an existing file of certificates in PEM") from None
+    raise fault("has no certificate in PEM", "Set it to a file that has -----BEGIN CERTIFICATE-----")
 
 
 def vault_name(text: str) -> str:
@@ -193,14 +193,14 @@ def host(text: str) -> str:
 def entry_name(name: str) -> str:
     """The name of a connection or trigger."""
     if not _ENTRY_NAME.fullmatch(name):
-        raise fault("is not a name for an entry", "Use letters, digits, _ and -")
+        raise fault("is not a valid entry name", "Use letters, digits, _ and -")
     return name
 
 
 def person_name(name: str) -> str:
     """A short name for a person."""
     if not name.strip() or name != name.strip() or "@" in name:
-        raise fault("is not a name for a person", "Use a short name like lisa, without an @")
+        raise fault("is not a valid person name", "Use a short name like lisa, without an @")
     return name
 
 
@@ -213,6 +213,6 @@ Guids = Annotated[Texts, AfterValidator(lambda items: tuple(dict.fromkeys(map(gu
 
 
 class Entry(BaseModel):
-    """What the tables of `postern.toml` have in common: unknown keys are refused, nothing changes afterwards."""
+    """The base of all tables of `postern.toml`: unknown keys are rejected, and values are immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)

@@ -1,4 +1,4 @@
-metadata description = 'PostgreSQL, reached through the virtual network only. Nobody signs in with a password.'
+metadata description = 'PostgreSQL, reachable through the virtual network only. Sign-in with a password is off.'
 
 param name string
 param location string
@@ -9,7 +9,7 @@ param zoneId string
 @description('The identity that makes the database and its role: the only administrator. No person needs to be one.')
 param administratorName string
 param administratorObjectId string
-@description('Two machines in two zones, and backups that are kept in the paired region too.')
+@description('Two machines in two zones, and backups in the paired region too.')
 param production bool
 
 module server 'br/public:avm/res/db-for-postgre-sql/flexible-server:0.16.0' = {

@@ -1,6 +1,6 @@
 extension microsoftGraphV1
 
-metadata description = 'The second step of the registration. What is not named here stays as the first step made it.'
+metadata description = 'The second step of the registration. Properties that are not named here do not change.'
 
 param name string
 param uniqueName string

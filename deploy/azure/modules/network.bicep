@@ -5,7 +5,7 @@ param location string
 param tags object
 @description('Addresses that nothing else uses. Not within 100.100.0.0/16, of which Container Apps reserves most.')
 param addressPrefix string = '10.80.0.0/22'
-@description('Each replica takes an address of it, and twice as many while a revision replaces another. At least a /27.')
+@description('Each replica uses an address, and twice as many are used while a revision replaces another. At least a /27.')
 param appsPrefix string = '10.80.0.0/24'
 param databasePrefix string = '10.80.1.0/27'
 param endpointsPrefix string = '10.80.1.32/27'
@@ -37,7 +37,7 @@ module network 'br/public:avm/res/network/virtual-network:0.10.1' = {
   }
 }
 
-// The name has to end like this where the server stands in a subnet.
+// The name must end like this if the server is in a subnet.
 module databaseZone 'br/public:avm/res/network/private-dns-zone:0.8.1' = {
   name: 'database-zone'
   params: {

@@ -1,9 +1,9 @@
 extension microsoftGraphV1
 
-metadata description = 'The app registration: what tokens are issued for, and as what Postern calls its own workflows.'
+metadata description = 'The app registration: the audience of tokens, and the application as which Postern calls its own workflows.'
 
 param name string
-@description('An alternate key of the registration. It never changes, so that the same one is found each time.')
+@description('An alternate key of the registration. It never changes, so that each deployment finds the same one.')
 param uniqueName string
 @description('The object id of the identity that Postern runs as. Its tokens are the registration\'s only credential.')
 param identityPrincipalId string
@@ -30,7 +30,7 @@ resource servicePrincipal 'Microsoft.Graph/servicePrincipals@v1.0' = {
   appId: application.appId
 }
 
-// The identifier has the client id in it, which is known when the application is there.
+// The identifier contains the client id, which is known after the application is made.
 module identifier 'identifier.bicep' = {
   name: 'identifier'
   params: {

@@ -1,4 +1,4 @@
-metadata description = 'The Key Vault of the secrets that connections name. Postern may read secrets and nothing else.'
+metadata description = 'The Key Vault with the secrets that connections name. Postern may only read secrets.'
 
 param name string
 param location string
@@ -8,7 +8,7 @@ param endpointsSubnetId string
 param zoneId string
 @description('The object id of the identity that Postern runs as.')
 param identityPrincipalId string
-@description('Addresses or networks from which people put secrets, with commas. None: through the virtual network only.')
+@description('Addresses or networks from which secrets may be put, separated by commas. Empty: the virtual network only.')
 param allowedAddresses string
 
 var addresses = empty(allowedAddresses) ? [] : split(allowedAddresses, ',')
@@ -25,7 +25,7 @@ module vault 'br/public:avm/res/key-vault/vault:0.14.0' = {
     enableSoftDelete: true
     softDeleteRetentionInDays: 90
     enablePurgeProtection: true
-    // Nobody but Postern and the people who are given a role: not even machines or templates of the subscription.
+    // Access only for Postern and people with a role: not for machines or templates of the subscription.
     enableVaultForDeployment: false
     enableVaultForTemplateDeployment: false
     enableVaultForDiskEncryption: false

@@ -1,4 +1,4 @@
-"""A chain of three: each hop is a workflow for users of the tenant, on record, and calls the next one."""
+"""A chain of three: each hop is a workflow for users of the tenant, recorded, and calls the next one."""
 
 from pydantic import BaseModel
 

@@ -20,5 +20,5 @@ async def greet(ctx: Context, greeting: Greeting) -> dict[str, str]:
 
 @workflow(access=tenant_users())
 async def greet_on_record(ctx: Context, greeting: Greeting) -> dict[str, str]:
-    """Greet by name, and have the run on record before the reply leaves."""
+    """Greet by name, and record the run before the reply is sent."""
     return {"message": f"Hello, {greeting.name}!"}

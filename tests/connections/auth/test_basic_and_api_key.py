@@ -47,7 +47,7 @@ async def on_request(sign_in: SignIn, url: str = "https://x.example/a") -> Reque
 
 @given(st.text().filter(lambda text: ":" not in text and text.isprintable() and text), st.text(min_size=1))
 def test_user_name_and_password_are_in_utf_8(username: str, password: str):
-    """RFC 7617: whoever cuts the pair at its first colon has both."""
+    """RFC 7617: a server that splits the pair at its first colon gets both."""
     sign_in = Basic("connections.sap", BasicAuth(username=username, password=REFERENCE), kept())
     request = Request("GET", "https://x.example")
     try:
@@ -87,7 +87,7 @@ def test_any_key_in_the_query_is_read_back(key: str):
 
 
 @pytest.mark.parametrize("make", [basic, in_header, in_query])
-async def test_a_rotated_secret_is_read_again_after_a_refusal(make):
+async def test_a_rotated_secret_is_read_again_after_a_rejection(make):
     vault = kept("old")
     sign_in = make(vault)
     assert await sign_in.credential() == "old"
@@ -103,10 +103,10 @@ async def test_a_secret_that_did_not_change_is_not_tried_again(make):
     vault = kept()
     sign_in = make(vault)
     assert await asyncio.gather(*(sign_in.another("one") for _ in range(50))) == [None] * 50
-    assert vault.fresh_reads == 1, "who refuses for ever does not have the vault asked at each call"
+    assert vault.fresh_reads == 1, "an API that always rejects does not cause a vault request at each call"
 
 
-async def test_after_a_while_a_refused_secret_is_read_again():
+async def test_after_a_while_a_rejected_secret_is_read_again():
     vault, now = kept(), 0.0
     secret = EntrySecret("connections.sap", "password", REFERENCE, vault, clock=lambda: now)
     assert await secret.another("one") is None
@@ -141,14 +141,14 @@ async def test_a_secret_that_cannot_be_read_names_the_entry_and_its_key(make, ke
         await make(Kept({})).credential()
     assert caught.value.entry == "connections.sap"
     assert caught.value.wrong == f"cannot read its {key}: the secret sap-secret is not in the vault"
-    assert caught.value.fix == "Mend its name"
+    assert caught.value.fix == "Correct its name"
 
 
 @pytest.mark.parametrize(("make", "key"), [(basic, "password"), (in_header, "key"), (in_query, "key")])
 async def test_trying_out_shows_the_secret_s_name_and_date(make, key: str):
     vault = kept()
     (stage,) = [each async for each in make(vault).try_out()]
-    assert stage.detail == f"sap-secret ({key}), with no date of expiry"
+    assert stage.detail == f"sap-secret ({key}), no expiry date"
     vault.expires_on = 1_800_000_000
     (stage,) = [each async for each in make(vault).try_out()]
     assert (stage.name, stage.passed) == ("secret", True)
@@ -157,7 +157,7 @@ async def test_trying_out_shows_the_secret_s_name_and_date(make, key: str):
 
 @pytest.mark.parametrize("make", [basic, in_header, in_query])
 @pytest.mark.parametrize("vault", [Kept({}), kept("planted\n")])
-async def test_trying_out_tells_what_to_mend(make, vault: Kept):
+async def test_trying_out_tells_how_to_fix_it(make, vault: Kept):
     (stage,) = [each async for each in make(vault).try_out()]
     assert not stage.passed
     assert stage.fix

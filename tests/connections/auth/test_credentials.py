@@ -129,10 +129,10 @@ def test_a_token_file_that_cannot_be_read_is_named(as_application: None, monkeyp
         azure_clients.own_credential("workload_identity", None, None)
 
 
-async def test_a_refused_sign_in_is_in_no_log(
+async def test_a_rejected_sign_in_is_in_no_log(
     tenant: LocalTenant, as_application: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    """Azure's libraries would write the whole answer: they are quiet also where nobody set up logging."""
+    """Azure's libraries would log the whole response: they are quiet also without configured logging."""
     caplog.set_level(logging.DEBUG)
     monkeypatch.setenv("AZURE_CLIENT_SECRET", "MARKER")
     async with own(tenant, "client_secret") as credential:

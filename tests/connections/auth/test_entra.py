@@ -56,7 +56,7 @@ def healthy(tenant: LocalTenant, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
 
 @pytest.fixture
 def identity(tenant: LocalTenant, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The endpoint of managed identities beside this process."""
+    """The managed identity endpoint beside this process."""
     with serve_identity(tenant) as variables:
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
@@ -73,7 +73,7 @@ async def test_a_client_secret_gets_a_token_for_exactly_the_audience(tenant: Loc
     assert (claims_of(token)["aud"], claims_of(token)["appid"]) == (FLOW, tenant.applications["backup-job"].client_id)
 
 
-async def test_scopes_are_asked_for_as_they_are_written(tenant: LocalTenant):
+async def test_scopes_are_requested_as_they_are_written(tenant: LocalTenant):
     auth = by_secret(tenant, audience="", scopes=("https://graph.microsoft.com/.default",))
     assert claims_of(await sign_in(tenant, auth).credential())["aud"] == "https://graph.microsoft.com"
 
@@ -89,7 +89,7 @@ async def test_the_token_is_on_the_copy_that_is_sent_only(tenant: LocalTenant):
 
 
 async def test_fifty_cold_calls_make_one_token_request_and_read_one_secret(tenant: LocalTenant):
-    asked, secrets = tenant.faults.entra.requests, Remembering(tenant)
+    received, secrets = tenant.faults.entra.requests, Remembering(tenant)
     signing = sign_in(tenant, by_secret(tenant), secrets=secrets)
     tokens = set()
 
@@ -100,16 +100,16 @@ async def test_fifty_cold_calls_make_one_token_request_and_read_one_secret(tenan
         for _ in range(50):
             tasks.start_soon(call)
     await signing.credential()
-    assert (len(tokens), tenant.faults.entra.requests - asked, len(secrets.reads)) == (1, 1, 1)
+    assert (len(tokens), tenant.faults.entra.requests - received, len(secrets.reads)) == (1, 1, 1)
 
 
 async def test_a_rotated_secret_is_read_anew_and_the_call_goes_on(tenant: LocalTenant):
     secrets = Remembering(tenant)
     await secrets.read("backup-job-client-secret")
     tenant.rotate_client_secret("backup-job")
-    asked = tenant.faults.entra.requests
+    received = tenant.faults.entra.requests
     assert await sign_in(tenant, by_secret(tenant), secrets=secrets).credential()
-    assert (tenant.faults.entra.requests - asked, len(secrets.reads)) == (2, 2)
+    assert (tenant.faults.entra.requests - received, len(secrets.reads)) == (2, 2)
 
 
 async def test_a_secret_that_expired_and_was_replaced_is_read_anew_too(tenant: LocalTenant):
@@ -119,30 +119,30 @@ async def test_a_secret_that_expired_and_was_replaced_is_read_anew_too(tenant: L
     assert await sign_in(tenant, by_secret(tenant), secrets=secrets).credential()
 
 
-async def test_a_wrong_value_is_tried_once_more_and_then_told(tenant: LocalTenant):
+async def test_a_wrong_value_is_tried_once_more_and_then_reported(tenant: LocalTenant):
     tenant.put_secret("books-secret", "MARKER-not-it")
-    secrets, asked = Remembering(tenant), tenant.faults.entra.requests
+    secrets, received = Remembering(tenant), tenant.faults.entra.requests
     fault = await fault_of(tenant, by_secret(tenant, client_secret=reference("books-secret")), secrets=secrets)
     assert str(fault) == (
         'connections.books signs in with a wrong value in the secret "books-secret". Store the client secret\'s value '
         'in "books-secret", not the secret\'s id (Entra shows the value once, when it makes the secret).'
     )
-    assert (tenant.faults.entra.requests - asked, len(secrets.reads)) == (2, 2)
+    assert (tenant.faults.entra.requests - received, len(secrets.reads)) == (2, 2)
 
 
 async def test_a_secrets_id_in_place_of_its_value_is_recognized(tenant: LocalTenant):
     tenant.put_secret("books-secret", "0f6d2c58-94b3-4e1a-a1d7-5b8e3c70f2ff")
     fault = await fault_of(tenant, by_secret(tenant, client_secret=reference("books-secret")))
-    assert '"books-secret", which has what looks like the secret\'s id now' in fault.fix
+    assert '"books-secret", which now holds what looks like the secret\'s id' in fault.fix
 
 
-async def test_an_expired_secret_is_told_with_the_vaults_date(tenant: LocalTenant):
+async def test_an_expired_secret_is_reported_with_the_vaults_date(tenant: LocalTenant):
     expired = tenant.client_secret("nightly-report")
     tenant.rotate_client_secret("nightly-report", former_expires=time.time() - 1)
     tenant.put_secret("old-secret", expired, expires=1_780_000_000)
     fault = await fault_of(tenant, by_secret(tenant, "nightly-report", client_secret=reference("old-secret")))
     assert 'the secret "old-secret", whose client secret has expired' in fault.wrong
-    assert "(the vault's date for it is 2026-05-28 20:26 UTC)" in fault.wrong
+    assert "(expiry date in the vault: 2026-05-28 20:26 UTC)" in fault.wrong
     assert "Make a new client secret" in fault.fix
 
 
@@ -168,7 +168,7 @@ async def test_a_renewed_certificate_is_read_anew(tenant: LocalTenant):
     assert len(secrets.reads) == 2
 
 
-async def test_a_certificate_that_nobody_registered_is_told_by_its_thumbprint(tenant: LocalTenant):
+async def test_a_certificate_that_is_not_registered_is_reported_by_its_thumbprint(tenant: LocalTenant):
     stored = tenant.vault.versions("invoice-export-certificate")[-1]
     tenant.put_secret("other-certificate", stored.value, content_type=stored.content_type)
     tenant.renew_certificate("invoice-export")
@@ -192,7 +192,7 @@ async def test_a_managed_identity_needs_no_tenant(tenant: LocalTenant, identity:
     assert await sign_in(tenant, entry(managed_identity=True, audience=FLOW), tenant_id=None).credential()
 
 
-async def test_an_identity_that_is_not_assigned_is_told(tenant: LocalTenant, identity: None):
+async def test_an_identity_that_is_not_assigned_is_reported(tenant: LocalTenant, identity: None):
     unknown = "00000000-0000-0000-0000-000000000001"
     fault = await fault_of(tenant, entry(managed_identity=True, client_id=unknown, audience=FLOW))
     assert fault.wrong == f"signs in with the managed identity {unknown}, which is not assigned here"
@@ -209,7 +209,7 @@ async def test_where_there_is_no_managed_identity_a_laptop_is_helped(
     assert "on a laptop, write client_secret in its place" in fault.fix
 
 
-async def test_a_wrong_identity_header_is_told(tenant: LocalTenant, identity: None, monkeypatch: pytest.MonkeyPatch):
+async def test_a_wrong_identity_header(tenant: LocalTenant, identity: None, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("IDENTITY_HEADER", "another")
     fault = await fault_of(tenant, entry(managed_identity=True, audience=FLOW))
     assert "IDENTITY_HEADER" in fault.fix
@@ -217,7 +217,7 @@ async def test_a_wrong_identity_header_is_told(tenant: LocalTenant, identity: No
 
 async def test_several_scopes_are_too_many_for_a_managed_identity(tenant: LocalTenant):
     fault = await fault_of(tenant, entry(managed_identity=True, scopes=("https://a/.default", "https://b/.default")))
-    assert fault.wrong == "asks for several scopes as a managed identity"
+    assert fault.wrong == "requests several scopes as a managed identity"
 
 
 def federated(tenant: LocalTenant, **changed: Any) -> EntraAuth:
@@ -226,7 +226,7 @@ def federated(tenant: LocalTenant, **changed: Any) -> EntraAuth:
 
 
 async def test_a_managed_identitys_token_serves_as_a_federated_credential(tenant: LocalTenant, identity: None):
-    """No secret at all: the vault is not asked."""
+    """No secret at all: the vault is not received."""
     secrets = Remembering(tenant)
     signing = sign_in(tenant, federated(tenant), azure_credential="managed_identity", secrets=secrets)
     token = await signing.credential()
@@ -244,7 +244,7 @@ async def test_a_service_accounts_token_serves_as_a_federated_credential(
     assert claims_of(token)["appid"] == tenant.applications["invoice-export"].client_id
 
 
-async def test_a_federated_token_that_is_not_trusted_is_told_with_issuer_and_subject(
+async def test_a_federated_token_that_is_not_trusted_is_reported_with_issuer_and_subject(
     tenant: LocalTenant, identity: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     monkeypatch.setenv("AZURE_CLIENT_ID", USER_IDENTITY.client_id)
@@ -289,13 +289,13 @@ async def test_throttling_that_lasts_is_not_a_bad_credential(tenant: LocalTenant
     monkeypatch.setattr(entra_token_request, "SECONDS", 0.5)
     tenant.faults.entra.throttle(retry_after=3600)
     fault = await fault_of(tenant, by_secret(tenant))
-    assert fault.wrong == f"cannot sign in now: {tenant.authority} has too many requests (429)"
+    assert fault.wrong == f"cannot sign in now: {tenant.authority} gets too many requests (429)"
 
 
-async def test_an_outage_is_told_as_one(tenant: LocalTenant, monkeypatch: pytest.MonkeyPatch):
+async def test_an_outage_is_reported_as_one(tenant: LocalTenant, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("postern.connections.azure_clients.RETRIES", 0)
     tenant.faults.entra.fail(503)
-    assert (await fault_of(tenant, by_secret(tenant))).wrong == f"cannot sign in now: {tenant.authority} does not work"
+    assert (await fault_of(tenant, by_secret(tenant))).wrong == f"cannot sign in now: {tenant.authority} has an outage"
 
 
 async def test_silence_is_waited_for_a_short_time_only(tenant: LocalTenant, monkeypatch: pytest.MonkeyPatch):
@@ -306,7 +306,7 @@ async def test_silence_is_waited_for_a_short_time_only(tenant: LocalTenant, monk
     assert fault.wrong == f"cannot sign in: {tenant.authority} gave no token in time"
 
 
-async def test_nobody_there_is_told(tenant: LocalTenant, monkeypatch: pytest.MonkeyPatch):
+async def test_no_server_there_is_reported(tenant: LocalTenant, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("postern.connections.azure_clients.RETRIES", 0)
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
@@ -326,10 +326,10 @@ async def test_an_authority_that_is_not_trusted_leads_to_the_ca_bundle(
 
 @pytest.mark.parametrize(
     ("path", "words"),
-    [("/graph", "is not Entra's"), ("http", "does not take the tenant")],
+    [("/graph", "is not Entra's"), ("http", "does not accept the tenant")],
     ids=["not-entra", "not-https"],
 )
-async def test_an_authority_that_is_none_is_told(tenant: LocalTenant, path: str, words: str):
+async def test_an_authority_that_is_none_is_reported(tenant: LocalTenant, path: str, words: str):
     nowhere = tenant.authority.replace("https:", "http:") if path == "http" else tenant.authority + path
     fault = await fault_of(tenant, by_secret(tenant), authority=nowhere)
     assert words in fault.wrong
@@ -343,7 +343,7 @@ def test_signing_in_loads_no_azure_before_it_is_used(tmp_path: Path):
 
 
 @pytest.mark.parametrize("missing", ["tenant_id", "client_id"])
-async def test_an_entry_that_leaves_out_who_signs_in_is_told(tenant: LocalTenant, missing: str):
+async def test_an_entry_that_leaves_out_who_signs_in_is_reported(tenant: LocalTenant, missing: str):
     auth = by_secret(tenant, client_id=None) if missing == "client_id" else by_secret(tenant)
     fault = await fault_of(tenant, auth, tenant_id=None if missing == "tenant_id" else tenant.tenant_id)
     assert missing.upper() in f"{fault.wrong} {fault.fix}".upper()
@@ -353,17 +353,17 @@ async def test_trying_out_shows_every_stage(tenant: LocalTenant):
     shown = await stages(sign_in(tenant, by_secret(tenant)))
     assert [(stage.name, stage.passed) for stage in shown] == [("secret", True), ("token", True), ("expiry", True)]
     own = tenant.applications["backup-job"]
-    assert shown[0].detail == '"backup-job-client-secret" of the Key Vault, without a date'
+    assert shown[0].detail == '"backup-job-client-secret" in the Key Vault, no expiry date'
     assert shown[1].detail == (
         f"{tenant.authority} for {tenant.audience}/.default, tenant {tenant.tenant_id}, client id {own.client_id}"
     )
     assert shown[2].detail.startswith("valid until 20")
 
 
-async def test_trying_out_ends_where_it_fails_and_says_what_to_mend(tenant: LocalTenant, identity: None):
+async def test_trying_out_ends_where_it_fails_and_says_how_to_fix_it(tenant: LocalTenant, identity: None):
     missing = await stages(sign_in(tenant, by_secret(tenant, client_secret=reference("misspelt"))))
     assert [(stage.name, stage.passed, stage.fix) for stage in missing] == [("secret", False, "Store it")]
-    unknown = await stages(sign_in(tenant, by_secret(tenant, audience="api://nobodys")))
+    unknown = await stages(sign_in(tenant, by_secret(tenant, audience="api://unknown")))
     assert [stage.passed for stage in unknown] == [True, False]
     assert "letter by letter" in unknown[1].fix
     tenant.put_secret("no-certificate", "MARKER")
@@ -402,7 +402,7 @@ async def test_secrets_tokens_and_answers_are_in_no_log_fault_or_repr(
         assert secret not in everything
 
 
-async def test_what_fails_is_asked_again_by_the_next_call(tenant: LocalTenant, monkeypatch: pytest.MonkeyPatch):
+async def test_what_fails_is_tried_again_by_the_next_call(tenant: LocalTenant, monkeypatch: pytest.MonkeyPatch):
     signing = sign_in(tenant, by_secret(tenant))
     monkeypatch.setattr("postern.connections.azure_clients.RETRIES", 0)
     tenant.faults.entra.fail(503)

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
     pkcs12,
 )
 
-from postern.connections.auth.entra_errors import FAULTS, Asked, codes_of, issuer_and_subject, told
+from postern.connections.auth.entra_errors import FAULTS, TokenDetails, advice_on, codes_of, issuer_and_subject
 from postern.local_tenant import LocalTenant, serve
 from postern.local_tenant.client_certificates import ClientCertificate, new_certificate
 from tests.connections.entra_entries import by_certificate, by_secret, fault_of, reference
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.anyio
 UNKNOWN = "00000000-0000-0000-0000-000000000001"
 FLOW = "https://service.flow.microsoft.com"
 
-ASKED = Asked(
+DETAILS = TokenDetails(
     way="application",
     authority="https://login.example",
     tenant_id="TENANT",
@@ -46,8 +46,8 @@ def tenant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalTenant]:
         yield tenant
 
 
-# What Entra answers with -> words of what is wrong, words of the fix.
-TOLD = {
+# Entra's error code -> words of what is wrong, words of the fix.
+ADVICE = {
     7000215: ("wrong value SECRET-NAME", "Store value SECRET-NAME not the secret's id"),
     7000222: ("SECRET-NAME expired", "new client secret CLIENT SECRET-NAME"),
     700016: ("CLIENT TENANT does not know", "client_id tenant_id"),
@@ -68,16 +68,16 @@ TOLD = {
 
 
 def test_the_table_has_every_code():
-    assert set(TOLD) == set(FAULTS)
+    assert set(ADVICE) == set(FAULTS)
 
 
 @pytest.mark.parametrize("code", FAULTS)
-def test_each_code_names_what_was_asked_and_what_to_mend(code: int):
+def test_each_code_names_the_request_and_how_to_fix_it(code: int):
     answer = SimpleNamespace(json=lambda: {"error_codes": [code], "error_description": "AADSTS1: MARKER"})
     error = Exception("MARKER")
     error.response = answer  # type: ignore[attr-defined]
-    row = told(error, 400, ASKED)
-    wrong, fix = TOLD[code]
+    row = advice_on(error, 400, DETAILS)
+    wrong, fix = ADVICE[code]
     assert all(word in row.wrong for word in wrong.split())
     assert all(word in row.fix for word in fix.split())
     assert "MARKER" not in f"{row}"
@@ -87,13 +87,13 @@ def test_each_code_names_what_was_asked_and_what_to_mend(code: int):
 
 @pytest.mark.parametrize("code", FAULTS)
 async def test_each_code_comes_through_the_real_client(tenant: LocalTenant, code: int):
-    """It is told of the entry, whatever the status."""
+    """The code decides the advice, not the status."""
     tenant.faults.entra.refuse(code, 401 if code in (7000215, 7000222) else 400)
     fault = await fault_of(tenant, by_secret(tenant))
     tenant.faults.entra.restore()
     assert str(fault).startswith("connections.books ")
     assert fault.wrong.partition(" ")[0] == FAULTS[code].wrong.partition(" ")[0]
-    assert "Told to say so" not in str(fault)
+    assert "Advice to say so" not in str(fault)
 
 
 async def test_a_code_that_is_not_in_the_table_is_named_with_where_to_look_it_up(tenant: LocalTenant):
@@ -107,7 +107,7 @@ async def test_a_code_that_is_not_in_the_table_is_named_with_where_to_look_it_up
 CAUSES: dict[str, tuple[dict[str, Any], str, str]] = {
     "unknown client": ({"client_id": UNKNOWN}, f"names the application {UNKNOWN}", "Compare client_id"),
     "unknown tenant": ({"tenant_id": UNKNOWN}, f"names the tenant {UNKNOWN}", "Compare tenant_id"),
-    "another's audience": ({"audience": "api://nobodys"}, "scope api://nobodys/.default", "letter by letter"),
+    "another's audience": ({"audience": "api://unknown"}, "scope api://unknown/.default", "letter by letter"),
     "slash too many": ({"audience": "api://postern/"}, "scope api://postern//.default", "missing or doubled"),
     "two slashes too many": ({"audience": f"{FLOW}//"}, f"scope {FLOW}///.default", "missing or doubled"),
     "scope of a user": ({"audience": "", "scopes": ("api://postern/read",)}, "not end with /.default", "audience"),
@@ -116,7 +116,7 @@ CAUSES: dict[str, tuple[dict[str, Any], str, str]] = {
 
 
 @pytest.mark.parametrize("cause", CAUSES)
-async def test_what_a_user_writes_wrongly_is_told(tenant: LocalTenant, cause: str):
+async def test_what_a_user_writes_wrongly_is_reported(tenant: LocalTenant, cause: str):
     changed, wrong, fix = CAUSES[cause]
     fault = await fault_of(tenant, by_secret(tenant, **changed))
     assert wrong in fault.wrong
@@ -160,24 +160,24 @@ CERTIFICATES: dict[str, tuple[Callable[[], str], str]] = {
     "PEM cut short": (lambda: made().pem()[:-200], "cannot be read"),
     "another's key": (lambda: parts(made().pem())[0] + parts(made().pem())[1], "another certificate's"),
     "a key that is not RSA": (elliptic, "not RSA"),
-    "a password": (lambda: "MARKER-password", "is no certificate, neither PEM nor PFX"),
-    "base64 of anything": (lambda: base64.b64encode(b"MARKER").decode(), "is no certificate, neither PEM nor PFX"),
-    "nothing": (lambda: "", "is no certificate, neither PEM nor PFX"),
+    "a password": (lambda: "MARKER-password", "is not a certificate in PEM or PFX"),
+    "base64 of anything": (lambda: base64.b64encode(b"MARKER").decode(), "is not a certificate in PEM or PFX"),
+    "nothing": (lambda: "", "is not a certificate in PEM or PFX"),
 }
 
 
 @pytest.mark.parametrize("kind", CERTIFICATES)
-async def test_a_certificate_that_cannot_sign_in_is_told_before_anybody_is_asked(tenant: LocalTenant, kind: str):
+async def test_a_certificate_that_cannot_sign_in_is_reported_before_any_request(tenant: LocalTenant, kind: str):
     make, wrong = CERTIFICATES[kind]
     value = make()
     tenant.put_secret("books-certificate", value)
-    asked = tenant.faults.entra.requests
+    received = tenant.faults.entra.requests
     fault = await fault_of(tenant, by_certificate(tenant, certificate=reference("books-certificate")))
     assert fault.wrong.startswith('cannot sign in: the secret "books-certificate" ')
     assert wrong in fault.wrong
     assert fault.fix
     assert "MARKER" not in str(fault)
-    assert tenant.faults.entra.requests == asked
+    assert tenant.faults.entra.requests == received
 
 
 def test_a_pfx_in_lines_is_read_as_one():
@@ -212,8 +212,8 @@ def test_what_a_federated_token_shows_is_short_and_printable(tenant: LocalTenant
     assert shown == ("x" * 200, "")
 
 
-def test_a_managed_identity_is_told_of_its_endpoint():
-    identity = Asked(way="managed_identity", authority="https://a", tenant_id="", client_id="", scope="s")
-    for status, words in ((0, "Azure only"), (400, "not assigned"), (401, "refuses"), (403, "Azure only")):
-        assert words in told(Exception("MARKER"), status, identity).wrong
-    assert "the endpoint of managed identities has too many" in told(Exception(), 429, identity).wrong
+def test_a_managed_identity_names_its_endpoint():
+    identity = TokenDetails(way="managed_identity", authority="https://a", tenant_id="", client_id="", scope="s")
+    for status, words in ((0, "Azure only"), (400, "not assigned"), (401, "rejects"), (403, "Azure only")):
+        assert words in advice_on(Exception("MARKER"), status, identity).wrong
+    assert "the managed identity endpoint gets too many" in advice_on(Exception(), 429, identity).wrong

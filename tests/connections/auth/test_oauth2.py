@@ -1,4 +1,4 @@
-"""OAuth 2.0 client credentials, with a real token endpoint that looks at what it is asked."""
+"""OAuth 2.0 client credentials, with a real token endpoint that looks at what it is received."""
 
 import asyncio
 import time
@@ -48,7 +48,7 @@ async def http() -> AsyncIterator[AsyncClient]:
 
 @pytest.fixture
 def make(server: TokenServer, http: AsyncClient):
-    """make(values, key=…) -> OAuth2 that asks the server."""
+    """make(values, key=…) -> OAuth2 that sends requests to the server."""
 
     def make(vault: Kept | None = None, seconds: float = 5, **keys: object) -> OAuth2:
         auth = {"token_url": server.url, "client_id": CLIENT} | keys
@@ -59,7 +59,7 @@ def make(server: TokenServer, http: AsyncClient):
     return make
 
 
-async def told(sign_in: OAuth2) -> str:
+async def fault_text(sign_in: OAuth2) -> str:
     """What the fault says; it names the entry, and has nothing secret."""
     with pytest.raises(ConnectionFault) as caught:
         await sign_in.credential()
@@ -74,19 +74,19 @@ async def test_the_client_authenticates_in_the_header(make, server: TokenServer)
     """Id and secret are form-encoded before they are joined (RFC 6749, section 2.3.1)."""
     sign_in = make(scopes=["a", "b"], audience="https://api.example/?a=b")
     assert await sign_in.credential() == "token"
-    (asked,) = server.asked
-    assert asked.line == "POST /token HTTP/1.1"
-    assert asked.basic == (CLIENT, PLANTED)
-    assert asked.form == {"grant_type": "client_credentials", "scope": "a b", "audience": "https://api.example/?a=b"}
-    assert asked.headers["content-type"] == "application/x-www-form-urlencoded"
-    assert asked.headers["accept"] == "application/json"
+    (received,) = server.received
+    assert received.line == "POST /token HTTP/1.1"
+    assert received.basic == (CLIENT, PLANTED)
+    assert received.form == {"grant_type": "client_credentials", "scope": "a b", "audience": "https://api.example/?a=b"}
+    assert received.headers["content-type"] == "application/x-www-form-urlencoded"
+    assert received.headers["accept"] == "application/json"
 
 
 async def test_the_client_authenticates_in_the_body(make, server: TokenServer):
     await make(client_authentication="body").credential()
-    (asked,) = server.asked
-    assert asked.form == {"grant_type": "client_credentials", "client_id": CLIENT, "client_secret": PLANTED}
-    assert "authorization" not in asked.headers
+    (received,) = server.received
+    assert received.form == {"grant_type": "client_credentials", "client_id": CLIENT, "client_secret": PLANTED}
+    assert "authorization" not in received.headers
 
 
 @pytest.mark.parametrize(("key", "algorithm"), [(RSA, "RS256"), (EC, "ES256")])
@@ -98,11 +98,11 @@ async def test_the_client_authenticates_by_private_key_jwt(make, server: TokenSe
     await sign_in.credential()
     await sign_in.credential()
     ids = set()
-    for asked in server.asked:
-        assert asked.form["client_assertion_type"] == ASSERTION
-        assert set(asked.form) == {"grant_type", "scope", "client_assertion_type", "client_assertion"}
+    for received in server.received:
+        assert received.form["client_assertion_type"] == ASSERTION
+        assert set(received.form) == {"grant_type", "scope", "client_assertion_type", "client_assertion"}
         claims = jwt.decode(
-            asked.form["client_assertion"],
+            received.form["client_assertion"],
             key.public_key(),
             algorithms=[algorithm],
             audience=server.url,
@@ -122,11 +122,11 @@ async def test_a_service_account_of_google_signs_the_grant(make, server: TokenSe
     email = "postern@project.iam.gserviceaccount.com"
     sign_in = make(vault, identity_provider="google", client_id=email, private_key={"key_vault": "key"}, scopes=scopes)
     assert await sign_in.credential() == "token"
-    (asked,) = server.asked
-    assert set(asked.form) == {"grant_type", "assertion"}
-    assert asked.form["grant_type"] == "urn:ietf:params:oauth:grant-type:jwt-bearer"
+    (received,) = server.received
+    assert set(received.form) == {"grant_type", "assertion"}
+    assert received.form["grant_type"] == "urn:ietf:params:oauth:grant-type:jwt-bearer"
     claims = jwt.decode(
-        asked.form["assertion"], RSA.public_key(), algorithms=["RS256"], audience=server.url, issuer=email
+        received.form["assertion"], RSA.public_key(), algorithms=["RS256"], audience=server.url, issuer=email
     )
     assert claims["scope"] == " ".join(scopes)
     assert "sub" not in claims
@@ -145,7 +145,7 @@ async def test_fifty_cold_calls_make_one_token_request_and_read_the_secret_once(
     sign_in = make(vault)
     await asyncio.gather(*(sign_in.credential() for _ in range(50)))
     await sign_in.credential()
-    assert (len(server.asked), vault.reads) == (1, 1)
+    assert (len(server.received), vault.reads) == (1, 1)
     assert await sign_in.another("token") is None, "it is quite new"
 
 
@@ -153,13 +153,13 @@ async def test_a_rotated_secret_is_read_again_and_tried_once_more(make, server: 
     vault = Kept({"sap-secret": "old"})
     await vault.read("sap-secret")
     vault.values["sap-secret"] = "new"
-    server.answer = lambda asked: (
+    server.answer = lambda received: (
         reply(access_token="token", token_type="Bearer")
-        if asked.basic[1] == "new"
+        if received.basic[1] == "new"
         else reply(401, error="invalid_client")
     )
     assert await make(vault).credential() == "token"
-    assert ([asked.basic[1] for asked in server.asked], vault.fresh_reads) == (["old", "new"], 1)
+    assert ([received.basic[1] for received in server.received], vault.fresh_reads) == (["old", "new"], 1)
 
 
 @pytest.mark.parametrize(
@@ -174,83 +174,96 @@ async def test_a_rotated_secret_is_read_again_and_tried_once_more(make, server: 
 async def test_a_wrong_secret_is_read_again_once_and_then_named(make, server: TokenServer, answer: bytes):
     vault = Kept({"sap-secret": PLANTED})
     server.answer = lambda _: answer
-    message = await told(make(vault))
+    message = await fault_text(make(vault))
     assert (
-        "refuses with invalid_client, so that client_id or client_secret (the secret 'sap-secret') is wrong" in message
+        "rejects the request with invalid_client, so client_id or client_secret (the secret 'sap-secret') is wrong"
+        in message
     )
-    assert (len(server.asked), vault.fresh_reads) == (1, 1)
+    assert (len(server.received), vault.fresh_reads) == (1, 1)
 
 
-async def test_a_rotated_secret_that_is_refused_too_is_tried_once(make, server: TokenServer):
+async def test_a_rotated_secret_that_is_rejected_too_is_tried_once(make, server: TokenServer):
     vault = Kept({"sap-secret": "old"})
     await vault.read("sap-secret")
     vault.values["sap-secret"] = "new"
     server.answer = lambda _: reply(401, error="invalid_client")
-    assert "client_secret" in await told(make(vault))
-    assert (len(server.asked), vault.fresh_reads) == (2, 1)
+    assert "client_secret" in await fault_text(make(vault))
+    assert (len(server.received), vault.fresh_reads) == (2, 1)
 
 
 async def test_google_s_answer_to_a_wrong_key_has_it_read_again(make, server: TokenServer):
     vault = Kept({"key": pem(RSA)})
     server.answer = lambda _: reply(400, error="invalid_grant", error_description="Invalid JWT Signature.")
     sign_in = make(vault, identity_provider="google", private_key={"key_vault": "key"}, scopes=["a"])
-    message = await told(sign_in)
+    message = await fault_text(sign_in)
     assert "private_key (the secret 'key') is wrong" in message
     assert "clock" in message
     assert vault.fresh_reads == 1
 
 
 @pytest.mark.parametrize("code", ["unsupported_grant_type", "bad_verification_code"])
-async def test_what_to_write_instead_where_github_refuses(make, server: TokenServer, code: str):
+async def test_what_to_write_instead_where_github_rejects(make, server: TokenServer, code: str):
     """It answers errors with status 200."""
     server.answer = lambda _: reply(200, error=code)
-    assert 'Write type = "api_key", header = "Authorization"' in await told(make(identity_provider="github"))
-    assert server.asked[0].form["client_secret"] == PLANTED
+    assert 'Write type = "api_key", header = "Authorization"' in await fault_text(make(identity_provider="github"))
+    assert server.received[0].form["client_secret"] == PLANTED
 
 
 @pytest.mark.parametrize(
     ("answer", "wrong", "fix"),
     [
-        (reply(400, error="invalid_scope", error_description=PLANTED), "refuses with invalid_scope", "Mend scopes"),
-        (reply(400, error="unauthorized_client"), "refuses with unauthorized_client", "Allow client credentials"),
-        (reply(400, error="unsupported_grant_type"), "refuses with unsupported_grant_type", "Allow client"),
-        (reply(400, error="invalid_request"), "refuses with invalid_request", "client_authentication"),
-        (reply(400, error=PLANTED), "refuses with status 400 and an error code that is not of RFC 6749", "log"),
-        (reply(400, error=["invalid_client"]), "an error code that is not", "log"),
-        (reply(400, error="invalid_client\r\nX: y"), "an error code that is not", "log"),
+        (
+            reply(400, error="invalid_scope", error_description=PLANTED),
+            "rejects the request with invalid_scope",
+            "Correct scopes",
+        ),
+        (
+            reply(400, error="unauthorized_client"),
+            "with unauthorized_client",
+            "Allow client credentials",
+        ),
+        (reply(400, error="unsupported_grant_type"), "rejects the request with unsupported_grant_type", "Allow client"),
+        (reply(400, error="invalid_request"), "rejects the request with invalid_request", "client_authentication"),
+        (
+            reply(400, error=PLANTED),
+            "with status 400 and an error code that RFC 6749 does not define",
+            "log",
+        ),
+        (reply(400, error=["invalid_client"]), "an error code that RFC 6749", "log"),
+        (reply(400, error="invalid_client\r\nX: y"), "an error code that RFC 6749", "log"),
         (raw(b"", 302, "Location: https://elsewhere.example/?" + "planted"), "redirects (status 302)", "token_url"),
-        (raw(b"planted", 404), "answers with status 404", "Mend token_url"),
-        (raw(b"planted", 503), "answers with status 503", "Try again later"),
-        (raw(b"planted", 429), "answers with status 429", "Try again later"),
+        (raw(b"planted", 404), "responds with status 404", "Check token_url"),
+        (raw(b"planted", 503), "responds with status 503", "Try again later"),
+        (raw(b"planted", 429), "responds with status 429", "Try again later"),
         (raw(b"planted"), "something other than a JSON object", "token_url"),
         (raw(b"[1]"), "something other than a JSON object", "token_url"),
         (raw(b"[" * 100_000), "something other than a JSON object", "token_url"),
         (raw(b"\xff\xfe"), "something other than a JSON object", "token_url"),
-        (reply(token_type="Bearer"), "answers without an access_token", "token_url"),
-        (reply(access_token="", token_type="Bearer"), "answers without an access_token", "token_url"),
-        (reply(access_token=5, token_type="Bearer"), "answers without an access_token", "token_url"),
+        (reply(token_type="Bearer"), "responds without an access_token", "token_url"),
+        (reply(access_token="", token_type="Bearer"), "responds without an access_token", "token_url"),
+        (reply(access_token=5, token_type="Bearer"), "responds without an access_token", "token_url"),
         (reply(access_token="a\r\nplanted: x", token_type="Bearer"), "no header can carry", "token_url"),
         (reply(access_token="planted é", token_type="Bearer"), "no header can carry", "token_url"),
         (reply(access_token="planted"), "not of type Bearer", "bearer"),
         (reply(access_token="planted", token_type="mac"), "not of type Bearer", "bearer"),
         (raw(b"x" * (MAX_ANSWER_BYTES + 1)), f"more than {MAX_ANSWER_BYTES} bytes", "token_url"),
         (b"planted", "cannot be reached (RemoteProtocolError)", "token_url"),
-        (None, "does not answer within 0.2 s", "later"),
+        (None, "did not respond within 0.2 s", "later"),
         (raw(b"x" * 9)[:-1], "cannot be reached (RemoteProtocolError)", "token_url"),
     ],
 )
 async def test_what_a_token_endpoint_does_wrong(make, server: TokenServer, answer: bytes | None, wrong: str, fix: str):
-    """Each is told under the entry's name, with what to mend and without a word of the answer."""
+    """Each fault names the entry and the fix, and repeats nothing of the response."""
     server.answer = lambda _: answer
-    message = await told(make(seconds=0.2 if answer is None else 5))
+    message = await fault_text(make(seconds=0.2 if answer is None else 5))
     assert message.startswith(f"connections.sap gets no token: {server.url} ")
     assert wrong in message
     assert fix in message
-    assert len(server.asked) == 1
+    assert len(server.received) == 1
 
 
 async def test_an_endpoint_that_is_not_there_is_a_clear_fault(make):
-    message = await told(make(token_url="http://127.0.0.1:9/token?key=planted"))
+    message = await fault_text(make(token_url="http://127.0.0.1:9/token?key=planted"))
     assert "gets no token: http://127.0.0.1:9/token cannot be reached (ConnectError)" in message
     assert "POSTERN_CA_BUNDLE" in message
 
@@ -282,7 +295,7 @@ async def test_what_another_provider_s_cookie_says_is_not_sent(make, server: Tok
     server.answer = lambda _: raw(b'{"access_token":"t","token_type":"Bearer"}', 200, "Set-Cookie: a=b; Path=/")
     await make().credential()
     await make().credential()
-    assert ["cookie" in asked.headers for asked in server.asked] == [False, False]
+    assert ["cookie" in received.headers for received in server.received] == [False, False]
 
 
 OLD = rsa.generate_private_key(65537, 1024)
@@ -304,14 +317,14 @@ LOCKED = pem(RSA, serialization.BestAvailableEncryption(b"x"))
 )
 async def test_a_private_key_that_cannot_sign_is_a_clear_fault(make, server: TokenServer, key: str, wrong: str):
     auth = {"private_key": {"key_vault": "key"}, "client_authentication": "private_key_jwt"}
-    message = await told(make(Kept({"key": key}), **auth))
+    message = await fault_text(make(Kept({"key": key}), **auth))
     assert message.startswith("connections.sap has a private_key that cannot be used: the secret 'key' ")
     assert wrong in message
-    assert server.asked == []
+    assert server.received == []
 
 
 async def test_a_secret_that_is_not_one_line_is_a_clear_fault(make):
-    assert "has white space or a line end around it" in await told(make(Kept({"sap-secret": f"{PLANTED}\n"})))
+    assert "has white space or a line end around it" in await fault_text(make(Kept({"sap-secret": f"{PLANTED}\n"})))
 
 
 async def tried(sign_in: OAuth2) -> list[Stage]:
@@ -323,16 +336,16 @@ async def tried(sign_in: OAuth2) -> list[Stage]:
 async def test_trying_out_shows_each_stage(make, server: TokenServer):
     secret, token = await tried(make(scopes=["a", "b"], audience="c"))
     assert (secret.name, secret.passed) == ("secret", True)
-    assert secret.detail == "sap-secret (client_secret), with no date of expiry"
+    assert secret.detail == "sap-secret (client_secret), no expiry date"
     assert (token.name, token.passed) == ("token", True)
     assert token.detail == f"{server.url} as client {CLIENT} for scopes a b, audience c, valid for 3600 s"
 
 
 async def test_trying_out_ends_where_it_fails(make, server: TokenServer):
     (secret,) = await tried(make(Kept({})))
-    assert (secret.name, secret.passed, secret.fix) == ("secret", False, "Mend its name")
+    assert (secret.name, secret.passed, secret.fix) == ("secret", False, "Correct its name")
     server.answer = lambda _: reply(400, error="invalid_scope", error_description=PLANTED)
     secret, token = await tried(make())
     assert (secret.passed, token.passed) == (True, False)
-    assert "refuses with invalid_scope" in token.detail
-    assert token.fix.startswith("Mend scopes")
+    assert "rejects the request with invalid_scope" in token.detail
+    assert token.fix.startswith("Correct scopes")

@@ -86,13 +86,13 @@ async def test_a_redirect_carries_no_credential(location: str):
 
 
 @pytest.mark.parametrize("status", [200, 403, 500])
-async def test_what_is_not_refused_is_sent_once(status: int):
+async def test_what_is_not_rejected_is_sent_once(status: int):
     http, other = client(lambda _: Response(status))
     assert (await http.get("/a")).status_code == status
     assert other.secrets == ["secret-1"]
 
 
-async def test_a_refused_credential_is_replaced_once():
+async def test_a_rejected_credential_is_replaced_once():
     http, other = client(lambda _: Response(401), others=5)
     response = await http.post("/a", json={"a": 1})
     assert response.status_code == 401
@@ -100,7 +100,7 @@ async def test_a_refused_credential_is_replaced_once():
     assert [await request.aread() for request in other.sent] == [b'{"a":1}'] * 2
 
 
-async def test_a_refused_credential_without_another_is_the_answer():
+async def test_a_rejected_credential_without_another_is_the_answer():
     http, other = client(lambda _: Response(401), others=0)
     assert (await http.get("/a")).status_code == 401
     assert other.secrets == ["secret-1"]
@@ -118,7 +118,7 @@ async def test_a_body_that_can_be_read_once_is_sent_once():
 async def test_without_a_credential_nothing_is_sent():
     class Without(Numbered):
         async def credential(self) -> str:
-            raise ConnectionFault("connections.x", "has no secret", "Mend it")
+            raise ConnectionFault("connections.x", "has no secret", "Fix it")
 
     other = Other(lambda _: Response(200))
     with pytest.raises(ConnectionFault):

@@ -16,15 +16,15 @@ class Endpoint:
 
     def __init__(self, seconds: float = 3600) -> None:
         self.seconds = seconds
-        self.asked = 0
+        self.received = 0
         self.now = 1000.0
         self.down = False
         self.open = asyncio.Event()
         self.open.set()
 
     async def fetch(self) -> Token:
-        self.asked += 1
-        number = self.asked
+        self.received += 1
+        number = self.received
         await self.open.wait()
         if self.down:
             raise ConnectionFault("connections.x", "gets no token", "Try again later")
@@ -43,10 +43,10 @@ async def test_fifty_cold_calls_make_one_request_and_warm_ones_none():
     tokens = endpoint.tokens()
     assert await gathered(tokens, 50) == {"token-1"}
     assert await gathered(tokens, 50) == {"token-1"}
-    assert endpoint.asked == 1
+    assert endpoint.received == 1
 
 
-async def test_who_asked_first_may_be_cancelled_and_the_others_get_their_token():
+async def test_the_first_caller_may_be_cancelled_and_the_others_get_their_token():
     endpoint = Endpoint()
     endpoint.open.clear()
     tokens = endpoint.tokens()
@@ -57,10 +57,10 @@ async def test_who_asked_first_may_be_cancelled_and_the_others_get_their_token()
     assert first.cancelled()
     endpoint.open.set()
     assert await second == "token-1"
-    assert endpoint.asked == 1
+    assert endpoint.received == 1
 
 
-async def test_when_all_who_asked_are_cancelled_the_token_is_there_for_the_next():
+async def test_when_all_callers_are_cancelled_the_token_is_there_for_the_next():
     endpoint = Endpoint()
     endpoint.open.clear()
     tokens = endpoint.tokens()
@@ -88,19 +88,19 @@ async def test_a_token_without_life_serves_those_who_waited_for_it():
     assert await tokens.token() == "token-2"
 
 
-async def test_a_fault_is_told_to_all_who_wait_and_the_next_call_asks_again():
+async def test_a_fault_is_raised_to_all_callers_and_the_next_call_tries_again():
     endpoint = Endpoint()
     endpoint.down = True
     tokens = endpoint.tokens()
-    told = await asyncio.gather(*(tokens.token() for _ in range(5)), return_exceptions=True)
-    assert all(isinstance(each, ConnectionFault) for each in told)
-    assert endpoint.asked == 1
+    reported = await asyncio.gather(*(tokens.token() for _ in range(5)), return_exceptions=True)
+    assert all(isinstance(each, ConnectionFault) for each in reported)
+    assert endpoint.received == 1
     endpoint.down = False
     assert await tokens.token() == "token-2"
 
 
 async def test_a_valid_token_serves_on_while_a_new_one_cannot_be_had():
-    """It is asked for again after a while, not at each call; and an expired one serves nobody."""
+    """It is requested again after a while, not at each call, and an expired one is not used."""
     endpoint = Endpoint()
     tokens = endpoint.tokens()
     await tokens.token()
@@ -108,37 +108,37 @@ async def test_a_valid_token_serves_on_while_a_new_one_cannot_be_had():
     endpoint.down = True
     assert await gathered(tokens, 5) == {"token-1"}
     assert await tokens.token() == "token-1"
-    assert endpoint.asked == 2
+    assert endpoint.received == 2
     endpoint.now += RENEWAL_SECONDS + 1
     assert await tokens.token() == "token-1"
-    assert endpoint.asked == 3
+    assert endpoint.received == 3
     endpoint.now += EARLY_SECONDS
     with pytest.raises(ConnectionFault):
         await tokens.token()
 
 
-async def test_many_who_were_refused_at_once_renew_the_token_once():
+async def test_many_who_were_rejected_at_once_renew_the_token_once():
     endpoint = Endpoint()
     tokens = endpoint.tokens()
     await tokens.token()
     endpoint.now += RENEWAL_SECONDS
     renewed = await asyncio.gather(*(tokens.renewed("token-1") for _ in range(50)))
     assert set(renewed) == {"token-2"}
-    assert endpoint.asked == 2
+    assert endpoint.received == 2
     assert await tokens.renewed("token-1") == "token-2", "a late one gets what the others have got"
-    assert endpoint.asked == 2
+    assert endpoint.received == 2
 
 
-async def test_who_refuses_for_ever_has_no_token_fetched_at_each_call():
+async def test_who_rejects_for_ever_has_no_token_fetched_at_each_call():
     endpoint = Endpoint()
     tokens = endpoint.tokens()
     token = await tokens.token()
     assert [await tokens.renewed(token) for _ in range(10)] == [None] * 10
-    assert endpoint.asked == 1
+    assert endpoint.received == 1
     endpoint.now += RENEWAL_SECONDS
     token = await tokens.renewed(token) or ""
     assert [await tokens.renewed(token) for _ in range(10)] == [None] * 10
-    assert endpoint.asked == 2
+    assert endpoint.received == 2
 
 
 async def test_a_renewal_that_gives_the_same_token_is_none():

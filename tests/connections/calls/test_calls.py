@@ -19,7 +19,7 @@ from postern.connections.faults import ConnectionFault
 from postern.ids import new_id
 from postern.settings import load_settings
 from postern.transient_errors import retry_after, worth_retrying
-from tests.connections.calling import ENTRA, GUID, TOKEN, Counterpart, house, problem, serving
+from tests.connections.calling import ENTRA, GUID, TOKEN, Counterpart, calling, problem, serving
 
 pytestmark = pytest.mark.anyio
 
@@ -76,7 +76,7 @@ async def there(listening):
     """A counterpart, and where it listens."""
     counterpart, url = listening
     counterpart.answers = [Response(status_code=204)]
-    counterpart.asked.clear()
+    counterpart.received.clear()
     counterpart.bodies.clear()
     return counterpart, url
 
@@ -96,39 +96,57 @@ async def there(listening):
 )
 async def test_a_body_goes_as_json_and_bytes_as_they_are(there: Any, tmp_path: Path, body: Any, sent: bytes, kind: Any):
     counterpart, url = there
-    async with house(tmp_path, {"flow": {"url": f"{url}/x?api-version=1&{SIGNATURE}"}}) as here:
+    async with calling(tmp_path, {"flow": {"url": f"{url}/x?api-version=1&{SIGNATURE}"}}) as here:
         assert await here.ctx.call("flow", body) is None
-    [asked] = counterpart.asked
-    assert (asked.method, asked.url.path, asked.url.query) == ("POST", "/x", f"api-version=1&{SIGNATURE}")
-    assert (counterpart.bodies, asked.headers.get("content-type")) == ([sent], kind)
+    [received] = counterpart.received
+    assert (received.method, received.url.path, received.url.query) == ("POST", "/x", f"api-version=1&{SIGNATURE}")
+    assert (counterpart.bodies, received.headers.get("content-type")) == ([sent], kind)
 
 
 async def test_a_call_names_its_trace_its_depth_and_a_key_and_not_its_run(there: Any, tmp_path: Path):
     counterpart, url = there
-    async with house(tmp_path, {"flow": {"url": url}}, run_id=RUN, depth=3) as here:
+    async with calling(tmp_path, {"flow": {"url": url}}, run_id=RUN, depth=3) as here:
         await here.ctx.call("flow")
         await here.ctx.call("flow", path="/orders/4 2", method="PUT")
-    first, second = counterpart.asked
+    first, second = counterpart.received
     assert first.headers["traceparent"] == here.ctx.traceparent
     assert first.headers["postern-depth"] == "4"
     assert len(first.headers["idempotency-key"]) == 64
     assert first.headers["idempotency-key"] != second.headers["idempotency-key"]
     assert (second.method, second.scope["raw_path"]) == ("PUT", b"/orders/4%202")
-    assert not any(RUN in value for asked in counterpart.asked for value in asked.headers.values())
+    assert not any(RUN in value for received in counterpart.received for value in received.headers.values())
 
 
-async def test_only_a_workflow_of_this_server_is_told_which_run_calls(there: Any, tmp_path: Path):
+async def test_only_a_workflow_of_this_server_gets_the_calling_run(there: Any, tmp_path: Path):
     counterpart, url = there
-    async with house(tmp_path, {"flow": {"url": url}}, SERVED, RUN, public_url=f"{url}/prefix", **OWN) as here:
+    async with calling(tmp_path, {"flow": {"url": url}}, SERVED, RUN, public_url=f"{url}/prefix", **OWN) as here:
         for name in ("flow", "open-one", "guarded-one", "stateless-one", "other-one"):
             await here.ctx.call(name)
-    assert [asked.headers.get("postern-parent-run") for asked in counterpart.asked] == [None, RUN, RUN, RUN, RUN]
-    assert [asked.url.path for asked in counterpart.asked][1:3] == [
+    assert [each.headers.get("postern-parent-run") for each in counterpart.received] == [
+        None,
+        RUN,
+        RUN,
+        RUN,
+        RUN,
+    ]
+    assert [each.url.path for each in counterpart.received][1:3] == [
         "/prefix/triggers/open-one",
         "/prefix/triggers/guarded-one",
     ]
-    assert ["idempotency-key" in asked.headers for asked in counterpart.asked] == [True, True, True, False, True]
-    assert ["authorization" in asked.headers for asked in counterpart.asked] == [False, False, True, True, True]
+    assert ["idempotency-key" in each.headers for each in counterpart.received] == [
+        True,
+        True,
+        True,
+        False,
+        True,
+    ]
+    assert ["authorization" in each.headers for each in counterpart.received] == [
+        False,
+        False,
+        True,
+        True,
+        True,
+    ]
     asked_for = {entry: (auth.type, getattr(auth, "audience", "")) for entry, auth in here.opened}
     assert asked_for == {
         "triggers.flow": ("none", ""),
@@ -143,23 +161,23 @@ async def test_only_a_workflow_of_this_server_is_told_which_run_calls(there: Any
 
 async def test_an_entry_hides_a_workflow_of_its_name(there: Any, tmp_path: Path):
     counterpart, url = there
-    async with house(tmp_path, {"open-one": {"url": f"{url}/elsewhere"}}, SERVED) as here:
+    async with calling(tmp_path, {"open-one": {"url": f"{url}/elsewhere"}}, SERVED) as here:
         await here.ctx.call("open-one")
-    assert counterpart.asked[0].url.path == "/elsewhere"
+    assert counterpart.received[0].url.path == "/elsewhere"
 
 
 @pytest.mark.parametrize("path", ["orders", "/a/../b", "/a/%2e%2E/b", "/./a", "//a", "/a?b=c", "/a#b", "/a\\b"])
 async def test_a_relative_path_cannot_lead_elsewhere(there: Any, tmp_path: Path, path: str):
     counterpart, url = there
-    async with house(tmp_path, {"flow": {"url": url}}) as here:
+    async with calling(tmp_path, {"flow": {"url": url}}) as here:
         with pytest.raises(ValueError, match="path="):
             await here.ctx.call("flow", path=path)
-    assert counterpart.asked == []
+    assert counterpart.received == []
 
 
 @pytest.mark.parametrize("options", [{"method": "HEAD"}, {"idempotency_key": ""}, {"idempotency_key": "a b"}])
 async def test_options_that_make_no_sense_are_said_at_once(tmp_path: Path, options: dict[str, Any]):
-    async with house(tmp_path, {}) as here:
+    async with calling(tmp_path, {}) as here:
         with pytest.raises(ValueError, match=next(iter(options))):
             await here.ctx.call("flow", **options)
         with pytest.raises(TypeError):
@@ -170,13 +188,13 @@ async def test_options_that_make_no_sense_are_said_at_once(tmp_path: Path, optio
 
 
 async def test_the_member_of_an_enum_is_the_name_that_it_stands_for(there: Any, tmp_path: Path):
-    """What is on record of it goes to another process, which does not know the author's enum."""
+    """Its record goes to another process, which does not know the author's enum."""
 
     class Flow(str, Enum):  # noqa: UP042 older ones are written like this
         APPROVE = "flow"
 
     _, url = there
-    async with house(tmp_path, {"flow": {"url": url}}) as here:
+    async with calling(tmp_path, {"flow": {"url": url}}) as here:
         await here.ctx.call(Flow.APPROVE)
     assert [type(call.name) for call in here.noted] == [str]
 
@@ -199,20 +217,20 @@ async def test_the_member_of_an_enum_is_the_name_that_it_stands_for(there: Any, 
 async def test_the_result_is_what_the_reply_has(there: Any, tmp_path: Path, reply: Response, value: Any):
     counterpart, url = there
     counterpart.answers = [reply]
-    async with house(tmp_path, {"flow": {"url": url}}) as here:
+    async with calling(tmp_path, {"flow": {"url": url}}) as here:
         assert await here.ctx.call("flow") == value
 
 
 async def test_what_is_called_json_and_is_none_is_an_error(there: Any, tmp_path: Path):
     counterpart, url = there
     counterpart.answers = [Response(b"{oops", media_type="application/json")]
-    async with house(tmp_path, {"flow": {"url": url}}) as here:
-        with pytest.raises(CallError, match="called JSON and is none") as caught:
+    async with calling(tmp_path, {"flow": {"url": url}}) as here:
+        with pytest.raises(CallError, match="a JSON body that is not valid JSON") as caught:
             await here.ctx.call("flow")
     assert (caught.value.status, "oops" in str(caught.value)) == (200, False)
 
 
-async def test_a_result_that_comes_later_is_asked_for_where_it_will_be(there: Any, tmp_path: Path):
+async def test_a_result_that_comes_later_is_requested_where_it_will_be(there: Any, tmp_path: Path):
     counterpart, url = there
     counterpart.answers = [
         Response(status_code=202, headers={"Location": "/runs/1?n=1", "Retry-After": "7"}),
@@ -221,17 +239,17 @@ async def test_a_result_that_comes_later_is_asked_for_where_it_will_be(there: An
         Response(status_code=202),
         JSONResponse({"approved": True}, headers={"X-Run-Id": RUN}),
     ]
-    async with house(tmp_path, {"flow": {"url": f"{url}/x", "auth": ENTRA}}) as here:
+    async with calling(tmp_path, {"flow": {"url": f"{url}/x", "auth": ENTRA}}) as here:
         assert await here.ctx.call("flow", {"days": 3}) == {"approved": True}
     assert [wait for wait in here.waits if wait] == [7, 1, 60, 6.75]
-    assert [(asked.method, asked.url.path) for asked in counterpart.asked] == [
+    assert [(each.method, each.url.path) for each in counterpart.received] == [
         ("POST", "/x"),
         ("GET", "/runs/1"),
         ("GET", "/runs/1"),
         ("GET", "/runs/2"),
         ("GET", "/runs/2"),
     ]
-    signed = ["authorization" in asked.headers for asked in counterpart.asked]
+    signed = ["authorization" in each.headers for each in counterpart.received]
     assert signed == [True, True, True, False, False], "a signed address takes no token beside its signature"
     assert (here.noted[0].status, here.noted[0].run_id) == (200, RUN)
 
@@ -239,34 +257,34 @@ async def test_a_result_that_comes_later_is_asked_for_where_it_will_be(there: An
 @pytest.mark.parametrize(
     "elsewhere", ["https://127.0.0.1:1/x", "//evil.example/x", "http://u@127.0.0.1/x", "http://[/"]
 )
-async def test_a_result_at_another_origin_is_not_asked_for(there: Any, tmp_path: Path, elsewhere: str):
+async def test_a_result_at_another_origin_is_not_requested(there: Any, tmp_path: Path, elsewhere: str):
     counterpart, url = there
     counterpart.answers = [Response(status_code=202, headers={"Location": elsewhere})]
-    async with house(tmp_path, {"flow": {"url": url, "auth": ENTRA}}) as here:
+    async with calling(tmp_path, {"flow": {"url": url, "auth": ENTRA}}) as here:
         with pytest.raises(CallError, match="another origin") as caught:
             await here.ctx.call("flow")
-    assert (len(counterpart.asked), elsewhere in str(caught.value)) == (1, False)
+    assert (len(counterpart.received), elsewhere in str(caught.value)) == (1, False)
 
 
 async def test_what_is_not_waited_for_is_a_handle(there: Any, tmp_path: Path):
     counterpart, url = there
     taken = Response(status_code=202, headers={"Location": f"/runs/1?{SIGNATURE}", "X-Run-Id": RUN})
     counterpart.answers = [taken, JSONResponse("yes")]
-    async with house(tmp_path, {"flow": {"url": url}}) as here:
+    async with calling(tmp_path, {"flow": {"url": url}}) as here:
         handle = await here.ctx.call("flow", wait=False)
         assert isinstance(handle, Handle)
         assert (handle.done, handle.run_id, handle.location) == (False, RUN, f"{url}/runs/1?{SIGNATURE}")
         assert SIGNATURE not in repr(handle)
         assert RUN not in repr(handle)
         assert [await handle.result(), await handle.result(), handle.done] == ["yes", "yes", True]
-    assert counterpart.asked[0].headers["prefer"] == "respond-async"
-    assert len(counterpart.asked) == 2
+    assert counterpart.received[0].headers["prefer"] == "respond-async"
+    assert len(counterpart.received) == 2
 
 
 async def test_a_handle_on_what_was_answered_at_once_is_done(there: Any, tmp_path: Path):
     counterpart, url = there
     counterpart.answers = [JSONResponse("yes")]
-    async with house(tmp_path, {"flow": {"url": url}}) as here:
+    async with calling(tmp_path, {"flow": {"url": url}}) as here:
         handle = await here.ctx.call("flow", wait=False)
         assert (handle.done, await handle.result()) == (True, "yes")
 
@@ -315,27 +333,27 @@ async def test_what_is_tried_again(there: Any, tmp_path: Path, where: str, metho
         "plain": {"url": f"{url}/api/function"},
         "postern": {"url": f"{url}/triggers/greet"},
     }
-    async with house(tmp_path, entries, SERVED, public_url=url, **OWN) as here:
+    async with calling(tmp_path, entries, SERVED, public_url=url, **OWN) as here:
         if tries == 1:
             with pytest.raises(CallError):
                 await here.ctx.call(where, method=method)
         else:
             assert await here.ctx.call(where, method=method) == "done"
-    assert len(counterpart.asked) == tries
-    assert len({asked.headers.get("idempotency-key") for asked in counterpart.asked}) == 1
+    assert len(counterpart.received) == tries
+    assert len({each.headers.get("idempotency-key") for each in counterpart.received}) == 1
 
 
-async def test_waits_grow_or_are_what_the_other_side_asks_for_and_end(there: Any, tmp_path: Path):
+async def test_waits_grow_or_are_what_the_other_side_requests_and_end(there: Any, tmp_path: Path):
     counterpart, url = there
     counterpart.answers = [BUSY, Response(status_code=503)]
-    async with house(tmp_path, {"flow": {"url": url}}) as here:
+    async with calling(tmp_path, {"flow": {"url": url}}) as here:
         with pytest.raises(CallError) as caught:
             await here.ctx.call("flow")
         assert here.waits == [3, 1, 2, 4]
-        assert len(counterpart.asked) == 5
+        assert len(counterpart.received) == 5
         with pytest.raises(CallError):
             await here.ctx.call("flow", retry=Retry.none())
-        assert len(counterpart.asked) == 6
+        assert len(counterpart.received) == 6
     assert caught.value.status == 503
 
 
@@ -344,7 +362,7 @@ async def test_a_call_that_still_runs_there_is_waited_for(there: Any, tmp_path: 
     counterpart, url = there
     running = problem(409, "run-in-progress", {"Retry-After": "1", "X-Run-Id": RUN})
     counterpart.answers = [Response(status_code=504), *[running] * 9, DONE]
-    async with house(tmp_path, {"postern": {"url": f"{url}/triggers/greet"}}) as here:
+    async with calling(tmp_path, {"postern": {"url": f"{url}/triggers/greet"}}) as here:
         assert await here.ctx.call("postern", retry=Retry(1, 0.5, 0.1, 5)) == "done"
     assert here.waits == [0.5, *[1] * 9]
 
@@ -352,19 +370,19 @@ async def test_a_call_that_still_runs_there_is_waited_for(there: Any, tmp_path: 
 async def test_a_postern_whose_workflow_takes_no_key_is_called_without_one(there: Any, tmp_path: Path):
     counterpart, url = there
     counterpart.answers = [problem(400, "bad-idempotency-key"), DONE]
-    async with house(tmp_path, {"postern": {"url": f"{url}/triggers/greet"}}) as here:
+    async with calling(tmp_path, {"postern": {"url": f"{url}/triggers/greet"}}) as here:
         assert await here.ctx.call("postern") == "done"
         counterpart.answers = [problem(400, "bad-idempotency-key"), DONE]
         with pytest.raises(CallError):
             await here.ctx.call("postern", idempotency_key="mine")
-    assert [asked.headers.get("idempotency-key", "")[:4] for asked in counterpart.asked][1:] == ["", "mine"]
+    assert [received.headers.get("idempotency-key", "")[:4] for received in counterpart.received][1:] == ["", "mine"]
 
 
-async def test_an_address_where_nobody_listens_is_tried_again_and_told_by_its_entry(tmp_path: Path):
+async def test_an_address_without_a_listener_is_tried_again_and_reported_by_its_entry(tmp_path: Path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     entry = {"url": f"http://127.0.0.1:{port}/x?{SIGNATURE}", "auth": ENTRA}
-    async with house(tmp_path, {"flow": entry}) as here:
+    async with calling(tmp_path, {"flow": entry}) as here:
         with pytest.raises(CallError, match=r"^triggers\.flow cannot be reached \(ConnectError\)") as caught:
             await here.ctx.call("flow")
     assert (caught.value.status, len(here.waits)) == (0, 4)
@@ -376,13 +394,13 @@ async def test_an_address_where_nobody_listens_is_tried_again_and_told_by_its_en
 
 
 @pytest.mark.parametrize(
-    ("answer", "auth", "told"),
+    ("answer", "auth", "reported"),
     [
         (
             problem(401, "unauthenticated"),
             ENTRA,
             [
-                "triggers.flow answered 401 (unauthenticated)",
+                "triggers.flow returned 401 (unauthenticated)",
                 "the audience https://service.flow.microsoft.com/ in the tenant",
                 f"{GUID}9",
                 f"by the client {GUID}1",
@@ -393,51 +411,51 @@ async def test_an_address_where_nobody_listens_is_tried_again_and_told_by_its_en
         (
             JSONResponse({"error": {"code": "MisMatchingOAuthClaims", "message": "Marker"}}, 401),
             {**ENTRA, "audience": "https://other.example", "tenant_id": f"{GUID}5"},
-            ["answered 401 (MisMatchingOAuthClaims)", f"in the tenant {GUID}5", "among its specific_users"],
+            ["returned 401 (MisMatchingOAuthClaims)", f"in the tenant {GUID}5", "among its specific_users"],
         ),
-        (Response(status_code=401), {**ENTRA, "audience": "api://x/"}, ["end with a slash too"]),
+        (Response(status_code=401), {**ENTRA, "audience": "api://x/"}, ["slash at the end"]),
         (
             Response(status_code=401),
             {"type": "none"},
             ["without a token", 'auth = { type = "entra"', "[triggers.flow]"],
         ),
-        (problem(403, "forbidden"), ENTRA, ["answered 403 (forbidden)", "role or permission"]),
-        (Response(status_code=404), ENTRA, ["answered 404.", "the url of [triggers.flow]"]),
-        (Response(status_code=405, headers={"Allow": "GET, PUT"}), ENTRA, ["It takes GET, PUT", "method="]),
+        (problem(403, "forbidden"), ENTRA, ["returned 403 (forbidden)", "role or permission"]),
+        (Response(status_code=404), ENTRA, ["returned 404.", "the url of [triggers.flow]"]),
+        (Response(status_code=405, headers={"Allow": "GET, PUT"}), ENTRA, ["It allows GET, PUT", "method="]),
         (Response(status_code=405, headers={"Allow": "<b>Marker"}), ENTRA, ["another method"]),
-        (problem(508, "loop-detected"), ENTRA, ["508 (loop-detected)", "in a circle"]),
+        (problem(508, "loop-detected"), ENTRA, ["508 (loop-detected)", "or a loop"]),
         (
             Response(status_code=302, headers={"Location": "https://Marker.example"}),
             ENTRA,
             ["Redirects are not followed"],
         ),
-        (problem(500, "workflow-failed", detail="Marker"), ENTRA, ["triggers.flow answered 500 (workflow-failed)."]),
-        (problem(400, "<script>Marker"), ENTRA, ["triggers.flow answered 400."]),
-        (problem(400, "MarkerThatLooksLikeACode"), ENTRA, ["triggers.flow answered 400."]),
+        (problem(500, "workflow-failed", detail="Marker"), ENTRA, ["triggers.flow returned 500 (workflow-failed)."]),
+        (problem(400, "<script>Marker"), ENTRA, ["triggers.flow returned 400."]),
+        (problem(400, "MarkerThatLooksLikeACode"), ENTRA, ["triggers.flow returned 400."]),
         (
             JSONResponse({"error": {"code": "MisMatchingOAuthClaims", "message": "Marker"}}, 403),
             ENTRA,
-            ["answered 403 (MisMatchingOAuthClaims)", "https://service.flow.microsoft.com/", "allowed users"],
+            ["returned 403 (MisMatchingOAuthClaims)", "https://service.flow.microsoft.com/", "allowed users"],
         ),
     ],
 )
-async def test_an_error_names_its_entry_and_what_to_mend(
-    there: Any, tmp_path: Path, answer: Response, auth: Any, told: list[str]
+async def test_an_error_names_its_entry_and_how_to_fix_it(
+    there: Any, tmp_path: Path, answer: Response, auth: Any, reported: list[str]
 ):
     counterpart, url = there
     counterpart.answers = [answer]
     entry = {"url": f"{url}/x?{SIGNATURE}", "auth": auth}
-    async with house(tmp_path, {"flow": entry}, tenant_id=f"{GUID}9") as here:
+    async with calling(tmp_path, {"flow": entry}, tenant_id=f"{GUID}9") as here:
         with pytest.raises(CallError) as caught:
             await here.ctx.call("flow", {"body": "Marker"})
     text = str(caught.value)
-    assert [part for part in told if part not in text] == []
+    assert [part for part in reported if part not in text] == []
     for written in (text, repr(caught.value)):
         assert not any(secret in written for secret in ("Marker", SIGNATURE, TOKEN, url))
     assert caught.value.trigger == "triggers.flow"
 
 
-def test_a_flow_that_is_asked_with_another_audience_is_told_its_own(tmp_path: Path):
+def test_a_flow_called_with_another_audience_gets_its_own(tmp_path: Path):
     url = "https://1.2.environment.api.powerplatform.com:443/powerautomate/automations/direct/workflows/3/triggers/x"
     entry = {"url": url, "auth": {**ENTRA, "audience": "api://x"}}
     settings = load_settings({}, folder=tmp_path, defaults={"tenant_id": f"{GUID}9", "triggers": {"flow": entry}})
@@ -461,7 +479,7 @@ async def test_an_error_has_what_its_author_needs_to_go_on(there: Any, tmp_path:
     counterpart, url = there
     headers = {"X-Run-Id": RUN, "Retry-After": "9", "Set-Cookie": "a=b"}
     counterpart.answers = [problem(409, "workflow-problem", headers, detail="already booked", run_id=RUN)]
-    async with house(tmp_path, {"flow": {"url": url}}) as here:
+    async with calling(tmp_path, {"flow": {"url": url}}) as here:
         with pytest.raises(CallError) as caught:
             await here.ctx.call("flow")
     error = caught.value
@@ -481,19 +499,24 @@ async def test_an_error_has_what_its_author_needs_to_go_on(there: Any, tmp_path:
 async def test_a_problem_that_cannot_be_read_is_none(there: Any, tmp_path: Path, content: bytes):
     counterpart, url = there
     counterpart.answers = [Response(content, 400, media_type="application/problem+json")]
-    async with house(tmp_path, {"flow": {"url": url}}) as here:
+    async with calling(tmp_path, {"flow": {"url": url}}) as here:
         with pytest.raises(CallError) as caught:
             await here.ctx.call("flow")
     assert caught.value.problem in ({}, {"error": "text"})
 
 
 @pytest.mark.parametrize(
-    ("name", "settings", "told"),
+    ("name", "settings", "reported"),
     [
         (
             "guarded-on",
             {},
-            ["Did you mean guarded-one?", "the triggers flow", "guarded-one, open-one", "triggers.guarded-on"],
+            [
+                "Did you mean guarded-one?",
+                "Triggers in postern.toml: flow",
+                "guarded-one, open-one",
+                "triggers.guarded-on",
+            ],
         ),
         ("floww", {}, ["Did you mean flow?"]),
         ("open-one", {"public_url": None}, ["POSTERN_PUBLIC_URL is not set", "the workflow open-one"]),
@@ -502,15 +525,15 @@ async def test_a_problem_that_cannot_be_read_is_none(there: Any, tmp_path: Path,
         ("guarded-one", {"client_secret_name": None}, ["POSTERN_CLIENT_SECRET_NAME is not set", "managed_identity"]),
     ],
 )
-async def test_what_cannot_be_called_says_which_setting_or_name_to_mend(
-    tmp_path: Path, name: str, settings: dict[str, Any], told: list[str]
+async def test_what_cannot_be_called_says_which_setting_or_name_to_fix(
+    tmp_path: Path, name: str, settings: dict[str, Any], reported: list[str]
 ):
     given: dict[str, Any] = {"public_url": "https://postern.example", **OWN, **settings}
     given = {setting: value for setting, value in given.items() if value is not None}
-    async with house(tmp_path, {"flow": {"url": "https://flow.example"}}, SERVED, **given) as here:
+    async with calling(tmp_path, {"flow": {"url": "https://flow.example"}}, SERVED, **given) as here:
         with pytest.raises(ConnectionFault) as caught:
             await here.ctx.call(name)
-    assert [part for part in told if part not in str(caught.value)] == []
+    assert [part for part in reported if part not in str(caught.value)] == []
     assert [(call.name, call.error, call.status) for call in here.noted] == [(name, "ConnectionFault", None)]
 
 
@@ -538,7 +561,7 @@ async def test_calls_are_on_record_with_a_link_that_has_no_secret(there: Any, tm
         "postern": {"url": f"{url}/at/triggers/greet?{SIGNATURE}", "auth": {**ENTRA, "audience": "api://x"}},
         "webhook": {"url": f"{url}/triggers/Marker"},
     }
-    async with house(tmp_path, entries, SERVED, public_url=url, **OWN) as here:
+    async with calling(tmp_path, entries, SERVED, public_url=url, **OWN) as here:
         await here.ctx.call("flow")
         await here.ctx.call("postern")
         await here.ctx.call("webhook")

@@ -113,7 +113,7 @@ def test_the_nearest_threshold_that_was_crossed_decides(left: float, crossed: in
 
 
 @pytest.mark.parametrize(
-    ("left", "told", "tells"),
+    ("left", "reported", "expected"),
     [
         (40, None, None),
         (29, None, 30),
@@ -125,8 +125,8 @@ def test_the_nearest_threshold_that_was_crossed_decides(left: float, crossed: in
         (-9, 0, None),
     ],
 )
-def test_a_threshold_is_told_once(left: float, told: int | None, tells: int | None):
-    assert newly_crossed(END, END - left * DAY, told) == tells
+def test_a_threshold_is_reported_once(left: float, reported: int | None, expected: int | None):
+    assert newly_crossed(END, END - left * DAY, reported) == expected
 
 
 def test_a_certificate_ends_when_it_says_itself():
@@ -166,7 +166,7 @@ def test_a_certificate_that_cannot_be_read_has_no_end(value: str, content_type: 
 
 
 @pytest.mark.anyio
-async def test_what_is_near_its_end_is_told_once_for_each_threshold(logged: list[EventDict]):
+async def test_what_is_near_its_end_is_reported_once_for_each_threshold(logged: list[EventDict]):
     clock = Clock(END - 20.5 * DAY)
     expiry = Expiry(
         Dated(near=END, far=END + 900 * DAY, dateless=None),
@@ -186,7 +186,7 @@ async def test_what_is_near_its_end_is_told_once_for_each_threshold(logged: list
 
 
 @pytest.mark.anyio
-async def test_a_renewed_secret_is_told_anew(logged: list[EventDict]):
+async def test_a_renewed_secret_is_reported_anew(logged: list[EventDict]):
     clock, vault = Clock(END - 20 * DAY), Dated(near=END)
     expiry = Expiry(vault, {"near": ()}, now=clock)
     await expiry.look()
@@ -201,16 +201,16 @@ async def test_a_renewed_secret_is_told_anew(logged: list[EventDict]):
 
 
 @pytest.mark.anyio
-async def test_what_workflows_asked_for_is_told_but_in_no_metric(logged: list[EventDict]):
-    vault = Dated(own=None, asked=END)
-    expiry = Expiry(vault, {"own": ()}, lambda: ["asked", "OWN"], now=Clock(END - DAY))
+async def test_what_workflows_requested_is_reported_but_in_no_metric(logged: list[EventDict]):
+    vault = Dated(own=None, requested=END)
+    expiry = Expiry(vault, {"own": ()}, lambda: ["requested", "OWN"], now=Clock(END - DAY))
     assert await expiry.look()
-    assert [(line["name"], line["used_by"]) for line in logged] == [("asked", ["ctx.secret"])]
+    assert [(line["name"], line["used_by"]) for line in logged] == [("requested", ["ctx.secret"])]
     assert expiry.ends == {}
 
 
 @pytest.mark.anyio
-async def test_a_secret_that_cannot_be_read_is_told_once_and_the_others_are_looked_at(logged: list[EventDict]):
+async def test_a_secret_that_cannot_be_read_is_reported_once_and_the_others_are_looked_at(logged: list[EventDict]):
     vault = Dated(near=END)
     expiry = Expiry(vault, {"gone": ("connections.x key",), "near": ()}, now=Clock(END - DAY))
     assert not await expiry.look()

@@ -58,7 +58,7 @@ async def test_cold_secrets_share_one_token_request(vault: Vault, tenant: LocalT
     assert sorted(fronted.front.reads) == sorted(names)
 
 
-async def test_what_is_remembered_is_not_asked_for(vault: Vault, tenant: LocalTenant, fronted: Fronted, hand: Hand):
+async def test_what_is_remembered_is_not_requested(vault: Vault, tenant: LocalTenant, fronted: Fronted, hand: Hand):
     await vault.read(NAME)
     hand.now += 299
     for name in (NAME, NAME.upper()):
@@ -69,11 +69,11 @@ async def test_what_is_remembered_is_not_asked_for(vault: Vault, tenant: LocalTe
     assert (fronted.front.tokens, len(fronted.front.reads)) == (1, 2)
 
 
-async def test_who_asked_first_may_be_cancelled_while_others_wait(vault: Vault, tenant: LocalTenant, fronted: Fronted):
+async def test_the_first_caller_may_be_cancelled_while_others_wait(vault: Vault, tenant: LocalTenant, fronted: Fronted):
     fronted.front.hangs = True
     first, second = (asyncio.create_task(vault.read(NAME)) for _ in range(2))
     async with asyncio.timeout(10):
-        while not vault._asking:
+        while not vault._requests:
             await asyncio.sleep(0)
     first.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -93,7 +93,7 @@ async def test_a_rotated_secret_is_picked_up_when_the_former_value_is_old(
     assert await vault.secret(NAME) == "second"
 
 
-async def test_a_refused_value_is_read_again_at_once(vault: Vault, tenant: LocalTenant, fronted: Fronted):
+async def test_a_rejected_value_is_read_again_at_once(vault: Vault, tenant: LocalTenant, fronted: Fronted):
     await vault.read(NAME)
     for value in ("second", "third"):
         former = await vault.secret(NAME)
@@ -105,7 +105,7 @@ async def test_a_refused_value_is_read_again_at_once(vault: Vault, tenant: Local
     assert len(fronted.front.reads) == 3
 
 
-async def test_a_server_that_refuses_for_ever_does_not_have_the_vault_asked_each_time(
+async def test_a_server_that_rejects_for_ever_does_not_cause_a_vault_request_each_time(
     vault: Vault, tenant: LocalTenant, fronted: Fronted, hand: Hand
 ):
     for _ in range(100):
@@ -122,7 +122,7 @@ async def test_nor_does_one_whose_callers_give_up(fronted: Fronted, tenant: Loca
     await vault.read(NAME)
     for _ in range(5):
         again = asyncio.create_task(vault.read_again(NAME, "first"))
-        await asyncio.sleep(0)  # it has asked, and waits
+        await asyncio.sleep(0)  # it has received, and waits
         again.cancel()
         await asyncio.gather(again, return_exceptions=True)
         await vault.read(NAME)
@@ -130,7 +130,7 @@ async def test_nor_does_one_whose_callers_give_up(fronted: Fronted, tenant: Loca
     await vault.aclose()
 
 
-async def test_a_reading_that_was_under_way_at_the_refusal_does_not_decide(
+async def test_a_reading_that_was_under_way_at_the_rejection_does_not_decide(
     vault: Vault, tenant: LocalTenant, monkeypatch: pytest.MonkeyPatch, hand: Hand
 ):
     """It may have begun before the secret was changed."""
@@ -157,9 +157,9 @@ async def test_a_reading_that_was_under_way_at_the_refusal_does_not_decide(
 
 
 @pytest.mark.parametrize("name", ["graph_secret", "", "a" * 128, "a/b", "../x", "ключ", 7])
-async def test_what_is_no_name_is_refused_before_any_request(vault: Vault, fronted: Fronted, name: str):
+async def test_what_is_no_name_is_rejected_before_any_request(vault: Vault, fronted: Fronted, name: str):
     for ask in (vault.read(name), vault.secret(name), vault.read_again(name, "x")):
-        with pytest.raises(ConnectionFault, match="no name of a secret in Key Vault") as caught:
+        with pytest.raises(ConnectionFault, match="needs the name of a secret in Key Vault") as caught:
             await ask
         assert not name or str(name) not in str(caught.value).replace("ctx.secret", "")
     assert (fronted.front.tokens, fronted.front.reads) == (0, [])
@@ -183,14 +183,14 @@ async def test_a_secret_that_is_disabled_or_gone_is_forgotten_at_once(vault: Vau
     assert vault.names == ()
 
 
-async def test_an_identity_without_right_is_told_its_role(
+async def test_an_identity_without_right_gets_its_role(
     fronted: Fronted, tenant: LocalTenant, hand: Hand, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("AZURE_CLIENT_ID", tenant.applications["nightly-report"].client_id)
     monkeypatch.setenv("AZURE_CLIENT_SECRET", tenant.client_secret("nightly-report"))
     vault = vault_of(tenant, hand)
     fault = await fault_of(vault)
-    assert "has no right to read secrets" in fault.wrong
+    assert "is not allowed to read secrets" in fault.wrong
     assert '"Key Vault Secrets User"' in fault.fix
     await vault.aclose()
 
@@ -198,8 +198,8 @@ async def test_an_identity_without_right_is_told_its_role(
 @pytest.mark.parametrize(
     ("variable", "value", "says"),
     [
-        ("AZURE_CLIENT_SECRET", "wrong-value-marker", "AZURE_CLIENT_SECRET is no secret of the application"),
-        ("AZURE_CLIENT_ID", "00000000-0000-0000-0000-000000000001", "AZURE_CLIENT_ID is no application"),
+        ("AZURE_CLIENT_SECRET", "wrong-value-marker", "AZURE_CLIENT_SECRET is not a secret of the application"),
+        ("AZURE_CLIENT_ID", "00000000-0000-0000-0000-000000000001", "AZURE_CLIENT_ID is not an application"),
         ("AZURE_CLIENT_SECRET", "", "AZURE_CLIENT_SECRET"),
     ],
 )
@@ -223,7 +223,7 @@ async def test_a_setting_that_is_missing_is_named(url: str | None, credential: s
     vault = Vault(url, credential)
     fault = await fault_of(vault)
     assert fault.entry == setting
-    assert fault.wrong == f"is not set, and the secret {NAME} is asked for"
+    assert fault.wrong == f"is not set, and the secret {NAME} is needed"
     await vault.aclose()
 
 
@@ -240,7 +240,7 @@ async def test_a_challenge_for_another_host_gets_no_token(vault: Vault, tenant: 
     http_challenge_cache.clear()  # it is of the whole process
     fronted.front.answer = (401, {"WWW-Authenticate": elsewhere})
     fault = await fault_of(vault)
-    assert "asks for tokens of another service" in fault.wrong
+    assert "requires tokens for another service" in fault.wrong
     assert fronted.front.tokens == 0
 
 
@@ -259,11 +259,11 @@ async def test_in_an_outage_the_last_good_value_serves_for_a_bounded_time(
     assert (await vault.read_again(NAME, "first")).value == "first"
     hand.now += 1
     fronted.front.answer = (503, {"Retry-After": "120"})
-    assert "answered 503 for now" in (await fault_of(vault)).wrong
+    assert "returned 503 for now" in (await fault_of(vault)).wrong
     assert vault.names == ()
 
 
-async def test_an_outage_is_told_once_for_each_secret_and_so_is_its_end(
+async def test_an_outage_is_reported_once_for_each_secret_and_so_is_its_end(
     vault: Vault, tenant: LocalTenant, fronted: Fronted, hand: Hand
 ):
     other = tenant.applications["backup-job"].client_secret_name
@@ -279,18 +279,18 @@ async def test_an_outage_is_told_once_for_each_secret_and_so_is_its_end(
         fronted.front.answer = None
         for name in (NAME, NAME, other):
             await vault.read(name)
-    told = [(line["event"], line["name"], line["log_level"]) for line in lines]
-    assert told == [
+    reported = [(line["event"], line["name"], line["log_level"]) for line in lines]
+    assert reported == [
         ("key-vault-away", NAME, "warning"),
         ("key-vault-away", other, "warning"),
         ("key-vault-back", NAME, "info"),
         ("key-vault-back", other, "info"),
     ]
-    assert "answered 502" in lines[0]["reason"]
+    assert "returned 502" in lines[0]["reason"]
     assert "first" not in str(lines)
 
 
-async def test_while_the_vault_is_away_it_is_asked_seldom(
+async def test_while_the_vault_is_unavailable_it_gets_few_requests(
     vault: Vault, tenant: LocalTenant, fronted: Fronted, hand: Hand
 ):
     await vault.read(NAME)
@@ -323,7 +323,7 @@ async def test_a_vault_that_throttles_from_the_first_reading_on_is_a_fault_witho
     fronted.front.answer = (429, {"Retry-After": "86400"})
     with anyio.fail_after(5):
         fault = await fault_of(vault)
-    assert "has too many requests" in fault.wrong
+    assert "gets too many requests" in fault.wrong
     assert "POSTERN_SECRET_MAX_AGE" in fault.fix
 
 
@@ -337,7 +337,7 @@ async def test_a_slow_vault_is_waited_for_in_bounded_time(
     fronted.front.hangs = True
     with anyio.fail_after(5):
         assert await vault.secret(NAME) == "first"
-        assert "did not answer in time" in (await fault_of(vault, "another")).wrong
+        assert "did not respond in time" in (await fault_of(vault, "another")).wrong
     fronted.front.hangs = False
 
 
@@ -348,19 +348,19 @@ async def test_an_outage_of_the_sign_in_is_one_too(
     monkeypatch.setattr("postern.connections.azure_clients.RETRIES", 0)
     vault = vault_of(tenant, hand)
     fault = await fault_of(vault)
-    assert fault.wrong.startswith("cannot be read: Entra, where POSTERN_AZURE_CREDENTIAL signs in, answered 503")
+    assert fault.wrong.startswith("cannot be read: Entra, where POSTERN_AZURE_CREDENTIAL signs in, returned 503")
     assert fronted.front.tokens == 1
     await vault.aclose()
 
 
-async def test_what_does_not_answer_as_a_vault_is_told(vault: Vault, tenant: LocalTenant, fronted: Fronted):
+async def test_what_does_not_answer_as_a_vault_is_reported(vault: Vault, tenant: LocalTenant, fronted: Fronted):
     fronted.front.answer, fronted.front.body = (200, {"Content-Type": "text/html"}), b"<html>Sign in to the network"
     fault = await fault_of(vault)
-    assert "does not answer as a Key Vault" in fault.wrong
+    assert "does not respond like a Key Vault" in fault.wrong
     assert "html" not in str(fault)
 
 
-async def test_a_vault_that_nobody_listens_for_cannot_be_reached(tenant: LocalTenant, hand: Hand):
+async def test_a_vault_without_a_listener_cannot_be_reached(tenant: LocalTenant, hand: Hand):
     vault = Vault("https://127.0.0.1:1", "client_secret", ca_bundle=tenant.ca_bundle, clock=hand)
     fault = await fault_of(vault)
     assert "https://127.0.0.1:1 cannot be reached" in fault.wrong

@@ -1,1 +1,1 @@
-"""The ways of signing in that an entry of `postern.toml` can name."""
+"""The authentication types that an entry of `postern.toml` can name."""

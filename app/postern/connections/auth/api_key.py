@@ -1,4 +1,4 @@
-"""A key in each request, in a header or in the query."""
+"""An API key in each request, in a header or in the query."""
 
 import re
 from collections.abc import AsyncIterator
@@ -16,7 +16,7 @@ _FIELD_VALUE = re.compile(r"[\x20-\x7e]+")
 
 
 class ApiKey(SignIn):
-    """Signs requests with a key. One in the query stands in the address of the copy that is sent, and nowhere else."""
+    """Signs requests with a key. A key in the query is added only to the URL of the copy that is sent."""
 
     def __init__(self, entry: str, auth: ApiKeyAuth, secrets: Secrets) -> None:
         self._header = auth.header
@@ -28,7 +28,7 @@ class ApiKey(SignIn):
         return self._checked(await self._key.read())
 
     def sign(self, request: Request, credential: str) -> None:
-        """Put the key on the request. What the author wrote into the query stays as it is written."""
+        """Put the key on the request. The author's own query stays unchanged."""
         if self._header is not None:
             request.headers[self._header] = credential
             return
@@ -36,12 +36,12 @@ class ApiKey(SignIn):
         request.url = request.url.copy_with(query=request.url.query + b"&" + key if request.url.query else key)
 
     async def another(self, refused: str) -> str | None:
-        """The key as it is in the vault now, where that is another one."""
+        """The key that is in the vault now; None if it has not changed."""
         secret = await self._key.another(refused)
         return self._checked(secret) if secret else None
 
     async def try_out(self) -> AsyncIterator[Stage]:
-        """Read the key; whether it is right only the other side's own API can tell."""
+        """Read the key. Only the other side's API can tell whether the key is right."""
         try:
             secret = await self._key.read()
             self._checked(secret)
@@ -51,7 +51,7 @@ class ApiKey(SignIn):
             yield self._key.stage(secret)
 
     def _checked(self, secret: Secret) -> str:
-        """The key. Only ASCII means the same in a header to everybody (RFC 9110, section 5.5)."""
+        """The key. All servers read a header value in the same way only if it is ASCII (RFC 9110, section 5.5)."""
         key = self._key.line(secret)
         if self._header is not None and not _FIELD_VALUE.fullmatch(key):
             raise self._key.fault(

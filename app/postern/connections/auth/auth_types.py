@@ -1,4 +1,4 @@
-"""The way of signing in that an entry names. Each one is imported only where an entry needs it."""
+"""The authentication type of an entry. Each type is imported only if an entry needs it."""
 
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,8 @@ if TYPE_CHECKING:
 
 
 def sign_in(entry: str, auth: "Auth", context: SignInContext) -> SignIn | None:
-    """What signs the requests of `entry` (`connections.NAME`); None where it asks for nothing. Nothing is sent yet."""
+    """The object that signs the requests of `entry` (`connections.NAME`); None if it needs no authentication. Nothing
+    is sent yet."""
     match auth.type:
         case "none":
             return None

@@ -29,12 +29,12 @@ class Basic(SignIn):
         request.headers["Authorization"] = f"Basic {b64encode(pair).decode()}"
 
     async def another(self, refused: str) -> str | None:
-        """The password as it is in the vault now, where that is another one."""
+        """The password that is in the vault now; None if it has not changed."""
         secret = await self._password.another(refused)
         return self._password.line(secret) if secret else None
 
     async def try_out(self) -> AsyncIterator[Stage]:
-        """Read the password; whether it is right only the other side's own API can tell."""
+        """Read the password. Only the other side's API can tell whether the password is right."""
         try:
             secret = await self._password.read()
             self._password.line(secret)

@@ -1,4 +1,4 @@
-"""A certificate with its private key, as Key Vault hands it out, and what is wrong with one that cannot sign in."""
+"""Reads a certificate with its private key from a Key Vault secret, and reports why one cannot be used to sign in."""
 
 import base64
 import binascii
@@ -18,8 +18,8 @@ _ASN1_SEQUENCE = b"\x30"
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """What is presented: PEM or PFX as bytes. `ends` is when the certificate does, in Unix seconds; `thumbprint` is the
-    SHA-1 by which Entra's pages list it."""
+    """The certificate to sign in with: PEM or PFX as bytes. `ends` is when it expires, in Unix seconds. `thumbprint` is
+    the SHA-1 that Entra's pages list it by."""
 
     content: bytes = field(repr=False)
     ends: float
@@ -28,7 +28,7 @@ class Certificate:
 
 def read_certificate(entry: str, secret: Secret) -> Certificate:
     """The certificate in a secret: PEM, or PFX in base64 without a password (learn.microsoft.com/azure/key-vault/
-    certificates/about-certificates, "Exportable or non-exportable key"). It takes some 100 ms for checking the key.
+    certificates/about-certificates, "Exportable or non-exportable key"). Checking the key takes about 100 ms.
     Raises ConnectionFault."""
     try:
         content = _content(secret)
@@ -43,7 +43,7 @@ def read_certificate(entry: str, secret: Secret) -> Certificate:
 
 
 class _Wrong(Exception):
-    """What is wrong, as a predicate, and the fix."""
+    """The problem, as a predicate, and the fix."""
 
 
 _FORM = (
@@ -59,9 +59,9 @@ def _content(secret: Secret) -> bytes:
     try:
         content = base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError):
-        raise _Wrong("is no certificate, neither PEM nor PFX", _FORM) from None
+        raise _Wrong("is not a certificate in PEM or PFX", _FORM) from None
     if not content.startswith(_ASN1_SEQUENCE):
-        raise _Wrong("is no certificate, neither PEM nor PFX", _FORM)
+        raise _Wrong("is not a certificate in PEM or PFX", _FORM)
     return content
 
 
@@ -93,6 +93,6 @@ def _pfx(content: bytes) -> tuple[x509.Certificate, object]:
 
 def _check(certificate: x509.Certificate, key: object) -> None:
     if not isinstance(key, RSAPrivateKey):
-        raise _Wrong("has a key that is not RSA", "Make a certificate with an RSA key; Entra takes no others here")
+        raise _Wrong("has a key that is not RSA", "Make a certificate with an RSA key; Entra accepts no others here")
     if certificate.public_key() != key.public_key():
         raise _Wrong("has a private key that is another certificate's", _FORM)

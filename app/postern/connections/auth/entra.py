@@ -15,7 +15,7 @@ from postern.access import GUID, default_scope
 from postern.connections.auth.entra_errors import (
     EXCHANGE_AUDIENCES,
     SECRET_REFUSED,
-    Asked,
+    TokenDetails,
     issuer_and_subject,
     moment,
 )
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
 
 class EntraSignIn(SignIn):
-    """Signs requests of one entry with a token from Entra. Each token is asked for with a credential of its own, which
-    is closed again: a renewed secret, certificate or token file needs no restart."""
+    """Signs requests of one entry with a token from Entra. Each token request makes its own credential and closes it,
+    so a renewed secret, certificate or token file needs no restart."""
 
     def __init__(
         self, entry: str, auth: "EntraAuth", context: "SignInContext", clock: Callable[[], float] = time.time
@@ -55,11 +55,11 @@ class EntraSignIn(SignIn):
         self._proof = EntrySecret(entry, key, reference, context.secrets) if reference else None
 
     async def credential(self) -> str:
-        """The token at hand, or a new one."""
+        """The cached token, or a new one."""
         return await self._tokens.token()
 
     def sign(self, request: Request, credential: str) -> None:
-        """As a bearer token (RFC 6750, section 2.1)."""
+        """Put the token on the request as a bearer token (RFC 6750, section 2.1)."""
         request.headers["Authorization"] = f"Bearer {credential}"
 
     async def another(self, refused: str) -> str | None:
@@ -67,7 +67,7 @@ class EntraSignIn(SignIn):
         return await self._tokens.renewed(refused)
 
     async def try_out(self) -> AsyncIterator[Stage]:
-        """Read the secret or certificate, ask for a token, and look at its expiry."""
+        """Read the secret or certificate, request a token, and check its expiry."""
         stage = "certificate" if self._auth.certificate else "secret"
         try:
             secret = await self._secret()
@@ -75,7 +75,7 @@ class EntraSignIn(SignIn):
                 yield Stage(stage, True, await self._shown(secret))
             stage = "token"
             token = await self._exchange(secret)
-            yield Stage(stage, True, self._asked(secret).shown)
+            yield Stage(stage, True, self._details(secret).shown)
         except ConnectionFault as fault:
             yield Stage(stage, False, fault.wrong, fault.fix)
             return
@@ -89,7 +89,7 @@ class EntraSignIn(SignIn):
         return await self._proof.read() if self._proof is not None else None
 
     async def _exchange(self, secret: Secret | None) -> Token:
-        """A token for what the vault has. Where that is refused, it is read anew and tried once more."""
+        """A token for the secret in the vault. If Entra rejects the secret, it is read again and tried once more."""
         until = deadline()
         try:
             return await self._token(secret, until)
@@ -99,56 +99,56 @@ class EntraSignIn(SignIn):
         return await self._token(await self._proof.read_again(secret.value), until)
 
     async def _token(self, secret: Secret | None, until: float) -> Token:
-        asked = self._asked(secret)
+        details = self._details(secret)
         if self._auth.managed_identity:
-            return await self._request(asked, self._identity(self._auth.client_id), until)
+            return await self._request(details, self._identity(self._auth.client_id), until)
         if secret is None:
-            return await self._federated(asked, until)
+            return await self._federated(details, until)
         if self._auth.certificate is not None:
-            return await self._certified(asked, await self._certificate(secret), until)
+            return await self._certified(details, await self._certificate(secret), until)
 
         def make(note: "Note") -> "AsyncTokenCredential":
             from postern.connections.azure_clients import client_secret_credential
 
-            return client_secret_credential(asked.tenant_id, asked.client_id, secret.value, *self._at, note)
+            return client_secret_credential(details.tenant_id, details.client_id, secret.value, *self._at, note)
 
-        return await self._request(asked, make, until)
+        return await self._request(details, make, until)
 
-    async def _certified(self, asked: Asked, certificate: "Certificate", until: float) -> Token:
+    async def _certified(self, details: TokenDetails, certificate: "Certificate", until: float) -> Token:
         def make(note: "Note") -> "AsyncTokenCredential":
             from postern.connections.azure_clients import certificate_credential
 
-            return certificate_credential(asked.tenant_id, asked.client_id, certificate.content, *self._at, note)
+            return certificate_credential(details.tenant_id, details.client_id, certificate.content, *self._at, note)
 
-        asked = replace(asked, thumbprint=certificate.thumbprint, expires_on=certificate.ends)
-        return await self._request(asked, make, until)
+        details = replace(details, thumbprint=certificate.thumbprint, expires_on=certificate.ends)
+        return await self._request(details, make, until)
 
-    async def _federated(self, asked: Asked, until: float) -> Token:
-        assertion = await self._assertion(asked, until)
+    async def _federated(self, details: TokenDetails, until: float) -> Token:
+        assertion = await self._assertion(details, until)
         issuer, subject = issuer_and_subject(assertion)
 
         def make(note: "Note") -> "AsyncTokenCredential":
             from postern.connections.azure_clients import assertion_credential
 
-            return assertion_credential(asked.tenant_id, asked.client_id, assertion, *self._at, note)
+            return assertion_credential(details.tenant_id, details.client_id, assertion, *self._at, note)
 
-        return await self._request(replace(asked, issuer=issuer, subject=subject), make, until)
+        return await self._request(replace(details, issuer=issuer, subject=subject), make, until)
 
-    async def _assertion(self, asked: Asked, until: float) -> str:
-        """Another's token, which the application takes in place of a secret."""
+    async def _assertion(self, details: TokenDetails, until: float) -> str:
+        """The token of a managed identity or a cluster, which the application uses in place of a secret."""
         if self._around.azure_credential == "workload_identity":
             return await asyncio.to_thread(self._service_account_token)
         if self._around.azure_credential != "managed_identity":
             raise ConnectionFault(
                 self._entry,
-                "has federated = true, and there is no identity here to sign in with",
+                "has federated = true, but there is no identity here to sign in with",
                 "Set POSTERN_AZURE_CREDENTIAL to managed_identity or workload_identity, in Azure or a cluster; on a "
                 "laptop, write client_secret in its place",
             )
         scope = default_scope(EXCHANGE_AUDIENCES.get(self._around.authority, EXCHANGE_AUDIENCES[""]))
         client_id = os.environ.get("AZURE_CLIENT_ID")
-        asked = replace(asked, way="managed_identity", client_id=client_id or "", scope=scope)
-        found = await request_token(self._entry, asked, (scope,), self._identity(client_id), until)
+        details = replace(details, way="managed_identity", client_id=client_id or "", scope=scope)
+        found = await request_token(self._entry, details, (scope,), self._identity(client_id), until)
         return found.token
 
     def _service_account_token(self) -> str:
@@ -160,7 +160,7 @@ class EntraSignIn(SignIn):
             why = f": {error.args[0]}" if isinstance(error, LookupError) else ""
         raise ConnectionFault(
             self._entry,
-            f"has federated = true, and the cluster's token cannot be read{why}",
+            f"has federated = true, but the cluster's token cannot be read{why}",
             "Let the cluster's workload identity set AZURE_FEDERATED_TOKEN_FILE (label and service account of the pod)",
         )
 
@@ -172,8 +172,10 @@ class EntraSignIn(SignIn):
 
         return make
 
-    async def _request(self, asked: Asked, make: "Callable[[Note], AsyncTokenCredential]", until: float) -> Token:
-        found = await request_token(self._entry, asked, self._scopes, make, until)
+    async def _request(
+        self, details: TokenDetails, make: "Callable[[Note], AsyncTokenCredential]", until: float
+    ) -> Token:
+        found = await request_token(self._entry, details, self._scopes, make, until)
         return Token(found.token, found.expires_on - self._clock())
 
     async def _certificate(self, secret: Secret) -> "Certificate":
@@ -185,19 +187,20 @@ class EntraSignIn(SignIn):
         return await asyncio.to_thread(read)
 
     async def _shown(self, secret: Secret) -> str:
-        """What may be said of what the vault has."""
-        said = f'"{secret.name}" of the Key Vault'
+        """The secret's name and dates, which may be shown."""
+        shown = f'"{secret.name}" in the Key Vault'
         if self._auth.certificate is not None:
             certificate = await self._certificate(secret)
-            return f"{said}, thumbprint {certificate.thumbprint}, good until {moment(certificate.ends)}"
-        return f"{said}, expires {moment(secret.expires_on)}" if secret.expires_on else f"{said}, without a date"
+            return f"{shown}, thumbprint {certificate.thumbprint}, valid until {moment(certificate.ends)}"
+        expires = f"expires {moment(secret.expires_on)}" if secret.expires_on else "no expiry date"
+        return f"{shown}, {expires}"
 
     @property
     def _at(self) -> tuple[str, Path | None]:
         return self._around.authority, self._around.ca_bundle
 
-    def _asked(self, secret: Secret | None) -> Asked:
-        """What the entry asks for. Raises ConnectionFault where it does not say it."""
+    def _details(self, secret: Secret | None) -> TokenDetails:
+        """What the entry requests. Raises ConnectionFault if the entry is incomplete."""
         tenant_id, client_id = self._auth.tenant_id or self._around.tenant_id, self._auth.client_id
         if not self._auth.managed_identity and not tenant_id:
             raise ConnectionFault(self._entry, "has no tenant", "Set POSTERN_TENANT_ID, or tenant_id in the entry")
@@ -205,9 +208,9 @@ class EntraSignIn(SignIn):
             raise ConnectionFault(self._entry, "has no client_id", "Write the application's client id into the entry")
         if self._auth.managed_identity and len(self._scopes) > 1:
             raise ConnectionFault(
-                self._entry, "asks for several scopes as a managed identity", "Write one scope, or audience"
+                self._entry, "requests several scopes as a managed identity", "Write one scope, or audience"
             )
-        return Asked(
+        return TokenDetails(
             way="managed_identity" if self._auth.managed_identity else "application",
             authority=self._around.authority,
             tenant_id=tenant_id or "",

@@ -1,10 +1,10 @@
-"""One request for a token: a credential is made, asked and closed within a time limit, and what goes wrong is told as
-a fault of the entry. Azure is imported by the first request, not before."""
+"""One token request: it makes a credential, uses it and closes it within a time limit, and reports problems as faults
+of the entry. Azure is imported by the first request, not before."""
 
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from postern.connections.auth.entra_errors import Asked, codes_of, told
+from postern.connections.auth.entra_errors import TokenDetails, advice_on, codes_of
 from postern.connections.faults import ConnectionFault
 
 if TYPE_CHECKING:
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from postern.connections.azure_clients import Note
 
 SECONDS = 30.0
-"""The time that there is for a token, with every retry of azure-core's, which honours any `Retry-After`."""
+"""The time limit of a token request. It includes azure-core's retries, which honour any `Retry-After`."""
 
 
 class EntraRefused(ConnectionFault):
-    """There is no token. `codes` are the AADSTS numbers of Entra's answer, none where it gave none."""
+    """There is no token. `codes` are the AADSTS numbers of Entra's response; empty if it had none."""
 
     def __init__(self, entry: str, wrong: str, fix: str, codes: tuple[int, ...] = ()) -> None:
         super().__init__(entry, wrong, fix)
@@ -28,15 +28,19 @@ class EntraRefused(ConnectionFault):
 
 
 def deadline() -> float:
-    """Until when a token that is wanted now has to be there, on the event loop's clock."""
+    """When a token request that starts now times out, on the event loop's clock."""
     return asyncio.get_running_loop().time() + SECONDS
 
 
 async def request_token(
-    entry: str, asked: Asked, scopes: tuple[str, ...], make: "Callable[[Note], AsyncTokenCredential]", until: float
+    entry: str,
+    details: TokenDetails,
+    scopes: tuple[str, ...],
+    make: "Callable[[Note], AsyncTokenCredential]",
+    until: float,
 ) -> "AccessToken":
-    """The token that the credential gives for the scopes. `make` runs in a thread, because importing Azure and checking
-    a private key take some 100 ms each. Raises EntraRefused."""
+    """The token that the credential gets for the scopes. `make` runs in a thread, because importing Azure and checking
+    a private key take about 100 ms each. Raises EntraRefused."""
     status = 0
 
     def note(response: Any) -> None:
@@ -49,5 +53,5 @@ async def request_token(
             async with credential:
                 return await credential.get_token(*scopes)
     except Exception as error:
-        refused = EntraRefused(entry, *told(error, status, asked), codes_of(error))
-    raise refused  # not while Azure's error is handled, which would hang on it with all its texts
+        refused = EntraRefused(entry, *advice_on(error, status, details), codes_of(error))
+    raise refused  # outside of the handler: Azure's error, with all its texts, would become its context

@@ -1,4 +1,4 @@
-"""The secret of one entry of `postern.toml`: what is wrong with it is told by the entry and its key."""
+"""The secret of one entry of `postern.toml`. Its faults name the entry and the key."""
 
 import asyncio
 import re
@@ -12,8 +12,8 @@ from postern.connections.vault.secret import Secret, Secrets
 from postern.settings import SecretReference
 
 AGAIN_SECONDS = 5.0
-"""So long after a fresh read gave the same value, a refused one is not read again: who always refuses would otherwise
-have the vault asked at each call."""
+"""For this long after a fresh read returned the same value, a rejected secret is not read again. Otherwise an API that
+always rejects it would cause a vault request at each call."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -35,28 +35,28 @@ class EntrySecret:
         self._secrets = secrets
         self._clock = clock
         self._not_before = float("-inf")
-        self._asking = asyncio.Lock()
+        self._reading = asyncio.Lock()
 
     async def read(self) -> Secret:
         """The secret. Raises ConnectionFault that names the entry."""
         try:
             return await self._secrets.read(self.name)
         except ConnectionFault as fault:
-            told = self._named(fault)
-        raise told  # here, so that nothing hangs on it
+            named = self._named(fault)
+        raise named  # outside of the handler, so that it has no context
 
     async def read_again(self, refused: str) -> Secret:
-        """The secret as it is in the vault now. Raises ConnectionFault that names the entry."""
+        """The secret that is in the vault now. Raises ConnectionFault that names the entry."""
         try:
             return await self._secrets.read_again(self.name, refused)
         except ConnectionFault as fault:
-            told = self._named(fault)
-        raise told
+            named = self._named(fault)
+        raise named
 
     async def another(self, refused: str) -> Secret | None:
-        """The secret with another value than the one that was refused; None where it has no other. Who ask at the same
-        time share one answer."""
-        async with self._asking:
+        """The secret if its value differs from the rejected one; None if it is the same. Concurrent callers share one
+        read."""
+        async with self._reading:
             secret = await self.read()
             if secret.value == refused and self._clock() >= self._not_before:
                 secret = await self.read_again(refused)
@@ -65,8 +65,8 @@ class EntrySecret:
         return secret if secret.value != refused else None
 
     def line(self, secret: Secret) -> str:
-        """Its value, which must be one line of text. Raises ConnectionFault where it is not: most often a secret was
-        stored with the end of its line."""
+        """Its value, which must be one line of text. Raises ConnectionFault if it is not: most often a secret was
+        stored with a line end."""
         value = secret.value
         if value and value == value.strip() and not _CONTROL.search(value):
             return value
@@ -80,9 +80,9 @@ class EntrySecret:
         )
 
     def stage(self, secret: Secret) -> Stage:
-        """What is shown of a secret that was read: its name, and until when it is good."""
+        """A stage that shows the secret's name and its expiry date."""
         if secret.expires_on is None:
-            return Stage("secret", passed=True, detail=f"{self.name} ({self.key}), with no date of expiry")
+            return Stage("secret", passed=True, detail=f"{self.name} ({self.key}), no expiry date")
         day = datetime.fromtimestamp(secret.expires_on, UTC).date()
         return Stage("secret", passed=True, detail=f"{self.name} ({self.key}), expires on {day}")
 
@@ -91,5 +91,5 @@ class EntrySecret:
 
 
 def failed(name: str, fault: ConnectionFault) -> Stage:
-    """The stage that was not passed."""
+    """A failed stage."""
     return Stage(name, passed=False, detail=f"{fault.entry} {fault.wrong}", fix=fault.fix)

@@ -1,4 +1,4 @@
-"""A token of any provider by client credentials, in each request."""
+"""A token from any provider by client credentials, in each request."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,9 +17,9 @@ from postern.settings import OAuth2Auth
 
 MAX_ANSWER_BYTES = 131_072
 SECONDS = 30.0
-"""How long one token request may take, its answer included."""
+"""How long one token request may take, its response included."""
 
-_REACH = "See that token_url is right and can be reached from here; POSTERN_CA_BUNDLE names a private authority"
+_REACH = "Check that token_url is right and can be reached from here; POSTERN_CA_BUNDLE names a private authority"
 
 
 class OAuth2(SignIn):
@@ -37,7 +37,7 @@ class OAuth2(SignIn):
         self._tokens = Tokens(self._fetch)
 
     async def credential(self) -> str:
-        """The token at hand, or a new one."""
+        """The cached token, or a new one."""
         return await self._tokens.token()
 
     def sign(self, request: Request, credential: str) -> None:
@@ -45,11 +45,11 @@ class OAuth2(SignIn):
         request.headers["Authorization"] = f"Bearer {credential}"
 
     async def another(self, refused: str) -> str | None:
-        """A new token, unless the one that was refused is new itself."""
+        """A new token; None if the rejected one is itself new."""
         return await self._tokens.renewed(refused)
 
     async def try_out(self) -> AsyncIterator[Stage]:
-        """Read the secret, then ask for a token, whether or not there is one already."""
+        """Read the secret, then request a token, even if there is one already."""
         try:
             secret = await self._secret.read()
             self._request(secret)
@@ -57,21 +57,21 @@ class OAuth2(SignIn):
             yield failed("secret", fault)
             return
         yield self._secret.stage(secret)
-        asked = f"{self._endpoint} as client {self._auth.client_id} for {self._what_for}"
+        requested = f"{self._endpoint} as client {self._auth.client_id} for {self._what_for}"
         try:
             token = await self._fetch()
         except ConnectionFault as fault:
-            yield Stage("token", passed=False, detail=f"{asked}: {fault.wrong}", fix=fault.fix)
+            yield Stage("token", passed=False, detail=f"{requested}: {fault.wrong}", fix=fault.fix)
         else:
-            yield Stage("token", passed=True, detail=f"{asked}, valid for {token.seconds:.0f} s")
+            yield Stage("token", passed=True, detail=f"{requested}, valid for {token.seconds:.0f} s")
 
     async def aclose(self) -> None:
-        """Give up a token request that is under way."""
+        """Cancel a token request in progress."""
         await self._tokens.aclose()
 
     @property
     def _endpoint(self) -> str:
-        """The token URL as it may be shown: without its query, in which anything may stand."""
+        """The token URL for showing: without its query, which may hold a secret."""
         return self._auth.address.partition("?")[0]
 
     @property
@@ -80,10 +80,10 @@ class OAuth2(SignIn):
         return f"{scopes}, audience {self._auth.audience}" if self._auth.audience else scopes
 
     async def _fetch(self) -> Token:
-        """A new token. A secret that is refused is read again from the vault, and tried once more if it has changed."""
+        """A new token. If the secret is rejected, it is read again, and tried once more if it has changed."""
         secret = await self._secret.read()
         try:
-            return await self._ask(secret)
+            return await self._requested(secret)
         except TokenFault as refused:
             if not self._blames_the_secret(refused):
                 raise self._fault(refused) from None
@@ -92,11 +92,11 @@ class OAuth2(SignIn):
         if fresh.value == secret.value:
             raise self._fault(fault) from None
         try:
-            return await self._ask(fresh)
+            return await self._requested(fresh)
         except TokenFault as refused:
             raise self._fault(refused) from None
 
-    async def _ask(self, secret: Secret) -> Token:
+    async def _requested(self, secret: Secret) -> Token:
         return read_token(await self._send(self._request(secret)))
 
     def _request(self, secret: Secret) -> TokenRequest:
@@ -108,12 +108,12 @@ class OAuth2(SignIn):
                 str(fault), f"Store {secret.name!r} in Key Vault again: the private key in PEM, line by line"
             ) from None
 
-    async def _send(self, asked: TokenRequest) -> Answer:
-        """Send a token request, and read its answer within limits of time and size. Redirects are not followed."""
+    async def _send(self, sent: TokenRequest) -> Answer:
+        """Send a token request, and read its response within limits of time and size. Redirects are not followed."""
         try:
             async with asyncio.timeout(self._seconds):
-                request = self._http.build_request("POST", URL(asked.url), content=asked.body, headers=asked.headers)
-                request.headers.pop("Cookie", None)  # what another entry's provider has set
+                request = self._http.build_request("POST", URL(sent.url), content=sent.body, headers=sent.headers)
+                request.headers.pop("Cookie", None)  # set by another entry's provider
                 response = await self._http.send(request, stream=True, auth=None, follow_redirects=False)
                 try:
                     body = bytearray()
@@ -121,24 +121,24 @@ class OAuth2(SignIn):
                         body += part
                         if len(body) > MAX_ANSWER_BYTES:
                             raise TokenFault(
-                                f"answers with more than {MAX_ANSWER_BYTES} bytes",
-                                "See that token_url is the address of a token endpoint",
+                                f"sent more than {MAX_ANSWER_BYTES} bytes",
+                                "Check that token_url is the address of a token endpoint",
                             )
                 finally:
                     await response.aclose()
         except TimeoutError:
-            raise TokenFault(f"does not answer within {self._seconds:g} s", LATER) from None
+            raise TokenFault(f"did not respond within {self._seconds:g} s", LATER) from None
         except (HTTPError, InvalidURL, OSError, ValueError) as error:
             raise TokenFault(f"cannot be reached ({type(error).__name__})", _REACH) from None
         return Answer(response.status_code, bytes(body))
 
     def _blames_the_secret(self, fault: TokenFault) -> bool:
-        """Google answers an assertion that is signed by a wrong key with invalid_grant."""
+        """Whether the secret is the likely cause. Google reports a wrong signing key as invalid_grant."""
         return fault.code == CLIENT_REFUSED or (fault.code == "invalid_grant" and self._auth.grant == "jwt_bearer")
 
     def _fault(self, fault: TokenFault) -> ConnectionFault:
         wrong = f"gets no token: {self._endpoint} {fault.wrong}"
         if self._blames_the_secret(fault):
-            wrong += f", so that client_id or {self._secret.key} (the secret {self._secret.name!r}) is wrong"
+            wrong += f", so client_id or {self._secret.key} (the secret {self._secret.name!r}) is wrong"
             return ConnectionFault(self._entry, wrong, fault.fix)
         return ConnectionFault(self._entry, wrong, (fault.code and self._auth.instead) or fault.fix)

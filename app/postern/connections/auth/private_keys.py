@@ -1,4 +1,4 @@
-"""Private keys that sign assertions of a client (RFC 7523): read from PEM, and only those that are strong enough."""
+"""Reads private keys that sign client assertions (RFC 7523) from PEM, and rejects weak ones."""
 
 from typing import TYPE_CHECKING
 
@@ -9,12 +9,12 @@ LEAST_RSA_BITS = 2048
 
 
 class KeyFault(ValueError):
-    """A private key that cannot sign; the message is a predicate, and has nothing of the key."""
+    """A private key that cannot sign. The message is a predicate and contains no part of the key."""
 
 
 def private_key(pem: str) -> "tuple[RSAKey | ECKey, str]":
-    """The key in a PEM text, and the algorithm that it signs by (RFC 7518, section 3.1): RSA of 2048 bits and more, or
-    an elliptic curve P-256 or P-384. Raises KeyFault."""
+    """The key in a PEM text, and its signing algorithm (RFC 7518, section 3.1). Accepted are RSA keys of at least 2048
+    bits, and the curves P-256 and P-384. Raises KeyFault."""
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, SECP384R1, EllipticCurvePrivateKey
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey

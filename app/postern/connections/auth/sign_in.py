@@ -1,5 +1,5 @@
-"""What all ways of signing in have in common: a credential is put on a copy of the request at the last moment, behind
-the check where it goes, and one that is refused is replaced once."""
+"""What all authentication types share. The credential is put on a copy of the request at the last moment, after the
+check of its address, and a rejected credential is replaced once."""
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -8,15 +8,15 @@ from postern.connections.stage import Stage
 from postern.http_client import URL, Auth, Request, Response
 
 SIGN = "postern.sign"
-"""The request extension that holds a Signature. The transport of the connection has it put on a copy (`signed`), so
-that no request that an author, an error or a redirect sees has a credential."""
+"""The request extension that holds a Signature. The connection's transport applies it to a copy (`signed`), so that
+the requests that authors, errors and redirects see have no credential."""
 
 UNAUTHORIZED = 401
 
 
 class Signature:
-    """A credential on its way to one request. It is forgotten as soon as the request is answered or has failed, because
-    the HTTP client keeps the request's extensions, and hands them on to redirects."""
+    """The credential for one request. It is dropped as soon as the request has a response or has failed, because the
+    HTTP client keeps the request's extensions and passes them on to redirects."""
 
     __slots__ = ("_credential", "_sign", "_url")
 
@@ -26,42 +26,41 @@ class Signature:
         self._url = url
 
     def __call__(self, copy: Request) -> None:
-        """Put the credential on the copy of the request; a redirect, which has another address, gets none."""
+        """Put the credential on the copy of the request. A redirect has another address, so it gets none."""
         if self._credential is not None and copy.url == self._url:
             self._sign(copy, self._credential)
 
     def forget(self) -> None:
-        """Nothing is signed from now on."""
+        """Drop the credential, so that nothing is signed any more."""
         self._credential = None
 
 
 class SignIn(Auth, ABC):
-    """The authentication of one entry of `postern.toml` (an auth class of the HTTP client). A way of signing in says
-    which credential is good now, puts it on a request, and finds another one where it is refused."""
+    """The authentication of one entry of `postern.toml` (an auth class of the HTTP client). A subclass gets the current
+    credential, puts it on a request, and gets another one if it is rejected."""
 
     @abstractmethod
     async def credential(self) -> str:
-        """What to sign in with now. Raises ConnectionFault."""
+        """The current credential. Raises ConnectionFault."""
 
     @abstractmethod
     def sign(self, request: Request, credential: str) -> None:
-        """Put the credential on the request, which is a copy that nobody sees."""
+        """Put the credential on the request, a copy that is only sent."""
 
     @abstractmethod
     async def another(self, refused: str) -> str | None:
-        """What to sign in with after this credential was answered with 401; None where there is nothing else. Raises
-        ConnectionFault."""
+        """The credential to try after this one got a 401; None if there is no other. Raises ConnectionFault."""
 
     @abstractmethod
     def try_out(self) -> AsyncIterator[Stage]:
-        """Sign in stage by stage, without sending anything to the other side's own API. It ends at the first stage that
-        is not passed, and raises nothing."""
+        """Sign in stage by stage, without sending anything to the other side's API. It stops at the first failed stage,
+        and raises nothing."""
 
     async def aclose(self) -> None:
-        """Let go of connections."""
+        """Release connections."""
 
     async def async_auth_flow(self, request: Request) -> AsyncGenerator[Request, Response]:
-        """Have one request signed, and once more where that is refused; the HTTP client calls this."""
+        """Sign one request, and once more if the credential is rejected. The HTTP client calls this."""
         credential = await self.credential()
         signature = self._attach(request, credential)
         try:
@@ -86,7 +85,7 @@ class SignIn(Auth, ABC):
 
 
 def signed(request: Request) -> Request:
-    """A copy of the request with its credential, to be sent and forgotten."""
+    """A copy of the request with its credential, to be sent and discarded."""
     extensions = dict(request.extensions)
     sign = extensions.pop(SIGN, None)
     copy = Request(request.method, request.url, headers=request.headers, stream=request.stream, extensions=extensions)
@@ -96,5 +95,5 @@ def signed(request: Request) -> Request:
 
 
 def may_be_sent_again(request: Request) -> bool:
-    """Whether its body is at hand, rather than a stream that can be read once."""
+    """Whether its body is in memory, and not a stream that can be read only once."""
     return hasattr(request, "_content")

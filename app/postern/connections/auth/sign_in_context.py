@@ -1,4 +1,4 @@
-"""What the ways of signing in need besides their entry."""
+"""What the authentication types need besides their entry."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +9,8 @@ from postern.http_client import AsyncClient
 
 @dataclass(frozen=True, slots=True)
 class SignInContext:
-    """What signing in needs besides an entry: where secrets are read, the client for requests to token endpoints, the
-    address of Entra, and Postern's own tenant, application and Azure credential."""
+    """What signing in needs besides an entry: the source of secrets, the HTTP client for token endpoints, the address
+    of Entra, and Postern's own tenant, application and Azure credential."""
 
     secrets: Secrets
     http: AsyncClient

@@ -1,6 +1,6 @@
-"""A token request as it is sent: made by Authlib from an entry and its secret, without sending anything.
+"""Builds a token request from an entry and its secret with Authlib. It sends nothing.
 
-Authlib is imported by the first request, not before: most servers have no entry that needs it.
+Authlib is imported by the first request, because most servers have no entry that needs it.
 """
 
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from authlib.oauth2.auth import ClientAuth  # type: ignore[import-untyped]
 
 ASSERTION_SECONDS = 300
-"""How long an assertion is valid: it is used at once, and clocks may differ."""
+"""How long an assertion is valid. It is used at once, but clocks may differ."""
 FORM = "application/x-www-form-urlencoded"
 
 
@@ -29,8 +29,8 @@ class TokenRequest:
 
 
 def token_request(auth: OAuth2Auth, secret: str) -> TokenRequest:
-    """The request for a token by client credentials (RFC 6749, section 4.4) or by an assertion that is a grant itself
-    (RFC 7523, section 2.1). Raises KeyFault."""
+    """The token request by client credentials (RFC 6749, section 4.4) or with an assertion as the grant (RFC 7523,
+    section 2.1). Raises KeyFault."""
     from authlib.oauth2.rfc6749.parameters import prepare_token_request  # type: ignore[import-untyped]
 
     headers = {"Accept": "application/json", "Accept-Encoding": "identity", "Content-Type": FORM}
@@ -48,13 +48,13 @@ def _client_auth(auth: OAuth2Auth, secret: str) -> "ClientAuth":
 
     if auth.authentication == "private_key_jwt":
         key, algorithm = private_key(secret)
-        # Authlib writes the id of the assertion into the claims that it is given: one of these for each request.
+        # Authlib writes the assertion's id into these claims, so each request needs its own.
         return ClientAuth(
             auth.client_id, key, PrivateKeyJWT(claims={"exp": int(time()) + ASSERTION_SECONDS}, alg=algorithm)
         )
     if auth.authentication == "body":
         return ClientAuth(auth.client_id, secret, "client_secret_post")
-    # Both are form-encoded before they are joined (RFC 6749, section 2.3.1), which Authlib leaves to its caller.
+    # Both are form-encoded before they are joined (RFC 6749, section 2.3.1). Authlib leaves that to its caller.
     return ClientAuth(quote_plus(auth.client_id), quote_plus(secret), "client_secret_basic")
 
 

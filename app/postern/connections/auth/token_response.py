@@ -1,5 +1,5 @@
-"""What a token endpoint answered: a token, or why there is none. Pure; nothing of what the other side wrote is passed
-on but error codes that are known."""
+"""Reads a token endpoint's response: a token, or why there is none. All functions are pure. Of the other side's text,
+only known error codes are passed on."""
 
 import json
 import math
@@ -11,21 +11,21 @@ from typing import Any
 from postern.connections.auth.token_cache import Token
 
 DEFAULT_SECONDS = 300.0
-"""The life of a token whose answer does not tell it."""
+"""The lifetime of a token whose response does not give one."""
 LONGEST_SECONDS = 86_400.0
-"""A token is fetched anew after a day, whatever its answer tells: a revoked one would stay in use."""
+"""A token is renewed after a day even if its response gives a longer lifetime, because it may have been revoked."""
 
 CLIENT_REFUSED = "invalid_client"
 OTHER = "other"
-LATER = "Try again later; what the endpoint wrote may stand in the provider's own log"
+LATER = "Try again later; the provider's own log may have the reason"
 
 _ACCESS_TOKEN = re.compile(r"[\x21-\x7e]+")
-_SCOPES = "Mend scopes or audience, or have them granted to the client at the provider"
-_GRANT = "Allow client credentials for this client at the provider, where it has them for applications"
+_SCOPES = "Correct scopes or audience, or have them granted to the client at the provider"
+_GRANT = "Allow client credentials for this client at the provider, if the provider supports them"
 _ERRORS: Mapping[str, str] = {
     "invalid_request": "Compare the entry with the provider's documentation: client_authentication, scopes, audience",
-    "invalid_client": "Mend client_id or the secret in Key Vault, or write another client_authentication",
-    "invalid_grant": "Mend client_id or the secret in Key Vault, and see that the clock of this machine is right",
+    "invalid_client": "Correct client_id or the secret in Key Vault, or write another client_authentication",
+    "invalid_grant": "Correct client_id or the secret in Key Vault, and check the clock of this machine",
     "unauthorized_client": _GRANT,
     "unsupported_grant_type": _GRANT,
     "invalid_scope": _SCOPES,
@@ -35,14 +35,14 @@ _ERRORS: Mapping[str, str] = {
     "temporarily_unavailable": LATER,
     "slow_down": LATER,
 }
-"""RFC 6749, section 5.2, with the codes of its section 4.1.2.1 and of RFC 8707 and RFC 8628 that providers send too."""
+"""The codes of RFC 6749, section 5.2, and those of its section 4.1.2.1, RFC 8707 and RFC 8628 that providers send."""
 _MEANS_CLIENT_REFUSED = {"invalid_client", "incorrect_client_credentials", "invalid_client_id"}
-"""GitHub and Salesforce have names of their own for it."""
+"""GitHub and Salesforce use their own codes for invalid_client."""
 
 
 class TokenFault(Exception):
-    """An answer without a usable token: `wrong` is a predicate of the token endpoint. `code` is its error code, OTHER
-    for one that is not known, "" where it did not refuse."""
+    """A response without a usable token. `wrong` is a predicate of the token endpoint. `code` is its error code, OTHER
+    if it is not known, "" if there is none."""
 
     def __init__(self, wrong: str, fix: str, code: str = "") -> None:
         super().__init__(wrong)
@@ -53,40 +53,40 @@ class TokenFault(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The status and the body of an answer."""
+    """The status and the body of a response."""
 
     status: int
     body: bytes
 
 
 def read_token(answer: Answer) -> Token:
-    """The token of an answer (RFC 6749, section 5.1). Raises TokenFault."""
+    """The token in a response (RFC 6749, section 5.1). Raises TokenFault."""
     if 300 <= answer.status <= 399:
         raise TokenFault(
-            f"redirects (status {answer.status}), and no secret is sent elsewhere",
-            "Write the address that gives the token itself as token_url",
+            f"redirects (status {answer.status}), and secrets are not sent to other addresses",
+            "Set token_url to the address that issues the token itself",
         )
     document = _json(answer.body)
     if "error" in document or answer.status == 401:
         raise _refused(answer.status, document.get("error"))
     if not 200 <= answer.status <= 299:
-        fix = LATER if answer.status >= 500 or answer.status == 429 else "Mend token_url, if it is not the right one"
-        raise TokenFault(f"answers with status {answer.status}", fix)
+        fix = LATER if answer.status >= 500 or answer.status == 429 else "Check token_url"
+        raise TokenFault(f"responds with status {answer.status}", fix)
     return _token(document)
 
 
 def _token(document: Mapping[str, Any]) -> Token:
-    """RFC 6750, section 2.1: a token is visible ASCII, so that it can be put into a header."""
-    check = "See that token_url is the address of a token endpoint"
+    """The token of a document. A token is visible ASCII, so that a header can hold it (RFC 6750, section 2.1)."""
+    check = "Check that token_url is the address of a token endpoint"
     if not document:
-        raise TokenFault("answers with something other than a JSON object", check)
+        raise TokenFault("responds with something other than a JSON object", check)
     token, kind = document.get("access_token"), document.get("token_type")
     if not isinstance(token, str) or not token:
-        raise TokenFault("answers without an access_token", check)
+        raise TokenFault("responds without an access_token", check)
     if not _ACCESS_TOKEN.fullmatch(token):
-        raise TokenFault("answers with an access_token that no header can carry", check)
+        raise TokenFault("responds with an access_token that no header can carry", check)
     if not isinstance(kind, str) or kind.lower() != "bearer":
-        raise TokenFault("answers with a token that is not of type Bearer", "Have the provider give bearer tokens")
+        raise TokenFault("responds with a token that is not of type Bearer", "Have the provider issue bearer tokens")
     return Token(token, _seconds(document.get("expires_in")))
 
 
@@ -95,16 +95,16 @@ def _refused(status: int, error: object) -> TokenFault:
     if code in _MEANS_CLIENT_REFUSED or (status == 401 and code not in _ERRORS):
         code = CLIENT_REFUSED
     if code in _ERRORS:
-        return TokenFault(f"refuses with {code}", _ERRORS[code], code)
+        return TokenFault(f"rejects the request with {code}", _ERRORS[code], code)
     return TokenFault(
-        f"refuses with status {status} and an error code that is not of RFC 6749",
-        "Ask the provider's own log for the reason, and compare the entry with its documentation",
+        f"rejects the request with status {status} and an error code that RFC 6749 does not define",
+        "Look for the reason in the provider's log, and compare the entry with the provider's documentation",
         OTHER,
     )
 
 
 def _json(body: bytes) -> Mapping[str, Any]:
-    """The members of a JSON object; none where it is something else."""
+    """The members of a JSON object; {} for anything else."""
     try:
         document = json.loads(body.decode("utf-8"))
     except (ValueError, RecursionError):
@@ -113,7 +113,7 @@ def _json(body: bytes) -> Mapping[str, Any]:
 
 
 def _seconds(written: object) -> float:
-    """Seconds of life. Some providers write the number as a text."""
+    """The lifetime in seconds. Some providers write the number as a string."""
     try:
         seconds = (
             float(written) if isinstance(written, str | int | float) and not isinstance(written, bool) else math.nan

@@ -1,1 +1,1 @@
-"""`ctx.call`: a call to another trigger, from its target to its result."""
+"""`ctx.call`: calls another trigger, from its target to its result."""

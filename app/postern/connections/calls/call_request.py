@@ -1,4 +1,4 @@
-"""A call as a request: what is sent, and where its run is to be seen. Pure."""
+"""Makes the request of a call, and the link to its run. All functions are pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 
 NO_RETRY: Mapping[str, Any] = {RETRY: False}
 RESULT: Mapping[str, Any] = {RETRY: False, POLL: True}
-"""What the transport is told: calls are tried again here, and results are elsewhere at the trigger's origin."""
+"""Request extensions for the transport: calls are retried here, not there, and a result may be at any path of the
+trigger's origin."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """A request as it is sent, again and again if need be; `key` is "" where it has none."""
+    """A request that can be sent repeatedly. `key` is "" if it has none."""
 
     method: str
     url: str = field(repr=False)
@@ -37,7 +38,7 @@ class Sending:
 
 
 def sending_of(ctx: "Context", outgoing: Outgoing, target: Target) -> Sending:
-    """The request of a call. Raises ValueError and pydantic's errors for what cannot be sent."""
+    """The request of a call. Raises ValueError and pydantic's errors for a body or path that cannot be sent."""
     content, kind = _content(outgoing.body)
     chain = ctx.request.chain
     headers = {"traceparent": ctx.traceparent, DEPTH: str((chain.depth if chain is not None else 0) + 1)}
@@ -56,7 +57,7 @@ def sending_of(ctx: "Context", outgoing: Outgoing, target: Target) -> Sending:
 
 
 def _content(body: Any) -> tuple[bytes | None, str]:
-    """A body as it is sent, with its type."""
+    """The encoded body and its content type."""
     if body is None:
         return None, ""
     if isinstance(body, bytes):
@@ -65,8 +66,8 @@ def _content(body: Any) -> tuple[bytes | None, str]:
 
 
 def link_of(target: Target, run_id: str) -> str:
-    """Where the run of another server is to be seen, as far as that is known. An address that opens without a token may
-    itself be a secret (a webhook's), and then only its origin is told, and no run's id."""
+    """The page of another server's run, if it is known. A trigger without authentication may have a secret URL (a
+    webhook's), so for it the link is the origin only, without a run id."""
     parts = urlsplit(target.url)
     if isinstance(target.auth, NoAuth):
         return f"{parts.scheme}://{parts.netloc}"

@@ -1,4 +1,4 @@
-"""What an answer to a call says. All of it is pure: a result, a problem, and where a result will be."""
+"""Reads the response to a call: a result, a problem, or the location of a later result. All functions are pure."""
 
 import re
 from collections.abc import Mapping
@@ -12,28 +12,28 @@ from postern.http_client import Response
 from postern.ids import is_id
 
 MOST_OF_A_PROBLEM = 64 * 1024
-"""Bytes of a problem that are looked at."""
+"""The largest problem document that is read, in bytes."""
 
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 """RFC 9110, section 9.2.2."""
 
 UNANSWERED = frozenset({0, 408, 500, 502, 504})
-"""Statuses of calls that may have run there; 0 is no answer."""
+"""Statuses of calls that may have run there; 0 means no response."""
 NOT_TAKEN = frozenset({429, 503})
 """Statuses of calls that did not run there."""
 
 LEAST_WAIT, MOST_WAIT = 1.0, 60.0
-"""Seconds between two looks whether a result is there."""
+"""The shortest and longest time between two polls for a result, in seconds."""
 FIRST_WAIT, GROWTH, USUAL_MOST = 2.0, 1.5, 20.0
-"""Seconds of the first wait where nothing is said, and how the next ones grow."""
+"""Without a Retry-After: the first wait in seconds, its growth factor, and its limit."""
 
 _FLOW_RUN = re.compile(r"[0-9]{10,40}(CU[0-9]{1,4})?")
 _PORTS = {"http": 80, "https": 443}
 
 
 def value_of(response: Response) -> Any:
-    """The result in a reply: parsed JSON, text, bytes, or None where there is no content. Raises ValueError where what
-    is called JSON is none."""
+    """The result in a reply: parsed JSON, text, bytes, or None if there is no content. Raises ValueError if a JSON body
+    is not valid."""
     content = response.content
     if not content or response.status_code in (204, 205):
         return None
@@ -44,7 +44,7 @@ def value_of(response: Response) -> Any:
 
 
 def problem_of(response: Response) -> dict[str, Any]:
-    """What is said of an error: a problem (RFC 9457), or the `error` of Power Automate; {} where nothing is."""
+    """The error document: a problem (RFC 9457) or Power Automate's `error`; {} if there is none."""
     kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if not _is_json(kind) or len(response.content) > MOST_OF_A_PROBLEM:
         return {}
@@ -58,25 +58,25 @@ def problem_of(response: Response) -> dict[str, Any]:
 
 
 def run_id_of(response: Response, problem: Mapping[str, Any] | None = None) -> str:
-    """The run that it came to, of a Postern, of Power Automate or Logic Apps; "" where it is not said in their way."""
-    said = (
+    """The id of the run at a Postern, Power Automate or Logic Apps; "" if the response does not have one."""
+    candidates = (
         response.headers.get("X-Run-Id"),
         response.headers.get("x-ms-workflow-run-id"),
         (problem or {}).get("run_id"),
     )
-    ids = (each for each in said if isinstance(each, str) and (is_id(each) or _FLOW_RUN.fullmatch(each)))
+    ids = (each for each in candidates if isinstance(each, str) and (is_id(each) or _FLOW_RUN.fullmatch(each)))
     return next(ids, "")
 
 
 def is_outcome(response: Response, problem: Mapping[str, Any]) -> bool:
-    """Whether the error is what a run of a Postern came to: its own problem, or one that its author raised, which has
-    the run's id beside it."""
+    """Whether the error is the outcome of a run at a Postern: Postern's own problem, or one that the author raised,
+    which comes with the run's id."""
     code = problem.get("code")
     return code in OF_RUNS or (is_id(str(response.headers.get("X-Run-Id", ""))) and code != "run-in-progress")
 
 
 def may_repeat(error: CallError, *, method: str, keyed: bool) -> bool:
-    """Whether to send a call again: where it is known that nothing ran, or that nothing runs twice."""
+    """Whether to retry a call: it is known that nothing ran, or that a retry does not run it twice."""
     if error.ran:
         return False
     if not error.sent or error.status in NOT_TAKEN or in_progress(error, keyed=keyed):
@@ -85,34 +85,34 @@ def may_repeat(error: CallError, *, method: str, keyed: bool) -> bool:
 
 
 def in_progress(error: CallError, *, keyed: bool) -> bool:
-    """Whether this very call runs there since an earlier attempt, whose answer was lost."""
+    """Whether an earlier attempt of this call, whose response was lost, is still running there."""
     return keyed and error.status == 409 and error.code == "run-in-progress"
 
 
-def location_of(response: Response, asked: str) -> str | None:
-    """Where the result of a 202 will be: an absolute URL, "" where that is not said, None where it is another origin.
-    `asked` is the URL that was called."""
-    said = str(response.headers.get("Location", ""))
-    if not said:
+def location_of(response: Response, requested: str) -> str | None:
+    """The URL of a 202's later result: absolute, "" if it is not given, None if it is at another origin. `requested` is
+    the URL that was called."""
+    location = str(response.headers.get("Location", ""))
+    if not location:
         return ""
     try:
-        url = urljoin(asked, said)
-        same = _origin(url) == _origin(asked)
+        url = urljoin(requested, location)
+        same = _origin(url) == _origin(requested)
     except ValueError:
         return None
     return url if same and "@" not in urlsplit(url).netloc else None
 
 
-def wait_before(response: Response, look: int) -> float:
-    """Seconds until the next look (1 is the first), as the other side asked (RFC 9110, section 10.2.3)."""
-    said = str(response.headers.get("Retry-After", ""))
-    if re.fullmatch(r"[0-9]{1,9}", said):
-        return min(max(float(said), LEAST_WAIT), MOST_WAIT)
-    return float(min(FIRST_WAIT * GROWTH ** min(look - 1, 20), USUAL_MOST))
+def wait_before(response: Response, poll: int) -> float:
+    """Seconds until the next poll (1 is the first), by the response's Retry-After (RFC 9110, section 10.2.3)."""
+    after = str(response.headers.get("Retry-After", ""))
+    if re.fullmatch(r"[0-9]{1,9}", after):
+        return min(max(float(after), LEAST_WAIT), MOST_WAIT)
+    return float(min(FIRST_WAIT * GROWTH ** min(poll - 1, 20), USUAL_MOST))
 
 
 def is_signed(url: str) -> bool:
-    """Whether the URL has a signature of its own, beside which Logic Apps takes no token."""
+    """Whether the URL has its own signature. Logic Apps accepts no token together with it."""
     return any(pair.partition("=")[0] == "sig" for pair in urlsplit(url).query.split("&"))
 
 

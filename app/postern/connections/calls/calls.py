@@ -37,16 +37,16 @@ if TYPE_CHECKING:
 
 ACCEPTED = 202
 OWN = "POSTERN_CLIENT_ID"
-"""Who calls workflows of this server."""
+"""The signer of calls to workflows of this server."""
 LONGEST_POLL = 86_400.0
-"""Seconds after which a result is not waited for any longer, whatever the workflow's timeout."""
+"""Seconds after which polling for a result ends, even if the workflow's timeout is longer."""
 
 log = structlog.get_logger("postern.calls")
 
 
 class Open(Protocol):
-    """Makes the client of a target, once for each: for this very `url` (`exact`), or for what is below it. A reply may
-    take so many seconds and bytes. Targets of one `signer` share a token. Raises ConnectionFault."""
+    """Makes the client of a target, once for each target: for exactly this `url` (`exact`), or for URLs below it.
+    `seconds` and `response_bytes` limit a reply. Targets of one `signer` share a token. Raises ConnectionFault."""
 
     def __call__(
         self, entry: str, url: str, auth: Any, *, exact: bool, seconds: float, response_bytes: int, signer: str
@@ -54,10 +54,10 @@ class Open(Protocol):
 
 
 class Calls:
-    """Calls triggers of `[triggers.*]` and workflows of this server. `open_client` gives the client of a target, which
-    is kept; `served` the triggers of the moment; `note(run_id, call)` is told of each call of a recorded run.
+    """Calls triggers of `[triggers.*]` and workflows of this server. `open_client` returns the client of a target, and
+    it is kept. `served` returns the current triggers. `note(run_id, call)` gets each call of a recorded run.
 
-    `now` is the time of day in seconds since 1970, `uniform` draws between two numbers.
+    `now` is the time of day in seconds since 1970. `uniform` draws a number between two.
     """
 
     def __init__(
@@ -80,8 +80,8 @@ class Calls:
         self._uniform = uniform
 
     async def call(self, ctx: "Context", outgoing: Outgoing) -> Any:
-        """The result of a call, or a Handle where it is not waited for. Raises CallError, and ConnectionFault where it
-        cannot be made at all."""
+        """The result of a call, or a Handle if the author does not wait for it. Raises CallError, and ConnectionFault
+        if the call cannot be made at all."""
         call = Call(outgoing.number, outgoing.step, outgoing.trigger, self._now())
         try:
             return await self._made(ctx, outgoing, call)
@@ -128,7 +128,8 @@ class Calls:
         )
 
     async def _send(self, client: AsyncClient, target: Target, sending: Sending, outgoing: Outgoing) -> Response:
-        """The answer, without the key where a Postern says that this workflow takes none: it is stateless."""
+        """The response. If a Postern rejects the idempotency key because the workflow is stateless, the call is sent
+        without it."""
         try:
             return await self._insist(client, target, sending, outgoing.retry)
         except CallError as error:
@@ -137,8 +138,8 @@ class Calls:
         return await self._insist(client, target, replace(sending, key="", keyed=False), outgoing.retry)
 
     async def _insist(self, client: AsyncClient, target: Target, sending: Sending, retry: Retry) -> Response:
-        """The answer, tried again where that does no harm and is worth it. Waits while the same call still runs there
-        do not count."""
+        """The response, after retries where they are safe and worthwhile. Waits while the same call still runs there do
+        not count."""
         try:
             return await self._once(client, target, sending)
         except CallError as error:
@@ -149,7 +150,7 @@ class Calls:
     async def _again(
         self, client: AsyncClient, target: Target, sending: Sending, retry: Retry, failed: CallError
     ) -> Response:
-        """The same after a first attempt that failed."""
+        """The response of the retries after the first attempt `failed`."""
         pending, first = 0, [failed]
 
         def enough(state: RetryCallState) -> bool:
@@ -158,16 +159,16 @@ class Calls:
             return state.attempt_number - pending > retry.count
 
         def wait(state: RetryCallState) -> float:
-            asked = retry_after(_error(state), self._now())
+            after = retry_after(_error(state), self._now())
             window = retry.window(max(1, state.attempt_number - pending))
-            return self._uniform(*window) if asked is None else retry.within(asked)
+            return self._uniform(*window) if after is None else retry.within(after)
 
         retrying = AsyncRetrying(
             retry=retry_if_exception(partial(_worth_it, sending=sending)),
             stop=enough,
             wait=wait,
             sleep=self._sleep,
-            before_sleep=partial(_tell, target),
+            before_sleep=partial(_log_retry, target),
             reraise=True,
         )
 
@@ -180,7 +181,7 @@ class Calls:
         return response
 
     async def _once(self, client: AsyncClient, target: Target, sending: Sending) -> Response:
-        """One attempt. Raises CallError for what is no success."""
+        """One attempt. Raises CallError for any response that is not a success."""
         headers = {**sending.headers, "Idempotency-Key": sending.key} if sending.key else sending.headers
         signing: dict[str, Any] = {"auth": None} if sending.bare else {}
         try:
@@ -210,16 +211,16 @@ class Calls:
         )
 
     async def _result(self, target: Target, sending: Sending, location: str, taken: Response, retry: Retry) -> Response:
-        """The answer that is no longer 202."""
+        """The first response that is not 202."""
         client = self._client(target, below=False)
-        looks, last = 1, taken
+        polls, last = 1, taken
 
-        async def look() -> Response:
-            nonlocal looks, last, location
-            await self._sleep(wait_before(last, looks))
-            looks += 1
-            asked = Sending("GET", location, None, sending.headers, extensions=RESULT, bare=is_signed(location))
-            last = await self._insist(client, target, asked, retry)
+        async def poll() -> Response:
+            nonlocal polls, last, location
+            await self._sleep(wait_before(last, polls))
+            polls += 1
+            get = Sending("GET", location, None, sending.headers, extensions=RESULT, bare=is_signed(location))
+            last = await self._insist(client, target, get, retry)
             if last.status_code == ACCEPTED:
                 location = self._location(target, last, location) or location
             return last
@@ -230,9 +231,9 @@ class Calls:
             sleep=self._sleep,
         )
         try:
-            response: Response = await retrying(look)
+            response: Response = await retrying(poll)
         except RetryError:
-            raise CallError(target.entry, f"{target.entry} came to no result within a day.", status=ACCEPTED) from None
+            raise CallError(target.entry, f"{target.entry} had no result within a day.", status=ACCEPTED) from None
         return response
 
     async def _fetch(self, target: Target, sending: Sending, location: str, response: Response, retry: Retry) -> Any:
@@ -241,20 +242,20 @@ class Calls:
             response = await self._result(target, sending, location, response, retry)
         return _value(target, response)
 
-    def _location(self, target: Target, response: Response, asked: str) -> str:
-        location = location_of(response, asked)
+    def _location(self, target: Target, response: Response, requested: str) -> str:
+        location = location_of(response, requested)
         if location is None:
             raise CallError(
                 target.entry,
-                f"{target.entry} answered 202, and its result is said to be at another origin. "
-                "It is not asked for there, because the credential is for this one only.",
+                f"{target.entry} returned 202 with a Location at another origin. "
+                "The result is not fetched, because the credential is for the trigger's origin only.",
                 status=ACCEPTED,
                 run_id=run_id_of(response),
             )
         return location
 
     def _found(self, target: Target, call: Call, response: Response) -> None:
-        """Note what an answer says of the run there."""
+        """Note what a response says about the run there."""
         call.status = response.status_code
         call.run_id = run_id_of(response) or call.run_id
         if not target.own:
@@ -267,7 +268,7 @@ def _value(target: Target, response: Response) -> Any:
     except ValueError:
         raise CallError(
             target.entry,
-            f"{target.entry} answered {response.status_code} with a reply that is called JSON and is none.",
+            f"{target.entry} returned {response.status_code} with a JSON body that is not valid JSON.",
             status=response.status_code,
             run_id=run_id_of(response),
         ) from None
@@ -280,10 +281,10 @@ def _worth_it(error: BaseException, sending: Sending) -> bool:
 def _error(state: RetryCallState) -> CallError:
     error = state.outcome.exception() if state.outcome is not None else None
     if not isinstance(error, CallError):
-        raise RuntimeError("the attempt did not fail")  # noqa: TRY004 it is no argument
+        raise RuntimeError("the attempt did not fail")  # noqa: TRY004 it is not an argument
     return error
 
 
-def _tell(target: Target, state: RetryCallState) -> None:
+def _log_retry(target: Target, state: RetryCallState) -> None:
     wait, status = round(state.upcoming_sleep, 3), _error(state).status
     log.info("call-retried", trigger=target.entry, attempt=state.attempt_number, status=status, wait=wait)

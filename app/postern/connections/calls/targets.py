@@ -1,4 +1,4 @@
-"""What the name in `ctx.call` stands for: an entry `[triggers.NAME]`, or else a workflow of this server. Pure."""
+"""Resolves the name in `ctx.call`: an entry `[triggers.NAME]`, or else a workflow of this server. No I/O."""
 
 import re
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from postern.settings import Settings
 
 SECONDS = 130.0
-"""How long a reply is waited for at least: Power Automate and Postern answer within 120 seconds by themselves."""
+"""The shortest time limit of a reply: Power Automate and Postern respond within 120 seconds."""
 SPARE = 10.0
 """Seconds that the reply of a workflow of our own may take beyond its timeout."""
 
@@ -37,9 +37,9 @@ _DOTS = re.compile(r"(\.|%2e){1,2}", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A trigger to be called. `entry` names it in errors; `url` may have a signature in its query. `own`: it is a
-    workflow of this server. `flow`: it is Power Automate's, or Logic Apps'. `keyed`: it takes an Idempotency-Key and
-    keeps to it. `runs` is where a Postern shows its runs, "" where this is none."""
+    """A trigger to call. `entry` names it in errors. `url` may have a signature in its query. `own`: it is a workflow
+    of this server. `flow`: it belongs to Power Automate or Logic Apps. `keyed`: it honours an Idempotency-Key. `runs`
+    is where a Postern shows its runs, "" if it is not a Postern."""
 
     name: str
     entry: str
@@ -55,14 +55,14 @@ class Target:
 
     @property
     def audience(self) -> str:
-        """For which audience a token of Entra is asked for, "" where none is."""
+        """The audience of the Entra token to request; "" if none is requested."""
         if not isinstance(self.auth, EntraAuth):
             return ""
         return self.auth.audience or self.auth.scopes[0].removesuffix("/.default")
 
 
 class Targets:
-    """Finds targets. `served` gives the triggers of the moment."""
+    """Finds targets. `served` returns the current triggers."""
 
     def __init__(self, settings: "Settings", served: "Callable[[], Mapping[str, Trigger]]") -> None:
         self._settings = settings
@@ -70,7 +70,7 @@ class Targets:
         self._known: dict[str, tuple[object, Target]] = {}
 
     def find(self, name: str) -> Target:
-        """The target of this name. An entry hides a workflow. Raises ConnectionFault."""
+        """The target of this name. An entry takes precedence over a workflow. Raises ConnectionFault."""
         source = self._settings.triggers.get(name) or self._served().get(name)
         if source is None:
             raise self._unknown(name)
@@ -86,18 +86,18 @@ class Targets:
         return self._here(name, source)
 
     def _here(self, name: str, trigger: "Trigger") -> Target:
-        """A workflow of this server, at its public address, as this server itself."""
+        """A workflow of this server, called at its public address with this server's own identity."""
         url, workflow = self._settings.public_url, trigger.workflow
         if url is None:
             raise ConnectionFault(
                 "POSTERN_PUBLIC_URL",
-                f"is not set, and the workflow {name} is called by way of it",
+                f"is not set, and the workflow {name} is called at that address",
                 "Set it to the address under which callers reach this server",
             )
         if not secure(URL(url)):
             raise ConnectionFault(
                 "POSTERN_PUBLIC_URL",
-                f"is plain http, and the workflow {name} is called by way of it",
+                f"is plain http, and the workflow {name} is called at that address",
                 "Write https://; http is for loopback only",
             )
         return Target(
@@ -115,7 +115,7 @@ class Targets:
         )
 
     def _own_auth(self, name: str, trigger: "Trigger") -> EntraAuth:
-        """How this server signs in at itself: as its own app registration, for an audience that the workflow takes."""
+        """How this server signs in at itself: as its own app registration, for an audience of the workflow."""
         settings = self._settings
         if settings.client_id is None:
             raise ConnectionFault(
@@ -132,8 +132,8 @@ class Targets:
             raise ConnectionFault(
                 "POSTERN_CLIENT_SECRET_NAME",
                 f"is not set, and the workflow {name}, which is not anonymous, is called as this server itself",
-                "Set it to the name in Key Vault of that app registration's secret, or let a managed identity speak "
-                "for it: POSTERN_AZURE_CREDENTIAL=managed_identity",
+                "Set it to the name in Key Vault of that app registration's secret, or use a managed identity in its "
+                "place: POSTERN_AZURE_CREDENTIAL=managed_identity",
             )
         taken = trigger.policy.audiences if isinstance(trigger.policy, Guarded) else frozenset()
         ours = [audience for audience in settings.audience if audience in taken]
@@ -147,13 +147,13 @@ class Targets:
             f"triggers.{name}",
             f"is not in postern.toml, and there is no workflow {name}",
             (f"Did you mean {near[0]}? " if near else "")
-            + f"There are the workflows {', '.join(workflows) or '(none)'}; and in postern.toml the triggers "
+            + f"Workflows: {', '.join(workflows) or '(none)'}. Triggers in postern.toml: "
             + (", ".join(entries) or "(none)"),
         )
 
 
 def relative(path: str) -> str:
-    """The relative path of a call as it goes into a URL. Raises ValueError where it would lead elsewhere."""
+    """The relative path of a call, quoted for a URL. Raises ValueError if it would lead elsewhere."""
     if not path:
         return ""
     quoted = quote(path, safe=_PATH_LETTERS)

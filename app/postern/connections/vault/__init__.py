@@ -1,1 +1,1 @@
-"""Secrets: read from Key Vault, remembered for a short time, and watched for their end."""
+"""Secrets: read from Key Vault, cached for a short time, and checked for their expiry."""

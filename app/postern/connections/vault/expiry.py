@@ -1,4 +1,4 @@
-"""Secrets and certificates near their end: told in the log in good time, and shown in the metrics."""
+"""Warns in the log about secrets and certificates that expire soon, and provides their dates for the metrics."""
 
 import base64
 import time
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
 THRESHOLDS = (30, 14, 7, 1)
-"""Days before the end at which it is told."""
+"""Days before the expiry at which a warning is logged."""
 EXPIRED = 0
-"""The threshold behind all of them: the end itself."""
+"""The last threshold: the expiry itself."""
 DAY = 86400.0
 FIRST = 2.0
-"""Seconds until the first look, which need not make the start slower."""
+"""Seconds until the first check, so that it does not slow down the start."""
 EVERY = 12 * 3600.0
 SOON = 900.0
-"""Seconds between two looks, give or take a tenth; the second one after a look that could not read everything."""
+"""Seconds between two checks, plus or minus a tenth. SOON applies after a check that could not read every secret."""
 
 _PFX = "application/x-pkcs12"
 _PEM = "-----BEGIN CERTIFICATE-----"
@@ -33,33 +33,33 @@ _log = structlog.get_logger("postern.expiry")
 
 
 def days_left(end: float, now: float) -> int:
-    """Whole days from now until the end, below 0 once it has passed. Both are Unix seconds."""
+    """Whole days from now until the expiry, negative once it has passed. Both are Unix seconds."""
     return floor((end - now) / DAY)
 
 
 def threshold(end: float, now: float) -> int | None:
-    """The nearest of the thresholds that has been crossed; None where the end is far."""
+    """The nearest threshold that has been crossed; None if there is none yet."""
     if now >= end:
         return EXPIRED
     return min((days for days in THRESHOLDS if end - now <= days * DAY), default=None)
 
 
-def newly_crossed(end: float, now: float, told: int | None) -> int | None:
-    """The threshold that is to be told now, where `told` is the last one that was; None where nothing is new."""
+def newly_crossed(end: float, now: float, warned: int | None) -> int | None:
+    """The threshold to warn about now, if `warned` is the last one warned about; None if there is nothing new."""
     crossed = threshold(end, now)
-    return crossed if crossed is not None and (told is None or crossed < told) else None
+    return crossed if crossed is not None and (warned is None or crossed < warned) else None
 
 
 def end_of(secret: Secret) -> float | None:
-    """When the secret ends, in Unix seconds: by the vault's date for it or by the certificate's own, whichever is
-    earlier; None where neither is known."""
+    """When the secret expires, in Unix seconds: the earlier of the vault's date and the certificate's own; None if
+    neither is known."""
     ends = [end for end in (secret.expires_on, certificate_end(secret)) if end is not None]
     return min(ends, default=None)
 
 
 def certificate_end(secret: Secret) -> float | None:
-    """When the certificate in a secret ends; None where there is none, or it cannot be read, which is for its user to
-    tell."""
+    """When the certificate in a secret expires; None if there is none, or if it cannot be read. Its user reports that
+    error."""
     try:
         if secret.content_type == _PFX:
             found = _of_pfx(base64.b64decode(secret.value))
@@ -67,7 +67,7 @@ def certificate_end(secret: Secret) -> float | None:
             found = _of_pem(secret.value.encode())
         else:
             return None
-    except Exception:  # of the library that reads it, of which there are many kinds
+    except Exception:  # the library that reads it raises many types
         return None
     return found.not_valid_after_utc.timestamp() if found is not None else None
 
@@ -75,12 +75,12 @@ def certificate_end(secret: Secret) -> float | None:
 def _of_pfx(content: bytes) -> "Certificate | None":
     from cryptography.hazmat.primitives.serialization.pkcs12 import load_pkcs12
 
-    certificate = load_pkcs12(content, None).cert  # Key Vault gives them without a password
+    certificate = load_pkcs12(content, None).cert  # Key Vault exports them without a password
     return certificate.certificate if certificate is not None else None
 
 
 def _of_pem(content: bytes) -> "Certificate":
-    """The certificate of the private key that stands beside it, wherever the rest of its chain is; else the first."""
+    """The certificate that belongs to the private key in the same file; without a key, the first certificate."""
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
     from cryptography.x509 import load_pem_x509_certificates
 
@@ -93,14 +93,14 @@ def _of_pem(content: bytes) -> "Certificate":
 
 
 class Expiry:
-    """Looks at every secret that the settings name (`users` has who uses each), and at those that workflows have
-    `asked` for meanwhile. What it tells, it tells once for each threshold, and anew where the end has moved."""
+    """Checks every secret that the settings name (`users` maps it to the entries that use it), and those that workflows
+    have `requested` since. It warns once at each threshold, and again after the expiry date has changed."""
 
     def __init__(
         self,
         secrets: Secrets,
         users: Mapping[str, Iterable[str]],
-        asked: Callable[[], Iterable[str]] = tuple,
+        requested: Callable[[], Iterable[str]] = tuple,
         *,
         now: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[Any]] = anyio.sleep,
@@ -108,21 +108,21 @@ class Expiry:
     ) -> None:
         self._secrets = secrets
         self._users = {name: list(users_of) for name, users_of in users.items()}
-        self._asked = asked
+        self._requested = requested
         self._now = now
         self._sleep = sleep
         self._jitter = jitter
-        self._told: dict[str, tuple[float, int]] = {}
+        self._warned: dict[str, tuple[float, int]] = {}
         self._faults: dict[str, str] = {}
         self._ends: Mapping[str, float] = {}
 
     @property
     def ends(self) -> Mapping[str, float]:
-        """When the secrets of the settings end, in Unix seconds, as far as that is known."""
+        """When the secrets of the settings expire, in Unix seconds, if known."""
         return self._ends
 
     async def run(self) -> None:
-        """Look now and then, until cancelled."""
+        """Check at intervals, until cancelled."""
         await self._sleep(FIRST)
         while True:
             read_all = False
@@ -133,9 +133,9 @@ class Expiry:
             await self._sleep((EVERY if read_all else SOON) * self._jitter(0.9, 1.1))
 
     async def look(self) -> bool:
-        """Read every secret, and tell which are near their end. Gives whether all could be read."""
+        """Read every secret, and warn about those that expire soon. Returns whether all could be read."""
         own = {name.lower() for name in self._users}
-        others = sorted({name for name in self._asked() if name.lower() not in own})
+        others = sorted({name for name in self._requested() if name.lower() not in own})
         ends = dict(self._ends)
         read_all = True
         for name in (*self._users, *others):
@@ -143,26 +143,26 @@ class Expiry:
                 end = end_of(await self._secrets.read(name))
             except ConnectionFault as fault:
                 read_all = False
-                self._tell_fault(name, str(fault))
+                self._warn_fault(name, str(fault))
                 continue
             self._faults.pop(name, None)
             ends.pop(name, None)
             if end is not None:
-                self._tell(name, end)
+                self._warn(name, end)
                 if name in self._users:
                     ends[name] = end
             self._ends = dict(ends)  # another thread reads it
         return read_all
 
-    def _tell(self, name: str, end: float) -> None:
+    def _warn(self, name: str, end: float) -> None:
         now = self._now()
-        former_end, told = self._told.get(name, (end, None))
-        crossed = newly_crossed(end, now, told if former_end == end else None)
+        former_end, warned = self._warned.get(name, (end, None))
+        crossed = newly_crossed(end, now, warned if former_end == end else None)
         if crossed is not None:
-            self._told[name] = (end, crossed)
+            self._warned[name] = (end, crossed)
             _log.warning("secret-expires", name=name, days=days_left(end, now), used_by=self._used_by(name))
 
-    def _tell_fault(self, name: str, fault: str) -> None:
+    def _warn_fault(self, name: str, fault: str) -> None:
         if self._faults.get(name) != fault:
             self._faults[name] = fault
             _log.warning("secret-not-read", name=name, fault=fault, used_by=self._used_by(name))

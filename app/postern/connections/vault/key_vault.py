@@ -1,4 +1,4 @@
-"""Reading from the one Azure Key Vault of the settings, by Azure's own client. Azure is imported by the first read."""
+"""Reads from the Azure Key Vault of the settings with Azure's own client. Azure is imported by the first read."""
 
 import asyncio
 import time
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from postern.connections.faults import ConnectionFault
 from postern.connections.vault.secret import Secret
-from postern.connections.vault.vault_errors import SignInFailed, ToldToWait, entry_of, lacks
+from postern.connections.vault.vault_errors import SignInFailed, Throttled, entry_of, lacks
 from postern.transient_errors import retry_after
 
 if TYPE_CHECKING:
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from azure.keyvault.secrets.aio import SecretClient
 
 WORTH_WAITING = 3.0
-"""Seconds: where the vault wants the next request later than that, it is not waited for."""
+"""The longest Retry-After of the vault that is waited for, in seconds."""
 
 
 class KeyVault:
-    """The vault at `url`; `credential` is what POSTERN_AZURE_CREDENTIAL says."""
+    """The vault at `url`. `credential` is the value of POSTERN_AZURE_CREDENTIAL."""
 
     def __init__(self, url: str | None, credential: str | None, authority: str | None, ca_bundle: Path | None) -> None:
         self.url = (url or "").rstrip("/")
@@ -33,7 +33,7 @@ class KeyVault:
         self._connecting = asyncio.Lock()
 
     async def get(self, name: str, *, retries: int) -> Secret:
-        """The latest version of the secret. Raises what `vault_faults` knows."""
+        """The latest version of the secret. Raises the errors that `vault_errors` translates."""
         client = await self._connected(name)
         found = await client.get_secret(name, retry_total=retries, raw_response_hook=_not_for_long)
         if not found.value:
@@ -58,11 +58,11 @@ class KeyVault:
             ("POSTERN_AZURE_CREDENTIAL", self.kind, "Set it to managed_identity where Postern runs in Azure"),
         ):
             if not value:
-                raise ConnectionFault(setting, f"is not set, and {entry_of(name)} is asked for", fix)
+                raise ConnectionFault(setting, f"is not set, and {entry_of(name)} is needed", fix)
         async with self._connecting:
             if self._client is not None:
                 return self._client
-            # In a thread: importing Azure takes long enough to be felt by everybody else.
+            # In a thread: importing Azure takes long enough to delay other requests.
             client, credential = await asyncio.to_thread(self._connect)
             self._client, self._credential = client, credential
             return client
@@ -80,26 +80,26 @@ class KeyVault:
 
 
 class _OneAtATime:
-    """A credential that is asked by one at a time: azure-identity remembers tokens, but lets all who find none ask at
-    once. What it raises is told apart from what the vault answers."""
+    """A credential that sends one token request at a time. azure-identity caches tokens, but does not join concurrent
+    requests. Its errors become SignInFailed, so that they differ from the vault's."""
 
     def __init__(self, credential: "AsyncTokenCredential") -> None:
         self._credential = credential
-        self._asking = asyncio.Lock()
+        self._requesting = asyncio.Lock()
 
     async def get_token(self, *scopes: str, **options: Any) -> "AccessToken":
         """A token for the vault. Raises SignInFailed."""
-        async with self._asking:
+        async with self._requesting:
             try:
                 return await self._credential.get_token(*scopes, **options)
             except Exception as error:
                 raise SignInFailed(error) from None
 
     async def close(self) -> None:
-        """Nothing: it belongs to who made it."""
+        """Do nothing: the credential's maker closes it."""
 
     async def __aenter__(self) -> "_OneAtATime":
-        """Nothing either."""
+        """Do nothing."""
         return self
 
     async def __aexit__(
@@ -108,12 +108,12 @@ class _OneAtATime:
         exc_value: BaseException | None = None,
         traceback: TracebackType | None = None,
     ) -> None:
-        """Nothing either."""
+        """Do nothing."""
 
 
 def _not_for_long(answer: Any) -> None:
-    """Look at each answer: Azure's client waits as long as `Retry-After` says, be it a day."""
+    """Check the `Retry-After` of each response. Azure's client would wait for all of it, even a day."""
     response = answer.http_response
     seconds = retry_after(response, time.time()) if response.status_code >= 400 else None
     if seconds is not None and seconds > WORTH_WAITING:
-        raise ToldToWait(response.status_code, seconds)
+        raise Throttled(response.status_code, seconds)

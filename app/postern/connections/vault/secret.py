@@ -1,4 +1,4 @@
-"""A secret as it was read from the vault, and what the ways of signing in need of the vault."""
+"""A secret as read from the vault, and the interface to the vault that signing in uses."""
 
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -6,8 +6,8 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """The latest version of a secret. `expires_on` is the vault's own date for it, in Unix seconds, None where it has
-    none; `content_type` tells a certificate in PFX (`application/x-pkcs12`) from one in PEM."""
+    """The latest version of a secret. `expires_on` is its expiry date in the vault, in Unix seconds, None if it has
+    none. `content_type` distinguishes a certificate in PFX (`application/x-pkcs12`) from one in PEM."""
 
     name: str
     value: str = field(repr=False)
@@ -16,11 +16,11 @@ class Secret:
 
 
 class Secrets(Protocol):
-    """Where secrets are read from. Both raise ConnectionFault with `entry` "the secret NAME"."""
+    """The source of secrets. Both methods raise ConnectionFault with `entry` "the secret NAME"."""
 
     async def read(self, name: str) -> Secret:
-        """The secret, remembered for a short time."""
+        """The secret, cached for a short time."""
 
     async def read_again(self, name: str, refused: str) -> Secret:
-        """The secret as it is now, because the value `refused` was turned away: what is remembered is not used, unless
-        it is another value already."""
+        """The current secret, after the value `refused` was rejected. The cached value is used only if it differs from
+        `refused`."""

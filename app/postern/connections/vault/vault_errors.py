@@ -1,6 +1,6 @@
-"""What is told where a secret cannot be read: from an error to what is wrong and what to mend. All of it is pure.
+"""Translates errors of reading a secret into the problem and its fix. All functions are pure.
 
-The texts of Azure's errors repeat whole replies, so nothing of them is passed on but statuses and codes.
+The texts of Azure's errors repeat whole responses, so only statuses and codes are passed on.
 Sources: learn.microsoft.com, "Azure Key Vault REST API error codes" and "Microsoft Entra authentication error codes".
 """
 
@@ -16,7 +16,7 @@ CREDENTIAL = "POSTERN_AZURE_CREDENTIAL"
 _LATER = (408, 429)
 _AADSTS = re.compile(r"AADSTS([0-9]{4,8})")
 _FIXES = {
-    "managed_identity": "Give this machine a managed identity; AZURE_CLIENT_ID names it where it is user-assigned",
+    "managed_identity": "Give this machine a managed identity; if it is user-assigned, set AZURE_CLIENT_ID",
     "workload_identity": "Check AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_FEDERATED_TOKEN_FILE, which the platform "
     "sets for a workload identity",
     "client_secret": "Check AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET in the environment",
@@ -25,12 +25,12 @@ _FIXES = {
 _ENDPOINTS = {"managed_identity": "the identity endpoint of this machine", "developer": "the Azure CLI"}
 _REFUSALS = {
     "7000215": (
-        "AZURE_CLIENT_SECRET is no secret of the application",
-        "Set it to a secret's value, which is not the secret's id",
+        "AZURE_CLIENT_SECRET is not a secret of the application",
+        "Set it to the secret's value, not to the secret's id",
     ),
     "7000222": ("AZURE_CLIENT_SECRET has expired", "Make a new secret for the application, and set it"),
-    "700016": ("AZURE_CLIENT_ID is no application of the tenant", "Check AZURE_CLIENT_ID and AZURE_TENANT_ID"),
-    "90002": ("AZURE_TENANT_ID is no tenant", "Check AZURE_TENANT_ID, and POSTERN_CLOUD for its cloud"),
+    "700016": ("AZURE_CLIENT_ID is not an application of the tenant", "Check AZURE_CLIENT_ID and AZURE_TENANT_ID"),
+    "90002": ("AZURE_TENANT_ID is not a tenant", "Check AZURE_TENANT_ID, and POSTERN_CLOUD for its cloud"),
     "700213": (
         "Entra has no federated credential for the token of this workload",
         "Add one with the issuer, the subject and the audience of that token",
@@ -45,35 +45,35 @@ _FORBIDDEN = {
         "Change its activation date: az keyvault secret set-attributes --not-before DATE --id {id}",
     ),
     "ForbiddenByFirewall": (
-        "cannot be read: the firewall of the Key Vault {vault} keeps this machine out",
-        "Let this machine's network in on the vault's page Networking",
+        "cannot be read: the firewall of the Key Vault {vault} blocks this machine",
+        "Allow this machine's network on the vault's page Networking",
     ),
     "ForbiddenByConnection": (
-        "cannot be read: the Key Vault {vault} takes no requests from public networks",
+        "cannot be read: the Key Vault {vault} accepts no requests from public networks",
         "Reach it by a private endpoint, or allow public access on the vault's page Networking",
     ),
 }
 _NO_RIGHT = (
-    "cannot be read: Postern's identity has no right to read secrets of the Key Vault {vault}",
-    'Give it the role "Key Vault Secrets User" on the vault; a new role works after some minutes',
+    "cannot be read: Postern's identity is not allowed to read secrets of the Key Vault {vault}",
+    'Give it the role "Key Vault Secrets User" on the vault; a new role takes some minutes to take effect',
 )
 
 _WAY = (
-    "Check POSTERN_KEY_VAULT_URL and POSTERN_AUTHORITY, and that DNS and firewalls let this machine through to {what}"
+    "Check POSTERN_KEY_VAULT_URL and POSTERN_AUTHORITY, and that DNS and firewalls allow this machine to reach {what}"
 )
 
 
 class SignInFailed(Exception):
-    """Postern's own credential got no token for the vault. Azure's client does not know it, so it does not try again
-    what the credential has tried again already."""
+    """Postern's own credential got no token for the vault. Azure's client does not know this type, so it does not
+    repeat the retries of the credential."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(type(error).__name__)
         self.error = error
 
 
-class ToldToWait(Exception):
-    """The vault wants the next request in `seconds`, which is longer than anybody waits."""
+class Throttled(Exception):
+    """The vault's Retry-After, `seconds`, is longer than a request may wait."""
 
     def __init__(self, status: int, seconds: float) -> None:
         super().__init__(status, seconds)
@@ -82,8 +82,8 @@ class ToldToWait(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What was asked for, and of whom: `credential` is the kind that POSTERN_AZURE_CREDENTIAL names."""
+class SecretRequest:
+    """The secret that was requested, and the vault. `credential` is the kind in POSTERN_AZURE_CREDENTIAL."""
 
     name: str
     vault: str
@@ -92,8 +92,8 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a secret could not be read. An `outage` says nothing about the secret, so its last good value may serve;
-    `retry_after` is in how many seconds the vault wants the next request, 0 where it does not say."""
+    """Why a secret could not be read. During an `outage` the last value of the secret may be used. `retry_after` is the
+    vault's Retry-After in seconds, 0 if it sent none."""
 
     entry: str
     wrong: str
@@ -102,100 +102,102 @@ class Failure:
     retry_after: float = 0.0
 
     def fault(self) -> ConnectionFault:
-        """The same to be raised."""
+        """The failure as an exception."""
         return ConnectionFault(self.entry, self.wrong, self.fix)
 
 
 def entry_of(name: str) -> str:
-    """A secret as faults name it."""
+    """The name of a secret in faults."""
     return f"the secret {name}"
 
 
 def lacks(kind: str, text: str = "") -> ConnectionFault:
-    """Postern's own credential cannot be made: `text` says why, where that is known in our own words."""
-    return ConnectionFault(CREDENTIAL, f"({kind}) lacks what it needs", text.rstrip(".") or _FIXES[kind])
+    """The fault of a credential of Postern's own that cannot be made. `text` is the fix, if it is known."""
+    return ConnectionFault(CREDENTIAL, f"({kind}) is incomplete", text.rstrip(".") or _FIXES[kind])
 
 
-def failure_of(error: Exception, asked: Asked) -> Failure:
-    """What an error of reading a secret means."""
+def failure_of(error: Exception, request: SecretRequest) -> Failure:
+    """The failure that an error of reading a secret means."""
     if isinstance(error, ConnectionFault):
         return Failure(error.entry, error.wrong, error.fix)
     if isinstance(error, SignInFailed):
-        return _of_sign_in(error.error, asked)
-    if isinstance(error, ToldToWait):
-        return _of_status(error.status, "", asked, error.seconds)
+        return _of_sign_in(error.error, request)
+    if isinstance(error, Throttled):
+        return _of_status(error.status, "", request, error.seconds)
     status = _status(error)
     if status and not 200 <= status < 300:
-        return _of_status(status, _code(error), asked)
-    return _of_network(error, "the Key Vault", f" {asked.vault}", asked) or _of_no_vault(error, asked)
+        return _of_status(status, _code(error), request)
+    return _of_network(error, "the Key Vault", f" {request.vault}", request) or _of_no_vault(error, request)
 
 
-def _of_status(status: int, code: str, asked: Asked, retry_after: float = 0.0) -> Failure:
+def _of_status(status: int, code: str, request: SecretRequest, retry_after: float = 0.0) -> Failure:
     if status == 404:
-        fix = f"Check its spelling; the names are listed by: az keyvault secret list --query [].name --id {asked.vault}"
-        return _failure(asked, f"is not in the Key Vault {asked.vault}", fix)
+        fix = f"Check its spelling; to list the names: az keyvault secret list --query [].name --id {request.vault}"
+        return _failure(request, f"is not in the Key Vault {request.vault}", fix)
     if status == 403:
         wrong, fix = _FORBIDDEN.get(code, _NO_RIGHT)
-        at = {"vault": asked.vault, "id": f"{asked.vault}/secrets/{asked.name}"}
-        return _failure(asked, wrong.format(**at), fix.format(**at))
+        at = {"vault": request.vault, "id": f"{request.vault}/secrets/{request.name}"}
+        return _failure(request, wrong.format(**at), fix.format(**at))
     if status == 401:
-        wrong = f"cannot be read: the Key Vault {asked.vault} does not take the token of Postern's identity"
-        return _failure(asked, wrong, f"The vault and the identity of {CREDENTIAL} must be of one tenant")
+        wrong = f"cannot be read: the Key Vault {request.vault} rejects the token of Postern's identity"
+        return _failure(request, wrong, f"The vault and the identity of {CREDENTIAL} must be in the same tenant")
     if status == 429:
-        wrong = f"cannot be read for now: the Key Vault {asked.vault} has too many requests"
-        fix = "Wait; POSTERN_SECRET_MAX_AGE says how long secrets are remembered between two requests"
-        return _failure(asked, wrong, fix, outage=True, retry_after=retry_after)
-    wrong = f"cannot be read: the Key Vault {asked.vault} answered {status}"
+        wrong = f"cannot be read for now: the Key Vault {request.vault} gets too many requests"
+        fix = "Wait; POSTERN_SECRET_MAX_AGE is the time for which secrets are cached between two requests"
+        return _failure(request, wrong, fix, outage=True, retry_after=retry_after)
+    wrong = f"cannot be read: the Key Vault {request.vault} returned {status}"
     if status in _LATER or status >= 500:
-        return _failure(asked, f"{wrong} for now", "Try again later", outage=True, retry_after=retry_after)
-    return _failure(asked, wrong, "Check that POSTERN_KEY_VAULT_URL is the address of a Key Vault")
+        return _failure(request, f"{wrong} for now", "Try again later", outage=True, retry_after=retry_after)
+    return _failure(request, wrong, "Check that POSTERN_KEY_VAULT_URL is the address of a Key Vault")
 
 
-def _of_network(error: Exception, what: str, where: str, asked: Asked) -> Failure | None:
-    """What is wrong on the way to `what`, which is at `where`; None where nothing is."""
+def _of_network(error: Exception, what: str, where: str, request: SecretRequest) -> Failure | None:
+    """The network problem on the way to `what`, which is at `where`; None if there is none."""
     from azure.core.exceptions import ServiceRequestError, ServiceResponseError
 
     place = what + where
     if isinstance(error, TimeoutError):
-        return _failure(asked, f"cannot be read: {place} did not answer in time", _WAY.format(what=what), outage=True)
+        return _failure(
+            request, f"cannot be read: {place} did not respond in time", _WAY.format(what=what), outage=True
+        )
     if isinstance(error, ServiceRequestError | ServiceResponseError):
         if "CERTIFICATE_VERIFY_FAILED" in str(error):
-            wrong = f"cannot be read: the TLS certificate of {place} is of an authority that is not trusted"
+            wrong = f"cannot be read: the TLS certificate of {place} is from an authority that is not trusted"
             fix = "Set POSTERN_CA_BUNDLE to a PEM file with the authority of the private network or inspecting proxy"
-            return _failure(asked, wrong, fix, outage=True)
-        return _failure(asked, f"cannot be read: {place} cannot be reached", _WAY.format(what=what), outage=True)
+            return _failure(request, wrong, fix, outage=True)
+        return _failure(request, f"cannot be read: {place} cannot be reached", _WAY.format(what=what), outage=True)
     if isinstance(error, OSError):
-        fix = "Name an existing file of certificates in PEM"
+        fix = "Set it to an existing file of certificates in PEM"
         return Failure(
-            "POSTERN_CA_BUNDLE", f"cannot be read, so {entry_of(asked.name)} cannot either", fix, outage=True
+            "POSTERN_CA_BUNDLE", f"cannot be read, so {entry_of(request.name)} cannot be read either", fix, outage=True
         )
     return None
 
 
-def _of_no_vault(error: Exception, asked: Asked) -> Failure:
+def _of_no_vault(error: Exception, request: SecretRequest) -> Failure:
     if isinstance(error, ValueError) and "challenge" in str(error):  # which is checked to be for the vault's own host
-        wrong = f"cannot be read: what answers at {asked.vault} asks for tokens of another service"
+        wrong = f"cannot be read: the server at {request.vault} requires tokens for another service"
         return _failure(
-            asked, wrong, "POSTERN_KEY_VAULT_URL must be the vault's own address, not a proxy's or an alias"
+            request, wrong, "POSTERN_KEY_VAULT_URL must be the vault's own address, not a proxy's or an alias"
         )
-    wrong = f"cannot be read: what answers at {asked.vault} does not answer as a Key Vault"
-    fix = "Check POSTERN_KEY_VAULT_URL, and that no proxy answers in the vault's place"
-    return _failure(asked, wrong, fix, outage=True)
+    wrong = f"cannot be read: the server at {request.vault} does not respond like a Key Vault"
+    fix = "Check POSTERN_KEY_VAULT_URL, and that no proxy responds in the vault's place"
+    return _failure(request, wrong, fix, outage=True)
 
 
-def _of_sign_in(error: Exception, asked: Asked) -> Failure:
-    """Why Postern's own credential was given no token."""
-    endpoint = _ENDPOINTS.get(asked.credential, "Entra")
+def _of_sign_in(error: Exception, request: SecretRequest) -> Failure:
+    """Why Postern's own credential got no token."""
+    endpoint = _ENDPOINTS.get(request.credential, "Entra")
     status = _status(error)
     if status in _LATER or status >= 500:
-        wrong = f"cannot be read: {endpoint}, where {CREDENTIAL} signs in, answered {status} for now"
-        return _failure(asked, wrong, "Try again later", outage=True)
-    network = _of_network(error, endpoint, "", asked)
+        wrong = f"cannot be read: {endpoint}, where {CREDENTIAL} signs in, returned {status} for now"
+        return _failure(request, wrong, "Try again later", outage=True)
+    network = _of_network(error, endpoint, "", request)
     if network is not None:
         return network
     unavailable = _by_network(error)
-    wrong, fix = _refused(error, asked.credential)
-    return Failure(CREDENTIAL, f"{wrong}, so {entry_of(asked.name)} cannot be read", fix, outage=unavailable)
+    wrong, fix = _refused(error, request.credential)
+    return Failure(CREDENTIAL, f"{wrong}, so {entry_of(request.name)} cannot be read", fix, outage=unavailable)
 
 
 def _refused(error: Exception, kind: str) -> tuple[str, str]:
@@ -206,24 +208,26 @@ def _refused(error: Exception, kind: str) -> tuple[str, str]:
         why, fix = _REFUSALS[code]
         return f"({kind}) cannot sign in: {why} (AADSTS{code})", fix
     if "not configured to acquire tokens for tenant" in text:
-        return f"({kind}) cannot sign in: the Key Vault is of another tenant", "Use an identity of the vault's tenant"
+        return f"({kind}) cannot sign in: the Key Vault is in another tenant", "Use an identity of the vault's tenant"
     return f"({kind}) cannot sign in{f': AADSTS{code}' if code else ''}", _FIXES[kind]
 
 
 def _by_network(error: BaseException) -> bool:
-    """Whether a credential that says it is unavailable was only not answered."""
+    """Whether a credential that reports itself unavailable only got no response."""
     from azure.core.exceptions import ServiceRequestError, ServiceResponseError
 
     causes = (error.__cause__, error.__context__)
     return any(isinstance(each, ServiceRequestError | ServiceResponseError | TimeoutError) for each in causes)
 
 
-def _failure(asked: Asked, wrong: str, fix: str, *, outage: bool = False, retry_after: float = 0.0) -> Failure:
-    return Failure(entry_of(asked.name), wrong, fix, outage, retry_after)
+def _failure(
+    request: SecretRequest, wrong: str, fix: str, *, outage: bool = False, retry_after: float = 0.0
+) -> Failure:
+    return Failure(entry_of(request.name), wrong, fix, outage, retry_after)
 
 
 def _status(error: Exception) -> int:
-    """The HTTP status that an error tells of; 0 where there was no answer."""
+    """The HTTP status of an error; 0 if there was no response."""
     for source in (error, getattr(error, "response", None)):
         status = getattr(source, "status_code", None)
         if isinstance(status, int):
@@ -232,12 +236,12 @@ def _status(error: Exception) -> int:
 
 
 def _code(error: Exception) -> str:
-    """The inner code of Key Vault's error document, which tells the kinds of 403 apart; "" where there is none."""
+    """The inner code of Key Vault's error document, which distinguishes the kinds of 403; "" if there is none."""
     try:
         response: Any = getattr(error, "response", None)
         document: Any = response.json()
         found = next(part for name, part in document["error"].items() if name.lower() == "innererror")
         code = found.get("code") if isinstance(found, Mapping) else ""
-    except Exception:  # what answers may be anything
+    except Exception:  # the response may be anything
         return ""
     return code if isinstance(code, str) else ""
