@@ -130,7 +130,7 @@ async def test_the_limits_of_the_entry_hold(made: Any):
     async def never(received: Received, _: asyncio.StreamWriter) -> None:
         await received.reader.read()
 
-    async with listening(always(200, b"x" * 300)) as server, listening(never) as silent, asyncio.timeout(5):
+    async with listening(always(200, b"x" * 300)) as server, listening(never) as silent, asyncio.timeout(30):
         connections = made(
             {"small": entry(server.url, max_response_bytes=299), "short": entry(silent.url, timeout=0.2)}
         )
@@ -215,7 +215,7 @@ async def test_a_hostile_token_endpoint_is_cut_off(made: Any):
             writer.write(b"[" * 65536)
             await writer.drain()
 
-    async with listening(endless) as tokens, listening(always()) as server, asyncio.timeout(5):
+    async with listening(endless) as tokens, listening(always()) as server, asyncio.timeout(30):
         client = made({"crm": entry(server.url, oauth2(tokens))}).client("crm")
         with pytest.raises(ConnectionFault):
             await client.get("/x")

@@ -225,7 +225,7 @@ async def test_the_keys_of_one_tenant_do_not_open_the_other():
 
 async def test_the_background_loop_follows_the_tenants_that_are_served(world):
     async def settled(expected: dict[str, bool]) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while {name: age is not None for name, age in world.identity.ages.items()} != expected:
                 await asyncio.sleep(0)
 

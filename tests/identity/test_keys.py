@@ -28,7 +28,7 @@ def keys(authority, clock):
 
 
 async def until_fetched(authority: Authority, times: int) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while authority.fetches < times:
             await asyncio.sleep(0)
 

@@ -185,11 +185,12 @@ async def test_a_row_that_cannot_be_written_takes_no_other_with_it(url):
 
 
 async def test_while_the_database_is_away_nothing_starts_and_what_had_started_is_written_afterwards(file_url, tmp_path):
-    async with opened(file_url, patience=0.2) as journal:
+    async with opened(file_url) as journal:
         run, other = started(), started()
         journal.begin(run)
         holder = sqlite3.connect(tmp_path / "var" / "runs.db", isolation_level=None)
         await journal.write(partial(scalar, statement="PRAGMA busy_timeout = 20"))
+        journal._patience = 0.2
         holder.execute("BEGIN IMMEDIATE")
         with pytest.raises(Problem) as caught:
             await journal.end(ended(run))
@@ -200,6 +201,7 @@ async def test_while_the_database_is_away_nothing_starts_and_what_had_started_is
             await journal.write(partial(scalar, statement="SELECT 1"))
         holder.execute("ROLLBACK")
         holder.close()
+        journal._patience = 5.0
         while not journal.available:
             await asyncio.sleep(0.01)
         assert (await record(journal, run.id))["state"] == "Succeeded"
@@ -208,15 +210,17 @@ async def test_while_the_database_is_away_nothing_starts_and_what_had_started_is
 
 
 async def test_what_was_given_up_and_is_committed_all_the_same_is_undone(file_url, tmp_path):
-    async with opened(file_url, patience=0.2) as journal:
+    async with opened(file_url) as journal:
         await journal.end(ended(started()))
         await journal.write(partial(scalar, statement="PRAGMA busy_timeout = 20"))
+        journal._patience = 0.2
         holder = sqlite3.connect(tmp_path / "var" / "runs.db", isolation_level=None)
         holder.execute("BEGIN IMMEDIATE")
         with pytest.raises(Problem):
             await journal.write(partial(execute, statement=NODE), partial(execute, statement="DELETE FROM nodes"))
         holder.execute("ROLLBACK")
         holder.close()
+        journal._patience = 5.0
         while not journal.available:
             await asyncio.sleep(0.01)
         await journal.write(partial(scalar, statement="SELECT 1"))
