@@ -109,7 +109,7 @@ async def test_requests_with_one_key_at_two_processes_are_one_run(tmp_path, envi
             async def ask(number: int, trigger: str, order: str) -> Response:
                 url = f"{addresses[number % 2]}/triggers/{trigger}"
                 answer = await client.post(url, json=order, headers={"Idempotency-Key": f"key-{order}"})
-                if trigger == "hold" and answer.status_code == 409:
+                if trigger == "hold" and answer.status_code != 200:  # a 503 too: what holds the run must not wait
                     reported.append(answer)
                     if len(reported) == AT_ONCE - 1:
                         (tmp_path / "go-on").touch()
