@@ -186,15 +186,10 @@ class Build:
         inside = Inside(str(self.root), argv, environment, self.image.workdir, self.image.ids, binds, sealed=False)
         made = [new for place, is_folder in places for new in _make_place(self._place(place), is_folder=is_folder)]
         try:
-            began = time.monotonic()
+            began, out = time.monotonic(), subprocess.PIPE
+            command, nothing = inside.command(), subprocess.DEVNULL
             done = subprocess.run(
-                inside.command(),
-                cwd=PROJECT,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                check=False,
+                command, cwd=PROJECT, stdin=nothing, stdout=out, stderr=subprocess.STDOUT, text=True, check=False
             )
             if done.returncode != 0:
                 raise RuntimeError(f"{done.stdout}\nDockerfile line {step.line}: RUN ended with {done.returncode}")
