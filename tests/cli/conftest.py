@@ -15,7 +15,7 @@ from tests.cli import recorded
 from tests.cli.keeper import Keeper, keeping
 from tests.databases import put_sqlite
 from tests.postgres import new_database
-from tests.process.servers import ROOT
+from tests.shipped import copy_examples
 from tests.tools import postgres_tools
 
 Postern = Callable[..., Result]
@@ -30,7 +30,7 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def folder(tmp_path: Path, state: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working folder: a copy of the repository's workflows, and a local tenant that is not running."""
-    shutil.copytree(ROOT / "workflows", tmp_path / "workflows", ignore=shutil.ignore_patterns("__pycache__"))
+    copy_examples(tmp_path / "workflows")
     shutil.copytree(state, tmp_path / "var" / "local-tenant")
     for name in [name for name in os.environ if name.startswith("POSTERN_")]:
         monkeypatch.delenv(name)

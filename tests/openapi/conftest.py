@@ -6,7 +6,8 @@ import pytest
 
 from postern.openapi.document import openapi_document
 from tests.modules import no_modules_left
-from tests.openapi.catalogs import HERE, ODD, OTHER, ROOT, triggers_of, write
+from tests.openapi.catalogs import HERE, ODD, OTHER, triggers_of, write
+from tests.shipped import examples_folder
 
 Json = dict[str, Any]
 
@@ -15,7 +16,7 @@ Json = dict[str, Any]
 def examples() -> Json:
     """The document of the workflows of the repository."""
     with no_modules_left():
-        return openapi_document(triggers_of(ROOT / "workflows"), HERE)
+        return openapi_document(triggers_of(examples_folder()), HERE)
 
 
 @pytest.fixture(scope="session")

@@ -20,8 +20,9 @@ from postern.openapi.examples import Examples
 from postern.openapi.schemas import UNKNOWN
 from tests.examples import example_count
 from tests.modules import no_modules_left
-from tests.openapi.catalogs import HERE, ROOT, triggers_of, write
+from tests.openapi.catalogs import HERE, triggers_of, write
 from tests.openapi.lint import breaches
+from tests.shipped import examples_folder
 
 Json = dict[str, Any]
 
@@ -213,7 +214,7 @@ BODIES = (
     | st.lists(st.integers(), max_size=2)
 )
 with no_modules_left():
-    TRIGGERS = triggers_of(ROOT / "workflows")
+    TRIGGERS = triggers_of(examples_folder())
 TYPED = sorted(name for name, trigger in TRIGGERS.items() if trigger.workflow.body is not None)
 
 

@@ -1,20 +1,20 @@
 """One `postern dev` for all that a new user does."""
 
-import shutil
 from collections.abc import Iterator
 
 import pytest
 
 from postern.cli.workspace import STATE_FOLDER
 from postern.local_tenant import LocalTenant
-from tests.process.servers import ROOT, Server, running
+from tests.process.servers import Server, running
+from tests.shipped import copy_examples
 
 
 @pytest.fixture(scope="session")
 def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """`postern dev` in a folder that holds a copy of the repository's workflows."""
     folder = tmp_path_factory.mktemp("afternoon")
-    shutil.copytree(ROOT / "workflows", folder / "workflows", ignore=shutil.ignore_patterns("__pycache__"))
+    copy_examples(folder / "workflows")
     with running("dev", folder, {"POSTERN_PORT": "0"}) as server:
         yield server
 

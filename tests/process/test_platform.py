@@ -1,6 +1,5 @@
 """A real server called the way Power Platform calls it, from nothing but the two files of the exported connector."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +8,8 @@ import pytest
 from postern.local_tenant import LocalTenant
 from postern.local_tenant.tokens import Version
 from tests.process.platform import Platform, export
-from tests.process.servers import ROOT, running, settings_of
+from tests.process.servers import running, settings_of
+from tests.shipped import copy_examples
 
 PUBLIC_URL = "https://postern.example.com"
 
@@ -18,7 +18,7 @@ PUBLIC_URL = "https://postern.example.com"
 def folder(tmp_path_factory: pytest.TempPathFactory, local_tenant: LocalTenant) -> Path:
     """An installation with the example workflows, and its connectors."""
     made = tmp_path_factory.mktemp("platform")
-    shutil.copytree(ROOT / "workflows", made / "workflows", ignore=shutil.ignore_patterns("__pycache__"))
+    copy_examples(made / "workflows")
     people = {**local_tenant.people, "postern": local_tenant.applications["postern"].object_id}
     lines = [f'{name} = "{object_id}"' for name, object_id in people.items()]
     (made / "postern.toml").write_text("\n".join(["[people]", *lines, ""]), encoding="utf-8")

@@ -16,8 +16,9 @@ from postern.journal.database.engine import open_engine, revision_of
 from postern.journal.database.revisions import HEAD
 from postern.local_tenant import LocalTenant
 from tests.process.load import assert_kept, assert_undisturbed, calling, folder_of_workflows
-from tests.process.servers import ROOT, Server, environment, running
+from tests.process.servers import Server, environment, running
 from tests.releases import GOES_WITH_AGE, NEWER, OF_0001, RUN, make_newer, old_database, say
+from tests.shipped import copy_examples
 
 ANOTHER = RUN.replace("0", "1")
 
@@ -30,7 +31,7 @@ def tenant(tmp_path_factory: pytest.TempPathFactory) -> LocalTenant:
 
 @pytest.fixture
 def folder(tmp_path: Path, tenant: LocalTenant) -> Path:
-    shutil.copytree(ROOT / "workflows", tmp_path / "workflows", ignore=shutil.ignore_patterns("__pycache__"))
+    copy_examples(tmp_path / "workflows")
     shutil.copytree(tenant.folder, tmp_path / STATE_FOLDER)
     return tmp_path
 

@@ -6,14 +6,14 @@ from starlette.routing import Route
 
 from postern.api.health import Readiness, healthz
 from postern.api.metrics import Metrics, build_metrics
-from postern.assembly.part import Part
+from postern.assembly.part import Part, joined
 from postern.version import own_version
 
 
 def operations_part(parts: Sequence[Part], process: str, settle: Callable[[], None]) -> Part:
-    """Serves the checks and metrics of `parts`. `process` names this process in metrics; `settle` is called before each
-    scrape."""
-    readiness = Readiness({name: check for part in parts for name, check in part.checks.items()})
+    """Serves the checks and metrics of `parts`, which are all the others. `process` names this process in metrics;
+    `settle` is called before each scrape."""
+    readiness = Readiness(joined(part.checks for part in parts))
     collect = [collect for part in parts for collect in part.metrics]
     metrics = Metrics(process, [*collect, build_metrics(own_version())], settle)
     return Part(

@@ -1,9 +1,9 @@
 """What one part of the server adds to the application."""
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 from starlette.routing import Route
@@ -11,14 +11,17 @@ from starlette.routing import Route
 from postern.api.health import Check
 from postern.api.metrics import Collect
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
     """One part of the server. Each field is optional.
 
-    `life` is entered when the server starts and left when it stops. `tasks` run in between, and are cancelled first.
-    `routes` are served beside the triggers. `checks` are the checks of `/readyz`, by name. `metrics` are the metrics of
-    `/metrics`. `state` is for the server process: the lifespan's state (ASGI), see `server/process.py`.
+    `life` is entered when the server starts and left when it stops. What follows its `yield` does not run where a later
+    part or a task fails: use `finally` for what must be released then too. `tasks` run in between, and are cancelled
+    first. `routes` are served beside the triggers. `checks` are the checks of `/readyz` and `state` the lifespan's
+    state (ASGI, see `server/process.py`), both by names that one part alone uses. `metrics` are those of `/metrics`.
     """
 
     life: Callable[[], AbstractAsyncContextManager[object]] | None = None
@@ -40,4 +43,14 @@ async def start(parts: tuple[Part, ...], stack: AsyncExitStack) -> dict[str, Any
     for part in parts:
         for task in part.tasks:
             tasks.start_soon(task)
-    return {name: value for part in parts for name, value in part.state.items()}
+    return joined(part.state for part in parts)
+
+
+def joined(tables: Iterable[Mapping[str, T]]) -> dict[str, T]:
+    """All rows of the parts' tables. Raises ValueError where two parts use one name: one of them would be lost."""
+    rows: dict[str, T] = {}
+    for table in tables:
+        if twice := rows.keys() & table.keys():
+            raise ValueError(f"two parts use the name {', '.join(sorted(twice))}")
+        rows |= table
+    return rows
