@@ -20,7 +20,7 @@ from postern.api.representation import (
     tree_json,
     workflows_json,
 )
-from postern.api.resubmit import check_resubmit, reply_again
+from postern.api.resubmit import caller_again, check_resubmit, reply_again
 from postern.catalog import Snapshot
 from postern.errors import Problem, problem
 from postern.ids import is_id
@@ -63,7 +63,7 @@ class Resubmit(Protocol):
 
 
 class Seen(NamedTuple):
-    """A run, the caller that may see it (ANYONE if no token was looked at), and the caller's relation to it."""
+    """A run, the caller that may see it (ANYONE without a valid token), and the caller's relation to it."""
 
     record: RunRecord
     caller: Caller
@@ -94,8 +94,7 @@ class Pages:
 
     async def run(self, request: Request) -> Answer:
         """The record of a run."""
-        seen = await self._seen(request)
-        return _shown(seen, all_calls=await self._is_operators(request, seen))
+        return _shown(await self._seen(request))
 
     async def tree(self, request: Request) -> Answer:
         """A run and the tree of runs that it called."""
@@ -104,10 +103,9 @@ class Pages:
         tree = await self.read(partial(find_tree, run_id=seen.record.id))
         if tree is None:
             raise problem("unknown-run")
-        everything = await self._is_operators(request, seen)
 
         def may_see(run: RunRecord) -> bool:
-            return everything or standing(self.installation, run, seen.caller) is Standing.OWNER
+            return standing(self.installation, run, seen.caller) in (Standing.OPERATOR, Standing.OWNER)
 
         return json_reply(200, tree_json(tree, may_see))
 
@@ -137,8 +135,9 @@ class Pages:
     async def resubmit(self, request: Request) -> Answer:
         """Start a new run with the inputs of this one, on the current code."""
         seen = await self._seen(request)
-        check_resubmit(seen.record, self.snapshot().triggers.get(seen.record.workflow), seen.standing, seen.caller)
-        run = await self.start_again(seen.record, seen.caller)
+        trigger = self.snapshot().triggers.get(seen.record.workflow)
+        check_resubmit(seen.record, trigger, seen.standing, seen.caller)
+        run = await self.start_again(seen.record, caller_again(seen.record, trigger, seen.caller))
         record = await self.read(partial(find_run, run_id=run.id))
         if record is None:
             raise problem("journal-unavailable", reason="a run that was started is not recorded")
@@ -164,21 +163,20 @@ class Pages:
         recognise(self.installation, (trigger.policy for trigger in self.snapshot().triggers.values()), caller)
         return caller
 
-    async def _is_operators(self, request: Request, seen: Seen) -> bool:
-        """Whether the caller is an operator. No token was looked at for an anonymous caller's run: an operator's token
-        shows more of its calls, and any other token counts as none."""
-        if seen.standing is not Standing.BEARER:
-            return seen.standing is Standing.OPERATOR
+    async def _operator_or_anyone(self, request: Request) -> Caller:
+        """The caller of an anonymous caller's run: an operator's token shows more of the run, and any other token
+        counts as none, even if it is invalid."""
         if "authorization" not in request.headers:
-            return False
+            return ANYONE
         try:
-            return is_operator(self.installation, await self._caller(request))
+            caller = await self._caller(request)
         except Refused:
-            return False
+            return ANYONE
         except Problem as shown:
             if shown.code == INSECURE:
                 raise
-            return False
+            return ANYONE
+        return caller if is_operator(self.installation, caller) else ANYONE
 
     async def _operator(self, request: Request) -> Caller:
         caller = await self._caller(request)
@@ -193,8 +191,9 @@ class Pages:
         if not is_id(run_id):
             raise problem("unknown-run")
         record = await self.read(partial(find_run, run_id=run_id))
-        caller = ANYONE
-        if not is_anonymous(record):
+        if is_anonymous(record):
+            caller = await self._operator_or_anyone(request)
+        else:
             try:
                 caller = await self._caller(request)
             except Refused as refused:
@@ -207,6 +206,6 @@ class Pages:
         return Seen(record, caller, what)
 
 
-def _shown(seen: Seen, status: int = 200, headers: dict[str, str] | None = None, *, all_calls: bool = False) -> Answer:
+def _shown(seen: Seen, status: int = 200, headers: dict[str, str] | None = None) -> Answer:
     private = seen.standing is Standing.OPERATOR
-    return json_reply(status, run_json(seen.record, private=private, all_calls=all_calls), headers)
+    return json_reply(status, run_json(seen.record, private=private), headers)

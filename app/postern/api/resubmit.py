@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from postern.access import OPEN, Caller, admit
+from postern.access import ANYONE, OPEN, Caller, admit
 from postern.api.access import Standing
 from postern.authoring.request import Request
 from postern.authoring.workflow import Workflow
@@ -55,6 +55,13 @@ def check_resubmit(record: RunRecord, trigger: Trigger | None, standing: Standin
         raise problem("cannot-resubmit", detail="The workflow is not anonymous any more.")
     if standing is Standing.OWNER:
         admit(trigger.policy, caller)
+
+
+def caller_again(record: RunRecord, trigger: Trigger | None, caller: Caller) -> Caller:
+    """The caller of the new run. An anonymous workflow looks at no token: an anonymous caller's run stays one, also
+    when an operator starts it again."""
+    again = record.caller_kind == ANYONE.kind and trigger is not None and trigger.policy is OPEN
+    return ANYONE if again else caller
 
 
 def why_not(record: RunRecord, trigger: Trigger | None) -> str:
