@@ -122,6 +122,7 @@ async def test_an_error_is_shown_to_operators_and_its_kind_to_its_caller(server:
     path = f"/runs/{started.headers['x-run-id']}"
     assert (await server.ask("GET", path, "lisa")).json()["error"] == {"type": "ValueError", "message": None}
     error = (await server.ask("GET", path, "ada")).json()["error"]
+    assert error.pop("traceback").endswith("ValueError: the text of an error")
     assert error == {"type": "ValueError", "message": "the text of an error"}
 
 

@@ -1,5 +1,6 @@
 """A new user's afternoon with `postern dev`."""
 
+import json
 import os
 import re
 import shlex
@@ -25,6 +26,18 @@ async def {name}(ctx):
     return {answer!r}
 """
 
+FAILS = """
+from postern import anonymous, workflow
+
+
+def pay(amount):
+    if amount > 9:
+        raise ValueError(f"no money for {amount}")
+
+@workflow(access=anonymous())
+async def fails(ctx):
+    pay(12)
+"""
 
 SHOWN = {
     "hello": "Hello from Postern",
@@ -138,6 +151,44 @@ def test_two_workflows_of_one_name_are_a_fault_of_both_files(dev: Server):
     for path in paths:
         path.unlink()
     dev.answers("twin", 404, seconds=3)
+
+
+def test_an_exception_shows_its_message_and_traceback_with_the_request(dev: Server, tenant: LocalTenant):
+    """In the log of `postern dev`, and for operators on the run's record. The caller sees nothing of it."""
+    path = dev.folder / "workflows" / "fails.py"
+    path.write_text(FAILS, encoding="utf-8")
+    answer = dev.answers("fails", 500)
+    run_id = answer.headers["x-run-id"]
+    path.unlink()
+    trace = f'File "{path}", line 7, in pay'
+    line = json.loads(dev.says(rf".*workflow-failed.*{run_id}.*"))
+    assert (line["method"], line["url"], line["error"]) == ("POST", "/triggers/fails", "ValueError: no money for 12")
+    assert line["exception"].splitlines()[1].strip().startswith(f'File "{path}", line 11, in fails')
+    assert trace in line["exception"]
+    records = [
+        dev.client.get(f"/runs/{run_id}", headers=headers).json()["error"]
+        for headers in ({"Authorization": f"Bearer {tenant.token('ada')}"}, {})
+    ]
+    assert (records[0]["message"], trace in records[0]["traceback"]) == ("no money for 12", True)
+    assert records[1] == {"type": "ValueError", "message": None}
+    assert "no money" not in answer.text
+    shown = paste(dev, f"postern runs show {run_id}")
+    assert "ValueError: no money for 12" in shown
+    assert trace in shown
+
+
+def test_each_request_leaves_one_line(dev: Server):
+    said = len(dev.output)
+    answer = dev.post("hello?a=1&sig=SECRET")
+    dev.client.get("/openapi.json")
+    dev.says("/openapi.json", after=said)
+    lines = [json.loads(line) for line in dev.output[said:].splitlines() if '"event":"request"' in line]
+    found = [(line["method"], line["url"], line["status"], line.get("run_id")) for line in lines]
+    assert found == [
+        ("POST", "/triggers/hello?a=1&sig=%5Bredacted%5D", 200, answer.headers["x-run-id"]),
+        ("GET", "/openapi.json", 200, None),
+    ]
+    assert all(line["duration_ms"] > 0 for line in lines)
 
 
 def test_the_commands_that_it_prints_work(dev: Server):

@@ -21,8 +21,11 @@ NULL = b"null"
 
 def run_json(record: RunRecord, *, private: bool) -> bytes:
     """The whole record of a run. `private` is for operators: it shows the messages of errors that the author does not
-    show to callers, and the ids of called runs whose id alone gives access."""
-    members = {name: to_json(value) for name, value in _summary(record, private=private).items()}
+    show to callers, their tracebacks, and the ids of called runs whose id alone gives access."""
+    summary = _summary(record, private=private)
+    if private and record.error_traceback:
+        summary["error"]["traceback"] = record.error_traceback
+    members = {name: to_json(value) for name, value in summary.items()}
     members["inputs"] = _body(record.inputs, record.inputs_form)
     members["outputs"] = _body(record.outputs, record.outputs_form)
     if record.inputs_form in NOTED:

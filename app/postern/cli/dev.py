@@ -1,5 +1,6 @@
 """`postern dev`: the server with a local tenant, for a laptop without Azure."""
 
+import structlog
 import typer
 
 from postern.cli.terminal import err, print_faults, program, stop, workflow_table
@@ -18,6 +19,7 @@ def dev() -> None:
     """Serve the workflows with a local tenant: with people, tokens, Key Vault and directory, on loopback only."""
     from postern.assembly import create_app
     from postern.server.process import AddressFault, bind, bound_address, run, server_config
+    from postern.server.request_lines import RequestLines
 
     given = load_settings()
     if given.tenant_id or given.authority:
@@ -45,7 +47,8 @@ def dev() -> None:
         with readable_folder():
             app = create_app(settings, local_tokens=f"{program()} token --as lisa")
 
-        config = server_config(app, trusted_proxies=given.trusted_proxies)
+        lines = RequestLines(app, structlog.get_logger("postern"))
+        config = server_config(lines, trusted_proxies=given.trusted_proxies)
 
         def ready(address: str) -> None:
             local.set_server_url(address)
