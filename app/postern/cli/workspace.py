@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from postern.catalog import Snapshot
+from postern.errors import UserFault
 from postern.local_tenant import LocalTenant
 from postern.local_tenant.flows import FLOWS_AUDIENCE, flow_url
 from postern.settings import Settings, load_settings
@@ -23,7 +24,7 @@ OPERATOR = "ada"
 """The operator in the local tenant."""
 
 
-class FolderFault(Exception):
+class FolderFault(UserFault):
     """The folder of workflows cannot be read. The message says how to fix it."""
 
 

@@ -10,13 +10,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from postern.errors import UserFault
 from postern.local_tenant.directory import TENANT_ID
 
 HOST = "127.0.0.1"
 STATE_FILE = "state.json"
 
 
-class TenantFault(Exception):
+class TenantFault(UserFault):
     """The state folder cannot be used as it is; the message says how to mend it."""
 
 
