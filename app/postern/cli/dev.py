@@ -4,7 +4,15 @@ import structlog
 import typer
 
 from postern.cli.terminal import err, print_faults, program, stop, workflow_table
-from postern.cli.workspace import STATE_FOLDER, export_local_credential, local_settings, readable_folder
+from postern.cli.workspace import (
+    STATE_FOLDER,
+    Host,
+    Port,
+    export_local_credential,
+    local_settings,
+    readable_folder,
+    use_address,
+)
 from postern.local_tenant import LocalTenant, serve
 from postern.logs import configure_logs, log_format
 from postern.settings import load_settings
@@ -15,12 +23,13 @@ def add_to(app: typer.Typer) -> None:
     app.command()(dev)
 
 
-def dev() -> None:
+def dev(host: Host = None, port: Port = None) -> None:
     """Serve the workflows with a local tenant: with people, tokens, Key Vault and directory, on loopback only."""
     from postern.assembly import create_app
     from postern.server.process import AddressFault, bind, bound_address, run, server_config
     from postern.server.request_lines import RequestLines
 
+    use_address(host, port)
     given = load_settings()
     if given.tenant_id or given.authority:
         stop(
