@@ -15,6 +15,7 @@ COMMANDS = [
 ]
 OF_RUNS = ["cancel", "follow", "list", "resubmit", "show"]
 OF_CONNECTIONS = ["list", "test"]
+OF_SECRETS = ["list", "set"]
 OF_EXPORT = ["connector", "openapi"]
 OF_DATABASE = ["backup", "downgrade", "restore", "show", "upgrade"]
 
@@ -30,6 +31,7 @@ def test_these_are_the_commands(postern: Postern):
     [[name] for name in COMMANDS]
     + [["runs", name] for name in OF_RUNS]
     + [["connections", name] for name in OF_CONNECTIONS]
+    + [["secrets", name] for name in OF_SECRETS]
     + [["export", name] for name in OF_EXPORT]
     + [["database", name] for name in OF_DATABASE],
     ids=" ".join,
@@ -38,6 +40,7 @@ def test_every_command_and_option_says_what_it_is_for(postern: Postern, names: l
     assert sorted(COMMANDS_BY_MODULE) == COMMANDS
     assert sorted(loaded("runs").commands) == OF_RUNS
     assert sorted(loaded("connections").commands) == OF_CONNECTIONS
+    assert sorted(loaded("secrets").commands) == OF_SECRETS
     assert sorted(loaded("export").commands) == OF_EXPORT
     assert sorted(loaded("database").commands) == OF_DATABASE
     command: Any = loaded(names[0])

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from postern.cli.workspace import STATE_FOLDER
 from postern.local_tenant import LocalTenant
 from tests.process.servers import ROOT, Server, environment, running, until
 
@@ -270,6 +271,24 @@ def paste(dev: Server, command: str, **more: str) -> str:
     done = subprocess.run(shell, cwd=dev.folder, env=environment(more), capture_output=True, text=True, timeout=20)
     assert "Traceback" not in done.stderr
     return done.stdout
+
+
+def test_a_second_server_in_one_folder_is_refused_until_the_first_has_ended(tmp_path: Path):
+    """Even if the first one was killed. The tokens of the first one go on working."""
+    (tmp_path / "workflows").mkdir()
+    shutil.copy(ROOT / "workflows" / "whoami.py", tmp_path / "workflows")
+    with running("dev", tmp_path, {"POSTERN_PORT": "0"}) as first:
+        for port in ("0", str(first.port)):
+            second = Server(["dev", "--port", port], tmp_path, {})
+            assert second.process.wait(20) == 2
+            assert f"is running at {first.address} (process {first.process.pid})" in second.output
+            assert "in another folder" in second.output
+            second.close()
+        assert first.post("whoami", LocalTenant.open(tmp_path / STATE_FOLDER).token("ada")).status_code == 200
+        first.process.kill()
+        first.process.wait(20)
+        with running("dev", tmp_path, {"POSTERN_PORT": "0"}):
+            pass
 
 
 def test_a_request_in_flight_gets_its_answer_when_the_server_stops(tmp_path: Path):

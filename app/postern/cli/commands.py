@@ -56,7 +56,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     ),
     "secrets": (
         "secrets",
-        "List the secrets named in the settings, with expiry date, users, and whether Postern can read them.",
+        "The secrets named in the settings: list, set NAME. Without a subcommand, same as list.",
     ),
     "database": (
         "database",

@@ -8,8 +8,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from postern.connections.faults import ConnectionFault
+from postern.loopback import is_loopback
 
 CREDENTIAL = "POSTERN_AZURE_CREDENTIAL"
 
@@ -131,11 +133,14 @@ def failure_of(error: Exception, asked: Asked) -> Failure:
 
 
 def _of_status(status: int, code: str, asked: Asked, retry_after: float = 0.0) -> Failure:
+    local = is_loopback(urlsplit(asked.vault).hostname or "")  # only the local tenant's vault is
+    set_here = f"Set it in the local tenant: postern secrets set {asked.name}"
     if status == 404:
         fix = f"Check its spelling; the names are listed by: az keyvault secret list --query [].name --id {asked.vault}"
-        return _failure(asked, f"is not in the Key Vault {asked.vault}", fix)
+        return _failure(asked, f"is not in the Key Vault {asked.vault}", set_here if local else fix)
     if status == 403:
         wrong, fix = _FORBIDDEN.get(code, _NO_RIGHT)
+        fix = set_here if local and code.startswith("Secret") else fix
         at = {"vault": asked.vault, "id": f"{asked.vault}/secrets/{asked.name}"}
         return _failure(asked, wrong.format(**at), fix.format(**at))
     if status == 401:
