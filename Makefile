@@ -2,6 +2,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup run test test-fast soak check check-deploy bench lock
 PYTHON ?= python3
+PACKAGES = $(shell grep -c '^[a-z].*==' requirements.lock)
 PIP := .venv/bin/python -m pip --disable-pip-version-check
 
 help: ## Show this help
@@ -12,8 +13,12 @@ setup: .venv/ready ## Make the virtual environment from the lock
 .venv/ready: requirements.lock pyproject.toml
 	@echo "Making the virtual environment .venv ..."
 	@$(PYTHON) -m venv .venv
-	@echo "Installing the locked packages (about a minute) ..."
-	@$(PIP) install --require-hashes --requirement requirements.lock
+	@echo "Downloading and installing $(PACKAGES) packages (about a minute) ..."
+	@$(PIP) install --progress-bar off --require-hashes --requirement requirements.lock >.venv/pip.log 2>&1 & \
+	  pip=$$!; trap "kill $$pip; exit 130" INT TERM; shown=0; while kill -0 $$pip 2>/dev/null; do sleep 0.5; \
+	    found=$$(grep -c '^Collecting' .venv/pip.log); \
+	    if [ $$found -ge $$((shown + 25)) ]; then shown=$$found; echo "  $$found of $(PACKAGES)"; fi; done; \
+	  wait $$pip || { cat .venv/pip.log >&2; exit 1; }
 	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch .venv/ready
 

@@ -1,13 +1,19 @@
-"""Postern: workflows behind trigger URLs. This module holds the authors' API and nothing else."""
+"""Postern: workflows behind trigger URLs. This module holds the authors' API and nothing else.
 
-from postern.access import Caller, anonymous, specific_users, tenant_users
-from postern.authoring.call_result import CallError, Handle
-from postern.authoring.context import Context
-from postern.authoring.reply import Reply
-from postern.authoring.request import Request
-from postern.authoring.retry_policy import Retry
-from postern.authoring.workflow import Workflow, workflow
-from postern.errors import Problem
+Each name is loaded when it is first used. The commands, which begin with this module too, then start fast, and
+`python -m postern` imports nothing while Python still looks for modules in the working directory.
+"""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from postern.access import Caller, anonymous, specific_users, tenant_users
+    from postern.authoring.call_result import CallError, Handle
+    from postern.authoring.context import Context
+    from postern.authoring.reply import Reply
+    from postern.authoring.request import Request
+    from postern.authoring.retry_policy import Retry
+    from postern.authoring.workflow import Workflow, workflow
+    from postern.errors import Problem
 
 __all__ = [
     "CallError",
@@ -24,3 +30,27 @@ __all__ = [
     "tenant_users",
     "workflow",
 ]
+
+_MODULES = {
+    "postern.access": ("Caller", "anonymous", "specific_users", "tenant_users"),
+    "postern.authoring.call_result": ("CallError", "Handle"),
+    "postern.authoring.context": ("Context",),
+    "postern.authoring.reply": ("Reply",),
+    "postern.authoring.request": ("Request",),
+    "postern.authoring.retry_policy": ("Retry",),
+    "postern.authoring.workflow": ("Workflow", "workflow"),
+    "postern.errors": ("Problem",),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'postern' has no attribute {name!r}")
+    found: object = getattr(__import__(_MODULE_OF[name], fromlist=[name]), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -17,4 +17,9 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    if not sys.flags.safe_path:
+        from postern.import_path import without_working_directory
+
+        sys.path[:1] = []  # `python -m` puts the working directory there
+        sys.path[:] = without_working_directory(sys.path)
     main()

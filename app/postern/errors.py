@@ -144,7 +144,11 @@ class Problem(Exception):
         return document
 
 
-class DatabaseFault(Exception):
+class UserFault(Exception):
+    """What the user of a command can fix. The message says how; commands print it without a traceback."""
+
+
+class DatabaseFault(UserFault):
     """The database of POSTERN_DATABASE_URL cannot be used. The message says why and how to fix it. It contains no URL,
     because a URL may contain a password."""
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
+from urllib.parse import parse_qsl, urlencode
 
 from pydantic_core import to_jsonable_python
 
@@ -41,6 +42,10 @@ _DOTTED = re.compile(r"eyJ[\w=.-]*", re.ASCII)
 """What may be a JWT. Every match succeeds, so a long text is read once: the dot is checked afterwards."""
 
 
+_NAMED = re.compile(r"""(?<![\w-])([\w-]{1,64})(["']?\s{0,3}[:=]\s{0,3})("[^"]*"|'[^']*'|[^\s&,;)}\]"']+)""", re.ASCII)
+"""A name and its value in a text, as in `sig=abc` and `{'password': 'abc'}`."""
+
+
 @lru_cache(maxsize=4096)
 def is_secret_name(name: str) -> bool:
     """Whether values under this name are always redacted."""
@@ -51,6 +56,23 @@ def is_secret_name(name: str) -> bool:
 def without_tokens(text: str) -> str:
     """The text with `[token]` in place of every JWT."""
     return _DOTTED.sub(lambda found: TOKEN if "." in found[0] else found[0], text) if "eyJ" in text else text
+
+
+def without_secret_values(text: str) -> str:
+    """The text without JWTs, and with `[redacted]` in place of each value that stands behind a secret name: an
+    exception's text may repeat a URL with its query, or a dict."""
+    return _NAMED.sub(
+        lambda found: f"{found[1]}{found[2]}{REDACTED}" if is_secret_name(found[1]) else found[0], without_tokens(text)
+    )
+
+
+def redacted_query(query: bytes) -> str:
+    """A URL's query without JWTs and without values under secret names."""
+    shown = without_tokens(query.decode("latin-1"))
+    pairs = parse_qsl(shown, keep_blank_values=True)
+    if any(is_secret_name(name) for name, _ in pairs):
+        shown = urlencode([(name, REDACTED if is_secret_name(name) else value) for name, value in pairs])
+    return shown
 
 
 def written(value: Any) -> Any:

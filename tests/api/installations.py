@@ -144,12 +144,13 @@ async def open_run_api(tmp_path: Path, local_tenant: LocalTenant) -> AsyncIterat
             found.change(run_id, state="Cancelled", status=409, ended_at=NOON + 5)
         return found.cancels_here
 
-    async def resubmit(record: RunRecord, caller: Caller) -> Run:
+    async def resubmit(record: RunRecord, caller: Caller, run_id: str) -> Run:
         found.resubmitted.append((record.id, caller))
         if record.inputs == '"does not fit"':
             raise problem("invalid-body", errors=[])
-        await run_on(lambda connection: put(connection, run_row(50, resubmitted_from=record.id)))
-        return Run(id_number(50), catalog.snapshot.triggers["hello"].workflow, caller, Request("POST", "/"), NOON)
+        row = run_row(50, resubmitted_from=record.id) | {"id": run_id}
+        await run_on(lambda connection: put(connection, row))
+        return Run(run_id, catalog.snapshot.triggers["hello"].workflow, caller, Request("POST", "/"), NOON)
 
     catalog = load_catalog(settings)
     async with http_client(settings.ca_bundle) as keys:

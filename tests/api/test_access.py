@@ -36,10 +36,10 @@ no token                    | bearer      | none     | none              | none
 ada                         | bearer      | owner    | none              | none
 ada, token of a workflow    | bearer      | owner    | none              | none
 lisa                        | bearer      | none     | none              | none
-role                        | bearer      | operator | operator          | none
+role                        | operator    | operator | operator          | none
 role of another API         | bearer      | none     | none              | none
 role of another tenant      | bearer      | none     | none              | none
-listed                      | bearer      | operator | operator          | none
+listed                      | operator    | operator | operator          | none
 listed id of another tenant | bearer      | none     | none              | none
 listed, token of a workflow | bearer      | none     | none              | none
 """

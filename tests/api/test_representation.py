@@ -17,6 +17,15 @@ def shown(*, private: bool = False, **fields: Any) -> dict[str, Any]:
     return document
 
 
+def test_a_traceback_is_for_operators_and_in_no_list():
+    failed: dict[str, Any] = {"error_type": "ValueError", "error_message": "why", "error_traceback": "TRACE"}
+    assert shown(**failed, private=True)["error"] == {"type": "ValueError", "message": "why", "traceback": "TRACE"}
+    assert shown(**failed, error_shown=True)["error"] == {"type": "ValueError", "message": "why"}
+    assert shown(**failed)["error"] == {"type": "ValueError", "message": None}
+    for private in (True, False):
+        assert b"TRACE" not in runs_json([record(**failed)], None, private=private)
+
+
 def test_a_run_is_shown_with_all_of_its_members():
     attempts = [Attempt(NOON, NOON + 0.1, "OSError"), Attempt(NOON + 0.15, NOON + 0.2)]
     document = shown(caller_kind="user", object_id=ADA, caller_name="Ada", steps=(Step(1, "fetch", True, attempts),))

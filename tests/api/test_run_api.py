@@ -71,6 +71,24 @@ async def test_messages_of_errors_are_for_operators(run_api: RunApi):
 
 
 @pytest.mark.parametrize(
+    ("who", "message"),
+    [("operator", "why"), ("listed operator", "why"), *((who, None) for who in ("", "ada", "expired", "garbage"))],
+)
+async def test_every_page_decides_alike_who_reads_the_message_of_an_anonymous_run(
+    run_api: RunApi, who: str, message: str | None
+):
+    """The record, its own after a cancel or resubmit, and the list."""
+    shown = [(await run_api.get(f"/runs/{ANONYMOUS_RUN}", who)).json()["error"]["message"]]
+    if message:
+        runs_listed = (await run_api.get("/runs?caller=anonymous", who)).json()["runs"]
+        shown += [run["error"]["message"] for run in runs_listed]
+    run_api.cancels_here = True
+    run_api.change(ANONYMOUS_RUN, state="Running")
+    shown.append((await run_api.post(f"/runs/{ANONYMOUS_RUN}/cancel", who)).json()["error"]["message"])
+    assert set(shown) == {message}
+
+
+@pytest.mark.parametrize(
     ("who", "ids"),
     [
         ("operator", [RUNNING, LISAS_RUN, ADAS_RUN, ANONYMOUS_RUN]),
@@ -236,13 +254,19 @@ async def test_a_cancel_that_cannot_be_changes_nothing(run_api: RunApi, run_id: 
 
 @pytest.mark.parametrize(
     ("run_id", "who", "kind"),
-    [(ANONYMOUS_RUN, "", "anonymous"), (ADAS_RUN, "ada", "user"), (LISAS_RUN, "operator", "application")],
+    [
+        (ANONYMOUS_RUN, "", "anonymous"),
+        (ANONYMOUS_RUN, "operator", "anonymous"),
+        (ADAS_RUN, "ada", "user"),
+        (LISAS_RUN, "operator", "application"),
+    ],
 )
 @pytest.mark.process
 async def test_a_resubmit_is_a_new_run_of_whoever_asks(run_api: RunApi, run_id: str, who: str, kind: str):
     answer = await run_api.post(f"/runs/{run_id}/resubmit", who)
-    assert (answer.status_code, answer.headers["location"]) == (201, f"/runs/{id_number(50)}")
-    assert (answer.json()["id"], answer.json()["resubmitted_from"]) == (id_number(50), run_id)
+    new = answer.json()["id"]
+    assert (answer.status_code, answer.headers["location"], new != run_id) == (201, f"/runs/{new}", True)
+    assert answer.json()["resubmitted_from"] == run_id
     assert [(resubmitted, caller.kind) for resubmitted, caller in run_api.resubmitted] == [(run_id, kind)]
 
 

@@ -96,6 +96,8 @@ class Keeper:
         self.requests: list[tuple[str, dict[str, str]]] = []
         self.most = 200
         self.answer: Response | None = None
+        self.goes_on = False
+        self.preferences: list[str] = []
 
     @property
     def environ(self) -> dict[str, str]:
@@ -195,6 +197,9 @@ class Keeper:
         if found.get("inputs_note"):
             return _problem("cannot-resubmit")
         new = {**found, "id": new_id(), "resubmitted_from": found["id"]}
+        self.preferences += request.headers.getlist("prefer")
+        if self.goes_on:
+            new |= {"state": "Running", "status": None}
         self.runs.insert(0, new)
         return JSONResponse(new, 201, headers={"Location": f"/runs/{new['id']}"})
 

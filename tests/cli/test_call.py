@@ -18,6 +18,10 @@ pytestmark = pytest.mark.process
 WORKFLOWS = """
 from postern import Context, Reply, anonymous, specific_users, workflow
 
+@workflow
+async def who_am_i(ctx: Context):
+    return ctx.caller.name
+
 @workflow(access=anonymous(), methods=["PUT", "POST"])
 async def echo(ctx: Context, body):
     return {"method": ctx.request.method, "body": body}
@@ -65,13 +69,22 @@ def test_a_token_of_the_local_tenant_is_sent(call: Postern):
 
 
 def test_a_refusal_has_exit_code_1_and_says_why(call: Postern):
-    for who in ([], ["--as", "ada"]):
+    for who, sent in ((["--no-token"], "No token was sent"), ([], "The token was ada's"), (["--as", "gil"], "gil's")):
         result = call("payroll/7", *who)
         assert result.exit_code == 1
         assert result.stderr.startswith("401 Unauthorized")
         assert "WWW-Authenticate: Bearer" in result.stderr
         assert json.loads(result.stdout)["code"] == "unauthenticated"
+        assert sent in result.stderr
+        assert "--as NAME: ada, lisa, gil, " in result.stderr
     assert "is not on the list of this trigger" in result.stderr
+
+
+def test_the_default_person_is_that_of_postern_token(call: Postern):
+    assert json.loads(call("who-am-i").stdout) == "Ada Okafor"
+    assert call("who-am-i", "--no-token").exit_code == 1
+    for more in (["--as", "ada"], ["--token-file", "-"]):
+        assert call("who-am-i", "--no-token", *more).exit_code == 2
 
 
 def test_a_token_comes_from_a_file_or_from_standard_input(call: Postern, server: Server, tmp_path: Path):

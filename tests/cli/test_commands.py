@@ -3,9 +3,9 @@
 from typing import Any
 
 import pytest
-import typer.main
 
-from postern.cli.commands import app
+from postern.cli.commands import COMMANDS as COMMANDS_BY_MODULE
+from postern.cli.commands import loaded
 from tests.cli.conftest import Postern
 from tests.cli.test_catalog import REAL
 
@@ -15,6 +15,7 @@ COMMANDS = [
 ]
 OF_RUNS = ["cancel", "follow", "list", "resubmit", "show"]
 OF_CONNECTIONS = ["list", "test"]
+OF_SECRETS = ["list", "set"]
 OF_EXPORT = ["connector", "openapi"]
 OF_DATABASE = ["backup", "downgrade", "restore", "show", "upgrade"]
 
@@ -30,24 +31,38 @@ def test_these_are_the_commands(postern: Postern):
     [[name] for name in COMMANDS]
     + [["runs", name] for name in OF_RUNS]
     + [["connections", name] for name in OF_CONNECTIONS]
+    + [["secrets", name] for name in OF_SECRETS]
     + [["export", name] for name in OF_EXPORT]
     + [["database", name] for name in OF_DATABASE],
     ids=" ".join,
 )
 def test_every_command_and_option_says_what_it_is_for(postern: Postern, names: list[str]):
-    command: Any = typer.main.get_command(app)
-    assert sorted(command.commands) == COMMANDS
-    assert sorted(command.commands["runs"].commands) == OF_RUNS
-    assert sorted(command.commands["connections"].commands) == OF_CONNECTIONS
-    assert sorted(command.commands["export"].commands) == OF_EXPORT
-    assert sorted(command.commands["database"].commands) == OF_DATABASE
-    for name in names:
+    assert sorted(COMMANDS_BY_MODULE) == COMMANDS
+    assert sorted(loaded("runs").commands) == OF_RUNS
+    assert sorted(loaded("connections").commands) == OF_CONNECTIONS
+    assert sorted(loaded("secrets").commands) == OF_SECRETS
+    assert sorted(loaded("export").commands) == OF_EXPORT
+    assert sorted(loaded("database").commands) == OF_DATABASE
+    command: Any = loaded(names[0])
+    for name in names[1:]:
         command = command.commands[name]
     assert len(command.help) > 20
     for parameter in command.params:
         assert parameter.help, parameter.name
         assert parameter.help.endswith("."), parameter.name
     assert postern(*names, "--help").exit_code == postern(*names, "-h").exit_code == 0
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_table_of_commands_says_what_their_help_says(name: str):
+    """The table is there so that --help loads no command."""
+    paragraph = str(loaded(name).help).split("\n\n")[0]
+    assert " ".join(paragraph.split()) == COMMANDS_BY_MODULE[name][1]
+
+
+def test_a_command_that_is_nearly_one_is_suggested(postern: Postern):
+    result = postern("rusn")
+    assert (result.exit_code, "runs" in result.stderr) == (2, True)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from starlette.responses import PlainTextResponse, RedirectResponse
 
+from postern.cli import follow as following
+from postern.http_client import AsyncClient, ReadTimeout
 from postern.ids import new_id
 from tests.cli.conftest import Postern
 from tests.cli.keeper import Keeper, run_record
@@ -188,6 +190,38 @@ def test_resubmit_shows_the_new_run(runs: Postern, keeper: Keeper):
     result = runs("resubmit", old["id"])
     assert (result.exit_code, ids(result.stdout)[0]) == (0, keeper.runs[0]["id"])
     assert f"resubmitted from    {old['id']}" in result.stdout
+
+
+def test_resubmit_prints_the_id_of_a_long_run_and_follows_it(
+    runs: Postern, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+):
+    """It does not wait for one response: the server sends it when the run has started."""
+
+    async def pause(_: float) -> bool:
+        assert keeper.runs[0]["state"] == "Running"
+        keeper.runs[0] |= {"state": "Failed", "status": 500}
+        return True
+
+    monkeypatch.setattr(following, "_pause", pause)
+    keeper.goes_on = True
+    old = run_record()
+    keeper.runs = [old]
+    result = runs("resubmit", old["id"])
+    new = keeper.runs[0]["id"]
+    assert (result.exit_code, result.stderr) == (1, f"Started the run {new}.\n")
+    assert ids(result.stdout)[0] == new
+    assert keeper.preferences == ["respond-async"]
+
+
+def test_a_server_that_takes_too_long_is_not_called_unreachable(runs: Postern, monkeypatch: pytest.MonkeyPatch):
+    async def silent(*_: object, **__: object) -> None:
+        raise ReadTimeout("")
+
+    monkeypatch.setattr(AsyncClient, "request", silent)
+    result = runs("show", new_id())
+    assert result.exit_code == 1
+    assert "has not answered in time" in result.stderr
+    assert "cannot be reached" not in result.stderr
 
 
 def test_an_impossible_command_is_an_error(runs: Postern, keeper: Keeper):

@@ -9,6 +9,7 @@ import pytest
 
 from postern.local_tenant import LocalTenant, serve
 from tests.cli.conftest import Postern
+from tests.cli.test_catalog import REAL
 
 pytestmark = pytest.mark.network
 
@@ -99,3 +100,33 @@ def test_without_a_vault_the_setting_is_named(postern: Postern):
     result = postern("secrets", **environ)
     assert result.exit_code == 1
     assert "POSTERN_KEY_VAULT_URL is not set" in result.stdout
+
+
+def test_a_secret_is_set_in_the_local_vault(postern: Postern, running: LocalTenant, folder: Path):
+    """What a secret's fault says to do is what helps."""
+    name_secret(folder, "new-key")
+    missing = postern("secrets", "--json")
+    assert (missing.exit_code, "postern secrets set new-key" in missing.stdout) == (1, True)
+    assert "az keyvault" not in missing.output
+    done = postern("secrets", "set", "new-key", stdin="value-marker\n")
+    assert done.exit_code == 0
+    assert "value-marker" not in done.output
+    assert running.vault.versions("new-key")[-1].value == "value-marker"
+    assert postern("secrets").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "environ", "expected"),
+    [
+        (["new-key"], "", {}, "the value is empty"),
+        (["new_key"], "x", {}, "cannot be a secret's name"),
+        (["new-key"], "x", REAL, "az keyvault secret set"),
+        (["new-key", "value-marker"], "", {}, "unexpected extra argument"),
+    ],
+    ids=["empty", "name", "a real tenant", "as an argument"],
+)
+def test_a_secret_that_cannot_be_set_is_an_error(
+    postern: Postern, arguments: list[str], stdin: str, environ: dict[str, str], expected: str
+):
+    result = postern("secrets", "set", *arguments, stdin=stdin, **environ)
+    assert (result.exit_code, expected in result.stderr) == (2, True), result.stderr

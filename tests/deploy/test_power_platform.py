@@ -1,12 +1,11 @@
 """The page of the connector names what there is."""
 
 import re
-from typing import Any, get_args
+from typing import get_args
 
 import pytest
-import typer.main
 
-from postern.cli.commands import app
+from postern.cli.commands import loaded
 from postern.cli.connector_steps import SCOPE
 from postern.openapi.connector import DEFINITION_FILE, PROPERTIES_FILE
 from postern.openapi.connector_triggers import Way
@@ -17,8 +16,7 @@ PAGE = (FOLDER / "README.md").read_text(encoding="utf-8")
 
 
 def test_every_option_is_on_the_page_and_every_one_on_it_is_there():
-    command: Any = typer.main.get_command(app)
-    options = {name for each in command.commands["export"].commands["connector"].params for name in each.opts}
+    options = {name for each in loaded("export").commands["connector"].params for name in each.opts}
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", PAGE)) - {"--api-definition-file", "--api-properties-file"}
     assert named == {name for name in options if name.startswith("--")} - {"--help"}
 

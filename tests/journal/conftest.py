@@ -1,12 +1,19 @@
 """Fixtures for the tests of the journal."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
 
 from tests.journal.children import Child
 from tests.journal.engines import empty_journal
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The writer finds the operations of tests on its import path, which never has the working directory."""
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture

@@ -41,6 +41,7 @@ def run_row(number: int, **more: Any) -> dict[str, Any]:
         "error_type": None,
         "error_message": None,
         "error_shown": None,
+        "error_traceback": None,
         "parent_run_id": None,
         "resubmitted_from": None,
         "trace_id": f"{number:032x}",

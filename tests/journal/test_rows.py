@@ -13,7 +13,7 @@ from postern.ids import new_id
 from postern.journal.body_form import Form
 from postern.journal.run import Outcome, Run, State
 from postern.journal.schema import runs
-from postern.journal.writing.rows import COLUMNS, MAX_KEPT_BYTES, MAX_MESSAGE, facts, kept, run_row
+from postern.journal.writing.rows import COLUMNS, MAX_KEPT_BYTES, MAX_MESSAGE, MAX_TRACEBACK, facts, kept, run_row
 
 JWT = "eyJhbGciOiJSUzI1NiJ9.eyJvaWQiOiIxIn0.c2lnbmF0dXJl"
 JSON = ((b"content-type", b"application/json"),)
@@ -124,3 +124,13 @@ def test_a_replys_cookie_is_not_kept():
     headers = ((b"content-type", b"application/json"), (b"set-cookie", b"session=1"))
     row = row_of(outcome=Outcome(State.SUCCEEDED, 200, b"1", headers))
     assert json.loads(str(row["reply_headers"])) == [["content-type", "application/json"]]
+
+
+def test_of_a_traceback_the_beginning_and_the_end_are_kept_without_secrets():
+    trace = f"Traceback\n  f(password='hunter2')\n{JWT}\n" + "x\n" * MAX_TRACEBACK + "ValueError: \x00why"
+    outcome = Outcome(State.FAILED, 500, b"{}", JSON, "ValueError", "why", error_traceback=trace)
+    found = str(row_of(outcome=outcome)["error_traceback"])
+    assert found.startswith("Traceback\n  f(password=[redacted])\n[token]\n")
+    assert found.endswith("ValueError: \ufffdwhy")
+    assert MAX_TRACEBACK <= len(found) < MAX_TRACEBACK + 20
+    assert row_of(outcome=Outcome(State.SUCCEEDED, 200, b"1", JSON))["error_traceback"] is None

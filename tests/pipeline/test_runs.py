@@ -122,6 +122,7 @@ async def test_an_error_is_shown_to_operators_and_its_kind_to_its_caller(server:
     path = f"/runs/{started.headers['x-run-id']}"
     assert (await server.ask("GET", path, "lisa")).json()["error"] == {"type": "ValueError", "message": None}
     error = (await server.ask("GET", path, "ada")).json()["error"]
+    assert error.pop("traceback").endswith("ValueError: the text of an error")
     assert error == {"type": "ValueError", "message": "the text of an error"}
 
 
@@ -171,6 +172,37 @@ async def test_a_run_is_run_again_with_its_inputs_on_todays_code(server: Server)
     assert record["caller"]["object_id"] == server.local.people["ada"]
     result = await server.ask("GET", f"/runs/{record['id']}/result", "ada")
     assert (result.status_code, result.content, result.headers["location"]) == (201, first.content, "/rooms/12")
+
+
+@pytest.mark.parametrize("prefer", ["respond-async", "wait=5, Respond-Async; x=1"])
+async def test_a_resubmitted_run_goes_on_after_the_response_if_its_client_prefers_that(server: Server, prefer: str):
+    """So that no client has to wait for a long run to learn its id."""
+    first = asyncio.create_task(server.ask("POST", "/triggers/waits", "lisa"))
+    found: list[Any] = []
+    while not found:
+        found = (await server.ask("GET", "/runs?state=Running", "lisa")).json()["runs"]
+    await server.ask("POST", f"/runs/{found[0]['id']}/cancel", "lisa")
+    await first
+    headers = {"Authorization": f"Bearer {server.local.token('ada')}", "Prefer": prefer}
+    again = await server.client.post(f"/runs/{found[0]['id']}/resubmit", headers=headers)
+    record = again.json()
+    assert (again.status_code, record["state"], record["resubmitted_from"]) == (201, "Running", found[0]["id"])
+    assert (again.headers["location"], again.headers["preference-applied"]) == (
+        f"/runs/{record['id']}",
+        "respond-async",
+    )
+    cancelled = await server.ask("POST", f"/runs/{record['id']}/cancel", "ada")
+    assert (cancelled.status_code, cancelled.json()["state"]) == (200, "Cancelled")
+
+
+async def test_a_preference_changes_no_problem_and_no_short_run(server: Server):
+    first = await server.ask("POST", "/triggers/order", "lisa", json={"number": 7})
+    headers = {"Authorization": f"Bearer {server.local.token('ada')}", "Prefer": "respond-async"}
+    again = await server.client.post(f"/runs/{first.headers['x-run-id']}/resubmit", headers=headers)
+    assert (again.status_code, again.json()["state"], again.json()["outputs"]["number"]) == (201, "Succeeded", 7)
+    hidden = await server.ask("POST", "/triggers/hides", "lisa", json={})
+    refused = await server.client.post(f"/runs/{hidden.headers['x-run-id']}/resubmit", headers=headers)
+    assert (refused.status_code, refused.json()["code"]) == (409, "cannot-resubmit")
 
 
 async def test_a_refusal_is_on_record_with_every_check(server: Server):

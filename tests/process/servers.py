@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -50,13 +50,19 @@ def settings_of(local: LocalTenant, workflows: Path) -> dict[str, str]:
 class Server:
     """A running `postern dev` or `postern serve`."""
 
-    def __init__(self, arguments: list[str], folder: Path, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        arguments: list[str],
+        folder: Path,
+        environ: Mapping[str, str],
+        interpreter: Sequence[str] = INTERPRETER,
+    ) -> None:
         self.folder = folder
         self._out = folder / f"stdout-{time.monotonic_ns()}"
         self._err = self._out.with_name(self._out.name.replace("stdout", "stderr"))
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self.process = subprocess.Popen(
-                [*INTERPRETER, *arguments], cwd=folder, env=environment(environ), stdout=out, stderr=err
+                [*interpreter, *arguments], cwd=folder, env=environment(environ), stdout=out, stderr=err
             )
         self.address = ""
         self.client = Client(trust_env=False, timeout=20)
@@ -123,9 +129,11 @@ class Server:
 
 
 @contextmanager
-def running(command: str, folder: Path, environ: Mapping[str, str] | None = None) -> Iterator[Server]:
+def running(
+    command: str, folder: Path, environ: Mapping[str, str] | None = None, interpreter: Sequence[str] = INTERPRETER
+) -> Iterator[Server]:
     """The process while the block runs."""
-    server = Server(command.split(), folder, environ or {})
+    server = Server(command.split(), folder, environ or {}, interpreter)
     try:
         server.open()
         yield server

@@ -1,5 +1,6 @@
 """A new user's afternoon with `postern dev`."""
 
+import json
 import os
 import re
 import shlex
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from postern.cli.workspace import STATE_FOLDER
 from postern.local_tenant import LocalTenant
 from tests.process.servers import ROOT, Server, environment, running, until
 
@@ -25,6 +27,18 @@ async def {name}(ctx):
     return {answer!r}
 """
 
+FAILS = """
+from postern import anonymous, workflow
+
+
+def pay(amount):
+    if amount > 9:
+        raise ValueError(f"no money for {amount}")
+
+@workflow(access=anonymous())
+async def fails(ctx):
+    pay(12)
+"""
 
 SHOWN = {
     "hello": "Hello from Postern",
@@ -140,6 +154,44 @@ def test_two_workflows_of_one_name_are_a_fault_of_both_files(dev: Server):
     dev.answers("twin", 404)
 
 
+def test_an_exception_shows_its_message_and_traceback_with_the_request(dev: Server, tenant: LocalTenant):
+    """In the log of `postern dev`, and for operators on the run's record. The caller sees nothing of it."""
+    path = dev.folder / "workflows" / "fails.py"
+    path.write_text(FAILS, encoding="utf-8")
+    answer = dev.answers("fails", 500)
+    run_id = answer.headers["x-run-id"]
+    path.unlink()
+    trace = f'File "{path}", line 7, in pay'
+    line = json.loads(dev.says(rf".*workflow-failed.*{run_id}.*"))
+    assert (line["method"], line["url"], line["error"]) == ("POST", "/triggers/fails", "ValueError: no money for 12")
+    assert line["exception"].splitlines()[1].strip().startswith(f'File "{path}", line 11, in fails')
+    assert trace in line["exception"]
+    records = [
+        dev.client.get(f"/runs/{run_id}", headers=headers).json()["error"]
+        for headers in ({"Authorization": f"Bearer {tenant.token('ada')}"}, {})
+    ]
+    assert (records[0]["message"], trace in records[0]["traceback"]) == ("no money for 12", True)
+    assert records[1] == {"type": "ValueError", "message": None}
+    assert "no money" not in answer.text
+    shown = paste(dev, f"postern runs show {run_id}")
+    assert "ValueError: no money for 12" in shown
+    assert trace in shown
+
+
+def test_each_request_leaves_one_line(dev: Server):
+    said = len(dev.output)
+    answer = dev.post("hello?a=1&sig=SECRET")
+    dev.client.get("/openapi.json")
+    dev.says("/openapi.json", after=said)
+    lines = [json.loads(line) for line in dev.output[said:].splitlines() if '"event":"request"' in line]
+    found = [(line["method"], line["url"], line["status"], line.get("run_id")) for line in lines]
+    assert found == [
+        ("POST", "/triggers/hello?a=1&sig=%5Bredacted%5D", 200, answer.headers["x-run-id"]),
+        ("GET", "/openapi.json", 200, None),
+    ]
+    assert all(line["duration_ms"] > 0 for line in lines)
+
+
 def test_the_commands_that_it_prints_work(dev: Server):
     """Each is pasted into a shell as it is."""
     dev.says("Ctrl-C stops")
@@ -219,6 +271,24 @@ def paste(dev: Server, command: str, **more: str) -> str:
     done = subprocess.run(shell, cwd=dev.folder, env=environment(more), capture_output=True, text=True, timeout=20)
     assert "Traceback" not in done.stderr
     return done.stdout
+
+
+def test_a_second_server_in_one_folder_is_refused_until_the_first_has_ended(tmp_path: Path):
+    """Even if the first one was killed. The tokens of the first one go on working."""
+    (tmp_path / "workflows").mkdir()
+    shutil.copy(ROOT / "workflows" / "whoami.py", tmp_path / "workflows")
+    with running("dev", tmp_path, {"POSTERN_PORT": "0"}) as first:
+        for port in ("0", str(first.port)):
+            second = Server(["dev", "--port", port], tmp_path, {})
+            assert second.process.wait(20) == 2
+            assert f"is running at {first.address} (process {first.process.pid})" in second.output
+            assert "in another folder" in second.output
+            second.close()
+        assert first.post("whoami", LocalTenant.open(tmp_path / STATE_FOLDER).token("ada")).status_code == 200
+        first.process.kill()
+        first.process.wait(20)
+        with running("dev", tmp_path, {"POSTERN_PORT": "0"}):
+            pass
 
 
 def test_a_request_in_flight_gets_its_answer_when_the_server_stops(tmp_path: Path):

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.process.servers import environment
 
 HEAVY = {
@@ -33,7 +35,35 @@ def loaded_after(program: str, folder: Path) -> set[str]:
 
 
 def test_what_an_author_imports_pulls_in_no_server_no_azure_and_no_http_client(tmp_path: Path):
-    assert not HEAVY & loaded_after("import app", tmp_path)
+    names = "CallError, Context, Problem, Reply, Request, Retry, anonymous, specific_users, tenant_users, workflow"
+    loaded = loaded_after(f"from postern import {names}", tmp_path)
+    assert {"postern.access", "postern.authoring.workflow"} <= loaded
+    assert not HEAVY & loaded
+
+
+def test_the_authors_names_are_those_of_the_modules_that_they_name(tmp_path: Path):
+    """Each is found, and the module lists them before any of them is used."""
+    program = (
+        "import postern\nfor name in postern.__all__:\n    assert name in dir(postern)\n"
+        "    assert getattr(postern, name) is getattr(postern, name)\n"
+        "assert not hasattr(postern, 'nothing')\nfrom postern import *\nassert Context.__name__ == 'Context'\n"
+    )
+    assert "postern.authoring.context" in loaded_after(program, tmp_path)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["-h"], [], ["--version"]], ids=str)
+def test_help_loads_no_command(arguments: list[str], tmp_path: Path):
+    """Otherwise it would take seconds: none of these is needed to print the table of commands."""
+    program = (
+        f"import sys\nsys.argv = ['postern', *{arguments}]\nfrom postern.__main__ import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass"
+    )
+    loaded = loaded_after(program, tmp_path)
+    assert "postern.cli.commands" in loaded
+    heavy = {"pydantic", "pydantic_core", "sqlalchemy", "httpx2", "azure", "cryptography", "structlog", "asyncio"}
+    assert not (heavy | HEAVY - {"typer", "rich"}) & loaded
+    ours = {name for name in loaded if name.startswith("postern.cli.")}
+    assert ours == {"postern.cli.commands", "postern.cli.version"}
 
 
 def test_an_application_whose_workflows_need_no_azure_loads_none(tmp_path: Path):

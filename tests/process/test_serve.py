@@ -164,6 +164,22 @@ def test_a_port_in_use_is_reported_with_its_setting(tmp_path: Path, workflows: P
     assert f"port {port} on 127.0.0.1 is already in use: set POSTERN_PORT" in server.output
 
 
+@pytest.mark.parametrize("command", ["dev", "serve", "serve --workers 2"])
+def test_options_choose_the_address_in_place_of_the_settings(command: str, tmp_path: Path):
+    (tmp_path / "workflows").mkdir()
+    with running(
+        f"{command} --host 127.0.0.1 --port 0", tmp_path, {"POSTERN_PORT": "1", "POSTERN_HOST": "::1"}
+    ) as server:
+        assert server.port > 1
+
+
+@pytest.mark.parametrize("arguments", ["dev --host 0.0.0.0", "dev --port 65536", "serve --port x"])
+def test_an_address_that_cannot_be_is_an_error(arguments: str, tmp_path: Path):
+    server = Server(arguments.split(), tmp_path, {})
+    assert server.process.wait(20) == 2
+    server.close()
+
+
 def test_where_every_workflow_is_anonymous_no_setting_is_needed(tmp_path: Path):
     (tmp_path / "workflows").mkdir()
     (tmp_path / "workflows" / "open.py").write_text(

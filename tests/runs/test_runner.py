@@ -137,6 +137,21 @@ async def test_an_error_in_a_workflow_is_a_500_with_its_run_id_and_nothing_of_it
     assert logs[0]["error"].startswith(("RuntimeError" if "Stop" in type(error).__name__ else type(error).__name__)[:5])
 
 
+@pytest.mark.parametrize("in_thread", [True, False])
+async def test_an_error_has_a_traceback_from_the_workflow_on(runner, in_thread):
+    function = raising(ValueError("MARKER"), in_thread=in_thread)
+    trace = (await run(runner, function)).outcome.error_traceback
+    assert trace.splitlines()[1].startswith(f'  File "{__file__}"')
+    assert trace.endswith("ValueError: MARKER")
+    secured = (await run(runner, function, {"secure_inputs": True})).outcome.error_traceback
+    assert "ValueError" in secured
+    assert "MARKER" not in secured
+
+
+async def test_a_problem_of_the_author_has_no_traceback(runner):
+    assert (await run(runner, raising(Problem(409, "booked"), in_thread=False))).outcome.error_traceback == ""
+
+
 async def test_a_result_that_is_not_json_is_a_failed_run(runner):
     async def returns(ctx: Context) -> Any:
         return object()

@@ -40,8 +40,9 @@ async def waits(ctx) -> int:
 
 
 @pytest.fixture
-async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
+async def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Journal]:
     Gate.event = asyncio.Event()
+    monkeypatch.chdir(tmp_path)  # the writer imports nothing from the working directory, and `tests` is there
     journal = Journal(f"sqlite:///{tmp_path}/runs.db")
     await journal.open()
     await journal.write(partial(scalar, statement="PRAGMA busy_timeout = 20"))

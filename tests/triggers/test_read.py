@@ -228,6 +228,32 @@ def test_a_body_that_does_not_fit_is_answered_with_what_is_wrong_and_where(
 
 
 @pytest.mark.parametrize(
+    ("content_type", "came"),
+    [
+        (None, "the request has no Content-Type."),
+        (b"application/x-www-form-urlencoded", "the request has the Content-Type application/x-www-form-urlencoded."),
+        (b"Text/Plain; charset=UTF-8", "the request has the Content-Type Text/Plain; charset=UTF-8."),
+        (b"application/json; charset=utf-16", "the request has the Content-Type application/json; charset=utf-16."),
+        (b"multipart/form-data; boundary=MARKER", "the request has the Content-Type multipart/form-data."),
+        (b"eyJhbGciOi.MARKER.x", "the request has another Content-Type."),
+        (b"text/plain\r\nX: MARKER", "the request has the Content-Type text/plain."),
+        (b"text/" + b"MARKER" * 100, "the request has another Content-Type."),
+        (b"text/<MARKER>", "the request has another Content-Type."),
+        (b"", "the request has another Content-Type."),
+        (b"\xff/\xff", "the request has another Content-Type."),
+    ],
+)
+def test_a_415_names_what_came_and_what_to_send(content_type: bytes | None, came: str):
+    with pytest.raises(Problem) as caught:
+        arguments(typed, b"{}", content_type, {})
+    assert caught.value.status == 415
+    assert came in caught.value.detail
+    assert "Send the header Content-Type: application/json." in caught.value.detail
+    assert "MARKER" not in caught.value.detail
+    assert caught.value.headers["Accept"] == "application/json"
+
+
+@pytest.mark.parametrize(
     "body",
     [
         {"name": ["MARKER"], "age": "MARKER"},

@@ -1,7 +1,7 @@
 """Decides who may see a run, and who is an operator. Pure decisions over verified callers.
 
-Any client that knows the id of an anonymous caller's run may see it. Any other run is visible to the caller that
-started it, by tenant and object id, and to operators. For all others it does not exist.
+Operators see every run. Any client that knows the id of an anonymous caller's run may see it. Any other run is visible
+to the caller that started it, by tenant and object id. For all others it does not exist.
 """
 
 from collections.abc import Iterable, Mapping
@@ -60,7 +60,7 @@ def _allows(policy: Policy, caller: Caller | None) -> bool:
 
 
 def is_anonymous(record: RunRecord | None) -> bool:
-    """Whether a run is visible to any client that knows its id, so that no token is looked at."""
+    """Whether a run is visible to any client that knows its id, with any token or none."""
     return record is not None and record.caller_kind == "anonymous"
 
 
@@ -68,10 +68,10 @@ def standing(installation: Installation, record: RunRecord | None, caller: Calle
     """The relation of the caller to the run, which may not exist."""
     if record is None:
         return Standing.NONE
-    if is_anonymous(record):
-        return Standing.BEARER
     if is_operator(installation, caller):
         return Standing.OPERATOR
+    if is_anonymous(record):
+        return Standing.BEARER
     known = bool(caller.tenant_id and caller.object_id)
     own = (caller.tenant_id, caller.object_id) == (record.tenant_id, record.object_id)
     return Standing.OWNER if known and own else Standing.NONE

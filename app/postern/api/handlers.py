@@ -1,8 +1,9 @@
 """The endpoints of the run API. Each checks access, reads or writes the journal, and returns an Answer."""
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -20,10 +21,10 @@ from postern.api.representation import (
     tree_json,
     workflows_json,
 )
-from postern.api.resubmit import check_resubmit, reply_again
+from postern.api.resubmit import caller_again, check_resubmit, reply_again
 from postern.catalog import Snapshot
 from postern.errors import Problem, problem
-from postern.ids import is_id
+from postern.ids import is_id, new_id
 from postern.journal.reading.call_tree import find_tree
 from postern.journal.reading.queries import find_run, list_refusals, list_runs, request_cancel
 from postern.journal.reading.records import RunRecord
@@ -35,6 +36,9 @@ from postern.triggers.secure_transport import Scope
 
 T = TypeVar("T")
 RETRY_AFTER = {"Retry-After": "1"}
+RESPOND_ASYNC = "respond-async"
+LOOK_AGAIN = 0.05
+"""Seconds between two looks for the record of a run that was just started."""
 
 
 class Read(Protocol):
@@ -56,14 +60,14 @@ class Cancel(Protocol):
 
 
 class Resubmit(Protocol):
-    """Runs the current version of a workflow with the inputs of a record, for this caller, and returns when the run is
-    recorded. Raises Problem if the inputs are no longer valid."""
+    """Runs the current version of a workflow with the inputs of a record, for this caller and under this id, and
+    returns when the run's end is recorded. Raises Problem if the inputs are no longer valid."""
 
-    async def __call__(self, record: RunRecord, caller: Caller, /) -> Run: ...
+    async def __call__(self, record: RunRecord, caller: Caller, run_id: str, /) -> Run: ...
 
 
 class Seen(NamedTuple):
-    """A run, the caller that may see it (ANYONE if no token was looked at), and the caller's relation to it."""
+    """A run, the caller that may see it (ANYONE without a valid token), and the caller's relation to it."""
 
     record: RunRecord
     caller: Caller
@@ -82,6 +86,7 @@ class Pages:
     start_again: Resubmit
     snapshot: Callable[[], Snapshot]
     now: Callable[[], float] = time.time
+    background: set["asyncio.Future[Run]"] = field(default_factory=set)
 
     async def runs(self, request: Request) -> Answer:
         """A list of runs: all for operators, their own for others."""
@@ -94,8 +99,7 @@ class Pages:
 
     async def run(self, request: Request) -> Answer:
         """The record of a run."""
-        seen = await self._seen(request)
-        return _shown(seen, all_calls=await self._is_operators(request, seen))
+        return _shown(await self._seen(request))
 
     async def tree(self, request: Request) -> Answer:
         """A run and the tree of runs that it called."""
@@ -104,10 +108,9 @@ class Pages:
         tree = await self.read(partial(find_tree, run_id=seen.record.id))
         if tree is None:
             raise problem("unknown-run")
-        everything = await self._is_operators(request, seen)
 
         def may_see(run: RunRecord) -> bool:
-            return everything or standing(self.installation, run, seen.caller) is Standing.OWNER
+            return standing(self.installation, run, seen.caller) in (Standing.OPERATOR, Standing.OWNER)
 
         return json_reply(200, tree_json(tree, may_see))
 
@@ -135,14 +138,42 @@ class Pages:
         return _shown(seen._replace(record=record))
 
     async def resubmit(self, request: Request) -> Answer:
-        """Start a new run with the inputs of this one, on the current code."""
+        """Start a new run with the inputs of this one, on the current code. The response is sent when the run has
+        ended; with `Prefer: respond-async` (RFC 7240) it is sent when the run is recorded, and the run goes on."""
         seen = await self._seen(request)
-        check_resubmit(seen.record, self.snapshot().triggers.get(seen.record.workflow), seen.standing, seen.caller)
-        run = await self.start_again(seen.record, seen.caller)
-        record = await self.read(partial(find_run, run_id=run.id))
-        if record is None:
-            raise problem("journal-unavailable", reason="a run that was started is not recorded")
-        return _shown(seen._replace(record=record), 201, {"Location": f"/runs/{run.id}"})
+        trigger = self.snapshot().triggers.get(seen.record.workflow)
+        check_resubmit(seen.record, trigger, seen.standing, seen.caller)
+        run_id = new_id()
+        caller = caller_again(seen.record, trigger, seen.caller)
+        running = asyncio.ensure_future(self.start_again(seen.record, caller, run_id))
+        headers = {"Location": f"/runs/{run_id}"}
+        if _prefers_async(request):
+            self.background.add(running)
+            running.add_done_callback(self._forget)
+            headers["Preference-Applied"] = RESPOND_ASYNC
+        else:
+            await running
+        record = await self._once_recorded(run_id, running)
+        return _shown(seen._replace(record=record), 201, headers)
+
+    async def _once_recorded(self, run_id: str, running: "asyncio.Future[Run]") -> RunRecord:
+        """The record of a run that was started, as soon as there is one. Raises the Problem that ended it earlier."""
+        while True:
+            await asyncio.wait({running}, timeout=LOOK_AGAIN)
+            over = running.done()
+            if over:
+                running.result()
+            record = await self.read(partial(find_run, run_id=run_id))
+            if record is not None:
+                return record
+            if over:
+                raise problem("journal-unavailable", reason="a run that was started is not recorded")
+
+    def _forget(self, running: "asyncio.Future[Run]") -> None:
+        """A run that went on after its response has ended. Its failure is on its record."""
+        self.background.discard(running)
+        if not running.cancelled():
+            running.exception()
 
     async def refusals(self, request: Request) -> Answer:
         """A list of refusals (rejected requests), for operators."""
@@ -164,21 +195,20 @@ class Pages:
         recognise(self.installation, (trigger.policy for trigger in self.snapshot().triggers.values()), caller)
         return caller
 
-    async def _is_operators(self, request: Request, seen: Seen) -> bool:
-        """Whether the caller is an operator. No token was looked at for an anonymous caller's run: an operator's token
-        shows more of its calls, and any other token counts as none."""
-        if seen.standing is not Standing.BEARER:
-            return seen.standing is Standing.OPERATOR
+    async def _operator_or_anyone(self, request: Request) -> Caller:
+        """The caller of an anonymous caller's run: an operator's token shows more of the run, and any other token
+        counts as none, even if it is invalid."""
         if "authorization" not in request.headers:
-            return False
+            return ANYONE
         try:
-            return is_operator(self.installation, await self._caller(request))
+            caller = await self._caller(request)
         except Refused:
-            return False
+            return ANYONE
         except Problem as shown:
             if shown.code == INSECURE:
                 raise
-            return False
+            return ANYONE
+        return caller if is_operator(self.installation, caller) else ANYONE
 
     async def _operator(self, request: Request) -> Caller:
         caller = await self._caller(request)
@@ -193,8 +223,9 @@ class Pages:
         if not is_id(run_id):
             raise problem("unknown-run")
         record = await self.read(partial(find_run, run_id=run_id))
-        caller = ANYONE
-        if not is_anonymous(record):
+        if is_anonymous(record):
+            caller = await self._operator_or_anyone(request)
+        else:
             try:
                 caller = await self._caller(request)
             except Refused as refused:
@@ -207,6 +238,11 @@ class Pages:
         return Seen(record, caller, what)
 
 
-def _shown(seen: Seen, status: int = 200, headers: dict[str, str] | None = None, *, all_calls: bool = False) -> Answer:
+def _prefers_async(request: Request) -> bool:
+    preferences = ",".join(request.headers.getlist("prefer")).lower().split(",")
+    return RESPOND_ASYNC in (each.partition(";")[0].strip() for each in preferences)
+
+
+def _shown(seen: Seen, status: int = 200, headers: dict[str, str] | None = None) -> Answer:
     private = seen.standing is Standing.OPERATOR
-    return json_reply(status, run_json(seen.record, private=private, all_calls=all_calls), headers)
+    return json_reply(status, run_json(seen.record, private=private), headers)

@@ -19,10 +19,13 @@ NOTED = frozenset({Form.BASE64, Form.CUT, Form.SECURED, Form.REDACTED})
 NULL = b"null"
 
 
-def run_json(record: RunRecord, *, private: bool, all_calls: bool = False) -> bytes:
-    """The whole record of a run. `private` shows the messages of errors that the author does not show to callers.
-    `all_calls` shows the ids of called runs whose id alone gives access."""
-    members = {name: to_json(value) for name, value in _summary(record, private=private).items()}
+def run_json(record: RunRecord, *, private: bool) -> bytes:
+    """The whole record of a run. `private` is for operators: it shows the messages of errors that the author does not
+    show to callers, their tracebacks, and the ids of called runs whose id alone gives access."""
+    summary = _summary(record, private=private)
+    if private and record.error_traceback:
+        summary["error"]["traceback"] = record.error_traceback
+    members = {name: to_json(value) for name, value in summary.items()}
     members["inputs"] = _body(record.inputs, record.inputs_form)
     members["outputs"] = _body(record.outputs, record.outputs_form)
     if record.inputs_form in NOTED:
@@ -30,7 +33,7 @@ def run_json(record: RunRecord, *, private: bool, all_calls: bool = False) -> by
     if record.outputs_form in NOTED:
         members["outputs_note"] = to_json(record.outputs_form)
     members["steps"] = to_json([_step(step) for step in record.steps])
-    members["calls"] = to_json([_call(call, shown=private or all_calls) for call in record.calls])
+    members["calls"] = to_json([_call(call, shown=private) for call in record.calls])
     return b"{" + b",".join(b'"%b":%b' % (name.encode(), value) for name, value in members.items()) + b"}"
 
 

@@ -6,13 +6,12 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from postern.access import OPEN, Caller, admit
+from postern.access import ANYONE, OPEN, Caller, admit
 from postern.api.access import Standing
 from postern.authoring.request import Request
 from postern.authoring.workflow import Workflow
 from postern.catalog import Snapshot, Trigger
 from postern.errors import Problem, problem
-from postern.ids import new_id
 from postern.journal.body_form import Form
 from postern.journal.reading.records import RunRecord
 from postern.journal.run import Run, State
@@ -57,6 +56,13 @@ def check_resubmit(record: RunRecord, trigger: Trigger | None, standing: Standin
         admit(trigger.policy, caller)
 
 
+def caller_again(record: RunRecord, trigger: Trigger | None, caller: Caller) -> Caller:
+    """The caller of the new run. An anonymous workflow looks at no token: an anonymous caller's run stays one, also
+    when an operator starts it again."""
+    again = record.caller_kind == ANYONE.kind and trigger is not None and trigger.policy is OPEN
+    return ANYONE if again else caller
+
+
 def why_not(record: RunRecord, trigger: Trigger | None) -> str:
     """Why a run cannot be started again by any caller; "" if it can."""
     if not record.ended:
@@ -74,11 +80,11 @@ def why_not(record: RunRecord, trigger: Trigger | None) -> str:
 
 def resubmitter(
     snapshot: Callable[[], Snapshot], start: Start
-) -> Callable[[RunRecord, Caller], Coroutine[Any, Any, Run]]:
-    """A function that runs the current version of a workflow with the inputs of a record, for another caller, until
-    the run's end is recorded."""
+) -> Callable[[RunRecord, Caller, str], Coroutine[Any, Any, Run]]:
+    """A function that runs the current version of a workflow with the inputs of a record, for another caller and under
+    another id, until the run's end is recorded."""
 
-    async def resubmit(record: RunRecord, caller: Caller) -> Run:
+    async def resubmit(record: RunRecord, caller: Caller, run_id: str) -> Run:
         recorded = json.loads(record.request) if record.request else {}
         path = recorded.get("path") or f"/triggers/{record.workflow}"
         method, content_type = recorded.get("method", "POST"), recorded.get("content_type", "application/json")
@@ -93,7 +99,7 @@ def resubmitter(
         headers = [(b"content-type", content_type.encode("latin-1"))] if body else []
         query = recorded.get("query", "").encode("latin-1")
         request = Request(method, path, parameters, "", body, query, headers, content_type=content_type if body else "")
-        return await start(trigger.workflow, caller, request, given, new_id(), None, record.id)
+        return await start(trigger.workflow, caller, request, given, run_id, None, record.id)
 
     return resubmit
 

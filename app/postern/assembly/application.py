@@ -58,15 +58,18 @@ def create_app(settings: Settings, *, local_tokens: str = "") -> Application:
     """The application that `settings` describe: its parts in the order in which they start. They stop in reverse.
 
     `local_tokens` is the command that prints tokens of a local tenant: with it, all callers see the documents of all
-    triggers. Raises SettingsFault if a workflow needs a setting that is not set, and DatabaseFault if the database can
-    never be used. A faulty workflow raises nothing: it is listed as a fault, and the others are served.
+    triggers, and failures are logged with their tracebacks. Raises SettingsFault if a workflow needs a setting that is
+    not set, and DatabaseFault if the database can never be used. A faulty workflow raises nothing: it is listed as a
+    fault, and the others are served.
     """
     log = structlog.get_logger("postern")
     identity = identity_part(settings)
     catalog = catalog_part(settings, identity.serve)
     connections = connections_part(settings)
     journal = journal_part(settings)
-    runs = runs_part(settings, journal.journal, connections.connections, catalog.triggers, log)
+    runs = runs_part(
+        settings, journal.journal, connections.connections, catalog.triggers, log, for_author=bool(local_tokens)
+    )
     refusals = refusals_part(journal.journal, identity.identity, log)
     api = api_part(settings, journal.journal, identity, catalog, runs, refusals, log, local_tokens)
     parts = (identity, catalog, connections, journal, runs, refusals, api)

@@ -17,6 +17,7 @@ from postern.journal.journal import Journal
 from postern.journal.run import Run, State
 from postern.journal.server_processes import ServerProcesses
 from postern.logs import write_later
+from postern.redaction import without_secret_values
 from postern.runs.runner import Runner
 from postern.runs.steps import Steps
 from postern.settings import Settings
@@ -37,13 +38,16 @@ def runs_part(
     connections: Connections,
     triggers: Callable[[], Mapping[str, Trigger]],
     log: FilteringBoundLogger,
+    *,
+    for_author: bool = False,
 ) -> RunsPart:
-    """The runner accepts runs until the server process closes."""
+    """The runner accepts runs until the server process closes. `for_author` logs failures with their tracebacks."""
     steps = Steps(note=journal.note_step)
     requests = RequestCounts(served=triggers)
     calls = Calls(settings, triggers, connections.open, journal.note_call)
     services = Services(connections.secret, connections.client, log, steps.run, calls.call)
-    runner = Runner(services, journal, _count_and_log(requests))
+    ended = _show_failures(requests, log) if for_author else _count_and_log(requests)
+    runner = Runner(services, journal, ended)
     processes = ServerProcesses(
         journal.node,
         journal.read,
@@ -81,5 +85,27 @@ def _count_and_log(requests: RequestCounts) -> Callable[[Run], None]:
         requests.ran(run)
         if run.workflow.stateless or run.outcome.state is not State.SUCCEEDED:
             write_later("run-ended", run.ended_at, run.line())
+
+    return ended
+
+
+def _show_failures(requests: RequestCounts, log: FilteringBoundLogger) -> Callable[[Run], None]:
+    """The same for the author on a laptop: an exception of a workflow is logged with its message, its traceback and
+    the request that caused it. Requests have lines of their own there."""
+
+    def ended(run: Run) -> None:
+        requests.ran(run)
+        outcome = run.outcome
+        if outcome.error_traceback:
+            message = "" if run.workflow.secures else without_secret_values(outcome.error_message)
+            log.error(
+                "workflow-failed",
+                workflow=run.workflow.name,
+                run_id=run.id,
+                method=run.request.method,
+                url=run.request.path,
+                error=f"{outcome.error_type}: {message}" if message else outcome.error_type,
+                exception=without_secret_values(outcome.error_traceback),
+            )
 
     return ended

@@ -4,6 +4,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import typer
@@ -11,12 +12,12 @@ import typer
 from postern.access import GUID, default_scope
 from postern.cli.terminal import err, plain, program, stop
 from postern.cli.workspace import OPERATOR, Workspace
-from postern.http_client import URL, AsyncClient, HTTPError, Response, http_client
+from postern.http_client import URL, AsyncClient, HTTPError, ReadTimeout, Response, http_client
 from postern.loopback import is_loopback
 
 As = Annotated[
     str | None,
-    typer.Option("--as", help="Sign in as this person or application of the local tenant.", show_default=False),
+    typer.Option("--as", help="Sign in as this person or application of the local tenant. There, default: ada."),
 ]
 TokenFile = Annotated[
     str | None, typer.Option("--token-file", help="A file with an access token to send; - is standard input.")
@@ -111,7 +112,9 @@ def record_id(given: str) -> str:
 
 
 def unreachable(url: str, error: HTTPError) -> str:
-    """The error for a request without a response."""
+    """The error for a request without a response. A server that takes too long is not an unreachable one."""
+    if isinstance(error, ReadTimeout):
+        return f"{url} has not answered in time. The server may still work on it: `{program()} runs` lists its runs."
     return f"{url} cannot be reached: {type(error).__name__}. Is the server running? Start it with `{program()} dev`."
 
 
@@ -137,16 +140,20 @@ class Api:
         """The document at this path."""
         return (await self._request("GET", path, query))[1]
 
-    async def post(self, path: str) -> tuple[int, Record]:
-        """The status and the document of the response to a POST."""
-        return await self._request("POST", path)
+    async def post(self, path: str, prefer: str = "") -> tuple[int, Record]:
+        """The status and the document of the response to a POST. `prefer` is its preference (RFC 7240)."""
+        return await self._request("POST", path, more={"Prefer": prefer} if prefer else {})
 
     async def _request(
-        self, method: str, path: str, query: Mapping[str, str | None] | None = None
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str | None] | None = None,
+        more: Mapping[str, str] = MappingProxyType({}),
     ) -> tuple[int, Record]:
         url = self._url + path
         params = {name: value for name, value in (query or {}).items() if value is not None}
-        headers = {"Authorization": f"Bearer {self._token()}", "Accept": "application/json"}
+        headers = {"Authorization": f"Bearer {self._token()}", "Accept": "application/json", **more}
         try:
             response = await self._client.request(method, url, params=params, headers=headers)
         except HTTPError as error:

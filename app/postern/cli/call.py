@@ -10,8 +10,11 @@ from rich.markup import escape
 
 from postern.cli.api_client import As, TokenFile, check_secrecy, given_token, read_file, unreachable
 from postern.cli.terminal import err, out, stop
-from postern.cli.workspace import Workspace, workspace
+from postern.cli.workspace import OPERATOR, Workspace, workspace
 from postern.http_client import HTTPError, Response, http_client
+
+SECONDS = 130.0
+"""How long to wait for a reply: a little longer than the default timeout of workflows, or than this workflow's."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -24,6 +27,7 @@ def call(
         str, typer.Argument(metavar="NAME", help="The workflow, as hello; with a relative path, as book/orders/42.")
     ],
     who: As = None,
+    no_token: Annotated[bool, typer.Option("--no-token", help="Send no token, as an anonymous caller.")] = False,
     data: Annotated[
         str | None, typer.Option("--data", "-d", help="The body as JSON. @FILE reads a file, - standard input.")
     ] = None,
@@ -36,6 +40,10 @@ def call(
     code is 0 for a 2xx, 1 for any other status."""
     here = workspace()
     headers = {}
+    if no_token and (who, token_file) != (None, None):
+        stop("--no-token sends no token: leave out --as and --token-file.", 2)
+    if here.local and not no_token and token_file is None:
+        who = who or OPERATOR
     token = given_token(here, who, token_file)
     if token:
         check_secrecy(here.server_url)
@@ -44,16 +52,23 @@ def call(
     if content is not None:
         headers["Content-Type"] = "application/json"
     url = f"{here.server_url}/triggers/{trigger}"
+    method, seconds = (method, SECONDS) if method else _method_and_time(here, trigger)
     try:
-        response = asyncio.run(_send(here, method or _method(here, trigger), url, headers, content))
+        response = asyncio.run(_send(here, method, url, headers, content, seconds))
     except HTTPError as error:
         stop(unreachable(url, error))
     _show(response)
+    if response.status_code == 401 and here.local and token_file is None:
+        sent = f"The token was {who}'s" if who else "No token was sent"
+        names = ", ".join([*here.local.people, *here.local.applications])
+        err.print(f"{sent}. Call as another one with --as NAME: {names}.", markup=False, highlight=False)
     raise typer.Exit(0 if response.is_success else 1)
 
 
-async def _send(here: Workspace, method: str, url: str, headers: dict[str, str], content: bytes | None) -> Response:
-    async with http_client(here.settings.ca_bundle, timeout=130.0) as client:
+async def _send(
+    here: Workspace, method: str, url: str, headers: dict[str, str], content: bytes | None, seconds: float
+) -> Response:
+    async with http_client(here.settings.ca_bundle, timeout=seconds) as client:
         return await client.request(method, url, headers=headers, content=content)
 
 
@@ -92,6 +107,7 @@ def _content(data: str | None) -> bytes | None:
     return data.encode()
 
 
-def _method(here: Workspace, trigger: str) -> str:
+def _method_and_time(here: Workspace, trigger: str) -> tuple[str, float]:
+    """The workflow's first method, and the seconds to wait for its reply."""
     found = here.load().triggers.get(trigger.partition("/")[0])
-    return found.workflow.methods[0] if found else "POST"
+    return (found.workflow.methods[0], max(SECONDS, found.workflow.timeout + 10)) if found else ("POST", SECONDS)

@@ -1,36 +1,118 @@
-"""The commands for operators and authors."""
+"""The commands for operators and authors. The module of a command is loaded when the command is used: `--help` needs
+only the table."""
 
 import sys
+from collections.abc import Mapping
+from functools import cache
 from importlib import import_module
+from typing import Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_group
 
-from postern.cli.terminal import fail
-from postern.cli.workspace import FolderFault
-from postern.errors import DatabaseFault
-from postern.local_tenant import TenantFault
-from postern.logs import configure_logs
-from postern.settings import SettingsFault
+from postern.cli import version
+from postern.errors import UserFault
+
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    "serve": ("serve", "Serve the workflows, with the tenant of the settings (POSTERN_*, .env, postern.toml)."),
+    "dev": (
+        "dev",
+        "Serve the workflows with a local tenant: with people, tokens, Key Vault and directory, on loopback only.",
+    ),
+    "check": ("catalog", "Load the settings and every workflow, and report every fault. Exit code 1 if there is any."),
+    "list": ("catalog", "List the workflows with method, URL and access mode."),
+    "new": ("catalog", "Write a module with a working workflow."),
+    "token": ("tokens", "Print an access token of the local tenant. No other system accepts it."),
+    "call": (
+        "call",
+        (
+            "Call a workflow's trigger. The reply's body is printed to standard output, its status to standard error. "
+            "The exit code is 0 for a 2xx, 1 for any other status."
+        ),
+    ),
+    "explain": (
+        "explain",
+        "Show every check of a token for a workflow, in order, with the expected and the found value.",
+    ),
+    "health": (
+        "health",
+        "Check whether the server on this machine is healthy: exit code 0 or 1. For the health check of a container.",
+    ),
+    "runs": (
+        "runs",
+        "Recorded runs: list, show, cancel, resubmit, follow. Without a subcommand, same as list.",
+    ),
+    "refusals": (
+        "refusals",
+        (
+            "List the rejected requests, for operators. Requests with the same reason, address and workflow share one "
+            "line. `postern explain REQUEST_ID` shows the checks."
+        ),
+    ),
+    "connections": (
+        "connections",
+        "The outside systems that workflows may reach: list, test NAME. Without a subcommand, same as list.",
+    ),
+    "secrets": (
+        "secrets",
+        "The secrets named in the settings: list, set NAME. Without a subcommand, same as list.",
+    ),
+    "database": (
+        "database",
+        "The database of the records: show, upgrade, downgrade, backup, restore. Without a subcommand, same as show.",
+    ),
+    "export": ("export", "Describe the triggers for other programs: openapi, connector."),
+}
+"""Each command's module in this room, and what it is for: the first paragraph of its help."""
+
+
+class Commands(TyperGroup):
+    """The commands by name. Each is loaded when it is resolved."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        for name, (_, text) in COMMANDS.items():
+            self.add_command(TyperCommand(name, help=text))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that the arguments name, and its own arguments."""
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, loaded(str(name)), rest
+
 
 app = typer.Typer(
     name="postern",
+    cls=Commands,
     help="Runs HTTP-triggered workflows and checks the callers' Microsoft Entra tokens.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+version.add_to(app)
 
-_SERVING = ("serve", "dev", "catalog", "tokens", "call", "explain", "health")
-_OPERATING = ("runs", "refusals", "connections", "secrets", "database", "export")
-for _module in ("version", *_SERVING, *_OPERATING):
-    import_module(f"postern.cli.{_module}").add_to(app)
+
+def loaded(name: str) -> Any:
+    """The command of this name, with its module."""
+    return _commands_of(COMMANDS[name][0])[name]
+
+
+@cache
+def _commands_of(module: str) -> Mapping[str, Any]:
+    from postern.logs import configure_logs
+
+    configure_logs("console", level="critical")  # commands print their own errors; serving configures logs again
+    found = typer.Typer()
+    import_module(f"postern.cli.{module}").add_to(found)
+    return get_group(found).commands
 
 
 def main() -> None:
     """Run the command. Faults that a user can fix are printed as plain text, with exit code 2."""
-    configure_logs("console", level="critical")  # commands print their own errors; serving configures logs again
     try:
         app()
-    except (SettingsFault, DatabaseFault, FolderFault, TenantFault) as fault:
+    except UserFault as fault:
+        from postern.cli.terminal import fail
+
         fail(str(fault))
         sys.exit(2)

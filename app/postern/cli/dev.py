@@ -1,12 +1,28 @@
 """`postern dev`: the server with a local tenant, for a laptop without Azure."""
 
+from typing import TYPE_CHECKING
+
+import structlog
 import typer
 
 from postern.cli.terminal import err, print_faults, program, stop, workflow_table
-from postern.cli.workspace import STATE_FOLDER, export_local_credential, local_settings, readable_folder
+from postern.cli.workspace import (
+    STATE_FOLDER,
+    Host,
+    Port,
+    export_local_credential,
+    local_settings,
+    readable_folder,
+    use_address,
+)
 from postern.local_tenant import LocalTenant, serve
 from postern.logs import configure_logs, log_format
 from postern.settings import load_settings
+
+if TYPE_CHECKING:
+    from socket import socket
+
+    from uvicorn import Config
 
 
 def add_to(app: typer.Typer) -> None:
@@ -14,11 +30,13 @@ def add_to(app: typer.Typer) -> None:
     app.command()(dev)
 
 
-def dev() -> None:
+def dev(host: Host = None, port: Port = None) -> None:
     """Serve the workflows with a local tenant: with people, tokens, Key Vault and directory, on loopback only."""
     from postern.assembly import create_app
-    from postern.server.process import AddressFault, bind, bound_address, run, server_config
+    from postern.server.process import bound_address, run, server_config
+    from postern.server.request_lines import RequestLines
 
+    use_address(host, port)
     given = load_settings()
     if given.tenant_id or given.authority:
         stop(
@@ -35,17 +53,14 @@ def dev() -> None:
     configure_logs(log_format(given.log_format))
     err.print("Starting the local tenant …", style="dim")
     place = server_config(None, host=given.host, port=given.port)
-    try:
-        listener = bind(place)
-    except AddressFault as fault:
-        stop(str(fault), 2)
-    with listener, serve(LocalTenant.open(STATE_FOLDER, given.people)) as local:
+    with serve(LocalTenant.open(STATE_FOLDER, given.people)) as local, _bound(place) as listener:
         export_local_credential(local)
         settings = local_settings(local, bound_address(place, listener))
         with readable_folder():
             app = create_app(settings, local_tokens=f"{program()} token --as lisa")
 
-        config = server_config(app, trusted_proxies=given.trusted_proxies)
+        lines = RequestLines(app, structlog.get_logger("postern"))
+        config = server_config(lines, trusted_proxies=given.trusted_proxies)
 
         def ready(address: str) -> None:
             local.set_server_url(address)
@@ -55,6 +70,15 @@ def dev() -> None:
             err.print(_first_steps(address), highlight=False, soft_wrap=True)
 
         raise typer.Exit(run(config, listener=listener, ready=ready))
+
+
+def _bound(place: "Config") -> "socket":
+    from postern.server.process import AddressFault, bind
+
+    try:
+        return bind(place)
+    except AddressFault as fault:
+        stop(str(fault), 2)
 
 
 def _first_steps(server_url: str) -> str:

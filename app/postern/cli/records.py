@@ -50,6 +50,7 @@ def details(run: Record) -> Text:
         note = run.get(f"{name}_note")
         text.append(name, "bold").append(f"  ({plain(note)})\n" if note else "\n")
         text.append(_body(run.get(name), kept=note != "secured"))
+    text.append_text(_traceback(run.get("error")))
     text.append_text(_steps(run.get("steps")))
     text.append_text(_calls(run.get("calls")))
     text.rstrip()
@@ -144,6 +145,13 @@ def _body(value: Any, *, kept: bool) -> str:
         return "  (none)\n"
     text = value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
     return "".join(f"  {plain(part)}\n" for part in text.splitlines())
+
+
+def _traceback(error: Any) -> Text:
+    trace = error.get("traceback") if isinstance(error, Mapping) else None
+    if not isinstance(trace, str):
+        return Text()
+    return Text("traceback\n", "bold").append("".join(f"  {plain(part)}\n" for part in trace.splitlines()))
 
 
 def _steps(steps: Any) -> Text:

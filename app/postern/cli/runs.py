@@ -124,8 +124,17 @@ def cancel(run_id: RunId, who: AsOperator = None, token_file: TokenFile = None) 
 
 @commands.command()
 def resubmit(run_id: RunId, who: AsOperator = None, token_file: TokenFile = None) -> None:
-    """Start a new run with the same inputs and the current code, and show the new run."""
-    _print(asyncio.run(_post(workspace(), who, token_file, f"/runs/{record_id(run_id)}/resubmit"))[1])
+    """Start a new run with the same inputs and the current code, wait until it has ended, and show it.
+
+    The id of the new run is printed when it starts. Ctrl-C ends the waiting, and the run goes on. The exit code is 0 if
+    the run succeeded, else 1.
+    """
+    try:
+        ended = asyncio.run(_resubmit(workspace(), who, token_file, record_id(run_id)))
+    except KeyboardInterrupt:
+        raise typer.Exit(1) from None
+    _print(ended)
+    raise typer.Exit(0 if ended.get("state") == State.SUCCEEDED else 1)
 
 
 @commands.command()
@@ -196,6 +205,14 @@ async def _get(here: Workspace, who: str | None, token_file: str | None, path: s
 async def _post(here: Workspace, who: str | None, token_file: str | None, path: str) -> tuple[int, Record]:
     async with connected_api(here, token_source(here, who, token_file)) as api:
         return await api.post(path)
+
+
+async def _resubmit(here: Workspace, who: str | None, token_file: str | None, run_id: str) -> Record:
+    async with connected_api(here, token_source(here, who, token_file)) as api:
+        _, run = await api.post(f"/runs/{run_id}/resubmit", prefer="respond-async")
+        new = record_id(str(run.get("id")))
+        err.print(f"Started the run {new}.", markup=False, highlight=False)
+        return (await follow_run(api, new, None)).run
 
 
 async def _follow_new(

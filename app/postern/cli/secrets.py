@@ -1,18 +1,20 @@
 """`postern secrets`: the secrets named in the settings, with expiry date, users, and whether they can be read."""
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
 from postern.cli.api_client import Json
-from postern.cli.terminal import err, plain, print_json, print_wide, program
+from postern.cli.runs import ListByDefault
+from postern.cli.terminal import err, plain, print_json, print_wide, program, stop
 from postern.cli.workspace import Workspace, export_local_credential, workspace
 from postern.connections.faults import ConnectionFault
 from postern.connections.vault.expiry import THRESHOLDS, days_left, end_of
@@ -34,11 +36,53 @@ class Found:
     fault: ConnectionFault | None = None
 
 
+commands = typer.Typer(
+    cls=ListByDefault,
+    help="The secrets named in the settings: list, set NAME. Without a subcommand, same as list.",
+    no_args_is_help=False,
+)
+
+
 def add_to(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(secrets)
+    """Add the commands."""
+    app.add_typer(commands, name="secrets")
 
 
+@commands.command(name="set")
+def set_secret(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The secret's name, as in { key_vault = NAME }.")],
+) -> None:
+    """Put a secret into the Key Vault of the local tenant, as a new version if the name exists.
+
+    The value is read from standard input, or asked for on a terminal. It is no argument, because other users of the
+    machine can read arguments, and shells remember them.
+    """
+    here = workspace()
+    if here.local is None:
+        vault = here.settings.key_vault_url or "https://VAULT"
+        stop(
+            "postern secrets set fills the local tenant's Key Vault, but POSTERN_TENANT_ID is set to a real one. "
+            f"There: az keyvault secret set --id {vault}/secrets/{plain(name)} --file FILE",
+            2,
+        )
+    value = typer.prompt("Value", hide_input=True, err=True) if sys.stdin.isatty() else sys.stdin.read()
+    value = value.removesuffix("\n").removesuffix("\r")
+    if not value:
+        stop("the value is empty: write it to standard input.", 2)
+    try:
+        here.local.put_secret(name, value)
+    except ValueError as fault:
+        stop(f"{fault}.", 2)
+    seconds = here.settings.secret_max_age
+    err.print(
+        f"{name} is in the local tenant's Key Vault. A server that has read it uses the new value within {seconds} s.",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+@commands.command(name="list")
 def secrets(as_json: Json = False) -> None:
     """List the secrets named in the settings, with expiry date, users, and whether Postern can read them.
 

@@ -6,7 +6,7 @@ import structlog
 import typer
 
 from postern.cli.terminal import err, print_faults, workflow_table
-from postern.cli.workspace import readable_folder
+from postern.cli.workspace import Host, Port, readable_folder, use_address
 from postern.logs import configure_logs, log_format
 from postern.loopback import is_loopback
 from postern.settings import Settings, load_settings
@@ -19,11 +19,14 @@ def add_to(app: typer.Typer) -> None:
 
 def serve(
     workers: Annotated[int, typer.Option(min=1, help="Number of server processes.")] = 1,
+    host: Host = None,
+    port: Port = None,
 ) -> None:
     """Serve the workflows, with the tenant of the settings (POSTERN_*, .env, postern.toml)."""
     from postern.assembly import create_app, load_catalog
     from postern.server.process import run, server_config
 
+    use_address(host, port)
     settings = load_settings()
     configure_logs(log_format(settings.log_format))
     several = workers > 1

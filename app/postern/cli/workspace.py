@@ -5,12 +5,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from postern.catalog import Snapshot
+from postern.errors import UserFault
 from postern.local_tenant import LocalTenant
 from postern.local_tenant.flows import FLOWS_AUDIENCE, flow_url
 from postern.settings import Settings, load_settings
+
+Host = Annotated[str | None, typer.Option(help="The address to listen on, in place of POSTERN_HOST.")]
+Port = Annotated[
+    int | None,
+    typer.Option(min=0, max=65535, help="The port to listen on, in place of POSTERN_PORT; 0 takes any free one."),
+]
 
 STATE_FOLDER = Path("var/local-tenant")
 """Where the local tenant keeps its keys and certificates between starts."""
@@ -23,7 +32,7 @@ OPERATOR = "ada"
 """The operator in the local tenant."""
 
 
-class FolderFault(Exception):
+class FolderFault(UserFault):
     """The folder of workflows cannot be read. The message says how to fix it."""
 
 
@@ -50,6 +59,13 @@ class Workspace:
 
         with readable_folder():
             return load_catalog(self.settings).snapshot
+
+
+def use_address(host: str | None, port: int | None) -> None:
+    """Set the address that the options give: for this process and its workers, in place of the settings."""
+    for name, given in (("POSTERN_HOST", host), ("POSTERN_PORT", port)):
+        if given is not None:
+            os.environ[name] = str(given)
 
 
 @contextmanager

@@ -44,7 +44,7 @@ class Outcome:
 
     `error_type` and `error_message` say what failed, for the record. `shown` means that the author shows both to the
     caller (a Problem); otherwise only operators see the message, because an exception's text may hold anything. `place`
-    (file and line) is for the log.
+    (file and line) is for the log. `error_traceback` is for operators.
     """
 
     state: State
@@ -55,6 +55,7 @@ class Outcome:
     error_message: str = field(default="", repr=False)
     place: str = ""
     shown: bool = False
+    error_traceback: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

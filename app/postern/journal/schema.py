@@ -35,6 +35,7 @@ runs = Table(
     Column("trace_id", Text),  # of the caller; if it named none, the trace begins with the run
     Column("node", Text, nullable=False),
     Column("cancel_requested_at", Double),
+    Column("error_traceback", Text),  # for operators
     # Last, so that a row is read without them if they are not selected.
     Column("inputs", Text),
     Column("outputs", Text),

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from postern.local_tenant.certificates import SERVER_FILE, SERVER_KEY_FILE
 from postern.local_tenant.listener import listen
-from postern.local_tenant.state import HOST, TenantFault
+from postern.local_tenant.state import HOST, TenantFault, hold_folder
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -26,11 +26,11 @@ _PATIENCE = 15.0  # seconds to start, and to stop
 @contextmanager
 def serve(tenant: "LocalTenant", *, clock: Callable[[], float] = time.time) -> "Iterator[LocalTenant]":
     """Serve the tenant while the block runs. It listens when the block begins. Its port is the previous one if that is
-    free, else another one, which is written to `state.json`. `clock`: seconds since 1970, for tests."""
+    free, else another one, which is written to `state.json`. `clock`: seconds since 1970, for tests.
+    Raises TenantFault if another process serves it."""
     from postern.local_tenant.app import create_app  # a command that only mints a token needs no server
 
-    listener = listen(urlsplit(tenant.authority).port or 0)
-    with listener:
+    with hold_folder(tenant.folder), listen(urlsplit(tenant.authority).port or 0) as listener:
         tenant.moved_to(listener.getsockname()[1])
         certificate = {"ssl_certfile": tenant.folder / SERVER_FILE, "ssl_keyfile": tenant.folder / SERVER_KEY_FILE}
         with _running(create_app(tenant, clock), listener, certificate):

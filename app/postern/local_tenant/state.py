@@ -1,5 +1,6 @@
 """The state folder: files that only their owner can read. They are written so that no reader sees an incomplete one."""
 
+import fcntl
 import json
 import os
 import stat
@@ -10,13 +11,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from postern.errors import UserFault
 from postern.local_tenant.directory import TENANT_ID
 
 HOST = "127.0.0.1"
 STATE_FILE = "state.json"
+LOCK_FILE = "lock"
 
 
-class TenantFault(Exception):
+class TenantFault(UserFault):
     """The state folder cannot be used. The message says how to fix it."""
 
 
@@ -73,6 +76,31 @@ def prepare_folder(folder: Path) -> None:
             raise TenantFault(f"{folder} is not a folder: choose another one for the local tenant") from None
         if stat.S_IMODE(folder.stat().st_mode) & 0o022:
             raise TenantFault(f"{folder} can be written by others: run  chmod 700 {folder}") from None
+
+
+@contextmanager
+def hold_folder(folder: Path) -> Iterator[None]:
+    """Keep other processes from serving this folder's tenant. The lock ends with the process, even if it is killed.
+    Raises TenantFault if another process has it: two servers would overwrite each other's address."""
+    descriptor = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            # Unlike flock's, this lock is not inherited by the processes that a workflow forks.
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.read(descriptor, 20).decode("ascii", "replace").strip() or "unknown"
+            url = read_state(folder).server_url
+            where = f" at {url}" if url else ""
+            raise TenantFault(
+                f"a server with the local tenant of {folder} is running{where} (process {holder}). Use that one, or "
+                "end it first. Two servers in one folder would overwrite each other's local tenant: start another one "
+                "in another folder."
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def write_file(path: Path, content: bytes) -> None:

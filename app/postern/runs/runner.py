@@ -26,6 +26,7 @@ from postern.journal.writing.rows import facts, run_row
 from postern.journal.writing.statements import remove_run, write_runs
 from postern.runs.deadlines import Deadlines, Task
 from postern.runs.idempotency import Key, keep, replay
+from postern.runs.tracebacks import traceback_of
 from postern.trace import RUN
 
 THREADS = 40
@@ -257,7 +258,10 @@ class Runner:
             if task.cancelling():
                 return None
         kind, message = type(error).__name__, _message(error)
-        return _failed(State.FAILED, problem("workflow-failed"), run_id, kind, message, _place(error, workflow))
+        outcome = _failed(State.FAILED, problem("workflow-failed"), run_id, kind, message, _place(error, workflow))
+        file = workflow.function.__code__.co_filename
+        outcome.error_traceback = traceback_of(error, file, messages=not workflow.secures)
+        return outcome
 
 
 def _new(run: Run) -> Run:

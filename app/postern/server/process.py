@@ -283,7 +283,7 @@ class _Disconnects(logging.Filter):
 
 def _address_fault(error: OSError, host: str, port: int) -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"port {port} on {host} is already in use: set POSTERN_PORT to another one (0 takes any free port)"
+        return f"port {port} on {host} is already in use: set POSTERN_PORT or --port to another one (0: any free one)"
     if error.errno == errno.EACCES:
         return f"port {port} is not allowed for this user: set POSTERN_PORT to 1024 or above"
     if error.errno == errno.EADDRNOTAVAIL:

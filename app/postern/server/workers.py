@@ -11,7 +11,8 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing.context import SpawnProcess
 from types import FrameType
 
@@ -21,6 +22,7 @@ from uvicorn.config import STARTUP_FAILURE
 
 from postern.server.listener import block_new
 
+SAFE_PATH = "PYTHONSAFEPATH"
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 KILL_AFTER = 15.0
 """Seconds after the grace in which a worker that still has not ended is killed."""
@@ -38,7 +40,7 @@ class Workers:
     """The parent. `serve` is an importable function that serves in one process and returns its exit code."""
 
     def __init__(self, serve: Serve, config: uvicorn.Config, listener: socket.socket, *, grace: float) -> None:
-        self._arguments = (serve, config, listener, grace)
+        self._arguments = (serve, config, listener, grace, os.environ.get(SAFE_PATH))
         self._listener = listener
         self._inherited = config.fd is not None
         self._count = config.workers
@@ -70,7 +72,8 @@ class Workers:
         # What is ignored now is ignored in the new process from its first moment: a terminal's SIGINT reaches the whole
         # group, and a worker that is still being loaded would die of it with a traceback.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        process.start()
+        with _safe_path():
+            process.start()
         signal.signal(signal.SIGINT, self._on_signal)
         self._alive[process] = time.monotonic()
 
@@ -120,8 +123,28 @@ class Workers:
             process.terminate()
 
 
-def _work(serve: Serve, config: uvicorn.Config, listener: socket.socket, grace: float) -> None:
-    """The body of a worker."""
+@contextmanager
+def _safe_path() -> Iterator[None]:
+    """Processes that begin in this block never import from the working directory. multiprocessing has no argument for
+    it; what it passes on as `sys.path` comes too late for the modules that it imports itself."""
+    before = os.environ.get(SAFE_PATH)
+    os.environ[SAFE_PATH] = "1"
+    try:
+        yield
+    finally:
+        _restore(before)
+
+
+def _restore(safe_path: str | None) -> None:
+    if safe_path is None:
+        os.environ.pop(SAFE_PATH, None)
+    else:
+        os.environ[SAFE_PATH] = safe_path
+
+
+def _work(serve: Serve, config: uvicorn.Config, listener: socket.socket, grace: float, safe_path: str | None) -> None:
+    """The body of a worker. The programs that workflows start get the variable as the operator set it."""
+    _restore(safe_path)
     threading.Thread(target=_follow_parent, daemon=True).start()
     with listener:
         raise SystemExit(serve(config, listener, grace))

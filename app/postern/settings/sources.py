@@ -15,6 +15,8 @@ from typing import Any
 
 from dotenv.parser import Binding, parse_stream
 
+from postern.errors import UserFault
+
 PREFIX = "POSTERN_"
 TEST_PREFIX = "POSTERN_TEST_"
 TABLES = ("people", "connections", "triggers")
@@ -47,7 +49,7 @@ class SettingProblem:
         return f"{self.setting}{source} {self.wrong}. {self.fix}" + ("" if self.fix.endswith("?") else ".")
 
 
-class SettingsFault(ValueError):
+class SettingsFault(UserFault, ValueError):
     """The settings cannot be used. `problems` has all problems, and the text has one line for each."""
 
     def __init__(self, problems: Iterable[SettingProblem]) -> None:

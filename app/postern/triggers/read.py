@@ -4,6 +4,7 @@ Bytes are counted while they stream, before anything is parsed. An invalid body 
 (RFC 6901 pointers). The values that were sent are never echoed.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from functools import lru_cache
 from typing import Any
@@ -17,6 +18,11 @@ from postern.triggers.exchange import Exchange
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
+
+_CONTENT_TYPE = re.compile(
+    rb"[a-z]{1,20}/[\w.+-]{1,60}(?![^\s;])(\s*;\s*charset=\"?[\w-]{1,20}\"?)?", re.IGNORECASE | re.ASCII
+)
+"""What is repeated of a Content-Type: the media type and a charset, so that nothing else that was sent is echoed."""
 
 _MOST_MISTAKES = 50
 _RULE_BROKEN = "does not satisfy a rule of this workflow"
@@ -106,7 +112,7 @@ def _fitted(
         return found
     if parameter_of_body.adapter is not None:
         if not is_json(content_type) and (body or content_type is not None):
-            raise problem("unsupported-media-type", headers={"Accept": "application/json"})
+            raise _not_called_json(content_type)
         found[parameter_of_body.name] = _typed(parameter_of_body.adapter, body)
     else:
         found[parameter_of_body.name] = _untyped(body) if body and is_json(content_type) else None
@@ -124,6 +130,20 @@ def is_json(content_type: bytes | None) -> bool:
         media_type.startswith(b"application/") and media_type.endswith(b"+json")
     )
     return named and all(charset in (b"utf-8", b"us-ascii") for charset in charsets)
+
+
+def _not_called_json(content_type: bytes | None) -> Problem:
+    """What came, and what to send. `curl -d` names a form if it is not told otherwise."""
+    found = None if content_type is None else _CONTENT_TYPE.match(content_type[:200])
+    came = "has no Content-Type" if content_type is None else "has another Content-Type"
+    if found:
+        came = f"has the Content-Type {found[0].decode('ascii')}"
+    return problem(
+        "unsupported-media-type",
+        detail=f"This trigger accepts JSON in UTF-8 only, and the request {came}. "
+        "Send the header Content-Type: application/json.",
+        headers={"Accept": "application/json"},
+    )
 
 
 def _typed(adapter: TypeAdapter[Any], body: bytes) -> Any:

@@ -169,7 +169,7 @@ async def test_a_misspelt_name_says_which_vault_and_how_to_list_it(vault: Vault,
     fault = await fault_of(vault, "misspelt")
     assert fault.entry == "the secret misspelt"
     assert fault.wrong == f"is not in the Key Vault {tenant.key_vault_url}"
-    assert "az keyvault secret list" in fault.fix
+    assert "postern secrets set" in fault.fix
     assert vault.names == ()
 
 

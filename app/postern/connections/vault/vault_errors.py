@@ -8,8 +8,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from postern.connections.faults import ConnectionFault
+from postern.loopback import is_loopback
 
 CREDENTIAL = "POSTERN_AZURE_CREDENTIAL"
 
@@ -131,11 +133,14 @@ def failure_of(error: Exception, request: SecretRequest) -> Failure:
 
 
 def _of_status(status: int, code: str, request: SecretRequest, retry_after: float = 0.0) -> Failure:
+    local = is_loopback(urlsplit(request.vault).hostname or "")  # only the local tenant's vault is
+    set_here = f"Set it in the local tenant: postern secrets set {request.name}"
     if status == 404:
         fix = f"Check its spelling; to list the names: az keyvault secret list --query [].name --id {request.vault}"
-        return _failure(request, f"is not in the Key Vault {request.vault}", fix)
+        return _failure(request, f"is not in the Key Vault {request.vault}", set_here if local else fix)
     if status == 403:
         wrong, fix = _FORBIDDEN.get(code, _NO_RIGHT)
+        fix = set_here if local and code.startswith("Secret") else fix
         at = {"vault": request.vault, "id": f"{request.vault}/secrets/{request.name}"}
         return _failure(request, wrong.format(**at), fix.format(**at))
     if status == 401:

@@ -38,7 +38,9 @@ The limit keeps a disk that is suddenly slow from delaying the page for long."""
 MOST_CALLS = 1000
 """Calls that the record of a run shows."""
 
-NOT_LISTED = frozenset({"request", "inputs", "inputs_form", "outputs", "outputs_form", "reply_headers"})
+NOT_LISTED = frozenset(
+    {"request", "inputs", "inputs_form", "outputs", "outputs_form", "reply_headers", "error_traceback"}
+)
 LISTED = tuple(column for column in runs.c if column.name not in NOT_LISTED)
 
 T = TypeVar("T")

@@ -62,6 +62,7 @@ class RunRecord:
     outputs: str | None = field(default=None, repr=False)
     outputs_form: Form | None = None
     reply_headers: str | None = field(default=None, repr=False)
+    error_traceback: str | None = field(default=None, repr=False)
     steps: tuple[Step, ...] = ()
     calls: tuple[CallRecord, ...] = ()
 

@@ -5,7 +5,6 @@ import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
 
 from pydantic_core import from_json, to_json
 
@@ -13,12 +12,14 @@ from postern.authoring.call_result import Call
 from postern.journal.body_form import Form
 from postern.journal.run import Run, State, Step
 from postern.journal.schema import runs
-from postern.redaction import REDACTED, is_secret_name, without_secrets, without_tokens
+from postern.redaction import is_secret_name, redacted_query, without_secret_values, without_secrets, without_tokens
 
 MAX_KEPT_BYTES = 64 * 1024
 """Bytes of inputs and of outputs that are recorded; the rest is cut off."""
 MAX_MESSAGE = 1000
 """Characters of an error's message that are recorded."""
+MAX_TRACEBACK = 8000
+"""Characters of a traceback that are recorded: its beginning and its end."""
 MAX_NAME = 200
 """Characters of the name of a called trigger that are recorded."""
 
@@ -54,6 +55,7 @@ def facts(run: Run) -> tuple[Any, ...]:
             outcome.error_type,
             outcome.error_message if outcome.shown or not workflow.secures else "",
             outcome.shown,
+            outcome.error_traceback,
         ),
         run.parent_run_id,
         run.resubmitted_from,
@@ -67,16 +69,17 @@ def run_row(facts: tuple[Any, ...], node: str) -> Sequence[Any]:
     address, content_type, body = request
     inputs, inputs_form = kept(body, _may_be_json(content_type))
     state, status, outputs, outputs_form, headers = State.RUNNING._value_, None, None, None, None
-    error_type = error_message = error_shown = None
+    error_type = error_message = error_shown = error_traceback = None
     if outcome is not None:
-        state, status, reply_headers, content, kind, message, shown = outcome
+        state, status, reply_headers, content, kind, message, shown, trace = outcome
         plain = reply_headers == JSON_HEADERS
         outputs, form = kept(content, plain or _is_json_reply(reply_headers))
         outputs_form = form._value_
         headers = None if plain else _written_headers(reply_headers)
         if kind:
             error_type, error_shown = kind, int(shown)
-            error_message = without_tokens(_plain(message))[:MAX_MESSAGE] or None
+            error_message = without_secret_values(_plain(message))[:MAX_MESSAGE] or None
+            error_traceback = _middle_cut(without_secret_values(_plain(trace))) or None if trace else None
     return (
         run_id,
         workflow,
@@ -97,6 +100,7 @@ def run_row(facts: tuple[Any, ...], node: str) -> Sequence[Any]:
         original or None,
         trace_id or None,
         node,
+        error_traceback,
         inputs,
         outputs,
     )
@@ -185,10 +189,7 @@ def _written_request(
     method: str, path: str, path_parameters: Mapping[str, str], query: bytes, content_type: str
 ) -> str:
     """The same as JSON, without values that look like secrets."""
-    shown = without_tokens(_plain(query.decode("latin-1")))
-    pairs = parse_qsl(shown, keep_blank_values=True)
-    if any(is_secret_name(name) for name, _ in pairs):
-        shown = urlencode([(name, REDACTED if is_secret_name(name) else value) for name, value in pairs])
+    shown = _plain(redacted_query(query))
     return json.dumps(
         {
             "method": method,
@@ -213,6 +214,12 @@ def _may_be_json(content_type: str) -> bool:
 
 def _is_json_reply(headers: Sequence[tuple[bytes, bytes]]) -> bool:
     return any(name == b"content-type" and b"json" in value for name, value in headers)
+
+
+def _middle_cut(text: str) -> str:
+    """The text without its middle if it is long: a traceback says at its end what failed."""
+    half = MAX_TRACEBACK // 2
+    return text if len(text) <= MAX_TRACEBACK else f"{text[:half]}\n  […]\n{text[-half:]}"
 
 
 def _plain(text: str) -> str:

@@ -37,7 +37,7 @@ _LEGAL = " OR ".join(
     f"(runs.state = '{before}' AND excluded.state IN ({_texts(afters)}))" for before, afters in MOVES.items() if afters
 )
 _OUTCOME = ("state", "status", "ended_at", "outputs", "outputs_form", "reply_headers", "error_type", "error_message")
-_SET_OUTCOME = ", ".join(f"{name} = excluded.{name}" for name in (*_OUTCOME, "error_shown"))
+_SET_OUTCOME = ", ".join(f"{name} = excluded.{name}" for name in (*_OUTCOME, "error_shown", "error_traceback"))
 
 STEP_COLUMNS = tuple(column.name for column in steps.columns)
 CALL_COLUMNS = tuple(column.name for column in calls.columns)

@@ -7,13 +7,12 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, cast
 
-import postern
+from postern.import_path import without_working_directory
 from postern.journal.writing.writer import DONE, LENGTH, Start, frame
 
-ROOT = str(Path(postern.__file__).parent.parent)
+PROGRAM = "import sys; sys.path[:] = sys.argv[2:]; from postern.journal.writing.writer import main; main()"
 
 
 class Link(asyncio.Protocol):
@@ -86,10 +85,11 @@ class Link(asyncio.Protocol):
 
 def _writer(link: int) -> "subprocess.Popen[bytes]":
     # The database's URL may hold a password. It is sent over the socket, because arguments are visible to others.
+    # It finds modules as this process does, except in the working directory: hence -P, and no PYTHONPATH of its own.
     return subprocess.Popen(  # noqa: S603 none of the arguments is input
-        [sys.executable, "-c", "from postern.journal.writing.writer import main; main()", str(link)],
+        [sys.executable, "-P", "-c", PROGRAM, str(link), *without_working_directory(sys.path)],
         pass_fds=[link],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([ROOT, *filter(None, sys.path)])},
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
     )

@@ -1,0 +1,36 @@
+"""The traceback of an author's exception, for operators: without local variables, from the author's own code on."""
+
+from traceback import TracebackException
+from types import TracebackType
+
+MOST_FRAMES = 50
+"""Calls that are kept of each exception of a chain: the last ones."""
+MOST_OF_A_LINE = 1000
+"""Characters of a line that are kept: the text of an exception may have any length."""
+MOST_LINES = 500
+
+
+def traceback_of(error: BaseException, file: str, *, messages: bool) -> str:
+    """The traceback as text, from the first call in `file` on, because the calls above it are Postern's. Without
+    `messages` it has the types of the exceptions only, for workflows whose bodies are secured: a message may repeat
+    a part of a body."""
+    try:
+        found = TracebackException(
+            type(error), error, _from_file(error.__traceback__, file), limit=-MOST_FRAMES, compact=True
+        )
+        parts = found.format() if messages else _without_messages(found, type(error).__name__)
+        lines = "".join(parts).splitlines()
+    except Exception:  # an author's exception may fail to describe itself
+        return ""
+    return "\n".join(line[:MOST_OF_A_LINE] for line in lines[-MOST_LINES:])
+
+
+def _from_file(first: TracebackType | None, file: str) -> TracebackType | None:
+    found = first
+    while found is not None and found.tb_frame.f_code.co_filename != file:
+        found = found.tb_next
+    return found or first
+
+
+def _without_messages(found: TracebackException, kind: str) -> list[str]:
+    return ["Traceback (most recent call last):\n", *found.stack.format(), kind]

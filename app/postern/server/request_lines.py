@@ -1,0 +1,47 @@
+"""One line in the log for each request, for authors: `postern dev` only. A server's own log has no such lines, because
+they would cost more than the request."""
+
+from time import perf_counter
+from typing import Any
+
+from structlog.typing import FilteringBoundLogger
+
+from postern.redaction import redacted_query
+from postern.triggers.exchange import EXCHANGE
+
+RUN_ID = b"x-run-id"
+
+
+class RequestLines:
+    """An ASGI application that serves another one, and logs each request with its method, URL, status, time and run."""
+
+    def __init__(self, app: Any, log: FilteringBoundLogger) -> None:
+        self._app = app
+        self._log = log
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        scope.pop(EXCHANGE, None)  # the shortcut past `send`, by which no response would be seen here
+        line: dict[str, Any] = {"method": scope["method"], "url": _url(scope), "status": None}
+
+        async def seen(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                line["status"] = message["status"]
+                if run_id := dict(message.get("headers", ())).get(RUN_ID):
+                    line["run_id"] = run_id.decode("latin-1")
+            await send(message)
+
+        began = perf_counter()
+        try:
+            await self._app(scope, receive, seen)
+        finally:
+            self._log.info("request", **line, duration_ms=round((perf_counter() - began) * 1000, 1))
+
+
+def _url(scope: dict[str, Any]) -> str:
+    path = scope["raw_path"].decode("latin-1")
+    query = redacted_query(scope["query_string"])
+    return f"{path}?{query}" if query else path

@@ -1,0 +1,69 @@
+"""The line that each request leaves in the log of `postern dev`."""
+
+from typing import Any
+
+import pytest
+import structlog
+from structlog.testing import capture_logs
+
+from postern.server.request_lines import RequestLines
+from postern.triggers.exchange import EXCHANGE
+
+pytestmark = pytest.mark.anyio
+
+
+async def line_of(answer: list[dict[str, Any]], **scope: Any) -> dict[str, Any]:
+    seen: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        assert EXCHANGE not in scope
+        for message in answer:
+            await send(message)
+
+    async def send(message: Any) -> None:
+        seen.append(message)
+
+    whole = {"type": "http", "method": "POST", "raw_path": b"/triggers/a", "query_string": b"", EXCHANGE: None, **scope}
+    with capture_logs() as logs:
+        await RequestLines(app, structlog.get_logger("test"))(whole, None, send)
+    assert seen == answer
+    (line,) = logs
+    assert line.pop("duration_ms") >= 0
+    return dict(line)
+
+
+async def test_it_has_method_url_status_and_run():
+    start = {"type": "http.response.start", "status": 201, "headers": [(b"x-run-id", b"0198")]}
+    line = await line_of([start, {"type": "http.response.body"}], raw_path=b"/triggers/%61", query_string=b"a=1&sig=x")
+    assert line == {
+        "event": "request",
+        "log_level": "info",
+        "method": "POST",
+        "url": "/triggers/%61?a=1&sig=%5Bredacted%5D",
+        "status": 201,
+        "run_id": "0198",
+    }
+
+
+async def test_a_request_without_a_response_has_a_line_too():
+    assert (await line_of([]))["status"] is None
+
+
+async def test_a_failure_of_the_application_has_a_line_and_goes_on():
+    async def fails(*_: Any) -> None:
+        raise RuntimeError
+
+    scope = {"type": "http", "method": "GET", "raw_path": b"/", "query_string": b""}
+    with capture_logs() as logs, pytest.raises(RuntimeError):
+        await RequestLines(fails, structlog.get_logger("test"))(scope, None, None)
+    assert [line["event"] for line in logs] == ["request"]
+
+
+async def test_the_lifespan_is_passed_on():
+    called: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        called.append(scope["type"])
+
+    await RequestLines(app, structlog.get_logger("test"))({"type": "lifespan"}, None, None)
+    assert called == ["lifespan"]
