@@ -25,11 +25,11 @@ setup: .venv/ready ## Make the virtual environment from the lock
 run: .venv/ready ## Serve workflows/ with a local tenant (postern dev)
 	@.venv/bin/postern dev
 
-# The tests start Python hundreds of times: what it compiles is kept, also where the environment says otherwise.
+# The tests start Python hundreds of times, so its compiled modules are kept, even if the environment turns that off.
 unexport PYTHONDONTWRITEBYTECODE
 PYTEST := .venv/bin/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-test: .venv/ready ## Run the tests, on all cores, in a random order (ARGS="--randomly-seed=1": that order again)
+test: .venv/ready ## Run the tests, on all cores, in a random order (ARGS="--randomly-seed=N" repeats an order)
 	@$(PYTEST) --durations 20 $(ARGS)
 
 test-fast: .venv/ready ## Run the tests that start no process, no PostgreSQL and no local tenant
@@ -47,8 +47,8 @@ check: .venv/ready ## Check format, lint, types and import layers
 check-deploy: .venv-deploy/ready ## Check what is in deploy/ (needs kubectl, nginx, promtool, shellcheck)
 	@.venv-deploy/bin/python -m deploy.checks
 
-# An environment of its own: the linters' packages do not go with the server's. uv is quick; where it finds no packages,
-# pip may, by its own configuration.
+# The linters have a separate environment, so that their packages do not mix with the server's. uv is fast. If it finds
+# no packages, pip may find them through its own configuration.
 LINTERS := --require-hashes --requirement deploy/checks/requirements.lock
 .venv-deploy/ready: deploy/checks/requirements.lock | .venv/ready
 	@echo "Making the linters' environment .venv-deploy ..."
@@ -62,7 +62,7 @@ bench: .venv/ready ## Compare the speed with bare Starlette (needs wrk)
 
 UV_COMPILE := .venv/bin/uv pip compile --quiet --system-certs --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
-lock: .venv/ready ## Resolve the dependencies anew into requirements.lock, and those made of it or beside it
+lock: .venv/ready ## Resolve the dependencies again into requirements.lock and the locks in deploy/
 	@$(UV_COMPILE) --extra dev --upgrade pyproject.toml --output-file requirements.lock
 	@$(UV_COMPILE) --extra postgres --constraint requirements.lock pyproject.toml --output-file deploy/container/requirements.lock
 	@echo hatchling | $(UV_COMPILE) --constraint requirements.lock - --output-file deploy/container/build.lock

@@ -1,10 +1,10 @@
 """The commands of the project's pages, and running them as a reader would.
 
 A command is a line of a fenced `console` block that begins with `$ `, with the lines that a backslash at its end adds.
-What needs something that is not here is in NEEDS, what other tests run is in ELSEWHERE, and all others are run: page by
-page, in their order, by one shell in a copy of the project.
+The commands of a page are run in their order, by one shell, in a copy of the project. Two kinds are left out: commands
+that need something that tests do not have (NEEDS), and commands that other tests run (ELSEWHERE).
 
-For a new page: a variable or file that an earlier command of the page would make, which is not run, is set in PREPARED.
+If a command uses a variable or file of an earlier command that is left out, add it to PREPARED.
 """
 
 import os
@@ -20,7 +20,7 @@ from pathlib import Path
 from tests.process.servers import ROOT, environment
 
 SECONDS = 90
-"""What the commands of one page may take on a busy machine."""
+"""The time limit for the commands of one page, enough for a busy machine."""
 
 NEEDS: Mapping[str, str] = {
     r"az|azd": "an Azure subscription",
@@ -39,15 +39,16 @@ NEEDS: Mapping[str, str] = {
     r"certbot": "a public name",
     r"git clone": "the place where the project is kept",
 }
-"""How commands begin that cannot be run here, and what they need. One of a pipeline is enough."""
+"""Patterns for the beginning of commands that tests cannot run, and what those need. A command line is left out if one
+of its commands matches."""
 
 TOOLS = ("curl", "git", "nginx", "openssl", "promtool")
-"""Programs of other projects that commands use which are run. Where one is missing, see `tests.tools.needed`."""
+"""Programs of other projects that the tested commands use. `tests.tools.needed` says what happens if one is missing."""
 
 USED_BY: Mapping[str, Sequence[str]] = {
     "sh deploy/nginx/check.sh": ("nginx", "openssl"),
 }
-"""What the project's own scripts use of them."""
+"""The project's own scripts, with the TOOLS that they use."""
 
 ELSEWHERE: Mapping[str, str] = {
     r"make run": "tests/process/test_dev.py",
@@ -55,13 +56,13 @@ ELSEWHERE: Mapping[str, str] = {
     r"\.venv-deploy/bin/python": ".ci/run",
     r"kubectl kustomize": ".ci/run",  # it builds each overlay, also with a kubectl that is too old for them
 }
-"""Commands that are run by other tests, and where."""
+"""Patterns for commands that other tests run, and the file of those tests."""
 
 SAYS_NO: Mapping[str, int] = {
     r'postern explain "\$REQUEST_ID"': 1,
     r'postern explain "\$\(postern token ': 1,
 }
-"""Commands whose exit code is their answer, and the one that a reader of the page gets."""
+"""Patterns for commands that end with another exit code than 0 as the page intends, and that code."""
 
 PREPARED: Mapping[str, str] = {
     "app/postern/openapi/README.md": """
@@ -78,7 +79,7 @@ PREPARED: Mapping[str, str] = {
         postern database upgrade
     """,
 }
-"""What a reader has before the first command of a page, as shell commands: variables, files, settings."""
+"""Shell commands that make what the reader of a page has before its first command: variables, files, settings."""
 
 _ASKS_A_SERVER = re.compile(r"(127\.0\.0\.1|localhost):8080|postern (call|runs|refusals|explain)\b")
 _PORT = re.compile(r"(?<=127\.0\.0\.1:)8080\b|(?<=localhost:)8080\b")
@@ -89,7 +90,7 @@ _ASSIGNED = re.compile(r"\s*(?:\w+=(?:\"[^\"]*\"|[^\s$(]*)\s+)*")
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command as a page has it, and the number of its first line."""
+    """A command of a page, with the number of its first line."""
 
     page: str
     line: int
@@ -97,12 +98,12 @@ class Command:
 
     @property
     def needs(self) -> str:
-        """What it needs that is not here, "" for nothing."""
+        """What it needs that tests do not have, or ""."""
         return _found(NEEDS, self.text)
 
     @property
     def elsewhere(self) -> str:
-        """What runs it besides the test of pages, "" for nothing."""
+        """The other test that runs it, or ""."""
         return _found(ELSEWHERE, self.text)
 
     @property
@@ -116,13 +117,13 @@ class PageFailed(AssertionError):
 
 
 def pages(root: Path = ROOT) -> list[str]:
-    """All pages, as paths below the root: its own, those of the program, and those of all ways to deploy it."""
+    """All pages, as paths relative to the root: those in the root, in app/ and in deploy/."""
     found = [*root.glob("*.md"), *root.glob("app/**/*.md"), *root.glob("deploy/**/*.md")]
     return sorted(str(page.relative_to(root)) for page in found)
 
 
 def commands(page: str, text: str) -> list[Command]:
-    """The commands of a page, in their order. Raises ValueError if a line of a block cannot be classified."""
+    """The commands of a page, in their order. Raises ValueError if a line begins with a dollar but not with `$ `."""
     found: list[Command] = []
     kind = ""
     open_line = False
@@ -146,19 +147,19 @@ def commands(page: str, text: str) -> list[Command]:
 
 
 def asks_a_server(found: Sequence[Command]) -> bool:
-    """Whether a command of a page that is run talks to a server on this machine."""
+    """Whether any of the commands to run sends requests to a server on this machine."""
     return any(_ASKS_A_SERVER.search(command.text) for command in found if command.runs)
 
 
 def tools(found: Sequence[Command]) -> list[str]:
-    """Those of TOOLS that the commands of a page use which are run."""
+    """The TOOLS that the commands to run use."""
     text = "\n".join(command.text for command in found if command.runs)
     inside = [tool for script, used in USED_BY.items() if script in text for tool in used]
     return [tool for tool in TOOLS if tool in inside or _found({tool: tool}, text)]
 
 
 def copy_project(folder: Path, root: Path = ROOT) -> Path:
-    """A copy of the project's files, as a clean checkout with these changes has them, and its environment."""
+    """Copy the project into the folder: the files of a clean checkout with present changes, and a link to `.venv`."""
     listing = ["git", "-C", str(root), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(listing, capture_output=True, text=True, check=True).stdout
     for name in filter(None, listed.split("\0")):
@@ -178,8 +179,8 @@ def copy_project(folder: Path, root: Path = ROOT) -> Path:
 
 
 def run_page(found: Sequence[Command], folder: Path, *, port: int = 8080, prepared: str = "") -> list[Command]:
-    """Run the commands that are to be run in this copy of the project; those that were run. Raises PageFailed, with
-    the place of the first that failed and what was printed."""
+    """Run the commands of a page in this copy of the project, except those to leave out. Returns the commands that were
+    run. Raises PageFailed, with the line of the first that failed and the output."""
     wanted = [command for command in found if command.runs]
     ran = folder / ".ran"
     script = ["set -euo pipefail", prepared]
@@ -198,7 +199,7 @@ def run_page(found: Sequence[Command], folder: Path, *, port: int = 8080, prepar
 
 
 def _bash(script: str, folder: Path) -> tuple[str, int]:
-    """What the script prints, and its exit code. All that it started is ended."""
+    """Run the script. Returns its output and exit code. After a timeout all its processes are killed."""
     path = os.pathsep.join([str(folder / ".venv" / "bin"), str(folder / ".tools"), os.environ["PATH"]])
     env = environment({"PYTHONPATH": str(folder), "PATH": path, "HOME": str(folder), "LC_ALL": "C.UTF-8"})
     process = subprocess.Popen(
@@ -221,7 +222,7 @@ def _bash(script: str, folder: Path) -> tuple[str, int]:
 
 
 def _found(table: Mapping[str, str], text: str) -> str:
-    """The value of the row whose pattern some part of the command begins with."""
+    """The value of the first row whose pattern matches the beginning of any part of the command, or ""."""
     plain = re.sub(r"'[^']*'", "''", text.replace("\\\n", " "))
     begins = [_ASSIGNED.sub("", plain[match.end() :], count=1) for match in _BEGINNING.finditer(plain)]
     for pattern, value in table.items():

@@ -26,10 +26,11 @@ def test_every_error_that_connections_explain_has_a_row():
 
 
 def test_the_scope_and_roles_are_those_of_the_registration():
-    scopes = {scope["value"]: scope["id"] for scope in REGISTRATION["api"]["oauth2PermissionScopes"]}
-    roles = {role["value"]: role["id"] for role in REGISTRATION["appRoles"]}
+    scopes = [scope["value"] for scope in REGISTRATION["api"]["oauth2PermissionScopes"]]
+    roles = [role["value"] for role in REGISTRATION["appRoles"]]
     assert [value for value in [*scopes, *roles] if f"`{value}`" not in PAGE] == []
-    assert f"{roles['Workflow.Run']}=Role {scopes['Workflow.Run.User']}=Scope" in PAGE
+    assert set(re.findall(r"appRoles\[\?value=='([^']+)'\]", PAGE)) == {"Workflow.Run"} <= set(roles)
+    assert set(re.findall(r"oauth2PermissionScopes\[\?value=='([^']+)'\]", PAGE)) == set(scopes)
     assert REGISTRATION["api"]["requestedAccessTokenVersion"] == 2
 
 
@@ -38,7 +39,7 @@ def test_the_checks_are_the_programs():
         specific_users(ID, scopes=["s"], roles=["r"], apps=False), people={}, tenants=[ID], audiences=["api://x"]
     )
     assert isinstance(policy, Guarded)
-    known = {rule.name for rule in RULES} | {question.name for question in policy.requirements}
+    known = {rule.name for rule in RULES} | {requirement.name for requirement in policy.requirements}
     named = set(re.findall(r"`([a-z-]+)`", first_cells("Rejections by Postern")))
     assert named
     assert named <= known

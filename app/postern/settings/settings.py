@@ -102,7 +102,8 @@ class Settings(BaseSettings):
     )
     keys_stale: Annotated[int, BeforeValidator(types.whole(1))] = Field(
         86400,
-        description="Seconds for which signing keys are used in an outage; they are refreshed at least twice as often",
+        description="Seconds for which signing keys are used if Entra is unreachable; "
+        "they are refreshed after half that time at the latest",
     )
     secret_max_age: Annotated[int, BeforeValidator(types.whole(0))] = Field(
         300, description="Seconds for which a secret from Key Vault is cached"
