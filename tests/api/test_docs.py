@@ -11,6 +11,7 @@ from httpx2 import ASGITransport
 from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 
 from postern.api import docs
+from postern.api.docs import TokenCommand
 from postern.assembly import Application, create_app
 from postern.http_client import AsyncClient, Response, http_client
 from postern.local_tenant import LocalTenant
@@ -65,7 +66,7 @@ garbage           | 401
 
 @asynccontextmanager
 async def docs_server(
-    folder: Path, local: LocalTenant, local_tokens: str = "", **settings: Any
+    folder: Path, local: LocalTenant, local_tokens: TokenCommand | None = None, **settings: Any
 ) -> AsyncIterator[AsyncClient]:
     """The application behind a client."""
     (folder / "examples.py").write_text(WORKFLOWS, encoding="utf-8")
@@ -173,11 +174,13 @@ async def test_a_token_over_plain_http_through_an_unknown_proxy_is_rejected(
 async def test_with_a_local_tenant_all_callers_see_everything(
     tmp_path: Path, local_tenant: LocalTenant, own_modules: None
 ):
-    async with docs_server(tmp_path, local_tenant, local_tokens="postern token --as lisa") as client:
+    async with docs_server(
+        tmp_path, local_tenant, local_tokens=lambda trigger: f"token {trigger.workflow.name}"
+    ) as client:
         for credentials in ({}, {"Authorization": "Bearer garbage"}):
             assert sorted(shown(await client.get("/openapi.json", headers=credentials))) == sorted(ROWS[0][1:])
             page = await client.get("/docs", headers=credentials)
-            assert "$(postern token --as lisa)" in page.text
+            assert "$(token payroll)" in page.text
 
 
 async def test_answers_are_neither_stored_nor_mixed_up(client: AsyncClient):

@@ -78,7 +78,12 @@ def test_every_trigger_has_its_url_its_mode_its_request_and_its_response(example
 
 
 def test_commands_name_the_token_that_they_need(examples: Json):
-    for html in (page(examples), page(examples, token_command="postern token --as lisa")):
+    tokens = {
+        operation["operationId"]: "postern token --as lisa"
+        for methods in examples["paths"].values()
+        for operation in methods.values()
+    }
+    for html in (page(examples), page(examples, tokens=tokens)):
         commands = re.findall(r"<code>(curl.*?)</code>", html, re.DOTALL)
         assert len(commands) == 9
         for command in commands:
@@ -91,7 +96,7 @@ def test_commands_name_the_token_that_they_need(examples: Json):
 
 def test_a_catalog_of_nothing_has_a_page(odd: Json):
     assert "no workflows that you may call with the credentials that you sent" in page(odd | {"paths": {}})
-    assert "no workflows that you may call." in page(odd | {"paths": {}}, token_command="postern token")
+    assert "no workflows that you may call." in page(odd | {"paths": {}}, tokens={})
 
 
 @pytest.mark.parametrize(

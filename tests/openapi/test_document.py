@@ -62,12 +62,17 @@ def test_an_operation_says_what_it_is_and_what_it_takes(examples: Json):
         "x-postern-access": "tenant_users",
         "x-postern-asks": ["people only"],
         "parameters": [
-            {"name": "room", "in": "path", "required": True, "schema": {"type": "integer"}},
+            {"name": "room", "in": "path", "required": True, "schema": {"type": "integer"}, "example": 1},
             {"$ref": "#/components/parameters/IdempotencyKey"},
         ],
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Booking"}}},
+            "content": {
+                "application/json": {
+                    "schema": {"$ref": "#/components/schemas/Booking"},
+                    "example": {"start": "2026-03-01T09:00:00Z", "minutes": 15},
+                }
+            },
         },
         "security": [{"entra": [f"{audience}/.default"]} for audience in AUDIENCES],
     }
@@ -91,14 +96,20 @@ def test_bodies_are_required_as_the_pipeline_requires_them(odd: Json):
     assert paths["/triggers/odd/{what}/of/{n}"]["get"]["requestBody"]["required"]
     assert paths["/triggers/loose"]["post"]["requestBody"] == {
         "required": False,
-        "content": {"application/json": {"schema": {}}},
+        "content": {"application/json": {"schema": {}, "example": {}}},
     }
     assert "requestBody" not in paths["/triggers/bare/{part}"]["post"]
 
 
 def test_a_part_of_the_path_that_the_function_leaves_out_is_text(odd: Json):
     parameter = odd["paths"]["/triggers/bare/{part}"]["post"]["parameters"][0]
-    assert parameter == {"name": "part", "in": "path", "required": True, "schema": {"type": "string"}}
+    assert parameter == {
+        "name": "part",
+        "in": "path",
+        "required": True,
+        "schema": {"type": "string"},
+        "example": "text",
+    }
 
 
 def test_runs_on_record_have_an_id_and_take_a_key(odd: Json):

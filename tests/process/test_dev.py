@@ -39,6 +39,21 @@ def pay(amount):
 async def fails(ctx):
     pay(12)
 """
+ORDER = """
+from pydantic import BaseModel, Field
+from postern import specific_users, tenant_users, workflow
+
+class Order(BaseModel):
+    number: str = Field(pattern="^[A-Z]-[0-9]{2}$")
+
+@workflow(access=ACCESS, path="/{shop}")
+async def orders(ctx, order: Order, shop: str):
+    return order
+"""
+ORDERS = {
+    "ada": ORDER.replace("ACCESS", "tenant_users()"),
+    "nightly-report": ORDER.replace("ACCESS", "tenant_users(roles=['Workflow.Run'])"),
+}
 
 SHOWN = {
     "hello": "Hello from Postern",
@@ -194,11 +209,8 @@ def test_each_request_leaves_one_line(dev: Server):
 
 def test_the_commands_that_it_prints_work(dev: Server):
     """Each is pasted into a shell as it is."""
-    dev.says("Ctrl-C stops")
-    section = dev.output.split("Try it, in another terminal:\n")[1].split("\n\n")[0]
-    commands = [line.partition("  #")[0].strip() for line in section.splitlines()]
-    assert len(commands) == 5
-    printed = [paste(dev, command.replace("curl", "curl -s", 1)) for command in commands]
+    printed = try_it(dev)
+    assert len(printed) == 5
     assert "Hello from Postern" in printed[0]
     assert printed[1].startswith("HTTP/1.1 401")
     assert printed[2].count(".") == 2
@@ -206,12 +218,46 @@ def test_the_commands_that_it_prints_work(dev: Server):
     assert "Lisa Moreau" in printed[4]
 
 
+def try_it(server: Server) -> list[str]:
+    """What the printed commands print."""
+    server.says("Ctrl-C stops")
+    section = server.output.split("Try it, in another terminal:\n")[1].split("\n\n")[0]
+    commands = [line.partition("  # ")[0].strip() for line in section.splitlines()]
+    return [paste(server, command.replace("curl", "curl -s", 1)) for command in commands]
+
+
+@pytest.mark.parametrize("who", ["ada", "nightly-report"])
+def test_the_commands_are_for_the_workflows_that_are_there_and_for_callers_who_may_call_them(tmp_path: Path, who: str):
+    (tmp_path / "workflows").mkdir()
+    (tmp_path / "workflows" / "orders.py").write_text(ORDERS[who], encoding="utf-8")
+    with running("dev", tmp_path, {"POSTERN_PORT": "0"}) as server:
+        printed = try_it(server)
+        assert "hello" not in server.output.partition("Try it")[2]
+        assert printed[0].startswith("HTTP/1.1 401")
+        assert printed[2] == '{"number":"A-00"}'
+        assert json.loads(printed[3]) == {"number": "A-00"}
+        page = server.client.get("/docs").text
+        assert f"token --as {who})" in page
+
+
+def test_without_workflows_it_says_how_to_make_one(tmp_path: Path):
+    (tmp_path / "workflows").mkdir()
+    with running("dev", tmp_path, {"POSTERN_PORT": "0"}) as server:
+        server.says("Ctrl-C stops")
+        assert "There is no workflow to call yet" in server.output
+        assert "new my-workflow" in server.output
+        assert "curl" not in server.output
+
+
 def test_the_docs_show_every_workflow_with_commands_that_work(dev: Server):
     page = dev.client.get("/docs").text
     commands = [unescape(command) for command in re.findall(r"<code>(curl .*?)</code>", page, re.DOTALL)]
+    assert len(commands) == 9
+    printed = [paste(dev, command.replace("curl", "curl -s -i", 1)) for command in commands]
+    assert [text.splitlines()[0] for text in printed if not text.startswith("HTTP/1.1 20")] == []
     for name, expected in SHOWN.items():
-        command = next(each for each in commands if f"/triggers/{name}" in each)
-        assert expected in paste(dev, command.replace("curl", "curl -s", 1)), name
+        number = next(number for number, each in enumerate(commands) if f"/triggers/{name}" in each)
+        assert expected in printed[number], name
 
 
 def test_the_commands_of_the_readme_work(dev: Server):

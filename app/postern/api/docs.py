@@ -14,10 +14,11 @@ from starlette.requests import Request
 
 from postern.access import Caller
 from postern.api.access import recognise, visible
-from postern.catalog import Snapshot
+from postern.catalog import Snapshot, Trigger
 from postern.errors import problem
 from postern.openapi.docs_page import CONTENT_TYPES, assets, page
 from postern.openapi.document import Described
+from postern.openapi.operations import operations
 from postern.settings.installation import Installation
 from postern.triggers.reply import ALWAYS, Answer
 from postern.triggers.secure_transport import Scope
@@ -46,11 +47,18 @@ FOREVER = (b"cache-control", b"public, max-age=31536000, immutable")
 _HOST = re.compile(r"([A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
 
 
+TokenCommand = Callable[[Trigger], str]
+"""Returns the command that prints a token of the local tenant with which a trigger may be called; "" if nobody there
+may."""
+
+
 class Views:
     """The documents of the current catalog, each made once for each set of visible workflows. They are made in a
     thread, one at a time, so that a large catalog does not delay runs."""
 
-    def __init__(self, snapshot: Callable[[], Snapshot], installation: Installation, token_command: str) -> None:
+    def __init__(
+        self, snapshot: Callable[[], Snapshot], installation: Installation, token_command: TokenCommand | None
+    ) -> None:
         self._snapshot = snapshot
         self._installation = installation
         self._token_command = token_command
@@ -86,25 +94,28 @@ class Views:
         document = self._described.document(names)
         if kind == "json":
             return to_json(document, inf_nan_mode="null")
-        return page(document, token_command=self._token_command).encode()
+        if self._token_command is None:
+            return page(document).encode()
+        guarded = [each for each in operations(snapshot.triggers) if each.guarded]
+        return page(document, tokens={each.id: self._token_command(each.trigger) for each in guarded}).encode()
 
 
 class Docs:
     """The pages. `identify` verifies the token of a request (see secure_transport.Identification), `snapshot` returns
-    the current catalog. `token_command` is the command that prints tokens of a local tenant: if it is given, all
-    callers see all workflows."""
+    the current catalog. `token_command` is for a local tenant: if it is given, all callers see all workflows, with
+    commands that get tokens there."""
 
     def __init__(
         self,
         installation: Installation,
         identify: Callable[[Scope], Awaitable[Caller]],
         snapshot: Callable[[], Snapshot],
-        token_command: str = "",
+        token_command: TokenCommand | None = None,
     ) -> None:
         self._installation = installation
         self._identify = identify
         self._snapshot = snapshot
-        self._open = bool(token_command)
+        self._open = token_command is not None
         self._views = Views(snapshot, installation, token_command)
 
     @property

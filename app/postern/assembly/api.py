@@ -3,7 +3,7 @@
 from structlog.typing import FilteringBoundLogger
 
 from postern import api
-from postern.api.docs import Docs
+from postern.api.docs import Docs, TokenCommand
 from postern.api.resubmit import resubmitter
 from postern.assembly.catalog import CatalogPart
 from postern.assembly.identity import IdentityPart, installation_of
@@ -22,10 +22,10 @@ def api_part(
     runs: RunsPart,
     refusals: RefusalsPart,
     log: FilteringBoundLogger,
-    local_tokens: str,
+    local_tokens: TokenCommand | None,
 ) -> Part:
-    """`/runs`, `/refusals`, `/workflows`, `/openapi.json` and `/docs`. With `local_tokens`, the command that prints
-    tokens of a local tenant, all callers see the documents of all triggers."""
+    """`/runs`, `/refusals`, `/workflows`, `/openapi.json` and `/docs`. With `local_tokens`, for a local
+    tenant, all callers see the documents of all triggers."""
     installation = installation_of(settings)
     identify = identity.identification.identify
     docs = Docs(installation, identify, catalog.snapshot, local_tokens)

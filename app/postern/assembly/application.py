@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from postern.api.docs import TokenCommand
 from postern.assembly.api import api_part
 from postern.assembly.catalog import catalog_part
 from postern.assembly.connections import connections_part
@@ -54,10 +55,10 @@ class Application(Starlette):
         return super().__call__(scope, receive, send)
 
 
-def create_app(settings: Settings, *, local_tokens: str = "") -> Application:
+def create_app(settings: Settings, *, local_tokens: TokenCommand | None = None) -> Application:
     """The application that `settings` describe: its parts in the order in which they start. They stop in reverse.
 
-    `local_tokens` is the command that prints tokens of a local tenant: with it, all callers see the documents of all
+    `local_tokens` gives the commands that print tokens of a local tenant: with it, all callers see the documents of all
     triggers, and failures are logged with their tracebacks. Raises SettingsFault if a workflow needs a setting that is
     not set, and DatabaseFault if the database can never be used. A faulty workflow raises nothing: it is listed as a
     fault, and the others are served.
@@ -68,7 +69,7 @@ def create_app(settings: Settings, *, local_tokens: str = "") -> Application:
     connections = connections_part(settings)
     journal = journal_part(settings)
     runs = runs_part(
-        settings, journal.journal, connections.connections, catalog.triggers, log, for_author=bool(local_tokens)
+        settings, journal.journal, connections.connections, catalog.triggers, log, for_author=local_tokens is not None
     )
     refusals = refusals_part(journal.journal, identity.identity, log)
     api = api_part(settings, journal.journal, identity, catalog, runs, refusals, log, local_tokens)

@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING
 import structlog
 import typer
 
+from postern.catalog import Trigger
+from postern.cli.first_steps import first_steps
+from postern.cli.local_callers import callers
 from postern.cli.terminal import err, print_faults, program, stop, workflow_table
 from postern.cli.workspace import (
     STATE_FOLDER,
@@ -55,9 +58,14 @@ def dev(host: Host = None, port: Port = None) -> None:
     place = server_config(None, host=given.host, port=given.port)
     with serve(LocalTenant.open(STATE_FOLDER, given.people)) as local, _bound(place) as listener:
         export_local_credential(local)
+        options = callers(local)
+
+        def local_tokens(trigger: Trigger) -> str:
+            return f"{program()} token {who}" if (who := options(trigger)) else ""
+
         settings = local_settings(local, bound_address(place, listener))
         with readable_folder():
-            app = create_app(settings, local_tokens=f"{program()} token --as lisa")
+            app = create_app(settings, local_tokens=local_tokens)
 
         lines = RequestLines(app, structlog.get_logger("postern"))
         config = server_config(lines, trusted_proxies=given.trusted_proxies)
@@ -67,7 +75,7 @@ def dev(host: Host = None, port: Port = None) -> None:
             snapshot = app.catalog.snapshot
             print_faults(snapshot.faults)
             err.print(workflow_table(snapshot, address))
-            err.print(_first_steps(address), highlight=False, soft_wrap=True)
+            err.print(first_steps(snapshot, address, options), markup=False, highlight=False, soft_wrap=True)
 
         raise typer.Exit(run(config, listener=listener, ready=ready))
 
@@ -79,20 +87,3 @@ def _bound(place: "Config") -> "socket":
         return bind(place)
     except AddressFault as fault:
         stop(str(fault), 2)
-
-
-def _first_steps(server_url: str) -> str:
-    postern = program()
-    return f"""
-[bold]Try it, in another terminal:[/]
-  curl -X POST {server_url}/triggers/hello            [dim]# 200: anyone may call it[/]
-  curl -i -X POST {server_url}/triggers/payroll       [dim]# 401: only lisa may call it[/]
-  {postern} token --as lisa                            [dim]# a token of the local tenant[/]
-  {postern} call payroll --as lisa                     [dim]# 200: she is on the list[/]
-  curl -X POST {server_url}/triggers/payroll -H "Authorization: Bearer $({postern} token --as lisa)"
-
-Requests and responses of each workflow, with commands to paste: {server_url}/docs
-
-Drop a module in the workflows folder, or run `{postern} new my-workflow`: it is served at once.
-Ctrl-C stops the server.
-"""

@@ -3,18 +3,16 @@
 It is made from the document alone, so it cannot show more than the document. The template escapes authors' texts.
 """
 
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import quote
 
 from pydantic_core import to_json
 
-from postern.openapi.examples import Examples
+from postern.openapi.example_requests import example_requests
 from postern.openapi.property_table import Member, Reader
 
 if TYPE_CHECKING:
@@ -28,6 +26,12 @@ ACCESS: Mapping[str, tuple[str, str]] = {
     "specific_users": ("Requires a token of a caller on its list", "Specific users in my tenant"),
 }
 """Each access mode in words, and in Power Automate's own words."""
+
+NOBODY = "No person or application of the local tenant may call it."
+NO_EXAMPLE = (
+    "No example is known that the workflow accepts. Its author can give one: "
+    "Field(examples=[…]) for a value, or json_schema_extra for a model."
+)
 
 CONTENT_TYPES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8"}
 _MARKS = " .!?:;,。"
@@ -73,6 +77,7 @@ class Shown:
     chooses_status: bool
     problems: list[ProblemRow]
     command: str
+    no_command: str
 
 
 @cache
@@ -86,10 +91,11 @@ def assets() -> Mapping[str, bytes]:
     return found
 
 
-def page(document: Json, *, token_command: str = "") -> str:
-    """The page of a document. `token_command` prints a token of a local tenant. If it is "", the page shows which scope
-    to request from Entra."""
-    drawer = _Drawer(document, token_command)
+def page(document: Json, *, tokens: Mapping[str, str] | None = None) -> str:
+    """The page of a document. With a local tenant, `tokens` has for each operation that requires a token the command
+    that prints a suitable one, "" if nobody there may call it. Without, the page shows which scope to request from
+    Entra."""
+    drawer = _Drawer(document, tokens)
     shown = [
         drawer.shown(path, method, operation)
         for path, methods in document["paths"].items()
@@ -98,17 +104,17 @@ def page(document: Json, *, token_command: str = "") -> str:
     names = {name.rpartition(".")[2]: name for name in assets()}
     scopes = list(dict.fromkeys(scope for each in shown for scope in each.scopes[:1]))
     return _template().render(
-        info=document["info"], operations=shown, assets=names, scopes=scopes, local=bool(token_command)
+        info=document["info"], operations=shown, assets=names, scopes=scopes, local=tokens is not None
     )
 
 
 class _Drawer:
-    def __init__(self, document: Json, token_command: str) -> None:
+    def __init__(self, document: Json, tokens: Mapping[str, str] | None) -> None:
         self._server = document["servers"][0]["url"].rstrip("/")
         self._components = document["components"]
         self._reader = Reader(self._components["schemas"])
-        self._examples = Examples(self._components["schemas"])
-        self._token = f"$({token_command})" if token_command else "$TOKEN"
+        self._requests = example_requests(document)
+        self._tokens = tokens
 
     def shown(self, path: str, method: str, operation: Json) -> Shown:
         """One operation."""
@@ -131,16 +137,29 @@ class _Drawer:
             conditions=operation.get("x-postern-asks", []),
             scopes=scopes,
             parameters=[self._parameter(each) for each in in_path],
-            request_body=self._shape(_schema_of(body), examples=True) if body else None,
+            request_body=self._shape(_schema_of(body), _example_of(body)) if body else None,
             body_required=bool(body and body["required"]),
             response=self._shape(given),
             chooses_status="2XX" in operation["responses"],
             problems=self._problems(operation["responses"]),
-            command=self._command(path, method, operation, in_path),
+            **self._command(operation),
         )
 
-    def _shape(self, schema: Json, *, examples: bool = False) -> Shape:
-        text = _indented(self._examples.example(schema)) if examples and schema else ""
+    def _command(self, operation: Json) -> dict[str, str]:
+        """The command that calls it, or the reason why there is none."""
+        request = self._requests.get(operation["operationId"])
+        token = ""
+        if operation["security"]:
+            made = "" if self._tokens is None else self._tokens.get(operation["operationId"], "")
+            if self._tokens is not None and not made:
+                return {"command": "", "no_command": NOBODY}
+            token = f"$({made})" if made else "$TOKEN"
+        if request is None:
+            return {"command": "", "no_command": NO_EXAMPLE}
+        return {"command": request.curl(self._server, token, " \\\n  "), "no_command": ""}
+
+    def _shape(self, schema: Json, example: Any = None) -> Shape:
+        text = _indented(example) if example is not None and schema else ""
         about = str(self._reader.resolved(schema).get("description", ""))
         return Shape(self._reader.words(schema), about, self._reader.members(schema), text)
 
@@ -160,29 +179,14 @@ class _Drawer:
                 rows.append(ProblemRow("" if status == "default" else status, code, detail))
         return rows
 
-    def _command(self, path: str, method: str, operation: Json, in_path: list[Json]) -> str:
-        for parameter in in_path:
-            value = self._examples.example(parameter["schema"])
-            text = value if isinstance(value, str) else to_json(value).decode()
-            path = path.replace("{" + parameter["name"] + "}", quote(text, safe=""))
-        lines = [f"curl -X {method.upper()} {_quoted(self._server + path)}"]
-        if operation["security"]:
-            lines.append(f'-H "Authorization: Bearer {self._token}"')
-        if "requestBody" in operation:
-            example = self._examples.example(_schema_of(operation["requestBody"]))
-            lines += ["-H 'Content-Type: application/json'", f"-d {_quoted(to_json(example).decode())}"]
-        return " \\\n  ".join(lines)
+
+def _example_of(body: Json) -> Any:
+    return body["content"]["application/json"].get("example")
 
 
 def _schema_of(body: Json) -> Json:
     schema: Json = body["content"]["application/json"]["schema"]
     return schema
-
-
-def _quoted(text: str) -> str:
-    """As a shell word, always in quotes."""
-    quoted = shlex.quote(text)
-    return quoted if quoted != text else f"'{text}'"
 
 
 def _indented(value: Any) -> str:

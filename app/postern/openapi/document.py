@@ -11,7 +11,9 @@ from typing import Any
 from pydantic_core import to_json
 
 from postern.access import Guarded, default_scope
+from postern.authoring.signature import BodyParameter, PathParameter
 from postern.catalog import Trigger
+from postern.openapi.examples import Examples
 from postern.openapi.operations import Operation, conditions_of, operations
 from postern.openapi.problems import (
     HEADERS,
@@ -49,6 +51,7 @@ class Described:
         self._installation = installation
         self._operations = operations(triggers)
         self._schemas = schemas_of(self._operations)
+        self._examples = Examples(self._schemas.components)
 
     def document(self, names: Collection[str] | None = None) -> Json:
         """The OpenAPI document of the workflows with these names, or of all of them if None."""
@@ -81,25 +84,55 @@ class Described:
             made["x-postern-asks"] = conditions
         made["parameters"] = self._parameters(operation)
         if workflow.body is not None:
+            schema = self._schemas.of(workflow, BODY)
             made["requestBody"] = {
                 "required": workflow.body.required and workflow.body.adapter is not None,
-                "content": {"application/json": {"schema": self._schemas.of(workflow, BODY)}},
+                "content": {"application/json": {"schema": schema, **self._example_body(workflow.body, schema)}},
             }
         made["responses"] = _responses(operation, self._schemas)
         made["security"] = [{"entra": [scope]} for scope in self._scopes(operation)]
         return made
 
     def _parameters(self, operation: Operation) -> list[Json]:
-        typed = {parameter.name for parameter in operation.workflow.path_parameters}
+        typed = {parameter.name: parameter for parameter in operation.workflow.path_parameters}
         schemas = {
             name: self._schemas.of(operation.workflow, name) if name in typed else {"type": "string"}
             for name in operation.path_names
         }
         in_path = [
-            {"name": name, "in": "path", "required": True, **_described(schema), "schema": schema}
+            {
+                "name": name,
+                "in": "path",
+                "required": True,
+                **_described(schema),
+                "schema": schema,
+                **self._example_part(typed.get(name), schema),
+            }
             for name, schema in schemas.items()
         ]
         return [*in_path, {"$ref": "#/components/parameters/IdempotencyKey"}] if operation.recorded else in_path
+
+    def _example_body(self, parameter: BodyParameter, schema: Json) -> Json:
+        """An example that the workflow accepts: its own types and validators were asked. Nothing if there is none."""
+        value = self._examples.example(schema)
+        try:
+            if parameter.adapter is not None:
+                parameter.adapter.validator.validate_json(to_json(value))
+        except Exception:  # an author's validator may raise anything
+            return {}
+        return {"example": value}
+
+    def _example_part(self, parameter: PathParameter | None, schema: Json) -> Json:
+        """The same for a part of the path."""
+        value = self._examples.example(schema)
+        text = value if isinstance(value, str) else to_json(value).decode()
+        try:
+            if parameter is not None:
+                parameter.adapter.validate_strings(text)
+        except Exception:
+            return {}
+        ambiguous = text in ("", ".", "..") or "/" in text or "\\" in text  # no trigger is at such a URL
+        return {} if ambiguous else {"example": value}
 
     def _scopes(self, operation: Operation) -> list[str]:
         """The scopes to request, one of which is enough. The installation's own audiences come first, in their

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from math import ceil
 from typing import Any
 
+from postern.openapi.pattern_text import text_for
 from postern.openapi.property_table import Reader, alternatives
 
 Json = dict[str, Any]
@@ -118,6 +119,8 @@ def _given(schema: Json) -> Any:
 def _text(schema: Json) -> str:
     text = _TEXTS.get(str(schema.get("format")), "text")
     least, most = min(schema.get("minLength", 0), MAX_TEXT), schema.get("maxLength")
+    if "pattern" in schema and (found := text_for(str(schema["pattern"]), least, most)) is not None:
+        return found
     return (text * ceil(least / len(text)) if len(text) < least else text)[:most]
 
 

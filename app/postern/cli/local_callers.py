@@ -1,0 +1,32 @@
+"""Who of the local tenant may call a workflow, for commands to paste."""
+
+import shlex
+from collections.abc import Callable
+
+from postern.access import Guarded, checks
+from postern.catalog import Trigger
+from postern.cli.workspace import OPERATOR
+from postern.identity import tenant
+from postern.identity.claims import caller_of
+from postern.local_tenant import LocalTenant
+
+
+def callers(local: LocalTenant) -> Callable[[Trigger], str]:
+    """A function that returns the options `--as NAME` of somebody who may call a trigger, "" if nobody may: the
+    operator if possible, then people, then applications."""
+    here = tenant(local.tenant_id, authority=local.authority)
+    names = list(dict.fromkeys([OPERATOR, *local.people, *local.applications]))
+
+    def options(trigger: Trigger) -> str:
+        policy = trigger.policy
+        if not isinstance(policy, Guarded):
+            return ""
+        for name in names:
+            for audience in (None, *sorted(policy.audiences)):
+                caller = caller_of(local.claims(name, audience=audience), here)
+                if all(check.passed for check in checks(policy, caller)):
+                    other = f" --audience {shlex.quote(audience)}" if audience else ""
+                    return f"--as {shlex.quote(name)}{other}"
+        return ""
+
+    return options
