@@ -200,6 +200,11 @@ def _version_fits(t: Evidence) -> bool:
     return t.claims["iss"] in fitting[t.claims["ver"]]
 
 
+def _is_issued(t: Evidence) -> bool:
+    """`iat` is optional (RFC 7519, section 4.1.6). A time in the future is a wrong clock, or not Entra's."""
+    return "iat" not in t.claims or (is_time(t.claims["iat"]) and t.claims["iat"] <= t.now + t.leeway)
+
+
 # fmt: off
 HEADER_RULES = (
     Rule("algorithm", lambda t: t.header.get("alg") == "RS256", _is("RS256"), _header("alg")),
@@ -233,7 +238,9 @@ CLAIM_RULES = (
          lambda t: when(t.claims.get("exp")), "The token has expired; request a new one."),
     Rule("not-before", lambda t: t.claims["nbf"] <= t.now + t.leeway, lambda t: f"not after {when(t.now + t.leeway)}",
          lambda t: when(t.claims.get("nbf")), "The token is not valid yet; check the clocks."),
-    Rule("access-token", lambda t: is_access_token(t.claims), _is("an access token"),
+    Rule("issued-at", _is_issued, lambda t: f"a number, not after {when(t.now + t.leeway)}",
+         lambda t: when(t.claims.get("iat")), "The token was issued in the future; check the clocks."),
+    Rule("access-token", lambda t: is_access_token(t.claims), _is("an access token: azp, appid or scp"),
          lambda t: ", ".join(name for name in KIND_CLAIMS if name in t.claims) or "none of its claims",
          "This is an ID token; send an access token."),
     Rule("proof-of-possession", lambda t: "cnf" not in t.claims, _is("a bearer token"), _claim("cnf"),
