@@ -108,6 +108,7 @@ def _fields(refusal: Refusal) -> dict[str, Any]:
         "reason": refusal.reason,
         "expected": as_text(failed.expected) if failed else "",
         "found": as_text(failed.found) if failed else "",
+        **({"hint": failed.hint} if failed and failed.hint else {}),
         "client_address": refusal.client_address,
     }
 

@@ -13,6 +13,7 @@ from postern.catalog import Fault, Trigger
 from postern.cli.terminal import describe, err, fail, out, print_faults, program, workflow_table
 from postern.cli.workspace import Workspace, workspace
 from postern.settings import load_settings
+from postern.settings.warnings import warnings
 
 TEMPLATE = '''"""{title}."""
 
@@ -43,10 +44,15 @@ def add_to(app: typer.Typer) -> None:
 
 
 def check() -> None:
-    """Load the settings and every workflow, and report every fault. Exit code 1 if there is any."""
+    """Load the settings and every workflow, and report every fault. Exit code 1 if there is any.
+
+    Settings that are probably not what was meant are warnings, which do not change the exit code. Nothing is fetched.
+    """
     here = workspace()
     snapshot = here.load()
     print_faults(snapshot.faults)
+    for warning in warnings(here.settings):
+        err.print(f"[yellow]warning[/] {escape(warning)}.", highlight=False, soft_wrap=True)
     tenant = "the local tenant (POSTERN_TENANT_ID is not set)" if here.local else f"tenant {here.settings.tenant_id}"
     served = _count(len(snapshot.triggers), "workflow")
     faulty = _count(len(snapshot.faults), "faulty module")

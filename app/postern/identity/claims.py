@@ -91,6 +91,7 @@ def caller_of(claims: Mapping[str, Any], tenant: Tenant) -> Caller:
         scopes=frozenset(claims.get("scp", "").split()),
         roles=frozenset(claims.get("roles", ())),
         guest=_is_guest(claims, tenant),
+        token_version=claims["ver"],
     )
 
 

@@ -161,4 +161,4 @@ class SigningKeys:
 
 
 def _reason(error: Exception) -> str:
-    return ascii(f"{type(error).__name__}: {error}")[1:-1][:200]
+    return ascii(f"{type(error).__name__}: {error}")[1:-1][:500]

@@ -46,8 +46,8 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     tenant_id: types.Guid | None = Field(None, description="The Entra tenant whose users and applications may call")
-    audience: types.Texts = Field(
-        (), description="What tokens must be issued for: Application ID URI or client id; several with commas"
+    audience: Annotated[types.Texts, AfterValidator(types.audiences)] = Field(
+        (), description="What tokens must be issued for: Application ID URI and client id, with a comma: `api://ID,ID`"
     )
     cloud: Literal["public", "usgov", "china"] = Field(
         "public", description="The Microsoft cloud of the tenant: `public`, `usgov` or `china`"
