@@ -24,7 +24,7 @@ from postern.http_client import AsyncClient, Response, http_client
 from postern.identity import fetch_keys
 from postern.journal.database.engine import migrate, open_engine
 from postern.journal.reading.records import RunRecord
-from postern.journal.run import Run
+from postern.journal.run import Run, actor
 from postern.journal.schema import refusals, runs
 from postern.local_tenant import LocalTenant
 from postern.triggers.secure_transport import Identification
@@ -139,16 +139,18 @@ async def open_run_api(tmp_path: Path, local_tenant: LocalTenant) -> AsyncIterat
 
         return await anyio.to_thread.run_sync(run)
 
-    async def cancel(run_id: str) -> bool:
+    async def cancel(run_id: str, by: str) -> bool:
         if found.cancels_here:
-            found.change(run_id, state="Cancelled", status=409, ended_at=NOON + 5)
+            found.change(run_id, state="Cancelled", status=409, ended_at=NOON + 5, cancelled_by=by)
         return found.cancels_here
 
-    async def resubmit(record: RunRecord, caller: Caller) -> Run:
+    async def resubmit(record: RunRecord, caller: Caller, by: Caller) -> Run:
         found.resubmitted.append((record.id, caller))
         if record.inputs == '"does not fit"':
             raise problem("invalid-body", errors=[])
-        await run_on(lambda connection: put(connection, run_row(50, resubmitted_from=record.id)))
+        await run_on(
+            lambda connection: put(connection, run_row(50, resubmitted_from=record.id, resubmitted_by=actor(by)))
+        )
         return Run(id_number(50), catalog.snapshot.triggers["hello"].workflow, caller, Request("POST", "/"), NOON)
 
     catalog = load_catalog(settings)

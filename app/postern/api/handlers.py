@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from sqlalchemy import Connection
 from starlette.requests import Request
+from structlog.typing import FilteringBoundLogger
 
 from postern.access import ANYONE, Caller, Refused
 from postern.api.access import Standing, is_anonymous, is_operator, recognise, standing
@@ -27,7 +28,7 @@ from postern.ids import is_id
 from postern.journal.reading.call_tree import find_tree
 from postern.journal.reading.queries import find_run, list_refusals, list_runs, request_cancel
 from postern.journal.reading.records import RunRecord
-from postern.journal.run import Run, State
+from postern.journal.run import Run, State, actor
 from postern.settings.installation import Installation
 from postern.triggers.reply import Answer, json_reply
 from postern.triggers.secure_transport import CODE as INSECURE
@@ -50,16 +51,17 @@ class Write(Protocol):
 
 
 class Cancel(Protocol):
-    """Cancels a run of this process, and returns when its end is recorded. False if the run is not here."""
+    """Cancels a run of this process for a caller (see `journal.run.actor`), and returns when its end is recorded. False
+    if the run is not here."""
 
-    async def __call__(self, run_id: str, /) -> bool: ...
+    async def __call__(self, run_id: str, by: str, /) -> bool: ...
 
 
 class Resubmit(Protocol):
     """Runs the current version of a workflow with the inputs of a record, for this caller, and returns when the run is
-    recorded. Raises Problem if the inputs are no longer valid."""
+    recorded. `by` is who resubmits it. Raises Problem if the inputs are no longer valid."""
 
-    async def __call__(self, record: RunRecord, caller: Caller, /) -> Run: ...
+    async def __call__(self, record: RunRecord, caller: Caller, by: Caller, /) -> Run: ...
 
 
 class Seen(NamedTuple):
@@ -81,6 +83,7 @@ class Pages:
     cancel_here: Cancel
     start_again: Resubmit
     snapshot: Callable[[], Snapshot]
+    log: FilteringBoundLogger
     now: Callable[[], float] = time.time
 
     async def runs(self, request: Request) -> Answer:
@@ -95,7 +98,9 @@ class Pages:
     async def run(self, request: Request) -> Answer:
         """The record of a run."""
         seen = await self._seen(request)
-        return _shown(seen, all_calls=await self._is_operators(request, seen))
+        viewer = await self._actor(request, seen)
+        self._note_view(request, seen, viewer)
+        return _shown(seen, everything=is_operator(self.installation, viewer))
 
     async def tree(self, request: Request) -> Answer:
         """A run and the tree of runs that it called."""
@@ -104,7 +109,9 @@ class Pages:
         tree = await self.read(partial(find_tree, run_id=seen.record.id))
         if tree is None:
             raise problem("unknown-run")
-        everything = await self._is_operators(request, seen)
+        viewer = await self._actor(request, seen)
+        self._note_view(request, seen, viewer)
+        everything = is_operator(self.installation, viewer)
 
         def may_see(run: RunRecord) -> bool:
             return everything or standing(self.installation, run, seen.caller) is Standing.OWNER
@@ -113,7 +120,9 @@ class Pages:
 
     async def result(self, request: Request) -> Answer:
         """The workflow's own reply, once there is one."""
-        record = (await self._seen(request)).record
+        seen = await self._seen(request)
+        record = seen.record
+        self._note_view(request, seen, await self._actor(request, seen))
         if not record.ended:
             return json_reply(202, state_json(record), RETRY_AFTER)
         return reply_again(record)
@@ -124,9 +133,12 @@ class Pages:
         run_id = seen.record.id
         if seen.record.ended:
             raise problem("run-ended")
-        here = await self.cancel_here(run_id)
-        if not here and not await self.write(partial(request_cancel, run_id=run_id, now=self.now())):
+        caller = await self._actor(request, seen)
+        by = actor(caller)
+        here = await self.cancel_here(run_id, by)
+        if not here and not await self.write(partial(request_cancel, run_id=run_id, now=self.now(), by=by)):
             raise problem("run-ended")
+        self._note("run-cancel-requested", request, seen.record, caller)
         record = await self.read(partial(find_run, run_id=run_id)) or seen.record
         if not record.ended:
             return _shown(seen._replace(record=record), 202, {"Location": f"/runs/{run_id}", **RETRY_AFTER})
@@ -138,7 +150,9 @@ class Pages:
         """Start a new run with the inputs of this one, on the current code."""
         seen = await self._seen(request)
         check_resubmit(seen.record, self.snapshot().triggers.get(seen.record.workflow), seen.standing, seen.caller)
-        run = await self.start_again(seen.record, seen.caller)
+        by = await self._actor(request, seen)
+        run = await self.start_again(seen.record, seen.caller, by)
+        self._note("run-resubmitted", request, seen.record, by)
         record = await self.read(partial(find_run, run_id=run.id))
         if record is None:
             raise problem("journal-unavailable", reason="a run that was started is not recorded")
@@ -164,21 +178,37 @@ class Pages:
         recognise(self.installation, (trigger.policy for trigger in self.snapshot().triggers.values()), caller)
         return caller
 
-    async def _is_operators(self, request: Request, seen: Seen) -> bool:
-        """Whether the caller is an operator. No token was looked at for an anonymous caller's run: an operator's token
-        shows more of its calls, and any other token counts as none."""
-        if seen.standing is not Standing.BEARER:
-            return seen.standing is Standing.OPERATOR
-        if "authorization" not in request.headers:
-            return False
+    async def _actor(self, request: Request, seen: Seen) -> Caller:
+        """Who sends the request. No token was looked at for an anonymous caller's run: here a valid one says who acts,
+        and shows an operator more. Any other token counts as none."""
+        if seen.standing is not Standing.BEARER or "authorization" not in request.headers:
+            return seen.caller
         try:
-            return is_operator(self.installation, await self._caller(request))
+            return await self._caller(request)
         except Refused:
-            return False
+            return ANYONE
         except Problem as shown:
             if shown.code == INSECURE:
                 raise
-            return False
+            return ANYONE
+
+    def _note_view(self, request: Request, seen: Seen, viewer: Caller) -> None:
+        """Log that an operator reads the run of another caller."""
+        own = (viewer.tenant_id, viewer.object_id) == (seen.record.tenant_id, seen.record.object_id)
+        if not own and is_operator(self.installation, viewer):
+            self._note("run-viewed", request, seen.record, viewer)
+
+    def _note(self, event: str, request: Request, record: RunRecord, caller: Caller) -> None:
+        """Log what a caller did to a run. The id of an anonymous caller's run gives access to it, so it is left out."""
+        self.log.info(
+            event,
+            run_id="" if is_anonymous(record) else record.id,
+            workflow=record.workflow,
+            caller=caller.kind,
+            object_id=caller.object_id,
+            client_id=caller.client_id,
+            client_address=request.client.host if request.client else "",
+        )
 
     async def _operator(self, request: Request) -> Caller:
         caller = await self._caller(request)
@@ -207,6 +237,9 @@ class Pages:
         return Seen(record, caller, what)
 
 
-def _shown(seen: Seen, status: int = 200, headers: dict[str, str] | None = None, *, all_calls: bool = False) -> Answer:
+def _shown(seen: Seen, status: int = 200, headers: dict[str, str] | None = None, *, everything: bool = False) -> Answer:
+    """The record, with what this caller may see of it. `everything` means that an operator sees an anonymous caller's
+    run."""
     private = seen.standing is Standing.OPERATOR
-    return json_reply(status, run_json(seen.record, private=private, all_calls=all_calls), headers)
+    acts = everything or seen.standing in (Standing.OPERATOR, Standing.OWNER)
+    return json_reply(status, run_json(seen.record, private=private, all_calls=everything, acts=acts), headers)

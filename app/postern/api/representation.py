@@ -11,7 +11,7 @@ from postern.catalog.snapshot import Fault
 from postern.journal.body_form import Form
 from postern.journal.reading.call_tree import Branch, Tree
 from postern.journal.reading.records import CallRecord, RefusalRecord, RunRecord
-from postern.journal.run import Step
+from postern.journal.run import State, Step
 from postern.trace import trace_id_of
 
 NOTED = frozenset({Form.BASE64, Form.CUT, Form.SECURED, Form.REDACTED})
@@ -19,10 +19,11 @@ NOTED = frozenset({Form.BASE64, Form.CUT, Form.SECURED, Form.REDACTED})
 NULL = b"null"
 
 
-def run_json(record: RunRecord, *, private: bool, all_calls: bool = False) -> bytes:
+def run_json(record: RunRecord, *, private: bool, all_calls: bool = False, acts: bool = True) -> bytes:
     """The whole record of a run. `private` shows the messages of errors that the author does not show to callers.
-    `all_calls` shows the ids of called runs whose id alone gives access."""
-    members = {name: to_json(value) for name, value in _summary(record, private=private).items()}
+    `all_calls` shows the ids of called runs whose id alone gives access. `acts` shows who cancelled or resubmitted
+    it."""
+    members = {name: to_json(value) for name, value in _summary(record, private=private, acts=acts).items()}
     members["inputs"] = _body(record.inputs, record.inputs_form)
     members["outputs"] = _body(record.outputs, record.outputs_form)
     if record.inputs_form in NOTED:
@@ -68,7 +69,7 @@ def when(moment: float | None) -> str | None:
     return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _summary(record: RunRecord, *, private: bool) -> dict[str, Any]:
+def _summary(record: RunRecord, *, private: bool, acts: bool = True) -> dict[str, Any]:
     ended = record.ended_at
     error = None
     if record.error_type:
@@ -93,8 +94,15 @@ def _summary(record: RunRecord, *, private: bool) -> dict[str, Any]:
         "error": error,
         "parent_run_id": record.parent_run_id or None,
         "resubmitted_from": record.resubmitted_from or None,
+        "resubmitted_by": record.resubmitted_by if acts else None,
+        "cancelled_by": record.cancelled_by if acts and _may_be_cancelled(record) else None,
         "trace_id": record.trace_id or trace_id_of(record.id),
     }
+
+
+def _may_be_cancelled(record: RunRecord) -> bool:
+    """A run that ended in another way has only been requested to be cancelled."""
+    return record.state is State.CANCELLED or not record.ended
 
 
 def _body(text: str | None, form: Form | None) -> bytes:

@@ -35,6 +35,8 @@ runs = Table(
     Column("trace_id", Text),  # of the caller; if it named none, the trace begins with the run
     Column("node", Text, nullable=False),
     Column("cancel_requested_at", Double),
+    Column("cancelled_by", Text),  # this and the next: JSON, as `journal.run.actor` writes it
+    Column("resubmitted_by", Text),
     # Last, so that a row is read without them if they are not selected.
     Column("inputs", Text),
     Column("outputs", Text),
