@@ -189,3 +189,9 @@ def test_the_scope_to_request_keeps_the_slash_of_the_audience() -> None:
     with pytest.raises(Refused) as caught:
         admit(bound(tenant_users(audiences=["https://service.flow.microsoft.com/"])), lisa)
     assert "https://service.flow.microsoft.com//.default" in caught.value.failed.advice
+
+
+def test_a_policy_says_whom_its_list_names_for_operators() -> None:
+    policy = bound(specific_users("lisa", ADA.upper()))
+    assert policy.people == (("lisa", LISA), (None, ADA))
+    assert [bound(access).people for access in (anonymous(), tenant_users())] == [None, None]

@@ -46,6 +46,8 @@ def test_list_shows_method_url_and_access_of_each_workflow(postern: Postern):
         "https://flows.example/triggers/book-room/rooms/{room}",
         "tenant_users(apps=no)",
     ]
+    lisa = "c33a0e11-b6a6-4ce1-b2e0-e5fbe1e362d2"
+    assert rows[5][-1] == f"specific_users(lisa={lisa})"
     assert rows[3] == ["hello", "POST", "https://flows.example/triggers/hello", "anonymous", "(open", "to", "anyone)"]
 
 
@@ -62,6 +64,7 @@ def test_list_as_json_has_a_shape_for_programs(postern: Postern, folder: Path):
         "url": "http://127.0.0.1:8080/triggers/payroll",
         "access": "specific_users",
         "access_detail": "specific_users(lisa)",
+        "people": [{"name": "lisa", "object_id": "c33a0e11-b6a6-4ce1-b2e0-e5fbe1e362d2"}],
         "description": "Run the payroll of the month.",
         "file": str(folder / "workflows" / "payroll.py"),
         "line": 6,

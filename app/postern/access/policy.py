@@ -28,12 +28,21 @@ class Requirement(NamedTuple):
         return Check(self.name, passed, self.expected, self.found(caller), self.advice(caller), hint)
 
 
+class Listed(NamedTuple):
+    """One entry of a list of callers: the name that the author wrote, if it is one of `[people]`, and the object id
+    here."""
+
+    name: str | None
+    object_id: str
+
+
 class Open:
     """The policy of an anonymous trigger."""
 
     __slots__ = ()
 
     mode = "anonymous"
+    people: tuple[Listed, ...] | None = None
     requirements: tuple[Requirement, ...] = ()
 
 
@@ -44,13 +53,15 @@ OPEN = Open()
 class Guarded:
     """The policy of the two authenticated modes: a caller has to meet all requirements. `tenants` are the tenants whose
     tokens are accepted, `audiences` the audiences that tokens may be issued for. `client_id` is Postern's own, which
-    tokens of version 2.0 may also have as audience; "" if they may not."""
+    tokens of version 2.0 may also have as audience; "" if they may not. `people` are the callers on the list, None
+    without a list: for operators only."""
 
     mode: str
     tenants: frozenset[str]
     audiences: frozenset[str]
     requirements: tuple[Requirement, ...]
     client_id: str = ""
+    people: tuple[Listed, ...] | None = None
 
     def takes_audience(self, audience: str) -> bool:
         """Whether some token for this audience is accepted."""
@@ -81,6 +92,9 @@ def bind(
         missing["POSTERN_AUDIENCE"] = "the Application ID URI or client id of your app registration"
     if missing:
         raise SettingMissing(access.mode, missing)
+    listed = None
+    if isinstance(access, SpecificUsers):
+        listed = tuple(_listed(person, people) for person in access.people)
     own = "" if access.audiences else client_id or ""
     audience = audience_requirement(
         allowed_audiences, own, "audiences= of the workflow" if access.audiences else "POSTERN_AUDIENCE"
@@ -89,8 +103,9 @@ def bind(
         mode=access.mode,
         tenants=allowed_tenants,
         audiences=allowed_audiences,
-        requirements=tuple(_requirements(access, people, allowed_tenants, audience)),
+        requirements=tuple(_requirements(access, listed, allowed_tenants, audience)),
         client_id=own,
+        people=listed,
     )
 
 
@@ -129,7 +144,7 @@ def audience_requirement(audiences: frozenset[str], client_id: str, setting: str
 
 
 def _requirements(
-    access: TenantUsers, people: Mapping[str, str], tenants: frozenset[str], audience: Requirement
+    access: TenantUsers, people: Iterable[Listed] | None, tenants: frozenset[str], audience: Requirement
 ) -> Iterator[Requirement]:
     """The requirements of this access mode, in order."""
     scopes, roles, clients = frozenset(access.scopes), frozenset(access.roles), frozenset(access.clients)
@@ -170,8 +185,8 @@ def _requirements(
             lambda caller: caller.roles,
             lambda _: "The token lacks an app role that this trigger requires: " + " ".join(sorted(roles)),
         )
-    if isinstance(access, SpecificUsers):
-        listed = frozenset(_object_id(person, people) for person in access.people)
+    if people is not None:
+        listed = frozenset(person.object_id for person in people)
         advice = "Object id {found} is not on the list of this trigger."
         yield _one_of("listed", lambda caller: caller.object_id, listed, advice)
 
@@ -193,7 +208,7 @@ def default_scope(audience: str) -> str:
     return f"{audience}/.default"
 
 
-def _object_id(person: str, people: Mapping[str, str]) -> str:
+def _listed(person: str, people: Mapping[str, str]) -> Listed:
     found = people.get(person, person).lower()
     if not GUID.fullmatch(found):
         known = ", ".join(sorted(people)) or "no names"
@@ -201,4 +216,4 @@ def _object_id(person: str, people: Mapping[str, str]) -> str:
             f"specific_users({person!r}): this is neither a name in [people] of postern.toml (it has {known}) nor an "
             f'object id. Add a line  {person} = "<object id>"  to [people]'
         )
-    return found
+    return Listed(person if person in people else None, found)

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
+from postern.access import Policy
 from postern.catalog import Snapshot, Trigger
 from postern.catalog.snapshot import Fault
 from postern.journal.body_form import Form
@@ -184,6 +185,11 @@ def _refusal(record: RefusalRecord) -> dict[str, Any]:
     }
 
 
+def people_json(policy: Policy) -> list[dict[str, str | None]] | None:
+    """Whom the list of a policy names, with object ids; None without a list. For operators only."""
+    return None if policy.people is None else [person._asdict() for person in policy.people]
+
+
 def _workflow(trigger: Trigger) -> dict[str, Any]:
     workflow = trigger.workflow
     return {
@@ -192,6 +198,7 @@ def _workflow(trigger: Trigger) -> dict[str, Any]:
         "methods": workflow.methods,
         "url": f"/triggers/{workflow.name}{workflow.path}",
         "access": trigger.policy.mode,
+        "people": people_json(trigger.policy),
         "timeout": workflow.timeout,
         "stateless": workflow.stateless,
         "secure_inputs": workflow.secure_inputs,

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+from postern.api.representation import people_json
 from postern.authoring.workflow import WORKFLOW_NAME
 from postern.catalog import Fault, Trigger
 from postern.cli.terminal import describe, err, fail, out, print_faults, program, workflow_table
@@ -63,7 +64,7 @@ def check() -> None:
 def list_workflows(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
-    """List the workflows with method, URL and access mode."""
+    """List the workflows with method, URL and access mode, and the object ids of those on a list."""
     here = workspace()
     snapshot = here.load()
     if as_json:
@@ -72,7 +73,7 @@ def list_workflows(
         typer.echo(json.dumps(document, indent=2))
         return
     print_faults(snapshot.faults)
-    out.print(workflow_table(snapshot, here.server_url))
+    out.print(workflow_table(snapshot, here.server_url, ids=True))
 
 
 def new(
@@ -130,6 +131,7 @@ def _row(trigger: Trigger, here: Workspace) -> dict[str, Any]:
         "url": f"{here.server_url}/triggers/{workflow.name}{workflow.path}",
         "access": workflow.access.mode,
         "access_detail": describe(workflow.access),
+        "people": people_json(trigger.policy),
         "description": workflow.description,
         "file": str(trigger.file),
         "line": workflow.line,
