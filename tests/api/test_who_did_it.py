@@ -78,6 +78,14 @@ async def test_who_resubmits_a_run_is_on_the_new_ones_record_and_in_the_log(
     assert ANONYMOUS_RUN not in str(logs)
 
 
+async def test_an_operator_who_acts_on_an_anonymous_run_sees_that_in_the_reply(run_api: RunApi):
+    run_api.change(ANONYMOUS_RUN, state="Running", ended_at=None)
+    mine = run_api.local.applications["nightly-report"].object_id
+    answer = await run_api.post(f"/runs/{ANONYMOUS_RUN}/cancel", "operator")
+    assert (answer.status_code, answer.json()["cancelled_by"]["object_id"]) == (202, mine)
+    assert (await run_api.post(f"/runs/{ANONYMOUS_RUN}/cancel")).json()["cancelled_by"] is None
+
+
 SEEN = [
     # run, reader, whether the two are seen
     (ADAS_RUN, "ada", True),

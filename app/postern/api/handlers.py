@@ -139,12 +139,14 @@ class Pages:
         if not here and not await self.write(partial(request_cancel, run_id=run_id, now=self.now(), by=by)):
             raise problem("run-ended")
         self._note("run-cancel-requested", request, seen.record, caller)
+        everything = is_operator(self.installation, caller)
         record = await self.read(partial(find_run, run_id=run_id)) or seen.record
         if not record.ended:
-            return _shown(seen._replace(record=record), 202, {"Location": f"/runs/{run_id}", **RETRY_AFTER})
+            headers = {"Location": f"/runs/{run_id}", **RETRY_AFTER}
+            return _shown(seen._replace(record=record), 202, headers, everything=everything)
         if record.state is not State.CANCELLED:  # it ended by itself meanwhile
             raise problem("run-ended")
-        return _shown(seen._replace(record=record))
+        return _shown(seen._replace(record=record), everything=everything)
 
     async def resubmit(self, request: Request) -> Answer:
         """Start a new run with the inputs of this one, on the current code."""
@@ -156,7 +158,8 @@ class Pages:
         record = await self.read(partial(find_run, run_id=run.id))
         if record is None:
             raise problem("journal-unavailable", reason="a run that was started is not recorded")
-        return _shown(seen._replace(record=record), 201, {"Location": f"/runs/{run.id}"})
+        everything = is_operator(self.installation, by)
+        return _shown(seen._replace(record=record), 201, {"Location": f"/runs/{run.id}"}, everything=everything)
 
     async def refusals(self, request: Request) -> Answer:
         """A list of refusals (rejected requests), for operators."""
