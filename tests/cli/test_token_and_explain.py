@@ -2,7 +2,9 @@
 
 import json
 import re
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import jwt
 import pytest
@@ -216,6 +218,36 @@ def test_without_keys_the_token_cannot_be_checked(postern: Postern, tenant: Loca
         assert place in result.stderr
         assert "--keys" in result.stderr
         assert "rejects it with 401" not in result.stderr
+
+
+class OfExternalId(BaseHTTPRequestHandler):
+    """Metadata whose issuer is by the id of the tenant, whatever address it is fetched from."""
+
+    def do_GET(self) -> None:
+        tenant_id = self.path.split("/")[1]
+        body = json.dumps({"issuer": f"https://{tenant_id}.ciamlogin.com/{tenant_id}/v2.0"}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing is printed."""
+
+
+def test_metadata_of_another_issuer_is_explained_with_both_issuers_and_the_authority_to_set(
+    postern: Postern, tenant: LocalTenant
+):
+    with HTTPServer(("127.0.0.1", 0), OfExternalId) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        authority = f"http://127.0.0.1:{server.server_port}"
+        settings = real(tenant) | {"POSTERN_AUTHORITY": authority}
+        result = postern("explain", tenant.token("ada"), "--workflow", "whoami", **settings)
+        server.shutdown()
+    assert result.exit_code == 2
+    right = f"https://{tenant.tenant_id}.ciamlogin.com"
+    assert f"the issuer {right}/{tenant.tenant_id}/v2.0, not of {authority}/{tenant.tenant_id}/v2.0" in result.stderr
+    assert f"set POSTERN_AUTHORITY to {right}" in result.stderr
 
 
 @pytest.mark.parametrize("keys", ["nowhere.json", "workflows"])
