@@ -50,6 +50,19 @@ def test_the_table_of_options_names_every_option_of_a_workflow():
     assert set(named) == options
 
 
+def test_it_says_how_long_bodies_are_kept_where_and_how_not_to():
+    """With the defaults of the settings and the options of a workflow."""
+    section = README.split("### Runs and rejected requests\n")[1].split("```")[0]
+    said = section.split("Rejected requests")[0]
+    defaults = {name: default for name, default, _ in settings_table()}
+    path = defaults["POSTERN_DATABASE_URL"].removeprefix("sqlite:///")
+    for words in (f"{defaults['POSTERN_RETENTION_DAYS']} days", f"`POSTERN_DATABASE_URL` (`{path}`)", "bodies"):
+        assert words in " ".join(said.split())
+    named = set(re.findall(r"`([a-z_]+)`", said))
+    assert named == {"secure_inputs", "secure_outputs", "stateless"} <= set(workflow.__kwdefaults__ or {})
+    assert "`POSTERN_RETENTION_DAYS`" in said
+
+
 def test_the_first_example_is_under_ten_lines_and_is_the_file_that_is_shipped():
     example = README.split("```python\n")[1].split("```")[0]
     shipped = (ROOT / "workflows" / "hello.py").read_text(encoding="utf-8")

@@ -115,6 +115,9 @@ def test_each_mode_admits_exactly_these(access: Any, expected: Any) -> None:
         (lambda: loose_tenant(roles=[" Clerk"]), "without spaces"),
         (lambda: loose_tenant(scopes=["Run Read"]), "without spaces"),
         (lambda: loose_tenant(audiences=[7]), "without spaces"),
+        (lambda: loose_tenant(audiences=["api://x/.default"]), "is a scope"),
+        (lambda: loose_users("lisa", audiences=["api://x/user_impersonation"]), "Write api://x"),
+        (lambda: loose_tenant(audiences=["'api://x'"]), "has quotes"),
         (lambda: loose_tenant(clients=["portal"]), "takes ids"),
         (lambda: loose_tenant(tenants=["contoso.com"]), "takes ids"),
         (lambda: loose_tenant(tenants=[HOME + "\n"]), "without spaces"),
@@ -186,3 +189,9 @@ def test_the_scope_to_request_keeps_the_slash_of_the_audience() -> None:
     with pytest.raises(Refused) as caught:
         admit(bound(tenant_users(audiences=["https://service.flow.microsoft.com/"])), lisa)
     assert "https://service.flow.microsoft.com//.default" in caught.value.failed.advice
+
+
+def test_a_policy_says_whom_its_list_names_for_operators() -> None:
+    policy = bound(specific_users("lisa", ADA.upper()))
+    assert policy.people == (("lisa", LISA), (None, ADA))
+    assert [bound(access).people for access in (anonymous(), tenant_users())] == [None, None]

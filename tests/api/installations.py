@@ -24,7 +24,7 @@ from postern.http_client import AsyncClient, Response, http_client
 from postern.identity import fetch_keys
 from postern.journal.database.engine import open_engine
 from postern.journal.reading.records import RunRecord
-from postern.journal.run import Run
+from postern.journal.run import Run, actor
 from postern.journal.schema import refusals, runs
 from postern.local_tenant import LocalTenant
 from postern.triggers.secure_transport import Identification
@@ -139,16 +139,16 @@ async def open_run_api(tmp_path: Path, local_tenant: LocalTenant) -> AsyncIterat
 
         return await anyio.to_thread.run_sync(run)
 
-    async def cancel(run_id: str) -> bool:
+    async def cancel(run_id: str, by: str) -> bool:
         if found.cancels_here:
-            found.change(run_id, state="Cancelled", status=409, ended_at=NOON + 5)
+            found.change(run_id, state="Cancelled", status=409, ended_at=NOON + 5, cancelled_by=by)
         return found.cancels_here
 
-    async def resubmit(record: RunRecord, caller: Caller, run_id: str) -> Run:
+    async def resubmit(record: RunRecord, caller: Caller, run_id: str, by: Caller) -> Run:
         found.resubmitted.append((record.id, caller))
         if record.inputs == '"does not fit"':
             raise problem("invalid-body", errors=[])
-        row = run_row(50, resubmitted_from=record.id) | {"id": run_id}
+        row = run_row(50, resubmitted_from=record.id, resubmitted_by=actor(by)) | {"id": run_id}
         await run_on(lambda connection: put(connection, row))
         return Run(run_id, catalog.snapshot.triggers["hello"].workflow, caller, Request("POST", "/"), NOON)
 

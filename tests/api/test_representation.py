@@ -44,6 +44,8 @@ def test_a_run_is_shown_with_all_of_its_members():
         "error": None,
         "parent_run_id": None,
         "resubmitted_from": None,
+        "resubmitted_by": None,
+        "cancelled_by": None,
         "trace_id": "0" * 31 + "1",
         "steps": [
             {

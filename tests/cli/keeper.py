@@ -45,6 +45,8 @@ def run_record(**members: Any) -> Record:
         "error": None,
         "parent_run_id": None,
         "resubmitted_from": None,
+        "resubmitted_by": None,
+        "cancelled_by": None,
         "trace_id": "0" * 32,
         "steps": [],
         "calls": [],

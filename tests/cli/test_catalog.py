@@ -45,6 +45,8 @@ def test_list_shows_method_url_and_access_of_each_workflow(postern: Postern):
         "https://flows.example/triggers/book-room/rooms/{room}",
         "tenant_users(apps=no)",
     ]
+    lisa = "c33a0e11-b6a6-4ce1-b2e0-e5fbe1e362d2"
+    assert rows[5][-1] == f"specific_users(lisa={lisa})"
     assert rows[3] == ["hello", "POST", "https://flows.example/triggers/hello", "anonymous", "(open", "to", "anyone)"]
 
 
@@ -61,6 +63,7 @@ def test_list_as_json_has_a_shape_for_programs(postern: Postern, folder: Path):
         "url": "http://127.0.0.1:8080/triggers/payroll",
         "access": "specific_users",
         "access_detail": "specific_users(lisa)",
+        "people": [{"name": "lisa", "object_id": "c33a0e11-b6a6-4ce1-b2e0-e5fbe1e362d2"}],
         "description": "Run the payroll of the month.",
         "file": str(folder / "workflows" / "payroll.py"),
         "line": 6,
@@ -82,6 +85,25 @@ def test_check_names_the_real_tenant(postern: Postern, folder: Path):
     (folder / "postern.toml").write_text("[people]\n" + names, encoding="utf-8")
     result = postern("check", **REAL)
     assert (result.exit_code, REAL["POSTERN_TENANT_ID"] in result.stderr) == (0, True)
+
+
+def test_check_warns_of_settings_that_are_probably_a_mistake_and_passes(postern: Postern, folder: Path):
+    names = "".join(f'{name} = "00000000-0000-0000-0000-000000000002"\n' for name in ("lisa", "postern"))
+    (folder / "postern.toml").write_text("[people]\n" + names, encoding="utf-8")
+    more = {"POSTERN_AUDIENCE": "api://real/", "POSTERN_AUTHORITY": "https://contoso.ciamlogin.com"}
+    result = postern("check", **REAL | more)
+    said = " ".join(result.stderr.split())
+    assert (result.exit_code, said.count("warning ")) == (0, 3)
+    assert "api://real/ ends with a slash" in said
+    assert "POSTERN_CLIENT_ID is not set" in said
+    assert f"Set POSTERN_AUTHORITY to https://{REAL['POSTERN_TENANT_ID']}.ciamlogin.com." in said
+    assert "warning" not in postern("check").stderr
+
+
+@pytest.mark.parametrize("audience", ["api://x/.default", "api://x/user_impersonation", '"api://x"'])
+def test_check_finds_an_audience_that_is_none(folder: Path, audience: str):
+    done = process(folder, "check", **REAL | {"POSTERN_AUDIENCE": audience})
+    assert (done.returncode, "POSTERN_AUDIENCE" in done.stderr) == (2, True)
 
 
 def test_check_tells_of_a_name_that_people_does_not_have(postern: Postern):

@@ -178,7 +178,7 @@ def test_the_local_tenant_is_nothing_that_the_platform_can_reach(postern: Poster
     ("audience", "resource", "expected"),
     [
         (CLIENT, CLIENT, "no Application ID URI"),
-        ("api://postern", "api://postern", "no client id. Tokens of version 2"),
+        ("api://postern", "api://postern", "no client id, and POSTERN_CLIENT_ID is not set"),
         (f"api://postern,{CLIENT}", "api://postern", ""),
     ],
 )

@@ -128,6 +128,8 @@ def test_show_prints_the_whole_record(runs: Postern, keeper: Keeper):
         error={"type": "ValueError", "message": "no month"},
         steps=[step],
         parent_run_id=new_id(),
+        resubmitted_by={"kind": "application", "object_id": ADA, "client_id": "c", "name": None},
+        cancelled_by={"kind": "user", "object_id": ADA, "client_id": None, "name": "Ada"},
         inputs=None,
         inputs_note="secured",
     )
@@ -145,6 +147,8 @@ def test_show_prints_the_whole_record(runs: Postern, keeper: Keeper):
         "error               ValueError: no month",
         f"parent run          {run['parent_run_id']}",
         f"trace               {'0' * 32}",
+        f"resubmitted by      application, {ADA}, client c",
+        f"cancelled by        Ada, user, {ADA}",
         "inputs  (secured)",
         "outputs",
         "  {",
@@ -162,7 +166,15 @@ def test_what_a_caller_sent_cannot_steer_the_terminal(runs: Postern, keeper: Kee
     caller = {"kind": "user", "object_id": ADA, "client_id": None, "name": HOSTILE}
     error = {"type": HOSTILE, "message": HOSTILE}
     step = {"name": HOSTILE, "succeeded": False, "started_at": HOSTILE, "ended_at": None, "attempts": []}
-    hostile = run_record(workflow=HOSTILE, caller=caller, error=error, inputs=HOSTILE, outputs=[HOSTILE], steps=[step])
+    hostile = run_record(
+        workflow=HOSTILE,
+        caller=caller,
+        cancelled_by=caller,
+        error=error,
+        inputs=HOSTILE,
+        outputs=[HOSTILE],
+        steps=[step],
+    )
     keeper.runs = [hostile]
     for result in (runs(), runs("show", hostile["id"]), runs("show", hostile["id"], "--json"), runs("--json")):
         assert result.exit_code == 0

@@ -35,7 +35,7 @@ def test_a_token_is_not_sent_over_plain_http_to_another_machine(postern: Postern
 
 def test_a_call_without_a_token_is_sent(postern: Postern, folder: Path):
     """To an address that no machine has."""
-    result = postern("call", "hello", POSTERN_PUBLIC_URL="http://0.0.0.1:9")
+    result = postern("call", "hello", "--no-token", POSTERN_PUBLIC_URL="http://0.0.0.1:9")
     assert (result.exit_code, "was not sent" in result.stderr) == (1, False)
 
 

@@ -2,7 +2,9 @@
 
 import json
 import re
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import jwt
 import pytest
@@ -115,7 +117,7 @@ def test_a_forged_signature_is_found_out(postern: Postern, tenant: LocalTenant):
 
 def test_an_audience_that_ends_with_a_slash_gives_a_scope_with_two(postern: Postern, tenant: LocalTenant):
     audience = "https://service.flow.microsoft.com/"
-    result = postern("explain", tenant.token("ada"), "--workflow", "whoami", POSTERN_AUDIENCE=audience)
+    result = postern("explain", tenant.token("ada", version=1), "--workflow", "whoami", POSTERN_AUDIENCE=audience)
     assert (result.exit_code, marked(result.stdout)) == (1, ["audience"])
     assert "scope to request: https://service.flow.microsoft.com//.default\n" in result.stderr
     good = tenant.token("ada", audience=audience, version=1)
@@ -144,6 +146,46 @@ def test_an_anonymous_workflow_ignores_tokens(postern: Postern):
 def test_an_unknown_workflow_lists_those_that_there_are(postern: Postern):
     result = postern("explain", "x", "--workflow", "payrol")
     assert (result.exit_code, "book-desk, book-room, find-people, hello" in result.stderr) == (2, True)
+
+
+GRAPH = "00000003-0000-0000-c000-000000000000"
+
+
+@pytest.mark.parametrize(
+    ("claims", "header", "says"),
+    [
+        ({"aud": GRAPH}, {"nonce": "n"}, "it is for Microsoft Graph"),
+        ({"aud": "https://graph.microsoft.com/"}, {"nonce": "n"}, "it is for Microsoft Graph"),
+        ({}, {"nonce": "n"}, "nonce in its header, as those for Microsoft Graph"),
+        ({"aud": "https://management.core.windows.net/"}, {"kid": "unknown"}, "it is for Azure Resource Manager"),
+    ],
+)
+def test_a_token_that_only_its_own_api_can_verify_is_explained_as_that(
+    postern: Postern, tenant: LocalTenant, claims: dict[str, str], header: dict[str, str], says: str
+):
+    """Not as a bad signature alone. What an unverified token says is said to be its own word."""
+    minted = tenant.mint(tenant.claims("ada") | claims, header)
+    head, body, signature = minted.split(".")
+    result = postern("explain", f"{head}.{body}.{signature[::-1][:-1]}A", "--workflow", "whoami")
+    assert result.exit_code == 1
+    assert marked(result.stdout)[0] in ("signature", "key-published")
+    assert says in " ".join(result.stderr.split())
+    assert "scope to request: api://postern/.default" in result.stderr
+
+
+def test_an_audience_that_could_be_ours_is_explained_with_what_to_add(postern: Postern, tenant: LocalTenant):
+    """The caller did request the advised scope: to advise it again would not help."""
+    audience = f"api://{tenant.client_id}"
+    settings = real(tenant) | {"POSTERN_AUDIENCE": audience}
+    token = tenant.token("ada")
+    keys = Path("keys.json")
+    keys.write_text(json.dumps(tenant.jwks()), encoding="utf-8")
+    command = ["explain", token, "--workflow", "whoami", "--keys", "keys.json"]
+    result = postern(*command, **settings)
+    assert (result.exit_code, marked(result.stdout)) == (1, ["audience"])
+    assert f"audience {tenant.client_id} could be yours. If it is, add it to POSTERN_AUDIENCE" in result.stderr
+    assert "Request one" not in result.stderr
+    assert postern(*command, **settings, POSTERN_CLIENT_ID=tenant.client_id).exit_code == 0
 
 
 def real(tenant: LocalTenant) -> dict[str, str]:
@@ -176,6 +218,36 @@ def test_without_keys_the_token_cannot_be_checked(postern: Postern, tenant: Loca
         assert place in result.stderr
         assert "--keys" in result.stderr
         assert "rejects it with 401" not in result.stderr
+
+
+class OfExternalId(BaseHTTPRequestHandler):
+    """Metadata whose issuer is by the id of the tenant, whatever address it is fetched from."""
+
+    def do_GET(self) -> None:
+        tenant_id = self.path.split("/")[1]
+        body = json.dumps({"issuer": f"https://{tenant_id}.ciamlogin.com/{tenant_id}/v2.0"}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing is printed."""
+
+
+def test_metadata_of_another_issuer_is_explained_with_both_issuers_and_the_authority_to_set(
+    postern: Postern, tenant: LocalTenant
+):
+    with HTTPServer(("127.0.0.1", 0), OfExternalId) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        authority = f"http://127.0.0.1:{server.server_port}"
+        settings = real(tenant) | {"POSTERN_AUTHORITY": authority}
+        result = postern("explain", tenant.token("ada"), "--workflow", "whoami", **settings)
+        server.shutdown()
+    assert result.exit_code == 2
+    right = f"https://{tenant.tenant_id}.ciamlogin.com"
+    assert f"the issuer {right}/{tenant.tenant_id}/v2.0, not of {authority}/{tenant.tenant_id}/v2.0" in result.stderr
+    assert f"set POSTERN_AUTHORITY to {right}" in result.stderr
 
 
 @pytest.mark.parametrize("keys", ["nowhere.json", "workflows"])

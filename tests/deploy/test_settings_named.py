@@ -32,3 +32,22 @@ def test_every_setting_that_a_file_names_exists(path: Path):
 
 def test_there_are_such_files():
     assert {path.name for path in FILES} >= {"Dockerfile", "compose.yaml", "postern.env.example"}
+
+
+AUDIENCE = re.compile(
+    r"""^[ #-]*(?:export |postern )?(?:POSTERN_AUDIENCE|audience) ?[=:] ?(\[[^\]]*\]|[^\s#]*)""", re.MULTILINE
+)
+PAGES = [path for path in sorted(DEPLOY.parent.glob("*.md")) if path.is_file()] + FILES
+
+
+def shown_audiences() -> list[tuple[str, str]]:
+    """The audiences of each example of the settings, by file."""
+    found = [(path.name, value.strip("\"'")) for path in PAGES for value in AUDIENCE.findall(text_of(path))]
+    return [(name, value) for name, value in found if "://" in value and "flow.microsoft" not in value]
+
+
+def test_every_example_shows_both_audiences():
+    """Tokens of version 1.0 have the Application ID URI, those of version 2.0 the client id."""
+    shown = shown_audiences()
+    assert len(shown) >= 6
+    assert [(name, value) for name, value in shown if "," not in value] == []

@@ -46,10 +46,12 @@ def test_a_person_is_only_who_the_token_says_is_one(body, kind):
         ({"idp": V2}, False),
         ({"idp": V1.replace(TENANT_ID, OTHER_ID)}, True),
         ({"idp": "live.com"}, True),
-        ({"idp": "live.com", "acct": 0}, True),
+        ({"idp": "live.com", "acct": 0}, False),
+        ({"idp": V1.replace(TENANT_ID, OTHER_ID), "acct": 0}, False),
+        ({"idp": V1, "acct": 1}, True),
     ],
 )
-def test_a_guest_is_who_signed_in_elsewhere_or_is_marked_as_one(changes, guest):
+def test_a_guest_is_marked_as_one_or_else_signed_in_elsewhere(changes, guest):
     assert caller_of(claims(**changes), TENANT).guest is guest
 
 

@@ -4,14 +4,20 @@ import asyncio
 import contextlib
 import gzip
 import json
+from functools import partial
 from typing import Any
 
 import pytest
+from httpx2 import ASGITransport
+from structlog.testing import capture_logs
 
 from postern.http_client import HTTPError, http_client
 from postern.identity.discovery import MAX_DOCUMENT_BYTES, EntraFault, fetch_keys
 from postern.identity.issuers import tenant
+from postern.identity.key_set import parse_keys
 from postern.identity.keys import SigningKeys
+from postern.identity.token import parse, verify
+from tests.identity import minting
 from tests.identity.minting import OTHER_ID, TENANT_ID, jwk, key_set
 
 pytestmark = pytest.mark.anyio
@@ -105,6 +111,70 @@ async def test_metadata_of_another_issuer_is_rejected(server, client, ours, issu
     with pytest.raises(EntraFault):
         await fetch_keys(client, ours)
     assert len(server.requests) == 1
+
+
+NAMED = tenant(TENANT_ID, authority="https://contoso.ciamlogin.com")
+BY_ID = tenant(TENANT_ID, authority=f"https://{TENANT_ID}.ciamlogin.com")
+
+
+def external_id(asked: list[str]) -> ASGITransport:
+    """Entra External ID: whatever host of the tenant is asked, the issuer has the tenant's id."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        base = "https://" + dict(scope["headers"])[b"host"].decode()
+        asked.append(base + scope["path"])
+        body = key_set(jwk(issuer="https://{tenantid}.ciamlogin.com/{tenantid}/v2.0"))
+        if scope["path"] == DISCOVERY:
+            document = {"issuer": f"{BY_ID.authority}/{TENANT_ID}/v2.0", "jwks_uri": base + KEYS}
+            body = json.dumps(document).encode()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": body})
+
+    return ASGITransport(app)
+
+
+async def test_external_id_works_with_the_authority_by_tenant_id():
+    asked: list[str] = []
+    async with http_client(transport=external_id(asked)) as client:
+        document = await fetch_keys(client, BY_ID)
+    assert asked == [f"{BY_ID.authority}{DISCOVERY}", f"{BY_ID.authority}{KEYS}"]
+    assert parse_keys(document, BY_ID)
+    token = minting.token(minting.claims(iss=f"{BY_ID.authority}/{TENANT_ID}/v2.0"))
+    caller = verify(parse(token), {TENANT_ID: BY_ID}, minting.signing_key(), minting.NOW, 60)
+    assert (caller.object_id, caller.guest) == (minting.LISA, False)
+
+
+async def test_metadata_of_another_issuer_names_both_issuers_and_the_authority_to_set():
+    """In the log, where `postern explain` and `/readyz` have it from."""
+    async with http_client(transport=external_id([])) as client:
+        keys = SigningKeys(NAMED, partial(fetch_keys, client, NAMED))
+        with capture_logs() as lines:
+            await keys.refresh()
+    for text in (lines[0]["reason"], keys.last_error):
+        assert f"the issuer https://{TENANT_ID}.ciamlogin.com/{TENANT_ID}/v2.0" in text
+        assert f"not of https://contoso.ciamlogin.com/{TENANT_ID}/v2.0" in text
+        assert text.endswith(f"set POSTERN_AUTHORITY to https://{TENANT_ID}.ciamlogin.com")
+
+
+@pytest.mark.parametrize(
+    ("issuer", "shown"),
+    [
+        (f"https://login.microsoftonline.com/{OTHER_ID}/v2.0", True),
+        (f"https://evil.test/x/{TENANT_ID}/v2.0", True),
+        ("https://a.test/<script>", False),
+        ("https://a.test/" + "x" * 500, False),
+        ("eyJhbGciOi.J9.x", False),
+        (["x"], False),
+    ],
+)
+async def test_only_an_issuer_in_the_form_of_one_is_shown_and_no_authority_is_made_up(
+    server, client, ours, issuer, shown
+):
+    server.answers[DISCOVERY] = answer(metadata(server, issuer=issuer))
+    with pytest.raises(EntraFault) as caught:
+        await fetch_keys(client, ours)
+    assert (str(issuer) in str(caught.value)) is shown
+    assert "POSTERN_AUTHORITY" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

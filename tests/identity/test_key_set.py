@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from postern.identity.discovery import MAX_DOCUMENT_BYTES
 from postern.identity.key_set import MAX_KEYS, KeysFault, parse_keys
 from tests.identity.minting import (
     CONSUMERS_ID,
@@ -78,6 +79,13 @@ def test_an_entry_that_is_no_key_for_this_is_skipped_alone(entry):
     assert keys.keys() == {"key-2"}
     with pytest.raises(KeysFault):
         parse_keys(key_set(entry), TENANT)
+
+
+def test_a_thousand_keys_with_their_certificates_are_usable():
+    """More than a tenant has today: Microsoft advises to plan for growth. The document is one that is fetched whole."""
+    document = key_set(*[jwk(str(number % 3), f"key-{number}", x5c=["M" * 1400], issuer=V2) for number in range(1000)])
+    assert len(document) < MAX_DOCUMENT_BYTES
+    assert len(parse_keys(document, TENANT)) == 1000
 
 
 def test_two_keys_of_one_name_are_both_dropped_but_the_same_key_twice_is_one():

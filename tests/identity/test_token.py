@@ -173,7 +173,11 @@ def test_a_forged_token_is_rejected_and_its_bearer_not_shown_why(forged, rule):
         *[({"nbf": nbf}, "times") for nbf in (..., None, str(NOW), True, False, [NOW], -1, 10**4000)],
         *[({"exp": exp}, "expiry") for exp in (0, 0.0, NOW - 60, NOW - 60.5, NOW - 3600)],
         *[({"nbf": nbf}, "not-before") for nbf in (NOW + 61, NOW + 60.5, 253_402_300_799)],
+        *[({"iat": iat}, "issued-at") for iat in
+          (None, str(NOW), True, [NOW], -1, 10**4000, NOW + 61, NOW + 60.5, 253_402_300_799)],
         ({"azp": ..., "scp": ...}, "access-token"),
+        ({"azp": ..., "scp": ..., "roles": ["Reader"]}, "access-token"),
+        ({"azp": ..., "scp": "", "idtyp": "user"}, "access-token"),
         ({"azp": ..., "scp": ..., "roles": ["Reader"], "nonce": "n"}, "access-token"),
         ({"azp": ..., "scp": ..., "idtyp": "user", "at_hash": "h"}, "access-token"),
         ({"cnf": {"jkt": "x"}}, "proof-of-possession"),
@@ -208,6 +212,7 @@ def test_the_leeway_holds_at_both_ends_and_no_further():
     assert [failed(text, now=now) for now in (NOW - 60.1, NOW - 60, NOW + 159.9, NOW + 160)] == [
         "not-before", None, None, "expiry",
     ]  # fmt: skip
+    assert [failed(token(claims(iat=iat))) for iat in (..., 0, NOW, NOW + 60)] == [None] * 4
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,8 @@ def run_row(number: int, **more: Any) -> dict[str, Any]:
         "trace_id": f"{number:032x}",
         "node": "here",
         "cancel_requested_at": None,
+        "cancelled_by": None,
+        "resubmitted_by": None,
     }
     return row | more
 

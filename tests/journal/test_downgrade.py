@@ -47,9 +47,9 @@ def test_back_at_the_first_migration_the_tables_are_as_its_program_made_them(new
     with engine.begin() as connection:
         connection.execute(insert(calls), [CALL, CALL | {"number": 2}])
         say(connection, OF_0001)
-        *later, first = losses(connection, HEAD, "0001")
-        assert first == Loss("0002", "calls", 2)
-        assert Loss("0003_for_0002", "runs.error_traceback", 0) in later
+        lost = losses(connection, HEAD, "0001")
+        assert [loss for loss in lost if loss.rows] == [Loss("0002", "calls", 2)]
+        assert {loss.migration for loss in lost} == set(MIGRATIONS[1:])
     downgrade(engine, "0001")
     assert shape(engine) == fresh
     with engine.begin() as connection:

@@ -21,6 +21,7 @@ from postern.journal import migrations
 from postern.journal.database.engine import check_database, migrate, open_engine
 from postern.journal.database.revisions import HEAD, MIGRATIONS
 from postern.journal.journal import Journal
+from postern.journal.reading.queries import request_cancel
 from postern.journal.run import MOVES, Attempt, Outcome, Run, State, Step
 from postern.journal.schema import metadata, runs, steps
 from postern.journal.writing.rows import facts, run_row
@@ -134,6 +135,23 @@ def test_a_record_makes_legal_moves_only(url, after):
             found = connection.execute(select(runs.c.state).where(runs.c.id == run.id)).scalar()
             assert found == (after if after in MOVES[before] else before), before
     engine.dispose()
+
+
+@pytest.mark.parametrize(("requested", "here", "kept"), [("a", "", "a"), ("", "b", "b"), ("a", "b", "a"), ("", "", "")])
+def test_who_asked_first_to_cancel_stays_on_the_record(url, requested, here, kept):
+    """By another process, which has recorded it with the request, or by the run's own."""
+    engine = open_engine(url, writing=True)
+    migrate(engine)
+    run = started()
+    with engine.begin() as connection:
+        write_runs(connection, [run_row(facts(run), "node")])
+        if requested:
+            assert request_cancel(connection, run.id, 1.0, requested)
+        run.cancelled_by = here
+        write_runs(connection, [run_row(facts(ended(run, State.CANCELLED, 409)), "node")])
+        found = connection.execute(select(runs.c.cancelled_by).where(runs.c.id == run.id)).scalar()
+    engine.dispose()
+    assert (found or "") == kept
 
 
 async def test_a_batch_that_is_written_twice_changes_nothing(url):

@@ -183,10 +183,13 @@ def test_a_run_is_found_whole_with_its_steps_in_order(connection: Connection):
 
 def test_a_requested_cancellation_is_recorded_the_first_time_only_and_while_it_runs(connection: Connection):
     put(connection, run_row(1, state="Running"), run_row(2))
-    assert [request_cancel(connection, id_number(1), now) for now in (5.0, 6.0)] == [True, True]
-    assert [request_cancel(connection, id_number(number), 5.0) for number in (2, 3)] == [False, False]
+    assert [
+        request_cancel(connection, id_number(1), now, by) for now, by in ((5.0, '{"kind": "user"}'), (6.0, "{}"))
+    ] == [True, True]
+    assert [request_cancel(connection, id_number(number), 5.0, "{}") for number in (2, 3)] == [False, False]
     records = [find_run(connection, id_number(number)) for number in (1, 2)]
     assert [record.cancel_requested_at for record in records if record] == [5.0, None]
+    assert [record.cancelled_by for record in records if record] == [{"kind": "user"}, None]
 
 
 # Refusals

@@ -44,7 +44,8 @@ def test_a_name_says_whether_newer_tables_suit(found: str, head: str, suits: boo
 def test_each_migration_suits_the_release_before():
     """Those that came before names said so are exempt: their programs did not look."""
     said = [(int(number), int(since)) for number, since in map(numbers, MIGRATIONS)]
-    assert [number for number, _ in said] == list(range(1, len(MIGRATIONS) + 1))
+    numbered = [number for number, _ in said]
+    assert numbered == sorted(set(numbered))
     new = said[2:]
     assert [pair for pair in new if pair[1] >= pair[0]] == []
     assert sorted(since for _, since in new) == [since for _, since in new]

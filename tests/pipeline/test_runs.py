@@ -154,6 +154,7 @@ async def test_a_run_that_goes_on_can_be_cancelled_by_who_may_see_it(server: Ser
     assert (await server.ask("POST", f"{path}/cancel", "gil")).status_code == 404
     cancelled = await server.ask("POST", f"{path}/cancel", "lisa")
     assert (cancelled.status_code, cancelled.json()["state"]) == (200, "Cancelled")
+    assert cancelled.json()["cancelled_by"] == cancelled.json()["caller"]
     answer = await waiting
     assert (answer.status_code, answer.json()["code"]) == (409, "run-cancelled")
     again = await server.ask("POST", f"{path}/cancel", "lisa")
@@ -170,6 +171,7 @@ async def test_a_run_is_run_again_with_its_inputs_on_todays_code(server: Server)
     assert record["resubmitted_from"] == first.headers["x-run-id"]
     assert (record["outputs"], record["status"]) == (first.json(), 201)
     assert record["caller"]["object_id"] == server.local.people["ada"]
+    assert (record["resubmitted_by"], record["cancelled_by"]) == (record["caller"], None)
     result = await server.ask("GET", f"/runs/{record['id']}/result", "ada")
     assert (result.status_code, result.content, result.headers["location"]) == (201, first.content, "/rooms/12")
 

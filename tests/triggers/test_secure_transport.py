@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 from httpx2 import ASGITransport
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy import create_engine, select
 from starlette.types import ASGIApp
 from structlog.testing import capture_logs
@@ -19,6 +21,7 @@ from postern.errors import Problem
 from postern.http_client import Response, http_client
 from postern.journal.schema import refusals
 from postern.local_tenant import LocalTenant
+from postern.server.forwarded import one_word, unify
 from postern.settings import Settings
 from postern.triggers.secure_transport import (
     BY_HTTP,
@@ -75,6 +78,12 @@ WAYS: list[tuple[str, str | None, str, dict[str, str], str]] = [
     ("http", LOCAL, "127.0.0.1", HTTP | OF_LOCAL, BY_PROXY),
     ("http", LOCAL, "127.0.0.1", OF_OUTSIDE, BY_PROXY),
     ("http", LOCAL, "127.0.0.1", {"x-forwarded-proto": "https, http"}, BY_PROXY),
+    ("http", LOCAL, "127.0.0.1", {"x-forwarded-proto": "http, https"}, BY_PROXY),
+    ("http", LOCAL, "127.0.0.1", {"x-forwarded-proto": "http, HTTP"}, BY_PROXY),
+    ("http", LOCAL, "127.0.0.1", {"x-forwarded-proto": "https, https"}, ""),
+    ("http", LOCAL, "127.0.0.1", {"x-forwarded-proto": "HTTPS"}, ""),
+    ("http", LOCAL, "127.0.0.1", {"x-forwarded-proto": "https ,, Https,"}, ""),
+    ("http", LOCAL, "", {"x-forwarded-proto": "https, https"}, BY_PROXY),
     ("http", LOCAL, "127.0.0.1", {"x-forwarded-proto": "wss"}, BY_PROXY),
     ("http", "10.1.2.3", "10.0.0.0/8", {}, BY_HTTP),
 ]
@@ -87,6 +96,7 @@ async def scope_behind(
     """What the application sees of such a request, by uvicorn's own handling of proxies."""
     headers = [(name.encode(), value.encode()) for name, value in fields.items()]
     headers += [(b"authorization", b"Bearer x")] if token else []
+    unify(headers, None)
     scope = {"type": "http", "scheme": scheme, "client": (peer, 4711) if peer else None, "headers": headers}
     seen: list[dict[str, Any]] = []
 
@@ -127,7 +137,7 @@ async def test_the_ways_that_a_token_may_come(scheme, peer, named, fields, wrong
         await identification.identify(scope)
         assert len(seen) == 2
     await identification.identify(await scope_behind(scheme, peer, named, fields, token=False))
-    assert seen[-1] == [(name.encode(), value.encode()) for name, value in fields.items()]
+    assert [name for name, _ in seen[-1]] == [name.encode() for name in fields]
 
 
 @pytest.mark.parametrize("said", [("http", "https"), ("https", "http"), ("https", "https,http")])
@@ -164,6 +174,32 @@ async def test_a_proxy_that_is_named_by_ipv4_is_known_by_a_server_that_listens_o
         ("::1", 1),
         ("10.0.0.7", 2),
     ]
+
+
+@pytest.mark.parametrize(
+    ("said", "scheme"),
+    [
+        (("https, https",), "https"),
+        (("HTTPS",), "https"),
+        (("https", "HTTPS, https"), "https"),
+        (("https, http",), "http"),
+        (("http, https",), "http"),
+    ],
+)
+async def test_the_values_of_a_chain_of_proxies_count_as_one_if_they_agree(said: tuple[str, ...], scheme: str):
+    """In one field or in several, as the server reads them from the wire."""
+    app = Whence()
+    fields = "".join(f"X-Forwarded-Proto: {word}\r\n" for word in said).encode()
+    async with serving(app=app, trusted_proxies=["127.0.0.1"]) as running:
+        await running.ask(b"GET /1 HTTP/1.1\r\nConnection: close\r\n" + HOST + fields + b"\r\n")
+    assert app.seen == [(LOCAL, scheme)]
+
+
+@given(st.lists(st.sampled_from([b"https", b"HTTPS", b"http", b"ws", b"", b" "]), min_size=1))
+def test_a_list_becomes_one_word_only_if_all_its_members_agree(words: list[bytes]):
+    said = {word.strip().lower() for word in words} - {b""}
+    value = b",".join(words)
+    assert one_word(value) == (said.pop() if len(said) == 1 else value)
 
 
 WORKFLOWS = """

@@ -14,7 +14,7 @@ from postern.access.modes import (
     specific_users,
     tenant_users,
 )
-from postern.access.policy import OPEN, Guarded, Policy, bind, default_scope
+from postern.access.policy import OPEN, Guarded, Policy, audience_requirement, bind, default_scope
 
 __all__ = [
     "ANYONE",
@@ -33,6 +33,7 @@ __all__ = [
     "TenantUsers",
     "admit",
     "anonymous",
+    "audience_requirement",
     "bind",
     "checks",
     "default_scope",

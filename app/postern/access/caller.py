@@ -1,6 +1,7 @@
 """The Caller: who sent a request, as its verified access token says."""
 
 import re
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,7 +11,7 @@ GUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Who sent the request, as its verified access token says. Ids are lower-case GUIDs. `name` is for display only and
-    is never used to authorize (Microsoft: claims-validation)."""
+    is never used to authorize (Microsoft: claims-validation). `token_version` is `1.0` or `2.0`."""
 
     kind: Literal["anonymous", "user", "application"]
     object_id: str = ""
@@ -21,6 +22,14 @@ class Caller:
     scopes: frozenset[str] = frozenset()
     roles: frozenset[str] = frozenset()
     guest: bool = False
+    token_version: str = ""
+
+    def has_audience(self, audiences: Container[str], client_id: str | None) -> bool:
+        """Whether the token was issued for one of these audiences, or for `client_id`, if that is the client id of this
+        server's own registration. A token of version 2.0 names the API by its client id, however its scope was
+        written (Microsoft: access-token-claims-reference, aud)."""
+        own = self.token_version == "2.0" and self.audience == client_id  # noqa: S105 a version is no password
+        return own or self.audience in audiences
 
 
 ANYONE = Caller("anonymous")

@@ -6,13 +6,15 @@ from typing import Any, NamedTuple
 
 class Check(NamedTuple):
     """The result of one check of a token or a caller. `expected` and `found` are for the operator. `advice` is for a
-    caller whose token was issued by one of our tenants. Replies to other callers have none of the three."""
+    caller whose token was issued by one of our tenants. Replies to other callers have none of the three. `hint` tells
+    the operator more about a failed check: what the token probably is, or which setting it needs."""
 
     name: str
     passed: bool
     expected: Any = None
     found: Any = None
     advice: str = ""
+    hint: str = ""
 
 
 class Refused(Exception):

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from postern.access.caller import GUID
+from postern.audiences import wrong_with
 
 
 class AccessFault(ValueError):
@@ -82,7 +83,7 @@ def tenant_users(
         clients=_guids("clients", clients),
         apps=_yes_or_no("apps", apps),
         guests=_yes_or_no("guests", guests),
-        audiences=_names("audiences", audiences),
+        audiences=_audiences("audiences", audiences),
         tenants=_guids("tenants", tenants),
     )
 
@@ -122,7 +123,7 @@ def specific_users(
         clients=_guids("clients", clients),
         apps=_yes_or_no("apps", apps),
         guests=_yes_or_no("guests", guests),
-        audiences=_names("audiences", audiences),
+        audiences=_audiences("audiences", audiences),
         tenants=_guids("tenants", tenants),
     )
 
@@ -140,6 +141,15 @@ def _names(option: str, values: Iterable[str] | None) -> tuple[str, ...]:
     for name in names:
         if not isinstance(name, str) or name.split() != [name]:
             raise AccessFault(f"{option}= takes strings without spaces, not {name!r}")
+    return names
+
+
+def _audiences(option: str, values: Iterable[str] | None) -> tuple[str, ...]:
+    names = _names(option, values)
+    for name in names:
+        wrong, fix = wrong_with(name)
+        if wrong:
+            raise AccessFault(f"{option}=: {name!r} {wrong}. {fix}")
     return names
 
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from postern.access.caller import GUID, Caller
 from postern.access.check import Check
 from postern.access.modes import Access, AccessFault, Anonymous, SettingMissing, SpecificUsers, TenantUsers
+from postern.audiences import could_be_ours, of_microsoft
 
 
 class Requirement(NamedTuple):
@@ -17,12 +18,22 @@ class Requirement(NamedTuple):
     passes: Callable[[Caller], bool]
     expected: Any
     found: Callable[[Caller], Any]
-    advice: str
+    advice: Callable[[Caller], str]
+    hint: Callable[[Caller], str] = lambda _: ""
 
     def check(self, caller: Caller) -> Check:
         """The result for this caller."""
-        found = self.found(caller)
-        return Check(self.name, self.passes(caller), self.expected, found, self.advice.replace("{found}", str(found)))
+        passed = self.passes(caller)
+        hint = "" if passed else self.hint(caller)
+        return Check(self.name, passed, self.expected, self.found(caller), self.advice(caller), hint)
+
+
+class Listed(NamedTuple):
+    """One entry of a list of callers: the name that the author wrote, if it is one of `[people]`, and the object id
+    here."""
+
+    name: str | None
+    object_id: str
 
 
 class Open:
@@ -31,6 +42,7 @@ class Open:
     __slots__ = ()
 
     mode = "anonymous"
+    people: tuple[Listed, ...] | None = None
     requirements: tuple[Requirement, ...] = ()
 
 
@@ -40,19 +52,35 @@ OPEN = Open()
 @dataclass(frozen=True, slots=True)
 class Guarded:
     """The policy of the two authenticated modes: a caller has to meet all requirements. `tenants` are the tenants whose
-    tokens are accepted, `audiences` the audiences that tokens may be issued for."""
+    tokens are accepted, `audiences` the audiences that tokens may be issued for. `client_id` is Postern's own, which
+    tokens of version 2.0 may also have as audience; "" if they may not. `people` are the callers on the list, None
+    without a list: for operators only."""
 
     mode: str
     tenants: frozenset[str]
     audiences: frozenset[str]
     requirements: tuple[Requirement, ...]
+    client_id: str = ""
+    people: tuple[Listed, ...] | None = None
+
+    def takes_audience(self, audience: str) -> bool:
+        """Whether some token for this audience is accepted."""
+        return audience in self.audiences or (audience != "" and audience == self.client_id)
 
 
 Policy = Open | Guarded
 
 
-def bind(access: Access, *, people: Mapping[str, str], tenants: Iterable[str], audiences: Iterable[str]) -> Policy:
-    """The policy for `access` in this installation. Raises AccessFault if there can be none."""
+def bind(
+    access: Access,
+    *,
+    people: Mapping[str, str],
+    tenants: Iterable[str],
+    audiences: Iterable[str],
+    client_id: str | None = None,
+) -> Policy:
+    """The policy for `access` in this installation. Raises AccessFault if there can be none. `client_id` is Postern's
+    own: it is an audience of tokens of version 2.0 unless the author names `audiences=`."""
     if isinstance(access, Anonymous):
         return OPEN
     allowed_tenants = frozenset(access.tenants or tenants)
@@ -64,30 +92,71 @@ def bind(access: Access, *, people: Mapping[str, str], tenants: Iterable[str], a
         missing["POSTERN_AUDIENCE"] = "the Application ID URI or client id of your app registration"
     if missing:
         raise SettingMissing(access.mode, missing)
+    listed = None
+    if isinstance(access, SpecificUsers):
+        listed = tuple(_listed(person, people) for person in access.people)
+    own = "" if access.audiences else client_id or ""
+    audience = audience_requirement(
+        allowed_audiences, own, "audiences= of the workflow" if access.audiences else "POSTERN_AUDIENCE"
+    )
     return Guarded(
         mode=access.mode,
         tenants=allowed_tenants,
         audiences=allowed_audiences,
-        requirements=tuple(_requirements(access, people, allowed_tenants, allowed_audiences)),
+        requirements=tuple(_requirements(access, listed, allowed_tenants, audience)),
+        client_id=own,
+        people=listed,
+    )
+
+
+def audience_requirement(audiences: frozenset[str], client_id: str, setting: str) -> Requirement:
+    """The requirement that a token is for this server: for one of `audiences`, which are in `setting`, or of version
+    2.0 and for `client_id`."""
+    scope = " or ".join(default_scope(audience) for audience in sorted(audiences))
+    also = {f"{client_id} (tokens of version 2.0)"} if client_id and client_id not in audiences else set()
+
+    def advice(caller: Caller) -> str:
+        if could_be_ours(caller.audience, audiences, client_id):
+            return (
+                f"The token is for the audience {caller.audience}, which this server does not accept. "
+                f"If you requested the scope {scope}, give the request_id to the operator of this server"
+            )
+        return f"The token is for another audience. Request one with the scope {scope}"
+
+    def hint(caller: Caller) -> str:
+        api = of_microsoft(caller.audience)
+        if api:
+            return f"This is a token for {api}. Request one with Postern's own scope: {scope}"
+        if could_be_ours(caller.audience, audiences, client_id):
+            return (
+                f"The audience {caller.audience} could be yours. If it is, add it to {setting}: it is compared exactly"
+            )
+        return ""
+
+    return Requirement(
+        "audience",
+        lambda caller: caller.audience in audiences or caller.has_audience(audiences, client_id),
+        audiences | also,
+        lambda caller: caller.audience,
+        advice,
+        hint,
     )
 
 
 def _requirements(
-    access: TenantUsers, people: Mapping[str, str], tenants: frozenset[str], audiences: frozenset[str]
+    access: TenantUsers, people: Iterable[Listed] | None, tenants: frozenset[str], audience: Requirement
 ) -> Iterator[Requirement]:
     """The requirements of this access mode, in order."""
-    scope = " or ".join(default_scope(audience) for audience in sorted(audiences))
     scopes, roles, clients = frozenset(access.scopes), frozenset(access.roles), frozenset(access.clients)
     yield _one_of("tenant-allowed", lambda caller: caller.tenant_id, tenants, "Your tenant may not use this trigger.")
-    advice = f"The token is for another audience. Request one with the scope {scope}"
-    yield _one_of("audience", lambda caller: caller.audience, audiences, advice)
+    yield audience
     if not access.apps:
         yield Requirement(
             "people-only",
             lambda caller: caller.kind == "user",
             "user",
             lambda caller: caller.kind,
-            "This trigger is for people only.",
+            lambda _: "This trigger is for people only.",
         )
     if not access.guests:
         yield Requirement(
@@ -95,7 +164,7 @@ def _requirements(
             lambda caller: not caller.guest,
             "a member",
             lambda caller: "a guest" if caller.guest else "a member",
-            "This trigger is not for guests.",
+            lambda _: "This trigger is not for guests.",
         )
     if clients:
         advice = "The application that requested this token may not use this trigger."
@@ -106,7 +175,7 @@ def _requirements(
             lambda caller: bool(scopes & caller.scopes) or bool(roles and caller.kind == "application"),
             scopes,
             lambda caller: caller.scopes,
-            "The token lacks a scope that this trigger requires: " + " ".join(sorted(scopes)),
+            lambda _: "The token lacks a scope that this trigger requires: " + " ".join(sorted(scopes)),
         )
     if roles:
         yield Requirement(
@@ -114,17 +183,23 @@ def _requirements(
             lambda caller: bool(roles & caller.roles),
             roles,
             lambda caller: caller.roles,
-            "The token lacks an app role that this trigger requires: " + " ".join(sorted(roles)),
+            lambda _: "The token lacks an app role that this trigger requires: " + " ".join(sorted(roles)),
         )
-    if isinstance(access, SpecificUsers):
-        listed = frozenset(_object_id(person, people) for person in access.people)
+    if people is not None:
+        listed = frozenset(person.object_id for person in people)
         advice = "Object id {found} is not on the list of this trigger."
         yield _one_of("listed", lambda caller: caller.object_id, listed, advice)
 
 
 def _one_of(name: str, found: Callable[[Caller], str], allowed: frozenset[str], advice: str) -> Requirement:
     """The requirement that a value of the caller is one of those allowed."""
-    return Requirement(name, lambda caller: found(caller) in allowed, allowed, found, advice)
+    return Requirement(
+        name,
+        lambda caller: found(caller) in allowed,
+        allowed,
+        found,
+        lambda caller: advice.replace("{found}", found(caller)),
+    )
 
 
 def default_scope(audience: str) -> str:
@@ -133,7 +208,7 @@ def default_scope(audience: str) -> str:
     return f"{audience}/.default"
 
 
-def _object_id(person: str, people: Mapping[str, str]) -> str:
+def _listed(person: str, people: Mapping[str, str]) -> Listed:
     found = people.get(person, person).lower()
     if not GUID.fullmatch(found):
         known = ", ".join(sorted(people)) or "no names"
@@ -141,4 +216,4 @@ def _object_id(person: str, people: Mapping[str, str]) -> str:
             f"specific_users({person!r}): this is neither a name in [people] of postern.toml (it has {known}) nor an "
             f'object id. Add a line  {person} = "<object id>"  to [people]'
         )
-    return found
+    return Listed(person if person in people else None, found)

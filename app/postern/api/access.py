@@ -7,7 +7,7 @@ to the caller that started it, by tenant and object id. For all others it does n
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 
-from postern.access import Caller, Check, Guarded, Policy, Refused, default_scope
+from postern.access import Caller, Check, Guarded, Policy, Refused, audience_requirement
 from postern.catalog import Trigger
 from postern.journal.reading.records import RunRecord
 from postern.settings.installation import Installation
@@ -31,16 +31,17 @@ def recognise(installation: Installation, policies: Iterable[Policy], caller: Ca
     tenants = installation.tenants.union(*(policy.tenants for policy in guarded))
     if caller.tenant_id not in tenants:
         raise _refused("tenant-allowed", tenants, caller.tenant_id, "Your tenant may not use this server.")
-    audiences = frozenset(installation.audiences).union(*(policy.audiences for policy in guarded))
-    if caller.audience not in audiences:
-        scope = " or ".join(default_scope(audience) for audience in sorted(installation.audiences))
-        advice = f"The token is for another audience. Request one with the scope {scope}"
-        raise _refused("audience", audiences, caller.audience, advice)
+    if any(caller.has_audience(policy.audiences, policy.client_id) for policy in guarded):
+        return
+    ours = audience_requirement(frozenset(installation.audiences), installation.client_id, "POSTERN_AUDIENCE")
+    if not ours.passes(caller):
+        raise Refused([ours.check(caller)], proved=True)
 
 
 def is_operator(installation: Installation, caller: Caller) -> bool:
     """Whether the caller is an operator here. A role in a token for another audience is another application's."""
-    ours = caller.tenant_id in installation.tenants and caller.audience in installation.audiences
+    for_us = caller.has_audience(installation.audiences, installation.client_id)
+    ours = caller.tenant_id in installation.tenants and for_us
     return ours and (OPERATOR_ROLE in caller.roles or caller.object_id in installation.operators)
 
 

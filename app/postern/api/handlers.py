@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from sqlalchemy import Connection
 from starlette.requests import Request
+from structlog.typing import FilteringBoundLogger
 
 from postern.access import ANYONE, Caller, Refused
 from postern.api.access import Standing, is_anonymous, is_operator, recognise, standing
@@ -28,7 +29,7 @@ from postern.ids import is_id, new_id
 from postern.journal.reading.call_tree import find_tree
 from postern.journal.reading.queries import find_run, list_refusals, list_runs, request_cancel
 from postern.journal.reading.records import RunRecord
-from postern.journal.run import Run, State
+from postern.journal.run import Run, State, actor
 from postern.settings.installation import Installation
 from postern.triggers.reply import Answer, json_reply
 from postern.triggers.secure_transport import CODE as INSECURE
@@ -54,24 +55,28 @@ class Write(Protocol):
 
 
 class Cancel(Protocol):
-    """Cancels a run of this process, and returns when its end is recorded. False if the run is not here."""
+    """Cancels a run of this process for a caller (see `journal.run.actor`), and returns when its end is recorded. False
+    if the run is not here."""
 
-    async def __call__(self, run_id: str, /) -> bool: ...
+    async def __call__(self, run_id: str, by: str, /) -> bool: ...
 
 
 class Resubmit(Protocol):
     """Runs the current version of a workflow with the inputs of a record, for this caller and under this id, and
-    returns when the run's end is recorded. Raises Problem if the inputs are no longer valid."""
+    returns when the run's end is recorded. `by` is who resubmits it. Raises Problem if the inputs are no longer
+    valid."""
 
-    async def __call__(self, record: RunRecord, caller: Caller, run_id: str, /) -> Run: ...
+    async def __call__(self, record: RunRecord, caller: Caller, run_id: str, by: Caller, /) -> Run: ...
 
 
 class Seen(NamedTuple):
-    """A run, the caller that may see it (ANYONE without a valid token), and the caller's relation to it."""
+    """A run, the caller that may see it (ANYONE without a valid token), and the caller's relation to it. `actor` is who
+    sends the request: it differs where a valid token came for an anonymous caller's run, which any client may see."""
 
     record: RunRecord
     caller: Caller
     standing: Standing
+    actor: Caller
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +90,7 @@ class Pages:
     cancel_here: Cancel
     start_again: Resubmit
     snapshot: Callable[[], Snapshot]
+    log: FilteringBoundLogger
     now: Callable[[], float] = time.time
     background: set["asyncio.Future[Run]"] = field(default_factory=set)
 
@@ -99,7 +105,9 @@ class Pages:
 
     async def run(self, request: Request) -> Answer:
         """The record of a run."""
-        return _shown(await self._seen(request))
+        seen = await self._seen(request)
+        self._note_view(request, seen)
+        return _shown(seen)
 
     async def tree(self, request: Request) -> Answer:
         """A run and the tree of runs that it called."""
@@ -108,6 +116,7 @@ class Pages:
         tree = await self.read(partial(find_tree, run_id=seen.record.id))
         if tree is None:
             raise problem("unknown-run")
+        self._note_view(request, seen)
 
         def may_see(run: RunRecord) -> bool:
             return standing(self.installation, run, seen.caller) in (Standing.OPERATOR, Standing.OWNER)
@@ -116,7 +125,9 @@ class Pages:
 
     async def result(self, request: Request) -> Answer:
         """The workflow's own reply, once there is one."""
-        record = (await self._seen(request)).record
+        seen = await self._seen(request)
+        record = seen.record
+        self._note_view(request, seen)
         if not record.ended:
             return json_reply(202, state_json(record), RETRY_AFTER)
         return reply_again(record)
@@ -127,9 +138,11 @@ class Pages:
         run_id = seen.record.id
         if seen.record.ended:
             raise problem("run-ended")
-        here = await self.cancel_here(run_id)
-        if not here and not await self.write(partial(request_cancel, run_id=run_id, now=self.now())):
+        by = actor(seen.actor)
+        here = await self.cancel_here(run_id, by)
+        if not here and not await self.write(partial(request_cancel, run_id=run_id, now=self.now(), by=by)):
             raise problem("run-ended")
+        self._note("run-cancel-requested", request, seen)
         record = await self.read(partial(find_run, run_id=run_id)) or seen.record
         if not record.ended:
             return _shown(seen._replace(record=record), 202, {"Location": f"/runs/{run_id}", **RETRY_AFTER})
@@ -145,7 +158,7 @@ class Pages:
         check_resubmit(seen.record, trigger, seen.standing, seen.caller)
         run_id = new_id()
         caller = caller_again(seen.record, trigger, seen.caller)
-        running = asyncio.ensure_future(self.start_again(seen.record, caller, run_id))
+        running = asyncio.ensure_future(self.start_again(seen.record, caller, run_id, seen.actor))
         headers = {"Location": f"/runs/{run_id}"}
         if _prefers_async(request):
             self.background.add(running)
@@ -154,6 +167,7 @@ class Pages:
         else:
             await running
         record = await self._once_recorded(run_id, running)
+        self._note("run-resubmitted", request, seen)
         return _shown(seen._replace(record=record), 201, headers)
 
     async def _once_recorded(self, run_id: str, running: "asyncio.Future[Run]") -> RunRecord:
@@ -195,20 +209,37 @@ class Pages:
         recognise(self.installation, (trigger.policy for trigger in self.snapshot().triggers.values()), caller)
         return caller
 
-    async def _operator_or_anyone(self, request: Request) -> Caller:
-        """The caller of an anonymous caller's run: an operator's token shows more of the run, and any other token
-        counts as none, even if it is invalid."""
+    async def _actor(self, request: Request) -> Caller:
+        """Who sends a request about an anonymous caller's run, which needs no token. A valid token says who acts; any
+        other token counts as none."""
         if "authorization" not in request.headers:
             return ANYONE
         try:
-            caller = await self._caller(request)
+            return await self._caller(request)
         except Refused:
             return ANYONE
         except Problem as shown:
             if shown.code == INSECURE:
                 raise
             return ANYONE
-        return caller if is_operator(self.installation, caller) else ANYONE
+
+    def _note_view(self, request: Request, seen: Seen) -> None:
+        """Log that an operator reads the run of another caller."""
+        own = (seen.actor.tenant_id, seen.actor.object_id) == (seen.record.tenant_id, seen.record.object_id)
+        if not own and seen.standing is Standing.OPERATOR:
+            self._note("run-viewed", request, seen)
+
+    def _note(self, event: str, request: Request, seen: Seen) -> None:
+        """Log what a caller did to a run. The id of an anonymous caller's run gives access to it, so it is left out."""
+        self.log.info(
+            event,
+            run_id="" if is_anonymous(seen.record) else seen.record.id,
+            workflow=seen.record.workflow,
+            caller=seen.actor.kind,
+            object_id=seen.actor.object_id,
+            client_id=seen.actor.client_id,
+            client_address=request.client.host if request.client else "",
+        )
 
     async def _operator(self, request: Request) -> Caller:
         caller = await self._caller(request)
@@ -224,10 +255,11 @@ class Pages:
             raise problem("unknown-run")
         record = await self.read(partial(find_run, run_id=run_id))
         if is_anonymous(record):
-            caller = await self._operator_or_anyone(request)
+            sender = await self._actor(request)
+            caller = sender if is_operator(self.installation, sender) else ANYONE
         else:
             try:
-                caller = await self._caller(request)
+                sender = caller = await self._caller(request)
             except Refused as refused:
                 if refused.failed.name == "credentials":  # there are none
                     raise problem("unknown-run") from None
@@ -235,7 +267,7 @@ class Pages:
         what = standing(self.installation, record, caller)
         if record is None or what is Standing.NONE:
             raise problem("unknown-run")
-        return Seen(record, caller, what)
+        return Seen(record, caller, what, sender)
 
 
 def _prefers_async(request: Request) -> bool:
@@ -245,4 +277,5 @@ def _prefers_async(request: Request) -> bool:
 
 def _shown(seen: Seen, status: int = 200, headers: dict[str, str] | None = None) -> Answer:
     private = seen.standing is Standing.OPERATOR
-    return json_reply(status, run_json(seen.record, private=private), headers)
+    acts = seen.standing in (Standing.OPERATOR, Standing.OWNER)
+    return json_reply(status, run_json(seen.record, private=private, acts=acts), headers)

@@ -6,12 +6,13 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
+from postern.access import Policy
 from postern.catalog import Snapshot, Trigger
 from postern.catalog.snapshot import Fault
 from postern.journal.body_form import Form
 from postern.journal.reading.call_tree import Branch, Tree
 from postern.journal.reading.records import CallRecord, RefusalRecord, RunRecord
-from postern.journal.run import Step
+from postern.journal.run import State, Step
 from postern.trace import trace_id_of
 
 NOTED = frozenset({Form.BASE64, Form.CUT, Form.SECURED, Form.REDACTED})
@@ -19,10 +20,11 @@ NOTED = frozenset({Form.BASE64, Form.CUT, Form.SECURED, Form.REDACTED})
 NULL = b"null"
 
 
-def run_json(record: RunRecord, *, private: bool) -> bytes:
+def run_json(record: RunRecord, *, private: bool, acts: bool = True) -> bytes:
     """The whole record of a run. `private` is for operators: it shows the messages of errors that the author does not
-    show to callers, their tracebacks, and the ids of called runs whose id alone gives access."""
-    summary = _summary(record, private=private)
+    show to callers, their tracebacks, and the ids of called runs whose id alone gives access. `acts` shows who
+    cancelled or resubmitted it."""
+    summary = _summary(record, private=private, acts=acts)
     if private and record.error_traceback:
         summary["error"]["traceback"] = record.error_traceback
     members = {name: to_json(value) for name, value in summary.items()}
@@ -71,7 +73,7 @@ def when(moment: float | None) -> str | None:
     return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _summary(record: RunRecord, *, private: bool) -> dict[str, Any]:
+def _summary(record: RunRecord, *, private: bool, acts: bool = True) -> dict[str, Any]:
     ended = record.ended_at
     error = None
     if record.error_type:
@@ -96,8 +98,15 @@ def _summary(record: RunRecord, *, private: bool) -> dict[str, Any]:
         "error": error,
         "parent_run_id": record.parent_run_id or None,
         "resubmitted_from": record.resubmitted_from or None,
+        "resubmitted_by": record.resubmitted_by if acts else None,
+        "cancelled_by": record.cancelled_by if acts and _may_be_cancelled(record) else None,
         "trace_id": record.trace_id or trace_id_of(record.id),
     }
+
+
+def _may_be_cancelled(record: RunRecord) -> bool:
+    """A run that ended in another way has only been requested to be cancelled."""
+    return record.state is State.CANCELLED or not record.ended
 
 
 def _body(text: str | None, form: Form | None) -> bytes:
@@ -179,6 +188,11 @@ def _refusal(record: RefusalRecord) -> dict[str, Any]:
     }
 
 
+def people_json(policy: Policy) -> list[dict[str, str | None]] | None:
+    """Whom the list of a policy names, with object ids; None without a list. For operators only."""
+    return None if policy.people is None else [person._asdict() for person in policy.people]
+
+
 def _workflow(trigger: Trigger) -> dict[str, Any]:
     workflow = trigger.workflow
     return {
@@ -187,6 +201,7 @@ def _workflow(trigger: Trigger) -> dict[str, Any]:
         "methods": workflow.methods,
         "url": f"/triggers/{workflow.name}{workflow.path}",
         "access": trigger.policy.mode,
+        "people": people_json(trigger.policy),
         "timeout": workflow.timeout,
         "stateless": workflow.stateless,
         "secure_inputs": workflow.secure_inputs,

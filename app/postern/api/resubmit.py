@@ -14,13 +14,13 @@ from postern.catalog import Snapshot, Trigger
 from postern.errors import Problem, problem
 from postern.journal.body_form import Form
 from postern.journal.reading.records import RunRecord
-from postern.journal.run import Run, State
+from postern.journal.run import Run, State, actor
 from postern.runs.idempotency import Key
 from postern.triggers.find import find
 from postern.triggers.read import arguments
 from postern.triggers.reply import Answer, recorded_reply
 
-Start = Callable[[Workflow, Caller, Request, Mapping[str, Any], str, Key | None, str], Awaitable[Run]]
+Start = Callable[[Workflow, Caller, Request, Mapping[str, Any], str, Key | None, str, str], Awaitable[Run]]
 
 _LOST: Mapping[Form, str] = {
     Form.CUT: "were cut",
@@ -80,11 +80,11 @@ def why_not(record: RunRecord, trigger: Trigger | None) -> str:
 
 def resubmitter(
     snapshot: Callable[[], Snapshot], start: Start
-) -> Callable[[RunRecord, Caller, str], Coroutine[Any, Any, Run]]:
+) -> Callable[[RunRecord, Caller, str, Caller], Coroutine[Any, Any, Run]]:
     """A function that runs the current version of a workflow with the inputs of a record, for another caller and under
-    another id, until the run's end is recorded."""
+    another id, until the run's end is recorded. The last argument is who resubmits it."""
 
-    async def resubmit(record: RunRecord, caller: Caller, run_id: str) -> Run:
+    async def resubmit(record: RunRecord, caller: Caller, run_id: str, by: Caller) -> Run:
         recorded = json.loads(record.request) if record.request else {}
         path = recorded.get("path") or f"/triggers/{record.workflow}"
         method, content_type = recorded.get("method", "POST"), recorded.get("content_type", "application/json")
@@ -99,7 +99,7 @@ def resubmitter(
         headers = [(b"content-type", content_type.encode("latin-1"))] if body else []
         query = recorded.get("query", "").encode("latin-1")
         request = Request(method, path, parameters, "", body, query, headers, content_type=content_type if body else "")
-        return await start(trigger.workflow, caller, request, given, run_id, None, record.id)
+        return await start(trigger.workflow, caller, request, given, run_id, None, record.id, actor(by))
 
     return resubmit
 

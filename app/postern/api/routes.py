@@ -43,7 +43,7 @@ def routes(
     secure_transport.Identification), `snapshot` returns the current catalog. `refused` is called with each rejected
     request, and returns whether to log it.
     """
-    pages = Pages(installation, read, write, identify, cancel, resubmit, snapshot, now)
+    pages = Pages(installation, read, write, identify, cancel, resubmit, snapshot, log, now)
     table: tuple[tuple[str, str, Page], ...] = (
         ("GET", "/runs", pages.runs),
         ("GET", "/runs/{id}", pages.run),
@@ -108,6 +108,7 @@ def _fields(refusal: Refusal) -> dict[str, Any]:
         "reason": refusal.reason,
         "expected": as_text(failed.expected) if failed else "",
         "found": as_text(failed.found) if failed else "",
+        **({"hint": failed.hint} if failed and failed.hint else {}),
         "client_address": refusal.client_address,
     }
 

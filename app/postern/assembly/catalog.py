@@ -41,7 +41,13 @@ def load_catalog(settings: Settings, on_change: Callable[[Snapshot, Snapshot], N
 
     def bind_here(access: Access) -> Policy:
         try:
-            return bind(access, people=settings.people, tenants=own_tenants(settings), audiences=settings.audience)
+            return bind(
+                access,
+                people=settings.people,
+                tenants=own_tenants(settings),
+                audiences=settings.audience,
+                client_id=settings.client_id,
+            )
         except SettingMissing as fault:
             missing.update(fault.settings)
             raise

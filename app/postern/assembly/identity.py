@@ -69,6 +69,7 @@ def installation_of(settings: Settings, server_url: str = "") -> Installation:
         settings.tenant_id,
         settings.audience,
         frozenset(settings.operators),
+        settings.client_id or "",
     )
 
 

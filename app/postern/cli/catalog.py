@@ -8,11 +8,13 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+from postern.api.representation import people_json
 from postern.authoring.workflow import WORKFLOW_NAME
 from postern.catalog import Fault, Trigger
 from postern.cli.terminal import describe, err, fail, out, print_faults, program, workflow_table
 from postern.cli.workspace import Workspace, workspace
 from postern.settings import load_settings
+from postern.settings.warnings import warnings
 
 TEMPLATE = '''"""{title}."""
 
@@ -43,10 +45,15 @@ def add_to(app: typer.Typer) -> None:
 
 
 def check() -> None:
-    """Load the settings and every workflow, and report every fault. Exit code 1 if there is any."""
+    """Load the settings and every workflow, and report every fault. Exit code 1 if there is any.
+
+    Settings that are probably not what was meant are warnings, which do not change the exit code. Nothing is fetched.
+    """
     here = workspace()
     snapshot = here.load()
     print_faults(snapshot.faults)
+    for warning in warnings(here.settings):
+        err.print(f"[yellow]warning[/] {escape(warning)}.", highlight=False, soft_wrap=True)
     tenant = "the local tenant (POSTERN_TENANT_ID is not set)" if here.local else f"tenant {here.settings.tenant_id}"
     served = _count(len(snapshot.triggers), "workflow")
     faulty = _count(len(snapshot.faults), "faulty module")
@@ -57,7 +64,7 @@ def check() -> None:
 def list_workflows(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
-    """List the workflows with method, URL and access mode."""
+    """List the workflows with method, URL and access mode, and the object ids of those on a list."""
     here = workspace()
     snapshot = here.load()
     if as_json:
@@ -66,7 +73,7 @@ def list_workflows(
         typer.echo(json.dumps(document, indent=2))
         return
     print_faults(snapshot.faults)
-    out.print(workflow_table(snapshot, here.server_url))
+    out.print(workflow_table(snapshot, here.server_url, ids=True))
 
 
 def new(
@@ -124,6 +131,7 @@ def _row(trigger: Trigger, here: Workspace) -> dict[str, Any]:
         "url": f"{here.server_url}/triggers/{workflow.name}{workflow.path}",
         "access": workflow.access.mode,
         "access_detail": describe(workflow.access),
+        "people": people_json(trigger.policy),
         "description": workflow.description,
         "file": str(trigger.file),
         "line": workflow.line,

@@ -21,7 +21,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "Serve the workflows with a local tenant: with people, tokens, Key Vault and directory, on loopback only.",
     ),
     "check": ("catalog", "Load the settings and every workflow, and report every fault. Exit code 1 if there is any."),
-    "list": ("catalog", "List the workflows with method, URL and access mode."),
+    "list": (
+        "catalog",
+        "List the workflows with method, URL and access mode, and the object ids of those on a list.",
+    ),
     "new": ("catalog", "Write a module with a working workflow."),
     "token": ("tokens", "Print an access token of the local tenant. No other system accepts it."),
     "call": (

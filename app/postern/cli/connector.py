@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from postern.access import GUID
+from postern.audiences import is_client_id
 from postern.cli.connector_steps import command, steps
 from postern.cli.export_catalog import Partial, whole_catalog
 from postern.cli.terminal import out, plain, stop
@@ -144,7 +145,8 @@ def _audiences(here: Workspace, sign_in: SignIn) -> tuple[str, ...]:
     known = here.settings.audience
     if not isinstance(sign_in, Entra):
         return known
-    return tuple(each for each in known if each == sign_in.resource or GUID.fullmatch(each.lower()))
+    own = (here.settings.client_id,) if here.settings.client_id else ()
+    return tuple(each for each in (*known, *own) if each == sign_in.resource or GUID.fullmatch(each.lower()))
 
 
 def _header(name: str) -> str:
@@ -187,10 +189,10 @@ def _token_notes(here: Workspace, sign_in: SignIn) -> list[str]:
             "POSTERN_AUDIENCE has no Application ID URI, so tokens are requested for Postern's client id. That works: "
             "tokens of both versions then have the client id as their audience."
         )
-    elif not any(GUID.fullmatch(audience.lower()) for audience in here.settings.audience):
+    elif here.settings.client_id is None and not any(map(is_client_id, here.settings.audience)):
         notes.append(
-            "POSTERN_AUDIENCE has no client id. Tokens of version 2 (requestedAccessTokenVersion 2) have it as their "
-            "audience and would be rejected. Add Postern's client id."
+            "POSTERN_AUDIENCE has no client id, and POSTERN_CLIENT_ID is not set. Tokens of version 2 "
+            "(requestedAccessTokenVersion 2) have Postern's client id as their audience and would be rejected. Set it."
         )
     if here.settings.authority is not None:
         notes.append(f"POSTERN_AUTHORITY is set: people sign in at {sign_in.login_uri}, which the platform must reach.")

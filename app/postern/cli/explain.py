@@ -13,7 +13,7 @@ from postern.access import GUID, Check, Guarded, Policy, checks, default_scope
 from postern.catalog import Snapshot
 from postern.cli.api_client import AsOperator, TokenFile
 from postern.cli.refusals import explain_refusal
-from postern.cli.terminal import checks_table, err, fail, out, stop
+from postern.cli.terminal import checks_table, err, fail, out, plain, stop
 from postern.cli.workspace import Workspace, workspace
 
 
@@ -119,7 +119,9 @@ def _verdict(workflow: str, failed: Check | None, policy: Guarded) -> None:
         f"[bold red]{workflow} rejects it with 401[/]: the check {failed.name!r} is the first that fails.",
         highlight=False,
     )
-    if failed.advice:
+    if failed.hint:
+        err.print(plain(failed.hint) + ".", markup=False, highlight=False, soft_wrap=True)
+    elif failed.advice:
         err.print(failed.advice, markup=False, highlight=False, soft_wrap=True)
     for audience in sorted(policy.audiences):
         err.print(f"scope to request: {default_scope(audience)}", markup=False, highlight=False, soft_wrap=True)

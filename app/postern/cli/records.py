@@ -117,6 +117,9 @@ def _facts(run: Record) -> Iterator[tuple[str, str]]:
     ):
         if run.get(name):
             yield label, plain(run[name])
+    for name, label in (("resubmitted_by", "resubmitted by"), ("cancelled_by", "cancelled by")):
+        if isinstance(run.get(name), Mapping):
+            yield label, _in_words(run[name])
 
 
 def _caller_name(run: Record) -> str:
@@ -125,7 +128,10 @@ def _caller_name(run: Record) -> str:
 
 
 def _caller(run: Record) -> str:
-    caller = _caller_of(run)
+    return _in_words(_caller_of(run))
+
+
+def _in_words(caller: Mapping[str, Any]) -> str:
     parts = [plain(caller[name]) for name in ("name", "kind", "object_id") if caller.get(name)]
     if caller.get("client_id"):
         parts.append(f"client {plain(caller['client_id'])}")

@@ -86,6 +86,8 @@ def explain_refusal(here: Workspace, request_id: str, who: str | None, token_fil
         f"{refusal.get('workflow') or 'The server'} rejected it with {refusal.get('status')} {refusal.get('code')}"
     )
     err.print(Text.assemble((plain(verdict), "bold red"), f": {plain(why)}."), soft_wrap=True)
+    if failed is not None and failed.hint:
+        err.print(plain(failed.hint) + ".", markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(1)
 
 
@@ -145,7 +147,8 @@ def _claimed(refusal: Record) -> str:
 
 
 def _check(check: Mapping[str, Any]) -> Check:
-    return Check(str(check.get("name")), check.get("passed") is True, check.get("expected"), check.get("found"))
+    name, hint = str(check.get("name")), check.get("hint") or ""
+    return Check(name, check.get("passed") is True, check.get("expected"), check.get("found"), hint=str(hint))
 
 
 def _text(value: object) -> str:

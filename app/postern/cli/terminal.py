@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from postern.access import Access, Anonymous, Check, SpecificUsers
+from postern.access import Access, Anonymous, Check, Policy, SpecificUsers
 from postern.catalog import Fault, Snapshot
 
 WIDE = 200
@@ -69,15 +69,16 @@ def print_wide(table: Table) -> None:
     Console(width=max(out.width, WIDE)).print(table, crop=False)
 
 
-def workflow_table(snapshot: Snapshot, server_url: str) -> Table:
-    """The workflows with method, URL and access mode. Anonymous ones are marked."""
+def workflow_table(snapshot: Snapshot, server_url: str, *, ids: bool = False) -> Table:
+    """The workflows with method, URL and access mode. Anonymous ones are marked. `ids` shows the object ids of those on
+    a list."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("workflow", "method", "URL", "access"):
         table.add_column(column, overflow="fold")
     for name, trigger in sorted(snapshot.triggers.items()):
         workflow = trigger.workflow
         url = f"{server_url}/triggers/{name}{workflow.path}"
-        table.add_row(name, " ".join(workflow.methods), url, _access(workflow.access))
+        table.add_row(name, " ".join(workflow.methods), url, _access(workflow.access, trigger.policy if ids else None))
     return table
 
 
@@ -104,11 +105,13 @@ def print_faults(faults: Iterable[Fault]) -> None:
             err.print(f"  the last version that worked still serves {escape(names)}", highlight=False, soft_wrap=True)
 
 
-def describe(access: Access) -> str:
-    """An access mode in one line: `specific_users(lisa, roles=Clerk)`."""
+def describe(access: Access, policy: Policy | None = None) -> str:
+    """An access mode in one line: `specific_users(lisa, roles=Clerk)`. With its policy here, `lisa=OBJECT-ID`."""
     if isinstance(access, Anonymous):
         return "anonymous"
     parts = list(access.people) if isinstance(access, SpecificUsers) else []
+    if policy is not None and policy.people is not None:
+        parts = [f"{person.name}={person.object_id}" if person.name else person.object_id for person in policy.people]
     for option in ("scopes", "roles", "clients", "audiences", "tenants"):
         values = getattr(access, option)
         if values:
@@ -117,8 +120,8 @@ def describe(access: Access) -> str:
     return f"{access.mode}({', '.join(parts)})" if parts else access.mode
 
 
-def _access(access: Access) -> str:
-    text = escape(describe(access))
+def _access(access: Access, policy: Policy | None) -> str:
+    text = escape(describe(access, policy))
     return f"[yellow]{text} (open to anyone)[/]" if isinstance(access, Anonymous) else text
 
 

@@ -15,7 +15,7 @@ LATEST = 253_402_300_799
 
 _NAME_LENGTH = 200
 _SIGNS_OF_A_USER = ("upn", "unique_name", "preferred_username", "acct")
-_SIGNS_OF_AN_ACCESS_TOKEN = ("azp", "appid", "scp", "roles", "idtyp")
+_SIGNS_OF_AN_ACCESS_TOKEN = ("azp", "appid", "scp")
 _SIGNS_OF_AN_ID_TOKEN = ("nonce", "at_hash", "c_hash")
 
 
@@ -73,14 +73,9 @@ def malformed(claims: Mapping[str, Any]) -> list[str]:
 
 
 def is_access_token(claims: Mapping[str, Any]) -> bool:
-    """Whether this is an access token and not an ID token.
-
-    An ID token names no client and no scope. It may carry app roles, though: with a nonce or a hash beside them,
-    roles alone do not make an access token.
-    """
-    if any(sign in claims for sign in _SIGNS_OF_AN_ID_TOKEN):
-        return any(sign in claims for sign in ("azp", "appid", "scp"))
-    return any(sign in claims for sign in _SIGNS_OF_AN_ACCESS_TOKEN)
+    """Whether this is an access token and not an ID token: it names the client that requested it, or a scope. An ID
+    token has neither, but it may have app roles, and its audience is the client id of the registration."""
+    return any(claims.get(sign) for sign in _SIGNS_OF_AN_ACCESS_TOKEN)
 
 
 def caller_of(claims: Mapping[str, Any], tenant: Tenant) -> Caller:
@@ -96,6 +91,7 @@ def caller_of(claims: Mapping[str, Any], tenant: Tenant) -> Caller:
         scopes=frozenset(claims.get("scp", "").split()),
         roles=frozenset(claims.get("roles", ())),
         guest=_is_guest(claims, tenant),
+        token_version=claims["ver"],
     )
 
 
@@ -111,6 +107,9 @@ def _kind(claims: Mapping[str, Any]) -> Literal["user", "application"]:
 
 
 def _is_guest(claims: Mapping[str, Any], tenant: Tenant) -> bool:
-    """`acct` is 0 for members. `idp` is the issuer that signed the person in. A v2 token may name its own tenant there
-    by the v1 issuer, so any issuer of the tenant means a member."""
-    return claims.get("acct", 0) != 0 or ("idp" in claims and claims["idp"] not in tenant.issuers)
+    """The optional claim `acct` decides if the token has it: 0 is a member, also one who signs in at another tenant
+    (cross-tenant synchronization). Otherwise `idp` does, the issuer that signed the person in. A v2 token may name its
+    own tenant there by the v1 issuer, so any issuer of the tenant means a member."""
+    if "acct" in claims:
+        return bool(claims["acct"] != 0)
+    return "idp" in claims and claims["idp"] not in tenant.issuers

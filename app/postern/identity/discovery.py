@@ -1,17 +1,21 @@
 """Entra over the network: discovery, then the key set it names (OpenID Connect Discovery 1.0, RFC 8414)."""
 
 import asyncio
+import re
 
 from postern.http_client import AsyncClient
 from postern.identity.documents import json_object
 from postern.identity.issuers import Tenant, origin
 
-MAX_DOCUMENT_BYTES = 1_000_000
+MAX_DOCUMENT_BYTES = 4_000_000
+"""Twice what a key set of 1,000 keys with their certificates has."""
 FETCH_SECONDS = 5.0
+_ISSUER = re.compile(r"https://[0-9A-Za-z.:-]{1,100}(/[0-9A-Za-z._-]{1,40}){0,3}/?")
 
 
 class EntraFault(Exception):
-    """An unusable response of the authority. The message holds nothing of the response's body."""
+    """An unusable response of the authority. The message holds nothing of the response's body but an issuer that has
+    the form of one."""
 
 
 async def fetch_keys(client: AsyncClient, tenant: Tenant, *, seconds: float = FETCH_SECONDS) -> bytes:
@@ -25,10 +29,21 @@ async def fetch_keys(client: AsyncClient, tenant: Tenant, *, seconds: float = FE
         metadata = json_object(await _get(client, url))
         issuer, keys_url = metadata.get("issuer"), metadata.get("jwks_uri")
         if not isinstance(issuer, str) or issuer not in tenant.issuers_v2:
-            raise EntraFault("the metadata is of another issuer")
+            raise EntraFault(_other_issuer(tenant, issuer))
         if not isinstance(keys_url, str) or not _is_below(origin(tenant.authority), keys_url):
             raise EntraFault("the metadata names keys that are not at the authority")
         return await _get(client, keys_url)
+
+
+def _other_issuer(tenant: Tenant, issuer: object) -> str:
+    """Both issuers, and the authority whose metadata has that one: Entra External ID signs people in at the name of a
+    tenant, and issues tokens as `https://ID.ciamlogin.com`."""
+    expected = f"{tenant.authority}/{tenant.tenant_id}/v2.0"
+    if not isinstance(issuer, str) or not _ISSUER.fullmatch(issuer):
+        return f"the metadata is of another issuer than {expected}"
+    base = issuer.removesuffix(f"/{tenant.tenant_id}/v2.0")
+    fix = f"; set POSTERN_AUTHORITY to {base}" if base != issuer and base == origin(base) else ""
+    return f"the metadata is of the issuer {issuer}, not of {expected}{fix}"
 
 
 def _is_below(base: str, url: str) -> bool:

@@ -14,7 +14,8 @@ from jwt import PyJWK
 from postern.identity.documents import json_object
 from postern.identity.issuers import Tenant
 
-MAX_KEYS = 100
+MAX_KEYS = 1000
+"""Entries of a key set. Microsoft advises to plan for growth ("Signing key rollover")."""
 MAX_KID_LENGTH = 256
 MIN_BITS = 2048
 MAX_BITS = 16384

@@ -119,7 +119,8 @@ class SigningKeys:
     async def _fetch_once(self) -> None:
         began = self._clock()
         try:
-            fetched = parse_keys(await self._fetch(), self.tenant)
+            # A large set takes longer than requests may wait for the event loop.
+            fetched = await asyncio.to_thread(parse_keys, await self._fetch(), self.tenant)
         except Exception as error:  # any failure of the network or of the document leaves the last good set
             self._failures += 1
             self._retry_at = self._clock() + self._backoff()
@@ -160,4 +161,4 @@ class SigningKeys:
 
 
 def _reason(error: Exception) -> str:
-    return ascii(f"{type(error).__name__}: {error}")[1:-1][:200]
+    return ascii(f"{type(error).__name__}: {error}")[1:-1][:500]

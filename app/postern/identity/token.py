@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from jwt.algorithms import RSAAlgorithm
 
 from postern.access import Caller, Check, Refused
+from postern.audiences import of_microsoft
 from postern.identity.bearer import MAX_TOKEN_BYTES
 from postern.identity.claims import (
     KIND_CLAIMS,
@@ -60,14 +61,15 @@ class Evidence:
 
 
 class Rule(NamedTuple):
-    """One check of a token. `expected` and `found` are for the operator, `advice` for a caller whose token is verified
-    as one of our tenants'."""
+    """One check of a token. `expected`, `found` and `hint` are for the operator, `advice` for a caller whose token is
+    verified as one of our tenants'."""
 
     name: str
     holds: Callable[[Evidence], bool]
     expected: Callable[[Evidence], Any]
     found: Callable[[Evidence], Any]
     advice: str = ""
+    hint: Callable[[Evidence], str] = lambda _: ""
 
     def check(self, evidence: Evidence) -> Check:
         """The result. An exception counts as a failed check: a malformed token is rejected, never a server error."""
@@ -75,7 +77,8 @@ class Rule(NamedTuple):
             passed = self.holds(evidence)
         except Exception:  # claims that are missing or of another type
             passed = False
-        return Check(self.name, passed, self.expected(evidence), self.found(evidence), self.advice)
+        hint = "" if passed else self.hint(evidence)
+        return Check(self.name, passed, self.expected(evidence), self.found(evidence), self.advice, hint)
 
 
 def read(token: str) -> Parsed:
@@ -195,9 +198,26 @@ def _is_signed_by_key(t: Evidence) -> bool:
     )
 
 
+def _of_another_api(t: Evidence) -> str:
+    """What a token says that nobody but its own API can verify. Tokens for Microsoft Graph have a `nonce` in their
+    header, of which the signed one is a digest."""
+    audience = t.claims.get("aud")
+    api = of_microsoft(audience) if isinstance(audience, str) else ""
+    if api:
+        return f"The token says that it is for {api}, which alone can verify it. Request one with Postern's own scope"
+    if "nonce" in t.header:
+        return "The token has a nonce in its header, as those for Microsoft Graph do. Request one with Postern's scope"
+    return ""
+
+
 def _version_fits(t: Evidence) -> bool:
     fitting = {"1.0": t.tenant.issuers_v1, "2.0": t.tenant.issuers_v2}
     return t.claims["iss"] in fitting[t.claims["ver"]]
+
+
+def _is_issued(t: Evidence) -> bool:
+    """`iat` is optional (RFC 7519, section 4.1.6). A time in the future is a wrong clock, or not Entra's."""
+    return "iat" not in t.claims or (is_time(t.claims["iat"]) and t.claims["iat"] <= t.now + t.leeway)
 
 
 # fmt: off
@@ -212,8 +232,10 @@ HEADER_RULES = (
 )
 PROOF_RULES = (
     Rule("known-tenant", lambda t: t.tenant is not NO_TENANT, lambda t: frozenset(t.tenants), _claim("tid")),
-    Rule("key-published", lambda t: t.key is not None, _is("a signing key of the tenant"), _header("kid")),
-    Rule("signature", _is_signed_by_key, _is("by that key"), lambda t: f"{len(t.signature)} bytes"),
+    Rule("key-published", lambda t: t.key is not None, _is("a signing key of the tenant"), _header("kid"),
+         hint=_of_another_api),
+    Rule("signature", _is_signed_by_key, _is("by that key"), lambda t: f"{len(t.signature)} bytes",
+         hint=_of_another_api),
     Rule("issuer", lambda t: is_text(t.claims["iss"]) and t.claims["iss"] in t.tenant.issuers,
          lambda t: t.tenant.issuers, _claim("iss")),
     Rule("tenant", lambda t: t.claims["tid"] == t.tenant.tenant_id and f"/{t.tenant.tenant_id}/" in t.claims["iss"],
@@ -233,7 +255,9 @@ CLAIM_RULES = (
          lambda t: when(t.claims.get("exp")), "The token has expired; request a new one."),
     Rule("not-before", lambda t: t.claims["nbf"] <= t.now + t.leeway, lambda t: f"not after {when(t.now + t.leeway)}",
          lambda t: when(t.claims.get("nbf")), "The token is not valid yet; check the clocks."),
-    Rule("access-token", lambda t: is_access_token(t.claims), _is("an access token"),
+    Rule("issued-at", _is_issued, lambda t: f"a number, not after {when(t.now + t.leeway)}",
+         lambda t: when(t.claims.get("iat")), "The token was issued in the future; check the clocks."),
+    Rule("access-token", lambda t: is_access_token(t.claims), _is("an access token: azp, appid or scp"),
          lambda t: ", ".join(name for name in KIND_CLAIMS if name in t.claims) or "none of its claims",
          "This is an ID token; send an access token."),
     Rule("proof-of-possession", lambda t: "cnf" not in t.claims, _is("a bearer token"), _claim("cnf"),

@@ -233,6 +233,7 @@ def _checks(window: Window) -> str:
                 "passed": check.passed,
                 "expected": _without_tokens(as_text(check.expected)),
                 "found": _without_tokens(as_text(check.found)),
+                **({"hint": _without_tokens(check.hint)} if check.hint else {}),
             }
             for check in window.checks
         ]

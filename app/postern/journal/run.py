@@ -1,5 +1,6 @@
 """One execution of a workflow: its states, who started it, how it ended, and what its caller gets."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -82,7 +83,8 @@ class Run:
     """A run, under the id of the request that started it. Times are Unix seconds. `outcome` is set when the run has
     ended, which is when `ended_at` is not 0.
 
-    `trace_id` is 32 hexadecimal digits (W3C Trace Context); "" means `postern.trace.trace_id_of(id)`.
+    `trace_id` is 32 hexadecimal digits (W3C Trace Context); "" means `postern.trace.trace_id_of(id)`. `cancelled_by`
+    and `resubmitted_by` are what `actor` returns for the caller who did it, "" if none did.
     """
 
     id: str
@@ -95,6 +97,8 @@ class Run:
     parent_run_id: str = ""
     resubmitted_from: str = ""
     trace_id: str = ""
+    cancelled_by: str = ""
+    resubmitted_by: str = ""
 
     def line(self) -> Callable[[], dict[str, str | int | float]]:
         """The fields of the log line for a run that has ended. They are built later and keep as little of the run as
@@ -114,6 +118,18 @@ class Run:
             self.trace_id,
             error,
         )
+
+
+def actor(caller: Caller) -> str:
+    """A caller who did something to a run, as the journal keeps it: JSON with the members of a record's `caller`."""
+    return json.dumps(
+        {
+            "kind": caller.kind,
+            "object_id": caller.object_id or None,
+            "client_id": caller.client_id or None,
+            "name": caller.name or None,
+        }
+    )
 
 
 def _fields(

@@ -36,6 +36,8 @@ runs = Table(
     Column("node", Text, nullable=False),
     Column("cancel_requested_at", Double),
     Column("error_traceback", Text),  # for operators
+    Column("cancelled_by", Text),  # this and the next: JSON, as `journal.run.actor` writes it
+    Column("resubmitted_by", Text),
     # Last, so that a row is read without them if they are not selected.
     Column("inputs", Text),
     Column("outputs", Text),

@@ -70,7 +70,7 @@ def _obstacle(trigger: Trigger, visitor: Visitor, *, named: bool) -> str:
         return "It requires a token, and a connector without authentication sends none."
     if visitor.tenant_id not in policy.tenants:
         return "It is for other tenants (tenants=)."
-    if visitor.audiences and not policy.audiences & set(visitor.audiences):
+    if visitor.audiences and not any(map(policy.takes_audience, visitor.audiences)):
         return "It accepts only tokens for other audiences (audiences=)."
     if visitor.way == "entra":
         known = visitor.client_id is not None

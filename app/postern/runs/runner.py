@@ -87,6 +87,7 @@ class Runner:
         self._stopping = False
         self._tasks: dict[str, Task] = {}
         self._cancelled: dict[str, asyncio.Future[None]] = {}
+        self._cancelled_by: dict[str, str] = {}
 
     def drain(self) -> None:
         """Start no new runs from now on. Those in progress continue."""
@@ -115,6 +116,7 @@ class Runner:
         run_id: str,
         key: Key | None = None,
         resubmitted_from: str = "",
+        resubmitted_by: str = "",
     ) -> Run:
         """Run the workflow to its end, under the id of the request that started it, and return when the end is
         recorded. If the idempotency key has a run already, return that run and start none.
@@ -124,6 +126,7 @@ class Runner:
         self._check_room(workflow)
         name = workflow.name
         run = _new(Run(run_id, workflow, caller, request, self._now(), resubmitted_from=resubmitted_from))
+        run.resubmitted_by = resubmitted_by
         recorded = not workflow.stateless
         if key is not None:
             earlier = await self._claim(run, key)
@@ -142,7 +145,7 @@ class Runner:
                 value = await self._in_thread(workflow, context, arguments)
             run.outcome = _succeeded(value)
         except BaseException as error:  # SystemExit too: it ends the workflow, never the server
-            outcome = self._failure(error, workflow, run_id, task)
+            outcome = self._failure(error, run, task)
             if outcome is None:
                 self._interrupt(run, key)
                 raise
@@ -201,9 +204,12 @@ class Runner:
         if workflow.max_concurrency is not None and self._running[workflow.name] >= workflow.max_concurrency:
             raise problem("too-many-runs", headers={"Retry-After": "1"})
 
-    async def cancel(self, run_id: str) -> bool:
+    async def cancel(self, run_id: str, by: str = "") -> bool:
         """Cancel a run of this process, and return when it has ended. False if it does not run here. A workflow that
-        ignores the cancellation continues, and ends as it would have."""
+        ignores the cancellation continues, and ends as it would have. `by` is what `actor` returns for the caller who
+        wants it; the first one is recorded."""
+        if by and run_id in self._tasks:
+            self._cancelled_by.setdefault(run_id, by)
         ended = self.begin_cancel(run_id)
         if ended is None:
             return False
@@ -222,6 +228,7 @@ class Runner:
         return ended
 
     def _report_cancelled(self, run_id: str) -> None:
+        self._cancelled_by.pop(run_id, None)
         ended = self._cancelled.pop(run_id, None)
         if ended is not None and not ended.done():
             ended.set_result(None)
@@ -245,8 +252,9 @@ class Runner:
         value = await asyncio.wrap_future(future)
         return await value if inspect.isawaitable(value) else value  # a `def` around an `async def`
 
-    def _failure(self, error: BaseException, workflow: Workflow, run_id: str, task: Task) -> Outcome | None:
+    def _failure(self, error: BaseException, run: Run, task: Task) -> Outcome | None:
         """The outcome of a run whose workflow raised. None if the error ends the whole request."""
+        run_id, workflow = run.id, run.workflow
         if isinstance(error, Problem):
             return _failed(State.FAILED, error, run_id, error.code, error.detail, error.reason, shown=True)
         if isinstance(error, asyncio.CancelledError):
@@ -254,6 +262,7 @@ class Runner:
                 by_hand = run_id in self._cancelled
                 ended = problem("run-cancelled" if by_hand else "timed-out")
                 state = State.CANCELLED if by_hand else State.TIMED_OUT
+                run.cancelled_by = self._cancelled_by.pop(run_id, "")
                 return _failed(state, ended, run_id, ended.code, ended.detail, shown=True)
             if task.cancelling():
                 return None

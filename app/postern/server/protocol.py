@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from postern.ids import new_id
 from postern.server.connection import BETWEEN, BODY, HEAD, Connection
 from postern.server.cycle import Cycle, LingeringTransport
+from postern.server.forwarded import PROTO, unify
 from postern.server.framing import MAX_HEADER_BYTES, MAX_HEADERS, MAX_TARGET_BYTES, check_head, check_size, why
 from postern.server.rejection import notice, refusal
 from postern.server.upgrade import body_parser
@@ -106,6 +107,8 @@ class GuardedProtocol(Connection):
         self._head_bytes = 0
         version = self.parser.get_http_version()
         self._framing, self.expect_100_continue, fields = check_head(self.url, version, self.headers)
+        if fields is None or PROTO in fields:
+            unify(self.headers, fields)
         self._begin(version, fields)
         self._phase = BODY
         # What comes now are trailers: they must not join the headers, which the scope holds (RFC 9110, section 6.5.1).

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, StrictStr, model_validator
 
+from postern.audiences import wrong_with
 from postern.settings.auths import REFERENCE, VISIBLE, SecretReference, one_of
 from postern.settings.presets import POWER_AUTOMATE, POWER_AUTOMATE_AUDIENCES, power_automate_audience
 from postern.settings.types import Entry, Guid, Texts, fault
@@ -67,6 +68,9 @@ def _is_audience(audience: str) -> None:
         meant = power_automate_audience(audience.removesuffix(DEFAULT_SCOPE))
         fix = f'Write audience = "{meant}"' if meant else f"Write it as scopes, or leave out {DEFAULT_SCOPE}"
         raise fault("has a scope as its audience", fix)
+    wrong, what_to_do = wrong_with(audience)
+    if wrong:
+        raise fault(f"has an audience that {wrong}", what_to_do)
     meant = power_automate_audience(audience)
     if meant and audience != meant:
         raise fault(

@@ -8,7 +8,8 @@ class Installation:
     """The address, the tenant and the operators of this Postern.
 
     `server_url` may be "/": the server that a document comes from. `tenant_id` is None if the settings name no tenant.
-    `audiences` are in the order of the settings. `operators` are object ids.
+    `audiences` are in the order of the settings. `client_id` is Postern's own, "" if the settings name none.
+    `operators` are object ids.
     """
 
     server_url: str = "/"
@@ -16,6 +17,7 @@ class Installation:
     tenant_id: str | None = None
     audiences: tuple[str, ...] = ()
     operators: frozenset[str] = frozenset()
+    client_id: str = ""
     title: str = "Postern workflows"
 
     @property

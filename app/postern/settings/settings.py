@@ -46,8 +46,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     tenant_id: types.Guid | None = Field(None, description="The Entra tenant whose users and applications may call")
-    audience: types.Texts = Field(
-        (), description="Accepted token audiences: Application ID URI or client id, separated by commas"
+    audience: Annotated[types.Texts, AfterValidator(types.audiences)] = Field(
+        (),
+        description="Accepted token audiences: Application ID URI and client id, separated by a comma: `api://ID,ID`",
     )
     cloud: Literal["public", "usgov", "china"] = Field(
         "public", description="The Microsoft cloud of the tenant: `public`, `usgov` or `china`"

@@ -14,6 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StrictStr
 from pydantic_core import PydanticCustomError
 
+from postern.audiences import wrong_with
 from postern.loopback import is_loopback
 
 GUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -74,6 +75,15 @@ def proxies(items: tuple[str, ...]) -> tuple[str, ...]:
                 "Name the addresses or networks of your own proxies",
                 item,
             )
+    return items
+
+
+def audiences(items: tuple[str, ...]) -> tuple[str, ...]:
+    """What tokens are issued for."""
+    for item in items:
+        wrong, fix = wrong_with(item)
+        if wrong:
+            raise fault(wrong, fix, item)
     return items
 
 

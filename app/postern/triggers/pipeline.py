@@ -166,6 +166,7 @@ class Pipeline:
                 reason=shown.reason,
                 expected=as_text(failed.expected) if failed else "",
                 found=as_text(failed.found) if failed else "",
+                **({"hint": failed.hint} if failed and failed.hint else {}),
                 passed=[check.name for check in refused.checks[:-1]] if refused else [],
                 workflow=refusal.workflow,
                 client_address=refusal.client_address,

@@ -22,7 +22,7 @@ FORWARDED = frozenset(
 """Headers that proxies write (RFC 7239; RFC 9110, section 7.6.3; and the older ones)."""
 
 FIX = "name the proxy in POSTERN_TRUSTED_PROXIES and have it send X-Forwarded-Proto: https"
-BY_PROXY = f"a proxy forwarded the request, and it is not trusted or does not report https: {FIX}"
+BY_PROXY = f"a proxy forwarded the request, and it is not trusted or does not report https alone: {FIX}"
 BY_HTTP = f"plain http from another machine: use https; behind a proxy, {FIX}"
 NO_ADDRESS = f"plain http without a client address, as over a Unix socket: use TCP and https; behind a proxy, {FIX}"
 

@@ -103,12 +103,14 @@ def list_refusals(
     return Page(tuple(map(refusal_record, rows)), sealed(filters, last) if last is not None else None)
 
 
-def request_cancel(connection: Connection, run_id: str, now: float) -> bool:
-    """Record the request to cancel a run, for the process that runs it. Returns False if the run has ended or does not
-    exist. It may be repeated: the first time stays."""
+def request_cancel(connection: Connection, run_id: str, now: float, by: str) -> bool:
+    """Record the request to cancel a run, for the process that runs it, and who made it (see `journal.run.actor`).
+    Returns False if the run has ended or does not exist. It may be repeated: the first request stays."""
     chosen = (runs.c.id == run_id) & runs.c.state.in_([state.value for state in UNENDED])
     changed = connection.execute(
-        update(runs).where(chosen, runs.c.cancel_requested_at.is_(None)).values(cancel_requested_at=now)
+        update(runs)
+        .where(chosen, runs.c.cancel_requested_at.is_(None))
+        .values(cancel_requested_at=now, cancelled_by=by)
     )
     return changed.rowcount > 0 or connection.execute(select(runs.c.id).where(chosen)).first() is not None
 

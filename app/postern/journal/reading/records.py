@@ -34,7 +34,9 @@ class CallRecord:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
     """A recorded run. Absent values are None. Lists omit the bodies, the request, the reply's headers, the steps and
-    the calls; `inputs_form` and `outputs_form` are then None too."""
+    the calls; `inputs_form` and `outputs_form` are then None too. `cancelled_by` and `resubmitted_by` are the
+    callers who did that, with the members of `caller` as it is shown. `cancelled_by` is set by the request to cancel,
+    after which the run may still end in another way."""
 
     id: str
     workflow: str
@@ -56,6 +58,8 @@ class RunRecord:
     trace_id: str | None
     node: str
     cancel_requested_at: float | None
+    cancelled_by: Mapping[str, Any] | None = None
+    resubmitted_by: Mapping[str, Any] | None = None
     request: str | None = field(default=None, repr=False)
     inputs: str | None = field(default=None, repr=False)
     inputs_form: Form | None = None
@@ -96,6 +100,8 @@ def run_record(row: Row[Any], steps: tuple[Step, ...] = (), calls: tuple[CallRec
     columns = dict(row._mapping)
     columns["state"] = State(columns["state"])
     columns["error_shown"] = bool(columns["error_shown"])
+    for name in ("cancelled_by", "resubmitted_by"):
+        columns[name] = json.loads(columns[name]) if columns[name] else None
     for name in ("inputs_form", "outputs_form"):
         if columns.get(name) is not None:
             columns[name] = Form(columns[name])

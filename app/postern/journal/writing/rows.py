@@ -60,12 +60,15 @@ def facts(run: Run) -> tuple[Any, ...]:
         run.parent_run_id,
         run.resubmitted_from,
         run.trace_id,
+        run.cancelled_by,
+        run.resubmitted_by,
     )
 
 
 def run_row(facts: tuple[Any, ...], node: str) -> Sequence[Any]:
     """The values of COLUMNS for a run, from its `facts`."""
-    run_id, workflow, caller, request, unusual, started_at, ended_at, outcome, parent, original, trace_id = facts
+    run_id, workflow, caller, request, unusual, started_at, ended_at, outcome, *origin = facts
+    parent, original, trace_id, cancelled_by, resubmitted_by = origin
     address, content_type, body = request
     inputs, inputs_form = kept(body, _may_be_json(content_type))
     state, status, outputs, outputs_form, headers = State.RUNNING._value_, None, None, None, None
@@ -101,6 +104,8 @@ def run_row(facts: tuple[Any, ...], node: str) -> Sequence[Any]:
         trace_id or None,
         node,
         error_traceback,
+        cancelled_by or None,
+        resubmitted_by or None,
         inputs,
         outputs,
     )

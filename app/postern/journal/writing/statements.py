@@ -38,10 +38,12 @@ _LEGAL = " OR ".join(
 )
 _OUTCOME = ("state", "status", "ended_at", "outputs", "outputs_form", "reply_headers", "error_type", "error_message")
 _SET_OUTCOME = ", ".join(f"{name} = excluded.{name}" for name in (*_OUTCOME, "error_shown", "error_traceback"))
+# Another process may have recorded it with the request to cancel.
+_KEEP_ACTOR = "cancelled_by = COALESCE(runs.cancelled_by, excluded.cancelled_by)"
 
 STEP_COLUMNS = tuple(column.name for column in steps.columns)
 CALL_COLUMNS = tuple(column.name for column in calls.columns)
-ONTO_RUNS = f"ON CONFLICT (id) DO UPDATE SET {_SET_OUTCOME} WHERE {_LEGAL}"
+ONTO_RUNS = f"ON CONFLICT (id) DO UPDATE SET {_SET_OUTCOME}, {_KEEP_ACTOR} WHERE {_LEGAL}"
 """A run that exists is updated if that is a legal move."""
 ONTO_PARTS = "ON CONFLICT (run_id, number) DO NOTHING"
 

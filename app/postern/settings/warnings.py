@@ -1,0 +1,38 @@
+"""Settings that are valid and probably not what was meant. Pure; `postern check` prints them."""
+
+from urllib.parse import urlsplit
+
+from postern.audiences import is_client_id
+from postern.settings.settings import Settings
+
+EXTERNAL_ID = ".ciamlogin.com"
+"""Where Entra External ID signs people in: at the name or the id of the tenant, and the tokens' issuer has the id."""
+
+
+def warnings(settings: Settings) -> list[str]:
+    """One text for each, which names the setting and what to do."""
+    found = [
+        f"POSTERN_AUDIENCE: {audience} ends with a slash. Audiences are compared exactly, so a token for "
+        f"{audience.rstrip('/')} is rejected. Some audiences have the slash; remove it if yours has none"
+        for audience in settings.audience
+        if audience.endswith("/")
+    ]
+    if settings.audience and settings.client_id is None and not any(map(is_client_id, settings.audience)):
+        found.append(
+            "POSTERN_AUDIENCE has no client id, and POSTERN_CLIENT_ID is not set. Tokens of version 2.0 have the "
+            "client id of Postern's app registration as their audience and are rejected. Set POSTERN_CLIENT_ID, or add "
+            "the client id to POSTERN_AUDIENCE"
+        )
+    if settings.authority and settings.tenant_id:
+        found += _external_id(settings.authority, settings.tenant_id)
+    return found
+
+
+def _external_id(authority: str, tenant_id: str) -> list[str]:
+    host = (urlsplit(authority).hostname or "").lower()
+    by_id = f"https://{tenant_id}{EXTERNAL_ID}"
+    if not host.endswith(EXTERNAL_ID) or authority == by_id:
+        return []
+    issuer, expected = f"{by_id}/{tenant_id}/v2.0", f"{authority}/{tenant_id}/v2.0"
+    says = f"tokens of Entra External ID have the issuer {issuer}, and Postern expects {expected}"
+    return [f"POSTERN_AUTHORITY: {says}. Set POSTERN_AUTHORITY to {by_id}"]

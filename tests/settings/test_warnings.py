@@ -1,0 +1,35 @@
+"""Settings that are valid and probably a mistake."""
+
+import pytest
+
+from postern.settings import load_settings
+from postern.settings.warnings import warnings
+
+TENANT = "11111111-aaaa-4111-8111-111111111111"
+CLIENT = "22222222-bbbb-4222-8222-222222222222"
+BY_ID = f"https://{TENANT}.ciamlogin.com"
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({}, []),
+        ({"audience": CLIENT}, []),
+        ({"audience": f"api://{CLIENT}", "client_id": CLIENT}, []),
+        ({"audience": f"api://{CLIENT}"}, ["POSTERN_CLIENT_ID is not set"]),
+        ({"audience": "https://x.example/", "client_id": CLIENT}, ["https://x.example/ ends with a slash"]),
+        ({"audience": f"api://y,{CLIENT}/"}, [f"{CLIENT}/ ends with a slash", "POSTERN_CLIENT_ID is not set"]),
+        ({"authority": "https://contoso.ciamlogin.com"}, [f"Set POSTERN_AUTHORITY to {BY_ID}"]),
+        ({"authority": "https://CONTOSO.ciamlogin.com"}, [f"issuer {BY_ID}/{TENANT}/v2.0"]),
+        ({"authority": "https://contoso.ciamlogin.com"}, [f"expects https://contoso.ciamlogin.com/{TENANT}/v2.0"]),
+        ({"authority": BY_ID}, []),
+        ({"authority": "https://login.microsoftonline.us"}, []),
+        ({"authority": "https://ciamlogin.com.example"}, []),
+    ],
+)
+def test_each_warning_names_the_setting_and_what_to_do(settings: dict[str, str], words: list[str], tmp_path):
+    environ = {f"POSTERN_{name.upper()}": value for name, value in settings.items()} | {"POSTERN_TENANT_ID": TENANT}
+    found = warnings(load_settings(environ, folder=tmp_path))
+    assert len(found) == len(words)
+    assert all(word in text for word, text in zip(words, found, strict=True))
+    assert all(text.startswith("POSTERN_") for text in found)
