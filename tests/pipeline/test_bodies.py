@@ -42,6 +42,12 @@ async def untyped(ctx: Context, body):
 async def lenient(ctx: Context, body="default"):
     return {"body": body, "bytes": ctx.request.text}
 
+@workflow(access=anonymous(), methods=["GET", "POST", "OPTIONS"])
+async def hook(ctx: Context, body=None):
+    if ctx.request.method == "OPTIONS":
+        return Reply(200, None, {"WebHook-Allowed-Origin": ctx.request.headers["WebHook-Request-Origin"]})
+    return Reply(200, ctx.request.query.get("validationToken"), {"Content-Type": "text/plain"})
+
 @workflow(access=anonymous())
 async def bare(ctx: Context):
     return {"bytes": ctx.request.text}
@@ -107,3 +113,14 @@ async def test_no_limit_is_passed_by_a_number_that_is_none(client: AsyncClient, 
 
 async def test_money_keeps_its_digits(client: AsyncClient):
     assert (await post(client, "price", b'{"net": 99999999999999999.99}')).json() == "99999999999999999.99"
+
+
+async def test_handshakes_of_senders_succeed(client: AsyncClient):
+    """Microsoft Graph's and SharePoint's, that of CloudEvents, and Trello's."""
+    token = await client.post("/triggers/hook?validationToken=abc%20def")
+    assert (token.content, token.headers["content-type"]) == (b"abc def", "text/plain")
+    asked = await client.options("/triggers/hook", headers={"WebHook-Request-Origin": "eventgrid.azure.net"})
+    assert (asked.status_code, asked.headers["webhook-allowed-origin"]) == (200, "eventgrid.azure.net")
+    head = await client.head("/triggers/hook?validationToken=abc")
+    assert (head.status_code, head.content, head.headers["content-length"]) == (200, b"", "3")
+    assert (await client.head("/triggers/bare")).status_code == 405

@@ -165,7 +165,8 @@ class _Drawer:
             value = self._examples.example(parameter["schema"])
             text = value if isinstance(value, str) else to_json(value).decode()
             path = path.replace("{" + parameter["name"] + "}", quote(text, safe=""))
-        lines = [f"curl -X {method.upper()} {_quoted(self._server + path)}"]
+        how = "--head" if method == "head" else f"-X {method.upper()}"  # curl -X HEAD waits for a body
+        lines = [f"curl {how} {_quoted(self._server + path)}"]
         if operation["security"]:
             lines.append(f'-H "Authorization: Bearer {self._token}"')
         if "requestBody" in operation:

@@ -132,12 +132,12 @@ class Pipeline:
             self._count(scope, "internal-error")
         if wait == inf:
             answer.headers.append((b"connection", b"close"))
-            await answer.send(send)
+            await answer.send(send, head=scope["method"] == "HEAD")
             return
         if wait:
             await asyncio.sleep(wait)
         if exchange is None or not exchange.answer_at_once(answer.status, answer.headers, answer.content):
-            await answer.send(send)
+            await answer.send(send, head=scope["method"] == "HEAD")
 
     def _refuse(self, shown: Problem, scope: Scope, request_id: str, refused: Refused | None = None) -> Answer:
         """Respond with the problem, and record for the operator what the caller does not see."""
