@@ -73,7 +73,7 @@ def test_tables_are_upgraded_and_downgraded(postern: Postern, folder: Path, monk
     with closing_engine(made) as engine, engine.begin() as connection:
         connection.execute(insert(calls), [{"run_id": RUN, "number": 1, "name": "x", "started_at": 1, "ended_at": 2}])
 
-    declined = postern("database", "downgrade", "--one", stdin="n\n")
+    declined = postern("database", "downgrade", "--to", "0001", stdin="n\n")
     assert declined.exit_code == 1
     assert declined.stderr.index("lost: table calls of migration 0002, with 1 row") < declined.stderr.index(
         "Downgrade?"

@@ -47,7 +47,7 @@ def test_back_at_the_first_migration_the_tables_are_as_its_program_made_them(new
     with engine.begin() as connection:
         connection.execute(insert(calls), [CALL, CALL | {"number": 2}])
         say(connection, OF_0001)
-        assert losses(connection, HEAD, "0001") == [Loss("0002", "calls", 2)]
+        assert Loss("0002", "calls", 2) in losses(connection, HEAD, "0001")
     downgrade(engine, "0001")
     assert shape(engine) == fresh
     with engine.begin() as connection:
@@ -107,7 +107,7 @@ def test_how_far_back_is_said_by_name_or_number_or_one_step():
         ("0002", "0002", "--to 0001"),
         ("0002", "0003", "--to 0001"),
         ("0002", "x", "--to 0001"),
-        ("0003_for_0002", None, "of a newer Postern"),
+        ("9998_for_0002", None, "of a newer Postern"),
         ("9999", None, "made by a newer Postern"),
     ],
 )

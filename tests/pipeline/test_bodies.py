@@ -1,6 +1,11 @@
 """Bodies as real senders send them, and replies as they expect them, through a whole application."""
 
+import hashlib
+import hmac
+import json
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +21,7 @@ from tests.pipeline.pipelines import defaults_for
 pytestmark = pytest.mark.anyio
 
 MODULE = """
+import hashlib, hmac
 from decimal import Decimal
 from pydantic import BaseModel
 from postern import Context, Reply, anonymous, workflow
@@ -47,6 +53,18 @@ async def hook(ctx: Context, body=None):
     if ctx.request.method == "OPTIONS":
         return Reply(200, None, {"WebHook-Allowed-Origin": ctx.request.headers["WebHook-Request-Origin"]})
     return Reply(200, ctx.request.query.get("validationToken"), {"Content-Type": "text/plain"})
+
+@workflow(access=anonymous(), name="github")
+async def github(ctx: Context, body=None):
+    mac = "sha256=" + hmac.new(b"k", ctx.request.body, hashlib.sha256).hexdigest()
+    return {
+        "event": ctx.request.headers.get("X-GitHub-Event", "none"),
+        "signed": mac == ctx.request.headers.get("X-Hub-Signature-256"),
+        "body": body,
+    }
+
+@workflow(access=anonymous(), name="basic", secure_inputs=True)
+async def secured(ctx: Context, body=None): ...
 
 @workflow(access=anonymous())
 async def bare(ctx: Context):
@@ -124,3 +142,41 @@ async def test_handshakes_of_senders_succeed(client: AsyncClient):
     head = await client.head("/triggers/hook?validationToken=abc")
     assert (head.status_code, head.content, head.headers["content-length"]) == (200, b"", "3")
     assert (await client.head("/triggers/bare")).status_code == 405
+
+
+BOM = b"\xef\xbb\xbf"
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [(b'{"a": 1.50}', "application/json"), (b'{"a": "\\u00fc"}', None), (BOM + b"[1]", "text/plain"), (b"a=b", "x/y")],
+)
+async def test_a_signed_delivery_is_resubmitted_as_it_came(client: AsyncClient, body: bytes, content_type: str | None):
+    mac = "sha256=" + hmac.new(b"k", body, hashlib.sha256).hexdigest()
+    headers = {"X-GitHub-Event": "issues", "X-Hub-Signature-256": mac}
+    headers |= {"Content-Type": content_type} if content_type else {}
+    first = await client.post("/triggers/github", content=body, headers=headers)
+    assert (first.json()["event"], first.json()["signed"]) == ("issues", True)
+    again = await client.post(f"/runs/{first.headers['x-run-id']}/resubmit")
+    assert (again.status_code, again.json()["outputs"]) == (201, first.json())
+    third = await client.post(f"/runs/{again.json()['id']}/resubmit")
+    assert (third.status_code, third.json()["outputs"]) == (201, first.json())
+
+
+@pytest.mark.parametrize("header", ["Authorization", "Cookie", "X-Gitlab-Token"])
+async def test_a_delivery_whose_credential_is_not_recorded_is_not_resubmitted(client: AsyncClient, header: str):
+    first = await client.post("/triggers/github", headers={header: "hunter2"})
+    run = f"/runs/{first.headers['x-run-id']}"
+    again = await client.post(f"{run}/resubmit")
+    assert (again.status_code, again.json()["code"]) == (409, "cannot-resubmit")
+    assert "credentials" in again.json()["detail"]
+    assert "hunter2" not in (await client.get(run)).text
+
+
+async def test_headers_stay_out_of_records_where_bodies_do(client: AsyncClient, tmp_path: Path):
+    for name, marker in (("basic", "hunter2"), ("github", "found")):
+        await client.post(f"/triggers/{name}", headers={"X-Marker": marker})
+    with closing(sqlite3.connect(tmp_path / ".journal.db")) as database:
+        kept = dict(database.execute("SELECT workflow, request_headers FROM runs"))
+    assert kept["basic"] is None
+    assert ["x-marker", "found"] in json.loads(kept["github"])

@@ -20,11 +20,13 @@ NULL = b"null"
 
 
 def run_json(record: RunRecord, *, private: bool, all_calls: bool = False) -> bytes:
-    """The whole record of a run. `private` shows the messages of errors that the author does not show to callers.
-    `all_calls` shows the ids of called runs whose id alone gives access."""
+    """The whole record of a run. `private` shows the request's headers, and the messages of errors that the author
+    does not show to callers. `all_calls` shows the ids of called runs whose id alone gives access."""
     members = {name: to_json(value) for name, value in _summary(record, private=private).items()}
     members["inputs"] = _body(record.inputs, record.inputs_form)
     members["outputs"] = _body(record.outputs, record.outputs_form)
+    if private:
+        members["headers"] = (record.request_headers or "null").encode()
     if record.inputs_form in NOTED:
         members["inputs_note"] = to_json(record.inputs_form)
     if record.outputs_form in NOTED:
@@ -103,6 +105,7 @@ def _body(text: str | None, form: Form | None) -> bytes:
         return NULL
     if form in (Form.JSON, Form.REDACTED):  # its sender declared it as JSON, or it was redacted in its own form
         try:
+            text = text.removeprefix("\ufeff")
             from_json(text, allow_inf_nan=False)
         except ValueError:
             pass

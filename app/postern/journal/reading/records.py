@@ -33,8 +33,8 @@ class CallRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
-    """A recorded run. Absent values are None. Lists omit the bodies, the request, the reply's headers, the steps and
-    the calls; `inputs_form` and `outputs_form` are then None too."""
+    """A recorded run. Absent values are None. Lists omit the bodies, the request and its headers, the reply's headers,
+    the steps and the calls; `inputs_form` and `outputs_form` are then None too."""
 
     id: str
     workflow: str
@@ -57,6 +57,7 @@ class RunRecord:
     node: str
     cancel_requested_at: float | None
     request: str | None = field(default=None, repr=False)
+    request_headers: str | None = field(default=None, repr=False)
     inputs: str | None = field(default=None, repr=False)
     inputs_form: Form | None = None
     outputs: str | None = field(default=None, repr=False)

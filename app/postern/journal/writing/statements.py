@@ -36,8 +36,11 @@ def _texts(states: Iterable[State]) -> str:
 _LEGAL = " OR ".join(
     f"(runs.state = '{before}' AND excluded.state IN ({_texts(afters)}))" for before, afters in MOVES.items() if afters
 )
-_OUTCOME = ("state", "status", "ended_at", "outputs", "outputs_form", "reply_headers", "error_type", "error_message")
-_SET_OUTCOME = ", ".join(f"{name} = excluded.{name}" for name in (*_OUTCOME, "error_shown"))
+_OUTCOME = (
+    *("state", "status", "ended_at", "outputs", "outputs_form", "reply_headers", "error_type", "error_message"),
+    *("error_shown", "search_text", "search_error"),
+)
+_SET_OUTCOME = ", ".join(f"{name} = excluded.{name}" for name in _OUTCOME)
 
 STEP_COLUMNS = tuple(column.name for column in steps.columns)
 CALL_COLUMNS = tuple(column.name for column in calls.columns)
