@@ -128,7 +128,9 @@ def test_texts_that_look_like_such_numbers_are_texts(name: str):
         "99999999999999999.99",
         "0.1234567890123456789",
         "-1.00000000000000000001",
-        "1e-400",
+        "1e-300",
+        "-0.0",
+        "0e-400",
         "9007199254740993e0",
         "1.10",
     ],
@@ -137,6 +139,13 @@ def test_texts_that_look_like_such_numbers_are_texts(name: str):
 def test_a_decimal_keeps_its_digits(number: str, shape: str):
     found = read_typed(validators_of(TypeAdapter(Bill)), (shape % number).encode())
     assert (found.parts[0] if found.parts else found).net == Decimal(number)
+
+
+@pytest.mark.parametrize("number", ["1e-400", "-0.5e-9999", "1e-99999999999999999999999999"])
+def test_a_decimal_near_zero_with_an_extreme_exponent_is_rejected(number: str):
+    with pytest.raises(ValidationError, match="send it as a string"):
+        read_typed(validators_of(TypeAdapter(Bill)), f'{{"net": {number}}}'.encode())
+    assert read_typed(validators_of(TypeAdapter(Bill)), f'{{"weight": {number}}}'.encode()).weight == 0
 
 
 def test_a_decimal_keeps_them_beside_other_types():
@@ -165,7 +174,7 @@ def test_a_strict_decimal_takes_what_it_takes(sent: str):
 
 
 NUMBERS = st.decimals(allow_nan=False, allow_infinity=False).map(str) | st.from_regex(
-    r"-?(0|[1-9][0-9]{0,20})(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,3})?", fullmatch=True
+    r"-?(0|[1-9][0-9]{0,20})(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,4})?", fullmatch=True
 )
 
 

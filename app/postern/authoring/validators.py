@@ -48,10 +48,10 @@ def validators_of(adapter: TypeAdapter[Any]) -> Validators:
 def exact_numbers(literals: Iterable[str]) -> Iterator[None]:
     """Give each Decimal that `Validators.exact` makes the digits of its number. `literals` are all numbers with a point
     or an exponent, as they were sent: the parser passes on the nearest float of each. If that is the same for two
-    different numbers, neither can be a Decimal."""
+    different numbers, neither can be a Decimal, and nor can a number that is not 0 but whose nearest float is."""
     found: dict[float, Decimal | None] = {}
     for literal in literals:
-        near, sent = float(literal), Decimal(literal)
+        near, sent = float(literal), _decimal(literal)
         found[near] = sent if found.get(near, sent) == sent else None
     token = _exact.set(found)
     try:
@@ -62,7 +62,17 @@ def exact_numbers(literals: Iterable[str]) -> Iterator[None]:
 
 def loses_digits(literal: str) -> bool:
     """Whether a float has another value than the number as it is written."""
-    return Decimal(literal) != Decimal(repr(float(literal)))
+    return _decimal(literal) != Decimal(repr(float(literal)))
+
+
+def _decimal(literal: str) -> Decimal | None:
+    """The number, or None if it is so near to zero that a float is zero. Its exponent may then be any, and a Decimal
+    with an extreme exponent takes memory without limit when it is written out."""
+    near = float(literal)
+    if near:
+        return Decimal(literal)
+    mantissa = literal.lower().partition("e")[0]
+    return None if mantissa.strip("-0.") else Decimal(repr(near))
 
 
 def _validator(schema: Any) -> SchemaValidator:
