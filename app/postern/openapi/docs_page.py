@@ -165,11 +165,12 @@ class _Drawer:
             value = self._examples.example(parameter["schema"])
             text = value if isinstance(value, str) else to_json(value).decode()
             path = path.replace("{" + parameter["name"] + "}", quote(text, safe=""))
-        how = "--head" if method == "head" else f"-X {method.upper()}"  # curl -X HEAD waits for a body
+        head = method.lower() == "head"  # curl -X HEAD waits for content, and --head takes no -d
+        how = "--head" if head else f"-X {method.upper()}"
         lines = [f"curl {how} {_quoted(self._server + path)}"]
         if operation["security"]:
             lines.append(f'-H "Authorization: Bearer {self._token}"')
-        if "requestBody" in operation:
+        if "requestBody" in operation and not head:
             example = self._examples.example(_schema_of(operation["requestBody"]))
             lines += ["-H 'Content-Type: application/json'", f"-d {_quoted(to_json(example).decode())}"]
         return " \\\n  ".join(lines)
