@@ -13,15 +13,29 @@ _HEADER_VALUE = re.compile(r"[\x20-\x7e\t]*")
 _FRAMING_HEADERS = {"connection", "content-length", "date", "server", "transfer-encoding", "trailer", "upgrade"}
 
 
-def checked_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
+Headers = Mapping[str, str | list[str] | tuple[str, ...]]
+"""Header fields by name. A field that is sent several times, as Set-Cookie may be, has a list of values."""
+
+
+def checked_headers(headers: Headers | None) -> dict[str, str | list[str] | tuple[str, ...]]:
     """The header fields that an author wants to send. Raises ValueError for fields that frame the message, which the
     server sets itself, and for a line break in a value, by which a caller could write headers (CWE-113)."""
     for name, value in (headers or {}).items():
         if not _HEADER_NAME.fullmatch(name) or name.lower() in _FRAMING_HEADERS:
             raise ValueError(f"{name!r} is not a header that a workflow may set")
-        if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
+        several = isinstance(value, list | tuple) and name.lower() != "content-type"
+        if not all(isinstance(each, str) and _HEADER_VALUE.fullmatch(each) for each in (value if several else [value])):
             raise ValueError(f"the value of the header {name} is not a string of characters allowed in a header")
     return dict(headers or {})
+
+
+def header_lines(headers: Headers) -> list[tuple[bytes, bytes]]:
+    """Header fields as they are sent, one for each value."""
+    return [
+        (name.lower().encode("ascii"), each.encode("latin-1", "replace"))
+        for name, value in headers.items()
+        for each in ([value] if isinstance(value, str) else value)
+    ]
 
 
 class ProblemType(NamedTuple):
@@ -112,7 +126,7 @@ class Problem(Exception):
         *,
         code: str = "workflow-problem",
         title: str = "",
-        headers: Mapping[str, str] | None = None,
+        headers: Headers | None = None,
         members: Mapping[str, Any] | None = None,
         reason: str = "",
     ) -> None:

@@ -40,5 +40,6 @@ def record(**more: Any) -> RunRecord:
         "inputs_form": Form.JSON,
         "outputs": '"hello"',
         "outputs_form": Form.JSON,
+        "request_headers": "[]",
     }
     return RunRecord(**(fields | more))

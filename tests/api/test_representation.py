@@ -129,3 +129,13 @@ def test_times_have_milliseconds_and_end_with_z():
         "2026-01-01T12:00:00.999Z",
         None,
     ]
+
+
+def test_operators_see_the_headers_of_the_request():
+    assert "headers" not in shown(request_headers='[["host", "a"]]')
+    assert shown(request_headers='[["host", "a"]]', private=True)["headers"] == [["host", "a"]]
+    assert shown(request_headers=None, private=True)["headers"] is None
+
+
+def test_a_byte_order_mark_is_not_shown():
+    assert shown(inputs='\ufeff{"a": 1}')["inputs"] == {"a": 1}

@@ -89,6 +89,8 @@ def test_a_reply_that_was_not_kept_whole_is_not_given(fields: dict[str, Any]):
         ({"inputs_form": Form.REDACTED}, hello, "were redacted"),
         ({"inputs": None, "inputs_form": Form.SECURED}, hello, "are not recorded"),
         ({"request": '{"redacted": true}'}, hello, "redacted"),
+        ({"request_headers": None}, hello, "did not record the headers"),
+        ({"request_headers": '[["host", "a"], ["authorization", null]]'}, hello, "credentials, or too long"),
     ],
 )
 @pytest.mark.parametrize("what", [Standing.OPERATOR, Standing.OWNER, Standing.BEARER])

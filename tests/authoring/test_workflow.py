@@ -233,6 +233,10 @@ def test_a_reply_has_a_status_of_2xx_4xx_or_5xx(status: Any) -> None:
         (200, {"X-Y": "1\n"}),
         (200, {"X-Y": "é"}),
         (200, {"X-Y": 1}),
+        (200, {"Set-Cookie": ["a=1", "b=2\r\nX: y"]}),
+        (200, {"Set-Cookie": ["a=1", 2]}),
+        (200, {"Set-Cookie": {"a": "1"}}),
+        (200, {"Content-Type": ["text/plain", "text/html"]}),
     ],
 )
 def test_a_reply_cannot_break_the_framing(status: Any, headers: Any) -> None:

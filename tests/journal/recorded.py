@@ -33,6 +33,7 @@ def run_row(number: int, **more: Any) -> dict[str, Any]:
         "started_at": NOON + number,
         "ended_at": NOON + number + 0.25,
         "request": None,
+        "request_headers": "[]",
         "inputs": '{"name": "Ada"}',
         "inputs_form": "json",
         "outputs": '"hello"',

@@ -58,6 +58,12 @@ def row_of(
         (b'{"design": "keyboard tokens"}', True, ('{"design": "keyboard tokens"}', Form.JSON)),
         (f'{{"note": "{JWT}"}}'.encode(), True, ('{"note":"[token]"}', Form.REDACTED)),
         (f"note {JWT} end".encode(), False, ("note [token] end", Form.REDACTED)),
+        (b'{"password": "x"}', False, ('{"password":"[redacted]"}', Form.REDACTED)),
+        (b' [{"password": "x"}]', False, ('[{"password":"[redacted]"}]', Form.REDACTED)),
+        (b'\xef\xbb\xbf{"password": "x"}', True, ('{"password":"[redacted]"}', Form.REDACTED)),
+        (b'{"p\\u0061ssword": "x"}', True, ('{"password":"[redacted]"}', Form.REDACTED)),
+        (b'{"note": "\\u0065yJh.b"}', True, ('{"note":"[token]"}', Form.REDACTED)),
+        (b'{"note": "monkey \\u00fc"}', False, ('{"note": "monkey \\u00fc"}', Form.TEXT)),
         (b'{"PASSWORD": broken', True, ('{"PASSWORD": broken', Form.TEXT)),
     ],
 )

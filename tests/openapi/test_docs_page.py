@@ -196,3 +196,15 @@ def test_the_wheel_has_the_template_and_the_assets(tmp_path: Path):
     names = zipfile.ZipFile(wheel).namelist()
     for name in ("docs.html", "docs.css", "docs.js"):
         assert f"postern/openapi/assets/{name}" in names
+
+
+def test_the_command_for_a_head_does_not_wait_for_content(odd: Json):
+    """`curl -X HEAD` does, and `curl --head` takes no body."""
+    document = deepcopy(odd)
+    for item in document["paths"].values():
+        item["head"] = item.pop(next(iter(item)))
+        for other in [method for method in item if method != "head"]:
+            del item[other]
+    commands = re.findall(r"<code>(curl.*?)</code>", page(document), re.DOTALL)
+    assert commands
+    assert all(command.startswith("curl --head ") and " -d " not in command for command in commands)

@@ -28,6 +28,11 @@ def test_an_operation_id_is_made_of_the_name(name: str, methods: tuple[str, ...]
     assert operation_id(made(name=name, methods=methods), "GET") == expected
 
 
+def test_handshakes_leave_the_id_of_the_operation_that_callers_use():
+    of = made(methods=("POST", "OPTIONS", "HEAD"))
+    assert [operation_id(of, method) for method in of.methods] == ["BookRoom", "OptionsBookRoom", "HeadBookRoom"]
+
+
 def test_ids_that_fold_together_are_numbered():
     given = ["A1", "A1", "A12", "a1", "GetX", "GetX", "A13"]
     assert list(unique(given)) == ["A1", "A14", "A12", "a15", "GetX", "GetX2", "A13"]

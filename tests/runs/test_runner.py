@@ -63,6 +63,13 @@ async def run(runner: Runner, function: Any, options: dict[str, Any] | None = No
         (Reply(201, Room(number=7), {"Location": "/rooms/7"}), 201, b'{"number":7}', {b"location": b"/rooms/7"}),
         (Reply(200, b"\x00\x01"), 200, b"\x00\x01", {b"content-type": b"application/octet-stream"}),
         (Reply(200, b"a,b", {"Content-Type": "text/csv"}), 200, b"a,b", {b"content-type": b"text/csv"}),
+        (Reply(200, "a,b", {"content-type": "text/csv"}), 200, b"a,b", {b"content-type": b"text/csv"}),
+        (Reply(200, "<p>é", {"Content-Type": "text/html"}), 200, "<p>é".encode(), {b"content-type": b"text/html"}),
+        (Reply(200, "", {"Content-Type": "text/plain"}), 200, b"", {b"content-type": b"text/plain"}),
+        (Reply(200, "a"), 200, b'"a"', {b"content-type": b"application/json"}),
+        (Reply(200, "a", {"Content-Type": "application/json"}), 200, b'"a"', {b"content-type": b"application/json"}),
+        (Reply(400, "a", {"Content-Type": "application/problem+json"}), 400, b'"a"', {}),
+        (Reply(200, ["a"], {"Content-Type": "text/plain"}), 200, b'["a"]', {b"content-type": b"text/plain"}),
         (Reply(204), 204, b"", {}),
         (Reply(204, b"none of it is sent"), 204, b"", {}),
         (Reply(205, b"none of it is sent"), 205, b"", {}),
@@ -78,6 +85,19 @@ async def test_the_return_value_of_a_workflow_is_the_reply(runner, result, statu
     assert ended.outcome.state is State.SUCCEEDED
     assert (ended.outcome.status, ended.outcome.content) == (status, content)
     assert headers.items() <= dict(ended.outcome.headers).items()
+
+
+@pytest.mark.parametrize("several", [["a=1", "b=2"], ("a=1", "b=2")])
+async def test_a_header_may_be_sent_several_times(runner, several):
+    async def returns(ctx: Context) -> Any:
+        return Reply(204, None, {"Set-Cookie": several, "X-One": "1"})
+
+    async def raises(ctx: Context) -> Any:
+        raise Problem(409, "no", headers={"Set-Cookie": several})
+
+    for function in (returns, raises):
+        headers = (await run(runner, function)).outcome.headers
+        assert [value for name, value in headers if name == b"set-cookie"] == [b"a=1", b"b=2"]
 
 
 @pytest.mark.parametrize("kind", ["async def", "def"])

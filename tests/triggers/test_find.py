@@ -121,3 +121,17 @@ def test_any_path_is_found_or_is_a_problem(tail):
                 text not in ("", ".", "..") and "/" not in text and "\\" not in text
                 for text in found.path_parameters.values()
             )
+
+
+@pytest.mark.parametrize("methods", [["GET"], ["GET", "POST"], ["GET", "HEAD"], ["HEAD"]])
+def test_head_works_wherever_get_does(methods: list[str]):
+    """RFC 9110, section 9.1."""
+
+    @workflow(access=anonymous(), methods=methods)
+    async def page(ctx: Context) -> None: ...
+
+    triggers = {"page": Trigger(page, OPEN, Path("page.py"))}
+    assert find(triggers, "HEAD", b"/triggers/page").trigger is triggers["page"]
+    with pytest.raises(Problem) as caught:
+        find(triggers, "PUT", b"/triggers/page")
+    assert str(caught.value.headers["Allow"]).count("HEAD") == 1

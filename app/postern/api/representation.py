@@ -21,15 +21,17 @@ NULL = b"null"
 
 
 def run_json(record: RunRecord, *, private: bool, acts: bool = True) -> bytes:
-    """The whole record of a run. `private` is for operators: it shows the messages of errors that the author does not
-    show to callers, their tracebacks, and the ids of called runs whose id alone gives access. `acts` shows who
-    cancelled or resubmitted it."""
+    """The whole record of a run. `private` is for operators: it shows the request's headers, the messages of errors
+    that the author does not show to callers, their tracebacks, and the ids of called runs whose id alone gives access.
+    `acts` shows who cancelled or resubmitted it."""
     summary = _summary(record, private=private, acts=acts)
     if private and record.error_traceback:
         summary["error"]["traceback"] = record.error_traceback
     members = {name: to_json(value) for name, value in summary.items()}
     members["inputs"] = _body(record.inputs, record.inputs_form)
     members["outputs"] = _body(record.outputs, record.outputs_form)
+    if private:
+        members["headers"] = (record.request_headers or "null").encode()
     if record.inputs_form in NOTED:
         members["inputs_note"] = to_json(record.inputs_form)
     if record.outputs_form in NOTED:
@@ -115,6 +117,7 @@ def _body(text: str | None, form: Form | None) -> bytes:
         return NULL
     if form in (Form.JSON, Form.REDACTED):  # its sender declared it as JSON, or it was redacted in its own form
         try:
+            text = text.removeprefix("\ufeff")
             from_json(text, allow_inf_nan=False)
         except ValueError:
             pass

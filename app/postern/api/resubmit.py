@@ -75,6 +75,10 @@ def why_not(record: RunRecord, trigger: Trigger | None) -> str:
         return f"The inputs of the run {lost}."
     if record.request and _is_redacted(record.request):
         return "The query of the run's request was redacted."
+    if record.request_headers is None:
+        return "The run was recorded by a release before 0.2, which did not record the headers of requests."
+    if any(value is None for _, value in json.loads(record.request_headers)):
+        return "Headers of the run's request are not recorded: they are credentials, or too long."
     return ""
 
 
@@ -96,7 +100,8 @@ def resubmitter(
             errors = {"errors": unfit.members["errors"]} if "errors" in unfit.members else {}
             detail = "The inputs of the run are not valid for the workflow's current version."
             raise problem("cannot-resubmit", detail=detail, reason=unfit.code, **errors) from None
-        headers = [(b"content-type", content_type.encode("latin-1"))] if body else []
+        fields = json.loads(record.request_headers or "[]")
+        headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in fields]
         query = recorded.get("query", "").encode("latin-1")
         request = Request(method, path, parameters, "", body, query, headers, content_type=content_type if body else "")
         return await start(trigger.workflow, caller, request, given, run_id, None, record.id, actor(by))

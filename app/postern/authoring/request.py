@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
+BESIDES = frozenset({"HEAD", "OPTIONS"})
+"""Methods with which senders look at a URL before they use it."""
 
 
 @dataclass(eq=False)  # not frozen: each request makes one, and freezing costs more than the rest of it

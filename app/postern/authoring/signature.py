@@ -10,6 +10,8 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
 
+from postern.authoring.validators import Validators, validators_of
+
 _PATH_SEGMENT = re.compile(r"[A-Za-z0-9_.~-]+")
 _PATH_PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
@@ -20,11 +22,12 @@ class WorkflowFault(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class BodyParameter:
-    """The parameter that takes the body. `adapter` is None if it has no annotation: the argument is then parsed JSON,
-    and None for any other body (`ctx.request.body` has it)."""
+    """The parameter that takes the body. `adapter` and `validators` are None if it has no annotation: the argument is
+    then parsed JSON. For any other body it is the parameter's default (`ctx.request.body` has the bytes)."""
 
     name: str
     adapter: TypeAdapter[Any] | None
+    validators: Validators | None
     required: bool
 
 
@@ -34,6 +37,7 @@ class PathParameter:
 
     name: str
     adapter: TypeAdapter[Any]
+    validators: Validators
 
 
 def path_segments_of(path: str) -> tuple[str, ...]:
@@ -78,10 +82,12 @@ def parameters_of(
             raise WorkflowFault(f"{function.__name__}(): leave out the `/` among its parameters")
         name = parameter.name
         if name in in_path:
-            converted[name] = PathParameter(name, _adapter(name, hints.get(name, str)))
+            of_path = _adapter(name, hints.get(name, str))
+            converted[name] = PathParameter(name, of_path, validators_of(of_path))
         elif position == 1:
             adapter = _adapter(name, hints[name]) if name in hints else None
-            body = BodyParameter(name, adapter, required=parameter.default is inspect.Parameter.empty)
+            required = parameter.default is inspect.Parameter.empty
+            body = BodyParameter(name, adapter, validators_of(adapter) if adapter else None, required)
         else:
             raise WorkflowFault(
                 f"{function.__name__}() has a parameter {name!r} that is neither the body (the second one) nor in "

@@ -41,6 +41,11 @@ runs = Table(
     # Last, so that a row is read without them if they are not selected.
     Column("inputs", Text),
     Column("outputs", Text),
+    # The headers that the workflow may see, as a JSON list of pairs. The value of one that is not recorded is null.
+    Column("request_headers", Text),
+    # Names and bodies, and the error's message, in the form of `journal.search_text` if they need it.
+    Column("search_text", Text),
+    Column("search_error", Text),
     PrimaryKeyConstraint("id"),
 )
 """Every run but those of stateless workflows. The forms of inputs and outputs are those of `journal.body_form.Form`."""

@@ -25,10 +25,11 @@ class ExampleRequest:
 
     def curl(self, server_url: str, token: str = "", separator: str = " ") -> str:
         """The command for curl. `token` is a shell expression that gives an access token."""
-        parts = [f"curl -X {self.method} {quoted(server_url + self.path)}"]
+        head = self.method == "HEAD"  # curl -X HEAD waits for content, and --head takes no -d
+        parts = [f"curl {'--head' if head else f'-X {self.method}'} {quoted(server_url + self.path)}"]
         if token:
             parts.append(f'-H "Authorization: Bearer {token}"')
-        if self.body is not None:
+        if self.body is not None and not head:
             parts += ["-H 'Content-Type: application/json'", f"-d {quoted(self.body)}"]
         return separator.join(parts)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from postern.access import Access, Anonymous, Guarded
-from postern.authoring.request import METHODS
+from postern.authoring.request import BESIDES, METHODS
 from postern.authoring.workflow import Workflow
 from postern.catalog import Trigger
 from postern.redaction import without_tokens
@@ -78,9 +78,11 @@ def operations(triggers: Mapping[str, Trigger]) -> tuple[Operation, ...]:
 
 
 def operation_id(workflow: Workflow, method: str) -> str:
-    """`BookRoom`; with the method in front if there are several, or if a digit would come first."""
+    """`BookRoom`; with the method in front if there are several, or if a digit would come first. The id of
+    another method stays as it is beside HEAD and OPTIONS."""
     name = pascal(workflow.name)
-    return pascal(method.lower()) + name if len(workflow.methods) > 1 or name[0].isdigit() else name
+    several = len([each for each in workflow.methods if each not in BESIDES]) > 1
+    return pascal(method.lower()) + name if several or method in BESIDES or name[0].isdigit() else name
 
 
 def pascal(name: str) -> str:

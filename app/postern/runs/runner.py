@@ -19,11 +19,12 @@ from postern.authoring.context import Context, Services
 from postern.authoring.reply import Reply
 from postern.authoring.request import Request
 from postern.authoring.workflow import Workflow
-from postern.errors import Problem, problem
+from postern.errors import Problem, header_lines, problem
 from postern.journal.idempotency_keys import Claim, Claimed, claim, forget, settle
 from postern.journal.run import Outcome, Run, State
 from postern.journal.writing.rows import facts, run_row
 from postern.journal.writing.statements import remove_run, write_runs
+from postern.media_types import is_json
 from postern.runs.deadlines import Deadlines, Task
 from postern.runs.idempotency import Key, keep, replay
 from postern.runs.tracebacks import traceback_of
@@ -300,14 +301,17 @@ def take_back(connection: Connection, key: Key, run_id: str) -> None:
 def _succeeded(value: Any) -> Outcome:
     if not isinstance(value, Reply):
         return Outcome(State.SUCCEEDED, 200, to_json(value, inf_nan_mode="null"), (JSON,))
-    headers = [(name.lower().encode(), text.encode()) for name, text in value.headers.items()]
+    headers = header_lines(value.headers)
+    own_type = dict(headers).get(b"content-type", b"")
     if value.status in NO_CONTENT:
         content, media_type = b"", b""
     elif isinstance(value.body, bytes):
         content, media_type = value.body, b"application/octet-stream"
+    elif isinstance(value.body, str) and own_type and not is_json(own_type):
+        content, media_type = value.body.encode(), own_type
     else:
         content, media_type = to_json(value.body, inf_nan_mode="null"), b"application/json"
-    if content and not any(name == b"content-type" for name, _ in headers):
+    if content and not own_type:
         headers.append((b"content-type", media_type))
     return Outcome(State.SUCCEEDED, value.status, content, tuple(headers))
 
@@ -315,9 +319,9 @@ def _succeeded(value: Any) -> Outcome:
 def _failed(
     state: State, problem: Problem, run_id: str, kind: str, message: str, place: str = "", *, shown: bool = False
 ) -> Outcome:
-    headers = tuple((name.lower().encode(), text.encode()) for name, text in problem.headers.items())
+    headers = (PROBLEM_JSON, *header_lines(problem.headers))
     content = to_json(problem.document(run_id, run_id), inf_nan_mode="null", serialize_unknown=True)
-    return Outcome(state, problem.status, content, (PROBLEM_JSON, *headers), kind, message, place, shown)
+    return Outcome(state, problem.status, content, headers, kind, message, place, shown)
 
 
 def _message(error: BaseException) -> str:

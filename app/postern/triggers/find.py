@@ -41,10 +41,15 @@ def find(triggers: Mapping[str, Trigger], method: str, raw_path: bytes) -> Found
         if trigger is None or matched is None:
             raise problem("unknown-trigger")
         parameters = matched
-    workflow = trigger.workflow
-    if method not in workflow.methods:
-        raise problem("method-not-allowed", headers={"Allow": ", ".join(workflow.methods)})
+    methods = trigger.workflow.methods
+    if method not in methods and not (method == "HEAD" and "GET" in methods):
+        raise problem("method-not-allowed", headers={"Allow": ", ".join(allowed(methods))})
     return Found(trigger, parameters)
+
+
+def allowed(methods: tuple[str, ...]) -> tuple[str, ...]:
+    """The methods of a trigger's URL: HEAD works wherever GET does (RFC 9110, section 9.1)."""
+    return (*methods, "HEAD") if "GET" in methods and "HEAD" not in methods else methods
 
 
 def _match(template: tuple[str, ...], parts: list[str]) -> Mapping[str, str] | None:

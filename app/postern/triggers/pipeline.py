@@ -28,7 +28,7 @@ from postern.trace import Trace, parse, trace_id_of
 from postern.triggers.challenge import unauthenticated
 from postern.triggers.exchange import EXCHANGE, Exchange
 from postern.triggers.find import PREFIX, find
-from postern.triggers.read import Disconnected, Receive, arguments, read_body, whole_body
+from postern.triggers.read import Disconnected, Receive, arguments, is_left_out, read_body, whole_body
 from postern.triggers.refusal_throttle import Pace
 from postern.triggers.reply import Answer, Send, problem_reply, reply
 from postern.triggers.request_counts import Count
@@ -90,6 +90,8 @@ class Pipeline:
             body = await read_body(receive, limit)
         content_type = fields.get(b"content-type")
         given = arguments(trigger.workflow, body, content_type, path)
+        if body and is_left_out(trigger.workflow, given):
+            self.log.info("body-not-parsed", request_id=request_id, workflow=trigger.workflow.name, bytes=len(body))
         request = _request(trigger, path, scope, body, content_type)
         if b"traceparent" in fields:
             request.trace = _trace(single, scope)
@@ -130,12 +132,12 @@ class Pipeline:
             self._count(scope, "internal-error")
         if wait == inf:
             answer.headers.append((b"connection", b"close"))
-            await answer.send(send)
+            await answer.send(send, head=scope["method"] == "HEAD")
             return
         if wait:
             await asyncio.sleep(wait)
         if exchange is None or not exchange.answer_at_once(answer.status, answer.headers, answer.content):
-            await answer.send(send)
+            await answer.send(send, head=scope["method"] == "HEAD")
 
     def _refuse(self, shown: Problem, scope: Scope, request_id: str, refused: Refused | None = None) -> Answer:
         """Respond with the problem, and record for the operator what the caller does not see."""

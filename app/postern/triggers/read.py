@@ -6,15 +6,17 @@ Bytes are counted while they stream, before anything is parsed. An invalid body 
 
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
-from functools import lru_cache
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-from pydantic_core import from_json
+from pydantic import ValidationError
 
+from postern.authoring.signature import BodyParameter
+from postern.authoring.validators import Validators
 from postern.authoring.workflow import Workflow
 from postern.errors import Problem, problem
+from postern.media_types import is_json, is_plain, is_utf8
 from postern.triggers.exchange import Exchange
+from postern.triggers.json_body import not_json, read_typed, read_untyped
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -23,6 +25,7 @@ _CONTENT_TYPE = re.compile(
     rb"[a-z]{1,20}/[\w.+-]{1,60}(?![^\s;])(\s*;\s*charset=\"?[\w-]{1,20}\"?)?", re.IGNORECASE | re.ASCII
 )
 """What is repeated of a Content-Type: the media type and a charset, so that nothing else that was sent is echoed."""
+_BEGINS_AS_JSON = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]*[{\[]")
 
 _MOST_MISTAKES = 50
 _RULE_BROKEN = "does not satisfy a rule of this workflow"
@@ -95,6 +98,12 @@ def arguments(
         raise problem("workflow-failed", reason=reason) from None
 
 
+def is_left_out(workflow: Workflow, given: Mapping[str, Any]) -> bool:
+    """Whether the body is no argument, although the function has a parameter for it: it is no JSON, and the parameter's
+    default stands for it."""
+    return workflow.body is not None and workflow.body.name not in given
+
+
 def _fitted(
     workflow: Workflow, body: bytes, content_type: bytes | None, path_parameters: Mapping[str, str]
 ) -> dict[str, Any]:
@@ -102,34 +111,16 @@ def _fitted(
     mistakes: list[dict[str, str]] = []
     for parameter in workflow.path_parameters:
         try:
-            found[parameter.name] = parameter.adapter.validate_strings(path_parameters[parameter.name])
+            text: Any = path_parameters[parameter.name]
+            found[parameter.name] = parameter.validators.usual.validate_strings(text)
         except ValidationError as error:
             mistakes += _mistakes(error, ("path", parameter.name))
     if mistakes:
         raise problem("invalid-path", errors=mistakes)
     parameter_of_body = workflow.body
-    if parameter_of_body is None or (not body and not parameter_of_body.required):
-        return found
-    if parameter_of_body.adapter is not None:
-        if not is_json(content_type) and (body or content_type is not None):
-            raise _not_called_json(content_type)
-        found[parameter_of_body.name] = _typed(parameter_of_body.adapter, body)
-    else:
-        found[parameter_of_body.name] = _untyped(body) if body and is_json(content_type) else None
+    if parameter_of_body is not None and (body or parameter_of_body.required):
+        found |= _of_body(parameter_of_body, body, content_type)
     return found
-
-
-@lru_cache(maxsize=256)
-def is_json(content_type: bytes | None) -> bool:
-    """Whether a Content-Type names JSON in UTF-8 (RFC 8259, section 11; RFC 6839, section 3.1)."""
-    if content_type is None or len(content_type) > 200:
-        return False
-    media_type, *parameters = (part.strip().lower() for part in content_type.split(b";"))
-    charsets = [part.removeprefix(b"charset=").strip(b'"') for part in parameters if part.startswith(b"charset=")]
-    named = media_type == b"application/json" or (
-        media_type.startswith(b"application/") and media_type.endswith(b"+json")
-    )
-    return named and all(charset in (b"utf-8", b"us-ascii") for charset in charsets)
 
 
 def _not_called_json(content_type: bytes | None) -> Problem:
@@ -146,25 +137,40 @@ def _not_called_json(content_type: bytes | None) -> Problem:
     )
 
 
-def _typed(adapter: TypeAdapter[Any], body: bytes) -> Any:
+def _of_body(parameter: BodyParameter, body: bytes, content_type: bytes | None) -> dict[str, Any]:
+    """The argument that the body is. Nothing if the body is not JSON, is not called JSON, and the untyped parameter has
+    a default that stands for it."""
+    validators = parameter.validators
+    if not body and validators is None:
+        return {parameter.name: None}
+    if validators is not None or parameter.required or is_json(content_type):
+        if not _is_to_be_read(body, content_type):
+            raise _not_called_json(content_type)
+        return {parameter.name: read_untyped(body) if validators is None else _typed(validators, body)}
     try:
-        return adapter.validator.validate_json(body)
+        return {parameter.name: read_untyped(body)} if _is_to_be_read(body, content_type) else {}
+    except Problem:
+        return {}
+
+
+def _is_to_be_read(body: bytes, content_type: bytes | None) -> bool:
+    """Whether a body is parsed: it is called JSON in UTF-8, or its type leaves open what it is and it begins as JSON
+    objects and arrays do (Amazon SNS sends them as text/plain). An empty body without a type is invalid JSON."""
+    if is_json(content_type):
+        return is_utf8(content_type)
+    if not body:
+        return content_type is None
+    return is_plain(content_type) and is_utf8(content_type) and _BEGINS_AS_JSON.match(body) is not None
+
+
+def _typed(validators: Validators, body: bytes) -> Any:
+    try:
+        return read_typed(validators, body)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         if first["type"] == "json_invalid":
-            raise _not_json(first["msg"].removeprefix("Invalid JSON: ") if body else "the body is empty") from None
+            raise not_json(first["msg"].removeprefix("Invalid JSON: ") if body else "the body is empty") from None
         raise problem("invalid-body", errors=_mistakes(error)) from None
-
-
-def _untyped(body: bytes) -> Any:
-    try:
-        return from_json(body, allow_inf_nan=False)
-    except ValueError as error:
-        raise _not_json(str(error)) from None
-
-
-def _not_json(message: str) -> Problem:
-    return problem("invalid-json", errors=[{"where": "", "message": message}])
 
 
 def _mistakes(error: ValidationError, before: Iterable[str] = ()) -> list[dict[str, str]]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from postern.errors import Problem
+from postern.errors import Problem, header_lines
 from postern.journal.run import Run
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -23,10 +23,10 @@ class Answer:
     headers: list[tuple[bytes, bytes]]
     content: bytes
 
-    async def send(self, send: Send) -> None:
-        """Send it in the two messages of ASGI."""
+    async def send(self, send: Send, *, head: bool = False) -> None:
+        """Send it in the two messages of ASGI; to a HEAD without its content (RFC 9110, section 9.3.2)."""
         await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
-        await send({"type": "http.response.body", "body": self.content})
+        await send({"type": "http.response.body", "body": b"" if head else self.content})
 
 
 def reply(run: Run) -> Answer:
@@ -37,9 +37,9 @@ def reply(run: Run) -> Answer:
 
 def problem_reply(shown: Problem, request_id: str) -> Answer:
     """The answer that shows a problem (RFC 9457)."""
-    headers = [(name.lower().encode(), text.encode("latin-1", "replace")) for name, text in shown.headers.items()]
     content = to_json(shown.document(request_id), serialize_unknown=True)
-    return _answer(shown.status, [(b"content-type", b"application/problem+json"), *headers], content)
+    headers = [(b"content-type", b"application/problem+json"), *header_lines(shown.headers)]
+    return _answer(shown.status, headers, content)
 
 
 def recorded_reply(run_id: str, status: int, headers: Iterable[tuple[bytes, bytes]], content: bytes) -> Answer:

@@ -8,12 +8,13 @@ it has no statistics (ANALYZE, PRAGMA optimize), which describe averages and mis
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Table, TextClause, func, or_
+from sqlalchemy import Column, ColumnElement, Table, TextClause, and_, func, or_
 from sqlalchemy import text as sql
 
 from postern.ids import id_at, is_id, time_of
 from postern.journal.run import State
 from postern.journal.schema import refusals, runs
+from postern.journal.search_text import search_term
 
 ANONYMOUS = "anonymous"
 """The filter value for runs without a known caller."""
@@ -31,8 +32,8 @@ NESTED = sql("parent_run_id IS NOT NULL")
 @dataclass(frozen=True, slots=True)
 class RunFilter:
     """The filters for runs. `caller` is an object id or ANONYMOUS. `since` and `until` limit the start, in Unix
-    seconds, both inclusive. `text` is searched in names, bodies and types of errors, ignoring case. `owner` (tenant id,
-    object id) limits the list to the runs of that caller."""
+    seconds, both inclusive. `text` is searched in names, bodies and errors, ignoring case. `owner` (tenant id, object
+    id) limits the list to the runs of that caller, who does not see all messages of errors."""
 
     workflow: str | None = None
     state: State | None = None
@@ -97,8 +98,7 @@ def way_of_runs(filters: RunFilter, dialect: str) -> Way:
     if filters.until is not None:
         rest.append(column.started_at <= filters.until)
     if filters.text is not None:
-        searched = (column.workflow, column.caller_name, column.error_type, column.inputs, column.outputs)
-        rest.append(or_(*(_holds(each, filters.text, dialect) for each in searched)))
+        rest.append(_mentions(filters.text, dialect, hidden=filters.owner is None))
     return Way(runs, lead, (*along, *bounds), tuple(rest))
 
 
@@ -137,6 +137,25 @@ def _between(column: Column[Any], since: float | None, until: float | None) -> l
     if until is not None:
         bounds.append(column < id_at(until + SLACK))
     return bounds
+
+
+def _mentions(text: str, dialect: str, *, hidden: bool) -> ColumnElement[bool]:
+    """Whether a run has this text in a name, a body or its error. `hidden` includes messages that only operators see:
+    a search must not tell others what they say."""
+    column = runs.c
+    stored = (column.workflow, column.caller_name, column.error_type, column.inputs, column.outputs)
+    message = or_(_holds(column.error_message, text, dialect), _has(column.search_error, text, dialect))
+    return or_(
+        *(_holds(each, text, dialect) for each in stored),
+        _has(column.search_text, text, dialect),
+        message if hidden else and_(column.error_shown == 1, message),
+    )
+
+
+def _has(column: Column[Any], part: str, dialect: str) -> ColumnElement[bool]:
+    """Whether a text in the form of `search_text` holds this part."""
+    position = func.strpos if dialect == "postgresql" else func.instr
+    return position(column, search_term(part)) > 0
 
 
 def _holds(column: Column[Any], part: str, dialect: str) -> ColumnElement[bool]:

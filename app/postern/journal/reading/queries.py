@@ -38,9 +38,12 @@ The limit keeps a disk that is suddenly slow from delaying the page for long."""
 MOST_CALLS = 1000
 """Calls that the record of a run shows."""
 
-NOT_LISTED = frozenset(
-    {"request", "inputs", "inputs_form", "outputs", "outputs_form", "reply_headers", "error_traceback"}
-)
+NOT_SHOWN = frozenset({"search_text", "search_error"})
+NOT_LISTED = NOT_SHOWN | {
+    *("request", "request_headers", "inputs", "inputs_form", "outputs", "outputs_form", "reply_headers"),
+    "error_traceback",
+}
+WHOLE = tuple(column for column in runs.c if column.name not in NOT_SHOWN)
 LISTED = tuple(column for column in runs.c if column.name not in NOT_LISTED)
 
 T = TypeVar("T")
@@ -56,7 +59,7 @@ class Page(Generic[T]):
 
 def find_run(connection: Connection, run_id: str) -> RunRecord | None:
     """The whole record of a run, with its steps and calls in order, or None if there is no run of this id."""
-    row = connection.execute(select(runs).where(runs.c.id == run_id)).one_or_none()
+    row = connection.execute(select(*WHOLE).where(runs.c.id == run_id)).one_or_none()
     if row is None:
         return None
     its_steps = select(steps).where(steps.c.run_id == run_id).order_by(steps.c.number)

@@ -33,10 +33,10 @@ class CallRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
-    """A recorded run. Absent values are None. Lists omit the bodies, the request, the reply's headers, the steps and
-    the calls; `inputs_form` and `outputs_form` are then None too. `cancelled_by` and `resubmitted_by` are the
-    callers who did that, with the members of `caller` as it is shown. `cancelled_by` is set by the request to cancel,
-    after which the run may still end in another way."""
+    """A recorded run. Absent values are None. Lists omit the bodies, the request and its headers, the reply's headers,
+    the steps and the calls; `inputs_form` and `outputs_form` are then None too. `cancelled_by` and `resubmitted_by`
+    are the callers who did that, with the members of `caller` as it is shown. `cancelled_by` is set by the request to
+    cancel, after which the run may still end in another way."""
 
     id: str
     workflow: str
@@ -61,6 +61,7 @@ class RunRecord:
     cancelled_by: Mapping[str, Any] | None = None
     resubmitted_by: Mapping[str, Any] | None = None
     request: str | None = field(default=None, repr=False)
+    request_headers: str | None = field(default=None, repr=False)
     inputs: str | None = field(default=None, repr=False)
     inputs_form: Form | None = None
     outputs: str | None = field(default=None, repr=False)

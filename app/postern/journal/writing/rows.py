@@ -12,7 +12,15 @@ from postern.authoring.call_result import Call
 from postern.journal.body_form import Form
 from postern.journal.run import Run, State, Step
 from postern.journal.schema import runs
-from postern.redaction import is_secret_name, redacted_query, without_secret_values, without_secrets, without_tokens
+from postern.journal.search_text import search_form
+from postern.journal.writing.request_headers import packed, written_headers
+from postern.redaction import (
+    is_secret_name,
+    redacted_query,
+    without_secret_values,
+    without_secrets,
+    without_tokens,
+)
 
 MAX_KEPT_BYTES = 64 * 1024
 """Bytes of inputs and of outputs that are recorded; the rest is cut off."""
@@ -26,8 +34,9 @@ MAX_NAME = 200
 COLUMNS = tuple(column.name for column in runs.columns if column.name != "cancel_requested_at")
 JSON_HEADERS = ((b"content-type", b"application/json"),)
 
-# A body with none of these has nothing to redact. Nearly all bodies are like that.
-_SIGNS_OF_A_SECRET = re.compile(b"eyj|secret|passw|token|authori|key|cookie|assertion|jwt|sig")
+# A body with none of these has nothing to redact. Nearly all bodies are like that. The last one is an ASCII letter that
+# JSON escapes, which may be one of a name.
+_SIGNS_OF_A_SECRET = re.compile(rb"eyj|secret|passw|token|authori|key|cookie|assertion|jwt|sig|\\u00[4-7]")
 
 
 def facts(run: Run) -> tuple[Any, ...]:
@@ -62,13 +71,14 @@ def facts(run: Run) -> tuple[Any, ...]:
         run.trace_id,
         run.cancelled_by,
         run.resubmitted_by,
+        None if workflow.secure_inputs else packed(request),
     )
 
 
 def run_row(facts: tuple[Any, ...], node: str) -> Sequence[Any]:
     """The values of COLUMNS for a run, from its `facts`."""
     run_id, workflow, caller, request, unusual, started_at, ended_at, outcome, *origin = facts
-    parent, original, trace_id, cancelled_by, resubmitted_by = origin
+    parent, original, trace_id, cancelled_by, resubmitted_by, sent = origin
     address, content_type, body = request
     inputs, inputs_form = kept(body, _may_be_json(content_type))
     state, status, outputs, outputs_form, headers = State.RUNNING._value_, None, None, None, None
@@ -108,6 +118,9 @@ def run_row(facts: tuple[Any, ...], node: str) -> Sequence[Any]:
         resubmitted_by or None,
         inputs,
         outputs,
+        None if sent is None else written_headers(sent),
+        search_form(caller[-1], inputs, outputs, error_type),
+        search_form(error_message),
     )
 
 
@@ -162,16 +175,19 @@ def _cut(content: bytes) -> str:
 
 def _redacted(text: str, may_be_json: bool) -> tuple[str, Form]:
     """The text without values that look like secrets; in its own form if there are none."""
-    if may_be_json:
+    plain = text.removeprefix("\ufeff")
+    if may_be_json or plain.lstrip(" \t\r\n")[:1] in ("{", "["):
         try:
-            value = from_json(text)
+            value = from_json(plain)
         except ValueError:
             may_be_json = False
         else:
             clean = without_secrets(value)
             found = to_json(clean, inf_nan_mode="constants").decode("utf-8")
             bare = without_tokens(found)
-            return (text, Form.JSON) if clean == value and bare == found else (bare, Form.REDACTED)
+            if clean == value and bare == found:
+                return text, Form.JSON if may_be_json else Form.TEXT
+            return bare, Form.REDACTED
     bare = without_tokens(text)
     return (text, Form.TEXT) if bare == text else (bare, Form.REDACTED)
 

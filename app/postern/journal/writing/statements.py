@@ -36,8 +36,11 @@ def _texts(states: Iterable[State]) -> str:
 _LEGAL = " OR ".join(
     f"(runs.state = '{before}' AND excluded.state IN ({_texts(afters)}))" for before, afters in MOVES.items() if afters
 )
-_OUTCOME = ("state", "status", "ended_at", "outputs", "outputs_form", "reply_headers", "error_type", "error_message")
-_SET_OUTCOME = ", ".join(f"{name} = excluded.{name}" for name in (*_OUTCOME, "error_shown", "error_traceback"))
+_OUTCOME = (
+    *("state", "status", "ended_at", "outputs", "outputs_form", "reply_headers", "error_type", "error_message"),
+    *("error_shown", "error_traceback", "search_text", "search_error"),
+)
+_SET_OUTCOME = ", ".join(f"{name} = excluded.{name}" for name in _OUTCOME)
 # Another process may have recorded it with the request to cancel.
 _KEEP_ACTOR = "cancelled_by = COALESCE(runs.cancelled_by, excluded.cancelled_by)"
 

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0005_for_0002"
-down_revision = "0003_for_0002"
+down_revision = "0004_for_0002"
 adds = ("runs.cancelled_by", "runs.resubmitted_by")
 
 

@@ -1,0 +1,36 @@
+"""Which media types are JSON (RFC 8259, section 11; RFC 6839, section 3.1; RFC 9110, section 8.3). Pure."""
+
+from functools import lru_cache
+
+_LONGEST = 200
+_NAMES = (b"application/json", b"text/json")
+_UTF_8 = frozenset({b"utf-8", b"utf8", b"us-ascii", b"ascii"})
+
+
+@lru_cache(maxsize=256)
+def is_json(content_type: bytes | None) -> bool:
+    """Whether a Content-Type names JSON, in any charset."""
+    media_type = _media_type(content_type)
+    return media_type in _NAMES or (b"/" in media_type and media_type.endswith(b"+json"))
+
+
+@lru_cache(maxsize=256)
+def is_plain(content_type: bytes | None) -> bool:
+    """Whether a Content-Type leaves open what the body is: it is absent, empty, or plain text."""
+    return _media_type(content_type) in (b"", b"text/plain")
+
+
+@lru_cache(maxsize=256)
+def is_utf8(content_type: bytes | None) -> bool:
+    """Whether a Content-Type names UTF-8, a part of it, or no charset."""
+    parameters = (part.strip() for part in (content_type or b"")[:_LONGEST].lower().split(b";")[1:])
+    charsets = [part.partition(b"=")[2].strip(b" \"'") for part in parameters if part.startswith(b"charset")]
+    return all(charset in _UTF_8 for charset in charsets)
+
+
+def _media_type(content_type: bytes | None) -> bytes:
+    if content_type is None:
+        return b""
+    if len(content_type) > _LONGEST:
+        return b"?"
+    return content_type.partition(b";")[0].strip().lower()
