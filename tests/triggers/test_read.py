@@ -281,7 +281,7 @@ def test_a_body_that_does_not_fit_is_answered_with_what_is_wrong_and_where(
 )
 def test_a_415_names_what_came_and_what_to_send(content_type: bytes | None, came: str):
     with pytest.raises(Problem) as caught:
-        arguments(typed, b"{}", content_type, {})
+        arguments(typed, b"a=1", content_type, {})
     assert caught.value.status == 415
     assert came in caught.value.detail
     assert "Send the header Content-Type: application/json." in caught.value.detail
