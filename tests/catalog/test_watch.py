@@ -244,3 +244,64 @@ async def test_code_that_nothing_uses_any_more_is_let_go(folder: Path) -> None:
     gc.collect()
 
     assert [ref() for ref in old] == [None] * 4
+
+
+@pytest.mark.parametrize("what", ["package", "data"])
+async def test_a_fault_that_is_repaired_outside_the_file_goes_away(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """A package that is installed, or a file that the module reads. Meanwhile nothing is logged twice, and no other
+    module is executed again."""
+    library = tmp_path / "library"
+    library.mkdir()
+    monkeypatch.syspath_prepend(library)
+    other = "import sys\nsys.executed_other = getattr(sys, 'executed_other', 0) + 1\n"
+    (folder / "other.py").write_text(f"{HEAD}{other}@workflow\ndef other(ctx): return 1\n")
+    needs = {"package": "import outside_package\n", "data": f"open({str(library / 'data')!r}).close()\n"}[what]
+    (folder / "hello.py").write_text(f"{HEAD}{needs}@workflow\ndef hello(ctx): return 1\n")
+    monkeypatch.setattr(sys, "executed_other", 0, raising=False)
+    catalog = Catalog(folder, lambda access: Open(), retry_seconds=0.0)
+    with capture_logs() as logs:
+        catalog.load()
+        assert [fault.file.name for fault in catalog.snapshot.faults] == ["hello.py"]
+        for _ in range(3):
+            catalog.load()
+        async with watching(catalog):
+            (library / {"package": "outside_package.py", "data": "data"}[what]).write_text("")
+            await until(lambda: call(catalog, "hello") == 1)
+    assert catalog.snapshot.faults == ()
+    assert [entry["event"] for entry in logs].count("workflow-fault") == 1
+    assert sys.executed_other == 1  # type: ignore[attr-defined]
+
+
+async def test_a_fault_of_the_file_itself_is_not_tried_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is one before its time, which is later if the module takes long to fail."""
+    (folder / "hello.py").write_text("def oops(:\n")
+    catalog = Catalog(folder, lambda access: Open(), retry_seconds=0.0)
+    catalog.load()
+    assert not catalog._is_due()
+    (folder / "hello.py").write_text("import no_such_package_of_anybody\n")
+    catalog.load()
+    catalog._plan_retry(took=0.0)
+    assert catalog._is_due()
+    catalog._plan_retry(took=10.0)
+    assert not catalog._is_due()
+
+
+async def test_what_policies_depend_on_is_looked_at_again(folder: Path) -> None:
+    """As when [people] of postern.toml changes."""
+    write(folder, "hello.py", 1)
+    people = {"lisa": "1"}
+    bound: list[str] = []
+
+    def bind(access: Any) -> Open:
+        bound.append(people["lisa"])
+        return Open()
+
+    catalog = Catalog(folder, bind, around=lambda: dict(people))
+    catalog.load()
+    catalog.load()
+    assert bound == ["1"]
+    async with watching(catalog):
+        people["lisa"] = "2"
+        await until(lambda: bound == ["1", "2"])

@@ -16,7 +16,9 @@ class SettingMissing(AccessFault):
 
     def __init__(self, mode: str, settings: Mapping[str, str]) -> None:
         needed = " and ".join(f"{name} to {value}" for name, value in settings.items())
-        super().__init__(f"access mode {mode} needs more settings: set {needed}, or use access=anonymous()")
+        super().__init__(
+            f"access mode {mode} needs more settings: set {needed} and restart the server, or use access=anonymous()"
+        )
         self.settings = settings
 
 

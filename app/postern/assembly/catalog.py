@@ -8,6 +8,7 @@ from postern.api.health import folder_readable
 from postern.api.metrics import catalog_metrics
 from postern.assembly.identity import own_tenants
 from postern.assembly.part import Part
+from postern.assembly.people import CurrentPeople
 from postern.catalog import Catalog, Snapshot, Trigger
 from postern.settings import SettingProblem, Settings, SettingsFault
 
@@ -38,12 +39,13 @@ def load_catalog(settings: Settings, on_change: Callable[[Snapshot, Snapshot], N
     """The loaded catalog of the settings' folder, with policies for this installation. Raises SettingsFault if a
     workflow's access mode needs a setting that is not set."""
     missing: dict[str, str] = {}
+    people = CurrentPeople(settings)
 
     def bind_here(access: Access) -> Policy:
         try:
             return bind(
                 access,
-                people=settings.people,
+                people=people(),
                 tenants=own_tenants(settings),
                 audiences=settings.audience,
                 client_id=settings.client_id,
@@ -52,7 +54,7 @@ def load_catalog(settings: Settings, on_change: Callable[[Snapshot, Snapshot], N
             missing.update(fault.settings)
             raise
 
-    catalog = Catalog(settings.workflows, bind_here, on_change=on_change)
+    catalog = Catalog(settings.workflows, bind_here, on_change=on_change, around=people)
     catalog.load()
     if missing:
         fix = "Workflows that are not anonymous need it: set it to"

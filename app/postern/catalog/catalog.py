@@ -1,10 +1,13 @@
 """The catalog: loads the folder of workflows, keeps the last versions that worked, and follows changes of the
 folder."""
 
+import importlib
 import os
 import threading
+import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
+from math import inf
 from pathlib import Path
 
 import anyio
@@ -22,6 +25,10 @@ from postern.catalog.versions import clash_of_files, version_of
 IMPORT_TIMEOUT = 10.0
 """Seconds that one module may take to import."""
 
+RETRY_SECONDS = 5.0
+RETRY_SHARE = 20
+"""Faulty files are tried again after RETRY_SECONDS, and take at most one RETRY_SHARE of the time."""
+
 _DEBOUNCE = 400
 _STEP = 50
 _TICK = 400
@@ -37,7 +44,7 @@ class Catalog:
     """The workflows of a folder. `snapshot` is the served state; a reader takes it once per request.
 
     `bind` makes a policy of an access mode, or raises AccessFault. `on_change(old, new)` is called after a new snapshot
-    is served.
+    is served. `around` returns what policies depend on besides the files: when it changes, all files are loaded again.
     """
 
     def __init__(
@@ -46,13 +53,19 @@ class Catalog:
         bind: Callable[[Access], Policy],
         *,
         on_change: Callable[[Snapshot, Snapshot], None] | None = None,
+        around: Callable[[], object] = lambda: None,
         import_timeout: float = IMPORT_TIMEOUT,
+        retry_seconds: float = RETRY_SECONDS,
     ) -> None:
         self.snapshot = EMPTY
         self._folder = folder.absolute()
         self._bind = bind
         self._on_change = on_change
+        self._around = around
         self._import_timeout = import_timeout
+        self._retry_seconds = retry_seconds
+        self._retry_at = inf
+        self._around_loaded: object = None
         self._one_at_a_time = threading.Lock()
         self._swapping = threading.RLock()
         self._sources: Mapping[Path, Source] = {}
@@ -104,28 +117,50 @@ class Catalog:
         ):
             if _identity(self._folder) != watched or (Change.deleted, str(self._folder)) in changes:
                 return
-            if changes or first:
+            if changes or first or self._is_due():
                 first = False
                 yield
 
     def _prepare(self) -> None:
         with self._one_at_a_time:
             sources = read_folder(self._folder)
+            around = self._around()
             changed = changed_files(self._sources, sources)
-            if not changed and self._generation is not None:
+            again = frozenset[Path]() if changed else self._to_retry()
+            if around != self._around_loaded:
+                self._generation = None
+            if not changed and not again and self._generation is not None:
                 return
-            self._generation, self._loaded = self._execute(sources, changed)
-            self._sources = sources
+            began = time.monotonic()
+            self._generation, self._loaded = self._execute(sources, changed or again, retry=bool(again))
+            self._sources, self._around_loaded = sources, around
+            self._plan_retry(took=time.monotonic() - began)
             self._serving, flaws = settle(self._loaded, self._serving)
             self._prepared = snapshot_of(self._serving, flaws)
 
+    def _is_due(self) -> bool:
+        """Whether something else than a file may have changed the outcome."""
+        return time.monotonic() >= self._retry_at or self._around() != self._around_loaded
+
+    def _to_retry(self) -> frozenset[Path]:
+        """The faulty files whose fault may have been repaired outside of them, if it is time."""
+        if time.monotonic() < self._retry_at:
+            return frozenset()
+        importlib.invalidate_caches()
+        return frozenset(file for file, found in self._loaded.items() if isinstance(found, Flaw) and found.outside)
+
+    def _plan_retry(self, took: float) -> None:
+        """Try such files again later. Modules that fail slowly are tried less often."""
+        faulty = any(isinstance(found, Flaw) and found.outside for found in self._loaded.values())
+        self._retry_at = time.monotonic() + max(self._retry_seconds, RETRY_SHARE * took) if faulty else inf
+
     def _execute(
-        self, sources: Mapping[Path, Source], changed: frozenset[Path]
+        self, sources: Mapping[Path, Source], changed: frozenset[Path], *, retry: bool
     ) -> tuple[Generation, dict[Path, Version | Flaw]]:
         """The outcome of each file. If the changed files affect no other files, only they are loaded; otherwise all
-        files are loaded again."""
+        files are loaded again. To `retry` a faulty file affects no other."""
         generation = self._generation
-        if generation is None or not self._alone(sources, changed, generation):
+        if generation is None or not (retry or self._alone(sources, changed, generation)):
             generation = Generation(self._folder, sources.values(), self._import_timeout)
             loaded: dict[Path, Version | Flaw] = {}
             to_load = list(sources.values())

@@ -51,11 +51,13 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Flaw:
-    """Why one file cannot be served as it is written."""
+    """Why one file cannot be served as it is written. `outside` means that something else than the file may be the
+    reason, such as a package that is not installed: then it is tried again."""
 
     line: int | None
     cause: str
     fix: str
+    outside: bool = False
 
 
 def settle(

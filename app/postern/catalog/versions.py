@@ -69,12 +69,13 @@ def flaw_of(error: BaseException, file: Path, folder: Path) -> Flaw:
         where = (str(error.file), error.line)
     elif isinstance(error, TooSlow):
         where = (str(file), error.line)
+    outside = not isinstance(error, SyntaxError | Unreadable | TooSlow | WorkflowFault)
     if where is None or where[0] == str(file):
-        return Flaw(where[1] if where else line, _cause(error), _fix(error))
+        return Flaw(where[1] if where else line, _cause(error), _fix(error), outside)
     elsewhere = Path(where[0]).relative_to(folder)
     place = f"{elsewhere}, line {where[1]}" if where[1] else str(elsewhere)
     fix = f"{_fix(error)} The error is in {elsewhere}, which this file imports.".lstrip()
-    return Flaw(line, f"{_cause(error)} ({place})", fix)
+    return Flaw(line, f"{_cause(error)} ({place})", fix, outside)
 
 
 def _workflows(module: ModuleType) -> list[Workflow]:
@@ -146,13 +147,22 @@ def _fix(error: BaseException) -> str:
             return "Save the file as text in UTF-8."
         case TooSlow():
             return "Move slow work from the top of the module into the workflow's function."
-        case ImportError(name="app", path=None):
-            return "Write `from postern import ...`: the package was called `app` in release 0.1."
-        case ModuleNotFoundError(name=str(name)) if name.partition(".")[0] != PACKAGE:
-            return f"Install {name.partition('.')[0]!r} where the server runs, or correct the import."
         case ImportError():
-            return "Correct the import, or add the missing module to the folder."
+            return _fix_of_import(error)
         case SystemExit() | KeyboardInterrupt():
             return 'Do not end the process on import: move that below `if __name__ == "__main__":` or leave it out.'
         case _:
             return "Correct the error at this line. Move work that can fail into the workflow's function."
+
+
+def _fix_of_import(error: ImportError) -> str:
+    match error:
+        case ImportError(name="app", path=None):
+            return "Write `from postern import ...`: the package was called `app` in release 0.1."
+        case ModuleNotFoundError(name=str(name)) if name.partition(".")[0] != PACKAGE:
+            package = name.partition(".")[0]
+            return f"Install {package!r} where the server runs, or correct the import. Then it is loaded by itself."
+        case ImportError(name=str(name), path=str()) if name.partition(".")[0] != PACKAGE:
+            package = name.partition(".")[0]
+            return f"Correct the import, or install a version of {package!r} that has it, and restart the server."
+    return "Correct the import, or add the missing module to the folder."

@@ -92,10 +92,16 @@ def how_to_get_a_token(audiences: tuple[str, ...]) -> str:
     )
 
 
+def others_could_read(url: str) -> bool:
+    """Whether a token that is sent to this address could be read on the way."""
+    to = URL(url)
+    return to.scheme != "https" and not is_loopback(to.host) and to.host not in ("0.0.0.0", "::")  # noqa: S104
+
+
 def check_secrecy(url: str) -> None:
     """Exit with 2 if others could read a token that is sent to this address."""
-    to = URL(url)
-    if to.scheme != "https" and not is_loopback(to.host) and to.host not in ("0.0.0.0", "::"):  # noqa: S104
+    if others_could_read(url):
+        to = URL(url)
         stop(
             f"{to.scheme}://{to.netloc.decode()} is plain http, where others could read the token: it was not sent. "
             "Set POSTERN_PUBLIC_URL to the server's https address.",

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from postern.cli.api_client import As, TokenFile, check_secrecy, given_token, read_file, unreachable
+from postern.cli.api_client import As, TokenFile, check_secrecy, given_token, others_could_read, read_file, unreachable
 from postern.cli.terminal import err, out, stop
 from postern.cli.workspace import OPERATOR, Workspace, workspace
 from postern.http_client import HTTPError, Response, http_client
@@ -42,7 +42,7 @@ def call(
     headers = {}
     if no_token and (who, token_file) != (None, None):
         stop("--no-token sends no token: leave out --as and --token-file.", 2)
-    if here.local and not no_token and token_file is None:
+    if here.local and not no_token and token_file is None and not others_could_read(here.server_url):
         who = who or OPERATOR
     token = given_token(here, who, token_file)
     if token:

@@ -81,6 +81,8 @@ class Commands(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command that the arguments name, and its own arguments."""
         name, _, rest = super().resolve_command(ctx, args)
+        if ctx.obj is not None:
+            ctx.obj()
         return name, loaded(str(name)), rest
 
 
@@ -102,18 +104,22 @@ def loaded(name: str) -> Any:
 
 @cache
 def _commands_of(module: str) -> Mapping[str, Any]:
-    from postern.logs import configure_logs
-
-    configure_logs("console", level="critical")  # commands print their own errors; serving configures logs again
     found = typer.Typer()
     import_module(f"postern.cli.{module}").add_to(found)
     return get_group(found).commands
 
 
+def _quieten_logs() -> None:
+    """Commands print their own errors; serving configures logs again."""
+    from postern.logs import configure_logs
+
+    configure_logs("console", level="critical")
+
+
 def main() -> None:
     """Run the command. Faults that a user can fix are printed as plain text, with exit code 2."""
     try:
-        app()
+        app(obj=_quieten_logs)
     except UserFault as fault:
         from postern.cli.terminal import fail
 
