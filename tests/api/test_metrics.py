@@ -82,7 +82,7 @@ def sources(requests: RequestCounts, **more: Any) -> Metrics:
         "secret_ends": dict,
     } | more
     collect = [
-        request_metrics(requests, given["running"]),
+        request_metrics(requests, given["running"], lambda: {"a": 1, "gone": 0}),
         key_metrics(given["key_ages"]),
         node_metrics(given["nodes"]),
         catalog_metrics(given["faults"]),
@@ -178,6 +178,7 @@ async def test_all_that_was_promised_is_there():
         "postern_run_duration_seconds_count",
         "postern_run_duration_seconds_sum",
         "postern_runs_running",
+        "postern_runs_abandoned",
         "postern_journal_batch_size_bucket",
         "postern_journal_batch_size_count",
         "postern_journal_batch_size_sum",

@@ -66,7 +66,7 @@ def runs_part(
         life=life,
         tasks=(processes.run,),
         metrics=(
-            request_metrics(requests, lambda: runner.running_by_workflow),
+            request_metrics(requests, lambda: runner.running_by_workflow, lambda: runner.abandoned_by_workflow),
             node_metrics(lambda: len(processes.known)),
         ),
         state={"idle": lambda: runner.running == 0, "closing": runner.drain},

@@ -7,6 +7,7 @@ plain ASGI application: it reads headers from the scope and the body from `recei
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from math import inf
 from time import monotonic
 from typing import Any
@@ -24,6 +25,7 @@ from postern.journal.refusal import Refusal, as_text
 from postern.journal.run import Run
 from postern.runs.idempotency import HEADER as IDEMPOTENCY_KEY
 from postern.runs.idempotency import Key, key_of
+from postern.runs.runner import Abandoned, Late, Read
 from postern.trace import Trace, parse, trace_id_of
 from postern.triggers.challenge import unauthenticated
 from postern.triggers.exchange import EXCHANGE, Exchange
@@ -35,7 +37,8 @@ from postern.triggers.request_counts import Count
 from postern.triggers.secure_transport import CODE as INSECURE
 from postern.triggers.secure_transport import Scope
 
-Start = Callable[[Workflow, Caller, Request, Mapping[str, Any], str, Key | None], Awaitable[Run]]
+Arguments = Mapping[str, Any] | Read
+Start = Callable[[Workflow, Caller, Request, Arguments, str, Key | None, str, Late | None], Awaitable[Run]]
 
 WITHHELD = frozenset({b"authorization", b"cookie", b"proxy-authorization"})
 """Headers that a workflow behind an authenticated trigger does not see."""
@@ -71,7 +74,12 @@ class Pipeline:
     client_id: str | None = None
 
     async def trigger(
-        self, scope: Scope, receive: Receive, request_id: str, exchange: Exchange | None = None
+        self,
+        scope: Scope,
+        receive: Receive,
+        request_id: str,
+        exchange: Exchange | None = None,
+        late: Late | None = None,
     ) -> Answer:
         """The six steps. Raises Problem and Refused. The trigger's policy decides, not what the caller sends: an
         anonymous trigger never looks at a token."""
@@ -89,14 +97,18 @@ class Pipeline:
         if body is None:
             body = await read_body(receive, limit)
         content_type = fields.get(b"content-type")
-        given = arguments(trigger.workflow, body, content_type, path)
+        workflow = trigger.workflow
+        if workflow.reads_in_thread:
+            given: Arguments = partial(arguments, workflow, body, content_type, path)
+        else:
+            given = arguments(workflow, body, content_type, path)
         request = _request(trigger, path, scope, body, content_type)
         if b"traceparent" in fields:
             request.trace = _trace(single, scope)
         if chain is not None:
             request.chain = chain
         key = _key(trigger, caller, request, scope) if IDEMPOTENCY_KEY in fields else None
-        run = await self.start(trigger.workflow, caller, request, given, request_id, key)
+        run = await self.start(workflow, caller, request, given, request_id, key, "", late)
         return reply(run)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -105,7 +117,10 @@ class Pipeline:
         exchange: Exchange | None = scope.pop(EXCHANGE, None)
         wait = 0.0
         try:
-            answer = await self.trigger(scope, receive, request_id, exchange)
+            late = partial(self._answer_late, scope, send, request_id, exchange)
+            answer = await self.trigger(scope, receive, request_id, exchange, late)
+        except Abandoned:
+            return
         except Disconnected:
             self.log.info(
                 "client-disconnected",
@@ -134,6 +149,14 @@ class Pipeline:
             return
         if wait:
             await asyncio.sleep(wait)
+        if exchange is None or not exchange.answer_at_once(answer.status, answer.headers, answer.content):
+            await answer.send(send)
+
+    async def _answer_late(
+        self, scope: Scope, send: Send, request_id: str, exchange: Exchange | None, ended: Run | Problem
+    ) -> None:
+        """Respond in place of the request's own task, which is in a workflow that swallowed its cancellation."""
+        answer = self._refuse(ended, scope, request_id) if isinstance(ended, Problem) else reply(ended)
         if exchange is None or not exchange.answer_at_once(answer.status, answer.headers, answer.content):
             await answer.send(send)
 
