@@ -12,6 +12,7 @@ from postern.api.access import Standing
 from postern.authoring.request import Request
 from postern.authoring.workflow import Workflow
 from postern.catalog import Snapshot, Trigger
+from postern.catalog.context_changes import apply
 from postern.errors import Problem, problem
 from postern.ids import new_id
 from postern.journal.body_form import Form
@@ -89,6 +90,7 @@ def resubmitter(
             trigger, parameters = find(snapshot().triggers, method, quote(path).encode("ascii"))
         except Problem as unfit:
             raise _no_longer_valid(unfit) from None
+        apply(trigger.context)
         kind = content_type.encode("latin-1") if body else None
         read = partial(_arguments, trigger.workflow, body, kind, parameters)
         given = read if trigger.workflow.reads_in_thread else read()

@@ -19,6 +19,7 @@ from postern.authoring.request import Request
 from postern.authoring.workflow import Workflow
 from postern.call_chain import DEPTH_FIELD, chain_of
 from postern.catalog import Trigger
+from postern.catalog.context_changes import apply
 from postern.errors import Problem, problem
 from postern.ids import new_id
 from postern.journal.refusal import Refusal, as_text
@@ -85,6 +86,8 @@ class Pipeline:
         anonymous trigger never looks at a token."""
         single = exchange.fields if exchange is not None else None
         trigger, path = find(self.triggers(), scope["method"], scope["raw_path"])
+        if trigger.context:
+            apply(trigger.context)
         if trigger.policy is OPEN:
             caller = ANYONE
         else:
