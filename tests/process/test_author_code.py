@@ -69,6 +69,10 @@ def lazy(ctx):
     return (time.sleep(0.3) or each for each in range(6))
 
 @workflow(access=anonymous())
+async def blocks(ctx):
+    time.sleep(0.5)
+
+@workflow(access=anonymous())
 async def quick(ctx):
     return "quick"
 """,
@@ -117,6 +121,15 @@ def test_a_lazy_result_ends_at_the_deadline_and_holds_nobody_up(server: Server):
         quick = time.monotonic() - began
         assert lazy.result().status_code == 504
     assert quick < 0.3
+
+
+def test_code_that_blocks_the_loop_is_in_the_log_with_its_line_and_in_the_metrics(server: Server):
+    server.post("blocks")
+    line = server.says('{.*"event-loop-blocked".*}')
+    number = 1 + MODULES["stuck.py"].splitlines().index("    time.sleep(0.5)")
+    assert f'"line":{number}' in line
+    assert '"workflow":"blocks"' in line
+    assert 'postern_event_loop_blocked_total{process="' in server.client.get("/metrics").text
 
 
 def test_a_connection_goes_on_after_the_reply_to_a_workflow_that_swallows_its_cancellation(server: Server):

@@ -143,6 +143,18 @@ def request_metrics(
     return collect
 
 
+def blocked_loop_metrics(counts: Callable[[], Mapping[str, int]]) -> Collect:
+    """How often the code of each workflow blocked the event loop."""
+    return lambda families: [
+        families.counters(
+            "postern_event_loop_blocked",
+            "How often code of a workflow held up all requests for more than 0.2 s.",
+            ("workflow",),
+            {(workflow,): count for workflow, count in counts().items()},
+        )
+    ]
+
+
 def key_metrics(ages: Callable[[], Mapping[str, float | None]]) -> Collect:
     """Metrics of signing keys; `ages` returns seconds by tenant, None if its keys were never fetched."""
 
