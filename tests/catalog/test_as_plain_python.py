@@ -198,6 +198,7 @@ def test_a_body_in_the_place_of_the_context_is_a_fault(folder: Folder, annotatio
     folder.put("takes.py", text)
     [fault] = folder.faults
     assert "the first parameter of takes() is the Context, not the body" in fault.cause
+    assert fault.fix == ""  # the cause says what to do, and no empty sentence follows it
 
 
 @pytest.mark.parametrize("parameter", ["ctx", "ctx: Context", "ctx: 'Any'", "ctx: object", "ctx: Mine", "ctx: Like"])

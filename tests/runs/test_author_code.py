@@ -15,9 +15,14 @@ from structlog.testing import capture_logs
 from postern import Context, Problem, Reply, Request, workflow
 from postern.access import ANYONE
 from postern.authoring.context import Services
+from postern.journal.idempotency_keys import forget, settle
 from postern.journal.run import Run, State
 from postern.runs.apart import apart
+from postern.runs.claims import record_end
+from postern.runs.idempotency import Key
+from postern.runs.outcomes import cut_off
 from postern.runs.runner import Abandoned, Runner
+from postern.runs.steps import Steps
 from postern.runs.threads import Threads
 from postern.triggers.read import arguments
 from tests.runs.records import Records
@@ -282,6 +287,40 @@ async def test_a_run_is_known_here_from_its_first_moment(runner: Runner):
     leave.set()
     await task
     assert runner.underway("run-1") is None
+
+
+async def test_a_stuck_step_of_one_workflow_leaves_the_steps_of_others_alone(records: Records):
+    steps = Steps(lambda *_: None, threads=Threads("test", share=1, most=2))
+    runner = Runner(Services(None, None, structlog.get_logger("test"), steps.run), records, lambda _: None)  # type: ignore[arg-type]
+
+    @workflow(timeout=0.1)
+    async def bad(ctx: Context) -> None:
+        await ctx.step(LET_GO.wait, 10)
+
+    @workflow(timeout=10)
+    async def good(ctx: Context) -> Any:
+        return await ctx.step(lambda: "fine")
+
+    calls = [asyncio.create_task(runner.start(bad, ANYONE, REQUEST, {}, f"bad-{number}")) for number in range(2)]
+    await asyncio.sleep(0)
+    assert (await run(runner, good)).outcome.content == b'"fine"'
+    assert [done.outcome.state for done in await asyncio.gather(*calls)] == [State.TIMED_OUT] * 2
+    LET_GO.set()
+    runner.close()
+    steps.close()
+
+
+async def test_a_run_that_did_not_begin_gives_its_idempotency_key_back(records: Records):
+    class Journal(Records):
+        def write_soon(self, operation: Any) -> None:
+            written.append(operation.func)
+
+    written: list[Any] = []
+    never = Run("run-1", reads, ANYONE, REQUEST, 0.0)
+    for begun in (False, True):
+        never.outcome = cut_off(never, by_hand=False, begun=begun)
+        await record_end(Journal(), never, Key("scope", "fingerprint"))
+    assert written == [forget, settle]
 
 
 class Public(BaseModel):

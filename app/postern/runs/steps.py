@@ -40,13 +40,14 @@ class Steps:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         uniform: Callable[[float, float], float] = random.uniform,
         log: FilteringBoundLogger | None = None,
+        threads: Threads | None = None,
     ) -> None:
         self._note = note
         self._now = now
         self._sleep = sleep
         self._uniform = uniform
         self._log: FilteringBoundLogger = log or structlog.get_logger("postern.runs")
-        self._threads = Threads("step", log=log)
+        self._threads = threads or Threads("step", log=log)
 
     def close(self) -> None:
         """Release the threads. A thread whose function never ends is abandoned."""
