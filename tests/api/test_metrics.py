@@ -13,6 +13,7 @@ from starlette.requests import Request
 
 from postern.api.metrics import (
     Metrics,
+    blocked_loop_metrics,
     build_metrics,
     catalog_metrics,
     journal_metrics,
@@ -82,7 +83,8 @@ def sources(requests: RequestCounts, **more: Any) -> Metrics:
         "secret_ends": dict,
     } | more
     collect = [
-        request_metrics(requests, given["running"]),
+        request_metrics(requests, given["running"], lambda: {"a": 1, "gone": 0}),
+        blocked_loop_metrics(lambda: {"a": 3}),
         key_metrics(given["key_ages"]),
         node_metrics(given["nodes"]),
         catalog_metrics(given["faults"]),
@@ -178,6 +180,8 @@ async def test_all_that_was_promised_is_there():
         "postern_run_duration_seconds_count",
         "postern_run_duration_seconds_sum",
         "postern_runs_running",
+        "postern_runs_abandoned",
+        "postern_event_loop_blocked_total",
         "postern_journal_batch_size_bucket",
         "postern_journal_batch_size_count",
         "postern_journal_batch_size_sum",

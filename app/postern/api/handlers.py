@@ -26,7 +26,7 @@ from postern.api.resubmit import caller_again, check_resubmit, reply_again
 from postern.catalog import Snapshot
 from postern.errors import Problem, problem
 from postern.ids import is_id, new_id
-from postern.journal.reading.call_tree import find_tree
+from postern.journal.reading.call_tree import Tree, find_tree
 from postern.journal.reading.queries import find_run, list_refusals, list_runs, request_cancel
 from postern.journal.reading.records import RunRecord
 from postern.journal.run import Run, State, actor
@@ -61,6 +61,12 @@ class Cancel(Protocol):
     async def __call__(self, run_id: str, by: str, /) -> bool: ...
 
 
+class Underway(Protocol):
+    """Returns a run of this process that has not ended, also if the journal does not have it yet."""
+
+    def __call__(self, run_id: str, /) -> RunRecord | None: ...
+
+
 class Resubmit(Protocol):
     """Runs the current version of a workflow with the inputs of a record, for this caller and under this id, and
     returns when the run's end is recorded. `by` is who resubmits it. Raises Problem if the inputs are no longer
@@ -92,6 +98,7 @@ class Pages:
     snapshot: Callable[[], Snapshot]
     log: FilteringBoundLogger
     now: Callable[[], float] = time.time
+    underway: Underway = lambda _: None
     background: set["asyncio.Future[Run]"] = field(default_factory=set)
 
     async def runs(self, request: Request) -> Answer:
@@ -113,9 +120,7 @@ class Pages:
         """A run and the tree of runs that it called."""
         seen = await self._seen(request)
         no_parameters(request.scope["query_string"])
-        tree = await self.read(partial(find_tree, run_id=seen.record.id))
-        if tree is None:
-            raise problem("unknown-run")
+        tree = await self.read(partial(find_tree, run_id=seen.record.id)) or Tree(seen.record, {}, truncated=False)
         self._note_view(request, seen)
 
         def may_see(run: RunRecord) -> bool:
@@ -253,7 +258,8 @@ class Pages:
         run_id = request.path_params["id"]
         if not is_id(run_id):
             raise problem("unknown-run")
-        record = await self.read(partial(find_run, run_id=run_id))
+        here = self.underway(run_id)  # first: it may end, and be recorded, while the journal is read
+        record = await self.read(partial(find_run, run_id=run_id)) or here
         if is_anonymous(record):
             sender = await self._actor(request)
             caller = sender if is_operator(self.installation, sender) else ANYONE

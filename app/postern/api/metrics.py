@@ -114,8 +114,13 @@ class Metrics(Collector):
             yield from collect(self._families)
 
 
-def request_metrics(requests: RequestCounts, running: Callable[[], Mapping[str, int]]) -> Collect:
-    """Metrics of requests to triggers; `running` returns the number of unfinished runs by workflow."""
+def request_metrics(
+    requests: RequestCounts,
+    running: Callable[[], Mapping[str, int]],
+    abandoned: Callable[[], Mapping[str, int]],
+) -> Collect:
+    """Metrics of requests to triggers. `running` and `abandoned` return the number of unfinished runs by workflow, and
+    how many of them were cancelled and go on all the same."""
 
     def collect(families: Families) -> Iterable[Metric]:
         labels = ("workflow", "mode", "outcome")
@@ -128,8 +133,26 @@ def request_metrics(requests: RequestCounts, running: Callable[[], Mapping[str, 
         yield families.gauges(
             "postern_runs_running", "Runs that have not ended.", _labelled(requests, running()), "workflow"
         )
+        yield families.gauges(
+            "postern_runs_abandoned",
+            "Runs that were cancelled or timed out, and whose code has not ended.",
+            _labelled(requests, abandoned()),
+            "workflow",
+        )
 
     return collect
+
+
+def blocked_loop_metrics(counts: Callable[[], Mapping[str, int]]) -> Collect:
+    """How often the code of each workflow blocked the event loop."""
+    return lambda families: [
+        families.counters(
+            "postern_event_loop_blocked",
+            "How often code of a workflow held up all requests for more than 0.2 s.",
+            ("workflow",),
+            {(workflow,): count for workflow, count in counts().items()},
+        )
+    ]
 
 
 def key_metrics(ages: Callable[[], Mapping[str, float | None]]) -> Collect:

@@ -3,6 +3,7 @@
 import json
 from base64 import b64decode
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -11,16 +12,18 @@ from postern.api.access import Standing
 from postern.authoring.request import Request
 from postern.authoring.workflow import Workflow
 from postern.catalog import Snapshot, Trigger
+from postern.catalog.context_changes import apply
 from postern.errors import Problem, problem
 from postern.journal.body_form import Form
 from postern.journal.reading.records import RunRecord
 from postern.journal.run import Run, State, actor
 from postern.runs.idempotency import Key
+from postern.runs.runner import Read
 from postern.triggers.find import find
 from postern.triggers.read import arguments
 from postern.triggers.reply import Answer, recorded_reply
 
-Start = Callable[[Workflow, Caller, Request, Mapping[str, Any], str, Key | None, str, str], Awaitable[Run]]
+Start = Callable[[Workflow, Caller, Request, Mapping[str, Any] | Read, str, Key | None, str, str], Awaitable[Run]]
 
 _LOST: Mapping[Form, str] = {
     Form.CUT: "were cut",
@@ -95,11 +98,12 @@ def resubmitter(
         body = _content(record.inputs, record.inputs_form)
         try:
             trigger, parameters = find(snapshot().triggers, method, quote(path).encode("ascii"))
-            given = arguments(trigger.workflow, body, content_type.encode("latin-1") if body else None, parameters)
         except Problem as unfit:
-            errors = {"errors": unfit.members["errors"]} if "errors" in unfit.members else {}
-            detail = "The inputs of the run are not valid for the workflow's current version."
-            raise problem("cannot-resubmit", detail=detail, reason=unfit.code, **errors) from None
+            raise _no_longer_valid(unfit) from None
+        apply(trigger.context)
+        kind = content_type.encode("latin-1") if body else None
+        read = partial(_arguments, trigger.workflow, body, kind, parameters)
+        given = read if trigger.workflow.reads_in_thread else read()
         fields = json.loads(record.request_headers or "[]")
         headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in fields]
         query = recorded.get("query", "").encode("latin-1")
@@ -107,6 +111,21 @@ def resubmitter(
         return await start(trigger.workflow, caller, request, given, run_id, None, record.id, actor(by))
 
     return resubmit
+
+
+def _arguments(
+    workflow: Workflow, body: bytes, content_type: bytes | None, parameters: Mapping[str, str]
+) -> dict[str, Any]:
+    try:
+        return arguments(workflow, body, content_type, parameters)
+    except Problem as unfit:
+        raise _no_longer_valid(unfit) from None
+
+
+def _no_longer_valid(unfit: Problem) -> Problem:
+    errors = {"errors": unfit.members["errors"]} if "errors" in unfit.members else {}
+    detail = "The inputs of the run are not valid for the workflow's current version."
+    return problem("cannot-resubmit", detail=detail, reason=unfit.code, **errors)
 
 
 def _content(text: str | None, form: Form | None) -> bytes:

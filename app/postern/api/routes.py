@@ -10,7 +10,7 @@ from starlette.routing import Route
 from structlog.typing import FilteringBoundLogger
 
 from postern.access import Caller, Check, Refused
-from postern.api.handlers import Cancel, Pages, Read, Resubmit, Write
+from postern.api.handlers import Cancel, Pages, Read, Resubmit, Underway, Write
 from postern.catalog import Snapshot
 from postern.errors import Problem, problem
 from postern.ids import new_id
@@ -35,15 +35,16 @@ def routes(
     refused: Callable[[Refusal], bool],
     log: FilteringBoundLogger,
     now: Callable[[], float] = time.time,
+    underway: Underway = lambda _: None,
     more: Iterable[tuple[str, str, Page]] = (),
 ) -> list[Route]:
     """The routes of the run API, and of `more` pages by method and path.
 
     `read` and `write` are the journal's, `identify` verifies the token of a request (see
-    secure_transport.Identification), `snapshot` returns the current catalog. `refused` is called with each rejected
-    request, and returns whether to log it.
+    secure_transport.Identification), `snapshot` returns the current catalog, `underway` a run of this process.
+    `refused` is called with each rejected request, and returns whether to log it.
     """
-    pages = Pages(installation, read, write, identify, cancel, resubmit, snapshot, log, now)
+    pages = Pages(installation, read, write, identify, cancel, resubmit, snapshot, log, now, underway)
     table: tuple[tuple[str, str, Page], ...] = (
         ("GET", "/runs", pages.runs),
         ("GET", "/runs/{id}", pages.run),

@@ -11,6 +11,8 @@ from postern.assembly.part import Part
 from postern.assembly.refusals import RefusalsPart
 from postern.assembly.runs import RunsPart
 from postern.journal.journal import Journal
+from postern.journal.reading.records import RunRecord, underway_record
+from postern.runs.apart import apart
 from postern.settings import Settings
 
 
@@ -29,12 +31,18 @@ def api_part(
     installation = installation_of(settings)
     identify = identity.identification.identify
     docs = Docs(installation, identify, catalog.snapshot, local_tokens)
+
+    def underway(run_id: str) -> RunRecord | None:
+        run = runs.runner.underway(run_id)
+        return underway_record(run, journal.node) if run is not None else None
+
     routes = api.routes(
         read=journal.read,
         write=journal.write,
         identify=identify,
         cancel=runs.runner.cancel,
-        resubmit=resubmitter(catalog.snapshot, runs.runner.start),
+        underway=underway,
+        resubmit=resubmitter(catalog.snapshot, apart(runs.runner.start)),
         snapshot=catalog.snapshot,
         installation=installation,
         refused=refusals.take,

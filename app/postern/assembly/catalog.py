@@ -10,6 +10,7 @@ from postern.assembly.identity import own_tenants
 from postern.assembly.part import Part
 from postern.assembly.people import CurrentPeople
 from postern.catalog import Catalog, Snapshot, Trigger
+from postern.catalog.spawned import hand_down
 from postern.settings import SettingProblem, Settings, SettingsFault
 
 
@@ -24,6 +25,7 @@ class CatalogPart(Part):
 
 def catalog_part(settings: Settings, changed: Callable[[Snapshot], None]) -> CatalogPart:
     """The folder is loaded at once, and watched while the server runs. `changed` is called with each new snapshot."""
+    hand_down(settings.workflows)
     catalog = load_catalog(settings, on_change=lambda _, new: changed(new))
     return CatalogPart(
         catalog=catalog,

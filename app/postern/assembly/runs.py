@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from structlog.typing import FilteringBoundLogger
 
-from postern.api.metrics import node_metrics, request_metrics
+from postern.api.metrics import blocked_loop_metrics, node_metrics, request_metrics
 from postern.assembly.part import Part
 from postern.authoring.context import Services
 from postern.catalog import Trigger
@@ -18,6 +18,7 @@ from postern.journal.run import Run, State
 from postern.journal.server_processes import ServerProcesses
 from postern.logs import write_later
 from postern.redaction import without_secret_values
+from postern.runs.blocked_loop import BlockedLoop
 from postern.runs.runner import Runner
 from postern.runs.steps import Steps
 from postern.settings import Settings
@@ -56,9 +57,12 @@ def runs_part(
         running=lambda: runner.running,
     )
 
+    blocked = BlockedLoop(settings.workflows, lambda file: _names_in(file, triggers()))
+
     @asynccontextmanager
     async def life() -> AsyncIterator[None]:
-        yield
+        async with blocked.watching():
+            yield
         runner.close()
         steps.close()
         with suppress(Problem):
@@ -70,11 +74,16 @@ def runs_part(
         life=life,
         tasks=(processes.run,),
         metrics=(
-            request_metrics(requests, lambda: runner.running_by_workflow),
+            request_metrics(requests, lambda: runner.running_by_workflow, lambda: runner.abandoned_by_workflow),
+            blocked_loop_metrics(lambda: dict(blocked.counts)),
             node_metrics(lambda: len(processes.known)),
         ),
         state={"idle": lambda: runner.running == 0, "closing": runner.drain},
     )
+
+
+def _names_in(file: str, triggers: Mapping[str, Trigger]) -> list[str]:
+    return sorted(name for name, trigger in triggers.items() if str(trigger.file) == file)
 
 
 def _count_and_log(requests: RequestCounts) -> Callable[[Run], None]:

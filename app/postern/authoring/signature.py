@@ -3,15 +3,17 @@
 import inspect
 import re
 import typing
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, is_dataclass
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
 
+from postern.authoring.context import Context
 from postern.authoring.validators import Validators, validators_of
 
+_PLAIN = (dict, list, tuple, set, str, bytes, int, float)
 _PATH_SEGMENT = re.compile(r"[A-Za-z0-9_.~-]+")
 _PATH_PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
@@ -57,14 +59,13 @@ def path_segments_of(path: str) -> tuple[str, ...]:
 
 
 def parameters_of(
-    function: Callable[..., Any], segments: tuple[str, ...]
+    function: Callable[..., Any], segments: tuple[str, ...], hints: Mapping[str, Any]
 ) -> tuple[BodyParameter | None, tuple[PathParameter, ...]]:
-    """Which parameter takes the body, and which take the parts of the path.
+    """Which parameter takes the body, and which take the parts of the path. `hints` are the function's annotations.
     Raises WorkflowFault if that is not clear."""
     in_path = [found[1] for segment in segments if (found := _PATH_PARAMETER.fullmatch(segment))]
     if len(set(in_path)) != len(in_path):
         raise WorkflowFault(f"path: {'/'.join(segments)!r} has a parameter twice")
-    hints = _hints(function)
     parameters = list(inspect.signature(function).parameters.values())
     variadic = (
         inspect.Parameter.VAR_POSITIONAL,
@@ -73,6 +74,11 @@ def parameters_of(
     )
     if not parameters or parameters[0].kind in variadic or parameters[0].name in in_path:
         raise WorkflowFault(f"{function.__name__}() takes no context: make its first parameter `ctx: Context`")
+    if _is_body(hints.get(parameters[0].name)):
+        raise WorkflowFault(
+            f"the first parameter of {function.__name__}() is the Context, not the body: write "
+            f"`{function.__name__}(ctx: Context, {parameters[0].name}: ...)`"
+        )
     body: BodyParameter | None = None
     converted: dict[str, PathParameter] = {}
     for position, parameter in enumerate(parameters[1:], start=1):
@@ -96,7 +102,22 @@ def parameters_of(
     return body, tuple(converted[name] for name in in_path if name in converted)
 
 
-def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+def adapters_of(body: BodyParameter | None, path_parameters: Iterable[PathParameter]) -> list[TypeAdapter[Any]]:
+    """The adapters that read a request's body and path."""
+    found = [parameter.adapter for parameter in path_parameters]
+    return found if body is None or body.adapter is None else [body.adapter, *found]
+
+
+def _is_body(annotation: Any) -> bool:
+    """Whether the annotation of the first parameter is a type of data, which no Context can have."""
+    kind = typing.get_origin(annotation) or annotation
+    if not isinstance(kind, type) or issubclass(kind, Context):
+        return False
+    return issubclass(kind, _PLAIN) or issubclass(kind, BaseModel) or is_dataclass(kind) or typing.is_typeddict(kind)
+
+
+def hints_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """The annotations of a function. Raises WorkflowFault if one cannot be evaluated."""
     try:
         return typing.get_type_hints(function, include_extras=True)
     except NameError as error:

@@ -10,10 +10,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
 from postern.access import Access, Anonymous, SpecificUsers, TenantUsers, tenant_users
+from postern.authoring.author_code import runs_code
+from postern.authoring.result import ResultType, result_type
 from postern.authoring.signature import (
     BodyParameter,
     PathParameter,
     WorkflowFault,
+    adapters_of,
+    hints_of,
     parameters_of,
     path_segments_of,
 )
@@ -31,7 +35,10 @@ WORKFLOW_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 @dataclass(frozen=True, slots=True)
 class Workflow:
-    """A function with its access mode and options. Made by `@workflow`; calling it calls the author's function."""
+    """A function with its access mode and options. Made by `@workflow`; calling it calls the author's function.
+
+    `reads_in_thread` is for `def` workflows whose types run the author's code when they validate. `result` is None if
+    results are not validated."""
 
     name: str
     function: Callable[..., Any]
@@ -48,6 +55,8 @@ class Workflow:
     path_parameters: tuple[PathParameter, ...]
     is_async: bool
     line: int
+    reads_in_thread: bool = False
+    result: ResultType | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the author's function itself, so that a test of a workflow needs no server."""
@@ -105,7 +114,7 @@ def workflow(
     """Make a workflow of a function: `async def` runs on the event loop, `def` in a thread.
 
     The function's first parameter is the Context. A second one is the body, validated against its annotation. Further
-    ones are named in `path`. The return value is the reply: anything that pydantic can write as JSON, or a Reply.
+    ones are named in `path`. The return value is the reply: anything that fits the return annotation, or a Reply.
 
     `access`: the access mode; by default `tenant_users()`, any user or application of the tenant. `name`: the name in
     the trigger's URL; by default the function's name with `_` as `-`. `methods`: of GET, POST, PUT, PATCH, DELETE,
@@ -120,12 +129,11 @@ def workflow(
         raise WorkflowFault("durable=True: durable runs are not available yet. Leave the option out")
 
     def make(function: Callable[..., Any]) -> Workflow:
-        if not inspect.isfunction(function):
-            raise WorkflowFault(f"@workflow decorates a function, not {type(function).__name__}")
-        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            raise WorkflowFault(f"{function.__name__}() yields: a workflow returns its reply as a whole")
+        _check_function(function)
         segments = path_segments_of(path)
-        body, path_parameters = parameters_of(function, segments)
+        hints = hints_of(function)
+        body, path_parameters = parameters_of(function, segments, hints)
+        is_async = inspect.iscoroutinefunction(function)
         return Workflow(
             name=_name(name, function),
             function=function,
@@ -140,11 +148,20 @@ def workflow(
             max_body_bytes=_positive_whole("max_body_bytes", max_body_bytes),
             body=body,
             path_parameters=path_parameters,
-            is_async=inspect.iscoroutinefunction(function),
+            is_async=is_async,
             line=inspect.unwrap(function).__code__.co_firstlineno,
+            reads_in_thread=not is_async and any(map(runs_code, adapters_of(body, path_parameters))),
+            result=result_type(hints.get("return", Any)),
         )
 
     return make if function is None else make(function)
+
+
+def _check_function(function: Any) -> None:
+    if not inspect.isfunction(function):
+        raise WorkflowFault(f"@workflow decorates a function, not {type(function).__name__}")
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise WorkflowFault(f"{function.__name__}() yields: a workflow returns its reply as a whole")
 
 
 def _name(name: str | None, function: Callable[..., Any]) -> str:

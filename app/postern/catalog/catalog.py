@@ -19,8 +19,8 @@ from watchfiles import Change, awatch
 from postern.access import Access, Policy
 from postern.catalog.modules import Generation
 from postern.catalog.snapshot import EMPTY, Fault, Flaw, Snapshot, Trigger, Version, settle, snapshot_of
-from postern.catalog.sources import Source, changed_files, read_folder, shared_names
-from postern.catalog.versions import clash_of_files, version_of
+from postern.catalog.sources import PACKAGE, Source, changed_files, read_folder, shared_names
+from postern.catalog.versions import clash_of_files, not_loaded, version_of
 
 IMPORT_TIMEOUT = 10.0
 """Seconds that one module may take to import."""
@@ -175,10 +175,15 @@ class Catalog:
             if source.is_entry and source.module in shared:
                 loaded[source.file] = clash_of_files(source)
             elif source.is_entry:
-                outcome = version_of(source, self._folder, generation.load, self._bind)
+                outcome = version_of(source, self._folder, generation, self._bind)
                 if isinstance(outcome, Flaw):
                     generation.withdraw(source.module)
                 loaded[source.file] = outcome
+        for source in sources.values():
+            if not source.is_entry and source.module != PACKAGE:
+                loaded.pop(source.file, None)
+                if unserved := _unserved(source, sources, loaded, generation):
+                    loaded[source.file] = unserved
         generation.settled()
         return generation, loaded
 
@@ -198,6 +203,17 @@ class Catalog:
             _log_changes(old, new)
             if self._on_change is not None:
                 self._on_change(old, new)
+
+
+def _unserved(
+    source: Source, sources: Mapping[Path, Source], loaded: Mapping[Path, Version | Flaw], generation: Generation
+) -> Flaw | None:
+    """The flaw of a file in a subfolder whose workflows are not served. A faulty package has a flaw of its own."""
+    package = ".".join(source.module.split(".")[:2])
+    file = next((each.file for each in sources.values() if each.is_package and each.module == package), None)
+    if file is not None and isinstance(loaded.get(file), Flaw):
+        return None
+    return not_loaded(source, file is not None, source.module in generation.imported)
 
 
 def _concerns_us(change: Change, path: str) -> bool:

@@ -11,17 +11,23 @@ read nor written: Python finds them by seconds and size, so a quick edit could b
 
 import builtins
 import ctypes
+import signal
 import sys
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from importlib.readers import FileReader
 from importlib.util import module_from_spec, resolve_name, spec_from_file_location
 from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
 
+from postern.catalog.context_changes import Changes, changes, loading_context, values
 from postern.catalog.sources import PACKAGE, Source, by_module
+
+_AGAIN = 1.0
+"""Seconds after which an import that takes too long is interrupted again, in case it caught the first interruption."""
 
 
 class Unreadable(Exception):
@@ -41,6 +47,10 @@ class TooSlow(Exception):
         self.line = line
 
 
+class _GiveUp(BaseException):
+    """Raised in the main thread, in the middle of an import that takes too long."""
+
+
 class Generation(Loader):
     """Modules that see each other. `imported` has every name that a statement imported, found or not: a change of one
     of those affects other modules. `seconds` is how long an import may take."""
@@ -58,15 +68,51 @@ class Generation(Loader):
         self._abandoned: set[threading.Thread] = set()
         self._lock = threading.RLock()
         self._builtins = {**vars(builtins), "__import__": self._import}
+        self._changes: dict[str, Changes] = {}
         _install_finder()
-        for name in [name for name in sys.modules if _ours(name)]:
+        for name in [name for name in sys.modules if is_ours(name)]:
             self._before[name] = sys.modules[name]
             if name not in self._sources or not self._sources[name].is_entry:
                 del sys.modules[name]  # otherwise importlib.import_module would find the previous generation's helpers
 
+    @property
+    def context_changes(self) -> Changes:
+        """What the modules have changed in the context that they were loaded in, for their runs."""
+        return tuple({variable: value for each in self._changes.values() for variable, value in each}.items())
+
     def load(self, name: str) -> ModuleType:
-        """The module, executed in its own thread, so that a hanging import can be abandoned. Raises TooSlow,
-        Unreadable, and any exception of the module."""
+        """The module, executed within its time. Raises TooSlow, Unreadable, and any exception of the module.
+
+        In the main thread, which becomes the event loop's, the module is executed there: what it binds to its thread,
+        such as a connection of sqlite3, then works in `async def`. In any other thread, as after a change while the
+        server runs, it gets a thread of its own, which can be abandoned if it hangs."""
+        if threading.current_thread() is threading.main_thread() and hasattr(signal, "setitimer"):
+            return self._load_here(name)
+        return self._load_in_thread(name)
+
+    def _load_here(self, name: str) -> ModuleType:
+        slow: list[TooSlow] = []
+        armed = True
+
+        def give_up(_: int, frame: FrameType | None) -> None:
+            if armed:
+                innermost = [name, *self._unfinished][-1]
+                slow.append(TooSlow(innermost, self._seconds, _line_in(self._sources[name].file, frame)))
+                self._hung.add(innermost)
+                raise _GiveUp
+
+        before = signal.signal(signal.SIGALRM, give_up)
+        signal.setitimer(signal.ITIMER_REAL, self._seconds, _AGAIN)
+        try:
+            return loading_context(self.context_changes).run(self.module, name)
+        except _GiveUp:
+            raise slow[0] from None
+        finally:
+            armed = False
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+
+    def _load_in_thread(self, name: str) -> ModuleType:
         outcome: list[ModuleType | BaseException] = []
 
         def execute() -> None:
@@ -75,7 +121,8 @@ class Generation(Loader):
             except BaseException as error:  # SystemExit of a module is a fault of the module
                 outcome.append(error)
 
-        thread = threading.Thread(target=execute, name=f"import {name}", daemon=True)
+        context = loading_context(self.context_changes)
+        thread = threading.Thread(target=context.run, args=(execute,), name=f"import {name}", daemon=True)
         thread.start()
         thread.join(self._seconds)
         if not outcome:
@@ -90,6 +137,7 @@ class Generation(Loader):
             name = source.module
             self._sources[name] = source
             self._hung.discard(name)
+            self._changes.pop(name, None)
             if name in self._ready:
                 self._replaced[name] = self._ready.pop(name)
 
@@ -97,6 +145,7 @@ class Generation(Loader):
         """Remove a module whose file was deleted."""
         self._sources.pop(source.module, None)
         self._ready.pop(source.module, None)
+        self._changes.pop(source.module, None)
         sys.modules.pop(source.module, None)
 
     def withdraw(self, name: str) -> None:
@@ -142,7 +191,9 @@ class Generation(Loader):
         self._unfinished[name] = sys.modules[name] = module
         try:
             if name in self._sources:
+                before = values()
                 exec(_compiled(self._sources[name]), vars(module))  # noqa: S102 - the operator's own files
+                self._changes[name] = changes(before)
         except BaseException:
             if self._unfinished.get(name) is module:
                 del self._unfinished[name]
@@ -184,7 +235,7 @@ class Generation(Loader):
         level: int = 0,
     ) -> ModuleType:
         full = resolve_name("." * level + name, (globals or {}).get("__package__", "")) if level else name
-        if not _ours(full):
+        if not is_ours(full):
             return builtins.__import__(name, globals, locals, fromlist or (), level)
         if full != (globals or {}).get("__name__"):
             self.imported.add(full)
@@ -227,6 +278,20 @@ class Generation(Loader):
     def exec_module(self, module: ModuleType) -> None:
         """For importlib: does nothing, because the module has been executed."""
 
+    def get_resource_reader(self, fullname: str) -> FileReader | None:
+        """For importlib.resources: the files of a package. None if it is a module."""
+        places = self._spec(fullname).submodule_search_locations
+        return FileReader(SourceFileLoader(fullname, str(Path(places[0]) / "__init__.py"))) if places else None
+
+    def get_data(self, path: str) -> bytes:
+        """For pkgutil: the content of a file."""
+        return Path(path).read_bytes()
+
+    def get_source(self, fullname: str) -> str | None:
+        """For inspect and linecache: the module's text, as it was executed."""
+        source = self._sources.get(fullname)
+        return source.content.decode("utf-8-sig", "replace") if source is not None else None
+
 
 class _Finder(MetaPathFinder):
     """For `importlib.import_module` and pickle, which do not use a module's own `__import__`."""
@@ -235,7 +300,7 @@ class _Finder(MetaPathFinder):
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         generation = getattr(sys.modules.get(PACKAGE), "__loader__", None)
-        if not isinstance(generation, Generation) or not _ours(fullname):
+        if not isinstance(generation, Generation) or not is_ours(fullname):
             return None
         generation.imported.add(fullname)
         return generation.module(fullname).__spec__
@@ -246,7 +311,8 @@ def _install_finder() -> None:
         sys.meta_path.insert(0, _Finder())
 
 
-def _ours(name: str) -> bool:
+def is_ours(name: str) -> bool:
+    """Whether this is the name of a module of the folder."""
     return name == PACKAGE or name.startswith(f"{PACKAGE}.")
 
 

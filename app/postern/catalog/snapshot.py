@@ -7,15 +7,18 @@ from types import MappingProxyType
 
 from postern.access import Policy
 from postern.authoring.workflow import Workflow
+from postern.catalog.context_changes import Changes
 
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """A workflow bound to this installation. `file` and `workflow.line` say where it is defined."""
+    """A workflow bound to this installation. `file` and `workflow.line` say where it is defined. `context` has what its
+    module changed in its context when it was loaded; runs begin with it."""
 
     workflow: Workflow
     policy: Policy
     file: Path
+    context: Changes = ()
 
 
 @dataclass(frozen=True, slots=True)

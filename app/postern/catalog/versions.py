@@ -10,7 +10,7 @@ from types import ModuleType
 from postern.access import Access, AccessFault, Policy
 from postern.authoring.signature import WorkflowFault
 from postern.authoring.workflow import Workflow
-from postern.catalog.modules import TooSlow, Unreadable
+from postern.catalog.modules import Generation, TooSlow, Unreadable
 from postern.catalog.snapshot import Flaw, Trigger, Version, duplicate
 from postern.catalog.sources import PACKAGE, Source
 
@@ -19,11 +19,11 @@ _LONGEST_MESSAGE = 500
 
 
 def version_of(
-    source: Source, folder: Path, load: Callable[[str], ModuleType], bind: Callable[[Access], Policy]
+    source: Source, folder: Path, generation: Generation, bind: Callable[[Access], Policy]
 ) -> Version | Flaw:
     """The version of the file, or its flaw. Every exception of the import is caught here."""
     try:
-        module = load(source.module)
+        module = generation.load(source.module)
     except BaseException as error:  # SystemExit of a module is a fault of the module
         return flaw_of(error, source.file, folder)
     workflows = _workflows(module)
@@ -43,9 +43,41 @@ def version_of(
         try:
             policy = bind(workflow.access)
         except Exception as error:  # one workflow that cannot be bound must not stop the others
-            return Flaw(workflow.line, _cause(error), _fix(error))
-        triggers[workflow.name] = Trigger(workflow, policy, _written_in(workflow, source))
+            return Flaw(workflow.line, _cause(error), _fix(error, source.file, folder))
+        triggers[workflow.name] = Trigger(workflow, policy, _written_in(workflow, source), generation.context_changes)
     return Version(triggers)
+
+
+def not_loaded(source: Source, is_package: bool, is_imported: bool) -> Flaw | None:
+    """The flaw of a file in a subfolder whose workflows are not served, because its subfolder is no package, or the
+    package does not import it. Files and folders that begin with `_` are helpers."""
+    names = source.module.split(".")[1:]
+    line = _first_workflow(source)
+    if is_imported or line is None or any(name.startswith("_") for name in names):
+        return None
+    package = names[0]
+    adds = f"`from {PACKAGE}.{'.'.join(names)} import ...`"
+    cause = f"{package}/__init__.py does not import it" if is_package else f"{package} has no __init__.py"
+    return Flaw(
+        line,
+        f"The workflows of this file are not served: {cause}.",
+        f"Move the file out of {package}, or write {package}/__init__.py with {adds}.",
+    )
+
+
+def _first_workflow(source: Source) -> int | None:
+    """The line of the first function with `@workflow`. None if there is none, or the file is no Python."""
+    try:
+        body = ast.parse(source.content).body
+    except (SyntaxError, ValueError):
+        return None
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            for decorator in node.decorator_list:
+                called = decorator.func if isinstance(decorator, ast.Call) else decorator
+                if (called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")) == "workflow":
+                    return decorator.lineno
+    return None
 
 
 def clash_of_files(source: Source) -> Flaw:
@@ -71,10 +103,10 @@ def flaw_of(error: BaseException, file: Path, folder: Path) -> Flaw:
         where = (str(file), error.line)
     outside = not isinstance(error, SyntaxError | Unreadable | TooSlow | WorkflowFault)
     if where is None or where[0] == str(file):
-        return Flaw(where[1] if where else line, _cause(error), _fix(error), outside)
+        return Flaw(where[1] if where else line, _cause(error), _fix(error, file, folder), outside)
     elsewhere = Path(where[0]).relative_to(folder)
     place = f"{elsewhere}, line {where[1]}" if where[1] else str(elsewhere)
-    fix = f"{_fix(error)} The error is in {elsewhere}, which this file imports.".lstrip()
+    fix = f"{_fix(error, Path(where[0]), folder)} The error is in {elsewhere}, which this file imports.".lstrip()
     return Flaw(line, f"{_cause(error)} ({place})", fix, outside)
 
 
@@ -135,7 +167,32 @@ def _message(error: BaseException) -> str:
         return ""
 
 
-def _fix(error: BaseException) -> str:
+def _name_of_own(name: str, file: Path, folder: Path) -> str:
+    """The name of a module of the folder that the file imported by another name, as scripts do. "" if it is none."""
+    head = name.partition(".")[0]
+    for place in (file.parent, folder):
+        if place.is_relative_to(folder) and ((place / f"{head}.py").is_file() or (place / head).is_dir()):
+            return ".".join((PACKAGE, *place.relative_to(folder).parts, name))
+    return ""
+
+
+def _fix_of_import(error: ImportError, file: Path, folder: Path) -> str:
+    name = error.name or ""
+    package = name.partition(".")[0]
+    if name == "app" and error.path is None:
+        return "Write `from postern import ...`: the package was called `app` in release 0.1."
+    if package in ("", PACKAGE):
+        return "Correct the import, or add the missing module to the folder."
+    if not isinstance(error, ModuleNotFoundError):
+        return f"Correct the import, or install a version of {package!r} that has it, and restart the server."
+    if name == folder.name:
+        return f"Write `{PACKAGE}` in place of `{name}`: modules of the folder are imported below `{PACKAGE}`."
+    if own := _name_of_own(name, file, folder):
+        return f"Write `from {own} import ...`: modules of the folder are imported below `{PACKAGE}`."
+    return f"Install {package!r} where the server runs, or correct the import. Then it is loaded by itself."
+
+
+def _fix(error: BaseException, file: Path, folder: Path) -> str:
     match error:
         case WorkflowFault() | AccessFault():
             return ""  # the cause says what to do
@@ -148,21 +205,8 @@ def _fix(error: BaseException) -> str:
         case TooSlow():
             return "Move slow work from the top of the module into the workflow's function."
         case ImportError():
-            return _fix_of_import(error)
+            return _fix_of_import(error, file, folder)
         case SystemExit() | KeyboardInterrupt():
             return 'Do not end the process on import: move that below `if __name__ == "__main__":` or leave it out.'
         case _:
             return "Correct the error at this line. Move work that can fail into the workflow's function."
-
-
-def _fix_of_import(error: ImportError) -> str:
-    match error:
-        case ImportError(name="app", path=None):
-            return "Write `from postern import ...`: the package was called `app` in release 0.1."
-        case ModuleNotFoundError(name=str(name)) if name.partition(".")[0] != PACKAGE:
-            package = name.partition(".")[0]
-            return f"Install {package!r} where the server runs, or correct the import. Then it is loaded by itself."
-        case ImportError(name=str(name), path=str()) if name.partition(".")[0] != PACKAGE:
-            package = name.partition(".")[0]
-            return f"Correct the import, or install a version of {package!r} that has it, and restart the server."
-    return "Correct the import, or add the missing module to the folder."

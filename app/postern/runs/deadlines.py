@@ -1,26 +1,35 @@
 """Time limits of runs. One timer serves all of them: a timer for each would cost more than a short run."""
 
 import asyncio
+from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
 TICK = 0.05
 """Seconds between two checks: a run may exceed its limit by this much."""
 
+GRACE = 0.5
+"""Seconds that a cancelled task has to end. Then it is abandoned: it may have swallowed its cancellation."""
+
 Task = asyncio.Task[Any]
 
 
 class Deadlines:
-    """Cancels tasks whose time is over. It belongs to one event loop.
+    """Cancels tasks whose time is over, and calls `abandon` with each that has not ended GRACE seconds later. It
+    belongs to one event loop.
 
     The code that begins a limit must always end it. Counting distinguishes a cancellation by the limit from one from
     outside, as in `asyncio.timeout`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, abandon: Callable[[Task], None], *, grace: float = GRACE) -> None:
+        self.expired: dict[Task, int] = {}
+        """The tasks that were cancelled and have not ended."""
+        self._abandon = abandon
+        self._grace = grace
         self._loop: asyncio.AbstractEventLoop | None = None
         self._until: dict[Task, float] = {}
-        self._expired: dict[Task, int] = {}
+        self._graces: dict[Task, float] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self, seconds: float) -> Task:
@@ -39,21 +48,26 @@ class Deadlines:
     def expire(self, task: Task) -> None:
         """End the time of this task now."""
         if self._until.pop(task, None) is not None:
-            self._expired[task] = task.cancelling()  # the cancellations from outside
+            self.expired[task] = task.cancelling()  # the cancellations from outside
+            self._graces[task] = monotonic() + self._grace
             task.cancel()
 
     def cancelled(self, task: Task) -> bool:
         """Whether a CancelledError that the task raised is from this limit, and no other cancellation is pending."""
-        return task in self._expired and task.cancelling() - 1 <= self._expired[task]
+        return task in self.expired and task.cancelling() - 1 <= self.expired[task]
 
     def end(self, task: Task) -> None:
         """Remove the limit."""
         if self._until.pop(task, None) is None:
-            del self._expired[task]
+            del self.expired[task]
+            self._graces.pop(task, None)
             task.uncancel()
 
     def _check(self, loop: asyncio.AbstractEventLoop) -> None:
         now = monotonic()
         for task in [task for task, until in self._until.items() if until <= now]:
             self.expire(task)
-        self._timer = loop.call_later(TICK, self._check, loop) if self._until else None
+        for task in [task for task, until in self._graces.items() if until <= now]:
+            del self._graces[task]
+            self._abandon(task)
+        self._timer = loop.call_later(TICK, self._check, loop) if self._until or self._graces else None

@@ -1,11 +1,9 @@
 """Steps of a run: functions that are retried after transient errors, and recorded with every attempt."""
 
 import asyncio
-import contextvars
 import inspect
 import random
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from time import time
 from typing import Any
@@ -18,10 +16,8 @@ from postern.authoring.context import Context
 from postern.authoring.retry_policy import Retry
 from postern.call_chain import PART, Part, part_of
 from postern.journal.run import Attempt, Step
+from postern.runs.threads import NotBegun, Threads
 from postern.transient_errors import retry_after, worth_retrying
-
-THREADS = 40
-"""Concurrent `def` steps. Further steps wait for a free thread, within the run's timeout."""
 
 LONGEST_NAME = 200
 
@@ -44,17 +40,18 @@ class Steps:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         uniform: Callable[[float, float], float] = random.uniform,
         log: FilteringBoundLogger | None = None,
+        threads: Threads | None = None,
     ) -> None:
         self._note = note
         self._now = now
         self._sleep = sleep
         self._uniform = uniform
         self._log: FilteringBoundLogger = log or structlog.get_logger("postern.runs")
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="step")
+        self._threads = threads or Threads("step", log=log)
 
     def close(self) -> None:
         """Release the threads. A thread whose function never ends is abandoned."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.close()
 
     async def run(
         self, ctx: Context, number: int, function: Callable[..., Any], args: tuple[Any, ...], retry: Retry, name: str
@@ -68,7 +65,7 @@ class Steps:
         call = (
             partial(function, *args)
             if inspect.iscoroutinefunction(function)
-            else partial(self._in_thread, partial(function, *args))
+            else partial(self._in_thread, ctx.workflow, partial(function, *args))
         )
         retrying = AsyncRetrying(
             stop=stop_after_attempt(retry.count + 1),
@@ -102,8 +99,9 @@ class Steps:
         attempts.append(Attempt(began, self._now()))
         return value
 
-    async def _in_thread(self, call: Callable[[], Any]) -> Any:
-        """Call a `def` in a thread. A thread cannot be cancelled: after the run's timeout it runs to its end."""
+    async def _in_thread(self, workflow: str, call: Callable[[], Any]) -> Any:
+        """Call a `def` in a thread. A thread cannot be cancelled: after the run's timeout it runs to its end. Further
+        steps of the workflow wait for a free thread, within the run's timeout."""
 
         def guarded() -> Any:
             try:
@@ -111,7 +109,10 @@ class Steps:
             except StopIteration as error:  # a future cannot carry it: its waiter would never wake
                 raise RuntimeError("StopIteration left the step") from error
 
-        value = await asyncio.wrap_future(self._threads.submit(contextvars.copy_context().run, guarded))
+        try:
+            value = await self._threads.run(workflow, guarded)
+        except NotBegun as error:  # the run itself has begun
+            raise asyncio.CancelledError from error
         return await value if inspect.isawaitable(value) else value  # a `def` or lambda around an `async def`
 
     def _wait(self, retry: Retry, state: RetryCallState) -> float:

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import structlog
 import uvicorn
@@ -56,10 +56,13 @@ class AddressFault(OSError):
 class Server(uvicorn.Server):
     """One process. The application may set three functions in the lifespan's state: `draining` is called once when the
     stop begins, `idle` returns whether nothing is running any more, and `closing` is called when nothing may begin any
-    more."""
+    more. `exits`: end the process itself if something is cut off."""
 
-    def __init__(self, config: uvicorn.Config, *, grace: float = GRACE, idle: float = IDLE) -> None:
+    def __init__(
+        self, config: uvicorn.Config, *, grace: float = GRACE, idle: float = IDLE, exits: bool = False
+    ) -> None:
         super().__init__(config)
+        self._exits = exits
         self.grace = grace
         self.idle = idle
         self.stop_signal = 0
@@ -76,6 +79,13 @@ class Server(uvicorn.Server):
         sys.setswitchinterval(SWITCH_INTERVAL)
         gc.freeze()
         gc.set_threshold(GC_THRESHOLD, 20, 50)
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until a stop signal. If something is cut off, the process ends here with `exits`: asyncio would wait
+        for tasks that swallow their cancellation."""
+        await super().serve(sockets)
+        if self.cuts_off and self._exits:
+            _end_process(self.exit_code)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to stop. A second signal ends the process at once, also while the application still starts."""
@@ -249,8 +259,10 @@ def run(
 def serve(config: uvicorn.Config, listener: socket.socket, grace: float) -> int:
     """One process: serve on the socket until a stop signal, and return the exit code. If something is cut off, the
     process ends here: threads of workflows cannot be stopped, and Python would wait for them."""
-    server = Server(config, grace=grace)
+    server = Server(config, grace=grace, exits=True)
     try:
+        if not config.loaded:
+            config.load()  # in the main thread, and before the event loop: modules of authors may run one of their own
         server.run(sockets=[listener])
     except SystemExit as stop:  # uvicorn's way to say that the application did not start
         return stop.code if isinstance(stop.code, int) else 1
@@ -258,11 +270,15 @@ def serve(config: uvicorn.Config, listener: socket.socket, grace: float) -> int:
         if not server.force_exit:
             raise
     if server.cuts_off:
-        flush_logs()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(server.exit_code)
+        _end_process(server.exit_code)
     return server.exit_code
+
+
+def _end_process(code: int) -> NoReturn:
+    flush_logs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def quieten_disconnects() -> None:

@@ -7,6 +7,7 @@ plain ASGI application: it reads headers from the scope and the body from `recei
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from math import inf
 from time import monotonic
 from typing import Any
@@ -18,12 +19,14 @@ from postern.authoring.request import Request
 from postern.authoring.workflow import Workflow
 from postern.call_chain import DEPTH_FIELD, chain_of
 from postern.catalog import Trigger
+from postern.catalog.context_changes import apply
 from postern.errors import Problem, problem
 from postern.ids import new_id
 from postern.journal.refusal import Refusal, as_text
 from postern.journal.run import Run
 from postern.runs.idempotency import HEADER as IDEMPOTENCY_KEY
 from postern.runs.idempotency import Key, key_of
+from postern.runs.runner import Abandoned, Late, Read
 from postern.trace import Trace, parse, trace_id_of
 from postern.triggers.challenge import unauthenticated
 from postern.triggers.exchange import EXCHANGE, Exchange
@@ -35,7 +38,8 @@ from postern.triggers.request_counts import Count
 from postern.triggers.secure_transport import CODE as INSECURE
 from postern.triggers.secure_transport import Scope
 
-Start = Callable[[Workflow, Caller, Request, Mapping[str, Any], str, Key | None], Awaitable[Run]]
+Arguments = Mapping[str, Any] | Read
+Start = Callable[[Workflow, Caller, Request, Arguments, str, Key | None, str, str, Late | None], Awaitable[Run]]
 
 WITHHELD = frozenset({b"authorization", b"cookie", b"proxy-authorization"})
 """Headers that a workflow behind an authenticated trigger does not see."""
@@ -71,12 +75,19 @@ class Pipeline:
     client_id: str | None = None
 
     async def trigger(
-        self, scope: Scope, receive: Receive, request_id: str, exchange: Exchange | None = None
+        self,
+        scope: Scope,
+        receive: Receive,
+        request_id: str,
+        exchange: Exchange | None = None,
+        late: Late | None = None,
     ) -> Answer:
         """The six steps. Raises Problem and Refused. The trigger's policy decides, not what the caller sends: an
         anonymous trigger never looks at a token."""
         single = exchange.fields if exchange is not None else None
         trigger, path = find(self.triggers(), scope["method"], scope["raw_path"])
+        if trigger.context:
+            apply(trigger.context)
         if trigger.policy is OPEN:
             caller = ANYONE
         else:
@@ -89,16 +100,20 @@ class Pipeline:
         if body is None:
             body = await read_body(receive, limit)
         content_type = fields.get(b"content-type")
-        given = arguments(trigger.workflow, body, content_type, path)
-        if body and is_left_out(trigger.workflow, given):
-            self.log.info("body-not-parsed", request_id=request_id, workflow=trigger.workflow.name, bytes=len(body))
+        workflow = trigger.workflow
+        if workflow.reads_in_thread:
+            given: Arguments = partial(arguments, workflow, body, content_type, path)
+        else:
+            given = arguments(workflow, body, content_type, path)
+            if body and is_left_out(workflow, given):
+                self.log.info("body-not-parsed", request_id=request_id, workflow=workflow.name, bytes=len(body))
         request = _request(trigger, path, scope, body, content_type)
         if b"traceparent" in fields:
             request.trace = _trace(single, scope)
         if chain is not None:
             request.chain = chain
         key = _key(trigger, caller, request, scope) if IDEMPOTENCY_KEY in fields else None
-        run = await self.start(trigger.workflow, caller, request, given, request_id, key)
+        run = await self.start(workflow, caller, request, given, request_id, key, "", "", late)
         return reply(run)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -107,7 +122,10 @@ class Pipeline:
         exchange: Exchange | None = scope.pop(EXCHANGE, None)
         wait = 0.0
         try:
-            answer = await self.trigger(scope, receive, request_id, exchange)
+            late = partial(self._answer_late, scope, send, request_id, exchange)
+            answer = await self.trigger(scope, receive, request_id, exchange, late)
+        except Abandoned:
+            return
         except Disconnected:
             self.log.info(
                 "client-disconnected",
@@ -138,6 +156,14 @@ class Pipeline:
             await asyncio.sleep(wait)
         if exchange is None or not exchange.answer_at_once(answer.status, answer.headers, answer.content):
             await answer.send(send, head=scope["method"] == "HEAD")
+
+    async def _answer_late(
+        self, scope: Scope, send: Send, request_id: str, exchange: Exchange | None, ended: Run | Problem
+    ) -> None:
+        """Respond in place of the request's own task, which is in a workflow that swallowed its cancellation."""
+        answer = self._refuse(ended, scope, request_id) if isinstance(ended, Problem) else reply(ended)
+        if exchange is None or not exchange.answer_at_once(answer.status, answer.headers, answer.content):
+            await answer.send(send)
 
     def _refuse(self, shown: Problem, scope: Scope, request_id: str, refused: Refused | None = None) -> Answer:
         """Respond with the problem, and record for the operator what the caller does not see."""

@@ -93,7 +93,7 @@ def arguments(
         return _fitted(workflow, body, content_type, path_parameters)
     except Problem:
         raise
-    except Exception as error:
+    except BaseException as error:  # SystemExit too: it ends the request, never the server
         reason = f"{type(error).__name__} in a validator of the workflow"
         raise problem("workflow-failed", reason=reason) from None
 

@@ -8,7 +8,8 @@ from typing import Any
 from sqlalchemy import Row
 
 from postern.journal.body_form import Form
-from postern.journal.run import Attempt, State, Step
+from postern.journal.run import Attempt, Run, State, Step
+from postern.journal.writing.rows import COLUMNS, facts, run_row
 
 UNENDED = frozenset({State.WAITING, State.RUNNING})
 """The states of a run that has not ended."""
@@ -98,7 +99,17 @@ class RefusalRecord:
 
 def run_record(row: Row[Any], steps: tuple[Step, ...] = (), calls: tuple[CallRecord, ...] = ()) -> RunRecord:
     """The record of a row of `runs`, with all of its columns or those of a list."""
-    columns = dict(row._mapping)
+    return _run_record(dict(row._mapping), steps, calls)
+
+
+def underway_record(run: Run, node: str) -> RunRecord | None:
+    """The record of a run of this process, as it will be written. None if its workflow is stateless."""
+    if run.workflow.stateless:
+        return None
+    return _run_record({**dict(zip(COLUMNS, run_row(facts(run), node), strict=True)), "cancel_requested_at": None})
+
+
+def _run_record(columns: dict[str, Any], steps: tuple[Step, ...] = (), calls: tuple[CallRecord, ...] = ()) -> RunRecord:
     columns["state"] = State(columns["state"])
     columns["error_shown"] = bool(columns["error_shown"])
     for name in ("cancelled_by", "resubmitted_by"):

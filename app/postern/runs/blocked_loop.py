@@ -1,0 +1,141 @@
+"""Finds code of authors that blocks the event loop, such as `time.sleep` in an `async def`: while it runs, no other
+request is served.
+
+The debug mode of asyncio would find it too, but slows down everything. Here a thread looks at the loop's thread a few
+times a second. If it finds code of an author there, it asks the loop for a sign of life.
+"""
+
+import asyncio
+import inspect
+import os
+import sys
+import threading
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from time import monotonic
+from types import FrameType
+from typing import NamedTuple
+
+import structlog
+from structlog.typing import FilteringBoundLogger
+
+from postern.authoring.workflow import Workflow
+
+LONGEST = 0.2
+"""Seconds that code may hold the loop without a warning."""
+EVERY = 0.05
+"""Seconds between two looks."""
+QUIET = 600.0
+"""Seconds between two warnings about the same line of the same workflow."""
+
+_HOLDERS = frozenset({"postern.runs.runner", "postern.triggers.read"})
+"""Modules whose frames have the workflow in a variable of this name, when code of its author runs below them."""
+
+
+class Place(NamedTuple):
+    """Where code of an author is in the loop's thread. `step` is the same as long as one step of a task goes on."""
+
+    file: str
+    line: int
+    step: int
+
+
+class BlockedLoop:
+    """Warns of code in the folder that blocks the loop, with workflow and line. `counts` has how often that happened by
+    workflow. `names_in` returns the workflows of a file, for code whose workflow is not found otherwise."""
+
+    def __init__(
+        self,
+        folder: Path,
+        names_in: Callable[[str], list[str]],
+        *,
+        longest: float = LONGEST,
+        every: float = EVERY,
+        log: FilteringBoundLogger | None = None,
+    ) -> None:
+        self._longest = longest
+        self._every = every
+        self._reported = False
+        self.counts: Counter[str] = Counter()
+        self._below = f"{folder.absolute()}{os.sep}"
+        self._names_in = names_in
+        self._stopped = threading.Event()
+        self._asked: tuple[float, int] | None = None
+        self._warned: dict[tuple[str, str, int], float] = {}
+        self._log: FilteringBoundLogger = log or structlog.get_logger("postern.runs")
+
+    @asynccontextmanager
+    async def watching(self) -> AsyncIterator[None]:
+        """Watch the loop that runs in this thread."""
+        arguments = (asyncio.get_running_loop(), threading.get_ident())
+        thread = threading.Thread(target=self._watch, args=arguments, name="blocked-loop", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._stopped.set()
+            thread.join()
+
+    def _watch(self, loop: asyncio.AbstractEventLoop, thread: int) -> None:
+        while not self._stopped.wait(self._every):
+            self._look(loop, sys._current_frames().get(thread))
+
+    def _look(self, loop: asyncio.AbstractEventLoop, frame: FrameType | None) -> None:
+        place = place_of(frame, self._below)
+        if place is None:
+            return
+        asked = self._asked
+        if asked is None or asked[1] != place.step:
+            if asked is None:
+                with suppress(RuntimeError):  # the loop was closed meanwhile
+                    loop.call_soon_threadsafe(self._alive)
+            self._asked, self._reported = (monotonic(), place.step), False
+        elif not self._reported and monotonic() - asked[0] >= self._longest:
+            self._reported = True
+            self._report(place, workflow_of(frame))
+
+    def _alive(self) -> None:
+        self._asked = None
+
+    def _report(self, place: Place, workflow: str) -> None:
+        name = workflow or ", ".join(self._names_in(place.file))
+        self.counts[name] += 1
+        key, now = (name, place.file, place.line), monotonic()
+        if now - self._warned.get(key, -QUIET) < QUIET:
+            return
+        self._warned[key] = now
+        self._log.warning(
+            "event-loop-blocked",
+            workflow=name,
+            file=place.file,
+            line=place.line,
+            seconds=self._longest,
+            fix="no other request is served meanwhile: use an async library, make the workflow a `def`, or call this "
+            "function with ctx.step",
+        )
+
+
+def place_of(frame: FrameType | None, below: str) -> Place | None:
+    """The innermost line of the stack that is in a file of the folder."""
+    found: FrameType | None = None
+    step = None
+    while frame is not None:
+        if found is None and frame.f_code.co_filename.startswith(below):
+            found, step = frame, frame
+        if found is not None and frame.f_code.co_flags & inspect.CO_COROUTINE:
+            step = frame
+        frame = frame.f_back
+    return Place(found.f_code.co_filename, found.f_lineno, id(step)) if found is not None else None
+
+
+def workflow_of(frame: FrameType | None) -> str:
+    """The name of the workflow for which the stack runs. "" if it is not in the stack, as in a task of the author's."""
+    while frame is not None:
+        if frame.f_globals.get("__name__") in _HOLDERS:
+            workflow = frame.f_locals.get("workflow")
+            if isinstance(workflow, Workflow):
+                return workflow.name
+        frame = frame.f_back
+    return ""

@@ -1,0 +1,66 @@
+"""How runs and their idempotency keys are written to the journal: both in one transaction."""
+
+from collections.abc import Awaitable
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Connection
+
+from postern.journal.idempotency_keys import Claim, Claimed, claim, forget, settle
+from postern.journal.run import Outcome, Run, State
+from postern.journal.writing.rows import facts, run_row
+from postern.journal.writing.statements import remove_run, write_runs
+from postern.runs.idempotency import Key, keep, replay
+from postern.runs.outcomes import NOT_BEGUN
+from postern.runs.run_records import RunRecords
+
+
+async def claim_key(journal: RunRecords, run: Run, key: Key) -> Run | None:
+    """Record the key and the run together. If the key has a run already, return that run as it ended."""
+    claiming = partial(claim_for_run, key=key, run=facts(run), node=journal.node, now=run.started_at)
+    return earlier_run(await journal.write(claiming, partial(take_back, key=key, run_id=run.id)), run)
+
+
+def record_end(journal: RunRecords, run: Run, key: Key) -> Awaitable[None]:
+    """Record the run's end and the reply of its key in one transaction: the key of an ended run without a reply would
+    be in progress for ever. A run that did not begin gives its key back: nothing was done."""
+    outcome = run.outcome
+    if outcome.error_type == NOT_BEGUN:
+        journal.write_soon(partial(forget, scope=key.scope, run_id=run.id))
+        return journal.end(run)
+    kept = keep(outcome.status, outcome.headers, outcome.content, secured=run.workflow.secure_outputs)
+    journal.write_soon(partial(settle, scope=key.scope, run_id=run.id, kept=kept))
+    return journal.end(run)
+
+
+def record_interruption(journal: RunRecords, run: Run, key: Key | None) -> None:
+    """Record that the server itself ended the request."""
+    if not run.workflow.stateless:
+        journal.end(run)
+    if key is not None:
+        journal.write_soon(partial(forget, scope=key.scope, run_id=run.id))
+
+
+def claim_for_run(connection: Connection, key: Key, run: tuple[Any, ...], node: str, now: float) -> Claim:
+    """Claim the key for a run, and record the run as Running with it. `run` has the run's facts."""
+    found = claim(connection, key.scope, key.fingerprint, run[0], now)
+    if isinstance(found, Claimed):
+        write_runs(connection, [run_row(run, node)])
+    return found
+
+
+def take_back(connection: Connection, key: Key, run_id: str) -> None:
+    """Undo the claim of a run that did not start."""
+    forget(connection, key.scope, run_id)
+    remove_run(connection, run_id)
+
+
+def earlier_run(found: Claim, run: Run) -> Run | None:
+    """The run that the key has already, as it ended. None if the key was claimed for this run."""
+    if isinstance(found, Claimed):
+        return None
+    ended = replay(found)
+    state = State.SUCCEEDED if ended.status < 400 else State.FAILED
+    earlier = Run(ended.run_id, run.workflow, run.caller, run.request, run.started_at)
+    earlier.outcome = Outcome(state, ended.status, ended.content, ended.headers)
+    return earlier

@@ -1,0 +1,105 @@
+"""How a run ends, and the reply that its caller gets. A `def` workflow's is made in its thread, because it may run code
+of the author."""
+
+import traceback
+from typing import Any
+
+from pydantic_core import PydanticSerializationError, to_json
+
+from postern.authoring.reply import Reply
+from postern.authoring.result import NotAwaited, ResultType
+from postern.authoring.workflow import Workflow
+from postern.errors import Problem, header_lines, problem
+from postern.journal.run import Outcome, Run, State
+from postern.media_types import is_json
+from postern.runs.tracebacks import traceback_of
+
+NO_CONTENT = (204, 205)
+"""Statuses whose responses have no content (RFC 9110, sections 15.3.5 and 15.3.6). A body from the author is left
+out."""
+
+JSON = (b"content-type", b"application/json")
+PROBLEM_JSON = (b"content-type", b"application/problem+json")
+
+NOT_BEGUN = "too-many-runs"
+"""The problem of a run that got no thread within its timeout."""
+
+
+def no_thread() -> Problem:
+    """The problem of a `def` workflow for which no thread is free."""
+    detail = "No thread is free for this workflow: its code did not begin."
+    return problem(NOT_BEGUN, detail=detail, headers={"Retry-After": "5"})
+
+
+def cut_off(run: Run, *, by_hand: bool, begun: bool) -> Outcome:
+    """The outcome of a run that was cancelled by its timeout, or `by_hand`, whatever its workflow does then."""
+    if by_hand:
+        state, shown = State.CANCELLED, problem("run-cancelled")
+    elif not begun:
+        state, shown = State.FAILED, no_thread()
+    else:
+        state, shown = State.TIMED_OUT, problem("timed-out")
+    return failed(state, shown, run.id, shown.code, shown.detail, shown=True)
+
+
+def succeeded(value: Any, result: ResultType | None) -> Outcome:
+    """The outcome of a workflow that returned, with what its return annotation says. Raises any exception of writing
+    the value."""
+    if not isinstance(value, Reply):
+        if result is not None:
+            return Outcome(State.SUCCEEDED, 200, result.written(value), (JSON,))
+        return Outcome(State.SUCCEEDED, 200, to_json(value, inf_nan_mode="null"), (JSON,))
+    headers = header_lines(value.headers)
+    own_type = dict(headers).get(b"content-type", b"")
+    if value.status in NO_CONTENT:
+        content, media_type = b"", b""
+    elif isinstance(value.body, bytes):
+        content, media_type = value.body, b"application/octet-stream"
+    elif isinstance(value.body, str) and own_type and not is_json(own_type):
+        content, media_type = value.body.encode(), own_type
+    else:
+        content, media_type = to_json(value.body, inf_nan_mode="null"), b"application/json"
+    if content and not own_type:
+        headers.append((b"content-type", media_type))
+    return Outcome(State.SUCCEEDED, value.status, content, tuple(headers))
+
+
+def raised(error: BaseException, run: Run) -> Outcome:
+    """The outcome of a run whose workflow raised this error."""
+    if isinstance(error, Problem):
+        return failed(State.FAILED, error, run.id, error.code, error.detail, error.reason, shown=True)
+    if isinstance(error, StopIteration):  # what `async def` makes of it
+        error = RuntimeError("StopIteration left the workflow").with_traceback(error.__traceback__)
+    if isinstance(error, PydanticSerializationError) and "'coroutine'" in _message(error):
+        error = NotAwaited()
+    place = _place(error, run.workflow)
+    outcome = failed(State.FAILED, problem("workflow-failed"), run.id, type(error).__name__, _message(error), place)
+    file = run.workflow.function.__code__.co_filename
+    outcome.error_traceback = traceback_of(error, file, messages=not run.workflow.secures)
+    return outcome
+
+
+def failed(
+    state: State, problem: Problem, run_id: str, kind: str, message: str, place: str = "", *, shown: bool = False
+) -> Outcome:
+    """The outcome that shows a problem to the caller."""
+    content = to_json(problem.document(run_id, run_id), inf_nan_mode="null", serialize_unknown=True)
+    headers = (PROBLEM_JSON, *header_lines(problem.headers))
+    return Outcome(state, problem.status, content, headers, kind, message, place, shown)
+
+
+def _message(error: BaseException) -> str:
+    """An exception's text, for the record. Its own methods may raise anything."""
+    try:
+        return str(error)
+    except Exception:
+        return ""
+
+
+def _place(error: BaseException, workflow: Workflow) -> str:
+    """The line of the author's files that failed, without the exception's text."""
+    if isinstance(error, PydanticSerializationError):
+        return "(the result cannot be written as JSON)"
+    module = workflow.function.__code__.co_filename
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == module]
+    return f"at {module}:{lines[-1] if lines else workflow.line}"
