@@ -25,7 +25,7 @@ def set_up(folder: Path, ends: str) -> "subprocess.CompletedProcess[str]":
         shutil.copy(ROOT / name, folder)
     (folder / "python").write_text(PYTHON.replace("EXIT", ends), encoding="utf-8")
     (folder / "python").chmod(0o755)
-    command = ["make", "setup", f"PYTHON={folder / 'python'}"]
+    command = ["make", "--no-print-directory", "setup", f"PYTHON={folder / 'python'}"]
     return subprocess.run(
         command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=20, check=False
     )

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Row, Select, select, update
 from postern.journal.reading.cursor import opened, sealed
 from postern.journal.reading.filters import RefusalFilter, RunFilter, Way, way_of_refusals, way_of_runs
 from postern.journal.reading.records import (
+    NOT_SHOWN,
     UNENDED,
     CallRecord,
     RefusalRecord,
@@ -38,7 +39,6 @@ The limit keeps a disk that is suddenly slow from delaying the page for long."""
 MOST_CALLS = 1000
 """Calls that the record of a run shows."""
 
-NOT_SHOWN = frozenset({"search_text", "search_error"})
 NOT_LISTED = NOT_SHOWN | {
     *("request", "request_headers", "inputs", "inputs_form", "outputs", "outputs_form", "reply_headers"),
     "error_traceback",

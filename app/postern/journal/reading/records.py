@@ -15,6 +15,10 @@ UNENDED = frozenset({State.WAITING, State.RUNNING})
 """The states of a run that has not ended."""
 
 
+NOT_SHOWN = frozenset({"search_text", "search_error"})
+"""Columns of runs that searches alone read."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallRecord:
     """A call of a run. Absent values are None. `run_id` is the run that it started, at `url` if that is on another
@@ -106,7 +110,9 @@ def underway_record(run: Run, node: str) -> RunRecord | None:
     """The record of a run of this process, as it will be written. None if its workflow is stateless."""
     if run.workflow.stateless:
         return None
-    return _run_record({**dict(zip(COLUMNS, run_row(facts(run), node), strict=True)), "cancel_requested_at": None})
+    row = zip(COLUMNS, run_row(facts(run), node), strict=True)
+    shown = {name: value for name, value in row if name not in NOT_SHOWN}
+    return _run_record({**shown, "cancel_requested_at": None})
 
 
 def _run_record(columns: dict[str, Any], steps: tuple[Step, ...] = (), calls: tuple[CallRecord, ...] = ()) -> RunRecord:
