@@ -25,10 +25,9 @@ def set_up(folder: Path, ends: str) -> "subprocess.CompletedProcess[str]":
         shutil.copy(ROOT / name, folder)
     (folder / "python").write_text(PYTHON.replace("EXIT", ends), encoding="utf-8")
     (folder / "python").chmod(0o755)
-    command = ["make", "--no-print-directory", "setup", f"PYTHON={folder / 'python'}"]
-    return subprocess.run(
-        command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=20, check=False
-    )
+    command = ["make", "setup", f"PYTHON={folder / 'python'}"]
+    environ = {name: value for name, value in environment().items() if not name.startswith(("MAKE", "MFLAGS"))}
+    return subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, timeout=20, check=False)
 
 
 def test_it_prints_its_progress_in_a_few_lines(tmp_path: Path):

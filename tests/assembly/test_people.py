@@ -66,3 +66,22 @@ def test_a_workflow_is_loaded_when_its_caller_is_added_to_people(tmp_path: Path,
     change(tmp_path, f'{more}[people]\nbob = "{BOB}"\n')
     assert set(catalog.load().triggers) == {"pay"}
     assert catalog.snapshot.faults == ()
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_caller_who_is_removed_from_people_loses_access(tmp_path: Path, own_modules: None, broken: bool):
+    """At once, and also where the file is faulty by now, so that its last version would go on."""
+    (tmp_path / "workflows").mkdir()
+    text = "from postern import specific_users, workflow\n@workflow(access=specific_users('bob'))\ndef pay(ctx): ...\n"
+    (tmp_path / "workflows" / "pay.py").write_text(text, encoding="utf-8")
+    more = f'workflows = "{tmp_path}/workflows"\ntenant_id = "{LISA}"\naudience = "api://x"\n'
+    catalog = load_catalog(settings_of(tmp_path, f'{more}[people]\nbob = "{BOB}"\n'))
+    assert set(catalog.snapshot.triggers) == {"pay"}
+    if broken:
+        (tmp_path / "workflows" / "pay.py").write_text("def (", encoding="utf-8")
+        assert set(catalog.load().triggers) == {"pay"}
+    change(tmp_path, more)
+    assert set(catalog.load().triggers) == set()
+    change(tmp_path, f'{more}[people]\nbob = "{ADA}"\n')
+    served = catalog.load().triggers
+    assert set(served) == (set() if broken else {"pay"})

@@ -20,7 +20,7 @@ from postern.access import Access, Policy
 from postern.catalog.modules import Generation
 from postern.catalog.snapshot import EMPTY, Fault, Flaw, Snapshot, Trigger, Version, settle, snapshot_of
 from postern.catalog.sources import PACKAGE, Source, changed_files, read_folder, shared_names
-from postern.catalog.versions import clash_of_files, not_loaded, version_of
+from postern.catalog.versions import bound_again, clash_of_files, not_loaded, version_of
 
 IMPORT_TIMEOUT = 10.0
 """Seconds that one module may take to import."""
@@ -129,6 +129,7 @@ class Catalog:
             again = frozenset[Path]() if changed else self._to_retry()
             if around != self._around_loaded:
                 self._generation = None
+                self._serving = {file: bound_again(version, self._bind) for file, version in self._serving.items()}
             if not changed and not again and self._generation is not None:
                 return
             began = time.monotonic()

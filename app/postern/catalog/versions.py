@@ -4,6 +4,8 @@ import ast
 import inspect
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -78,6 +80,16 @@ def _first_workflow(source: Source) -> int | None:
                 if (called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")) == "workflow":
                     return decorator.lineno
     return None
+
+
+def bound_again(version: Version, bind: Callable[[Access], Policy]) -> Version:
+    """The version with the policies of now, for a file that falls back to it. A workflow whose access mode cannot be
+    bound any more is left out: it must not go on with the callers of before."""
+    triggers = {}
+    for name, trigger in version.triggers.items():
+        with suppress(Exception):
+            triggers[name] = replace(trigger, policy=bind(trigger.workflow.access))
+    return Version(triggers)
 
 
 def clash_of_files(source: Source) -> Flaw:
