@@ -304,4 +304,4 @@ async def test_what_policies_depend_on_is_looked_at_again(folder: Path) -> None:
     assert bound == ["1"]
     async with watching(catalog):
         people["lisa"] = "2"
-        await until(lambda: bound == ["1", "2"])
+        await until(lambda: bound[-1] == "2")
