@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from postern.connections.allowed_urls import Place
+from postern.connections.allowed_urls import AllowedUrls
 from postern.connections.auth.sign_in import SignIn
 from postern.connections.entry_client import EntryClient
 from postern.connections.entry_transport import Caps, EntryTransport
@@ -191,5 +191,7 @@ def client_of(
     entry: str = "connections.crm",
 ) -> EntryClient:
     """The client of an entry at `url`."""
-    transport = EntryTransport(entry, Place(entry, URL(url), exact), pool, caps or Caps(5.0), retries or Retries())
+    transport = EntryTransport(
+        entry, AllowedUrls(entry, URL(url), exact), pool, caps or Caps(5.0), retries or Retries()
+    )
     return EntryClient(transport, auth=auth)

@@ -6,7 +6,7 @@ import pytest
 from httpx2 import InvalidURL
 from hypothesis import example, given, strategies
 
-from postern.connections.allowed_urls import POLL, Place, climbs
+from postern.connections.allowed_urls import POLL, AllowedUrls, climbs
 from postern.connections.entry_client import EntryClient
 from postern.connections.entry_transport import EntryTransport
 from postern.connections.faults import ConnectionFault
@@ -27,13 +27,13 @@ class Nowhere(AsyncBaseTransport):
 
 
 def client(url: str = BASE, *, exact: bool = False) -> EntryClient:
-    return EntryClient(EntryTransport("connections.crm", Place("connections.crm", URL(url), exact), Nowhere()))
+    return EntryClient(EntryTransport("connections.crm", AllowedUrls("connections.crm", URL(url), exact), Nowhere()))
 
 
 def allowed(url: str, *, base: str = BASE, exact: bool = False, method: str = "GET", poll: bool = False) -> bool:
     """Whether a request as an author writes it passes the check."""
     made = client(base, exact=exact)
-    place = Place("connections.crm", URL(base), exact)
+    place = AllowedUrls("connections.crm", URL(base), exact)
     try:
         place.check(made.build_request(method, url, extensions={POLL: True} if poll else {}))
     except ConnectionFault as fault:
@@ -131,7 +131,7 @@ def test_a_base_may_end_with_a_slash_or_be_an_origin(url: str, base: str):
 )
 def test_plain_http_is_for_loopback_only(url: str):
     with pytest.raises(ConnectionFault, match=r"connections.crm is plain http\. Write https"):
-        Place("connections.crm", URL(url))
+        AllowedUrls("connections.crm", URL(url))
 
 
 @pytest.mark.parametrize("method", ["CONNECT", "TRACE", "trace"])
@@ -141,7 +141,7 @@ def test_methods_that_tunnel_or_repeat_the_credential_are_rejected(method: str):
 
 @pytest.mark.parametrize("host", ["elsewhere.example", "crm.example:8443", ""])
 def test_a_host_header_of_another_server_is_rejected(host: str):
-    place = Place("connections.crm", URL(BASE))
+    place = AllowedUrls("connections.crm", URL(BASE))
     with pytest.raises(ConnectionFault, match="Leave out the Host header"):
         place.check(client().build_request("GET", "/x", headers={"Host": host}))
 
@@ -149,7 +149,7 @@ def test_a_host_header_of_another_server_is_rejected(host: str):
 def test_two_host_headers_are_rejected():
     request = client().build_request("GET", "/x", headers=[("Host", "crm.example"), ("host", "elsewhere.example")])
     with pytest.raises(ConnectionFault, match="Leave out the Host header"):
-        Place("connections.crm", URL(BASE)).check(request)
+        AllowedUrls("connections.crm", URL(BASE)).check(request)
 
 
 FLOW = "https://flows.example/workflows/7/invoke?api-version=1&sig=marker"
@@ -183,7 +183,7 @@ def test_a_result_is_requested_at_the_same_origin_and_by_get_only():
 
 
 def test_what_is_said_of_an_exact_address_holds_no_signature():
-    place = Place("triggers.flow", URL(FLOW), exact=True)
+    place = AllowedUrls("triggers.flow", URL(FLOW), exact=True)
     with pytest.raises(ConnectionFault) as caught:
         place.check(client(FLOW, exact=True).build_request("GET", "https://elsewhere.example/"))
     assert "marker" not in str(caught.value) + repr(place)
@@ -205,7 +205,7 @@ def test_nothing_outside_of_the_base_is_ever_sent(url: str):
     made = client()
     try:
         request = made.build_request("GET", url)
-        Place("connections.crm", URL(BASE)).check(request)
+        AllowedUrls("connections.crm", URL(BASE)).check(request)
     except (ConnectionFault, InvalidURL):
         return
     assert (request.url.scheme, request.url.netloc, request.url.userinfo) == ("https", b"crm.example", b"")

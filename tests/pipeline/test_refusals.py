@@ -283,7 +283,7 @@ async def test_only_those_who_are_not_let_in_wait_in_a_flood(
         examined.append(address)
         return 0.0
 
-    monkeypatch.setattr(world.pipeline.pace, "wait", wait)
+    monkeypatch.setattr(world.pipeline.throttle, "wait", wait)
     ada = local_tenant.token("ada")
     codes = [
         (await world.post("/triggers/small", ada, content=b"x" * 20, headers=JSON))["code"],

@@ -9,12 +9,12 @@ import structlog
 
 from postern.errors import Problem
 from postern.triggers.pipeline import Pipeline
-from postern.triggers.refusal_throttle import LONGEST, QUICK_IN_ALL, QUICK_OF_ADDRESS, RATE, TOGETHER, Pace
+from postern.triggers.refusal_throttle import LONGEST, QUICK_IN_ALL, QUICK_OF_ADDRESS, RATE, TOGETHER, RefusalThrottle
 
 FLOODER, PERSON = "192.0.2.1", "198.51.100.7"
 
 
-def closed_loop(pace: Pace, connections: int, seconds: float, start: float = 0.0) -> list[float]:
+def closed_loop(pace: RefusalThrottle, connections: int, seconds: float, start: float = 0.0) -> list[float]:
     """When the answers leave that so many connections of one address get, each of which sends again at once."""
     due = [start] * connections
     left = []
@@ -28,24 +28,24 @@ def closed_loop(pace: Pace, connections: int, seconds: float, start: float = 0.0
 
 
 def test_the_first_refusals_of_an_address_are_answered_at_once():
-    pace = Pace()
+    pace = RefusalThrottle()
     assert [pace.wait(PERSON, 5.0) for _ in range(QUICK_OF_ADDRESS)] == [0.0] * QUICK_OF_ADDRESS
 
 
 @pytest.mark.parametrize("connections", [16, 500])
 def test_a_flood_is_answered_at_a_bounded_rate(connections: int):
-    left = closed_loop(Pace(), connections, 5.0)
+    left = closed_loop(RefusalThrottle(), connections, 5.0)
     assert RATE * 4 < len([at for at in left if at < 5]) <= (RATE + QUICK_OF_ADDRESS) * 5 + 1
 
 
 def test_beside_a_flood_a_person_is_answered_at_once():
-    pace = Pace()
+    pace = RefusalThrottle()
     closed_loop(pace, 100, 2.5)
     assert pace.wait(PERSON, 2.5) == 0.0
 
 
 def test_a_flood_from_many_addresses_is_bounded_too_and_they_are_not_all_remembered():
-    pace = Pace()
+    pace = RefusalThrottle()
     waits = [pace.wait(f"2001:db8::{number:x}", 7.0) for number in range(RATE)]
     assert waits.count(0.0) <= QUICK_IN_ALL + 1
     assert waits[-1] > (RATE - QUICK_IN_ALL - 1) / RATE - 0.01
@@ -53,7 +53,7 @@ def test_a_flood_from_many_addresses_is_bounded_too_and_they_are_not_all_remembe
 
 
 def test_with_too_many_that_wait_no_other_request_does():
-    pace = Pace()
+    pace = RefusalThrottle()
     waits = [pace.wait(FLOODER, 1.0) for _ in range(2 * RATE * int(LONGEST))]
     waiting = [wait for wait in waits if wait < inf]
     assert max(waiting) <= LONGEST + TOGETHER
@@ -62,19 +62,19 @@ def test_with_too_many_that_wait_no_other_request_does():
 
 
 def test_long_waits_end_together():
-    pace = Pace()
+    pace = RefusalThrottle()
     ends = {round(3.0 + pace.wait(FLOODER, 3.0), 6) for _ in range(RATE)}
     assert len(ends) < RATE / 5
 
 
 def test_after_a_flood_all_is_as_before():
-    pace = Pace()
+    pace = RefusalThrottle()
     for _ in range(10_000):
         pace.wait(FLOODER, 1.0)
     assert pace.wait(FLOODER, 1.0 + LONGEST + 1) == 0.0
 
 
-class Stub(Pace):
+class Stub(RefusalThrottle):
     """Always the same wait."""
 
     def __init__(self, wait: float) -> None:

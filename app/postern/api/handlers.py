@@ -86,7 +86,7 @@ class Seen(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Pages:
+class Handlers:
     """The endpoints and what they need: see `routes`."""
 
     installation: Installation

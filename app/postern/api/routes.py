@@ -10,7 +10,7 @@ from starlette.routing import Route
 from structlog.typing import FilteringBoundLogger
 
 from postern.access import Caller, Check, Refused
-from postern.api.handlers import Cancel, Pages, Read, Resubmit, Underway, Write
+from postern.api.handlers import Cancel, Handlers, Read, Resubmit, Underway, Write
 from postern.catalog import Snapshot
 from postern.errors import Problem, problem
 from postern.ids import new_id
@@ -44,16 +44,16 @@ def routes(
     secure_transport.Identification), `snapshot` returns the current catalog, `underway` a run of this process.
     `refused` is called with each rejected request, and returns whether to log it.
     """
-    pages = Pages(installation, read, write, identify, cancel, resubmit, snapshot, log, now, underway)
+    handlers = Handlers(installation, read, write, identify, cancel, resubmit, snapshot, log, now, underway)
     table: tuple[tuple[str, str, Page], ...] = (
-        ("GET", "/runs", pages.runs),
-        ("GET", "/runs/{id}", pages.run),
-        ("GET", "/runs/{id}/result", pages.result),
-        ("GET", "/runs/{id}/tree", pages.tree),
-        ("POST", "/runs/{id}/cancel", pages.cancel),
-        ("POST", "/runs/{id}/resubmit", pages.resubmit),
-        ("GET", "/refusals", pages.refusals),
-        ("GET", "/workflows", pages.workflows),
+        ("GET", "/runs", handlers.runs),
+        ("GET", "/runs/{id}", handlers.run),
+        ("GET", "/runs/{id}/result", handlers.result),
+        ("GET", "/runs/{id}/tree", handlers.tree),
+        ("POST", "/runs/{id}/cancel", handlers.cancel),
+        ("POST", "/runs/{id}/resubmit", handlers.resubmit),
+        ("GET", "/refusals", handlers.refusals),
+        ("GET", "/workflows", handlers.workflows),
         *more,
     )
     return [Route(path, _endpoint(page, path, refused, log), methods=[method]) for method, path, page in table]

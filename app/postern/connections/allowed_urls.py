@@ -17,7 +17,7 @@ _MOST_DECODINGS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class AllowedUrls:
     """The address of one entry. With `exact`, only this path is allowed, and requests with POLL at the same origin.
     Otherwise everything at or below the path is allowed. The query of an exact address is added to the request that is
     sent, because it may hold a signature."""

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from postern.connections.allowed_urls import Place
+from postern.connections.allowed_urls import AllowedUrls
 from postern.connections.auth.auth_types import sign_in
 from postern.connections.auth.sign_in_context import SignInContext
 from postern.connections.entry_client import EntryClient
@@ -124,7 +124,7 @@ class Connections:
         )
 
     def _open(self, entry: str, opened: "_Opened", signer: str) -> AsyncClient:
-        place = Place(entry, URL(opened.url), opened.exact)
+        place = AllowedUrls(entry, URL(opened.url), opened.exact)
         way = self._ways.get((signer, opened.auth))
         if way is None:
             way = sign_in(signer, opened.auth, self.context)

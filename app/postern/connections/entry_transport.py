@@ -5,7 +5,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
-from postern.connections.allowed_urls import Place, check_form, secure
+from postern.connections.allowed_urls import AllowedUrls, check_form, secure
 from postern.connections.auth.sign_in import SIGN, signed
 from postern.connections.faults import ConnectionFault
 from postern.connections.response import Answer
@@ -40,7 +40,7 @@ class EntryTransport(AsyncBaseTransport):
     """
 
     entry: str
-    place: Place | None
+    place: AllowedUrls | None
     pool: AsyncBaseTransport
     caps: Caps = Caps()
     retries: Retries = field(default_factory=Retries)

@@ -13,7 +13,7 @@ BETWEEN, HEAD, BODY = range(3)
 """Where the parser is in the stream of requests: between two of them, in a head, or in a body and its trailers."""
 
 
-class Connection(HttpToolsProtocol):
+class ClientConnection(HttpToolsProtocol):
     """The life of one connection. `protocol.py` handles the requests on it. Times are in seconds; subclasses may set
     them."""
 

@@ -7,7 +7,7 @@ from uvicorn._types import ASGI3Application, ASGIReceiveEvent
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 if TYPE_CHECKING:
-    from postern.server.connection import Connection
+    from postern.server.connection import ClientConnection
 
 RawHeaders = list[tuple[bytes, bytes]]
 
@@ -40,7 +40,7 @@ class Cycle(RequestResponseCycle):
     _taken = False
     _waiter: asyncio.Event | None = None
 
-    def __init__(self, protocol: "Connection", fields: dict[bytes, bytes] | None, *, keep_alive: bool) -> None:
+    def __init__(self, protocol: "ClientConnection", fields: dict[bytes, bytes] | None, *, keep_alive: bool) -> None:
         self.protocol = protocol
         self.fields = fields
         self.scope = protocol.scope
@@ -160,7 +160,7 @@ def _nothing() -> None:
 class LingeringTransport(asyncio.Transport):
     """The transport for the response to an incomplete request: it closes the connection after a moment."""
 
-    def __init__(self, protocol: "Connection") -> None:
+    def __init__(self, protocol: "ClientConnection") -> None:
         super().__init__()
         self._protocol = protocol
 

@@ -14,11 +14,11 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from postern.ids import new_id
-from postern.server.connection import BETWEEN, BODY, HEAD, Connection
+from postern.server.connection import BETWEEN, BODY, HEAD, ClientConnection
 from postern.server.cycle import Cycle, LingeringTransport
 from postern.server.forwarded import PROTO, unify
 from postern.server.framing import MAX_HEADER_BYTES, MAX_HEADERS, MAX_TARGET_BYTES, check_head, check_size, why
-from postern.server.rejection import notice, refusal
+from postern.server.rejection import notice, response_to
 from postern.server.upgrade import body_parser
 from postern.triggers.exchange import EXCHANGE
 
@@ -28,7 +28,7 @@ CHUNK_OVERHEAD_RATIO = 16
 """Each byte of body allows as many bytes of chunk framing; a client that sends chunks of one byte needs 5."""
 
 
-class GuardedProtocol(Connection):
+class GuardedProtocol(ClientConnection):
     """One connection. Times are in seconds; subclasses may set them.
 
     Methods on the path of every request call uvicorn's methods by the class's name, which costs less than super().
@@ -275,7 +275,7 @@ class GuardedProtocol(Connection):
         if self.transport.is_closing():
             return
         self._unset_keepalive_if_required()
-        self.transport.write(refusal(self._refusal, self._request_id, self.server_state.default_headers))
+        self.transport.write(response_to(self._refusal, self._request_id, self.server_state.default_headers))
         self.linger()
 
     def _discard(self, size: int) -> None:

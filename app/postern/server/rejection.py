@@ -25,7 +25,7 @@ def notice(state: Mapping[str, Any], request_id: str, code: str, reason: str, cl
         log.warning("request-refused", code=code, reason=reason, client=shown, request_id=request_id)
 
 
-def refusal(code: str, request_id: str, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+def response_to(code: str, request_id: str, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     """The whole response, after which the connection is closed. `headers` are those of every response."""
     shown = problem(code)
     body = json.dumps(shown.document(request_id)).encode()

@@ -32,7 +32,7 @@ from postern.triggers.challenge import unauthenticated
 from postern.triggers.exchange import EXCHANGE, Exchange
 from postern.triggers.find import PREFIX, find
 from postern.triggers.read import Disconnected, Receive, arguments, is_left_out, read_body, whole_body
-from postern.triggers.refusal_throttle import Pace
+from postern.triggers.refusal_throttle import RefusalThrottle
 from postern.triggers.reply import Answer, Send, problem_reply, reply
 from postern.triggers.request_counts import Count
 from postern.triggers.secure_transport import CODE as INSECURE
@@ -59,7 +59,7 @@ class Pipeline:
       (see secure_transport.Identification).
     - `refused` takes each rejected request and returns whether to log it: in a flood, one log line stands for many.
     - `count` is called for each request that got a response.
-    - `pace` delays the responses to rejected requests in a flood.
+    - `throttle` delays the responses to rejected requests in a flood.
     - `client_id` is Postern's own application, by which it recognizes calls of its own runs.
     """
 
@@ -71,7 +71,7 @@ class Pipeline:
     max_body_bytes: int
     log: FilteringBoundLogger
     count: Count
-    pace: Pace = field(default_factory=Pace)
+    throttle: RefusalThrottle = field(default_factory=RefusalThrottle)
     client_id: str | None = None
 
     async def trigger(
@@ -138,12 +138,12 @@ class Pipeline:
         except Refused as refused:
             answer = self._refuse(unauthenticated(refused), scope, request_id, refused)
             self._count(scope, "unauthenticated")
-            wait = self.pace.wait(_address(scope), monotonic())
+            wait = self.throttle.wait(_address(scope), monotonic())
         except Problem as shown:
             answer = self._refuse(shown, scope, request_id)
             self._count(scope, shown.code)
             if shown.code in BEFORE_IDENTITY:
-                wait = self.pace.wait(_address(scope), monotonic())
+                wait = self.throttle.wait(_address(scope), monotonic())
         except Exception:
             self.log.exception("request-failed", request_id=request_id, trace_id=_trace_id(scope, request_id))
             answer = problem_reply(problem("internal-error"), request_id)

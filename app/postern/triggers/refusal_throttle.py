@@ -22,7 +22,7 @@ TOGETHER = 0.02
 of valid callers, which cost less in a row."""
 
 
-class Pace:
+class RefusalThrottle:
     """Gives each rejected request its turn."""
 
     def __init__(self) -> None:
