@@ -105,7 +105,7 @@ async def test_the_connection_is_closed_where_an_answer_cannot_wait(wait: float,
         max_body_bytes=0,
         log=structlog.get_logger("test"),
         count=lambda *_: None,
-        pace=Stub(wait),
+        throttle=Stub(wait),
     )
     path = "/triggers/nothing"
     scope = {"method": "POST", "path": path, "raw_path": path.encode(), "query_string": b"", "headers": []}
