@@ -54,7 +54,8 @@ class ResultType:
     def written(self, value: Any) -> bytes:
         """The value as JSON, with the fields of the annotation only. Raises ResultMismatch without the value."""
         try:
-            checked = self.adapter.validate_python(value, from_attributes=True)
+            # By the validator itself: the adapter's own method costs a request twice as much.
+            checked = self.adapter.validator.validate_python(value, from_attributes=True)
         except ValidationError as error:
             mistakes = error.errors(include_url=False, include_context=False)
             if any(inspect.iscoroutine(mistake["input"]) for mistake in mistakes):
