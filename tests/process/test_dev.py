@@ -193,6 +193,38 @@ def test_an_exception_shows_its_message_and_traceback_with_the_request(dev: Serv
     assert trace in shown
 
 
+VALIDATES = """
+from pydantic import BaseModel, field_validator
+from postern import Context, anonymous, workflow
+
+class Order(BaseModel):
+    amount: int
+
+    @field_validator("amount")
+    @classmethod
+    def check(cls, amount: int) -> int:
+        raise KeyError(f"no price for {amount}")
+
+@workflow(access=anonymous())
+async def validates(ctx: Context, order: Order) -> int:
+    return order.amount
+"""
+
+
+def test_an_exception_of_a_validator_shows_its_message_and_traceback(dev: Server):
+    """No run has started by then. The caller sees nothing of it."""
+    path = dev.folder / "workflows" / "validates.py"
+    path.write_text(VALIDATES, encoding="utf-8")
+    until(lambda: dev.post("validates", json={"amount": 12}).status_code == 500, 30)
+    answer = dev.post("validates", json={"amount": 12})
+    path.unlink()
+    line = json.loads(dev.says(rf".*workflow-failed.*{answer.json()['request_id']}.*"))
+    assert (line["method"], line["url"]) == ("POST", "/triggers/validates")
+    assert "KeyError: 'no price for 12'" in line["error"]
+    assert f'File "{path}", line 11, in check' in line["exception"]
+    assert "no price" not in answer.text
+
+
 def test_each_request_leaves_one_line(dev: Server):
     said = len(dev.output)
     answer = dev.post("hello?a=1&sig=SECRET")

@@ -85,6 +85,7 @@ def create_app(settings: Settings, *, local_tokens: TokenCommand | None = None) 
         log=log,
         count=runs.requests.count,
         client_id=settings.client_id,
+        for_author=local_tokens is not None,
     )
     return Application((*parts, operations), pipeline, catalog.catalog)
 

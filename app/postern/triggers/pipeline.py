@@ -24,9 +24,11 @@ from postern.errors import Problem, problem
 from postern.ids import new_id
 from postern.journal.refusal import Refusal, as_text
 from postern.journal.run import Run
+from postern.redaction import without_secret_values
 from postern.runs.idempotency import HEADER as IDEMPOTENCY_KEY
 from postern.runs.idempotency import Key, key_of
 from postern.runs.runner import Abandoned, Late, Read
+from postern.runs.tracebacks import traceback_of
 from postern.trace import Trace, parse, trace_id_of
 from postern.triggers.challenge import unauthenticated
 from postern.triggers.exchange import EXCHANGE, Exchange
@@ -59,6 +61,7 @@ class Pipeline:
       (see secure_transport.Identification).
     - `refused` takes each rejected request and returns whether to log it: in a flood, one log line stands for many.
     - `count` is called for each request that got a response.
+    - `for_author` logs exceptions of validators with their tracebacks, as `postern dev` does.
     - `throttle` delays the responses to rejected requests in a flood.
     - `client_id` is Postern's own application, by which it recognizes calls of its own runs.
     """
@@ -71,6 +74,7 @@ class Pipeline:
     max_body_bytes: int
     log: FilteringBoundLogger
     count: Count
+    for_author: bool = False
     throttle: RefusalThrottle = field(default_factory=RefusalThrottle)
     client_id: str | None = None
 
@@ -168,6 +172,8 @@ class Pipeline:
     def _refuse(self, shown: Problem, scope: Scope, request_id: str, refused: Refused | None = None) -> Answer:
         """Respond with the problem, and record for the operator what the caller does not see."""
         trigger = self._requested_trigger(scope["raw_path"])
+        if self.for_author and trigger is not None and shown.__cause__ is not None:
+            self._show_failure(shown.__cause__, trigger.workflow, scope, request_id)
         refusal = Refusal(
             request_id,
             shown.reason if refused else shown.code,
@@ -200,6 +206,19 @@ class Pipeline:
                 client_address=refusal.client_address,
             )
         return problem_reply(shown, request_id)
+
+    def _show_failure(self, error: BaseException, workflow: Workflow, scope: Scope, request_id: str) -> None:
+        """Log an exception of an author's validator, with the request that caused it."""
+        text = traceback_of(error, workflow.function.__code__.co_filename, messages=not workflow.secures)
+        self.log.error(
+            "workflow-failed",
+            workflow=workflow.name,
+            request_id=request_id,
+            method=scope["method"],
+            url=scope["path"],
+            error=without_secret_values(text.rpartition("\n")[2]),
+            exception=without_secret_values(text),
+        )
 
     def _count(self, scope: Scope, outcome: str) -> None:
         """Count a request that started no run."""

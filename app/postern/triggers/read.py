@@ -88,14 +88,14 @@ def arguments(
     """The arguments of the workflow's function, after its context.
 
     Raises Problem 400 and 415. Raises Problem 500 if an author's validator raises an exception that validators may not
-    raise. Its message is dropped, because it may hold what was sent."""
+    raise. That is its cause, for `postern dev` alone: its message may hold what was sent."""
     try:
         return _fitted(workflow, body, content_type, path_parameters)
     except Problem:
         raise
     except BaseException as error:  # SystemExit too: it ends the request, never the server
         reason = f"{type(error).__name__} in a validator of the workflow"
-        raise problem("workflow-failed", reason=reason) from None
+        raise problem("workflow-failed", reason=reason) from error
 
 
 def is_left_out(workflow: Workflow, given: Mapping[str, Any]) -> bool:
