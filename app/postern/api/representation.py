@@ -65,7 +65,7 @@ def refusals_json(records: Iterable[RefusalRecord], cursor: str | None) -> bytes
 def workflows_json(snapshot: Snapshot) -> bytes:
     """All served workflows by name, and the faulty files."""
     triggers = [_workflow(snapshot.triggers[name]) for name in sorted(snapshot.triggers)]
-    return to_json({"workflows": triggers, "faults": [_fault(fault) for fault in snapshot.faults], "next": None})
+    return to_json({"workflows": triggers, "faults": [fault_json(fault) for fault in snapshot.faults], "next": None})
 
 
 def when(moment: float | None) -> str | None:
@@ -216,7 +216,8 @@ def _workflow(trigger: Trigger) -> dict[str, Any]:
     }
 
 
-def _fault(fault: Fault) -> dict[str, Any]:
+def fault_json(fault: Fault) -> dict[str, Any]:
+    """A file that cannot be served as it is written."""
     return {
         "file": str(fault.file),
         "line": fault.line,

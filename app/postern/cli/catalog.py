@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from postern.api.representation import people_json
+from postern.api.representation import fault_json, people_json
 from postern.authoring.workflow import WORKFLOW_NAME
-from postern.catalog import Fault, Trigger
+from postern.catalog import Trigger
 from postern.cli.terminal import describe, err, fail, out, print_faults, program, workflow_table
 from postern.cli.workspace import Workspace, workspace
 from postern.settings import load_settings
@@ -69,7 +69,7 @@ def list_workflows(
     snapshot = here.load()
     if as_json:
         workflows = [_row(trigger, here) for _, trigger in sorted(snapshot.triggers.items())]
-        document = {"workflows": workflows, "faults": [_fault(fault) for fault in snapshot.faults]}
+        document = {"workflows": workflows, "faults": [fault_json(fault) for fault in snapshot.faults]}
         typer.echo(json.dumps(document, indent=2))
         return
     print_faults(snapshot.faults)
@@ -135,14 +135,4 @@ def _row(trigger: Trigger, here: Workspace) -> dict[str, Any]:
         "description": workflow.description,
         "file": str(trigger.file),
         "line": workflow.line,
-    }
-
-
-def _fault(fault: Fault) -> dict[str, Any]:
-    return {
-        "file": str(fault.file),
-        "line": fault.line,
-        "cause": fault.cause,
-        "fix": fault.fix,
-        "still_serving": list(fault.still_serving),
     }

@@ -228,7 +228,7 @@ HEADER_RULES = (
          lambda t: ", ".join(sorted(t.header.keys() & {"zip", "b64", "cty"})) or "none"),
     Rule("token-type", _has_plain_type, _is("JWT or at+jwt"), _header("typ")),
     Rule("key-id", lambda t: is_text(t.header.get("kid")) and len(t.header["kid"]) <= MAX_KID_LENGTH,
-         _is(f"a text of 1 to {MAX_KID_LENGTH} characters"), _header("kid")),
+         _is(f"a string of 1 to {MAX_KID_LENGTH} characters"), _header("kid")),
 )
 PROOF_RULES = (
     Rule("known-tenant", lambda t: t.tenant is not NO_TENANT, lambda t: frozenset(t.tenants), _claim("tid")),
@@ -246,7 +246,7 @@ PROOF_RULES = (
 CLAIM_RULES = (
     Rule("object-id", lambda t: is_guid(t.claims.get("oid")), _is("a GUID"), _claim("oid"),
          "The token names no object id (oid)."),
-    Rule("audience-form", lambda t: is_text(t.claims.get("aud")), _is("one text"), _claim("aud"),
+    Rule("audience-form", lambda t: is_text(t.claims.get("aud")), _is("one string"), _claim("aud"),
          "The token names no single audience (aud)."),
     Rule("times", lambda t: is_time(t.claims.get("exp")) and is_time(t.claims.get("nbf")), _is("exp and nbf, numbers"),
          lambda t: f"{shown(t.claims.get('exp'))}, {shown(t.claims.get('nbf'))}",

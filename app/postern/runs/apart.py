@@ -14,7 +14,7 @@ from postern.runs.runner import Late, Read
 
 Arguments = Mapping[str, Any] | Read
 Start = Callable[
-    [Workflow, Caller, Request, Arguments, str, Key | None, str, str, Late | None], Coroutine[Any, Any, Run]
+    [Workflow, Caller, Request, Arguments, str, Key | None, Late | None, str, str], Coroutine[Any, Any, Run]
 ]
 
 
@@ -37,7 +37,7 @@ def apart(start: Start) -> Callable[[Workflow, Caller, Request, Arguments, str, 
             ended.set_exception(run) if isinstance(run, Problem) else ended.set_result(run)
 
         task = asyncio.create_task(
-            start(workflow, caller, request, arguments, run_id, key, resubmitted_from, resubmitted_by, late)
+            start(workflow, caller, request, arguments, run_id, key, late, resubmitted_from, resubmitted_by)
         )
         task.add_done_callback(lambda task: task.cancelled() or task.exception())  # Abandoned, after `late`
         await asyncio.wait([task, ended], return_when=asyncio.FIRST_COMPLETED)

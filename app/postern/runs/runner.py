@@ -97,9 +97,9 @@ class Runner:
         arguments: Mapping[str, Any] | Read,
         run_id: str,
         key: Key | None = None,
+        late: Late | None = None,
         resubmitted_from: str = "",
         resubmitted_by: str = "",
-        late: Late | None = None,
     ) -> Run:
         """Run the workflow to its end, under the id of the request that started it, and return when the end is
         recorded. If the idempotency key has a run already, return that run and start none.

@@ -41,7 +41,7 @@ from postern.triggers.secure_transport import CODE as INSECURE
 from postern.triggers.secure_transport import Scope
 
 Arguments = Mapping[str, Any] | Read
-Start = Callable[[Workflow, Caller, Request, Arguments, str, Key | None, str, str, Late | None], Awaitable[Run]]
+Start = Callable[[Workflow, Caller, Request, Arguments, str, Key | None, Late | None], Awaitable[Run]]
 
 WITHHELD = frozenset({b"authorization", b"cookie", b"proxy-authorization"})
 """Headers that a workflow behind an authenticated trigger does not see."""
@@ -117,7 +117,7 @@ class Pipeline:
         if chain is not None:
             request.chain = chain
         key = _key(trigger, caller, request, scope) if IDEMPOTENCY_KEY in fields else None
-        run = await self.start(workflow, caller, request, given, request_id, key, "", "", late)
+        run = await self.start(workflow, caller, request, given, request_id, key, late)
         return reply(run)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
