@@ -146,6 +146,20 @@ def verify(
     token: str, keys: Sequence[SigningKey], *, issuers: Collection[str], audience: str, now: float
 ) -> dict[str, Any] | None:
     """The claims of a token that this tenant signed for `audience` and that is valid `now`; otherwise None."""
+    return _decoded(token, keys, now, audience=audience, issuer=list(issuers))
+
+
+def verify_for_any(token: str, keys: Sequence[SigningKey], *, now: float) -> dict[str, Any] | None:
+    """The same for any audience and issuer, both strings, for a service that reports which of them is wrong."""
+    claims = _decoded(token, keys, now, any_audience=True)
+    known = claims is not None and isinstance(claims["aud"], str) and isinstance(claims["iss"], str)
+    return claims if known else None
+
+
+def _decoded(
+    token: str, keys: Sequence[SigningKey], now: float, *, any_audience: bool = False, **named: Any
+) -> dict[str, Any] | None:
+    """The claims of a token that one of the keys signed and that is valid `now`; otherwise None."""
     try:
         kid = jwt.get_unverified_header(token).get("kid")
         key = next((key for key in keys if key.kid == kid), None)
@@ -155,9 +169,13 @@ def verify(
             token,
             key.private.public_key(),
             algorithms=["RS256"],
-            audience=audience,
-            issuer=list(issuers),
-            options={"require": ["exp", "nbf", "iss", "aud"], "verify_exp": False, "verify_nbf": False},
+            options={
+                "require": ["exp", "nbf", "iss", "aud"],
+                "verify_exp": False,  # by `now`, below
+                "verify_nbf": False,
+                "verify_aud": not any_audience,
+            },
+            **named,
         )
         return claims if claims["nbf"] <= now < claims["exp"] else None
     except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError):
