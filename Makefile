@@ -14,10 +14,12 @@ setup: .venv/ready ## Make the virtual environment from the lock
 	@echo "Making the virtual environment .venv ..."
 	@$(PYTHON) -m venv .venv
 	@echo "Downloading and installing $(PACKAGES) packages (about a minute) ..."
-	@$(PIP) install --progress-bar off --require-hashes --requirement requirements.lock >.venv/pip.log 2>&1 & \
-	  pip=$$!; trap "kill $$pip; exit 130" INT TERM; shown=0; while kill -0 $$pip 2>/dev/null; do sleep 0.5; \
-	    found=$$(grep -c '^Collecting' .venv/pip.log); \
-	    if [ $$found -ge $$((shown + 25)) ]; then shown=$$found; echo "  $$found of $(PACKAGES)"; fi; done; \
+	@: >.venv/pip.log; \
+	  $(PIP) install --progress-bar off --require-hashes --requirement requirements.lock >>.venv/pip.log 2>&1 & \
+	  pip=$$!; trap "kill $$pip; exit 130" INT TERM; shown=0; runs=yes; while [ $$runs = yes ]; do \
+	    kill -0 $$pip 2>/dev/null || runs=no; found=$$(grep -c '^Collecting' .venv/pip.log); \
+	    if [ $$found -ge $$((shown + 25)) ]; then shown=$$found; echo "  $$found of $(PACKAGES)"; fi; \
+	    if [ $$runs = yes ]; then sleep 0.2; fi; done; \
 	  wait $$pip || { cat .venv/pip.log >&2; exit 1; }
 	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch .venv/ready
