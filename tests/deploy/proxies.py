@@ -185,7 +185,7 @@ class Call(NamedTuple):
     status: int
     process: int
     run_id: str
-    at: float
+    began: float
     broke: str = ""
 
 
@@ -237,13 +237,14 @@ class Load:
 
     def _call(self, connection: HTTPConnection, number: int) -> Call:
         trigger, fields = ("open", {}) if number % 2 else ("guarded", {"Authorization": f"Bearer {self._token}"})
+        began = time.monotonic()
         try:
             said = ask(connection, "POST", f"/triggers/{trigger}", str(number), **fields)
         except (OSError, HTTPException) as error:
             connection.close()
-            return Call(number, 0, 0, "", time.monotonic(), repr(error))
+            return Call(number, 0, 0, "", began, repr(error))
         process = json.loads(said.body) if said.status == 200 else 0
-        return Call(number, said.status, process, said.headers.get("x-run-id", ""), time.monotonic())
+        return Call(number, said.status, process, said.headers.get("x-run-id", ""), began)
 
 
 @contextmanager

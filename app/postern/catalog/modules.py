@@ -70,7 +70,7 @@ class Generation(Loader):
         self._builtins = {**vars(builtins), "__import__": self._import}
         self._changes: dict[str, Changes] = {}
         _install_finder()
-        for name in [name for name in sys.modules if is_ours(name)]:
+        for name in filter(is_ours, list(sys.modules)):  # a copy: other threads import
             self._before[name] = sys.modules[name]
             if name not in self._sources or not self._sources[name].is_entry:
                 del sys.modules[name]  # otherwise importlib.import_module would find the previous generation's helpers
