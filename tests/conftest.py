@@ -24,7 +24,7 @@ SERVE_A_TENANT = {"tenant", "fronted_tenant"}
 
 settings.register_profile("test", deadline=None)  # a busy machine is no fault
 settings.register_profile("fast", deadline=None, max_examples=20)
-settings.register_profile("soak", deadline=None, max_examples=5000)
+settings.register_profile("soak", deadline=None, max_examples=1000)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

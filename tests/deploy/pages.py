@@ -2,7 +2,7 @@
 
 A command is a line of a fenced `console` block that begins with `$ `, with the lines that a backslash at its end adds.
 The commands of a page are run in their order, by one shell, in a copy of the project. Two kinds are left out: commands
-that need something that tests do not have (NEEDS), and commands that other tests run (ELSEWHERE).
+that need something that tests do not have (NEEDS), and commands that other tests run (ELSEWHERE, PAGES_ELSEWHERE).
 
 If a command uses a variable or file of an earlier command that is left out, add it to PREPARED.
 """
@@ -58,8 +58,12 @@ ELSEWHERE: Mapping[str, str] = {
 }
 """Patterns for commands that other tests run, and the file of those tests."""
 
+PAGES_ELSEWHERE: Mapping[str, str] = {
+    "README.md": "tests/process/test_dev.py",  # it also compares what the commands print with what the page shows
+}
+"""Pages whose commands another test runs, all of them, and the file of that test."""
+
 SAYS_NO: Mapping[str, int] = {
-    r'postern explain "\$REQUEST_ID"': 1,
     r'postern explain "\$\(postern token ': 1,
 }
 """Patterns for commands that end with another exit code than 0 as the page intends, and that code."""
@@ -104,7 +108,7 @@ class Command:
     @property
     def elsewhere(self) -> str:
         """The other test that runs it, or ""."""
-        return _found(ELSEWHERE, self.text)
+        return PAGES_ELSEWHERE.get(self.page) or _found(ELSEWHERE, self.text)
 
     @property
     def runs(self) -> bool:

@@ -9,6 +9,7 @@ import pytest
 
 from tests.deploy.pages import (
     ELSEWHERE,
+    PAGES_ELSEWHERE,
     PREPARED,
     Command,
     PageFailed,
@@ -157,7 +158,9 @@ def test_a_command_that_ends_the_shell_early_is_seen(tmp_path: Path):
 
 def test_a_page_that_is_prepared_is_there():
     assert [page for page in PREPARED if page not in pages()] == []
-    assert [place for place in ELSEWHERE.values() if not (ROOT / place).exists()] == []
+    assert [page for page in PAGES_ELSEWHERE if page not in pages()] == []
+    places = [*ELSEWHERE.values(), *PAGES_ELSEWHERE.values()]
+    assert [place for place in places if not (ROOT / place).exists()] == []
 
 
 def test_a_line_that_is_nearly_a_command_is_an_error():

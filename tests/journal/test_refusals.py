@@ -284,7 +284,7 @@ async def test_the_oldest_rows_go_when_there_are_too_many(engine: Engine):
 async def test_a_flood_leaves_few_rows_few_lines_and_costs_little_each(
     world: World, campaign: Callable[[int, int], int], capsys: pytest.CaptureFixture[str]
 ):
-    size = campaign(100_000, 2_000_000)
+    size = campaign(100_000, 1_000_000)
     headers = [(b"authorization", b"Bearer " + JWT.encode())]
     flood = [
         refusal(f"r{n:06}", client_address=f"2001:db8::{n % 5000:x}", policy=POLICY, headers=headers)
