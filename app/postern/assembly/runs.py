@@ -1,12 +1,13 @@
 """Runs: the runner, its steps and calls, and the server processes that share the journal."""
 
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from structlog.typing import FilteringBoundLogger
 
-from postern.api.metrics import blocked_loop_metrics, node_metrics, request_metrics
+from postern.api.metrics import blocked_loop_metrics, node_metrics, request_metrics, thread_metrics
 from postern.assembly.part import Part
 from postern.authoring.context import Services
 from postern.catalog import Trigger
@@ -21,6 +22,7 @@ from postern.redaction import without_secret_values
 from postern.runs.blocked_loop import BlockedLoop
 from postern.runs.runner import Runner
 from postern.runs.steps import Steps
+from postern.runs.threads import Threads
 from postern.settings import Settings
 from postern.triggers.request_counts import RequestCounts
 
@@ -43,12 +45,13 @@ def runs_part(
     for_author: bool = False,
 ) -> RunsPart:
     """The runner accepts runs until the server process closes. `for_author` logs failures with their tracebacks."""
-    steps = Steps(note=journal.note_step)
+    threads, of_steps = Threads("workflow"), Threads("step")
+    steps = Steps(note=journal.note_step, threads=of_steps)
     requests = RequestCounts(served=triggers)
     calls = Calls(settings, triggers, connections.open, journal.note_call)
     services = Services(connections.secret, connections.client, log, steps.run, calls.call)
     ended = _show_failures(requests, log) if for_author else _count_and_log(requests)
-    runner = Runner(services, journal, ended)
+    runner = Runner(services, journal, ended, threads=threads)
     processes = ServerProcesses(
         journal.node,
         journal.read,
@@ -63,6 +66,7 @@ def runs_part(
     async def life() -> AsyncIterator[None]:
         async with blocked.watching():
             yield
+        runner.drain()
         runner.close()
         steps.close()
         with suppress(Problem):
@@ -74,7 +78,14 @@ def runs_part(
         life=life,
         tasks=(processes.run,),
         metrics=(
-            request_metrics(requests, lambda: runner.running_by_workflow, lambda: runner.abandoned_by_workflow),
+            request_metrics(
+                requests, lambda: runner.room.running_by_workflow, lambda: runner.room.abandoned_by_workflow
+            ),
+            thread_metrics(
+                requests,
+                lambda: Counter(threads.busy) + Counter(of_steps.busy),
+                lambda: Counter(threads.waiting) + Counter(of_steps.waiting),
+            ),
             blocked_loop_metrics(lambda: dict(blocked.counts)),
             node_metrics(lambda: len(processes.known)),
         ),
