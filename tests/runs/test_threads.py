@@ -4,12 +4,14 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
+from time import monotonic
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
-from postern.runs.threads import NotBegun, Threads
+from postern.runs.pace import FIRST
+from postern.runs.threads import SHARE, NotBegun, Threads
 
 pytestmark = pytest.mark.anyio
 
@@ -133,6 +135,25 @@ async def test_a_call_whose_thread_has_not_got_to_it_never_begins_and_says_so():
     pool.future.set_exception(caught.value)
     await turns()
     assert (began, threads.busy, threads.abandoned) == ([], {}, {})
+
+
+async def test_threads_that_hold_the_interpreter_are_few_and_those_that_wait_are_many(let_go):
+    threads = Threads("test")
+    calls = [asyncio.create_task(threads.run("slow", held(let_go), str(number))) for number in range(80)]
+    await turns()
+    assert threads.busy == {"slow": FIRST}  # not all at once: they may compute
+    for _ in range(4):
+        threads._look(monotonic())
+    assert threads.busy == {"slow": SHARE}
+    with capture_logs() as logs:
+        threads._warned.clear()
+        threads._look(monotonic() - 10)
+    assert [(line["workflow"], line["at_once"]) for line in logs] == [("slow", 1)]
+    assert not threads._shares.fits("slow", "another")
+    assert threads._shares.fits("quick", "another")
+    let_go.set()
+    await asyncio.gather(*calls)
+    threads.close()
 
 
 def _noted(order: list[str], name: str, caller: str) -> tuple[str, Callable[[], None], str]:

@@ -1,7 +1,7 @@
 """Who may take the next thread: a share for each workflow and for each caller, so that none of them takes all. Pure."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Any
 
@@ -12,11 +12,13 @@ always one left for a caller who comes later."""
 
 class Shares:
     """Threads that are held, by workflow and by caller. A workflow takes at most `share` of the `most` threads, and no
-    more than are left to all the others; a caller takes at most three quarters of what the others leave."""
+    more than are left to all the others, nor than `at_once` says. A caller takes at most three quarters of what the
+    others leave."""
 
-    def __init__(self, share: int, most: int) -> None:
+    def __init__(self, share: int, most: int, at_once: Callable[[str], int] | None = None) -> None:
         self._share = share
         self._most = most
+        self._at_once = at_once or (lambda _: share)
         self.of_all = 0
         self.of_workflow: Counter[str] = Counter()
         self._of_caller: Counter[str] = Counter()
@@ -25,11 +27,12 @@ class Shares:
     def left(self, workflow: str) -> int:
         """How many threads are left for the workflow."""
         held, free = self.of_workflow[workflow], self._most - self.of_all
-        return min(self._share - held, free) if held < free else 0
+        share = min(self._share, self._at_once(workflow))
+        return min(share - held, free) if held < free else 0
 
     def fits(self, workflow: str, caller: str) -> bool:
         """Whether the caller may have another thread for the workflow."""
-        if self._of_both[workflow, caller] >= OF_CALLER * self.left(workflow):
+        if self._of_both[workflow, caller] >= OF_CALLER * self.left(workflow):  # also if nothing is left
             return False
         return self._of_caller[caller] < OF_CALLER * (self._most - self.of_all)
 

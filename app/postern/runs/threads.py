@@ -12,12 +12,15 @@ from typing import TypeVar
 import structlog
 from structlog.typing import FilteringBoundLogger
 
+from postern.runs.pace import Pace
 from postern.runs.shares import Shares, Turns
 
 SHARE = 40
 """Threads that one workflow may take. Its further runs wait for one of them, within their timeout."""
 MOST = 200
 """Threads of all workflows together. They are made when they are needed."""
+LOOK_SECONDS = 0.01
+"""Seconds between two looks at how late the event loop is, while threads are held."""
 QUIET = 60.0
 """Seconds between two warnings about the threads of one workflow."""
 
@@ -39,8 +42,10 @@ class Threads:
         self._share = share
         self._most = most
         self._pool = ThreadPoolExecutor(most, thread_name_prefix=prefix)
-        self._shares = Shares(share, most)
+        self._pace = Pace(share)
+        self._shares = Shares(share, most, self._pace.limit)
         self._turns = Turns()
+        self._timer: asyncio.TimerHandle | None = None
         self._waiting: dict[int, asyncio.Future[None]] = {}
         self._warned: dict[str, float] = {}
         self._log: FilteringBoundLogger = log or structlog.get_logger("postern.runs")
@@ -57,6 +62,8 @@ class Threads:
 
     def close(self) -> None:
         """Release the threads. A thread whose function never ends is abandoned."""
+        if self._timer is not None:
+            self._timer.cancel()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def exhausted(self, name: str) -> bool:
@@ -76,6 +83,8 @@ class Threads:
             self._shares.take(name, caller)
         else:
             await self._turn(name, caller)
+        if self._timer is None:
+            self._look_later()
         begins = [True]  # taken by the thread, which then begins, or by a cancellation: a list's `pop` is atomic
         try:
             future = self._pool.submit(contextvars.copy_context().run, _begin, begins, call)
@@ -109,8 +118,12 @@ class Threads:
             raise NotBegun from error
 
     def _free(self, name: str, caller: str) -> None:
-        """A thread is free: whose turn it is gets it."""
+        """A thread is free."""
         self._shares.give_back(name, caller)
+        self._hand_out()
+
+    def _hand_out(self) -> None:
+        """Whose turn it is gets a thread, as long as there are some."""
         while self._waiting and (found := self._turns.next(self._shares)) is not None:
             workflow, waiting, number = found
             self._shares.take(workflow, waiting)
@@ -118,6 +131,20 @@ class Threads:
             if turn.done():  # cancelled in this very moment: its task gives the thread back
                 continue
             turn.set_result(None)
+
+    def _look_later(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(LOOK_SECONDS, self._look, monotonic() + LOOK_SECONDS)
+
+    def _look(self, due: float) -> None:
+        """Adapt the number of threads to how late the event loop is."""
+        slowed = self._pace.look(monotonic() - due, self._shares.of_workflow, self._turns.of_workflow)
+        if slowed:
+            self._warn(slowed)
+        self._hand_out()
+        self._timer = None
+        if self._shares.of_all or self._pace.has_limits:
+            self._look_later()
 
     def _leave(self, name: str, caller: str, future: "Future[T]") -> None:
         """Count a thread that nobody waits for, until it has ended."""
@@ -151,8 +178,9 @@ class Threads:
             held_by_workflow=workflow,
             held_by_caller=caller,
             held_threads=threads,
+            at_once=self._pace.limit(name),
             fix="give the calls in the `def` code of held_by_workflow a timeout shorter than the workflow's, or use "
-            "`async def`",
+            "`async def`. If it computes (at_once is small), move that to a process or another server",
         )
 
 
