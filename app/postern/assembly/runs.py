@@ -1,5 +1,6 @@
 """Runs: the runner, its steps and calls, and the server processes that share the journal."""
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -20,10 +21,12 @@ from postern.journal.server_processes import ServerProcesses
 from postern.logs import write_later
 from postern.redaction import without_secret_values
 from postern.runs.blocked_loop import BlockedLoop
-from postern.runs.runner import Runner
+from postern.runs.executor import SharedExecutor
+from postern.runs.runner import Runner, holder
 from postern.runs.steps import Steps
 from postern.runs.threads import Threads
 from postern.settings import Settings
+from postern.trace import RUN
 from postern.triggers.request_counts import RequestCounts
 
 
@@ -64,6 +67,7 @@ def runs_part(
 
     @asynccontextmanager
     async def life() -> AsyncIterator[None]:
+        asyncio.get_running_loop().set_default_executor(SharedExecutor(lambda: _holder_of(runner)))
         async with blocked.watching():
             yield
         runner.drain()
@@ -91,6 +95,13 @@ def runs_part(
         ),
         state={"idle": lambda: runner.running == 0, "closing": runner.drain},
     )
+
+
+def _holder_of(runner: Runner) -> tuple[str, str] | None:
+    """The workflow and the caller of the run that is in progress here. None for the server itself."""
+    known = RUN.get()
+    run = runner.underway(known[0]) if known is not None else None
+    return (run.workflow.name, holder(run)) if run is not None else None
 
 
 def _names_in(file: str, triggers: Mapping[str, Trigger]) -> list[str]:

@@ -168,7 +168,7 @@ class Runner:
         task = self._deadlines.begin(timeout)
         self._entries[run.id] = (task, run, None, None)
         try:
-            arguments = await self._threads.run(name, read, _holder(run))
+            arguments = await self._threads.run(name, read, holder(run))
             if (left := timeout - (monotonic() - began)) > 0:
                 return arguments, left
             run.outcome = self._cut_off(run)
@@ -271,7 +271,7 @@ class Runner:
             except BaseException as error:
                 return raised(error, run)
 
-        ended = await self._threads.run(workflow.name, call, _holder(run))
+        ended = await self._threads.run(workflow.name, call, holder(run))
         return (
             ended if isinstance(ended, Outcome) else succeeded(await ended, workflow.result)
         )  # a `def` around an `async def`
@@ -300,7 +300,7 @@ class Runner:
         return cut_off(run, by_hand=self._underway.is_cancelled(run.id), begun=begun)
 
 
-def _holder(run: Run) -> str:
+def holder(run: Run) -> str:
     """Who holds the thread of a run."""
     return run.caller.object_id or run.request.client_address
 
