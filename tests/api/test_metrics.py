@@ -21,6 +21,7 @@ from postern.api.metrics import (
     node_metrics,
     request_metrics,
     secret_metrics,
+    thread_metrics,
 )
 from postern.assembly import create_app
 from postern.histogram import Batches
@@ -84,6 +85,7 @@ def sources(requests: RequestCounts, **more: Any) -> Metrics:
     } | more
     collect = [
         request_metrics(requests, given["running"], lambda: {"a": 1, "gone": 0}),
+        thread_metrics(requests, lambda: {"a": 40}, lambda: {"a": 7, "gone": 1}),
         blocked_loop_metrics(lambda: {"a": 3}),
         key_metrics(given["key_ages"]),
         node_metrics(given["nodes"]),
@@ -181,6 +183,8 @@ async def test_all_that_was_promised_is_there():
         "postern_run_duration_seconds_sum",
         "postern_runs_running",
         "postern_runs_abandoned",
+        "postern_threads_busy",
+        "postern_threads_waiting",
         "postern_event_loop_blocked_total",
         "postern_journal_batch_size_bucket",
         "postern_journal_batch_size_count",
@@ -196,6 +200,8 @@ async def test_all_that_was_promised_is_there():
         "postern_build_info",
     }
     assert values(text, "postern_journal_queue_length", "process") == {("12345678",): 3}
+    assert values(text, "postern_threads_busy", "workflow") == {("a",): 40}
+    assert values(text, "postern_threads_waiting", "workflow") == {("a",): 7, ("",): 1}
     assert values(text, "postern_nodes", "process") == {("12345678",): 2}
     assert values(text, "postern_catalog_faults", "process") == {("12345678",): 1}
     assert values(text, "postern_signing_keys_age_seconds", "tenant") == {("t1",): 12.5, ("t2",): float("inf")}

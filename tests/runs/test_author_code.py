@@ -201,10 +201,10 @@ async def test_stuck_threads_of_one_workflow_leave_others_alone_and_are_told_to_
     assert (b"retry-after", b"5") in last.headers
     assert (caught.value.code, "Retry-After" in caught.value.headers) == ("too-many-runs", True)
     assert [line["workflow"] for line in logs if line["event"] == "threads-exhausted"] == ["stuck"]
-    assert runner.abandoned_by_workflow["stuck"] == 2
+    assert runner.room.abandoned_by_workflow["stuck"] == 2
     LET_GO.set()
     await nothing_runs(runner)
-    assert runner.abandoned_by_workflow["stuck"] == 0
+    assert runner.room.abandoned_by_workflow["stuck"] == 0
 
 
 def swallower(leave: asyncio.Event, timeout: float) -> Any:
@@ -241,7 +241,7 @@ async def test_a_workflow_that_swallows_its_cancellation_is_answered_for_and_cou
     state, status = (State.CANCELLED, 409) if by_hand else (State.TIMED_OUT, 504)
     assert (done.outcome.state, done.outcome.status, records.ended, ended) == (state, status, [done], [done])
     assert [line["event"] for line in logs] == ["run-abandoned"]
-    assert (runner.running, runner.abandoned_by_workflow["swallows"]) == (1, 1)
+    assert (runner.running, runner.room.abandoned_by_workflow["swallows"]) == (1, 1)
     with pytest.raises(Problem):
         await run(runner, made)  # max_concurrency counts it
     assert not await runner.cancel("run-1")
@@ -249,7 +249,7 @@ async def test_a_workflow_that_swallows_its_cancellation_is_answered_for_and_cou
     with pytest.raises(Abandoned):
         await task
     assert (done.outcome.state, len(records.ended), runner.running) == (state, 1, 0)
-    assert runner.abandoned_by_workflow["swallows"] == 0
+    assert runner.room.abandoned_by_workflow["swallows"] == 0
 
 
 async def test_a_result_that_comes_after_the_deadline_is_not_a_success(runner: Runner):

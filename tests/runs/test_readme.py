@@ -13,6 +13,8 @@ from postern.journal.run import MOVES, State
 from postern.journal.server_processes import SILENCE
 from postern.journal.writing.rows import MAX_KEPT_BYTES
 from postern.runs.idempotency import MAX_KEY
+from postern.runs.pace import FIRST, LATE
+from postern.runs.threads import MOST, SHARE
 from tests.api.records import record
 from tests.pages import missing_files, table_rows
 
@@ -36,6 +38,9 @@ def test_its_figures_are_the_programs():
         (f"after {PATIENCE:.0f} seconds", f"after {START_DELAY * 1000:.0f} ms"),
         (f"after {SILENCE:.0f} seconds", f"{BATCH} at a time"),
         (f"first {MAX_KEPT_BYTES // 1024} KiB", f"1 to {MAX_KEY} visible"),
+        (f"have {MOST} threads", f"at most {SHARE} of them"),
+        (f"begins with {FIRST} threads", f"more than {LATE} seconds late"),
+        (f"at most 30 of a workflow's {SHARE} threads", ""),
         (f"in {KEPT_FOR / 3600:.0f} hours", ""),
     ]
     text = " ".join(PAGE.split())

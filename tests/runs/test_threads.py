@@ -3,12 +3,15 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
+from time import monotonic
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
-from postern.runs.threads import NotBegun, Threads
+from postern.runs.pace import FIRST
+from postern.runs.threads import SHARE, NotBegun, Threads
 
 pytestmark = pytest.mark.anyio
 
@@ -80,10 +83,87 @@ async def test_an_abandoned_thread_is_counted_until_its_end_and_keeps_its_share(
     threads.close()
 
 
+async def test_the_calls_of_one_caller_leave_threads_to_the_next_caller_and_to_other_workflows(let_go):
+    threads = Threads("test", share=4, most=8)
+    slow = [asyncio.create_task(threads.run("slow", held(let_go), "greedy")) for _ in range(80)]
+    await turns()
+    assert (threads.busy, threads.waiting) == ({"slow": 3}, {"slow": 77})
+    assert await threads.run("slow", lambda: "mine", "another") == "mine"
+    assert await threads.run("quick", lambda: "quick", "greedy") == "quick"
+    let_go.set()
+    await asyncio.gather(*slow)
+    assert (threads.busy, threads.waiting) == ({}, {})
+    threads.close()
+
+
+async def test_what_waits_longest_does_not_get_all_that_becomes_free(let_go):
+    threads = Threads("test", share=1, most=1)
+    first = asyncio.create_task(threads.run("slow", held(let_go), "greedy"))
+    await turns()
+    order: list[str] = []
+    calls = [("slow", "greedy")] * 20 + [("slow", "another"), ("quick", "third")]
+    waiting = [asyncio.create_task(threads.run(*_noted(order, *each))) for each in calls]
+    await turns()
+    let_go.set()
+    await asyncio.gather(first, *waiting)
+    assert order[:3] == ["slow greedy", "quick third", "slow another"]
+    threads.close()
+
+
+async def test_a_call_whose_thread_has_not_got_to_it_never_begins_and_says_so():
+    """The thread is its own already, but the interpreter is busy with others."""
+
+    class Pool:
+        def submit(self, function: Any, *arguments: Any) -> Future[Any]:
+            self.later = lambda: function(*arguments)
+            self.future: Future[Any] = Future()
+            self.future.set_running_or_notify_cancel()  # nothing can cancel it any more
+            return self.future
+
+    threads, pool = Threads("test", share=2, most=2), Pool()
+    threads.close()
+    threads._pool = pool  # type: ignore[assignment]
+    began: list[int] = []
+    call = asyncio.create_task(threads.run("a", lambda: began.append(1)))
+    await turns()
+    call.cancel()
+    with pytest.raises(NotBegun):
+        await call
+    assert threads.busy == {"a": 1}  # until the thread has got to it
+    with pytest.raises(NotBegun) as caught:
+        pool.later()
+    pool.future.set_exception(caught.value)
+    await turns()
+    assert (began, threads.busy, threads.abandoned) == ([], {}, {})
+
+
+async def test_threads_that_hold_the_interpreter_are_few_and_those_that_wait_are_many(let_go):
+    threads = Threads("test")
+    calls = [asyncio.create_task(threads.run("slow", held(let_go), str(number))) for number in range(80)]
+    await turns()
+    assert threads.busy == {"slow": FIRST}  # not all at once: they may compute
+    for _ in range(4):
+        threads._look(monotonic())
+    assert threads.busy == {"slow": SHARE}
+    with capture_logs() as logs:
+        threads._warned.clear()
+        threads._look(monotonic() - 10)
+    assert [(line["workflow"], line["at_once"]) for line in logs] == [("slow", 1)]
+    assert not threads._shares.fits("slow", "another")
+    assert threads._shares.fits("quick", "another")
+    let_go.set()
+    await asyncio.gather(*calls)
+    threads.close()
+
+
+def _noted(order: list[str], name: str, caller: str) -> tuple[str, Callable[[], None], str]:
+    return name, lambda: order.append(f"{name} {caller}"), caller
+
+
 async def test_the_operator_is_warned_once_that_threads_are_exhausted(let_go):
     threads = Threads("test", share=1, most=2)
     with capture_logs() as logs:
-        calls = [asyncio.create_task(threads.run("a", held(let_go))) for _ in range(3)]
+        calls = [asyncio.create_task(threads.run("a", held(let_go), "ada")) for _ in range(3)]
         await turns()
         let_go.set()
         await asyncio.gather(*calls)
@@ -94,4 +174,19 @@ async def test_the_operator_is_warned_once_that_threads_are_exhausted(let_go):
         "a",
         1,
     )
+    assert (line["held_by_workflow"], line["held_by_caller"], line["held_threads"]) == ("a", "ada", 1)
+    threads.close()
+
+
+async def test_the_warning_names_who_holds_the_threads_not_only_who_waits(let_go):
+    threads = Threads("test", share=2, most=1)
+    slow = asyncio.create_task(threads.run("slow", held(let_go), "greedy"))
+    await turns()
+    with capture_logs() as logs:
+        quick = asyncio.create_task(threads.run("quick", lambda: None, "ada"))
+        await turns()
+    let_go.set()
+    await asyncio.gather(quick, slow)
+    [line] = logs
+    assert (line["workflow"], line["held_by_workflow"], line["held_by_caller"]) == ("quick", "slow", "greedy")
     threads.close()

@@ -143,6 +143,28 @@ def request_metrics(
     return collect
 
 
+def thread_metrics(
+    requests: RequestCounts, busy: Callable[[], Mapping[str, int]], waiting: Callable[[], Mapping[str, int]]
+) -> Collect:
+    """Who holds the threads for `def` code, and who waits for one; `busy` and `waiting` return numbers by workflow."""
+
+    def collect(families: Families) -> Iterable[Metric]:
+        yield families.gauges(
+            "postern_threads_busy",
+            "Threads that `def` workflows and steps hold.",
+            _labelled(requests, busy()),
+            "workflow",
+        )
+        yield families.gauges(
+            "postern_threads_waiting",
+            "Runs and steps that wait for a thread: their code has not begun.",
+            _labelled(requests, waiting()),
+            "workflow",
+        )
+
+    return collect
+
+
 def blocked_loop_metrics(counts: Callable[[], Mapping[str, int]]) -> Collect:
     """How often the code of each workflow blocked the event loop."""
     return lambda families: [

@@ -86,6 +86,7 @@ def create_app(settings: Settings, *, local_tokens: TokenCommand | None = None) 
         count=runs.requests.count,
         client_id=settings.client_id,
         for_author=local_tokens is not None,
+        stopping=lambda: runs.runner.room.closed,
     )
     return Application((*parts, operations), pipeline, catalog.catalog)
 

@@ -1,12 +1,14 @@
 """Runs: the runner, its steps and calls, and the server processes that share the journal."""
 
+import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from structlog.typing import FilteringBoundLogger
 
-from postern.api.metrics import blocked_loop_metrics, node_metrics, request_metrics
+from postern.api.metrics import blocked_loop_metrics, node_metrics, request_metrics, thread_metrics
 from postern.assembly.part import Part
 from postern.authoring.context import Services
 from postern.catalog import Trigger
@@ -19,9 +21,12 @@ from postern.journal.server_processes import ServerProcesses
 from postern.logs import write_later
 from postern.redaction import without_secret_values
 from postern.runs.blocked_loop import BlockedLoop
-from postern.runs.runner import Runner
+from postern.runs.executor import SharedExecutor
+from postern.runs.runner import Runner, holder
 from postern.runs.steps import Steps
+from postern.runs.threads import Threads
 from postern.settings import Settings
+from postern.trace import RUN
 from postern.triggers.request_counts import RequestCounts
 
 
@@ -43,12 +48,13 @@ def runs_part(
     for_author: bool = False,
 ) -> RunsPart:
     """The runner accepts runs until the server process closes. `for_author` logs failures with their tracebacks."""
-    steps = Steps(note=journal.note_step)
+    threads, of_steps = Threads("workflow"), Threads("step")
+    steps = Steps(note=journal.note_step, threads=of_steps)
     requests = RequestCounts(served=triggers)
     calls = Calls(settings, triggers, connections.open, journal.note_call)
     services = Services(connections.secret, connections.client, log, steps.run, calls.call)
     ended = _show_failures(requests, log) if for_author else _count_and_log(requests)
-    runner = Runner(services, journal, ended)
+    runner = Runner(services, journal, ended, threads=threads)
     processes = ServerProcesses(
         journal.node,
         journal.read,
@@ -61,8 +67,10 @@ def runs_part(
 
     @asynccontextmanager
     async def life() -> AsyncIterator[None]:
+        asyncio.get_running_loop().set_default_executor(SharedExecutor(lambda: _holder_of(runner)))
         async with blocked.watching():
             yield
+        runner.drain()
         runner.close()
         steps.close()
         with suppress(Problem):
@@ -74,12 +82,26 @@ def runs_part(
         life=life,
         tasks=(processes.run,),
         metrics=(
-            request_metrics(requests, lambda: runner.running_by_workflow, lambda: runner.abandoned_by_workflow),
+            request_metrics(
+                requests, lambda: runner.room.running_by_workflow, lambda: runner.room.abandoned_by_workflow
+            ),
+            thread_metrics(
+                requests,
+                lambda: Counter(threads.busy) + Counter(of_steps.busy),
+                lambda: Counter(threads.waiting) + Counter(of_steps.waiting),
+            ),
             blocked_loop_metrics(lambda: dict(blocked.counts)),
             node_metrics(lambda: len(processes.known)),
         ),
         state={"idle": lambda: runner.running == 0, "closing": runner.drain},
     )
+
+
+def _holder_of(runner: Runner) -> tuple[str, str] | None:
+    """The workflow and the caller of the run that is in progress here. None for the server itself."""
+    known = RUN.get()
+    run = runner.underway(known[0]) if known is not None else None
+    return (run.workflow.name, holder(run)) if run is not None else None
 
 
 def _names_in(file: str, triggers: Mapping[str, Trigger]) -> list[str]:

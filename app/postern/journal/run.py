@@ -45,7 +45,8 @@ class Outcome:
 
     `error_type` and `error_message` say what failed, for the record. `shown` means that the author shows both to the
     caller (a Problem); otherwise only operators see the message, because an exception's text may hold anything. `place`
-    (file and line) is for the log. `error_traceback` is for operators.
+    (file and line) is for the log. `error_traceback` is for operators. `begun` is False if no code of the workflow was
+    called.
     """
 
     state: State
@@ -57,6 +58,7 @@ class Outcome:
     place: str = ""
     shown: bool = False
     error_traceback: str = field(default="", repr=False)
+    begun: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ from postern.authoring.workflow import Workflow
 from postern.errors import Problem
 from postern.journal.run import Run
 from postern.runs.idempotency import Key
-from postern.runs.runner import Late, Read
+from postern.runs.runner import Read
+from postern.runs.underway import Late
 
 Arguments = Mapping[str, Any] | Read
 Start = Callable[

@@ -11,7 +11,6 @@ from postern.journal.run import Outcome, Run, State
 from postern.journal.writing.rows import facts, run_row
 from postern.journal.writing.statements import remove_run, write_runs
 from postern.runs.idempotency import Key, keep, replay
-from postern.runs.outcomes import NOT_BEGUN
 from postern.runs.run_records import RunRecords
 
 
@@ -25,7 +24,7 @@ def record_end(journal: RunRecords, run: Run, key: Key) -> Awaitable[None]:
     """Record the run's end and the reply of its key in one transaction: the key of an ended run without a reply would
     be in progress for ever. A run that did not begin gives its key back: nothing was done."""
     outcome = run.outcome
-    if outcome.error_type == NOT_BEGUN:
+    if not outcome.begun:
         journal.write_soon(partial(forget, scope=key.scope, run_id=run.id))
         return journal.end(run)
     kept = keep(outcome.status, outcome.headers, outcome.content, secured=run.workflow.secure_outputs)
@@ -39,6 +38,15 @@ def record_interruption(journal: RunRecords, run: Run, key: Key | None) -> None:
         journal.end(run)
     if key is not None:
         journal.write_soon(partial(forget, scope=key.scope, run_id=run.id))
+
+
+def withdraw(journal: RunRecords, run: Run, key: Key) -> None:
+    """The run does not begin after its key was claimed: as if it had never been."""
+    journal.write_soon(partial(take_back, key=key, run_id=run.id))
+
+
+def nothing(_: Connection) -> None:
+    """Write nothing: what was queued before is written when this is."""
 
 
 def claim_for_run(connection: Connection, key: Key, run: tuple[Any, ...], node: str, now: float) -> Claim:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from time import monotonic
 from typing import Any
 
@@ -50,7 +51,8 @@ class Deadlines:
         if self._until.pop(task, None) is not None:
             self.expired[task] = task.cancelling()  # the cancellations from outside
             self._graces[task] = monotonic() + self._grace
-            task.cancel()
+            with suppress(BaseException):  # the author's own future may be awaited, with a `cancel` of theirs
+                task.cancel()
 
     def cancelled(self, task: Task) -> bool:
         """Whether a CancelledError that the task raised is from this limit, and no other cancellation is pending."""
@@ -65,9 +67,11 @@ class Deadlines:
 
     def _check(self, loop: asyncio.AbstractEventLoop) -> None:
         now = monotonic()
-        for task in [task for task, until in self._until.items() if until <= now]:
-            self.expire(task)
-        for task in [task for task, until in self._graces.items() if until <= now]:
-            del self._graces[task]
-            self._abandon(task)
-        self._timer = loop.call_later(TICK, self._check, loop) if self._until or self._graces else None
+        try:
+            for task in [task for task, until in self._until.items() if until <= now]:
+                self.expire(task)
+            for task in [task for task, until in self._graces.items() if until <= now]:
+                del self._graces[task]
+                self._abandon(task)
+        finally:  # the limits of all the others go on, whatever happens
+            self._timer = loop.call_later(TICK, self._check, loop) if self._until or self._graces else None

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic_core import PydanticSerializationError, to_json
 
+from postern.authoring.plain import plain_bytes, plain_headers, plain_problem, plain_status, text_of, type_name
 from postern.authoring.reply import Reply
 from postern.authoring.result import NotAwaited, ResultType
 from postern.authoring.workflow import Workflow
@@ -21,14 +22,18 @@ out."""
 JSON = (b"content-type", b"application/json")
 PROBLEM_JSON = (b"content-type", b"application/problem+json")
 
-NOT_BEGUN = "too-many-runs"
-"""The problem of a run that got no thread within its timeout."""
-
 
 def no_thread() -> Problem:
     """The problem of a `def` workflow for which no thread is free."""
     detail = "No thread is free for this workflow: its code did not begin."
-    return problem(NOT_BEGUN, detail=detail, headers={"Retry-After": "5"})
+    return problem("too-many-runs", detail=detail, headers={"Retry-After": "5"})
+
+
+def not_begun(run: Run, shown: Problem) -> Outcome:
+    """The outcome of a run whose workflow was never called."""
+    outcome = failed(State.FAILED, shown, run.id, shown.code, shown.detail, shown=True)
+    outcome.begun = False
+    return outcome
 
 
 def cut_off(run: Run, *, by_hand: bool, begun: bool) -> Outcome:
@@ -36,10 +41,12 @@ def cut_off(run: Run, *, by_hand: bool, begun: bool) -> Outcome:
     if by_hand:
         state, shown = State.CANCELLED, problem("run-cancelled")
     elif not begun:
-        state, shown = State.FAILED, no_thread()
+        return not_begun(run, no_thread())
     else:
         state, shown = State.TIMED_OUT, problem("timed-out")
-    return failed(state, shown, run.id, shown.code, shown.detail, shown=True)
+    outcome = failed(state, shown, run.id, shown.code, shown.detail, shown=True)
+    outcome.begun = begun
+    return outcome
 
 
 def succeeded(value: Any, result: ResultType | None) -> Outcome:
@@ -49,31 +56,41 @@ def succeeded(value: Any, result: ResultType | None) -> Outcome:
         if result is not None:
             return Outcome(State.SUCCEEDED, 200, result.written(value), (JSON,))
         return Outcome(State.SUCCEEDED, 200, to_json(value, inf_nan_mode="null"), (JSON,))
-    headers = header_lines(value.headers)
+    headers = header_lines(plain_headers(value.headers))
+    status, body = plain_status(value.status), value.body
     own_type = dict(headers).get(b"content-type", b"")
-    if value.status in NO_CONTENT:
+    if status in NO_CONTENT:
         content, media_type = b"", b""
-    elif isinstance(value.body, bytes):
-        content, media_type = value.body, b"application/octet-stream"
-    elif isinstance(value.body, str) and own_type and not is_json(own_type):
-        content, media_type = value.body.encode(), own_type
+    elif isinstance(body, bytes):
+        content, media_type = plain_bytes(body), b"application/octet-stream"
+    elif isinstance(body, str) and own_type and not is_json(own_type):
+        content, media_type = str.encode(body), own_type
     else:
-        content, media_type = to_json(value.body, inf_nan_mode="null"), b"application/json"
+        content, media_type = to_json(body, inf_nan_mode="null"), b"application/json"
     if content and not own_type:
         headers.append((b"content-type", media_type))
-    return Outcome(State.SUCCEEDED, value.status, content, tuple(headers))
+    return Outcome(State.SUCCEEDED, status, content, tuple(headers))
 
 
 def raised(error: BaseException, run: Run) -> Outcome:
-    """The outcome of a run whose workflow raised this error."""
+    """The outcome of a run whose workflow raised this error. It never raises: what the error's own code raises is one
+    more failure of the workflow."""
+    try:
+        return _raised(error, run)
+    except BaseException:
+        return failed(State.FAILED, problem("workflow-failed"), run.id, type_name(error), "")
+
+
+def _raised(error: BaseException, run: Run) -> Outcome:
     if isinstance(error, Problem):
-        return failed(State.FAILED, error, run.id, error.code, error.detail, error.reason, shown=True)
+        shown = plain_problem(error)
+        return failed(State.FAILED, shown, run.id, shown.code, shown.detail, shown.reason, shown=True)
     if isinstance(error, StopIteration):  # what `async def` makes of it
         error = RuntimeError("StopIteration left the workflow").with_traceback(error.__traceback__)
-    if isinstance(error, PydanticSerializationError) and "'coroutine'" in _message(error):
+    if isinstance(error, PydanticSerializationError) and "'coroutine'" in text_of(error):
         error = NotAwaited()
     place = _place(error, run.workflow)
-    outcome = failed(State.FAILED, problem("workflow-failed"), run.id, type(error).__name__, _message(error), place)
+    outcome = failed(State.FAILED, problem("workflow-failed"), run.id, type_name(error), text_of(error), place)
     file = run.workflow.function.__code__.co_filename
     outcome.error_traceback = traceback_of(error, file, messages=not run.workflow.secures)
     return outcome
@@ -83,17 +100,9 @@ def failed(
     state: State, problem: Problem, run_id: str, kind: str, message: str, place: str = "", *, shown: bool = False
 ) -> Outcome:
     """The outcome that shows a problem to the caller."""
-    content = to_json(problem.document(run_id, run_id), inf_nan_mode="null", serialize_unknown=True)
+    content = to_json(problem.document(run_id, run_id), inf_nan_mode="null")
     headers = (PROBLEM_JSON, *header_lines(problem.headers))
     return Outcome(state, problem.status, content, headers, kind, message, place, shown)
-
-
-def _message(error: BaseException) -> str:
-    """An exception's text, for the record. Its own methods may raise anything."""
-    try:
-        return str(error)
-    except Exception:
-        return ""
 
 
 def _place(error: BaseException, workflow: Workflow) -> str:

@@ -2,8 +2,8 @@
 
 import asyncio
 import inspect
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from time import monotonic, time
 from typing import Any
 
@@ -16,20 +16,17 @@ from postern.authoring.request import Request
 from postern.authoring.workflow import Workflow
 from postern.errors import Problem, problem
 from postern.journal.run import Outcome, Run, State
-from postern.runs.claims import claim_key, record_end, record_interruption
+from postern.runs.claims import claim_key, nothing, record_end, record_interruption, withdraw
 from postern.runs.deadlines import Deadlines, Task
 from postern.runs.idempotency import Key
-from postern.runs.outcomes import cut_off, no_thread, raised, succeeded
+from postern.runs.outcomes import cut_off, not_begun, raised, succeeded
+from postern.runs.room import Room, shutting_down
 from postern.runs.run_records import RunRecords
 from postern.runs.threads import NotBegun, Threads
+from postern.runs.underway import Late, Underway
 from postern.trace import RUN
 
-CANCEL_SECONDS = 5.0
-"""How long a cancellation waits for the run to end."""
-
 Read = Callable[[], Mapping[str, Any]]
-Late = Callable[[Run | Problem], Awaitable[None]]
-Underway = tuple[Task, Run, Key | None, Late | None]
 
 
 class Abandoned(Exception):
@@ -55,35 +52,30 @@ class Runner:
         self._journal = journal
         self._ended = ended
         self._now = now
-        self._running: Counter[str] = Counter()
         self._threads = threads or Threads("workflow")
+        self._room = Room(self._threads)
         self._deadlines = Deadlines(self._abandon)
-        self._stopping = False
-        self._tasks: dict[str, Underway] = {}
-        self._abandoned: Counter[str] = Counter()
+        self._underway = Underway(self._deadlines)
+        self._entries = self._underway.entries
         self._answering: set[Task] = set()
-        self._cancelled: dict[str, asyncio.Future[None]] = {}
-        self._cancelled_by: dict[str, str] = {}
+        self.cancel = self._underway.cancel
+        self.begin_cancel = self._underway.begin_cancel
+        self.underway = self._underway.find
 
     def drain(self) -> None:
-        """Start no new runs from now on. Those in progress continue."""
-        self._stopping = True
+        """Start no new runs from now on, also none that wait for their key, their arguments or a thread. Those in
+        progress continue."""
+        self._room.closed = True
+
+    @property
+    def room(self) -> Room:
+        """How many runs are in progress."""
+        return self._room
 
     @property
     def running(self) -> int:
         """How many runs have not ended, including those in abandoned threads."""
-        return self._running.total() + self._threads.abandoned.total()
-
-    @property
-    def running_by_workflow(self) -> dict[str, int]:
-        """How many runs of each workflow have not ended."""
-        abandoned = self._threads.abandoned
-        return {name: runs + abandoned[name] for name, runs in list(self._running.items())}
-
-    @property
-    def abandoned_by_workflow(self) -> dict[str, int]:
-        """How many runs of each workflow have been cancelled and go on all the same."""
-        return {name: self._abandoned[name] + self._threads.abandoned[name] for name in list(self._running)}
+        return self._room.running
 
     def close(self) -> None:
         """Release the threads. A thread whose workflow never ends is abandoned."""
@@ -109,44 +101,40 @@ class Runner:
 
         `arguments` is a function if the author's code takes part in reading them. `late` is called with a run whose
         workflow swallowed its cancellation, or with a Problem: `start` itself raises Abandoned when it ends."""
-        self._check_room(workflow)
-        name = workflow.name
-        run = _new(Run(run_id, workflow, caller, request, self._now(), resubmitted_from=resubmitted_from))
-        run.resubmitted_by = resubmitted_by
-        timeout = workflow.timeout
-        if key is not None or callable(arguments):
-            ready = await self._prepare(run, arguments, key)
-            if isinstance(ready, Run):
-                return ready
-            arguments, timeout = ready
-        elif not workflow.stateless:
-            self._journal.begin(run)
-        context = self._context(run)
-        self._running[name] += 1
-        task = self._deadlines.begin(timeout)
-        self._tasks[run_id] = (task, run, key, late)
+        self._room.take(workflow)
         try:
-            if workflow.is_async:
-                outcome = succeeded(await workflow.function(context, **arguments), workflow.result)
-            else:
-                outcome = await self._in_thread(run, context, arguments)
-            if task in self._deadlines.expired:  # the workflow swallowed its cancellation
-                outcome = self._cut_off(run)
-        except BaseException as error:  # SystemExit too: it ends the workflow, never the server
-            failure = self._failure(error, run, task)
-            if failure is None:
-                self._interrupt(run, key)
-                raise
-            outcome = failure
+            run = _new(Run(run_id, workflow, caller, request, self._now()), resubmitted_from, resubmitted_by)
+            timeout = workflow.timeout
+            if key is not None or callable(arguments):
+                ready = await self._prepare(run, arguments, key)
+                if isinstance(ready, Run):
+                    return ready
+                arguments, timeout = ready
+            elif not workflow.stateless:
+                self._journal.begin(run)
+            context, task = self._context(run), self._deadlines.begin(timeout)
+            self._entries[run_id] = (task, run, key, late)
+            try:
+                if workflow.is_async:
+                    outcome = succeeded(await workflow.function(context, **arguments), workflow.result)
+                else:
+                    outcome = await self._in_thread(run, context, arguments)
+                if task in self._deadlines.expired:  # the workflow swallowed its cancellation
+                    outcome = self._cut_off(run)
+            except BaseException as error:  # SystemExit too: it ends the workflow, never the server
+                outcome = self._failure(error, run, task, key)
+            finally:
+                del self._entries[run_id]
+                self._deadlines.end(task)
         finally:
-            del self._tasks[run_id]
-            self._deadlines.end(task)
-            self._running[name] -= 1
+            self._room.taken[workflow.name] -= 1
         recorded = self._close(run, outcome, key)
         if recorded is not None:
-            await recorded
-        if self._cancelled:
-            self._report_cancelled(run_id)
+            try:
+                await recorded
+            except asyncio.CancelledError:
+                await self._recorded()
+        self._underway.report(run_id)
         return run
 
     async def _prepare(
@@ -159,10 +147,14 @@ class Runner:
             arguments, timeout = await self._read(run, arguments)
             if timeout <= 0:
                 return run
+            self._room.check_open()
         if key is not None:
             earlier = await claim_key(self._journal, run, key)
             if earlier is not None:
                 return earlier
+            if self._room.closed:
+                withdraw(self._journal, run, key)
+                raise shutting_down()
         elif not run.workflow.stateless:
             self._journal.begin(run)
         return arguments, timeout
@@ -173,34 +165,39 @@ class Runner:
         Problem."""
         name, timeout = run.workflow.name, run.workflow.timeout
         began = monotonic()
-        self._running[name] += 1
         task = self._deadlines.begin(timeout)
-        self._tasks[run.id] = (task, run, None, None)
+        self._entries[run.id] = (task, run, None, None)
         try:
-            arguments = await self._threads.run(name, read)
+            arguments = await self._threads.run(name, read, holder(run))
             if (left := timeout - (monotonic() - began)) > 0:
-                self._check_room(run.workflow)
                 return arguments, left
             run.outcome = self._cut_off(run)
         except asyncio.CancelledError as error:
-            outcome = self._failure(error, run, task)
-            if outcome is None:
-                raise
-            run.outcome = outcome
+            run.outcome = self._failure(error, run, task, None)
         finally:
-            del self._tasks[run.id]
+            del self._entries[run.id]
             self._deadlines.end(task)
-            self._running[name] -= 1
         if not run.workflow.stateless:
             self._journal.begin(run)
         if (recorded := self._end(run, None)) is not None:
             await recorded
-        self._report_cancelled(run.id)
+        self._underway.report(run.id)
         return {}, 0.0
+
+    async def _recorded(self) -> None:
+        """Wait for the record of a run whose code has cancelled its own task, so that it gets the reply of its outcome.
+        What is written later than the run is written when the run is."""
+        written = asyncio.get_running_loop().create_task(self._journal.write(nothing))
+        while not written.done():
+            if self._room.closed:
+                raise shutting_down()
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([written])
+        await written
 
     def _close(self, run: Run, outcome: Outcome, key: Key | None) -> Awaitable[None] | None:
         if run.ended_at:
-            self._abandoned[run.workflow.name] -= 1
+            self._room.abandoned[run.workflow.name] -= 1
             raise Abandoned
         run.outcome = outcome
         return self._end(run, key)
@@ -215,13 +212,13 @@ class Runner:
 
     def _abandon(self, task: Task) -> None:
         """Answer for a run whose task swallowed its cancellation. It counts as running until it ends."""
-        underway = next((each for each in self._tasks.values() if each[0] is task), None)
-        if underway is None:
+        entry = self._underway.of_task(task)
+        if entry is None:
             return
-        _, run, key, late = underway
+        _, run, key, late = entry
         run.outcome = self._cut_off(run)
         recorded = self._end(run, key)
-        self._abandoned[run.workflow.name] += 1
+        self._room.abandoned[run.workflow.name] += 1
         self._log.warning(
             "run-abandoned",
             run_id=run.id,
@@ -240,67 +237,24 @@ class Runner:
                 await recorded
         except Problem as unrecorded:
             ended = unrecorded
-        self._report_cancelled(run.id)
+        self._underway.report(run.id)
         if late is not None:
             await late(ended)
 
     def _context(self, run: Run) -> Context:
-        """The Context for the workflow's function. Log entries from here on have the run's id."""
+        """The Context for the workflow's function. Log entries from here on have the run's id. The request is a copy:
+        what the author assigns to it is not recorded."""
         RUN.set((run.id, run.request.trace))
-        workflow = run.workflow
-        return Context(run.request, run.caller, run.id, workflow.name, self._services, not workflow.stateless)
+        workflow, request = run.workflow, Request.__new__(Request)
+        request.__dict__.update(run.request.__dict__)
+        return Context(request, run.caller, run.id, workflow.name, self._services, not workflow.stateless)
 
     def _interrupt(self, run: Run, key: Key | None) -> None:
-        """Record that the server itself ended the request, unless the run was abandoned before."""
+        """Record that the server itself ended the request. Raises Abandoned if the run was abandoned before."""
         if run.ended_at:
-            return
+            raise Abandoned
         run.outcome, run.ended_at = Outcome(State.INTERRUPTED, 503, b""), self._now()
         record_interruption(self._journal, run, key)
-
-    def _check_room(self, workflow: Workflow) -> None:
-        if self._stopping:
-            raise problem("shutting-down", headers={"Retry-After": "5"})
-        name, most = workflow.name, workflow.max_concurrency
-        if most is not None and self._running[name] + self._threads.abandoned[name] >= most:
-            raise problem("too-many-runs", headers={"Retry-After": "1"})
-        if not workflow.is_async and self._threads.exhausted(name):
-            raise no_thread()
-
-    async def cancel(self, run_id: str, by: str = "") -> bool:
-        """Cancel a run of this process, and return when it has ended. False if it does not run here. A workflow that
-        swallows the cancellation is abandoned: it continues, but its outcome is Cancelled. `by` is what `actor` returns
-        for the caller who wants it; the first one is recorded."""
-        if by and run_id in self._tasks:
-            self._cancelled_by.setdefault(run_id, by)
-        ended = self.begin_cancel(run_id)
-        if ended is None:
-            return False
-        await asyncio.wait([ended], timeout=CANCEL_SECONDS)
-        return True
-
-    def begin_cancel(self, run_id: str) -> "asyncio.Future[None] | None":
-        """Cancel a run of this process without waiting. The future is done when the run has ended. None if it does not
-        run here."""
-        underway = self._tasks.get(run_id)
-        if underway is None:
-            return None
-        if underway[0] in self._deadlines.expired and run_id not in self._cancelled:  # its timeout came first
-            return None
-        ended = self._cancelled.get(run_id) or asyncio.get_running_loop().create_future()
-        self._cancelled[run_id] = ended
-        self._deadlines.expire(underway[0])
-        return ended
-
-    def underway(self, run_id: str) -> Run | None:
-        """A run of this process that has not ended, also if it is not recorded yet."""
-        underway = self._tasks.get(run_id)
-        return underway[1] if underway is not None else None
-
-    def _report_cancelled(self, run_id: str) -> None:
-        self._cancelled_by.pop(run_id, None)
-        ended = self._cancelled.pop(run_id, None)
-        if ended is not None and not ended.done():
-            ended.set_result(None)
 
     async def _in_thread(self, run: Run, context: Context, arguments: Mapping[str, Any]) -> Outcome:
         """Call a `def` workflow and write its result, both in a thread. A thread cannot be cancelled: after a timeout
@@ -309,35 +263,51 @@ class Runner:
         workflow = run.workflow
 
         def call() -> Outcome | Awaitable[Any]:
+            if self._room.closed:
+                return not_begun(run, shutting_down())
             try:
                 value = workflow.function(context, **arguments)
                 return value if inspect.isawaitable(value) else succeeded(value, workflow.result)
             except BaseException as error:
                 return raised(error, run)
 
-        ended = await self._threads.run(workflow.name, call)
+        ended = await self._threads.run(workflow.name, call, holder(run))
         return (
             ended if isinstance(ended, Outcome) else succeeded(await ended, workflow.result)
         )  # a `def` around an `async def`
 
-    def _failure(self, error: BaseException, run: Run, task: Task) -> Outcome | None:
-        """The outcome of a run whose workflow raised. None if the error ends the whole request."""
-        if isinstance(error, asyncio.CancelledError):
-            if self._deadlines.cancelled(task):
-                return self._cut_off(run, error)
-            if task.cancelling():
-                return None
-        elif task in self._deadlines.expired:
-            return self._cut_off(run)
-        return raised(error, run)
+    def _failure(self, error: BaseException, run: Run, task: Task, key: Key | None) -> Outcome:
+        """The outcome of a run whose workflow raised: also of one that cancelled its own task. Raises Problem if a
+        server that stops has cancelled it. Classes are compared without `isinstance`, which may run code of the
+        author."""
+        kind = type(error)
+        cancelled = issubclass(kind, asyncio.CancelledError) and task.cancelling() > 0
+        if cancelled and self._room.closed and not self._deadlines.cancelled(task):
+            self._interrupt(run, key)
+            raise shutting_down() from None
+        if issubclass(kind, GeneratorExit):  # if it is a future's, it closes this coroutine, which can await no more
+            self._close(run, raised(error, run), key)
+            raise problem("workflow-failed", run_id=run.id) from None
+        begun = kind is not NotBegun
+        if task in self._deadlines.expired:
+            return self._cut_off(run, begun=begun)
+        outcome = raised(error, run)
+        outcome.begun = begun
+        return outcome
 
-    def _cut_off(self, run: Run, error: BaseException | None = None) -> Outcome:
-        run.cancelled_by = self._cancelled_by.pop(run.id, "")
-        return cut_off(run, by_hand=run.id in self._cancelled, begun=not isinstance(error, NotBegun))
+    def _cut_off(self, run: Run, *, begun: bool = True) -> Outcome:
+        run.cancelled_by = self._underway.take_actor(run.id)
+        return cut_off(run, by_hand=self._underway.is_cancelled(run.id), begun=begun)
 
 
-def _new(run: Run) -> Run:
+def holder(run: Run) -> str:
+    """Who holds the thread of a run."""
+    return run.caller.object_id or run.request.client_address
+
+
+def _new(run: Run, resubmitted_from: str, resubmitted_by: str) -> Run:
     """The run with the trace and the parent run that its request named."""
+    run.resubmitted_from, run.resubmitted_by = resubmitted_from, resubmitted_by
     request = run.request
     if request.trace is not None:
         run.trace_id = request.trace.trace_id

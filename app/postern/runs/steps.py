@@ -13,6 +13,7 @@ from structlog.typing import FilteringBoundLogger
 from tenacity import AsyncRetrying, RetryCallState, stop_after_attempt
 
 from postern.authoring.context import Context
+from postern.authoring.plain import plain_text, type_name
 from postern.authoring.retry_policy import Retry
 from postern.call_chain import PART, Part, part_of
 from postern.journal.run import Attempt, Step
@@ -65,7 +66,7 @@ class Steps:
         call = (
             partial(function, *args)
             if inspect.iscoroutinefunction(function)
-            else partial(self._in_thread, ctx.workflow, partial(function, *args))
+            else partial(self._in_thread, ctx, partial(function, *args))
         )
         retrying = AsyncRetrying(
             stop=stop_after_attempt(retry.count + 1),
@@ -92,25 +93,25 @@ class Steps:
         try:
             value = await call()
         except BaseException as error:
-            attempts.append(Attempt(began, self._now(), type(error).__name__))
+            attempts.append(Attempt(began, self._now(), type_name(error)))
             raise
         finally:
             PART.reset(before)
         attempts.append(Attempt(began, self._now()))
         return value
 
-    async def _in_thread(self, workflow: str, call: Callable[[], Any]) -> Any:
+    async def _in_thread(self, ctx: Context, call: Callable[[], Any]) -> Any:
         """Call a `def` in a thread. A thread cannot be cancelled: after the run's timeout it runs to its end. Further
         steps of the workflow wait for a free thread, within the run's timeout."""
 
         def guarded() -> Any:
             try:
                 return call()
-            except StopIteration as error:  # a future cannot carry it: its waiter would never wake
-                raise RuntimeError("StopIteration left the step") from error
+            except (StopIteration, GeneratorExit) as error:  # a future cannot carry them: its waiter would not go on
+                raise RuntimeError(f"{type_name(error)} left the step") from error
 
         try:
-            value = await self._threads.run(workflow, guarded)
+            value = await self._threads.run(ctx.workflow, guarded, ctx.caller.object_id or ctx.request.client_address)
         except NotBegun as error:  # the run itself has begun
             raise asyncio.CancelledError from error
         return await value if inspect.isawaitable(value) else value  # a `def` or lambda around an `async def`
@@ -159,4 +160,4 @@ def _name(given: str, function: Callable[..., Any]) -> str:
     while isinstance(function, partial):
         function = function.func
     name = given or getattr(function, "__name__", "") or type(function).__name__
-    return str(name)[:LONGEST_NAME]
+    return plain_text(str(name))[:LONGEST_NAME]

@@ -60,6 +60,9 @@ class Cycle(RequestResponseCycle):
             if not self.response_complete and not self.disconnected:
                 self.logger.error("the application did not complete its response")
                 await self._give_up()
+        except GeneratorExit:  # of a future: Python has closed the application, which has responded before
+            if not self.response_complete:
+                await self._give_up()
         except BaseException:
             self.logger.exception("Exception in ASGI application\n")
             await self._give_up()

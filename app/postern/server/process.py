@@ -28,6 +28,7 @@ from uvicorn.config import LifespanType
 
 from postern.logs import flush_logs
 from postern.server.listener import accepted, block_new
+from postern.server.main_task import run_to_end
 from postern.server.protocol import GuardedProtocol
 from postern.server.workers import Workers
 
@@ -79,6 +80,10 @@ class Server(uvicorn.Server):
         sys.setswitchinterval(SWITCH_INTERVAL)
         gc.freeze()
         gc.set_threshold(GC_THRESHOLD, 20, 50)
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve in an event loop of its own."""
+        run_to_end(self.serve(sockets), self.config.get_loop_factory())
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until a stop signal. If something is cut off, the process ends here with `exits`: asyncio would wait

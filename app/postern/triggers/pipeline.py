@@ -6,6 +6,7 @@ plain ASGI application: it reads headers from the scope and the body from `recei
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from math import inf
@@ -15,6 +16,7 @@ from typing import Any
 from structlog.typing import FilteringBoundLogger
 
 from postern.access import ANYONE, OPEN, Caller, Check, Guarded, Refused, admit
+from postern.authoring.plain import plain_problem, type_name
 from postern.authoring.request import Request
 from postern.authoring.workflow import Workflow
 from postern.call_chain import DEPTH_FIELD, chain_of
@@ -27,8 +29,9 @@ from postern.journal.run import Run
 from postern.redaction import without_secret_values
 from postern.runs.idempotency import HEADER as IDEMPOTENCY_KEY
 from postern.runs.idempotency import Key, key_of
-from postern.runs.runner import Abandoned, Late, Read
+from postern.runs.runner import Abandoned, Read
 from postern.runs.tracebacks import traceback_of
+from postern.runs.underway import Late
 from postern.trace import Trace, parse, trace_id_of
 from postern.triggers.challenge import unauthenticated
 from postern.triggers.exchange import EXCHANGE, Exchange
@@ -64,6 +67,7 @@ class Pipeline:
     - `for_author` logs exceptions of validators with their tracebacks, as `postern dev` does.
     - `throttle` delays the responses to rejected requests in a flood.
     - `client_id` is Postern's own application, by which it recognizes calls of its own runs.
+    - `stopping` returns whether the server stops, which ends what is still running.
     """
 
     triggers: Callable[[], Mapping[str, Trigger]]
@@ -77,6 +81,7 @@ class Pipeline:
     for_author: bool = False
     throttle: RefusalThrottle = field(default_factory=RefusalThrottle)
     client_id: str | None = None
+    stopping: Callable[[], bool] = bool
 
     async def trigger(
         self,
@@ -143,23 +148,36 @@ class Pipeline:
             answer = self._refuse(unauthenticated(refused), scope, request_id, refused)
             self._count(scope, "unauthenticated")
             wait = self.throttle.wait(_address(scope), monotonic())
-        except Problem as shown:
+        except Problem as raised:
+            shown = _plain(raised)
             answer = self._refuse(shown, scope, request_id)
             self._count(scope, shown.code)
             if shown.code in BEFORE_IDENTITY:
                 wait = self.throttle.wait(_address(scope), monotonic())
         except Exception:
             self.log.exception("request-failed", request_id=request_id, trace_id=_trace_id(scope, request_id))
-            answer = problem_reply(problem("internal-error"), request_id)
-            self._count(scope, "internal-error")
+            answer = self._failed("internal-error", scope, request_id)
+        except asyncio.CancelledError:  # by the server's stop, or by code that an author left behind
+            self.log.info("request-cut-off", request_id=request_id, trace_id=_trace_id(scope, request_id))
+            answer = self._failed("shutting-down" if self.stopping() else "workflow-failed", scope, request_id)
+        if exchange is None or wait or not exchange.answer_at_once(answer.status, answer.headers, answer.content):
+            await self._send(answer, scope, send, exchange, wait)
+
+    async def _send(self, answer: Answer, scope: Scope, send: Send, exchange: Exchange | None, wait: float) -> None:
+        """Send an answer that is delayed, or cannot be sent at once."""
+        await _take_cancellation(exchange)
         if wait == inf:
             answer.headers.append((b"connection", b"close"))
-            await answer.send(send, head=scope["method"] == "HEAD")
-            return
-        if wait:
+        elif wait:
             await asyncio.sleep(wait)
-        if exchange is None or not exchange.answer_at_once(answer.status, answer.headers, answer.content):
-            await answer.send(send, head=scope["method"] == "HEAD")
+            if exchange is not None and exchange.answer_at_once(answer.status, answer.headers, answer.content):
+                return
+        await answer.send(send, head=scope["method"] == "HEAD")
+
+    def _failed(self, code: str, scope: Scope, request_id: str) -> Answer:
+        """The answer to a request that the server failed to handle, counted."""
+        self._count(scope, code)
+        return problem_reply(problem(code), request_id)
 
     async def _answer_late(
         self, scope: Scope, send: Send, request_id: str, exchange: Exchange | None, ended: Run | Problem
@@ -231,6 +249,26 @@ class Pipeline:
         secret."""
         name = raw_path.removeprefix(PREFIX).partition(b"/")[0].decode("ascii", "replace")
         return self.triggers().get(name)
+
+
+def _plain(shown: Problem) -> Problem:
+    """A problem that may be of an author's validator, without the author's code."""
+    try:
+        return plain_problem(shown)
+    except BaseException as error:
+        reason = f"{type_name(error)} in a Problem of the workflow"
+        return problem("workflow-failed", reason=reason)
+
+
+async def _take_cancellation(exchange: Exchange | None) -> None:
+    """Take a cancellation that code of the author left in the request's task: it would cut the answer off. A task of
+    another server than ours may have been cancelled by that server, and ends."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        if exchange is None:
+            raise asyncio.CancelledError
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(0)
 
 
 def _request(

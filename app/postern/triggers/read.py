@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from postern.authoring.plain import type_name
 from postern.authoring.signature import BodyParameter
 from postern.authoring.validators import Validators
 from postern.authoring.workflow import Workflow
@@ -94,7 +95,7 @@ def arguments(
     except Problem:
         raise
     except BaseException as error:  # SystemExit too: it ends the request, never the server
-        reason = f"{type(error).__name__} in a validator of the workflow"
+        reason = f"{type_name(error)} in a validator of the workflow"
         raise problem("workflow-failed", reason=reason) from error
 
 

@@ -12,6 +12,7 @@ import structlog
 from tenacity import AsyncRetrying, RetryCallState, RetryError, retry_if_exception, retry_if_result, stop_after_delay
 
 from postern.authoring.call_result import Call, CallError, Handle, Outgoing
+from postern.authoring.plain import type_name
 from postern.authoring.retry_policy import Retry
 from postern.connections.calls.call_advice import sentence, unreached
 from postern.connections.calls.call_request import RESULT, Sending, link_of, sending_of
@@ -86,7 +87,7 @@ class Calls:
         try:
             return await self._made(ctx, outgoing, call)
         except BaseException as error:
-            call.error = type(error).__name__
+            call.error = type_name(error)
             if isinstance(error, CallError):
                 call.status = error.status or None
                 call.run_id = error.run_id or call.run_id
