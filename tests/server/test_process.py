@@ -12,17 +12,20 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Self
 
 import pytest
 from starlette.requests import ClientDisconnect
 
+from postern.logs import Coalesced
+from postern.server import cycle
 from postern.server.process import (
     AddressFault,
     Server,
     bind,
     bound_address,
-    quieten_disconnects,
+    quieten_lifespan,
     run,
     server_config,
 )
@@ -428,7 +431,7 @@ def test_several_workers_need_an_import_string():
         server_config(lambda: None, workers=2)
 
 
-async def test_clients_that_disconnect_cost_one_line_each_and_no_traceback(caplog):
+async def test_clients_that_disconnect_cost_one_line_for_many_and_no_traceback(caplog, monkeypatch):
     """Also where the application lets ClientDisconnect out."""
 
     async def application(scope, receive, send):
@@ -437,6 +440,10 @@ async def test_clients_that_disconnect_cost_one_line_each_and_no_traceback(caplo
             if message["type"] == "http.disconnect":
                 raise ClientDisconnect
 
+    lines: list[tuple[str, dict[str, object]]] = []
+    abandoned = Coalesced("request-abandoned")
+    monkeypatch.setattr(cycle, "_abandoned", abandoned)
+    monkeypatch.setattr(cycle, "log", SimpleNamespace(info=lambda event, **fields: lines.append((event, fields))))
     config = server_config(application, port=0, lifespan="off")
     server = Server(config)
     caplog.set_level(logging.INFO, logger="uvicorn.error")
@@ -452,23 +459,26 @@ async def test_clients_that_disconnect_cost_one_line_each_and_no_traceback(caplo
         await writer.wait_closed()
         while server.server_state.tasks:
             await asyncio.sleep(0.001)
+    abandoned.write()
     server.should_exit = True
     await task
-    lines = [record for record in caplog.records if record.getMessage() == "request-abandoned"]
-    assert len(lines) == 20
+    assert [(event, fields["error"], fields["times"]) for event, fields in lines] == [
+        ("request-abandoned", "ClientDisconnect", 1),
+        ("request-abandoned", "ClientDisconnect", 19),
+    ]
     assert not [record for record in caplog.records if record.exc_info]
 
 
 def test_a_lifespan_that_is_cut_off_leaves_no_traceback():
     text = "Traceback (most recent call last):\n  …\nasyncio.exceptions.CancelledError\n"
     logger = logging.getLogger("uvicorn.error")
-    quieten_disconnects()
+    quieten_lifespan()
     assert not logger.filter(logging.LogRecord("uvicorn.error", logging.ERROR, "", 0, text, (), None))
     assert logger.filter(logging.LogRecord("uvicorn.error", logging.ERROR, "", 0, "anything else", (), None))
 
 
-def test_the_filter_for_disconnects_is_installed_once():
-    quieten_disconnects()
+def test_the_filter_for_the_lifespan_is_installed_once():
+    quieten_lifespan()
     before = len(logging.getLogger("uvicorn.error").filters)
-    quieten_disconnects()
+    quieten_lifespan()
     assert len(logging.getLogger("uvicorn.error").filters) == before

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextvars import Context
 from time import monotonic
 from typing import Any
 
@@ -31,6 +32,7 @@ class Deadlines:
         self._until: dict[Task, float] = {}
         self._graces: dict[Task, float] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._context = Context()  # not that of the run which sets the timer: it serves all of them
 
     def begin(self, seconds: float) -> Task:
         """Limit the current task from now on."""
@@ -42,7 +44,7 @@ class Deadlines:
             raise RuntimeError("a deadline needs a running task")
         self._until[task] = monotonic() + seconds
         if self._timer is None:
-            self._timer = loop.call_later(TICK, self._check, loop)
+            self._timer = loop.call_later(TICK, self._check, loop, context=self._context)
         return task
 
     def expire(self, task: Task) -> None:
@@ -70,4 +72,6 @@ class Deadlines:
         for task in [task for task, until in self._graces.items() if until <= now]:
             del self._graces[task]
             self._abandon(task)
-        self._timer = loop.call_later(TICK, self._check, loop) if self._until or self._graces else None
+        self._timer = (
+            loop.call_later(TICK, self._check, loop, context=self._context) if self._until or self._graces else None
+        )

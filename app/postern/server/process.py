@@ -6,7 +6,6 @@ connections stay open for IDLE seconds, because a proxy may have sent a request 
 connection is left and nothing runs, or when the grace period is over. A second signal ends it at once.
 """
 
-import asyncio
 import errno
 import gc
 import logging
@@ -23,7 +22,6 @@ from typing import Any, NoReturn, cast
 
 import structlog
 import uvicorn
-from starlette.requests import ClientDisconnect
 from uvicorn.config import LifespanType
 
 from postern.logs import flush_logs
@@ -69,7 +67,7 @@ class Server(uvicorn.Server):
         self._deadline: float | None = None
         self._grace_over = False
         self._listeners: list[socket.socket] = []
-        quieten_disconnects()
+        quieten_lifespan()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Load and start the application, then freeze the loaded objects: they stay, so the garbage collector need not
@@ -281,20 +279,16 @@ def _end_process(code: int) -> NoReturn:
     os._exit(code)
 
 
-def quieten_disconnects() -> None:
-    """One line in the log, without a traceback, for a request whose client disconnected or that the stop cut short."""
+def quieten_lifespan() -> None:
+    """No traceback in the log of a lifespan that a second signal cut off."""
     logger = logging.getLogger("uvicorn.error")
-    if not any(isinstance(each, _Disconnects) for each in logger.filters):
-        logger.addFilter(_Disconnects())
+    if not any(isinstance(each, _CutOff) for each in logger.filters):
+        logger.addFilter(_CutOff())
 
 
-class _Disconnects(logging.Filter):
+class _CutOff(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
-        error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, ClientDisconnect | asyncio.CancelledError):
-            record.msg, record.args, record.exc_info = "request-abandoned", (), None
-            record.levelno, record.levelname = logging.INFO, "INFO"
-        return not str(record.msg).rstrip().endswith("CancelledError")  # the lifespan's, which a second signal cut off
+        return not str(record.msg).rstrip().endswith("CancelledError")
 
 
 def _address_fault(error: OSError, host: str, port: int) -> str:
