@@ -19,7 +19,7 @@ import pytest
 from starlette.requests import ClientDisconnect
 
 from postern.logs import Coalesced
-from postern.server import cycle
+from postern.server import cycle, stop_deadline
 from postern.server.process import (
     AddressFault,
     Server,
@@ -30,6 +30,7 @@ from postern.server.process import (
     server_config,
 )
 from postern.server.protocol import GuardedProtocol
+from postern.server.stop_deadline import StopDeadline
 from tests.process.servers import until
 from tests.tools import needed_filter
 
@@ -44,7 +45,7 @@ def anyio_backend() -> str:
 ROOT = Path(__file__).parents[2]
 
 APPLICATION = """
-import asyncio, os, time
+import asyncio, os, threading, time
 from concurrent.futures import ThreadPoolExecutor
 
 class Application:
@@ -77,6 +78,12 @@ class Application:
             self.running += 1
             print("running", os.getpid(), flush=True)
             await asyncio.get_running_loop().run_in_executor(self.threads, time.sleep, 60)
+        if scope["path"] == "/left":
+            asyncio.get_running_loop().run_in_executor(None, time.sleep, 60)
+            print("running", os.getpid(), flush=True)
+        if scope["path"] == "/library":
+            threading.Thread(target=time.sleep, args=(60,)).start()
+            print("running", os.getpid(), flush=True)
         if scope["path"] == "/stuck":
             print("running", os.getpid(), flush=True)
             time.sleep(60)
@@ -94,8 +101,10 @@ application = Application()
 
 PROGRAM = """
 import os, sys
-from postern.server import workers
+from postern.server import stop_deadline, workers
 from postern.server.process import run, server_config
+
+stop_deadline.FLUSH_SECONDS = float(os.environ.get("FLUSH", 0.3))
 
 if __name__ == "__main__":
     workers.KILL_AFTER = float(os.environ.get("KILL_AFTER", workers.KILL_AFTER))
@@ -338,6 +347,56 @@ def test_the_grace_is_bounded(tmp_path, workers, path):
         assert server.exit_code() == 0
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("path", ["/left", "/library"])
+@pytest.mark.process
+def test_threads_that_were_left_behind_do_not_hold_a_stop_beyond_its_grace(tmp_path, workers, path):
+    """Their requests have their replies, so nothing seems to run; but the interpreter waits for its threads."""
+    with process(tmp_path, workers, grace=0.5, KILL_AFTER="60", FLUSH="60") as server:
+        assert get(server.port, path)[0] == 200
+        server.signal()
+        server.says("lifespan over")
+        server.says("stop-cut-short.*finished=True")
+        assert server.exit_code() == 0
+        assert "Traceback" not in server.log.read_text()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.process
+def test_code_that_holds_the_event_loop_does_not_hold_a_stop(tmp_path, workers):
+    """The deadline begins with the signal, and needs no event loop."""
+    with process(tmp_path, workers, grace=0.2, KILL_AFTER="60") as server, Connection(server.port) as stuck:
+        stuck.ask("/stuck")
+        server.says("running")
+        server.signal()
+        server.says("stop-cut-short.*finished=False")
+        assert server.exit_code() == 0
+
+
+@pytest.mark.process
+def test_a_stop_that_leaves_no_thread_ends_at_once_and_cuts_nothing_short(tmp_path):
+    with process(tmp_path, grace=60) as server:
+        assert get(server.port)[0] == 200
+        server.signal()
+        assert server.exit_code() == 0
+        assert server.process.stdout
+        assert "stop-cut-short" not in server.process.stdout.read()
+
+
+async def test_the_last_line_of_a_stop_cannot_hold_it(monkeypatch):
+    """Nobody reads the stream of the log."""
+    never, ended = threading.Event(), threading.Event()
+    monkeypatch.setattr(stop_deadline, "flush_logs", never.wait)
+    monkeypatch.setattr(stop_deadline, "SAY_SECONDS", 0.01)
+    deadline = StopDeadline(0.0, ended.set)
+    deadline.finish()
+    assert not ended.is_set()
+    for _ in range(2):
+        deadline.arm()
+    assert ended.wait(10)
+    never.set()
+
+
 @pytest.mark.parametrize(("workers", "path"), [(1, "/slow"), (2, "/slow"), (1, "/thread")])
 @pytest.mark.process
 def test_a_second_signal_ends_at_once(tmp_path, workers, path):
@@ -354,7 +413,7 @@ def test_a_second_signal_ends_at_once(tmp_path, workers, path):
 @pytest.mark.process
 def test_a_worker_that_does_not_end_is_killed_and_the_exit_code_says_so(tmp_path):
     """Something holds up its event loop."""
-    with process(tmp_path, 2, grace=0.2, KILL_AFTER="0.2") as server, Connection(server.port) as stuck:
+    with process(tmp_path, 2, grace=0.2, KILL_AFTER="0.2", FLUSH="60") as server, Connection(server.port) as stuck:
         stuck.ask("/stuck")
         server.says("running")
         server.signal()

@@ -3,7 +3,8 @@
 On SIGTERM or SIGINT the server accepts no new connections, so that a proxy uses another server process, and notifies
 the application. Requests on open connections are served, each response with `Connection: close`. After SIGTERM, idle
 connections stay open for IDLE seconds, because a proxy may have sent a request already. The process ends when no
-connection is left and nothing runs, or when the grace period is over. A second signal ends it at once.
+connection is left and nothing runs, or when the grace period is over. A second signal ends it at once. Threads that
+code of authors or of libraries left behind are waited for until the grace period is over, and no longer.
 """
 
 import errno
@@ -27,6 +28,7 @@ from uvicorn.config import LifespanType
 from postern.logs import flush_logs
 from postern.server.listener import accepted, block_new
 from postern.server.protocol import GuardedProtocol
+from postern.server.stop_deadline import StopDeadline
 from postern.server.workers import Workers
 
 EXIT_USAGE = 2
@@ -65,6 +67,8 @@ class Server(uvicorn.Server):
         self.idle = idle
         self.stop_signal = 0
         self._deadline: float | None = None
+        self._stop_deadline = StopDeadline(grace, lambda: os._exit(self.exit_code)) if exits else None
+        self._draining = False
         self._grace_over = False
         self._listeners: list[socket.socket] = []
         quieten_lifespan()
@@ -82,6 +86,8 @@ class Server(uvicorn.Server):
         """Serve until a stop signal. If something is cut off, the process ends here with `exits`: asyncio would wait
         for tasks that swallow their cancellation."""
         await super().serve(sockets)
+        if self._stop_deadline is not None:
+            self._stop_deadline.finish()
         if self.cuts_off and self._exits:
             _end_process(self.exit_code)
 
@@ -94,6 +100,10 @@ class Server(uvicorn.Server):
         if self.stop_signal:
             self.force_exit = self.should_exit = True
         self.stop_signal = sig
+        if self._deadline is None:
+            self._deadline = time.monotonic() + self.grace
+        if self._stop_deadline is not None:
+            self._stop_deadline.arm()
 
     @property
     def cuts_off(self) -> bool:
@@ -109,7 +119,8 @@ class Server(uvicorn.Server):
         """Ten times a second: begin a requested stop, and end when possible."""
         if self.stop_signal and not self.should_exit:
             try:
-                if self._deadline is None:
+                if not self._draining:
+                    self._draining = True
                     await self._begin_to_stop()
                 if self._may_end():
                     self.should_exit = True  # never False: a second signal sets it too
@@ -120,7 +131,6 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     async def _begin_to_stop(self) -> None:
-        self._deadline = time.monotonic() + self.grace
         log.info("draining", grace=self.grace)
         self._notify("draining")
         shared = self.config.fd is not None or multiprocessing.parent_process() is not None
