@@ -86,6 +86,9 @@ PROBLEMS: Mapping[str, ProblemType] = {
     "unsupported-media-type": ProblemType(
         415, "Unsupported media type", "This trigger accepts JSON in UTF-8 only, without a content encoding."
     ),
+    "misdirected-request": ProblemType(
+        421, "Misdirected request", "This server does not answer browsers under this name: use its public URL."
+    ),
     "idempotency-key-reused": ProblemType(
         422, "Idempotency key reused", "This idempotency key was used for another request."
     ),

@@ -175,7 +175,10 @@ async def test_with_a_local_tenant_all_callers_see_everything(
     tmp_path: Path, local_tenant: LocalTenant, own_modules: None
 ):
     async with docs_server(
-        tmp_path, local_tenant, local_tokens=lambda trigger: f"token {trigger.workflow.name}"
+        tmp_path,
+        local_tenant,
+        local_tokens=lambda trigger: f"token {trigger.workflow.name}",
+        public_url="http://postern.test",
     ) as client:
         for credentials in ({}, {"Authorization": "Bearer garbage"}):
             assert sorted(shown(await client.get("/openapi.json", headers=credentials))) == sorted(ROWS[0][1:])

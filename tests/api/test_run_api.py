@@ -60,11 +60,6 @@ async def test_what_is_no_id_of_ours_is_no_run(run_api: RunApi, path: str):
         assert (await run_api.get(f"/runs/{path}{page}", "operator")).status_code == 404
 
 
-async def test_an_encoded_path_is_no_page(run_api: RunApi):
-    answer = await run_api.get(f"/runs/{ANONYMOUS_RUN}%2Fresult")
-    assert (answer.status_code, answer.json()["code"]) == (404, "not-found")
-
-
 async def test_messages_of_errors_are_for_operators(run_api: RunApi):
     messages = [(await run_api.get(f"/runs/{ADAS_RUN}", who)).json()["error"]["message"] for who in ("ada", "operator")]
     assert messages == [None, "why"]

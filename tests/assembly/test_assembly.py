@@ -1,6 +1,7 @@
 """The application beside its triggers: health, and pages that are not there."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,65 @@ async def test_other_pages_are_a_404_problem_and_never_a_redirect(client: AsyncC
     answer = await client.get(path, headers={"Host": "evil.example"})
     assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
     assert "evil" not in answer.text + str(answer.headers)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "HEAD"])
+async def test_a_page_is_found_by_its_raw_path_only(client: AsyncClient, method: str):
+    """Whatever is in front of the server compares paths as they are sent, for example to hide `/metrics`."""
+    run = (await client.post("/triggers/hello")).headers["x-run-id"]
+    application = client._transport.app  # type: ignore[attr-defined]
+    paths = [route.path.replace("{id}", run) for route in application.routes]
+    assert {"/metrics", "/docs", f"/runs/{run}"} <= set(paths)
+    for path in [*paths, "/triggers/hello"]:
+        for at in range(1, len(path)):
+            encoded = f"{path[:at]}%{ord(path[at]):02x}{path[at + 1 :]}"
+            if "{" in path:
+                continue
+            sent = client.build_request(method, f"http://postern.test{encoded}")
+            assert sent.url.raw_path.decode() == encoded
+            answer = await client.send(sent)
+            assert answer.status_code == 404, encoded
+
+
+NAVIGATES = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Site": "none"}
+
+
+@asynccontextmanager
+async def with_public_url(folder: Path, *, local: bool) -> AsyncIterator[AsyncClient]:
+    (folder / "hello.py").write_text(ANONYMOUS, encoding="utf-8")
+    database = f"sqlite:///{folder}/runs.db"
+    values = {"workflows": str(folder), "database_url": database, "public_url": "http://postern.test"}
+    app = create_app(
+        load_settings({}, folder=folder, defaults=values), local_tokens=(lambda trigger: "") if local else None
+    )
+    async with (
+        app.router.lifespan_context(app),
+        http_client(base_url="http://postern.test", transport=ASGITransport(app)) as client,
+    ):
+        yield client
+
+
+@pytest.mark.parametrize("local", [True, False])
+async def test_a_web_page_reaches_neither_a_laptop_nor_a_server_by_dns_rebinding(tmp_path: Path, local: bool):
+    """Every page and trigger. A browser that opens a page is sent away, with no cookie and nothing of its request."""
+    async with with_public_url(tmp_path, local=local) as client:
+        for path in ("/triggers/hello", "/runs", "/docs", "/openapi.json", "/healthz", "/metrics", "/nothing"):
+            for more in ({"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "same-origin"}):
+                answer = await client.post(path, headers={"Host": "evil.example:80", **more})
+                assert (answer.status_code, answer.json()["code"]) == (421, "misdirected-request"), path
+                assert "evil" not in answer.text
+            without = await client.post(path, headers={"Host": "evil.example"})
+            assert (without.status_code == 421) is local, path
+        assert (await client.post("/triggers/hello", headers={"Origin": "http://other"})).status_code == 200
+        opened = await client.get("/docs?secret=1", headers={"Host": "evil.example", "Cookie": "a=b", **NAVIGATES})
+        assert (opened.status_code, opened.headers["location"]) == (303, "http://postern.test/docs")
+        assert (opened.headers["cache-control"], "set-cookie" in opened.headers) == ("no-store", False)
+        assert (await client.get("/docs", headers=NAVIGATES)).status_code == 200
+
+
+async def test_without_a_public_url_a_server_answers_every_name(client: AsyncClient):
+    browser = {"Host": "any.example", "Origin": "http://any.example"}
+    assert (await client.post("/triggers/hello", headers=browser)).status_code == 200
 
 
 async def test_a_page_by_another_method_says_which_are_taken(client: AsyncClient):

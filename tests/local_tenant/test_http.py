@@ -4,6 +4,7 @@ import base64
 import socket
 import ssl
 from typing import Any
+from urllib.parse import urlsplit
 
 import jwt
 import pytest
@@ -11,6 +12,8 @@ import pytest
 from postern.http_client import AsyncClient, HTTPError, http_client
 from postern.local_tenant import LocalTenant
 from postern.local_tenant.tenant import GRAPH_AUDIENCE
+from postern.server import outgoing
+from postern.server.protocol import GuardedProtocol
 
 pytestmark = pytest.mark.anyio
 
@@ -208,3 +211,28 @@ def test_the_certificate_passes_strict_verification(tenant: LocalTenant, name: s
     assert handshake(name) in ("TLSv1.2", "TLSv1.3")
     with pytest.raises(ssl.SSLCertVerificationError):
         handshake("login.microsoftonline.com")
+
+
+def test_a_client_that_never_reads_is_cut_off(tenant: LocalTenant, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by the server itself. Each request waits until the client has read the response before it."""
+    monkeypatch.setattr(GuardedProtocol, "write_seconds", 0.1)
+    monkeypatch.setattr(outgoing, "LOOK_SECONDS", 0.05)
+    address = urlsplit(tenant.authority)
+    context = ssl.create_default_context(cafile=tenant.ca_bundle)
+    request = f"GET /{tenant.tenant_id}/discovery/v2.0/keys HTTP/1.1\r\nHost: {address.netloc}\r\n\r\n".encode()
+    with socket.socket() as plain:
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        plain.settimeout(20)
+        plain.connect((str(address.hostname), int(address.port or 0)))
+        with context.wrap_socket(plain, server_hostname=address.hostname) as client:
+            assert is_cut_off(client, request)
+
+
+def is_cut_off(client: ssl.SSLSocket, request: bytes) -> bool:
+    """Whether the server ends a connection on which requests come and nothing is read."""
+    try:
+        for _ in range(1000):
+            client.sendall(request * 100)
+    except (ConnectionError, ssl.SSLEOFError):
+        return True
+    return False

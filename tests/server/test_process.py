@@ -12,21 +12,25 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Self
 
 import pytest
 from starlette.requests import ClientDisconnect
 
+from postern.logs import Coalesced
+from postern.server import cycle, stop_deadline
 from postern.server.process import (
     AddressFault,
     Server,
     bind,
     bound_address,
-    quieten_disconnects,
+    quieten_lifespan,
     run,
     server_config,
 )
 from postern.server.protocol import GuardedProtocol
+from postern.server.stop_deadline import StopDeadline
 from tests.process.servers import until
 from tests.tools import needed_filter
 
@@ -41,7 +45,7 @@ def anyio_backend() -> str:
 ROOT = Path(__file__).parents[2]
 
 APPLICATION = """
-import asyncio, os, time
+import asyncio, os, threading, time
 from concurrent.futures import ThreadPoolExecutor
 
 class Application:
@@ -74,6 +78,12 @@ class Application:
             self.running += 1
             print("running", os.getpid(), flush=True)
             await asyncio.get_running_loop().run_in_executor(self.threads, time.sleep, 60)
+        if scope["path"] == "/left":
+            asyncio.get_running_loop().run_in_executor(None, time.sleep, 60)
+            print("running", os.getpid(), flush=True)
+        if scope["path"] == "/library":
+            threading.Thread(target=time.sleep, args=(60,)).start()
+            print("running", os.getpid(), flush=True)
         if scope["path"] == "/stuck":
             print("running", os.getpid(), flush=True)
             time.sleep(60)
@@ -91,8 +101,10 @@ application = Application()
 
 PROGRAM = """
 import os, sys
-from postern.server import workers
+from postern.server import stop_deadline, workers
 from postern.server.process import run, server_config
+
+stop_deadline.FLUSH_SECONDS = float(os.environ.get("FLUSH", 0.3))
 
 if __name__ == "__main__":
     workers.KILL_AFTER = float(os.environ.get("KILL_AFTER", workers.KILL_AFTER))
@@ -335,6 +347,56 @@ def test_the_grace_is_bounded(tmp_path, workers, path):
         assert server.exit_code() == 0
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("path", ["/left", "/library"])
+@pytest.mark.process
+def test_threads_that_were_left_behind_do_not_hold_a_stop_beyond_its_grace(tmp_path, workers, path):
+    """Their requests have their replies, so nothing seems to run; but the interpreter waits for its threads."""
+    with process(tmp_path, workers, grace=0.5, KILL_AFTER="60", FLUSH="60") as server:
+        assert get(server.port, path)[0] == 200
+        server.signal()
+        server.says("lifespan over")
+        server.says("stop-cut-short.*finished=True")
+        assert server.exit_code() == 0
+        assert "Traceback" not in server.log.read_text()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.process
+def test_code_that_holds_the_event_loop_does_not_hold_a_stop(tmp_path, workers):
+    """The deadline begins with the signal, and needs no event loop."""
+    with process(tmp_path, workers, grace=0.2, KILL_AFTER="60") as server, Connection(server.port) as stuck:
+        stuck.ask("/stuck")
+        server.says("running")
+        server.signal()
+        server.says("stop-cut-short.*finished=False")
+        assert server.exit_code() == 0
+
+
+@pytest.mark.process
+def test_a_stop_that_leaves_no_thread_ends_at_once_and_cuts_nothing_short(tmp_path):
+    with process(tmp_path, grace=60) as server:
+        assert get(server.port)[0] == 200
+        server.signal()
+        assert server.exit_code() == 0
+        assert server.process.stdout
+        assert "stop-cut-short" not in server.process.stdout.read()
+
+
+async def test_the_last_line_of_a_stop_cannot_hold_it(monkeypatch):
+    """Nobody reads the stream of the log."""
+    never, ended = threading.Event(), threading.Event()
+    monkeypatch.setattr(stop_deadline, "flush_logs", never.wait)
+    monkeypatch.setattr(stop_deadline, "SAY_SECONDS", 0.01)
+    deadline = StopDeadline(0.0, ended.set)
+    deadline.finish()
+    assert not ended.is_set()
+    for _ in range(2):
+        deadline.arm()
+    assert ended.wait(10)
+    never.set()
+
+
 @pytest.mark.parametrize(("workers", "path"), [(1, "/slow"), (2, "/slow"), (1, "/thread")])
 @pytest.mark.process
 def test_a_second_signal_ends_at_once(tmp_path, workers, path):
@@ -351,7 +413,7 @@ def test_a_second_signal_ends_at_once(tmp_path, workers, path):
 @pytest.mark.process
 def test_a_worker_that_does_not_end_is_killed_and_the_exit_code_says_so(tmp_path):
     """Something holds up its event loop."""
-    with process(tmp_path, 2, grace=0.2, KILL_AFTER="0.2") as server, Connection(server.port) as stuck:
+    with process(tmp_path, 2, grace=0.2, KILL_AFTER="0.2", FLUSH="60") as server, Connection(server.port) as stuck:
         stuck.ask("/stuck")
         server.says("running")
         server.signal()
@@ -428,7 +490,7 @@ def test_several_workers_need_an_import_string():
         server_config(lambda: None, workers=2)
 
 
-async def test_clients_that_disconnect_cost_one_line_each_and_no_traceback(caplog):
+async def test_clients_that_disconnect_cost_one_line_for_many_and_no_traceback(caplog, monkeypatch):
     """Also where the application lets ClientDisconnect out."""
 
     async def application(scope, receive, send):
@@ -437,6 +499,10 @@ async def test_clients_that_disconnect_cost_one_line_each_and_no_traceback(caplo
             if message["type"] == "http.disconnect":
                 raise ClientDisconnect
 
+    lines: list[tuple[str, dict[str, object]]] = []
+    abandoned = Coalesced("request-abandoned")
+    monkeypatch.setattr(cycle, "_abandoned", abandoned)
+    monkeypatch.setattr(cycle, "log", SimpleNamespace(info=lambda event, **fields: lines.append((event, fields))))
     config = server_config(application, port=0, lifespan="off")
     server = Server(config)
     caplog.set_level(logging.INFO, logger="uvicorn.error")
@@ -452,23 +518,26 @@ async def test_clients_that_disconnect_cost_one_line_each_and_no_traceback(caplo
         await writer.wait_closed()
         while server.server_state.tasks:
             await asyncio.sleep(0.001)
+    abandoned.write()
     server.should_exit = True
     await task
-    lines = [record for record in caplog.records if record.getMessage() == "request-abandoned"]
-    assert len(lines) == 20
+    assert [(event, fields["error"], fields["times"]) for event, fields in lines] == [
+        ("request-abandoned", "ClientDisconnect", 1),
+        ("request-abandoned", "ClientDisconnect", 19),
+    ]
     assert not [record for record in caplog.records if record.exc_info]
 
 
 def test_a_lifespan_that_is_cut_off_leaves_no_traceback():
     text = "Traceback (most recent call last):\n  …\nasyncio.exceptions.CancelledError\n"
     logger = logging.getLogger("uvicorn.error")
-    quieten_disconnects()
+    quieten_lifespan()
     assert not logger.filter(logging.LogRecord("uvicorn.error", logging.ERROR, "", 0, text, (), None))
     assert logger.filter(logging.LogRecord("uvicorn.error", logging.ERROR, "", 0, "anything else", (), None))
 
 
-def test_the_filter_for_disconnects_is_installed_once():
-    quieten_disconnects()
+def test_the_filter_for_the_lifespan_is_installed_once():
+    quieten_lifespan()
     before = len(logging.getLogger("uvicorn.error").filters)
-    quieten_disconnects()
+    quieten_lifespan()
     assert len(logging.getLogger("uvicorn.error").filters) == before

@@ -69,7 +69,6 @@ def _endpoint(
         request_id = new_id()
         rejection: Refused | None = None
         try:
-            _check_path(request)
             return _response(await page(request), request)
         except Refused as error:
             rejection, shown = error, unauthenticated(error)
@@ -84,12 +83,6 @@ def _endpoint(
         return _response(problem_reply(shown, request_id), request)
 
     return endpoint
-
-
-def _check_path(request: Request) -> None:
-    """Raise Problem `not-found` for a path with encoded parts: other programs may read it differently."""
-    if request.scope["raw_path"] != request.scope["path"].encode():
-        raise problem("not-found")
 
 
 def _refusal(request_id: str, shown: Problem, rejection: Refused | None, request: Request) -> Refusal:

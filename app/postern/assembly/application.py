@@ -10,7 +10,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from postern.access import Check
 from postern.api.docs import TokenCommand
+from postern.api.own_host import FIX, MISDIRECTED, OwnHost
 from postern.assembly.api import api_part
 from postern.assembly.catalog import catalog_part
 from postern.assembly.connections import connections_part
@@ -23,17 +25,22 @@ from postern.assembly.runs import runs_part
 from postern.catalog import Catalog
 from postern.errors import problem
 from postern.ids import new_id
+from postern.journal.refusal import Refusal
 from postern.logs import configure_logs, log_format
 from postern.settings import Settings, load_settings
+from postern.triggers.exchange import EXCHANGE, Exchange
+from postern.triggers.find import PREFIX
 from postern.triggers.pipeline import Pipeline
-from postern.triggers.reply import problem_reply
+from postern.triggers.reply import ALWAYS, Answer, problem_reply
 
 
 class Application(Starlette):
     """Starlette for everything except triggers. Their requests go straight to the pipeline, which handles every error
     itself: Starlette's routing and error handling would double the pipeline's cost."""
 
-    def __init__(self, parts: tuple[Part, ...], pipeline: Pipeline, catalog: Catalog) -> None:
+    def __init__(
+        self, parts: tuple[Part, ...], pipeline: Pipeline, catalog: Catalog, own_host: OwnHost | None = None
+    ) -> None:
         @asynccontextmanager
         async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Any]]:
             async with AsyncExitStack() as stack:
@@ -47,12 +54,44 @@ class Application(Starlette):
         self.router.redirect_slashes = False  # a redirect would be built from the Host header
         self.pipeline = pipeline
         self.catalog = catalog
+        self._own_host = own_host
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:  # type: ignore[override]
         """Respond to one request, or run the server's lifespan (ASGI)."""
-        if scope["type"] == "http" and scope["path"].startswith("/triggers/"):
+        if scope["type"] != "http":
+            return super().__call__(scope, receive, send)
+        if self._own_host is not None:
+            exchange: Exchange | None = scope.get(EXCHANGE)
+            elsewhere = self._own_host.elsewhere(scope, exchange.fields if exchange is not None else None)
+            if elsewhere is not None:
+                return self._send_elsewhere(elsewhere, scope, send)
+        raw_path: bytes = scope["raw_path"]
+        if raw_path.startswith(PREFIX):
             return self.pipeline(scope, receive, send)
+        if b"%" in raw_path:  # no page has such a path, but Starlette compares paths after decoding
+            answer = problem_reply(problem("not-found"), new_id())
+            return answer.send(send, head=scope["method"] == "HEAD")
         return super().__call__(scope, receive, send)
+
+    def _send_elsewhere(self, address: str, scope: Scope, send: Send) -> Awaitable[None]:
+        """Respond to a browser that used another name of this server. Nothing else of its request is read."""
+        if address != MISDIRECTED:
+            location = (b"location", address.encode("latin-1"))
+            return Answer(303, [location, (b"content-length", b"0"), *ALWAYS], b"").send(send)
+        shown, request_id = problem("misdirected-request"), new_id()
+        client = scope.get("client")
+        checks = (Check(shown.code, False, None, FIX),)
+        refusal = Refusal(request_id, shown.code, shown.code, shown.status, "", client[0] if client else "", checks)
+        if self.pipeline.refused(refusal):
+            self.pipeline.log.info(
+                "request-refused",
+                request_id=request_id,
+                code=shown.code,
+                status=shown.status,
+                client_address=refusal.client_address,
+                fix=FIX,
+            )
+        return problem_reply(shown, request_id).send(send, head=scope["method"] == "HEAD")
 
 
 def create_app(settings: Settings, *, local_tokens: TokenCommand | None = None) -> Application:
@@ -88,7 +127,15 @@ def create_app(settings: Settings, *, local_tokens: TokenCommand | None = None) 
         for_author=local_tokens is not None,
         stopping=lambda: runs.runner.room.closed,
     )
-    return Application((*parts, operations), pipeline, catalog.catalog)
+    return Application((*parts, operations), pipeline, catalog.catalog, own_host_of(settings, local_tokens is not None))
+
+
+def own_host_of(settings: Settings, local: bool) -> OwnHost | None:
+    """What checks the Host of requests; None if the server has no name of its own. With a local tenant all requests
+    are checked."""
+    if not local and not settings.public_url:
+        return None
+    return OwnHost(settings.public_url or "", always=local)
 
 
 def create_app_from_environment() -> Application:

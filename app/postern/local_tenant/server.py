@@ -55,6 +55,8 @@ def serve_identity(tenant: "LocalTenant", *, clock: Callable[[], float] = time.t
 def _running(app: "ASGIApp", listener: socket.socket, certificate: dict[str, Path]) -> Iterator[None]:
     import uvicorn
 
+    from postern.server.protocol import GuardedProtocol
+
     ready = threading.Event()
 
     class Server(uvicorn.Server):
@@ -77,6 +79,7 @@ def _running(app: "ASGIApp", listener: socket.socket, certificate: dict[str, Pat
     server = Server(
         uvicorn.Config(
             app,
+            http=GuardedProtocol,  # with its limits on slow clients, and on those that do not read
             ssl_certfile=certificate.get("ssl_certfile"),
             ssl_keyfile=certificate.get("ssl_keyfile"),
             loop="asyncio",

@@ -14,6 +14,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, MutableMapping
+from contextvars import Context
 from typing import IO, Any, Literal
 
 import structlog
@@ -111,7 +112,7 @@ class _Batch:
         self._events.append((event, moment, fields))
         if self._timer is None:
             try:
-                self._timer = asyncio.get_running_loop().call_later(BATCH_SECONDS, self.write)
+                self._timer = asyncio.get_running_loop().call_later(BATCH_SECONDS, self.write, context=Context())
             except RuntimeError:
                 self.write()
         elif len(self._events) >= _MOST_TOGETHER:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import Context
 from time import monotonic
 from typing import Any
 
@@ -32,6 +33,7 @@ class Deadlines:
         self._until: dict[Task, float] = {}
         self._graces: dict[Task, float] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._context = Context()  # not that of the run which sets the timer: it serves all of them
 
     def begin(self, seconds: float) -> Task:
         """Limit the current task from now on."""
@@ -43,7 +45,7 @@ class Deadlines:
             raise RuntimeError("a deadline needs a running task")
         self._until[task] = monotonic() + seconds
         if self._timer is None:
-            self._timer = loop.call_later(TICK, self._check, loop)
+            self._timer = loop.call_later(TICK, self._check, loop, context=self._context)
         return task
 
     def expire(self, task: Task) -> None:
@@ -74,4 +76,5 @@ class Deadlines:
                 del self._graces[task]
                 self._abandon(task)
         finally:  # the limits of all the others go on, whatever happens
-            self._timer = loop.call_later(TICK, self._check, loop) if self._until or self._graces else None
+            more = self._until or self._graces
+            self._timer = loop.call_later(TICK, self._check, loop, context=self._context) if more else None

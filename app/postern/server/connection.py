@@ -3,23 +3,36 @@
 import asyncio
 from abc import abstractmethod
 from asyncio import TimerHandle
-from typing import ClassVar
+from collections.abc import Callable
+from contextvars import copy_context
+from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
 
+from postern.server.outgoing import outgoing_of
 from postern.triggers.secure_transport import unmapped
 
 BETWEEN, HEAD, BODY = range(3)
 """Where the parser is in the stream of requests: between two of them, in a head, or in a body and its trailers."""
 
+HIGH_WATER = 16 * 1024
+"""Unsent bytes of a connection beyond which its client has to read before its next request begins. So many are not
+watched while the connection is open."""
+
 
 class ClientConnection(HttpToolsProtocol):
     """The life of one connection. `protocol.py` handles the requests on it. Times are in seconds; subclasses may set
-    them."""
+    them.
+
+    `write_seconds`: how long the client may read nothing of what was sent to it. Requests and timers begin in the
+    context of the server, never in that of a request before them."""
 
     head_seconds = 10.0
     linger_seconds = 1.0
     linger_bytes = 64 * 1024
+    write_seconds = 30.0
 
     _phase = BETWEEN
     _keeps_alive = True
@@ -30,8 +43,22 @@ class ClientConnection(HttpToolsProtocol):
     _linger_timer: TimerHandle | None = None
     _body_timer: TimerHandle | None = None
     _idle_since: float | None = None
-    _unwritten: ClassVar[list[tuple[asyncio.Transport, bytes]]] = []
-    """Responses of all connections that wait to be written, in order. A process has one event loop."""
+    _underway: RequestResponseCycle | None = None
+    """The request that the application has, if its connection has had several."""
+    _next_due = False
+    """Whether the first request of the pipeline may begin, once the responses before it have been sent."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._clean = copy_context()
+        self._outgoing = outgoing_of(server_state)
+        self._unwritten = self._outgoing.waiting
 
     @abstractmethod
     def _head_late(self) -> None:
@@ -41,7 +68,8 @@ class ClientConnection(HttpToolsProtocol):
         """Give a new connection its time to send a first byte."""
         super().connection_made(transport)
         self.client = unmapped(self.client)
-        self._head_timer = self.loop.call_later(self.head_seconds, self._head_late)
+        transport.set_write_buffer_limits(HIGH_WATER)
+        self._head_timer = self._later(self.head_seconds, self._head_late)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Leave no timer behind that would keep the connection's objects alive."""
@@ -49,8 +77,45 @@ class ClientConnection(HttpToolsProtocol):
         self._stop_body_timer()
         if self._linger_timer is not None:
             self._linger_timer.cancel()
+        self._outgoing.leave(self)
+        self.pipeline.clear()
+        if self._underway is not None and not self._underway.response_complete:
+            self._underway.disconnected = True
+            self._underway.message_event.set()
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
+
+    def _later(self, seconds: float, call: Callable[..., object], *arguments: object) -> TimerHandle:
+        return self.loop.call_later(seconds, call, *arguments, context=self._clean)
+
+    def pause_writing(self) -> None:
+        """The client does not read as fast as it is sent to, and has a limited time to begin again."""
+        super().pause_writing()
+        self._outgoing.watch(self, self.loop)
+
+    def resume_writing(self) -> None:
+        """The client has read what was sent."""
+        super().resume_writing()
+        if not self.transport.is_closing():
+            self._outgoing.leave(self)
+            self._begin_next()
+
+    def eof_received(self) -> None:
+        """The client sends no more, so the event loop closes the connection when all has been sent."""
+        self._watch_closing()
+
+    @abstractmethod
+    def _begin_next(self) -> None:
+        """Begin the next request of the pipeline if it is due."""
+
+    def close(self) -> None:
+        """Close when all has been sent. A client that reads nothing cannot delay it for long."""
+        self.transport.close()
+        self._watch_closing()
+
+    def _watch_closing(self) -> None:
+        if self.transport.get_write_buffer_size():
+            self._outgoing.watch(self, self.loop)
 
     def shutdown(self) -> None:
         """Close when the pending responses have been sent. A connection that was just accepted may have its first
@@ -59,13 +124,16 @@ class ClientConnection(HttpToolsProtocol):
         self._keeps_alive = False
         self._write_now()
         if self.cycle is None and self._linger_timer is None and not self.transport.is_closing():
-            self._linger_timer = self.loop.call_later(self.linger_seconds, self._close_unused)
+            self._linger_timer = self._later(self.linger_seconds, self._close_unused)
         else:
             super().shutdown()
+            self._watch_closing()
 
     def drain(self, patience: float) -> None:
         """Close with the next response, or when nothing has come for `patience` seconds. So a proxy that uses an idle
-        connection at this moment is still served. Its own idle time has to be shorter."""
+        connection at this moment is still served. Its own idle time has to be shorter. A client that reads nothing for
+        as long does not delay the stop."""
+        self.write_seconds = min(self.write_seconds, max(patience, self.linger_seconds))
         if self._stopping or self._linger_timer is not None:
             return
         if not patience:
@@ -75,12 +143,12 @@ class ClientConnection(HttpToolsProtocol):
         self._keeps_alive = False
         if self.cycle is not None:
             self.cycle.keep_alive = False
-        self._linger_timer = self.loop.call_later(patience, self._close_unused)
+        self._linger_timer = self._later(patience, self._close_unused)
 
     def _close_unused(self) -> None:
         self._write_now()
         if self._phase == BETWEEN and not self._responses_due():
-            self.transport.close()
+            self.close()
 
     def _idle_too_long(self) -> None:
         self.timeout_keep_alive_task = None
@@ -89,9 +157,9 @@ class ClientConnection(HttpToolsProtocol):
         self._write_now()
         rest = self._idle_since + self.timeout_keep_alive - self.loop.time()
         if rest > 0:
-            self.timeout_keep_alive_task = self.loop.call_later(rest, self._idle_too_long)
+            self.timeout_keep_alive_task = self._later(rest, self._idle_too_long)
         else:
-            self.transport.close()
+            self.close()
 
     def _responses_due(self) -> bool:
         last = self.cycle
@@ -108,7 +176,7 @@ class ClientConnection(HttpToolsProtocol):
             self.transport.write_eof()
         if self._linger_timer is not None:
             self._linger_timer.cancel()
-        self._linger_timer = self.loop.call_later(self.linger_seconds, self.transport.close)
+        self._linger_timer = self._later(self.linger_seconds, self.close)
 
     def write_soon(self, data: bytes) -> None:
         """Write a response: at once if no other request is under way, otherwise after the requests that can continue
@@ -118,7 +186,7 @@ class ClientConnection(HttpToolsProtocol):
             self.transport.write(data)
             return
         if not self._unwritten:
-            self.loop.call_soon(self._write_now)
+            self.loop.call_soon(self._write_now, context=self._clean)
         self._unwritten.append((self.transport, data))
 
     def _write_now(self) -> None:

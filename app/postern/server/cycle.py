@@ -3,13 +3,21 @@
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import structlog
+from starlette.requests import ClientDisconnect
 from uvicorn._types import ASGI3Application, ASGIReceiveEvent
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+
+from postern.logs import Coalesced
 
 if TYPE_CHECKING:
     from postern.server.connection import ClientConnection
 
 RawHeaders = list[tuple[bytes, bytes]]
+
+log = structlog.get_logger("postern.http")
+
+_abandoned = Coalesced("request-abandoned")
 
 
 class _Rendered:
@@ -54,7 +62,8 @@ class Cycle(RequestResponseCycle):
             self.waiting_for_100_continue = True
 
     async def run_asgi(self, app: ASGI3Application) -> None:
-        """Have the application respond. An incomplete response is a server error."""
+        """Have the application respond. An incomplete response is a server error, unless the client has gone: clients
+        can go as often as they like, so that costs one line for many, without a traceback."""
         try:
             await app(self.scope, self.receive, self.send)
             if not self.response_complete and not self.disconnected:
@@ -63,8 +72,12 @@ class Cycle(RequestResponseCycle):
         except GeneratorExit:  # of a future: Python has closed the application, which has responded before
             if not self.response_complete:
                 await self._give_up()
-        except BaseException:
-            self.logger.exception("Exception in ASGI application\n")
+        except BaseException as error:
+            if self.disconnected or isinstance(error, ClientDisconnect | asyncio.CancelledError):
+                client = self.scope["client"]
+                _abandoned.add(log.info, client_address=client[0] if client else "", error=type(error).__name__)
+            else:
+                self.logger.exception("Exception in ASGI application\n")
             await self._give_up()
         finally:
             self.on_response = _nothing

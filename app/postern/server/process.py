@@ -3,10 +3,10 @@
 On SIGTERM or SIGINT the server accepts no new connections, so that a proxy uses another server process, and notifies
 the application. Requests on open connections are served, each response with `Connection: close`. After SIGTERM, idle
 connections stay open for IDLE seconds, because a proxy may have sent a request already. The process ends when no
-connection is left and nothing runs, or when the grace period is over. A second signal ends it at once.
+connection is left and nothing runs, or when the grace period is over. A second signal ends it at once. Threads that
+code of authors or of libraries left behind are waited for until the grace period is over, and no longer.
 """
 
-import asyncio
 import errno
 import gc
 import logging
@@ -23,13 +23,13 @@ from typing import Any, NoReturn, cast
 
 import structlog
 import uvicorn
-from starlette.requests import ClientDisconnect
 from uvicorn.config import LifespanType
 
 from postern.logs import flush_logs
 from postern.server.listener import accepted, block_new
 from postern.server.main_task import run_to_end
 from postern.server.protocol import GuardedProtocol
+from postern.server.stop_deadline import StopDeadline
 from postern.server.workers import Workers
 
 EXIT_USAGE = 2
@@ -68,9 +68,11 @@ class Server(uvicorn.Server):
         self.idle = idle
         self.stop_signal = 0
         self._deadline: float | None = None
+        self._stop_deadline = StopDeadline(grace, lambda: os._exit(self.exit_code)) if exits else None
+        self._draining = False
         self._grace_over = False
         self._listeners: list[socket.socket] = []
-        quieten_disconnects()
+        quieten_lifespan()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Load and start the application, then freeze the loaded objects: they stay, so the garbage collector need not
@@ -89,6 +91,8 @@ class Server(uvicorn.Server):
         """Serve until a stop signal. If something is cut off, the process ends here with `exits`: asyncio would wait
         for tasks that swallow their cancellation."""
         await super().serve(sockets)
+        if self._stop_deadline is not None:
+            self._stop_deadline.finish()
         if self.cuts_off and self._exits:
             _end_process(self.exit_code)
 
@@ -101,6 +105,10 @@ class Server(uvicorn.Server):
         if self.stop_signal:
             self.force_exit = self.should_exit = True
         self.stop_signal = sig
+        if self._deadline is None:
+            self._deadline = time.monotonic() + self.grace
+        if self._stop_deadline is not None:
+            self._stop_deadline.arm()
 
     @property
     def cuts_off(self) -> bool:
@@ -116,7 +124,8 @@ class Server(uvicorn.Server):
         """Ten times a second: begin a requested stop, and end when possible."""
         if self.stop_signal and not self.should_exit:
             try:
-                if self._deadline is None:
+                if not self._draining:
+                    self._draining = True
                     await self._begin_to_stop()
                 if self._may_end():
                     self.should_exit = True  # never False: a second signal sets it too
@@ -127,7 +136,6 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     async def _begin_to_stop(self) -> None:
-        self._deadline = time.monotonic() + self.grace
         log.info("draining", grace=self.grace)
         self._notify("draining")
         shared = self.config.fd is not None or multiprocessing.parent_process() is not None
@@ -286,20 +294,16 @@ def _end_process(code: int) -> NoReturn:
     os._exit(code)
 
 
-def quieten_disconnects() -> None:
-    """One line in the log, without a traceback, for a request whose client disconnected or that the stop cut short."""
+def quieten_lifespan() -> None:
+    """No traceback in the log of a lifespan that a second signal cut off."""
     logger = logging.getLogger("uvicorn.error")
-    if not any(isinstance(each, _Disconnects) for each in logger.filters):
-        logger.addFilter(_Disconnects())
+    if not any(isinstance(each, _CutOff) for each in logger.filters):
+        logger.addFilter(_CutOff())
 
 
-class _Disconnects(logging.Filter):
+class _CutOff(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
-        error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, ClientDisconnect | asyncio.CancelledError):
-            record.msg, record.args, record.exc_info = "request-abandoned", (), None
-            record.levelno, record.levelname = logging.INFO, "INFO"
-        return not str(record.msg).rstrip().endswith("CancelledError")  # the lifespan's, which a second signal cut off
+        return not str(record.msg).rstrip().endswith("CancelledError")
 
 
 def _address_fault(error: OSError, host: str, port: int) -> str:

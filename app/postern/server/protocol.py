@@ -128,19 +128,35 @@ class GuardedProtocol(ClientConnection):
         scope["raw_path"] = raw_path
         scope["query_string"] = query
         scope[EXCHANGE] = cycle
-        if before is None or before.response_complete:
+        if before is None or (before.response_complete and not self.flow.write_paused):
             self._start_asgi_task(cycle, self.app)
         else:
-            self.flow.pause_reading()
-            self.pipeline.appendleft((cycle, self.app))
-            self._cycle_before = before
+            self._queue(cycle, before)
         if self._stopping:
             cycle.keep_alive = False
 
+    def _queue(self, cycle: Cycle, before: RequestResponseCycle) -> None:
+        """Let a request wait until those before it have their responses, and the client has read them."""
+        self.flow.pause_reading()
+        if not self.pipeline:
+            self._underway = before
+            self._next_due = before.response_complete
+            self.transport.set_write_buffer_limits(0)  # from now on all must be sent, or writing is paused
+        self.pipeline.appendleft((cycle, self.app))
+        self._cycle_before = before
+
+    def _begin_next(self) -> None:
+        """Begin the next request of the pipeline if the one before it is over and its response has been sent. So a
+        client that does not read has one response in memory, however many requests it sends."""
+        if self._next_due and self.pipeline and not self.flow.write_paused and not self.transport.is_closing():
+            self._next_due = False
+            self._underway, app = self.pipeline.pop()
+            self._start_asgi_task(self._underway, app)
+
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        """Start a task that responds. The task itself reports when it is done: a callback would be one more turn of
-        the event loop."""
-        task = self.loop.create_task(cycle.run_asgi(app))
+        """Start a task that responds, in a context of its own: what a request sets there must not reach the next. The
+        task itself reports when it is done: a callback would be one more turn of the event loop."""
+        task = self.loop.create_task(cycle.run_asgi(app), context=self._clean.copy())
         self.tasks.add(task)
         cast("Cycle", cycle).task = task
 
@@ -185,20 +201,20 @@ class GuardedProtocol(ClientConnection):
             if not self._head_timed:
                 self._stop_head_timer()
                 self._head_timed = True
-                self._head_timer = self.loop.call_later(self.head_seconds, self._head_late)
+                self._head_timer = self._later(self.head_seconds, self._head_late)
         elif self._head_timer is None and not self._responses_due():
             # Empty lines between two requests, which end the keep-alive timer.
-            self._head_timer = self.loop.call_later(self.head_seconds, self._head_late)
+            self._head_timer = self._later(self.head_seconds, self._head_late)
 
     def _head_late(self) -> None:
         self._head_timer = None
         if self.transport.is_closing():
             return
         if self._phase != HEAD:
-            self.transport.close()
+            self.close()
         elif self.flow.read_paused:
             # It may have been sent, but it is not being read while an earlier request is served.
-            self._head_timer = self.loop.call_later(self.head_seconds, self._head_late)
+            self._head_timer = self._later(self.head_seconds, self._head_late)
         else:
             self._reject("request-timeout", "head arrived too slowly")
 
@@ -216,14 +232,14 @@ class GuardedProtocol(ClientConnection):
             self._keeps_alive = cycle.keep_alive
             cycle.keep_alive = False
             cycle.transport = LingeringTransport(self)
-            self._body_timer = self.loop.call_later(self.body_seconds, self._body_late, cycle)
+            self._body_timer = self._later(self.body_seconds, self._body_late, cycle)
 
     def _body_late(self, cycle: RequestResponseCycle) -> None:
         self._body_timer = None
         if self._phase != BODY or self.cycle is not cycle or cycle.response_started or self.transport.is_closing():
             return
         if self.flow.read_paused:  # it may have been sent, but the app is not taking it yet
-            self._body_timer = self.loop.call_later(self.body_seconds, self._body_late, cycle)
+            self._body_timer = self._later(self.body_seconds, self._body_late, cycle)
         else:
             self._reject("request-timeout", "body arrived too slowly")
 
@@ -237,15 +253,16 @@ class GuardedProtocol(ClientConnection):
         self.server_state.total_requests += 1
         if self._discarding:
             return
-        if not self.transport.is_closing():
+        if self.transport.is_closing():
+            self._watch_closing()
+        elif self.pipeline:
+            self._next_due = True
+            self.loop.call_soon(self._begin_next, context=self._clean)  # when the response has been written
+        else:
             self.flow.resume_reading()
-            if self.pipeline:
-                cycle, app = self.pipeline.pop()
-                self._start_asgi_task(cycle, app)
-            else:
-                self._idle_since = self.loop.time()
-                if self.timeout_keep_alive_task is None:
-                    self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self._idle_too_long)
+            self._idle_since = self.loop.time()
+            if self.timeout_keep_alive_task is None:
+                self.timeout_keep_alive_task = self._later(self.timeout_keep_alive, self._idle_too_long)
         if self._refusal and not self._responses_due():
             self._send_rejection()
 
@@ -281,4 +298,4 @@ class GuardedProtocol(ClientConnection):
     def _discard(self, size: int) -> None:
         self._discarded += size
         if self._discarding and self._discarded > self.linger_bytes:
-            self.transport.close()
+            self.close()

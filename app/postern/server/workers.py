@@ -24,8 +24,9 @@ from postern.server.listener import block_new
 
 SAFE_PATH = "PYTHONSAFEPATH"
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-KILL_AFTER = 15.0
-"""Seconds after the grace in which a worker that still has not ended is killed."""
+KILL_AFTER = 10.0
+"""Seconds after the grace in which a worker that still has not ended is killed. A worker ends by itself before (see
+stop_deadline), unless code holds its interpreter."""
 RESTART_PAUSE = 1.0
 """A worker lives at least this many seconds before it is replaced, so that a broken one cannot spin."""
 

@@ -26,6 +26,7 @@ from postern.errors import Problem, problem
 from postern.ids import new_id
 from postern.journal.refusal import Refusal, as_text
 from postern.journal.run import Run
+from postern.logs import Coalesced
 from postern.redaction import without_secret_values
 from postern.runs.idempotency import HEADER as IDEMPOTENCY_KEY
 from postern.runs.idempotency import Key, key_of
@@ -66,6 +67,7 @@ class Pipeline:
     - `count` is called for each request that got a response.
     - `for_author` logs exceptions of validators with their tracebacks, as `postern dev` does.
     - `throttle` delays the responses to rejected requests in a flood.
+    - `gone` logs clients that disconnect: one line for many.
     - `client_id` is Postern's own application, by which it recognizes calls of its own runs.
     - `stopping` returns whether the server stops, which ends what is still running.
     """
@@ -80,6 +82,7 @@ class Pipeline:
     count: Count
     for_author: bool = False
     throttle: RefusalThrottle = field(default_factory=RefusalThrottle)
+    gone: Coalesced = field(default_factory=lambda: Coalesced("client-disconnected"))
     client_id: str | None = None
     stopping: Callable[[], bool] = bool
 
@@ -136,8 +139,8 @@ class Pipeline:
         except Abandoned:
             return
         except Disconnected:
-            self.log.info(
-                "client-disconnected",
+            self.gone.add(
+                self.log.info,
                 request_id=request_id,
                 trace_id=_trace_id(scope, request_id),
                 client_address=_address(scope),

@@ -4,6 +4,7 @@ expire."""
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from dataclasses import dataclass, field
 
 import structlog
@@ -67,9 +68,9 @@ class Tokens:
             await asyncio.wait([self._renewal])
 
     async def _renewed(self) -> str:
-        # In its own task: the first caller may be cancelled while others wait for the same token.
+        # In its own task and context: the first caller may be cancelled while others wait for the same token.
         if self._renewal is None:
-            self._renewal = asyncio.create_task(self._renew())
+            self._renewal = asyncio.create_task(self._renew(), context=Context())
             self._renewal.add_done_callback(_retrieved)
         return await asyncio.shield(self._renewal)
 

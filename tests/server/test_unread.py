@@ -1,0 +1,231 @@
+"""Clients that never read their responses: they hold little, for a limited time, and nobody else waits for them."""
+
+import asyncio
+import socket
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from postern.server import outgoing
+from postern.server.connection import HIGH_WATER
+from postern.server.outgoing import Held, beyond
+from postern.server.protocol import GuardedProtocol
+from postern.triggers.exchange import EXCHANGE
+from tests.server.test_protocol import HOST, Echo, Running, eventually, serving
+
+pytestmark = pytest.mark.anyio
+
+GET = b"GET /%b HTTP/1.1\r\n" + HOST + b"\r\n"
+SIZE = 12 * 1024 * 1024
+"""More than the kernel takes for a client that does not read."""
+
+
+@pytest.fixture(params=[True, False], ids=["uvloop", "asyncio"])
+def anyio_backend(request):
+    return "asyncio", {"use_uvloop": request.param}
+
+
+class Impatient(GuardedProtocol):
+    write_seconds = 0.1
+    linger_seconds = 0.1
+
+
+@pytest.fixture(autouse=True)
+def looks_often(monkeypatch):
+    monkeypatch.setattr(outgoing, "LOOK_SECONDS", 0.02)
+
+
+class Large(Echo):
+    """Responds with SIZE bytes, or as many as the path says, whole (`/w…`) or in two messages."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = 0
+
+    async def __call__(self, scope, receive, send):
+        self.begun += 1
+        whole, size = scope["path"].startswith("/w"), int(scope["path"][2:] or SIZE)
+        headers = [(b"content-length", b"%d" % size)]
+        if not (whole and scope[EXCHANGE].answer_at_once(200, headers, b"x" * size)):
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await send({"type": "http.response.body", "body": b"x" * size})
+
+
+async def silent(running: Running, *requests: bytes) -> socket.socket:
+    """A client that sends requests and reads nothing."""
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.setblocking(False)
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(client, ("127.0.0.1", running.port))
+    for request in requests:
+        await loop.sock_sendall(client, request)
+    return client
+
+
+async def take(client: socket.socket, most: int = 1024 * 1024) -> int:
+    """How many bytes came."""
+    async with asyncio.timeout(20):
+        data = await asyncio.get_running_loop().sock_recv(client, most)
+    assert data, "the connection was closed"
+    return len(data)
+
+
+def begun(running: Running) -> int:
+    assert isinstance(running.app, Large)
+    return running.app.begun
+
+
+def unwritten(running: Running) -> int:
+    return sum(connection.transport.get_write_buffer_size() for connection in running.state.connections)
+
+
+@pytest.mark.parametrize("path", [b"w", b"s"])
+@pytest.mark.parametrize("more", [b"", b"Connection: close\r\n"])
+async def test_a_client_that_reads_nothing_is_cut_off_after_its_time(path, more):
+    """With one line in the log for all of them."""
+    async with serving(Impatient, app=Large()) as running:
+        request = b"GET /%b HTTP/1.1\r\n%b%b\r\n" % (path, HOST, more)
+        with capture_logs() as lines:
+            clients = [await silent(running, request) for _ in range(3)]
+            await eventually(lambda: begun(running) == 3)
+            await eventually(lambda: not running.state.connections)
+        assert [(line["event"], line["client_address"]) for line in lines] == [("reply-not-read", "127.0.0.1")]
+        assert not running.state.tasks
+        for client in clients:
+            client.close()
+
+
+async def test_a_client_that_reads_slowly_keeps_its_connection():
+    """Although the time for the whole response is many times the time without progress."""
+    async with serving(Impatient, app=Large()) as running:
+        client = await silent(running, GET % b"w")
+        loop, got = asyncio.get_running_loop(), 0
+        began, steps = loop.time(), 0
+        while loop.time() - began < 4 * Impatient.write_seconds:
+            got += await take(client, 65536)
+            steps += 1
+            await asyncio.sleep(0.01)
+        assert running.state.connections
+        while got < SIZE:
+            got += await take(client)
+        client.close()
+
+
+@pytest.mark.parametrize("together", [True, False])
+async def test_no_further_request_begins_while_a_response_is_unread_and_all_are_served_when_it_is_read(together):
+    """Neither one of a pipeline, nor one that comes later."""
+    async with serving(app=Large()) as running:
+        client = await silent(running, GET % b"w")
+        if not together:
+            await eventually(lambda: unwritten(running))
+        for _ in range(9):
+            await asyncio.get_running_loop().sock_sendall(client, GET % b"w9")
+        await eventually(lambda: unwritten(running))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert begun(running) == 1
+        got = 0
+        while begun(running) < 10 or got < SIZE + 9 * 9:
+            got += await take(client)
+        client.close()
+
+
+async def test_a_pipeline_of_small_responses_ends_when_the_socket_takes_no_more():
+    """Not even a small response is made before the one ahead of it has left."""
+    async with serving(app=Large()) as running:
+        client = await silent(running)
+        sent = 0
+        while not unwritten(running):
+            client.send(GET % b"w8000" * 20)
+            sent += 20
+            await asyncio.sleep(0.001)
+        before = begun(running)
+        assert unwritten(running) < 2 * HIGH_WATER
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert (begun(running), before < sent) == (before, True)
+        client.close()
+
+
+async def test_closing_a_connection_whose_client_reads_nothing_ends():
+    """When it is idle for long, when the server stops, and when the client has sent its last."""
+
+    class Idle(Impatient):
+        def connection_made(self, transport):
+            super().connection_made(transport)
+            self.timeout_keep_alive = 0.05  # type: ignore[assignment]
+
+        def pause_writing(self):
+            """As if what is left were less than is watched."""
+            self.flow.pause_writing()
+
+    for end in ("idle", "shutdown", "drain", "eof"):
+        async with serving(Idle, app=Large()) as running:
+            client = await silent(running, GET % b"w")
+            await eventually(lambda: unwritten(running))
+            for connection in list(running.state.connections):
+                if end != "idle":
+                    connection.timeout_keep_alive_task.cancel()  # type: ignore[union-attr]
+                if end == "shutdown":
+                    connection.shutdown()
+                if end == "drain":
+                    connection.drain(0.02)  # type: ignore[union-attr]
+            if end == "eof":
+                client.shutdown(socket.SHUT_WR)
+            await eventually(lambda: not running.state.connections)
+            client.close()
+
+
+async def test_a_stop_waits_for_unread_responses_as_long_as_for_idle_connections():
+    async with serving(app=Large()) as running:
+        client = await silent(running, GET % b"w")
+        await eventually(lambda: unwritten(running))
+        for connection in list(running.state.connections):
+            assert connection.write_seconds == 30.0  # type: ignore[union-attr]
+            connection.linger_seconds = 0.01  # type: ignore[union-attr]
+            connection.drain(0.05)  # type: ignore[union-attr]
+        await eventually(lambda: not running.state.connections)
+        client.close()
+
+
+async def test_all_unread_bytes_are_bounded_and_a_client_that_reads_is_spared(monkeypatch):
+    """Although all are within their own time."""
+    monkeypatch.setattr(outgoing, "MOST_BYTES", 2 * SIZE)
+    monkeypatch.setattr(outgoing, "LOOK_SECONDS", 0.1)
+    async with serving(app=Large()) as running:
+        reader = await silent(running, GET % b"w%d" % (2 * SIZE))
+        await take(reader)
+        clients: list[socket.socket] = []
+        while len(clients) < 8 or unwritten(running) > 2 * SIZE:
+            if len(clients) < 8:
+                clients.append(await silent(running, GET % b"w"))
+            await take(reader, 65536)
+            await asyncio.sleep(0.002)
+        assert len(running.state.connections) < 9
+        for _ in range(100):
+            await take(reader, 65536)
+        for client in (reader, *clients):
+            client.close()
+
+
+def held(name: str, size: int, address: str, *, moves: bool = False) -> Held:
+    return Held(SimpleNamespace(name=name), size, address, moves)
+
+
+@pytest.mark.parametrize(
+    ("every", "closed"),
+    [
+        ([], []),
+        ([held("a", 10, "1")], []),
+        ([held("a", 6, "1"), held("b", 6, "2")], ["a"]),
+        ([held("a", 3, "1"), held("b", 5, "2"), held("c", 5, "2")], ["b"]),  # the address with the most, oldest first
+        ([held("a", 20, "1", moves=True)], []),
+        ([held("a", 20, "1", moves=True), held("b", 1, "2"), held("c", 1, "1")], ["c", "b"]),
+    ],
+)
+def test_beyond_the_bound_those_of_the_address_with_the_most_go_first(every: list[Held], closed: list[str]):
+    chosen: Any = beyond(every, 10)
+    assert [sender.name for sender in chosen] == closed
