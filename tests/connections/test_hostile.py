@@ -9,8 +9,9 @@ from contextlib import asynccontextmanager
 import pytest
 
 from postern.connections.auth.token_cache import Token, Tokens
-from postern.connections.entry_transport import MOST_AT_A_TIME, Caps
+from postern.connections.entry_transport import Caps
 from postern.connections.faults import ConnectionFault
+from postern.connections.places import MOST_OF_ENTRY
 from postern.http_client import AsyncBaseTransport, HTTPError, ReadTimeout, TransportError
 from tests.connections.counterparts import (
     SECRET,
@@ -312,16 +313,16 @@ async def test_answers_that_are_not_read_are_released(pool: AsyncBaseTransport):
 
 async def test_a_server_that_keeps_all_waiting_leaves_connections_to_others():
     """One entry may hold so many connections at a time; the pool has more."""
-    async with shared_pool(most=MOST_AT_A_TIME + 10) as pool, still_works(pool, 20), listening(never) as server:
+    async with shared_pool(most=MOST_OF_ENTRY + 10) as pool, still_works(pool, 20), listening(never) as server:
         client = client_of(pool, server.url, caps=Caps(2.0))
-        calls = [asyncio.create_task(client.post("/x")) for _ in range(MOST_AT_A_TIME + 30)]
-        while len(server.received) < MOST_AT_A_TIME:
+        calls = [asyncio.create_task(client.post("/x")) for _ in range(MOST_OF_ENTRY + 30)]
+        while len(server.received) < MOST_OF_ENTRY:
             await asyncio.sleep(0.01)
         async with listening(always()) as good:
             assert (await client_of(pool, good.url, entry="connections.good").get("/x")).status_code == 200
         ends = await asyncio.gather(*calls, return_exceptions=True)
         assert {type(end) for end in ends} == {ReadTimeout}
-        assert server.most_open <= MOST_AT_A_TIME
+        assert server.most_open <= MOST_OF_ENTRY
         server.answer = always()
         assert (await client.get("/x")).status_code == 200
 

@@ -7,6 +7,7 @@ import pytest
 
 import postern.connections
 from postern.call_chain import MOST_DEPTH
+from postern.connections.places import MOST, MOST_OF_ENTRY, MOST_WAITING, most_of_entry
 from postern.connections.retry_transport import IDEMPOTENT, PASSING
 from postern.settings.entries import AUTHS, MAX_RESPONSE_BYTES, Connection, Trigger
 from postern.settings.presets import ENTRA, POWER_AUTOMATE, POWER_AUTOMATE_AUDIENCES, PROVIDERS
@@ -66,3 +67,11 @@ def test_the_files_that_it_names_are_there():
     names = [name for cell in named for name in re.findall(r"`([\w./]+\.py)`", cell)]
     assert len(names) > 10
     assert [name for name in names if not (FOLDER / name).is_file()] == []
+
+
+def test_the_limits_of_calls_are_those_of_the_program():
+    section = " ".join(PAGE.split("\n## Calls\n")[1].split("\n## ")[0].split())
+    assert f"share {MOST} connections" in section
+    assert f"one entry has {MOST_OF_ENTRY}. " in section
+    assert f"up to {most_of_entry(MOST_DEPTH)} of an entry" in section
+    assert f"At most {MOST_WAITING} runs wait" in section

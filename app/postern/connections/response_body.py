@@ -115,3 +115,8 @@ def worded(error: TransportError, entry: str, request: Request | None = None) ->
 def too_late(entry: str) -> str:
     """The text for an entry that timed out."""
     return f"{entry} did not send its whole response within the timeout"
+
+
+def no_place(entry: str) -> str:
+    """The text for a request that waited for a connection until it timed out."""
+    return f"{entry} had no connection free within the timeout, because other requests use all that it may have"

@@ -6,10 +6,11 @@ from typing import Any
 
 from pydantic_core import PydanticSerializationError, to_json
 
+from postern.authoring.call_result import CallError
 from postern.authoring.reply import Reply
 from postern.authoring.result import NotAwaited, ResultType
 from postern.authoring.workflow import Workflow
-from postern.errors import Problem, header_lines, problem
+from postern.errors import TOO_MANY_CALLS, Problem, header_lines, problem
 from postern.journal.run import Outcome, Run, State
 from postern.media_types import is_json
 from postern.runs.tracebacks import traceback_of
@@ -66,6 +67,8 @@ def succeeded(value: Any, result: ResultType | None) -> Outcome:
 
 def raised(error: BaseException, run: Run) -> Outcome:
     """The outcome of a run whose workflow raised this error."""
+    if isinstance(error, CallError) and error.code == TOO_MANY_CALLS:
+        error = problem(TOO_MANY_CALLS, headers={"Retry-After": "5"})
     if isinstance(error, Problem):
         return failed(State.FAILED, error, run.id, error.code, error.detail, error.reason, shown=True)
     if isinstance(error, StopIteration):  # what `async def` makes of it

@@ -8,6 +8,7 @@ from urllib.parse import urljoin, urlsplit
 from pydantic_core import from_json
 
 from postern.authoring.call_result import OF_RUNS, CallError
+from postern.errors import TOO_MANY_CALLS
 from postern.http_client import Response
 from postern.ids import is_id
 
@@ -77,7 +78,7 @@ def is_outcome(response: Response, problem: Mapping[str, Any]) -> bool:
 
 def may_repeat(error: CallError, *, method: str, keyed: bool) -> bool:
     """Whether to retry a call: it is known that nothing ran, or that a retry does not run it twice."""
-    if error.ran:
+    if error.ran or error.code == TOO_MANY_CALLS:
         return False
     if not error.sent or error.status in NOT_TAKEN or in_progress(error, keyed=keyed):
         return True

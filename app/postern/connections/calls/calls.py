@@ -13,8 +13,8 @@ from tenacity import AsyncRetrying, RetryCallState, RetryError, retry_if_excepti
 
 from postern.authoring.call_result import Call, CallError, Handle, Outgoing
 from postern.authoring.retry_policy import Retry
-from postern.connections.calls.call_advice import sentence, unreached
-from postern.connections.calls.call_request import RESULT, Sending, link_of, sending_of
+from postern.connections.calls.call_advice import FEWER, sentence, too_many, unreached
+from postern.connections.calls.call_request import Sending, link_of, sending_of
 from postern.connections.calls.call_response import (
     in_progress,
     is_outcome,
@@ -27,6 +27,7 @@ from postern.connections.calls.call_response import (
     wait_before,
 )
 from postern.connections.calls.targets import Target, Targets
+from postern.connections.places import TooManyCalls
 from postern.http_client import AsyncClient, ConnectError, ConnectTimeout, HTTPError, PoolTimeout, Response
 from postern.transient_errors import retry_after
 
@@ -190,10 +191,14 @@ class Calls:
                 sending.url,
                 content=sending.content,
                 headers=headers,
-                extensions=dict(sending.extensions),
+                extensions=sending.extensions,
                 **signing,
             )
-        except (ConnectError, ConnectTimeout, PoolTimeout) as error:
+        except TooManyCalls:
+            raise too_many(target) from None
+        except PoolTimeout as error:
+            raise CallError(target.entry, f"{error}. {FEWER}", sent=False) from None
+        except (ConnectError, ConnectTimeout) as error:
             raise unreached(target, error, sent=False) from None
         except HTTPError as error:
             raise unreached(target, error, sent=True) from None
@@ -219,7 +224,7 @@ class Calls:
             nonlocal polls, last, location
             await self._sleep(wait_before(last, polls))
             polls += 1
-            get = Sending("GET", location, None, sending.headers, extensions=RESULT, bare=is_signed(location))
+            get = Sending("GET", location, None, sending.headers, sending.level, poll=True, bare=is_signed(location))
             last = await self._insist(client, target, get, retry)
             if last.status_code == ACCEPTED:
                 location = self._location(target, last, location) or location
