@@ -44,8 +44,7 @@ class Sending:
 def sending_of(ctx: "Context", outgoing: Outgoing, target: Target) -> Sending:
     """The request of a call. Raises ValueError and pydantic's errors for a body or path that cannot be sent."""
     content, kind = _content(outgoing.body)
-    chain = ctx.request.chain
-    depth = (chain.depth if chain is not None else 0) + 1
+    depth = (ctx.chain.depth if ctx.chain is not None else 0) + 1
     headers = {"traceparent": ctx.traceparent, DEPTH: str(depth)}
     if kind:
         headers["Content-Type"] = kind
