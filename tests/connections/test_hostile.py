@@ -154,6 +154,29 @@ async def test_a_body_without_end_is_cut_off_at_the_cap(pool: AsyncBaseTransport
         await gone(server)
 
 
+async def test_a_body_in_thousands_of_chunks_that_arrive_at_once_lets_other_requests_have_their_turn(
+    pool: AsyncBaseTransport,
+):
+    chunks, turns = 8000, 0
+    body = HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * chunks + b"0\r\n\r\n"
+
+    async def answer(_: Received, __: asyncio.StreamWriter) -> bytes:
+        return body
+
+    async def other_requests() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async with listening(answer) as server:
+        others = asyncio.create_task(other_requests())
+        found = await client_of(pool, server.url).get("/x")
+        others.cancel()
+    assert found.content == b"x" * chunks
+    assert turns > chunks / 64
+
+
 async def test_a_body_of_just_the_cap_is_read(pool: AsyncBaseTransport):
     async with listening(always(200, b"x" * 1000)) as server:
         assert len((await client_of(pool, server.url, caps=Caps(5.0, 1000)).get("/x")).content) == 1000

@@ -65,6 +65,7 @@ def runs_part(
             yield
         runner.close()
         steps.close()
+        calls.close()
         with suppress(Problem):
             await processes.leave()
 

@@ -20,6 +20,10 @@ LEAST_COUNTED = 128
 """The bytes that a shorter piece counts as, because many short pieces take far more memory than their length."""
 
 
+PIECES_IN_A_ROW = 32
+"""After how many pieces of a body other requests have their turn. A read of the socket may bring thousands."""
+
+
 class Body(AsyncByteStream):
     """A reply's body of at most `most` bytes. It is closed at `deadline` (of the event loop's clock), even if it is not
     being read, so that it does not hold its connection. `encoding` is a content coding that was not requested: such a
@@ -50,11 +54,14 @@ class Body(AsyncByteStream):
 
     async def __aiter__(self) -> AsyncGenerator[bytes, None]:
         """The body in pieces."""
-        taken = 0
+        taken = pieces_read = 0
         async with aclosing(cast("AsyncGenerator[bytes, None]", aiter(self._stream))) as pieces:
             while (piece := await self._next(pieces)) is not None:
                 taken += max(len(piece), LEAST_COUNTED)
                 await self._check(taken)
+                pieces_read += 1
+                if pieces_read % PIECES_IN_A_ROW == 0:  # what has arrived already is read without a turn of the loop
+                    await asyncio.sleep(0)
                 yield piece
 
     async def aclose(self) -> None:

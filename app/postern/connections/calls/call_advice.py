@@ -59,6 +59,13 @@ def too_many(target: Target) -> CallError:
     )
 
 
+def more_elements(target: Target) -> str:
+    """The fix for a reply that has too many elements."""
+    if target.own:
+        return f"Let {target.entry} return less at a time."
+    return f"Request less at a time, or raise max_response_elements of [{target.entry}]."
+
+
 def doubts(target: Target) -> str:
     """A likely mistake in the audience; "" if there is none. The settings already reject Power Automate's audience with
     a missing or doubled slash."""

@@ -13,9 +13,10 @@ from tenacity import AsyncRetrying, RetryCallState, RetryError, retry_if_excepti
 
 from postern.authoring.call_result import Call, CallError, Handle, Outgoing
 from postern.authoring.retry_policy import Retry
-from postern.connections.calls.call_advice import FEWER, sentence, too_many, unreached
+from postern.connections.calls.call_advice import FEWER, more_elements, sentence, too_many, unreached
 from postern.connections.calls.call_request import Sending, link_of, sending_of
 from postern.connections.calls.call_response import (
+    TooManyElements,
     in_progress,
     is_outcome,
     is_signed,
@@ -23,9 +24,9 @@ from postern.connections.calls.call_response import (
     may_repeat,
     problem_of,
     run_id_of,
-    value_of,
     wait_before,
 )
+from postern.connections.calls.replies import Replies
 from postern.connections.calls.targets import Target, Targets
 from postern.connections.places import TooManyCalls
 from postern.http_client import AsyncClient, ConnectError, ConnectTimeout, HTTPError, PoolTimeout, Response
@@ -79,6 +80,11 @@ class Calls:
         self._now = now
         self._sleep = sleep
         self._uniform = uniform
+        self._replies = Replies()
+
+    def close(self) -> None:
+        """Release the thread that reads large replies."""
+        self._replies.close()
 
     async def call(self, ctx: "Context", outgoing: Outgoing) -> Any:
         """The result of a call, or a Handle if the author does not wait for it. Raises CallError, and ConnectionFault
@@ -110,7 +116,7 @@ class Calls:
             response = await self._result(target, sending, location, response, outgoing.retry)
             self._found(target, call, response)
         if outgoing.wait:
-            return _value(target, response)
+            return await self._value(target, response)
         fetch = partial(self._fetch, target, sending, location, response, outgoing.retry)
         return Handle(target.entry, run_id=call.run_id, location=location, done=not location, fetch=fetch)
 
@@ -245,7 +251,22 @@ class Calls:
         """The result behind a Handle."""
         if location:
             response = await self._result(target, sending, location, response, retry)
-        return _value(target, response)
+        return await self._value(target, response)
+
+    async def _value(self, target: Target, response: Response) -> Any:
+        try:
+            return await self._replies.value(response, target.response_elements)
+        except TooManyElements:
+            wrong = f"more than {target.response_elements} JSON elements. {more_elements(target)}"
+        except ValueError:
+            wrong = "a JSON body that is not valid JSON."
+        status = response.status_code
+        raise CallError(
+            target.entry,
+            f"{target.entry} returned {status} with {wrong}",
+            status=status,
+            run_id=run_id_of(response),
+        )
 
     def _location(self, target: Target, response: Response, requested: str) -> str:
         location = location_of(response, requested)
@@ -265,18 +286,6 @@ class Calls:
         call.run_id = run_id_of(response) or call.run_id
         if not target.own:
             call.url = link_of(target, call.run_id)
-
-
-def _value(target: Target, response: Response) -> Any:
-    try:
-        return value_of(response)
-    except ValueError:
-        raise CallError(
-            target.entry,
-            f"{target.entry} returned {response.status_code} with a JSON body that is not valid JSON.",
-            status=response.status_code,
-            run_id=run_id_of(response),
-        ) from None
 
 
 def _worth_it(error: BaseException, sending: Sending) -> bool:
