@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 MAX_RESPONSE_BYTES = 16 * 1024 * 1024
-MAX_RESPONSE_ELEMENTS = 250_000
+MAX_RESPONSE_ELEMENTS = 200_000
 
 _NOT_FOR_ENTRA = {
     "token_url": "Leave it out: Entra's address follows from POSTERN_CLOUD or POSTERN_AUTHORITY",
