@@ -24,6 +24,7 @@ from tests.connections.calling import serving
 pytestmark = [pytest.mark.anyio, pytest.mark.process]
 
 MODULE = """
+import asyncio
 from postern import CallError, Context, Problem, Retry, anonymous, specific_users, tenant_users, workflow
 
 TRIED = []
@@ -83,6 +84,12 @@ async def calls_what_fails(ctx: Context) -> dict:
 @workflow(access=anonymous())
 async def nested(ctx: Context, levels: int) -> int:
     return 1 if levels == 0 else 1 + await ctx.call("nested", levels - 1)
+
+@workflow(access=anonymous())
+async def twice(ctx: Context, levels: int) -> int:
+    if levels == 0:
+        return 1
+    return 1 + sum(await asyncio.gather(ctx.call("twice", levels - 1), ctx.call("twice", levels - 1)))
 
 @workflow(access=anonymous(), stateless=True)
 async def light(ctx: Context) -> str:
@@ -209,15 +216,15 @@ async def many_callers(server: AsyncClient) -> AsyncIterator[AsyncClient]:
         yield client
 
 
-@pytest.mark.parametrize(("chains", "levels"), [(105, 2), (110, 6)])
+@pytest.mark.parametrize(("workflow", "chains", "levels", "runs"), [("twice", 105, 2, 7), ("nested", 110, 6, 7)])
 async def test_chains_end_although_their_calls_need_more_connections_than_there_are(
-    server: AsyncClient, chains: int, levels: int
+    server: AsyncClient, workflow: str, chains: int, levels: int, runs: int
 ):
-    """One run more than an entry has connections calls the same workflow, which calls it again."""
+    """More runs than an entry has connections call the same workflow, which calls it again."""
     assert chains > MOST_OF_ENTRY
     async with many_callers(server) as callers:
-        answers = await asyncio.gather(*(callers.post("/triggers/nested", json=levels) for _ in range(chains)))
-    assert {(answer.status_code, answer.text) for answer in answers} == {(200, str(levels + 1))}
+        answers = await asyncio.gather(*(callers.post(f"/triggers/{workflow}", json=levels) for _ in range(chains)))
+    assert {(answer.status_code, answer.text) for answer in answers} == {(200, str(runs))}
 
 
 async def test_a_run_that_cannot_wait_for_its_calls_gets_503_and_so_does_every_run_above_it(
