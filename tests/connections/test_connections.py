@@ -18,7 +18,7 @@ from postern.authoring.context import Services
 from postern.authoring.request import Request
 from postern.connections import ConnectionFault, Connections, places
 from postern.connections.vault.secret import Secret
-from postern.http_client import ConnectError, tls
+from postern.http_client import ConnectError, PoolTimeout, tls
 from postern.runs.runner import Runner
 from postern.settings import load_settings
 from tests.connections.counterparts import (
@@ -134,15 +134,10 @@ async def test_a_request_that_finds_no_connection_within_its_timeout_says_so(
 ):
     monkeypatch.setattr(places, "MOST_OF_ENTRY", 1)
 
-    async def never(received: Received, _: asyncio.StreamWriter) -> None:
-        await received.reader.read()
-
-    async with listening(never) as silent, asyncio.timeout(30):
-        connections = made({"busy": entry(silent.url, timeout=0.3)})
-        calls = [asyncio.create_task(connections.client("busy").get("/")) for _ in range(2)]
-        first, second = await asyncio.gather(*calls, return_exceptions=True)
-        assert (type(first).__name__, type(second).__name__) == ("ReadTimeout", "PoolTimeout")
-        assert str(second).startswith("connections.busy had no connection free within the timeout")
+    connections = made({"busy": entry("https://busy.example", timeout=0.1)})
+    await connections._places.take("connections.busy", places.CONNECTION)
+    with pytest.raises(PoolTimeout, match=r"^connections\.busy had no connection free within the timeout"):
+        await connections.client("busy").get("/")
 
 
 async def test_the_limits_of_the_entry_hold(made: Any):
