@@ -89,5 +89,5 @@ def test_a_context_has_the_trace_and_the_header_to_pass_on():
     assert ctx.traceparent == traceparent(ctx.run_id, ctx.request.trace)
     assert ctx.traceparent.startswith(f"00-{TRACE}-")
     assert ctx.traceparent.endswith("-00")
-    alone = Context(Request("POST", "/"), Caller("anonymous"), "run-1", "x", ctx.services)
+    alone = Context(Request("POST", "/"), Caller("anonymous"), "run-1", "x", ctx._services)
     assert alone.trace_id == trace_id_of("run-1")

@@ -38,6 +38,10 @@ def header_lines(headers: Headers) -> list[tuple[bytes, bytes]]:
     ]
 
 
+TOO_MANY_CALLS = "too-many-calls"
+"""The code of a run that failed because too many runs wait for their calls. The runs that called it fail likewise."""
+
+
 class ProblemType(NamedTuple):
     """One row of the table of problems: the meaning of a `code`."""
 
@@ -106,6 +110,9 @@ PROBLEMS: Mapping[str, ProblemType] = {
     ),
     "journal-unavailable": ProblemType(
         503, "Journal unavailable", "Runs cannot be recorded at the moment, and no run starts without a record."
+    ),
+    TOO_MANY_CALLS: ProblemType(
+        503, "Too many calls", "Too many runs wait for their calls to other workflows at the moment."
     ),
     "shutting-down": ProblemType(503, "Shutting down", "This server is stopping and starts no new runs."),
     "timed-out": ProblemType(504, "Timed out", "The workflow did not end within its timeout."),

@@ -149,7 +149,7 @@ def other_side() -> Iterator[str]:
 async def tried(base_url: str, sign_in: SignIn | None) -> list[Stage]:
     found = Connection(base_url=base_url, auth=NoAuth())
     async with http_client(base_url=base_url, auth=sign_in) as client:
-        return [stage async for stage in stages_with(client, "connections.x", found, None)]
+        return [stage async for stage in stages_with(client, sign_in, "connections.x", found, None)]
 
 
 @pytest.mark.anyio
@@ -219,8 +219,8 @@ async def test_a_trigger_is_connected_to_and_sent_nothing():
     async with listener, anyio.create_task_group() as tasks:
         tasks.start_soon(listener.serve, listen)
         found = Trigger(url=f"http://127.0.0.1:{port}/invoke?sig=the-signature")
-        async with http_client(auth=Badge()) as client:
-            stages = [stage async for stage in stages_with(client, "triggers.x", found, None)]
+        async with http_client() as client:
+            stages = [stage async for stage in stages_with(client, Badge(), "triggers.x", found, None)]
         with anyio.fail_after(5):
             await seen.wait()
         tasks.cancel_scope.cancel()

@@ -132,6 +132,7 @@ async def calling(
     try:
         yield Calling(Context(request, ANYONE, run_id, "x", services), calls, noted, waits, opened)
     finally:
+        calls.close()
         for client in clients.values():
             await client.aclose()
 

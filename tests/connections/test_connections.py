@@ -16,9 +16,9 @@ from postern import Context, workflow
 from postern.access import ANYONE
 from postern.authoring.context import Services
 from postern.authoring.request import Request
-from postern.connections import ConnectionFault, Connections
+from postern.connections import ConnectionFault, Connections, places
 from postern.connections.vault.secret import Secret
-from postern.http_client import ConnectError, tls
+from postern.http_client import ConnectError, PoolTimeout, tls
 from postern.runs.runner import Runner
 from postern.settings import load_settings
 from tests.connections.counterparts import (
@@ -108,22 +108,36 @@ async def test_an_unknown_connection_names_those_that_there_are(made: Any, name:
     assert str(caught.value) == message
 
 
-async def test_each_entry_has_one_client_and_all_share_one_pool(made: Any):
+async def test_each_use_has_a_client_of_its_own_and_all_share_one_pool(made: Any):
     async with listening(always(200, b"ok")) as server:
         connections = made({name: entry(f"{server.url}/{name}") for name in ("a", "b")})
-        assert connections.client("a") is connections.client("a") is not connections.client("b")
+        assert connections.client("a") is not connections.client("a")
+        assert connections.client("a")._transport is connections.client("a")._transport
         for name in ("a", "b", "a"):
             assert (await connections.client(name).get("x")).text == "ok"
         assert (server.targets, server.connections) == (["/a/x", "/b/x", "/a/x"], 1)
 
 
-async def test_a_client_is_made_anew_where_its_entry_is_another(made: Any):
+async def test_an_entry_is_opened_anew_where_it_is_another(made: Any):
     from postern.settings import NoAuth
 
     connections = made({})
-    first = connections.open("triggers.flow", "https://flows.example/1", NoAuth(), exact=True)
-    assert connections.open("triggers.flow", "https://flows.example/1", NoAuth(), exact=True) is first
-    assert connections.open("triggers.flow", "https://flows.example/2", NoAuth(), exact=True) is not first
+    first, same, other = (
+        connections.open("triggers.flow", f"https://flows.example/{path}", NoAuth(), exact=True)._transport
+        for path in (1, 1, 2)
+    )
+    assert first is same is not other
+
+
+async def test_a_request_that_finds_no_connection_within_its_timeout_says_so(
+    made: Any, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(places, "MOST_OF_ENTRY", 1)
+
+    connections = made({"busy": entry("https://busy.example", timeout=0.1)})
+    await connections._places.take("connections.busy", places.CONNECTION)
+    with pytest.raises(PoolTimeout, match=r"^connections\.busy had no connection free within the timeout"):
+        await connections.client("busy").get("/")
 
 
 async def test_the_limits_of_the_entry_hold(made: Any):

@@ -9,8 +9,9 @@ from contextlib import asynccontextmanager
 import pytest
 
 from postern.connections.auth.token_cache import Token, Tokens
-from postern.connections.entry_transport import MOST_AT_A_TIME, Caps
+from postern.connections.entry_transport import Caps
 from postern.connections.faults import ConnectionFault
+from postern.connections.places import MOST_OF_ENTRY
 from postern.http_client import AsyncBaseTransport, HTTPError, ReadTimeout, TransportError
 from tests.connections.counterparts import (
     SECRET,
@@ -151,6 +152,29 @@ async def test_a_body_without_end_is_cut_off_at_the_cap(pool: AsyncBaseTransport
         tracemalloc.stop()
         assert peak < 8 * MIB
         await gone(server)
+
+
+async def test_a_body_in_thousands_of_chunks_that_arrive_at_once_lets_other_requests_have_their_turn(
+    pool: AsyncBaseTransport,
+):
+    chunks, turns = 8000, 0
+    body = HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * chunks + b"0\r\n\r\n"
+
+    async def answer(_: Received, __: asyncio.StreamWriter) -> bytes:
+        return body
+
+    async def other_requests() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async with listening(answer) as server:
+        others = asyncio.create_task(other_requests())
+        found = await client_of(pool, server.url).get("/x")
+        others.cancel()
+    assert found.content == b"x" * chunks
+    assert turns > chunks / 64
 
 
 async def test_a_body_of_just_the_cap_is_read(pool: AsyncBaseTransport):
@@ -312,16 +336,16 @@ async def test_answers_that_are_not_read_are_released(pool: AsyncBaseTransport):
 
 async def test_a_server_that_keeps_all_waiting_leaves_connections_to_others():
     """One entry may hold so many connections at a time; the pool has more."""
-    async with shared_pool(most=MOST_AT_A_TIME + 10) as pool, still_works(pool, 20), listening(never) as server:
+    async with shared_pool(most=MOST_OF_ENTRY + 10) as pool, still_works(pool, 20), listening(never) as server:
         client = client_of(pool, server.url, caps=Caps(2.0))
-        calls = [asyncio.create_task(client.post("/x")) for _ in range(MOST_AT_A_TIME + 30)]
-        while len(server.received) < MOST_AT_A_TIME:
+        calls = [asyncio.create_task(client.post("/x")) for _ in range(MOST_OF_ENTRY + 30)]
+        while len(server.received) < MOST_OF_ENTRY:
             await asyncio.sleep(0.01)
         async with listening(always()) as good:
             assert (await client_of(pool, good.url, entry="connections.good").get("/x")).status_code == 200
         ends = await asyncio.gather(*calls, return_exceptions=True)
         assert {type(end) for end in ends} == {ReadTimeout}
-        assert server.most_open <= MOST_AT_A_TIME
+        assert server.most_open <= MOST_OF_ENTRY
         server.answer = always()
         assert (await client.get("/x")).status_code == 200
 

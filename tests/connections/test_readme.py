@@ -7,8 +7,10 @@ import pytest
 
 import postern.connections
 from postern.call_chain import MOST_DEPTH
+from postern.connections.calls.replies import LARGE
+from postern.connections.places import MOST, MOST_OF_ENTRY, MOST_WAITING, most_of_entry
 from postern.connections.retry_transport import IDEMPOTENT, PASSING
-from postern.settings.entries import AUTHS, MAX_RESPONSE_BYTES, Connection, Trigger
+from postern.settings.entries import AUTHS, MAX_RESPONSE_BYTES, MAX_RESPONSE_ELEMENTS, Connection, Trigger
 from postern.settings.presets import ENTRA, POWER_AUTOMATE, POWER_AUTOMATE_AUDIENCES, PROVIDERS
 
 FOLDER = Path(postern.connections.__file__).parent
@@ -41,6 +43,7 @@ def test_the_entries_have_their_keys():
     assert set(reported["[triggers.NAME]"]) == set(Trigger.model_fields)
     assert f"(seconds for a whole call, {Connection.model_fields['timeout'].default})" in PAGE
     assert f"({MAX_RESPONSE_BYTES // 1024**2} MiB)" in PAGE
+    assert f"`max_response_elements` ({MAX_RESPONSE_ELEMENTS:,})" in PAGE
 
 
 def test_the_providers_are_those_that_are_known():
@@ -66,3 +69,16 @@ def test_the_files_that_it_names_are_there():
     names = [name for cell in named for name in re.findall(r"`([\w./]+\.py)`", cell)]
     assert len(names) > 10
     assert [name for name in names if not (FOLDER / name).is_file()] == []
+
+
+def test_the_limits_of_calls_are_those_of_the_program():
+    section = " ".join(PAGE.split("\n## Calls\n")[1].split("\n## ")[0].split())
+    assert f"share {MOST} connections" in section
+    assert f"one entry has {MOST_OF_ENTRY}. " in section
+    assert f"up to {most_of_entry(MOST_DEPTH)} of an entry" in section
+    assert f"At most {MOST_WAITING} runs wait" in section
+    assert (
+        f"{MAX_RESPONSE_BYTES // 1024**2} MiB (`max_response_bytes`), and JSON in it {MAX_RESPONSE_ELEMENTS:,}"
+        in section
+    )
+    assert f"Replies of {LARGE // 1024} KiB and more" in section

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ from postern.access import Caller
 from postern.assembly import create_app
 from postern.call_chain import MOST_DEPTH, chain_of
 from postern.cli.workspace import local_defaults
+from postern.connections import places
+from postern.connections.places import MOST_OF_ENTRY
 from postern.errors import Problem
-from postern.http_client import AsyncClient, http_client
+from postern.http_client import AsyncClient, http_client, pool
 from postern.ids import new_id
 from postern.local_tenant import LocalTenant
 from postern.settings import load_settings
@@ -21,6 +24,7 @@ from tests.connections.calling import serving
 pytestmark = [pytest.mark.anyio, pytest.mark.process]
 
 MODULE = """
+import asyncio
 from postern import CallError, Context, Problem, Retry, anonymous, specific_users, tenant_users, workflow
 
 TRIED = []
@@ -76,6 +80,16 @@ async def calls_what_fails(ctx: Context) -> dict:
         await ctx.step(lambda: ctx.call("fails"))
     except CallError as error:
         return {"status": error.status, "detail": error.problem["detail"], "run_id": error.run_id}
+
+@workflow(access=anonymous())
+async def nested(ctx: Context, levels: int) -> int:
+    return 1 if levels == 0 else 1 + await ctx.call("nested", levels - 1)
+
+@workflow(access=anonymous())
+async def twice(ctx: Context, levels: int) -> int:
+    if levels == 0:
+        return 1
+    return 1 + sum(await asyncio.gather(ctx.call("twice", levels - 1), ctx.call("twice", levels - 1)))
 
 @workflow(access=anonymous(), stateless=True)
 async def light(ctx: Context) -> str:
@@ -190,6 +204,43 @@ async def test_a_stateless_workflow_is_called_without_a_key(server: AsyncClient)
 async def test_many_chains_at_a_time_do_not_wait_for_one_another(server: AsyncClient):
     answers = await asyncio.gather(*(server.post("/triggers/first", json=str(number)) for number in range(40)))
     assert [answer.json()["first"]["second"]["name"] for answer in answers] == [str(number) for number in range(40)]
+
+
+# More calls than there are connections
+
+
+@asynccontextmanager
+async def many_callers(server: AsyncClient) -> AsyncIterator[AsyncClient]:
+    """A client with a connection for each request."""
+    async with AsyncClient(base_url=server.base_url, transport=pool(None, most=1000, kept=10), timeout=60) as client:
+        yield client
+
+
+@pytest.mark.parametrize(("workflow", "chains", "levels", "runs"), [("twice", 105, 2, 7), ("nested", 110, 6, 7)])
+async def test_chains_end_although_their_calls_need_more_connections_than_there_are(
+    server: AsyncClient, workflow: str, chains: int, levels: int, runs: int
+):
+    """More runs than an entry has connections call the same workflow, which calls it again."""
+    assert chains > MOST_OF_ENTRY
+    async with many_callers(server) as callers:
+        answers = await asyncio.gather(*(callers.post(f"/triggers/{workflow}", json=levels) for _ in range(chains)))
+    assert {(answer.status_code, answer.text) for answer in answers} == {(200, str(runs))}
+
+
+async def test_a_run_that_cannot_wait_for_its_calls_gets_503_and_so_does_every_run_above_it(
+    server: AsyncClient, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(places, "MOST_OF_ENTRY", 0)
+    monkeypatch.setattr(places, "STEP_OF_ENTRY", 1)
+    monkeypatch.setattr(places, "MOST_WAITING", 0)
+    answer = await server.post("/triggers/nested", json=1)
+    assert (answer.status_code, answer.json()["code"], answer.headers["retry-after"]) == (503, "too-many-calls", "5")
+    monkeypatch.setattr(places, "most_of_entry", lambda level: 1 if level == 1 else 0)
+    answer = await server.post("/triggers/nested", json=2)
+    assert (answer.status_code, answer.json()["code"], answer.headers["retry-after"]) == (503, "too-many-calls", "5")
+    record = await ask(server, f"/runs/{answer.headers['x-run-id']}")
+    assert (record["state"], record["error"]["type"]) == ("Failed", "too-many-calls")
+    assert [(call["name"], call["status"], call["error"]) for call in record["calls"]] == [("nested", 503, "CallError")]
 
 
 # What the pipeline reads

@@ -71,7 +71,7 @@ async def trigger_and_report(ctx: Context, received: Received) -> dict:
 @workflow(access=tenant_users())
 async def read(ctx: Context, received: Received) -> int:
     client = ctx.connection("header-key")
-    ctx.log.info("at-hand", client=client, auth=client.auth, services=ctx.services, context=ctx)
+    ctx.log.info("at-hand", client=client, auth=client.auth, services=ctx._services, context=ctx)
     return len(await ctx.secret(received.name))
 """
 

@@ -243,7 +243,7 @@ async def test_without_a_server_a_step_is_one_plain_call():
 
 def run_with(noted: list[Step], **more: Any) -> tuple[Runner, Steps]:
     steps = Steps(lambda run_id, step: noted.append(step), **more)
-    services = context().services
+    services = context()._services
     return Runner(
         Services(services.secret, services.connection, services.log, steps.run), Records(), lambda run: None
     ), steps
@@ -309,7 +309,7 @@ async def test_an_attempt_counts_its_calls_anew_so_that_each_has_the_key_of_the_
         sent.append((outgoing.trigger, outgoing.step, outgoing.number, outgoing.key))
 
     bench = Bench()
-    bench.ctx.services = replace(bench.ctx.services, call=call)
+    bench.ctx._services = replace(bench.ctx._services, call=call)
     errors = [TimeoutError(), None]
 
     async def inner() -> None:
@@ -343,7 +343,7 @@ async def test_the_key_of_a_call_is_its_runs_own_and_its_authors_where_given():
 
     for run_id in ("one", "two", "one"):
         ctx = context()
-        ctx.run_id, ctx.services = run_id, replace(ctx.services, call=call)
+        ctx._run_id, ctx._services = run_id, replace(ctx._services, call=call)
         await ctx.call("greet", idempotency_key=None if len(sent) < 2 else "mine")
     assert len({outgoing.key for outgoing in sent}) == 3
     assert [(outgoing.own_key, len(outgoing.key)) for outgoing in sent] == [(False, 64), (False, 64), (True, 4)]

@@ -162,8 +162,10 @@ def test_limits(tmp_path):
     assert (plain.timeout, plain.max_response_bytes) == (100, 16_777_216)
     other = load(tmp_path, more="timeout = 2.5\nmax_response_bytes = 5").connections["sap"]
     assert (other.timeout, other.max_response_bytes) == (2.5, 5)
-    (tmp_path / "postern.toml").write_text('[triggers.t]\nurl = "https://t.example"\nmax_response_bytes = 7', "utf-8")
-    assert load_settings({}, folder=tmp_path).triggers["t"].max_response_bytes == 7
+    limits = "max_response_bytes = 7\nmax_response_elements = 8"
+    (tmp_path / "postern.toml").write_text(f'[triggers.t]\nurl = "https://t.example"\n{limits}', "utf-8")
+    found = load_settings({}, folder=tmp_path).triggers["t"]
+    assert (found.max_response_bytes, found.max_response_elements) == (7, 8)
 
 
 ONE_OF_FOUR = "Write exactly one of client_secret, certificate, managed_identity = true and federated = true"

@@ -73,6 +73,7 @@ def runs_part(
         runner.drain()
         runner.close()
         steps.close()
+        calls.close()
         with suppress(Problem):
             await processes.leave()
 

@@ -3,13 +3,13 @@
 import inspect
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from postern.authoring.call_result import Outgoing
 from postern.authoring.retry_policy import CALL_RETRY, DEFAULT_RETRY, Retry
-from postern.call_chain import Part, key_of_call, part_of
+from postern.call_chain import Chain, Part, key_of_call, part_of
 from postern.trace import trace_id_of, traceparent
 
 if TYPE_CHECKING:
@@ -49,18 +49,66 @@ class Services:
     call: Callable[["Context", Outgoing], Awaitable[Any]] = _no_server
 
 
-@dataclass(eq=False)
 class Context:
-    """The first argument of a workflow's function: the caller, the request, and the services that it may use."""
+    """The first argument of a workflow's function: the caller, the request, and the services that it may use.
 
-    request: Request
-    caller: "Caller"
-    run_id: str
-    workflow: str
-    services: Services = field(repr=False)
-    recorded: bool = field(default=True, repr=False)
+    What it gives is the run's own, or cannot be changed. So no run can set what another run, a record or a log has."""
+
     _steps = 0
     _calls = 0
+
+    def __init__(
+        self,
+        request: Request,
+        caller: "Caller",
+        run_id: str,
+        workflow: str,
+        services: Services,
+        recorded: bool = True,
+    ) -> None:
+        self._request = request
+        self._caller = caller
+        self._run_id = run_id
+        self._workflow = workflow
+        self._services = services
+        self._recorded = recorded
+
+    def __repr__(self) -> str:
+        return f"Context(run_id={self._run_id!r}, workflow={self._workflow!r}, caller={self._caller!r})"
+
+    @cached_property
+    def request(self) -> Request:
+        """The request that triggered the run. It is a copy: the record has the request as it came."""
+        return self._request.copy()
+
+    @property
+    def caller(self) -> "Caller":
+        """Who sent the request."""
+        return self._caller
+
+    @property
+    def run_id(self) -> str:
+        """The id of the run, which the reply has as `X-Run-Id`."""
+        return self._run_id
+
+    @property
+    def workflow(self) -> str:
+        """The name of the workflow."""
+        return self._workflow
+
+    @property
+    def recorded(self) -> bool:
+        """Whether the run is recorded: its workflow is not stateless."""
+        return self._recorded
+
+    @property
+    def chain(self) -> "Chain | None":
+        """The run's place in a chain of calls, None if no run called it."""
+        return self._request.chain
+
+    @cached_property
+    def _clients(self) -> "dict[str, AsyncClient]":
+        return {}
 
     @cached_property
     def _part(self) -> Part:
@@ -70,27 +118,30 @@ class Context:
     def log(self) -> "FilteringBoundLogger":
         """A structured log that already names the workflow, the run and its trace:
         `ctx.log.info("booked", seats=3)`."""
-        return self.services.log.bind(workflow=self.workflow, run_id=self.run_id, trace_id=self.trace_id)
+        return self._services.log.bind(workflow=self.workflow, run_id=self.run_id, trace_id=self.trace_id)
 
     @property
     def trace_id(self) -> str:
         """The trace that the run belongs to (W3C Trace Context), in 32 hexadecimal digits: the caller's, or a new
         one."""
-        return trace_id_of(self.run_id, self.request.trace)
+        return trace_id_of(self._run_id, self._request.trace)
 
     @property
     def traceparent(self) -> str:
         """The `traceparent` header for calls to other systems. Calls through `ctx.connection` have it already."""
-        return traceparent(self.run_id, self.request.trace)
+        return traceparent(self._run_id, self._request.trace)
 
     async def secret(self, name: str) -> str:
         """The value of a secret of the Key Vault. Keep it out of logs and replies."""
-        return await self.services.secret(name)
+        return await self._services.secret(name)
 
     def connection(self, name: str) -> "AsyncClient":
-        """An HTTP client for `[connections.NAME]` of `postern.toml`, with its address and authentication. It is shared:
-        do not close it."""
-        return self.services.connection(name)
+        """The run's HTTP client for `[connections.NAME]` of `postern.toml`, with its address and authentication. What
+        you set in it, such as `headers`, holds for this run only. It needs no closing."""
+        client = self._clients.get(name)
+        if client is None:
+            client = self._clients[name] = self._services.connection(name)
+        return client
 
     @overload
     async def step(
@@ -117,7 +168,7 @@ class Context:
         if not isinstance(retry, Retry):
             raise TypeError("retry= takes a Retry(...)")
         self._steps += 1
-        return await self.services.step(self, self._steps, function, args, retry, name or "")
+        return await self._services.step(self, self._steps, function, args, retry, name or "")
 
     async def call(
         self,
@@ -158,4 +209,4 @@ class Context:
         outgoing = Outgoing(
             trigger, body, path, method, wait, retry, self._calls, part.step, key, own_key=idempotency_key is not None
         )
-        return await self.services.call(self, outgoing)
+        return await self._services.call(self, outgoing)

@@ -41,6 +41,12 @@ class Request:
     trace: Trace | None = field(default=None, repr=False)
     chain: Chain | None = field(default=None, repr=False)
 
+    def copy(self) -> "Request":
+        """The same request, for code that may change it."""
+        made = Request.__new__(Request)
+        made.__dict__.update(self.__dict__, path_parameters=dict(self.path_parameters))
+        return made
+
     @cached_property
     def headers(self) -> Headers:
         """The header fields, looked up without regard to case."""

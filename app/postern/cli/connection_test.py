@@ -28,19 +28,19 @@ async def stages_of(entry: str, settings: Settings) -> AsyncIterator[Stage]:
     found = settings.connections[name] if kind == "connections" else settings.triggers[name]
     yield Stage("entry", True, f"{entry}, of type {found.auth.type}")
     try:
-        async with _client(entry, found, settings) as client:
-            async for stage in stages_with(client, entry, found, settings.ca_bundle):
+        async with _client(entry, found, settings) as (client, sign_in):
+            async for stage in stages_with(client, sign_in, entry, found, settings.ca_bundle):
                 yield stage
     except ConnectionFault as fault:
         yield Stage("usable", False, f"{fault.entry} {fault.wrong}", fault.fix)
 
 
 async def stages_with(
-    client: AsyncClient, entry: str, found: Connection | Trigger, ca_bundle: Path | None
+    client: AsyncClient, sign_in: SignIn | None, entry: str, found: Connection | Trigger, ca_bundle: Path | None
 ) -> AsyncIterator[Stage]:
-    """The stages from sign-in onwards, with the client of the entry."""
-    if isinstance(client.auth, SignIn):
-        async for stage in client.auth.try_out():
+    """The stages from sign-in onwards, with a client of the entry."""
+    if sign_in is not None:
+        async for stage in sign_in.try_out():
             yield stage
             if not stage.passed:
                 return
@@ -51,16 +51,19 @@ async def stages_with(
 
 
 @asynccontextmanager
-async def _client(entry: str, found: Connection | Trigger, settings: Settings) -> AsyncIterator[AsyncClient]:
+async def _client(
+    entry: str, found: Connection | Trigger, settings: Settings
+) -> AsyncIterator[tuple[AsyncClient, SignIn | None]]:
     from postern.connections import Connections
     from postern.identity import CLOUDS
 
     connections = Connections(settings, settings.authority or CLOUDS[settings.cloud].authority)
     try:
         if isinstance(found, Trigger):
-            yield connections.open(entry, found.url, found.auth, exact=True)
+            client = connections.open(entry, found.url, found.auth, exact=True)
         else:
-            yield connections.client(entry.partition(".")[2])
+            client = connections.client(entry.partition(".")[2])
+        yield client, connections.sign_in(entry)
     finally:
         await connections.aclose()
 

@@ -12,6 +12,7 @@ from postern.connections.auth.sign_in_context import SignInContext
 from postern.connections.entry_client import EntryClient
 from postern.connections.entry_transport import Caps, EntryTransport
 from postern.connections.faults import ConnectionFault
+from postern.connections.places import TOKEN, Places, most_here
 from postern.connections.retry_transport import Retries
 from postern.connections.vault.vault import Vault
 from postern.http_client import URL, AsyncBaseTransport, AsyncClient, pool
@@ -21,21 +22,29 @@ if TYPE_CHECKING:
     from postern.connections.vault.secret import Secrets
     from postern.settings import Auth, Settings
 
-MOST_CONNECTIONS = 500
 MOST_KEPT = 100
-"""Open and idle connections of all entries together."""
+"""Idle connections of all entries together."""
 
 TOKEN_CAPS = Caps(seconds=30.0, response_bytes=1024 * 1024)
 
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """The values that a client was made with."""
+    """The values that an entry was opened with."""
 
     url: str = field(repr=False)
     auth: "Auth"
     exact: bool
     caps: Caps
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """What the clients of an entry share."""
+
+    opened: _Opened
+    transport: EntryTransport
+    sign_in: "SignIn | None"
 
 
 class Connections:
@@ -66,7 +75,8 @@ class Connections:
         self._secrets = secrets or self.vault
         self._closing = AsyncExitStack()
         self._closing.push_async_callback(self.vault.aclose)
-        self._clients: dict[str, tuple[_Opened, AsyncClient]] = {}
+        self._places = Places(most_here())
+        self._entries: dict[str, _Entry] = {}
         self._ways: dict[tuple[str, Auth], SignIn] = {}
 
     async def secret(self, name: str) -> str:
@@ -74,7 +84,7 @@ class Connections:
         return (await self._secrets.read(name)).value
 
     def client(self, name: str) -> AsyncClient:
-        """The client of `[connections.NAME]`. Raises ConnectionFault."""
+        """A new client of `[connections.NAME]`. Raises ConnectionFault."""
         found = self._settings.connections.get(name)
         if found is None:
             raise _unknown(name, list(self._settings.connections))
@@ -97,22 +107,25 @@ class Connections:
         response_bytes: int = Caps.response_bytes,
         signer: str = "",
     ) -> AsyncClient:
-        """The client of an entry, made again only if one of these arguments changes. It may use addresses at or below
-        `url`. With `exact` it may use only `url` itself, and poll for results at its origin (POLL in
-        `allowed_urls.py`). `seconds` limits a call, and `response_bytes` a reply. Entries of one `signer` share a
-        credential; errors of signing in name the signer. Raises ConnectionFault."""
+        """A new client of an entry. What its clients share is opened again only if one of these arguments changes. It
+        may use addresses at or below `url`. With `exact` it may use only `url` itself, and poll for results at its
+        origin (POLL in `allowed_urls.py`). `seconds` limits a call, and `response_bytes` a reply. Entries of one
+        `signer` share a credential; errors of signing in name the signer. Raises ConnectionFault."""
         opened = _Opened(url, auth, exact, Caps(seconds, response_bytes))
-        known, client = self._clients.get(entry, (None, None))
-        if client is None or known != opened:
-            client = self._open(entry, opened, signer or entry)
-            self._clients[entry] = opened, client
-        return client
+        known = self._entries.get(entry)
+        if known is None or known.opened != opened:
+            known = self._entries[entry] = self._open(entry, opened, signer or entry)
+        return EntryClient(known.transport, known.sign_in)
+
+    def sign_in(self, entry: str) -> "SignIn | None":
+        """How the requests of an opened entry are signed. None if they are not."""
+        return self._entries[entry].sign_in
 
     @cached_property
     def context(self) -> SignInContext:
         """What all authentication types share."""
         settings = self._settings
-        tokens = EntryTransport("a token endpoint", None, self._pool, TOKEN_CAPS, self._retries)
+        tokens = EntryTransport("a token endpoint", None, self._pool, TOKEN_CAPS, self._retries, self._places, TOKEN)
         return SignInContext(
             secrets=self._secrets,
             http=EntryClient(tokens),
@@ -123,7 +136,7 @@ class Connections:
             azure_credential=settings.azure_credential,
         )
 
-    def _open(self, entry: str, opened: "_Opened", signer: str) -> AsyncClient:
+    def _open(self, entry: str, opened: _Opened, signer: str) -> _Entry:
         place = AllowedUrls(entry, URL(opened.url), opened.exact)
         way = self._ways.get((signer, opened.auth))
         if way is None:
@@ -131,7 +144,7 @@ class Connections:
             if way is not None:
                 self._ways[signer, opened.auth] = way
                 self._closing.push_async_callback(way.aclose)
-        return EntryClient(EntryTransport(entry, place, self._pool, opened.caps, self._retries), auth=way)
+        return _Entry(opened, EntryTransport(entry, place, self._pool, opened.caps, self._retries, self._places), way)
 
     async def aclose(self) -> None:
         """Close every connection, even if closing another one fails."""
@@ -139,7 +152,7 @@ class Connections:
 
     @cached_property
     def _pool(self) -> AsyncBaseTransport:
-        made = pool(self._settings.ca_bundle, most=MOST_CONNECTIONS, kept=MOST_KEPT)
+        made = pool(self._settings.ca_bundle, most=self._places.most, kept=MOST_KEPT)
         self._closing.push_async_callback(made.aclose)
         return made
 

@@ -1,19 +1,32 @@
-"""The HTTP client that authors get for an entry. All runs share it, so it keeps no state of any run."""
+"""The HTTP client that authors get for an entry. Each run gets one of its own: what a run sets in it is in force for
+that run only. The transport and the sign-in are shared."""
 
 import asyncio
+from collections.abc import AsyncGenerator
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Self
 
-from postern.connections.entry_transport import DEADLINE, EntryTransport
-from postern.connections.response_body import too_late
-from postern.http_client import URL, AsyncClient, Auth, ReadTimeout, Request, Response, Timeout
+from postern.connections.entry_transport import DEADLINE, WAITING, EntryTransport
+from postern.connections.response_body import no_place, too_late
+from postern.http_client import URL, AsyncClient, Auth, PoolTimeout, ReadTimeout, Request, Response, Timeout
 
 CONNECT_SECONDS = 10.0
 
 
+class Signing(Auth):
+    """The shared sign-in, as the `auth` of one client: what a run sets in it does not reach the sign-in."""
+
+    def __init__(self, sign_in: Auth) -> None:
+        self._sign_in = sign_in
+
+    def async_auth_flow(self, request: Request) -> AsyncGenerator[Request, Response]:
+        """Sign one request. The HTTP client calls this."""
+        return self._sign_in.async_auth_flow(request)
+
+
 class EntryClient(AsyncClient):
     """A client of one entry. It keeps no cookies, follows no redirects unless the author requests it, and uses no proxy
-    of the environment. Closing it has no effect: it stays open until the process ends."""
+    of the environment. Closing it has no effect: its connections are those of all clients."""
 
     def __init__(self, transport: EntryTransport, auth: Auth | None = None) -> None:
         self._entry = transport.entry
@@ -21,7 +34,7 @@ class EntryClient(AsyncClient):
         self._seconds = transport.caps.seconds
         super().__init__(
             base_url=self._place.url.copy_with(query=None) if self._place is not None else "",
-            auth=auth,
+            auth=auth and Signing(auth),
             transport=transport,
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             follow_redirects=False,
@@ -48,15 +61,17 @@ class EntryClient(AsyncClient):
                 return await super().send(request, **options)
         except TimeoutError:
             if timeout.expired():
+                if request.extensions.get(WAITING):
+                    raise PoolTimeout(no_place(self._entry), request=request) from None
                 raise ReadTimeout(too_late(self._entry), request=request) from None
             raise
 
     async def aclose(self) -> None:
-        """Do nothing: other runs use the client."""
+        """Do nothing: other clients use the connections."""
 
     async def __aenter__(self) -> Self:
         """The client itself, even if it is in use already."""
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Do nothing: other runs use the client."""
+        """Do nothing: other clients use the connections."""

@@ -3,11 +3,13 @@ responses. All entries share one connection pool."""
 
 import asyncio
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from postern.connections.allowed_urls import AllowedUrls, check_form, secure
 from postern.connections.auth.sign_in import SIGN, signed
 from postern.connections.faults import ConnectionFault
+from postern.connections.places import CONNECTION, Places
 from postern.connections.response import Answer
 from postern.connections.response_body import Body, worded
 from postern.connections.retry_transport import Retries
@@ -17,8 +19,11 @@ from postern.trace import RUN, traceparent
 DEADLINE = "postern.deadline"
 """The request extension with the deadline of the whole call, redirects and retries included."""
 
-MOST_AT_A_TIME = 100
-"""The most connections of one entry. A slow server can then not use up the pool that other entries need."""
+LEVEL = "postern.level"
+"""The request extension with the level of a call (`places.py`)."""
+
+WAITING = "postern.waiting"
+"""The request extension of a request that waits for a place."""
 
 _NO_ENCODING = ("", "identity")
 
@@ -31,10 +36,10 @@ class Caps:
     response_bytes: int = 16 * 1024 * 1024
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False, frozen=True, slots=True)
 class EntryTransport(AsyncBaseTransport):
-    """The transport of one entry, for its EntryClient. `place` is None for token requests, whose address comes from the
-    entry's own settings. Closing it leaves the pool open.
+    """The transport of one entry, for its EntryClients. `place` is None for token requests, whose address comes from
+    the entry's own settings. Closing it leaves the pool open.
 
     Raises ConnectionFault for a request that is not allowed, and the HTTP client's errors.
     """
@@ -44,7 +49,8 @@ class EntryTransport(AsyncBaseTransport):
     pool: AsyncBaseTransport
     caps: Caps = Caps()
     retries: Retries = field(default_factory=Retries)
-    _free: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_AT_A_TIME))
+    places: Places = field(default_factory=Places)
+    level: int = CONNECTION
 
     async def handle_async_request(self, request: Request) -> Response:
         """Send one request, with retries if they are safe and worthwhile. The HTTP client calls this for each hop."""
@@ -61,18 +67,25 @@ class EntryTransport(AsyncBaseTransport):
 
     async def _attempt(self, request: Request) -> Response:
         copy = self._sealed(request)
-        await self._free.acquire()
+        await self._take(request)
         try:
             return await self._send(copy, self._deadline(request))
         except TransportError as error:
             raise worded(error, self.entry, request) from None
 
+    async def _take(self, request: Request) -> None:
+        """Wait for a place. Raises TooManyCalls."""
+        run = RUN.get()
+        request.extensions[WAITING] = True
+        await self.places.take(self.entry, request.extensions.get(LEVEL, self.level), run[0] if run else "")
+        del request.extensions[WAITING]
+
     async def _send(self, copy: Request, deadline: float) -> Response:
-        """Send it on the place of the pool that was acquired. Closing the reply's body releases the place."""
+        """Send it in the place that was taken. Closing the reply's body gives the place back."""
         try:
             found = await self.pool.handle_async_request(copy)
         except BaseException:
-            self._free.release()
+            self.places.give_back(self.entry)
             raise
         body = Body(
             found.stream,  # type: ignore[arg-type]  # an asynchronous transport's
@@ -80,7 +93,7 @@ class EntryTransport(AsyncBaseTransport):
             most=self.caps.response_bytes,
             deadline=deadline,
             encoding="" if found.headers.get("Content-Encoding", "").strip().lower() in _NO_ENCODING else "other",
-            done=self._free.release,
+            done=partial(self.places.give_back, self.entry),
         )
         # Not passed on: the reason phrase of the status, which errors would repeat, and the socket.
         extensions = {"http_version": found.extensions.get("http_version", b"HTTP/1.1")}

@@ -11,3 +11,7 @@ class ConnectionFault(Exception):
         self.entry = entry
         self.wrong = wrong
         self.fix = fix
+
+    def own(self) -> "ConnectionFault":
+        """The same fault, for one of several callers. Its traceback and its notes are then of one run only."""
+        return ConnectionFault(self.entry, self.wrong, self.fix)

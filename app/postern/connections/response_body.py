@@ -20,6 +20,10 @@ LEAST_COUNTED = 128
 """The bytes that a shorter piece counts as, because many short pieces take far more memory than their length."""
 
 
+PIECES_IN_A_ROW = 32
+"""After how many pieces of a body other requests have their turn. A read of the socket may bring thousands."""
+
+
 class Body(AsyncByteStream):
     """A reply's body of at most `most` bytes. It is closed at `deadline` (of the event loop's clock), even if it is not
     being read, so that it does not hold its connection. `encoding` is a content coding that was not requested: such a
@@ -50,11 +54,14 @@ class Body(AsyncByteStream):
 
     async def __aiter__(self) -> AsyncGenerator[bytes, None]:
         """The body in pieces."""
-        taken = 0
+        taken = pieces_read = 0
         async with aclosing(cast("AsyncGenerator[bytes, None]", aiter(self._stream))) as pieces:
             while (piece := await self._next(pieces)) is not None:
                 taken += max(len(piece), LEAST_COUNTED)
                 await self._check(taken)
+                pieces_read += 1
+                if pieces_read % PIECES_IN_A_ROW == 0:  # what has arrived already is read without a turn of the loop
+                    await asyncio.sleep(0)
                 yield piece
 
     async def aclose(self) -> None:
@@ -115,3 +122,8 @@ def worded(error: TransportError, entry: str, request: Request | None = None) ->
 def too_late(entry: str) -> str:
     """The text for an entry that timed out."""
     return f"{entry} did not send its whole response within the timeout"
+
+
+def no_place(entry: str) -> str:
+    """The text for a request that waited for a connection until it timed out."""
+    return f"{entry} had no connection free within the timeout, because other requests use all that it may have"

@@ -64,6 +64,7 @@ OF_TRIGGERS: Mapping[str, Callable[[Operation], bool]] = {
     "internal-error": _always,
     "identity-unavailable": _guarded,
     "journal-unavailable": _recorded,
+    "too-many-calls": _always,
     "shutting-down": _always,
     "timed-out": _always,
     "loop-detected": _always,

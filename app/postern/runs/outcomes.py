@@ -6,11 +6,12 @@ from typing import Any
 
 from pydantic_core import PydanticSerializationError, to_json
 
+from postern.authoring.call_result import CallError
 from postern.authoring.plain import plain_bytes, plain_headers, plain_problem, plain_status, text_of, type_name
 from postern.authoring.reply import Reply
 from postern.authoring.result import NotAwaited, ResultType
 from postern.authoring.workflow import Workflow
-from postern.errors import Problem, header_lines, problem
+from postern.errors import TOO_MANY_CALLS, Problem, header_lines, problem
 from postern.journal.run import Outcome, Run, State
 from postern.media_types import is_json
 from postern.runs.tracebacks import traceback_of
@@ -82,6 +83,8 @@ def raised(error: BaseException, run: Run) -> Outcome:
 
 
 def _raised(error: BaseException, run: Run) -> Outcome:
+    if isinstance(error, CallError) and error.code == TOO_MANY_CALLS:
+        error = problem(TOO_MANY_CALLS, headers={"Retry-After": "5"})
     if isinstance(error, Problem):
         shown = plain_problem(error)
         return failed(State.FAILED, shown, run.id, shown.code, shown.detail, shown.reason, shown=True)

@@ -26,6 +26,7 @@ __all__ = [
 ]
 
 MAX_RESPONSE_BYTES = 16 * 1024 * 1024
+MAX_RESPONSE_ELEMENTS = 200_000
 
 _NOT_FOR_ENTRA = {
     "token_url": "Leave it out: Entra's address follows from POSTERN_CLOUD or POSTERN_AUTHORITY",
@@ -89,6 +90,7 @@ class Trigger(Entry):
     url: Annotated[StrictStr, AfterValidator(types.trigger_url)] = Field(repr=False)
     auth: Auth = NoAuth()
     max_response_bytes: MaxBytes = MAX_RESPONSE_BYTES
+    max_response_elements: MaxBytes = MAX_RESPONSE_ELEMENTS
 
 
 Kept = TypeVar("Kept", Connection, Trigger)

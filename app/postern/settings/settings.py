@@ -142,7 +142,14 @@ _PLAIN_WORDS = {
     "mapping_type": ("is not a table", "Write a table"),
     "model_type": ("is not a table", "Write a table"),
 }
-_HARMLESS = {("base_url",), ("timeout",), ("max_response_bytes",), ("auth", "managed_identity"), ("auth", "federated")}
+_HARMLESS = {
+    ("base_url",),
+    ("timeout",),
+    ("max_response_bytes",),
+    ("max_response_elements",),
+    ("auth", "managed_identity"),
+    ("auth", "federated"),
+}
 _SECRET_WORDS = ("secret", "password", "key", "token", "database_url")
 
 

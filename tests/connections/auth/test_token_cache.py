@@ -1,6 +1,7 @@
 """Tokens: fetched once however many ask, kept until shortly before they expire, renewed once."""
 
 import asyncio
+from contextvars import ContextVar
 
 import anyio
 import pytest
@@ -97,6 +98,33 @@ async def test_a_fault_is_raised_to_all_callers_and_the_next_call_tries_again():
     assert endpoint.received == 1
     endpoint.down = False
     assert await tokens.token() == "token-2"
+
+
+async def test_each_caller_gets_a_fault_of_its_own():
+    """What one run writes on it, such as a note or its traceback, is not in another run's record."""
+    endpoint = Endpoint()
+    endpoint.down = True
+    tokens = endpoint.tokens()
+    first, second = await asyncio.gather(tokens.token(), tokens.token(), return_exceptions=True)
+    assert endpoint.received == 1
+    assert isinstance(first, ConnectionFault)
+    assert isinstance(second, ConnectionFault)
+    first.add_note("the first caller's")
+    assert (str(first), first is second, second.__context__) == (str(second), False, None)
+    assert not hasattr(second, "__notes__")
+
+
+async def test_a_token_request_runs_in_the_context_of_no_run():
+    of_run = ContextVar("of a run", default="")
+    seen = []
+
+    async def fetch() -> Token:
+        seen.append(of_run.get())
+        return Token("token", 3600)
+
+    of_run.set("lisa")
+    await Tokens(fetch).token()
+    assert seen == [""]
 
 
 async def test_a_valid_token_serves_on_while_a_new_one_cannot_be_had():

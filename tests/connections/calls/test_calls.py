@@ -320,6 +320,7 @@ DONE = JSONResponse("done")
         ("postern", "POST", problem(503, "workflow-problem", OUTCOME), 1),
         ("postern", "POST", JSONResponse({}, 429, OUTCOME), 1),
         # wrong for good
+        ("postern", "POST", problem(503, "too-many-calls"), 1),
         ("postern", "POST", problem(508, "loop-detected"), 1),
         ("postern", "POST", problem(401, "unauthenticated"), 1),
         ("postern", "POST", problem(422, "idempotency-key-reused"), 1),

@@ -68,11 +68,16 @@ class Tokens:
             await asyncio.wait([self._renewal])
 
     async def _renewed(self) -> str:
-        # In its own task and context: the first caller may be cancelled while others wait for the same token.
+        # In its own task: the first caller may be cancelled while others wait for the same token. In its own context:
+        # it belongs to no single run.
         if self._renewal is None:
-            self._renewal = asyncio.create_task(self._renew(), context=Context())
+            self._renewal = asyncio.get_running_loop().create_task(self._renew(), context=Context())
             self._renewal.add_done_callback(_retrieved)
-        return await asyncio.shield(self._renewal)
+        try:
+            return await asyncio.shield(self._renewal)
+        except ConnectionFault as shared:
+            fault = shared.own()
+        raise fault
 
     async def _renew(self) -> str:
         try:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from postern.authoring.call_result import CallError
 from postern.connections.calls.targets import Target
-from postern.errors import PROBLEMS
+from postern.errors import PROBLEMS, TOO_MANY_CALLS
 from postern.http_client import Response
 from postern.settings import EntraAuth, NoAuth
 from postern.settings.presets import POWER_AUTOMATE_AUDIENCES
@@ -42,6 +42,28 @@ def unreached(target: Target, error: Exception, *, sent: bool) -> CallError:
     kind = type(error).__name__
     what = f"sent no response ({kind})" if sent else f"cannot be reached ({kind})"
     return CallError(target.entry, f"{target.entry} {what}. {_address(target)}", sent=sent)
+
+
+FEWER = "Make fewer calls at a time, or shorter ones"
+
+
+def too_many(target: Target) -> CallError:
+    """The error of a call that got no connection, because too many runs wait for one. It is the caller's error too: the
+    run that made the call did its part."""
+    return CallError(
+        target.entry,
+        f"{target.entry} was not called: too many runs wait for their calls of it. {FEWER}.",
+        status=PROBLEMS[TOO_MANY_CALLS].status,
+        problem={"code": TOO_MANY_CALLS},
+        sent=False,
+    )
+
+
+def more_elements(target: Target) -> str:
+    """The fix for a reply that has too many elements."""
+    if target.own:
+        return f"Let {target.entry} return less at a time."
+    return f"Request less at a time, or raise max_response_elements of [{target.entry}]."
 
 
 def doubts(target: Target) -> str:

@@ -11,37 +11,41 @@ from postern.authoring.call_result import Outgoing
 from postern.call_chain import DEPTH, PARENT
 from postern.connections.allowed_urls import POLL
 from postern.connections.calls.targets import Target, relative
+from postern.connections.entry_transport import LEVEL
+from postern.connections.places import level_of
 from postern.connections.retry_transport import RETRY
 from postern.settings import NoAuth
 
 if TYPE_CHECKING:
     from postern.authoring.context import Context
 
-NO_RETRY: Mapping[str, Any] = {RETRY: False}
-RESULT: Mapping[str, Any] = {RETRY: False, POLL: True}
-"""Request extensions for the transport: calls are retried here, not there, and a result may be at any path of the
-trigger's origin."""
-
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """A request that can be sent repeatedly. `key` is "" if it has none."""
+    """A request that can be sent repeatedly. `key` is "" if it has none. `level` decides when it gets a connection. The
+    result of another request (`poll`) may be at any path of the trigger's origin."""
 
     method: str
     url: str = field(repr=False)
     content: bytes | None = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
+    level: int
     key: str = field(default="", repr=False)
     keyed: bool = False
-    extensions: Mapping[str, Any] = field(default_factory=lambda: NO_RETRY)
+    poll: bool = False
     bare: bool = False
+
+    @property
+    def extensions(self) -> dict[str, Any]:
+        """The request's extensions, for the transport. Calls are retried here, not there."""
+        return {RETRY: False, LEVEL: self.level, POLL: self.poll}
 
 
 def sending_of(ctx: "Context", outgoing: Outgoing, target: Target) -> Sending:
     """The request of a call. Raises ValueError and pydantic's errors for a body or path that cannot be sent."""
     content, kind = _content(outgoing.body)
-    chain = ctx.request.chain
-    headers = {"traceparent": ctx.traceparent, DEPTH: str((chain.depth if chain is not None else 0) + 1)}
+    depth = (ctx.chain.depth if ctx.chain is not None else 0) + 1
+    headers = {"traceparent": ctx.traceparent, DEPTH: str(depth)}
     if kind:
         headers["Content-Type"] = kind
     if target.own:
@@ -53,7 +57,7 @@ def sending_of(ctx: "Context", outgoing: Outgoing, target: Target) -> Sending:
         path, mark, query = url.partition("?")
         url = path.rstrip("/") + below + mark + query
     key = outgoing.key if target.takes_key or outgoing.own_key else ""
-    return Sending(outgoing.method, url, content, headers, key, keyed=bool(key) and target.keyed)
+    return Sending(outgoing.method, url, content, headers, level_of(depth), key, keyed=bool(key) and target.keyed)
 
 
 def _content(body: Any) -> tuple[bytes | None, str]:

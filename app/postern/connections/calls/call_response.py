@@ -8,6 +8,8 @@ from urllib.parse import urljoin, urlsplit
 from pydantic_core import from_json
 
 from postern.authoring.call_result import OF_RUNS, CallError
+from postern.connections.calls.json_elements import has_more_elements
+from postern.errors import TOO_MANY_CALLS
 from postern.http_client import Response
 from postern.ids import is_id
 
@@ -31,15 +33,21 @@ _FLOW_RUN = re.compile(r"[0-9]{10,40}(CU[0-9]{1,4})?")
 _PORTS = {"http": 80, "https": 443}
 
 
-def value_of(response: Response) -> Any:
+class TooManyElements(ValueError):
+    """A JSON body with more elements than its reader takes."""
+
+
+def value_of(response: Response, most: int) -> Any:
     """The result in a reply: parsed JSON, text, bytes, or None if there is no content. Raises ValueError if a JSON body
-    is not valid."""
+    is not valid, and TooManyElements if it has more than `most`."""
     content = response.content
     if not content or response.status_code in (204, 205):
         return None
     kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if _is_json(kind):
-        return from_json(content, allow_inf_nan=False)
+        if has_more_elements(content, most):
+            raise TooManyElements
+        return from_json(content, allow_inf_nan=False, cache_strings="keys")
     return response.text if kind.startswith("text/") else content
 
 
@@ -77,7 +85,7 @@ def is_outcome(response: Response, problem: Mapping[str, Any]) -> bool:
 
 def may_repeat(error: CallError, *, method: str, keyed: bool) -> bool:
     """Whether to retry a call: it is known that nothing ran, or that a retry does not run it twice."""
-    if error.ran:
+    if error.ran or error.code == TOO_MANY_CALLS:
         return False
     if not error.sent or error.status in NOT_TAKEN or in_progress(error, keyed=keyed):
         return True

@@ -14,9 +14,10 @@ from tenacity import AsyncRetrying, RetryCallState, RetryError, retry_if_excepti
 from postern.authoring.call_result import Call, CallError, Handle, Outgoing
 from postern.authoring.plain import type_name
 from postern.authoring.retry_policy import Retry
-from postern.connections.calls.call_advice import sentence, unreached
-from postern.connections.calls.call_request import RESULT, Sending, link_of, sending_of
+from postern.connections.calls.call_advice import FEWER, more_elements, sentence, too_many, unreached
+from postern.connections.calls.call_request import Sending, link_of, sending_of
 from postern.connections.calls.call_response import (
+    TooManyElements,
     in_progress,
     is_outcome,
     is_signed,
@@ -24,10 +25,11 @@ from postern.connections.calls.call_response import (
     may_repeat,
     problem_of,
     run_id_of,
-    value_of,
     wait_before,
 )
+from postern.connections.calls.replies import Replies
 from postern.connections.calls.targets import Target, Targets
+from postern.connections.places import TooManyCalls
 from postern.http_client import AsyncClient, ConnectError, ConnectTimeout, HTTPError, PoolTimeout, Response
 from postern.transient_errors import retry_after
 
@@ -79,6 +81,11 @@ class Calls:
         self._now = now
         self._sleep = sleep
         self._uniform = uniform
+        self._replies = Replies()
+
+    def close(self) -> None:
+        """Release the thread that reads large replies."""
+        self._replies.close()
 
     async def call(self, ctx: "Context", outgoing: Outgoing) -> Any:
         """The result of a call, or a Handle if the author does not wait for it. Raises CallError, and ConnectionFault
@@ -110,7 +117,7 @@ class Calls:
             response = await self._result(target, sending, location, response, outgoing.retry)
             self._found(target, call, response)
         if outgoing.wait:
-            return _value(target, response)
+            return await self._value(target, response)
         fetch = partial(self._fetch, target, sending, location, response, outgoing.retry)
         return Handle(target.entry, run_id=call.run_id, location=location, done=not location, fetch=fetch)
 
@@ -191,10 +198,14 @@ class Calls:
                 sending.url,
                 content=sending.content,
                 headers=headers,
-                extensions=dict(sending.extensions),
+                extensions=sending.extensions,
                 **signing,
             )
-        except (ConnectError, ConnectTimeout, PoolTimeout) as error:
+        except TooManyCalls:
+            raise too_many(target) from None
+        except PoolTimeout as error:
+            raise CallError(target.entry, f"{error}. {FEWER}", sent=False) from None
+        except (ConnectError, ConnectTimeout) as error:
             raise unreached(target, error, sent=False) from None
         except HTTPError as error:
             raise unreached(target, error, sent=True) from None
@@ -220,7 +231,7 @@ class Calls:
             nonlocal polls, last, location
             await self._sleep(wait_before(last, polls))
             polls += 1
-            get = Sending("GET", location, None, sending.headers, extensions=RESULT, bare=is_signed(location))
+            get = Sending("GET", location, None, sending.headers, sending.level, poll=True, bare=is_signed(location))
             last = await self._insist(client, target, get, retry)
             if last.status_code == ACCEPTED:
                 location = self._location(target, last, location) or location
@@ -241,7 +252,22 @@ class Calls:
         """The result behind a Handle."""
         if location:
             response = await self._result(target, sending, location, response, retry)
-        return _value(target, response)
+        return await self._value(target, response)
+
+    async def _value(self, target: Target, response: Response) -> Any:
+        try:
+            return await self._replies.value(response, target.response_elements)
+        except TooManyElements:
+            wrong = f"more than {target.response_elements} JSON elements. {more_elements(target)}"
+        except ValueError:
+            wrong = "a JSON body that is not valid JSON."
+        status = response.status_code
+        raise CallError(
+            target.entry,
+            f"{target.entry} returned {status} with {wrong}",
+            status=status,
+            run_id=run_id_of(response),
+        )
 
     def _location(self, target: Target, response: Response, requested: str) -> str:
         location = location_of(response, requested)
@@ -261,18 +287,6 @@ class Calls:
         call.run_id = run_id_of(response) or call.run_id
         if not target.own:
             call.url = link_of(target, call.run_id)
-
-
-def _value(target: Target, response: Response) -> Any:
-    try:
-        return value_of(response)
-    except ValueError:
-        raise CallError(
-            target.entry,
-            f"{target.entry} returned {response.status_code} with a JSON body that is not valid JSON.",
-            status=response.status_code,
-            run_id=run_id_of(response),
-        ) from None
 
 
 def _worth_it(error: BaseException, sending: Sending) -> bool:

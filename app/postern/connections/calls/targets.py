@@ -12,7 +12,7 @@ from postern.connections.faults import ConnectionFault
 from postern.http_client import URL
 from postern.settings import EntraAuth, NoAuth
 from postern.settings import Trigger as TriggerEntry
-from postern.settings.entries import MAX_RESPONSE_BYTES
+from postern.settings.entries import MAX_RESPONSE_BYTES, MAX_RESPONSE_ELEMENTS
 from postern.settings.presets import POWER_AUTOMATE_AUDIENCES
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ class Target:
     runs: str = field(repr=False)
     seconds: float
     response_bytes: int
+    response_elements: int
 
     @property
     def audience(self) -> str:
@@ -82,7 +83,7 @@ class Targets:
 
     def _made(self, name: str, source: "TriggerEntry | Trigger") -> Target:
         if isinstance(source, TriggerEntry):
-            return _elsewhere(name, source.url, source.auth, source.max_response_bytes)
+            return _elsewhere(name, source)
         return self._here(name, source)
 
     def _here(self, name: str, trigger: "Trigger") -> Target:
@@ -112,6 +113,7 @@ class Targets:
             runs=f"{url}/runs/",
             seconds=max(SECONDS, workflow.timeout + SPARE),
             response_bytes=MAX_RESPONSE_BYTES,
+            response_elements=MAX_RESPONSE_ELEMENTS,
         )
 
     def _own_auth(self, name: str, trigger: "Trigger") -> EntraAuth:
@@ -163,7 +165,8 @@ def relative(path: str) -> str:
     return quoted
 
 
-def _elsewhere(name: str, url: str, auth: Any, response_bytes: int) -> Target:
+def _elsewhere(name: str, entry: TriggerEntry) -> Target:
+    url, auth = entry.url, entry.auth
     parts = urlsplit(url)
     host = (parts.hostname or "").lower()
     flow = _FLOW_HOSTS.search(host) is not None or getattr(auth, "audience", "") in POWER_AUTOMATE_AUDIENCES.values()
@@ -179,5 +182,6 @@ def _elsewhere(name: str, url: str, auth: Any, response_bytes: int) -> Target:
         takes_key=True,
         runs=f"{parts.scheme}://{parts.netloc}{postern[1]}/runs/" if postern else "",
         seconds=SECONDS,
-        response_bytes=response_bytes,
+        response_bytes=entry.max_response_bytes,
+        response_elements=entry.max_response_elements,
     )

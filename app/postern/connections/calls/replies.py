@@ -1,0 +1,48 @@
+"""Reads the replies to calls. Large ones are read one at a time, beside the event loop, with a pause after each: the
+parser holds the interpreter, so that nothing else goes on meanwhile, and elements take most of its time."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from time import monotonic, sleep
+from typing import Any
+
+from postern.connections.calls.call_response import value_of
+from postern.http_client import Response
+
+LARGE = 64 * 1024
+"""The bytes from which a reply is large."""
+
+
+class Replies:
+    """Reads replies. `now` is in seconds. It belongs to one event loop."""
+
+    def __init__(self, now: Callable[[], float] = monotonic, sleep: Callable[[float], None] = sleep) -> None:
+        self._now = now
+        self._sleep = sleep
+        self._thread = ThreadPoolExecutor(1, "reply")
+        self._rests_until = 0.0
+
+    def close(self) -> None:
+        """Release the thread."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def value(self, response: Response, most: int) -> Any:
+        """The result in a reply of at most so many elements. Raises TooManyElements, and ValueError for JSON that is
+        not valid."""
+        if len(response.content) < LARGE:
+            return value_of(response, most)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, partial(self._read, response, most))
+
+    def _read(self, response: Response, most: int) -> Any:
+        """Read one, after a pause as long as the one before took: half of the time is for other requests."""
+        began = self._now()
+        if began < self._rests_until:
+            self._sleep(self._rests_until - began)
+            began = self._now()
+        try:
+            return value_of(response, most)
+        finally:
+            now = self._now()
+            self._rests_until = now + (now - began)
