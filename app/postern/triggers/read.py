@@ -15,6 +15,7 @@ from postern.authoring.validators import Validators
 from postern.authoring.workflow import Workflow
 from postern.errors import Problem, problem
 from postern.media_types import is_json, is_plain, is_utf8
+from postern.triggers.elements import check_elements
 from postern.triggers.exchange import Exchange
 from postern.triggers.json_body import not_json, read_typed, read_untyped
 
@@ -87,8 +88,8 @@ def arguments(
 ) -> dict[str, Any]:
     """The arguments of the workflow's function, after its context.
 
-    Raises Problem 400 and 415. Raises Problem 500 if an author's validator raises an exception that validators may not
-    raise. That is its cause, for `postern dev` alone: its message may hold what was sent."""
+    Raises Problem 400, 413 and 415. Raises Problem 500 if an author's validator raises an exception that validators may
+    not raise. That is its cause, for `postern dev` alone: its message may hold what was sent."""
     try:
         return _fitted(workflow, body, content_type, path_parameters)
     except Problem:
@@ -119,7 +120,7 @@ def _fitted(
         raise problem("invalid-path", errors=mistakes)
     parameter_of_body = workflow.body
     if parameter_of_body is not None and (body or parameter_of_body.required):
-        found |= _of_body(parameter_of_body, body, content_type)
+        found |= _of_body(parameter_of_body, body, content_type, workflow.max_elements)
     return found
 
 
@@ -137,7 +138,7 @@ def _not_called_json(content_type: bytes | None) -> Problem:
     )
 
 
-def _of_body(parameter: BodyParameter, body: bytes, content_type: bytes | None) -> dict[str, Any]:
+def _of_body(parameter: BodyParameter, body: bytes, content_type: bytes | None, most_elements: int) -> dict[str, Any]:
     """The argument that the body is. Nothing if the body is not JSON, is not called JSON, and the untyped parameter has
     a default that stands for it."""
     validators = parameter.validators
@@ -146,9 +147,13 @@ def _of_body(parameter: BodyParameter, body: bytes, content_type: bytes | None) 
     if validators is not None or parameter.required or is_json(content_type):
         if not _is_to_be_read(body, content_type):
             raise _not_called_json(content_type)
+        check_elements(body, most_elements)
         return {parameter.name: read_untyped(body) if validators is None else _typed(validators, body)}
+    if not _is_to_be_read(body, content_type):
+        return {}
+    check_elements(body, most_elements)
     try:
-        return {parameter.name: read_untyped(body)} if _is_to_be_read(body, content_type) else {}
+        return {parameter.name: read_untyped(body)}
     except Problem:
         return {}
 
