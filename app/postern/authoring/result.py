@@ -12,6 +12,8 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from postern.authoring.reply import Reply
+from postern.authoring.signature import WorkflowFault
+from postern.authoring.type_faults import fault_of
 
 _UNCHECKED = (
     Any,
@@ -75,9 +77,13 @@ def result_type(annotation: Any) -> ResultType | None:
     if _is_unchecked(annotation):
         return None
     try:
-        return ResultType(TypeAdapter(annotation))
+        made = ResultType(TypeAdapter(annotation))
+        fault = fault_of(made.adapter.core_schema) if made.adapter.pydantic_complete else ""
     except Exception:  # 0.1 took any annotation, and authors' types may raise anything
         return None
+    if fault:
+        raise WorkflowFault(f"the return annotation takes unlimited time to validate: {fault}")
+    return made
 
 
 def _is_any(annotation: Any) -> bool:
