@@ -10,6 +10,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from postern.authoring.colliding_keys import Colliding
+from postern.authoring.first_mistakes import mistakes_in
 from postern.authoring.signature import BodyParameter
 from postern.authoring.validators import Validators
 from postern.authoring.workflow import Workflow
@@ -30,6 +32,7 @@ _BEGINS_AS_JSON = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]*[{\[]")
 
 _MOST_MISTAKES = 50
 _RULE_BROKEN = "does not satisfy a rule of this workflow"
+_COLLIDING = "has many numbers with the same hash in a set or as names"
 _SENTENCES = {
     # Messages of validators that authors write, and of tags, may hold what was sent.
     "value_error": _RULE_BROKEN,
@@ -171,8 +174,10 @@ def _is_to_be_read(body: bytes, content_type: bytes | None) -> bool:
 def _typed(validators: Validators, body: bytes) -> Any:
     try:
         return read_typed(validators, body)
+    except Colliding:
+        raise problem("invalid-body", errors=[{"where": "", "message": _COLLIDING}]) from None
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        first = mistakes_in(error)[0]
         if first["type"] == "json_invalid":
             raise not_json(first["msg"].removeprefix("Invalid JSON: ") if body else "the body is empty") from None
         raise problem("invalid-body", errors=_mistakes(error)) from None
@@ -180,13 +185,12 @@ def _typed(validators: Validators, body: bytes) -> Any:
 
 def _mistakes(error: ValidationError, before: Iterable[str] = ()) -> list[dict[str, str]]:
     """What is wrong and where, without the values that were sent."""
-    found = error.errors(include_url=False, include_input=False, include_context=False)
     return [
         {
             "where": _pointer((*before, *mistake["loc"])),
             "message": _SENTENCES.get(mistake["type"], mistake["msg"]),
         }
-        for mistake in found[:_MOST_MISTAKES]
+        for mistake in mistakes_in(error)[:_MOST_MISTAKES]
     ]
 
 
