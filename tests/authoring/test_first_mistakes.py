@@ -196,7 +196,7 @@ def as_keys(values: list[int]) -> dict[str, int]:
         (set[UUID], lambda values: [f"{value:032x}" for value in values]),
         (set[tuple[int, int]], lambda values: [[value, 1] for value in values]),
         (set[Any], list),
-        (list[set[int]], lambda values: [values[:9], values[9:]]),
+        (list[set[int]], lambda values: [values[:4], values[4:]]),
         (set[int] | list[str], list),
     ],
     ids=str,

@@ -11,7 +11,7 @@ from pydantic_core import core_schema
 
 Schema = dict[str, Any]
 
-MOST_ALIKE = 16
+MOST_ALIKE = 8
 """Different keys with one hash. Useful keys have two at most, such as -1 and -2, or a few more in tuples."""
 
 _NO_SCHEMAS = frozenset({"metadata", "serialization", "default"})
