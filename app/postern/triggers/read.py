@@ -15,9 +15,9 @@ from postern.authoring.first_mistakes import mistakes_in
 from postern.authoring.signature import BodyParameter
 from postern.authoring.validators import Validators
 from postern.authoring.workflow import Workflow
+from postern.elements import has_more_elements
 from postern.errors import Problem, problem
 from postern.media_types import is_json, is_plain, is_utf8
-from postern.triggers.elements import check_elements
 from postern.triggers.exchange import Exchange
 from postern.triggers.json_body import not_json, read_typed, read_untyped
 
@@ -150,15 +150,25 @@ def _of_body(parameter: BodyParameter, body: bytes, content_type: bytes | None, 
     if validators is not None or parameter.required or is_json(content_type):
         if not _is_to_be_read(body, content_type):
             raise _not_called_json(content_type)
-        check_elements(body, most_elements)
+        _check_elements(body, most_elements)
         return {parameter.name: read_untyped(body) if validators is None else _typed(validators, body)}
     if not _is_to_be_read(body, content_type):
         return {}
-    check_elements(body, most_elements)
+    _check_elements(body, most_elements)
     try:
         return {parameter.name: read_untyped(body)}
     except Problem:
         return {}
+
+
+def _check_elements(body: bytes, most: int) -> None:
+    if has_more_elements(body, most):
+        raise problem(
+            "too-many-elements",
+            detail=f"The body has more than {most} elements, the limit of this trigger. Send it in parts. "
+            "The workflow's author can raise the limit with the option max_elements.",
+            limit_elements=most,
+        )
 
 
 def _is_to_be_read(body: bytes, content_type: bytes | None) -> bool:
