@@ -37,13 +37,13 @@ class Validator:
     def __init__(self, schema: Any, own: Any = None) -> None:
         self._schema = watching(schema)
         quick = stopping(self._schema)
-        self._keyed = self._schema != schema
+        self.keyed = self._schema != schema
         self.quick: SchemaValidator = own if own is not None and quick == schema else _validator(quick)
 
     def validate_json(self, content: bytes) -> Any:
         """The value of a JSON text."""
         try:
-            if not self._keyed:
+            if not self.keyed:
                 return self.quick.validate_json(content)
             with keys_seen():
                 return self.quick.validate_json(content)
@@ -60,7 +60,7 @@ class Validator:
     def validate_attributes(self, value: Any) -> Any:
         """A value of the author's code, or one made of its attributes."""
         try:
-            if not self._keyed:
+            if not self.keyed:
                 return self.quick.validate_python(value, from_attributes=True)
             with keys_seen():
                 return self.quick.validate_python(value, from_attributes=True)

@@ -150,7 +150,8 @@ def _of_body(parameter: BodyParameter, body: bytes, content_type: bytes | None, 
     if validators is not None or parameter.required or is_json(content_type):
         if not _is_to_be_read(body, content_type):
             raise _not_called_json(content_type)
-        _check_elements(body, most_elements)
+        if len(body) > most_elements:
+            _check_elements(body, most_elements)
         return {parameter.name: read_untyped(body) if validators is None else _typed(validators, body)}
     if not _is_to_be_read(body, content_type):
         return {}
