@@ -86,6 +86,9 @@ PROBLEMS: Mapping[str, ProblemType] = {
     "run-ended": ProblemType(409, "Run ended", "The run has ended already."),
     "run-in-progress": ProblemType(409, "Run in progress", "The run of this idempotency key has not ended yet."),
     "body-too-large": ProblemType(413, "Body too large", "The body is larger than this trigger accepts."),
+    "too-many-elements": ProblemType(
+        413, "Too many elements", "The body has more elements than this trigger accepts: see limit_elements."
+    ),
     "uri-too-long": ProblemType(414, "URI too long", "The URL is longer than this server accepts."),
     "unsupported-media-type": ProblemType(
         415, "Unsupported media type", "This trigger accepts JSON in UTF-8 only, without a content encoding."

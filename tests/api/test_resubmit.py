@@ -1,5 +1,6 @@
 """The stored reply of a record, and another run from it."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,8 @@ import pytest
 from postern import Context, anonymous, tenant_users, workflow
 from postern.access import ANYONE, Caller, Refused, bind
 from postern.api.access import Standing
-from postern.api.resubmit import check_resubmit, reply_again
-from postern.catalog import Trigger
+from postern.api.resubmit import check_resubmit, reply_again, resubmitter
+from postern.catalog import Snapshot, Trigger
 from postern.errors import Problem
 from postern.journal.body_form import Form
 from postern.journal.run import State
@@ -123,3 +124,32 @@ def test_who_would_not_be_let_in_today_cannot_start_it_again():
     with pytest.raises(Refused):
         check_resubmit(record(), trigger(guarded), Standing.OWNER, guest)
     assert refusal_of(check_resubmit, record(), trigger(guarded), Standing.BEARER, ANYONE)[0] == "cannot-resubmit"
+
+
+@workflow(access=anonymous(), max_elements=3, name="hello")
+async def few(ctx: Context, body: list[int]) -> str:
+    return "hello"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("inputs", "outcome"), [("[1,2,3]", [1, 2, 3]), ("[1,2,3,4]", "cannot-resubmit")])
+async def test_the_inputs_of_a_resubmit_are_read_in_turn_and_within_the_same_limits(inputs: str, outcome: Any):
+    started: list[str] = []
+
+    async def start(*given: Any) -> Any:
+        started.append("run")
+        return given[3]["body"]
+
+    async def others() -> None:
+        while True:
+            started.append("other")
+            await asyncio.sleep(0)
+
+    snapshot = Snapshot({"hello": trigger(few)}, ())
+    resubmit = resubmitter(lambda: snapshot, start)
+    other = asyncio.create_task(others())
+    kept = record(inputs=inputs, inputs_form=Form.JSON, request_headers="[]")
+    found = await asyncio.gather(*(resubmit(kept, ANYONE, "", ANYONE) for _ in range(2)), return_exceptions=True)
+    other.cancel()
+    assert [each.code if isinstance(each, Problem) else each for each in found] == [outcome] * 2
+    assert "run run" not in " ".join(started)

@@ -136,7 +136,7 @@ GUARDED = {"unauthenticated", "identity-unavailable"} | {"insecure-transport"} &
 RECORDED = {"bad-idempotency-key", "reply-not-kept", "run-cancelled", "run-in-progress", "idempotency-key-reused"} | {
     "journal-unavailable"
 }
-BODY = {"invalid-json", "body-too-large", "unsupported-media-type"}
+BODY = {"invalid-json", "body-too-large", "too-many-elements", "unsupported-media-type"}
 TYPED = BODY | {"invalid-body"}
 PATH = {"invalid-path", "unknown-trigger"}
 

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from postern import Context, Request, workflow
 from postern.access import ANYONE
 from postern.authoring.context import Services
-from postern.runs.blocked_loop import BlockedLoop, place_of, workflow_of
+from postern.runs.blocked_loop import BlockedLoop, place_of, processor_time, workflow_of
 from postern.runs.runner import Runner
 from postern.triggers.read import arguments
 from tests.runs.records import Records
@@ -103,6 +103,38 @@ async def test_code_that_blocks_the_loop_is_reported_once_with_workflow_and_line
     assert (line["workflow"], line["file"], line["log_level"]) == (reported, str(HERE), "warning")
     assert LINES[line["line"] - 1].strip() == "FOUND.wait(10)"
     assert watch.counts == {reported: 2}
+
+
+def a_wide_body() -> bytes:
+    """A body that the types below take some tenths of a second for, in C, while no other thread can run."""
+    return b"[" + b",".join([b'{"x":[1,2,3,4,5,6,7,8,9]}'] * 60_000) + b"]"
+
+
+class Wide(BaseModel):
+    x: list[int] | list[str] | list[bool]
+
+
+@workflow(max_elements=10_000_000)
+async def wide(ctx: Context, body: list[Wide]) -> list[Wide]:
+    return body
+
+
+async def test_a_body_that_is_validated_for_long_is_reported_with_its_workflow(tmp_path: Path):
+    watch = BlockedLoop(tmp_path, lambda file: [], longest=0.02, every=0.005)
+    with capture_logs() as logs:
+        async with watch.watching():
+            await asyncio.sleep(0.01)
+            arguments(wide, a_wide_body(), b"application/json", {})
+            await asyncio.sleep(0.01)
+    [line] = [line for line in logs if line["event"] == "event-loop-blocked"]
+    assert (line["workflow"], line["file"], line["line"]) == ("wide", str(HERE), wide.line)
+    assert "max_elements" in line["fix"]
+
+
+def test_the_time_that_a_thread_waits_is_not_counted_as_computing():
+    used = processor_time(threading.get_ident())
+    threading.Event().wait(0.05)
+    assert processor_time(threading.get_ident()) - used < 0.02
 
 
 async def test_code_that_waits_or_is_not_the_authors_is_not_reported(tmp_path: Path):

@@ -204,6 +204,7 @@ TOKEN = b"eyJhbGciOiJub25lIn0.e30."
         (JSON, b'{"iban":"x"}', True, Form.SECURED),
         (JSON, b"", True, Form.SECURED),
         (JSON, b"~" * (MAX_REPLY_BYTES + 1), False, Form.CUT),
+        (JSON, b"[" + b"0," * 30_000 + b"0]", False, Form.CUT),
         (JSON, b'{"a":{"client_secret":"x"}}', False, Form.REDACTED),
         (JSON, b'["' + TOKEN + b'"]', False, Form.REDACTED),
         ((), b"plain text with " + TOKEN, False, Form.REDACTED),
@@ -219,6 +220,12 @@ def test_of_a_reply_that_may_not_be_written_down_only_the_status_is_kept(engine,
     assert claims(engine, "run-2", "another fingerprint") == Mismatch()
     (row,) = all_of(engine, idempotency_keys, "scope")
     assert (row["status"], row["reply_headers"], row["content"], row["content_form"]) == (200, None, None, form)
+
+
+def test_a_long_text_that_is_no_json_is_kept(engine):
+    claims(engine, "run-1")
+    settles(engine, "run-1", keep(200, (), b"1,2,3\n" * 30_000, secured=False))
+    assert claims(engine, "run-2") == Ended("run-1", 200, (), b"1,2,3\n" * 30_000)
 
 
 def test_a_key_is_free_again_after_24_hours(engine):

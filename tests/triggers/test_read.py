@@ -230,7 +230,7 @@ def test_parts_of_the_path_are_converted_to_their_types():
         (typed, b"{", JSON, {}, "invalid-json", [""]),
         (typed, b"\xff\xfe", JSON, {}, "invalid-json", [""]),
         (typed, b'{"name": "\xed\xa0\x80"}', JSON, {}, "invalid-json", [""]),
-        (typed, b"[" * 100_000, JSON, {}, "invalid-json", [""]),
+        (typed, b"[" * 9_000, JSON, {}, "invalid-json", [""]),
         (typed, b'{"age": ' + b"9" * 5000 + b"}", JSON, {}, "invalid-json", [""]),
         (typed, b"{}", JSON, {}, "invalid-body", ["/name", "/age"]),
         (typed, b"[]", JSON, {}, "invalid-body", [""]),
@@ -250,7 +250,7 @@ def test_parts_of_the_path_are_converted_to_their_types():
         (lenient, b"{}", b"application/json; charset=utf-16", {}, "unsupported-media-type", None),
         (untyped, b"{", JSON, {}, "invalid-json", [""]),
         (untyped, b"NaN", JSON, {}, "invalid-json", [""]),
-        (untyped, b"[" * 100_000, JSON, {}, "invalid-json", [""]),
+        (untyped, b"[" * 9_000, JSON, {}, "invalid-json", [""]),
         (in_path, b"{}", JSON, {"room": "x", "day": "y"}, "invalid-path", ["/path/room"]),
     ],
 )

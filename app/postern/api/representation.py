@@ -211,6 +211,7 @@ def _workflow(trigger: Trigger) -> dict[str, Any]:
         "secure_outputs": workflow.secure_outputs,
         "max_concurrency": workflow.max_concurrency,
         "max_body_bytes": workflow.max_body_bytes,
+        "max_elements": workflow.max_elements,
         "file": str(trigger.file),
         "line": workflow.line,
     }

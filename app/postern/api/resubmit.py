@@ -20,6 +20,7 @@ from postern.journal.run import Run, State, actor
 from postern.runs.idempotency import Key
 from postern.runs.runner import Read
 from postern.triggers.find import find
+from postern.triggers.large_bodies import LargeBodies
 from postern.triggers.read import arguments
 from postern.triggers.reply import Answer, recorded_reply
 
@@ -90,6 +91,7 @@ def resubmitter(
 ) -> Callable[[RunRecord, Caller, str, Caller], Coroutine[Any, Any, Run]]:
     """A function that runs the current version of a workflow with the inputs of a record, for another caller and under
     another id, until the run's end is recorded. The last argument is who resubmits it."""
+    large_bodies = LargeBodies()
 
     async def resubmit(record: RunRecord, caller: Caller, run_id: str, by: Caller) -> Run:
         recorded = json.loads(record.request) if record.request else {}
@@ -103,7 +105,10 @@ def resubmitter(
         apply(trigger.context)
         kind = content_type.encode("latin-1") if body else None
         read = partial(_arguments, trigger.workflow, body, kind, parameters)
-        given = read if trigger.workflow.reads_in_thread else read()
+        if trigger.workflow.reads_in_thread:
+            given: Mapping[str, Any] | Read = large_bodies.in_thread(read)
+        else:
+            given = await large_bodies.read(read)
         fields = json.loads(record.request_headers or "[]")
         headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in fields]
         query = recorded.get("query", "").encode("latin-1")

@@ -5,13 +5,18 @@ import types
 import typing
 from collections.abc import Awaitable, Coroutine, Iterable
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property, reduce
 from operator import or_
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from postern.authoring.colliding_keys import Colliding
+from postern.authoring.first_mistakes import Stopped, mistakes_in
 from postern.authoring.reply import Reply
+from postern.authoring.signature import WorkflowFault
+from postern.authoring.type_faults import fault_of
+from postern.authoring.validators import Validator
 
 _UNCHECKED = (
     Any,
@@ -45,19 +50,25 @@ class NotAwaited(TypeError):
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ResultType:
     """A return annotation that results are validated against."""
 
     adapter: TypeAdapter[Any]
 
+    @cached_property
+    def validator(self) -> Validator:
+        """Stops at the first mistakes: results may hold what a caller sent."""
+        return Validator(self.adapter.core_schema, self.adapter.validator)
+
     def written(self, value: Any) -> bytes:
         """The value as JSON, with the fields of the annotation only. Raises ResultMismatch without the value."""
         try:
-            # By the validator itself: the adapter's own method costs a request twice as much.
-            checked = self.adapter.validator.validate_python(value, from_attributes=True)
+            checked = self.validator.validate_attributes(value)
+        except (Stopped, Colliding):
+            raise ResultMismatch("the result does not fit the return annotation") from None
         except ValidationError as error:
-            mistakes = error.errors(include_url=False, include_context=False)
+            mistakes = mistakes_in(error, with_input=True)
             if any(inspect.iscoroutine(mistake["input"]) for mistake in mistakes):
                 raise NotAwaited from None
             raise ResultMismatch(_text(mistakes)) from None
@@ -75,9 +86,13 @@ def result_type(annotation: Any) -> ResultType | None:
     if _is_unchecked(annotation):
         return None
     try:
-        return ResultType(TypeAdapter(annotation))
+        made = ResultType(TypeAdapter(annotation))
+        fault = fault_of(made.adapter.core_schema) if made.adapter.pydantic_complete else ""
     except Exception:  # 0.1 took any annotation, and authors' types may raise anything
         return None
+    if fault:
+        raise WorkflowFault(f"the return annotation takes unlimited time to validate: {fault}")
+    return made
 
 
 def _is_any(annotation: Any) -> bool:

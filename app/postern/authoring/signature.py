@@ -11,6 +11,7 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
 
 from postern.authoring.context import Context
+from postern.authoring.type_faults import fault_of
 from postern.authoring.validators import Validators, validators_of
 
 _PLAIN = (dict, list, tuple, set, str, bytes, int, float)
@@ -143,4 +144,6 @@ def _adapter(parameter: str, annotation: Any) -> TypeAdapter[Any]:
         raise WorkflowFault(
             f"the annotation of {parameter!r} is not a type that pydantic can validate: {reason}"
         ) from error
+    if fault := fault_of(adapter.core_schema):
+        raise WorkflowFault(f"the type of {parameter!r} takes unlimited time to validate: {fault}")
     return adapter

@@ -8,10 +8,14 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from functools import cached_property
 from typing import Any, cast
 
 from pydantic import TypeAdapter
 from pydantic_core import CoreSchema, PydanticCustomError, SchemaValidator, core_schema
+
+from postern.authoring.colliding_keys import keys_seen, watching
+from postern.authoring.first_mistakes import Stopped, collecting, few_mistakes, stopping
 
 Schema = Mapping[str, Any]
 Change = Callable[[dict[str, Any], bool], dict[str, Any]]
@@ -26,22 +30,72 @@ _BY_NAME = frozenset({"fields", "choices"})
 _exact: ContextVar[Mapping[float, Decimal | None]] = ContextVar("exact")
 
 
+class Validator:
+    """A validator that stops at the first mistakes, and whose keys do not collide. Raises ValidationError with the
+    mistakes that are shown, of which `mistakes_in` makes a list, and Colliding."""
+
+    def __init__(self, schema: Any, own: Any = None) -> None:
+        self._schema = watching(schema)
+        quick = stopping(self._schema)
+        self.keyed = self._schema != schema
+        self.quick: SchemaValidator = own if own is not None and quick == schema else _validator(quick)
+
+    def validate_json(self, content: bytes) -> Any:
+        """The value of a JSON text."""
+        try:
+            if not self.keyed:
+                return self.quick.validate_json(content)
+            with keys_seen():
+                return self.quick.validate_json(content)
+        except Stopped:
+            return self._again(lambda validator: validator.validate_json(content))
+
+    def validate_strings(self, text: Any) -> Any:
+        """The value of a text, such as a part of a path."""
+        try:
+            return self.quick.validate_strings(text)
+        except Stopped:
+            return self._again(lambda validator: validator.validate_strings(text))
+
+    def validate_attributes(self, value: Any) -> Any:
+        """A value of the author's code, or one made of its attributes."""
+        try:
+            if not self.keyed:
+                return self.quick.validate_python(value, from_attributes=True)
+            with keys_seen():
+                return self.quick.validate_python(value, from_attributes=True)
+        except Stopped:
+            self._again(lambda validator: validator.validate_python(value, from_attributes=True))
+            raise  # the value is another one now, such as a generator that has been read
+
+    def _again(self, validate: Callable[[SchemaValidator], Any]) -> Any:
+        with few_mistakes() as found, keys_seen():
+            value = validate(self._collecting)
+        if found[0]:
+            raise Stopped
+        return value
+
+    @cached_property
+    def _collecting(self) -> SchemaValidator:
+        return _validator(collecting(self._schema))
+
+
 @dataclass(frozen=True, slots=True)
 class Validators:
     """The validators of one type. `exact` also keeps the digits of each Decimal, within `exact_numbers`; it is None if
     the type has no Decimal."""
 
-    usual: SchemaValidator
-    exact: SchemaValidator | None
+    usual: Validator
+    exact: Validator | None
 
 
 def validators_of(adapter: TypeAdapter[Any]) -> Validators:
     """The validators of an adapter's type. Its own validator is `usual` if there is nothing to change in it."""
     schema: Schema = adapter.core_schema
     finite = _changed(schema, _finite)
-    usual = adapter.validator if finite == schema else _validator(finite)
+    usual = Validator(finite, adapter.validator if finite == schema else None)
     exact = _changed(finite, _keeping_digits)
-    return Validators(cast("SchemaValidator", usual), None if exact == finite else _validator(exact))
+    return Validators(usual, None if exact == finite else Validator(exact))
 
 
 @contextmanager

@@ -30,6 +30,9 @@ from postern.authoring.request import METHODS
 DEFAULT_TIMEOUT = 120.0
 """Seconds; Logic Apps' limit for a synchronous reply."""
 
+MAX_ELEMENTS = 10_000
+"""Elements of a body. So many take about 10 ms of the event loop, whatever their types."""
+
 WORKFLOW_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
@@ -56,6 +59,7 @@ class Workflow:
     is_async: bool
     line: int
     reads_in_thread: bool = False
+    max_elements: int = MAX_ELEMENTS
     result: ResultType | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -94,6 +98,7 @@ def workflow(
     secure_outputs: bool = False,
     max_concurrency: int | None = None,
     max_body_bytes: int | None = None,
+    max_elements: int = MAX_ELEMENTS,
 ) -> Callable[[Callable[..., Any]], Workflow]: ...
 def workflow(
     function: Callable[..., Any] | None = None,
@@ -110,6 +115,7 @@ def workflow(
     secure_outputs: bool = False,
     max_concurrency: int | None = None,
     max_body_bytes: int | None = None,
+    max_elements: int = MAX_ELEMENTS,
 ) -> Workflow | Callable[[Callable[..., Any]], Workflow]:
     """Make a workflow of a function: `async def` runs on the event loop, `def` in a thread.
 
@@ -121,12 +127,10 @@ def workflow(
     HEAD, OPTIONS; GET includes HEAD. `path`: the relative path after the name, `/orders/{order_id}`. `timeout`: seconds
     until the run is cancelled and the caller gets a 504. `stateless`: no run is recorded. `secure_inputs`,
     `secure_outputs`: keep bodies out of records. `max_concurrency`: concurrent runs; further requests get a 429.
-    `max_body_bytes`: replaces POSTERN_MAX_BODY_BYTES. `durable`: not available yet.
+    `max_body_bytes`: replaces POSTERN_MAX_BODY_BYTES. `max_elements`: values in a JSON body. `durable`: not available.
 
-    Raises WorkflowFault if the options or the function are not valid.
-    """
-    if durable:
-        raise WorkflowFault("durable=True: durable runs are not available yet. Leave the option out")
+    Raises WorkflowFault if the options or the function are not valid."""
+    _check_durable(durable)
 
     def make(function: Callable[..., Any]) -> Workflow:
         _check_function(function)
@@ -146,6 +150,7 @@ def workflow(
             secure_outputs=secure_outputs,
             max_concurrency=_positive_whole("max_concurrency", max_concurrency),
             max_body_bytes=_positive_whole("max_body_bytes", max_body_bytes),
+            max_elements=_positive_whole("max_elements", max_elements) or MAX_ELEMENTS,
             body=body,
             path_parameters=path_parameters,
             is_async=is_async,
@@ -155,6 +160,11 @@ def workflow(
         )
 
     return make if function is None else make(function)
+
+
+def _check_durable(durable: bool) -> None:
+    if durable:
+        raise WorkflowFault("durable=True: durable runs are not available yet. Leave the option out")
 
 
 def _check_function(function: Any) -> None:

@@ -57,6 +57,7 @@ OF_TRIGGERS: Mapping[str, Callable[[Operation], bool]] = {
     "run-cancelled": _recorded,
     "run-in-progress": _recorded,
     "body-too-large": _with_body,
+    "too-many-elements": _with_body,
     "unsupported-media-type": _with_body,
     "idempotency-key-reused": _recorded,
     "too-many-runs": _limited,
@@ -78,6 +79,7 @@ _MEMBERS: Mapping[str, Json] = {
     "invalid-json": {"errors": [{"where": "", "message": "EOF while parsing an object at line 1 column 1"}]},
     "invalid-path": {"errors": [{"where": "/path/room", "message": "Input should be a valid integer"}]},
     "body-too-large": {"limit_bytes": 1048576},
+    "too-many-elements": {"limit_elements": 10000},
 }
 _HEADERS: Mapping[int, tuple[str, ...]] = {401: ("WWW-Authenticate",), 429: ("Retry-After",), 503: ("Retry-After",)}
 
@@ -107,6 +109,10 @@ PROBLEM_SCHEMA: Json = {
             },
         },
         "limit_bytes": {"type": "integer", "description": "The largest allowed body, in bytes."},
+        "limit_elements": {
+            "type": "integer",
+            "description": "The most elements of a body: values in its arrays and objects, at any depth.",
+        },
     },
 }
 

@@ -2,7 +2,9 @@
 request is served.
 
 The debug mode of asyncio would find it too, but slows down everything. Here a thread looks at the loop's thread a few
-times a second. If it finds code of an author there, it asks the loop for a sign of life.
+times a second. If it finds code of an author there, or a body or result that is validated, it asks the loop for a sign
+of life. Code in C that holds the interpreter, as validation does, holds this thread up too: it then looks at once, and
+at the processor time that the loop's thread has used meanwhile.
 """
 
 import asyncio
@@ -10,6 +12,7 @@ import inspect
 import os
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -34,12 +37,24 @@ _HOLDERS = frozenset({"postern.runs.runner", "postern.triggers.read"})
 """Modules whose frames have the workflow in a variable of this name, when code of its author runs below them."""
 
 
+_FIX_OF_CODE = (
+    "no other request is served meanwhile: use an async library, make the workflow a `def`, or call this function with "
+    "ctx.step"
+)
+_FIX_OF_TYPES = (
+    "no other request is served while a body or result of this workflow is validated: lower its max_elements, or make "
+    "its types and results smaller"
+)
+
+
 class Place(NamedTuple):
-    """Where code of an author is in the loop's thread. `step` is the same as long as one step of a task goes on."""
+    """Where code of an author is in the loop's thread, or the workflow whose body or result is validated there. `step`
+    is the same as long as one step of a task goes on."""
 
     file: str
     line: int
     step: int
+    validates: bool = False
 
 
 class BlockedLoop:
@@ -79,12 +94,20 @@ class BlockedLoop:
             thread.join()
 
     def _watch(self, loop: asyncio.AbstractEventLoop, thread: int) -> None:
+        looked, used = monotonic(), processor_time(thread)
         while not self._stopped.wait(self._every):
-            self._look(loop, sys._current_frames().get(thread))
+            frame = sys._current_frames().get(thread)
+            held = min(monotonic() - looked, processor_time(thread) - used)
+            self._look(loop, frame, held)
+            looked, used = monotonic(), processor_time(thread)
 
-    def _look(self, loop: asyncio.AbstractEventLoop, frame: FrameType | None) -> None:
+    def _look(self, loop: asyncio.AbstractEventLoop, frame: FrameType | None, held: float) -> None:
+        """Look at the loop's thread, which has computed for `held` seconds since the last look."""
         place = place_of(frame, self._below)
         if place is None:
+            return
+        if held >= self._longest + self._every:
+            self._report(place, workflow_of(frame))
             return
         asked = self._asked
         if asked is None or asked[1] != place.step:
@@ -112,30 +135,45 @@ class BlockedLoop:
             file=place.file,
             line=place.line,
             seconds=self._longest,
-            fix="no other request is served meanwhile: use an async library, make the workflow a `def`, or call this "
-            "function with ctx.step",
+            fix=_FIX_OF_TYPES if place.validates else _FIX_OF_CODE,
         )
 
 
 def place_of(frame: FrameType | None, below: str) -> Place | None:
-    """The innermost line of the stack that is in a file of the folder."""
+    """The innermost line of the stack that is in a file of the folder, or else the workflow for which the stack
+    runs."""
     found: FrameType | None = None
-    step = None
-    while frame is not None:
-        if found is None and frame.f_code.co_filename.startswith(below):
-            found, step = frame, frame
-        if found is not None and frame.f_code.co_flags & inspect.CO_COROUTINE:
-            step = frame
-        frame = frame.f_back
-    return Place(found.f_code.co_filename, found.f_lineno, id(step)) if found is not None else None
+    outer, step = frame, None
+    while outer is not None:
+        if found is None and outer.f_code.co_filename.startswith(below):
+            found, step = outer, outer
+        if found is not None and outer.f_code.co_flags & inspect.CO_COROUTINE:
+            step = outer
+        outer = outer.f_back
+    if found is not None:
+        return Place(found.f_code.co_filename, found.f_lineno, id(step))
+    holder, workflow = _holder(frame)
+    return Place(workflow.function.__code__.co_filename, workflow.line, id(holder), True) if workflow else None
 
 
 def workflow_of(frame: FrameType | None) -> str:
     """The name of the workflow for which the stack runs. "" if it is not in the stack, as in a task of the author's."""
+    _, workflow = _holder(frame)
+    return workflow.name if workflow is not None else ""
+
+
+def _holder(frame: FrameType | None) -> tuple[FrameType | None, Workflow | None]:
     while frame is not None:
         if frame.f_globals.get("__name__") in _HOLDERS:
             workflow = frame.f_locals.get("workflow")
             if isinstance(workflow, Workflow):
-                return workflow.name
+                return frame, workflow
         frame = frame.f_back
-    return ""
+    return None, None
+
+
+def processor_time(thread: int) -> float:
+    """Seconds that a thread of this process has computed. Where that cannot be read (macOS), the time of the clock."""
+    if sys.platform == "linux":
+        return time.clock_gettime(time.pthread_getcpuclockid(thread))
+    return monotonic()

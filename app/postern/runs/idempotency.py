@@ -20,6 +20,7 @@ from pydantic_core import from_json
 from postern.access import Caller
 from postern.authoring.request import Request
 from postern.authoring.workflow import Workflow
+from postern.elements import has_more_elements
 from postern.errors import problem
 from postern.journal.body_form import Form
 from postern.journal.idempotency_keys import Ended, Headers, Kept, Mismatch, ReplyNotKept, Running
@@ -29,6 +30,10 @@ MAX_KEY = 255
 
 MAX_REPLY_BYTES = 1024 * 1024
 """A longer reply is not kept. A repeated request with its key then gets a problem."""
+
+MAX_REPLY_ELEMENTS = 20_000
+"""Nor is one with more values in its arrays and objects: secrets are looked for in all of them, while no other request
+is served."""
 
 HEADER = b"idempotency-key"
 
@@ -92,7 +97,7 @@ def keep(status: int, headers: Headers, content: bytes, *, secured: bool) -> Kep
     the workflow's `secure_outputs`. A reply that contains a secret is not kept."""
     if secured:
         return Kept(status, Form.SECURED)
-    if len(content) > MAX_REPLY_BYTES:
+    if len(content) > MAX_REPLY_BYTES or _has_many_elements(content):
         return Kept(status, Form.CUT)
     if _has_secrets(headers, content):
         return Kept(status, Form.REDACTED)
@@ -121,6 +126,11 @@ def replay(claim: Running | Ended | Mismatch | ReplyNotKept) -> Ended:
             raise problem("reply-not-kept", headers={"X-Run-Id": run_id}, run_id=run_id)
         case Mismatch():
             raise problem("idempotency-key-reused")
+
+
+def _has_many_elements(content: bytes) -> bool:
+    is_large = len(content) > MAX_REPLY_ELEMENTS and content.lstrip()[:1] in (b"[", b"{")
+    return is_large and has_more_elements(content, MAX_REPLY_ELEMENTS)
 
 
 def _has_secrets(headers: Headers, content: bytes) -> bool:

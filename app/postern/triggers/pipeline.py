@@ -37,6 +37,7 @@ from postern.trace import Trace, parse, trace_id_of
 from postern.triggers.challenge import unauthenticated
 from postern.triggers.exchange import EXCHANGE, Exchange
 from postern.triggers.find import PREFIX, find
+from postern.triggers.large_bodies import LARGE, LargeBodies
 from postern.triggers.read import Disconnected, Receive, arguments, is_left_out, read_body, whole_body
 from postern.triggers.refusal_throttle import RefusalThrottle
 from postern.triggers.reply import Answer, Send, problem_reply, reply
@@ -66,7 +67,7 @@ class Pipeline:
     - `refused` takes each rejected request and returns whether to log it: in a flood, one log line stands for many.
     - `count` is called for each request that got a response.
     - `for_author` logs exceptions of validators with their tracebacks, as `postern dev` does.
-    - `throttle` delays the responses to rejected requests in a flood.
+    - `throttle` delays the responses to rejected requests in a flood, and `large_bodies` the reading of large bodies.
     - `gone` logs clients that disconnect: one line for many.
     - `client_id` is Postern's own application, by which it recognizes calls of its own runs.
     - `stopping` returns whether the server stops, which ends what is still running.
@@ -83,6 +84,7 @@ class Pipeline:
     for_author: bool = False
     throttle: RefusalThrottle = field(default_factory=RefusalThrottle)
     gone: Coalesced = field(default_factory=lambda: Coalesced("client-disconnected"))
+    large_bodies: LargeBodies = field(default_factory=LargeBodies)
     client_id: str | None = None
     stopping: Callable[[], bool] = bool
 
@@ -113,10 +115,11 @@ class Pipeline:
             body = await read_body(receive, limit)
         content_type = fields.get(b"content-type")
         workflow = trigger.workflow
+        read = partial(arguments, workflow, body, content_type, path)
         if workflow.reads_in_thread:
-            given: Arguments = partial(arguments, workflow, body, content_type, path)
+            given: Arguments = self.large_bodies.in_thread(read) if len(body) > LARGE else read
         else:
-            given = arguments(workflow, body, content_type, path)
+            given = await self.large_bodies.read(read) if len(body) > LARGE else read()
             if body and is_left_out(workflow, given):
                 self.log.info("body-not-parsed", request_id=request_id, workflow=workflow.name, bytes=len(body))
         request = _request(trigger, path, scope, body, content_type)

@@ -11,9 +11,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from postern.authoring.plain import type_name
+from postern.authoring.colliding_keys import Colliding
+from postern.authoring.first_mistakes import mistakes_in
 from postern.authoring.signature import BodyParameter
 from postern.authoring.validators import Validators
 from postern.authoring.workflow import Workflow
+from postern.elements import has_more_elements
 from postern.errors import Problem, problem
 from postern.media_types import is_json, is_plain, is_utf8
 from postern.triggers.exchange import Exchange
@@ -30,6 +33,7 @@ _BEGINS_AS_JSON = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]*[{\[]")
 
 _MOST_MISTAKES = 50
 _RULE_BROKEN = "does not satisfy a rule of this workflow"
+_COLLIDING = "has many numbers with the same hash in a set or as names"
 _SENTENCES = {
     # Messages of validators that authors write, and of tags, may hold what was sent.
     "value_error": _RULE_BROKEN,
@@ -88,8 +92,8 @@ def arguments(
 ) -> dict[str, Any]:
     """The arguments of the workflow's function, after its context.
 
-    Raises Problem 400 and 415. Raises Problem 500 if an author's validator raises an exception that validators may not
-    raise. That is its cause, for `postern dev` alone: its message may hold what was sent."""
+    Raises Problem 400, 413 and 415. Raises Problem 500 if an author's validator raises an exception that validators may
+    not raise. That is its cause, for `postern dev` alone: its message may hold what was sent."""
     try:
         return _fitted(workflow, body, content_type, path_parameters)
     except Problem:
@@ -120,7 +124,7 @@ def _fitted(
         raise problem("invalid-path", errors=mistakes)
     parameter_of_body = workflow.body
     if parameter_of_body is not None and (body or parameter_of_body.required):
-        found |= _of_body(parameter_of_body, body, content_type)
+        found |= _of_body(parameter_of_body, body, content_type, workflow.max_elements)
     return found
 
 
@@ -138,7 +142,7 @@ def _not_called_json(content_type: bytes | None) -> Problem:
     )
 
 
-def _of_body(parameter: BodyParameter, body: bytes, content_type: bytes | None) -> dict[str, Any]:
+def _of_body(parameter: BodyParameter, body: bytes, content_type: bytes | None, most_elements: int) -> dict[str, Any]:
     """The argument that the body is. Nothing if the body is not JSON, is not called JSON, and the untyped parameter has
     a default that stands for it."""
     validators = parameter.validators
@@ -147,11 +151,26 @@ def _of_body(parameter: BodyParameter, body: bytes, content_type: bytes | None) 
     if validators is not None or parameter.required or is_json(content_type):
         if not _is_to_be_read(body, content_type):
             raise _not_called_json(content_type)
+        if len(body) > most_elements:
+            _check_elements(body, most_elements)
         return {parameter.name: read_untyped(body) if validators is None else _typed(validators, body)}
+    if not _is_to_be_read(body, content_type):
+        return {}
+    _check_elements(body, most_elements)
     try:
-        return {parameter.name: read_untyped(body)} if _is_to_be_read(body, content_type) else {}
+        return {parameter.name: read_untyped(body)}
     except Problem:
         return {}
+
+
+def _check_elements(body: bytes, most: int) -> None:
+    if has_more_elements(body, most):
+        raise problem(
+            "too-many-elements",
+            detail=f"The body has more than {most} elements, the limit of this trigger. Send it in parts. "
+            "The workflow's author can raise the limit with the option max_elements.",
+            limit_elements=most,
+        )
 
 
 def _is_to_be_read(body: bytes, content_type: bytes | None) -> bool:
@@ -167,8 +186,10 @@ def _is_to_be_read(body: bytes, content_type: bytes | None) -> bool:
 def _typed(validators: Validators, body: bytes) -> Any:
     try:
         return read_typed(validators, body)
+    except Colliding:
+        raise problem("invalid-body", errors=[{"where": "", "message": _COLLIDING}]) from None
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        first = mistakes_in(error)[0]
         if first["type"] == "json_invalid":
             raise not_json(first["msg"].removeprefix("Invalid JSON: ") if body else "the body is empty") from None
         raise problem("invalid-body", errors=_mistakes(error)) from None
@@ -176,13 +197,12 @@ def _typed(validators: Validators, body: bytes) -> Any:
 
 def _mistakes(error: ValidationError, before: Iterable[str] = ()) -> list[dict[str, str]]:
     """What is wrong and where, without the values that were sent."""
-    found = error.errors(include_url=False, include_input=False, include_context=False)
     return [
         {
             "where": _pointer((*before, *mistake["loc"])),
             "message": _SENTENCES.get(mistake["type"], mistake["msg"]),
         }
-        for mistake in found[:_MOST_MISTAKES]
+        for mistake in mistakes_in(error)[:_MOST_MISTAKES]
     ]
 
 

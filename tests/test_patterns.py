@@ -1,0 +1,72 @@
+"""No regular expression of Postern can be held by a text: Python's `re` backtracks. A repetition within another one
+takes exponential time, unless something between them shows where each round ends."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from re import _constants as constants  # type: ignore[attr-defined]
+from re import _parser as parser  # type: ignore[attr-defined]
+from typing import Any
+
+import pytest
+
+APP = Path(__file__).parent.parent / "app" / "postern"
+FUNCTIONS = {"compile", "match", "fullmatch", "search", "sub", "findall", "finditer", "split"}
+SEVERAL = 8
+"""Rounds of a repetition that may have another one in it."""
+
+
+def patterns() -> Iterator[Any]:
+    """Every pattern that is written in the source."""
+    for file in sorted(APP.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
+                called, first = node.func, node.args[0]
+                of_re = isinstance(called.value, ast.Name) and called.value.id == "re" and called.attr in FUNCTIONS
+                if of_re and isinstance(first, ast.Constant) and isinstance(first.value, str | bytes):
+                    yield pytest.param(first.value, id=f"{file.relative_to(APP)}:{node.lineno}")
+
+
+def can_be_held(parsed: Any, within: bool = False) -> bool:
+    """Whether a repetition has another one in it, and the rounds of the outer one do not begin or end with a fixed
+    character."""
+    for operation, argument in parsed:
+        if operation in (constants.MAX_REPEAT, constants.MIN_REPEAT):
+            least, most, inner = argument
+            long = most is constants.MAXREPEAT or most > SEVERAL
+            if (within and long and least != most) or can_be_held(inner, long and not is_marked(inner)):
+                return True
+        elif any(can_be_held(inner, within) for inner in inner_of(operation, argument)):
+            return True
+    return False
+
+
+def inner_of(operation: Any, argument: Any) -> list[Any]:
+    if operation is constants.SUBPATTERN:
+        return [argument[-1]]
+    if operation is constants.BRANCH:
+        return list(argument[1])
+    return [argument[1]] if operation in (constants.ASSERT, constants.ASSERT_NOT) else []
+
+
+def is_marked(parsed: Any) -> bool:
+    """Whether a sequence begins or ends with a character that must be there."""
+    parts = list(parsed)
+    if len(parts) == 1 and parts[0][0] is constants.SUBPATTERN:
+        return is_marked(parts[0][1][-1])
+    return bool(parts) and constants.LITERAL in (parts[0][0], parts[-1][0])
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [("(a+)+", True), ("([a-z]+,?)*c", True), ("[a-z]+(-[a-z]+)*", False), ("(a+b)?c+", False), ("(?:a|b+)+", True)],
+)
+def test_a_repetition_within_a_repetition_is_found(text: str, found: bool) -> None:
+    assert can_be_held(parser.parse(text)) is found
+
+
+@pytest.mark.parametrize("pattern", list(patterns()))
+def test_no_pattern_repeats_a_repetition(pattern: str | bytes) -> None:
+    re.compile(pattern)
+    assert not can_be_held(parser.parse(pattern))
