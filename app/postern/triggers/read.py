@@ -10,9 +10,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from postern.authoring.plain import type_name
 from postern.authoring.colliding_keys import Colliding
 from postern.authoring.first_mistakes import mistakes_in
+from postern.authoring.plain import type_name
 from postern.authoring.signature import BodyParameter
 from postern.authoring.validators import Validators
 from postern.authoring.workflow import Workflow
