@@ -12,6 +12,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from postern.errors import DatabaseFault
 from postern.journal.database.revisions import HEAD, MIGRATIONS, is_newer
+from postern.own_folder import make_folder, names_of_database
 from postern.passwordless.database_url import PASSWORDLESS, DatabaseUrl
 
 BUSY_SECONDS = 30.0
@@ -146,7 +147,7 @@ def _sqlite(url: URL, *, writing: bool) -> Engine:
 def _make_file(path: Path) -> None:
     """Create the file for its owner only. The files that SQLite creates beside it get the same mode."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent, names_of_database(path))
         with contextlib.suppress(FileExistsError):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     except OSError as error:

@@ -16,6 +16,7 @@ from sqlalchemy.engine import URL
 from postern.errors import DatabaseFault
 from postern.journal.database.contents import RECORDS
 from postern.journal.database.engine import check_revision, migrate, open_engine
+from postern.own_folder import make_folder, names_of_database
 
 MAGIC = b"SQLite format 3\x00"
 PAGES = 1024
@@ -69,7 +70,7 @@ def put_in_place(copied: Path, database: Path, aside: str, ready: Callable[[], o
     moved aside under a name that ends with `aside`; returns that name. No server may run on it: `ready` is called when
     the copy is ready, and raises if one has started meanwhile."""
     moved = database.with_name(f"{database.name}{aside}")
-    database.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(database.parent, names_of_database(database))
     with new_file(database) as file:
         copy(copied, file)
         engine = open_engine(URL.create("sqlite", database=str(file)), writing=True)
