@@ -11,6 +11,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from postern.errors import DatabaseFault
+from postern.journal.database.foreign import distrust, refuse_running
 from postern.journal.database.revisions import HEAD, MIGRATIONS, is_newer
 from postern.own_folder import make_folder, names_of_database
 from postern.passwordless.database_url import PASSWORDLESS, DatabaseUrl
@@ -125,6 +126,8 @@ def _sqlite(url: URL, *, writing: bool) -> Engine:
 
     @event.listens_for(engine, "connect")
     def _settle(connection: Any, _: object) -> None:
+        distrust(connection)
+        refuse_running(connection)
         cursor = connection.cursor()
         cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute("PRAGMA synchronous=FULL")  # a commit is on disk when it returns
