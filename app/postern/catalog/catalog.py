@@ -201,7 +201,8 @@ class Catalog:
             names, serving = [source.module for source in entries], self._generation is not None
             guard = partial(ended_if_held, HELD_IMPORTS * self._import_timeout)
             try:
-                stopped = tried(self._folder, [*sources.values()], names, self._import_timeout, serving=serving)
+                files, seconds = [*sources.values()], self._import_timeout
+                stopped = tried(self._folder, files, names, seconds, hung=generation.hung, serving=serving)
             except Impossible as error:
                 log.warning("workflows-not-tried", cause=str(error), fix="allow the server to start processes")
         generation.refuse({name: each.why for name, each in stopped.items()})

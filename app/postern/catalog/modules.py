@@ -55,7 +55,7 @@ class _GiveUp(BaseException):
 class Generation(Loader):
     """Modules that see each other. `imported` has every name that a statement imported, found or not: a change of one
     of those affects other modules. `seconds` is how long an import may take. `around` returns what the
-    execution of a module happens in."""
+    execution of a module happens in. `hung` has the modules that are never executed, with the reasons."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class Generation(Loader):
         self._unfinished: dict[str, ModuleType] = {}
         self._before: dict[str, ModuleType] = {}
         self._replaced: dict[str, ModuleType] = {}
-        self._hung: dict[str, str] = {}
+        self.hung: dict[str, str] = {}
         self._abandoned: set[threading.Thread] = set()
         self._lock = threading.RLock()
         self._builtins = {**vars(builtins), "__import__": self._import}
@@ -107,7 +107,7 @@ class Generation(Loader):
             if armed:
                 innermost = [name, *self._unfinished][-1]
                 slow.append(TooSlow(innermost, self._seconds, _line_in(self._sources[name].file, frame)))
-                self._hung[innermost] = f"{innermost} did not end its import within {self._seconds:g} s"
+                self.hung[innermost] = f"{innermost} did not end its import within {self._seconds:g} s"
                 raise _GiveUp
 
         before = signal.signal(signal.SIGALRM, give_up)
@@ -145,7 +145,7 @@ class Generation(Loader):
         for source in sources:
             name = source.module
             self._sources[name] = source
-            self._hung.pop(name, None)
+            self.hung.pop(name, None)
             self._changes.pop(name, None)
             if name in self._ready:
                 self._replaced[name] = self._ready.pop(name)
@@ -159,7 +159,7 @@ class Generation(Loader):
 
     def refuse(self, modules: Mapping[str, str]) -> None:
         """Never execute these modules. An import of one fails at once, with the reason."""
-        self._hung.update(modules)
+        self.hung.update(modules)
 
     def withdraw(self, name: str) -> None:
         """Restore the previous module, if there is one: this one was imported, but cannot be served."""
@@ -195,8 +195,8 @@ class Generation(Loader):
         package = self.module(parent) if parent else None
         if name in self._ready:
             return self._ready[name]
-        if name in self._hung:
-            raise ImportError(self._hung[name], name=name)
+        if name in self.hung:
+            raise ImportError(self.hung[name], name=name)
         module = module_from_spec(self._spec(name))
         vars(module)["__builtins__"] = self._builtins
         if name in sys.modules:
@@ -276,7 +276,7 @@ class Generation(Loader):
         self._abandoned.add(thread)
         where = _line_in(self._sources[name].file, sys._current_frames().get(thread.ident or 0))
         innermost = [name, *self._unfinished][-1]
-        self._hung[innermost] = f"{innermost} did not end its import within {self._seconds:g} s"
+        self.hung[innermost] = f"{innermost} did not end its import within {self._seconds:g} s"
         for unfinished in self._unfinished:
             self._put_back(unfinished)
         self._unfinished = {}

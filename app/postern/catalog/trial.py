@@ -24,6 +24,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
+from types import MappingProxyType
 from typing import IO
 
 from postern.catalog.modules import Generation
@@ -61,19 +62,26 @@ class Impossible(OSError):
 
 
 def tried(
-    folder: Path, sources: Sequence[Source], names: Sequence[str], seconds: float, *, serving: bool
+    folder: Path,
+    sources: Sequence[Source],
+    names: Sequence[str],
+    seconds: float,
+    *,
+    hung: Mapping[str, str] = MappingProxyType({}),
+    serving: bool,
 ) -> Mapping[str, Stopped]:
     """The modules that must not be imported here, of those with these names and of the helpers that they import. A
-    module that ends in time has no entry, whatever it raises. Raises Impossible."""
+    module that ends in time has no entry, whatever it raises. `hung` are modules that were stopped before, with the
+    reasons: they are not waited for again. Raises Impossible."""
     digest = digest_of(sources)
-    if not serving and (known := _known(digest)) is not None:
-        return known
+    if not serving and (before := _known(digest)) is not None:
+        return before
     stopped: dict[str, Stopped] = {}
     left = list(names)
     while left:
         with TemporaryFile() as words:
-            hung = {name: each.why for name, each in stopped.items()}
-            process = _Process(folder, sources, left, hung, words, fork=not serving and _alone())
+            known = {**hung, **{name: each.why for name, each in stopped.items()}}
+            process = _Process(folder, sources, left, known, words, fork=not serving and _alone())
             found, left = process.follow(left, seconds, serving=serving)
         stopped |= found
     if not serving:
