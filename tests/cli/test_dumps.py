@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select, text
 
+from postern.journal.database import postgres_dumps
 from tests.cli.conftest import Postern
 from tests.cli.recorded import SECRET, closing_engine, recorded, work
+from tests.databases import make_tables
+from tests.postgres import new_database
 from tests.releases import RUN
 
 
@@ -35,7 +38,7 @@ def test_where_a_dump_cannot_be_put_in_the_tables_come_back(postern: Postern, po
         connection.execute(text("DROP INDEX runs_by_workflow"))
         connection.execute(text("CREATE INDEX runs_by_workflow ON other (id)"))
     failed = postern("database", "restore", "dump", "--force")
-    assert (failed.exit_code, "pg_restore failed" in failed.stderr) == (2, True)
+    assert (failed.exit_code, "cannot be restored, and nothing was changed" in failed.stderr) == (2, True)
     assert recorded(postgres) == [RUN]
     with closing_engine(postgres) as engine, engine.connect() as connection:
         schemas = select(func.count()).select_from(text("pg_namespace")).where(text("nspname LIKE 'postern%'"))
@@ -54,6 +57,41 @@ def test_a_dump_goes_only_where_a_server_finds_its_tables(postern: Postern, post
     with closing_engine(postgres) as engine, engine.begin() as connection:
         connection.execute(text("DROP TABLE runs, steps"))
     assert postern("database", "backup", "other").exit_code == 2
+
+
+HOSTILE = {
+    "function": ("CREATE FUNCTION public.evil", "CREATE FUNCTION evil() RETURNS int LANGUAGE sql AS 'SELECT 1'"),
+    "trigger": (
+        "CREATE TRIGGER evil",
+        "CREATE TRIGGER evil BEFORE UPDATE ON runs FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+    ),
+    "view": ("CREATE VIEW public.evil", "CREATE VIEW evil AS SELECT pg_backend_pid() AS id"),
+    "default": ("CREATE TABLE public.evil", "CREATE TABLE evil (id text DEFAULT md5('x'))"),
+    "table": ("the table evil", "CREATE TABLE evil (id text)"),
+    "column": ("the column runs.evil", "ALTER TABLE runs ADD COLUMN evil text"),
+    "computed column": ("CREATE TABLE public.runs", "ALTER TABLE runs ADD evil text DEFAULT md5('x')"),
+    "check": ("CREATE TABLE public.steps", "ALTER TABLE steps ADD CHECK (length(name) < 99)"),
+    "index": ("the index evil", "CREATE INDEX evil ON runs (state)"),
+    "expression": ("CREATE INDEX evil", "CREATE INDEX evil ON runs (md5(state))"),
+    "condition": ("the index evil", "CREATE INDEX evil ON runs (state) WHERE (length(state) > 3)"),
+    "rule": ("CREATE RULE evil", "CREATE RULE evil AS ON INSERT TO runs DO ALSO DELETE FROM steps"),
+    "policy": ("ROW LEVEL SECURITY", "ALTER TABLE runs ENABLE ROW LEVEL SECURITY"),
+}
+
+
+@pytest.mark.parametrize(("named", "statement"), HOSTILE.values(), ids=HOSTILE)
+def test_a_dump_with_anything_foreign_is_refused_by_name(postern: Postern, postgres: str, named: str, statement: str):
+    """Nothing of it has run, and the tables are as they were."""
+    with new_database(postgres) as (_, hostile):
+        make_tables(hostile)
+        with closing_engine(hostile) as engine, engine.begin() as connection:
+            connection.execute(text(statement))
+        postgres_dumps.run(["pg_dump", "--format=custom", "--file=dump", f"--dbname={hostile}".replace("+psycopg", "")])
+    refused = postern("database", "restore", "dump", "--force")
+    assert refused.exit_code == 2
+    assert "is not a backup of Postern alone" in refused.stderr
+    assert named in refused.stderr
+    assert recorded(postgres) == [RUN]
 
 
 def test_a_dump_that_is_cut_replaces_nothing(postern: Postern, postgres: str, folder: Path):

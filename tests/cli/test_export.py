@@ -8,6 +8,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 
 from tests.cli.conftest import Postern
 from tests.cli.test_catalog import REAL
+from tests.openapi.catalogs import HIDDEN, HIDING
 
 
 def test_the_document_of_all_workflows_goes_to_standard_output(postern: Postern):
@@ -63,3 +64,12 @@ def test_a_file_that_cannot_be_written_is_an_error(postern: Postern):
     result = postern("export", "openapi", "--output", "nowhere/openapi.json")
     assert result.exit_code == 1
     assert "nowhere/openapi.json cannot be written" in result.stderr
+
+
+def test_a_document_shows_no_hidden_character(folder: Path, postern: Postern):
+    """Also in values, which stay the same to a program that reads the document."""
+    (folder / "workflows" / "hiding.py").write_text(HIDING, "utf-8")
+    printed = postern("export", "openapi").stdout
+    assert not set(printed) & set(HIDDEN)
+    sizes = json.loads(printed)["components"]["schemas"]["Order"]["properties"]["size"]["enum"]
+    assert sizes == [HIDDEN, "large"]

@@ -85,7 +85,7 @@ def test_names_that_a_url_reads_differently_are_names(tmp_path: Path, name: str)
     place = tmp_path / name / "postern.db"
     sqlite_copies.put_in_place(tmp_path / "copy", place, ".old")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, "copy"])
-    assert [path.name for path in place.parent.iterdir()] == ["postern.db"]
+    assert sorted(path.name for path in place.parent.iterdir()) == [".gitignore", "postern.db"]
     assert sqlite_copies.look_at(place) == HEAD
 
 

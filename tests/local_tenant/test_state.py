@@ -1,6 +1,7 @@
 """The state folder: who may read it, what stays the same, and what is renewed."""
 
 import json
+import os
 import socket
 import stat
 import time
@@ -36,7 +37,16 @@ def test_only_the_owner_reads_the_folder_and_its_files(tmp_path: Path) -> None:
     tenant = LocalTenant.open(tmp_path / "var" / "local-tenant")
     tenant.put_secret("a", "b")
     assert stat.S_IMODE(tenant.folder.stat().st_mode) == 0o700
-    files = ["ca-key.pem", "ca.pem", "server-key.pem", "server.pem", "signing-keys.pem", "state.json", "vault.json"]
+    files = [
+        ".gitignore",
+        "ca-key.pem",
+        "ca.pem",
+        "server-key.pem",
+        "server.pem",
+        "signing-keys.pem",
+        "state.json",
+        "vault.json",
+    ]
     assert modes(tenant.folder) == dict.fromkeys(files, 0o600)
 
 
@@ -47,6 +57,42 @@ def test_a_folder_that_others_may_write_in_is_rejected(tmp_path: Path) -> None:
     folder.chmod(0o777)
     with pytest.raises(TenantFault, match="chmod 700"):
         LocalTenant.open(folder)
+
+
+def test_a_folder_of_another_user_is_rejected_with_its_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its modes are those of a good one. Nothing in it is read or changed."""
+    folder = LocalTenant.open(tmp_path / "tenant").folder
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    user = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: user + 4711)
+    with pytest.raises(TenantFault, match="belongs to another user"):
+        LocalTenant.open(folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_link_in_place_of_a_key_is_rejected(tmp_path: Path) -> None:
+    """The fault names it."""
+    folder = LocalTenant.open(tmp_path / "tenant").folder
+    key = folder / "signing-keys.pem"
+    key.rename(tmp_path / "elsewhere.pem")
+    key.symlink_to(tmp_path / "elsewhere.pem")
+    with pytest.raises(TenantFault, match=r"signing-keys\.pem is not a plain file"):
+        LocalTenant.open(folder)
+
+
+@pytest.mark.parametrize("above", ["one", "one/two", "real"])
+def test_a_folder_above_that_others_may_write_in_is_rejected(tmp_path: Path, above: str) -> None:
+    """They could rename the folders below it. Folders that a link leads to count too."""
+    (tmp_path / "real" / "tenant").mkdir(parents=True, mode=0o700)
+    (tmp_path / "real" / "tenant").chmod(0o700)
+    (tmp_path / "one" / "two").mkdir(parents=True)
+    (tmp_path / "one" / "two" / "tenant").symlink_to(tmp_path / "real" / "tenant")
+    LocalTenant.open(tmp_path / "one" / "two" / "tenant")
+    (tmp_path / above).chmod(0o777)
+    with pytest.raises(TenantFault, match="chmod go-w"):
+        LocalTenant.open(tmp_path / "one" / "two" / "tenant")
+    (tmp_path / above).chmod(0o1777)
+    LocalTenant.open(tmp_path / "one" / "two" / "tenant")
 
 
 def test_everything_is_the_same_when_opened_again(tmp_path: Path) -> None:

@@ -16,10 +16,12 @@ import pytest
 import structlog
 from pydantic import BaseModel
 
-from postern.logs import QUIET, BufferedSink, configure_logs, flush_logs
+from postern.logs import QUIET, BufferedSink, configure_logs, flush_logs, write_later
+from postern.logs.bounds import MOST_OF_A_LINE
 
 JWT = "eyJhbGciOiJSUzI1NiJ9.eyJvaWQiOiJwbGFudGVkIn0.c2lnbmF0dXJl-_planted"
 PLANTED = "planted-s3cret"
+INVISIBLE = ("\u061c", "\u200b", "\u2060", "\ufeff", "\u00ad", "\u3164", "\U000e0041")
 
 
 @pytest.fixture(autouse=True)
@@ -80,7 +82,9 @@ def test_a_json_line():
 
 
 @pytest.mark.parametrize("form", ["json", "console"])
-@pytest.mark.parametrize("nasty", ["\r\n", "\n", "\x1b[2J", "\x00", "\x7f", "\x9b", "\u2028", "\u202e", "\x85"])
+@pytest.mark.parametrize(
+    "nasty", ["\r\n", "\n", "\x1b[2J", "\x00", "\x7f", "\x9b", "\u2028", "\u202e", "\x85", *INVISIBLE]
+)
 def test_no_value_breaks_or_forges_a_line(form, nasty):
     """Line breaks and terminal escapes are escaped wherever they stand (CWE-117)."""
     log = Log(form)
@@ -230,6 +234,63 @@ def test_odd_values_never_raise(form, value):
     knot.append(knot)
     log.log.info("event", value=knot)
     assert len(log.text.splitlines()) == 2
+
+
+class Evil:
+    """A value whose text ends the process."""
+
+    def __str__(self) -> str:
+        raise SystemExit(3)
+
+
+LONG = "x" * 5_000_000
+OUTSIZE: dict[str, Any] = {
+    "event": lambda log: log.info(LONG),
+    "field": lambda log: log.info("event", value=LONG),
+    "deep": lambda log: log.info("event", value={"a": [LONG, {"b": LONG}]}),
+    "many parts": lambda log: log.info("event", value=list(range(500_000))),
+    "many fields": lambda log: log.info("event", **{f"field_{n}": "x" * 1000 for n in range(2000)}),
+    "name": lambda log: log.info("event", **{LONG: 1}),
+    "number": lambda log: log.info("event", value=10**4000),
+    "bytes": lambda log: log.info("event", value=b"x" * 5_000_000),
+    "bound": lambda log: log.bind(value=LONG).info("event"),
+    "run id": lambda log: log.info("event", run_id=LONG, trace_id=LONG, exception=LONG),
+    "library": lambda _: logging.getLogger("some.library").warning("event %s", LONG),
+    "logger": lambda _: logging.getLogger(f"some.{LONG[:500_000]}").warning("event"),
+    "later": lambda _: write_later("event", 1.0, lambda: {"path": LONG}),
+}
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+@pytest.mark.parametrize("write", OUTSIZE.values(), ids=OUTSIZE)
+def test_a_line_has_a_greatest_length(form: Any, write: Any):
+    """Whatever an author or a library logs. What was left out is said."""
+    log = Log(form)
+    write(log.log)
+    flush_logs()
+    assert 10 < len(log.stream.getvalue()) < 2 * MOST_OF_A_LINE
+    assert "left out" in log.text or "left_out" in log.text or "bits" in log.text
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_a_traceback_has_a_greatest_length(form: Any):
+    """Its calls and the type of the exception stay, and so do the ids that the line is found by."""
+    log = Log(form)
+    try:
+        raise_with(f"first {LONG} last")
+    except RuntimeError:
+        log.log.exception("failed", run_id="r1", **{f"field_{n}": "x" * 1000 for n in range(100)})
+    assert len(log.stream.getvalue()) < 2 * MOST_OF_A_LINE
+    for kept in ("in raise_with", "RuntimeError: first", "x last", "r1", "left out"):
+        assert kept in log.text
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_a_value_that_ends_the_process_does_not(form: Any):
+    """The line says that it could not be written."""
+    log = Log(form)
+    log.log.info("event", value=Evil())
+    assert len(log.text.splitlines()) == 1
 
 
 def test_reserved_names_are_not_overwritten():

@@ -161,6 +161,28 @@ class Tree(BaseModel):
 def plant(ctx: Context, tree: Tree) -> list[Tree]: ...
 """
 
+HIDDEN = "\x1b\x9b\x07\u061c\u200b\u202e\u2028\ufeff\x7f"
+"""Characters that control a terminal, or reverse or hide text."""
+
+HIDING = f'''
+from typing import Annotated, Literal
+from pydantic import BaseModel, Field
+from postern import Context, anonymous, workflow
+
+class Order(BaseModel):
+    """An order {HIDDEN}"""
+
+    size: Literal["{HIDDEN}", "large"] = Field("large", title="Size {HIDDEN}", description="a\\n{HIDDEN}")
+    note: Annotated[str, Field(examples=["{HIDDEN}"])]
+
+@workflow(access=anonymous())
+def hiding(ctx: Context, order: Order) -> Order:
+    """Orders{HIDDEN} now.
+
+    And{HIDDEN} then.
+    """
+'''.replace("\x1b", "\\x1b").replace("\u2028", "\\u2028")
+
 
 def triggers_of(folder: Path, **settings: Any) -> Mapping[str, Trigger]:
     """What the modules of a folder serve, none of them faulty."""

@@ -3,6 +3,7 @@
 import json
 import re
 import zipfile
+from collections.abc import Iterator
 from copy import deepcopy
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,9 +13,10 @@ import pytest
 from hatchling.builders.wheel import WheelBuilder
 
 from postern.openapi.docs_page import ACCESS, assets, page
+from postern.openapi.document import openapi_document
 from postern.openapi.examples import Examples
 from postern.openapi.property_table import Member, Reader
-from tests.openapi.catalogs import ROOT
+from tests.openapi.catalogs import HERE, HIDDEN, HIDING, ROOT, triggers_of, write
 
 Json = dict[str, Any]
 
@@ -44,6 +46,33 @@ def test_what_authors_write_is_text(odd: Json):
     shown = Elements(html)
     assert "<script>alert(1)</script> at once" in shown.text
     assert len(shown.all("script")) == 1
+
+
+def test_it_shows_no_hidden_character(tmp_path: Path, own_modules: None):
+    """In docstrings, titles, descriptions, values and commands: they become their codes."""
+    document = openapi_document(triggers_of(write(tmp_path / "hiding", hiding=HIDING)), HERE)
+    html = page(document)
+    assert not set(html) & set(HIDDEN)
+    for place in ("Orders", "And", "An order "):
+        assert f"{place}\\x1b\\u009b" in html
+    assert "\\u202e" in Elements(html).text.partition("curl")[2], "the command sends the same JSON"
+    texts = [value for key, value in _pairs(document) if key in ("title", "summary", "description")]
+    assert not set("".join(texts)) & set(HIDDEN)
+    assert "\n" in document["paths"]["/triggers/hiding"]["post"]["description"]
+    assert HIDDEN in json.dumps(document, ensure_ascii=False).replace("\\u001b", "\x1b").replace("\\u0007", "\x07"), (
+        "values are data, and stay"
+    )
+
+
+def _pairs(value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for key, part in value.items():
+            if isinstance(part, str):
+                yield key, part
+            yield from _pairs(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _pairs(part)
 
 
 def test_it_loads_nothing_from_elsewhere_and_has_no_code_of_its_own(odd: Json):

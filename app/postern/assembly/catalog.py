@@ -26,7 +26,7 @@ class CatalogPart(Part):
 def catalog_part(settings: Settings, changed: Callable[[Snapshot], None]) -> CatalogPart:
     """The folder is loaded at once, and watched while the server runs. `changed` is called with each new snapshot."""
     hand_down(settings.workflows)
-    catalog = load_catalog(settings, on_change=lambda _, new: changed(new))
+    catalog = load_catalog(settings, on_change=lambda _, new: changed(new), trial=True)
     return CatalogPart(
         catalog=catalog,
         snapshot=lambda: catalog.snapshot,
@@ -37,8 +37,11 @@ def catalog_part(settings: Settings, changed: Callable[[Snapshot], None]) -> Cat
     )
 
 
-def load_catalog(settings: Settings, on_change: Callable[[Snapshot, Snapshot], None] | None = None) -> Catalog:
-    """The loaded catalog of the settings' folder, with policies for this installation. Raises SettingsFault if a
+def load_catalog(
+    settings: Settings, on_change: Callable[[Snapshot, Snapshot], None] | None = None, *, trial: bool = False
+) -> Catalog:
+    """The loaded catalog of the settings' folder, with policies for this installation. With `trial`, as in a server,
+    modules are tried in another process first. Raises SettingsFault if a
     workflow's access mode needs a setting that is not set."""
     missing: dict[str, str] = {}
     people = CurrentPeople(settings)
@@ -56,7 +59,7 @@ def load_catalog(settings: Settings, on_change: Callable[[Snapshot, Snapshot], N
             missing.update(fault.settings)
             raise
 
-    catalog = Catalog(settings.workflows, bind_here, on_change=on_change, around=people)
+    catalog = Catalog(settings.workflows, bind_here, on_change=on_change, around=people, trial=trial)
     catalog.load()
     if missing:
         fix = "Workflows that are not anonymous need it: set it to"

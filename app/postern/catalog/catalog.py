@@ -6,7 +6,8 @@ import os
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing, nullcontext
+from functools import partial
 from math import inf
 from pathlib import Path
 
@@ -20,10 +21,14 @@ from postern.access import Access, Policy
 from postern.catalog.modules import Generation
 from postern.catalog.snapshot import EMPTY, Fault, Flaw, Snapshot, Trigger, Version, settle, snapshot_of
 from postern.catalog.sources import PACKAGE, Source, changed_files, read_folder, shared_names
-from postern.catalog.versions import bound_again, clash_of_files, not_loaded, version_of
+from postern.catalog.trial import Impossible, Stopped, ended_if_held, tried
+from postern.catalog.versions import bound_again, clash_of_files, flaw_of_trial, not_loaded, version_of
 
 IMPORT_TIMEOUT = 10.0
 """Seconds that one module may take to import."""
+
+HELD_IMPORTS = 3
+"""A process in which one import holds everything for so many times IMPORT_TIMEOUT ends."""
 
 RETRY_SECONDS = 5.0
 RETRY_SHARE = 20
@@ -45,6 +50,7 @@ class Catalog:
 
     `bind` makes a policy of an access mode, or raises AccessFault. `on_change(old, new)` is called after a new snapshot
     is served. `around` returns what policies depend on besides the files: when it changes, all files are loaded again.
+    With `trial`, modules are tried in another process before they are imported here.
     """
 
     def __init__(
@@ -56,6 +62,7 @@ class Catalog:
         around: Callable[[], object] = lambda: None,
         import_timeout: float = IMPORT_TIMEOUT,
         retry_seconds: float = RETRY_SECONDS,
+        trial: bool = False,
     ) -> None:
         self.snapshot = EMPTY
         self._folder = folder.absolute()
@@ -64,6 +71,7 @@ class Catalog:
         self._around = around
         self._import_timeout = import_timeout
         self._retry_seconds = retry_seconds
+        self._trial = trial
         self._retry_at = inf
         self._around_loaded: object = None
         self._one_at_a_time = threading.Lock()
@@ -172,14 +180,9 @@ class Catalog:
             for file in changed - sources.keys():
                 generation.remove(self._sources[file])
         shared = shared_names(sources)
-        for source in to_load:
-            if source.is_entry and source.module in shared:
-                loaded[source.file] = clash_of_files(source)
-            elif source.is_entry:
-                outcome = version_of(source, self._folder, generation, self._bind)
-                if isinstance(outcome, Flaw):
-                    generation.withdraw(source.module)
-                loaded[source.file] = outcome
+        entries = [source for source in to_load if source.is_entry]
+        loaded |= {source.file: clash_of_files(source) for source in entries if source.module in shared}
+        loaded |= self._imported(generation, sources, [source for source in entries if source.module not in shared])
         for source in sources.values():
             if not source.is_entry and source.module != PACKAGE:
                 loaded.pop(source.file, None)
@@ -187,6 +190,33 @@ class Catalog:
                     loaded[source.file] = unserved
         generation.settled()
         return generation, loaded
+
+    def _imported(
+        self, generation: Generation, sources: Mapping[Path, Source], entries: list[Source]
+    ) -> dict[Path, Version | Flaw]:
+        """The outcome of each of these files."""
+        stopped: Mapping[str, Stopped] = {}
+        guard: Callable[[], AbstractContextManager[None]] = nullcontext
+        if self._trial and entries:
+            names, serving = [source.module for source in entries], self._generation is not None
+            guard = partial(ended_if_held, HELD_IMPORTS * self._import_timeout)
+            try:
+                files, seconds = [*sources.values()], self._import_timeout
+                stopped = tried(self._folder, files, names, seconds, hung=generation.hung, serving=serving)
+            except Impossible as error:
+                log.warning("workflows-not-tried", cause=str(error), fix="allow the server to start processes")
+        generation.refuse({name: each.why for name, each in stopped.items()})
+        found: dict[Path, Version | Flaw] = {}
+        for source in entries:
+            if source.module in stopped:
+                outcome: Version | Flaw = flaw_of_trial(stopped[source.module])
+            else:
+                with guard():
+                    outcome = version_of(source, self._folder, generation, self._bind)
+            if isinstance(outcome, Flaw):
+                generation.withdraw(source.module)
+            found[source.file] = outcome
+        return found
 
     def _alone(self, sources: Mapping[Path, Source], changed: frozenset[Path], generation: Generation) -> bool:
         """Whether the changed files affect no other files."""

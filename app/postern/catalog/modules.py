@@ -14,7 +14,8 @@ import ctypes
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.readers import FileReader
@@ -53,10 +54,18 @@ class _GiveUp(BaseException):
 
 class Generation(Loader):
     """Modules that see each other. `imported` has every name that a statement imported, found or not: a change of one
-    of those affects other modules. `seconds` is how long an import may take."""
+    of those affects other modules. `seconds` is how long an import may take. `around` returns what the
+    execution of a module happens in. `hung` has the modules that are never executed, with the reasons."""
 
-    def __init__(self, folder: Path, sources: Iterable[Source], seconds: float) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        sources: Iterable[Source],
+        seconds: float,
+        around: Callable[[str], AbstractContextManager[object]] = lambda _: nullcontext(),
+    ) -> None:
         self.imported: set[str] = set()
+        self._around = around
         self._folder = folder
         self._sources = by_module(sources)
         self._seconds = seconds
@@ -64,7 +73,7 @@ class Generation(Loader):
         self._unfinished: dict[str, ModuleType] = {}
         self._before: dict[str, ModuleType] = {}
         self._replaced: dict[str, ModuleType] = {}
-        self._hung: set[str] = set()
+        self.hung: dict[str, str] = {}
         self._abandoned: set[threading.Thread] = set()
         self._lock = threading.RLock()
         self._builtins = {**vars(builtins), "__import__": self._import}
@@ -98,7 +107,7 @@ class Generation(Loader):
             if armed:
                 innermost = [name, *self._unfinished][-1]
                 slow.append(TooSlow(innermost, self._seconds, _line_in(self._sources[name].file, frame)))
-                self._hung.add(innermost)
+                self.hung[innermost] = f"{innermost} did not end its import within {self._seconds:g} s"
                 raise _GiveUp
 
         before = signal.signal(signal.SIGALRM, give_up)
@@ -136,7 +145,7 @@ class Generation(Loader):
         for source in sources:
             name = source.module
             self._sources[name] = source
-            self._hung.discard(name)
+            self.hung.pop(name, None)
             self._changes.pop(name, None)
             if name in self._ready:
                 self._replaced[name] = self._ready.pop(name)
@@ -147,6 +156,10 @@ class Generation(Loader):
         self._ready.pop(source.module, None)
         self._changes.pop(source.module, None)
         sys.modules.pop(source.module, None)
+
+    def refuse(self, modules: Mapping[str, str]) -> None:
+        """Never execute these modules. An import of one fails at once, with the reason."""
+        self.hung.update(modules)
 
     def withdraw(self, name: str) -> None:
         """Restore the previous module, if there is one: this one was imported, but cannot be served."""
@@ -182,8 +195,8 @@ class Generation(Loader):
         package = self.module(parent) if parent else None
         if name in self._ready:
             return self._ready[name]
-        if name in self._hung:
-            raise ImportError(f"{name} did not end its import within {self._seconds:g} s", name=name)
+        if name in self.hung:
+            raise ImportError(self.hung[name], name=name)
         module = module_from_spec(self._spec(name))
         vars(module)["__builtins__"] = self._builtins
         if name in sys.modules:
@@ -192,7 +205,8 @@ class Generation(Loader):
         try:
             if name in self._sources:
                 before = values()
-                exec(_compiled(self._sources[name]), vars(module))  # noqa: S102 - the operator's own files
+                with self._around(name):
+                    exec(_compiled(self._sources[name]), vars(module))  # noqa: S102 - the operator's own files
                 self._changes[name] = changes(before)
         except BaseException:
             if self._unfinished.get(name) is module:
@@ -262,7 +276,7 @@ class Generation(Loader):
         self._abandoned.add(thread)
         where = _line_in(self._sources[name].file, sys._current_frames().get(thread.ident or 0))
         innermost = [name, *self._unfinished][-1]
-        self._hung.add(innermost)
+        self.hung[innermost] = f"{innermost} did not end its import within {self._seconds:g} s"
         for unfinished in self._unfinished:
             self._put_back(unfinished)
         self._unfinished = {}

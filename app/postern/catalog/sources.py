@@ -3,10 +3,15 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 PACKAGE = "workflows"
 """Modules of the folder are imported below this name. The folder's own name does not matter."""
+
+
+MOST_BYTES = 1_000_000
+"""Bytes of a file: the compiler holds the interpreter, and with it all requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,15 @@ def read_folder(folder: Path) -> dict[Path, Source]:
             "your workflows"
         )
     return {file: source for file in _python_files(folder) if (source := _read(folder, file))}
+
+
+def digest_of(sources: Iterable[Source]) -> str:
+    """A digest of the files' names and contents."""
+    found = sha256()
+    for source in sources:
+        for part in (str(source.file).encode(), source.content):
+            found.update(len(part).to_bytes(8, "big") + part)
+    return found.hexdigest()
 
 
 def shared_names(sources: Mapping[Path, Source]) -> frozenset[str]:
@@ -69,7 +83,10 @@ def _read(folder: Path, file: Path) -> Source | None:
     is_entry = len(names) == 1 and not names[0].startswith("_")
     content, unreadable = b"", ""
     try:
-        content = file.read_bytes()
+        with file.open("rb") as opened:
+            content = opened.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            content, unreadable = b"", f"the file has more than {MOST_BYTES:,} bytes, which is the limit"
     except FileNotFoundError:
         return None
     except OSError as error:

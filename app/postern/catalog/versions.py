@@ -15,6 +15,7 @@ from postern.authoring.workflow import Workflow
 from postern.catalog.modules import Generation, TooSlow, Unreadable
 from postern.catalog.snapshot import Flaw, Trigger, Version, duplicate
 from postern.catalog.sources import PACKAGE, Source
+from postern.catalog.trial import Stopped
 
 _LONGEST_MESSAGE = 500
 """Characters of an exception's message that are kept."""
@@ -100,6 +101,12 @@ def clash_of_files(source: Source) -> Flaw:
         f"{name}.py and {name}/__init__.py are both the module {source.module}.",
         "Rename or remove one of the two.",
     )
+
+
+def flaw_of_trial(stopped: Stopped) -> Flaw:
+    """The flaw of a module whose import was stopped before it reached the server."""
+    why = f"{stopped.why[:1].upper()}{stopped.why[1:]}."
+    return Flaw(stopped.line, why, "Move slow work from the top of the module into the workflow's function.")
 
 
 def flaw_of(error: BaseException, file: Path, folder: Path) -> Flaw:
@@ -210,6 +217,8 @@ def _fix(error: BaseException, file: Path, folder: Path) -> str:
             return ""  # the cause says what to do
         case SyntaxError():
             return "Correct the syntax at this line."
+        case Unreadable(line=None) if "limit" in str(error):
+            return "Move data into a file of its own, and code into several modules."
         case Unreadable(line=None):
             return "Give the user that runs the server read access to the file, and save it as text in UTF-8."
         case Unreadable():

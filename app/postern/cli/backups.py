@@ -193,22 +193,15 @@ def _restore_dump(file: Path, url: str, aside: str, *, force: bool) -> tuple[str
     seen = _refuse_to_replace(url, force=force) or []
     engine = open_engine(url, writing=True)
     try:
-        with engine.connect() as guard:
-            lock_tables(guard)  # a server that starts now waits until the dump is restored
-            with engine.begin() as connection:
-                home = str(connection.execute(text("SELECT current_schema()")).scalar())
-                _refuse_other_schema(file, dump.schema, home)
-                schema = postgres_dumps.move_aside(
-                    connection, f"postern_{aside}", lambda: refuse_new_servers(seen, registered(connection))
-                )
-            try:
-                with err.status("pg_restore restores the dump …"):
-                    postgres_dumps.restore(url, file.absolute())
-            except BaseException:
-                if schema:
-                    with engine.begin() as connection:
-                        postgres_dumps.move_back(connection, schema, home)
-                raise
+        with engine.begin() as connection:
+            lock_tables(connection)  # a server that starts now waits until the dump is restored
+            home = str(connection.execute(text("SELECT current_schema()")).scalar())
+            _refuse_other_schema(file, dump.schema, home)
+            schema = postgres_dumps.move_aside(
+                connection, f"postern_{aside}", lambda: refuse_new_servers(seen, registered(connection))
+            )
+            with err.status("Restoring the dump …"):
+                postgres_dumps.restore(connection, file.absolute(), dump)
         with err.status("Upgrading the tables to this program's migration …"):
             migrate(engine)
     finally:
@@ -217,8 +210,8 @@ def _restore_dump(file: Path, url: str, aside: str, *, force: bool) -> tuple[str
 
 
 def _refuse_other_schema(file: Path, schema: str, home: str) -> None:
-    """Raise DatabaseFault if the tables of the dump are in another schema than this database's: pg_restore would put
-    them there, where a server of this database does not find them."""
+    """Raise DatabaseFault if the tables of the dump are in another schema than this database's: it is restored
+    there, where a server of this database does not find them."""
     if schema != home:
         raise DatabaseFault(
             f"{file} has its tables in the schema {schema}, but POSTERN_DATABASE_URL uses {home}: restore it to a "

@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from postern.cli.api_client import As, TokenFile, check_secrecy, given_token, others_could_read, read_file, unreachable
-from postern.cli.terminal import err, out, stop
+from postern.cli.terminal import err, out, plain, stop
 from postern.cli.workspace import OPERATOR, Workspace, workspace
 from postern.http_client import HTTPError, Response, http_client
 
@@ -84,7 +84,11 @@ def _show(response: Response) -> None:
     if text:
         out.print(text, markup=False, highlight=False, soft_wrap=True)
     else:
-        sys.stdout.buffer.write(response.content)
+        sys.stdout.buffer.write(_for_terminal(response) if sys.stdout.isatty() else response.content)
+
+
+def _for_terminal(response: Response) -> bytes:
+    return plain(response.text, lines=True).encode("utf-8", "replace")
 
 
 def _json_text(response: Response) -> str:

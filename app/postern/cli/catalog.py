@@ -1,6 +1,5 @@
 """`postern check`, `list` and `new`: the folder of workflows."""
 
-import json
 from keyword import iskeyword
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +10,7 @@ from rich.markup import escape
 from postern.api.representation import fault_json, people_json
 from postern.authoring.workflow import WORKFLOW_NAME
 from postern.catalog import Trigger
-from postern.cli.terminal import describe, err, fail, out, print_faults, program, workflow_table
+from postern.cli.terminal import describe, err, fail, out, print_faults, print_json, program, workflow_table
 from postern.cli.workspace import Workspace, workspace
 from postern.settings import load_settings
 from postern.settings.warnings import warnings
@@ -70,7 +69,7 @@ def list_workflows(
     if as_json:
         workflows = [_row(trigger, here) for _, trigger in sorted(snapshot.triggers.items())]
         document = {"workflows": workflows, "faults": [fault_json(fault) for fault in snapshot.faults]}
-        typer.echo(json.dumps(document, indent=2))
+        print_json(document)
         return
     print_faults(snapshot.faults)
     out.print(workflow_table(snapshot, here.server_url, ids=True))

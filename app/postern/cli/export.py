@@ -8,7 +8,7 @@ from pydantic_core import to_json
 
 from postern.cli import connector
 from postern.cli.export_catalog import Partial, whole_catalog
-from postern.cli.terminal import err, stop
+from postern.cli.terminal import err, plain, stop
 from postern.cli.workspace import workspace
 
 commands = typer.Typer(help="Describe the triggers for other programs: openapi, connector.", no_args_is_help=True)
@@ -44,7 +44,9 @@ def openapi(
 
 
 def write(content: bytes, output: Path | None) -> None:
-    """Write to the file, or to standard output if there is none."""
+    """Write a JSON document to the file, or to standard output if there is none. Hidden characters are written as
+    JSON's escapes: a terminal may show it."""
+    content = plain(content.decode(), lines=True).encode()
     if output is None:
         typer.echo(content, nl=False)
         return

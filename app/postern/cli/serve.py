@@ -32,7 +32,9 @@ def serve(
     several = workers > 1
     with readable_folder():
         application = "postern.assembly:create_app_from_environment" if several else create_app(settings)
-        snapshot = (load_catalog(settings) if isinstance(application, str) else application.catalog).snapshot
+        snapshot = (
+            load_catalog(settings, trial=True) if isinstance(application, str) else application.catalog
+        ).snapshot
     config = server_config(
         application,
         host=settings.host,

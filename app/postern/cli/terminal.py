@@ -9,19 +9,47 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook, RenderResult
 from rich.markup import escape
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from postern.access import Access, Anonymous, Check, Policy, SpecificUsers
 from postern.catalog import Fault, Snapshot
+from postern.plain_text import plain as without_hidden
 
 WIDE = 200
 """Columns if the output is not a terminal: a file or another program needs no line breaks."""
 
-out = Console(width=None if sys.stdout.isatty() else WIDE)
-err = Console(stderr=True, width=None if sys.stderr.isatty() else WIDE)
+
+class _Plain:
+    """What another renderable shows, with each hidden character as its code. Rich's own control codes pass."""
+
+    def __init__(self, shown: ConsoleRenderable) -> None:
+        self._shown = shown
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for text, style, control in console.render(self._shown, options):
+            yield Segment(text if control else without_hidden(text, lines=True), style, control)
+
+
+class _PlainOutput(RenderHook):
+    """Everything that a console prints passes here, so no command can forget it."""
+
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        return [_Plain(each) for each in renderables]
+
+
+def console(*, stderr: bool = False, width: int | None = None) -> Console:
+    """A console for the output of commands. Nothing that it prints controls the terminal, or hides text."""
+    made = Console(stderr=stderr, width=width)
+    made.push_render_hook(_PlainOutput())
+    return made
+
+
+out = console(width=None if sys.stdout.isatty() else WIDE)
+err = console(stderr=True, width=None if sys.stderr.isatty() else WIDE)
 
 
 def fail(message: str) -> None:
@@ -37,16 +65,13 @@ def stop(message: str, exit_code: int = 1) -> NoReturn:
 
 def plain(text: object, *, lines: bool = False) -> str:
     """Untrusted text, safe for a terminal. Characters that control it, or that reverse or hide text, become their
-    codes. So do line breaks, unless `lines`."""
-    return "".join(
-        letter if letter.isprintable() or (lines and letter == "\n") else letter.encode("unicode_escape").decode()
-        for letter in str(text)
-    )
+    codes. So do line breaks and tabs, unless `lines`. The consoles do this too, but for line breaks."""
+    return without_hidden(str(text), lines=lines)
 
 
 def print_json(document: Any) -> None:
     """Print a document for programs, in ASCII."""
-    typer.echo(json.dumps(document, indent=2).replace("\x7f", "\\u007f"))
+    typer.echo(plain(json.dumps(document, indent=2), lines=True))
 
 
 def program() -> str:
@@ -66,7 +91,7 @@ def _typed(command: Path) -> str:
 def print_wide(table: Table) -> None:
     """Print a table of many columns with one line per row: a narrow terminal wraps a long line better than ten
     cells."""
-    Console(width=max(out.width, WIDE)).print(table, crop=False)
+    console(width=max(out.width, WIDE)).print(table, crop=False)
 
 
 def workflow_table(snapshot: Snapshot, server_url: str, *, ids: bool = False) -> Table:
@@ -96,10 +121,12 @@ def checks_table(answers: Iterable[Check], failed: Check | None) -> Table:
 def print_faults(faults: Iterable[Fault]) -> None:
     """Print each fault with its place, cause and fix."""
     for fault in faults:
-        place = f"{fault.file}:{fault.line}" if fault.line else str(fault.file)
-        err.print(f"[bold red]fault[/] {escape(place)}\n  {escape(fault.cause)}", highlight=False, soft_wrap=True)
+        place = plain(f"{fault.file}:{fault.line}" if fault.line else fault.file)
+        err.print(
+            f"[bold red]fault[/] {escape(place)}\n  {escape(plain(fault.cause))}", highlight=False, soft_wrap=True
+        )
         if fault.fix:
-            err.print(f"  [green]fix:[/] {escape(fault.fix)}", highlight=False, soft_wrap=True)
+            err.print(f"  [green]fix:[/] {escape(plain(fault.fix))}", highlight=False, soft_wrap=True)
         if fault.still_serving:
             names = ", ".join(fault.still_serving)
             err.print(f"  the last version that worked still serves {escape(names)}", highlight=False, soft_wrap=True)

@@ -3,7 +3,6 @@
 import fcntl
 import json
 import os
-import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -13,6 +12,8 @@ from urllib.parse import urlsplit
 
 from postern.errors import UserFault
 from postern.local_tenant.directory import TENANT_ID
+from postern.local_tenant.ownership import fault_of_folder
+from postern.own_folder import make_folder
 
 HOST = "127.0.0.1"
 STATE_FILE = "state.json"
@@ -68,14 +69,16 @@ def create_state(folder: Path, make: Callable[[], State]) -> None:
 
 
 def prepare_folder(folder: Path) -> None:
-    """Make the folder for its owner only. A folder that others may write in is rejected: they could swap the keys."""
-    try:
-        folder.mkdir(mode=0o700, parents=True)
-    except FileExistsError:
-        if not folder.is_dir():
-            raise TenantFault(f"{folder} is not a folder: choose another one for the local tenant") from None
-        if stat.S_IMODE(folder.stat().st_mode) & 0o022:
-            raise TenantFault(f"{folder} can be written by others: run  chmod 700 {folder}") from None
+    """Make the folder for its owner only. A folder in which another user can put keys is rejected."""
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+    if not folder.is_dir():
+        raise TenantFault(f"{folder} is not a folder: choose another one for the local tenant")
+    if fault := fault_of_folder(folder):
+        raise TenantFault(f"{fault}. The local tenant keeps its keys in {folder}")
+    make_folder(folder, ["*"])
 
 
 @contextmanager

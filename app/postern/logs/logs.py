@@ -2,7 +2,7 @@
 
 All log lines, also those of the standard library, pass the same last line of defence. Values with the names of secrets
 and everything in the shape of a JWT are redacted. Control characters are escaped, so that no value can break or forge a
-line (CWE-117). Tracebacks never show local variables.
+line (CWE-117), and a line has a greatest length (`postern.logs.bounds`). Tracebacks never show local variables.
 """
 
 import asyncio
@@ -20,7 +20,9 @@ from typing import IO, Any, Literal
 import structlog
 from pydantic_core import to_json
 
+from postern.logs.bounds import MOST_FRAMES, MOST_OF_A_LINE, bounded, bounded_trace
 from postern.logs.sink import BufferedSink, writer_of
+from postern.plain_text import plain
 from postern.redaction import REDACTED, each_text, is_secret_name, without_tokens, written
 from postern.trace import RUN, trace_id_of
 
@@ -44,11 +46,6 @@ QUIET = {
 _LEVELS = {"exception": "error", "warn": "warning", "fatal": "critical", "err": "error", "msg": "info"}
 
 _PLAIN = frozenset({str, int, float, bool, type(None)})
-
-_CONTROLS = (*range(0x20), *range(0x7F, 0xA0), 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A))
-"""C0, DEL and C1, line and paragraph separators, and the marks that change the direction of text."""
-
-_ESCAPES = {code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" for code in _CONTROLS}
 
 _UNWRITTEN = "a log line could not be written"
 
@@ -202,7 +199,11 @@ def _line(level: str, logger: str, event: MutableMapping[str, Any]) -> bytes:
     now = _now()
     try:
         text = event.pop("event", "")
-        clean = {"timestamp": now, "level": level, "event": text if type(text) is str else written(text)}
+        clean: dict[str, Any] = {
+            "timestamp": now,
+            "level": level,
+            "event": text if type(text) is str else written(text),
+        }
         if logger:
             clean["logger"] = logger
         for key, value in event.items():
@@ -217,7 +218,7 @@ def _line(level: str, logger: str, event: MutableMapping[str, Any]) -> bytes:
             clean.setdefault("run_id", run[0])
             clean.setdefault("trace_id", trace_id_of(*run))
         return _rendered(clean)
-    except Exception:
+    except BaseException:  # an author's value may raise anything when it is written
         return _as_json({"timestamp": now, "level": level, "event": _UNWRITTEN})
 
 
@@ -226,14 +227,15 @@ def _together(lines: list[dict[str, Any]]) -> bytes:
     if _current.render is _as_json:
         with contextlib.suppress(ValueError):
             found = b"\n".join([to_json(line) for line in lines])
-            if found.isascii() and b"eyJ" not in found and b"\x7f" not in found:
+            short = len(found) <= MOST_OF_A_LINE  # all together, so each of them is
+            if short and found.isascii() and b"eyJ" not in found and b"\x7f" not in found:
                 return found + b"\n"
     return b"".join(map(_rendered, lines))
 
 
 def _rendered(clean: dict[str, Any]) -> bytes:
     try:
-        return _current.render(clean)
+        return _current.render(bounded(clean))
     except Exception:
         return _as_json({"timestamp": _now(), "level": "error", "event": _UNWRITTEN})
 
@@ -265,19 +267,14 @@ def _console(*, colours: bool) -> Callable[[dict[str, Any]], bytes]:
         trace = without_tokens(clean.pop("exception", ""))
         shown = each_text(clean, _printable)
         # Indented, so that a line of an exception's text does not look like a line of the log.
-        below = "".join(f"\n    {_escaped(line)}" for line in trace.splitlines())
+        below = "".join(f"\n    {plain(line)}" for line in trace.splitlines())
         return f"{renderer(None, shown['level'], shown)}{below}\n".encode("utf-8", "backslashreplace")
 
     return render
 
 
 def _printable(text: str) -> str:
-    return _escaped(without_tokens(text))
-
-
-def _escaped(text: str) -> str:
-    """The text with every control character written as its code."""
-    return text.translate(_ESCAPES)
+    return plain(without_tokens(text))
 
 
 def _traceback(exc_info: Any) -> str:
@@ -286,7 +283,7 @@ def _traceback(exc_info: Any) -> str:
         raised = exc_info[1]
     else:
         raised = exc_info if isinstance(exc_info, BaseException) or not exc_info else sys.exc_info()[1]
-    return "".join(traceback.format_exception(raised)) if raised else ""
+    return bounded_trace("".join(traceback.format_exception(raised, limit=-MOST_FRAMES))) if raised else ""
 
 
 def _is_terminal(stream: IO[Any]) -> bool:

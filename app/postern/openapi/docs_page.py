@@ -14,6 +14,7 @@ from pydantic_core import to_json
 
 from postern.openapi.example_requests import example_requests
 from postern.openapi.property_table import Member, Reader
+from postern.plain_text import plain
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -193,12 +194,17 @@ def _indented(value: Any) -> str:
     return to_json(value, indent=2).decode()
 
 
+def _plain(shown: Any) -> Any:
+    """What the page shows, with each hidden character as its code. Markup is the template's own, made of such parts."""
+    return plain(shown, lines=True) if type(shown) is str else shown
+
+
 @cache
 def _template() -> "Template":
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     loader = FunctionLoader(lambda name: (_FOLDER / name).read_text(encoding="utf-8"))
     context = Environment(
-        autoescape=True, loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True, finalize=_plain, loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     return context.get_template("docs.html")

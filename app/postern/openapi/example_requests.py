@@ -10,6 +10,8 @@ from urllib.parse import quote
 
 from pydantic_core import to_json
 
+from postern.plain_text import plain
+
 Json = dict[str, Any]
 
 
@@ -71,5 +73,5 @@ def _request(path: str, method: str, operation: Json) -> ExampleRequest | None:
         content = operation["requestBody"]["content"]["application/json"]
         if "example" not in content:
             return None
-        body = to_json(content["example"]).decode()
+        body = plain(to_json(content["example"]).decode())
     return ExampleRequest(operation["operationId"], method.upper(), path, body, operation["x-postern-access"])

@@ -9,6 +9,7 @@ from postern.access import Access, Anonymous, Guarded
 from postern.authoring.request import BESIDES, METHODS
 from postern.authoring.workflow import Workflow
 from postern.catalog import Trigger
+from postern.plain_text import plain
 from postern.redaction import without_tokens
 
 MAX_SUMMARY = 80
@@ -107,7 +108,7 @@ def unique(ids: Iterable[str]) -> Iterator[str]:
 
 def summary_of(workflow: Workflow) -> str:
     """The first line of the docstring, cut at a word; if it is empty, a sentence made from the name."""
-    line = without_tokens(workflow.description).strip().rstrip(_FULL_STOPS).rstrip()
+    line = plain(without_tokens(workflow.description).strip()).rstrip(_FULL_STOPS).rstrip()
     if not _says_something(line):
         line = workflow.name.replace("-", " ").capitalize()
     if len(line) > MAX_SUMMARY:
@@ -118,7 +119,7 @@ def summary_of(workflow: Workflow) -> str:
 
 def description_of(workflow: Workflow) -> str:
     """The whole docstring; if it is empty, a sentence made from the name."""
-    text = without_tokens(inspect.getdoc(workflow.function) or "").strip()
+    text = plain(without_tokens(inspect.getdoc(workflow.function) or "").strip(), lines=True)
     if not _says_something(text):
         text = f"Runs the workflow {workflow.name}"
     return text if text.endswith("。") else text.rstrip(" .!?:;,") + "."

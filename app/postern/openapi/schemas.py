@@ -22,6 +22,7 @@ from postern.authoring.workflow import Workflow
 from postern.openapi.json_values import fits
 from postern.openapi.operations import Operation
 from postern.openapi.schema_keywords import SCHEMAS_BY_NAME, is_well_formed
+from postern.plain_text import plain
 from postern.redaction import is_secret_name, without_secrets, without_tokens
 
 Json = dict[str, Any]
@@ -179,7 +180,7 @@ def _cleaned(key: str, value: Any, known: Mapping[str, Json], name: str) -> Any:
     if key in SCHEMAS_BY_NAME and isinstance(value, dict):
         return {each: clean(_as_object(part), known, each) for each, part in value.items()}
     if key in ("title", "description") and isinstance(value, str):
-        return without_tokens(value)
+        return plain(without_tokens(value), lines=True)
     return value if key in _VALUES else clean(value, known, name)
 
 

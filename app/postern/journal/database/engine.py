@@ -11,7 +11,9 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from postern.errors import DatabaseFault
+from postern.journal.database.foreign import distrust, refuse_running
 from postern.journal.database.revisions import HEAD, MIGRATIONS, is_newer
+from postern.own_folder import make_folder, names_of_database
 from postern.passwordless.database_url import PASSWORDLESS, DatabaseUrl
 
 BUSY_SECONDS = 30.0
@@ -124,6 +126,8 @@ def _sqlite(url: URL, *, writing: bool) -> Engine:
 
     @event.listens_for(engine, "connect")
     def _settle(connection: Any, _: object) -> None:
+        distrust(connection)
+        refuse_running(connection)
         cursor = connection.cursor()
         cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute("PRAGMA synchronous=FULL")  # a commit is on disk when it returns
@@ -146,7 +150,7 @@ def _sqlite(url: URL, *, writing: bool) -> Engine:
 def _make_file(path: Path) -> None:
     """Create the file for its owner only. The files that SQLite creates beside it get the same mode."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent, names_of_database(path))
         with contextlib.suppress(FileExistsError):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     except OSError as error:

@@ -5,21 +5,26 @@ is in the environment, which other users may not read.
 """
 
 import os
-import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO, Any
 
 from sqlalchemy import Connection, text
 from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateSchema
 
 from postern.errors import DatabaseFault
 from postern.journal.database.contents import RECORDS, is_empty, tables, without_password
+from postern.journal.database.dump_script import Encoding, Index, Key, Piece, Rows, Table, foreign, pieces
 from postern.journal.database.engine import CONNECT_SECONDS, check_revision
+from postern.journal.database.revisions import is_newer
 from postern.journal.schema import metadata
 
 MAGIC = b"PGDMP"
@@ -36,20 +41,11 @@ HINTS = {
     "no password supplied": "Name a file of passwords by PGPASSFILE, or set PGPASSWORD.",
 }
 
-_MIGRATION = re.compile(r"^COPY .*alembic_version \(version_num\) FROM stdin;\n(\w+)$", re.MULTILINE)
-_TABLE = re.compile(r"^[0-9]+; [0-9]+ [0-9]+ TABLE (.+?) (\w+) ", re.MULTILINE)
-
 
 def dump_command(url: str, target: str) -> list[str]:
     """The command that writes a dump of Postern's tables. It contains no password."""
     named = [f"--table={name}" for name in TABLES]
     return ["pg_dump", "--format=custom", "--no-password", *named, f"--file={target}", f"--dbname={_dbname(url)}"]
-
-
-def restore_command(url: str, source: str) -> list[str]:
-    """The command that restores a dump to a database without Postern's tables: all of it, or nothing."""
-    options = ["--single-transaction", "--exit-on-error", "--no-owner", "--no-privileges", "--no-password"]
-    return ["pg_restore", *options, f"--dbname={_dbname(url)}", source]
 
 
 def dump(url: str, target: Path, named: Path) -> None:
@@ -61,33 +57,111 @@ def dump(url: str, target: Path, named: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Dump:
-    """The migration of a dump's tables, and their schema."""
+    """The migration of a dump's tables, their schema, and the parts that it has."""
 
     migration: str
     schema: str
+    parts: frozenset[Piece]
 
 
 def look_at(path: Path) -> Dump:
-    """Read a dump to its end and describe it. Raises DatabaseFault if it is damaged, not of Postern, or of a newer
-    Postern that is not compatible."""
-    run(["pg_restore", f"--file={os.devnull}", str(path)])
-    tables_of = {name: schema for schema, name in _TABLE.findall(run(["pg_restore", "--list", str(path)]))}
-    written = run(["pg_restore", "--data-only", "--table=alembic_version", "--file=-", str(path)])
-    found = _MIGRATION.search(written)
-    if found is None:
+    """Read a dump to its end and describe it. Raises DatabaseFault if it is damaged, not of Postern, has anything but
+    Postern's tables, or is of a newer Postern that is not compatible."""
+    found: list[Piece] = []
+    migration = ""
+    for piece in _pieces(path):
+        if not isinstance(piece, bytes):
+            found.append(piece)
+        elif isinstance(found[-1], Rows) and found[-1].table == "alembic_version":
+            migration = piece.decode("ascii", "replace").strip()
+    schemas = {piece.name: piece.schema for piece in found if isinstance(piece, Table)}
+    if not migration or "alembic_version" not in schemas:
         raise DatabaseFault(f"{path} is not a backup of Postern: it has no migration")
-    if not tables_of.keys() >= {table.name for table in RECORDS}:
+    if not schemas.keys() >= {table.name for table in RECORDS}:
         raise DatabaseFault(f"{path} is not a backup of Postern: it has other tables")
     try:
-        check_revision(found[1])
+        check_revision(migration)
     except DatabaseFault as fault:
         raise DatabaseFault(f"{path}: {fault}") from None
-    return Dump(found[1], tables_of["alembic_version"])
+    if names := foreign(found, newer=is_newer(migration)):
+        raise DatabaseFault(f"{path} is not a backup of Postern alone: it has {', '.join(names[:10])}")
+    if len(set(schemas.values())) > 1:
+        raise DatabaseFault(f"{path} has tables in several schemas: {', '.join(sorted(set(schemas.values())))}")
+    return Dump(migration, schemas["alembic_version"], frozenset(found))
 
 
-def restore(url: str, source: Path) -> None:
-    """Restore a dump to a database without Postern's tables: all of it, or nothing. Raises DatabaseFault."""
-    run(restore_command(url, str(source)), url)
+def restore(connection: Connection, source: Path, dump: Dump) -> None:
+    """Restore a dump in this connection's transaction, in a schema without Postern's tables. No SQL of the dump is
+    executed: its tables are made anew from what was read. Raises DatabaseFault; the transaction then has to end."""
+    try:
+        _make(connection, source, dump)
+    except (DBAPIError, connection.dialect.loaded_dbapi.Error) as error:
+        why = str(getattr(error, "orig", error)).strip().partition("\n")[0]
+        raise DatabaseFault(f"{source} cannot be restored, and nothing was changed: {why}") from None
+
+
+def _make(connection: Connection, source: Path, dump: Dump) -> None:
+    driver = connection.connection.driver_connection
+    assert driver is not None  # noqa: S101 - the connection is open
+    rows: Any = None
+    with ExitStack() as stack:
+        for piece in _pieces(source):
+            if isinstance(piece, bytes):
+                rows.write(piece)
+                continue
+            stack.close()  # ends the rows of the table before
+            if piece not in dump.parts:
+                raise DatabaseFault(f"{source} was changed while it was read")
+            if isinstance(piece, Rows):
+                rows = stack.enter_context(driver.cursor().copy(statement_of(piece)))
+            else:
+                connection.execute(text(statement_of(piece)))
+
+
+def statement_of(piece: Piece) -> str:
+    """The SQL that makes one part. All names are plain ones."""
+    match piece:
+        case Encoding(name):
+            return f"SET LOCAL client_encoding = '{name}'"
+        case Table(schema, name, columns):
+            parts = [f'"{each}" {kind}{"" if optional else " NOT NULL"}' for each, kind, optional in columns]
+            return f'CREATE TABLE "{schema}"."{name}" ({", ".join(parts)})'
+        case Key(schema, table, name, keys):
+            return f'ALTER TABLE "{schema}"."{table}" ADD CONSTRAINT "{name}" PRIMARY KEY ({_quoted(keys)})'
+        case Index(schema, table, name, keys, condition):
+            where = f" WHERE {condition}" if condition else ""  # of Postern's own index
+            return f'CREATE INDEX "{name}" ON "{schema}"."{table}" ({_quoted(keys)}){where}'
+        case Rows(schema, table, keys):
+            return f'COPY "{schema}"."{table}" ({_quoted(keys)}) FROM STDIN'
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)
+
+
+def _pieces(path: Path) -> Iterator[Piece | bytes]:
+    """The parts and rows of a dump. Raises DatabaseFault if it cannot be read to its end."""
+    options = ["--no-owner", "--no-privileges", "--no-comments", "--no-security-labels"]
+    command = ["pg_restore", *options, "--file=-", str(path)]
+    with TemporaryFile() as said, _started(command, said) as process:
+        assert process.stdout is not None  # noqa: S101 - it is a pipe
+        try:
+            yield from pieces(process.stdout)
+        except DatabaseFault as fault:
+            raise DatabaseFault(f"{path} is not a backup of Postern alone: it has {fault}") from None
+        finally:
+            process.stdout.close()
+            code = process.wait()
+        if code != 0:
+            said.seek(0)
+            raise DatabaseFault(_failure(command[0], said.read(100_000).decode("utf-8", "replace"), ""))
+
+
+def _started(command: Sequence[str], said: IO[bytes]) -> "subprocess.Popen[bytes]":
+    tool = _tool(command, command)
+    return subprocess.Popen(  # noqa: S603 the command is fixed; a path cannot add an option to it
+        [tool, *command[1:]], env=_environment("", command[0]), stdout=subprocess.PIPE, stderr=said
+    )
 
 
 def move_aside(connection: Connection, schema: str, ready: Callable[[], object] = lambda: None) -> str:
@@ -108,28 +182,26 @@ def move_aside(connection: Connection, schema: str, ready: Callable[[], object] 
     return schema
 
 
-def move_back(connection: Connection, schema: str, home: str) -> None:
-    """Undo `move_aside` after a failed restore. `home` is the schema where the tables were."""
-    for name in TABLES:
-        connection.execute(text(f'ALTER TABLE IF EXISTS {schema}.{name} SET SCHEMA "{home}"'))
-    connection.execute(text(f"DROP SCHEMA {schema}"))
-
-
 def run(command: Sequence[str], url: str = "", by_hand: Sequence[str] = ()) -> str:
     """Run a tool of PostgreSQL and return what it prints. Raises DatabaseFault if it is missing, cannot sign in, or
     fails. `by_hand` is the command to run elsewhere, if it differs."""
-    tool = shutil.which(command[0])
-    if tool is None:
-        raise DatabaseFault(
-            f"{command[0]} is not on the PATH. Install PostgreSQL's client programs, of the server's version or newer, "
-            f"or run it where they are:\n  {shlex.join(by_hand or command)}"
-        )
+    tool = _tool(command, by_hand or command)
     done = subprocess.run(  # noqa: S603 the command is fixed; a URL cannot add an option to it
         [tool, *command[1:]], env=_environment(url, command[0]), capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
         raise DatabaseFault(_failure(command[0], done.stderr, _password(make_url(url)) if url else ""))
     return done.stdout
+
+
+def _tool(command: Sequence[str], by_hand: Sequence[str]) -> str:
+    tool = shutil.which(command[0])
+    if tool is None:
+        raise DatabaseFault(
+            f"{command[0]} is not on the PATH. Install PostgreSQL's client programs, of the server's version or newer, "
+            f"or run it where they are:\n  {shlex.join(by_hand)}"
+        )
+    return tool
 
 
 def _environment(url: str, tool: str) -> Mapping[str, str]:

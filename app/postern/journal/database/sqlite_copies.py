@@ -16,6 +16,9 @@ from sqlalchemy.engine import URL
 from postern.errors import DatabaseFault
 from postern.journal.database.contents import RECORDS
 from postern.journal.database.engine import check_revision, migrate, open_engine
+from postern.journal.database.foreign import distrust, entries_of, foreign, running
+from postern.journal.database.revisions import is_newer
+from postern.own_folder import make_folder, names_of_database
 
 MAGIC = b"SQLite format 3\x00"
 PAGES = 1024
@@ -44,14 +47,15 @@ def copy(source: Path, target: Path, progress: Progress = lambda *_: None) -> No
 def look_at(path: Path) -> str:
     """The migration of an intact copy. Raises DatabaseFault if it is damaged, not a database of Postern, or of a newer
     Postern that is not compatible."""
+    _refuse_journal(path)
     try:
         with closing(_open(path, "ro")) as connection:
+            _refuse_foreign(path, connection)
             damage = [row[0] for row in connection.execute("PRAGMA integrity_check(3)")]
             if damage != ["ok"]:
                 raise DatabaseFault(f"{path} is damaged: {'; '.join(damage)[:300]}")
-            query = "SELECT version_num FROM alembic_version"
-            found: str | None = next((row[0] for row in connection.execute(query)), None)
-            there = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            found = _migration(connection)
+            there = {each.name for each in entries_of(connection) if each.kind == "table"}
     except sqlite3.OperationalError as error:
         raise DatabaseFault(f"{path} is not a backup of Postern: {error}") from None
     except sqlite3.DatabaseError as error:
@@ -60,7 +64,35 @@ def look_at(path: Path) -> str:
         raise DatabaseFault(f"{path} is not a backup of Postern: it has no migration")
     if not there.issuperset(table.name for table in RECORDS):
         raise DatabaseFault(f"{path} is not a backup of Postern: it has other tables")
-    _check(path, found)
+    return found
+
+
+def _refuse_foreign(path: Path, connection: sqlite3.Connection) -> None:
+    """Raise DatabaseFault if the file holds anything but Postern's schema. Nothing of it has run by then."""
+    entries = list(entries_of(connection))
+    found = running(entries)
+    if not found and (migration := _migration(connection)):
+        _check(path, migration)
+        found = foreign(entries, newer=is_newer(migration))
+    if found:
+        raise DatabaseFault(
+            f"{path} is not a backup of Postern alone: it has {', '.join(sorted(found)[:10])}. Drop that in a copy of "
+            "the file, if it is yours"
+        )
+
+
+def _refuse_journal(path: Path) -> None:
+    """Raise DatabaseFault if an unfinished transaction lies beside a backup: SQLite would finish it, and delete the
+    file that it names."""
+    journal = beside(path.resolve())[2]
+    if journal.exists():
+        raise DatabaseFault(
+            f"{journal} lies beside the backup, which is a single file: move it away, if the backup is whole without it"
+        )
+
+
+def _migration(connection: sqlite3.Connection) -> str | None:
+    found: str | None = next((row[0] for row in connection.execute("SELECT version_num FROM alembic_version")), None)
     return found
 
 
@@ -68,10 +100,13 @@ def put_in_place(copied: Path, database: Path, aside: str, ready: Callable[[], o
     """Replace a database with a copy, whose tables are first migrated to this program's migration. The old database is
     moved aside under a name that ends with `aside`; returns that name. No server may run on it: `ready` is called when
     the copy is ready, and raises if one has started meanwhile."""
+    _refuse_journal(copied)
     moved = database.with_name(f"{database.name}{aside}")
-    database.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(database.parent, names_of_database(database))
     with new_file(database) as file:
         copy(copied, file)
+        with closing(_open(file, "ro")) as connection:  # what will be used, whatever the file has become meanwhile
+            _refuse_foreign(copied, connection)
         engine = open_engine(URL.create("sqlite", database=str(file)), writing=True)
         try:
             migrate(engine)
@@ -138,4 +173,7 @@ def _check(path: Path, found: str) -> None:
 
 
 def _open(path: Path, mode: str) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.resolve().as_uri()}?mode={mode}", uri=True, isolation_level=None, timeout=30)
+    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode={mode}", uri=True, isolation_level=None, timeout=30)
+    distrust(connection)
+    connection.execute("PRAGMA cell_size_check=ON")
+    return connection

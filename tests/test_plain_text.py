@@ -1,0 +1,51 @@
+"""Which characters are shown as codes, and that nothing else changes."""
+
+import json
+import sys
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from postern.plain_text import plain
+
+HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+WITHOUT_A_GLYPH = "\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0"
+
+
+def test_every_character_that_controls_or_hides_text_becomes_its_code():
+    """All of Unicode is compared: controls, formats, surrogates and separators of lines are hidden, no letter is."""
+    letters = [chr(number) for number in range(sys.maxunicode + 1)]
+    kinds = {letter: unicodedata.category(letter) for letter in letters}
+    hidden = [letter for letter in letters if kinds[letter] in HIDDEN or letter in WITHOUT_A_GLYPH]
+    assert set(plain("".join(hidden))).isdisjoint(hidden)
+    others = [letter for letter in letters if kinds[letter][0] in "LNPSZ" and letter not in hidden]
+    assert plain("".join(others)) == "".join(others)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("plain", "plain"),
+        ("Zoë, 東京, 🎉", "Zoë, 東京, 🎉"),
+        ("a\x1b[2J\x9b", "a\\x1b[2J\\u009b"),
+        ("one\ntwo\tthree\r", "one\\x0atwo\\x09three\\x0d"),
+        ("\u061cв\u200b\u2028\u202e\u2066\ufeff", "\\u061cв\\u200b\\u2028\\u202e\\u2066\\ufeff"),
+        ("tag \U000e0041", "tag \\udb40\\udc41"),
+    ],
+)
+def test_codes(text: str, expected: str):
+    """A code is as short as JSON's."""
+    assert plain(text) == expected
+
+
+def test_lines_are_kept_where_they_are_wanted():
+    """Line breaks and tabs only: a carriage return overwrites a line."""
+    assert plain("a\n\tb\r\u2028", lines=True) == "a\n\tb\\x0d\\u2028"
+
+
+@given(st.recursive(st.text() | st.none(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+def test_a_document_stays_the_same(value):
+    """JSON with its hidden characters as codes is still the same JSON."""
+    assert json.loads(plain(json.dumps(value, indent=2, ensure_ascii=False), lines=True)) == value
