@@ -17,6 +17,7 @@ from postern.runs.run_records import RunRecords
 
 async def claim_key(journal: RunRecords, run: Run, key: Key) -> Run | None:
     """Record the key and the run together. If the key has a run already, return that run as it ended."""
+    journal.admit(run)
     claiming = partial(claim_for_run, key=key, run=facts(run), node=journal.node, now=run.started_at)
     return earlier_run(await journal.write(claiming, partial(take_back, key=key, run_id=run.id)), run)
 
@@ -26,11 +27,9 @@ def record_end(journal: RunRecords, run: Run, key: Key) -> Awaitable[None]:
     be in progress for ever. A run that did not begin gives its key back: nothing was done."""
     outcome = run.outcome
     if outcome.error_type == NOT_BEGUN:
-        journal.write_soon(partial(forget, scope=key.scope, run_id=run.id))
-        return journal.end(run)
+        return journal.end(run, partial(forget, scope=key.scope, run_id=run.id))
     kept = keep(outcome.status, outcome.headers, outcome.content, secured=run.workflow.secure_outputs)
-    journal.write_soon(partial(settle, scope=key.scope, run_id=run.id, kept=kept))
-    return journal.end(run)
+    return journal.end(run, partial(settle, scope=key.scope, run_id=run.id, kept=kept))
 
 
 def record_interruption(journal: RunRecords, run: Run, key: Key | None) -> None:
