@@ -31,7 +31,12 @@ START_DELAY = 0.02
 insert."""
 
 PATIENCE = 5.0
-"""Seconds that a batch may take before the replies that wait for it become a 503. It is still retried."""
+"""Seconds that a batch may take before the replies that wait for it become a 503. It is still retried. Only time in
+which the event loop runs counts."""
+
+LONGEST_TICK = 5 * START_DELAY
+"""Seconds of PATIENCE that one tick counts at most. If the event loop was held up for longer, the writer's answer may
+have come meanwhile, or the batch may not have left: that is no sign of a database that is away."""
 
 START_SECONDS = 10.0
 """Seconds that the writer's process may take to report whether it could open the database."""
@@ -64,6 +69,8 @@ class Journal:
         self._scheduled = False
         self._sent: Sent | None = None
         self._sent_at = 0.0
+        self._ticked_at = 0.0
+        self._waited = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opened: asyncio.Future[None] | None = None
         self._link: Link | None = None
@@ -208,7 +215,10 @@ class Journal:
             return
         self._timer = loop.call_later(START_DELAY, self._tick)
         if self._sent is not None:
-            if self.available and monotonic() - self._sent_at > self._patience:
+            now = monotonic()
+            self._waited += min(now - self._ticked_at, LONGEST_TICK)
+            self._ticked_at = now
+            if self.available and self._waited > self._patience:
                 log.error("journal-unavailable", waiting=self.queued)
                 self.available = False
                 self._give_up()
@@ -225,7 +235,8 @@ class Journal:
             return
         data = frame(Work(taken.runs, taken.steps, [each.pickled for each in taken.operations], taken.calls))
         self._sent = Sent(data, [facts[0] for facts in taken.runs], taken.operations, taken.waiters)
-        self._sent_at = monotonic()
+        self._sent_at = self._ticked_at = monotonic()
+        self._waited = 0.0
         if self._is_open:
             link.send(data)
 
