@@ -242,7 +242,7 @@ async def test_an_event_loop_that_was_held_up_is_no_sign_of_a_database_that_is_a
             journal._submit()
             for _ in ticks:
                 journal._tick()
-                journal._timer.cancel()
+                journal._timer.cancel()  # type: ignore[union-attr]
         assert journal.available is available
         monkeypatch.setattr("postern.journal.journal.monotonic", time.monotonic)
         journal._link.send(journal._sent.data)  # type: ignore[union-attr]

@@ -122,7 +122,7 @@ def test_one_caller_with_a_token_takes_at_most_half():
 def test_no_caller_is_admitted_when_it_is_full():
     queue = Queue()
     for number in range(MAX_QUEUED):
-        end(queue, run_of(1, Caller("app", object_id=str(number), tenant_id="t")))
+        end(queue, run_of(1, Caller("application", object_id=str(number), tenant_id="t")))
     assert not queue.has_room(run_of(caller=BOB))
 
 

@@ -84,10 +84,15 @@ def test_what_is_given_back_keeps_every_share_and_takes_nothing_from_who_has_lit
     assert sum(left.values()) <= most
     assert max(left.values(), default=0) <= most // 4
     assert all(sum(left[who] for who in left if who[0] == workflow) <= most // 2 for workflow in "abc")
-    few = most // max(len(held), 1) // 4
+    few = most // 4 // max(len(held), 1)
     assert all(held[who] > few for who in given_back)
 
 
 def test_one_who_fills_the_storage_takes_nothing_from_others():
     held = {("a", "hog"): 900, ("a", "other"): 10, ("b", "third"): 200}
     assert excess(held, 1000) == {("a", "hog"): 650}
+
+
+def test_many_addresses_at_some_workflows_take_nothing_from_another():
+    held = {(name, address): 10 for name in ("a", "b", "c") for address in range(1000)}
+    assert ("quiet", 0) not in excess(held | {("quiet", 0): 200}, 1000)

@@ -21,8 +21,10 @@ from postern.histogram import Batches
 from postern.ids import new_id
 from postern.journal.reading.readers import Readers
 from postern.journal.run import Run, Step
+from postern.journal.storage import Growth
 from postern.journal.writing.pending import Operation, Sent
 from postern.journal.writing.queue import CROWDED, CROWDED_BYTES, Queue
+from postern.journal.writing.shares import ANONYMOUS
 from postern.journal.writing.writer import Done, NotOpened, Opened, Start, Trouble, Work, frame
 from postern.journal.writing.writer_link import Link
 
@@ -56,7 +58,7 @@ log = structlog.get_logger("postern.journal")
 class Journal:
     """Records of runs in the database at `url`. It belongs to one event loop, between `open` and `aclose`."""
 
-    def __init__(self, url: str, *, patience: float = PATIENCE) -> None:
+    def __init__(self, url: str, *, patience: float = PATIENCE, growth: Growth | None = None) -> None:
         self.node = new_id()
         self.available = False
         self.batches = Batches()
@@ -65,6 +67,7 @@ class Journal:
         self.dialect = self._readers.dialect
         self._patience = patience
         self._queue = Queue()
+        self._growth = growth or Growth()
         self._timer: asyncio.TimerHandle | None = None
         self._scheduled = False
         self._sent: Sent | None = None
@@ -149,7 +152,9 @@ class Journal:
         if loop is None:
             raise RuntimeError("the journal is not open")
         future = loop.create_future()
-        self._queue.end(run, future, None if along is None else Operation(pickle.dumps(along), None, None))
+        size = self._queue.end(run, future, None if along is None else Operation(pickle.dumps(along), None, None))
+        if along is not None or run.caller.kind == ANONYMOUS:
+            self._growth.add(size, keyed=along is not None, anonymous=run.caller.kind == ANONYMOUS)
         if not self.available:
             future.set_exception(unavailable())
         if self._sent is None and not self._scheduled:

@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from postern.journal.idempotency_keys import Claim, Claimed, claim, forget, settle
 from postern.journal.run import Outcome, Run, State
 from postern.journal.writing.rows import facts, run_row
+from postern.journal.writing.shares import holder_of
 from postern.journal.writing.statements import remove_run, write_runs
 from postern.runs.idempotency import Key, keep, replay
 from postern.runs.outcomes import NOT_BEGUN
@@ -42,7 +43,9 @@ def record_interruption(journal: RunRecords, run: Run, key: Key | None) -> None:
 
 def claim_for_run(connection: Connection, key: Key, run: tuple[Any, ...], node: str, now: float) -> Claim:
     """Claim the key for a run, and record the run as Running with it. `run` has the run's facts."""
-    found = claim(connection, key.scope, key.fingerprint, run[0], now)
+    kind, object_id, tenant_id, *_ = run[2]
+    holder = " ".join(holder_of(kind, tenant_id, object_id, run[3][0]))
+    found = claim(connection, key.scope, key.fingerprint, run[0], now, run[1], holder)
     if isinstance(found, Claimed):
         write_runs(connection, [run_row(run, node)])
     return found

@@ -112,8 +112,9 @@ class Queue:
             small.bytes, large.bytes, self.bytes, MAX_QUEUED_BYTES
         )
 
-    def end(self, run: Run, waiter: "asyncio.Future[None]", along: Operation | None) -> None:
-        """Queue a run that has ended, as it is recorded, and the operation that belongs into its transaction."""
+    def end(self, run: Run, waiter: "asyncio.Future[None]", along: Operation | None) -> int:
+        """Queue a run that has ended, as it is recorded, and the operation that belongs into its transaction. Returns
+        the bytes of both."""
         self.begun.pop(run.id, None)
         row = facts(run)
         size = kept_bytes(row)
@@ -123,11 +124,12 @@ class Queue:
         if size > LARGE_BYTES:
             self.large.append(Large(size, row, waiter, along))
             self._large_held.add(_holder(row), size)
-            return
+            return size
         self.ended.append(row)
         self.waiters.append(waiter)
         if along is not None:
             self.operations.append(along)
+        return size
 
     def operate(self, operation: Operation) -> None:
         """Queue an operation."""

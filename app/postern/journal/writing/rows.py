@@ -14,6 +14,7 @@ from postern.journal.run import Run, State, Step
 from postern.journal.schema import runs
 from postern.journal.search_text import search_form
 from postern.journal.writing.request_headers import packed, written_headers
+from postern.journal.writing.shares import ANONYMOUS
 from postern.redaction import (
     is_secret_name,
     redacted_query,
@@ -30,6 +31,9 @@ MAX_TRACEBACK = 8000
 """Characters of a traceback that are recorded: its beginning and its end."""
 MAX_NAME = 200
 """Characters of the name of a called trigger that are recorded."""
+
+RUN_BYTES = 1024
+"""What a run without bodies counts for in the storage: about what its row and its places in indexes take."""
 
 _QUEUED_BYTES = MAX_KEPT_BYTES + 1
 """Bytes of a body that are queued and sent to the writer: one more shows that the body is longer."""
@@ -121,6 +125,13 @@ def run_row(facts: tuple[Any, ...], node: str) -> Sequence[Any]:
             error_type, error_shown = kind, int(shown)
             error_message = without_secret_values(_plain(message))[:MAX_MESSAGE] or None
             error_traceback = _middle_cut(without_secret_values(_plain(trace))) or None if trace else None
+    searched, searched_error = search_form(caller[-1], inputs, outputs, error_type), search_form(error_message)
+    written_request = None if sent is None else written_headers(sent)
+    size = None
+    if caller[0] == ANONYMOUS:
+        size = _size(
+            inputs, outputs, headers, error_message, error_traceback, written_request, searched, searched_error
+        )
     return (
         run_id,
         workflow,
@@ -144,12 +155,18 @@ def run_row(facts: tuple[Any, ...], node: str) -> Sequence[Any]:
         error_traceback,
         cancelled_by or None,
         resubmitted_by or None,
+        size,
         inputs,
         outputs,
-        None if sent is None else written_headers(sent),
-        search_form(caller[-1], inputs, outputs, error_type),
-        search_form(error_message),
+        written_request,
+        searched,
+        searched_error,
     )
+
+
+def _size(*texts: str | None) -> int:
+    """Bytes that a run with these texts takes in the database."""
+    return RUN_BYTES + sum(len(text) if text.isascii() else len(text.encode()) for text in texts if text)
 
 
 def step_row(run_id: str, step: Step) -> Sequence[Any]:

@@ -60,13 +60,16 @@ def fair_level(amounts: Iterable[int], most: int) -> int:
 
 def excess(held: Mapping[tuple[str, T], int], most: int) -> dict[tuple[str, T], int]:
     """What each has to give back, by workflow and holder, so that all hold at most `most` together, those of one
-    workflow half of it, and each holder of a workflow a quarter. Who has nothing to give back is left out."""
-    left = {who: min(amount, most // 4) for who, amount in held.items()}
-    by_workflow: dict[str, list[tuple[str, T]]] = {}
-    for who in left:
-        by_workflow.setdefault(who[0], []).append(who)
-    for group, share in [*((group, most // 2) for group in by_workflow.values()), (list(left), most)]:
-        level = fair_level([left[who] for who in group], share)
-        for who in group:
-            left[who] = min(left[who], level)
+    workflow half of it, and each holder of a workflow a quarter. First the workflows share, then the holders of each:
+    many addresses at one workflow take nothing from another. Who has nothing to give back is left out."""
+    by_workflow: dict[str, dict[tuple[str, T], int]] = {}
+    for who, amount in held.items():
+        by_workflow.setdefault(who[0], {})[who] = min(amount, most // 4)
+    level = min(fair_level((sum(each.values()) for each in by_workflow.values()), most), most // 2)
+    left = {
+        who: min(amount, share)
+        for each in by_workflow.values()
+        for share in [fair_level(each.values(), level)]
+        for who, amount in each.items()
+    }
     return {who: held[who] - left[who] for who in held if held[who] > left[who]}
