@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postern.journal.writing.shares import ANONYMOUS, excess, fair_level, has_room, holder_of
+from postern.journal.shares import ANONYMOUS, excess, fair_level, has_room, holder_of
 
 AMOUNTS = st.dictionaries(st.tuples(st.sampled_from("abc"), st.integers(0, 8)), st.integers(0, 1000), max_size=20)
 

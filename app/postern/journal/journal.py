@@ -21,10 +21,10 @@ from postern.histogram import Batches
 from postern.ids import new_id
 from postern.journal.reading.readers import Readers
 from postern.journal.run import Run, Step
+from postern.journal.shares import ANONYMOUS, Holder
 from postern.journal.storage import Growth
 from postern.journal.writing.pending import Operation, Sent
 from postern.journal.writing.queue import CROWDED, CROWDED_BYTES, Queue
-from postern.journal.writing.shares import ANONYMOUS
 from postern.journal.writing.writer import Done, NotOpened, Opened, Start, Trouble, Work, frame
 from postern.journal.writing.writer_link import Link
 
@@ -199,15 +199,16 @@ class Journal:
         """Run `operation` with one of the next batches. Nothing waits for it; a failure is logged."""
         self._queue.operate(Operation(pickle.dumps(operation), None, None))
 
-    async def read(self, query: Callable[[Connection], T]) -> T:
-        """The result of `query`, from a connection that only reads. Raises Problem `journal-unavailable`."""
+    async def read(self, query: Callable[[Connection], T], caller: Holder | None = None) -> T:
+        """The result of `query`, from a connection that only reads. Reads of callers share the readers (see
+        `reading/turns.py`). Raises Problem `journal-unavailable`."""
 
         if self._opened is not None and not self._opened.done():
             await asyncio.wait([self._opened], timeout=self._patience)
         if not self.available:
             raise unavailable()
         try:
-            return await self._readers.read(query)
+            return await self._readers.read(query, caller)
         except DBAPIError as error:
             raise unavailable(type(error.orig).__name__) from None
 

@@ -1,7 +1,7 @@
 """Bounds what callers can store: idempotency keys with their replies, and the runs of anonymous callers.
 
 Both have a part of POSTERN_DATABASE_MAX_BYTES. Who stores most gives back first, and the oldest of it (see
-`writing/shares.py`). Growth is counted while it is written. After each step of it, and each minute, the sums are read
+`shares.py`). Growth is counted while it is written. After each step of it, and each minute, the sums are read
 and what is too much is deleted up to a moment, so that several server processes that do it at once delete the same.
 Runs of callers with a token are kept for POSTERN_RETENTION_DAYS whatever their size: nobody can push them out.
 """
@@ -24,8 +24,8 @@ from postern.journal.idempotency_keys import KEY_BYTES
 from postern.journal.run import MOVES, State
 from postern.journal.schema import calls, idempotency_keys, runs, steps
 from postern.journal.server_processes import Transaction
+from postern.journal.shares import excess
 from postern.journal.writing.rows import RUN_BYTES
-from postern.journal.writing.shares import excess
 
 DATABASE_BYTES = 8 * 1024**3
 """The default of POSTERN_DATABASE_MAX_BYTES."""

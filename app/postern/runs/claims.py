@@ -8,8 +8,8 @@ from sqlalchemy import Connection
 
 from postern.journal.idempotency_keys import Claim, Claimed, claim, forget, settle
 from postern.journal.run import Outcome, Run, State
+from postern.journal.shares import holder_of
 from postern.journal.writing.rows import facts, run_row
-from postern.journal.writing.shares import holder_of
 from postern.journal.writing.statements import remove_run, write_runs
 from postern.runs.idempotency import Key, keep, replay
 from postern.runs.outcomes import NOT_BEGUN

@@ -92,7 +92,7 @@ class Settings(BaseSettings):
     retention_days: Annotated[int, BeforeValidator(types.whole(1, 36500))] = Field(
         30, description="Days for which records are kept"
     )
-    database_max_bytes: Annotated[int, BeforeValidator(types.whole(67_108_864))] = Field(
+    database_max_bytes: Annotated[int, BeforeValidator(types.whole(67_108_864, 10**15))] = Field(
         8_589_934_592,
         description="Bytes for records: runs of anonymous callers get half of them, idempotency keys an eighth",
     )

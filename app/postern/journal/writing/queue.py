@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from postern.authoring.call_result import Call
 from postern.journal.run import Run, Step
+from postern.journal.shares import ANONYMOUS, Holder, has_room, holder_of
 from postern.journal.writing.pending import Operation
 from postern.journal.writing.rows import facts, kept_bytes
-from postern.journal.writing.shares import ANONYMOUS, Holder, has_room, holder_of
 
 if TYPE_CHECKING:
     import asyncio

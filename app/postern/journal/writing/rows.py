@@ -13,8 +13,8 @@ from postern.journal.body_form import Form
 from postern.journal.run import Run, State, Step
 from postern.journal.schema import runs
 from postern.journal.search_text import search_form
+from postern.journal.shares import ANONYMOUS
 from postern.journal.writing.request_headers import packed, written_headers
-from postern.journal.writing.shares import ANONYMOUS
 from postern.redaction import (
     is_secret_name,
     redacted_query,
