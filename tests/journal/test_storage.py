@@ -8,18 +8,21 @@ import pytest
 from sqlalchemy import Engine, text
 from structlog.testing import capture_logs
 
-from postern import Caller, Request, workflow
+from postern import Caller, Problem, Request, workflow
 from postern.access import ANYONE
 from postern.errors import problem
 from postern.ids import new_id
 from postern.journal import storage
 from postern.journal.body_form import Form
 from postern.journal.idempotency_keys import KEY_BYTES, Claimed, Ended, Kept, ReplyNotKept, Running, claim, settle
+from postern.journal.journal import Journal
 from postern.journal.run import Outcome, Run, State
 from postern.journal.schema import calls, idempotency_keys, runs, steps
 from postern.journal.storage import Cut, Growth, Storage, cuts, give_back, sums
 from postern.journal.writing.rows import RUN_BYTES, facts, run_row
 from postern.journal.writing.statements import write_runs
+from postern.runs.claims import claim_key, record_end
+from postern.runs.idempotency import Key
 from tests.journal.engines import add, all_of
 from tests.journal.engines import run_row as row_of
 
@@ -282,3 +285,45 @@ async def test_a_running_run_is_no_key_to_delete(engine):
     look(engine)
     with engine.begin() as connection:
         assert isinstance(claim(connection, key(0)["scope"], "f", "other", 10.0), Running)
+
+
+@pytest.mark.process
+async def test_a_flood_of_new_keys_stores_no_more_than_its_share_and_takes_nothing_from_others(database_url):
+    """Of 8 MiB, one is for keys, of which a caller has a quarter, and four for runs, of which a workflow has a quarter."""
+    growth = Growth(8 * 1024 * 1024)
+    journal = Journal(database_url, growth=growth)
+    await journal.open()
+    bounded = Storage(database_url, growth, journal.read, journal.write)
+    task = asyncio.create_task(bounded.run())
+    ada = Caller("user", object_id="ada", tenant_id="t")
+
+    async def request(caller: Caller, key: str) -> Run | None:
+        run = ended(caller, 32 * 1024)
+        earlier = await claim_key(journal, run, Key(key, "f"))
+        if earlier is None:
+            await record_end(journal, run, Key(key, "f"))
+        return earlier
+
+    try:
+        assert await request(ada, "ada's") is None
+        for number in range(100):
+            assert await request(ANYONE, f"new {number}") is None
+        await bounded.look()
+        await bounded.look()
+        anonymous = ("hello", "anonymous 192.0.2.1")
+        assert 0 < bounded.found.keys[anonymous] <= 256 * 1024
+        assert 0 < bounded.found.runs["hello", ""] <= 1024 * 1024
+        again = await request(ada, "ada's")
+        assert again is not None
+        assert again.outcome.content == b"y" * 32 * 1024
+        with pytest.raises(Problem) as caught:
+            await request(ANYONE, "new 0")
+        assert (caught.value.status, caught.value.code) == (409, "reply-not-kept")
+        newest = await request(ANYONE, "new 99")
+        assert newest is not None
+        assert newest.outcome.content == b"y" * 32 * 1024
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        await journal.aclose()
