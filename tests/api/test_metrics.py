@@ -178,6 +178,8 @@ async def test_all_that_was_promised_is_there():
     )
     text = await scrape(given)
     assert {sample.name for sample in samples(text)} == {
+        "postern_database_bytes",
+        "postern_stored_bytes",
         "postern_requests_total",
         "postern_run_duration_seconds_bucket",
         "postern_run_duration_seconds_count",

@@ -289,7 +289,7 @@ async def test_a_running_run_is_no_key_to_delete(engine):
 
 @pytest.mark.process
 async def test_a_flood_of_new_keys_stores_no_more_than_its_share_and_takes_nothing_from_others(database_url):
-    """Of 8 MiB, one is for keys, of which a caller has a quarter, and four for runs, of which a workflow has a quarter."""
+    """Of 8 MiB one is for keys and four for runs. A caller has a quarter of the one, a workflow of the other."""
     growth = Growth(8 * 1024 * 1024)
     journal = Journal(database_url, growth=growth)
     await journal.open()

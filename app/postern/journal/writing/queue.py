@@ -117,9 +117,19 @@ class Queue:
         the bytes of both."""
         self.begun.pop(run.id, None)
         row = facts(run)
-        size = kept_bytes(row)
-        if along is not None:
-            size += len(along.pickled)
+        size = len(run.request.body) + len(run.outcome.content)
+        if headers := row[-1]:
+            size += len(headers)
+        if size <= LARGE_BYTES and along is None:
+            self.bytes += size
+            self.ended.append(row)
+            self.waiters.append(waiter)
+            return size
+        return self._end_other(row, waiter, along)
+
+    def _end_other(self, row: Facts, waiter: "asyncio.Future[None]", along: Operation | None) -> int:
+        """The same for a run that may be large, or that has an operation."""
+        size = kept_bytes(row) + (len(along.pickled) if along is not None else 0)
         self.bytes += size
         if size > LARGE_BYTES:
             self.large.append(Large(size, row, waiter, along))

@@ -76,9 +76,11 @@ def facts(run: Run) -> tuple[Any, ...]:
             outcome.headers,
             None if workflow.secure_outputs else outcome.content[:_QUEUED_BYTES],
             outcome.error_type,
-            _queued_text(outcome.error_message) if outcome.shown or not workflow.secures else "",
+            outcome.error_message and _queued_text(outcome.error_message)
+            if outcome.shown or not workflow.secures
+            else "",
             outcome.shown,
-            _queued_text(outcome.error_traceback),
+            outcome.error_traceback and _queued_text(outcome.error_traceback),
         ),
         run.parent_run_id,
         run.resubmitted_from,
