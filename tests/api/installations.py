@@ -26,6 +26,7 @@ from postern.journal.database.engine import open_engine
 from postern.journal.reading.records import RunRecord
 from postern.journal.run import Run, actor
 from postern.journal.schema import refusals, runs
+from postern.journal.shares import Holder
 from postern.local_tenant import LocalTenant
 from postern.triggers.secure_transport import Identification
 from tests.api.records import ADA, LISA
@@ -139,6 +140,11 @@ async def open_run_api(tmp_path: Path, local_tenant: LocalTenant) -> AsyncIterat
 
         return await anyio.to_thread.run_sync(run)
 
+    async def read(query: Callable[[Connection], T], caller: Holder) -> T:
+        """Each read of the API is some caller's, so that it takes that caller's share of the readers."""
+        assert caller[1]
+        return await run_on(query)
+
     async def cancel(run_id: str, by: str) -> bool:
         if found.cancels_here:
             found.change(run_id, state="Cancelled", status=409, ended_at=NOON + 5, cancelled_by=by)
@@ -157,7 +163,7 @@ async def open_run_api(tmp_path: Path, local_tenant: LocalTenant) -> AsyncIterat
         identity = create_identity(settings, lambda of: partial(fetch_keys, keys, of))
         identity.serve(tenants(settings, catalog.snapshot))
         routes = api.routes(
-            read=run_on,
+            read=read,
             write=run_on,
             identify=Identification(identity.recall, identity.identify).identify,
             cancel=cancel,

@@ -21,11 +21,13 @@ from postern.api.metrics import (
     node_metrics,
     request_metrics,
     secret_metrics,
+    storage_metrics,
     thread_metrics,
 )
 from postern.assembly import create_app
 from postern.histogram import Batches
 from postern.http_client import AsyncClient, http_client
+from postern.journal.storage import Sums
 from postern.settings import load_settings
 from postern.triggers.request_counts import RequestCounts
 from tests.pipeline.pipelines import defaults_for
@@ -92,6 +94,7 @@ def sources(requests: RequestCounts, **more: Any) -> Metrics:
         catalog_metrics(given["faults"]),
         secret_metrics(given["secret_ends"]),
         build_metrics("9.9"),
+        storage_metrics(lambda: Sums(5000, {("hello", "a"): 30, ("hello", "b"): 20}, {("hello", ""): 10})),
     ]
     if "journal" in given:
         collect.append(journal_metrics(given["journal"]))
@@ -177,6 +180,8 @@ async def test_all_that_was_promised_is_there():
     )
     text = await scrape(given)
     assert {sample.name for sample in samples(text)} == {
+        "postern_database_bytes",
+        "postern_stored_bytes",
         "postern_requests_total",
         "postern_run_duration_seconds_bucket",
         "postern_run_duration_seconds_count",
@@ -229,3 +234,9 @@ async def test_labels_stay_bounded_for_any_requests(client: AsyncClient):
 async def test_names_of_tenants_and_workflows_are_escaped():
     text = await scrape(sources(RequestCounts(dict), key_ages=lambda: {'a"\n\\b': 1.0}))
     assert values(text, "postern_signing_keys_age_seconds", "tenant") == {('a"\n\\b',): 1}
+
+
+async def test_the_size_of_the_database_and_of_what_is_bounded_in_it():
+    text = await scrape(sources(RequestCounts(served=dict)))
+    assert values(text, "postern_database_bytes", "process") == {("12345678",): 5000}
+    assert values(text, "postern_stored_bytes", "kind") == {("idempotency-keys",): 50, ("anonymous-runs",): 10}

@@ -14,8 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from postern.assembly import create_app
 from postern.connections.vault.expiry import Expiry
 from postern.http_client import http_client
-from postern.journal.journal import MAX_QUEUED
 from postern.journal.server_processes import BEAT_EVERY
+from postern.journal.writing.queue import MAX_QUEUED
 from postern.local_tenant import LocalTenant
 from postern.settings import Settings
 from postern.triggers.request_counts import OUTCOMES

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +226,31 @@ async def test_while_the_database_is_away_nothing_starts_and_what_had_started_is
         assert (await record(journal, run.id))["state"] == "Succeeded"
         journal.begin(other)
         await journal.end(ended(other))
+
+
+@pytest.mark.parametrize(("ticks", "available"), [([60.0], True), ([0.02, 60.0, 0.02], True), ([0.02] * 300, False)])
+async def test_an_event_loop_that_was_held_up_is_no_sign_of_a_database_that_is_away(
+    ticks, available, file_url, monkeypatch
+):
+    """The clock of the ticks; each of them finds the same batch unanswered."""
+    clock = iter(accumulate(ticks, initial=1000.0))
+    async with opened(file_url) as journal:
+        monkeypatch.setattr("postern.journal.journal.monotonic", lambda: next(clock))
+        with monkeypatch.context() as patch:
+            patch.setattr(journal._link, "send", lambda data: None)
+            written = journal.end(ended(started()))
+            journal._submit()
+            for _ in ticks:
+                journal._tick()
+                journal._timer.cancel()  # type: ignore[union-attr]
+        assert journal.available is available
+        monkeypatch.setattr("postern.journal.journal.monotonic", time.monotonic)
+        journal._link.send(journal._sent.data)  # type: ignore[union-attr]
+        if available:
+            await written
+        else:
+            with pytest.raises(Problem):
+                await written
 
 
 async def test_what_was_given_up_and_is_committed_all_the_same_is_undone(file_url, tmp_path):

@@ -2,9 +2,49 @@
 
 from pathlib import Path
 
+import pytest
+
 import postern.journal
+from postern.journal.idempotency_keys import KEY_BYTES
+from postern.journal.reading.queries import MOST_CANDIDATES
+from postern.journal.reading.readers import OF_CALLERS, READERS, SHARE
+from postern.journal.refusal_windows import MOST_NEW
+from postern.journal.refusals import MOST_ROWS
+from postern.journal.storage import ANONYMOUS_PART, KEYS_PART, LOOK_EVERY, STEPS
+from postern.journal.writing.queue import LARGE_BYTES, MAX_QUEUED, MAX_QUEUED_BYTES
+from postern.journal.writing.request_headers import MAX_HEADER_BYTES
+from postern.journal.writing.rows import MAX_KEPT_BYTES, MAX_MESSAGE, MAX_TRACEBACK
+from postern.runs.idempotency import MAX_REPLY_BYTES
 from tests.pages import missing_files
+
+PAGE = Path(postern.journal.__file__).with_name("README.md").read_text(encoding="utf-8")
 
 
 def test_the_files_that_it_names_are_there():
     assert missing_files(Path(postern.journal.__file__).parent) == []
+
+
+def test_the_bounds_that_it_states_are_the_programs():
+    assert (KEYS_PART, ANONYMOUS_PART, STEPS, LOOK_EVERY) == (8, 2, 64, 60.0)  # "an eighth", "half", "a 64th", "minute"
+    assert (OF_CALLERS, SHARE, READERS) == (3, 2, 4)
+    figures = [
+        f"{MAX_KEPT_BYTES // 1024} KiB",
+        f"{MAX_QUEUED:,} runs and {MAX_QUEUED_BYTES // 1024**2} MiB",
+        f"headers {MAX_HEADER_BYTES // 1024} KiB",
+        f"traceback {MAX_TRACEBACK:,} characters, message {MAX_MESSAGE:,}",
+        f"{MAX_REPLY_BYTES // 1024**2} MiB",
+        f"{MOST_ROWS:,} rows; {MOST_NEW} new ones",
+        f"{MOST_CANDIDATES:,} rows",
+        f"at {KEY_BYTES // 1024} KiB each",
+        f"more than {LARGE_BYTES // 1024} KiB",
+    ]
+    text = " ".join(PAGE.split())
+    assert [figure for figure in figures if figure not in text] == []
+
+
+@pytest.mark.parametrize("event", ["records-deleted-early", "database-large"])
+def test_what_is_logged_at_a_bound_is_on_the_pages(event: str):
+    room = Path(postern.journal.__file__).parent
+    assert f'"{event}"' in (room / "storage.py").read_text(encoding="utf-8")
+    for page in (PAGE, (room.parent / "triggers" / "TROUBLESHOOTING.md").read_text(encoding="utf-8")):
+        assert f"`{event}`" in page

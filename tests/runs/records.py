@@ -17,7 +17,10 @@ class Records:
     def begin(self, run: Run) -> None:
         self.begun.append(run)
 
-    async def end(self, run: Run) -> None:
+    def admit(self, run: Run) -> None:
+        pass
+
+    async def end(self, run: Run, along: Any = None) -> None:
         self.ended.append(run)
 
     async def write(self, operation: Any, undo: Any = None) -> Any:

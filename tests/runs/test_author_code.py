@@ -312,8 +312,8 @@ async def test_a_stuck_step_of_one_workflow_leaves_the_steps_of_others_alone(rec
 
 async def test_a_run_that_did_not_begin_gives_its_idempotency_key_back(records: Records):
     class Journal(Records):
-        def write_soon(self, operation: Any) -> None:
-            written.append(operation.func)
+        async def end(self, run: Run, along: Any = None) -> None:
+            written.append(along.func)
 
     written: list[Any] = []
     never = Run("run-1", reads, ANYONE, REQUEST, 0.0)

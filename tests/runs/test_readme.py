@@ -7,10 +7,11 @@ from pathlib import Path
 import postern.runs
 from postern.api.representation import run_json
 from postern.journal.idempotency_keys import KEPT_FOR
-from postern.journal.journal import MAX_QUEUED, MAX_QUEUED_BYTES, PATIENCE, START_DELAY
+from postern.journal.journal import PATIENCE, START_DELAY
 from postern.journal.retention import BATCH
 from postern.journal.run import MOVES, State
 from postern.journal.server_processes import SILENCE
+from postern.journal.writing.queue import MAX_QUEUED, MAX_QUEUED_BYTES
 from postern.journal.writing.rows import MAX_KEPT_BYTES
 from postern.runs.idempotency import MAX_KEY
 from postern.runs.pace import FIRST, LATE

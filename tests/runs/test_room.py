@@ -40,8 +40,10 @@ class Journal(Records):
         await self.commit.wait()
         return Claimed() if getattr(operation, "func", None) is claim_for_run else None
 
-    def end(self, run: Run) -> Any:
+    def end(self, run: Run, along: Any = None) -> Any:
         self.ended.append(run)
+        if along is not None:
+            self.soon.append(along.func)
         done = asyncio.get_running_loop().create_future()
         done.set_result(None)
         return done

@@ -30,6 +30,7 @@ from postern.journal.reading.call_tree import Tree, find_tree
 from postern.journal.reading.queries import find_run, list_refusals, list_runs, request_cancel
 from postern.journal.reading.records import RunRecord
 from postern.journal.run import Run, State, actor
+from postern.journal.shares import Holder, holder_of
 from postern.settings.installation import Installation
 from postern.triggers.reply import Answer, json_reply
 from postern.triggers.secure_transport import CODE as INSECURE
@@ -43,9 +44,9 @@ LOOK_AGAIN = 0.05
 
 
 class Read(Protocol):
-    """Reads from the journal and returns the query's result."""
+    """Reads from the journal for this caller, and returns the query's result."""
 
-    async def __call__(self, query: Callable[[Connection], T], /) -> T: ...
+    async def __call__(self, query: Callable[[Connection], T], caller: Holder, /) -> T: ...
 
 
 class Write(Protocol):
@@ -107,7 +108,9 @@ class Handlers:
         private = is_operator(self.installation, caller)
         owner = None if private else (caller.tenant_id, caller.object_id)
         filters, cursor, limit = run_page(request.scope["query_string"], owner)
-        page = await self.read(lambda connection: list_runs(connection, filters, cursor, limit))
+        page = await self.read(
+            lambda connection: list_runs(connection, filters, cursor, limit), _holder(request, caller)
+        )
         return json_reply(200, runs_json(page.items, page.next, private=private))
 
     async def run(self, request: Request) -> Answer:
@@ -120,7 +123,8 @@ class Handlers:
         """A run and the tree of runs that it called."""
         seen = await self._seen(request)
         no_parameters(request.scope["query_string"])
-        tree = await self.read(partial(find_tree, run_id=seen.record.id)) or Tree(seen.record, {}, truncated=False)
+        found = await self.read(partial(find_tree, run_id=seen.record.id), _holder(request, seen.actor))
+        tree = found or Tree(seen.record, {}, truncated=False)
         self._note_view(request, seen)
 
         def may_see(run: RunRecord) -> bool:
@@ -148,7 +152,7 @@ class Handlers:
         if not here and not await self.write(partial(request_cancel, run_id=run_id, now=self.now(), by=by)):
             raise problem("run-ended")
         self._note("run-cancel-requested", request, seen)
-        record = await self.read(partial(find_run, run_id=run_id)) or seen.record
+        record = await self.read(partial(find_run, run_id=run_id), _holder(request, seen.actor)) or seen.record
         if not record.ended:
             return _shown(seen._replace(record=record), 202, {"Location": f"/runs/{run_id}", **RETRY_AFTER})
         if record.state is not State.CANCELLED:  # it ended by itself meanwhile
@@ -171,18 +175,18 @@ class Handlers:
             headers["Preference-Applied"] = RESPOND_ASYNC
         else:
             await running
-        record = await self._once_recorded(run_id, running)
+        record = await self._once_recorded(run_id, running, _holder(request, seen.actor))
         self._note("run-resubmitted", request, seen)
         return _shown(seen._replace(record=record), 201, headers)
 
-    async def _once_recorded(self, run_id: str, running: "asyncio.Future[Run]") -> RunRecord:
+    async def _once_recorded(self, run_id: str, running: "asyncio.Future[Run]", by: Holder) -> RunRecord:
         """The record of a run that was started, as soon as there is one. Raises the Problem that ended it earlier."""
         while True:
             await asyncio.wait({running}, timeout=LOOK_AGAIN)
             over = running.done()
             if over:
                 running.result()
-            record = await self.read(partial(find_run, run_id=run_id))
+            record = await self.read(partial(find_run, run_id=run_id), by)
             if record is not None:
                 return record
             if over:
@@ -196,9 +200,11 @@ class Handlers:
 
     async def refusals(self, request: Request) -> Answer:
         """A list of refusals (rejected requests), for operators."""
-        await self._operator(request)
+        caller = await self._operator(request)
         filters, cursor, limit = refusal_page(request.scope["query_string"])
-        page = await self.read(lambda connection: list_refusals(connection, filters, cursor, limit))
+        page = await self.read(
+            lambda connection: list_refusals(connection, filters, cursor, limit), _holder(request, caller)
+        )
         return json_reply(200, refusals_json(page.items, page.next))
 
     async def workflows(self, request: Request) -> Answer:
@@ -259,7 +265,8 @@ class Handlers:
         if not is_id(run_id):
             raise problem("unknown-run")
         here = self.underway(run_id)  # first: it may end, and be recorded, while the journal is read
-        record = await self.read(partial(find_run, run_id=run_id)) or here
+        # Only the record says which callers may see it, so this read is of the address.
+        record = await self.read(partial(find_run, run_id=run_id), _holder(request, ANYONE)) or here
         if is_anonymous(record):
             sender = await self._actor(request)
             caller = sender if is_operator(self.installation, sender) else ANYONE
@@ -274,6 +281,12 @@ class Handlers:
         if record is None or what is Standing.NONE:
             raise problem("unknown-run")
         return Seen(record, caller, what, sender)
+
+
+def _holder(request: Request, caller: Caller) -> Holder:
+    """Whose share of the readers a read for this caller takes."""
+    address = request.client.host if request.client else ""
+    return holder_of(caller.kind, caller.tenant_id, caller.object_id, address)
 
 
 def _prefers_async(request: Request) -> bool:

@@ -43,6 +43,22 @@ class JournalCounts(Protocol):
         """Sizes and durations of commits."""
 
 
+class StorageSums(Protocol):
+    """What the database holds, in bytes."""
+
+    @property
+    def database(self) -> int:
+        """The whole database."""
+
+    @property
+    def keys(self) -> Mapping[Any, int]:
+        """Idempotency keys, by workflow and holder."""
+
+    @property
+    def runs(self) -> Mapping[Any, int]:
+        """Runs of anonymous callers, by workflow and holder."""
+
+
 class Families:
     """Makes metric families, each sample with the label `process`."""
 
@@ -230,6 +246,20 @@ def journal_metrics(journal: JournalCounts) -> Collect:
         yield families.gauges("postern_journal_queue_length", "Writes that wait for a commit.", {"": journal.queued})
         yield families.histograms("postern_journal_batch_size", "Writes of one commit.", {"": sizes})
         yield families.histograms("postern_journal_commit_seconds", "Duration of a commit.", {"": seconds})
+
+    return collect
+
+
+def storage_metrics(found: Callable[[], StorageSums]) -> Collect:
+    """Metrics of what is stored, as it was found at the last look."""
+
+    def collect(families: Families) -> Iterable[Metric]:
+        sums = found()
+        parts = {"anonymous-runs": sum(sums.runs.values()), "idempotency-keys": sum(sums.keys.values())}
+        yield families.gauges("postern_database_bytes", "Size of the database.", {"": sums.database})
+        yield families.gauges(
+            "postern_stored_bytes", "Bytes that callers stored, of kinds of records that are bounded.", parts, "kind"
+        )
 
     return collect
 

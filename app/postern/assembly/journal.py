@@ -5,11 +5,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from postern.api.health import journal_works
-from postern.api.metrics import journal_metrics
+from postern.api.metrics import journal_metrics, storage_metrics
 from postern.assembly.part import Part
 from postern.journal.database.engine import check_database
 from postern.journal.journal import Journal
 from postern.journal.retention import Retention
+from postern.journal.storage import Growth, Storage
 from postern.settings import Settings
 
 
@@ -21,9 +22,12 @@ class JournalPart(Part):
 
 
 def journal_part(settings: Settings) -> JournalPart:
-    """Old records are deleted while the server runs. Raises DatabaseFault if the database can never be used."""
+    """Old records, and what is too much, are deleted while the server runs. Raises DatabaseFault if the
+    database can never be used."""
     check_database(settings.database_url)
-    journal = Journal(settings.database_url)
+    growth = Growth(settings.database_max_bytes)
+    journal = Journal(settings.database_url, growth=growth)
+    storage = Storage(settings.database_url, growth, journal.read, journal.write)
 
     @asynccontextmanager
     async def life() -> AsyncIterator[None]:
@@ -37,7 +41,7 @@ def journal_part(settings: Settings) -> JournalPart:
     return JournalPart(
         journal=journal,
         life=life,
-        tasks=(Retention(journal.write, settings.retention_days).run,),
+        tasks=(Retention(journal.write, settings.retention_days).run, storage.run),
         checks={"journal": journal_works(lambda: journal.available, journal.read)},
-        metrics=(journal_metrics(journal),),
+        metrics=(journal_metrics(journal), storage_metrics(lambda: storage.found)),
     )

@@ -15,6 +15,9 @@ from postern.journal.schema import idempotency_keys as keys
 KEPT_FOR = 24 * 3600.0
 """Seconds for which a key belongs to its run."""
 
+KEY_BYTES = 1024
+"""What a key without a reply counts for in the storage: about what its row and its places in indexes take."""
+
 _AT_ONCE = 500
 
 Headers = tuple[tuple[bytes, bytes], ...]
@@ -67,10 +70,14 @@ class Kept:
     content: str | None = field(default=None, repr=False)
 
 
-def claim(connection: Connection, scope: str, fingerprint: str, run_id: str, now: float) -> Claim:
+def claim(
+    connection: Connection, scope: str, fingerprint: str, run_id: str, now: float, workflow: str = "", holder: str = ""
+) -> Claim:
     """Claim the key for this run, unless another run has it. Concurrent claims wait for each other's transaction, so
-    exactly one gets the key. A repeated claim for the same run succeeds again."""
+    exactly one gets the key. A repeated claim for the same run succeeds again. The key is stored as one of this holder
+    at the workflow (see `journal.storage`)."""
     taken = {"scope": scope, "fingerprint": fingerprint, "run_id": run_id, "created_at": now}
+    taken |= {"workflow": workflow, "holder": holder, "kept_bytes": KEY_BYTES}
     connection.execute(_taking(connection.dialect.name), taken | {"old": now - KEPT_FOR})
     row = connection.execute(_FOUND, {"of": scope}).one()
     if row.run_id == run_id:
@@ -93,7 +100,7 @@ _FOUND = select(keys).where(keys.c.scope == bindparam("of"))
 _SETTLED = (
     update(keys)
     .where(keys.c.scope == bindparam("of"), keys.c.run_id == bindparam("its"))
-    .values({name: bindparam(name) for name in ("status", "reply_headers", "content", "content_form")})
+    .values({name: bindparam(name) for name in ("status", "reply_headers", "content", "content_form", "kept_bytes")})
 )
 
 
@@ -101,7 +108,8 @@ _SETTLED = (
 def _taking(dialect: str) -> Insert:
     """The statement that claims a key, cached because building it costs more than executing it."""
     insert = (sqlite.insert if dialect == "sqlite" else postgresql.insert)(keys)
-    named = insert.values({name: bindparam(name) for name in ("scope", "fingerprint", "run_id", "created_at")})
+    given = ("scope", "fingerprint", "run_id", "created_at", "workflow", "holder", "kept_bytes")
+    named = insert.values({name: bindparam(name) for name in given})
     fresh = {column.name: named.excluded[column.name] for column in keys.columns if column is not keys.c.scope}
     old = keys.c.created_at < bindparam("old")
     return named.on_conflict_do_update(index_elements=[keys.c.scope], set_=fresh, where=old)
@@ -110,6 +118,7 @@ def _taking(dialect: str) -> Insert:
 def settle(connection: Connection, scope: str, run_id: str, kept: Kept) -> None:
     """Store the reply of a run that has ended. Nothing happens if the key belongs to another run by now, or to none."""
     reply = {"status": kept.status, "reply_headers": kept.headers, "content": kept.content, "content_form": kept.form}
+    reply["kept_bytes"] = KEY_BYTES + len((kept.headers or "").encode()) + len((kept.content or "").encode())
     connection.execute(_SETTLED, {"of": scope, "its": run_id} | reply)
 
 

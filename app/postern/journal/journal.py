@@ -21,23 +21,24 @@ from postern.histogram import Batches
 from postern.ids import new_id
 from postern.journal.reading.readers import Readers
 from postern.journal.run import Run, Step
+from postern.journal.shares import ANONYMOUS, Holder
+from postern.journal.storage import Growth
 from postern.journal.writing.pending import Operation, Sent
-from postern.journal.writing.rows import facts
+from postern.journal.writing.queue import CROWDED, CROWDED_BYTES, Queue
 from postern.journal.writing.writer import Done, NotOpened, Opened, Start, Trouble, Work, frame
 from postern.journal.writing.writer_link import Link
-
-MAX_QUEUED = 10_000
-"""Ended runs that wait to be written. With more, no run starts."""
-
-MAX_QUEUED_BYTES = 64 * 1024 * 1024
-"""Bytes of their bodies. With more, no run starts."""
 
 START_DELAY = 0.02
 """Seconds after which an unfinished run is queued to be recorded as running. Most have ended by then, and are a single
 insert."""
 
 PATIENCE = 5.0
-"""Seconds that a batch may take before the replies that wait for it become a 503. It is still retried."""
+"""Seconds that a batch may take before the replies that wait for it become a 503. It is still retried. Only time in
+which the event loop runs counts."""
+
+LONGEST_TICK = 5 * START_DELAY
+"""Seconds of PATIENCE that one tick counts at most. If the event loop was held up for longer, the writer's answer may
+have come meanwhile, or the batch may not have left: that is no sign of a database that is away."""
 
 START_SECONDS = 10.0
 """Seconds that the writer's process may take to report whether it could open the database."""
@@ -57,7 +58,7 @@ log = structlog.get_logger("postern.journal")
 class Journal:
     """Records of runs in the database at `url`. It belongs to one event loop, between `open` and `aclose`."""
 
-    def __init__(self, url: str, *, patience: float = PATIENCE) -> None:
+    def __init__(self, url: str, *, patience: float = PATIENCE, growth: Growth | None = None) -> None:
         self.node = new_id()
         self.available = False
         self.batches = Batches()
@@ -65,17 +66,14 @@ class Journal:
         self._readers = Readers(url)
         self.dialect = self._readers.dialect
         self._patience = patience
-        self._begun: dict[str, Run] = {}
-        self._ended: list[Run] = []
-        self._steps: list[tuple[str, Step]] = []
-        self._calls: list[tuple[str, Call]] = []
-        self._operations: list[Operation] = []
-        self._waiters: list[asyncio.Future[None]] = []
-        self._queued_bytes = 0
+        self._queue = Queue()
+        self._growth = growth or Growth()
         self._timer: asyncio.TimerHandle | None = None
         self._scheduled = False
         self._sent: Sent | None = None
         self._sent_at = 0.0
+        self._ticked_at = 0.0
+        self._waited = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opened: asyncio.Future[None] | None = None
         self._link: Link | None = None
@@ -105,7 +103,7 @@ class Journal:
     async def aclose(self) -> None:
         """Write what is queued, for as long as a reply would wait, and close the database."""
         until = monotonic() + self._patience
-        while (self._sent or self._ended or self._begun or self._operations) and monotonic() < until:
+        while (self._sent or self._queue or self._queue.begun) and monotonic() < until:
             if self._sent is None:
                 self._submit(begun=True)
             await asyncio.sleep(0.005)
@@ -136,21 +134,27 @@ class Journal:
 
     def begin(self, run: Run) -> None:
         """Register a run that starts. Raises Problem `journal-unavailable` if it cannot be recorded."""
-        if not self.available or len(self._ended) >= MAX_QUEUED or self._queued_bytes > MAX_QUEUED_BYTES:
-            raise unavailable()
-        self._begun[run.id] = run
+        queue = self._queue
+        if not self.available or len(queue.ended) > CROWDED or queue.bytes > CROWDED_BYTES:
+            self.admit(run)
+        queue.begun[run.id] = run
 
-    def end(self, run: Run) -> "asyncio.Future[None]":
-        """Queue a run that has ended. The future is done when the run is on disk. It may raise Problem
-        `journal-unavailable`: then the run is still written as soon as possible."""
+    def admit(self, run: Run) -> None:
+        """Raise Problem `journal-unavailable` if this run cannot be recorded now, or if its caller has a full share of
+        the queue."""
+        if not self.available or not self._queue.has_room(run):
+            raise unavailable()
+
+    def end(self, run: Run, along: Callable[[Connection], object] | None = None) -> "asyncio.Future[None]":
+        """Queue a run that has ended, and an operation for the same transaction. The future is done when the run is on
+        disk. It may raise Problem `journal-unavailable`: then the run is still written as soon as possible."""
         loop = self._loop
         if loop is None:
             raise RuntimeError("the journal is not open")
-        self._begun.pop(run.id, None)
-        self._ended.append(run)
-        self._queued_bytes += len(run.request.body) + len(run.outcome.content)
         future = loop.create_future()
-        self._waiters.append(future)
+        size = self._queue.end(run, future, None if along is None else Operation(pickle.dumps(along), None, None))
+        if along is not None or run.caller.kind == ANONYMOUS:
+            self._growth.add(size, keyed=along is not None, anonymous=run.caller.kind == ANONYMOUS)
         if not self.available:
             future.set_exception(unavailable())
         if self._sent is None and not self._scheduled:
@@ -160,16 +164,16 @@ class Journal:
 
     def note_step(self, run_id: str, step: Step) -> None:
         """Record a step that has ended, with the next batch."""
-        self._steps.append((run_id, step))
+        self._queue.steps.append((run_id, step))
 
     def note_call(self, run_id: str, call: Call) -> None:
         """Record a call that has ended, with the next batch."""
-        self._calls.append((run_id, call))
+        self._queue.calls.append((run_id, call))
 
     @property
     def queued(self) -> int:
         """How many runs wait to be written, or are being written."""
-        return len(self._ended) + (len(self._sent.runs) if self._sent else 0)
+        return len(self._queue) + (len(self._sent.ids) if self._sent else 0)
 
     # Everything else
 
@@ -184,7 +188,7 @@ class Journal:
         if loop is None or not self.available:
             raise unavailable()
         future = loop.create_future()
-        self._operations.append(Operation(pickle.dumps(operation), future, undo))
+        self._queue.operate(Operation(pickle.dumps(operation), future, undo))
         if self._sent is None and not self._scheduled:
             self._scheduled = True
             loop.call_soon(self._submit)
@@ -192,19 +196,19 @@ class Journal:
         return result
 
     def write_soon(self, operation: Callable[[Connection], object]) -> None:
-        """Run `operation` with the next batch, in one transaction with the run that is ended next. Nothing waits for
-        it; a failure is logged."""
-        self._operations.append(Operation(pickle.dumps(operation), None, None))
+        """Run `operation` with one of the next batches. Nothing waits for it; a failure is logged."""
+        self._queue.operate(Operation(pickle.dumps(operation), None, None))
 
-    async def read(self, query: Callable[[Connection], T]) -> T:
-        """The result of `query`, from a connection that only reads. Raises Problem `journal-unavailable`."""
+    async def read(self, query: Callable[[Connection], T], caller: Holder | None = None) -> T:
+        """The result of `query`, from a connection that only reads. Reads of callers share the readers (see
+        `reading/turns.py`). Raises Problem `journal-unavailable`."""
 
         if self._opened is not None and not self._opened.done():
             await asyncio.wait([self._opened], timeout=self._patience)
         if not self.available:
             raise unavailable()
         try:
-            return await self._readers.read(query)
+            return await self._readers.read(query, caller)
         except DBAPIError as error:
             raise unavailable(type(error.orig).__name__) from None
 
@@ -217,11 +221,14 @@ class Journal:
             return
         self._timer = loop.call_later(START_DELAY, self._tick)
         if self._sent is not None:
-            if self.available and monotonic() - self._sent_at > self._patience:
+            now = monotonic()
+            self._waited += min(now - self._ticked_at, LONGEST_TICK)
+            self._ticked_at = now
+            if self.available and self._waited > self._patience:
                 log.error("journal-unavailable", waiting=self.queued)
                 self.available = False
                 self._give_up()
-        elif self._begun or self._steps or self._calls or self._operations:
+        elif (queue := self._queue).begun or queue.steps or queue.calls or queue:
             self._submit(begun=True)
 
     def _submit(self, *, begun: bool = False) -> None:
@@ -229,17 +236,13 @@ class Journal:
         link = self._link
         if self._sent is not None or link is None:
             return
-        runs, self._ended = self._ended, []
-        if begun and self._begun:
-            runs.extend(self._begun.values())
-            self._begun.clear()
-        if not (runs or self._operations or self._steps or self._calls):
+        taken = self._queue.take(begun=begun)
+        if taken is None:
             return
-        operations, rows = self._operations, [facts(run) for run in runs]
-        data = frame(Work(rows, self._steps, [operation.pickled for operation in operations], self._calls))
-        self._sent = Sent(data, rows, operations, self._waiters)
-        self._steps, self._calls, self._operations, self._waiters, self._queued_bytes = [], [], [], [], 0
-        self._sent_at = monotonic()
+        data = frame(Work(taken.runs, taken.steps, [each.pickled for each in taken.operations], taken.calls))
+        self._sent = Sent(data, [facts[0] for facts in taken.runs], taken.operations, taken.waiters)
+        self._sent_at = self._ticked_at = monotonic()
+        self._waited = 0.0
         if self._is_open:
             link.send(data)
 
@@ -269,9 +272,9 @@ class Journal:
         sent, self._sent = self._sent, None
         if sent is None:
             return
-        self.batches.sizes.observe(len(sent.runs) + len(sent.operations))
+        self.batches.sizes.observe(len(sent.ids) + len(sent.operations))
         self.batches.seconds.observe(monotonic() - self._sent_at)
-        if self._ended or self._operations:
+        if self._queue:
             self._submit()  # first, so that the writer does not wait
         if not self.available:
             log.info("journal-available")
@@ -307,7 +310,7 @@ class Journal:
             sent.deaths += 1
             if sent.deaths >= MOST_DEATHS:  # this batch is the cause
                 self._sent = None
-                sent.fail_rows(frozenset(row[0] for row in sent.runs))
+                sent.fail_rows(frozenset(sent.ids))
                 for operation in sent.operations:
                     operation.abandon(problem("internal-error"))
         log.error("journal-writer-died")
@@ -320,12 +323,12 @@ class Journal:
     def _give_up(self) -> None:
         """Fail all waiting callers, because nothing can be recorded now. Operations without a caller stay queued."""
         sent = self._sent
-        for waiter in [*(sent.waiters if sent else ()), *self._waiters]:
+        waiters, operations = self._queue.abandoned()
+        for waiter in [*(sent.waiters if sent else ()), *waiters]:
             if not waiter.done():
                 waiter.set_exception(unavailable())
-        for operation in [*(sent.operations if sent else ()), *self._operations]:
+        for operation in [*(sent.operations if sent else ()), *operations]:
             operation.abandon(unavailable())
-        self._operations = [operation for operation in self._operations if operation.future is None]
 
 
 def unavailable(reason: str = "") -> Problem:

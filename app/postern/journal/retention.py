@@ -11,9 +11,9 @@ import structlog
 from sqlalchemy import Column, ColumnElement, Connection, delete, select
 
 from postern.journal.idempotency_keys import KEPT_FOR
-from postern.journal.run import MOVES, State
-from postern.journal.schema import calls, idempotency_keys, refusals, runs, steps
+from postern.journal.schema import idempotency_keys, refusals, runs
 from postern.journal.server_processes import Transaction
+from postern.journal.storage import ENDED, delete_these_runs
 
 BATCH = 500
 """Rows that are deleted in one write."""
@@ -24,8 +24,6 @@ EVERY = 3600.0
 """Seconds from the start to the first round, and from one round to the next, plus or minus a tenth, so that server
 processes that started together do not all delete at once."""
 DAY = 86400.0
-
-_ENDED = [state.value for state, moves in MOVES.items() if State.INTERRUPTED not in moves]
 
 log = structlog.get_logger("postern.retention")
 
@@ -40,10 +38,8 @@ def id_before(moment: float) -> str:
 def delete_runs(connection: Connection, before: float, limit: int = BATCH) -> int:
     """Delete up to `limit` runs that began before that moment and have ended, with their steps and calls. Returns how
     many."""
-    ids = _chosen(connection, runs.c.id, (runs.c.id < id_before(before), runs.c.state.in_(_ENDED)), limit)
-    connection.execute(delete(steps).where(steps.c.run_id.in_(ids)))
-    connection.execute(delete(calls).where(calls.c.run_id.in_(ids)))
-    connection.execute(delete(runs).where(runs.c.id.in_(ids)))
+    ids = _chosen(connection, runs.c.id, (runs.c.id < id_before(before), runs.c.state.in_(ENDED)), limit)
+    delete_these_runs(connection, ids)
     return len(ids)
 
 

@@ -38,6 +38,7 @@ runs = Table(
     Column("error_traceback", Text),  # for operators
     Column("cancelled_by", Text),  # this and the next: JSON, as `journal.run.actor` writes it
     Column("resubmitted_by", Text),
+    Column("kept_bytes", Integer),  # of an anonymous caller's run: see `journal.storage`
     # Last, so that a row is read without them if they are not selected.
     Column("inputs", Text),
     Column("outputs", Text),
@@ -56,6 +57,9 @@ _UNUSUAL = text("state <> 'Succeeded'")
 Index("runs_by_state", runs.c.state, runs.c.id, sqlite_where=_UNUSUAL, postgresql_where=_UNUSUAL)
 _NESTED = text("parent_run_id IS NOT NULL")
 Index("runs_by_parent", runs.c.parent_run_id, runs.c.id, sqlite_where=_NESTED, postgresql_where=_NESTED)
+
+_COUNTED = text("kept_bytes IS NOT NULL")
+Index("runs_by_size", runs.c.workflow, runs.c.id, runs.c.kept_bytes, sqlite_where=_COUNTED, postgresql_where=_COUNTED)
 
 steps = Table(
     "steps",
@@ -117,10 +121,21 @@ idempotency_keys = Table(
     Column("reply_headers", Text),
     Column("content", Text),
     Column("content_form", Text),
+    # This and the following are for `journal.storage`. A key of a release before 0.2 has none of them.
+    Column("workflow", Text),
+    Column("holder", Text),
+    Column("kept_bytes", Integer),
     PrimaryKeyConstraint("scope"),
 )
 Index("idempotency_keys_by_run", idempotency_keys.c.run_id)
 Index("idempotency_keys_by_time", idempotency_keys.c.created_at)
+_HELD = text("holder IS NOT NULL")
+Index(
+    "idempotency_keys_by_holder",
+    *(idempotency_keys.c[name] for name in ("holder", "workflow", "created_at", "kept_bytes")),
+    sqlite_where=_HELD,
+    postgresql_where=_HELD,
+)
 
 nodes = Table(
     "nodes",

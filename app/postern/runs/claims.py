@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from postern.journal.idempotency_keys import Claim, Claimed, claim, forget, settle
 from postern.journal.run import Outcome, Run, State
+from postern.journal.shares import holder_of
 from postern.journal.writing.rows import facts, run_row
 from postern.journal.writing.statements import remove_run, write_runs
 from postern.runs.idempotency import Key, keep, replay
@@ -16,6 +17,7 @@ from postern.runs.run_records import RunRecords
 
 async def claim_key(journal: RunRecords, run: Run, key: Key) -> Run | None:
     """Record the key and the run together. If the key has a run already, return that run as it ended."""
+    journal.admit(run)
     claiming = partial(claim_for_run, key=key, run=facts(run), node=journal.node, now=run.started_at)
     return earlier_run(await journal.write(claiming, partial(take_back, key=key, run_id=run.id)), run)
 
@@ -25,11 +27,9 @@ def record_end(journal: RunRecords, run: Run, key: Key) -> Awaitable[None]:
     be in progress for ever. A run that did not begin gives its key back: nothing was done."""
     outcome = run.outcome
     if not outcome.begun:
-        journal.write_soon(partial(forget, scope=key.scope, run_id=run.id))
-        return journal.end(run)
+        return journal.end(run, partial(forget, scope=key.scope, run_id=run.id))
     kept = keep(outcome.status, outcome.headers, outcome.content, secured=run.workflow.secure_outputs)
-    journal.write_soon(partial(settle, scope=key.scope, run_id=run.id, kept=kept))
-    return journal.end(run)
+    return journal.end(run, partial(settle, scope=key.scope, run_id=run.id, kept=kept))
 
 
 def record_interruption(journal: RunRecords, run: Run, key: Key | None) -> None:
@@ -51,7 +51,9 @@ def nothing(_: Connection) -> None:
 
 def claim_for_run(connection: Connection, key: Key, run: tuple[Any, ...], node: str, now: float) -> Claim:
     """Claim the key for a run, and record the run as Running with it. `run` has the run's facts."""
-    found = claim(connection, key.scope, key.fingerprint, run[0], now)
+    kind, object_id, tenant_id, *_ = run[2]
+    holder = " ".join(holder_of(kind, tenant_id, object_id, run[3][0]))
+    found = claim(connection, key.scope, key.fingerprint, run[0], now, run[1], holder)
     if isinstance(found, Claimed):
         write_runs(connection, [run_row(run, node)])
     return found

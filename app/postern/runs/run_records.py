@@ -19,8 +19,11 @@ class RunRecords(Protocol):
     def begin(self, run: Run) -> None:
         """Record a run that starts. Raises Problem if it cannot be recorded: the run then does not start."""
 
-    def end(self, run: Run) -> Awaitable[None]:
-        """Write the run's end to disk. Raises Problem if that fails."""
+    def admit(self, run: Run) -> None:
+        """Raise Problem if this run cannot be recorded now, or its caller has a full share of what waits."""
+
+    def end(self, run: Run, along: Operation | None = None) -> Awaitable[None]:
+        """Write the run's end to disk, with an operation in the same transaction. Raises Problem if that fails."""
 
     async def write(self, operation: Callable[[Connection], T], undo: Operation | None = None) -> T:
         """Run another operation within the next commit; see Journal."""

@@ -92,6 +92,10 @@ class Settings(BaseSettings):
     retention_days: Annotated[int, BeforeValidator(types.whole(1, 36500))] = Field(
         30, description="Days for which records are kept"
     )
+    database_max_bytes: Annotated[int, BeforeValidator(types.whole(67_108_864, 10**15))] = Field(
+        8_589_934_592,
+        description="Bytes for records: runs of anonymous callers get half of them, idempotency keys an eighth",
+    )
     clock_leeway: Annotated[int, BeforeValidator(types.whole(0, 300))] = Field(
         60, description="Clock difference in seconds that is allowed when a token's times are checked"
     )

@@ -76,7 +76,7 @@ def is_empty(connection: Connection) -> bool:
 
 def contents(connection: Connection, url: str) -> Contents:
     """What the database contains. Counting takes one pass over an index of all runs."""
-    migration, size = revision_of(connection), _size(connection, url)
+    migration, size = revision_of(connection), database_size(connection, url)
     if not migration:
         return Contents(migration, size)
 
@@ -91,7 +91,8 @@ def contents(connection: Connection, url: str) -> Contents:
     return Contents(migration, size, count(runs), count(refusals), begun(runs.c.id), begun(runs.c.id.desc()))
 
 
-def _size(connection: Connection, url: str) -> int:
+def database_size(connection: Connection, url: str) -> int:
+    """Bytes that the database takes."""
     path = sqlite_path(url)
     if path is None:
         found: int = connection.execute(text("SELECT pg_database_size(current_database())")).scalar_one()

@@ -15,8 +15,8 @@ UNENDED = frozenset({State.WAITING, State.RUNNING})
 """The states of a run that has not ended."""
 
 
-NOT_SHOWN = frozenset({"search_text", "search_error"})
-"""Columns of runs that searches alone read."""
+NOT_SHOWN = frozenset({"search_text", "search_error", "kept_bytes"})
+"""Columns of runs that only searches and `journal.storage` read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -49,10 +49,10 @@ class Operation:
 @dataclass(eq=False, slots=True)
 class Sent:
     """A batch that the writer has. `waiters` are the futures of the replies that are sent when it is committed: those
-    of the first runs, in the same order. If the writer dies, the next one gets the same batch."""
+    of the first runs, whose `ids` have the same order. If the writer dies, the next one gets the same batch."""
 
     data: bytes
-    runs: list[tuple[Any, ...]]
+    ids: list[str]
     operations: list[Operation]
     waiters: "list[asyncio.Future[None]]"
     deaths: int = 0
@@ -60,6 +60,6 @@ class Sent:
     def fail_rows(self, lost: frozenset[str]) -> None:
         """Fail the replies of rows that can never be written."""
         log.error("rows-lost", ids=sorted(lost))
-        for row, waiter in zip(self.runs, self.waiters, strict=False):
-            if row[0] in lost and not waiter.done():
+        for run_id, waiter in zip(self.ids, self.waiters, strict=False):
+            if run_id in lost and not waiter.done():
                 waiter.set_exception(problem("internal-error"))

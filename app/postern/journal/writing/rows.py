@@ -13,6 +13,7 @@ from postern.journal.body_form import Form
 from postern.journal.run import Run, State, Step
 from postern.journal.schema import runs
 from postern.journal.search_text import search_form
+from postern.journal.shares import ANONYMOUS
 from postern.journal.writing.request_headers import packed, written_headers
 from postern.redaction import (
     is_secret_name,
@@ -31,6 +32,15 @@ MAX_TRACEBACK = 8000
 MAX_NAME = 200
 """Characters of the name of a called trigger that are recorded."""
 
+RUN_BYTES = 1024
+"""What a run without bodies counts for in the storage: about what its row and its places in indexes take."""
+
+_QUEUED_BYTES = MAX_KEPT_BYTES + 1
+"""Bytes of a body that are queued and sent to the writer: one more shows that the body is longer."""
+
+_LAST_WORD = re.compile(r"\s\S*\Z")
+_FIRST_WORD = re.compile(r"\S*\s")
+
 COLUMNS = tuple(column.name for column in runs.columns if column.name != "cancel_requested_at")
 JSON_HEADERS = ((b"content-type", b"application/json"),)
 
@@ -41,7 +51,7 @@ _SIGNS_OF_A_SECRET = re.compile(rb"eyj|secret|passw|token|authori|key|cookie|ass
 
 def facts(run: Run) -> tuple[Any, ...]:
     """The values for the row of a run, as the run is now. They are cheap to collect and to send, because the event loop
-    does it. Secured bodies are left out."""
+    does it. Secured bodies are left out, and of long texts only as much is queued as can be recorded."""
     caller, request, workflow = run.caller, run.request, run.workflow
     ended = outcome = None
     if run.ended_at:
@@ -50,7 +60,11 @@ def facts(run: Run) -> tuple[Any, ...]:
         run.id,
         workflow.name,
         (caller.kind, caller.object_id, caller.tenant_id, caller.client_id, caller.name),
-        (request.client_address, request.content_type, None if workflow.secure_inputs else request.body),
+        (
+            request.client_address,
+            request.content_type,
+            None if workflow.secure_inputs else request.body[:_QUEUED_BYTES],
+        ),
         _unusual_request(run),
         run.started_at,
         ended,
@@ -60,11 +74,13 @@ def facts(run: Run) -> tuple[Any, ...]:
             outcome.state._value_,
             outcome.status,
             outcome.headers,
-            None if workflow.secure_outputs else outcome.content,
+            None if workflow.secure_outputs else outcome.content[:_QUEUED_BYTES],
             outcome.error_type,
-            outcome.error_message if outcome.shown or not workflow.secures else "",
+            outcome.error_message and _queued_text(outcome.error_message)
+            if outcome.shown or not workflow.secures
+            else "",
             outcome.shown,
-            outcome.error_traceback,
+            outcome.error_traceback and _queued_text(outcome.error_traceback),
         ),
         run.parent_run_id,
         run.resubmitted_from,
@@ -73,6 +89,24 @@ def facts(run: Run) -> tuple[Any, ...]:
         run.resubmitted_by,
         None if workflow.secure_inputs else packed(request),
     )
+
+
+def kept_bytes(facts: tuple[Any, ...]) -> int:
+    """Bytes of bodies and headers in the `facts` of a run."""
+    body, outcome, headers = facts[3][2], facts[7], facts[-1]
+    content = outcome[3] if outcome is not None else None
+    return len(body or b"") + len(content or b"") + len(headers or b"")
+
+
+def _queued_text(text: str) -> str:
+    """The beginning and the end of a long text, in whole lines or words, so that no secret is cut in two before it is
+    found. Much more is left than is recorded."""
+    if len(text) <= MAX_KEPT_BYTES:
+        return text
+    half = MAX_KEPT_BYTES // 2
+    first, last = text[:half], text[-half:]
+    start, end = _LAST_WORD.search(first), _FIRST_WORD.match(last)
+    return f"{first[: start.start() if start else 0]}\n{last[end.end() if end else half :]}"
 
 
 def run_row(facts: tuple[Any, ...], node: str) -> Sequence[Any]:
@@ -93,6 +127,13 @@ def run_row(facts: tuple[Any, ...], node: str) -> Sequence[Any]:
             error_type, error_shown = kind, int(shown)
             error_message = without_secret_values(_plain(message))[:MAX_MESSAGE] or None
             error_traceback = _middle_cut(without_secret_values(_plain(trace))) or None if trace else None
+    searched, searched_error = search_form(caller[-1], inputs, outputs, error_type), search_form(error_message)
+    written_request = None if sent is None else written_headers(sent)
+    size = None
+    if caller[0] == ANONYMOUS:
+        size = _size(
+            inputs, outputs, headers, error_message, error_traceback, written_request, searched, searched_error
+        )
     return (
         run_id,
         workflow,
@@ -116,12 +157,18 @@ def run_row(facts: tuple[Any, ...], node: str) -> Sequence[Any]:
         error_traceback,
         cancelled_by or None,
         resubmitted_by or None,
+        size,
         inputs,
         outputs,
-        None if sent is None else written_headers(sent),
-        search_form(caller[-1], inputs, outputs, error_type),
-        search_form(error_message),
+        written_request,
+        searched,
+        searched_error,
     )
+
+
+def _size(*texts: str | None) -> int:
+    """Bytes that a run with these texts takes in the database."""
+    return RUN_BYTES + sum(len(text) if text.isascii() else len(text.encode()) for text in texts if text)
 
 
 def step_row(run_id: str, step: Step) -> Sequence[Any]:

@@ -38,7 +38,7 @@ _LEGAL = " OR ".join(
 )
 _OUTCOME = (
     *("state", "status", "ended_at", "outputs", "outputs_form", "reply_headers", "error_type", "error_message"),
-    *("error_shown", "error_traceback", "search_text", "search_error"),
+    *("error_shown", "error_traceback", "search_text", "search_error", "kept_bytes"),
 )
 _SET_OUTCOME = ", ".join(f"{name} = excluded.{name}" for name in _OUTCOME)
 # Another process may have recorded it with the request to cancel.

@@ -1,0 +1,202 @@
+"""What waits for the writer's next batch, and how it is divided among callers. It belongs to the event loop."""
+
+from collections import Counter, deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from postern.authoring.call_result import Call
+from postern.journal.run import Run, Step
+from postern.journal.shares import ANONYMOUS, Holder, has_room, holder_of
+from postern.journal.writing.pending import Operation
+from postern.journal.writing.rows import facts, kept_bytes
+
+if TYPE_CHECKING:
+    import asyncio
+
+MAX_QUEUED = 10_000
+"""Ended runs that wait to be written. With more, no run starts."""
+
+MAX_QUEUED_BYTES = 64 * 1024 * 1024
+"""Bytes of what is recorded of their bodies, and of operations. With more, no run starts."""
+
+CROWDED = MAX_QUEUED // 4
+CROWDED_BYTES = MAX_QUEUED_BYTES // 4
+"""Up to here, nobody's share is looked at: see `shares.has_room`."""
+
+LARGE_BYTES = 8 * 1024
+"""Runs and operations of more bytes take turns, so that the others do not wait for them."""
+
+TURN_BYTES = 1024 * 1024
+"""Bytes of large ones in one batch, if there is more than one."""
+
+EVERYBODY: Holder = (ANONYMOUS, "")
+"""All anonymous callers together."""
+
+Facts = tuple[Any, ...]
+
+
+class Large(NamedTuple):
+    """A large run with the operation that belongs to it, or a large operation alone."""
+
+    size: int
+    facts: Facts | None
+    waiter: "asyncio.Future[None] | None"
+    operation: Operation | None
+
+
+class Held:
+    """How many runs and bytes each caller has in a part of the queue, and all anonymous callers together."""
+
+    def __init__(self) -> None:
+        self.runs: Counter[Holder] = Counter()
+        self.bytes: Counter[Holder] = Counter()
+
+    def add(self, who: Holder, size: int, runs: int = 1) -> None:
+        """Add so many bytes and runs, which may be less than 0."""
+        for each in (who, EVERYBODY) if who[0] == ANONYMOUS else (who,):
+            self.runs[each] += runs
+            self.bytes[each] += size
+            if not self.runs[each]:
+                del self.runs[each], self.bytes[each]
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What goes into one batch. `waiters` are those of the first runs, in the same order."""
+
+    runs: list[Facts]
+    steps: list[tuple[str, Step]]
+    calls: list[tuple[str, Call]]
+    operations: list[Operation]
+    waiters: "list[asyncio.Future[None]]"
+
+
+class Queue:
+    """Records that wait. `bytes` counts those of runs and operations."""
+
+    def __init__(self) -> None:
+        self.begun: dict[str, Run] = {}
+        self.ended: list[Facts] = []
+        self.waiters: list[asyncio.Future[None]] = []
+        self.steps: list[tuple[str, Step]] = []
+        self.calls: list[tuple[str, Call]] = []
+        self.operations: list[Operation] = []
+        self.large: deque[Large] = deque()
+        self.bytes = 0
+        self._large_held = Held()
+        self._small_held = Held()
+        self._counted = 0  # of `ended`, in _small_held
+
+    def __len__(self) -> int:
+        return len(self.ended) + sum(each.facts is not None for each in self.large)
+
+    def __bool__(self) -> bool:
+        """Whether anything waits for a batch. Unfinished runs and steps wait for the next tick."""
+        return bool(self.ended or self.operations or self.large)
+
+    def has_room(self, run: Run) -> bool:
+        """Whether this run may start. It counts what each caller has in the queue, so ask only if that is crowded."""
+        for each in self.ended[self._counted :]:
+            self._small_held.add(_holder(each), kept_bytes(each))
+        self._counted = len(self.ended)
+        caller = run.caller
+        who = holder_of(caller.kind, caller.tenant_id, caller.object_id, run.request.client_address)
+        is_anonymous = who[0] == ANONYMOUS
+        small, large = self._small_held, self._large_held
+
+        def room(small: Counter[Holder], large: Counter[Holder], queued: int, most: int) -> bool:
+            together = small[EVERYBODY] + large[EVERYBODY] if is_anonymous else None
+            return has_room(small[who] + large[who], together, queued, most)
+
+        return room(small.runs, large.runs, len(self), MAX_QUEUED) and room(
+            small.bytes, large.bytes, self.bytes, MAX_QUEUED_BYTES
+        )
+
+    def end(self, run: Run, waiter: "asyncio.Future[None]", along: Operation | None) -> int:
+        """Queue a run that has ended, as it is recorded, and the operation that belongs into its transaction. Returns
+        the bytes of both."""
+        self.begun.pop(run.id, None)
+        row = facts(run)
+        size = len(run.request.body) + len(run.outcome.content)
+        if headers := row[-1]:
+            size += len(headers)
+        if size <= LARGE_BYTES and along is None:
+            self.bytes += size
+            self.ended.append(row)
+            self.waiters.append(waiter)
+            return size
+        return self._end_other(row, waiter, along)
+
+    def _end_other(self, row: Facts, waiter: "asyncio.Future[None]", along: Operation | None) -> int:
+        """The same for a run that may be large, or that has an operation."""
+        size = kept_bytes(row) + (len(along.pickled) if along is not None else 0)
+        self.bytes += size
+        if size > LARGE_BYTES:
+            self.large.append(Large(size, row, waiter, along))
+            self._large_held.add(_holder(row), size)
+            return size
+        self.ended.append(row)
+        self.waiters.append(waiter)
+        if along is not None:
+            self.operations.append(along)
+        return size
+
+    def operate(self, operation: Operation) -> None:
+        """Queue an operation."""
+        size = len(operation.pickled)
+        self.bytes += size
+        if size > LARGE_BYTES:
+            self.large.append(Large(size, None, None, operation))
+        else:
+            self.operations.append(operation)
+
+    def take(self, *, begun: bool) -> Taken | None:
+        """Take the next batch: everything but large ones that have to wait for their turn. None if there is nothing."""
+        runs, waiters, operations = self.ended, self.waiters, self.operations
+        self.bytes = 0
+        if self.large:
+            self._take_large(runs, waiters, operations)
+        if self._counted:
+            self._small_held, self._counted = Held(), 0
+        if begun and self.begun:
+            runs.extend(map(facts, self.begun.values()))
+            self.begun.clear()
+        if not (runs or operations or self.steps or self.calls):
+            return None
+        taken = Taken(runs, self.steps, self.calls, operations, waiters)
+        self.ended, self.waiters, self.steps, self.calls, self.operations = [], [], [], [], []
+        return taken
+
+    def abandoned(self) -> "tuple[list[asyncio.Future[None]], list[Operation]]":
+        """The waiters and operations of callers, who no longer wait. Runs, and operations that nobody waits for, stay
+        queued."""
+        waiters = [*self.waiters, *(each.waiter for each in self.large if each.waiter is not None)]
+        found = [*self.operations, *(each.operation for each in self.large if each.operation is not None)]
+        self.operations = [each for each in self.operations if each.future is None]
+        self.large = deque(
+            each for each in self.large if each.facts or (each.operation and each.operation.future is None)
+        )
+        self.bytes = sum(map(kept_bytes, self.ended)) + sum(len(each.pickled) for each in self.operations)
+        self.bytes += sum(each.size for each in self.large)
+        return waiters, found
+
+    def _take_large(
+        self, runs: list[Facts], waiters: "list[asyncio.Future[None]]", operations: list[Operation]
+    ) -> None:
+        """Add large ones up to TURN_BYTES, but at least one."""
+        left, large = TURN_BYTES, self.large
+        while large and (left == TURN_BYTES or large[0].size <= left):
+            size, row, waiter, operation = large.popleft()
+            left -= size
+            if row is not None and waiter is not None:
+                runs.append(row)
+                waiters.append(waiter)
+                self._large_held.add(_holder(row), -size, -1)
+            if operation is not None:
+                operations.append(operation)
+        self.bytes = sum(each.size for each in large)
+
+
+def _holder(facts: Facts) -> Holder:
+    kind, object_id, tenant_id, *_ = facts[2]
+    return holder_of(kind, tenant_id, object_id, facts[3][0])
