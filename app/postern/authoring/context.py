@@ -59,6 +59,7 @@ class Context:
     workflow: str
     services: Services = field(repr=False)
     recorded: bool = field(default=True, repr=False)
+    secured: bool = field(default=False, repr=False)
     _steps = 0
     _calls = 0
 

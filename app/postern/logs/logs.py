@@ -20,7 +20,7 @@ import structlog
 from pydantic_core import to_json
 
 from postern.logs.sink import BufferedSink, writer_of
-from postern.redaction import REDACTED, each_text, is_secret_name, without_tokens, written
+from postern.redaction import REDACTED, each_text, is_secret_name, without_secret_values, without_tokens, written
 from postern.trace import RUN, trace_id_of
 
 Fields = Callable[[], dict[str, str | int | float]]
@@ -201,16 +201,20 @@ def _line(level: str, logger: str, event: MutableMapping[str, Any]) -> bytes:
     now = _now()
     try:
         text = event.pop("event", "")
-        clean = {"timestamp": now, "level": level, "event": text if type(text) is str else written(text)}
+        clean = {
+            "timestamp": now,
+            "level": level,
+            "event": without_secret_values(text) if type(text) is str else written(text),
+        }
         if logger:
             clean["logger"] = logger
         for key, value in event.items():
             if key == "exc_info":
                 if trace := _traceback(value):
-                    clean["exception"] = trace
+                    clean["exception"] = without_secret_values(trace)
                 continue
             name = key + "_" if key in clean else key  # a field cannot overwrite the time, the level or the event
-            clean[name] = REDACTED if is_secret_name(key) else value if type(value) in _PLAIN else written(value)
+            clean[name] = _shown(key, value)
         run = RUN.get()
         if run is not None:  # logs of authors and libraries do not have them
             clean.setdefault("run_id", run[0])
@@ -218,6 +222,15 @@ def _line(level: str, logger: str, event: MutableMapping[str, Any]) -> bytes:
         return _rendered(clean)
     except Exception:
         return _as_json({"timestamp": now, "level": level, "event": _UNWRITTEN})
+
+
+def _shown(name: str, value: Any) -> Any:
+    """A field of a line: without secrets under its name, in its text, or under names in it."""
+    if type(value) is str:
+        return REDACTED if value and is_secret_name(name) else without_secret_values(value)
+    if type(value) in _PLAIN:
+        return REDACTED if type(value) in (int, float) and is_secret_name(name) else value
+    return REDACTED if is_secret_name(name) else written(value)
 
 
 def _together(lines: list[dict[str, Any]]) -> bytes:

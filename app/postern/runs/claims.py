@@ -6,11 +6,12 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from postern.journal.idempotency_keys import Claim, Claimed, claim, forget, settle
+from postern.journal.idempotency_keys import Claim, Claimed, Kept, claim, forget, settle
 from postern.journal.run import Outcome, Run, State
+from postern.journal.secured import keeps_reply
 from postern.journal.writing.rows import facts, run_row
 from postern.journal.writing.statements import remove_run, write_runs
-from postern.runs.idempotency import Key, keep, replay
+from postern.runs.idempotency import Key, Reply, keep, replay, unread_reply
 from postern.runs.outcomes import NOT_BEGUN
 from postern.runs.run_records import RunRecords
 
@@ -28,8 +29,10 @@ def record_end(journal: RunRecords, run: Run, key: Key) -> Awaitable[None]:
     if outcome.error_type == NOT_BEGUN:
         journal.write_soon(partial(forget, scope=key.scope, run_id=run.id))
         return journal.end(run)
-    kept = keep(outcome.status, outcome.headers, outcome.content, secured=run.workflow.secure_outputs)
-    journal.write_soon(partial(settle, scope=key.scope, run_id=run.id, kept=kept))
+    reply = unread_reply(
+        outcome.status, outcome.headers, outcome.content, secured=not keeps_reply(run.workflow, outcome)
+    )
+    journal.write_soon(partial(settle_reply, scope=key.scope, run_id=run.id, reply=reply))
     return journal.end(run)
 
 
@@ -41,9 +44,14 @@ def record_interruption(journal: RunRecords, run: Run, key: Key | None) -> None:
         journal.write_soon(partial(forget, scope=key.scope, run_id=run.id))
 
 
+def settle_reply(connection: Connection, scope: str, run_id: str, reply: Kept | Reply) -> None:
+    """Store the reply of a run that has ended. In the writer's process, because it is read to its end for secrets."""
+    settle(connection, scope, run_id, reply if isinstance(reply, Kept) else keep(*reply, secured=False))
+
+
 def claim_for_run(connection: Connection, key: Key, run: tuple[Any, ...], node: str, now: float) -> Claim:
     """Claim the key for a run, and record the run as Running with it. `run` has the run's facts."""
-    found = claim(connection, key.scope, key.fingerprint, run[0], now)
+    found = claim(connection, key.scope, key.fingerprint, run[0], now, key.before)
     if isinstance(found, Claimed):
         write_runs(connection, [run_row(run, node)])
     return found

@@ -11,6 +11,7 @@ from postern.authoring.result import NotAwaited, ResultType
 from postern.authoring.workflow import Workflow
 from postern.errors import Problem, header_lines, problem
 from postern.journal.run import Outcome, Run, State
+from postern.journal.secured import kept_error, kept_type
 from postern.media_types import is_json
 from postern.runs.tracebacks import traceback_of
 
@@ -67,13 +68,17 @@ def succeeded(value: Any, result: ResultType | None) -> Outcome:
 def raised(error: BaseException, run: Run) -> Outcome:
     """The outcome of a run whose workflow raised this error."""
     if isinstance(error, Problem):
-        return failed(State.FAILED, error, run.id, error.code, error.detail, error.reason, shown=True)
+        reason = "" if run.workflow.secures else error.reason
+        outcome = failed(State.FAILED, error, run.id, error.code, error.detail, reason, shown=True)
+        outcome.error_type, outcome.error_message = kept_error(run.workflow, outcome)
+        return outcome
     if isinstance(error, StopIteration):  # what `async def` makes of it
         error = RuntimeError("StopIteration left the workflow").with_traceback(error.__traceback__)
     if isinstance(error, PydanticSerializationError) and "'coroutine'" in _message(error):
         error = NotAwaited()
     place = _place(error, run.workflow)
-    outcome = failed(State.FAILED, problem("workflow-failed"), run.id, type(error).__name__, _message(error), place)
+    kind = kept_type(error, secured=run.workflow.secures)
+    outcome = failed(State.FAILED, problem("workflow-failed"), run.id, kind, _message(error), place)
     file = run.workflow.function.__code__.co_filename
     outcome.error_traceback = traceback_of(error, file, messages=not run.workflow.secures)
     return outcome

@@ -248,7 +248,9 @@ class Runner:
         """The Context for the workflow's function. Log entries from here on have the run's id."""
         RUN.set((run.id, run.request.trace))
         workflow = run.workflow
-        return Context(run.request, run.caller, run.id, workflow.name, self._services, not workflow.stateless)
+        return Context(
+            run.request, run.caller, run.id, workflow.name, self._services, not workflow.stateless, workflow.secures
+        )
 
     def _interrupt(self, run: Run, key: Key | None) -> None:
         """Record that the server itself ended the request, unless the run was abandoned before."""

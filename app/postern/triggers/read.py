@@ -14,6 +14,7 @@ from postern.authoring.signature import BodyParameter
 from postern.authoring.validators import Validators
 from postern.authoring.workflow import Workflow
 from postern.errors import Problem, problem
+from postern.journal.secured import kept_type
 from postern.media_types import is_json, is_plain, is_utf8
 from postern.triggers.exchange import Exchange
 from postern.triggers.json_body import not_json, read_typed, read_untyped
@@ -94,7 +95,7 @@ def arguments(
     except Problem:
         raise
     except BaseException as error:  # SystemExit too: it ends the request, never the server
-        reason = f"{type(error).__name__} in a validator of the workflow"
+        reason = f"{kept_type(error, secured=workflow.secures)} in a validator of the workflow"
         raise problem("workflow-failed", reason=reason) from error
 
 

@@ -28,6 +28,7 @@ from postern.connections.calls.call_response import (
 )
 from postern.connections.calls.targets import Target, Targets
 from postern.http_client import AsyncClient, ConnectError, ConnectTimeout, HTTPError, PoolTimeout, Response
+from postern.journal.secured import SECURED_NAME, kept_type
 from postern.transient_errors import retry_after
 
 if TYPE_CHECKING:
@@ -82,11 +83,12 @@ class Calls:
     async def call(self, ctx: "Context", outgoing: Outgoing) -> Any:
         """The result of a call, or a Handle if the author does not wait for it. Raises CallError, and ConnectionFault
         if the call cannot be made at all."""
-        call = Call(outgoing.number, outgoing.step, outgoing.trigger, self._now())
+        name = SECURED_NAME if ctx.secured else outgoing.trigger  # until it is known as the name of a target
+        call = Call(outgoing.number, outgoing.step, name, self._now())
         try:
             return await self._made(ctx, outgoing, call)
         except BaseException as error:
-            call.error = type(error).__name__
+            call.error = kept_type(error, secured=ctx.secured)
             if isinstance(error, CallError):
                 call.status = error.status or None
                 call.run_id = error.run_id or call.run_id
@@ -98,6 +100,7 @@ class Calls:
 
     async def _made(self, ctx: "Context", outgoing: Outgoing, call: Call) -> Any:
         target = self._targets.find(outgoing.trigger)
+        call.name = outgoing.trigger
         if not target.own:
             call.url = link_of(target, "")
         sending = sending_of(ctx, outgoing, target)
