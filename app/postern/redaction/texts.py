@@ -17,10 +17,10 @@ _DOTTED = re.compile(r"eyJ[\w=.-]*", re.ASCII)
 _SIGNS = re.compile(rf"eyj|://|\\u00[2-7]|%[2-7]|&#|{SIGNS}")
 _SIGNS_IN_BYTES = re.compile(_SIGNS.pattern.encode())
 
-_CHARACTER = r"(?:[\w$-]|\\++u[0-9a-fA-F]{4}|%[0-9a-fA-F]{2})"
+_CHARACTER = r"(?:[\w$-]|\\{1,16}+u[0-9a-fA-F]{4}|%[0-9a-fA-F]{2})"
 _START = r"(?:(?<![\w$%\\-])|(?<=\\)(?![nrt]|u[0-9a-fA-F]{4})|(?<=\\[nrt])|(?<=%)(?![0-9a-fA-F]{2}))"
 """Where a name may begin: never behind a part of itself, so that a long name is read once."""
-_WORDS = rf"{_START}{_CHARACTER}++(?:[ +]{_CHARACTER}++){{0,2}}+"
+_WORDS = rf"{_START}{_CHARACTER}++(?:[ +.]{_CHARACTER}++){{0,2}}+"
 _NAMED = re.compile(rf"""({_WORDS})\\{{0,16}}["']?\s{{0,3}}(?:=>|[:=]{{1,2}})\s{{0,3}}""", re.ASCII)
 """A name with a value behind it, as in `sig=abc`, `{'password': 'abc'}` and `API key: abc`. Quantifiers are possessive
 where they have no bound, so that nothing is read twice."""
