@@ -8,8 +8,8 @@ import re
 from functools import lru_cache
 
 SIGNS = (
-    "assertion|auth|bearer|codes?|cookie|conn|cred|cvc|cvv|dsn|jwt|kennwort|key|otp|pass|pin|pwd|saml|sas|secret|shared|"
-    "sig|token"
+    "a(?:ssertion|uth)|bearer|c(?:o(?:de|okie|nn)|red|v[cv])|dsn|jwt|ke(?:nnwort|y)|otp|p(?:ass|in|wd)"
+    "|s(?:a(?:ml|s)|ecret|hared|ig)|token"
 )
 """A pattern that is found in every name of a secret, written in lower case."""
 

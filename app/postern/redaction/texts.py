@@ -14,7 +14,7 @@ _REPLACED = ("", '""', "''", REDACTED, TOKEN)
 _DOTTED = re.compile(r"eyJ[\w=.-]*", re.ASCII)
 """What may be a JWT. Every match succeeds, so a long text is read once: the dot is checked afterwards."""
 
-_SIGNS = re.compile(rf"eyj|://|\\u00[2-7]|%[2-7]|&#|{SIGNS}")
+_SIGNS = re.compile(rf"eyj|://|\\u00|%[2-7]|&#|{SIGNS}")
 _SIGNS_IN_BYTES = re.compile(_SIGNS.pattern.encode())
 
 _CHARACTER = r"(?:[\w$-]|\\{1,16}+u[0-9a-fA-F]{4}|%[0-9a-fA-F]{2})"
