@@ -6,6 +6,7 @@ import sys
 import types
 from collections.abc import Iterator
 from functools import partial
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postern import Caller, Problem, Request, Workflow, workflow
+from postern.call_chain import Part, key_of_call
 from postern.ids import new_id
 from postern.journal.run import Outcome, Run, State, Step
 from postern.journal.secured import SECURED_NAME, keeps_reply, kept_step, kept_type, url_shown
@@ -146,6 +148,15 @@ def test_a_secured_request_cannot_be_guessed_from_its_fingerprint(body: bytes, k
         made.fingerprint != key_of(of, Caller("user"), Request("POST", "/triggers/y", body=body), [b"k1"]).fingerprint
     )
     assert key_of(plain, Caller("user"), request, [b"k1"]).before == ""
+
+
+def test_the_key_of_a_call_cannot_be_computed_from_the_record_of_its_run():
+    """It is the key of the HMAC, if the call is to a secured workflow."""
+    part = Part("run-1", path=(1,), calls=1)
+    known = b"run-1/1/1/hello"
+    guesses = {sha256(known).hexdigest(), hashlib.blake2b(known, digest_size=32).hexdigest()}
+    assert key_of_call(part, "hello") not in guesses
+    assert key_of_call(part, "hello") == key_of_call(Part("run-1", path=(1,), calls=1), "hello")
 
 
 def test_a_name_that_is_made_while_a_run_runs_is_not_recorded():

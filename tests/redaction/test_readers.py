@@ -115,6 +115,7 @@ def test_a_file_in_a_form_beside_a_secret_does_not_hide_it():
         ("API key: abc", "API key: [redacted]"),
         ("postgresql://u:hunter2@h/db", "postgresql://u:[redacted]@h/db"),
         ("Server=x;Password=hunter2;User Id=ada", "Server=x;Password=[redacted];User Id=ada"),
+        ("/a?b=1&sig=%5Bredacted%5D", "/a?b=1&sig=%5Bredacted%5D"),
         ("password == hunter2", "password == [redacted]"),
         ("pass\\u0077ord=hunter2", "pass\\u0077ord=[redacted]"),
         ("'a\\npassword=hunter2'", "'a\\npassword=[redacted]'"),

@@ -9,7 +9,7 @@ from postern.redaction.names import SIGNS, is_secret_name
 REDACTED = "[redacted]"
 TOKEN = "[token]"  # noqa: S105 - what replaces a token
 
-_REPLACED = ("", '""', "''", REDACTED, TOKEN)
+_REPLACED = ("", '""', "''", REDACTED, "%5Bredacted%5D", TOKEN)
 
 _DOTTED = re.compile(r"eyJ[\w=.-]*", re.ASCII)
 """What may be a JWT. Every match succeeds, so a long text is read once: the dot is checked afterwards."""
