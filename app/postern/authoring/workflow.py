@@ -121,7 +121,7 @@ def workflow(
     HEAD, OPTIONS; GET includes HEAD. `path`: the relative path after the name, `/orders/{order_id}`. `timeout`: seconds
     until the run is cancelled and the caller gets a 504. `stateless`: no run is recorded. `secure_inputs`,
     `secure_outputs`: keep all of the request or reply out of records and logs. `max_concurrency`:
-    concurrent runs; further requests get a 429. `max_body_bytes`: replaces POSTERN_MAX_BODY_BYTES. `durable`: not available yet.
+    concurrent runs; further requests get a 429. `max_body_bytes`: replaces POSTERN_MAX_BODY_BYTES. `durable`: not yet.
 
     Raises WorkflowFault if the options or the function are not valid.
     """
