@@ -8,7 +8,8 @@ import re
 from collections.abc import Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass
-from hashlib import sha256
+from hashlib import blake2b
+from secrets import token_bytes
 from typing import NamedTuple
 
 from postern.access import Caller
@@ -26,6 +27,8 @@ PARENT_FIELD = PARENT.lower().encode()
 MOST_DEPTH = 16
 """The deepest chain of calls. A request with a greater depth is rejected."""
 
+
+_OF_THIS_PROCESS = token_bytes(32)
 
 _NUMBER = re.compile(rb"[0-9]{1,9}")
 
@@ -84,7 +87,8 @@ def part_of(run_id: str, outside: Part) -> Part:
 
 
 def key_of_call(part: Part, trigger: str) -> str:
-    """The Idempotency-Key of the last call that was counted in the part, in hexadecimal. It is a digest, because the id
-    of an anonymous caller's run is enough to read its record."""
+    """The Idempotency-Key of the last call that was counted in the part, in hexadecimal. It is a digest under a key of
+    this process, in which the run begins and ends: the ids of runs are on record, and what is stored under a key must
+    not be guessed from them."""
     named = f"{part.run_id}/{'.'.join(map(str, part.path))}/{part.calls}/{trigger}"
-    return sha256(named.encode("utf-8", "surrogatepass")).hexdigest()
+    return blake2b(named.encode("utf-8", "surrogatepass"), key=_OF_THIS_PROCESS, digest_size=32).hexdigest()

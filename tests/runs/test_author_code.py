@@ -15,10 +15,10 @@ from structlog.testing import capture_logs
 from postern import Context, Problem, Reply, Request, workflow
 from postern.access import ANYONE
 from postern.authoring.context import Services
-from postern.journal.idempotency_keys import forget, settle
+from postern.journal.idempotency_keys import forget
 from postern.journal.run import Run, State
 from postern.runs.apart import apart
-from postern.runs.claims import record_end
+from postern.runs.claims import record_end, settle_reply
 from postern.runs.idempotency import Key
 from postern.runs.outcomes import cut_off
 from postern.runs.runner import Abandoned, Runner
@@ -320,7 +320,7 @@ async def test_a_run_that_did_not_begin_gives_its_idempotency_key_back(records: 
     for begun in (False, True):
         never.outcome = cut_off(never, by_hand=False, begun=begun)
         await record_end(Journal(), never, Key("scope", "fingerprint"))
-    assert written == [forget, settle]
+    assert written == [forget, settle_reply]
 
 
 class Public(BaseModel):

@@ -28,7 +28,7 @@ Start = Callable[[Workflow, Caller, Request, Mapping[str, Any] | Read, str, Key 
 
 _LOST: Mapping[Form, str] = {
     Form.CUT: "were cut",
-    Form.SECURED: "are not recorded by its workflow",
+    Form.SECURED: "are not recorded, because its workflow is secured",
     Form.REDACTED: "were redacted",
 }
 """The forms from which a body cannot be restored, and why."""
@@ -78,7 +78,7 @@ def why_not(record: RunRecord, trigger: Trigger | None) -> str:
     if (lost := _LOST.get(record.inputs_form or Form.NONE)) is not None:
         return f"The inputs of the run {lost}."
     if record.request and _is_redacted(record.request):
-        return "The query of the run's request was redacted."
+        return "The query or the path of the run's request was redacted."
     if record.request_headers is None:
         return "The run was recorded by a release before 0.2, which did not record the headers of requests."
     if any(value is None for _, value in json.loads(record.request_headers)):

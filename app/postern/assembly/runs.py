@@ -17,6 +17,7 @@ from postern.connections.calls.calls import Calls
 from postern.errors import Problem
 from postern.journal.journal import Journal
 from postern.journal.run import Run, State
+from postern.journal.secured import url_shown
 from postern.journal.server_processes import ServerProcesses
 from postern.logs import write_later
 from postern.redaction import without_secret_values
@@ -135,7 +136,7 @@ def _show_failures(requests: RequestCounts, log: FilteringBoundLogger) -> Callab
                 workflow=run.workflow.name,
                 run_id=run.id,
                 method=run.request.method,
-                url=run.request.path,
+                url=url_shown(run.workflow, run.request.path),
                 error=f"{outcome.error_type}: {message}" if message else outcome.error_type,
                 exception=without_secret_values(outcome.error_traceback),
             )

@@ -65,6 +65,7 @@ class Context:
         workflow: str,
         services: Services,
         recorded: bool = True,
+        secured: bool = False,
     ) -> None:
         self._request = request
         self._caller = caller
@@ -72,6 +73,7 @@ class Context:
         self._workflow = workflow
         self._services = services
         self._recorded = recorded
+        self._secured = secured
 
     def __repr__(self) -> str:
         return f"Context(run_id={self._run_id!r}, workflow={self._workflow!r}, caller={self._caller!r})"
@@ -100,6 +102,11 @@ class Context:
     def recorded(self) -> bool:
         """Whether the run is recorded: its workflow is not stateless."""
         return self._recorded
+
+    @property
+    def secured(self) -> bool:
+        """Whether the workflow has `secure_inputs` or `secure_outputs`."""
+        return self._secured
 
     @property
     def chain(self) -> "Chain | None":

@@ -126,8 +126,9 @@ def workflow(
     the trigger's URL; by default the function's name with `_` as `-`. `methods`: of GET, POST, PUT, PATCH, DELETE,
     HEAD, OPTIONS; GET includes HEAD. `path`: the relative path after the name, `/orders/{order_id}`. `timeout`: seconds
     until the run is cancelled and the caller gets a 504. `stateless`: no run is recorded. `secure_inputs`,
-    `secure_outputs`: keep bodies out of records. `max_concurrency`: concurrent runs; further requests get a 429.
-    `max_body_bytes`: replaces POSTERN_MAX_BODY_BYTES. `max_elements`: values in a JSON body. `durable`: not available.
+    `secure_outputs`: keep all of the request or reply out of records and logs. `max_concurrency`: concurrent runs;
+    further requests get a 429. `max_body_bytes`: replaces POSTERN_MAX_BODY_BYTES. `max_elements`: values in a JSON
+    body. `durable`: not available.
 
     Raises WorkflowFault if the options or the function are not valid."""
     _check_durable(durable)

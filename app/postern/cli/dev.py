@@ -67,7 +67,7 @@ def dev(host: Host = None, port: Port = None) -> None:
         with readable_folder():
             app = create_app(settings, local_tokens=local_tokens)
 
-        lines = RequestLines(app, structlog.get_logger("postern"))
+        lines = RequestLines(app, structlog.get_logger("postern"), lambda: app.catalog.snapshot.triggers)
         config = server_config(lines, trusted_proxies=given.trusted_proxies)
 
         def ready(address: str) -> None:

@@ -71,18 +71,26 @@ class Kept:
 
 
 def claim(
-    connection: Connection, scope: str, fingerprint: str, run_id: str, now: float, workflow: str = "", holder: str = ""
+    connection: Connection,
+    scope: str,
+    fingerprint: str,
+    run_id: str,
+    now: float,
+    workflow: str = "",
+    holder: str = "",
+    before: str = "",
 ) -> Claim:
     """Claim the key for this run, unless another run has it. Concurrent claims wait for each other's transaction, so
     exactly one gets the key. A repeated claim for the same run succeeds again. The key is stored as one of this holder
-    at the workflow (see `journal.storage`)."""
+    at the workflow (see `journal.storage`). `before` is the fingerprint that an earlier release gave the same
+    request."""
     taken = {"scope": scope, "fingerprint": fingerprint, "run_id": run_id, "created_at": now}
     taken |= {"workflow": workflow, "holder": holder, "kept_bytes": KEY_BYTES}
     connection.execute(_taking(connection.dialect.name), taken | {"old": now - KEPT_FOR})
     row = connection.execute(_FOUND, {"of": scope}).one()
     if row.run_id == run_id:
         return Claimed()
-    if row.fingerprint != fingerprint:
+    if row.fingerprint not in (fingerprint, before or fingerprint):
         return Mismatch()
     if row.status is None:
         return Running(row.run_id)

@@ -9,6 +9,7 @@ from functools import partial
 from postern.access import Caller
 from postern.authoring.request import Request
 from postern.authoring.workflow import Workflow
+from postern.redaction import without_secret_values
 
 
 class State(StrEnum):
@@ -106,7 +107,7 @@ class Run:
         """The fields of the log line for a run that has ended. They are built later and keep as little of the run as
         possible: memory that is freed late is no longer in the processor's cache when it is used again."""
         outcome, caller = self.outcome, self.caller
-        error = f"{outcome.error_type} {outcome.place}".rstrip() if outcome.error_type else ""
+        error = without_secret_values(f"{outcome.error_type} {outcome.place}".rstrip()) if outcome.error_type else ""
         return partial(
             _fields,
             self.id,

@@ -23,7 +23,7 @@ from pydantic_core import to_json
 from postern.logs.bounds import MOST_FRAMES, MOST_OF_A_LINE, bounded, bounded_trace
 from postern.logs.sink import BufferedSink, writer_of
 from postern.plain_text import plain
-from postern.redaction import REDACTED, each_text, is_secret_name, without_tokens, written
+from postern.redaction import REDACTED, each_text, is_secret_name, without_secret_values, without_tokens, written
 from postern.trace import RUN, trace_id_of
 
 Fields = Callable[[], dict[str, str | int | float]]
@@ -202,17 +202,17 @@ def _line(level: str, logger: str, event: MutableMapping[str, Any]) -> bytes:
         clean: dict[str, Any] = {
             "timestamp": now,
             "level": level,
-            "event": text if type(text) is str else written(text),
+            "event": without_secret_values(text) if type(text) is str else written(text),
         }
         if logger:
             clean["logger"] = logger
         for key, value in event.items():
             if key == "exc_info":
                 if trace := _traceback(value):
-                    clean["exception"] = trace
+                    clean["exception"] = without_secret_values(trace)
                 continue
             name = key + "_" if key in clean else key  # a field cannot overwrite the time, the level or the event
-            clean[name] = REDACTED if is_secret_name(key) else value if type(value) in _PLAIN else written(value)
+            clean[name] = _shown(key, value)
         run = RUN.get()
         if run is not None:  # logs of authors and libraries do not have them
             clean.setdefault("run_id", run[0])
@@ -220,6 +220,15 @@ def _line(level: str, logger: str, event: MutableMapping[str, Any]) -> bytes:
         return _rendered(clean)
     except BaseException:  # an author's value may raise anything when it is written
         return _as_json({"timestamp": now, "level": level, "event": _UNWRITTEN})
+
+
+def _shown(name: str, value: Any) -> Any:
+    """A field of a line: without secrets under its name, in its text, or under names in it."""
+    if type(value) is str:
+        return REDACTED if value and is_secret_name(name) else without_secret_values(value)
+    if type(value) in _PLAIN:
+        return REDACTED if type(value) in (int, float) and is_secret_name(name) else value
+    return REDACTED if is_secret_name(name) else written(value)
 
 
 def _together(lines: list[dict[str, Any]]) -> bytes:

@@ -6,12 +6,13 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from postern.journal.idempotency_keys import Claim, Claimed, claim, forget, settle
+from postern.journal.idempotency_keys import Claim, Claimed, Kept, claim, forget, settle
 from postern.journal.run import Outcome, Run, State
+from postern.journal.secured import keeps_reply
 from postern.journal.shares import holder_of
 from postern.journal.writing.rows import facts, run_row
 from postern.journal.writing.statements import remove_run, write_runs
-from postern.runs.idempotency import Key, keep, replay
+from postern.runs.idempotency import Key, Reply, keep, replay, unread_reply
 from postern.runs.run_records import RunRecords
 
 
@@ -28,8 +29,9 @@ def record_end(journal: RunRecords, run: Run, key: Key) -> Awaitable[None]:
     outcome = run.outcome
     if not outcome.begun:
         return journal.end(run, partial(forget, scope=key.scope, run_id=run.id))
-    kept = keep(outcome.status, outcome.headers, outcome.content, secured=run.workflow.secure_outputs)
-    return journal.end(run, partial(settle, scope=key.scope, run_id=run.id, kept=kept))
+    secured = not keeps_reply(run.workflow, outcome)
+    reply = unread_reply(outcome.status, outcome.headers, outcome.content, secured=secured)
+    return journal.end(run, partial(settle_reply, scope=key.scope, run_id=run.id, reply=reply))
 
 
 def record_interruption(journal: RunRecords, run: Run, key: Key | None) -> None:
@@ -49,11 +51,16 @@ def nothing(_: Connection) -> None:
     """Write nothing: what was queued before is written when this is."""
 
 
+def settle_reply(connection: Connection, scope: str, run_id: str, reply: Kept | Reply) -> None:
+    """Store the reply of a run that has ended. In the writer's process, because it is read to its end for secrets."""
+    settle(connection, scope, run_id, reply if isinstance(reply, Kept) else keep(*reply, secured=False))
+
+
 def claim_for_run(connection: Connection, key: Key, run: tuple[Any, ...], node: str, now: float) -> Claim:
     """Claim the key for a run, and record the run as Running with it. `run` has the run's facts."""
     kind, object_id, tenant_id, *_ = run[2]
     holder = " ".join(holder_of(kind, tenant_id, object_id, run[3][0]))
-    found = claim(connection, key.scope, key.fingerprint, run[0], now, run[1], holder)
+    found = claim(connection, key.scope, key.fingerprint, run[0], now, run[1], holder, key.before)
     if isinstance(found, Claimed):
         write_runs(connection, [run_row(run, node)])
     return found

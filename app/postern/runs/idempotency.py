@@ -11,11 +11,10 @@ abort one batch (SQLSTATE 40P01). That batch has to be repeated, as after a lost
 import json
 import re
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
+from hmac import HMAC
 from typing import NamedTuple
-
-from pydantic_core import from_json
 
 from postern.access import Caller
 from postern.authoring.request import Request
@@ -24,7 +23,7 @@ from postern.elements import has_more_elements
 from postern.errors import problem
 from postern.journal.body_form import Form
 from postern.journal.idempotency_keys import Ended, Headers, Kept, Mismatch, ReplyNotKept, Running
-from postern.redaction import is_secret_name, without_tokens, written
+from postern.redaction import body_without_secrets, is_secret_name, without_secret_values
 
 MAX_KEY = 255
 
@@ -36,6 +35,8 @@ MAX_REPLY_ELEMENTS = 20_000
 is served."""
 
 HEADER = b"idempotency-key"
+
+HMAC_MARK = "hmac-sha256:"
 
 REPLAYED = (b"idempotent-replayed", b"true")
 
@@ -76,6 +77,8 @@ class Key(NamedTuple):
 
     scope: str
     fingerprint: str
+    before: str = ""
+    """The fingerprint that a release before 0.2 gave the same request. It is compared and never stored."""
 
 
 def key_of(workflow: Workflow, caller: Caller, request: Request, values: Sequence[bytes]) -> Key:
@@ -84,7 +87,9 @@ def key_of(workflow: Workflow, caller: Caller, request: Request, values: Sequenc
     if workflow.stateless:
         raise problem("bad-idempotency-key", reason="the workflow is stateless")
     parts = (request.method, request.path, request.query_string, request.content_type, request.body)
-    return Key(scope_of(workflow.name, caller, check_key(values)), fingerprint(*parts))
+    key = check_key(values)
+    scope, plain = scope_of(workflow.name, caller, key), fingerprint(*parts)
+    return Key(scope, secured_fingerprint(key, *parts), plain) if workflow.secures else Key(scope, plain)
 
 
 def fingerprint(method: str, path: str, query: bytes, content_type: str, body: bytes) -> str:
@@ -92,9 +97,27 @@ def fingerprint(method: str, path: str, query: bytes, content_type: str, body: b
     return _digest(method, path, query, content_type, body)
 
 
+def secured_fingerprint(key: str, method: str, path: str, query: bytes, content_type: str, body: bytes) -> str:
+    """The same for a secured workflow: an HMAC under the caller's key, which is kept nowhere. A plain digest of a short
+    secret, such as a PIN, can be guessed. The mark tells it from those of releases before 0.2."""
+    mac = HMAC(key.encode("ascii"), digestmod=sha256)
+    _feed(mac.update, (method, path, query, content_type, body))
+    return HMAC_MARK + mac.hexdigest()
+
+
+Reply = tuple[int, Headers, bytes]
+
+
+def unread_reply(status: int, headers: Headers, content: bytes, *, secured: bool) -> Kept | Reply:
+    """What is needed of a reply to `keep` it: nothing of one that is secured or too long."""
+    if secured or len(content) > MAX_REPLY_BYTES:
+        return keep(status, headers, content, secured=secured)
+    return status, headers, content
+
+
 def keep(status: int, headers: Headers, content: bytes, *, secured: bool) -> Kept:
     """The reply as it is kept: completely or not at all, because only a complete reply can be replayed. `secured` is
-    the workflow's `secure_outputs`. A reply that contains a secret is not kept."""
+    what `secured.keeps_reply` decides. A reply that contains a secret is not kept."""
     if secured:
         return Kept(status, Form.SECURED)
     if len(content) > MAX_REPLY_BYTES or _has_many_elements(content):
@@ -136,23 +159,20 @@ def _has_many_elements(content: bytes) -> bool:
 def _has_secrets(headers: Headers, content: bytes) -> bool:
     """Whether logs and records would redact a part of the reply."""
     lines = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
-    if any(is_secret_name(name) or without_tokens(value) != value for name, value in lines):
+    if any(is_secret_name(name) or without_secret_values(value) != value for name, value in lines):
         return True
-    text = content.decode("utf-8", "replace")
-    if without_tokens(text) != text:
-        return True
-    try:
-        value = from_json(content, allow_inf_nan=False)
-    except ValueError:
-        return False
-    return bool(written(value) != value)
+    return body_without_secrets(content, dict(lines).get("content-type", "")) is not None
 
 
 def _digest(*parts: str | bytes) -> str:
     """SHA-256 over the parts, each after its length, so that different lists of parts have different digests."""
     digest = sha256()
+    _feed(digest.update, parts)
+    return digest.hexdigest()
+
+
+def _feed(update: Callable[[bytes], object], parts: Iterable[str | bytes]) -> None:
     for part in parts:
         written_part = part if isinstance(part, bytes) else part.encode("utf-8", "surrogatepass")
-        digest.update(len(written_part).to_bytes(8, "big"))
-        digest.update(written_part)
-    return digest.hexdigest()
+        update(len(written_part).to_bytes(8, "big"))
+        update(written_part)

@@ -13,6 +13,7 @@ from postern.authoring.result import NotAwaited, ResultType
 from postern.authoring.workflow import Workflow
 from postern.errors import TOO_MANY_CALLS, Problem, header_lines, problem
 from postern.journal.run import Outcome, Run, State
+from postern.journal.secured import kept_error, kept_type
 from postern.media_types import is_json
 from postern.runs.tracebacks import traceback_of
 
@@ -79,7 +80,8 @@ def raised(error: BaseException, run: Run) -> Outcome:
     try:
         return _raised(error, run)
     except BaseException:
-        return failed(State.FAILED, problem("workflow-failed"), run.id, type_name(error), "")
+        kind = "Exception" if run.workflow.secures else type_name(error)
+        return failed(State.FAILED, problem("workflow-failed"), run.id, kind, "")
 
 
 def _raised(error: BaseException, run: Run) -> Outcome:
@@ -87,13 +89,17 @@ def _raised(error: BaseException, run: Run) -> Outcome:
         error = problem(TOO_MANY_CALLS, headers={"Retry-After": "5"})
     if isinstance(error, Problem):
         shown = plain_problem(error)
-        return failed(State.FAILED, shown, run.id, shown.code, shown.detail, shown.reason, shown=True)
+        reason = "" if run.workflow.secures else shown.reason
+        outcome = failed(State.FAILED, shown, run.id, shown.code, shown.detail, reason, shown=True)
+        outcome.error_type, outcome.error_message = kept_error(run.workflow, outcome)
+        return outcome
     if isinstance(error, StopIteration):  # what `async def` makes of it
         error = RuntimeError("StopIteration left the workflow").with_traceback(error.__traceback__)
     if isinstance(error, PydanticSerializationError) and "'coroutine'" in text_of(error):
         error = NotAwaited()
     place = _place(error, run.workflow)
-    outcome = failed(State.FAILED, problem("workflow-failed"), run.id, type_name(error), text_of(error), place)
+    kind = kept_type(error, secured=run.workflow.secures)
+    outcome = failed(State.FAILED, problem("workflow-failed"), run.id, kind, text_of(error), place)
     file = run.workflow.function.__code__.co_filename
     outcome.error_traceback = traceback_of(error, file, messages=not run.workflow.secures)
     return outcome

@@ -247,7 +247,9 @@ class Runner:
         RUN.set((run.id, run.request.trace))
         workflow, request = run.workflow, Request.__new__(Request)
         request.__dict__.update(run.request.__dict__)
-        return Context(request, run.caller, run.id, workflow.name, self._services, not workflow.stateless)
+        return Context(
+            request, run.caller, run.id, workflow.name, self._services, not workflow.stateless, workflow.secures
+        )
 
     def _interrupt(self, run: Run, key: Key | None) -> None:
         """Record that the server itself ended the request. Raises Abandoned if the run was abandoned before."""

@@ -13,10 +13,11 @@ from structlog.typing import FilteringBoundLogger
 from tenacity import AsyncRetrying, RetryCallState, stop_after_attempt
 
 from postern.authoring.context import Context
-from postern.authoring.plain import plain_text, type_name
+from postern.authoring.plain import type_name
 from postern.authoring.retry_policy import Retry
 from postern.call_chain import PART, Part, part_of
 from postern.journal.run import Attempt, Step
+from postern.journal.secured import kept_step, kept_type
 from postern.runs.threads import NotBegun, Threads
 from postern.transient_errors import retry_after, worth_retrying
 
@@ -59,7 +60,7 @@ class Steps:
     ) -> Any:
         """Call the function and return its result. After a transient error, retry if the policy allows. The last error
         is raised unchanged. A cancellation ends the step at once."""
-        step = Step(number, _name(name, function), succeeded=False, attempts=[])
+        step = Step(number, kept_step(name, function, secured=ctx.secured)[:LONGEST_NAME], succeeded=False, attempts=[])
         outside = part_of(ctx.run_id, Part(ctx.run_id, steps=number - 1))
         outside.steps += 1
         path = (*outside.path, outside.steps)
@@ -77,7 +78,9 @@ class Steps:
             reraise=True,
         )
         try:
-            value: Any = await retrying(self._attempt, call, step.attempts, partial(Part, ctx.run_id, number, path))
+            value: Any = await retrying(
+                self._attempt, call, step.attempts, partial(Part, ctx.run_id, number, path), ctx.secured
+            )
             step.succeeded = True
         finally:
             if ctx.recorded:
@@ -85,7 +88,7 @@ class Steps:
         return value
 
     async def _attempt(
-        self, call: Callable[[], Awaitable[Any]], attempts: list[Attempt], part: Callable[[], Part]
+        self, call: Callable[[], Awaitable[Any]], attempts: list[Attempt], part: Callable[[], Part], secured: bool
     ) -> Any:
         """One attempt, with its times and the type of its error. Its calls are counted from the beginning."""
         began = self._now()
@@ -93,7 +96,7 @@ class Steps:
         try:
             value = await call()
         except BaseException as error:
-            attempts.append(Attempt(began, self._now(), type_name(error)))
+            attempts.append(Attempt(began, self._now(), kept_type(error, secured=secured)))
             raise
         finally:
             PART.reset(before)
@@ -129,7 +132,7 @@ class Steps:
             workflow=ctx.workflow,
             step=name,
             attempt=state.attempt_number,
-            error=type(_error(state)).__name__,
+            error=kept_type(_error(state), secured=ctx.secured),
             wait=round(state.upcoming_sleep, 3),
         )
 
@@ -154,10 +157,3 @@ def _error(state: RetryCallState) -> BaseException:
     if error is None:
         raise RuntimeError("the attempt did not fail")
     return error
-
-
-def _name(given: str, function: Callable[..., Any]) -> str:
-    while isinstance(function, partial):
-        function = function.func
-    name = given or getattr(function, "__name__", "") or type(function).__name__
-    return plain_text(str(name))[:LONGEST_NAME]

@@ -3,7 +3,7 @@
 from traceback import TracebackException
 from types import TracebackType
 
-from postern.authoring.plain import type_name
+from postern.journal.secured import kept_type
 
 MOST_FRAMES = 50
 """Calls that are kept of each exception of a chain: the last ones."""
@@ -20,7 +20,7 @@ def traceback_of(error: BaseException, file: str, *, messages: bool) -> str:
         found = TracebackException(
             type(error), error, _from_file(error.__traceback__, file), limit=-MOST_FRAMES, compact=True
         )
-        parts = found.format() if messages else _without_messages(found, type_name(error))
+        parts = found.format() if messages else _without_messages(found, kept_type(error, secured=True))
         lines = "".join(parts).splitlines()
     except BaseException:  # an author's exception may fail to describe itself, in whatever way
         return ""

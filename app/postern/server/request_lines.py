@@ -1,22 +1,30 @@
 """One line in the log for each request, for authors: `postern dev` only. A server's own log has no such lines, because
 they would cost more than the request."""
 
+from collections.abc import Callable, Mapping
 from time import perf_counter
 from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
-from postern.redaction import redacted_query
+from postern.catalog import Trigger
+from postern.journal.secured import url_shown
+from postern.redaction import redacted_query, without_secret_values
 from postern.triggers.exchange import EXCHANGE
+from postern.triggers.find import PREFIX
 
 RUN_ID = b"x-run-id"
 
 
 class RequestLines:
-    """An ASGI application that serves another one, and logs each request with its method, URL, status, time and run."""
+    """An ASGI application that serves another one, and logs each request with its method, URL, status, time and run. Of
+    a request to a secured workflow the URL is that of its trigger."""
 
-    def __init__(self, app: Any, log: FilteringBoundLogger) -> None:
+    def __init__(
+        self, app: Any, log: FilteringBoundLogger, triggers: Callable[[], Mapping[str, Trigger]] = dict
+    ) -> None:
         self._app = app
+        self._triggers = triggers
         self._log = log
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
@@ -25,7 +33,7 @@ class RequestLines:
             await self._app(scope, receive, send)
             return
         scope.pop(EXCHANGE, None)  # the shortcut past `send`, by which no response would be seen here
-        line: dict[str, Any] = {"method": scope["method"], "url": _url(scope), "status": None}
+        line: dict[str, Any] = {"method": scope["method"], "url": self._url(scope), "status": None}
 
         async def seen(message: Any) -> None:
             if message["type"] == "http.response.start":
@@ -40,8 +48,10 @@ class RequestLines:
         finally:
             self._log.info("request", **line, duration_ms=round((perf_counter() - began) * 1000, 1))
 
-
-def _url(scope: dict[str, Any]) -> str:
-    path = scope["raw_path"].decode("latin-1")
-    query = redacted_query(scope["query_string"])
-    return f"{path}?{query}" if query else path
+    def _url(self, scope: dict[str, Any]) -> str:
+        raw_path: bytes = scope["raw_path"]
+        path, query = without_secret_values(raw_path.decode("latin-1")), redacted_query(scope["query_string"])
+        url = f"{path}?{query}" if query else path
+        name = raw_path.removeprefix(PREFIX).partition(b"/")[0].decode("ascii", "replace")
+        trigger = self._triggers().get(name) if raw_path.startswith(PREFIX) else None
+        return url if trigger is None else url_shown(trigger.workflow, url)

@@ -26,6 +26,7 @@ from postern.errors import Problem, problem
 from postern.ids import new_id
 from postern.journal.refusal import Refusal, as_text
 from postern.journal.run import Run
+from postern.journal.secured import url_shown
 from postern.logs import Coalesced
 from postern.redaction import without_secret_values
 from postern.runs.idempotency import HEADER as IDEMPOTENCY_KEY
@@ -239,7 +240,7 @@ class Pipeline:
             workflow=workflow.name,
             request_id=request_id,
             method=scope["method"],
-            url=scope["path"],
+            url=url_shown(workflow, scope["path"]),
             error=without_secret_values(text.rpartition("\n")[2]),
             exception=without_secret_values(text),
         )

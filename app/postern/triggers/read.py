@@ -12,12 +12,12 @@ from pydantic import ValidationError
 
 from postern.authoring.colliding_keys import Colliding
 from postern.authoring.first_mistakes import mistakes_in
-from postern.authoring.plain import type_name
 from postern.authoring.signature import BodyParameter
 from postern.authoring.validators import Validators
 from postern.authoring.workflow import Workflow
 from postern.elements import has_more_elements
 from postern.errors import Problem, problem
+from postern.journal.secured import kept_type
 from postern.media_types import is_json, is_plain, is_utf8
 from postern.triggers.exchange import Exchange
 from postern.triggers.json_body import not_json, read_typed, read_untyped
@@ -99,7 +99,7 @@ def arguments(
     except Problem:
         raise
     except BaseException as error:  # SystemExit too: it ends the request, never the server
-        reason = f"{type_name(error)} in a validator of the workflow"
+        reason = f"{kept_type(error, secured=workflow.secures)} in a validator of the workflow"
         raise problem("workflow-failed", reason=reason) from error
 
 

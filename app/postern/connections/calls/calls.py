@@ -12,7 +12,6 @@ import structlog
 from tenacity import AsyncRetrying, RetryCallState, RetryError, retry_if_exception, retry_if_result, stop_after_delay
 
 from postern.authoring.call_result import Call, CallError, Handle, Outgoing
-from postern.authoring.plain import type_name
 from postern.authoring.retry_policy import Retry
 from postern.connections.calls.call_advice import FEWER, more_elements, sentence, too_many, unreached
 from postern.connections.calls.call_request import Sending, link_of, sending_of
@@ -31,6 +30,7 @@ from postern.connections.calls.replies import Replies
 from postern.connections.calls.targets import Target, Targets
 from postern.connections.places import TooManyCalls
 from postern.http_client import AsyncClient, ConnectError, ConnectTimeout, HTTPError, PoolTimeout, Response
+from postern.journal.secured import SECURED_NAME, kept_type
 from postern.transient_errors import retry_after
 
 if TYPE_CHECKING:
@@ -90,11 +90,12 @@ class Calls:
     async def call(self, ctx: "Context", outgoing: Outgoing) -> Any:
         """The result of a call, or a Handle if the author does not wait for it. Raises CallError, and ConnectionFault
         if the call cannot be made at all."""
-        call = Call(outgoing.number, outgoing.step, outgoing.trigger, self._now())
+        name = SECURED_NAME if ctx.secured else outgoing.trigger  # until it is known as the name of a target
+        call = Call(outgoing.number, outgoing.step, name, self._now())
         try:
             return await self._made(ctx, outgoing, call)
         except BaseException as error:
-            call.error = type_name(error)
+            call.error = kept_type(error, secured=ctx.secured)
             if isinstance(error, CallError):
                 call.status = error.status or None
                 call.run_id = error.run_id or call.run_id
@@ -106,6 +107,7 @@ class Calls:
 
     async def _made(self, ctx: "Context", outgoing: Outgoing, call: Call) -> Any:
         target = self._targets.find(outgoing.trigger)
+        call.name = outgoing.trigger
         if not target.own:
             call.url = link_of(target, "")
         sending = sending_of(ctx, outgoing, target)

@@ -5,20 +5,23 @@ import re
 from functools import lru_cache
 
 from postern.authoring.request import Request
-from postern.redaction import is_secret_name, without_tokens
+from postern.redaction import is_secret_name, without_secret_values
 
 MAX_HEADER_BYTES = 16 * 1024
 """Bytes of headers that are recorded. Those that do not fit are left out."""
 
-_CREDENTIAL = re.compile(r"(?:^|-)(?:auth|credentials?|key|session(?:-id)?|token)$")
+_CREDENTIAL = re.compile(r"(?:^|-)(?:key|session(?:-id)?)$")
 _NO_CREDENTIALS = frozenset({"idempotency-key"})
+_KEY_FIELD = frozenset({b"idempotency-key"})
 MAX_NAME = 100
 
 
-def packed(request: Request) -> bytes:
+def packed(request: Request, *, secured: bool = False) -> bytes:
     """The names and values that the workflow may see, in one piece, which is quickly made and sent to the writer. No
-    header has a line break."""
+    header has a line break. The Idempotency-Key of a secured run is left out: its request is stored under it."""
     withheld = request._withheld
+    if secured:
+        withheld |= _KEY_FIELD
     return b"\n".join([part for pair in request._raw_headers if pair[0] not in withheld for part in pair])
 
 
@@ -31,7 +34,7 @@ def written_headers(pieces: bytes) -> str:
     for name, value in zip(parts[::2], parts[1::2], strict=True):
         room -= len(name) + len(value)
         fits = room >= 0 and len(name) <= MAX_NAME
-        shown = fits and not is_credential(name) and without_tokens(value) == value
+        shown = fits and not is_credential(name) and without_secret_values(value) == value
         found.append((name[:MAX_NAME], value if shown else None))
     return json.dumps(found)
 

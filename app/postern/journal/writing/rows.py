@@ -6,21 +6,24 @@ from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic_core import from_json, to_json
-
 from postern.authoring.call_result import Call
+from postern.authoring.workflow import Workflow
 from postern.journal.body_form import Form
-from postern.journal.run import Run, State, Step
+from postern.journal.run import Outcome, Run, State, Step
 from postern.journal.schema import runs
 from postern.journal.search_text import search_form
+from postern.journal.secured import keeps_reply, keeps_request, kept_error
 from postern.journal.shares import ANONYMOUS
-from postern.journal.writing.request_headers import packed, written_headers
+from postern.journal.writing.request_headers import is_credential, packed, written_headers
 from postern.redaction import (
+    NOT_RECORDED,
+    REDACTED,
+    body_without_secrets,
+    first_sign,
     is_secret_name,
+    may_tell,
     redacted_query,
     without_secret_values,
-    without_secrets,
-    without_tokens,
 )
 
 MAX_KEPT_BYTES = 64 * 1024
@@ -44,50 +47,46 @@ _FIRST_WORD = re.compile(r"\S*\s")
 COLUMNS = tuple(column.name for column in runs.columns if column.name != "cancel_requested_at")
 JSON_HEADERS = ((b"content-type", b"application/json"),)
 
-# A body with none of these has nothing to redact. Nearly all bodies are like that. The last one is an ASCII letter that
-# JSON escapes, which may be one of a name.
-_SIGNS_OF_A_SECRET = re.compile(rb"eyj|secret|passw|token|authori|key|cookie|assertion|jwt|sig|\\u00[4-7]")
-
 
 def facts(run: Run) -> tuple[Any, ...]:
     """The values for the row of a run, as the run is now. They are cheap to collect and to send, because the event loop
-    does it. Secured bodies are left out, and of long texts only as much is queued as can be recorded."""
+    does it. What a secured workflow keeps out is not among them. Of long texts only as much is queued as can be
+    recorded."""
     caller, request, workflow = run.caller, run.request, run.workflow
-    ended = outcome = None
+    keeps = keeps_request(workflow)
+    ended = ending = None
     if run.ended_at:
-        ended, outcome = run.ended_at, run.outcome
+        ended, ending = run.ended_at, _ending(run.outcome, workflow)
     return (
         run.id,
         workflow.name,
         (caller.kind, caller.object_id, caller.tenant_id, caller.client_id, caller.name),
-        (
-            request.client_address,
-            request.content_type,
-            None if workflow.secure_inputs else request.body[:_QUEUED_BYTES],
-        ),
-        _unusual_request(run),
+        (request.client_address, request.content_type, request.body[:_QUEUED_BYTES] if keeps else None),
+        _unusual_request(run) if keeps else None,
         run.started_at,
         ended,
-        None
-        if outcome is None
-        else (
-            outcome.state._value_,
-            outcome.status,
-            outcome.headers,
-            None if workflow.secure_outputs else outcome.content[:_QUEUED_BYTES],
-            outcome.error_type,
-            outcome.error_message and _queued_text(outcome.error_message)
-            if outcome.shown or not workflow.secures
-            else "",
-            outcome.shown,
-            outcome.error_traceback and _queued_text(outcome.error_traceback),
-        ),
+        ending,
         run.parent_run_id,
         run.resubmitted_from,
         run.trace_id,
         run.cancelled_by,
         run.resubmitted_by,
-        None if workflow.secure_inputs else packed(request),
+        packed(request, secured=workflow.secures) if keeps else None,
+    )
+
+
+def _ending(outcome: Outcome, workflow: Workflow) -> tuple[Any, ...]:
+    kind, message = kept_error(workflow, outcome) if workflow.secures else (outcome.error_type, outcome.error_message)
+    keeps = keeps_reply(workflow, outcome)
+    return (
+        outcome.state._value_,
+        outcome.status,
+        outcome.headers if keeps else (),
+        outcome.content[:_QUEUED_BYTES] if keeps else None,
+        kind,
+        message and _queued_text(message),
+        outcome.shown,
+        outcome.error_traceback and _queued_text(outcome.error_traceback),
     )
 
 
@@ -114,15 +113,15 @@ def run_row(facts: tuple[Any, ...], node: str) -> Sequence[Any]:
     run_id, workflow, caller, request, unusual, started_at, ended_at, outcome, *origin = facts
     parent, original, trace_id, cancelled_by, resubmitted_by, sent = origin
     address, content_type, body = request
-    inputs, inputs_form = kept(body, _may_be_json(content_type))
+    inputs, inputs_form = kept(body, content_type)
     state, status, outputs, outputs_form, headers = State.RUNNING._value_, None, None, None, None
     error_type = error_message = error_shown = error_traceback = None
     if outcome is not None:
         state, status, reply_headers, content, kind, message, shown, trace = outcome
         plain = reply_headers == JSON_HEADERS
-        outputs, form = kept(content, plain or _is_json_reply(reply_headers))
+        outputs, form = kept(content, "application/json" if plain else _content_type(reply_headers))
         outputs_form = form._value_
-        headers = None if plain else _written_headers(reply_headers)
+        headers = None if plain or content is None else _written_headers(reply_headers)
         if kind:
             error_type, error_shown = kind, int(shown)
             error_message = without_secret_values(_plain(message))[:MAX_MESSAGE] or None
@@ -193,7 +192,7 @@ def call_row(run_id: str, call: Call) -> Sequence[Any]:
     )
 
 
-def kept(content: bytes | None, may_be_json: bool) -> tuple[str | None, Form]:
+def kept(content: bytes | None, content_type: str) -> tuple[str | None, Form]:
     """The recorded text of a body, and its form; None means a secured body."""
     if content is None:
         return None, Form.SECURED
@@ -201,42 +200,25 @@ def kept(content: bytes | None, may_be_json: bool) -> tuple[str | None, Form]:
         return None, Form.NONE
     if len(content) > MAX_KEPT_BYTES:
         return _cut(content), Form.CUT
+    clean = body_without_secrets(content, content_type)
+    if clean is not None:
+        return _plain(clean), Form.REDACTED
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError:
         return b64encode(content).decode("ascii"), Form.BASE64
     if "\x00" in text:  # PostgreSQL's text cannot hold it
         return b64encode(content).decode("ascii"), Form.BASE64
-    if _SIGNS_OF_A_SECRET.search(content.lower()) is not None:
-        return _redacted(text, may_be_json)
-    return text, Form.JSON if may_be_json else Form.TEXT
+    return text, Form.JSON if "json" in content_type else Form.TEXT
 
 
 def _cut(content: bytes) -> str:
     """The beginning of a long body, up to the first sign of a secret: half of a document cannot be parsed to find the
     value of each name."""
-    beginning = content[:MAX_KEPT_BYTES]
-    sign = _SIGNS_OF_A_SECRET.search(beginning.lower())
-    return _plain(beginning[: sign.start() if sign else None].decode("utf-8", "replace"))
-
-
-def _redacted(text: str, may_be_json: bool) -> tuple[str, Form]:
-    """The text without values that look like secrets; in its own form if there are none."""
-    plain = text.removeprefix("\ufeff")
-    if may_be_json or plain.lstrip(" \t\r\n")[:1] in ("{", "["):
-        try:
-            value = from_json(plain)
-        except ValueError:
-            may_be_json = False
-        else:
-            clean = without_secrets(value)
-            found = to_json(clean, inf_nan_mode="constants").decode("utf-8")
-            bare = without_tokens(found)
-            if clean == value and bare == found:
-                return text, Form.JSON if may_be_json else Form.TEXT
-            return bare, Form.REDACTED
-    bare = without_tokens(text)
-    return (text, Form.TEXT) if bare == text else (bare, Form.REDACTED)
+    text = content[:MAX_KEPT_BYTES].decode("utf-8", "replace")
+    if "\x00" in text:
+        return NOT_RECORDED
+    return _plain(text[: first_sign(text)] if may_tell(text) else text)
 
 
 def _unusual_request(run: Run) -> tuple[Any, ...] | None:
@@ -256,32 +238,40 @@ def _unusual_request(run: Run) -> tuple[Any, ...] | None:
 def _written_request(
     method: str, path: str, path_parameters: Mapping[str, str], query: bytes, content_type: str
 ) -> str:
-    """The same as JSON, without values that look like secrets."""
+    """The same as JSON, without values that look like secrets. `redacted` says that it is not the same any more."""
     shown = _plain(redacted_query(query))
+    clean = {name: _part(name, value) for name, value in path_parameters.items()}
+    bare_path, bare_type = without_secret_values(path), without_secret_values(content_type)
+    if clean != path_parameters:
+        bare_path = f"{'/'.join(path.split('/')[:3])}/{REDACTED}"  # `/triggers/NAME/[redacted]`
+    same = (
+        clean == path_parameters and (bare_path, bare_type) == (path, content_type) and shown == query.decode("latin-1")
+    )
     return json.dumps(
         {
             "method": method,
-            "path": path,
-            "path_parameters": dict(path_parameters),
+            "path": bare_path,
+            "path_parameters": clean,
             "query": shown,
-            "redacted": shown != query.decode("latin-1"),
-            "content_type": content_type,
+            "redacted": not same,
+            "content_type": bare_type,
         }
     )
+
+
+def _part(name: str, value: str) -> str:
+    """A part of the path."""
+    return REDACTED if value and is_secret_name(name) else without_secret_values(value)
 
 
 def _written_headers(headers: Sequence[tuple[bytes, bytes]]) -> str:
     """A reply's headers as JSON, without those that are secrets."""
     pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
-    return json.dumps([(name, without_tokens(value)) for name, value in pairs if not is_secret_name(name)])
+    return json.dumps([(name, without_secret_values(value)) for name, value in pairs if not is_credential(name)])
 
 
-def _may_be_json(content_type: str) -> bool:
-    return "json" in content_type
-
-
-def _is_json_reply(headers: Sequence[tuple[bytes, bytes]]) -> bool:
-    return any(name == b"content-type" and b"json" in value for name, value in headers)
+def _content_type(headers: Sequence[tuple[bytes, bytes]]) -> str:
+    return next((value.decode("latin-1") for name, value in headers if name == b"content-type"), "")
 
 
 def _middle_cut(text: str) -> str:

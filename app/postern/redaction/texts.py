@@ -1,0 +1,118 @@
+"""Plain texts without secrets: a log line, the message of an exception, a header. Every pattern reads a text once."""
+
+import re
+from html import unescape
+from urllib.parse import unquote
+
+from postern.redaction.names import SIGNS, is_secret_name
+
+REDACTED = "[redacted]"
+TOKEN = "[token]"  # noqa: S105 - what replaces a token
+
+_REPLACED = ("", '""', "''", REDACTED, "%5Bredacted%5D", TOKEN)
+
+_DOTTED = re.compile(r"eyJ[\w=.-]*", re.ASCII)
+"""What may be a JWT. Every match succeeds, so a long text is read once: the dot is checked afterwards."""
+
+_SIGNS = re.compile(rf"eyj|://|\\u00|%[2-7]|&#|{SIGNS}")
+_SIGNS_IN_BYTES = re.compile(_SIGNS.pattern.encode())
+
+_CHARACTER = r"(?:[\w$-]|\\{1,16}+u[0-9a-fA-F]{4}|%[0-9a-fA-F]{2})"
+_START = r"(?:(?<![\w$%\\-])|(?<=\\)(?![nrt]|u[0-9a-fA-F]{4})|(?<=\\[nrt])|(?<=%)(?![0-9a-fA-F]{2}))"
+"""Where a name may begin: never behind a part of itself, so that a long name is read once."""
+_WORDS = rf"{_START}{_CHARACTER}++(?:[ +.]{_CHARACTER}++){{0,2}}+"
+_NAMED = re.compile(rf"""({_WORDS})\\{{0,16}}["']?\s{{0,3}}(?:=>|[:=]{{1,2}})\s{{0,3}}""", re.ASCII)
+"""A name with a value behind it, as in `sig=abc`, `{'password': 'abc'}` and `API key: abc`. Quantifiers are possessive
+where they have no bound, so that nothing is read twice."""
+
+_VALUE = re.compile(
+    r"""("(?:[^"\\]|\\.)*+"?|'(?:[^'\\]|\\.)*+'?|\\{1,16}["'][^"']*+["']?"""
+    r"""|(?!\{\s{0,3}key_vault)[{\[(][^}\])]*+[}\])]?"""
+    r"""|(?:(?i:bearer|basic|digest|negotiate|sharedaccesssignature)[ ]{1,3})?[^\s&,;(){}\[\]"'<][^\s&,;)}\]"'<]*+)""",
+    re.ASCII | re.DOTALL,
+)
+"""A value. The reference `{ key_vault = "name" }` is none."""
+
+_HEADER = re.compile(
+    r"""\b((?:proxy-)?authorization|(?:set-)?cookie)(\s{0,3}:[ \t]{0,3})(?=[^\s"'\[{(])[^\r\n"']++""",
+    re.ASCII | re.IGNORECASE,
+)
+"""A header whose whole line is a secret."""
+
+_USER = re.compile(r"""://([^\s/:@"'?#]{0,200}):([^\s/@"']{1,200})@""", re.ASCII)
+"""A password in a URL."""
+
+_PRIVATE_KEY = re.compile(
+    r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----(?:[^-]|-(?!----))*+(?:-----END [A-Z ]{0,30}PRIVATE KEY-----)?"
+)
+
+_ESCAPES = re.compile(r"(?<!\\)\\++u([0-9a-fA-F]{4})")
+_WORD = re.compile(r"[\w$-]++", re.ASCII)
+_TOGETHER = re.compile(r"[ .+_:/]", re.ASCII)
+
+
+def may_tell(content: str | bytes) -> bool:
+    """Whether a body or text may have anything to redact. Nearly all have not, and are read no further."""
+    if isinstance(content, bytes):
+        return _SIGNS_IN_BYTES.search(content.lower()) is not None
+    return _SIGNS.search(content.lower()) is not None
+
+
+def without_tokens(text: str) -> str:
+    """The text with `[token]` in place of every JWT."""
+    return _DOTTED.sub(lambda found: TOKEN if "." in found[0] else found[0], text) if "eyJ" in text else text
+
+
+def without_secret_values(text: str) -> str:
+    """The text without JWTs, private keys and passwords of URLs, and with `[redacted]` in place of each value
+    that stands behind a secret name: an exception's text may repeat a URL with its query, or a dict."""
+    if not may_tell(text):
+        return text
+    text = without_tokens(text)
+    text = _PRIVATE_KEY.sub(REDACTED, text)
+    text = _USER.sub(rf"://\1:{REDACTED}@", text)
+    return _without_named(_HEADER.sub(rf"\1\2{REDACTED}", text))
+
+
+def _without_named(text: str) -> str:
+    parts: list[str] = []
+    position = 0
+    while (found := _NAMED.search(text, position)) is not None:
+        parts.append(text[position : found.end()])
+        position = found.end()
+        value = _VALUE.match(text, position) if is_secret_name(resolved(found[1])) else None
+        if value is not None and value[0] not in _REPLACED:
+            parts.append(REDACTED)
+            position = value.end()
+    return "".join([*parts, text[position:]])
+
+
+def resolved(text: str) -> str:
+    """The text with the escapes of JSON, URLs and XML resolved: `pass\\u0077ord`, `pass%77ord`, `pass&#119;ord`."""
+    if "\\" in text:
+        text = _ESCAPES.sub(lambda found: chr(int(found[1], 16)), text)
+    if "%" in text:
+        text = unquote(text)
+    return unescape(text) if "&" in text else text
+
+
+def first_sign(text: str) -> int | None:
+    """Where the first name of a secret, token, or character that is escaped without need begins; None if there is
+    none. For texts that cannot be read by their syntax: the value of a name may be anywhere behind it."""
+    token = next((found for found in _DOTTED.finditer(text) if "." in found[0]), None)
+    signs = [found.start() for found in (_ESCAPED_LETTER.search(text), token, _USER.search(text)) if found]
+    last = min(signs, default=len(text))
+    starts: list[int] = []
+    end = 0
+    for word in _WORD.finditer(text, 0, last):
+        near = word.start() - end == 1 and _TOGETHER.match(text, end) is not None
+        starts = [*starts[-2:], word.start()] if near else [word.start()]
+        end = word.end()
+        if any(is_secret_name(text[start:end]) for start in starts):
+            return starts[-1] if is_secret_name(word[0]) else starts[0]
+    return min(signs, default=None)
+
+
+_ESCAPED_LETTER = re.compile(
+    r"\\u00[4-7]|%[46][1-9a-f]|%[57][0-9a]|&#(?:x[4-7][0-9a-f]|6[5-9]|[789]\d|1[012]\d);", re.IGNORECASE
+)
