@@ -16,6 +16,9 @@ from tests.journal.forked import Writers, forked_writers
 from tests.modules import no_modules_left
 from tests.postgres import new_database, postgres_server
 
+LONGEST_ID = 200
+"""Characters of a value in the id of a test."""
+
 START_PROCESSES = {"postgres_url"}
 """Fixtures that start processes. The parameters of those below that do so have the marker themselves."""
 
@@ -66,6 +69,13 @@ def quick_writers(writers: Writers) -> Iterator[None]:
 
 def _no_process(*_: object, **__: object) -> None:
     pytest.fail("A test that starts a process has to have the marker `process`, so that `make test-fast` skips it.")
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """The name of the argument in place of a value whose text is long or has an address: all workers must give a test
+    the same id."""
+    text = repr(val)
+    return argname if " at 0x" in text or len(text) > LONGEST_ID else None
 
 
 @pytest.hookimpl(trylast=True)

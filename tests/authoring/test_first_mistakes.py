@@ -110,7 +110,7 @@ def outcome(validate: Callable[[], Any]) -> tuple[Any, Any]:
         return None, {(each["loc"], each["type"], each["msg"]) for each in mistakes_in(error)}
 
 
-@pytest.mark.parametrize("kind", TYPES, ids=str)
+@pytest.mark.parametrize("kind", TYPES)
 @given(value=VALUES)
 def test_a_value_is_valid_and_its_few_mistakes_are_the_same_as_by_pydantic(kind: Any, value: Any) -> None:
     adapter: TypeAdapter[Any] = TypeAdapter(kind)
@@ -135,7 +135,6 @@ def test_a_value_is_valid_and_its_few_mistakes_are_the_same_as_by_pydantic(kind:
         (list[Counted] | list[bool], b'["x"' + b',"x"' * 9999 + b"]"),
         (dict[Counted, int], json.dumps({f"x{n}": 1 for n in range(10_000)}).encode()),
     ],
-    ids=str,
 )
 def test_the_first_pass_ends_at_the_first_wrong_element_and_the_mistakes_are_few(kind: Any, wrong: bytes) -> None:
     validator = validators_of(TypeAdapter(kind)).usual
@@ -199,7 +198,6 @@ def as_keys(values: list[int]) -> dict[str, int]:
         (list[set[int]], lambda values: [values[:4], values[4:]]),
         (set[int] | list[str], list),
     ],
-    ids=str,
 )
 def test_keys_that_share_a_hash_are_rejected_and_as_many_others_are_not(
     kind: Any, made: Callable[[list[int]], Any]
