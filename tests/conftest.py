@@ -13,6 +13,7 @@ from postern.journal.writing import writer_link
 from postern.local_tenant import LocalTenant, serve
 from tests.databases import make_tables, put_sqlite
 from tests.journal.forked import Writers, forked_writers
+from tests.logs.in_memory import logs_restored
 from tests.modules import no_modules_left
 from tests.postgres import new_database, postgres_server
 
@@ -122,6 +123,13 @@ def local_tenant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalTena
     """A local tenant that serves its keys, its vault and its directory over TLS. Tests must leave it as it is."""
     with serve(LocalTenant.open(tmp_path_factory.mktemp("local-tenant"))) as tenant:
         yield tenant
+
+
+@pytest.fixture
+def restored_logs() -> Iterator[None]:
+    """Put back the configuration of logs after the test."""
+    with logs_restored():
+        yield
 
 
 @pytest.fixture

@@ -134,9 +134,9 @@ async def test_a_key_counts_with_its_reply_from_its_claim_on(engine):
 async def hello(ctx) -> None: ...
 
 
-def ended(caller: Caller, size: int = 0, body: bytes | None = None) -> Run:
+def ended(caller: Caller, size: int = 0, body: bytes | None = None, started_at: float = 1.0) -> Run:
     request = Request("POST", "/triggers/hello", client_address="192.0.2.1", body=b"x" * size if body is None else body)
-    run = Run(new_id(), hello, caller, request, 1.0)
+    run = Run(new_id(), hello, caller, request, started_at)
     run.outcome, run.ended_at = Outcome(State.SUCCEEDED, 200, b"y" * size), 2.0
     return run
 
@@ -297,8 +297,10 @@ async def test_a_flood_of_new_keys_stores_no_more_than_its_share_and_takes_nothi
     task = asyncio.create_task(bounded.run())
     ada = Caller("user", object_id="ada", tenant_id="t")
 
+    clock = count(1.0, 0.001)
+
     async def request(caller: Caller, key: str) -> Run | None:
-        run = ended(caller, 32 * 1024)
+        run = ended(caller, 32 * 1024, started_at=next(clock))
         earlier = await claim_key(journal, run, Key(key, "f"))
         if earlier is None:
             await record_end(journal, run, Key(key, "f"))

@@ -16,8 +16,9 @@ import pytest
 import structlog
 from pydantic import BaseModel
 
-from postern.logs import QUIET, BufferedSink, configure_logs, flush_logs, write_later
+from postern.logs import BufferedSink, configure_logs, flush_logs, write_later
 from postern.logs.bounds import MOST_OF_A_LINE
+from tests.logs.in_memory import Log
 
 JWT = "eyJhbGciOiJSUzI1NiJ9.eyJvaWQiOiJwbGFudGVkIn0.c2lnbmF0dXJl-_planted"
 PLANTED = "planted-s3cret"
@@ -25,37 +26,8 @@ INVISIBLE = ("\u061c", "\u200b", "\u2060", "\ufeff", "\u00ad", "\u3164", "\U000e
 
 
 @pytest.fixture(autouse=True)
-def restore():
-    """Logging is global: put back what was there."""
-    root = logging.getLogger()
-    before, level = list(root.handlers), root.level
-    levels = {name: logging.getLogger(name).level for name in QUIET}
-    yield
-    flush_logs()
-    configure_logs("json", io.BytesIO())
-    root.handlers[:] = before
-    root.setLevel(level)
-    for name, before_it in levels.items():
-        logging.getLogger(name).setLevel(before_it)
-    structlog.reset_defaults()
-
-
-class Log:
-    """A log in memory, and what was written to it."""
-
-    def __init__(self, form: Any, level: Any = "info") -> None:
-        logging.getLogger().handlers.clear()  # the test runner's own raise where a line cannot be formatted
-        self.stream = io.BytesIO()
-        configure_logs(form, self.stream, level)
-        self.log = structlog.get_logger("app.test")
-
-    @property
-    def text(self):
-        return self.stream.getvalue().decode()
-
-    @property
-    def lines(self):
-        return [json.loads(line) for line in self.text.splitlines()]
+def restored(restored_logs: None) -> None:
+    """Logging is global."""
 
 
 def raise_with(text: str) -> None:

@@ -16,7 +16,7 @@ from postern.journal.database.engine import open_engine
 from postern.journal.schema import idempotency_keys
 from postern.local_tenant import LocalTenant
 from postern.runs.idempotency import fingerprint
-from tests.logs.test_logs import Log
+from tests.logs.in_memory import Log
 from tests.pipeline.pipelines import settings_for
 
 pytestmark = [pytest.mark.anyio, pytest.mark.process]
@@ -94,6 +94,7 @@ async def server(tmp_path: Path, local_tenant: LocalTenant) -> AsyncIterator[Ser
 
 
 @pytest.mark.parametrize("way", WAYS)
+@pytest.mark.usefixtures("restored_logs")
 async def test_a_mark_of_a_secured_run_is_in_no_record_backup_or_log(server: Server, way: str):
     log = Log("json")
     answer = await server.client.post(

@@ -22,7 +22,7 @@ from postern.redaction import (
     without_secrets,
     written,
 )
-from tests.logs.test_logs import Log
+from tests.logs.in_memory import Log
 
 ROOT = Path(__file__).parents[2]
 VALUE = "s3same-0pen"
@@ -129,7 +129,7 @@ def test_a_secret_is_written_in_no_place(place: str):
     assert (shown, hidden) == (set(), set())
 
 
-def test_a_log_line_shows_no_secret_as_field_event_or_in_a_text():
+def test_a_log_line_shows_no_secret_as_field_event_or_in_a_text(restored_logs: None):
     log = Log("json")
     for name in SECRET:
         event = f"failed with {name}={VALUE}"

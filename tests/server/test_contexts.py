@@ -120,6 +120,7 @@ ITS_OWN = {
     "journal/refusals.py": "begins with the server",
     "journal/server_processes.py": "begins with the server",
     "runs/apart.py": "a resubmitted run: its request has set nothing, and the run sets its own id",
+    "server/main_task.py": "the server itself",
     "runs/runner.py": "begun by a timer, which is in an empty context",
 }
 """Modules that may begin something in the context that is there, and why."""

@@ -134,7 +134,9 @@ class Threads:
 
     def _look_later(self) -> None:
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(LOOK_SECONDS, self._look, monotonic() + LOOK_SECONDS)
+        self._timer = loop.call_later(
+            LOOK_SECONDS, self._look, monotonic() + LOOK_SECONDS, context=contextvars.Context()
+        )
 
     def _look(self, due: float) -> None:
         """Adapt the number of threads to how late the event loop is."""

@@ -5,6 +5,7 @@ event loop's time. pydantic holds the interpreter while it validates, so a threa
 import asyncio
 import threading
 from collections.abc import Callable
+from contextvars import Context
 from time import monotonic, sleep
 from typing import TypeVar
 
@@ -28,7 +29,7 @@ class LargeBodies:
         try:
             return read()
         finally:
-            asyncio.get_running_loop().call_later(monotonic() - began, self._turn.release)
+            asyncio.get_running_loop().call_later(monotonic() - began, self._turn.release, context=Context())
             await asyncio.sleep(0)
 
     def in_thread(self, read: Callable[[], T]) -> Callable[[], T]:
