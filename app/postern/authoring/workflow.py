@@ -117,8 +117,9 @@ def workflow(
     max_body_bytes: int | None = None,
     max_elements: int = MAX_ELEMENTS,
 ) -> Workflow | Callable[[Callable[..., Any]], Workflow]:
-    """Make a workflow of a function: `async def` runs on the event loop, `def` in a thread. The function's first parameter is the Context. A second one is the body, validated against its annotation. Further
-    ones are named in `path`. The return value is the reply: anything that fits the return annotation, or a Reply.
+    """Make a workflow of a function: `async def` runs on the event loop, `def` in a thread. The first parameter is the
+    Context. A second one is the body, validated against its annotation. Further ones are named in `path`. The return
+    value is the reply: anything that fits the return annotation, or a Reply.
 
     `access`: the access mode; by default `tenant_users()`, any user or application of the tenant. `name`: the name in
     the trigger's URL; by default the function's name with `_` as `-`. `methods`: of GET, POST, PUT, PATCH, DELETE,
