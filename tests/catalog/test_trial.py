@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from postern.catalog import trial
+from postern.catalog import trial, try_folder
 from postern.catalog.sources import MOST_BYTES, read_folder
 from postern.catalog.trial import VARIABLE, tried
 from tests.catalog.test_catalog import HEAD, Folder, says
@@ -173,6 +173,23 @@ def test_workers_believe_what_their_parent_has_tried(folder: Folder, monkeypatch
     sources = [*read_folder(folder.path).values()]
     with pytest.raises(AssertionError):
         tried(folder.path, sources[:1], ["workflows.bad"], SECONDS, serving=False)
+
+
+def test_what_was_tried_before_the_server_has_threads_is_not_tried_again(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+):
+    """Files whose module names clash are not among them."""
+    monkeypatch.setattr("postern.catalog.catalog.IMPORT_TIMEOUT", SECONDS)
+    folder.write("bad.py", FOREVER)
+    folder.put("hello.py", says(1))
+    folder.put("book-desk.py", says(2))
+    folder.put("book_desk.py", says(2))
+    try_folder(folder.path)
+    monkeypatch.setattr(trial, "_Process", None)
+    folder.catalog.load()
+    assert folder.names == {"hello"}
+    assert "did not end within" in str([fault.cause for fault in folder.faults])
+    try_folder(folder.path / "missing")
 
 
 def test_where_no_process_can_be_started_modules_are_loaded_untried(

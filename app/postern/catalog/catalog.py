@@ -5,8 +5,8 @@ import importlib
 import os
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import AbstractContextManager, aclosing, nullcontext
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, aclosing, nullcontext, suppress
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -182,7 +182,7 @@ class Catalog:
         shared = shared_names(sources)
         entries = [source for source in to_load if source.is_entry]
         loaded |= {source.file: clash_of_files(source) for source in entries if source.module in shared}
-        loaded |= self._imported(generation, sources, [source for source in entries if source.module not in shared])
+        loaded |= self._imported(generation, sources, _importable(entries, sources))
         for source in sources.values():
             if not source.is_entry and source.module != PACKAGE:
                 loaded.pop(source.file, None)
@@ -234,6 +234,22 @@ class Catalog:
             _log_changes(old, new)
             if self._on_change is not None:
                 self._on_change(old, new)
+
+
+def try_folder(folder: Path) -> None:
+    """Try the modules of a folder before a server has threads: a process with one thread is forked, which is quicker
+    than a new Python. `Catalog.load` uses the outcome. A folder that cannot be read is its fault to report."""
+    with suppress(OSError):
+        sources = read_folder(folder.absolute())
+        names = [source.module for source in _importable(sources.values(), sources)]
+        if names:
+            tried(folder.absolute(), [*sources.values()], names, IMPORT_TIMEOUT, serving=False)
+
+
+def _importable(entries: Iterable[Source], sources: Mapping[Path, Source]) -> list[Source]:
+    """Those of the files that are workflows' and have their module name for themselves."""
+    shared = shared_names(sources)
+    return [source for source in entries if source.is_entry and source.module not in shared]
 
 
 def _unserved(

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import structlog
 import typer
 
-from postern.catalog import Trigger
+from postern.catalog import Trigger, try_folder
 from postern.cli.first_steps import first_steps
 from postern.cli.local_callers import callers
 from postern.cli.terminal import err, print_faults, program, stop, workflow_table
@@ -54,6 +54,7 @@ def dev(host: Host = None, port: Port = None) -> None:
             2,
         )
     configure_logs(log_format(given.log_format))
+    try_folder(given.workflows)  # before the local tenant has threads
     err.print("Starting the local tenant …", style="dim")
     place = server_config(None, host=given.host, port=given.port)
     with serve(LocalTenant.open(STATE_FOLDER, given.people)) as local, _bound(place) as listener:
