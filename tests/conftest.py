@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from postern.catalog import catalog
 from postern.journal.writing import writer_link
 from postern.local_tenant import LocalTenant, serve
 from tests.databases import make_tables, put_sqlite
@@ -65,6 +66,16 @@ def quick_writers(writers: Writers) -> Iterator[None]:
     servers in processes of their own start theirs as ever."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(writer_link, "_writer", writers.start)
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def untried_modules() -> Iterator[None]:
+    """Applications in this process import their modules without trying them in another process first, which takes a
+    new Python each time. The module whose subject is the trial overrides this, and servers in processes of their own
+    try theirs as ever."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(catalog, "tried", lambda *_, **__: {})
         yield
 
 

@@ -24,6 +24,11 @@ UNHEARD = "x = sum(range(10**14))\n"
 SECONDS = 0.5
 
 
+@pytest.fixture(scope="module", autouse=True)
+def untried_modules() -> None:
+    """They are tried here."""
+
+
 @pytest.fixture(autouse=True, params=["forked", "new"])
 def begun(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each way to start the process. Test runs have several threads, which the fork does not use."""
