@@ -21,7 +21,7 @@ from postern.ids import new_id
 from postern.journal import migrations
 from postern.journal.database.engine import check_database, migrate, open_engine
 from postern.journal.database.revisions import HEAD, MIGRATIONS
-from postern.journal.journal import Journal
+from postern.journal.journal import LONGEST_TICK, Journal
 from postern.journal.reading.queries import request_cancel
 from postern.journal.run import MOVES, Attempt, Outcome, Run, State, Step
 from postern.journal.schema import metadata, runs, steps
@@ -251,6 +251,30 @@ async def test_an_event_loop_that_was_held_up_is_no_sign_of_a_database_that_is_a
         else:
             with pytest.raises(Problem):
                 await written
+
+
+async def test_a_writer_that_takes_its_time_to_start_is_no_sign_of_a_database_that_is_away(file_url, monkeypatch):
+    """A run that a server takes just after its start waits for the writer's first word longer than PATIENCE."""
+    journal = Journal(file_url)
+    heard: list[object] = []
+    listen = journal._on_message
+    journal._on_message = heard.append  # type: ignore[assignment]
+    await journal.start()
+    clock = accumulate([LONGEST_TICK] * 60, initial=1000.0)
+    monkeypatch.setattr("postern.journal.journal.monotonic", lambda: next(clock))
+    written = journal.end(ended(started()))
+    journal._submit()
+    for _ in range(55):  # 5.5 s
+        journal._tick()
+        journal._timer.cancel()  # type: ignore[union-attr]
+    monkeypatch.setattr("postern.journal.journal.monotonic", time.monotonic)
+    assert journal.available
+    while not heard:
+        await asyncio.sleep(0.01)
+    journal._link._on_message = listen  # type: ignore[union-attr]
+    listen(heard[0])
+    await written
+    await journal.aclose()
 
 
 async def test_what_was_given_up_and_is_committed_all_the_same_is_undone(file_url, tmp_path):

@@ -41,7 +41,8 @@ LONGEST_TICK = 5 * START_DELAY
 have come meanwhile, or the batch may not have left: that is no sign of a database that is away."""
 
 START_SECONDS = 10.0
-"""Seconds that the writer's process may take to report whether it could open the database."""
+"""Seconds that the writer's process may take to report whether it could open the database. So long do the first replies
+wait for it: on a busy machine a new process takes its time."""
 
 RESTART_PAUSE = 0.2
 """Seconds until a writer that died is replaced."""
@@ -224,7 +225,8 @@ class Journal:
             now = monotonic()
             self._waited += min(now - self._ticked_at, LONGEST_TICK)
             self._ticked_at = now
-            if self.available and self._waited > self._patience:
+            starting = self._opened is not None and not self._opened.done()
+            if self.available and self._waited > (START_SECONDS if starting else self._patience):
                 log.error("journal-unavailable", waiting=self.queued)
                 self.available = False
                 self._give_up()
