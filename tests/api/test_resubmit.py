@@ -14,6 +14,7 @@ from postern.catalog import Snapshot, Trigger
 from postern.errors import Problem
 from postern.journal.body_form import Form
 from postern.journal.run import State
+from postern.triggers.large_bodies import LARGE, LargeBodies
 from tests.api.records import ADA, HERE, OURS, record
 
 
@@ -146,9 +147,9 @@ async def test_the_inputs_of_a_resubmit_are_read_in_turn_and_within_the_same_lim
             await asyncio.sleep(0)
 
     snapshot = Snapshot({"hello": trigger(few)}, ())
-    resubmit = resubmitter(lambda: snapshot, start)
+    resubmit = resubmitter(lambda: snapshot, start, LargeBodies())
     other = asyncio.create_task(others())
-    kept = record(inputs=inputs, inputs_form=Form.JSON, request_headers="[]")
+    kept = record(inputs=inputs + " " * LARGE, inputs_form=Form.JSON, request_headers="[]")
     found = await asyncio.gather(*(resubmit(kept, ANYONE, "", ANYONE) for _ in range(2)), return_exceptions=True)
     other.cancel()
     assert [each.code if isinstance(each, Problem) else each for each in found] == [outcome] * 2

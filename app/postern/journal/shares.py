@@ -7,6 +7,7 @@ while anything is free. All anonymous callers together get at most half, which t
 Storage is divided by one level, up to which everybody may fill it: who holds less loses nothing (max-min fairness).
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv6Address, ip_network
 from typing import TypeVar
@@ -17,6 +18,9 @@ Holder = tuple[str, str]
 """A caller with a token: tenant and object id. A caller without: ANONYMOUS and the address."""
 
 T = TypeVar("T")
+
+_EVERYBODY: Holder = (ANONYMOUS, "")
+"""All anonymous callers together."""
 
 _LONGEST = 45
 """Characters of an address. A trusted proxy may forward any text."""
@@ -44,6 +48,28 @@ def has_room(held: int, anonymous: int | None, queued: int, most: int) -> bool:
     if anonymous is not None:
         free = min(free, most // 2 - anonymous)
     return free > 0 and held <= free
+
+
+class Allotment:
+    """What is taken of `most`, and by whom: each caller is admitted as long as `has_room` says so."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.taken = 0
+        self._held: Counter[Holder] = Counter()
+
+    def admits(self, who: Holder) -> bool:
+        """Whether this caller may take more."""
+        together = self._held[_EVERYBODY] if who[0] == ANONYMOUS else None
+        return has_room(self._held[who], together, self.taken, self.most)
+
+    def take(self, who: Holder, amount: int = 1) -> None:
+        """The caller has so much more. A negative amount is given back."""
+        self.taken += amount
+        for each in (who, _EVERYBODY) if who[0] == ANONYMOUS else (who,):
+            self._held[each] += amount
+            if not self._held[each]:
+                del self._held[each]
 
 
 def fair_level(amounts: Iterable[int], most: int) -> int:
