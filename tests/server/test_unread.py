@@ -261,7 +261,8 @@ def test_beyond_the_bound_a_client_is_spared_that_will_have_all_in_its_time(rate
     watcher, now = Outgoing(), 0.0
     loop: Any = SimpleNamespace(time=lambda: now, call_later=lambda *_, **__: None)
     connection = Connection(1_000_000)
-    watcher.watch(connection, loop)
+    sender: Any = connection
+    watcher.watch(sender, loop)
     for look in range(10):
         if look == 9:
             monkeypatch.setattr(outgoing, "MOST_BYTES", 1000)
