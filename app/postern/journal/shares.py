@@ -9,6 +9,7 @@ Storage is divided by one level, up to which everybody may fill it: who holds le
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_network
 from typing import TypeVar
 
@@ -30,14 +31,15 @@ def holder_of(kind: str, tenant_id: str, object_id: str, address: str) -> Holder
     """Who counts as one caller. Addresses of version 6 count by their network of 64 bits, which one client has."""
     if kind != ANONYMOUS:
         return tenant_id, object_id
-    if ":" in address:
-        try:
-            network = ip_network((IPv6Address(address.partition("%")[0]), 64), strict=False)
-        except ValueError:
-            pass
-        else:
-            return ANONYMOUS, str(network)
-    return ANONYMOUS, address[:_LONGEST]
+    return ANONYMOUS, _network(address) if ":" in address else address[:_LONGEST]
+
+
+@lru_cache(maxsize=1024)
+def _network(address: str) -> str:
+    try:
+        return str(ip_network((IPv6Address(address.partition("%")[0]), 64), strict=False))
+    except ValueError:
+        return address[:_LONGEST]
 
 
 def has_room(held: int, anonymous: int | None, queued: int, most: int) -> bool:
