@@ -11,7 +11,6 @@ import pytest
 
 from postern.errors import Problem
 from postern.journal.shares import ANONYMOUS
-from postern.triggers import large_bodies
 from postern.triggers.large_bodies import LargeBodies
 
 pytestmark = pytest.mark.anyio
@@ -162,26 +161,3 @@ async def test_a_turn_is_given_on_whenever_its_request_is_cancelled(at: int):
         await asyncio.wait([first, second, third])
         assert third.result() == 3
         assert await in_turn(bodies, lambda: 4) == 4
-
-
-async def test_code_of_an_author_that_never_ends_does_not_keep_the_turn_of_threads(monkeypatch: pytest.MonkeyPatch):
-    """A validator may wait for something, in a thread."""
-    monkeypatch.setattr(large_bodies, "PATIENCE", 0.01)
-    bodies, let_go = LargeBodies(), threading.Event()
-    stuck = asyncio.create_task(asyncio.to_thread(bodies.in_thread(let_go.wait)))
-    while not bodies._turn_of_threads.locked():
-        await asyncio.sleep(0)
-    try:
-        async with asyncio.timeout(10):
-            assert await asyncio.to_thread(bodies.in_thread(lambda: 7)) == 7
-    finally:
-        let_go.set()
-        await stuck
-
-
-async def test_a_validator_that_waits_gives_its_turn_on_at_once(monkeypatch: pytest.MonkeyPatch):
-    slept: list[float] = []
-    monkeypatch.setattr(large_bodies, "sleep", slept.append)
-    waited = threading.Event()
-    await asyncio.to_thread(LargeBodies().in_thread(lambda: waited.wait(0.05)))
-    assert slept[0] < 0.05 / 2, "only the time that was computed is left to others"

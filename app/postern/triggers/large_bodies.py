@@ -5,15 +5,16 @@ Workflows have turns, and within a workflow its callers, so that nobody waits fo
 """
 
 import asyncio
-import threading
 from collections.abc import Callable
 from contextvars import Context
-from time import monotonic, sleep, thread_time
+from functools import partial
+from time import monotonic
 from typing import TypeVar
 
 from postern.errors import problem
 from postern.journal.shares import Allotment, Holder
 from postern.runs.shares import Shares, Turns
+from postern.triggers.thread_turns import ThreadTurns
 
 LARGE = 4096
 """Bytes of a body that takes a turn. A smaller one is read in well below a millisecond."""
@@ -21,10 +22,6 @@ LARGE = 4096
 MOST_WAITING = 128 * 1024 * 1024
 """Bytes of bodies that wait for their turns. A caller may have as much of it as is free, and all anonymous callers
 half."""
-
-PATIENCE = 0.5
-"""Seconds that a body in a thread waits for its turn. The one before it may be in code of an author that waits for
-something, or never ends."""
 
 T = TypeVar("T")
 
@@ -37,7 +34,7 @@ class LargeBodies:
         self._turns = Turns()
         self._waiting: dict[int, asyncio.Future[None]] = {}
         self._bytes = Allotment(most)
-        self._turn_of_threads = threading.Lock()
+        self._turns_of_threads = ThreadTurns()
 
     async def read(self, read: Callable[[], T], workflow: str, who: Holder, size: int) -> T:
         """Read a body of so many bytes in its turn. What came in meanwhile is done before this returns. Raises Problem
@@ -85,17 +82,5 @@ class LargeBodies:
                 turn.set_result(None)
 
     def in_thread(self, read: Callable[[], T]) -> Callable[[], T]:
-        """The same for a body that is read in a thread, which waits there, but not for long: code of the author is
-        called. Only the time that was computed is left to others."""
-
-        def in_turn() -> T:
-            has_turn = self._turn_of_threads.acquire(timeout=PATIENCE)
-            began = thread_time()
-            try:
-                return read()
-            finally:
-                if has_turn:
-                    sleep(thread_time() - began)
-                    self._turn_of_threads.release()
-
-        return in_turn
+        """The same for a body that is read in a thread, which waits there."""
+        return partial(self._turns_of_threads.call, read)
