@@ -19,7 +19,7 @@ from postern.triggers.thread_turns import ThreadTurns
 LARGE = 4096
 """Bytes of a body that takes a turn. A smaller one is read in well below a millisecond."""
 
-MOST_WAITING = 128 * 1024 * 1024
+MOST_WAITING = 256 * 1024 * 1024
 """Bytes of bodies that wait for their turns. A caller may have as much of it as is free, and all anonymous callers
 half."""
 
