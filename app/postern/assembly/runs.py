@@ -64,6 +64,7 @@ def runs_part(
         running=lambda: runner.running,
     )
 
+    connections.divide_by(lambda run_id: _caller_of(runner, run_id))
     blocked = BlockedLoop(settings.workflows, lambda file: _names_in(file, triggers()))
 
     @asynccontextmanager
@@ -107,6 +108,12 @@ def _holder_of(runner: Runner) -> tuple[str, str] | None:
         return None
     run = runner.underway(known[0])
     return (run.workflow.name, holder(run)) if run is not None else LEFT_BEHIND
+
+
+def _caller_of(runner: Runner, run_id: str) -> str:
+    """The caller of a run; one for all runs that have ended and left tasks behind."""
+    run = runner.underway(run_id)
+    return holder(run) if run is not None else " ".join(LEFT_BEHIND)
 
 
 def _names_in(file: str, triggers: Mapping[str, Trigger]) -> list[str]:
