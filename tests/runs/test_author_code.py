@@ -253,6 +253,34 @@ async def test_a_workflow_that_swallows_its_cancellation_is_answered_for_and_cou
     assert runner.room.abandoned_by_workflow["swallows"] == 0
 
 
+async def test_a_request_is_copied_only_for_a_workflow_that_looks_at_it(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch
+):
+    """Each copy is work of every request."""
+    copies: list[Request] = []
+    copy = Request.copy
+
+    def counted(request: Request) -> Request:
+        copies.append(request)
+        return copy(request)
+
+    monkeypatch.setattr(Request, "copy", counted)
+
+    @workflow
+    async def looks_away(ctx: Context) -> None:
+        assert ctx._request is REQUEST
+
+    @workflow
+    async def looks(ctx: Context) -> None:
+        ctx.request.method = "GET"
+        assert ctx.request is ctx.request
+
+    for made, times in ((looks_away, 0), (looks, 1)):
+        assert (await run(runner, made)).outcome.state is State.SUCCEEDED
+        assert copies == [REQUEST] * times
+    assert REQUEST.method == "POST"
+
+
 @pytest.mark.parametrize("in_thread", [False, True])
 async def test_who_cancels_a_run_is_told_of_its_end_also_if_that_cannot_be_recorded(
     runner: Runner, records: Records, monkeypatch: pytest.MonkeyPatch, in_thread: bool

@@ -245,13 +245,11 @@ class Runner:
             await late(ended)
 
     def _context(self, run: Run) -> Context:
-        """The Context for the workflow's function. Log entries from here on have the run's id. The request is a copy:
-        what the author assigns to it is not recorded."""
+        """The Context for the workflow's function. Log entries from here on have the run's id."""
         RUN.set((run.id, run.request.trace))
-        workflow, request = run.workflow, Request.__new__(Request)
-        request.__dict__.update(run.request.__dict__)
+        workflow = run.workflow
         return Context(
-            request, run.caller, run.id, workflow.name, self._services, not workflow.stateless, workflow.secures
+            run.request, run.caller, run.id, workflow.name, self._services, not workflow.stateless, workflow.secures
         )
 
     def _interrupt(self, run: Run, key: Key | None) -> None:

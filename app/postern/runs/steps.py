@@ -114,7 +114,7 @@ class Steps:
                 raise RuntimeError(f"{type_name(error)} left the step") from error
 
         try:
-            value = await self._threads.run(ctx.workflow, guarded, holder_name(ctx.caller, ctx.request.client_address))
+            value = await self._threads.run(ctx.workflow, guarded, holder_name(ctx.caller, ctx.client_address))
         except NotBegun as error:  # the run itself has begun
             raise asyncio.CancelledError from error
         return await value if inspect.isawaitable(value) else value  # a `def` or lambda around an `async def`

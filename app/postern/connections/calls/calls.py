@@ -297,7 +297,7 @@ class Calls:
 def _caller(ctx: "Context") -> str:
     """Whose run it is."""
     who = ctx.caller
-    return " ".join(holder_of(who.kind, who.tenant_id, who.object_id, ctx.request.client_address))
+    return " ".join(holder_of(who.kind, who.tenant_id, who.object_id, ctx.client_address))
 
 
 def _worth_it(error: BaseException, sending: Sending) -> bool:
