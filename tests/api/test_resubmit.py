@@ -154,3 +154,20 @@ async def test_the_inputs_of_a_resubmit_are_read_in_turn_and_within_the_same_lim
     other.cancel()
     assert [each.code if isinstance(each, Problem) else each for each in found] == [outcome] * 2
     assert "run run" not in " ".join(started)
+
+
+@pytest.mark.anyio
+async def test_a_resubmit_runs_the_workflow_whose_access_was_checked():
+    """Not one that was loaded meanwhile, which the caller may not be allowed to call."""
+    started: list[Any] = []
+
+    async def start(*given: Any) -> Any:
+        started.append(given[0])
+
+    current = [Snapshot({"hello": trigger(hello)}, ())]
+    running = resubmitter(lambda: current[0], start, LargeBodies())(
+        record(inputs="", request_headers="[]"), ANYONE, "", ANYONE
+    )
+    current[0] = Snapshot({"hello": trigger(guarded)}, ())
+    await running
+    assert started == [hello]

@@ -94,13 +94,17 @@ def resubmitter(
     another id, until the run's end is recorded. The last argument is who resubmits it. Large inputs take turns with
     the large bodies of requests."""
 
-    async def resubmit(record: RunRecord, caller: Caller, run_id: str, by: Caller) -> Run:
+    def resubmit(record: RunRecord, caller: Caller, run_id: str, by: Caller) -> Coroutine[Any, Any, Run]:
+        # The snapshot by which access was checked: by the time the run begins there may be another one.
+        return again(snapshot(), record, caller, run_id, by)
+
+    async def again(checked: Snapshot, record: RunRecord, caller: Caller, run_id: str, by: Caller) -> Run:
         recorded = json.loads(record.request) if record.request else {}
         path = recorded.get("path") or f"/triggers/{record.workflow}"
         method, content_type = recorded.get("method", "POST"), recorded.get("content_type", "application/json")
         body = _content(record.inputs, record.inputs_form)
         try:
-            trigger, parameters = find(snapshot().triggers, method, quote(path).encode("ascii"))
+            trigger, parameters = find(checked.triggers, method, quote(path).encode("ascii"))
         except Problem as unfit:
             raise _no_longer_valid(unfit) from None
         apply(trigger.context)
