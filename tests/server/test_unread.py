@@ -270,3 +270,18 @@ def test_beyond_the_bound_a_client_is_spared_that_will_have_all_in_its_time(rate
         connection.size = int(1_000_000 * (1 - rate * now))
         watcher._look(loop)
         assert connection.aborted == (closed and look == 9)
+
+
+def test_a_client_with_many_addresses_of_one_network_is_one_client(monkeypatch):
+    """Otherwise it would hold next to nothing at each address, and others would be closed first."""
+    watcher, now = Outgoing(), 0.0
+    loop: Any = SimpleNamespace(time=lambda: now, call_later=lambda *_, **__: None)
+    honest = Connection(30, client=("2001:db8:2::1", 1))
+    many: list[Any] = [Connection(20, client=(f"2001:db8:1::{number}", 1)) for number in range(10)]
+    connections: list[Any] = [honest, *many]
+    for connection in connections:
+        watcher.watch(connection, loop)
+    monkeypatch.setattr(outgoing, "MOST_BYTES", 100)
+    now = 2 * outgoing.LOOK_SECONDS
+    watcher._look(loop)
+    assert (honest.aborted, sum(each.aborted for each in many)) == (False, 7)

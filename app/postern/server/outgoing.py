@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 import structlog
 from uvicorn.server import ServerState
 
+from postern.journal.shares import ANONYMOUS, holder_of
 from postern.logs import Coalesced
 
 MOST_BYTES = 64 * 1024 * 1024
@@ -107,7 +108,7 @@ class Outgoing:
             if waited >= sender.write_seconds:
                 late.append(sender)
             else:
-                held.append(Held(sender, size, sender.client[0] if sender.client else "", stall.moves(now)))
+                held.append(Held(sender, size, _network_of(sender), stall.moves(now)))
         for sender in [*late, *beyond(held, MOST_BYTES)]:
             self._close(sender)
         self._timer = loop.call_later(LOOK_SECONDS, self._look, loop, context=Context()) if self._stalls else None
@@ -120,6 +121,11 @@ class Outgoing:
             bytes=sender.transport.get_write_buffer_size(),
         )
         sender.transport.abort()
+
+
+def _network_of(sender: Sender) -> str:
+    """The address of a client; of version 6 its network, all of whose addresses one client may use."""
+    return holder_of(ANONYMOUS, "", "", sender.client[0] if sender.client else "")[1]
 
 
 def beyond(held: Iterable[Held], most: int) -> list[Sender]:
