@@ -1,5 +1,6 @@
 """The run API that its tests ask, with a client and a journal of four runs and a refusal."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -66,6 +67,8 @@ class RunApi:
     engine: Engine
     local: LocalTenant
     cancels_here: bool = False
+    go_on: asyncio.Event | None = None
+    """If it is set, resubmitted runs end after it."""
     resubmitted: list[tuple[str, Caller]] = field(default_factory=list)
 
     def token(self, who: str) -> str:
@@ -85,6 +88,10 @@ class RunApi:
     async def ask(self, method: str, path: str, who: str = "") -> Response:
         headers = {"Authorization": f"Bearer {self.token(who)}"} if who else {}
         return await self.client.request(method, path, headers=headers)
+
+    async def resubmit_async(self, run_id: str, who: str = "") -> Response:
+        headers = {"Prefer": "respond-async"} | ({"Authorization": f"Bearer {self.token(who)}"} if who else {})
+        return await self.client.post(f"/runs/{run_id}/resubmit", headers=headers)
 
     async def get(self, path: str, who: str = "") -> Response:
         return await self.ask("GET", path, who)
@@ -154,8 +161,12 @@ async def open_run_api(tmp_path: Path, local_tenant: LocalTenant) -> AsyncIterat
         found.resubmitted.append((record.id, caller))
         if record.inputs == '"does not fit"':
             raise problem("invalid-body", errors=[])
-        row = run_row(50, resubmitted_from=record.id, resubmitted_by=actor(by)) | {"id": run_id}
+        row = run_row(len(found.resubmitted) + 50, resubmitted_from=record.id, resubmitted_by=actor(by)) | {
+            "id": run_id
+        }
         await run_on(lambda connection: put(connection, row))
+        if found.go_on is not None:
+            await found.go_on.wait()
         return Run(run_id, catalog.snapshot.triggers["hello"].workflow, caller, Request("POST", "/"), NOON)
 
     catalog = load_catalog(settings)

@@ -14,6 +14,7 @@ from postern.catalog import Snapshot, Trigger
 from postern.errors import Problem
 from postern.journal.body_form import Form
 from postern.journal.run import State
+from postern.triggers.large_bodies import LARGE, LargeBodies
 from tests.api.records import ADA, HERE, OURS, record
 
 
@@ -146,10 +147,27 @@ async def test_the_inputs_of_a_resubmit_are_read_in_turn_and_within_the_same_lim
             await asyncio.sleep(0)
 
     snapshot = Snapshot({"hello": trigger(few)}, ())
-    resubmit = resubmitter(lambda: snapshot, start)
+    resubmit = resubmitter(lambda: snapshot, start, LargeBodies())
     other = asyncio.create_task(others())
-    kept = record(inputs=inputs, inputs_form=Form.JSON, request_headers="[]")
+    kept = record(inputs=inputs + " " * LARGE, inputs_form=Form.JSON, request_headers="[]")
     found = await asyncio.gather(*(resubmit(kept, ANYONE, "", ANYONE) for _ in range(2)), return_exceptions=True)
     other.cancel()
     assert [each.code if isinstance(each, Problem) else each for each in found] == [outcome] * 2
     assert "run run" not in " ".join(started)
+
+
+@pytest.mark.anyio
+async def test_a_resubmit_runs_the_workflow_whose_access_was_checked():
+    """Not one that was loaded meanwhile, which the caller may not be allowed to call."""
+    started: list[Any] = []
+
+    async def start(*given: Any) -> Any:
+        started.append(given[0])
+
+    current = [Snapshot({"hello": trigger(hello)}, ())]
+    running = resubmitter(lambda: current[0], start, LargeBodies())(
+        record(inputs="", request_headers="[]"), ANYONE, "", ANYONE
+    )
+    current[0] = Snapshot({"hello": trigger(guarded)}, ())
+    await running
+    assert started == [hello]

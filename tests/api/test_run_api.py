@@ -1,5 +1,6 @@
 """The run API over HTTP: a real journal's database, real tokens, and a catalog of real workflows."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 from sqlalchemy import select
 from structlog.testing import capture_logs
 
+from postern.api import handlers
 from postern.journal.schema import runs
 from postern.local_tenant import LocalTenant
 from tests.api.installations import ADAS_RUN, ANONYMOUS_RUN, LISAS_RUN, RUNNING, UNKNOWN, RunApi, open_run_api
@@ -289,6 +291,22 @@ async def test_a_resubmit_that_cannot_be_starts_nothing(
     answer = await run_api.post(f"/runs/{run_id}/resubmit", who)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert (run_api.rows(), run_api.resubmitted) == (before, [])
+
+
+async def test_runs_that_go_on_without_a_client_are_bounded_and_nobody_takes_the_places_of_all(
+    tmp_path: Path, local_tenant: LocalTenant, own_modules: None, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(handlers, "MOST_BACKGROUND", 8)
+    async with open_run_api(tmp_path, local_tenant) as run_api:
+        run_api.go_on = asyncio.Event()
+        statuses = [(await run_api.resubmit_async(ANONYMOUS_RUN)).status_code for _ in range(5)]
+        refused = await run_api.resubmit_async(ANONYMOUS_RUN)
+        assert (statuses, refused.json()["code"]) == ([201] * 3 + [429] * 2, "too-many-runs")
+        assert refused.headers["retry-after"] == "1"
+        assert (await run_api.resubmit_async(ADAS_RUN, "ada")).status_code == 201
+        run_api.go_on.set()
+        assert (await run_api.resubmit_async(LISAS_RUN, "operator")).status_code == 201
+        assert (await run_api.resubmit_async(ANONYMOUS_RUN)).status_code == 201
 
 
 async def test_inputs_that_no_longer_fit_are_a_problem_of_today_s_workflow(run_api: RunApi):

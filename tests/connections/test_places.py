@@ -58,11 +58,13 @@ def test_a_process_that_may_open_few_files_has_fewer_connections(descriptors: in
 
 async def chain(places: Places, run: str, entries: list[str]) -> None:
     """A run that calls a workflow, which calls the next, and so on. The last one uses a connection, which signs in."""
+    held: list[tuple[str, str]] = []
     for level, entry in [*enumerate(entries, start=1), (CONNECTION, "connections.x"), (TOKEN, "a token endpoint")]:
-        await places.take(entry, level, run)
+        who = await places.take(entry, level, run)
+        held.append((entry, who))
         await asyncio.sleep(0)
-    for entry in ["a token endpoint", "connections.x", *reversed(entries)]:
-        places.give_back(entry)
+    for entry, who in reversed(held):
+        places.give_back(entry, who)
         await asyncio.sleep(0)
 
 
@@ -75,6 +77,7 @@ def test_every_chain_ends_however_many_there_are(chains: list[list[str]], most: 
 
     async def all_of_them() -> Places:
         places = Places(most)
+        places.caller_of = lambda run: run[-1]
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(module, "MOST_OF_ENTRY", 2)
             patch.setattr(module, "STEP_OF_ENTRY", 1)
@@ -84,7 +87,7 @@ def test_every_chain_ends_however_many_there_are(chains: list[list[str]], most: 
         return places
 
     places = asyncio.run(all_of_them())
-    assert (places._used, dict(places._used_by), places._waiting) == (0, {}, {})
+    assert (places._used, dict(places._used_by), dict(places._held), places._waiting) == (0, {}, {}, {})
 
 
 async def waiting(places: Places, entry: str, level: int, order: list[str], run: str) -> "asyncio.Task[None]":
@@ -189,3 +192,42 @@ async def test_requests_of_connections_wait_however_many_there_are(one_each: Pla
         one_each.give_back("connections.x")
         await settled()
     assert order == ["1", "2", "3"]
+
+
+async def test_one_caller_never_takes_the_last_connection_of_an_entry_and_callers_have_turns():
+    places = Places()
+    places.caller_of = lambda run: run[0]
+    order: list[str] = []
+    first = [asyncio.create_task(places.take("connections.x", CONNECTION, f"a{number}")) for number in range(200)]
+    await settled()
+    taken = sum(each.done() for each in first)
+    assert taken == MOST_OF_ENTRY * 3 // 4
+    assert await places.take("connections.x", CONNECTION, "b1") == "b"
+    others = [await waiting(places, "connections.x", CONNECTION, order, run) for run in ("a", "b", "b", "c")]
+    assert order == ["b", "b", "c"], "the others do not wait"
+    for _ in range(200):
+        places.give_back("connections.x", "a")
+        await settled()
+    assert all(each.done() for each in [*first, *others])
+    places.give_back("connections.x", "a")
+    for who in "bbbc":
+        places.give_back("connections.x", who)
+    assert (places._used, dict(places._held), places._waiting) == (0, {}, {})
+
+
+async def test_when_an_entry_is_full_a_caller_who_comes_later_gets_the_next_but_one(one_each: Places):
+    one_each.caller_of = lambda run: run[0]
+    order: list[str] = []
+    who = await one_each.take("connections.x", CONNECTION, "a0")
+    for run in ("a1", "a2", "a3", "b1"):
+        await waiting(one_each, "connections.x", CONNECTION, order, run)
+    for _ in range(4):
+        one_each.give_back("connections.x", who)
+        await settled()
+        who = order[-1][0]
+    assert order == ["a1", "b1", "a2", "a3"]
+
+
+async def test_the_server_itself_has_no_share():
+    places = Places()
+    assert [await places.take("connections.x", CONNECTION) for _ in range(MOST_OF_ENTRY)] == [""] * MOST_OF_ENTRY

@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 from postern import Context, Problem, Reply, Request, workflow
 from postern.access import ANYONE
 from postern.authoring.context import Services
+from postern.errors import problem
 from postern.journal.idempotency_keys import forget
 from postern.journal.run import Run, State
 from postern.runs.apart import apart
@@ -250,6 +251,63 @@ async def test_a_workflow_that_swallows_its_cancellation_is_answered_for_and_cou
         await task
     assert (done.outcome.state, len(records.ended), runner.running) == (state, 1, 0)
     assert runner.room.abandoned_by_workflow["swallows"] == 0
+
+
+async def test_a_request_is_copied_only_for_a_workflow_that_looks_at_it(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch
+):
+    """Each copy is work of every request."""
+    copies: list[Request] = []
+    copy = Request.copy
+
+    def counted(request: Request) -> Request:
+        copies.append(request)
+        return copy(request)
+
+    monkeypatch.setattr(Request, "copy", counted)
+
+    @workflow
+    async def looks_away(ctx: Context) -> None:
+        assert ctx._request is REQUEST
+
+    @workflow
+    async def looks(ctx: Context) -> None:
+        ctx.request.method = "GET"
+        assert ctx.request is ctx.request
+
+    for made, times in ((looks_away, 0), (looks, 1)):
+        assert (await run(runner, made)).outcome.state is State.SUCCEEDED
+        assert copies == [REQUEST] * times
+    assert REQUEST.method == "POST"
+
+
+@pytest.mark.parametrize("in_thread", [False, True])
+async def test_who_cancels_a_run_is_told_of_its_end_also_if_that_cannot_be_recorded(
+    runner: Runner, records: Records, monkeypatch: pytest.MonkeyPatch, in_thread: bool
+):
+    async def end(*_: Any) -> None:
+        raise problem("journal-unavailable")
+
+    monkeypatch.setattr(records, "end", end)
+    wait = asyncio.Event().wait if not in_thread else None
+
+    @workflow(name="waits")
+    async def on_loop(ctx: Context) -> None:
+        assert wait is not None
+        await wait()
+
+    @workflow(name="waits")
+    def beside(ctx: Context) -> None: ...
+
+    reading = partial(LET_GO.wait, 10)  # the arguments of a `def` are read in its thread
+    made, given = (beside, reading) if in_thread else (on_loop, None)
+    task = asyncio.create_task(run(runner, made, given))
+    await asyncio.sleep(0)
+    cancelled = runner.begin_cancel("run-1")
+    assert cancelled is not None
+    with pytest.raises(Problem, match="cannot be recorded"):
+        await task
+    assert cancelled.done()
 
 
 async def test_a_result_that_comes_after_the_deadline_is_not_a_success(runner: Runner):

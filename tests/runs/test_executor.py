@@ -67,3 +67,19 @@ async def test_what_a_call_raises_is_raised_and_its_share_is_free_again(executor
     for _ in range(10):
         with pytest.raises(KeyError):
             await asyncio.create_task(call("slow", "a", fails))
+
+
+async def test_a_call_that_is_cancelled_while_it_waits_holds_nothing(executor: SharedExecutor):
+    """Although the calls before it never end."""
+    let_go = threading.Event()
+    slow = [asyncio.create_task(call("slow", "a", let_go.wait, 10)) for _ in range(3)]
+    await turns()
+    waiting = [asyncio.create_task(call("slow", "a", bytearray, 10)) for _ in range(5)]
+    await turns()
+    assert len(executor._calls) == 5
+    for each in waiting:
+        each.cancel()
+    await asyncio.wait(waiting)
+    assert (executor._calls, dict(executor._turns.of_workflow)) == ({}, {})
+    let_go.set()
+    await asyncio.gather(*slow)

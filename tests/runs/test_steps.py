@@ -348,3 +348,10 @@ async def test_the_key_of_a_call_is_its_runs_own_and_its_authors_where_given():
     assert len({outgoing.key for outgoing in sent}) == 3
     assert [(outgoing.own_key, len(outgoing.key)) for outgoing in sent] == [(False, 64), (False, 64), (True, 4)]
     assert "mine" not in repr(sent)
+
+
+async def test_a_step_does_not_rely_on_what_the_author_assigns():
+    bench = Bench()
+    bench.ctx.request = None  # type: ignore[assignment]
+    assert await bench.ctx.step(lambda: 7) == 7
+    assert bench.only.succeeded

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from postern.access import ANYONE, Caller
 from postern.runs.pace import FIRST
-from postern.runs.threads import SHARE, NotBegun, Threads
+from postern.runs.threads import SHARE, NotBegun, Threads, holder_name
 
 pytestmark = pytest.mark.anyio
 
@@ -34,6 +35,19 @@ def held(let_go: threading.Event, value: Any = None) -> Callable[[], Any]:
 async def turns(count: int = 5) -> None:
     for _ in range(count):
         await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize(
+    ("caller", "address", "name"),
+    [
+        (ANYONE, "192.0.2.1", "192.0.2.1"),
+        (ANYONE, "2001:db8:1:2::3", "2001:db8:1:2::/64"),
+        (ANYONE, "2001:db8:1:2:ffff::", "2001:db8:1:2::/64"),
+        (Caller("user", "ada", "tenant"), "2001:db8:1:2::3", "ada"),
+    ],
+)
+async def test_a_client_is_one_caller_whatever_address_of_its_network_it_uses(caller: Caller, address: str, name: str):
+    assert holder_name(caller, address) == name
 
 
 async def test_a_workflow_takes_its_share_and_leaves_the_rest_to_others(let_go):

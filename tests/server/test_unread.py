@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +11,7 @@ from structlog.testing import capture_logs
 
 from postern.server import outgoing
 from postern.server.connection import HIGH_WATER
-from postern.server.outgoing import Held, beyond
+from postern.server.outgoing import Held, Outgoing, beyond
 from postern.server.protocol import GuardedProtocol
 from postern.triggers.exchange import EXCHANGE
 from tests.server.test_protocol import HOST, Echo, Running, eventually, serving
@@ -229,3 +230,58 @@ def held(name: str, size: int, address: str, *, moves: bool = False) -> Held:
 def test_beyond_the_bound_those_of_the_address_with_the_most_go_first(every: list[Held], closed: list[str]):
     chosen: Any = beyond(every, 10)
     assert [sender.name for sender in chosen] == closed
+
+
+@dataclass(eq=False)
+class Connection:
+    """A connection that holds so many bytes."""
+
+    size: int
+    write_seconds: float = 30.0
+    client: tuple[str, int] = ("192.0.2.1", 1)
+    aborted: bool = False
+
+    @property
+    def transport(self) -> Any:
+        return self
+
+    def get_write_buffer_size(self) -> int:
+        return self.size
+
+    def get_extra_info(self, _: str) -> None:
+        return None
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+@pytest.mark.parametrize(("rate", "closed"), [(0.0, True), (0.001, True), (0.02, True), (0.04, False), (0.5, False)])
+def test_beyond_the_bound_a_client_is_spared_that_will_have_all_in_its_time(rate, closed, monkeypatch):
+    """A part of the reply in each second: a few bytes now and then would keep a connection for hours."""
+    watcher, now = Outgoing(), 0.0
+    loop: Any = SimpleNamespace(time=lambda: now, call_later=lambda *_, **__: None)
+    connection = Connection(1_000_000)
+    sender: Any = connection
+    watcher.watch(sender, loop)
+    for look in range(10):
+        if look == 9:
+            monkeypatch.setattr(outgoing, "MOST_BYTES", 1000)
+        now += outgoing.LOOK_SECONDS * 0.99
+        connection.size = int(1_000_000 * (1 - rate * now))
+        watcher._look(loop)
+        assert connection.aborted == (closed and look == 9)
+
+
+def test_a_client_with_many_addresses_of_one_network_is_one_client(monkeypatch):
+    """Otherwise it would hold next to nothing at each address, and others would be closed first."""
+    watcher, now = Outgoing(), 0.0
+    loop: Any = SimpleNamespace(time=lambda: now, call_later=lambda *_, **__: None)
+    honest = Connection(30, client=("2001:db8:2::1", 1))
+    many: list[Any] = [Connection(20, client=(f"2001:db8:1::{number}", 1)) for number in range(10)]
+    connections: list[Any] = [honest, *many]
+    for connection in connections:
+        watcher.watch(connection, loop)
+    monkeypatch.setattr(outgoing, "MOST_BYTES", 100)
+    now = 2 * outgoing.LOOK_SECONDS
+    watcher._look(loop)
+    assert (honest.aborted, sum(each.aborted for each in many)) == (False, 7)

@@ -30,7 +30,7 @@ from postern.journal.reading.call_tree import Tree, find_tree
 from postern.journal.reading.queries import find_run, list_refusals, list_runs, request_cancel
 from postern.journal.reading.records import RunRecord
 from postern.journal.run import Run, State, actor
-from postern.journal.shares import Holder, holder_of
+from postern.journal.shares import Allotment, Holder, holder_of
 from postern.settings.installation import Installation
 from postern.triggers.reply import Answer, json_reply
 from postern.triggers.secure_transport import CODE as INSECURE
@@ -39,6 +39,9 @@ from postern.triggers.secure_transport import Scope
 T = TypeVar("T")
 RETRY_AFTER = {"Retry-After": "1"}
 RESPOND_ASYNC = "respond-async"
+MOST_BACKGROUND = 1000
+"""Runs that go on after their responses: no connection of a client limits how many there are. A caller may have as many
+as are free, and all anonymous callers half."""
 LOOK_AGAIN = 0.05
 """Seconds between two looks for the record of a run that was just started."""
 
@@ -101,6 +104,7 @@ class Handlers:
     now: Callable[[], float] = time.time
     underway: Underway = lambda _: None
     background: set["asyncio.Future[Run]"] = field(default_factory=set)
+    in_background: Allotment = field(default_factory=lambda: Allotment(MOST_BACKGROUND))
 
     async def runs(self, request: Request) -> Answer:
         """A list of runs: all for operators, their own for others."""
@@ -165,17 +169,21 @@ class Handlers:
         seen = await self._seen(request)
         trigger = self.snapshot().triggers.get(seen.record.workflow)
         check_resubmit(seen.record, trigger, seen.standing, seen.caller)
-        run_id = new_id()
+        run_id, by, goes_on = new_id(), _holder(request, seen.actor), _prefers_async(request)
+        if goes_on and not self.in_background.admits(by):
+            detail = "Too many runs that were resubmitted with respond-async have not ended."
+            raise problem("too-many-runs", detail=detail, headers=RETRY_AFTER)
         caller = caller_again(seen.record, trigger, seen.caller)
         running = asyncio.ensure_future(self.start_again(seen.record, caller, run_id, seen.actor))
         headers = {"Location": f"/runs/{run_id}"}
-        if _prefers_async(request):
+        if goes_on:
             self.background.add(running)
-            running.add_done_callback(self._forget)
+            self.in_background.take(by)
+            running.add_done_callback(partial(self._forget, by))
             headers["Preference-Applied"] = RESPOND_ASYNC
         else:
             await running
-        record = await self._once_recorded(run_id, running, _holder(request, seen.actor))
+        record = await self._once_recorded(run_id, running, by)
         self._note("run-resubmitted", request, seen)
         return _shown(seen._replace(record=record), 201, headers)
 
@@ -192,9 +200,10 @@ class Handlers:
             if over:
                 raise problem("journal-unavailable", reason="a run that was started is not recorded")
 
-    def _forget(self, running: "asyncio.Future[Run]") -> None:
+    def _forget(self, by: Holder, running: "asyncio.Future[Run]") -> None:
         """A run that went on after its response has ended. Its failure is on its record."""
         self.background.discard(running)
+        self.in_background.take(by, -1)
         if not running.cancelled():
             running.exception()
 

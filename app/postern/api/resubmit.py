@@ -17,10 +17,11 @@ from postern.errors import Problem, problem
 from postern.journal.body_form import Form
 from postern.journal.reading.records import RunRecord
 from postern.journal.run import Run, State, actor
+from postern.journal.shares import holder_of
 from postern.runs.idempotency import Key
 from postern.runs.runner import Read
 from postern.triggers.find import find
-from postern.triggers.large_bodies import LargeBodies
+from postern.triggers.large_bodies import LARGE, LargeBodies
 from postern.triggers.read import arguments
 from postern.triggers.reply import Answer, recorded_reply
 
@@ -87,28 +88,35 @@ def why_not(record: RunRecord, trigger: Trigger | None) -> str:
 
 
 def resubmitter(
-    snapshot: Callable[[], Snapshot], start: Start
+    snapshot: Callable[[], Snapshot], start: Start, large_bodies: LargeBodies
 ) -> Callable[[RunRecord, Caller, str, Caller], Coroutine[Any, Any, Run]]:
     """A function that runs the current version of a workflow with the inputs of a record, for another caller and under
-    another id, until the run's end is recorded. The last argument is who resubmits it."""
-    large_bodies = LargeBodies()
+    another id, until the run's end is recorded. The last argument is who resubmits it. Large inputs take turns with
+    the large bodies of requests."""
 
-    async def resubmit(record: RunRecord, caller: Caller, run_id: str, by: Caller) -> Run:
+    def resubmit(record: RunRecord, caller: Caller, run_id: str, by: Caller) -> Coroutine[Any, Any, Run]:
+        # The snapshot by which access was checked: by the time the run begins there may be another one.
+        return again(snapshot(), record, caller, run_id, by)
+
+    async def again(checked: Snapshot, record: RunRecord, caller: Caller, run_id: str, by: Caller) -> Run:
         recorded = json.loads(record.request) if record.request else {}
         path = recorded.get("path") or f"/triggers/{record.workflow}"
         method, content_type = recorded.get("method", "POST"), recorded.get("content_type", "application/json")
         body = _content(record.inputs, record.inputs_form)
         try:
-            trigger, parameters = find(snapshot().triggers, method, quote(path).encode("ascii"))
+            trigger, parameters = find(checked.triggers, method, quote(path).encode("ascii"))
         except Problem as unfit:
             raise _no_longer_valid(unfit) from None
         apply(trigger.context)
         kind = content_type.encode("latin-1") if body else None
         read = partial(_arguments, trigger.workflow, body, kind, parameters)
         if trigger.workflow.reads_in_thread:
-            given: Mapping[str, Any] | Read = large_bodies.in_thread(read)
+            given: Mapping[str, Any] | Read = large_bodies.in_thread(read) if len(body) > LARGE else read
+        elif len(body) > LARGE:
+            who = holder_of(by.kind, by.tenant_id, by.object_id, "")
+            given = await large_bodies.read(read, trigger.workflow.name, who, len(body))
         else:
-            given = await large_bodies.read(read)
+            given = read()
         fields = json.loads(record.request_headers or "[]")
         headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in fields]
         query = recorded.get("query", "").encode("latin-1")

@@ -14,6 +14,7 @@ from postern.journal.journal import Journal
 from postern.journal.reading.records import RunRecord, underway_record
 from postern.runs.apart import apart
 from postern.settings import Settings
+from postern.triggers.large_bodies import LargeBodies
 
 
 def api_part(
@@ -25,6 +26,7 @@ def api_part(
     refusals: RefusalsPart,
     log: FilteringBoundLogger,
     local_tokens: TokenCommand | None,
+    large_bodies: LargeBodies,
 ) -> Part:
     """`/runs`, `/refusals`, `/workflows`, `/openapi.json` and `/docs`. With `local_tokens`, for a local
     tenant, all callers see the documents of all triggers."""
@@ -42,7 +44,7 @@ def api_part(
         identify=identify,
         cancel=runs.runner.cancel,
         underway=underway,
-        resubmit=resubmitter(catalog.snapshot, apart(runs.runner.start)),
+        resubmit=resubmitter(catalog.snapshot, apart(runs.runner.start), large_bodies),
         snapshot=catalog.snapshot,
         installation=installation,
         refused=refusals.take,

@@ -30,6 +30,7 @@ from postern.logs import configure_logs, log_format
 from postern.settings import Settings, load_settings
 from postern.triggers.exchange import EXCHANGE, Exchange
 from postern.triggers.find import PREFIX
+from postern.triggers.large_bodies import LargeBodies
 from postern.triggers.pipeline import Pipeline
 from postern.triggers.reply import ALWAYS, Answer, problem_reply
 
@@ -111,7 +112,8 @@ def create_app(settings: Settings, *, local_tokens: TokenCommand | None = None) 
         settings, journal.journal, connections.connections, catalog.triggers, log, for_author=local_tokens is not None
     )
     refusals = refusals_part(journal.journal, identity.identity, log)
-    api = api_part(settings, journal.journal, identity, catalog, runs, refusals, log, local_tokens)
+    large_bodies = LargeBodies()
+    api = api_part(settings, journal.journal, identity, catalog, runs, refusals, log, local_tokens, large_bodies)
     parts = (identity, catalog, connections, journal, runs, refusals, api)
     operations = operations_part(parts, journal.journal.node[-8:], runs.requests.settle)
     pipeline = Pipeline(
@@ -125,6 +127,7 @@ def create_app(settings: Settings, *, local_tokens: TokenCommand | None = None) 
         count=runs.requests.count,
         client_id=settings.client_id,
         for_author=local_tokens is not None,
+        large_bodies=large_bodies,
         stopping=lambda: runs.runner.room.closed,
     )
     return Application((*parts, operations), pipeline, catalog.catalog, own_host_of(settings, local_tokens is not None))

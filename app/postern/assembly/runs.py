@@ -22,7 +22,7 @@ from postern.journal.server_processes import ServerProcesses
 from postern.logs import write_later
 from postern.redaction import without_secret_values
 from postern.runs.blocked_loop import BlockedLoop
-from postern.runs.executor import SharedExecutor
+from postern.runs.executor import LEFT_BEHIND, SharedExecutor
 from postern.runs.runner import Runner, holder
 from postern.runs.steps import Steps
 from postern.runs.threads import Threads
@@ -64,6 +64,7 @@ def runs_part(
         running=lambda: runner.running,
     )
 
+    connections.divide_by(lambda run_id: _caller_of(runner, run_id))
     blocked = BlockedLoop(settings.workflows, lambda file: _names_in(file, triggers()))
 
     @asynccontextmanager
@@ -100,10 +101,19 @@ def runs_part(
 
 
 def _holder_of(runner: Runner) -> tuple[str, str] | None:
-    """The workflow and the caller of the run that is in progress here. None for the server itself."""
+    """The workflow and the caller of the run that is in progress here, or has left this task behind. None for the
+    server itself."""
     known = RUN.get()
-    run = runner.underway(known[0]) if known is not None else None
-    return (run.workflow.name, holder(run)) if run is not None else None
+    if known is None:
+        return None
+    run = runner.underway(known[0])
+    return (run.workflow.name, holder(run)) if run is not None else LEFT_BEHIND
+
+
+def _caller_of(runner: Runner, run_id: str) -> str:
+    """The caller of a run; one for all runs that have ended and left tasks behind."""
+    run = runner.underway(run_id)
+    return holder(run) if run is not None else " ".join(LEFT_BEHIND)
 
 
 def _names_in(file: str, triggers: Mapping[str, Trigger]) -> list[str]:

@@ -113,6 +113,11 @@ class Context:
         """The run's place in a chain of calls, None if no run called it."""
         return self._request.chain
 
+    @property
+    def client_address(self) -> str:
+        """The address of the client, whatever the author does with `request`."""
+        return self._request.client_address
+
     @cached_property
     def _clients(self) -> "dict[str, AsyncClient]":
         return {}

@@ -1,5 +1,6 @@
 """Named connections: HTTP clients with an outside system's address and authentication."""
 
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -120,6 +121,10 @@ class Connections:
     def sign_in(self, entry: str) -> "SignIn | None":
         """How the requests of an opened entry are signed. None if they are not."""
         return self._entries[entry].sign_in
+
+    def divide_by(self, caller_of: Callable[[str], str]) -> None:
+        """Divide the connections of each entry among callers. `caller_of` returns the caller of a run, by its id."""
+        self._places.caller_of = caller_of
 
     @cached_property
     def context(self) -> SignInContext:

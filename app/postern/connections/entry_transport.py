@@ -67,25 +67,27 @@ class EntryTransport(AsyncBaseTransport):
 
     async def _attempt(self, request: Request) -> Response:
         copy = self._sealed(request)
-        await self._take(request)
+        who = await self._take(request)
         try:
-            return await self._send(copy, self._deadline(request))
+            return await self._send(copy, self._deadline(request), who)
         except TransportError as error:
             raise worded(error, self.entry, request) from None
 
-    async def _take(self, request: Request) -> None:
-        """Wait for a place. Raises TooManyCalls."""
+    async def _take(self, request: Request) -> str:
+        """Wait for a place. Returns who holds it. Raises TooManyCalls."""
         run = RUN.get()
         request.extensions[WAITING] = True
-        await self.places.take(self.entry, request.extensions.get(LEVEL, self.level), run[0] if run else "")
+        level = request.extensions.get(LEVEL, self.level)
+        who = await self.places.take(self.entry, level, run[0] if run else "")
         del request.extensions[WAITING]
+        return who
 
-    async def _send(self, copy: Request, deadline: float) -> Response:
+    async def _send(self, copy: Request, deadline: float, who: str) -> Response:
         """Send it in the place that was taken. Closing the reply's body gives the place back."""
         try:
             found = await self.pool.handle_async_request(copy)
         except BaseException:
-            self.places.give_back(self.entry)
+            self.places.give_back(self.entry, who)
             raise
         body = Body(
             found.stream,  # type: ignore[arg-type]  # an asynchronous transport's
@@ -93,7 +95,7 @@ class EntryTransport(AsyncBaseTransport):
             most=self.caps.response_bytes,
             deadline=deadline,
             encoding="" if found.headers.get("Content-Encoding", "").strip().lower() in _NO_ENCODING else "other",
-            done=partial(self.places.give_back, self.entry),
+            done=partial(self.places.give_back, self.entry, who),
         )
         # Not passed on: the reason phrase of the status, which errors would repeat, and the socket.
         extensions = {"http_version": found.extensions.get("http_version", b"HTTP/1.1")}

@@ -8,6 +8,7 @@ wait for nothing here: they end, and their connections are free. Requests of a h
 
 import asyncio
 from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import monotonic
 
@@ -35,6 +36,8 @@ MOST_WAITING = 500
 DESCRIPTORS = 4
 """How many of the files that this process may open are there for each connection. A call of this server's own workflow
 takes two, and the callers' connections, the database and the rest need some too."""
+OF_CALLER = 3
+"""How many connections of an entry the runs of a caller may hold for each one that is free: three quarters."""
 QUIET = 60.0
 """Seconds between two warnings about one entry."""
 
@@ -45,74 +48,103 @@ class TooManyCalls(Exception):
 
 @dataclass(slots=True)
 class _Queue:
-    """Who waits for a place of one entry, at one level."""
+    """Who waits for a place of one entry, at one level: by caller, who have turns. Calls have one queue."""
 
-    turns: deque[asyncio.Future[None]] = field(default_factory=deque)
+    turns: dict[str, deque[asyncio.Future[None]]] = field(default_factory=dict)
     runs: Counter[str] = field(default_factory=Counter)
 
 
 class Places:
-    """The connections in use, at most `most`. It belongs to one event loop."""
+    """The connections in use, at most `most`. `caller_of` returns whose run has this id. It belongs to one event
+    loop."""
+
+    caller_of: Callable[[str], str] = staticmethod(lambda run_id: run_id)
 
     def __init__(self, most: int = MOST) -> None:
         self.most = most
         self._used = 0
         self._used_by: Counter[str] = Counter()
+        self._held: Counter[tuple[str, str]] = Counter()
         self._waiting: dict[tuple[int, str], _Queue] = {}
         self._warned: dict[str, float] = {}
 
-    async def take(self, entry: str, level: int, run_id: str = "") -> None:
-        """Wait for a place of this entry. Raises TooManyCalls for a call."""
-        if self._is_free(entry, level):
-            self._count(entry)
-            return
+    async def take(self, entry: str, level: int, run_id: str = "") -> str:
+        """Wait for a place of this entry. Returns who holds it. Raises TooManyCalls for a call."""
+        who = self.caller_of(run_id) if run_id and level == CONNECTION else ""
+        if self._is_free(entry, level, who):
+            self._count(entry, who)
+            return who
         queue = self._waiting.setdefault((level, entry), _Queue())
         if level <= TOO_DEEP and len(queue.runs) >= MOST_WAITING and run_id not in queue.runs:
             self._warn(entry, len(queue.runs))
             raise TooManyCalls
         turn = asyncio.get_running_loop().create_future()
-        queue.turns.append(turn)
+        queue.turns.setdefault(who, deque()).append(turn)
         queue.runs[run_id] += 1
         try:
             await turn
         except BaseException:
             if not turn.cancelled():  # it was cancelled just when its turn came
-                self.give_back(entry)
+                self.give_back(entry, who)
             raise
         finally:
             queue.runs[run_id] -= 1
             if not queue.runs[run_id]:
                 del queue.runs[run_id]
+        return who
 
-    def give_back(self, entry: str) -> None:
-        """A place of this entry is free. Those that wait get it: the deepest first, and entries in turn."""
+    def give_back(self, entry: str, who: str = "") -> None:
+        """A place of this entry is free, which `who` held. Those that wait get it: the deepest first, and entries in
+        turn."""
         self._used -= 1
         self._used_by[entry] -= 1
         if not self._used_by[entry]:
             del self._used_by[entry]
+        if who:
+            self._held[entry, who] -= 1
+            if not self._held[entry, who]:
+                del self._held[entry, who]
         while self._waiting and self._serve_one():
             pass
 
     def _serve_one(self) -> bool:
         for level, entry in sorted(self._waiting, key=_deepest_first):
             queue = self._waiting[level, entry]
-            while queue.turns and queue.turns[0].done():
-                queue.turns.popleft()
+            who = self._next(queue, entry, level)
             if not queue.turns:
                 del self._waiting[level, entry]
-            elif self._is_free(entry, level):
-                self._count(entry)
-                queue.turns.popleft().set_result(None)
+            elif who is not None:
+                self._count(entry, who)
+                turns = queue.turns.pop(who)
+                turns.popleft().set_result(None)
+                if turns:
+                    queue.turns[who] = turns  # behind the others
                 self._waiting[level, entry] = self._waiting.pop((level, entry))  # the last of its level from now on
                 return True
         return False
 
-    def _is_free(self, entry: str, level: int) -> bool:
-        return self._used < most_of_all(self.most, level) and self._used_by[entry] < most_of_entry(level)
+    def _next(self, queue: _Queue, entry: str, level: int) -> str | None:
+        """Whose turn it is of those that wait and may have a place."""
+        for who, turns in list(queue.turns.items()):
+            while turns and turns[0].done():
+                turns.popleft()
+            if not turns:
+                del queue.turns[who]
+            elif self._is_free(entry, level, who):
+                return who
+        return None
 
-    def _count(self, entry: str) -> None:
+    def _is_free(self, entry: str, level: int, who: str) -> bool:
+        """Whether `who` may have a place. A caller may hold OF_CALLER connections for each one that is free: those
+        wait for no run, so this holds up no chain."""
+        free = min(most_of_all(self.most, level) - self._used, most_of_entry(level) - self._used_by[entry])
+        return free > 0 and (not who or self._held[entry, who] < OF_CALLER * free)
+
+    def _count(self, entry: str, who: str) -> None:
         self._used += 1
         self._used_by[entry] += 1
+        if who:
+            self._held[entry, who] += 1
 
     def _warn(self, entry: str, waiting: int) -> None:
         now = monotonic()

@@ -7,7 +7,9 @@ while anything is free. All anonymous callers together get at most half, which t
 Storage is divided by one level, up to which everybody may fill it: who holds less loses nothing (max-min fairness).
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_network
 from typing import TypeVar
 
@@ -18,6 +20,9 @@ Holder = tuple[str, str]
 
 T = TypeVar("T")
 
+_EVERYBODY: Holder = (ANONYMOUS, "")
+"""All anonymous callers together."""
+
 _LONGEST = 45
 """Characters of an address. A trusted proxy may forward any text."""
 
@@ -26,14 +31,15 @@ def holder_of(kind: str, tenant_id: str, object_id: str, address: str) -> Holder
     """Who counts as one caller. Addresses of version 6 count by their network of 64 bits, which one client has."""
     if kind != ANONYMOUS:
         return tenant_id, object_id
-    if ":" in address:
-        try:
-            network = ip_network((IPv6Address(address.partition("%")[0]), 64), strict=False)
-        except ValueError:
-            pass
-        else:
-            return ANONYMOUS, str(network)
-    return ANONYMOUS, address[:_LONGEST]
+    return ANONYMOUS, _network(address) if ":" in address else address[:_LONGEST]
+
+
+@lru_cache(maxsize=1024)
+def _network(address: str) -> str:
+    try:
+        return str(ip_network((IPv6Address(address.partition("%")[0]), 64), strict=False))
+    except ValueError:
+        return address[:_LONGEST]
 
 
 def has_room(held: int, anonymous: int | None, queued: int, most: int) -> bool:
@@ -44,6 +50,28 @@ def has_room(held: int, anonymous: int | None, queued: int, most: int) -> bool:
     if anonymous is not None:
         free = min(free, most // 2 - anonymous)
     return free > 0 and held <= free
+
+
+class Allotment:
+    """What is taken of `most`, and by whom: each caller is admitted as long as `has_room` says so."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.taken = 0
+        self._held: Counter[Holder] = Counter()
+
+    def admits(self, who: Holder) -> bool:
+        """Whether this caller may take more."""
+        together = self._held[_EVERYBODY] if who[0] == ANONYMOUS else None
+        return has_room(self._held[who], together, self.taken, self.most)
+
+    def take(self, who: Holder, amount: int = 1) -> None:
+        """The caller has so much more. A negative amount is given back."""
+        self.taken += amount
+        for each in (who, _EVERYBODY) if who[0] == ANONYMOUS else (who,):
+            self._held[each] += amount
+            if not self._held[each]:
+                del self._held[each]
 
 
 def fair_level(amounts: Iterable[int], most: int) -> int:

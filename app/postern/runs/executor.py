@@ -18,13 +18,17 @@ MOST = 200
 OWN = 32
 """Further threads for the server itself."""
 
+LEFT_BEHIND = ("", "")
+"""Who submits the calls of tasks that go on after their runs have ended: all of them together."""
+
 Call = Callable[[], Any]
 Holder = Callable[[], tuple[str, str] | None]
 
 
 class SharedExecutor(ThreadPoolExecutor):
-    """`holder` returns the workflow and the caller of the run that submits a call, or None for the server itself. Make
-    it in the event loop's thread. What is submitted in another thread has no share and does not wait."""
+    """`holder` returns the workflow and the caller of the run that submits a call, LEFT_BEHIND for a task that a run
+    left behind, or None for the server itself. Make it in the event loop's thread. What is submitted in another thread
+    has no share and does not wait."""
 
     def __init__(self, holder: Holder, *, share: int = SHARE, most: int = MOST) -> None:
         super().__init__(most + OWN, thread_name_prefix="executor")
@@ -44,7 +48,14 @@ class SharedExecutor(ThreadPoolExecutor):
         future: Future[Any] = Future()
         self._calls[number] = future, partial(fn, *args, **kwargs)
         self._hand_out()
+        if number in self._calls:
+            future.add_done_callback(partial(self._leave, number, who))
         return future
+
+    def _leave(self, number: int, who: tuple[str, str], future: "Future[Any]") -> None:
+        """A call that is cancelled waits no longer: what it was given may be large, and its turn may never come."""
+        if self._calls.pop(number, None) is not None:
+            self._turns.remove(*who, number)
 
     def _hand_out(self) -> None:
         while (found := self._turns.next(self._shares)) is not None:

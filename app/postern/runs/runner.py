@@ -22,7 +22,7 @@ from postern.runs.idempotency import Key
 from postern.runs.outcomes import cut_off, not_begun, raised, succeeded
 from postern.runs.room import Room, shutting_down
 from postern.runs.run_records import RunRecords
-from postern.runs.threads import NotBegun, Threads
+from postern.runs.threads import NotBegun, Threads, holder_name
 from postern.runs.underway import Late, Underway
 from postern.trace import RUN
 
@@ -129,12 +129,13 @@ class Runner:
         finally:
             self._room.taken[workflow.name] -= 1
         recorded = self._close(run, outcome, key)
-        if recorded is not None:
-            try:
+        try:
+            if recorded is not None:
                 await recorded
-            except asyncio.CancelledError:
-                await self._recorded()
-        self._underway.report(run_id)
+        except asyncio.CancelledError:
+            await self._recorded()
+        finally:  # also where the end cannot be recorded
+            self._underway.report(run_id)
         return run
 
     async def _prepare(
@@ -179,9 +180,11 @@ class Runner:
             self._deadlines.end(task)
         if not run.workflow.stateless:
             self._journal.begin(run)
-        if (recorded := self._end(run, None)) is not None:
-            await recorded
-        self._underway.report(run.id)
+        try:
+            if (recorded := self._end(run, None)) is not None:
+                await recorded
+        finally:
+            self._underway.report(run.id)
         return {}, 0.0
 
     async def _recorded(self) -> None:
@@ -242,13 +245,11 @@ class Runner:
             await late(ended)
 
     def _context(self, run: Run) -> Context:
-        """The Context for the workflow's function. Log entries from here on have the run's id. The request is a copy:
-        what the author assigns to it is not recorded."""
+        """The Context for the workflow's function. Log entries from here on have the run's id."""
         RUN.set((run.id, run.request.trace))
-        workflow, request = run.workflow, Request.__new__(Request)
-        request.__dict__.update(run.request.__dict__)
+        workflow = run.workflow
         return Context(
-            request, run.caller, run.id, workflow.name, self._services, not workflow.stateless, workflow.secures
+            run.request, run.caller, run.id, workflow.name, self._services, not workflow.stateless, workflow.secures
         )
 
     def _interrupt(self, run: Run, key: Key | None) -> None:
@@ -304,7 +305,7 @@ class Runner:
 
 def holder(run: Run) -> str:
     """Who holds the thread of a run."""
-    return run.caller.object_id or run.request.client_address
+    return holder_name(run.caller, run.request.client_address)
 
 
 def _new(run: Run, resubmitted_from: str, resubmitted_by: str) -> Run:

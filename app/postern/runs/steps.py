@@ -18,7 +18,7 @@ from postern.authoring.retry_policy import Retry
 from postern.call_chain import PART, Part, part_of
 from postern.journal.run import Attempt, Step
 from postern.journal.secured import kept_step, kept_type
-from postern.runs.threads import NotBegun, Threads
+from postern.runs.threads import NotBegun, Threads, holder_name
 from postern.transient_errors import retry_after, worth_retrying
 
 LONGEST_NAME = 200
@@ -114,7 +114,7 @@ class Steps:
                 raise RuntimeError(f"{type_name(error)} left the step") from error
 
         try:
-            value = await self._threads.run(ctx.workflow, guarded, ctx.caller.object_id or ctx.request.client_address)
+            value = await self._threads.run(ctx.workflow, guarded, holder_name(ctx.caller, ctx.client_address))
         except NotBegun as error:  # the run itself has begun
             raise asyncio.CancelledError from error
         return await value if inspect.isawaitable(value) else value  # a `def` or lambda around an `async def`

@@ -12,6 +12,8 @@ from typing import TypeVar
 import structlog
 from structlog.typing import FilteringBoundLogger
 
+from postern.access import Caller
+from postern.journal.shares import ANONYMOUS, holder_of
 from postern.runs.pace import Pace
 from postern.runs.shares import Shares, Turns
 
@@ -25,6 +27,11 @@ QUIET = 60.0
 """Seconds between two warnings about the threads of one workflow."""
 
 T = TypeVar("T")
+
+
+def holder_name(caller: Caller, address: str) -> str:
+    """Who holds a thread: the same callers as in the queues of the journal."""
+    return caller.object_id or holder_of(ANONYMOUS, "", "", address)[1]
 
 
 class NotBegun(asyncio.CancelledError):

@@ -17,10 +17,12 @@ from weakref import WeakKeyDictionary
 import structlog
 from uvicorn.server import ServerState
 
+from postern.journal.shares import ANONYMOUS, holder_of
 from postern.logs import Coalesced
 
 MOST_BYTES = 64 * 1024 * 1024
-"""Unread bytes of all connections together beyond which connections whose clients do not read are closed early."""
+"""Unread bytes of all connections together beyond which connections whose clients do not read, or next to nothing, are
+closed early."""
 
 LOOK_SECONDS = 0.5
 """Between two looks at the connections whose clients do not read. There are none without such connections."""
@@ -40,11 +42,23 @@ class Sender(Protocol):
 
 
 class Stall(NamedTuple):
-    """A connection with unread bytes: `left` when its client took some last, which was at `since`."""
+    """A connection with unread bytes: `left` when its client took some last, which was at `since`. It is watched since
+    `began`, and its client has taken so many bytes from then on."""
 
     sender: Sender
     left: int
     since: float
+    began: float
+    taken: int = 0
+
+    def moves(self, now: float) -> bool:
+        """Whether the client takes its bytes: at this rate it has all in the time in which others have to take some. A
+        few bytes now and then would keep a connection for hours."""
+        watched = now - self.began
+        new = watched <= LOOK_SECONDS
+        return new or (
+            now - self.since < LOOK_SECONDS and self.taken * self.sender.write_seconds >= self.left * watched
+        )
 
 
 class Held(NamedTuple):
@@ -72,7 +86,8 @@ class Outgoing:
     def watch(self, sender: Sender, loop: asyncio.AbstractEventLoop) -> None:
         """Limit the time of a connection from now on."""
         if sender not in self._stalls:
-            self._stalls[sender] = Stall(sender, unread(sender.transport), loop.time())
+            now = loop.time()
+            self._stalls[sender] = Stall(sender, unread(sender.transport), now, now)
         if self._timer is None:
             self._timer = loop.call_later(LOOK_SECONDS, self._look, loop, context=Context())
 
@@ -88,11 +103,12 @@ class Outgoing:
             sender = stall.sender
             size, left = sender.transport.get_write_buffer_size(), unread(sender.transport)
             waited = 0.0 if left < stall.left else now - stall.since
-            self._stalls[sender] = Stall(sender, left, now - waited)  # `left` also grows: more was written
+            taken = stall.taken + max(0, stall.left - left)  # `left` also grows: more was written
+            stall = self._stalls[sender] = Stall(sender, left, now - waited, stall.began, taken)  # noqa: PLW2901
             if waited >= sender.write_seconds:
                 late.append(sender)
             else:
-                held.append(Held(sender, size, sender.client[0] if sender.client else "", waited < LOOK_SECONDS))
+                held.append(Held(sender, size, _network_of(sender), stall.moves(now)))
         for sender in [*late, *beyond(held, MOST_BYTES)]:
             self._close(sender)
         self._timer = loop.call_later(LOOK_SECONDS, self._look, loop, context=Context()) if self._stalls else None
@@ -107,10 +123,15 @@ class Outgoing:
         sender.transport.abort()
 
 
+def _network_of(sender: Sender) -> str:
+    """The address of a client; of version 6 its network, all of whose addresses one client may use."""
+    return holder_of(ANONYMOUS, "", "", sender.client[0] if sender.client else "")[1]
+
+
 def beyond(held: Iterable[Held], most: int) -> list[Sender]:
     """The connections to close so that the others hold at most `most` bytes: first those of the address that holds the
-    most, and of these the oldest. A client that reads, however slowly, keeps its connection. `held`
-    begins with the oldest."""
+    most, and of these the oldest. A client that reads (see `Stall.moves`) keeps its connection. `held` begins with the
+    oldest."""
     every = list(held)
     total = sum(each.size for each in every)
     if total <= most:

@@ -27,6 +27,7 @@ from postern.ids import new_id
 from postern.journal.refusal import Refusal, as_text
 from postern.journal.run import Run
 from postern.journal.secured import url_shown
+from postern.journal.shares import holder_of
 from postern.logs import Coalesced
 from postern.redaction import without_secret_values
 from postern.runs.idempotency import HEADER as IDEMPOTENCY_KEY
@@ -120,7 +121,7 @@ class Pipeline:
         if workflow.reads_in_thread:
             given: Arguments = self.large_bodies.in_thread(read) if len(body) > LARGE else read
         else:
-            given = await self.large_bodies.read(read) if len(body) > LARGE else read()
+            given = read() if len(body) <= LARGE else await self._read_large(read, trigger, caller, scope, len(body))
             if body and is_left_out(workflow, given):
                 self.log.info("body-not-parsed", request_id=request_id, workflow=workflow.name, bytes=len(body))
         request = _request(trigger, path, scope, body, content_type)
@@ -131,6 +132,13 @@ class Pipeline:
         key = _key(trigger, caller, request, scope) if IDEMPOTENCY_KEY in fields else None
         run = await self.start(workflow, caller, request, given, request_id, key, late)
         return reply(run)
+
+    def _read_large(
+        self, read: Callable[[], dict[str, Any]], trigger: Trigger, caller: Caller, scope: Scope, size: int
+    ) -> Awaitable[dict[str, Any]]:
+        """Read a large body in the turn of its caller."""
+        who = holder_of(caller.kind, caller.tenant_id, caller.object_id, _address(scope))
+        return self.large_bodies.read(read, trigger.workflow.name, who, size)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Respond to one request (ASGI). Every error becomes a problem document; no other detail is sent."""

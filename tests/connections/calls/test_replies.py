@@ -179,3 +179,36 @@ def test_text_is_not_decoded_by_codecs_that_take_long_or_unfold(named: str):
 def test_text_is_decoded_by_the_encodings_of_text(named: str):
     response = json_reply("abc".encode(named), f"text/plain; charset={named}")
     assert value_of(response, 1) == "abc"
+
+
+def numbered(number: int) -> Response:
+    return json_reply(json.dumps([number, "a" * LARGE]).encode())
+
+
+async def test_large_replies_of_one_caller_delay_those_of_another_by_one_turn():
+    replies, order = Replies(), list[str]()
+
+    async def read(caller: str, number: int) -> None:
+        assert (await replies.value(numbered(number), 10, caller))[0] == number
+        order.append(caller)
+
+    await asyncio.gather(*(read("a", number) for number in range(8)), read("b", 8))
+    assert order.index("b") <= 2
+    assert (len(order), replies._is_reading, replies._waiting) == (9, False, {})
+    replies.close()
+
+
+@pytest.mark.parametrize("at", range(6))
+async def test_a_turn_is_given_on_whenever_its_run_is_cancelled(at: int):
+    replies = Replies()
+    tasks = [asyncio.create_task(replies.value(numbered(number), 10, str(number))) for number in range(4)]
+    for _ in range(at):
+        await asyncio.sleep(0)
+    for task in tasks[:2]:
+        task.cancel()
+    async with asyncio.timeout(20):
+        await asyncio.wait(tasks)
+        assert [task.result()[0] for task in tasks[2:]] == [2, 3]
+        assert (await replies.value(numbered(4), 10))[0] == 4
+    assert (replies._is_reading, replies._waiting) == (False, {})
+    replies.close()

@@ -31,6 +31,7 @@ from postern.connections.calls.targets import Target, Targets
 from postern.connections.places import TooManyCalls
 from postern.http_client import AsyncClient, ConnectError, ConnectTimeout, HTTPError, PoolTimeout, Response
 from postern.journal.secured import SECURED_NAME, kept_type
+from postern.journal.shares import holder_of
 from postern.transient_errors import retry_after
 
 if TYPE_CHECKING:
@@ -119,8 +120,8 @@ class Calls:
             response = await self._result(target, sending, location, response, outgoing.retry)
             self._found(target, call, response)
         if outgoing.wait:
-            return await self._value(target, response)
-        fetch = partial(self._fetch, target, sending, location, response, outgoing.retry)
+            return await self._value(target, response, _caller(ctx))
+        fetch = partial(self._fetch, target, sending, location, response, outgoing.retry, _caller(ctx))
         return Handle(target.entry, run_id=call.run_id, location=location, done=not location, fetch=fetch)
 
     def _client(self, target: Target, *, below: bool) -> AsyncClient:
@@ -250,15 +251,17 @@ class Calls:
             raise CallError(target.entry, f"{target.entry} had no result within a day.", status=ACCEPTED) from None
         return response
 
-    async def _fetch(self, target: Target, sending: Sending, location: str, response: Response, retry: Retry) -> Any:
+    async def _fetch(
+        self, target: Target, sending: Sending, location: str, response: Response, retry: Retry, caller: str
+    ) -> Any:
         """The result behind a Handle."""
         if location:
             response = await self._result(target, sending, location, response, retry)
-        return await self._value(target, response)
+        return await self._value(target, response, caller)
 
-    async def _value(self, target: Target, response: Response) -> Any:
+    async def _value(self, target: Target, response: Response, caller: str) -> Any:
         try:
-            return await self._replies.value(response, target.response_elements)
+            return await self._replies.value(response, target.response_elements, caller)
         except TooManyElements:
             wrong = f"more than {target.response_elements} JSON elements. {more_elements(target)}"
         except ValueError:
@@ -289,6 +292,12 @@ class Calls:
         call.run_id = run_id_of(response) or call.run_id
         if not target.own:
             call.url = link_of(target, call.run_id)
+
+
+def _caller(ctx: "Context") -> str:
+    """Whose run it is."""
+    who = ctx.caller
+    return " ".join(holder_of(who.kind, who.tenant_id, who.object_id, ctx.client_address))
 
 
 def _worth_it(error: BaseException, sending: Sending) -> bool:
