@@ -13,8 +13,16 @@ from postern.ids import new_id
 from postern.journal.body_form import Form
 from postern.journal.run import Outcome, Run, State
 from postern.journal.schema import runs
-from postern.journal.writing.rows import COLUMNS, MAX_KEPT_BYTES, MAX_MESSAGE, MAX_TRACEBACK, facts, kept, run_row
-from postern.redaction import NOT_RECORDED
+from postern.journal.writing.rows import (
+    COLUMNS,
+    MAX_KEPT_BYTES,
+    MAX_MESSAGE,
+    MAX_TRACEBACK,
+    facts,
+    kept,
+    run_row,
+)
+from postern.redaction import NOT_RECORDED, beginning, without_secret_values
 
 JWT = "eyJhbGciOiJSUzI1NiJ9.eyJvaWQiOiIxIn0.c2lnbmF0dXJl"
 JSON = ((b"content-type", b"application/json"),)
@@ -142,3 +150,10 @@ def test_of_a_traceback_the_beginning_and_the_end_are_kept_without_secrets():
     assert found.endswith("ValueError: \ufffdwhy")
     assert MAX_TRACEBACK <= len(found) < MAX_TRACEBACK + 20
     assert row_of(outcome=Outcome(State.SUCCEEDED, 200, b"1", JSON))["error_traceback"] is None
+
+
+@pytest.mark.parametrize("secret", ["{'password': '%s'}", "-----BEGIN PRIVATE KEY-----\n%s"])
+def test_a_long_secret_in_an_error_is_not_cut_in_two(secret: str):
+    """Its end would have no name."""
+    text = "a " * 20_000 + secret % ("hunter2 " * 8_000)
+    assert "hunter2" not in without_secret_values(beginning(text, MAX_KEPT_BYTES))
