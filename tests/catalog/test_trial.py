@@ -16,7 +16,7 @@ from postern.catalog.sources import MOST_BYTES, read_folder
 from postern.catalog.trial import VARIABLE, tried
 from tests.catalog.test_catalog import HEAD, Folder, says
 
-pytestmark = pytest.mark.usefixtures("own_modules")
+pytestmark = [pytest.mark.usefixtures("own_modules"), pytest.mark.process]
 
 FOREVER = "x = 9**9**8\n"
 UNHEARD = "x = sum(range(10**14))\n"
