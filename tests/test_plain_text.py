@@ -32,6 +32,11 @@ def test_every_character_that_controls_or_hides_text_becomes_its_code():
         ("a\x1b[2J\x9b", "a\\x1b[2J\\u009b"),
         ("one\ntwo\tthree\r", "one\\x0atwo\\x09three\\x0d"),
         ("\u061cв\u200b\u2028\u202e\u2066\ufeff", "\\u061cв\\u200b\\u2028\\u202e\\u2066\\ufeff"),
+        (
+            "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645 👩\u200d💻",
+            "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645 👩\u200d💻",
+        ),
+        ("a\u200cb\u200d💻 👩\u200d", "a\\u200cb\\u200d💻 👩\\u200d"),
         ("tag \U000e0041", "tag \\udb40\\udc41"),
     ],
 )

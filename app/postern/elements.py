@@ -6,12 +6,13 @@ they are counted before either, by single bytes, which is the fastest way there 
 def has_more_elements(content: bytes, most: int) -> bool:
     """Whether a JSON text has more than `most` values in its arrays and objects, at any depth. Each array and each
     object counts as one more."""
-    if len(content) <= most or _separators(content) <= most:
+    if len(content) <= most or separators(content) <= most:
         return False
     plain = content.replace(b"\\\\", b"").replace(b'\\"', b"")
     # Strings may hold any character. An element has two at most, its name and its value: more are not taken apart.
-    return plain.count(b'"') > 4 * (most + 1) or _separators(b"".join(plain.split(b'"')[::2])) > most
+    return plain.count(b'"') > 4 * (most + 1) or separators(b"".join(plain.split(b'"')[::2])) > most
 
 
-def _separators(content: bytes) -> int:
+def separators(content: bytes) -> int:
+    """How many elements a JSON text has at most."""
     return content.count(b",") + content.count(b"[") + content.count(b"{")

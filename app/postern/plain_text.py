@@ -9,14 +9,17 @@ import re
 _RANGES = (
     "\x00-\x1f\x7f-\x9f",  # C0, DEL and C1
     "\xad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e",  # format characters: hyphens, marks of direction
-    "\u200b-\u200f\u2028-\u202e\u2060-\u206f",  # zero width, separators of lines, direction of text
+    "\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f",  # zero width, separators of lines, direction of text
     "\ud800-\udfff",  # halves of surrogate pairs
     "\ufeff\ufff0-\ufffb\ufffe\uffff",
     "\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff",
     "\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\uffa0",  # letters and marks without a glyph
 )
-_HIDDEN = re.compile(f"[{''.join(_RANGES)}]")
-_HIDDEN_BUT_LINES = re.compile(f"(?![\n\t])[{''.join(_RANGES)}]")
+_JOINED = "[\u0600-\u1fff\ufe0f\u2600-\u27bf\U0001f000-\U0001faff]"
+_JOINERS = f"[\u200c\u200d](?!{_JOINED})|(?<!{_JOINED})[\u200c\u200d]"
+"""Between letters of such scripts, or emoji, they belong to the spelling, as in Persian. Elsewhere they hide text."""
+_HIDDEN = re.compile(f"[{''.join(_RANGES)}]|{_JOINERS}")
+_HIDDEN_BUT_LINES = re.compile(f"(?![\n\t])[{''.join(_RANGES)}]|{_JOINERS}")
 
 
 def plain(text: str, *, lines: bool = False) -> str:

@@ -1,19 +1,32 @@
 """A body with a million mistakes costs hardly more than one with fifty, and is told the same as by pydantic itself."""
 
 import json
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, WrapValidator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    WrapValidator,
+    create_model,
+)
+from pydantic_core import core_schema
+from typing_extensions import TypedDict, is_typeddict
 
 from postern.authoring.colliding_keys import MOST_ALIKE, Colliding
 from postern.authoring.first_mistakes import MOST_ELEMENTS, MOST_MISTAKES, mistakes_in
+from postern.authoring.schema_kinds import ARRAYS, MAPS, NO_SCHEMAS
 from postern.authoring.validators import Validator, validators_of
 
 VALIDATED = [0]
@@ -131,6 +144,8 @@ def test_a_value_is_valid_and_its_few_mistakes_are_the_same_as_by_pydantic(kind:
         (dict[str, Counted], json.dumps({str(n): "x" for n in range(10_000)}).encode()),
         (dict[str, list[Counted]], json.dumps({str(n): ["x", "y"] for n in range(5_000)}).encode()),
         (tuple[Counted, ...], b'["x"' + b',"x"' * 9999 + b"]"),
+        (deque[Counted], b'["x"' + b',"x"' * 9999 + b"]"),
+        (OrderedDict[str, Counted], json.dumps({str(n): "x" for n in range(10_000)}).encode()),
         (set[Counted] | None, b'["x"' + b',"x"' * 9999 + b"]"),
         (list[Counted] | list[bool], b'["x"' + b',"x"' * 9999 + b"]"),
         (dict[Counted, int], json.dumps({f"x{n}": 1 for n in range(10_000)}).encode()),
@@ -195,6 +210,8 @@ def as_keys(values: list[int]) -> dict[str, int]:
         (set[UUID], lambda values: [f"{value:032x}" for value in values]),
         (set[tuple[int, int]], lambda values: [[value, 1] for value in values]),
         (set[Any], list),
+        (Counter[int], as_keys),
+        (OrderedDict[int, int], as_keys),
         (list[set[int]], lambda values: [values[:4], values[4:]]),
         (set[int] | list[str], list),
     ],
@@ -207,6 +224,32 @@ def test_keys_that_share_a_hash_are_rejected_and_as_many_others_are_not(
         validator.validate_json(json.dumps(made(numbers(MOST_ALIKE + 1, PRIME))).encode())
     validator.validate_json(json.dumps(made(numbers(5000, 1))).encode())
     validator.validate_json(json.dumps(made(numbers(MOST_ALIKE, PRIME))).encode())
+
+
+@pytest.mark.parametrize("name", sorted(NO_SCHEMAS | {"type", "fields", "choices", "schema"}))
+def test_a_field_with_any_name_is_bounded(name: str) -> None:
+    """Such names mean something else in pydantic's own schemas."""
+    keyed: Any = create_model("Keyed", field=(set[int], Field(alias=name)))
+    typed: Any = TypedDict("Typed", {name: set[int]})  # type: ignore[misc]
+    for kind in (keyed, typed):
+        with pytest.raises(Colliding):
+            validators_of(TypeAdapter(kind)).usual.validate_json(json.dumps({name: numbers(9, PRIME)}).encode())
+    many: Any = TypedDict("Many", {name: list[Counted]})  # type: ignore[misc]
+    VALIDATED[0] = 0
+    with pytest.raises(ValidationError) as caught:
+        validators_of(TypeAdapter(many)).usual.validate_json(json.dumps({name: ["x"] * 9999}).encode())
+    assert caught.value.error_count() <= 4 * MOST_ELEMENTS
+
+
+def test_every_kind_of_schema_with_items_or_keys_is_known() -> None:
+    """A new release of pydantic may bring another one."""
+    kinds = {
+        str(get_args(hints["type"])[0]): set(hints)
+        for each in vars(core_schema).values()
+        if is_typeddict(each) and {"items_schema", "keys_schema"} & set(hints := get_type_hints(each))
+    }
+    assert {kind for kind, members in kinds.items() if "items_schema" in members} == ARRAYS | {"tuple"}
+    assert {kind for kind, members in kinds.items() if "keys_schema" in members} == MAPS
 
 
 def test_the_same_keys_in_many_sets_do_not_collide() -> None:

@@ -2,9 +2,10 @@
 
 import json
 import re
+from collections import OrderedDict, deque  # noqa: TC003 - pydantic reads the annotations
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import pytest
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag, TypeAdapter
@@ -83,6 +84,18 @@ class Sets(BaseModel):
     items: "list[Sets] | tuple[Sets, ...] | Leaf"
 
 
+class Queued(BaseModel):
+    items: "deque[Queued] | list[Queued] | Leaf"
+
+
+class Mapped(BaseModel):
+    items: "OrderedDict[str, Mapped] | dict[str, Mapped] | Leaf"
+
+
+class Named(NamedTuple):
+    items: "list[Named | And | Leaf]"
+
+
 class Ordered(BaseModel):
     items: "Annotated[Ordered | And | Tree | Leaf, Field(union_mode='left_to_right')]"
 
@@ -136,7 +149,7 @@ def test_a_union_that_is_no_fault_validates_each_value_a_few_times(kind: Any, va
     assert walked(kind, value(8)) <= 2 * max(walked(kind, value(2)), 1)
 
 
-@pytest.mark.parametrize("kind", [Holder, Sets, Ordered, dict[str, And], tuple[int, Or]])
+@pytest.mark.parametrize("kind", [Holder, Sets, Queued, Mapped, Named, Ordered, dict[str, And], tuple[int, Or]])
 def test_a_union_that_reaches_itself_is_found_in_every_kind_of_type(kind: Any) -> None:
     assert "discriminator" in fault_of(TypeAdapter(kind).core_schema)
 

@@ -10,7 +10,7 @@ import pytest
 from postern.catalog.spawned import VARIABLE, hand_down
 from tests.catalog.test_catalog import HEAD, Folder
 
-pytestmark = pytest.mark.usefixtures("own_modules")
+pytestmark = [pytest.mark.usefixtures("own_modules"), pytest.mark.process]
 
 
 def test_a_function_of_a_module_is_unpickled_in_a_spawned_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -16,7 +16,7 @@ from postern.catalog.sources import MOST_BYTES, read_folder
 from postern.catalog.trial import VARIABLE, tried
 from tests.catalog.test_catalog import HEAD, Folder, says
 
-pytestmark = pytest.mark.usefixtures("own_modules")
+pytestmark = [pytest.mark.usefixtures("own_modules"), pytest.mark.process]
 
 FOREVER = "x = 9**9**8\n"
 UNHEARD = "x = sum(range(10**14))\n"
@@ -42,6 +42,14 @@ def folder(tmp_path: Path) -> Folder:
     return Folder(tmp_path / "flows", trial=True, import_timeout=SECONDS)
 
 
+FORGED = """import os, sys
+frame = sys._getframe()
+while "report" not in frame.f_locals:
+    frame = frame.f_back
+os.write(frame.f_locals["report"], {line!r})
+"""
+"""A module that writes where the process reports, as one may that closes or uses all open files."""
+
 HARMFUL: dict[str, tuple[str, str, int | None]] = {
     "calculation": (f"\n{FOREVER}", f"The import of workflows.bad did not end within {SECONDS:g} s", 2),
     "deaf calculation": (UNHEARD, "did not end within", 1),
@@ -52,6 +60,8 @@ HARMFUL: dict[str, tuple[str, str, int | None]] = {
         None,
     ),
     "deaf": ("import signal\nsignal.signal(signal.SIGABRT, signal.SIG_IGN)\n" + FOREVER, "did not end within", None),
+    "no report": (FORGED.format(line=b"x\n"), "writes to files that it did not open", None),
+    "a report of another": (FORGED.format(line=b'["ended", "a", 1]\n'), "writes to files that it did not open", None),
     "exit": ("import os\nos._exit(3)\n", r"ends the process \(exit code 3\)", None),
     "kill": ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n", r"ends the process \(signal 9\)", None),
     "crash": ("import ctypes\nctypes.string_at(0)\n", r"ends the process \(signal 11\)", 2),

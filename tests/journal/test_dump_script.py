@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from postern.errors import DatabaseFault
 from postern.journal.database.dump_script import Encoding, Index, Key, Piece, Rows, Table, foreign, pieces
+from postern.journal.database.postgres_dumps import statement_of
 
 SCRIPT = rb"""--
 -- PostgreSQL database dump
@@ -55,6 +56,22 @@ def test_a_dump_of_postern_is_read_into_its_parts():
     """Rows stay rows, whatever they look like."""
     assert list(pieces(SCRIPT.splitlines(keepends=True))) == PARTS
     assert foreign([part for part in PARTS if not isinstance(part, bytes)], newer=False) == []
+
+
+@pytest.mark.parametrize("schema", ["MyApp", "my-app", "my app"])
+def test_a_schema_may_have_a_name_that_is_quoted(schema: str):
+    """Its name is quoted again in what is executed."""
+    script = SCRIPT.replace(b"public.", f'"{schema}".'.encode())
+    found = list(pieces(script.splitlines(keepends=True)))
+    assert {each.schema for each in found if isinstance(each, Table | Key | Index | Rows)} == {schema}
+    made = [statement_of(each) for each in found if not isinstance(each, bytes | Encoding)]
+    assert all(f'"{schema}"."' in each for each in made)
+
+
+@pytest.mark.parametrize("schema", [b'"a"".b"', b'"a; DROP TABLE b"', b'"a\'"', b'"a(b)"'])
+def test_a_schema_with_other_characters_is_refused(schema: bytes):
+    with pytest.raises(DatabaseFault):
+        list(pieces(SCRIPT.replace(b"public", schema).splitlines(keepends=True)))
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,15 @@ from postern.ids import new_id
 from postern.journal.body_form import Form
 from postern.journal.run import Outcome, Run, State
 from postern.journal.schema import runs
-from postern.journal.writing.rows import COLUMNS, MAX_KEPT_BYTES, MAX_MESSAGE, MAX_TRACEBACK, facts, kept, run_row
+from postern.journal.writing.rows import (
+    COLUMNS,
+    MAX_KEPT_BYTES,
+    MAX_MESSAGE,
+    MAX_TRACEBACK,
+    facts,
+    kept,
+    run_row,
+)
 from postern.redaction import NOT_RECORDED
 
 JWT = "eyJhbGciOiJSUzI1NiJ9.eyJvaWQiOiIxIn0.c2lnbmF0dXJl"
@@ -142,3 +150,13 @@ def test_of_a_traceback_the_beginning_and_the_end_are_kept_without_secrets():
     assert found.endswith("ValueError: \ufffdwhy")
     assert MAX_TRACEBACK <= len(found) < MAX_TRACEBACK + 20
     assert row_of(outcome=Outcome(State.SUCCEEDED, 200, b"1", JSON))["error_traceback"] is None
+
+
+@pytest.mark.parametrize("secret", ["{'password': '%s'}", "-----BEGIN PRIVATE KEY-----\n%s"])
+def test_a_long_secret_in_an_error_is_not_cut_in_two(secret: str):
+    """Its end would have no name."""
+    trace = "a " * 20_000 + secret % ("hunter2 " * 8_000)
+    outcome = Outcome(State.FAILED, 500, b"{}", JSON, "ValueError", trace, error_traceback=trace)
+    row = row_of(outcome=outcome)
+    assert str(row["error_traceback"]).startswith("a a ")
+    assert "hunter2" not in str(row)

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from types import MappingProxyType
 from typing import Any
 
@@ -422,3 +423,28 @@ def test_what_waits_is_written_at_exit():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True)
     assert json.loads(done.stderr)["event"] == "last"
+
+
+@pytest.mark.parametrize("before", [0, 20_000, 60_000, 70_000])
+@pytest.mark.parametrize("secret", ["'password': 'hunter2 {}'", "url //ada:{}", "-----BEGIN PRIVATE KEY-----\n{}"])
+def test_a_secret_that_is_cut_in_two_is_not_shown(before: int, secret: str):
+    """In an event, a field or an exception: each part of it would have no name."""
+    log = Log("json")
+    text = "a " * (before // 2) + secret.format("hunter2 " * 4000)
+    if "//" in secret:
+        text = "a " * (before // 2) + "postgresql://ada:" + "hunter2" * 28 + "@h/db " + "b " * 10_000
+    log.log.error(text, field=text, exc_info=ValueError(text))
+    assert "hunter2" not in log.text
+
+
+def test_a_long_text_is_not_read_to_its_end():
+    """Looking for secrets in it takes time, and its end is not shown."""
+
+    def work(size: int) -> float:
+        log = Log("json")
+        began = time.process_time()
+        log.log.info("e", value="password=x " * size)
+        return time.process_time() - began
+
+    small = min(work(6_000) for _ in range(3))
+    assert work(600_000) < 20 * small + 0.05

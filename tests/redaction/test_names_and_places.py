@@ -87,6 +87,32 @@ BODIES: dict[str, tuple[str, Callable[[str], bytes]]] = {
     "xml attribute": ("", lambda name: f"<r a='stays' {name}={quoteattr(VALUE)}/>".encode()),
     "xml, named": ("", lambda name: f'<r a="stays"><add key="{name}" value="{VALUE}"/></r>'.encode()),
     "plist": ("", lambda name: f"<r a='stays'><key>{name}</key> <string>{VALUE}</string></r>".encode()),
+    "answer": (
+        "",
+        lambda name: json.dumps([{"a": "stays"}, {"label": name, "answer": VALUE}, {"K": name, "Val": VALUE}]).encode(),
+    ),
+    "table": ("", lambda name: json.dumps([["a", name], ["stays", VALUE], ["stays", VALUE]]).encode()),
+    "columns": ("", lambda name: json.dumps({"columns": ["a", name], "rows": [["stays", VALUE]]}).encode()),
+    "columns, objects": (
+        "",
+        lambda name: json.dumps({"columns": [{"name": "a"}, {"name": name}], "rows": [["stays", VALUE]]}).encode(),
+    ),
+    "table in xml": ("", lambda name: f"<r a='stays'><td>{name}:</td><td>{VALUE}</td></r>".encode()),
+    "xml in json": ("", lambda name: json.dumps({"a": "stays", "b": f"<{name}>{VALUE}</{name}>"}).encode()),
+    "xml in xml": ("", lambda name: f"<r>stays<![CDATA[<{name} a='b'>{VALUE}</{name}>]]></r>".encode()),
+    "list in text": ("", lambda name: f"stays {{'{name}': [{{}}, [1], ']', '{VALUE}']}}".encode()),
+    "call in text": ("", lambda name: f"stays, {name}=SecretStr('{VALUE}')".encode()),
+    "bytes in text": ("", lambda name: f"stays {{b'{name}': b'{VALUE}'}}".encode()),
+    "pair in text": ("", lambda name: f"stays [(b'{name}', b'{VALUE}'), (b'a', b'b')]".encode()),
+    "option": ("", lambda name: f"stays, --{name} {VALUE} and ['--{name}', '{VALUE}']".encode()),
+    "item in text": ("", lambda name: f"""stays config["{name}"] = '''{VALUE}'''""".encode()),
+    "form in text": ("", lambda name: f"stays user[{name}]={VALUE}".encode()),
+    "aligned": ("", lambda name: f"stays\n{name}          =          {VALUE}".encode()),
+    "markdown": ("", lambda name: f"stays\n**{name}:** {VALUE}\n- `{name}`: {VALUE}".encode()),
+    "yaml block": ("", lambda name: f"a: stays\n{name}: |\n  {VALUE}\n  {VALUE}\n".encode()),
+    "yaml list": ("", lambda name: f"a: stays\n{name}:\n- {VALUE}\n- {VALUE}\n".encode()),
+    "yaml map": ("", lambda name: f"a: stays\n{name}:\n  b: c\n  d: {VALUE}\n".encode()),
+    "url in a url": ("", lambda name: f"stays /a?next=%2Fb%3Fc%3D1%26{quote(name)}%3D{VALUE}%26d%3D1".encode()),
     "text": ("text/plain", lambda name: f"it stays\n{name}={VALUE}".encode()),
     "dict in text": ("", lambda name: f"stays {{'{name}': '{VALUE}'}}".encode()),
 }
@@ -149,6 +175,9 @@ def test_a_log_line_shows_no_secret_as_field_event_or_in_a_text(restored_logs: N
         (b'<!DOCTYPE a [<!ENTITY password "x">]><a>&password;</a>', "application/xml"),
         (b"<p>password<br>x", "text/html"),
         (b"name,password\nada,x", "text/csv"),
+        (b"name,password\nada,x", "text/plain"),
+        (b'"name";"Client Secret"\r\n"ada";"x"\r\n', ""),
+        (b"name\tpin\nada\t1234", "application/octet-stream"),
         (b"password:\n  - x", "application/yaml"),
         (b"password=x", "application/json"),
         (b"no parts, a password", "multipart/form-data; boundary=b"),
@@ -170,11 +199,18 @@ def test_what_cannot_be_read_and_looks_telling_is_not_kept_and_the_record_says_s
         (b"<p>unclosed", "text/html", "text"),
         (b"\x89PNG\x00\x01", "image/png", "base64"),
         (b"a,b\n1,2", "text/csv", "text"),
+        (b"token_count,b\n1,2", "text/plain", "text"),
+        (b"Hello, your password\nwas changed by us", "text/plain", "text"),
         (b'{"token": "", "password": null, "pin": false}', "application/json", "json"),
     ],
 )
 def test_what_tells_nothing_is_kept_as_it_came(content: bytes, content_type: str, form: str):
     assert kept(content, content_type)[1] == form
+
+
+def test_a_name_in_pieces_is_one_name():
+    body = f"<r><name>access<!-- -->Token</name><value>{VALUE}</value></r>".encode()
+    assert VALUE not in str(body_without_secrets(body, "text/xml"))
 
 
 words = st.lists(

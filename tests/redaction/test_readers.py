@@ -160,6 +160,8 @@ REPEATED = [
         "&#112;",
         "--b\r\n",
     ],
+    *["password=[", "password=[']", "('token','\\'", '(\'token\',b"""', "--token ", "Bearer ", "token   ", "token\t"],
+    *["token: |\n", "token:\n ", "?code=", "%26token%3D", "<token>a", "password=\\\\'", "://a1"],
     *["\r\n", 'name="', "key: [", "\\u0070 ", "aA"],
 ]
 

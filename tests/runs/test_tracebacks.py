@@ -86,3 +86,8 @@ def test_an_exception_that_cannot_describe_itself_has_one_too():
         raise Unspeakable
 
     assert "in fails" in traceback_of(caught(fails), __file__, messages=True)
+
+
+def test_a_secret_of_many_lines_is_not_shown_by_its_end():
+    text = "-----BEGIN PRIVATE KEY-----\n" + "hunter2\n" * 2 * MOST_LINES + "-----END PRIVATE KEY-----"
+    assert "hunter2" not in traceback_of(caught(pay, text), __file__, messages=True)

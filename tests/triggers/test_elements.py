@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel, Json
 
 from postern import Context, workflow
 from postern.elements import has_more_elements
@@ -59,6 +60,32 @@ async def untyped(ctx: Context, body: Any) -> None: ...
 
 @workflow(max_elements=3)
 async def anything(ctx: Context, body=None) -> None: ...
+
+
+class Enveloped(BaseModel):
+    data: Json[list[int]]
+
+
+@workflow(max_elements=5)
+async def enveloped(ctx: Context, body: Enveloped) -> None: ...
+
+
+@workflow(max_elements=5)
+async def many_enveloped(ctx: Context, body: list[Json[list[int]]]) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("made", "fits", "too_many"),
+    [
+        (enveloped, {"data": "[1,2,3,4,5]"}, {"data": "[1,2,3,4,5,6]"}),
+        (many_enveloped, ["[1,2]", "[3,4]"], ["[1,2]", "[3,4]", "[5,6]"]),
+    ],
+)
+def test_the_elements_of_json_in_texts_count_together(made: Any, fits: Any, too_many: Any) -> None:
+    arguments(made, json.dumps(fits).encode(), JSON.encode(), {})
+    with pytest.raises(Problem) as caught:
+        arguments(made, json.dumps(too_many).encode(), JSON.encode(), {})
+    assert caught.value.members == {"limit_elements": 5}
 
 
 @pytest.mark.parametrize("made", [few, untyped, anything], ids=lambda made: made.name)

@@ -9,12 +9,13 @@ from typing import Any
 
 from pydantic_core import core_schema
 
+from postern.authoring.schema_kinds import MAPS, SETS, holds_none
+
 Schema = dict[str, Any]
 
 MOST_ALIKE = 8
 """Different keys with one hash. Useful keys have two at most, such as -1 and -2, or a few more in tuples."""
 
-_NO_SCHEMAS = frozenset({"metadata", "serialization", "default"})
 _HASHED_AT_RANDOM = frozenset(
     {"str", "bytes", "date", "time", "datetime", "enum", "literal", "bool", "none", "url", "multi-host-url"}
 )
@@ -32,10 +33,13 @@ def watching(schema: Any) -> Any:
         return type(schema)([watching(each) for each in schema])
     if not isinstance(schema, dict):
         return schema
-    made = {name: value if name in _NO_SCHEMAS else watching(value) for name, value in schema.items()}
-    if made.get("type") in ("set", "frozenset"):
+    made = {name: value if holds_none(schema, name) else watching(value) for name, value in schema.items()}
+    kind = made.get("type")
+    if not isinstance(kind, str):
+        return made
+    if kind in SETS:
         return _watched(made, "items_schema")
-    return _watched(made, "keys_schema") if made.get("type") == "dict" and "keys_schema" in made else made
+    return _watched(made, "keys_schema") if kind in MAPS and "keys_schema" in made else made
 
 
 @contextmanager

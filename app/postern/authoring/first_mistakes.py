@@ -20,6 +20,8 @@ from typing import Any, NoReturn
 from pydantic import ValidationError
 from pydantic_core import PydanticCustomError, core_schema
 
+from postern.authoring.schema_kinds import LISTS, MAPS, SETS, holds_none
+
 Schema = dict[str, Any]
 Wrap = Callable[[Any], Any]
 
@@ -28,13 +30,34 @@ MOST_ELEMENTS = 50
 MOST_MISTAKES = 1000
 """Mistakes that are worth reading: more are not listed at all."""
 
-_NO_SCHEMAS = frozenset({"metadata", "serialization", "default", "expected", "members", "cls", "config", "ref"})
-_ARRAYS = frozenset({"list", "set", "frozenset"})
-_PASSING_ON = _ARRAYS | {
-    *("definitions", "definition-ref", "tuple", "dict", "nullable", "model", "model-fields", "model-field"),
-    *("dataclass", "dataclass-args", "dataclass-field", "typed-dict", "typed-dict-field", "tagged-union", "default"),
-    *("function-before", "function-after", "json-or-python", "lax-or-strict", "chain", "custom-error"),
-}
+_ARRAYS = LISTS | SETS
+_PASSING_ON = (
+    _ARRAYS
+    | MAPS
+    | {
+        *(
+            "definitions",
+            "definition-ref",
+            "tuple",
+            "named-tuple",
+            "named-tuple-field",
+            "nullable",
+            "model",
+            "model-fields",
+            "model-field",
+        ),
+        *(
+            "dataclass",
+            "dataclass-args",
+            "dataclass-field",
+            "typed-dict",
+            "typed-dict-field",
+            "tagged-union",
+            "default",
+        ),
+        *("function-before", "function-after", "json-or-python", "lax-or-strict", "chain", "custom-error"),
+    }
+)
 """Types of schemas that are wrong if a schema in them is. All others may catch its mistakes."""
 
 _HERE = "postern_element"
@@ -114,7 +137,9 @@ def _walked(part: Any, wrap: Wrap, within: set[str], sure: bool) -> Any:
     kind = part.get("type")
     if isinstance(kind, str):
         sure = sure and _passes_on(part) and part.get("ref") not in within
-    made = {name: value if name in _NO_SCHEMAS else _walked(value, wrap, within, sure) for name, value in part.items()}
+    made = {
+        name: value if holds_none(part, name) else _walked(value, wrap, within, sure) for name, value in part.items()
+    }
     return _of_kind(made, wrap if sure else _unchanged) if isinstance(kind, str) else made
 
 
@@ -127,7 +152,7 @@ def _of_kind(made: Schema, wrap: Wrap) -> Any:
         items = list(made["items_schema"])
         items[variadic] = wrap(items[variadic])
         return {**made, "items_schema": items, "fail_fast": wrap is not _collect}
-    if kind == "dict":
+    if kind in MAPS:
         return _with(_with(made, "keys_schema", wrap), "values_schema", wrap)
     if kind in ("model-fields", "typed-dict", "dataclass-args"):
         return _with(made, "extras_schema", wrap)
@@ -172,7 +197,7 @@ def _parts(part: Any, sure: bool) -> Iterator[tuple[Any, bool]]:
         if isinstance(part.get("type"), str):
             sure = sure and _passes_on(part)
             yield part, sure
-        inner = [value for name, value in part.items() if name not in _NO_SCHEMAS]
+        inner = [value for name, value in part.items() if not holds_none(part, name)]
     if isinstance(inner, list | tuple):
         for each in inner:
             yield from _parts(each, sure)

@@ -10,15 +10,15 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from postern.authoring.schema_kinds import ARRAYS, MAPS, NO_SCHEMAS
+
 Schema = Mapping[str, Any]
 Way = tuple[str, str, Any]
 """How a type goes on below: in an `array` or an `object`, under which name or position, in which schema."""
 
 ANY = "*"
 """Under every name or position."""
-_NO_SCHEMAS = frozenset({"metadata", "serialization", "default", "expected", "members", "cls", "config"})
-_WITH_FIELDS = frozenset({"model-fields", "typed-dict", "dataclass-args"})
-_ARRAYS = frozenset({"list", "set", "frozenset", "generator"})
+_WITH_FIELDS = frozenset({"model-fields", "typed-dict", "dataclass-args", "named-tuple"})
 
 
 def fault_of(schema: Schema) -> str:
@@ -62,25 +62,28 @@ def _ways(schema: Any, definitions: Mapping[str, Any], entered: set[str]) -> Ite
         if schema["schema_ref"] not in entered:
             entered.add(schema["schema_ref"])
             yield from _ways(definitions[schema["schema_ref"]], definitions, entered)
-    elif kind in _ARRAYS:
+    elif kind in ARRAYS:
         yield "array", ANY, schema.get("items_schema", {})
     elif kind == "tuple":
         variadic = schema.get("variadic_item_index")
         for position, item in enumerate(schema["items_schema"]):
             yield "array", str(position) if variadic is None or position < variadic else ANY, item
-    elif kind == "dict":
+    elif kind in MAPS:
         yield "object", ANY, schema.get("values_schema", {})
     elif kind in _WITH_FIELDS:
-        yield from _of_fields(schema["fields"])
+        yield from _of_fields(schema["fields"], positions=kind == "named-tuple")
         yield "object", ANY, schema.get("extras_schema", {})
     else:
         for inner in _inner(schema):
             yield from _ways(inner, definitions, entered)
 
 
-def _of_fields(fields: Any) -> Iterator[Way]:
-    """How a type with fields goes on. Those of a dataclass are a list."""
-    for name, field in fields.items() if isinstance(fields, dict) else [(each["name"], each) for each in fields]:
+def _of_fields(fields: Any, *, positions: bool) -> Iterator[Way]:
+    """How a type with fields goes on. Those of a dataclass are a list. A named tuple is read from an array too."""
+    named = fields.items() if isinstance(fields, dict) else [(each["name"], each) for each in fields]
+    for position, (name, field) in enumerate(named):
+        if positions:
+            yield "array", str(position), field["schema"]
         for key in {name, *_aliases(field.get("validation_alias"))}:
             yield "object", key, field["schema"]
 
@@ -128,7 +131,7 @@ def _parts(schema: Schema) -> Iterator[Schema]:
 def _inner(schema: Schema) -> list[Any]:
     """The schemas directly in a schema, those in lists and by names among them."""
     found: list[Any] = []
-    left = [value for name, value in schema.items() if name not in _NO_SCHEMAS]
+    left = [value for name, value in schema.items() if name not in NO_SCHEMAS]
     while left:
         value = left.pop()
         if isinstance(value, Mapping):

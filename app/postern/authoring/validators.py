@@ -16,6 +16,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, SchemaValidator, core
 
 from postern.authoring.colliding_keys import keys_seen, watching
 from postern.authoring.first_mistakes import Stopped, collecting, few_mistakes, stopping
+from postern.authoring.json_in_texts import counting
 
 Schema = Mapping[str, Any]
 Change = Callable[[dict[str, Any], bool], dict[str, Any]]
@@ -35,7 +36,7 @@ class Validator:
     mistakes that are shown, of which `mistakes_in` makes a list, and Colliding."""
 
     def __init__(self, schema: Any, own: Any = None) -> None:
-        self._schema = watching(schema)
+        self._schema = watching(counting(schema))
         quick = stopping(self._schema)
         self.keyed = self._schema != schema
         self.quick: SchemaValidator = own if own is not None and quick == schema else _validator(quick)

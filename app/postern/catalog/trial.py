@@ -128,6 +128,7 @@ class _Process:
             os.close(write)
         self._read = b""
         self._code: int | None = None
+        self._is_forged = False
 
     def follow(self, names: Sequence[str], seconds: float, *, serving: bool) -> tuple[dict[str, Stopped], list[str]]:
         """The modules that were stopped, and those that are still to be tried."""
@@ -141,7 +142,9 @@ class _Process:
                 until = until if begun else time.monotonic() + seconds
                 begun.append(name)
                 continue
-            begun.pop()
+            if not begun or begun.pop() != name:
+                self._is_forged = True
+                break
             if not begun:
                 until = time.monotonic() + _TO_START
                 ended.append(name)
@@ -157,13 +160,15 @@ class _Process:
         return stopped, [name for name in names if name not in ended]
 
     def _why(self, name: str, seconds: float) -> str:
+        if self._is_forged:
+            return f"the import of {name} writes to files that it did not open"
         if self._code is None:
             return f"the import of {name} did not end within {seconds:g} s"
         how = f"signal {-self._code}" if self._code < 0 else f"exit code {self._code}"
         return f"the import of {name} ends the process ({how})"
 
     def _next(self, until: float) -> tuple[str, str, float] | None:
-        """The next event. None at the end of the process, or of its time."""
+        """The next event. None at the end of the process, or of its time, or if a module wrote in its place."""
         while b"\n" not in self._read:
             left = until - time.monotonic()
             if left <= 0 or not select.select([self._report], [], [], left)[0]:
@@ -173,8 +178,12 @@ class _Process:
                 return None
             self._read += got
         line, _, self._read = self._read.partition(b"\n")
-        kind, name, held = json.loads(line)
-        return kind, name, held
+        try:
+            kind, name, held = json.loads(line)
+            return str(kind), str(name), float(held)
+        except (ValueError, TypeError, RecursionError):
+            self._is_forged = True
+            return None
 
     def _end(self, *, overdue: bool, file: Path | None) -> int | None:
         """End the process and what it has started. Returns the line of the file that it had reached, if it says so."""

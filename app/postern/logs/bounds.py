@@ -10,6 +10,8 @@ MOST_OF_FIELDS = 32_768
 MOST_OF_A_TRACE = 16_384
 MOST_OF_A_LINE = 65_536
 """Characters of a whole line, before those that are not ASCII are escaped."""
+MOST_READ = 65_536
+"""Characters of a text in which secrets are looked for."""
 MOST_FRAMES = 50
 """Calls that are kept of each exception of a chain: the last ones."""
 
@@ -39,7 +41,7 @@ def bounded(line: dict[str, Any]) -> dict[str, Any]:
 
 
 def bounded_trace(text: str) -> str:
-    """A traceback with its beginning and its end, where the calls and the last exception are."""
+    """A traceback without secrets, with its beginning and its end, where the calls and the last exception are."""
     if len(text) <= MOST_OF_A_TRACE:
         return text
     half = MOST_OF_A_TRACE // 2

@@ -20,10 +20,17 @@ from typing import IO, Any, Literal
 import structlog
 from pydantic_core import to_json
 
-from postern.logs.bounds import MOST_FRAMES, MOST_OF_A_LINE, bounded, bounded_trace
+from postern.logs.bounds import MOST_FRAMES, MOST_OF_A_LINE, MOST_READ, bounded, bounded_trace
 from postern.logs.sink import BufferedSink, writer_of
 from postern.plain_text import plain
-from postern.redaction import REDACTED, each_text, is_secret_name, without_secret_values, without_tokens, written
+from postern.redaction import (
+    REDACTED,
+    each_text,
+    is_secret_name,
+    long_text_without_secrets,
+    without_tokens,
+    written,
+)
 from postern.trace import RUN, trace_id_of
 
 Fields = Callable[[], dict[str, str | int | float]]
@@ -202,14 +209,14 @@ def _line(level: str, logger: str, event: MutableMapping[str, Any]) -> bytes:
         clean: dict[str, Any] = {
             "timestamp": now,
             "level": level,
-            "event": without_secret_values(text) if type(text) is str else written(text),
+            "event": long_text_without_secrets(text, MOST_READ) if type(text) is str else written(text),
         }
         if logger:
             clean["logger"] = logger
         for key, value in event.items():
             if key == "exc_info":
                 if trace := _traceback(value):
-                    clean["exception"] = without_secret_values(trace)
+                    clean["exception"] = trace
                 continue
             name = key + "_" if key in clean else key  # a field cannot overwrite the time, the level or the event
             clean[name] = _shown(key, value)
@@ -225,7 +232,7 @@ def _line(level: str, logger: str, event: MutableMapping[str, Any]) -> bytes:
 def _shown(name: str, value: Any) -> Any:
     """A field of a line: without secrets under its name, in its text, or under names in it."""
     if type(value) is str:
-        return REDACTED if value and is_secret_name(name) else without_secret_values(value)
+        return REDACTED if value and is_secret_name(name) else long_text_without_secrets(value, MOST_READ)
     if type(value) in _PLAIN:
         return REDACTED if type(value) in (int, float) and is_secret_name(name) else value
     return REDACTED if is_secret_name(name) else written(value)
@@ -287,12 +294,15 @@ def _printable(text: str) -> str:
 
 
 def _traceback(exc_info: Any) -> str:
-    """The traceback as text, without local variables; "" if there is no exception."""
+    """The traceback as text, without local variables and secrets; "" if there is no exception."""
     if isinstance(exc_info, tuple):
         raised = exc_info[1]
     else:
         raised = exc_info if isinstance(exc_info, BaseException) or not exc_info else sys.exc_info()[1]
-    return bounded_trace("".join(traceback.format_exception(raised, limit=-MOST_FRAMES))) if raised else ""
+    if not raised:
+        return ""
+    text = "".join(traceback.format_exception(raised, limit=-MOST_FRAMES))
+    return bounded_trace(long_text_without_secrets(text, MOST_READ))
 
 
 def _is_terminal(stream: IO[Any]) -> bool:

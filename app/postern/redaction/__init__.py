@@ -4,6 +4,7 @@ a JWT or of a password in a URL anywhere in a text. It cannot recognise a secret
 
 from postern.redaction.bodies import NOT_RECORDED, body_without_secrets
 from postern.redaction.forms import redacted_query
+from postern.redaction.long_texts import beginning, long_text_without_secrets
 from postern.redaction.names import is_secret_name
 from postern.redaction.texts import REDACTED, TOKEN, first_sign, may_tell, without_secret_values, without_tokens
 from postern.redaction.values import each_text, without_secrets, written
@@ -12,10 +13,12 @@ __all__ = [
     "NOT_RECORDED",
     "REDACTED",
     "TOKEN",
+    "beginning",
     "body_without_secrets",
     "each_text",
     "first_sign",
     "is_secret_name",
+    "long_text_without_secrets",
     "may_tell",
     "redacted_query",
     "without_secret_values",

@@ -5,6 +5,7 @@ from functools import partial
 
 from postern.redaction.forms import form_without_secrets
 from postern.redaction.multipart import multipart_without_secrets
+from postern.redaction.names import is_secret_name
 from postern.redaction.texts import first_sign, may_tell, resolved, without_secret_values
 from postern.redaction.unreadable import Unreadable
 from postern.redaction.values import json_without_secrets
@@ -19,6 +20,8 @@ _NO_READER = re.compile(r"csv|tab-separated|yaml|toml")
 """Types whose texts put a value elsewhere than right behind its name, and that have no reader here."""
 
 _MOST_PARTS_DEEP = 3
+
+_LONGEST_HEAD, _LONGEST_CELL = 4096, 40
 
 
 def body_without_secrets(content: bytes, content_type: str) -> str | None:
@@ -55,7 +58,20 @@ def _read_text(text: str, kind: str) -> str:
         return xml_without_secrets(text)
     if "form-urlencoded" in kind:
         return form_without_secrets(text)
+    if _is_table(text):
+        raise Unreadable("no reader")
     return without_secret_values(text)
+
+
+def _is_table(text: str) -> bool:
+    """Whether a text is a table whose first line has the name of a secret, with another line of as many cells: CSV is
+    often sent as plain text."""
+    first, second = [*text.lstrip()[:_LONGEST_HEAD].split("\n"), ""][:2]
+    return any(
+        0 < first.count(mark) == second.count(mark)
+        and any(is_secret_name(cell.strip(" \t\r\"'")) and len(cell) <= _LONGEST_CELL for cell in first.split(mark))
+        for mark in ",;\t|"
+    )
 
 
 def _looks_telling(content: bytes) -> bool:

@@ -3,7 +3,7 @@
 from urllib.parse import parse_qsl, urlencode
 
 from postern.redaction.names import is_secret_name
-from postern.redaction.texts import REDACTED, may_tell, without_secret_values, without_tokens
+from postern.redaction.texts import LONG_CODE, REDACTED, may_tell, without_secret_values, without_tokens
 
 
 def form_without_secrets(text: str) -> str:
@@ -19,7 +19,7 @@ def form_without_secrets(text: str) -> str:
 
 
 def _clean(name: str, value: str) -> str:
-    if is_secret_name(name):
+    if is_secret_name(name) or (name.lower() == "code" and len(value) >= LONG_CODE):
         return REDACTED if value else value
     return without_secret_values(value)
 

@@ -8,8 +8,8 @@ import re
 from functools import lru_cache
 
 SIGNS = (
-    "a(?:ssertion|uth)|bearer|c(?:o(?:de|okie|nn)|red|v[cv])|dsn|jwt|ke(?:nnwort|y)|otp|p(?:ass|in|wd)"
-    "|s(?:a(?:ml|s)|ecret|hared|ig)|token"
+    "a(?:ssertion|uth)|bearer|c(?:o(?:de|okie|n(?:n|trase))|red|v[cv])|dsn|jwt|ke(?:nnw|y)|otp|p(?:ass|in|sw|w)"
+    "|s(?:a(?:ml|s)|e(?:cret|nha)|hared|ig)|token"
 )
 """A pattern that is found in every name of a secret, written in lower case."""
 
@@ -26,7 +26,7 @@ _ANYWHERE = _words(
     "secret password passwd passphrase passcode passwort kennwort pwd accesstoken refreshtoken idtoken "
     "bearertoken privatekey apikey accesskey accountkey storagekey masterkey signingkey encryptionkey "
     "functionskey subscriptionkey sharedkey sharedaccess connectionstring connstring connstr codeverifier "
-    "samlresponse"
+    "samlresponse motdepasse contraseña contrasena senha passwörter kennwörter"
 )
 """Words that mean a secret wherever they are in a name: a `password_hint` too."""
 
@@ -34,7 +34,7 @@ _NOT_THESE = ("secretar", "passwordless", "secretless", "pwdless")
 
 _LAST = _words(
     "assertion authorization bearer cookie cookies cred creds credential credentials cvc cvv dsn jwt jwts "
-    "otp otps pin pins sas sig totp auth pass userpass dbpass"
+    "otp otps pin pins sas sig totp auth pass userpass dbpass pw psw"
 )
 """Words that mean a secret if they are the last one."""
 
@@ -70,7 +70,7 @@ _PAIRS = frozenset(
 )
 """Last words that mean a secret behind one other word only: the signature of a webhook is none."""
 
-_CARRIERS = _words("base data encoded field hash header plain raw string text value values")
+_CARRIERS = _words("base data encoded field hash header plain raw string text v value values")
 """Words at the end that do not change what a name means: a `token_value`."""
 
 

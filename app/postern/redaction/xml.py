@@ -9,7 +9,7 @@ from xml.sax.saxutils import escape, quoteattr
 from postern.redaction.names import is_secret_name
 from postern.redaction.texts import REDACTED, without_secret_values
 from postern.redaction.unreadable import Unreadable
-from postern.redaction.values import NAMING
+from postern.redaction.values import NAMING, names_secret
 
 
 def xml_without_secrets(text: str) -> str:
@@ -30,6 +30,10 @@ def xml_without_secrets(text: str) -> str:
     except (expat.ExpatError, UnicodeEncodeError) as error:
         raise Unreadable(type(error).__name__) from None
     return "".join(rewritten.parts) if rewritten.changed else text
+
+
+_NAMING = NAMING | {"dt", "td", "th"}
+"""Elements whose text names the next element."""
 
 
 def _entity(*_: Any) -> None:
@@ -55,7 +59,7 @@ class _Rewritten:
             self._hidden += 1
             return
         pairs = list(zip(attributes[::2], attributes[1::2], strict=True))
-        named = any(_local(key).lower() in NAMING and is_secret_name(value) for key, value in pairs)
+        named = any(names_secret(_local(key), value) for key, value in pairs)
         shown = "".join(f" {key}={quoteattr(self._attribute(key, value, named=named))}" for key, value in pairs)
         self.parts.append(f"<{name}{shown}>")
         if named or self._next or is_secret_name(_local(name)):
@@ -78,13 +82,13 @@ class _Rewritten:
             self._hidden -= 1
             return
         self._hidden = 0
-        self._next = _local(name).lower() in NAMING and is_secret_name(self._names.strip())
+        self._next = _local(name).lower() in _NAMING and is_secret_name(self._names.strip())
         self._names = ""
         self.parts.append(f"</{name}>")
 
     def text(self, text: str) -> None:
         if not self._hidden:
-            self._names = text if not text.isspace() else self._names
+            self._names += text
             self.parts.append(escape(self._clean(text)))
         elif not text.isspace():
             self.changed = True

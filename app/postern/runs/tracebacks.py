@@ -4,12 +4,15 @@ from traceback import TracebackException
 from types import TracebackType
 
 from postern.journal.secured import kept_type
+from postern.redaction import long_text_without_secrets
 
 MOST_FRAMES = 50
 """Calls that are kept of each exception of a chain: the last ones."""
 MOST_OF_A_LINE = 1000
 """Characters of a line that are kept: the text of an exception may have any length."""
 MOST_LINES = 500
+MOST_READ = 131_072
+"""Characters of a longer one in which secrets are looked for."""
 
 
 def traceback_of(error: BaseException, file: str, *, messages: bool) -> str:
@@ -20,11 +23,13 @@ def traceback_of(error: BaseException, file: str, *, messages: bool) -> str:
         found = TracebackException(
             type(error), error, _from_file(error.__traceback__, file), limit=-MOST_FRAMES, compact=True
         )
-        parts = found.format() if messages else _without_messages(found, kept_type(error, secured=True))
+        parts = [*found.format()] if messages else _without_messages(found, kept_type(error, secured=True))
         lines = "".join(parts).splitlines()
+        if len(lines) > MOST_LINES:  # a secret may begin in one of the lines that are left out
+            lines = long_text_without_secrets("".join(parts), MOST_READ).splitlines()[-MOST_LINES:]
     except BaseException:  # an author's exception may fail to describe itself, in whatever way
         return ""
-    return "\n".join(line[:MOST_OF_A_LINE] for line in lines[-MOST_LINES:])
+    return "\n".join(line[:MOST_OF_A_LINE] for line in lines)
 
 
 def _from_file(first: TracebackType | None, file: str) -> TracebackType | None:

@@ -5,13 +5,15 @@ Bytes are counted while they stream, before anything is parsed. An invalid body 
 """
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from typing import Any
 
 from pydantic import ValidationError
 
 from postern.authoring.colliding_keys import Colliding
 from postern.authoring.first_mistakes import mistakes_in
+from postern.authoring.json_in_texts import TooManyElements, most_elements
 from postern.authoring.signature import BodyParameter
 from postern.authoring.validators import Validators
 from postern.authoring.workflow import Workflow
@@ -142,7 +144,7 @@ def _not_called_json(content_type: bytes | None) -> Problem:
     )
 
 
-def _of_body(parameter: BodyParameter, body: bytes, content_type: bytes | None, most_elements: int) -> dict[str, Any]:
+def _of_body(parameter: BodyParameter, body: bytes, content_type: bytes | None, most: int) -> dict[str, Any]:
     """The argument that the body is. Nothing if the body is not JSON, is not called JSON, and the untyped parameter has
     a default that stands for it."""
     validators = parameter.validators
@@ -151,12 +153,14 @@ def _of_body(parameter: BodyParameter, body: bytes, content_type: bytes | None, 
     if validators is not None or parameter.required or is_json(content_type):
         if not _is_to_be_read(body, content_type):
             raise _not_called_json(content_type)
-        if len(body) > most_elements:
-            _check_elements(body, most_elements)
+        if len(body) > most:
+            _check_elements(body, most)
+            with _counted(most):
+                return {parameter.name: read_untyped(body) if validators is None else _typed(validators, body)}
         return {parameter.name: read_untyped(body) if validators is None else _typed(validators, body)}
     if not _is_to_be_read(body, content_type):
         return {}
-    _check_elements(body, most_elements)
+    _check_elements(body, most)
     try:
         return {parameter.name: read_untyped(body)}
     except Problem:
@@ -165,12 +169,26 @@ def _of_body(parameter: BodyParameter, body: bytes, content_type: bytes | None, 
 
 def _check_elements(body: bytes, most: int) -> None:
     if has_more_elements(body, most):
-        raise problem(
-            "too-many-elements",
-            detail=f"The body has more than {most} elements, the limit of this trigger. Send it in parts. "
-            "The workflow's author can raise the limit with the option max_elements.",
-            limit_elements=most,
-        )
+        raise _too_many(most)
+
+
+@contextmanager
+def _counted(most: int) -> Iterator[None]:
+    """Count the elements of JSON in texts too."""
+    try:
+        with most_elements(most):
+            yield
+    except TooManyElements:
+        raise _too_many(most) from None
+
+
+def _too_many(most: int) -> Problem:
+    return problem(
+        "too-many-elements",
+        detail=f"The body has more than {most} elements, the limit of this trigger. Send it in parts. "
+        "The workflow's author can raise the limit with the option max_elements.",
+        limit_elements=most,
+    )
 
 
 def _is_to_be_read(body: bytes, content_type: bytes | None) -> bool:

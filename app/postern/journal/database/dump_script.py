@@ -13,6 +13,8 @@ LONGEST_STATEMENT = 100_000
 _SHOWN = 100
 
 _NAME = r"[a-z_][a-z0-9_]*"
+_SCHEMA = rf'(?:{_NAME}|"[\w .-]{{1,63}}")'
+"""A schema may have a name that pg_dump quotes: with capital letters, hyphens or spaces."""
 _NAMES = rf"{_NAME}(?:, {_NAME})*"
 _TYPE = (
     r"(?:text|integer|bigint|smallint|boolean|double precision|real|bytea|json|jsonb|uuid|timestamp with time zone"
@@ -24,10 +26,10 @@ _ENCODING = re.compile(r"SET client_encoding = '(\w+)'", re.ASCII)
 _SETTING = re.compile(
     rf"SET {_NAME} = (?:\w+|'\w*')|SELECT pg_catalog\.set_config\('search_path', '', false\)", re.ASCII
 )
-_TABLE = re.compile(rf"CREATE TABLE ({_NAME})\.({_NAME}) \( ({_COLUMN}(?:, {_COLUMN})*) \)")
-_KEY = re.compile(rf"ALTER TABLE ONLY ({_NAME})\.({_NAME}) ADD CONSTRAINT ({_NAME}) PRIMARY KEY \(({_NAMES})\)")
-_INDEX = re.compile(rf"CREATE INDEX ({_NAME}) ON ({_NAME})\.({_NAME}) USING btree \(({_NAMES})\)(?: WHERE \((.+)\))?")
-_COPY = re.compile(rf"COPY ({_NAME})\.({_NAME}) \(({_NAMES})\) FROM stdin")
+_TABLE = re.compile(rf"CREATE TABLE ({_SCHEMA})\.({_NAME}) \( ({_COLUMN}(?:, {_COLUMN})*) \)")
+_KEY = re.compile(rf"ALTER TABLE ONLY ({_SCHEMA})\.({_NAME}) ADD CONSTRAINT ({_NAME}) PRIMARY KEY \(({_NAMES})\)")
+_INDEX = re.compile(rf"CREATE INDEX ({_NAME}) ON ({_SCHEMA})\.({_NAME}) USING btree \(({_NAMES})\)(?: WHERE \((.+)\))?")
+_COPY = re.compile(rf"COPY ({_SCHEMA})\.({_NAME}) \(({_NAMES})\) FROM stdin")
 _END_OF_DATA = b"\\."
 
 
@@ -134,14 +136,18 @@ def _piece(statement: str) -> Piece | None:
         return None
     if found := _TABLE.fullmatch(statement):
         columns = tuple((name, kind, not required) for name, kind, required in _COLUMNS.findall(found[3]))
-        return Table(found[1], found[2], columns)
+        return Table(_bare(found[1]), found[2], columns)
     if found := _KEY.fullmatch(statement):
-        return Key(found[1], found[2], found[3], _split(found[4]))
+        return Key(_bare(found[1]), found[2], found[3], _split(found[4]))
     if found := _INDEX.fullmatch(statement):
-        return Index(found[2], found[3], found[1], _split(found[4]), (found[5] or "").replace("::text", ""))
+        return Index(_bare(found[2]), found[3], found[1], _split(found[4]), (found[5] or "").replace("::text", ""))
     if found := _COPY.fullmatch(statement):
-        return Rows(found[1], found[2], _split(found[3]))
+        return Rows(_bare(found[1]), found[2], _split(found[3]))
     raise DatabaseFault(f"what is not of Postern's tables: {statement[:_SHOWN]}")
+
+
+def _bare(schema: str) -> str:
+    return schema.strip('"')
 
 
 def _split(names: str) -> tuple[str, ...]:

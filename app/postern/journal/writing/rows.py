@@ -1,7 +1,6 @@
 """A run as a row of the journal: how much of its bodies is recorded, and in which form. Pure."""
 
 import json
-import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,6 +17,7 @@ from postern.journal.writing.request_headers import is_credential, packed, writt
 from postern.redaction import (
     NOT_RECORDED,
     REDACTED,
+    beginning,
     body_without_secrets,
     first_sign,
     is_secret_name,
@@ -41,8 +41,6 @@ RUN_BYTES = 1024
 _QUEUED_BYTES = MAX_KEPT_BYTES + 1
 """Bytes of a body that are queued and sent to the writer: one more shows that the body is longer."""
 
-_LAST_WORD = re.compile(r"\s\S*\Z")
-_FIRST_WORD = re.compile(r"\S*\s")
 
 COLUMNS = tuple(column.name for column in runs.columns if column.name != "cancel_requested_at")
 JSON_HEADERS = ((b"content-type", b"application/json"),)
@@ -51,7 +49,7 @@ JSON_HEADERS = ((b"content-type", b"application/json"),)
 def facts(run: Run) -> tuple[Any, ...]:
     """The values for the row of a run, as the run is now. They are cheap to collect and to send, because the event loop
     does it. What a secured workflow keeps out is not among them. Of long texts only as much is queued as can be
-    recorded."""
+    recorded, from their beginning: their end may be the rest of a secret whose name is cut off."""
     caller, request, workflow = run.caller, run.request, run.workflow
     keeps = keeps_request(workflow)
     ended = ending = None
@@ -84,9 +82,9 @@ def _ending(outcome: Outcome, workflow: Workflow) -> tuple[Any, ...]:
         outcome.headers if keeps else (),
         outcome.content[:_QUEUED_BYTES] if keeps else None,
         kind,
-        message and _queued_text(message),
+        message and beginning(message, MAX_KEPT_BYTES),
         outcome.shown,
-        outcome.error_traceback and _queued_text(outcome.error_traceback),
+        outcome.error_traceback and beginning(outcome.error_traceback, MAX_KEPT_BYTES),
     )
 
 
@@ -95,17 +93,6 @@ def kept_bytes(facts: tuple[Any, ...]) -> int:
     body, outcome, headers = facts[3][2], facts[7], facts[-1]
     content = outcome[3] if outcome is not None else None
     return len(body or b"") + len(content or b"") + len(headers or b"")
-
-
-def _queued_text(text: str) -> str:
-    """The beginning and the end of a long text, in whole lines or words, so that no secret is cut in two before it is
-    found. Much more is left than is recorded."""
-    if len(text) <= MAX_KEPT_BYTES:
-        return text
-    half = MAX_KEPT_BYTES // 2
-    first, last = text[:half], text[-half:]
-    start, end = _LAST_WORD.search(first), _FIRST_WORD.match(last)
-    return f"{first[: start.start() if start else 0]}\n{last[end.end() if end else half :]}"
 
 
 def run_row(facts: tuple[Any, ...], node: str) -> Sequence[Any]:
