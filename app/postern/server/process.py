@@ -25,6 +25,7 @@ import structlog
 import uvicorn
 from uvicorn.config import LifespanType
 
+from postern.allocator import return_large_blocks
 from postern.logs import flush_logs
 from postern.server.listener import accepted, block_new
 from postern.server.main_task import run_to_end
@@ -80,6 +81,7 @@ class Server(uvicorn.Server):
         self._listeners = sockets or []
         await super().startup(sockets=sockets)
         sys.setswitchinterval(SWITCH_INTERVAL)
+        return_large_blocks()
         gc.freeze()
         gc.set_threshold(GC_THRESHOLD, 20, 50)
 

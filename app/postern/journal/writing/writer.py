@@ -26,6 +26,7 @@ from sqlalchemy import Connection, Engine
 from tenacity import RetryCallState, Retrying, retry_if_exception
 from tenacity.wait import wait_exponential_jitter
 
+from postern.allocator import return_large_blocks
 from postern.errors import DatabaseFault
 from postern.journal.database.engine import migrate, open_engine
 from postern.journal.writing.batch import Batch, is_passing, write_batch
@@ -201,5 +202,6 @@ def main() -> None:
     everything is written."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    return_large_blocks()
     with closing(Writer(socket.socket(fileno=int(sys.argv[1])))) as writer:
         writer.run()
