@@ -156,8 +156,8 @@ def test_an_import_that_holds_the_interpreter_is_rejected_in_a_running_server(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ):
     """Nobody is served meanwhile. At a start nobody waits, so there it is loaded."""
-    monkeypatch.setattr(trial, "MOST_HELD", 0.05)
-    heavy = "y = sum(range(20_000_000))\n"
+    monkeypatch.setattr(trial, "MOST_HELD", 0.01)
+    heavy = "y = sum(range(5_000_000))\n"
     folder = Folder(folder.path, trial=True, import_timeout=20)
     folder.put("heavy.py", heavy + says(1, "heavy"))
     folder.catalog.load()
