@@ -7,18 +7,14 @@ import sys
 
 import pytest
 
-from postern.allocator import LARGE_BYTES, return_large_blocks
-
 PROGRAM = """
 import sys
 from pathlib import Path
-from postern.allocator import return_large_blocks
+from postern.allocator import return_free_pages
 
 def used():
     return int(Path("/proc/self/statm").read_text().split()[1])
 
-if sys.argv[1] == "yes":
-    return_large_blocks()
 before = used()
 del (first := [bytes(16 * 1024 * 1024)])[:]
 large, small = [], []
@@ -27,6 +23,8 @@ for number in range(64):
     small.append(b"x" * (4096 + number))
 most = used()
 large.clear()
+if sys.argv[1] == "yes":
+    return_free_pages()
 print((used() - before) / (most - before))
 """
 
@@ -41,10 +39,3 @@ def test_blocks_that_are_freed_between_others_go_back_to_the_system():
         kept[word] = float(subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ).stdout)
     assert kept["yes"] < 0.1
     assert kept["no"] > 0.5
-
-
-def test_both_limits_are_set():
-    """-1 and -3 are M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h."""
-    found: dict[int, int] = {}
-    return_large_blocks(found.__setitem__)
-    assert found == {-1: LARGE_BYTES, -3: LARGE_BYTES}

@@ -139,7 +139,6 @@ async def unread(port: Port, client: Client) -> None:
         await loop.sock_connect(silent, ("127.0.0.1", port))
         with suppress(TimeoutError):
             async with asyncio.timeout(client.chance.uniform(5, 45)):
-                client.seen["begun"] += 1
                 await loop.sock_sendall(silent, request("POST", "/triggers/echo", LARGE) * 3)
                 await asyncio.sleep(PATIENCE)
 
@@ -164,6 +163,7 @@ ATTACKS: dict[Attack, int] = {heavy: 10, slow: 10, keys: 6, chains: 6, away: 6, 
 async def repeat(attack: Attack, port: Port, client: Client) -> None:
     """One client's work. The server may close any of its connections."""
     while True:
+        client.seen["begun"] += 1
         try:
             await attack(port, client)
         except (OSError, asyncio.IncompleteReadError, TimeoutError) as error:
