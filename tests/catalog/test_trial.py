@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.usefixtures("own_modules"), pytest.mark.process]
 FOREVER = "x = 9**9**8\n"
 UNHEARD = "x = sum(range(10**14))\n"
 """A calculation that no signal interrupts either."""
-SECONDS = 0.5
+SECONDS = 0.3
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -29,10 +29,16 @@ def untried_modules() -> None:
     """They are tried here."""
 
 
-@pytest.fixture(autouse=True, params=["forked", "new"])
+BOTH = pytest.mark.parametrize("begun", ["forked", "new"], indirect=True)
+"""For what may differ by how the process is started: forked at a start, and a new Python later."""
+
+
+@pytest.fixture(autouse=True)
 def begun(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each way to start the process. Test runs have several threads, which the fork does not use."""
-    monkeypatch.setattr(trial, "_alone", lambda: request.param == "forked")
+    """How the process is started. Test runs have several threads, which the fork does not use."""
+    way = getattr(request, "param", "forked")
+    monkeypatch.setattr(trial, "_alone", lambda: way == "forked")
+    monkeypatch.setattr(trial, "_LAST_WORDS", 0.7)
     monkeypatch.setenv(VARIABLE, "")
 
 
@@ -51,36 +57,39 @@ os.write(frame.f_locals["report"], {line!r})
 """A module that writes where the process reports, as one may that closes or uses all open files."""
 
 HARMFUL: dict[str, tuple[str, str, int | None]] = {
-    "calculation": (f"\n{FOREVER}", f"The import of workflows.bad did not end within {SECONDS:g} s", 2),
-    "deaf calculation": (UNHEARD, "did not end within", 1),
+    "calculation": (f"\n{FOREVER}", f"The import of workflows.calculation did not end within {SECONDS:g} s", 2),
+    "deaf_calculation": (UNHEARD, "did not end within", 1),
     "loop": ("\nwhile True:\n    pass\n", f"did not end within {SECONDS:g} s", None),
-    "loop that catches all": (
+    "loop_that_catches_all": (
         "while True:\n    try:\n        while True: pass\n    except BaseException: pass\n",
         "did not end within",
         None,
     ),
     "deaf": ("import signal\nsignal.signal(signal.SIGABRT, signal.SIG_IGN)\n" + FOREVER, "did not end within", None),
-    "no report": (FORGED.format(line=b"x\n"), "writes to files that it did not open", None),
-    "a report of another": (FORGED.format(line=b'["ended", "a", 1]\n'), "writes to files that it did not open", None),
+    "no_report": (FORGED.format(line=b"x\n"), "writes to files that it did not open", None),
+    "a_report_of_another": (FORGED.format(line=b'["ended", "a", 1]\n'), "writes to files that it did not open", None),
     "exit": ("import os\nos._exit(3)\n", r"ends the process \(exit code 3\)", None),
     "kill": ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n", r"ends the process \(signal 9\)", None),
     "crash": ("import ctypes\nctypes.string_at(0)\n", r"ends the process \(signal 11\)", 2),
 }
 
 
-@pytest.mark.parametrize(("body", "cause", "line"), HARMFUL.values(), ids=HARMFUL)
-def test_a_harmful_module_is_a_fault_and_the_others_are_served(folder: Folder, body: str, cause: str, line: int | None):
-    """At the start. The fault names the file, the limit and, if it is known, the line."""
-    folder.write("bad.py", body)
+@BOTH
+def test_harmful_modules_are_faults_and_the_others_are_served(folder: Folder):
+    """At the start. Each fault names the file, the limit and, if it is known, the line. Modules are tried in the order
+    of their names, so some of the others come after the harmful ones."""
+    for name, (body, *_) in HARMFUL.items():
+        folder.write(f"{name}.py", body)
     folder.put("hello.py", says(1))
     folder.put("zero.py", says(0, "zero"))
     folder.catalog.load()
     assert folder.names == {"hello", "zero"}
-    (fault,) = folder.faults
-    assert fault.file.name == "bad.py"
-    assert re.search(cause, fault.cause), fault.cause
-    assert line is None or fault.line == line
-    assert "workflow's function" in fault.fix
+    assert sorted(fault.file.stem for fault in folder.faults) == sorted(HARMFUL)
+    for fault in folder.faults:
+        _, cause, line = HARMFUL[fault.file.stem]
+        assert re.search(cause, fault.cause), fault
+        assert line is None or fault.line == line, fault
+        assert "workflow's function" in fault.fix
 
 
 def test_a_change_that_would_hold_the_server_keeps_the_version_that_worked(folder: Folder):
@@ -96,6 +105,7 @@ def test_a_change_that_would_hold_the_server_keeps_the_version_that_worked(folde
     assert (folder.call("hello"), folder.faults) == (3, ())
 
 
+@BOTH
 def test_a_helper_that_hangs_is_waited_for_once(folder: Folder, monkeypatch: pytest.MonkeyPatch):
     """All who import it are faults, which name it. One process is stopped, and the next ones try the rest."""
     ended: list[bool] = []
@@ -117,6 +127,7 @@ def test_a_helper_that_hangs_is_waited_for_once(folder: Folder, monkeypatch: pyt
     assert ended == [True, False, False]
 
 
+@BOTH
 def test_what_a_module_raises_or_prints_is_not_the_trials(folder: Folder, capfd: pytest.CaptureFixture[str]):
     """Its own import in the server reports it, once."""
     folder.write("bad.py", "print('printed')\nraise ValueError('why')\n")
@@ -128,6 +139,7 @@ def test_what_a_module_raises_or_prints_is_not_the_trials(folder: Folder, capfd:
     assert capfd.readouterr().out.count("printed") == 1
 
 
+@BOTH
 def test_what_a_module_starts_ends_with_the_trial(folder: Folder, tmp_path: Path):
     """Processes and threads."""
     body = (
@@ -159,8 +171,8 @@ def test_an_import_that_holds_the_interpreter_is_rejected_in_a_running_server(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ):
     """Nobody is served meanwhile. At a start nobody waits, so there it is loaded."""
-    monkeypatch.setattr(trial, "MOST_HELD", 0.05)
-    heavy = "y = sum(range(20_000_000))\n"
+    monkeypatch.setattr(trial, "MOST_HELD", 0.01)
+    heavy = "y = sum(range(5_000_000))\n"
     folder = Folder(folder.path, trial=True, import_timeout=20)
     folder.put("heavy.py", heavy + says(1, "heavy"))
     folder.catalog.load()
@@ -207,6 +219,7 @@ def test_what_was_tried_before_the_server_has_threads_is_not_tried_again(
     try_folder(folder.path / "missing")
 
 
+@BOTH
 def test_where_no_process_can_be_started_modules_are_loaded_untried(
     folder: Folder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):

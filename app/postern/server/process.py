@@ -25,6 +25,7 @@ import structlog
 import uvicorn
 from uvicorn.config import LifespanType
 
+from postern.allocator import return_free_pages
 from postern.logs import flush_logs
 from postern.server.listener import accepted, block_new
 from postern.server.main_task import run_to_end
@@ -121,7 +122,9 @@ class Server(uvicorn.Server):
         return 128 + self.stop_signal if self.force_exit else 0
 
     async def on_tick(self, counter: int) -> bool:
-        """Ten times a second: begin a requested stop, and end when possible."""
+        """Ten times a second: begin a requested stop, and end when possible. Each second: return free memory."""
+        if counter % 10 == 0:
+            return_free_pages()
         if self.stop_signal and not self.should_exit:
             try:
                 if not self._draining:

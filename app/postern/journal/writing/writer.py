@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import count
 from operator import itemgetter
 from typing import Any
 
@@ -26,12 +27,15 @@ from sqlalchemy import Connection, Engine
 from tenacity import RetryCallState, Retrying, retry_if_exception
 from tenacity.wait import wait_exponential_jitter
 
+from postern.allocator import return_free_pages
 from postern.errors import DatabaseFault
 from postern.journal.database.engine import migrate, open_engine
 from postern.journal.writing.batch import Batch, is_passing, write_batch
 from postern.journal.writing.rows import call_row, run_row, step_row
 
 LENGTH = struct.Struct("!I")
+TRIM_EVERY = 100
+"""Batches after which free memory is returned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +109,9 @@ class Writer:
             self._send(NotOpened(str(fault)))
             return
         self._send(Opened())
-        while True:
+        for number in count(1):
+            if number % TRIM_EVERY == 0:
+                return_free_pages()
             work: Work = self._receive()
             # In the order of their ids, so that they are inserted next to the latest rows.
             rows = [run_row(facts, start.node) for facts in sorted(work.runs, key=_id)]
