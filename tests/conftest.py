@@ -5,6 +5,7 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -20,6 +21,9 @@ from tests.postgres import new_database, postgres_server
 
 LONGEST_ID = 200
 """Characters of a value in the id of a test."""
+
+RUNNING: list[pytest.Item] = []
+"""The test that runs."""
 
 START_PROCESSES = {"postgres_url"}
 """Fixtures that start processes. The parameters of those below that do so have the marker themselves."""
@@ -45,13 +49,27 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def no_processes(request: pytest.FixtureRequest) -> Iterator[None]:
-    """With `--fast` a test that starts a process fails."""
+def processes_are_marked() -> Iterator[None]:
+    """A test without the marker `process` that starts a process fails."""
     with pytest.MonkeyPatch.context() as patch:
-        if request.config.getoption("--fast"):
-            patch.setattr(subprocess.Popen, "__init__", _no_process)
-            patch.setattr(multiprocessing.process.BaseProcess, "start", _no_process)
+        for kind, name in ((subprocess.Popen, "__init__"), (multiprocessing.process.BaseProcess, "start")):
+            patch.setattr(kind, name, _marked(getattr(kind, name)))
         yield
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> None:
+    """Keep which test runs."""
+    RUNNING[:] = [item]
+
+
+def _marked(start: Callable[..., Any]) -> Callable[..., Any]:
+    def started(*arguments: Any, **more: Any) -> Any:
+        if RUNNING and RUNNING[0].get_closest_marker("process") is None:
+            pytest.fail("A test that starts a process has to have the marker `process`: `make test-fast` skips it.")
+        return start(*arguments, **more)
+
+    return started
 
 
 @pytest.fixture(scope="session")
@@ -65,7 +83,7 @@ def quick_writers(writers: Writers) -> Iterator[None]:
     """Journals in this process start their writers by a fork. A module whose subject is the writer overrides this, and
     servers in processes of their own start theirs as ever."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(writer_link, "_writer", writers.start)
+        patch.setattr(writer_link, "_writer", _marked(writers.start))
         yield
 
 
@@ -77,10 +95,6 @@ def untried_modules() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(catalog, "tried", lambda *_, **__: {})
         yield
-
-
-def _no_process(*_: object, **__: object) -> None:
-    pytest.fail("A test that starts a process has to have the marker `process`, so that `make test-fast` skips it.")
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

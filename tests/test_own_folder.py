@@ -11,6 +11,8 @@ from postern.own_folder import make_folder, names_of_database
 from tests.databases import put_sqlite
 from tests.tools import needed
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -9,6 +9,8 @@ import pytest
 
 from tests.process.servers import environment
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).parent.parent
 PYTHON = """#!/bin/sh
 # In place of Python: `-m venv` makes an environment of this script, and its pip says what pip says.

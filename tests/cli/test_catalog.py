@@ -100,6 +100,7 @@ def test_check_warns_of_settings_that_are_probably_a_mistake_and_passes(postern:
     assert "warning" not in postern("check").stderr
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("audience", ["api://x/.default", "api://x/user_impersonation", '"api://x"'])
 def test_check_finds_an_audience_that_is_none(folder: Path, audience: str):
     done = process(folder, "check", **REAL | {"POSTERN_AUDIENCE": audience})

@@ -80,7 +80,7 @@ class Writers:
     def start(self, link: int) -> Writer:
         """A writer that has the other end of this socket."""
         if self._asked is None:
-            self._asked, its = socket.socketpair()
+            asked, its = socket.socketpair()
             with its:
                 path = os.pathsep.join(filter(None, sys.path))
                 self._process = subprocess.Popen(
@@ -90,6 +90,7 @@ class Writers:
                     stdout=subprocess.DEVNULL,
                     env={**os.environ, "PYTHONPATH": path},
                 )
+            self._asked = asked
         socket.send_fds(self._asked, [os.fsencode(Path.cwd())], [link])
         return Writer(int(self._asked.recv(20)))
 

@@ -18,7 +18,7 @@ from postern.local_tenant import LocalTenant
 from tests.pipeline.pipelines import settings_for
 from tests.process.servers import until
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.process]
 
 WORKFLOWS = """
 from postern import tenant_users, workflow

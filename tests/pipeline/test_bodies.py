@@ -18,7 +18,7 @@ from postern.http_client import AsyncClient, http_client
 from postern.settings import load_settings
 from tests.pipeline.pipelines import defaults_for
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.process]
 
 MODULE = """
 import hashlib, hmac

@@ -12,7 +12,7 @@ from postern.http_client import AsyncClient, http_client
 from postern.settings import load_settings
 from tests.pipeline.pipelines import defaults_for
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.process]
 
 WAITS = """
 import asyncio

@@ -120,6 +120,7 @@ CAUGHT = [
 
 
 @pytest.mark.anyio
+@pytest.mark.process
 async def test_from_what_is_seen_the_page_leads_to_the_cure(
     local_tenant: LocalTenant, tmp_path: Path, own_modules: None
 ):
