@@ -89,10 +89,11 @@ def check_form(request: Request, entry: str) -> None:
 
 
 def climbs(path: bytes) -> bool:
-    """Whether a server could read the path as leading to a parent folder, or find another separator in it. This covers
-    dot segments, also with parameters (`..;x`), encoded slashes and dots, backslashes, each also encoded several times,
-    and bytes that are not UTF-8 (overlong forms). `path` begins with a slash."""
-    if path.startswith(b"//") or re.search(rb"%(25)*(2[ef]|5c)", path, re.IGNORECASE):
+    """Whether a server could read the path as leading to a parent folder. This covers dot segments, also with
+    parameters (`..;x`) or between encoded slashes, encoded dots, backslashes, each also encoded several times, and
+    bytes that are not UTF-8 (overlong forms). An encoded slash alone is data of its segment (RFC 3986, section 2.2):
+    however often a server decodes it, the path stays below its beginning. `path` begins with a slash."""
+    if path.startswith(b"//") or re.search(rb"%(25)*(2e|5c)", path, re.IGNORECASE):
         return True
     for _ in range(_MOST_DECODINGS):
         if _has_way_up(path):

@@ -126,6 +126,8 @@ class OAuth2(SignIn):
                             )
                 finally:
                     await response.aclose()
+        except ConnectionFault as fault:  # of the transport, which does not know the entry
+            raise TokenFault(fault.wrong, fault.fix) from None
         except TimeoutError:
             raise TokenFault(f"did not respond within {self._seconds:g} s", LATER) from None
         except (HTTPError, InvalidURL, OSError, ValueError) as error:
