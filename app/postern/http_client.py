@@ -33,8 +33,11 @@ from httpx2 import (
     UnsupportedProtocol,
 )
 
+from postern.version import own_version
+
 __all__ = [
     "URL",
+    "USER_AGENT",
     "AsyncBaseTransport",
     "AsyncByteStream",
     "AsyncClient",
@@ -59,6 +62,9 @@ __all__ = [
     "tls",
 ]
 
+USER_AGENT = f"Postern/{own_version()}"
+"""Names the product, as RFC 9110, section 10.1.5 wants it. Firewalls often reject the names of libraries."""
+
 KEEPALIVE_SECONDS = 4.0
 """How long the pool keeps an idle connection. Many servers close it after 5 seconds, and a request sent at that moment
 would fail."""
@@ -77,6 +83,7 @@ def http_client(
     return AsyncClient(
         base_url=base_url,
         auth=auth,
+        headers={"User-Agent": USER_AGENT},
         verify=tls(ca_bundle),
         follow_redirects=False,
         trust_env=False,

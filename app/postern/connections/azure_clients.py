@@ -23,6 +23,7 @@ from azure.identity.aio import (
 )
 from azure.keyvault.secrets.aio import SecretClient
 
+from postern.http_client import USER_AGENT
 from postern.logs import QUIET
 
 CONNECT_SECONDS = 5
@@ -65,11 +66,15 @@ def certificate_credential(
     authority: str | None,
     ca_bundle: Path | None,
     note: Note | None = None,
+    *,
+    chain: bool = False,
 ) -> AsyncTokenCredential:
     """An application that signs in with a certificate: the bytes of a PEM or PFX with the private key. Checking the key
-    takes about 100 ms."""
+    takes about 100 ms. `chain` sends all certificates along (`x5c`)."""
     options = _options(authority, ca_bundle, note)
-    return CertificateCredential(tenant_id, client_id, certificate_data=certificate, **options)
+    return CertificateCredential(
+        tenant_id, client_id, certificate_data=certificate, send_certificate_chain=chain, **options
+    )
 
 
 def assertion_credential(
@@ -99,7 +104,9 @@ def own_credential(kind: str, authority: str | None, ca_bundle: Path | None) -> 
 
 def secret_client(vault_url: str, credential: AsyncTokenCredential, ca_bundle: Path | None) -> SecretClient:
     """A client of the Key Vault. It checks that the challenge is for the vault's own domain."""
-    return SecretClient(vault_url, credential, transport=transport(ca_bundle), retry_total=RETRIES)
+    return SecretClient(
+        vault_url, credential, transport=transport(ca_bundle), retry_total=RETRIES, user_agent=USER_AGENT
+    )
 
 
 def federated_token_file() -> Path:
@@ -138,6 +145,7 @@ def _options(authority: str | None, ca_bundle: Path | None, note: Note | None) -
         "authority": authority,
         "disable_instance_discovery": True,
         "transport": transport(ca_bundle),
+        "user_agent": USER_AGENT,
         "retry_total": RETRIES,
         "raw_response_hook": note,
     }

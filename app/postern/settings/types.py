@@ -23,6 +23,7 @@ LARGEST = 1_000_000_000
 _VAULT_NAME = re.compile(r"[0-9A-Za-z-]{1,127}")
 _ENTRY_NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]*")
 _HOST = re.compile(r"[0-9A-Za-z_.:-]+")
+_ENTITY = re.compile(r"&(amp|#0*38|#x0*26);", re.IGNORECASE)
 _URL_TEXT = re.compile(r"[\x21-\x5b\x5d-\x7e]+")
 
 
@@ -113,6 +114,8 @@ def _url(text: str, *, http: Literal["never", "on loopback", "anywhere"]) -> Spl
         raise fault("is not a URL", example) from None
     if parts.scheme not in ("http", "https") or not _HOST.fullmatch(host):
         raise fault("is not a URL", example)
+    if found := _ENTITY.search(text):
+        raise fault(f"has {found[0]} in it, copied from a page or a file of XML", "Write & in its place")
     if "@" in parts.netloc:
         raise fault("has a user name in it", "Leave out everything up to the @")
     if "#" in text:
@@ -142,6 +145,16 @@ def _bare(parts: SplitResult, text: str) -> str:
 def authority(text: str) -> str:
     """An origin. http is for loopback only."""
     return _bare(_url(text, http="on loopback"), text)
+
+
+def origins(items: tuple[str, ...]) -> tuple[str, ...]:
+    """Origins in their usual form: host in lower case, without the default port."""
+    return tuple(_origin_of(item) for item in items)
+
+
+def _origin_of(text: str) -> str:
+    parts = urlsplit(_bare(_url(text, http="on loopback"), text).lower())
+    return parts.geturl().removesuffix(":443" if parts.scheme == "https" else ":80")
 
 
 def vault_url(text: str) -> str:
@@ -220,6 +233,13 @@ EntryName = Annotated[StrictStr, AfterValidator(entry_name)]
 PersonName = Annotated[StrictStr, AfterValidator(person_name)]
 Texts = Annotated[tuple[str, ...], BeforeValidator(texts)]
 Guids = Annotated[Texts, AfterValidator(lambda items: tuple(dict.fromkeys(map(guid, items))))]
+
+
+class Table(dict[str, Any]):
+    """A table inside an entry, which stays hashable. Nothing changes it."""
+
+    def __hash__(self) -> int:  # type: ignore[override]  # a plain dict has none
+        return hash(frozenset(self.items()))
 
 
 class Entry(BaseModel):

@@ -107,10 +107,12 @@ class EntraSignIn(SignIn):
         if self._auth.certificate is not None:
             return await self._certified(details, await self._certificate(secret), until)
 
+        value = self._proof.line(secret) if self._proof is not None else secret.value
+
         def make(note: "Note") -> "AsyncTokenCredential":
             from postern.connections.azure_clients import client_secret_credential
 
-            return client_secret_credential(details.tenant_id, details.client_id, secret.value, *self._at, note)
+            return client_secret_credential(details.tenant_id, details.client_id, value, *self._at, note)
 
         return await self._request(details, make, until)
 
@@ -118,7 +120,10 @@ class EntraSignIn(SignIn):
         def make(note: "Note") -> "AsyncTokenCredential":
             from postern.connections.azure_clients import certificate_credential
 
-            return certificate_credential(details.tenant_id, details.client_id, certificate.content, *self._at, note)
+            chain = self._auth.certificate_chain
+            return certificate_credential(
+                details.tenant_id, details.client_id, certificate.content, *self._at, note, chain=chain
+            )
 
         details = replace(details, thumbprint=certificate.thumbprint, expires_on=certificate.ends)
         return await self._request(details, make, until)

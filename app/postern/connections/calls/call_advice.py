@@ -66,6 +66,13 @@ def more_elements(target: Target) -> str:
     return f"Request less at a time, or raise max_response_elements of [{target.entry}]."
 
 
+def elsewhere(target: Target) -> str:
+    """The fix for a result at another origin."""
+    if target.own:
+        return "Check POSTERN_PUBLIC_URL: a workflow's result is at that address."
+    return f'If results are there, name the origin: results_at = ["https://host"] in [{target.entry}].'
+
+
 def doubts(target: Target) -> str:
     """A likely mistake in the audience; "" if there is none. The settings already reject Power Automate's audience with
     a missing or doubled slash."""
