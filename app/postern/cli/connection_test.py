@@ -87,7 +87,8 @@ def judged(status: int, entry: str, found: Connection) -> Stage:
         return Stage(REACHED, False, f"{detail}: the credential was rejected", fix)
     if status == 403:
         detail += (
-            ": signed in, but not permitted at this address. If your calls get 403 too, grant the permission there"
+            ": reached, but not permitted at this address. If your calls get 403 too, grant the permission there, or "
+            "let requests of this machine through the firewall in front of it"
         )
     elif 300 <= status < 400:
         detail += ", a redirect, which is not followed"

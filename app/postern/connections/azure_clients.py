@@ -66,15 +66,11 @@ def certificate_credential(
     authority: str | None,
     ca_bundle: Path | None,
     note: Note | None = None,
-    *,
-    chain: bool = False,
 ) -> AsyncTokenCredential:
     """An application that signs in with a certificate: the bytes of a PEM or PFX with the private key. Checking the key
-    takes about 100 ms. `chain` sends all certificates along (`x5c`)."""
+    takes about 100 ms."""
     options = _options(authority, ca_bundle, note)
-    return CertificateCredential(
-        tenant_id, client_id, certificate_data=certificate, send_certificate_chain=chain, **options
-    )
+    return CertificateCredential(tenant_id, client_id, certificate_data=certificate, **options)
 
 
 def assertion_credential(
@@ -85,7 +81,7 @@ def assertion_credential(
     ca_bundle: Path | None,
     note: Note | None = None,
 ) -> AsyncTokenCredential:
-    """An application that signs in with another issuer's token (federated credentials)."""
+    """An application that signs in with a token: another issuer's (federated credentials), or one that it signed."""
     return ClientAssertionCredential(tenant_id, client_id, lambda: assertion, **_options(authority, ca_bundle, note))
 
 
@@ -155,6 +151,9 @@ def _variables(kind: str, *names: str) -> list[str]:
     missing = [name for name in names if not os.environ.get(name)]
     if missing:
         raise LookupError(f"POSTERN_AZURE_CREDENTIAL is {kind}: set {', '.join(missing)} in the environment")
+    padded = [name for name in names if os.environ[name] != os.environ[name].strip()]
+    if padded:
+        raise LookupError(f"{padded[0]} has white space or a line end around it: set it without in the environment")
     return [os.environ[name] for name in names]
 
 

@@ -118,11 +118,16 @@ class EntraSignIn(SignIn):
 
     async def _certified(self, details: TokenDetails, certificate: "Certificate", until: float) -> Token:
         def make(note: "Note") -> "AsyncTokenCredential":
-            from postern.connections.azure_clients import certificate_credential
+            from postern.connections.azure_clients import assertion_credential, certificate_credential
 
-            chain = self._auth.certificate_chain
-            return certificate_credential(
-                details.tenant_id, details.client_id, certificate.content, *self._at, note, chain=chain
+            client, content = (details.tenant_id, details.client_id), certificate.content
+            if not self._auth.certificate_chain:
+                return certificate_credential(*client, content, *self._at, note)
+            from postern.connections.auth.certificate_chain import signed_with_chain
+
+            token_url = f"{details.authority}/{details.tenant_id}/oauth2/v2.0/token"
+            return assertion_credential(
+                *client, signed_with_chain(content, details.client_id, token_url), *self._at, note
             )
 
         details = replace(details, thumbprint=certificate.thumbprint, expires_on=certificate.ends)
@@ -225,4 +230,5 @@ class EntraSignIn(SignIn):
             expires_on=secret.expires_on if secret else None,
             like_an_id=bool(secret and GUID.fullmatch(secret.value.strip().lower())),
             ca_bundle=str(self._around.ca_bundle or ""),
+            endpoint=bool(os.environ.get("IDENTITY_ENDPOINT")),
         )

@@ -30,6 +30,7 @@ class KeyVault:
         self._ca_bundle = ca_bundle
         self._client: SecretClient | None = None
         self._credential: AsyncTokenCredential | None = None
+        self._signing_in: _OneAtATime | None = None
         self._connecting = asyncio.Lock()
 
     async def get(self, name: str, *, retries: int) -> Secret:
@@ -63,11 +64,16 @@ class KeyVault:
             if self._client is not None:
                 return self._client
             # In a thread: importing Azure takes long enough to delay other requests.
-            client, credential = await asyncio.to_thread(self._connect)
-            self._client, self._credential = client, credential
+            client, self._credential, self._signing_in = await asyncio.to_thread(self._connect)
+            self._client = client
             return client
 
-    def _connect(self) -> "tuple[SecretClient, AsyncTokenCredential]":
+    def blamed(self, error: Exception) -> Exception:
+        """The error, as one of signing in if the time limit of a read ended while a token was requested."""
+        late = isinstance(error, TimeoutError) and self._signing_in is not None and self._signing_in.unfinished
+        return SignInFailed(error) if late else error
+
+    def _connect(self) -> "tuple[SecretClient, AsyncTokenCredential, _OneAtATime]":
         from postern.connections import azure_clients
 
         try:
@@ -76,24 +82,31 @@ class KeyVault:
             raise lacks(self.kind, str(error)) from None
         except ValueError:
             raise lacks(self.kind) from None
-        return azure_clients.secret_client(self.url, _OneAtATime(credential), self._ca_bundle), credential
+        signing_in = _OneAtATime(credential)
+        return azure_clients.secret_client(self.url, signing_in, self._ca_bundle), credential, signing_in
 
 
 class _OneAtATime:
     """A credential that sends one token request at a time. azure-identity caches tokens, but does not join concurrent
-    requests. Its errors become SignInFailed, so that they differ from the vault's."""
+    requests. Its errors become SignInFailed, so that they differ from the vault's. `unfinished`: a request has begun
+    and neither got a token nor failed. It stays so if the time limit of the read ends it."""
 
     def __init__(self, credential: "AsyncTokenCredential") -> None:
         self._credential = credential
         self._requesting = asyncio.Lock()
+        self.unfinished = False
 
     async def get_token(self, *scopes: str, **options: Any) -> "AccessToken":
         """A token for the vault. Raises SignInFailed."""
+        self.unfinished = True
         async with self._requesting:
             try:
-                return await self._credential.get_token(*scopes, **options)
+                token = await self._credential.get_token(*scopes, **options)
             except Exception as error:
+                self.unfinished = False
                 raise SignInFailed(error) from None
+        self.unfinished = False
+        return token
 
     async def close(self) -> None:
         """Do nothing: the credential's maker closes it."""

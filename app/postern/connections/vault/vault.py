@@ -136,7 +136,8 @@ class Vault:
             async with asyncio.timeout(PATIENCE_WITH_VALUE if can_serve else PATIENCE):
                 secret = await self._vault.get(name, retries=0 if can_serve else RETRIES)
         except Exception as error:
-            return self._failed(key, failure_of(error, SecretRequest(name, self._vault.url, self._vault.kind)))
+            request = SecretRequest(name, self._vault.url, self._vault.kind)
+            return self._failed(key, failure_of(self._vault.blamed(error), request))
         self._back_at = float("-inf")
         if known is not None and known.away_since is not None:
             _log.info("key-vault-back", name=name, seconds=round(self._clock() - known.away_since))
