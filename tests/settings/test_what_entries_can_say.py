@@ -118,3 +118,26 @@ def _entry(value: str) -> dict[str, Any]:
     secret = {"key_vault": "a"}
     auth = {"type": "oauth2", "token_url": "https://x.example", "client_id": "c", "client_secret": secret}
     return {"base_url": "https://x.example", "auth": {**auth, "parameters": {"p": value}}, "headers": {"X": secret}}
+
+
+@pytest.mark.parametrize(
+    ("proxy", "wrong"),
+    [
+        ("http://u:planted@proxy.example", "has a user name in it"),
+        ("socks5://proxy.example", "is not a URL"),
+        ("proxy.example:3128", "is not a URL"),
+        ("http://proxy.example/x", "has a path"),
+    ],
+)
+def test_a_proxy_is_an_origin_without_a_password(proxy: str, wrong: str):
+    with pytest.raises(SettingsFault, match=rf"POSTERN_PROXY .* {wrong}") as caught:
+        load_settings({"POSTERN_PROXY": proxy})
+    assert "planted" not in str(caught.value)
+
+
+def test_hosts_without_the_proxy_are_names_domains_addresses_and_networks(tmp_path: Path):
+    written = "vault.example,.example,*.a.example,10.0.0.0/8,fd00::/8,10.0.0.7"
+    environ = {"POSTERN_PROXY": "http://proxy.example:3128", "POSTERN_NO_PROXY": written}
+    assert load_settings(environ, folder=tmp_path).no_proxy == tuple(written.split(","))
+    with pytest.raises(SettingsFault, match="is not a host, a domain or a network"):
+        load_settings({"POSTERN_NO_PROXY": "https://vault.example"}, folder=tmp_path)

@@ -79,6 +79,7 @@ class Connections:
             authority=authority,
             ca_bundle=settings.ca_bundle,
             max_age=settings.secret_max_age,
+            proxy=settings.way_out,
         )
         self._secrets = secrets or self.vault
         self._closing = AsyncExitStack()
@@ -146,6 +147,7 @@ class Connections:
             client_id=settings.client_id,
             ca_bundle=settings.ca_bundle,
             azure_credential=settings.azure_credential,
+            proxy=settings.way_out,
         )
 
     def _open(self, entry: str, opened: _Opened, signer: str) -> _Entry:
@@ -164,7 +166,8 @@ class Connections:
 
     @cached_property
     def _pool(self) -> AsyncBaseTransport:
-        made = pool(self._settings.ca_bundle, most=self._places.most, kept=MOST_KEPT)
+        settings = self._settings
+        made = pool(settings.ca_bundle, most=self._places.most, kept=MOST_KEPT, proxy=settings.way_out)
         self._closing.push_async_callback(made.aclose)
         return made
 

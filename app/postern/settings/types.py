@@ -24,6 +24,7 @@ _VAULT_NAME = re.compile(r"[0-9A-Za-z-]{1,127}")
 _ENTRY_NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]*")
 _HOST = re.compile(r"[0-9A-Za-z_.:-]+")
 _ENTITY = re.compile(r"&(amp|#0*38|#x0*26);", re.IGNORECASE)
+_DOMAIN = re.compile(r"(\*?\.)?[0-9A-Za-z_-]+(\.[0-9A-Za-z_-]+)*\.?")
 _URL_TEXT = re.compile(r"[\x21-\x5b\x5d-\x7e]+")
 
 
@@ -166,6 +167,24 @@ def public_url(text: str) -> str:
     """An origin with an optional path, without a slash at the end."""
     parts = _without_query(_url(text, http="anywhere"), text)
     return _origin(parts) + parts.path.rstrip("/")
+
+
+def proxy_url(text: str) -> str:
+    """The origin of a proxy, by http or https. It has no password: settings hold no secrets."""
+    return _bare(_url(text, http="anywhere"), text)
+
+
+def hosts(items: tuple[str, ...]) -> tuple[str, ...]:
+    """Host names, domains (`.example`), addresses and networks (CIDR)."""
+    for item in items:
+        try:
+            ipaddress.ip_network(item)
+        except ValueError:
+            if not _DOMAIN.fullmatch(item):
+                raise fault(
+                    "is not a host, a domain or a network", "Write it like vault.example, .example or 10.0.0.0/8", item
+                ) from None
+    return items
 
 
 def base_url(text: str) -> str:

@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from postern.access import GUID, default_scope
@@ -29,11 +28,14 @@ from postern.connections.vault.secret import Secret
 from postern.http_client import Request
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from azure.core.credentials_async import AsyncTokenCredential
 
     from postern.connections.auth.certificates import Certificate
     from postern.connections.auth.sign_in_context import SignInContext
     from postern.connections.azure_clients import Note
+    from postern.proxy import Proxy
     from postern.settings import EntraAuth
 
 
@@ -120,17 +122,16 @@ class EntraSignIn(SignIn):
         def make(note: "Note") -> "AsyncTokenCredential":
             from postern.connections.azure_clients import assertion_credential, certificate_credential
 
-            client, content = (details.tenant_id, details.client_id), certificate.content
+            tenant_id, client_id, content = details.tenant_id, details.client_id, certificate.content
             if not self._auth.certificate_chain:
-                return certificate_credential(*client, content, *self._at, note)
+                return certificate_credential(tenant_id, client_id, content, *self._at, note)
             from postern.connections.auth.certificate_chain import signed_with_chain
 
-            token_url = f"{details.authority}/{details.tenant_id}/oauth2/v2.0/token"
+            token_url = f"{details.authority}/{tenant_id}/oauth2/v2.0/token"
             return assertion_credential(
-                *client, signed_with_chain(content, details.client_id, token_url), *self._at, note
+                tenant_id, client_id, signed_with_chain(content, client_id, token_url), *self._at, note
             )
 
-        details = replace(details, thumbprint=certificate.thumbprint, expires_on=certificate.ends)
         return await self._request(details, make, until)
 
     async def _federated(self, details: TokenDetails, until: float) -> Token:
@@ -178,7 +179,7 @@ class EntraSignIn(SignIn):
         def make(note: "Note") -> "AsyncTokenCredential":
             from postern.connections.azure_clients import managed_identity_credential
 
-            return managed_identity_credential(client_id, *self._at, note)
+            return managed_identity_credential(client_id, self._around.authority, self._around.ca_bundle, note)
 
         return make
 
@@ -206,8 +207,8 @@ class EntraSignIn(SignIn):
         return f"{shown}, {expires}"
 
     @property
-    def _at(self) -> tuple[str, Path | None]:
-        return self._around.authority, self._around.ca_bundle
+    def _at(self) -> "tuple[str, Path | None, Proxy | None]":
+        return self._around.authority, self._around.ca_bundle, self._around.proxy
 
     def _details(self, secret: Secret | None) -> TokenDetails:
         """What the entry requests. Raises ConnectionFault if the entry is incomplete."""

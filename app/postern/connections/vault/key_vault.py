@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from postern.connections.faults import ConnectionFault
 from postern.connections.vault.secret import Secret
 from postern.connections.vault.vault_errors import SignInFailed, Throttled, entry_of, lacks
+from postern.proxy import Proxy
 from postern.transient_errors import retry_after
 
 if TYPE_CHECKING:
@@ -23,11 +24,19 @@ WORTH_WAITING = 3.0
 class KeyVault:
     """The vault at `url`. `credential` is the value of POSTERN_AZURE_CREDENTIAL."""
 
-    def __init__(self, url: str | None, credential: str | None, authority: str | None, ca_bundle: Path | None) -> None:
+    def __init__(
+        self,
+        url: str | None,
+        credential: str | None,
+        authority: str | None,
+        ca_bundle: Path | None,
+        proxy: Proxy | None = None,
+    ) -> None:
         self.url = (url or "").rstrip("/")
         self.kind = credential or ""
         self._authority = authority
         self._ca_bundle = ca_bundle
+        self._proxy = proxy
         self._client: SecretClient | None = None
         self._credential: AsyncTokenCredential | None = None
         self._signing_in: _OneAtATime | None = None
@@ -77,13 +86,14 @@ class KeyVault:
         from postern.connections import azure_clients
 
         try:
-            credential = azure_clients.own_credential(self.kind, self._authority, self._ca_bundle)
+            credential = azure_clients.own_credential(self.kind, self._authority, self._ca_bundle, self._proxy)
         except LookupError as error:
             raise lacks(self.kind, str(error)) from None
         except ValueError:
             raise lacks(self.kind) from None
         signing_in = _OneAtATime(credential)
-        return azure_clients.secret_client(self.url, signing_in, self._ca_bundle), credential, signing_in
+        client = azure_clients.secret_client(self.url, signing_in, self._ca_bundle, self._proxy)
+        return client, credential, signing_in
 
 
 class _OneAtATime:

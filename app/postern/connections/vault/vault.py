@@ -19,6 +19,7 @@ from postern.connections.faults import ConnectionFault
 from postern.connections.vault.key_vault import KeyVault
 from postern.connections.vault.secret import Secret
 from postern.connections.vault.vault_errors import Failure, SecretRequest, failure_of
+from postern.proxy import Proxy
 
 STALE = 6 * 3600.0
 """Seconds after its last read for which a value may be used while the vault is unavailable."""
@@ -61,9 +62,10 @@ class Vault:
         authority: str | None = None,
         ca_bundle: Path | None = None,
         max_age: float = 300.0,
+        proxy: Proxy | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._vault = KeyVault(url, credential, authority, ca_bundle)
+        self._vault = KeyVault(url, credential, authority, ca_bundle, proxy)
         self._max_age = max_age
         self._clock = clock
         self._known: dict[str, _Known] = {}
