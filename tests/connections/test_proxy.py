@@ -173,6 +173,7 @@ async def test_signing_keys_are_fetched_through_the_proxy(settings_of: Any):
     async with tunnelling(403) as tunnel:
         part = identity_part(settings_of(tunnel))
         part.identity.serve([tenant(ID, "public", "https://login.example")])
+        assert part.life is not None
         async with part.life(), asyncio.timeout(10):
             fetching = asyncio.create_task(part.identity.run())
             while not tunnel.asked:
