@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 import trustme
 from azure.core.exceptions import ServiceRequestError
-from azure.core.pipeline.transport import RequestsTransport
+from azure.core.pipeline.transport import AsyncioRequestsTransport, RequestsTransport
 
 from postern.assembly.identity import identity_part
 from postern.cli.connection_test import connected
 from postern.connections import ConnectionFault, Connections
 from postern.connections.auth.entra import EntraSignIn
-from postern.connections.azure_clients import own_credential
-from postern.http_client import ConnectError
+from postern.connections.azure_clients import own_credential, secret_client
+from postern.http_client import USER_AGENT, ConnectError
 from postern.identity import tenant
 from postern.passwordless import entra_sign_in
 from postern.passwordless.database_url import DatabaseUrl
@@ -199,3 +199,23 @@ def test_the_database_s_transport_uses_it(monkeypatch: pytest.MonkeyPatch):
     for url in ("https://login.example/x", "https://direct.example/x", "http://169.254.169.254/metadata"):
         made.send(SimpleNamespace(url=url))
     assert [options.get("proxies", {}).get("https") for options in sent[:2]] == ["http://proxy.example", None]
+
+
+async def test_requests_to_entra_and_key_vault_name_the_product(monkeypatch: pytest.MonkeyPatch):
+    agents: list[str] = []
+
+    async def send(_: Any, request: Any, **__: Any) -> None:
+        agents.append(request.headers["User-Agent"])
+        raise ServiceRequestError("no network here")
+
+    monkeypatch.setattr(AsyncioRequestsTransport, "send", send)
+    for name in ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET"):
+        monkeypatch.setenv(name, ID)
+    async with own_credential("client_secret", "https://login.example", None) as credential:
+        with pytest.raises(ServiceRequestError):
+            await credential.get_token("https://vault.azure.net/.default", retry_total=0)
+        async with secret_client("https://a.vault.azure.net", credential, None) as client:
+            with pytest.raises(ServiceRequestError):
+                await client.get_secret("a", retry_total=0)
+    assert len(agents) >= 2
+    assert all(agent.startswith(f"{USER_AGENT} ") for agent in agents)
