@@ -163,6 +163,18 @@ async def test_a_result_elsewhere_is_not_fetched_unless_the_entry_allows_it(made
         assert results.received == []
 
 
+async def test_a_call_that_does_not_wait_has_its_handle_also_where_the_result_is_refused(made: Any, tmp_path: Path):
+    """The trigger has run: the error comes with the result."""
+    moved = always(202, b"", "Location: https://func.example/r/1", "X-Run-Id: 01K0000000000000000000000A")
+    async with listening(moved) as gateway:
+        calls, ctx = called(made(), tmp_path, url=f"{gateway.url}/t")
+        handle = await ctx.call("t", {}, wait=False)
+        assert (handle.done, handle.location) == (False, "")
+        with pytest.raises(CallError, match=r"results_at"):
+            await handle.result()
+        calls.close()
+
+
 async def test_a_result_elsewhere_may_be_polled_and_lead_further(made: Any, tmp_path: Path):
     async with AsyncExitStack() as opened:
         last = await opened.enter_async_context(listening(always(200, b"1", "Content-Type: application/json")))

@@ -132,6 +132,7 @@ class EntraSignIn(SignIn):
                 tenant_id, client_id, signed_with_chain(content, client_id, token_url), *self._at, note
             )
 
+        details = replace(details, thumbprint=certificate.thumbprint, expires_on=certificate.ends)
         return await self._request(details, make, until)
 
     async def _federated(self, details: TokenDetails, until: float) -> Token:

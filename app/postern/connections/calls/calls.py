@@ -125,14 +125,18 @@ class Calls:
         client = self._client(target, below=bool(outgoing.path))
         response = await self._send(client, target, sending, outgoing)
         self._found(target, call, response)
-        location = self._location(target, response, sending.url) if response.status_code == ACCEPTED else ""
+        accepted = response.status_code == ACCEPTED
+        refused = accepted and not outgoing.wait and location_of(response, sending.url, target) is None
+        location = self._location(target, response, sending.url) if accepted and not refused else ""
         if outgoing.wait and location:
             response = await self._result(target, sending, location, response, outgoing.retry)
             self._found(target, call, response)
         if outgoing.wait:
             return await self._value(target, response)
         fetch = partial(self._fetch, target, sending, location, response, outgoing.retry)
-        return Handle(target.entry, run_id=call.run_id, location=location, done=not location, fetch=fetch)
+        return Handle(
+            target.entry, run_id=call.run_id, location=location, done=not location and not refused, fetch=fetch
+        )
 
     def _client(self, target: Target, *, below: bool) -> AsyncClient:
         entry, url = target.entry, target.url
@@ -265,7 +269,9 @@ class Calls:
         return response
 
     async def _fetch(self, target: Target, sending: Sending, location: str, response: Response, retry: Retry) -> Any:
-        """The result behind a Handle."""
+        """The result behind a Handle. Raises CallError if it is at an origin where the target has no results."""
+        if response.status_code == ACCEPTED:
+            location = location or self._location(target, response, sending.url)
         if location:
             response = await self._result(target, sending, location, response, retry)
         return await self._value(target, response)
