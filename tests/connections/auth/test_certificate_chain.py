@@ -20,7 +20,7 @@ pytestmark = pytest.mark.anyio
 LEAF, AUTHORITY = (new_certificate(name, datetime.now(UTC), 30) for name in ("leaf", "authority"))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def tenant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalTenant]:
     with serve(LocalTenant.open(tmp_path_factory.mktemp("tenant"))) as tenant:
         yield tenant
