@@ -1,7 +1,7 @@
 """The project's HTTP client for all outgoing calls: the one place that imports the library.
 
 Certificates are always verified. Redirects are not followed automatically. Neither proxies nor credentials are taken
-from the environment (`.netrc`, `HTTPS_PROXY`).
+from the environment (`.netrc`, `HTTPS_PROXY`): a proxy is a setting (`proxy.py`).
 """
 
 import ssl
@@ -18,12 +18,14 @@ from httpx2 import (
     ByteStream,
     ConnectError,
     ConnectTimeout,
+    Headers,
     HTTPError,
     HTTPStatusError,
     InvalidURL,
     Limits,
     LocalProtocolError,
     PoolTimeout,
+    ProxyError,
     ReadTimeout,
     Request,
     Response,
@@ -31,9 +33,14 @@ from httpx2 import (
     TransportError,
     UnsupportedProtocol,
 )
+from httpx2 import Proxy as HttpProxy
+
+from postern.proxy import Proxy
+from postern.version import user_agent
 
 __all__ = [
     "URL",
+    "USER_AGENT",
     "AsyncBaseTransport",
     "AsyncByteStream",
     "AsyncClient",
@@ -43,6 +50,7 @@ __all__ = [
     "ConnectTimeout",
     "HTTPError",
     "HTTPStatusError",
+    "Headers",
     "InvalidURL",
     "LocalProtocolError",
     "PoolTimeout",
@@ -57,6 +65,8 @@ __all__ = [
     "tls",
 ]
 
+USER_AGENT = user_agent()
+
 KEEPALIVE_SECONDS = 4.0
 """How long the pool keeps an idle connection. Many servers close it after 5 seconds, and a request sent at that moment
 would fail."""
@@ -65,6 +75,7 @@ would fail."""
 def http_client(
     ca_bundle: Path | None = None,
     *,
+    proxy: Proxy | None = None,
     base_url: str = "",
     timeout: float = 30.0,
     auth: Auth | None = None,
@@ -72,9 +83,12 @@ def http_client(
 ) -> AsyncClient:
     """A pooled client. `ca_bundle` is a PEM file that replaces the system's authorities. `timeout`, in seconds, applies
     to connecting, and to each read and write."""
+    if proxy is not None and transport is None:
+        transport = pool(ca_bundle, most=100, kept=20, proxy=proxy)
     return AsyncClient(
         base_url=base_url,
         auth=auth,
+        headers={"User-Agent": USER_AGENT},
         verify=tls(ca_bundle),
         follow_redirects=False,
         trust_env=False,
@@ -84,10 +98,46 @@ def http_client(
     )
 
 
-def pool(ca_bundle: Path | None, *, most: int, kept: int) -> AsyncBaseTransport:
+def pool(ca_bundle: Path | None, *, most: int, kept: int, proxy: Proxy | None = None) -> AsyncBaseTransport:
     """Connections for many clients: `most` at a time, of which `kept` stay open for further requests."""
     limits = Limits(max_connections=most, max_keepalive_connections=kept, keepalive_expiry=KEEPALIVE_SECONDS)
-    return AsyncHTTPTransport(verify=tls(ca_bundle), trust_env=False, limits=limits)
+    direct = AsyncHTTPTransport(verify=tls(ca_bundle), trust_env=False, limits=limits)
+    if proxy is None:
+        return direct
+    at = HttpProxy(proxy.url, ssl_context=tls(ca_bundle) if proxy.url.startswith("https://") else None)
+    through = AsyncHTTPTransport(verify=tls(ca_bundle), trust_env=False, limits=limits, proxy=at)
+    return _Routed(proxy, direct, through)
+
+
+class _Routed(AsyncBaseTransport):
+    """Sends requests through the proxy, except to the hosts that it does not carry. What fails before the other side
+    gets the request is a ConnectError, as it is without a proxy."""
+
+    def __init__(self, proxy: Proxy, direct: AsyncBaseTransport, through: AsyncBaseTransport) -> None:
+        self._proxy = proxy
+        self._direct = direct
+        self._through = through
+
+    async def handle_async_request(self, request: Request) -> Response:
+        """Send one request. The HTTP client calls this."""
+        if not self._proxy.carries(request.url.host):
+            return await self._direct.handle_async_request(request)
+        try:
+            return await self._through.handle_async_request(request)
+        except ProxyError as error:
+            status = str(error).partition(" ")[0]  # the rest is the proxy's own text
+            said = f" ({status})" if status.isdigit() else ""
+            text = f"the proxy of POSTERN_PROXY rejected the connection{said}"
+        except ConnectError as error:
+            text = f"through the proxy of POSTERN_PROXY, {error}"
+        raise ConnectError(text, request=request)
+
+    async def aclose(self) -> None:
+        """Close both."""
+        try:
+            await self._through.aclose()
+        finally:
+            await self._direct.aclose()
 
 
 @lru_cache(maxsize=8)

@@ -9,3 +9,8 @@ def own_version() -> str:
         return version("postern-workflows")
     except PackageNotFoundError:
         return "unknown"
+
+
+def user_agent() -> str:
+    """How requests out name the product (RFC 9110, section 10.1.5). Firewalls often reject the names of libraries."""
+    return f"Postern/{own_version()}"

@@ -100,6 +100,15 @@ def test_check_warns_of_settings_that_are_probably_a_mistake_and_passes(postern:
     assert "warning" not in postern("check").stderr
 
 
+def test_check_says_that_a_proxy_of_the_environment_is_not_read(postern: Postern, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HTTPS_PROXY", "http://user:planted@proxy.example:3128")
+    result = postern("check")
+    said = " ".join(result.stderr.split())
+    assert (result.exit_code, "HTTPS_PROXY is set, and Postern does not read it" in said) == (0, True)
+    assert "set POSTERN_PROXY" in said
+    assert "planted" not in said
+
+
 @pytest.mark.process
 @pytest.mark.parametrize("audience", ["api://x/.default", "api://x/user_impersonation", '"api://x"'])
 def test_check_finds_an_audience_that_is_none(folder: Path, audience: str):

@@ -4,11 +4,25 @@ import json
 from pathlib import Path
 
 import pytest
-from openapi_spec_validator import OpenAPIV31SpecValidator, validate
+from openapi_spec_validator import OpenAPIV30SpecValidator, OpenAPIV31SpecValidator, validate
 
 from tests.cli.conftest import Postern
 from tests.cli.test_catalog import REAL
 from tests.openapi.catalogs import HIDDEN, HIDING
+
+PAIR = """from pydantic import BaseModel, Field
+from postern import anonymous, workflow
+
+
+class Pair(BaseModel):
+    both: tuple[int, str]
+    size: int | None = Field(gt=0)
+
+
+@workflow(access=anonymous())
+def pair(ctx, given: Pair) -> int:
+    return 1
+"""
 
 
 def test_the_document_of_all_workflows_goes_to_standard_output(postern: Postern):
@@ -19,6 +33,28 @@ def test_the_document_of_all_workflows_goes_to_standard_output(postern: Postern)
     assert len(document["paths"]) == 9
     assert document["servers"] == [{"url": "http://127.0.0.1:8080"}]
     assert result.stderr == ""
+
+
+def test_api_management_gets_version_3_0(postern: Postern, folder: Path):
+    (folder / "workflows" / "pair.py").write_text(PAIR, "utf-8")
+    result = postern("export", "openapi", "--openapi", "3.0")
+    assert result.exit_code == 0
+    document = json.loads(result.stdout)
+    validate(document, cls=OpenAPIV30SpecValidator)
+    assert document["openapi"] == "3.0.3"
+    assert document["components"]["schemas"]["Pair"]["properties"]["size"] == {
+        "exclusiveMinimum": True,
+        "minimum": 0,
+        "nullable": True,
+        "title": "Size",
+        "type": "integer",
+    }
+    assert "Not expressed in OpenAPI 3.0: The types of items" in result.stderr
+    assert "/components/schemas/Pair/properties/both/prefixItems" in result.stderr
+
+
+def test_an_unknown_version_is_an_error(postern: Postern):
+    assert postern("export", "openapi", "--openapi", "2.0").exit_code == 2
 
 
 def test_it_is_written_to_a_file_in_a_single_line(postern: Postern, folder: Path):

@@ -102,7 +102,7 @@ async def calling(
     noted: list[Call] = []
 
     def opener(
-        entry: str, url: str, auth: Any, *, exact: bool, seconds: float, response_bytes: int, signer: str
+        entry: str, url: str, auth: Any, *, exact: bool, seconds: float, response_bytes: int, signer: str, **_: Any
     ) -> AsyncClient:
         if entry not in clients:
             opened.append((entry, auth))

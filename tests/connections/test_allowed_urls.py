@@ -58,6 +58,10 @@ def allowed(url: str, *, base: str = BASE, exact: bool = False, method: str = "G
         "https://crm.example/v1/users?$skiptoken=X%2F..%2F",
         "https://CRM.example:443/v1/users",
         "/a//b",
+        "/projects/group%2Fproject",
+        "/queues/%2F/q",
+        "/o/a%2fb%2F",
+        "/o/a%252Fb",
     ],
 )
 def test_what_is_at_or_below_the_base_is_allowed(url: str):
@@ -93,7 +97,12 @@ def test_what_is_at_or_below_the_base_is_allowed(url: str):
         "/%2E%2e/v2",
         "/.%2e/v2",
         "/users%2f..%2f..%2fv2",
-        "/users%2Fx",
+        "/users%2F..",
+        "/users/..%2Fx",
+        "/users%2F.%2Fx",
+        "/users%2F..;x=1%2Fv2",
+        "/users%2F%252e%252e%2Fv2",
+        "/users%252F..%252Fv2",
         "/users%5c..",
         "/users\\..\\..",
         "/%252e%252e/v2",
@@ -111,6 +120,11 @@ def test_what_is_at_or_below_the_base_is_allowed(url: str):
 )
 def test_what_is_elsewhere_or_climbs_is_rejected(url: str):
     assert not allowed(url)
+
+
+@pytest.mark.parametrize("path", ["/projects/group%2Fproject", "/queues/%2F/q", "/o/a%2fb", "/%40scope%2Fname"])
+def test_an_encoded_slash_is_sent_as_it_was_written(path: str):
+    assert client().build_request("GET", path).url.raw_path == b"/v1" + path.encode()
 
 
 @pytest.mark.parametrize(

@@ -81,9 +81,13 @@ def _contact(definition: Json) -> Iterator[str]:
 def _summaries(definition: Json) -> Iterator[str]:
     for place, operation in operations(definition):
         summary = operation["summary"]
-        good = 0 < len(summary) <= 80 and "/" not in summary and summary[-1].isalnum() and not summary[0].islower()
+        good = 0 < len(summary) <= 80 and _is_clean(summary) and summary[-1].isalnum() and not summary[0].islower()
         if not good or summary == operation["description"].rstrip("."):
             yield f"{place}: {summary}"
+
+
+def _is_clean(summary: str) -> bool:
+    return not set(summary) & set("/\\<>*%&?")
 
 
 def _sentences(definition: Json) -> Iterator[str]:
@@ -122,10 +126,12 @@ def _schema_values(definition: Json) -> Iterator[str]:
 
 
 def _shown_names(definition: Json) -> Iterator[str]:
-    yield from (place for place, parameter in parameters(definition) if not parameter.get("x-ms-summary"))
+    for place, parameter in parameters(definition):
+        if not parameter.get("x-ms-summary") or not _is_clean(parameter["x-ms-summary"]):
+            yield place
     for place, schema in schemas(definition):
         for name, part in schema.get("properties", {}).items():
-            if "$ref" not in part and not part.get("x-ms-summary"):
+            if "$ref" not in part and not (part.get("x-ms-summary") and _is_clean(part["x-ms-summary"])):
                 yield f"{place}.{name}"
 
 
@@ -242,7 +248,7 @@ DEFINITION_RULES = (
     Rule("description: 30 to 500 characters, no API or product", "strings", _description),
     Rule("contact with name and url", "coding", _contact),
     Rule(
-        "summary: 80 characters, sentence case, no slash, no mark at the end, not the description",
+        "summary: 80 characters, sentence case, none of / \\ < > * % & ?, no mark at the end, not the description",
         "strings",
         _summaries,
     ),

@@ -6,6 +6,8 @@ from functools import cache
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from openapi_spec_validator import validate
 
 from postern.authoring.workflow import workflow
@@ -19,6 +21,7 @@ from postern.openapi.connector import (
     connector_of,
 )
 from postern.openapi.connector_auth import NO_CLIENT_YET, ApiKey, Basic, Entra, NoSignIn, SignIn
+from postern.openapi.connector_texts import summary_of
 from postern.openapi.connector_triggers import Visitor, Way, choose
 from postern.openapi.document import openapi_document
 from postern.openapi.export_error import ExportFault
@@ -134,7 +137,32 @@ def test_the_methods_of_a_workflow_can_be_distinguished():
     assert len(set(names)) == len(names)
 
 
-@pytest.mark.parametrize("docstring", ["???", "...!", "🎉", ""])
+@pytest.mark.parametrize(
+    ("docstring", "summary"),
+    [
+        ("Approve 50% of <all> & more? <b>Do it</b>.", "Approve 50 percent of all and more Do it"),
+        ("Send a *bold* C:\\\\path / file?", "Send a bold C: path or file"),
+        ("a<br/>b > c", "A b c"),
+    ],
+)
+def test_a_summary_has_none_of_the_characters_that_the_platform_rejects(docstring: str, summary: str):
+    function = lambda_of()
+    function.__doc__ = docstring
+    made = make(nasty.triggers(workflow(name="book-room")(function)))
+    assert operation(made, "BookRoom")["summary"] == summary
+    assert breaches(made.definition, made.properties) == []
+    assert any(repr(summary) in loss.what for loss in made.losses)
+
+
+@given(st.text(max_size=120), st.sampled_from(["", " by GET"]))
+def test_any_text_becomes_a_summary_by_the_rules_or_nothing(wanted: str, end: str):
+    text = summary_of(wanted, end).text
+    assert len(text) <= 80
+    assert not set(text) & set("/\\<>*%&?")
+    assert not text or (text[-1].isalnum() and text == " ".join(text.split()))
+
+
+@pytest.mark.parametrize("docstring", ["???", "...!", "🎉", "%&*", "<>", ""])
 def test_an_operation_has_a_name_with_any_docstring(docstring: str):
     function = lambda_of()
     function.__doc__ = docstring

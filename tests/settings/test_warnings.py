@@ -1,10 +1,13 @@
 """Settings that are valid and probably a mistake."""
 
+from pathlib import Path
+
 import pytest
 
 from postern.settings import load_settings
-from postern.settings.warnings import warnings
+from postern.settings.warnings import environment_warnings, warnings
 
+NOWHERE = Path("there-is-no-such-folder")
 TENANT = "11111111-aaaa-4111-8111-111111111111"
 CLIENT = "22222222-bbbb-4222-8222-222222222222"
 BY_ID = f"https://{TENANT}.ciamlogin.com"
@@ -33,3 +36,15 @@ def test_each_warning_names_the_setting_and_what_to_do(settings: dict[str, str],
     assert len(found) == len(words)
     assert all(word in text for word, text in zip(words, found, strict=True))
     assert all(text.startswith("POSTERN_") for text in found)
+
+
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"])
+def test_a_proxy_of_the_environment_that_is_not_read(name: str):
+    environ = {name: "http://user:planted@proxy.example:3128"}
+    [found] = environment_warnings(environ, load_settings({}, folder=NOWHERE))
+    assert found.startswith(f"{name} is set, and Postern does not read it")
+    assert "POSTERN_PROXY" in found
+    assert "planted" not in found
+    assert environment_warnings({}, load_settings({}, folder=NOWHERE)) == []
+    own = load_settings({"POSTERN_PROXY": "http://proxy.example:3128"}, folder=NOWHERE)
+    assert environment_warnings(environ, own) == []

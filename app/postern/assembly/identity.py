@@ -31,7 +31,7 @@ class IdentityPart(Part):
 
 def identity_part(settings: Settings) -> IdentityPart:
     """Signing keys are fetched by a separate HTTP client, and refreshed while the server runs."""
-    client = http_client(settings.ca_bundle)
+    client = http_client(settings.ca_bundle, proxy=settings.way_out)
     identity = create_identity(settings, lambda of: partial(fetch_keys, client, of))
 
     @asynccontextmanager

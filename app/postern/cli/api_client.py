@@ -215,7 +215,7 @@ class Listing:
 async def connected_api(here: Workspace, token: Callable[[], str], exit_code: int = 1) -> AsyncIterator[Api]:
     """The API of this installation's server. Exits with 2 if others could read the token on the network."""
     check_secrecy(here.server_url)
-    async with http_client(here.settings.ca_bundle) as client:
+    async with http_client(here.settings.ca_bundle, proxy=here.settings.way_out) as client:
         yield Api(client, here.server_url, token, exit_code)
 
 

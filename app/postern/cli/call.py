@@ -68,7 +68,7 @@ def call(
 async def _send(
     here: Workspace, method: str, url: str, headers: dict[str, str], content: bytes | None, seconds: float
 ) -> Response:
-    async with http_client(here.settings.ca_bundle, timeout=seconds) as client:
+    async with http_client(here.settings.ca_bundle, proxy=here.settings.way_out, timeout=seconds) as client:
         return await client.request(method, url, headers=headers, content=content)
 
 

@@ -1,5 +1,6 @@
 """`postern check`, `list` and `new`: the folder of workflows."""
 
+import os
 from keyword import iskeyword
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +14,7 @@ from postern.catalog import Trigger
 from postern.cli.terminal import describe, err, fail, out, print_faults, print_json, program, workflow_table
 from postern.cli.workspace import Workspace, workspace
 from postern.settings import load_settings
-from postern.settings.warnings import warnings
+from postern.settings.warnings import environment_warnings, warnings
 
 TEMPLATE = '''"""{title}."""
 
@@ -51,7 +52,7 @@ def check() -> None:
     here = workspace()
     snapshot = here.load()
     print_faults(snapshot.faults)
-    for warning in warnings(here.settings):
+    for warning in [*warnings(here.settings), *environment_warnings(os.environ, here.settings)]:
         err.print(f"[yellow]warning[/] {escape(warning)}.", highlight=False, soft_wrap=True)
     tenant = "the local tenant (POSTERN_TENANT_ID is not set)" if here.local else f"tenant {here.settings.tenant_id}"
     served = _count(len(snapshot.triggers), "workflow")

@@ -5,6 +5,7 @@ Instead a connection is opened, over TLS with its certificate checked, and close
 """
 
 import asyncio
+import re
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -15,6 +16,7 @@ from postern.connections.auth.sign_in import SignIn
 from postern.connections.faults import ConnectionFault
 from postern.connections.stage import Stage
 from postern.http_client import AsyncClient, HTTPError
+from postern.proxy import Proxy
 from postern.settings import Connection, Settings, Trigger
 
 REACHED = "reached"
@@ -29,14 +31,19 @@ async def stages_of(entry: str, settings: Settings) -> AsyncIterator[Stage]:
     yield Stage("entry", True, f"{entry}, of type {found.auth.type}")
     try:
         async with _client(entry, found, settings) as (client, sign_in):
-            async for stage in stages_with(client, sign_in, entry, found, settings.ca_bundle):
+            async for stage in stages_with(client, sign_in, entry, found, settings.ca_bundle, settings.way_out):
                 yield stage
     except ConnectionFault as fault:
         yield Stage("usable", False, f"{fault.entry} {fault.wrong}", fault.fix)
 
 
 async def stages_with(
-    client: AsyncClient, sign_in: SignIn | None, entry: str, found: Connection | Trigger, ca_bundle: Path | None
+    client: AsyncClient,
+    sign_in: SignIn | None,
+    entry: str,
+    found: Connection | Trigger,
+    ca_bundle: Path | None,
+    proxy: Proxy | None = None,
 ) -> AsyncIterator[Stage]:
     """The stages from sign-in onwards, with a client of the entry."""
     if sign_in is not None:
@@ -45,7 +52,7 @@ async def stages_with(
             if not stage.passed:
                 return
     if isinstance(found, Trigger):
-        yield await connected(found.url, entry, ca_bundle)
+        yield await connected(found.url, entry, ca_bundle, proxy)
     else:
         yield await _requested(client, entry, found)
 
@@ -60,7 +67,7 @@ async def _client(
     connections = Connections(settings, settings.authority or CLOUDS[settings.cloud].authority)
     try:
         if isinstance(found, Trigger):
-            client = connections.open(entry, found.url, found.auth, exact=True)
+            client = connections.open(entry, found.url, found.auth, exact=True, headers=found.headers)
         else:
             client = connections.client(entry.partition(".")[2])
         yield client, connections.sign_in(entry)
@@ -87,7 +94,8 @@ def judged(status: int, entry: str, found: Connection) -> Stage:
         return Stage(REACHED, False, f"{detail}: the credential was rejected", fix)
     if status == 403:
         detail += (
-            ": signed in, but not permitted at this address. If your calls get 403 too, grant the permission there"
+            ": reached, but not permitted at this address. If your calls get 403 too, grant the permission there, or "
+            "let requests of this machine through the firewall in front of it"
         )
     elif 300 <= status < 400:
         detail += ", a redirect, which is not followed"
@@ -96,15 +104,21 @@ def judged(status: int, entry: str, found: Connection) -> Stage:
     return Stage(REACHED, True, detail)
 
 
-async def connected(url: str, entry: str, ca_bundle: Path | None) -> Stage:
+async def connected(url: str, entry: str, ca_bundle: Path | None, proxy: Proxy | None = None) -> Stage:
     """Whether a connection to a trigger's host can be opened. No request is sent."""
     parts = urlsplit(url)
     secure = parts.scheme == "https"
-    port = parts.port or (_HTTPS_PORT if secure else _HTTP_PORT)
+    host, port = parts.hostname or "", parts.port or (_HTTPS_PORT if secure else _HTTP_PORT)
     context = ssl.create_default_context(cafile=ca_bundle) if secure else None
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
-            _, writer = await asyncio.open_connection(parts.hostname, port, ssl=context)
+            if context is not None and proxy is not None and proxy.carries(host):
+                writer = await _through(proxy, host, port, context)
+            else:
+                _, writer = await asyncio.open_connection(host, port, ssl=context)
+    except _ProxyRefused as error:
+        fix = f"Let the proxy of POSTERN_PROXY connect to {host}:{port}, or name the host in POSTERN_NO_PROXY"
+        return Stage(REACHED, False, f"no connection: the proxy of POSTERN_PROXY answered {error}", fix)
     except (OSError, TimeoutError) as error:
         return _not_reached(error, entry, "url")
     version = writer.get_extra_info("ssl_object").version() if secure else "no TLS"
@@ -114,6 +128,29 @@ async def connected(url: str, entry: str, ca_bundle: Path | None) -> Stage:
     return Stage(
         REACHED, True, f"{parts.hostname}:{port} by {version}; no request was sent, because it would run the trigger"
     )
+
+
+class _ProxyRefused(Exception):
+    """The proxy does not connect. The text is its status."""
+
+
+async def _through(proxy: Proxy, host: str, port: int, context: ssl.SSLContext) -> asyncio.StreamWriter:
+    """A connection through the proxy (RFC 9110, section 9.3.6), over TLS with the host."""
+    at = urlsplit(proxy.url)
+    to_proxy = context if at.scheme == "https" else None
+    at_port = at.port or (_HTTPS_PORT if to_proxy else _HTTP_PORT)
+    reader, writer = await asyncio.open_connection(at.hostname, at_port, ssl=to_proxy)
+    target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    writer.write(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n".encode())
+    try:
+        status = (await reader.readuntil(b"\r\n\r\n")).split(b" ", 2)[1][:3].decode("ascii", "replace")
+    except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, IndexError):
+        status = "nothing that is HTTP"
+    if not re.fullmatch("2[0-9][0-9]", status):
+        writer.transport.abort()
+        raise _ProxyRefused(status if status.isdigit() else "nothing that is HTTP")
+    await writer.start_tls(context, server_hostname=host)
+    return writer
 
 
 def _not_reached(error: Exception, entry: str, key: str) -> Stage:

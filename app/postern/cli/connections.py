@@ -14,7 +14,8 @@ from postern.cli.runs import ListByDefault
 from postern.cli.terminal import err, out, plain, print_json, print_wide, stop
 from postern.cli.workspace import Workspace, export_local_credential, workspace
 from postern.connections.stage import Stage
-from postern.settings import Connection, SecretReference, Settings, Trigger
+from postern.settings import Connection, Settings, Trigger
+from postern.settings.references import references_within
 from postern.settings.sources import did_you_mean
 
 NAME_WIDTH = 26
@@ -100,7 +101,7 @@ def described(entry: str, found: Connection | Trigger) -> dict[str, Any]:
     auth = found.auth
     parts = {key: getattr(auth, key) for key in type(auth).model_fields}
     scopes, audience = parts.get("scopes") or (), parts.get("audience") or ""
-    secrets = {key: part.key_vault for key, part in parts.items() if isinstance(part, SecretReference)}
+    secrets = {".".join(path): reference.key_vault for path, reference in references_within(found)}
     return {
         "table": kind,
         "name": name,

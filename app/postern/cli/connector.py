@@ -9,14 +9,13 @@ import typer
 from postern.access import GUID
 from postern.audiences import is_client_id
 from postern.cli.connector_steps import command, steps
-from postern.cli.export_catalog import Partial, whole_catalog
+from postern.cli.export_catalog import Partial, grouped, whole_catalog
 from postern.cli.terminal import out, plain, stop
 from postern.cli.workspace import Workspace, workspace
 from postern.identity.issuers import tenant
 from postern.openapi.connector import Address, Connector, address_of, connector_of
 from postern.openapi.connector_auth import GATEWAY_KEY, REDIRECT_URL, ApiKey, Basic, Entra, NoSignIn, SignIn
 from postern.openapi.connector_triggers import Choice, Remark, Visitor, Way, choose
-from postern.openapi.conversion_loss import Loss
 from postern.openapi.document import openapi_document
 from postern.openapi.export_error import ExportFault
 
@@ -177,7 +176,7 @@ def _report(made: Connector, choice: Choice, here: Workspace, sign_in: SignIn) -
     _section("Included:", [", ".join(made.workflows())])
     _section("Left out:", _notes(choice.left_out))
     _section("Notes:", [*_notes(choice.notes), *_token_notes(here, sign_in)])
-    _section("Not expressed in the files:", _grouped(made.losses))
+    _section("Not expressed in the files:", grouped(made.losses))
 
 
 def _token_notes(here: Workspace, sign_in: SignIn) -> list[str]:
@@ -203,16 +202,6 @@ def _token_notes(here: Workspace, sign_in: SignIn) -> list[str]:
 
 def _notes(things: Iterable[Remark]) -> list[str]:
     return [f"{each.workflow}: {each.what}" for each in things]
-
-
-def _grouped(losses: Iterable[Loss]) -> list[str]:
-    """Each sentence once, with the places that it applies to."""
-    places: dict[str, list[str]] = {}
-    for loss in losses:
-        places.setdefault(loss.what, []).append(loss.where)
-    return [
-        plain(what) + "".join(f"\n      at {plain(each)}" for each in where if each) for what, where in places.items()
-    ]
 
 
 def _section(heading: str, lines: list[str]) -> None:

@@ -97,7 +97,7 @@ async def _checks(
     async def from_file() -> bytes:
         return given
 
-    async with http_client(here.settings.ca_bundle) as client:
+    async with http_client(here.settings.ca_bundle, proxy=here.settings.way_out) as client:
         identity = create_identity(here.settings, lambda of: from_file if given else partial(fetch_keys, client, of))
         identity.serve(tenants(here.settings, snapshot))
         token_checks, caller = await identity.examine(token)

@@ -1,5 +1,6 @@
 """`postern export`: the workflows of the folder as documents that other programs read."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -7,7 +8,7 @@ import typer
 from pydantic_core import to_json
 
 from postern.cli import connector
-from postern.cli.export_catalog import Partial, whole_catalog
+from postern.cli.export_catalog import Partial, grouped, whole_catalog
 from postern.cli.terminal import err, plain, stop
 from postern.cli.workspace import workspace
 
@@ -24,13 +25,25 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(commands, name="export")
 
 
+class Version(StrEnum):
+    """A version of OpenAPI."""
+
+    V31 = "3.1"
+    V30 = "3.0"
+
+
 @commands.command()
 def openapi(
     output: Output = None,
     indent: Annotated[int, typer.Option(min=0, max=8, help="Spaces per level; 0 writes a single line.")] = 2,
+    version: Annotated[
+        Version, typer.Option("--openapi", help="The version of OpenAPI; 3.0 for Azure API Management.")
+    ] = Version.V31,
     partial: Partial = False,
 ) -> None:
-    """Write the OpenAPI 3.1 document of all workflows. Needs no running server and no network.
+    """Write the OpenAPI document of all workflows. Needs no running server and no network.
+
+    In version 3.0 some rules of schemas cannot be expressed: standard error lists them.
 
     If a workflow is faulty, nothing is written and the exit code is 1, unless --partial is given.
     """
@@ -40,6 +53,12 @@ def openapi(
     here = workspace()
     snapshot = whole_catalog(here, partial=partial)
     document = openapi_document(snapshot.triggers, installation_of(here.settings, here.server_url))
+    if version is Version.V30:
+        from postern.openapi.openapi30 import openapi30_of
+
+        document, losses = openapi30_of(document)
+        for line in grouped(losses):
+            err.print(f"Not expressed in OpenAPI 3.0: {line}", markup=False, highlight=False, soft_wrap=True)
     write(to_json(document, indent=indent or None, inf_nan_mode="null") + b"\n", output)
 
 

@@ -122,6 +122,7 @@ async def _read_all(
         settings.azure_credential,
         authority=settings.authority or CLOUDS[settings.cloud].authority,
         ca_bundle=settings.ca_bundle,
+        proxy=settings.way_out,
     )
     places = asyncio.Semaphore(AT_ONCE)
     done = 0

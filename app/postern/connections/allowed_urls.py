@@ -20,11 +20,13 @@ _MOST_DECODINGS = 4
 class AllowedUrls:
     """The address of one entry. With `exact`, only this path is allowed, and requests with POLL at the same origin.
     Otherwise everything at or below the path is allowed. The query of an exact address is added to the request that is
-    sent, because it may hold a signature."""
+    sent, because it may hold a signature. A result may also be at the origins of `results_at`: such a request is not
+    signed, because the credential is for the entry's own origin."""
 
     entry: str
     url: URL = field(repr=False)
     exact: bool = False
+    results_at: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check that the connection is encrypted."""
@@ -41,13 +43,16 @@ class AllowedUrls:
 
     def check(self, request: Request) -> None:
         """Reject a request to any other address. Raises ConnectionFault."""
-        url = request.url
-        own = self.url
-        if (url.scheme, url.raw_host, url.port) != (own.scheme, own.raw_host, own.port) or url.userinfo:
+        if request.url.userinfo or not (self.is_own(request.url) or self._may_have_result(request)):
             raise self._elsewhere()
         check_form(request, self.entry)
         if not self._covers(request):
             raise self._elsewhere()
+
+    def is_own(self, url: URL) -> bool:
+        """Whether the URL is at the entry's own origin, the only one that its credential is for."""
+        own = self.url
+        return (url.scheme, url.raw_host, url.port) == (own.scheme, own.raw_host, own.port)
 
     def completed(self, url: URL, requested: URL) -> URL:
         """The address to send: `url`, which may hold an API key already. An exact address adds its own query if the
@@ -55,12 +60,20 @@ class AllowedUrls:
         own = self.url.query
         if not (self.exact and own) or requested.query or _path(requested) != _path(self.url):
             return url
+        if not self.is_own(requested):
+            return url
         return url.copy_with(query=own + b"&" + url.query if url.query else own)
+
+    def _may_have_result(self, request: Request) -> bool:
+        if not self.results_at or not _is_poll(request):
+            return False
+        url = request.url
+        return f"{url.scheme}://{url.netloc.decode()}" in self.results_at
 
     def _covers(self, request: Request) -> bool:
         path, base = _path(request.url), _path(self.url)
         if self.exact:
-            return path == base or (request.method == "GET" and request.extensions.get(POLL) is True)
+            return (path == base and self.is_own(request.url)) or _is_poll(request)
         base = base.rstrip(b"/")
         below = path[len(base) :]
         return path.startswith(base) and (below == b"" or (below.startswith(b"/") and not climbs(below)))
@@ -71,6 +84,10 @@ class AllowedUrls:
         return ConnectionFault(
             self.entry, f"is for {at} only", "Use another connection for other addresses, and no dot segments (..)"
         )
+
+
+def _is_poll(request: Request) -> bool:
+    return request.method == "GET" and request.extensions.get(POLL) is True
 
 
 def secure(url: URL) -> bool:
@@ -89,10 +106,11 @@ def check_form(request: Request, entry: str) -> None:
 
 
 def climbs(path: bytes) -> bool:
-    """Whether a server could read the path as leading to a parent folder, or find another separator in it. This covers
-    dot segments, also with parameters (`..;x`), encoded slashes and dots, backslashes, each also encoded several times,
-    and bytes that are not UTF-8 (overlong forms). `path` begins with a slash."""
-    if path.startswith(b"//") or re.search(rb"%(25)*(2[ef]|5c)", path, re.IGNORECASE):
+    """Whether a server could read the path as leading to a parent folder. This covers dot segments, also with
+    parameters (`..;x`) or between encoded slashes, encoded dots, backslashes, each also encoded several times, and
+    bytes that are not UTF-8 (overlong forms). An encoded slash alone is data of its segment (RFC 3986, section 2.2):
+    however often a server decodes it, the path stays below its beginning. `path` begins with a slash."""
+    if path.startswith(b"//") or re.search(rb"%(25)*(2e|5c)", path, re.IGNORECASE):
         return True
     for _ in range(_MOST_DECODINGS):
         if _has_way_up(path):

@@ -17,14 +17,20 @@ from postern.connections.places import TOKEN, Places, most_here
 from postern.connections.retry_transport import Retries
 from postern.connections.vault.vault import Vault
 from postern.http_client import URL, AsyncBaseTransport, AsyncClient, pool
+from postern.settings.types import Table
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from postern.connections.auth.sign_in import SignIn
     from postern.connections.vault.secret import Secrets
-    from postern.settings import Auth, Settings
+    from postern.settings import Auth, SecretReference, Settings
 
 MOST_KEPT = 100
 """Idle connections of all entries together."""
+
+NONE = Table()
+"""No further headers."""
 
 TOKEN_CAPS = Caps(seconds=30.0, response_bytes=1024 * 1024)
 
@@ -37,6 +43,8 @@ class _Opened:
     auth: "Auth"
     exact: bool
     caps: Caps
+    headers: "Mapping[str, SecretReference]"
+    results_at: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +80,14 @@ class Connections:
             authority=authority,
             ca_bundle=settings.ca_bundle,
             max_age=settings.secret_max_age,
+            proxy=settings.way_out,
         )
         self._secrets = secrets or self.vault
         self._closing = AsyncExitStack()
         self._closing.push_async_callback(self.vault.aclose)
         self._places = Places(most_here())
         self._entries: dict[str, _Entry] = {}
-        self._ways: dict[tuple[str, Auth], SignIn] = {}
+        self._ways: dict[tuple[str, Auth, Mapping[str, SecretReference]], SignIn] = {}
 
     async def secret(self, name: str) -> str:
         """The value of a secret of the Key Vault. Raises ConnectionFault."""
@@ -95,6 +104,7 @@ class Connections:
             found.auth,
             seconds=found.timeout,
             response_bytes=found.max_response_bytes,
+            headers=found.headers,
         )
 
     def open(
@@ -107,12 +117,15 @@ class Connections:
         seconds: float = Caps.seconds,
         response_bytes: int = Caps.response_bytes,
         signer: str = "",
+        headers: "Mapping[str, SecretReference]" = NONE,
+        results_at: tuple[str, ...] = (),
     ) -> AsyncClient:
         """A new client of an entry. What its clients share is opened again only if one of these arguments changes. It
         may use addresses at or below `url`. With `exact` it may use only `url` itself, and poll for results at its
         origin (POLL in `allowed_urls.py`). `seconds` limits a call, and `response_bytes` a reply. Entries of one
-        `signer` share a credential; errors of signing in name the signer. Raises ConnectionFault."""
-        opened = _Opened(url, auth, exact, Caps(seconds, response_bytes))
+        `signer` share a credential; errors of signing in name the signer. `headers` are sent beside the `auth`, and
+        results may also be at the origins of `results_at`. Raises ConnectionFault."""
+        opened = _Opened(url, auth, exact, Caps(seconds, response_bytes), headers, results_at)
         known = self._entries.get(entry)
         if known is None or known.opened != opened:
             known = self._entries[entry] = self._open(entry, opened, signer or entry)
@@ -139,15 +152,16 @@ class Connections:
             client_id=settings.client_id,
             ca_bundle=settings.ca_bundle,
             azure_credential=settings.azure_credential,
+            proxy=settings.way_out,
         )
 
     def _open(self, entry: str, opened: _Opened, signer: str) -> _Entry:
-        place = AllowedUrls(entry, URL(opened.url), opened.exact)
-        way = self._ways.get((signer, opened.auth))
+        place = AllowedUrls(entry, URL(opened.url), opened.exact, opened.results_at)
+        way = self._ways.get((signer, opened.auth, opened.headers))
         if way is None:
-            way = sign_in(signer, opened.auth, self.context)
+            way = sign_in(signer, opened.auth, self.context, opened.headers)
             if way is not None:
-                self._ways[signer, opened.auth] = way
+                self._ways[signer, opened.auth, opened.headers] = way
                 self._closing.push_async_callback(way.aclose)
         return _Entry(opened, EntryTransport(entry, place, self._pool, opened.caps, self._retries, self._places), way)
 
@@ -157,7 +171,8 @@ class Connections:
 
     @cached_property
     def _pool(self) -> AsyncBaseTransport:
-        made = pool(self._settings.ca_bundle, most=self._places.most, kept=MOST_KEPT)
+        settings = self._settings
+        made = pool(settings.ca_bundle, most=self._places.most, kept=MOST_KEPT, proxy=settings.way_out)
         self._closing.push_async_callback(made.aclose)
         return made
 

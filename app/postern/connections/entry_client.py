@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from postern.connections.entry_transport import DEADLINE, WAITING, EntryTransport
 from postern.connections.response_body import no_place, too_late
-from postern.http_client import URL, AsyncClient, Auth, PoolTimeout, ReadTimeout, Request, Response, Timeout
+from postern.http_client import URL, USER_AGENT, AsyncClient, Auth, PoolTimeout, ReadTimeout, Request, Response, Timeout
 
 CONNECT_SECONDS = 10.0
 
@@ -35,6 +35,7 @@ class EntryClient(AsyncClient):
         super().__init__(
             base_url=self._place.url.copy_with(query=None) if self._place is not None else "",
             auth=auth and Signing(auth),
+            headers={"User-Agent": USER_AGENT},
             transport=transport,
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             follow_redirects=False,

@@ -8,12 +8,13 @@ from typing import Any
 
 from postern.connections.allowed_urls import AllowedUrls, check_form, secure
 from postern.connections.auth.sign_in import SIGN, signed
+from postern.connections.content_coding import coding_of
 from postern.connections.faults import ConnectionFault
 from postern.connections.places import CONNECTION, Places
 from postern.connections.response import Answer
 from postern.connections.response_body import Body, worded
 from postern.connections.retry_transport import Retries
-from postern.http_client import AsyncBaseTransport, Request, Response, TransportError
+from postern.http_client import AsyncBaseTransport, Headers, Request, Response, TransportError
 from postern.trace import RUN, traceparent
 
 DEADLINE = "postern.deadline"
@@ -25,7 +26,7 @@ LEVEL = "postern.level"
 WAITING = "postern.waiting"
 """The request extension of a request that waits for a place."""
 
-_NO_ENCODING = ("", "identity")
+_OF_THE_CODING = (b"content-encoding", b"content-length")
 
 
 @dataclass(frozen=True)
@@ -89,17 +90,18 @@ class EntryTransport(AsyncBaseTransport):
         except BaseException:
             self.places.give_back(self.entry, who)
             raise
+        headers, coding = _without_coding(found.headers)
         body = Body(
             found.stream,  # type: ignore[arg-type]  # an asynchronous transport's
             self.entry,
             most=self.caps.response_bytes,
             deadline=deadline,
-            encoding="" if found.headers.get("Content-Encoding", "").strip().lower() in _NO_ENCODING else "other",
+            coding=coding,
             done=partial(self.places.give_back, self.entry, who),
         )
         # Not passed on: the reason phrase of the status, which errors would repeat, and the socket.
         extensions = {"http_version": found.extensions.get("http_version", b"HTTP/1.1")}
-        return Answer(found.status_code, headers=found.headers, stream=body, extensions=extensions)
+        return Answer(found.status_code, headers=headers, stream=body, extensions=extensions)
 
     def _sealed(self, request: Request) -> Request:
         """A copy with the credential, without extensions that could send it elsewhere (`target`, `sni_hostname`)."""
@@ -107,11 +109,13 @@ class EntryTransport(AsyncBaseTransport):
             name: request.extensions[name] for name in ("timeout", SIGN) if name in request.extensions
         }
         bare = Request(request.method, request.url, headers=request.headers, stream=request.stream, extensions=known)
-        bare.headers["Accept-Encoding"] = "identity"  # nothing is decompressed in memory
+        bare.headers["Accept-Encoding"] = "identity"  # what comes compressed all the same is unpacked within the limits
         run = RUN.get()
         if run is not None and self.place is not None and "traceparent" not in bare.headers:
             bare.headers["traceparent"] = traceparent(*run)
         try:
+            if self.place is not None and not self.place.is_own(request.url):
+                bare.extensions.pop(SIGN, None)  # a result elsewhere
             copy = signed(bare)
             if self.place is not None:
                 copy.url = self.place.completed(copy.url, request.url)
@@ -124,3 +128,12 @@ class EntryTransport(AsyncBaseTransport):
     def _deadline(self, request: Request) -> float:
         deadline: float | None = request.extensions.get(DEADLINE)
         return deadline if deadline is not None else asyncio.get_running_loop().time() + self.caps.seconds
+
+
+def _without_coding(headers: Headers) -> tuple[Headers, str]:
+    """The headers of a reply as its reader gets it, and its content coding, which the body takes off."""
+    written = headers.get("Content-Encoding")
+    if written is None:
+        return headers, ""
+    kept = [(name, value) for name, value in headers.raw if name.lower() not in _OF_THE_CODING]
+    return Headers(kept), coding_of(written)

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import cast
 
+from postern.connections.content_coding import NotUnpacked, Unpacker, is_known, shown
 from postern.connections.faults import ConnectionFault
 from postern.http_client import (
     AsyncByteStream,
@@ -24,10 +25,14 @@ PIECES_IN_A_ROW = 32
 """After how many pieces of a body other requests have their turn. A read of the socket may bring thousands."""
 
 
+_FIX = "Let the other side, or a proxy in front of it, respond with gzip or without a content coding"
+
+
 class Body(AsyncByteStream):
     """A reply's body of at most `most` bytes. It is closed at `deadline` (of the event loop's clock), even if it is not
-    being read, so that it does not hold its connection. `encoding` is a content coding that was not requested: such a
-    body is not read. `done` is called once, when the body is closed.
+    being read, so that it does not hold its connection. `coding` is a content coding that was not requested: such a
+    body is unpacked, and `most` limits what it unfolds to. A body of an unknown coding is not read. `done` is called
+    once, when the body is closed.
 
     Reading raises ConnectionFault if the body is too large, and the HTTP client's errors.
     """
@@ -39,14 +44,15 @@ class Body(AsyncByteStream):
         *,
         most: int,
         deadline: float,
-        encoding: str,
+        coding: str,
         done: Callable[[], None],
     ) -> None:
         self._stream = stream
         self._entry = entry
         self._most = most
         self._deadline = deadline
-        self._encoding = encoding
+        self._coding = coding
+        self._unpacker = Unpacker(coding) if is_known(coding) else None
         self._done: Callable[[], None] | None = done
         self._loop = asyncio.get_running_loop()
         self._timer = self._loop.call_at(deadline, self._expire)
@@ -54,15 +60,27 @@ class Body(AsyncByteStream):
 
     async def __aiter__(self) -> AsyncGenerator[bytes, None]:
         """The body in pieces."""
-        taken = pieces_read = 0
-        async with aclosing(cast("AsyncGenerator[bytes, None]", aiter(self._stream))) as pieces:
-            while (piece := await self._next(pieces)) is not None:
-                taken += max(len(piece), LEAST_COUNTED)
-                await self._check(taken)
-                pieces_read += 1
-                if pieces_read % PIECES_IN_A_ROW == 0:  # what has arrived already is read without a turn of the loop
-                    await asyncio.sleep(0)
-                yield piece
+        received = unpacked = pieces_read = 0
+        try:
+            async with aclosing(cast("AsyncGenerator[bytes, None]", aiter(self._stream))) as pieces:
+                while (piece := await self._next(pieces)) is not None:
+                    received += max(len(piece), LEAST_COUNTED)
+                    await self._check(received)
+                    for part in (piece,) if self._unpacker is None else self._unpacker.unpack(piece):
+                        if self._unpacker is not None:
+                            unpacked += max(len(part), LEAST_COUNTED)
+                            await self._check(unpacked)
+                        pieces_read += 1
+                        if pieces_read % PIECES_IN_A_ROW == 0:  # what has arrived is read without a turn of the loop
+                            await asyncio.sleep(0)
+                        yield part
+            if self._unpacker is not None:
+                self._unpacker.end()
+        except NotUnpacked:
+            await self.aclose()
+            raise ConnectionFault(
+                self._entry, f"responded with a body that is not in {shown(self._coding)}, as its header says", _FIX
+            ) from None
 
     async def aclose(self) -> None:
         """Release the connection."""
@@ -88,9 +106,9 @@ class Body(AsyncByteStream):
 
     async def _check(self, taken: int) -> None:
         wrong, fix = "", ""
-        if self._encoding:
-            wrong = "responded with a content encoding, although none was requested"
-            fix = "Use an address of the other side that responds without one"
+        if self._coding and self._unpacker is None:
+            wrong = f"responded with {shown(self._coding)}, although none was requested"
+            fix = _FIX
         elif taken > self._most:
             wrong = f"responded with more than {self._most} bytes"
             fix = "Request less at a time, or raise max_response_bytes of the entry"

@@ -186,7 +186,7 @@ class _Polish:
         adapted = summary_of(wanted or otherwise, end)
         if adapted.change:
             self.losses.append(Loss(where, adapted.change))
-        return adapted.text or otherwise
+        return adapted.text or summary_of(otherwise, end).text or f"Value{end}"
 
     def _operation(self, operation: Mapping[str, Any], path: str, where: str, method: str) -> Json:
         name = path.split("/")[2]

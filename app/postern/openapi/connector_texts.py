@@ -11,6 +11,8 @@ from postern.openapi.export_error import ExportFault
 MAX_TITLE = 30
 MAX_SUMMARY = 80
 DESCRIPTION_LENGTHS = (30, 500)
+NOT_IN_SUMMARIES = "/\\<>*%&?"
+"""The platform rejects them in a summary (its schema of connectors, `x-ms-summary` and `summary`)."""
 
 _FORBIDDEN = re.compile(
     r"\b(APIs?|connectors?|power ?(platform|automate|apps?|bi|pages)|(microsoft )?copilot( studio)?|microsoft flow"
@@ -19,6 +21,10 @@ _FORBIDDEN = re.compile(
 )
 _ENDS = ".!?。！？"  # noqa: RUF001 - of East Asian scripts too
 _NOT_SHOWN = re.compile(r"[^\w &().,'-]")
+_TAG = re.compile(
+    r"</?(a|b|br|code|div|em|h[1-6]|i|li|ol|p|pre|small|span|strong|su[bp]|tt|u|ul)(\s[^<>]*)?/?>", re.IGNORECASE
+)
+_SAID = {"/": " or ", "&": " and ", "%": " percent "}
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+|[^\W\d_a-zA-Z]+")
 
 
@@ -47,9 +53,13 @@ def title_of(wanted: str) -> Adapted:
 
 
 def summary_of(wanted: str, end: str = "") -> Adapted:
-    """An operation's or parameter's name: at most 80 characters including `end`, no slash, an upper-case letter first,
-    a letter or digit last. "" if nothing is left of it."""
-    text = _cut(_spaced(wanted.replace("/", " or ")), MAX_SUMMARY - len(end))
+    """An operation's or parameter's name: at most 80 characters including `end`, none of the characters of
+    NOT_IN_SUMMARIES, an upper-case letter first, a letter or digit last. "" if nothing is left of it."""
+    text = _TAG.sub(" ", wanted)
+    for sign, words in _SAID.items():
+        text = text.replace(sign, words)
+    text = "".join(" " if letter in NOT_IN_SUMMARIES else letter for letter in text)
+    text = _cut(_spaced(text), MAX_SUMMARY - len(end))
     while text and not text[-1].isalnum():
         text = text[:-1]
     text = text[:1].upper() + text[1:]

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from postern.proxy import Proxy
+
 PASSWORDLESS = "passwordless"
 """The name in the URL's query. It is Postern's own: libpq never sees it."""
 ENTRA = "entra"
@@ -14,12 +16,13 @@ ENTRA = "entra"
 @dataclass(frozen=True, slots=True)
 class Passwordless:
     """Postern's own credential for the database: its kind (POSTERN_AZURE_CREDENTIAL), the cloud, the authority (the
-    cloud's if None), and the certificate authorities to trust. It contains no secret."""
+    cloud's if None), the certificate authorities to trust, and the proxy on the way to Entra. It contains no secret."""
 
     credential: str
     cloud: str
     authority: str | None = None
     ca_bundle: Path | None = None
+    proxy: Proxy | None = None
 
 
 class DatabaseUrl(str):

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import certifi
 import psycopg
@@ -33,6 +34,8 @@ from postern.clouds import AUTHORITIES
 from postern.errors import DatabaseFault
 from postern.logs import QUIET
 from postern.passwordless.database_url import Passwordless
+from postern.proxy import Proxy
+from postern.version import user_agent
 
 CONNECT_SECONDS = 3.0
 READ_SECONDS = 5.0
@@ -64,6 +67,21 @@ class SignInFailed(psycopg.OperationalError):
     def __init__(self, advice: str) -> None:
         super().__init__(advice)
         self.advice = advice
+
+
+class _Transport(RequestsTransport):  # type: ignore[misc]  # Azure gives it no type
+    """Azure's transport, with our proxy. A managed identity's endpoint belongs to this machine, and is never reached
+    through it."""
+
+    def __init__(self, proxy: Proxy | None, **options: Any) -> None:
+        super().__init__(**options)
+        self._proxy = proxy
+
+    def send(self, request: Any, **options: Any) -> Any:
+        """Send one request. Azure's pipeline calls this."""
+        if self._proxy is not None and self._proxy.carries(urlsplit(request.url).hostname or ""):
+            options["proxies"] = {"https": self._proxy.url}
+        return super().send(request, **options)
 
 
 class Tokens:
@@ -140,13 +158,15 @@ def _credential(how: Passwordless) -> TokenCredential:
     options: dict[str, Any] = {
         "authority": how.authority or AUTHORITIES[how.cloud],
         "disable_instance_discovery": True,
-        "transport": RequestsTransport(
+        "transport": _Transport(
+            None if how.credential == "managed_identity" else how.proxy,
             connection_verify=str(how.ca_bundle) if how.ca_bundle else True,
             connection_timeout=CONNECT_SECONDS,
             read_timeout=READ_SECONDS,
             use_env_settings=False,
         ),
         "retry_total": 0,
+        "user_agent": user_agent(),
     }
     match how.credential:
         case "managed_identity":

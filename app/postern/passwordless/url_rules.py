@@ -7,13 +7,14 @@ from urllib.parse import parse_qsl
 
 from postern.loopback import is_loopback
 from postern.passwordless.database_url import ENTRA, PASSWORDLESS, DatabaseUrl, Passwordless
+from postern.proxy import Proxy
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
 _ALLOWED_BESIDE = {PASSWORDLESS, "host", "options", "sslmode", "sslrootcert", "target_session_attrs"}
 """The parameters that a query may have. libpq's others could name another server, user or password."""
-_OF_CREDENTIAL = ("azure_credential", "cloud", "authority", "ca_bundle")
+_OF_CREDENTIAL = ("azure_credential", "cloud", "authority", "ca_bundle", "proxy", "no_proxy")
 _EXAMPLE = f"postgresql://NAME@HOST/postern?sslmode=verify-full&{PASSWORDLESS}={ENTRA}"
 
 
@@ -77,13 +78,13 @@ def _check_server(url: "URL") -> None:
 def _with_credential(text: str, others: Mapping[str, Any]) -> str:
     if any(name not in others for name in _OF_CREDENTIAL):
         return text  # that setting is faulty and reported already
-    credential, cloud, authority, ca_bundle = (others[name] for name in _OF_CREDENTIAL)
+    credential, cloud, authority, ca_bundle, url, direct = (others[name] for name in _OF_CREDENTIAL)
     if credential is None:
         raise UrlFault(
             f"has {PASSWORDLESS}={ENTRA}, but POSTERN_AZURE_CREDENTIAL is not set",
             "Set POSTERN_AZURE_CREDENTIAL to managed_identity, workload_identity, client_secret or developer",
         )
-    return DatabaseUrl(text, Passwordless(credential, cloud, authority, ca_bundle))
+    return DatabaseUrl(text, Passwordless(credential, cloud, authority, ca_bundle, Proxy(url, direct) if url else None))
 
 
 def _hosts(value: str | tuple[str, ...]) -> Iterator[str]:

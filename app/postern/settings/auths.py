@@ -5,36 +5,29 @@ Secrets are references to Key Vault. An error names the key and says what to wri
 
 import difflib
 import re
-from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, StrictStr, model_validator
 
 from postern.settings import types
+from postern.settings.auth_fields import (
+    REFERENCE,
+    Resources,
+    SecretReference,
+    TextOrReference,
+    client_id,
+    header_name,
+    printable,
+    query_name,
+    token_parameters,
+    username,
+)
 from postern.settings.presets import ENTRA, PROVIDERS, ClientAuthentication, Grant
-from postern.settings.types import Entry, Texts, fault
+from postern.settings.types import Entry, Table, Texts, fault
 
-REFERENCE = 'Every secret is a reference: { key_vault = "name" }'
-
-_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 VISIBLE = re.compile(r"[\x21-\x7e]+")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_FRAMING = {
-    "connection",
-    "content-encoding",
-    "content-length",
-    "content-type",
-    "expect",
-    "host",
-    "keep-alive",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-}
 
 
 def one_of(known: Iterable[str], written: str) -> str:
@@ -43,51 +36,10 @@ def one_of(known: Iterable[str], written: str) -> str:
     return f"Did you mean {near[0]}?" if near else f"Write one of {', '.join(known)}"
 
 
-def _username(text: str) -> str:
-    """A user name has no colon, which would end it, and no control characters (RFC 7617, section 2)."""
-    if not text:
-        raise fault("is empty", "Write the user name")
-    if ":" in text or _CONTROL.search(text):
-        raise fault("has a colon or a control character in it", "Write the user name alone, without the password")
-    return text
-
-
-def _header(name: str) -> str:
-    """A header name is a token (RFC 9110, section 5.1). Names that affect the framing or the target are rejected."""
-    if not _TOKEN.fullmatch(name):
-        raise fault("is not the name of a header", "Write its name alone, like X-Api-Key; the value goes into key")
-    if name.lower() in _FRAMING:
-        raise fault(
-            "is a header that the request itself needs", "Write the header in which the other side expects the key"
-        )
-    return name
-
-
-def _visible(text: str) -> str:
-    if not VISIBLE.fullmatch(text):
-        raise fault("is empty, or has characters other than visible ASCII", "Write the name alone, without spaces")
-    return text
-
-
 def _provider(name: str) -> str:
     if name not in PROVIDERS:
         raise fault("is not a known provider", one_of([*PROVIDERS, ENTRA], name))
     return name
-
-
-class SecretReference(Entry):
-    """The name of a secret in Key Vault. The settings never contain its value."""
-
-    key_vault: types.VaultName
-
-    @model_validator(mode="before")
-    @classmethod
-    def _no_plain_secret(cls, value: Any) -> Any:
-        if isinstance(value, cls):
-            return value
-        if not isinstance(value, dict) or set(value) != {"key_vault"}:
-            raise fault("is not a reference", REFERENCE)
-        return value
 
 
 class NoAuth(Entry):
@@ -97,19 +49,26 @@ class NoAuth(Entry):
 
 
 class BasicAuth(Entry):
-    """User name and password in each request (RFC 7617)."""
+    """User name and password in each request (RFC 7617). Some systems take a key as the user name, without a password,
+    and others a password without a user name. At least one of the two is a secret."""
 
     type: Literal["basic"] = "basic"
-    username: Annotated[StrictStr, AfterValidator(_username)]
-    password: SecretReference
+    username: Annotated[TextOrReference, AfterValidator(username)]
+    password: SecretReference | None = None
+
+    @model_validator(mode="after")
+    def _has_a_secret(self) -> "BasicAuth":
+        if self.password is None and not isinstance(self.username, SecretReference):
+            raise fault("has no secret", f"Write a password, or the key as username. {REFERENCE}")
+        return self
 
 
 class ApiKeyAuth(Entry):
     """A key in each request, in the header or the query parameter of this name. Exactly one of them is set."""
 
     type: Literal["api_key"] = "api_key"
-    header: Annotated[StrictStr, AfterValidator(_header)] | None = None
-    query: Annotated[StrictStr, AfterValidator(_visible)] | None = None
+    header: Annotated[StrictStr, AfterValidator(header_name)] | None = None
+    query: Annotated[StrictStr, AfterValidator(query_name)] | None = None
     key: SecretReference
 
     @model_validator(mode="after")
@@ -123,19 +82,25 @@ class ApiKeyAuth(Entry):
 class OAuth2Auth(Entry):
     """A token by client credentials (RFC 6749, section 4.4), from a token URL or a provider of `presets`.
 
-    `token_url` overrides a provider's own token URL. Use the properties `address`, `grant` and `authentication`, which
+    `token_url` overrides a provider's own token URL. `resource` is that of RFC 8707, and `parameters` are further ones
+    of the token request, which may replace its `grant_type`. `key_id` (`kid`) and `assertion_audience` (`aud`) are for
+    the assertion that a private key signs (RFC 7523). Use the properties `address`, `grant` and `authentication`, which
     include the provider's values.
     """
 
     type: Literal["oauth2"] = "oauth2"
     token_url: Annotated[StrictStr, AfterValidator(types.trigger_url)] | None = Field(None, repr=False)
     identity_provider: Annotated[StrictStr, AfterValidator(_provider)] | None = None
-    client_id: Annotated[StrictStr, AfterValidator(_visible)]
+    client_id: Annotated[StrictStr, AfterValidator(client_id)]
     client_secret: SecretReference | None = None
     private_key: SecretReference | None = None
     scopes: Texts = ()
     audience: StrictStr = ""
+    resource: Resources = ()
+    parameters: Annotated[Mapping[str, TextOrReference], AfterValidator(token_parameters)] = Table()
     client_authentication: ClientAuthentication | None = None
+    key_id: Annotated[StrictStr, AfterValidator(printable)] | None = None
+    assertion_audience: Annotated[StrictStr, AfterValidator(printable)] | None = None
 
     @property
     def address(self) -> str:
@@ -173,6 +138,9 @@ class OAuth2Auth(Entry):
         if (self.client_secret is None) == (self.private_key is None):
             both = "has both client_secret and private_key" if self.private_key else "needs a client_secret"
             raise fault(both, f"Write client_secret, or private_key for private_key_jwt. {REFERENCE}")
+        for key in ("key_id", "assertion_audience"):
+            if getattr(self, key) is not None and self.private_key is None:
+                raise fault(f"has a {key}, which is for a private_key only", "Leave it out, or write private_key")
         if self.grant == "jwt_bearer":
             _signs_itself(self)
         elif self.private_key is not None and self.authentication != "private_key_jwt":
@@ -218,6 +186,10 @@ def _signs_itself(auth: OAuth2Auth) -> None:
             f"is for {auth.identity_provider}, where a service account signs with its private key",
             'Write private_key = { key_vault = "name" }, the e-mail of the service account as client_id, '
             "and neither client_secret nor client_authentication",
+        )
+    if replaced := {"grant_type", "assertion"}.intersection(auth.parameters):
+        raise fault(
+            f"has {replaced.pop()} among its parameters, which {auth.identity_provider} decides", "Leave it out"
         )
     if auth.audience or not auth.scopes:
         raise fault(

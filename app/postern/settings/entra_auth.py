@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, StrictStr, model_validator
 
 from postern.audiences import wrong_with
-from postern.settings.auths import REFERENCE, VISIBLE, SecretReference, one_of
+from postern.settings.auth_fields import REFERENCE, SecretReference
+from postern.settings.auths import VISIBLE, one_of
 from postern.settings.presets import POWER_AUTOMATE, POWER_AUTOMATE_AUDIENCES, power_automate_audience
 from postern.settings.types import Entry, Guid, Texts, fault
 
@@ -22,7 +23,8 @@ def _switch(value: Any) -> bool:
 class EntraAuth(Entry):
     """A token from Entra. If `tenant_id` is None, it is the tenant of the settings. Exactly one of `client_secret`,
     `certificate`, `managed_identity` and `federated` (a managed identity's token authenticates the application) is set,
-    and one of `scopes` and `audience`. `client_id` is None for the system-assigned identity only.
+    and one of `scopes` and `audience`. `client_id` is None for the system-assigned identity only. With
+    `certificate_chain` the chain is sent along (`x5c`), for an application that trusts a subject name and issuer.
 
     `audience` may be a preset's name: `power-automate` (in the installation's cloud) or one of
     POWER_AUTOMATE_AUDIENCES. Loaded settings have the audience itself in its place.
@@ -33,6 +35,7 @@ class EntraAuth(Entry):
     client_id: Guid | None = None
     client_secret: SecretReference | None = None
     certificate: SecretReference | None = None
+    certificate_chain: Annotated[bool, BeforeValidator(_switch)] = False
     managed_identity: Annotated[bool, BeforeValidator(_switch)] = False
     federated: Annotated[bool, BeforeValidator(_switch)] = False
     scopes: Texts = ()
@@ -50,6 +53,8 @@ class EntraAuth(Entry):
             )
         if self.client_id is None and not self.managed_identity:
             raise fault(f"needs a client_id beside {given[0]}", "Write the client id of the app registration")
+        if self.certificate_chain and self.certificate is None:
+            raise fault("has certificate_chain without a certificate", "Write certificate, or leave out the chain")
         if bool(self.scopes) == bool(self.audience):
             raise fault("needs one of scopes and audience", 'Write scopes = ["…/.default"] or audience = "…"')
         if self.audience:

@@ -1,15 +1,16 @@
 """The entries of `[connections.*]` and `[triggers.*]`: the address and the authentication of an outside system."""
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, StrictStr, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, Field, StrictStr, ValidationInfo, model_validator
 
 from postern.settings import types
-from postern.settings.auths import ApiKeyAuth, BasicAuth, NoAuth, OAuth2Auth, SecretReference, one_of
+from postern.settings.auth_fields import Headers, SecretReference
+from postern.settings.auths import ApiKeyAuth, BasicAuth, NoAuth, OAuth2Auth, one_of
 from postern.settings.entra_auth import EntraAuth
 from postern.settings.presets import ENTRA, audience_in
-from postern.settings.types import Entry, fault
+from postern.settings.types import Entry, Table, Texts, fault
 
 __all__ = [
     "AUTHS",
@@ -72,23 +73,40 @@ Auth = Annotated[
     Field(discriminator="type"),
     BeforeValidator(_written_auth),
 ]
+_AUTHORIZATION = dict.fromkeys(("basic", "oauth2", "entra"), "authorization")
 MaxBytes = Annotated[int, BeforeValidator(types.whole(1))]
 
 
-class Connection(Entry):
+class _Outside(Entry):
+    """What connections and triggers have in common. `headers` are sent beside the auth, such as a gateway's key."""
+
+    auth: Auth = NoAuth()
+    headers: Headers = Table()
+
+    @model_validator(mode="after")
+    def _each_header_once(self) -> Self:
+        taken = self.auth.header if isinstance(self.auth, ApiKeyAuth) else _AUTHORIZATION.get(self.auth.type)
+        twice = next((name for name in self.headers if taken and name.lower() == taken.lower()), None)
+        if twice:
+            raise fault(f"has {twice} among its headers, which its auth sets", "Leave one of them out")
+        return self
+
+
+class Connection(_Outside):
     """A named outside system: its address and authentication. `timeout` is in seconds, for one request."""
 
     base_url: Annotated[StrictStr, AfterValidator(types.base_url)]
-    auth: Auth
+    auth: Auth = Field()  # no default: that a system needs no authentication has to be written
     timeout: Annotated[float, BeforeValidator(_seconds)] = 100
     max_response_bytes: MaxBytes = MAX_RESPONSE_BYTES
 
 
-class Trigger(Entry):
-    """A trigger elsewhere. The URL of a flow that anyone may call contains its signature, so it is never shown."""
+class Trigger(_Outside):
+    """A trigger elsewhere. The URL of a flow that anyone may call contains its signature, so it is never shown.
+    A result that comes later is fetched at the trigger's own origin, and at those in `results_at`."""
 
     url: Annotated[StrictStr, AfterValidator(types.trigger_url)] = Field(repr=False)
-    auth: Auth = NoAuth()
+    results_at: Annotated[Texts, AfterValidator(types.origins)] = ()
     max_response_bytes: MaxBytes = MAX_RESPONSE_BYTES
     max_response_elements: MaxBytes = MAX_RESPONSE_ELEMENTS
 

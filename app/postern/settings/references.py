@@ -25,20 +25,20 @@ def _all(settings: Settings) -> Iterator[tuple[str, str]]:
     tables: dict[str, Mapping[str, BaseModel]] = {"connections": settings.connections, "triggers": settings.triggers}
     for table, entries in tables.items():
         for name, entry in sorted(entries.items()):
-            for path, reference in _within(entry, ()):
+            for path, reference in references_within(entry):
                 yield reference.key_vault, f"{table}.{name} {'.'.join(path)}"
 
 
-def _within(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], SecretReference]]:
+def references_within(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], SecretReference]]:
     """Every reference inside a value, with the path of field names to it."""
     if isinstance(value, SecretReference):
         yield path, value
     elif isinstance(value, BaseModel):
         for name in type(value).model_fields:
-            yield from _within(getattr(value, name), path if name in _LEFT_OUT else (*path, name))
+            yield from references_within(getattr(value, name), path if name in _LEFT_OUT else (*path, name))
     elif isinstance(value, Mapping):
         for name, part in value.items():
-            yield from _within(part, (*path, str(name)))
+            yield from references_within(part, (*path, str(name)))
     elif isinstance(value, list | tuple):
         for part in value:
-            yield from _within(part, path)
+            yield from references_within(part, path)

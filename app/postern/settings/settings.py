@@ -15,6 +15,7 @@ from pydantic_core import ErrorDetails, PydanticUndefined
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from postern.passwordless.url_rules import UrlFault, passwordless
+from postern.proxy import Proxy
 from postern.settings import types
 from postern.settings.entries import AUTHS, Connection, Trigger, in_cloud
 from postern.settings.sources import (
@@ -70,6 +71,12 @@ class Settings(BaseSettings):
     ca_bundle: Annotated[Path, AfterValidator(types.certificates)] | None = Field(
         None, description="A PEM file of the certificate authorities to trust for all outgoing calls"
     )
+    proxy: Annotated[StrictStr, AfterValidator(types.proxy_url)] | None = Field(
+        None, description="The proxy for all outgoing calls, such as `http://proxy.example:3128`"
+    )
+    no_proxy: Annotated[types.Texts, AfterValidator(types.hosts)] = Field(
+        (), description="Hosts, domains and networks to call without the proxy, separated by commas"
+    )
     database_url: Annotated[StrictStr, AfterValidator(types.database_url), AfterValidator(_passwordless)] = Field(
         "sqlite:///var/postern.db", description="Where runs are recorded: `sqlite:///` or `postgresql://`", repr=False
     )
@@ -123,6 +130,11 @@ class Settings(BaseSettings):
     triggers: Annotated[Mapping[types.EntryName, Trigger], AfterValidator(in_cloud())] = Field(
         {}, description="Triggers elsewhere that workflows may call"
     )
+
+    @property
+    def way_out(self) -> Proxy | None:
+        """The proxy for outgoing calls, and the hosts that are called without it."""
+        return Proxy(self.proxy, self.no_proxy) if self.proxy is not None else None
 
     @classmethod
     def settings_customise_sources(

@@ -23,6 +23,8 @@ LARGEST = 1_000_000_000
 _VAULT_NAME = re.compile(r"[0-9A-Za-z-]{1,127}")
 _ENTRY_NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]*")
 _HOST = re.compile(r"[0-9A-Za-z_.:-]+")
+_ENTITY = re.compile(r"&(amp|#0*38|#x0*26);", re.IGNORECASE)
+_DOMAIN = re.compile(r"(\*?\.)?[0-9A-Za-z_-]+(\.[0-9A-Za-z_-]+)*\.?")
 _URL_TEXT = re.compile(r"[\x21-\x5b\x5d-\x7e]+")
 
 
@@ -113,6 +115,8 @@ def _url(text: str, *, http: Literal["never", "on loopback", "anywhere"]) -> Spl
         raise fault("is not a URL", example) from None
     if parts.scheme not in ("http", "https") or not _HOST.fullmatch(host):
         raise fault("is not a URL", example)
+    if found := _ENTITY.search(text):
+        raise fault(f"has {found[0]} in it, copied from a page or a file of XML", "Write & in its place")
     if "@" in parts.netloc:
         raise fault("has a user name in it", "Leave out everything up to the @")
     if "#" in text:
@@ -144,6 +148,16 @@ def authority(text: str) -> str:
     return _bare(_url(text, http="on loopback"), text)
 
 
+def origins(items: tuple[str, ...]) -> tuple[str, ...]:
+    """Origins in their usual form: host in lower case, without the default port."""
+    return tuple(_origin_of(item) for item in items)
+
+
+def _origin_of(text: str) -> str:
+    parts = urlsplit(_bare(_url(text, http="on loopback"), text).lower())
+    return parts.geturl().removesuffix(":443" if parts.scheme == "https" else ":80")
+
+
 def vault_url(text: str) -> str:
     """An origin with https."""
     return _bare(_url(text, http="never"), text)
@@ -153,6 +167,24 @@ def public_url(text: str) -> str:
     """An origin with an optional path, without a slash at the end."""
     parts = _without_query(_url(text, http="anywhere"), text)
     return _origin(parts) + parts.path.rstrip("/")
+
+
+def proxy_url(text: str) -> str:
+    """The origin of a proxy, by http or https. It has no password: settings hold no secrets."""
+    return _bare(_url(text, http="anywhere"), text)
+
+
+def hosts(items: tuple[str, ...]) -> tuple[str, ...]:
+    """Host names, domains (`.example`), addresses and networks (CIDR)."""
+    for item in items:
+        try:
+            ipaddress.ip_network(item)
+        except ValueError:
+            if not _DOMAIN.fullmatch(item):
+                raise fault(
+                    "is not a host, a domain or a network", "Write it like vault.example, .example or 10.0.0.0/8", item
+                ) from None
+    return items
 
 
 def base_url(text: str) -> str:
@@ -220,6 +252,13 @@ EntryName = Annotated[StrictStr, AfterValidator(entry_name)]
 PersonName = Annotated[StrictStr, AfterValidator(person_name)]
 Texts = Annotated[tuple[str, ...], BeforeValidator(texts)]
 Guids = Annotated[Texts, AfterValidator(lambda items: tuple(dict.fromkeys(map(guid, items))))]
+
+
+class Table(dict[str, Any]):
+    """A table inside an entry, which stays hashable. Nothing changes it."""
+
+    def __hash__(self) -> int:  # type: ignore[override]  # a plain dict has none
+        return hash(frozenset(self.items()))
 
 
 class Entry(BaseModel):

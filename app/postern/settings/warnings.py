@@ -1,9 +1,12 @@
 """Settings that are valid and probably not what was meant. Pure; `postern check` prints them."""
 
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from postern.audiences import is_client_id
 from postern.settings.settings import Settings
+
+PROXY_VARIABLES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
 
 EXTERNAL_ID = ".ciamlogin.com"
 """Where Entra External ID signs people in: at the name or the id of the tenant, and the tokens' issuer has the id."""
@@ -26,6 +29,16 @@ def warnings(settings: Settings) -> list[str]:
     if settings.authority and settings.tenant_id:
         found += _external_id(settings.authority, settings.tenant_id)
     return found
+
+
+def environment_warnings(environ: Mapping[str, str], settings: Settings) -> list[str]:
+    """The same for variables that other programs read, and Postern does not. Values are not shown: a proxy's may have a
+    password."""
+    found = next((name for name in PROXY_VARIABLES if environ.get(name)), None)
+    if found is None or settings.proxy is not None:
+        return []
+    text = f"{found} is set, and Postern does not read it: its calls go out directly. If they need the proxy, "
+    return [text + "set POSTERN_PROXY, and POSTERN_NO_PROXY in place of NO_PROXY"]
 
 
 def _external_id(authority: str, tenant_id: str) -> list[str]:

@@ -39,6 +39,11 @@ def kept(value: str = "one") -> Kept:
     return Kept({"sap-secret": value})
 
 
+def with_user(make, secret: str) -> str:
+    """The credential of this secret."""
+    return f"ada:{secret}" if make is basic else secret
+
+
 async def on_request(sign_in: SignIn, url: str = "https://x.example/a") -> Request:
     request = Request("GET", url, headers={"Authorization": "Bearer of the author"})
     sign_in.sign(request, await sign_in.credential())
@@ -51,7 +56,7 @@ def test_user_name_and_password_are_in_utf_8(username: str, password: str):
     sign_in = Basic("connections.sap", BasicAuth(username=username, password=REFERENCE), kept())
     request = Request("GET", "https://x.example")
     try:
-        sign_in.sign(request, password)
+        sign_in.sign(request, f"{username}:{password}")
     except UnicodeEncodeError:  # halves of surrogate pairs, which no secret has
         return
     decoded = b64decode(request.headers["Authorization"].removeprefix("Basic ")).decode()
@@ -61,6 +66,32 @@ def test_user_name_and_password_are_in_utf_8(username: str, password: str):
 async def test_basic_replaces_what_the_author_wrote():
     request = await on_request(basic(kept("pass:wörd")))
     assert b64decode(request.headers["Authorization"].removeprefix("Basic ")).decode() == "ada:pass:wörd"
+
+
+@pytest.mark.parametrize(
+    ("username", "password", "sent"),
+    [
+        (REFERENCE, None, "one:"),
+        (REFERENCE, SecretReference(key_vault="other"), "one:two:2"),
+        ("", REFERENCE, ":one"),
+    ],
+)
+async def test_a_key_may_be_the_user_name_or_have_none(username, password, sent: str):
+    """Stripe takes its key as user name, Azure DevOps a password without a user name."""
+    vault = Kept({"sap-secret": "one", "other": "two:2"})
+    sign_in = Basic("connections.sap", BasicAuth(username=username, password=password), vault)
+    request = await on_request(sign_in)
+    assert b64decode(request.headers["Authorization"].removeprefix("Basic ")).decode() == sent
+    vault.values["sap-secret"] = "new"
+    assert await sign_in.another(sent) == sent.replace("one", "new")
+    assert [stage.passed async for stage in sign_in.try_out()] == [True] * (2 if password and username else 1)
+
+
+async def test_a_user_name_from_the_vault_with_a_colon_is_a_clear_fault():
+    sign_in = Basic("connections.sap", BasicAuth(username=REFERENCE), kept("planted:x"))
+    with pytest.raises(ConnectionFault, match=r"username that cannot be used: .* has a colon") as caught:
+        await sign_in.credential()
+    assert "planted" not in str(caught.value)
 
 
 async def test_a_key_in_a_header():
@@ -90,19 +121,21 @@ def test_any_key_in_the_query_is_read_back(key: str):
 async def test_a_rotated_secret_is_read_again_after_a_rejection(make):
     vault = kept("old")
     sign_in = make(vault)
-    assert await sign_in.credential() == "old"
+    old, new = with_user(make, "old"), with_user(make, "new")
+    assert await sign_in.credential() == old
     vault.values["sap-secret"] = "new"
-    assert await sign_in.another("old") == "new"
-    assert await sign_in.another("old") == "new", "a late one gets what the others have got"
+    assert await sign_in.another(old) == new
+    assert await sign_in.another(old) == new, "a late one gets what the others have got"
     assert vault.fresh_reads == 1
-    assert await sign_in.credential() == "new"
+    assert await sign_in.credential() == new
 
 
 @pytest.mark.parametrize("make", [basic, in_header, in_query])
 async def test_a_secret_that_did_not_change_is_not_tried_again(make):
     vault = kept()
     sign_in = make(vault)
-    assert await asyncio.gather(*(sign_in.another("one") for _ in range(50))) == [None] * 50
+    refused = with_user(make, "one")
+    assert await asyncio.gather(*(sign_in.another(refused) for _ in range(50))) == [None] * 50
     assert vault.fresh_reads == 1, "an API that always rejects does not cause a vault request at each call"
 
 

@@ -123,6 +123,15 @@ def test_variables_that_are_missing_are_named(kind: str, names: tuple[str, ...],
     assert str(caught.value) == (f"POSTERN_AZURE_CREDENTIAL is {kind}: set {', '.join(names[1:])} in the environment")
 
 
+@pytest.mark.parametrize("padded", ["AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET"])
+def test_a_variable_with_a_line_end_is_named(padded: str, monkeypatch: pytest.MonkeyPatch):
+    for name in ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET"):
+        monkeypatch.setenv(name, "planted\n" if name == padded else "x")
+    with pytest.raises(LookupError, match=f"{padded} has white space or a line end around it") as caught:
+        azure_clients.own_credential("client_secret", None, None)
+    assert "planted" not in str(caught.value)
+
+
 def test_a_token_file_that_cannot_be_read_is_named(as_application: None, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("AZURE_FEDERATED_TOKEN_FILE", "/nowhere/token")
     with pytest.raises(LookupError, match=r"/nowhere/token, which AZURE_FEDERATED_TOKEN_FILE names, cannot be read"):

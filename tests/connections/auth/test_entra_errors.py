@@ -3,11 +3,13 @@
 import base64
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from azure.core.exceptions import ServiceResponseTimeoutError
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
@@ -17,10 +19,12 @@ from cryptography.hazmat.primitives.serialization import (
     pkcs12,
 )
 
+from postern.connections.auth.entra import EntraSignIn
 from postern.connections.auth.entra_errors import FAULTS, TokenDetails, advice_on, codes_of, issuer_and_subject
+from postern.connections.faults import ConnectionFault
 from postern.local_tenant import LocalTenant, serve
 from postern.local_tenant.client_certificates import ClientCertificate, new_certificate
-from tests.connections.entra_entries import by_certificate, by_secret, fault_of, reference
+from tests.connections.entra_entries import around, by_certificate, by_secret, fault_of, reference
 
 pytestmark = pytest.mark.anyio
 
@@ -214,6 +218,42 @@ def test_what_a_federated_token_shows_is_short_and_printable(tenant: LocalTenant
 
 def test_a_managed_identity_names_its_endpoint():
     identity = TokenDetails(way="managed_identity", authority="https://a", tenant_id="", client_id="", scope="s")
-    for status, words in ((0, "Azure only"), (400, "not assigned"), (401, "rejects"), (403, "Azure only")):
+    for status, words in ((0, "Azure only"), (400, "not assigned"), (401, "rejects"), (404, "Azure only")):
         assert words in advice_on(Exception("MARKER"), status, identity).wrong
+    assert "the managed identity endpoint has an error" in advice_on(Exception(), 503, identity).wrong
+    there = replace(identity, endpoint=True)
+    assert "which IDENTITY_ENDPOINT names, could not be reached" in advice_on(Exception(), 0, there).wrong
     assert "the managed identity endpoint gets too many" in advice_on(Exception(), 429, identity).wrong
+
+
+@pytest.mark.parametrize("late", [TimeoutError(), ServiceResponseTimeoutError("MARKER")])
+def test_a_slow_identity_endpoint_is_not_said_to_be_missing(late: Exception):
+    identity = TokenDetails(way="managed_identity", authority="https://a", tenant_id="", client_id="", scope="s")
+    unavailable = Exception("MARKER")
+    unavailable.__cause__ = late
+    for error in (late, unavailable):
+        row = advice_on(error, 0, identity)
+        assert "the managed identity endpoint did not respond in time" in row.wrong
+        assert "Azure only" not in row.wrong
+
+
+def test_a_403_without_a_code_is_not_said_to_be_entra_s():
+    row = advice_on(Exception("MARKER"), 403, DETAILS)
+    assert "is not Entra's" in row.wrong
+    assert "a firewall or proxy" in row.fix
+
+
+@pytest.mark.parametrize("value", ["{}\n", " {}", "{}\r\n", "\t{}"])
+async def test_white_space_around_a_client_secret_is_reported_as_that(tenant: LocalTenant, value: str):
+    """Entra answers AADSTS7000215, as it does to a wrong one."""
+    tenant.put_secret("padded", value.format(tenant.client_secret("backup-job")))
+    fault = await fault_of(tenant, by_secret(tenant, client_secret=reference("padded")))
+    assert "the secret 'padded' has white space or a line end around it" in fault.wrong
+    assert "as one line" in fault.fix
+
+
+async def test_the_secret_of_postern_s_own_application_is_named_by_its_setting(tenant: LocalTenant):
+    auth = by_secret(tenant, client_secret=reference("misspelt"))
+    with pytest.raises(ConnectionFault) as caught:
+        await EntraSignIn("POSTERN_CLIENT_ID", auth, around(tenant)).credential()
+    assert caught.value.entry == "POSTERN_CLIENT_SECRET_NAME"

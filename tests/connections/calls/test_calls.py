@@ -418,9 +418,15 @@ async def test_an_address_without_a_listener_is_tried_again_and_reported_by_its_
         (
             Response(status_code=401),
             {"type": "none"},
-            ["without a token", 'auth = { type = "entra"', "[triggers.flow]"],
+            ["Its URL has a signature (sig), which was rejected", "copy the URL again", "[triggers.flow]"],
         ),
         (problem(403, "forbidden"), ENTRA, ["returned 403 (forbidden)", "role or permission"]),
+        (problem(403, "forbidden"), {"type": "none"}, ["called without a credential", "write auth in [triggers.flow]"]),
+        (
+            Response("<h1>Marker</h1>", 403, media_type="text/html"),
+            ENTRA,
+            ["may be from a firewall or gateway", "User-Agent Postern/"],
+        ),
         (Response(status_code=404), ENTRA, ["returned 404.", "the url of [triggers.flow]"]),
         (Response(status_code=405, headers={"Allow": "GET, PUT"}), ENTRA, ["It allows GET, PUT", "method="]),
         (Response(status_code=405, headers={"Allow": "<b>Marker"}), ENTRA, ["another method"]),
@@ -576,3 +582,11 @@ async def test_calls_are_on_record_with_a_link_that_has_no_secret(there: Any, tm
         (4, "guarded-one", "", "", 401, "CallError"),
     ]
     assert all(call.ended_at >= call.started_at for call in here.noted)
+
+
+async def test_a_trigger_without_a_signature_that_requires_a_token_says_so(there: Any, tmp_path: Path):
+    counterpart, url = there
+    counterpart.answers = [Response(status_code=401)]
+    async with calling(tmp_path, {"flow": {"url": url}}) as here:
+        with pytest.raises(CallError, match=r"without a token: write auth = .* in \[triggers\.flow\]"):
+            await here.ctx.call("flow", {})

@@ -36,7 +36,7 @@ from postern.connections.vault.expiry import (
 from postern.connections.vault.secret import Secret
 from postern.connections.vault.vault import Vault
 from postern.settings import SecretReference, load_settings
-from postern.settings.references import _within, secret_references
+from postern.settings.references import references_within, secret_references
 from tests.connections.conftest import Fronted
 from tests.process.servers import environment
 
@@ -289,7 +289,7 @@ def test_references_are_found_in_any_entry():
         return SecretReference(key_vault=name)
 
     outer = Outer(auth=Inner(key=reference("a")), keys=(reference("b"),), named={"n": Inner(key=reference("c"))})
-    assert [(".".join(path), found.key_vault) for path, found in _within(outer, ())] == [
+    assert [(".".join(path), found.key_vault) for path, found in references_within(outer)] == [
         ("key", "a"),
         ("keys", "b"),
         ("named.n.key", "c"),

@@ -382,3 +382,16 @@ async def test_closing_ends_what_is_under_way(fronted: Fronted, tenant: LocalTen
     async with asyncio.timeout(10):
         while fronted.front.hanging:
             await asyncio.sleep(0.01)
+
+
+async def test_a_sign_in_that_takes_too_long_is_not_said_to_be_the_vault_s(
+    vault: Vault, tenant: LocalTenant, fronted: Fronted, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(module, "PATIENCE", 0.3)
+    fronted.front.below, fronted.front.hangs = "/oauth2/v2.0/token", True
+    fault = await fault_of(vault)
+    assert "Entra did not respond in time" in fault.wrong
+    fronted.front.works()
+    assert await vault.secret(NAME) == "first"
+    fronted.front.hangs = True
+    assert "the Key Vault https://" in (await fault_of(vault, "another")).wrong

@@ -72,6 +72,22 @@ TABLE = [
     (of_vault(403, "SecretNotYetValid"), SECRET, "is not valid yet", "--not-before", 0),
     (of_vault(403, "ForbiddenByFirewall"), SECRET, "the firewall of the Key Vault", "the vault's page Networking", 0),
     (of_vault(403, "ForbiddenByConnection"), SECRET, "no requests from public networks", "a private endpoint", 0),
+    (
+        HttpResponseError(message=MARKER, response=answer(403, MARKER)),
+        SECRET,
+        f"a firewall or proxy between this machine and the Key Vault {VAULT} returned 403",
+        "Key Vault itself did not reject",
+        0,
+    ),
+    (
+        of_vault(404),
+        SECRET,
+        "is not in the Key Vault",
+        f"If it was deleted: az keyvault secret recover --id {VAULT}/deletedsecrets/graph-secret",
+        0,
+    ),
+    (of_vault(409, "ObjectIsDeletedButRecoverable"), SECRET, "is deleted in the Key Vault", "Recover it: az", 0),
+    (of_vault(409, "ObjectIsBeingRecovered"), SECRET, "is deleted in the Key Vault", "Recover it: az", 0),
     (of_vault(401), SECRET, "rejects the token", "must be in the same tenant", 0),
     (of_vault(400), SECRET, "returned 400", "POSTERN_KEY_VAULT_URL", 0),
     (of_vault(302), SECRET, "returned 302", "POSTERN_KEY_VAULT_URL", 0),
@@ -166,3 +182,17 @@ def test_what_a_credential_lacks_is_said_in_one_sentence():
 
 def test_how_long_the_vault_wants_to_be_left_alone_is_kept():
     assert failure_of(Throttled(429, 60), SecretRequest("x", VAULT, "client_secret")).retry_after == 60
+
+
+@pytest.mark.parametrize("error", [row[0] for row in TABLE if not isinstance(row[0], ConnectionFault)])
+def test_every_failure_names_a_setting(error: Exception):
+    failure = failure_of(error, SecretRequest("graph-secret", VAULT, "client_secret"))
+    assert "POSTERN_" in f"{failure.entry} {failure.wrong} {failure.fix}"
+
+
+@pytest.mark.parametrize("cause", [ServiceRequestError(MARKER), TimeoutError()])
+def test_an_identity_endpoint_that_is_slow_is_not_said_to_be_missing(cause: Exception):
+    failure = failure_of(unavailable(cause), SecretRequest("graph-secret", VAULT, "managed_identity"))
+    assert "the identity endpoint of this machine" in failure.wrong
+    assert "did not respond in time" in failure.wrong
+    assert failure.outage

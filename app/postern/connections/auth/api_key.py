@@ -16,12 +16,13 @@ _FIELD_VALUE = re.compile(r"[\x20-\x7e]+")
 
 
 class ApiKey(SignIn):
-    """Signs requests with a key. A key in the query is added only to the URL of the copy that is sent."""
+    """Signs requests with a key. A key in the query is added only to the URL of the copy that is sent. `key` is the key
+    of the entry that names the secret."""
 
-    def __init__(self, entry: str, auth: ApiKeyAuth, secrets: Secrets) -> None:
+    def __init__(self, entry: str, auth: ApiKeyAuth, secrets: Secrets, key: str = "key") -> None:
         self._header = auth.header
         self._query = auth.query or ""
-        self._key = EntrySecret(entry, "key", auth.key, secrets)
+        self._key = EntrySecret(entry, key, auth.key, secrets)
 
     async def credential(self) -> str:
         """The key."""

@@ -6,12 +6,31 @@ from postern.connections.auth.sign_in import SignIn
 from postern.connections.auth.sign_in_context import SignInContext
 
 if TYPE_CHECKING:
-    from postern.settings import Auth
+    from collections.abc import Mapping
+
+    from postern.settings import Auth, SecretReference
 
 
-def sign_in(entry: str, auth: "Auth", context: SignInContext) -> SignIn | None:
-    """The object that signs the requests of `entry` (`connections.NAME`); None if it needs no authentication. Nothing
-    is sent yet."""
+def sign_in(
+    entry: str, auth: "Auth", context: SignInContext, headers: "Mapping[str, SecretReference] | None" = None
+) -> SignIn | None:
+    """The object that signs the requests of `entry` (`connections.NAME`), with the further `headers` of the entry; None
+    if it needs no authentication. Nothing is sent yet."""
+    way = _way(entry, auth, context)
+    if not headers:
+        return way
+    from postern.connections.auth.api_key import ApiKey
+    from postern.connections.auth.together import Together
+    from postern.settings import ApiKeyAuth
+
+    keys = [
+        ApiKey(entry, ApiKeyAuth(header=name, key=key), context.secrets, f"headers.{name}")
+        for name, key in headers.items()
+    ]
+    return Together([way, *keys] if way is not None else keys)
+
+
+def _way(entry: str, auth: "Auth", context: SignInContext) -> SignIn | None:
     match auth.type:
         case "none":
             return None

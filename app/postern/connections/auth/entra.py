@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from postern.access import GUID, default_scope
@@ -29,11 +28,14 @@ from postern.connections.vault.secret import Secret
 from postern.http_client import Request
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from azure.core.credentials_async import AsyncTokenCredential
 
     from postern.connections.auth.certificates import Certificate
     from postern.connections.auth.sign_in_context import SignInContext
     from postern.connections.azure_clients import Note
+    from postern.proxy import Proxy
     from postern.settings import EntraAuth
 
 
@@ -107,18 +109,28 @@ class EntraSignIn(SignIn):
         if self._auth.certificate is not None:
             return await self._certified(details, await self._certificate(secret), until)
 
+        value = self._proof.line(secret) if self._proof is not None else secret.value
+
         def make(note: "Note") -> "AsyncTokenCredential":
             from postern.connections.azure_clients import client_secret_credential
 
-            return client_secret_credential(details.tenant_id, details.client_id, secret.value, *self._at, note)
+            return client_secret_credential(details.tenant_id, details.client_id, value, *self._at, note)
 
         return await self._request(details, make, until)
 
     async def _certified(self, details: TokenDetails, certificate: "Certificate", until: float) -> Token:
         def make(note: "Note") -> "AsyncTokenCredential":
-            from postern.connections.azure_clients import certificate_credential
+            from postern.connections.azure_clients import assertion_credential, certificate_credential
 
-            return certificate_credential(details.tenant_id, details.client_id, certificate.content, *self._at, note)
+            tenant_id, client_id, content = details.tenant_id, details.client_id, certificate.content
+            if not self._auth.certificate_chain:
+                return certificate_credential(tenant_id, client_id, content, *self._at, note)
+            from postern.connections.auth.certificate_chain import signed_with_chain
+
+            token_url = f"{details.authority}/{tenant_id}/oauth2/v2.0/token"
+            return assertion_credential(
+                tenant_id, client_id, signed_with_chain(content, client_id, token_url), *self._at, note
+            )
 
         details = replace(details, thumbprint=certificate.thumbprint, expires_on=certificate.ends)
         return await self._request(details, make, until)
@@ -168,7 +180,7 @@ class EntraSignIn(SignIn):
         def make(note: "Note") -> "AsyncTokenCredential":
             from postern.connections.azure_clients import managed_identity_credential
 
-            return managed_identity_credential(client_id, *self._at, note)
+            return managed_identity_credential(client_id, self._around.authority, self._around.ca_bundle, note)
 
         return make
 
@@ -196,8 +208,8 @@ class EntraSignIn(SignIn):
         return f"{shown}, {expires}"
 
     @property
-    def _at(self) -> tuple[str, Path | None]:
-        return self._around.authority, self._around.ca_bundle
+    def _at(self) -> "tuple[str, Path | None, Proxy | None]":
+        return self._around.authority, self._around.ca_bundle, self._around.proxy
 
     def _details(self, secret: Secret | None) -> TokenDetails:
         """What the entry requests. Raises ConnectionFault if the entry is incomplete."""
@@ -220,4 +232,5 @@ class EntraSignIn(SignIn):
             expires_on=secret.expires_on if secret else None,
             like_an_id=bool(secret and GUID.fullmatch(secret.value.strip().lower())),
             ca_bundle=str(self._around.ca_bundle or ""),
+            endpoint=bool(os.environ.get("IDENTITY_ENDPOINT")),
         )

@@ -30,7 +30,8 @@ _CODE = re.compile(r"AADSTS([0-9]{4,8})")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenDetails:
     """The names and addresses of a token request, never values. `secret` is its name in the Key Vault. `expires_on` is
-    the vault's expiry date for it, in Unix seconds. `issuer` and `subject` are those of a federated token."""
+    the vault's expiry date for it, in Unix seconds. `issuer` and `subject` are those of a federated token.
+    `endpoint`: the environment names the endpoint of managed identities (IDENTITY_ENDPOINT), so there is one."""
 
     way: Literal["application", "managed_identity"]
     authority: str
@@ -44,6 +45,7 @@ class TokenDetails:
     issuer: str = ""
     subject: str = ""
     ca_bundle: str = ""
+    endpoint: bool = False
 
     @property
     def shown(self) -> str:
@@ -197,7 +199,8 @@ OUTAGE = Advice(
 )
 NOT_ENTRA = Advice(
     "cannot sign in: the response from {0.server} is not Entra's",
-    "Compare POSTERN_AUTHORITY and POSTERN_CLOUD with the cloud that the tenant is in; a proxy may have responded",
+    "Compare POSTERN_AUTHORITY and POSTERN_CLOUD with the cloud that the tenant is in; a firewall or proxy may have "
+    "responded in its place",
 )
 UNUSABLE = Advice(
     "cannot sign in: Azure's client does not accept the tenant {0.tenant_id} or the authority {0.authority}",
@@ -210,6 +213,19 @@ UNKNOWN = Advice(
 NO_MANAGED_IDENTITY = Advice(
     "signs in with {0.identity}, but there is none here: managed identities work in Azure only",
     "In Azure, assign an identity to this app or machine; on a laptop, write client_secret in its place",
+)
+IDENTITY_SLOW = Advice(
+    "cannot sign in now: the managed identity endpoint did not respond in time",
+    "Try again later; if it lasts, restart this app or machine in Azure, and check that no firewall blocks the "
+    "endpoint",
+)
+IDENTITY_OUTAGE = Advice(
+    "cannot sign in now: the managed identity endpoint has an error",
+    "Try again later; if it lasts, check the identities of this app or machine in Azure",
+)
+IDENTITY_UNREACHED = Advice(
+    "cannot sign in: the managed identity endpoint, which IDENTITY_ENDPOINT names, could not be reached",
+    "Leave IDENTITY_ENDPOINT and IDENTITY_HEADER as Azure sets them, and check that no firewall blocks the endpoint",
 )
 NO_SUCH_IDENTITY = Advice(
     "signs in with {0.identity}, which is not assigned here",
@@ -226,7 +242,7 @@ def advice_on(error: BaseException, status: int, details: TokenDetails) -> Advic
     if there was none."""
     codes = codes_of(error)
     row = next((FAULTS[code] for code in codes if code in FAULTS), None)
-    row = row or _by_status(status) or _by_kind(error, status, details) or _by_code(codes, status)
+    row = row or _by_status(status, details) or _by_kind(error, status, details) or _by_code(codes, status)
     return row.about(details)
 
 
@@ -261,17 +277,19 @@ def _shown(claim: Any) -> str:
     return claim[:_LONGEST_CLAIM] if isinstance(claim, str) and claim.isprintable() else ""
 
 
-def _by_status(status: int) -> Advice | None:
+def _by_status(status: int, details: TokenDetails) -> Advice | None:
     if status == TOO_MANY:
         return THROTTLED
-    return OUTAGE if status >= 500 else None
+    if status < 500:
+        return None
+    return IDENTITY_OUTAGE if details.way == "managed_identity" else OUTAGE
 
 
 def _by_kind(error: BaseException, status: int, details: TokenDetails) -> Advice | None:
     if "CERTIFICATE_VERIFY_FAILED" in str(error) or "TLS CA certificate bundle" in str(error):
         return NOT_VERIFIED
     if details.way == "managed_identity":
-        return _of_identity(status)
+        return IDENTITY_SLOW if _is_late(error) else _of_identity(status, details)
     if isinstance(error, TimeoutError):
         return NO_TOKEN_IN_TIME
     if status:
@@ -279,13 +297,22 @@ def _by_kind(error: BaseException, status: int, details: TokenDetails) -> Advice
     return UNUSABLE if isinstance(error, ValueError) else NO_ANSWER
 
 
-def _of_identity(status: int) -> Advice:
+def _is_late(error: BaseException) -> bool:
+    """Whether it began with a time limit: ours, or that of a read in Azure's client."""
+    chain = (error, error.__cause__, error.__context__, getattr(error, "inner_exception", None))
+    names = ("ReadTimeout", "ReadTimeoutError", "ServiceResponseTimeoutError")
+    return any(isinstance(each, TimeoutError) or type(each).__name__ in names for each in chain)
+
+
+def _of_identity(status: int, details: TokenDetails) -> Advice:
+    if not status and details.endpoint:
+        return IDENTITY_UNREACHED
     return {400: NO_SUCH_IDENTITY, 401: IDENTITY_REFUSED}.get(status, NO_MANAGED_IDENTITY)
 
 
 def _by_code(codes: tuple[int, ...], status: int) -> Advice:
     if not codes:
-        return UNKNOWN if status in (400, 401, 403) else NOT_ENTRA
+        return UNKNOWN if status in (400, 401) else NOT_ENTRA  # a 403 without a code is a firewall's
     return Advice(
         UNKNOWN.wrong + f" (AADSTS{codes[0]})",
         f"Look up what it means at https://login.microsoftonline.com/error?code={codes[0]}",

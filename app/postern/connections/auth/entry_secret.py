@@ -15,6 +15,9 @@ AGAIN_SECONDS = 5.0
 """For this long after a fresh read returned the same value, a rejected secret is not read again. Otherwise an API that
 always rejects it would cause a vault request at each call."""
 
+SETTINGS = {"POSTERN_CLIENT_ID": "POSTERN_CLIENT_SECRET_NAME"}
+"""The setting that names the secret of an entry which is not in `postern.toml`: Postern's own application."""
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -29,7 +32,7 @@ class EntrySecret:
         secrets: Secrets,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.entry = entry
+        self.entry = SETTINGS.get(entry, entry)
         self.key = key
         self.name = reference.key_vault
         self._secrets = secrets

@@ -13,11 +13,14 @@ from postern.connections.faults import ConnectionFault
 from postern.connections.stage import Stage
 from postern.connections.vault.secret import Secret, Secrets
 from postern.http_client import URL, AsyncClient, HTTPError, InvalidURL, Request
-from postern.settings import OAuth2Auth
+from postern.settings import OAuth2Auth, SecretReference
 
 MAX_ANSWER_BYTES = 131_072
 SECONDS = 30.0
 """How long one token request may take, its response included."""
+
+Found = dict[EntrySecret, Secret]
+"""The secrets of an entry, each with what was read."""
 
 _REACH = "Check that token_url is right and can be reached from here; POSTERN_CA_BUNDLE names a private authority"
 
@@ -32,6 +35,11 @@ class OAuth2(SignIn):
         self._entry = entry
         self._auth = auth
         self._secret = EntrySecret(entry, *auth.secret, secrets)
+        self._further = {
+            name: EntrySecret(entry, f"parameters.{name}", value, secrets)
+            for name, value in auth.parameters.items()
+            if isinstance(value, SecretReference)
+        }
         self._http = http
         self._seconds = seconds
         self._tokens = Tokens(self._fetch)
@@ -51,12 +59,13 @@ class OAuth2(SignIn):
     async def try_out(self) -> AsyncIterator[Stage]:
         """Read the secret, then request a token, even if there is one already."""
         try:
-            secret = await self._secret.read()
-            self._request(secret)
+            found = await self._read()
+            self._request(found)
         except ConnectionFault as fault:
             yield failed("secret", fault)
             return
-        yield self._secret.stage(secret)
+        for each, secret in found.items():
+            yield each.stage(secret)
         requested = f"{self._endpoint} as client {self._auth.client_id} for {self._what_for}"
         try:
             token = await self._fetch()
@@ -81,28 +90,36 @@ class OAuth2(SignIn):
 
     async def _fetch(self) -> Token:
         """A new token. If the secret is rejected, it is read again, and tried once more if it has changed."""
-        secret = await self._secret.read()
+        found = await self._read()
         try:
-            return await self._requested(secret)
+            return await self._requested(found)
         except TokenFault as refused:
             if not self._blames_the_secret(refused):
                 raise self._fault(refused) from None
             fault = refused
-        fresh = await self._secret.read_again(secret.value)
-        if fresh.value == secret.value:
+        fresh = {each: await each.read_again(secret.value) for each, secret in found.items()}
+        if all(fresh[each].value == secret.value for each, secret in found.items()):
             raise self._fault(fault) from None
         try:
             return await self._requested(fresh)
         except TokenFault as refused:
             raise self._fault(refused) from None
 
-    async def _requested(self, secret: Secret) -> Token:
-        return read_token(await self._send(self._request(secret)))
+    async def _read(self) -> Found:
+        return {each: await each.read() for each in (self._secret, *self._further.values())}
 
-    def _request(self, secret: Secret) -> TokenRequest:
+    async def _requested(self, found: Found) -> Token:
+        return read_token(await self._send(self._request(found)))
+
+    def _request(self, found: Found) -> TokenRequest:
+        secret = found[self._secret]
         value = secret.value if self._secret.key == "private_key" else self._secret.line(secret)
+        further = {
+            name: given if isinstance(given, str) else self._further[name].line(found[self._further[name]])
+            for name, given in self._auth.parameters.items()
+        }
         try:
-            return token_request(self._auth, value)
+            return token_request(self._auth, value, further)
         except KeyFault as fault:
             raise self._secret.fault(
                 str(fault), f"Store {secret.name!r} in Key Vault again: the private key in PEM, line by line"
@@ -126,6 +143,8 @@ class OAuth2(SignIn):
                             )
                 finally:
                     await response.aclose()
+        except ConnectionFault as fault:  # of the transport, which does not know the entry
+            raise TokenFault(fault.wrong, fault.fix) from None
         except TimeoutError:
             raise TokenFault(f"did not respond within {self._seconds:g} s", LATER) from None
         except (HTTPError, InvalidURL, OSError, ValueError) as error:

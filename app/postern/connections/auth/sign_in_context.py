@@ -5,12 +5,13 @@ from pathlib import Path
 
 from postern.connections.vault.secret import Secrets
 from postern.http_client import AsyncClient
+from postern.proxy import Proxy
 
 
 @dataclass(frozen=True, slots=True)
 class SignInContext:
     """What signing in needs besides an entry: the source of secrets, the HTTP client for token endpoints, the address
-    of Entra, and Postern's own tenant, application and Azure credential."""
+    of Entra, Postern's own tenant, application and Azure credential, and the proxy."""
 
     secrets: Secrets
     http: AsyncClient
@@ -19,3 +20,4 @@ class SignInContext:
     client_id: str | None
     ca_bundle: Path | None
     azure_credential: str | None
+    proxy: Proxy | None = None

@@ -3,6 +3,7 @@
 Authlib is imported by the first request, because most servers have no entry that needs it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from time import time
 from typing import TYPE_CHECKING
@@ -28,16 +29,20 @@ class TokenRequest:
     body: str = field(repr=False)
 
 
-def token_request(auth: OAuth2Auth, secret: str) -> TokenRequest:
+def token_request(auth: OAuth2Auth, secret: str, more: Mapping[str, str] | None = None) -> TokenRequest:
     """The token request by client credentials (RFC 6749, section 4.4) or with an assertion as the grant (RFC 7523,
-    section 2.1). Raises KeyFault."""
+    section 2.1). `more` are the further parameters of the entry with their values. Raises KeyFault."""
+    from authlib.common.urls import add_params_to_qs  # type: ignore[import-untyped]
     from authlib.oauth2.rfc6749.parameters import prepare_token_request  # type: ignore[import-untyped]
 
     headers = {"Accept": "application/json", "Accept-Encoding": "identity", "Content-Type": FORM}
+    further = [("resource", each) for each in auth.resource]  # RFC 8707 allows several
+    further += [(name, value) for name, value in (more or {}).items() if name != "grant_type"]
     if auth.grant == "jwt_bearer":
-        return TokenRequest(auth.address, headers, _asserted(auth, secret))
-    more = {"scope": " ".join(auth.scopes), "audience": auth.audience}
-    body = prepare_token_request("client_credentials", **more)
+        return TokenRequest(auth.address, headers, add_params_to_qs(_asserted(auth, secret), further))
+    grant = (more or {}).get("grant_type", "client_credentials")
+    body = prepare_token_request(grant, scope=" ".join(auth.scopes), audience=auth.audience)
+    body = add_params_to_qs(body, further)
     url, headers, body = _client_auth(auth, secret).prepare("POST", auth.address, headers, body)
     return TokenRequest(url, headers, body)
 
@@ -49,9 +54,13 @@ def _client_auth(auth: OAuth2Auth, secret: str) -> "ClientAuth":
     if auth.authentication == "private_key_jwt":
         key, algorithm = private_key(secret)
         # Authlib writes the assertion's id into these claims, so each request needs its own.
-        return ClientAuth(
-            auth.client_id, key, PrivateKeyJWT(claims={"exp": int(time()) + ASSERTION_SECONDS}, alg=algorithm)
+        assertion = PrivateKeyJWT(
+            token_endpoint=auth.assertion_audience,
+            claims={"exp": int(time()) + ASSERTION_SECONDS},
+            headers=_key_id(auth),
+            alg=algorithm,
         )
+        return ClientAuth(auth.client_id, key, assertion)
     if auth.authentication == "body":
         return ClientAuth(auth.client_id, secret, "client_secret_post")
     # Both are form-encoded before they are joined (RFC 6749, section 2.3.1). Authlib leaves that to its caller.
@@ -66,9 +75,15 @@ def _asserted(auth: OAuth2Auth, secret: str) -> str:
     assertion = JWTBearerGrant.sign(
         key,
         issuer=auth.client_id,
-        audience=auth.address,
+        audience=auth.assertion_audience or auth.address,
         claims={"scope": " ".join(auth.scopes)},
+        header=_key_id(auth),
         alg=algorithm,
         expires_in=ASSERTION_SECONDS,
     )
     return str(prepare_token_request(JWTBearerGrant.GRANT_TYPE, assertion=assertion))
+
+
+def _key_id(auth: OAuth2Auth) -> dict[str, str]:
+    """The header of an assertion: which of the client's keys signs it (RFC 7515, section 4.1.4)."""
+    return {"kid": auth.key_id} if auth.key_id is not None else {}

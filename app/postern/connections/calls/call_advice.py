@@ -5,9 +5,11 @@ import re
 from collections.abc import Callable, Mapping
 
 from postern.authoring.call_result import CallError
+from postern.connections.calls.call_response import is_signed
 from postern.connections.calls.targets import Target
 from postern.errors import PROBLEMS, TOO_MANY_CALLS
-from postern.http_client import Response
+from postern.http_client import USER_AGENT, Response
+from postern.media_types import is_json
 from postern.settings import EntraAuth, NoAuth
 from postern.settings.presets import POWER_AUTOMATE_AUDIENCES
 
@@ -33,6 +35,8 @@ def sentence(target: Target, response: Response, code: object, tenant_id: str | 
         allowed = str(response.headers.get("Allow", ""))
         if _METHODS.fullmatch(allowed):
             return f"{said}. It allows {allowed}: set method=."
+    if status == 403:
+        return f"{said}. {_forbidden(target, response)}"
     fix = _FIXES.get(status)
     return f"{said}. {fix(target)}" if fix is not None else f"{said}."
 
@@ -66,6 +70,13 @@ def more_elements(target: Target) -> str:
     return f"Request less at a time, or raise max_response_elements of [{target.entry}]."
 
 
+def elsewhere(target: Target) -> str:
+    """The fix for a result at another origin."""
+    if target.own:
+        return "Check POSTERN_PUBLIC_URL: a workflow's result is at that address."
+    return f'If results are there, name the origin: results_at = ["https://host"] in [{target.entry}].'
+
+
 def doubts(target: Target) -> str:
     """A likely mistake in the audience; "" if there is none. The settings already reject Power Automate's audience with
     a missing or doubled slash."""
@@ -83,6 +94,8 @@ def doubts(target: Target) -> str:
 
 def _unauthenticated(target: Target, tenant_id: str | None) -> str:
     auth = target.auth
+    if isinstance(auth, NoAuth) and is_signed(target.url):
+        return f"Its URL has a signature (sig), which was rejected: copy the URL again, whole, into [{target.entry}]."
     if isinstance(auth, NoAuth):
         return f'It was called without a token: write auth = {{ type = "entra", … }} in [{target.entry}].'
     if not isinstance(auth, EntraAuth):
@@ -107,7 +120,16 @@ def _address(target: Target) -> str:
     return f"Check that {where} can be reached from this machine."
 
 
-def _forbidden(target: Target) -> str:
+def _forbidden(target: Target, response: Response) -> str:
+    """A 403 may be the API's, or that of a firewall in front of it, which knows nothing of callers."""
+    if not is_json(response.headers.get("Content-Type", "").encode("latin-1", "replace")):
+        return (
+            "The response is not JSON, so it may be from a firewall or gateway in front of the trigger: check that it "
+            f"lets requests of this machine and of the User-Agent {USER_AGENT} through. If it is the trigger's own, "
+            "the caller lacks a permission there."
+        )
+    if isinstance(target.auth, NoAuth):
+        return f"It was called without a credential: if {target.name} requires one, write auth in [{target.entry}]."
     return f"The caller is authenticated but not allowed: give it the role or permission that {target.name} requires."
 
 
@@ -124,4 +146,4 @@ def _circle(_: Target) -> str:
     return "The chain of calls is more than 16 deep, or a loop: a workflow calls itself through others."
 
 
-_FIXES: Mapping[int, Callable[[Target], str]] = {403: _forbidden, 404: _not_found, 405: _wrong_method, 508: _circle}
+_FIXES: Mapping[int, Callable[[Target], str]] = {404: _not_found, 405: _wrong_method, 508: _circle}

@@ -9,6 +9,7 @@ from pydantic_core import from_json
 
 from postern.authoring.call_result import OF_RUNS, CallError
 from postern.connections.calls.json_elements import has_more_elements
+from postern.connections.calls.targets import Target, origin
 from postern.errors import TOO_MANY_CALLS
 from postern.http_client import Response
 from postern.ids import is_id
@@ -30,7 +31,6 @@ FIRST_WAIT, GROWTH, USUAL_MOST = 2.0, 1.5, 20.0
 """Without a Retry-After: the first wait in seconds, its growth factor, and its limit."""
 
 _FLOW_RUN = re.compile(r"[0-9]{10,40}(CU[0-9]{1,4})?")
-_PORTS = {"http": 80, "https": 443}
 
 
 class TooManyElements(ValueError):
@@ -97,15 +97,15 @@ def in_progress(error: CallError, *, keyed: bool) -> bool:
     return keyed and error.status == 409 and error.code == "run-in-progress"
 
 
-def location_of(response: Response, requested: str) -> str | None:
-    """The URL of a 202's later result: absolute, "" if it is not given, None if it is at another origin. `requested` is
-    the URL that was called."""
+def location_of(response: Response, requested: str, target: Target) -> str | None:
+    """The URL of a 202's later result: absolute, "" if it is not given, None if it is at an origin where the target has
+    no results. `requested` is the URL that was called."""
     location = str(response.headers.get("Location", ""))
     if not location:
         return ""
     try:
         url = urljoin(requested, location)
-        same = _origin(url) == _origin(requested)
+        same = origin(url) in {origin(each) for each in (requested, target.url, *target.results_at)}
     except ValueError:
         return None
     return url if same and "@" not in urlsplit(url).netloc else None
@@ -122,11 +122,6 @@ def wait_before(response: Response, poll: int) -> float:
 def is_signed(url: str) -> bool:
     """Whether the URL has its own signature. Logic Apps accepts no token together with it."""
     return any(pair.partition("=")[0] == "sig" for pair in urlsplit(url).query.split("&"))
-
-
-def _origin(url: str) -> tuple[str, str, int | None]:
-    parts = urlsplit(url)
-    return parts.scheme, (parts.hostname or "").lower(), parts.port or _PORTS.get(parts.scheme)
 
 
 def _is_json(kind: str) -> bool:

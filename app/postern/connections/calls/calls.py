@@ -13,7 +13,7 @@ from tenacity import AsyncRetrying, RetryCallState, RetryError, retry_if_excepti
 
 from postern.authoring.call_result import Call, CallError, Handle, Outgoing
 from postern.authoring.retry_policy import Retry
-from postern.connections.calls.call_advice import FEWER, more_elements, sentence, too_many, unreached
+from postern.connections.calls.call_advice import FEWER, elsewhere, more_elements, sentence, too_many, unreached
 from postern.connections.calls.call_request import Sending, link_of, sending_of
 from postern.connections.calls.call_response import (
     TooManyElements,
@@ -37,7 +37,7 @@ from postern.transient_errors import retry_after
 if TYPE_CHECKING:
     from postern.authoring.context import Context
     from postern.catalog import Trigger
-    from postern.settings import Settings
+    from postern.settings import SecretReference, Settings
 
 ACCEPTED = 202
 OWN = "POSTERN_CLIENT_ID"
@@ -50,10 +50,21 @@ log = structlog.get_logger("postern.calls")
 
 class Open(Protocol):
     """Makes the client of a target, once for each target: for exactly this `url` (`exact`), or for URLs below it.
-    `seconds` and `response_bytes` limit a reply. Targets of one `signer` share a token. Raises ConnectionFault."""
+    `seconds` and `response_bytes` limit a reply. Targets of one `signer` share a token. `headers` are sent
+    beside the `auth`. Results may also be at the origins of `results_at`. Raises ConnectionFault."""
 
     def __call__(
-        self, entry: str, url: str, auth: Any, *, exact: bool, seconds: float, response_bytes: int, signer: str
+        self,
+        entry: str,
+        url: str,
+        auth: Any,
+        *,
+        exact: bool,
+        seconds: float,
+        response_bytes: int,
+        signer: str,
+        headers: "Mapping[str, SecretReference]",
+        results_at: tuple[str, ...],
     ) -> AsyncClient: ...
 
 
@@ -115,14 +126,18 @@ class Calls:
         client = self._client(target, below=bool(outgoing.path))
         response = await self._send(client, target, sending, outgoing)
         self._found(target, call, response)
-        location = self._location(target, response, sending.url) if response.status_code == ACCEPTED else ""
+        accepted = response.status_code == ACCEPTED
+        refused = accepted and not outgoing.wait and location_of(response, sending.url, target) is None
+        location = self._location(target, response, sending.url) if accepted and not refused else ""
         if outgoing.wait and location:
             response = await self._result(target, sending, location, response, outgoing.retry)
             self._found(target, call, response)
         if outgoing.wait:
             return await self._value(target, response, _caller(ctx))
         fetch = partial(self._fetch, target, sending, location, response, outgoing.retry, _caller(ctx))
-        return Handle(target.entry, run_id=call.run_id, location=location, done=not location, fetch=fetch)
+        return Handle(
+            target.entry, run_id=call.run_id, location=location, done=not location and not refused, fetch=fetch
+        )
 
     def _client(self, target: Target, *, below: bool) -> AsyncClient:
         entry, url = target.entry, target.url
@@ -136,6 +151,8 @@ class Calls:
             seconds=target.seconds,
             response_bytes=target.response_bytes,
             signer=OWN if target.own else target.entry,
+            headers=target.headers,
+            results_at=target.results_at,
         )
 
     async def _send(self, client: AsyncClient, target: Target, sending: Sending, outgoing: Outgoing) -> Response:
@@ -234,7 +251,8 @@ class Calls:
             nonlocal polls, last, location
             await self._sleep(wait_before(last, polls))
             polls += 1
-            get = Sending("GET", location, None, sending.headers, sending.level, poll=True, bare=is_signed(location))
+            bare = is_signed(location) or not target.is_at_own_origin(location)
+            get = Sending("GET", location, None, sending.headers, sending.level, poll=True, bare=bare)
             last = await self._insist(client, target, get, retry)
             if last.status_code == ACCEPTED:
                 location = self._location(target, last, location) or location
@@ -254,7 +272,9 @@ class Calls:
     async def _fetch(
         self, target: Target, sending: Sending, location: str, response: Response, retry: Retry, caller: str
     ) -> Any:
-        """The result behind a Handle."""
+        """The result behind a Handle. Raises CallError if it is at an origin where the target has no results."""
+        if response.status_code == ACCEPTED:
+            location = location or self._location(target, response, sending.url)
         if location:
             response = await self._result(target, sending, location, response, retry)
         return await self._value(target, response, caller)
@@ -275,12 +295,13 @@ class Calls:
         )
 
     def _location(self, target: Target, response: Response, requested: str) -> str:
-        location = location_of(response, requested)
+        location = location_of(response, requested, target)
         if location is None:
             raise CallError(
                 target.entry,
                 f"{target.entry} returned 202 with a Location at another origin. "
-                "The result is not fetched, because the credential is for the trigger's origin only.",
+                "The result is not fetched, because the credential is for the trigger's origin only. "
+                f"{elsewhere(target)}",
                 status=ACCEPTED,
                 run_id=run_id_of(response),
             )

@@ -14,12 +14,16 @@ from postern.settings import EntraAuth, NoAuth
 from postern.settings import Trigger as TriggerEntry
 from postern.settings.entries import MAX_RESPONSE_BYTES, MAX_RESPONSE_ELEMENTS
 from postern.settings.presets import POWER_AUTOMATE_AUDIENCES
+from postern.settings.types import Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from postern.catalog import Trigger
-    from postern.settings import Settings
+    from postern.settings import SecretReference, Settings
+
+NONE = Table()
+"""No further headers."""
 
 SECONDS = 130.0
 """The shortest time limit of a reply: Power Automate and Postern respond within 120 seconds."""
@@ -32,6 +36,7 @@ _FLOW_HOSTS = re.compile(
 )
 _POSTERN_PATH = re.compile(r"(.*)/triggers/[a-z0-9]+(-[a-z0-9]+)*(/.*)?")
 _PATH_LETTERS = "/%:@!$&'()*+,;=-._~"
+_PORTS = {"http": 80, "https": 443}
 _DOTS = re.compile(r"(\.|%2e){1,2}", re.IGNORECASE)
 
 
@@ -39,7 +44,8 @@ _DOTS = re.compile(r"(\.|%2e){1,2}", re.IGNORECASE)
 class Target:
     """A trigger to call. `entry` names it in errors. `url` may have a signature in its query. `own`: it is a workflow
     of this server. `flow`: it belongs to Power Automate or Logic Apps. `keyed`: it honours an Idempotency-Key. `runs`
-    is where a Postern shows its runs, "" if it is not a Postern."""
+    is where a Postern shows its runs, "" if it is not a Postern. `headers` are sent beside the `auth`. Results may also
+    be at the origins of `results_at`."""
 
     name: str
     entry: str
@@ -53,6 +59,12 @@ class Target:
     seconds: float
     response_bytes: int
     response_elements: int
+    headers: "Mapping[str, SecretReference]" = NONE
+    results_at: tuple[str, ...] = ()
+
+    def is_at_own_origin(self, url: str) -> bool:
+        """Whether the URL is at the origin that the credential is for."""
+        return origin(url) == origin(self.url)
 
     @property
     def audience(self) -> str:
@@ -184,4 +196,12 @@ def _elsewhere(name: str, entry: TriggerEntry) -> Target:
         seconds=SECONDS,
         response_bytes=entry.max_response_bytes,
         response_elements=entry.max_response_elements,
+        headers=entry.headers,
+        results_at=entry.results_at,
     )
+
+
+def origin(url: str) -> tuple[str, str, int | None]:
+    """Scheme, host and port (RFC 6454, section 4). Raises ValueError."""
+    parts = urlsplit(url)
+    return parts.scheme, (parts.hostname or "").lower(), parts.port or _PORTS.get(parts.scheme)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from postern.connections.faults import ConnectionFault
 from postern.connections.vault.secret import Secret
 from postern.connections.vault.vault_errors import SignInFailed, Throttled, entry_of, lacks
+from postern.proxy import Proxy
 from postern.transient_errors import retry_after
 
 if TYPE_CHECKING:
@@ -23,13 +24,22 @@ WORTH_WAITING = 3.0
 class KeyVault:
     """The vault at `url`. `credential` is the value of POSTERN_AZURE_CREDENTIAL."""
 
-    def __init__(self, url: str | None, credential: str | None, authority: str | None, ca_bundle: Path | None) -> None:
+    def __init__(
+        self,
+        url: str | None,
+        credential: str | None,
+        authority: str | None,
+        ca_bundle: Path | None,
+        proxy: Proxy | None = None,
+    ) -> None:
         self.url = (url or "").rstrip("/")
         self.kind = credential or ""
         self._authority = authority
         self._ca_bundle = ca_bundle
+        self._proxy = proxy
         self._client: SecretClient | None = None
         self._credential: AsyncTokenCredential | None = None
+        self._signing_in: _OneAtATime | None = None
         self._connecting = asyncio.Lock()
 
     async def get(self, name: str, *, retries: int) -> Secret:
@@ -63,37 +73,50 @@ class KeyVault:
             if self._client is not None:
                 return self._client
             # In a thread: importing Azure takes long enough to delay other requests.
-            client, credential = await asyncio.to_thread(self._connect)
-            self._client, self._credential = client, credential
+            client, self._credential, self._signing_in = await asyncio.to_thread(self._connect)
+            self._client = client
             return client
 
-    def _connect(self) -> "tuple[SecretClient, AsyncTokenCredential]":
+    def blamed(self, error: Exception) -> Exception:
+        """The error, as one of signing in if the time limit of a read ended while a token was requested."""
+        late = isinstance(error, TimeoutError) and self._signing_in is not None and self._signing_in.unfinished
+        return SignInFailed(error) if late else error
+
+    def _connect(self) -> "tuple[SecretClient, AsyncTokenCredential, _OneAtATime]":
         from postern.connections import azure_clients
 
         try:
-            credential = azure_clients.own_credential(self.kind, self._authority, self._ca_bundle)
+            credential = azure_clients.own_credential(self.kind, self._authority, self._ca_bundle, self._proxy)
         except LookupError as error:
             raise lacks(self.kind, str(error)) from None
         except ValueError:
             raise lacks(self.kind) from None
-        return azure_clients.secret_client(self.url, _OneAtATime(credential), self._ca_bundle), credential
+        signing_in = _OneAtATime(credential)
+        client = azure_clients.secret_client(self.url, signing_in, self._ca_bundle, self._proxy)
+        return client, credential, signing_in
 
 
 class _OneAtATime:
     """A credential that sends one token request at a time. azure-identity caches tokens, but does not join concurrent
-    requests. Its errors become SignInFailed, so that they differ from the vault's."""
+    requests. Its errors become SignInFailed, so that they differ from the vault's. `unfinished`: a request has begun
+    and neither got a token nor failed. It stays so if the time limit of the read ends it."""
 
     def __init__(self, credential: "AsyncTokenCredential") -> None:
         self._credential = credential
         self._requesting = asyncio.Lock()
+        self.unfinished = False
 
     async def get_token(self, *scopes: str, **options: Any) -> "AccessToken":
         """A token for the vault. Raises SignInFailed."""
+        self.unfinished = True
         async with self._requesting:
             try:
-                return await self._credential.get_token(*scopes, **options)
+                token = await self._credential.get_token(*scopes, **options)
             except Exception as error:
+                self.unfinished = False
                 raise SignInFailed(error) from None
+        self.unfinished = False
+        return token
 
     async def close(self) -> None:
         """Do nothing: the credential's maker closes it."""

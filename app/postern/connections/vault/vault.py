@@ -19,6 +19,7 @@ from postern.connections.faults import ConnectionFault
 from postern.connections.vault.key_vault import KeyVault
 from postern.connections.vault.secret import Secret
 from postern.connections.vault.vault_errors import Failure, SecretRequest, failure_of
+from postern.proxy import Proxy
 
 STALE = 6 * 3600.0
 """Seconds after its last read for which a value may be used while the vault is unavailable."""
@@ -61,9 +62,10 @@ class Vault:
         authority: str | None = None,
         ca_bundle: Path | None = None,
         max_age: float = 300.0,
+        proxy: Proxy | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._vault = KeyVault(url, credential, authority, ca_bundle)
+        self._vault = KeyVault(url, credential, authority, ca_bundle, proxy)
         self._max_age = max_age
         self._clock = clock
         self._known: dict[str, _Known] = {}
@@ -136,7 +138,8 @@ class Vault:
             async with asyncio.timeout(PATIENCE_WITH_VALUE if can_serve else PATIENCE):
                 secret = await self._vault.get(name, retries=0 if can_serve else RETRIES)
         except Exception as error:
-            return self._failed(key, failure_of(error, SecretRequest(name, self._vault.url, self._vault.kind)))
+            request = SecretRequest(name, self._vault.url, self._vault.kind)
+            return self._failed(key, failure_of(self._vault.blamed(error), request))
         self._back_at = float("-inf")
         if known is not None and known.away_since is not None:
             _log.info("key-vault-back", name=name, seconds=round(self._clock() - known.away_since))

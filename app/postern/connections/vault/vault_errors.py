@@ -55,6 +55,12 @@ _FORBIDDEN = {
         "Reach it by a private endpoint, or allow public access on the vault's page Networking",
     ),
 }
+_DELETED = ("ObjectIsDeletedButRecoverable", "ObjectIsBeingDeleted", "ObjectIsBeingRecovered")
+_NOT_OF_THE_VAULT = "(no error document of Key Vault)"
+_FORBIDDEN[_NOT_OF_THE_VAULT] = (
+    "cannot be read: a firewall or proxy between this machine and the Key Vault {vault} returned 403",
+    "Allow requests from this machine to that address there; Key Vault itself did not reject the request",
+)
 _NO_RIGHT = (
     "cannot be read: Postern's identity is not allowed to read secrets of the Key Vault {vault}",
     'Give it the role "Key Vault Secrets User" on the vault; a new role takes some minutes to take effect',
@@ -136,8 +142,14 @@ def _of_status(status: int, code: str, request: SecretRequest, retry_after: floa
     local = is_loopback(urlsplit(request.vault).hostname or "")  # only the local tenant's vault is
     set_here = f"Set it in the local tenant: postern secrets set {request.name}"
     if status == 404:
-        fix = f"Check its spelling; to list the names: az keyvault secret list --query [].name --id {request.vault}"
+        fix = (
+            f"Check its spelling; to list the names: az keyvault secret list --query [].name --id {request.vault}. If "
+            f"it was deleted: az keyvault secret recover --id {request.vault}/deletedsecrets/{request.name}"
+        )
         return _failure(request, f"is not in the Key Vault {request.vault}", set_here if local else fix)
+    if status == 409 and code in _DELETED:
+        recover = f"az keyvault secret recover --id {request.vault}/deletedsecrets/{request.name}"
+        return _failure(request, f"is deleted in the Key Vault {request.vault}", f"Recover it: {recover}")
     if status == 403:
         wrong, fix = _FORBIDDEN.get(code, _NO_RIGHT)
         fix = set_here if local and code.startswith("Secret") else fix
@@ -201,6 +213,12 @@ def _of_sign_in(error: Exception, request: SecretRequest) -> Failure:
     if network is not None:
         return network
     unavailable = _by_network(error)
+    if unavailable and request.credential == "managed_identity":
+        wrong = f"cannot be read: {endpoint}, where {CREDENTIAL} signs in, did not respond in time"
+        fix = (
+            f"If it lasts, check that there is one: managed identities work in Azure only. {_FIXES['managed_identity']}"
+        )
+        return _failure(request, wrong, fix, outage=True)
     wrong, fix = _refused(error, request.credential)
     return Failure(CREDENTIAL, f"{wrong}, so {entry_of(request.name)} cannot be read", fix, outage=unavailable)
 
@@ -228,6 +246,9 @@ def _by_network(error: BaseException) -> bool:
 def _failure(
     request: SecretRequest, wrong: str, fix: str, *, outage: bool = False, retry_after: float = 0.0
 ) -> Failure:
+    """A failure of this secret. Its text names a setting, so that an operator knows where to look."""
+    if "POSTERN_" not in wrong + fix:
+        fix += ". The vault is that of POSTERN_KEY_VAULT_URL"
     return Failure(entry_of(request.name), wrong, fix, outage, retry_after)
 
 
@@ -242,9 +263,13 @@ def _status(error: Exception) -> int:
 
 def _code(error: Exception) -> str:
     """The inner code of Key Vault's error document, which distinguishes the kinds of 403; "" if there is none."""
+    response: Any = getattr(error, "response", None)
     try:
-        response: Any = getattr(error, "response", None)
         document: Any = response.json()
+        document["error"]["code"]
+    except Exception:  # the response may be anything
+        return _NOT_OF_THE_VAULT
+    try:
         found = next(part for name, part in document["error"].items() if name.lower() == "innererror")
         code = found.get("code") if isinstance(found, Mapping) else ""
     except Exception:  # the response may be anything

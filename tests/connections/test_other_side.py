@@ -1,0 +1,210 @@
+"""What an entry can say so that the other side understands it."""
+
+import gzip
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+from pydantic_core import to_json
+
+from postern.access import ANYONE
+from postern.authoring.call_result import CallError
+from postern.authoring.context import Context, Services
+from postern.authoring.request import Request
+from postern.connections import ConnectionFault, Connections
+from postern.connections.calls.calls import Calls
+from postern.connections.vault.secret import Secret
+from postern.http_client import http_client
+from postern.settings import load_settings
+from postern.version import own_version
+from tests.connections.counterparts import Counterpart, Received, Waits, always, listening, reply
+
+pytestmark = pytest.mark.anyio
+
+KEY = {"key_vault": "crm-key"}
+TOKEN = to_json({"access_token": "T1", "token_type": "Bearer", "expires_in": 3600})
+
+
+class Drawer:
+    """Where a test's secrets are; `values` are by name."""
+
+    def __init__(self) -> None:
+        self.values = {"crm-key": "key-1", "apim-key": "apim-1"}
+
+    async def read(self, name: str) -> Secret:
+        return Secret(name, self.values[name])
+
+    async def read_again(self, name: str, refused: str) -> Secret:
+        return await self.read(name)
+
+
+@pytest.fixture
+def drawer() -> Drawer:
+    return Drawer()
+
+
+@pytest.fixture
+async def made(tmp_path: Path, drawer: Drawer) -> AsyncIterator[Any]:
+    """Makes Connections of settings, which are closed at the end."""
+    opened: list[Connections] = []
+
+    def make(**settings: Any) -> Connections:
+        loaded = load_settings({}, folder=tmp_path, defaults=settings)
+        opened.append(Connections(loaded, "", secrets=drawer, retries=Waits().retries()))
+        return opened[-1]
+
+    yield make
+    for each in opened:
+        await each.aclose()
+
+
+def oauth2(tokens: Counterpart, **more: Any) -> dict[str, Any]:
+    keys = {"token_url": tokens.url + "/token", "client_id": "postern", "client_secret": KEY}
+    return {"type": "oauth2", **keys, **more}
+
+
+async def test_a_token_that_comes_compressed_is_used(made: Any):
+    async with listening(always()) as api, listening(always(200, gzip.compress(TOKEN), "Content-Encoding: gzip")) as at:
+        client = made(connections={"crm": {"base_url": api.url, "auth": oauth2(at)}}).client("crm")
+        assert (await client.get("/x")).status_code == 200
+        assert api.received[0].header("authorization") == "Bearer T1"
+
+
+async def test_a_token_endpoint_with_an_unknown_coding_is_a_fault_of_its_entry(made: Any):
+    async with listening(always()) as api, listening(always(200, TOKEN, "Content-Encoding: br")) as at:
+        client = made(connections={"crm": {"base_url": api.url, "auth": oauth2(at)}}).client("crm")
+        with pytest.raises(ConnectionFault, match=r"^connections\.crm gets no token: .*/token responded with .* br"):
+            await client.get("/x")
+
+
+APIM = {"headers": {"Ocp-Apim-Subscription-Key": {"key_vault": "apim-key"}}}
+
+
+async def test_a_header_by_reference_goes_beside_the_token(made: Any):
+    async with listening(always()) as api, listening(always(200, TOKEN)) as at:
+        client = made(connections={"crm": {"base_url": api.url, "auth": oauth2(at), **APIM}}).client("crm")
+        found = await client.get("/x")
+        assert api.received[0].header("authorization") == "Bearer T1"
+        assert api.received[0].header("ocp-apim-subscription-key") == "apim-1"
+        assert "apim-1" not in f"{found.request.headers!r} {found.request.extensions!r}"
+
+
+async def test_a_new_value_of_such_a_header_is_sent_once_more(made: Any, drawer: Drawer):
+    async def answer(received: Received, _: Any) -> bytes:
+        drawer.values["apim-key"] = "apim-2"
+        return reply(200 if received.header("ocp-apim-subscription-key") == "apim-2" else 401)
+
+    async with listening(answer) as api, listening(always(200, TOKEN)) as at:
+        client = made(connections={"crm": {"base_url": api.url, "auth": oauth2(at), **APIM}}).client("crm")
+        assert (await client.get("/x")).status_code == 200
+        assert [each.header("authorization") for each in api.received] == ["Bearer T1"] * 2
+
+
+async def test_a_header_that_cannot_be_read_names_its_place(made: Any, drawer: Drawer):
+    drawer.values["apim-key"] = "apim-1\n"
+    client = made(connections={"crm": {"base_url": "https://x.example", "auth": {"type": "none"}, **APIM}}).client(
+        "crm"
+    )
+    with pytest.raises(
+        ConnectionFault, match=r"^connections\.crm has a headers\.Ocp-Apim-Subscription-Key that cannot"
+    ):
+        await client.get("/x")
+
+
+async def test_trying_out_reads_the_headers_too(made: Any):
+    connections = made(connections={"crm": {"base_url": "https://x.example", "auth": {"type": "none"}, **APIM}})
+    connections.client("crm")
+    stages = [stage async for stage in connections.sign_in("connections.crm").try_out()]
+    assert [stage.detail for stage in stages] == ["apim-key (headers.Ocp-Apim-Subscription-Key), no expiry date"]
+
+
+async def test_a_redirect_elsewhere_carries_no_such_header(made: Any):
+    async with listening(always()) as thief, listening(always(302, b"", f"Location: {thief.url}/x")) as api:
+        client = made(connections={"crm": {"base_url": api.url, "auth": {"type": "none"}, **APIM}}).client("crm")
+        with pytest.raises(ConnectionFault):
+            await client.get("/x", follow_redirects=True)
+        assert thief.received == []
+
+
+def called(connections: Connections, folder: Path, **trigger: Any) -> tuple[Calls, Context]:
+    """`ctx.call` over real clients."""
+    settings = load_settings({}, folder=folder, defaults={"triggers": {"t": trigger}})
+
+    async def sleep(_: float) -> None: ...
+
+    calls = Calls(settings, dict, connections.open, lambda *_: None, sleep=sleep)
+    services = Services(connections.secret, connections.client, structlog.get_logger("test"), call=calls.call)
+    return calls, Context(Request("POST", "/triggers/x"), ANYONE, "run-1", "x", services)
+
+
+async def test_a_result_is_fetched_where_the_entry_allows_it_and_without_the_credential(made: Any, tmp_path: Path):
+    async with listening(always(200, b'{"done": true}', "Content-Type: application/json")) as results:
+        async with listening(always(202, b"", f"Location: {results.url}/r/1?code=x")) as gateway:
+            auth = {"type": "basic", "username": "u", "password": KEY}
+            calls, ctx = called(made(), tmp_path, url=f"{gateway.url}/t", auth=auth, results_at=[results.url], **APIM)
+            assert await ctx.call("t", {}) == {"done": True}
+            calls.close()
+        assert results.targets == ["/r/1?code=x"]
+        assert results.received[0].header("authorization") == ""
+        assert results.received[0].header("ocp-apim-subscription-key") == ""
+        assert gateway.received[0].header("ocp-apim-subscription-key") == "apim-1"
+
+
+async def test_a_result_elsewhere_is_not_fetched_unless_the_entry_allows_it(made: Any, tmp_path: Path):
+    async with listening(always()) as results:
+        async with listening(always(202, b"", f"Location: {results.url}/r/1")) as gateway:
+            calls, ctx = called(made(), tmp_path, url=f"{gateway.url}/t", results_at=["https://func.example"])
+            with pytest.raises(CallError, match=r"name the origin: results_at = .* in \[triggers\.t\]"):
+                await ctx.call("t", {})
+            calls.close()
+        assert results.received == []
+
+
+async def test_a_call_that_does_not_wait_has_its_handle_also_where_the_result_is_refused(made: Any, tmp_path: Path):
+    """The trigger has run: the error comes with the result."""
+    moved = always(202, b"", "Location: https://func.example/r/1", "X-Run-Id: 01K0000000000000000000000A")
+    async with listening(moved) as gateway:
+        calls, ctx = called(made(), tmp_path, url=f"{gateway.url}/t")
+        handle = await ctx.call("t", {}, wait=False)
+        assert (handle.done, handle.location) == (False, "")
+        with pytest.raises(CallError, match=r"results_at"):
+            await handle.result()
+        calls.close()
+
+
+async def test_a_result_elsewhere_may_be_polled_and_lead_further(made: Any, tmp_path: Path):
+    async with AsyncExitStack() as opened:
+        last = await opened.enter_async_context(listening(always(200, b"1", "Content-Type: application/json")))
+        first = await opened.enter_async_context(listening(always(202, b"", f"Location: {last.url}/r/2")))
+        gateway = await opened.enter_async_context(listening(always(202, b"", f"Location: {first.url}/r/1")))
+        calls, ctx = called(made(), tmp_path, url=f"{gateway.url}/t", results_at=[first.url, last.url])
+        opened.callback(calls.close)
+        assert await ctx.call("t", {}) == 1
+
+
+async def test_an_encoded_slash_in_path_is_sent_as_it_was_written(made: Any, tmp_path: Path):
+    async with listening(always(200, b"1", "Content-Type: application/json")) as api:
+        calls, ctx = called(made(), tmp_path, url=f"{api.url}/t")
+        assert await ctx.call("t", {}, path="/orders/a%2Fb") == 1
+        with pytest.raises(ConnectionFault):
+            await ctx.call("t", {}, path="/orders/a%2F..%2Fb")
+        calls.close()
+        assert api.targets == ["/t/orders/a%2Fb"]
+
+
+async def test_all_requests_name_the_product(made: Any, tmp_path: Path):
+    async with listening(always(200, TOKEN)) as api:
+        connections = made(connections={"crm": {"base_url": api.url, "auth": oauth2(api)}})
+        await connections.client("crm").get("/x")
+        calls, ctx = called(connections, tmp_path, url=f"{api.url}/t")
+        await ctx.call("t", {})
+        calls.close()
+        async with http_client() as client:
+            await client.get(api.url)
+        agents = {each.header("user-agent") for each in api.received}
+        assert (len(api.received), agents) == (4, {f"Postern/{own_version()}"})
+        await connections.client("crm").get("/x", headers={"User-Agent": "mine"})
+        assert api.received[-1].header("user-agent") == "mine"
