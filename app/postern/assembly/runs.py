@@ -50,9 +50,13 @@ def runs_part(
 ) -> RunsPart:
     """The runner accepts runs until the server process closes. `for_author` logs failures with their tracebacks."""
     threads, of_steps = Threads("workflow"), Threads("step")
-    steps = Steps(note=journal.note_step, threads=of_steps)
+
+    def left(run_id: str) -> float:
+        return runner.left(run_id)
+
+    steps = Steps(note=journal.note_step, threads=of_steps, left=left)
     requests = RequestCounts(served=triggers)
-    calls = Calls(settings, triggers, connections.open, journal.note_call)
+    calls = Calls(settings, triggers, connections.open, journal.note_call, left=left)
     services = Services(connections.secret, connections.client, log, steps.run, calls.call)
     ended = _show_failures(requests, log) if for_author else _count_and_log(requests)
     runner = Runner(services, journal, ended, threads=threads)

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import cast
 
-from postern.connections.faults import ConnectionFault
+from postern.connections.faults import ConnectionFault, ResponseFault
 from postern.http_client import (
     AsyncByteStream,
     ConnectError,
@@ -96,7 +96,7 @@ class Body(AsyncByteStream):
             fix = "Request less at a time, or raise max_response_bytes of the entry"
         if wrong:
             await self.aclose()
-            raise ConnectionFault(self._entry, wrong, fix)
+            raise ResponseFault(self._entry, wrong, fix)
 
     def _expire(self) -> None:
         self._closing = self._loop.create_task(self.aclose())

@@ -29,8 +29,8 @@ POLICY = Retry(count=3, interval=0.5, minimum=0.1, maximum=30.0)
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """Retries requests by a policy, whose `maximum` limits every wait. If a Retry-After is longer, there is no retry
-    and the response is returned.
+    """Retries requests by a policy, or when a Retry-After says. If that is beyond the deadline, there is no retry and
+    the response is returned.
 
     `clock` is that of the deadlines, None for the event loop's. `now` is the time of day in seconds since 1970.
     `uniform` draws a number between two.
@@ -66,8 +66,7 @@ class Retries:
 
     def _enough(self, state: RetryCallState, deadline: float) -> bool:
         clock = self.clock or asyncio.get_running_loop().time
-        late = clock() + state.upcoming_sleep >= deadline
-        return late or state.attempt_number > self.policy.count or state.upcoming_sleep > self.policy.maximum
+        return state.attempt_number > self.policy.count or clock() + state.upcoming_sleep >= deadline
 
 
 def repeatable(request: Request) -> bool:
