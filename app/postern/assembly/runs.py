@@ -54,9 +54,9 @@ def runs_part(
     def left(run_id: str) -> float:
         return runner.left(run_id)
 
-    steps = Steps(note=journal.note_step, threads=of_steps, left=left)
-    requests = RequestCounts(served=triggers)
+    steps = Steps(note=journal.note_step, threads=of_steps, left=left, home=connections.home)
     calls = Calls(settings, triggers, connections.open, journal.note_call, left=left)
+    requests = RequestCounts(served=triggers)
     services = Services(connections.secret, connections.client, log, steps.run, calls.call)
     ended = _show_failures(requests, log) if for_author else _count_and_log(requests)
     runner = Runner(services, journal, ended, threads=threads)
@@ -92,9 +92,7 @@ def runs_part(
                 requests, lambda: runner.room.running_by_workflow, lambda: runner.room.abandoned_by_workflow
             ),
             thread_metrics(
-                requests,
-                lambda: Counter(threads.busy) + Counter(of_steps.busy),
-                lambda: Counter(threads.waiting) + Counter(of_steps.waiting),
+                requests, lambda: _both(threads.busy, of_steps.busy), lambda: _both(threads.waiting, of_steps.waiting)
             ),
             blocked_loop_metrics(lambda: dict(blocked.counts)),
             node_metrics(lambda: len(processes.known)),
@@ -108,6 +106,10 @@ def _holder_of(runner: Runner) -> tuple[str, str] | None:
     known = RUN.get()
     run = runner.underway(known[0]) if known is not None else None
     return (run.workflow.name, holder(run)) if run is not None else None
+
+
+def _both(workflows: Mapping[str, int], steps: Mapping[str, int]) -> Counter[str]:
+    return Counter(workflows) + Counter(steps)
 
 
 def _names_in(file: str, triggers: Mapping[str, Trigger]) -> list[str]:

@@ -209,17 +209,7 @@ class Context:
 
         Raises CallError if there is no result, and nothing else. Its text says if the call may have run.
         """
-        if not isinstance(trigger, str):
-            raise CallMistake("", f"ctx.call takes the name of a trigger, not {type(trigger).__name__}")
-        if method not in METHODS:
-            raise CallMistake(trigger, f"method={method!r}: choose one of {', '.join(METHODS)}")
-        if not isinstance(retry, Retry):
-            raise CallMistake(trigger, "retry= takes a Retry(...)")
-        if not isinstance(path, str):
-            raise CallMistake(trigger, f"path= takes a text, not {type(path).__name__}")
-        if idempotency_key is not None and not (isinstance(idempotency_key, str) and KEY.fullmatch(idempotency_key)):
-            text = "idempotency_key= takes 1 to 255 visible ASCII characters, the first no quotation mark"
-            raise CallMistake(trigger, text)
+        _check_call(trigger, path, method, idempotency_key, retry)
         trigger = str.__str__(trigger)  # the process that writes records cannot load an author's enum
         part = part_of(self.run_id, self._part)
         part.calls += 1
@@ -229,3 +219,18 @@ class Context:
             trigger, body, path, method, wait, retry, self._calls, part.step, key, own_key=idempotency_key is not None
         )
         return await self._services.call(self, outgoing)
+
+
+def _check_call(trigger: object, path: object, method: object, idempotency_key: object, retry: object) -> None:
+    """Raises CallMistake for an argument of `ctx.call` that makes no sense."""
+    if not isinstance(trigger, str):
+        raise CallMistake("", f"ctx.call takes the name of a trigger, not {type(trigger).__name__}")
+    if not isinstance(method, str) or method not in METHODS:
+        raise CallMistake(trigger, f"method={method!r}: choose one of {', '.join(METHODS)}")
+    if not isinstance(retry, Retry):
+        raise CallMistake(trigger, "retry= takes a Retry(...)")
+    if not isinstance(path, str):
+        raise CallMistake(trigger, f"path= takes a text, not {type(path).__name__}")
+    if idempotency_key is not None and not (isinstance(idempotency_key, str) and KEY.fullmatch(idempotency_key)):
+        text = "idempotency_key= takes 1 to 255 visible ASCII characters, the first no quotation mark"
+        raise CallMistake(trigger, text)

@@ -7,10 +7,14 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Self
 
 from postern.connections.entry_transport import DEADLINE, WAITING, EntryTransport
+from postern.connections.faults import ConnectionFault
 from postern.connections.response_body import no_place, too_late
-from postern.http_client import URL, AsyncClient, Auth, PoolTimeout, ReadTimeout, Request, Response, Timeout
+from postern.home_loop import HomeLoop
+from postern.http_client import URL, AsyncClient, Auth, ByteStream, PoolTimeout, ReadTimeout, Request, Response, Timeout
 
 CONNECT_SECONDS = 10.0
+_OTHER_LOOP = "has a body that is streamed in another event loop than the server's (asyncio.run in a def workflow)"
+_OTHER_LOOP_FIX = "Write the workflow as async def, or send and read the body as a whole"
 
 
 class Signing(Auth):
@@ -28,7 +32,8 @@ class EntryClient(AsyncClient):
     """A client of one entry. It keeps no cookies, follows no redirects unless the author requests it, and uses no proxy
     of the environment. Closing it has no effect: its connections are those of all clients."""
 
-    def __init__(self, transport: EntryTransport, auth: Auth | None = None) -> None:
+    def __init__(self, transport: EntryTransport, auth: Auth | None = None, home: HomeLoop | None = None) -> None:
+        self._home = home or HomeLoop()
         self._entry = transport.entry
         self._place = transport.place
         self._seconds = transport.caps.seconds
@@ -52,7 +57,15 @@ class EntryClient(AsyncClient):
         return super().build_request(method, url, **options)
 
     async def send(self, request: Request, **options: Any) -> Response:
-        """Send a request within the entry's timeout, signing in included."""
+        """Send a request within the entry's timeout, signing in included. Connections and tokens belong to the server's
+        event loop, so a request from another loop is sent there."""
+        if self._home.is_here:
+            return await self._send(request, **options)
+        if options.get("stream") or not isinstance(request.stream, ByteStream):
+            raise ConnectionFault(self._entry, _OTHER_LOOP, _OTHER_LOOP_FIX)
+        return await self._home.run(self._send(request, **options))
+
+    async def _send(self, request: Request, **options: Any) -> Response:
         deadline = asyncio.get_running_loop().time() + self._seconds
         request.extensions = {**request.extensions, DEADLINE: deadline}
         timeout = asyncio.timeout_at(deadline)

@@ -17,6 +17,7 @@ from postern.authoring.context import Context
 from postern.authoring.plain import type_name
 from postern.authoring.retry_policy import Retry
 from postern.call_chain import PART, Part, part_of
+from postern.home_loop import HomeLoop
 from postern.journal.run import Attempt, Step
 from postern.journal.secured import kept_step, kept_type
 from postern.runs.threads import NotBegun, Threads
@@ -32,7 +33,7 @@ class Steps:
     A step is recorded with its name, its times and the types of its errors, without texts, arguments or results.
 
     `now` is the time of day in seconds since 1970. `uniform` returns a random number between two. `left` returns the
-    seconds until a run times out. It belongs to one event loop.
+    seconds until a run times out. Its threads belong to the event loop `home`.
     """
 
     def __init__(
@@ -45,9 +46,11 @@ class Steps:
         log: FilteringBoundLogger | None = None,
         threads: Threads | None = None,
         left: Callable[[str], float] = lambda _: math.inf,
+        home: HomeLoop | None = None,
     ) -> None:
         self._note = note
         self._left = left
+        self._home = home or HomeLoop()
         self._now = now
         self._sleep = sleep
         self._uniform = uniform
@@ -117,7 +120,8 @@ class Steps:
                 raise RuntimeError(f"{type_name(error)} left the step") from error
 
         try:
-            value = await self._threads.run(ctx.workflow, guarded, ctx.caller.object_id or ctx.request.client_address)
+            caller = ctx.caller.object_id or ctx.request.client_address
+            value = await self._home.run(self._threads.run(ctx.workflow, guarded, caller))
         except NotBegun as error:  # the run itself has begun
             raise asyncio.CancelledError from error
         return await value if inspect.isawaitable(value) else value  # a `def` or lambda around an `async def`
