@@ -4,6 +4,7 @@ import codecs
 import json
 from typing import Any, Self
 
+from postern.connections.request_body import RENEWED
 from postern.http_client import HTTPStatusError, Response
 
 TEXT_ENCODINGS = frozenset(
@@ -18,6 +19,10 @@ TEXT_ENCODINGS = frozenset(
 )
 """The encodings in which text is read. Python knows others, with which a few bytes take very long (`punycode`, `idna`)
 or unfold to gigabytes (`zlib`)."""
+
+NOT_REPEATED = (
+    ". Its credential was renewed, but the body was a stream that can be read only once: send the request again"
+)
 
 _LONGEST_NAME = 40
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
@@ -75,4 +80,5 @@ class Answer(Response):
         if self.is_success:
             return self
         where = f"{request.method} {request.url.copy_with(query=None)}"
-        raise HTTPStatusError(f"{where} returned {self.status_code}", request=request, response=self)
+        renewed = NOT_REPEATED if request.extensions.get(RENEWED) else ""
+        raise HTTPStatusError(f"{where} returned {self.status_code}{renewed}", request=request, response=self)

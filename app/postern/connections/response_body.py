@@ -51,9 +51,21 @@ class Body(AsyncByteStream):
         self._loop = asyncio.get_running_loop()
         self._timer = self._loop.call_at(deadline, self._expire)
         self._closing: asyncio.Task[None] | None = None
+        self._loaded: list[bytes] | None = None
+
+    async def load(self) -> None:
+        """Read the whole body now, so that what breaks off in it breaks off here. Iterating gives what was read."""
+        try:
+            self._loaded = [piece async for piece in self]
+        finally:
+            await self.aclose()
 
     async def __aiter__(self) -> AsyncGenerator[bytes, None]:
         """The body in pieces."""
+        if self._loaded is not None:
+            for loaded in self._loaded:
+                yield loaded
+            return
         taken = pieces_read = 0
         async with aclosing(cast("AsyncGenerator[bytes, None]", aiter(self._stream))) as pieces:
             while (piece := await self._next(pieces)) is not None:

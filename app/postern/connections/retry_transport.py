@@ -11,7 +11,8 @@ import structlog
 from tenacity import AsyncRetrying, RetryCallState
 
 from postern.authoring.retry_policy import Retry
-from postern.http_client import ByteStream, Request, Response
+from postern.connections.request_body import may_be_sent_again
+from postern.http_client import Request, Response
 from postern.transient_errors import retry_after, worth_retrying
 
 RETRY = "retry"
@@ -71,9 +72,9 @@ class Retries:
 
 def repeatable(request: Request) -> bool:
     """Whether the request may be sent twice: by its method, by an idempotency key, or because its author allows it. Its
-    body must be in memory."""
+    body must be one that can be sent again."""
     allowed = request.extensions.get(RETRY)
-    if allowed is False or not isinstance(request.stream, ByteStream):
+    if allowed is False or not may_be_sent_again(request):
         return False
     return allowed is True or request.method in IDEMPOTENT or "Idempotency-Key" in request.headers
 

@@ -4,6 +4,7 @@ check of its address, and a rejected credential is replaced once."""
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
+from postern.connections.request_body import RENEWED, may_be_sent_again
 from postern.connections.stage import Stage
 from postern.http_client import URL, Auth, Request, Response
 
@@ -60,17 +61,21 @@ class SignIn(Auth, ABC):
         """Release connections."""
 
     async def async_auth_flow(self, request: Request) -> AsyncGenerator[Request, Response]:
-        """Sign one request, and once more if the credential is rejected. The HTTP client calls this."""
+        """Sign one request, and once more if the credential is rejected. A body that can be read only once is not sent
+        again, but the next request has the new credential. The HTTP client calls this."""
         credential = await self.credential()
         signature = self._attach(request, credential)
         try:
             response = yield request
         finally:
             signature.forget()
-        if response.status_code != UNAUTHORIZED or not may_be_sent_again(request):
+        if response.status_code != UNAUTHORIZED:
             return
         other = await self.another(credential)
         if other is None:
+            return
+        if not may_be_sent_again(request):
+            request.extensions[RENEWED] = True
             return
         signature = self._attach(request, other)
         try:
@@ -92,8 +97,3 @@ def signed(request: Request) -> Request:
     if sign is not None:
         sign(copy)
     return copy
-
-
-def may_be_sent_again(request: Request) -> bool:
-    """Whether its body is in memory, and not a stream that can be read only once."""
-    return hasattr(request, "_content")
