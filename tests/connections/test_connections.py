@@ -193,12 +193,12 @@ async def test_fifty_cold_calls_ask_for_one_token_and_one_secret(made: Any, draw
         assert (len(tokens.received), drawer.reads.total()) == (1, 1)
 
 
-async def test_a_401_for_ever_asks_the_vault_and_the_token_endpoint_once(made: Any, drawer: Drawer):
+async def test_a_401_for_ever_asks_the_vault_and_the_token_endpoint_twice(made: Any, drawer: Drawer):
     async with listening(always(401)) as server, listening(token_server()) as tokens:
         client = made({"crm": entry(server.url, oauth2(tokens))}).client("crm")
         for _ in range(20):
             assert (await client.get("/x")).status_code == 401
-        assert (len(server.received), len(tokens.received), drawer.reads.total()) == (20, 1, 1)
+        assert (len(server.received), len(tokens.received), drawer.reads.total()) == (20, 2, 2)
 
 
 async def test_a_key_that_is_rejected_for_ever_is_read_again_and_sent_once(made: Any, drawer: Drawer):

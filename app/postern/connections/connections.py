@@ -138,6 +138,7 @@ class Connections:
             client_id=settings.client_id,
             ca_bundle=settings.ca_bundle,
             azure_credential=settings.azure_credential,
+            retries=self._retries,
         )
 
     def _open(self, entry: str, opened: _Opened, signer: str) -> _Entry:

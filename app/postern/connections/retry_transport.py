@@ -46,9 +46,13 @@ class Retries:
     async def call(
         self, attempt: Callable[[Request], Awaitable[Response]], request: Request, entry: str, deadline: float
     ) -> Response:
-        """The last attempt's response; its error is raised. No wait goes beyond `deadline`."""
+        """The response of a request that is repeated if it may be. See `insist`."""
         if not repeatable(request):
             return await attempt(request)
+        return await self.insist(partial(attempt, request), entry, deadline)
+
+    async def insist(self, attempt: Callable[[], Awaitable[Response]], entry: str, deadline: float) -> Response:
+        """The last attempt's response; its error is raised. No wait goes beyond `deadline`."""
         retrying = AsyncRetrying(
             retry=_worth_it,
             wait=self._wait,
@@ -57,7 +61,7 @@ class Retries:
             before_sleep=partial(_release, entry=entry),
             retry_error_callback=_last,
         )
-        response: Response = await retrying(attempt, request)
+        response: Response = await retrying(attempt)
         return response
 
     def _wait(self, state: RetryCallState) -> float:

@@ -1,8 +1,9 @@
 """What the authentication types need besides their entry."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from postern.connections.retry_transport import Retries
 from postern.connections.vault.secret import Secrets
 from postern.http_client import AsyncClient
 
@@ -10,7 +11,7 @@ from postern.http_client import AsyncClient
 @dataclass(frozen=True, slots=True)
 class SignInContext:
     """What signing in needs besides an entry: the source of secrets, the HTTP client for token endpoints, the address
-    of Entra, and Postern's own tenant, application and Azure credential."""
+    of Entra, Postern's own tenant, application and Azure credential, and how token requests are retried."""
 
     secrets: Secrets
     http: AsyncClient
@@ -19,3 +20,4 @@ class SignInContext:
     client_id: str | None
     ca_bundle: Path | None
     azure_credential: str | None
+    retries: Retries = field(default_factory=Retries)
