@@ -5,6 +5,7 @@ from contextvars import ContextVar
 
 import anyio
 import pytest
+from structlog.testing import capture_logs
 
 from postern.connections.auth.token_cache import (
     EARLY_SECONDS,
@@ -186,12 +187,15 @@ async def test_a_token_that_is_rejected_although_it_is_young_is_renewed_once():
 async def test_tokens_that_worked_before_are_renewed_some_times_in_a_while_and_no_more():
     """An API that accepts some requests and rejects others would cause a token request at each call."""
     endpoint = Endpoint()
-    tokens = endpoint.tokens()
-    for _ in range(50):
-        token = await tokens.token()
-        tokens.accepted(token)
-        await tokens.renewed(token)
+    tokens = Tokens(endpoint.fetch, clock=lambda: endpoint.now, entry="connections.x")
+    with capture_logs() as logs:
+        for _ in range(50):
+            token = await tokens.token()
+            tokens.accepted(token)
+            await tokens.renewed(token)
     assert endpoint.received == 1 + MOST_RENEWALS
+    assert [(line["event"], line["entry"]) for line in logs] == [("token-contested", "connections.x")]
+    assert "token-1" not in str(logs)
 
 
 class OneLives:

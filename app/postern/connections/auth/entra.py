@@ -51,7 +51,7 @@ class EntraSignIn(SignIn):
         self._around = context
         self._clock = clock
         self._scopes = auth.scopes or (default_scope(auth.audience),)
-        self._tokens = Tokens(self._fetch)
+        self._tokens = Tokens(self._fetch, entry=entry)
         reference = auth.client_secret or auth.certificate
         key = "client_secret" if auth.client_secret else "certificate"
         self._proof = EntrySecret(entry, key, reference, context.secrets) if reference else None

@@ -45,7 +45,7 @@ class OAuth2(SignIn):
         self._http = http
         self._seconds = seconds
         self._retries = retries or Retries()
-        self._tokens = Tokens(self._fetch)
+        self._tokens = Tokens(self._fetch, entry=entry)
 
     async def credential(self) -> str:
         """The cached token, or a new one."""

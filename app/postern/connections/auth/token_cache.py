@@ -24,6 +24,12 @@ REPLACEMENTS = 3
 process has the provider issue a token, and only the newest is valid, a token may end before its first use."""
 MOST_RENEWALS = 10
 """Rejected tokens that are renewed within RENEWAL_SECONDS, even if each was accepted before."""
+QUIET = 600.0
+"""Seconds between two warnings about one entry."""
+_CONTESTED = (
+    "tokens are rejected soon after they were accepted: another process or program may request tokens for the same "
+    "client, and the provider keeps only the newest; give each a client of its own, or run one process"
+)
 RIVAL_SECONDS = 0.2
 """The longest wait before a second replacement, which doubles: two processes then do not replace each other's tokens in
 step."""
@@ -38,7 +44,7 @@ class Token:
 
 
 class Tokens:
-    """The token of one entry. `fetch` requests a new one and has its own time limit. Its errors are raised to all
+    """The token of `entry`. `fetch` requests a new one and has its own time limit. Its errors are raised to all
     callers that wait for it. An object belongs to one event loop."""
 
     def __init__(
@@ -47,7 +53,10 @@ class Tokens:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         uniform: Callable[[float, float], float] = random.uniform,
+        entry: str = "",
     ) -> None:
+        self._entry = entry
+        self._warned = float("-inf")
         self._fetch = fetch
         self._clock = clock
         self._sleep = sleep
@@ -99,8 +108,15 @@ class Tokens:
             self._unproved = 0
             return True
         if len(self._renewals) == MOST_RENEWALS and self._renewals[0] > since:
+            self._warn()
             return False
         return self._unproved < (REPLACEMENTS if self._worked else 1)
+
+    def _warn(self) -> None:
+        now = self._clock()
+        if now - self._warned >= QUIET:
+            self._warned = now
+            structlog.get_logger("postern").warning("token-contested", entry=self._entry, fix=_CONTESTED)
 
     async def aclose(self) -> None:
         """Cancel the token request in progress."""
