@@ -10,7 +10,7 @@ from starlette.responses import PlainTextResponse, Response
 from postern import CallError, Retry
 from postern.connections.calls.call_response import IDEMPOTENT, may_have_run, may_repeat
 from tests.connections.calling import Counterpart, calling, problem, serving
-from tests.connections.counterparts import always, listening
+from tests.connections.counterparts import always, listening, reply
 
 pytestmark = pytest.mark.anyio
 
@@ -65,6 +65,28 @@ async def test_a_connection_that_breaks_after_the_request_leaves_it_open_whether
         with pytest.raises(CallError, match="may have run there") as caught:
             await here.ctx.call("t", {"order": 7})
         assert (len(server.received), caught.value.status, caught.value.sent) == (1, 0, True)
+
+
+@pytest.mark.parametrize(("path", "times"), [("/api/orders", 1), ("/triggers/greet", 2)])
+async def test_an_answer_that_breaks_off_is_repeated_where_the_key_is_honoured(tmp_path: Path, path: str, times: int):
+    sent: list[None] = []
+
+    async def cut(_: Any, writer: asyncio.StreamWriter) -> bytes | None:
+        sent.append(None)
+        if len(sent) > 1:
+            return reply(200, b"[1]", "Content-Type: application/json")
+        writer.write(reply(200, b"[1]")[:-1])
+        await writer.drain()
+        return None
+
+    async with listening(cut) as server, calling(tmp_path, {"t": {"url": server.url + path}}) as here:
+        if times == 1:
+            with pytest.raises(CallError, match="may have run there"):
+                await here.ctx.call("t", {"order": 7})
+        else:
+            assert await here.ctx.call("t", {"order": 7}) == [1]
+        assert len({each.header("idempotency-key") for each in server.received}) == 1
+    assert len(sent) == times
 
 
 async def test_a_refused_connection_is_tried_again_and_has_not_run(tmp_path: Path):

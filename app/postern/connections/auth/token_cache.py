@@ -22,7 +22,7 @@ token request at each call. After a failed early renewal, the next attempt is th
 REPLACEMENTS = 3
 """How many tokens in a row are replaced before one is accepted, if the API has accepted one before. Where another
 process has the provider issue a token, and only the newest is valid, a token may end before its first use."""
-MOST_RENEWALS = 10
+MOST_RENEWALS = 30
 """Rejected tokens that are renewed within RENEWAL_SECONDS, even if each was accepted before."""
 QUIET = 600.0
 """Seconds between two warnings about one entry."""
