@@ -14,9 +14,11 @@ from postern.access import ANYONE
 from postern.authoring.call_result import Outgoing
 from postern.authoring.context import Services
 from postern.authoring.request import Request
+from postern.home_loop import HomeLoop
 from postern.journal.run import Attempt, State, Step
 from postern.runs.runner import Runner
 from postern.runs.steps import Steps
+from postern.runs.threads import Threads
 from tests.runs.contexts import context
 from tests.runs.records import Records
 
@@ -128,6 +130,23 @@ async def test_a_retry_after_beyond_the_timeout_of_the_run_ends_the_step():
     with pytest.raises(Problem) as caught:
         await context(steps.run).step(Bench().failing(*errors))
     assert (waits, caught.value) == ([99], errors[1])
+    steps.close()
+
+
+async def test_a_step_in_a_loop_of_the_author_takes_its_thread_in_the_server_s_loop():
+    """The timers and turns of the threads belong to that loop."""
+    loops = []
+
+    class Noting(Threads):
+        async def run(self, name, call, caller=""):
+            loops.append(asyncio.get_running_loop())
+            return await super().run(name, call, caller)
+
+    home = HomeLoop()
+    home.settle()
+    steps = Steps(lambda run_id, step: None, threads=Noting("step"), home=home)
+    found = await asyncio.to_thread(asyncio.run, context(steps.run).step(lambda: "done"))
+    assert (found, loops) == ("done", [asyncio.get_running_loop()])
     steps.close()
 
 
