@@ -33,6 +33,9 @@ MARK = "Marker-of-a-secret"
 class Odd:
     """What no JSON can hold."""
 
+    def __repr__(self) -> str:
+        return "Odd()"
+
 
 @pytest.mark.parametrize(
     ("arguments", "options", "builtin"),
