@@ -15,4 +15,4 @@ def test_each_threat_names_its_defence_and_a_test_that_is_there(row: str):
     threat, defence, named = [cell.strip() for cell in row.strip("| ").split(" | ")]
     assert threat
     assert defence
-    assert (ROOT / re.fullmatch(r"`(tests/[a-z_/]+\.py)`", named)[1]).is_file()  # type: ignore[index]
+    assert (ROOT / re.fullmatch(r"`(tests/[a-z0-9_/]+\.py)`", named)[1]).is_file()  # type: ignore[index]

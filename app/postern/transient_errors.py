@@ -14,7 +14,8 @@ from postern.http_client import (
     UnsupportedProtocol,
 )
 
-_SECONDS = re.compile(r"[0-9]{1,9}")
+_SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
+"""Whole seconds as in RFC 9110, or with a fraction, as some gateways write them."""
 
 
 def worth_retrying(error: BaseException) -> bool:
@@ -24,8 +25,8 @@ def worth_retrying(error: BaseException) -> bool:
         return False
     if isinstance(error, TransportError | TimeoutError | ConnectionError):
         return True
-    if isinstance(error, CallError) and (error.ran or error.status == 0):
-        return not error.ran
+    if isinstance(error, CallError) and (error.final or error.status == 0):
+        return not error.final
     status = _status(error)
     return status in (408, 429) or 500 <= status <= 599
 
@@ -36,7 +37,7 @@ def retry_after(error: BaseException | Response, now: float) -> float | None:
     try:
         headers: Any = getattr(getattr(error, "response", error), "headers", {})
         text = headers.get("Retry-After") or headers.get("retry-after") or ""
-        if _SECONDS.fullmatch(text):
+        if _SECONDS.fullmatch(text.strip()):
             return float(text)
         moment = parsedate_to_datetime(text)
         if moment.tzinfo is None:

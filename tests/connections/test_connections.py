@@ -193,12 +193,46 @@ async def test_fifty_cold_calls_ask_for_one_token_and_one_secret(made: Any, draw
         assert (len(tokens.received), drawer.reads.total()) == (1, 1)
 
 
-async def test_a_401_for_ever_asks_the_vault_and_the_token_endpoint_once(made: Any, drawer: Drawer):
+async def test_a_401_for_ever_asks_the_vault_and_the_token_endpoint_twice(made: Any, drawer: Drawer):
     async with listening(always(401)) as server, listening(token_server()) as tokens:
         client = made({"crm": entry(server.url, oauth2(tokens))}).client("crm")
         for _ in range(20):
             assert (await client.get("/x")).status_code == 401
-        assert (len(server.received), len(tokens.received), drawer.reads.total()) == (20, 1, 1)
+        assert (len(server.received), len(tokens.received), drawer.reads.total()) == (20, 2, 2)
+
+
+async def test_a_secret_that_another_event_loop_wants_is_read_in_the_server_s(made: Any, drawer: Drawer):
+    """What reads secrets has connections and tasks of the server's loop."""
+    loops: list[Any] = []
+
+    async def read(name: str) -> Secret:
+        loops.append(asyncio.get_running_loop())
+        return Secret(name, SECRET)
+
+    drawer.read = read  # type: ignore[method-assign]
+    connections = made({})
+    connections.home.settle()
+    assert await asyncio.to_thread(asyncio.run, connections.secret("x")) == SECRET
+    assert loops == [asyncio.get_running_loop()]
+
+
+async def test_two_processes_whose_provider_keeps_one_live_token_are_both_served(made: Any):
+    issued: list[str] = []
+
+    async def issue(_: Received, __: Any) -> bytes:
+        issued.append(f"{SECRET}-{len(issued)}")
+        token = to_json({"access_token": issued[-1], "expires_in": 3600})
+        return reply(200, token, "Content-Type: application/json")
+
+    async def api(received: Received, _: Any) -> bytes:
+        return reply(200 if received.header("authorization") == f"Bearer {issued[-1]}" else 401)
+
+    async with listening(api) as server, listening(issue) as tokens:
+        clients = [made({"crm": entry(server.url, oauth2(tokens))}).client("crm") for _ in range(2)]
+        for _ in range(5):
+            for client in clients:
+                assert (await client.post("/x", files={"f": ("a", b"x")})).status_code == 200
+        assert len(issued) == 10, "each request renews the token that the other process ended, once"
 
 
 async def test_a_key_that_is_rejected_for_ever_is_read_again_and_sent_once(made: Any, drawer: Drawer):

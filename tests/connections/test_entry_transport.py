@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator
 from email.utils import formatdate
+from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,10 +13,11 @@ from structlog.testing import capture_logs
 from postern.connections.allowed_urls import POLL
 from postern.connections.entry_transport import Caps
 from postern.connections.faults import ConnectionFault
-from postern.http_client import AsyncBaseTransport, ReadTimeout, Request, TransportError
+from postern.http_client import URL, AsyncBaseTransport, HTTPStatusError, ReadTimeout, Request, TransportError
 from postern.trace import RUN, traceparent
 from tests.connections.counterparts import (
     SECRET,
+    Answer,
     Marked,
     Received,
     Waits,
@@ -199,16 +202,18 @@ async def test_a_body_that_can_be_read_once_is_sent_once(pool: AsyncBaseTranspor
         assert [each.body for each in server.received] == [b"once"]
 
 
-@pytest.mark.parametrize("after", ["3", formatdate(1003.0, usegmt=True)])
-async def test_a_retry_after_is_honoured(pool: AsyncBaseTransport, after: str):
+@pytest.mark.parametrize(
+    ("after", "waited"), [("3", 3.5), ("3.5", 4), ("120", 120.5), (formatdate(1003.0, usegmt=True), 3.5)]
+)
+async def test_a_retry_after_is_honoured(pool: AsyncBaseTransport, after: str, waited: float):
     waits = Waits()
     async with listening(in_turn(reply(429, b"", f"Retry-After: {after}"), reply())) as server:
-        client = client_of(pool, server.url, caps=Caps(10.0), retries=waits.retries(now=lambda: 1000.0))
+        client = client_of(pool, server.url, caps=Caps(300.0), retries=waits.retries(now=lambda: 1000.0))
         assert (await client.get("/x")).status_code == 200
-        assert waits.seconds == [3.5]
+        assert waits.seconds == [waited]
 
 
-@pytest.mark.parametrize(("after", "limit"), [("31536000", 1e9), ("31", 1e9), ("6", 5.0)])
+@pytest.mark.parametrize(("after", "limit"), [("31536000", 1e7), ("101", 100.0), ("6", 5.0)])
 async def test_a_longer_wait_than_there_is_time_for_ends_it(pool: AsyncBaseTransport, after: str, limit: float):
     """A Retry-After of a year is not waited for, nor one beyond the rest of the entry's timeout."""
     async with listening(always(503, b"", f"Retry-After: {after}")) as server:
@@ -238,6 +243,142 @@ async def test_the_limit_of_time_holds_for_all_attempts_together(pool: AsyncBase
         client = client_of(pool, server.url, caps=Caps(5.0), retries=Waits().retries(clock=lambda: 1e12))
         assert (await client.get("/x")).status_code == 503
         assert len(server.received) == 1
+
+
+def cut(body: bytes, *headers: str) -> Answer:
+    """What breaks off in its body the first time, and is whole after that."""
+    times: list[None] = []
+
+    async def answer(_: Received, writer: asyncio.StreamWriter) -> bytes | None:
+        times.append(None)
+        if len(times) > 1:
+            return reply(200, body, *headers)
+        writer.write(reply(200, body, *headers)[:-1])
+        await writer.drain()
+        return None
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "times"),
+    [
+        ("GET", {}, 2),
+        ("PUT", {"content": b"x"}, 2),
+        ("POST", {"content": b"x", "headers": {"Idempotency-Key": "1"}}, 2),
+        ("POST", {"content": b"x"}, 1),
+        ("GET", {"extensions": {"retry": False}}, 1),
+    ],
+)
+async def test_an_answer_that_breaks_off_in_its_body_is_a_failed_attempt(
+    pool: AsyncBaseTransport, method: str, options: dict[str, Any], times: int
+):
+    async with listening(cut(b"whole")) as server:
+        client = client_of(pool, server.url, retries=Waits().retries())
+        if times == 1:
+            with pytest.raises(TransportError, match=r"connections\.crm"):
+                await client.request(method, "/x", **options)
+        else:
+            found = await client.request(method, "/x", **options)
+            assert (found.text, found.elapsed.total_seconds() >= 0) == ("whole", True)
+        assert len(server.received) == times
+        assert (await client.get("/x")).text == "whole", "its connection is free again"
+
+
+async def test_an_answer_that_is_streamed_breaks_off_where_it_is_read(pool: AsyncBaseTransport):
+    async with listening(cut(b"whole")) as server:
+        client = client_of(pool, server.url, retries=Waits().retries())
+        async with client.stream("GET", "/x") as found:
+            with pytest.raises(TransportError):
+                await found.aread()
+        assert len(server.received) == 1
+
+
+@pytest.mark.parametrize("status", [503, 200])
+async def test_a_file_is_sent_again_from_its_beginning(pool: AsyncBaseTransport, status: int, tmp_path: Path):
+    """After a passing fault, or with another credential."""
+    (tmp_path / "f").write_bytes(b"hello")
+    first = reply(503) if status == 503 else reply(401)
+    async with listening(in_turn(first, reply())) as server:
+        client = client_of(pool, server.url, retries=Waits().retries(), auth=Marked(others=["newer"]))
+        with (tmp_path / "f").open("rb") as file:
+            found = await client.put("/up", files={"f": ("a.txt", file, "text/plain")})
+        assert found.status_code == 200
+        assert [b"hello" in each.body for each in server.received] == [True, True]
+
+
+@pytest.mark.parametrize("content", [b"hello", "hello", BytesIO(b"hello")])
+@pytest.mark.parametrize("form", [dict, list])
+async def test_an_upload_is_sent_again_with_the_renewed_credential(pool: AsyncBaseTransport, content: Any, form: Any):
+    async with listening(in_turn(reply(401), reply(200, b"ok"))) as server:
+        client = client_of(pool, server.url, auth=Marked(others=["newer"]))
+        found = await client.post("/up", data={"a": "1"}, files=form({"f": ("a.txt", content, "text/plain")}.items()))
+        assert found.text == "ok"
+        assert [each.header("x-api-key") for each in server.received] == [SECRET, "newer"]
+        assert server.received[0].body == server.received[1].body
+        assert b"hello" in server.received[0].body
+
+
+class Once:
+    """A file that says that it can be read once."""
+
+    def __init__(self, content: bytes) -> None:
+        inner = BytesIO(content)
+        self.read, self.seek, self.tell = inner.read, inner.seek, inner.tell
+
+    def seekable(self) -> bool:
+        return False
+
+
+async def test_a_stream_is_sent_once_and_the_next_request_has_the_renewed_credential(pool: AsyncBaseTransport):
+    async def parts() -> AsyncIterator[bytes]:
+        yield b"once"
+
+    class Renewing(Marked):
+        async def another(self, refused: str) -> str | None:
+            self.value = "newer"
+            return self.value
+
+    once: dict[str, Any] = {"files": {"f": ("a.txt", Once(b"hello"))}}
+    for options in ({"content": parts(), "headers": {"Content-Length": "4"}}, once):
+        async with listening(in_turn(reply(401), reply())) as server:
+            client = client_of(pool, server.url, auth=Renewing())
+            with capture_logs() as logs:
+                found = await client.post("/up", **options)
+            assert found.status_code == 401
+            with pytest.raises(HTTPStatusError, match="credential was renewed, but the body was a stream") as caught:
+                found.raise_for_status()
+            assert SECRET not in str(caught.value) + str(logs)
+            assert [(line["event"], line["entry"]) for line in logs] == [("call-not-repeated", "connections.crm")]
+            assert (await client.post("/up", content=b"x")).status_code == 200
+            assert [each.header("x-api-key") for each in server.received] == [SECRET, "newer"]
+
+
+@pytest.mark.parametrize(
+    ("path", "options", "target"),
+    [
+        ("/echo?a=1&b=%2F", {"params": {"$top": "5"}}, "/echo?a=1&b=%2F&%24top=5"),
+        ("/echo?a=1", {"params": {"a": "1"}}, "/echo?a=1&a=1"),
+        ("/echo?a=1", {"params": {}}, "/echo?a=1"),
+        ("/echo?a=1", {"params": None}, "/echo?a=1"),
+        ("/echo?a=1", {}, "/echo?a=1"),
+        ("/echo", {"params": [("a", "1"), ("a", "2")]}, "/echo?a=1&a=2"),
+        (URL("/echo?a=1"), {"params": "b=2"}, "/echo?a=1&b=2"),
+        ("/echo?", {"params": {"b": "2"}}, "/echo?b=2"),
+    ],
+)
+async def test_params_are_added_to_the_query_of_the_address(
+    pool: AsyncBaseTransport, path: Any, options: dict[str, Any], target: str
+):
+    async with listening(always()) as server:
+        client = client_of(pool, server.url)
+        await client.get(path, **options)
+        await client.get(f"{server.url}{path}", **options)
+        client.params = {"own": "1"}
+        await client.get(path, **options)
+        assert server.targets[:2] == [target, target]
+        written = set(target.partition("?")[2].split("&")) - {""}
+        assert written | {"own=1"} == set(server.targets[2].partition("?")[2].split("&"))
 
 
 # What cannot be sent

@@ -314,10 +314,10 @@ async def test_a_401_for_ever_is_sent_twice_at_most_and_the_token_endpoint_seldo
         client = client_of(pool, server.url, auth=ByToken(), retries=Waits().retries())
         for _ in range(10):
             assert (await client.get("/x")).status_code == 401
-        assert (len(server.received), fetched) == (10, 1)
+        assert (len(server.received), fetched) == (11, 2)
         now += 60
         await asyncio.gather(*(client.get("/x") for _ in range(10)))
-        assert (len(server.received) <= 30, fetched) == (True, 2)
+        assert (len(server.received) <= 31, fetched) == (True, 3)
 
 
 async def test_a_401_that_does_not_end_is_cut_off(pool: AsyncBaseTransport):

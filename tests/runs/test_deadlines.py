@@ -41,3 +41,11 @@ async def test_the_timer_that_one_run_sets_for_all_is_not_in_its_context():
     async with asyncio.timeout(10):
         await asyncio.create_task(swallows())
     assert found == [""]
+
+
+async def test_what_is_left_of_a_limit_shrinks_and_is_nothing_after_its_end():
+    deadlines = Deadlines(lambda task: None)
+    task = deadlines.begin(100.0)
+    assert 0 < deadlines.left(task) <= 100
+    deadlines.end(task)
+    assert deadlines.left(task) == 0

@@ -14,9 +14,11 @@ from postern.access import ANYONE
 from postern.authoring.call_result import Outgoing
 from postern.authoring.context import Services
 from postern.authoring.request import Request
+from postern.home_loop import HomeLoop
 from postern.journal.run import Attempt, State, Step
 from postern.runs.runner import Runner
 from postern.runs.steps import Steps
+from postern.runs.threads import Threads
 from tests.runs.contexts import context
 from tests.runs.records import Records
 
@@ -111,10 +113,41 @@ async def test_without_a_policy_of_retries_nothing_is_tried_again(bench):
     assert bench.waits == []
 
 
-@pytest.mark.parametrize(("requested", "waited"), [("20", 20), ("600", 45), ("0", 5)])
-async def test_retry_after_is_honoured_within_the_bounds_of_the_policy(bench, requested, waited):
+@pytest.mark.parametrize(("requested", "waited"), [("20", 20), ("120", 120), ("7.5", 7.5), ("0", 5)])
+async def test_retry_after_is_honoured_and_not_cut(bench, requested, waited):
     await bench.ctx.step(bench.failing(Problem(429, headers={"Retry-After": requested})))
     assert bench.waits == [waited]
+
+
+async def test_a_retry_after_beyond_the_timeout_of_the_run_ends_the_step():
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    steps = Steps(lambda run_id, step: None, sleep=sleep, left=lambda run_id: 100.0)
+    errors = [Problem(429, headers={"Retry-After": after}) for after in ("99", "101")]
+    with pytest.raises(Problem) as caught:
+        await context(steps.run).step(Bench().failing(*errors))
+    assert (waits, caught.value) == ([99], errors[1])
+    steps.close()
+
+
+async def test_a_step_in_a_loop_of_the_author_takes_its_thread_in_the_server_s_loop():
+    """The timers and turns of the threads belong to that loop."""
+    loops = []
+
+    class Noting(Threads):
+        async def run(self, name, call, caller=""):
+            loops.append(asyncio.get_running_loop())
+            return await super().run(name, call, caller)
+
+    home = HomeLoop()
+    home.settle()
+    steps = Steps(lambda run_id, step: None, threads=Noting("step"), home=home)
+    found = await asyncio.to_thread(asyncio.run, context(steps.run).step(lambda: "done"))
+    assert (found, loops) == ("done", [asyncio.get_running_loop()])
+    steps.close()
 
 
 async def test_waits_are_drawn_from_a_window():

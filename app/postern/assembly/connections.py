@@ -27,6 +27,7 @@ def connections_part(settings: Settings) -> ConnectionsPart:
 
     @asynccontextmanager
     async def life() -> AsyncIterator[None]:
+        connections.home.settle()
         yield
         await connections.aclose()
 

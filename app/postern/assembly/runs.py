@@ -50,9 +50,13 @@ def runs_part(
 ) -> RunsPart:
     """The runner accepts runs until the server process closes. `for_author` logs failures with their tracebacks."""
     threads, of_steps = Threads("workflow"), Threads("step")
-    steps = Steps(note=journal.note_step, threads=of_steps)
+
+    def left(run_id: str) -> float:
+        return runner.left(run_id)
+
+    steps = Steps(note=journal.note_step, threads=of_steps, left=left, home=connections.home)
+    calls = Calls(settings, triggers, connections.open, journal.note_call, left=left)
     requests = RequestCounts(served=triggers)
-    calls = Calls(settings, triggers, connections.open, journal.note_call)
     services = Services(connections.secret, connections.client, log, steps.run, calls.call)
     ended = _show_failures(requests, log) if for_author else _count_and_log(requests)
     runner = Runner(services, journal, ended, threads=threads)
@@ -89,9 +93,7 @@ def runs_part(
                 requests, lambda: runner.room.running_by_workflow, lambda: runner.room.abandoned_by_workflow
             ),
             thread_metrics(
-                requests,
-                lambda: Counter(threads.busy) + Counter(of_steps.busy),
-                lambda: Counter(threads.waiting) + Counter(of_steps.waiting),
+                requests, lambda: _both(threads.busy, of_steps.busy), lambda: _both(threads.waiting, of_steps.waiting)
             ),
             blocked_loop_metrics(lambda: dict(blocked.counts)),
             node_metrics(lambda: len(processes.known)),
@@ -114,6 +116,10 @@ def _caller_of(runner: Runner, run_id: str) -> str:
     """The caller of a run; one for all runs that have ended and left tasks behind."""
     run = runner.underway(run_id)
     return holder(run) if run is not None else " ".join(LEFT_BEHIND)
+
+
+def _both(workflows: Mapping[str, int], steps: Mapping[str, int]) -> Counter[str]:
+    return Counter(workflows) + Counter(steps)
 
 
 def _names_in(file: str, triggers: Mapping[str, Trigger]) -> list[str]:

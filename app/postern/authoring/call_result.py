@@ -50,7 +50,7 @@ class CallError(Exception):
     `trigger` is `triggers.NAME` or `workflow NAME`. `status` is the HTTP status, 0 if there was no response. `problem`
     is the error document of the other side, as JSON (RFC 9457, or the `error` of Power Automate), {} if there is none
     that can be read. `run_id` is the run that the call started there, "" if that is not known. `headers` has the
-    response's `Retry-After`.
+    response's `Retry-After`. Everything that `ctx.call` raises is a CallError.
     """
 
     def __init__(
@@ -64,6 +64,7 @@ class CallError(Exception):
         headers: Mapping[str, str] | None = None,
         ran: bool = False,
         sent: bool = True,
+        final: bool = False,
     ) -> None:
         super().__init__(message)
         self.trigger = trigger
@@ -75,12 +76,22 @@ class CallError(Exception):
         """Whether this is the outcome of a run, so that a retry is of no use."""
         self.sent = sent
         """Whether the request may have arrived there."""
+        self.final = final or ran
+        """Whether the same call would fail again: it is the outcome of a run, or something has to be corrected."""
 
     @property
     def code(self) -> str:
         """The code of the problem, "" if there is none."""
         code = self.problem.get("code")
         return code if isinstance(code, str) else ""
+
+
+class CallMistake(CallError, TypeError, ValueError):
+    """A call that cannot be made as it is written: an argument to correct. Nothing was sent. It is the built-in error
+    for such an argument too."""
+
+    def __init__(self, trigger: str, message: str) -> None:
+        super().__init__(trigger, message, sent=False, final=True)
 
 
 class Handle:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from postern.authoring.call_result import Outgoing
+from postern.authoring.call_result import CallError, CallMistake, Outgoing
 from postern.authoring.retry_policy import CALL_RETRY, DEFAULT_RETRY, Retry
 from postern.call_chain import Chain, Part, key_of_call, part_of
 from postern.trace import trace_id_of, traceparent
@@ -33,9 +33,14 @@ async def _call_once(
     return await value if inspect.isawaitable(value) else value
 
 
+class _NoServer(CallError, LookupError):
+    """A call in a test of a workflow, which has no server."""
+
+
 async def _no_server(ctx: "Context", outgoing: Outgoing) -> Any:
     """A call without a server, as in a test of a workflow."""
-    raise LookupError(f"there is no server to call {outgoing.trigger}: give Services a call=")
+    text = f"there is no server to call {outgoing.trigger}: give Services a call="
+    raise _NoServer(outgoing.trigger, text, sent=False, final=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,18 +206,15 @@ class Context:
         bytes, or None if it has no content. The call waits for an asynchronous result (202) within this workflow's
         timeout. With `wait=False` it returns a Handle instead.
 
-        `retry` is the policy for requests that did not arrive or got 408, 429 or 5xx. The call has an Idempotency-Key,
-        made from the run, the step and the call's number in it. So a repeated step does not trigger twice if the other
-        side supports the key, as Postern does. Raises CallError if there is no result.
+        `retry` is the policy for requests that are known not to have run, because they did not arrive or got 408, or
+        429 or 503 with a `Retry-After`. A method that may be repeated, or a key that the other side honours, extends it
+        to requests without a response and with 5xx. The call has an Idempotency-Key, made from the run, the step and
+        the call's number in it. So a repeated step does not trigger twice if the other side supports the key, as
+        Postern does.
+
+        Raises CallError if there is no result, and nothing else. Its text says if the call may have run.
         """
-        if not isinstance(trigger, str):
-            raise TypeError(f"ctx.call takes the name of a trigger, not {type(trigger).__name__}")
-        if method not in METHODS:
-            raise ValueError(f"method={method!r}: choose one of {', '.join(METHODS)}")
-        if not isinstance(retry, Retry):
-            raise TypeError("retry= takes a Retry(...)")
-        if idempotency_key is not None and not KEY.fullmatch(idempotency_key):
-            raise ValueError("idempotency_key= takes 1 to 255 visible ASCII characters, the first no quotation mark")
+        _check_call(trigger, path, method, idempotency_key, retry)
         trigger = str.__str__(trigger)  # the process that writes records cannot load an author's enum
         part = part_of(self.run_id, self._part)
         part.calls += 1
@@ -222,3 +224,18 @@ class Context:
             trigger, body, path, method, wait, retry, self._calls, part.step, key, own_key=idempotency_key is not None
         )
         return await self._services.call(self, outgoing)
+
+
+def _check_call(trigger: object, path: object, method: object, idempotency_key: object, retry: object) -> None:
+    """Raises CallMistake for an argument of `ctx.call` that makes no sense."""
+    if not isinstance(trigger, str):
+        raise CallMistake("", f"ctx.call takes the name of a trigger, not {type(trigger).__name__}")
+    if not isinstance(method, str) or method not in METHODS:
+        raise CallMistake(trigger, f"method={method!r}: choose one of {', '.join(METHODS)}")
+    if not isinstance(retry, Retry):
+        raise CallMistake(trigger, "retry= takes a Retry(...)")
+    if not isinstance(path, str):
+        raise CallMistake(trigger, f"path= takes a text, not {type(path).__name__}")
+    if idempotency_key is not None and not (isinstance(idempotency_key, str) and KEY.fullmatch(idempotency_key)):
+        text = "idempotency_key= takes 1 to 255 visible ASCII characters, the first no quotation mark"
+        raise CallMistake(trigger, text)

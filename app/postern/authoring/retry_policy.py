@@ -17,8 +17,11 @@ class Retry:
     """How often a step is retried, and how long the waits are: exponential, with jitter.
 
     `count`: retries after the first attempt. `interval`, in seconds: the longest first wait; the limit doubles with
-    each retry. `minimum` and `maximum`, in seconds: no wait is shorter or longer, even if a `Retry-After` says so. The
-    defaults are those of Logic Apps ("Retry policies" on learn.microsoft.com).
+    each retry. `minimum` and `maximum`, in seconds: no wait that the policy chooses is shorter or longer. The defaults
+    are those of Logic Apps ("Retry policies" on learn.microsoft.com).
+
+    A `Retry-After` of the other side replaces the wait, and may be longer than `maximum`. If it does not fit into the
+    run's timeout, there is no further attempt.
 
     Raises RetryFault for a value that is not valid.
     """
@@ -45,15 +48,18 @@ class Retry:
         """The policy without retries."""
         return cls(count=0)
 
+    def requested(self, seconds: float) -> float:
+        """The wait for a Retry-After of so many seconds: not less, because an earlier attempt would be rejected too."""
+        return max(self.minimum, seconds)
+
     def window(self, retry: int) -> tuple[float, float]:
         """The shortest and longest wait before this retry (1 is the first), in seconds. The wait is random between
         them."""
         longest = self.interval * 2.0 ** (retry - 1)
         shortest = longest / 2 if retry > 1 else 0.0
-        return self.within(shortest), self.within(longest)
+        return self._within(shortest), self._within(longest)
 
-    def within(self, seconds: float) -> float:
-        """The allowed wait that is nearest to this one."""
+    def _within(self, seconds: float) -> float:
         return max(self.minimum, min(seconds, self.maximum))
 
 

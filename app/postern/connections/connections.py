@@ -16,6 +16,7 @@ from postern.connections.faults import ConnectionFault
 from postern.connections.places import TOKEN, Places, most_here
 from postern.connections.retry_transport import Retries
 from postern.connections.vault.vault import Vault
+from postern.home_loop import HomeLoop
 from postern.http_client import URL, AsyncBaseTransport, AsyncClient, pool
 from postern.settings.types import Table
 
@@ -58,7 +59,8 @@ class _Entry:
 
 class Connections:
     """The vault and the connections of the settings. They sign in at Entra's `authority` and share one connection pool,
-    made on first use. Azure is imported on first use too. An object belongs to one event loop.
+    made on first use. Azure is imported on first use too. An object belongs to one event loop, which `home` names for
+    those that call it from another one.
 
     `secrets` replaces the vault of the settings. `retries` is the policy for repeated calls.
     """
@@ -70,10 +72,12 @@ class Connections:
         *,
         secrets: "Secrets | None" = None,
         retries: Retries | None = None,
+        home: HomeLoop | None = None,
     ) -> None:
         self._settings = settings
         self._authority = authority
         self._retries = retries or Retries()
+        self.home = home or HomeLoop()
         self.vault = Vault(
             settings.key_vault_url,
             settings.azure_credential,
@@ -91,7 +95,7 @@ class Connections:
 
     async def secret(self, name: str) -> str:
         """The value of a secret of the Key Vault. Raises ConnectionFault."""
-        return (await self._secrets.read(name)).value
+        return (await self.home.run(self._secrets.read(name))).value
 
     def client(self, name: str) -> AsyncClient:
         """A new client of `[connections.NAME]`. Raises ConnectionFault."""
@@ -129,7 +133,7 @@ class Connections:
         known = self._entries.get(entry)
         if known is None or known.opened != opened:
             known = self._entries[entry] = self._open(entry, opened, signer or entry)
-        return EntryClient(known.transport, known.sign_in)
+        return EntryClient(known.transport, known.sign_in, self.home)
 
     def sign_in(self, entry: str) -> "SignIn | None":
         """How the requests of an opened entry are signed. None if they are not."""
@@ -153,6 +157,7 @@ class Connections:
             ca_bundle=settings.ca_bundle,
             azure_credential=settings.azure_credential,
             proxy=settings.way_out,
+            retries=self._retries,
         )
 
     def _open(self, entry: str, opened: _Opened, signer: str) -> _Entry:

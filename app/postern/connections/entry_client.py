@@ -6,11 +6,35 @@ from collections.abc import AsyncGenerator
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Self
 
-from postern.connections.entry_transport import DEADLINE, WAITING, EntryTransport
+import structlog
+
+from postern.connections.entry_transport import DEADLINE, WAITING, WHOLE, EntryTransport
+from postern.connections.faults import ConnectionFault
+from postern.connections.request_body import RENEWED, keep
 from postern.connections.response_body import no_place, too_late
-from postern.http_client import URL, USER_AGENT, AsyncClient, Auth, PoolTimeout, ReadTimeout, Request, Response, Timeout
+from postern.home_loop import HomeLoop
+from postern.http_client import (
+    URL,
+    USER_AGENT,
+    AsyncClient,
+    Auth,
+    ByteStream,
+    PoolTimeout,
+    ReadTimeout,
+    Request,
+    Response,
+    Timeout,
+)
 
 CONNECT_SECONDS = 10.0
+_STREAMED = (
+    "the credential was renewed, but a stream can be sent only once: send the request again, or give it as bytes"
+)
+_OTHER_LOOP = "has a body that is streamed in another event loop than the server's (asyncio.run in a def workflow)"
+_OTHER_LOOP_FIX = "Write the workflow as async def, or send and read the body as a whole"
+
+
+log = structlog.get_logger("postern.connections")
 
 
 class Signing(Auth):
@@ -28,7 +52,8 @@ class EntryClient(AsyncClient):
     """A client of one entry. It keeps no cookies, follows no redirects unless the author requests it, and uses no proxy
     of the environment. Closing it has no effect: its connections are those of all clients."""
 
-    def __init__(self, transport: EntryTransport, auth: Auth | None = None) -> None:
+    def __init__(self, transport: EntryTransport, auth: Auth | None = None, home: HomeLoop | None = None) -> None:
+        self._home = home or HomeLoop()
         self._entry = transport.entry
         self._place = transport.place
         self._seconds = transport.caps.seconds
@@ -50,22 +75,40 @@ class EntryClient(AsyncClient):
             self._place.check_text(url)
             if self._place.exact and not url:
                 url = self.base_url.copy_with(raw_path=self._place.url.raw_path.partition(b"?")[0])
-        return super().build_request(method, url, **options)
+        request = super().build_request(method, url, **options)
+        written = URL(url).query
+        if written and (options.get("params") is not None or self.params):  # the library drops the address's own query
+            query = request.url.query
+            request.url = request.url.copy_with(query=written + b"&" + query if query else written)
+        if options.get("files"):
+            keep(request, options["files"])
+        return request
 
     async def send(self, request: Request, **options: Any) -> Response:
-        """Send a request within the entry's timeout, signing in included."""
+        """Send a request within the entry's timeout, signing in included. Connections and tokens belong to the server's
+        event loop, so a request from another loop is sent there."""
+        if self._home.is_here:
+            return await self._send(request, **options)
+        if options.get("stream") or not isinstance(request.stream, ByteStream):
+            raise ConnectionFault(self._entry, _OTHER_LOOP, _OTHER_LOOP_FIX)
+        return await self._home.run(self._send(request, **options))
+
+    async def _send(self, request: Request, **options: Any) -> Response:
         deadline = asyncio.get_running_loop().time() + self._seconds
-        request.extensions = {**request.extensions, DEADLINE: deadline}
+        request.extensions = {**request.extensions, DEADLINE: deadline, WHOLE: not options.get("stream")}
         timeout = asyncio.timeout_at(deadline)
         try:
             async with timeout:
-                return await super().send(request, **options)
+                response = await super().send(request, **options)
         except TimeoutError:
             if timeout.expired():
                 if request.extensions.get(WAITING):
                     raise PoolTimeout(no_place(self._entry), request=request) from None
                 raise ReadTimeout(too_late(self._entry), request=request) from None
             raise
+        if request.extensions.get(RENEWED):
+            log.warning("call-not-repeated", entry=self._entry, fix=_STREAMED)
+        return response
 
     async def aclose(self) -> None:
         """Do nothing: other clients use the connections."""

@@ -13,7 +13,7 @@ from postern.connections.faults import ConnectionFault
 from postern.connections.places import CONNECTION, Places
 from postern.connections.response import Answer
 from postern.connections.response_body import Body, worded
-from postern.connections.retry_transport import Retries
+from postern.connections.retry_transport import PASSING, Retries, repeatable
 from postern.http_client import AsyncBaseTransport, Headers, Request, Response, TransportError
 from postern.trace import RUN, traceparent
 
@@ -22,6 +22,9 @@ DEADLINE = "postern.deadline"
 
 LEVEL = "postern.level"
 """The request extension with the level of a call (`places.py`)."""
+
+WHOLE = "postern.whole"
+"""The request extension of a request whose response is read as a whole, and not streamed."""
 
 WAITING = "postern.waiting"
 """The request extension of a request that waits for a place."""
@@ -70,9 +73,12 @@ class EntryTransport(AsyncBaseTransport):
         copy = self._sealed(request)
         who = await self._take(request)
         try:
-            return await self._send(copy, self._deadline(request), who)
+            response, body = await self._send(copy, self._deadline(request), who)
+            if request.extensions.get(WHOLE) and response.status_code not in PASSING and repeatable(request):
+                await body.load()  # a body that breaks off is a failed attempt too
         except TransportError as error:
             raise worded(error, self.entry, request) from None
+        return response
 
     async def _take(self, request: Request) -> str:
         """Wait for a place. Returns who holds it. Raises TooManyCalls."""
@@ -83,7 +89,7 @@ class EntryTransport(AsyncBaseTransport):
         del request.extensions[WAITING]
         return who
 
-    async def _send(self, copy: Request, deadline: float, who: str) -> Response:
+    async def _send(self, copy: Request, deadline: float, who: str) -> tuple[Response, Body]:
         """Send it in the place that was taken. Closing the reply's body gives the place back."""
         try:
             found = await self.pool.handle_async_request(copy)
@@ -101,7 +107,7 @@ class EntryTransport(AsyncBaseTransport):
         )
         # Not passed on: the reason phrase of the status, which errors would repeat, and the socket.
         extensions = {"http_version": found.extensions.get("http_version", b"HTTP/1.1")}
-        return Answer(found.status_code, headers=headers, stream=body, extensions=extensions)
+        return Answer(found.status_code, headers=headers, stream=body, extensions=extensions), body
 
     def _sealed(self, request: Request) -> Request:
         """A copy with the credential, without extensions that could send it elsewhere (`target`, `sni_hostname`)."""

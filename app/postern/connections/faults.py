@@ -15,3 +15,7 @@ class ConnectionFault(Exception):
     def own(self) -> "ConnectionFault":
         """The same fault, for one of several callers. Its traceback and its notes are then of one run only."""
         return ConnectionFault(self.entry, self.wrong, self.fix)
+
+
+class ResponseFault(ConnectionFault):
+    """A response that is not read. The request has arrived, and may have been carried out."""

@@ -1,8 +1,10 @@
 """A reply of the other side, with an error text of our own."""
 
 import codecs
-from typing import Self
+import json
+from typing import Any, Self
 
+from postern.connections.request_body import RENEWED
 from postern.http_client import HTTPStatusError, Response
 
 TEXT_ENCODINGS = frozenset(
@@ -18,7 +20,44 @@ TEXT_ENCODINGS = frozenset(
 """The encodings in which text is read. Python knows others, with which a few bytes take very long (`punycode`, `idna`)
 or unfold to gigabytes (`zlib`)."""
 
+NOT_REPEATED = (
+    ". Its credential was renewed, but the body was a stream that can be read only once: send the request again"
+)
+
 _LONGEST_NAME = 40
+_BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+
+
+def is_of_text(encoding: str | None) -> bool:
+    """Whether this is the name of an encoding in which text is read."""
+    try:
+        return (
+            encoding is not None and len(encoding) <= _LONGEST_NAME and codecs.lookup(encoding).name in TEXT_ENCODINGS
+        )
+    except (LookupError, ValueError):
+        return False
+
+
+def in_utf8(response: Response) -> bytes:
+    """The body in UTF-8 without a byte order mark, which readers of JSON ignore (RFC 8259, section 8.1). It is decoded
+    by its byte order mark, else by the `charset` that the response names. A body that does not fit its charset is taken
+    for UTF-8."""
+    content = response.content
+    for mark, encoding in _BOMS:
+        if content.startswith(mark):
+            content = content[len(mark) :]
+            return content if encoding == "utf-8" else _recoded(content, encoding)
+    named = response.charset_encoding
+    if named is None or not is_of_text(named) or codecs.lookup(named).name in ("utf-8", "utf-8-sig", "ascii"):
+        return content
+    return _recoded(content, named)
+
+
+def _recoded(content: bytes, encoding: str) -> bytes:
+    try:
+        return content.decode(encoding).encode()
+    except UnicodeError:
+        return content
 
 
 class Answer(Response):
@@ -29,11 +68,11 @@ class Answer(Response):
     def charset_encoding(self) -> str | None:
         """The encoding that the other side names, if it is one of text."""
         named = super().charset_encoding
-        try:
-            known = named is not None and len(named) <= _LONGEST_NAME and codecs.lookup(named).name in TEXT_ENCODINGS
-        except (LookupError, ValueError):
-            return None
-        return named if known else None
+        return named if is_of_text(named) else None
+
+    def json(self, **options: Any) -> Any:
+        """The body as JSON, whatever charset it is in. Raises ValueError."""
+        return json.loads(in_utf8(self), **options)
 
     def raise_for_status(self) -> Self:
         """This reply if it is a success. Raises HTTPStatusError with the status and the address without its query."""
@@ -41,4 +80,5 @@ class Answer(Response):
         if self.is_success:
             return self
         where = f"{request.method} {request.url.copy_with(query=None)}"
-        raise HTTPStatusError(f"{where} returned {self.status_code}", request=request, response=self)
+        renewed = NOT_REPEATED if request.extensions.get(RENEWED) else ""
+        raise HTTPStatusError(f"{where} returned {self.status_code}{renewed}", request=request, response=self)

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from typing import cast
 
 from postern.connections.content_coding import NotUnpacked, Unpacker, is_known, shown
-from postern.connections.faults import ConnectionFault
+from postern.connections.faults import ConnectionFault, ResponseFault
 from postern.http_client import (
     AsyncByteStream,
     ConnectError,
@@ -57,30 +57,48 @@ class Body(AsyncByteStream):
         self._loop = asyncio.get_running_loop()
         self._timer = self._loop.call_at(deadline, self._expire)
         self._closing: asyncio.Task[None] | None = None
+        self._loaded: list[bytes] | None = None
+
+    async def load(self) -> None:
+        """Read the whole body now, so that what breaks off in it breaks off here. Iterating gives what was read."""
+        try:
+            self._loaded = [piece async for piece in self]
+        finally:
+            await self.aclose()
 
     async def __aiter__(self) -> AsyncGenerator[bytes, None]:
         """The body in pieces."""
-        received = unpacked = pieces_read = 0
+        if self._loaded is not None:
+            for loaded in self._loaded:
+                yield loaded
+            return
         try:
-            async with aclosing(cast("AsyncGenerator[bytes, None]", aiter(self._stream))) as pieces:
-                while (piece := await self._next(pieces)) is not None:
-                    received += max(len(piece), LEAST_COUNTED)
-                    await self._check(received)
-                    for part in (piece,) if self._unpacker is None else self._unpacker.unpack(piece):
-                        if self._unpacker is not None:
-                            unpacked += max(len(part), LEAST_COUNTED)
-                            await self._check(unpacked)
-                        pieces_read += 1
-                        if pieces_read % PIECES_IN_A_ROW == 0:  # what has arrived is read without a turn of the loop
-                            await asyncio.sleep(0)
-                        yield part
-            if self._unpacker is not None:
-                self._unpacker.end()
+            async with aclosing(self._unpacked()) as parts:
+                async for part in parts:
+                    yield part
         except NotUnpacked:
             await self.aclose()
-            raise ConnectionFault(
+            raise ResponseFault(
                 self._entry, f"responded with a body that is not in {shown(self._coding)}, as its header says", _FIX
             ) from None
+
+    async def _unpacked(self) -> AsyncGenerator[bytes, None]:
+        """The body in pieces as it arrives, unpacked. Raises NotUnpacked."""
+        received = unpacked = pieces_read = 0
+        async with aclosing(cast("AsyncGenerator[bytes, None]", aiter(self._stream))) as pieces:
+            while (piece := await self._next(pieces)) is not None:
+                received += max(len(piece), LEAST_COUNTED)
+                await self._check(received)
+                for part in (piece,) if self._unpacker is None else self._unpacker.unpack(piece):
+                    if self._unpacker is not None:
+                        unpacked += max(len(part), LEAST_COUNTED)
+                        await self._check(unpacked)
+                    pieces_read += 1
+                    if pieces_read % PIECES_IN_A_ROW == 0:  # what has arrived is read without a turn of the loop
+                        await asyncio.sleep(0)
+                    yield part
+        if self._unpacker is not None:
+            self._unpacker.end()
 
     async def aclose(self) -> None:
         """Release the connection."""
@@ -114,7 +132,7 @@ class Body(AsyncByteStream):
             fix = "Request less at a time, or raise max_response_bytes of the entry"
         if wrong:
             await self.aclose()
-            raise ConnectionFault(self._entry, wrong, fix)
+            raise ResponseFault(self._entry, wrong, fix)
 
     def _expire(self) -> None:
         self._closing = self._loop.create_task(self.aclose())

@@ -11,7 +11,8 @@ import structlog
 from tenacity import AsyncRetrying, RetryCallState
 
 from postern.authoring.retry_policy import Retry
-from postern.http_client import ByteStream, Request, Response
+from postern.connections.request_body import may_be_sent_again
+from postern.http_client import Request, Response
 from postern.transient_errors import retry_after, worth_retrying
 
 RETRY = "retry"
@@ -29,8 +30,8 @@ POLICY = Retry(count=3, interval=0.5, minimum=0.1, maximum=30.0)
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """Retries requests by a policy, whose `maximum` limits every wait. If a Retry-After is longer, there is no retry
-    and the response is returned.
+    """Retries requests by a policy, or when a Retry-After says. If that is beyond the deadline, there is no retry and
+    the response is returned.
 
     `clock` is that of the deadlines, None for the event loop's. `now` is the time of day in seconds since 1970.
     `uniform` draws a number between two.
@@ -45,9 +46,13 @@ class Retries:
     async def call(
         self, attempt: Callable[[Request], Awaitable[Response]], request: Request, entry: str, deadline: float
     ) -> Response:
-        """The last attempt's response; its error is raised. No wait goes beyond `deadline`."""
+        """The response of a request that is repeated if it may be. See `insist`."""
         if not repeatable(request):
             return await attempt(request)
+        return await self.insist(partial(attempt, request), entry, deadline)
+
+    async def insist(self, attempt: Callable[[], Awaitable[Response]], entry: str, deadline: float) -> Response:
+        """The last attempt's response; its error is raised. No wait goes beyond `deadline`."""
         retrying = AsyncRetrying(
             retry=_worth_it,
             wait=self._wait,
@@ -56,7 +61,7 @@ class Retries:
             before_sleep=partial(_release, entry=entry),
             retry_error_callback=_last,
         )
-        response: Response = await retrying(attempt, request)
+        response: Response = await retrying(attempt)
         return response
 
     def _wait(self, state: RetryCallState) -> float:
@@ -66,15 +71,14 @@ class Retries:
 
     def _enough(self, state: RetryCallState, deadline: float) -> bool:
         clock = self.clock or asyncio.get_running_loop().time
-        late = clock() + state.upcoming_sleep >= deadline
-        return late or state.attempt_number > self.policy.count or state.upcoming_sleep > self.policy.maximum
+        return state.attempt_number > self.policy.count or clock() + state.upcoming_sleep >= deadline
 
 
 def repeatable(request: Request) -> bool:
     """Whether the request may be sent twice: by its method, by an idempotency key, or because its author allows it. Its
-    body must be in memory."""
+    body must be one that can be sent again."""
     allowed = request.extensions.get(RETRY)
-    if allowed is False or not isinstance(request.stream, ByteStream):
+    if allowed is False or not may_be_sent_again(request):
         return False
     return allowed is True or request.method in IDEMPOTENT or "Idempotency-Key" in request.headers
 

@@ -48,6 +48,10 @@ class Deadlines:
             self._timer = loop.call_later(TICK, self._check, loop, context=self._context)
         return task
 
+    def left(self, task: Task) -> float:
+        """The seconds until the limit of this task; 0 if there is none any more."""
+        return max(0.0, self._until.get(task, 0.0) - monotonic())
+
     def expire(self, task: Task) -> None:
         """End the time of this task now."""
         if self._until.pop(task, None) is not None:

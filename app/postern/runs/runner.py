@@ -61,6 +61,7 @@ class Runner:
         self.cancel = self._underway.cancel
         self.begin_cancel = self._underway.begin_cancel
         self.underway = self._underway.find
+        self.left = self._underway.left
 
     def drain(self) -> None:
         """Start no new runs from now on, also none that wait for their key, their arguments or a thread. Those in

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import math
 import random
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -10,12 +11,13 @@ from typing import Any
 
 import structlog
 from structlog.typing import FilteringBoundLogger
-from tenacity import AsyncRetrying, RetryCallState, stop_after_attempt
+from tenacity import AsyncRetrying, RetryCallState
 
 from postern.authoring.context import Context
 from postern.authoring.plain import type_name
 from postern.authoring.retry_policy import Retry
 from postern.call_chain import PART, Part, part_of
+from postern.home_loop import HomeLoop
 from postern.journal.run import Attempt, Step
 from postern.journal.secured import kept_step, kept_type
 from postern.runs.threads import NotBegun, Threads, holder_name
@@ -30,8 +32,8 @@ class Steps:
     """Runs steps. `note(run_id, step)` is called for each step that has ended, also after an error, and must not raise.
     A step is recorded with its name, its times and the types of its errors, without texts, arguments or results.
 
-    `now` is the time of day in seconds since 1970. `uniform` returns a random number between two. It belongs to one
-    event loop.
+    `now` is the time of day in seconds since 1970. `uniform` returns a random number between two. `left` returns the
+    seconds until a run times out. Its threads belong to the event loop `home`.
     """
 
     def __init__(
@@ -43,8 +45,12 @@ class Steps:
         uniform: Callable[[float, float], float] = random.uniform,
         log: FilteringBoundLogger | None = None,
         threads: Threads | None = None,
+        left: Callable[[str], float] = lambda _: math.inf,
+        home: HomeLoop | None = None,
     ) -> None:
         self._note = note
+        self._left = left
+        self._home = home or HomeLoop()
         self._now = now
         self._sleep = sleep
         self._uniform = uniform
@@ -70,7 +76,7 @@ class Steps:
             else partial(self._in_thread, ctx, partial(function, *args))
         )
         retrying = AsyncRetrying(
-            stop=stop_after_attempt(retry.count + 1),
+            stop=partial(self._enough, ctx.run_id, retry),
             retry=_retry_decision(),
             wait=partial(self._wait, retry),
             sleep=self._sleep,
@@ -114,7 +120,8 @@ class Steps:
                 raise RuntimeError(f"{type_name(error)} left the step") from error
 
         try:
-            value = await self._threads.run(ctx.workflow, guarded, holder_name(ctx.caller, ctx.client_address))
+            threads = self._threads.run(ctx.workflow, guarded, holder_name(ctx.caller, ctx.client_address))
+            value = await self._home.run(threads)
         except NotBegun as error:  # the run itself has begun
             raise asyncio.CancelledError from error
         return await value if inspect.isawaitable(value) else value  # a `def` or lambda around an `async def`
@@ -122,7 +129,13 @@ class Steps:
     def _wait(self, retry: Retry, state: RetryCallState) -> float:
         """How long to wait, in seconds: by the response's Retry-After, else by the policy."""
         requested = retry_after(_error(state), self._now())
-        return self._uniform(*retry.window(state.attempt_number)) if requested is None else retry.within(requested)
+        return self._uniform(*retry.window(state.attempt_number)) if requested is None else retry.requested(requested)
+
+    def _enough(self, run_id: str, retry: Retry, state: RetryCallState) -> bool:
+        """Whether this was the last attempt: by the policy, or because a Retry-After is beyond the run's timeout."""
+        if state.attempt_number > retry.count:
+            return True
+        return state.upcoming_sleep > retry.maximum and state.upcoming_sleep >= self._left(run_id)
 
     def _log_retry(self, ctx: Context, name: str, state: RetryCallState) -> None:
         self._log.info(

@@ -32,6 +32,11 @@ class Underway:
         entry = self.entries.get(run_id)
         return entry[1] if entry is not None else None
 
+    def left(self, run_id: str) -> float:
+        """The seconds until this run times out; 0 if it has ended."""
+        entry = self.entries.get(run_id)
+        return self._deadlines.left(entry[0]) if entry is not None else 0.0
+
     def of_task(self, task: Task) -> Entry | None:
         """The run that is in this task."""
         return next((each for each in self.entries.values() if each[0] is task), None)

@@ -100,6 +100,31 @@ async def test_a_rejected_credential_is_replaced_once():
     assert [await request.aread() for request in other.sent] == [b'{"a":1}'] * 2
 
 
+class Contested(Numbered):
+    """Its credential may be replaced three times for one request."""
+
+    replacements = 3
+
+    def __init__(self) -> None:
+        super().__init__(others=9)
+        self.good: list[str] = []
+
+    def accepted(self, credential: str) -> None:
+        self.good.append(credential)
+
+
+@pytest.mark.parametrize(
+    ("good", "status"), [("secret-1", 200), ("secret-3", 200), ("secret-4", 200), ("secret-5", 401)]
+)
+async def test_a_type_may_replace_its_credential_more_than_once(good: str, status: int):
+    other = Other(lambda request: Response(200 if request.headers["X-Secret"] == good else 401))
+    sign_in = Contested()
+    async with http_client(base_url="https://x.example", auth=sign_in, transport=other) as http:
+        assert (await http.get("/a")).status_code == status
+    assert len(other.sent) == min(int(good[-1]), 4)
+    assert sign_in.good == ([good] if status == 200 else [])
+
+
 async def test_a_rejected_credential_without_another_is_the_answer():
     http, other = client(lambda _: Response(401), others=0)
     assert (await http.get("/a")).status_code == 401

@@ -5,8 +5,17 @@ from contextvars import ContextVar
 
 import anyio
 import pytest
+from structlog.testing import capture_logs
 
-from postern.connections.auth.token_cache import EARLY_SECONDS, RENEWAL_SECONDS, Token, Tokens
+from postern.connections.auth.token_cache import (
+    EARLY_SECONDS,
+    MOST_RENEWALS,
+    RENEWAL_SECONDS,
+    REPLACEMENTS,
+    RIVAL_SECONDS,
+    Token,
+    Tokens,
+)
 from postern.connections.faults import ConnectionFault
 
 pytestmark = pytest.mark.anyio
@@ -160,13 +169,95 @@ async def test_many_who_were_rejected_at_once_renew_the_token_once():
 async def test_who_rejects_for_ever_has_no_token_fetched_at_each_call():
     endpoint = Endpoint()
     tokens = endpoint.tokens()
+    await tokens.token()
+    for received in (2, 3):
+        for _ in range(10):
+            await tokens.renewed(await tokens.token())
+        assert endpoint.received == received
+        endpoint.now += RENEWAL_SECONDS
+
+
+async def test_a_token_that_is_rejected_although_it_is_young_is_renewed_once():
+    endpoint = Endpoint()
+    tokens = endpoint.tokens()
+    assert await tokens.renewed(await tokens.token()) == "token-2"
+    assert await tokens.renewed("token-2") is None
+
+
+async def test_tokens_that_worked_before_are_renewed_some_times_in_a_while_and_no_more():
+    """An API that accepts some requests and rejects others would cause a token request at each call."""
+    endpoint = Endpoint()
+    tokens = Tokens(endpoint.fetch, clock=lambda: endpoint.now, entry="connections.x")
+    with capture_logs() as logs:
+        for _ in range(50):
+            token = await tokens.token()
+            tokens.accepted(token)
+            await tokens.renewed(token)
+    assert endpoint.received == 1 + MOST_RENEWALS
+    assert [(line["event"], line["entry"]) for line in logs] == [("token-contested", "connections.x")]
+    assert "token-1" not in str(logs)
+
+
+class OneLives:
+    """A provider of tokens of which only the newest is valid, and the API that knows it."""
+
+    def __init__(self) -> None:
+        self.issued = 0
+
+    async def fetch(self) -> Token:
+        await asyncio.sleep(0)
+        self.issued += 1
+        return Token(f"token-{self.issued}", 3600)
+
+    async def call(self, tokens: Tokens) -> bool:
+        """One request as SignIn makes it: whether it was accepted."""
+        token = await tokens.token()
+        for _ in range(REPLACEMENTS + 1):
+            if token == f"token-{self.issued}":
+                tokens.accepted(token)
+                return True
+            other = await tokens.renewed(token)
+            if other is None:
+                return False
+            token = other
+        return False
+
+
+async def test_two_processes_whose_provider_keeps_one_live_token_both_go_on():
+    """Each has its token replaced by the other's. A rejected one is replaced at once, not after half a minute."""
+    provider = OneLives()
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        await asyncio.sleep(0)
+
+    first, second = (Tokens(provider.fetch, clock=lambda: 0.0, sleep=sleep) for _ in range(2))
+    for _ in range(MOST_RENEWALS // 2):
+        assert await provider.call(first)
+        assert await provider.call(second)
+    assert provider.issued <= MOST_RENEWALS + 2
+
+
+async def test_a_token_that_ended_before_its_first_use_is_replaced_after_a_wait_of_random_length():
+    provider = OneLives()
+    waits: list[tuple[float, float]] = []
+
+    async def sleep(seconds: float) -> None: ...
+
+    def uniform(low: float, high: float) -> float:
+        waits.append((low, high))
+        return high
+
+    tokens = Tokens(provider.fetch, clock=lambda: 0.0, sleep=sleep, uniform=uniform)
+    assert await provider.call(tokens)
     token = await tokens.token()
-    assert [await tokens.renewed(token) for _ in range(10)] == [None] * 10
-    assert endpoint.received == 1
-    endpoint.now += RENEWAL_SECONDS
-    token = await tokens.renewed(token) or ""
-    assert [await tokens.renewed(token) for _ in range(10)] == [None] * 10
-    assert endpoint.received == 2
+    found = []
+    for _ in range(REPLACEMENTS + 1):
+        provider.issued += 1  # by the other process
+        found.append(token := await tokens.renewed(token) or token)
+    assert len(set(found)) == REPLACEMENTS
+    assert waits == [(0.0, RIVAL_SECONDS * 2**n) for n in range(1, REPLACEMENTS)]
 
 
 async def test_a_renewal_that_gives_the_same_token_is_none():

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from postern.connections.auth.token_cache import Token
 from postern.connections.auth.token_response import Answer, TokenFault, read_token
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
@@ -47,6 +48,39 @@ def test_any_bytes(status: int, body: bytes):
 @example(200, {"access_token": "\ud800", "token_type": "Bearer"})
 def test_any_members(status: int, members: dict[str, Any]):
     usable(Answer(status, json.dumps(members).encode()))
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {},
+        {"token_type": None},
+        {"token_type": ""},
+        {"token_type": "Bearer"},
+        {"token_type": "BEARER"},
+        {"token_type": " bearer "},
+        {"token_type": "BearerToken"},
+        {"error": None},
+        {"error": ""},
+        {"error": False, "error_description": None},
+    ],
+)
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_what_providers_leave_out_or_empty_is_no_fault(members: dict[str, Any], mark: bytes):
+    body = mark + json.dumps({"access_token": "T1", "expires_in": 60, **members}).encode()
+    assert read_token(Answer(200, body)) == Token("T1", 60)
+
+
+def test_a_text_in_another_encoding_beside_a_token_does_no_harm():
+    assert (
+        read_token(Answer(200, '{"access_token":"T1","expires_in":60,"user":"\xfc"}'.encode("latin-1"))).value == "T1"
+    )
+
+
+@pytest.mark.parametrize("members", [{"token_type": "mac"}, {"token_type": "DPoP"}, {"token_type": 1}, {"error": 0.5}])
+def test_another_type_or_an_error_beside_a_token_is_a_fault(members: dict[str, Any]):
+    with pytest.raises(TokenFault):
+        read_token(Answer(200, json.dumps({"access_token": "T1", **members}).encode()))
 
 
 @given(st.text(min_size=12))

@@ -15,7 +15,6 @@ from postern.access import bind
 from postern.catalog import Trigger
 from postern.connections.calls.call_advice import doubts
 from postern.connections.calls.targets import Targets
-from postern.connections.faults import ConnectionFault
 from postern.ids import new_id
 from postern.settings import load_settings
 from postern.transient_errors import retry_after, worth_retrying
@@ -241,7 +240,7 @@ async def test_a_result_that_comes_later_is_requested_where_it_will_be(there: An
     ]
     async with calling(tmp_path, {"flow": {"url": f"{url}/x", "auth": ENTRA}}) as here:
         assert await here.ctx.call("flow", {"days": 3}) == {"approved": True}
-    assert [wait for wait in here.waits if wait] == [7, 1, 60, 6.75]
+    assert [wait for wait in here.waits if wait] == [7, 1, 3600, 6.75]
     assert [(each.method, each.url.path) for each in counterpart.received] == [
         ("POST", "/x"),
         ("GET", "/runs/1"),
@@ -301,11 +300,17 @@ DONE = JSONResponse("done")
     [
         # known not to have run
         ("flow", "POST", BUSY, 2),
-        ("flow", "POST", Response(status_code=503), 2),
+        ("flow", "POST", Response(status_code=503, headers={"Retry-After": "0"}), 2),
+        ("flow", "POST", Response(status_code=408), 2),
         ("postern", "POST", problem(503, "shutting-down"), 2),
         # may have run
         ("flow", "POST", Response(status_code=502), 1),
+        ("flow", "POST", Response(status_code=503), 1),
+        ("plain", "PATCH", PlainTextResponse("upstream connect error or disconnect/reset", 503), 1),
+        ("flow", "POST", Response(status_code=429), 1),
         ("flow", "POST", Response(status_code=500), 1),
+        ("flow", "PUT", Response(status_code=503), 2),
+        ("stateless-one", "POST", Response(status_code=503), 1),
         ("flow", "PUT", Response(status_code=502), 2),
         ("flow", "GET", Response(status_code=504), 2),
         ("plain", "POST", Response(status_code=502), 1),
@@ -349,11 +354,11 @@ async def test_waits_grow_or_are_what_the_other_side_requests_and_end(there: Any
     counterpart.answers = [BUSY, Response(status_code=503)]
     async with calling(tmp_path, {"flow": {"url": url}}) as here:
         with pytest.raises(CallError) as caught:
-            await here.ctx.call("flow")
+            await here.ctx.call("flow", method="PUT")
         assert here.waits == [3, 1, 2, 4]
         assert len(counterpart.received) == 5
         with pytest.raises(CallError):
-            await here.ctx.call("flow", retry=Retry.none())
+            await here.ctx.call("flow", method="PUT", retry=Retry.none())
         assert len(counterpart.received) == 6
     assert caught.value.status == 503
 
@@ -538,10 +543,11 @@ async def test_what_cannot_be_called_says_which_setting_or_name_to_fix(
     given: dict[str, Any] = {"public_url": "https://postern.example", **OWN, **settings}
     given = {setting: value for setting, value in given.items() if value is not None}
     async with calling(tmp_path, {"flow": {"url": "https://flow.example"}}, SERVED, **given) as here:
-        with pytest.raises(ConnectionFault) as caught:
+        with pytest.raises(CallError) as caught:
             await here.ctx.call(name)
     assert [part for part in reported if part not in str(caught.value)] == []
-    assert [(call.name, call.error, call.status) for call in here.noted] == [(name, "ConnectionFault", None)]
+    assert (caught.value.sent, worth_retrying(caught.value)) == (False, False)
+    assert [(call.name, call.error, call.status) for call in here.noted] == [(name, "CallError", None)]
 
 
 async def test_without_a_server_a_call_says_so(tmp_path: Path):

@@ -45,7 +45,7 @@ def _way(entry: str, auth: "Auth", context: SignInContext) -> SignIn | None:
         case "oauth2":
             from postern.connections.auth.oauth2 import OAuth2
 
-            return OAuth2(entry, auth, context.secrets, context.http)
+            return OAuth2(entry, auth, context.secrets, context.http, retries=context.retries)
         case "entra":
             from postern.connections.auth.entra import EntraSignIn
 

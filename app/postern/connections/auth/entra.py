@@ -21,7 +21,7 @@ from postern.connections.auth.entra_errors import (
 from postern.connections.auth.entra_token_request import EntraRefused, deadline, request_token
 from postern.connections.auth.entry_secret import EntrySecret
 from postern.connections.auth.sign_in import SignIn
-from postern.connections.auth.token_cache import Token, Tokens
+from postern.connections.auth.token_cache import REPLACEMENTS, Token, Tokens
 from postern.connections.faults import ConnectionFault
 from postern.connections.stage import Stage
 from postern.connections.vault.secret import Secret
@@ -43,6 +43,8 @@ class EntraSignIn(SignIn):
     """Signs requests of one entry with a token from Entra. Each token request makes its own credential and closes it,
     so a renewed secret, certificate or token file needs no restart."""
 
+    replacements = REPLACEMENTS
+
     def __init__(
         self, entry: str, auth: "EntraAuth", context: "SignInContext", clock: Callable[[], float] = time.time
     ) -> None:
@@ -51,7 +53,7 @@ class EntraSignIn(SignIn):
         self._around = context
         self._clock = clock
         self._scopes = auth.scopes or (default_scope(auth.audience),)
-        self._tokens = Tokens(self._fetch)
+        self._tokens = Tokens(self._fetch, entry=entry)
         reference = auth.client_secret or auth.certificate
         key = "client_secret" if auth.client_secret else "certificate"
         self._proof = EntrySecret(entry, key, reference, context.secrets) if reference else None
@@ -67,6 +69,10 @@ class EntraSignIn(SignIn):
     async def another(self, refused: str) -> str | None:
         """A newer token."""
         return await self._tokens.renewed(refused)
+
+    def accepted(self, credential: str) -> None:
+        """Note that the token is accepted."""
+        self._tokens.accepted(credential)
 
     async def try_out(self) -> AsyncIterator[Stage]:
         """Read the secret or certificate, request a token, and check its expiry."""

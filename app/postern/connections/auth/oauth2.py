@@ -2,17 +2,19 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 
 from postern.connections.auth.entry_secret import EntrySecret, failed
 from postern.connections.auth.private_keys import KeyFault
 from postern.connections.auth.sign_in import SignIn
-from postern.connections.auth.token_cache import Token, Tokens
+from postern.connections.auth.token_cache import REPLACEMENTS, Token, Tokens
 from postern.connections.auth.token_request import TokenRequest, token_request
 from postern.connections.auth.token_response import CLIENT_REFUSED, LATER, Answer, TokenFault, read_token
 from postern.connections.faults import ConnectionFault
+from postern.connections.retry_transport import Retries
 from postern.connections.stage import Stage
 from postern.connections.vault.secret import Secret, Secrets
-from postern.http_client import URL, AsyncClient, HTTPError, InvalidURL, Request
+from postern.http_client import URL, AsyncClient, HTTPError, InvalidURL, Request, Response
 from postern.settings import OAuth2Auth, SecretReference
 
 MAX_ANSWER_BYTES = 131_072
@@ -27,10 +29,18 @@ _REACH = "Check that token_url is right and can be reached from here; POSTERN_CA
 
 class OAuth2(SignIn):
     """Signs requests with `Authorization: Bearer` (RFC 6750). `http` sends the token requests, each of which may take
-    `seconds`."""
+    `seconds`, its retries included."""
+
+    replacements = REPLACEMENTS
 
     def __init__(
-        self, entry: str, auth: OAuth2Auth, secrets: Secrets, http: AsyncClient, seconds: float = SECONDS
+        self,
+        entry: str,
+        auth: OAuth2Auth,
+        secrets: Secrets,
+        http: AsyncClient,
+        seconds: float = SECONDS,
+        retries: Retries | None = None,
     ) -> None:
         self._entry = entry
         self._auth = auth
@@ -42,7 +52,8 @@ class OAuth2(SignIn):
         }
         self._http = http
         self._seconds = seconds
-        self._tokens = Tokens(self._fetch)
+        self._retries = retries or Retries()
+        self._tokens = Tokens(self._fetch, entry=entry)
 
     async def credential(self) -> str:
         """The cached token, or a new one."""
@@ -55,6 +66,10 @@ class OAuth2(SignIn):
     async def another(self, refused: str) -> str | None:
         """A new token; None if the rejected one is itself new."""
         return await self._tokens.renewed(refused)
+
+    def accepted(self, credential: str) -> None:
+        """Note that the token is accepted."""
+        self._tokens.accepted(credential)
 
     async def try_out(self) -> AsyncIterator[Stage]:
         """Read the secret, then request a token, even if there is one already."""
@@ -109,7 +124,7 @@ class OAuth2(SignIn):
         return {each: await each.read() for each in (self._secret, *self._further.values())}
 
     async def _requested(self, found: Found) -> Token:
-        return read_token(await self._send(self._request(found)))
+        return read_token(await self._send(found))
 
     def _request(self, found: Found) -> TokenRequest:
         secret = found[self._secret]
@@ -125,31 +140,41 @@ class OAuth2(SignIn):
                 str(fault), f"Store {secret.name!r} in Key Vault again: the private key in PEM, line by line"
             ) from None
 
-    async def _send(self, sent: TokenRequest) -> Answer:
-        """Send a token request, and read its response within limits of time and size. Redirects are not followed."""
+    async def _send(self, found: Found) -> Answer:
+        """Send a token request within limits of time and size, again if the endpoint fails for a moment."""
+        deadline = asyncio.get_running_loop().time() + self._seconds
         try:
-            async with asyncio.timeout(self._seconds):
-                request = self._http.build_request("POST", URL(sent.url), content=sent.body, headers=sent.headers)
-                request.headers.pop("Cookie", None)  # set by another entry's provider
-                response = await self._http.send(request, stream=True, auth=None, follow_redirects=False)
-                try:
-                    body = bytearray()
-                    async for part in response.aiter_raw():
-                        body += part
-                        if len(body) > MAX_ANSWER_BYTES:
-                            raise TokenFault(
-                                f"sent more than {MAX_ANSWER_BYTES} bytes",
-                                "Check that token_url is the address of a token endpoint",
-                            )
-                finally:
-                    await response.aclose()
-        except ConnectionFault as fault:  # of the transport, which does not know the entry
-            raise TokenFault(fault.wrong, fault.fix) from None
+            async with asyncio.timeout_at(deadline):
+                response = await self._retries.insist(partial(self._attempt, found), self._entry, deadline)
         except TimeoutError:
             raise TokenFault(f"did not respond within {self._seconds:g} s", LATER) from None
         except (HTTPError, InvalidURL, OSError, ValueError) as error:
             raise TokenFault(f"cannot be reached ({type(error).__name__})", _REACH) from None
-        return Answer(response.status_code, bytes(body))
+        return Answer(response.status_code, response.content)
+
+    async def _attempt(self, found: Found) -> Response:
+        """One response of the token endpoint, read whole. Each attempt makes its request anew, because an assertion may
+        be used once only. Redirects are not followed."""
+        sent = self._request(found)
+        try:
+            request = self._http.build_request("POST", URL(sent.url), content=sent.body, headers=sent.headers)
+            request.headers.pop("Cookie", None)  # set by another entry's provider
+            response = await self._http.send(request, stream=True, auth=None, follow_redirects=False)
+            try:
+                body = bytearray()
+                async for part in response.aiter_raw():
+                    body += part
+                    if len(body) > MAX_ANSWER_BYTES:
+                        raise TokenFault(
+                            f"sent more than {MAX_ANSWER_BYTES} bytes",
+                            "Check that token_url is the address of a token endpoint",
+                        )
+            finally:
+                await response.aclose()
+        except ConnectionFault as fault:  # of the transport, which does not know the entry
+            raise TokenFault(fault.wrong, fault.fix) from None
+        after = response.headers.get("Retry-After")
+        return Response(response.status_code, headers={"Retry-After": after} if after else {}, content=bytes(body))
 
     def _blames_the_secret(self, fault: TokenFault) -> bool:
         """Whether the secret is the likely cause. Google reports a wrong signing key as invalid_grant."""

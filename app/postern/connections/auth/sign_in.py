@@ -1,9 +1,10 @@
 """What all authentication types share. The credential is put on a copy of the request at the last moment, after the
-check of its address, and a rejected credential is replaced once."""
+check of its address, and a rejected credential is replaced."""
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
+from postern.connections.request_body import RENEWED, may_be_sent_again
 from postern.connections.stage import Stage
 from postern.http_client import URL, Auth, Request, Response
 
@@ -51,6 +52,12 @@ class SignIn(Auth, ABC):
     async def another(self, refused: str) -> str | None:
         """The credential to try after this one got a 401; None if there is no other. Raises ConnectionFault."""
 
+    replacements = 1
+    """How often the credential of one request is replaced."""
+
+    def accepted(self, credential: str) -> None:
+        """A request with this credential was not rejected."""
+
     @abstractmethod
     def try_out(self) -> AsyncIterator[Stage]:
         """Sign in stage by stage, without sending anything to the other side's API. It stops at the first failed stage,
@@ -60,23 +67,25 @@ class SignIn(Auth, ABC):
         """Release connections."""
 
     async def async_auth_flow(self, request: Request) -> AsyncGenerator[Request, Response]:
-        """Sign one request, and once more if the credential is rejected. The HTTP client calls this."""
+        """Sign one request, and again with another credential if one is rejected. A body that can be read only once is
+        not sent again, but the next request has the new credential. The HTTP client calls this."""
         credential = await self.credential()
-        signature = self._attach(request, credential)
-        try:
-            response = yield request
-        finally:
-            signature.forget()
-        if response.status_code != UNAUTHORIZED or not may_be_sent_again(request):
-            return
-        other = await self.another(credential)
-        if other is None:
-            return
-        signature = self._attach(request, other)
-        try:
-            yield request
-        finally:
-            signature.forget()
+        for left in range(self.replacements, -1, -1):
+            signature = self._attach(request, credential)
+            try:
+                response = yield request
+            finally:
+                signature.forget()
+            if response.status_code != UNAUTHORIZED:
+                self.accepted(credential)
+                return
+            other = await self.another(credential) if left else None
+            if other is None:
+                return
+            if not may_be_sent_again(request):
+                request.extensions[RENEWED] = True
+                return
+            credential = other
 
     def _attach(self, request: Request, credential: str) -> Signature:
         signature = Signature(self.sign, credential, request.url)
@@ -92,8 +101,3 @@ def signed(request: Request) -> Request:
     if sign is not None:
         sign(copy)
     return copy
-
-
-def may_be_sent_again(request: Request) -> bool:
-    """Whether its body is in memory, and not a stream that can be read only once."""
-    return hasattr(request, "_content")

@@ -2,7 +2,9 @@
 expire."""
 
 import asyncio
+import random
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from contextvars import Context
 from dataclasses import dataclass, field
@@ -15,8 +17,22 @@ EARLY_SECONDS = 300.0
 """A token is renewed this long before it expires, or after four fifths of its lifetime if that is shorter."""
 EARLY_PART = 0.2
 RENEWAL_SECONDS = 30.0
-"""A younger token is not renewed when an API rejects it. Otherwise an API that always rejects would cause a token
-request at each call. After a failed early renewal, the next attempt is this much later."""
+"""Within this time, rejected tokens are renewed a few times only. Otherwise an API that always rejects would cause a
+token request at each call. After a failed early renewal, the next attempt is this much later."""
+REPLACEMENTS = 3
+"""How many tokens in a row are replaced before one is accepted, if the API has accepted one before. Where another
+process has the provider issue a token, and only the newest is valid, a token may end before its first use."""
+MOST_RENEWALS = 30
+"""Rejected tokens that are renewed within RENEWAL_SECONDS, even if each was accepted before."""
+QUIET = 600.0
+"""Seconds between two warnings about one entry."""
+_CONTESTED = (
+    "tokens are rejected soon after they were accepted: another process or program may request tokens for the same "
+    "client, and the provider keeps only the newest; give each a client of its own, or run one process"
+)
+RIVAL_SECONDS = 0.2
+"""The longest wait before a second replacement, which doubles: two processes then do not replace each other's tokens in
+step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +44,29 @@ class Token:
 
 
 class Tokens:
-    """The token of one entry. `fetch` requests a new one and has its own time limit. Its errors are raised to all
+    """The token of `entry`. `fetch` requests a new one and has its own time limit. Its errors are raised to all
     callers that wait for it. An object belongs to one event loop."""
 
-    def __init__(self, fetch: Callable[[], Awaitable[Token]], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        fetch: Callable[[], Awaitable[Token]],
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        uniform: Callable[[float, float], float] = random.uniform,
+        entry: str = "",
+    ) -> None:
+        self._entry = entry
+        self._warned = float("-inf")
         self._fetch = fetch
         self._clock = clock
+        self._sleep = sleep
+        self._uniform = uniform
+        self._accepted = ""
+        self._worked = False
+        self._unproved = 0
+        self._renewals: deque[float] = deque(maxlen=MOST_RENEWALS)
         self._value = ""
-        self._since = self._early = self._until = 0.0
+        self._early = self._until = 0.0
         self._renewal: asyncio.Task[str] | None = None
 
     async def token(self) -> str:
@@ -53,13 +84,39 @@ class Tokens:
             return self._value
 
     async def renewed(self, refused: str) -> str | None:
-        """A token other than the rejected one; None if the rejected one is too new to be renewed."""
-        if self._value == refused:
-            if self._clock() - self._since < RENEWAL_SECONDS:
+        """A token other than the rejected one; None if too many were renewed of late."""
+        if self._value == refused and self._may_renew() and self._unproved:
+            await self._sleep(self._uniform(0.0, RIVAL_SECONDS * 2.0**self._unproved))
+        if self._value == refused:  # still: it is not renewed for each of those that wait
+            if not self._may_renew():
                 return None
+            self._renewals.append(self._clock())
+            self._unproved += 1
             self._value = ""
         token = await self.token()
         return token if token != refused else None
+
+    def accepted(self, token: str) -> None:
+        """Note that an API accepted this token."""
+        if token is not self._accepted:
+            self._accepted, self._worked, self._unproved = token, True, 0
+
+    def _may_renew(self) -> bool:
+        """Whether a rejected token may be renewed now: the first, and some more if rejected tokens were good before."""
+        since = self._clock() - RENEWAL_SECONDS
+        if not self._renewals or self._renewals[-1] <= since:
+            self._unproved = 0
+            return True
+        if len(self._renewals) == MOST_RENEWALS and self._renewals[0] > since:
+            self._warn()
+            return False
+        return self._unproved < (REPLACEMENTS if self._worked else 1)
+
+    def _warn(self) -> None:
+        now = self._clock()
+        if now - self._warned >= QUIET:
+            self._warned = now
+            structlog.get_logger("postern").warning("token-contested", entry=self._entry, fix=_CONTESTED)
 
     async def aclose(self) -> None:
         """Cancel the token request in progress."""
@@ -84,8 +141,8 @@ class Tokens:
             token = await self._fetch()
         finally:
             self._renewal = None
-        self._value, self._since = token.value, self._clock()
-        self._until = self._since + token.seconds
+        self._value = token.value
+        self._until = self._clock() + token.seconds
         self._early = self._until - min(EARLY_SECONDS, token.seconds * EARLY_PART)
         return token.value
 

@@ -20,6 +20,11 @@ OTHER = "other"
 LATER = "Try again later; the provider's own log may have the reason"
 
 _ACCESS_TOKEN = re.compile(r"[\x21-\x7e]+")
+_NO_ERROR = (None, "", False)
+_NO_TYPE = (None, "")
+"""Some providers send these members always, without a value."""
+_BEARER = ("bearer", "bearertoken")
+"""RFC 6750, and what Apigee calls it. RFC 6749, section 7.1: case does not matter."""
 _SCOPES = "Correct scopes or audience, or have them granted to the client at the provider"
 _GRANT = "Allow client credentials for this client at the provider, if the provider supports them"
 _ERRORS: Mapping[str, str] = {
@@ -67,8 +72,9 @@ def read_token(answer: Answer) -> Token:
             "Set token_url to the address that issues the token itself",
         )
     document = _json(answer.body)
-    if "error" in document or answer.status == 401:
-        raise _refused(answer.status, document.get("error"))
+    error = document.get("error")
+    if error not in _NO_ERROR or answer.status == 401:
+        raise _refused(answer.status, error)
     if not 200 <= answer.status <= 299:
         fix = LATER if answer.status >= 500 or answer.status == 429 else "Check token_url"
         raise TokenFault(f"responds with status {answer.status}", fix)
@@ -85,8 +91,10 @@ def _token(document: Mapping[str, Any]) -> Token:
         raise TokenFault("responds without an access_token", check)
     if not _ACCESS_TOKEN.fullmatch(token):
         raise TokenFault("responds with an access_token that no header can carry", check)
-    if not isinstance(kind, str) or kind.lower() != "bearer":
-        raise TokenFault("responds with a token that is not of type Bearer", "Have the provider issue bearer tokens")
+    if kind not in _NO_TYPE and not (isinstance(kind, str) and kind.strip().lower() in _BEARER):
+        raise TokenFault(
+            "responds with a token whose token_type is another than Bearer", "Have the provider issue bearer tokens"
+        )
     return Token(token, _seconds(document.get("expires_in")))
 
 
@@ -104,9 +112,10 @@ def _refused(status: int, error: object) -> TokenFault:
 
 
 def _json(body: bytes) -> Mapping[str, Any]:
-    """The members of a JSON object; {} for anything else."""
+    """The members of a JSON object; {} for anything else. Only its ASCII is used, so another encoding of the rest does
+    no harm."""
     try:
-        document = json.loads(body.decode("utf-8"))
+        document = json.loads(body.decode("utf-8-sig", "replace"))
     except (ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}

@@ -7,9 +7,10 @@ from urllib.parse import urlsplit
 
 from pydantic_core import to_json
 
-from postern.authoring.call_result import Outgoing
+from postern.authoring.call_result import CallMistake, Outgoing
 from postern.call_chain import DEPTH, PARENT
 from postern.connections.allowed_urls import POLL
+from postern.connections.calls.call_response import is_signed
 from postern.connections.calls.targets import Target, relative
 from postern.connections.entry_transport import LEVEL
 from postern.connections.places import level_of
@@ -22,18 +23,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """A request that can be sent repeatedly. `key` is "" if it has none. `level` decides when it gets a connection. The
-    result of another request (`poll`) may be at any path of the trigger's origin."""
+    """A request of the run `run_id` that can be sent repeatedly. `key` is "" if it has none. `level` decides when it
+    gets a connection. The result of another request (`poll`) may be at any path of the trigger's origin. `bare`: it is
+    not signed."""
 
     method: str
     url: str = field(repr=False)
     content: bytes | None = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
     level: int
+    run_id: str = field(repr=False)
     key: str = field(default="", repr=False)
     keyed: bool = False
     poll: bool = False
     bare: bool = False
+
+    def look(self, location: str, *, elsewhere: bool) -> "Sending":
+        """The request for the later result of this one. The credential is not for an origin `elsewhere`, and Logic Apps
+        takes no token beside a signature."""
+        bare = elsewhere or is_signed(location)
+        return Sending("GET", location, None, self.headers, self.level, self.run_id, poll=True, bare=bare)
 
     @property
     def extensions(self) -> dict[str, Any]:
@@ -42,8 +51,12 @@ class Sending:
 
 
 def sending_of(ctx: "Context", outgoing: Outgoing, target: Target) -> Sending:
-    """The request of a call. Raises ValueError and pydantic's errors for a body or path that cannot be sent."""
-    content, kind = _content(outgoing.body)
+    """The request of a call. Raises CallMistake for a body or path that cannot be sent."""
+    try:
+        content, kind = _content(outgoing.body)
+    except Exception as error:
+        text = f"{target.entry}: body= cannot be written as JSON ({type(error).__name__})."
+        raise CallMistake(target.entry, text) from error
     depth = (ctx.chain.depth if ctx.chain is not None else 0) + 1
     headers = {"traceparent": ctx.traceparent, DEPTH: str(depth)}
     if kind:
@@ -52,12 +65,17 @@ def sending_of(ctx: "Context", outgoing: Outgoing, target: Target) -> Sending:
         headers[PARENT] = ctx.run_id
     if not outgoing.wait:
         headers["Prefer"] = "respond-async"
-    url, below = target.url, relative(outgoing.path)
+    try:
+        below = relative(outgoing.path)
+    except ValueError as error:
+        raise CallMistake(target.entry, f"{target.entry}: {error}") from None
+    url = target.url
     if below:
         path, mark, query = url.partition("?")
         url = path.rstrip("/") + below + mark + query
     key = outgoing.key if target.takes_key or outgoing.own_key else ""
-    return Sending(outgoing.method, url, content, headers, level_of(depth), key, keyed=bool(key) and target.keyed)
+    keyed = bool(key) and target.keyed
+    return Sending(outgoing.method, url, content, headers, level_of(depth), ctx.run_id, key, keyed=keyed)
 
 
 def _content(body: Any) -> tuple[bytes | None, str]:

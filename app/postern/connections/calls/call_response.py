@@ -10,9 +10,11 @@ from pydantic_core import from_json
 from postern.authoring.call_result import OF_RUNS, CallError
 from postern.connections.calls.json_elements import has_more_elements
 from postern.connections.calls.targets import Target, origin
+from postern.connections.response import in_utf8
 from postern.errors import TOO_MANY_CALLS
 from postern.http_client import Response
 from postern.ids import is_id
+from postern.media_types import is_json
 
 MOST_OF_A_PROBLEM = 64 * 1024
 """The largest problem document that is read, in bytes."""
@@ -20,49 +22,77 @@ MOST_OF_A_PROBLEM = 64 * 1024
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 """RFC 9110, section 9.2.2."""
 
-UNANSWERED = frozenset({0, 408, 500, 502, 504})
-"""Statuses of calls that may have run there; 0 means no response."""
-NOT_TAKEN = frozenset({429, 503})
-"""Statuses of calls that did not run there."""
-
-LEAST_WAIT, MOST_WAIT = 1.0, 60.0
-"""The shortest and longest time between two polls for a result, in seconds."""
-FIRST_WAIT, GROWTH, USUAL_MOST = 2.0, 1.5, 20.0
-"""Without a Retry-After: the first wait in seconds, its growth factor, and its limit."""
+UNCLEAR = frozenset({0, 408, 429, 500, 502, 503, 504})
+"""Statuses of calls that failed for a moment, and may have run there; 0 means no response. A proxy answers 502, 503 and
+504 also after it has handed on the request."""
+NEVER_RUN = frozenset({501, 505, 508})
+"""Statuses above 499 with which a request is rejected."""
 
 _FLOW_RUN = re.compile(r"[0-9]{10,40}(CU[0-9]{1,4})?")
+_NAN = "NaN or Infinity, which are not JSON (RFC 8259, section 6)."
+_NOT_JSON = "a JSON body that is not valid JSON."
+_OPENS = (b"{", b"[")
+_PLACES = ("Location", "Operation-Location", "Azure-AsyncOperation")
+"""Headers with the address of a later result. The last two name a document that says how far the operation is
+(Microsoft REST API guidelines, long-running operations)."""
 
 
 class TooManyElements(ValueError):
     """A JSON body with more elements than its reader takes."""
 
 
+class NotJson(ValueError):
+    """A body that is called JSON and is none. The text is our own."""
+
+
 def value_of(response: Response, most: int) -> Any:
-    """The result in a reply: parsed JSON, text, bytes, or None if there is no content. Raises ValueError if a JSON body
-    is not valid, and TooManyElements if it has more than `most`."""
-    content = response.content
-    if not content or response.status_code in (204, 205):
+    """The result in a reply: parsed JSON, text, bytes, or None if there is no content. An object or array without a
+    Content-Type is JSON too. Raises NotJson, and TooManyElements if JSON has more than `most`."""
+    if not response.content or response.status_code in (204, 205):
         return None
-    kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    if _is_json(kind):
-        if has_more_elements(content, most):
-            raise TooManyElements
-        return from_json(content, allow_inf_nan=False, cache_strings="keys")
-    return response.text if kind.startswith("text/") else content
+    kind = response.headers.get("Content-Type", "").strip()
+    if is_json(kind.encode()):
+        return _parsed(in_utf8(response), most)
+    if kind:
+        return response.text.removeprefix("\ufeff") if kind.lower().startswith("text/") else response.content
+    document = in_utf8(response)
+    try:
+        return _parsed(document, most) if document.lstrip().startswith(_OPENS) else response.content
+    except NotJson:
+        return response.content
+
+
+def _parsed(document: bytes, most: int) -> Any:
+    if has_more_elements(document, most):
+        raise TooManyElements
+    try:
+        return from_json(document, allow_inf_nan=False, cache_strings="keys")
+    except ValueError:
+        pass  # the next error is raised without this one, whose text has parts of the document
+    try:
+        from_json(document, allow_inf_nan=True)
+    except ValueError:
+        wrong = _NOT_JSON
+    else:
+        wrong = _NAN
+    raise NotJson(wrong)
+
+
+def object_of(response: Response) -> dict[str, Any]:
+    """The JSON object in a small response; {} if it is anything else."""
+    if not is_json(response.headers.get("Content-Type", "").encode()) or len(response.content) > MOST_OF_A_PROBLEM:
+        return {}
+    try:
+        document = from_json(in_utf8(response), allow_inf_nan=False)
+    except ValueError:
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
 def problem_of(response: Response) -> dict[str, Any]:
     """The error document: a problem (RFC 9457) or Power Automate's `error`; {} if there is none."""
-    kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    if not _is_json(kind) or len(response.content) > MOST_OF_A_PROBLEM:
-        return {}
-    try:
-        document = from_json(response.content, allow_inf_nan=False)
-    except ValueError:
-        return {}
-    if isinstance(document, dict) and isinstance(document.get("error"), dict):
-        document = document["error"]
-    return document if isinstance(document, dict) else {}
+    document = object_of(response)
+    return document["error"] if isinstance(document.get("error"), dict) else document
 
 
 def run_id_of(response: Response, problem: Mapping[str, Any] | None = None) -> str:
@@ -85,11 +115,24 @@ def is_outcome(response: Response, problem: Mapping[str, Any]) -> bool:
 
 def may_repeat(error: CallError, *, method: str, keyed: bool) -> bool:
     """Whether to retry a call: it is known that nothing ran, or that a retry does not run it twice."""
-    if error.ran or error.code == TOO_MANY_CALLS:
+    if error.final or error.code == TOO_MANY_CALLS:
         return False
-    if not error.sent or error.status in NOT_TAKEN or in_progress(error, keyed=keyed):
+    if _not_run(error) or in_progress(error, keyed=keyed):
         return True
-    return error.status in UNANSWERED and (keyed or method in IDEMPOTENT)
+    return error.status in UNCLEAR and (keyed or method in IDEMPOTENT)
+
+
+def may_have_run(error: CallError, *, method: str) -> bool:
+    """Whether a request that should not be carried out twice may have been carried out, although there is no result."""
+    if error.final or method in IDEMPOTENT or _not_run(error) or error.code == TOO_MANY_CALLS:
+        return False
+    return error.status in UNCLEAR or (500 <= error.status <= 599 and error.status not in NEVER_RUN)
+
+
+def _not_run(error: CallError) -> bool:
+    """Whether it is known that nothing ran. A 429 or 503 with a Retry-After is from an application that rejects
+    requests; without one it may be a proxy's word on a connection that broke."""
+    return not error.sent or error.status == 408 or (error.status in (429, 503) and "Retry-After" in error.headers)
 
 
 def in_progress(error: CallError, *, keyed: bool) -> bool:
@@ -98,11 +141,15 @@ def in_progress(error: CallError, *, keyed: bool) -> bool:
 
 
 def location_of(response: Response, requested: str, target: Target) -> str | None:
-    """The URL of a 202's later result: absolute, "" if it is not given, None if it is at an origin where the target has
-    no results. `requested` is the URL that was called."""
-    location = str(response.headers.get("Location", ""))
-    if not location:
-        return ""
+    """The URL of a later result: absolute, "" if it is not given, None if it is at an origin where the target has no
+    results. `requested` is the URL that was called."""
+    headers = response.headers
+    location = next((str(headers[name]) for name in _PLACES if headers.get(name)), "")
+    return address_of(location, requested, target) if location else ""
+
+
+def address_of(location: str, requested: str, target: Target) -> str | None:
+    """The absolute URL of a location in the response of `requested`; None if the target has no results there."""
     try:
         url = urljoin(requested, location)
         same = origin(url) in {origin(each) for each in (requested, target.url, *target.results_at)}
@@ -111,18 +158,11 @@ def location_of(response: Response, requested: str, target: Target) -> str | Non
     return url if same and "@" not in urlsplit(url).netloc else None
 
 
-def wait_before(response: Response, poll: int) -> float:
-    """Seconds until the next poll (1 is the first), by the response's Retry-After (RFC 9110, section 10.2.3)."""
-    after = str(response.headers.get("Retry-After", ""))
-    if re.fullmatch(r"[0-9]{1,9}", after):
-        return min(max(float(after), LEAST_WAIT), MOST_WAIT)
-    return float(min(FIRST_WAIT * GROWTH ** min(poll - 1, 20), USUAL_MOST))
+def is_operation(response: Response) -> bool:
+    """Whether the later result is a document that says how far the operation is."""
+    return not response.headers.get("Location") and any(response.headers.get(name) for name in _PLACES)
 
 
 def is_signed(url: str) -> bool:
     """Whether the URL has its own signature. Logic Apps accepts no token together with it."""
     return any(pair.partition("=")[0] == "sig" for pair in urlsplit(url).query.split("&"))
-
-
-def _is_json(kind: str) -> bool:
-    return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))

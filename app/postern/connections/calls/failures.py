@@ -1,0 +1,75 @@
+"""The errors of `ctx.call`: whatever goes wrong becomes a CallError. All functions are pure."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from postern.authoring.call_result import CallError
+from postern.connections.calls.call_advice import FEWER, sentence, too_many, unreached
+from postern.connections.calls.call_response import is_outcome, may_have_run, problem_of, run_id_of
+from postern.connections.calls.targets import Target
+from postern.connections.faults import ConnectionFault, ResponseFault
+from postern.connections.places import TooManyCalls
+from postern.http_client import ConnectError, ConnectTimeout, HTTPError, PoolTimeout, Response
+
+MAY_HAVE_RUN = "The request may have run there: look there before you send it again."
+
+
+def rejected(target: Target, response: Response, method: str, tenant_id: str | None) -> CallError:
+    """The error of a response that is not a success."""
+    problem, after = problem_of(response), response.headers.get("Retry-After")
+    text = sentence(target, response, problem.get("code"), tenant_id)
+    return doubtful(
+        CallError(
+            target.entry,
+            text,
+            status=response.status_code,
+            problem=problem,
+            run_id=run_id_of(response, problem),
+            headers={"Retry-After": after} if after else {},
+            ran=is_outcome(response, problem),
+        ),
+        method,
+    )
+
+
+def failed(target: Target, error: Exception, method: str) -> CallError:
+    """The error of a request without a response."""
+    if isinstance(error, TooManyCalls):
+        return too_many(target)
+    if isinstance(error, PoolTimeout):
+        return CallError(target.entry, f"{error}. {FEWER}.", sent=False)
+    if isinstance(error, ConnectError | ConnectTimeout):
+        return unreached(target, error, sent=False)
+    if isinstance(error, HTTPError):
+        return doubtful(unreached(target, error, sent=True), method)
+    return foreign(target.entry, error)
+
+
+def foreign(entry: str, error: Exception) -> CallError:
+    """The error of anything that is not a fault of the connection: an entry or setting to correct, a response that is
+    too large, or an error that this program did not expect, whose text may hold anything."""
+    if isinstance(error, CallError):
+        return error
+    if isinstance(error, ConnectionFault):
+        return CallError(entry, str(error), sent=isinstance(error, ResponseFault), final=True)
+    wrong = CallError(entry, f"{entry} could not be called ({type(error).__name__}).", final=True)
+    return wrong.with_traceback(error.__traceback__)
+
+
+def doubtful(error: CallError, method: str) -> CallError:
+    """The same error. Its text says if the request may have run."""
+    if may_have_run(error, method=method):
+        error.args = (f"{error} {MAY_HAVE_RUN}",)
+    return error
+
+
+def operation_failed(target: Target, response: Response, problem: Mapping[str, Any]) -> CallError:
+    """The error of an operation that was accepted, and then failed."""
+    return CallError(
+        target.entry,
+        f"{target.entry} accepted the call, and its operation failed there. `.problem` has its error.",
+        status=response.status_code,
+        problem=problem,
+        run_id=run_id_of(response, problem),
+        ran=True,
+    )

@@ -1,0 +1,103 @@
+"""A `def` workflow that runs an event loop of its own gets what it asks for, and harms no other run."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from postern.assembly import create_app
+from postern.cli.workspace import local_defaults
+from postern.http_client import AsyncClient, http_client
+from postern.local_tenant import LocalTenant
+from postern.settings import load_settings
+from tests.connections.calling import serving
+from tests.connections.counterparts import Counterpart, always, listening
+
+pytestmark = [pytest.mark.anyio, pytest.mark.process]
+
+MODULE = """
+import asyncio
+from postern import CallError, Context, anonymous, workflow
+
+@workflow(access=anonymous())
+async def answers(ctx: Context):
+    return "answer"
+
+async def everything(ctx):
+    found = await ctx.connection("there").get("/x")
+    secret = await ctx.secret("postern-client-secret")
+    step = await ctx.step(lambda: "step")
+    handle = await ctx.call("answers", wait=False)
+    return [found.json(), bool(secret), step, await ctx.call("answers"), await handle.result(), handle.done]
+
+@workflow(access=anonymous())
+def own_loop(ctx: Context):
+    return [asyncio.run(everything(ctx)) for _ in range(3)]
+
+@workflow(access=anonymous())
+async def servers_loop(ctx: Context):
+    return await everything(ctx)
+
+@workflow(access=anonymous())
+def streams(ctx: Context):
+    async def read():
+        async with ctx.connection("there").stream("GET", "/x") as response:
+            return await response.aread()
+    try:
+        asyncio.run(read())
+    except Exception as error:
+        return str(error)
+"""
+
+
+@pytest.fixture
+async def there() -> AsyncIterator[Counterpart]:
+    async with listening(always(200, b'{"a":1}', "Content-Type: application/json")) as server:
+        yield server
+
+
+@pytest.fixture
+async def server(
+    tmp_path: Path, local_tenant: LocalTenant, there: Counterpart, own_modules: None, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[AsyncClient]:
+    (tmp_path / "loops.py").write_text(MODULE, encoding="utf-8")
+    own = local_tenant.applications["postern"]
+    monkeypatch.setenv("AZURE_TENANT_ID", local_tenant.tenant_id)
+    monkeypatch.setenv("AZURE_CLIENT_ID", own.client_id)
+    monkeypatch.setenv("AZURE_CLIENT_SECRET", local_tenant.client_secret("postern"))
+    secret = {"key_vault": own.client_secret_name}
+    entra = {"type": "entra", "client_id": own.client_id, "client_secret": secret, "audience": "api://x"}
+    applications: list[Any] = []
+
+    async def app(scope, receive, send) -> None:
+        await applications[0](scope, receive, send)
+
+    async with serving(app) as url:
+        mine = {
+            "workflows": str(tmp_path),
+            "database_url": f"sqlite:///{tmp_path}/.journal.db",
+            "public_url": url,
+            "connections": {"there": {"base_url": there.url, "auth": {**entra, "audience": own.client_id}}},
+        }
+        applications.append(
+            create_app(load_settings({}, folder=tmp_path, defaults={**local_defaults(local_tenant), **mine}))
+        )
+        assert not applications[0].catalog.snapshot.faults
+        async with applications[0].router.lifespan_context(applications[0]), http_client(base_url=url) as client:
+            yield client
+
+
+async def test_connections_secrets_steps_and_calls_work_in_a_loop_of_the_author(server: AsyncClient):
+    expected = [{"a": 1}, True, "step", "answer", "answer", True]
+    mine = [server.post("/triggers/own-loop") for _ in range(3)]
+    others = [server.post("/triggers/servers-loop") for _ in range(3)]
+    replies = await asyncio.gather(*mine, *others)
+    assert [reply.json() for reply in replies] == [[expected] * 3] * 3 + [expected] * 3
+    assert (await server.post("/triggers/servers-loop")).json() == expected
+
+
+async def test_what_is_streamed_there_is_refused_and_harms_nobody(server: AsyncClient):
+    assert "in another event loop than the server's" in (await server.post("/triggers/streams")).json()
+    assert (await server.post("/triggers/servers-loop")).status_code == 200
