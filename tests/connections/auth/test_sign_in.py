@@ -6,6 +6,7 @@ import pytest
 from httpx2 import AsyncBaseTransport
 
 from postern.connections.auth.sign_in import SIGN, SignIn, signed
+from postern.connections.auth.together import Together
 from postern.connections.faults import ConnectionFault
 from postern.connections.stage import Stage
 from postern.http_client import AsyncClient, HTTPStatusError, Request, Response, TransportError, http_client
@@ -100,6 +101,16 @@ async def test_a_rejected_credential_is_replaced_once():
     assert [await request.aread() for request in other.sent] == [b'{"a":1}'] * 2
 
 
+class Beside(Numbered):
+    """A key that never changes, in another header."""
+
+    def __init__(self) -> None:
+        super().__init__(others=0)
+
+    def sign(self, request: Request, credential: str) -> None:
+        request.headers["X-Key"] = credential
+
+
 class Contested(Numbered):
     """Its credential may be replaced three times for one request."""
 
@@ -123,6 +134,15 @@ async def test_a_type_may_replace_its_credential_more_than_once(good: str, statu
         assert (await http.get("/a")).status_code == status
     assert len(other.sent) == min(int(good[-1]), 4)
     assert sign_in.good == ([good] if status == 200 else [])
+
+
+async def test_credentials_together_are_replaced_as_often_as_each_of_them():
+    other = Other(lambda request: Response(200 if request.headers["X-Secret"] == "secret-4" else 401))
+    token, key = Contested(), Beside()
+    async with http_client(base_url="https://x.example", auth=Together([token, key]), transport=other) as http:
+        assert (await http.get("/a")).status_code == 200
+    assert (len(other.sent), token.good) == (4, ["secret-4"])
+    assert [request.headers["X-Key"] for request in other.sent] == ["secret-1"] * 4
 
 
 async def test_a_rejected_credential_without_another_is_the_answer():

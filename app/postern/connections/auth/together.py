@@ -13,6 +13,7 @@ class Together(SignIn):
 
     def __init__(self, ways: Sequence[SignIn]) -> None:
         self._ways = tuple(ways)
+        self.replacements = max(way.replacements for way in self._ways)
 
     async def credential(self) -> str:
         """All current credentials."""
@@ -30,6 +31,11 @@ class Together(SignIn):
         if not any(newer):
             return None
         return json.dumps([new or old for new, old in zip(newer, parts, strict=True)])
+
+    def accepted(self, credential: str) -> None:
+        """Note for each of them that its credential is accepted."""
+        for way, part in zip(self._ways, json.loads(credential), strict=True):
+            way.accepted(part)
 
     async def try_out(self) -> AsyncIterator[Stage]:
         """One after the other, up to the first stage that fails."""

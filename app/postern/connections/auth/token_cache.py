@@ -98,7 +98,7 @@ class Tokens:
 
     def accepted(self, token: str) -> None:
         """Note that an API accepted this token."""
-        if token is not self._accepted:
+        if token != self._accepted:
             self._accepted, self._worked, self._unproved = token, True, 0
 
     def _may_renew(self) -> bool:
