@@ -25,12 +25,17 @@ from postern import CallError, Context, anonymous, workflow
 async def answers(ctx: Context):
     return "answer"
 
+@workflow(access=anonymous())
+async def large(ctx: Context):
+    return "x" * 100_000
+
 async def everything(ctx):
     found = await ctx.connection("there").get("/x")
     secret = await ctx.secret("postern-client-secret")
     step = await ctx.step(lambda: "step")
     handle = await ctx.call("answers", wait=False)
-    return [found.json(), bool(secret), step, await ctx.call("answers"), await handle.result(), handle.done]
+    sizes = [len(text) for text in await asyncio.gather(*(ctx.call("large") for _ in range(4)))]
+    return [found.json(), bool(secret), step, await ctx.call("answers"), await handle.result(), handle.done, sizes]
 
 @workflow(access=anonymous())
 def own_loop(ctx: Context):
@@ -90,7 +95,7 @@ async def server(
 
 
 async def test_connections_secrets_steps_and_calls_work_in_a_loop_of_the_author(server: AsyncClient):
-    expected = [{"a": 1}, True, "step", "answer", "answer", True]
+    expected = [{"a": 1}, True, "step", "answer", "answer", True, [100_000] * 4]
     mine = [server.post("/triggers/own-loop") for _ in range(3)]
     others = [server.post("/triggers/servers-loop") for _ in range(3)]
     replies = await asyncio.gather(*mine, *others)

@@ -55,7 +55,7 @@ def runs_part(
         return runner.left(run_id)
 
     steps = Steps(note=journal.note_step, threads=of_steps, left=left, home=connections.home)
-    calls = Calls(settings, triggers, connections.open, journal.note_call, left=left)
+    calls = Calls(settings, triggers, connections.open, journal.note_call, left=left, home=connections.home)
     requests = RequestCounts(served=triggers)
     services = Services(connections.secret, connections.client, log, steps.run, calls.call)
     ended = _show_failures(requests, log) if for_author else _count_and_log(requests)
@@ -67,7 +67,6 @@ def runs_part(
         cancel=runner.begin_cancel,
         running=lambda: runner.running,
     )
-
     connections.divide_by(lambda run_id: _caller_of(runner, run_id))
     blocked = BlockedLoop(settings.workflows, lambda file: _names_in(file, triggers()))
 

@@ -20,6 +20,7 @@ from postern.connections.calls.later_result import ACCEPTED
 from postern.connections.calls.looks import Looks, location_at
 from postern.connections.calls.replies import Replies
 from postern.connections.calls.targets import Target, Targets
+from postern.home_loop import HomeLoop
 from postern.http_client import AsyncClient, Response
 from postern.journal.secured import SECURED_NAME, kept_type
 from postern.journal.shares import holder_of
@@ -58,7 +59,7 @@ class Calls:
     it is kept. `served` returns the current triggers. `note(run_id, call)` gets each call of a recorded run.
 
     `now` is the time of day in seconds since 1970. `uniform` draws a number between two. `left` returns the seconds
-    until a run times out.
+    until a run times out. Large replies are read in turns that belong to the event loop `home`.
     """
 
     def __init__(
@@ -72,12 +73,14 @@ class Calls:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         uniform: Callable[[float, float], float] = random.uniform,
         left: Callable[[str], float] = lambda _: math.inf,
+        home: HomeLoop | None = None,
     ) -> None:
         self._targets = Targets(settings, served)
         self._open = open_client
         self._note = note
         self._attempts = Attempts(settings.tenant_id, now, sleep, uniform, left)
         self._replies = Replies()
+        self._home = home or HomeLoop()
 
     def close(self) -> None:
         """Release the thread that reads large replies."""
@@ -172,7 +175,7 @@ class Calls:
 
     async def _value(self, target: Target, response: Response, caller: str) -> Any:
         try:
-            return await self._replies.value(response, target.response_elements, caller)
+            return await self._home.run(self._replies.value(response, target.response_elements, caller))
         except TooManyElements:
             wrong = f"more than {target.response_elements} JSON elements. {more_elements(target)}"
         except NotJson as error:
