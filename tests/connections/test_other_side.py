@@ -185,11 +185,41 @@ async def test_a_result_elsewhere_may_be_polled_and_lead_further(made: Any, tmp_
         assert await ctx.call("t", {}) == 1
 
 
+@pytest.mark.parametrize("leads", ["redirect", "operation"])
+async def test_a_look_elsewhere_leads_to_results_that_the_entry_allows(made: Any, tmp_path: Path, leads: str):
+    async with AsyncExitStack() as opened:
+        last = await opened.enter_async_context(listening(always(200, b"1", "Content-Type: application/json")))
+        there = {"status": "Succeeded", "resourceLocation": f"{last.url}/r/2"}
+        look = {
+            "redirect": always(303, b"", f"Location: {last.url}/r/2"),
+            "operation": always(200, to_json(there), "Content-Type: application/json"),
+        }
+        first = await opened.enter_async_context(listening(look[leads]))
+        accepted = always(202, b"", f"Operation-Location: {first.url}/r/1")
+        gateway = await opened.enter_async_context(listening(accepted))
+        auth = {"type": "basic", "username": "u", "password": KEY}
+        at = {"url": f"{gateway.url}/t", "results_at": [first.url, last.url]}
+        calls, ctx = called(made(), tmp_path, auth=auth, **at)
+        opened.callback(calls.close)
+        assert await ctx.call("t", {}) == 1
+        assert [each.received[0].header("authorization") for each in (first, last)] == ["", ""]
+
+
+async def test_a_reply_that_cannot_be_unpacked_came_after_the_request_was_sent(made: Any, tmp_path: Path):
+    damaged = gzip.compress(b"1" * 99)[:-4]
+    async with listening(always(200, damaged, "Content-Encoding: gzip")) as api:
+        calls, ctx = called(made(), tmp_path, url=f"{api.url}/t")
+        with pytest.raises(CallError, match="not in the content coding gzip") as caught:
+            await ctx.call("t", {})
+        calls.close()
+        assert (caught.value.sent, len(api.received)) == (True, 1)
+
+
 async def test_an_encoded_slash_in_path_is_sent_as_it_was_written(made: Any, tmp_path: Path):
     async with listening(always(200, b"1", "Content-Type: application/json")) as api:
         calls, ctx = called(made(), tmp_path, url=f"{api.url}/t")
         assert await ctx.call("t", {}, path="/orders/a%2Fb") == 1
-        with pytest.raises(ConnectionFault):
+        with pytest.raises(CallError):
             await ctx.call("t", {}, path="/orders/a%2F..%2Fb")
         calls.close()
         assert api.targets == ["/t/orders/a%2Fb"]
