@@ -1,5 +1,6 @@
 """What an entry can say so that the other side understands it."""
 
+import asyncio
 import gzip
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -16,6 +17,7 @@ from postern.authoring.context import Context, Services
 from postern.authoring.request import Request
 from postern.connections import ConnectionFault, Connections
 from postern.connections.calls.calls import Calls
+from postern.connections.calls.replies import Replies
 from postern.connections.vault.secret import Secret
 from postern.http_client import http_client
 from postern.settings import load_settings
@@ -135,7 +137,7 @@ def called(connections: Connections, folder: Path, **trigger: Any) -> tuple[Call
 
     async def sleep(_: float) -> None: ...
 
-    calls = Calls(settings, dict, connections.open, lambda *_: None, sleep=sleep)
+    calls = Calls(settings, dict, connections.open, lambda *_: None, sleep=sleep, home=connections.home)
     services = Services(connections.secret, connections.client, structlog.get_logger("test"), call=calls.call)
     return calls, Context(Request("POST", "/triggers/x"), ANYONE, "run-1", "x", services)
 
@@ -223,6 +225,25 @@ async def test_an_encoded_slash_in_path_is_sent_as_it_was_written(made: Any, tmp
             await ctx.call("t", {}, path="/orders/a%2F..%2Fb")
         calls.close()
         assert api.targets == ["/t/orders/a%2Fb"]
+
+
+async def test_a_reply_for_another_loop_is_read_at_home(made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The turns of large replies belong to the server's loop: a turn that comes in another one would wake nobody."""
+    read_in: list[Any] = []
+    value = Replies.value
+
+    async def noted(*arguments: Any) -> Any:
+        read_in.append(asyncio.get_running_loop())
+        return await value(*arguments)
+
+    monkeypatch.setattr(Replies, "value", noted)
+    connections = made()
+    connections.home.settle()
+    async with listening(always(200, b"1", "Content-Type: application/json")) as api:
+        calls, ctx = called(connections, tmp_path, url=f"{api.url}/t")
+        assert await asyncio.to_thread(asyncio.run, ctx.call("t", {})) == 1
+        calls.close()
+    assert read_in == [asyncio.get_running_loop()]
 
 
 async def test_all_requests_name_the_product(made: Any, tmp_path: Path):
