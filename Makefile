@@ -29,7 +29,9 @@ run: .venv/ready ## Serve workflows/ with a local tenant (postern dev)
 
 # The tests start Python hundreds of times, so its compiled modules are kept, even if the environment turns that off.
 unexport PYTHONDONTWRITEBYTECODE
-PYTEST := .venv/bin/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+# Tests also wait for processes, so there is one worker more than cores.
+WORKERS ?= $(shell expr $$(nproc 2>/dev/null || sysctl -n hw.ncpu) + 1)
+PYTEST = .venv/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test: .venv/ready ## Run the tests, on all cores, in a random order (ARGS="--randomly-seed=N" repeats an order)
 	@$(PYTEST) --durations 20 $(ARGS)
@@ -37,7 +39,7 @@ test: .venv/ready ## Run the tests, on all cores, in a random order (ARGS="--ran
 test-fast: .venv/ready ## Run the tests that start no process, no PostgreSQL and no local tenant
 	@$(PYTEST) --fast --durations 5 $(ARGS)
 
-soak: .venv/ready ## Run kills, outages, floods, fuzzing and random data at full length (hours)
+soak: .venv/ready ## Run kills, outages, floods, fuzzing and random data at full length (about two hours)
 	@$(PYTEST) --soak --verbose --durations 0 $(ARGS)
 
 check: .venv/ready ## Check format, lint, types and import layers

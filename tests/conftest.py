@@ -63,6 +63,12 @@ def pytest_runtest_protocol(item: pytest.Item) -> None:
     RUNNING[:] = [item]
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown() -> None:
+    """What all tests share may start a process to end."""
+    RUNNING.clear()
+
+
 def _marked(start: Callable[..., Any]) -> Callable[..., Any]:
     def started(*arguments: Any, **more: Any) -> Any:
         if RUNNING and RUNNING[0].get_closest_marker("process") is None:

@@ -273,6 +273,7 @@ async def test_a_writer_that_takes_its_time_to_start_is_no_sign_of_a_database_th
         await asyncio.sleep(0.01)
     journal._link._on_message = listen  # type: ignore[union-attr]
     listen(heard[0])
+    journal._tick()
     await written
     await journal.aclose()
 

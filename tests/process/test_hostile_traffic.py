@@ -106,7 +106,7 @@ def test_hostile_clients_are_not_felt_by_others_and_leave_nothing_behind(
     campaign: Callable[[int, int], int],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    first, rest, soak = campaign(2, 60), campaign(6, 3540), campaign(0, 1)
+    first, rest, soak = campaign(1, 60), campaign(4, 3540), campaign(0, 1)
     token = local_tenant.token("ada")
     callers = [
         Caller("hello-member", request("POST", "/triggers/hello-member", token=token)),

@@ -293,6 +293,7 @@ class Journal:
 
     def _writer_opened(self) -> None:
         self._is_open = True
+        self._waited, self._ticked_at = 0.0, monotonic()
         if self._sent is not None and self._link is not None:
             self._link.send(self._sent.data)  # again, but the first time for this writer
         else:
