@@ -12,9 +12,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PROGRAM = """
-import os, signal, socket, sys
+import gc, os, signal, socket, sys, traceback
+import alembic.command, psycopg, sqlite3
+import sqlalchemy.dialects.postgresql.psycopg, sqlalchemy.dialects.sqlite.pysqlite
+import postern.journal.server_processes, postern.journal.storage, postern.runs.claims
 from postern.journal.writing.writer import main
 
+gc.collect()
+gc.freeze()
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for a writer here
 with socket.socket(fileno=int(sys.argv[1])) as asked:
     while True:
@@ -27,8 +32,13 @@ with socket.socket(fileno=int(sys.argv[1])) as asked:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             os.chdir(folder)
             sys.argv = ["-c", str(links[0])]
-            main()
-            break
+            try:
+                main()
+            except SystemExit:
+                pass
+            except BaseException:
+                traceback.print_exc()
+            os._exit(0)  # everything is closed; what Python clears at its end takes longer than all the rest
         os.close(links[0])
         asked.sendall(b"%d\\n" % process)
 """

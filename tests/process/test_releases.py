@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from httpx2 import Response
 from sqlalchemy import text
 from typer.testing import CliRunner, Result
 
@@ -16,7 +17,7 @@ from postern.journal.database.engine import open_engine, revision_of
 from postern.journal.database.revisions import HEAD
 from postern.local_tenant import LocalTenant
 from tests.process.load import assert_kept, assert_undisturbed, calling, folder_of_workflows
-from tests.process.servers import Server, environment, running
+from tests.process.servers import Server, environment, running, until
 from tests.releases import GOES_WITH_AGE, NEWER, OF_0001, RUN, make_newer, old_database, say
 from tests.shipped import copy_examples
 
@@ -41,6 +42,10 @@ def record(server: Server, token: str, run_id: str) -> dict[str, Any]:
     assert answer.status_code == 200, answer.text
     found: dict[str, Any] = answer.json()
     return found
+
+
+def list_of_runs(server: Server, token: str) -> Response:
+    return server.client.get("/runs", headers={"Authorization": f"Bearer {token}"})
 
 
 def database(url: str, *arguments: str) -> Result:
@@ -70,7 +75,8 @@ def test_a_database_of_the_release_before_is_served_and_goes_back(folder, tenant
             assert revision_of(connection) == HEAD
             say(connection, OF_0001, ANOTHER)
         assert record(server, operator, ANOTHER)["state"] == "Succeeded"
-        listed = server.client.get("/runs", headers={"Authorization": f"Bearer {operator}"}).json()["runs"]
+        until(lambda: list_of_runs(server, operator).status_code == 200, what=lambda: server.output)
+        listed = list_of_runs(server, operator).json()["runs"]
         assert {ANOTHER, chained, *old} <= {run["id"] for run in listed}
 
         refused = database(new_database_url, "downgrade", "--to", "0001", "--yes")
