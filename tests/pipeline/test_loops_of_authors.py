@@ -3,17 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from postern.assembly import create_app
-from postern.cli.workspace import local_defaults
-from postern.http_client import AsyncClient, http_client
+from postern.http_client import AsyncClient
 from postern.local_tenant import LocalTenant
-from postern.settings import load_settings
-from tests.connections.calling import serving
 from tests.connections.counterparts import Counterpart, always, listening
+from tests.pipeline.with_connections import served
 
 pytestmark = [pytest.mark.anyio, pytest.mark.process]
 
@@ -69,29 +65,11 @@ async def server(
 ) -> AsyncIterator[AsyncClient]:
     (tmp_path / "loops.py").write_text(MODULE, encoding="utf-8")
     own = local_tenant.applications["postern"]
-    monkeypatch.setenv("AZURE_TENANT_ID", local_tenant.tenant_id)
-    monkeypatch.setenv("AZURE_CLIENT_ID", own.client_id)
-    monkeypatch.setenv("AZURE_CLIENT_SECRET", local_tenant.client_secret("postern"))
     secret = {"key_vault": own.client_secret_name}
-    entra = {"type": "entra", "client_id": own.client_id, "client_secret": secret, "audience": "api://x"}
-    applications: list[Any] = []
-
-    async def app(scope, receive, send) -> None:
-        await applications[0](scope, receive, send)
-
-    async with serving(app) as url:
-        mine = {
-            "workflows": str(tmp_path),
-            "database_url": f"sqlite:///{tmp_path}/.journal.db",
-            "public_url": url,
-            "connections": {"there": {"base_url": there.url, "auth": {**entra, "audience": own.client_id}}},
-        }
-        applications.append(
-            create_app(load_settings({}, folder=tmp_path, defaults={**local_defaults(local_tenant), **mine}))
-        )
-        assert not applications[0].catalog.snapshot.faults
-        async with applications[0].router.lifespan_context(applications[0]), http_client(base_url=url) as client:
-            yield client
+    entra = {"type": "entra", "client_id": own.client_id, "client_secret": secret, "audience": own.client_id}
+    connections = {"there": {"base_url": there.url, "auth": entra}}
+    async with served(tmp_path, local_tenant, connections, monkeypatch) as client:
+        yield client
 
 
 async def test_connections_secrets_steps_and_calls_work_in_a_loop_of_the_author(server: AsyncClient):

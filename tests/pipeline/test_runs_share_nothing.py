@@ -9,13 +9,10 @@ from typing import Any
 import pytest
 
 from postern import CallError, Context
-from postern.assembly import create_app
-from postern.cli.workspace import local_defaults
-from postern.http_client import AsyncClient, http_client
+from postern.http_client import AsyncClient
 from postern.local_tenant import LocalTenant
-from postern.settings import load_settings
-from tests.connections.calling import serving
 from tests.connections.counterparts import Counterpart, always, listening
+from tests.pipeline.with_connections import served
 from tests.reachable import VISITS, change, reachable
 
 pytestmark = [pytest.mark.anyio, pytest.mark.process]
@@ -65,9 +62,6 @@ async def server(
     """A client of a Postern with a connection of each kind."""
     (tmp_path / "visited.py").write_text(MODULE, encoding="utf-8")
     own = local_tenant.applications["postern"]
-    monkeypatch.setenv("AZURE_TENANT_ID", local_tenant.tenant_id)
-    monkeypatch.setenv("AZURE_CLIENT_ID", own.client_id)
-    monkeypatch.setenv("AZURE_CLIENT_SECRET", local_tenant.client_secret("postern"))
     secret = {"key_vault": own.client_secret_name}
     client = {"client_id": own.client_id, "client_secret": secret, "scopes": ["https://graph.microsoft.com/.default"]}
     auths: dict[str, dict[str, Any]] = {
@@ -83,27 +77,9 @@ async def server(
         },
     }
     assert set(auths) == set(WAYS)
-    applications: list[Any] = []
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        await applications[0](scope, receive, send)
-
-    async with serving(app) as url:
-        mine = {
-            "workflows": str(tmp_path),
-            "database_url": f"sqlite:///{tmp_path}/.journal.db",
-            "public_url": url,
-            "connections": {way: {"base_url": f"{there.url}/v1", "auth": auth} for way, auth in auths.items()},
-        }
-        applications.append(
-            create_app(load_settings({}, folder=tmp_path, defaults={**local_defaults(local_tenant), **mine}))
-        )
-        assert not applications[0].catalog.snapshot.faults
-        async with (
-            applications[0].router.lifespan_context(applications[0]),
-            http_client(base_url=url) as client_of_server,
-        ):
-            yield client_of_server
+    connections = {way: {"base_url": f"{there.url}/v1", "auth": auth} for way, auth in auths.items()}
+    async with served(tmp_path, local_tenant, connections, monkeypatch) as client_of_server:
+        yield client_of_server
 
 
 async def everything(ctx: Context, body: Any) -> dict[str, Any]:

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from postern.authoring.call_result import CallError
 from postern.connections.calls import replies as module
 from postern.connections.calls.call_response import TooManyElements, value_of
-from postern.connections.calls.json_elements import has_more_elements
 from postern.connections.calls.replies import LARGE, Replies
 from postern.connections.response import TEXT_ENCODINGS, Answer
+from postern.elements import has_more_elements
 from postern.http_client import Response
 from postern.settings.entries import MAX_RESPONSE_ELEMENTS
 from tests.connections.calling import Counterpart, calling, serving
@@ -44,13 +44,13 @@ VALUES = st.recursive(
 def test_elements_are_counted_as_the_parser_finds_them(value: Any, ascii_only: bool, indent: int | None):
     document = json.dumps(value, ensure_ascii=ascii_only, indent=indent).encode()
     most = elements(value)
-    assert not has_more_elements(document, most)
-    assert most == 0 or has_more_elements(document, most - 1)
+    assert not has_more_elements(document, most, names=True)
+    assert most == 0 or has_more_elements(document, most - 1, names=True)
 
 
 @given(st.binary(), st.integers(0, 10))
 def test_any_bytes_can_be_counted(document: bytes, most: int):
-    assert has_more_elements(document, most) in (True, False)
+    assert has_more_elements(document, most, names=True) in (True, False)
 
 
 def work(call: Callable[[], Any]) -> float:
@@ -80,7 +80,7 @@ def test_the_time_of_counting_grows_with_the_bytes_only(shape: str):
 
     def counting(size: int) -> float:
         document = HOSTILE[shape](size)
-        return work(lambda: (has_more_elements(document, 1), has_more_elements(document, size // 8)))
+        return work(lambda: [has_more_elements(document, most, names=True) for most in (1, size // 8)])
 
     assert counting(800_000) < 30 * max(counting(100_000), 0.0005)
 

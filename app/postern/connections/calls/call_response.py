@@ -8,9 +8,9 @@ from urllib.parse import urljoin, urlsplit
 from pydantic_core import from_json
 
 from postern.authoring.call_result import OF_RUNS, CallError
-from postern.connections.calls.json_elements import has_more_elements
 from postern.connections.calls.targets import Target, origin
 from postern.connections.response import in_utf8
+from postern.elements import has_more_elements
 from postern.errors import TOO_MANY_CALLS
 from postern.http_client import Response
 from postern.ids import is_id
@@ -63,7 +63,7 @@ def value_of(response: Response, most: int) -> Any:
 
 
 def _parsed(document: bytes, most: int) -> Any:
-    if has_more_elements(document, most):
+    if has_more_elements(document, most, names=True):
         raise TooManyElements
     try:
         return from_json(document, allow_inf_nan=False, cache_strings="keys")
