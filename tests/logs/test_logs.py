@@ -228,7 +228,7 @@ OUTSIZE: dict[str, Any] = {
     "bytes": lambda log: log.info("event", value=b"x" * 5_000_000),
     "bound": lambda log: log.bind(value=LONG).info("event"),
     "run id": lambda log: log.info("event", run_id=LONG, trace_id=LONG, exception=LONG),
-    "library": lambda _: logging.getLogger("some.library").warning("event %s", LONG),
+    "library": lambda _: logging.getLogger("another.package").warning("event %s", LONG),
     "logger": lambda _: logging.getLogger(f"some.{LONG[:500_000]}").warning("event"),
     "later": lambda _: write_later("event", 1.0, lambda: {"path": LONG}),
 }

@@ -94,6 +94,7 @@ def _verifies(assertion: str, key: Any, algorithms: list[str]) -> bool:
 
 
 def _unverified(assertion: str) -> dict[str, Any]:
+    """The claims, of which the issuer says whose keys must verify the signature. Nothing is decided by them before."""
     try:
         claims: dict[str, Any] = jwt.decode(assertion, options=_UNCHECKED | {"verify_signature": False})
     except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
