@@ -20,7 +20,7 @@ Holder = tuple[str, str]
 
 T = TypeVar("T")
 
-_EVERYBODY: Holder = (ANONYMOUS, "")
+EVERYBODY: Holder = (ANONYMOUS, "")
 """All anonymous callers together."""
 
 _LONGEST = 45
@@ -62,13 +62,13 @@ class Allotment:
 
     def admits(self, who: Holder) -> bool:
         """Whether this caller may take more."""
-        together = self._held[_EVERYBODY] if who[0] == ANONYMOUS else None
+        together = self._held[EVERYBODY] if who[0] == ANONYMOUS else None
         return has_room(self._held[who], together, self.taken, self.most)
 
     def take(self, who: Holder, amount: int = 1) -> None:
         """The caller has so much more. A negative amount is given back."""
         self.taken += amount
-        for each in (who, _EVERYBODY) if who[0] == ANONYMOUS else (who,):
+        for each in (who, EVERYBODY) if who[0] == ANONYMOUS else (who,):
             self._held[each] += amount
             if not self._held[each]:
                 del self._held[each]

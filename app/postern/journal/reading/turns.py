@@ -6,10 +6,7 @@ from collections import Counter, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from postern.journal.shares import ANONYMOUS, Holder
-
-EVERYBODY: Holder = (ANONYMOUS, "")
-"""All anonymous callers together."""
+from postern.journal.shares import ANONYMOUS, EVERYBODY, Holder
 
 
 class Turns:

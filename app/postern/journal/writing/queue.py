@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from postern.authoring.call_result import Call
 from postern.journal.run import Run, Step
-from postern.journal.shares import ANONYMOUS, Holder, has_room, holder_of
+from postern.journal.shares import ANONYMOUS, EVERYBODY, Holder, has_room, holder_of
 from postern.journal.writing.pending import Operation
 from postern.journal.writing.rows import facts, kept_bytes
 
@@ -28,9 +28,6 @@ LARGE_BYTES = 8 * 1024
 
 TURN_BYTES = 1024 * 1024
 """Bytes of large ones in one batch, if there is more than one."""
-
-EVERYBODY: Holder = (ANONYMOUS, "")
-"""All anonymous callers together."""
 
 Facts = tuple[Any, ...]
 
