@@ -31,6 +31,8 @@ def bodies() -> Iterator[tuple[str, str, bytes]]:
     yield "deep lists", "untyped", listed("[" * 190 + "]" * 190, 191)
     yield "text", "untyped", b'"' + b"a, [" * (MOST_BYTES // 4 - 1) + b'"'
     yield "escapes", "untyped", b'"' + b"\\u00e9" * (MOST_BYTES // 6 - 1) + b'"'
+    yield "signs of secrets", "untyped", b'"' + b"key " * (MOST_BYTES // 4 - 1) + b'"'
+    yield "named like secrets", "untyped", joined("{}", lambda n: f'"key{n}":1')
     yield "long numbers", "numbers", listed("9" * 4200, 1)
     yield "wrong numbers", "numbers", listed('""', 1)
     yield "items", "items", listed('{"a":1,"b":""}', 3)

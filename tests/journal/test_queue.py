@@ -14,7 +14,14 @@ from postern.ids import new_id
 from postern.journal.journal import Journal
 from postern.journal.run import Outcome, Run, State
 from postern.journal.writing.pending import Operation
-from postern.journal.writing.queue import LARGE_BYTES, MAX_QUEUED, MAX_QUEUED_BYTES, TURN_BYTES, Queue
+from postern.journal.writing.queue import (
+    LARGE_BYTES,
+    MAX_QUEUED,
+    MAX_QUEUED_BYTES,
+    TURN_BYTES,
+    TURN_SECONDS,
+    Queue,
+)
 from postern.journal.writing.rows import MAX_KEPT_BYTES, MAX_MESSAGE, facts, kept_bytes, run_row
 
 MEGABYTE = 1024 * 1024
@@ -151,6 +158,34 @@ def test_small_runs_do_not_wait_for_large_ones_and_each_batch_has_some_of_those(
         batches.append([row[0] for row in taken.runs])
     assert batches[0][0] == small.id
     assert [each for batch in batches for each in batch if each != small.id] == [run.id for run in large]
+
+
+@pytest.mark.parametrize("megabytes_a_second", [0.01, 1, 10, 1000])
+def test_the_bytes_of_a_turn_follow_what_the_last_turns_took(megabytes_a_second: float):
+    queue = Queue()
+    for _ in range(1000):
+        end(queue, run_of(LARGE_BYTES))
+    least = kept_bytes(facts(run_of(LARGE_BYTES)))
+    turns = []
+    while (taken := queue.take(begun=False)) is not None:
+        seconds = taken.large_bytes / MEGABYTE / megabytes_a_second
+        queue.committed(taken.large_bytes, seconds)
+        turns.append((taken.large_bytes, seconds))
+    possible = min(TURN_BYTES, TURN_SECONDS * megabytes_a_second * MEGABYTE)
+    assert len(turns) > 10
+    for large_bytes, seconds in turns[5:-1]:
+        assert seconds <= 1.01 * TURN_SECONDS or large_bytes == least
+        assert large_bytes > possible - 2 * least
+
+
+def test_a_batch_of_small_runs_does_not_change_the_turns_of_large_ones():
+    queue = Queue()
+    queue.committed(0, 60.0)
+    for _ in range(100):
+        end(queue, run_of(LARGE_BYTES))
+    taken = queue.take(begun=False)
+    assert taken is not None
+    assert len(taken.runs) > 1
 
 
 def test_one_that_is_larger_than_a_turn_gets_a_batch():

@@ -242,7 +242,8 @@ class Journal:
         if taken is None:
             return
         data = frame(Work(taken.runs, taken.steps, [each.pickled for each in taken.operations], taken.calls))
-        self._sent = Sent(data, [facts[0] for facts in taken.runs], taken.operations, taken.waiters)
+        ids = [facts[0] for facts in taken.runs]
+        self._sent = Sent(data, ids, taken.operations, taken.waiters, taken.large_bytes)
         self._sent_at = self._ticked_at = monotonic()
         self._waited = 0.0
         if self._is_open:
@@ -275,7 +276,9 @@ class Journal:
         if sent is None:
             return
         self.batches.sizes.observe(len(sent.ids) + len(sent.operations))
-        self.batches.seconds.observe(monotonic() - self._sent_at)
+        seconds = monotonic() - self._sent_at
+        self.batches.seconds.observe(seconds)
+        self._queue.committed(sent.large_bytes, seconds)
         if self._queue:
             self._submit()  # first, so that the writer does not wait
         if not self.available:

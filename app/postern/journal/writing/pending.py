@@ -49,12 +49,14 @@ class Operation:
 @dataclass(eq=False, slots=True)
 class Sent:
     """A batch that the writer has. `waiters` are the futures of the replies that are sent when it is committed: those
-    of the first runs, whose `ids` have the same order. If the writer dies, the next one gets the same batch."""
+    of the first runs, whose `ids` have the same order. If the writer dies, the next one gets the same batch.
+    `large_bytes` are those of large runs and operations."""
 
     data: bytes
     ids: list[str]
     operations: list[Operation]
     waiters: "list[asyncio.Future[None]]"
+    large_bytes: int = 0
     deaths: int = 0
 
     def fail_rows(self, lost: frozenset[str]) -> None:

@@ -27,7 +27,11 @@ LARGE_BYTES = 8 * 1024
 """Runs and operations of more bytes take turns, so that the others do not wait for them."""
 
 TURN_BYTES = 1024 * 1024
-"""Bytes of large ones in one batch, if there is more than one."""
+"""Bytes of large ones in one batch at most, if there is more than one."""
+
+TURN_SECONDS = 0.03
+"""Seconds that a batch with large ones should take. Looking for secrets takes a hundred times as long for some bodies
+as for others of the same size, so the bytes of a turn follow what the last one took."""
 
 Facts = tuple[Any, ...]
 
@@ -66,6 +70,7 @@ class Taken:
     calls: list[tuple[str, Call]]
     operations: list[Operation]
     waiters: "list[asyncio.Future[None]]"
+    large_bytes: int = 0
 
 
 class Queue:
@@ -80,6 +85,7 @@ class Queue:
         self.operations: list[Operation] = []
         self.large: deque[Large] = deque()
         self.bytes = 0
+        self._turn_bytes = TURN_BYTES // 8
         self._large_held = Held()
         self._small_held = Held()
         self._counted = 0  # of `ended`, in _small_held
@@ -150,9 +156,9 @@ class Queue:
     def take(self, *, begun: bool) -> Taken | None:
         """Take the next batch: everything but large ones that have to wait for their turn. None if there is nothing."""
         runs, waiters, operations = self.ended, self.waiters, self.operations
-        self.bytes = 0
+        self.bytes = large_bytes = 0
         if self.large:
-            self._take_large(runs, waiters, operations)
+            large_bytes = self._take_large(runs, waiters, operations)
         if self._counted:
             self._small_held, self._counted = Held(), 0
         if begun and self.begun:
@@ -160,9 +166,15 @@ class Queue:
             self.begun.clear()
         if not (runs or operations or self.steps or self.calls):
             return None
-        taken = Taken(runs, self.steps, self.calls, operations, waiters)
+        taken = Taken(runs, self.steps, self.calls, operations, waiters, large_bytes)
         self.ended, self.waiters, self.steps, self.calls, self.operations = [], [], [], [], []
         return taken
+
+    def committed(self, large_bytes: int, seconds: float) -> None:
+        """A batch with so many bytes of large ones took so long."""
+        if large_bytes:
+            wanted = large_bytes * min(2.0, TURN_SECONDS / max(seconds, 0.001))
+            self._turn_bytes = round(min(max(wanted, LARGE_BYTES), TURN_BYTES))
 
     def abandoned(self) -> "tuple[list[asyncio.Future[None]], list[Operation]]":
         """The waiters and operations of callers, who no longer wait. Runs, and operations that nobody waits for, stay
@@ -177,12 +189,11 @@ class Queue:
         self.bytes += sum(each.size for each in self.large)
         return waiters, found
 
-    def _take_large(
-        self, runs: list[Facts], waiters: "list[asyncio.Future[None]]", operations: list[Operation]
-    ) -> None:
-        """Add large ones up to TURN_BYTES, but at least one."""
-        left, large = TURN_BYTES, self.large
-        while large and (left == TURN_BYTES or large[0].size <= left):
+    def _take_large(self, runs: list[Facts], waiters: "list[asyncio.Future[None]]", operations: list[Operation]) -> int:
+        """Add large ones up to the bytes of a turn, but at least one. Returns their bytes."""
+        turn, large = self._turn_bytes, self.large
+        left = turn
+        while large and (left == turn or large[0].size <= left):
             size, row, waiter, operation = large.popleft()
             left -= size
             if row is not None and waiter is not None:
@@ -192,6 +203,7 @@ class Queue:
             if operation is not None:
                 operations.append(operation)
         self.bytes = sum(each.size for each in large)
+        return turn - left
 
 
 def _holder(facts: Facts) -> Holder:
