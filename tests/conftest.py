@@ -18,6 +18,7 @@ from tests.journal.forked import Writers, forked_writers
 from tests.logs.in_memory import logs_restored
 from tests.modules import no_modules_left
 from tests.postgres import new_database, postgres_server
+from tests.process.preloaded import Process
 
 LONGEST_ID = 200
 """Characters of a value in the id of a test."""
@@ -52,7 +53,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def processes_are_marked() -> Iterator[None]:
     """A test without the marker `process` that starts a process fails."""
     with pytest.MonkeyPatch.context() as patch:
-        for kind, name in ((subprocess.Popen, "__init__"), (multiprocessing.process.BaseProcess, "start")):
+        starts = (subprocess.Popen, "__init__"), (Process, "__init__"), (multiprocessing.process.BaseProcess, "start")
+        for kind, name in starts:
             patch.setattr(kind, name, _marked(getattr(kind, name)))
         yield
 

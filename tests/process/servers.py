@@ -14,9 +14,12 @@ from typing import Any
 from httpx2 import URL, Client, Response
 
 from postern.local_tenant import LocalTenant
+from tests.process.preloaded import ROOT, Process, environment, of_python
 
-ROOT = Path(__file__).parents[2]
+__all__ = ["INTERPRETER", "ROOT", "Server", "environment", "grams", "leaked", "running", "settings_of", "until"]
+
 INTERPRETER = [sys.executable, "-m", "postern"]
+"""For tests whose subject is the start, or the memory: otherwise processes are forked (see `preloaded`)."""
 
 
 def until(condition: Callable[[], Any], seconds: float = 30.0, what: Callable[[], str] = lambda: "") -> Any:
@@ -27,12 +30,6 @@ def until(condition: Callable[[], Any], seconds: float = 30.0, what: Callable[[]
             return found
         assert time.monotonic() < deadline, f"not within {seconds} s: {what()}"
         time.sleep(0.01)
-
-
-def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
-    """What a process needs to find this repository, and nothing that this machine sets besides."""
-    plain = {name: value for name, value in os.environ.items() if not name.startswith(("POSTERN_", "AZURE_", "COV_"))}
-    return {**plain, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", "NO_COLOR": "1", **(more or {})}
 
 
 def settings_of(local: LocalTenant, workflows: Path) -> dict[str, str]:
@@ -55,15 +52,22 @@ class Server:
         arguments: list[str],
         folder: Path,
         environ: Mapping[str, str],
-        interpreter: Sequence[str] = INTERPRETER,
+        interpreter: Sequence[str] = (),
     ) -> None:
         self.folder = folder
         self._out = folder / f"stdout-{time.monotonic_ns()}"
         self._err = self._out.with_name(self._out.name.replace("stdout", "stderr"))
-        with self._out.open("wb") as out, self._err.open("wb") as err:
-            self.process = subprocess.Popen(
-                [*interpreter, *arguments], cwd=folder, env=environment(environ), stdout=out, stderr=err
-            )
+        environ = environment(environ)
+        if not interpreter and of_python(environ) != of_python(environment()):
+            interpreter = INTERPRETER
+        self.process: Process | subprocess.Popen[bytes]
+        with Path(os.devnull).open("rb") as nothing, self._out.open("wb") as out, self._err.open("wb") as err:
+            if interpreter:
+                command = [*interpreter, *arguments]
+                self.process = subprocess.Popen(command, cwd=folder, env=environ, stdout=out, stderr=err)
+            else:
+                streams = (nothing.fileno(), out.fileno(), err.fileno())
+                self.process = Process(arguments, folder, environ, *streams)
         self.address = ""
         self.client = Client(trust_env=False, timeout=20)
 
@@ -130,7 +134,7 @@ class Server:
 
 @contextmanager
 def running(
-    command: str, folder: Path, environ: Mapping[str, str] | None = None, interpreter: Sequence[str] = INTERPRETER
+    command: str, folder: Path, environ: Mapping[str, str] | None = None, interpreter: Sequence[str] = ()
 ) -> Iterator[Server]:
     """The process while the block runs."""
     server = Server(command.split(), folder, environ or {}, interpreter)

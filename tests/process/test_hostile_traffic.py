@@ -17,7 +17,7 @@ from tests.deploy.proxies import free_port
 from tests.process.honest import Caller, get, request
 from tests.process.hostile import ATTACKS, WORKFLOWS
 from tests.process.memory import MIB, family
-from tests.process.servers import ROOT, Server, environment, running, settings_of, until
+from tests.process.servers import INTERPRETER, ROOT, Server, environment, running, settings_of, until
 
 BOUNDED = {200, 429, 503}
 """What anonymous callers get where all of them together hold what is theirs."""
@@ -51,7 +51,7 @@ def server(tmp_path: Path, local_tenant: LocalTenant) -> Iterator[Server]:
         "POSTERN_PUBLIC_URL": f"http://127.0.0.1:{port}",
         "POSTERN_LOG_FORMAT": "json",
     }
-    with running("serve", tmp_path, environ) as server:
+    with running("serve", tmp_path, environ, INTERPRETER) as server:
         yield server
 
 

@@ -1,0 +1,148 @@
+"""`postern` processes that are forked from one that has imported the program already: to start Python and import takes
+most of a second, and two cores do that for one process after the other.
+
+Everything else is as in `python -m postern`: the arguments, the environment, the working directory, the streams, the
+module `__main__`, the end of the interpreter and the exit code. Tests of the start itself, and of memory, start Python
+(`servers.INTERPRETER`).
+"""
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+PROGRAM = """
+import gc, json, os, runpy, signal, socket, sys
+import postern.assembly.application, postern.cli.commands, postern.cli.dev, postern.cli.serve, postern.server.process
+import httptools, psycopg, sqlite3, uvicorn.lifespan.on, uvloop
+import sqlalchemy.dialects.postgresql.psycopg, sqlalchemy.dialects.sqlite.pysqlite
+from postern.ids import _ids
+
+assert not _ids.random, "processes would have the same ids"
+gc.collect()
+gc.freeze()
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the parents
+with socket.socket(fileno=int(sys.argv[1])) as asked:
+    while True:
+        request, (*streams, report), _, _ = socket.recv_fds(asked, 1_000_000, 4)
+        if not request:
+            os._exit(0)
+        if not os.fork():
+            break
+        for each in (*streams, report):
+            os.close(each)
+
+# The parent of one process, which reports its id, and its exit code when it has ended.
+signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+if process := os.fork():
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    for each in (*streams, 0, 1, 2):
+        os.close(each)
+    os.write(report, b"%d\\n" % process)
+    os.write(report, b"%d\\n" % os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]))
+    os._exit(0)
+
+os.close(report)
+for number, each in enumerate(streams):
+    os.dup2(each, number)
+    os.close(each)
+sys.stdin = open(0)
+request = json.loads(request)
+os.environ.clear()
+os.environ.update(request["environ"])
+os.chdir(request["folder"])
+sys.argv[1:] = request["arguments"]
+runpy.run_module("postern", run_name="__main__", alter_sys=True)
+"""
+
+
+class Process:
+    """What tests use of a `Popen`, for a process whose parent is another one."""
+
+    def __init__(self, arguments: Sequence[str], folder: Path, environ: Mapping[str, str], *streams: int) -> None:
+        self.args = ["postern", *arguments]
+        self.returncode: int | None = None
+        self._report, its = os.pipe()
+        request = {"arguments": list(arguments), "folder": os.fspath(folder), "environ": dict(environ)}
+        try:
+            socket.send_fds(_parent()[0], [json.dumps(request).encode()], [*streams, its])
+        finally:
+            os.close(its)
+        self.pid = int(self._line())
+
+    def poll(self) -> int | None:
+        """The exit code if it has ended."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self.wait(0)
+        return None
+
+    def wait(self, timeout: float | None = None) -> int:
+        """The exit code, when it has ended."""
+        if self.returncode is None:
+            if not select.select([self._report], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired(self.args, timeout or 0)
+            self.returncode = int(self._line())
+            os.close(self._report)
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal if it has not ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it at once."""
+        self.send_signal(signal.SIGKILL)
+
+    def _line(self) -> bytes:
+        line = b""
+        while not line.endswith(b"\n"):
+            read = os.read(self._report, 1)
+            assert read, "the process that forks has ended"
+            line += read
+        return line
+
+    def __del__(self) -> None:
+        if self.returncode is None:
+            os.close(self._report)
+
+
+def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What a process needs to find this repository, and nothing that this machine sets besides."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("POSTERN_", "AZURE_", "COV_"))}
+    return {**plain, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", "NO_COLOR": "1", **(more or {})}
+
+
+def of_python(environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables that Python reads when it starts: all processes that are forked have them in common."""
+    return {name: value for name, value in environ.items() if name.startswith("PYTHON")}
+
+
+@cache
+def _parent() -> "tuple[socket.socket, subprocess.Popen[bytes]]":
+    """The process that forks, and the socket to it. It ends with this one, when the socket is closed."""
+    asked, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with its:
+        process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, str(its.fileno())],
+            pass_fds=[its.fileno()],
+            env=environment(),
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )
+    return asked, process
