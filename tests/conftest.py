@@ -23,6 +23,9 @@ from tests.process.preloaded import Process
 LONGEST_ID = 200
 """Characters of a value in the id of a test."""
 
+AS_A_SERVER = writer_link._writer
+"""How a server starts its writer."""
+
 RUNNING: list[pytest.Item] = []
 """The test that runs."""
 
@@ -88,11 +91,17 @@ def writers() -> Iterator[Writers]:
 
 @pytest.fixture(scope="module", autouse=True)
 def quick_writers(writers: Writers) -> Iterator[None]:
-    """Journals in this process start their writers by a fork. A module whose subject is the writer overrides this, and
-    servers in processes of their own start theirs as ever."""
+    """Journals in this process start their writers by a fork. A test whose subject is the writer's process uses
+    `own_writers`, and servers in processes of their own start theirs as ever."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(writer_link, "_writer", _marked(writers.start))
         yield
+
+
+@pytest.fixture
+def own_writers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Journals in this process start their writers as a server starts them."""
+    monkeypatch.setattr(writer_link, "_writer", AS_A_SERVER)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -51,11 +51,6 @@ def ended(run: Run, state: State = State.SUCCEEDED, status: int = 200, content: 
     return run
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_writers() -> None:
-    """These writers are started as a server starts them."""
-
-
 @asynccontextmanager
 async def opened(url: str, patience: float = 5.0) -> AsyncIterator[Journal]:
     journal = Journal(url, patience=patience)
@@ -253,6 +248,7 @@ async def test_an_event_loop_that_was_held_up_is_no_sign_of_a_database_that_is_a
                 await written
 
 
+@pytest.mark.usefixtures("own_writers")
 async def test_a_writer_that_takes_its_time_to_start_is_no_sign_of_a_database_that_is_away(file_url, monkeypatch):
     """A run that a server takes just after its start waits for the writer's first word longer than PATIENCE."""
     journal = Journal(file_url)
@@ -296,6 +292,7 @@ async def test_what_was_given_up_and_is_committed_all_the_same_is_undone(file_ur
         assert await journal.read(lambda c: c.execute(text("SELECT count(*) FROM nodes")).scalar()) == 0
 
 
+@pytest.mark.usefixtures("own_writers")
 async def test_a_writer_that_is_killed_is_followed_by_another_and_no_run_is_lost(url):
     async with opened(url) as journal:
         many = [started() for _ in range(200)]
@@ -310,6 +307,7 @@ async def test_a_writer_that_is_killed_is_followed_by_another_and_no_run_is_lost
         assert await journal.read(lambda c: c.execute(text("SELECT count(*) FROM runs")).scalar()) == 200
 
 
+@pytest.mark.usefixtures("own_writers")
 async def test_what_each_writer_dies_of_is_given_up_and_the_others_are_written(file_url):
     async with opened(file_url, patience=30.0) as journal:
         with pytest.raises(Problem) as caught:
@@ -326,6 +324,7 @@ def kill_writer(journal: Journal) -> None:
     process.kill()
 
 
+@pytest.mark.usefixtures("own_writers")
 async def test_the_writer_ends_with_the_journal(url):
     async with opened(url) as journal:
         process = journal._link._process  # type: ignore[union-attr]
