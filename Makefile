@@ -36,7 +36,7 @@ PYTEST = .venv/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile --
 test: .venv/ready ## Run the tests, on all cores, in a random order (ARGS="--randomly-seed=N" repeats an order)
 	@$(PYTEST) --durations 20 $(ARGS)
 
-test-fast: .venv/ready ## Run the tests that start no process, no PostgreSQL and no local tenant
+test-fast: .venv/ready ## Run the tests that start no process, no PostgreSQL and no local tenant, without slow ones
 	@$(PYTEST) --fast --durations 5 $(ARGS)
 
 soak: .venv/ready ## Run kills, outages, floods, fuzzing and random data at full length (about two hours)

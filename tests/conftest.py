@@ -42,7 +42,9 @@ settings.register_profile("soak", deadline=None, max_examples=1000)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The ways to run these tests besides `make test`."""
-    parser.addoption("--fast", action="store_true", help="leave out the tests that start processes or serve a tenant")
+    parser.addoption(
+        "--fast", action="store_true", help="leave out the tests that start processes, serve a tenant or are slow"
+    )
     parser.addoption("--soak", action="store_true", help="run the campaigns only, and each at its full length")
 
 
@@ -134,7 +136,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if "campaign" in names or getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
             item.add_marker("soak")
     kept = [item for item in items if _is_asked_for(config, item)]
-    config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+    chosen = set(kept)
+    config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
     slow = {item.path for item in kept if item.get_closest_marker("process")}
     place = {path: number for number, path in enumerate(dict.fromkeys(item.path for item in kept))}
     ends = [lambda item: not item.get_closest_marker("first"), lambda item: bool(item.get_closest_marker("last"))]
@@ -144,7 +147,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _is_asked_for(config: pytest.Config, item: pytest.Item) -> bool:
     if config.getoption("--soak"):
         return item.get_closest_marker("soak") is not None
-    return not (config.getoption("--fast") and any(map(item.get_closest_marker, ("process", "network"))))
+    return not (config.getoption("--fast") and any(map(item.get_closest_marker, ("process", "network", "slow"))))
 
 
 @pytest.fixture

@@ -20,7 +20,8 @@ SEVERAL = 8
 def patterns() -> Iterator[Any]:
     """Every pattern that is written in the source."""
     for file in sorted(APP.rglob("*.py")):
-        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        text = file.read_text("utf-8")
+        for node in ast.walk(ast.parse(text)) if "import re" in text else ():
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
                 called, first = node.func, node.args[0]
                 of_re = isinstance(called.value, ast.Name) and called.value.id == "re" and called.attr in FUNCTIONS

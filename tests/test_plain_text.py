@@ -14,6 +14,7 @@ HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 WITHOUT_A_GLYPH = "\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0"
 
 
+@pytest.mark.slow
 def test_every_character_that_controls_or_hides_text_becomes_its_code():
     """All of Unicode is compared: controls, formats, surrogates and separators of lines are hidden, no letter is."""
     letters = [chr(number) for number in range(sys.maxunicode + 1)]

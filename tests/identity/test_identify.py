@@ -148,6 +148,7 @@ async def test_what_cannot_be_valid_never_reaches_the_authority(world):
     assert world.authority.fetches == 0
 
 
+@pytest.mark.slow
 async def test_two_thousand_random_key_names_cause_one_fetch_and_are_not_remembered(world):
     await world.ask(token())
     for _ in range(2_000):

@@ -45,6 +45,7 @@ async def test_a_hundred_first_callers_share_one_fetch(keys, authority):
     assert all(key is found[0] is not None for key in found)
 
 
+@pytest.mark.slow
 async def test_two_thousand_unknown_names_cause_one_fetch_a_cooldown_and_delay_no_known_one(keys, authority, clock):
     await keys.refresh()
     for round_ in range(1, 4):

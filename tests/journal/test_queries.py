@@ -329,6 +329,7 @@ def plan(connection: Connection, query: Select[Any]) -> list[str]:
     return [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}", values)]
 
 
+@pytest.mark.slow
 def test_no_combination_of_filters_sorts_or_goes_along_another_index_than_the_most_selective(sqlite: Connection):
     for values in product(*EACH.values()):
         filters = RunFilter(**dict(zip(EACH, values, strict=True)), until=values[3] and NOON + 60)

@@ -281,6 +281,7 @@ async def test_the_oldest_rows_go_when_there_are_too_many(engine: Engine):
     assert [each["id"] for each in world.rows()] == [f"r{number:03}" for number in range(250, 300)]
 
 
+@pytest.mark.slow
 async def test_a_flood_leaves_few_rows_few_lines_and_costs_little_each(
     world: World, campaign: Callable[[int, int], int], capsys: pytest.CaptureFixture[str]
 ):

@@ -180,6 +180,7 @@ def work(text: str) -> float:
     return min(once() for _ in range(3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", REPEATED)
 def test_a_reader_reads_a_body_once(part: str):
     """Four times the body is not sixteen times the work."""

@@ -119,6 +119,7 @@ async def wide(ctx: Context, body: list[Wide]) -> list[Wide]:
     return body
 
 
+@pytest.mark.slow
 async def test_a_body_that_is_validated_for_long_is_reported_with_its_workflow(tmp_path: Path):
     watch = BlockedLoop(tmp_path, lambda file: [], longest=0.02, every=0.005)
     with capture_logs() as logs:
