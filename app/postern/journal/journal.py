@@ -19,7 +19,7 @@ from postern.authoring.call_result import Call
 from postern.errors import DatabaseFault, Problem, problem
 from postern.histogram import Batches
 from postern.ids import new_id
-from postern.journal.reading.readers import Readers
+from postern.journal.reading.readers import READ_SECONDS, Readers
 from postern.journal.run import Run, Step
 from postern.journal.shares import ANONYMOUS, Holder
 from postern.journal.storage import Growth
@@ -200,18 +200,21 @@ class Journal:
         """Run `operation` with one of the next batches. Nothing waits for it; a failure is logged."""
         self._queue.operate(Operation(pickle.dumps(operation), None, None))
 
-    async def read(self, query: Callable[[Connection], T], caller: Holder | None = None) -> T:
-        """The result of `query`, from a connection that only reads. Reads of callers share the readers (see
-        `reading/turns.py`). Raises Problem `journal-unavailable`."""
+    async def read(
+        self, query: Callable[[Connection], T], caller: Holder | None = None, seconds: float = READ_SECONDS
+    ) -> T:
+        """The result of `query`, from a connection that only reads, also while nothing can be written. Reads of callers
+        share the readers (see `reading/turns.py`). Raises Problem `journal-unavailable`, after so many `seconds` at the
+        latest."""
 
         if self._opened is not None and not self._opened.done():
             await asyncio.wait([self._opened], timeout=self._patience)
-        if not self.available:
-            raise unavailable()
         try:
-            return await self._readers.read(query, caller)
+            return await self._readers.read(query, caller, seconds)
         except DBAPIError as error:
             raise unavailable(type(error.orig).__name__) from None
+        except TimeoutError:
+            raise unavailable(f"no answer within {seconds:g} s") from None
 
     # Between the loop and the writer
 
