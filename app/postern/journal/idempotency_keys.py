@@ -123,11 +123,12 @@ def _taking(dialect: str) -> Insert:
     return named.on_conflict_do_update(index_elements=[keys.c.scope], set_=fresh, where=old)
 
 
-def settle(connection: Connection, scope: str, run_id: str, kept: Kept) -> None:
-    """Store the reply of a run that has ended. Nothing happens if the key belongs to another run by now, or to none."""
+def settle(connection: Connection, scope: str, run_id: str, kept: Kept) -> bool:
+    """Store the reply of a run that has ended. Returns False, and nothing happens, if the key belongs to another run by
+    now, or to none."""
     reply = {"status": kept.status, "reply_headers": kept.headers, "content": kept.content, "content_form": kept.form}
     reply["kept_bytes"] = KEY_BYTES + len((kept.headers or "").encode()) + len((kept.content or "").encode())
-    connection.execute(_SETTLED, {"of": scope, "its": run_id} | reply)
+    return connection.execute(_SETTLED, {"of": scope, "its": run_id} | reply).rowcount > 0
 
 
 def forget(connection: Connection, scope: str, run_id: str) -> None:

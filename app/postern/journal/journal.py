@@ -9,7 +9,7 @@ import asyncio
 import pickle
 from collections.abc import Callable
 from time import monotonic
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 from sqlalchemy import Connection
@@ -146,14 +146,16 @@ class Journal:
         if not self.available or not self._queue.has_room(run):
             raise unavailable()
 
-    def end(self, run: Run, along: Callable[[Connection], object] | None = None) -> "asyncio.Future[None]":
+    def end(self, run: Run, along: Callable[[Connection], object] | None = None) -> "asyncio.Future[Any]":
         """Queue a run that has ended, and an operation for the same transaction. The future is done when the run is on
-        disk. It may raise Problem `journal-unavailable`: then the run is still written as soon as possible."""
+        disk, and has the operation's result. It may raise Problem `journal-unavailable`: then the run is still written
+        as soon as possible."""
         loop = self._loop
         if loop is None:
             raise RuntimeError("the journal is not open")
         future = loop.create_future()
-        size = self._queue.end(run, future, None if along is None else Operation(pickle.dumps(along), None, None))
+        operation = None if along is None else Operation(pickle.dumps(along), None, None, waiter=future)
+        size = self._queue.end(run, future, operation)
         if along is not None or run.caller.kind == ANONYMOUS:
             self._growth.add(size, keyed=along is not None, anonymous=run.caller.kind == ANONYMOUS)
         if not self.available:
@@ -286,13 +288,13 @@ class Journal:
             self.available = True
         if done.lost:
             sent.fail_rows(done.lost)
-        for waiter in sent.waiters:
-            if not waiter.done():
-                waiter.set_result(None)
         for operation, result in zip(sent.operations, done.results, strict=True):
             undo = operation.settle(*result)
             if undo is not None:
                 self.write_soon(undo)
+        for waiter in sent.waiters:
+            if not waiter.done():
+                waiter.set_result(None)
 
     def _writer_opened(self) -> None:
         self._is_open = True
