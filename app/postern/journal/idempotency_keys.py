@@ -79,14 +79,17 @@ def claim(
     workflow: str = "",
     holder: str = "",
     before: str = "",
+    fresh_since: float | None = None,
 ) -> Claim:
     """Claim the key for this run, unless another run has it. Concurrent claims wait for each other's transaction, so
     exactly one gets the key. A repeated claim for the same run succeeds again. The key is stored as one of this holder
     at the workflow (see `journal.storage`). `before` is the fingerprint that an earlier release gave the same
-    request."""
+    request. A key of before `fresh_since` is free, by default one that is KEPT_FOR old."""
     taken = {"scope": scope, "fingerprint": fingerprint, "run_id": run_id, "created_at": now}
     taken |= {"workflow": workflow, "holder": holder, "kept_bytes": KEY_BYTES}
-    connection.execute(_taking(connection.dialect.name), taken | {"old": now - KEPT_FOR})
+    connection.execute(
+        _taking(connection.dialect.name), taken | {"old": now - KEPT_FOR if fresh_since is None else fresh_since}
+    )
     row = connection.execute(_FOUND, {"of": scope}).one()
     if row.run_id == run_id:
         return Claimed()

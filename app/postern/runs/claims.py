@@ -7,7 +7,8 @@ from typing import Any
 from sqlalchemy import Connection
 
 from postern.errors import Problem, problem
-from postern.journal.idempotency_keys import Claim, Claimed, Kept, claim, forget, settle
+from postern.journal.clock import times_of_key
+from postern.journal.idempotency_keys import KEPT_FOR, Claim, Claimed, Kept, claim, forget, settle
 from postern.journal.run import Outcome, Run, State
 from postern.journal.secured import keeps_reply
 from postern.journal.shares import holder_of
@@ -67,7 +68,9 @@ def settle_reply(
     kept = reply if isinstance(reply, Kept) else keep(*reply, secured=False)
     if settle(connection, key.scope, run_id, kept):
         return None
-    found = claim(connection, key.scope, key.fingerprint, run_id, now, workflow, holder, key.before)
+    at = times_of_key(connection, now, KEPT_FOR)
+    mine = (key.scope, key.fingerprint, run_id, at.now, workflow, holder, key.before, at.fresh_since)
+    found = claim(connection, *mine)
     if isinstance(found, Claimed):
         settle(connection, key.scope, run_id, kept)
         return None
@@ -88,7 +91,9 @@ def claim_for_run(connection: Connection, key: Key, run: tuple[Any, ...], node: 
     """Claim the key for a run, and record the run as Running with it. `run` has the run's facts."""
     kind, object_id, tenant_id, *_ = run[2]
     holder = " ".join(holder_of(kind, tenant_id, object_id, run[3][0]))
-    found = claim(connection, key.scope, key.fingerprint, run[0], now, run[1], holder, key.before)
+    at = times_of_key(connection, now, KEPT_FOR)
+    mine = (key.scope, key.fingerprint, run[0], at.now, run[1], holder, key.before, at.fresh_since)
+    found = claim(connection, *mine)
     if isinstance(found, Claimed):
         write_runs(connection, [run_row(run, node)])
     return found
