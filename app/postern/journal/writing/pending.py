@@ -1,6 +1,6 @@
 """What waits for the writer: operations, and the batch that it is writing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -61,9 +61,9 @@ class Sent:
     waiters: "list[asyncio.Future[None]]"
     deaths: int = 0
 
-    def fail_rows(self, lost: frozenset[str]) -> None:
-        """Fail the replies of rows that can never be written."""
-        log.error("rows-lost", ids=sorted(lost))
+    def fail_rows(self, lost: Mapping[str, str]) -> None:
+        """Fail the replies of rows that can never be written, by id with the cause of each."""
+        log.error("rows-lost", ids=sorted(lost), causes=sorted(set(lost.values())))
         for run_id, waiter in zip(self.ids, self.waiters, strict=False):
             if run_id in lost and not waiter.done():
                 waiter.set_exception(problem("internal-error"))
