@@ -22,16 +22,16 @@ if wrong:
     seconds, nanoseconds = time.time, time.time_ns
     time.time, time.time_ns = lambda: seconds() + wrong, lambda: nanoseconds() + int(wrong * 1e9)
 from postern.journal import retention, server_processes
-server_processes.BEAT_EVERY, server_processes.SILENCE = 0.2, 2.0
+server_processes.BEAT_EVERY, server_processes.SILENCE = 0.2, 1.5
 retention.FIRST, retention.EVERY = 0.3, 0.3
 sys.argv[0] = "postern"
 runpy.run_module("postern", run_name="__main__")
 """
 """A server that beats, counts others as gone, and deletes old records a hundred times as soon as usual. Its first
 argument is by how many seconds its clock is wrong."""
-FROZEN = 4.0
+FROZEN = 3.0
 """Seconds for which a process is frozen that others shall count as gone."""
-LONG_ENOUGH = 1.5
+LONG_ENOUGH = 1.0
 """Seconds in which such a server has deleted several times."""
 DAY = 86400.0
 
@@ -160,7 +160,7 @@ class Scene:
         self.happened.append(disaster.__name__)
         self.callers.wait_for(self.random.randrange(1, 30), self.server)
         disaster(self)
-        self.callers.wait_for(40, self.server)
+        self.callers.wait_for(20, self.server)
 
 
 EVERYWHERE = (

@@ -305,8 +305,9 @@ class Journal:
             undo = operation.settle(*result)
             if undo is not None:
                 self.write_soon(undo)
-        for waiter in (each for each in sent.waiters if not each.done()):
-            waiter.set_result(None)
+        for waiter in sent.waiters:
+            if not waiter.done():
+                waiter.set_result(None)
 
     def _writer_opened(self) -> None:
         self._waited, self._ticked_at = 0.0, monotonic()
