@@ -78,7 +78,7 @@ def test_sqlite(tmp_path, environ, campaign, capsys):
         scene = Scene(tmp_path, environ, callers, random, 0, file=file)
         with two_servers(scene):
             short, long = (*EVERYWHERE[::2], *ON_SQLITE), (*EVERYWHERE, *ON_SQLITE)
-            for disaster in programme(random, campaign(0, 3), short, long):
+            for disaster in programme(random, campaign(0, 25), short, long):
                 scene.happens(disaster)
             figures = compare_books(scene, url)
     with capsys.disabled():
@@ -100,7 +100,7 @@ def test_postgresql(tmp_path, environ, campaign, capsys):
         scene.owner = owner.render_as_string(hide_password=False)
         with two_servers(scene):
             short, long = (*EVERYWHERE[1::2], *ON_POSTGRESQL), (*EVERYWHERE, *ON_POSTGRESQL)
-            for disaster in programme(random, campaign(0, 3), short, long):
+            for disaster in programme(random, campaign(0, 25), short, long):
                 scene.happens(disaster)
             figures = compare_books(scene, url)
     with capsys.disabled():
