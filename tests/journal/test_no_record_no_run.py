@@ -5,7 +5,7 @@ import os
 import signal
 import sqlite3
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ from sqlalchemy import text
 
 from postern import Problem
 from postern.journal.database.engine import open_engine
-from postern.journal.journal import Journal
+from postern.journal.journal import MOST_DEATHS, Journal
 from postern.journal.writing import watched_writer, writer_link
+from postern.journal.writing.watched_writer import Gone
 from tests.journal.operations import scalar
 from tests.journal.test_journal import ended, opened, record, started
 
@@ -217,22 +218,52 @@ async def test_a_writer_that_does_not_start_loses_no_run(fault, path, logged, mo
 
 
 async def test_a_writer_that_hangs_is_replaced_and_its_batch_sent_again(path, logged):
-    """More often than a batch may be the cause of deaths."""
     async with on_file(path) as journal:
         journal._patience = 0.05
-        run, waiter = started(), None
-        for times in range(1, 5):
-            await until(lambda: journal._writer.is_open)
-            os.kill(journal._writer._link._process.pid, signal.SIGSTOP)  # type: ignore[union-attr]
-            if waiter is None:
-                journal.begin(run)
-                waiter = journal.end(ended(run))
-            journal._writer._most_silence = 0.2
-            while len(deaths(logged)) < times:
-                await asyncio.sleep(0.005)
-            journal._writer._most_silence = 60.0  # a new one takes its time to start
+        os.kill(journal._writer._link._process.pid, signal.SIGSTOP)  # type: ignore[union-attr]
+        run = started()
+        journal.begin(run)
+        waiter = journal.end(ended(run))
+        journal._writer._most_silence = 0.2
+        await until(lambda: deaths(logged))
+        journal._writer._most_silence = 60.0  # the next one takes its time to start
         with pytest.raises(Problem):
-            await waiter  # type: ignore[misc]
+            await waiter
         await until(lambda: journal.available)
         assert (await record(journal, run.id))["state"] == "Succeeded"
-    assert {line["cause"] for line in deaths(logged)} == {"no word for 0.2 s"}
+    assert [line["cause"] for line in deaths(logged)] == ["no word for 0.2 s"]
+
+
+@pytest.mark.parametrize(
+    ("gone", "kept"),
+    [
+        (Gone(had_opened=True, hung=False, cause="Killed"), False),
+        (Gone(had_opened=True, hung=True, cause="no word"), True),
+        (Gone(had_opened=False, hung=False, cause="ImportError"), True),
+    ],
+)
+async def test_only_what_writers_die_of_is_dropped(gone, kept, path, logged):
+    """Not what they hang with, and not what none of them has got."""
+    async with on_file(path) as journal:
+        journal._writer.is_open = False  # it gets no batch
+        run = started()
+        journal.begin(run)
+        waiter = journal.end(ended(run))
+        journal._submit()
+        for _ in range(MOST_DEATHS):
+            journal._writer_gone(gone)
+        assert (journal._sent is not None) is kept
+        if gone.had_opened and not kept:
+            with pytest.raises(Problem) as caught:
+                await waiter
+            assert caught.value.code == "internal-error"
+        journal._writer_opened()
+        journal._writer.is_open = True
+        await until(lambda: journal.available)
+        if kept:
+            await until(lambda: not journal.queued)
+            assert await record(journal, run.id)
+        with suppress(Problem):
+            await waiter
+    lost = [line for line in logged if line["event"] == "rows-lost"]
+    assert [line["causes"] for line in lost] == ([] if kept else [["Killed"]])

@@ -1,6 +1,7 @@
 """Opens the journal's database and migrates its tables to what this program expects."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -126,16 +127,17 @@ def _sqlite(url: URL, *, writing: bool, make: bool) -> Engine:
     path = Path(url.database).absolute()
     if make:
         make_file(path)
-    engine = create_engine(
-        # Opened by a URI, because SQLite would otherwise create a missing file, for all users to read.
-        URL.create("sqlite+pysqlite", database=f"file:{quote(str(path))}", query={"uri": "true", "mode": "rw"}),
-        connect_args={
-            "timeout": BUSY_SECONDS,
-            "isolation_level": None,
-            "check_same_thread": False,
-            "cached_statements": 512,
-        },
+    # By a URI, because SQLite would otherwise create a missing file, for all users to read.
+    connect = partial(
+        sqlite3.connect,
+        f"file:{quote(str(path))}?mode=rw",
+        uri=True,
+        timeout=BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=512,
     )
+    engine = create_engine(url.set(drivername="sqlite+pysqlite", query={}), creator=connect)
 
     @event.listens_for(engine, "connect")
     def _settle(connection: Any, _: object) -> None:
