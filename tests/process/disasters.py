@@ -13,7 +13,7 @@ from random import Random
 import psycopg
 
 from tests.process.load import Callers
-from tests.process.servers import Server, running, until
+from tests.process.servers import Server, until
 
 QUICK = """
 import runpy, sys, time
@@ -68,10 +68,18 @@ class Scene:
     happened: list[str] = field(default_factory=list)
     _stack: ExitStack = field(default_factory=ExitStack)
 
-    def start(self, wrong: float = 0.0) -> Server:
-        """A server whose clock is wrong by so many seconds."""
+    def begin(self, wrong: float = 0.0) -> Server:
+        """A server whose clock is wrong by so many seconds, and which does not answer yet."""
         interpreter = [sys.executable, "-c", QUICK, str(wrong)]
-        return self._stack.enter_context(running("serve", self.folder, self.environ, interpreter))
+        server = Server(["serve"], self.folder, self.environ, interpreter)
+        self._stack.callback(server.close)
+        return server
+
+    def start(self, wrong: float = 0.0) -> Server:
+        """The same when it answers."""
+        server = self.begin(wrong)
+        server.open()
+        return server
 
     @property
     def server(self) -> Server:

@@ -44,7 +44,9 @@ def programme(random: Random, rounds: int, short: Sequence[Disaster], long: Sequ
 def two_servers(scene: Scene) -> Iterator[Scene]:
     """The scene with two servers, the first of which is called."""
     try:
-        scene.servers[:] = [scene.start(), scene.start()]
+        scene.servers[:] = [scene.begin(), scene.begin()]
+        for server in scene.servers:
+            server.open()
         scene.callers.go_to(scene.server.port)
         scene.callers.wait_for(40, scene.server)
         yield scene
