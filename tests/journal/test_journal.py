@@ -232,7 +232,7 @@ async def test_an_event_loop_that_was_held_up_is_no_sign_of_a_database_that_is_a
     async with opened(file_url) as journal:
         monkeypatch.setattr("postern.journal.journal.monotonic", lambda: next(clock))
         with monkeypatch.context() as patch:
-            patch.setattr(journal._link, "send", lambda data: None)
+            patch.setattr(journal._writer, "send", lambda data: None)
             written = journal.end(ended(started()))
             journal._submit()
             for _ in ticks:
@@ -240,7 +240,7 @@ async def test_an_event_loop_that_was_held_up_is_no_sign_of_a_database_that_is_a
                 journal._timer.cancel()  # type: ignore[union-attr]
         assert journal.available is available
         monkeypatch.setattr("postern.journal.journal.monotonic", time.monotonic)
-        journal._link.send(journal._sent.data)  # type: ignore[union-attr]
+        journal._writer.send(journal._sent.data)  # type: ignore[union-attr]
         if available:
             await written
         else:
@@ -254,7 +254,7 @@ async def test_a_writer_that_takes_its_time_to_start_is_no_sign_of_a_database_th
     journal = Journal(file_url)
     heard: list[object] = []
     listen = journal._on_message
-    journal._on_message = heard.append  # type: ignore[assignment]
+    journal._writer._received = heard.append
     await journal.start()
     clock = accumulate([LONGEST_TICK] * 60, initial=1000.0)
     monkeypatch.setattr("postern.journal.journal.monotonic", lambda: next(clock))
@@ -267,7 +267,7 @@ async def test_a_writer_that_takes_its_time_to_start_is_no_sign_of_a_database_th
     assert journal.available
     while not heard:
         await asyncio.sleep(0.01)
-    journal._link._on_message = listen  # type: ignore[union-attr]
+    journal._writer._received = listen
     listen(heard[0])
     journal._tick()
     await written
@@ -319,7 +319,7 @@ async def test_what_each_writer_dies_of_is_given_up_and_the_others_are_written(f
 
 
 def kill_writer(journal: Journal) -> None:
-    process = journal._link._process  # type: ignore[union-attr]
+    process = journal._writer._link._process  # type: ignore[union-attr]
     assert process is not None
     process.kill()
 
@@ -327,7 +327,7 @@ def kill_writer(journal: Journal) -> None:
 @pytest.mark.usefixtures("own_writers")
 async def test_the_writer_ends_with_the_journal(url):
     async with opened(url) as journal:
-        process = journal._link._process  # type: ignore[union-attr]
+        process = journal._writer._link._process  # type: ignore[union-attr]
         assert process is not None
         assert process.poll() is None
     assert process.returncode == 0

@@ -1,6 +1,6 @@
 """What waits for the writer: operations, and the batch that it is writing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +17,14 @@ log = structlog.get_logger("postern.journal")
 
 @dataclass(eq=False, slots=True)
 class Operation:
-    """An operation in a batch's transaction, and the future of its caller."""
+    """An operation in a batch's transaction, and the future of its caller. `waiter` is that of the run whose end it
+    belongs to: it gets the operation's result."""
 
     pickled: bytes
     future: "asyncio.Future[Any] | None"
     undo: Callable[[Connection], object] | None
     abandoned: bool = False
+    waiter: "asyncio.Future[Any] | None" = None
 
     def settle(self, result: Any, error: Exception | None) -> Callable[[Connection], object] | None:
         """Set the result for the caller. Returns the operation's `undo` if the caller no longer waits."""
@@ -33,6 +35,8 @@ class Operation:
             else:
                 log.error("operation-failed", error=str(error))
             return None
+        if self.waiter is not None and not self.waiter.done():
+            self.waiter.set_result(result)
         if self.abandoned or (future is not None and future.cancelled()):
             return self.undo
         if future is not None and not future.done():
@@ -59,9 +63,9 @@ class Sent:
     large_bytes: int = 0
     deaths: int = 0
 
-    def fail_rows(self, lost: frozenset[str]) -> None:
-        """Fail the replies of rows that can never be written."""
-        log.error("rows-lost", ids=sorted(lost))
+    def fail_rows(self, lost: Mapping[str, str]) -> None:
+        """Fail the replies of rows that can never be written, by id with the cause of each."""
+        log.error("rows-lost", ids=sorted(lost), causes=sorted(set(lost.values())))
         for run_id, waiter in zip(self.ids, self.waiters, strict=False):
             if run_id in lost and not waiter.done():
                 waiter.set_exception(problem("internal-error"))
