@@ -16,8 +16,9 @@ from sqlalchemy import text
 
 from postern import Problem
 from postern.journal.database.engine import open_engine
-from postern.journal.journal import MOST_DEATHS, Journal
+from postern.journal.journal import Journal
 from postern.journal.writing import watched_writer, writer_link
+from postern.journal.writing.pending import MOST_DEATHS
 from postern.journal.writing.watched_writer import Gone
 from tests.journal.operations import scalar
 from tests.journal.test_journal import ended, opened, record, started
