@@ -20,7 +20,7 @@ from postern.errors import DatabaseFault, Problem, problem
 from postern.histogram import Batches
 from postern.ids import new_id
 from postern.journal.database.engine import file_of
-from postern.journal.database.faults import Cause, Kind
+from postern.journal.database.faults import Cause, Kind, cause_of
 from postern.journal.database.sqlite_file import identity_of
 from postern.journal.reading.readers import Readers
 from postern.journal.run import Run, Step
@@ -199,7 +199,7 @@ class Journal:
         try:
             return await self._readers.read(query, caller)
         except DBAPIError as error:
-            raise unavailable(type(error.orig).__name__) from None
+            raise unavailable(str(cause_of(error))) from None
 
     # Between the loop and the writer
 
