@@ -20,7 +20,7 @@ from postern.errors import DatabaseFault, Problem, problem
 from postern.histogram import Batches
 from postern.ids import new_id
 from postern.journal.database.engine import file_of
-from postern.journal.database.faults import Cause, Kind
+from postern.journal.database.faults import Cause, Kind, cause_of
 from postern.journal.database.sqlite_file import identity_of
 from postern.journal.reading.readers import READ_SECONDS, Readers
 from postern.journal.run import Run, Step
@@ -201,7 +201,7 @@ class Journal:
         try:
             return await self._readers.read(query, caller, seconds)
         except DBAPIError as error:
-            raise unavailable(type(error.orig).__name__) from None
+            raise unavailable(str(cause_of(error))) from None
         except TimeoutError:
             raise unavailable(f"no answer within {seconds:g} s") from None
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextvars import Context
 from dataclasses import dataclass
 
 import structlog
@@ -134,7 +135,7 @@ class WatchedWriter:
         log.error("journal-writer-died", **({"cause": cause} if cause else {}))
         self._gone(Gone(had_opened, self._hung, cause))
         pause = min(RESTART_PAUSE * 2**self._failures, LONGEST_PAUSE)
-        self._restart = asyncio.get_running_loop().call_later(pause, self._start_again)
+        self._restart = asyncio.get_running_loop().call_later(pause, self._start_again, context=Context())
 
     def _start_again(self) -> None:
-        self._starting = asyncio.get_running_loop().create_task(self.start())
+        self._starting = asyncio.get_running_loop().create_task(self.start(), context=Context())
