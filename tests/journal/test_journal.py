@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from sqlalchemy import Connection, select, text
 
 from postern import Caller, Problem, Request, Workflow, workflow
@@ -25,6 +26,7 @@ from postern.journal.journal import LONGEST_TICK, Journal
 from postern.journal.reading.queries import request_cancel
 from postern.journal.run import MOVES, Attempt, Outcome, Run, State, Step
 from postern.journal.schema import metadata, runs, steps
+from postern.journal.shares import ANONYMOUS
 from postern.journal.writing.rows import facts, run_row
 from postern.journal.writing.statements import write_runs
 from tests.journal.operations import delete_and_fail, die, execute, scalar
@@ -272,6 +274,34 @@ async def test_a_writer_that_takes_its_time_to_start_is_no_sign_of_a_database_th
     journal._tick()
     await written
     await journal.aclose()
+
+
+@pytest.mark.parametrize("slow", [False, True])
+async def test_nothing_reads_from_tables_that_are_not_there_yet(slow, file_url, monkeypatch):
+    """The server's own reads wait for a slow start without an error in the log. A caller's read waits, too."""
+    with structlog.testing.capture_logs() as logged:
+        journal = Journal(file_url, patience=0.01)
+        heard: list[object] = []
+        listen = journal._on_message
+        journal._writer._received = heard.append
+        await journal.start()
+        count = partial(scalar, statement="SELECT count(*) FROM runs")
+        reads = [asyncio.create_task(journal.read(count, caller)) for caller in (None, (ANONYMOUS, "192.0.2.1"))]
+        await asyncio.sleep(0)
+        if slow:
+            written = journal.end(ended(started()))
+            monkeypatch.setattr("postern.journal.journal.START_SECONDS", 0.0)
+            with pytest.raises(Problem):
+                await written
+        while not heard:
+            await asyncio.sleep(0.01)
+        assert not any(read.done() for read in reads)
+        journal._patience = 60.0
+        journal._writer._received = listen
+        listen(heard[0])
+        assert await asyncio.gather(*reads) in ([0, 0], [1, 1])
+        await journal.aclose()
+    assert [line["log_level"] for line in logged if line["event"] == "journal-unavailable"] == ["warning"] * slow
 
 
 async def test_what_was_given_up_and_is_committed_all_the_same_is_undone(file_url, tmp_path):

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import sqlite3
 from collections.abc import AsyncIterator, Callable
@@ -16,10 +17,12 @@ from sqlalchemy import text
 
 from postern import Problem
 from postern.journal.database.engine import open_engine
-from postern.journal.journal import MOST_DEATHS, Journal
+from postern.journal.database.faults import Cause, Kind
+from postern.journal.journal import Journal
 from postern.journal.writing import watched_writer, writer_link
+from postern.journal.writing.pending import MOST_DEATHS
 from postern.journal.writing.watched_writer import Gone
-from tests.journal.operations import scalar
+from tests.journal.operations import execute, scalar
 from tests.journal.test_journal import ended, opened, record, started
 
 pytestmark = [pytest.mark.anyio, pytest.mark.process]
@@ -109,6 +112,30 @@ async def test_a_database_that_refuses_every_row_is_not_available_and_the_batch_
     assert len(named) == 1
     assert named[0].keys() >= {"error", "cause"}
     assert not [line for line in logged if line["event"] == "rows-lost"]
+
+
+async def test_a_row_that_is_the_cause_itself_is_lost_alone_and_the_database_stays_available(database_url, logged):
+    """Although it is all that its batch has."""
+    async with opened(database_url) as journal:
+        await journal.write(partial(execute, statement="CREATE UNIQUE INDEX one ON runs(client_address)"))
+        await journal.end(ended(started()))
+        lost = started()
+        with pytest.raises(Problem) as caught:
+            await journal.end(ended(lost))
+        assert (caught.value.code, journal.available) == ("internal-error", True)
+        rows = await journal.read(partial(scalar, statement="SELECT count(*) FROM runs"))
+    assert rows == 1  # the row that was tried is not kept either
+    line = next(line for line in logged if line["event"] == "rows-lost")
+    assert line["ids"] == [lost.id]
+    assert re.fullmatch("IntegrityError, SQLITE_CONSTRAINT_UNIQUE, .*|UniqueViolation, 23505", line["causes"][0])
+
+
+async def test_why_a_read_fails_is_for_the_log_with_its_code(database_url):
+    async with opened(database_url) as journal:
+        with pytest.raises(Problem) as caught:
+            await journal.read(partial(scalar, statement="SELECT 1 FROM gone"))
+    reason = caught.value.reason
+    assert re.fullmatch("OperationalError, SQLITE_ERROR, no such table: gone|UndefinedTable, 42P01, .*gone.*", reason)
 
 
 async def test_a_right_that_is_revoked_is_named_with_its_sqlstate(postgres_url, database_url, logged):
@@ -232,6 +259,19 @@ async def test_a_writer_that_hangs_is_replaced_and_its_batch_sent_again(path, lo
         await until(lambda: journal.available)
         assert (await record(journal, run.id))["state"] == "Succeeded"
     assert [line["cause"] for line in deaths(logged)] == ["no word for 0.2 s"]
+
+
+async def test_writers_that_die_while_the_database_is_away_are_no_sign_of_the_batch(path):
+    async with on_file(path) as journal:
+        journal._writer.is_open = False
+        waiter = journal.end(ended(started()))
+        journal._submit()
+        for _ in range(2 * MOST_DEATHS):
+            journal._writer_gone(Gone(had_opened=True, hung=False, cause="Killed"))
+            journal._troubled(Cause(Kind.AWAY, "OperationalError"), 2)
+        journal._writer_opened()
+        journal._writer.is_open = True
+        await waiter
 
 
 @pytest.mark.parametrize(

@@ -140,7 +140,7 @@ async def test_a_connection_that_was_lost_between_two_reads_is_replaced(database
 async def test_a_close_ends_the_queries_that_go_on(database_url):
     readers = Readers(database_url)
     tasks = await begin(readers, None, OF_SERVER)
-    await readers.aclose(0.05)
+    await readers.aclose(0.5)
     await asyncio.gather(*tasks, return_exceptions=True)
     await until(lambda: not [each for each in threading.enumerate() if each.name.startswith("journal-watcher")])
 

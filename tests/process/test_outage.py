@@ -174,3 +174,37 @@ def test_a_full_disk_turns_callers_away_until_there_is_room(tmp_path, environ):
     assert "Interrupted" not in assert_kept(url, callers)
     with closing(sqlite3.connect(file)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+@pytest.mark.parametrize("fault", ["the file is moved", "a table is renamed"])
+def test_a_database_that_records_nothing_turns_callers_away_until_it_is_corrected(fault, tmp_path, environ):
+    """It would answer all the same, so each reply that was sent is compared with the records."""
+    file = tmp_path / "postern.db"
+    url = f"sqlite:///{file}"
+
+    def rename(before: str, after: str) -> None:
+        if fault == "the file is moved":
+            (tmp_path / before).rename(tmp_path / after)
+            return
+        names = {"postern.db": "runs", "moved.db": "renamed"}
+        with closing(sqlite3.connect(file, timeout=30)) as connection:
+            connection.execute(f"ALTER TABLE {names[before]} RENAME TO {names[after]}")
+
+    with running("serve", tmp_path, environ | {"POSTERN_DATABASE_URL": url}) as server:
+        with calling() as callers:
+            callers.go_to(server.port)
+            callers.wait_for(50, server)
+            rename("postern.db", "moved.db")
+            callers.wait_for(20, server, "turned_away")
+            assert server.client.get("/readyz").status_code == 503
+            assert server.post("unrecorded").status_code == 200
+            server.says("journal-unavailable.*cause")
+            rename("moved.db", "postern.db")
+            callers.wait_for(50, server)
+            callers.stop()
+        none_stays_running(url, server)
+        assert server.stop() == 0
+        assert_undisturbed(server)
+        assert "rows-lost" not in server.output
+    assert_reported(callers)
+    assert "Interrupted" not in assert_kept(url, callers)

@@ -20,7 +20,7 @@ from postern.errors import DatabaseFault, Problem, problem
 from postern.histogram import Batches
 from postern.ids import new_id
 from postern.journal.database.engine import file_of
-from postern.journal.database.faults import Cause, Kind
+from postern.journal.database.faults import Cause, Kind, cause_of
 from postern.journal.database.sqlite_file import identity_of
 from postern.journal.reading.readers import READ_SECONDS, Readers
 from postern.journal.run import Run, Step
@@ -28,7 +28,7 @@ from postern.journal.shares import ANONYMOUS, Holder
 from postern.journal.storage import Growth
 from postern.journal.writing.pending import Operation, Sent
 from postern.journal.writing.queue import CROWDED, CROWDED_BYTES, Queue
-from postern.journal.writing.watched_writer import SILENCE, Gone, WatchedWriter
+from postern.journal.writing.watched_writer import REPORT_EVERY, SILENCE, SLOW_START, WAITS, Gone, WatchedWriter
 from postern.journal.writing.writer import Done, NotOpened, Opened, Start, Trouble, Work, frame
 
 START_DELAY = 0.02
@@ -46,15 +46,6 @@ have come meanwhile, or the batch may not have left: that is no sign of a databa
 START_SECONDS = 10.0
 """Seconds that the writer's process may take to report whether it could open the database. So long do the first replies
 wait for it: on a busy machine a new process takes its time."""
-
-MOST_DEATHS = 3
-"""Writers that may die of one batch. If so many did, one after the other, the batch is dropped, so that the next are
-written."""
-
-REPORT_EVERY = 20
-"""Attempts of the writer between two lines of the log."""
-
-WAITS = "the server waits until the database can be opened; until then it is not ready, and records nothing"
 
 T = TypeVar("T")
 
@@ -210,7 +201,7 @@ class Journal:
         try:
             return await self._readers.read(query, caller, seconds)
         except DBAPIError as error:
-            raise unavailable(type(error.orig).__name__) from None
+            raise unavailable(str(cause_of(error))) from None
         except TimeoutError:
             raise unavailable(f"no answer within {seconds:g} s") from None
 
@@ -228,7 +219,7 @@ class Journal:
         if self._sent is not None:
             self._waited += passed
             if self.available and self._waited > (START_SECONDS if self._is_opening else self._patience):
-                self._stop_recording()
+                self._stop_recording(SLOW_START if self._is_opening else None, opened=not self._is_opening)
         elif (queue := self._queue).begun or queue.steps or queue.calls or queue:
             self._submit(begun=True)
 
@@ -279,13 +270,15 @@ class Journal:
         if attempt > 1 and (self._is_opening or cause.kind is Kind.REFUSED):
             self._stop_recording(cause)
 
-    def _stop_recording(self, cause: Cause | None = None) -> None:
-        """Nothing can be recorded now: no run starts, and those who wait get an error. The batch is kept."""
+    def _stop_recording(self, cause: Cause | None = None, *, opened: bool = True) -> None:
+        """Nothing can be recorded now: no run starts, and those who wait get an error. The batch is kept. `opened`: the
+        first writer has reported, or will not. A slow start is no error."""
         if self.available:
-            log.error("journal-unavailable", waiting=self.queued, **(cause.fields() if cause else {}))
+            write = log.error if opened else log.warning
+            write("journal-unavailable", waiting=self.queued, **(cause.fields() if cause else {}))
         self.available = False
         self._give_up()
-        if self._is_opening and self._opened is not None:
+        if opened and self._is_opening and self._opened is not None:
             self._opened.set_result(None)
 
     def _committed(self, done: Done) -> None:
@@ -316,7 +309,7 @@ class Journal:
         self._waited, self._ticked_at = 0.0, monotonic()
         if self._sent is not None:
             self._writer.send(self._sent.data)  # again, but the first time for this writer
-        else:
+        if self._sent is None or self._is_opening:
             self.available = True
         if self._is_opening and self._opened is not None:
             self._opened.set_result(None)
@@ -327,15 +320,8 @@ class Journal:
         if not gone.had_opened:
             self._stop_recording()
             return
-        sent = self._sent
-        if sent is None or gone.hung:
-            return
-        sent.deaths += 1
-        if sent.deaths >= MOST_DEATHS:
+        if self._sent is not None and not gone.hung and self._sent.is_deadly(gone.cause):
             self._sent = None
-            sent.fail_rows(dict.fromkeys(sent.ids, gone.cause or "the writer died"))
-            for operation in sent.operations:
-                operation.abandon(problem("internal-error"))
 
     def _give_up(self) -> None:
         """Fail all waiting callers, because nothing can be recorded now. Operations without a caller stay queued."""

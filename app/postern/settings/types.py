@@ -16,6 +16,7 @@ from pydantic_core import PydanticCustomError
 
 from postern.audiences import wrong_with
 from postern.loopback import is_loopback
+from postern.passwordless.database_url import PASSWORDLESS
 
 GUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 LARGEST = 1_000_000_000
@@ -217,7 +218,9 @@ def database_url(text: str) -> str:
 
 def _check_sqlite(path: str) -> None:
     path, _, query = path.partition("?")
-    if unknown := [name for name, _ in parse_qsl(query, keep_blank_values=True) if name not in _SQLITE_IGNORED]:
+    names = [name for name, _ in parse_qsl(query, keep_blank_values=True)]
+    # `passwordless` has its own rules, which come next.
+    if unknown := [name for name in names if name not in _SQLITE_IGNORED and name.lower() != PASSWORDLESS]:
         raise fault(
             f"has {unknown[0][:40]!r} after the ?, and SQLite's URL has no such option", "Write sqlite:///path alone"
         )

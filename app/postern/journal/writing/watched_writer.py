@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Callable
+from contextvars import Context
 from dataclasses import dataclass
 
 import structlog
 
+from postern.journal.database.faults import Cause, Kind
 from postern.journal.writing.writer import Broken, NotOpened, Opened, Opening, Start
 from postern.journal.writing.writer_link import Link
 
@@ -16,6 +18,11 @@ the database says so after each attempt: SQLite's last 30 s (`engine.BUSY_SECOND
 RESTART_PAUSE = 0.2
 LONGEST_PAUSE = 10.0
 """Seconds until a writer that died is replaced; twice as long after each one that could not open the database."""
+
+REPORT_EVERY = 20
+"""Attempts of a writer between two lines of the log."""
+SLOW_START = Cause(Kind.AWAY, "", text="the writer's process has not started yet")
+WAITS = "the server waits until the database can be opened; until then it is not ready, and records nothing"
 
 log = structlog.get_logger("postern.journal")
 
@@ -128,7 +135,7 @@ class WatchedWriter:
         log.error("journal-writer-died", **({"cause": cause} if cause else {}))
         self._gone(Gone(had_opened, self._hung, cause))
         pause = min(RESTART_PAUSE * 2**self._failures, LONGEST_PAUSE)
-        self._restart = asyncio.get_running_loop().call_later(pause, self._start_again)
+        self._restart = asyncio.get_running_loop().call_later(pause, self._start_again, context=Context())
 
     def _start_again(self) -> None:
-        self._starting = asyncio.get_running_loop().create_task(self.start())
+        self._starting = asyncio.get_running_loop().create_task(self.start(), context=Context())
