@@ -163,6 +163,7 @@ _HARMLESS = {
     ("timeout",),
     ("max_response_bytes",),
     ("max_response_elements",),
+    ("honours_idempotency_key",),
     ("auth", "managed_identity"),
     ("auth", "federated"),
 }

@@ -23,6 +23,7 @@ from tests.connections.calling import ENTRA, GUID, TOKEN, Counterpart, calling, 
 pytestmark = pytest.mark.anyio
 
 RUN = new_id()
+HONOURS = {"honours_idempotency_key": True}
 SIGNATURE = "sig=Marker-of-a-signature"
 
 
@@ -337,7 +338,7 @@ async def test_what_is_tried_again(there: Any, tmp_path: Path, where: str, metho
     entries = {
         "flow": {"url": f"{url}/workflows/1/triggers/manual/paths/invoke", "auth": ENTRA},
         "plain": {"url": f"{url}/api/function"},
-        "postern": {"url": f"{url}/triggers/greet"},
+        "postern": {"url": f"{url}/triggers/greet", **HONOURS},
     }
     async with calling(tmp_path, entries, SERVED, public_url=url, **OWN) as here:
         if tries == 1:
@@ -368,7 +369,7 @@ async def test_a_call_that_still_runs_there_is_waited_for(there: Any, tmp_path: 
     counterpart, url = there
     running = problem(409, "run-in-progress", {"Retry-After": "1", "X-Run-Id": RUN})
     counterpart.answers = [Response(status_code=504), *[running] * 9, DONE]
-    async with calling(tmp_path, {"postern": {"url": f"{url}/triggers/greet"}}) as here:
+    async with calling(tmp_path, {"postern": {"url": f"{url}/triggers/greet", **HONOURS}}) as here:
         assert await here.ctx.call("postern", retry=Retry(1, 0.5, 0.1, 5)) == "done"
     assert here.waits == [0.5, *[1] * 9]
 

@@ -67,8 +67,14 @@ async def test_a_connection_that_breaks_after_the_request_leaves_it_open_whether
         assert (len(server.received), caught.value.status, caught.value.sent) == (1, 0, True)
 
 
-@pytest.mark.parametrize(("path", "times"), [("/api/orders", 1), ("/triggers/greet", 2)])
-async def test_an_answer_that_breaks_off_is_repeated_where_the_key_is_honoured(tmp_path: Path, path: str, times: int):
+HONOURS = {"honours_idempotency_key": True}
+POSTERN = {"X-Run-Id": "01a2b3c4-0000-7000-8000-000000000001"}
+
+
+@pytest.mark.parametrize(("path", "entry", "times"), [("/api/orders", {}, 1), ("/api/orders", HONOURS, 2)])
+async def test_an_answer_that_breaks_off_is_repeated_where_the_key_is_honoured(
+    tmp_path: Path, path: str, entry: dict[str, Any], times: int
+):
     sent: list[None] = []
 
     async def cut(_: Any, writer: asyncio.StreamWriter) -> bytes | None:
@@ -79,7 +85,7 @@ async def test_an_answer_that_breaks_off_is_repeated_where_the_key_is_honoured(t
         await writer.drain()
         return None
 
-    async with listening(cut) as server, calling(tmp_path, {"t": {"url": server.url + path}}) as here:
+    async with listening(cut) as server, calling(tmp_path, {"t": {"url": server.url + path, **entry}}) as here:
         if times == 1:
             with pytest.raises(CallError, match="may have run there"):
                 await here.ctx.call("t", {"order": 7})
@@ -87,6 +93,32 @@ async def test_an_answer_that_breaks_off_is_repeated_where_the_key_is_honoured(t
             assert await here.ctx.call("t", {"order": 7}) == [1]
         assert len({each.header("idempotency-key") for each in server.received}) == 1
     assert len(sent) == times
+
+
+@pytest.mark.parametrize(
+    ("path", "entry", "first", "times"),
+    [
+        ("/triggers/greet", {}, None, 1),
+        ("/workflows/w/triggers/manual/run", {}, None, 1),  # that of Logic Apps' management, which ignores the key
+        ("/triggers/greet", {}, {}, 1),
+        ("/triggers/greet", {}, POSTERN, 3),
+        ("/api/orders", {}, POSTERN, 1),
+        ("/triggers/greet", {"honours_idempotency_key": False}, POSTERN, 1),
+        ("/api/orders", HONOURS, None, 3),
+    ],
+)
+async def test_a_url_like_a_postern_s_is_no_proof_that_the_key_is_honoured(
+    tmp_path: Path, path: str, entry: dict[str, Any], first: dict[str, str] | None, times: int
+):
+    counterpart = Counterpart([Response(headers=first)])
+    async with serving(counterpart) as url, calling(tmp_path, {"t": {"url": url + path, **entry}}) as here:
+        if first is not None:
+            await here.ctx.call("t", {"order": 6})
+            counterpart.received.clear()
+        counterpart.answers = [PlainTextResponse(CUT, 503)]
+        with pytest.raises(CallError, match="may have run there"):
+            await here.ctx.call("t", {"order": 7}, retry=Retry(2, 0, 0, 0))
+        assert len(counterpart.received) == times
 
 
 async def test_a_refused_connection_is_tried_again_and_has_not_run(tmp_path: Path):

@@ -106,11 +106,16 @@ def run_id_of(response: Response, problem: Mapping[str, Any] | None = None) -> s
     return next(ids, "")
 
 
+def is_of_postern(response: Response) -> bool:
+    """Whether the response is that of a run at a Postern."""
+    return is_id(str(response.headers.get("X-Run-Id", "")))
+
+
 def is_outcome(response: Response, problem: Mapping[str, Any]) -> bool:
     """Whether the error is the outcome of a run at a Postern: Postern's own problem, or one that the author raised,
     which comes with the run's id."""
     code = problem.get("code")
-    return code in OF_RUNS or (is_id(str(response.headers.get("X-Run-Id", ""))) and code != "run-in-progress")
+    return code in OF_RUNS or (is_of_postern(response) and code != "run-in-progress")
 
 
 def may_repeat(error: CallError, *, method: str, keyed: bool) -> bool:

@@ -14,7 +14,13 @@ from postern.authoring.retry_policy import Retry
 from postern.connections.calls.attempts import Attempts
 from postern.connections.calls.call_advice import more_elements
 from postern.connections.calls.call_request import Sending, link_of, sending_of
-from postern.connections.calls.call_response import NotJson, TooManyElements, location_of, run_id_of
+from postern.connections.calls.call_response import (
+    NotJson,
+    TooManyElements,
+    is_of_postern,
+    location_of,
+    run_id_of,
+)
 from postern.connections.calls.failures import foreign
 from postern.connections.calls.later_result import ACCEPTED
 from postern.connections.calls.looks import Looks, location_at
@@ -80,6 +86,7 @@ class Calls:
         self._note = note
         self._attempts = Attempts(settings.tenant_id, now, sleep, uniform, left)
         self._replies = Replies()
+        self._posterns: set[str] = set()
         self._home = home or HomeLoop()
 
     def close(self) -> None:
@@ -112,6 +119,8 @@ class Calls:
         if not target.own:
             call.url = link_of(target, "")
         sending = sending_of(ctx, outgoing, target)
+        if target.keyed is None and target.entry in self._posterns:
+            sending = replace(sending, keyed=bool(sending.key))
         client = self._client(target, below=bool(outgoing.path))
         response = await self._send(client, target, sending, outgoing)
         self._found(target, call, response)
@@ -189,7 +198,10 @@ class Calls:
         )
 
     def _found(self, target: Target, call: Call, response: Response) -> None:
-        """Note what a response says about the run there."""
+        """Note what a response says about the run there. It shows whether a Postern is there, as its URL alone does
+        not: others have such URLs too, and run a repeated request twice."""
+        if target.keyed is None and is_of_postern(response):
+            self._posterns.add(target.entry)
         call.status = response.status_code
         call.run_id = run_id_of(response) or call.run_id
         if not target.own:
