@@ -128,8 +128,8 @@ class _Routed(AsyncBaseTransport):
             status = str(error).partition(" ")[0]  # the rest is the proxy's own text
             said = f" ({status})" if status.isdigit() else ""
             text = f"the proxy of POSTERN_PROXY rejected the connection{said}"
-        except ConnectError as error:
-            text = f"through the proxy of POSTERN_PROXY, {error}"
+        except (ConnectError, ConnectTimeout) as error:
+            text = f"through the proxy of POSTERN_PROXY, {str(error) or 'no connection in time'}"
         raise ConnectError(text, request=request)
 
     async def aclose(self) -> None:

@@ -123,7 +123,10 @@ def _entry(value: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("proxy", "wrong"),
     [
-        ("http://u:planted@proxy.example", "has a user name in it"),
+        ("http://u:planted@proxy.example", "has a user name or a password in it, and Postern signs in at no proxy"),
+        ("http://u:pl#planted@proxy.example", "has a user name or a password in it"),
+        ("u:planted@proxy.example:3128", "has a user name or a password in it"),
+        ("planted@proxy.example:3128", "has a user name or a password in it"),
         ("socks5://proxy.example", "is not a URL"),
         ("proxy.example:3128", "is not a URL"),
         ("http://proxy.example/x", "has a path"),

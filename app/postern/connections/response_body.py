@@ -8,9 +8,11 @@ from typing import cast
 
 from postern.connections.content_coding import NotUnpacked, Unpacker, is_known, shown
 from postern.connections.faults import ConnectionFault, ResponseFault
+from postern.connections.unreached import remedy
 from postern.http_client import (
     AsyncByteStream,
     ConnectError,
+    ConnectTimeout,
     LocalProtocolError,
     ReadTimeout,
     Request,
@@ -148,10 +150,11 @@ def worded(error: TransportError, entry: str, request: Request | None = None) ->
             "Look for line breaks in header values, and in the secret where it is sent in a header",
         )
     text = f"{entry} could not be called: {type(error).__name__}"
-    if isinstance(error, ConnectError):
+    if isinstance(error, ConnectError | ConnectTimeout) and str(error):
         text += f", {error}"
-    if "CERTIFICATE_VERIFY_FAILED" in str(error):
-        text += ". Set POSTERN_CA_BUNDLE to the authorities to trust"
+    fix = remedy(error)
+    if fix:
+        text += f". {fix}"
     return type(error)(text, request=request)
 
 

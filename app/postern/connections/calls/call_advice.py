@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from postern.authoring.call_result import CallError
 from postern.connections.calls.call_response import is_signed
 from postern.connections.calls.targets import Target
+from postern.connections.unreached import remedy
 from postern.errors import PROBLEMS, TOO_MANY_CALLS
 from postern.http_client import USER_AGENT, Response
 from postern.media_types import is_json
@@ -45,7 +46,8 @@ def unreached(target: Target, error: Exception, *, sent: bool) -> CallError:
     """The error of a call without a response. The error's own text is left out because it may contain the URL."""
     kind = type(error).__name__
     what = f"sent no response ({kind})" if sent else f"cannot be reached ({kind})"
-    return CallError(target.entry, f"{target.entry} {what}. {_address(target)}", sent=sent)
+    fix = remedy(error)
+    return CallError(target.entry, f"{target.entry} {what}. {f'{fix}.' if fix else _address(target)}", sent=sent)
 
 
 FEWER = "Make fewer calls at a time, or shorter ones"
