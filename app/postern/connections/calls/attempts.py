@@ -99,7 +99,7 @@ class Attempts:
         else:
             if response.is_success or (sending.poll and response.has_redirect_location):
                 return response
-            wrong = rejected(target, response, sending.method, self.tenant_id)
+            wrong = rejected(target, response, sending, self.tenant_id)
         raise wrong  # outside of the handler: the library's error, with its texts, would become its context
 
 

@@ -42,6 +42,17 @@ def sentence(target: Target, response: Response, code: object, tenant_id: str | 
     return f"{said}. {fix(target)}" if fix is not None else f"{said}."
 
 
+def of_result(target: Target, response: Response, *, bare: bool) -> str:
+    """The text of an error response to a look for a later result, which has causes of its own; "" if it has none."""
+    said = f"{target.entry} returned {response.status_code} for the result of the call"
+    if response.status_code in (404, 405):
+        return f"{said}."
+    if response.status_code in (401, 403) and bare:
+        why = "its address has a signature" if target.is_at_own_origin(str(response.url)) else "it is at another origin"
+        return f"{said}, which is fetched without the credential because {why}."
+    return ""
+
+
 def unreached(target: Target, error: Exception, *, sent: bool) -> CallError:
     """The error of a call without a response. The error's own text is left out because it may contain the URL."""
     kind = type(error).__name__

@@ -12,7 +12,7 @@ from postern.connections.calls.targets import Target, origin
 from postern.connections.response import in_utf8
 from postern.elements import has_more_elements
 from postern.errors import TOO_MANY_CALLS
-from postern.http_client import Response
+from postern.http_client import URL, InvalidURL, Response
 from postern.ids import is_id
 from postern.media_types import is_json
 
@@ -154,11 +154,13 @@ def location_of(response: Response, requested: str, target: Target) -> str | Non
 
 
 def address_of(location: str, requested: str, target: Target) -> str | None:
-    """The absolute URL of a location in the response of `requested`; None if the target has no results there."""
+    """The absolute URL of a location in the response of `requested`; None if the target has no results there, or if it
+    is none that can be requested."""
     try:
         url = urljoin(requested, location)
+        URL(url)
         same = origin(url) in {origin(each) for each in (requested, target.url, *target.results_at)}
-    except ValueError:
+    except (ValueError, InvalidURL):
         return None
     return url if same and "@" not in urlsplit(url).netloc else None
 

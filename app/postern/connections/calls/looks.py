@@ -17,7 +17,7 @@ from postern.connections.calls.call_response import (
     problem_of,
     run_id_of,
 )
-from postern.connections.calls.failures import operation_failed
+from postern.connections.calls.failures import accepted, operation_failed
 from postern.connections.calls.later_result import ACCEPTED, Stage, stage_of, wait_before
 from postern.connections.calls.targets import Target
 from postern.http_client import AsyncClient, Response
@@ -59,8 +59,12 @@ class Looks:
             response: Response = await retrying(self._look)
         except RetryError:
             entry = self.target.entry
-            raise CallError(entry, f"{entry} had no result within a day.", status=ACCEPTED) from None
-        return response
+            wrong = CallError(entry, f"{entry} had no result within a day.", status=ACCEPTED)
+        except CallError as error:
+            wrong = error
+        else:
+            return response
+        raise accepted(wrong)
 
     async def _look(self) -> Response | None:
         """One look: the response with the result, or None if it is not there yet."""
@@ -114,8 +118,8 @@ def location_at(target: Target, response: Response, requested: str) -> str:
     if location is None:
         raise CallError(
             target.entry,
-            f"{target.entry} returned {response.status_code} with a Location at another origin. "
-            "The result is not fetched, because the credential is for the trigger's origin only. "
+            f"{target.entry} returned {response.status_code} with a Location at another origin, or with one that is "
+            "not a URL. The result is not fetched, because the credential is for the trigger's origin only. "
             f"{elsewhere(target)}",
             status=response.status_code,
             run_id=run_id_of(response),
