@@ -37,8 +37,9 @@ def test_a_field_takes_what_its_rfc_allows(tmp_path: Path, auth: str, key: str, 
 
 def test_an_assertion_s_key_and_audience_can_be_named(tmp_path: Path):
     signed = f'type = "oauth2", client_id = "c", private_key = {SECRET}, client_authentication = "private_key_jwt"'
-    auth = auth_of(tmp_path, f'{signed}, {TOKEN_URL}, key_id = "k 1", assertion_audience = "https://idp.example"')
-    assert (auth.key_id, auth.assertion_audience) == ("k 1", "https://idp.example")
+    more = 'key_id = "k 1", assertion_audience = "https://idp.example", certificate_chain = true'
+    auth = auth_of(tmp_path, f"{signed}, {TOKEN_URL}, {more}")
+    assert (auth.key_id, auth.assertion_audience, auth.certificate_chain) == ("k 1", "https://idp.example", True)
 
 
 def test_a_certificate_s_chain_can_be_sent_along(tmp_path: Path):

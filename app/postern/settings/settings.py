@@ -167,6 +167,7 @@ _HARMLESS = {
     ("honours_idempotency_key",),
     ("auth", "managed_identity"),
     ("auth", "federated"),
+    ("auth", "certificate_chain"),
 }
 _USER_OR_QUERY = re.compile(r"[:/].*@|@.*[:/]|\?")
 """What is before the host, or the query, of a URL that may lack its scheme. An e-mail address is shown."""

@@ -137,8 +137,10 @@ class OAuth2(SignIn):
         try:
             return token_request(self._auth, value, further)
         except KeyFault as fault:
+            with_chain = ", with its certificates" if self._auth.certificate_chain else ""
             raise self._secret.fault(
-                str(fault), f"Store {secret.name!r} in Key Vault again: the private key in PEM, line by line"
+                str(fault),
+                f"Store {secret.name!r} in Key Vault again: the private key in PEM, line by line{with_chain}",
             ) from None
 
     async def _send(self, found: Found) -> Answer:

@@ -5,7 +5,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from postern.connections.auth.token_cache import Token
@@ -58,10 +58,10 @@ class TokenFault(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The status and the body of a response."""
+    """The status and the body of a response, which may have a token."""
 
     status: int
-    body: bytes
+    body: bytes = field(repr=False)
 
 
 def read_token(answer: Answer) -> Token:
