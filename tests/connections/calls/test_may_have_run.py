@@ -137,3 +137,17 @@ def test_no_request_is_repeated_that_may_have_run(headers: dict[str, str]):
         error = CallError("triggers.t", "text", status=status, headers=headers)
         for method in ("POST", "PATCH", *IDEMPOTENT):
             assert not (may_repeat(error, method=method, keyed=False) and may_have_run(error, method=method))
+
+
+@pytest.mark.parametrize(
+    ("after", "left", "times"), [("9", 10.0, 3), ("10", 10.0, 1), ("25", 10.0, 1), ("25", 26.0, 3)]
+)
+async def test_a_retry_after_beyond_the_timeout_of_the_run_is_not_waited_for(
+    tmp_path: Path, after: str, left: float, times: int
+):
+    """The error of the call says more than that of the timeout."""
+    counterpart = Counterpart([Response(status_code=503, headers={"Retry-After": after})])
+    async with serving(counterpart) as url, calling(tmp_path, {"t": {"url": url}}, left=left) as here:
+        with pytest.raises(CallError, match="returned 503"):
+            await here.ctx.call("t", {"order": 7}, retry=Retry(2, 0, 0, 30))
+    assert len(counterpart.received) == times
