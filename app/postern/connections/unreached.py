@@ -1,14 +1,14 @@
 """Why an address was not reached, if the address itself is not the cause. Pure functions over the texts of errors: that
 of `http_client.py` for our own client, and those of requests for Azure's."""
 
-_SIGN_IN = (
+PROXY_SIGNS_IN = (
     "The proxy of POSTERN_PROXY requires a password, and Postern signs in at no proxy: let it accept this machine by "
     "its address, or set POSTERN_PROXY to a proxy on this machine that signs in there"
 )
 _NOT_ALLOWED = "Let the proxy of POSTERN_PROXY connect to this host, or name the host in POSTERN_NO_PROXY"
 _NO_PROXY = "Check that POSTERN_PROXY is right and can be reached, or name the host in POSTERN_NO_PROXY"
 _BY_PROXY = (
-    (("POSTERN_PROXY rejected the connection (407)", "Tunnel connection failed: 407"), _SIGN_IN),
+    (("POSTERN_PROXY rejected the connection (407)", "Tunnel connection failed: 407"), PROXY_SIGNS_IN),
     (("POSTERN_PROXY rejected the connection", "Tunnel connection failed"), _NOT_ALLOWED),
     (("through the proxy of POSTERN_PROXY", "Unable to connect to proxy"), _NO_PROXY),
 )

@@ -440,8 +440,15 @@ async def test_an_address_without_a_listener_is_tried_again_and_reported_by_its_
         (
             Response(status_code=302, headers={"Location": "https://Marker.example"}),
             ENTRA,
-            ["Redirects are not followed"],
+            ["redirects to another origin", "If that is a sign-in page, check the auth of [triggers.flow]"],
         ),
+        (
+            Response(status_code=308, headers={"Location": "/Marker"}),
+            ENTRA,
+            ["Redirects are not followed: write the address"],
+        ),
+        (Response(status_code=302), ENTRA, ["Redirects are not followed: write the address"]),
+        (Response(status_code=302, headers={"Location": "https://[Marker"}), ENTRA, ["redirects to another origin"]),
         (problem(500, "workflow-failed", detail="Marker"), ENTRA, ["triggers.flow returned 500 (workflow-failed)."]),
         (problem(400, "<script>Marker"), ENTRA, ["triggers.flow returned 400."]),
         (problem(400, "MarkerThatLooksLikeACode"), ENTRA, ["triggers.flow returned 400."]),
@@ -597,3 +604,27 @@ async def test_a_trigger_without_a_signature_that_requires_a_token_says_so(there
     async with calling(tmp_path, {"flow": {"url": url}}) as here:
         with pytest.raises(CallError, match=r"without a token: write auth = .* in \[triggers\.flow\]"):
             await here.ctx.call("flow", {})
+
+
+@pytest.mark.parametrize(
+    ("auth", "reported", "never"),
+    [
+        ({"type": "none"}, "Check the headers of [triggers.flow], and the secrets that they name", "without a token"),
+        (ENTRA, "If a gateway rejected it, check the secrets that its headers name", "without a token"),
+    ],
+)
+async def test_a_401_of_an_entry_with_headers_names_them(
+    there: Any, tmp_path: Path, auth: Any, reported: str, never: str
+):
+    """API Management answers so if its key is wrong."""
+    counterpart, url = there
+    counterpart.answers = [problem(401, "Access denied"), problem(403, "Access denied")]
+    entry = {"url": f"{url}/x", "auth": auth, "headers": {"Ocp-Apim-Subscription-Key": {"key_vault": "apim"}}}
+    async with calling(tmp_path, {"flow": entry}) as here:
+        with pytest.raises(CallError) as caught:
+            await here.ctx.call("flow", {})
+        assert reported in str(caught.value)
+        assert never not in str(caught.value)
+        with pytest.raises(CallError) as caught:
+            await here.ctx.call("flow", {})
+        assert "without a credential" not in str(caught.value)

@@ -3,6 +3,7 @@ repeated."""
 
 import re
 from collections.abc import Callable, Mapping
+from urllib.parse import urljoin
 
 from postern.authoring.call_result import CallError
 from postern.connections.calls.call_response import is_signed
@@ -29,7 +30,7 @@ def sentence(target: Target, response: Response, code: object, tenant_id: str | 
     known = isinstance(code, str) and (code in _KNOWN_CODES or (target.own and _CODE.fullmatch(code)))
     said = f"{target.entry} returned {status}{f' ({code})' if known else ''}"
     if 300 <= status <= 399:
-        return f"{said}. Redirects are not followed: write the address that it redirects to."
+        return f"{said}. {_redirected(target, response)}"
     if status == 401 or code == _CLAIMS:  # which Power Automate answers with 403
         return f"{said}. {_unauthenticated(target, tenant_id)}"
     if status == 405:
@@ -105,7 +106,30 @@ def doubts(target: Target) -> str:
     return ""
 
 
+def _redirected(target: Target, response: Response) -> str:
+    """Many systems answer a request without a valid credential with a redirect to a sign-in page."""
+    try:
+        own = target.is_at_own_origin(urljoin(target.url, str(response.headers.get("Location", ""))))
+    except ValueError:
+        own = False
+    if own:
+        return "Redirects are not followed: write the address that it redirects to."
+    return (
+        f"It redirects to another origin, and redirects are not followed. If that is a sign-in page, check the auth of "
+        f"[{target.entry}]; otherwise write the address that it redirects to."
+    )
+
+
 def _unauthenticated(target: Target, tenant_id: str | None) -> str:
+    auth = target.auth
+    if isinstance(auth, NoAuth) and target.headers:
+        return f"Check the headers of [{target.entry}], and the secrets that they name; it may also require an auth."
+    if target.headers:
+        return f"{_of_auth(target, tenant_id)} If a gateway rejected it, check the secrets that its headers name."
+    return _of_auth(target, tenant_id)
+
+
+def _of_auth(target: Target, tenant_id: str | None) -> str:
     auth = target.auth
     if isinstance(auth, NoAuth) and is_signed(target.url):
         return f"Its URL has a signature (sig), which was rejected: copy the URL again, whole, into [{target.entry}]."
@@ -141,7 +165,7 @@ def _forbidden(target: Target, response: Response) -> str:
             f"lets requests of this machine and of the User-Agent {USER_AGENT} through. If it is the trigger's own, "
             "the caller lacks a permission there."
         )
-    if isinstance(target.auth, NoAuth):
+    if isinstance(target.auth, NoAuth) and not target.headers:
         return f"It was called without a credential: if {target.name} requires one, write auth in [{target.entry}]."
     return f"The caller is authenticated but not allowed: give it the role or permission that {target.name} requires."
 
