@@ -22,7 +22,7 @@ from postern.connections.vault.secret import Secret
 from postern.http_client import http_client
 from postern.settings import load_settings
 from postern.version import own_version
-from tests.connections.counterparts import Counterpart, Received, Waits, always, listening, reply
+from tests.connections.counterparts import Counterpart, Received, Waits, always, in_turn, listening, reply
 
 pytestmark = pytest.mark.anyio
 
@@ -205,6 +205,34 @@ async def test_a_look_elsewhere_leads_to_results_that_the_entry_allows(made: Any
         opened.callback(calls.close)
         assert await ctx.call("t", {}) == 1
         assert [each.received[0].header("authorization") for each in (first, last)] == ["", ""]
+
+
+@pytest.mark.parametrize("leads", ["redirect", "location", "operation"])
+async def test_an_origin_of_results_does_not_decide_where_the_credential_is_sent(made: Any, tmp_path: Path, leads: str):
+    """The credential is not for that host, which could have any address of the trigger's origin requested with it."""
+    async with AsyncExitStack() as opened:
+        gateway = await opened.enter_async_context(listening(always()))
+        back = f"{gateway.url}/admin/delete"
+        done = {"status": "Succeeded", "resourceLocation": back}
+        look = {
+            "redirect": always(302, b"", f"Location: {back}"),
+            "location": always(202, b"", f"Location: {back}"),
+            "operation": always(200, to_json(done), "Content-Type: application/json"),
+        }
+        results = await opened.enter_async_context(listening(look[leads]))
+        gateway.answer = in_turn(reply(202, b"", f"Operation-Location: {results.url}/r"), reply(401))
+        auth = {"type": "basic", "username": "u", "password": KEY}
+        at = {"url": f"{gateway.url}/t", "results_at": [results.url], **APIM}
+        calls, ctx = called(made(), tmp_path, auth=auth, **at)
+        opened.callback(calls.close)
+        with pytest.raises(CallError, match="without the credential because its address is at another origin, or was"):
+            await ctx.call("t", {})
+        sent = [
+            (each.target, each.header("authorization"), each.header("ocp-apim-subscription-key"))
+            for each in gateway.received
+        ]
+        assert sent[1:] == [("/admin/delete", "", "")]
+        assert all(sent[0])
 
 
 async def test_a_reply_that_cannot_be_unpacked_came_after_the_request_was_sent(made: Any, tmp_path: Path):

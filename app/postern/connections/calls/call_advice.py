@@ -49,7 +49,8 @@ def of_result(target: Target, response: Response, *, bare: bool) -> str:
     if response.status_code in (404, 405):
         return f"{said}."
     if response.status_code in (401, 403) and bare:
-        why = "its address has a signature" if target.is_at_own_origin(str(response.url)) else "it is at another origin"
+        signed = is_signed(str(response.url))
+        why = "its address has a signature" if signed else "its address is at another origin, or was named by one"
         return f"{said}, which is fetched without the credential because {why}."
     return ""
 

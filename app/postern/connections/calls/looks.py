@@ -33,7 +33,8 @@ NOT_FOUND = 404
 
 @dataclass(slots=True)
 class Looks:
-    """The looks for one result. `location` is where it is expected, as the response `last` said to `sending`."""
+    """The looks for one result. `location` is where it is expected, as the response `last` said to `sending`. Once one
+    was `elsewhere`, no further one has the credential: another origin does not decide where it is sent."""
 
     attempts: Attempts
     client: AsyncClient
@@ -46,6 +47,7 @@ class Looks:
     looked: int = 0
     moves: int = 0
     found: bool = False
+    elsewhere: bool = False
 
     async def result(self) -> Response:
         """The response with the result. Raises CallError."""
@@ -73,7 +75,8 @@ class Looks:
         if not self.last.has_redirect_location:
             left = attempts.left(self.sending.run_id)
             await attempts.sleep(wait_before(self.last, self.looked, now=attempts.now(), left=left))
-        get = self.sending.look(self.location, elsewhere=not self.target.is_at_own_origin(self.location))
+        self.elsewhere = self.elsewhere or not self.target.is_at_own_origin(self.location)
+        get = self.sending.look(self.location, elsewhere=self.elsewhere)
         try:
             self.last = await attempts.insist(self.client, self.target, get, self.retry)
         except CallError as error:
