@@ -258,6 +258,7 @@ async def test_an_encoded_slash_in_path_is_sent_as_it_was_written(made: Any, tmp
 async def test_a_reply_for_another_loop_is_read_at_home(made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """The turns of large replies belong to the server's loop: a turn that comes in another one would wake nobody."""
     read_in: list[Any] = []
+    noted_in: list[Any] = []
     value = Replies.value
 
     async def noted(*arguments: Any) -> Any:
@@ -269,9 +270,10 @@ async def test_a_reply_for_another_loop_is_read_at_home(made: Any, tmp_path: Pat
     connections.home.settle()
     async with listening(always(200, b"1", "Content-Type: application/json")) as api:
         calls, ctx = called(connections, tmp_path, url=f"{api.url}/t")
+        monkeypatch.setattr(calls, "_note", lambda *_: noted_in.append(asyncio.get_running_loop()))
         assert await asyncio.to_thread(asyncio.run, ctx.call("t", {})) == 1
         calls.close()
-    assert read_in == [asyncio.get_running_loop()]
+    assert read_in == noted_in == [asyncio.get_running_loop()]
 
 
 async def test_all_requests_name_the_product(made: Any, tmp_path: Path):

@@ -90,7 +90,7 @@ class Steps:
             step.succeeded = True
         finally:
             if ctx.recorded:
-                self._note(ctx.run_id, step)
+                self._home.soon(partial(self._note, ctx.run_id, step))
         return value
 
     async def _attempt(

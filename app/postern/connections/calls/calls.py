@@ -65,7 +65,8 @@ class Calls:
     it is kept. `served` returns the current triggers. `note(run_id, call)` gets each call of a recorded run.
 
     `now` is the time of day in seconds since 1970. `uniform` draws a number between two. `left` returns the seconds
-    until a run times out. Large replies are read in turns that belong to the event loop `home`.
+    until a run times out. Large replies are read in turns that belong to the event loop `home`, and
+    calls are noted there.
     """
 
     def __init__(
@@ -110,7 +111,7 @@ class Calls:
         finally:
             call.ended_at = self._attempts.now()
             if ctx.recorded:
-                self._note(ctx.run_id, call)
+                self._home.soon(partial(self._note, ctx.run_id, call))
         raise wrong
 
     async def _made(self, ctx: "Context", outgoing: Outgoing, call: Call) -> Any:
