@@ -34,6 +34,22 @@ async def test_a_post_without_a_key_is_made_once_and_may_have_run(tmp_path: Path
     assert "The request may have run there" in str(error)
 
 
+@pytest.mark.parametrize("after", ["soon", "", "-1", "Thu, 99 Foo 2026"])
+async def test_a_retry_after_that_names_no_time_is_none(tmp_path: Path, after: str):
+    error, times = await called(tmp_path, Response(status_code=503, headers={"Retry-After": after}))
+    assert (times, "may have run there" in str(error)) == (1, True)
+
+
+@pytest.mark.parametrize(("path", "status"), [("/triggers/greet", 409), ("/triggers/greet", 503), ("/orders", 400)])
+async def test_a_rejected_key_is_left_out_for_a_postern_that_ran_nothing_only(tmp_path: Path, path: str, status: int):
+    """An API may mean with this code that a request with the key has run."""
+    counterpart = Counterpart([problem(status, "bad-idempotency-key")])
+    async with serving(counterpart) as url, calling(tmp_path, {"t": {"url": url + path}}) as here:
+        with pytest.raises(CallError):
+            await here.ctx.call("t", {"order": 7})
+        assert len(counterpart.received) == 1
+
+
 @pytest.mark.parametrize(
     ("answer", "options", "times"),
     [

@@ -15,6 +15,7 @@ from postern.errors import TOO_MANY_CALLS
 from postern.http_client import URL, InvalidURL, Response
 from postern.ids import is_id
 from postern.media_types import is_json
+from postern.transient_errors import retry_after
 
 MOST_OF_A_PROBLEM = 64 * 1024
 """The largest problem document that is read, in bytes."""
@@ -137,7 +138,9 @@ def may_have_run(error: CallError, *, method: str) -> bool:
 def _not_run(error: CallError) -> bool:
     """Whether it is known that nothing ran. A 429 or 503 with a Retry-After is from an application that rejects
     requests; without one it may be a proxy's word on a connection that broke."""
-    return not error.sent or error.status == 408 or (error.status in (429, 503) and "Retry-After" in error.headers)
+    if not error.sent or error.status == 408:
+        return True
+    return error.status in (429, 503) and retry_after(error, 0.0) is not None
 
 
 def in_progress(error: CallError, *, keyed: bool) -> bool:

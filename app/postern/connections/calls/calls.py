@@ -160,7 +160,7 @@ class Calls:
         try:
             return await self._attempts.insist(client, target, sending, outgoing.retry)
         except CallError as error:
-            if error.code != "bad-idempotency-key" or not sending.key or outgoing.own_key:
+            if not _takes_no_key(error, target) or not sending.key or outgoing.own_key:
                 raise
         return await self._attempts.insist(client, target, replace(sending, key="", keyed=False), outgoing.retry)
 
@@ -207,6 +207,11 @@ class Calls:
         call.run_id = run_id_of(response) or call.run_id
         if not target.own:
             call.url = link_of(target, call.run_id)
+
+
+def _takes_no_key(error: CallError, target: Target) -> bool:
+    """Whether a Postern rejected the key, before anything ran. The same code of another API may mean anything."""
+    return error.status == 400 and error.code == "bad-idempotency-key" and bool(target.runs)
 
 
 def _caller(ctx: "Context") -> str:
