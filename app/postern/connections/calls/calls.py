@@ -190,6 +190,8 @@ class Calls:
             wrong = f"more than {target.response_elements} JSON elements. {more_elements(target)}"
         except NotJson as error:
             wrong = str(error)
+        except Exception as error:  # the call has run, and its error must say so
+            wrong = f"a body that could not be read ({type(error).__name__})."
         raise CallError(
             target.entry,
             f"{target.entry} returned {response.status_code} with {wrong}",
