@@ -26,6 +26,7 @@ from httpx2 import (
     LocalProtocolError,
     PoolTimeout,
     ProxyError,
+    ReadError,
     ReadTimeout,
     Request,
     Response,
@@ -33,6 +34,7 @@ from httpx2 import (
     Timeout,
     TransportError,
     UnsupportedProtocol,
+    WriteTimeout,
 )
 from httpx2 import Proxy as HttpProxy
 
@@ -55,6 +57,7 @@ __all__ = [
     "InvalidURL",
     "LocalProtocolError",
     "PoolTimeout",
+    "ReadError",
     "ReadTimeout",
     "Request",
     "Response",
@@ -62,6 +65,7 @@ __all__ = [
     "Timeout",
     "TransportError",
     "UnsupportedProtocol",
+    "WriteTimeout",
     "http_client",
     "pool",
     "tls",

@@ -4,6 +4,7 @@ other side."""
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from ssl import SSLError
 from typing import cast
 
 from postern.connections.content_coding import NotUnpacked, Unpacker, is_known, shown
@@ -14,6 +15,7 @@ from postern.http_client import (
     ConnectError,
     ConnectTimeout,
     LocalProtocolError,
+    ReadError,
     ReadTimeout,
     Request,
     TransportError,
@@ -121,7 +123,7 @@ class Body(AsyncByteStream):
         except TimeoutError:
             await self.aclose()
             raise ReadTimeout(too_late(self._entry)) from None
-        except TransportError as error:
+        except (TransportError, SSLError) as error:
             raise worded(error, self._entry) from None
 
     async def _check(self, taken: int) -> None:
@@ -140,9 +142,12 @@ class Body(AsyncByteStream):
         self._closing = self._loop.create_task(self.aclose())
 
 
-def worded(error: TransportError, entry: str, request: Request | None = None) -> Exception:
+def worded(error: TransportError | SSLError, entry: str, request: Request | None = None) -> Exception:
     """The same error with our own text, because the library's may repeat a request header or the other side's text.
-    For a failed connection the text of the operating system or of TLS is kept."""
+    For a failed connection the text of the operating system or of TLS is kept. An SSLError comes from a connection
+    that breaks in its encryption, which the library passes on as it is."""
+    if isinstance(error, SSLError):
+        error = ReadError("")
     if isinstance(error, LocalProtocolError):
         return ConnectionFault(
             entry,
@@ -161,6 +166,17 @@ def worded(error: TransportError, entry: str, request: Request | None = None) ->
 def too_late(entry: str) -> str:
     """The text for an entry that timed out."""
     return f"{entry} did not send its whole response within the timeout"
+
+
+class NoCredential(ConnectTimeout):
+    """A request that was not sent, because it waited for its credential until it timed out."""
+
+
+def no_credential(entry: str) -> str:
+    """The text for a request that waited for its credential until it timed out."""
+    return (
+        f"{entry} was not called: it got no credential within its timeout, so its token endpoint or Key Vault is slow"
+    )
 
 
 def no_place(entry: str) -> str:

@@ -10,7 +10,7 @@ from postern.connections.calls.call_response import is_signed
 from postern.connections.calls.targets import Target
 from postern.connections.unreached import remedy
 from postern.errors import PROBLEMS, TOO_MANY_CALLS
-from postern.http_client import USER_AGENT, Response
+from postern.http_client import USER_AGENT, ReadTimeout, Response, WriteTimeout
 from postern.media_types import is_json
 from postern.settings import EntraAuth, NoAuth
 from postern.settings.presets import POWER_AUTOMATE_AUDIENCES
@@ -60,7 +60,18 @@ def unreached(target: Target, error: Exception, *, sent: bool) -> CallError:
     kind = type(error).__name__
     what = f"sent no response ({kind})" if sent else f"cannot be reached ({kind})"
     fix = remedy(error)
-    return CallError(target.entry, f"{target.entry} {what}. {f'{fix}.' if fix else _address(target)}", sent=sent)
+    advice = f"{fix}." if fix else _broken(error) if sent else _address(target)
+    return CallError(target.entry, f"{target.entry} {what}. {advice}", sent=sent)
+
+
+def _broken(error: Exception) -> str:
+    """The fix for a connection that was there, and gave no whole response."""
+    if isinstance(error, ReadTimeout | WriteTimeout):
+        return "It was reached, and did not respond in time: have it respond with 202 and a Location if it takes long."
+    return (
+        "It was reached, and broke the connection off: look at its log, and at that of a proxy in front of it. It may "
+        "require a client certificate, and Postern sends none."
+    )
 
 
 FEWER = "Make fewer calls at a time, or shorter ones"
