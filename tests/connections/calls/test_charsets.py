@@ -126,6 +126,8 @@ def test_any_bytes_are_a_value_or_a_known_error(content: bytes, charset: str):
 def test_a_problem_is_read_in_the_same_way():
     document = json.dumps({"code": "x"}).encode()
     assert problem_of(received(BOM + document, "application/problem+json", 400)) == {"code": "x"}
+    assert problem_of(received(document, None, 400)) == {"code": "x"}
+    assert problem_of(received(b"{oops", None, 400)) == problem_of(received(document, "text/html", 400)) == {}
     assert problem_of(received(document, "text/json; charset=latin-1", 400)) == {"code": "x"}
 
 

@@ -52,6 +52,12 @@ async def test_an_operation_is_followed_until_its_document_says_that_it_is_done(
     assert (result, paths, waits) == (end, ["/t", "/done/x", "/done/x", "/done/x"], [4.5, 3.0, 2.0])
 
 
+async def test_a_document_of_an_operation_without_a_type_is_read_like_any_other(tmp_path: Path):
+    running, end = Response(b'{"status": "running"}'), Response(b'{"status": "succeeded", "result": 7}')
+    result, paths, _ = await outcome(tmp_path, taken(Operation_Location="/done/x"), running, running, end)
+    assert (result, len(paths)) == ({"status": "succeeded", "result": 7}, 4)
+
+
 @pytest.mark.parametrize("status", ["Failed", "canceled", "Cancelled"])
 async def test_an_operation_that_fails_is_an_error_with_its_document(tmp_path: Path, status: str):
     end = {"status": status, "error": {"code": "Marker", "message": "Marker"}}

@@ -80,8 +80,9 @@ def _parsed(document: bytes, most: int) -> Any:
 
 
 def object_of(response: Response) -> dict[str, Any]:
-    """The JSON object in a small response; {} if it is anything else."""
-    if not is_json(response.headers.get("Content-Type", "").encode()) or len(response.content) > MOST_OF_A_PROBLEM:
+    """The JSON object in a small response; {} if it is anything else. Without a Content-Type it is JSON too."""
+    kind = response.headers.get("Content-Type", "").strip()
+    if (kind and not is_json(kind.encode())) or len(response.content) > MOST_OF_A_PROBLEM:
         return {}
     try:
         document = from_json(in_utf8(response), allow_inf_nan=False)
