@@ -5,6 +5,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -239,14 +240,15 @@ CAUSES = {403: "Let the proxy of POSTERN_PROXY connect", 407: "signs in at no pr
 
 
 @pytest.fixture
-def api_error(settings_of: Any) -> Callable[[Tunnel, str], Awaitable[str]]:
+def api_error(settings_of: Any) -> Callable[..., Awaitable[str]]:
     """The text of the error of one kind of call through a proxy."""
 
-    async def error(tunnel: Tunnel, kind: str) -> str:
+    async def error(tunnel: Tunnel, kind: str, ca_bundle: Path | None = None) -> str:
         oauth2 = {**API, "auth": OAUTH2}
         vault = {"key_vault_url": "https://a.vault.azure.net", "azure_credential": "client_secret"}
         entries = {"connections": {"api": API, "token": oauth2}, "triggers": {"t": {"url": "https://api.example/x"}}}
-        settings = settings_of(tunnel, authority="https://login.example", **vault, **entries)
+        bundle = {"ca_bundle": str(ca_bundle)} if ca_bundle else {}
+        settings = settings_of(tunnel, authority="https://login.example", **vault, **entries, **bundle)
         kept = None if kind == "key vault" else Kept({"a-secret": "s"})
         connections = Connections(settings, "https://login.example", secrets=kept, retries=Waits().retries())
         calls = Calls(settings, dict, connections.open, lambda *_: None, sleep=Waits().sleep)
@@ -295,6 +297,38 @@ async def test_a_certificate_that_is_not_trusted_names_the_setting_for_it(api_er
         text = await api_error(tunnel, kind)
     assert "POSTERN_CA_BUNDLE" in text
     assert "Check that" not in text
+
+
+CERTIFICATES = {"name": "is for another host", "expired": "has expired: have it renewed", "early": "set the clock"}
+
+
+@pytest.mark.parametrize("kind", ["connection", "call", "token endpoint", "key vault", "entra", "connection test"])
+@pytest.mark.parametrize("wrong", CERTIFICATES)
+async def test_a_certificate_that_is_wrong_itself_is_not_taken_for_one_of_a_private_authority(
+    api_error: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str, wrong: str
+):
+    for name in ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET"):
+        monkeypatch.setenv(name, ID)
+    for at in ("azure_clients", "vault.vault"):
+        monkeypatch.setattr(f"postern.connections.{at}.RETRIES", 0)
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    hosts = ("api.example", "token.example", "login.example", "a.vault.azure.net")
+    now = datetime.now(UTC)
+    dates: dict[str, Any] = {
+        "name": {},
+        "expired": {"not_before": now - timedelta(9), "not_after": now - timedelta(1)},
+        "early": {"not_before": now + timedelta(1), "not_after": now + timedelta(9)},
+    }
+    authority.issue_cert(*(hosts if dates[wrong] else ["other.example"]), **dates[wrong]).configure_cert(context)
+    async with listening(always(), context) as there, tunnelling(port=there.port) as tunnel:
+        if kind == "connection test":
+            stage = await connected("https://api.example/x", "triggers.t", tmp_path / "ca.pem", Proxy(tunnel.url))
+            text = stage.fix
+        else:
+            text = await api_error(tunnel, kind, tmp_path / "ca.pem")
+    assert CERTIFICATES[wrong] in text
+    assert "POSTERN_CA_BUNDLE" not in text
 
 
 @pytest.mark.parametrize("direct", ["vault.example", "vault.example.", ".example", "*.example.", "Vault.Example"])

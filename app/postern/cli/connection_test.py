@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from postern.connections.auth.sign_in import SignIn
 from postern.connections.faults import ConnectionFault
 from postern.connections.stage import Stage
-from postern.connections.unreached import PROXY_SIGNS_IN
+from postern.connections.unreached import PROXY_SIGNS_IN, by_proxy, is_untrusted, of_certificate
 from postern.http_client import AsyncClient, HTTPError
 from postern.proxy import Proxy
 from postern.settings import Connection, Settings, Trigger
@@ -160,9 +160,12 @@ async def _through(proxy: Proxy, host: str, port: int, context: ssl.SSLContext) 
 
 
 def _not_reached(error: Exception, entry: str, key: str) -> Stage:
-    reasons = (error, error.__cause__, error.__context__)
-    if any("CERTIFICATE_VERIFY_FAILED" in str(reason) for reason in reasons if reason is not None):
-        fix = "If a private authority signed it, add that authority to POSTERN_CA_BUNDLE"
+    reasons = [each for each in (error, error.__cause__, error.__context__) if each is not None]
+    untrusted = next(filter(is_untrusted, reasons), None)
+    if untrusted is not None:
+        fix = of_certificate(untrusted) or "If a private authority signed it, add that authority to POSTERN_CA_BUNDLE"
         return Stage(REACHED, False, "its certificate is not trusted", fix)
-    fix = f"Check the address in {entry}, {key}, and whether this machine can reach it (DNS, firewall)"
+    fix = (
+        by_proxy(error) or f"Check the address in {entry}, {key}, and whether this machine can reach it (DNS, firewall)"
+    )
     return Stage(REACHED, False, f"no connection: {type(error).__name__}", fix)

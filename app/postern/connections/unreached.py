@@ -13,6 +13,15 @@ _BY_PROXY = (
     (("through the proxy of POSTERN_PROXY", "Unable to connect to proxy"), _NO_PROXY),
 )
 
+UNTRUSTED = "Its certificate could not be verified: set POSTERN_CA_BUNDLE to the authorities to trust"
+_OTHER_HOST = "Its certificate is for another host: write the host name that the certificate is for"
+_CERTIFICATES = (
+    ("Hostname mismatch", _OTHER_HOST),
+    ("IP address mismatch", _OTHER_HOST),
+    ("certificate has expired", "Its certificate has expired: have it renewed, or set the clock of this machine"),
+    ("certificate is not yet valid", "Its certificate is not valid yet: set the clock of this machine"),
+)
+
 
 def by_proxy(error: BaseException) -> str:
     """The fix if the proxy is the cause, as a sentence without its full stop; "" if it is not."""
@@ -25,8 +34,15 @@ def is_untrusted(error: BaseException) -> bool:
     return "CERTIFICATE_VERIFY_FAILED" in str(error)
 
 
+def of_certificate(error: BaseException) -> str:
+    """The fix if the certificate itself is wrong, as a sentence without its full stop; "" if its authority is not
+    trusted. The signs are OpenSSL's texts."""
+    text = str(error) if is_untrusted(error) else ""
+    return next((fix for sign, fix in _CERTIFICATES if sign in text), "")
+
+
 def remedy(error: BaseException) -> str:
     """The fix if the certificate or the proxy is the cause; "" if the address may be wrong."""
     if is_untrusted(error):
-        return "Its certificate could not be verified: set POSTERN_CA_BUNDLE to the authorities to trust"
+        return of_certificate(error) or UNTRUSTED
     return by_proxy(error)

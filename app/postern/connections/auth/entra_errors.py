@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
-from postern.connections.unreached import by_proxy, is_untrusted
+from postern.connections.unreached import by_proxy, is_untrusted, of_certificate
 
 SECRET_REFUSED = frozenset({7000215, 7000222, 700027})
 """Codes that may pass after the secret is read from the vault again, because it was replaced there and in Entra."""
@@ -288,6 +288,8 @@ def _by_status(status: int, details: TokenDetails) -> Advice | None:
 
 
 def _by_kind(error: BaseException, status: int, details: TokenDetails) -> Advice | None:
+    if fix := of_certificate(error):
+        return Advice(NOT_VERIFIED.wrong, fix)
     if is_untrusted(error) or "TLS CA certificate bundle" in str(error):
         return NOT_VERIFIED
     if details.way == "managed_identity":

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from postern.connections.faults import ConnectionFault
-from postern.connections.unreached import by_proxy, is_untrusted
+from postern.connections.unreached import by_proxy, is_untrusted, of_certificate
 from postern.loopback import is_loopback
 
 CREDENTIAL = "POSTERN_AZURE_CREDENTIAL"
@@ -179,6 +179,9 @@ def _of_network(error: Exception, what: str, where: str, request: SecretRequest)
             request, f"cannot be read: {place} did not respond in time", _WAY.format(what=what), outage=True
         )
     if isinstance(error, ServiceRequestError | ServiceResponseError):
+        if fix := of_certificate(error):
+            wrong = f"cannot be read: the TLS certificate of {place} could not be verified"
+            return _failure(request, wrong, fix, outage=True)
         if is_untrusted(error):
             wrong = f"cannot be read: the TLS certificate of {place} is from an authority that is not trusted"
             fix = "Set POSTERN_CA_BUNDLE to a PEM file with the authority of the private network or inspecting proxy"
