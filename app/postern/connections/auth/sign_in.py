@@ -71,7 +71,8 @@ class SignIn(Auth, ABC):
 
     async def async_auth_flow(self, request: Request) -> AsyncGenerator[Request, Response]:
         """Sign one request, and again with another credential if one is rejected. A body that can be read only once is
-        not sent again, but the next request has the new credential. The HTTP client calls this."""
+        not sent again, but the next request has the new credential. Nothing is sent again for a 401 that a redirect led
+        to. The HTTP client calls this."""
         request.extensions[WITHOUT] = True
         credential = await self.credential()
         for left in range(self.replacements, -1, -1):
@@ -80,6 +81,8 @@ class SignIn(Auth, ABC):
                 response = yield request
             finally:
                 signature.forget()
+            if any(each.has_redirect_location for each in response.history):
+                return  # it is of another request, and this one may have run
             if response.status_code != UNAUTHORIZED:
                 self.accepted(credential)
                 return
