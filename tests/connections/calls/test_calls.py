@@ -628,3 +628,12 @@ async def test_a_401_of_an_entry_with_headers_names_them(
         with pytest.raises(CallError) as caught:
             await here.ctx.call("flow", {})
         assert "without a credential" not in str(caught.value)
+
+
+@pytest.mark.parametrize("to", ["https://postern.example/triggers/open-one", "/elsewhere"])
+async def test_a_redirect_of_this_server_s_address_names_the_setting(there: Any, tmp_path: Path, to: str):
+    counterpart, url = there
+    counterpart.answers = [Response(status_code=308, headers={"Location": to})]
+    async with calling(tmp_path, {}, SERVED, RUN, public_url=f"{url}/prefix", **OWN) as here:
+        with pytest.raises(CallError, match="set POSTERN_PUBLIC_URL to the address that it redirects to"):
+            await here.ctx.call("open-one")

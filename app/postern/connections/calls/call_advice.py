@@ -120,6 +120,8 @@ def doubts(target: Target) -> str:
 
 def _redirected(target: Target, response: Response) -> str:
     """Many systems answer a request without a valid credential with a redirect to a sign-in page."""
+    if target.own:
+        return "Redirects are not followed: set POSTERN_PUBLIC_URL to the address that it redirects to."
     try:
         own = target.is_at_own_origin(urljoin(target.url, str(response.headers.get("Location", ""))))
     except ValueError:
