@@ -2,6 +2,7 @@
 
 import multiprocessing.process
 import os
+import platform
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -57,6 +58,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def processes_are_marked() -> Iterator[None]:
     """A test without the marker `process` that starts a process fails."""
+    platform.processor()  # Azure's client asks for it, and Python starts a program the first time
     with pytest.MonkeyPatch.context() as patch:
         starts = (subprocess.Popen, "__init__"), (Process, "__init__"), (multiprocessing.process.BaseProcess, "start")
         for kind, name in starts:

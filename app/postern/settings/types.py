@@ -175,6 +175,14 @@ def public_url(text: str) -> str:
 
 def proxy_url(text: str) -> str:
     """The origin of a proxy, by http or https. It has no password: settings hold no secrets."""
+    if "@" in text:
+        raise fault(
+            "has a user name or a password in it, and Postern signs in at no proxy",
+            "Write the proxy without: let it accept this machine by its address, or name a proxy on this machine that "
+            "signs in there",
+        )
+    if not text.startswith(("http://", "https://")):
+        raise fault("is not a URL with http:// or https://", "Write it like http://proxy.example:3128")
     return _bare(_url(text, http="anywhere"), text)
 
 
