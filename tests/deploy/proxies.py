@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import socket
 import ssl
 import subprocess
 import threading
