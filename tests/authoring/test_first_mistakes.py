@@ -180,11 +180,6 @@ def test_more_mistakes_than_can_be_read_are_one() -> None:
     assert mistakes_in(caught.value) == [{"type": "too_many", "loc": (), "msg": "has more mistakes than can be listed"}]
 
 
-def test_a_type_without_elements_is_left_to_its_own_validator() -> None:
-    adapter: TypeAdapter[Any] = TypeAdapter(Item)
-    assert validators_of(adapter).usual.quick is adapter.validator
-
-
 def test_a_generator_that_was_read_is_not_taken_for_an_empty_list() -> None:
     validator = Validator(TypeAdapter(list[int]).core_schema)
     assert validator.validate_attributes(number for number in (1, 2)) == [1, 2]

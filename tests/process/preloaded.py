@@ -56,7 +56,6 @@ os.close(report)
 for number, each in enumerate(streams):
     os.dup2(each, number)
     os.close(each)
-sys.stdin = open(0)
 request = json.loads(request)
 os.environ.clear()
 os.environ.update(request["environ"])

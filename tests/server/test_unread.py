@@ -229,6 +229,13 @@ async def test_all_unread_bytes_are_bounded_and_a_client_that_reads_is_spared(mo
             each.close()
 
 
+def test_a_transport_for_tls_that_is_closed_has_no_unsent_bytes():
+    """asyncio's raises an AttributeError, which ended a server in the middle of its stop."""
+    transport = asyncio.sslproto._SSLProtocolTransport(None, None)  # type: ignore[arg-type,call-arg,unused-ignore]
+    transport._closed = True  # type: ignore[attr-defined,unused-ignore]
+    assert outgoing.unsent(transport) == 0
+
+
 def held(name: str, size: int, address: str, *, moves: bool = False) -> Held:
     return Held(SimpleNamespace(name=name), size, address, moves)
 

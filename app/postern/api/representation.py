@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
 from postern.access import Policy
 from postern.catalog import Snapshot, Trigger
@@ -13,6 +13,7 @@ from postern.journal.body_form import Form
 from postern.journal.reading.call_tree import Branch, Tree
 from postern.journal.reading.records import CallRecord, RefusalRecord, RunRecord
 from postern.journal.run import State, Step
+from postern.json_parser import parse
 from postern.trace import trace_id_of
 
 NOTED = frozenset({Form.BASE64, Form.CUT, Form.SECURED, Form.REDACTED})
@@ -118,7 +119,7 @@ def _body(text: str | None, form: Form | None) -> bytes:
     if form in (Form.JSON, Form.REDACTED):  # its sender declared it as JSON, or it was redacted in its own form
         try:
             text = text.removeprefix("\ufeff")
-            from_json(text, allow_inf_nan=False)
+            parse(text)
         except ValueError:
             pass
         else:

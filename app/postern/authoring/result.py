@@ -59,7 +59,7 @@ class ResultType:
     @cached_property
     def validator(self) -> Validator:
         """Stops at the first mistakes: results may hold what a caller sent."""
-        return Validator(self.adapter.core_schema, self.adapter.validator)
+        return Validator(self.adapter.core_schema)
 
     def written(self, value: Any) -> bytes:
         """The value as JSON, with the fields of the annotation only. Raises ResultMismatch without the value."""

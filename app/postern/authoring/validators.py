@@ -17,6 +17,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, SchemaValidator, core
 from postern.authoring.colliding_keys import keys_seen, watching
 from postern.authoring.first_mistakes import Stopped, collecting, few_mistakes, stopping
 from postern.authoring.json_in_texts import counting
+from postern.json_parser import WITHOUT_CACHE
 
 Schema = Mapping[str, Any]
 Change = Callable[[dict[str, Any], bool], dict[str, Any]]
@@ -35,11 +36,11 @@ class Validator:
     """A validator that stops at the first mistakes, and whose keys do not collide. Raises ValidationError with the
     mistakes that are shown, of which `mistakes_in` makes a list, and Colliding."""
 
-    def __init__(self, schema: Any, own: Any = None) -> None:
+    def __init__(self, schema: Any) -> None:
         self._schema = watching(counting(schema))
         quick = stopping(self._schema)
         self.keyed = self._schema != schema
-        self.quick: SchemaValidator = own if own is not None and quick == schema else _validator(quick)
+        self.quick = _validator(quick)
 
     def validate_json(self, content: bytes) -> Any:
         """The value of a JSON text."""
@@ -91,10 +92,10 @@ class Validators:
 
 
 def validators_of(adapter: TypeAdapter[Any]) -> Validators:
-    """The validators of an adapter's type. Its own validator is `usual` if there is nothing to change in it."""
+    """The validators of an adapter's type."""
     schema: Schema = adapter.core_schema
     finite = _changed(schema, _finite)
-    usual = Validator(finite, adapter.validator if finite == schema else None)
+    usual = Validator(finite)
     exact = _changed(finite, _keeping_digits)
     return Validators(usual, None if exact == finite else Validator(exact))
 
@@ -132,7 +133,7 @@ def _decimal(literal: str) -> Decimal | None:
 
 def _validator(schema: Any) -> SchemaValidator:
     # Validators that models already have would be taken in place of the changed ones.
-    return SchemaValidator(schema, _use_prebuilt=False)
+    return SchemaValidator(schema, WITHOUT_CACHE, _use_prebuilt=False)
 
 
 def _changed(part: Any, change: Change, allowed: bool = False) -> Any:

@@ -11,7 +11,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from postern.server.outgoing import outgoing_of
+from postern.server.outgoing import outgoing_of, unsent
 from postern.triggers.secure_transport import unmapped
 
 BETWEEN, HEAD, BODY = range(3)
@@ -114,7 +114,7 @@ class ClientConnection(HttpToolsProtocol):
         self._watch_closing()
 
     def _watch_closing(self) -> None:
-        if self.transport.get_write_buffer_size():
+        if unsent(self.transport):
             self._outgoing.watch(self, self.loop)
 
     def shutdown(self) -> None:

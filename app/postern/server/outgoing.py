@@ -101,7 +101,7 @@ class Outgoing:
         held: list[Held] = []
         for stall in list(self._stalls.values()):
             sender = stall.sender
-            size, left = sender.transport.get_write_buffer_size(), unread(sender.transport)
+            size, left = unsent(sender.transport), unread(sender.transport)
             waited = 0.0 if left < stall.left else now - stall.since
             taken = stall.taken + max(0, stall.left - left)  # `left` also grows: more was written
             stall = self._stalls[sender] = Stall(sender, left, now - waited, stall.began, taken)  # noqa: PLW2901
@@ -118,7 +118,7 @@ class Outgoing:
         self._closed.add(
             log.warning,
             client_address=sender.client[0] if sender.client else "",
-            bytes=sender.transport.get_write_buffer_size(),
+            bytes=unsent(sender.transport),
         )
         sender.transport.abort()
 
@@ -149,10 +149,18 @@ def beyond(held: Iterable[Held], most: int) -> list[Sender]:
     return chosen
 
 
+def unsent(transport: asyncio.Transport) -> int:
+    """The bytes that wait in this process. asyncio's transports for TLS can no longer tell when they are closed."""
+    try:
+        return transport.get_write_buffer_size()
+    except AttributeError:
+        return 0
+
+
 def unread(transport: asyncio.Transport) -> int:
     """The bytes that the client has not taken: in this process, and on Linux in the kernel too, whose buffer may take
     nothing for minutes although a slow client reads."""
-    size = transport.get_write_buffer_size()
+    size = unsent(transport)
     if sys.platform == "linux":
         import fcntl
 

@@ -9,11 +9,10 @@ import re
 from math import isinf
 from typing import Any, NoReturn
 
-from pydantic_core import from_json
-
 from postern.authoring.first_mistakes import Stopped
 from postern.authoring.validators import Validators, exact_numbers, loses_digits
 from postern.errors import Problem, problem
+from postern.json_parser import parse
 
 BOM = b"\xef\xbb\xbf"
 """A parser may ignore a byte order mark (RFC 8259, section 8.1). SharePoint's webhooks send one."""
@@ -34,7 +33,7 @@ def read_untyped(body: bytes) -> Any:
     if _is_unusual(content, _DIGITS_OF_THE_LARGEST):
         _numbers(content)
     try:
-        return from_json(content, allow_inf_nan=False)
+        return parse(content)
     except ValueError as error:
         raise not_json(str(error)) from None
 
@@ -98,7 +97,7 @@ def _numbers(content: bytes) -> list[str]:
 
 def _mistake(content: bytes) -> str:
     try:
-        from_json(content, allow_inf_nan=False)
+        parse(content)
     except ValueError as error:
         return str(error)
     return "it cannot be read"

@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-from pydantic_core import from_json
-
 from postern.authoring.call_result import OF_RUNS, CallError
 from postern.connections.calls.targets import Target, origin
 from postern.connections.response import in_utf8
@@ -14,6 +12,7 @@ from postern.elements import has_more_elements
 from postern.errors import TOO_MANY_CALLS
 from postern.http_client import URL, InvalidURL, Response
 from postern.ids import is_id
+from postern.json_parser import parse
 from postern.media_types import is_json
 from postern.transient_errors import retry_after
 
@@ -67,11 +66,11 @@ def _parsed(document: bytes, most: int) -> Any:
     if has_more_elements(document, most, names=True):
         raise TooManyElements
     try:
-        return from_json(document, allow_inf_nan=False, cache_strings="keys")
+        return parse(document)
     except ValueError:
         pass  # the next error is raised without this one, whose text has parts of the document
     try:
-        from_json(document, allow_inf_nan=True)
+        parse(document, allow_inf_nan=True)
     except ValueError:
         wrong = _NOT_JSON
     else:
@@ -85,7 +84,7 @@ def object_of(response: Response) -> dict[str, Any]:
     if (kind and not is_json(kind.encode())) or len(response.content) > MOST_OF_A_PROBLEM:
         return {}
     try:
-        document = from_json(in_utf8(response), allow_inf_nan=False)
+        document = parse(in_utf8(response))
     except ValueError:
         return {}
     return document if isinstance(document, dict) else {}

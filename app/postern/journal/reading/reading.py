@@ -47,8 +47,8 @@ class Reading(Generic[T]):
 
     def _attempt(self, engine: Engine) -> T:
         with engine.connect() as connection:
-            self._begin(connection.connection.driver_connection)
             try:
+                self._begin(connection.connection.driver_connection)
                 with connection.begin():
                     if connection.dialect.name == "postgresql":
                         limits = {"statement": _milliseconds(self._seconds), "lock": _milliseconds(LOCK_SECONDS)}
@@ -56,6 +56,8 @@ class Reading(Generic[T]):
                     return self._query(connection)
             finally:
                 self._leave()  # before another read gets the connection
+                if self._over:  # the pool may be gone, which would have closed it
+                    connection.invalidate()
 
     def end(self) -> None:
         """End the query: at once on PostgreSQL, whose connection is shut down, also if nothing answers there. SQLite
