@@ -33,8 +33,8 @@ from tenacity.wait import wait_exponential_jitter
 from postern.allocator import return_free_pages
 from postern.errors import DatabaseFault
 from postern.journal.database.engine import file_of, migrate, open_engine
-from postern.journal.database.faults import Cause, cause_of
-from postern.journal.database.sqlite_file import Identity, refuse_another
+from postern.journal.database.faults import Cause, Refused, cause_of
+from postern.journal.database.sqlite_file import Identity, Log, log_of, refuse_another, refuse_another_log
 from postern.journal.writing.batch import Batch, is_passing, write_batch
 from postern.journal.writing.rows import call_row, run_row, step_row
 
@@ -121,6 +121,8 @@ class Writer:
         self._connection: Connection | None = None
         self._path: Path | None = None
         self._file: Identity | None = None
+        self._log: Log | None = None
+        self._log_lost: Refused | None = None
 
     def run(self) -> None:
         """Open the database, then write each batch."""
@@ -174,13 +176,15 @@ class Writer:
 
     def _write(self, engine: Engine, batch: Batch) -> None:
         """Write it on the open connection, or on a new one if the last was lost. What was written to a file that is no
-        longer the database does not count."""
+        longer the database, or to a log that is not its own, does not count."""
         if self._connection is None:
             self._refuse_another()
             self._connection = engine.connect()
+            self._log = None if self._path is None else log_of(self._path)
         try:
             write_batch(self._connection, batch)
             self._refuse_another()
+            self._refuse_another_log(self._connection)
         except Exception:
             connection, self._connection = self._connection, None
             with contextlib.suppress(Exception):
@@ -190,8 +194,23 @@ class Writer:
             raise
 
     def _refuse_another(self) -> None:
+        if self._log_lost is not None:
+            raise self._log_lost
         if self._path is not None:
             refuse_another(self._path, self._file)
+
+    def _refuse_another_log(self, connection: Connection) -> None:
+        """What is in a log that was deleted is moved to the database while this connection still has it. Nothing is
+        written from then on: other processes may have another log."""
+        if self._path is None or self._log is None:
+            return
+        try:
+            refuse_another_log(self._path, self._log)
+        except Refused as refused:
+            self._log_lost = refused
+            with contextlib.suppress(Exception):  # the driver's own connection, because SQLAlchemy begins a transaction
+                connection.connection.driver_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # type: ignore[union-attr]
+            raise
 
     def _retry(self, attempt: Callable[[], T]) -> T:
         """The result of it; it is repeated while the database is unavailable or refuses. The second attempt follows at
