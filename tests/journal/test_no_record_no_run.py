@@ -279,6 +279,21 @@ async def test_a_writer_that_does_not_start_loses_no_run(fault, path, logged, mo
     assert deaths(logged)[0].get("cause") == cause.get(fault, "OSError: Cannot allocate memory")
 
 
+async def test_a_run_that_cannot_be_made_a_row_is_lost_alone(database_url, logged):
+    """Else three writers would die of its batch, and all that is in it would be dropped."""
+    async with opened(database_url) as journal:
+        await journal.write(partial(scalar, statement="SELECT 1"))
+        poison, other = ended(started()), ended(started())
+        poison.outcome.error_type = "\ud800"
+        waiters = [journal.end(run) for run in (poison, other)]
+        found = await asyncio.gather(*waiters, return_exceptions=True)
+        assert [getattr(each, "code", each) for each in found] == ["internal-error", None]
+        assert (await record(journal, other.id))["state"] == "Succeeded"
+        assert not deaths(logged)
+    lost = next(line for line in logged if line["event"] == "rows-lost")
+    assert (lost["ids"], lost["causes"]) == ([poison.id], ["UnicodeEncodeError"])
+
+
 async def test_a_writer_that_hangs_is_replaced_and_its_batch_sent_again(path, logged):
     async with on_file(path) as journal:
         journal._patience = 0.05

@@ -17,13 +17,14 @@ import socket
 import struct
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 from operator import itemgetter
 from pathlib import Path
+from time import monotonic
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
@@ -37,10 +38,13 @@ from postern.journal.database.faults import Cause, Refused, cause_of
 from postern.journal.database.sqlite_file import Identity, Log, log_of, refuse_another, refuse_another_log
 from postern.journal.writing.batch import Batch, is_passing, write_batch
 from postern.journal.writing.rows import call_row, run_row, step_row
+from postern.journal.writing.statements import Row
 
 LENGTH = struct.Struct("!I")
 TRIM_EVERY = 100
 """Batches after which free memory is returned."""
+SIGN_EVERY = 2.0
+"""Seconds of work after which the writer says that it does not hang."""
 
 T = TypeVar("T")
 
@@ -92,6 +96,11 @@ class Trouble:
 
 
 @dataclass(frozen=True, slots=True)
+class Working:
+    """The writer works on its batch: some bodies take long to be searched for secrets. Sent every SIGN_EVERY."""
+
+
+@dataclass(frozen=True, slots=True)
 class Broken:
     """An error that is not the database's; the writer ends."""
 
@@ -123,6 +132,7 @@ class Writer:
         self._file: Identity | None = None
         self._log: Log | None = None
         self._log_lost: Refused | None = None
+        self._shown = 0.0
 
     def run(self) -> None:
         """Open the database, then write each batch."""
@@ -142,15 +152,41 @@ class Writer:
         for number in count(1):
             if number % TRIM_EVERY == 0:
                 return_free_pages()
-            work: Work = self._receive()
-            # In the order of their ids, so that they are inserted next to the latest rows.
-            rows = [run_row(facts, start.node) for facts in sorted(work.runs, key=_id)]
-            steps = [step_row(run_id, step) for run_id, step in work.steps]
-            operations = [pickle.loads(each) for each in work.operations]  # noqa: S301 written by this program too
-            calls = [call_row(run_id, call) for run_id, call in work.calls]
-            batch = Batch(rows, steps, operations, calls)
+            batch, unmade = self._batch(self._receive(), start.node)
             self._retry(partial(self._write, opened, batch))
-            self._send(Done(batch.lost, batch.results) if batch.lost or batch.results else DONE)
+            lost = unmade | batch.lost
+            self._send(Done(lost, batch.results) if lost or batch.results else DONE)
+
+    def _batch(self, work: Work, node: str) -> tuple[Batch, dict[str, str]]:
+        """The rows and operations of it, and the ids of rows that cannot be made, with the cause. An error of one of
+        them is none of the others."""
+        self._shown = monotonic()
+        unmade: dict[str, str] = {}
+
+        def made(row: Callable[[Any], Row], facts: Iterable[Any]) -> Iterator[Row]:
+            for each in facts:
+                self._show_work()
+                try:
+                    yield row(each)
+                except Exception as error:
+                    unmade[each[0]] = str(cause_of(error))
+
+        # In the order of their ids, so that they are inserted next to the latest rows.
+        runs = list(made(lambda facts: run_row(facts, node), sorted(work.runs, key=_id)))
+        steps = list(made(lambda step: step_row(*step), work.steps))
+        calls = list(made(lambda call: call_row(*call), work.calls))
+        operations = [partial(self._operate, pickle.loads(each)) for each in work.operations]  # noqa: S301 written by this program too
+        return Batch(runs, steps, operations, calls), unmade
+
+    def _operate(self, operation: Callable[[Connection], Any], connection: Connection) -> Any:
+        self._show_work()
+        return operation(connection)
+
+    def _show_work(self) -> None:
+        now = monotonic()
+        if now - self._shown > SIGN_EVERY:
+            self._shown = now
+            self._send(Working())
 
     def close(self) -> None:
         """Close the socket and the database."""
