@@ -6,7 +6,7 @@ import re
 import signal
 import sqlite3
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -211,6 +211,41 @@ async def test_a_file_that_was_deleted_or_replaced_records_nothing_more(there, p
     assert words in next(line for line in logged if line["event"] == "journal-unavailable")["cause"]
 
 
+@pytest.mark.parametrize("end", ["-wal", "-shm"])
+@pytest.mark.parametrize("linked", [False, True])
+async def test_a_log_that_was_deleted_loses_no_run_and_no_other_starts(end, linked, path, logged):
+    """Commits are in the log before they are in the file. What it had is in the file before anything ends."""
+    if linked:
+        path.parent.mkdir()
+        (path.parent / "link.db").symlink_to(path)
+        path.touch()
+    async with on_file(path.with_name("link.db") if linked else path) as journal:
+        before = ended(started())
+        await journal.end(before)
+        assert await record(journal, before.id)  # a reader has the log open too
+        path.with_name(f"{path.name}{end}").unlink()
+        run = await refused(journal)
+        copy = path.with_name("copy.db")  # as it is found if all processes are killed now
+        copy.write_bytes(path.read_bytes())
+        with closing(sqlite3.connect(copy)) as found:
+            assert found.execute("SELECT id FROM runs ORDER BY id").fetchall() == [(before.id,), (run.id,)]
+        assert not journal.available
+    named = next(line for line in logged if line["event"] == "journal-unavailable")
+    assert "stop all servers" in named["cause"]
+
+
+async def test_a_log_that_sqlite_itself_made_anew_is_its_own(path):
+    """The last connection that is closed deletes it."""
+    async with on_file(path) as journal:
+        await journal.end(ended(started()))
+        journal._writer._link.kill()  # type: ignore[union-attr]
+        await until(lambda: not journal._writer.is_open)
+        with closing(sqlite3.connect(path)) as other:
+            other.execute("SELECT count(*) FROM runs").fetchall()
+        assert not path.with_name(f"{path.name}-wal").exists()
+        await journal.end(ended(started()))
+
+
 @pytest.mark.parametrize("fault", ["does not import", "ends", "cannot be started"])
 async def test_a_writer_that_does_not_start_loses_no_run(fault, path, logged, monkeypatch):
     """As with a module of the same name in its way, or with no memory for a process."""
@@ -242,6 +277,21 @@ async def test_a_writer_that_does_not_start_loses_no_run(fault, path, logged, mo
             assert (await record(journal, run.id))["state"] == "Succeeded"
     cause = {"does not import": "ModuleNotFoundError: No module named 'no_such_module'", "ends": None}
     assert deaths(logged)[0].get("cause") == cause.get(fault, "OSError: Cannot allocate memory")
+
+
+async def test_a_run_that_cannot_be_made_a_row_is_lost_alone(database_url, logged):
+    """Else three writers would die of its batch, and all that is in it would be dropped."""
+    async with opened(database_url) as journal:
+        await journal.write(partial(scalar, statement="SELECT 1"))
+        poison, other = ended(started()), ended(started())
+        poison.outcome.error_type = "\ud800"
+        waiters = [journal.end(run) for run in (poison, other)]
+        found = await asyncio.gather(*waiters, return_exceptions=True)
+        assert [getattr(each, "code", each) for each in found] == ["internal-error", None]
+        assert (await record(journal, other.id))["state"] == "Succeeded"
+        assert not deaths(logged)
+    lost = next(line for line in logged if line["event"] == "rows-lost")
+    assert (lost["ids"], lost["causes"]) == ([poison.id], ["UnicodeEncodeError"])
 
 
 async def test_a_writer_that_hangs_is_replaced_and_its_batch_sent_again(path, logged):

@@ -188,6 +188,22 @@ def test_a_batch_of_small_runs_does_not_change_the_turns_of_large_ones():
     assert len(taken.runs) > 1
 
 
+def test_large_runs_that_have_begun_share_their_batches():
+    queue = Queue()
+    begun = [run_of(MEGABYTE) for _ in range(100)]
+    for run in begun:
+        run.ended_at = 0.0
+        queue.begun[run.id] = run
+    begun[-1].ended_at = 1.0
+    end(queue, begun[-1])  # it is recorded with its end only
+    found = []
+    while (taken := queue.take(begun=True)) is not None:
+        rows = [row for row in taken.runs if row[6] is None]
+        assert sum(map(kept_bytes, rows)) <= TURN_BYTES + MAX_KEPT_BYTES + 1
+        found += [row[0] for row in rows]
+    assert found == [run.id for run in begun[:-1]]
+
+
 def test_one_that_is_larger_than_a_turn_gets_a_batch():
     queue = Queue()
     queue.operate(operation(3 * TURN_BYTES))

@@ -114,6 +114,15 @@ async def test_reads_of_the_server_do_not_wait_for_those_of_callers(database_url
         await over(*tasks)
 
 
+async def test_sqlite_itself_gives_up_a_lock_after_the_limit(database_url):
+    """The limit of a read ends the wait of its caller, but not that of the thread."""
+    if database_url.startswith("sqlite"):
+        async with reading_from(database_url) as readers:
+            for who in (ADA, None):
+                waits = await readers.read(lambda found: found.execute(text("PRAGMA busy_timeout")).scalar(), who)
+                assert waits == reading.LOCK_SECONDS * 1000
+
+
 async def test_a_locked_table_is_waited_for_no_longer_than_the_limit_says(database_url, monkeypatch):
     monkeypatch.setattr(reading, "LOCK_SECONDS", 0.05)
     async with reading_from(database_url) as readers:

@@ -58,6 +58,7 @@ def test_what_is_logged_at_a_bound_is_on_the_pages(event: str):
         ("database/sqlite_file.py", "is not a SQLite database"),
         ("database/sqlite_file.py", "was deleted or moved away"),
         ("database/sqlite_file.py", "is another file than the one that was opened"),
+        ("database/sqlite_file.py", "was deleted, moved away or replaced"),
         ("database/sqlite_file.py", "a folder"),
         ("database/sqlite_file.py", "a pipe"),
         ("database/engine.py", "cannot be used"),

@@ -1,13 +1,30 @@
 """How long a writer may say nothing until it is replaced."""
 
+import pickle
+import socket
+from contextlib import closing
 from typing import Any
 
 import pytest
 
 from postern.journal.database.engine import BUSY_SECONDS
 from postern.journal.database.faults import Cause, Kind
+from postern.journal.writing import writer
+from postern.journal.writing.rows import facts
 from postern.journal.writing.watched_writer import SILENCE, WatchedWriter
-from postern.journal.writing.writer import DONE, Opened, Opening, Start, Trouble
+from postern.journal.writing.writer import (
+    DONE,
+    LENGTH,
+    SIGN_EVERY,
+    Opened,
+    Opening,
+    Start,
+    Trouble,
+    Work,
+    Working,
+    Writer,
+)
+from tests.journal.test_queue import run_of
 
 WAITS = Trouble(Cause(Kind.AWAY, "OperationalError"), 3)
 ALMOST = SILENCE - 1
@@ -31,22 +48,38 @@ class Process:
         ([Opening(), Opened(), "batch", ALMOST, 2.0], True),
         ([Opening(), Opened(), "batch", ALMOST, WAITS, ALMOST, WAITS, ALMOST], False),
         ([Opening(), Opened(), "batch", ALMOST, WAITS, ALMOST, 2.0], True),
+        ([Opening(), Opened(), "batch", ALMOST, Working(), ALMOST, Working(), ALMOST], False),
         ([Opening(), Opened(), "batch", ALMOST, DONE, "nothing", ALMOST, 2.0, "batch", ALMOST], False),
     ],
 )
 def test_it_is_killed_when_it_says_nothing_for_too_long_with_work_to_do(events, killed):
     link: Any = Process()
-    writer = WatchedWriter(Start("sqlite:///unused.db", "node"), lambda _: None, lambda _: None)
-    writer._link = link
+    watched = WatchedWriter(Start("sqlite:///unused.db", "node"), lambda _: None, lambda _: None)
+    watched._link = link
     busy = False
     for event in events:
         if isinstance(event, float):
-            writer.tick(event, busy=busy)
+            watched.tick(event, busy=busy)
         elif isinstance(event, str):
             busy = event == "batch"
         else:
-            writer._on_message(event)
+            watched._on_message(event)
     assert link.killed is killed
+
+
+def test_one_that_works_for_long_on_a_batch_reports_it(monkeypatch):
+    """Callers choose what takes long. Else each writer would be killed for the same batch, for ever."""
+    monkeypatch.setattr(writer, "SIGN_EVERY", -1.0)
+    ours, its = socket.socketpair()
+    run = run_of()
+    with ours, closing(Writer(its)) as working:
+        batch, unmade = working._batch(Work([facts(run)] * 3, [], [pickle.dumps(repr)] * 2), "node")
+        for operation in batch.operations:
+            operation(None)  # type: ignore[arg-type]
+        frames = ours.makefile("rb")
+        signs = [pickle.loads(frames.read(*LENGTH.unpack(frames.read(LENGTH.size)))) for _ in range(5)]
+    assert (signs, len(batch.runs), unmade) == ([Working()] * 5, 3, {})
+    assert SILENCE > 10 * SIGN_EVERY
 
 
 def test_one_that_waits_for_a_lock_reports_before_that():

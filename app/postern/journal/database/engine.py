@@ -27,16 +27,17 @@ MIGRATION_LOCK = 0x706F7374  # any number, the same for all processes that migra
 MINIMAL_SQLITE = (3, 38, 0)  # from here it reads JSON by ->>
 
 
-def open_engine(url: str | URL, *, writing: bool, make: bool = True) -> Engine:
+def open_engine(url: str | URL, *, writing: bool, make: bool = True, busy_seconds: float = BUSY_SECONDS) -> Engine:
     """An engine on the database. It makes no connection yet, but creates SQLite's file and folder, if `make`. A writing
-    engine begins transactions so that they cannot fail because of another writer. A URL with `passwordless=entra` must
-    come from the settings, which know how to sign in. Raises DatabaseFault."""
+    engine begins transactions so that they cannot fail because of another writer. SQLite waits for a lock for so many
+    `busy_seconds`. A URL with `passwordless=entra` must come from the settings, which know how to sign in. Raises
+    DatabaseFault."""
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
         raise DatabaseFault("POSTERN_DATABASE_URL is not a database URL") from None
     if parsed.get_backend_name() == "sqlite":
-        return _sqlite(parsed, writing=writing, make=make)
+        return _sqlite(parsed, writing=writing, make=make, busy_seconds=busy_seconds)
     if PASSWORDLESS in parsed.query:
         return _passwordless(url, parsed)
     return _postgres(parsed, {})
@@ -117,7 +118,7 @@ def _upgrade(connection: Connection, applied: Callable[[str], object]) -> None:
     command.upgrade(alembic_config(connection, applied), "head")
 
 
-def _sqlite(url: URL, *, writing: bool, make: bool) -> Engine:
+def _sqlite(url: URL, *, writing: bool, make: bool, busy_seconds: float) -> Engine:
     import sqlite3
 
     if sqlite3.sqlite_version_info < MINIMAL_SQLITE:
@@ -132,7 +133,7 @@ def _sqlite(url: URL, *, writing: bool, make: bool) -> Engine:
         sqlite3.connect,
         f"file:{quote(str(path))}?mode=rw",
         uri=True,
-        timeout=BUSY_SECONDS,
+        timeout=busy_seconds,
         isolation_level=None,
         check_same_thread=False,
         cached_statements=512,
@@ -144,7 +145,7 @@ def _sqlite(url: URL, *, writing: bool, make: bool) -> Engine:
         distrust(connection)
         refuse_running(connection)
         cursor = connection.cursor()
-        _use_wal(cursor)
+        _use_wal(cursor, busy_seconds)
         cursor.execute("PRAGMA synchronous=FULL")  # a commit is on disk when it returns
         cursor.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
         cursor.execute("PRAGMA temp_store=MEMORY")
@@ -162,10 +163,10 @@ def _sqlite(url: URL, *, writing: bool, make: bool) -> Engine:
     return engine
 
 
-def _use_wal(cursor: Any) -> None:
+def _use_wal(cursor: Any, seconds: float) -> None:
     """Set the mode of the log in a new file. Several processes may do it at once: SQLite needs the file for itself for
     that, and does not wait for it as it does for a statement."""
-    until = monotonic() + BUSY_SECONDS
+    until = monotonic() + seconds
     while cursor.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
         try:
             cursor.execute("PRAGMA journal_mode=WAL")

@@ -21,6 +21,8 @@ BESIDE = ("-wal", "-shm", "-journal")
 
 Identity = tuple[int, int]
 """The device and the inode of a file."""
+Log = tuple[Identity | None, Identity | None]
+"""SQLite's log and the index of it."""
 
 
 def make_file(path: Path) -> None:
@@ -69,6 +71,23 @@ def refuse_another(path: Path, opened: Identity | None) -> None:
     if found != opened:
         why = "was deleted or moved away" if found is None else "is another file than the one that was opened"
         raise Refused(f"{path} {why}: put the former file back, or restart the server to use what is there then")
+
+
+def log_of(path: Path) -> Log:
+    """Which files SQLite has beside this one: the log, in which commits are before they are in the file, and its index.
+    They lie beside the file itself, not beside a link to it."""
+    found = os.path.realpath(path)
+    return identity_of(Path(f"{found}-wal")), identity_of(Path(f"{found}-shm"))
+
+
+def refuse_another_log(path: Path, opened: Log) -> None:
+    """Raise Refused if the log is not the one of the open connection, which alone could delete it: what is in that log
+    would be gone with the last process that has it open."""
+    if log_of(path) != opened:
+        raise Refused(
+            f"{path}-wal or {path}-shm was deleted, moved away or replaced: stop all servers that use this database, "
+            "then start them"
+        )
 
 
 def exposures(path: Path) -> list[tuple[Path, str, str]]:

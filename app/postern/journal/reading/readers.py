@@ -9,8 +9,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
-from postern.journal.database.engine import open_engine
-from postern.journal.reading.reading import Reading, limit_waits
+from postern.journal.reading.reading import Reading, open_for_reading
 from postern.journal.reading.turns import Turns
 from postern.journal.shares import Holder
 
@@ -34,8 +33,7 @@ class Readers:
     """Runs queries on connections that only read. `dialect` is SQLAlchemy's name of the kind of database."""
 
     def __init__(self, url: str) -> None:
-        self._engine = open_engine(url, writing=False)
-        limit_waits(self._engine)
+        self._engine = open_for_reading(url)
         self.dialect = self._engine.dialect.name
         self._turns = Turns(OF_CALLERS, SHARE)
         self._of_callers = ThreadPoolExecutor(OF_CALLERS, thread_name_prefix="journal-reader")

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from threading import Lock
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
+
+from postern.journal.database.engine import open_engine
 
 LOCK_SECONDS = 2.0
 """Seconds that a read waits for a lock of the database."""
@@ -83,15 +85,10 @@ class Reading(Generic[T]):
             driver.set_progress_handler(None, 0)
 
 
-def limit_waits(engine: Engine) -> None:
-    """Let new connections of this engine wait for a lock no longer than LOCK_SECONDS. PostgreSQL's reads say so
-    themselves."""
-    if engine.dialect.name != "sqlite":
-        return
-
-    @event.listens_for(engine, "do_connect")
-    def _(_dialect: Any, _record: Any, _positional: Any, options: dict[str, Any]) -> None:
-        options["timeout"] = LOCK_SECONDS
+def open_for_reading(url: str) -> Engine:
+    """An engine whose connections wait for a lock no longer than LOCK_SECONDS, SQLite's by themselves. PostgreSQL's
+    reads say so."""
+    return open_engine(url, writing=False, busy_seconds=LOCK_SECONDS)
 
 
 def _milliseconds(seconds: float) -> str:

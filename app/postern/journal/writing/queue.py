@@ -154,7 +154,8 @@ class Queue:
             self.operations.append(operation)
 
     def take(self, *, begun: bool) -> Taken | None:
-        """Take the next batch: everything but large ones that have to wait for their turn. None if there is nothing."""
+        """Take the next batch: everything but large ones that have to wait for their turn, and if `begun` also runs
+        that have begun. None if there is nothing."""
         runs, waiters, operations = self.ended, self.waiters, self.operations
         self.bytes = large_bytes = 0
         if self.large:
@@ -162,8 +163,7 @@ class Queue:
         if self._counted:
             self._small_held, self._counted = Held(), 0
         if begun and self.begun:
-            runs.extend(map(facts, self.begun.values()))
-            self.begun.clear()
+            self._take_begun(runs)
         if not (runs or operations or self.steps or self.calls):
             return None
         taken = Taken(runs, self.steps, self.calls, operations, waiters, large_bytes)
@@ -188,6 +188,17 @@ class Queue:
         self.bytes = sum(map(kept_bytes, self.ended)) + sum(len(each.pickled) for each in self.operations)
         self.bytes += sum(each.size for each in self.large)
         return waiters, found
+
+    def _take_begun(self, runs: list[Facts]) -> None:
+        """Add runs that have begun, the oldest first, until they have TURN_BYTES. The others wait for the next batch: a
+        thousand large ones would hold up everybody's records."""
+        left = TURN_BYTES
+        for run_id in list(self.begun):
+            row = facts(self.begun.pop(run_id))
+            runs.append(row)
+            left -= kept_bytes(row)
+            if left < 0:
+                break
 
     def _take_large(self, runs: list[Facts], waiters: "list[asyncio.Future[None]]", operations: list[Operation]) -> int:
         """Add large ones up to the bytes of a turn, but at least one. Returns their bytes."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import structlog
 
 from postern.journal.database.faults import Cause, Kind
-from postern.journal.writing.writer import Broken, NotOpened, Opened, Opening, Start
+from postern.journal.writing.writer import Broken, NotOpened, Opened, Opening, Start, Working
 from postern.journal.writing.writer_link import Link
 
 SILENCE = 60.0
@@ -116,6 +116,8 @@ class WatchedWriter:
         match message:
             case Opening():
                 self._is_opening = True
+                return
+            case Working():
                 return
             case Broken(why):
                 self._why = why

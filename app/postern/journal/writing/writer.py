@@ -17,13 +17,14 @@ import socket
 import struct
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 from operator import itemgetter
 from pathlib import Path
+from time import monotonic
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
@@ -33,14 +34,17 @@ from tenacity.wait import wait_exponential_jitter
 from postern.allocator import return_free_pages
 from postern.errors import DatabaseFault
 from postern.journal.database.engine import file_of, migrate, open_engine
-from postern.journal.database.faults import Cause, cause_of
-from postern.journal.database.sqlite_file import Identity, refuse_another
+from postern.journal.database.faults import Cause, Refused, cause_of
+from postern.journal.database.sqlite_file import Identity, Log, log_of, refuse_another, refuse_another_log
 from postern.journal.writing.batch import Batch, is_passing, write_batch
 from postern.journal.writing.rows import call_row, run_row, step_row
+from postern.journal.writing.statements import Row
 
 LENGTH = struct.Struct("!I")
 TRIM_EVERY = 100
 """Batches after which free memory is returned."""
+SIGN_EVERY = 2.0
+"""Seconds of work after which the writer says that it does not hang."""
 
 T = TypeVar("T")
 
@@ -92,6 +96,11 @@ class Trouble:
 
 
 @dataclass(frozen=True, slots=True)
+class Working:
+    """The writer works on its batch: some bodies take long to be searched for secrets. Sent every SIGN_EVERY."""
+
+
+@dataclass(frozen=True, slots=True)
 class Broken:
     """An error that is not the database's; the writer ends."""
 
@@ -121,6 +130,9 @@ class Writer:
         self._connection: Connection | None = None
         self._path: Path | None = None
         self._file: Identity | None = None
+        self._log: Log | None = None
+        self._log_lost: Refused | None = None
+        self._shown = 0.0
 
     def run(self) -> None:
         """Open the database, then write each batch."""
@@ -140,15 +152,41 @@ class Writer:
         for number in count(1):
             if number % TRIM_EVERY == 0:
                 return_free_pages()
-            work: Work = self._receive()
-            # In the order of their ids, so that they are inserted next to the latest rows.
-            rows = [run_row(facts, start.node) for facts in sorted(work.runs, key=_id)]
-            steps = [step_row(run_id, step) for run_id, step in work.steps]
-            operations = [pickle.loads(each) for each in work.operations]  # noqa: S301 written by this program too
-            calls = [call_row(run_id, call) for run_id, call in work.calls]
-            batch = Batch(rows, steps, operations, calls)
+            batch, unmade = self._batch(self._receive(), start.node)
             self._retry(partial(self._write, opened, batch))
-            self._send(Done(batch.lost, batch.results) if batch.lost or batch.results else DONE)
+            lost = unmade | batch.lost
+            self._send(Done(lost, batch.results) if lost or batch.results else DONE)
+
+    def _batch(self, work: Work, node: str) -> tuple[Batch, dict[str, str]]:
+        """The rows and operations of it, and the ids of rows that cannot be made, with the cause. An error of one of
+        them is none of the others."""
+        self._shown = monotonic()
+        unmade: dict[str, str] = {}
+
+        def made(row: Callable[[Any], Row], facts: Iterable[Any]) -> Iterator[Row]:
+            for each in facts:
+                self._show_work()
+                try:
+                    yield row(each)
+                except Exception as error:
+                    unmade[each[0]] = str(cause_of(error))
+
+        # In the order of their ids, so that they are inserted next to the latest rows.
+        runs = list(made(lambda facts: run_row(facts, node), sorted(work.runs, key=_id)))
+        steps = list(made(lambda step: step_row(*step), work.steps))
+        calls = list(made(lambda call: call_row(*call), work.calls))
+        operations = [partial(self._operate, pickle.loads(each)) for each in work.operations]  # noqa: S301 written by this program too
+        return Batch(runs, steps, operations, calls), unmade
+
+    def _operate(self, operation: Callable[[Connection], Any], connection: Connection) -> Any:
+        self._show_work()
+        return operation(connection)
+
+    def _show_work(self) -> None:
+        now = monotonic()
+        if now - self._shown > SIGN_EVERY:
+            self._shown = now
+            self._send(Working())
 
     def close(self) -> None:
         """Close the socket and the database."""
@@ -174,13 +212,15 @@ class Writer:
 
     def _write(self, engine: Engine, batch: Batch) -> None:
         """Write it on the open connection, or on a new one if the last was lost. What was written to a file that is no
-        longer the database does not count."""
+        longer the database, or to a log that is not its own, does not count."""
         if self._connection is None:
             self._refuse_another()
             self._connection = engine.connect()
+            self._log = None if self._path is None else log_of(self._path)
         try:
             write_batch(self._connection, batch)
             self._refuse_another()
+            self._refuse_another_log(self._connection)
         except Exception:
             connection, self._connection = self._connection, None
             with contextlib.suppress(Exception):
@@ -190,8 +230,23 @@ class Writer:
             raise
 
     def _refuse_another(self) -> None:
+        if self._log_lost is not None:
+            raise self._log_lost
         if self._path is not None:
             refuse_another(self._path, self._file)
+
+    def _refuse_another_log(self, connection: Connection) -> None:
+        """What is in a log that was deleted is moved to the database while this connection still has it. Nothing is
+        written from then on: other processes may have another log."""
+        if self._path is None or self._log is None:
+            return
+        try:
+            refuse_another_log(self._path, self._log)
+        except Refused as refused:
+            self._log_lost = refused
+            with contextlib.suppress(Exception):  # the driver's own connection, because SQLAlchemy begins a transaction
+                connection.connection.driver_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # type: ignore[union-attr]
+            raise
 
     def _retry(self, attempt: Callable[[], T]) -> T:
         """The result of it; it is repeated while the database is unavailable or refuses. The second attempt follows at
