@@ -7,7 +7,8 @@ import pytest
 import postern.journal
 from postern.journal.idempotency_keys import KEY_BYTES
 from postern.journal.reading.queries import MOST_CANDIDATES
-from postern.journal.reading.readers import OF_CALLERS, READERS, SHARE
+from postern.journal.reading.readers import OF_CALLERS, OF_SERVER, READ_SECONDS, SHARE
+from postern.journal.reading.reading import LOCK_SECONDS
 from postern.journal.refusal_windows import MOST_NEW
 from postern.journal.refusals import MOST_ROWS
 from postern.journal.storage import ANONYMOUS_PART, KEYS_PART, LOOK_EVERY, STEPS
@@ -26,7 +27,7 @@ def test_the_files_that_it_names_are_there():
 
 def test_the_bounds_that_it_states_are_the_programs():
     assert (KEYS_PART, ANONYMOUS_PART, STEPS, LOOK_EVERY) == (8, 2, 64, 60.0)  # "an eighth", "half", "a 64th", "minute"
-    assert (OF_CALLERS, SHARE, READERS) == (3, 2, 4)
+    assert (OF_CALLERS, SHARE, OF_SERVER) == (3, 2, 1)  # "three at a time", "two", "a connection of their own"
     figures = [
         f"{MAX_KEPT_BYTES // 1024} KiB",
         f"{MAX_QUEUED:,} runs and {MAX_QUEUED_BYTES // 1024**2} MiB",
@@ -34,7 +35,8 @@ def test_the_bounds_that_it_states_are_the_programs():
         f"traceback {MAX_TRACEBACK:,} characters, message {MAX_MESSAGE:,}",
         f"{MAX_REPLY_BYTES // 1024**2} MiB",
         f"{MOST_ROWS:,} rows; {MOST_NEW} new ones",
-        f"{MOST_CANDIDATES:,} rows",
+        f"{MOST_CANDIDATES:,} rows, {READ_SECONDS:g} seconds",
+        f"waits {LOCK_SECONDS:g} seconds for a lock",
         f"at {KEY_BYTES // 1024} KiB each",
         f"more than {LARGE_BYTES // 1024} KiB",
     ]

@@ -84,9 +84,12 @@ def outage(folder: Path) -> Iterator[None]:
 
 
 async def ends_in_vain(running: asyncio.Task[Run]) -> None:
+    """Its caller learns that it has run, and by the id under which its outcome will be found."""
     Gate.event.set()
-    with pytest.raises(Problem, match="cannot be recorded"):
+    with pytest.raises(Problem, match="The run has ended") as caught:
         await running
+    assert (caught.value.code, caught.value.headers["Retry-After"]) == ("journal-unavailable", "2")
+    assert caught.value.headers["X-Run-Id"] == caught.value.members["run_id"]
 
 
 async def assert_replayed(journal: Journal, runner: Runner) -> None:
@@ -125,3 +128,22 @@ async def test_so_has_one_that_ends_behind_a_batch_that_hangs(journal, runner, t
         with pytest.raises(Problem, match="cannot be recorded"):
             await first
     await assert_replayed(journal, runner)
+
+
+async def test_without_a_key_nobody_is_asked_to_repeat_a_run_that_has_ended(journal, runner, tmp_path):
+    """It would run again. A run that did not start is another matter."""
+    run_id = new_id()
+    running = asyncio.create_task(runner.start(waits, ANYONE, Request("POST", "/triggers/waits"), {}, run_id))
+    await asyncio.sleep(0)
+    with outage(tmp_path):
+        Gate.event.set()
+        with pytest.raises(Problem) as caught:
+            await running
+        assert caught.value.headers == {"X-Run-Id": run_id}
+        with pytest.raises(Problem) as rejected:
+            await runner.start(waits, ANYONE, Request("POST", "/triggers/waits"), {}, new_id())
+        assert rejected.value.headers == {"Retry-After": "2"}
+    while not journal.available:
+        await asyncio.sleep(0.01)
+    found = await journal.read(lambda c: c.execute(text("SELECT id, state FROM runs")).all())
+    assert list(map(tuple, found)) == [(run_id, "Succeeded")]

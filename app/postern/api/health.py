@@ -98,10 +98,12 @@ def keys_usable(ready: Callable[[], bool], errors: Callable[[], Mapping[str, str
 def journal_works(
     available: Callable[[], bool], read: Callable[[Callable[[Connection], Any]], Awaitable[Any]]
 ) -> Check:
-    """Whether runs can be recorded: the writer's last commit succeeded, and a trivial read works."""
+    """Whether runs can be recorded: the writer's last commit succeeded, and a trivial read works. If nothing can be
+    written, that is reported at once."""
 
     async def check() -> str:
-        await read(lambda connection: connection.execute(select(1)).scalar())
+        if available():
+            await read(lambda connection: connection.execute(select(1)).scalar())
         return "" if available() else "the last commit failed"
 
     return check

@@ -10,6 +10,7 @@ from starlette.routing import Route
 from structlog.typing import FilteringBoundLogger
 
 from postern.access import Caller, Check, Refused
+from postern.api.departure import Page, while_connected
 from postern.api.handlers import Cancel, Handlers, Read, Resubmit, Underway, Write
 from postern.catalog import Snapshot
 from postern.errors import Problem, problem
@@ -19,8 +20,6 @@ from postern.settings.installation import Installation
 from postern.triggers.challenge import unauthenticated
 from postern.triggers.reply import Answer, problem_reply
 from postern.triggers.secure_transport import Scope
-
-Page = Callable[[Request], Awaitable[Answer]]
 
 
 def routes(
@@ -69,7 +68,9 @@ def _endpoint(
         request_id = new_id()
         rejection: Refused | None = None
         try:
-            return _response(await page(request), request)
+            reads = request.method in ("GET", "HEAD")
+            answer = await (while_connected(page, request) if reads else page(request))
+            return _response(answer, request)
         except Refused as error:
             rejection, shown = error, unauthenticated(error)
         except Problem as error:

@@ -3,14 +3,16 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from postern.api.health import journal_works
 from postern.api.metrics import journal_metrics, storage_metrics
 from postern.assembly.part import Part
 from postern.journal.database.engine import check_database
 from postern.journal.journal import Journal
+from postern.journal.reading.readers import SERVER
 from postern.journal.retention import Retention
-from postern.journal.storage import Growth, Storage
+from postern.journal.storage import SUMS_SECONDS, Growth, Storage
 from postern.settings import Settings
 
 
@@ -27,7 +29,8 @@ def journal_part(settings: Settings) -> JournalPart:
     check_database(settings.database_url)
     growth = Growth(settings.database_max_bytes)
     journal = Journal(settings.database_url, growth=growth)
-    storage = Storage(settings.database_url, growth, journal.read, journal.write)
+    read_sums = partial(journal.read, caller=SERVER, seconds=SUMS_SECONDS)
+    storage = Storage(settings.database_url, growth, read_sums, journal.write)
 
     @asynccontextmanager
     async def life() -> AsyncIterator[None]:

@@ -79,14 +79,17 @@ def claim(
     workflow: str = "",
     holder: str = "",
     before: str = "",
+    fresh_since: float | None = None,
 ) -> Claim:
     """Claim the key for this run, unless another run has it. Concurrent claims wait for each other's transaction, so
     exactly one gets the key. A repeated claim for the same run succeeds again. The key is stored as one of this holder
     at the workflow (see `journal.storage`). `before` is the fingerprint that an earlier release gave the same
-    request."""
+    request. A key of before `fresh_since` is free, by default one that is KEPT_FOR old."""
     taken = {"scope": scope, "fingerprint": fingerprint, "run_id": run_id, "created_at": now}
     taken |= {"workflow": workflow, "holder": holder, "kept_bytes": KEY_BYTES}
-    connection.execute(_taking(connection.dialect.name), taken | {"old": now - KEPT_FOR})
+    connection.execute(
+        _taking(connection.dialect.name), taken | {"old": now - KEPT_FOR if fresh_since is None else fresh_since}
+    )
     row = connection.execute(_FOUND, {"of": scope}).one()
     if row.run_id == run_id:
         return Claimed()
@@ -123,11 +126,12 @@ def _taking(dialect: str) -> Insert:
     return named.on_conflict_do_update(index_elements=[keys.c.scope], set_=fresh, where=old)
 
 
-def settle(connection: Connection, scope: str, run_id: str, kept: Kept) -> None:
-    """Store the reply of a run that has ended. Nothing happens if the key belongs to another run by now, or to none."""
+def settle(connection: Connection, scope: str, run_id: str, kept: Kept) -> bool:
+    """Store the reply of a run that has ended. Returns False, and nothing happens, if the key belongs to another run by
+    now, or to none."""
     reply = {"status": kept.status, "reply_headers": kept.headers, "content": kept.content, "content_form": kept.form}
     reply["kept_bytes"] = KEY_BYTES + len((kept.headers or "").encode()) + len((kept.content or "").encode())
-    connection.execute(_SETTLED, {"of": scope, "its": run_id} | reply)
+    return connection.execute(_SETTLED, {"of": scope, "its": run_id} | reply).rowcount > 0
 
 
 def forget(connection: Connection, scope: str, run_id: str) -> None:

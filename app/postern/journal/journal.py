@@ -9,7 +9,7 @@ import asyncio
 import pickle
 from collections.abc import Callable
 from time import monotonic
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 from sqlalchemy import Connection
@@ -19,7 +19,7 @@ from postern.authoring.call_result import Call
 from postern.errors import DatabaseFault, Problem, problem
 from postern.histogram import Batches
 from postern.ids import new_id
-from postern.journal.reading.readers import Readers
+from postern.journal.reading.readers import READ_SECONDS, Readers
 from postern.journal.run import Run, Step
 from postern.journal.shares import ANONYMOUS, Holder
 from postern.journal.storage import Growth
@@ -146,14 +146,16 @@ class Journal:
         if not self.available or not self._queue.has_room(run):
             raise unavailable()
 
-    def end(self, run: Run, along: Callable[[Connection], object] | None = None) -> "asyncio.Future[None]":
+    def end(self, run: Run, along: Callable[[Connection], object] | None = None) -> "asyncio.Future[Any]":
         """Queue a run that has ended, and an operation for the same transaction. The future is done when the run is on
-        disk. It may raise Problem `journal-unavailable`: then the run is still written as soon as possible."""
+        disk, and has the operation's result. It may raise Problem `journal-unavailable`: then the run is still written
+        as soon as possible."""
         loop = self._loop
         if loop is None:
             raise RuntimeError("the journal is not open")
         future = loop.create_future()
-        size = self._queue.end(run, future, None if along is None else Operation(pickle.dumps(along), None, None))
+        operation = None if along is None else Operation(pickle.dumps(along), None, None, waiter=future)
+        size = self._queue.end(run, future, operation)
         if along is not None or run.caller.kind == ANONYMOUS:
             self._growth.add(size, keyed=along is not None, anonymous=run.caller.kind == ANONYMOUS)
         if not self.available:
@@ -200,18 +202,21 @@ class Journal:
         """Run `operation` with one of the next batches. Nothing waits for it; a failure is logged."""
         self._queue.operate(Operation(pickle.dumps(operation), None, None))
 
-    async def read(self, query: Callable[[Connection], T], caller: Holder | None = None) -> T:
-        """The result of `query`, from a connection that only reads. Reads of callers share the readers (see
-        `reading/turns.py`). Raises Problem `journal-unavailable`."""
+    async def read(
+        self, query: Callable[[Connection], T], caller: Holder | None = None, seconds: float = READ_SECONDS
+    ) -> T:
+        """The result of `query`, from a connection that only reads, also while nothing can be written. Reads of callers
+        share the readers (see `reading/turns.py`). Raises Problem `journal-unavailable`, after so many `seconds` at the
+        latest."""
 
         if self._opened is not None and not self._opened.done():
             await asyncio.wait([self._opened], timeout=self._patience)
-        if not self.available:
-            raise unavailable()
         try:
-            return await self._readers.read(query, caller)
+            return await self._readers.read(query, caller, seconds)
         except DBAPIError as error:
             raise unavailable(type(error.orig).__name__) from None
+        except TimeoutError:
+            raise unavailable(f"no answer within {seconds:g} s") from None
 
     # Between the loop and the writer
 
@@ -286,13 +291,13 @@ class Journal:
             self.available = True
         if done.lost:
             sent.fail_rows(done.lost)
-        for waiter in sent.waiters:
-            if not waiter.done():
-                waiter.set_result(None)
         for operation, result in zip(sent.operations, done.results, strict=True):
             undo = operation.settle(*result)
             if undo is not None:
                 self.write_soon(undo)
+        for waiter in sent.waiters:
+            if not waiter.done():
+                waiter.set_result(None)
 
     def _writer_opened(self) -> None:
         self._is_open = True

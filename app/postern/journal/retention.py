@@ -1,6 +1,7 @@
 """Deletes old records in small batches, so that writes do not wait long."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from random import uniform
 from time import time
@@ -10,6 +11,7 @@ import anyio
 import structlog
 from sqlalchemy import Column, ColumnElement, Connection, delete, select
 
+from postern.journal.clock import Look, advance, jump, look, uptime
 from postern.journal.idempotency_keys import KEPT_FOR
 from postern.journal.schema import idempotency_keys, refusals, runs
 from postern.journal.server_processes import Transaction
@@ -24,6 +26,11 @@ EVERY = 3600.0
 """Seconds from the start to the first round, and from one round to the next, plus or minus a tenth, so that server
 processes that started together do not all delete at once."""
 DAY = 86400.0
+
+FIX = (
+    "see the clock of the database's machine (on SQLite, of this one); if it is right, nothing is to be done: the time "
+    "for which no server ran, or by which the clock was wrong, is caught up a day in an hour"
+)
 
 log = structlog.get_logger("postern.retention")
 
@@ -78,17 +85,22 @@ class Retention:
         days: int,
         *,
         now: Callable[[], float] = time,
+        passed: Callable[[], float] = uptime,
         sleep: Callable[[float], Awaitable[Any]] = anyio.sleep,
         jitter: Callable[[float, float], float] = uniform,
     ) -> None:
         self._write = write
         self._age = days * DAY
         self._now = now
+        self._passed = passed
+        self._seen: Look | None = None
         self._sleep = sleep
         self._jitter = jitter
 
     async def run(self) -> None:
         """Delete each hour, until cancelled. An error is logged, and the next round does what is left."""
+        with suppress(Exception):  # the first round looks again
+            self._seen = await self._look()
         await self._sleep(FIRST)
         while True:
             try:
@@ -98,8 +110,10 @@ class Retention:
             await self._sleep(EVERY * self._jitter(0.9, 1.1))
 
     async def sweep(self) -> None:
-        """Delete everything that is old by now."""
-        now = self._now()
+        """Delete everything that is old by now. Nothing is deleted if the clock jumped since the last look."""
+        now = await self._confirmed()
+        if now is None:
+            return
         gone = {
             "runs": await self._all(partial(delete_runs, before=now - self._age)),
             "keys": await self._all(partial(delete_keys, before=now - KEPT_FOR)),
@@ -107,6 +121,24 @@ class Retention:
         }
         if any(gone.values()):
             log.info("records-deleted", **gone)
+
+    async def _confirmed(self) -> float | None:
+        """The time by which records are old; None if the clock cannot be believed at the moment."""
+        before, now = self._seen, await self._look()
+        self._seen = now
+        if before is None:
+            return now.confirmed
+        if ahead := jump(before, now):
+            log.warning("clock-jumped", seconds=round(ahead), fix=FIX)
+            return None
+        self._seen = await self._write(partial(advance, own=self._now(), since=before, at=self._passed()))
+        behind = self._seen.wall - self._seen.confirmed
+        if behind > DAY:
+            log.warning("clock-not-confirmed", hours=round(behind / 3600), fix=FIX)
+        return self._seen.confirmed
+
+    async def _look(self) -> Look:
+        return await self._write(partial(look, own=self._now(), at=self._passed()))
 
     async def _all(self, delete_some: Callable[[Connection], int]) -> int:
         total = 0

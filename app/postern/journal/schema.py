@@ -148,3 +148,12 @@ nodes = Table(
     PrimaryKeyConstraint("id"),
 )
 """The server processes that write here."""
+
+clock = Table(
+    "clock",
+    metadata,
+    Column("id", Integer, nullable=False, autoincrement=False),
+    Column("confirmed_at", Double, nullable=False),
+    PrimaryKeyConstraint("id"),
+)
+"""One row: the time by which records are old (see `journal.clock`)."""

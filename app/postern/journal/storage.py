@@ -38,6 +38,8 @@ FULL, LEFT = 16, 15
 """What is above 15/16 is deleted, so that each of several processes may write some more until it looks."""
 LOOK_EVERY = 60.0
 """Seconds between two looks, and between two lines in the log about what was deleted."""
+SUMS_SECONDS = 120.0
+"""Seconds that the reads of a look may take: of a large database on a slow disk they take more than other reads."""
 RETRY = 1.0
 """Seconds after a look that failed."""
 BATCH = 1000

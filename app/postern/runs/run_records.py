@@ -1,7 +1,7 @@
 """What the runner needs of the journal."""
 
 from collections.abc import Awaitable, Callable
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Connection
 
@@ -22,8 +22,9 @@ class RunRecords(Protocol):
     def admit(self, run: Run) -> None:
         """Raise Problem if this run cannot be recorded now, or its caller has a full share of what waits."""
 
-    def end(self, run: Run, along: Operation | None = None) -> Awaitable[None]:
-        """Write the run's end to disk, with an operation in the same transaction. Raises Problem if that fails."""
+    def end(self, run: Run, along: Operation | None = None) -> Awaitable[Any]:
+        """Write the run's end to disk, with an operation in the same transaction, whose result is returned. Raises
+        Problem if that fails."""
 
     async def write(self, operation: Callable[[Connection], T], undo: Operation | None = None) -> T:
         """Run another operation within the next commit; see Journal."""

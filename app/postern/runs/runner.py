@@ -15,8 +15,17 @@ from postern.authoring.context import Context, Services
 from postern.authoring.request import Request
 from postern.authoring.workflow import Workflow
 from postern.errors import Problem, problem
+from postern.journal.idempotency_keys import Claim
 from postern.journal.run import Outcome, Run, State
-from postern.runs.claims import claim_key, nothing, record_end, record_interruption, withdraw
+from postern.runs.claims import (
+    claim_key,
+    earlier_run,
+    nothing,
+    record_end,
+    record_interruption,
+    unrecorded,
+    withdraw,
+)
 from postern.runs.deadlines import Deadlines, Task
 from postern.runs.idempotency import Key
 from postern.runs.outcomes import cut_off, not_begun, raised, succeeded
@@ -131,10 +140,12 @@ class Runner:
             self._room.taken[workflow.name] -= 1
         recorded = self._close(run, outcome, key)
         try:
-            if recorded is not None:
-                await recorded
+            if recorded is not None and (found := await recorded) is not None:
+                return self._superseded(run, found)
         except asyncio.CancelledError:
             await self._recorded()
+        except Problem as shown:
+            raise unrecorded(shown, run, key) from None
         finally:  # also where the end cannot be recorded
             self._underway.report(run_id)
         return run
@@ -184,6 +195,8 @@ class Runner:
         try:
             if (recorded := self._end(run, None)) is not None:
                 await recorded
+        except Problem as shown:
+            raise unrecorded(shown, run, None) from None
         finally:
             self._underway.report(run.id)
         return {}, 0.0
@@ -199,14 +212,14 @@ class Runner:
                 await asyncio.wait([written])
         await written
 
-    def _close(self, run: Run, outcome: Outcome, key: Key | None) -> Awaitable[None] | None:
+    def _close(self, run: Run, outcome: Outcome, key: Key | None) -> Awaitable[Claim | None] | None:
         if run.ended_at:
             self._room.abandoned[run.workflow.name] -= 1
             raise Abandoned
         run.outcome = outcome
         return self._end(run, key)
 
-    def _end(self, run: Run, key: Key | None) -> Awaitable[None] | None:
+    def _end(self, run: Run, key: Key | None) -> Awaitable[Claim | None] | None:
         """The run has ended with its outcome: count it, and record it unless its workflow is stateless."""
         run.ended_at = self._now()
         self._ended(run)
@@ -230,20 +243,28 @@ class Runner:
             line=run.workflow.line,
             fix="the workflow caught its cancellation: raise asyncio.CancelledError again, or catch Exception only",
         )
-        answering = asyncio.get_running_loop().create_task(self._answer_late(run, recorded, late))
+        answering = asyncio.get_running_loop().create_task(self._answer_late(run, recorded, late, key))
         self._answering.add(answering)
         answering.add_done_callback(self._answering.discard)
 
-    async def _answer_late(self, run: Run, recorded: Awaitable[None] | None, late: Late | None) -> None:
+    async def _answer_late(
+        self, run: Run, recorded: Awaitable[Claim | None] | None, late: Late | None, key: Key | None
+    ) -> None:
         ended: Run | Problem = run
         try:
-            if recorded is not None:
-                await recorded
-        except Problem as unrecorded:
-            ended = unrecorded
+            if recorded is not None and (found := await recorded) is not None:
+                ended = self._superseded(run, found)
+        except Problem as shown:
+            ended = unrecorded(shown, run, key)
         self._underway.report(run.id)
         if late is not None:
             await late(ended)
+
+    def _superseded(self, run: Run, found: Claim) -> Run:
+        """The reply for a run whose process was silent for so long that its key got another run: that of the other run.
+        Raises Problem if there is none yet."""
+        self._log.warning("run-superseded", run_id=run.id, workflow=run.workflow.name)
+        return earlier_run(found, run) or run
 
     def _context(self, run: Run) -> Context:
         """The Context for the workflow's function. Log entries from here on have the run's id."""

@@ -1,23 +1,31 @@
-"""Reads from the database: threads and connections of their own, so that reads never wait for the writer."""
+"""Reads from the database: threads and connections of their own, so that reads never wait for the writer, and each
+within a limit of time."""
 
 import asyncio
 import contextlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
 from postern.journal.database.engine import open_engine
+from postern.journal.reading.reading import Reading, limit_waits
 from postern.journal.reading.turns import Turns
 from postern.journal.shares import Holder
 
-READERS = 4
-OF_CALLERS = READERS - 1
-"""Reads of callers at a time: one reader is left to the server itself, which looks for cancellations and dead
-processes, and reports whether the database works."""
+OF_CALLERS = 3
+"""Reads of callers at a time."""
+OF_SERVER = 1
+"""Short reads of the server itself at a time: it looks for cancellations and dead processes, and reports whether the
+database works. They never wait for those of callers."""
+READERS = OF_CALLERS + OF_SERVER
 SHARE = 2
 """Reads of one caller, and of all anonymous callers together."""
+READ_SECONDS = 10.0
+"""Seconds that a read may take, with the time in which it waits for its turn."""
+SERVER: Holder = ("server", "")
+"""The caller of the server's long reads, which take turns with those of callers."""
 
 T = TypeVar("T")
 
@@ -27,30 +35,49 @@ class Readers:
 
     def __init__(self, url: str) -> None:
         self._engine = open_engine(url, writing=False)
+        limit_waits(self._engine)
         self.dialect = self._engine.dialect.name
         self._turns = Turns(OF_CALLERS, SHARE)
-        self._threads = ThreadPoolExecutor(READERS, thread_name_prefix="journal-reader")
+        self._of_callers = ThreadPoolExecutor(OF_CALLERS, thread_name_prefix="journal-reader")
+        self._of_server = ThreadPoolExecutor(OF_SERVER, thread_name_prefix="journal-watcher")
+        self._underway: set[Reading[Any]] = set()
 
-    async def read(self, query: Callable[[Connection], T], caller: Holder | None = None) -> T:
+    async def read(
+        self, query: Callable[[Connection], T], caller: Holder | None = None, seconds: float = READ_SECONDS
+    ) -> T:
         """The result of `query`, when it is this caller's turn. Without a caller, it is a read of the server itself.
-        Raises DBAPIError."""
-        if caller is None:
-            return await self._read(query)
-        async with self._turns.turn(caller):
-            return await self._read(query)
+        When the time is over, or the caller is cancelled, the query is ended, and its place is free. Raises
+        DBAPIError, and TimeoutError after so many `seconds`."""
+        reading = Reading(query, seconds)
+        try:
+            async with asyncio.timeout(seconds):
+                if caller is None:
+                    return await self._read(reading, self._of_server)
+                async with self._turns.turn(caller):
+                    return await self._read(reading, self._of_callers)
+        except BaseException:
+            reading.end()
+            raise
 
-    async def _read(self, query: Callable[[Connection], T]) -> T:
-
+    async def _read(self, reading: Reading[T], threads: ThreadPoolExecutor) -> T:
         def run() -> T:
-            with self._engine.begin() as connection:
-                return query(connection)
+            self._underway.add(reading)
+            try:
+                return reading.run(self._engine)
+            finally:
+                self._underway.discard(reading)
 
-        return await asyncio.get_running_loop().run_in_executor(self._threads, run)
+        return await asyncio.get_running_loop().run_in_executor(threads, run)
 
     async def aclose(self, patience: float) -> None:
-        """Wait for running queries, for at most so many seconds, and close the connections."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        """Wait for running queries, for at most so many seconds, end the others, and close the connections."""
+        pools = (self._of_callers, self._of_server)
+        for each in pools:
+            each.shutdown(wait=False, cancel_futures=True)
         with contextlib.suppress(TimeoutError):  # a connection in use would be left open
             async with asyncio.timeout(patience):
-                await asyncio.get_running_loop().run_in_executor(None, self._threads.shutdown)
+                for each in pools:
+                    await asyncio.get_running_loop().run_in_executor(None, each.shutdown)
+        for reading in list(self._underway):
+            reading.end()
         self._engine.dispose()

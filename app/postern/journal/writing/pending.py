@@ -17,12 +17,14 @@ log = structlog.get_logger("postern.journal")
 
 @dataclass(eq=False, slots=True)
 class Operation:
-    """An operation in a batch's transaction, and the future of its caller."""
+    """An operation in a batch's transaction, and the future of its caller. `waiter` is that of the run whose end it
+    belongs to: it gets the operation's result."""
 
     pickled: bytes
     future: "asyncio.Future[Any] | None"
     undo: Callable[[Connection], object] | None
     abandoned: bool = False
+    waiter: "asyncio.Future[Any] | None" = None
 
     def settle(self, result: Any, error: Exception | None) -> Callable[[Connection], object] | None:
         """Set the result for the caller. Returns the operation's `undo` if the caller no longer waits."""
@@ -33,6 +35,8 @@ class Operation:
             else:
                 log.error("operation-failed", error=str(error))
             return None
+        if self.waiter is not None and not self.waiter.done():
+            self.waiter.set_result(result)
         if self.abandoned or (future is not None and future.cancelled()):
             return self.undo
         if future is not None and not future.done():

@@ -11,10 +11,11 @@ from functools import cache, lru_cache
 from typing import Any
 
 from pydantic_core import to_json
-from sqlalchemy import Connection, Double, Integer, Table, delete
+from sqlalchemy import Connection, Double, Integer, Table, delete, select, update
 
 from postern.journal.run import MOVES, State
 from postern.journal.schema import calls, runs, steps
+from postern.journal.search_text import search_form
 from postern.journal.writing.rows import COLUMNS
 
 Row = Sequence[Any]
@@ -59,6 +60,15 @@ def write_runs(connection: Connection, rows: Rows) -> None:
 def remove_run(connection: Connection, run_id: str) -> None:
     """Delete a run that did not start."""
     connection.execute(delete(runs).where(runs.c.id == run_id, runs.c.ended_at.is_(None)))
+
+
+def take_outcome_back(connection: Connection, run_id: str) -> None:
+    """Make a run Interrupted that has just been recorded with its outcome."""
+    kept = {"state", "ended_at", "kept_bytes", "search_text"}
+    nothing = dict.fromkeys(name for name in _OUTCOME if name not in kept)
+    inputs = connection.execute(select(runs.c.caller_name, runs.c.inputs).where(runs.c.id == run_id)).one_or_none()
+    values = {**nothing, "state": State.INTERRUPTED.value, "search_text": search_form(*inputs or ())}
+    connection.execute(update(runs).where(runs.c.id == run_id).values(values))
 
 
 def write_alone(connection: Connection, rows: Rows) -> bool:
