@@ -8,7 +8,7 @@ trap 'rm -rf "$prefix"' EXIT
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -subj /CN=postern.example.com \
     -keyout "$prefix/privkey.pem" -out "$prefix/fullchain.pem" 2>/dev/null
 sed -e "s|/etc/letsencrypt/live/postern.example.com|$prefix|" -e "s|/var/log/nginx|$prefix|" \
-    -e "s|listen 80;|listen 127.0.0.1:18080;|" -e "s|listen 443 |listen 127.0.0.1:18443 |" \
+    -e "s|listen 80|listen 127.0.0.1:18080|" -e "s|listen 443 |listen 127.0.0.1:18443 |" \
     "$here/postern.conf" >"$prefix/postern.conf"
 cat >"$prefix/nginx.conf" <<END
 pid $prefix/nginx.pid;

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from getpass import getuser
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import NamedTuple
 
@@ -83,6 +83,19 @@ def exchange(connection: HTTPConnection, method: str, path: str, body: str | Non
     return Said(answer.status, {name.lower(): value for name, value in answer.getheaders()}, content)
 
 
+class _Named(HTTPConnection):
+    """A connection to a name that is this machine's."""
+
+    def __init__(self, port: int, source: str, trust: ssl.SSLContext | None = None) -> None:
+        super().__init__(NAME, port, timeout=20)
+        self._source, self._trust = source, trust
+
+    def connect(self) -> None:
+        self.sock = socket.create_connection(("127.0.0.1", self.port), 20, (self._source, 0))
+        if self._trust is not None:
+            self.sock = self._trust.wrap_socket(self.sock, server_hostname=NAME)
+
+
 @dataclass
 class Site:
     """nginx, its two nodes, and what belongs to them."""
@@ -111,12 +124,16 @@ class Site:
         for node in self.nodes.values():
             node.close()
 
-    def over_tls(self, source: str = "127.0.0.1") -> HTTPSConnection:
+    def over_tls(self, source: str = "127.0.0.1") -> HTTPConnection:
         """A connection to nginx from this address."""
-        return HTTPSConnection("localhost", self.https, timeout=20, context=self.trust, source_address=(source, 0))
+        return _Named(self.https, source, self.trust)
+
+    def over_http(self, source: str = "127.0.0.1") -> HTTPConnection:
+        """The same without TLS."""
+        return _Named(self.http, source)
 
     def plain(self, port: int, source: str = "127.0.0.1", host: str = "127.0.0.1") -> HTTPConnection:
-        """A connection without TLS, to nginx or a node."""
+        """A connection without TLS and by address, to a node or to nginx."""
         return HTTPConnection(host, port, timeout=20, source_address=(source, 0))
 
     @property
@@ -160,7 +177,7 @@ def _substituted(site: Site) -> str:
     for was, now in (
         ("127.0.0.1:8081", f"127.0.0.1:{site.ports[0]}"),
         ("127.0.0.1:8082", f"127.0.0.1:{site.ports[1]}"),
-        ("listen 80;", f"listen 127.0.0.1:{site.http};"),
+        ("listen 80", f"listen 127.0.0.1:{site.http}"),
         ("listen 443 ", f"listen 127.0.0.1:{site.https} "),
         (f"/etc/letsencrypt/live/{NAME}", place),
         ("/var/log/nginx", place),

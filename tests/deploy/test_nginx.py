@@ -4,15 +4,17 @@ and schemes, where tokens are taken, and nodes that are replaced or killed under
 import json
 import signal
 import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
 
 from postern.local_tenant import LocalTenant
-from tests.deploy.proxies import Site, ask, behind_nginx, loading, nginx_path
+from tests.deploy.proxies import NAME, Said, Site, ask, behind_nginx, loading, nginx_path
 from tests.postgres import new_database
 from tests.process.load import records
 from tests.process.servers import ROOT, settings_of, until
@@ -98,9 +100,9 @@ def test_a_token_comes_in_over_https_only(site: Site, bearer: dict[str, str]):
     assert ask(site.over_tls("127.0.0.2"), "POST", "/triggers/guarded", "1", **bearer).status == 200
     assert ask(site.over_tls("127.0.0.2"), "GET", "/runs", **bearer, **SPOOFED).status == 200
     for method, fields in (("POST", bearer), ("GET", bearer), ("HEAD", bearer), ("POST", {}), ("PUT", {})):
-        refused = ask(site.plain(site.http, "127.0.0.2"), method, "/triggers/guarded", **fields)
+        refused = ask(site.over_http("127.0.0.2"), method, "/triggers/guarded", **fields)
         assert (refused.status, "location" in refused.headers) == (403, False)
-    led = ask(site.plain(site.http), "GET", "/triggers/whence?a=b", Host="evil.example")
+    led = ask(site.over_http(), "GET", "/triggers/whence?a=b")
     assert (led.status, led.headers["location"]) == (308, "https://postern.example.com/triggers/whence?a=b")
 
 
@@ -163,7 +165,7 @@ def test_tls_is_new_and_stays(site: Site):
     site.trust.set_alpn_protocols(["h2"])
     with (
         socket.create_connection(("127.0.0.1", site.https), 5) as plain,
-        site.trust.wrap_socket(plain, server_hostname="localhost") as secured,
+        site.trust.wrap_socket(plain, server_hostname=NAME) as secured,
     ):
         assert (secured.version(), secured.selected_alpn_protocol()) == ("TLSv1.3", "h2")
     site.trust.set_alpn_protocols(["http/1.1"])
@@ -173,7 +175,67 @@ def test_tls_is_new_and_stays(site: Site):
 def speaks(version: str, port: int) -> bool:
     """Whether a client that speaks nothing but this version of TLS is answered."""
     command = ["openssl", "s_client", version, "-cipher", "ALL:@SECLEVEL=0", "-connect", f"127.0.0.1:{port}"]
+    command += ["-servername", NAME]
     return subprocess.run(command, input=b"", capture_output=True, timeout=10).returncode == 0
+
+
+def assert_problem(said: Said, status: int) -> None:
+    """An error of nginx itself: JSON as Postern's are, and without `code`."""
+    assert (said.status, said.headers["content-type"]) == (status, "application/problem+json")
+    document = json.loads(said.body)
+    assert document.keys() == {"type", "title", "status", "detail"}
+    assert (document["type"], document["status"]) == ("about:blank", status)
+    assert document["title"] != "Error"
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1", "x.postern.example.com", "_"])
+def test_no_other_name_is_served(site: Site, host: str):
+    """Neither over http, nor by a TLS name, nor by another name within the connection."""
+    for path in ("/triggers/whence", "/healthz", "/.well-known/acme-challenge/x"):
+        assert_problem(ask(site.plain(site.http), "GET", path, Host=host), 421)
+        assert_problem(ask(site.over_tls(), "GET", path, Host=host), 421)
+    with socket.create_connection(("127.0.0.1", site.https), 5) as plain, pytest.raises((ssl.SSLError, OSError)):
+        site.trust.wrap_socket(plain, server_hostname=host)
+
+
+def raw(site: Site, sent: bytes) -> Said:
+    """The answer to these bytes over TLS."""
+    with closing(site.over_tls()) as connection:
+        connection.connect()
+        assert connection.sock is not None
+        connection.sock.sendall(sent)
+        received = b"".join(iter(lambda: connection.sock.recv(65536), b""))
+    head, _, body = received.partition(b"\r\n\r\n")
+    status, *lines = head.decode().split("\r\n")
+    fields = dict(line.lower().split(": ", 1) for line in lines)
+    return Said(int(status.split()[1]), fields, body.decode())
+
+
+HOST = f"Host: {NAME}\r\nConnection: close\r\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"GARBAGE\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\n\r\n", 400),
+        (b"GET /%zz HTTP/1.1\r\n" + HOST + b"\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n", 400),
+        (b"GET /" + b"x" * 40_000 + b" HTTP/1.1\r\n" + HOST + b"\r\n", 414),
+        (b"GET / HTTP/1.1\r\n" + HOST + b"X: " + b"x" * 40_000 + b"\r\n\r\n", 431),
+        (b"POST /triggers/open HTTP/1.1\r\n" + HOST + b"Content-Length: 99999999\r\n\r\n", 413),
+        (b"GET /metrics HTTP/1.1\r\n" + HOST + b"\r\n", 404),
+        (b"GET /postern-problem HTTP/1.1\r\n" + HOST + b"\r\n", 404),
+    ],
+)
+def test_errors_of_nginx_are_json_too(site: Site, sent: bytes, status: int):
+    assert_problem(raw(site, sent), status)
+
+
+def test_errors_of_postern_stay_as_they_are(site: Site):
+    said = ask(site.over_tls(), "POST", "/triggers/none", "1")
+    assert (said.status, said.code) == (404, "unknown-trigger")
+    assert ask(site.over_tls(), "POST", "/triggers/open", '"x"').code == "invalid-body"
 
 
 def test_bodies_as_large_as_postern_takes_come_through(site: Site):
@@ -244,6 +306,16 @@ def test_a_node_that_is_killed_takes_with_it_what_it_was_doing_and_no_more(site:
     assert all(call.status == 502 for call in load.failed)
     assert load.failed == failed
     assert not [call for call in load.calls if call.broke]
+
+
+def test_while_no_node_answers_the_error_is_json_and_says_that_the_request_may_have_run(site: Site):
+    for port in site.ports:
+        site.nodes[port].close()
+    said = ask(site.over_tls(), "POST", "/triggers/open", "1")
+    assert_problem(said, 502)
+    assert "Idempotency-Key" in json.loads(said.body)["detail"]
+    for port in site.ports:
+        site.node(port)
 
 
 def test_the_configuration_passes_nginxs_own_check():

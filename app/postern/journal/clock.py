@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, insert, select, text, update
 
+from postern.ids import time_of
 from postern.journal.schema import clock, runs
 
 CATCH_UP = 24
@@ -71,7 +72,7 @@ def look(connection: Connection, own: float, at: float) -> Look:
     confirmed = _confirmed(connection)
     if confirmed is None:
         newest = connection.execute(select(func.max(runs.c.id))).scalar()
-        confirmed = min(wall, _time_of(newest)) if newest else wall
+        confirmed = min(wall, time_of(newest)) if newest else wall
         connection.execute(insert(clock).values(id=_ROW, confirmed_at=confirmed))
     return Look(wall, confirmed, at)
 
@@ -104,8 +105,3 @@ _ANCHORED = "postern-clock"
 
 def _confirmed(connection: Connection) -> float | None:
     return connection.execute(select(clock.c.confirmed_at).where(clock.c.id == _ROW)).scalar()
-
-
-def _time_of(run_id: str) -> float:
-    """The moment of an id (RFC 9562, section 5.7)."""
-    return int(run_id.replace("-", "")[:12], 16) / 1000

@@ -12,7 +12,7 @@ def upgrade() -> None:
     """Create the table. Its only row is made by the first server process that deletes old records."""
     op.create_table(
         "clock",
-        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("id", sa.Integer(), nullable=False, autoincrement=False),
         sa.Column("confirmed_at", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="clock_key"),
     )
