@@ -1,11 +1,14 @@
 """An authorization request is taken once, by the browser that began it, within ten minutes."""
 
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 
 import pytest
 from sqlalchemy import Engine
 
 from postern.browser_secrets import hash_of, is_hash, is_secret, new_secret
+from postern.journal import sessions
 from postern.journal.authorizations import (
     KEPT_FOR,
     SWEPT,
@@ -15,6 +18,7 @@ from postern.journal.authorizations import (
     delete_authorizations,
     take,
 )
+from postern.journal.journal import Journal
 from postern.journal.schema import authorizations
 from tests.journal.engines import all_of
 
@@ -95,13 +99,37 @@ def test_the_table_has_hashes_only():
             Authorization(*hashes, "sign-in", "", NOW)
 
 
+@pytest.mark.anyio
+async def test_all_of_it_goes_through_the_journal(database_url: str):
+    """Whose writer is another process: operations and their results are plain values."""
+    made = Authorization(STATE, BROWSER, "sign-in", "/console", NOW)
+    ada = sessions.Session(hash_of("id"), "t", "ada", "Ada", frozenset({"Postern.Operator"}), "::1", NOW, NOW)
+    ends = sessions.Ends()
+    journal = Journal(database_url)
+    await journal.open()
+    try:
+        await journal.write(partial(begin, authorization=made))
+        take_it = partial(take, state_hash=STATE, browser_hash=BROWSER, kind="sign-in", request_id="r1", now=NOW + 1)
+        assert [await journal.write(take_it), await journal.write(take_it)] == [made, made]
+        assert await journal.write(partial(take_it, request_id="r2")) is NotTaken.USED
+        await journal.write(partial(sessions.begin, session=ada))
+        journal.write_soon(partial(sessions.note_use, id_hash=ada.id_hash, now=NOW + 9, ends=ends))
+        await journal.write(partial(sessions.end, id_hash=ada.id_hash, person=("t", "lisa")))
+        find = partial(sessions.find, id_hash=ada.id_hash, now=NOW + 10, ends=ends)
+        found = await journal.read(find)
+        assert found == replace(ada, seen_at=NOW + 9)
+        assert await journal.read(partial(sessions.listed, now=NOW + 10, ends=ends)) == [found]
+        await journal.write(partial(sessions.end, id_hash=ada.id_hash))
+        assert await journal.read(find) is None
+    finally:
+        await journal.aclose()
+
+
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)  # SQLite has one writer at a time
 @pytest.mark.process
 def test_of_two_processes_that_take_it_at_once_one_gets_it(engine: Engine):
     """The second waits for the transaction of the first."""
-    from concurrent.futures import ThreadPoolExecutor
-
     made = begun(engine)
     with ThreadPoolExecutor(4) as pool:
-        outcomes = list(pool.map(lambda name: partial(taken, engine, request_id=name)(), "abcd"))
+        outcomes = list(pool.map(lambda name: taken(engine, request_id=name), "abcd"))
     assert sorted(map(str, outcomes)) == sorted([str(made), *["used"] * 3])
