@@ -100,6 +100,7 @@ def test_the_table_has_hashes_only():
 
 
 @pytest.mark.anyio
+@pytest.mark.process
 async def test_all_of_it_goes_through_the_journal(database_url: str):
     """Whose writer is another process: operations and their results are plain values."""
     made = Authorization(STATE, BROWSER, "sign-in", "/console", NOW)

@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine, create_engine
 
+import postern.journal
 from postern.browser_secrets import hash_of, new_secret
+from postern.journal.authorizations import KEPT_FOR, SWEPT
 from postern.journal.database import sqlite_copies
 from postern.journal.schema import metadata, sessions
 from postern.journal.sessions import (
@@ -151,3 +153,10 @@ def test_a_restore_ends_all_sessions(tmp_path: Path):
     engine = empty_journal(url)
     assert all_of(engine, sessions, "id_hash") == all_of(engine, metadata.tables["authorizations"], "state_hash") == []
     engine.dispose()
+
+
+def test_the_page_of_the_journal_states_how_long_they_are_kept():
+    page = Path(postern.journal.__file__).with_name("README.md").read_text(encoding="utf-8")
+    assert (Ends().life, Ends().idle, KEPT_FOR, SWEPT) == (12 * 3600, 30 * 60, 600, 20)
+    assert "12 hours, or 30 minutes without use" in page
+    assert "ten minutes; each start deletes 20 that expired" in page

@@ -1,20 +1,27 @@
 """People sign in at the local tenant as at Entra: authorization code with PKCE, refresh, sign-out, and its errors."""
 
+import asyncio
+import base64
 import json
+import time
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import jwt
 import pytest
-from hypothesis import given
+from httpx2 import ASGITransport
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from postern.http_client import AsyncClient, Response
+from postern.http_client import AsyncClient, Response, http_client
 from postern.local_tenant import LocalTenant, TenantFault, serve
+from postern.local_tenant.app import create_sign_in_app
 from postern.local_tenant.grants import CODE_SECONDS, KEY_FILE, REFRESH_SECONDS, Grant, opened, sealed
 from postern.local_tenant.redirect_uris import is_registered
 from postern.local_tenant.state import STATE_FILE
 from postern.local_tenant.tenant import GRAPH_AUDIENCE
+from tests.examples import example_count
 from tests.local_tenant.browser import CALLBACK, Browser, answer
 
 pytestmark = pytest.mark.anyio
@@ -61,6 +68,8 @@ async def test_the_page_shows_ada_lisa_and_gil_with_a_button_each(browser: Brows
     assert "default-src 'none'" in policy
     assert "frame-ancestors 'none'" in policy
     assert "form-action" not in policy  # Chromium would stop the redirect to the application
+    style = response.text.partition("<style>")[2].partition("</style>")[0]
+    assert f"style-src 'sha256-{base64.b64encode(sha256(style.encode()).digest()).decode()}'" in policy
 
 
 @pytest.mark.parametrize(
@@ -380,6 +389,41 @@ def test_redirect_uris_are_compared_as_text_but_for_the_port_on_loopback(given: 
 def test_no_other_text_is_a_registered_address(text: str) -> None:
     assert is_registered(text, REGISTERED) is False
     assert is_registered(REGISTERED[2] + text, REGISTERED) is (text == "")
+
+
+HOSTILE = ("https://evil.test", "//evil.test", "é", "\r\nLocation: x", "<b>", "none", "plain", "openid", "%00", "{}")
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["client_id", "redirect_uri", "response_type", "response_mode", "scope", "state", "nonce"])
+        | st.sampled_from(["code_challenge", "code_challenge_method", "prompt", "person", "request_uri"]),
+        st.sampled_from(HOSTILE) | st.text(max_size=20),
+        max_size=4,
+    ),
+    st.sampled_from(["ada", "", "mallory"]) | st.text(max_size=5),
+)
+@settings(max_examples=example_count(60), deadline=None)
+def test_whatever_is_requested_leads_to_a_page_or_back_to_the_application(
+    tenant: LocalTenant, changes: dict[str, str], person: str
+) -> None:
+    """Never to another address, and never to an error of the server."""
+
+    async def asked() -> Response:
+        app = create_sign_in_app(tenant, time.time)
+        async with http_client(transport=ASGITransport(app), base_url="http://127.0.0.1") as client:
+            parameters = Browser(tenant, client).parameters(**changes)
+            url = f"/{tenant.tenant_id}/oauth2/v2.0/authorize"
+            return await client.post(url, params=parameters, data={"person": person})
+
+    response = asyncio.run(asked())
+    if response.status_code == 303:
+        back = answer(response)
+        assert ("code" in back) is (person in tenant.people and "error" not in back)
+        assert back["state"] == changes.get("state", "the-state")
+    else:
+        assert response.status_code == 400
+        assert "location" not in response.headers
 
 
 def test_codes_and_refresh_tokens_say_nothing_and_outlive_a_restart(tmp_path: Path) -> None:
