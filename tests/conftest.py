@@ -2,6 +2,7 @@
 
 import multiprocessing.process
 import os
+import platform
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,6 +30,9 @@ AS_A_SERVER = writer_link._writer
 RUNNING: list[pytest.Item] = []
 """The test that runs."""
 
+PROCESSES = Path(__file__).with_name("process")
+"""All tests in this folder start processes."""
+
 START_PROCESSES = {"postgres_url"}
 """Fixtures that start processes. The parameters of those below that do so have the marker themselves."""
 
@@ -54,9 +58,15 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile(next(name for name, chosen in profiles.items() if chosen))
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """A fast run need not import what it leaves out."""
+    return True if config.getoption("--fast") and collection_path == PROCESSES else None
+
+
 @pytest.fixture(scope="session", autouse=True)
 def processes_are_marked() -> Iterator[None]:
     """A test without the marker `process` that starts a process fails."""
+    platform.processor()  # Azure's client asks for it, and Python starts a program the first time
     with pytest.MonkeyPatch.context() as patch:
         starts = (subprocess.Popen, "__init__"), (Process, "__init__"), (multiprocessing.process.BaseProcess, "start")
         for kind, name in starts:
@@ -129,7 +139,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     processes come first: those are the long ones, and short ones at the end let all workers end at the same time."""
     for item in items:
         names = set(getattr(item, "fixturenames", ()))
-        if names & START_PROCESSES or item.path.is_relative_to(Path(__file__).with_name("process")):
+        if names & START_PROCESSES or item.path.is_relative_to(PROCESSES):
             item.add_marker("process")
         if names & SERVE_A_TENANT:
             item.add_marker("network")

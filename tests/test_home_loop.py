@@ -2,6 +2,8 @@
 
 import asyncio
 from contextvars import ContextVar
+from functools import partial
+from typing import Any
 
 import pytest
 
@@ -72,3 +74,23 @@ def test_a_home_that_is_closed_is_said_and_nothing_is_left_behind():
     asyncio.run(settle())
     with pytest.raises(RuntimeError, match="the server has stopped"):
         asyncio.run(home.run(here()))
+
+
+async def test_what_is_noted_in_another_loop_is_noted_at_home_before_its_thread_ends():
+    """Lists that are taken and replaced there would lose it."""
+    home = HomeLoop()
+    noted: list[Any] = []
+    home.soon(lambda: noted.append("not settled"))
+    home.settle()
+    home.soon(lambda: noted.append("at once"))
+    assert noted == ["not settled", "at once"]
+
+    def note(number: int) -> None:
+        noted.append((number, asyncio.get_running_loop()))
+
+    async def elsewhere() -> None:
+        for number in range(3):
+            home.soon(partial(note, number))
+
+    await asyncio.to_thread(asyncio.run, elsewhere())
+    assert noted[2:] == [(number, asyncio.get_running_loop()) for number in range(3)]

@@ -2,7 +2,7 @@
 may run a loop of its own in its thread (`asyncio.run`), so calls of shared things go home first."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -22,6 +22,13 @@ class HomeLoop:
     def is_here(self) -> bool:
         """Whether the running loop is home."""
         return self._loop is None or asyncio.get_running_loop() is self._loop
+
+    def soon(self, note: Callable[[], object]) -> None:
+        """Call this at home: now, or soon if another loop runs here. It comes before the end of the thread there."""
+        if self._loop is None or self.is_here:
+            note()
+        elif not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(note)
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
         """The result of the work, done in the home loop, in the current context. A cancellation reaches it there."""

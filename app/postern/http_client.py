@@ -26,12 +26,15 @@ from httpx2 import (
     LocalProtocolError,
     PoolTimeout,
     ProxyError,
+    ReadError,
     ReadTimeout,
     Request,
     Response,
+    ResponseNotRead,
     Timeout,
     TransportError,
     UnsupportedProtocol,
+    WriteTimeout,
 )
 from httpx2 import Proxy as HttpProxy
 
@@ -54,12 +57,15 @@ __all__ = [
     "InvalidURL",
     "LocalProtocolError",
     "PoolTimeout",
+    "ReadError",
     "ReadTimeout",
     "Request",
     "Response",
+    "ResponseNotRead",
     "Timeout",
     "TransportError",
     "UnsupportedProtocol",
+    "WriteTimeout",
     "http_client",
     "pool",
     "tls",
@@ -128,8 +134,8 @@ class _Routed(AsyncBaseTransport):
             status = str(error).partition(" ")[0]  # the rest is the proxy's own text
             said = f" ({status})" if status.isdigit() else ""
             text = f"the proxy of POSTERN_PROXY rejected the connection{said}"
-        except ConnectError as error:
-            text = f"through the proxy of POSTERN_PROXY, {error}"
+        except (ConnectError, ConnectTimeout) as error:
+            text = f"through the proxy of POSTERN_PROXY, {str(error) or 'no connection in time'}"
         raise ConnectError(text, request=request)
 
     async def aclose(self) -> None:

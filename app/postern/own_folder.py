@@ -11,13 +11,13 @@ TENANT_FOLDER = "local-tenant"
 
 
 def make_folder(folder: Path, own: Iterable[str]) -> None:
-    """Make the folder if it does not exist, and let git ignore what Postern writes there. `own` are patterns of the
-    names of Postern's files in it.
+    """Make the folder for its owner only if it does not exist, and let git ignore what Postern writes there. `own` are
+    patterns of the names of Postern's files in it.
 
     If nothing else is in the folder, git ignores all of it. In a project's own folder, git ignores Postern's files
     only. An existing `.gitignore` stays as it is. Raises OSError if the folder cannot be made; a `.gitignore` that
     cannot be written is no error."""
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(0o700, parents=True, exist_ok=True)
     with suppress(OSError):  # read-only by now, or another process was faster
         if os.path.lexists(folder / IGNORE_FILE):
             return

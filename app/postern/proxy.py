@@ -21,7 +21,7 @@ class Proxy:
 
 
 def _covers(direct: str, host: str) -> bool:
-    bare = direct.removeprefix("*").removeprefix(".")
+    bare = direct.removeprefix("*").strip(".")
     if host == bare or host.endswith(f".{bare}"):
         return True
     try:

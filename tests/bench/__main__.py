@@ -3,7 +3,6 @@
 import argparse
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from tests.bench.databases import count_runs, size
 from tests.bench.flood import measure_flood
 from tests.bench.load import Kind, Measured, client, rounds
 from tests.bench.servers import ON_RECORD, WORKFLOW, bare, postern
+from tests.ports import free_port
 from tests.postgres import postgres_server
 
 console = Console(highlight=False, width=120)
@@ -37,16 +37,16 @@ def main() -> int:
         local = stack.enter_context(serve(LocalTenant.open(folder / "tenant")))
         token = local.token("ada")
         database = f"sqlite:///{folder / 'postern.db'}"
-        with postern(local, token, _free_port(), database) as first:
+        with postern(local, token, free_port(), database) as first:
             on_new_database = first.started
-        starlette = stack.enter_context(bare(token, _free_port()))
-        server = stack.enter_context(postern(local, token, _free_port(), database))
+        starlette = stack.enter_context(bare(token, free_port()))
+        server = stack.enter_context(postern(local, token, free_port(), database))
         console.print(
             f"start to first authenticated answer: {server.started:.2f} s ({on_new_database:.2f} s on a new database)"
         )
         recorded = [Kind("recorded", server, ON_RECORD)]
         if options.postgres and (url := _postgres(stack)):
-            beside = stack.enter_context(postern(local, token, _free_port(), url))
+            beside = stack.enter_context(postern(local, token, free_port(), url))
             recorded.append(Kind("on PostgreSQL", beside, ON_RECORD))
         kinds = [Kind("bare", starlette, WORKFLOW), Kind("stateless", server, WORKFLOW), *recorded]
         before = server.memory
@@ -142,12 +142,6 @@ def _postgres(stack: ExitStack) -> str:
     except Exception as error:
         console.print(f"without PostgreSQL, which does not start here ({type(error).__name__}: {error})")
         return ""
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port: int = found.getsockname()[1]
-        return port
 
 
 if __name__ == "__main__":

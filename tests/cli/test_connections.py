@@ -187,6 +187,14 @@ def test_any_answer_but_401_means_that_it_was_reached(status: int, passed: bool,
     assert (stage.passed, says in stage.detail + stage.fix) == (passed, True)
 
 
+def test_a_401_of_an_entry_with_headers_alone_names_them():
+    found = Connection.model_validate(
+        {"base_url": "https://x.example", "auth": {"type": "none"}, "headers": {"X-Key": {"key_vault": "k"}}}
+    )
+    stage = judged(401, "connections.x", found)
+    assert (stage.passed, "its headers" in stage.fix, "other than none" in stage.fix) == (False, True, False)
+
+
 def test_a_401_after_signing_in_says_what_to_check():
     auth = {"type": "entra", "client_id": "0" * 8 + "-0000-0000-0000-" + "0" * 12, "audience": "api://x"}
     found = Connection.model_validate(

@@ -1,6 +1,7 @@
 """Small real servers on loopback that calls go to, and a Context whose calls go there."""
 
 import asyncio
+import math
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -93,6 +94,7 @@ async def calling(
     served: dict[str, Trigger] | None = None,
     run_id: str = "run-1",
     depth: int | None = None,
+    left: float = math.inf,
     **more: Any,
 ) -> AsyncIterator[Calling]:
     """Calls by these entries, over plain clients whose sign-in is a fixed token."""
@@ -126,6 +128,7 @@ async def calling(
         lambda _, call: noted.append(call),
         sleep=sleep,
         uniform=lambda low, high: high,
+        left=lambda run_id: left,
     )
     services = Services(secret, connection, structlog.get_logger("test"), call=calls.call)
     request = Request("POST", "/triggers/x", chain=None if depth is None else Chain(depth))

@@ -61,6 +61,14 @@ def test_a_long_body_comes_in_small_pieces(way: str):
 
 
 @pytest.mark.parametrize("way", PACKED)
+def test_a_body_that_fills_its_last_piece_is_whole(way: str):
+    """Then zlib has read everything, and may still hold what it has not given."""
+    for size in range(2 * PIECE - 2, 2 * PIECE + 262, 3):
+        data = bytes(size)
+        assert unpacked(way.partition(" ")[0], PACKED[way](data), 1 << 20) == data
+
+
+@pytest.mark.parametrize("way", PACKED)
 def test_a_body_that_breaks_off_is_an_error(way: str):
     packed = PACKED[way](TEXT)
     for kept in range(1, len(packed)):

@@ -2,18 +2,25 @@
 
 import asyncio
 import gzip
+import ssl
 import tracemalloc
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
+import trustme
 
 from postern.connections.auth.token_cache import Token, Tokens
+from postern.connections.calls.failures import failed
+from postern.connections.calls.targets import Targets
 from postern.connections.entry_transport import Caps
 from postern.connections.faults import ConnectionFault
 from postern.connections.places import MOST_OF_ENTRY
-from postern.http_client import AsyncBaseTransport, HTTPError, ReadTimeout, TransportError
+from postern.http_client import AsyncBaseTransport, ConnectTimeout, HTTPError, ReadError, ReadTimeout, TransportError
+from postern.http_client import pool as pool_of
+from postern.settings import load_settings
 from tests.connections.counterparts import (
     SECRET,
     Answer,
@@ -32,6 +39,7 @@ from tests.connections.counterparts import (
 pytestmark = [pytest.mark.anyio, pytest.mark.network]
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
+FLOW = {"triggers": {"flow": {"url": "https://flow.example/x"}}}
 MIB = 1024 * 1024
 
 
@@ -387,9 +395,56 @@ async def test_time_ends_signing_in_too(pool: AsyncBaseTransport):
             return ""
 
     async with still_works(pool), listening(always()) as server:
-        with pytest.raises(ReadTimeout, match=r"connections\.crm"):
-            await client_of(pool, server.url, auth=Slow(), caps=Caps(0.2)).get("/x")
+        client = client_of(pool, server.url, auth=Slow(), caps=Caps(0.2))
+        with pytest.raises(ConnectTimeout, match=r"^connections\.crm was not called: it got no credential") as caught:
+            await client.post("/x")
         assert server.received == []
+    error = failed(Targets(load_settings({}, defaults=FLOW), dict).find("flow"), caught.value, "POST")
+    assert (error.sent, "may have run" in str(error), "it got no credential" in str(error)) == (False, False, True)
+
+
+async def test_a_slow_renewal_after_a_401_is_named_too(pool: AsyncBaseTransport):
+    class Slow(Marked):
+        async def another(self, refused: str) -> str | None:
+            await asyncio.sleep(60)
+            return None
+
+    async with still_works(pool), listening(always(401)) as server:
+        with pytest.raises(ConnectTimeout, match="it got no credential within its timeout"):
+            await client_of(pool, server.url, auth=Slow(), caps=Caps(0.5)).get("/x")
+
+
+@pytest.mark.parametrize("part", ["head", "body"])
+async def test_a_connection_that_breaks_in_its_encryption_is_an_error_like_any_other(part: str, tmp_path: Path):
+    """The library passes on OpenSSL's own error. A GET is repeated, and of a POST it is said that it may have run."""
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+
+    async def answer(received: Received, writer: asyncio.StreamWriter) -> None:
+        if part == "body":
+            writer.write(HEAD + b"Content-Length: 100\r\n\r\nhalf")
+        plain = writer.transport._ssl_protocol._transport  # type: ignore[attr-defined]
+        plain.write(b"\x17\x03\x03\x00\x20" + b"x" * 32)
+        await received.reader.read()
+
+    made = pool_of(tmp_path / "ca.pem", most=5, kept=5)
+    async with listening(answer, context) as server:
+        client = client_of(made, server.url, retries=Waits().retries())
+        with pytest.raises(ReadError, match=r"^connections\.crm could not be called: ReadError$"):
+            await client.get("/x")
+        assert len(server.received) == 4
+        with pytest.raises(ReadError) as caught:
+            await client.post("/x")
+        assert len(server.received) == 5
+    await made.aclose()
+    error = failed(Targets(load_settings({}, defaults=FLOW), dict).find("flow"), caught.value, "POST")
+    assert (error.sent, error.final, "may have run" in str(error), "broke the connection off" in str(error)) == (
+        True,
+        False,
+        True,
+        True,
+    )
 
 
 async def gone(server: Counterpart) -> None:

@@ -22,7 +22,7 @@ from postern.connections.vault.secret import Secret
 from postern.http_client import http_client
 from postern.settings import load_settings
 from postern.version import own_version
-from tests.connections.counterparts import Counterpart, Received, Waits, always, listening, reply
+from tests.connections.counterparts import Counterpart, Received, Waits, always, in_turn, listening, reply
 
 pytestmark = pytest.mark.anyio
 
@@ -207,6 +207,34 @@ async def test_a_look_elsewhere_leads_to_results_that_the_entry_allows(made: Any
         assert [each.received[0].header("authorization") for each in (first, last)] == ["", ""]
 
 
+@pytest.mark.parametrize("leads", ["redirect", "location", "operation"])
+async def test_an_origin_of_results_does_not_decide_where_the_credential_is_sent(made: Any, tmp_path: Path, leads: str):
+    """The credential is not for that host, which could have any address of the trigger's origin requested with it."""
+    async with AsyncExitStack() as opened:
+        gateway = await opened.enter_async_context(listening(always()))
+        back = f"{gateway.url}/admin/delete"
+        done = {"status": "Succeeded", "resourceLocation": back}
+        look = {
+            "redirect": always(302, b"", f"Location: {back}"),
+            "location": always(202, b"", f"Location: {back}"),
+            "operation": always(200, to_json(done), "Content-Type: application/json"),
+        }
+        results = await opened.enter_async_context(listening(look[leads]))
+        gateway.answer = in_turn(reply(202, b"", f"Operation-Location: {results.url}/r"), reply(401))
+        auth = {"type": "basic", "username": "u", "password": KEY}
+        at = {"url": f"{gateway.url}/t", "results_at": [results.url], **APIM}
+        calls, ctx = called(made(), tmp_path, auth=auth, **at)
+        opened.callback(calls.close)
+        with pytest.raises(CallError, match="without the credential because its address is at another origin, or was"):
+            await ctx.call("t", {})
+        sent = [
+            (each.target, each.header("authorization"), each.header("ocp-apim-subscription-key"))
+            for each in gateway.received
+        ]
+        assert sent[1:] == [("/admin/delete", "", "")]
+        assert all(sent[0])
+
+
 async def test_a_reply_that_cannot_be_unpacked_came_after_the_request_was_sent(made: Any, tmp_path: Path):
     damaged = gzip.compress(b"1" * 99)[:-4]
     async with listening(always(200, damaged, "Content-Encoding: gzip")) as api:
@@ -230,6 +258,7 @@ async def test_an_encoded_slash_in_path_is_sent_as_it_was_written(made: Any, tmp
 async def test_a_reply_for_another_loop_is_read_at_home(made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """The turns of large replies belong to the server's loop: a turn that comes in another one would wake nobody."""
     read_in: list[Any] = []
+    noted_in: list[Any] = []
     value = Replies.value
 
     async def noted(*arguments: Any) -> Any:
@@ -241,9 +270,10 @@ async def test_a_reply_for_another_loop_is_read_at_home(made: Any, tmp_path: Pat
     connections.home.settle()
     async with listening(always(200, b"1", "Content-Type: application/json")) as api:
         calls, ctx = called(connections, tmp_path, url=f"{api.url}/t")
+        monkeypatch.setattr(calls, "_note", lambda *_: noted_in.append(asyncio.get_running_loop()))
         assert await asyncio.to_thread(asyncio.run, ctx.call("t", {})) == 1
         calls.close()
-    assert read_in == [asyncio.get_running_loop()]
+    assert read_in == noted_in == [asyncio.get_running_loop()]
 
 
 async def test_all_requests_name_the_product(made: Any, tmp_path: Path):

@@ -2,23 +2,30 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import structlog
 import trustme
 from azure.core.exceptions import ServiceRequestError
 from azure.core.pipeline.transport import AsyncioRequestsTransport, RequestsTransport
 
+from postern.access import ANYONE
 from postern.assembly.identity import identity_part
+from postern.authoring.call_result import CallError
+from postern.authoring.context import Context, Services
+from postern.authoring.request import Request as PostedRequest
 from postern.cli.connection_test import connected
 from postern.connections import ConnectionFault, Connections
 from postern.connections.auth.entra import EntraSignIn
 from postern.connections.azure_clients import own_credential, secret_client
+from postern.connections.calls.calls import Calls
 from postern.http_client import USER_AGENT, ConnectError
 from postern.identity import tenant
 from postern.passwordless import entra_sign_in
@@ -41,12 +48,14 @@ class Tunnel:
     status: int = 200
     own_port: int = 0
     asked: list[str] = field(default_factory=list)
+    serving: set[asyncio.Task[None] | None] = field(default_factory=set)
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.own_port}"
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.serving.add(asyncio.current_task())
         with suppress(OSError, asyncio.IncompleteReadError):
             head = await reader.readuntil(b"\r\n\r\n")
             self.asked.append(head.split(b"\r\n")[0].decode())
@@ -55,6 +64,9 @@ class Tunnel:
                 there = await asyncio.open_connection("127.0.0.1", self.port)
                 await asyncio.gather(_copy(reader, there[1]), _copy(there[0], writer))
         writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+        self.serving.discard(asyncio.current_task())
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -70,6 +82,9 @@ async def tunnelling(status: int = 200, port: int = 0) -> AsyncIterator[Tunnel]:
     async with await asyncio.start_server(tunnel.serve, "127.0.0.1", 0) as server:
         tunnel.own_port = server.sockets[0].getsockname()[1]
         yield tunnel
+        async with asyncio.timeout(10):
+            while tunnel.serving:
+                await asyncio.sleep(0)
 
 
 @pytest.fixture
@@ -128,7 +143,7 @@ async def test_a_proxy_that_rejects_is_named_without_its_own_text(settings_of: A
         stage = await connected("https://api.example/x", "triggers.t", None, proxy)
         assert not stage.passed
         assert stage.detail == f"no connection: the proxy of POSTERN_PROXY answered {status}"
-        assert "POSTERN_NO_PROXY" in stage.fix
+        assert ("signs in at no proxy" if status == 407 else "POSTERN_NO_PROXY") in stage.fix
 
 
 SECRET = {"key_vault": "a-secret"}
@@ -219,3 +234,104 @@ async def test_requests_to_entra_and_key_vault_name_the_product(monkeypatch: pyt
                 await client.get_secret("a", retry_total=0)
     assert len(agents) >= 2
     assert all(agent.startswith(f"{USER_AGENT} ") for agent in agents)
+
+
+CAUSES = {403: "Let the proxy of POSTERN_PROXY connect", 407: "signs in at no proxy", 0: "Check that POSTERN_PROXY is"}
+
+
+@pytest.fixture
+def api_error(settings_of: Any) -> Callable[..., Awaitable[str]]:
+    """The text of the error of one kind of call through a proxy."""
+
+    async def error(tunnel: Tunnel, kind: str, ca_bundle: Path | None = None) -> str:
+        oauth2 = {**API, "auth": OAUTH2}
+        vault = {"key_vault_url": "https://a.vault.azure.net", "azure_credential": "client_secret"}
+        entries = {"connections": {"api": API, "token": oauth2}, "triggers": {"t": {"url": "https://api.example/x"}}}
+        bundle = {"ca_bundle": str(ca_bundle)} if ca_bundle else {}
+        settings = settings_of(tunnel, authority="https://login.example", **vault, **entries, **bundle)
+        kept = None if kind == "key vault" else Kept({"a-secret": "s"})
+        connections = Connections(settings, "https://login.example", secrets=kept, retries=Waits().retries())
+        calls = Calls(settings, dict, connections.open, lambda *_: None, sleep=Waits().sleep)
+        services = Services(connections.secret, connections.client, structlog.get_logger(), call=calls.call)
+        ctx = Context(PostedRequest("POST", "/triggers/x"), ANYONE, "run-1", "x", services)
+        auth = EntraAuth(client_id=ID, tenant_id=ID, client_secret=SecretReference(**SECRET), audience="a")
+        made: dict[str, Callable[[], Awaitable[Any]]] = {
+            "connection": lambda: ctx.connection("api").post("/x"),
+            "call": lambda: ctx.call("t", {}),
+            "token endpoint": lambda: ctx.connection("token").get("/x"),
+            "key vault": lambda: ctx.secret("a-secret"),
+            "entra": lambda: EntraSignIn("connections.api", auth, connections.context).credential(),
+        }
+        try:
+            with pytest.raises((ConnectError, CallError, ConnectionFault)) as caught:
+                await made[kind]()
+        finally:
+            calls.close()
+            await connections.aclose()
+        return str(caught.value)
+
+    return error
+
+
+@pytest.mark.parametrize("status", CAUSES)
+@pytest.mark.parametrize("kind", ["connection", "call", "token endpoint", "key vault", "entra"])
+async def test_each_error_says_that_the_proxy_is_the_cause_and_what_to_do_there(
+    api_error: Any, monkeypatch: pytest.MonkeyPatch, kind: str, status: int
+):
+    for name in ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET"):
+        monkeypatch.setenv(name, ID)
+    monkeypatch.setattr("postern.connections.azure_clients.RETRIES", 0)
+    monkeypatch.setattr("postern.connections.vault.vault.RETRIES", 0)
+    async with tunnelling(status) as tunnel:
+        tunnel.own_port = tunnel.own_port if status else 1
+        text = await api_error(tunnel, kind)
+    assert CAUSES[status] in text
+    assert "planted" not in text
+
+
+@pytest.mark.parametrize("kind", ["connection", "call", "token endpoint"])
+async def test_a_certificate_that_is_not_trusted_names_the_setting_for_it(api_error: Any, kind: str):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("api.example", "token.example").configure_cert(context)
+    async with listening(always(), context) as there, tunnelling(port=there.port) as tunnel:
+        text = await api_error(tunnel, kind)
+    assert "POSTERN_CA_BUNDLE" in text
+    assert "Check that" not in text
+
+
+CERTIFICATES = {"name": "is for another host", "expired": "has expired: have it renewed", "early": "set the clock"}
+
+
+@pytest.mark.parametrize("kind", ["connection", "call", "token endpoint", "key vault", "entra", "connection test"])
+@pytest.mark.parametrize("wrong", CERTIFICATES)
+async def test_a_certificate_that_is_wrong_itself_is_not_taken_for_one_of_a_private_authority(
+    api_error: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str, wrong: str
+):
+    for name in ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET"):
+        monkeypatch.setenv(name, ID)
+    for at in ("azure_clients", "vault.vault"):
+        monkeypatch.setattr(f"postern.connections.{at}.RETRIES", 0)
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    hosts = ("api.example", "token.example", "login.example", "a.vault.azure.net")
+    now = datetime.now(UTC)
+    dates: dict[str, Any] = {
+        "name": {},
+        "expired": {"not_before": now - timedelta(9), "not_after": now - timedelta(1)},
+        "early": {"not_before": now + timedelta(1), "not_after": now + timedelta(9)},
+    }
+    authority.issue_cert(*(hosts if dates[wrong] else ["other.example"]), **dates[wrong]).configure_cert(context)
+    async with listening(always(), context) as there, tunnelling(port=there.port) as tunnel:
+        if kind == "connection test":
+            stage = await connected("https://api.example/x", "triggers.t", tmp_path / "ca.pem", Proxy(tunnel.url))
+            text = stage.fix
+        else:
+            text = await api_error(tunnel, kind, tmp_path / "ca.pem")
+    assert CERTIFICATES[wrong] in text
+    assert "POSTERN_CA_BUNDLE" not in text
+
+
+@pytest.mark.parametrize("direct", ["vault.example", "vault.example.", ".example", "*.example.", "Vault.Example"])
+def test_a_host_without_the_proxy_is_meant_with_and_without_its_last_dot(direct: str):
+    assert not any(Proxy("http://p", (direct,)).carries(host) for host in ("vault.example", "vault.example."))
+    assert Proxy("http://p", (direct,)).carries("vaultxexample")

@@ -20,6 +20,7 @@ from typing import NamedTuple
 import trustme
 from httpx2 import URL
 
+from tests.ports import free_port
 from tests.process.servers import ROOT, Server, until
 from tests.tools import needed
 
@@ -45,12 +46,6 @@ http {{
 def nginx_path() -> str:
     """Where nginx is: Debian has it where only root's PATH looks. See `tests.tools.cannot`."""
     return needed("nginx", f"{os.environ.get('PATH', '')}:/usr/sbin")
-
-
-def free_port() -> int:
-    """A port without a listener."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
 
 
 class Said(NamedTuple):

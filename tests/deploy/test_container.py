@@ -3,7 +3,6 @@
 import json
 import re
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from postern.local_tenant import LocalTenant
 from postern.version import own_version
 from tests.deploy.image import built_image, run_in
 from tests.deploy.peer import OWNER, SERVER, ask, compose_database
+from tests.ports import free_port
 from tests.process.servers import settings_of, until
 
 pytestmark = pytest.mark.process
@@ -75,9 +75,7 @@ class Running:
     def __init__(
         self, image: Path, mounted: Path, environment: Mapping[str, str], more: Mapping[Path, str] | None = None
     ) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.environment = {**environment, "POSTERN_PORT": str(self.port)}
         entrypoint = json.loads((image / "image.json").read_text("utf-8"))["entrypoint"]
         self._log = mounted / "log"

@@ -87,7 +87,7 @@ class Writers:
         self._asked: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self, link: int) -> Writer:
+    def start(self, link: int, printed: int) -> Writer:
         """A writer that has the other end of this socket."""
         if self._asked is None:
             asked, its = socket.socketpair()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from sqlalchemy import Connection, select, text
 
 from postern import Caller, Problem, Request, Workflow, workflow
@@ -25,6 +26,7 @@ from postern.journal.journal import LONGEST_TICK, Journal
 from postern.journal.reading.queries import request_cancel
 from postern.journal.run import MOVES, Attempt, Outcome, Run, State, Step
 from postern.journal.schema import metadata, runs, steps
+from postern.journal.shares import ANONYMOUS
 from postern.journal.writing.rows import facts, run_row
 from postern.journal.writing.statements import write_runs
 from tests.journal.operations import delete_and_fail, die, execute, scalar
@@ -218,6 +220,7 @@ async def test_while_the_database_is_away_nothing_starts_and_what_had_started_is
         journal._patience = 5.0
         while not journal.available:
             await asyncio.sleep(0.01)
+        await journal.write(partial(scalar, statement="SELECT 1"))  # with what was queued, or after it
         assert (await record(journal, run.id))["state"] == "Succeeded"
         journal.begin(other)
         await journal.end(ended(other))
@@ -232,7 +235,7 @@ async def test_an_event_loop_that_was_held_up_is_no_sign_of_a_database_that_is_a
     async with opened(file_url) as journal:
         monkeypatch.setattr("postern.journal.journal.monotonic", lambda: next(clock))
         with monkeypatch.context() as patch:
-            patch.setattr(journal._link, "send", lambda data: None)
+            patch.setattr(journal._writer, "send", lambda data: None)
             written = journal.end(ended(started()))
             journal._submit()
             for _ in ticks:
@@ -240,7 +243,7 @@ async def test_an_event_loop_that_was_held_up_is_no_sign_of_a_database_that_is_a
                 journal._timer.cancel()  # type: ignore[union-attr]
         assert journal.available is available
         monkeypatch.setattr("postern.journal.journal.monotonic", time.monotonic)
-        journal._link.send(journal._sent.data)  # type: ignore[union-attr]
+        journal._writer.send(journal._sent.data)  # type: ignore[union-attr]
         if available:
             await written
         else:
@@ -254,7 +257,7 @@ async def test_a_writer_that_takes_its_time_to_start_is_no_sign_of_a_database_th
     journal = Journal(file_url)
     heard: list[object] = []
     listen = journal._on_message
-    journal._on_message = heard.append  # type: ignore[assignment]
+    journal._writer._received = heard.append
     await journal.start()
     clock = accumulate([LONGEST_TICK] * 60, initial=1000.0)
     monkeypatch.setattr("postern.journal.journal.monotonic", lambda: next(clock))
@@ -267,11 +270,39 @@ async def test_a_writer_that_takes_its_time_to_start_is_no_sign_of_a_database_th
     assert journal.available
     while not heard:
         await asyncio.sleep(0.01)
-    journal._link._on_message = listen  # type: ignore[union-attr]
+    journal._writer._received = listen
     listen(heard[0])
     journal._tick()
     await written
     await journal.aclose()
+
+
+@pytest.mark.parametrize("slow", [False, True])
+async def test_nothing_reads_from_tables_that_are_not_there_yet(slow, file_url, monkeypatch):
+    """The server's own reads wait for a slow start without an error in the log. A caller's read waits, too."""
+    with structlog.testing.capture_logs() as logged:
+        journal = Journal(file_url, patience=0.01)
+        heard: list[object] = []
+        listen = journal._on_message
+        journal._writer._received = heard.append
+        await journal.start()
+        count = partial(scalar, statement="SELECT count(*) FROM runs")
+        reads = [asyncio.create_task(journal.read(count, caller)) for caller in (None, (ANONYMOUS, "192.0.2.1"))]
+        await asyncio.sleep(0)
+        if slow:
+            written = journal.end(ended(started()))
+            monkeypatch.setattr("postern.journal.journal.START_SECONDS", 0.0)
+            with pytest.raises(Problem):
+                await written
+        while not heard:
+            await asyncio.sleep(0.01)
+        assert not any(read.done() for read in reads)
+        journal._patience = 60.0
+        journal._writer._received = listen
+        listen(heard[0])
+        assert await asyncio.gather(*reads) in ([0, 0], [1, 1])
+        await journal.aclose()
+    assert [line["log_level"] for line in logged if line["event"] == "journal-unavailable"] == ["warning"] * slow
 
 
 async def test_what_was_given_up_and_is_committed_all_the_same_is_undone(file_url, tmp_path):
@@ -319,7 +350,7 @@ async def test_what_each_writer_dies_of_is_given_up_and_the_others_are_written(f
 
 
 def kill_writer(journal: Journal) -> None:
-    process = journal._link._process  # type: ignore[union-attr]
+    process = journal._writer._link._process  # type: ignore[union-attr]
     assert process is not None
     process.kill()
 
@@ -327,7 +358,7 @@ def kill_writer(journal: Journal) -> None:
 @pytest.mark.usefixtures("own_writers")
 async def test_the_writer_ends_with_the_journal(url):
     async with opened(url) as journal:
-        process = journal._link._process  # type: ignore[union-attr]
+        process = journal._writer._link._process  # type: ignore[union-attr]
         assert process is not None
         assert process.poll() is None
     assert process.returncode == 0

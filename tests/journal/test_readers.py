@@ -122,10 +122,25 @@ async def test_a_locked_table_is_waited_for_no_longer_than_the_limit_says(databa
         assert await readers.read(quick, ADA) == 0
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@pytest.mark.process
+async def test_a_connection_that_was_lost_between_two_reads_is_replaced(database_url):
+    """Else each of them would be a 503 after a restart of PostgreSQL."""
+    async with reading_from(database_url) as readers:
+        for _ in range(3):
+            await asyncio.gather(*(readers.read(quick, who) for who in (ADA, BOB, None)))
+            with psycopg.connect(database_url, autocommit=True) as other:
+                other.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                    "WHERE application_name = 'postern' AND datname = current_database()"
+                )
+        assert await readers.read(quick, ADA) == 0
+
+
 async def test_a_close_ends_the_queries_that_go_on(database_url):
     readers = Readers(database_url)
     tasks = await begin(readers, None, OF_SERVER)
-    await readers.aclose(0.05)
+    await readers.aclose(0.5)
     await asyncio.gather(*tasks, return_exceptions=True)
     await until(lambda: not [each for each in threading.enumerate() if each.name.startswith("journal-watcher")])
 

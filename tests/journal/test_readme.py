@@ -50,3 +50,24 @@ def test_what_is_logged_at_a_bound_is_on_the_pages(event: str):
     assert f'"{event}"' in (room / "storage.py").read_text(encoding="utf-8")
     for page in (PAGE, (room.parent / "triggers" / "TROUBLESHOOTING.md").read_text(encoding="utf-8")):
         assert f"`{event}`" in page
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("database/sqlite_file.py", "is not a SQLite database"),
+        ("database/sqlite_file.py", "was deleted or moved away"),
+        ("database/sqlite_file.py", "is another file than the one that was opened"),
+        ("database/sqlite_file.py", "a folder"),
+        ("database/sqlite_file.py", "a pipe"),
+        ("database/engine.py", "cannot be used"),
+        ("writing/watched_writer.py", "journal-writer-died"),
+        ("journal.py", "journal-write-failed"),
+        ("journal.py", "journal-unavailable"),
+        ("../cli/open_database.py", "database-exposed"),
+    ],
+)
+def test_what_is_said_of_a_database_that_does_not_work_is_on_the_page_of_trouble(file: str, said: str):
+    room = Path(postern.journal.__file__).parent
+    assert said in (room / file).read_text(encoding="utf-8")
+    assert said in " ".join((room.parent / "triggers" / "TROUBLESHOOTING.md").read_text(encoding="utf-8").split())

@@ -2,11 +2,12 @@
 
 import itertools
 import json
+import socket
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -99,6 +100,7 @@ class Callers:
         self.stopping = threading.Event()
         self._numbers = itertools.count(1)
         self._goal = (0, 0)
+        self._callers: list[_Caller] = []
         self._moved = threading.Condition()
         self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(count)]
         for thread in self._threads:
@@ -109,6 +111,11 @@ class Callers:
         with self._moved:
             self._goal = (self._goal[0] + 1, port)
             self._moved.notify_all()
+
+    def hang_up(self) -> None:
+        """Break all connections, also those on which a caller waits for a reply."""
+        for caller in self._callers:
+            caller.hang_up()
 
     def goal(self, broken: int) -> tuple[int, int]:
         """Where to call, as soon as callers were sent anywhere after the connection broke: the number of that move, and
@@ -139,6 +146,7 @@ class Callers:
 
     def _work(self) -> None:
         caller = _Caller(self)
+        self._callers.append(caller)
         try:
             while not self.stopping.is_set():
                 caller.call(number := next(self._numbers))
@@ -182,6 +190,11 @@ class _Caller:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+    def hang_up(self) -> None:
+        """Break the connection, from another thread."""
+        with suppress(AttributeError, OSError):  # there is none at the moment
+            self._connection.sock.shutdown(socket.SHUT_RDWR)  # type: ignore[union-attr]
 
     def _connected(self) -> HTTPConnection | None:
         if self._connection is None:
@@ -272,6 +285,20 @@ def assert_recorded(rows: Iterable[Mapping[str, Any]], replies: Iterable[Reply])
             assert json.loads(reply.content) == {"doubled": int(reply.body) * 2}
         assert (row["workflow"], row["inputs"], row["outputs"]) == (reply.trigger, reply.body, reply.content)
         assert (row["state"], row["status"]) == expected == (expected[0], reply.status)
+
+
+def assert_told(url: str, callers: Callers) -> None:
+    """A 503 with a run's id is for a run that is recorded with its outcome; one without is for a run that never was."""
+    rows = {row["id"]: row for row in records(url)}
+    bodies = {row["inputs"] for row in rows.values()}
+    away = [reply for reply in callers.turned_away if reply.code == "journal-unavailable"]
+    for reply in away:
+        if reply.run_id:
+            assert rows[reply.run_id]["state"] in OUTCOMES, reply
+            assert ("retry-after" in reply.headers) == bool(reply.key)
+        else:
+            assert reply.key or reply.body not in bodies, reply
+            assert reply.headers["retry-after"] == "2"
 
 
 def assert_undisturbed(server: Server) -> None:

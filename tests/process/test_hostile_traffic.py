@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from postern.local_tenant import LocalTenant
-from tests.deploy.proxies import free_port
+from tests.ports import free_port
 from tests.process.honest import Caller, get, request
 from tests.process.hostile import ATTACKS, WORKFLOWS
 from tests.process.memory import MIB, family

@@ -305,7 +305,7 @@ async def test_who_cancels_a_run_is_told_of_its_end_also_if_that_cannot_be_recor
     await asyncio.sleep(0)
     cancelled = runner.begin_cancel("run-1")
     assert cancelled is not None
-    with pytest.raises(Problem, match="cannot be recorded"):
+    with pytest.raises(Problem, match="The run has ended"):
         await task
     assert cancelled.done()
 

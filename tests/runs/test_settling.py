@@ -46,7 +46,7 @@ async def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     journal = Journal(f"sqlite:///{tmp_path}/runs.db")
     await journal.open()
     await journal.write(partial(scalar, statement="PRAGMA busy_timeout = 20"))
-    journal._patience = 0.2  # not before: to start takes longer on a busy machine
+    journal._patience = 0.5  # not before: to start takes longer on a busy machine
     yield journal
     await journal.aclose()
 
@@ -63,6 +63,8 @@ def call(runner: Runner) -> asyncio.Task[Run]:
 
 async def until_claimed(journal: Journal) -> None:
     while not await journal.read(lambda c: c.execute(text("SELECT count(*) FROM idempotency_keys")).scalar()):
+        await asyncio.sleep(0)
+    while journal._sent is not None:  # on a busy machine the row is there before the writer's answer is
         await asyncio.sleep(0)
 
 

@@ -119,17 +119,32 @@ async def test_retry_after_is_honoured_and_not_cut(bench, requested, waited):
     assert bench.waits == [waited]
 
 
-async def test_a_retry_after_beyond_the_timeout_of_the_run_ends_the_step():
+@pytest.mark.parametrize(("left", "fits", "does_not"), [(100.0, "99", "101"), (30.0, "29", "30"), (7.0, "6", "44")])
+async def test_a_retry_after_beyond_the_timeout_of_the_run_ends_the_step(left, fits, does_not):
     waits: list[float] = []
 
     async def sleep(seconds: float) -> None:
         waits.append(seconds)
 
-    steps = Steps(lambda run_id, step: None, sleep=sleep, left=lambda run_id: 100.0)
-    errors = [Problem(429, headers={"Retry-After": after}) for after in ("99", "101")]
+    steps = Steps(lambda run_id, step: None, sleep=sleep, left=lambda run_id: left)
+    errors = [Problem(429, headers={"Retry-After": after}) for after in (fits, does_not)]
     with pytest.raises(Problem) as caught:
         await context(steps.run).step(Bench().failing(*errors))
-    assert (waits, caught.value) == ([99], errors[1])
+    assert (waits, caught.value) == ([float(fits)], errors[1])
+    steps.close()
+
+
+async def test_a_wait_of_the_policy_beyond_the_timeout_of_the_run_ends_the_step_too():
+    """Its error says more than that of the timeout."""
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    steps = Steps(lambda run_id, step: None, sleep=sleep, left=lambda run_id: 5.0)
+    with pytest.raises(TimeoutError):
+        await context(steps.run).step(Bench().failing(TimeoutError()))
+    assert waits == []
     steps.close()
 
 
@@ -144,9 +159,9 @@ async def test_a_step_in_a_loop_of_the_author_takes_its_thread_in_the_server_s_l
 
     home = HomeLoop()
     home.settle()
-    steps = Steps(lambda run_id, step: None, threads=Noting("step"), home=home)
+    steps = Steps(lambda *_: loops.append(asyncio.get_running_loop()), threads=Noting("step"), home=home)
     found = await asyncio.to_thread(asyncio.run, context(steps.run).step(lambda: "done"))
-    assert (found, loops) == ("done", [asyncio.get_running_loop()])
+    assert (found, loops) == ("done", [asyncio.get_running_loop()] * 2)
     steps.close()
 
 

@@ -86,7 +86,8 @@ class Application:
             print("running", os.getpid(), flush=True)
         if scope["path"] == "/stuck":
             print("running", os.getpid(), flush=True)
-            time.sleep(60)
+            for _ in range(6000):  # a signal that comes just before one sleep of a minute would wait for its end
+                time.sleep(0.01)
         if scope["path"] == "/go-on":
             self.go_on.set()
         if scope["path"] == "/die":

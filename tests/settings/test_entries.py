@@ -278,6 +278,12 @@ ONE_OF_FOUR = "Write exactly one of client_secret, certificate, managed_identity
         (f"{OAUTH2}, {TOKEN_URL}, parameters = {{ a = 5 }}", "parameters.a", "is not a string", "in quotes"),
         (f"{OAUTH2}, {TOKEN_URL}, resource = 5", "resource", "is not a list of strings", '["one", "two"]'),
         (f'{OAUTH2}, {TOKEN_URL}, key_id = "k"', "", "has a key_id, which is for a private_key", "Leave it out"),
+        (
+            f"{OAUTH2}, {TOKEN_URL}, certificate_chain = true",
+            "",
+            "has a certificate_chain, which is for a private_key",
+            "",
+        ),
         (f'{OAUTH2}, {TOKEN_URL}, assertion_audience = "k"', "", "for a private_key only", "Leave it out"),
         (f'type = "oauth2", {TOKEN_URL}, client_id = "ü", client_secret = {SECRET}', "client_id", "ASCII", ""),
         (

@@ -37,8 +37,9 @@ def test_a_field_takes_what_its_rfc_allows(tmp_path: Path, auth: str, key: str, 
 
 def test_an_assertion_s_key_and_audience_can_be_named(tmp_path: Path):
     signed = f'type = "oauth2", client_id = "c", private_key = {SECRET}, client_authentication = "private_key_jwt"'
-    auth = auth_of(tmp_path, f'{signed}, {TOKEN_URL}, key_id = "k 1", assertion_audience = "https://idp.example"')
-    assert (auth.key_id, auth.assertion_audience) == ("k 1", "https://idp.example")
+    more = 'key_id = "k 1", assertion_audience = "https://idp.example", certificate_chain = true'
+    auth = auth_of(tmp_path, f"{signed}, {TOKEN_URL}, {more}")
+    assert (auth.key_id, auth.assertion_audience, auth.certificate_chain) == ("k 1", "https://idp.example", True)
 
 
 def test_a_certificate_s_chain_can_be_sent_along(tmp_path: Path):
@@ -123,7 +124,10 @@ def _entry(value: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("proxy", "wrong"),
     [
-        ("http://u:planted@proxy.example", "has a user name in it"),
+        ("http://u:planted@proxy.example", "has a user name or a password in it, and Postern signs in at no proxy"),
+        ("http://u:pl#planted@proxy.example", "has a user name or a password in it"),
+        ("u:planted@proxy.example:3128", "has a user name or a password in it"),
+        ("planted@proxy.example:3128", "has a user name or a password in it"),
         ("socks5://proxy.example", "is not a URL"),
         ("proxy.example:3128", "is not a URL"),
         ("http://proxy.example/x", "has a path"),

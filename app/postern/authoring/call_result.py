@@ -77,7 +77,8 @@ class CallError(Exception):
         self.sent = sent
         """Whether the request may have arrived there."""
         self.final = final or ran
-        """Whether the same call would fail again: it is the outcome of a run, or something has to be corrected."""
+        """Whether it is of no use to repeat the call soon: it is the outcome of a run, something has to be corrected,
+        or there is no credential for it."""
 
     @property
     def code(self) -> str:

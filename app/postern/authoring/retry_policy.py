@@ -20,8 +20,8 @@ class Retry:
     each retry. `minimum` and `maximum`, in seconds: no wait that the policy chooses is shorter or longer. The defaults
     are those of Logic Apps ("Retry policies" on learn.microsoft.com).
 
-    A `Retry-After` of the other side replaces the wait, and may be longer than `maximum`. If it does not fit into the
-    run's timeout, there is no further attempt.
+    A `Retry-After` of the other side replaces the wait, and may be longer than `maximum`. If a wait does not fit into
+    the run's timeout, there is no further attempt, and the last error is raised.
 
     Raises RetryFault for a value that is not valid.
     """

@@ -26,7 +26,7 @@ from postern.cli.open_database import (
 )
 from postern.cli.terminal import err, plain, stop
 from postern.errors import DatabaseFault
-from postern.journal.database import postgres_dumps, sqlite_copies
+from postern.journal.database import postgres_dumps, sqlite_copies, sqlite_file
 from postern.journal.database.contents import is_empty, shown, sqlite_path
 from postern.journal.database.engine import check_revision, lock_tables, migrate, open_engine, revision_of
 from postern.journal.database.revisions import HEAD
@@ -157,8 +157,8 @@ def _refuse_to_overwrite(file: Path, url: str, *, force: bool) -> None:
 def _refuse_other_kind(file: Path, url: str) -> None:
     """Raise DatabaseFault if the backup is of another kind of database, which its first bytes show."""
     with file.open("rb") as opened_file:
-        begins = opened_file.read(len(sqlite_copies.MAGIC))
-    of_sqlite = begins == sqlite_copies.MAGIC
+        begins = opened_file.read(len(sqlite_file.MAGIC))
+    of_sqlite = begins == sqlite_file.MAGIC
     if not of_sqlite and not begins.startswith(postgres_dumps.MAGIC):
         raise DatabaseFault(f"{file} is not a backup: neither an SQLite file nor a dump of pg_dump --format=custom")
     if of_sqlite != (sqlite_path(url) is not None):

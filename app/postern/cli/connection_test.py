@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from postern.connections.auth.sign_in import SignIn
 from postern.connections.faults import ConnectionFault
 from postern.connections.stage import Stage
+from postern.connections.unreached import PROXY_SIGNS_IN, by_proxy, is_untrusted, of_certificate
 from postern.http_client import AsyncClient, HTTPError
 from postern.proxy import Proxy
 from postern.settings import Connection, Settings, Trigger
@@ -87,10 +88,11 @@ async def _requested(client: AsyncClient, entry: str, found: Connection) -> Stag
 def judged(status: int, entry: str, found: Connection) -> Stage:
     """The stage for the status of the base address. 404 and the like are usual there: it was reached."""
     detail = f"GET {found.base_url} answered {status}"
-    if status == 401 and found.auth.type == "none":
+    if status == 401 and found.auth.type == "none" and not found.headers:
         return Stage(REACHED, False, detail, f"It requires authentication: give {entry} an auth other than none")
     if status == 401:
-        fix = f"Check the credential of {entry}: what it is for (audience or scopes, key, password) and its identity"
+        what = "its headers, and the secrets that they name" if found.auth.type == "none" else _CREDENTIAL
+        fix = f"Check the credential of {entry}: {what}"
         return Stage(REACHED, False, f"{detail}: the credential was rejected", fix)
     if status == 403:
         detail += (
@@ -117,7 +119,8 @@ async def connected(url: str, entry: str, ca_bundle: Path | None, proxy: Proxy |
             else:
                 _, writer = await asyncio.open_connection(host, port, ssl=context)
     except _ProxyRefused as error:
-        fix = f"Let the proxy of POSTERN_PROXY connect to {host}:{port}, or name the host in POSTERN_NO_PROXY"
+        allow = f"Let the proxy of POSTERN_PROXY connect to {host}:{port}, or name the host in POSTERN_NO_PROXY"
+        fix = PROXY_SIGNS_IN if str(error) == "407" else allow
         return Stage(REACHED, False, f"no connection: the proxy of POSTERN_PROXY answered {error}", fix)
     except (OSError, TimeoutError) as error:
         return _not_reached(error, entry, "url")
@@ -128,6 +131,9 @@ async def connected(url: str, entry: str, ca_bundle: Path | None, proxy: Proxy |
     return Stage(
         REACHED, True, f"{parts.hostname}:{port} by {version}; no request was sent, because it would run the trigger"
     )
+
+
+_CREDENTIAL = "what it is for (audience or scopes, key, password) and its identity"
 
 
 class _ProxyRefused(Exception):
@@ -154,9 +160,12 @@ async def _through(proxy: Proxy, host: str, port: int, context: ssl.SSLContext) 
 
 
 def _not_reached(error: Exception, entry: str, key: str) -> Stage:
-    reasons = (error, error.__cause__, error.__context__)
-    if any("CERTIFICATE_VERIFY_FAILED" in str(reason) for reason in reasons if reason is not None):
-        fix = "If a private authority signed it, add that authority to POSTERN_CA_BUNDLE"
+    reasons = [each for each in (error, error.__cause__, error.__context__) if each is not None]
+    untrusted = next(filter(is_untrusted, reasons), None)
+    if untrusted is not None:
+        fix = of_certificate(untrusted) or "If a private authority signed it, add that authority to POSTERN_CA_BUNDLE"
         return Stage(REACHED, False, "its certificate is not trusted", fix)
-    fix = f"Check the address in {entry}, {key}, and whether this machine can reach it (DNS, firewall)"
+    fix = (
+        by_proxy(error) or f"Check the address in {entry}, {key}, and whether this machine can reach it (DNS, firewall)"
+    )
     return Stage(REACHED, False, f"no connection: {type(error).__name__}", fix)

@@ -8,6 +8,7 @@ import typer
 from postern.catalog import Trigger, try_folder
 from postern.cli.first_steps import first_steps
 from postern.cli.local_callers import callers
+from postern.cli.open_database import warn_of_exposed_files
 from postern.cli.terminal import err, print_faults, program, stop, workflow_table
 from postern.cli.workspace import (
     STATE_FOLDER,
@@ -73,6 +74,7 @@ def dev(host: Host = None, port: Port = None) -> None:
 
         def ready(address: str) -> None:
             local.set_server_url(address)
+            warn_of_exposed_files(settings.database_url)
             snapshot = app.catalog.snapshot
             print_faults(snapshot.faults)
             err.print(workflow_table(snapshot, address))

@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import structlog
 from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
@@ -11,7 +12,8 @@ from sqlalchemy.exc import DBAPIError
 from postern.cli.terminal import err, plain, program, stop
 from postern.errors import DatabaseFault
 from postern.journal.database.contents import shown, sqlite_path
-from postern.journal.database.engine import open_engine
+from postern.journal.database.engine import file_of, open_engine
+from postern.journal.database.sqlite_file import exposures
 from postern.journal.live_processes import WATCHED, live_processes, newcomers, registered
 from postern.journal.server_processes import ServerProcess
 from postern.settings import load_settings
@@ -36,6 +38,14 @@ def reported_faults(url: str) -> Iterator[None]:
         stop(f"POSTERN_DATABASE_URL, {shown(url)}: {error}. {_advice(url, error)}")
     except OSError as error:
         stop(f"{error.filename or shown(url)}: {error.strerror or type(error).__name__}.")
+
+
+def warn_of_exposed_files(url: str) -> None:
+    """Warn if other users of this machine can read SQLite's files, or put others in their place. Postern changes no
+    modes that it did not set: an operator may have shared a file on purpose."""
+    path = file_of(url)
+    for place, mode, command in exposures(path) if path is not None else ():
+        structlog.get_logger("postern").warning("database-exposed", path=str(place), mode=mode, fix=command)
 
 
 @contextmanager

@@ -5,8 +5,10 @@ from typing import Annotated
 import structlog
 import typer
 
+from postern.cli.open_database import warn_of_exposed_files
 from postern.cli.terminal import err, print_faults, workflow_table
 from postern.cli.workspace import Host, Port, readable_folder, use_address
+from postern.journal.database.engine import check_database
 from postern.logs import configure_logs, log_format
 from postern.loopback import is_loopback
 from postern.settings import Settings, load_settings
@@ -30,6 +32,8 @@ def serve(
     settings = load_settings()
     configure_logs(log_format(settings.log_format))
     several = workers > 1
+    if several:  # each worker checks it too, but it is said once
+        check_database(settings.database_url)
     with readable_folder():
         application = "postern.assembly:create_app_from_environment" if several else create_app(settings)
         snapshot = (
@@ -46,6 +50,7 @@ def serve(
 
     def ready(address: str) -> None:
         warn_of_plain_http(settings)
+        warn_of_exposed_files(settings.database_url)
         print_faults(snapshot.faults)
         err.print(workflow_table(snapshot, settings.public_url or address))
 

@@ -33,8 +33,9 @@ class Unpacker:
             if len(packed) < _HEAD:
                 return
             self._zlib = zlib.decompressobj(self._container(packed))
-        while packed:
-            if self._zlib.eof:
+        piece = b""
+        while packed or len(piece) == PIECE:  # after a full piece, zlib may hold more of what it has read
+            if packed and self._zlib.eof:
                 self._zlib = self._next_member()
             try:
                 piece = self._zlib.decompress(packed, PIECE)

@@ -8,10 +8,11 @@ from typing import Any, Self
 
 import structlog
 
+from postern.connections.auth.sign_in import WITHOUT
 from postern.connections.entry_transport import DEADLINE, WAITING, WHOLE, EntryTransport
 from postern.connections.faults import ConnectionFault
 from postern.connections.request_body import RENEWED, keep
-from postern.connections.response_body import no_place, too_late
+from postern.connections.response_body import NoCredential, no_credential, no_place, too_late
 from postern.home_loop import HomeLoop
 from postern.http_client import (
     URL,
@@ -104,6 +105,8 @@ class EntryClient(AsyncClient):
             if timeout.expired():
                 if request.extensions.get(WAITING):
                     raise PoolTimeout(no_place(self._entry), request=request) from None
+                if request.extensions.get(WITHOUT):
+                    raise NoCredential(no_credential(self._entry), request=request) from None
                 raise ReadTimeout(too_late(self._entry), request=request) from None
             raise
         if request.extensions.get(RENEWED):

@@ -4,6 +4,7 @@ responses. All entries share one connection pool."""
 import asyncio
 from dataclasses import dataclass, field
 from functools import partial
+from ssl import SSLError
 from typing import Any
 
 from postern.connections.allowed_urls import AllowedUrls, check_form, secure
@@ -76,7 +77,7 @@ class EntryTransport(AsyncBaseTransport):
             response, body = await self._send(copy, self._deadline(request), who)
             if request.extensions.get(WHOLE) and response.status_code not in PASSING and repeatable(request):
                 await body.load()  # a body that breaks off is a failed attempt too
-        except TransportError as error:
+        except (TransportError, SSLError) as error:
             raise worded(error, self.entry, request) from None
         return response
 

@@ -5,7 +5,7 @@ import json
 from typing import Any, Self
 
 from postern.connections.request_body import RENEWED
-from postern.http_client import HTTPStatusError, Response
+from postern.http_client import HTTPStatusError, Response, ResponseNotRead
 
 TEXT_ENCODINGS = frozenset(
     codecs.lookup(name).name
@@ -25,7 +25,18 @@ NOT_REPEATED = (
 )
 
 _LONGEST_NAME = 40
-_BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+_MARKED = {
+    "utf-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
+    "utf-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),
+}
+"""Encodings whose byte order mark says the order of their bytes."""
+_BOMS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),  # before that of UTF-16, with which it begins
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
 
 
 def is_of_text(encoding: str | None) -> bool:
@@ -66,9 +77,20 @@ class Answer(Response):
 
     @property
     def charset_encoding(self) -> str | None:
-        """The encoding that the other side names, if it is one of text."""
+        """The encoding that the other side names, if it is one of text. Without a byte order mark, UTF-16 and UTF-32
+        are little-endian: Python reads them so as a whole, and raises an error for parts."""
         named = super().charset_encoding
-        return named if is_of_text(named) else None
+        if named is None or not is_of_text(named):
+            return None
+        name = codecs.lookup(named).name
+        return f"{name}-le" if name in _MARKED and not self._begins_with_a_mark(name) else named
+
+    def _begins_with_a_mark(self, name: str) -> bool:
+        """Whether the body does. That of a stream is not known yet."""
+        try:
+            return self.content.startswith(_MARKED[name])
+        except ResponseNotRead:
+            return True
 
     def json(self, **options: Any) -> Any:
         """The body as JSON, whatever charset it is in. Raises ValueError."""

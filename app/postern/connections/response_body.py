@@ -4,14 +4,18 @@ other side."""
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from ssl import SSLError
 from typing import cast
 
 from postern.connections.content_coding import NotUnpacked, Unpacker, is_known, shown
 from postern.connections.faults import ConnectionFault, ResponseFault
+from postern.connections.unreached import remedy
 from postern.http_client import (
     AsyncByteStream,
     ConnectError,
+    ConnectTimeout,
     LocalProtocolError,
+    ReadError,
     ReadTimeout,
     Request,
     TransportError,
@@ -119,7 +123,7 @@ class Body(AsyncByteStream):
         except TimeoutError:
             await self.aclose()
             raise ReadTimeout(too_late(self._entry)) from None
-        except TransportError as error:
+        except (TransportError, SSLError) as error:
             raise worded(error, self._entry) from None
 
     async def _check(self, taken: int) -> None:
@@ -138,9 +142,12 @@ class Body(AsyncByteStream):
         self._closing = self._loop.create_task(self.aclose())
 
 
-def worded(error: TransportError, entry: str, request: Request | None = None) -> Exception:
+def worded(error: TransportError | SSLError, entry: str, request: Request | None = None) -> Exception:
     """The same error with our own text, because the library's may repeat a request header or the other side's text.
-    For a failed connection the text of the operating system or of TLS is kept."""
+    For a failed connection the text of the operating system or of TLS is kept. An SSLError comes from a connection
+    that breaks in its encryption, which the library passes on as it is."""
+    if isinstance(error, SSLError):
+        error = ReadError("")
     if isinstance(error, LocalProtocolError):
         return ConnectionFault(
             entry,
@@ -148,16 +155,28 @@ def worded(error: TransportError, entry: str, request: Request | None = None) ->
             "Look for line breaks in header values, and in the secret where it is sent in a header",
         )
     text = f"{entry} could not be called: {type(error).__name__}"
-    if isinstance(error, ConnectError):
+    if isinstance(error, ConnectError | ConnectTimeout) and str(error):
         text += f", {error}"
-    if "CERTIFICATE_VERIFY_FAILED" in str(error):
-        text += ". Set POSTERN_CA_BUNDLE to the authorities to trust"
+    fix = remedy(error)
+    if fix:
+        text += f". {fix}"
     return type(error)(text, request=request)
 
 
 def too_late(entry: str) -> str:
     """The text for an entry that timed out."""
     return f"{entry} did not send its whole response within the timeout"
+
+
+class NoCredential(ConnectTimeout):
+    """A request that was not sent, because it waited for its credential until it timed out."""
+
+
+def no_credential(entry: str) -> str:
+    """The text for a request that waited for its credential until it timed out."""
+    return (
+        f"{entry} was not called: it got no credential within its timeout, so its token endpoint or Key Vault is slow"
+    )
 
 
 def no_place(entry: str) -> str:

@@ -9,7 +9,7 @@ import asyncio
 import pickle
 from collections.abc import Callable
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import structlog
 from sqlalchemy import Connection
@@ -19,14 +19,17 @@ from postern.authoring.call_result import Call
 from postern.errors import DatabaseFault, Problem, problem
 from postern.histogram import Batches
 from postern.ids import new_id
+from postern.journal.database.engine import file_of
+from postern.journal.database.faults import Cause, Kind, cause_of
+from postern.journal.database.sqlite_file import identity_of
 from postern.journal.reading.readers import READ_SECONDS, Readers
 from postern.journal.run import Run, Step
 from postern.journal.shares import ANONYMOUS, Holder
 from postern.journal.storage import Growth
 from postern.journal.writing.pending import Operation, Sent
 from postern.journal.writing.queue import CROWDED, CROWDED_BYTES, Queue
+from postern.journal.writing.watched_writer import REPORT_EVERY, SILENCE, SLOW_START, WAITS, Gone, WatchedWriter
 from postern.journal.writing.writer import Done, NotOpened, Opened, Start, Trouble, Work, frame
-from postern.journal.writing.writer_link import Link
 
 START_DELAY = 0.02
 """Seconds after which an unfinished run is queued to be recorded as running. Most have ended by then, and are a single
@@ -44,13 +47,6 @@ START_SECONDS = 10.0
 """Seconds that the writer's process may take to report whether it could open the database. So long do the first replies
 wait for it: on a busy machine a new process takes its time."""
 
-RESTART_PAUSE = 0.2
-"""Seconds until a writer that died is replaced."""
-
-MOST_DEATHS = 3
-"""Writers that one batch may be sent to. If the last one dies too, the batch is dropped, so that the next are
-written."""
-
 T = TypeVar("T")
 
 log = structlog.get_logger("postern.journal")
@@ -59,12 +55,16 @@ log = structlog.get_logger("postern.journal")
 class Journal:
     """Records of runs in the database at `url`. It belongs to one event loop, between `open` and `aclose`."""
 
-    def __init__(self, url: str, *, patience: float = PATIENCE, growth: Growth | None = None) -> None:
+    def __init__(
+        self, url: str, *, patience: float = PATIENCE, growth: Growth | None = None, silence: float = SILENCE
+    ) -> None:
         self.node = new_id()
         self.available = False
         self.batches = Batches()
-        self._url = url
         self._readers = Readers(url)
+        path = file_of(url)
+        start = Start(url, self.node, None if path is None else identity_of(path))
+        self._writer = WatchedWriter(start, self._on_message, self._writer_gone, silence)
         self.dialect = self._readers.dialect
         self._patience = patience
         self._queue = Queue()
@@ -77,9 +77,6 @@ class Journal:
         self._waited = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opened: asyncio.Future[None] | None = None
-        self._link: Link | None = None
-        self._is_open = False
-        self._starting: asyncio.Task[None] | None = None
 
     # The life of the journal
 
@@ -88,8 +85,9 @@ class Journal:
         yet, the writer retries in the background, and no recorded run starts until then."""
         self._loop = asyncio.get_running_loop()
         self._opened = self._loop.create_future()
-        await self._start_writer()
         self.available = True
+        self._ticked_at = monotonic()
+        await self._writer.start()
         self._timer = self._loop.call_later(START_DELAY, self._tick)
 
     async def open(self) -> None:
@@ -111,25 +109,15 @@ class Journal:
         if self._timer is not None:
             self._timer.cancel()
         self._give_up()
-        link, self._link = self._link, None
-        if link is not None:
-            await link.aclose(self._patience)
+        await self._writer.aclose(self._patience)
         await self._readers.aclose(self._patience)
 
     def abandon(self) -> None:
         """Disconnect from the writer at once, when the event loop is about to end. A batch that was sent is still
         written."""
-        link, self._link = self._link, None
         if self._timer is not None:
             self._timer.cancel()
-        if link is not None:
-            link.abandon()
-
-    async def _start_writer(self) -> None:
-        if self._link is not None:
-            await self._link.aclose(self._patience)
-        self._link = Link(Start(self._url, self.node), self._on_message, self._writer_lost)
-        await self._link.open()
+        self._writer.abandon()
 
     # Runs
 
@@ -147,9 +135,8 @@ class Journal:
             raise unavailable()
 
     def end(self, run: Run, along: Callable[[Connection], object] | None = None) -> "asyncio.Future[Any]":
-        """Queue a run that has ended, and an operation for the same transaction. The future is done when the run is on
-        disk, and has the operation's result. It may raise Problem `journal-unavailable`: then the run is still written
-        as soon as possible."""
+        """Queue a run that has ended, and an operation for its transaction. The future is done, with the operation's
+        result, when the run is on disk. If it raises Problem `journal-unavailable`, the run is still written later."""
         loop = self._loop
         if loop is None:
             raise RuntimeError("the journal is not open")
@@ -205,16 +192,16 @@ class Journal:
     async def read(
         self, query: Callable[[Connection], T], caller: Holder | None = None, seconds: float = READ_SECONDS
     ) -> T:
-        """The result of `query`, from a connection that only reads, also while nothing can be written. Reads of callers
-        share the readers (see `reading/turns.py`). Raises Problem `journal-unavailable`, after so many `seconds` at the
-        latest."""
-
-        if self._opened is not None and not self._opened.done():
-            await asyncio.wait([self._opened], timeout=self._patience)
+        """The result of `query`, also while nothing can be written. Reads of callers take turns (`reading/turns.py`).
+        Raises Problem `journal-unavailable`, after so many `seconds` at the latest."""
+        if self._is_opening:  # a new database has no tables yet
+            await asyncio.wait([cast("asyncio.Future[None]", self._opened)], timeout=START_SECONDS if caller else None)
+        if self._is_opening:
+            raise unavailable()
         try:
             return await self._readers.read(query, caller, seconds)
         except DBAPIError as error:
-            raise unavailable(type(error.orig).__name__) from None
+            raise unavailable(str(cause_of(error))) from None
         except TimeoutError:
             raise unavailable(f"no answer within {seconds:g} s") from None
 
@@ -226,22 +213,19 @@ class Journal:
         if loop is None:
             return
         self._timer = loop.call_later(START_DELAY, self._tick)
+        now = monotonic()
+        passed, self._ticked_at = min(now - self._ticked_at, LONGEST_TICK), now
+        self._writer.tick(passed, busy=self._sent is not None)
         if self._sent is not None:
-            now = monotonic()
-            self._waited += min(now - self._ticked_at, LONGEST_TICK)
-            self._ticked_at = now
-            starting = self._opened is not None and not self._opened.done()
-            if self.available and self._waited > (START_SECONDS if starting else self._patience):
-                log.error("journal-unavailable", waiting=self.queued)
-                self.available = False
-                self._give_up()
+            self._waited += passed
+            if self.available and self._waited > (START_SECONDS if self._is_opening else self._patience):
+                self._stop_recording(SLOW_START if self._is_opening else None, opened=not self._is_opening)
         elif (queue := self._queue).begun or queue.steps or queue.calls or queue:
             self._submit(begun=True)
 
     def _submit(self, *, begun: bool = False) -> None:
         self._scheduled = False
-        link = self._link
-        if self._sent is not None or link is None:
+        if self._sent is not None or self._loop is None:
             return
         taken = self._queue.take(begun=begun)
         if taken is None:
@@ -251,8 +235,8 @@ class Journal:
         self._sent = Sent(data, ids, taken.operations, taken.waiters, taken.large_bytes)
         self._sent_at = self._ticked_at = monotonic()
         self._waited = 0.0
-        if self._is_open:
-            link.send(data)
+        if self._writer.is_open:
+            self._writer.send(data)
 
     def _on_message(self, message: object) -> None:
         """Handle a message of the writer."""
@@ -261,19 +245,41 @@ class Journal:
                 self._committed(message)
             case Opened():
                 self._writer_opened()
-            case Trouble(error, attempt, advice):
-                more = {"advice": advice} if advice else {}
-                log.warning("journal-write-failed", error=error, attempt=attempt, **more)
-                if self._opened is not None and not self._opened.done():
-                    self.available = False
-                    self._give_up()
-                    self._opened.set_result(None)
+            case Trouble(cause, attempt):
+                self._troubled(cause, attempt)
             case NotOpened(why):
                 log.error("journal-not-opened", error=why)
-                self.available = False
-                self._give_up()
-                if self._opened is not None and not self._opened.done():
+                if self._is_opening and self._opened is not None:
                     self._opened.set_exception(DatabaseFault(why))
+                    self._opened.exception()  # nothing may wait for it
+                self._stop_recording()
+
+    @property
+    def _is_opening(self) -> bool:
+        """Whether the first writer has not reported yet if it could open the database."""
+        return self._opened is not None and not self._opened.done()
+
+    def _troubled(self, cause: Cause, attempt: int) -> None:
+        """The writer failed, and tries again. What the database refuses twice, or cannot even be opened, is not waited
+        for by those whose runs could not be recorded meanwhile."""
+        if attempt == 1 or attempt % REPORT_EVERY == 0:
+            waits = {"waits": WAITS} if self._is_opening else {}
+            log.warning("journal-write-failed", attempt=attempt, **cause.fields(), **waits)
+        if self._sent is not None:
+            self._sent.deaths = 0  # it is not the batch
+        if attempt > 1 and (self._is_opening or cause.kind is Kind.REFUSED):
+            self._stop_recording(cause)
+
+    def _stop_recording(self, cause: Cause | None = None, *, opened: bool = True) -> None:
+        """Nothing can be recorded now: no run starts, and those who wait get an error. The batch is kept. `opened`: the
+        first writer has reported, or will not. A slow start is no error."""
+        if self.available:
+            write = log.error if opened else log.warning
+            write("journal-unavailable", waiting=self.queued, **(cause.fields() if cause else {}))
+        self.available = False
+        self._give_up()
+        if opened and self._is_opening and self._opened is not None:
+            self._opened.set_result(None)
 
     def _committed(self, done: Done) -> None:
         """The batch is on disk."""
@@ -300,44 +306,29 @@ class Journal:
                 waiter.set_result(None)
 
     def _writer_opened(self) -> None:
-        self._is_open = True
         self._waited, self._ticked_at = 0.0, monotonic()
-        if self._sent is not None and self._link is not None:
-            self._link.send(self._sent.data)  # again, but the first time for this writer
-        else:
+        if self._sent is not None:
+            self._writer.send(self._sent.data)  # again, but the first time for this writer
+        if self._sent is None or self._is_opening:
             self.available = True
-        if self._opened is not None and not self._opened.done():
+        if self._is_opening and self._opened is not None:
             self._opened.set_result(None)
 
-    def _writer_lost(self) -> None:
-        """The writer's process died. Another replaces it, and gets the batch that was not acknowledged."""
-        self._is_open = False
-        opened = self._opened
-        failed = opened is not None and opened.done() and opened.exception() is not None
-        if self._loop is None or self._link is None or failed:
+    def _writer_gone(self, gone: Gone) -> None:
+        """Another writer will replace it, and get the batch that was not acknowledged. A batch that several died of is
+        dropped. One that was never sent is kept: without a writer nothing can be recorded."""
+        if not gone.had_opened:
+            self._stop_recording()
             return
-        sent = self._sent
-        if sent is not None:
-            sent.deaths += 1
-            if sent.deaths >= MOST_DEATHS:  # this batch is the cause
-                self._sent = None
-                sent.fail_rows(frozenset(sent.ids))
-                for operation in sent.operations:
-                    operation.abandon(problem("internal-error"))
-        log.error("journal-writer-died")
-        self._loop.call_later(RESTART_PAUSE, self._restart_writer)
-
-    def _restart_writer(self) -> None:
-        if self._loop is not None and self._link is not None:
-            self._starting = self._loop.create_task(self._start_writer())
+        if self._sent is not None and not gone.hung and self._sent.is_deadly(gone.cause):
+            self._sent = None
 
     def _give_up(self) -> None:
         """Fail all waiting callers, because nothing can be recorded now. Operations without a caller stay queued."""
         sent = self._sent
         waiters, operations = self._queue.abandoned()
-        for waiter in [*(sent.waiters if sent else ()), *waiters]:
-            if not waiter.done():
-                waiter.set_exception(unavailable())
+        for waiter in (each for each in [*(sent.waiters if sent else ()), *waiters] if not each.done()):
+            waiter.set_exception(unavailable())
         for operation in [*(sent.operations if sent else ()), *operations]:
             operation.abandon(unavailable())
 

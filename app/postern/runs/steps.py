@@ -90,7 +90,7 @@ class Steps:
             step.succeeded = True
         finally:
             if ctx.recorded:
-                self._note(ctx.run_id, step)
+                self._home.soon(partial(self._note, ctx.run_id, step))
         return value
 
     async def _attempt(
@@ -132,10 +132,8 @@ class Steps:
         return self._uniform(*retry.window(state.attempt_number)) if requested is None else retry.requested(requested)
 
     def _enough(self, run_id: str, retry: Retry, state: RetryCallState) -> bool:
-        """Whether this was the last attempt: by the policy, or because a Retry-After is beyond the run's timeout."""
-        if state.attempt_number > retry.count:
-            return True
-        return state.upcoming_sleep > retry.maximum and state.upcoming_sleep >= self._left(run_id)
+        """Whether this was the last attempt: by the policy, or because the next one is beyond the run's timeout."""
+        return state.attempt_number > retry.count or state.upcoming_sleep >= self._left(run_id)
 
     def _log_retry(self, ctx: Context, name: str, state: RetryCallState) -> None:
         self._log.info(

@@ -42,6 +42,13 @@ _OWN_KEYS: Mapping[str, str] = {
 """Parameters of a token request that have a key of the entry, and that key."""
 
 
+def switch(value: Any) -> bool:
+    """true or false."""
+    if not isinstance(value, bool):
+        raise fault("is neither true nor false", "Write true, without quotes, or leave it out")
+    return value
+
+
 class SecretReference(Entry):
     """The name of a secret in Key Vault. The settings never contain its value."""
 

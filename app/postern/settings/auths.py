@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, StrictStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StrictStr, model_validator
 
 from postern.settings import types
 from postern.settings.auth_fields import (
@@ -21,6 +21,7 @@ from postern.settings.auth_fields import (
     header_name,
     printable,
     query_name,
+    switch,
     token_parameters,
     username,
 )
@@ -84,7 +85,8 @@ class OAuth2Auth(Entry):
 
     `token_url` overrides a provider's own token URL. `resource` is that of RFC 8707, and `parameters` are further ones
     of the token request, which may replace its `grant_type`. `key_id` (`kid`) and `assertion_audience` (`aud`) are for
-    the assertion that a private key signs (RFC 7523). Use the properties `address`, `grant` and `authentication`, which
+    the assertion that a private key signs (RFC 7523), and `certificate_chain` sends the certificates along that are in
+    the secret with the key (`x5c`). Use the properties `address`, `grant` and `authentication`, which
     include the provider's values.
     """
 
@@ -101,6 +103,7 @@ class OAuth2Auth(Entry):
     client_authentication: ClientAuthentication | None = None
     key_id: Annotated[StrictStr, AfterValidator(printable)] | None = None
     assertion_audience: Annotated[StrictStr, AfterValidator(printable)] | None = None
+    certificate_chain: Annotated[bool, BeforeValidator(switch)] = False
 
     @property
     def address(self) -> str:
@@ -138,8 +141,8 @@ class OAuth2Auth(Entry):
         if (self.client_secret is None) == (self.private_key is None):
             both = "has both client_secret and private_key" if self.private_key else "needs a client_secret"
             raise fault(both, f"Write client_secret, or private_key for private_key_jwt. {REFERENCE}")
-        for key in ("key_id", "assertion_audience"):
-            if getattr(self, key) is not None and self.private_key is None:
+        for key in ("key_id", "assertion_audience", "certificate_chain"):
+            if getattr(self, key) not in (None, False) and self.private_key is None:
                 raise fault(f"has a {key}, which is for a private_key only", "Leave it out, or write private_key")
         if self.grant == "jwt_bearer":
             _signs_itself(self)

@@ -1,23 +1,17 @@
 """The `auth` table of `postern.toml` for a token from Entra."""
 
 import difflib
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, StrictStr, model_validator
 
 from postern.audiences import wrong_with
-from postern.settings.auth_fields import REFERENCE, SecretReference
+from postern.settings.auth_fields import REFERENCE, SecretReference, switch
 from postern.settings.auths import VISIBLE, one_of
 from postern.settings.presets import POWER_AUTOMATE, POWER_AUTOMATE_AUDIENCES, power_automate_audience
 from postern.settings.types import Entry, Guid, Texts, fault
 
 DEFAULT_SCOPE = "/.default"
-
-
-def _switch(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise fault("is neither true nor false", "Write true, without quotes, or leave it out")
-    return value
 
 
 class EntraAuth(Entry):
@@ -35,9 +29,9 @@ class EntraAuth(Entry):
     client_id: Guid | None = None
     client_secret: SecretReference | None = None
     certificate: SecretReference | None = None
-    certificate_chain: Annotated[bool, BeforeValidator(_switch)] = False
-    managed_identity: Annotated[bool, BeforeValidator(_switch)] = False
-    federated: Annotated[bool, BeforeValidator(_switch)] = False
+    certificate_chain: Annotated[bool, BeforeValidator(switch)] = False
+    managed_identity: Annotated[bool, BeforeValidator(switch)] = False
+    federated: Annotated[bool, BeforeValidator(switch)] = False
     scopes: Texts = ()
     audience: StrictStr = ""
 

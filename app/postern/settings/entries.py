@@ -6,7 +6,7 @@ from typing import Annotated, Any, Self, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field, StrictStr, ValidationInfo, model_validator
 
 from postern.settings import types
-from postern.settings.auth_fields import Headers, SecretReference
+from postern.settings.auth_fields import Headers, SecretReference, switch
 from postern.settings.auths import ApiKeyAuth, BasicAuth, NoAuth, OAuth2Auth, one_of
 from postern.settings.entra_auth import EntraAuth
 from postern.settings.presets import ENTRA, audience_in
@@ -103,10 +103,13 @@ class Connection(_Outside):
 
 class Trigger(_Outside):
     """A trigger elsewhere. The URL of a flow that anyone may call contains its signature, so it is never shown.
-    A result that comes later is fetched at the trigger's own origin, and at those in `results_at`."""
+    A result that comes later is fetched at the trigger's own origin, and at those in `results_at`.
+    `honours_idempotency_key` says whether the other side runs requests with one Idempotency-Key once only. If it is
+    None, only a Postern does, which its replies show."""
 
     url: Annotated[StrictStr, AfterValidator(types.trigger_url)] = Field(repr=False)
     results_at: Annotated[Texts, AfterValidator(types.origins)] = ()
+    honours_idempotency_key: Annotated[bool | None, BeforeValidator(switch)] = None
     max_response_bytes: MaxBytes = MAX_RESPONSE_BYTES
     max_response_elements: MaxBytes = MAX_RESPONSE_ELEMENTS
 

@@ -5,6 +5,7 @@ are in Key Vault, and the settings name them.
 """
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -163,9 +164,13 @@ _HARMLESS = {
     ("timeout",),
     ("max_response_bytes",),
     ("max_response_elements",),
+    ("honours_idempotency_key",),
     ("auth", "managed_identity"),
     ("auth", "federated"),
+    ("auth", "certificate_chain"),
 }
+_USER_OR_QUERY = re.compile(r"[:/].*@|@.*[:/]|\?")
+"""What is before the host, or the query, of a URL that may lack its scheme. An e-mail address is shown."""
 _SECRET_WORDS = ("secret", "password", "key", "token", "database_url")
 
 
@@ -277,7 +282,7 @@ def _shown(place: tuple[str, ...], value: Any) -> str:
     if secret or not isinstance(value, str | int | float):
         return "the value"
     text = repr(value)
-    if "eyJ" in text or ("://" in text and ("@" in text or "?" in text)) or len(text) > 100:
+    if "eyJ" in text or _USER_OR_QUERY.search(text) or len(text) > 100:
         return "the value"
     return text
 

@@ -9,13 +9,14 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StrictStr
 from pydantic_core import PydanticCustomError
 
 from postern.audiences import wrong_with
 from postern.loopback import is_loopback
+from postern.passwordless.database_url import PASSWORDLESS
 
 GUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 LARGEST = 1_000_000_000
@@ -25,6 +26,9 @@ _ENTRY_NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]*")
 _HOST = re.compile(r"[0-9A-Za-z_.:-]+")
 _ENTITY = re.compile(r"&(amp|#0*38|#x0*26);", re.IGNORECASE)
 _DOMAIN = re.compile(r"(\*?\.)?[0-9A-Za-z_-]+(\.[0-9A-Za-z_-]+)*\.?")
+_POSTGRES_PORT = re.compile(r"postgresql(\+\w+)?://(.*@)?(\[[^\]]*\]|[^:/?@\[]*)(:(?P<port>[^/?@]*))?", re.DOTALL)
+_SQLITE_IGNORED = {"timeout", "check_same_thread", "cached_statements", "isolation_level", "detect_types"}
+"""Options of SQLite's driver that release 0.1 accepted. Postern sets them itself."""
 _URL_TEXT = re.compile(r"[\x21-\x5b\x5d-\x7e]+")
 
 
@@ -171,6 +175,14 @@ def public_url(text: str) -> str:
 
 def proxy_url(text: str) -> str:
     """The origin of a proxy, by http or https. It has no password: settings hold no secrets."""
+    if "@" in text:
+        raise fault(
+            "has a user name or a password in it, and Postern signs in at no proxy",
+            "Write the proxy without: let it accept this machine by its address, or name a proxy on this machine that "
+            "signs in there",
+        )
+    if not text.startswith(("http://", "https://")):
+        raise fault("is not a URL with http:// or https://", "Write it like http://proxy.example:3128")
     return _bare(_url(text, http="anywhere"), text)
 
 
@@ -205,7 +217,42 @@ def database_url(text: str) -> str:
         raise fault("begins with postgres://", "Write postgresql://")
     if not re.match(r"(sqlite:///|postgresql(\+\w+)?://).", text):
         raise fault("is neither SQLite nor PostgreSQL", "Write sqlite:///path or postgresql://host/name")
+    if text.startswith("sqlite"):
+        _check_sqlite(text.removeprefix("sqlite:///"))
+    elif not _may_have_port(text):
+        raise fault("has a port that is not a number from 1 to 65535", "Write postgresql://host:5432/name")
     return text
+
+
+def _check_sqlite(path: str) -> None:
+    path, _, query = path.partition("?")
+    names = [name for name, _ in parse_qsl(query, keep_blank_values=True)]
+    # `passwordless` has its own rules, which come next.
+    if unknown := [name for name in names if name not in _SQLITE_IGNORED and name.lower() != PASSWORDLESS]:
+        raise fault(
+            f"has {unknown[0][:40]!r} after the ?, and SQLite's URL has no such option", "Write sqlite:///path alone"
+        )
+    if path.startswith("file:"):
+        raise fault("has a URI in place of a path", "Write sqlite:///path")
+    if path == ":memory:":
+        raise fault("names a database in memory, which the server's processes cannot share", "Write sqlite:///path")
+
+
+def _may_have_port(text: str) -> bool:
+    """Whether the port, if there is one, can be one."""
+    found = _POSTGRES_PORT.match(text)
+    port = found["port"] if found else ""
+    if not port or re.fullmatch("[0-9]{1,5}", port):
+        return not port or 0 < int(port) < 65536
+    # A password may have any of the characters that separate parts: then only SQLAlchemy's own reading counts.
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        make_url(text)
+    except (ArgumentError, ValueError):
+        return False
+    return True
 
 
 def certificates(path: Path) -> Path:

@@ -264,6 +264,8 @@ async def test_what_to_write_instead_where_github_rejects(make, server: TokenSer
         (reply(400, error="invalid_client\r\nX: y"), "an error code that RFC 6749", "log"),
         (raw(b"", 302, "Location: https://elsewhere.example/?" + "planted"), "redirects (status 302)", "token_url"),
         (raw(b"planted", 404), "responds with status 404", "Check token_url"),
+        (raw(b"planted", 403), "responds with status 403", "no firewall or gateway in front of it rejects requests"),
+        (raw(b"planted", 408), "responds with status 408", "Try again later"),
         (raw(b"planted", 503), "responds with status 503", "Try again later"),
         (raw(b"planted", 429), "responds with status 429", "Try again later"),
         (raw(b"planted"), "something other than a JSON object", "token_url"),
@@ -291,8 +293,9 @@ async def test_what_a_token_endpoint_does_wrong(make, server: TokenServer, answe
     assert message.startswith(f"connections.sap gets no token: {server.url} ")
     assert wrong in message
     assert fix in message
-    passing = ("status 503", "status 429", "RemoteProtocolError")
-    assert len(server.received) == (4 if any(each in message for each in passing) else 1)
+    passing = ("status 408", "status 503", "status 429", "RemoteProtocolError")
+    if answer is not None:  # the other one may end before its request is sent
+        assert len(server.received) == (4 if any(each in message for each in passing) else 1)
 
 
 async def test_an_endpoint_that_is_not_there_is_a_clear_fault(make):

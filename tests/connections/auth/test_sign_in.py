@@ -101,6 +101,25 @@ async def test_a_rejected_credential_is_replaced_once():
     assert [await request.aread() for request in other.sent] == [b'{"a":1}'] * 2
 
 
+@pytest.mark.parametrize("to", ["/orders/1", "/orders"])
+@pytest.mark.parametrize("status", [303, 307])
+async def test_a_rejected_request_that_a_redirect_led_to_repeats_nothing(status: int, to: str):
+    """The POST has run, and answered with the address of its result."""
+    posts: list[Request] = []
+
+    def answer(request: Request) -> Response:
+        if request.method == "POST" and not posts:
+            posts.append(request)
+            return Response(status, headers={"Location": to})
+        return Response(401)
+
+    http, other = client(answer)
+    response = await http.post("/orders", json={"a": 1}, follow_redirects=True)
+    assert (response.status_code, len(other.sent)) == (401, 2)
+    again = await http.post("/orders", json={"a": 2})
+    assert (again.status_code, other.secrets[2:]) == (401, ["secret-1", "secret-2"])
+
+
 class Beside(Numbered):
     """A key that never changes, in another header."""
 

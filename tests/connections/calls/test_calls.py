@@ -23,6 +23,7 @@ from tests.connections.calling import ENTRA, GUID, TOKEN, Counterpart, calling, 
 pytestmark = pytest.mark.anyio
 
 RUN = new_id()
+HONOURS = {"honours_idempotency_key": True}
 SIGNATURE = "sig=Marker-of-a-signature"
 
 
@@ -337,7 +338,7 @@ async def test_what_is_tried_again(there: Any, tmp_path: Path, where: str, metho
     entries = {
         "flow": {"url": f"{url}/workflows/1/triggers/manual/paths/invoke", "auth": ENTRA},
         "plain": {"url": f"{url}/api/function"},
-        "postern": {"url": f"{url}/triggers/greet"},
+        "postern": {"url": f"{url}/triggers/greet", **HONOURS},
     }
     async with calling(tmp_path, entries, SERVED, public_url=url, **OWN) as here:
         if tries == 1:
@@ -368,7 +369,7 @@ async def test_a_call_that_still_runs_there_is_waited_for(there: Any, tmp_path: 
     counterpart, url = there
     running = problem(409, "run-in-progress", {"Retry-After": "1", "X-Run-Id": RUN})
     counterpart.answers = [Response(status_code=504), *[running] * 9, DONE]
-    async with calling(tmp_path, {"postern": {"url": f"{url}/triggers/greet"}}) as here:
+    async with calling(tmp_path, {"postern": {"url": f"{url}/triggers/greet", **HONOURS}}) as here:
         assert await here.ctx.call("postern", retry=Retry(1, 0.5, 0.1, 5)) == "done"
     assert here.waits == [0.5, *[1] * 9]
 
@@ -439,8 +440,15 @@ async def test_an_address_without_a_listener_is_tried_again_and_reported_by_its_
         (
             Response(status_code=302, headers={"Location": "https://Marker.example"}),
             ENTRA,
-            ["Redirects are not followed"],
+            ["redirects to another origin", "If that is a sign-in page, check the auth of [triggers.flow]"],
         ),
+        (
+            Response(status_code=308, headers={"Location": "/Marker"}),
+            ENTRA,
+            ["Redirects are not followed: write the address"],
+        ),
+        (Response(status_code=302), ENTRA, ["Redirects are not followed: write the address"]),
+        (Response(status_code=302, headers={"Location": "https://[Marker"}), ENTRA, ["redirects to another origin"]),
         (problem(500, "workflow-failed", detail="Marker"), ENTRA, ["triggers.flow returned 500 (workflow-failed)."]),
         (problem(400, "<script>Marker"), ENTRA, ["triggers.flow returned 400."]),
         (problem(400, "MarkerThatLooksLikeACode"), ENTRA, ["triggers.flow returned 400."]),
@@ -596,3 +604,36 @@ async def test_a_trigger_without_a_signature_that_requires_a_token_says_so(there
     async with calling(tmp_path, {"flow": {"url": url}}) as here:
         with pytest.raises(CallError, match=r"without a token: write auth = .* in \[triggers\.flow\]"):
             await here.ctx.call("flow", {})
+
+
+@pytest.mark.parametrize(
+    ("auth", "reported", "never"),
+    [
+        ({"type": "none"}, "Check the headers of [triggers.flow], and the secrets that they name", "without a token"),
+        (ENTRA, "If a gateway rejected it, check the secrets that its headers name", "without a token"),
+    ],
+)
+async def test_a_401_of_an_entry_with_headers_names_them(
+    there: Any, tmp_path: Path, auth: Any, reported: str, never: str
+):
+    """API Management answers so if its key is wrong."""
+    counterpart, url = there
+    counterpart.answers = [problem(401, "Access denied"), problem(403, "Access denied")]
+    entry = {"url": f"{url}/x", "auth": auth, "headers": {"Ocp-Apim-Subscription-Key": {"key_vault": "apim"}}}
+    async with calling(tmp_path, {"flow": entry}) as here:
+        with pytest.raises(CallError) as caught:
+            await here.ctx.call("flow", {})
+        assert reported in str(caught.value)
+        assert never not in str(caught.value)
+        with pytest.raises(CallError) as caught:
+            await here.ctx.call("flow", {})
+        assert "without a credential" not in str(caught.value)
+
+
+@pytest.mark.parametrize("to", ["https://postern.example/triggers/open-one", "/elsewhere"])
+async def test_a_redirect_of_this_server_s_address_names_the_setting(there: Any, tmp_path: Path, to: str):
+    counterpart, url = there
+    counterpart.answers = [Response(status_code=308, headers={"Location": to})]
+    async with calling(tmp_path, {}, SERVED, RUN, public_url=f"{url}/prefix", **OWN) as here:
+        with pytest.raises(CallError, match="set POSTERN_PUBLIC_URL to the address that it redirects to"):
+            await here.ctx.call("open-one")

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from starlette.responses import Response
 
 from postern import CallError
+from postern.connections.calls import replies
 from postern.connections.calls.call_response import NotJson, TooManyElements, problem_of, value_of
-from postern.connections.response import Answer, in_utf8
+from postern.connections.response import TEXT_ENCODINGS, Answer, in_utf8
 from postern.http_client import Response as Received
 from postern.transient_errors import worth_retrying
 from tests.connections.calling import Counterpart, calling, serving
@@ -41,6 +42,8 @@ def received(content: bytes, kind: str | None, status: int = 200) -> Answer:
         (UMLAUT.encode("utf-16"), "application/json; charset=utf-16"),
         (codecs.BOM_UTF16_LE + UMLAUT.encode("utf-16-le"), "application/json"),
         (codecs.BOM_UTF16_BE + UMLAUT.encode("utf-16-be"), "application/json"),
+        (UMLAUT.encode("utf-32"), "application/json"),
+        (UMLAUT.encode("utf-32"), "application/json; charset=utf-32"),
         (UMLAUT.encode(), "text/json"),
         (UMLAUT.encode(), "application/json; charset=us-ascii"),
         (UMLAUT.encode(), "application/json; charset=utf-32"),
@@ -76,6 +79,31 @@ def test_text_has_no_byte_order_mark():
     assert value_of(received(BOM + "ü".encode(), "text/plain"), 9) == "ü"
 
 
+@pytest.mark.parametrize(
+    ("content", "charset"),
+    [
+        ("ü".encode("utf-16"), "utf-16"),
+        ("ü".encode("utf-16-le"), "UTF-16"),
+        ("ü".encode("utf-16-be"), "utf-16be"),
+        (codecs.BOM_UTF16_BE + "ü".encode("utf-16-be"), "utf16"),
+        ("ü".encode("utf-32"), "utf-32"),
+        ("ü".encode("utf-32-le"), "utf-32"),
+        ("ü".encode("latin-1"), "latin-1"),
+    ],
+)
+def test_text_is_read_in_its_encoding(content: bytes, charset: str):
+    assert value_of(received(content, f"text/plain; charset={charset}"), 9) == "ü"
+
+
+@pytest.mark.parametrize("charset", sorted(TEXT_ENCODINGS))
+@given(content=st.binary(max_size=40))
+def test_any_bytes_are_text_in_any_encoding(charset: str, content: bytes):
+    """A reply is not lost because its text is not in the encoding that it names."""
+    response = received(content, f"text/plain; charset={charset}")
+    assert isinstance(response.text, str)
+    assert isinstance(value_of(response, 9), str | None)
+
+
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
 async def test_nan_is_named_as_the_reason_and_the_call_is_not_repeated(tmp_path: Path, number: str):
     counterpart = Counterpart([Response(f'{{"v": {number}}}', media_type="application/json")])
@@ -98,6 +126,8 @@ def test_any_bytes_are_a_value_or_a_known_error(content: bytes, charset: str):
 def test_a_problem_is_read_in_the_same_way():
     document = json.dumps({"code": "x"}).encode()
     assert problem_of(received(BOM + document, "application/problem+json", 400)) == {"code": "x"}
+    assert problem_of(received(document, None, 400)) == {"code": "x"}
+    assert problem_of(received(b"{oops", None, 400)) == problem_of(received(document, "text/html", 400)) == {}
     assert problem_of(received(document, "text/json; charset=latin-1", 400)) == {"code": "x"}
 
 
@@ -112,3 +142,18 @@ def test_a_problem_is_read_in_the_same_way():
 )
 def test_json_of_a_connection_is_read_in_the_same_way(content: bytes, kind: str):
     assert received(content, kind).json() == {"v": "ü"}
+
+
+async def test_an_unexpected_error_of_reading_says_that_the_call_has_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def fails(*_: Any) -> None:
+        raise LookupError("MARKER")
+
+    monkeypatch.setattr(replies, "value_of", fails)
+    counterpart = Counterpart([Response("x")])
+    async with serving(counterpart) as url, calling(tmp_path, {"t": {"url": url}}) as here:
+        with pytest.raises(CallError, match=r"returned 200 with a body that could not be read \(LookupError\)\.$") as e:
+            await here.ctx.call("t", {})
+    assert (e.value.status, e.value.sent, e.value.final) == (200, True, True)
+    assert e.value.__context__ is None

@@ -1,5 +1,6 @@
 """The result of a call that was accepted (202): where it is looked for, when, and when the looking ends."""
 
+from contextlib import AsyncExitStack
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
@@ -7,10 +8,11 @@ from typing import Any
 import pytest
 from starlette.responses import JSONResponse, Response
 
-from postern import CallError
+from postern import CallError, Retry
+from postern.connections.calls.failures import MAY_STILL_RUN
 from postern.connections.calls.later_result import Stage, stage_of, wait_before
 from postern.http_client import Response as Received
-from tests.connections.calling import ENTRA, Counterpart, calling, serving
+from tests.connections.calling import ENTRA, Counterpart, calling, problem, serving
 
 pytestmark = pytest.mark.anyio
 
@@ -48,6 +50,12 @@ async def test_an_operation_is_followed_until_its_document_says_that_it_is_done(
     ]
     result, paths, waits = await outcome(tmp_path, first, *steps, JSONResponse(end))
     assert (result, paths, waits) == (end, ["/t", "/done/x", "/done/x", "/done/x"], [4.5, 3.0, 2.0])
+
+
+async def test_a_document_of_an_operation_without_a_type_is_read_like_any_other(tmp_path: Path):
+    running, end = Response(b'{"status": "running"}'), Response(b'{"status": "succeeded", "result": 7}')
+    result, paths, _ = await outcome(tmp_path, taken(Operation_Location="/done/x"), running, running, end)
+    assert (result, len(paths)) == ({"status": "succeeded", "result": 7}, 4)
 
 
 @pytest.mark.parametrize("status", ["Failed", "canceled", "Cancelled"])
@@ -148,3 +156,53 @@ def test_the_next_look_is_when_the_other_side_says(after: str, look: int, left: 
 )
 def test_the_stage_of_an_operation_is_in_its_document(status: int, body: Any, operation: bool, stage: Stage):
     assert stage_of(Received(status, json=body), operation=operation) is stage
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 410, 429, 500, 503])
+async def test_a_look_that_fails_says_that_the_call_was_accepted(tmp_path: Path, status: int):
+    answer = Response(status_code=status, headers={"Retry-After": "0"} if status in (429, 503) else None)
+    error, _, _ = await outcome(tmp_path, taken(Location="/poll"), answer)
+    assert isinstance(error, CallError)
+    assert (error.status, error.sent, error.ran) == (status, True, False)
+    assert str(error).count(MAY_STILL_RUN) == 1
+    assert "may have run there" in str(error)
+    assert all(advice not in str(error) for advice in ("check path=", "set method="))
+
+
+async def test_a_look_that_reaches_nobody_is_not_taken_for_a_call_that_did_not_arrive(tmp_path: Path):
+    counterpart, left = Counterpart([taken(Location="/poll")]), AsyncExitStack()
+    async with calling(tmp_path, {"t": {"url": "http://127.0.0.1:1/t"}}) as unreached:
+        with pytest.raises(CallError) as caught:
+            await unreached.ctx.call("t", {"order": 7}, retry=Retry.none())
+        assert not caught.value.sent
+    async with serving(counterpart) as url:
+        there = calling(tmp_path, {"t": {"url": f"{url}/t"}})
+        here = await left.enter_async_context(there)
+        handle = await here.ctx.call("t", {"order": 7}, wait=False)
+    with pytest.raises(CallError, match="cannot be reached") as caught:
+        await handle.result()
+    await left.aclose()
+    assert caught.value.sent
+    assert MAY_STILL_RUN in str(caught.value)
+
+
+async def test_the_outcome_of_a_run_is_not_doubted(tmp_path: Path):
+    failed = problem(500, "workflow-failed")
+    error, _, _ = await outcome(tmp_path, taken(Location="/poll"), failed)
+    assert isinstance(error, CallError)
+    assert (error.ran, MAY_STILL_RUN in str(error)) == (True, False)
+
+
+@pytest.mark.parametrize(("location", "why"), [("/poll?sig=abc", "its address has a signature")])
+async def test_a_result_that_is_fetched_without_the_credential_says_so(tmp_path: Path, location: str, why: str):
+    error, _, _ = await outcome(tmp_path, taken(Location=location), Response(status_code=401))
+    assert f"fetched without the credential because {why}" in str(error)
+    assert "copy the URL again" not in str(error)
+    assert "audience" not in str(error)
+
+
+@pytest.mark.parametrize("address", ["/p\x01", "https://[bad", "\x7f", "http://x y/"])
+async def test_an_address_that_is_none_is_no_address_of_a_result(tmp_path: Path, address: str):
+    end = {"status": "succeeded", "resourceLocation": address}
+    result, paths, _ = await outcome(tmp_path, taken(Operation_Location="/done/x"), JSONResponse(end), DONE)
+    assert (result, paths) == (end, ["/t", "/done/x"])

@@ -78,7 +78,7 @@ async def test_a_call_that_cannot_be_made_as_written_is_a_call_error(
         (ReadTimeout(MARK), True),
         (LocalProtocolError(MARK), True),
         (HTTPError(MARK), True),
-        (InvalidURL(MARK), True),
+        (InvalidURL(MARK), False),
         (RuntimeError(MARK), True),
         (KeyError(MARK), True),
         (OSError(MARK), True),
@@ -97,6 +97,7 @@ async def test_whatever_a_client_raises_is_a_call_error_without_its_text(tmp_pat
         with pytest.raises(CallError) as caught:
             await here.ctx.call("t", {}, method="POST")
     assert (caught.value.trigger, caught.value.sent) == ("triggers.t", sent)
+    assert ("may have run there" in str(caught.value)) is (sent and not isinstance(error, ResponseFault))
     assert MARK not in f"{caught.value}{caught.value!r}{caught.value.__cause__}{caught.value.__context__}"
     assert [call.error for call in here.noted] == ["CallError"]
 

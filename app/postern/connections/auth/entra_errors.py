@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
+from postern.connections.unreached import by_proxy, is_untrusted, of_certificate
+
 SECRET_REFUSED = frozenset({7000215, 7000222, 700027})
 """Codes that may pass after the secret is read from the vault again, because it was replaced there and in Entra."""
 
@@ -286,10 +288,14 @@ def _by_status(status: int, details: TokenDetails) -> Advice | None:
 
 
 def _by_kind(error: BaseException, status: int, details: TokenDetails) -> Advice | None:
-    if "CERTIFICATE_VERIFY_FAILED" in str(error) or "TLS CA certificate bundle" in str(error):
+    if fix := of_certificate(error):
+        return Advice(NOT_VERIFIED.wrong, fix)
+    if is_untrusted(error) or "TLS CA certificate bundle" in str(error):
         return NOT_VERIFIED
     if details.way == "managed_identity":
         return IDENTITY_SLOW if _is_late(error) else _of_identity(status, details)
+    if fix := by_proxy(error):
+        return Advice("cannot sign in: the proxy of POSTERN_PROXY did not connect to {0.server}", fix)
     if isinstance(error, TimeoutError):
         return NO_TOKEN_IN_TIME
     if status:

@@ -13,6 +13,7 @@ from postern.connections.auth.token_response import CLIENT_REFUSED, LATER, Answe
 from postern.connections.faults import ConnectionFault
 from postern.connections.retry_transport import Retries
 from postern.connections.stage import Stage
+from postern.connections.unreached import remedy
 from postern.connections.vault.secret import Secret, Secrets
 from postern.http_client import URL, AsyncClient, HTTPError, InvalidURL, Request, Response
 from postern.settings import OAuth2Auth, SecretReference
@@ -136,8 +137,10 @@ class OAuth2(SignIn):
         try:
             return token_request(self._auth, value, further)
         except KeyFault as fault:
+            with_chain = ", with its certificates" if self._auth.certificate_chain else ""
             raise self._secret.fault(
-                str(fault), f"Store {secret.name!r} in Key Vault again: the private key in PEM, line by line"
+                str(fault),
+                f"Store {secret.name!r} in Key Vault again: the private key in PEM, line by line{with_chain}",
             ) from None
 
     async def _send(self, found: Found) -> Answer:
@@ -149,7 +152,7 @@ class OAuth2(SignIn):
         except TimeoutError:
             raise TokenFault(f"did not respond within {self._seconds:g} s", LATER) from None
         except (HTTPError, InvalidURL, OSError, ValueError) as error:
-            raise TokenFault(f"cannot be reached ({type(error).__name__})", _REACH) from None
+            raise TokenFault(f"cannot be reached ({type(error).__name__})", remedy(error) or _REACH) from None
         return Answer(response.status_code, response.content)
 
     async def _attempt(self, found: Found) -> Response:

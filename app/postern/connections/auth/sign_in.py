@@ -12,6 +12,9 @@ SIGN = "postern.sign"
 """The request extension that holds a Signature. The connection's transport applies it to a copy (`signed`), so that
 the requests that authors, errors and redirects see have no credential."""
 
+WITHOUT = "postern.without-credential"
+"""The request extension of a request that waits for its credential."""
+
 UNAUTHORIZED = 401
 
 
@@ -68,7 +71,9 @@ class SignIn(Auth, ABC):
 
     async def async_auth_flow(self, request: Request) -> AsyncGenerator[Request, Response]:
         """Sign one request, and again with another credential if one is rejected. A body that can be read only once is
-        not sent again, but the next request has the new credential. The HTTP client calls this."""
+        not sent again, but the next request has the new credential. Nothing is sent again for a 401 that a redirect led
+        to. The HTTP client calls this."""
+        request.extensions[WITHOUT] = True
         credential = await self.credential()
         for left in range(self.replacements, -1, -1):
             signature = self._attach(request, credential)
@@ -76,10 +81,14 @@ class SignIn(Auth, ABC):
                 response = yield request
             finally:
                 signature.forget()
+            if any(each.has_redirect_location for each in response.history):
+                return  # it is of another request, and this one may have run
             if response.status_code != UNAUTHORIZED:
                 self.accepted(credential)
                 return
+            request.extensions[WITHOUT] = True
             other = await self.another(credential) if left else None
+            del request.extensions[WITHOUT]
             if other is None:
                 return
             if not may_be_sent_again(request):
@@ -88,6 +97,7 @@ class SignIn(Auth, ABC):
             credential = other
 
     def _attach(self, request: Request, credential: str) -> Signature:
+        request.extensions.pop(WITHOUT, None)
         signature = Signature(self.sign, credential, request.url)
         request.extensions[SIGN] = signature
         return signature

@@ -6,10 +6,10 @@ Authlib is imported by the first request, because most servers have no entry tha
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from time import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_plus
 
-from postern.connections.auth.private_keys import private_key
+from postern.connections.auth.private_keys import KeyFault, private_key
 from postern.settings import OAuth2Auth
 
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ FORM = "application/x-www-form-urlencoded"
 
 @dataclass(frozen=True, slots=True)
 class TokenRequest:
-    """A POST to the token endpoint. Headers and body may hold the secret."""
+    """A POST to the token endpoint. Each part may hold a secret."""
 
-    url: str
+    url: str = field(repr=False)
     headers: dict[str, str] = field(repr=False)
     body: str = field(repr=False)
 
@@ -57,7 +57,7 @@ def _client_auth(auth: OAuth2Auth, secret: str) -> "ClientAuth":
         assertion = PrivateKeyJWT(
             token_endpoint=auth.assertion_audience,
             claims={"exp": int(time()) + ASSERTION_SECONDS},
-            headers=_key_id(auth),
+            headers=_names_of_key(auth, secret),
             alg=algorithm,
         )
         return ClientAuth(auth.client_id, key, assertion)
@@ -77,13 +77,23 @@ def _asserted(auth: OAuth2Auth, secret: str) -> str:
         issuer=auth.client_id,
         audience=auth.assertion_audience or auth.address,
         claims={"scope": " ".join(auth.scopes)},
-        header=_key_id(auth),
+        header=_names_of_key(auth, secret),
         alg=algorithm,
         expires_in=ASSERTION_SECONDS,
     )
     return str(prepare_token_request(JWTBearerGrant.GRANT_TYPE, assertion=assertion))
 
 
-def _key_id(auth: OAuth2Auth) -> dict[str, str]:
-    """The header of an assertion: which of the client's keys signs it (RFC 7515, section 4.1.4)."""
-    return {"kid": auth.key_id} if auth.key_id is not None else {}
+def _names_of_key(auth: OAuth2Auth, secret: str) -> dict[str, Any]:
+    """The header of an assertion: which of the client's keys signs it (RFC 7515, sections 4.1.4 and 4.1.6)."""
+    names: dict[str, Any] = {"kid": auth.key_id} if auth.key_id is not None else {}
+    if auth.certificate_chain:
+        from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+        from postern.connections.auth.certificate_chain import chain_headers, pem_chain, sha1_header
+
+        chain = pem_chain(secret, load_pem_private_key(secret.encode(), None))
+        if not chain:
+            raise KeyFault("has no certificate of its private key, and certificate_chain sends it along")
+        names |= chain_headers(chain) | sha1_header(chain)
+    return names

@@ -5,10 +5,11 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from postern.connections.auth.token_cache import Token
+from postern.http_client import USER_AGENT
 
 DEFAULT_SECONDS = 300.0
 """The lifetime of a token whose response does not give one."""
@@ -25,6 +26,10 @@ _NO_TYPE = (None, "")
 """Some providers send these members always, without a value."""
 _BEARER = ("bearer", "bearertoken")
 """RFC 6750, and what Apigee calls it. RFC 6749, section 7.1: case does not matter."""
+_FIREWALL = (
+    f"Check token_url, and that no firewall or gateway in front of it rejects requests of this machine or of the "
+    f"User-Agent {USER_AGENT}"
+)
 _SCOPES = "Correct scopes or audience, or have them granted to the client at the provider"
 _GRANT = "Allow client credentials for this client at the provider, if the provider supports them"
 _ERRORS: Mapping[str, str] = {
@@ -58,10 +63,10 @@ class TokenFault(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The status and the body of a response."""
+    """The status and the body of a response, which may have a token."""
 
     status: int
-    body: bytes
+    body: bytes = field(repr=False)
 
 
 def read_token(answer: Answer) -> Token:
@@ -76,7 +81,8 @@ def read_token(answer: Answer) -> Token:
     if error not in _NO_ERROR or answer.status == 401:
         raise _refused(answer.status, error)
     if not 200 <= answer.status <= 299:
-        fix = LATER if answer.status >= 500 or answer.status == 429 else "Check token_url"
+        passing = answer.status >= 500 or answer.status in (408, 429)
+        fix = LATER if passing else _FIREWALL if answer.status == 403 else "Check token_url"
         raise TokenFault(f"responds with status {answer.status}", fix)
     return _token(document)
 

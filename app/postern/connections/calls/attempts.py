@@ -54,9 +54,7 @@ class Attempts:
         def enough(state: RetryCallState) -> bool:
             nonlocal pending
             pending += in_progress(_error(state), keyed=sending.keyed)
-            if state.attempt_number - pending > retry.count:
-                return True
-            return state.upcoming_sleep > retry.maximum and state.upcoming_sleep >= self.left(sending.run_id)
+            return state.attempt_number - pending > retry.count or state.upcoming_sleep >= self.left(sending.run_id)
 
         def wait(state: RetryCallState) -> float:
             after = retry_after(_error(state), self.now())
@@ -99,7 +97,7 @@ class Attempts:
         else:
             if response.is_success or (sending.poll and response.has_redirect_location):
                 return response
-            wrong = rejected(target, response, sending.method, self.tenant_id)
+            wrong = rejected(target, response, sending, self.tenant_id)
         raise wrong  # outside of the handler: the library's error, with its texts, would become its context
 
 

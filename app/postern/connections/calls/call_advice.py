@@ -3,12 +3,14 @@ repeated."""
 
 import re
 from collections.abc import Callable, Mapping
+from urllib.parse import urljoin
 
 from postern.authoring.call_result import CallError
 from postern.connections.calls.call_response import is_signed
 from postern.connections.calls.targets import Target
+from postern.connections.unreached import remedy
 from postern.errors import PROBLEMS, TOO_MANY_CALLS
-from postern.http_client import USER_AGENT, Response
+from postern.http_client import USER_AGENT, ReadTimeout, Response, WriteTimeout
 from postern.media_types import is_json
 from postern.settings import EntraAuth, NoAuth
 from postern.settings.presets import POWER_AUTOMATE_AUDIENCES
@@ -28,7 +30,7 @@ def sentence(target: Target, response: Response, code: object, tenant_id: str | 
     known = isinstance(code, str) and (code in _KNOWN_CODES or (target.own and _CODE.fullmatch(code)))
     said = f"{target.entry} returned {status}{f' ({code})' if known else ''}"
     if 300 <= status <= 399:
-        return f"{said}. Redirects are not followed: write the address that it redirects to."
+        return f"{said}. {_redirected(target, response)}"
     if status == 401 or code == _CLAIMS:  # which Power Automate answers with 403
         return f"{said}. {_unauthenticated(target, tenant_id)}"
     if status == 405:
@@ -41,11 +43,35 @@ def sentence(target: Target, response: Response, code: object, tenant_id: str | 
     return f"{said}. {fix(target)}" if fix is not None else f"{said}."
 
 
+def of_result(target: Target, response: Response, *, bare: bool) -> str:
+    """The text of an error response to a look for a later result, which has causes of its own; "" if it has none."""
+    said = f"{target.entry} returned {response.status_code} for the result of the call"
+    if response.status_code in (404, 405):
+        return f"{said}."
+    if response.status_code in (401, 403) and bare:
+        signed = is_signed(str(response.url))
+        why = "its address has a signature" if signed else "its address is at another origin, or was named by one"
+        return f"{said}, which is fetched without the credential because {why}."
+    return ""
+
+
 def unreached(target: Target, error: Exception, *, sent: bool) -> CallError:
     """The error of a call without a response. The error's own text is left out because it may contain the URL."""
     kind = type(error).__name__
     what = f"sent no response ({kind})" if sent else f"cannot be reached ({kind})"
-    return CallError(target.entry, f"{target.entry} {what}. {_address(target)}", sent=sent)
+    fix = remedy(error)
+    advice = f"{fix}." if fix else _broken(error) if sent else _address(target)
+    return CallError(target.entry, f"{target.entry} {what}. {advice}", sent=sent)
+
+
+def _broken(error: Exception) -> str:
+    """The fix for a connection that was there, and gave no whole response."""
+    if isinstance(error, ReadTimeout | WriteTimeout):
+        return "It was reached, and did not respond in time: have it respond with 202 and a Location if it takes long."
+    return (
+        "It was reached, and broke the connection off: look at its log, and at that of a proxy in front of it. It may "
+        "require a client certificate, and Postern sends none."
+    )
 
 
 FEWER = "Make fewer calls at a time, or shorter ones"
@@ -92,7 +118,32 @@ def doubts(target: Target) -> str:
     return ""
 
 
+def _redirected(target: Target, response: Response) -> str:
+    """Many systems answer a request without a valid credential with a redirect to a sign-in page."""
+    if target.own:
+        return "Redirects are not followed: set POSTERN_PUBLIC_URL to the address that it redirects to."
+    try:
+        own = target.is_at_own_origin(urljoin(target.url, str(response.headers.get("Location", ""))))
+    except ValueError:
+        own = False
+    if own:
+        return "Redirects are not followed: write the address that it redirects to."
+    return (
+        f"It redirects to another origin, and redirects are not followed. If that is a sign-in page, check the auth of "
+        f"[{target.entry}]; otherwise write the address that it redirects to."
+    )
+
+
 def _unauthenticated(target: Target, tenant_id: str | None) -> str:
+    auth = target.auth
+    if isinstance(auth, NoAuth) and target.headers:
+        return f"Check the headers of [{target.entry}], and the secrets that they name; it may also require an auth."
+    if target.headers:
+        return f"{_of_auth(target, tenant_id)} If a gateway rejected it, check the secrets that its headers name."
+    return _of_auth(target, tenant_id)
+
+
+def _of_auth(target: Target, tenant_id: str | None) -> str:
     auth = target.auth
     if isinstance(auth, NoAuth) and is_signed(target.url):
         return f"Its URL has a signature (sig), which was rejected: copy the URL again, whole, into [{target.entry}]."
@@ -128,7 +179,7 @@ def _forbidden(target: Target, response: Response) -> str:
             f"lets requests of this machine and of the User-Agent {USER_AGENT} through. If it is the trigger's own, "
             "the caller lacks a permission there."
         )
-    if isinstance(target.auth, NoAuth):
+    if isinstance(target.auth, NoAuth) and not target.headers:
         return f"It was called without a credential: if {target.name} requires one, write auth in [{target.entry}]."
     return f"The caller is authenticated but not allowed: give it the role or permission that {target.name} requires."
 

@@ -74,7 +74,7 @@ def sending_of(ctx: "Context", outgoing: Outgoing, target: Target) -> Sending:
         path, mark, query = url.partition("?")
         url = path.rstrip("/") + below + mark + query
     key = outgoing.key if target.takes_key or outgoing.own_key else ""
-    keyed = bool(key) and target.keyed
+    keyed = bool(key and target.keyed)
     return Sending(outgoing.method, url, content, headers, level_of(depth), ctx.run_id, key, keyed=keyed)
 
 

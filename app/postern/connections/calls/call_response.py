@@ -12,9 +12,10 @@ from postern.connections.calls.targets import Target, origin
 from postern.connections.response import in_utf8
 from postern.elements import has_more_elements
 from postern.errors import TOO_MANY_CALLS
-from postern.http_client import Response
+from postern.http_client import URL, InvalidURL, Response
 from postern.ids import is_id
 from postern.media_types import is_json
+from postern.transient_errors import retry_after
 
 MOST_OF_A_PROBLEM = 64 * 1024
 """The largest problem document that is read, in bytes."""
@@ -79,8 +80,9 @@ def _parsed(document: bytes, most: int) -> Any:
 
 
 def object_of(response: Response) -> dict[str, Any]:
-    """The JSON object in a small response; {} if it is anything else."""
-    if not is_json(response.headers.get("Content-Type", "").encode()) or len(response.content) > MOST_OF_A_PROBLEM:
+    """The JSON object in a small response; {} if it is anything else. Without a Content-Type it is JSON too."""
+    kind = response.headers.get("Content-Type", "").strip()
+    if (kind and not is_json(kind.encode())) or len(response.content) > MOST_OF_A_PROBLEM:
         return {}
     try:
         document = from_json(in_utf8(response), allow_inf_nan=False)
@@ -106,11 +108,16 @@ def run_id_of(response: Response, problem: Mapping[str, Any] | None = None) -> s
     return next(ids, "")
 
 
+def is_of_postern(response: Response) -> bool:
+    """Whether the response is that of a run at a Postern."""
+    return is_id(str(response.headers.get("X-Run-Id", "")))
+
+
 def is_outcome(response: Response, problem: Mapping[str, Any]) -> bool:
     """Whether the error is the outcome of a run at a Postern: Postern's own problem, or one that the author raised,
     which comes with the run's id."""
     code = problem.get("code")
-    return code in OF_RUNS or (is_id(str(response.headers.get("X-Run-Id", ""))) and code != "run-in-progress")
+    return code in OF_RUNS or (is_of_postern(response) and code != "run-in-progress")
 
 
 def may_repeat(error: CallError, *, method: str, keyed: bool) -> bool:
@@ -132,7 +139,9 @@ def may_have_run(error: CallError, *, method: str) -> bool:
 def _not_run(error: CallError) -> bool:
     """Whether it is known that nothing ran. A 429 or 503 with a Retry-After is from an application that rejects
     requests; without one it may be a proxy's word on a connection that broke."""
-    return not error.sent or error.status == 408 or (error.status in (429, 503) and "Retry-After" in error.headers)
+    if not error.sent or error.status == 408:
+        return True
+    return error.status in (429, 503) and retry_after(error, 0.0) is not None
 
 
 def in_progress(error: CallError, *, keyed: bool) -> bool:
@@ -149,11 +158,13 @@ def location_of(response: Response, requested: str, target: Target) -> str | Non
 
 
 def address_of(location: str, requested: str, target: Target) -> str | None:
-    """The absolute URL of a location in the response of `requested`; None if the target has no results there."""
+    """The absolute URL of a location in the response of `requested`; None if the target has no results there, or if it
+    is none that can be requested."""
     try:
         url = urljoin(requested, location)
+        URL(url)
         same = origin(url) in {origin(each) for each in (requested, target.url, *target.results_at)}
-    except ValueError:
+    except (ValueError, InvalidURL):
         return None
     return url if same and "@" not in urlsplit(url).netloc else None
 

@@ -14,7 +14,13 @@ from postern.authoring.retry_policy import Retry
 from postern.connections.calls.attempts import Attempts
 from postern.connections.calls.call_advice import more_elements
 from postern.connections.calls.call_request import Sending, link_of, sending_of
-from postern.connections.calls.call_response import NotJson, TooManyElements, location_of, run_id_of
+from postern.connections.calls.call_response import (
+    NotJson,
+    TooManyElements,
+    is_of_postern,
+    location_of,
+    run_id_of,
+)
 from postern.connections.calls.failures import foreign
 from postern.connections.calls.later_result import ACCEPTED
 from postern.connections.calls.looks import Looks, location_at
@@ -59,7 +65,8 @@ class Calls:
     it is kept. `served` returns the current triggers. `note(run_id, call)` gets each call of a recorded run.
 
     `now` is the time of day in seconds since 1970. `uniform` draws a number between two. `left` returns the seconds
-    until a run times out. Large replies are read in turns that belong to the event loop `home`.
+    until a run times out. Large replies are read in turns that belong to the event loop `home`, and
+    calls are noted there.
     """
 
     def __init__(
@@ -80,6 +87,7 @@ class Calls:
         self._note = note
         self._attempts = Attempts(settings.tenant_id, now, sleep, uniform, left)
         self._replies = Replies()
+        self._posterns: set[str] = set()
         self._home = home or HomeLoop()
 
     def close(self) -> None:
@@ -103,7 +111,7 @@ class Calls:
         finally:
             call.ended_at = self._attempts.now()
             if ctx.recorded:
-                self._note(ctx.run_id, call)
+                self._home.soon(partial(self._note, ctx.run_id, call))
         raise wrong
 
     async def _made(self, ctx: "Context", outgoing: Outgoing, call: Call) -> Any:
@@ -112,6 +120,8 @@ class Calls:
         if not target.own:
             call.url = link_of(target, "")
         sending = sending_of(ctx, outgoing, target)
+        if target.keyed is None and target.entry in self._posterns:
+            sending = replace(sending, keyed=bool(sending.key))
         client = self._client(target, below=bool(outgoing.path))
         response = await self._send(client, target, sending, outgoing)
         self._found(target, call, response)
@@ -150,7 +160,7 @@ class Calls:
         try:
             return await self._attempts.insist(client, target, sending, outgoing.retry)
         except CallError as error:
-            if error.code != "bad-idempotency-key" or not sending.key or outgoing.own_key:
+            if not _takes_no_key(error, target) or not sending.key or outgoing.own_key:
                 raise
         return await self._attempts.insist(client, target, replace(sending, key="", keyed=False), outgoing.retry)
 
@@ -180,6 +190,8 @@ class Calls:
             wrong = f"more than {target.response_elements} JSON elements. {more_elements(target)}"
         except NotJson as error:
             wrong = str(error)
+        except Exception as error:  # the call has run, and its error must say so
+            wrong = f"a body that could not be read ({type(error).__name__})."
         raise CallError(
             target.entry,
             f"{target.entry} returned {response.status_code} with {wrong}",
@@ -189,11 +201,19 @@ class Calls:
         )
 
     def _found(self, target: Target, call: Call, response: Response) -> None:
-        """Note what a response says about the run there."""
+        """Note what a response says about the run there. It shows whether a Postern is there, as its URL alone does
+        not: others have such URLs too, and run a repeated request twice."""
+        if target.keyed is None and is_of_postern(response):
+            self._posterns.add(target.entry)
         call.status = response.status_code
         call.run_id = run_id_of(response) or call.run_id
         if not target.own:
             call.url = link_of(target, call.run_id)
+
+
+def _takes_no_key(error: CallError, target: Target) -> bool:
+    """Whether a Postern rejected the key, before anything ran. The same code of another API may mean anything."""
+    return error.status == 400 and error.code == "bad-idempotency-key" and bool(target.runs)
 
 
 def _caller(ctx: "Context") -> str:

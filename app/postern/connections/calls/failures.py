@@ -4,20 +4,24 @@ from collections.abc import Mapping
 from typing import Any
 
 from postern.authoring.call_result import CallError
-from postern.connections.calls.call_advice import FEWER, sentence, too_many, unreached
-from postern.connections.calls.call_response import is_outcome, may_have_run, problem_of, run_id_of
+from postern.connections.calls.call_advice import FEWER, of_result, sentence, too_many, unreached
+from postern.connections.calls.call_request import Sending
+from postern.connections.calls.call_response import IDEMPOTENT, is_outcome, may_have_run, problem_of, run_id_of
 from postern.connections.calls.targets import Target
 from postern.connections.faults import ConnectionFault, ResponseFault
 from postern.connections.places import TooManyCalls
-from postern.http_client import ConnectError, ConnectTimeout, HTTPError, PoolTimeout, Response
+from postern.connections.response_body import NoCredential
+from postern.http_client import ConnectError, ConnectTimeout, HTTPError, InvalidURL, PoolTimeout, Response
 
 MAY_HAVE_RUN = "The request may have run there: look there before you send it again."
+MAY_STILL_RUN = "The call was accepted (202) and may have run there: look there before you send it again."
 
 
-def rejected(target: Target, response: Response, method: str, tenant_id: str | None) -> CallError:
+def rejected(target: Target, response: Response, sending: Sending, tenant_id: str | None) -> CallError:
     """The error of a response that is not a success."""
     problem, after = problem_of(response), response.headers.get("Retry-After")
-    text = sentence(target, response, problem.get("code"), tenant_id)
+    text = of_result(target, response, bare=sending.bare) if sending.poll else ""
+    text = text or sentence(target, response, problem.get("code"), tenant_id)
     return doubtful(
         CallError(
             target.entry,
@@ -28,7 +32,7 @@ def rejected(target: Target, response: Response, method: str, tenant_id: str | N
             headers={"Retry-After": after} if after else {},
             ran=is_outcome(response, problem),
         ),
-        method,
+        sending.method,
     )
 
 
@@ -38,11 +42,19 @@ def failed(target: Target, error: Exception, method: str) -> CallError:
         return too_many(target)
     if isinstance(error, PoolTimeout):
         return CallError(target.entry, f"{error}. {FEWER}.", sent=False)
+    if isinstance(error, NoCredential):
+        return CallError(target.entry, f"{error}.", sent=False)
     if isinstance(error, ConnectError | ConnectTimeout):
         return unreached(target, error, sent=False)
     if isinstance(error, HTTPError):
         return doubtful(unreached(target, error, sent=True), method)
-    return foreign(target.entry, error)
+    if isinstance(error, InvalidURL):
+        text = f"{target.entry} was not called: with path= its URL is too long, or is none."
+        return CallError(target.entry, text, sent=False, final=True)
+    wrong = foreign(target.entry, error)
+    if wrong.sent and not isinstance(error, ConnectionFault) and method not in IDEMPOTENT:  # an error of this program
+        wrong.args = (f"{wrong} {MAY_HAVE_RUN}",)
+    return wrong
 
 
 def foreign(entry: str, error: Exception) -> CallError:
@@ -60,6 +72,14 @@ def doubtful(error: CallError, method: str) -> CallError:
     """The same error. Its text says if the request may have run."""
     if may_have_run(error, method=method):
         error.args = (f"{error} {MAY_HAVE_RUN}",)
+    return error
+
+
+def accepted(error: CallError) -> CallError:
+    """The same error, of a look for the later result: the call itself has arrived."""
+    error.sent = True
+    if not error.ran:
+        error.args = (f"{error} {MAY_STILL_RUN}",)
     return error
 
 

@@ -17,7 +17,7 @@ from postern.connections.calls.call_response import (
     problem_of,
     run_id_of,
 )
-from postern.connections.calls.failures import operation_failed
+from postern.connections.calls.failures import accepted, operation_failed
 from postern.connections.calls.later_result import ACCEPTED, Stage, stage_of, wait_before
 from postern.connections.calls.targets import Target
 from postern.http_client import AsyncClient, Response
@@ -33,7 +33,8 @@ NOT_FOUND = 404
 
 @dataclass(slots=True)
 class Looks:
-    """The looks for one result. `location` is where it is expected, as the response `last` said to `sending`."""
+    """The looks for one result. `location` is where it is expected, as the response `last` said to `sending`. Once one
+    was `elsewhere`, no further one has the credential: another origin does not decide where it is sent."""
 
     attempts: Attempts
     client: AsyncClient
@@ -46,6 +47,7 @@ class Looks:
     looked: int = 0
     moves: int = 0
     found: bool = False
+    elsewhere: bool = False
 
     async def result(self) -> Response:
         """The response with the result. Raises CallError."""
@@ -59,8 +61,12 @@ class Looks:
             response: Response = await retrying(self._look)
         except RetryError:
             entry = self.target.entry
-            raise CallError(entry, f"{entry} had no result within a day.", status=ACCEPTED) from None
-        return response
+            wrong = CallError(entry, f"{entry} had no result within a day.", status=ACCEPTED)
+        except CallError as error:
+            wrong = error
+        else:
+            return response
+        raise accepted(wrong)
 
     async def _look(self) -> Response | None:
         """One look: the response with the result, or None if it is not there yet."""
@@ -69,7 +75,8 @@ class Looks:
         if not self.last.has_redirect_location:
             left = attempts.left(self.sending.run_id)
             await attempts.sleep(wait_before(self.last, self.looked, now=attempts.now(), left=left))
-        get = self.sending.look(self.location, elsewhere=not self.target.is_at_own_origin(self.location))
+        self.elsewhere = self.elsewhere or not self.target.is_at_own_origin(self.location)
+        get = self.sending.look(self.location, elsewhere=self.elsewhere)
         try:
             self.last = await attempts.insist(self.client, self.target, get, self.retry)
         except CallError as error:
@@ -114,8 +121,8 @@ def location_at(target: Target, response: Response, requested: str) -> str:
     if location is None:
         raise CallError(
             target.entry,
-            f"{target.entry} returned {response.status_code} with a Location at another origin. "
-            "The result is not fetched, because the credential is for the trigger's origin only. "
+            f"{target.entry} returned {response.status_code} with a Location at another origin, or with one that is "
+            "not a URL. The result is not fetched, because the credential is for the trigger's origin only. "
             f"{elsewhere(target)}",
             status=response.status_code,
             run_id=run_id_of(response),

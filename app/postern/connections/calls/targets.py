@@ -43,9 +43,9 @@ _DOTS = re.compile(r"(\.|%2e){1,2}", re.IGNORECASE)
 @dataclass(frozen=True, slots=True)
 class Target:
     """A trigger to call. `entry` names it in errors. `url` may have a signature in its query. `own`: it is a workflow
-    of this server. `flow`: it belongs to Power Automate or Logic Apps. `keyed`: it honours an Idempotency-Key. `runs`
-    is where a Postern shows its runs, "" if it is not a Postern. `headers` are sent beside the `auth`. Results may also
-    be at the origins of `results_at`."""
+    of this server. `flow`: it belongs to Power Automate or Logic Apps. `keyed`: it honours an Idempotency-Key; None if
+    its replies have to show whether it is a Postern. `runs` is where a Postern shows its runs, "" if the URL is not
+    one of a Postern. `headers` are sent beside the `auth`. Results may also be at the origins of `results_at`."""
 
     name: str
     entry: str
@@ -53,7 +53,7 @@ class Target:
     auth: Any = field(repr=False)
     own: bool
     flow: bool
-    keyed: bool
+    keyed: bool | None
     takes_key: bool
     runs: str = field(repr=False)
     seconds: float
@@ -182,6 +182,7 @@ def _elsewhere(name: str, entry: TriggerEntry) -> Target:
     parts = urlsplit(url)
     host = (parts.hostname or "").lower()
     flow = _FLOW_HOSTS.search(host) is not None or getattr(auth, "audience", "") in POWER_AUTOMATE_AUDIENCES.values()
+    honours = entry.honours_idempotency_key
     postern = _POSTERN_PATH.fullmatch(parts.path) if not flow and "/paths/invoke" not in parts.path else None
     return Target(
         name,
@@ -190,7 +191,7 @@ def _elsewhere(name: str, entry: TriggerEntry) -> Target:
         auth,
         own=False,
         flow=flow,
-        keyed=postern is not None,
+        keyed=False if honours is None and postern is None else honours,
         takes_key=True,
         runs=f"{parts.scheme}://{parts.netloc}{postern[1]}/runs/" if postern else "",
         seconds=SECONDS,

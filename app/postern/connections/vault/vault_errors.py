@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from postern.connections.faults import ConnectionFault
+from postern.connections.unreached import by_proxy, is_untrusted, of_certificate
 from postern.loopback import is_loopback
 
 CREDENTIAL = "POSTERN_AZURE_CREDENTIAL"
@@ -178,11 +179,15 @@ def _of_network(error: Exception, what: str, where: str, request: SecretRequest)
             request, f"cannot be read: {place} did not respond in time", _WAY.format(what=what), outage=True
         )
     if isinstance(error, ServiceRequestError | ServiceResponseError):
-        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        if fix := of_certificate(error):
+            wrong = f"cannot be read: the TLS certificate of {place} could not be verified"
+            return _failure(request, wrong, fix, outage=True)
+        if is_untrusted(error):
             wrong = f"cannot be read: the TLS certificate of {place} is from an authority that is not trusted"
             fix = "Set POSTERN_CA_BUNDLE to a PEM file with the authority of the private network or inspecting proxy"
             return _failure(request, wrong, fix, outage=True)
-        return _failure(request, f"cannot be read: {place} cannot be reached", _WAY.format(what=what), outage=True)
+        wrong, fix = f"cannot be read: {place} cannot be reached", by_proxy(error) or _WAY.format(what=what)
+        return _failure(request, wrong, fix, outage=True)
     if isinstance(error, OSError):
         fix = "Set it to an existing file of certificates in PEM"
         return Failure(

@@ -1,19 +1,21 @@
 """Opens the journal's database and migrates its tables to what this program expects."""
 
-import contextlib
-import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from postern.errors import DatabaseFault
+from postern.journal.database.faults import Kind, kind_of, never_works
 from postern.journal.database.foreign import distrust, refuse_running
 from postern.journal.database.revisions import HEAD, MIGRATIONS, is_newer
-from postern.own_folder import make_folder, names_of_database
+from postern.journal.database.sqlite_file import check_file, make_file
 from postern.passwordless.database_url import PASSWORDLESS, DatabaseUrl
 
 BUSY_SECONDS = 30.0
@@ -25,16 +27,16 @@ MIGRATION_LOCK = 0x706F7374  # any number, the same for all processes that migra
 MINIMAL_SQLITE = (3, 38, 0)  # from here it reads JSON by ->>
 
 
-def open_engine(url: str | URL, *, writing: bool) -> Engine:
-    """An engine on the database. It makes no connection yet, but creates SQLite's file and folder. A writing engine
-    begins transactions so that they cannot fail because of another writer. A URL with `passwordless=entra` must come
-    from the settings, which know how to sign in. Raises DatabaseFault."""
+def open_engine(url: str | URL, *, writing: bool, make: bool = True) -> Engine:
+    """An engine on the database. It makes no connection yet, but creates SQLite's file and folder, if `make`. A writing
+    engine begins transactions so that they cannot fail because of another writer. A URL with `passwordless=entra` must
+    come from the settings, which know how to sign in. Raises DatabaseFault."""
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         raise DatabaseFault("POSTERN_DATABASE_URL is not a database URL") from None
     if parsed.get_backend_name() == "sqlite":
-        return _sqlite(parsed, writing=writing)
+        return _sqlite(parsed, writing=writing, make=make)
     if PASSWORDLESS in parsed.query:
         return _passwordless(url, parsed)
     return _postgres(parsed, {})
@@ -43,13 +45,22 @@ def open_engine(url: str | URL, *, writing: bool) -> Engine:
 def check_database(url: str) -> None:
     """Raise DatabaseFault if a server could never use this database. One that is unreachable now passes."""
     engine = open_engine(url, writing=False)
+    if (path := file_of(url)) is not None:
+        check_file(path)
     try:
         with engine.connect() as connection:
             check_revision(revision_of(connection))
-    except DBAPIError:
-        pass
+    except DBAPIError as error:
+        if why := never_works(error):
+            raise DatabaseFault(f"POSTERN_DATABASE_URL cannot be used: {why}") from None
     finally:
         engine.dispose()
+
+
+def file_of(url: str | URL) -> Path | None:
+    """The file of a SQLite database, absolute, with links as they are; None for PostgreSQL."""
+    parsed = make_url(url)
+    return Path(parsed.database or "").absolute() if parsed.get_backend_name() == "sqlite" else None
 
 
 def migrate(engine: Engine, applied: Callable[[str], object] = lambda _: None) -> str:
@@ -106,30 +117,34 @@ def _upgrade(connection: Connection, applied: Callable[[str], object]) -> None:
     command.upgrade(alembic_config(connection, applied), "head")
 
 
-def _sqlite(url: URL, *, writing: bool) -> Engine:
+def _sqlite(url: URL, *, writing: bool, make: bool) -> Engine:
     import sqlite3
 
     if sqlite3.sqlite_version_info < MINIMAL_SQLITE:
         raise DatabaseFault(f"SQLite {sqlite3.sqlite_version} is too old: 3.38 or later is needed")
     if not url.database or url.database == ":memory:":
         raise DatabaseFault("POSTERN_DATABASE_URL has no file name: write sqlite:///path/to/file.db")
-    _make_file(Path(url.database))
-    engine = create_engine(
-        url.set(drivername="sqlite+pysqlite"),
-        connect_args={
-            "timeout": BUSY_SECONDS,
-            "isolation_level": None,
-            "check_same_thread": False,
-            "cached_statements": 512,
-        },
+    path = Path(url.database).absolute()
+    if make:
+        make_file(path)
+    # By a URI, because SQLite would otherwise create a missing file, for all users to read.
+    connect = partial(
+        sqlite3.connect,
+        f"file:{quote(str(path))}?mode=rw",
+        uri=True,
+        timeout=BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=512,
     )
+    engine = create_engine(url.set(drivername="sqlite+pysqlite", query={}), creator=connect)
 
     @event.listens_for(engine, "connect")
     def _settle(connection: Any, _: object) -> None:
         distrust(connection)
         refuse_running(connection)
         cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
+        _use_wal(cursor)
         cursor.execute("PRAGMA synchronous=FULL")  # a commit is on disk when it returns
         cursor.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
         cursor.execute("PRAGMA temp_store=MEMORY")
@@ -147,14 +162,17 @@ def _sqlite(url: URL, *, writing: bool) -> Engine:
     return engine
 
 
-def _make_file(path: Path) -> None:
-    """Create the file for its owner only. The files that SQLite creates beside it get the same mode."""
-    try:
-        make_folder(path.parent, names_of_database(path))
-        with contextlib.suppress(FileExistsError):
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-    except OSError as error:
-        raise DatabaseFault(f"POSTERN_DATABASE_URL: {path} cannot be created ({error.strerror})") from None
+def _use_wal(cursor: Any) -> None:
+    """Set the mode of the log in a new file. Several processes may do it at once: SQLite needs the file for itself for
+    that, and does not wait for it as it does for a statement."""
+    until = monotonic() + BUSY_SECONDS
+    while cursor.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except Exception as error:
+            if kind_of(error) is not Kind.AWAY or monotonic() > until:
+                raise
+            sleep(0.01)
 
 
 def _postgres(url: URL, besides: dict[str, str]) -> Engine:

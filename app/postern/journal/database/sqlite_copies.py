@@ -18,14 +18,12 @@ from postern.journal.database.contents import RECORDS
 from postern.journal.database.engine import check_revision, migrate, open_engine
 from postern.journal.database.foreign import distrust, entries_of, foreign, running
 from postern.journal.database.revisions import is_newer
+from postern.journal.database.sqlite_file import BESIDE
 from postern.journal.sessions import forget_everybody
 from postern.own_folder import make_folder, names_of_database
 
-MAGIC = b"SQLite format 3\x00"
 PAGES = 1024
 """Pages that are copied between two reports of progress."""
-BESIDE = ("-wal", "-shm", "-journal")
-"""The files that SQLite creates beside a database. A log of one database must never lie beside another one."""
 
 Progress = Callable[[int, int], object]
 """Called with the number of remaining pages, and of all pages."""

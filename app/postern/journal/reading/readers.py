@@ -74,10 +74,11 @@ class Readers:
         pools = (self._of_callers, self._of_server)
         for each in pools:
             each.shutdown(wait=False, cancel_futures=True)
-        with contextlib.suppress(TimeoutError):  # a connection in use would be left open
-            async with asyncio.timeout(patience):
-                for each in pools:
-                    await asyncio.get_running_loop().run_in_executor(None, each.shutdown)
-        for reading in list(self._underway):
-            reading.end()
+        for _ in ("by themselves", "because they were ended"):
+            with contextlib.suppress(TimeoutError):  # a connection in use would be left open
+                async with asyncio.timeout(patience):
+                    for each in pools:
+                        await asyncio.get_running_loop().run_in_executor(None, each.shutdown)
+            for reading in list(self._underway):
+                reading.end()
         self._engine.dispose()

@@ -8,6 +8,7 @@ from threading import Lock
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy.exc import DBAPIError
 
 LOCK_SECONDS = 2.0
 """Seconds that a read waits for a lock of the database."""
@@ -35,7 +36,16 @@ class Reading(Generic[T]):
         self._over = False
 
     def run(self, engine: Engine) -> T:
-        """The query's result. Raises DBAPIError, also if the query was ended."""
+        """The query's result. A connection that was lost before is replaced once. Raises DBAPIError, also if the query
+        was ended."""
+        try:
+            return self._attempt(engine)
+        except DBAPIError as error:
+            if not error.connection_invalidated or self._over:
+                raise
+        return self._attempt(engine)
+
+    def _attempt(self, engine: Engine) -> T:
         with engine.connect() as connection:
             self._begin(connection.connection.driver_connection)
             try:

@@ -1,6 +1,6 @@
 """What waits for the writer: operations, and the batch that it is writing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,10 @@ from postern.errors import Problem, problem
 
 if TYPE_CHECKING:
     import asyncio
+
+MOST_DEATHS = 3
+"""Writers that may die of one batch. If so many did, one after the other, the batch is dropped, so that the next are
+written."""
 
 log = structlog.get_logger("postern.journal")
 
@@ -63,9 +67,20 @@ class Sent:
     large_bytes: int = 0
     deaths: int = 0
 
-    def fail_rows(self, lost: frozenset[str]) -> None:
-        """Fail the replies of rows that can never be written."""
-        log.error("rows-lost", ids=sorted(lost))
+    def is_deadly(self, cause: str) -> bool:
+        """Count a writer that died while it had this batch. Returns whether the batch is to be dropped: then those who
+        wait for it have got an error."""
+        self.deaths += 1
+        if self.deaths < MOST_DEATHS:
+            return False
+        self.fail_rows(dict.fromkeys(self.ids, cause or "the writer died"))
+        for operation in self.operations:
+            operation.abandon(problem("internal-error"))
+        return True
+
+    def fail_rows(self, lost: Mapping[str, str]) -> None:
+        """Fail the replies of rows that can never be written, by id with the cause of each."""
+        log.error("rows-lost", ids=sorted(lost), causes=sorted(set(lost.values())))
         for run_id, waiter in zip(self.ids, self.waiters, strict=False):
             if run_id in lost and not waiter.done():
                 waiter.set_exception(problem("internal-error"))

@@ -5,7 +5,8 @@ in each batch while the event loop works, and the event loop waits for the threa
 with one end of a socket pair. Messages are frames: four bytes of length, then a pickle (none for DONE), which only
 these two write.
 
-It never logs; errors are reported over the socket. It ends when the other end is closed, also by a kill.
+It never logs; errors are reported over the socket. It ends when the other end is closed, also by a kill. What it prints
+are errors of Python itself, before or after its main function.
 """
 
 import contextlib
@@ -15,13 +16,15 @@ import signal
 import socket
 import struct
 import sys
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 from operator import itemgetter
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
 from tenacity import RetryCallState, Retrying, retry_if_exception
@@ -29,7 +32,9 @@ from tenacity.wait import wait_exponential_jitter
 
 from postern.allocator import return_free_pages
 from postern.errors import DatabaseFault
-from postern.journal.database.engine import migrate, open_engine
+from postern.journal.database.engine import file_of, migrate, open_engine
+from postern.journal.database.faults import Cause, cause_of
+from postern.journal.database.sqlite_file import Identity, refuse_another
 from postern.journal.writing.batch import Batch, is_passing, write_batch
 from postern.journal.writing.rows import call_row, run_row, step_row
 
@@ -37,13 +42,17 @@ LENGTH = struct.Struct("!I")
 TRIM_EVERY = 100
 """Batches after which free memory is returned."""
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """The first frame to the writer: which database, and the server process's id for its rows."""
+    """The first frame to the writer: which database, the server process's id for its rows, and which file it was when
+    the server opened it (None for PostgreSQL)."""
 
     url: str = field(repr=False)
     node: str
+    file: Identity | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +64,11 @@ class Work:
     steps: Sequence[tuple[str, Any]]
     operations: Sequence[bytes]
     calls: Sequence[tuple[str, Any]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """The process is there. Its next message may take as long as a migration does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,18 +85,25 @@ class NotOpened:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """The database is unavailable; the writer keeps trying. `advice` says what to check, if that is known."""
+    """The database is unavailable, or refuses; the writer keeps trying. Sent after each attempt."""
 
-    error: str
+    cause: Cause
     attempt: int
-    advice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """An error that is not the database's; the writer ends."""
+
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The work is committed, except rows of the `lost` ids. `results` has each operation's result, or its error."""
+    """The work is committed, except rows of the `lost` ids, which have their causes. `results` has each operation's
+    result, or its error."""
 
-    lost: frozenset[str] = frozenset()
+    lost: Mapping[str, str] = field(default_factory=dict)
     results: Sequence[tuple[Any, Exception | None]] = ()
 
 
@@ -98,15 +119,22 @@ class Writer:
         self._frames = link.makefile("rb")
         self._engine: Engine | None = None
         self._connection: Connection | None = None
+        self._path: Path | None = None
+        self._file: Identity | None = None
 
     def run(self) -> None:
         """Open the database, then write each batch."""
-        start: Start = self._receive()
         try:
-            engine = self._engine = open_engine(start.url, writing=True)
-            self._retry(partial(migrate, engine))
-        except DatabaseFault as fault:
-            self._send(NotOpened(str(fault)))
+            self._run(self._receive())
+        except Exception as error:  # any error: its text may hold a row, and Python would print it
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            self._send(Broken(f"{type(error).__name__} in {Path(place.filename).name}, line {place.lineno}"))
+
+    def _run(self, start: Start) -> None:
+        self._send(Opening())
+        opened = self._retry(partial(self._open, start))
+        if isinstance(opened, DatabaseFault):
+            self._send(NotOpened(str(opened)))
             return
         self._send(Opened())
         for number in count(1):
@@ -119,8 +147,8 @@ class Writer:
             operations = [pickle.loads(each) for each in work.operations]  # noqa: S301 written by this program too
             calls = [call_row(run_id, call) for run_id, call in work.calls]
             batch = Batch(rows, steps, operations, calls)
-            self._retry(partial(self._write, engine, batch))
-            self._send(Done(frozenset(batch.lost), batch.results) if batch.lost or batch.results else DONE)
+            self._retry(partial(self._write, opened, batch))
+            self._send(Done(batch.lost, batch.results) if batch.lost or batch.results else DONE)
 
     def close(self) -> None:
         """Close the socket and the database."""
@@ -131,12 +159,28 @@ class Writer:
         if self._engine is not None:
             self._engine.dispose()
 
+    def _open(self, start: Start) -> Engine | DatabaseFault:
+        """The database with its tables, or why it can never be used. A missing file is not made again: the server made
+        it when it started."""
+        self._path, self._file = file_of(start.url), start.file
+        self._refuse_another()
+        try:
+            if self._engine is None:
+                self._engine = open_engine(start.url, writing=True, make=False)
+            migrate(self._engine)
+        except DatabaseFault as fault:
+            return fault
+        return self._engine
+
     def _write(self, engine: Engine, batch: Batch) -> None:
-        """Write it on the open connection, or on a new one if the last was lost."""
+        """Write it on the open connection, or on a new one if the last was lost. What was written to a file that is no
+        longer the database does not count."""
         if self._connection is None:
+            self._refuse_another()
             self._connection = engine.connect()
         try:
             write_batch(self._connection, batch)
+            self._refuse_another()
         except Exception:
             connection, self._connection = self._connection, None
             with contextlib.suppress(Exception):
@@ -145,32 +189,32 @@ class Writer:
                 connection.close()
             raise
 
-    def _retry(self, attempt: Callable[[], object]) -> None:
-        """Do it, and retry while the database is unavailable."""
+    def _refuse_another(self) -> None:
+        if self._path is not None:
+            refuse_another(self._path, self._file)
+
+    def _retry(self, attempt: Callable[[], T]) -> T:
+        """The result of it; it is repeated while the database is unavailable or refuses. The second attempt follows at
+        once, because a lost connection is not worth a pause."""
         try:
-            attempt()
+            return attempt()
         except Exception as error:
             if not is_passing(error):
                 raise
-            self._report_trouble(error, 1)
-        else:
-            return
-        Retrying(
+            self._send(Trouble(cause_of(error), 1))
+        result: T = Retrying(
             wait=wait_exponential_jitter(multiplier=0.05, max=2.0, jitter=0.05),
             retry=retry_if_exception(is_passing),
             sleep=self._sleep,
             before_sleep=self._before_sleep,
             reraise=True,
         )(attempt)
+        return result
 
     def _before_sleep(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
-        if error is not None and state.attempt_number % 20 == 0:
-            self._report_trouble(error, state.attempt_number)
-
-    def _report_trouble(self, error: BaseException, attempt: int) -> None:
-        cause = getattr(error, "orig", None) or error
-        self._send(Trouble(type(cause).__name__, attempt, getattr(cause, "advice", "")))
+        if error is not None:
+            self._send(Trouble(cause_of(error), state.attempt_number + 1))
 
     def _sleep(self, seconds: float) -> None:
         """Wait before the next attempt. No work is sent to a busy writer, so readable input means the end."""

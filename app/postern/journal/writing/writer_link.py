@@ -6,13 +6,17 @@ import pickle
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
-from typing import Any, cast
+from typing import IO, Any, cast
 
 from postern.import_path import without_working_directory
 from postern.journal.writing.writer import DONE, LENGTH, Start, frame
 
 PROGRAM = "import sys; sys.path[:] = sys.argv[2:]; from postern.journal.writing.writer import main; main()"
+
+LONGEST_LINE = 300
+"""Characters of what a writer printed last that are logged."""
 
 
 class Link(asyncio.Protocol):
@@ -26,12 +30,19 @@ class Link(asyncio.Protocol):
         self._received = bytearray()
         self._transport: asyncio.WriteTransport | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._printed: IO[bytes] | None = None
 
     async def open(self) -> None:
-        """Start the process. Its messages are passed to `received`."""
+        """Start the process. Its messages are passed to `received`. Raises OSError."""
         ours, its = socket.socketpair()
-        with its:
-            self._process = _writer(its.fileno())
+        try:
+            with its:
+                self._printed = _scratch()
+                self._process = _writer(its.fileno(), self._printed.fileno())
+        except OSError:
+            ours.close()
+            self._forget()
+            raise
         ours.setblocking(False)
         await asyncio.get_running_loop().create_connection(lambda: self, sock=ours)
         self.send(frame(self._start))
@@ -46,6 +57,21 @@ class Link(asyncio.Protocol):
         transport, self._transport = self._transport, None
         if transport is not None:
             transport.abort()
+        self._forget()
+
+    def kill(self) -> None:
+        """End the process at once. `lost` is called when it has ended."""
+        if self._process is not None:
+            self._process.kill()
+
+    def last_line(self) -> str:
+        """What a process that has ended printed last; "" if nothing."""
+        if self._printed is None:
+            return ""
+        start = max(0, os.fstat(self._printed.fileno()).st_size - 4 * LONGEST_LINE)
+        printed = os.pread(self._printed.fileno(), 4 * LONGEST_LINE, start).decode("utf-8", "replace")
+        lines = [line for line in printed.splitlines() if line.strip()]
+        return lines[-1].strip()[:LONGEST_LINE] if lines else ""
 
     async def aclose(self, patience: float) -> None:
         """Let the writer finish its batch and end, for at most so many seconds."""
@@ -59,6 +85,12 @@ class Link(asyncio.Protocol):
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        self._forget()
+
+    def _forget(self) -> None:
+        printed, self._printed = self._printed, None
+        if printed is not None:
+            printed.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport of the socket."""
@@ -83,7 +115,15 @@ class Link(asyncio.Protocol):
             self._lost()
 
 
-def _writer(link: int) -> "subprocess.Popen[bytes]":
+def _scratch() -> IO[bytes]:
+    """A file without a name, in memory where the system has such: a container may have no other place to write to. A
+    pipe would stop a writer that prints much."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("postern-writer"), "w+b", buffering=0)
+    return tempfile.TemporaryFile(buffering=0)
+
+
+def _writer(link: int, printed: int) -> "subprocess.Popen[bytes]":
     # The database's URL may hold a password. It is sent over the socket, because arguments are visible to others.
     # It finds modules as this process does, except in the working directory: hence -P, and no PYTHONPATH of its own.
     return subprocess.Popen(  # noqa: S603 none of the arguments is input
@@ -91,5 +131,6 @@ def _writer(link: int) -> "subprocess.Popen[bytes]":
         pass_fds=[link],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
+        stderr=printed,
         env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
     )
