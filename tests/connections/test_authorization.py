@@ -248,6 +248,15 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Any:
         yield tenant
 
 
+async def test_a_certificate_that_is_not_trusted_is_named_as_the_cause(local: LocalTenant):
+    request = code_request(f"{local.authority}/token", BACK, PROOF, CODE, STATE, SECRET)
+    async with http_client() as http:
+        with pytest.raises(ExchangeFault) as caught:
+            await exchange(http, request)
+    assert "POSTERN_CA_BUNDLE" in caught.value.fix
+    assert caught.value.__context__ is None
+
+
 def around(tenant: LocalTenant, azure_credential: str | None) -> SignInContext:
     of: Any = None
     return SignInContext(

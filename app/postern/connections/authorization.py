@@ -25,6 +25,7 @@ from postern.connections.auth.federated import federated_assertion
 from postern.connections.auth.sign_in_context import SignInContext
 from postern.connections.auth.token_request import FORM, TokenRequest
 from postern.connections.auth.token_response import LATER, Answer, TokenFault, members, read_token
+from postern.connections.unreached import remedy
 from postern.http_client import URL, AsyncClient, HTTPError, InvalidURL
 
 SECONDS = 15.0
@@ -176,7 +177,7 @@ async def exchange(http: AsyncClient, request: TokenRequest, seconds: float = SE
     except TimeoutError:
         raise ExchangeFault(f"did not respond within {seconds:g} s", LATER) from None
     except (HTTPError, InvalidURL, OSError, ValueError) as error:
-        fault = ExchangeFault(f"cannot be reached ({type(error).__name__})", LATER)
+        fault = ExchangeFault(f"cannot be reached ({type(error).__name__})", remedy(error) or LATER)
     else:
         return read_exchanged(answer)
     raise fault  # outside of the handler: the client's error has the request, and so the secret, in its context
