@@ -14,7 +14,7 @@ from httpx2 import ASGITransport
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from postern.http_client import AsyncClient, Response, http_client
+from postern.http_client import AsyncClient, Response
 from postern.local_tenant import LocalTenant, TenantFault, serve
 from postern.local_tenant.app import create_sign_in_app
 from postern.local_tenant.grants import CODE_SECONDS, KEY_FILE, REFRESH_SECONDS, Grant, opened, sealed
@@ -411,7 +411,7 @@ def test_whatever_is_requested_leads_to_a_page_or_back_to_the_application(
 
     async def asked() -> Response:
         app = create_sign_in_app(tenant, time.time)
-        async with http_client(transport=ASGITransport(app), base_url="http://127.0.0.1") as client:
+        async with AsyncClient(transport=ASGITransport(app), base_url="http://127.0.0.1") as client:
             parameters = Browser(tenant, client).parameters(**changes)
             url = f"/{tenant.tenant_id}/oauth2/v2.0/authorize"
             return await client.post(url, params=parameters, data={"person": person})
