@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select, text
 
+from postern.browser_secrets import hash_of
 from postern.journal.database import postgres_dumps
+from postern.journal.schema import sessions
+from postern.journal.sessions import Session, begin
 from tests.cli.conftest import Postern
 from tests.cli.recorded import SECRET, closing_engine, recorded, work
 from tests.databases import make_tables
@@ -27,6 +30,18 @@ def test_a_dump_replaces_tables_that_are_moved_aside(postern: Postern, postgres:
     schema = done.stderr.split("in the schema ")[1].split(":")[0]
     with closing_engine(postgres) as engine, engine.connect() as connection:
         assert connection.execute(text(f"SELECT count(*) FROM {schema}.runs")).scalar() == 2
+
+
+def test_a_restored_dump_has_no_sessions(postern: Postern, postgres: str):
+    """One that was signed out after the backup must not come back."""
+    ada = Session(hash_of("id"), "t", "ada", "Ada", frozenset(), "192.0.2.1", 1.0, 1.0)
+    with closing_engine(postgres) as engine, engine.begin() as connection:
+        begin(connection, ada)
+    assert postern("database", "backup", "dump").exit_code == 0
+    assert postern("database", "restore", "dump", "--force").exit_code == 0
+    assert recorded(postgres) == [RUN]
+    with closing_engine(postgres) as engine, engine.connect() as connection:
+        assert connection.execute(select(func.count()).select_from(sessions)).scalar() == 0
 
 
 def test_where_a_dump_cannot_be_put_in_the_tables_come_back(postern: Postern, postgres: str):

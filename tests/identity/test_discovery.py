@@ -12,7 +12,14 @@ from httpx2 import ASGITransport
 from structlog.testing import capture_logs
 
 from postern.http_client import HTTPError, http_client
-from postern.identity.discovery import MAX_DOCUMENT_BYTES, EntraFault, fetch_keys
+from postern.identity.discovery import (
+    MAX_DOCUMENT_BYTES,
+    Endpoints,
+    EntraFault,
+    endpoints,
+    fetch_endpoints,
+    fetch_keys,
+)
 from postern.identity.issuers import tenant
 from postern.identity.key_set import parse_keys
 from postern.identity.keys import SigningKeys
@@ -249,3 +256,78 @@ async def test_an_authority_out_of_reach_leaves_the_last_good_keys(server, clien
         await keys.refresh()
         assert keys.last_error
         assert keys.get("key-1") is not None
+
+
+LOCAL = "https://127.0.0.1:9443"
+CLOUD = "https://login.microsoftonline.com"
+
+
+def named(authority: str, **changes: Any) -> dict[str, Any]:
+    at = f"{authority}/{TENANT_ID}/oauth2/v2.0"
+    made = {
+        "authorization_endpoint": f"{at}/authorize",
+        "token_endpoint": f"{at}/token",
+        "end_session_endpoint": f"{at}/logout",
+        **changes,
+    }
+    return {name: value for name, value in made.items() if value is not ...}
+
+
+def test_the_endpoints_for_people_are_at_the_authority():
+    at = f"{CLOUD}/{TENANT_ID}/oauth2/v2.0"
+    assert endpoints(named(CLOUD), CLOUD) == Endpoints(f"{at}/authorize", f"{at}/token", f"{at}/logout")
+    assert endpoints(named(CLOUD, end_session_endpoint=...), CLOUD).end_session == ""
+
+
+@pytest.mark.parametrize("name", ["authorization_endpoint", "end_session_endpoint"])
+@pytest.mark.parametrize(
+    ("authority", "page", "taken"),
+    [
+        (LOCAL, "http://127.0.0.1:8000/x/authorize", True),
+        (LOCAL, "http://localhost:8000/authorize", True),
+        ("http://localhost:1", "http://127.0.0.1/authorize", True),
+        (LOCAL, "http://192.0.2.1:8000/authorize", False),
+        (LOCAL, "http://127.0.0.1.evil.test/authorize", False),
+        (LOCAL, "http://127.0.0.1@evil.test/authorize", False),
+        (LOCAL, "http://127.0.0.1:8000@evil.test/authorize", False),
+        (LOCAL, "http://127.0.0.1\\@evil.test/authorize", False),
+        (LOCAL, "http://evil.test/?http://127.0.0.1/authorize", False),
+        (LOCAL, "http://127.0.0.1:8000/authorize#x", False),
+        (LOCAL, "http://999.0.0.1/authorize", False),
+        (LOCAL, "http://127.999.0.1/authorize", False),
+        (LOCAL, "https://127.0.0.1:8000/authorize", False),
+        (LOCAL, "javascript:alert(1)", False),
+        (CLOUD, "http://127.0.0.1:8000/authorize", False),
+        (CLOUD, "http://localhost/authorize", False),
+        (CLOUD, "http://login.microsoftonline.com/authorize", False),
+        (CLOUD, "https://evil.test/authorize", False),
+        (CLOUD, f"{CLOUD}.evil.test/authorize", False),
+        (CLOUD, f"{CLOUD}/authorize#fragment", False),
+        (CLOUD, 1, False),
+        (CLOUD, "", False),
+    ],
+)
+def test_http_is_taken_on_loopback_beside_a_loopback_authority_only(name: str, authority: str, page: Any, taken: bool):
+    metadata = named(authority, **{name: page})
+    if taken:
+        assert page in (endpoints(metadata, authority).authorization, endpoints(metadata, authority).end_session)
+    else:
+        with pytest.raises(EntraFault, match=name) as caught:
+            endpoints(metadata, authority)
+        assert "evil" not in str(caught.value)
+
+
+@pytest.mark.parametrize("token", [..., None, 1, "", "http://127.0.0.1:8000/token", "https://evil.test/token"])
+def test_codes_go_to_the_authority_itself_only(token: Any):
+    """They are sent with the client's secret, so the exception of the pages does not hold for them."""
+    for authority in (LOCAL, CLOUD):
+        with pytest.raises(EntraFault, match="token endpoint"):
+            endpoints(named(authority, token_endpoint=token), authority)
+
+
+async def test_the_endpoints_are_those_of_the_tenants_own_metadata(server, client, ours):
+    server.answers[DISCOVERY] = answer(metadata(server, **named(server.url)))
+    assert (await fetch_endpoints(client, ours)).token == f"{server.url}/{TENANT_ID}/oauth2/v2.0/token"
+    server.answers[DISCOVERY] = answer(metadata(server, **named(server.url), issuer="https://evil.test"))
+    with pytest.raises(EntraFault, match="not of http"):
+        await fetch_endpoints(client, ours)

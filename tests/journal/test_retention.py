@@ -27,7 +27,8 @@ from postern.journal.retention import (
     id_before,
 )
 from postern.journal.run import State
-from postern.journal.schema import calls, idempotency_keys, refusals, runs, steps
+from postern.journal.schema import authorizations, calls, idempotency_keys, refusals, runs, sessions, steps
+from postern.journal.sessions import Ends
 from tests.journal.engines import add, all_of, run_row
 
 pytestmark = pytest.mark.anyio
@@ -62,6 +63,16 @@ def step(run_id: str, number: int = 1) -> dict[str, Any]:
 
 def call(run_id: str, number: int = 1) -> dict[str, Any]:
     return {"run_id": run_id, "number": number, "name": "greet", "started_at": 1.0, "ended_at": 2.0}
+
+
+def session(id_hash: str, seen_at: float) -> dict[str, Any]:
+    texts = dict.fromkeys(("tenant_id", "object_id", "name", "address"), "")
+    return {"id_hash": id_hash, **texts, "roles": "[]", "created_at": seen_at, "seen_at": seen_at}
+
+
+def authorization(state_hash: str, created_at: float) -> dict[str, Any]:
+    texts = dict.fromkeys(("browser_hash", "kind", "about"), "")
+    return {"state_hash": state_hash, **texts, "created_at": created_at}
 
 
 def in_one(engine: Engine, operation: Callable[..., int], *arguments: Any) -> int:
@@ -159,17 +170,22 @@ async def test_everything_old_goes_in_batches_with_pauses_and_is_counted_in_the_
     add(engine, steps, *(step(id_at(OLD, number)) for number in range(BATCH + 1)))
     add(engine, idempotency_keys, key("a", NOW - DAY - 1), key("b", NOW))
     add(engine, refusals, refusal(id_at(OLD), OLD), refusal(id_at(NOW), NOW))
+    add(engine, sessions, session("a", NOW - Ends().life), session("b", NOW))
+    add(engine, authorizations, authorization("a", NOW - 601), authorization("b", NOW))
     retention = Retention(journal.write, 30, now=lambda: NOW, sleep=journal.sleep)
     with capture_logs() as logs:
         await retention.sweep()
         await retention.sweep()
     assert [line for line in logs if line.pop("log_level")] == [
-        {"event": "records-deleted", "runs": 2 * BATCH + 1, "keys": 1, "refusals": 1}
+        {"event": "records-deleted", "runs": 2 * BATCH + 1, "keys": 1, "refusals": 1, "sessions": 1}
+        | {"authorizations": 1}
     ]
     clocks = 1 + 2  # the first look at the clock, and later a look with what it confirms
-    assert journal.done == ["write", *["write", PAUSE] * 2, "write", *["write"] * 2, *["write"] * (3 + clocks - 1)]
+    assert journal.done == ["write", *["write", PAUSE] * 2, "write", *["write"] * 4, *["write"] * (5 + clocks - 1)]
     assert (count(engine, runs), count(engine, steps, "run_id")) == (2, 0)
     assert (count(engine, idempotency_keys, "scope"), count(engine, refusals)) == (1, 1)
+    assert [row["id_hash"] for row in all_of(engine, sessions, "id_hash")] == ["b"]
+    assert [row["state_hash"] for row in all_of(engine, authorizations, "state_hash")] == ["b"]
 
 
 async def test_it_begins_after_a_minute_goes_on_each_hour_and_survives_an_outage(engine):
@@ -185,7 +201,7 @@ async def test_it_begins_after_a_minute_goes_on_each_hour_and_survives_an_outage
         await journal.until(FIRST, 0.9 * EVERY)
         journal.away = False
         journal.turn.release()
-        await journal.until(FIRST, 0.9 * EVERY, *["write"] * 4, 1.1 * EVERY)
+        await journal.until(FIRST, 0.9 * EVERY, *["write"] * 6, 1.1 * EVERY)
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task

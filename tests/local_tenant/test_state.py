@@ -113,6 +113,7 @@ def test_the_state_names_the_addresses(tmp_path: Path) -> None:
         "key_vault_url": tenant.authority,
         "tenant_id": tenant.tenant_id,
         "server_url": "http://127.0.0.1:8080",
+        "sign_in_url": "",
     }
     assert tenant.server_url == "http://127.0.0.1:8080"
 

@@ -16,6 +16,7 @@ LATEST = 253_402_300_799
 _NAME_LENGTH = 200
 _SIGNS_OF_A_USER = ("upn", "unique_name", "preferred_username", "acct")
 _SIGNS_OF_AN_ACCESS_TOKEN = ("azp", "appid", "scp")
+_ONLY_IN_ACCESS_TOKENS = {*_SIGNS_OF_AN_ACCESS_TOKEN, "azpacr", "appidacr", "idtyp", "cnf"}
 _SIGNS_OF_AN_ID_TOKEN = ("nonce", "at_hash", "c_hash")
 
 
@@ -78,21 +79,31 @@ def is_access_token(claims: Mapping[str, Any]) -> bool:
     return any(claims.get(sign) for sign in _SIGNS_OF_AN_ACCESS_TOKEN)
 
 
+def is_id_token(claims: Mapping[str, Any]) -> bool:
+    """Whether this can be an ID token: it has no claim, not even an empty one, that only access tokens have."""
+    return not claims.keys() & _ONLY_IN_ACCESS_TOKENS
+
+
 def caller_of(claims: Mapping[str, Any], tenant: Tenant) -> Caller:
     """The Caller of a token that has passed every rule."""
-    name = claims.get("name") or claims.get("preferred_username") or claims.get("app_displayname") or ""
     return Caller(
         kind=_kind(claims),
         object_id=claims["oid"].lower(),
         tenant_id=tenant.tenant_id,
         client_id=(claims.get("azp") or claims.get("appid") or "").lower(),
         audience=claims["aud"],
-        name="".join(filter(str.isprintable, name[: 2 * _NAME_LENGTH]))[:_NAME_LENGTH],
+        name=name_in(claims),
         scopes=frozenset(claims.get("scp", "").split()),
         roles=frozenset(claims.get("roles", ())),
         guest=_is_guest(claims, tenant),
         token_version=claims["ver"],
     )
+
+
+def name_in(claims: Mapping[str, Any]) -> str:
+    """The name to show of who has a verified token; "" if it has none."""
+    name = claims.get("name") or claims.get("preferred_username") or claims.get("app_displayname") or ""
+    return "".join(filter(str.isprintable, name[: 2 * _NAME_LENGTH]))[:_NAME_LENGTH]
 
 
 def _kind(claims: Mapping[str, Any]) -> Literal["user", "application"]:

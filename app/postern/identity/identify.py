@@ -10,7 +10,8 @@ from postern.access import Caller, Check, Refused
 from postern.errors import Problem
 from postern.identity.bearer import b64token, credentials
 from postern.identity.claims import caller_of
-from postern.identity.issuers import Tenant
+from postern.identity.id_token import Person, Wanted, verify_id_token
+from postern.identity.issuers import NO_TENANT, Tenant
 from postern.identity.keys import SigningKey, SigningKeys
 from postern.identity.token import Parsed, checks, claimed_tenant, parse, read, verify
 
@@ -127,6 +128,14 @@ class Identity:
             found = [check._replace(found=unavailable) if check.name == "key-published" else check for check in found]
         passed = all(check.passed for check in found)
         return found, caller_of(parsed.claims, claimed_tenant(parsed, self._tenants)) if passed else None
+
+    async def sign_in(self, id_token: str, wanted: Wanted) -> Person:
+        """The person whose ID token came from the token endpoint. It is never remembered. Raises Refused, or Problem
+        `identity-unavailable` without signing keys."""
+        parsed = parse(id_token)
+        key = await self._key_of(parsed)
+        tenant = self._tenants.get(wanted.tenant_id, NO_TENANT)
+        return verify_id_token(parsed, tenant, key, wanted, self._now(), self._leeway)
 
     @property
     def ready(self) -> bool:

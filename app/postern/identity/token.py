@@ -6,7 +6,7 @@ verify the signature; the other rows check what they leave open
 """
 
 import base64
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -112,11 +112,23 @@ def parse(token: str) -> Parsed:
 def checks(
     parsed: Parsed, tenants: Mapping[str, Tenant], key: SigningKey | None, now: float, leeway: float
 ) -> Iterator[Check]:
-    """Every check, in order, including those after a failure. `key` is the one that the claimed tenant publishes under
-    the token's `kid`."""
+    """Every check of an access token, in order, including those after a failure. `key` is the one that the claimed
+    tenant publishes under the token's `kid`."""
+    return checks_by(RULES, parsed, tenants, key, now, leeway)
+
+
+def checks_by(
+    rules: Iterable[Rule],
+    parsed: Parsed,
+    tenants: Mapping[str, Tenant],
+    key: SigningKey | None,
+    now: float,
+    leeway: float,
+) -> Iterator[Check]:
+    """The same by the rules of another kind of token."""
     evidence = _evidence(parsed, tenants, key, now, leeway)
     yield _form(True)
-    for rule in RULES:
+    for rule in rules:
         yield rule.check(evidence)
 
 
@@ -242,12 +254,7 @@ PROOF_RULES = (
          lambda t: t.tenant.tenant_id, _claim("tid")),
     Rule("version", _version_fits, _is("1.0 or 2.0, as the issuer says"), _claim("ver")),
 )
-# A caller whose token passed the rules above has a token of one of our tenants, and is shown what is wrong with it.
-CLAIM_RULES = (
-    Rule("object-id", lambda t: is_guid(t.claims.get("oid")), _is("a GUID"), _claim("oid"),
-         "The token names no object id (oid)."),
-    Rule("audience-form", lambda t: is_text(t.claims.get("aud")), _is("one string"), _claim("aud"),
-         "The token names no single audience (aud)."),
+TIME_RULES = (
     Rule("times", lambda t: is_time(t.claims.get("exp")) and is_time(t.claims.get("nbf")), _is("exp and nbf, numbers"),
          lambda t: f"{shown(t.claims.get('exp'))}, {shown(t.claims.get('nbf'))}",
          "The token has no usable times (exp and nbf)."),
@@ -257,13 +264,23 @@ CLAIM_RULES = (
          lambda t: when(t.claims.get("nbf")), "The token is not valid yet; check the clocks."),
     Rule("issued-at", _is_issued, lambda t: f"a number, not after {when(t.now + t.leeway)}",
          lambda t: when(t.claims.get("iat")), "The token was issued in the future; check the clocks."),
+)
+OBJECT_ID = Rule("object-id", lambda t: is_guid(t.claims.get("oid")), _is("a GUID"), _claim("oid"),
+                 "The token names no object id (oid).")
+CLAIM_TYPES = Rule("claims", lambda t: not malformed(t.claims), _is("claims of the right types"),
+                   lambda t: ", ".join(malformed(t.claims)) or "all are", "A claim of the token has the wrong type.")
+# A caller whose token passed the rules of proof has a token of one of our tenants, and is shown what is wrong with it.
+CLAIM_RULES = (
+    OBJECT_ID,
+    Rule("audience-form", lambda t: is_text(t.claims.get("aud")), _is("one string"), _claim("aud"),
+         "The token names no single audience (aud)."),
+    *TIME_RULES,
     Rule("access-token", lambda t: is_access_token(t.claims), _is("an access token: azp, appid or scp"),
          lambda t: ", ".join(name for name in KIND_CLAIMS if name in t.claims) or "none of its claims",
          "This is an ID token; send an access token."),
     Rule("proof-of-possession", lambda t: "cnf" not in t.claims, _is("a bearer token"), _claim("cnf"),
          "The token is bound to a key (cnf); send a bearer token."),
-    Rule("claims", lambda t: not malformed(t.claims), _is("claims of the right types"),
-         lambda t: ", ".join(malformed(t.claims)) or "all are", "A claim of the token has the wrong type."),
+    CLAIM_TYPES,
 )
 # fmt: on
 RULES = HEADER_RULES + PROOF_RULES + CLAIM_RULES

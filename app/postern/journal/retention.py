@@ -11,10 +11,12 @@ import anyio
 import structlog
 from sqlalchemy import Column, ColumnElement, Connection, delete, select
 
+from postern.journal.authorizations import delete_authorizations
 from postern.journal.clock import Look, advance, jump, look, uptime
 from postern.journal.idempotency_keys import KEPT_FOR
 from postern.journal.schema import idempotency_keys, refusals, runs
 from postern.journal.server_processes import Transaction
+from postern.journal.sessions import Ends, delete_sessions
 from postern.journal.storage import ENDED, delete_these_runs
 
 BATCH = 500
@@ -77,13 +79,14 @@ def _chosen(
 
 
 class Retention:
-    """Deletes what is older than `days`. `write` is the journal's."""
+    """Deletes what is older than `days`, and sessions that have ended. `write` is the journal's."""
 
     def __init__(
         self,
         write: Transaction,
         days: int,
         *,
+        ends: Ends | None = None,
         now: Callable[[], float] = time,
         passed: Callable[[], float] = uptime,
         sleep: Callable[[float], Awaitable[Any]] = anyio.sleep,
@@ -91,6 +94,7 @@ class Retention:
     ) -> None:
         self._write = write
         self._age = days * DAY
+        self._ends = ends or Ends()
         self._now = now
         self._passed = passed
         self._seen: Look | None = None
@@ -118,6 +122,8 @@ class Retention:
             "runs": await self._all(partial(delete_runs, before=now - self._age)),
             "keys": await self._all(partial(delete_keys, before=now - KEPT_FOR)),
             "refusals": await self._all(partial(delete_refusals, before=now - self._age)),
+            "sessions": await self._all(partial(delete_sessions, now=now, ends=self._ends, limit=BATCH)),
+            "authorizations": await self._all(partial(delete_authorizations, before=now, limit=BATCH)),
         }
         if any(gone.values()):
             log.info("records-deleted", **gone)

@@ -157,3 +157,35 @@ clock = Table(
     PrimaryKeyConstraint("id"),
 )
 """One row: the time by which records are old (see `journal.clock`)."""
+
+authorizations = Table(
+    "authorizations",
+    metadata,
+    Column("state_hash", Text, nullable=False),
+    Column("browser_hash", Text, nullable=False),  # of the secret that the browser keeps
+    Column("kind", Text, nullable=False),  # what for, such as "sign-in"
+    Column("about", Text, nullable=False),  # of that kind, such as the page to go to afterwards
+    Column("created_at", Double, nullable=False),
+    Column("used_by", Text),  # the request that took it
+    PrimaryKeyConstraint("state_hash"),
+)
+"""Authorization requests that browsers were sent to a provider with. Nothing in it is a secret."""
+
+Index("authorizations_by_time", authorizations.c.created_at)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id_hash", Text, nullable=False),
+    Column("tenant_id", Text, nullable=False),
+    Column("object_id", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("roles", Text, nullable=False),  # a JSON list
+    Column("address", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("seen_at", Double, nullable=False),
+    PrimaryKeyConstraint("id_hash"),
+)
+"""People who are signed in with a browser."""
+
+Index("sessions_by_person", sessions.c.object_id, sessions.c.tenant_id)

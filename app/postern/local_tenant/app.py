@@ -1,9 +1,11 @@
-"""The local tenant's HTTP applications: Entra, Key Vault, Graph and flows at one address, managed identities apart."""
+"""The local tenant's HTTP applications: Entra, Key Vault, Graph and flows at one address; the pages for
+people, and managed identities, apart."""
 
 from collections.abc import Callable
 from typing import Protocol
 
 from starlette.applications import Starlette
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
@@ -13,6 +15,8 @@ from postern.local_tenant.flows import Flows
 from postern.local_tenant.graph import Graph
 from postern.local_tenant.key_vault import KeyVault
 from postern.local_tenant.managed_identity import ManagedIdentities
+from postern.local_tenant.sign_in_pages import SignInPages
+from postern.local_tenant.state import HOST
 from postern.local_tenant.tenant import LocalTenant
 
 
@@ -26,6 +30,13 @@ class Part(Protocol):
 def create_app(tenant: LocalTenant, clock: Callable[[], float]) -> ASGIApp:
     """The application for one tenant. `clock` returns the seconds since 1970."""
     return _together(tenant, Entra(tenant, clock), KeyVault(tenant, clock), Graph(tenant, clock), Flows(tenant, clock))
+
+
+def create_sign_in_app(tenant: LocalTenant, clock: Callable[[], float]) -> ASGIApp:
+    """The application with the pages for people. It answers at its own address only, so that no site can read it under
+    a name that leads to loopback."""
+    app = Starlette(routes=SignInPages(tenant, clock).routes())
+    return TrustedHostMiddleware(app, allowed_hosts=[HOST, "localhost"])
 
 
 def create_identity_app(tenant: LocalTenant, clock: Callable[[], float], secret: str) -> ASGIApp:

@@ -14,12 +14,14 @@ SERVICE_ACCOUNT = "system:serviceaccount:postern:postern"  # of the cluster that
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A user who can sign in. A guest's home is another tenant."""
+    """A user who can sign in. A guest's home is another tenant. `roles` are the app roles on Postern: ID tokens have
+    them, and access tokens that are issued after a sign-in."""
 
     name: str
     object_id: str
     display_name: str
     guest: bool = False
+    roles: tuple[str, ...] = ()
 
     @property
     def mail(self) -> str:
@@ -54,6 +56,7 @@ class Application:
     reads_vault: bool = False
     has_certificate: bool = False
     federated: tuple[Federated, ...] = ()
+    redirect_uris: tuple[str, ...] = ()
 
     @property
     def identifier_uri(self) -> str:
@@ -89,10 +92,13 @@ class Directory:
 
 
 PEOPLE = (
-    Person("ada", "ed1bf663-4183-4555-b113-3ed7e5cc901b", "Ada Okafor"),
+    Person("ada", "ed1bf663-4183-4555-b113-3ed7e5cc901b", "Ada Okafor", roles=("Postern.Operator",)),
     Person("lisa", "c33a0e11-b6a6-4ce1-b2e0-e5fbe1e362d2", "Lisa Moreau"),
     Person("gil", "fda52ac9-24fd-49e8-993d-37e9b11b2963", "Gil Amaro", guest=True),
 )
+REDIRECT_PATHS = ("/console/callback", "/console/signed-out")
+"""The paths below Postern's address to which people are sent back."""
+
 SYSTEM_IDENTITY = Application(
     "server-identity",
     client_id="2b1c4c1d-6a0f-4d6c-8e53-27d1f0f0b7c3",
@@ -110,6 +116,7 @@ POSTERN = Application(
     object_id="cf31a3d1-51ca-4531-8a0d-dcdd09bc4267",
     reads_vault=True,
     federated=(Federated("cluster", SERVICE_ACCOUNT),),
+    redirect_uris=tuple(f"http://{host}{path}" for host in ("localhost", "127.0.0.1") for path in REDIRECT_PATHS),
 )
 APPLICATIONS = (
     POSTERN,

@@ -1,15 +1,12 @@
-"""Entra's part: discovery, signing keys, tokens by client credentials (secret, certificate or federated token), and
-Entra's error documents.
+"""Entra's part: discovery, signing keys, and tokens by client credentials (secret, certificate or federated token), by
+authorization codes and by refresh tokens. Its pages are in `sign_in_pages.py`.
 
 Reference: learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow and reference-error-codes.
 """
 
 import base64
-import re
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl, unquote_plus, urlsplit
 
@@ -18,8 +15,9 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from postern.local_tenant.assertions import Assertions
+from postern.local_tenant.code_flow import GUID, CodeFlow
 from postern.local_tenant.directory import Application
-from postern.local_tenant.errors import EntraError
+from postern.local_tenant.errors import EntraError, error_document
 from postern.local_tenant.resources import knows
 from postern.local_tenant.tenant import LocalTenant
 from postern.local_tenant.tokens import LIFETIME, Version
@@ -29,7 +27,7 @@ _FORM = "application/x-www-form-urlencoded"
 _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _MAX_FORM = 64 * 1024
 _DEFAULT = "/.default"
-_GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_GRANTS = ("client_credentials", "authorization_code", "refresh_token")
 _NO_STORE = {"Cache-Control": "no-store, no-cache", "Pragma": "no-cache"}
 
 
@@ -57,7 +55,7 @@ class Entra:
         return self._answer(request, self.tenant.jwks)
 
     async def token(self, request: Request) -> JSONResponse:
-        """An access token for an application's own credentials (RFC 6749, section 4.4)."""
+        """Tokens for an application that authenticates (RFC 6749, sections 4.1.3, 4.4 and 6)."""
         body = await _body(request)
         return self._answer(request, lambda: self._issue(request, body))
 
@@ -73,43 +71,47 @@ class Entra:
             raise EntraError(400, "invalid_request", 90002, "There is no such tenant here.")
 
     def _error(self, error: EntraError) -> JSONResponse:
-        trace_id, correlation_id = str(uuid.uuid4()), str(uuid.uuid4())
-        timestamp = datetime.fromtimestamp(self.clock(), UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-        document = {
-            "error": error.error,
-            "error_description": f"AADSTS{error.code}: {error.description} Trace ID: {trace_id} "
-            f"Correlation ID: {correlation_id} Timestamp: {timestamp}",
-            "error_codes": [error.code],
-            "timestamp": timestamp,
-            "trace_id": trace_id,
-            "correlation_id": correlation_id,
-            "error_uri": f"{self.tenant.authority}/error?code={error.code}",
-        }
+        document = error_document(error, self.clock(), self.tenant.authority)
         return JSONResponse(document, error.status, headers=_NO_STORE)
 
     def _metadata(self) -> dict[str, Any]:
         at = f"{self.tenant.authority}/{self.tenant.tenant_id}"
+        pages = f"{self.tenant.sign_in_url}/{self.tenant.tenant_id}"
         return {
             "issuer": f"{at}/v2.0",
             "jwks_uri": f"{at}/discovery/v2.0/keys",
             "token_endpoint": f"{at}/oauth2/v2.0/token",
-            "authorization_endpoint": f"{at}/oauth2/v2.0/authorize",  # not served, but clients require it
+            "authorization_endpoint": f"{pages}/oauth2/v2.0/authorize",
+            "end_session_endpoint": f"{pages}/oauth2/v2.0/logout",
             "token_endpoint_auth_methods_supported": ["client_secret_post", "private_key_jwt", "client_secret_basic"],
             "response_types_supported": ["code"],
+            "response_modes_supported": ["query"],
+            "scopes_supported": ["openid", "profile", "email", "offline_access"],
             "subject_types_supported": ["pairwise"],
             "id_token_signing_alg_values_supported": ["RS256"],
         }
 
     def _issue(self, request: Request, body: bytes | None) -> dict[str, Any]:
         form = _form(request.headers.get("content-type", ""), body)
-        if _wanted(form, "grant_type") != "client_credentials":
-            raise EntraError(400, "unsupported_grant_type", 70003, "This tenant supports client_credentials only.")
+        grant = _wanted(form, "grant_type")
+        if grant not in _GRANTS:
+            raise EntraError(400, "unsupported_grant_type", 70003, f"This tenant supports {', '.join(_GRANTS)} only.")
+        if grant != "client_credentials" and "origin" in request.headers:
+            raise EntraError(400, "invalid_request", 9002326, "A request with an Origin may carry no secret.")
         application = self._authenticated(form, request.headers.getlist("authorization"))
+        if grant == "authorization_code":
+            return CodeFlow(self.tenant, self.clock()).redeem(application, form)
+        if grant == "refresh_token":
+            return CodeFlow(self.tenant, self.clock()).refresh(application, form)
+        return self._issue_to(application, form)
+
+    def _issue_to(self, application: Application, form: Mapping[str, str]) -> dict[str, Any]:
+        """A token for the application itself."""
         audience = audience_of(_wanted(form, "scope"))
         if not knows(self.tenant, audience):
             raise EntraError(400, "invalid_resource", 500011, "This tenant has no resource of that name.")
         # Entra's own APIs, and registrations by default, get v1 tokens with the App ID URI as audience.
-        version: Version = 2 if _GUID.fullmatch(audience) else 1
+        version: Version = 2 if GUID.fullmatch(audience) else 1
         access_token = self.tenant.token(application.name, audience=audience, version=version, now=self.clock())
         seconds = LIFETIME - 1
         return {
@@ -150,7 +152,7 @@ def audience_of(scope: str) -> str:
     if not scope.endswith(_DEFAULT):
         raise EntraError(400, "invalid_scope", 1002012, "With client credentials the scope has to end with /.default.")
     audience = scope.removesuffix(_DEFAULT)
-    if not _GUID.fullmatch(audience) and not _is_uri(audience):
+    if not GUID.fullmatch(audience) and not _is_uri(audience):
         raise EntraError(400, "invalid_scope", 70011, "The scope names no resource, or more than one.")
     return audience
 

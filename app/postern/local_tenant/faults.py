@@ -8,6 +8,8 @@ from typing import Any
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from postern.local_tenant.errors import error_of
+
 
 @dataclass(slots=True)
 class Part:
@@ -63,9 +65,11 @@ class Part:
 
 @dataclass(slots=True)
 class Faults:
-    """The parts that can fail: Entra's token endpoint, the Key Vault, and the managed identity endpoint."""
+    """The parts that can fail: Entra's token endpoint, its sign-in of people (`sign_in.refuse(code)`), the Key Vault,
+    and the managed identity endpoint."""
 
     entra: Part = field(default_factory=Part)
+    sign_in: Part = field(default_factory=Part)
     vault: Part = field(default_factory=Part)
     identity: Part = field(default_factory=Part)
 
@@ -110,7 +114,7 @@ def _fault_response(name: str, part: Part) -> JSONResponse:
 
 def _entra(part: Part) -> dict[str, Any]:
     code = part.code or (90055 if part.status == 429 else 90033)  # TenantThrottlingError, a transient error
-    error = "invalid_request" if part.code else "temporarily_unavailable"
+    error = error_of(part.code) if part.code else "temporarily_unavailable"
     return {"error": error, "error_description": f"AADSTS{code}: This fault was switched on.", "error_codes": [code]}
 
 

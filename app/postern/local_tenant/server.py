@@ -25,15 +25,22 @@ _PATIENCE = 15.0  # seconds to start, and to stop
 
 @contextmanager
 def serve(tenant: "LocalTenant", *, clock: Callable[[], float] = time.time) -> "Iterator[LocalTenant]":
-    """Serve the tenant while the block runs. It listens when the block begins. Its port is the previous one if that is
-    free, else another one, which is written to `state.json`. `clock`: seconds since 1970, for tests.
-    Raises TenantFault if another process serves it."""
-    from postern.local_tenant.app import create_app  # a command that only mints a token needs no server
+    """Serve the tenant, and its pages for people, while the block runs. It listens when the block begins. Its ports are
+    the previous ones if those are free, else others, which are written to `state.json`. `clock`: seconds since 1970,
+    for tests. Raises TenantFault if another process serves it."""
+    from postern.local_tenant.app import create_app, create_sign_in_app  # a command that only mints needs no server
 
-    with hold_folder(tenant.folder), listen(urlsplit(tenant.authority).port or 0) as listener:
-        tenant.moved_to(listener.getsockname()[1])
+    with (
+        hold_folder(tenant.folder),
+        listen(urlsplit(tenant.authority).port or 0) as listener,
+        listen(urlsplit(tenant.sign_in_url).port or 0) as pages,
+    ):
+        tenant.moved_to(listener.getsockname()[1], pages.getsockname()[1])
         certificate = {"ssl_certfile": tenant.folder / SERVER_FILE, "ssl_keyfile": tenant.folder / SERVER_KEY_FILE}
-        with _running(create_app(tenant, clock), listener, certificate):
+        with (
+            _running(create_app(tenant, clock), listener, certificate),
+            _running(create_sign_in_app(tenant, clock), pages, {}),
+        ):
             yield tenant
 
 

@@ -27,18 +27,22 @@ class TenantFault(UserFault):
 @dataclass(frozen=True, slots=True)
 class State:
     """The content of `state.json`, which other commands and outside checks read. `server_url` is the Postern that is
-    served beside the tenant, empty until there was one."""
+    served beside the tenant, empty until there was one. `sign_in_url` is the address of the pages where people sign in,
+    empty until the tenant was served."""
 
     authority: str
     key_vault_url: str
     tenant_id: str = TENANT_ID
     server_url: str = ""
+    sign_in_url: str = ""
 
 
-def state_at(port: int, server_url: str = "") -> State:
-    """The state of a tenant that listens on `port`. All parts have the same address, which is always on loopback."""
+def state_at(port: int, server_url: str = "", sign_in_port: int = 0) -> State:
+    """The state of a tenant that listens on `port`, always on loopback. All parts have the same address but the pages
+    for people: browsers do not trust the tenant's certificate, so those are served over http."""
     address = f"https://{HOST}:{port}"
-    return State(authority=address, key_vault_url=address, server_url=server_url)
+    pages = f"http://{HOST}:{sign_in_port}" if sign_in_port else ""
+    return State(authority=address, key_vault_url=address, server_url=server_url, sign_in_url=pages)
 
 
 def read_state(folder: Path) -> State:
@@ -47,14 +51,17 @@ def read_state(folder: Path) -> State:
     try:
         document = json.loads(path.read_bytes())
         authority, server_url = document["authority"], document["server_url"]
-        port = urlsplit(authority).port or 0
-        expected = state_at(port, server_url)
+        pages = document.get("sign_in_url", "")  # release 0.1 had none
+        port, sign_in_port = urlsplit(authority).port or 0, urlsplit(pages).port or 0
+        expected = state_at(port, server_url, sign_in_port)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise TenantFault(f"{path} cannot be read: delete it; it is made again at the next start") from error
     if authority != expected.authority or not isinstance(server_url, str) or not port:
         raise TenantFault(
             f"{path}: the authority has to be https://{HOST}:PORT; delete the file, it is made again at the next start"
         )
+    if pages != expected.sign_in_url:
+        raise TenantFault(f"{path}: sign_in_url has to be http://{HOST}:PORT; delete the file, it is made again")
     return expected
 
 

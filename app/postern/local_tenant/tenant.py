@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -24,6 +24,7 @@ from postern.local_tenant.directory import (
     directory_with,
 )
 from postern.local_tenant.faults import Faults
+from postern.local_tenant.grants import SignIns
 from postern.local_tenant.listener import listen
 from postern.local_tenant.vault import Vault
 
@@ -48,12 +49,13 @@ class UnknownName(KeyError):
 class LocalTenant:
     """A tenant in a folder. Only the folder and the directory are kept in memory. Every property reads the files, so
     that a command beside a running server sees its address and its keys. `faults` are the simulated faults while this
-    process serves it."""
+    process serves it, and `sign_ins` what it remembers of people."""
 
     folder: Path
     directory: Directory
     vault: Vault
     faults: Faults = field(default_factory=Faults, compare=False, repr=False)
+    sign_ins: SignIns = field(default_factory=SignIns, compare=False, repr=False)
 
     @classmethod
     def open(cls, folder: Path, people: Mapping[str, str] = _NO_PEOPLE, *, now: float | None = None) -> "LocalTenant":
@@ -108,6 +110,11 @@ class LocalTenant:
     def server_url(self) -> str:
         """The Postern that is served beside this tenant; empty until there was one."""
         return state.read_state(self.folder).server_url
+
+    @property
+    def sign_in_url(self) -> str:
+        """The address of the pages where people sign in: `http://127.0.0.1:PORT`; empty until it was served."""
+        return state.read_state(self.folder).sign_in_url
 
     @property
     def audience(self) -> str:
@@ -304,12 +311,11 @@ class LocalTenant:
 
     def set_server_url(self, url: str) -> None:
         """Write Postern's address to `state.json`, for commands that call it."""
-        port = urlsplit(self.authority).port or 0
-        state.write_state(self.folder, state.state_at(port, url))
+        state.write_state(self.folder, replace(state.read_state(self.folder), server_url=url))
 
-    def moved_to(self, port: int) -> None:
-        """Write the server's port to `state.json`."""
-        state.write_state(self.folder, state.state_at(port, self.server_url))
+    def moved_to(self, port: int, sign_in_port: int) -> None:
+        """Write the ports of the server, and of the pages for people, to `state.json`."""
+        state.write_state(self.folder, state.state_at(port, self.server_url, sign_in_port))
 
     def _check(self) -> None:
         """Report a damaged file now, not at the first request."""

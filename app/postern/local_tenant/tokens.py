@@ -80,8 +80,11 @@ def claims_of(
     scopes: Collection[str],
     roles: Collection[str],
     now: int,
+    client_id: str | None = None,
 ) -> dict[str, Any]:
-    """The claims of an access token for a person, or for an application that acts as itself. `now` in seconds."""
+    """The claims of an access token for a person, or for an application that acts as itself. `now` in seconds.
+    `client_id`: the application through which a person signed in, with its secret or certificate; None for the public
+    client of the command line."""
     claims: dict[str, Any] = {
         "aud": audience,
         "iss": issued_by,
@@ -98,7 +101,7 @@ def claims_of(
         claims["roles"] = list(roles)
     if isinstance(who, Person):
         claims |= _of_person(who, audience, version, scopes)
-        client, proof = SIGN_IN_CLIENT_ID, "0"
+        client, proof = (SIGN_IN_CLIENT_ID, "0") if client_id is None else (client_id, "1")
     else:
         claims |= {"idtyp": "app", "sub": who.object_id}
         client, proof = who.client_id, "1"
@@ -106,6 +109,36 @@ def claims_of(
             claims["idp"] = issued_by
     claims |= {"azp": client, "azpacr": proof} if version == 2 else {"appid": client, "appidacr": proof}
     return claims
+
+
+def id_claims_of(
+    person: Person, *, client_id: str, issued_by: str, tenant_id: str, nonce: str, scopes: Collection[str], now: int
+) -> dict[str, Any]:
+    """The claims of an ID token (learn.microsoft.com/entra/identity-platform/id-token-claims-reference). Those that
+    name the person require the scope `profile`, `email` its own."""
+    subject = hashlib.sha256(f"{person.object_id} {client_id}".encode()).digest()
+    claims: dict[str, Any] = {
+        "aud": client_id,
+        "iss": issued_by,
+        "iat": now,
+        "nbf": now,
+        "exp": now + LIFETIME,
+        "rh": f"1.{secrets.token_urlsafe(24)}.",
+        "sid": secrets.token_urlsafe(16),
+        "sub": _base64url(subject),
+        "tid": tenant_id,
+        "uti": secrets.token_urlsafe(16),
+        "ver": "2.0",
+    }
+    if nonce:
+        claims["nonce"] = nonce
+    if person.guest:
+        claims["idp"] = issuer(1, "", FOREIGN_TENANT_ID)
+    if "profile" in scopes:
+        claims |= {"name": person.display_name, "oid": person.object_id, "preferred_username": person.mail}
+    if "email" in scopes:
+        claims["email"] = person.mail
+    return claims | ({"roles": list(person.roles)} if person.roles else {})
 
 
 def _of_person(person: Person, audience: str, version: Version, scopes: Collection[str]) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from postern.access import GUID, default_scope
 from postern.connections.auth.entra_errors import (
-    EXCHANGE_AUDIENCES,
     SECRET_REFUSED,
     TokenDetails,
     issuer_and_subject,
@@ -20,6 +19,7 @@ from postern.connections.auth.entra_errors import (
 )
 from postern.connections.auth.entra_token_request import EntraRefused, deadline, request_token
 from postern.connections.auth.entry_secret import EntrySecret
+from postern.connections.auth.federated import federated_assertion, identity_of
 from postern.connections.auth.sign_in import SignIn
 from postern.connections.auth.token_cache import REPLACEMENTS, Token, Tokens
 from postern.connections.faults import ConnectionFault
@@ -109,7 +109,7 @@ class EntraSignIn(SignIn):
     async def _token(self, secret: Secret | None, until: float) -> Token:
         details = self._details(secret)
         if self._auth.managed_identity:
-            return await self._request(details, self._identity(self._auth.client_id), until)
+            return await self._request(details, identity_of(self._auth.client_id, self._around), until)
         if secret is None:
             return await self._federated(details, until)
         if self._auth.certificate is not None:
@@ -142,7 +142,7 @@ class EntraSignIn(SignIn):
         return await self._request(details, make, until)
 
     async def _federated(self, details: TokenDetails, until: float) -> Token:
-        assertion = await self._assertion(details, until)
+        assertion = await federated_assertion(self._entry, self._around, details, until)
         issuer, subject = issuer_and_subject(assertion)
 
         def make(note: "Note") -> "AsyncTokenCredential":
@@ -151,44 +151,6 @@ class EntraSignIn(SignIn):
             return assertion_credential(details.tenant_id, details.client_id, assertion, *self._at, note)
 
         return await self._request(replace(details, issuer=issuer, subject=subject), make, until)
-
-    async def _assertion(self, details: TokenDetails, until: float) -> str:
-        """The token of a managed identity or a cluster, which the application uses in place of a secret."""
-        if self._around.azure_credential == "workload_identity":
-            return await asyncio.to_thread(self._service_account_token)
-        if self._around.azure_credential != "managed_identity":
-            raise ConnectionFault(
-                self._entry,
-                "has federated = true, but there is no identity here to sign in with",
-                "Set POSTERN_AZURE_CREDENTIAL to managed_identity or workload_identity, in Azure or a cluster; on a "
-                "laptop, write client_secret in its place",
-            )
-        scope = default_scope(EXCHANGE_AUDIENCES.get(self._around.authority, EXCHANGE_AUDIENCES[""]))
-        client_id = os.environ.get("AZURE_CLIENT_ID")
-        details = replace(details, way="managed_identity", client_id=client_id or "", scope=scope)
-        found = await request_token(self._entry, details, (scope,), self._identity(client_id), until)
-        return found.token
-
-    def _service_account_token(self) -> str:
-        from postern.connections.azure_clients import federated_token_file
-
-        try:
-            return federated_token_file().read_text("utf-8").strip()
-        except (LookupError, OSError, ValueError) as error:
-            why = f": {error.args[0]}" if isinstance(error, LookupError) else ""
-        raise ConnectionFault(
-            self._entry,
-            f"has federated = true, but the cluster's token cannot be read{why}",
-            "Let the cluster's workload identity set AZURE_FEDERATED_TOKEN_FILE (label and service account of the pod)",
-        )
-
-    def _identity(self, client_id: str | None) -> "Callable[[Note], AsyncTokenCredential]":
-        def make(note: "Note") -> "AsyncTokenCredential":
-            from postern.connections.azure_clients import managed_identity_credential
-
-            return managed_identity_credential(client_id, self._around.authority, self._around.ca_bundle, note)
-
-        return make
 
     async def _request(
         self, details: TokenDetails, make: "Callable[[Note], AsyncTokenCredential]", until: float

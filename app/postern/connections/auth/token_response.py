@@ -76,7 +76,7 @@ def read_token(answer: Answer) -> Token:
             f"redirects (status {answer.status}), and secrets are not sent to other addresses",
             "Set token_url to the address that issues the token itself",
         )
-    document = _json(answer.body)
+    document = members(answer.body)
     error = document.get("error")
     if error not in _NO_ERROR or answer.status == 401:
         raise _refused(answer.status, error)
@@ -117,7 +117,7 @@ def _refused(status: int, error: object) -> TokenFault:
     )
 
 
-def _json(body: bytes) -> Mapping[str, Any]:
+def members(body: bytes) -> Mapping[str, Any]:
     """The members of a JSON object; {} for anything else. Only its ASCII is used, so another encoding of the rest does
     no harm."""
     try:

@@ -7,7 +7,16 @@ are compatible. Tables whose name has no `_for_` are compatible only with progra
 
 import re
 
-MIGRATIONS = ("0001", "0002", "0003_for_0002", "0004_for_0002", "0005_for_0002", "0006_for_0002", "0007_for_0002")
+MIGRATIONS = (
+    "0001",
+    "0002",
+    "0003_for_0002",
+    "0004_for_0002",
+    "0005_for_0002",
+    "0006_for_0002",
+    "0007_for_0002",
+    "0008_for_0002",
+)
 """All migrations, oldest first."""
 HEAD = MIGRATIONS[-1]
 """A database with this migration needs no further check, so Alembic need not be imported."""

@@ -1,0 +1,128 @@
+"""The authorization code flow at the token endpoint: codes and refresh tokens are exchanged for tokens.
+
+Reference: learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow. Like Entra's, ID tokens from here have
+neither `c_hash` nor `at_hash`. Unlike Entra, PKCE is required.
+"""
+
+import base64
+import hmac
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from typing import Any
+
+from postern.local_tenant.directory import Application, Person
+from postern.local_tenant.errors import EntraError
+from postern.local_tenant.grants import Grant, opened, sealed
+from postern.local_tenant.resources import knows
+from postern.local_tenant.scopes import Scopes, read_scopes
+from postern.local_tenant.tenant import LocalTenant
+from postern.local_tenant.tokens import LIFETIME, Version, claims_of, id_claims_of
+
+GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class CodeFlow:
+    """The exchange at one moment, in seconds since 1970."""
+
+    tenant: LocalTenant
+    now: float
+
+    def redeem(self, application: Application, form: Mapping[str, str]) -> dict[str, Any]:
+        """The tokens for an authorization code (RFC 6749, section 4.1.3; RFC 7636, section 4.6)."""
+        code = opened(form.get("code", ""), "code", self.tenant.folder)
+        if code is None:
+            raise EntraError(400, "invalid_request", 9002313, "The request is malformed: the code is none of ours.")
+        if code.client_id != application.client_id:
+            raise _refused(70000, "The code was issued to another application.")
+        if code.has_expired(self.now):
+            raise _refused(70008, "The authorization code has expired.")
+        if code.redirect_uri != form.get("redirect_uri"):
+            raise _refused(500112, "The redirect_uri is not that of the authorization request.")
+        if not hmac.compare_digest(challenge_of(form.get("code_verifier", "")).encode(), code.challenge.encode()):
+            raise _refused(501481, "The code_verifier does not match the code_challenge of the authorization request.")
+        if not self.tenant.sign_ins.use(code, self.now):
+            raise _refused(54005, "The authorization code was already redeemed.")
+        scopes = read_scopes(code.scope)
+        return self._tokens(code, scopes) | self._id_token(code, scopes) | self._refresh_token(code, scopes)
+
+    def refresh(self, application: Application, form: Mapping[str, str]) -> dict[str, Any]:
+        """The tokens for a refresh token. It gets a successor and stays valid, and is bound to the application and the
+        person but not to a resource, so that `scope` may name another one."""
+        token = opened(form.get("refresh_token", ""), "refresh", self.tenant.folder)
+        if token is None:
+            raise EntraError(400, "invalid_request", 9002313, "The request is malformed: the token is none of ours.")
+        if token.client_id != application.client_id:
+            raise _refused(70000, "The refresh token was issued to another application.")
+        if token.has_expired(self.now):
+            raise _refused(700082, "The refresh token has expired due to inactivity.")
+        if self.tenant.sign_ins.is_revoked(token):
+            raise _refused(50173, "The grant was revoked: sign in again.")
+        grant = replace(token, scope=form.get("scope") or token.scope)
+        scopes = read_scopes(grant.scope)
+        return self._tokens(grant, scopes) | self._id_token(grant, scopes) | self._refresh_token(token, None)
+
+    def _tokens(self, grant: Grant, scopes: Scopes) -> dict[str, Any]:
+        """The access token of a grant."""
+        if not knows(self.tenant, scopes.audience):
+            raise EntraError(400, "invalid_resource", 500011, "This tenant has no resource of that name.")
+        person = self._person(grant)
+        version: Version = 2 if GUID.fullmatch(scopes.audience) else 1
+        claims = claims_of(
+            person,
+            audience=scopes.audience,
+            issued_by=self.tenant.issuers[version - 1],
+            tenant_id=self.tenant.tenant_id,
+            version=version,
+            scopes=scopes.names,
+            roles=person.roles if scopes.audience in self.tenant.audiences else (),
+            now=int(self.now),
+            client_id=grant.client_id,
+        )
+        seconds = LIFETIME - 1
+        return {
+            "token_type": "Bearer",
+            "scope": grant.scope,
+            "expires_in": seconds,
+            "ext_expires_in": seconds,
+            "access_token": self.tenant.mint(claims),
+        }
+
+    def _id_token(self, grant: Grant, scopes: Scopes) -> dict[str, Any]:
+        if "openid" not in scopes.of_openid:
+            return {}
+        claims = id_claims_of(
+            self._person(grant),
+            client_id=grant.client_id,
+            issued_by=self.tenant.issuers[1],
+            tenant_id=self.tenant.tenant_id,
+            nonce=grant.nonce,
+            scopes=scopes.of_openid,
+            now=int(self.now),
+        )
+        return {"id_token": self.tenant.mint(claims)}
+
+    def _refresh_token(self, grant: Grant, scopes: Scopes | None) -> dict[str, Any]:
+        """A refresh token, if the scopes of the code have `offline_access`; the successor of one (None) always."""
+        if scopes is not None and "offline_access" not in scopes.of_openid:
+            return {}
+        token = Grant("refresh", grant.person, grant.client_id, grant.scope, self.now)
+        return {"refresh_token": sealed(token, self.tenant.folder)}
+
+    def _person(self, grant: Grant) -> Person:
+        people = self.tenant.directory.people.values()
+        found = next((person for person in people if person.object_id == grant.person), None)
+        if found is None:
+            raise _refused(50034, "There is no such person in this tenant any more.")
+        return found
+
+
+def challenge_of(verifier: str) -> str:
+    """The PKCE challenge of a verifier (RFC 7636, section 4.2: S256)."""
+    return base64.urlsafe_b64encode(sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+
+
+def _refused(code: int, description: str) -> EntraError:
+    return EntraError(400, "invalid_grant", code, description)

@@ -1,0 +1,39 @@
+"""The scopes of an authorization request: OpenID Connect's own, and those of one resource. Pure.
+
+Reference: learn.microsoft.com/entra/identity-platform/scopes-oidc.
+"""
+
+from dataclasses import dataclass
+
+from postern.local_tenant.errors import EntraError
+from postern.local_tenant.tenant import GRAPH_AUDIENCE
+
+_OF_OPENID = ("openid", "profile", "email", "offline_access")
+
+
+@dataclass(frozen=True, slots=True)
+class Scopes:
+    """What was requested: the scopes of OpenID Connect, and the `names` of scopes at the resource `audience`."""
+
+    of_openid: frozenset[str]
+    audience: str
+    names: tuple[str, ...]
+
+
+def read_scopes(scope: str) -> Scopes:
+    """The scopes of a request. Without a resource it is Graph, as in Entra. Raises EntraError."""
+    requested = scope.split()
+    if not requested:
+        raise EntraError(400, "invalid_request", 900144, "The request has no parameter 'scope'.")
+    of_resources = [each for each in requested if each not in _OF_OPENID]
+    found = [_split(each) for each in of_resources] or [(GRAPH_AUDIENCE, "User.Read")]
+    if len({audience for audience, _ in found}) > 1:
+        raise EntraError(400, "invalid_request", 28000, "The scopes are of more than one resource.")
+    names = tuple("user_impersonation" if name == ".default" else name for _, name in found)
+    return Scopes(frozenset(requested) & frozenset(_OF_OPENID), found[0][0], names)
+
+
+def _split(scope: str) -> tuple[str, str]:
+    """The resource and the name of a scope. A name alone is one of Graph."""
+    resource, slash, name = scope.rpartition("/")
+    return (resource, name) if slash else (GRAPH_AUDIENCE, name)
