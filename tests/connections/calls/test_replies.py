@@ -140,7 +140,7 @@ async def test_after_a_large_reply_the_thread_rests_as_long_as_it_worked(monkeyp
 def test_a_reply_of_too_many_elements_is_not_parsed(content: bytes, monkeypatch: pytest.MonkeyPatch):
     most = elements(json.loads(content))
     assert value_of(json_reply(content), most) == json.loads(content)
-    monkeypatch.setattr("postern.connections.calls.call_response.from_json", None)
+    monkeypatch.setattr("postern.connections.calls.call_response.parse", None)
     with pytest.raises(TooManyElements):
         value_of(json_reply(content), most - 1)
 
