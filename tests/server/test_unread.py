@@ -233,7 +233,7 @@ async def test_all_unread_bytes_are_bounded_and_a_client_that_reads_is_spared(mo
 
 def test_a_transport_for_tls_that_is_closed_has_no_unsent_bytes():
     """asyncio's raises an AttributeError, which ended a server in the middle of its stop."""
-    made: Any = sslproto._SSLProtocolTransport  # type: ignore[attr-defined]
+    made: Any = sslproto._SSLProtocolTransport
     transport = made(None, None)
     transport._closed = True
     assert outgoing.unsent(transport) == 0
