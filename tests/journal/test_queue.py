@@ -15,6 +15,7 @@ from postern.journal.journal import Journal
 from postern.journal.run import Outcome, Run, State
 from postern.journal.writing.pending import Operation
 from postern.journal.writing.queue import (
+    BATCH_BYTES,
     LARGE_BYTES,
     MAX_QUEUED,
     MAX_QUEUED_BYTES,
@@ -186,6 +187,34 @@ def test_a_batch_of_small_runs_does_not_change_the_turns_of_large_ones():
     taken = queue.take(begun=False)
     assert taken is not None
     assert len(taken.runs) > 1
+
+
+@pytest.mark.parametrize("each_has", ["nothing", "an operation", "an operation before it"])
+def test_many_small_runs_share_their_batches_in_the_order_in_which_they_came(each_has):
+    """Callers choose bodies that take the writer long: a batch of many MiB would hold up everybody's records."""
+    queue = Queue()
+    runs, along, before = [run_of(LARGE_BYTES // 3) for _ in range(2000)], [], []
+    for run in runs:
+        if each_has == "an operation before it":
+            before.append(operation(LARGE_BYTES // 3))
+            queue.operate(before[-1])
+        along.append(operation() if each_has == "an operation" else None)
+        end(queue, run, along[-1])
+    found, operations, batches = [], [], 0
+    while (taken := queue.take(begun=False)) is not None:
+        batches += 1
+        size = sum(map(kept_bytes, taken.runs)) + sum(len(each.pickled) for each in taken.operations)
+        assert size <= BATCH_BYTES + LARGE_BYTES
+        assert len(taken.runs) == len(taken.waiters)
+        found += [row[0] for row in taken.runs]
+        operations += taken.operations
+        if each_has == "an operation":
+            assert operations == along[: len(found)]
+        elif before:
+            assert operations in (before[: len(found)], before[: len(found) + 1])
+        assert queue.bytes == queue._small_bytes()
+    assert (found, queue.bytes, batches > 9) == ([run.id for run in runs], 0, True)
+    assert operations in (before, along)
 
 
 def test_large_runs_that_have_begun_share_their_batches():

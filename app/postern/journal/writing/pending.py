@@ -22,13 +22,16 @@ log = structlog.get_logger("postern.journal")
 @dataclass(eq=False, slots=True)
 class Operation:
     """An operation in a batch's transaction, and the future of its caller. `waiter` is that of the run whose end it
-    belongs to: it gets the operation's result."""
+    belongs to: it gets the operation's result. `after` counts the runs in the queue that are written before it or with
+    it, and `of_run` says that the last of them is its own."""
 
     pickled: bytes
     future: "asyncio.Future[Any] | None"
     undo: Callable[[Connection], object] | None
     abandoned: bool = False
     waiter: "asyncio.Future[Any] | None" = None
+    after: int = 0
+    of_run: bool = False
 
     def settle(self, result: Any, error: Exception | None) -> Callable[[Connection], object] | None:
         """Set the result for the caller. Returns the operation's `undo` if the caller no longer waits."""

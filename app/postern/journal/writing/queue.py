@@ -29,6 +29,9 @@ LARGE_BYTES = 8 * 1024
 TURN_BYTES = 1024 * 1024
 """Bytes of large ones in one batch at most, if there is more than one."""
 
+BATCH_BYTES = 1024 * 1024
+"""Bytes of small ones in one batch at most. Some bodies take the writer more than a second for each MiB."""
+
 TURN_SECONDS = 0.03
 """Seconds that a batch with large ones should take. Looking for secrets takes a hundred times as long for some bodies
 as for others of the same size, so the bytes of a turn follow what the last one took."""
@@ -43,6 +46,10 @@ class Large(NamedTuple):
     facts: Facts | None
     waiter: "asyncio.Future[None] | None"
     operation: Operation | None
+
+
+Small = tuple[list[Facts], "list[asyncio.Future[None]]", list[Operation]]
+"""Runs with those who wait for them, and operations."""
 
 
 class Held:
@@ -141,6 +148,7 @@ class Queue:
         self.ended.append(row)
         self.waiters.append(waiter)
         if along is not None:
+            along.after, along.of_run = len(self.ended), True
             self.operations.append(along)
         return size
 
@@ -151,11 +159,13 @@ class Queue:
         if size > LARGE_BYTES:
             self.large.append(Large(size, None, None, operation))
         else:
+            operation.after = len(self.ended)
             self.operations.append(operation)
 
     def take(self, *, begun: bool) -> Taken | None:
-        """Take the next batch: everything but large ones that have to wait for their turn, and if `begun` also runs
-        that have begun. None if there is nothing."""
+        """Take the next batch: everything but large ones that have to wait for their turn, and small ones beyond
+        BATCH_BYTES. If `begun`, also runs that have begun. None if there is nothing."""
+        later = self._hold_back() if self.bytes > BATCH_BYTES else None
         runs, waiters, operations = self.ended, self.waiters, self.operations
         self.bytes = large_bytes = 0
         if self.large:
@@ -168,6 +178,9 @@ class Queue:
             return None
         taken = Taken(runs, self.steps, self.calls, operations, waiters, large_bytes)
         self.ended, self.waiters, self.steps, self.calls, self.operations = [], [], [], [], []
+        if later is not None:
+            self.ended, self.waiters, self.operations = later
+            self.bytes += self._small_bytes()
         return taken
 
     def committed(self, large_bytes: int, seconds: float) -> None:
@@ -185,9 +198,45 @@ class Queue:
         self.large = deque(
             each for each in self.large if each.facts or (each.operation and each.operation.future is None)
         )
-        self.bytes = sum(map(kept_bytes, self.ended)) + sum(len(each.pickled) for each in self.operations)
-        self.bytes += sum(each.size for each in self.large)
+        self.bytes = self._small_bytes() + sum(each.size for each in self.large)
         return waiters, found
+
+    def _small_bytes(self) -> int:
+        return sum(map(kept_bytes, self.ended)) + sum(len(each.pickled) for each in self.operations)
+
+    def _hold_back(self) -> Small:
+        """Remove small runs and operations beyond BATCH_BYTES, and return them. What was queued earlier is written
+        earlier, and a run with its operation."""
+        count, number = self._fitting()
+        later = (self.ended[count:], self.waiters[count:], self.operations[number:])
+        for each in later[2]:
+            each.after -= count
+        self.ended, self.waiters, self.operations = (
+            self.ended[:count],
+            self.waiters[:count],
+            self.operations[:number],
+        )
+        return later
+
+    def _fitting(self) -> tuple[int, int]:
+        """How many runs and operations are at most BATCH_BYTES, or the first one."""
+        left = BATCH_BYTES
+        count = 0
+        for number, each in enumerate(self.operations):
+            while count < each.after:
+                left -= kept_bytes(self.ended[count])
+                if left < 0 and (count or number):
+                    return count, number
+                count += 1
+            left -= len(each.pickled)
+            if left < 0 and (count or number) and not each.of_run:
+                return count, number
+        while count < len(self.ended):
+            left -= kept_bytes(self.ended[count])
+            if left < 0 and count:
+                return count, len(self.operations)
+            count += 1
+        return count, len(self.operations)
 
     def _take_begun(self, runs: list[Facts]) -> None:
         """Add runs that have begun, the oldest first, until they have TURN_BYTES. The others wait for the next batch: a
