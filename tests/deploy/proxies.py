@@ -221,6 +221,15 @@ class Load:
         before = self.processes[server.process.pid]
         until(lambda: self.processes[server.process.pid] >= before + more, 20, lambda: f"{self.calls[-5:]}")
 
+    def held_up(self) -> None:
+        """Wait until nobody gets an answer any more."""
+
+        def nothing_comes() -> bool:
+            before = len(self.calls)
+            return not self._stopping.wait(0.2) and len(self.calls) == before
+
+        until(nothing_comes, 20)
+
     @property
     def processes(self) -> Counter[int]:
         """How many calls each process answered."""
