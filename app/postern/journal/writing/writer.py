@@ -35,7 +35,14 @@ from postern.allocator import return_free_pages
 from postern.errors import DatabaseFault
 from postern.journal.database.engine import file_of, migrate, open_engine
 from postern.journal.database.faults import Cause, Refused, cause_of
-from postern.journal.database.sqlite_file import Identity, Log, log_of, refuse_another, refuse_another_log
+from postern.journal.database.sqlite_file import (
+    Identity,
+    Log,
+    log_of,
+    places_of_log,
+    refuse_another,
+    refuse_another_log,
+)
 from postern.journal.writing.batch import Batch, is_passing, write_batch
 from postern.journal.writing.rows import call_row, run_row, step_row
 from postern.journal.writing.statements import Row
@@ -130,6 +137,7 @@ class Writer:
         self._connection: Connection | None = None
         self._path: Path | None = None
         self._file: Identity | None = None
+        self._log_places = ("", "")
         self._log: Log | None = None
         self._log_lost: Refused | None = None
         self._shown = 0.0
@@ -216,7 +224,9 @@ class Writer:
         if self._connection is None:
             self._refuse_another()
             self._connection = engine.connect()
-            self._log = None if self._path is None else log_of(self._path)
+            if self._path is not None:
+                self._log_places = places_of_log(self._path)
+                self._log = log_of(self._log_places)
         try:
             write_batch(self._connection, batch)
             self._refuse_another()
@@ -238,10 +248,10 @@ class Writer:
     def _refuse_another_log(self, connection: Connection) -> None:
         """What is in a log that was deleted is moved to the database while this connection still has it. Nothing is
         written from then on: other processes may have another log."""
-        if self._path is None or self._log is None:
+        if self._log is None:
             return
         try:
-            refuse_another_log(self._path, self._log)
+            refuse_another_log(self._log_places, self._log)
         except Refused as refused:
             self._log_lost = refused
             with contextlib.suppress(Exception):  # the driver's own connection, because SQLAlchemy begins a transaction
