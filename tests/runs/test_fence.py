@@ -5,16 +5,13 @@ from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 from time import time
-from typing import Any
 
 import pytest
-import structlog
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
-from postern import Problem, Request, workflow
+from postern import Problem, Request
 from postern.access import ANYONE
-from postern.authoring.context import Services
 from postern.ids import new_id
 from postern.journal.idempotency_keys import Claimed
 from postern.journal.journal import Journal
@@ -22,41 +19,24 @@ from postern.journal.run import Outcome, Run, State
 from postern.journal.server_processes import interrupt
 from postern.journal.writing.rows import facts
 from postern.runs.claims import claim_for_run, record_end
-from postern.runs.idempotency import REPLAYED, Key
+from postern.runs.idempotency import REPLAYED
 from postern.runs.runner import Runner
+from tests.runs.waiting import KEY, Gate, opened, runner_of, waits
 
 pytestmark = [pytest.mark.anyio, pytest.mark.process]
 
-KEY = Key("scope", "fingerprint")
 REQUEST = Request("POST", "/triggers/waits")
-
-
-class Gate:
-    """The event that the workflow waits for, new in each test's event loop."""
-
-    event: asyncio.Event
-
-
-@workflow
-async def waits(ctx) -> int:
-    await Gate.event.wait()
-    return 7
 
 
 @pytest.fixture
 async def journal(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Journal]:
-    Gate.event = asyncio.Event()
-    monkeypatch.chdir(tmp_path)  # the writer imports nothing from the working directory, and `tests` is there
-    journal = Journal(database_url)
-    await journal.open()
-    yield journal
-    await journal.aclose()
+    async with opened(database_url, tmp_path, monkeypatch) as journal:
+        yield journal
 
 
 @pytest.fixture
-def runner(journal: Journal) -> Any:
-    services: Any = Services(None, None, structlog.get_logger())  # type: ignore[arg-type]
-    return Runner(services, journal, lambda run: None)
+def runner(journal: Journal) -> Runner:
+    return runner_of(journal)
 
 
 async def states(journal: Journal) -> dict[str, str]:

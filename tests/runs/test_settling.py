@@ -6,55 +6,34 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
-import structlog
 from sqlalchemy import text
 
-from postern import Problem, Request, workflow
+from postern import Problem, Request
 from postern.access import ANYONE
-from postern.authoring.context import Services
 from postern.ids import new_id
 from postern.journal.journal import Journal
 from postern.journal.run import Run
-from postern.runs.idempotency import REPLAYED, Key
+from postern.runs.idempotency import REPLAYED
 from postern.runs.runner import Runner
 from tests.journal.operations import scalar
+from tests.runs.waiting import KEY, Gate, opened, runner_of, waits
 
 pytestmark = [pytest.mark.anyio, pytest.mark.process]
-
-KEY = Key("scope", "fingerprint")
-
-
-class Gate:
-    """The event that the workflow waits for, new in each test's event loop."""
-
-    event: asyncio.Event
-
-
-@workflow
-async def waits(ctx) -> int:
-    await Gate.event.wait()
-    return 7
 
 
 @pytest.fixture
 async def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Journal]:
-    Gate.event = asyncio.Event()
-    monkeypatch.chdir(tmp_path)  # the writer imports nothing from the working directory, and `tests` is there
-    journal = Journal(f"sqlite:///{tmp_path}/runs.db")
-    await journal.open()
-    await journal.write(partial(scalar, statement="PRAGMA busy_timeout = 20"))
-    journal._patience = 0.5  # not before: to start takes longer on a busy machine
-    yield journal
-    await journal.aclose()
+    async with opened(f"sqlite:///{tmp_path}/runs.db", tmp_path, monkeypatch) as journal:
+        await journal.write(partial(scalar, statement="PRAGMA busy_timeout = 20"))
+        journal._patience = 0.5  # not before: to start takes longer on a busy machine
+        yield journal
 
 
 @pytest.fixture
-def runner(journal: Journal) -> Any:
-    services: Any = Services(None, None, structlog.get_logger())  # type: ignore[arg-type]
-    return Runner(services, journal, lambda run: None)
+def runner(journal: Journal) -> Runner:
+    return runner_of(journal)
 
 
 def call(runner: Runner) -> asyncio.Task[Run]:
