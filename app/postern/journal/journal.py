@@ -320,7 +320,7 @@ class Journal:
         if not gone.had_opened:
             self._stop_recording()
             return
-        if self._sent is not None and not gone.hung and self._sent.is_deadly(gone.cause):
+        if self._sent is not None and not gone.hung and self._sent.count_death(gone.cause):
             self._sent = None
 
     def _give_up(self) -> None:

@@ -70,9 +70,9 @@ class Sent:
     large_bytes: int = 0
     deaths: int = 0
 
-    def is_deadly(self, cause: str) -> bool:
-        """Count a writer that died while it had this batch. Returns whether the batch is to be dropped: then those who
-        wait for it have got an error."""
+    def count_death(self, cause: str) -> bool:
+        """Count a writer that died while it had this batch. Returns whether it was one too many: then those who wait
+        for the batch have got an error, and it is to be dropped."""
         self.deaths += 1
         if self.deaths < MOST_DEATHS:
             return False
