@@ -39,9 +39,12 @@ START_PROCESSES = {"postgres_url"}
 SERVE_A_TENANT = {"tenant", "fronted_tenant"}
 """Fixtures that serve a local tenant of their own, with new keys and over TLS."""
 
-settings.register_profile("test", deadline=None)  # a busy machine is no fault
-settings.register_profile("fast", deadline=None, max_examples=20)
-settings.register_profile("soak", deadline=None, max_examples=1000)
+PROFILE: dict[str, Any] = {"deadline": None, "derandomize": False}
+"""A busy machine is no fault. Where `CI` is set, Hypothesis would draw the same examples each time."""
+
+settings.register_profile("test", **PROFILE)
+settings.register_profile("fast", **PROFILE, max_examples=20)
+settings.register_profile("soak", **PROFILE, max_examples=1000)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
