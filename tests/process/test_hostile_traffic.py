@@ -31,6 +31,8 @@ when the allocator kept what large bodies had taken."""
 GENEROUS = 4
 """How often MOST_MS may take here: the clients and the server share the machine."""
 READY_SECONDS = 10.0
+WARNINGS = "error,ignore:unclosed resource <TCPTransport:ResourceWarning"
+"""uvloop warns of a transport that it closes itself, after a connect whose caller went away at that moment."""
 
 
 @pytest.fixture
@@ -50,6 +52,7 @@ def server(tmp_path: Path, local_tenant: LocalTenant) -> Iterator[Server]:
         "POSTERN_PORT": str(port),
         "POSTERN_PUBLIC_URL": f"http://127.0.0.1:{port}",
         "POSTERN_LOG_FORMAT": "json",
+        "PYTHONWARNINGS": WARNINGS,
     }
     with running("serve", tmp_path, environ, INTERPRETER) as server:
         yield server
