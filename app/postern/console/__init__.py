@@ -1,0 +1,1 @@
+"""The console: pages for people who sign in with a browser."""

@@ -1,0 +1,90 @@
+"""What a page of the console gets and what it gives back."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from starlette.requests import Request
+
+from postern.access import Caller
+from postern.journal.sessions import Session
+from postern.journal.shares import Holder, holder_of
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """The person who is signed in. `caller` is the person as `api.access` decides about callers. `operator` is what it
+    decided: operators see everything, others their own runs."""
+
+    session: Session
+    caller: Caller
+    operator: bool
+
+    @property
+    def name(self) -> str:
+        """The display name, or the object id of a person without one."""
+        return self.session.name or self.session.object_id
+
+    @property
+    def person(self) -> tuple[str, str]:
+        """Tenant id and object id."""
+        return self.session.tenant_id, self.session.object_id
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One request of a person for a page."""
+
+    request: Request
+    viewer: Viewer
+    request_id: str
+
+    @property
+    def query(self) -> bytes:
+        """The query of the URL, as it was sent."""
+        query: bytes = self.request.scope["query_string"]
+        return query
+
+    @property
+    def partial(self) -> bool:
+        """Whether the script asks for a part of a page, which it puts into the page that is open (htmx)."""
+        return self.request.headers.get("hx-request") == "true"
+
+    @property
+    def holder(self) -> Holder:
+        """Whose share of the journal's readers a read for this page takes."""
+        address = self.request.client.host if self.request.client else ""
+        return holder_of(self.viewer.caller.kind, *self.viewer.person, address)
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A template of `templates/` with its values. `here` is the entry of the navigation that the page belongs to."""
+
+    template: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+    here: str = ""
+    status: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class SeeOther:
+    """Send the browser to another page of the console (303). `path` begins with `/console` or `/connect`, without the
+    path of the public URL."""
+
+    path: str
+
+
+Page = Callable[[Visit], Awaitable[Shown | SeeOther]]
+"""A page raises Problem for what it cannot show: its `title` and `detail` are shown in the frame of the console, with
+its status and the request id."""
+
+
+class PageRoute(NamedTuple):
+    """Where a page is. `path` is Starlette's form of a path. Only operators may open pages of `operators_only`; for
+    others these do not exist. Those that are not GET are guarded against requests of other sites."""
+
+    method: str
+    path: str
+    page: Page
+    operators_only: bool = False

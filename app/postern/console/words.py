@@ -1,0 +1,44 @@
+"""Times, durations and numbers as words. Pure. Times are UTC, because records are."""
+
+from datetime import UTC, datetime
+
+THIN = "\N{NARROW NO-BREAK SPACE}"
+
+
+def duration(seconds: float | None) -> str:
+    """How long something took, as exact as a person needs it: `12 ms`, `41.9 s`, `3 min 5 s`, `2 h 14 min`."""
+    if seconds is None:
+        return "\N{EN DASH}"
+    milliseconds = round(max(seconds, 0.0) * 1000)
+    if milliseconds < 1000:
+        return f"{milliseconds} ms" if milliseconds else "<1 ms"
+    if round(seconds, 1) < 60:
+        return f"{seconds:.1f} s"
+    if round(seconds) < 3600:
+        return _two(*divmod(round(seconds), 60), "min", "s")
+    return _two(*divmod(round(seconds / 60), 60), "h", "min")
+
+
+def count(number: int) -> str:
+    """A number with its thousands apart: `1 204`."""
+    return f"{number:,}".replace(",", THIN)
+
+
+def iso(moment: float) -> str:
+    """Unix seconds as an RFC 3339 time, for `<time datetime>`."""
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def moment(moment: float) -> str:
+    """Unix seconds as a day and a time: `28 Nov 2026 22:56:30`."""
+    at = datetime.fromtimestamp(moment, UTC)
+    return f"{at.day} {at:%b %Y %H:%M:%S}"
+
+
+def clock(moment: float) -> str:
+    """Unix seconds as a time of the day: `22:56`."""
+    return datetime.fromtimestamp(moment, UTC).strftime("%H:%M")
+
+
+def _two(large: int, small: int, of_large: str, of_small: str) -> str:
+    return f"{large} {of_large} {small} {of_small}" if small else f"{large} {of_large}"
