@@ -1,21 +1,38 @@
 """What the pages of the console need from the rest of the server. `assembly/console.py` hands it over."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from structlog.typing import FilteringBoundLogger
 
+from postern.access import Caller, Guarded
+from postern.api.docs import TokenCommand
 from postern.api.handlers import Cancel, Read, Resubmit, Underway, Write
 from postern.catalog import Snapshot
+from postern.connections.vault.secret import SecretState
+from postern.errors import problem
+from postern.identity.explained import Explained
 from postern.settings import Settings
 from postern.settings.installation import Installation
+
+
+async def _without_keys(_: str, __: Guarded) -> Explained:
+    raise problem("identity-unavailable")
+
+
+async def _nothing_to_read() -> None:
+    """There is no Key Vault."""
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
     """`read` and `write` are the journal's. `cancel`, `resubmit` and `underway` are the run API's. `snapshot` returns
-    the current catalog. `now` is the time in Unix seconds. `local` says that the tenant is the local one."""
+    the current catalog. `now` is the time in Unix seconds. `local` says that the tenant is the local one.
+
+    `explain` makes every check of a token for a policy. `local_caller` is whom a token of the local tenant would name,
+    by the name of a person there, and `token_command` the command that prints such a token. `secret_states` is what is
+    known of the secrets of the settings, by name, and `read_secrets` reads them now."""
 
     settings: Settings
     installation: Installation
@@ -29,3 +46,8 @@ class Services:
     node: str = ""
     now: Callable[[], float] = time.time
     local: bool = False
+    explain: Callable[[str, Guarded], Awaitable[Explained]] = _without_keys
+    local_caller: Callable[[str, Guarded], Caller | None] = lambda _name, _policy: None
+    token_command: TokenCommand | None = None
+    secret_states: Callable[[], Mapping[str, SecretState]] = dict
+    read_secrets: Callable[[], Awaitable[object]] = _nothing_to_read
