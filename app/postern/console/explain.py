@@ -15,6 +15,7 @@ from postern.errors import Problem
 from postern.identity.bearer import MAX_TOKEN_BYTES
 from postern.identity.explained import given_token, scopes_to_request
 from postern.plain_text import plain
+from postern.redaction import without_tokens
 
 HERE = "explain"
 MOST_BYTES = 2 * MAX_TOKEN_BYTES
@@ -52,6 +53,8 @@ class Explain:
         """The two forms, and the checks of a person if one is given."""
         params = visit.request.query_params
         name, person = params.get("workflow", "").strip(), params.get("person", "").strip()
+        if without_tokens(person) != person:
+            return self._shown(name, note="This looks like a token: paste it into the form for tokens.")
         if not name or not person:
             return self._shown(name, person=person)
         trigger = self.services.snapshot().triggers.get(name)
