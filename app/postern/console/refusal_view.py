@@ -8,6 +8,7 @@ from postern.access import Guarded
 from postern.catalog import Trigger
 from postern.console.check_rows import CheckRow, failed_row, rows_of
 from postern.console.check_words import wrong
+from postern.console.faults import FAULTS
 from postern.errors import PROBLEMS
 from postern.identity.explained import scopes_to_request
 from postern.journal.reading.records import RefusalRecord
@@ -100,7 +101,8 @@ def reason_words(reason: str) -> str:
     """Why a request was rejected: in the words of the failed check, or of the problem."""
     if words := wrong(reason):
         return words
-    return PROBLEMS[reason].title if reason in PROBLEMS else plain(reason)
+    known = PROBLEMS.get(reason) or FAULTS.get(reason)
+    return known.title if known is not None else plain(reason)
 
 
 def who_of(claimed: Mapping[str, Any] | None) -> Who | None:

@@ -16,6 +16,10 @@ from postern.identity.explained import Explained
 from postern.settings import Settings
 from postern.settings.installation import Installation
 
+LocalCaller = Callable[[str, Guarded], Caller | None]
+"""Returns whom a token of the local tenant would name at a policy, by the name of a person there; None if there is no
+such person."""
+
 
 async def _without_keys(_: str, __: Guarded) -> Explained:
     raise problem("identity-unavailable")
@@ -30,8 +34,8 @@ class Services:
     """`read` and `write` are the journal's. `cancel`, `resubmit` and `underway` are the run API's. `snapshot` returns
     the current catalog. `now` is the time in Unix seconds. `local` says that the tenant is the local one.
 
-    `explain` makes every check of a token for a policy. `local_caller` is whom a token of the local tenant would name,
-    by the name of a person there, and `token_command` the command that prints such a token. `secret_states` is what is
+    `explain` makes every check of a token for a policy. `local_caller` is for the local tenant, and `token_command` the
+    command that prints a token there with which a trigger may be called. `secret_states` is what is
     known of the secrets of the settings, by name, and `read_secrets` reads them now."""
 
     settings: Settings
@@ -47,7 +51,7 @@ class Services:
     now: Callable[[], float] = time.time
     local: bool = False
     explain: Callable[[str, Guarded], Awaitable[Explained]] = _without_keys
-    local_caller: Callable[[str, Guarded], Caller | None] = lambda _name, _policy: None
+    local_caller: LocalCaller = lambda _name, _policy: None
     token_command: TokenCommand | None = None
     secret_states: Callable[[], Mapping[str, SecretState]] = dict
     read_secrets: Callable[[], Awaitable[object]] = _nothing_to_read
