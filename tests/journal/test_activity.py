@@ -6,42 +6,17 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, event, insert
 
-from postern.ids import id_at
 from postern.journal.reading import activity as reading
 from postern.journal.reading.activity import MINUTES, MOST_A_MINUTE, Minute, activity
 from postern.journal.reading.attention import MOST_FAILED, any_run, bursts, failing
 from postern.journal.schema import refusals
-from tests.journal.recorded import NOON, TENANT, put, run_row
+from tests.journal.recorded import NOON, TENANT, put, refusal_at, run_at
 
 ADA = "ed1bf663-4183-4555-b113-3ed7e5cc901b"
 LISA = "c33a0e11-b6a6-4ce1-b2e0-e5fbe1e362d2"
 ELSEWHERE = "4bdfc9b5-6862-4464-9df6-b11a2f8afd3e"
 NOW = NOON + 3599
 """The last second of the hour that begins at NOON."""
-
-
-def run_at(number: int, at: float, took: float | None = 0.25, **more: Any) -> dict[str, Any]:
-    """A run that began `at` seconds after NOON."""
-    times = {"started_at": NOON + at, "ended_at": None if took is None else NOON + at + took}
-    return run_row(number, **more, **times) | {"id": f"{id_at(NOON + at)[:-12]}{number:012x}"}
-
-
-def refusal_at(number: int, at: float, **more: Any) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "id": f"{id_at(NOON + at)[:-12]}{number:012x}",
-        "reason": "signature",
-        "code": "unauthenticated",
-        "status": 401,
-        "workflow": "payroll",
-        "client_address": "192.0.2.7",
-        "first_at": NOON + at,
-        "last_at": NOON + at + 5,
-        "count": 1,
-        "request_ids": "x",
-        "claimed": None,
-        "checks": "[]",
-    }
-    return row | more
 
 
 def by_minute(found: list[Minute]) -> dict[int, Minute]:

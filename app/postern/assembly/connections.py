@@ -15,7 +15,7 @@ from postern.settings.references import secret_references
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionsPart(Part):
-    """The entries of the settings, and the vault. `expiry` knows when its secrets end."""
+    """The entries of the settings, and the vault. `expiry` knows until when its secrets are valid."""
 
     connections: Connections
     expiry: Expiry

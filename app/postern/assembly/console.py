@@ -7,6 +7,7 @@ from functools import partial
 from structlog.typing import FilteringBoundLogger
 
 from postern.api.docs import TokenCommand
+from postern.api.health import Readiness
 from postern.assembly.api import ApiPart
 from postern.assembly.catalog import CatalogPart
 from postern.assembly.connections import ConnectionsPart
@@ -42,6 +43,7 @@ def console_part(
     runs: RunsPart,
     refusals: RefusalsPart,
     api: ApiPart,
+    readiness: Readiness,
     log: FilteringBoundLogger,
     local_address: str | None,
     local_tokens: TokenCommand | None = None,
@@ -85,11 +87,13 @@ def console_part(
         log=log,
         node=node,
         local=local_address is not None,
+        address=address,
         explain=partial(explained, identity.identity),
         local_caller=local_caller,
         token_command=local_tokens,
         secret_states=lambda: connections.expiry.states,
         read_secrets=connections.expiry.look,
+        readiness=readiness.reasons,
     )
     frame = Frame(address, assets.version, node)
     guard = Guard(frame, sessions, settings.console == "operators", refusals.take, log)

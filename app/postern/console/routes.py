@@ -8,6 +8,7 @@ from postern.console.assets import Assets
 from postern.console.connections import Connections
 from postern.console.explain import Explain
 from postern.console.guard import Guard
+from postern.console.home import Home
 from postern.console.page import PageRoute, SeeOther, Visit
 from postern.console.refusals import Refusals
 from postern.console.secrets import Secrets
@@ -20,6 +21,7 @@ from postern.errors import problem
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 PAGES: tuple[Callable[[Services], tuple[PageRoute, ...]], ...] = (
+    lambda services: Home(services).routes,
     lambda services: SessionPages(services).routes,
     lambda services: Refusals(services).routes,
     lambda services: Workflows(services).routes,

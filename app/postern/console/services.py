@@ -29,14 +29,19 @@ async def _nothing_to_read() -> None:
     """There is no Key Vault."""
 
 
+async def _no_checks() -> Mapping[str, str]:
+    return {}
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """`read` and `write` are the journal's. `cancel`, `resubmit` and `underway` are the run API's. `snapshot` returns
     the current catalog. `now` is the time in Unix seconds. `local` says that the tenant is the local one.
 
     `explain` makes every check of a token for a policy. `local_caller` is for the local tenant, and `token_command` the
-    command that prints a token there with which a trigger may be called. `secret_states` is what is
-    known of the secrets of the settings, by name, and `read_secrets` reads them now."""
+    command that prints a token there with which a trigger may be called. `address` is where browsers reach the server.
+    `secret_states` is what is known of the secrets of the settings, by name, and `read_secrets` reads them now.
+    `readiness` says why each check of `/readyz` fails, "" if it passes."""
 
     settings: Settings
     installation: Installation
@@ -53,5 +58,7 @@ class Services:
     explain: Callable[[str, Guarded], Awaitable[Explained]] = _without_keys
     local_caller: LocalCaller = lambda _name, _policy: None
     token_command: TokenCommand | None = None
+    address: str = ""
     secret_states: Callable[[], Mapping[str, SecretState]] = dict
     read_secrets: Callable[[], Awaitable[object]] = _nothing_to_read
+    readiness: Callable[[], Awaitable[Mapping[str, str]]] = _no_checks

@@ -6,12 +6,10 @@ from typing import NamedTuple
 from sqlalchemy import Connection, select
 
 from postern.ids import id_at
+from postern.journal.reading.activity import FAILURES
 from postern.journal.reading.filters import SLACK, UNUSUAL
-from postern.journal.run import State
 from postern.journal.schema import runs
 
-FAILURES = (State.FAILED, State.TIMED_OUT, State.INTERRUPTED)
-"""The states of runs that failed."""
 MOST_FAILURES = 500
 """Runs of each state that are looked at, newest first."""
 
