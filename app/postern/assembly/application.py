@@ -19,7 +19,7 @@ from postern.assembly.connections import connections_part
 from postern.assembly.console import console_part
 from postern.assembly.identity import identity_part
 from postern.assembly.journal import journal_part
-from postern.assembly.operations import operations_part
+from postern.assembly.operations import operations_part, readiness_of
 from postern.assembly.part import Part, start
 from postern.assembly.refusals import refusals_part
 from postern.assembly.runs import runs_part
@@ -118,11 +118,13 @@ def create_app(
     refusals = refusals_part(journal.journal, identity.identity, log)
     large_bodies = LargeBodies()
     api = api_part(settings, journal.journal, identity, catalog, runs, refusals, log, local_tokens, large_bodies)
+    checked = (identity, catalog, connections, journal, runs, refusals, api)
+    readiness = readiness_of(checked)
     console = console_part(
-        settings, journal.journal, identity, catalog, connections, runs, refusals, api, log, local_address
+        settings, journal.journal, identity, catalog, connections, runs, refusals, api, readiness, log, local_address
     )
-    parts = (identity, catalog, connections, journal, runs, refusals, api, console)
-    operations = operations_part(parts, journal.journal.node[-8:], runs.requests.settle)
+    parts = (*checked, console)
+    operations = operations_part(parts, readiness, journal.journal.node[-8:], runs.requests.settle)
     pipeline = Pipeline(
         triggers=catalog.triggers,
         recall=identity.identification.recall,

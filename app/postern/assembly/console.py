@@ -6,6 +6,7 @@ from functools import partial
 
 from structlog.typing import FilteringBoundLogger
 
+from postern.api.health import Readiness
 from postern.assembly.api import ApiPart
 from postern.assembly.catalog import CatalogPart
 from postern.assembly.connections import ConnectionsPart
@@ -40,6 +41,7 @@ def console_part(
     runs: RunsPart,
     refusals: RefusalsPart,
     api: ApiPart,
+    readiness: Readiness,
     log: FilteringBoundLogger,
     local_address: str | None,
 ) -> Part:
@@ -81,6 +83,9 @@ def console_part(
         log=log,
         node=node,
         local=local_address is not None,
+        address=address,
+        secret_states=lambda: connections.expiry.states,
+        readiness=readiness.reasons,
     )
     frame = Frame(address, assets.version, node)
     guard = Guard(frame, sessions, settings.console == "operators", refusals.take, log)

@@ -138,7 +138,7 @@ def spread(minutes: Sequence[Minute]) -> Markup:
     for number, low, high in ranges:
         x = percent((number + 0.36) / len(minutes))
         line = Markup('<line class="range" x1="{0}" x2="{0}" y1="{1:.1f}" y2="{2:.1f}"/>').format(x, y(low), y(high))
-        dot = Markup('<circle class="dot" cx="{}" cy="{:.1f}" r="2.2"/>').format(x, y(low))
+        dot = Markup('<circle class="dot" cx="{}" cy="{:.1f}"/>').format(x, y(low))
         drawn.append(Markup("<g><title>{}</title>{}{}</g>").format(_durations(minutes[number]), line, dot))
     last = f", {_durations(minutes[ranges[-1][0]])}" if ranges else ""
     words = f"Durations per minute, from the median to the 95th percentile{last}"

@@ -6,6 +6,7 @@ from starlette.routing import Route
 
 from postern.console.assets import Assets
 from postern.console.guard import Guard
+from postern.console.home import Home
 from postern.console.page import PageRoute, SeeOther, Visit
 from postern.console.services import Services
 from postern.console.sessions_page import SessionPages
@@ -14,7 +15,10 @@ from postern.errors import problem
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
-PAGES: tuple[Callable[[Services], tuple[PageRoute, ...]], ...] = (lambda services: SessionPages(services).routes,)
+PAGES: tuple[Callable[[Services], tuple[PageRoute, ...]], ...] = (
+    lambda services: Home(services).routes,
+    lambda services: SessionPages(services).routes,
+)
 """The pages, by family. Each gets what the server provides."""
 
 
