@@ -5,12 +5,17 @@ from collections.abc import Callable
 from starlette.routing import Route
 
 from postern.console.assets import Assets
+from postern.console.connections import Connections
+from postern.console.explain import Explain
 from postern.console.guard import Guard
 from postern.console.home import Home
 from postern.console.page import PageRoute, SeeOther, Visit
+from postern.console.refusals import Refusals
+from postern.console.secrets import Secrets
 from postern.console.services import Services
 from postern.console.sessions_page import SessionPages
 from postern.console.sign_in import SignIn
+from postern.console.workflows import Workflows
 from postern.errors import problem
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -18,6 +23,11 @@ METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 PAGES: tuple[Callable[[Services], tuple[PageRoute, ...]], ...] = (
     lambda services: Home(services).routes,
     lambda services: SessionPages(services).routes,
+    lambda services: Refusals(services).routes,
+    lambda services: Workflows(services).routes,
+    lambda services: Connections(services).routes,
+    lambda services: Secrets(services).routes,
+    lambda services: Explain(services).routes,
 )
 """The pages, by family. Each gets what the server provides."""
 
