@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from structlog.typing import FilteringBoundLogger
 
-from postern.api.handlers import Cancel, Read, Resubmit, Underway, Write
+from postern.api.run_actions import Cancel, Read, Resubmit, Underway, Write
 from postern.catalog import Snapshot
 from postern.settings import Settings
 from postern.settings.installation import Installation
