@@ -106,6 +106,12 @@ def list_refusals(
     return Page(tuple(map(refusal_record, rows)), sealed(filters, last) if last is not None else None)
 
 
+def find_refusal(connection: Connection, refusal_id: str) -> RefusalRecord | None:
+    """The refusal whose first request has this id."""
+    row = connection.execute(select(refusals).where(refusals.c.id == refusal_id)).one_or_none()
+    return refusal_record(row) if row is not None else None
+
+
 def request_cancel(connection: Connection, run_id: str, now: float, by: str) -> bool:
     """Record the request to cancel a run, for the process that runs it, and who made it (see `journal.run.actor`).
     Returns False if the run has ended or does not exist. It may be repeated: the first request stays."""
