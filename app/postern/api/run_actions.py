@@ -146,7 +146,7 @@ class RunActions:
         record = seen.record if body is None else edited(seen.record, body)
         run_id, by = new_id(), seen.holder
         if goes_on and not self.in_background.admits(by):
-            detail = "Too many runs that were resubmitted with respond-async have not ended."
+            detail = "Too many runs that were resubmitted in the background have not ended."
             raise problem("too-many-runs", detail=detail, headers=RETRY_AFTER)
         caller = caller_again(seen.record, trigger, seen.caller)
         running = asyncio.ensure_future(self.start_again(record, caller, run_id, seen.actor))

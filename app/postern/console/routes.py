@@ -8,6 +8,7 @@ from postern.console.assets import Assets
 from postern.console.guard import Guard
 from postern.console.home import Home
 from postern.console.page import PageRoute, SeeOther, Visit
+from postern.console.run_routes import run_routes
 from postern.console.services import Services
 from postern.console.sessions_page import SessionPages
 from postern.console.sign_in import SignIn
@@ -17,6 +18,7 @@ METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 PAGES: tuple[Callable[[Services], tuple[PageRoute, ...]], ...] = (
     lambda services: Home(services).routes,
+    run_routes,
     lambda services: SessionPages(services).routes,
 )
 """The pages, by family. Each gets what the server provides."""
