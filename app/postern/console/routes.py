@@ -48,7 +48,8 @@ def routes(services: Services, guard: Guard, sign_in: SignIn, assets: Assets) ->
         *(Route(path, guard.open(handler), methods=[method]) for method, path, handler in open_ones),
         *(Route(page.path, guard.page(page), methods=[page.method]) for page in pages),
         *(
-            Route("/console/{path:path}", guard.page(PageRoute(method, "", nothing_here)), methods=[method])
+            Route(path, guard.page(PageRoute(method, path, nothing_here)), methods=[method])
+            for path in ("/console", "/console/{path:path}")
             for method in METHODS
         ),
     )
