@@ -76,8 +76,8 @@ def test_only_readiness_checks_that_fail_are_listed_with_their_reason():
 
 def test_a_workflow_whose_last_run_failed_comes_before_one_that_recovered():
     failing = [
-        Failing("hello", 1, False, RUN, NOW, "KeyError", recovered=True),
-        Failing("a&b", 300, True, RUN, NOW, "", recovered=False),
+        Failing("hello", 1, RUN, NOW, "KeyError", more=False, recovered=True),
+        Failing("a&b", 300, RUN, NOW, "", more=True, recovered=False),
     ]
     first, second = needs.of_runs(failing)
     assert first == Need(
