@@ -6,8 +6,8 @@ from structlog.typing import FilteringBoundLogger
 
 from postern import api
 from postern.api.docs import Docs, TokenCommand
-from postern.api.handlers import Resubmit, Underway
 from postern.api.resubmit import resubmitter
+from postern.api.run_actions import Resubmit, Underway
 from postern.assembly.catalog import CatalogPart
 from postern.assembly.identity import IdentityPart, installation_of
 from postern.assembly.part import Part
