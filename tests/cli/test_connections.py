@@ -9,9 +9,9 @@ from pathlib import Path
 import anyio
 import pytest
 
-from postern.cli.connection_test import connected, judged, stages_with
 from postern.cli.connections import entry_named, show
 from postern.connections.auth.sign_in import SignIn
+from postern.connections.entry_trial import connected, judged, stages_with
 from postern.connections.stage import Stage
 from postern.http_client import Request, http_client
 from postern.local_tenant import LocalTenant

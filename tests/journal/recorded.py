@@ -58,3 +58,28 @@ def put(connection: Connection, *rows: dict[str, Any]) -> None:
     """Record runs."""
     if rows:
         connection.execute(insert(runs), list(rows))
+
+
+def run_at(number: int, at: float, took: float | None = 0.25, **more: Any) -> dict[str, Any]:
+    """A run that began `at` seconds after NOON."""
+    times = {"started_at": NOON + at, "ended_at": None if took is None else NOON + at + took}
+    return run_row(number, **more, **times) | {"id": f"{id_at(NOON + at)[:-12]}{number:012x}"}
+
+
+def refusal_at(number: int, at: float, **more: Any) -> dict[str, Any]:
+    """The row of a rejected request that came `at` seconds after NOON."""
+    row: dict[str, Any] = {
+        "id": f"{id_at(NOON + at)[:-12]}{number:012x}",
+        "reason": "signature",
+        "code": "unauthenticated",
+        "status": 401,
+        "workflow": "payroll",
+        "client_address": "192.0.2.7",
+        "first_at": NOON + at,
+        "last_at": NOON + at + 5,
+        "count": 1,
+        "request_ids": "x",
+        "claimed": None,
+        "checks": "[]",
+    }
+    return row | more

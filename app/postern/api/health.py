@@ -41,7 +41,7 @@ class Readiness:
         self._patience = patience
         self._failing: set[str] = set()
         self._stopping = False
-        self._flight: asyncio.Task[dict[str, bool]] | None = None
+        self._flight: asyncio.Task[dict[str, str]] | None = None
 
     def stop(self) -> None:
         """Report from now on that the server is not ready, so that no new requests are sent to it."""
@@ -49,18 +49,22 @@ class Readiness:
 
     async def answer(self, _: Request) -> Response:
         """Respond to `/readyz`: 200 or 503."""
-        if self._flight is None or self._flight.done():
-            # In a separate context, so that its log lines name no request.
-            self._flight = asyncio.get_running_loop().create_task(self._look(), context=Context())
-        passed = await asyncio.shield(self._flight)
-        ready = all(passed.values()) and not self._stopping
+        reasons = await self.reasons()
+        ready = not any(reasons.values()) and not self._stopping
         document = {
             "status": "ready" if ready else "not-ready",
-            "checks": {name: "ok" if works else "failing" for name, works in passed.items()},
+            "checks": {name: "failing" if reason else "ok" for name, reason in reasons.items()},
         }
         return JSONResponse(document, 200 if ready else 503, headers=NO_STORE)
 
-    async def _look(self) -> dict[str, bool]:
+    async def reasons(self) -> Mapping[str, str]:
+        """Why each check fails, for operators; "" if it passes."""
+        if self._flight is None or self._flight.done():
+            # In a separate context, so that its log lines name no request.
+            self._flight = asyncio.get_running_loop().create_task(self._look(), context=Context())
+        return await asyncio.shield(self._flight)
+
+    async def _look(self) -> dict[str, str]:
         reasons = await asyncio.gather(*(self._reason(check) for check in self._checks.values()))
         found = dict(zip(self._checks, reasons, strict=True))
         for name, reason in found.items():
@@ -70,7 +74,7 @@ class Readiness:
             elif not reason and name in self._failing:
                 log.info("check-ok", check=name)
                 self._failing.discard(name)
-        return {name: not reason for name, reason in found.items()}
+        return found
 
     async def _reason(self, check: Check) -> str:
         try:

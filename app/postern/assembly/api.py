@@ -1,10 +1,13 @@
 """The run API and the documents of the triggers."""
 
+from dataclasses import dataclass
+
 from structlog.typing import FilteringBoundLogger
 
 from postern import api
 from postern.api.docs import Docs, TokenCommand
 from postern.api.resubmit import resubmitter
+from postern.api.run_actions import Resubmit, Underway
 from postern.assembly.catalog import CatalogPart
 from postern.assembly.identity import IdentityPart, installation_of
 from postern.assembly.part import Part
@@ -17,6 +20,14 @@ from postern.settings import Settings
 from postern.triggers.large_bodies import LargeBodies
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiPart(Part):
+    """The run API. `resubmit` starts a run again, and `underway` finds one of this process that has not ended."""
+
+    resubmit: Resubmit
+    underway: Underway
+
+
 def api_part(
     settings: Settings,
     journal: Journal,
@@ -27,7 +38,7 @@ def api_part(
     log: FilteringBoundLogger,
     local_tokens: TokenCommand | None,
     large_bodies: LargeBodies,
-) -> Part:
+) -> ApiPart:
     """`/runs`, `/refusals`, `/workflows`, `/openapi.json` and `/docs`. With `local_tokens`, for a local
     tenant, all callers see the documents of all triggers."""
     installation = installation_of(settings)
@@ -38,17 +49,18 @@ def api_part(
         run = runs.runner.underway(run_id)
         return underway_record(run, journal.node) if run is not None else None
 
+    resubmit = resubmitter(catalog.snapshot, apart(runs.runner.start), large_bodies)
     routes = api.routes(
         read=journal.read,
         write=journal.write,
         identify=identify,
         cancel=runs.runner.cancel,
         underway=underway,
-        resubmit=resubmitter(catalog.snapshot, apart(runs.runner.start), large_bodies),
+        resubmit=resubmit,
         snapshot=catalog.snapshot,
         installation=installation,
         refused=refusals.take,
         log=log,
         more=docs.pages,
     )
-    return Part(routes=tuple(routes))
+    return ApiPart(routes=tuple(routes), resubmit=resubmit, underway=underway)

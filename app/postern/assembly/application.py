@@ -16,13 +16,15 @@ from postern.api.own_host import FIX, MISDIRECTED, OwnHost
 from postern.assembly.api import api_part
 from postern.assembly.catalog import catalog_part
 from postern.assembly.connections import connections_part
+from postern.assembly.console import console_part
 from postern.assembly.identity import identity_part
 from postern.assembly.journal import journal_part
-from postern.assembly.operations import operations_part
+from postern.assembly.operations import operations_part, readiness_of
 from postern.assembly.part import Part, start
 from postern.assembly.refusals import refusals_part
 from postern.assembly.runs import runs_part
 from postern.catalog import Catalog
+from postern.console.services import LocalCaller
 from postern.errors import problem
 from postern.ids import new_id
 from postern.journal.refusal import Refusal
@@ -95,13 +97,20 @@ class Application(Starlette):
         return problem_reply(shown, request_id).send(send, head=scope["method"] == "HEAD")
 
 
-def create_app(settings: Settings, *, local_tokens: TokenCommand | None = None) -> Application:
+def create_app(
+    settings: Settings,
+    *,
+    local_tokens: TokenCommand | None = None,
+    local_address: str | None = None,
+    local_caller: LocalCaller = lambda _name, _policy: None,
+) -> Application:
     """The application that `settings` describe: its parts in the order in which they start. They stop in reverse.
 
     `local_tokens` gives the commands that print tokens of a local tenant: with it, all callers see the documents of all
-    triggers, and failures are logged with their tracebacks. Raises SettingsFault if a workflow needs a setting that is
-    not set, and DatabaseFault if the database can never be used. A faulty workflow raises nothing: it is listed as a
-    fault, and the others are served.
+    triggers, and failures are logged with their tracebacks. `local_address` is the server's own address then, where the
+    console is, whatever the public URL is, and `local_caller` says whom a token of a person there would name. Raises
+    SettingsFault if a workflow needs a setting that is not set, and DatabaseFault if the database can never be used. A
+    faulty workflow raises nothing: it is listed as a fault, and the others are served.
     """
     log = structlog.get_logger("postern")
     identity = identity_part(settings)
@@ -114,8 +123,25 @@ def create_app(settings: Settings, *, local_tokens: TokenCommand | None = None) 
     refusals = refusals_part(journal.journal, identity.identity, log)
     large_bodies = LargeBodies()
     api = api_part(settings, journal.journal, identity, catalog, runs, refusals, log, local_tokens, large_bodies)
-    parts = (identity, catalog, connections, journal, runs, refusals, api)
-    operations = operations_part(parts, journal.journal.node[-8:], runs.requests.settle)
+    checked = (identity, catalog, connections, journal, runs, refusals, api)
+    readiness = readiness_of(checked)
+    console = console_part(
+        settings,
+        journal.journal,
+        identity,
+        catalog,
+        connections,
+        runs,
+        refusals,
+        api,
+        readiness,
+        log,
+        local_address,
+        local_tokens,
+        local_caller,
+    )
+    parts = (*checked, console)
+    operations = operations_part(parts, readiness, journal.journal.node[-8:], runs.requests.settle)
     pipeline = Pipeline(
         triggers=catalog.triggers,
         recall=identity.identification.recall,

@@ -15,9 +15,10 @@ from postern.settings.references import secret_references
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionsPart(Part):
-    """The entries of the settings, and the vault."""
+    """The entries of the settings, and the vault. `expiry` knows until when its secrets are valid."""
 
     connections: Connections
+    expiry: Expiry
 
 
 def connections_part(settings: Settings) -> ConnectionsPart:
@@ -33,6 +34,7 @@ def connections_part(settings: Settings) -> ConnectionsPart:
 
     return ConnectionsPart(
         connections=connections,
+        expiry=expiry,
         life=life,
         tasks=(expiry.run,) if settings.key_vault_url else (),
         metrics=(secret_metrics(lambda: expiry.ends),),

@@ -1,6 +1,6 @@
 """Identity: verifies callers, by the tenants and keys of the settings."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -33,6 +33,7 @@ def identity_part(settings: Settings) -> IdentityPart:
     """Signing keys are fetched by a separate HTTP client, and refreshed while the server runs."""
     client = http_client(settings.ca_bundle, proxy=settings.way_out)
     identity = create_identity(settings, lambda of: partial(fetch_keys, client, of))
+    identity.serve(_tenants(settings, own_tenants(settings)))  # people sign in where there is no workflow yet, too
 
     @asynccontextmanager
     async def life() -> AsyncIterator[None]:
@@ -87,4 +88,8 @@ def tenants(settings: Settings, snapshot: Snapshot) -> list[Tenant]:
     """Every tenant whose tokens a workflow of the catalog accepts."""
     policies = [trigger.policy for trigger in snapshot.triggers.values()]
     ids = set(own_tenants(settings)).union(*(policy.tenants for policy in policies if isinstance(policy, Guarded)))
+    return _tenants(settings, ids)
+
+
+def _tenants(settings: Settings, ids: Iterable[str]) -> list[Tenant]:
     return [tenant(tenant_id, settings.cloud, settings.authority) for tenant_id in sorted(ids)]

@@ -12,6 +12,7 @@ from postern.journal.database.engine import check_database
 from postern.journal.journal import Journal
 from postern.journal.reading.readers import SERVER
 from postern.journal.retention import Retention
+from postern.journal.sessions import ends_of
 from postern.journal.storage import SUMS_SECONDS, Growth, Storage
 from postern.settings import Settings
 
@@ -30,6 +31,7 @@ def journal_part(settings: Settings) -> JournalPart:
     growth = Growth(settings.database_max_bytes)
     journal = Journal(settings.database_url, growth=growth)
     read_sums = partial(journal.read, caller=SERVER, seconds=SUMS_SECONDS)
+    retention = Retention(journal.write, settings.retention_days, ends=ends_of(settings))
     storage = Storage(settings.database_url, growth, read_sums, journal.write)
 
     @asynccontextmanager
@@ -44,7 +46,7 @@ def journal_part(settings: Settings) -> JournalPart:
     return JournalPart(
         journal=journal,
         life=life,
-        tasks=(Retention(journal.write, settings.retention_days).run, storage.run),
+        tasks=(retention.run, storage.run),
         checks={"journal": journal_works(lambda: journal.available, journal.read)},
         metrics=(journal_metrics(journal), storage_metrics(lambda: storage.found)),
     )

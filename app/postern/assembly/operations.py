@@ -10,10 +10,14 @@ from postern.assembly.part import Part, joined
 from postern.version import own_version
 
 
-def operations_part(parts: Sequence[Part], process: str, settle: Callable[[], None]) -> Part:
-    """Serves the checks and metrics of `parts`, which are all the others. `process` names this process in metrics;
-    `settle` is called before each scrape."""
-    readiness = Readiness(joined(part.checks for part in parts))
+def readiness_of(parts: Sequence[Part]) -> Readiness:
+    """The checks of these parts."""
+    return Readiness(joined(part.checks for part in parts))
+
+
+def operations_part(parts: Sequence[Part], readiness: Readiness, process: str, settle: Callable[[], None]) -> Part:
+    """Serves the checks of `readiness` and the metrics of `parts`, which are all the others. `process` names this
+    process in metrics; `settle` is called before each scrape."""
     collect = [collect for part in parts for collect in part.metrics]
     metrics = Metrics(process, [*collect, build_metrics(own_version())], settle)
     return Part(

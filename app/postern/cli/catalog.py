@@ -14,6 +14,7 @@ from postern.catalog import Snapshot, Trigger
 from postern.cli.terminal import describe, err, fail, out, plain, print_faults, print_json, program, workflow_table
 from postern.cli.workspace import Workspace, workspace
 from postern.settings import load_settings
+from postern.settings.console import missing_for_console
 from postern.settings.warnings import environment_warnings, warnings
 
 TEMPLATE = '''"""{title}."""
@@ -55,6 +56,8 @@ def check() -> None:
     found = [*warnings(here.settings), *environment_warnings(os.environ, here.settings)]
     for warning in [*found, *_missing_connections(snapshot, here)]:
         err.print(f"[yellow]warning[/] {escape(warning)}.", highlight=False, soft_wrap=True)
+    if missing := missing_for_console(here.settings, here.server_url if here.local else ""):
+        err.print(f"The console is off: {escape('; '.join(missing))}.", highlight=False, soft_wrap=True)
     tenant = "the local tenant (POSTERN_TENANT_ID is not set)" if here.local else f"tenant {here.settings.tenant_id}"
     served = _count(len(snapshot.triggers), "workflow")
     faulty = _count(len(snapshot.faults), "faulty module")

@@ -14,8 +14,8 @@ from postern.cli.runs import ListByDefault
 from postern.cli.terminal import err, out, plain, print_json, print_wide, stop
 from postern.cli.workspace import Workspace, export_local_credential, workspace
 from postern.connections.stage import Stage
-from postern.settings import Connection, Settings, Trigger
-from postern.settings.references import references_within
+from postern.settings import Settings
+from postern.settings.descriptions import described, entries
 from postern.settings.sources import did_you_mean
 
 NAME_WIDTH = 26
@@ -61,7 +61,7 @@ def test(
     A connection's base address gets a GET. A trigger is not run: no request is sent to it. Exit code 1 if a stage
     fails.
     """
-    from postern.cli.connection_test import stages_of
+    from postern.connections.entry_trial import stages_of
 
     here = workspace()
     entry = entry_named(name, here.settings)
@@ -70,12 +70,6 @@ def test(
     passed = asyncio.run(show(stages_of(entry, here.settings)))
     _conclude(here, entry, passed=passed)
     raise typer.Exit(0 if passed else 1)
-
-
-def entries(settings: Settings) -> dict[str, Connection | Trigger]:
-    """Every entry under its full name, as `connections.graph`."""
-    connections = {f"connections.{name}": found for name, found in sorted(settings.connections.items())}
-    return connections | {f"triggers.{name}": found for name, found in sorted(settings.triggers.items())}
 
 
 def entry_named(name: str, settings: Settings) -> str:
@@ -92,24 +86,6 @@ def entry_named(name: str, settings: Settings) -> str:
         there = f"It has {', '.join(known)}." if known else "It has no connection and no trigger."
         stop(f"postern.toml has no entry {name!r}. {hint if hint.endswith('?') else there}", 2)
     return meant[0]
-
-
-def described(entry: str, found: Connection | Trigger) -> dict[str, Any]:
-    """An entry without secrets and without the query of its address."""
-    kind, _, name = entry.partition(".")
-    address = found.url.partition("?")[0] if isinstance(found, Trigger) else found.base_url
-    auth = found.auth
-    parts = {key: getattr(auth, key) for key in type(auth).model_fields}
-    scopes, audience = parts.get("scopes") or (), parts.get("audience") or ""
-    secrets = {".".join(path): reference.key_vault for path, reference in references_within(found)}
-    return {
-        "table": kind,
-        "name": name,
-        "address": address,
-        "auth": auth.type,
-        "for": [*scopes, *([audience] if audience else [])],
-        "secrets": secrets,
-    }
 
 
 async def show(stages: AsyncIterator[Stage]) -> bool:

@@ -7,7 +7,7 @@ import typer
 
 from postern.catalog import Trigger, try_folder
 from postern.cli.first_steps import first_steps
-from postern.cli.local_callers import callers
+from postern.cli.local_callers import caller_here, callers
 from postern.cli.open_database import warn_of_exposed_files
 from postern.cli.terminal import err, print_faults, program, stop, workflow_table
 from postern.cli.workspace import (
@@ -65,9 +65,12 @@ def dev(host: Host = None, port: Port = None) -> None:
         def local_tokens(trigger: Trigger) -> str:
             return f"{program()} token {who}" if (who := options(trigger)) else ""
 
-        settings = local_settings(local, bound_address(place, listener))
+        address = bound_address(place, listener)
+        settings = local_settings(local, address)
         with readable_folder():
-            app = create_app(settings, local_tokens=local_tokens)
+            app = create_app(
+                settings, local_tokens=local_tokens, local_address=address, local_caller=caller_here(local)
+            )
 
         lines = RequestLines(app, structlog.get_logger("postern"), lambda: app.catalog.snapshot.triggers)
         config = server_config(lines, trusted_proxies=given.trusted_proxies)
@@ -76,6 +79,8 @@ def dev(host: Host = None, port: Port = None) -> None:
             local.set_server_url(address)
             warn_of_exposed_files(settings.database_url)
             snapshot = app.catalog.snapshot
+            if settings.console != "off":
+                err.print(f"Console: {address}/console", markup=False, highlight=False, soft_wrap=True)
             print_faults(snapshot.faults)
             err.print(workflow_table(snapshot, address))
             err.print(first_steps(snapshot, address, options), markup=False, highlight=False, soft_wrap=True)

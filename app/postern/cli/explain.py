@@ -9,12 +9,13 @@ from typing import Annotated
 
 import typer
 
-from postern.access import GUID, Check, Guarded, Policy, checks, default_scope
+from postern.access import GUID, Check, Guarded
 from postern.catalog import Snapshot
 from postern.cli.api_client import AsOperator, TokenFile
 from postern.cli.refusals import explain_refusal
 from postern.cli.terminal import checks_table, err, fail, out, plain, stop
 from postern.cli.workspace import Workspace, workspace
+from postern.identity.explained import Explained, advice_of, explained, given_token, scopes_to_request
 
 
 def add_to(app: typer.Typer) -> None:
@@ -68,26 +69,19 @@ def explain(
     if not isinstance(trigger.policy, Guarded):
         out.print(f"{workflow} is anonymous: anyone may call it, and tokens are ignored.", highlight=False)
         return
-    text = (sys.stdin.read() if token == "-" else token).strip()  # noqa: S105 a dash is no password
-    if text[:7].lower() == "bearer ":
-        text = text[7:].strip()
-    results, no_keys = asyncio.run(_checks(here, snapshot, trigger.policy, text, keys))
-    failed = next((check for check in results if not check.passed), None)
-    out.print(checks_table(results, failed))
-    if no_keys and failed and failed.name == "key-published":
+    text = given_token(sys.stdin.read() if token == "-" else token)  # noqa: S105 a dash is no password
+    result = asyncio.run(_explained(here, snapshot, trigger.policy, text, keys))
+    out.print(checks_table(result.checks, result.failed))
+    if result.keys_error:
         cause = f"the keys in {keys} cannot be used" if keys else "the tenant's signing keys are not available"
         hint = "Give another file with --keys." if keys else "Try again, or give the keys in a file with --keys."
-        fail(f"{cause}, so the token cannot be checked; a server would answer 503 ({no_keys}). {hint}")
+        fail(f"{cause}, so the token cannot be checked; a server would answer 503 ({result.keys_error}). {hint}")
         raise typer.Exit(2)
-    _verdict(workflow, failed, trigger.policy)
-    raise typer.Exit(1 if failed else 0)
+    _verdict(workflow, result.failed, trigger.policy)
+    raise typer.Exit(1 if result.failed else 0)
 
 
-async def _checks(
-    here: Workspace, snapshot: Snapshot, policy: Policy, token: str, keys: Path | None
-) -> tuple[list[Check], str]:
-    """The checks of the token, then those of the policy; and why the signing keys are not available, "" if they
-    are."""
+async def _explained(here: Workspace, snapshot: Snapshot, policy: Guarded, token: str, keys: Path | None) -> Explained:
     from postern.assembly import create_identity, tenants
     from postern.http_client import http_client
     from postern.identity import fetch_keys
@@ -100,8 +94,7 @@ async def _checks(
     async with http_client(here.settings.ca_bundle, proxy=here.settings.way_out) as client:
         identity = create_identity(here.settings, lambda of: from_file if given else partial(fetch_keys, client, of))
         identity.serve(tenants(here.settings, snapshot))
-        token_checks, caller = await identity.examine(token)
-    return token_checks + (checks(policy, caller) if caller else []), "; ".join(identity.errors.values())
+        return await explained(identity, token, policy)
 
 
 def _given_keys(here: Workspace, keys: Path | None) -> bytes:
@@ -119,9 +112,7 @@ def _verdict(workflow: str, failed: Check | None, policy: Guarded) -> None:
         f"[bold red]{workflow} rejects it with 401[/]: the check {failed.name!r} is the first that fails.",
         highlight=False,
     )
-    if failed.hint:
-        err.print(plain(failed.hint) + ".", markup=False, highlight=False, soft_wrap=True)
-    elif failed.advice:
-        err.print(failed.advice, markup=False, highlight=False, soft_wrap=True)
-    for audience in sorted(policy.audiences):
-        err.print(f"scope to request: {default_scope(audience)}", markup=False, highlight=False, soft_wrap=True)
+    if advice := advice_of(failed):
+        err.print(plain(advice) + ".", markup=False, highlight=False, soft_wrap=True)
+    for scope in scopes_to_request(policy):
+        err.print(f"scope to request: {scope}", markup=False, highlight=False, soft_wrap=True)

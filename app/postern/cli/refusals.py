@@ -3,13 +3,12 @@ requests."""
 
 import asyncio
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
-from postern.access import Check
 from postern.cli.api_client import (
     AsOperator,
     Json,
@@ -25,6 +24,7 @@ from postern.cli.api_client import (
 from postern.cli.terminal import checks_table, err, fail, out, plain, print_json, print_wide
 from postern.cli.time_arguments import to_the_millisecond, to_the_second, window
 from postern.cli.workspace import Workspace, workspace
+from postern.journal.refusal import recorded_checks
 
 NOT_RECORDED = 3
 """The exit code if no refusal has this request id."""
@@ -75,7 +75,7 @@ def explain_refusal(here: Workspace, request_id: str, who: str | None, token_fil
             f"({here.settings.retention_days}) are deleted."
         )
         raise typer.Exit(NOT_RECORDED)
-    results = [_check(check) for check in refusal.get("checks") or [] if isinstance(check, Mapping)]
+    results = recorded_checks(refusal.get("checks") or [])
     failed = next((check for check in results if not check.passed), None)
     if results:
         out.print(checks_table(results, failed))
@@ -144,11 +144,6 @@ def _claimed(refusal: Record) -> str:
     if not parts:
         return "none"
     return ", ".join(parts) if claimed.get("verified") is True else f"{', '.join(parts)} (unverified)"
-
-
-def _check(check: Mapping[str, Any]) -> Check:
-    name, hint = str(check.get("name")), check.get("hint") or ""
-    return Check(name, check.get("passed") is True, check.get("expected"), check.get("found"), hint=str(hint))
 
 
 def _text(value: object) -> str:

@@ -4,7 +4,6 @@ import asyncio
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -16,24 +15,12 @@ from postern.cli.api_client import Json
 from postern.cli.runs import ListByDefault
 from postern.cli.terminal import err, plain, print_json, print_wide, program, stop
 from postern.cli.workspace import Workspace, export_local_credential, workspace
-from postern.connections.faults import ConnectionFault
-from postern.connections.vault.expiry import THRESHOLDS, days_left, end_of
-from postern.connections.vault.secret import Secrets
+from postern.connections.vault.expiry import THRESHOLDS, days_left, read_state
+from postern.connections.vault.secret import SecretState
 from postern.settings.references import secret_references
 
 AT_ONCE = 4
 """Secrets that are read at the same time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """One secret, without its value. `ends` is its expiry in Unix seconds, None if it has none. `fault` is None if it
-    can be read."""
-
-    name: str
-    used_by: tuple[str, ...]
-    ends: float | None = None
-    fault: ConnectionFault | None = None
 
 
 commands = typer.Typer(
@@ -110,7 +97,7 @@ def secrets(as_json: Json = False) -> None:
 
 async def _read_all(
     here: Workspace, references: dict[str, tuple[str, ...]], progress: Callable[[int], None]
-) -> list[Found]:
+) -> list[SecretState]:
     from postern.connections.vault.vault import Vault
     from postern.identity import CLOUDS
 
@@ -127,10 +114,10 @@ async def _read_all(
     places = asyncio.Semaphore(AT_ONCE)
     done = 0
 
-    async def one(name: str, used_by: tuple[str, ...]) -> Found:
+    async def one(name: str, used_by: tuple[str, ...]) -> SecretState:
         nonlocal done
         async with places:
-            found = await read_secret(vault, name, used_by)
+            found = await read_state(vault, name, used_by)
         done += 1
         progress(done)
         return found
@@ -141,15 +128,7 @@ async def _read_all(
         await vault.aclose()
 
 
-async def read_secret(vault: Secrets, name: str, used_by: tuple[str, ...]) -> Found:
-    """Read one secret, and keep only its expiry."""
-    try:
-        return Found(name, used_by, end_of(await vault.read(name)))
-    except ConnectionFault as fault:
-        return Found(name, used_by, fault=fault)
-
-
-def _table(found: list[Found], now: float) -> Table:
+def _table(found: list[SecretState], now: float) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("secret", no_wrap=True)
     table.add_column("expires", no_wrap=True)
@@ -161,7 +140,7 @@ def _table(found: list[Found], now: float) -> Table:
     return table
 
 
-def _expires(found: Found, now: float) -> Text:
+def _expires(found: SecretState, now: float) -> Text:
     """The expiry day and the days until then, in the colour of its threshold."""
     if found.fault is not None:
         return Text("")
@@ -176,7 +155,7 @@ def _expires(found: Found, now: float) -> Text:
     return Text(f"{_day(found.ends)}, {how_far}", colour)
 
 
-def _record(found: Found, now: float) -> dict[str, Any]:
+def _record(found: SecretState, now: float) -> dict[str, Any]:
     fault = found.fault
     return {
         "name": found.name,

@@ -7,7 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from postern.console import words
+from postern.console import charts, words
 
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -28,7 +28,9 @@ def environment() -> Environment:
         "iso": words.iso,
         "moment": words.moment,
         "clock": words.clock,
+        "state": charts.state,
     }
+    made.globals["sprite"] = charts.sprite()
     return made
 
 

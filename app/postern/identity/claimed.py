@@ -6,8 +6,9 @@ Claims of a token that was not verified may be forged. They are shortened, made 
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, TypedDict
 
-from postern.access import Check, Guarded, Refused, checks
+from postern.access import Check, Guarded, Refused
 from postern.identity.bearer import bearer_token
+from postern.identity.explained import explained
 from postern.identity.identify import Identity
 from postern.identity.token import read, shown
 from postern.redaction import without_tokens
@@ -57,10 +58,8 @@ async def examine(
         token = bearer_token(headers)
     except Refused:
         return None
-    found, caller = await identity.examine(token)
-    if caller is not None:
-        found = found + checks(policy, caller)
-    return Examined(found, claimed(token, verified=proved or caller is not None))
+    result = await explained(identity, token, policy)
+    return Examined(list(result.checks), claimed(token, verified=proved or result.caller is not None))
 
 
 def _id(value: Any) -> str | None:

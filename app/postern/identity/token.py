@@ -32,6 +32,8 @@ from postern.identity.key_set import MAX_KID_LENGTH, SigningKey
 
 _RS256 = RSAAlgorithm(RSAAlgorithm.SHA256)
 _SHOWN = 200
+FORM = "form"
+"""The first check: that a token can be read."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -175,7 +177,7 @@ def _decoded(segment: bytes) -> bytes:
 
 
 def _form(passed: bool) -> Check:
-    return Check("form", passed, "a signed JWT in compact form", "one" if passed else "something else")
+    return Check(FORM, passed, "a signed JWT in compact form", "one" if passed else "something else")
 
 
 def _evidence(

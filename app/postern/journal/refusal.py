@@ -1,6 +1,6 @@
 """A rejected request, as the pipeline saw it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,3 +34,18 @@ def as_text(value: Any) -> str:
     if isinstance(value, frozenset):
         value = sorted(value)
     return str(value)[:_TEXT_LENGTH]
+
+
+def recorded_checks(recorded: Iterable[Any]) -> list[Check]:
+    """The checks in a record of a refusal. What has another form, as a newer release may write it, is left out."""
+    return [
+        Check(
+            str(each.get("name")),
+            each.get("passed") is True,
+            each.get("expected"),
+            each.get("found"),
+            hint=str(each.get("hint") or ""),
+        )
+        for each in recorded
+        if isinstance(each, Mapping)
+    ]

@@ -6,11 +6,12 @@ Whoever reads the table, a backup or a list of sessions cannot use one: an id ca
 import json
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, delete, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from postern.browser_secrets import is_hash
 from postern.journal.schema import authorizations, sessions
+from postern.settings import Settings
 
 SKEW = 300.0
 """Seconds by which the clocks of server processes may differ. A session from further in the future was made by a clock
@@ -28,6 +29,11 @@ class Ends:
 
     idle: float = 30 * 60.0
     life: float = 12 * 3600.0
+
+
+def ends_of(settings: Settings) -> Ends:
+    """When the settings let sessions end."""
+    return Ends(idle=settings.session_idle_minutes * 60.0, life=settings.session_hours * 3600.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +83,22 @@ def note_use(connection: Connection, id_hash: str, now: float, ends: Ends) -> No
 
 
 def listed(
-    connection: Connection, now: float, ends: Ends, person: tuple[str, str] | None = None, limit: int = MOST_LISTED
+    connection: Connection,
+    now: float,
+    ends: Ends,
+    person: tuple[str, str] | None = None,
+    limit: int = MOST_LISTED,
+    after: tuple[float, str] | None = None,
 ) -> list[Session]:
-    """The sessions that have not ended, the latest use first: those of one person (tenant and object id), or all."""
+    """The sessions that have not ended, the latest use first: those of one person (tenant and object id), or all.
+    `after` is the last one of the page before: when it was used last, and its hash."""
     query = select(sessions).where(*_living(now, ends))
     if person is not None:
         query = query.where(*_of(person))
+    if after is not None:
+        seen_at, id_hash = after
+        same = and_(sessions.c.seen_at == seen_at, sessions.c.id_hash > id_hash)
+        query = query.where(or_(sessions.c.seen_at < seen_at, same))
     ordered = query.order_by(sessions.c.seen_at.desc(), sessions.c.id_hash).limit(limit)
     return [_session(row) for row in connection.execute(ordered)]
 

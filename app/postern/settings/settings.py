@@ -94,6 +94,15 @@ class Settings(BaseSettings):
         (), description="Addresses and networks of proxies whose X-Forwarded headers are trusted, separated by commas"
     )
     operators: types.Guids = Field((), description="Object ids of the operators, separated by commas")
+    console: Literal["people", "operators", "off"] = Field(
+        "people", description="Who sees the pages below `/console`: `people` of the tenant, `operators`, or `off`"
+    )
+    session_idle_minutes: Annotated[int, BeforeValidator(types.whole(1, 1440))] = Field(
+        30, description="Minutes without a request after which a person has to sign in to the console again"
+    )
+    session_hours: Annotated[int, BeforeValidator(types.whole(1, 168))] = Field(
+        12, description="Hours after which a person has to sign in to the console again in any case"
+    )
     max_body_bytes: Annotated[int, BeforeValidator(types.whole(1))] = Field(
         1_048_576, description="The largest request body that a trigger accepts, in bytes"
     )

@@ -43,6 +43,12 @@ def wrong_with(scope: Scope, names: Iterable[bytes]) -> str:
     return "" if _this_machine(client[0]) else BY_HTTP
 
 
+def unsafe(scope: Scope) -> str:
+    """The same for a request as it came, with every header: "" if what it carries is as secret as it was sent."""
+    headers = scope["headers"]
+    return wrong_with(scope, {name for name, _ in headers}) or _contradicted(headers)
+
+
 def passed_on(scope: Scope) -> bool:
     """Whether a proxy forwarded the request, trusted or not."""
     return not FORWARDED.isdisjoint(name for name, _ in scope["headers"])
@@ -73,8 +79,7 @@ class Identification:
     def identify(self, scope: Scope) -> Awaitable[Caller]:
         """The caller of a request. Raises Refused, and Problem `identity-unavailable` if it cannot be checked."""
         headers = scope["headers"]
-        names = {name for name, _ in headers}
-        if b"authorization" in names and (reason := wrong_with(scope, names) or _contradicted(headers)):
+        if any(name == b"authorization" for name, _ in headers) and (reason := unsafe(scope)):
             raise insecure(reason)
         return self._identify(headers)
 

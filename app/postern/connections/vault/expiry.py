@@ -11,7 +11,7 @@ import anyio
 import structlog
 
 from postern.connections.faults import ConnectionFault
-from postern.connections.vault.secret import Secret, Secrets
+from postern.connections.vault.secret import Secret, Secrets, SecretState
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -55,6 +55,14 @@ def end_of(secret: Secret) -> float | None:
     neither is known."""
     ends = [end for end in (secret.expires_on, certificate_end(secret)) if end is not None]
     return min(ends, default=None)
+
+
+async def read_state(secrets: Secrets, name: str, used_by: tuple[str, ...], at: float = 0.0) -> SecretState:
+    """Read a secret, and keep only its expiry, or why it cannot be read."""
+    try:
+        return SecretState(name, used_by, end_of(await secrets.read(name)), at=at)
+    except ConnectionFault as fault:
+        return SecretState(name, used_by, fault=fault.own(), at=at)
 
 
 def certificate_end(secret: Secret) -> float | None:
@@ -115,6 +123,12 @@ class Expiry:
         self._warned: dict[str, tuple[float, int]] = {}
         self._faults: dict[str, str] = {}
         self._ends: Mapping[str, float] = {}
+        self._states: Mapping[str, SecretState] = {}
+
+    @property
+    def states(self) -> Mapping[str, SecretState]:
+        """What the last look found, by the names of the secrets. It is empty before the first one."""
+        return self._states
 
     @property
     def ends(self) -> Mapping[str, float]:
@@ -137,22 +151,22 @@ class Expiry:
         own = {name.lower() for name in self._users}
         others = sorted({name for name in self._requested() if name.lower() not in own})
         ends = dict(self._ends)
-        read_all = True
+        states = {}
         for name in (*self._users, *others):
-            try:
-                end = end_of(await self._secrets.read(name))
-            except ConnectionFault as fault:
-                read_all = False
-                self._warn_fault(name, str(fault))
+            state = await read_state(self._secrets, name, tuple(self._users.get(name, ())), self._now())
+            states[name] = state
+            if state.fault is not None:
+                self._warn_fault(name, str(state.fault))
                 continue
             self._faults.pop(name, None)
             ends.pop(name, None)
-            if end is not None:
-                self._warn(name, end)
+            if state.ends is not None:
+                self._warn(name, state.ends)
                 if name in self._users:
-                    ends[name] = end
+                    ends[name] = state.ends
             self._ends = dict(ends)  # another thread reads it
-        return read_all
+        self._states = states
+        return all(state.fault is None for state in states.values())
 
     def _warn(self, name: str, end: float) -> None:
         now = self._now()

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from postern.connections.faults import ConnectionFault
+
 
 @dataclass(frozen=True, slots=True)
 class Secret:
@@ -13,6 +15,18 @@ class Secret:
     value: str = field(repr=False)
     expires_on: float | None = None
     content_type: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SecretState:
+    """A secret without its value. `used_by` are the entries and settings that name it. `ends` is its expiry in Unix
+    seconds, None if it has none. `fault` is None if it can be read. `at` is when that was found out."""
+
+    name: str
+    used_by: tuple[str, ...]
+    ends: float | None = None
+    fault: ConnectionFault | None = None
+    at: float = 0.0
 
 
 class Secrets(Protocol):

@@ -67,6 +67,12 @@ def find_run(connection: Connection, run_id: str) -> RunRecord | None:
     return run_record(row, tuple(map(step_record, connection.execute(its_steps))), tuple(call for _, call in made))
 
 
+def find_run_alone(connection: Connection, run_id: str) -> RunRecord | None:
+    """The record of a run without its steps and calls, of which there may be many."""
+    row = connection.execute(select(*WHOLE).where(runs.c.id == run_id)).one_or_none()
+    return run_record(row) if row is not None else None
+
+
 def calls_of(connection: Connection, run_ids: Sequence[str], limit: int) -> list[tuple[str, CallRecord]]:
     """The first calls of these runs, each with the id of its run, in the order in which they were made."""
     query = (
@@ -104,6 +110,12 @@ def list_refusals(
     way = way_of_refusals(filters, connection.dialect.name)
     rows, last = _page(connection, way, tuple(refusals.c), below, limit, clock)
     return Page(tuple(map(refusal_record, rows)), sealed(filters, last) if last is not None else None)
+
+
+def find_refusal(connection: Connection, refusal_id: str) -> RefusalRecord | None:
+    """The refusal whose first request has this id."""
+    row = connection.execute(select(refusals).where(refusals.c.id == refusal_id)).one_or_none()
+    return refusal_record(row) if row is not None else None
 
 
 def request_cancel(connection: Connection, run_id: str, now: float, by: str) -> bool:

@@ -1,4 +1,5 @@
-"""Tests an entry of `postern.toml`, stage by stage: sign in, then reach the other side.
+"""Tests an entry of `postern.toml`, stage by stage: sign in, then reach the other side. `postern connections test` and
+the console show the stages.
 
 A connection is tested by a GET of its base address. A trigger gets no request, because any request could run it.
 Instead a connection is opened, over TLS with its certificate checked, and closed again.
@@ -12,7 +13,9 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from postern.clouds import AUTHORITIES
 from postern.connections.auth.sign_in import SignIn
+from postern.connections.connections import Connections
 from postern.connections.faults import ConnectionFault
 from postern.connections.stage import Stage
 from postern.connections.unreached import PROXY_SIGNS_IN, by_proxy, is_untrusted, of_certificate
@@ -62,10 +65,7 @@ async def stages_with(
 async def _client(
     entry: str, found: Connection | Trigger, settings: Settings
 ) -> AsyncIterator[tuple[AsyncClient, SignIn | None]]:
-    from postern.connections import Connections
-    from postern.identity import CLOUDS
-
-    connections = Connections(settings, settings.authority or CLOUDS[settings.cloud].authority)
+    connections = Connections(settings, settings.authority or AUTHORITIES[settings.cloud])
     try:
         if isinstance(found, Trigger):
             client = connections.open(entry, found.url, found.auth, exact=True, headers=found.headers)

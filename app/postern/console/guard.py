@@ -1,0 +1,177 @@
+"""The checks before every page: https, the console's own origin, a session, and who may see the page. An error is a
+page in the same frame, and each rejected request is recorded."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from starlette.requests import Request
+from starlette.responses import Response
+from structlog.typing import FilteringBoundLogger
+
+from postern.access import Check, Refused
+from postern.api.departure import while_connected
+from postern.console.destination import HOME, destination
+from postern.console.faults import Action, action_for, fault
+from postern.console.frame import Frame
+from postern.console.own_origin import foreign, origin_of
+from postern.console.page import PageRoute, SeeOther, Viewer, Visit
+from postern.console.sessions import Sessions, address_of
+from postern.console.sign_in import BROWSER, STATE, sign_in_path
+from postern.errors import Problem, header_lines, problem
+from postern.ids import new_id
+from postern.journal.refusal import Refusal, as_text
+from postern.triggers.reply import Answer
+from postern.triggers.secure_transport import insecure, unsafe
+
+Handler = Callable[[Request, str], Awaitable[Answer]]
+"""Answers a request; it also gets the request's id."""
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+OPERATOR = "operator"
+_OF_CHECKS = {STATE: "sign-in-not-started", BROWSER: "sign-in-not-started"}
+"""The faults of checks that are not an ID token's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """`for_operators`: only operators see pages. `refused` is called with each rejected request, and returns whether to
+    log it."""
+
+    frame: Frame
+    sessions: Sessions
+    for_operators: bool
+    refused: Callable[[Refusal], bool]
+    log: FilteringBoundLogger
+
+    def page(self, route: PageRoute) -> Endpoint:
+        """The endpoint of a page."""
+
+        async def visit(request: Request, request_id: str) -> Answer:
+            viewer = await self.sessions.viewer(request)
+            if viewer is None:
+                return self._sign_in_first(request)
+            try:
+                return await self._shown(route, Visit(request, viewer, request_id))
+            except (Problem, Refused) as error:
+                return self._fault(error, request, request_id, viewer)
+
+        return self.open(visit)
+
+    def open(self, handler: Handler, *, anyhow: bool = False) -> Endpoint:
+        """The endpoint of a handler that needs no session. With `anyhow`, how the request came does not matter."""
+
+        async def answer(request: Request) -> Answer:
+            request_id = new_id()
+            try:
+                if not anyhow:
+                    self._check(request)
+                return await handler(request, request_id)
+            except (Problem, Refused) as error:
+                return self._fault(error, request, request_id)
+            except Exception:
+                self.log.exception("request-failed", request_id=request_id, page=request.scope["path"])
+                return self._problem_page(problem("internal-error"), request, request_id)
+
+        async def endpoint(request: Request) -> Response:
+            reads = request.method in ("GET", "HEAD")
+            return _response(await (while_connected(answer, request) if reads else answer(request)), request)
+
+        return endpoint
+
+    def _check(self, request: Request) -> None:
+        """Raise Problem if others on the network could have read the request, or if another site sent it."""
+        if reason := unsafe(request.scope):
+            raise insecure(reason)
+        if reason := foreign(request.method, request.scope["headers"], origin_of(self.frame.address)):
+            raise fault("cross-site-request", reason=reason)
+
+    async def _shown(self, route: PageRoute, visit: Visit) -> Answer:
+        viewer = visit.viewer
+        if self.for_operators and not viewer.operator:
+            expected = "the app role Postern.Operator, or POSTERN_OPERATORS"
+            raise Refused([Check(OPERATOR, False, expected, viewer.session.object_id)], proved=True)
+        if route.operators_only and not viewer.operator:
+            raise problem("not-found")
+        shown = await route.page(visit)
+        if isinstance(shown, SeeOther):
+            return self.frame.redirect(self.frame.below(shown.path))
+        return self.frame.page(
+            shown.template, shown.values, visit.request_id, viewer=viewer, here=shown.here, status=shown.status
+        )
+
+    def _sign_in_first(self, request: Request) -> Answer:
+        """A page that is read is read after signing in. A form is not sent again, and browsers stop one that is sent on
+        to Entra: its page has a link. A script that asks for a part of a page lets the browser leave the page."""
+        if request.headers.get("hx-request") == "true":
+            location = self.frame.below(sign_in_path(self._page_around(request)))
+            gone = (b"hx-redirect", location.encode("ascii"))
+            return self.frame.page("part-fault.html", _texts(fault("session-ended")), "", status=401, more=(gone,))
+        if request.method not in ("GET", "HEAD"):
+            raise fault("session-ended")
+        query: bytes = request.scope["query_string"]
+        to = request.scope["path"] + (f"?{query.decode('latin-1')}" if query else "")
+        return self.frame.redirect(self.frame.below(sign_in_path(destination(to))))
+
+    def _page_around(self, request: Request) -> str:
+        """The page that a script asks for a part for, as its browser says."""
+        try:
+            parts = urlsplit(request.headers.get("hx-current-url") or request.headers.get("referer") or "")
+        except ValueError:
+            return HOME
+        path = parts.path.removeprefix(self.frame.prefix)
+        return destination(path + (f"?{parts.query}" if parts.query else ""))
+
+    def _fault(
+        self, error: Problem | Refused, request: Request, request_id: str, viewer: Viewer | None = None
+    ) -> Answer:
+        """The page of an error, which is on record."""
+        checks: tuple[Check, ...]
+        if isinstance(error, Problem):
+            shown, reason = error, error.code
+            checks = (Check(error.code, False, None, error.reason),) if error.reason else ()
+        else:
+            reason, checks = error.failed.name, error.checks
+            shown = problem("forbidden") if reason == OPERATOR else fault(_OF_CHECKS.get(reason, "sign-in-refused"))
+        refusal = Refusal(request_id, reason, shown.code, shown.status, "", address_of(request), checks)
+        if self.refused(refusal):
+            self.log.info(
+                "request-refused",
+                page=request.scope["path"],
+                request_id=request_id,
+                code=shown.code,
+                status=shown.status,
+                reason=reason,
+                found=as_text(checks[-1].found) if checks else "",
+                client_address=refusal.client_address,
+            )
+        return self._problem_page(shown, request, request_id, viewer)
+
+    def _problem_page(self, shown: Problem, request: Request, request_id: str, viewer: Viewer | None = None) -> Answer:
+        part = request.headers.get("hx-request") == "true"
+        action = action_for(shown.code)
+        if shown.code == "insecure-transport":
+            action = Action("Open the console over https", f"{self.frame.address}/console")
+        elif action.path:
+            action = action._replace(path=self.frame.below(action.path))
+        values = {**_texts(shown), "action": action, "other_person": shown.code == "forbidden"}
+        return self.frame.page(
+            "part-fault.html" if part else "fault.html",
+            values,
+            request_id,
+            viewer=None if shown.code == "forbidden" else viewer,
+            status=shown.status,
+            more=tuple(header_lines(shown.headers)),
+        )
+
+
+def _texts(shown: Problem) -> dict[str, object]:
+    errors = shown.members.get("errors", ())
+    return {"title": shown.title, "detail": shown.detail, "errors": errors if isinstance(errors, list) else ()}
+
+
+def _response(answer: Answer, request: Request) -> Response:
+    response = Response(b"" if request.method == "HEAD" else answer.content, answer.status)
+    response.raw_headers = answer.headers
+    return response

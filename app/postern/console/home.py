@@ -1,0 +1,130 @@
+"""`/console`: what needs a person, and the activity of the last hour. The page polls both. What the journal says is
+read for all viewers together, once in a while."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from sqlalchemy import Connection
+
+from postern.api.access import visible
+from postern.console import charts, needs
+from postern.console.needs import Need
+from postern.console.page import PageRoute, Shown, Visit
+from postern.console.recent import Recent
+from postern.console.services import Services
+from postern.console.words import iso
+from postern.errors import Problem
+from postern.journal.reading.activity import MINUTE, Minute, Owner, activity
+from postern.journal.reading.attention import Burst, Failing, any_run, bursts, failing
+
+DAY = 86_400.0
+HOUR = 3_600.0
+PATIENCE = 1.0
+"""Seconds that the page waits for the readiness checks."""
+FIRST = ("hello", "whoami")
+"""The workflows of the first steps in README.md."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """What the journal says. `empty` means that there is no run."""
+
+    minutes: tuple[Minute, ...]
+    failing: tuple[Failing, ...]
+    bursts: tuple[Burst, ...]
+    empty: bool
+
+
+def overview(connection: Connection, now: float, owner: Owner | None) -> Overview:
+    """What the journal says about all runs; with an `owner` about those that this person started."""
+    minutes = tuple(activity(connection, now, owner))
+    failed = tuple(failing(connection, now - DAY, owner))
+    rejected = tuple(bursts(connection, now - HOUR, needs.LEAST_BURST)) if owner is None else ()
+    ran = any(minute.total for minute in minutes) or any_run(connection, owner)
+    return Overview(minutes, failed, rejected, not ran)
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The page. People who are no operators see what concerns their own runs."""
+
+    services: Services
+    recent: Recent[Overview] = field(default_factory=Recent)
+
+    @property
+    def routes(self) -> tuple[PageRoute, ...]:
+        return (PageRoute("GET", "/console", self.page),)
+
+    async def page(self, visit: Visit) -> Shown:
+        """The page, or the part of it that is polled."""
+        found, unavailable = await self._overview(visit)
+        listed = [*(await self._of_server() if visit.viewer.operator else []), *_of_journal(found)]
+        values = {
+            "needs": listed,
+            "headline": needs.headline(listed),
+            "unavailable": unavailable,
+            "first": self._first_steps(visit) if found is not None and found.empty else None,
+            **_pictures(found, f"{urlsplit(self.services.address).path}/console"),
+        }
+        return Shown("home_now.html" if visit.partial else "home.html", values, "home")
+
+    async def _overview(self, visit: Visit) -> tuple[Overview | None, str]:
+        """What the journal says, or why it cannot be read."""
+        owner = None if visit.viewer.operator else visit.viewer.person
+        now = self.services.now()
+
+        async def read() -> Overview:
+            return await self.services.read(lambda connection: overview(connection, now, owner), visit.holder)
+
+        try:
+            return await self.recent.get(owner, read), ""
+        except Problem as problem:
+            return None, problem.detail or problem.title
+
+    async def _of_server(self) -> list[Need]:
+        """What this server process knows without the journal."""
+        services = self.services
+        return [
+            *needs.of_files(services.snapshot().faults),
+            *needs.of_secrets(services.secret_states(), services.now()),
+            *needs.of_readiness(await self._reasons()),
+        ]
+
+    async def _reasons(self) -> Mapping[str, str]:
+        """Why checks fail. A check that hangs does not hold the page."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await self.services.readiness()
+        except TimeoutError:
+            return {"of this server": f"no answer within {PATIENCE:g} s"}
+
+    def _first_steps(self, visit: Visit) -> dict[str, Any]:
+        """The first requests to send, to those workflows of README.md that are served here."""
+        services, viewer = self.services, visit.viewer
+        triggers = services.snapshot().triggers
+        served = visible(services.installation, triggers, viewer.caller)
+        anonymous, guarded = (name if name in served else "" for name in FIRST)
+        return {"address": services.address, "anonymous": anonymous, "guarded": services.local and guarded}
+
+
+def _of_journal(found: Overview | None) -> list[Need]:
+    return [] if found is None else [*needs.of_runs(found.failing), *needs.of_refusals(found.bursts)]
+
+
+def _pictures(found: Overview | None, prefix: str) -> dict[str, Any]:
+    """The pictures, and their figures as rows."""
+    if found is None:
+        return {"plot": None, "spread": None, "figures": [], "total": ""}
+
+    def link(minute: Minute) -> str:
+        return f"{prefix}/runs?" + urlencode({"since": iso(minute.at), "until": iso(minute.at + MINUTE)}, safe=":")
+
+    return {
+        "plot": charts.activity(found.minutes, link),
+        "spread": charts.spread(found.minutes),
+        "figures": [(minute, link(minute)) for minute in found.minutes if minute.total],
+        "total": charts.total_words(found.minutes),
+    }

@@ -1,0 +1,39 @@
+"""How many sign-ins may be started: each writes a row, and sends a browser to Entra. Pure."""
+
+from collections import Counter, deque
+
+from postern.journal.shares import ANONYMOUS, holder_of
+
+OF_ADDRESS = 10
+"""Starts of one address within MINUTE. Addresses of version 6 count by their network of 64 bits."""
+IN_ALL = 50
+"""Starts within a second, in this server process."""
+MINUTE = 60.0
+SECOND = 1.0
+
+
+class Starts:
+    """The starts of the last minute. Only those that were admitted are kept, so there are never more than IN_ALL for
+    each second, however many are attempted."""
+
+    def __init__(self) -> None:
+        self._admitted: deque[tuple[float, str]] = deque()
+        self._of: Counter[str] = Counter()
+
+    def admit(self, address: str, now: float) -> bool:
+        """Whether this address may start a sign-in now, by the monotonic clock; if so, it counts."""
+        self._forget(now - MINUTE)
+        network = holder_of(ANONYMOUS, "", "", address)[1]
+        crowded = len(self._admitted) >= IN_ALL and self._admitted[-IN_ALL][0] > now - SECOND
+        if crowded or self._of[network] >= OF_ADDRESS:
+            return False
+        self._admitted.append((now, network))
+        self._of[network] += 1
+        return True
+
+    def _forget(self, before: float) -> None:
+        while self._admitted and self._admitted[0][0] <= before:
+            _, network = self._admitted.popleft()
+            self._of[network] -= 1
+            if not self._of[network]:
+                del self._of[network]

@@ -1,0 +1,63 @@
+"""The console as routes of Starlette: its pages, each behind the guard."""
+
+from collections.abc import Callable
+
+from starlette.routing import Route
+
+from postern.console.assets import Assets
+from postern.console.connections import Connections
+from postern.console.explain import Explain
+from postern.console.guard import Guard
+from postern.console.home import Home
+from postern.console.page import PageRoute, SeeOther, Visit
+from postern.console.refusals import Refusals
+from postern.console.run_routes import run_routes
+from postern.console.secrets import Secrets
+from postern.console.services import Services
+from postern.console.sessions_page import SessionPages
+from postern.console.sign_in import SignIn
+from postern.console.workflows import Workflows
+from postern.errors import problem
+
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+
+PAGES: tuple[Callable[[Services], tuple[PageRoute, ...]], ...] = (
+    lambda services: Home(services).routes,
+    run_routes,
+    lambda services: SessionPages(services).routes,
+    lambda services: Refusals(services).routes,
+    lambda services: Workflows(services).routes,
+    lambda services: Connections(services).routes,
+    lambda services: Secrets(services).routes,
+    lambda services: Explain(services).routes,
+)
+"""The pages, by family. Each gets what the server provides."""
+
+
+def routes(services: Services, guard: Guard, sign_in: SignIn, assets: Assets) -> tuple[Route, ...]:
+    """All routes of the console, the one of all other paths last."""
+    open_ones = (
+        ("GET", "/console/sign-in", sign_in.start),
+        ("GET", "/console/callback", sign_in.callback),
+        ("POST", "/console/sign-out", sign_in.sign_out),
+        ("GET", "/console/signed-out", sign_in.signed_out),
+    )
+    pages = [page for family in PAGES for page in family(services)]
+    return (
+        Route("/console/assets/{version}/{name}", guard.open(assets.answer, anyhow=True), methods=["GET"]),
+        *(Route(path, guard.open(handler), methods=[method]) for method, path, handler in open_ones),
+        *(Route(page.path, guard.page(page), methods=[page.method]) for page in pages),
+        *(
+            Route(path, guard.page(PageRoute(method, path, nothing_here)), methods=[method])
+            for path in ("/console", "/console/{path:path}")
+            for method in METHODS
+        ),
+    )
+
+
+async def nothing_here(visit: Visit) -> SeeOther:
+    """All other paths: those of a page with a slash at the end lead to it."""
+    path: str = visit.request.scope["path"]
+    if path.endswith("/") and visit.request.method in ("GET", "HEAD"):
+        return SeeOther(path.rstrip("/"))
+    raise problem("not-found")

@@ -1,0 +1,105 @@
+"""The sessions of people: found by the cookie of a request, begun at sign-in, ended at sign-out.
+
+Each request looks its session up in the journal, so that one that was ended anywhere has ended everywhere.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from sqlalchemy import Connection
+from starlette.requests import Request
+
+from postern.access import Caller
+from postern.api.access import is_operator
+from postern.api.run_actions import Read, Write
+from postern.browser_secrets import hash_of, new_secret
+from postern.console.cookies import Cookies, secret_in
+from postern.console.page import Viewer
+from postern.identity import Person
+from postern.journal import sessions
+from postern.journal.sessions import Ends, Session
+from postern.journal.shares import ANONYMOUS, holder_of
+from postern.settings.installation import Installation
+
+NOTED_EVERY = 60.0
+"""Seconds between two notes in the journal that a session is in use."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sessions:
+    """`note` queues an operation of the journal, for which nobody waits."""
+
+    cookies: Cookies
+    read: Read
+    write: Write
+    note: Callable[[Callable[[Connection], object]], None]
+    installation: Installation
+    ends: Ends
+    now: Callable[[], float] = time.time
+
+    async def viewer(self, request: Request) -> Viewer | None:
+        """The person who sends this request, if the session of the cookie has not ended."""
+        secret = self.secret(request)
+        if not secret:
+            return None
+        now, address = self.now(), address_of(request)
+        find = partial(sessions.find, id_hash=hash_of(secret), now=now, ends=self.ends)
+        session = await self.read(find, holder_of(ANONYMOUS, "", "", address))
+        if session is None:
+            return None
+        if is_activity(request) and now - session.seen_at >= NOTED_EVERY:
+            self.note(partial(sessions.note_use, id_hash=session.id_hash, now=now, ends=self.ends))
+        return viewer_of(session, self.installation)
+
+    async def begin(self, person: Person, request: Request) -> str:
+        """Begin a session, under a new id, in place of the one that the browser had. Returns its secret."""
+        secret, now = new_secret(), self.now()
+        session = Session(
+            hash_of(secret),
+            person.tenant_id,
+            person.object_id,
+            person.name,
+            person.roles,
+            address_of(request),
+            created_at=now,
+            seen_at=now,
+        )
+        await self.write(partial(sessions.begin, session=session))
+        await self.end(request)
+        return secret
+
+    async def end(self, request: Request) -> None:
+        """End the session of the request, if it has one."""
+        if secret := self.secret(request):
+            await self.write(partial(sessions.end, id_hash=hash_of(secret)))
+
+    def secret(self, request: Request) -> str:
+        """The secret in the cookie of a session; "" if there is none."""
+        return secret_in(request.scope["headers"], self.cookies.session)
+
+
+def viewer_of(session: Session, installation: Installation) -> Viewer:
+    """The person of a session, as the rules about callers see it: the caller of an ID token for this application."""
+    caller = Caller(
+        "user",
+        object_id=session.object_id,
+        tenant_id=session.tenant_id,
+        client_id=installation.client_id,
+        audience=installation.client_id,
+        name=session.name,
+        roles=session.roles,
+        token_version="2.0",  # noqa: S106 - a version is no password
+    )
+    return Viewer(session, caller, is_operator(installation, caller))
+
+
+def is_activity(request: Request) -> bool:
+    """Whether a person does something. Scripts of the pages only ask for parts of pages, by a timer."""
+    return request.method not in ("GET", "HEAD") or request.headers.get("hx-request") != "true"
+
+
+def address_of(request: Request) -> str:
+    """The address of the client, as a trusted proxy reports it."""
+    return request.client.host if request.client else ""

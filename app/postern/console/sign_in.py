@@ -1,0 +1,158 @@
+"""Signing in and out: OpenID Connect, authorization code with PKCE.
+
+The browser keeps one random secret in a cookie. Verifier and nonce of a request are derived from it, and the journal
+has its hash only, so that a code can be exchanged once, by the browser that began.
+"""
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from starlette.requests import Request
+from structlog.typing import FilteringBoundLogger
+
+from postern.access import Check, Refused
+from postern.api.run_actions import Write
+from postern.browser_secrets import hash_of, is_secret, new_secret
+from postern.console.cookies import secret_in
+from postern.console.destination import destination
+from postern.console.entra import Entra, new_state, refused_by_entra
+from postern.console.faults import SIGN_IN, fault
+from postern.console.frame import Frame
+from postern.console.limits import Starts
+from postern.console.own_origin import PORTS
+from postern.console.sessions import Sessions, address_of
+from postern.errors import problem
+from postern.journal import authorizations
+from postern.journal.authorizations import Authorization, NotTaken
+from postern.triggers.reply import Answer
+from postern.triggers.secure_transport import passed_on
+
+KIND = "sign-in"
+STATE = "state"
+BROWSER = "browser"
+"""The checks of a browser that comes back."""
+_AADSTS = re.compile(r"AADSTS([0-9]{3,9})", re.ASCII)
+_MOST_PARAMETERS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class SignIn:
+    """The requests of signing in and out. None of them needs a session."""
+
+    frame: Frame
+    sessions: Sessions
+    entra: Entra
+    write: Write
+    log: FilteringBoundLogger
+    starts: Starts = field(default_factory=Starts)
+    now: Callable[[], float] = time.time
+    clock: Callable[[], float] = time.monotonic
+
+    async def start(self, request: Request, request_id: str) -> Answer:
+        """Send the browser to Entra. Under another host than the console's it is sent there first, because cookies
+        belong to a host."""
+        query = _parameters(request)
+        to = destination(query.get("to", ""))
+        if self._is_elsewhere(request):
+            if "moved" in query:  # a proxy replaces the Host, and says so nowhere: it would go round in a circle
+                raise problem("misdirected-request")
+            return self.frame.redirect(f"{self.frame.address}{sign_in_path(to)}&moved=1")
+        if not self.starts.admit(address_of(request), self.clock()):
+            raise fault("too-many-sign-ins", headers={"Retry-After": "60"})
+        cookies = self.sessions.cookies
+        secret = secret_in(request.scope["headers"], cookies.authorization) or new_secret()
+        state = new_state()
+        url = await self.entra.sign_in_url(state, secret)
+        begun = Authorization(hash_of(state), hash_of(secret), KIND, to, self.now())
+        await self.write(partial(authorizations.begin, authorization=begun))
+        return self.frame.redirect(url, status=302, more=(cookies.set_authorization(secret),))
+
+    async def callback(self, request: Request, request_id: str) -> Answer:
+        """The browser comes back from Entra, with a code or an error."""
+        query = _parameters(request)
+        state, code = query.get("state", ""), query.get("code", "")
+        cookies = self.sessions.cookies
+        secret = secret_in(request.scope["headers"], cookies.authorization)
+        if not is_secret(state):
+            raise _not_started(STATE, "no state that was given out here")
+        if not secret:
+            raise _not_started(BROWSER, "no cookie of a sign-in that was begun in this browser")
+        taken = await self.write(
+            partial(
+                authorizations.take,
+                state_hash=hash_of(state),
+                browser_hash=hash_of(secret),
+                kind=KIND,
+                request_id=request_id,
+                now=self.now(),
+            )
+        )
+        if isinstance(taken, NotTaken):
+            raise _not_started(STATE, taken.value)
+        if "error" in query:
+            numbers = tuple(map(int, _AADSTS.findall(query.get("error_description", "")[:2000])[:3]))
+            raise refused_by_entra(query, numbers)
+        if not code:
+            raise fault("sign-in-refused", reason="neither a code nor an error")
+        person = await self.entra.person(code, state, secret)
+        session = await self.sessions.begin(person, request)
+        self.log.info(
+            "signed-in",
+            object_id=person.object_id,
+            tenant=person.tenant_id,
+            client_address=address_of(request),
+            request_id=request_id,
+        )
+        # What was stored is looked at again: the journal is no reason to send a browser anywhere.
+        return self.frame.redirect(self.frame.below(destination(taken.about)), more=(cookies.set_session(session),))
+
+    async def sign_out(self, request: Request, _: str) -> Answer:
+        """End the session. It does not redirect to Entra: browsers stop a form that is sent on to another origin."""
+        await self.sessions.end(request)
+        after = self.frame.below("/console/signed-out")
+        return self.frame.redirect(after, more=(self.sessions.cookies.clear_session(),))
+
+    async def signed_out(self, _: Request, request_id: str) -> Answer:
+        """The page after that, with a link to Entra's own sign-out."""
+        values = {"at_entra": await self.entra.sign_out_url()}
+        return self.frame.page("signed-out.html", values, request_id)
+
+    def _is_elsewhere(self, request: Request) -> bool:
+        """Whether the browser used another name than the console's. A proxy may have replaced it."""
+        if passed_on(request.scope):
+            return False
+        own = urlsplit(self.frame.address)
+        standard = PORTS.get(own.scheme, "")
+        host = request.headers.get("host", "").lower()
+        return host.removesuffix(standard) != own.netloc.lower().removesuffix(standard)
+
+
+def sign_in_path(to: str) -> str:
+    """The path that begins a sign-in for this destination."""
+    return f"{SIGN_IN}?{urlencode({'to': to})}"
+
+
+def _parameters(request: Request) -> Mapping[str, str]:
+    """The parameters of the query, each of which occurs once. Others are ignored, but for the number of them."""
+    try:
+        pairs = parse_qsl(
+            request.scope["query_string"].decode("ascii"),
+            keep_blank_values=True,
+            errors="strict",
+            max_num_fields=_MOST_PARAMETERS,
+        )
+    except ValueError:
+        raise fault("sign-in-not-started", reason="the query is malformed") from None
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise fault("sign-in-not-started", reason="a parameter occurs more than once")
+    return found
+
+
+def _not_started(what: str, found: str) -> Refused:
+    """The refusal of a browser that comes back with something that was not begun in it."""
+    return Refused([Check(what, False, "a sign-in that this browser began, once, in ten minutes", found)])

@@ -1,0 +1,30 @@
+"""The entries of `postern.toml` as people read them: without secrets, and without the query of an address. Pure."""
+
+from typing import Any
+
+from postern.settings import Connection, Settings, Trigger
+from postern.settings.references import references_within
+
+
+def entries(settings: Settings) -> dict[str, Connection | Trigger]:
+    """Every entry under its full name, as `connections.graph`."""
+    connections = {f"connections.{name}": found for name, found in sorted(settings.connections.items())}
+    return connections | {f"triggers.{name}": found for name, found in sorted(settings.triggers.items())}
+
+
+def described(entry: str, found: Connection | Trigger) -> dict[str, Any]:
+    """An entry without secrets and without the query of its address."""
+    kind, _, name = entry.partition(".")
+    address = found.url.partition("?")[0] if isinstance(found, Trigger) else found.base_url
+    auth = found.auth
+    parts = {key: getattr(auth, key) for key in type(auth).model_fields}
+    scopes, audience = parts.get("scopes") or (), parts.get("audience") or ""
+    secrets = {".".join(path): reference.key_vault for path, reference in references_within(found)}
+    return {
+        "table": kind,
+        "name": name,
+        "address": address,
+        "auth": auth.type,
+        "for": [*scopes, *([audience] if audience else [])],
+        "secrets": secrets,
+    }
