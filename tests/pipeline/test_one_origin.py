@@ -88,6 +88,7 @@ COOKIES = f"a=1; __Host-postern-session={SECRET}; b=2; postern-session-8080={SEC
 CONSOLE = {
     "public_url": "https://postern.test",
     "tenant_id": "11111111-1111-4111-8111-111111111111",
+    "authority": "http://127.0.0.1:9",  # nothing is there
     "client_id": "22222222-2222-4222-8222-222222222222",
     "azure_credential": "workload_identity",
 }
