@@ -44,6 +44,7 @@ class Handlers:
     snapshot: Callable[[], Snapshot]
     actions: RunActions
     underway: Underway = lambda _: None
+    console_on: bool = True
 
     async def runs(self, request: Request) -> Answer:
         """A list of runs: all for operators, their own for others."""
@@ -82,7 +83,7 @@ class Handlers:
         self.actions.note_view(seen)
         if not record.ended:
             return json_reply(202, state_json(record), RETRY_AFTER)
-        return reply_again(record)
+        return reply_again(record, console_on=self.console_on)
 
     async def cancel(self, request: Request) -> Answer:
         """Cancel a run: here, or by a recorded request to the process that runs it."""

@@ -24,6 +24,7 @@ from postern.assembly.part import Part, start
 from postern.assembly.refusals import refusals_part
 from postern.assembly.runs import runs_part
 from postern.catalog import Catalog
+from postern.console.services import LocalCaller
 from postern.errors import problem
 from postern.ids import new_id
 from postern.journal.refusal import Refusal
@@ -97,15 +98,19 @@ class Application(Starlette):
 
 
 def create_app(
-    settings: Settings, *, local_tokens: TokenCommand | None = None, local_address: str | None = None
+    settings: Settings,
+    *,
+    local_tokens: TokenCommand | None = None,
+    local_address: str | None = None,
+    local_caller: LocalCaller = lambda _name, _policy: None,
 ) -> Application:
     """The application that `settings` describe: its parts in the order in which they start. They stop in reverse.
 
     `local_tokens` gives the commands that print tokens of a local tenant: with it, all callers see the documents of all
     triggers, and failures are logged with their tracebacks. `local_address` is the server's own address then, where the
-    console is, whatever the public URL is. Raises SettingsFault if a workflow needs a setting that is
-    not set, and DatabaseFault if the database can never be used. A faulty workflow raises nothing: it is listed as a
-    fault, and the others are served.
+    console is, whatever the public URL is, and `local_caller` says whom a token of a person there would name. Raises
+    SettingsFault if a workflow needs a setting that is not set, and DatabaseFault if the database can never be used. A
+    faulty workflow raises nothing: it is listed as a fault, and the others are served.
     """
     log = structlog.get_logger("postern")
     identity = identity_part(settings)
@@ -121,7 +126,19 @@ def create_app(
     checked = (identity, catalog, connections, journal, runs, refusals, api)
     readiness = readiness_of(checked)
     console = console_part(
-        settings, journal.journal, identity, catalog, connections, runs, refusals, api, readiness, log, local_address
+        settings,
+        journal.journal,
+        identity,
+        catalog,
+        connections,
+        runs,
+        refusals,
+        api,
+        readiness,
+        log,
+        local_address,
+        local_tokens,
+        local_caller,
     )
     parts = (*checked, console)
     operations = operations_part(parts, readiness, journal.journal.node[-8:], runs.requests.settle)

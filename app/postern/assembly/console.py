@@ -6,6 +6,7 @@ from functools import partial
 
 from structlog.typing import FilteringBoundLogger
 
+from postern.api.docs import TokenCommand
 from postern.api.health import Readiness
 from postern.assembly.api import ApiPart
 from postern.assembly.catalog import CatalogPart
@@ -21,11 +22,12 @@ from postern.console.entra import Entra
 from postern.console.frame import Frame
 from postern.console.guard import Guard
 from postern.console.routes import routes
-from postern.console.services import Services
+from postern.console.services import LocalCaller, Services
 from postern.console.sessions import Sessions
 from postern.console.sign_in import SignIn
 from postern.http_client import AsyncClient, http_client
 from postern.identity import fetch_endpoints, tenant
+from postern.identity.explained import explained
 from postern.journal.journal import Journal
 from postern.journal.sessions import ends_of
 from postern.settings import Settings
@@ -44,6 +46,8 @@ def console_part(
     readiness: Readiness,
     log: FilteringBoundLogger,
     local_address: str | None,
+    local_tokens: TokenCommand | None = None,
+    local_caller: LocalCaller = lambda _name, _policy: None,
 ) -> Part:
     """`/console`. Without what it needs it has no pages, and the log says what that is. `local_address` is where
     browsers on this machine reach the server, if the tenant is the local one."""
@@ -84,7 +88,11 @@ def console_part(
         node=node,
         local=local_address is not None,
         address=address,
+        explain=partial(explained, identity.identity),
+        local_caller=local_caller,
+        token_command=local_tokens,
         secret_states=lambda: connections.expiry.states,
+        read_secrets=connections.expiry.look,
         readiness=readiness.reasons,
     )
     frame = Frame(address, assets.version, node)

@@ -7,7 +7,7 @@ import typer
 
 from postern.catalog import Trigger, try_folder
 from postern.cli.first_steps import first_steps
-from postern.cli.local_callers import callers
+from postern.cli.local_callers import caller_here, callers
 from postern.cli.open_database import warn_of_exposed_files
 from postern.cli.terminal import err, print_faults, program, stop, workflow_table
 from postern.cli.workspace import (
@@ -68,7 +68,9 @@ def dev(host: Host = None, port: Port = None) -> None:
         address = bound_address(place, listener)
         settings = local_settings(local, address)
         with readable_folder():
-            app = create_app(settings, local_tokens=local_tokens, local_address=address)
+            app = create_app(
+                settings, local_tokens=local_tokens, local_address=address, local_caller=caller_here(local)
+            )
 
         lines = RequestLines(app, structlog.get_logger("postern"), lambda: app.catalog.snapshot.triggers)
         config = server_config(lines, trusted_proxies=given.trusted_proxies)

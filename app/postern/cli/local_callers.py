@@ -1,9 +1,9 @@
-"""Who of the local tenant may call a workflow, for commands to paste."""
+"""Who of the local tenant may call a workflow: for commands to paste, and for the console."""
 
 import shlex
 from collections.abc import Callable
 
-from postern.access import Guarded, checks
+from postern.access import Caller, Guarded, checks
 from postern.catalog import Trigger
 from postern.cli.workspace import OPERATOR
 from postern.identity import tenant
@@ -30,3 +30,18 @@ def callers(local: LocalTenant) -> Callable[[Trigger], str]:
         return ""
 
     return options
+
+
+def caller_here(local: LocalTenant) -> Callable[[str, Guarded], Caller | None]:
+    """A function that returns whom a token of a person or application of the local tenant names at a policy; None if
+    there is no such person. Of the audiences of the policy it is one that lets the caller in, if there is one."""
+    here = tenant(local.tenant_id, authority=local.authority)
+
+    def caller(name: str, policy: Guarded) -> Caller | None:
+        if name not in local.people and name not in local.applications:
+            return None
+        audiences = (None, *sorted(policy.audiences))
+        found = [caller_of(local.claims(name, audience=audience), here) for audience in audiences]
+        return next((each for each in found if all(check.passed for check in checks(policy, each))), found[0])
+
+    return caller

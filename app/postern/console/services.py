@@ -6,11 +6,27 @@ from dataclasses import dataclass
 
 from structlog.typing import FilteringBoundLogger
 
+from postern.access import Caller, Guarded
+from postern.api.docs import TokenCommand
 from postern.api.run_actions import Cancel, Read, Resubmit, Underway, Write
 from postern.catalog import Snapshot
 from postern.connections.vault.secret import SecretState
+from postern.errors import problem
+from postern.identity.explained import Explained
 from postern.settings import Settings
 from postern.settings.installation import Installation
+
+LocalCaller = Callable[[str, Guarded], Caller | None]
+"""Returns whom a token of the local tenant would name at a policy, by the name of a person there; None if there is no
+such person."""
+
+
+async def _without_keys(_: str, __: Guarded) -> Explained:
+    raise problem("identity-unavailable")
+
+
+async def _nothing_to_read() -> None:
+    """There is no Key Vault."""
 
 
 async def _no_checks() -> Mapping[str, str]:
@@ -22,8 +38,10 @@ class Services:
     """`read` and `write` are the journal's. `cancel`, `resubmit` and `underway` are the run API's. `snapshot` returns
     the current catalog. `now` is the time in Unix seconds. `local` says that the tenant is the local one.
 
-    `address` is where browsers reach the server. `secret_states` is what is known of the secrets of the settings, by
-    name. `readiness` says why each check of `/readyz` fails, "" if it passes."""
+    `explain` makes every check of a token for a policy. `local_caller` is for the local tenant, and `token_command` the
+    command that prints a token there with which a trigger may be called. `address` is where browsers reach the server.
+    `secret_states` is what is known of the secrets of the settings, by name, and `read_secrets` reads them now.
+    `readiness` says why each check of `/readyz` fails, "" if it passes."""
 
     settings: Settings
     installation: Installation
@@ -37,6 +55,10 @@ class Services:
     node: str = ""
     now: Callable[[], float] = time.time
     local: bool = False
+    explain: Callable[[str, Guarded], Awaitable[Explained]] = _without_keys
+    local_caller: LocalCaller = lambda _name, _policy: None
+    token_command: TokenCommand | None = None
     address: str = ""
     secret_states: Callable[[], Mapping[str, SecretState]] = dict
+    read_secrets: Callable[[], Awaitable[object]] = _nothing_to_read
     readiness: Callable[[], Awaitable[Mapping[str, str]]] = _no_checks

@@ -4,11 +4,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from postern.access import Caller, Check, Guarded, checks, default_scope
+from postern.identity.id_token import Wanted, rules
 from postern.identity.identify import Identity
 from postern.identity.token import FORM, RULES
 
 OF_TOKENS = (FORM, *(rule.name for rule in RULES))
 """The checks of every token by their names, in order. Those of the policy follow."""
+OF_ID_TOKENS = (FORM, *(rule.name for rule in rules(Wanted("", "", ""))))
+"""Those of every ID token."""
 OF_HEADERS = ("credentials", "authorization-header")
 """The checks that come before a token is read."""
 KEY_PUBLISHED = "key-published"
@@ -51,14 +54,15 @@ def first_failed(made: Iterable[Check]) -> Check | None:
     return next((check for check in made if not check.passed), None)
 
 
-def not_made(made: Iterable[Check], policy: Guarded | None) -> tuple[str, ...]:
+def not_made(made: Iterable[Check], policy: Guarded | None, *, id_token: bool = False) -> tuple[str, ...]:
     """The checks that were not made, because one before them failed: by their names, in order. `policy` is that of the
-    workflow, None if it is not known."""
+    workflow, None if it is not known. With `id_token`, they are those of a person who signs in."""
     names = [check.name for check in made]
-    if not {*names} & {*OF_HEADERS, *OF_TOKENS}:
+    of_token = OF_ID_TOKENS if id_token else OF_TOKENS
+    if not {*names} & {*OF_HEADERS, *of_token}:
         return ()
     requirements = [requirement.name for requirement in policy.requirements] if policy is not None else []
-    return tuple(name for name in (*OF_TOKENS, *requirements) if name not in names)
+    return tuple(name for name in (*of_token, *requirements) if name not in names)
 
 
 def advice_of(check: Check) -> str:

@@ -96,17 +96,22 @@ def page(document: Json, *, tokens: Mapping[str, str] | None = None) -> str:
     """The page of a document. With a local tenant, `tokens` has for each operation that requires a token the command
     that prints a suitable one, "" if nobody there may call it. Without, the page shows which scope to request from
     Entra."""
-    drawer = _Drawer(document, tokens)
-    shown = [
-        drawer.shown(path, method, operation)
-        for path, methods in document["paths"].items()
-        for method, operation in methods.items()
-    ]
+    shown = shown_operations(document, tokens)
     names = {name.rpartition(".")[2]: name for name in assets()}
     scopes = list(dict.fromkeys(scope for each in shown for scope in each.scopes[:1]))
     return _template().render(
         info=document["info"], operations=shown, assets=names, scopes=scopes, local=tokens is not None
     )
+
+
+def shown_operations(document: Json, tokens: Mapping[str, str] | None = None) -> list[Shown]:
+    """The operations of a document, as a page shows them. For `tokens` see `page`."""
+    drawer = _Drawer(document, tokens)
+    return [
+        drawer.shown(path, method, operation)
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    ]
 
 
 class _Drawer:

@@ -1,0 +1,109 @@
+"""`/console/connections`: the entries of `postern.toml`, how each signs in, and a test of one."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+from postern.connections.entry_trial import stages_of
+from postern.connections.stage import Stage
+from postern.console.page import PageRoute, Shown, Visit
+from postern.console.services import Services
+from postern.console.sign_in_words import sign_in_words
+from postern.errors import problem
+from postern.plain_text import plain
+from postern.settings import Connection, Trigger
+from postern.settings.descriptions import described, entries
+
+HERE = "connections"
+SECONDS = 60.0
+"""How long a test may take."""
+AT_ONCE = 4
+"""Tests that run at the same time."""
+
+Stages = Callable[[str], AsyncIterator[Stage]]
+
+
+@dataclass(frozen=True, slots=True)
+class EntryRow:
+    """An entry, without secrets and without the query of its address. `purpose` are its scopes or its audience."""
+
+    entry: str
+    table: str
+    name: str
+    address: str
+    sign_in: str
+    purpose: tuple[str, ...]
+    headers: tuple[str, ...]
+    secrets: tuple[str, ...]
+
+
+def entry_row(entry: str, found: Connection | Trigger) -> EntryRow:
+    """An entry as the page shows it."""
+    facts = described(entry, found)
+    return EntryRow(
+        entry,
+        facts["table"],
+        facts["name"],
+        plain(facts["address"]),
+        plain(sign_in_words(found.auth)),
+        tuple(map(plain, facts["for"])),
+        tuple(found.headers),
+        tuple(dict.fromkeys(facts["secrets"].values())),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """The two pages. `stages` tests an entry; the default is what `postern connections test` does."""
+
+    services: Services
+    stages: Stages | None = None
+    _testing: set[str] = field(default_factory=set)
+
+    @property
+    def routes(self) -> tuple[PageRoute, ...]:
+        """Where they are."""
+        return (
+            PageRoute("GET", "/console/connections", self.index, operators_only=True),
+            PageRoute("POST", "/console/connections/{entry}/test", self.test, operators_only=True),
+        )
+
+    async def index(self, _: Visit) -> Shown:
+        """All entries."""
+        rows = [entry_row(entry, found) for entry, found in entries(self.services.settings).items()]
+        return Shown("connections.html", {"rows": rows}, HERE)
+
+    async def test(self, visit: Visit) -> Shown:
+        """Test one entry: sign in, then reach the other side. The page shows every stage with what was found."""
+        entry = visit.request.path_params["entry"]
+        found = entries(self.services.settings).get(entry)
+        if found is None:
+            raise problem("not-found", detail="postern.toml has no such entry.")
+        if entry in self._testing or len(self._testing) >= AT_ONCE:
+            raise problem("too-many-runs", detail="Such a test is running already: wait until it has ended.")
+        self._testing.add(entry)
+        try:
+            stages = await self._stages(entry)
+        finally:
+            self._testing.discard(entry)
+        passed = all(stage.passed for stage in stages)
+        self.services.log.info(
+            "connection-tested", entry=entry, passed=passed, object_id=visit.viewer.session.object_id
+        )
+        return Shown("connection_test.html", {"row": entry_row(entry, found), "stages": stages, "passed": passed}, HERE)
+
+    async def _stages(self, entry: str) -> list[Stage]:
+        make = self.stages or partial(stages_of, settings=self.services.settings)
+        done: list[Stage] = []
+        try:
+            async with asyncio.timeout(SECONDS):
+                async for stage in make(entry):
+                    done += [_shown(stage)]
+        except TimeoutError:
+            done.append(Stage("time", False, f"nothing came within {SECONDS:g} s", "Look whether its host is slow"))
+        return done
+
+
+def _shown(stage: Stage) -> Stage:
+    return Stage(plain(stage.name), stage.passed, plain(stage.detail), plain(stage.fix))
