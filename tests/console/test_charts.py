@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postern.console import charts
-from postern.console.axis import CUT, Axis, elapsed
+from postern.console.axis import CUT, FREE, Axis, elapsed
 from postern.console.charts import MOST_SHOWN, activity, backdrop, lane, lane_words, nice, ruler, spread, sprite, state
 from postern.journal.reading.activity import Minute
 from postern.journal.run import Attempt, State
@@ -100,6 +100,13 @@ def test_long_stretches_without_anything_are_cut_out(points: list[float], cut: l
     assert [(round(begin), round(end)) for begin, end in axis.cuts] == cut
     for begin, end in axis.cuts:
         assert axis.x(end) - axis.x(begin) == pytest.approx(CUT)
+
+
+@given(st.lists(moments, max_size=12))
+def test_no_tick_is_written_where_a_cut_says_how_long_it_is(points: list[float]):
+    axis = Axis.of(points)
+    for x, _ in axis.ticks()[1:]:
+        assert all(abs(x - (axis.x(begin) + axis.x(end)) / 2) >= FREE for begin, end in axis.cuts)
 
 
 def test_a_cut_leaves_the_ends_of_its_stretch():

@@ -198,7 +198,7 @@ async def test_a_journal_that_cannot_be_read_is_said_and_the_page_recovers(serve
     everything_wrong(server)
     server.away = True
     page = await server.page()
-    assert "The journal cannot be read, so runs and refusals are not shown." in page
+    assert "Runs and refusals are not shown until the journal can be read." in page
     assert texts(page, "kind") == ["File", "Secret", "Readiness"]
     server.away = False
     assert len(texts(await server.page(), "kind")) == 5

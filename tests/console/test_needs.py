@@ -76,8 +76,8 @@ def test_only_readiness_checks_that_fail_are_listed_with_their_reason():
 
 def test_a_workflow_whose_last_run_failed_comes_before_one_that_recovered():
     failing = [
-        Failing("hello", 1, False, RUN, NOW, "KeyError", recovered=True),
-        Failing("a&b", 300, True, RUN, NOW, "", recovered=False),
+        Failing("hello", 1, RUN, NOW, "KeyError", more=False, recovered=True),
+        Failing("a&b", 300, RUN, NOW, "", more=True, recovered=False),
     ]
     first, second = needs.of_runs(failing)
     assert first == Need(
@@ -85,9 +85,10 @@ def test_a_workflow_whose_last_run_failed_comes_before_one_that_recovered():
         "a&b: 300 or more runs failed in 24 hours",
         f"/runs/{RUN}",
         "",
+        "Last failure",
         NOW,
         True,
-        ("All runs of it", "/runs?workflow=a%26b&since=24h"),
+        ("All runs", "/runs?workflow=a%26b&since=24h"),
     )
     assert (second.what, second.urgent) == ("hello: 1 run failed in 24 hours", False)
     assert second.more == "Last error: KeyError. A later run succeeded."
@@ -116,7 +117,7 @@ def test_rejected_requests_are_listed_with_their_reason_and_where_they_came_from
     burst: Burst, what: str, more: str, path: str, other: str
 ):
     (need,) = needs.of_refusals([burst])
-    assert (need.what, need.more, need.path, need.other) == (what, more, path, ("All of them", other))
+    assert (need.what, need.more, need.path, need.other) == (what, more, path, ("All refusals", other))
 
 
 def test_of_very_many_things_of_a_kind_the_first_are_listed_and_the_others_counted():

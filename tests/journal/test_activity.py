@@ -8,7 +8,8 @@ from sqlalchemy import Connection, Engine, event, insert
 
 from postern.journal.reading import activity as reading
 from postern.journal.reading.activity import MINUTES, MOST_A_MINUTE, Minute, activity
-from postern.journal.reading.attention import MOST_FAILED, any_run, bursts, failing
+from postern.journal.reading.attention import any_run, bursts, failing
+from postern.journal.reading.failures import MOST_FAILURES
 from postern.journal.schema import refusals
 from tests.journal.recorded import NOON, TENANT, put, refusal_at, run_at
 
@@ -113,7 +114,7 @@ def test_failing_workflows_are_listed_by_their_last_failure_with_its_error(engin
         found = failing(connection, NOON)
     assert [(each.workflow, each.count, each.error, each.recovered) for each in found] == [
         ("hello", 1, "KeyError", True),
-        ("payroll", 2, "", False),
+        ("payroll", 2, "TimedOut", False),
     ]
     assert found[1].run_id == run_at(2, 20)["id"]
     assert found[1].at == NOON + 20
@@ -137,9 +138,9 @@ def test_a_person_is_shown_failures_of_their_own_runs_only(engine: Engine):
 
 def test_of_very_many_failures_at_least_so_many_are_counted(engine: Engine):
     with engine.begin() as connection:
-        put(connection, *(run_at(n, n / 10, state="Failed") for n in range(2 * MOST_FAILED)))
+        put(connection, *(run_at(n, n / 10, state="Failed") for n in range(2 * MOST_FAILURES)))
         (found,) = failing(connection, NOON)
-    assert (found.count, found.more) == (MOST_FAILED, True)
+    assert (found.count, found.more) == (MOST_FAILURES, True)
 
 
 def test_rejected_requests_of_one_reason_and_workflow_count_together(engine: Engine):

@@ -18,6 +18,8 @@ MOST_TICKS = 6
 MOST_CUTS = 3
 CUT = 0.07
 """The width of a stretch that is cut out."""
+FREE = 0.06
+"""How far ticks are from the middle of a cut, which says how long it is."""
 LONG = 4
 """A stretch is cut out if it is this many times as long as all that is not cut out."""
 SHORTEST = 0.001
@@ -62,11 +64,13 @@ class Axis:
     def ticks(self) -> list[tuple[float, str]]:
         """Where the ticks are, in order, and the time since the begin that each of them stands for."""
         step = _step(self.shown / MOST_TICKS)
+        middles = [(self.x(begin) + self.x(end)) / 2 for begin, end in self.cuts]
         found: list[tuple[float, str]] = []
         for begin, end in self._parts():
             for number in range(ceil((begin - self.begin) / step), floor((end - self.begin) / step) + 1):
                 x = self.x(self.begin + number * step)
-                if x < 0.96 and (not found or x - found[-1][0] >= 0.05):
+                apart = not found or (x - found[-1][0] >= 0.05 and all(abs(x - each) >= FREE for each in middles))
+                if x < 0.96 and apart:
                     found.append((x, elapsed(number * step, step)))
         return found
 

@@ -23,13 +23,14 @@ T = TypeVar("T")
 
 
 class Need(NamedTuple):
-    """One thing. `what` links to `path` (below `/console`), `more` says why and what to do, at `at` if that is known.
-    `other` is a second link with its words."""
+    """One thing. `what` links to `path` (below `/console`), `more` says why and what to do. `at` is a time, and `when`
+    says of what. `other` is a second link with its words."""
 
     kind: str
     what: str
     path: str = ""
     more: str = ""
+    when: str = ""
     at: float | None = None
     urgent: bool = True
     other: tuple[str, str] | None = None
@@ -95,9 +96,9 @@ def _of_secret(state: SecretState, now: float) -> Need | None:
         return None
     days = days_left(state.ends, now)
     if crossed == EXPIRED:
-        return Need("Secret", f"The secret {name} has expired", "/secrets", used, state.ends)
+        return Need("Secret", f"The secret {name} has expired", "/secrets", used, "Expired", state.ends)
     when = "within a day" if days < 1 else f"in {days} {'day' if days == 1 else 'days'}"
-    return Need("Secret", f"The secret {name} expires {when}", "/secrets", used, state.ends, urgent=days < 7)
+    return Need("Secret", f"The secret {name} expires {when}", "/secrets", used, "Expires", state.ends, urgent=days < 7)
 
 
 def _order(state: SecretState) -> float:
@@ -115,9 +116,10 @@ def _of_runs(failing: Failing) -> Need:
         f"{workflow}: {number} {runs} failed in 24 hours",
         f"/runs/{failing.run_id}",
         _text(last, later),
+        "Last failure",
         failing.at,
         not failing.recovered,
-        ("All runs of it", "/runs?" + urlencode({"workflow": failing.workflow, "since": "24h"})),
+        ("All runs", "/runs?" + urlencode({"workflow": failing.workflow, "since": "24h"})),
     )
 
 
@@ -134,9 +136,10 @@ def _of_refusals(burst: Burst) -> Need:
         f"{requests}were rejected in the last hour: {plain(burst.reason)}",
         f"/refusals/{burst.refusal_id}" if is_id(burst.refusal_id) else "/refusals",
         f"From {where}.",
+        "Last request",
         burst.at,
         False,
-        ("All of them", "/refusals?" + urlencode({name: text for name, text in filters.items() if text})),
+        ("All refusals", "/refusals?" + urlencode({name: text for name, text in filters.items() if text})),
     )
 
 

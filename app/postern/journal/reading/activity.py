@@ -22,6 +22,7 @@ MINUTES = 60
 MINUTE = 60.0
 
 FAILURES = (State.FAILED, State.TIMED_OUT, State.INTERRUPTED)
+"""The states of runs that failed."""
 
 Owner = tuple[str, str]
 """Tenant id and object id of a person."""

@@ -10,13 +10,11 @@ from sqlalchemy import Connection, Row, select
 
 from postern.ids import id_at
 from postern.journal.reading.activity import FAILURES, Owner
-from postern.journal.reading.filters import UNUSUAL
+from postern.journal.reading.failures import recent_failures
 from postern.journal.reading.records import UNENDED
 from postern.journal.run import State
 from postern.journal.schema import refusals, runs
 
-MOST_FAILED = 300
-"""Failed runs of each state that are read, newest first."""
 MOST_OWN = 500
 """Runs of a person that are read, newest first."""
 MOST_WORKFLOWS = 20
@@ -33,10 +31,10 @@ class Failing:
 
     workflow: str
     count: int
-    more: bool
     run_id: str
     at: float
     error: str
+    more: bool
     recovered: bool
 
 
@@ -58,20 +56,11 @@ def failing(connection: Connection, since: float, owner: Owner | None = None) ->
     this person started."""
     if owner is not None:
         return _own_failing(connection, since, owner)
-    found: list[Any] = []
-    more = False
-    for state in FAILURES:
-        rows = connection.execute(
-            select(*_COLUMNS)
-            .where(runs.c.state == state.value, UNUSUAL, runs.c.id >= id_at(since))
-            .order_by(runs.c.state.desc(), runs.c.id.desc())
-            .limit(MOST_FAILED)
-        ).all()
-        more = more or len(rows) == MOST_FAILED
-        found += rows
+    found = recent_failures(connection, since)
+    newest = sorted(found.workflows.items(), key=lambda each: each[1].last_id, reverse=True)[:MOST_WORKFLOWS]
     return [
-        _failing(rows, more=more, recovered=_recovered(_latest(connection, workflow), rows[0].id))
-        for workflow, rows in _by_workflow(found)
+        Failing(workflow, *failures, not found.complete, _recovered(_latest(connection, workflow), failures.last_id))
+        for workflow, failures in newest
     ]
 
 
@@ -131,7 +120,7 @@ def _by_workflow(failed: Iterable[Any]) -> list[tuple[str, list[Row[Any]]]]:
 
 def _failing(rows: list[Row[Any]], *, more: bool, recovered: bool) -> Failing:
     last = rows[0]
-    return Failing(last.workflow, len(rows), more, last.id, last.started_at, last.error_type or "", recovered)
+    return Failing(last.workflow, len(rows), last.id, last.started_at, last.error_type or last.state, more, recovered)
 
 
 def _latest(connection: Connection, workflow: str) -> Iterable[Row[Any]]:
