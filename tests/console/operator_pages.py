@@ -80,6 +80,8 @@ class Pages:
     identity: Identity
     catalog: Catalog
     stages: Stages | None = None
+    family: Connections | None = None
+    """The pages of connections, if they are to be the same at each request."""
     seen: list[str] = field(default_factory=list)
     """The text of every page that was sent."""
 
@@ -205,7 +207,9 @@ def routes_of(pages: Pages) -> tuple[PageRoute, ...]:
     """All of them, with the services of now."""
     services = pages.services
     families = (Refusals(services), Workflows(services), Secrets(services), Explain(services))
-    return tuple(route for family in (*families, Connections(services, pages.stages)) for route in family.routes)
+    return tuple(
+        route for family in (*families, pages.family or Connections(services, pages.stages)) for route in family.routes
+    )
 
 
 class _Late:

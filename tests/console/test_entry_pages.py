@@ -143,18 +143,37 @@ async def test_a_test_does_what_the_command_does(pages: Pages, local_tenant: Loc
 
 
 @pytest.mark.anyio
-async def test_a_test_has_a_limit_of_time_and_is_not_run_twice_at_once(pages: Pages, monkeypatch: pytest.MonkeyPatch):
+async def test_a_test_has_a_limit_of_time(pages: Pages, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(connections, "SECONDS", 0.01)
 
     async def stages(_: str) -> AsyncIterator[Stage]:
         yield Stage("entry", True, "found")
         await asyncio.Event().wait()
 
-    made = connections.Connections(pages.services, stages)
-    assert [stage.name for stage in await made._stages("connections.erp")] == ["entry", "time"]
-    made._testing.add("connections.erp")
     pages.stages = stages
+    page = await pages.post("/console/connections/connections.erp/test")
+    assert "The stage time failed" in page.text
     assert (await pages.post("/console/connections/connections.nothing/test")).status_code == 404
+
+
+@pytest.mark.anyio
+async def test_an_entry_is_not_tested_twice_at_once_and_few_are_at_a_time(pages: Pages):
+    going, begun = asyncio.Event(), asyncio.Event()
+
+    async def stages(_: str) -> AsyncIterator[Stage]:
+        begun.set()
+        await going.wait()
+        yield Stage("entry", True, "found")
+
+    pages.family = connections.Connections(pages.services, stages)
+    first = asyncio.ensure_future(pages.post("/console/connections/connections.erp/test"))
+    await begun.wait()
+    assert (await pages.post("/console/connections/connections.erp/test")).status_code == 429
+    going.set()
+    assert "erp works" in (await first).text
+    assert "erp works" in (await pages.post("/console/connections/connections.erp/test")).text
+    pages.family._testing.update(f"connections.{number}" for number in range(connections.AT_ONCE))
+    assert (await pages.post("/console/connections/connections.erp/test")).status_code == 429
 
 
 class Vault:

@@ -92,7 +92,7 @@ class Secrets:
                 await self.services.read_secrets()
         except TimeoutError:
             return self._shown(f"Not all were read within {SECONDS:g} s.")
-        return self._shown("All were read just now.")
+        return self._shown("Read just now.")
 
     def _shown(self, note: str) -> Shown:
         settings = self.services.settings
