@@ -1,5 +1,6 @@
 """The pages of refusals: every check of a rejected request, and a list that is filtered and read page by page."""
 
+import json
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -135,7 +136,8 @@ async def test_a_token_in_a_record_is_not_shown(pages: Pages, local_tenant: Loca
 
 
 async def test_the_list_is_read_page_by_page_and_rows_never_jump(pages: Pages):
-    put(pages, *(row(number) for number in range(120)))
+    claimed = json.dumps({"name": "☃" * 100, "verified": False})
+    put(pages, *(row(number, claimed=claimed, client_address="2001:db8:" * 5) for number in range(120)))
     first = await pages.get("/console/refusals")
     assert first.text.count("<tr>") == 51
     assert "50 refusals, and older ones" in first.text

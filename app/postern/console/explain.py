@@ -22,6 +22,10 @@ MOST_BYTES = 2 * MAX_TOKEN_BYTES
 """Of the form: a token is hardly longer than it is, percent-encoded."""
 
 
+MOST_OFFERED = 100
+"""Workflows and people that the forms offer. Others are typed."""
+
+
 class Answer(NamedTuple):
     """The checks of a token or person. `admitted` is None if it depends on the token. `about` says what was checked,
     `unavailable` why it could not be."""
@@ -107,9 +111,12 @@ class Explain:
     def _shown(self, workflow: str, *, answer: Answer | None = None, note: str = "", person: str = "") -> Shown:
         triggers = self.services.snapshot().triggers
         values: dict[str, Any] = {
-            "workflows": [name for name in sorted(triggers) if isinstance(triggers[name].policy, Guarded)],
+            "workflows": [name for name in sorted(triggers) if isinstance(triggers[name].policy, Guarded)][
+                :MOST_OFFERED
+            ],
+            "all_offered": len(triggers) <= MOST_OFFERED,
             "workflow": workflow if workflow in triggers else "",
-            "people": sorted(self._people()),
+            "people": sorted(self._people())[:MOST_OFFERED],
             "person": plain(person)[:200],
             "answer": answer,
             "note": note,

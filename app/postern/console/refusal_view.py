@@ -18,6 +18,8 @@ from postern.plain_text import plain
 
 SIGN_IN = "sign-in-"
 """How the codes begin of refusals of people who sign in."""
+MOST_OF_A_NAME = 60
+"""Characters of a claimed name in the list."""
 _ADDRESSES = {MANY: "many addresses", OTHER: "an address that is none"}
 
 
@@ -131,7 +133,7 @@ def who_of(claimed: Mapping[str, Any] | None) -> Who | None:
     parts = [value for name, value in _claimed(claimed) if name in ("name", "object id")]
     others = [f"{name} {value}" for name, value in _claimed(claimed) if name not in ("name", "object id")]
     text = parts[0] if parts else ", ".join(others)
-    return Who(text, (claimed or {}).get("verified") is True) if text else None
+    return Who(text[:MOST_OF_A_NAME], (claimed or {}).get("verified") is True) if text else None
 
 
 def _claimed(claimed: Mapping[str, Any] | None) -> list[tuple[str, str]]:

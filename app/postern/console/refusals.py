@@ -20,6 +20,8 @@ from postern.journal.reading.queries import Page, find_refusal, list_refusals
 from postern.journal.reading.records import RefusalRecord
 
 HERE = "refusals"
+MOST_OFFERED = 100
+"""Names of workflows that the form offers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class Refusals:
             "asked": {name: wanted.given.get(name, "") for name in LABELS},
             "chips": wanted.chips(),
             "sinces": {value: words for value, (_, words) in SINCE.items()},
-            "workflows": sorted(self.services.snapshot().triggers),
+            "workflows": sorted(self.services.snapshot().triggers)[:MOST_OFFERED],
             "reasons": list(CHECKS),
             "next": wanted.link(cursor=found.next) if found.next is not None else "",
             "first": wanted.link() if wanted.page.cursor else None,
