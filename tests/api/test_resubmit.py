@@ -15,6 +15,7 @@ from postern.errors import Problem
 from postern.journal.body_form import Form
 from postern.journal.run import State
 from postern.triggers.large_bodies import LARGE, LargeBodies
+from postern.triggers.one_origin import SANDBOX
 from tests.api.records import ADA, HERE, OURS, record
 
 
@@ -61,9 +62,12 @@ def test_a_reply_is_given_again_byte_for_byte(
     fields: dict[str, Any], content: bytes, headers: list[tuple[bytes, bytes]]
 ):
     of = record(**fields)
-    answer = reply_again(of)
+    answer = reply_again(of, console_on=False)
     assert (answer.status, answer.content) == (of.status, content)
     assert answer.headers[: len(headers) + 1] == [*headers, (b"x-run-id", of.id.encode())]
+    beside_the_console = reply_again(of)
+    assert (beside_the_console.status, beside_the_console.content) == (of.status, content)
+    assert (SANDBOX in beside_the_console.headers) is ((b"content-type", b"application/json") not in headers)
 
 
 @pytest.mark.parametrize(

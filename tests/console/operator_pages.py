@@ -60,13 +60,13 @@ async def hello(ctx: Context) -> str:
     """Say <script>alert(1)</script> hello."""
     return "hello"
 
-@workflow(access=specific_users("lisa"))
+@workflow(access=specific_users("lisa"), connections=("erp", "gone"), secrets=("pay-key",))
 async def payroll(ctx: Context, order: Order) -> Order:
     return order
 
 @workflow(access=tenant_users(scopes=["Orders.Read"], roles=["Clerk"], apps=False, guests=False))
 async def orders(ctx: Context) -> str:
-    return "orders"
+    return str(ctx.connection("erp")) + await ctx.secret("order-key")
 '''
 
 

@@ -1,6 +1,7 @@
 """The pages of connections and secrets: how entries sign in, a test of one, and secrets by date of end."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,8 @@ async def test_each_entry_has_its_address_its_sign_in_and_a_test(pages: Pages):
     assert "With the key erp-key in the header X-Key." in page.text
     assert "https://flows.example/invoke<" in page.text
     assert "the-signature" not in page.text
+    users = page.text.split("Workflows that name it: ")[1].partition("</span>")[0]
+    assert re.findall(r">([a-z]+)<", users) == ["hello", "orders", "payroll"]
     for entry in ("connections.erp", "triggers.flow"):
         assert f'<form method="post" action="/console/connections/{entry}/test">' in page.text
 
@@ -206,6 +209,7 @@ async def test_secrets_are_read_on_request_and_no_value_is_shown(pages: Pages):
     assert "the secret gone is not in the Key Vault. <b>Fix:</b> Check its spelling." in after.text
     assert after.text.index("gone") < after.text.index("<code>erp-key")
     assert "2 need a person." in after.text
+    assert "workflow payroll" in after.text
     assert VALUE not in before.text + after.text + str(logs)
 
 

@@ -126,8 +126,14 @@ async def test_a_workflow_shows_how_to_call_it_and_who_may(pages: Pages):
     assert "<dt>lisa</dt><dd><code>" in page.text
     assert '<code>number</code> <span class="soft">required</span>' in page.text
     assert "examples.py:" in page.text
+    assert "declared: it can use no others" in page.text
+    assert '<code>gone</code> <span class="badge">not in postern.toml</span>' in page.text
     again = await pages.get("/console/workflows/payroll")
     assert again.text == page.text
+    other = await pages.get("/console/workflows/orders")
+    assert "<code>order-key</code>" in other.text
+    assert "seen in its code" in other.text
+    assert "declared" not in other.text
 
 
 @pytest.mark.anyio

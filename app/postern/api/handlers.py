@@ -103,6 +103,7 @@ class Handlers:
     log: FilteringBoundLogger
     now: Callable[[], float] = time.time
     underway: Underway = lambda _: None
+    console_on: bool = True
     background: set["asyncio.Future[Run]"] = field(default_factory=set)
     in_background: Allotment = field(default_factory=lambda: Allotment(MOST_BACKGROUND))
 
@@ -143,7 +144,7 @@ class Handlers:
         self._note_view(request, seen)
         if not record.ended:
             return json_reply(202, state_json(record), RETRY_AFTER)
-        return reply_again(record)
+        return reply_again(record, console_on=self.console_on)
 
     async def cancel(self, request: Request) -> Answer:
         """Cancel a run: here, or by a recorded request to the process that runs it."""

@@ -35,8 +35,8 @@ _LOST: Mapping[Form, str] = {
 """The forms from which a body cannot be restored, and why."""
 
 
-def reply_again(record: RunRecord) -> Answer:
-    """The reply of a run that has ended, byte for byte. Raises Problem `reply-not-kept`."""
+def reply_again(record: RunRecord, *, console_on: bool = True) -> Answer:
+    """The reply of a run that has ended, as its trigger sent it. Raises Problem `reply-not-kept`."""
     if record.state is State.INTERRUPTED or record.status is None:
         raise problem("reply-not-kept", detail="The run ended without a reply.")
     if (lost := _LOST.get(record.outputs_form or Form.NONE)) is not None:
@@ -47,7 +47,7 @@ def reply_again(record: RunRecord) -> Answer:
         headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in pairs]
     except (ValueError, TypeError, AttributeError) as error:
         raise problem("reply-not-kept", reason=type(error).__name__) from None
-    return recorded_reply(record.id, record.status, headers, content)
+    return recorded_reply(record.id, record.status, headers, content, console_on=console_on)
 
 
 def check_resubmit(record: RunRecord, trigger: Trigger | None, standing: Standing, caller: Caller) -> None:

@@ -1,6 +1,6 @@
 """The console: pages for people, if the settings have what signing in needs."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -53,13 +53,7 @@ def console_part(
     browsers on this machine reach the server, if the tenant is the local one."""
     address = local_address or settings.public_url or ""
     if missing := missing_for_console(settings, address):
-
-        @asynccontextmanager
-        async def off() -> AsyncIterator[None]:
-            log.info("console-off", missing="; ".join(missing))
-            yield
-
-        return Part(life=off)
+        return _off(missing, log)
 
     client = http_client(settings.ca_bundle, proxy=settings.way_out)
 
@@ -99,6 +93,17 @@ def console_part(
     guard = Guard(frame, sessions, settings.console == "operators", refusals.take, log)
     sign_in = SignIn(frame, sessions, _entra(settings, address, client, identity, connections), journal.write, log)
     return Part(routes=routes(services, guard, sign_in, assets), life=life)
+
+
+def _off(missing: Iterable[str], log: FilteringBoundLogger) -> Part:
+    """No pages, and a line in the log that says why."""
+
+    @asynccontextmanager
+    async def life() -> AsyncIterator[None]:
+        log.info("console-off", missing="; ".join(missing))
+        yield
+
+    return Part(life=life)
 
 
 def _entra(

@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from postern.catalog import Trigger
 from postern.console.page import PageRoute, Shown, Visit
 from postern.console.services import Services
+from postern.console.uses_words import uses_words
 from postern.console.workflow_view import (
     MOST_MEMBERS,
     MOST_PEOPLE,
@@ -85,6 +86,7 @@ class Workflows:
         faults = [fault for fault in snapshot.faults if name in fault.still_serving]
         values = {
             "workflow": workflow_page(trigger),
+            "uses": uses_words(trigger.uses, self.services.settings.connections),
             "operations": await self._operations(trigger),
             "most_members": MOST_MEMBERS,
             "most_people": MOST_PEOPLE,
