@@ -99,14 +99,15 @@ def test_a_workflow_whose_last_run_failed_comes_before_one_that_recovered():
     [
         (
             Burst("signature", "payroll", 1234, 3, NOW, RUN),
-            "1\N{NARROW NO-BREAK SPACE}234 requests for payroll were rejected in the last hour: signature",
+            ("1\N{NARROW NO-BREAK SPACE}234 requests for payroll were rejected in the last hour. "
+            "The signature is not of that key."),
             "From 3 addresses.",
             f"/refusals/{RUN}",
             "/refusals?reason=signature&workflow=payroll&since=1h",
         ),
         (
             Burst("not-found", "", 20, None, NOW, "odd/../id"),
-            "20 requests were rejected in the last hour: not-found",
+            "20 requests were rejected in the last hour. Not found.",
             "From very many addresses.",
             "/refusals",
             "/refusals?reason=not-found&since=1h",

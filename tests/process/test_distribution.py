@@ -57,6 +57,9 @@ def test_the_wheel_holds_the_package_and_nothing_beside_it(built: Path):
     assert {name.partition("/")[0] for name in names} == {"postern", f"{NAME}.dist-info"}
     assert f"{NAME}.dist-info/licenses/LICENSE" in names
     assert "postern/journal/migrations/script.py.mako" in names
+    console = ROOT / "app" / "postern" / "console"
+    shown = [path for folder in ("assets", "templates") for path in (console / folder).iterdir()]
+    assert {f"postern/console/{path.parent.name}/{path.name}" for path in shown} <= set(names)
 
 
 def test_the_sdist_holds_what_a_contributor_needs(built: Path):

@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 from postern.catalog import Fault
 from postern.connections.vault.expiry import EXPIRED, days_left, threshold
 from postern.connections.vault.secret import SecretState
+from postern.console.refusal_view import reason_words
 from postern.console.words import count
 from postern.ids import is_id
 from postern.journal.reading.attention import Burst, Failing
@@ -133,7 +134,7 @@ def _of_refusals(burst: Burst) -> Need:
     filters = {"reason": burst.reason, "workflow": burst.workflow, "since": "1h"}
     return Need(
         "Refusals",
-        f"{requests}were rejected in the last hour: {plain(burst.reason)}",
+        f"{requests}were rejected in the last hour. {plain(reason_words(burst.reason))}.",
         f"/refusals/{burst.refusal_id}" if is_id(burst.refusal_id) else "/refusals",
         f"From {where}.",
         "Last request",
