@@ -3,7 +3,6 @@ cookies they see."""
 
 import json
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -88,7 +87,7 @@ COOKIES = f"a=1; __Host-postern-session={SECRET}; b=2; postern-session-8080={SEC
 @pytest.fixture
 async def client(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[AsyncClient]:
     (tmp_path / "pages.py").write_text(MODULE, encoding="utf-8")
-    app = create_app(load_settings({}, folder=tmp_path, defaults=defaults_for(tmp_path)))
+    app = create_app(load_settings({}, folder=tmp_path, defaults=defaults_for(tmp_path) | WITH_CONSOLE))
     assert not app.catalog.snapshot.faults
     transport = ASGITransport(app)
     async with (
@@ -96,6 +95,15 @@ async def client(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterato
         http_client(base_url="http://postern.test", transport=transport) as made,
     ):
         yield made
+
+
+WITH_CONSOLE = {
+    "public_url": "http://127.0.0.1:8080",
+    "tenant_id": "11111111-aaaa-4111-8111-111111111111",
+    "authority": "http://127.0.0.1:9",  # nothing is there
+    "client_id": "44444444-dddd-4444-8444-444444444444",
+    "azure_credential": "workload_identity",
+}
 
 
 def policy(answer: Response) -> str:
@@ -163,7 +171,6 @@ async def test_no_session_is_in_the_database(client: AsyncClient, tmp_path: Path
 async def test_while_the_console_is_off_an_author_decides(tmp_path: Path):
     (tmp_path / "pages.py").write_text(MODULE, encoding="utf-8")
     app = create_app(load_settings({}, folder=tmp_path, defaults=defaults_for(tmp_path)))
-    app.pipeline = replace(app.pipeline, console_on=False)
     transport = ASGITransport(app)
     async with (
         app.router.lifespan_context(app),

@@ -3,6 +3,7 @@
 import json
 from base64 import b64decode
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from urllib.parse import quote
@@ -33,6 +34,9 @@ _LOST: Mapping[Form, str] = {
     Form.REDACTED: "were redacted",
 }
 """The forms from which a body cannot be restored, and why."""
+
+_OF_THE_BODY = frozenset({"content-length", "content-md5", "content-digest", "repr-digest", "digest"})
+"""Headers that hold for the body that was sent, and for no other."""
 
 
 def reply_again(record: RunRecord, *, console_on: bool = True) -> Answer:
@@ -87,6 +91,26 @@ def why_not(record: RunRecord, trigger: Trigger | None) -> str:
     return ""
 
 
+def edited(record: RunRecord, body: str) -> RunRecord:
+    """The record as it would be if its caller had sent another body: text where it was text, otherwise JSON. Everything
+    else of the request stays, without the headers that describe the body."""
+    form = Form.TEXT if record.inputs_form is Form.TEXT else Form.JSON
+    request, headers = record.request, json.loads(record.request_headers or "[]")
+    if record.inputs is None:  # it had no body, and so no type of one
+        kind = "application/json" if body else ""
+        request = json.dumps(json.loads(request) | {"content_type": kind}) if request else None
+        headers = [pair for pair in headers if pair[0].lower() != "content-type"]
+        headers += [["content-type", kind]] if kind else []
+    kept = [pair for pair in headers if pair[0].lower() not in _OF_THE_BODY]
+    return replace(
+        record,
+        inputs=body or None,
+        inputs_form=form if body else Form.NONE,
+        request=request,
+        request_headers=None if record.request_headers is None else json.dumps(kept),
+    )
+
+
 def resubmitter(
     snapshot: Callable[[], Snapshot], start: Start, large_bodies: LargeBodies
 ) -> Callable[[RunRecord, Caller, str, Caller], Coroutine[Any, Any, Run]]:
@@ -136,9 +160,9 @@ def _arguments(
 
 
 def _no_longer_valid(unfit: Problem) -> Problem:
-    errors = {"errors": unfit.members["errors"]} if "errors" in unfit.members else {}
+    errors = unfit.members.get("errors") or [{"where": "", "message": unfit.detail}]
     detail = "The inputs of the run are not valid for the workflow's current version."
-    return problem("cannot-resubmit", detail=detail, reason=unfit.code, **errors)
+    return problem("cannot-resubmit", detail=detail, reason=unfit.code, errors=errors)
 
 
 def _content(text: str | None, form: Form | None) -> bytes:

@@ -11,7 +11,8 @@ from structlog.typing import FilteringBoundLogger
 
 from postern.access import Caller, Check, Refused
 from postern.api.departure import Page, while_connected
-from postern.api.handlers import Cancel, Handlers, Read, Resubmit, Underway, Write
+from postern.api.handlers import Handlers
+from postern.api.run_actions import Cancel, Read, Resubmit, RunActions, Underway, Write
 from postern.catalog import Snapshot
 from postern.errors import Problem, problem
 from postern.ids import new_id
@@ -45,7 +46,8 @@ def routes(
     `refused` is called with each rejected request, and returns whether to log it. `console_on` says whether the
     console's pages are at this origin too (see triggers/one_origin.py).
     """
-    handlers = Handlers(installation, read, write, identify, cancel, resubmit, snapshot, log, now, underway, console_on)
+    actions = RunActions(read, write, cancel, resubmit, snapshot, log, now)
+    handlers = Handlers(installation, read, identify, snapshot, actions, underway, console_on)
     table: tuple[tuple[str, str, Page], ...] = (
         ("GET", "/runs", handlers.runs),
         ("GET", "/runs/{id}", handlers.run),
