@@ -44,6 +44,8 @@ def uses_of(workflow: Workflow, seen: Uses) -> Uses:
 def seen_in(source: str) -> Uses:
     """The literals with which the file calls `.connection("...")` and `.secret("...")`. Nothing for a source that
     cannot be parsed, or only with more memory or depth than there is."""
+    if "connection" not in source and "secret" not in source:
+        return NOTHING_SEEN  # large files of data are not parsed a second time
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
