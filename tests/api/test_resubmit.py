@@ -1,6 +1,7 @@
 """The stored reply of a record, and another run from it."""
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,13 @@ import pytest
 from postern import Context, anonymous, tenant_users, workflow
 from postern.access import ANYONE, Caller, Refused, bind
 from postern.api.access import Standing
-from postern.api.resubmit import check_resubmit, reply_again, resubmitter
+from postern.api.resubmit import check_resubmit, edited, reply_again, resubmitter
 from postern.catalog import Snapshot, Trigger
 from postern.errors import Problem
 from postern.journal.body_form import Form
 from postern.journal.run import State
 from postern.triggers.large_bodies import LARGE, LargeBodies
+from postern.triggers.one_origin import SANDBOX
 from tests.api.records import ADA, HERE, OURS, record
 
 
@@ -61,9 +63,12 @@ def test_a_reply_is_given_again_byte_for_byte(
     fields: dict[str, Any], content: bytes, headers: list[tuple[bytes, bytes]]
 ):
     of = record(**fields)
-    answer = reply_again(of)
+    answer = reply_again(of, console_on=False)
     assert (answer.status, answer.content) == (of.status, content)
     assert answer.headers[: len(headers) + 1] == [*headers, (b"x-run-id", of.id.encode())]
+    beside_the_console = reply_again(of)
+    assert (beside_the_console.status, beside_the_console.content) == (of.status, content)
+    assert (SANDBOX in beside_the_console.headers) is ((b"content-type", b"application/json") not in headers)
 
 
 @pytest.mark.parametrize(
@@ -171,3 +176,75 @@ async def test_a_resubmit_runs_the_workflow_whose_access_was_checked():
     current[0] = Snapshot({"hello": trigger(guarded)}, ())
     await running
     assert started == [hello]
+
+
+FORM = {"method": "POST", "path": "/triggers/hello", "content_type": "text/plain", "query": "a=1"}
+SENT = '[["content-type", "text/plain"], ["Content-Length", "2"], ["digest", "x"], ["x-a", "1"]]'
+
+
+@pytest.mark.parametrize(
+    ("fields", "body", "inputs", "form", "content_type", "headers"),
+    [
+        ({"inputs": "1", "inputs_form": Form.JSON}, "[2]", "[2]", Form.JSON, None, ["content-type", "x-a"]),
+        ({"inputs": "1", "inputs_form": Form.JSON}, "", None, Form.NONE, None, ["content-type", "x-a"]),
+        (
+            {"inputs": "hi", "inputs_form": Form.TEXT, "request": json.dumps(FORM)},
+            "ho",
+            "ho",
+            Form.TEXT,
+            "text/plain",
+            ["content-type", "x-a"],
+        ),
+        (
+            {"inputs": None, "inputs_form": Form.NONE, "request": json.dumps(FORM)},
+            "{}",
+            "{}",
+            Form.JSON,
+            "application/json",
+            ["x-a", "content-type"],
+        ),
+        ({"inputs": None, "inputs_form": Form.NONE, "request": json.dumps(FORM)}, "", None, Form.NONE, "", ["x-a"]),
+    ],
+)
+def test_an_edited_record_is_the_same_request_with_another_body(
+    fields: dict[str, Any], body: str, inputs: str | None, form: Form, content_type: str | None, headers: list[str]
+):
+    """The headers that describe the body are left out: they are wrong now."""
+    before = record(**fields, request_headers=SENT)
+    after = edited(before, body)
+    assert (after.inputs, after.inputs_form) == (inputs, form)
+    kept = json.loads(after.request) if after.request else None
+    assert kept == (None if content_type is None else FORM | {"content_type": content_type})
+    assert [name for name, _ in json.loads(after.request_headers or "")] == headers
+    assert (
+        edited(record(request_headers=None), "1").request_headers is None
+    )  # of release 0.1: still not to be resubmitted
+
+
+@workflow(access=anonymous(), name="hello")
+async def typed(ctx: Context, body: list[int]) -> str:
+    return "hello"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("body", "where"), [("[1]", None), ('["a", 1, "b"]', ["/0", "/2"]), ("{", [""]), ("", [""]), ("[1] 2", [""])]
+)
+async def test_an_edited_body_is_checked_by_the_types_of_today(body: str, where: list[str] | None):
+    started: list[bytes] = []
+
+    async def start(*given: Any) -> Any:
+        started.append(given[2].body)
+
+    again = resubmitter(lambda: Snapshot({"hello": trigger(typed)}, ()), start, LargeBodies())
+    of = edited(record(inputs="[0]"), body)
+    if where is None:
+        await again(of, ANYONE, "", ANYONE)
+        assert started == [body.encode()]
+        return
+    with pytest.raises(Problem) as caught:
+        await again(of, ANYONE, "", ANYONE)
+    assert caught.value.code == "cannot-resubmit"
+    assert [each["where"] for each in caught.value.members["errors"]] == where
+    assert all(each["message"] for each in caught.value.members["errors"])
+    assert not started

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select
 from structlog.testing import capture_logs
 
-from postern.api import handlers
+from postern.api import run_actions
 from postern.journal.schema import runs
 from postern.local_tenant import LocalTenant
 from tests.api.installations import ADAS_RUN, ANONYMOUS_RUN, LISAS_RUN, RUNNING, UNKNOWN, RunApi, open_run_api
@@ -183,6 +183,7 @@ async def test_workflows_are_listed_with_what_cannot_be_served(run_api: RunApi):
     assert (other["url"], other["methods"], other["timeout"]) == ("/triggers/other/{month}", ["GET", "POST"], 5.0)
     assert (payroll["access"], payroll["secure_outputs"]) == ("specific_users", True)
     assert [each["people"] for each in (hello, other, payroll)] == [None, None, [{"name": "lisa", "object_id": LISA}]]
+    assert hello["connections"] == hello["secrets"] == {"names": [], "declared": False}
     (fault,) = document["faults"]
     assert (Path(fault["file"]).name, fault["line"], "ZeroDivisionError" in fault["cause"]) == ("faulty.py", 1, True)
     assert fault["fix"]
@@ -296,7 +297,7 @@ async def test_a_resubmit_that_cannot_be_starts_nothing(
 async def test_runs_that_go_on_without_a_client_are_bounded_and_nobody_takes_the_places_of_all(
     tmp_path: Path, local_tenant: LocalTenant, own_modules: None, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(handlers, "MOST_BACKGROUND", 8)
+    monkeypatch.setattr(run_actions, "MOST_BACKGROUND", 8)
     async with open_run_api(tmp_path, local_tenant) as run_api:
         run_api.go_on = asyncio.Event()
         statuses = [(await run_api.resubmit_async(ANONYMOUS_RUN)).status_code for _ in range(5)]

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from httpx2 import ASGITransport
+from sqlalchemy import create_engine, text
 
 from postern.assembly import Application, create_app
 from postern.cli.workspace import local_defaults
@@ -33,11 +34,22 @@ class Console:
     address: str
     local: LocalTenant
     entra: AsyncClient
+    database_url: str
 
     @property
     def origin(self) -> str:
         parts = urlsplit(self.address)
         return f"{parts.scheme}://{parts.netloc}"
+
+    def execute(self, statement: str) -> list[Any]:
+        """The rows of a statement on the server's database, which is changed by it."""
+        engine = create_engine(self.database_url)
+        try:
+            with engine.begin() as connection:
+                found = connection.execute(text(statement))
+                return list(found) if found.returns_rows else []
+        finally:
+            engine.dispose()
 
     def browser(self, address: str = "") -> "Browser":
         """A browser with no cookies, on a machine of its own unless `address` says which."""
@@ -66,9 +78,11 @@ class Browser:
     async def get(self, path: str, **headers: str) -> Response:
         return await self.client.get(path, headers={**self.headers, **headers})
 
-    async def post(self, path: str, data: Mapping[str, str] | None = None, **headers: str) -> Response:
+    async def post(
+        self, path: str, headers: Mapping[str, str] | None = None, data: Mapping[str, str] | None = None
+    ) -> Response:
         """A form of a page of the console, unless `headers` say otherwise."""
-        own = headers or {"sec-fetch-site": "same-origin", "origin": self.console.origin}
+        own = {"sec-fetch-site": "same-origin", "origin": self.console.origin} if headers is None else headers
         return await self.client.post(path, data=data or {}, headers={**self.headers, **own})
 
     async def begin(self, to: str = "") -> str:
@@ -92,6 +106,11 @@ class Browser:
     def cookie(self, name: str = "session") -> str:
         """The value of a cookie of the console; "" if there is none."""
         return next((each.value or "" for each in self.client.cookies.jar if f"postern-{name}" in each.name), "")
+
+
+def prefix_of(address: str) -> str:
+    """The path of a URL."""
+    return urlsplit(address).path
 
 
 def parameters(url: str) -> dict[str, str]:
@@ -120,7 +139,7 @@ async def open_console(
         app = create_app(load_settings({}, folder=folder, defaults=local_defaults(local) | mine))
         try:
             async with app.router.lifespan_context(app), http_client(local.ca_bundle) as entra:
-                yield Console(app, address, local, entra)
+                yield Console(app, address, local, entra, str(mine["database_url"]))
         finally:
             local.sign_ins.redirect_uris.clear()
             local.sign_ins.redirect_uris.update(before)

@@ -112,7 +112,7 @@ OUTLIVES = {"create_task", "ensure_future", "call_later", "call_at", "start_soon
 """Calls by which something goes on after the code that began it."""
 
 ITS_OWN = {
-    "api/handlers.py": "a resubmitted run: its request has set nothing, and the run sets its own id",
+    "api/run_actions.py": "a resubmitted run: its request has set nothing, and the run sets its own id",
     "assembly/part.py": "begins with the server",
     "connections/response_body.py": "belongs to the call of one run, and ends with it",
     "identity/identify.py": "begins with the server, in a task of its own",

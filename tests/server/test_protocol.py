@@ -222,6 +222,7 @@ async def test_rejected_requests_are_answered_once_by_a_problem_and_never_reach_
                 status == expected == body["status"] == PROBLEMS[code].status
                 and headers["content-type"] == "application/problem+json"
                 and headers["connection"] == "close"
+                and headers["x-content-type-options"] == "nosniff"
                 and [line["event"] for line in lines] == ["request-refused"]
                 and lines[0]["code"] == code
                 and lines[0]["request_id"] == body["request_id"]

@@ -1,15 +1,10 @@
 """The endpoints of the run API. Each checks access, reads or writes the journal, and returns an Answer."""
 
-import asyncio
-import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple, Protocol, TypeVar
 
-from sqlalchemy import Connection
 from starlette.requests import Request
-from structlog.typing import FilteringBoundLogger
 
 from postern.access import ANYONE, Caller, Refused
 from postern.api.access import Standing, is_anonymous, is_operator, recognise, standing
@@ -22,71 +17,21 @@ from postern.api.representation import (
     tree_json,
     workflows_json,
 )
-from postern.api.resubmit import caller_again, check_resubmit, reply_again
+from postern.api.resubmit import reply_again
+from postern.api.run_actions import RETRY_AFTER, Read, RunActions, Seen, Underway, see
 from postern.catalog import Snapshot
 from postern.errors import Problem, problem
-from postern.ids import is_id, new_id
+from postern.ids import is_id
 from postern.journal.reading.call_tree import Tree, find_tree
-from postern.journal.reading.queries import find_run, list_refusals, list_runs, request_cancel
+from postern.journal.reading.queries import find_run, list_refusals, list_runs
 from postern.journal.reading.records import RunRecord
-from postern.journal.run import Run, State, actor
-from postern.journal.shares import Allotment, Holder, holder_of
+from postern.journal.shares import Holder, holder_of
 from postern.settings.installation import Installation
 from postern.triggers.reply import Answer, json_reply
 from postern.triggers.secure_transport import CODE as INSECURE
 from postern.triggers.secure_transport import Scope
 
-T = TypeVar("T")
-RETRY_AFTER = {"Retry-After": "1"}
 RESPOND_ASYNC = "respond-async"
-MOST_BACKGROUND = 1000
-"""Runs that go on after their responses: no connection of a client limits how many there are. A caller may have as many
-as are free, and all anonymous callers half."""
-LOOK_AGAIN = 0.05
-"""Seconds between two looks for the record of a run that was just started."""
-
-
-class Read(Protocol):
-    """Reads from the journal for this caller, and returns the query's result."""
-
-    async def __call__(self, query: Callable[[Connection], T], caller: Holder, /) -> T: ...
-
-
-class Write(Protocol):
-    """Writes to the journal and returns the operation's result, once it is committed."""
-
-    async def __call__(self, operation: Callable[[Connection], T], /) -> T: ...
-
-
-class Cancel(Protocol):
-    """Cancels a run of this process for a caller (see `journal.run.actor`), and returns when its end is recorded. False
-    if the run is not here."""
-
-    async def __call__(self, run_id: str, by: str, /) -> bool: ...
-
-
-class Underway(Protocol):
-    """Returns a run of this process that has not ended, also if the journal does not have it yet."""
-
-    def __call__(self, run_id: str, /) -> RunRecord | None: ...
-
-
-class Resubmit(Protocol):
-    """Runs the current version of a workflow with the inputs of a record, for this caller and under this id, and
-    returns when the run's end is recorded. `by` is who resubmits it. Raises Problem if the inputs are no longer
-    valid."""
-
-    async def __call__(self, record: RunRecord, caller: Caller, run_id: str, by: Caller, /) -> Run: ...
-
-
-class Seen(NamedTuple):
-    """A run, the caller that may see it (ANYONE without a valid token), and the caller's relation to it. `actor` is who
-    sends the request: it differs where a valid token came for an anonymous caller's run, which any client may see."""
-
-    record: RunRecord
-    caller: Caller
-    standing: Standing
-    actor: Caller
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,16 +40,11 @@ class Handlers:
 
     installation: Installation
     read: Read
-    write: Write
     identify: Callable[[Scope], Awaitable[Caller]]
-    cancel_here: Cancel
-    start_again: Resubmit
     snapshot: Callable[[], Snapshot]
-    log: FilteringBoundLogger
-    now: Callable[[], float] = time.time
+    actions: RunActions
     underway: Underway = lambda _: None
-    background: set["asyncio.Future[Run]"] = field(default_factory=set)
-    in_background: Allotment = field(default_factory=lambda: Allotment(MOST_BACKGROUND))
+    console_on: bool = True
 
     async def runs(self, request: Request) -> Answer:
         """A list of runs: all for operators, their own for others."""
@@ -120,16 +60,16 @@ class Handlers:
     async def run(self, request: Request) -> Answer:
         """The record of a run."""
         seen = await self._seen(request)
-        self._note_view(request, seen)
+        self.actions.note_view(seen)
         return _shown(seen)
 
     async def tree(self, request: Request) -> Answer:
         """A run and the tree of runs that it called."""
         seen = await self._seen(request)
         no_parameters(request.scope["query_string"])
-        found = await self.read(partial(find_tree, run_id=seen.record.id), _holder(request, seen.actor))
+        found = await self.read(partial(find_tree, run_id=seen.record.id), seen.holder)
         tree = found or Tree(seen.record, {}, truncated=False)
-        self._note_view(request, seen)
+        self.actions.note_view(seen)
 
         def may_see(run: RunRecord) -> bool:
             return standing(self.installation, run, seen.caller) in (Standing.OPERATOR, Standing.OWNER)
@@ -140,72 +80,27 @@ class Handlers:
         """The workflow's own reply, once there is one."""
         seen = await self._seen(request)
         record = seen.record
-        self._note_view(request, seen)
+        self.actions.note_view(seen)
         if not record.ended:
             return json_reply(202, state_json(record), RETRY_AFTER)
-        return reply_again(record)
+        return reply_again(record, console_on=self.console_on)
 
     async def cancel(self, request: Request) -> Answer:
         """Cancel a run: here, or by a recorded request to the process that runs it."""
         seen = await self._seen(request)
-        run_id = seen.record.id
-        if seen.record.ended:
-            raise problem("run-ended")
-        by = actor(seen.actor)
-        here = await self.cancel_here(run_id, by)
-        if not here and not await self.write(partial(request_cancel, run_id=run_id, now=self.now(), by=by)):
-            raise problem("run-ended")
-        self._note("run-cancel-requested", request, seen)
-        record = await self.read(partial(find_run, run_id=run_id), _holder(request, seen.actor)) or seen.record
-        if not record.ended:
-            return _shown(seen._replace(record=record), 202, {"Location": f"/runs/{run_id}", **RETRY_AFTER})
-        if record.state is not State.CANCELLED:  # it ended by itself meanwhile
-            raise problem("run-ended")
-        return _shown(seen._replace(record=record))
+        record = await self.actions.cancel(seen)
+        if record.ended:
+            return _shown(seen._replace(record=record))
+        return _shown(seen._replace(record=record), 202, {"Location": f"/runs/{record.id}", **RETRY_AFTER})
 
     async def resubmit(self, request: Request) -> Answer:
         """Start a new run with the inputs of this one, on the current code. The response is sent when the run has
         ended; with `Prefer: respond-async` (RFC 7240) it is sent when the run is recorded, and the run goes on."""
         seen = await self._seen(request)
-        trigger = self.snapshot().triggers.get(seen.record.workflow)
-        check_resubmit(seen.record, trigger, seen.standing, seen.caller)
-        run_id, by, goes_on = new_id(), _holder(request, seen.actor), _prefers_async(request)
-        if goes_on and not self.in_background.admits(by):
-            detail = "Too many runs that were resubmitted with respond-async have not ended."
-            raise problem("too-many-runs", detail=detail, headers=RETRY_AFTER)
-        caller = caller_again(seen.record, trigger, seen.caller)
-        running = asyncio.ensure_future(self.start_again(seen.record, caller, run_id, seen.actor))
-        headers = {"Location": f"/runs/{run_id}"}
-        if goes_on:
-            self.background.add(running)
-            self.in_background.take(by)
-            running.add_done_callback(partial(self._forget, by))
-            headers["Preference-Applied"] = RESPOND_ASYNC
-        else:
-            await running
-        record = await self._once_recorded(run_id, running, by)
-        self._note("run-resubmitted", request, seen)
+        goes_on = _prefers_async(request)
+        record = await self.actions.resubmit(seen, goes_on=goes_on)
+        headers = {"Location": f"/runs/{record.id}"} | ({"Preference-Applied": RESPOND_ASYNC} if goes_on else {})
         return _shown(seen._replace(record=record), 201, headers)
-
-    async def _once_recorded(self, run_id: str, running: "asyncio.Future[Run]", by: Holder) -> RunRecord:
-        """The record of a run that was started, as soon as there is one. Raises the Problem that ended it earlier."""
-        while True:
-            await asyncio.wait({running}, timeout=LOOK_AGAIN)
-            over = running.done()
-            if over:
-                running.result()
-            record = await self.read(partial(find_run, run_id=run_id), by)
-            if record is not None:
-                return record
-            if over:
-                raise problem("journal-unavailable", reason="a run that was started is not recorded")
-
-    def _forget(self, by: Holder, running: "asyncio.Future[Run]") -> None:
-        """A run that went on after its response has ended. Its failure is on its record."""
-        self.background.discard(running)
-        self.in_background.take(by, -1)
-        if not running.cancelled():
-            running.exception()
 
     async def refusals(self, request: Request) -> Answer:
         """A list of refusals (rejected requests), for operators."""
@@ -243,24 +138,6 @@ class Handlers:
                 raise
             return ANYONE
 
-    def _note_view(self, request: Request, seen: Seen) -> None:
-        """Log that an operator reads the run of another caller."""
-        own = (seen.actor.tenant_id, seen.actor.object_id) == (seen.record.tenant_id, seen.record.object_id)
-        if not own and seen.standing is Standing.OPERATOR:
-            self._note("run-viewed", request, seen)
-
-    def _note(self, event: str, request: Request, seen: Seen) -> None:
-        """Log what a caller did to a run. The id of an anonymous caller's run gives access to it, so it is left out."""
-        self.log.info(
-            event,
-            run_id="" if is_anonymous(seen.record) else seen.record.id,
-            workflow=seen.record.workflow,
-            caller=seen.actor.kind,
-            object_id=seen.actor.object_id,
-            client_id=seen.actor.client_id,
-            client_address=request.client.host if request.client else "",
-        )
-
     async def _operator(self, request: Request) -> Caller:
         caller = await self._caller(request)
         if not is_operator(self.installation, caller):
@@ -278,24 +155,23 @@ class Handlers:
         record = await self.read(partial(find_run, run_id=run_id), _holder(request, ANYONE)) or here
         if is_anonymous(record):
             sender = await self._actor(request)
-            caller = sender if is_operator(self.installation, sender) else ANYONE
         else:
             try:
-                sender = caller = await self._caller(request)
+                sender = await self._caller(request)
             except Refused as refused:
                 if refused.failed.name == "credentials":  # there are none
                     raise problem("unknown-run") from None
                 raise
-        what = standing(self.installation, record, caller)
-        if record is None or what is Standing.NONE:
-            raise problem("unknown-run")
-        return Seen(record, caller, what, sender)
+        return see(self.installation, record, sender, _address(request))
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client else ""
 
 
 def _holder(request: Request, caller: Caller) -> Holder:
     """Whose share of the readers a read for this caller takes."""
-    address = request.client.host if request.client else ""
-    return holder_of(caller.kind, caller.tenant_id, caller.object_id, address)
+    return holder_of(caller.kind, caller.tenant_id, caller.object_id, _address(request))
 
 
 def _prefers_async(request: Request) -> bool:
@@ -304,6 +180,4 @@ def _prefers_async(request: Request) -> bool:
 
 
 def _shown(seen: Seen, status: int = 200, headers: dict[str, str] | None = None) -> Answer:
-    private = seen.standing is Standing.OPERATOR
-    acts = seen.standing in (Standing.OPERATOR, Standing.OWNER)
-    return json_reply(status, run_json(seen.record, private=private, acts=acts), headers)
+    return json_reply(status, run_json(seen.record, private=seen.private, acts=seen.acts), headers)

@@ -2,7 +2,7 @@
 values."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import parse_qsl
@@ -34,29 +34,52 @@ class PageQuery(NamedTuple):
     limit: int
 
 
+Pairs = Iterable[tuple[str, str]]
+"""The parameters of a query: names and values, decoded."""
+
+
 class Wrong(ValueError):
     """An invalid value; its text says which values are valid."""
 
 
 def run_page(query: bytes, owner: tuple[str, str] | None) -> PageQuery:
     """The requested page of runs; `owner` limits it to that caller's runs. Raises Problem `bad-filter`."""
-    return _page(query, RUN_PARAMETERS, lambda values: RunFilter(**values, owner=owner))
+    return run_page_of(pairs_of(query), owner)
+
+
+def run_page_of(pairs: Pairs, owner: tuple[str, str] | None) -> PageQuery:
+    """The same, of parameters that are decoded already."""
+    return _page(pairs, RUN_PARAMETERS, lambda values: RunFilter(**values, owner=owner))
 
 
 def refusal_page(query: bytes) -> PageQuery:
     """The requested page of refusals. Raises Problem `bad-filter`."""
-    return _page(query, REFUSAL_PARAMETERS, lambda values: RefusalFilter(**values))
+    return refusal_page_of(pairs_of(query))
+
+
+def refusal_page_of(pairs: Pairs) -> PageQuery:
+    """The same, of parameters that are decoded already."""
+    return _page(pairs, REFUSAL_PARAMETERS, lambda values: RefusalFilter(**values))
 
 
 def no_parameters(query: bytes) -> None:
     """Check that the query is empty. Raises Problem `bad-filter`."""
-    _values(query, {})
+    _values(pairs_of(query), {})
+
+
+def pairs_of(query: bytes) -> list[tuple[str, str]]:
+    """The parameters of a query. Raises Problem `bad-filter` if it is not one."""
+    try:
+        return parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MOST_PARAMETERS)
+    except ValueError:
+        message = f"may have at most {MOST_PARAMETERS} parameters, in percent-encoded UTF-8"
+        raise problem("bad-filter", errors=[_error("query", message)]) from None
 
 
 def _page(
-    query: bytes, parameters: Mapping[str, Callable[[str], Any]], make: Callable[[dict[str, Any]], F]
+    pairs: Pairs, parameters: Mapping[str, Callable[[str], Any]], make: Callable[[dict[str, Any]], F]
 ) -> PageQuery:
-    values = _values(query, {**parameters, "limit": _limit, "cursor": str})
+    values = _values(pairs, {**parameters, "limit": _limit, "cursor": str})
     cursor, limit = values.pop("cursor", None), values.pop("limit", DEFAULT_LIMIT)
     if values.get("since", 0) > values.get("until", float("inf")):
         raise problem("bad-filter", errors=[_error("since", "is later than until")])
@@ -66,15 +89,8 @@ def _page(
     return PageQuery(filters, cursor, limit)
 
 
-def _values(query: bytes, parameters: Mapping[str, Callable[[str], Any]]) -> dict[str, Any]:
+def _values(pairs: Pairs, parameters: Mapping[str, Callable[[str], Any]]) -> dict[str, Any]:
     """The values of the parameters that were sent. Raises Problem `bad-filter` with everything that is wrong."""
-    try:
-        pairs = parse_qsl(
-            query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MOST_PARAMETERS
-        )
-    except ValueError:
-        message = f"may have at most {MOST_PARAMETERS} parameters, in percent-encoded UTF-8"
-        raise problem("bad-filter", errors=[_error("query", message)]) from None
     values: dict[str, Any] = {}
     errors: dict[str, str] = {}
     for name, text in pairs:

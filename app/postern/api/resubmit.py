@@ -3,6 +3,7 @@
 import json
 from base64 import b64decode
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from urllib.parse import quote
@@ -34,9 +35,12 @@ _LOST: Mapping[Form, str] = {
 }
 """The forms from which a body cannot be restored, and why."""
 
+_OF_THE_BODY = frozenset({"content-length", "content-md5", "content-digest", "repr-digest", "digest"})
+"""Headers that hold for the body that was sent, and for no other."""
 
-def reply_again(record: RunRecord) -> Answer:
-    """The reply of a run that has ended, byte for byte. Raises Problem `reply-not-kept`."""
+
+def reply_again(record: RunRecord, *, console_on: bool = True) -> Answer:
+    """The reply of a run that has ended, as its trigger sent it. Raises Problem `reply-not-kept`."""
     if record.state is State.INTERRUPTED or record.status is None:
         raise problem("reply-not-kept", detail="The run ended without a reply.")
     if (lost := _LOST.get(record.outputs_form or Form.NONE)) is not None:
@@ -47,7 +51,7 @@ def reply_again(record: RunRecord) -> Answer:
         headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in pairs]
     except (ValueError, TypeError, AttributeError) as error:
         raise problem("reply-not-kept", reason=type(error).__name__) from None
-    return recorded_reply(record.id, record.status, headers, content)
+    return recorded_reply(record.id, record.status, headers, content, console_on=console_on)
 
 
 def check_resubmit(record: RunRecord, trigger: Trigger | None, standing: Standing, caller: Caller) -> None:
@@ -85,6 +89,26 @@ def why_not(record: RunRecord, trigger: Trigger | None) -> str:
     if any(value is None for _, value in json.loads(record.request_headers)):
         return "Headers of the run's request are not recorded: they are credentials, or too long."
     return ""
+
+
+def edited(record: RunRecord, body: str) -> RunRecord:
+    """The record as it would be if its caller had sent another body: text where it was text, otherwise JSON. Everything
+    else of the request stays, without the headers that describe the body."""
+    form = Form.TEXT if record.inputs_form is Form.TEXT else Form.JSON
+    request, headers = record.request, json.loads(record.request_headers or "[]")
+    if record.inputs is None:  # it had no body, and so no type of one
+        kind = "application/json" if body else ""
+        request = json.dumps(json.loads(request) | {"content_type": kind}) if request else None
+        headers = [pair for pair in headers if pair[0].lower() != "content-type"]
+        headers += [["content-type", kind]] if kind else []
+    kept = [pair for pair in headers if pair[0].lower() not in _OF_THE_BODY]
+    return replace(
+        record,
+        inputs=body or None,
+        inputs_form=form if body else Form.NONE,
+        request=request,
+        request_headers=None if record.request_headers is None else json.dumps(kept),
+    )
 
 
 def resubmitter(
@@ -136,9 +160,9 @@ def _arguments(
 
 
 def _no_longer_valid(unfit: Problem) -> Problem:
-    errors = {"errors": unfit.members["errors"]} if "errors" in unfit.members else {}
+    errors = unfit.members.get("errors") or [{"where": "", "message": unfit.detail}]
     detail = "The inputs of the run are not valid for the workflow's current version."
-    return problem("cannot-resubmit", detail=detail, reason=unfit.code, **errors)
+    return problem("cannot-resubmit", detail=detail, reason=unfit.code, errors=errors)
 
 
 def _content(text: str | None, form: Form | None) -> bytes:

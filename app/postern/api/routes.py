@@ -11,7 +11,8 @@ from structlog.typing import FilteringBoundLogger
 
 from postern.access import Caller, Check, Refused
 from postern.api.departure import Page, while_connected
-from postern.api.handlers import Cancel, Handlers, Read, Resubmit, Underway, Write
+from postern.api.handlers import Handlers
+from postern.api.run_actions import Cancel, Read, Resubmit, RunActions, Underway, Write
 from postern.catalog import Snapshot
 from postern.errors import Problem, problem
 from postern.ids import new_id
@@ -35,15 +36,18 @@ def routes(
     log: FilteringBoundLogger,
     now: Callable[[], float] = time.time,
     underway: Underway = lambda _: None,
+    console_on: bool = True,
     more: Iterable[tuple[str, str, Page]] = (),
 ) -> list[Route]:
     """The routes of the run API, and of `more` pages by method and path.
 
     `read` and `write` are the journal's, `identify` verifies the token of a request (see
     secure_transport.Identification), `snapshot` returns the current catalog, `underway` a run of this process.
-    `refused` is called with each rejected request, and returns whether to log it.
+    `refused` is called with each rejected request, and returns whether to log it. `console_on` says whether the
+    console's pages are at this origin too (see triggers/one_origin.py).
     """
-    handlers = Handlers(installation, read, write, identify, cancel, resubmit, snapshot, log, now, underway)
+    actions = RunActions(read, write, cancel, resubmit, snapshot, log, now)
+    handlers = Handlers(installation, read, identify, snapshot, actions, underway, console_on)
     table: tuple[tuple[str, str, Page], ...] = (
         ("GET", "/runs", handlers.runs),
         ("GET", "/runs/{id}", handlers.run),

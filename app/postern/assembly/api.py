@@ -6,8 +6,8 @@ from structlog.typing import FilteringBoundLogger
 
 from postern import api
 from postern.api.docs import Docs, TokenCommand
-from postern.api.handlers import Resubmit, Underway
 from postern.api.resubmit import resubmitter
+from postern.api.run_actions import Resubmit, Underway
 from postern.assembly.catalog import CatalogPart
 from postern.assembly.identity import IdentityPart, installation_of
 from postern.assembly.part import Part
@@ -38,6 +38,7 @@ def api_part(
     log: FilteringBoundLogger,
     local_tokens: TokenCommand | None,
     large_bodies: LargeBodies,
+    console_on: bool,
 ) -> ApiPart:
     """`/runs`, `/refusals`, `/workflows`, `/openapi.json` and `/docs`. With `local_tokens`, for a local
     tenant, all callers see the documents of all triggers."""
@@ -62,5 +63,6 @@ def api_part(
         refused=refusals.take,
         log=log,
         more=docs.pages,
+        console_on=console_on,
     )
     return ApiPart(routes=tuple(routes), resubmit=resubmit, underway=underway)

@@ -16,7 +16,7 @@ from postern.api.own_host import FIX, MISDIRECTED, OwnHost
 from postern.assembly.api import api_part
 from postern.assembly.catalog import catalog_part
 from postern.assembly.connections import connections_part
-from postern.assembly.console import console_part
+from postern.assembly.console import Beside, Local, console_is_on, console_part
 from postern.assembly.identity import identity_part
 from postern.assembly.journal import journal_part
 from postern.assembly.operations import operations_part, readiness_of
@@ -101,7 +101,7 @@ def create_app(
     settings: Settings,
     *,
     local_tokens: TokenCommand | None = None,
-    local_address: str | None = None,
+    local_address: str = "",
     local_caller: LocalCaller = lambda _name, _policy: None,
 ) -> Application:
     """The application that `settings` describe: its parts in the order in which they start. They stop in reverse.
@@ -122,24 +122,14 @@ def create_app(
     )
     refusals = refusals_part(journal.journal, identity.identity, log)
     large_bodies = LargeBodies()
-    api = api_part(settings, journal.journal, identity, catalog, runs, refusals, log, local_tokens, large_bodies)
+    console_on = console_is_on(settings, local_address)
+    api = api_part(
+        settings, journal.journal, identity, catalog, runs, refusals, log, local_tokens, large_bodies, console_on
+    )
     checked = (identity, catalog, connections, journal, runs, refusals, api)
     readiness = readiness_of(checked)
-    console = console_part(
-        settings,
-        journal.journal,
-        identity,
-        catalog,
-        connections,
-        runs,
-        refusals,
-        api,
-        readiness,
-        log,
-        local_address,
-        local_tokens,
-        local_caller,
-    )
+    beside = Beside(journal.journal, identity, catalog, connections, runs, refusals, api, readiness)
+    console = console_part(settings, beside, log, Local(local_address, local_tokens, local_caller))
     parts = (*checked, console)
     operations = operations_part(parts, readiness, journal.journal.node[-8:], runs.requests.settle)
     pipeline = Pipeline(
@@ -155,6 +145,7 @@ def create_app(
         for_author=local_tokens is not None,
         large_bodies=large_bodies,
         stopping=lambda: runs.runner.room.closed,
+        console_on=console_on,
     )
     return Application((*parts, operations), pipeline, catalog.catalog, own_host_of(settings, local_tokens is not None))
 

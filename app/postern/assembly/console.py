@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 
 from structlog.typing import FilteringBoundLogger
@@ -34,25 +35,39 @@ from postern.settings import Settings
 from postern.settings.console import missing_for_console
 
 
-def console_part(
-    settings: Settings,
-    journal: Journal,
-    identity: IdentityPart,
-    catalog: CatalogPart,
-    connections: ConnectionsPart,
-    runs: RunsPart,
-    refusals: RefusalsPart,
-    api: ApiPart,
-    readiness: Readiness,
-    log: FilteringBoundLogger,
-    local_address: str | None,
-    local_tokens: TokenCommand | None = None,
-    local_caller: LocalCaller = lambda _name, _policy: None,
-) -> Part:
-    """`/console`. Without what it needs it has no pages, and the log says what that is. `local_address` is where
-    browsers on this machine reach the server, if the tenant is the local one."""
-    address = local_address or settings.public_url or ""
-    if missing := missing_for_console(settings, address):
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """The parts of the server that the console shows and uses."""
+
+    journal: Journal
+    identity: IdentityPart
+    catalog: CatalogPart
+    connections: ConnectionsPart
+    runs: RunsPart
+    refusals: RefusalsPart
+    api: ApiPart
+    readiness: Readiness
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """What the console needs where the tenant is the local one: where browsers on this machine reach the server ("" if
+    the tenant is a real one), the commands that print tokens, and whom a token of a person there would name."""
+
+    address: str = ""
+    tokens: TokenCommand | None = None
+    caller: LocalCaller = lambda _name, _policy: None
+
+
+def console_is_on(settings: Settings, local_address: str) -> bool:
+    """Whether the server has pages for people."""
+    return not missing_for_console(settings, local_address)
+
+
+def console_part(settings: Settings, beside: Beside, log: FilteringBoundLogger, local: Local) -> Part:
+    """`/console`. Without what it needs it has no pages, and the log says what that is."""
+    address = local.address or settings.public_url or ""
+    if missing := missing_for_console(settings, local.address):
 
         @asynccontextmanager
         async def off() -> AsyncIterator[None]:
@@ -71,42 +86,46 @@ def console_part(
         finally:
             await client.aclose()
 
-    installation, assets, node = installation_of(settings), load_assets(), journal.node[-8:]
+    journal, assets = beside.journal, load_assets()
+    services = _services(settings, beside, log, local, address)
+    frame = Frame(address, assets.version, services.node)
     sessions = Sessions(
-        cookies_at(address), journal.read, journal.write, journal.write_soon, installation, ends_of(settings)
+        cookies_at(address), journal.read, journal.write, journal.write_soon, services.installation, ends_of(settings)
     )
-    services = Services(
-        settings=settings,
-        installation=installation,
-        read=journal.read,
-        write=journal.write,
-        cancel=runs.runner.cancel,
-        resubmit=api.resubmit,
-        underway=api.underway,
-        snapshot=catalog.snapshot,
-        log=log,
-        node=node,
-        local=local_address is not None,
-        address=address,
-        explain=partial(explained, identity.identity),
-        local_caller=local_caller,
-        token_command=local_tokens,
-        secret_states=lambda: connections.expiry.states,
-        read_secrets=connections.expiry.look,
-        readiness=readiness.reasons,
-    )
-    frame = Frame(address, assets.version, node)
-    guard = Guard(frame, sessions, settings.console == "operators", refusals.take, log)
-    sign_in = SignIn(frame, sessions, _entra(settings, address, client, identity, connections), journal.write, log)
+    guard = Guard(frame, sessions, settings.console == "operators", beside.refusals.take, log)
+    sign_in = SignIn(frame, sessions, _entra(settings, beside, client, address), journal.write, log)
     return Part(routes=routes(services, guard, sign_in, assets), life=life)
 
 
-def _entra(
-    settings: Settings, address: str, client: AsyncClient, identity: IdentityPart, connections: ConnectionsPart
-) -> Entra:
+def _services(settings: Settings, beside: Beside, log: FilteringBoundLogger, local: Local, address: str) -> Services:
+    """What the pages get."""
+    journal, expiry = beside.journal, beside.connections.expiry
+    return Services(
+        settings=settings,
+        installation=installation_of(settings),
+        read=journal.read,
+        write=journal.write,
+        cancel=beside.runs.runner.cancel,
+        resubmit=beside.api.resubmit,
+        underway=beside.api.underway,
+        snapshot=beside.catalog.snapshot,
+        log=log,
+        node=journal.node[-8:],
+        local=bool(local.address),
+        address=address,
+        explain=partial(explained, beside.identity.identity),
+        local_caller=local.caller,
+        token_command=local.tokens,
+        secret_states=lambda: expiry.states,
+        read_secrets=expiry.look,
+        readiness=beside.readiness.reasons,
+    )
+
+
+def _entra(settings: Settings, beside: Beside, client: AsyncClient, address: str) -> Entra:
     """The settings' own tenant and application."""
     own_tenant = tenant(settings.tenant_id or "", settings.cloud, settings.authority)
     client_id = settings.client_id or ""
-    proof = OwnProof(client_id, settings.client_secret_name or "", lambda: connections.connections.context)
+    proof = OwnProof(client_id, settings.client_secret_name or "", lambda: beside.connections.connections.context)
     find = partial(fetch_endpoints, client, own_tenant)
-    return Entra(own_tenant.tenant_id, client_id, address, find, client, proof, identity.identity.sign_in)
+    return Entra(own_tenant.tenant_id, client_id, address, find, client, proof, beside.identity.identity.sign_in)

@@ -24,9 +24,9 @@ class Request:
     """The request that triggered the run, as its author sees it.
 
     `path_parameters` are the strings between the slashes; the function's own parameters get them converted. `body` is
-    the body, byte for byte. On an authenticated trigger `headers` has neither Authorization nor cookies. `trace` is the
-    request's `traceparent`, None if there was no valid one. `chain` is its place in a chain of calls, None if it is not
-    a call of a run.
+    the body, byte for byte. On an authenticated trigger `headers` has neither Authorization nor cookies, else no
+    cookie of the console. `trace` is the request's `traceparent`, None if there was no valid one. `chain` is its
+    place in a chain of calls, None if it is not a call of a run.
     """
 
     method: str

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from postern.browser_secrets import is_secret
 from postern.journal.authorizations import KEPT_FOR
+from postern.own_cookies import AUTHORIZATION, HOST_ONLY, SESSION
 
 Header = tuple[bytes, bytes]
 
@@ -44,9 +45,9 @@ def cookies_at(address: str) -> Cookies:
     """The cookies of a console that browsers reach at this address."""
     parts = urlsplit(address)
     if parts.scheme == "https":
-        return Cookies("__Host-postern-session", "__Host-postern-authorization", secure=True)
+        return Cookies(HOST_ONLY + SESSION, HOST_ONLY + AUTHORIZATION, secure=True)
     port = parts.port or 80
-    return Cookies(f"postern-session-{port}", f"postern-authorization-{port}", secure=False)
+    return Cookies(f"{SESSION}-{port}", f"{AUTHORIZATION}-{port}", secure=False)
 
 
 def secret_in(headers: Iterable[Header], name: str) -> str:

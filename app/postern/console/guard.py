@@ -11,7 +11,7 @@ from structlog.typing import FilteringBoundLogger
 
 from postern.access import Check, Refused
 from postern.api.departure import while_connected
-from postern.console.destination import destination
+from postern.console.destination import HOME, destination
 from postern.console.faults import Action, action_for, fault
 from postern.console.frame import Frame
 from postern.console.own_origin import foreign, origin_of
@@ -116,8 +116,10 @@ class Guard:
 
     def _page_around(self, request: Request) -> str:
         """The page that a script asks for a part for, as its browser says."""
-        address = request.headers.get("hx-current-url") or request.headers.get("referer") or ""
-        parts = urlsplit(address)
+        try:
+            parts = urlsplit(request.headers.get("hx-current-url") or request.headers.get("referer") or "")
+        except ValueError:
+            return HOME
         path = parts.path.removeprefix(self.frame.prefix)
         return destination(path + (f"?{parts.query}" if parts.query else ""))
 

@@ -11,6 +11,7 @@ from postern.console.guard import Guard
 from postern.console.home import Home
 from postern.console.page import PageRoute, SeeOther, Visit
 from postern.console.refusals import Refusals
+from postern.console.run_routes import run_routes
 from postern.console.secrets import Secrets
 from postern.console.services import Services
 from postern.console.sessions_page import SessionPages
@@ -22,6 +23,7 @@ METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 PAGES: tuple[Callable[[Services], tuple[PageRoute, ...]], ...] = (
     lambda services: Home(services).routes,
+    run_routes,
     lambda services: SessionPages(services).routes,
     lambda services: Refusals(services).routes,
     lambda services: Workflows(services).routes,
@@ -46,7 +48,8 @@ def routes(services: Services, guard: Guard, sign_in: SignIn, assets: Assets) ->
         *(Route(path, guard.open(handler), methods=[method]) for method, path, handler in open_ones),
         *(Route(page.path, guard.page(page), methods=[page.method]) for page in pages),
         *(
-            Route("/console/{path:path}", guard.page(PageRoute(method, "", nothing_here)), methods=[method])
+            Route(path, guard.page(PageRoute(method, path, nothing_here)), methods=[method])
+            for path in ("/console", "/console/{path:path}")
             for method in METHODS
         ),
     )

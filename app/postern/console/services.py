@@ -8,7 +8,7 @@ from structlog.typing import FilteringBoundLogger
 
 from postern.access import Caller, Guarded
 from postern.api.docs import TokenCommand
-from postern.api.handlers import Cancel, Read, Resubmit, Underway, Write
+from postern.api.run_actions import Cancel, Read, Resubmit, Underway, Write
 from postern.catalog import Snapshot
 from postern.connections.vault.secret import SecretState
 from postern.errors import problem

@@ -13,7 +13,7 @@ from starlette.requests import Request
 
 from postern.access import Caller
 from postern.api.access import is_operator
-from postern.api.handlers import Read, Write
+from postern.api.run_actions import Read, Write
 from postern.browser_secrets import hash_of, new_secret
 from postern.console.cookies import Cookies, secret_in
 from postern.console.page import Viewer

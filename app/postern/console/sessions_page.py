@@ -36,6 +36,11 @@ def rows_of(found: list[Session], viewer: Viewer, ends: Ends) -> list[Row]:
     ]
 
 
+def place(last: Session) -> str:
+    """The place in the list after this session."""
+    return f"{last.seen_at.hex()}~{last.id_hash}"
+
+
 def position(text: str) -> tuple[float, str] | None:
     """The place in the list that a link of the page before names. Raises Problem `bad-filter`."""
     if not text:
@@ -75,7 +80,7 @@ class SessionPages:
         values = {
             "rows": rows_of(found[:PAGE], viewer, ends),
             "all": viewer.operator,
-            "more": f"{last.seen_at.hex()}~{last.id_hash}" if last is not None else "",
+            "more": place(last) if last is not None else "",
         }
         return Shown("sessions.html", values)
 

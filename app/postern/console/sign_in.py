@@ -15,7 +15,7 @@ from starlette.requests import Request
 from structlog.typing import FilteringBoundLogger
 
 from postern.access import Check, Refused
-from postern.api.handlers import Write
+from postern.api.run_actions import Write
 from postern.browser_secrets import hash_of, is_secret, new_secret
 from postern.console.cookies import secret_in
 from postern.console.destination import destination

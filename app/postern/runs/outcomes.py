@@ -22,6 +22,8 @@ NO_CONTENT = (204, 205)
 out."""
 
 JSON = (b"content-type", b"application/json")
+JSON_ALONE = (JSON,)
+"""The headers of a result that is no Reply. It is this very tuple, so that replies can be told apart by identity."""
 PROBLEM_JSON = (b"content-type", b"application/problem+json")
 
 
@@ -56,8 +58,8 @@ def succeeded(value: Any, result: ResultType | None) -> Outcome:
     the value."""
     if not isinstance(value, Reply):
         if result is not None:
-            return Outcome(State.SUCCEEDED, 200, result.written(value), (JSON,))
-        return Outcome(State.SUCCEEDED, 200, to_json(value, inf_nan_mode="null"), (JSON,))
+            return Outcome(State.SUCCEEDED, 200, result.written(value), JSON_ALONE)
+        return Outcome(State.SUCCEEDED, 200, to_json(value, inf_nan_mode="null"), JSON_ALONE)
     headers = header_lines(plain_headers(value.headers))
     status, body = plain_status(value.status), value.body
     own_type = dict(headers).get(b"content-type", b"")

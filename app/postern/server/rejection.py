@@ -34,6 +34,7 @@ def response_to(code: str, request_id: str, headers: Iterable[tuple[bytes, bytes
         (b"content-type", b"application/problem+json"),
         (b"content-length", b"%d" % len(body)),
         (b"cache-control", b"no-store"),
+        (b"x-content-type-options", b"nosniff"),
         (b"connection", b"close"),
     ]
     lines = b"".join(b"%b: %b\r\n" % field for field in fields)

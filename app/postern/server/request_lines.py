@@ -14,6 +14,8 @@ from postern.triggers.exchange import EXCHANGE
 from postern.triggers.find import PREFIX
 
 RUN_ID = b"x-run-id"
+CALLBACK = b"/console/callback"
+"""Its query has a code that Entra exchanges for a person's token."""
 
 
 class RequestLines:
@@ -50,7 +52,8 @@ class RequestLines:
 
     def _url(self, scope: dict[str, Any]) -> str:
         raw_path: bytes = scope["raw_path"]
-        path, query = without_secret_values(raw_path.decode("latin-1")), redacted_query(scope["query_string"])
+        path = without_secret_values(raw_path.decode("latin-1"))
+        query = redacted_query(scope["query_string"]) if raw_path != CALLBACK else ""
         url = f"{path}?{query}" if query else path
         name = raw_path.removeprefix(PREFIX).partition(b"/")[0].decode("ascii", "replace")
         trigger = self._triggers().get(name) if raw_path.startswith(PREFIX) else None

@@ -5,7 +5,7 @@ plain ASGI application: it reads headers from the scope and the body from `recei
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,6 +29,7 @@ from postern.journal.run import Run
 from postern.journal.secured import url_shown
 from postern.journal.shares import holder_of
 from postern.logs import Coalesced
+from postern.own_cookies import without_own_cookies
 from postern.redaction import without_secret_values
 from postern.runs.idempotency import HEADER as IDEMPOTENCY_KEY
 from postern.runs.idempotency import Key, key_of
@@ -51,7 +52,8 @@ Arguments = Mapping[str, Any] | Read
 Start = Callable[[Workflow, Caller, Request, Arguments, str, Key | None, Late | None], Awaitable[Run]]
 
 WITHHELD = frozenset({b"authorization", b"cookie", b"proxy-authorization"})
-"""Headers that a workflow behind an authenticated trigger does not see."""
+"""Headers that a workflow behind an authenticated trigger does not see. An anonymous one does not see the cookies of
+Postern's own pages."""
 
 NOTHING: frozenset[bytes] = frozenset()
 
@@ -73,6 +75,7 @@ class Pipeline:
     - `gone` logs clients that disconnect: one line for many.
     - `client_id` is Postern's own application, by which it recognizes calls of its own runs.
     - `stopping` returns whether the server stops, which ends what is still running.
+    - `console_on` says whether the console's pages are at this origin too (see one_origin.py).
     """
 
     triggers: Callable[[], Mapping[str, Trigger]]
@@ -89,6 +92,7 @@ class Pipeline:
     large_bodies: LargeBodies = field(default_factory=LargeBodies)
     client_id: str | None = None
     stopping: Callable[[], bool] = bool
+    console_on: bool = True
 
     async def trigger(
         self,
@@ -124,14 +128,17 @@ class Pipeline:
             given = read() if len(body) <= LARGE else await self._read_large(read, trigger, caller, scope, len(body))
             if body and is_left_out(workflow, given):
                 self.log.info("body-not-parsed", request_id=request_id, workflow=workflow.name, bytes=len(body))
-        request = _request(trigger, path, scope, body, content_type)
+        headers = scope["headers"]
+        if b"cookie" in fields and trigger.policy is OPEN:
+            headers = without_own_cookies(headers)
+        request = _request(trigger, path, scope, headers, body, content_type)
         if b"traceparent" in fields:
             request.trace = _trace(single, scope)
         if chain is not None:
             request.chain = chain
         key = _key(trigger, caller, request, scope) if IDEMPOTENCY_KEY in fields else None
         run = await self.start(workflow, caller, request, given, request_id, key, late)
-        return reply(run)
+        return reply(run, console_on=self.console_on)
 
     def _read_large(
         self, read: Callable[[], dict[str, Any]], trigger: Trigger, caller: Caller, scope: Scope, size: int
@@ -198,7 +205,10 @@ class Pipeline:
         self, scope: Scope, send: Send, request_id: str, exchange: Exchange | None, ended: Run | Problem
     ) -> None:
         """Respond in place of the request's own task, which is in a workflow that swallowed its cancellation."""
-        answer = self._refuse(ended, scope, request_id) if isinstance(ended, Problem) else reply(ended)
+        if isinstance(ended, Problem):
+            answer = self._refuse(ended, scope, request_id)
+        else:
+            answer = reply(ended, console_on=self.console_on)
         if exchange is None or not exchange.answer_at_once(answer.status, answer.headers, answer.content):
             await answer.send(send)
 
@@ -238,7 +248,7 @@ class Pipeline:
                 workflow=refusal.workflow,
                 client_address=refusal.client_address,
             )
-        return problem_reply(shown, request_id)
+        return problem_reply(shown, request_id, console_on=self.console_on)
 
     def _show_failure(self, error: BaseException, workflow: Workflow, scope: Scope, request_id: str) -> None:
         """Log an exception of an author's validator, with the request that caused it."""
@@ -290,6 +300,7 @@ def _request(
     trigger: Trigger,
     path: Mapping[str, str],
     scope: Scope,
+    headers: Sequence[tuple[bytes, bytes]],
     body: bytes,
     content_type: bytes | None,
 ) -> Request:
@@ -297,7 +308,7 @@ def _request(
     withheld = NOTHING if trigger.policy is OPEN else WITHHELD
     client, query = _address(scope), scope["query_string"]
     kind = "" if content_type is None else content_type.decode("latin-1")
-    return Request(scope["method"], scope["path"], path, client, body, query, scope["headers"], withheld, kind)
+    return Request(scope["method"], scope["path"], path, client, body, query, headers, withheld, kind)
 
 
 def _trace(fields: Mapping[bytes, bytes] | None, scope: Scope) -> Trace | None:

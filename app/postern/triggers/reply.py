@@ -8,6 +8,8 @@ from pydantic_core import to_json
 
 from postern.errors import Problem, header_lines
 from postern.journal.run import Run
+from postern.runs.outcomes import JSON, JSON_ALONE, PROBLEM_JSON
+from postern.triggers.one_origin import on_one_origin
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
@@ -29,22 +31,35 @@ class Answer:
         await send({"type": "http.response.body", "body": b"" if head else self.content})
 
 
-def reply(run: Run) -> Answer:
-    """The answer to a run that has ended."""
+def reply(run: Run, *, console_on: bool = True) -> Answer:
+    """The answer to a run that has ended. While the console is on, it is at one origin with its pages."""
     outcome = run.outcome
-    return _answer(outcome.status, [*outcome.headers, (b"x-run-id", run.id.encode())], outcome.content)
+    headers = outcome.headers
+    if headers is JSON_ALONE:  # the usual case: nothing to look at, and one list
+        content, run_id = outcome.content, run.id.encode()
+        length = str(len(content)).encode()
+        fields = [JSON, (b"x-run-id", run_id), (b"content-length", length), *ALWAYS]
+        return Answer(outcome.status, fields, content)
+    return recorded_reply(run.id, outcome.status, headers, outcome.content, console_on=console_on)
 
 
-def problem_reply(shown: Problem, request_id: str) -> Answer:
-    """The answer that shows a problem (RFC 9457)."""
+def problem_reply(shown: Problem, request_id: str, *, console_on: bool = True) -> Answer:
+    """The answer that shows a problem (RFC 9457), which may be an author's."""
     content = to_json(shown.document(request_id), serialize_unknown=True)
-    headers = [(b"content-type", b"application/problem+json"), *header_lines(shown.headers)]
+    headers = [PROBLEM_JSON]
+    if shown.headers:
+        headers += header_lines(shown.headers)
+        headers = on_one_origin(headers) if console_on else headers
     return _answer(shown.status, headers, content)
 
 
-def recorded_reply(run_id: str, status: int, headers: Iterable[tuple[bytes, bytes]], content: bytes) -> Answer:
-    """The answer to a run that has ended, from its record."""
-    return _answer(status, [*headers, (b"x-run-id", run_id.encode())], content)
+def recorded_reply(
+    run_id: str, status: int, headers: Iterable[tuple[bytes, bytes]], content: bytes, *, console_on: bool = True
+) -> Answer:
+    """The answer to a run that has ended, from its record. While the console is on, it is at one origin with its
+    pages."""
+    fields = on_one_origin(headers) if console_on else headers
+    return _answer(status, [*fields, (b"x-run-id", run_id.encode())], content)
 
 
 def json_reply(status: int, content: bytes, headers: Mapping[str, str] | None = None) -> Answer:

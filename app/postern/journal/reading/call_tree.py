@@ -1,6 +1,6 @@
 """A run with the tree of runs that it called, read level by level, within limits."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, and_, or_, select
@@ -54,6 +54,26 @@ def find_tree(connection: Connection, run_id: str, most: int = MOST_NODES) -> Tr
         if not level:
             return Tree(root, branches, truncated)
     return Tree(root, branches, truncated or bool(calls_of(connection, level, 1) or _below(connection, level, [], 1)))
+
+
+def find_chain(
+    connection: Connection, record: RunRecord, may_see: Callable[[RunRecord], bool], most: int = MOST_NODES
+) -> Tree:
+    """The tree that a run is in, from the uppermost run that `may_see` allows: no run above one that it forbids is
+    looked at. If the tree is too large to have the run in it, the tree below the run."""
+    top, above = record, {record.id}
+    while len(above) <= MOST_DEPTH and top.parent_run_id and top.parent_run_id not in above:
+        row = connection.execute(select(*LISTED).where(runs.c.id == top.parent_run_id)).one_or_none()
+        if row is None or not may_see(parent := run_record(row)):
+            break
+        top = parent
+        above.add(top.id)
+    tree = find_tree(connection, top.id, most) if top is not record else None
+    if tree is not None and any(
+        branch.run and branch.run.id == record.id for row in tree.branches.values() for branch in row
+    ):
+        return tree
+    return find_tree(connection, record.id, most) or Tree(record, {}, truncated=False)
 
 
 def _below(connection: Connection, parents: Sequence[str], called: Sequence[str], limit: int) -> list[RunRecord]:

@@ -67,6 +67,12 @@ def find_run(connection: Connection, run_id: str) -> RunRecord | None:
     return run_record(row, tuple(map(step_record, connection.execute(its_steps))), tuple(call for _, call in made))
 
 
+def find_run_alone(connection: Connection, run_id: str) -> RunRecord | None:
+    """The record of a run without its steps and calls, of which there may be many."""
+    row = connection.execute(select(*WHOLE).where(runs.c.id == run_id)).one_or_none()
+    return run_record(row) if row is not None else None
+
+
 def calls_of(connection: Connection, run_ids: Sequence[str], limit: int) -> list[tuple[str, CallRecord]]:
     """The first calls of these runs, each with the id of its run, in the order in which they were made."""
     query = (

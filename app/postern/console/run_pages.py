@@ -1,0 +1,110 @@
+"""`/console/runs/{id}`: one run."""
+
+from dataclasses import dataclass, field
+from functools import partial
+
+from postern.api.access import Standing, standing
+from postern.api.run_actions import RunActions, Seen, see
+from postern.console.lanes import of_chain, of_failed, of_run
+from postern.console.page import PageRoute, Shown, Visit
+from postern.console.run_view import run_view
+from postern.console.services import Services
+from postern.console.words import count
+from postern.errors import Problem, problem
+from postern.ids import is_id
+from postern.journal.reading.call_tree import find_chain
+from postern.journal.reading.records import RunRecord
+from postern.journal.reading.run_parts import RunParts, run_parts
+from postern.journal.reading.step_window import StepWindow
+
+HERE = "runs"
+MOST_IN_CHAIN = 60
+MOST_VIEWS = 1000
+UNKNOWN = "There is no such run, or it is not yours, or its record was deleted because of its age."
+
+
+@dataclass(frozen=True, slots=True)
+class RunPage:
+    """The page of a run. `viewed` are runs whose view is in the log, by session: their polls need no further line."""
+
+    services: Services
+    actions: RunActions
+    viewed: dict[tuple[str, str], None] = field(default_factory=dict)
+
+    @property
+    def routes(self) -> tuple[PageRoute, ...]:
+        """Where it is."""
+        return (PageRoute("GET", "/console/runs/{id}", self.show),)
+
+    async def show(self, visit: Visit) -> Shown:
+        """The page. While the run has not ended, the page asks for itself again every two seconds."""
+        after, whole = _after(visit), visit.request.query_params.get("bodies") == "whole"
+        seen, parts = await look_at(self.services, visit, after)
+        may_see = partial(_may_see, self.services, seen)
+        tree = await self.services.read(
+            lambda connection: find_chain(connection, seen.record, may_see, MOST_IN_CHAIN), visit.holder
+        )
+        self._note(visit, seen)
+        now = self.services.now()
+        chain, links = of_chain(tree, seen.record.id, may_see, now)
+        values = {
+            "run": run_view(seen, parts.window, now, whole=whole),
+            "time": of_run(seen.record, parts.window, parts.calls, links, now),
+            "failed_steps": of_failed(seen.record, parts.window, now),
+            "steps_words": steps_words(parts.window),
+            "after": after,
+            "more_after": parts.window.steps[-1].number if parts.window.more else None,
+            "chain": chain,
+            "linked": links,
+            "whole": whole,
+        }
+        return Shown("run.html", values, HERE)
+
+    def _note(self, visit: Visit, seen: Seen) -> None:
+        key = (visit.viewer.session.id_hash, seen.record.id)
+        if visit.partial and key in self.viewed:
+            return
+        if len(self.viewed) >= MOST_VIEWS:
+            self.viewed.clear()
+        self.viewed[key] = None
+        self.actions.note_view(seen)
+
+
+async def look_at(services: Services, visit: Visit, after: int = 0) -> tuple[Seen, RunParts]:
+    """The run of the path, if the viewer may see it, with its steps after one. Raises Problem `unknown-run` both if
+    there is no such run and if it is another caller's."""
+    run_id = visit.request.path_params["id"]
+    if not is_id(run_id):
+        raise problem("unknown-run", detail=UNKNOWN)
+    here = services.underway(run_id)  # first: it may end, and be recorded, while the journal is read
+    parts = await services.read(partial(run_parts, run_id=run_id, after=after), visit.holder)
+    address = visit.request.client.host if visit.request.client else ""
+    try:
+        return see(services.installation, parts.record or here, visit.viewer.caller, address), parts
+    except Problem:
+        raise problem("unknown-run", detail=UNKNOWN) from None
+
+
+def steps_words(window: StepWindow) -> str:
+    """How many steps the run has, and which of them are shown."""
+    if window.last is None:
+        return "no steps"
+    total = window.last.number
+    words = f"{count(total)} {'step' if total == 1 else 'steps'}"
+    if not window.steps:
+        return f"{words}, none after {count(window.after)}"
+    first, last = window.steps[0].number, window.steps[-1].number
+    return words if not window.more and not window.after else f"{words}, {count(first)} to {count(last)} shown"
+
+
+def _after(visit: Visit) -> int:
+    """The number of the step after which the timeline begins."""
+    text = visit.request.query_params.get("after", "0")
+    if not (text.isascii() and text.isdigit() and len(text) <= 9):
+        raise problem("bad-filter", detail="`after` must be the number of a step.")
+    return int(text)
+
+
+def _may_see(services: Services, seen: Seen, run: RunRecord) -> bool:
+    """As in the run API: the id of an anonymous caller's run gives access to it, so a chain does not tell it."""
+    return standing(services.installation, run, seen.caller) in (Standing.OPERATOR, Standing.OWNER)

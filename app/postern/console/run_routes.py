@@ -1,0 +1,17 @@
+"""The pages about runs, with what they share."""
+
+from postern.api.run_actions import RunActions
+from postern.console.page import PageRoute
+from postern.console.run_changes import RunChanges
+from postern.console.run_pages import RunPage
+from postern.console.runs import Runs
+from postern.console.services import Services
+
+
+def run_routes(services: Services) -> tuple[PageRoute, ...]:
+    """The list of runs, a run, cancel and resubmit."""
+    actions = RunActions(
+        services.read, services.write, services.cancel, services.resubmit, services.snapshot, services.log, services.now
+    )
+    pages = (Runs(services), RunPage(services, actions), RunChanges(services, actions))
+    return tuple(route for page in pages for route in page.routes)

@@ -1,0 +1,76 @@
+"""A run in words. Pure."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from postern.console.words import duration
+from postern.journal.reading.records import RunRecord
+from postern.journal.reading.step_window import StepWindow
+from postern.journal.run import State, Step
+from postern.plain_text import plain
+
+CANCELLED = "CancelledError"
+"""The error of an attempt that was cut off: its run was cancelled, or timed out."""
+LONGEST_ERROR = 200
+"""Characters of an error in a list."""
+
+_ENDED: Mapping[State, str] = {
+    State.SUCCEEDED: "Succeeded in",
+    State.FAILED: "Failed after",
+    State.CANCELLED: "Cancelled after",
+    State.TIMED_OUT: "Timed out after",
+    State.INTERRUPTED: "Interrupted after",
+}
+
+
+def sentence(record: RunRecord, step: str, now: float) -> str:
+    """What became of a run, in one sentence. `step` is the step that ended it, "" if there is none."""
+    if record.state is State.WAITING:
+        return "Waiting for its turn"
+    if record.state is State.RUNNING:
+        asked = ", and is asked to end" if record.cancel_requested_at is not None else ""
+        return f"Running for {duration(now - record.started_at)}{asked}"
+    if record.ended_at is None:
+        return "Interrupted: its server process ended"
+    took = f"{_ENDED[record.state]} {duration(record.ended_at - record.started_at)}"
+    return f"{took} in step {step}" if step else took
+
+
+def step_that_ended(record: RunRecord, window: StepWindow) -> str:
+    """The name of the step in which a run ended: the last one that failed, with the error of the run, if no step began
+    after it. "" if that cannot be told: a workflow may catch the error of a step, and fail later."""
+    error = {State.FAILED: record.error_type, State.TIMED_OUT: CANCELLED, State.CANCELLED: CANCELLED}.get(record.state)
+    known = {step.number: step for step in (*window.steps, *window.failed, *([window.last] if window.last else ()))}
+    failed = [step for step in known.values() if not step.succeeded and step.attempts]
+    if not error or not failed:
+        return ""
+    ended = max(failed, key=lambda step: step.attempts[-1].ended_at)
+    later = any(_began(step) >= ended.attempts[-1].ended_at for step in known.values() if step is not ended)
+    return "" if later or ended.attempts[-1].error != error else plain(ended.name)
+
+
+def error_line(record: RunRecord, *, private: bool) -> str:
+    """The error of a run in one line, for a list. `private` is for operators, as in the run API."""
+    if not record.error_type:
+        return ""
+    message = record.error_message if private or record.error_shown else None
+    line = f"{record.error_type}: {message}" if message else record.error_type
+    return plain(line if len(line) <= LONGEST_ERROR else f"{line[:LONGEST_ERROR]}…")
+
+
+def caller_words(record: RunRecord) -> str:
+    """Who started a run: the name, which is for showing only, or the object id."""
+    if record.caller_kind == "anonymous":
+        return "anonymous"
+    return plain(record.caller_name or record.object_id or record.client_id or record.caller_kind)
+
+
+def who(actor: Mapping[str, Any] | None) -> str:
+    """Who cancelled or resubmitted a run, as `journal.run.actor` wrote it."""
+    if actor is None:
+        return ""
+    return plain(str(actor.get("name") or actor.get("object_id") or actor.get("kind") or ""))
+
+
+def _began(step: Step) -> float:
+    return step.attempts[0].started_at if step.attempts else 0.0

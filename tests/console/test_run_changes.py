@@ -1,0 +1,276 @@
+"""Cancel and resubmit in a browser: what the pages say, and that they do what the run API does."""
+
+import json
+import re
+from collections.abc import AsyncIterator
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+from structlog.testing import capture_logs
+
+from postern.journal.reading.queries import find_run
+from postern.journal.reading.records import RunRecord
+from postern.journal.schema import runs
+from postern.journal.writing.rows import MAX_KEPT_BYTES
+from tests.api.records import ADA, LISA
+from tests.console.run_visits import OPERATOR, RunConsole, open_run_console
+from tests.databases import put_sqlite
+from tests.journal.recorded import id_number, run_row
+
+pytestmark = pytest.mark.anyio
+ANONYMOUS_RUN, ADAS_RUN, LISAS_RUN, RUNNING = (id_number(number) for number in (1, 2, 3, 4))
+BOOKING = '{"room":"7","seats":2}'
+
+
+@pytest.fixture
+async def console(tmp_path: Path, own_modules: None) -> AsyncIterator[RunConsole]:
+    """The pages on a journal of a few runs."""
+    async with open_run_console(tmp_path, put_sqlite(tmp_path / "runs.db")) as console:
+        ada = {"object_id": ADA, "caller_name": "Ada", "workflow": "book", "inputs": BOOKING}
+        console.put(
+            run_row(1, request_headers='[["x-sent", "1"]]'),
+            run_row(2, **ada, state="Failed", request_headers='[["content-length", "22"], ["x-sent", "1"]]'),
+            run_row(3, object_id=LISA, workflow="payroll"),
+            run_row(4, **ada, state="Running", status=None, ended_at=None, outputs=None),
+        )
+        yield console
+
+
+def record_of(console: RunConsole, run_id: str) -> RunRecord:
+    with console.engine.begin() as connection:
+        found = find_run(connection, run_id)
+    assert found is not None
+    return found
+
+
+def how_many(console: RunConsole) -> int:
+    with console.engine.begin() as connection:
+        return len(connection.execute(select(runs.c.id)).all())
+
+
+def typed(page: str) -> str:
+    """What the text area holds, as a browser reads it."""
+    found = re.search(r"<textarea[^>]*>\n?(.*?)</textarea>", page, re.DOTALL)
+    assert found
+    return unescape(found[1])
+
+
+# Cancel
+
+
+async def test_a_cancel_is_asked_first_and_then_goes_on_to_the_run(console: RunConsole):
+    asked = await console.get(f"/console/runs/{RUNNING}/cancel", "ada")
+    for said in ("The run of book", "Steps and calls that are done stay done", "run-cancelled"):
+        assert said in asked.text
+    assert f'method="post" action="/console/runs/{RUNNING}/cancel"' in asked.page
+    assert record_of(console, RUNNING).cancel_requested_at is None
+    with capture_logs() as logs:
+        seen = await console.post(f"/console/runs/{RUNNING}/cancel", "ada")
+    assert (seen.status, seen.to) == (303, f"/console/runs/{RUNNING}")
+    by = record_of(console, RUNNING).cancelled_by
+    assert by is not None
+    assert by["object_id"] == ADA
+    assert [(line["event"], line["run_id"], line["object_id"]) for line in logs] == [
+        ("run-cancel-requested", RUNNING, ADA)
+    ]
+    run = await console.get(f"/console/runs/{RUNNING}", "ada")
+    assert "and is asked to end" in run.text
+    assert "requested by Ada" in run.text
+
+
+async def test_a_run_of_this_process_is_cancelled_at_once(console: RunConsole):
+    console.cancels_here = True
+    assert (await console.post(f"/console/runs/{RUNNING}/cancel")).to == f"/console/runs/{RUNNING}"
+    assert "Cancelled after 1.0 s" in (await console.get(f"/console/runs/{RUNNING}", "ada")).text
+
+
+async def test_a_run_that_has_ended_is_not_cancelled(console: RunConsole):
+    asked = await console.get(f"/console/runs/{ADAS_RUN}/cancel", "ada")
+    assert "The run has ended already: Failed after 250 ms." in asked.text
+    assert "<form class=" not in asked.page
+    assert (await console.post(f"/console/runs/{ADAS_RUN}/cancel", "ada")).page == "run-ended"
+
+
+@pytest.mark.parametrize("page", ["cancel", "resubmit"])
+async def test_nobody_changes_the_run_of_another(console: RunConsole, page: str):
+    before = how_many(console)
+    for who, run_id in (("lisa", ADAS_RUN), ("lisa", RUNNING), ("ada", LISAS_RUN)):
+        for method in ("GET", "POST"):
+            seen = await console.ask(method, f"/console/runs/{run_id}/{page}", who, {"body": "{}"})
+            assert (seen.status, seen.page) == (404, "unknown-run")
+    assert (how_many(console), console.started) == (before, [])
+    assert record_of(console, RUNNING).cancel_requested_at is None
+
+
+# Resubmit
+
+
+async def test_a_resubmit_names_its_effect(console: RunConsole):
+    asked = await console.get(f"/console/runs/{ADAS_RUN}/resubmit", "operator")
+    for said in (
+        "A new run of book starts, on its current code.",
+        "the request that Ada sent",
+        "Its caller is you, Operator, and not Ada.",
+        "everything once more",
+        "Idempotency-Key",
+    ):
+        assert said in asked.text
+    assert typed(asked.page) == '{\n  "room": "7",\n  "seats": 2\n}'
+    own = await console.get(f"/console/runs/{ADAS_RUN}/resubmit", "ada")
+    assert "Its caller is you, Ada." in own.text
+    assert console.started == []
+
+
+async def test_a_body_that_is_not_edited_is_sent_byte_for_byte(console: RunConsole):
+    """A browser sends lines with CR and LF."""
+    body = typed((await console.get(f"/console/runs/{ADAS_RUN}/resubmit", "ada")).page)
+    with capture_logs() as logs:
+        seen = await console.post(f"/console/runs/{ADAS_RUN}/resubmit", "ada", body=body.replace("\n", "\r\n"))
+    ((run_id, caller, sent, headers),) = console.started
+    assert (seen.status, seen.to) == (303, f"/console/runs/{run_id}")
+    assert (caller.object_id, sent, headers) == (ADA, BOOKING.encode(), ["content-length", "x-sent"])
+    assert [line["run_id"] for line in logs if line["event"] == "run-resubmitted"] == [ADAS_RUN]
+
+
+async def test_an_edited_body_is_the_input_of_the_new_run(console: RunConsole):
+    seen = await console.post(f"/console/runs/{ADAS_RUN}/resubmit", "operator", body='{"room": "8",\r\n "seats": 1}')
+    ((run_id, caller, sent, headers),) = console.started
+    assert (caller.object_id, sent) == (OPERATOR, b'{"room": "8",\n "seats": 1}')
+    assert headers == ["x-sent"]  # those of the body were of another one
+    new = record_of(console, run_id)
+    assert (new.inputs, new.resubmitted_from) == ('{"room": "8",\n "seats": 1}', ADAS_RUN)
+    assert new.resubmitted_by is not None
+    assert new.resubmitted_by["object_id"] == OPERATOR
+    page = await console.get(seen.to)
+    assert page.links(ADAS_RUN) == [f"/console/runs/{ADAS_RUN}"]
+    assert record_of(console, ADAS_RUN).inputs == BOOKING
+
+
+@pytest.mark.parametrize(
+    ("body", "where"),
+    [
+        ('{"room": 8}', ["/room", "/seats"]),
+        ('{"room": "8", "seats": "many"}', ["/seats"]),
+        ("{</textarea><script>", []),
+        ("", []),
+    ],
+)
+async def test_a_body_that_does_not_fit_is_shown_again_with_each_wrong_field(
+    console: RunConsole, body: str, where: list[str]
+):
+    before = how_many(console)
+    seen = await console.post(f"/console/runs/{ADAS_RUN}/resubmit", "ada", body=body)
+    assert seen.status == 409
+    assert typed(seen.page) == body
+    assert "No run was started" in seen.text
+    assert re.findall(r"<li><code>([^<]*)</code>", seen.page) == where
+    assert ("script" in [tag for tag, _ in seen.tags()], how_many(console)) == (False, before)
+
+
+async def test_a_body_is_never_longer_than_a_record_keeps(console: RunConsole):
+    console.change(ADAS_RUN, workflow="hello")
+    seen = await console.post(f"/console/runs/{ADAS_RUN}/resubmit", "ada", body='"' + "x" * MAX_KEPT_BYTES)
+    assert (seen.status, "longer than 65536 bytes" in seen.text) == (413, True)
+    seen = await console.post(f"/console/runs/{ADAS_RUN}/resubmit", "ada", body="x" * 4 * MAX_KEPT_BYTES)
+    assert (seen.status, seen.page) == (413, "body-too-large")
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        ({"inputs": None, "inputs_form": "secured"}, "are not recorded, because its workflow is secured"),
+        ({"inputs": None, "inputs_form": "secured", "request_headers": None}, "its workflow is secured"),
+        ({"inputs_form": "cut"}, "were cut"),
+        ({"inputs_form": "redacted"}, "were redacted"),
+        ({"request_headers": '[["authorization", null]]'}, "credentials, or too long"),
+        ({"workflow": "gone"}, "no workflow of this name"),
+        ({"state": "Running"}, "has not ended"),
+    ],
+)
+async def test_what_the_run_api_does_not_start_again_an_edit_does_not_either(
+    console: RunConsole, values: dict[str, Any], why: str
+):
+    console.change(ADAS_RUN, **values)
+    asked = await console.get(f"/console/runs/{ADAS_RUN}/resubmit", "operator")
+    assert why in asked.text
+    assert "<textarea" not in asked.page
+    seen = await console.post(f"/console/runs/{ADAS_RUN}/resubmit", "operator", body=BOOKING.replace("7", "8"))
+    assert why in seen.text
+    assert console.started == []
+
+
+@pytest.mark.parametrize(
+    ("workflow", "who", "why"),
+    [
+        ("payroll", "ada", "is not on the list"),
+        ("scoped", "ada", "Signing in to the console shows who you are"),
+        ("members", "ada", "Signing in to the console shows who you are"),
+        ("payroll", "operator", ""),
+        ("scoped", "operator", ""),
+        ("members", "operator", ""),
+    ],
+)
+async def test_who_may_not_call_the_workflow_now_does_not_resubmit(
+    console: RunConsole, workflow: str, who: str, why: str
+):
+    """A session proves no scope, and not that a person is no guest."""
+    console.change(ADAS_RUN, workflow=workflow)
+    asked = await console.get(f"/console/runs/{ADAS_RUN}/resubmit", who)
+    seen = await console.post(f"/console/runs/{ADAS_RUN}/resubmit", who)
+    if why:
+        assert why in asked.text
+        assert (seen.status, why in seen.text, console.started) == (403, True, [])
+    else:
+        assert (seen.status, len(console.started)) == (303, 1)
+        assert console.started[0][1].guest
+
+
+@pytest.mark.parametrize("who", ["lisa", "operator"])
+async def test_an_anonymous_callers_run_stays_one(console: RunConsole, who: str):
+    with capture_logs() as logs:
+        asked = await console.get(f"/console/runs/{ANONYMOUS_RUN}/resubmit", who)
+        await console.post(f"/console/runs/{ANONYMOUS_RUN}/resubmit", who, body='{"name": "Eve"}')
+    assert "Its caller is anonymous" in asked.text
+    ((run_id, caller, _, _),) = console.started
+    assert caller.kind == "anonymous"
+    assert (record_of(console, run_id).resubmitted_by or {}).get("kind") == "user"
+    assert ANONYMOUS_RUN not in json.dumps([str(line) for line in logs])
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        ({"workflow": "payroll"}, "The workflow takes no body."),
+        ({"inputs": "AP8=", "inputs_form": "base64"}, "The body is no text"),
+    ],
+)
+async def test_a_body_that_cannot_be_edited_is_sent_as_it_was(console: RunConsole, values: dict[str, Any], why: str):
+    console.change(ADAS_RUN, **values)
+    asked = await console.get(f"/console/runs/{ADAS_RUN}/resubmit")
+    assert why in asked.text
+    assert "<textarea" not in asked.page
+    seen = await console.post(f"/console/runs/{ADAS_RUN}/resubmit", body="another")
+    assert "cannot be edited" in seen.text
+    assert console.started == []
+
+
+async def test_a_form_is_a_form(console: RunConsole):
+    path = f"/console/runs/{ADAS_RUN}/resubmit"
+    seen = await console.ask("POST", path, "ada", {"body": "{}"}, content_type="application/json")
+    assert (seen.status, seen.page) == (415, "unsupported-media-type")
+    assert console.started == []
+
+
+async def test_a_resubmit_of_a_run_without_a_body_may_add_one(console: RunConsole):
+    console.change(ANONYMOUS_RUN, inputs=None, inputs_form="none")
+    asked = await console.get(f"/console/runs/{ANONYMOUS_RUN}/resubmit")
+    assert typed(asked.page) == ""
+    await console.post(f"/console/runs/{ANONYMOUS_RUN}/resubmit", body="[1]")
+    await console.post(f"/console/runs/{ANONYMOUS_RUN}/resubmit", body="")
+    assert [(sent, headers) for _, _, sent, headers in console.started] == [
+        (b"[1]", ["x-sent", "content-type"]),
+        (b"", ["x-sent"]),
+    ]

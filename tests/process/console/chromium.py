@@ -1,0 +1,116 @@
+"""Debian's Chromium, driven by Playwright, and what must not happen on a page: errors, violations of the policy,
+dialogs, sideways scrolling, and what axe finds."""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+from axe_playwright_python.base import AXE_SCRIPT
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, sync_playwright
+
+from tests.tools import needed
+
+WCAG = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa")
+"""The rules of WCAG 2.2, levels A and AA."""
+
+WIDE = 1280
+NARROW = 360
+Scheme = Literal["light", "dark"]
+
+_OPTIONS = {"runOnly": {"type": "tag", "values": list(WCAG)}, "resultTypes": ["violations"], "preload": False}
+_STATUS = re.compile(r"Failed to load resource: the server responded with a status of (\d+)")
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """The browser: the program that POSTERN_TEST_CHROMIUM names, or `chromium` on the PATH. Its driver runs an event
+    loop in this thread, so no asynchronous test can run meanwhile."""
+    program = os.environ.get("POSTERN_TEST_CHROMIUM") or needed("chromium")
+    sandbox = [] if os.geteuid() else ["--no-sandbox"]  # Chromium has none for root
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=program, args=sandbox)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+class Faults:
+    """What went wrong on the pages that are watched."""
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    def watch(self, page: Page) -> Page:
+        """Chromium reports each violation of a Content-Security-Policy as an error of the console."""
+        page.on("console", self._console)
+        page.on("pageerror", lambda error: self.found.append(f"{page.url}: {error}"))
+        page.on("dialog", self._dialog)
+        return page
+
+    @contextmanager
+    def status(self, *expected: int) -> Iterator[None]:
+        """Each of these statuses is answered once while the block runs. Chromium reports those from 400 on as errors of
+        the console."""
+        before, self.found = self.found, []
+        try:
+            yield
+        finally:
+            here, self.found = self.found, before
+        statuses = [int(match[1]) for each in here if (match := _STATUS.search(each))]
+        assert sorted(statuses) == sorted(expected), here
+        self.found += [each for each in here if not _STATUS.search(each)]
+
+    @contextmanager
+    def any_status(self) -> Iterator[None]:
+        """The same, for whatever statuses."""
+        before = len(self.found)
+        yield
+        self.found[before:] = [each for each in self.found[before:] if not _STATUS.search(each)]
+
+    def _console(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self.found.append(f"{message.location['url']}: {message.text}")
+
+    def _dialog(self, dialog: Dialog) -> None:
+        self.found.append(f"{dialog.page.url if dialog.page else ''}: dialog {dialog.message!r}")
+        dialog.dismiss()
+
+
+def violations(page: Page) -> list[str]:
+    """What axe finds on the page as it is shown now, in a sentence each: the rule, where it is broken, and why."""
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(AXE_SCRIPT)
+    found = page.evaluate("options => axe.run(options).then(result => result.violations)", _OPTIONS)
+    return [
+        f"{rule['id']} ({rule['impact']}): {rule['help']}\n    {' '.join(map(str, node['target']))}\n"
+        f"    {node['html'][:200]}\n    {_why(node)}"
+        for rule in found
+        for node in rule["nodes"]
+    ]
+
+
+def assert_accessible(page: Page, *views: tuple[Scheme, int]) -> None:
+    """The page passes WCAG 2.2 AA and does not scroll sideways, in each colour scheme with each width. It must be one
+    that runs JavaScript, without which axe never ends."""
+    found = []
+    for scheme, width in views or (("light", WIDE), ("dark", NARROW)):
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        page.set_viewport_size({"width": width, "height": 800})
+        if wide := overflow(page):
+            found.append(f"{scheme}, {width} px: {wide} px wide")
+        found += [f"{scheme}, {width} px: {each}" for each in violations(page)]
+    page.set_viewport_size({"width": WIDE, "height": 800})
+    assert not found, "\n".join([page.url, *found])
+
+
+def overflow(page: Page) -> int:
+    """How many pixels wide the page is, if it is wider than the window; otherwise 0."""
+    root: list[int] = page.evaluate("[document.scrollingElement.scrollWidth, innerWidth]")
+    return root[0] if root[0] > root[1] else 0
+
+
+def _why(node: dict[str, Any]) -> str:
+    return "; ".join(each["message"] for each in (*node["any"], *node["all"], *node["none"]))

@@ -1,0 +1,73 @@
+"""Pages beside the console: they are accessible, and nothing goes wrong on them."""
+
+from collections.abc import Callable
+from urllib.parse import urlencode
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from tests.process.console.chromium import NARROW, WIDE, Faults, Scheme, assert_accessible, violations
+from tests.process.console.installation import Installation
+
+SCHEMES: tuple[Scheme, ...] = ("light", "dark")
+EVERY_VIEW = tuple((scheme, width) for scheme in SCHEMES for width in (WIDE, NARROW))
+WRONG = """<!doctype html><html lang="en"><title>Wrong</title>
+<meta http-equiv="content-security-policy" content="script-src 'nonce-a'">
+<main><h1>Wrong</h1><p style="color: #aaa; background: #fff">pale</p><img src="data:,"></main>
+<script>window.owned = true</script><script nonce="a">alert("hello"); undefined_name();</script>"""
+
+
+def authorize(installation: Installation, **changes: str) -> str:
+    """The address of the page where people choose who they are."""
+    tenant = installation.tenant
+    parameters = {
+        "client_id": tenant.client_id,
+        "response_type": "code",
+        "redirect_uri": f"{installation.server.address}/console/callback",
+        "scope": "openid profile",
+        "state": "a",
+        "code_challenge": "a" * 43,
+        "code_challenge_method": "S256",
+        **changes,
+    }
+    return f"{tenant.sign_in_url}/{tenant.tenant_id}/oauth2/v2.0/authorize?{urlencode(parameters)}"
+
+
+def test_pages_of_the_local_tenant_are_accessible(
+    window: Callable[..., Page], installation: Installation, faults: Faults
+):
+    """Choosing a person, an error, and the end of the session."""
+    page = window()
+    page.goto(authorize(installation))
+    assert page.locator("button").count() == 4
+    assert_accessible(page, *EVERY_VIEW)
+    with faults.status(400):
+        page.goto(authorize(installation, redirect_uri="https://elsewhere.example/"))
+    assert "AADSTS50011" in page.inner_text("main")
+    assert_accessible(page, *EVERY_VIEW)
+    tenant = installation.tenant
+    page.goto(f"{tenant.sign_in_url}/{tenant.tenant_id}/oauth2/v2.0/logout")
+    assert_accessible(page)
+
+
+def test_the_documentation_is_accessible(window: Callable[..., Page]):
+    page = window()
+    page.goto("/docs")
+    assert page.title()
+    assert_accessible(page, *EVERY_VIEW)
+
+
+def test_what_is_wrong_with_a_page_is_found(browser: Browser):
+    """The tests of the console hold only if errors, policy violations, dialogs and axe's rules are noticed."""
+    faults = Faults()
+    with browser.new_context() as context:
+        page = faults.watch(context.new_page())
+        page.route("**/*", lambda route: route.fulfill(body=WRONG, content_type="text/html", status=404))
+        page.goto("http://wrong.example/")
+        assert not page.evaluate("window.owned")
+        found = "\n".join(violations(page))
+    assert [rule in found for rule in ("color-contrast", "image-alt")] == [True, True], found
+    for sign in ("status of 404", "Content Security Policy", "dialog 'hello'", "undefined_name is not defined"):
+        assert sum(sign in each for each in faults.found) == 1, (sign, faults.found)
+    with pytest.raises(AssertionError, match=r"wrong\.example"), faults.status(404):
+        faults.found.append("http://wrong.example/: Failed to load resource")
