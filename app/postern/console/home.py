@@ -77,6 +77,7 @@ class Home:
 
     services: Services
     recent: Recent[Overview] = field(default_factory=Recent)
+    checks: Recent[Mapping[str, str]] = field(default_factory=Recent)
 
     @property
     def routes(self) -> tuple[PageRoute, ...]:
@@ -121,7 +122,7 @@ class Home:
         """Why checks fail. A check that hangs does not hold the page."""
         try:
             async with asyncio.timeout(PATIENCE):
-                return await self.services.readiness()
+                return await self.checks.get("", self.services.readiness)
         except TimeoutError:
             return {"of this server": f"no answer within {PATIENCE:g} s"}
 
