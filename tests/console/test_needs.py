@@ -99,8 +99,10 @@ def test_a_workflow_whose_last_run_failed_comes_before_one_that_recovered():
     [
         (
             Burst("signature", "payroll", 1234, 3, NOW, RUN),
-            ("1\N{NARROW NO-BREAK SPACE}234 requests for payroll were rejected in the last hour. "
-            "The signature is not of that key."),
+            (
+                "1\N{NARROW NO-BREAK SPACE}234 requests for payroll were rejected in the last hour. "
+                "The signature is not of that key."
+            ),
             "From 3 addresses.",
             f"/refusals/{RUN}",
             "/refusals?reason=signature&workflow=payroll&since=1h",
