@@ -17,6 +17,9 @@ from tests.console.consoles import Browser, Console, open_console
 
 pytestmark = [pytest.mark.anyio, pytest.mark.process]
 
+FOREIGN = {"sec-fetch-site": "cross-site"}
+"""What a browser sends from a page of another site."""
+
 WORKFLOWS = """
 import asyncio
 
@@ -98,10 +101,10 @@ async def test_a_failed_run_is_found_opened_and_resubmitted_with_another_body(co
     assert "2 attempts" in page.text
     asked = await operator.get(f"/console/runs/{run_id}/resubmit")
     assert "Lisa" in asked.text
-    wrong = await operator.post(f"/console/runs/{run_id}/resubmit", {"body": '{"room": 8}'})
+    wrong = await operator.post(f"/console/runs/{run_id}/resubmit", data={"body": '{"room": 8}'})
     assert (wrong.status_code, "/seats" in wrong.text) == (409, True)
     with capture_logs() as logs:
-        done = await operator.post(f"/console/runs/{run_id}/resubmit", {"body": '{"room": "8", "seats": 1}'})
+        done = await operator.post(f"/console/runs/{run_id}/resubmit", data={"body": '{"room": "8", "seats": 1}'})
     assert done.status_code == 303
     assert [line["run_id"] for line in logs if line["event"] == "run-resubmitted"] == [run_id]
     new = (await operator.get(done.headers["location"])).text
@@ -142,8 +145,8 @@ async def test_lisa_gets_404_for_the_run_of_ada_everywhere(console: Console, lis
             seen = await lisa.get(f"/console/runs/{run_id}{path}", **headers)
             assert (seen.status_code, "ada" in seen.text) == (404, False)
     for action in ("cancel", "resubmit"):
-        assert (await lisa.post(f"/console/runs/{run_id}/{action}", {"body": "{}"})).status_code == 404
-        foreign = await lisa.post(f"/console/runs/{own}/{action}", {}, **{"sec-fetch-site": "cross-site"})
+        assert (await lisa.post(f"/console/runs/{run_id}/{action}", data={"body": "{}"})).status_code == 404
+        foreign = await lisa.post(f"/console/runs/{own}/{action}", FOREIGN, data={"body": ""})
         assert foreign.status_code == 403
 
 
@@ -153,7 +156,7 @@ async def test_secured_inputs_are_on_no_page(console: Console, operator: Browser
         seen = await operator.get(f"/console/runs{path}")
         assert seen.status_code == 200
         assert not re.search("MARK-OF-A", seen.text)
-    refused = await operator.post(f"/console/runs/{run_id}/resubmit", {"body": '{"name": "x"}'})
+    refused = await operator.post(f"/console/runs/{run_id}/resubmit", data={"body": '{"name": "x"}'})
     assert (refused.status_code, "its workflow is secured" in refused.text) == (409, True)
 
 
