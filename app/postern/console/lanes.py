@@ -48,9 +48,10 @@ class Drawn:
     left_out: str = ""
 
 
-def drawn(lanes: Sequence[Lane], left_out: str = "") -> Drawn:
-    """The lanes with their axis."""
-    axis = Axis.of(moment for each in lanes for one in each.attempts for moment in (one.started_at, one.ended_at))
+def drawn(lanes: Sequence[Lane], left_out: str = "", within: Sequence[Attempt] = ()) -> Drawn:
+    """The lanes with their axis, on which the attempts `within` are too."""
+    attempts = [*within, *(one for each in lanes for one in each.attempts)]
+    axis = Axis.of(moment for one in attempts for moment in (one.started_at, one.ended_at))
     rows = [(each, lane(axis, each.attempts, each.kind), _took(each.attempts)) for each in lanes]
     return Drawn(rows, ruler(axis), backdrop(axis), left_out)
 
@@ -75,6 +76,14 @@ def of_run(record: RunRecord, window: StepWindow, calls: Sequence[CallRecord], l
     more = len(shown) - MOST_CALLS
     left_out = f"{more} more calls are not shown." if more > 0 else ""
     return drawn([whole, *(each for _, rows in sorted(parts, key=lambda part: part[0]) for each in rows)], left_out)
+
+
+def of_failed(record: RunRecord, window: StepWindow, now: float) -> Drawn | None:
+    """The failed steps outside of the window, on the axis of the run."""
+    if not window.failed:
+        return None
+    beyond = "" if window.examined else "Earlier steps were not examined for failures."
+    return drawn([of_step(step) for step in window.failed], beyond, [_as_attempt(record, now)])
 
 
 def of_step(step: Step) -> Lane:

@@ -8,7 +8,7 @@ from postern.api.resubmit import caller_again, check_resubmit
 from postern.api.run_actions import RunActions, Seen
 from postern.catalog import Trigger
 from postern.console.bodies import readable
-from postern.console.forms import fields_of
+from postern.console.form import form_of
 from postern.console.page import PageRoute, SeeOther, Shown, Visit
 from postern.console.run_pages import look_at
 from postern.console.run_words import caller_words, sentence
@@ -66,9 +66,11 @@ class RunChanges:
         """Start the new run, and go on to it as soon as it is recorded. A body that does not fit is shown again, with
         what is wrong."""
         seen, _ = await look_at(self.services, visit)
-        typed = (await fields_of(visit, MOST_FORM_BYTES)).get("body")
+        typed = (await form_of(visit, MOST_FORM_BYTES)).get("body")
         as_caller = seen._replace(caller=_unproved(seen.caller))
-        if typed is not None and typed == _lines(_prefilled(seen.record)):
+        if typed is not None:
+            typed = _lines(typed)
+        if typed == _lines(_prefilled(seen.record)):
             typed = None  # the body stays byte for byte as it was sent
         try:
             if typed is not None:
@@ -154,7 +156,7 @@ def _prefilled(record: RunRecord) -> str:
 
 
 def _lines(text: str) -> str:
-    """As a form gives it back."""
+    """The text with line feeds only: a browser sends lines of a form with CR and LF."""
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 

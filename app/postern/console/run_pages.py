@@ -5,7 +5,7 @@ from functools import partial
 
 from postern.api.access import Standing, standing
 from postern.api.run_actions import RunActions, Seen, see
-from postern.console.lanes import Lane, drawn, of_chain, of_run, of_step
+from postern.console.lanes import of_chain, of_failed, of_run
 from postern.console.page import PageRoute, Shown, Visit
 from postern.console.run_view import run_view
 from postern.console.services import Services
@@ -50,7 +50,7 @@ class RunPage:
         values = {
             "run": run_view(seen, parts.window, now, whole=whole),
             "time": of_run(seen.record, parts.window, parts.calls, links, now),
-            "failed_steps": drawn(_failed(parts.window)) if parts.window.failed else None,
+            "failed_steps": of_failed(seen.record, parts.window, now),
             "steps_words": steps_words(parts.window),
             "after": after,
             "more_after": parts.window.steps[-1].number if parts.window.more else None,
@@ -95,10 +95,6 @@ def steps_words(window: StepWindow) -> str:
         return f"{words}, none after {count(window.after)}"
     first, last = window.steps[0].number, window.steps[-1].number
     return words if not window.more and not window.after else f"{words}, {count(first)} to {count(last)} shown"
-
-
-def _failed(window: StepWindow) -> list[Lane]:
-    return [of_step(step) for step in window.failed]
 
 
 def _after(visit: Visit) -> int:

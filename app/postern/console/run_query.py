@@ -25,7 +25,8 @@ LABELS: Mapping[str, str] = {
 }
 """The filters in words, in the order of the form."""
 STATE_WORDS: Mapping[str, str] = {State.TIMED_OUT.value: "Timed out"}
-_PAGE = frozenset({"cursor"})
+A_TIME = "must be a time, such as 15m, 2h or 3d ago, 2026-01-31, or 2026-01-31 12:00"
+TIMES = ("since", "until")
 _OF_THE_API = frozenset({"limit"})
 _AGO = re.compile(r"([0-9]{1,6})([smhd])")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -83,7 +84,7 @@ def run_query(query: bytes, owner: tuple[str, str] | None, now: float) -> RunQue
     except Problem as wrong:
         return RunQuery({}, {}, owner, None, _errors(wrong))
     pairs = [(name, text) for name, text in pairs if text and name not in _OF_THE_API]
-    exact = [(name, exact_time(text, now) if name in ("since", "until") else text) for name, text in pairs]
+    exact = [(name, exact_time(text, now) if name in TIMES else text) for name, text in pairs]
     exact = [(name, text.lower() if name == "caller" and text.lower() == ANONYMOUS else text) for name, text in exact]
     page, errors = None, {}
     try:
@@ -109,4 +110,5 @@ def _filters(texts: Mapping[str, str]) -> dict[str, str]:
 
 
 def _errors(wrong: Problem) -> dict[str, str]:
-    return {each["where"]: each["message"] for each in wrong.members.get("errors", ())}
+    found = {each["where"]: each["message"] for each in wrong.members.get("errors", ())}
+    return {name: A_TIME if name in TIMES and "RFC 3339" in text else text for name, text in found.items()}
