@@ -234,6 +234,15 @@ async def test_texts_of_records_and_files_are_escaped(server: Server):
     assert "<script>alert" not in page
 
 
+async def test_the_figures_are_a_table_too(server: Server):
+    server.put(run_at(1, 3000, took=0.5), run_at(2, 3001, took=0.5, state="Failed"))
+    page = await server.page()
+    assert "Figures of the hour until 12:59" in page
+    row = re.search(r"<tr><td><a[^>]*>12:50</a></td>(.*?)</tr>", page)
+    assert row
+    assert re.findall(r">([^<>]+)</td>", row[1]) == ["2", "1", "500 ms", "500 ms"]
+
+
 async def test_a_full_page_stays_small(server: Server):
     """Under 60 KB also if each minute has runs, and very much is wrong."""
     everything_wrong(server)
