@@ -14,6 +14,8 @@ from postern.local_tenant import LocalTenant
 from tests.process.servers import Server, running
 
 WORKFLOWS = Path(__file__).with_name("workflows")
+BROKEN = {"text": "who knows"}
+"""A question that has no answer."""
 SETTINGS = """
 [connections.orders]
 base_url = "https://orders.example/v2"

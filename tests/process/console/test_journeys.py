@@ -8,10 +8,9 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.process.console.chromium import Faults
-from tests.process.console.installation import Installation, sign_in, sign_out
+from tests.process.console.installation import BROKEN, Installation, sign_in, sign_out
 from tests.process.servers import until
 
-BROKEN = {"text": "who knows"}
 MENDED = '{"text": "who pays"}'
 
 
@@ -160,3 +159,25 @@ def test_callers_see_their_own_runs_only(installation: Installation, window: Cal
         with faults.status(404):
             assert page.goto(f"/console/{path}").status == 404  # type: ignore[union-attr]
         assert page.locator("nav[aria-label=Console]").is_visible()
+
+
+def test_a_list_says_that_there_are_newer_runs_until_the_session_ends(
+    installation: Installation, window: Callable[..., Page], faults: Faults
+):
+    """It asks every ten seconds. What it says is a link, no row moves, and an ended session leads to the sign-in."""
+    installation.call("quote", BROKEN)
+    page = window("lisa")
+    page.clock.install()
+    page.goto("/console/runs")
+    before = page.locator(".rows .what a").count()
+    for _ in range(2):
+        installation.call("quote", BROKEN, who="lisa")
+    with page.expect_response("**/console/runs/new?*"):
+        page.clock.run_for(11_000)
+    expect(page.locator("#news a")).to_contain_text("2 newer runs")
+    assert page.locator(".rows .what a").count() == before
+    follow(page, "link", "2 newer runs")
+    assert page.locator(".rows .what a").count() == before + 2
+    page.context.clear_cookies()
+    with faults.status(401), page.expect_navigation(url=f"{installation.tenant.sign_in_url}/**"):
+        page.clock.run_for(11_000)
