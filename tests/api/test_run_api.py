@@ -183,6 +183,7 @@ async def test_workflows_are_listed_with_what_cannot_be_served(run_api: RunApi):
     assert (other["url"], other["methods"], other["timeout"]) == ("/triggers/other/{month}", ["GET", "POST"], 5.0)
     assert (payroll["access"], payroll["secure_outputs"]) == ("specific_users", True)
     assert [each["people"] for each in (hello, other, payroll)] == [None, None, [{"name": "lisa", "object_id": LISA}]]
+    assert hello["connections"] == hello["secrets"] == {"names": [], "declared": False}
     (fault,) = document["faults"]
     assert (Path(fault["file"]).name, fault["line"], "ZeroDivisionError" in fault["cause"]) == ("faulty.py", 1, True)
     assert fault["fix"]

@@ -50,6 +50,14 @@ def test_list_shows_method_url_and_access_of_each_workflow(postern: Postern):
     assert rows[3] == ["hello", "POST", "https://flows.example/triggers/hello", "anonymous", "(open", "to", "anyone)"]
 
 
+def test_check_says_what_the_console_lacks(postern: Postern):
+    """With the local tenant nothing is missing."""
+    assert "console" not in postern("check").stderr
+    result = postern("check", **REAL, POSTERN_PUBLIC_URL="https://flows.example")
+    assert "The console is off: POSTERN_CLIENT_ID is not set; neither POSTERN_CLIENT_SECRET_NAME" in result.stderr
+    assert "The console is off: POSTERN_CONSOLE is off." in postern("check", POSTERN_CONSOLE="off").stderr
+
+
 def test_list_as_json_has_a_shape_for_programs(postern: Postern, folder: Path):
     (folder / "workflows" / "broken.py").write_text("import nothing_of_the_kind\n", encoding="utf-8")
     result = postern("list", "--json")
@@ -65,12 +73,30 @@ def test_list_as_json_has_a_shape_for_programs(postern: Postern, folder: Path):
         "access_detail": "specific_users(lisa)",
         "people": [{"name": "lisa", "object_id": "c33a0e11-b6a6-4ce1-b2e0-e5fbe1e362d2"}],
         "description": "Run the payroll of the month.",
+        "connections": {"names": [], "declared": False},
+        "secrets": {"names": [], "declared": False},
         "file": str(folder / "workflows" / "payroll.py"),
         "line": 6,
     }
     fault = document["faults"][0]
     assert fault.keys() == {"file", "line", "cause", "fix", "still_serving"}
     assert (fault["file"], fault["line"], fault["still_serving"]) == (str(folder / "workflows" / "broken.py"), 1, [])
+
+
+def test_list_as_json_has_what_a_workflow_uses(postern: Postern, folder: Path):
+    workflows = {each["name"]: each for each in json.loads(postern("list", "--json").stdout)["workflows"]}
+    assert workflows["find-people"]["connections"] == {"names": ["graph"], "declared": False}
+
+
+def test_check_warns_of_a_declared_connection_that_is_not_there(postern: Postern, folder: Path):
+    text = (
+        "from postern import Context, workflow\n\n@workflow(connections=['graph', 'grpah'])\ndef f(ctx: Context): ...\n"
+    )
+    (folder / "workflows" / "misspelt.py").write_text(text, encoding="utf-8")
+    result = postern("check")
+    assert result.exit_code == 0
+    (warning,) = [line for line in result.stderr.splitlines() if line.startswith("warning")]
+    assert "misspelt.py:3: f declares the connection grpah, which is not in postern.toml" in warning
 
 
 def test_check_is_content_with_the_examples_and_names_the_local_tenant(postern: Postern):

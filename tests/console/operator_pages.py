@@ -60,13 +60,13 @@ async def hello(ctx: Context) -> str:
     """Say <script>alert(1)</script> hello."""
     return "hello"
 
-@workflow(access=specific_users("lisa"))
+@workflow(access=specific_users("lisa"), connections=("erp", "gone"), secrets=("pay-key",))
 async def payroll(ctx: Context, order: Order) -> Order:
     return order
 
 @workflow(access=tenant_users(scopes=["Orders.Read"], roles=["Clerk"], apps=False, guests=False))
 async def orders(ctx: Context) -> str:
-    return "orders"
+    return str(ctx.connection("erp")) + await ctx.secret("order-key")
 '''
 
 
@@ -80,6 +80,8 @@ class Pages:
     identity: Identity
     catalog: Catalog
     stages: Stages | None = None
+    family: Connections | None = None
+    """The pages of connections, if they are to be the same at each request."""
     seen: list[str] = field(default_factory=list)
     """The text of every page that was sent."""
 
@@ -205,7 +207,9 @@ def routes_of(pages: Pages) -> tuple[PageRoute, ...]:
     """All of them, with the services of now."""
     services = pages.services
     families = (Refusals(services), Workflows(services), Secrets(services), Explain(services))
-    return tuple(route for family in (*families, Connections(services, pages.stages)) for route in family.routes)
+    return tuple(
+        route for family in (*families, pages.family or Connections(services, pages.stages)) for route in family.routes
+    )
 
 
 class _Late:

@@ -1,6 +1,7 @@
 """The pages of connections and secrets: how entries sign in, a test of one, and secrets by date of end."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,8 @@ async def test_each_entry_has_its_address_its_sign_in_and_a_test(pages: Pages):
     assert "With the key erp-key in the header X-Key." in page.text
     assert "https://flows.example/invoke<" in page.text
     assert "the-signature" not in page.text
+    users = page.text.split("Workflows that name it: ")[1].partition("</span>")[0]
+    assert re.findall(r">([a-z]+)<", users) == ["hello", "orders", "payroll"]
     for entry in ("connections.erp", "triggers.flow"):
         assert f'<form method="post" action="/console/connections/{entry}/test">' in page.text
 
@@ -143,18 +146,37 @@ async def test_a_test_does_what_the_command_does(pages: Pages, local_tenant: Loc
 
 
 @pytest.mark.anyio
-async def test_a_test_has_a_limit_of_time_and_is_not_run_twice_at_once(pages: Pages, monkeypatch: pytest.MonkeyPatch):
+async def test_a_test_has_a_limit_of_time(pages: Pages, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(connections, "SECONDS", 0.01)
 
     async def stages(_: str) -> AsyncIterator[Stage]:
         yield Stage("entry", True, "found")
         await asyncio.Event().wait()
 
-    made = connections.Connections(pages.services, stages)
-    assert [stage.name for stage in await made._stages("connections.erp")] == ["entry", "time"]
-    made._testing.add("connections.erp")
     pages.stages = stages
+    page = await pages.post("/console/connections/connections.erp/test")
+    assert "The stage time failed" in page.text
     assert (await pages.post("/console/connections/connections.nothing/test")).status_code == 404
+
+
+@pytest.mark.anyio
+async def test_an_entry_is_not_tested_twice_at_once_and_few_are_at_a_time(pages: Pages):
+    going, begun = asyncio.Event(), asyncio.Event()
+
+    async def stages(_: str) -> AsyncIterator[Stage]:
+        begun.set()
+        await going.wait()
+        yield Stage("entry", True, "found")
+
+    pages.family = connections.Connections(pages.services, stages)
+    first = asyncio.ensure_future(pages.post("/console/connections/connections.erp/test"))
+    await begun.wait()
+    assert (await pages.post("/console/connections/connections.erp/test")).status_code == 429
+    going.set()
+    assert "erp works" in (await first).text
+    assert "erp works" in (await pages.post("/console/connections/connections.erp/test")).text
+    pages.family._testing.update(f"connections.{number}" for number in range(connections.AT_ONCE))
+    assert (await pages.post("/console/connections/connections.erp/test")).status_code == 429
 
 
 class Vault:
@@ -187,6 +209,7 @@ async def test_secrets_are_read_on_request_and_no_value_is_shown(pages: Pages):
     assert "the secret gone is not in the Key Vault. <b>Fix:</b> Check its spelling." in after.text
     assert after.text.index("gone") < after.text.index("<code>erp-key")
     assert "2 need a person." in after.text
+    assert "workflow payroll" in after.text
     assert VALUE not in before.text + after.text + str(logs)
 
 

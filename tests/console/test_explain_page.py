@@ -18,7 +18,7 @@ from postern.cli.local_callers import caller_here
 from postern.console.check_rows import Outcome, rows_of, rows_of_person
 from postern.console.check_words import CHECKS
 from postern.console.explain import MOST_BYTES
-from postern.identity.explained import OF_HEADERS, OF_ID_TOKENS, OF_TOKENS, explained, given_token
+from postern.identity.explained import ABOUT_SCOPES, OF_HEADERS, OF_ID_TOKENS, OF_TOKENS, explained, given_token
 from postern.local_tenant import LocalTenant
 from tests.console.operator_pages import Pages, open_pages
 from tests.journal.recorded import TENANT
@@ -71,7 +71,7 @@ async def test_a_pasted_token_is_explained_check_by_check(
     if failed:
         assert f"{workflow} rejects this caller with 401" in page.text
         assert f"The check {failed} is the first that fails" in page.text
-        assert "Scope to request:" in page.text
+        assert ("Scope to request:" in page.text) is (failed in ABOUT_SCOPES)
     else:
         assert f"{workflow} admits this caller" in page.text
         assert "first that fails" not in page.text

@@ -9,6 +9,7 @@ from postern.connections.faults import ConnectionFault
 from postern.connections.vault.secret import SecretState
 from postern.console import needs
 from postern.console.needs import MOST_LISTED, Need
+from postern.console.words import THIN
 from postern.journal.reading.attention import Burst, Failing
 
 NOW = 1_767_268_800.0
@@ -99,8 +100,7 @@ def test_a_workflow_whose_last_run_failed_comes_before_one_that_recovered():
     [
         (
             Burst("signature", "payroll", 1234, 3, NOW, RUN),
-            ("1\N{NARROW NO-BREAK SPACE}234 requests for payroll were rejected in the last hour. "
-            "The signature is not of that key."),
+            f"1{THIN}234 requests for payroll were rejected in the last hour. The signature is not of that key.",
             "From 3 addresses.",
             f"/refusals/{RUN}",
             "/refusals?reason=signature&workflow=payroll&since=1h",

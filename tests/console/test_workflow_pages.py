@@ -19,6 +19,8 @@ GIL = "00000000-0000-0000-0000-00000000000b"
 CLIENT = "99999999-9999-9999-9999-999999999999"
 OTHER = "11111111-1111-1111-1111-111111111111"
 
+PEOPLE = [f"p{number}" for number in range(7)]
+
 WORDS: list[tuple[Access, str, list[str]]] = [
     (anonymous(), "Anyone, without a token", []),
     (tenant_users(), "Any person, guest or application of the tenant", []),
@@ -52,6 +54,7 @@ WORDS: list[tuple[Access, str, list[str]]] = [
     ),
     (specific_users("lisa"), "Only lisa", []),
     (specific_users("lisa", GIL), f"Only lisa and {GIL}", []),
+    (specific_users(*PEOPLE), "Only p0, p1, p2, p3, p4 and 2 others", []),
     (
         specific_users("lisa", apps=False, guests=False),
         "Only lisa",
@@ -62,7 +65,9 @@ WORDS: list[tuple[Access, str, list[str]]] = [
 
 @pytest.mark.parametrize(("access", "who", "conditions"), WORDS)
 def test_access_in_words(access: Access, who: str, conditions: list[str]):
-    policy = bind(access, people={"lisa": LISA}, tenants=[TENANT], audiences=["api://postern"])
+    policy = bind(
+        access, people={"lisa": LISA, **dict.fromkeys(PEOPLE, GIL)}, tenants=[TENANT], audiences=["api://postern"]
+    )
     words = access_words(access, policy)
     assert (words.who, list(words.conditions)) == (who, conditions)
     assert words.anyone is not isinstance(policy, Guarded)
@@ -121,8 +126,14 @@ async def test_a_workflow_shows_how_to_call_it_and_who_may(pages: Pages):
     assert "<dt>lisa</dt><dd><code>" in page.text
     assert '<code>number</code> <span class="soft">required</span>' in page.text
     assert "examples.py:" in page.text
+    assert "declared: it can use no others" in page.text
+    assert '<code>gone</code> <span class="badge">not in postern.toml</span>' in page.text
     again = await pages.get("/console/workflows/payroll")
     assert again.text == page.text
+    other = await pages.get("/console/workflows/orders")
+    assert "<code>order-key</code>" in other.text
+    assert "seen in its code" in other.text
+    assert "declared" not in other.text
 
 
 @pytest.mark.anyio
@@ -155,6 +166,10 @@ async def test_many_workflows_are_shown_by_fifty_and_filtered_by_name(pages: Pag
     second = await pages.get("/console/workflows?after=work-049")
     assert "work-050" in second.text
     assert "work-048" not in second.text
+    assert len((await pages.get("/console/refusals")).content) < 60 * 1024
+    explain = await pages.get("/console/explain?workflow=work-110")
+    assert len(explain.content) < 60 * 1024
+    assert explain.text.count('value="work-110"') == 2
     some = await pages.get("/console/workflows?name=K-11")
     assert some.text.count("<tr>") == 11
     assert "No workflow matches" in (await pages.get("/console/workflows?name=zzz")).text

@@ -3,6 +3,7 @@ cookies they see."""
 
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -84,26 +85,33 @@ SECRET = "hunter2-of-a-session"
 COOKIES = f"a=1; __Host-postern-session={SECRET}; b=2; postern-session-8080={SECRET}"
 
 
-@pytest.fixture
-async def client(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[AsyncClient]:
-    (tmp_path / "pages.py").write_text(MODULE, encoding="utf-8")
-    app = create_app(load_settings({}, folder=tmp_path, defaults=defaults_for(tmp_path) | WITH_CONSOLE))
+CONSOLE = {
+    "public_url": "https://postern.test",
+    "tenant_id": "11111111-1111-4111-8111-111111111111",
+    "authority": "http://127.0.0.1:9",  # nothing is there
+    "client_id": "22222222-2222-4222-8222-222222222222",
+    "azure_credential": "workload_identity",
+}
+
+
+@asynccontextmanager
+async def served(folder: Path, **more: str) -> AsyncIterator[AsyncClient]:
+    """A client of the application with a console, as a proxy with TLS on this machine passes requests on."""
+    (folder / "pages.py").write_text(MODULE, encoding="utf-8")
+    settings = load_settings({}, folder=folder, defaults={**defaults_for(folder), **CONSOLE, **more})
+    app = create_app(settings)
     assert not app.catalog.snapshot.faults
-    transport = ASGITransport(app)
     async with (
         app.router.lifespan_context(app),
-        http_client(base_url="http://postern.test", transport=transport) as made,
+        http_client(base_url="https://postern.test", transport=ASGITransport(app)) as made,
     ):
         yield made
 
 
-WITH_CONSOLE = {
-    "public_url": "http://127.0.0.1:8080",
-    "tenant_id": "11111111-aaaa-4111-8111-111111111111",
-    "authority": "http://127.0.0.1:9",  # nothing is there
-    "client_id": "44444444-dddd-4444-8444-444444444444",
-    "azure_credential": "workload_identity",
-}
+@pytest.fixture
+async def client(tmp_path: Path) -> AsyncIterator[AsyncClient]:
+    async with served(tmp_path) as made:
+        yield made
 
 
 def policy(answer: Response) -> str:
@@ -169,14 +177,11 @@ async def test_no_session_is_in_the_database(client: AsyncClient, tmp_path: Path
 
 
 async def test_while_the_console_is_off_an_author_decides(tmp_path: Path):
-    (tmp_path / "pages.py").write_text(MODULE, encoding="utf-8")
-    app = create_app(load_settings({}, folder=tmp_path, defaults=defaults_for(tmp_path)))
-    transport = ASGITransport(app)
-    async with (
-        app.router.lifespan_context(app),
-        http_client(base_url="http://postern.test", transport=transport) as off,
-    ):
+    async with served(tmp_path, console="off") as off:
         for name in SANDBOXED:
-            assert "content-security-policy" not in (await off.post(f"/triggers/{name}", json=1)).headers
+            answer = await off.post(f"/triggers/{name}", json=1)
+            assert "content-security-policy" not in answer.headers
+        result = await off.get(f"/runs/{(await off.post('/triggers/page')).headers['x-run-id']}/result")
+        assert (result.headers["content-type"], "content-security-policy" in result.headers) == ("text/html", False)
         assert len((await off.post("/triggers/signs-out")).headers.get_list("set-cookie")) == 2
         assert (await off.post("/triggers/cookies", headers={"Cookie": COOKIES})).json() == ["a=1; b=2"]

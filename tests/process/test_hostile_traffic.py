@@ -53,6 +53,7 @@ def server(tmp_path: Path, local_tenant: LocalTenant) -> Iterator[Server]:
         "POSTERN_PUBLIC_URL": f"http://127.0.0.1:{port}",
         "POSTERN_LOG_FORMAT": "json",
         "PYTHONWARNINGS": WARNINGS,
+        "PYTHONFAULTHANDLER": "1",
     }
     with running("serve", tmp_path, environ, INTERPRETER) as server:
         yield server

@@ -314,3 +314,21 @@ def test_ids_are_uuids_of_version_7_that_are_ordered_by_time_and_never_repeat():
     )
     assert [made[:13] for made in ids] == sorted(made[:13] for made in ids)
     assert sys.getsizeof(ids[0]) < 100
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+async def test_a_workflow_gets_only_the_secrets_that_it_declares(runner, is_async):
+    async def reads(ctx: Context, name: str) -> str:
+        return await ctx.secret(name)
+
+    def reads_in_thread(ctx: Context, name: str) -> str:
+        return asyncio.run(ctx.secret(name))
+
+    function = reads if is_async else reads_in_thread
+    options = {"path": "/{name}", "secrets": ["mine"]}
+    assert json.loads((await run(runner, function, options, name="mine")).outcome.content) == "value of mine"
+    other = await run(runner, function, options, name="other")
+    assert (other.outcome.status, other.outcome.error_type) == (500, "NotDeclared")
+    assert (
+        json.loads((await run(runner, function, {"path": "/{name}"}, name="other")).outcome.content) == "value of other"
+    )

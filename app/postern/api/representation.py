@@ -197,6 +197,15 @@ def people_json(policy: Policy) -> list[dict[str, str | None]] | None:
     return None if policy.people is None else [person._asdict() for person in policy.people]
 
 
+def uses_json(trigger: Trigger) -> dict[str, Any]:
+    """The connections and secrets of a workflow. Without `declared`, they are what was seen in its file."""
+    uses = trigger.uses
+    return {
+        "connections": {"names": uses.connections.names, "declared": uses.connections.declared},
+        "secrets": {"names": uses.secrets.names, "declared": uses.secrets.declared},
+    }
+
+
 def _workflow(trigger: Trigger) -> dict[str, Any]:
     workflow = trigger.workflow
     return {
@@ -213,6 +222,7 @@ def _workflow(trigger: Trigger) -> dict[str, Any]:
         "max_concurrency": workflow.max_concurrency,
         "max_body_bytes": workflow.max_body_bytes,
         "max_elements": workflow.max_elements,
+        **uses_json(trigger),
         "file": str(trigger.file),
         "line": workflow.line,
     }

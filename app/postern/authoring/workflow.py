@@ -21,6 +21,7 @@ from postern.authoring.signature import (
     parameters_of,
     path_segments_of,
 )
+from postern.authoring.uses import Names, declared_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,7 +42,7 @@ class Workflow:
     """A function with its access mode and options. Made by `@workflow`; calling it calls the author's function.
 
     `reads_in_thread` is for `def` workflows whose types run the author's code when they validate. `result` is None if
-    results are not validated."""
+    results are not validated. `connections` and `secrets` are None if any may be used."""
 
     name: str
     function: Callable[..., Any]
@@ -61,6 +62,8 @@ class Workflow:
     reads_in_thread: bool = False
     max_elements: int = MAX_ELEMENTS
     result: ResultType | None = None
+    connections: Names | None = None
+    secrets: Names | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the author's function itself, so that a test of a workflow needs no server."""
@@ -99,6 +102,8 @@ def workflow(
     max_concurrency: int | None = None,
     max_body_bytes: int | None = None,
     max_elements: int = MAX_ELEMENTS,
+    connections: "Iterable[str] | None" = ...,
+    secrets: "Iterable[str] | None" = ...,
 ) -> Callable[[Callable[..., Any]], Workflow]: ...
 def workflow(
     function: Callable[..., Any] | None = None,
@@ -116,6 +121,8 @@ def workflow(
     max_concurrency: int | None = None,
     max_body_bytes: int | None = None,
     max_elements: int = MAX_ELEMENTS,
+    connections: "Iterable[str] | None" = None,
+    secrets: "Iterable[str] | None" = None,
 ) -> Workflow | Callable[[Callable[..., Any]], Workflow]:
     """Make a workflow of a function: `async def` runs on the event loop, `def` in a thread. The first parameter is the
     Context. A second one is the body, validated against its annotation. Further ones are named in `path`. The return
@@ -127,17 +134,14 @@ def workflow(
     until the run is cancelled and the caller gets a 504. `stateless`: no run is recorded. `secure_inputs`,
     `secure_outputs`: keep all of the request or reply out of records and logs. `max_concurrency`: concurrent runs;
     further requests get a 429. `max_body_bytes`: replaces POSTERN_MAX_BODY_BYTES. `max_elements`: values in a JSON
-    body. `durable`: not available.
+    body. `connections`, `secrets`: the only names that `ctx.connection` and `ctx.secret` take. `durable`: not
+    available.
 
     Raises WorkflowFault if the options or the function are not valid."""
     _check_durable(durable)
 
     def make(function: Callable[..., Any]) -> Workflow:
         _check_function(function)
-        segments = path_segments_of(path)
-        hints = hints_of(function)
-        body, path_parameters = parameters_of(function, segments, hints)
-        is_async = inspect.iscoroutinefunction(function)
         return Workflow(
             name=_name(name, function),
             function=function,
@@ -151,15 +155,28 @@ def workflow(
             max_concurrency=_positive_whole("max_concurrency", max_concurrency),
             max_body_bytes=_positive_whole("max_body_bytes", max_body_bytes),
             max_elements=_positive_whole("max_elements", max_elements) or MAX_ELEMENTS,
-            body=body,
-            path_parameters=path_parameters,
-            is_async=is_async,
+            connections=declared_names("connections", connections),
+            secrets=declared_names("secrets", secrets),
             line=inspect.unwrap(function).__code__.co_firstlineno,
-            reads_in_thread=not is_async and any(map(runs_code, adapters_of(body, path_parameters))),
-            result=result_type(hints.get("return", Any)),
+            **_signature(function, path),
         )
 
     return make if function is None else make(function)
+
+
+def _signature(function: Callable[..., Any], path: str) -> dict[str, Any]:
+    """What the function's parameters and annotations say of its workflow."""
+    segments = path_segments_of(path)
+    hints = hints_of(function)
+    body, path_parameters = parameters_of(function, segments, hints)
+    is_async = inspect.iscoroutinefunction(function)
+    return {
+        "body": body,
+        "path_parameters": path_parameters,
+        "is_async": is_async,
+        "reads_in_thread": not is_async and any(map(runs_code, adapters_of(body, path_parameters))),
+        "result": result_type(hints.get("return", Any)),
+    }
 
 
 def _check_durable(durable: bool) -> None:

@@ -26,6 +26,7 @@ from typing import Any
 
 from postern.catalog.context_changes import Changes, changes, loading_context, values
 from postern.catalog.sources import PACKAGE, Source, by_module
+from postern.thread_frames import frame_of
 
 _AGAIN = 1.0
 """Seconds after which an import that takes too long is interrupted again, in case it caught the first interruption."""
@@ -274,7 +275,8 @@ class Generation(Loader):
     def _abandon(self, thread: threading.Thread, name: str) -> TooSlow:
         """Abandon the thread, and return the error with the line that it had reached."""
         self._abandoned.add(thread)
-        where = _line_in(self._sources[name].file, sys._current_frames().get(thread.ident or 0))
+        with frame_of(thread.ident or 0) as frame:
+            where = _line_in(self._sources[name].file, frame)
         innermost = [name, *self._unfinished][-1]
         self.hung[innermost] = f"{innermost} did not end its import within {self._seconds:g} s"
         for unfinished in self._unfinished:

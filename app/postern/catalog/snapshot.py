@@ -8,17 +8,20 @@ from types import MappingProxyType
 from postern.access import Policy
 from postern.authoring.workflow import Workflow
 from postern.catalog.context_changes import Changes
+from postern.catalog.uses import NOTHING_SEEN, Uses
 
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
     """A workflow bound to this installation. `file` and `workflow.line` say where it is defined. `context` has what its
-    module changed in its context when it was loaded; runs begin with it."""
+    module changed in its context when it was loaded; runs begin with it. `uses` has the connections and secrets that it
+    uses."""
 
     workflow: Workflow
     policy: Policy
     file: Path
     context: Changes = ()
+    uses: Uses = NOTHING_SEEN
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from postern.catalog.modules import Generation, TooSlow, Unreadable
 from postern.catalog.snapshot import Flaw, Trigger, Version, duplicate
 from postern.catalog.sources import PACKAGE, Source
 from postern.catalog.trial import Stopped
+from postern.catalog.uses import Uses, seen_in, uses_of
 
 _LONGEST_MESSAGE = 500
 """Characters of an exception's message that are kept."""
@@ -39,6 +40,7 @@ def version_of(
     if hidden := _hidden(source, module):
         return hidden
     triggers: dict[str, Trigger] = {}
+    seen: dict[str, Uses] = {}
     for workflow in workflows:
         if workflow.name in triggers:
             first = triggers[workflow.name]
@@ -47,7 +49,11 @@ def version_of(
             policy = bind(workflow.access)
         except Exception as error:  # one workflow that cannot be bound must not stop the others
             return Flaw(workflow.line, _cause(error), _fix(error, source.file, folder))
-        triggers[workflow.name] = Trigger(workflow, policy, _written_in(workflow, source), generation.context_changes)
+        written = workflow.function.__module__  # in a package, another module than the package itself
+        if written not in seen:
+            seen[written] = seen_in(generation.get_source(written) or "")
+        file, uses = _written_in(workflow, source), uses_of(workflow, seen[written])
+        triggers[workflow.name] = Trigger(workflow, policy, file, generation.context_changes, uses)
     return Version(triggers)
 
 

@@ -8,10 +8,10 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from postern.api.representation import fault_json, people_json
+from postern.api.representation import fault_json, people_json, uses_json
 from postern.authoring.workflow import WORKFLOW_NAME
-from postern.catalog import Trigger
-from postern.cli.terminal import describe, err, fail, out, print_faults, print_json, program, workflow_table
+from postern.catalog import Snapshot, Trigger
+from postern.cli.terminal import describe, err, fail, out, plain, print_faults, print_json, program, workflow_table
 from postern.cli.workspace import Workspace, workspace
 from postern.settings import load_settings
 from postern.settings.console import missing_for_console
@@ -53,7 +53,8 @@ def check() -> None:
     here = workspace()
     snapshot = here.load()
     print_faults(snapshot.faults)
-    for warning in [*warnings(here.settings), *environment_warnings(os.environ, here.settings)]:
+    found = [*warnings(here.settings), *environment_warnings(os.environ, here.settings)]
+    for warning in [*found, *_missing_connections(snapshot, here)]:
         err.print(f"[yellow]warning[/] {escape(warning)}.", highlight=False, soft_wrap=True)
     if missing := missing_for_console(here.settings, here.server_url if here.local else ""):
         err.print(f"The console is off: {escape('; '.join(missing))}.", highlight=False, soft_wrap=True)
@@ -122,6 +123,17 @@ def new(
     )
 
 
+def _missing_connections(snapshot: Snapshot, here: Workspace) -> list[str]:
+    """Connections that workflows declare and `postern.toml` does not have: their use would fail."""
+    return [
+        f"{trigger.file}:{trigger.workflow.line}: {name} declares the connection {plain(missing)}, which is not in "
+        f"postern.toml. Add [connections.{plain(missing)}], or correct the name"
+        for name, trigger in sorted(snapshot.triggers.items())
+        for missing in trigger.workflow.connections or ()
+        if missing not in here.settings.connections
+    ]
+
+
 def _count(number: int, what: str) -> str:
     return f"{number or 'no'} {what}{'' if number == 1 else 's'}"
 
@@ -136,6 +148,7 @@ def _row(trigger: Trigger, here: Workspace) -> dict[str, Any]:
         "access_detail": describe(workflow.access),
         "people": people_json(trigger.policy),
         "description": workflow.description,
+        **uses_json(trigger),
         "file": str(trigger.file),
         "line": workflow.line,
     }

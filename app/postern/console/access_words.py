@@ -13,6 +13,10 @@ _WHO = {
 """By `apps` and `guests`."""
 
 
+MOST_NAMED = 5
+"""Callers of a list who are named in its sentence."""
+
+
 class Named(NamedTuple):
     """A caller on a list. `name` is "" if the author wrote the object id itself."""
 
@@ -36,7 +40,7 @@ def access_words(access: Access, policy: Policy) -> AccessWords:
         return AccessWords("Anyone, without a token", (), (), anyone=True)
     listed = tuple(Named(person.name or "", person.object_id) for person in policy.people or ())
     if isinstance(access, SpecificUsers):
-        who = f"Only {_joined([each.name or each.object_id for each in listed], 'and')}"
+        who = f"Only {_people([each.name or each.object_id for each in listed])}"
         limits = [] if access.apps else ["no applications, even if they are on the list"]
         limits += [] if access.guests else ["no guests, even if they are on the list"]
     else:
@@ -58,6 +62,12 @@ def _conditions(access: TenantUsers) -> list[str]:
     if access.tenants:
         found.append(f"the caller is of the tenant {_joined(access.tenants, 'or')}, which replaces the server's own")
     return found
+
+
+def _people(names: list[str]) -> str:
+    if len(names) > MOST_NAMED:
+        return f"{', '.join(names[:MOST_NAMED])} and {len(names) - MOST_NAMED} others"
+    return _joined(names, "and")
 
 
 def _joined(values: list[str] | tuple[str, ...], word: str) -> str:

@@ -1,13 +1,13 @@
 """The checks of a token or caller as rows of a page. Pure. No row has a token: the checks hold none, and what looks
 like one is left out."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from postern.access import Caller, Check, Guarded
+from postern.access import Caller, Check, Guarded, default_scope
 from postern.console.check_words import CHECKS, about
-from postern.identity.explained import OF_TOKENS, advice_of, first_failed, not_made
+from postern.identity.explained import ABOUT_SCOPES, OF_TOKENS, advice_of, first_failed, not_made
 from postern.plain_text import plain
 from postern.redaction import without_tokens
 
@@ -65,12 +65,29 @@ def failed_row(rows: Iterable[CheckRow]) -> CheckRow | None:
     return next((row for row in rows if row.outcome is Outcome.FAILED), None)
 
 
+def scope_to_ask_for(failed: CheckRow | None, policy: Guarded | None, audiences: Sequence[str]) -> str:
+    """The scope that a caller requests to pass this check; "" if another token would change nothing. Of several it is
+    that of the first of the installation's `audiences`."""
+    if failed is None or policy is None or failed.name not in ABOUT_SCOPES:
+        return ""
+    own = [audience for audience in audiences if audience in policy.audiences]
+    return default_scope((own or sorted(policy.audiences))[0])
+
+
 def texts(value: Any) -> tuple[str, ...]:
     """What a check expected or found, one text for each of several values."""
     if value is None or value == "":
         return ()
-    several = sorted(map(str, value)) if isinstance(value, frozenset | set | tuple | list) else [str(value)]
+    if isinstance(value, frozenset | set | tuple | list):
+        several = sorted(map(str, value))
+    else:
+        several = _recorded_list(str(value))
     return tuple(plain(without_tokens(each)) for each in several)
+
+
+def _recorded_list(text: str) -> list[str]:
+    """The values of a list as a record has it: `['a', 'b']`, cut at its end if it is long."""
+    return text[2:].removesuffix("']").split("', '") if text.startswith("['") else [text]
 
 
 def _row(check: Check, first: bool) -> CheckRow:

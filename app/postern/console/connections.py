@@ -1,7 +1,7 @@
 """`/console/connections`: the entries of `postern.toml`, how each signs in, and a test of one."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -10,12 +10,14 @@ from postern.connections.stage import Stage
 from postern.console.page import PageRoute, Shown, Visit
 from postern.console.services import Services
 from postern.console.sign_in_words import sign_in_words
+from postern.console.uses_words import users_of_connections
 from postern.errors import problem
 from postern.plain_text import plain
 from postern.settings import Connection, Trigger
 from postern.settings.descriptions import described, entries
 
 HERE = "connections"
+OF_CONNECTIONS = "connections."
 SECONDS = 60.0
 """How long a test may take."""
 AT_ONCE = 4
@@ -26,7 +28,8 @@ Stages = Callable[[str], AsyncIterator[Stage]]
 
 @dataclass(frozen=True, slots=True)
 class EntryRow:
-    """An entry, without secrets and without the query of its address. `purpose` are its scopes or its audience."""
+    """An entry, without secrets and without the query of its address. `purpose` are its scopes or its audience.
+    `workflows` are those that use it, as far as their options or their code say."""
 
     entry: str
     table: str
@@ -36,9 +39,10 @@ class EntryRow:
     purpose: tuple[str, ...]
     headers: tuple[str, ...]
     secrets: tuple[str, ...]
+    workflows: tuple[str, ...] = ()
 
 
-def entry_row(entry: str, found: Connection | Trigger) -> EntryRow:
+def entry_row(entry: str, found: Connection | Trigger, workflows: Iterable[str] = ()) -> EntryRow:
     """An entry as the page shows it."""
     facts = described(entry, found)
     return EntryRow(
@@ -50,6 +54,7 @@ def entry_row(entry: str, found: Connection | Trigger) -> EntryRow:
         tuple(map(plain, facts["for"])),
         tuple(found.headers),
         tuple(dict.fromkeys(facts["secrets"].values())),
+        tuple(workflows),
     )
 
 
@@ -71,7 +76,11 @@ class Connections:
 
     async def index(self, _: Visit) -> Shown:
         """All entries."""
-        rows = [entry_row(entry, found) for entry, found in entries(self.services.settings).items()]
+        users = users_of_connections(self.services.snapshot().triggers)
+        rows = [
+            entry_row(entry, found, users.get(entry.removeprefix(OF_CONNECTIONS), ()))
+            for entry, found in entries(self.services.settings).items()
+        ]
         return Shown("connections.html", {"rows": rows}, HERE)
 
     async def test(self, visit: Visit) -> Shown:

@@ -7,19 +7,23 @@ from typing import Any, NamedTuple
 
 from postern.access import GUID, Guarded, checks
 from postern.catalog import Snapshot, Trigger
-from postern.console.check_rows import CheckRow, failed_row, rows_of, rows_of_person
+from postern.console.check_rows import CheckRow, Outcome, failed_row, rows_of, rows_of_person, scope_to_ask_for
 from postern.console.form import form_of
 from postern.console.page import PageRoute, Shown, Visit
 from postern.console.services import Services
 from postern.errors import Problem
 from postern.identity.bearer import MAX_TOKEN_BYTES
-from postern.identity.explained import given_token, scopes_to_request
+from postern.identity.explained import given_token
 from postern.plain_text import plain
 from postern.redaction import without_tokens
 
 HERE = "explain"
 MOST_BYTES = 2 * MAX_TOKEN_BYTES
 """Of the form: a token is hardly longer than it is, percent-encoded."""
+
+
+MOST_OFFERED = 100
+"""Workflows and people that the forms offer. Others are typed."""
 
 
 class Answer(NamedTuple):
@@ -31,7 +35,7 @@ class Answer(NamedTuple):
     admitted: bool | None
     checks: list[CheckRow]
     failed: CheckRow | None
-    scopes: list[str]
+    scope: str
     unavailable: str = ""
 
 
@@ -76,11 +80,7 @@ class Explain:
         except Problem as shown:
             return self._shown(name, note=shown.detail)
         rows = rows_of(found.checks, trigger.policy)
-        failed = failed_row(rows)
-        about = "The token that you pasted"
-        answer = Answer(
-            name, about, failed is None, rows, failed, scopes_to_request(trigger.policy), plain(found.keys_error)
-        )
+        answer = self._answer(trigger.policy, name, "The token that you pasted", rows, unavailable=found.keys_error)
         return self._shown(name, answer=answer)
 
     def _of_person(self, trigger: Trigger, policy: Guarded, person: str) -> Shown:
@@ -88,17 +88,22 @@ class Explain:
         object_id = people.get(person, person).lower()
         if not GUID.fullmatch(object_id):
             return self._shown(name, note="This is neither a name of [people] nor an object id.", person=person)
-        about, scopes = person if person in people else f"Object id {object_id}", scopes_to_request(policy)
+        about = person if person in people else f"Object id {object_id}"
         caller = self.services.local_caller(person, policy)
         if caller is not None:
             rows = rows_of(checks(policy, caller), None)
-            failed = failed_row(rows)
-            answer = Answer(name, f"{about}, with a token of the local tenant", failed is None, rows, failed, scopes)
+            answer = self._answer(policy, name, f"{about}, with a token of the local tenant", rows)
         else:
             rows = rows_of_person(policy, self.services.installation.tenant_id or "", object_id)
-            failed = failed_row(rows)
-            answer = Answer(name, about, None if failed is None else False, rows, failed, scopes)
+            answer = self._answer(policy, name, about, rows)
         return self._shown(name, answer=answer, person=person)
+
+    def _answer(self, policy: Guarded, name: str, about: str, rows: list[CheckRow], *, unavailable: str = "") -> Answer:
+        failed = failed_row(rows)
+        depends = any(row.outcome is Outcome.DEPENDS for row in rows)
+        admitted = False if failed is not None else None if depends else True
+        scope = scope_to_ask_for(failed, policy, self.services.installation.audiences)
+        return Answer(name, about, admitted, rows, failed, scope, plain(unavailable))
 
     def _people(self) -> dict[str, str]:
         return people_of(self.services.settings.people, self.services.snapshot())
@@ -106,9 +111,12 @@ class Explain:
     def _shown(self, workflow: str, *, answer: Answer | None = None, note: str = "", person: str = "") -> Shown:
         triggers = self.services.snapshot().triggers
         values: dict[str, Any] = {
-            "workflows": [name for name in sorted(triggers) if isinstance(triggers[name].policy, Guarded)],
+            "workflows": [name for name in sorted(triggers) if isinstance(triggers[name].policy, Guarded)][
+                :MOST_OFFERED
+            ],
+            "all_offered": len(triggers) <= MOST_OFFERED,
             "workflow": workflow if workflow in triggers else "",
-            "people": sorted(self._people()),
+            "people": sorted(self._people())[:MOST_OFFERED],
             "person": plain(person)[:200],
             "answer": answer,
             "note": note,

@@ -2,11 +2,12 @@
 read for all viewers together, once in a while."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
+from markupsafe import Markup
 from sqlalchemy import Connection
 
 from postern.api.access import visible
@@ -29,22 +30,45 @@ FIRST = ("hello", "whoami")
 
 
 @dataclass(frozen=True, slots=True)
+class Pictures:
+    """The activity of the last hour: two pictures, in all so many runs, and the minutes that had some with links to
+    their runs."""
+
+    plot: Markup
+    spread: Markup
+    total: str
+    figures: tuple[tuple[Minute, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Overview:
     """What the journal says. `empty` means that there is no run."""
 
-    minutes: tuple[Minute, ...]
+    pictures: Pictures
     failing: tuple[Failing, ...]
     bursts: tuple[Burst, ...]
     empty: bool
 
 
-def overview(connection: Connection, now: float, owner: Owner | None) -> Overview:
-    """What the journal says about all runs; with an `owner` about those that this person started."""
-    minutes = tuple(activity(connection, now, owner))
+def overview(connection: Connection, now: float, owner: Owner | None, console: str) -> Overview:
+    """What the journal says about all runs; with an `owner` about those that this person started. `console` is the
+    path of the console. It is made in the reader's thread, with the pictures: these take milliseconds."""
+    minutes = activity(connection, now, owner)
     failed = tuple(failing(connection, now - DAY, owner))
     rejected = tuple(bursts(connection, now - HOUR, needs.LEAST_BURST)) if owner is None else ()
     ran = any(minute.total for minute in minutes) or any_run(connection, owner)
-    return Overview(minutes, failed, rejected, not ran)
+    return Overview(pictures(minutes, console), failed, rejected, not ran)
+
+
+def pictures(minutes: Sequence[Minute], console: str) -> Pictures:
+    """The pictures of these minutes, and their figures."""
+
+    def link(minute: Minute) -> str:
+        times = {"since": iso(minute.at), "until": iso(minute.at + MINUTE)}
+        return f"{console}/runs?{urlencode(times, safe=':')}"
+
+    figures = tuple((minute, link(minute)) for minute in minutes if minute.total)
+    return Pictures(charts.activity(minutes, link), charts.spread(minutes), charts.total_words(minutes), figures)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +91,17 @@ class Home:
             "headline": needs.headline(listed),
             "unavailable": unavailable,
             "first": self._first_steps(visit) if found is not None and found.empty else None,
-            **_pictures(found, f"{urlsplit(self.services.address).path}/console"),
+            "pictures": found and found.pictures,
         }
         return Shown("home_now.html" if visit.partial else "home.html", values, "home")
 
     async def _overview(self, visit: Visit) -> tuple[Overview | None, str]:
         """What the journal says, or why it cannot be read."""
         owner = None if visit.viewer.operator else visit.viewer.person
-        now = self.services.now()
+        now, console = self.services.now(), f"{urlsplit(self.services.address).path}/console"
 
         async def read() -> Overview:
-            return await self.services.read(lambda connection: overview(connection, now, owner), visit.holder)
+            return await self.services.read(lambda connection: overview(connection, now, owner, console), visit.holder)
 
         try:
             return await self.recent.get(owner, read), ""
@@ -112,19 +136,3 @@ class Home:
 
 def _of_journal(found: Overview | None) -> list[Need]:
     return [] if found is None else [*needs.of_runs(found.failing), *needs.of_refusals(found.bursts)]
-
-
-def _pictures(found: Overview | None, prefix: str) -> dict[str, Any]:
-    """The pictures, and their figures as rows."""
-    if found is None:
-        return {"plot": None, "spread": None, "figures": [], "total": ""}
-
-    def link(minute: Minute) -> str:
-        return f"{prefix}/runs?" + urlencode({"since": iso(minute.at), "until": iso(minute.at + MINUTE)}, safe=":")
-
-    return {
-        "plot": charts.activity(found.minutes, link),
-        "spread": charts.spread(found.minutes),
-        "figures": [(minute, link(minute)) for minute in found.minutes if minute.total],
-        "total": charts.total_words(found.minutes),
-    }

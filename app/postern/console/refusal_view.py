@@ -1,16 +1,16 @@
 """Refusals (rejected requests) as pages show them. Pure."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from postern.access import Guarded
 from postern.catalog import Trigger
-from postern.console.check_rows import CheckRow, failed_row, rows_of
+from postern.console.check_rows import CheckRow, failed_row, rows_of, scope_to_ask_for
 from postern.console.check_words import wrong
 from postern.console.faults import FAULTS
 from postern.errors import PROBLEMS
-from postern.identity.explained import scopes_to_request
 from postern.journal.reading.records import RefusalRecord
 from postern.journal.refusal import recorded_checks
 from postern.journal.refusal_windows import MANY, OTHER
@@ -18,6 +18,8 @@ from postern.plain_text import plain
 
 SIGN_IN = "sign-in-"
 """How the codes begin of refusals of people who sign in."""
+MOST_OF_A_NAME = 60
+"""Characters of a claimed name in the list."""
 _ADDRESSES = {MANY: "many addresses", OTHER: "an address that is none"}
 
 
@@ -31,7 +33,8 @@ class Who:
 
 @dataclass(frozen=True, slots=True)
 class RefusalRow:
-    """A refusal in a list. `linked` is whether its workflow is one name, and not several."""
+    """A refusal in a list. `linked` is whether its workflow is one name, and not several.
+    `day` and `time` are those of the last request."""
 
     id: str
     reason: str
@@ -45,25 +48,40 @@ class RefusalRow:
     count: int
     first_at: float
     last_at: float
+    day: str
+    time: str
 
 
 @dataclass(frozen=True, slots=True)
 class RefusalPage:
-    """A refusal with its checks. `failed` is the first failed one, `scopes` are those that a caller requests. `asked`
-    is the id that was looked for, if it is not that of the first request. `served` is whether its workflow is."""
+    """A refusal with its checks. `failed` is the first failed one, and `scope` the one to request then, "" if another
+    token would change nothing. `asked` is the id that was looked for, if it is not that of the first request. `served`
+    is whether its workflow is."""
 
     row: RefusalRow
     checks: list[CheckRow]
     failed: CheckRow | None
-    scopes: list[str]
+    scope: str
     claimed: list[tuple[str, str]]
     request_ids: tuple[str, ...]
     asked: str
     served: bool
 
 
+def refusal_rows(records: Sequence[RefusalRecord]) -> list[RefusalRow]:
+    """The rows of the list. The first of each day has the day."""
+    rows: list[RefusalRow] = []
+    before = ""
+    for record in records:
+        row = refusal_row(record)
+        rows.append(row if row.day != before else replace(row, day=""))
+        before = row.day
+    return rows
+
+
 def refusal_row(record: RefusalRecord) -> RefusalRow:
-    """A row of the list."""
+    """One row."""
+    last = datetime.fromtimestamp(record.last_at, UTC)
     return RefusalRow(
         id=record.id,
         reason=plain(record.reason),
@@ -77,11 +95,16 @@ def refusal_row(record: RefusalRecord) -> RefusalRow:
         count=record.count,
         first_at=record.first_at,
         last_at=record.last_at,
+        day=f"{last:%A}, {last.day} {last:%B %Y}",
+        time=f"{last:%H:%M:%S}",
     )
 
 
-def refusal_view(record: RefusalRecord, asked: str, trigger: Trigger | None) -> RefusalPage:
-    """One refusal. `trigger` is its workflow as it is served now: a check that was not made is named by it."""
+def refusal_view(
+    record: RefusalRecord, asked: str, trigger: Trigger | None, audiences: Sequence[str] = ()
+) -> RefusalPage:
+    """One refusal. `trigger` is its workflow as it is served now: a check that was not made is named by it.
+    `audiences` are the installation's."""
     policy = trigger.policy if trigger is not None and isinstance(trigger.policy, Guarded) else None
     rows = rows_of(recorded_checks(record.checks), policy, id_token=record.code.startswith(SIGN_IN))
     failed = failed_row(rows)
@@ -89,7 +112,7 @@ def refusal_view(record: RefusalRecord, asked: str, trigger: Trigger | None) -> 
         row=refusal_row(record),
         checks=rows,
         failed=failed,
-        scopes=scopes_to_request(policy) if policy is not None and record.status == 401 else [],
+        scope=scope_to_ask_for(failed, policy, audiences),
         claimed=_claimed(record.claimed),
         request_ids=tuple(map(plain, record.request_ids)),
         asked=asked if asked != record.id else "",
@@ -110,7 +133,7 @@ def who_of(claimed: Mapping[str, Any] | None) -> Who | None:
     parts = [value for name, value in _claimed(claimed) if name in ("name", "object id")]
     others = [f"{name} {value}" for name, value in _claimed(claimed) if name not in ("name", "object id")]
     text = parts[0] if parts else ", ".join(others)
-    return Who(text, (claimed or {}).get("verified") is True) if text else None
+    return Who(text[:MOST_OF_A_NAME], (claimed or {}).get("verified") is True) if text else None
 
 
 def _claimed(claimed: Mapping[str, Any] | None) -> list[tuple[str, str]]:

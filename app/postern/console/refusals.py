@@ -10,7 +10,7 @@ from postern.console.check_words import CHECKS
 from postern.console.look_on import look_on
 from postern.console.page import PageRoute, Shown, Visit
 from postern.console.refusal_query import LABELS, SINCE, Asked, asked
-from postern.console.refusal_view import refusal_row, refusal_view
+from postern.console.refusal_view import refusal_rows, refusal_view
 from postern.console.services import Services
 from postern.errors import problem
 from postern.ids import is_id, time_of
@@ -20,6 +20,8 @@ from postern.journal.reading.queries import Page, find_refusal, list_refusals
 from postern.journal.reading.records import RefusalRecord
 
 HERE = "refusals"
+MOST_OFFERED = 100
+"""Names of workflows that the form offers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +47,11 @@ class Refusals:
             looked_back = time_of(opened(wanted.page.filter, found.next))
         excluding = None if found.items or wanted.page.cursor else await self._excluding(visit, wanted)
         values = {
-            "rows": [refusal_row(record) for record in found.items],
+            "rows": refusal_rows(found.items),
             "asked": {name: wanted.given.get(name, "") for name in LABELS},
             "chips": wanted.chips(),
             "sinces": {value: words for value, (_, words) in SINCE.items()},
-            "workflows": sorted(self.services.snapshot().triggers),
+            "workflows": sorted(self.services.snapshot().triggers)[:MOST_OFFERED],
             "reasons": list(CHECKS),
             "next": wanted.link(cursor=found.next) if found.next is not None else "",
             "first": wanted.link() if wanted.page.cursor else None,
@@ -70,7 +72,8 @@ class Refusals:
                 f"only the first ids are kept. Records are deleted after {days} days.",
             )
         trigger = self.services.snapshot().triggers.get(record.workflow)
-        return Shown("refusal.html", {"refusal": refusal_view(record, request_id, trigger)}, HERE)
+        view = refusal_view(record, request_id, trigger, self.services.installation.audiences)
+        return Shown("refusal.html", {"refusal": view}, HERE)
 
     async def _find(self, visit: Visit, request_id: str) -> RefusalRecord | None:
         found = await self.services.read(lambda connection: find_refusal(connection, request_id), visit.holder)

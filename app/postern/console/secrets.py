@@ -3,15 +3,18 @@
 import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from postern.connections.vault.expiry import THRESHOLDS, days_left
 from postern.connections.vault.secret import SecretState
 from postern.console.page import PageRoute, Shown, Visit
 from postern.console.services import Services
+from postern.console.uses_words import users_of_secrets
 from postern.plain_text import plain
 from postern.settings.references import secret_references
 
 HERE = "secrets"
+NO_WORKFLOWS: Mapping[str, list[str]] = MappingProxyType({})
 SECONDS = 60.0
 """How long reading all secrets may take."""
 
@@ -31,12 +34,26 @@ class SecretRow:
     looked_at: float | None = None
 
 
-def secret_rows(named: Mapping[str, tuple[str, ...]], states: Mapping[str, SecretState], now: float) -> list[SecretRow]:
-    """All secrets that settings name, and others that workflows read: what needs a person first, then by date of
-    end."""
+def secret_rows(
+    named: Mapping[str, tuple[str, ...]],
+    states: Mapping[str, SecretState],
+    now: float,
+    workflows: Mapping[str, list[str]] = NO_WORKFLOWS,
+) -> list[SecretRow]:
+    """All secrets that settings name, and others that workflows use: what needs a person first, then by date of end.
+    `workflows` are those that use a secret, by its name in lower case."""
+    users: dict[str, tuple[str, list[str]]] = {}
+    for name, of_settings in named.items():
+        users[name.lower()] = name, list(of_settings)
+    for name in states:
+        users.setdefault(name.lower(), (name, []))
+    for key, of_workflows in workflows.items():
+        shown, known = users.setdefault(key, (key, []))
+        users[key] = shown, [*known, *(f"workflow {name}" for name in of_workflows)]
     by_key = {name.lower(): state for name, state in states.items()}
-    rows = [_row(name, users, by_key.pop(name.lower(), None), now) for name, users in named.items()]
-    rows += [_row(state.name, ("ctx.secret",), state, now) for state in by_key.values()]
+    rows = [
+        _row(name, tuple(used_by) or ("ctx.secret",), by_key.get(key), now) for key, (name, used_by) in users.items()
+    ]
     return sorted(rows, key=_order)
 
 
@@ -92,11 +109,12 @@ class Secrets:
                 await self.services.read_secrets()
         except TimeoutError:
             return self._shown(f"Not all were read within {SECONDS:g} s.")
-        return self._shown("All were read just now.")
+        return self._shown("Read just now.")
 
     def _shown(self, note: str) -> Shown:
         settings = self.services.settings
-        rows = secret_rows(secret_references(settings), self.services.secret_states(), self.services.now())
+        users = users_of_secrets(self.services.snapshot().triggers)
+        rows = secret_rows(secret_references(settings), self.services.secret_states(), self.services.now(), users)
         values = {"rows": rows, "note": note, "vault": settings.key_vault_url or "", "needing": _needing(rows)}
         return Shown("secrets.html", values, HERE)
 

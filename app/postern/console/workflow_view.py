@@ -14,8 +14,12 @@ from postern.plain_text import plain
 from postern.redaction import without_tokens
 from postern.settings.installation import Installation
 
-MOST_MEMBERS = 50
+MOST_MEMBERS = 40
 """Members of a body that have a row."""
+MOST_TEXT = 2000
+"""Characters of a text of an author."""
+MOST_PEOPLE = 100
+"""Callers of a list that have a row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,7 @@ def workflow_row(trigger: Trigger, recent: Recent) -> WorkflowRow:
 def fault_row(fault: Fault) -> FaultRow:
     """A row of the faulty files. Causes are texts of exceptions, which may quote anything."""
     place = f"{fault.file}:{fault.line}" if fault.line else str(fault.file)
-    cause, fix = (plain(without_tokens(text), lines=True) for text in (fault.cause, fault.fix))
+    cause, fix = (plain(without_tokens(text), lines=True)[:MOST_TEXT] for text in (fault.cause, fault.fix))
     return FaultRow(plain(place), cause, fix, fault.still_serving)
 
 
@@ -81,7 +85,7 @@ def workflow_page(trigger: Trigger) -> WorkflowPage:
     }
     return WorkflowPage(
         workflow.name,
-        description_of(workflow),
+        description_of(workflow)[:MOST_TEXT],
         access_words(workflow.access, trigger.policy),
         plain(f"{trigger.file}:{workflow.line}"),
         tuple((name, value) for name, value in options.items() if value),

@@ -10,8 +10,11 @@ from sqlalchemy import Connection
 from postern.catalog import Trigger
 from postern.console.page import PageRoute, Shown, Visit
 from postern.console.services import Services
+from postern.console.uses_words import uses_words
 from postern.console.workflow_view import (
     MOST_MEMBERS,
+    MOST_PEOPLE,
+    MOST_TEXT,
     fault_row,
     operations_of,
     workflow_page,
@@ -26,6 +29,7 @@ from postern.openapi.docs_page import Shown as Operation
 
 HERE = "workflows"
 MOST_ROWS = 50
+MOST_FAULTS = 10
 LAST_RUNS = 10
 DAY = 86400.0
 
@@ -55,7 +59,8 @@ class Workflows:
         recent = await self._failures(visit)
         values = {
             "rows": [workflow_row(snapshot.triggers[name], recent) for name in shown],
-            "faults": [fault_row(fault) for fault in snapshot.faults],
+            "faults": [fault_row(fault) for fault in snapshot.faults[:MOST_FAULTS]],
+            "more_faults": max(len(snapshot.faults) - MOST_FAULTS, 0),
             "complete": recent.complete,
             "text": text,
             "after": after,
@@ -81,8 +86,11 @@ class Workflows:
         faults = [fault for fault in snapshot.faults if name in fault.still_serving]
         values = {
             "workflow": workflow_page(trigger),
+            "uses": uses_words(trigger.uses, self.services.settings.connections),
             "operations": await self._operations(trigger),
             "most_members": MOST_MEMBERS,
+            "most_people": MOST_PEOPLE,
+            "most_text": MOST_TEXT,
             "runs": page.items,
             "older": page.next is not None,
             "failures": recent.workflows.get(name),

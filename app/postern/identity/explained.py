@@ -70,6 +70,12 @@ def advice_of(check: Check) -> str:
     return (check.hint or check.advice or _ADVICE.get(check.name, "")).rstrip(".")
 
 
+ABOUT_SCOPES = frozenset(
+    {*OF_HEADERS, FORM, KEY_PUBLISHED, "signature", "audience-form", "expiry", "access-token", "audience", "scope"}
+)
+"""The checks that may pass with another token, which is requested with the right scope."""
+
+
 def scopes_to_request(policy: Guarded) -> list[str]:
     """The scopes of which a caller requests one, to get a token for this workflow."""
     return [default_scope(audience) for audience in sorted(policy.audiences)]

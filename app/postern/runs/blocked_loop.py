@@ -25,6 +25,7 @@ import structlog
 from structlog.typing import FilteringBoundLogger
 
 from postern.authoring.workflow import Workflow
+from postern.thread_frames import frame_of
 
 LONGEST = 0.2
 """Seconds that code may hold the loop without a warning."""
@@ -96,18 +97,18 @@ class BlockedLoop:
     def _watch(self, loop: asyncio.AbstractEventLoop, thread: int) -> None:
         looked, used = monotonic(), processor_time(thread)
         while not self._stopped.wait(self._every):
-            frame = sys._current_frames().get(thread)
+            with frame_of(thread) as frame:
+                place = place_of(frame, self._below)
+                workflow = workflow_of(frame) if place is not None else ""
             held = min(monotonic() - looked, processor_time(thread) - used)
-            self._look(loop, frame, held)
+            if place is not None:
+                self._look(loop, place, workflow, held)
             looked, used = monotonic(), processor_time(thread)
 
-    def _look(self, loop: asyncio.AbstractEventLoop, frame: FrameType | None, held: float) -> None:
+    def _look(self, loop: asyncio.AbstractEventLoop, place: Place, workflow: str, held: float) -> None:
         """Look at the loop's thread, which has computed for `held` seconds since the last look."""
-        place = place_of(frame, self._below)
-        if place is None:
-            return
         if held >= self._longest + self._every:
-            self._report(place, workflow_of(frame))
+            self._report(place, workflow)
             return
         asked = self._asked
         if asked is None or asked[1] != place.step:
@@ -117,7 +118,7 @@ class BlockedLoop:
             self._asked, self._reported = (monotonic(), place.step), False
         elif not self._reported and monotonic() - asked[0] >= self._longest:
             self._reported = True
-            self._report(place, workflow_of(frame))
+            self._report(place, workflow)
 
     def _alive(self) -> None:
         self._asked = None

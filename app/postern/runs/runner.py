@@ -13,6 +13,7 @@ from structlog.typing import FilteringBoundLogger
 from postern.access import Caller
 from postern.authoring.context import Context, Services
 from postern.authoring.request import Request
+from postern.authoring.uses import limited
 from postern.authoring.workflow import Workflow
 from postern.errors import Problem, problem
 from postern.journal.idempotency_keys import Claim
@@ -269,9 +270,11 @@ class Runner:
     def _context(self, run: Run) -> Context:
         """The Context for the workflow's function. Log entries from here on have the run's id."""
         RUN.set((run.id, run.request.trace))
-        workflow = run.workflow
+        workflow, services = run.workflow, self._services
+        if workflow.connections is not None or workflow.secrets is not None:
+            services = limited(services, workflow.connections, workflow.secrets)
         return Context(
-            run.request, run.caller, run.id, workflow.name, self._services, not workflow.stateless, workflow.secures
+            run.request, run.caller, run.id, workflow.name, services, not workflow.stateless, workflow.secures
         )
 
     def _interrupt(self, run: Run, key: Key | None) -> None:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from statistics import quantiles
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, func, select
+from sqlalchemy import Connection, Integer, Row, Select, bindparam, func, select
 
 from postern.ids import id_at, time_of
-from postern.journal.reading.filters import UNUSUAL, Condition
+from postern.journal.reading.filters import UNUSUAL
 from postern.journal.run import State
 from postern.journal.schema import runs
 
@@ -46,7 +46,7 @@ def activity(connection: Connection, now: float, owner: Owner | None = None, min
     that of its id: when its request arrived."""
     first = (now // MINUTE - minutes + 1) * MINUTE
     begins = [first + number * MINUTE for number in range(minutes)]
-    few = connection.execute(_runs(owner, first, begins[-1] + MINUTE, MOST_A_MINUTE + 1)).all()
+    few = _runs(connection, owner, first, minutes * MINUTE, MOST_A_MINUTE + 1)
     if len(few) <= MOST_A_MINUTE:
         by_minute: dict[float, list[Row[Any]]] = defaultdict(list)
         for row in few:
@@ -58,15 +58,6 @@ def activity(connection: Connection, now: float, owner: Owner | None = None, min
     return [_any_minute(connection, begin, now, failed[begin]) for begin in begins]
 
 
-def _runs(owner: Owner | None, begin: float, end: float, limit: int) -> Select[Any]:
-    """The first runs that began between these times, along the index of their callers or of ids."""
-    columns = (runs.c.id, runs.c.tenant_id, runs.c.state, runs.c.started_at, runs.c.ended_at)
-    rows = select(*columns).where(*_between(begin, end)).limit(limit)
-    if owner is None:
-        return rows.order_by(runs.c.id)
-    return rows.where(runs.c.object_id == owner[1]).order_by(runs.c.object_id, runs.c.id)
-
-
 def _minute(begin: float, rows: Iterable[Row[Any]], owner: Owner | None) -> Minute:
     """A minute with all of its runs."""
     rows = [row for row in rows if owner is None or row.tenant_id == owner[0]]
@@ -76,7 +67,7 @@ def _minute(begin: float, rows: Iterable[Row[Any]], owner: Owner | None) -> Minu
 
 def _own_minute(connection: Connection, begin: float, now: float, owner: Owner) -> Minute:
     """A minute of a person who started very many runs in this hour."""
-    rows = connection.execute(_runs(owner, begin, begin + MINUTE, MOST_A_MINUTE)).all()
+    rows = _runs(connection, owner, begin, MINUTE, MOST_A_MINUTE)
     found = _minute(begin, rows, owner)
     if len(rows) < MOST_A_MINUTE:
         return found
@@ -86,10 +77,10 @@ def _own_minute(connection: Connection, begin: float, now: float, owner: Owner) 
 
 def _any_minute(connection: Connection, begin: float, now: float, failed: int) -> Minute:
     """A minute of all runs. They are counted in the index of ids."""
-    total, estimated = _count(connection, (), begin, now)
+    total, estimated = _count(connection, begin, now)
     if not total:
         return Minute(begin, failed, failed)
-    sample = connection.execute(_runs(None, begin, begin + MINUTE, SAMPLE)).all()
+    sample = _runs(connection, None, begin, MINUTE, SAMPLE)
     return Minute(begin, max(total, failed), failed, *_durations(sample), estimated)
 
 
@@ -97,32 +88,37 @@ def _failures(connection: Connection, begins: Sequence[float], now: float) -> Co
     """How many runs that began in these minutes failed. They are counted in the index of states."""
     found: Counter[float] = Counter()
     for state in FAILURES:
-        along = (runs.c.state == state.value, UNUSUAL)
-        few = connection.execute(_ids(along, begins[0], begins[-1] + MINUTE, MOST_A_MINUTE + 1)).scalars().all()
+        span = _between(begins[0], len(begins) * MINUTE)
+        few = connection.execute(_FAILED_IDS, {"state": state.value, "most": MOST_A_MINUTE + 1, **span}).scalars().all()
         if len(few) <= MOST_A_MINUTE:
             found.update(time_of(id_) // MINUTE * MINUTE for id_ in few)
         else:
-            found.update({begin: _count(connection, along, begin, now)[0] for begin in begins})
+            found.update({begin: _count(connection, begin, now, state)[0] for begin in begins})
     return found
 
 
-def _count(connection: Connection, along: Sequence[Condition], begin: float, now: float) -> tuple[int, bool]:
-    """How many runs there are in a minute, and whether that is an estimate."""
-    some = _ids(along, begin, begin + MINUTE, MOST_A_MINUTE).subquery()
-    total, last = connection.execute(select(func.count(), func.max(some.c.id)).select_from(some)).one()
+def _runs(connection: Connection, owner: Owner | None, begin: float, seconds: float, most: int) -> Sequence[Row[Any]]:
+    """The first runs that began in these seconds, along the index of ids or of callers."""
+    values: dict[str, Any] = {"most": most, **_between(begin, seconds)}
+    if owner is None:
+        return connection.execute(_ROWS, values).all()
+    return connection.execute(_OWN_ROWS, {"object_id": owner[1], **values}).all()
+
+
+def _count(connection: Connection, begin: float, now: float, state: State | None = None) -> tuple[int, bool]:
+    """How many runs there are in a minute, and whether that is an estimate; with a state, how many that failed so."""
+    values: dict[str, Any] = {"most": MOST_A_MINUTE, **_between(begin, MINUTE)}
+    if state is None:
+        total, last = connection.execute(_COUNT, values).one()
+    else:
+        total, last = connection.execute(_FAILED_COUNT, {"state": state.value, **values}).one()
     if total < MOST_A_MINUTE:
         return total, False
     return round(total * _scale(begin, now, last)), True
 
 
-def _ids(along: Sequence[Condition], begin: float, end: float, limit: int) -> Select[Any]:
-    """The first ids between these times; `along` has the conditions of an index of states, or none."""
-    ids = select(runs.c.id).where(*along, *_between(begin, end)).limit(limit)
-    return ids.order_by(*([runs.c.state] if along else []), runs.c.id)
-
-
-def _between(begin: float, end: float) -> tuple[Condition, ...]:
-    return runs.c.id >= id_at(begin), runs.c.id < id_at(end)
+def _between(begin: float, seconds: float) -> dict[str, Any]:
+    return {"first": id_at(begin), "end": id_at(begin + seconds)}
 
 
 def _scale(begin: float, now: float, last: str) -> float:
@@ -138,3 +134,22 @@ def _durations(rows: Iterable[Row[Any]]) -> tuple[float | None, float | None]:
         return (took[0], took[0]) if took else (None, None)
     cuts = quantiles(took, n=20, method="inclusive")
     return cuts[9], cuts[18]
+
+
+# The statements are made once: SQLAlchemy takes longer to make one than the database to execute it.
+
+
+def _counted(ids: Select[Any]) -> Select[int, Any]:
+    some = ids.subquery()
+    return select(func.count(), func.max(some.c.id)).select_from(some)
+
+
+_SPAN = (runs.c.id >= bindparam("first"), runs.c.id < bindparam("end"))
+_MOST = bindparam("most", type_=Integer)
+_IDS = select(runs.c.id).where(*_SPAN).order_by(runs.c.id).limit(_MOST)
+_ROWS = _IDS.add_columns(runs.c.tenant_id, runs.c.state, runs.c.started_at, runs.c.ended_at)
+_OWN_ROWS = _ROWS.where(runs.c.object_id == bindparam("object_id")).order_by(None).order_by(runs.c.object_id, runs.c.id)
+_FAILED = (runs.c.state == bindparam("state"), UNUSUAL, *_SPAN)
+_FAILED_IDS = select(runs.c.id).where(*_FAILED).order_by(runs.c.state, runs.c.id).limit(_MOST)
+_COUNT = _counted(_IDS)
+_FAILED_COUNT = _counted(_FAILED_IDS)

@@ -1,6 +1,7 @@
 """Workflows that end in each way."""
 
 import asyncio
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -49,3 +50,11 @@ async def wait(ctx: Context) -> None:
 async def payslip(ctx: Context, question: Question) -> str:
     """Answer what no page may show."""
     return question.text[::-1]
+
+
+@workflow(access=tenant_users())
+async def order(ctx: Context, question: Question) -> Any:
+    """Call two workflows, of which one fails."""
+    ctx.connection("orders")
+    await ctx.call("quote", {"text": question.text})
+    return await ctx.call("ask", {"text": question.text})

@@ -1,13 +1,24 @@
-"""Pages beside the console: they are accessible, and nothing goes wrong on them."""
+"""Every page is accessible, in light and dark, wide and narrow, and nothing goes wrong on it: the console's, the local
+tenant's, and the documentation of workflows."""
 
+import re
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
 from playwright.sync_api import Browser, Page
 
 from tests.process.console.chromium import NARROW, WIDE, Faults, Scheme, assert_accessible, violations
-from tests.process.console.installation import Installation
+from tests.process.console.installation import BROKEN, Installation
+from tests.process.servers import ROOT, until
+
+CONSOLE = Path(ROOT, "app", "postern", "console")
+GET = re.compile(r'PageRoute\(\s*"GET", "([^"]+)"')
+FRAGMENTS = {"/console/runs/new"}
+"""Parts of pages."""
+STATUS = {"/runs?state=none": 400, "/nowhere": 404}
 
 SCHEMES: tuple[Scheme, ...] = ("light", "dark")
 EVERY_VIEW = tuple((scheme, width) for scheme in SCHEMES for width in (WIDE, NARROW))
@@ -55,6 +66,43 @@ def test_the_documentation_is_accessible(window: Callable[..., Page]):
     page.goto("/docs")
     assert page.title()
     assert_accessible(page, *EVERY_VIEW)
+
+
+@pytest.fixture
+def paths(installation: Installation) -> list[str]:
+    """Every page of the console that is read, where there is something to show."""
+    failed = installation.call("ask", BROKEN)
+    others = [installation.call(name, BROKEN) for name in ("quote", "order")]
+    others.append(installation.call("repeat", ["a" * 40, "b " * 40, "c"], who=""))
+    refused = installation.server.post("payslip", installation.tenant.token("ada"), json=BROKEN).json()["request_id"]
+    return [
+        *("", "/runs", "/runs?state=Failed", "/runs?workflow=none&text=none", "/runs?state=none", f"/runs/{failed}"),
+        *(f"/runs/{run}" for run in others),
+        *(f"/runs/{failed}/resubmit", f"/runs/{failed}/cancel"),
+        *("/refusals", f"/refusals/{refused}", "/workflows", "/workflows/ask", "/connections", "/secrets"),
+        *("/explain", "/explain?workflow=payslip&person=ada", "/sessions", "/nowhere"),
+    ]
+
+
+def answers(page: Page, path: str) -> bool:
+    """Open a page. A refusal is recorded soon after its reply, and has no page before."""
+    response = page.goto(f"/console{path}")
+    return response is not None and response.status == STATUS.get(path, 200)
+
+
+def test_every_page_of_the_console_is_accessible(window: Callable[..., Page], faults: Faults, paths: list[str]):
+    """WCAG 2.2 AA in light at 1280 px and in dark at 360 px, where nothing scrolls sideways."""
+    page = window("ada")
+    for path in paths:
+        with faults.any_status():
+            until(partial(answers, page, path))
+        assert page.locator("h1").count() == 1, path
+        assert_accessible(page)
+    routes = {route for file in CONSOLE.glob("*.py") for route in GET.findall(file.read_text("utf-8"))}
+    patterns = [re.sub(r"\{\w+\}", "[^/]+", route) for route in routes - FRAGMENTS]
+    assert len(patterns) >= 13
+    seen = [f"/console{path.partition('?')[0]}" for path in paths]
+    assert [each for each in patterns if not any(re.fullmatch(each, path) for path in seen)] == []
 
 
 def test_what_is_wrong_with_a_page_is_found(browser: Browser):
