@@ -22,6 +22,8 @@ from postern.plain_text import plain
 HERE = "runs"
 MOST_FORM_BYTES = 4 * MAX_KEPT_BYTES
 """Bytes of a form: a browser writes many characters of a body as three."""
+SHOWN_AGAIN = frozenset({"cannot-resubmit", "too-many-runs", "body-too-large", "journal-unavailable", "shutting-down"})
+"""Problems that are said in the form, which keeps what was typed."""
 UNPROVED = (
     "Signing in to the console shows who you are, but not which application or scope you would call it with, or that "
     "you are no guest. Send the request again with your own client."
@@ -80,7 +82,7 @@ class RunChanges:
             failed, detail = refused.failed.name, _refused_words(refused)
             raise Problem(403, detail, code="cannot-resubmit", title="Cannot resubmit", reason=failed) from None
         except Problem as wrong:
-            if wrong.code not in ("cannot-resubmit", "too-many-runs", "body-too-large"):
+            if wrong.code not in SHOWN_AGAIN:
                 raise
             errors = wrong.members.get("errors") or [{"where": "", "message": wrong.detail}]
             return self._form(seen, typed, errors=errors, status=wrong.status)
