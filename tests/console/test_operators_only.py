@@ -1,6 +1,7 @@
 """The pages for operators behind the guard of a real server: for others they do not exist."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -47,7 +48,7 @@ async def test_a_token_is_explained_and_a_connection_tested_by_forms_of_the_cons
     token = local_tenant.token("lisa")
     with capture_logs() as logs:
         explained = await ada.post("/console/explain", {"workflow": "payroll", "token": token})
-        foreign = {"sec-fetch-site": "cross-site", "origin": "https://evil.example"}
+        foreign: dict[str, Any] = {"sec-fetch-site": "cross-site", "origin": "https://evil.example"}
         rejected = await ada.post("/console/explain", {"workflow": "payroll", "token": token}, **foreign)
     assert "payroll admits this caller" in explained.text
     assert rejected.status_code == 403
