@@ -78,9 +78,11 @@ class Browser:
     async def get(self, path: str, **headers: str) -> Response:
         return await self.client.get(path, headers={**self.headers, **headers})
 
-    async def post(self, path: str, data: Mapping[str, str] | None = None, **headers: str) -> Response:
+    async def post(
+        self, path: str, headers: Mapping[str, str] | None = None, data: Mapping[str, str] | None = None
+    ) -> Response:
         """A form of a page of the console, unless `headers` say otherwise."""
-        own = headers or {"sec-fetch-site": "same-origin", "origin": self.console.origin}
+        own = {"sec-fetch-site": "same-origin", "origin": self.console.origin} if headers is None else headers
         return await self.client.post(path, data=data or {}, headers={**self.headers, **own})
 
     async def begin(self, to: str = "") -> str:

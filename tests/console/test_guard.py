@@ -27,7 +27,7 @@ LISTED = "fda52ac9-24fd-49e8-993d-37e9b11b2963"
 """Gil's object id: an operator by the settings, without the role."""
 
 
-CROSS_SITE: dict[str, Any] = {"sec-fetch-site": "cross-site"}
+CROSS_SITE = {"sec-fetch-site": "cross-site"}
 
 
 async def asked(visit: Visit) -> Shown:
@@ -184,7 +184,7 @@ async def test_a_person_who_goes_on_stays_signed_in_and_a_timer_keeps_nobody(con
 
     console.execute(f"UPDATE sessions SET seen_at = {old} WHERE id_hash = '{hash_in(browser)}'")
     assert (await browser.get(OPEN, **{"hx-request": "true"})).status_code == 200
-    await browser.post("/console/sessions/" + "0" * 64 + "/end", **CROSS_SITE)
+    await browser.post("/console/sessions/" + "0" * 64 + "/end", CROSS_SITE)
     await console.signed_in("gil")  # its writes are after those that the first request may have queued
     assert seen_at() == pytest.approx(old)
     assert (await browser.get(OPEN)).status_code == 200
@@ -220,14 +220,14 @@ def hash_in(browser: Browser) -> str:
     ],
 )
 async def test_a_form_of_another_page_does_nothing(
-    console: Console, lisa: Browser, headers: dict[str, Any], status: int
+    console: Console, lisa: Browser, headers: dict[str, str], status: int
 ):
     with capture_logs() as logs:
-        answer = await lisa.post(OPEN, **headers)
+        answer = await lisa.post(OPEN, headers)
     assert answer.status_code == status
     refused = [line for line in logs if line["event"] == "request-refused"]
     assert all(line["code"] == "cross-site-request" for line in refused)
-    signing_out = await lisa.post("/console/sign-out", **headers) if status == 403 else None
+    signing_out = await lisa.post("/console/sign-out", headers) if status == 403 else None
     if signing_out is not None:
         assert signing_out.status_code == 403
         assert (await lisa.get(OPEN)).status_code == 200

@@ -447,7 +447,7 @@ async def test_each_rejected_sign_in_is_a_refusal_with_its_check_in_the_journal(
         answers = [
             await browser.get(f"/console/callback?state={new_secret()}"),
             await browser.get(await browser.choose("", await browser.begin())),
-            await browser.post("/console/sign-out", origin="null"),
+            await browser.post("/console/sign-out", {"origin": "null"}),
         ]
     found = opened.execute("SELECT id, reason, code, status, client_address, checks FROM refusals ORDER BY id")
     for answer, row in zip(answers, found, strict=True):
