@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from postern.access import Check, Refused
 from postern.console import routes
 from postern.console.page import PageRoute, Shown, Visit
 from postern.errors import problem
@@ -34,6 +35,8 @@ async def asked(visit: Visit) -> Shown:
     """A page that fails as its query says."""
     if code := visit.request.query_params.get("fails"):
         raise problem(code)
+    if check := visit.request.query_params.get("refuses"):
+        raise Refused([Check(check, False, "MARKER", "MARKER")])
     if visit.request.query_params.get("breaks"):
         raise ValueError("MARKER of the page")
     return Shown("signed-out.html", {"at_entra": f"OPEN {visit.partial}"})
@@ -334,6 +337,17 @@ async def test_an_error_has_the_frame_one_sentence_one_action_and_the_request_id
     assert problem(code).detail in answer.text
     assert answer.text.count(f">{action}<") == 1
     assert "Lisa Moreau" in answer.text
+
+
+async def test_what_a_signed_in_person_may_not_do_is_said_in_the_frame(console: Console):
+    lisa = await console.signed_in("lisa")
+    with capture_logs() as logs:
+        answer = await lisa.get(f"{OPEN}?refuses=listed")
+    [line] = [line for line in logs if line["event"] == "request-refused"]
+    assert (answer.status_code, line["reason"], line["code"]) == (403, "listed", "forbidden")
+    assert "You may not do this." in answer.text
+    assert "Lisa Moreau" in answer.text
+    assert "MARKER" not in answer.text
 
 
 async def test_an_error_of_a_page_shows_nothing_of_itself(lisa: Browser):
