@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from postern.access import Check, Refused
 from postern.console import routes
 from postern.console.page import PageRoute, Shown, Visit
 from postern.errors import problem
@@ -27,10 +28,15 @@ LISTED = "fda52ac9-24fd-49e8-993d-37e9b11b2963"
 """Gil's object id: an operator by the settings, without the role."""
 
 
+CROSS_SITE = {"sec-fetch-site": "cross-site"}
+
+
 async def asked(visit: Visit) -> Shown:
     """A page that fails as its query says."""
     if code := visit.request.query_params.get("fails"):
         raise problem(code)
+    if check := visit.request.query_params.get("refuses"):
+        raise Refused([Check(check, False, "MARKER", "MARKER")])
     if visit.request.query_params.get("breaks"):
         raise ValueError("MARKER of the page")
     return Shown("signed-out.html", {"at_entra": f"OPEN {visit.partial}"})
@@ -181,7 +187,7 @@ async def test_a_person_who_goes_on_stays_signed_in_and_a_timer_keeps_nobody(con
 
     console.execute(f"UPDATE sessions SET seen_at = {old} WHERE id_hash = '{hash_in(browser)}'")
     assert (await browser.get(OPEN, **{"hx-request": "true"})).status_code == 200
-    await browser.post("/console/sessions/" + "0" * 64 + "/end", {"sec-fetch-site": "cross-site"})
+    await browser.post("/console/sessions/" + "0" * 64 + "/end", CROSS_SITE)
     await console.signed_in("gil")  # its writes are after those that the first request may have queued
     assert seen_at() == pytest.approx(old)
     assert (await browser.get(OPEN)).status_code == 200
@@ -331,6 +337,17 @@ async def test_an_error_has_the_frame_one_sentence_one_action_and_the_request_id
     assert problem(code).detail in answer.text
     assert answer.text.count(f">{action}<") == 1
     assert "Lisa Moreau" in answer.text
+
+
+async def test_what_a_signed_in_person_may_not_do_is_said_in_the_frame(console: Console):
+    lisa = await console.signed_in("lisa")
+    with capture_logs() as logs:
+        answer = await lisa.get(f"{OPEN}?refuses=listed")
+    [line] = [line for line in logs if line["event"] == "request-refused"]
+    assert (answer.status_code, line["reason"], line["code"]) == (403, "listed", "forbidden")
+    assert "You may not do this." in answer.text
+    assert "Lisa Moreau" in answer.text
+    assert "MARKER" not in answer.text
 
 
 async def test_an_error_of_a_page_shows_nothing_of_itself(lisa: Browser):

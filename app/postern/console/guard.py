@@ -30,8 +30,7 @@ Handler = Callable[[Request, str], Awaitable[Answer]]
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 OPERATOR = "operator"
-_OF_CHECKS = {STATE: "sign-in-not-started", BROWSER: "sign-in-not-started"}
-"""The faults of checks that are not an ID token's."""
+"""The check of a person where the console is for operators only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +132,7 @@ class Guard:
             checks = (Check(error.code, False, None, error.reason),) if error.reason else ()
         else:
             reason, checks = error.failed.name, error.checks
-            shown = problem("forbidden") if reason == OPERATOR else fault(_OF_CHECKS.get(reason, "sign-in-refused"))
+            shown = _of_check(reason, signed_in=viewer is not None)
         refusal = Refusal(request_id, reason, shown.code, shown.status, "", address_of(request), checks)
         if self.refused(refusal):
             self.log.info(
@@ -155,15 +154,23 @@ class Guard:
             action = Action("Open the console over https", f"{self.frame.address}/console")
         elif action.path:
             action = action._replace(path=self.frame.below(action.path))
-        values = {**_texts(shown), "action": action, "other_person": shown.code == "forbidden"}
+        closed = viewer is not None and self.for_operators and not viewer.operator
+        values = {**_texts(shown), "action": action, "other_person": closed}
         return self.frame.page(
             "part-fault.html" if part else "fault.html",
             values,
             request_id,
-            viewer=None if shown.code == "forbidden" else viewer,
+            viewer=None if closed else viewer,
             status=shown.status,
             more=tuple(header_lines(shown.headers)),
         )
+
+
+def _of_check(reason: str, *, signed_in: bool) -> Problem:
+    """The problem for a failed check: of a person who is signed in, of a browser that comes back, or of an ID token."""
+    if signed_in:
+        return problem("forbidden") if reason == OPERATOR else problem("forbidden", detail="You may not do this.")
+    return fault("sign-in-not-started" if reason in (STATE, BROWSER) else "sign-in-refused")
 
 
 def _texts(shown: Problem) -> dict[str, object]:
