@@ -33,9 +33,10 @@ gc.freeze()
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the parents
 with socket.socket(fileno=int(sys.argv[1])) as asked:
     while True:
-        request, (*streams, report), _, _ = socket.recv_fds(asked, 1_000_000, 4)
+        request, received, _, _ = socket.recv_fds(asked, 1_000_000, 4)
         if not request:
             os._exit(0)
+        *streams, report = received
         if not os.fork():
             break
         for each in (*streams, report):
