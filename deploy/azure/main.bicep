@@ -89,15 +89,6 @@ module database 'modules/database.bicep' = {
   }
 }
 
-module registration 'modules/registration.bicep' = if (empty(registeredClientId)) {
-  name: 'registration'
-  params: {
-    name: 'Postern (${environmentName})'
-    uniqueName: 'postern-${environmentName}-${unique}'
-    identityPrincipalId: identity.outputs.principalId
-  }
-}
-
 module registry 'br/public:avm/res/container-registry/registry:0.12.1' = {
   name: 'registry'
   params: {
@@ -141,6 +132,16 @@ module apps 'br/public:avm/res/app/managed-environment:0.15.0' = {
     workloadProfiles: [{name: 'Consumption', workloadProfileType: 'Consumption'}]
     appLogsConfiguration: {destination: 'azure-monitor'} // by the setting below: without the workspace's key
     diagnosticSettings: [{workspaceResourceId: workspace.outputs.resourceId}]
+  }
+}
+
+module registration 'modules/registration.bicep' = if (empty(registeredClientId)) {
+  name: 'registration'
+  params: {
+    name: 'Postern (${environmentName})'
+    uniqueName: 'postern-${environmentName}-${unique}'
+    identityPrincipalId: identity.outputs.principalId
+    publicUrl: 'https://ca-${environmentName}.${apps.outputs.defaultDomain}' // as app.bicep names it
   }
 }
 

@@ -5,12 +5,13 @@ set -eu
 
 usage() {
     cat <<'TEXT'
-usage: register.sh [--name NAME] [--client-id ID] [--identity OBJECT_ID] [--dry-run]
+usage: register.sh [--name NAME] [--client-id ID] [--identity OBJECT_ID] [--public-url URL] [--dry-run]
 
   --name NAME           the name of the registration (postern)
   --client-id ID        an existing registration, instead of a search by name
   --identity OBJECT_ID  the managed identity whose tokens Postern signs in with: IDENTITY_PRINCIPAL_ID
                         of the deployment. Without it no credential is added.
+  --public-url URL      POSTERN_PUBLIC_URL, so that people can sign in to the console there
   --dry-run             change nothing, and show what would be done
 TEXT
 }
@@ -20,15 +21,16 @@ fail() {
     exit 1
 }
 
-name=postern client_id='' identity='' dry_run=''
+name=postern client_id='' identity='' public_url='' dry_run=''
 while [ $# -gt 0 ]; do
     case $1 in
-    --name | --client-id | --identity)
+    --name | --client-id | --identity | --public-url)
         [ $# -ge 2 ] || fail "$1 needs a value"
         case $1 in
         --name) name=$2 ;;
         --client-id) client_id=$2 ;;
         --identity) identity=$2 ;;
+        --public-url) public_url=${2%/} ;;
         esac
         shift 2
         ;;
@@ -46,6 +48,12 @@ case $name in
 esac
 [ -z "$client_id" ] || is_id "$client_id" || fail "--client-id is not an id"
 [ -z "$identity" ] || is_id "$identity" || fail "--identity is not an object id"
+case $public_url in
+'') ;;
+*[!A-Za-z0-9./:_~-]*) fail "--public-url is not an address without a query" ;;
+https://?* | http://localhost | http://localhost:* | http://localhost/*) ;;
+*) fail "--public-url begins with https:// (http on localhost only)" ;;
+esac
 command -v az >/dev/null || fail "the Azure CLI is not installed: https://aka.ms/azure-cli"
 
 folder=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
@@ -120,6 +128,18 @@ $identity
             }"
         ;;
     esac
+fi
+
+if [ -n "$public_url" ]; then
+    uris=$(az ad app show --id "$client_id" --query 'web.redirectUris[]' --output tsv)
+    for uri in "$public_url/console/callback" "$public_url/console/signed-out"; do
+        printf '%s\n' "$uris" | grep -Fqx -e "$uri" || uris="$uris
+$uri"
+    done
+    # A redirect URI has no quote and no space, so each line is one string.
+    list=$(printf '%s\n' "$uris" | sed -e '/^$/d' -e 's/.*/"&"/' | paste -s -d , -)
+    change "the redirect URIs of the console" \
+        rest --method PATCH --url "$graph/v1.0/applications/$object_id" --body "{\"web\": {\"redirectUris\": [$list]}}"
 fi
 
 cat <<TEXT

@@ -50,6 +50,14 @@ def test_list_shows_method_url_and_access_of_each_workflow(postern: Postern):
     assert rows[3] == ["hello", "POST", "https://flows.example/triggers/hello", "anonymous", "(open", "to", "anyone)"]
 
 
+def test_check_says_what_the_console_lacks(postern: Postern):
+    """With the local tenant nothing is missing."""
+    assert "console" not in postern("check").stderr
+    result = postern("check", **REAL, POSTERN_PUBLIC_URL="https://flows.example")
+    assert "The console is off: POSTERN_CLIENT_ID is not set; neither POSTERN_CLIENT_SECRET_NAME" in result.stderr
+    assert "The console is off: POSTERN_CONSOLE is off." in postern("check", POSTERN_CONSOLE="off").stderr
+
+
 def test_list_as_json_has_a_shape_for_programs(postern: Postern, folder: Path):
     (folder / "workflows" / "broken.py").write_text("import nothing_of_the_kind\n", encoding="utf-8")
     result = postern("list", "--json")

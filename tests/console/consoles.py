@@ -120,9 +120,10 @@ def parameters(url: str) -> dict[str, str]:
 
 @asynccontextmanager
 async def open_console(
-    local: LocalTenant, folder: Path, address: str = AT_LOOPBACK, **settings: Any
+    local: LocalTenant, folder: Path, address: str = AT_LOOPBACK, local_address: str = "", **settings: Any
 ) -> AsyncIterator[Console]:
-    """A server with a console at this address. The workflows are the modules of the folder."""
+    """A server with a console at this address. The workflows are the modules of the folder. A setting that is None is
+    not set. With `local_address` the server knows that its tenant is a local one."""
     mine = {
         "workflows": str(folder),
         "database_url": put_sqlite(folder / ".journal.db"),
@@ -136,7 +137,8 @@ async def open_console(
         registered = {f"{address}/console/callback", f"{address}/console/signed-out"}
         before = set(local.sign_ins.redirect_uris)
         local.sign_ins.redirect_uris |= registered
-        app = create_app(load_settings({}, folder=folder, defaults=local_defaults(local) | mine))
+        values = {name: value for name, value in (local_defaults(local) | mine).items() if value is not None}
+        app = create_app(load_settings({}, folder=folder, defaults=values), local_address=local_address)
         try:
             async with app.router.lifespan_context(app), http_client(local.ca_bundle) as entra:
                 yield Console(app, address, local, entra, str(mine["database_url"]))

@@ -1,6 +1,7 @@
 """People sign in to the console at the real local tenant, and out again; and what comes of every other attempt."""
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -436,6 +437,31 @@ async def test_the_journal_has_hashes_and_the_log_has_neither_secret_nor_code(co
     for secret in secrets:
         assert secret not in rows
         assert secret not in repr(logs)
+
+
+async def test_each_rejected_sign_in_is_a_refusal_with_its_check_in_the_journal(
+    local_tenant: LocalTenant, tmp_path: Path
+):
+    async with open_console(local_tenant, tmp_path, AT_HTTPS) as opened:
+        browser = opened.browser()
+        answers = [
+            await browser.get(f"/console/callback?state={new_secret()}"),
+            await browser.get(await browser.choose("", await browser.begin())),
+            await browser.post("/console/sign-out", {"origin": "null"}),
+        ]
+    found = opened.execute("SELECT id, reason, code, status, client_address, checks FROM refusals ORDER BY id")
+    for answer, row in zip(answers, found, strict=True):
+        assert row.id in answer.text
+        assert (row.status, row.client_address) == (answer.status_code, browser.address)
+    assert [(row.reason, row.code) for row in found] == [
+        ("browser", "sign-in-not-started"),
+        ("sign-in-cancelled", "sign-in-cancelled"),
+        ("cross-site-request", "cross-site-request"),
+    ]
+    said = [json.loads(row.checks)[-1]["found"] for row in found]
+    assert said[0].startswith("no cookie")
+    assert said[1] == "access_denied AADSTS65004"
+    assert said[2] == "Origin is null, not https://postern.example"
 
 
 def session_cookie(browser: Browser, value: str, name: str = "session") -> str:

@@ -7,6 +7,7 @@ import tomllib
 from postern.access import Guarded, bind, specific_users
 from postern.connections.auth.entra_errors import FAULTS
 from postern.identity.token import RULES
+from postern.local_tenant.directory import REDIRECT_PATHS
 from postern.settings import load_settings
 from tests.process.servers import ROOT
 
@@ -32,6 +33,12 @@ def test_the_scope_and_roles_are_those_of_the_registration():
     assert set(re.findall(r"appRoles\[\?value=='([^']+)'\]", PAGE)) == {"Workflow.Run"} <= set(roles)
     assert set(re.findall(r"oauth2PermissionScopes\[\?value=='([^']+)'\]", PAGE)) == set(scopes)
     assert REGISTRATION["api"]["requestedAccessTokenVersion"] == 2
+
+
+def test_the_redirect_uris_are_those_of_the_console():
+    section = PAGE.split("\n## 4. The console\n")[1].split("\n## ")[0]
+    for path in REDIRECT_PATHS:
+        assert f"https://postern.example.com{path}" in section
 
 
 def test_the_checks_are_the_programs():

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from postern.local_tenant.directory import REDIRECT_PATHS
+
 pytestmark = pytest.mark.process
 
 ROOT = Path(__file__).parents[2]
@@ -116,6 +118,26 @@ def test_a_run_without_an_identity_makes_no_credential(register):
     ran = register()
     assert ran.code == 0, ran.err
     assert not ran.made("ad", "app", "federated-credential")
+
+
+@pytest.mark.parametrize(
+    "there", [[], ["https://other.example/callback"], ["https://postern.example/console/callback"]]
+)
+def test_the_redirect_uris_of_the_console_are_added_to_those_that_are_there(register, there):
+    answers = ALL_THERE | {f"ad app show --id {CLIENT} --query web.redirectUris": "\n".join(there)}
+    ran = register("--public-url", "https://postern.example/", answers=answers)
+    assert ran.code == 0, ran.err
+    uris = body(ran.made("rest")[-1])["web"]["redirectUris"]
+    assert uris == [*dict.fromkeys([*there, *(f"https://postern.example{path}" for path in REDIRECT_PATHS)])]
+
+
+@pytest.mark.parametrize(
+    "url", ["http://postern.example", "postern.example", 'https://x/"', "https://x/?a", "https://"]
+)
+def test_an_address_at_which_nobody_can_sign_in_is_refused(register, url):
+    ran = register("--public-url", url)
+    assert (ran.code, ran.calls) == (1, [])
+    assert "--public-url" in ran.err
 
 
 @pytest.mark.parametrize("answers", [NOTHING_YET, ALL_THERE | {"ad sp list": ""}], ids=["nothing yet", "some there"])

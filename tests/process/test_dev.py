@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from httpx2 import Client
 
 from postern.cli.workspace import STATE_FOLDER
 from postern.local_tenant import LocalTenant
@@ -68,6 +69,25 @@ def write(server: Server, file: str, name: str, answer: str = "here", more: str 
     path = server.folder / "workflows" / file
     path.write_text(WORKFLOW.format(name=name, answer=answer, more=more), encoding="utf-8")
     return path
+
+
+def test_the_consoles_address_comes_first_and_ada_signs_in_there_by_one_click(dev: Server):
+    """Over real http, with the cookies of a browser, and no code in the log."""
+    address = f"{dev.address}/console"
+    assert re.search(r"^(Console: \S+|workflow .*)$", dev.output, re.MULTILINE)[1] == f"Console: {address}"  # type: ignore[index]
+    dev.says("console-on")
+    with Client(trust_env=False, timeout=20, headers={"accept": "text/html"}) as browser:
+        at_entra = browser.get(address).headers["location"]
+        at_entra = browser.get(dev.address + at_entra).headers["location"]
+        callback = browser.post(at_entra, data={"person": "ada"}).headers["location"]
+        assert callback.startswith(f"{address}/callback?code=")
+        assert browser.get(callback).headers["location"] == "/console"
+        page = browser.get(f"{address}/sessions")
+        assert (page.status_code, "Ada Okafor" in page.text) == (200, True)
+    code = callback.partition("code=")[2].partition("&")[0]
+    dev.says("signed-in")
+    assert code not in dev.output
+    assert '"url":"/console/callback"' in dev.output
 
 
 def test_the_table_lists_the_examples_with_url_and_access(dev: Server):

@@ -7,6 +7,8 @@ param name string
 param uniqueName string
 @description('The object id of the identity that Postern runs as. Its tokens are the registration\'s only credential.')
 param identityPrincipalId string
+@description('The address at which callers and people reach Postern.')
+param publicUrl string
 
 var registration = loadJsonContent('../registration.json')
 
@@ -16,6 +18,7 @@ resource application 'Microsoft.Graph/applications@v1.0' = {
   signInAudience: registration.signInAudience
   api: registration.api
   appRoles: registration.appRoles
+  web: {redirectUris: ['${publicUrl}/console/callback', '${publicUrl}/console/signed-out']}
 
   resource identity 'federatedIdentityCredentials@v1.0' = {
     name: '${application.uniqueName}/managed-identity'
