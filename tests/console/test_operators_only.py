@@ -37,7 +37,7 @@ async def test_an_operator_sees_every_page_and_others_none(console: Console):
         assert (await ada.get(path)).status_code == 200, path
         assert (await lisa.get(path)).status_code == 404, path
     for path in FORMS:
-        assert (await lisa.post(path, {"workflow": "payroll", "token": "x"})).status_code == 404, path
+        assert (await lisa.post(path, data={"workflow": "payroll", "token": "x"})).status_code == 404, path
 
 
 async def test_a_token_is_explained_and_a_connection_tested_by_forms_of_the_console_only(
@@ -46,9 +46,9 @@ async def test_a_token_is_explained_and_a_connection_tested_by_forms_of_the_cons
     ada = await console.signed_in("ada")
     token = local_tenant.token("lisa")
     with capture_logs() as logs:
-        explained = await ada.post("/console/explain", {"workflow": "payroll", "token": token})
+        explained = await ada.post("/console/explain", data={"workflow": "payroll", "token": token})
         foreign = {"sec-fetch-site": "cross-site", "origin": "https://evil.example"}
-        rejected = await ada.post("/console/explain", {"workflow": "payroll", "token": token}, **foreign)
+        rejected = await ada.post("/console/explain", foreign, {"workflow": "payroll", "token": token})
     assert "payroll admits this caller" in explained.text
     assert rejected.status_code == 403
     for part in token.split("."):

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,11 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def console(tmp_path: Path, database_url: str, own_modules: None) -> AsyncIterator[RunConsole]:
-    """The pages on a journal of a few runs."""
+async def console(
+    tmp_path: Path, database_url: str, own_modules: None, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[RunConsole]:
+    """The pages on a journal of a few runs, which look on as long as they like: the machine may be busy."""
+    monkeypatch.setattr(runs, "MOST_SECONDS", inf)
     async with open_run_console(tmp_path, database_url) as console:
         console.put(
             run_row(1, state="Failed", status=500, error_type="ValueError", error_message="the reason"),
@@ -153,12 +157,22 @@ async def test_short_pages_of_the_journal_are_joined_and_then_it_says_how_far_ba
     assert ids((await console.get(*seen.links("cursor="))).page) == [1]
 
 
+async def test_a_page_whose_time_is_over_looks_no_further(console: RunConsole, monkeypatch: pytest.MonkeyPatch):
+    for name, value in {"FIRST_WINDOW": 2, "LAST_WINDOW": 2, "MOST_CANDIDATES": 2}.items():
+        monkeypatch.setattr(queries, name, value)
+    monkeypatch.setattr(runs, "MOST_SECONDS", 0)
+    assert "looked back to 1 Jan 2026 12:00:04" in (await console.get("/console/runs?text=reason")).text
+    monkeypatch.setattr(queries, "MOST_CANDIDATES", 100)
+    monkeypatch.setattr(queries, "FIRST_WINDOW", 32)
+    assert "Drop one of the filters" in (await console.get("/console/runs?text=nowhere")).text
+
+
 @pytest.mark.parametrize(
     ("query", "who", "said"),
     [
         ("workflow=book&text=nowhere", "operator", "Without the filter text nowhere there are some."),
         ("workflow=nothing", "operator", "Without the filter workflow nothing there are some."),
-        ("workflow=nothing&text=nowhere", "operator", "No single filter excludes them all."),
+        ("workflow=nothing&text=nowhere", "operator", "Drop one of the filters, or all of them ."),
         (f"caller={LISA}", "ada", f"Without the filter caller {LISA} there are some."),
     ],
 )
