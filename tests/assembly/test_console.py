@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 
 from postern.assembly import journal
 from postern.browser_secrets import hash_of
+from postern.journal.retention import Retention
 from postern.journal.sessions import Ends
 from postern.local_tenant import LocalTenant
 from tests.console.consoles import AT_HTTPS, AT_LOOPBACK, open_console
@@ -64,7 +65,7 @@ async def test_the_settings_say_when_sessions_end_and_when_they_are_deleted(
     local_tenant: LocalTenant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     made: list[Ends] = []
-    real = journal.Retention
+    real = Retention
 
     def retention(write: Any, days: int, *, ends: Ends) -> Any:
         made.append(ends)

@@ -27,6 +27,9 @@ LISTED = "fda52ac9-24fd-49e8-993d-37e9b11b2963"
 """Gil's object id: an operator by the settings, without the role."""
 
 
+CROSS_SITE = {"sec-fetch-site": "cross-site"}
+
+
 async def asked(visit: Visit) -> Shown:
     """A page that fails as its query says."""
     if code := visit.request.query_params.get("fails"):
@@ -181,7 +184,7 @@ async def test_a_person_who_goes_on_stays_signed_in_and_a_timer_keeps_nobody(con
 
     console.execute(f"UPDATE sessions SET seen_at = {old} WHERE id_hash = '{hash_in(browser)}'")
     assert (await browser.get(OPEN, **{"hx-request": "true"})).status_code == 200
-    await browser.post("/console/sessions/" + "0" * 64 + "/end", {"sec-fetch-site": "cross-site"})
+    await browser.post("/console/sessions/" + "0" * 64 + "/end", CROSS_SITE)
     await console.signed_in("gil")  # its writes are after those that the first request may have queued
     assert seen_at() == pytest.approx(old)
     assert (await browser.get(OPEN)).status_code == 200

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import insert
 from structlog.testing import capture_logs
 
-from postern.identity.explained import OF_TOKENS
+from postern.identity.explained import OF_ID_TOKENS, OF_TOKENS
 from postern.ids import new_id
 from postern.journal.reading import queries
 from postern.journal.schema import refusals
@@ -219,3 +219,16 @@ async def test_a_short_page_is_read_on_and_then_says_how_far_back(pages: Pages, 
 async def test_a_page_says_that_nothing_was_rejected(pages: Pages):
     assert "No request was rejected" in (await pages.get("/console/refusals")).text
     assert new_id() not in pages.seen[0]
+
+
+async def test_a_rejected_sign_in_shows_the_checks_of_an_id_token(pages: Pages):
+    """What was not made after them are rules of ID tokens, not of access tokens, and no workflow's."""
+    made = [{"name": name, "passed": name != "nonce"} for name in OF_ID_TOKENS[: OF_ID_TOKENS.index("nonce") + 1]]
+    put(pages, row(1, reason="nonce", code="sign-in-refused", status=403, workflow="", checks=json.dumps(made)))
+    page = await pages.get(f"/console/refusals/{id_number(1)}")
+    assert "The check nonce is the first that fails" in page.text
+    left = re.findall(
+        r"not made</span></span></td>\s*<td class=\"what\">[^<]*<code class=\"soft\">([a-z_-]+)", page.text
+    )
+    assert left == list(OF_ID_TOKENS[OF_ID_TOKENS.index("nonce") + 1 :])
+    assert "for payroll" not in page.text
