@@ -1,7 +1,7 @@
 """The pages of runs on a real journal's database, asked by people, without the guard around them."""
 
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from html import unescape
@@ -125,6 +125,8 @@ class RunConsole:
     routes: tuple[PageRoute, ...] = ()
     underway: dict[str, RunRecord] = field(default_factory=dict)
     cancels_here: bool = False
+    start: Callable[..., Awaitable[Run]] = field(init=False)
+    """What starts a run."""
     started: list[tuple[str, Caller, bytes, list[str]]] = field(default_factory=list)
     """Of each new run: its id, its caller, its body and the names of its headers."""
 
@@ -261,12 +263,13 @@ async def open_run_console(folder: Path, database_url: str) -> AsyncIterator[Run
         read=read,
         write=run_on,
         cancel=cancel,
-        resubmit=resubmitter(lambda: catalog.snapshot, start, LargeBodies()),  # type: ignore[arg-type]
+        resubmit=resubmitter(lambda: catalog.snapshot, lambda *given: console.start(*given), LargeBodies()),
         underway=lambda run_id: console.underway.get(run_id),
         snapshot=lambda: catalog.snapshot,
         log=structlog.get_logger("test"),
         now=lambda: NOON + 3600,
     )
+    console.start = start
     console.services, console.routes = services, run_routes(services)
     yield console
     engine.dispose()

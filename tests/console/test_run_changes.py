@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import select
 from structlog.testing import capture_logs
 
+from postern.errors import PROBLEMS, problem
 from postern.journal.reading.queries import find_run
 from postern.journal.reading.records import RunRecord
 from postern.journal.schema import runs
@@ -63,7 +64,7 @@ def typed(page: str) -> str:
 
 async def test_a_cancel_is_asked_first_and_then_goes_on_to_the_run(console: RunConsole):
     asked = await console.get(f"/console/runs/{RUNNING}/cancel", "ada")
-    for said in ("The run of book", "Steps and calls that are done stay done", "run-cancelled"):
+    for said in ("The run of book", "Completed steps and calls are not undone", "run-cancelled"):
         assert said in asked.text
     assert f'method="post" action="/console/runs/{RUNNING}/cancel"' in asked.page
     assert record_of(console, RUNNING).cancel_requested_at is None
@@ -77,7 +78,7 @@ async def test_a_cancel_is_asked_first_and_then_goes_on_to_the_run(console: RunC
         ("run-cancel-requested", RUNNING, ADA)
     ]
     run = await console.get(f"/console/runs/{RUNNING}", "ada")
-    assert "and is asked to end" in run.text
+    assert "cancellation requested" in run.text
     assert "requested by Ada" in run.text
 
 
@@ -114,7 +115,7 @@ async def test_a_resubmit_names_its_effect(console: RunConsole):
         "A new run of book starts, on its current code.",
         "the request that Ada sent",
         "Its caller is you, Operator, and not Ada.",
-        "everything once more",
+        "All steps and calls run again",
         "Idempotency-Key",
     ):
         assert said in asked.text
@@ -146,6 +147,8 @@ async def test_an_edited_body_is_the_input_of_the_new_run(console: RunConsole):
     assert new.resubmitted_by["object_id"] == OPERATOR
     page = await console.get(seen.to)
     assert page.links(ADAS_RUN) == [f"/console/runs/{ADAS_RUN}"]
+    assert f"/console/runs/{run_id}" in (await console.get(f"/console/runs/{ADAS_RUN}")).links(run_id)
+    assert (await console.get(f"/console/runs/{ADAS_RUN}", "ada")).links(run_id) == []  # it is the operator's
     assert record_of(console, ADAS_RUN).inputs == BOOKING
 
 
@@ -176,6 +179,21 @@ async def test_a_body_is_never_longer_than_a_record_keeps(console: RunConsole):
     assert (seen.status, "longer than 65536 bytes" in seen.text) == (413, True)
     seen = await console.post(f"/console/runs/{ADAS_RUN}/resubmit", "ada", body="x" * 4 * MAX_KEPT_BYTES)
     assert (seen.status, seen.page) == (413, "body-too-large")
+
+
+@pytest.mark.parametrize("code", ["journal-unavailable", "shutting-down", "too-many-runs"])
+async def test_what_was_typed_is_kept_while_no_run_can_start(
+    console: RunConsole, code: str, monkeypatch: pytest.MonkeyPatch
+):
+    async def nothing_starts(*_: object) -> None:
+        raise problem(code)
+
+    monkeypatch.setattr(console, "start", nothing_starts)
+    seen = await console.post(f"/console/runs/{ADAS_RUN}/resubmit", "ada", body=BOOKING.replace("7", "8"))
+    assert (seen.status, typed(seen.page)) == (PROBLEMS[code].status, BOOKING.replace("7", "8"))
+    assert unescape(PROBLEMS[code].detail) in seen.text
+    monkeypatch.undo()
+    assert (await console.post(f"/console/runs/{ADAS_RUN}/resubmit", "ada", body=typed(seen.page))).status == 303
 
 
 @pytest.mark.parametrize(
@@ -222,7 +240,7 @@ async def test_who_may_not_call_the_workflow_now_does_not_resubmit(
     seen = await console.post(f"/console/runs/{ADAS_RUN}/resubmit", who)
     if why:
         assert why in asked.text
-        assert (seen.status, why in seen.text, console.started) == (403, True, [])
+        assert (seen.status, seen.page, console.started) == (403, "cannot-resubmit", [])
     else:
         assert (seen.status, len(console.started)) == (303, 1)
         assert console.started[0][1].guest

@@ -31,7 +31,7 @@ from tests.journal.recorded import NOON
         (
             {"state": State.RUNNING, "ended_at": None, "cancel_requested_at": NOON},
             "",
-            "Running for 1 min, and is asked to end",
+            "Running for 1 min, cancellation requested",
         ),
     ],
 )

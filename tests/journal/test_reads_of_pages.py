@@ -11,12 +11,14 @@ from sqlalchemy import Connection, Engine, insert
 
 from postern.journal.database.engine import open_engine
 from postern.journal.reading import newer_runs as newer
+from postern.journal.reading import resubmits
 from postern.journal.reading import step_window as window
 from postern.journal.reading.call_tree import find_chain
 from postern.journal.reading.filters import RunFilter
 from postern.journal.reading.newer_runs import Newer, newer_runs
-from postern.journal.reading.queries import find_run
+from postern.journal.reading.queries import find_run, find_run_alone
 from postern.journal.reading.records import RunRecord
+from postern.journal.reading.resubmits import resubmits_of
 from postern.journal.reading.run_parts import run_parts
 from postern.journal.reading.step_window import StepWindow, step_window
 from postern.journal.run import State
@@ -27,6 +29,12 @@ from tests.journal.recorded import NOON, TENANT, id_number, put, run_row
 
 RUN = id_number(1)
 ADA = "ed1bf663-4183-4555-b113-3ed7e5cc901b"
+
+
+def first_run(connection: Connection) -> RunRecord:
+    run = find_run_alone(connection, RUN)
+    assert run is not None
+    return run
 
 
 def put_steps(connection: Connection, *failed: int, total: int) -> None:
@@ -118,6 +126,26 @@ def test_many_newer_runs_are_not_all_counted(engine: Engine, monkeypatch: pytest
         assert newer_runs(connection, RunFilter(text="nowhere"), id_number(0)) == Newer(0, more=True)
 
 
+def test_resubmits_of_a_run_are_found_soon_after_it_and_among_the_newest(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+):
+    def numbers_of(connection: Connection, number: int) -> list[int]:
+        run = find_run(connection, id_number(number))
+        assert run is not None
+        return [int(each.id[-12:], 16) for each in resubmits_of(connection, run)]
+
+    with engine.begin() as connection:
+        again = {3: 1, 6: 1, 9: 1, 7: 2}
+        put(
+            connection,
+            *(run_row(n, resubmitted_from=id_number(again[n]) if n in again else None) for n in range(1, 11)),
+        )
+        put(connection, run_row(11, workflow="book", resubmitted_from=RUN))
+        assert [numbers_of(connection, n) for n in (1, 2, 3)] == [[3, 6, 9], [7], []]
+        monkeypatch.setattr(resubmits, "MOST_EXAMINED", 2)
+        assert numbers_of(connection, 1) == [3, 9]
+
+
 def test_a_read_looks_at_few_rows_however_many_there_are(tmp_path: Path):
     """SQLite counts the steps of its machine: they are the same among five times as many rows."""
     engine = open_engine(put_sqlite(tmp_path / "runs.db"), writing=True)
@@ -125,6 +153,7 @@ def test_a_read_looks_at_few_rows_however_many_there_are(tmp_path: Path):
         "newer": lambda connection: newer_runs(connection, RunFilter(workflow="book", text="no"), id_number(0)),
         "mine": lambda connection: newer_runs(connection, RunFilter(owner=(TENANT, ADA), text="no"), id_number(0)),
         "steps": lambda connection: step_window(connection, RUN),
+        "resubmits": lambda connection: resubmits_of(connection, first_run(connection)),
     }
 
     def work(read: Any) -> int:

@@ -22,6 +22,8 @@ from postern.plain_text import plain
 HERE = "runs"
 MOST_FORM_BYTES = 4 * MAX_KEPT_BYTES
 """Bytes of a form: a browser writes many characters of a body as three."""
+SHOWN_AGAIN = frozenset({"cannot-resubmit", "too-many-runs", "body-too-large", "journal-unavailable", "shutting-down"})
+"""Problems that are said in the form, which keeps what was typed."""
 UNPROVED = (
     "Signing in to the console shows who you are, but not which application or scope you would call it with, or that "
     "you are no guest. Send the request again with your own client."
@@ -77,9 +79,10 @@ class RunChanges:
                 self._check_edit(seen, typed)
             record = await self.actions.resubmit(as_caller, goes_on=True, body=typed)
         except Refused as refused:
-            return self._form(seen, typed, why=_refused_words(refused), status=403)
+            failed, detail = refused.failed.name, _refused_words(refused)
+            raise Problem(403, detail, code="cannot-resubmit", title="Cannot resubmit", reason=failed) from None
         except Problem as wrong:
-            if wrong.code not in ("cannot-resubmit", "too-many-runs", "body-too-large"):
+            if wrong.code not in SHOWN_AGAIN:
                 raise
             errors = wrong.members.get("errors") or [{"where": "", "message": wrong.detail}]
             return self._form(seen, typed, errors=errors, status=wrong.status)
@@ -102,15 +105,13 @@ class RunChanges:
         seen: Seen,
         typed: str | None = None,
         *,
-        why: str = "",
         errors: list[dict[str, str]] | None = None,
         status: int = 200,
     ) -> Shown:
         trigger = self._trigger(seen)
-        why = why or self._why_not(seen, trigger)
         caller = caller_again(seen.record, trigger, seen.caller)
         values = self._about(seen) | {
-            "why": why,
+            "why": self._why_not(seen, trigger),
             "anonymous": caller is ANYONE,
             "not_editable": not_editable(seen.record, trigger),
             "body": _prefilled(seen.record) if typed is None else typed,

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from functools import partial
 
+from sqlalchemy import Connection
+
 from postern.api.access import Standing, standing
 from postern.api.run_actions import RunActions, Seen, see
 from postern.console.lanes import of_chain, of_failed, of_run
@@ -12,8 +14,9 @@ from postern.console.services import Services
 from postern.console.words import count
 from postern.errors import Problem, problem
 from postern.ids import is_id
-from postern.journal.reading.call_tree import find_chain
+from postern.journal.reading.call_tree import Tree, find_chain
 from postern.journal.reading.records import RunRecord
+from postern.journal.reading.resubmits import resubmits_of
 from postern.journal.reading.run_parts import RunParts, run_parts
 from postern.journal.reading.step_window import StepWindow
 
@@ -41,9 +44,12 @@ class RunPage:
         after, whole = _after(visit), visit.request.query_params.get("bodies") == "whole"
         seen, parts = await look_at(self.services, visit, after)
         may_see = partial(_may_see, self.services, seen)
-        tree = await self.services.read(
-            lambda connection: find_chain(connection, seen.record, may_see, MOST_IN_CHAIN), visit.holder
-        )
+
+        def related(connection: Connection) -> tuple[Tree, list[RunRecord]]:
+            again = resubmits_of(connection, seen.record) if seen.record.ended else []
+            return find_chain(connection, seen.record, may_see, MOST_IN_CHAIN), again
+
+        tree, again = await self.services.read(related, visit.holder)
         self._note(visit, seen)
         now = self.services.now()
         chain, links = of_chain(tree, seen.record.id, may_see, now)
@@ -56,6 +62,7 @@ class RunPage:
             "more_after": parts.window.steps[-1].number if parts.window.more else None,
             "chain": chain,
             "linked": links,
+            "again": [run.id for run in again if may_see(run)],
             "whole": whole,
         }
         return Shown("run.html", values, HERE)

@@ -28,7 +28,7 @@ def sentence(record: RunRecord, step: str, now: float) -> str:
     if record.state is State.WAITING:
         return "Waiting for its turn"
     if record.state is State.RUNNING:
-        asked = ", and is asked to end" if record.cancel_requested_at is not None else ""
+        asked = ", cancellation requested" if record.cancel_requested_at is not None else ""
         return f"Running for {duration(now - record.started_at)}{asked}"
     if record.ended_at is None:
         return "Interrupted: its server process ended"
