@@ -134,7 +134,7 @@ async def test_a_form_without_a_session_is_not_sent_on(console: Console):
     """Browsers stop a form that is redirected to Entra, so its page has a link."""
     answer = await console.browser().post(OPEN)
     assert answer.status_code == 401
-    assert '<a href="/base/console/sign-in">' in answer.text
+    assert 'href="/base/console/sign-in"' in answer.text
 
 
 async def test_paths_that_are_not_there_are_404_in_the_frame(console: Console, lisa: Browser):
@@ -257,7 +257,7 @@ async def test_plain_http_from_elsewhere_is_refused_whatever_it_brings(
                 assert answer.status_code == 401, (path, headers)
                 assert "Insecure transport" in answer.text
                 assert "set-cookie" not in answer.headers
-                assert f'<a href="{AT_LOOPBACK}/console">' in answer.text
+                assert f'href="{AT_LOOPBACK}/console"' in answer.text
 
 
 # What is sent

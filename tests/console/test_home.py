@@ -38,11 +38,13 @@ AWAY = problem("journal-unavailable")
 
 
 class Server:
-    """What the page gets of a server, with a journal. `reads` counts the reads of it."""
+    """What the page gets of a server, with a journal. `reads` counts the reads of it, `looks` the readiness
+    checks."""
 
     def __init__(self, folder: Path) -> None:
         self.engine = empty_journal(f"sqlite:///{folder / 'journal.db'}")
         self.reads = 0
+        self.looks = 0
         self.away = False
         self.faults: tuple[Fault, ...] = ()
         self.secrets: dict[str, SecretState] = {}
@@ -66,7 +68,7 @@ class Server:
             secret_states=lambda: self.secrets,
             readiness=self.readiness,
         )
-        self.home = Home(services, Recent(clock=lambda: self.seconds))
+        self.home = Home(services, Recent(clock=lambda: self.seconds), Recent(clock=lambda: self.seconds))
 
     async def read(self, query: Callable[[Connection], Any], _: Any, /) -> Any:
         self.reads += 1
@@ -76,6 +78,7 @@ class Server:
             return query(connection)
 
     async def readiness(self) -> dict[str, str]:
+        self.looks += 1
         if self.hangs:
             await anyio.sleep_forever()
         return self.reasons
@@ -165,15 +168,15 @@ async def test_what_one_person_reads_is_shown_to_no_other(server: Server):
     assert "In the last hour 2 runs" in await server.page(LISA)
 
 
-async def test_the_journal_is_read_at_most_every_10_seconds_for_all_operators(server: Server):
+async def test_journal_and_checks_are_read_at_most_every_10_seconds_for_all_operators(server: Server):
     server.put(run_at(1, 3000))
     for person in (ADA, LISA, ADA):
         await server.page(person)
         await server.page(person, hx_request="true")
-    assert server.reads == 1
+    assert (server.reads, server.looks) == (1, 1)
     server.seconds += 10
     await server.page()
-    assert server.reads == 2
+    assert (server.reads, server.looks) == (2, 2)
 
 
 async def test_what_is_polled_is_a_part_of_the_page(server: Server):
@@ -229,6 +232,15 @@ async def test_texts_of_records_and_files_are_escaped(server: Server):
     page = await server.page()
     assert len(texts(page, "kind")) == 5
     assert "<script>alert" not in page
+
+
+async def test_the_figures_are_a_table_too(server: Server):
+    server.put(run_at(1, 3000, took=0.5), run_at(2, 3001, took=0.5, state="Failed"))
+    page = await server.page()
+    assert "Figures of the hour until 12:59" in page
+    row = re.search(r"<tr><td><a[^>]*>12:50</a></td>(.*?)</tr>", page)
+    assert row
+    assert re.findall(r">([^<>]+)</td>", row[1]) == ["2", "1", "500 ms", "500 ms"]
 
 
 async def test_a_full_page_stays_small(server: Server):

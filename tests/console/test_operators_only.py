@@ -55,6 +55,8 @@ async def test_a_token_is_explained_and_a_connection_tested_by_forms_of_the_cons
         assert part not in explained.text + rejected.text + str(logs)
     tested = await ada.post("/console/connections/connections.graph/test")
     assert "graph works" in tested.text
+    for path, back in ((FORMS[2], "/console/connections"), (FORMS[1], "/console/secrets")):
+        assert (await ada.get(path)).headers["location"] == back
     read = await ada.post("/console/secrets/read")
     assert "postern-client-secret" in read.text
     assert local_tenant.client_secret("postern") not in tested.text + read.text

@@ -44,6 +44,16 @@ async def test_a_value_is_read_again_only_when_it_is_old():
     assert await recent.get("all", source.read) == 2
 
 
+async def test_old_values_are_not_kept_in_memory():
+    clock, source = Clock(), Source()
+    recent = Recent[int](10, clock)
+    for number in range(50):
+        await recent.get(number, source.read)
+    clock.now += 10
+    await recent.get("all", source.read)
+    assert len(recent) == 1
+
+
 async def test_each_key_has_a_value_of_its_own():
     recent, ada, lisa = Recent[int](10, Clock()), Source(), Source()
     await recent.get("ada", ada.read)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, event, insert
+from sqlalchemy import Connection, Engine, event, insert, text
 
 from postern.journal.reading import activity as reading
 from postern.journal.reading.activity import MINUTES, MOST_A_MINUTE, Minute, activity
@@ -223,22 +223,44 @@ def test_three_times_as_many_rows_cost_a_read_no_more(engine: Engine, monkeypatc
     assert {name: (few[name], many[name]) for name in READS if many[name] > 1.1 * few[name] + 100} == {}
 
 
+def executed(connection: Connection) -> list[tuple[str, Any]]:
+    """All different statements of the reads, with their values."""
+    statements: list[tuple[str, Any]] = []
+
+    def note(_: Any, __: Any, statement: str, values: Any, *___: Any) -> None:
+        statements.append((statement, values))
+
+    event.listen(connection, "before_cursor_execute", note)
+    for read in READS.values():
+        read(connection)
+    event.remove(connection, "before_cursor_execute", note)
+    return list(dict(statements).items())
+
+
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_each_read_goes_along_an_index_and_sorts_nothing(engine: Engine):
     steps: list[str] = []
     with engine.begin() as connection:
         add_many(connection, 0, 3000)
-        statements: list[tuple[str, Any]] = []
-
-        def note(_: Any, __: Any, statement: str, values: Any, *___: Any) -> None:
-            statements.append((statement, values))
-
-        event.listen(connection, "before_cursor_execute", note)
-        for read in READS.values():
-            read(connection)
-        event.remove(connection, "before_cursor_execute", note)
-        for statement, values in dict(statements).items():
+        for statement, values in executed(connection):
             steps += [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)]
     assert len(steps) >= 8
     touched = [step for step in steps if "SCAN" in step or "TEMP B-TREE" in step]
     assert set(touched) <= {"SCAN anon_1", "SCAN runs"}, steps  # a limited subquery, and the first run of all
+
+
+@pytest.mark.parametrize("database_url", [pytest.param("postgresql", marks=pytest.mark.process)], indirect=True)
+def test_no_read_looks_at_rows_in_vain(engine: Engine):
+    """Also where PostgreSQL could go along the ids, and leave out the rows of other states, callers and workflows."""
+    plans: list[str] = []
+    with engine.begin() as connection:
+        add_many(connection, 0, 3000)
+        put(connection, *(run_at(10_000 + n, n % 3600, workflow="other", object_id=LISA) for n in range(3000)))
+        connection.execute(text("ANALYZE runs"))
+        for way in ("seqscan", "bitmapscan"):
+            connection.execute(text(f"SET LOCAL enable_{way} = off"))
+        for statement, values in executed(connection):
+            found = connection.exec_driver_sql(f"EXPLAIN (ANALYZE) {statement}", values).scalars()
+            plans.append("\n".join(found))
+    assert len(plans) >= 8
+    assert [plan for plan in plans if "Rows Removed" in plan or "Sort" in plan] == []

@@ -7,7 +7,7 @@ from functools import partial
 
 from postern.connections.entry_trial import stages_of
 from postern.connections.stage import Stage
-from postern.console.page import PageRoute, Shown, Visit
+from postern.console.page import PageRoute, SeeOther, Shown, Visit
 from postern.console.services import Services
 from postern.console.sign_in_words import sign_in_words
 from postern.console.uses_words import users_of_connections
@@ -72,6 +72,7 @@ class Connections:
         return (
             PageRoute("GET", "/console/connections", self.index, operators_only=True),
             PageRoute("POST", "/console/connections/{entry}/test", self.test, operators_only=True),
+            PageRoute("GET", "/console/connections/{entry}/test", self.back, operators_only=True),
         )
 
     async def index(self, _: Visit) -> Shown:
@@ -101,6 +102,10 @@ class Connections:
             "connection-tested", entry=entry, passed=passed, object_id=visit.viewer.session.object_id
         )
         return Shown("connection_test.html", {"row": entry_row(entry, found), "stages": stages, "passed": passed}, HERE)
+
+    async def back(self, _: Visit) -> SeeOther:
+        """The address of a test that is opened again, which runs none: to the list."""
+        return SeeOther("/console/connections")
 
     async def _stages(self, entry: str) -> list[Stage]:
         make = self.stages or partial(stages_of, settings=self.services.settings)

@@ -31,9 +31,10 @@ FIRST = ("hello", "whoami")
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """The activity of the last hour: two pictures, in all so many runs, and the minutes that had some with links to
-    their runs."""
+    """The activity of the hour until `at`: two pictures, in all so many runs, and the minutes that had some with links
+    to their runs."""
 
+    at: float
     plot: Markup
     spread: Markup
     total: str
@@ -57,10 +58,10 @@ def overview(connection: Connection, now: float, owner: Owner | None, console: s
     failed = tuple(failing(connection, now - DAY, owner))
     rejected = tuple(bursts(connection, now - HOUR, needs.LEAST_BURST)) if owner is None else ()
     ran = any(minute.total for minute in minutes) or any_run(connection, owner)
-    return Overview(pictures(minutes, console), failed, rejected, not ran)
+    return Overview(pictures(minutes, now, console), failed, rejected, not ran)
 
 
-def pictures(minutes: Sequence[Minute], console: str) -> Pictures:
+def pictures(minutes: Sequence[Minute], now: float, console: str) -> Pictures:
     """The pictures of these minutes, and their figures."""
 
     def link(minute: Minute) -> str:
@@ -68,7 +69,7 @@ def pictures(minutes: Sequence[Minute], console: str) -> Pictures:
         return f"{console}/runs?{urlencode(times, safe=':')}"
 
     figures = tuple((minute, link(minute)) for minute in minutes if minute.total)
-    return Pictures(charts.activity(minutes, link), charts.spread(minutes), charts.total_words(minutes), figures)
+    return Pictures(now, charts.activity(minutes, link), charts.spread(minutes), charts.total_words(minutes), figures)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ class Home:
 
     services: Services
     recent: Recent[Overview] = field(default_factory=Recent)
+    checks: Recent[Mapping[str, str]] = field(default_factory=Recent)
 
     @property
     def routes(self) -> tuple[PageRoute, ...]:
@@ -121,7 +123,7 @@ class Home:
         """Why checks fail. A check that hangs does not hold the page."""
         try:
             async with asyncio.timeout(PATIENCE):
-                return await self.services.readiness()
+                return await self.checks.get("", self.services.readiness)
         except TimeoutError:
             return {"of this server": f"no answer within {PATIENCE:g} s"}
 

@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 SECONDS = 10.0
 MOST_KEPT = 200
-"""Values that are kept. If there are more, the oldest one is dropped."""
+"""Values that are kept, of those that are not too old. If there are more, the oldest one is dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +29,20 @@ class Recent(Generic[T]):
         self._clock = clock
         self._kept: dict[Hashable, _Kept[T]] = {}
 
+    def __len__(self) -> int:
+        return len(self._kept)
+
     async def get(self, key: Hashable, read: Callable[[], Awaitable[T]]) -> T:
         """The value of a key. What `read` raises is raised, and not kept."""
+        now = self._clock()
+        for old in [each for each, kept in self._kept.items() if now >= kept.until]:
+            del self._kept[old]
         kept = self._kept.get(key)
-        if kept is None or self._clock() >= kept.until:
+        if kept is None:
             # In a separate context, so that its log lines name no request.
             flight = asyncio.get_running_loop().create_task(_awaited(read), context=Context())
             flight.add_done_callback(lambda done: self._landed(key, done))
-            kept = _Kept(flight, self._clock() + self._seconds)
-            self._kept.pop(key, None)
-            self._kept[key] = kept
+            kept = self._kept[key] = _Kept(flight, now + self._seconds)
             while len(self._kept) > MOST_KEPT:
                 del self._kept[next(iter(self._kept))]
         return await asyncio.shield(kept.flight)

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from postern.connections.vault.expiry import THRESHOLDS, days_left
 from postern.connections.vault.secret import SecretState
-from postern.console.page import PageRoute, Shown, Visit
+from postern.console.page import PageRoute, SeeOther, Shown, Visit
 from postern.console.services import Services
 from postern.console.uses_words import users_of_secrets
 from postern.plain_text import plain
@@ -96,6 +96,7 @@ class Secrets:
         return (
             PageRoute("GET", "/console/secrets", self.index, operators_only=True),
             PageRoute("POST", "/console/secrets/read", self.read, operators_only=True),
+            PageRoute("GET", "/console/secrets/read", self.back, operators_only=True),
         )
 
     async def index(self, _: Visit) -> Shown:
@@ -110,6 +111,10 @@ class Secrets:
         except TimeoutError:
             return self._shown(f"Not all were read within {SECONDS:g} s.")
         return self._shown("Read just now.")
+
+    async def back(self, _: Visit) -> SeeOther:
+        """The address that is opened again, which reads nothing: to the list."""
+        return SeeOther("/console/secrets")
 
     def _shown(self, note: str) -> Shown:
         settings = self.services.settings

@@ -225,6 +225,27 @@ async def test_a_secret_that_cannot_be_read_is_reported_once_and_the_others_are_
 
 
 @pytest.mark.anyio
+async def test_what_each_look_found_is_known_by_name_without_values():
+    """The console shows it: the end, the users, and why a secret cannot be read."""
+    vault = Dated(good=END, never=None)
+    expiry = Expiry(
+        vault, {"good": ["connections.a key"], "gone": ["triggers.b key"]}, lambda: ["never"], now=lambda: 7
+    )
+    assert expiry.states == {}
+    assert not await expiry.look()
+    assert list(expiry.states) == ["good", "gone", "never"]
+    good, gone, never = expiry.states.values()
+    assert (good.ends, good.used_by, good.fault, good.at) == (END, ("connections.a key",), None, 7)
+    assert (never.ends, never.used_by, never.fault) == (None, (), None)
+    assert gone.fault is not None
+    assert gone.fault.fix == "Check its spelling"
+    assert "the-value" not in str(expiry.states)
+    vault.ends["gone"] = END
+    assert await expiry.look()
+    assert expiry.states["gone"].fault is None
+
+
+@pytest.mark.anyio
 async def test_it_looks_soon_after_the_start_then_twice_a_day_and_sooner_after_a_fault(logged: list[EventDict]):
     class Enough(Exception):
         pass

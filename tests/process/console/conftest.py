@@ -12,17 +12,17 @@ from tests.process.console.installation import Installation, installed
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Chromium."""
-    with chromium() as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """A `postern dev` with the workflows of these tests."""
     with installed(tmp_path_factory.mktemp("console")) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def browser(installation: Installation) -> Iterator[Browser]:
+    """Chromium. It ends before the server, which would wait for its idle connections."""
+    with chromium() as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -67,3 +67,4 @@ def installed(folder: Path) -> Iterator[Installation]:
     (folder / "postern.toml").write_text(SETTINGS, encoding="utf-8")
     with running("dev", folder, {"POSTERN_PORT": "0"}) as server:
         yield Installation(server, LocalTenant.open(folder / STATE_FOLDER))
+        server.process.kill()  # its calls leave idle connections, for which it would wait

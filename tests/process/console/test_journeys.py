@@ -7,7 +7,7 @@ from threading import Thread
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.process.console.chromium import Faults
+from tests.process.console.chromium import Faults, assert_accessible
 from tests.process.console.installation import BROKEN, Installation, sign_in, sign_out
 from tests.process.servers import until
 
@@ -87,7 +87,9 @@ def test_an_operator_finds_out_why_a_run_failed_and_mends_it(
 
 
 def test_everything_is_done_by_keyboard(installation: Installation, window: Callable[..., Page]):
+    """Sign in, search, open a failed run, resubmit it edited, read a refusal, sign out."""
     installation.call("ask", BROKEN)
+    installation.server.post("payslip", installation.tenant.token("ada"), json=BROKEN)
     page = window()
     page.goto("/console")
     with page.expect_navigation(url="**/console"):
@@ -119,6 +121,15 @@ def test_everything_is_done_by_keyboard(installation: Installation, window: Call
     assert page.locator("#keys").is_visible()
     page.keyboard.press("Escape")
     assert not page.locator("#keys").is_visible()
+    press(page, "g", "f")
+    page.keyboard.press("j")
+    press(page, "Enter")
+    expect(page.locator("h1")).to_contain_text("not on the workflow's list")
+    reach(page, "Ada Okafor")
+    page.keyboard.press("Enter")
+    reach(page, "Sign out")
+    press(page, "Enter")
+    assert page.url.endswith("/console/signed-out")
 
 
 def focused(page: Page) -> str:
@@ -148,6 +159,8 @@ def test_callers_see_their_own_runs_only(installation: Installation, window: Cal
     of_ada = installation.call("quote", BROKEN)
     of_lisa = installation.call("quote", BROKEN, who="lisa")
     page = window("lisa")
+    page.goto("/console")
+    assert_accessible(page)
     page.goto("/console/runs")
     links = page.locator(".rows .what a")
     addresses = [str(link.get_attribute("href")) for link in links.all()]

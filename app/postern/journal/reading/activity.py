@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from statistics import quantiles
 from typing import Any
 
-from sqlalchemy import Connection, Integer, Row, Select, bindparam, func, select
+from sqlalchemy import Connection, Integer, Row, Select, Text, bindparam, func, select
 
 from postern.ids import id_at, time_of
-from postern.journal.reading.filters import UNUSUAL
+from postern.journal.reading.filters import UNUSUAL, between
 from postern.journal.run import State
 from postern.journal.schema import runs
 
@@ -88,7 +88,7 @@ def _failures(connection: Connection, begins: Sequence[float], now: float) -> Co
     """How many runs that began in these minutes failed. They are counted in the index of states."""
     found: Counter[float] = Counter()
     for state in FAILURES:
-        span = _between(begins[0], len(begins) * MINUTE)
+        span = _span(begins[0], len(begins) * MINUTE)
         few = connection.execute(_FAILED_IDS, {"state": state.value, "most": MOST_A_MINUTE + 1, **span}).scalars().all()
         if len(few) <= MOST_A_MINUTE:
             found.update(time_of(id_) // MINUTE * MINUTE for id_ in few)
@@ -97,9 +97,9 @@ def _failures(connection: Connection, begins: Sequence[float], now: float) -> Co
     return found
 
 
-def _runs(connection: Connection, owner: Owner | None, begin: float, seconds: float, most: int) -> Sequence[Row[Any]]:
+def _runs(connection: Connection, owner: Owner | None, begin: float, seconds: float, most: int) -> Sequence[Any]:
     """The first runs that began in these seconds, along the index of ids or of callers."""
-    values: dict[str, Any] = {"most": most, **_between(begin, seconds)}
+    values: dict[str, Any] = {"most": most, **_span(begin, seconds)}
     if owner is None:
         return connection.execute(_ROWS, values).all()
     return connection.execute(_OWN_ROWS, {"object_id": owner[1], **values}).all()
@@ -107,7 +107,7 @@ def _runs(connection: Connection, owner: Owner | None, begin: float, seconds: fl
 
 def _count(connection: Connection, begin: float, now: float, state: State | None = None) -> tuple[int, bool]:
     """How many runs there are in a minute, and whether that is an estimate; with a state, how many that failed so."""
-    values: dict[str, Any] = {"most": MOST_A_MINUTE, **_between(begin, MINUTE)}
+    values: dict[str, Any] = {"most": MOST_A_MINUTE, **_span(begin, MINUTE)}
     if state is None:
         total, last = connection.execute(_COUNT, values).one()
     else:
@@ -117,7 +117,7 @@ def _count(connection: Connection, begin: float, now: float, state: State | None
     return round(total * _scale(begin, now, last)), True
 
 
-def _between(begin: float, seconds: float) -> dict[str, Any]:
+def _span(begin: float, seconds: float) -> dict[str, Any]:
     return {"first": id_at(begin), "end": id_at(begin + seconds)}
 
 
@@ -144,12 +144,14 @@ def _counted(ids: Select[Any]) -> Select[int, Any]:
     return select(func.count(), func.max(some.c.id)).select_from(some)
 
 
-_SPAN = (runs.c.id >= bindparam("first"), runs.c.id < bindparam("end"))
-_MOST = bindparam("most", type_=Integer)
-_IDS = select(runs.c.id).where(*_SPAN).order_by(runs.c.id).limit(_MOST)
-_ROWS = _IDS.add_columns(runs.c.tenant_id, runs.c.state, runs.c.started_at, runs.c.ended_at)
-_OWN_ROWS = _ROWS.where(runs.c.object_id == bindparam("object_id")).order_by(None).order_by(runs.c.object_id, runs.c.id)
-_FAILED = (runs.c.state == bindparam("state"), UNUSUAL, *_SPAN)
+_FIRST, _END, _MOST = bindparam("first", type_=Text), bindparam("end", type_=Text), bindparam("most", type_=Integer)
+_SHOWN = (runs.c.id, runs.c.tenant_id, runs.c.state, runs.c.started_at, runs.c.ended_at)
+_ALL = (runs.c.id >= _FIRST, runs.c.id < _END)
+_OWN = between(runs.c.object_id, bindparam("object_id", type_=Text), _FIRST, _END)
+_FAILED = (UNUSUAL, *between(runs.c.state, bindparam("state", type_=Text), _FIRST, _END))
+_IDS = select(runs.c.id).where(*_ALL).order_by(runs.c.id).limit(_MOST)
+_ROWS = select(*_SHOWN).where(*_ALL).order_by(runs.c.id).limit(_MOST)
+_OWN_ROWS = select(*_SHOWN).where(*_OWN).order_by(runs.c.object_id, runs.c.id).limit(_MOST)
 _FAILED_IDS = select(runs.c.id).where(*_FAILED).order_by(runs.c.state, runs.c.id).limit(_MOST)
 _COUNT = _counted(_IDS)
 _FAILED_COUNT = _counted(_FAILED_IDS)

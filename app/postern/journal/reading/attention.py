@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, select
 from postern.ids import id_at
 from postern.journal.reading.activity import FAILURES, Owner
 from postern.journal.reading.failures import recent_failures
+from postern.journal.reading.filters import FIRST_ID, LAST_ID, between
 from postern.journal.reading.records import UNENDED
 from postern.journal.run import State
 from postern.journal.schema import refusals, runs
@@ -84,7 +85,7 @@ def any_run(connection: Connection, owner: Owner | None = None) -> bool:
     query = select(runs.c.tenant_id).limit(LATEST)
     if owner is None:
         return connection.execute(query).first() is not None
-    own = query.where(runs.c.object_id == owner[1]).order_by(runs.c.object_id, runs.c.id)
+    own = query.where(*between(runs.c.object_id, owner[1], FIRST_ID, LAST_ID)).order_by(runs.c.object_id, runs.c.id)
     return owner[0] in connection.execute(own).scalars().all()
 
 
@@ -95,7 +96,7 @@ _COLUMNS = (runs.c.id, runs.c.workflow, runs.c.state, runs.c.error_type, runs.c.
 def _own_failing(connection: Connection, since: float, owner: Owner) -> list[Failing]:
     rows = connection.execute(
         select(*_COLUMNS)
-        .where(runs.c.object_id == owner[1], runs.c.id >= id_at(since))
+        .where(*between(runs.c.object_id, owner[1], id_at(since), LAST_ID))
         .order_by(runs.c.object_id.desc(), runs.c.id.desc())
         .limit(MOST_OWN)
     ).all()
@@ -126,7 +127,7 @@ def _failing(rows: list[Row[Any]], *, more: bool, recovered: bool) -> Failing:
 def _latest(connection: Connection, workflow: str) -> Iterable[Row[Any]]:
     return connection.execute(
         select(runs.c.id, runs.c.state)
-        .where(runs.c.workflow == workflow)
+        .where(*between(runs.c.workflow, workflow, FIRST_ID, LAST_ID))
         .order_by(runs.c.workflow.desc(), runs.c.id.desc())
         .limit(LATEST)
     )

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, select
 
 from postern.ids import id_at
 from postern.journal.reading.activity import FAILURES
-from postern.journal.reading.filters import SLACK, UNUSUAL
+from postern.journal.reading.filters import LAST_ID, SLACK, UNUSUAL, between
 from postern.journal.schema import runs
 
 MOST_FAILURES = 500
@@ -39,7 +39,7 @@ def recent_failures(connection: Connection, since: float, most: int = MOST_FAILU
     for state in FAILURES:
         query = (
             select(*columns)
-            .where(runs.c.state == state.value, UNUSUAL, runs.c.id >= id_at(since - SLACK))
+            .where(UNUSUAL, *between(runs.c.state, state.value, id_at(since - SLACK), LAST_ID))
             .order_by(runs.c.state.desc(), runs.c.id.desc())
             .limit(most)
         )

@@ -8,7 +8,7 @@ it has no statistics (ANALYZE, PRAGMA optimize), which describe averages and mis
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Table, TextClause, and_, func, or_
+from sqlalchemy import Column, ColumnElement, Table, TextClause, and_, func, or_, tuple_
 from sqlalchemy import text as sql
 
 from postern.ids import id_at, is_id, time_of
@@ -21,6 +21,9 @@ ANONYMOUS = "anonymous"
 SLACK = 300.0
 """Seconds by which an id may be older or younger than the recorded time: the id is made when the request arrives, and
 the clocks of server processes differ."""
+
+FIRST_ID, LAST_ID = id_at(0.0), id_at(1e12)
+"""Below and above all ids."""
 
 Condition = ColumnElement[bool] | TextClause
 
@@ -66,6 +69,13 @@ class Way:
     lead: Column[Any] | None
     along: tuple[Condition, ...]
     rest: tuple[ColumnElement[bool], ...]
+
+
+def between(column: Column[Any], value: Any, first: Any, end: Any) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    """The conditions for runs with this value in a column, and ids from `first` to below `end`. Only the index of the
+    column and the ids can serve them: PostgreSQL would otherwise also go along the ids, and look at every run."""
+    pair = tuple_(column, runs.c.id)
+    return pair >= tuple_(value, first), pair < tuple_(value, end)
 
 
 def way_of_runs(filters: RunFilter, dialect: str) -> Way:
