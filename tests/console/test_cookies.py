@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postern.browser_secrets import new_secret
 from postern.console.cookies import cookies_at, secret_in
 
-SECRET, OTHER = new_secret(), new_secret()
+SECRET, OTHER = "A" * 43, "Q" * 43
+"""They have the form of secrets, and are the same in each process: ids of tests have them."""
 NAME = "__Host-postern-session"
 
 

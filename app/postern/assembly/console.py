@@ -1,10 +1,11 @@
 """The console: pages for people, if the settings have what signing in needs."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
+from sqlalchemy import Connection
 from structlog.typing import FilteringBoundLogger
 
 from postern.api.docs import TokenCommand
@@ -88,9 +89,14 @@ def console_part(settings: Settings, beside: Beside, log: FilteringBoundLogger, 
 
     journal, assets = beside.journal, load_assets()
     services = _services(settings, beside, log, local, address)
+
+    def note(operation: Callable[[Connection], object]) -> None:
+        if journal.available:  # else it would wait in memory, as would those of all further requests
+            journal.write_soon(operation)
+
     frame = Frame(address, assets.version, services.node)
     sessions = Sessions(
-        cookies_at(address), journal.read, journal.write, journal.write_soon, services.installation, ends_of(settings)
+        cookies_at(address), journal.read, journal.write, note, services.installation, ends_of(settings)
     )
     guard = Guard(frame, sessions, settings.console == "operators", beside.refusals.take, log)
     sign_in = SignIn(frame, sessions, _entra(settings, beside, client, address), journal.write, log)
