@@ -9,8 +9,8 @@ FEDERATED = ("managed_identity", "workload_identity")
 """The Azure credentials that have a federated identity, by which the application can authenticate without a secret."""
 
 NOT_IN_REDIRECT_URIS = frozenset("!$'(),;")
-"""Source: learn.microsoft.com/entra/identity-platform/reply-url. Two of them would also end the names of the assets in a
-page's policy."""
+"""Source: learn.microsoft.com/entra/identity-platform/reply-url. In the policy of a page, two of them would end the
+address of the assets."""
 
 
 def missing_for_console(settings: Settings, address: str = "") -> tuple[str, ...]:
