@@ -1,6 +1,7 @@
 """Measure the console's pages on a database with many runs: python -m tests.bench.console --runs 1000000."""
 
 import argparse
+import json
 import re
 import sys
 import tempfile
@@ -11,13 +12,16 @@ from statistics import quantiles
 
 from httpx2 import Client
 from rich.console import Console
+from sqlalchemy import Engine, delete, insert, select
 
+from postern.journal.schema import runs, steps
 from postern.local_tenant import LocalTenant, serve
 from tests.bench.seed import WORKFLOWS, open_database, seed
 from tests.bench.servers import postern
 from tests.ports import free_port
 
 console = Console(highlight=False, width=120)
+STEPS = 20_000
 RUN = re.compile(r'href="[^"]*(/console/runs/[0-9a-f-]{36})"')
 
 
@@ -29,6 +33,7 @@ def main() -> int:
         engine = open_database(url)
         if options.runs:
             seed(engine, options.runs)
+        long_run = _long_run(engine)
         engine.dispose()
         with serve(LocalTenant.open(Path(folder) / "tenant")) as local:
             port = free_port()
@@ -39,7 +44,7 @@ def main() -> int:
             ):
                 _sign_in(client)
                 console.print(f"{'milliseconds to the first byte, warm':48} {'p50':>7} {'p95':>7} {'most':>7}   KB")
-                for name, path in _pages(client).items():
+                for name, path in _pages(client, long_run).items():
                     _measure(client, name, path, options.rounds)
                 console.print(f"memory of the server: {server.memory:.0f} MiB")
     return 0
@@ -52,11 +57,30 @@ def _sign_in(client: Client) -> None:
     client.get(chosen.headers["location"])
 
 
-def _pages(client: Client) -> Mapping[str, str]:
+def _long_run(engine: Engine) -> str:
+    """The id of the newest run, which gets STEPS steps, some of them failed."""
+    with engine.begin() as connection:
+        run_id, began = connection.execute(
+            select(runs.c.id, runs.c.started_at).order_by(runs.c.id.desc()).limit(1)
+        ).one()
+        connection.execute(delete(steps).where(steps.c.run_id == run_id))
+        rows = [
+            {
+                "run_id": run_id,
+                "number": number,
+                "name": f"step-{number}",
+                "succeeded": int(number % 997 != 0),
+                "attempts": json.dumps([[began + number / 1000, began + (number + 1) / 1000, ""]]),
+            }
+            for number in range(1, STEPS + 1)
+        ]
+        connection.execute(insert(steps), rows)
+    return str(run_id)
+
+
+def _pages(client: Client, long_run: str) -> Mapping[str, str]:
     """The pages by name."""
-    runs = client.get("/console/runs")
-    runs.raise_for_status()
-    run = RUN.findall(runs.text)[0]
+    run = RUN.findall(client.get("/console/runs").raise_for_status().text)[1]
     failed = RUN.findall(client.get("/console/runs?state=Failed").text)[0]
     workflow = WORKFLOWS[3]
     return {
@@ -68,6 +92,7 @@ def _pages(client: Client) -> Mapping[str, str]:
         "runs, text (nowhere)": "/console/runs?text=nowhere+to+be+found",
         "a run": run,
         "a failed run": failed,
+        f"a run of {STEPS} steps": f"/console/runs/{long_run}",
         "resubmit": f"{run}/resubmit",
         "refusals": "/console/refusals",
         "workflows": "/console/workflows",

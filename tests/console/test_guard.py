@@ -132,9 +132,10 @@ async def test_without_a_session_the_page_is_opened_after_signing_in(console: Co
 
 async def test_a_form_without_a_session_is_not_sent_on(console: Console):
     """Browsers stop a form that is redirected to Entra, so its page has a link."""
-    answer = await console.browser().post(OPEN)
+    own = {"sec-fetch-site": "same-origin", "referer": f"{AT_HTTPS}/console/sessions"}
+    answer = await console.browser().post(OPEN, own)
     assert answer.status_code == 401
-    assert 'href="/base/console/sign-in"' in answer.text
+    assert 'href="/base/console/sign-in?to=%2Fconsole%2Fsessions"' in answer.text
 
 
 async def test_paths_that_are_not_there_are_404_in_the_frame(console: Console, lisa: Browser):
@@ -255,7 +256,7 @@ async def test_plain_http_from_elsewhere_is_refused_whatever_it_brings(
             for path in ("/console/sessions", "/console/sign-in", "/console/callback?state=x"):
                 answer = await browser.get(path, cookie=cookie, **headers)
                 assert answer.status_code == 401, (path, headers)
-                assert "Insecure transport" in answer.text
+                assert "People sign in over https only." in answer.text
                 assert "set-cookie" not in answer.headers
                 assert f'href="{AT_LOOPBACK}/console"' in answer.text
 
@@ -337,6 +338,15 @@ async def test_an_error_has_the_frame_one_sentence_one_action_and_the_request_id
     assert problem(code).detail in answer.text
     assert answer.text.count(f">{action}<") == 1
     assert "Lisa Moreau" in answer.text
+
+
+async def test_a_form_that_failed_leads_back_to_its_page(console: Console):
+    """Its own URL has no page."""
+    lisa = await console.signed_in("lisa")
+    own = {"sec-fetch-site": "same-origin", "referer": f"{AT_HTTPS}/console/sessions?after="}
+    answer = await lisa.post(f"{OPEN}?fails=journal-unavailable", own)
+    assert answer.status_code == 503
+    assert '<a class="button" href="/base/console/sessions?after=">Go back and try again</a>' in answer.text
 
 
 async def test_what_a_signed_in_person_may_not_do_is_said_in_the_frame(console: Console):

@@ -405,6 +405,23 @@ async def test_the_tokens_that_are_refused_differ_in_one_claim_from_one_that_is_
     assert (await browser.get(await browser.choose("lisa", at_entra))).status_code == 303
 
 
+async def test_without_a_client_secret_the_federated_identity_proves_the_application(
+    local_tenant: LocalTenant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """As `entra` connections do in a cluster."""
+    token = tmp_path / "token"
+    token.write_text(local_tenant.service_account_token(), encoding="utf-8")
+    monkeypatch.setenv("AZURE_FEDERATED_TOKEN_FILE", str(token))
+    credential: dict[str, Any] = {"client_secret_name": None, "azure_credential": "workload_identity"}
+    async with open_console(local_tenant, tmp_path, AT_HTTPS, **credential) as opened:
+        browser = await opened.signed_in("lisa")
+        assert (await browser.get("/console/sessions")).status_code == 200
+        token.write_text("a.foreign.token", encoding="utf-8")
+        other = opened.browser()
+        callback = await other.choose("lisa", await other.begin())
+        await refused(opened, other, callback, 503, "sign-in-unavailable", "sign-in-unavailable")
+
+
 # Limits
 
 

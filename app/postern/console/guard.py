@@ -14,7 +14,7 @@ from postern.api.departure import while_connected
 from postern.console.destination import HOME, destination
 from postern.console.faults import Action, action_for, fault
 from postern.console.frame import Frame
-from postern.console.own_origin import foreign, origin_of
+from postern.console.own_origin import SAFE, foreign, origin_of
 from postern.console.page import PageRoute, SeeOther, Viewer, Visit
 from postern.console.sessions import Sessions, address_of
 from postern.console.sign_in import BROWSER, STATE, sign_in_path
@@ -22,7 +22,8 @@ from postern.errors import Problem, header_lines, problem
 from postern.ids import new_id
 from postern.journal.refusal import Refusal, as_text
 from postern.triggers.reply import Answer
-from postern.triggers.secure_transport import insecure, unsafe
+from postern.triggers.secure_transport import CODE as INSECURE
+from postern.triggers.secure_transport import unsafe
 
 Handler = Callable[[Request, str], Awaitable[Answer]]
 """Answers a request; it also gets the request's id."""
@@ -82,7 +83,7 @@ class Guard:
     def _check(self, request: Request) -> None:
         """Raise Problem if others on the network could have read the request, or if another site sent it."""
         if reason := unsafe(request.scope):
-            raise insecure(reason)
+            raise problem(INSECURE, reason=reason, detail="People sign in over https only.")
         if reason := foreign(request.method, request.scope["headers"], origin_of(self.frame.address)):
             raise fault("cross-site-request", reason=reason)
 
@@ -149,13 +150,8 @@ class Guard:
 
     def _problem_page(self, shown: Problem, request: Request, request_id: str, viewer: Viewer | None = None) -> Answer:
         part = request.headers.get("hx-request") == "true"
-        action = action_for(shown.code)
-        if shown.code == "insecure-transport":
-            action = Action("Open the console over https", f"{self.frame.address}/console")
-        elif action.path:
-            action = action._replace(path=self.frame.below(action.path))
         closed = viewer is not None and self.for_operators and not viewer.operator
-        values = {**_texts(shown), "action": action, "other_person": closed}
+        values = {**_texts(shown), "action": self._action(shown.code, request), "other_person": closed}
         return self.frame.page(
             "part-fault.html" if part else "fault.html",
             values,
@@ -164,6 +160,17 @@ class Guard:
             status=shown.status,
             more=tuple(header_lines(shown.headers)),
         )
+
+    def _action(self, code: str, request: Request) -> Action:
+        """What a person can do about it. A form is sent again from its own page, also after signing in."""
+        if code == INSECURE:
+            return Action("Open the console over https", f"{self.frame.address}/console")
+        action = action_for(code)
+        if code == "session-ended":
+            action = action._replace(path=sign_in_path(self._page_around(request)))
+        elif not action.path and request.method not in SAFE:
+            action = Action("Go back and try again", self._page_around(request))
+        return action._replace(path=self.frame.below(action.path)) if action.path else action
 
 
 def _of_check(reason: str, *, signed_in: bool) -> Problem:
