@@ -1,25 +1,12 @@
 """The first requests that the home page names: those of README.md, where they work as they are written there."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from postern import Context, anonymous, tenant_users, workflow
-from postern.access import bind
-from postern.catalog import Trigger
+from postern import Context, anonymous, workflow
 from postern.console.first_steps import first_steps
-from tests.api.records import HERE, OURS
-
-
-@workflow(access=anonymous())
-async def hello(ctx: Context) -> str:
-    return "hello"
-
-
-@workflow(access=tenant_users(), name="hello")
-async def guarded_hello(ctx: Context) -> str:
-    return "hello"
+from tests.console.first_workflows import guarded_hello, hello, triggers, whoami
 
 
 @workflow(access=anonymous(), name="hello")
@@ -42,21 +29,9 @@ async def hello_by_get(ctx: Context) -> str:
     return "hello"
 
 
-@workflow()
-async def whoami(ctx: Context) -> str:
-    return "who"
-
-
 @workflow(access=anonymous(), name="whoami")
 async def open_whoami(ctx: Context) -> str:
     return "who"
-
-
-def triggers(*of: Any) -> dict[str, Trigger]:
-    return {
-        each.name: Trigger(each, bind(each.access, people={}, tenants=[HERE], audiences=[OURS]), Path("x.py"))
-        for each in of
-    }
 
 
 @pytest.mark.parametrize(
