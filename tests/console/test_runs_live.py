@@ -42,7 +42,7 @@ def ask_graph(room):
 
 @workflow(access=tenant_users())
 async def book(ctx: Context, body: Booking) -> str:
-    await ctx.step(ask_graph, body.room, retry=Retry(count=1, interval=0.001))
+    await ctx.step(ask_graph, body.room, retry=Retry(count=1, interval=0.001, minimum=0.001))
     return f"booked {body.room}"
 
 
