@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine, insert, update
 from starlette.requests import Request
 from starlette.routing import compile_path
 
-from postern.access import Caller
+from postern.access import Caller, Refused
 from postern.api.access import is_operator
 from postern.api.resubmit import resubmitter
 from postern.assembly import installation_of, load_catalog
@@ -139,6 +139,8 @@ class RunConsole:
             shown = await page(visit)
         except Problem as problem:
             return Seen(problem.status, problem.code)
+        except Refused as refused:
+            return Seen(403, refused.failed.name)
         if not isinstance(shown, Shown):
             return Seen(303, "", shown.path)
         frame = {

@@ -20,6 +20,8 @@ pytestmark = [pytest.mark.anyio, pytest.mark.process]
 FOREIGN = {"sec-fetch-site": "cross-site"}
 """What a browser sends from a page of another site."""
 
+SENT = {"sent": "without a body to edit"}
+
 WORKFLOWS = """
 import asyncio
 
@@ -47,6 +49,11 @@ async def book(ctx: Context, body: Booking) -> str:
 @workflow(access=tenant_users())
 async def wait(ctx: Context) -> None:
     await asyncio.sleep(600)
+
+
+@workflow(access=tenant_users(guests=False))
+async def members(ctx: Context) -> str:
+    return "members"
 
 
 @workflow(access=tenant_users(), secure_inputs=True)
@@ -148,6 +155,18 @@ async def test_lisa_gets_404_for_the_run_of_ada_everywhere(console: Console, lis
         assert (await lisa.post(f"/console/runs/{run_id}/{action}", data={"body": "{}"})).status_code == 404
         foreign = await lisa.post(f"/console/runs/{own}/{action}", FOREIGN, data={"body": ""})
         assert foreign.status_code == 403
+
+
+async def test_a_resubmit_by_a_person_whom_the_workflow_does_not_admit_is_on_record_with_its_checks(
+    console: Console, operator: Browser, lisa: Browser
+):
+    run_id = await run_of(console, "lisa", "members", None)
+    asked = await lisa.get(f"/console/runs/{run_id}/resubmit")
+    assert "that you are no guest" in asked.text
+    with capture_logs() as logs:
+        assert (await lisa.post(f"/console/runs/{run_id}/resubmit", data=SENT)).status_code == 403
+    assert [line["reason"] for line in logs if line["event"] == "request-refused"] == ["no-guests"]
+    assert (await operator.post(f"/console/runs/{run_id}/resubmit", data=SENT)).status_code == 303
 
 
 async def test_secured_inputs_are_on_no_page(console: Console, operator: Browser):

@@ -66,7 +66,7 @@ class RunChanges:
 
     async def resubmit(self, visit: Visit) -> Shown | SeeOther:
         """Start the new run, and go on to it as soon as it is recorded. A body that does not fit is shown again, with
-        what is wrong."""
+        what is wrong. Raises Refused, which is recorded with its checks, for a person who may not call the workflow."""
         seen, _ = await look_at(self.services, visit)
         typed = (await form_of(visit, MOST_FORM_BYTES)).get("body")
         as_caller = seen._replace(caller=_unproved(seen.caller))
@@ -78,9 +78,6 @@ class RunChanges:
             if typed is not None:
                 self._check_edit(seen, typed)
             record = await self.actions.resubmit(as_caller, goes_on=True, body=typed)
-        except Refused as refused:
-            failed, detail = refused.failed.name, _refused_words(refused)
-            raise Problem(403, detail, code="cannot-resubmit", title="Cannot resubmit", reason=failed) from None
         except Problem as wrong:
             if wrong.code not in SHOWN_AGAIN:
                 raise
