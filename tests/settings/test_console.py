@@ -31,6 +31,8 @@ COMPLETE = {
         ({"POSTERN_CLIENT_SECRET_NAME": "", "POSTERN_AZURE_CREDENTIAL": "workload_identity"}, ""),
         ({"POSTERN_CLIENT_SECRET_NAME": "", "POSTERN_AZURE_CREDENTIAL": "developer"}, "POSTERN_AZURE_CREDENTIAL"),
         ({"POSTERN_PUBLIC_URL": "http://postern.example"}, "not https"),
+        ({"POSTERN_PUBLIC_URL": "https://postern.example/a;script-src"}, "has ;, which Entra takes in no redirect URI"),
+        ({"POSTERN_PUBLIC_URL": "https://postern.example/a,b"}, "has ,, which Entra takes in no redirect URI"),
         ({"POSTERN_PUBLIC_URL": "http://127.0.0.1:8080"}, ""),
         ({"POSTERN_PUBLIC_URL": "http://localhost:8080/base"}, ""),
     ],
