@@ -335,7 +335,7 @@ def test_no_combination_of_filters_sorts_or_goes_along_another_index_than_the_mo
         filters = RunFilter(**dict(zip(EACH, values, strict=True)), until=values[3] and NOON + 60)
         way = way_of_runs(filters, "sqlite")
         index = INDEXES[way.lead.name] if way.lead is not None else "sqlite_autoindex_runs_1"
-        bounded = bool(way.along)
+        bounded = bool(way.between(None, None))
         for query, covering, bound in (
             (queries.bottom_of_window(way, None, 64), True, bounded),
             (queries.bottom_of_window(way, id_number(900), 64), True, True),

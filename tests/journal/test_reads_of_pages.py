@@ -11,12 +11,13 @@ from sqlalchemy import Connection, Engine, insert
 
 from postern.journal.database.engine import open_engine
 from postern.journal.reading import newer_runs as newer
-from postern.journal.reading import resubmits
+from postern.journal.reading import queries, resubmits
 from postern.journal.reading import step_window as window
 from postern.journal.reading.call_tree import find_chain
+from postern.journal.reading.cursor import sealed
 from postern.journal.reading.filters import RunFilter
 from postern.journal.reading.newer_runs import Newer, newer_runs
-from postern.journal.reading.queries import find_run, find_run_alone
+from postern.journal.reading.queries import find_run, find_run_alone, list_runs
 from postern.journal.reading.records import RunRecord
 from postern.journal.reading.resubmits import resubmits_of
 from postern.journal.reading.run_parts import run_parts
@@ -35,6 +36,11 @@ def first_run(connection: Connection) -> RunRecord:
     run = find_run_alone(connection, RUN)
     assert run is not None
     return run
+
+
+def one_page(connection: Connection, filters: RunFilter, below: str = "") -> object:
+    """A page that looks at as many rows on every machine."""
+    return list_runs(connection, filters, sealed(filters, below) if below else None, clock=lambda: 0.0)
 
 
 def put_steps(connection: Connection, *failed: int, total: int) -> None:
@@ -146,11 +152,16 @@ def test_resubmits_of_a_run_are_found_soon_after_it_and_among_the_newest(
         assert numbers_of(connection, 1) == [3, 9]
 
 
-def test_a_read_looks_at_few_rows_however_many_there_are(tmp_path: Path):
+def test_a_read_looks_at_few_rows_however_many_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """SQLite counts the steps of its machine: they are the same among five times as many rows."""
     engine = open_engine(put_sqlite(tmp_path / "runs.db"), writing=True)
     reads: dict[str, Any] = {
+        "page": lambda connection: one_page(connection, RunFilter(text="no")),
+        "since": lambda connection: one_page(connection, RunFilter(text="no", since=NOON)),
+        "until": lambda connection: one_page(connection, RunFilter(text="no", until=NOON + 1e6), id_number(700)),
         "newer": lambda connection: newer_runs(connection, RunFilter(workflow="book", text="no"), id_number(0)),
+        "newer since": lambda connection: newer_runs(connection, RunFilter(text="no", since=NOON), id_number(1000)),
+        "newer until": lambda connection: newer_runs(connection, RunFilter(text="no", until=NOON + 1e6), id_number(0)),
         "mine": lambda connection: newer_runs(connection, RunFilter(owner=(TENANT, ADA), text="no"), id_number(0)),
         "steps": lambda connection: step_window(connection, RUN),
         "resubmits": lambda connection: resubmits_of(connection, first_run(connection)),
@@ -183,6 +194,7 @@ def test_a_read_looks_at_few_rows_however_many_there_are(tmp_path: Path):
             ]
             connection.execute(insert(steps), rows)
 
+    monkeypatch.setattr(queries, "MOST_CANDIDATES", 500)
     fill(1, 3000)
     before = {name: work(read) for name, read in reads.items()}
     fill(3000, 15_000)

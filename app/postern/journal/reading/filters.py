@@ -62,13 +62,27 @@ class RefusalFilter:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How a list is read: along the index of `lead` (None: the index of ids) with the conditions `along`. Of the rows
-    found there, those that fulfil `rest` are listed."""
+    """How a list is read: along the index of `lead` (None: the index of ids) with the conditions `along`, from the id
+    `lowest` to below `highest`. Of the rows found there, those that fulfil `rest` are listed."""
 
     table: Table
     lead: Column[Any] | None
     along: tuple[Condition, ...]
     rest: tuple[ColumnElement[bool], ...]
+    lowest: str | None = None
+    highest: str | None = None
+
+    def between(self, low: str | None, high: str | None) -> tuple[Condition, ...]:
+        """The conditions along the index for ids from `low` to below `high` too. There is one at each end: SQLite goes
+        along an index by one of several, and would look at all rows up to it."""
+        lows, highs = [each for each in (self.lowest, low) if each], [each for each in (self.highest, high) if each]
+        column = self.table.c.id
+        bounds: list[ColumnElement[bool]] = []
+        if lows:
+            bounds.append(column >= max(lows))
+        if highs:
+            bounds.append(column < min(highs))
+        return (*self.along, *bounds)
 
 
 def between(column: Column[Any], value: Any, first: Any, end: Any) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
@@ -102,14 +116,13 @@ def way_of_runs(filters: RunFilter, dialect: str) -> Way:
         rest.append(column.tenant_id == filters.owner[0])
         if filters.caller is not None:
             rest.append(_is(column.object_id.concat(""), filters.caller))
-    bounds = _between(column.id, filters.since, filters.until)
     if filters.since is not None:
         rest.append(column.started_at >= filters.since)
     if filters.until is not None:
         rest.append(column.started_at <= filters.until)
     if filters.text is not None:
         rest.append(_mentions(filters.text, dialect, hidden=filters.owner is None))
-    return Way(runs, lead, (*along, *bounds), tuple(rest))
+    return Way(runs, lead, along, tuple(rest), _from(filters.since), _to(filters.until))
 
 
 def way_of_refusals(filters: RefusalFilter, dialect: str) -> Way:
@@ -119,7 +132,7 @@ def way_of_refusals(filters: RefusalFilter, dialect: str) -> Way:
     rest: list[ColumnElement[bool]] = []
     lead = column.workflow if filters.workflow is not None else None
     along = (column.workflow == filters.workflow,) if filters.workflow is not None else ()
-    bounds = _between(column.id, None, filters.until)
+    highest = _to(filters.until)
     if filters.reason is not None:
         rest.append(column.reason == filters.reason)
     if filters.address is not None:
@@ -131,22 +144,22 @@ def way_of_refusals(filters: RefusalFilter, dialect: str) -> Way:
     if filters.request_id is not None:
         rest.append(_holds(column.request_ids, filters.request_id, dialect))
         if is_id(filters.request_id):
-            bounds += _between(column.id, None, time_of(filters.request_id))
-    return Way(refusals, lead, (*along, *bounds), tuple(rest))
+            highest = min(each for each in (highest, _to(time_of(filters.request_id))) if each)
+    return Way(refusals, lead, along, tuple(rest), highest=highest)
 
 
 def _is(column: ColumnElement[Any], value: str | None) -> ColumnElement[bool]:
     return column.is_(None) if value == ANONYMOUS else column == value
 
 
-def _between(column: Column[Any], since: float | None, until: float | None) -> list[ColumnElement[bool]]:
-    """The conditions for ids between these times, plus SLACK."""
-    bounds: list[ColumnElement[bool]] = []
-    if since is not None:
-        bounds.append(column >= id_at(since - SLACK))
-    if until is not None:
-        bounds.append(column < id_at(until + SLACK))
-    return bounds
+def _from(since: float | None) -> str | None:
+    """The lowest id that may be of this time or later."""
+    return None if since is None else id_at(since - SLACK)
+
+
+def _to(until: float | None) -> str | None:
+    """The id below which all are that may be of this time or earlier."""
+    return None if until is None else id_at(until + SLACK)
 
 
 def _mentions(text: str, dialect: str, *, hidden: bool) -> ColumnElement[bool]:

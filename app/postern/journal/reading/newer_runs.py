@@ -21,11 +21,13 @@ class Newer(NamedTuple):
 def newer_runs(connection: Connection, filters: RunFilter, above: str) -> Newer:
     """The runs of this list with ids above this one, counted within bounds."""
     way = way_of_runs(filters, connection.dialect.name)
-    ids = _upwards(select(way.table.c.id).where(*way.along, way.table.c.id > above), way)
+    column = way.table.c.id  # one bound at each end, as in `Way.between`
+    lower = column > above if way.lowest is None or way.lowest <= above else column >= way.lowest
+    upper = () if way.highest is None else (column < way.highest,)
+    ids = _upwards(select(column).where(*way.along, lower, *upper), way)
     top = connection.execute(ids.limit(1).offset(MOST_EXAMINED - 1)).scalar()
-    matching = select(way.table.c.id).where(*way.along, *way.rest, way.table.c.id > above)
-    if top is not None:
-        matching = matching.where(way.table.c.id <= top)
+    upper = upper if top is None else (column <= top,)
+    matching = select(column).where(*way.along, lower, *upper, *way.rest)
     some = _upwards(matching, way).limit(MOST_COUNTED + 1).subquery()
     number = int(connection.execute(select(func.count()).select_from(some)).scalar_one())
     return Newer(min(number, MOST_COUNTED), top is not None or number > MOST_COUNTED)

@@ -163,20 +163,14 @@ def _page(
 def bottom_of_window(way: Way, below: str | None, size: int) -> Select[Any]:
     """The id of the last of the next `size` rows along the index; none if fewer are left. The index covers this
     query."""
-    ids = select(way.table.c.id).where(*way.along)
-    if below is not None:
-        ids = ids.where(way.table.c.id < below)
+    ids = select(way.table.c.id).where(*way.between(None, below))
     return _ordered(ids, way).limit(1).offset(size - 1)
 
 
 def rows_of_window(way: Way, columns: Sequence[Any], below: str | None, bottom: str | None, limit: int) -> Select[Any]:
     """Of the rows below `below` down to `bottom`, those that fulfil all conditions, at most `limit`. The window is
     limited by ids, so new rows cannot move it."""
-    rows = select(*columns).where(*way.along, *way.rest)
-    if below is not None:
-        rows = rows.where(way.table.c.id < below)
-    if bottom is not None:
-        rows = rows.where(way.table.c.id >= bottom)
+    rows = select(*columns).where(*way.between(bottom, below), *way.rest)
     return _ordered(rows, way).limit(limit)
 
 
