@@ -19,8 +19,8 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installat
 
 
 @pytest.fixture(scope="module")
-def browser(installation: Installation) -> Iterator[Browser]:
-    """Chromium. It ends before the server, which would wait for its idle connections."""
+def browser() -> Iterator[Browser]:
+    """Chromium."""
     with chromium() as opened:
         yield opened
 
@@ -47,3 +47,4 @@ def window(installation: Installation, browser: Browser, faults: Faults) -> Iter
             return faults.watch(context.new_page())
 
         yield opened
+        faults.settle()

@@ -122,7 +122,7 @@ def test_everything_is_done_by_keyboard(installation: Installation, window: Call
     page.keyboard.press("Escape")
     assert not page.locator("#keys").is_visible()
     press(page, "g", "f")
-    page.keyboard.press("j")
+    reach(page, "not on the workflow's list", "j")
     press(page, "Enter")
     expect(page.locator("h1")).to_contain_text("not on the workflow's list")
     reach(page, "Ada Okafor")
@@ -137,13 +137,13 @@ def focused(page: Page) -> str:
     return str(page.evaluate("(e => (e.matches('textarea') ? e.value : e.innerText).trim())(document.activeElement)"))
 
 
-def reach(page: Page, text: str) -> None:
-    """Go on with Tab to the control with this text."""
+def reach(page: Page, text: str, key: str = "Tab") -> None:
+    """Press a key until the control with this text has the focus."""
     for _ in range(80):
-        page.keyboard.press("Tab")
+        page.keyboard.press(key)
         if text in focused(page):
             return
-    raise AssertionError(f"{page.url}: Tab does not lead to {text}")
+    raise AssertionError(f"{page.url}: {key} does not lead to {text}")
 
 
 def press(page: Page, *keys: str) -> None:
