@@ -25,7 +25,8 @@ _HIDDEN_BUT_LINES = re.compile(f"(?![\n\t])[{''.join(_RANGES)}]|{_JOINERS}")
 def plain(text: str, *, lines: bool = False) -> str:
     """The text with each hidden character as its code: `\\x1b`, and above 0x7e as JSON writes it, `\\u202e`. So a JSON
     document stays the same document. `lines` keeps line breaks and tabs."""
-    if text.isascii() and text.isprintable():  # the usual case
+    usual = text.replace("\n", "").replace("\t", "") if lines else text
+    if usual.isascii() and usual.isprintable():
         return text
     return (_HIDDEN_BUT_LINES if lines else _HIDDEN).sub(_code, text)
 

@@ -64,6 +64,7 @@ def test_a_page_for_people_is_reached(to: str):
         "/console/sign-out",
         "/console/signed-out",
         "/console/runs?" + "x" * LONGEST,
+        "/console/explain?person=eyJhbGciOiJSUzI1NiJ9.eyJvaWQiOiIxIn0.c2lnbmF0dXJl",
     ],
 )
 def test_everything_else_leads_to_the_console(to: str):

@@ -14,6 +14,7 @@ from postern.access import Check, Refused
 from postern.console import routes
 from postern.console.page import PageRoute, Shown, Visit
 from postern.errors import problem
+from postern.ids import new_id
 from postern.journal.sessions import Ends
 from postern.local_tenant import LocalTenant
 from tests.console.consoles import AT_HTTPS, AT_LOOPBACK, Browser, Console, open_console
@@ -367,6 +368,26 @@ async def test_an_error_of_a_page_shows_nothing_of_itself(lisa: Browser):
     assert "MARKER" not in answer.text
     assert [line["event"] for line in logs] == ["request-failed"]
     assert logs[0]["request_id"] in answer.text
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "page"),
+    [
+        ("POST", "/console/runs/{}/cancel", "/console/runs/{id}/cancel"),
+        ("POST", "/console/runs/{}", "/console/{path:path}"),
+        ("POST", "/console/sessions/{}/end", "/console/sessions/{hash}/end"),
+        ("GET", "/console/assets/{}/{}", "/console/assets/{version}/{name}"),
+    ],
+)
+async def test_the_log_names_no_id_of_a_path(console: Console, method: str, path: str, page: str):
+    """The id of an anonymous caller's run gives access to it, also to who reads the log."""
+    run_id = new_id()
+    with capture_logs() as logs:
+        answer = await console.browser().client.request(method, path.format(run_id, run_id))
+    assert answer.status_code in (403, 404)
+    [line] = [line for line in logs if line["event"] == "request-refused"]
+    assert line["page"] == page
+    assert run_id not in str(logs)
 
 
 async def test_a_part_of_a_page_lets_the_browser_leave_when_the_session_has_ended(console: Console, lisa: Browser):

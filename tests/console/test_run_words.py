@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postern.console.bodies import SHOWN_AT_FIRST, input_of, readable
-from postern.console.json_text import MOST_DEPTH, spread_out
+from postern.console.json_text import MOST_DEPTH, MOST_GROWTH, spread_out
 from postern.console.run_words import caller_words, error_line, sentence, step_that_ended
 from postern.journal.body_form import Form
 from postern.journal.reading.step_window import StepWindow
@@ -127,6 +127,16 @@ def test_json_that_is_spread_out_is_the_same_document(value: Any, indent: int | 
 def test_a_deep_document_is_shown_as_it_is():
     deep = "[" * (MOST_DEPTH + 1) + "1" + "]" * (MOST_DEPTH + 1)
     assert spread_out(deep) == deep
+
+
+@pytest.mark.parametrize("member", ["1", "[]", '{"":1}'])
+def test_a_small_document_never_becomes_a_page_of_megabytes(member: str):
+    """Each member is indented by its depth, so 64 KiB of a caller would become 6 MiB at each look."""
+    levels = MOST_DEPTH - 2
+    text = "[" * levels + ",".join([member] * 9000) + "]" * levels
+    assert spread_out(text) == text
+    shallow = "[" + ",".join([member] * 9000) + "]"
+    assert len(shallow) < len(spread_out(shallow)) <= MOST_GROWTH * len(shallow)
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"a":}', "nothing", '"\\ud800"', "[1,]", "\ufeff[1]"])

@@ -16,6 +16,7 @@ from postern.journal.authorizations import (
     NotTaken,
     begin,
     delete_authorizations,
+    look,
     take,
 )
 from postern.journal.journal import Journal
@@ -45,6 +46,24 @@ def taken(
         return take(connection, state_hash, browser_hash, kind, request_id, now)
 
 
+def looked(
+    engine: Engine,
+    state_hash: str = STATE,
+    browser_hash: str = BROWSER,
+    kind: str = "sign-in",
+    now: float = NOW + 1,
+) -> NotTaken | None:
+    with engine.connect() as connection:
+        return look(connection, state_hash, browser_hash, kind, now)
+
+
+def test_a_look_says_what_taking_it_would_and_takes_nothing(engine: Engine):
+    made = begun(engine)
+    assert looked(engine) is None
+    assert taken(engine) == made
+    assert looked(engine) is NotTaken.USED
+
+
 def test_it_is_taken_once_and_again_only_by_the_same_request(engine: Engine):
     """A journal operation may run twice, if its acknowledgement is lost."""
     made = begun(engine)
@@ -67,6 +86,7 @@ def test_what_is_not_taken_says_why_and_stays_for_its_own_browser(
     engine: Engine, change: dict[str, str], why: NotTaken
 ):
     made = begun(engine)
+    assert looked(engine, **change) == why  # type: ignore[arg-type]
     assert taken(engine, **change) == why  # type: ignore[arg-type]
     assert taken(engine, request_id="r2") == made
 

@@ -2,6 +2,8 @@
 
 import re
 
+from postern.redaction import without_tokens
+
 HOME = "/console"
 LONGEST = 1500
 
@@ -17,7 +19,9 @@ def destination(to: str) -> str:
     """`to` if it is a page of this server for people, below `/console` or `/connect`; else the console.
 
     A path has no `%`, `;`, `.` or `..`, which browsers and proxies would resolve. It is no page of signing in either,
-    which would send the browser round in a circle.
+    which would send the browser round in a circle. It has no token, which a person may have pasted into a filter,
+    because the journal keeps it meanwhile.
     """
     found = _BELOW.fullmatch(to) if len(to) <= LONGEST else None
-    return to if found is not None and found["path"] not in _OF_SIGNING_IN else HOME
+    safe = found is not None and found["path"] not in _OF_SIGNING_IN and without_tokens(to) == to
+    return to if safe else HOME

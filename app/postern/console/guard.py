@@ -55,12 +55,14 @@ class Guard:
             try:
                 return await self._shown(route, Visit(request, viewer, request_id))
             except (Problem, Refused) as error:
-                return self._fault(error, request, request_id, viewer)
+                return self._fault(error, route.path, request, request_id, viewer)
 
-        return self.open(visit)
+        return self.open(route.path, visit)
 
-    def open(self, handler: Handler, *, anyhow: bool = False) -> Endpoint:
-        """The endpoint of a handler that needs no session. With `anyhow`, how the request came does not matter."""
+    def open(self, path: str, handler: Handler, *, anyhow: bool = False) -> Endpoint:
+        """The endpoint of a handler that needs no session, at this path. With `anyhow`, how the request came does not
+        matter. The log names the path, and not the request's: the id of an anonymous caller's run gives access to
+        it."""
 
         async def answer(request: Request) -> Answer:
             request_id = new_id()
@@ -69,9 +71,9 @@ class Guard:
                     self._check(request)
                 return await handler(request, request_id)
             except (Problem, Refused) as error:
-                return self._fault(error, request, request_id)
+                return self._fault(error, path, request, request_id)
             except Exception:
-                self.log.exception("request-failed", request_id=request_id, page=request.scope["path"])
+                self.log.exception("request-failed", request_id=request_id, page=path)
                 return self._problem_page(problem("internal-error"), request, request_id)
 
         async def endpoint(request: Request) -> Response:
@@ -124,7 +126,7 @@ class Guard:
         return destination(path + (f"?{parts.query}" if parts.query else ""))
 
     def _fault(
-        self, error: Problem | Refused, request: Request, request_id: str, viewer: Viewer | None = None
+        self, error: Problem | Refused, path: str, request: Request, request_id: str, viewer: Viewer | None = None
     ) -> Answer:
         """The page of an error, which is on record."""
         checks: tuple[Check, ...]
@@ -138,7 +140,7 @@ class Guard:
         if self.refused(refusal):
             self.log.info(
                 "request-refused",
-                page=request.scope["path"],
+                page=path,
                 request_id=request_id,
                 code=shown.code,
                 status=shown.status,

@@ -3,50 +3,43 @@
 Only the spaces between the tokens change, so numbers keep their digits, and names that are there twice stay."""
 
 import re
-from collections.abc import Iterator
 
 MOST_DEPTH = 100
 """Deeper documents are shown as they are."""
 
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+', re.DOTALL)
-_EMPTY = re.compile(r"(?:\{\s*\}|\[\s*\])")
+MOST_GROWTH = 4
+"""How many times as long a document may become. Indents multiply: a small document with many members deep inside would
+become a page of megabytes. One that would become longer is shown as it is."""
+SMALL = 10_000
+"""Characters that each document may become."""
+
+_TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|\{\s*\}|\[\s*\]|[{}\[\],:]|[^\s{}\[\],:"]+', re.DOTALL)
 
 
 def spread_out(text: str) -> str:
     """A valid JSON document with line breaks and indents."""
-    return "".join(_pieces(text)) if _depth(text) <= MOST_DEPTH else text
-
-
-def _pieces(text: str) -> Iterator[str]:
-    depth, at, end = 0, 0, len(text)
-    while at < end:
-        if empty := _EMPTY.match(text, at):
-            yield empty[0][0] + empty[0][-1]
-            at = empty.end()
-            continue
-        found = _TOKEN.match(text, at)
-        if found is None:  # spaces
-            at += 1
-            continue
-        piece, at = found[0], found.end()
-        if piece in ("{", "["):
-            depth += 1
-            yield f"{piece}\n{'  ' * depth}"
-        elif piece in ("}", "]"):
+    room = max(MOST_GROWTH * len(text), SMALL)
+    pieces: list[str] = []
+    line, depth = "\n", 0  # a line break with the indent of this depth
+    for found in _TOKEN.findall(text):
+        piece, first = found, found[0]
+        if first in "{[":
+            if len(found) == 1:
+                depth += 1
+                line = f"\n{'  ' * depth}"
+                piece = first + line
+            else:  # it is empty
+                piece = first + found[-1]
+        elif first in "}]":
             depth -= 1
-            yield f"\n{'  ' * depth}{piece}"
-        elif piece == ",":
-            yield f",\n{'  ' * depth}"
-        else:
-            yield ": " if piece == ":" else piece
-
-
-def _depth(text: str) -> int:
-    deepest = depth = 0
-    for token in _TOKEN.finditer(text):
-        if token[0] in ("{", "["):
-            depth += 1
-            deepest = max(deepest, depth)
-        elif token[0] in ("}", "]"):
-            depth -= 1
-    return deepest
+            line = f"\n{'  ' * depth}"
+            piece = line + first
+        elif first == ",":
+            piece = first + line
+        elif first == ":":
+            piece = ": "
+        pieces.append(piece)
+        room -= len(piece)
+        if room < 0 or depth > MOST_DEPTH:
+            return text
+    return "".join(pieces)

@@ -19,6 +19,7 @@ from postern.console.sign_in import SignIn
 from postern.console.workflows import Workflows
 from postern.errors import problem
 
+ASSET = "/console/assets/{version}/{name}"
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 PAGES: tuple[Callable[[Services], tuple[PageRoute, ...]], ...] = (
@@ -44,8 +45,8 @@ def routes(services: Services, guard: Guard, sign_in: SignIn, assets: Assets) ->
     )
     pages = [page for family in PAGES for page in family(services)]
     return (
-        Route("/console/assets/{version}/{name}", guard.open(assets.answer, anyhow=True), methods=["GET"]),
-        *(Route(path, guard.open(handler), methods=[method]) for method, path, handler in open_ones),
+        Route(ASSET, guard.open(ASSET, assets.answer, anyhow=True), methods=["GET"]),
+        *(Route(path, guard.open(path, handler), methods=[method]) for method, path, handler in open_ones),
         *(Route(page.path, guard.page(page), methods=[page.method]) for page in pages),
         *(
             Route(path, guard.page(PageRoute(method, path, nothing_here)), methods=[method])

@@ -20,7 +20,7 @@ from postern.console.page import Viewer
 from postern.identity import Person
 from postern.journal import sessions
 from postern.journal.sessions import Ends, Session
-from postern.journal.shares import ANONYMOUS, holder_of
+from postern.journal.shares import ANONYMOUS, Holder, holder_of
 from postern.settings.installation import Installation
 
 NOTED_EVERY = 60.0
@@ -41,12 +41,7 @@ class Sessions:
 
     async def viewer(self, request: Request) -> Viewer | None:
         """The person who sends this request, if the session of the cookie has not ended."""
-        secret = self.secret(request)
-        if not secret:
-            return None
-        now, address = self.now(), address_of(request)
-        find = partial(sessions.find, id_hash=hash_of(secret), now=now, ends=self.ends)
-        session = await self.read(find, holder_of(ANONYMOUS, "", "", address))
+        session, now = await self._find(request), self.now()
         if session is None:
             return None
         if is_activity(request) and now - session.seen_at >= NOTED_EVERY:
@@ -72,8 +67,18 @@ class Sessions:
 
     async def end(self, request: Request) -> None:
         """End the session of the request, if it has one."""
-        if secret := self.secret(request):
-            await self.write(partial(sessions.end, id_hash=hash_of(secret)))
+        session = await self._find(request)  # first: a cookie that is none writes nothing
+        if session is not None:
+            await self.write(partial(sessions.end, id_hash=session.id_hash))
+
+    async def _find(self, request: Request) -> Session | None:
+        secret = self.secret(request)
+        if not secret:
+            return None
+        find = partial(sessions.find, id_hash=hash_of(secret), now=self.now(), ends=self.ends)
+        session = await self.read(find, stranger(request))
+        # The settings may name another tenant since the person signed in.
+        return session if session is not None and session.tenant_id in self.installation.tenants else None
 
     def secret(self, request: Request) -> str:
         """The secret in the cookie of a session; "" if there is none."""
@@ -98,6 +103,11 @@ def viewer_of(session: Session, installation: Installation) -> Viewer:
 def is_activity(request: Request) -> bool:
     """Whether a person does something. Scripts of the pages only ask for parts of pages, by a timer."""
     return request.method not in ("GET", "HEAD") or request.headers.get("hx-request") != "true"
+
+
+def stranger(request: Request) -> Holder:
+    """Whose share of the journal's readers a read takes before it is known who asks: that of the address."""
+    return holder_of(ANONYMOUS, "", "", address_of(request))
 
 
 def address_of(request: Request) -> str:

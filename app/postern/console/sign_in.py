@@ -24,7 +24,7 @@ from postern.console.faults import SIGN_IN, fault
 from postern.console.frame import Frame
 from postern.console.limits import Starts
 from postern.console.own_origin import PORTS
-from postern.console.sessions import Sessions, address_of
+from postern.console.sessions import Sessions, address_of, stranger
 from postern.errors import problem
 from postern.journal import authorizations
 from postern.journal.authorizations import Authorization, NotTaken
@@ -81,18 +81,7 @@ class SignIn:
             raise _not_started(STATE, "no state that was given out here")
         if not secret:
             raise _not_started(BROWSER, "no cookie of a sign-in that was begun in this browser")
-        taken = await self.write(
-            partial(
-                authorizations.take,
-                state_hash=hash_of(state),
-                browser_hash=hash_of(secret),
-                kind=KIND,
-                request_id=request_id,
-                now=self.now(),
-            )
-        )
-        if isinstance(taken, NotTaken):
-            raise _not_started(STATE, taken.value)
+        taken = await self._taken(request, state, secret, request_id)
         if "error" in query:
             numbers = tuple(map(int, _AADSTS.findall(query.get("error_description", "")[:2000])[:3]))
             raise refused_by_entra(query, numbers)
@@ -109,6 +98,27 @@ class SignIn:
         )
         # What was stored is looked at again: the journal is no reason to send a browser anywhere.
         return self.frame.redirect(self.frame.below(destination(taken.about)), more=(cookies.set_session(session),))
+
+    async def _taken(self, request: Request, state: str, secret: str, request_id: str) -> Authorization:
+        """The sign-in that this browser began. It is read first: a state that nobody began writes nothing."""
+        state_hash, browser_hash, now = hash_of(state), hash_of(secret), self.now()
+        why = await self.sessions.read(
+            lambda connection: authorizations.look(connection, state_hash, browser_hash, KIND, now), stranger(request)
+        )
+        if why is not None:
+            raise _not_started(STATE, why.value)
+        take = partial(
+            authorizations.take,
+            state_hash=state_hash,
+            browser_hash=browser_hash,
+            kind=KIND,
+            request_id=request_id,
+            now=now,
+        )
+        taken = await self.write(take)
+        if isinstance(taken, NotTaken):
+            raise _not_started(STATE, taken.value)
+        return taken
 
     async def sign_out(self, request: Request, _: str) -> Answer:
         """End the session. It does not redirect to Entra: browsers stop a form that is sent on to another origin."""

@@ -7,6 +7,7 @@ So nobody who reads the database can finish another person's sign-in.
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from sqlalchemy import Connection, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -60,6 +61,19 @@ def begin(connection: Connection, authorization: Authorization) -> None:
     connection.execute(insert.values(row).on_conflict_do_nothing(index_elements=[authorizations.c.state_hash]))
 
 
+def look(connection: Connection, state_hash: str, browser_hash: str, kind: str, now: float) -> NotTaken | None:
+    """Why the authorization of this state cannot be taken now; None if it can. It only reads: who sends any state gets
+    no turn of the writer."""
+    found = _find(connection, state_hash, kind)
+    if found is None:
+        return NotTaken.UNKNOWN
+    if found.browser_hash != browser_hash:
+        return NotTaken.OTHER_BROWSER
+    if found.used_by is not None:
+        return NotTaken.USED
+    return None if found.created_at > now - KEPT_FOR else NotTaken.EXPIRED
+
+
 def take(
     connection: Connection, state_hash: str, browser_hash: str, kind: str, request_id: str, now: float
 ) -> Authorization | NotTaken:
@@ -73,9 +87,7 @@ def take(
         .where(table.created_at > now - KEPT_FOR, table.used_by.is_(None))
         .values(used_by=request_id)
     )
-    found = connection.execute(
-        select(authorizations).where(table.state_hash == state_hash, table.kind == kind)
-    ).one_or_none()
+    found = _find(connection, state_hash, kind)
     if found is None:
         return NotTaken.UNKNOWN
     if found.browser_hash != browser_hash:
@@ -90,6 +102,12 @@ def take(
 def delete_authorizations(connection: Connection, before: float, limit: int) -> int:
     """Delete up to `limit` authorizations that had expired before that moment, used ones too. Returns how many."""
     return _delete(connection, before - KEPT_FOR, limit)
+
+
+def _find(connection: Connection, state_hash: str, kind: str) -> Any:
+    table = authorizations.c
+    query = select(authorizations).where(table.state_hash == state_hash, table.kind == kind)
+    return connection.execute(query).one_or_none()
 
 
 def _delete(connection: Connection, begun_before: float, limit: int) -> int:

@@ -1,0 +1,133 @@
+"""Sessions without a server: what requests of strangers may do to the journal, and whose sessions count."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Engine
+from starlette.requests import Request
+from structlog import get_logger
+
+from postern.access import Refused
+from postern.browser_secrets import hash_of, new_secret
+from postern.console.cookies import cookies_at
+from postern.console.frame import Frame
+from postern.console.sessions import Sessions
+from postern.console.sign_in import KIND, SignIn
+from postern.errors import Problem
+from postern.journal import authorizations, sessions
+from postern.journal.authorizations import Authorization
+from postern.journal.sessions import Ends, Session
+from postern.journal.shares import Holder
+from postern.settings.installation import Installation
+from tests.console.consoles import AT_HTTPS
+from tests.journal.engines import empty_journal
+
+pytestmark = pytest.mark.anyio
+
+TENANT, OTHER = "8f6a5b0e-3c1d-4f7a-9b2e-1d0c5a7e9f31", "0b4a2c8d-7e6f-4a1b-8c9d-2e3f4a5b6c7d"
+PERSON = "fda52ac9-24fd-49e8-993d-37e9b11b2963"
+SESSION, AUTHORIZATION = cookies_at(AT_HTTPS).session, cookies_at(AT_HTTPS).authorization
+
+
+@dataclass
+class Journal:
+    """A journal that notes each write, and whose share of the readers each read took."""
+
+    engine: Engine
+    written: list[Any] = field(default_factory=list)
+    readers: list[Holder] = field(default_factory=list)
+
+    async def read(self, query: Callable[[Connection], Any], holder: Holder, /) -> Any:
+        self.readers.append(holder)
+        with self.engine.connect() as connection:
+            return query(connection)
+
+    async def write(self, operation: Callable[[Connection], Any], /) -> Any:
+        self.written.append(operation)
+        with self.engine.begin() as connection:
+            return operation(connection)
+
+    def sessions(self, tenant_id: str = TENANT) -> Sessions:
+        installation = Installation(tenant_id=tenant_id, client_id=OTHER)
+        return Sessions(cookies_at(AT_HTTPS), self.read, self.write, self.written.append, installation, Ends())
+
+    def sign_in(self) -> SignIn:
+        entra: Any = None  # it is not reached
+        return SignIn(Frame(AT_HTTPS, "v", "n"), self.sessions(), entra, self.write, get_logger())
+
+    def add(self, operation: Callable[[Connection], object]) -> None:
+        with self.engine.begin() as connection:
+            operation(connection)
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    engine = empty_journal(f"sqlite:///{tmp_path / 'postern.db'}")
+    yield Journal(engine)
+    engine.dispose()
+
+
+def request(method: str, path: str, cookie: str, query: str = "") -> Request:
+    return Request(
+        {
+            "type": "http",
+            "method": method,
+            "path": path,
+            "query_string": query.encode(),
+            "headers": [(b"cookie", cookie.encode())],
+            "client": ("192.0.2.7", 50_000),
+        }
+    )
+
+
+async def test_a_callback_of_a_state_that_nobody_began_writes_nothing(journal: Journal):
+    """The writer is also that of the runs, and such requests are not counted as starts are."""
+    arrived = request("GET", "/console/callback", f"{AUTHORIZATION}={new_secret()}", f"state={new_secret()}&code=x")
+    with pytest.raises(Refused):
+        await journal.sign_in().callback(arrived, "r1")
+    assert journal.written == []
+    assert journal.readers == [("anonymous", "192.0.2.7")]
+
+
+async def test_a_callback_that_is_repeated_writes_nothing(journal: Journal):
+    state, browser = new_secret(), new_secret()
+    begun = Authorization(hash_of(state), hash_of(browser), KIND, "/console", time.time())
+    journal.add(lambda connection: authorizations.begin(connection, begun))
+    arrived = request("GET", "/console/callback", f"{AUTHORIZATION}={browser}", f"state={state}&error=access_denied")
+    with pytest.raises(Problem, match="You did not sign in"):
+        await journal.sign_in().callback(arrived, "r1")
+    assert len(journal.written) == 1
+    with pytest.raises(Refused):
+        await journal.sign_in().callback(arrived, "r2")
+    assert len(journal.written) == 1
+
+
+async def test_signing_out_without_a_session_writes_nothing(journal: Journal):
+    answer = await journal.sign_in().sign_out(request("POST", "/console/sign-out", f"{SESSION}={new_secret()}"), "r1")
+    assert answer.status == 303
+    assert journal.written == []
+
+
+def session_of(tenant_id: str, secret: str) -> Session:
+    now = time.time()
+    return Session(hash_of(secret), tenant_id, PERSON, "Lisa", frozenset(), "192.0.2.7", now, now)
+
+
+async def test_signing_out_ends_the_session(journal: Journal):
+    secret = new_secret()
+    journal.add(lambda connection: sessions.begin(connection, session_of(TENANT, secret)))
+    arrived = request("POST", "/console/sign-out", f"{SESSION}={secret}")
+    await journal.sign_in().sign_out(arrived, "r1")
+    assert await journal.sessions().viewer(arrived) is None
+
+
+async def test_a_session_of_a_tenant_that_the_settings_no_longer_name_is_none(journal: Journal):
+    secret = new_secret()
+    journal.add(lambda connection: sessions.begin(connection, session_of(OTHER, secret)))
+    arrived = request("GET", "/console", f"{SESSION}={secret}")
+    assert await journal.sessions(OTHER).viewer(arrived) is not None
+    assert await journal.sessions(TENANT).viewer(arrived) is None
