@@ -245,3 +245,13 @@ def test_text_from_records_is_escaped():
     drawn = lane(Axis.of([0, 1]), [Attempt(0, 1, evil)])
     assert "<script" not in drawn
     assert "<script" not in activity([Minute(NOON, 1)], lambda _: evil)
+
+
+@pytest.mark.parametrize("first", range(15))
+def test_no_time_of_the_day_is_written_beyond_the_end_of_a_plot(first: int):
+    hour = [Minute(NOON + 60 * (first + number), 1, 0, 0.1, 0.2, False) for number in range(60)]
+    for picture in (activity(hour, lambda _: "/"), spread(hour)):
+        ticks = re.findall(r'<text class="tick" x="([0-9.]+)%" y="[0-9]+"( text-anchor="end")?>[0-9]+:', picture)
+        assert len(ticks) == 4
+        for x, anchor in ticks:
+            assert float(x) <= (100 if anchor else 88)

@@ -26,6 +26,7 @@ from postern.journal.schema import refusals, runs
 from postern.journal.sessions import Session
 from postern.local_tenant import LocalTenant
 from tests.console.consoles import Console, open_console
+from tests.console.test_first_steps import guarded_hello, hello, triggers, whoami
 from tests.journal.engines import empty_journal
 from tests.journal.recorded import NOON, TENANT, refusal_at, run_at
 
@@ -47,6 +48,7 @@ class Server:
         self.looks = 0
         self.away = False
         self.faults: tuple[Fault, ...] = ()
+        self.triggers = triggers(hello, whoami)
         self.secrets: dict[str, SecretState] = {}
         self.reasons: dict[str, str] = {"journal": ""}
         self.hangs = False
@@ -60,7 +62,7 @@ class Server:
             cancel=unused,
             resubmit=unused,
             underway=unused,
-            snapshot=lambda: Snapshot(MappingProxyType({}), self.faults),
+            snapshot=lambda: Snapshot(MappingProxyType(self.triggers), self.faults),
             log=structlog.get_logger(),
             now=lambda: NOW,
             local=True,
@@ -195,6 +197,18 @@ async def test_the_first_start_shows_the_first_requests_to_send(server: Server):
     assert "TOKEN=$(postern token --as ada)\n" in page
     assert '/triggers/whoami -H "Authorization: Bearer $TOKEN"</code>' in page
     assert 'class="plot"' not in page
+
+
+async def test_the_first_start_without_these_workflows_says_what_to_do_instead(server: Server):
+    server.triggers = triggers(guarded_hello)
+    page = await server.page()
+    assert "curl" not in page
+    assert 'Each <a href="/base/console/workflows">workflow</a> has a page' in page
+    page = await server.page(LISA, operator=False)
+    assert 'href="https://postern.example/base/docs"' in page
+    server.triggers = {}
+    assert "<code>postern new my-workflow</code>" in await server.page()
+    assert "Ask its author or an operator for access" in await server.page(LISA, operator=False)
 
 
 async def test_a_journal_that_cannot_be_read_is_said_and_the_page_recovers(server: Server):

@@ -83,6 +83,7 @@ def test_htmx_adds_no_styles_keeps_no_history_and_shows_no_error_in_the_middle_o
     assert config["includeIndicatorCSS"] is False
     assert config["history"] is False
     assert {"4xx", "5xx"} <= set(config["noSwap"])
+    assert "open" in config["morphIgnore"]  # what a person has opened stays open
 
 
 @pytest.mark.parametrize("path", TEMPLATES, ids=[path.name for path in TEMPLATES])

@@ -21,6 +21,8 @@ LEAST = 0.0005
 DURATIONS = tuple(digit * 10.0**power for power in range(-4, 7) for digit in (1, 2, 5))
 APART = 18
 """Pixels between two labels of a scale."""
+ROOM_TO_THE_RIGHT = 0.88
+"""Up to here a time of the day fits between its place and the end of a plot, on narrow screens too."""
 MOST_SHOWN = 40
 """Attempts of a lane that are drawn. Of more, the first and the last ones are."""
 MOST_SAID = 5
@@ -182,13 +184,20 @@ def _chart(words: str, role: str, labels: Sequence[tuple[float, str]], drawn: It
 
 
 def _clock_ticks(minutes: Sequence[Minute]) -> list[Markup]:
-    """The time of the day below, at each quarter of an hour."""
-    form = Markup('<text class="tick" x="{}" y="{}">{}</text>')
+    """The time of the day below, at each quarter of an hour. One near the end is left of its minute's end, so that it
+    stays below the plot."""
     return [
-        form.format(percent(number / len(minutes)), TOP + HEIGHT + 14, clock(minute.at))
+        _clock_tick(number / len(minutes), (number + 1) / len(minutes), clock(minute.at))
         for number, minute in enumerate(minutes)
         if round(minute.at / 60) % 15 == 0
     ]
+
+
+def _clock_tick(begin: float, end: float, text: str) -> Markup:
+    y = TOP + HEIGHT + 14
+    if begin > ROOM_TO_THE_RIGHT:
+        return Markup('<text class="tick" x="{}" y="{}" text-anchor="end">{}</text>').format(percent(end), y, text)
+    return Markup('<text class="tick" x="{}" y="{}">{}</text>').format(percent(begin), y, text)
 
 
 # Timeline and chain

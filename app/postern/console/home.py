@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 
 from postern.api.access import visible
 from postern.console import charts, needs
+from postern.console.first_steps import first_steps
 from postern.console.needs import Need
 from postern.console.page import PageRoute, Shown, Visit
 from postern.console.recent import Recent
@@ -25,8 +26,6 @@ DAY = 86_400.0
 HOUR = 3_600.0
 PATIENCE = 1.0
 """Seconds that the page waits for the readiness checks."""
-FIRST = ("hello", "whoami")
-"""The workflows of the first steps in README.md."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +127,11 @@ class Home:
             return {"of this server": f"no answer within {PATIENCE:g} s"}
 
     def _first_steps(self, visit: Visit) -> dict[str, Any]:
-        """The first requests to send, to those workflows of README.md that are served here."""
-        services, viewer = self.services, visit.viewer
+        """The first requests to send."""
+        services = self.services
         triggers = services.snapshot().triggers
-        served = visible(services.installation, triggers, viewer.caller)
-        anonymous, guarded = (name if name in served else "" for name in FIRST)
-        return {"address": services.address, "anonymous": anonymous, "guarded": services.local and guarded}
+        served = visible(services.installation, triggers, visit.viewer.caller)
+        return {"address": services.address, **first_steps(triggers, served, local=services.local)._asdict()}
 
 
 def _of_journal(found: Overview | None) -> list[Need]:

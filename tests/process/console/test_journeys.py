@@ -86,6 +86,21 @@ def test_an_operator_finds_out_why_a_run_failed_and_mends_it(
     assert page.url.startswith(installation.tenant.sign_in_url)
 
 
+def test_a_poll_leaves_what_was_opened_and_the_focus(installation: Installation, window: Callable[..., Page]):
+    waiting = runs_long(installation)
+    page = window("ada")
+    page.clock.install()
+    page.goto(f"/console/runs/{waiting}")
+    page.get_by_text("Headers of the request").click()
+    page.locator("dd .copy").nth(1).focus()
+    with page.expect_response(f"**/console/runs/{waiting}?after=0"):
+        page.clock.run_for(2_000)
+    expect(page.locator("details.figures")).to_have_attribute("open", "")
+    expect(page.locator("dd .copy").nth(1)).to_be_focused()
+    page.goto(f"/console/runs/{waiting}/cancel")
+    follow(page, "button", "Cancel the run")
+
+
 def test_everything_is_done_by_keyboard(installation: Installation, window: Callable[..., Page]):
     """Sign in, search, open a failed run, resubmit it edited, read a refusal, sign out."""
     installation.call("ask", BROKEN)
