@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from postern.console.cookies import cookies_at, secret_in
 
-SECRET, OTHER = "s" * 43, "o" * 43
+SECRET, OTHER = "A" * 43, "Q" * 43
+"""They have the form of secrets, and are the same in each process: ids of tests have them."""
 NAME = "__Host-postern-session"
 
 

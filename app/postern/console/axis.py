@@ -22,6 +22,8 @@ FREE = 0.06
 """How far ticks are from the middle of a cut, which says how long it is."""
 LONG = 4
 """A stretch is cut out if it is this many times as long as all that is not cut out."""
+WORTH = 1.0
+"""Seconds that a stretch has at least to be cut out: of a run that took no longer, the picture is true as it is."""
 SHORTEST = 0.001
 """Seconds that an axis has at least."""
 
@@ -101,7 +103,7 @@ def _cuts(points: list[float]) -> list[tuple[float, float]]:
     gaps = sorted(((end - begin, begin, end) for begin, end in pairwise(points)), reverse=True)
     for many in range(min(MOST_CUTS, len(gaps) - 1), 0, -1):
         rest = sum(gap for gap, _, _ in gaps[many:])
-        if rest >= SHORTEST and gaps[many - 1][0] >= LONG * rest:
+        if rest >= SHORTEST and gaps[many - 1][0] >= max(LONG * rest, WORTH):
             edge = rest * 0.04
             return [(begin + edge, end - edge) for _, begin, end in gaps[:many]]
     return []

@@ -5,12 +5,13 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Literal
 
 from axe_playwright_python.base import AXE_SCRIPT
-from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Error, Page, sync_playwright
 
+from tests.process.servers import until
 from tests.tools import needed
 
 WCAG = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa")
@@ -44,9 +45,11 @@ class Faults:
 
     def __init__(self) -> None:
         self.found: list[str] = []
+        self._pages: list[Page] = []
 
     def watch(self, page: Page) -> Page:
         """Chromium reports each violation of a Content-Security-Policy as an error of the console."""
+        self._pages.append(page)
         page.on("console", self._console)
         page.on("pageerror", lambda error: self.found.append(f"{page.url}: {error}"))
         page.on("dialog", self._dialog)
@@ -56,20 +59,32 @@ class Faults:
     def status(self, *expected: int) -> Iterator[None]:
         """Each of these statuses is answered once while the block runs. Chromium reports those from 400 on as errors of
         the console."""
-        before, self.found = self.found, []
-        try:
-            yield
-        finally:
-            here, self.found = self.found, before
-        statuses = [int(match[1]) for each in here if (match := _STATUS.search(each))]
-        assert sorted(statuses) == sorted(expected), here
-        self.found += [each for each in here if not _STATUS.search(each)]
+        before = len(self.found)
+        yield
+        until(lambda: len(self._statuses(before)) >= len(expected), 5, lambda: str(self.found[before:]))
+        assert sorted(self._statuses(before)) == sorted(expected), self.found[before:]
+        self._drop_statuses(before)
 
     @contextmanager
     def any_status(self) -> Iterator[None]:
         """The same, for whatever statuses."""
         before = len(self.found)
         yield
+        self.settle()
+        self._drop_statuses(before)
+
+    def settle(self) -> None:
+        """Learn what the pages have reported: each answers a call after that."""
+        for page in self._pages:
+            if not page.is_closed():
+                with suppress(Error):  # it is on its way to another page
+                    page.evaluate("0")
+
+    def _statuses(self, before: int) -> list[int]:
+        self.settle()
+        return [int(match[1]) for each in self.found[before:] if (match := _STATUS.search(each))]
+
+    def _drop_statuses(self, before: int) -> None:
         self.found[before:] = [each for each in self.found[before:] if not _STATUS.search(each)]
 
     def _console(self, message: ConsoleMessage) -> None:

@@ -47,3 +47,4 @@ def window(installation: Installation, browser: Browser, faults: Faults) -> Iter
             return faults.watch(context.new_page())
 
         yield opened
+        faults.settle()
