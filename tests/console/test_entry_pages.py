@@ -204,7 +204,7 @@ async def test_secrets_are_read_on_request_and_no_value_is_shown(pages: Pages):
     assert "not read yet" in before.text
     with capture_logs() as logs:
         after = await pages.post("/console/secrets/read")
-    assert "ends in 5 days" in after.text
+    assert "expires in 5 days" in after.text
     assert "connections.erp key" in after.text
     assert "the secret gone is not in the Key Vault. <b>Fix:</b> Check its spelling." in after.text
     assert after.text.index("gone") < after.text.index("<code>erp-key")
@@ -226,10 +226,10 @@ def test_secrets_are_ordered_by_what_needs_a_person_and_then_by_date():
     rows = secret_rows(dict.fromkeys("abcdefg", ("user",)), states, NOW)
     assert [(row.name, row.state, row.words) for row in rows] == [
         ("d", "unreadable", "cannot be read"),
-        ("e", "expired", "has ended"),
-        ("f", "soon", "ends today"),
-        ("b", "soon", "ends in 1 day"),
-        ("a", "readable", "ends in 100 days"),
-        ("c", "readable", "readable, has no end"),
+        ("e", "expired", "has expired"),
+        ("f", "soon", "expires within a day"),
+        ("b", "soon", "expires in 1 day"),
+        ("a", "readable", "expires in 100 days"),
+        ("c", "readable", "no expiry date"),
         ("g", "unknown", "not read yet"),
     ]

@@ -69,11 +69,11 @@ def _row(name: str, used_by: tuple[str, ...], state: SecretState | None, now: fl
 
 def _end(ends: float | None, now: float) -> tuple[str, str]:
     if ends is None:
-        return "readable", "readable, has no end"
+        return "readable", "no expiry date"
     if ends <= now:
-        return "expired", "has ended"
+        return "expired", "has expired"
     days = days_left(ends, now)
-    words = "ends today" if days == 0 else "ends in 1 day" if days == 1 else f"ends in {days} days"
+    words = "expires within a day" if days == 0 else "expires in 1 day" if days == 1 else f"expires in {days} days"
     return ("soon" if days < max(THRESHOLDS) else "readable"), words
 
 
