@@ -15,6 +15,7 @@ from postern.access import Refused
 from postern.browser_secrets import hash_of, new_secret
 from postern.console.cookies import cookies_at
 from postern.console.frame import Frame
+from postern.console.limits import OF_ADDRESS
 from postern.console.sessions import Sessions
 from postern.console.sign_in import KIND, SignIn
 from postern.errors import Problem
@@ -82,6 +83,19 @@ def request(method: str, path: str, cookie: str, query: str = "") -> Request:
             "client": ("192.0.2.7", 50_000),
         }
     )
+
+
+@pytest.mark.parametrize("what", ["image", "script", "iframe", "empty", "", "Document"])
+async def test_a_picture_or_frame_of_another_site_starts_no_sign_in(journal: Journal, what: str):
+    """It would use up the ten starts of the person's address, one of which writes and leads to Entra."""
+    loaded = request("GET", "/console/sign-in", "a=b")
+    loaded.scope["headers"].append((b"sec-fetch-dest", what.encode()))
+    sign_in = journal.sign_in()
+    for _ in range(OF_ADDRESS):
+        with pytest.raises(Problem, match="did not come from a page"):
+            await sign_in.start(loaded, "r1")
+    assert journal.written == []
+    assert sign_in.starts.admit("192.0.2.7", 0.0)
 
 
 async def test_a_callback_of_a_state_that_nobody_began_writes_nothing(journal: Journal):
