@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +129,19 @@ async def test_signing_out_without_a_session_writes_nothing(journal: Journal):
 def session_of(tenant_id: str, secret: str) -> Session:
     now = time.time()
     return Session(hash_of(secret), tenant_id, PERSON, "Lisa", frozenset(), "192.0.2.7", now, now)
+
+
+async def test_the_use_of_a_session_is_queued_once_in_a_while_also_while_nothing_can_be_written(journal: Journal):
+    secret = new_secret()
+    idle = replace(session_of(TENANT, secret), seen_at=time.time() - 100)
+    journal.add(lambda connection: sessions.begin(connection, idle))
+    people = journal.sessions()
+    for _ in range(5):
+        assert await people.viewer(request("GET", "/console", f"{SESSION}={secret}")) is not None
+    assert len(journal.written) == 1
+    later = replace(people, now=lambda: time.time() + 100)
+    assert await later.viewer(request("GET", "/console", f"{SESSION}={secret}")) is not None
+    assert len(journal.written) == 2
 
 
 async def test_signing_out_ends_the_session(journal: Journal):
