@@ -19,6 +19,7 @@ from postern.console.limits import OF_ADDRESS
 from postern.console.sessions import Sessions
 from postern.console.sign_in import KIND, SignIn
 from postern.errors import Problem
+from postern.identity import Person
 from postern.journal import authorizations, sessions
 from postern.journal.authorizations import Authorization
 from postern.journal.sessions import Ends, Session
@@ -150,6 +151,16 @@ async def test_signing_out_ends_the_session(journal: Journal):
     arrived = request("POST", "/console/sign-out", f"{SESSION}={secret}")
     await journal.sign_in().sign_out(arrived, "r1")
     assert await journal.sessions().viewer(arrived) is None
+
+
+async def test_an_address_that_a_proxy_passes_on_is_kept_as_a_short_line(journal: Journal):
+    arrived = request("GET", "/console/callback", "a=b")
+    arrived.scope["client"] = ("\u202e\n" + "x" * 5000, 0)
+    people = journal.sessions()
+    secret = await people.begin(Person(TENANT, PERSON, "Lisa", frozenset()), arrived)
+    viewer = await people.viewer(request("GET", "/console", f"{SESSION}={secret}"))
+    assert viewer is not None
+    assert viewer.session.address == ("\\u202e\\x0a" + "x" * 5000)[:45]
 
 
 async def test_a_session_of_a_tenant_that_the_settings_no_longer_name_is_none(journal: Journal):

@@ -21,11 +21,14 @@ from postern.identity import Person
 from postern.journal import sessions
 from postern.journal.sessions import Ends, Session
 from postern.journal.shares import ANONYMOUS, Holder, holder_of
+from postern.plain_text import plain
 from postern.settings.installation import Installation
 
 NOTED_EVERY = 60.0
 """Seconds between two notes in the journal that a session is in use."""
 MOST_NOTED = 10_000
+LONGEST_ADDRESS = 45
+"""Characters of an address (IPv6 with an embedded IPv4 address). A trusted proxy may pass on any text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,7 @@ class Sessions:
             person.object_id,
             person.name,
             person.roles,
-            address_of(request),
+            plain(address_of(request))[:LONGEST_ADDRESS],
             created_at=now,
             seen_at=now,
         )
