@@ -58,6 +58,16 @@ def test_check_says_what_the_console_lacks(postern: Postern):
     assert "The console is off: POSTERN_CONSOLE is off." in postern("check", POSTERN_CONSOLE="off").stderr
 
 
+def test_check_says_where_the_console_is_and_the_redirect_uri_to_register(postern: Postern):
+    settings = {
+        "POSTERN_PUBLIC_URL": "https://flows.example/base",
+        "POSTERN_CLIENT_ID": "11111111-1111-1111-1111-111111111111",
+    }
+    result = postern("check", **REAL, **settings, POSTERN_AZURE_CREDENTIAL="managed_identity")
+    assert "The console is on: https://flows.example/base/console, with the redirect URI " in result.stderr
+    assert "https://flows.example/base/console/callback in Entra." in result.stderr
+
+
 def test_list_as_json_has_a_shape_for_programs(postern: Postern, folder: Path):
     (folder / "workflows" / "broken.py").write_text("import nothing_of_the_kind\n", encoding="utf-8")
     result = postern("list", "--json")

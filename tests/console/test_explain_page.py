@@ -172,8 +172,8 @@ async def test_without_signing_keys_nothing_is_claimed_of_a_token(pages: Pages, 
     identity.serve(tenants(pages.services.settings, pages.catalog.snapshot))
     pages.change(explain=partial(explained, identity))
     page = await pages.post("/console/explain", workflow="payroll", token=local_tenant.token("lisa"))
-    assert "It cannot be told whether payroll admits this caller" in page.text
-    assert "signing keys are not available, so a server would answer 503" in page.text
+    assert "The checks cannot be completed for payroll now" in page.text
+    assert "signing keys are not available, so a request gets 503 now" in page.text
     assert "rejects this caller" not in page.text
 
 

@@ -1,25 +1,14 @@
 """The first requests that the home page names: those of README.md, where they work as they are written there."""
 
-from pathlib import Path
+import runpy
 from typing import Any
 
 import pytest
 
-from postern import Context, anonymous, tenant_users, workflow
-from postern.access import bind
-from postern.catalog import Trigger
-from postern.console.first_steps import first_steps
-from tests.api.records import HERE, OURS
-
-
-@workflow(access=anonymous())
-async def hello(ctx: Context) -> str:
-    return "hello"
-
-
-@workflow(access=tenant_users(), name="hello")
-async def guarded_hello(ctx: Context) -> str:
-    return "hello"
+from postern import Context, anonymous, workflow
+from postern.console.first_steps import ANONYMOUS, GUARDED, first_steps
+from tests.console.first_workflows import guarded_hello, hello, triggers, whoami
+from tests.shipped import ROOT
 
 
 @workflow(access=anonymous(), name="hello")
@@ -42,21 +31,9 @@ async def hello_by_get(ctx: Context) -> str:
     return "hello"
 
 
-@workflow()
-async def whoami(ctx: Context) -> str:
-    return "who"
-
-
 @workflow(access=anonymous(), name="whoami")
 async def open_whoami(ctx: Context) -> str:
     return "who"
-
-
-def triggers(*of: Any) -> dict[str, Trigger]:
-    return {
-        each.name: Trigger(each, bind(each.access, people={}, tenants=[HERE], audiences=[OURS]), Path("x.py"))
-        for each in of
-    }
 
 
 @pytest.mark.parametrize(
@@ -84,3 +61,9 @@ def test_what_a_viewer_may_not_call_is_no_first_step():
     assert first_steps(found, frozenset({"whoami"}), local=True) == ("", "whoami", True)
     assert first_steps(found, frozenset(), local=True) == ("", "", False)
     assert first_steps({}, frozenset(), local=True) == ("", "", False)
+
+
+def test_the_workflows_of_the_project_are_those_of_the_first_steps():
+    of = [runpy.run_path(str(ROOT / f"workflows/{name}.py"))[name] for name in (ANONYMOUS, GUARDED)]
+    found = triggers(*of)
+    assert first_steps(found, found, local=True) == (ANONYMOUS, GUARDED, True)

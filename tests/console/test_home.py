@@ -26,7 +26,7 @@ from postern.journal.schema import refusals, runs
 from postern.journal.sessions import Session
 from postern.local_tenant import LocalTenant
 from tests.console.consoles import Console, open_console
-from tests.console.test_first_steps import guarded_hello, hello, triggers, whoami
+from tests.console.first_workflows import guarded_hello, hello, triggers, whoami
 from tests.journal.engines import empty_journal
 from tests.journal.recorded import NOON, TENANT, refusal_at, run_at
 
@@ -199,13 +199,18 @@ async def test_the_first_start_shows_the_first_requests_to_send(server: Server):
     assert 'class="plot"' not in page
 
 
+async def test_no_first_request_is_named_whose_run_the_viewer_would_not_see(server: Server):
+    page = await server.page(LISA, operator=False)
+    assert "You have not started a run yet" in page
+    assert "curl" not in page
+    assert 'href="https://postern.example/base/docs"' in page
+
+
 async def test_the_first_start_without_these_workflows_says_what_to_do_instead(server: Server):
     server.triggers = triggers(guarded_hello)
     page = await server.page()
     assert "curl" not in page
     assert 'Each <a href="/base/console/workflows">workflow</a> has a page' in page
-    page = await server.page(LISA, operator=False)
-    assert 'href="https://postern.example/base/docs"' in page
     server.triggers = {}
     assert "<code>postern new my-workflow</code>" in await server.page()
     assert "Ask its author or an operator for access" in await server.page(LISA, operator=False)

@@ -211,7 +211,9 @@ async def test_a_long_run_shows_failed_steps_first_then_fifty_then_more(console:
     assert "10 000 steps, 1 to 50 shown" in seen.text.replace("\N{NARROW NO-BREAK SPACE}", " ")
     assert re.findall(r">step-(\d+)", seen.page) == ["4000", "9000", *map(str, range(1, 51))]
     assert len(seen.page.encode()) < 60_000
-    (link,) = seen.links("after=")
+    to_last, link = seen.links("after=")
+    assert to_last.endswith("?after=9950#time")
+    assert "9 951 to 10 000 shown" in (await console.get(to_last)).text.replace("\N{NARROW NO-BREAK SPACE}", " ")
     later = await console.get(link.partition("#")[0])
     assert re.findall(r">step-(\d+)", later.page) == ["7", "4000", "9000", *map(str, range(51, 101))]
     last = await console.get(f"/console/runs/{ADAS_RUN}?after=9990")

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from postern.console.bodies import SHOWN_AT_FIRST, input_of, readable
 from postern.console.json_text import MOST_DEPTH, MOST_GROWTH, beginning, spread_out
+from postern.console.run_pages import last_after, steps_words
 from postern.console.run_words import caller_words, error_line, sentence, step_that_ended
 from postern.journal.body_form import Form
 from postern.journal.reading.step_window import StepWindow
@@ -162,3 +163,22 @@ def test_a_body_is_cut_where_the_page_says_so():
     assert (len(listed.text or ""), listed.left_out > 0) == (SHOWN_AT_FIRST, True)
     body = input_of(record(inputs="y" * (SHOWN_AT_FIRST + 5), inputs_form=Form.TEXT), whole=True)
     assert (len(body.text or ""), body.left_out) == (SHOWN_AT_FIRST + 5, 0)
+
+
+@pytest.mark.parametrize(
+    ("shown", "total", "words", "after_last"),
+    [
+        ((1, 2), 2, "2 steps", None),
+        ((1, 50), 60, "60 steps, 1 to 50 shown", None),
+        ((1, 50), 120, "120 steps, 1 to 50 shown", 70),
+        ((1, 50), 25_000, "25 000 steps, 1 to 50 shown; failed ones are sought among the last 20 000", 24_950),
+    ],
+)
+def test_a_long_run_says_which_steps_are_shown_and_where_its_last_ones_are(
+    shown: tuple[int, int], total: int, words: str, after_last: int | None
+):
+    steps = tuple(Step(number, "step", True, []) for number in range(shown[0], shown[1] + 1))
+    last = Step(total, "step", True, [])
+    window = StepWindow(0, steps, total > shown[1], (), last, examined=total <= 20_000)
+    assert steps_words(window).replace("\N{NARROW NO-BREAK SPACE}", " ") == words
+    assert last_after(window) == after_last

@@ -107,7 +107,9 @@ async def test_filters_are_a_form_and_each_can_be_dropped(
     seen = await console.get(f"/console/runs?{query}")
     assert (seen.status, ids(seen.page)) == (200, numbers)
     assert re.findall(r'aria-label="Drop the filter ([^"]*)"', seen.page) == chips
-    for link in re.findall(r'class="chip" href="([^"]*)"', seen.page):
+    links = re.findall(r'class="chip" href="([^"]*)"', seen.page)
+    assert len(links) == len(chips)
+    for link in links:
         dropped = await console.get(link.replace("&amp;", "&"))
         assert dropped.status == 200
         assert dropped.page.count('class="chip"') == len(chips) - 1

@@ -42,7 +42,7 @@ def ask_graph(room):
 
 @workflow(access=tenant_users())
 async def book(ctx: Context, body: Booking) -> str:
-    await ctx.step(ask_graph, body.room, retry=Retry(count=1, interval=0.001))
+    await ctx.step(ask_graph, body.room, retry=Retry(count=1, interval=0.001, minimum=0.001))
     return f"booked {body.room}"
 
 
@@ -150,7 +150,7 @@ async def test_lisa_gets_404_for_the_run_of_ada_everywhere(console: Console, lis
     for path in ("", "?after=0", "?bodies=whole", "/cancel", "/resubmit"):
         for headers in ({}, {"hx-request": "true"}):
             seen = await lisa.get(f"/console/runs/{run_id}{path}", **headers)
-            assert (seen.status_code, "ada" in seen.text) == (404, False)
+            assert (seen.status_code, "Ada" in seen.text, "room" in seen.text) == (404, False, False)
     for action in ("cancel", "resubmit"):
         assert (await lisa.post(f"/console/runs/{run_id}/{action}", data={"body": "{}"})).status_code == 404
         foreign = await lisa.post(f"/console/runs/{own}/{action}", FOREIGN, data={"body": ""})

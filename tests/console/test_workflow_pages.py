@@ -58,7 +58,7 @@ WORDS: list[tuple[Access, str, list[str]]] = [
     (
         specific_users("lisa", apps=False, guests=False),
         "Only lisa",
-        ["no applications, even if they are on the list", "no guests, even if they are on the list"],
+        ["the caller is no application", "the caller is no guest"],
     ),
 ]
 
@@ -116,6 +116,19 @@ async def test_failures_of_a_day_are_counted_and_lead_to_the_newest(pages: Pages
     assert [one.text.index(id_number(number)) for number in (3, 2, 1)] == sorted(
         one.text.index(id_number(number)) for number in (3, 2, 1)
     )
+
+
+@pytest.mark.anyio
+async def test_the_last_runs_are_shown_as_the_list_of_runs_shows_them(pages: Pages):
+    named = {"object_id": LISA, "caller_name": "Lisa \N{RIGHT-TO-LEFT OVERRIDE}admin"}
+    failed = {"state": "Failed", "error_type": "ValueError", "error_message": "no such \x1b[2Jroom"}
+    with pages.engine.begin() as connection:
+        put(connection, run_row(1, workflow="payroll", **named, **failed), run_row(2, workflow="payroll"))
+    page = (await pages.get("/console/workflows/payroll")).text
+    assert "Lisa \\u202eadmin" in page
+    assert "ValueError: no such \\x1b[2Jroom" in page
+    assert '<td class="wide">anonymous</td>' in page
+    assert '<td class="num">250 ms</td>' in page
 
 
 @pytest.mark.anyio

@@ -94,7 +94,7 @@ def console_part(settings: Settings, beside: Beside, log: FilteringBoundLogger, 
         if journal.available:  # else it would wait in memory, as would those of all further requests
             journal.write_soon(operation)
 
-    frame = Frame(address, assets.version, services.node)
+    frame = Frame(address, assets.version, journal.node[-8:])
     sessions = Sessions(
         cookies_at(address), journal.read, journal.write, note, services.installation, ends_of(settings)
     )
@@ -116,7 +116,6 @@ def _services(settings: Settings, beside: Beside, log: FilteringBoundLogger, loc
         underway=beside.api.underway,
         snapshot=beside.catalog.snapshot,
         log=log,
-        node=journal.node[-8:],
         local=bool(local.address),
         address=address,
         explain=partial(explained, beside.identity.identity),

@@ -58,6 +58,10 @@ def check() -> None:
         err.print(f"[yellow]warning[/] {escape(warning)}.", highlight=False, soft_wrap=True)
     if missing := missing_for_console(here.settings, here.server_url if here.local else ""):
         err.print(f"The console is off: {escape('; '.join(missing))}.", highlight=False, soft_wrap=True)
+    elif not here.local:
+        console = f"{here.settings.public_url}/console"
+        said = f"The console is on: {console}, with the redirect URI {console}/callback in Entra."
+        err.print(escape(said), highlight=False, soft_wrap=True)
     tenant = "the local tenant (POSTERN_TENANT_ID is not set)" if here.local else f"tenant {here.settings.tenant_id}"
     served = _count(len(snapshot.triggers), "workflow")
     faulty = _count(len(snapshot.faults), "faulty module")

@@ -41,8 +41,8 @@ def access_words(access: Access, policy: Policy) -> AccessWords:
     listed = tuple(Named(person.name or "", person.object_id) for person in policy.people or ())
     if isinstance(access, SpecificUsers):
         who = f"Only {_people([each.name or each.object_id for each in listed])}"
-        limits = [] if access.apps else ["no applications, even if they are on the list"]
-        limits += [] if access.guests else ["no guests, even if they are on the list"]
+        limits = [] if access.apps else ["the caller is no application"]
+        limits += [] if access.guests else ["the caller is no guest"]
     else:
         who, limits = _WHO[access.apps, access.guests], []
     return AccessWords(who, (*limits, *_conditions(access)), listed, anyone=False)

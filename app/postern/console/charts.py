@@ -8,7 +8,7 @@ from math import log10
 from markupsafe import Markup
 
 from postern.console.axis import Axis
-from postern.console.words import clock, count, duration
+from postern.console.words import clock, count, duration, state_words
 from postern.journal.reading.activity import Minute
 from postern.journal.run import Attempt, State
 
@@ -52,7 +52,6 @@ SHAPES = {
 }
 """A state is told by its shape, its word and its colour. `<use>` takes no rules that select by where it is used, so
 shapes take `currentcolor`."""
-WORDS = {State.TIMED_OUT: "Timed out"}
 
 
 def sprite() -> Markup:
@@ -67,7 +66,7 @@ def sprite() -> Markup:
 def state(name: State) -> Markup:
     """The shape and the word of a state."""
     form = Markup('<span class="state {0}"><svg aria-hidden="true"><use href="#s-{0}"/></svg><span>{1}</span></span>')
-    return form.format(name.value, WORDS.get(name, name.value))
+    return form.format(name.value, state_words(name.value))
 
 
 def percent(part: float) -> str:

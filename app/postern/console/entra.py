@@ -152,7 +152,7 @@ def refused_by_entra(parameters: Mapping[str, str], numbers: tuple[int, ...]) ->
     if error == "access_denied":
         return fault("sign-in-cancelled", reason=reason)
     if error in ("server_error", "temporarily_unavailable"):
-        return _unavailable(reason, "Microsoft Entra cannot sign anybody in at the moment.")
+        return _unavailable(reason, "Microsoft Entra cannot complete the sign-in at the moment. Try again in a minute.")
     detail = f"Microsoft Entra did not sign you in ({shown})." if shown else ""
     return fault("sign-in-refused", reason=reason, detail=detail)
 

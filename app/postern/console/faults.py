@@ -37,7 +37,7 @@ FAULTS: Mapping[str, Fault] = {
     ),
     "too-many-sign-ins": Fault(429, "Too many sign-ins", "Too many sign-ins were started from here: wait a minute."),
     "sign-in-unavailable": Fault(
-        503, "Sign-in unavailable", "Microsoft Entra cannot be reached at the moment, so that nobody can sign in."
+        503, "Sign-in unavailable", "Microsoft Entra cannot be reached at the moment. Try again in a minute."
     ),
 }
 

@@ -127,11 +127,14 @@ class Home:
             return {"of this server": f"no answer within {PATIENCE:g} s"}
 
     def _first_steps(self, visit: Visit) -> dict[str, Any]:
-        """The first requests to send."""
-        services = self.services
+        """The first requests to send. Those of README.md are another's for people who are no operators: they do not
+        see the runs of anonymous callers or of ada."""
+        services, viewer = self.services, visit.viewer
         triggers = services.snapshot().triggers
-        served = visible(services.installation, triggers, visit.viewer.caller)
-        return {"address": services.address, **first_steps(triggers, served, local=services.local)._asdict()}
+        served = visible(services.installation, triggers, viewer.caller)
+        steps = first_steps(triggers, served, local=services.local)
+        named = steps if viewer.operator else steps._replace(anonymous="", guarded="")
+        return {"address": services.address, **named._asdict()}
 
 
 def _of_journal(found: Overview | None) -> list[Need]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any
 
 from postern.access import Guarded
@@ -10,6 +9,7 @@ from postern.catalog import Trigger
 from postern.console.check_rows import CheckRow, failed_row, rows_of, scope_to_ask_for
 from postern.console.check_words import wrong
 from postern.console.faults import FAULTS
+from postern.console.words import day_words, time_words
 from postern.errors import PROBLEMS
 from postern.journal.reading.records import RefusalRecord
 from postern.journal.refusal import recorded_checks
@@ -81,7 +81,6 @@ def refusal_rows(records: Sequence[RefusalRecord]) -> list[RefusalRow]:
 
 def refusal_row(record: RefusalRecord) -> RefusalRow:
     """One row."""
-    last = datetime.fromtimestamp(record.last_at, UTC)
     return RefusalRow(
         id=record.id,
         reason=plain(record.reason),
@@ -95,8 +94,8 @@ def refusal_row(record: RefusalRecord) -> RefusalRow:
         count=record.count,
         first_at=record.first_at,
         last_at=record.last_at,
-        day=f"{last:%A}, {last.day} {last:%B %Y}",
-        time=f"{last:%H:%M:%S}",
+        day=day_words(record.last_at),
+        time=time_words(record.last_at),
     )
 
 

@@ -18,7 +18,7 @@ from postern.journal.reading.call_tree import Tree, find_chain
 from postern.journal.reading.records import RunRecord
 from postern.journal.reading.resubmits import resubmits_of
 from postern.journal.reading.run_parts import RunParts, run_parts
-from postern.journal.reading.step_window import StepWindow
+from postern.journal.reading.step_window import MOST_EXAMINED, MOST_STEPS, StepWindow
 
 HERE = "runs"
 MOST_IN_CHAIN = 60
@@ -60,6 +60,7 @@ class RunPage:
             "steps_words": steps_words(parts.window),
             "after": after,
             "more_after": parts.window.steps[-1].number if parts.window.more else None,
+            "last_after": last_after(parts.window),
             "chain": chain,
             "linked": links,
             "again": [run.id for run in again if may_see(run)],
@@ -100,8 +101,19 @@ def steps_words(window: StepWindow) -> str:
     words = f"{count(total)} {'step' if total == 1 else 'steps'}"
     if not window.steps:
         return f"{words}, none after {count(window.after)}"
+    if not window.more and not window.after:
+        return words
     first, last = window.steps[0].number, window.steps[-1].number
-    return words if not window.more and not window.after else f"{words}, {count(first)} to {count(last)} shown"
+    sought = "" if window.examined else f"; failed ones are sought among the last {count(MOST_EXAMINED)}"
+    return f"{words}, {count(first)} to {count(last)} shown{sought}"
+
+
+def last_after(window: StepWindow) -> int | None:
+    """The number of the step after which the run's last steps begin; None if they are shown, or follow next."""
+    if not window.more or window.last is None:
+        return None
+    after = window.last.number - MOST_STEPS
+    return after if after > window.steps[-1].number else None
 
 
 def _after(visit: Visit) -> int:

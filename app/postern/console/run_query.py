@@ -9,9 +9,9 @@ from typing import NamedTuple
 from urllib.parse import urlencode
 
 from postern.api.list_query import PageQuery, pairs_of, run_page_of
+from postern.console.words import state_words
 from postern.errors import Problem
 from postern.journal.reading.filters import ANONYMOUS
-from postern.journal.run import State
 from postern.plain_text import plain
 
 LABELS: Mapping[str, str] = {
@@ -24,7 +24,6 @@ LABELS: Mapping[str, str] = {
     "parent": "called by run",
 }
 """The filters in words, in the order of the form."""
-STATE_WORDS: Mapping[str, str] = {State.TIMED_OUT.value: "Timed out"}
 A_TIME = "must be a time, such as 15m, 2h or 3d ago, 2026-01-31, or 2026-01-31 12:00"
 TIMES = ("since", "until")
 _OF_THE_API = frozenset({"limit"})
@@ -69,7 +68,7 @@ class RunQuery:
         """The filters that are set, in the order of the form."""
         for name, label in LABELS.items():
             if name in self.typed:
-                text = STATE_WORDS.get(self.typed[name], plain(self.typed[name]))
+                text = state_words(plain(self.typed[name])) if name == "state" else plain(self.typed[name])
                 yield Chip(name, f"{label} {text}", self.link(without=name))
 
     def without(self, name: str) -> PageQuery:

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from markupsafe import Markup
 
 from postern.console.charts import percent
 from postern.console.run_words import caller_words, error_line
+from postern.console.words import day_words, time_words
 from postern.journal.reading.records import RunRecord
 from postern.journal.run import State
 from postern.plain_text import plain
@@ -39,8 +39,7 @@ def run_rows(records: Sequence[RunRecord], *, private: bool) -> list[RunRow]:
     rows = []
     before = ""
     for record in records:
-        at = datetime.fromtimestamp(record.started_at, UTC)
-        day = f"{at:%A}, {at.day} {at:%B %Y}"
+        day = day_words(record.started_at)
         took = record.ended_at - record.started_at if record.ended_at is not None else None
         rows.append(
             RunRow(
@@ -50,7 +49,7 @@ def run_rows(records: Sequence[RunRecord], *, private: bool) -> list[RunRow]:
                 error=error_line(record, private=private),
                 day=day if day != before else "",
                 started_at=record.started_at,
-                time=f"{at:%H:%M:%S}",
+                time=time_words(record.started_at),
                 took=took,
                 meter=_meter(took, longest),
                 caller=caller_words(record),

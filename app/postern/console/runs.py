@@ -11,9 +11,10 @@ from postern.api.access import visible
 from postern.api.list_query import DEFAULT_LIMIT, PageQuery
 from postern.console.look_on import look_on
 from postern.console.page import PageRoute, Shown, Visit
-from postern.console.run_query import LABELS, STATE_WORDS, Chip, RunQuery, run_query
+from postern.console.run_query import LABELS, Chip, RunQuery, run_query
 from postern.console.run_rows import run_rows
 from postern.console.services import Services
+from postern.console.words import state_words
 from postern.errors import problem
 from postern.ids import id_at, is_id, time_of
 from postern.journal.reading.cursor import opened
@@ -84,7 +85,7 @@ class Runs:
             "errors": {name: text for name, text in asked.errors.items() if name in LABELS},
             "other_errors": [f"{name}: {text}" for name, text in asked.errors.items() if name not in LABELS],
             "chips": list(asked.chips()),
-            "states": [(state.value, STATE_WORDS.get(state.value, state.value)) for state in State],
+            "states": [(state.value, state_words(state.value)) for state in State],
             "workflows": names[:MOST_SUGGESTED],
         }
 

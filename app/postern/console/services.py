@@ -52,7 +52,6 @@ class Services:
     underway: Underway
     snapshot: Callable[[], Snapshot]
     log: FilteringBoundLogger
-    node: str = ""
     now: Callable[[], float] = time.time
     local: bool = False
     explain: Callable[[str, Guarded], Awaitable[Explained]] = _without_keys

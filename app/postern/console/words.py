@@ -2,6 +2,8 @@
 
 from datetime import UTC, datetime
 
+from postern.journal.run import State
+
 THIN = "\N{NARROW NO-BREAK SPACE}"
 
 
@@ -35,9 +37,25 @@ def moment(moment: float) -> str:
     return f"{at.day} {at:%b %Y %H:%M:%S}"
 
 
+def day_words(moment: float) -> str:
+    """Unix seconds as a day: `Saturday, 28 November 2026`."""
+    at = datetime.fromtimestamp(moment, UTC)
+    return f"{at:%A}, {at.day} {at:%B %Y}"
+
+
+def time_words(moment: float) -> str:
+    """Unix seconds as a time of the day: `22:56:30`."""
+    return datetime.fromtimestamp(moment, UTC).strftime("%H:%M:%S")
+
+
 def clock(moment: float) -> str:
     """Unix seconds as a time of the day: `22:56`."""
     return datetime.fromtimestamp(moment, UTC).strftime("%H:%M")
+
+
+def state_words(name: str) -> str:
+    """The state of a run: `Timed out`."""
+    return "Timed out" if name == State.TIMED_OUT else name
 
 
 def _two(large: int, small: int, of_large: str, of_small: str) -> str:

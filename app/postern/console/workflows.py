@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from postern.catalog import Trigger
 from postern.console.page import PageRoute, Shown, Visit
+from postern.console.run_rows import run_rows
 from postern.console.services import Services
 from postern.console.uses_words import uses_words
 from postern.console.workflow_view import (
@@ -91,7 +92,7 @@ class Workflows:
             "most_members": MOST_MEMBERS,
             "most_people": MOST_PEOPLE,
             "most_text": MOST_TEXT,
-            "runs": page.items,
+            "runs": run_rows(page.items, private=visit.viewer.operator),
             "older": page.next is not None,
             "failures": recent.workflows.get(name),
             "complete": recent.complete,

@@ -36,7 +36,9 @@ def people_page(application: str, people: Iterable[Person]) -> HTMLResponse:
         for each in people
     )
     form = f'<form method="post">\n{buttons}\n<button name="person" value="">Cancel</button>\n</form>'
-    return _page(f"Sign in to {application}", f"<p>This is the local tenant. Nobody has a password.</p>\n{form}")
+    return _page(
+        f"Sign in to {application}", f"<p>This is the local tenant. Choose a person: no password is needed.</p>\n{form}"
+    )
 
 
 def signed_out_page() -> HTMLResponse:

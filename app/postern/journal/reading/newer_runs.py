@@ -36,7 +36,7 @@ def newer_runs(
     began = before = clock()
     while True:
         ids = _upwards(select(column).where(*way.along, lower, *upper), way)
-        top: str | None = connection.execute(ids.limit(1).offset(size - 1)).scalar()
+        top = connection.scalar(ids.limit(1).offset(size - 1))
         bounds = (lower, *(upper if top is None else (column <= top,)))
         number += _counted(connection, way, bounds, MOST_COUNTED + 1 - number)
         if number > MOST_COUNTED or top is None:
