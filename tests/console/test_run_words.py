@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postern.console.bodies import SHOWN_AT_FIRST, input_of, readable
-from postern.console.json_text import MOST_DEPTH, MOST_GROWTH, spread_out
+from postern.console.json_text import MOST_DEPTH, MOST_GROWTH, beginning, spread_out
 from postern.console.run_pages import last_after, steps_words
 from postern.console.run_words import caller_words, error_line, sentence, step_that_ended
 from postern.journal.body_form import Form
@@ -140,6 +140,15 @@ def test_a_small_document_never_becomes_a_page_of_megabytes(member: str):
     assert len(shallow) < len(spread_out(shallow)) <= MOST_GROWTH * len(shallow)
 
 
+@given(JSON, st.integers(0, 200))
+def test_the_beginning_of_a_document_is_that_of_the_whole(value: Any, most: int):
+    text = json.dumps(value)
+    begin, behind = beginning(text, most)
+    assert spread_out(text).startswith(begin)
+    assert len(begin) >= most or not behind
+    assert (begin == spread_out(text)) == (behind == 0)
+
+
 @pytest.mark.parametrize("text", ["", "{", '{"a":}', "nothing", '"\\ud800"', "[1,]", "\ufeff[1]"])
 def test_any_text_is_shown(text: str):
     assert readable(text, Form.JSON)[:1] == (text.removeprefix("\ufeff") if text == "\ufeff[1]" else text)[:1]
@@ -148,6 +157,10 @@ def test_any_text_is_shown(text: str):
 def test_a_body_is_cut_where_the_page_says_so():
     body = input_of(record(inputs="y" * (SHOWN_AT_FIRST + 5), inputs_form=Form.TEXT), whole=False)
     assert (len(body.text or ""), body.left_out) == (SHOWN_AT_FIRST, 5)
+    hidden = input_of(record(inputs="\0" * SHOWN_AT_FIRST, inputs_form=Form.TEXT), whole=False)
+    assert (len(hidden.text or ""), hidden.left_out) == (SHOWN_AT_FIRST, 3 * SHOWN_AT_FIRST)
+    listed = input_of(record(inputs=json.dumps(["y"] * SHOWN_AT_FIRST), inputs_form=Form.JSON), whole=False)
+    assert (len(listed.text or ""), listed.left_out > 0) == (SHOWN_AT_FIRST, True)
     body = input_of(record(inputs="y" * (SHOWN_AT_FIRST + 5), inputs_form=Form.TEXT), whole=True)
     assert (len(body.text or ""), body.left_out) == (SHOWN_AT_FIRST + 5, 0)
 

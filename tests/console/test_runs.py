@@ -9,7 +9,9 @@ import pytest
 
 from postern.api.list_query import DEFAULT_LIMIT
 from postern.console import look_on, runs
+from postern.console.runs import newer_words
 from postern.journal.reading import queries
+from postern.journal.reading.newer_runs import Newer
 from tests.api.records import ADA, LISA
 from tests.console.run_visits import RunConsole, open_run_console
 from tests.databases import put_sqlite
@@ -255,3 +257,17 @@ async def test_a_full_page_is_small(console: RunConsole):
     seen = await console.get("/console/runs")
     assert len(ids(seen.page)) == 50
     assert len(seen.page.encode()) < 60_000
+
+
+@pytest.mark.parametrize(
+    ("newer", "words"),
+    [
+        (Newer(0, more=False), ""),
+        (Newer(0, more=True), "Look for newer runs"),
+        (Newer(1, more=False), "1 newer run"),
+        (Newer(1, more=True), "1+ newer runs"),
+        (Newer(99, more=True), "99+ newer runs"),
+    ],
+)
+def test_the_words_about_newer_runs_say_what_is_known(newer: Newer, words: str):
+    assert newer_words(newer) == words

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,11 @@ from postern.access import Refused
 from postern.browser_secrets import hash_of, new_secret
 from postern.console.cookies import cookies_at
 from postern.console.frame import Frame
+from postern.console.limits import OF_ADDRESS
 from postern.console.sessions import Sessions
 from postern.console.sign_in import KIND, SignIn
 from postern.errors import Problem
+from postern.identity import Person
 from postern.journal import authorizations, sessions
 from postern.journal.authorizations import Authorization
 from postern.journal.sessions import Ends, Session
@@ -84,6 +86,19 @@ def request(method: str, path: str, cookie: str, query: str = "") -> Request:
     )
 
 
+@pytest.mark.parametrize("what", ["image", "script", "iframe", "empty", "", "Document"])
+async def test_a_picture_or_frame_of_another_site_starts_no_sign_in(journal: Journal, what: str):
+    """It would use up the ten starts of the person's address, one of which writes and leads to Entra."""
+    loaded = request("GET", "/console/sign-in", "a=b")
+    loaded.scope["headers"].append((b"sec-fetch-dest", what.encode()))
+    sign_in = journal.sign_in()
+    for _ in range(OF_ADDRESS):
+        with pytest.raises(Problem, match="did not come from a page"):
+            await sign_in.start(loaded, "r1")
+    assert journal.written == []
+    assert sign_in.starts.admit("192.0.2.7", 0.0)
+
+
 async def test_a_callback_of_a_state_that_nobody_began_writes_nothing(journal: Journal):
     """The writer is also that of the runs, and such requests are not counted as starts are."""
     arrived = request("GET", "/console/callback", f"{AUTHORIZATION}={new_secret()}", f"state={new_secret()}&code=x")
@@ -117,12 +132,35 @@ def session_of(tenant_id: str, secret: str) -> Session:
     return Session(hash_of(secret), tenant_id, PERSON, "Lisa", frozenset(), "192.0.2.7", now, now)
 
 
+async def test_the_use_of_a_session_is_queued_once_in_a_while_also_while_nothing_can_be_written(journal: Journal):
+    secret = new_secret()
+    idle = replace(session_of(TENANT, secret), seen_at=time.time() - 100)
+    journal.add(lambda connection: sessions.begin(connection, idle))
+    people = journal.sessions()
+    for _ in range(5):
+        assert await people.viewer(request("GET", "/console", f"{SESSION}={secret}")) is not None
+    assert len(journal.written) == 1
+    later = replace(people, now=lambda: time.time() + 100)
+    assert await later.viewer(request("GET", "/console", f"{SESSION}={secret}")) is not None
+    assert len(journal.written) == 2
+
+
 async def test_signing_out_ends_the_session(journal: Journal):
     secret = new_secret()
     journal.add(lambda connection: sessions.begin(connection, session_of(TENANT, secret)))
     arrived = request("POST", "/console/sign-out", f"{SESSION}={secret}")
     await journal.sign_in().sign_out(arrived, "r1")
     assert await journal.sessions().viewer(arrived) is None
+
+
+async def test_an_address_that_a_proxy_passes_on_is_kept_as_a_short_line(journal: Journal):
+    arrived = request("GET", "/console/callback", "a=b")
+    arrived.scope["client"] = ("\u202e\n" + "x" * 5000, 0)
+    people = journal.sessions()
+    secret = await people.begin(Person(TENANT, PERSON, "Lisa", frozenset()), arrived)
+    viewer = await people.viewer(request("GET", "/console", f"{SESSION}={secret}"))
+    assert viewer is not None
+    assert viewer.session.address == ("\\u202e\\x0a" + "x" * 5000)[:45]
 
 
 async def test_a_session_of_a_tenant_that_the_settings_no_longer_name_is_none(journal: Journal):

@@ -115,6 +115,11 @@ async def test_no_page_of_signing_in_is_kept_and_each_has_the_policy(either: Con
         assert "default-src 'none'" in answer.headers["content-security-policy"]
 
 
+async def test_a_link_is_followed_from_any_site(console: Console):
+    opened = {"sec-fetch-dest": "document", "sec-fetch-mode": "navigate", "sec-fetch-site": "cross-site"}
+    assert (await console.browser().get("/console/sign-in", **opened)).status_code == 302
+
+
 async def test_several_sign_ins_of_one_browser_may_be_under_way(console: Console):
     """As with two tabs."""
     browser = console.browser()

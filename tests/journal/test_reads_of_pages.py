@@ -1,5 +1,6 @@
 """Reads for pages: some steps of a run, how many runs are newer, and the chain a run is in. Each touches few rows."""
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,16 @@ def test_many_newer_runs_are_not_all_counted(engine: Engine, monkeypatch: pytest
         assert newer_runs(connection, RunFilter(text="nowhere"), id_number(0)) == Newer(0, more=True)
 
 
+def test_a_text_is_not_searched_in_newer_runs_for_long(engine: Engine):
+    """The bodies of 1,000 runs take a second, each time that an open page asks."""
+    with engine.begin() as connection:
+        put(connection, *(run_row(n) for n in range(1, 200)), run_row(200, workflow="book"))
+        filters = RunFilter(text="book")
+        assert newer_runs(connection, filters, id_number(0), itertools.count().__next__) == Newer(0, more=True)
+        assert newer_runs(connection, filters, id_number(180), itertools.count().__next__) == Newer(1, more=False)
+        assert newer_runs(connection, filters, id_number(0), lambda: 0.0) == Newer(1, more=False)
+
+
 def test_resubmits_of_a_run_are_found_soon_after_it_and_among_the_newest(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ):
@@ -156,16 +167,19 @@ def test_a_read_looks_at_few_rows_however_many_there_are(tmp_path: Path, monkeyp
     """SQLite counts the steps of its machine: they are the same among five times as many rows."""
     engine = open_engine(put_sqlite(tmp_path / "runs.db"), writing=True)
     reads: dict[str, Any] = {
-        "page": lambda connection: one_page(connection, RunFilter(text="no")),
-        "since": lambda connection: one_page(connection, RunFilter(text="no", since=NOON)),
-        "until": lambda connection: one_page(connection, RunFilter(text="no", until=NOON + 1e6), id_number(700)),
-        "newer": lambda connection: newer_runs(connection, RunFilter(workflow="book", text="no"), id_number(0)),
-        "newer since": lambda connection: newer_runs(connection, RunFilter(text="no", since=NOON), id_number(1000)),
-        "newer until": lambda connection: newer_runs(connection, RunFilter(text="no", until=NOON + 1e6), id_number(0)),
-        "mine": lambda connection: newer_runs(connection, RunFilter(owner=(TENANT, ADA), text="no"), id_number(0)),
+        "page": lambda c: one_page(c, RunFilter(text="no")),
+        "since": lambda c: one_page(c, RunFilter(text="no", since=NOON)),
+        "until": lambda c: one_page(c, RunFilter(text="no", until=NOON + 1e6), id_number(700)),
+        "newer": lambda c: newer_runs(c, RunFilter(workflow="book", text="no"), id_number(0), still),
+        "newer since": lambda c: newer_runs(c, RunFilter(text="no", since=NOON), id_number(1000), still),
+        "newer until": lambda c: newer_runs(c, RunFilter(text="no", until=NOON + 1e6), id_number(0), still),
+        "mine": lambda c: newer_runs(c, RunFilter(owner=(TENANT, ADA), text="no"), id_number(0), still),
         "steps": lambda connection: step_window(connection, RUN),
         "resubmits": lambda connection: resubmits_of(connection, first_run(connection)),
     }
+
+    def still() -> float:
+        return 0.0
 
     def work(read: Any) -> int:
         looks = 0

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from postern.console.json_text import spread_out
+from postern.console.json_text import beginning, spread_out
 from postern.journal.body_form import Form
 from postern.journal.reading.records import RunRecord
 from postern.json_parser import parse
@@ -55,19 +55,32 @@ def output_of(record: RunRecord, *, whole: bool) -> Body:
 
 def readable(text: str, form: Form | None) -> str:
     """A recorded body for reading: JSON with a line for each member."""
+    document = _document(text, form)
+    return text if document is None else spread_out(document)
+
+
+def _document(text: str, form: Form | None) -> str | None:
+    """The JSON document that a body is; None if it is none."""
     if form not in (Form.JSON, Form.REDACTED):
-        return text
+        return None
+    document = text.removeprefix("\ufeff")
     try:
-        parse(text.removeprefix("\ufeff"))
+        parse(document)
     except ValueError:
-        return text
-    return spread_out(text.removeprefix("\ufeff"))
+        return None
+    return document
 
 
 def _body(text: str | None, form: Form | None, side: str, none: str, *, whole: bool) -> Body:
     note = _NOTES.get((side, form), "") if form is not None else ""
     if text is None:
         return Body(None, note or none, 0)
-    shown = plain(readable(text, form), lines=True)
-    most = len(shown) if whole else SHOWN_AT_FIRST
-    return Body(shown[:most], note, len(shown) - len(shown[:most]))
+    if whole:
+        return Body(plain(readable(text, form), lines=True), note, 0)
+    # Only what is shown is made readable: the page is polled, and the event loop waits for it.
+    document = _document(text, form)
+    begin, behind = (
+        (text[:SHOWN_AT_FIRST], len(text[SHOWN_AT_FIRST:])) if document is None else beginning(document, SHOWN_AT_FIRST)
+    )
+    shown = plain(begin, lines=True)
+    return Body(shown[:SHOWN_AT_FIRST], note, len(shown[SHOWN_AT_FIRST:]) + behind)

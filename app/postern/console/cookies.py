@@ -52,12 +52,13 @@ def cookies_at(address: str) -> Cookies:
 
 def secret_in(headers: Iterable[Header], name: str) -> str:
     """The secret in the cookie of this name; "" if there is none. Where several cookies have the name, somebody else
-    has set one of them, and none is taken."""
+    has set one of them, and none is taken. Only blanks and tabs are no part of a name (RFC 6265, section 5.2): with any
+    other space around it, such as 0xa0, browsers let a neighbouring site set a name that begins with `__Host-`."""
     found = [
-        value.strip()
+        value.strip(" \t")
         for field, text in headers
         if field == b"cookie"
         for key, _, value in (pair.partition("=") for pair in text.decode("latin-1").split(";"))
-        if key.strip() == name
+        if key.strip(" \t") == name
     ]
     return found[0] if len(found) == 1 and is_secret(found[0]) else ""

@@ -18,7 +18,7 @@ from postern.console.words import state_words
 from postern.errors import problem
 from postern.ids import id_at, is_id, time_of
 from postern.journal.reading.cursor import opened
-from postern.journal.reading.newer_runs import newer_runs
+from postern.journal.reading.newer_runs import Newer, newer_runs
 from postern.journal.reading.queries import Page, list_runs
 from postern.journal.reading.records import RunRecord
 from postern.journal.run import State
@@ -74,8 +74,7 @@ class Runs:
             raise problem("bad-filter")
         filters = asked.page.filter
         newer = await self.services.read(lambda connection: newer_runs(connection, filters, above), visit.holder)
-        words = f"{newer.number}{'+' if newer.more else ''} newer {'run' if newer == (1, False) else 'runs'}"
-        news = _news(above, asked) | {"words": words if newer.number or newer.more else ""}
+        news = _news(above, asked) | {"words": newer_words(newer)}
         return Shown("runs_new.html", {"news": news}, HERE)
 
     def _form(self, visit: Visit, asked: RunQuery) -> dict[str, Any]:
@@ -106,6 +105,13 @@ class Runs:
             if page.items:
                 return chip
         return None
+
+
+def newer_words(newer: Newer) -> str:
+    """How many newer runs there are; "" if there are none."""
+    if not newer.number:
+        return "Look for newer runs" if newer.more else ""
+    return f"{newer.number}{'+' if newer.more else ''} newer {'run' if newer == (1, False) else 'runs'}"
 
 
 def _page(page: PageQuery, cursor: str | None, limit: int) -> Callable[[Connection], Page[RunRecord]]:

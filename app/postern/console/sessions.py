@@ -5,7 +5,7 @@ Each request looks its session up in the journal, so that one that was ended any
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from sqlalchemy import Connection
@@ -21,15 +21,20 @@ from postern.identity import Person
 from postern.journal import sessions
 from postern.journal.sessions import Ends, Session
 from postern.journal.shares import ANONYMOUS, Holder, holder_of
+from postern.plain_text import plain
 from postern.settings.installation import Installation
 
 NOTED_EVERY = 60.0
 """Seconds between two notes in the journal that a session is in use."""
+MOST_NOTED = 10_000
+LONGEST_ADDRESS = 45
+"""Characters of an address (IPv6 with an embedded IPv4 address). A trusted proxy may pass on any text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sessions:
-    """`note` queues an operation of the journal, for which nobody waits."""
+    """`note` queues an operation of the journal, for which nobody waits. `noted` says when that was done for a session:
+    while the journal cannot write, its record stays as it is, and each further request would queue one more."""
 
     cookies: Cookies
     read: Read
@@ -38,13 +43,18 @@ class Sessions:
     installation: Installation
     ends: Ends
     now: Callable[[], float] = time.time
+    noted: dict[str, float] = field(default_factory=dict)
 
     async def viewer(self, request: Request) -> Viewer | None:
         """The person who sends this request, if the session of the cookie has not ended."""
         session, now = await self._find(request), self.now()
         if session is None:
             return None
-        if is_activity(request) and now - session.seen_at >= NOTED_EVERY:
+        seen_at = max(session.seen_at, self.noted.get(session.id_hash, 0.0))
+        if is_activity(request) and now - seen_at >= NOTED_EVERY:
+            if len(self.noted) >= MOST_NOTED:
+                self.noted.clear()
+            self.noted[session.id_hash] = now
             self.note(partial(sessions.note_use, id_hash=session.id_hash, now=now, ends=self.ends))
         return viewer_of(session, self.installation)
 
@@ -57,7 +67,7 @@ class Sessions:
             person.object_id,
             person.name,
             person.roles,
-            address_of(request),
+            plain(address_of(request))[:LONGEST_ADDRESS],
             created_at=now,
             seen_at=now,
         )

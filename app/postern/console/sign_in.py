@@ -32,6 +32,8 @@ from postern.triggers.reply import Answer
 from postern.triggers.secure_transport import passed_on
 
 KIND = "sign-in"
+DOCUMENT = "document"
+"""What browsers say that they open where a person follows a link (Fetch Metadata)."""
 STATE = "state"
 BROWSER = "browser"
 """The checks of a browser that comes back."""
@@ -53,8 +55,11 @@ class SignIn:
     clock: Callable[[], float] = time.monotonic
 
     async def start(self, request: Request, request_id: str) -> Answer:
-        """Send the browser to Entra. Under another host than the console's it is sent there first, because cookies
+        """Send the browser to Entra, if it opens a page: an image or frame of any other site would use up the starts of
+        this person's address. Under another host than the console's it is sent there first, because cookies
         belong to a host."""
+        if (what := request.headers.get("sec-fetch-dest", DOCUMENT)) != DOCUMENT:
+            raise fault("cross-site-request", reason=f"Sec-Fetch-Dest is {what[:40]!a}, not {DOCUMENT}")
         query = _parameters(request)
         to = destination(query.get("to", ""))
         if self._is_elsewhere(request):

@@ -12,9 +12,12 @@ from postern.own_cookies import Field, sets_own_cookie
 SANDBOX = (b"content-security-policy", b"sandbox allow-scripts allow-forms allow-popups allow-downloads")
 """It is added to a policy of the author: a browser applies both. It never has `allow-same-origin`."""
 
-_NOT_OF_AUTHORS = frozenset({b"x-content-type-options", b"clear-site-data", b"service-worker-allowed"})
+_NOT_OF_AUTHORS = frozenset(
+    {b"x-content-type-options", b"clear-site-data", b"service-worker-allowed", b"nel", b"report-to", b"alt-svc"}
+)
 """Fields that act on the whole origin, or undo what is sent with each reply: of two `X-Content-Type-Options` the first
-one counts (Fetch, section 3.5)."""
+one counts (Fetch, section 3.5). By `NEL` and `Report-To`, which many sites send and a workflow may pass on, browsers
+tell another site each URL of the console that is opened, with its query."""
 
 
 def on_one_origin(headers: Iterable[Field]) -> list[Field]:
