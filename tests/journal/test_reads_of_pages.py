@@ -91,6 +91,7 @@ def test_a_run_of_a_page_is_the_record_without_its_many_parts(engine: Engine):
         assert found.record is not None
         assert (found.record.inputs, found.record.steps) == (whole.inputs, ())
         assert (found.calls, len(found.window.steps)) == (whole.calls, 50)
+        assert run_parts(connection, RUN, may_see=lambda run: run.id != RUN) == run_parts(connection, id_number(9))
         nothing = run_parts(connection, id_number(9))
         assert (nothing.record, nothing.calls, nothing.window.steps) == (None, (), ())
 

@@ -85,7 +85,11 @@ async def look_at(services: Services, visit: Visit, after: int = 0) -> tuple[See
     if not is_id(run_id):
         raise problem("unknown-run", detail=UNKNOWN)
     here = services.underway(run_id)  # first: it may end, and be recorded, while the journal is read
-    parts = await services.read(partial(run_parts, run_id=run_id, after=after), visit.holder)
+
+    def may_see(run: RunRecord) -> bool:
+        return standing(services.installation, run, visit.viewer.caller) is not Standing.NONE
+
+    parts = await services.read(partial(run_parts, run_id=run_id, after=after, may_see=may_see), visit.holder)
     address = visit.request.client.host if visit.request.client else ""
     try:
         return see(services.installation, parts.record or here, visit.viewer.caller, address), parts
