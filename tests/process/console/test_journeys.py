@@ -102,8 +102,9 @@ def test_a_poll_leaves_what_was_opened_and_the_focus(installation: Installation,
 
 
 def test_everything_is_done_by_keyboard(installation: Installation, window: Callable[..., Page]):
-    """Sign in, search, open a failed run, resubmit it edited, read a refusal, sign out."""
+    """Sign in, search, open a failed run, resubmit it edited, cancel another, read a refusal, sign out."""
     installation.call("ask", BROKEN)
+    waiting = runs_long(installation)
     installation.server.post("payslip", installation.tenant.token("ada"), json=BROKEN)
     page = window()
     page.goto("/console")
@@ -136,6 +137,14 @@ def test_everything_is_done_by_keyboard(installation: Installation, window: Call
     assert page.locator("#keys").is_visible()
     page.keyboard.press("Escape")
     assert not page.locator("#keys").is_visible()
+    reach(page, "wait", "j")
+    press(page, "Enter")
+    assert page.url.endswith(waiting)
+    reach(page, "Cancel")
+    press(page, "Enter")
+    reach(page, "Cancel the run")
+    press(page, "Enter")
+    until(lambda: page.reload() and "Cancelled" in page.locator("h1").inner_text())
     press(page, "g", "f")
     reach(page, "not on the workflow's list", "j")
     press(page, "Enter")
