@@ -17,7 +17,7 @@ from postern.journal.reading import queries
 from postern.journal.schema import refusals
 from postern.local_tenant import LocalTenant
 from tests.console.operator_pages import Pages, open_pages
-from tests.journal.recorded import NOON, id_number
+from tests.journal.recorded import NOON, id_number, refusal_at
 
 pytestmark = pytest.mark.anyio
 
@@ -34,21 +34,8 @@ async def pages(tmp_path: Path, local_tenant: LocalTenant, own_modules: None) ->
 
 def row(number: int, **more: object) -> dict[str, object]:
     """The row of a refusal `number` seconds after NOON."""
-    made: dict[str, object] = {
-        "id": id_number(number),
-        "reason": "expiry",
-        "code": "unauthenticated",
-        "status": 401,
-        "workflow": "payroll",
-        "client_address": "192.0.2.7",
-        "first_at": NOON + number,
-        "last_at": NOON + number + 1,
-        "count": 2,
-        "request_ids": id_number(number),
-        "claimed": None,
-        "checks": "[]",
-    }
-    return made | more
+    made = {"reason": "expiry", "last_at": NOON + number + 1, "count": 2, "request_ids": id_number(number)}
+    return refusal_at(number, number, **{"id": id_number(number), **made, **more})
 
 
 def put(pages: Pages, *rows: dict[str, object]) -> None:

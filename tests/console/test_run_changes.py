@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import event, select
 from structlog.testing import capture_logs
 
 from postern.errors import PROBLEMS, problem
@@ -292,3 +292,19 @@ async def test_a_resubmit_of_a_run_without_a_body_may_add_one(console: RunConsol
         (b"[1]", ["x-sent", "content-type"]),
         (b"", ["x-sent"]),
     ]
+
+
+@pytest.mark.parametrize("change", ["cancel", "resubmit"])
+async def test_a_page_that_names_the_effect_reads_no_steps_and_no_calls(console: RunConsole, change: str):
+    read: list[str] = []
+
+    def note(*arguments: Any) -> None:
+        read.append(arguments[2])
+
+    event.listen(console.engine, "before_cursor_execute", note)
+    try:
+        assert (await console.ask("GET", f"/console/runs/{RUNNING}/{change}")).status == 200
+    finally:
+        event.remove(console.engine, "before_cursor_execute", note)
+    assert any("FROM runs" in text for text in read)
+    assert not [text for text in read if "FROM steps" in text or "FROM calls" in text]

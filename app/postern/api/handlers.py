@@ -8,6 +8,7 @@ from starlette.requests import Request
 
 from postern.access import ANYONE, Caller, Refused
 from postern.api.access import Standing, is_anonymous, is_operator, recognise, standing
+from postern.api.client import address_of
 from postern.api.list_query import no_parameters, refusal_page, run_page
 from postern.api.representation import (
     refusals_json,
@@ -162,16 +163,12 @@ class Handlers:
                 if refused.failed.name == "credentials":  # there are none
                     raise problem("unknown-run") from None
                 raise
-        return see(self.installation, record, sender, _address(request))
-
-
-def _address(request: Request) -> str:
-    return request.client.host if request.client else ""
+        return see(self.installation, record, sender, address_of(request))
 
 
 def _holder(request: Request, caller: Caller) -> Holder:
     """Whose share of the readers a read for this caller takes."""
-    return holder_of(caller.kind, caller.tenant_id, caller.object_id, _address(request))
+    return holder_of(caller.kind, caller.tenant_id, caller.object_id, address_of(request))
 
 
 def _prefers_async(request: Request) -> bool:

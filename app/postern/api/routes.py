@@ -10,6 +10,7 @@ from starlette.routing import Route
 from structlog.typing import FilteringBoundLogger
 
 from postern.access import Caller, Check, Refused
+from postern.api.client import address_of
 from postern.api.departure import Page, while_connected
 from postern.api.handlers import Handlers
 from postern.api.run_actions import Cancel, Read, Resubmit, RunActions, Underway, Write
@@ -91,11 +92,10 @@ def _endpoint(
 
 
 def _refusal(request_id: str, shown: Problem, rejection: Refused | None, request: Request) -> Refusal:
-    address = request.client.host if request.client else ""
     reason = rejection.failed.name if rejection else shown.code
     private = (Check(shown.code, False, None, shown.reason),) if shown.reason else ()
     checks = rejection.checks if rejection else private
-    return Refusal(request_id, reason, shown.code, shown.status, "", address, checks)
+    return Refusal(request_id, reason, shown.code, shown.status, "", address_of(request), checks)
 
 
 def _fields(refusal: Refusal) -> dict[str, Any]:

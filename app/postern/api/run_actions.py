@@ -82,6 +82,11 @@ class Seen(NamedTuple):
         return holder_of(self.actor.kind, self.actor.tenant_id, self.actor.object_id, self.address)
 
     @property
+    def own(self) -> bool:
+        """Whether the run was started by who sends the request."""
+        return (self.actor.tenant_id, self.actor.object_id) == (self.record.tenant_id, self.record.object_id)
+
+    @property
     def private(self) -> bool:
         """Whether the caller sees what only operators see of a run."""
         return self.standing is Standing.OPERATOR
@@ -118,8 +123,7 @@ class RunActions:
 
     def note_view(self, seen: Seen) -> None:
         """Log that an operator reads the run of another caller."""
-        own = (seen.actor.tenant_id, seen.actor.object_id) == (seen.record.tenant_id, seen.record.object_id)
-        if not own and seen.private:
+        if not seen.own and seen.private:
             self._note("run-viewed", seen)
 
     async def cancel(self, seen: Seen) -> RunRecord:

@@ -10,13 +10,14 @@ from starlette.responses import Response
 from structlog.typing import FilteringBoundLogger
 
 from postern.access import Check, Refused
+from postern.api.client import address_of
 from postern.api.departure import while_connected
 from postern.console.destination import HOME, destination
 from postern.console.faults import Action, action_for, fault
 from postern.console.frame import Frame
 from postern.console.own_origin import SAFE, foreign, origin_of
 from postern.console.page import PageRoute, SeeOther, Viewer, Visit
-from postern.console.sessions import Sessions, address_of
+from postern.console.sessions import Sessions
 from postern.console.sign_in import BROWSER, STATE, sign_in_path
 from postern.errors import Problem, header_lines, problem
 from postern.ids import new_id

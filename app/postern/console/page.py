@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from starlette.requests import Request
 
 from postern.access import Caller
+from postern.api.client import address_of
 from postern.journal.sessions import Session
 from postern.journal.shares import Holder, holder_of
 
@@ -53,8 +54,7 @@ class Visit:
     @property
     def holder(self) -> Holder:
         """Whose share of the journal's readers a read for this page takes."""
-        address = self.request.client.host if self.request.client else ""
-        return holder_of(self.viewer.caller.kind, *self.viewer.person, address)
+        return holder_of(self.viewer.caller.kind, *self.viewer.person, address_of(self.request))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from postern.catalog import Trigger
 from postern.console.bodies import readable
 from postern.console.form import form_of
 from postern.console.page import PageRoute, SeeOther, Shown, Visit
-from postern.console.run_pages import look_at
+from postern.console.run_pages import seen_run
 from postern.console.run_words import caller_words, sentence
 from postern.console.services import Services
 from postern.errors import Problem, problem
@@ -49,25 +49,25 @@ class RunChanges:
 
     async def ask_cancel(self, visit: Visit) -> Shown:
         """What a cancellation does."""
-        seen, _ = await look_at(self.services, visit)
+        seen = await seen_run(self.services, visit)
         return Shown("run_cancel.html", self._about(seen) | {"ended": seen.record.ended}, HERE)
 
     async def cancel(self, visit: Visit) -> SeeOther:
         """Cancel the run, and go on to it."""
-        seen, _ = await look_at(self.services, visit)
+        seen = await seen_run(self.services, visit)
         record = await self.actions.cancel(seen)
         return SeeOther(f"/console/runs/{record.id}")
 
     async def ask_resubmit(self, visit: Visit) -> Shown:
         """What a resubmit does, with the body to edit."""
-        seen, _ = await look_at(self.services, visit)
+        seen = await seen_run(self.services, visit)
         self.actions.note_view(seen)
         return self._form(seen)
 
     async def resubmit(self, visit: Visit) -> Shown | SeeOther:
         """Start the new run, and go on to it as soon as it is recorded. A body that does not fit is shown again, with
         what is wrong. Raises Refused, which is recorded with its checks, for a person who may not call the workflow."""
-        seen, _ = await look_at(self.services, visit)
+        seen = await seen_run(self.services, visit)
         typed = (await form_of(visit, MOST_FORM_BYTES)).get("body")
         as_caller = seen._replace(caller=_unproved(seen.caller))
         if typed is not None:
@@ -134,7 +134,7 @@ class RunChanges:
             "workflow": plain(record.workflow),
             "caller": caller_words(record),
             "sentence": sentence(record, "", self.services.now()),
-            "own": _same_person(seen),
+            "own": seen.own,
         }
 
 
@@ -167,7 +167,3 @@ def _unproved(caller: Caller) -> Caller:
 def _refused_words(refused: Refused) -> str:
     reason = refused.failed.advice or "You may not call this workflow now."
     return f"{plain(reason)} {UNPROVED}" if refused.failed.name in ("scope", "client", "no-guests") else plain(reason)
-
-
-def _same_person(seen: Seen) -> bool:
-    return (seen.actor.tenant_id, seen.actor.object_id) == (seen.record.tenant_id, seen.record.object_id)

@@ -6,6 +6,7 @@ from functools import partial
 from sqlalchemy import Connection
 
 from postern.api.access import Standing, standing
+from postern.api.client import address_of
 from postern.api.run_actions import RunActions, Seen, see
 from postern.console.lanes import of_chain, of_failed, of_run
 from postern.console.page import PageRoute, Shown, Visit
@@ -15,6 +16,7 @@ from postern.console.words import count
 from postern.errors import Problem, problem
 from postern.ids import is_id
 from postern.journal.reading.call_tree import Tree, find_chain
+from postern.journal.reading.queries import find_run_alone
 from postern.journal.reading.records import RunRecord
 from postern.journal.reading.resubmits import resubmits_of
 from postern.journal.reading.run_parts import RunParts, run_parts
@@ -42,7 +44,7 @@ class RunPage:
     async def show(self, visit: Visit) -> Shown:
         """The page. While the run has not ended, the page asks for itself again every two seconds."""
         after, whole = _after(visit), visit.request.query_params.get("bodies") == "whole"
-        seen, parts = await look_at(self.services, visit, after)
+        seen, parts = await seen_parts(self.services, visit, after)
         may_see = partial(_may_see, self.services, seen)
 
         def related(connection: Connection) -> tuple[Tree, list[RunRecord]]:
@@ -78,21 +80,37 @@ class RunPage:
         self.actions.note_view(seen)
 
 
-async def look_at(services: Services, visit: Visit, after: int = 0) -> tuple[Seen, RunParts]:
-    """The run of the path, if the viewer may see it, with its steps after one. Raises Problem `unknown-run` both if
+async def seen_run(services: Services, visit: Visit) -> Seen:
+    """The run of the path without its steps and calls, if the viewer may see it. Raises Problem `unknown-run` both if
     there is no such run and if it is another caller's."""
-    run_id = visit.request.path_params["id"]
-    if not is_id(run_id):
-        raise problem("unknown-run", detail=UNKNOWN)
-    here = services.underway(run_id)  # first: it may end, and be recorded, while the journal is read
+    run_id, here = _underway(services, visit)
+    record = await services.read(partial(find_run_alone, run_id=run_id), visit.holder)
+    return _seen(services, visit, record or here)
+
+
+async def seen_parts(services: Services, visit: Visit, after: int) -> tuple[Seen, RunParts]:
+    """The same with its steps after one, and its calls."""
+    run_id, here = _underway(services, visit)
 
     def may_see(run: RunRecord) -> bool:
         return standing(services.installation, run, visit.viewer.caller) is not Standing.NONE
 
     parts = await services.read(partial(run_parts, run_id=run_id, after=after, may_see=may_see), visit.holder)
-    address = visit.request.client.host if visit.request.client else ""
+    return _seen(services, visit, parts.record or here), parts
+
+
+def _underway(services: Services, visit: Visit) -> tuple[str, RunRecord | None]:
+    """The id in the path, and the run if it goes on here. It is looked for before the journal is read: it may end, and
+    be recorded, meanwhile."""
+    run_id = visit.request.path_params["id"]
+    if not is_id(run_id):
+        raise problem("unknown-run", detail=UNKNOWN)
+    return run_id, services.underway(run_id)
+
+
+def _seen(services: Services, visit: Visit, record: RunRecord | None) -> Seen:
     try:
-        return see(services.installation, parts.record or here, visit.viewer.caller, address), parts
+        return see(services.installation, record, visit.viewer.caller, address_of(visit.request))
     except Problem:
         raise problem("unknown-run", detail=UNKNOWN) from None
 

@@ -13,6 +13,7 @@ from starlette.requests import Request
 
 from postern.access import Caller
 from postern.api.access import is_operator
+from postern.api.client import address_of
 from postern.api.run_actions import Read, Write
 from postern.browser_secrets import hash_of, new_secret
 from postern.console.cookies import Cookies, secret_in
@@ -118,8 +119,3 @@ def is_activity(request: Request) -> bool:
 def stranger(request: Request) -> Holder:
     """Whose share of the journal's readers a read takes before it is known who asks: that of the address."""
     return holder_of(ANONYMOUS, "", "", address_of(request))
-
-
-def address_of(request: Request) -> str:
-    """The address of the client, as a trusted proxy reports it."""
-    return request.client.host if request.client else ""

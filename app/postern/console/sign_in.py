@@ -15,6 +15,7 @@ from starlette.requests import Request
 from structlog.typing import FilteringBoundLogger
 
 from postern.access import Check, Refused
+from postern.api.client import address_of
 from postern.api.run_actions import Write
 from postern.browser_secrets import hash_of, is_secret, new_secret
 from postern.console.cookies import secret_in
@@ -24,7 +25,7 @@ from postern.console.faults import SIGN_IN, fault
 from postern.console.frame import Frame
 from postern.console.limits import Starts
 from postern.console.own_origin import PORTS
-from postern.console.sessions import Sessions, address_of, stranger
+from postern.console.sessions import Sessions, stranger
 from postern.errors import problem
 from postern.journal import authorizations
 from postern.journal.authorizations import Authorization, NotTaken
