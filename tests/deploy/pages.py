@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.process.servers import ROOT, environment
+from tests.process.preloaded import ROOT, environment, program
 
 SECONDS = 90
 """The time limit for the commands of one page, enough for a busy machine."""
@@ -204,8 +204,10 @@ def run_page(found: Sequence[Command], folder: Path, *, port: int = 8080, prepar
 
 def _bash(script: str, folder: Path) -> tuple[str, int]:
     """Run the script. Returns its output and exit code. After a timeout all its processes are killed."""
-    path = os.pathsep.join([str(folder / ".venv" / "bin"), str(folder / ".tools"), os.environ["PATH"]])
+    (folder / ".tools").mkdir(exist_ok=True)
+    path = os.pathsep.join([str(folder / ".tools"), str(folder / ".venv" / "bin"), os.environ["PATH"]])
     env = environment({"PYTHONPATH": str(folder), "PATH": path, "HOME": str(folder), "LC_ALL": "C.UTF-8"})
+    passed = [program(folder / ".tools" / "postern")]
     process = subprocess.Popen(
         ["bash", "-c", script],
         cwd=folder,
@@ -215,6 +217,7 @@ def _bash(script: str, folder: Path) -> tuple[str, int]:
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        pass_fds=passed,
     )
     try:
         output, _ = process.communicate(timeout=SECONDS)
