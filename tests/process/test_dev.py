@@ -262,7 +262,7 @@ def test_each_request_leaves_one_line(dev: Server):
 
 def test_the_commands_that_it_prints_work(dev: Server):
     """Each is pasted into a shell as it is."""
-    printed = try_it(dev)
+    printed = try_it(dev, started=True)
     assert len(printed) == 5
     assert "Hello from Postern" in printed[0]
     assert printed[1].startswith("HTTP/1.1 401")
@@ -271,12 +271,12 @@ def test_the_commands_that_it_prints_work(dev: Server):
     assert "Lisa Moreau" in printed[4]
 
 
-def try_it(server: Server) -> list[str]:
+def try_it(server: Server, *, started: bool = False) -> list[str]:
     """What the printed commands print."""
     server.says("Ctrl-C stops")
     section = server.output.split("Try it, in another terminal:\n")[1].split("\n\n")[0]
     commands = [line.partition("  # ")[0].strip() for line in section.splitlines()]
-    return [paste(server, command.replace("curl", "curl -s", 1)) for command in commands]
+    return [paste(server, command.replace("curl", "curl -s", 1), started=started) for command in commands]
 
 
 @pytest.mark.parametrize("who", ["ada", "nightly-report"])
@@ -358,16 +358,18 @@ def paste_all(dev: Server, commands: list[str]) -> list[tuple[str, int]]:
     return [(output, int(code)) for output, code in found]
 
 
-def paste(dev: Server, command: str, **more: str) -> str:
-    """What a command prints in a shell in the user's folder."""
+def paste(dev: Server, command: str, *, started: bool = False) -> str:
+    """What a command prints in a shell in the user's folder. `started`: each `postern` starts Python, as it says."""
     postern = dev.folder / ".postern"
     passed = [program(postern)]
     command = command.replace("http://127.0.0.1:8080", dev.address)
     if shutil.which("curl") is None:
         command = command.replace("curl ", f"{shlex.quote(sys.executable)} {Path(__file__).parent / 'curl.py'} ", 1)
+    if not started:
+        command = command.replace(f"{shlex.quote(sys.executable)} -m postern ", "postern ")
     command = re.sub(r"(?<![\w-])(?<!-m )(\.venv/bin/)?postern (?=[a-z])", f"{postern} ", command)
     shell = ["bash", "-c", command]
-    env = environment(more)
+    env = environment()
     done = subprocess.run(shell, cwd=dev.folder, env=env, capture_output=True, text=True, timeout=20, pass_fds=passed)
     assert "Traceback" not in done.stderr
     return done.stdout
