@@ -1,6 +1,6 @@
 """`postern` processes that are forked from one that has imported the program already: to start Python and import takes
-most of a second, and two cores do that for one process after the other. The writers of such servers are forked from it,
-too.
+most of a second, and two cores do that for one process after the other. What such servers start themselves, workers and
+writers, is forked from it, too.
 
 Everything else is as in `python -m postern`: the arguments, the environment, the working directory, the streams, the
 module `__main__`, the end of the interpreter and the exit code. Tests of the start itself, and of memory, start Python
@@ -15,24 +15,25 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 from postern.import_path import without_working_directory
 
 ROOT = Path(__file__).parents[2]
 
 FORKED_WITH: list[socket.socket] = []
-"""In a process that was forked: the socket to the one that forks."""
+WORKERS: "dict[int, Process]" = {}
+"""In a process that was forked: the socket to the one that forks, and the workers that were started through it."""
 
 PROGRAM = """
-import gc, json, os, runpy, signal, socket, sys
+import fcntl, gc, json, os, runpy, signal, socket, sys
 import postern.assembly.application, postern.cli.commands, postern.cli.dev, postern.cli.serve, postern.server.process
 import alembic.command, anyio._backends._asyncio, httpcore2, httptools, psycopg, sqlite3, uvicorn.lifespan.on, uvloop
 import sqlalchemy.dialects.postgresql.psycopg, sqlalchemy.dialects.sqlite.pysqlite
 from postern.ids import _ids
-from postern.journal.writing import writer, writer_link
 from tests.process import preloaded
 
 assert not _ids.random, "processes would have the same ids"
@@ -41,7 +42,7 @@ gc.freeze()
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the parents
 with socket.socket(fileno=int(sys.argv[1])) as asked:
     while True:
-        request, received, _, _ = socket.recv_fds(asked, 1_000_000, 6)
+        request, received, _, _ = socket.recv_fds(asked, 1_000_000, 20)
         if not request:
             os._exit(0)
         if not os.fork():
@@ -69,17 +70,18 @@ request = json.loads(request)
 os.environ.clear()
 os.environ.update(request["environ"])
 os.chdir(request["folder"])
-preloaded.ask(socket.socket(fileno=received[4]))
-if links := received[5:]:
-    sys.path[:] = request["arguments"]
-    sys.argv[1:] = map(str, links)
-    try:
-        writer.main()
-    except BaseException:
-        sys.excepthook(*sys.exc_info())
-    os._exit(0)  # everything is closed; what Python clears at its end takes longer than all the rest
-writer_link._writer = preloaded.writer
+asked, *links = (fcntl.fcntl(each, fcntl.F_DUPFD, 500) for each in received[4:])  # away from the numbers of links
+for each in received[4:]:
+    os.close(each)
+for number, each in zip(request["links"], links):
+    os.dup2(each, number)
+    os.close(each)
+preloaded.of_a_fork(socket.socket(fileno=asked))
 sys.argv[1:] = request["arguments"]
+if request["code"]:
+    sys.path[:] = request["path"]
+    exec(request["code"])
+    sys.exit()
 runpy.run_module("postern", run_name="__main__", alter_sys=True)
 """
 
@@ -93,12 +95,23 @@ class Process:
         folder: Path,
         environ: Mapping[str, str],
         *streams: int,
+        code: str = "",
+        path: Sequence[str] = (),
         links: Sequence[int] = (),
     ) -> None:
+        """`code` runs in place of the program, with `path` to import from. `links` are further file descriptors, which
+        keep their numbers."""
         self.args = ["postern", *arguments]
         self.returncode: int | None = None
         self._report, its = os.pipe()
-        request = {"arguments": list(arguments), "folder": os.fspath(folder), "environ": dict(environ)}
+        request = {
+            "arguments": list(arguments),
+            "folder": os.fspath(folder),
+            "environ": dict(environ),
+            "code": code,
+            "path": list(path),
+            "links": list(links),
+        }
         try:
             asked = _parent()
             socket.send_fds(asked, [json.dumps(request).encode()], [its, *streams, asked.fileno(), *links])
@@ -158,13 +171,44 @@ def of_python(environ: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environ.items() if name.startswith("PYTHON")}
 
 
-def writer(link: int, printed: int) -> Process:
-    """A writer of the journal, for a server that was forked. It is like the one that a server starts, but no child of
-    its."""
+def of_a_fork(asked: socket.socket) -> None:
+    """In a process that was forked: it starts workers and writers by asking at this socket. Both are as if it had
+    started Python, but no children of its."""
+    from multiprocessing import popen_spawn_posix, util
+
+    from postern.journal.writing import writer_link
+
+    ask(asked)
+    changed: Any = writer_link, util, popen_spawn_posix.Popen
+    changed[0]._writer, changed[1].spawnv_passfds, changed[2].poll = (
+        _writer,
+        partial(_worker, util.spawnv_passfds),
+        _worker_ended,
+    )
+
+
+def _writer(link: int, printed: int) -> Process:
     environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    code = "from postern.journal.writing.writer import main; main(); os._exit(0)"
+    path = without_working_directory(sys.path)
     with Path(os.devnull).open("r+b", buffering=0) as nothing:
         streams = nothing.fileno(), nothing.fileno(), printed
-        return Process(without_working_directory(sys.path), Path.cwd(), environ, *streams, links=[link])
+        return Process([str(link)], Path.cwd(), environ, *streams, code=code, path=path, links=[link])
+
+
+def _worker(start: Callable[..., int], path: object, command: Sequence[str], links: Sequence[int]) -> int:
+    *_, code, argument = map(os.fsdecode, command)
+    if argument != "--multiprocessing-fork":  # it is no worker
+        return start(path, command, links)
+    code = f"signal.signal(signal.SIGINT, signal.SIG_IGN); {code}"
+    worker = Process([argument], Path.cwd(), os.environ, 0, 1, 2, code=code, path=sys.path, links=links)
+    WORKERS[worker.pid] = worker
+    return worker.pid
+
+
+def _worker_ended(popen: Any, flag: int = os.WNOHANG) -> int | None:
+    worker = WORKERS[popen.pid]
+    return worker.poll() if flag == os.WNOHANG else worker.wait()
 
 
 def program(place: Path) -> int:
