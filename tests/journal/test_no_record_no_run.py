@@ -48,11 +48,6 @@ FAULTS: dict[str, dict[str, tuple[list[str], list[str]]]] = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_writers() -> None:
-    """These writers are started as a server starts them."""
-
-
 @pytest.fixture
 def logged() -> Any:
     with structlog.testing.capture_logs() as lines:
@@ -246,6 +241,7 @@ async def test_a_log_that_sqlite_itself_made_anew_is_its_own(path):
         await journal.end(ended(started()))
 
 
+@pytest.mark.usefixtures("own_writers")
 @pytest.mark.parametrize("fault", ["does not import", "ends", "cannot be started"])
 async def test_a_writer_that_does_not_start_loses_no_run(fault, path, logged, monkeypatch):
     """As with a module of the same name in its way, or with no memory for a process."""

@@ -47,24 +47,34 @@ def ended(client: "subprocess.Popen[str]") -> Summary:
 def test_valid_callers_keep_half_of_their_rate_and_rejections_are_few_rows(
     server: Server, tmp_path: Path, local_tenant: LocalTenant
 ):
+    """The rate beside the flood is compared with those before and after it: a machine that others use may have become
+    slower meanwhile."""
     token = local_tenant.token("ada")
     server.answers("greet-on-record", 200, token, json={"name": "Ada"})
-    rates, refused = [], 0
+
+    def valid_rate() -> float:
+        found = ended(load(server, token, "--connections", "16", "--seconds", "1"))
+        assert set(found.statuses) == {"200"}
+        return found.rate
+
+    rates, refused = [valid_rate()], 0
     for _ in range(TRIES):
-        alone = ended(load(server, token, "--connections", "16", "--seconds", "1"))
         floods = [load(server, bearer, "--connections", "32", "--seconds", "20") for bearer in (forged(token), "")]
         until(partial(has_rejected, server, refused + 100))
-        beside = ended(load(server, token, "--connections", "16", "--seconds", "1"))
+        beside = valid_rate()
         for flood in floods:
             flood.terminate()
             found = ended(flood)
             assert set(found.statuses) == {"401"}
             refused += found.statuses["401"]
-        assert set(alone.statuses) == set(beside.statuses) == {"200"}
-        rates.append((alone.rate, beside.rate))
-        if beside.rate >= alone.rate / 2:
+        alone = rates[-1]
+        rates.append(beside)
+        if beside < alone / 2:
+            rates.append(valid_rate())
+        if beside >= min(alone, rates[-1]) / 2:
             break
-    assert any(beside >= alone / 2 for alone, beside in rates), rates
+    else:
+        pytest.fail(f"without and with the flood in turn: {rates}")
     assert server.stop() == 0
     engine = create_engine(f"sqlite:///{tmp_path / 'flood.db'}")
     with engine.connect() as connection:
