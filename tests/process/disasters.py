@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -36,18 +35,12 @@ LONG_ENOUGH = 1.0
 DAY = 86400.0
 
 
-def children(process: int) -> list[int]:
-    """The processes that it started."""
-    return [
-        int(child) for file in Path(f"/proc/{process}/task").glob("*/children") for child in file.read_text().split()
-    ]
-
-
-def writer_of(server: Server) -> int:
+def writer_of(process: int) -> int:
     """The process that writes for this server; 0 if there is none at the moment."""
-    for child in children(server.process.pid):
-        if b"journal.writing.writer" in Path(f"/proc/{child}/cmdline").read_bytes():
-            return child
+    for name in Path("/proc").glob("[0-9]*/comm"):
+        with suppress(OSError):  # it has ended
+            if name.read_text() == f"writer-{process}\n":
+                return int(name.parent.name)
     return 0
 
 
@@ -70,8 +63,7 @@ class Scene:
 
     def begin(self, wrong: float = 0.0) -> Server:
         """A server whose clock is wrong by so many seconds, and which does not answer yet."""
-        interpreter = [sys.executable, "-c", QUICK, str(wrong)]
-        server = Server(["serve"], self.folder, self.environ, interpreter)
+        server = Server([str(wrong), "serve"], self.folder, self.environ, code=QUICK)
         self._stack.callback(server.close)
         return server
 
@@ -101,12 +93,12 @@ class Scene:
 
     def writer_killed(self) -> None:
         """At any moment of a batch."""
-        if writer := writer_of(self.server):
+        if writer := writer_of(self.server.process.pid):
             signal_to(writer, signal.SIGKILL)
 
     def writer_frozen(self) -> None:
         """For less time than callers wait."""
-        if writer := writer_of(self.server):
+        if writer := writer_of(self.server.process.pid):
             signal_to(writer, signal.SIGSTOP)
             self.pause(1.0)
             signal_to(writer, signal.SIGCONT)
@@ -190,8 +182,8 @@ def signal_to(process: int, number: int) -> None:
 
 @contextmanager
 def stopped(process: int) -> Iterator[None]:
-    """The process and those that it started do nothing while the block runs."""
-    family = [process, *children(process)]
+    """The server and its writer do nothing while the block runs."""
+    family = [each for each in (process, writer_of(process)) if each]
     for each in family:
         signal_to(each, signal.SIGSTOP)
     try:

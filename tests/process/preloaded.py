@@ -79,7 +79,7 @@ for number, each in zip(request["links"], links):
 preloaded.of_a_fork(socket.socket(fileno=asked))
 sys.argv[1:] = request["arguments"]
 if request["code"]:
-    sys.path[:] = request["path"]
+    sys.path[:] = request["path"] or sys.path
     exec(request["code"])
     sys.exit()
 runpy.run_module("postern", run_name="__main__", alter_sys=True)
@@ -99,8 +99,8 @@ class Process:
         path: Sequence[str] = (),
         links: Sequence[int] = (),
     ) -> None:
-        """`code` runs in place of the program, with `path` to import from. `links` are further file descriptors, which
-        keep their numbers."""
+        """`code` runs in place of the program, with `path` to import from if it is another one. `links` are further
+        file descriptors, which keep their numbers."""
         self.args = ["postern", *arguments]
         self.returncode: int | None = None
         self._report, its = os.pipe()
@@ -173,7 +173,7 @@ def of_python(environ: Mapping[str, str]) -> dict[str, str]:
 
 def of_a_fork(asked: socket.socket) -> None:
     """In a process that was forked: it starts workers and writers by asking at this socket. Both are as if it had
-    started Python, but no children of its."""
+    started Python, but no children of its. The name of a writer's process is `writer-` with the server's id."""
     from multiprocessing import popen_spawn_posix, util
 
     from postern.journal.writing import writer_link
@@ -189,7 +189,8 @@ def of_a_fork(asked: socket.socket) -> None:
 
 def _writer(link: int, printed: int) -> Process:
     environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    code = "from postern.journal.writing.writer import main; main(); os._exit(0)"
+    named = f"with open('/proc/self/comm', 'w') as name: name.write('writer-{os.getpid()}')"
+    code = f"{named}\nfrom postern.journal.writing.writer import main; main(); os._exit(0)"
     path = without_working_directory(sys.path)
     with Path(os.devnull).open("r+b", buffering=0) as nothing:
         streams = nothing.fileno(), nothing.fileno(), printed

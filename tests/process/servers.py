@@ -53,7 +53,9 @@ class Server:
         folder: Path,
         environ: Mapping[str, str],
         interpreter: Sequence[str] = (),
+        code: str = "",
     ) -> None:
+        """`code` runs in place of the program."""
         self.folder = folder
         self._out = folder / f"stdout-{time.monotonic_ns()}"
         self._err = self._out.with_name(self._out.name.replace("stdout", "stderr"))
@@ -67,7 +69,7 @@ class Server:
                 self.process = subprocess.Popen(command, cwd=folder, env=environ, stdout=out, stderr=err)
             else:
                 streams = (nothing.fileno(), out.fileno(), err.fileno())
-                self.process = Process(arguments, folder, environ, *streams)
+                self.process = Process(arguments, folder, environ, *streams, code=code)
         self.address = ""
         self.client = Client(trust_env=False, timeout=20)
 
