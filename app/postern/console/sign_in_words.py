@@ -2,7 +2,17 @@
 
 from urllib.parse import urlsplit
 
-from postern.settings import ApiKeyAuth, Auth, BasicAuth, EntraAuth, NoAuth, OAuth2Auth, SecretReference
+from postern.settings import (
+    ApiKeyAuth,
+    Auth,
+    BasicAuth,
+    EntraAuth,
+    GrantedAuth,
+    NoAuth,
+    OAuth2Auth,
+    OnBehalfOfAuth,
+    SecretReference,
+)
 
 _AUTHENTICATES = {
     "header": "in the Authorization header",
@@ -22,6 +32,11 @@ def sign_in_words(auth: Auth) -> str:
         return f"With the key {auth.key.key_vault} in {place}."
     if isinstance(auth, OAuth2Auth):
         return _oauth2(auth)
+    if isinstance(auth, GrantedAuth):
+        whose = "each person's own grant" if auth.per_user else "a grant that an operator gave"
+        return f"With {whose} at {auth.identity_provider or 'its provider'}."
+    if isinstance(auth, OnBehalfOfAuth):
+        return "With a token of Microsoft Entra for the caller of the run (on behalf of)."
     return _entra(auth)
 
 

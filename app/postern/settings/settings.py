@@ -18,7 +18,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from postern.passwordless.url_rules import UrlFault, passwordless
 from postern.proxy import Proxy
 from postern.settings import types
-from postern.settings.entries import AUTHS, Connection, Trigger, in_cloud
+from postern.settings.entries import KINDS, Connection, Trigger, in_cloud
 from postern.settings.sources import (
     PREFIX,
     SERVICE_LINK_FIX,
@@ -64,6 +64,9 @@ class Settings(BaseSettings):
     )
     key_vault_url: Annotated[StrictStr, AfterValidator(types.vault_url)] | None = Field(
         None, description="The address of the Key Vault: https"
+    )
+    grants_key_name: types.VaultName | None = Field(
+        None, description="The name in Key Vault of the key that seals granted tokens: 32 random bytes in base64url"
     )
     azure_credential: Literal["managed_identity", "workload_identity", "client_secret", "developer"] | None = Field(
         None,
@@ -298,10 +301,10 @@ def _shown(place: tuple[str, ...], value: Any) -> str:
 
 def _is_tag(place: tuple[str, ...], n: int) -> bool:
     """Whether pydantic added this part: the type of an `auth`, which no file has in its path."""
-    return n == 3 and place[0] in ("connections", "triggers") and place[2] == "auth" and place[3] in AUTHS
+    return n == 3 and place[0] in ("connections", "triggers") and place[2] == "auth" and place[3] in KINDS
 
 
 def _known_keys(place: tuple[str, ...]) -> list[str]:
-    models: dict[str, type[types.Entry]] = {"connections": Connection, "triggers": Trigger, **AUTHS}
+    models: dict[str, type[types.Entry]] = {"connections": Connection, "triggers": Trigger, **KINDS}
     model = models.get(place[3] if len(place) > 4 else place[0])
     return list(model.model_fields) if model else list(Settings.model_fields)
