@@ -120,7 +120,7 @@ def create_app(
     connections = connections_part(settings)
     journal = journal_part(settings)
     console_on = console_is_on(settings, local_address)
-    grants = grants_part(settings, journal.journal, log, local_address if console_on else None)
+    grants = grants_part(settings, journal.journal, connections, log, local_address if console_on else None)
     runs = runs_part(
         settings, journal.journal, connections.connections, catalog.triggers, log, for_author=local_tokens is not None
     )

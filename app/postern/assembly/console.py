@@ -127,7 +127,7 @@ def _services(settings: Settings, beside: Beside, log: FilteringBoundLogger, loc
         read_secrets=expiry.look,
         readiness=beside.readiness.reasons,
         grants=beside.grants.actions,
-        providers=beside.grants.providers,
+        provider=beside.grants.provider,
     )
 
 

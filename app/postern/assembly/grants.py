@@ -1,40 +1,82 @@
 """Grants: connections that people connect, and whose tokens the server keeps and renews."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import cache
 
 from structlog.typing import FilteringBoundLogger
 
 from postern.api.grant_actions import GrantActions
+from postern.assembly.connections import ConnectionsPart
+from postern.assembly.entra_accounts import entra_accounts
 from postern.assembly.part import Part
 from postern.connections.grants.entries import GrantedEntry, granted_entries
+from postern.connections.grants.keys import VaultKeys
+from postern.connections.grants.oauth_provider import provider_of
 from postern.connections.grants.provider import Provider
+from postern.connections.grants.seal import Seal
+from postern.connections.grants.server_grants import ServerGrants
 from postern.connections.grants.store import Grants
+from postern.http_client import http_client
 from postern.journal.journal import Journal
 from postern.settings import Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GrantsPart(Part):
-    """The entries that people connect, by the names of their grants, with the provider of each. `actions` are what
+    """The entries that people connect, by the names of their grants, and the provider of each. `actions` are what
     people and operators do with grants, on pages at `address` ("" if there are none). `grants` hands out tokens and
     renews them; None if no entry is of this kind."""
 
     entries: Mapping[str, GrantedEntry]
     actions: GrantActions
     address: str
-    providers: Mapping[str, Provider] = field(default_factory=dict)
+    provider: Callable[[str], Provider]
     grants: Grants | None = None
 
 
 def grants_part(
-    settings: Settings, journal: Journal, log: FilteringBoundLogger, local_address: str | None
+    settings: Settings,
+    journal: Journal,
+    connections: ConnectionsPart,
+    log: FilteringBoundLogger,
+    local_address: str | None,
 ) -> GrantsPart:
     """Grants are renewed in the background while the server runs. Without an entry that needs it, the part is empty.
     `local_address` is where browsers reach the server with a local tenant, "" with a real one, and None if the console
     is off."""
     entries = granted_entries(settings)
     address = "" if local_address is None else local_address or settings.public_url or ""
-    grants = None
-    actions = GrantActions(entries, grants, journal.read, journal.write, settings.tenant_id or "", log)
-    return GrantsPart(entries=entries, actions=actions, address=address)
+    client = http_client(settings.ca_bundle, proxy=settings.way_out)
+    accounts = entra_accounts(settings, client)
+
+    @cache
+    def provider(name: str) -> Provider:
+        return provider_of(name, entries[name].auth, connections.connections.context, accounts)
+
+    def actions(grants: Grants | None) -> GrantActions:
+        return GrantActions(entries, grants, journal.read, journal.write, settings.tenant_id or "", log)
+
+    if not entries:
+        return GrantsPart(entries=entries, actions=actions(None), address=address, provider=provider)
+    seal = Seal(VaultKeys(connections.connections.vault, settings.grants_key_name or ""))
+    grants = ServerGrants(journal.read, journal.write, seal, provider, journal.node, lambda: entries)
+
+    @asynccontextmanager
+    async def life() -> AsyncIterator[None]:
+        try:
+            yield
+            await grants.aclose()
+        finally:
+            await client.aclose()
+
+    return GrantsPart(
+        entries=entries,
+        actions=actions(grants),
+        address=address,
+        provider=provider,
+        grants=grants,
+        life=life,
+        tasks=(grants.run,),
+    )

@@ -120,7 +120,7 @@ class Connect:
         values = {
             "row": grant_row(own),
             "address": plain(getattr(entry.found, "base_url", "")),
-            "asked": scopes_of(entry, self.consent.providers[entry.name].scopes),
+            "asked": scopes_of(entry, self.consent.provider(entry.name).scopes),
             "granted": tuple(map(plain, grant.scopes)) if grant is not None else (),
             "tenant": plain(grant.tenant) if grant is not None else "",
             "connected_at": grant.connected_at if grant is not None else None,

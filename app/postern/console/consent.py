@@ -53,11 +53,11 @@ class OtherAccount:
 
 @dataclass(frozen=True, slots=True)
 class Consent:
-    """`address` is where browsers reach this server, `providers` are those of the entries, by the names of grants, and
-    `clock` is monotonic."""
+    """`address` is where browsers reach this server, `provider` returns the one of a grant's name, and `clock`
+    is monotonic."""
 
     actions: GrantActions
-    providers: Mapping[str, Provider]
+    provider: Callable[[str], Provider]
     cookies: Cookies
     address: str
     starts: Starts = field(default_factory=Starts)
@@ -75,7 +75,7 @@ class Consent:
         secret = secret or new_secret()
         try:
             claims = own.grant.claims if own.grant is not None else ""
-            url = await self._provider(entry).authorization_url(self._redirect_uri(entry), state, secret, claims)
+            url = await self.provider(entry.name).authorization_url(self._redirect_uri(entry), state, secret, claims)
         except ConnectionFault as error:
             shown = _unavailable(entry, f"{error.entry} {error.wrong}. {error.fix}")
         else:
@@ -144,7 +144,7 @@ class Consent:
 
     async def _issued(self, entry: GrantedEntry, query: Mapping[str, str], state: str, secret: str) -> Issued:
         """The tokens. Raises RefusedByProvider, ConnectionFault and Problem."""
-        provider = self._provider(entry)
+        provider = self.provider(entry.name)
         await provider.check_issuer(query.get("iss"))
         if "error" in query:
             numbers = numbers_in(query)
@@ -158,16 +158,13 @@ class Consent:
     async def _stored(self, visit: Visit, entry: GrantedEntry, asker: Asker, issued: Issued) -> OtherAccount | None:
         """Store the grant; what is wrong if it is of another account. Raises ConnectionFault and Problem."""
         owner = entry.owner(asker.person)
-        grants, asked = self.actions.grants, self._provider(entry).scopes
+        grants, asked = self.actions.grants, self.provider(entry.name).scopes
         if grants is None:
             raise problem("unknown-connection")
         if await grants.store(entry.name, owner, issued, asker.person, asked, visit.request_id):
             return None
         before = await self.actions.own_of(entry, asker)
         return OtherAccount(before, issued.account_name or issued.account, issued.tenant)
-
-    def _provider(self, entry: GrantedEntry) -> Provider:
-        return self.providers[entry.name]
 
     def _redirect_uri(self, entry: GrantedEntry) -> str:
         """Each connection has its own, so that the response of one provider is none of another's (RFC 9700, section

@@ -52,7 +52,7 @@ def routes(services: Services, guard: Guard, sign_in: SignIn, assets: Assets) ->
         ("GET", "/console/signed-out", sign_in.signed_out),
         ("GET", f"{CONNECT}/{{name}}/invitation/{{secret}}", Links(guard.frame).opened),
     )
-    consent = Consent(services.grants, services.providers, guard.sessions.cookies, services.address)
+    consent = Consent(services.grants, services.provider, guard.sessions.cookies, services.address)
     pages = [*(page for family in PAGES for page in family(services)), *Connect(services, consent).routes]
     return (
         Route(ASSET, guard.open(ASSET, assets.answer, anyhow=True), methods=["GET"]),

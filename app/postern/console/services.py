@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from structlog.typing import FilteringBoundLogger
@@ -40,6 +40,10 @@ async def _no_journal(*_: object) -> Any:
     raise problem("journal-unavailable")
 
 
+def _no_provider(name: str) -> Provider:
+    raise LookupError(name)
+
+
 NO_GRANTS = GrantActions({}, None, _no_journal, _no_journal, "")
 """Where no entry is connected by a person. Nothing is read."""
 
@@ -53,7 +57,7 @@ class Services:
     command that prints a token there with which a trigger may be called. `address` is where browsers reach the server.
     `secret_states` is what is known of the secrets of the settings, by name, and `read_secrets` reads them now.
     `readiness` says why each check of `/readyz` fails, "" if it passes. `grants` are the actions on connections that
-    people connect, and `providers` theirs, by the names of grants."""
+    people connect, and `provider` returns that of a grant's name."""
 
     settings: Settings
     installation: Installation
@@ -74,4 +78,4 @@ class Services:
     read_secrets: Callable[[], Awaitable[object]] = _nothing_to_read
     readiness: Callable[[], Awaitable[Mapping[str, str]]] = _no_checks
     grants: GrantActions = NO_GRANTS
-    providers: Mapping[str, Provider] = field(default_factory=dict)
+    provider: Callable[[str], Provider] = _no_provider
