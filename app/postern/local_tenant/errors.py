@@ -27,14 +27,16 @@ _ERRORS: Mapping[int, str] = {
 
 
 class EntraError(Exception):
-    """An error response. No text of the request is repeated: it could be a secret."""
+    """An error response. No text of the request is repeated: it could be a secret. `claims` is the challenge of an
+    `interaction_required`, for the next authorization request."""
 
-    def __init__(self, status: int, error: str, code: int, description: str) -> None:
+    def __init__(self, status: int, error: str, code: int, description: str, claims: str = "") -> None:
         super().__init__(f"AADSTS{code}")
         self.status = status
         self.error = error
         self.code = code
         self.description = description
+        self.claims = claims
 
 
 def error_of(code: int) -> str:
@@ -46,6 +48,7 @@ def error_document(error: EntraError, now: float, authority: str) -> dict[str, A
     """The document of an error. `now` in seconds since 1970."""
     trace_id, correlation_id = str(uuid.uuid4()), str(uuid.uuid4())
     timestamp = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    challenge = {"suberror": "basic_action", "claims": error.claims} if error.claims else {}
     return {
         "error": error.error,
         "error_description": f"AADSTS{error.code}: {error.description} Trace ID: {trace_id} "
@@ -55,4 +58,5 @@ def error_document(error: EntraError, now: float, authority: str) -> dict[str, A
         "trace_id": trace_id,
         "correlation_id": correlation_id,
         "error_uri": f"{authority}/error?code={error.code}",
+        **challenge,
     }
