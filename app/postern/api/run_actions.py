@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol, TypeVar
 from sqlalchemy import Connection
 from structlog.typing import FilteringBoundLogger
 
-from postern.access import ANYONE, Caller
+from postern.access import ANYONE, Caller, StartedBy
 from postern.api.access import Standing, is_anonymous, is_operator, standing
 from postern.api.resubmit import caller_again, check_resubmit, edited
 from postern.catalog import Snapshot
@@ -59,10 +59,12 @@ class Underway(Protocol):
 
 class Resubmit(Protocol):
     """Runs the current version of a workflow with the inputs of a record, for this caller and under this id, and
-    returns when the run's end is recorded. `by` is who resubmits it. Raises Problem if the inputs are no longer
-    valid."""
+    returns when the run's end is recorded. `by` is who resubmits it, and `started_by` decides for whom the run may act.
+    Raises Problem if the inputs are no longer valid."""
 
-    async def __call__(self, record: RunRecord, caller: Caller, run_id: str, by: Caller, /) -> Run: ...
+    async def __call__(
+        self, record: RunRecord, caller: Caller, run_id: str, by: Caller, started_by: StartedBy, /
+    ) -> Run: ...
 
 
 class Seen(NamedTuple):
@@ -153,7 +155,7 @@ class RunActions:
             detail = "Too many runs that were resubmitted in the background have not ended."
             raise problem("too-many-runs", detail=detail, headers=RETRY_AFTER)
         caller = caller_again(seen.record, trigger, seen.caller)
-        running = asyncio.ensure_future(self.start_again(record, caller, run_id, seen.actor))
+        running = asyncio.ensure_future(self.start_again(record, caller, run_id, seen.actor, StartedBy.UNKNOWN))
         if goes_on:
             self.background.add(running)
             self.in_background.take(by)

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import structlog
@@ -10,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from postern.access import Check
+from postern.access import Check, StartedBy
 from postern.api.docs import TokenCommand
 from postern.api.own_host import FIX, MISDIRECTED, OwnHost
 from postern.assembly.api import api_part
@@ -136,7 +137,7 @@ def create_app(
         triggers=catalog.triggers,
         recall=identity.identification.recall,
         identify=identity.identification.identify,
-        start=runs.runner.start,
+        start=partial(runs.runner.start, started_by=StartedBy.REQUEST),
         refused=refusals.take,
         max_body_bytes=settings.max_body_bytes,
         log=log,

@@ -57,7 +57,7 @@ def runs_part(
     steps = Steps(note=journal.note_step, threads=of_steps, left=left, home=connections.home)
     calls = Calls(settings, triggers, connections.open, journal.note_call, left=left, home=connections.home)
     requests = RequestCounts(served=triggers)
-    services = Services(connections.secret, connections.client, log, steps.run, calls.call)
+    services = Services(connections.secret, connections.of_run, log, steps.run, calls.call)
     ended = _show_failures(requests, log) if for_author else _count_and_log(requests)
     runner = Runner(services, journal, ended, threads=threads)
     processes = ServerProcesses(

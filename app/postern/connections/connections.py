@@ -23,6 +23,7 @@ from postern.settings.types import Table
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from postern.authoring.context import Context
     from postern.connections.auth.sign_in import SignIn
     from postern.connections.vault.secret import Secrets
     from postern.settings import Auth, SecretReference, Settings
@@ -110,6 +111,10 @@ class Connections:
             response_bytes=found.max_response_bytes,
             headers=found.headers,
         )
+
+    def of_run(self, ctx: "Context", name: str) -> AsyncClient:
+        """A new client of `[connections.NAME]` for a run. Raises ConnectionFault."""
+        return self.client(name)
 
     def open(
         self,

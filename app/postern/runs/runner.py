@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from postern.access import Caller
+from postern.access import Caller, StartedBy
 from postern.authoring.context import Context, Services
 from postern.authoring.request import Request
 from postern.authoring.uses import limited
@@ -103,6 +103,7 @@ class Runner:
         late: Late | None = None,
         resubmitted_from: str = "",
         resubmitted_by: str = "",
+        started_by: StartedBy = StartedBy.UNKNOWN,
     ) -> Run:
         """Run the workflow to its end, under the id of the request that started it, and return when the end is
         recorded. If the idempotency key has a run already, return that run and start none.
@@ -111,7 +112,8 @@ class Runner:
         the key. A failure of the workflow itself is not raised: it is the run's outcome.
 
         `arguments` is a function if the author's code takes part in reading them. `late` is called with a run whose
-        workflow swallowed its cancellation, or with a Problem: `start` itself raises Abandoned when it ends."""
+        workflow swallowed its cancellation, or with a Problem: `start` itself raises Abandoned when it ends.
+        `started_by` decides for whom the run may act (`access.principal`)."""
         self._room.take(workflow)
         try:
             run = _new(Run(run_id, workflow, caller, request, self._now()), resubmitted_from, resubmitted_by)
@@ -123,7 +125,7 @@ class Runner:
                 arguments, timeout = ready
             elif not workflow.stateless:
                 self._journal.begin(run)
-            context, task = self._context(run), self._deadlines.begin(timeout)
+            context, task = self._context(run, started_by), self._deadlines.begin(timeout)
             self._entries[run_id] = (task, run, key, late)
             try:
                 if workflow.is_async:
@@ -267,15 +269,14 @@ class Runner:
         self._log.warning("run-superseded", run_id=run.id, workflow=run.workflow.name)
         return earlier_run(found, run) or run
 
-    def _context(self, run: Run) -> Context:
+    def _context(self, run: Run, started_by: StartedBy) -> Context:
         """The Context for the workflow's function. Log entries from here on have the run's id."""
         RUN.set((run.id, run.request.trace))
         workflow, services = run.workflow, self._services
         if workflow.connections is not None or workflow.secrets is not None:
             services = limited(services, workflow.connections, workflow.secrets)
-        return Context(
-            run.request, run.caller, run.id, workflow.name, services, not workflow.stateless, workflow.secures
-        )
+        recorded = not workflow.stateless
+        return Context(run.request, run.caller, run.id, workflow.name, services, recorded, workflow.secures, started_by)
 
     def _interrupt(self, run: Run, key: Key | None) -> None:
         """Record that the server itself ended the request. Raises Abandoned if the run was abandoned before."""
