@@ -58,6 +58,8 @@ class CodeFlow:
             raise _refused(70000, "The refresh token was issued to another application.")
         if token.has_expired(self.now):
             raise _refused(700082, "The refresh token has expired due to inactivity.")
+        if self.tenant.sign_ins.is_revoked(token):
+            raise _refused(50173, "The grant was revoked: sign in again.")
         self.tenant.refusals.check(self._person(token).name, token.at)
         grant = replace(token, scope=form.get("scope") or token.scope)
         scopes = read_scopes(grant.scope)

@@ -42,10 +42,11 @@ class Grant:
 
 @dataclass(slots=True)
 class SignIns:
-    """What a served tenant remembers: which codes were used, and redirect URIs of Postern's registration besides those
-    of the directory."""
+    """What a served tenant remembers: which codes were used, whose refresh tokens were revoked and when, and redirect
+    URIs of Postern's registration besides those of the directory."""
 
     used: dict[str, float] = field(default_factory=dict)
+    revoked: dict[str, float] = field(default_factory=dict)
     redirect_uris: set[str] = field(default_factory=set)
 
     def use(self, code: Grant, now: float) -> bool:
@@ -54,6 +55,14 @@ class SignIns:
         first = code.id not in self.used
         self.used[code.id] = code.at
         return first
+
+    def revoke(self, object_id: str, now: float) -> None:
+        """Revoke all refresh tokens of a person, as an administrator can."""
+        self.revoked[object_id] = now
+
+    def is_revoked(self, grant: Grant) -> bool:
+        """Whether the person's refresh tokens were revoked after this one was issued."""
+        return grant.at <= self.revoked.get(grant.person, float("-inf"))
 
 
 def sealed(grant: Grant, folder: Path) -> str:

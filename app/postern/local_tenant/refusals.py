@@ -53,9 +53,8 @@ class Refusals:
         """Raise EntraError if a refresh token of that moment is refused."""
         if code := self.of(person, issued_at):
             claims = _CLAIMS if code == STEP_UP else ""
-            raise EntraError(
-                400, error_of(code), code, _DESCRIPTIONS.get(code, "This refusal was switched on."), claims
-            )
+            said = _DESCRIPTIONS.get(code, "This refusal was switched on.")
+            raise EntraError(400, error_of(code), code, said, claims=claims)
 
     def _read(self) -> dict[str, int]:
         path = self.folder / REFUSALS_FILE
