@@ -55,19 +55,27 @@ def test(
         str,
         typer.Argument(metavar="NAME", help="As graph; if both tables have it, connections.graph or triggers.graph."),
     ],
+    person: Annotated[
+        str | None,
+        typer.Option("--for", metavar="PERSON", help="Whose grant: a name of [people], or an object id."),
+    ] = None,  # noqa: PT028 - a command, no test
 ) -> None:
     """Test an entry of postern.toml: sign in, and reach the other side. A failed stage says how to fix it.
 
-    A connection's base address gets a GET. A trigger is not run: no request is sent to it. Exit code 1 if a stage
-    fails.
+    A connection's base address gets a GET. A trigger is not run: no request is sent to it. If each person connects the
+    entry, the states are shown, of one person with --for, and no request is sent but for people of the local tenant.
+    Tokens are not renewed. Exit code 1 if a stage fails.
     """
+    from postern.cli.grant_trial import granted_stages, is_granted, whose_grant
     from postern.connections.entry_trial import stages_of
 
     here = workspace()
     entry = entry_named(name, here.settings)
+    whose = whose_grant(entry, here, person)
     if here.local is not None:
         export_local_credential(here.local)
-    passed = asyncio.run(show(stages_of(entry, here.settings)))
+    granted = is_granted(entry, here)
+    passed = asyncio.run(show(granted_stages(entry, here, whose) if granted else stages_of(entry, here.settings)))
     _conclude(here, entry, passed=passed)
     raise typer.Exit(0 if passed else 1)
 
