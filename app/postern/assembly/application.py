@@ -118,12 +118,18 @@ def create_app(
     catalog = catalog_part(settings, identity.serve)
     connections = connections_part(settings)
     journal = journal_part(settings)
+    console_on = console_is_on(settings, local_address)
     runs = runs_part(
-        settings, journal.journal, connections.connections, catalog.triggers, log, for_author=local_tokens is not None
+        settings,
+        journal.journal,
+        connections.connections,
+        catalog.triggers,
+        log,
+        for_author=local_tokens is not None,
+        pages=(local_address or settings.public_url or "") if console_on else "",
     )
     refusals = refusals_part(journal.journal, identity.identity, log)
     large_bodies = LargeBodies()
-    console_on = console_is_on(settings, local_address)
     api = api_part(
         settings, journal.journal, identity, catalog, runs, refusals, log, local_tokens, large_bodies, console_on
     )

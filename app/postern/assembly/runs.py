@@ -47,19 +47,26 @@ def runs_part(
     log: FilteringBoundLogger,
     *,
     for_author: bool = False,
+    pages: str = "",
 ) -> RunsPart:
-    """The runner accepts runs until the server process closes. `for_author` logs failures with their tracebacks."""
+    """The runner accepts runs until the server process closes. `for_author` logs failures with their tracebacks.
+    `pages` is the address of the pages for people, "" if there are none."""
     threads, of_steps = Threads("workflow"), Threads("step")
-
-    def left(run_id: str) -> float:
-        return runner.left(run_id)
-
-    steps = Steps(note=journal.note_step, threads=of_steps, left=left, home=connections.home)
-    calls = Calls(settings, triggers, connections.open, journal.note_call, left=left, home=connections.home)
+    steps = Steps(
+        note=journal.note_step, threads=of_steps, left=lambda run_id: runner.left(run_id), home=connections.home
+    )
+    calls = Calls(
+        settings,
+        triggers,
+        connections.open,
+        journal.note_call,
+        left=lambda run_id: runner.left(run_id),
+        home=connections.home,
+    )
     requests = RequestCounts(served=triggers)
     services = Services(connections.secret, connections.of_run, log, steps.run, calls.call)
     ended = _show_failures(requests, log) if for_author else _count_and_log(requests)
-    runner = Runner(services, journal, ended, threads=threads)
+    runner = Runner(services, journal, ended, threads=threads, pages=pages)
     processes = ServerProcesses(
         journal.node,
         journal.read,
