@@ -38,6 +38,7 @@ def test_each_trigger_is_a_path_with_its_methods(examples: Json, odd: Json):
         "/triggers/find-people": ["post"],
         "/triggers/hello": ["post"],
         "/triggers/issue-badge": ["post"],
+        "/triggers/my-profile": ["post"],
         "/triggers/payroll": ["post"],
         "/triggers/register-visitor": ["post"],
         "/triggers/request-leave": ["post"],

@@ -18,6 +18,7 @@ from postern.assembly.api import api_part
 from postern.assembly.catalog import catalog_part
 from postern.assembly.connections import connections_part
 from postern.assembly.console import Beside, Local, console_is_on, console_part
+from postern.assembly.grants import grants_part
 from postern.assembly.identity import identity_part
 from postern.assembly.journal import journal_part
 from postern.assembly.operations import operations_part, readiness_of
@@ -119,6 +120,7 @@ def create_app(
     connections = connections_part(settings)
     journal = journal_part(settings)
     console_on = console_is_on(settings, local_address)
+    grants = grants_part(settings, journal.journal, connections, log, local_address if console_on else None)
     runs = runs_part(
         settings,
         journal.journal,
@@ -126,16 +128,16 @@ def create_app(
         catalog.triggers,
         log,
         for_author=local_tokens is not None,
-        pages=(local_address or settings.public_url or "") if console_on else "",
+        pages=grants.address,
     )
     refusals = refusals_part(journal.journal, identity.identity, log)
     large_bodies = LargeBodies()
     api = api_part(
-        settings, journal.journal, identity, catalog, runs, refusals, log, local_tokens, large_bodies, console_on
+        settings, journal.journal, identity, catalog, runs, refusals, grants, log, local_tokens, large_bodies
     )
-    checked = (identity, catalog, connections, journal, runs, refusals, api)
+    checked = (identity, catalog, connections, journal, grants, runs, refusals, api)
     readiness = readiness_of(checked)
-    beside = Beside(journal.journal, identity, catalog, connections, runs, refusals, api, readiness)
+    beside = Beside(journal.journal, identity, catalog, connections, runs, refusals, api, grants, readiness)
     console = console_part(settings, beside, log, Local(local_address, local_tokens, local_caller))
     parts = (*checked, console)
     operations = operations_part(parts, readiness, journal.journal.node[-8:], runs.requests.settle)
