@@ -141,7 +141,8 @@ async def _reached(
     if not tokens or (granted.per_user and not whose.sends):
         proxy, why = settings.way_out, WOULD_BE_THEIRS
         return await connected(found.base_url, entry, settings.ca_bundle, proxy, key="base_url", why=why)
-    connections.sign_in_of_runs(GrantedAuth, lambda entry, _, __: OneToken(entry, tokens[0]))
+    domains = granted.auth.preset.domains
+    connections.sign_in_of_runs(GrantedAuth, lambda entry, _, __: OneToken(entry, tokens[0], domains))
     client = connections.client(entry.partition(".")[2], cast("Context", _NO_RUN))
     try:
         return await _requested(client, entry, found)

@@ -144,9 +144,10 @@ class Trial:
 class OneToken(SignIn):
     """Signs with one token of an entry, which is not renewed."""
 
-    def __init__(self, entry: str, access: Access) -> None:
+    def __init__(self, entry: str, access: Access, domains: tuple[str, ...]) -> None:
         self._entry = entry
         self._access = access
+        self._domains = domains
 
     async def credential(self) -> str:
         """The token."""
@@ -154,7 +155,7 @@ class OneToken(SignIn):
 
     def sign(self, request: Request, credential: str) -> None:
         """Put it on the request, which goes to the address of the grant if it has one."""
-        sign_with(request, self._access, self._entry)
+        sign_with(request, self._access, self._entry, self._domains)
 
     async def another(self, refused: str) -> str | None:
         """There is no other."""
