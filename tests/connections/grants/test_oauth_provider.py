@@ -343,7 +343,10 @@ async def test_the_account_of_a_profile(
 async def test_salesforce_names_the_base_url_and_the_account(endpoint: TokenServer, monkeypatch: pytest.MonkeyPatch):
     of = preset(monkeypatch, endpoint, "salesforce")
     ids = "00Dx0000000BV7z/005x00000012Q9P"
-    good = {"id": f"https://login.salesforce.com/id/{ids}", "instance_url": "https://acme.my.salesforce.com"}
+    good: dict[str, Any] = {
+        "id": f"https://login.salesforce.com/id/{ids}",
+        "instance_url": "https://acme.my.salesforce.com",
+    }
     endpoint.answer = lambda _: reply(access_token="t", refresh_token="r", **good)
     found = await redeemed(of)
     assert (found.instance_url, found.account, found.seconds) == ("https://acme.my.salesforce.com", ids, None)
@@ -353,7 +356,8 @@ async def test_salesforce_names_the_base_url_and_the_account(endpoint: TokenServ
         ({**good, "id": f"https://evil.example/id/{ids}"}, "no-account"),
         ({"instance_url": good["instance_url"]}, "no-account"),
     ):
-        endpoint.answer = lambda _, wrong=wrong: reply(access_token="t", **wrong)  # type: ignore[misc]
+        members: dict[str, Any] = {"access_token": "t", **wrong}
+        endpoint.answer = lambda _, members=members: reply(**members)  # type: ignore[misc]
         assert (await refusal(of)).reason == reason
 
 
@@ -391,7 +395,12 @@ async def test_github_s_authorization_is_deleted_with_basic(endpoint: TokenServe
     of = preset(monkeypatch, endpoint, "github")
     of = provider_of("tickets", replace_client(of, "Iv1.abc"), context())
     bodies: list[str] = []
-    monkeypatch.setattr("tests.connections.token_server.parse_qs", lambda body, **_: bodies.append(body) or {})
+
+    def read(body: str, **_: Any) -> dict[str, list[str]]:
+        bodies.append(body)
+        return {}
+
+    monkeypatch.setattr("tests.connections.token_server.parse_qs", read)
     endpoint.answer = lambda _: raw(b"", 204)
     assert await of.revoke(TOKENS) == ""
     (received,) = endpoint.received

@@ -17,7 +17,7 @@ ISSUER = "https://login.example/tenant"
 DOMAINS = GRANT_PRESETS["salesforce"].domains
 
 
-def token(algorithm: str | None = "HS256", **changes: Any) -> str:
+def token(algorithm: str = "HS256", **changes: Any) -> str:
     claims = {
         "iss": ISSUER,
         "aud": "an id",
@@ -29,7 +29,7 @@ def token(algorithm: str | None = "HS256", **changes: Any) -> str:
         **changes,
     }
     kept = {name: value for name, value in claims.items() if value is not ...}
-    return jwt.encode(kept, "k" * 32 if algorithm else None, algorithm)
+    return jwt.encode(kept, "k" * 32 if algorithm != "none" else "", algorithm)
 
 
 def account(text: str) -> Account | None:
@@ -63,7 +63,7 @@ def test_an_id_token_that_breaks_a_rule_names_nobody(changes: dict[str, Any]):
 
 
 def test_an_unsigned_token_names_nobody():
-    assert account(token(algorithm=None)) is None
+    assert account(token(algorithm="none")) is None
 
 
 @given(st.text(max_size=60))
