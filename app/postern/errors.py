@@ -42,6 +42,11 @@ TOO_MANY_CALLS = "too-many-calls"
 """The code of a run that failed because too many runs wait for their calls. The runs that called it fail likewise."""
 
 
+CONSENT_REQUIRED = "consent-required"
+"""The code of a run that failed because a person has to connect something first. The runs that called it fail
+likewise."""
+
+
 class ProblemType(NamedTuple):
     """One row of the table of problems: the meaning of a `code`."""
 
@@ -106,6 +111,9 @@ PROBLEMS: Mapping[str, ProblemType] = {
     ),
     "idempotency-key-reused": ProblemType(
         422, "Idempotency key reused", "This idempotency key was used for another request."
+    ),
+    CONSENT_REQUIRED: ProblemType(
+        424, "Consent required", "A connection of the workflow has to be connected by a person first."
     ),
     "too-many-runs": ProblemType(
         429, "Too many runs", "This workflow already has as many concurrent runs as it allows."

@@ -132,6 +132,7 @@ def codes(document: Json, path: str) -> set[str]:
 ALWAYS = {"workflow-problem", "bad-header", "workflow-failed", "internal-error", "shutting-down", "timed-out"} | {
     "loop-detected",
     "too-many-calls",
+    "consent-required",
 }
 GUARDED = {"unauthenticated", "identity-unavailable"} | {"insecure-transport"} & set(PROBLEMS)
 RECORDED = {"bad-idempotency-key", "reply-not-kept", "run-cancelled", "run-in-progress", "idempotency-key-reused"} | {

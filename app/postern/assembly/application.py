@@ -122,7 +122,13 @@ def create_app(
     console_on = console_is_on(settings, local_address)
     grants = grants_part(settings, journal.journal, connections, log, local_address if console_on else None)
     runs = runs_part(
-        settings, journal.journal, connections.connections, catalog.triggers, log, for_author=local_tokens is not None
+        settings,
+        journal.journal,
+        connections.connections,
+        catalog.triggers,
+        log,
+        for_author=local_tokens is not None,
+        pages=grants.address,
     )
     refusals = refusals_part(journal.journal, identity.identity, log)
     large_bodies = LargeBodies()
