@@ -33,8 +33,7 @@ def sign_in_words(auth: Auth) -> str:
     if isinstance(auth, OAuth2Auth):
         return _oauth2(auth)
     if isinstance(auth, GrantedAuth):
-        whose = "each person's own grant" if auth.per_user else "a grant that an operator gave"
-        return f"With {whose} at {auth.identity_provider or 'its provider'}."
+        return _granted(auth)
     if isinstance(auth, OnBehalfOfAuth):
         return "With a token of Microsoft Entra for the caller of the run (on behalf of)."
     return _entra(auth)
@@ -55,6 +54,18 @@ def _oauth2(auth: OAuth2Auth) -> str:
     how = _AUTHENTICATES[auth.authentication]
     kind = "the private key" if key == "private_key" else "the secret"
     return f"With a token of {where} for the client {auth.client_id}: {kind} {reference.key_vault} {how}."
+
+
+def _granted(auth: GrantedAuth) -> str:
+    whose = "a token that each person connects" if auth.per_user else "a token that an operator connects for all runs"
+    address = auth.issuer or auth.authorization_url or ""
+    where = f"tenant {auth.tenant} of Entra" if auth.tenant else "Entra"
+    at = where if auth.is_entra else auth.identity_provider or urlsplit(address).hostname or "its provider"
+    reference = auth.certificate or auth.client_secret
+    how = "a federated managed identity" if reference is None else f"the secret {reference.key_vault}"
+    if auth.certificate is not None:
+        how = f"the certificate {auth.certificate.key_vault}"
+    return f"With {whose}, of {at} for the client {auth.client_id}: {how}."
 
 
 def _entra(auth: EntraAuth) -> str:
