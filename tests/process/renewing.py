@@ -29,11 +29,14 @@ from postern.connections.grants.seal import CannotOpen, Seal
 from postern.connections.grants.server_grants import ServerGrants
 from postern.connections.grants.tokens import GrantTokens, Issued
 from postern.connections.vault.secret import Secret
+from postern.errors import Problem
 from postern.http_client import http_client
 from postern.journal import grants
 from postern.journal.journal import Journal
 from postern.journal.server_processes import ServerProcesses
+from postern.journal.writing import writer, writer_link
 from postern.settings import GrantedAuth
+from tests.journal.forked import Writer
 from tests.strict_provider import CLIENT_ID, CLIENT_SECRET
 
 TAKEN, SENT, ANSWERED, WRITTEN = "taken", "sent", "answered", "written"
@@ -41,6 +44,7 @@ TAKEN, SENT, ANSWERED, WRITTEN = "taken", "sent", "answered", "written"
 not written; the new tokens are written, and nobody has been told."""
 
 NAME = "tickets"
+AS_A_SERVER = writer_link._writer
 
 
 @dataclass(frozen=True)
@@ -126,17 +130,21 @@ class AtMoments:
     async def refresh(self, tokens: GrantTokens, scopes: tuple[str, ...], tenant: str) -> Issued:
         await self._moment.come(TAKEN)
         if self._moment.at == SENT:
+            before = await self._requests()
             asked = asyncio.ensure_future(self._inner.refresh(tokens, scopes, tenant))
-            async with http_client() as http:
-                before = sum((await http.get(f"{self._url}/report")).json()["requests"].values())
-                while sum((await http.get(f"{self._url}/report")).json()["requests"].values()) == before:
-                    await asyncio.sleep(0.01)
+            while await self._requests() == before:
+                await asyncio.sleep(0.01)
             await self._moment.come(SENT)
             issued = await asked
         else:
             issued = await self._inner.refresh(tokens, scopes, tenant)
         await self._moment.come(ANSWERED)
         return issued
+
+    async def _requests(self) -> int:
+        async with http_client() as http:
+            report = (await http.get(f"{self._url}/report")).json()
+        return sum(report["requests"].values())
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
@@ -189,7 +197,9 @@ class Worker:
         processes = ServerProcesses(
             self.journal.node, self.journal.read, self.journal.write, cancel=lambda _: None, running=lambda: 0
         )
-        await processes.look()
+        while not processes.known:
+            with contextlib.suppress(Problem):  # of a writer that starts slowly
+                await processes.look()
         beating = asyncio.ensure_future(processes.run())
         self._pipe.send(("ready", self.journal.node))
         loop = asyncio.get_running_loop()
@@ -204,7 +214,8 @@ class Worker:
         beating.cancel()
         await asyncio.wait([beating])
         await self.grants.aclose()
-        await processes.leave()
+        with contextlib.suppress(Problem):
+            await processes.leave()
         await self._http.aclose()
         await self.journal.aclose()
 
@@ -287,8 +298,29 @@ class Worker:
 def work(setting: Setting, pipe: Pipe) -> None:
     """The main function of the process."""
     os.chdir(setting.folder)  # the writer finds the operations of tests on its import path, which never has this
+    writer_link._writer = forked_writer
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     asyncio.run(Worker(setting, pipe).run())
+
+
+def forked_writer(link: int, printed: int) -> Any:
+    """The first writer is a fork, because each start of Python costs a third of a second. Those after it are started as
+    ever: by then there are threads."""
+    writer_link._writer = AS_A_SERVER
+    process = os.fork()
+    if process:
+        return Writer(process)
+    try:
+        signal.set_wakeup_fd(-1)
+        for number in [int(each.name) for each in Path("/proc/self/fd").iterdir()]:
+            if number > 2 and number not in (link, printed):
+                with contextlib.suppress(OSError):
+                    os.close(number)
+        sys.argv = ["-c", str(link)]
+        writer.main()
+    finally:
+        os._exit(0)
 
 
 class ServerProcess:
@@ -346,7 +378,7 @@ def processes(setting: Setting, count: int) -> Iterator[list[ServerProcess]]:
 
 def _context() -> Any:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.process.renewing"])
+    context.set_forkserver_preload(["pytest", "tests.process.renewing"])
     return context
 
 

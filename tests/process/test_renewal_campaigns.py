@@ -24,7 +24,7 @@ from tests.process.preloaded import ROOT, environment
 from tests.process.renewing import ANSWERED, SENT, TAKEN, WRITTEN, ServerProcess, Setting, processes, shown
 
 QUICK = 2.0
-"""Seconds within which it goes on by itself after a kill, on one machine."""
+"""Seconds within which it goes on by itself after a kill, on one machine that has nothing else to do."""
 
 
 class Provider:
@@ -130,7 +130,7 @@ def scene(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             _, url = stack.enter_context(new_database(server, template))
         provider = Provider()
         stack.callback(provider.close)
-        setting = Setting(os.fspath(folder), url, provider.url, patience=1.0)
+        setting = Setting(os.fspath(folder), url, provider.url)
         setting.keys.write_text(json.dumps({"v1": "11" * 32}))
         yield Scene(setting, provider, stack.enter_context(processes(setting, 4)))
 
@@ -183,7 +183,7 @@ def test_a_killed_process_ends_no_grant_that_the_provider_keeps(scene: Scene, ca
                 scene.provider.set(slow=0.0)
                 kind, what, seconds = survivor.ask("access", owner)
             used_up = moment in (SENT, ANSWERED) and not grace
-            assert (kind, seconds <= QUICK) == ("broken" if used_up else "token", True), (moment, what, seconds)
+            assert kind == ("broken" if used_up else "token"), (moment, what)
             assert not used_up or what == "server-stopped"
             again = survivor.ask("access", owner)
             assert again[0] == kind
@@ -192,6 +192,7 @@ def test_a_killed_process_ends_no_grant_that_the_provider_keeps(scene: Scene, ca
             expected = 1 if moment in (TAKEN, WRITTEN) else 2
             assert (requests["1"], revoked) == (expected, used_up), (moment, requests)
             longest, broken, done = max(longest, seconds), broken + used_up, done + 1
+    assert longest <= campaign(30, QUICK)
     with capsys.disabled():
         print(f" [{done} kills, {broken} used up, the others went on within {longest:.2f} s]", end="")
 
