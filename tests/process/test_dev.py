@@ -99,6 +99,7 @@ def test_the_table_lists_the_examples_with_url_and_access(dev: Server):
         "find-people": "tenant_users",
         "hello": "anonymous (open to anyone)",
         "issue-badge": "specific_users(postern)",
+        "my-profile": "tenant_users(apps=no)",
         "payroll": "specific_users(lisa)",
         "register-visitor": "anonymous (open to anyone)",
         "request-leave": "tenant_users(apps=no)",

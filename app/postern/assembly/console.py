@@ -13,6 +13,7 @@ from postern.api.health import Readiness
 from postern.assembly.api import ApiPart
 from postern.assembly.catalog import CatalogPart
 from postern.assembly.connections import ConnectionsPart
+from postern.assembly.grants import GrantsPart
 from postern.assembly.identity import IdentityPart, installation_of
 from postern.assembly.part import Part
 from postern.assembly.refusals import RefusalsPart
@@ -47,6 +48,7 @@ class Beside:
     runs: RunsPart
     refusals: RefusalsPart
     api: ApiPart
+    grants: GrantsPart
     readiness: Readiness
 
 
@@ -124,6 +126,8 @@ def _services(settings: Settings, beside: Beside, log: FilteringBoundLogger, loc
         secret_states=lambda: expiry.states,
         read_secrets=expiry.look,
         readiness=beside.readiness.reasons,
+        grants=beside.grants.actions,
+        provider=beside.grants.provider,
     )
 
 

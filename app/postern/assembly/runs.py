@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from structlog.typing import FilteringBoundLogger
 
-from postern.api.metrics import blocked_loop_metrics, node_metrics, request_metrics, thread_metrics
+from postern.api.metrics import Collect, blocked_loop_metrics, node_metrics, request_metrics, thread_metrics
 from postern.assembly.part import Part
 from postern.authoring.context import Services
 from postern.catalog import Trigger
@@ -47,8 +47,10 @@ def runs_part(
     log: FilteringBoundLogger,
     *,
     for_author: bool = False,
+    pages: str = "",
 ) -> RunsPart:
-    """The runner accepts runs until the server process closes. `for_author` logs failures with their tracebacks."""
+    """The runner accepts runs until the server process closes. `for_author` logs failures with their tracebacks.
+    `pages` is the address of the pages for people, "" if there are none."""
     threads, of_steps = Threads("workflow"), Threads("step")
 
     def left(run_id: str) -> float:
@@ -57,9 +59,9 @@ def runs_part(
     steps = Steps(note=journal.note_step, threads=of_steps, left=left, home=connections.home)
     calls = Calls(settings, triggers, connections.open, journal.note_call, left=left, home=connections.home)
     requests = RequestCounts(served=triggers)
-    services = Services(connections.secret, connections.client, log, steps.run, calls.call)
+    services = Services(connections.secret, connections.of_run, log, steps.run, calls.call)
     ended = _show_failures(requests, log) if for_author else _count_and_log(requests)
-    runner = Runner(services, journal, ended, threads=threads)
+    runner = Runner(services, journal, ended, threads=threads, pages=pages)
     processes = ServerProcesses(
         journal.node,
         journal.read,
@@ -91,9 +93,7 @@ def runs_part(
             request_metrics(
                 requests, lambda: runner.room.running_by_workflow, lambda: runner.room.abandoned_by_workflow
             ),
-            thread_metrics(
-                requests, lambda: _both(threads.busy, of_steps.busy), lambda: _both(threads.waiting, of_steps.waiting)
-            ),
+            _thread_metrics(requests, threads, of_steps),
             blocked_loop_metrics(lambda: dict(blocked.counts)),
             node_metrics(lambda: len(processes.known)),
         ),
@@ -115,6 +115,12 @@ def _caller_of(runner: Runner, run_id: str) -> str:
     """The caller of a run; one for all runs that have ended and left tasks behind."""
     run = runner.underway(run_id)
     return holder(run) if run is not None else " ".join(LEFT_BEHIND)
+
+
+def _thread_metrics(requests: RequestCounts, threads: Threads, of_steps: Threads) -> Collect:
+    return thread_metrics(
+        requests, lambda: _both(threads.busy, of_steps.busy), lambda: _both(threads.waiting, of_steps.waiting)
+    )
 
 
 def _both(workflows: Mapping[str, int], steps: Mapping[str, int]) -> Counter[str]:
