@@ -129,10 +129,10 @@ REASONS: dict[str, Reason] = {
         "An operator corrects scopes, or adds the permissions to the registration",
     ),
     "too-many-requests": Reason(
-        "cannot be renewed now: the provider gets too many requests", "Nobody has to do anything; it is tried later"
+        "cannot be used now: the provider gets too many requests", "Nobody has to do anything; it is tried later"
     ),
     "provider-unavailable": Reason(
-        "cannot be renewed now: the provider cannot be reached, or has an error of its own",
+        "cannot be used now: the provider cannot be reached, or has an error of its own",
         "Nobody has to do anything; if it lasts, an operator checks the network and the addresses of the entry",
     ),
     "provider-rejects": Reason(
