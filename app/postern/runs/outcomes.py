@@ -10,6 +10,7 @@ from postern.authoring.call_result import CallError
 from postern.authoring.plain import plain_bytes, plain_headers, plain_problem, plain_status, text_of, type_name
 from postern.authoring.reply import Reply
 from postern.authoring.result import NotAwaited, ResultType
+from postern.authoring.sign_in_required import SignInRequired
 from postern.authoring.workflow import Workflow
 from postern.errors import TOO_MANY_CALLS, Problem, header_lines, problem
 from postern.journal.run import Outcome, Run, State
@@ -89,6 +90,9 @@ def raised(error: BaseException, run: Run) -> Outcome:
 def _raised(error: BaseException, run: Run) -> Outcome:
     if isinstance(error, CallError) and error.code == TOO_MANY_CALLS:
         error = problem(TOO_MANY_CALLS, headers={"Retry-After": "5"})
+    elif isinstance(error, SignInRequired):
+        challenge = {"WWW-Authenticate": error.challenge}
+        error = problem("sign-in-required", reason=text_of(error), headers=challenge)
     if isinstance(error, Problem):
         shown = plain_problem(error)
         reason = "" if run.workflow.secures else shown.reason

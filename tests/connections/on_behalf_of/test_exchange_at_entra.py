@@ -155,7 +155,12 @@ async def test_each_refusal_says_who_has_to_do_what(tenant: LocalTenant, shared:
     tenant.faults.on_behalf_of.refuse(code)
     fault = await fault_for(shared, token)
     assert f"AADSTS{code}" in fault.wrong
-    assert fault.fix.partition(":")[0].partition(" of the tenant")[0] in ("Caller", "Operator", "Author", "Administrator")
+    assert fault.fix.partition(":")[0].partition(" of the tenant")[0] in (
+        "Caller",
+        "Operator",
+        "Author",
+        "Administrator",
+    )
     assert isinstance(fault, SignInRequired) == (code in SIGN_IN)
     assert isinstance(fault, ConsentRequired) == (code in CONSENT)
     if isinstance(fault, SignInRequired):
