@@ -18,7 +18,6 @@ from postern.connections.on_behalf_of.caller_token import CallerToken, forget
 from postern.connections.on_behalf_of.errors import CONSENT, OTHERS, SIGN_IN
 from postern.connections.on_behalf_of.sign_in import OnBehalfOf
 from postern.local_tenant import LocalTenant, serve
-from postern.local_tenant.directory import SYSTEM_IDENTITY
 from postern.local_tenant.on_behalf_of import CLAIMS
 from tests.connections.entra_entries import Remembering, reference
 from tests.connections.on_behalf_of.on_behalf import ENTRY, GRAPH, auth, entry

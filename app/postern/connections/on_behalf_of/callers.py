@@ -3,7 +3,7 @@
 No workflow's object leads to a token: a run is looked up here by its id.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -95,11 +95,3 @@ def application_of(auth: "OnBehalfOfAuth", settings: "Settings") -> Application:
         settings.client_id,
         settings.audience,
     )
-
-
-def on_behalf_of_entries(settings: "Settings") -> "Mapping[str, OnBehalfOfAuth]":
-    """The entries whose runs act on behalf of their callers, by full name."""
-    from postern.settings import OnBehalfOfAuth
-    from postern.settings.descriptions import entries
-
-    return {entry: found.auth for entry, found in entries(settings).items() if isinstance(found.auth, OnBehalfOfAuth)}
