@@ -8,7 +8,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, StrictStr
 
 from postern.settings import types
 from postern.settings.auth_fields import SecretReference, client_id, switch
-from postern.settings.presets import ClientAuthentication
+from postern.settings.grant_presets import GRANT_PRESETS, PLAIN, GrantPreset
+from postern.settings.presets import ENTRA, ClientAuthentication
 from postern.settings.types import Entry, Table, Texts
 
 
@@ -40,3 +41,23 @@ class GrantedAuth(Entry):
     client_authentication: ClientAuthentication | None = None
     parameters: Mapping[str, StrictStr] = Field(default_factory=Table)
     per_user: Annotated[bool, BeforeValidator(switch)] = False
+
+    @property
+    def preset(self) -> GrantPreset:
+        """The values of the provider."""
+        return GRANT_PRESETS[self.identity_provider] if self.identity_provider else PLAIN
+
+    @property
+    def is_entra(self) -> bool:
+        """Whether people sign in at Microsoft Entra."""
+        return self.identity_provider == ENTRA
+
+    @property
+    def authentication(self) -> ClientAuthentication:
+        """How the client authenticates at the token endpoint."""
+        return self.client_authentication or self.preset.authentication
+
+    @property
+    def requested(self) -> tuple[str, ...]:
+        """The scopes of an authorization request: those of the entry, and those that tell whose account it is."""
+        return tuple(dict.fromkeys((*self.preset.identity_scopes, *self.scopes)))
