@@ -14,6 +14,7 @@ from postern.authoring.context import Services
 from postern.catalog import Trigger
 from postern.connections import Connections
 from postern.connections.calls.calls import Calls
+from postern.connections.on_behalf_of.callers import Callers
 from postern.errors import Problem
 from postern.journal.journal import Journal
 from postern.journal.run import Run, State
@@ -47,8 +48,10 @@ def runs_part(
     log: FilteringBoundLogger,
     *,
     for_author: bool = False,
+    callers: Callers | None = None,
 ) -> RunsPart:
-    """The runner accepts runs until the server process closes. `for_author` logs failures with their tracebacks."""
+    """The runner accepts runs until the server process closes. `for_author` logs failures with their tracebacks.
+    `callers` forgets the token of a caller whose run has ended."""
     threads, of_steps = Threads("workflow"), Threads("step")
 
     def left(run_id: str) -> float:
@@ -59,6 +62,8 @@ def runs_part(
     requests = RequestCounts(served=triggers)
     services = Services(connections.secret, connections.of_run, log, steps.run, calls.call)
     ended = _show_failures(requests, log) if for_author else _count_and_log(requests)
+    if callers is not None:
+        ended = _forgets_caller(callers, ended)
     runner = Runner(services, journal, ended, threads=threads)
     processes = ServerProcesses(
         journal.node,
@@ -123,6 +128,16 @@ def _both(workflows: Mapping[str, int], steps: Mapping[str, int]) -> Counter[str
 
 def _names_in(file: str, triggers: Mapping[str, Trigger]) -> list[str]:
     return sorted(name for name, trigger in triggers.items() if str(trigger.file) == file)
+
+
+def _forgets_caller(callers: Callers, ended: Callable[[Run], None]) -> Callable[[Run], None]:
+    """The same, and the run's caller is forgotten: also if its code goes on."""
+
+    def forgets(run: Run) -> None:
+        callers.ended(run.id)
+        ended(run)
+
+    return forgets
 
 
 def _count_and_log(requests: RequestCounts) -> Callable[[Run], None]:

@@ -92,7 +92,7 @@ def _raised(error: BaseException, run: Run) -> Outcome:
         error = problem(TOO_MANY_CALLS, headers={"Retry-After": "5"})
     elif isinstance(error, SignInRequired):
         challenge = {"WWW-Authenticate": error.challenge}
-        error = problem("sign-in-required", reason=text_of(error), headers=challenge)
+        error = problem("sign-in-required", detail=text_of(error), headers=challenge)
     if isinstance(error, Problem):
         shown = plain_problem(error)
         reason = "" if run.workflow.secures else shown.reason

@@ -27,13 +27,13 @@ def problems_of(
     tenant_id: str | None,
     client_id: str | None,
 ) -> Iterator[tuple[Place, str, str]]:
-    """The place, the problem and the fix of each entry that cannot be used."""
+    """The place, the problem and the fix of each entry that cannot be used. Without a tenant of the settings it is the
+    local tenant, which has both."""
+    if tenant_id is None:
+        return
     for entry, auth in on_behalf_of(connections, triggers).items():
         table, _, name = entry.partition(".")
-        if tenant_id is None:
-            fix = "Set it to the tenant whose people call: their tokens are exchanged there"
-            yield (table, name, "auth", "on_behalf_of"), "needs POSTERN_TENANT_ID, which is not set", fix
-        elif auth.tenant_id not in (None, tenant_id):
+        if auth.tenant_id not in (None, tenant_id):
             fix = "Leave it out: the tokens of callers are exchanged in the tenant that issued them"
             yield (table, name, "auth", "tenant_id"), "is another tenant than POSTERN_TENANT_ID", fix
         if auth.client_id is None and client_id is None:

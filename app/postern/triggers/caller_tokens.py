@@ -4,9 +4,8 @@ connection has this before its runner.
 The token is taken out of the request: no workflow's object leads to it.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any
 
 from postern.access import Access, Caller
 from postern.authoring.request import Request
@@ -15,12 +14,9 @@ from postern.connections.on_behalf_of.caller_token import CallerToken
 from postern.identity.bearer import bearer_token
 from postern.journal.run import Run
 from postern.runs.idempotency import Key
-from postern.runs.runner import Read
 from postern.runs.underway import Late
+from postern.triggers.pipeline import Arguments, Start
 
-Start = Callable[
-    [Workflow, Caller, Request, Mapping[str, Any] | Read, str, Key | None, Late | None], Awaitable[Run]
-]
 Keeping = Callable[[str, Access, CallerToken], AbstractContextManager[None]]
 
 
@@ -32,7 +28,7 @@ def with_caller_tokens(start: Start, keeping: Keeping) -> Start:
         workflow: Workflow,
         caller: Caller,
         request: Request,
-        arguments: Mapping[str, Any] | Read,
+        arguments: Arguments,
         run_id: str,
         key: Key | None,
         late: Late | None,

@@ -14,7 +14,7 @@ GRAPH = "https://graph.microsoft.com/.default"
 def auth(tenant: LocalTenant, **changed: Any) -> OnBehalfOfAuth:
     """An entry by the client secret of the local tenant's `postern`."""
     secret = reference(tenant.applications["postern"].client_secret_name)
-    given = {"on_behalf_of": True, "client_secret": secret, "scopes": (GRAPH,)}
+    given: dict[str, Any] = {"on_behalf_of": True, "client_secret": secret, "scopes": (GRAPH,)}
     return OnBehalfOfAuth.model_construct(**given | changed)
 
 

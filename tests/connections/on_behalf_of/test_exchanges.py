@@ -50,9 +50,7 @@ class Entra:
 
     def exchanges(self, **more: Any) -> Exchanges:
         began = self.hand.now
-        return Exchanges(
-            "connections.me", self, clock=self.hand, now=lambda: NOW + self.hand.now - began, **more
-        )
+        return Exchanges("connections.me", self, clock=self.hand, now=lambda: NOW + self.hand.now - began, **more)
 
 
 def is_for(result: str, assertion: str) -> bool:
@@ -192,41 +190,47 @@ STEPS = st.lists(
 def test_nobody_ever_gets_the_token_of_another(steps: list[tuple[str, Any]]):
     """Whatever the order in which callers ask, go away, are answered and have their tokens rejected."""
 
-    async def play() -> None:
-        entra = Entra(holds=True)
-        exchanges = entra.exchanges()
-        asks: list[tuple[str, asyncio.Task[str | None]]] = []
-        last: dict[str, str] = {}
-        for what, value in steps:
-            if what == "ask":
-                asks.append((value, asyncio.ensure_future(exchanges.token(CallerToken(token(value))))))
-            elif what == "reject":
-                refused = exchanges.renewed(CallerToken(token(value)), last.get(value, ""))
-                asks.append((value, asyncio.ensure_future(refused)))
-            elif what == "cancel" and asks:
-                asks[value % len(asks)][1].cancel()
-            elif what == "answer" and entra.waiting:
-                answered = entra.waiting[value % len(entra.waiting)]
-                if not answered.done():
-                    answered.set_result(None)
-            elif what == "wait":
-                entra.hand.now += value
-            for _ in range(4):
-                await asyncio.sleep(0)
-            last |= {who: task.result() or "" for who, task in asks if _is_good(task)}
-        entra.holds = False
-        for waiting in entra.waiting:
-            if not waiting.done():
-                waiting.set_result(None)
-        results = await asyncio.gather(*(task for _, task in asks), return_exceptions=True)
-        for (who, _), result in zip(asks, results, strict=True):
-            if isinstance(result, str):
-                assert is_for(result, token(who)), f"{who} got the token of another"
-            else:
-                assert result is None or isinstance(result, asyncio.CancelledError)
-        await exchanges.aclose()
+    asyncio.run(_play(steps))
 
-    asyncio.run(play())
+
+async def _play(steps: list[tuple[str, Any]]) -> None:
+    entra = Entra(holds=True)
+    exchanges = entra.exchanges()
+    asks: list[tuple[str, asyncio.Task[str | None]]] = []
+    for what, value in steps:
+        if what == "wait":
+            entra.hand.now += value
+        elif what == "answer":
+            _answer(entra.waiting, value)
+        elif what == "cancel" and asks:
+            asks[value % len(asks)][1].cancel()
+        elif what == "ask":
+            asks.append((value, asyncio.ensure_future(exchanges.token(CallerToken(token(value))))))
+        elif what == "reject":
+            last = [task.result() or "" for who, task in asks if who == value and _is_good(task)]
+            refused = exchanges.renewed(CallerToken(token(value)), last[-1] if last else "")
+            asks.append((value, asyncio.ensure_future(refused)))
+        for _ in range(4):
+            await asyncio.sleep(0)
+    entra.holds = False
+    for number in range(len(entra.waiting)):
+        _answer(entra.waiting, number)
+    await _check(asks)
+    await exchanges.aclose()
+
+
+async def _check(asks: list[tuple[str, "asyncio.Task[str | None]"]]) -> None:
+    results = await asyncio.gather(*(task for _, task in asks), return_exceptions=True)
+    for (who, _), result in zip(asks, results, strict=True):
+        if isinstance(result, str):
+            assert is_for(result, token(who)), f"{who} got the token of another"
+        else:
+            assert result is None or isinstance(result, asyncio.CancelledError)
+
+
+def _answer(waiting: list[asyncio.Future[None]], number: int) -> None:
+    if waiting and not (answered := waiting[number % len(waiting)]).done():
+        answered.set_result(None)
 
 
 def _is_good(task: "asyncio.Task[str | None]") -> bool:

@@ -19,7 +19,6 @@ from postern.access import (
     tenant_users,
 )
 from postern.connections.on_behalf_of.rules import (
-    NO_TOKEN,
     NOT_ANONYMOUS,
     OTHER_TENANT,
     PEOPLE_ONLY,
@@ -163,5 +162,3 @@ def test_nothing_else_is_acted_for(
         and how is StartedBy.REQUEST
         and not called
     )
-
-
