@@ -292,14 +292,24 @@ async def test_code_that_a_run_left_behind_has_no_caller_any_more(server: AsyncC
 
 
 def texts(digest: bytes, size: int) -> list[str]:
-    """The types of objects that hold a text, or bytes, in which there is one of this digest and size."""
+    """The objects that hold a text, or bytes, in which there is one of this digest and size."""
     gc.collect()
-    found = []
-    for holder in gc.get_objects():
-        for each in gc.get_referents(holder):
-            if isinstance(each, str | bytes) and size <= len(each) < 1_000_000 and _has(each, digest, size):
-                found.append(f"{type(holder).__name__}: {repr(holder)[:200]}")
-    return found
+    return [
+        f"{type(holder).__name__}: {repr(holder)[:200]}"
+        for holder in gc.get_objects()
+        for each in _held(holder)
+        if size <= len(each) < 1_000_000 and _has(each, digest, size)
+    ]
+
+
+def _held(holder: object) -> Iterator[str | bytes]:
+    """The texts and bytes of an object, also by way of those that the garbage collector leaves out: tuples and
+    dictionaries of such values alone."""
+    for each in gc.get_referents(holder):
+        if isinstance(each, str | bytes | bytearray):
+            yield each if isinstance(each, str) else bytes(each)
+        elif isinstance(each, tuple | dict) and not gc.is_tracked(each):
+            yield from _held(each)
 
 
 def _has(text: str | bytes, digest: bytes, size: int) -> bool:
@@ -311,6 +321,11 @@ def _has(text: str | bytes, digest: bytes, size: int) -> bool:
             return True
         begin = content.find(b"eyJ", begin + 1)
     return False
+
+
+def _content(folder: Path) -> bytes:
+    """Of the database and its log."""
+    return b"".join(path.read_bytes() for path in folder.glob(".journal.db*"))
 
 
 def sent_token(tenant: LocalTenant, who: str) -> tuple[dict[str, str], bytes, int]:
@@ -328,8 +343,7 @@ async def test_the_token_of_the_caller_is_nowhere_after_the_run(
     capfd: pytest.CaptureFixture[str],
     refuses: int,
 ):
-    """Not in memory, with the context and the error still at hand, nor in the database, its log, our log or an
-    answer."""
+    """Not in memory, with the context still at hand, nor in the database, its log, our log or an answer."""
     caplog.set_level(logging.DEBUG)
     if refuses:
         tenant.faults.on_behalf_of.refuse(refuses)
@@ -340,11 +354,7 @@ async def test_the_token_of_the_caller_is_nowhere_after_the_run(
     async def visit(ctx: Context) -> Any:
         kept.append(ctx)
         while_it_runs.extend(texts(*told[0]))
-        try:
-            return await get(ctx)
-        except CallError as error:
-            kept.append(error)
-            raise
+        return await get(ctx)
 
     async def once() -> tuple[str, str]:
         sent, digest, size = sent_token(tenant, "lisa")
@@ -356,10 +366,11 @@ async def test_the_token_of_the_caller_is_nowhere_after_the_run(
     run_id, answered = await once()
     await server.post("/triggers/open-to-all")  # the connection has another request
     digest, size = told[0]
-    assert any(each.startswith("CallerToken") for each in while_it_runs)  # the search finds it where it is
+    for kind in ("CallerToken", "list"):  # the search finds it where it is: the headers are a list of pairs
+        assert any(each.startswith(kind) for each in while_it_runs)
     assert texts(digest, size) == []
     record = (await server.get(f"/runs/{run_id}", headers=headers(tenant, "ada"))).text
-    files = b"".join(path.read_bytes() for path in tmp_path.glob(".journal.db*"))
+    files = _content(tmp_path)
     out = "".join(capfd.readouterr())
     for where in (answered, record, files, caplog.text, out):
         assert not _has(where, digest, size)
