@@ -67,11 +67,7 @@ def runs_part(
     ended = counted if callers is None else _forgets_caller(callers, counted)
     runner = Runner(services, journal, ended, threads=threads, pages=pages)
     processes = ServerProcesses(
-        journal.node,
-        journal.read,
-        journal.write,
-        cancel=runner.begin_cancel,
-        running=lambda: runner.running,
+        journal.node, journal.read, journal.write, cancel=runner.begin_cancel, running=lambda: runner.running
     )
     connections.divide_by(lambda run_id: _caller_of(runner, run_id))
     blocked = BlockedLoop(settings.workflows, lambda file: _names_in(file, triggers()))
