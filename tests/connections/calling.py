@@ -117,7 +117,7 @@ async def calling(
     async def secret(name: str) -> str:
         raise LookupError(name)
 
-    def connection(name: str) -> Any:
+    def connection(ctx: Context, name: str) -> Any:
         raise LookupError(name)
 
     settings = load_settings({}, folder=folder, defaults={"triggers": triggers, **more})

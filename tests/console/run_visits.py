@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine, insert, update
 from starlette.requests import Request
 from starlette.routing import compile_path
 
-from postern.access import Caller, Refused
+from postern.access import Caller, Refused, StartedBy
 from postern.api.access import is_operator
 from postern.api.resubmit import resubmitter
 from postern.assembly import installation_of, load_catalog
@@ -250,6 +250,7 @@ async def open_run_console(folder: Path, database_url: str) -> AsyncIterator[Run
         _key: None,
         resubmitted_from: str,
         resubmitted_by: str,
+        started_by: StartedBy,
     ) -> Run:
         run = Run(run_id, workflow, caller, request, NOON + 60, NOON + 61)
         run.resubmitted_from, run.resubmitted_by = resubmitted_from, resubmitted_by

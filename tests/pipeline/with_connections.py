@@ -17,10 +17,10 @@ from tests.connections.calling import serving
 
 @asynccontextmanager
 async def served(
-    folder: Path, local: LocalTenant, connections: Mapping[str, Any], patch: pytest.MonkeyPatch
+    folder: Path, local: LocalTenant, connections: Mapping[str, Any], patch: pytest.MonkeyPatch, **more: Any
 ) -> AsyncIterator[AsyncClient]:
     """A client of it while the block runs. The workflows are the modules of the folder, and the application signs in as
-    the local tenant's `postern`."""
+    the local tenant's `postern`. `more` are further settings."""
     patch.setenv("AZURE_TENANT_ID", local.tenant_id)
     patch.setenv("AZURE_CLIENT_ID", local.applications["postern"].client_id)
     patch.setenv("AZURE_CLIENT_SECRET", local.client_secret("postern"))
@@ -35,6 +35,7 @@ async def served(
             "database_url": f"sqlite:///{folder}/.journal.db",
             "public_url": url,
             "connections": connections,
+            **more,
         }
         settings = load_settings({}, folder=folder, defaults={**local_defaults(local), **mine})
         applications.append(create_app(settings))

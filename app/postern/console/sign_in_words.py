@@ -35,7 +35,7 @@ def sign_in_words(auth: Auth) -> str:
     if isinstance(auth, GrantedAuth):
         return _granted(auth)
     if isinstance(auth, OnBehalfOfAuth):
-        return "With a token of Microsoft Entra for the caller of the run (on behalf of)."
+        return _on_behalf_of(auth)
     return _entra(auth)
 
 
@@ -54,6 +54,15 @@ def _oauth2(auth: OAuth2Auth) -> str:
     how = _AUTHENTICATES[auth.authentication]
     kind = "the private key" if key == "private_key" else "the secret"
     return f"With a token of {where} for the client {auth.client_id}: {kind} {reference.key_vault} {how}."
+
+
+def _on_behalf_of(auth: OnBehalfOfAuth) -> str:
+    application = f"the application {auth.client_id}" if auth.client_id else "Postern's own application"
+    if auth.certificate is not None:
+        proof = f": the certificate {auth.certificate.key_vault}"
+    else:
+        proof = f": the secret {auth.client_secret.key_vault}" if auth.client_secret else ", federated"
+    return f"With a token of Entra for the caller of the run (on behalf of), by {application}{proof}."
 
 
 def _granted(auth: GrantedAuth) -> str:

@@ -1,5 +1,5 @@
 """Entra's part: discovery, signing keys, and tokens by client credentials (secret, certificate or federated token), by
-authorization codes and by refresh tokens. Its pages are in `sign_in_pages.py`.
+authorization codes, by refresh tokens and on behalf of a caller. Its pages are in `sign_in_pages.py`.
 
 Reference: learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow and reference-error-codes.
 """
@@ -18,16 +18,17 @@ from postern.local_tenant.assertions import Assertions
 from postern.local_tenant.code_flow import GUID, CodeFlow
 from postern.local_tenant.directory import Application
 from postern.local_tenant.errors import EntraError, error_document
+from postern.local_tenant.on_behalf_of import GRANT_TYPE, OnBehalfOf
 from postern.local_tenant.resources import knows
 from postern.local_tenant.tenant import LocalTenant
-from postern.local_tenant.tokens import LIFETIME, Version
+from postern.local_tenant.tokens import LIFETIME, version_for
 from postern.local_tenant.vault import judge
 
 _FORM = "application/x-www-form-urlencoded"
 _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _MAX_FORM = 64 * 1024
 _DEFAULT = "/.default"
-_GRANTS = ("client_credentials", "authorization_code", "refresh_token")
+_GRANTS = ("client_credentials", "authorization_code", "refresh_token", GRANT_TYPE)
 _NO_STORE = {"Cache-Control": "no-store, no-cache", "Pragma": "no-cache"}
 
 
@@ -103,6 +104,8 @@ class Entra:
             return CodeFlow(self.tenant, self.clock()).redeem(application, form)
         if grant == "refresh_token":
             return CodeFlow(self.tenant, self.clock()).refresh(application, form)
+        if grant == GRANT_TYPE:
+            return OnBehalfOf(self.tenant, self.clock()).exchange(application, form)
         return self._issue_to(application, form)
 
     def _issue_to(self, application: Application, form: Mapping[str, str]) -> dict[str, Any]:
@@ -110,8 +113,7 @@ class Entra:
         audience = audience_of(_wanted(form, "scope"))
         if not knows(self.tenant, audience):
             raise EntraError(400, "invalid_resource", 500011, "This tenant has no resource of that name.")
-        # Entra's own APIs, and registrations by default, get v1 tokens with the App ID URI as audience.
-        version: Version = 2 if GUID.fullmatch(audience) else 1
+        version = version_for(audience)
         access_token = self.tenant.token(application.name, audience=audience, version=version, now=self.clock())
         seconds = LIFETIME - 1
         return {

@@ -6,7 +6,7 @@ are in Key Vault, and the settings name them.
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,6 +19,7 @@ from postern.passwordless.url_rules import UrlFault, passwordless
 from postern.proxy import Proxy
 from postern.settings import types
 from postern.settings.entries import KINDS, Connection, Trigger, in_cloud
+from postern.settings.own_application import problems_of
 from postern.settings.sources import (
     PREFIX,
     SERVICE_LINK_FIX,
@@ -199,6 +200,7 @@ def load_settings(
     found, config = _read(os.environ if environ is None else environ, folder, _defaults(defaults or {}), problems)
     try:
         settings = Settings(**_nested(found) | {"config": config})
+        problems += _of_own_application(settings, found)
     except ValidationError as error:
         problems += (_problem(detail, found) for detail in error.errors(include_url=False))
     if problems:
@@ -285,6 +287,13 @@ def _problem(detail: ErrorDetails, found: Layer) -> SettingProblem:
         return SettingProblem(setting, source, wrong, fix)
     shown = printable(place[-1]) if of_key else _shown(place, context.get("part") or detail["input"])
     return SettingProblem(setting, source, f"{shown} {wrong}", fix)
+
+
+def _of_own_application(settings: Settings, found: Layer) -> Iterator[SettingProblem]:
+    for place, wrong, fix in problems_of(
+        settings.connections, settings.triggers, settings.tenant_id, settings.client_id
+    ):
+        yield SettingProblem(*found[place[:2]].at(place), wrong, fix)
 
 
 def _shown(place: tuple[str, ...], value: Any) -> str:

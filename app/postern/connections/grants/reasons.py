@@ -74,6 +74,9 @@ REASONS: dict[str, Reason] = {
         "has tokens that cannot be opened: its record was changed, or its key is gone from Key Vault",
         "An operator restores the version of the key in Key Vault, or its owner connects it again",
     ),
+    "restored": Reason(
+        "was restored from a backup without its tokens, because the provider may have replaced them since", _RECONNECT
+    ),
     # Signing in at the provider
     "other-account": Reason(
         "was not connected: the person signed in with another account or tenant than before",
