@@ -5,7 +5,8 @@ from dataclasses import fields
 import pytest
 
 from postern.access import ANYONE, Caller, Principal, StartedBy, principal_of
-from postern.access.principal import BY_THE_PERSON, NOBODY
+from postern.access.principal import BY_THE_PERSON, NOBODY, WHYS
+from postern.connections.grants.reasons import REASONS
 
 TENANT, LISA = "00000000-0000-0000-0000-0000000000aa", "00000000-0000-0000-0000-000000000001"
 PERSON = Caller("user", LISA, TENANT, name="Lisa")
@@ -20,15 +21,15 @@ REQUEST, SAME = StartedBy.REQUEST, StartedBy.SAME_AGAIN
         (PERSON, SAME, False, f"{TENANT}/{LISA}", ""),
         (PERSON, REQUEST, True, "", "called-by-run"),
         (PERSON, SAME, True, "", "called-by-run"),
-        (PERSON, StartedBy.EDITED, False, "", "resubmitted-edited"),
-        (PERSON, StartedBy.ANOTHER, False, "", "resubmitted-by-another"),
-        (PERSON, StartedBy.LOST, False, "", "resubmitted-first-lost"),
+        (PERSON, StartedBy.EDITED, False, "", "resubmitted"),
+        (PERSON, StartedBy.ANOTHER, False, "", "resubmitted"),
+        (PERSON, StartedBy.LOST, False, "", "resubmitted"),
         (PERSON, StartedBy.UNKNOWN, False, "", NOBODY),
-        (APPLICATION, REQUEST, False, "", "caller-application"),
+        (APPLICATION, REQUEST, False, "", "application"),
         (APPLICATION, REQUEST, True, "", "called-by-run"),
-        (APPLICATION, SAME, False, "", "caller-application"),
-        (ANYONE, REQUEST, False, "", "caller-anonymous"),
-        (ANYONE, SAME, False, "", "caller-anonymous"),
+        (APPLICATION, SAME, False, "", "application"),
+        (ANYONE, REQUEST, False, "", "anonymous"),
+        (ANYONE, SAME, False, "", "anonymous"),
         (Caller("user", LISA, ""), REQUEST, False, "", NOBODY),
         (Caller("user", "", TENANT), REQUEST, False, "", NOBODY),
         (Caller("user", "", ""), REQUEST, False, "", NOBODY),
@@ -62,3 +63,14 @@ def test_a_name_decides_nothing():
     assert set(named) >= {"name", "client_id"}
     other = Caller("user", LISA, TENANT, client_id="other", name="Ada", guest=True)
     assert principal_of(other, REQUEST, called=False) == principal_of(PERSON, REQUEST, called=False)
+
+
+def test_each_reason_is_in_the_table_of_reasons():
+    found = {
+        principal_of(caller, started_by, called=called).why
+        for caller in (PERSON, APPLICATION, ANYONE)
+        for started_by in StartedBy
+        for called in (False, True)
+    }
+    assert found - {""} == WHYS
+    assert set(REASONS) >= WHYS

@@ -46,6 +46,7 @@ def test_every_entry_is_listed_with_what_it_signs_in_with(postern: Postern, writ
     rows = {row.split()[0]: row.split()[1:] for row in result.stdout.splitlines()[1:] if not row.startswith(" ")}
     assert set(rows) == {
         "connections.graph",
+        "connections.my-profile",
         "connections.orders",
         "triggers.approve-leave",
         "triggers.flow",

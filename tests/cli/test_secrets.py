@@ -53,6 +53,7 @@ def test_every_secret_is_listed_with_its_expiry_date_and_users(postern: Postern,
         [NEAR, f"{day},", "in", "5", "days", "connections.erp", "client_secret", "readable"],
         ["postern-client-secret", "no", "expiry", "date", "POSTERN_CLIENT_SECRET_NAME", "readable"],
         ["connections.graph", "client_secret"],
+        ["connections.my-profile", "client_secret"],
         ["triggers.approve-leave", "client_secret"],
     ]
     assert "value-marker" not in result.output

@@ -30,15 +30,12 @@ class StartedBy(StrEnum):
 BY_THE_PERSON = frozenset({StartedBy.REQUEST, StartedBy.SAME_AGAIN})
 """The ways of starting a run that leave no doubt who is behind its input."""
 
-_WHY: Mapping[StartedBy, str] = {
-    StartedBy.EDITED: "resubmitted-edited",
-    StartedBy.ANOTHER: "resubmitted-by-another",
-    StartedBy.LOST: "resubmitted-first-lost",
-}
-_WHY_KIND: Mapping[str, str] = {"anonymous": "caller-anonymous", "application": "caller-application"}
-
-NOBODY = "caller-unknown"
+NOBODY = "no-person"
 """The reason where no other one fits."""
+
+_WHY: Mapping[str, str] = dict.fromkeys((StartedBy.EDITED, StartedBy.ANOTHER, StartedBy.LOST), "resubmitted")
+WHYS = frozenset({"called-by-run", *_WHY.values(), "anonymous", "application", NOBODY})
+"""The reasons why a run acts for nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +55,7 @@ def principal_of(caller: Caller, started_by: StartedBy, *, called: bool) -> Prin
     if started_by not in BY_THE_PERSON:
         return Principal("", _WHY.get(started_by, NOBODY), started_by)
     if caller.kind != "user":
-        return Principal("", _WHY_KIND.get(caller.kind, NOBODY), started_by)
+        return Principal("", caller.kind if caller.kind in WHYS else NOBODY, started_by)
     if not (GUID.fullmatch(caller.tenant_id) and GUID.fullmatch(caller.object_id)):
         return Principal("", NOBODY, started_by)
     return Principal(f"{caller.tenant_id}/{caller.object_id}", "", started_by)

@@ -18,6 +18,7 @@ from postern.assembly.api import api_part
 from postern.assembly.catalog import catalog_part
 from postern.assembly.connections import connections_part
 from postern.assembly.console import Beside, Local, console_is_on, console_part
+from postern.assembly.grants import grants_part
 from postern.assembly.identity import identity_part
 from postern.assembly.journal import journal_part
 from postern.assembly.operations import operations_part, readiness_of
@@ -121,6 +122,8 @@ def create_app(
     catalog = catalog_part(settings, identity.serve)
     connections = connections_part(settings)
     journal = journal_part(settings)
+    console_on = console_is_on(settings, local_address)
+    grants = grants_part(settings, journal.journal, connections, log, local_address if console_on else None)
     runs = runs_part(
         settings,
         journal.journal,
@@ -129,16 +132,16 @@ def create_app(
         log,
         for_author=local_tokens is not None,
         callers=connections.callers,
+        pages=grants.address,
     )
     refusals = refusals_part(journal.journal, identity.identity, log)
     large_bodies = LargeBodies()
-    console_on = console_is_on(settings, local_address)
     api = api_part(
-        settings, journal.journal, identity, catalog, runs, refusals, log, local_tokens, large_bodies, console_on
+        settings, journal.journal, identity, catalog, runs, refusals, grants, log, local_tokens, large_bodies
     )
-    checked = (identity, catalog, connections, journal, runs, refusals, api)
+    checked = (identity, catalog, connections, journal, grants, runs, refusals, api)
     readiness = readiness_of(checked)
-    beside = Beside(journal.journal, identity, catalog, connections, runs, refusals, api, readiness)
+    beside = Beside(journal.journal, identity, catalog, connections, runs, refusals, api, grants, readiness)
     console = console_part(settings, beside, log, Local(local_address, local_tokens, local_caller))
     parts = (*checked, console)
     operations = operations_part(parts, readiness, journal.journal.node[-8:], runs.requests.settle)

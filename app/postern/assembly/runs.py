@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from structlog.typing import FilteringBoundLogger
 
-from postern.api.metrics import blocked_loop_metrics, node_metrics, request_metrics, thread_metrics
+from postern.api.metrics import Collect, blocked_loop_metrics, node_metrics, request_metrics, thread_metrics
 from postern.assembly.part import Part
 from postern.authoring.context import Services
 from postern.catalog import Trigger
@@ -49,9 +49,11 @@ def runs_part(
     *,
     for_author: bool = False,
     callers: Callers | None = None,
+    pages: str = "",
 ) -> RunsPart:
     """The runner accepts runs until the server process closes. `for_author` logs failures with their tracebacks.
-    `callers` forgets the token of a caller whose run has ended."""
+    `callers` forgets the token of a caller whose run has ended. `pages` is the address of the pages for people, "" if
+    there are none."""
     threads, of_steps = Threads("workflow"), Threads("step")
 
     def left(run_id: str) -> float:
@@ -64,7 +66,7 @@ def runs_part(
     ended = _show_failures(requests, log) if for_author else _count_and_log(requests)
     if callers is not None:
         ended = _forgets_caller(callers, ended)
-    runner = Runner(services, journal, ended, threads=threads)
+    runner = Runner(services, journal, ended, threads=threads, pages=pages)
     processes = ServerProcesses(
         journal.node,
         journal.read,
@@ -96,9 +98,7 @@ def runs_part(
             request_metrics(
                 requests, lambda: runner.room.running_by_workflow, lambda: runner.room.abandoned_by_workflow
             ),
-            thread_metrics(
-                requests, lambda: _both(threads.busy, of_steps.busy), lambda: _both(threads.waiting, of_steps.waiting)
-            ),
+            _thread_metrics(requests, threads, of_steps),
             blocked_loop_metrics(lambda: dict(blocked.counts)),
             node_metrics(lambda: len(processes.known)),
         ),
@@ -120,6 +120,12 @@ def _caller_of(runner: Runner, run_id: str) -> str:
     """The caller of a run; one for all runs that have ended and left tasks behind."""
     run = runner.underway(run_id)
     return holder(run) if run is not None else " ".join(LEFT_BEHIND)
+
+
+def _thread_metrics(requests: RequestCounts, threads: Threads, of_steps: Threads) -> Collect:
+    return thread_metrics(
+        requests, lambda: _both(threads.busy, of_steps.busy), lambda: _both(threads.waiting, of_steps.waiting)
+    )
 
 
 def _both(workflows: Mapping[str, int], steps: Mapping[str, int]) -> Counter[str]:

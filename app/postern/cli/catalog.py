@@ -15,6 +15,7 @@ from postern.cli.terminal import describe, err, fail, out, plain, print_faults, 
 from postern.cli.workspace import Workspace, workspace
 from postern.settings import load_settings
 from postern.settings.console import missing_for_console
+from postern.settings.grants import check_grants
 from postern.settings.warnings import environment_warnings, warnings
 
 TEMPLATE = '''"""{title}."""
@@ -51,6 +52,8 @@ def check() -> None:
     Settings that are probably not what was meant are warnings, which do not change the exit code. Nothing is fetched.
     """
     here = workspace()
+    if not here.local:  # the local tenant provides all that they need
+        check_grants(here.settings)
     snapshot = here.load()
     print_faults(snapshot.faults)
     found = [*warnings(here.settings), *environment_warnings(os.environ, here.settings)]

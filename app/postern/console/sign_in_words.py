@@ -33,8 +33,7 @@ def sign_in_words(auth: Auth) -> str:
     if isinstance(auth, OAuth2Auth):
         return _oauth2(auth)
     if isinstance(auth, GrantedAuth):
-        whose = "each person's own grant" if auth.per_user else "a grant that an operator gave"
-        return f"With {whose} at {auth.identity_provider or 'its provider'}."
+        return _granted(auth)
     if isinstance(auth, OnBehalfOfAuth):
         return _on_behalf_of(auth)
     return _entra(auth)
@@ -64,6 +63,18 @@ def _on_behalf_of(auth: OnBehalfOfAuth) -> str:
     else:
         proof = f": the secret {auth.client_secret.key_vault}" if auth.client_secret else ", federated"
     return f"With a token of Entra for the caller of the run (on behalf of), by {application}{proof}."
+
+
+def _granted(auth: GrantedAuth) -> str:
+    whose = "a token that each person connects" if auth.per_user else "a token that an operator connects for all runs"
+    address = auth.issuer or auth.authorization_url or ""
+    where = f"tenant {auth.tenant} of Entra" if auth.tenant else "Entra"
+    at = where if auth.is_entra else auth.identity_provider or urlsplit(address).hostname or "its provider"
+    reference = auth.certificate or auth.client_secret
+    how = "a federated managed identity" if reference is None else f"the secret {reference.key_vault}"
+    if auth.certificate is not None:
+        how = f"the certificate {auth.certificate.key_vault}"
+    return f"With {whose}, of {at} for the client {auth.client_id}: {how}."
 
 
 def _entra(auth: EntraAuth) -> str:

@@ -105,6 +105,20 @@ def beat(connection: Connection, node: ServerProcess) -> None:
     connection.execute(statement.on_conflict_do_update(index_elements=[nodes.c.id], set_={"beat": node.beat}))
 
 
+def beat_again(connection: Connection, node_id: str) -> bool:
+    """Beat out of turn, which says: this process is running now, and the row is not deleted meanwhile. False if it has
+    no row, because it has just started, or was taken for gone; it registers again with its next beat."""
+    done = connection.execute(update(nodes).where(nodes.c.id == node_id).values(beat=nodes.c.beat + 1))
+    return done.rowcount == 1
+
+
+def is_known_gone(connection: Connection, node_id: str, own: str, alive: Callable[[str], bool] = lives) -> bool:
+    """Whether a process that had a row is gone: it has none now, or it was a process of this machine and has ended.
+    `own` is this machine. That it is only silent is found out by `gone`, which deletes its row."""
+    found = connection.execute(select(nodes.c.machine, nodes.c.process).where(nodes.c.id == node_id)).one_or_none()
+    return found is None or (found.machine == own and not alive(found.process))
+
+
 def read_processes(connection: Connection) -> list[ServerProcess]:
     """Every process that has a row, and every one without a row that has runs that have not ended."""
     found = [ServerProcess(*row) for row in connection.execute(select(nodes).order_by(nodes.c.id))]

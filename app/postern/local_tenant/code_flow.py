@@ -60,6 +60,7 @@ class CodeFlow:
             raise _refused(700082, "The refresh token has expired due to inactivity.")
         if self.tenant.sign_ins.is_revoked(token):
             raise _refused(50173, "The grant was revoked: sign in again.")
+        self.tenant.refusals.check(self._person(token).name, token.at)
         grant = replace(token, scope=form.get("scope") or token.scope)
         scopes = read_scopes(grant.scope)
         return self._tokens(grant, scopes) | self._id_token(grant, scopes) | self._refresh_token(token, None)
@@ -81,10 +82,11 @@ class CodeFlow:
             now=int(self.now),
             client_id=grant.client_id,
         )
+        claims["auth_time"] = grant.at
         seconds = LIFETIME - 1
         return {
             "token_type": "Bearer",
-            "scope": grant.scope,
+            "scope": " ".join(scope for scope in grant.scope.split() if scope != "offline_access"),  # as at Entra
             "expires_in": seconds,
             "ext_expires_in": seconds,
             "access_token": self.tenant.mint(claims),

@@ -99,6 +99,18 @@ PEOPLE = (
 REDIRECT_PATHS = ("/console/callback", "/console/signed-out")
 """The paths below Postern's address to which people are sent back."""
 
+EXAMPLE_CONNECTION = "my-profile"
+"""The connection of the example workflow, which a person connects by signing in here."""
+
+
+def callback_path(connection: str) -> str:
+    """The path below Postern's address to which people are sent back who connect this connection."""
+    return f"/connect/{connection}/callback"
+
+
+BUILT_IN_PATHS = (*REDIRECT_PATHS, callback_path(EXAMPLE_CONNECTION))
+"""All paths of the built-in registration."""
+
 SYSTEM_IDENTITY = Application(
     "server-identity",
     client_id="2b1c4c1d-6a0f-4d6c-8e53-27d1f0f0b7c3",
@@ -116,7 +128,7 @@ POSTERN = Application(
     object_id="cf31a3d1-51ca-4531-8a0d-dcdd09bc4267",
     reads_vault=True,
     federated=(Federated("cluster", SERVICE_ACCOUNT),),
-    redirect_uris=tuple(f"http://{host}{path}" for host in ("localhost", "127.0.0.1") for path in REDIRECT_PATHS),
+    redirect_uris=tuple(f"http://{host}{path}" for host in ("localhost", "127.0.0.1") for path in BUILT_IN_PATHS),
 )
 APPLICATIONS = (
     POSTERN,

@@ -61,5 +61,5 @@ def error_document(error: EntraError, now: float, authority: str) -> dict[str, A
         "trace_id": trace_id,
         "correlation_id": correlation_id,
         "error_uri": f"{authority}/error?code={error.code}",
-        **({"claims": error.claims} if error.claims else {}),
+        **({"suberror": "basic_action", "claims": error.claims} if error.claims else {}),
     }

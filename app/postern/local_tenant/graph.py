@@ -1,6 +1,6 @@
-"""A very small Microsoft Graph: it finds people by the beginning of their name.
+"""A very small Microsoft Graph: it finds people by the beginning of their name, and tells a person who they are.
 
-Reference: learn.microsoft.com/graph/api/user-list.
+Reference: learn.microsoft.com/graph/api/user-list and user-get.
 """
 
 import re
@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from postern.local_tenant.bearer import bearer_token
 from postern.local_tenant.directory import Person
+from postern.local_tenant.refusals import REVOKED
 from postern.local_tenant.tenant import GRAPH_AUDIENCE, LocalTenant
 
 # A quote inside an OData string is written twice.
@@ -29,8 +30,29 @@ class Graph:
     clock: Callable[[], float]
 
     def routes(self) -> list[Route]:
-        """The list of users."""
-        return [Route("/graph/v1.0/users", self.users, methods=["GET"])]
+        """The list of users, and the person whose token it is."""
+        return [
+            Route("/graph/v1.0/users", self.users, methods=["GET"]),
+            Route("/graph/v1.0/me", self.me, methods=["GET"]),
+        ]
+
+    async def me(self, request: Request) -> JSONResponse:
+        """The person whom the token was issued for."""
+        token = bearer_token(request)
+        claims = None if token is None else self.tenant.verify(token, GRAPH_AUDIENCE, self.clock())
+        if claims is None:
+            return self._error(401, "InvalidAuthenticationToken", "No valid access token for Graph.")
+        people = self.tenant.directory.people.values()
+        person = next((each for each in people if each.object_id == claims["oid"]), None)
+        if person is None:
+            return self._error(400, "BadRequest", "/me request is only valid with delegated authentication flow.")
+        if (
+            self.tenant.refusals.of(person.name, claims.get("auth_time", claims["iat"])) == REVOKED
+        ):  # continuous access evaluation
+            return self._error(401, "InvalidAuthenticationToken", "The token was issued before a revocation.")
+        if "User.Read" not in claims.get("scp", "").split():
+            return self._error(403, "Authorization_RequestDenied", "Insufficient privileges to complete the operation.")
+        return JSONResponse({"@odata.context": f"{self.tenant.graph_url}/$metadata#users/$entity", **_user(person)})
 
     async def users(self, request: Request) -> JSONResponse:
         """The people, optionally filtered by the beginning of their display name (`$filter`)."""

@@ -45,7 +45,8 @@ class Abandoned(Exception):
 
 class Runner:
     """Starts runs and completes them. Every Context gets `services`. `ended` is called with each run that has ended.
-    The journal records the runs of workflows that are not stateless before their replies are sent."""
+    The journal records the runs of workflows that are not stateless before their replies are sent. `pages` is the
+    address of the pages for people, "" if there are none."""
 
     def __init__(
         self,
@@ -56,6 +57,7 @@ class Runner:
         now: Callable[[], float] = time,
         log: FilteringBoundLogger | None = None,
         threads: Threads | None = None,
+        pages: str = "",
     ) -> None:
         self._log: FilteringBoundLogger = log or structlog.get_logger("postern.runs")
         self._services = services
@@ -63,6 +65,7 @@ class Runner:
         self._ended = ended
         self._now = now
         self._threads = threads or Threads("workflow")
+        self._pages = pages
         self._room = Room(self._threads)
         self._deadlines = Deadlines(self._abandon)
         self._underway = Underway(self._deadlines)
@@ -298,7 +301,7 @@ class Runner:
                 value = workflow.function(context, **arguments)
                 return value if inspect.isawaitable(value) else succeeded(value, workflow.result)
             except BaseException as error:
-                return raised(error, run)
+                return raised(error, run, self._pages)
 
         ended = await self._threads.run(workflow.name, call, holder(run))
         return (
@@ -315,12 +318,12 @@ class Runner:
             self._interrupt(run, key)
             raise shutting_down() from None
         if issubclass(kind, GeneratorExit):  # if it is a future's, it closes this coroutine, which can await no more
-            self._close(run, raised(error, run), key)
+            self._close(run, raised(error, run, self._pages), key)
             raise problem("workflow-failed", run_id=run.id) from None
         begun = kind is not NotBegun
         if task in self._deadlines.expired:
             return self._cut_off(run, begun=begun)
-        outcome = raised(error, run)
+        outcome = raised(error, run, self._pages)
         outcome.begun = begun
         return outcome
 

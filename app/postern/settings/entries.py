@@ -18,7 +18,7 @@ from postern.settings import types
 from postern.settings.auth_fields import Headers, SecretReference, switch
 from postern.settings.auths import ApiKeyAuth, BasicAuth, NoAuth, OAuth2Auth, one_of
 from postern.settings.entra_auth import EntraAuth
-from postern.settings.granted_auth import GrantedAuth
+from postern.settings.granted_auth import FLOW, GRANTED_ONLY, GrantedAuth
 from postern.settings.on_behalf_of_auth import OnBehalfOfAuth
 from postern.settings.presets import ENTRA, audience_in
 from postern.settings.types import Entry, Table, Texts, fault
@@ -84,6 +84,7 @@ def _written_auth(value: Any) -> Any:
         return value
     if not isinstance(value, dict):
         raise fault("is not a table", 'Write auth = { type = "none" } or auth = { type = "entra", … }')
+    _check_flow(value)
     if value.get("type") == "oauth2" and value.get("identity_provider") == ENTRA and "flow" not in value:
         value = {key: part for key, part in value.items() if key != "identity_provider"} | {"type": ENTRA}
     kind = value.get("type")
@@ -93,6 +94,15 @@ def _written_auth(value: Any) -> Any:
     if wrong:
         raise fault(f"has a {wrong}, which Entra does not use", _NOT_FOR_ENTRA[wrong])
     return value
+
+
+def _check_flow(value: Mapping[str, Any]) -> None:
+    """Reject a flow of another type than `oauth2`, and keys of connections that people connect without the flow."""
+    if value.get("type") == ENTRA and "flow" in value:
+        raise fault("has a flow, which type = entra does not", 'Write type = "oauth2", identity_provider = "entra"')
+    meant = next((key for key in GRANTED_ONLY if key in value), None)
+    if meant is not None and value.get("type") == "oauth2" and "flow" not in value:
+        raise fault(f'has {meant}, but no flow = "{FLOW}"', f'Did you mean flow = "{FLOW}"? Else leave {meant} out')
 
 
 Auth = Annotated[

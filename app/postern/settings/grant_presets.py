@@ -101,7 +101,7 @@ GRANT_PRESETS: Mapping[str, GrantPreset] = {
         revocation="rfc7009",
         revocation_url="https://login.salesforce.com/services/oauth2/revoke",
         own_urls=True,
-        domains=("salesforce.com", "force.com", "salesforce.mil", "cloudforce.com", "sfcrmproducts.cn"),
+        domains=("salesforce.com", "force.com", "salesforce.mil"),
     ),
     # Meta, "Manually Build a Login Flow" and "Access Tokens": there are no refresh tokens. `DELETE /me/permissions`
     # ends the grant ("Permissions", Graph API).

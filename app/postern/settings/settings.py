@@ -181,6 +181,7 @@ _HARMLESS = {
     ("auth", "managed_identity"),
     ("auth", "federated"),
     ("auth", "certificate_chain"),
+    ("auth", "per_user"),
 }
 _USER_OR_QUERY = re.compile(r"[:/].*@|@.*[:/]|\?")
 """What is before the host, or the query, of a URL that may lack its scheme. An e-mail address is shown."""

@@ -14,6 +14,10 @@ class NoGrant(ConnectionFault, ConsentRequired):
         self.wrong = wrong
         self.fix = fix
 
+    def for_call(self) -> ConsentRequired:
+        """The same error as `ctx.call` raises it: a CallError, and no more."""
+        return ConsentRequired(self.entry, str(self), self.reason, self.connect_path)
+
     def own(self) -> "NoGrant":
         """The same error, for one of several callers."""
         return NoGrant(self.entry, self.reason, self.wrong, self.fix, self.connect_path)

@@ -150,6 +150,7 @@ REASONS: dict[str, Reason] = {
         "has a grant for each person, and this run was resubmitted by another person or with another input",
         "The person who started the first run resubmits it with the same input, or starts a new one",
     ),
+    "no-person": Reason("has a grant for each person, and no person started this run", _ONE_PERSON),
     "schedule": Reason(
         "has a grant for each person, and a schedule started this run",
         "The author uses a shared connection: `per_user` is left out",

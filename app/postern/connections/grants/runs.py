@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from postern.access import Caller
 from postern.connections.grants.granted import Granted
 from postern.connections.grants.no_grant import NoGrant
-from postern.connections.grants.run_reasons import RUN_REASONS
+from postern.connections.grants.reasons import REASONS
 from postern.connections.grants.store import Grants
 from postern.journal.grants import SHARED, grant_name
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from postern.authoring.context import Context
     from postern.settings import GrantedAuth
 
-BY_OPERATOR = "An operator has to connect it, on the page Connections of the console"
-BY_THEMSELF = "The person has to connect it, on the page Connections of the console"
+BY_OPERATOR = "It is shared: an operator connects it, on the page Connections of the console"
+BY_THEMSELF = "The person who started the run connects it, on the page Connections of the console"
 
 
 class GrantsOfRuns:
@@ -34,15 +34,15 @@ class GrantsOfRuns:
         if auth.per_user:
             owner = ctx.principal.owner
             if not owner:
-                wrong, fix = RUN_REASONS[ctx.principal.why]
+                wrong, fix = REASONS[ctx.principal.why]
                 raise NoGrant(entry, ctx.principal.why, wrong, fix)
         path = f"/connect/{name}" if self._can_connect(ctx, shared=not auth.per_user) else ""
 
         def missing(found: NoGrant) -> NoGrant:
-            fix = found.fix if path else BY_THEMSELF if auth.per_user else BY_OPERATOR
-            return NoGrant(entry, found.reason, found.wrong, fix, path)
+            who = "" if path else f". {BY_THEMSELF if auth.per_user else BY_OPERATOR}"
+            return NoGrant(entry, found.reason, found.wrong, found.fix + who, path)
 
-        return Granted(entry, name, owner, self._grants, missing)
+        return Granted(entry, name, owner, self._grants, missing, auth.preset.domains)
 
     def _can_connect(self, ctx: "Context", *, shared: bool) -> bool:
         """Whether the one who called the run is a person who can connect it: a chain of calls has no person."""

@@ -1,6 +1,6 @@
 """The grants that this server process uses: hands out tokens, and renews each once however many processes ask.
 
-The rules of renewing are those of `README.md`, "How tokens are renewed".
+The rules of renewing are those of `RENEWING.md`. `server_grants.py` implements it.
 """
 
 from typing import Protocol
@@ -27,3 +27,7 @@ class Grants(Protocol):
 
     async def run(self) -> None:
         """Renew in the background, until cancelled."""
+
+    async def aclose(self) -> None:
+        """The server stops: wait for the refreshes in progress, so that what the provider issued is written. The
+        journal is open meanwhile."""
