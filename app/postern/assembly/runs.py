@@ -63,16 +63,10 @@ def runs_part(
     calls = Calls(settings, triggers, connections.open, journal.note_call, left=left, home=connections.home)
     requests = RequestCounts(served=triggers)
     services = Services(connections.secret, connections.of_run, log, steps.run, calls.call)
-    ended = _show_failures(requests, log) if for_author else _count_and_log(requests)
-    if callers is not None:
-        ended = _forgets_caller(callers, ended)
+    ended = _ended(requests, log, callers, for_author=for_author)
     runner = Runner(services, journal, ended, threads=threads, pages=pages)
     processes = ServerProcesses(
-        journal.node,
-        journal.read,
-        journal.write,
-        cancel=runner.begin_cancel,
-        running=lambda: runner.running,
+        journal.node, journal.read, journal.write, cancel=runner.begin_cancel, running=lambda: runner.running
     )
     connections.divide_by(lambda run_id: _caller_of(runner, run_id))
     blocked = BlockedLoop(settings.workflows, lambda file: _names_in(file, triggers()))
@@ -136,8 +130,13 @@ def _names_in(file: str, triggers: Mapping[str, Trigger]) -> list[str]:
     return sorted(name for name, trigger in triggers.items() if str(trigger.file) == file)
 
 
-def _forgets_caller(callers: Callers, ended: Callable[[Run], None]) -> Callable[[Run], None]:
-    """The same, and the run's caller is forgotten: also if its code goes on."""
+def _ended(
+    requests: RequestCounts, log: FilteringBoundLogger, callers: Callers | None, *, for_author: bool
+) -> Callable[[Run], None]:
+    """A function that is called with each ended run. It forgets the run's caller, also if the run's code goes on."""
+    ended = _show_failures(requests, log) if for_author else _count_and_log(requests)
+    if callers is None:
+        return ended
 
     def forgets(run: Run) -> None:
         callers.ended(run.id)

@@ -38,17 +38,17 @@ OTHER_TENANT = Wrong(
 NO_TOKEN = Wrong(
     f"{_OF}, with the token that the caller sent, and a run that was resubmitted has none",
     "Caller: call the workflow again, with a new token",
-    "no-caller-token",
+    "resubmitted",
 )
 NOBODY: Mapping[str, Wrong] = {
-    "caller-anonymous": NOT_ANONYMOUS,
-    "caller-application": Wrong(f"{_OF}, and the caller of this run is an application", _PERSON, "caller-application"),
+    "anonymous": NOT_ANONYMOUS,
+    "application": Wrong(f"{_OF}, and the caller of this run is an application", _PERSON, "application"),
     "called-by-run": Wrong(
         f"{_OF}, and this run was called by another run, as Postern's own application", _PERSON, "called-by-run"
     ),
-    "caller-unknown": Wrong(f"{_OF}, and no person called this run", _PERSON, "caller-unknown"),
+    "no-person": Wrong(f"{_OF}, and no person called this run", _PERSON, "no-person"),
 }
-"""By the code of `access.principal` that says why a run acts for nobody. A run that was resubmitted has other codes."""
+"""By the code of `access.principal` that says why a run acts for nobody. The other one is that it was resubmitted."""
 
 
 @dataclass(frozen=True, slots=True)
