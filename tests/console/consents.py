@@ -41,7 +41,7 @@ class Installation:
 
     async def begin(self, browser: Browser, name: str = "tickets", path: str = "", **fields: str) -> str:
         """Send the form of a connection's page. Returns where at the provider the browser is sent."""
-        answered = await browser.post(self.below(path or f"/connect/{name}"), data=fields)
+        answered = await browser.post(self.below(path or f"/connect/{name}"), data={"return_to": "", **fields})
         assert answered.status_code == 200, answered.text
         return onward(answered)
 

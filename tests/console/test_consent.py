@@ -21,6 +21,10 @@ from tests.strict_provider import Rules
 pytestmark = [pytest.mark.anyio, pytest.mark.process]
 
 
+FORM = {"return_to": ""}
+"""The fields of the form of a connection."""
+
+
 @pytest.fixture(scope="module")
 async def shared_installation(
     local_tenant: LocalTenant, tmp_path_factory: pytest.TempPathFactory
@@ -49,7 +53,7 @@ async def test_a_person_connects_and_comes_back_to_a_page_that_says_so(at: Insta
     asks = (await lisa.get("/connect/tickets")).text
     for said in ("127.0.0.1", "<code>read</code>", "<code>write</code>", "open-ticket", "Needed", "Connected by"):
         assert said in asks, said
-    answered = await lisa.post("/connect/tickets")
+    answered = await lisa.post("/connect/tickets", data=FORM)
     url = onward(answered)
     assert answered.status_code == 200
     assert 'href="' + url.replace("&", "&amp;") + '"' in answered.text
@@ -95,14 +99,14 @@ async def test_a_consent_is_finished_once_also_by_two_requests_at_once(at: Insta
 async def test_a_consent_is_finished_by_the_browser_session_and_person_that_began_it(at: Installation, lisa: Browser):
     """Also where a foreign browser has the other one's cookie of an authorization, and another session."""
     path = await at.agree(await at.begin(lisa))
-    other, bob = await at.console.signed_in("lisa"), await at.console.signed_in("bob")
-    for browser in (other, bob):
+    other, ada = await at.console.signed_in("lisa"), await at.console.signed_in("ada")
+    for browser in (other, ada):
         assert (await browser.get(path)).status_code == 400
         stolen = lisa.cookie("authorization")
         for cookie in [each for each in browser.client.cookies.jar if "authorization" in each.name]:
             cookie.value = stolen
         assert (await browser.get(path)).status_code == 400
-    await lisa.sign_in("bob")
+    await lisa.sign_in("ada")
     assert (await lisa.get(path)).status_code == 400
     assert at.grants() == []
     assert sum(at.provider.answers.values()) == 0
@@ -205,7 +209,7 @@ async def test_another_account_than_before_stores_nothing_and_the_page_says_whic
 async def test_a_shared_connection_is_there_for_operators_only(at: Installation, lisa: Browser):
     for answered in (
         await lisa.get("/connect/shared"),
-        await lisa.post("/connect/shared"),
+        await lisa.post("/connect/shared", data=FORM),
         await lisa.post("/connect/shared/disconnect"),
         await lisa.get("/connect/shared/callback?code=a&state=" + "s" * 43),
     ):
@@ -237,8 +241,8 @@ async def test_what_cannot_be_ended_at_the_provider_is_said(at: Installation, li
 
 
 async def test_a_session_begins_a_few_consents_a_minute(at: Installation):
-    bob = await at.console.signed_in("bob")
-    statuses = [(await bob.post("/connect/tickets")).status_code for _ in range(OF_ADDRESS + 1)]
+    ada = await at.console.signed_in("ada")
+    statuses = [(await ada.post("/connect/tickets", data=FORM)).status_code for _ in range(OF_ADDRESS + 1)]
     assert statuses == [200] * OF_ADDRESS + [429]
 
 
@@ -289,7 +293,7 @@ async def test_no_token_and_no_code_is_on_a_page_in_a_log_or_in_the_database(at:
 async def test_pages_of_consent_have_the_policies_of_the_console(at: Installation, lisa: Browser):
     for answered in (
         await lisa.get("/connect/tickets"),
-        await lisa.post("/connect/tickets"),
+        await lisa.post("/connect/tickets", data=FORM),
         await lisa.get("/connect/x"),
     ):
         assert "default-src 'none'" in answered.headers["content-security-policy"]

@@ -131,8 +131,8 @@ def create_app(
         catalog.triggers,
         log,
         for_author=local_tokens is not None,
-        callers=connections.callers,
         pages=grants.address,
+        callers=connections.callers,
     )
     refusals = refusals_part(journal.journal, identity.identity, log)
     large_bodies = LargeBodies()

@@ -48,12 +48,12 @@ def runs_part(
     log: FilteringBoundLogger,
     *,
     for_author: bool = False,
-    callers: Callers | None = None,
     pages: str = "",
+    callers: Callers | None = None,
 ) -> RunsPart:
     """The runner accepts runs until the server process closes. `for_author` logs failures with their tracebacks.
-    `callers` forgets the token of a caller whose run has ended. `pages` is the address of the pages for people, "" if
-    there are none."""
+    `pages` is the address of the pages for people, "" if there are none. `callers` forgets the token of a caller whose
+    run has ended."""
     threads, of_steps = Threads("workflow"), Threads("step")
 
     def left(run_id: str) -> float:
@@ -63,7 +63,8 @@ def runs_part(
     calls = Calls(settings, triggers, connections.open, journal.note_call, left=left, home=connections.home)
     requests = RequestCounts(served=triggers)
     services = Services(connections.secret, connections.of_run, log, steps.run, calls.call)
-    ended = _ended(requests, log, callers, for_author=for_author)
+    counted = _show_failures(requests, log) if for_author else _count_and_log(requests)
+    ended = counted if callers is None else _forgets_caller(callers, counted)
     runner = Runner(services, journal, ended, threads=threads, pages=pages)
     processes = ServerProcesses(
         journal.node, journal.read, journal.write, cancel=runner.begin_cancel, running=lambda: runner.running
@@ -89,9 +90,7 @@ def runs_part(
         life=life,
         tasks=(processes.run,),
         metrics=(
-            request_metrics(
-                requests, lambda: runner.room.running_by_workflow, lambda: runner.room.abandoned_by_workflow
-            ),
+            _request_metrics(requests, runner),
             _thread_metrics(requests, threads, of_steps),
             blocked_loop_metrics(lambda: dict(blocked.counts)),
             node_metrics(lambda: len(processes.known)),
@@ -116,6 +115,10 @@ def _caller_of(runner: Runner, run_id: str) -> str:
     return holder(run) if run is not None else " ".join(LEFT_BEHIND)
 
 
+def _request_metrics(requests: RequestCounts, runner: Runner) -> Collect:
+    return request_metrics(requests, lambda: runner.room.running_by_workflow, lambda: runner.room.abandoned_by_workflow)
+
+
 def _thread_metrics(requests: RequestCounts, threads: Threads, of_steps: Threads) -> Collect:
     return thread_metrics(
         requests, lambda: _both(threads.busy, of_steps.busy), lambda: _both(threads.waiting, of_steps.waiting)
@@ -130,13 +133,8 @@ def _names_in(file: str, triggers: Mapping[str, Trigger]) -> list[str]:
     return sorted(name for name, trigger in triggers.items() if str(trigger.file) == file)
 
 
-def _ended(
-    requests: RequestCounts, log: FilteringBoundLogger, callers: Callers | None, *, for_author: bool
-) -> Callable[[Run], None]:
-    """A function that is called with each ended run. It forgets the run's caller, also if the run's code goes on."""
-    ended = _show_failures(requests, log) if for_author else _count_and_log(requests)
-    if callers is None:
-        return ended
+def _forgets_caller(callers: Callers, ended: Callable[[Run], None]) -> Callable[[Run], None]:
+    """The same, and the run's caller is forgotten: also if its code goes on."""
 
     def forgets(run: Run) -> None:
         callers.ended(run.id)

@@ -38,16 +38,15 @@ class Connect:
     @property
     def routes(self) -> tuple[PageRoute, ...]:
         """Where they are. The address of the callback has a code, so it is not opened again after signing in."""
-        one, link = f"{CONNECT}/{{name}}", f"{CONNECT}/{{name}}/link/{{hash}}"
         return (
-            PageRoute("GET", CONNECT, self.index, for_people=True),
-            PageRoute("GET", one, self.page, for_people=True),
-            PageRoute("POST", one, self.begin, for_people=True),
-            PageRoute("GET", f"{one}/callback", self.callback, for_people=True, resumed=False),
-            PageRoute("GET", f"{one}/disconnect", self.back, for_people=True),
-            PageRoute("POST", f"{one}/disconnect", self.disconnect, for_people=True),
-            PageRoute("GET", link, self.invited, for_people=True),
-            PageRoute("POST", link, self.accept, for_people=True),
+            PageRoute("GET", "/connect", self.index, for_people=True),
+            PageRoute("GET", "/connect/{name}", self.page, for_people=True),
+            PageRoute("POST", "/connect/{name}", self.begin, for_people=True),
+            PageRoute("GET", "/connect/{name}/callback", self.callback, for_people=True, resumed=False),
+            PageRoute("GET", "/connect/{name}/disconnect", self.back, for_people=True),
+            PageRoute("POST", "/connect/{name}/disconnect", self.disconnect, for_people=True),
+            PageRoute("GET", "/connect/{name}/link/{hash}", self.invited, for_people=True),
+            PageRoute("POST", "/connect/{name}/link/{hash}", self.accept, for_people=True),
         )
 
     async def index(self, visit: Visit) -> Shown:

@@ -16,7 +16,6 @@ from postern.journal.grants import grant_name
 from postern.plain_text import plain
 
 HERE = "connections"
-PATH = "/console/connections/{entry}/people"
 MOST_FORM_BYTES = 4096
 
 
@@ -30,10 +29,10 @@ class GrantOwners:
     def routes(self) -> tuple[PageRoute, ...]:
         """Where they are."""
         return (
-            PageRoute("GET", PATH, self.page, operators_only=True),
-            PageRoute("POST", PATH, self.invite, operators_only=True),
-            PageRoute("GET", f"{PATH}/end", self.back, operators_only=True),
-            PageRoute("POST", f"{PATH}/end", self.end, operators_only=True),
+            PageRoute("GET", "/console/connections/{entry}/people", self.page, operators_only=True),
+            PageRoute("POST", "/console/connections/{entry}/people", self.invite, operators_only=True),
+            PageRoute("GET", "/console/connections/{entry}/people/end", self.back, operators_only=True),
+            PageRoute("POST", "/console/connections/{entry}/people/end", self.end, operators_only=True),
         )
 
     async def page(self, visit: Visit) -> Shown:

@@ -61,7 +61,8 @@ async def fetch_shared_endpoints(
     that metadata is a template, which must be one of `issuers` literally. Raises what `fetch_keys` does."""
     async with asyncio.timeout(seconds):
         metadata = json_object(await _get(client, f"{authority}/{shared}/v2.0/.well-known/openid-configuration"))
-        if metadata.get("issuer") not in issuers:
+        issuer = metadata.get("issuer")
+        if not isinstance(issuer, str) or issuer not in issuers:
             raise EntraFault(f"the metadata of {shared} is of another issuer than {authority}/{{tenantid}}/v2.0")
         return endpoints(metadata, authority)
 

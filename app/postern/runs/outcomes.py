@@ -118,6 +118,9 @@ def _of_call(error: CallError, run: Run, pages: str) -> BaseException:
     """The problem of an error that the caller of a run gets like the run itself; else the error."""
     if error.code == TOO_MANY_CALLS:
         return problem(TOO_MANY_CALLS, headers={"Retry-After": "5"})
+    if isinstance(error, SignInRequired):
+        challenge = {"WWW-Authenticate": error.challenge}
+        return problem("sign-in-required", detail=text_of(error), headers=challenge)
     if isinstance(error, ConsentRequired):
         return _consent(error, run, pages)
     if isinstance(error, SignInRequired):

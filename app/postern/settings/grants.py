@@ -35,5 +35,5 @@ def _problems(settings: Settings) -> Iterator[SettingProblem]:
         yield SettingProblem("POSTERN_KEY_VAULT_URL", "", needed, "Set it to the address of the Key Vault")
     missing = [text for text in missing_for_console(settings) if not text.startswith("POSTERN_KEY_VAULT_URL")]
     if missing:
-        where = "people connect it in the console, which is off"
+        where = "is connected by people in the console, which is off"
         yield SettingProblem(entry, "", where, f"Set what the console needs: {'; '.join(missing)}")

@@ -14,13 +14,16 @@ class Reason(NamedTuple):
     fix: str
 
 
-_RECONNECT = "Its owner connects it again"
+_RECONNECT = "Its owner, or an operator if it is shared, connects it again"
 _AGAIN = "The person starts again from the page of the connection"
 _ONE_PERSON = "A person who has connected it starts the workflow directly, with a token of their own"
 
 REASONS: dict[str, Reason] = {
     # The grant
-    "not-connected": Reason("is not connected", "Connect it: sign in at the provider once"),
+    "not-connected": Reason(
+        "is not connected",
+        "The person whose runs use it, or an operator if it is shared, signs in at the provider once",
+    ),
     "ended": Reason(
         "has ended: the provider no longer accepts its refresh token, which was revoked, replaced or not used for long",
         _RECONNECT,
@@ -63,9 +66,16 @@ REASONS: dict[str, Reason] = {
     "server-stopped": Reason(
         "has ended: the server stopped in the middle of a refresh, and the new tokens were lost", _RECONNECT
     ),
+    "no-answer": Reason(
+        "has ended: the provider used up its refresh token, and its response with the new tokens did not arrive",
+        _RECONNECT,
+    ),
     "cannot-open": Reason(
         "has tokens that cannot be opened: its record was changed, or its key is gone from Key Vault",
         "An operator restores the version of the key in Key Vault, or its owner connects it again",
+    ),
+    "restored": Reason(
+        "was restored from a backup without its tokens, because the provider may have replaced them since", _RECONNECT
     ),
     # Signing in at the provider
     "other-account": Reason(
@@ -74,11 +84,11 @@ REASONS: dict[str, Reason] = {
     ),
     "tenant-not-allowed": Reason(
         "was not connected: the account is of a tenant that may not connect it",
-        "The person signs in with an account of another tenant, or an operator adds the tenant to `tenants`",
+        "The person signs in with an account of another tenant, or an operator adds the tenant to tenants",
     ),
     "personal-account": Reason(
         "was not connected: the account is a personal one",
-        'The person signs in with an account of an organization, or an operator writes `tenant = "common"`',
+        'The person signs in with an account of an organization, or an operator writes tenant = "common"',
     ),
     "code-used": Reason(
         "was not connected: the authorization code was used before, has expired, or is of another request", _AGAIN
@@ -94,35 +104,35 @@ REASONS: dict[str, Reason] = {
     ),
     "instance-url": Reason(
         "was not connected: the provider named a base URL that is not one of its own",
-        "An operator compares `authorization_url` and `token_url` of the entry with the provider's page",
+        "An operator compares authorization_url and token_url of the entry with the provider's page",
     ),
     # The entry, and the provider
     "client-rejected": Reason(
         "cannot be used: the provider rejects the client id or the client's secret",
-        "An operator corrects `client_id`, or stores the new secret in Key Vault",
+        "An operator corrects client_id, or stores the new secret in Key Vault",
     ),
     "unknown-application": Reason(
         "cannot be used: the tenant does not know the application (AADSTS700016), or it is disabled (AADSTS7000112)",
-        "An operator compares `client_id` and `tenant` with the registration; in another tenant an administrator gives "
+        "An operator compares client_id and tenant with the registration; in another tenant an administrator gives "
         "consent first",
     ),
     "single-tenant": Reason(
         "cannot be connected: the application is for one tenant (AADSTS50194)",
-        "An operator writes this tenant as `tenant`, or makes the registration one for several tenants",
+        "An operator writes this tenant as tenant, or makes the registration one for several tenants",
     ),
     "redirect-uri": Reason(
         "cannot be connected: its redirect URI is not in the registration (AADSTS50011)",
-        "An operator adds `{public}/connect/{name}/callback` to the registration",
+        "An operator adds the redirect URI PUBLIC_URL/connect/NAME/callback to the registration",
     ),
     "wrong-scopes": Reason(
         "cannot be connected: the provider does not know its scopes, or does not give them to this client",
-        "An operator corrects `scopes`, or adds the permissions to the registration",
+        "An operator corrects scopes, or adds the permissions to the registration",
     ),
     "too-many-requests": Reason(
-        "cannot be renewed now: the provider gets too many requests", "Nobody has to do anything; it is tried later"
+        "cannot be used now: the provider gets too many requests", "Nobody has to do anything; it is tried later"
     ),
     "provider-unavailable": Reason(
-        "cannot be renewed now: the provider cannot be reached, or has an error of its own",
+        "cannot be used now: the provider cannot be reached, or has an error of its own",
         "Nobody has to do anything; if it lasts, an operator checks the network and the addresses of the entry",
     ),
     "provider-rejects": Reason(
@@ -134,9 +144,9 @@ REASONS: dict[str, Reason] = {
         "has fewer scopes than the entry requests", "Its owner connects it again and agrees to all of them"
     ),
     "no-refresh-token": Reason(
-        "has no refresh token and ends when its token expires: the scope `offline_access` is missing, or the "
+        "has no refresh token and ends when its token expires: the scope offline_access is missing, or the "
         "registration issues none, such as a GitHub OAuth App",
-        "An operator adds `offline_access` to `scopes`, or uses a GitHub App whose tokens expire; then its owner "
+        "An operator adds offline_access to scopes, or uses a GitHub App whose tokens expire; then its owner "
         "connects it again",
     ),
     # Runs that no grant serves
@@ -153,15 +163,15 @@ REASONS: dict[str, Reason] = {
     "no-person": Reason("has a grant for each person, and no person started this run", _ONE_PERSON),
     "schedule": Reason(
         "has a grant for each person, and a schedule started this run",
-        "The author uses a shared connection: `per_user` is left out",
+        "The author uses a shared connection: per_user is left out",
     ),
     "on-failure": Reason(
         "has a grant for each person, and this run handles the failure of another one",
-        "The author uses a shared connection: `per_user` is left out",
+        "The author uses a shared connection: per_user is left out",
     ),
     "finding": Reason(
         "has a grant for each person, and a finding started this run",
-        "The author uses a shared connection: `per_user` is left out",
+        "The author uses a shared connection: per_user is left out",
     ),
 }
 """The reasons by code. The codes are a contract: they are in the API, in logs and in the table of `GRANTS.md`."""
@@ -207,11 +217,15 @@ OF_ERROR: Mapping[str, str] = {
     "unauthorized_client": "client-rejected",
     "invalid_scope": "wrong-scopes",
     "invalid_target": "wrong-scopes",
+    "redirect_uri_mismatch": "redirect-uri",
+    "consent_required": "consent",
+    "login_required": "interaction-required",
+    "invalid_resource": "wrong-scopes",
     "server_error": "provider-unavailable",
     "temporarily_unavailable": "provider-unavailable",
     "slow_down": "too-many-requests",
 }
-"""The reasons by the error codes of RFC 6749, for providers without numbers."""
+"""The reasons by the error codes of RFC 6749, OpenID Connect and GitHub, for responses without numbers."""
 
 
 def reason_of(error: str, numbers: Iterable[int] = (), otherwise: str = "provider-rejects") -> str:

@@ -33,9 +33,10 @@ async def send(
     url: str,
     headers: Mapping[str, str],
     body: str = "",
-    seconds: float = SECONDS,
+    seconds: float | None = None,
 ) -> Received:
     """Send the request. Raises RefusedByProvider with the code "" if there is no response."""
+    seconds = SECONDS if seconds is None else seconds
     try:
         async with asyncio.timeout(seconds):
             return await _sent(http, method, url, headers, body)
