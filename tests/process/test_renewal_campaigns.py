@@ -153,7 +153,7 @@ def load(scene: Scene, owners: list[str], seconds: float) -> tuple[int, float]:
 
 def test_processes_that_race_ask_once_for_each_generation(scene: Scene, campaign, capsys):
     refreshes = campaign(20, 1000)
-    grants = dict(scene.connect() for _ in range(4))
+    grants = dict(scene.connect() for _ in range(campaign(4, 10)))
     scene.provider.set(expires_in=0.3)
     handed_out = rounds = 0
     slowest = 0.0

@@ -8,24 +8,25 @@ import pytest
 from postern.connections.grants.background import LOOK_EVERY, MOST_AT_ONCE, PAGE, Background
 from postern.connections.grants.moves import DAY
 from postern.connections.grants.uses import FLUSHED_EVERY, NOTED_EVERY, Uses
+from postern.journal import grants
 from tests.connections.grants.renewal import LISA, NOW, World, unwell
 
 pytestmark = pytest.mark.anyio
 
 
-def background(world: World, grants: object = None) -> Background:
-    refresh = (grants or world.grants).refresh  # type: ignore[attr-defined]
+def background(world: World, process: object = None) -> Background:
+    refresh = (process or world.grants).refresh  # type: ignore[attr-defined]
     return Background(world.database.read, lambda: ["tickets"], refresh, world.hand.clocks)
 
 
-async def used(world: World) -> None:
-    await world.grants.access("tickets", LISA)
-    await world.grants.aclose()  # writes the uses
+def used(world: World) -> None:
+    at = NOW + world.hand.at
+    world.database.run(partial(grants.note_use, name="tickets", owner=LISA, now=at))
 
 
 async def test_a_grant_in_use_is_renewed_at_four_fifths_of_its_life(world: World):
     await world.connected()
-    await used(world)
+    used(world)
     looking = background(world)
     world.hand.at += 3600.0 * 0.8 - 5.0
     await looking.look()
@@ -102,8 +103,6 @@ async def test_a_failure_is_tried_again_with_the_next_look(world: World):
 
 async def test_a_broken_grant_and_one_without_refresh_token_are_left_alone(world: World):
     row = await world.connected()
-    from postern.journal import grants
-
     broken = partial(grants.break_, name="tickets", owner=LISA, generation=row.generation, attempt="", reason="ended")
     world.database.run(partial(broken, claims="", now=NOW))
     world.hand.at += DAY

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 import pytest
+from structlog.testing import capture_logs
 
 from postern.connections.faults import ConnectionFault
 from postern.connections.grants.no_grant import NoGrant
@@ -137,7 +138,24 @@ async def test_a_stop_of_the_server_waits_for_it(world: World):
     await asyncio.sleep(0)
     world.issuer.gate.set()
     await closing
-    assert (world.database.row().generation, await caller) == (2, "access-2")
+    row = world.database.row()
+    assert (row.generation, await caller) == (2, "access-2")
+    assert row.used_at == NOW + world.hand.at
+
+
+async def test_a_stop_of_the_server_does_not_wait_for_another_process(world: World):
+    await world.connected()
+    world.expire(left=-1.0)
+    world.process("node-2")
+    world.hold()
+    caller = asyncio.create_task(token(world))
+    while not world.hand.slept:
+        await asyncio.sleep(0)
+    began = world.hand.at
+    await world.grants.aclose()
+    assert world.hand.at - began < 1.0
+    with pytest.raises(ConnectionFault):
+        await caller
 
 
 # The provider says no
@@ -184,6 +202,18 @@ async def test_what_moved_on_meanwhile_is_used(world: World):
     world.issuer.says.append(overtaken)
     assert await token(world) == "access-7"
     assert world.database.row().state is State.CONNECTED
+
+
+async def test_after_a_lost_response_the_reason_says_that_it_was_lost(world: World):
+    await world.connected()
+    world.expire(left=50.0)
+    world.issuer.says.append(unwell())
+    world.issuer.says.append(ended())
+    assert await token(world) == "access-1"
+    world.hand.at += 5.0
+    with pytest.raises(NoGrant) as fault:
+        await token(world)
+    assert fault.value.reason == "no-answer"
 
 
 @pytest.mark.parametrize("code", ["invalid_client", "unauthorized_client", "invalid_request", "other"])
@@ -517,3 +547,29 @@ async def test_who_connects_again_during_a_refresh_has_the_new_tokens(world: Wor
     assert await world.grants.store("tickets", LISA, again, LISA, world.issuer.scopes, "again")
     world.issuer.gate.set()
     assert (await caller, world.database.row().generation, world.issuer.revoked) == ("again", 2, [])
+
+
+async def test_no_token_is_in_a_log_an_error_or_a_repr(world: World):
+    with capture_logs() as logs:
+        await world.connected()
+        world.expire()
+        await token(world)
+        world.expire(left=-1.0)
+        world.issuer.says.extend([unwell()] * 4)
+        with pytest.raises(ConnectionFault) as fault:
+            await token(world)
+        world.hand.at += 60.0
+        world.issuer.says.append(ended())
+        with pytest.raises(NoGrant) as broken:
+            await token(world)
+        await world.grants.disconnect("tickets", LISA)
+    assert {line["event"] for line in logs} == {
+        "grant-connected",
+        "grant-renewed",
+        "grant-not-renewed",
+        "grant-broken",
+        "grant-disconnected",
+    }
+    shown = repr((logs, vars(fault.value), vars(broken.value), world.issuer.issued(), vars(world.grants)))
+    assert "access-" not in shown
+    assert "refresh-" not in shown

@@ -52,7 +52,7 @@ class Background:
         limit = asyncio.Semaphore(MOST_AT_ONCE)
         async with asyncio.TaskGroup() as tasks:
             for name in self._names():
-                after: str | None = None
+                after = ""
                 while True:
                     found = await self._read(partial(of_connection, name=name, limit=PAGE, after=after))
                     for grant in filter(self._is_due, found):

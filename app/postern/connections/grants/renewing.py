@@ -43,8 +43,8 @@ LONGEST_REST = 3600.0
 """Seconds of a provider's Retry-After that are obeyed."""
 
 ENDED = frozenset({"invalid_grant", "bad_refresh_token"})
-STEP_UP = frozenset({"interaction_required", "login_required", "consent_required"})
-"""Codes of OAuth 2.0, GitHub and OpenID Connect by which a grant is at its end."""
+STEP_UP = frozenset({"interaction_required"})
+"""Codes of RFC 6749, GitHub and Entra by which a grant is at its end."""
 PASSING = frozenset({"", "server_error", "temporarily_unavailable", "slow_down"})
 """Codes after which the same request may succeed a little later."""
 
@@ -57,11 +57,13 @@ log = structlog.get_logger("postern.connections")
 
 @dataclass(slots=True)
 class Rest:
-    """No exchange until then, of our monotonic clock, after so many failures in a row."""
+    """No exchange until then, of our monotonic clock, after so many failures in a row. `unanswered` says that the
+    provider may have used the refresh token up, and that its response was lost."""
 
     until: float
     fault: ConnectionFault
     failures: int = 1
+    unanswered: bool = False
 
 
 @dataclass(slots=True)
@@ -197,7 +199,9 @@ class Renewing:
         """Mark the grant as broken, unless it has moved on meanwhile."""
         grant = opened.grant
         died = bool(grant.attempt) and grant.holder != self._node
-        reason = "server-stopped" if died and refused.code in ENDED else refused.reason or "ended"
+        rest = self.rests.get((grant.connection, grant.owner))
+        lost = "server-stopped" if died else "no-answer" if rest is not None and rest.unanswered else ""
+        reason = (lost if refused.code in ENDED else "") or refused.reason or "ended"
         broken = partial(grants.break_, name=grant.connection, owner=grant.owner, generation=grant.generation)
         writing = partial(broken, attempt=attempt, reason=reason, claims=refused.claims, now=self._clocks.now())
         if await self._insist(partial(self._write, writing)):
@@ -213,7 +217,9 @@ class Renewing:
         failures = min(before.failures + 1 if before else 1, REST.count)
         wait = self._clocks.uniform(*REST.window(failures))
         wait = max(wait, min(refused.retry_after or 0.0, LONGEST_REST))
-        self.rests[key] = Rest(self._clocks.monotonic() + wait, fault, failures)
+        lost = not refused.code and refused.reason == UNAVAILABLE and refused.retry_after is None
+        unanswered = lost or (before is not None and before.unanswered)
+        self.rests[key] = Rest(self._clocks.monotonic() + wait, fault, failures, unanswered)
         self.counts.outcomes["failed"] += 1
         log.warning("grant-not-renewed", entry=entry, owner=grant.owner, wrong=refused.wrong, wait=round(wait, 3))
         return fault

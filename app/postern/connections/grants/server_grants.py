@@ -75,6 +75,7 @@ class ServerGrants:
         self._renewing = Renewing(read, write, seal, provider, node, self._clocks)
         self._loads: OncePerKey[Key, Opened] = OncePerKey(WAIT_SECONDS, self._clocks.monotonic)
         self._refreshes: OncePerKey[Key, Opened] = OncePerKey(WAIT_SECONDS, self._clocks.monotonic)
+        self._closing = False
         self._uses = Uses(write, self._clocks.now)
         self._background = Background(read, names, self.refresh, self._clocks)
         self.counts = self._renewing.counts
@@ -169,6 +170,7 @@ class ServerGrants:
 
     async def aclose(self, seconds: float = EXCHANGE_SECONDS) -> None:
         """Wait for the refreshes in progress: what the provider has issued is written. Then note the last uses."""
+        self._closing = True
         await self._refreshes.aclose(seconds)
         await self._loads.aclose(0.0)
         await self._uses.flush()
@@ -235,7 +237,7 @@ class ServerGrants:
     async def _refreshed(self, key: Key, stale: int) -> Opened:
         """Renew the grant, or wait for the server process that does."""
         until = self._clocks.monotonic() + WAIT_SECONDS
-        while (began := self._clocks.monotonic()) < until:
+        while (began := self._clocks.monotonic()) < until and not self._closing:
             found = await self._rows.look(key)
             grant = self._usable(key, found.grant)
             move = next_move(
