@@ -21,14 +21,14 @@ from postern.access import Caller, Guarded, Refused, checks
 from postern.assembly import create_identity, installation_of, load_catalog, tenants
 from postern.assembly.refusals import examiner
 from postern.catalog import Catalog
-from postern.console.connections import Connections, Stages
+from postern.console.connections import Connections
 from postern.console.explain import Explain
 from postern.console.navigation import NAVIGATION
 from postern.console.page import PageRoute, Shown, Viewer, Visit
 from postern.console.refusals import Refusals
 from postern.console.render import render
 from postern.console.secrets import Secrets
-from postern.console.services import Services
+from postern.console.services import Services, Stages
 from postern.console.workflows import Workflows
 from postern.errors import Problem
 from postern.http_client import AsyncClient, http_client

@@ -55,20 +55,30 @@ def test(
         str,
         typer.Argument(metavar="NAME", help="As graph; if both tables have it, connections.graph or triggers.graph."),
     ],
+    person: Annotated[
+        str | None,
+        typer.Option("--for", metavar="PERSON", help="Whose grant: a name of [people], or an object id."),
+    ] = None,  # noqa: PT028 - a command, no test
 ) -> None:
     """Test an entry of postern.toml: sign in, and reach the other side. A failed stage says how to fix it.
 
-    A connection's base address gets a GET. A trigger is not run: no request is sent to it. Exit code 1 if a stage
-    fails.
+    A connection's base address gets a GET. A trigger is not run: no request is sent to it. If each person connects the
+    entry, the states are shown, of one person with --for, and no request is sent but for people of the local tenant.
+    Tokens are not renewed. Exit code 1 if a stage fails.
     """
+    from postern.cli.grant_trial import granted_stages, is_granted, whose_grant
     from postern.connections.entry_trial import stages_of
 
     here = workspace()
     entry = entry_named(name, here.settings)
+    whose = whose_grant(entry, here, person)
     if here.local is not None:
         export_local_credential(here.local)
-    passed = asyncio.run(show(stages_of(entry, here.settings)))
-    _conclude(here, entry, passed=passed)
+    granted = is_granted(entry, here)
+    shown: list[Stage] = []
+    stages = granted_stages(entry, here, whose) if granted else stages_of(entry, here.settings)
+    passed = asyncio.run(show(stages, shown))
+    _conclude(here, entry, passed=passed, answered=shown[-1].name == "grant")
     raise typer.Exit(0 if passed else 1)
 
 
@@ -88,9 +98,12 @@ def entry_named(name: str, settings: Settings) -> str:
     return meant[0]
 
 
-async def show(stages: AsyncIterator[Stage]) -> bool:
-    """Print the stages as they come, up to the first that fails. Returns whether all passed."""
+async def show(stages: AsyncIterator[Stage], shown: list[Stage] | None = None) -> bool:
+    """Print the stages as they come, up to the first that fails. Returns whether all passed. They are added to
+    `shown`."""
     async for stage in stages:
+        if shown is not None:
+            shown.append(stage)
         mark = Text("ok    ", "green") if stage.passed else Text("FAILED", "bold red")
         line = Text.assemble(mark, "  ", plain(stage.name).ljust(NAME_WIDTH), plain(stage.detail))
         out.print(line, highlight=False, soft_wrap=True)
@@ -100,12 +113,12 @@ async def show(stages: AsyncIterator[Stage]) -> bool:
     return True
 
 
-def _conclude(here: Workspace, entry: str, *, passed: bool) -> None:
+def _conclude(here: Workspace, entry: str, *, passed: bool, answered: bool) -> None:
     if passed:
         err.print(f"[green]{entry} works.[/]", highlight=False)
         return
     err.print(f"[bold red]{entry} does not work.[/]", highlight=False)
-    if here.local is not None:
+    if here.local is not None and not answered:
         err.print("The local tenant answers only while `postern dev` runs.", markup=False, highlight=False)
 
 

@@ -12,7 +12,7 @@ import typer
 from postern.catalog import Snapshot
 from postern.errors import UserFault
 from postern.local_tenant import LocalTenant
-from postern.local_tenant.directory import EXAMPLE_CONNECTION
+from postern.local_tenant.directory import EXAMPLE_CONNECTION, callback_path
 from postern.local_tenant.flows import FLOWS_AUDIENCE, flow_url
 from postern.local_tenant.tenant import GRANTS_KEY_NAME
 from postern.settings import Settings, load_settings
@@ -145,6 +145,17 @@ def local_defaults(local: LocalTenant) -> dict[str, Any]:
                 },
             }
         },
+    }
+
+
+def connection_callbacks(local: LocalTenant, settings: Settings) -> set[str]:
+    """The redirect URIs of the connections that people connect at the local tenant: one for each."""
+    from postern.connections.grants.entries import granted_entries
+
+    return {
+        (settings.public_url or "").rstrip("/") + callback_path(name)
+        for name, each in granted_entries(settings).items()
+        if each.auth.client_id == local.client_id
     }
 
 

@@ -1,7 +1,7 @@
 """`/console/connections`: the entries of `postern.toml`, how each signs in, and a test of one."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -10,7 +10,7 @@ from postern.connections.stage import Stage
 from postern.console.connect import asker
 from postern.console.grant_words import GrantRow, grant_row
 from postern.console.page import PageRoute, SeeOther, Shown, Visit
-from postern.console.services import Services
+from postern.console.services import Services, Stages
 from postern.console.sign_in_words import sign_in_words
 from postern.console.uses_words import users_of_connections
 from postern.errors import problem
@@ -24,8 +24,6 @@ SECONDS = 60.0
 """How long a test may take."""
 AT_ONCE = 4
 """Tests that run at the same time."""
-
-Stages = Callable[[str], AsyncIterator[Stage]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +65,7 @@ def entry_row(
 
 @dataclass(frozen=True, slots=True)
 class Connections:
-    """The two pages. `stages` tests an entry; the default is what `postern connections test` does."""
+    """The two pages. `stages` tests an entry in place of what `postern connections test` does."""
 
     services: Services
     stages: Stages | None = None
@@ -119,7 +117,7 @@ class Connections:
         return SeeOther("/console/connections")
 
     async def _stages(self, entry: str) -> list[Stage]:
-        make = self.stages or partial(stages_of, settings=self.services.settings)
+        make = self.stages or self.services.stages or partial(stages_of, settings=self.services.settings)
         done: list[Stage] = []
         try:
             async with asyncio.timeout(SECONDS):

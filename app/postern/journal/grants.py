@@ -126,11 +126,10 @@ def of_owner(connection: Connection, owner: str) -> list[Grant]:
     return [_grant(row) for row in connection.execute(query)]
 
 
-def of_connection(connection: Connection, name: str, limit: int, after: str | None = None) -> list[Grant]:
-    """The grants of an entry, by owner, from the one after `after`; from the first one, the shared one, if it is
-    None."""
+def of_connection(connection: Connection, name: str, limit: int, after: str = "") -> list[Grant]:
+    """The grants of an entry, by owner: those after `after`, or all with "", from the shared one on."""
     query = select(grants).where(grants.c.connection == name)
-    if after is not None:
+    if after:
         query = query.where(grants.c.owner > after)
     return [_grant(row) for row in connection.execute(query.order_by(grants.c.owner).limit(limit))]
 

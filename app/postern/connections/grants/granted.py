@@ -52,11 +52,7 @@ class Granted(SignIn):
     def sign(self, request: Request, credential: str) -> None:
         """Put the token on the request. If the provider named an address for this grant, the request goes there: the
         author's own request keeps the address of the entry."""
-        access = _read(credential)
-        request.headers["Authorization"] = f"Bearer {access.token}"
-        if access.base_url:
-            request.url = moved(request.url, access.base_url, self._entry, self._domains)
-            request.headers["Host"] = request.url.netloc.decode("ascii")
+        sign_with(request, _read(credential), self._entry, self._domains)
 
     async def another(self, refused: str) -> str | None:
         """Another token after one was rejected, once for a request; None if there is none."""
@@ -76,6 +72,14 @@ class Granted(SignIn):
             yield Stage("grant", passed=False, detail=fault.wrong, fix=fault.fix)
         else:
             yield Stage("grant", passed=True, detail="connected")
+
+
+def sign_with(request: Request, access: Access, entry: str, domains: tuple[str, ...]) -> None:
+    """Put a token on the copy of a request, which goes to the token's own address if it has one."""
+    request.headers["Authorization"] = f"Bearer {access.token}"
+    if access.base_url:
+        request.url = moved(request.url, access.base_url, entry, domains)
+        request.headers["Host"] = request.url.netloc.decode("ascii")
 
 
 def moved(url: URL, base_url: str, entry: str, domains: tuple[str, ...]) -> URL:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class Reason(NamedTuple):
-    """text is a predicate of the connection, and fix a sentence without its full stop that names the role."""
+    """`text` is a predicate of the connection, and `fix` a sentence without its full stop that names the role."""
 
     text: str
     fix: str
@@ -74,6 +74,9 @@ REASONS: dict[str, Reason] = {
         "has tokens that cannot be opened: its record was changed, or its key is gone from Key Vault",
         "An operator restores the version of the key in Key Vault, or its owner connects it again",
     ),
+    "restored": Reason(
+        "was restored from a backup without its tokens, because the provider may have replaced them since", _RECONNECT
+    ),
     # Signing in at the provider
     "other-account": Reason(
         "was not connected: the person signed in with another account or tenant than before",
@@ -126,10 +129,10 @@ REASONS: dict[str, Reason] = {
         "An operator corrects scopes, or adds the permissions to the registration",
     ),
     "too-many-requests": Reason(
-        "cannot be renewed now: the provider gets too many requests", "Nobody has to do anything; it is tried later"
+        "cannot be used now: the provider gets too many requests", "Nobody has to do anything; it is tried later"
     ),
     "provider-unavailable": Reason(
-        "cannot be renewed now: the provider cannot be reached, or has an error of its own",
+        "cannot be used now: the provider cannot be reached, or has an error of its own",
         "Nobody has to do anything; if it lasts, an operator checks the network and the addresses of the entry",
     ),
     "provider-rejects": Reason(
@@ -147,7 +150,6 @@ REASONS: dict[str, Reason] = {
         "connects it again",
     ),
     # Runs that no grant serves
-    "no-person": Reason("has a grant for each person, and no person started this run", _ONE_PERSON),
     "application": Reason("has a grant for each person, and an application started this run", _ONE_PERSON),
     "anonymous": Reason(
         "has a grant for each person, and this run has no signed-in caller",
@@ -158,6 +160,7 @@ REASONS: dict[str, Reason] = {
         "has a grant for each person, and this run was resubmitted by another person or with another input",
         "The person who started the first run resubmits it with the same input, or starts a new one",
     ),
+    "no-person": Reason("has a grant for each person, and no person started this run", _ONE_PERSON),
     "schedule": Reason(
         "has a grant for each person, and a schedule started this run",
         "The author uses a shared connection: per_user is left out",
@@ -214,11 +217,15 @@ OF_ERROR: Mapping[str, str] = {
     "unauthorized_client": "client-rejected",
     "invalid_scope": "wrong-scopes",
     "invalid_target": "wrong-scopes",
+    "redirect_uri_mismatch": "redirect-uri",
+    "consent_required": "consent",
+    "login_required": "interaction-required",
+    "invalid_resource": "wrong-scopes",
     "server_error": "provider-unavailable",
     "temporarily_unavailable": "provider-unavailable",
     "slow_down": "too-many-requests",
 }
-"""The reasons by the error codes of RFC 6749, for providers without numbers."""
+"""The reasons by the error codes of RFC 6749, OpenID Connect and GitHub, for responses without numbers."""
 
 
 def reason_of(error: str, numbers: Iterable[int] = (), otherwise: str = "provider-rejects") -> str:
