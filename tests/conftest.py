@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from postern import collector
 from postern.catalog import catalog
 from postern.journal.writing import writer_link
 from postern.local_tenant import LocalTenant, serve
@@ -59,6 +60,13 @@ def pytest_configure(config: pytest.Config) -> None:
     """A soak tries properties with more examples, a fast run with fewer."""
     profiles = {"soak": config.getoption("--soak"), "fast": config.getoption("--fast"), "test": True}
     settings.load_profile(next(name for name, chosen in profiles.items() if chosen))
+    collector.begin()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """All modules and tests stay: to look for garbage among them again and again is a tenth of a run."""
+    collector.loaded()
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

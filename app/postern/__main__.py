@@ -9,6 +9,9 @@ than the probe."""
 
 def main() -> None:
     """Run the command."""
+    from postern.collector import begin
+
+    begin()
     if sys.argv[1:] in PROBE_ARGUMENTS:
         from postern.cli.health_probe import main as command
     else:

@@ -46,7 +46,10 @@ _Task = tuple[Path, list[Source], list[str], dict[str, str]]
 """The folder with its files, the modules to try, and those not to execute, with the reasons."""
 _BEGUN, _ENDED = "begun", "ended"
 _LINE = re.compile(r'File "(.+)", line ([0-9]+) in ')
-_CHILD = "import sys; from postern.catalog.trial import new_process; new_process(int(sys.argv[1]))"
+_CHILD = (
+    "import sys; from postern.collector import begin; begin(); "
+    "from postern.catalog.trial import new_process; new_process(int(sys.argv[1]))"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ code of authors or of libraries left behind are waited for until the grace perio
 """
 
 import errno
-import gc
 import logging
 import multiprocessing
 import os
@@ -25,6 +24,7 @@ import structlog
 import uvicorn
 from uvicorn.config import LifespanType
 
+from postern import collector
 from postern.allocator import return_free_pages
 from postern.logs import flush_logs
 from postern.server.listener import accepted, block_new
@@ -39,10 +39,6 @@ GRACE = 30.0
 IDLE = 5.0
 """Seconds after SIGTERM in which idle connections are still served. A proxy must close its own earlier (for nginx:
 keepalive_timeout of the upstream), or it may send a request that is lost."""
-
-GC_THRESHOLD = 10_000
-"""New objects before the garbage collector looks for cycles. A request leaves no cycles, and with Python's 700 the
-collector would run every few requests."""
 
 SWITCH_INTERVAL = 0.0005
 """Seconds after which a waiting thread gets the interpreter. With Python's 5 ms, a `def` workflow that computes would
@@ -76,13 +72,11 @@ class Server(uvicorn.Server):
         quieten_lifespan()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Load and start the application, then freeze the loaded objects: they stay, so the garbage collector need not
-        look at them again."""
+        """Load and start the application."""
         self._listeners = sockets or []
         await super().startup(sockets=sockets)
         sys.setswitchinterval(SWITCH_INTERVAL)
-        gc.freeze()
-        gc.set_threshold(GC_THRESHOLD, 20, 50)
+        collector.loaded()
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve in an event loop of its own."""

@@ -20,6 +20,7 @@ import structlog
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 
+from postern import collector
 from postern.server.listener import block_new
 
 SAFE_PATH = "PYTHONSAFEPATH"
@@ -146,6 +147,7 @@ def _restore(safe_path: str | None) -> None:
 def _work(serve: Serve, config: uvicorn.Config, listener: socket.socket, grace: float, safe_path: str | None) -> None:
     """The body of a worker. The programs that workflows start get the variable as the operator set it."""
     _restore(safe_path)
+    collector.begin()
     threading.Thread(target=_follow_parent, daemon=True).start()
     with listener:
         raise SystemExit(serve(config, listener, grace))

@@ -31,6 +31,7 @@ from sqlalchemy import Connection, Engine
 from tenacity import RetryCallState, Retrying, retry_if_exception
 from tenacity.wait import wait_exponential_jitter
 
+from postern import collector
 from postern.allocator import return_free_pages
 from postern.errors import DatabaseFault
 from postern.journal.database.engine import file_of, migrate, open_engine
@@ -316,5 +317,6 @@ def main() -> None:
     everything is written."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    collector.loaded()
     with closing(Writer(socket.socket(fileno=int(sys.argv[1])))) as writer:
         writer.run()

@@ -13,7 +13,10 @@ from typing import IO, Any, cast
 from postern.import_path import without_working_directory
 from postern.journal.writing.writer import DONE, LENGTH, Start, frame
 
-PROGRAM = "import sys; sys.path[:] = sys.argv[2:]; from postern.journal.writing.writer import main; main()"
+PROGRAM = (
+    "import sys; sys.path[:] = sys.argv[2:]; from postern.collector import begin; begin(); "
+    "from postern.journal.writing.writer import main; main()"
+)
 
 LONGEST_LINE = 300
 """Characters of what a writer printed last that are logged."""
