@@ -106,14 +106,14 @@ class StrictProvider:
             return self._issue(family)
 
     def report(self) -> dict[str, Any]:
-        """What happened: token requests by generation, answers by kind, why families were revoked, the generation of
-        each family."""
+        """What happened: token requests by family and generation, answers by kind, why families were revoked, by their
+        numbers, and the generation of each family."""
         with self._lock:
             return {
                 "requests": dict(self.requests),
                 "answers": dict(self.answers),
                 "revocations": self.revocations,
-                "revoked": [family.revoked for family in self.families if family.revoked],
+                "revoked": {str(n): each.revoked for n, each in enumerate(self.families) if each.revoked},
                 "generations": [family.generation for family in self.families],
             }
 
@@ -121,6 +121,13 @@ class StrictProvider:
         """Change the rules from now on."""
         with self._lock:
             self.rules = Rules(**(asdict(self.rules) | rules))
+
+    def told(self, path: str, said: dict[str, Any]) -> Tokens | None:
+        """What a test in another process says: new rules, or that somebody consented."""
+        if path == "/grants":
+            return self.grant(**said)
+        self.set(**said)
+        return None
 
     def accepts(self, access_token: str) -> str:
         """The account of an access token that is valid; "" if it is not."""
@@ -251,6 +258,7 @@ class Handler(BaseHTTPRequestHandler):
     """HTTP of a provider."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     @property
     def provider(self) -> StrictProvider:
@@ -272,9 +280,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", "0"))).decode()
-        if self.path == "/rules":
-            self.provider.set(**json.loads(body))
-            self._send(200, {})
+        if self.path in ("/rules", "/grants"):
+            tokens = self.provider.told(self.path, json.loads(body))
+            self._send(200, tokens._asdict() if tokens else {})
             return
         answer = {"/token": self.provider.token, "/revoke": self.provider.revoke}.get(self.path)
         if answer is None:

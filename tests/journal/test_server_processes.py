@@ -24,8 +24,10 @@ from postern.journal.server_processes import (
     ServerProcess,
     ServerProcesses,
     beat,
+    beat_again,
     gone,
     interrupt,
+    is_known_gone,
     read_processes,
     requested_cancellations,
     watch,
@@ -75,6 +77,35 @@ def test_only_nodes_that_beat_are_seen_anew():
     seen = {"still": Seen(3, 1.0), "beating": Seen(3, 1.0), "left": Seen(3, 1.0)}
     found = [node("still"), node("beating", beat=4), node("new")]
     assert watch(found, seen, 9.0) == {"still": Seen(3, 1.0), "beating": Seen(4, 9.0), "new": Seen(3, 9.0)}
+
+
+def test_a_beat_out_of_turn_keeps_the_row_and_makes_none(engine):
+    with engine.begin() as connection:
+        assert not beat_again(connection, "other")
+        beat(connection, node(beat=3))
+        assert beat_again(connection, "other")
+        assert [each.beat for each in read_processes(connection)] == [4]
+        interrupt(connection, "other", 0.0, seen=3)
+        assert beat_again(connection, "other")
+        interrupt(connection, "other", 0.0, seen=5)
+        assert not beat_again(connection, "other")
+
+
+@pytest.mark.parametrize(
+    ("row", "alive", "is_gone"),
+    [
+        (None, True, True),
+        (node(machine="here"), False, True),
+        (node(machine="here"), True, False),
+        (node(machine="there"), False, False),
+    ],
+)
+def test_a_node_is_known_to_be_gone_without_a_row_or_when_its_process_ended_here(engine, row, alive, is_gone):
+    with engine.begin() as connection:
+        if row is not None:
+            beat(connection, row)
+        found = is_known_gone(connection, "other", "here", lambda process: alive and process == "7:70")
+    assert found is is_gone
 
 
 def test_a_node_beats_and_comes_back_when_its_row_was_taken_away(engine):

@@ -11,6 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from postern.connections.grants.reasons import REASONS
+from postern.connections.grants.renewing import RefreshCounts
 from postern.http_client import AsyncClient, Response
 from postern.local_tenant import LocalTenant
 from tests.connections.counterparts import Received, listening, reply
@@ -57,6 +58,8 @@ async def handles(ctx: Context, body):
 
 class Store(Held):
     """In place of the store of grants."""
+
+    counts = RefreshCounts()
 
     async def run(self) -> None:
         await asyncio.Event().wait()
@@ -205,7 +208,8 @@ async def test_no_token_and_no_page_is_where_it_does_not_belong(server: Server, 
             if "x-run-id" in run.headers
         ]
         metrics = (await server.client.get("/metrics")).text
-    assert 'outcome="failed"' in metrics
+    assert 'outcome="consent-required"' in metrics
+    assert 'outcome="failed"' not in metrics
     texts = [*records, metrics, repr(logs), caplog.text, *(run.text for run in runs)]
     stored = b"".join(path.read_bytes() for path in server.folder.glob(".journal.db*"))
     assert not any(MARKER in text for text in texts)

@@ -3,17 +3,19 @@
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 from structlog.typing import FilteringBoundLogger
 
 from postern.access import Caller
 from postern.api.access import is_operator
 from postern.api.grant_actions import GrantActions
+from postern.api.metrics import grant_metrics
 from postern.assembly.connections import ConnectionsPart
 from postern.assembly.entra_accounts import entra_accounts
 from postern.assembly.identity import installation_of
 from postern.assembly.part import Part
+from postern.connections.grants.counts import GrantCounts
 from postern.connections.grants.entries import GrantedEntry, granted_entries
 from postern.connections.grants.keys import VaultKeys
 from postern.connections.grants.oauth_provider import provider_of
@@ -24,6 +26,7 @@ from postern.connections.grants.server_grants import ServerGrants
 from postern.connections.grants.store import Grants
 from postern.http_client import http_client
 from postern.journal.journal import Journal
+from postern.journal.reading.readers import SERVER
 from postern.settings import GrantedAuth, Settings
 from postern.settings.installation import Installation
 
@@ -80,6 +83,8 @@ def grants_part(
     seal = Seal(VaultKeys(connections.connections.vault, settings.grants_key_name or ""))
     grants = ServerGrants(journal.read, journal.write, seal, provider, journal.node, lambda: entries)
     of_runs = GrantsOfRuns(grants, may_connect(installation_of(settings), address))
+    read = partial(journal.read, caller=SERVER)
+    counts = GrantCounts(read, {name: entry.per_user for name, entry in entries.items()})
     connections.connections.sign_in_of_runs(GrantedAuth, of_runs.sign_in)
 
     @asynccontextmanager
@@ -97,5 +102,6 @@ def grants_part(
         provider=provider,
         grants=grants,
         life=life,
-        tasks=(grants.run,),
+        tasks=(grants.run, counts.run),
+        metrics=(grant_metrics(lambda: counts.found, grants.counts.outcomes, grants.counts.seconds),),
     )

@@ -1,5 +1,6 @@
 """The provider of a grant, against a real token endpoint on loopback: what is sent, and what comes of the answers."""
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
@@ -9,6 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import jwt
 import pytest
+from structlog.testing import capture_logs
 
 from postern.access import Check, Refused
 from postern.browser_secrets import new_secret
@@ -16,6 +18,7 @@ from postern.connections.auth.sign_in_context import SignInContext
 from postern.connections.authorization import nonce_of, verifier_of
 from postern.connections.faults import ConnectionFault
 from postern.connections.grants import sending
+from postern.connections.grants.entra_addresses import EntraAddresses
 from postern.connections.grants.oauth_provider import OAuthProvider, provider_of
 from postern.connections.grants.provider import RefusedByProvider
 from postern.connections.grants.reasons import REASONS
@@ -27,6 +30,7 @@ from postern.http_client import http_client
 from postern.identity import Endpoints, Person
 from postern.settings import GrantedAuth
 from postern.settings.grant_presets import GRANT_PRESETS
+from tests.connections.conftest import Hand
 from tests.connections.token_server import Answered, Kept, Received, TokenServer, raw, reply, token_server
 
 pytestmark = pytest.mark.anyio
@@ -558,6 +562,34 @@ async def test_entra_away_is_a_fault_that_shows_nothing_and_is_tried_again_later
     with pytest.raises(RefusedByProvider) as refused:
         await of.refresh(TOKENS, (), "")
     assert (refused.value.code, refused.value.reason) == ("", "provider-unavailable")
+
+
+async def test_the_addresses_of_a_tenant_do_not_wait_for_those_of_another(endpoint: TokenServer):
+    """They are looked up again after an hour; meanwhile, and while Entra is away, the old ones serve."""
+    clock, going_on = Hand(), asyncio.Event()
+
+    class Slow(Accounts):
+        async def endpoints(self, tenant: str) -> Endpoints:
+            found = await super().endpoints(tenant)
+            if len(self.looked) > 1:
+                await going_on.wait()
+                raise OSError(MARKER)
+            return found
+
+    accounts = Slow(endpoint)
+    of = EntraAddresses(ID, accounts, clock)
+    found = await of.find()
+    other = asyncio.ensure_future(of.find(OTHER))
+    while len(accounts.looked) < 2:
+        await asyncio.sleep(0)
+    clock.now += 3600
+    assert await of.find() == found
+    going_on.set()
+    with pytest.raises(RefusedByProvider), capture_logs() as logs:
+        await other
+    assert [(line["event"], line["tenant"]) for line in logs] == [("entra-metadata-not-read", OTHER)]
+    assert await of.find() == found
+    assert accounts.looked == [ID, OTHER, ID]
 
 
 async def test_entra_cannot_end_a_grant_and_says_so(endpoint: TokenServer):

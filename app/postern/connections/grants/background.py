@@ -8,7 +8,7 @@ import structlog
 
 from postern.connections.faults import ConnectionFault
 from postern.connections.grants.clocks import Clocks
-from postern.connections.grants.moves import due_at
+from postern.connections.grants.moves import NO_REFRESH_TOKEN, due_at
 from postern.errors import Problem
 from postern.journal.grants import Grant, State, of_connection
 from postern.journal.server_processes import Transaction
@@ -52,19 +52,21 @@ class Background:
         limit = asyncio.Semaphore(MOST_AT_ONCE)
         async with asyncio.TaskGroup() as tasks:
             for name in self._names():
-                after: str | None = ""
-                while after is not None:
+                after = ""
+                while True:
                     found = await self._read(partial(of_connection, name=name, limit=PAGE, after=after))
-                    after = found[-1].owner if len(found) == PAGE else None
                     for grant in filter(self._is_due, found):
                         await limit.acquire()
                         task = tasks.create_task(self._renew(grant))
                         task.add_done_callback(lambda _: limit.release())
+                    if len(found) < PAGE:
+                        break
+                    after = found[-1].owner
 
     def _is_due(self, grant: Grant) -> bool:
-        """Whether it is to be renewed now. One that is being renewed is left alone, unless that takes long."""
+        """Whether it is to be renewed now."""
         now = self._clocks.now()
-        return grant.state is State.CONNECTED and due_at(grant, now) <= now
+        return grant.state is State.CONNECTED and grant.reason != NO_REFRESH_TOKEN and due_at(grant, now) <= now
 
     async def _renew(self, grant: Grant) -> None:
         await self._clocks.sleep(self._clocks.uniform(0.0, 1.0))

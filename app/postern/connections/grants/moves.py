@@ -19,8 +19,8 @@ LATELY = 86_400.0
 DAY = 86_400.0
 """In the background, tokens that were used so lately are renewed at four fifths of their life, others once a day."""
 
-CANNOT_OPEN = "cannot-open"
-"""The reason of a row that does not open. It is tried again, because a key may come back to the vault."""
+NO_REFRESH_TOKEN = "no-refresh-token"  # noqa: S105
+"""The reason of a grant that cannot be renewed."""
 
 _OF_SIGN_IN = {"openid", "profile", "email", "offline_access"}
 """Scopes that responses may leave out (OpenID Connect Core, section 3.1.2.1)."""
@@ -44,7 +44,7 @@ def next_move(
     this server process, which makes one attempt at a time: one of its own that it looks at has ended."""
     if grant is None:
         return Move.MISSING
-    if grant.state is State.BROKEN and grant.reason != CANNOT_OPEN:
+    if grant.state is State.BROKEN:
         return Move.BROKEN
     if grant.generation != stale and now < good_until(grant):
         return Move.USE

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class Reason(NamedTuple):
-    """text is a predicate of the connection, and fix a sentence without its full stop that names the role."""
+    """`text` is a predicate of the connection, and `fix` a sentence without its full stop that names the role."""
 
     text: str
     fix: str
@@ -150,7 +150,6 @@ REASONS: dict[str, Reason] = {
         "connects it again",
     ),
     # Runs that no grant serves
-    "no-person": Reason("has a grant for each person, and no person started this run", _ONE_PERSON),
     "application": Reason("has a grant for each person, and an application started this run", _ONE_PERSON),
     "anonymous": Reason(
         "has a grant for each person, and this run has no signed-in caller",
@@ -161,6 +160,7 @@ REASONS: dict[str, Reason] = {
         "has a grant for each person, and this run was resubmitted by another person or with another input",
         "The person who started the first run resubmits it with the same input, or starts a new one",
     ),
+    "no-person": Reason("has a grant for each person, and no person started this run", _ONE_PERSON),
     "schedule": Reason(
         "has a grant for each person, and a schedule started this run",
         "The author uses a shared connection: per_user is left out",
@@ -217,11 +217,15 @@ OF_ERROR: Mapping[str, str] = {
     "unauthorized_client": "client-rejected",
     "invalid_scope": "wrong-scopes",
     "invalid_target": "wrong-scopes",
+    "redirect_uri_mismatch": "redirect-uri",
+    "consent_required": "consent",
+    "login_required": "interaction-required",
+    "invalid_resource": "wrong-scopes",
     "server_error": "provider-unavailable",
     "temporarily_unavailable": "provider-unavailable",
     "slow_down": "too-many-requests",
 }
-"""The reasons by the error codes of RFC 6749, for providers without numbers."""
+"""The reasons by the error codes of RFC 6749, OpenID Connect and GitHub, for responses without numbers."""
 
 
 def reason_of(error: str, numbers: Iterable[int] = (), otherwise: str = "provider-rejects") -> str:

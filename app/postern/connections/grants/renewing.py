@@ -16,15 +16,15 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 from tenacity.wait import wait_random_exponential
 
 from postern.authoring.retry_policy import Retry
-from postern.connections.auth.token_response import LATER
 from postern.connections.faults import ConnectionFault
 from postern.connections.grants import attempts
 from postern.connections.grants.attempts import Write
 from postern.connections.grants.clocks import Clocks
 from postern.connections.grants.moves import expires_at
 from postern.connections.grants.provider import Provider, RefusedByProvider
+from postern.connections.grants.reasons import REASONS
 from postern.connections.grants.rows import Opened, is_away
-from postern.connections.grants.seal import Seal
+from postern.connections.grants.seal import Seal, Sealer
 from postern.connections.grants.tokens import Issued
 from postern.errors import Problem
 from postern.histogram import SECONDS, Histogram
@@ -43,10 +43,12 @@ LONGEST_REST = 3600.0
 """Seconds of a provider's Retry-After that are obeyed."""
 
 ENDED = frozenset({"invalid_grant", "bad_refresh_token"})
-STEP_UP = frozenset({"interaction_required", "login_required", "consent_required"})
-"""Codes of OAuth 2.0, GitHub and OpenID Connect by which a grant is at its end."""
+STEP_UP = frozenset({"interaction_required"})
+"""Codes of RFC 6749, GitHub and Entra by which a grant is at its end."""
 PASSING = frozenset({"", "server_error", "temporarily_unavailable", "slow_down"})
 """Codes after which the same request may succeed a little later."""
+
+UNAVAILABLE = "provider-unavailable"
 
 T = TypeVar("T")
 
@@ -56,7 +58,7 @@ log = structlog.get_logger("postern.connections")
 @dataclass(slots=True)
 class Rest:
     """No exchange until then, of our monotonic clock, after so many failures in a row. `unanswered` says that the
-    provider may have used the refresh token up."""
+    provider may have used the refresh token up, and that its response was lost."""
 
     until: float
     fault: ConnectionFault
@@ -99,7 +101,7 @@ class Renewing:
         """The next generation; None if the row has to be looked at again. Raises ConnectionFault, and Problem
         `journal-unavailable`."""
         grant = opened.grant
-        await self._seal.seal(grant.connection, grant.owner, opened.tokens)  # nothing is fetched that cannot be sealed
+        sealer = await self._seal.prepare()  # nothing is requested that cannot be sealed
         attempt = new_id()
         row = (grant.connection, grant.owner, grant.generation)
         taking = partial(attempts.take, name=row[0], owner=row[1], generation=row[2], before=grant.attempt)
@@ -124,7 +126,7 @@ class Renewing:
         except (Problem, ConnectionFault):
             await self._insist(partial(self._write, release))
             raise
-        return await self._keep(opened, attempt, issued)
+        return await self._keep(opened, attempt, issued, sealer)
 
     async def give_up(self, grant: Grant, reason: str) -> None:
         """Mark a grant as broken that no exchange can help."""
@@ -156,7 +158,8 @@ class Renewing:
             async with asyncio.timeout(self._seconds):
                 return await retrying(provider.refresh, opened.tokens, grant.scopes, grant.tenant)
         except TimeoutError:
-            raise RefusedByProvider(f"did not respond within {self._seconds:g} s", LATER) from None
+            why = REASONS[UNAVAILABLE]
+            raise RefusedByProvider(why.text, why.fix, "", UNAVAILABLE) from None
 
     def _wait(self, state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome is not None else None
@@ -165,25 +168,21 @@ class Renewing:
 
     # What follows
 
-    async def _keep(self, opened: Opened, attempt: str, issued: Issued) -> Opened | None:
-        """Write what the provider issued, as soon as vault and journal let it."""
+    async def _keep(self, opened: Opened, attempt: str, issued: Issued, sealer: Sealer) -> Opened | None:
+        """Write what the provider issued, as soon as the journal lets it."""
         grant, now = opened.grant, self._clocks.now()
         name, owner = grant.connection, grant.owner
-
-        async def write() -> tuple[bool, Renewed]:
-            sealed, key_version = await self._seal.seal(name, owner, issued.tokens)
-            made = Renewed(
-                sealed,
-                key_version,
-                None if issued.seconds is None else now + issued.seconds,
-                grant.refresh_expires_at if issued.refresh_seconds is None else now + issued.refresh_seconds,
-                grant.scopes if issued.scopes is None else issued.scopes,
-                issued.instance_url or grant.instance_url,
-            )
-            writing = partial(grants.renew, name=name, owner=owner, generation=grant.generation, attempt=attempt)
-            return await self._write(partial(writing, renewed=made, now=now)), made
-
-        written, _ = await self._insist(write)
+        renewed = Renewed(
+            *sealer.seal(name, owner, issued.tokens),
+            access_expires_at=None if issued.seconds is None else now + issued.seconds,
+            refresh_expires_at=grant.refresh_expires_at
+            if issued.refresh_seconds is None
+            else now + issued.refresh_seconds,
+            scopes=grant.scopes if issued.scopes is None else issued.scopes,
+            instance_url=issued.instance_url or grant.instance_url,
+        )
+        writing = partial(grants.renew, name=name, owner=owner, generation=grant.generation, attempt=attempt)
+        written = await self._insist(partial(self._write, partial(writing, renewed=renewed, now=now)))
         found = await self._insist(partial(self._read, partial(grants.find, name=name, owner=owner)))
         if not written:
             self.counts.outcomes["superseded"] += 1
@@ -194,19 +193,15 @@ class Renewing:
         self.rests.pop((name, owner), None)
         self.counts.outcomes["renewed"] += 1
         log.info("grant-renewed", entry=entry_of(name), owner=owner, generation=grant.generation + 1)
-        if found is None or found.generation != grant.generation + 1:
-            return None
-        return Opened(found, issued.tokens)
+        return Opened(found, issued.tokens) if found and found.sealed == renewed.sealed else None
 
     async def _break(self, opened: Opened, attempt: str, refused: RefusedByProvider) -> None:
         """Mark the grant as broken, unless it has moved on meanwhile."""
         grant = opened.grant
+        died = bool(grant.attempt) and grant.holder != self._node
         rest = self.rests.get((grant.connection, grant.owner))
-        reason = refused.reason or "refused"
-        if refused.code in ENDED and grant.attempt and grant.holder != self._node:
-            reason = "server-stopped"
-        elif refused.code in ENDED and rest is not None and rest.unanswered:
-            reason = "no-answer"
+        lost = "server-stopped" if died else "no-answer" if rest is not None and rest.unanswered else ""
+        reason = (lost if refused.code in ENDED else "") or refused.reason or "ended"
         broken = partial(grants.break_, name=grant.connection, owner=grant.owner, generation=grant.generation)
         writing = partial(broken, attempt=attempt, reason=reason, claims=refused.claims, now=self._clocks.now())
         if await self._insist(partial(self._write, writing)):
@@ -217,13 +212,12 @@ class Renewing:
         """The fault of an exchange that failed for now. The next one has to wait."""
         grant = opened.grant
         key, entry = (grant.connection, grant.owner), entry_of(grant.connection)
-        wrong = f"gets no token: {self._provider(grant.connection).name} {refused.wrong}"
-        fault = ConnectionFault(entry, wrong, refused.fix)
+        fault = ConnectionFault(entry, refused.wrong, refused.fix)
         before = self.rests.get(key)
         failures = min(before.failures + 1 if before else 1, REST.count)
         wait = self._clocks.uniform(*REST.window(failures))
         wait = max(wait, min(refused.retry_after or 0.0, LONGEST_REST))
-        lost = not refused.code and refused.retry_after is None
+        lost = not refused.code and refused.reason == UNAVAILABLE and refused.retry_after is None
         unanswered = lost or (before is not None and before.unanswered)
         self.rests[key] = Rest(self._clocks.monotonic() + wait, fault, failures, unanswered)
         self.counts.outcomes["failed"] += 1

@@ -11,7 +11,7 @@ from postern.connections.grants.attempts import Write
 from postern.connections.grants.background import Background
 from postern.connections.grants.clocks import Clocks
 from postern.connections.grants.moves import (
-    CANNOT_OPEN,
+    NO_REFRESH_TOKEN,
     Move,
     expires_at,
     good_until,
@@ -29,7 +29,7 @@ from postern.connections.grants.tokens import Access, GrantTokens, Issued
 from postern.connections.grants.uses import Uses
 from postern.errors import Problem
 from postern.journal import grants
-from postern.journal.grants import Event, Grant, State, entry_of
+from postern.journal.grants import Event, Grant, entry_of
 from postern.journal.server_processes import Transaction
 
 WAIT_SECONDS = 30.0
@@ -38,7 +38,8 @@ POLL = (0.05, 0.25)
 """Seconds between two looks at a grant that another server process renews."""
 JUST_ISSUED = 30.0
 """A token that an API rejects is not renewed again so soon after it was issued."""
-NO_REFRESH_TOKEN = "no-refresh-token"  # noqa: S105
+EXPIRED = "expired"
+CANNOT_OPEN = "cannot-open"
 FEWER_SCOPES = "fewer-scopes"
 _LATER = "Try again later"
 _UNOPENED = (
@@ -74,6 +75,7 @@ class ServerGrants:
         self._renewing = Renewing(read, write, seal, provider, node, self._clocks)
         self._loads: OncePerKey[Key, Opened] = OncePerKey(WAIT_SECONDS, self._clocks.monotonic)
         self._refreshes: OncePerKey[Key, Opened] = OncePerKey(WAIT_SECONDS, self._clocks.monotonic)
+        self._closing = False
         self._uses = Uses(write, self._clocks.now)
         self._background = Background(read, names, self.refresh, self._clocks)
         self.counts = self._renewing.counts
@@ -168,6 +170,7 @@ class ServerGrants:
 
     async def aclose(self, seconds: float = EXCHANGE_SECONDS) -> None:
         """Wait for the refreshes in progress: what the provider has issued is written. Then note the last uses."""
+        self._closing = True
         await self._refreshes.aclose(seconds)
         await self._loads.aclose(0.0)
         await self._uses.flush()
@@ -195,12 +198,11 @@ class ServerGrants:
         raise no_grant(key[0], grant.reason if grant else "not-connected")
 
     async def _open(self, grant: Grant) -> Opened:
-        """The row with its tokens. A row that does not open is broken, alone."""
+        """The row with its tokens. A row that does not open is broken, alone, until its key is back in the vault."""
         try:
             return await self._rows.open(grant)
         except CannotOpen:
-            if grant.state is not State.BROKEN:
-                await self._renewing.give_up(grant, CANNOT_OPEN)
+            log.warning("grant-not-opened", entry=entry_of(grant.connection), owner=grant.owner)
         raise no_grant(grant.connection, CANNOT_OPEN)
 
     def _forget(self, key: Key) -> None:
@@ -235,7 +237,7 @@ class ServerGrants:
     async def _refreshed(self, key: Key, stale: int) -> Opened:
         """Renew the grant, or wait for the server process that does."""
         until = self._clocks.monotonic() + WAIT_SECONDS
-        while (began := self._clocks.monotonic()) < until:
+        while (began := self._clocks.monotonic()) < until and not self._closing:
             found = await self._rows.look(key)
             grant = self._usable(key, found.grant)
             move = next_move(
@@ -260,8 +262,8 @@ class ServerGrants:
         grant = opened.grant
         if not opened.tokens.refresh_token:
             if self._clocks.now() >= expires_at(grant):
-                await self._renewing.give_up(grant, NO_REFRESH_TOKEN)
-                raise no_grant(grant.connection, NO_REFRESH_TOKEN)
+                await self._renewing.give_up(grant, EXPIRED)
+                raise no_grant(grant.connection, EXPIRED)
             raise ConnectionFault(entry_of(grant.connection), "has no refresh token", "Connect it again before it ends")
         try:
             return await self._renewing.renew(opened)

@@ -1,6 +1,6 @@
 """The grants that this server process uses: hands out tokens, and renews each once however many processes ask.
 
-The rules of renewing are those of `RENEWING.md`. `server_grants.py` implements it.
+The rules of renewing are those of `../GRANTS.md`, "How tokens are renewed". `server_grants.py` implements it.
 """
 
 from typing import Protocol
