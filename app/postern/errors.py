@@ -75,6 +75,12 @@ PROBLEMS: Mapping[str, ProblemType] = {
         "A valid access token for this trigger is required in the Authorization header.",
     ),
     "insecure-transport": ProblemType(401, "Insecure transport", "Access tokens are accepted over https only."),
+    "sign-in-required": ProblemType(
+        401,
+        "Sign-in required",
+        "The workflow acts on your behalf, and Entra requires that you sign in again first: request a new token, with "
+        "the claims of WWW-Authenticate if it has any.",
+    ),
     "forbidden": ProblemType(403, "Forbidden", "Operator role required."),
     "unknown-trigger": ProblemType(404, "Unknown trigger", "There is no trigger at this URL."),
     "unknown-run": ProblemType(

@@ -220,6 +220,21 @@ def test_a_guarded_workflow_of_a_real_tenant_needs_an_audience(postern: Postern)
     )
 
 
+@pytest.mark.parametrize("verb", ["check", "serve"])
+def test_a_connection_that_people_connect_needs_its_settings(postern: Postern, folder: Path, verb: str):
+    """They are named at once, before anything is served. The local tenant provides all of them."""
+    auth = 'type = "oauth2", flow = "authorization_code", identity_provider = "github", client_id = "c"'
+    entry = f'base_url = "https://api.github.com"\nauth = {{ {auth}, client_secret = {{ key_vault = "app" }} }}'
+    with (folder / "postern.toml").open("a", encoding="utf-8") as file:
+        file.write(f"\n[connections.tickets]\n{entry}\n")
+    with pytest.raises(SettingsFault) as caught:
+        postern(verb, **REAL)
+    found = [problem.setting for problem in caught.value.problems]
+    assert found == ["POSTERN_GRANTS_KEY_NAME", "POSTERN_KEY_VAULT_URL", "connections.tickets"]
+    if verb == "check":
+        assert postern("check").exit_code == 0
+
+
 def test_new_writes_a_module_that_loads(postern: Postern, folder: Path):
     """What it prints is the next command to type."""
     result = postern("new", "approve_leave")

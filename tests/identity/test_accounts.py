@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 
 from postern.access import Refused
+from postern.clouds import CONSUMERS
 from postern.errors import Problem
 from postern.http_client import AsyncClient, http_client
-from postern.identity.accounts import ADMITTED, CONSUMERS, MOST_TENANTS, PERSONAL, Accounts
+from postern.identity.accounts import ADMITTED, MOST_TENANTS, PERSONAL, Accounts
 from postern.identity.discovery import EntraFault
 from postern.identity.id_token import Person
+from postern.identity.issuers import CLOUDS
 from tests.identity import minting
 from tests.identity.minting import CLIENT, LISA, NOW, OTHER_ID, TENANT_ID, jwk, key_set
 from tests.identity.test_discovery import Server, answer
@@ -264,3 +266,10 @@ async def test_what_is_no_tenant_has_no_endpoints(server: Server, client: AsyncC
 )
 async def test_an_issuer_of_several_tenants_is_one_of_them(client: AsyncClient, iss: str, tenant: str, same: bool):
     assert Accounts(client).issues(iss, tenant) is same
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+async def test_the_tenants_of_a_cloud_are_those_of_its_own_authority(client: AsyncClient, cloud: str):
+    of = Accounts(client, cloud)
+    passed = [name for name, each in CLOUDS.items() if of.issues(f"{each.authority}/{OTHER_ID}/v2.0", "organizations")]
+    assert passed == [cloud]

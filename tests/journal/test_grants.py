@@ -16,7 +16,6 @@ from postern.journal.grants import (
     MOST_OF_OWNER,
     SHARED,
     Event,
-    Grant,
     Renewed,
     State,
     break_,
@@ -28,40 +27,18 @@ from postern.journal.grants import (
     note_use,
     of_connection,
     of_owner,
-    owner_of,
     release,
     renew,
     take,
 )
 from postern.journal.journal import Journal
 from postern.journal.schema import grants
+from tests.journal.grant_rows import ADA, LISA, NOW, grant, stored
 
 T = TypeVar("T")
 
-NOW = 1_700_000_000.0
-LISA, ADA = owner_of("t", "lisa"), owner_of("t", "ada")
 CONNECTED = Event(NOW, "connected", LISA)
 NEW = Renewed("sealed-2", "v2", NOW + 7200, NOW + 9e6, ("repo", "user"))
-
-
-def grant(name: str = "tickets", owner: str = LISA, **others: Any) -> Grant:
-    made = Grant(
-        connection=name,
-        owner=owner,
-        account="4711",
-        account_name="Lisa Ødegård",
-        tenant="",
-        scopes=("repo",),
-        instance_url="",
-        sealed="sealed-1",
-        key_version="v1",
-        generation=1,
-        created_by=LISA,
-        connected_at=NOW,
-        wrote="consent-1",
-        access_expires_at=NOW + 3600,
-    )
-    return replace(made, **others)
 
 
 def done(engine: Engine, *operations: Callable[[Connection], T]) -> list[T]:
@@ -77,12 +54,6 @@ def empty(engine: Engine) -> None:
     """For the next row of a table: making PostgreSQL's tables for each takes long."""
     with engine.begin() as connection:
         connection.execute(grants.delete())
-
-
-def stored(engine: Engine, name: str = "tickets", owner: str = LISA) -> Grant:
-    [found] = done(engine, partial(find, name=name, owner=owner))
-    assert found is not None
-    return found
 
 
 def connecting(**others: Any) -> Callable[[Connection], bool]:

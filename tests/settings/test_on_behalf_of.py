@@ -101,14 +101,17 @@ def test_what_cannot_be_used_says_so_at_its_line(tmp_path: Path, auth: str, wron
     assert fix in problem.fix
 
 
-@pytest.mark.parametrize(("missing", "wrong"), [("tenant_id", "POSTERN_TENANT_ID"), ("client_id", "POSTERN_CLIENT_ID")])
 @pytest.mark.parametrize("table", ["connections", "triggers"])
-def test_it_needs_the_tenant_and_the_application_of_the_callers(tmp_path: Path, missing: str, wrong: str, table: str):
+def test_it_needs_the_application_of_the_callers(tmp_path: Path, table: str):
     with pytest.raises(SettingsFault) as raised:
-        load(tmp_path, f"{OF_CALLER}, {SECRET}, {GRAPH}", table, **{missing: ""})
+        load(tmp_path, f"{OF_CALLER}, {SECRET}, {GRAPH}", table, client_id="")
     (problem,) = raised.value.problems
     assert problem.setting == f"{table}.me.auth.on_behalf_of"
-    assert wrong in problem.wrong
+    assert "POSTERN_CLIENT_ID" in problem.wrong
+
+
+def test_a_local_tenant_has_both(tmp_path: Path):
+    assert auth_of(tmp_path, f"{OF_CALLER}, {SECRET}, {GRAPH}", tenant_id="", client_id="").client_id is None
 
 
 def test_it_is_shown_by_what_it_is_for_and_the_name_of_its_secret(tmp_path: Path):

@@ -26,16 +26,19 @@ from postern.assembly.part import Part, start
 from postern.assembly.refusals import refusals_part
 from postern.assembly.runs import runs_part
 from postern.catalog import Catalog
+from postern.connections.on_behalf_of.callers import Callers
 from postern.console.services import LocalCaller
 from postern.errors import problem
 from postern.ids import new_id
 from postern.journal.refusal import Refusal
 from postern.logs import configure_logs, log_format
+from postern.runs.runner import Runner
 from postern.settings import Settings, load_settings
+from postern.triggers.caller_tokens import with_caller_tokens
 from postern.triggers.exchange import EXCHANGE, Exchange
 from postern.triggers.find import PREFIX
 from postern.triggers.large_bodies import LargeBodies
-from postern.triggers.pipeline import Pipeline
+from postern.triggers.pipeline import Pipeline, Start
 from postern.triggers.reply import ALWAYS, Answer, problem_reply
 
 
@@ -129,6 +132,7 @@ def create_app(
         log,
         for_author=local_tokens is not None,
         pages=grants.address,
+        callers=connections.callers,
     )
     refusals = refusals_part(journal.journal, identity.identity, log)
     large_bodies = LargeBodies()
@@ -145,7 +149,7 @@ def create_app(
         triggers=catalog.triggers,
         recall=identity.identification.recall,
         identify=identity.identification.identify,
-        start=partial(runs.runner.start, started_by=StartedBy.REQUEST),
+        start=_start(runs.runner, connections.callers),
         refused=refusals.take,
         max_body_bytes=settings.max_body_bytes,
         log=log,
@@ -157,6 +161,12 @@ def create_app(
         console_on=console_on,
     )
     return Application((*parts, operations), pipeline, catalog.catalog, own_host_of(settings, local_tokens is not None))
+
+
+def _start(runner: Runner, callers: Callers | None) -> Start:
+    """How the pipeline starts runs. Without a connection on behalf of callers nothing looks at their tokens again."""
+    start = partial(runner.start, started_by=StartedBy.REQUEST)
+    return with_caller_tokens(start, callers.keeping) if callers is not None else start
 
 
 def own_host_of(settings: Settings, local: bool) -> OwnHost | None:

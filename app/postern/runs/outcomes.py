@@ -13,6 +13,7 @@ from postern.authoring.consent import ConsentRequired
 from postern.authoring.plain import plain_bytes, plain_headers, plain_problem, plain_status, text_of, type_name
 from postern.authoring.reply import Reply
 from postern.authoring.result import NotAwaited, ResultType
+from postern.authoring.sign_in_required import SignInRequired
 from postern.authoring.workflow import Workflow
 from postern.errors import CONSENT_REQUIRED, PROBLEMS, TOO_MANY_CALLS, Problem, header_lines, problem
 from postern.journal.run import Outcome, Run, State
@@ -117,6 +118,9 @@ def _of_call(error: CallError, run: Run, pages: str) -> BaseException:
     """The problem of an error that the caller of a run gets like the run itself; else the error."""
     if error.code == TOO_MANY_CALLS:
         return problem(TOO_MANY_CALLS, headers={"Retry-After": "5"})
+    if isinstance(error, SignInRequired):
+        challenge = {"WWW-Authenticate": error.challenge}
+        return problem("sign-in-required", detail=text_of(error), headers=challenge)
     if isinstance(error, ConsentRequired):
         return _consent(error, run, pages)
     if (error.status, error.code) == (PROBLEMS[CONSENT_REQUIRED].status, CONSENT_REQUIRED):

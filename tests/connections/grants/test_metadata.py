@@ -1,5 +1,7 @@
 """The addresses of a provider by its issuer: from both forms of metadata, compared exactly, and kept."""
 
+import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -89,6 +91,23 @@ async def test_metadata_is_kept_and_serves_while_the_provider_is_away(server: To
     server.answer = lambda _: raw(b"", 503)
     assert await of.find() == found
     assert len(server.received) == 3
+
+
+async def test_old_addresses_serve_while_one_request_looks_them_up(server: TokenServer):
+    clock = Hand()
+    of = directory(server, clock)
+    server.answer = at(OIDC, server)
+    found = await of.find()
+    clock.now += KEPT_FOR
+    server.answer = lambda _: None
+    looking = asyncio.ensure_future(of.find())
+    while len(server.received) < 2:
+        await asyncio.sleep(0)
+    assert await of.find() == found
+    looking.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await looking
+    assert len(server.received) == 2
 
 
 @pytest.mark.parametrize(

@@ -1,32 +1,38 @@
 """The provider of a grant, against a real token endpoint on loopback: what is sent, and what comes of the answers."""
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import jwt
 import pytest
+from structlog.testing import capture_logs
 
 from postern.access import Check, Refused
 from postern.browser_secrets import new_secret
+from postern.connections import Connections
 from postern.connections.auth.sign_in_context import SignInContext
 from postern.connections.authorization import nonce_of, verifier_of
 from postern.connections.faults import ConnectionFault
 from postern.connections.grants import sending
+from postern.connections.grants.entra_addresses import EntraAddresses
 from postern.connections.grants.oauth_provider import OAuthProvider, provider_of
 from postern.connections.grants.provider import RefusedByProvider
 from postern.connections.grants.reasons import REASONS
-from postern.connections.grants.revocation import NO_ENDPOINT, NOT_AT_ENTRA
+from postern.connections.grants.revocation import NO_ENDPOINT, NOT_AT_ENTRA, NOT_DONE
 from postern.connections.grants.sending import MAX_ANSWER_BYTES
 from postern.connections.grants.tokens import GrantTokens, Issued
 from postern.errors import problem
 from postern.http_client import http_client
 from postern.identity import Endpoints, Person
-from postern.settings import GrantedAuth
+from postern.settings import GrantedAuth, load_settings
 from postern.settings.grant_presets import GRANT_PRESETS
+from tests.connections.conftest import Hand
 from tests.connections.token_server import Answered, Kept, Received, TokenServer, raw, reply, token_server
 
 pytestmark = pytest.mark.anyio
@@ -215,6 +221,18 @@ async def test_a_rejected_client_secret_is_read_again_once(endpoint: TokenServer
         await of.refresh(TOKENS, (), "")
     assert (raised.value.code, raised.value.reason) == ("invalid_client", "client-rejected")
     assert len(endpoint.received) == 3
+
+
+@pytest.mark.parametrize("answer", [raw(b"", 503, "Retry-After: 0"), raw(b"", 429, "Retry-After: 0"), b""])
+async def test_the_server_s_own_client_sends_a_refresh_token_once(endpoint: TokenServer, tmp_path: Path, answer: bytes):
+    """It repeats requests that may be repeated. This one may not: the provider may have used the token up."""
+    connections = Connections(load_settings({}, folder=tmp_path), "", secrets=Kept({"a-secret": MARKER}))
+    endpoint.answer = lambda _: answer
+    of = provider_of("tickets", auth(endpoint), connections.context)
+    with pytest.raises(RefusedByProvider) as raised:
+        await of.refresh(TOKENS, (), "")
+    assert (raised.value.code, len(endpoint.received)) == ("", 1)
+    await connections.aclose()
 
 
 async def test_a_grant_that_has_ended_is_one_request(endpoint: TokenServer):
@@ -409,6 +427,40 @@ async def test_github_s_authorization_is_deleted_with_basic(endpoint: TokenServe
     assert json.loads(bodies[0]) == {"access_token": "old-access"}
 
 
+async def test_github_s_expired_token_is_renewed_to_end_its_grant(
+    endpoint: TokenServer, monkeypatch: pytest.MonkeyPatch
+):
+    """GitHub ends a grant by a valid access token only, and one of a GitHub App is for eight hours."""
+    of = preset(monkeypatch, endpoint, "github")
+    bodies: list[str] = []
+
+    def read(body: str, **_: Any) -> dict[str, list[str]]:
+        bodies.append(body)
+        return {}
+
+    def answer(received: Received) -> bytes:
+        if received.line.startswith("POST"):
+            return reply(access_token="new-access", refresh_token="new-refresh")
+        return raw(b"", 204) if "new-access" in bodies[-1] else reply(404, message="Not Found")
+
+    monkeypatch.setattr("tests.connections.token_server.parse_qs", read)
+    endpoint.answer = answer
+    assert await of.revoke(TOKENS) == ""
+    assert [each.line.split()[0] for each in endpoint.received] == ["DELETE", "POST", "DELETE"]
+    endpoint.answer = lambda received: (
+        reply(200, error="bad_refresh_token") if received.line[0] == "P" else raw(b"", 404)
+    )
+    assert await of.revoke(TOKENS) == NOT_DONE.format("ended")
+    assert await of.revoke(GrantTokens("old-access")) == NOT_DONE.format("status 404")
+
+
+async def test_a_token_that_has_ended_already_is_ended(endpoint: TokenServer):
+    """Google and Salesforce say so with an error, where RFC 7009 has 200."""
+    of = provider(endpoint, revocation_url=f"http://127.0.0.1:{endpoint.port}/revoke")
+    endpoint.answer = lambda _: reply(400, error="invalid_token")
+    assert await of.revoke(TOKENS) == ""
+
+
 def replace_client(of: OAuthProvider, client_id: str) -> GrantedAuth:
     return of._auth.model_copy(update={"client_id": client_id})
 
@@ -558,6 +610,34 @@ async def test_entra_away_is_a_fault_that_shows_nothing_and_is_tried_again_later
     with pytest.raises(RefusedByProvider) as refused:
         await of.refresh(TOKENS, (), "")
     assert (refused.value.code, refused.value.reason) == ("", "provider-unavailable")
+
+
+async def test_the_addresses_of_a_tenant_do_not_wait_for_those_of_another(endpoint: TokenServer):
+    """They are looked up again after an hour; meanwhile, and while Entra is away, the old ones serve."""
+    clock, going_on = Hand(), asyncio.Event()
+
+    class Slow(Accounts):
+        async def endpoints(self, tenant: str) -> Endpoints:
+            found = await super().endpoints(tenant)
+            if len(self.looked) > 1:
+                await going_on.wait()
+                raise OSError(MARKER)
+            return found
+
+    accounts = Slow(endpoint)
+    of = EntraAddresses(ID, accounts, clock)
+    found = await of.find()
+    other = asyncio.ensure_future(of.find(OTHER))
+    while len(accounts.looked) < 2:
+        await asyncio.sleep(0)
+    clock.now += 3600
+    assert await of.find() == found
+    going_on.set()
+    with pytest.raises(RefusedByProvider), capture_logs() as logs:
+        await other
+    assert [(line["event"], line["tenant"]) for line in logs] == [("entra-metadata-not-read", OTHER)]
+    assert await of.find() == found
+    assert accounts.looked == [ID, OTHER, ID]
 
 
 async def test_entra_cannot_end_a_grant_and_says_so(endpoint: TokenServer):

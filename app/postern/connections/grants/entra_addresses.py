@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+import structlog
+
 from postern.connections.grants.addresses import Addresses
 from postern.connections.grants.token_answers import refused
 
@@ -14,6 +16,9 @@ KEPT_FOR = 3600.0
 TRIED_EVERY = 5.0
 """Seconds between two attempts to look them up while Entra is away."""
 MOST_TENANTS = 1_000
+
+
+log = structlog.get_logger("postern.connections")
 
 
 class EntraEndpoints(Protocol):
@@ -76,11 +81,13 @@ class EntraAddresses:
         """The addresses of the entry's tenant, or of another one. If Entra is away, those that were found before are
         used. Raises RefusedByProvider."""
         tenant = tenant or self._tenant
+        known = self._found.get(tenant)
+        if known is not None and (self._clock() < known[1] or self._looking.locked()):
+            return known[0]  # also an old one, while somebody looks it up
         async with self._looking:
             known = self._found.get(tenant)
-            if known is not None and self._clock() < known[1]:
-                return known[0]
-            if self._clock() - self._failed_at.get(tenant, float("-inf")) >= TRIED_EVERY:
+            fresh = known is not None and self._clock() < known[1]
+            if not fresh and self._clock() - self._failed_at.get(tenant, float("-inf")) >= TRIED_EVERY:
                 await self._look(tenant)
         known = self._found.get(tenant)
         if known is None:
@@ -96,7 +103,9 @@ class EntraAddresses:
             del self._found[next(iter(self._found))]
         try:
             found = await self._accounts.endpoints(tenant)
-        except Exception:  # any failure of the network or of the document
+        except Exception as error:  # any failure of the network or of the document
+            reason = ascii(f"{type(error).__name__}: {error}")[1:-1][:300]
+            log.warning("entra-metadata-not-read", tenant=tenant, reason=reason)
             while len(self._failed_at) >= MOST_TENANTS:
                 del self._failed_at[next(iter(self._failed_at))]
             self._failed_at[tenant] = self._clock()

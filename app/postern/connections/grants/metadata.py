@@ -38,6 +38,8 @@ class MetadataAddresses:
 
     async def find(self, tenant: str = "") -> Addresses:
         """The addresses. Raises RefusedByProvider."""
+        if self._found is not None and (self._clock() < self._look_at or self._looking.locked()):
+            return self._found  # also old ones, while somebody looks them up
         async with self._looking:
             if self._clock() >= self._look_at:
                 await self._look()

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class Reason(NamedTuple):
-    """text is a predicate of the connection, and fix a sentence without its full stop that names the role."""
+    """`text` is a predicate of the connection, and `fix` a sentence without its full stop that names the role."""
 
     text: str
     fix: str
@@ -74,6 +74,9 @@ REASONS: dict[str, Reason] = {
         "has tokens that cannot be opened: its record was changed, or its key is gone from Key Vault",
         "An operator restores the version of the key in Key Vault, or its owner connects it again",
     ),
+    "restored": Reason(
+        "was restored from a backup without its tokens, because the provider may have replaced them since", _RECONNECT
+    ),
     # Signing in at the provider
     "other-account": Reason(
         "was not connected: the person signed in with another account or tenant than before",
@@ -90,7 +93,10 @@ REASONS: dict[str, Reason] = {
     "code-used": Reason(
         "was not connected: the authorization code was used before, has expired, or is of another request", _AGAIN
     ),
-    "other-issuer": Reason("was not connected: the response came from another provider than the one asked", _AGAIN),
+    "other-issuer": Reason(
+        "was not connected: the response came from another provider than the one asked",
+        "The person starts again; if it lasts, an operator writes issuer in place of the addresses of the entry",
+    ),
     "id-token": Reason(
         "was not connected: the provider's ID token was rejected",
         "The person starts again; if it lasts, an operator compares the entry with the registration and sets the clock",
@@ -147,7 +153,6 @@ REASONS: dict[str, Reason] = {
         "connects it again",
     ),
     # Runs that no grant serves
-    "no-person": Reason("has a grant for each person, and no person started this run", _ONE_PERSON),
     "application": Reason("has a grant for each person, and an application started this run", _ONE_PERSON),
     "anonymous": Reason(
         "has a grant for each person, and this run has no signed-in caller",
@@ -158,6 +163,7 @@ REASONS: dict[str, Reason] = {
         "has a grant for each person, and this run was resubmitted by another person or with another input",
         "The person who started the first run resubmits it with the same input, or starts a new one",
     ),
+    "no-person": Reason("has a grant for each person, and no person started this run", _ONE_PERSON),
     "schedule": Reason(
         "has a grant for each person, and a schedule started this run",
         "The author uses a shared connection: per_user is left out",
@@ -214,11 +220,15 @@ OF_ERROR: Mapping[str, str] = {
     "unauthorized_client": "client-rejected",
     "invalid_scope": "wrong-scopes",
     "invalid_target": "wrong-scopes",
+    "redirect_uri_mismatch": "redirect-uri",
+    "consent_required": "consent",
+    "login_required": "interaction-required",
+    "invalid_resource": "wrong-scopes",
     "server_error": "provider-unavailable",
     "temporarily_unavailable": "provider-unavailable",
     "slow_down": "too-many-requests",
 }
-"""The reasons by the error codes of RFC 6749, for providers without numbers."""
+"""The reasons by the error codes of RFC 6749, OpenID Connect and GitHub, for responses without numbers."""
 
 
 def reason_of(error: str, numbers: Iterable[int] = (), otherwise: str = "provider-rejects") -> str:

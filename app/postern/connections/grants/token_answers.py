@@ -13,7 +13,7 @@ from typing import Any
 
 from postern.connections.auth.token_response import CLIENT_REFUSED, OTHER, Answer, TokenFault, members, read_token
 from postern.connections.grants.provider import RefusedByProvider
-from postern.connections.grants.reasons import REASONS, reason_of
+from postern.connections.grants.reasons import OF_ERROR, REASONS, reason_of
 
 LONGEST_SECONDS = 10 * 365 * 86_400.0
 """A longer lifetime is taken as this one."""
@@ -157,16 +157,17 @@ def _rejected(fault: TokenFault, document: Mapping[str, Any]) -> RefusedByProvid
     """The error of a response without tokens. Without an error code it is one of the provider, or of what is between,
     and then no grant ends by it."""
     error = document.get("error")
+    written = _text(error)
     if isinstance(error, dict):
         code = INVALID_GRANT if error.get("code") == _META_ENDED else OTHER
-    elif not (written := _text(error)):
+    elif not written:
         code = fault.code  # of a 401
     else:
         code = _SAME_AS.get(written, written if written in _KNOWN else fault.code or OTHER)
     if not code:
         return RefusedByProvider(f"gets no tokens: the token endpoint {fault.wrong}", fault.fix, "", "provider-rejects")
-    numbers = numbers_in(document)
-    reason = reason_of(code, numbers, "ended" if code == INVALID_GRANT else "provider-rejects")
+    said = written if written in OF_ERROR else code
+    reason = reason_of(said, numbers_in(document), "ended" if code == INVALID_GRANT else "provider-rejects")
     return refused(code, reason, claims=claims_in(document))
 
 
