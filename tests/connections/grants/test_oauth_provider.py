@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -14,6 +15,7 @@ from structlog.testing import capture_logs
 
 from postern.access import Check, Refused
 from postern.browser_secrets import new_secret
+from postern.connections import Connections
 from postern.connections.auth.sign_in_context import SignInContext
 from postern.connections.authorization import nonce_of, verifier_of
 from postern.connections.faults import ConnectionFault
@@ -28,7 +30,7 @@ from postern.connections.grants.tokens import GrantTokens, Issued
 from postern.errors import problem
 from postern.http_client import http_client
 from postern.identity import Endpoints, Person
-from postern.settings import GrantedAuth
+from postern.settings import GrantedAuth, load_settings
 from postern.settings.grant_presets import GRANT_PRESETS
 from tests.connections.conftest import Hand
 from tests.connections.token_server import Answered, Kept, Received, TokenServer, raw, reply, token_server
@@ -219,6 +221,18 @@ async def test_a_rejected_client_secret_is_read_again_once(endpoint: TokenServer
         await of.refresh(TOKENS, (), "")
     assert (raised.value.code, raised.value.reason) == ("invalid_client", "client-rejected")
     assert len(endpoint.received) == 3
+
+
+@pytest.mark.parametrize("answer", [raw(b"", 503, "Retry-After: 0"), raw(b"", 429, "Retry-After: 0"), b""])
+async def test_the_server_s_own_client_sends_a_refresh_token_once(endpoint: TokenServer, tmp_path: Path, answer: bytes):
+    """It repeats requests that may be repeated. This one may not: the provider may have used the token up."""
+    connections = Connections(load_settings({}, folder=tmp_path), "", secrets=Kept({"a-secret": MARKER}))
+    endpoint.answer = lambda _: answer
+    of = provider_of("tickets", auth(endpoint), connections.context)
+    with pytest.raises(RefusedByProvider) as raised:
+        await of.refresh(TOKENS, (), "")
+    assert (raised.value.code, len(endpoint.received)) == ("", 1)
+    await connections.aclose()
 
 
 async def test_a_grant_that_has_ended_is_one_request(endpoint: TokenServer):

@@ -15,6 +15,7 @@ from postern.connections.grants.seal import CannotOpen, Seal
 from postern.connections.grants.tokens import GrantTokens
 from postern.journal.database import postgres_dumps, sqlite_copies
 from postern.journal.database.engine import file_of
+from postern.journal.grant_upkeep import reseal
 from postern.journal.grants import Renewed, find, renew, take
 from tests.databases import make_tables
 from tests.journal.engines import empty_journal
@@ -126,32 +127,24 @@ async def test_tokens_that_a_server_writes_meanwhile_stay_and_are_sealed_anew_to
     """The server still has the former version in memory, and renews between the reading and the writing of a row."""
     keys = Ring("v1")
     await connect_all(engine, keys, *ROWS)
-    server = Seal(Ring())
-    server._keys.keys = dict(keys.keys)  # type: ignore[attr-defined]
+    newer = [GrantTokens(f"access-{number}", f"refresh-{number}") for number in range(2)]
+    written = [
+        (await Seal(keys).seal("tickets", LISA, tokens), generation) for generation, tokens in enumerate(newer, 1)
+    ]
     keys.keys["v2"] = os.urandom(32)
     transact = transacting(engine)
-    renewals = iter(range(1, 4))
-    newer = GrantTokens("newer", "newer")
-    sealed, version = await server.seal("tickets", LISA, newer)
 
-    def beside(operation: Callable[[Connection], T]) -> T:
-        is_write = getattr(operation, "func", None).__name__ == "reseal"  # type: ignore[union-attr]
-        if is_write and operation.keywords["former"].owner == LISA and (generation := next(renewals, 0)):  # type: ignore[attr-defined]
-            row: dict[str, Any] = {
-                "name": "tickets",
-                "owner": LISA,
-                "generation": generation,
-                "attempt": f"a{generation}",
-            }
-            renewed = Renewed(sealed, version, None, None, ())
+    def beside(operation: Any) -> Any:
+        if operation.func is reseal and operation.keywords["former"].owner == LISA and written:
+            (sealed, version), generation = written.pop(0)
+            row: dict[str, Any] = {"name": "tickets", "owner": LISA, "generation": generation, "attempt": "a"}
             assert transact(partial(take, before="", holder="node", **row))
-            assert transact(partial(renew, renewed=renewed, now=NOW, **row))
+            assert transact(partial(renew, renewed=Renewed(sealed, version, None, None, ()), now=NOW, **row))
         return transact(operation)
 
-    first = await reseal_all(keys, beside)
-    assert (first.left, first.unopened) == (0, ())
-    assert await opens(engine, keys, "tickets", LISA) == newer
-    assert stored(engine).generation > 1
+    assert await reseal_all(keys, beside) == Resealed("v2", 3, 0, ())
+    assert await opens(engine, keys, "tickets", LISA) == newer[-1]
+    assert (stored(engine).generation, stored(engine).key_version) == (3, "v2")
 
 
 @pytest.mark.anyio
