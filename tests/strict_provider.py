@@ -136,6 +136,16 @@ class StrictProvider:
 
     # What is asked
 
+    def metadata(self) -> dict[str, Any]:
+        """Where it is (OpenID Connect Discovery). It promises to name itself (RFC 9207)."""
+        return {
+            "issuer": self.url,
+            "authorization_endpoint": f"{self.url}/authorize",
+            "token_endpoint": f"{self.url}/token",
+            "revocation_endpoint": f"{self.url}/revoke",
+            "authorization_response_iss_parameter_supported": True,
+        }
+
     def authorize(self, asked: dict[str, str]) -> tuple[int, dict[str, str]]:
         """A redirect back to the client, as if the person had agreed."""
         needed = {"client_id": CLIENT_ID, "response_type": "code", "code_challenge_method": "S256"}
@@ -270,6 +280,8 @@ class Handler(BaseHTTPRequestHandler):
         if url.path == "/authorize":
             status, found = self.provider.authorize({name: each[0] for name, each in parse_qs(url.query).items()})
             self._send(status, {} if status == 302 else found, found if status == 302 else {})
+        elif url.path == "/.well-known/openid-configuration":
+            self._send(200, self.provider.metadata())
         elif url.path == "/report":
             self._send(200, self.provider.report())
         elif url.path == "/me":

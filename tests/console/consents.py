@@ -12,7 +12,7 @@ from typing import Any
 
 from postern.http_client import Response
 from postern.local_tenant import LocalTenant
-from tests.console.consoles import AT_LOOPBACK, Browser, Console, open_console, prefix_of
+from tests.console.consoles import AT_LOOPBACK, Browser, Console, open_console
 from tests.strict_provider import CLIENT_ID, CLIENT_SECRET, StrictProvider
 
 KEY = "test-grants-key"
@@ -29,7 +29,8 @@ _ONWARD = re.compile(r'http-equiv="refresh" content="0;url=([^"]+)"')
 
 @dataclass
 class Installation:
-    """A server, and the provider of its connections `tickets` and `notes` (for each person) and `shared`."""
+    """A server, and the provider of its connections: `tickets` and `notes` for each person, `shared`, and `named`,
+    whose provider promises to say who it is."""
 
     console: Console
     provider: StrictProvider
@@ -41,7 +42,7 @@ class Installation:
 
     async def begin(self, browser: Browser, name: str = "tickets", path: str = "", **fields: str) -> str:
         """Send the form of a connection's page. Returns where at the provider the browser is sent."""
-        answered = await browser.post(self.below(path or f"/connect/{name}"), data={"return_to": "", **fields})
+        answered = await browser.post(path or f"/connect/{name}", data={"return_to": "", **fields})
         assert answered.status_code == 200, answered.text
         return onward(answered)
 
@@ -55,11 +56,7 @@ class Installation:
 
     async def connect(self, browser: Browser, name: str = "tickets", **fields: str) -> Response:
         """All of it. Returns what the callback answers."""
-        return await browser.get(self.below(await self.agree(await self.begin(browser, name, **fields))))
-
-    def below(self, path: str) -> str:
-        """A path below the public URL: a proxy takes its path away."""
-        return path
+        return await browser.get(await self.agree(await self.begin(browser, name, **fields)))
 
     def grants(self) -> list[Any]:
         """The rows of grants."""
@@ -87,7 +84,7 @@ def entry(provider: StrictProvider, **more: Any) -> dict[str, Any]:
         "scopes": ["read", "write"],
         **more,
     }
-    return {"base_url": provider.url, "auth": auth}
+    return {"base_url": provider.url, "auth": {key: value for key, value in auth.items() if value is not None}}
 
 
 @asynccontextmanager
@@ -105,10 +102,8 @@ async def installation(
             "tickets": entry(provider, per_user=True, **revocable),
             "notes": entry(provider, per_user=True),
             "shared": entry(provider),
+            "named": entry(provider, per_user=True, issuer=provider.url, authorization_url=None, token_url=None),
         }
         given: dict[str, Any] = {"connections": connections, "grants_key_name": KEY, **settings}
         async with open_console(local, folder, address, **given) as console:
             yield Installation(console, provider, local)
-
-
-__all__ = ["CLIENT_SECRET", "Installation", "entry", "installation", "onward", "prefix_of"]

@@ -52,7 +52,7 @@ async def lisa(at: Installation) -> Browser:
 async def test_a_person_sees_what_they_can_connect_with_the_state_of_their_own_grant(at: Installation, lisa: Browser):
     api = Api(at, "lisa")
     before = await api.connections()
-    assert sorted(before) == ["notes", "tickets"]
+    assert sorted(before) == ["named", "notes", "tickets"]
     assert before["tickets"]["grant"]["state"] == "Needed"
     await at.connect(lisa)
     after = (await api.connections())["tickets"]

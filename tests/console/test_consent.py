@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -15,7 +16,7 @@ from postern.console.consent import redirect_uri
 from postern.console.limits import OF_ADDRESS
 from postern.local_tenant import LocalTenant
 from tests.console.consents import Installation, installation, onward
-from tests.console.consoles import Browser
+from tests.console.consoles import AT_HTTPS, Browser
 from tests.strict_provider import Rules
 
 pytestmark = [pytest.mark.anyio, pytest.mark.process]
@@ -131,6 +132,17 @@ async def test_the_answer_of_another_provider_is_rejected_before_its_code_is_sen
     assert sum(at.provider.answers.values()) == 0
     at.provider.set(iss=at.provider.url, denied="")
     assert (await at.connect(lisa)).status_code == 303
+
+
+@pytest.mark.parametrize("error", ["", "access_denied"])
+async def test_a_provider_that_promises_to_name_itself_has_to(at: Installation, lisa: Browser, error: str):
+    at.provider.set(denied=error)
+    back = await at.connect(lisa, "named")
+    assert back.status_code == 403
+    assert "another provider" in back.text
+    assert sum(at.provider.answers.values()) == 0
+    at.provider.set(iss=at.provider.url, denied="")
+    assert (await at.connect(lisa, "named")).status_code == 303
 
 
 async def test_a_callback_that_nobody_began_is_rejected(at: Installation, lisa: Browser):
@@ -317,6 +329,27 @@ async def test_the_home_page_says_what_is_needed_broken_and_ending(at: Installat
     page = (await other.get("/connect")).text
     assert "revoked the sign-ins" in page
     assert re.search(r"Broken</span>", page)
+
+
+async def test_the_public_url_may_have_a_path(local_tenant: LocalTenant, tmp_path: Path):
+    """A proxy takes it away; browsers need it in each address."""
+    async with installation(local_tenant, tmp_path, AT_HTTPS) as made:
+        lisa = await made.console.signed_in("lisa", "/connect/tickets")
+        assert 'action="/base/connect/tickets"' in (await lisa.get("/connect/tickets?return_to=/console/runs")).text
+        url = await made.begin(lisa)
+        assert parse_qs(urlsplit(url).query)["redirect_uri"] == [f"{AT_HTTPS}/connect/tickets/callback"]
+        back = await lisa.get(await made.agree(url))
+        assert back.headers["location"] == "/base/connect/tickets"
+        shown = (await lisa.get("/connect/tickets?return_to=/console/runs")).text
+        assert 'href="/base/console/runs">Go on' in shown
+
+
+async def test_a_grant_that_two_people_end_at_once_is_ended_once(at: Installation, lisa: Browser):
+    await at.connect(lisa)
+    both = await asyncio.gather(*(lisa.post("/connect/tickets/disconnect") for _ in range(3)))
+    assert 200 in [each.status_code for each in both]
+    assert {each.status_code for each in both} <= {200, 404}
+    assert at.grants() == []
 
 
 def test_the_addresses_of_a_callback_are_made_from_ours_and_not_from_the_request():

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from postern.access import Refused
+from postern.clouds import CONSUMERS
 from postern.errors import Problem
 from postern.http_client import AsyncClient, http_client
-from postern.identity.accounts import ADMITTED, CONSUMERS, MOST_TENANTS, PERSONAL, Accounts
+from postern.identity.accounts import ADMITTED, MOST_TENANTS, PERSONAL, Accounts
 from postern.identity.discovery import EntraFault
 from postern.identity.id_token import Person
 from postern.identity.issuers import CLOUDS

@@ -7,15 +7,21 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from sqlalchemy import Connection, Engine
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import Connection, Engine, create_engine
 
 from postern.browser_secrets import hash_of
+from postern.connections.grants import states
 from postern.connections.grants.moves import CANNOT_OPEN as IN_THE_STORE
 from postern.connections.grants.reasons import REASONS
+from postern.connections.grants.states import SOON, condition
 from postern.journal.database import sqlite_copies
 from postern.journal.grant_upkeep import (
     BATCH,
     CANNOT_OPEN,
+    EXPIRING,
+    NO_REFRESH_TOKEN,
     RESTORED,
     Sealed,
     close_restored,
@@ -24,9 +30,9 @@ from postern.journal.grant_upkeep import (
     reseal,
     sealed_otherwise,
 )
-from postern.journal.grants import HISTORY, Renewed, State, break_, connect, renew, take
+from postern.journal.grants import HISTORY, Renewed, State, break_, connect, find, renew, take
 from postern.journal.invitations import Invitation, invite
-from postern.journal.schema import grants, invitations
+from postern.journal.schema import grants, invitations, metadata
 from tests.databases import put_sqlite
 from tests.journal.engines import all_of, empty_journal
 from tests.journal.grant_rows import ADA, LISA, NOW, grant, put, stored
@@ -66,9 +72,26 @@ def broken(engine: Engine, reason: str, **others: Any) -> None:
 def test_grants_are_counted_by_connection_and_state(engine: Engine):
     put(engine, grant(), grant(owner=ADA), grant("shared", ""))
     broken(engine, "revoked", name="other")
-    assert done(engine, counts) == [
-        {("tickets", State.CONNECTED): 2, ("shared", State.CONNECTED): 1, ("other", State.BROKEN): 1}
+    assert done(engine, partial(counts, now=NOW, soon=SOON)) == [
+        {"tickets": {"Connected": 2}, "shared": {"Connected": 1}, "other": {"Broken": 1}}
     ]
+
+
+MOMENTS = st.none() | st.sampled_from([NOW, NOW + SOON]) | st.floats(NOW - 2 * SOON, NOW + 2 * SOON)
+
+
+@given(MOMENTS, MOMENTS, st.sampled_from(["", "fewer-scopes", NO_REFRESH_TOKEN]), st.booleans())
+def test_a_state_in_sql_is_that_of_the_value(access: float | None, refresh: float | None, reason: str, is_broken: bool):
+    made = grant(access_expires_at=access, refresh_expires_at=refresh, reason=reason)
+    engine = create_engine("sqlite://")
+    metadata.create_all(engine, tables=[grants])
+    with engine.begin() as connection:
+        connect(connection, made)
+        if is_broken:
+            break_(connection, "tickets", LISA, 1, "", "revoked", "", NOW)
+        found = find(connection, "tickets", LISA)
+        assert counts(connection, NOW, SOON) == {"tickets": {condition(found, NOW).state: 1}}
+    engine.dispose()
 
 
 def test_those_of_other_versions_are_read_in_pages_that_go_on_after_any_row(engine: Engine):
@@ -167,5 +190,6 @@ def test_a_restored_copy_has_no_tokens_and_no_invitations(tmp_path: Path):
 
 
 def test_the_reasons_are_in_the_table():
-    assert IN_THE_STORE == CANNOT_OPEN
+    assert (IN_THE_STORE, states.NO_REFRESH_TOKEN) == (CANNOT_OPEN, NO_REFRESH_TOKEN)
+    assert states.Shown.EXPIRING.value == EXPIRING
     assert {CANNOT_OPEN, RESTORED} <= REASONS.keys()

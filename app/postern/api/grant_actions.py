@@ -17,6 +17,7 @@ from postern.access.caller import GUID
 from postern.api.run_actions import Read, Write
 from postern.browser_secrets import hash_of, new_secret
 from postern.connections.grants.entries import GrantedEntry
+from postern.connections.grants.no_grant import NoGrant
 from postern.connections.grants.states import Condition, Shown, condition
 from postern.connections.grants.store import Grants
 from postern.errors import problem
@@ -29,7 +30,7 @@ CONNECT = "/connect"
 """The path that the pages of consent are below."""
 MOST_OWNERS = 200
 """Owners of an entry that are listed at once."""
-MOST_COUNTED = 2_000
+MOST_COUNTED = 500
 """Owners of an entry that are counted."""
 
 
@@ -151,7 +152,10 @@ class GrantActions:
             raise problem("unknown-connection")
         if await self.read(partial(grants.find, name=entry.name, owner=owner), asker.holder) is None:
             raise problem("unknown-connection", detail="It is not connected, so nothing was done.")
-        note = await self.grants.disconnect(entry.name, owner)
+        try:
+            note = await self.grants.disconnect(entry.name, owner)
+        except NoGrant:  # somebody else has just ended it
+            raise problem("unknown-connection", detail="It is not connected, so nothing was done.") from None
         self.log.info(
             "connection-disconnected",
             connection=entry.name,

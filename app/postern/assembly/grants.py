@@ -68,8 +68,6 @@ def grants_part(
     is off."""
     entries = granted_entries(settings)
     address = "" if local_address is None else local_address or settings.public_url or ""
-    client = http_client(settings.ca_bundle, proxy=settings.way_out)
-    accounts = entra_accounts(settings, client)
 
     @cache
     def provider(name: str) -> Provider:
@@ -80,6 +78,8 @@ def grants_part(
 
     if not entries:
         return GrantsPart(entries=entries, actions=actions(None), address=address, provider=provider)
+    client = http_client(settings.ca_bundle, proxy=settings.way_out)
+    accounts = entra_accounts(settings, client)
     seal = Seal(VaultKeys(connections.connections.vault, settings.grants_key_name or ""))
     grants = ServerGrants(journal.read, journal.write, seal, provider, journal.node, lambda: entries)
     of_runs = GrantsOfRuns(grants, may_connect(installation_of(settings), address))

@@ -10,11 +10,13 @@ from rich.table import Table
 from rich.text import Text
 
 from postern.cli.api_client import Json, given_token
+from postern.cli.grants import disconnect, in_words, link, states
+from postern.cli.reseal import reseal
 from postern.cli.runs import ListByDefault
 from postern.cli.terminal import err, out, plain, print_json, print_wide, stop
 from postern.cli.workspace import Workspace, export_local_credential, workspace
 from postern.connections.stage import Stage
-from postern.settings import OnBehalfOfAuth, Settings
+from postern.settings import GrantedAuth, OnBehalfOfAuth, Settings
 from postern.settings.descriptions import described, entries
 from postern.settings.sources import did_you_mean
 
@@ -25,29 +27,41 @@ NAME_WIDTH = 26
 
 commands = typer.Typer(
     cls=ListByDefault,
-    help="The outside systems that workflows may reach: list, test NAME. Without a subcommand, same as list.",
+    help="The outside systems that workflows may reach: list, test NAME; and of those that people connect: link, "
+    "disconnect, reseal. Without a subcommand, same as list.",
     no_args_is_help=False,
 )
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
+    for command in (link, disconnect, reseal):
+        commands.command()(command)
     app.add_typer(commands, name="connections")
 
 
 @commands.command(name="list")
 def list_connections(as_json: Json = False) -> None:
-    """List the connections and triggers of postern.toml: address, authentication, scopes or audience, and secrets.
+    """List the connections and triggers of postern.toml: address, authentication, scopes or audience, and secrets; and
+    if people connect some of them, the states of their grants.
 
     Secrets are shown by their names in Key Vault. Addresses are shown without their query, which may contain a
     signature.
     """
     settings = workspace().settings
-    rows = [described(entry, found) for entry, found in entries(settings).items()]
+    found_states, unknown = states(settings)
+    rows = []
+    for entry, found in entries(settings).items():
+        more = {"grants": found_states.get(entry)} if isinstance(found.auth, GrantedAuth) else {}
+        rows.append(described(entry, found) | more)
     if as_json:
         print_json({"connections": rows})
     elif rows:
         print_wide(_table(rows))
+        if unknown:
+            err.print(
+                f"The states of grants are not known: {plain(unknown)}.", style="dim", markup=False, soft_wrap=True
+            )
     else:
         err.print("postern.toml has no [connections.NAME] and no [triggers.NAME].", markup=False, highlight=False)
 
@@ -149,10 +163,13 @@ def _conclude(here: Workspace, entry: str, *, passed: bool, answered: bool) -> N
 
 def _table(rows: list[dict[str, Any]]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("entry", "address", "auth", "for", "secrets in Key Vault"):
+    granted = any("grants" in row for row in rows)
+    for column in ("entry", "address", "auth", "for", "secrets in Key Vault", *(["grants"] if granted else [])):
         table.add_column(column, overflow="fold")
     for row in rows:
         secrets = [f"{key}={name}" for key, name in row["secrets"].items()]
-        cells = (f"{row['table']}.{row['name']}", row["address"], row["auth"], *map("\n".join, (row["for"], secrets)))
+        cells = [f"{row['table']}.{row['name']}", row["address"], row["auth"], *map("\n".join, (row["for"], secrets))]
+        if granted:
+            cells.append(in_words(row["grants"]) if "grants" in row else "")
         table.add_row(*(Text("\n".join(map(plain, cell.split("\n")))) for cell in cells))
     return table

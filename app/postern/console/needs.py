@@ -126,7 +126,7 @@ def _of_connection(own: Own) -> Need:
     ends = {"when": "Ends", "at": found.ends_at} if found.state is Shown.EXPIRING else {"when": "", "at": None}
     why = f"It {found.text}" if found.state is not Shown.NEEDED and found.text else ""
     urgent = found.state is Shown.BROKEN or (found.state is Shown.NEEDED and not own.entry.per_user)
-    more = _text(why, found.fix)
+    more = _text(why, found.fix or "Connect it again before that")
     return Need("Connection", words, more=more, urgent=urgent, connection=own.entry.name, **ends)
 
 

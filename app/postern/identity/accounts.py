@@ -11,20 +11,13 @@ from collections.abc import Callable
 from functools import partial
 
 from postern.access import GUID, Check, Refused
+from postern.clouds import CONSUMERS, SHARED_TENANTS
 from postern.http_client import AsyncClient
 from postern.identity.discovery import Endpoints, fetch_endpoints, fetch_keys, fetch_shared_endpoints
 from postern.identity.id_token import Person, Wanted, verify_id_token
 from postern.identity.issuers import TEMPLATE, Tenant, any_tenant, tenant
 from postern.identity.keys import SigningKeys
 from postern.identity.token import Parsed, parse, shown
-
-ORGANIZATIONS = "organizations"
-COMMON = "common"
-SHARED = (ORGANIZATIONS, COMMON)
-"""The names of Entra under which people of several tenants sign in."""
-
-CONSUMERS = "9188040d-6c67-4c5b-b112-36a304b66dad"
-"""The tenant of all personal accounts (Microsoft, "ID token claims reference")."""
 
 ADMITTED = "admitted-tenant"
 PERSONAL = "personal-account"
@@ -59,7 +52,7 @@ class Accounts:
     async def endpoints(self, tenant: str) -> Endpoints:
         """Where people of this tenant, or of several, sign in. Raises what `fetch_keys` does, and ValueError for what
         is no tenant."""
-        if tenant in SHARED:
+        if tenant in SHARED_TENANTS:
             return await fetch_shared_endpoints(self._client, self._any.authority, self._any.issuers_v2, tenant)
         return await fetch_endpoints(self._client, self._tenant_of(tenant))
 
@@ -78,7 +71,7 @@ class Accounts:
 
     def issues(self, iss: str, tenant: str) -> bool:
         """Whether this is the issuer of the tenant, or of any one if people of several tenants sign in there."""
-        if tenant not in SHARED:
+        if tenant not in SHARED_TENANTS:
             return iss in self._tenant_of(tenant).issuers_v2
         around = (issuer.split(TEMPLATE) for issuer in self._any.issuers_v2)
         return any(
@@ -104,9 +97,9 @@ def _admitted(parsed: Parsed, tenant: str, tenants: tuple[str, ...]) -> str:
     found = shown(claimed)
     if not isinstance(claimed, str) or not GUID.fullmatch(claimed):
         raise Refused([Check(ADMITTED, False, "a tenant's id", found)])
-    if claimed == CONSUMERS and tenant not in (COMMON, CONSUMERS):
+    if claimed == CONSUMERS and tenant not in ("common", CONSUMERS):
         raise Refused([Check(PERSONAL, False, "an account of an organization", found)])
-    admitted = tenants or (() if tenant in SHARED else (tenant,))
+    admitted = tenants or (() if tenant in SHARED_TENANTS else (tenant,))
     if admitted and claimed not in admitted:
         raise Refused([Check(ADMITTED, False, frozenset(admitted), found)])
     return claimed

@@ -14,6 +14,12 @@ RESTORED = "restored"
 CANNOT_OPEN = "cannot-open"
 """Codes of `connections.grants.reasons`: what a restore leaves, and what does not open."""
 
+NO_REFRESH_TOKEN = "no-refresh-token"  # noqa: S105
+"""The code of a grant that ends with its access token."""
+
+EXPIRING = "Expiring"
+"""A state that follows from the time."""
+
 BATCH = 200
 """Rows that are read at once."""
 
@@ -30,11 +36,22 @@ class Sealed(NamedTuple):
         return f"Sealed({self.name!r}, {self.owner!r}, key_version={self.key_version!r})"
 
 
-def counts(connection: Connection) -> Mapping[tuple[str, State], int]:
-    """How many grants each connection has in each state that is stored."""
+def counts(connection: Connection, now: float, soon: float) -> Mapping[str, Mapping[str, int]]:
+    """How many grants each connection has in each state, `Connected`, `Expiring` or `Broken`, at this time in Unix
+    seconds: `connections.grants.states` in SQL. `soon` is how many seconds before its end a grant is `Expiring`."""
     table = grants.c
-    query = select(table.connection, table.state, func.count()).group_by(table.connection, table.state)
-    return {(name, State(state)): count for name, state, count in connection.execute(query)}
+    last = table.reason == NO_REFRESH_TOKEN
+    ends_at = case((last, table.access_expires_at), else_=table.refresh_expires_at)
+    shown = case(
+        ((table.state == State.BROKEN.value) | (ends_at <= now), State.BROKEN.value),
+        (ends_at.is_not(None) & (last | (ends_at <= now + soon)), EXPIRING),
+        else_=State.CONNECTED.value,
+    )
+    counted = select(table.connection, shown.label("shown"), func.count()).group_by(table.connection, "shown")
+    found: dict[str, dict[str, int]] = {}
+    for name, state, count in connection.execute(counted.order_by(table.connection, "shown")):
+        found.setdefault(name, {})[state] = count
+    return found
 
 
 def sealed_otherwise(connection: Connection, key_version: str, limit: int, after: tuple[str, str]) -> list[Sealed]:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, StrictStr, model_validator
 
+from postern.clouds import CONSUMERS, SHARED_TENANTS
 from postern.redaction import is_secret_name
 from postern.settings import types
 from postern.settings.auth_fields import REFERENCE, SecretReference, client_id, switch
@@ -16,11 +17,6 @@ from postern.settings.presets import ENTRA, ClientAuthentication
 from postern.settings.types import GUID, Entry, Guids, Table, Texts, fault
 
 FLOW = "authorization_code"
-SHARED_TENANTS = ("organizations", "common")
-"""Names of Entra under which people of several tenants sign in."""
-
-CONSUMERS = "9188040d-6c67-4c5b-b112-36a304b66dad"
-"""The tenant of personal accounts (Microsoft, "ID token claims reference")."""
 
 GRANTED_ONLY = ("per_user", "authorization_url", "refresh_url", "revocation_url", "issuer", "tenant", "tenants")
 """The keys that no other `auth` has: who writes one means this one."""

@@ -14,7 +14,6 @@ from postern.connections.grants.moves import (
     Move,
     due_at,
     good_until,
-    missing_scopes,
     next_move,
 )
 from postern.journal.grants import Event, Grant, State
@@ -97,19 +96,3 @@ def test_the_background_renews_at_four_fifths_of_life_or_once_a_day(changed: dic
 
 def test_a_token_without_an_end_is_good_for_ever():
     assert good_until(replace(GRANT, access_expires_at=None)) == math.inf
-
-
-@pytest.mark.parametrize(
-    ("asked", "granted", "missing"),
-    [
-        (["repo"], None, ()),
-        (["repo", "user"], ["repo"], ("user",)),
-        (["repo"], [], ("repo",)),
-        (["openid", "profile", "email", "offline_access"], [], ()),
-        (["https://graph.microsoft.com/.default", "offline_access"], ["User.Read"], ()),
-        (["Mail.Send"], ["https://graph.microsoft.com/mail.send"], ()),
-        (["https://a.example/x.read"], ["X.Read"], ()),
-    ],
-)
-def test_missing_scopes(asked: list[str], granted: list[str] | None, missing: tuple[str, ...]):
-    assert missing_scopes(asked, granted) == missing

@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -14,6 +15,7 @@ from structlog.testing import capture_logs
 
 from postern.access import Check, Refused
 from postern.browser_secrets import new_secret
+from postern.connections import Connections
 from postern.connections.auth.sign_in_context import SignInContext
 from postern.connections.authorization import nonce_of, verifier_of
 from postern.connections.faults import ConnectionFault
@@ -22,13 +24,13 @@ from postern.connections.grants.entra_addresses import EntraAddresses
 from postern.connections.grants.oauth_provider import OAuthProvider, provider_of
 from postern.connections.grants.provider import RefusedByProvider
 from postern.connections.grants.reasons import REASONS
-from postern.connections.grants.revocation import NO_ENDPOINT, NOT_AT_ENTRA
+from postern.connections.grants.revocation import NO_ENDPOINT, NOT_AT_ENTRA, NOT_DONE
 from postern.connections.grants.sending import MAX_ANSWER_BYTES
 from postern.connections.grants.tokens import GrantTokens, Issued
 from postern.errors import problem
 from postern.http_client import http_client
 from postern.identity import Endpoints, Person
-from postern.settings import GrantedAuth
+from postern.settings import GrantedAuth, load_settings
 from postern.settings.grant_presets import GRANT_PRESETS
 from tests.connections.conftest import Hand
 from tests.connections.token_server import Answered, Kept, Received, TokenServer, raw, reply, token_server
@@ -221,6 +223,18 @@ async def test_a_rejected_client_secret_is_read_again_once(endpoint: TokenServer
     assert len(endpoint.received) == 3
 
 
+@pytest.mark.parametrize("answer", [raw(b"", 503, "Retry-After: 0"), raw(b"", 429, "Retry-After: 0"), b""])
+async def test_the_server_s_own_client_sends_a_refresh_token_once(endpoint: TokenServer, tmp_path: Path, answer: bytes):
+    """It repeats requests that may be repeated. This one may not: the provider may have used the token up."""
+    connections = Connections(load_settings({}, folder=tmp_path), "", secrets=Kept({"a-secret": MARKER}))
+    endpoint.answer = lambda _: answer
+    of = provider_of("tickets", auth(endpoint), connections.context)
+    with pytest.raises(RefusedByProvider) as raised:
+        await of.refresh(TOKENS, (), "")
+    assert (raised.value.code, len(endpoint.received)) == ("", 1)
+    await connections.aclose()
+
+
 async def test_a_grant_that_has_ended_is_one_request(endpoint: TokenServer):
     endpoint.answer = lambda _: reply(400, error="invalid_grant")
     with pytest.raises(RefusedByProvider) as raised:
@@ -411,6 +425,40 @@ async def test_github_s_authorization_is_deleted_with_basic(endpoint: TokenServe
     assert received.line.startswith("DELETE /end/Iv1.abc ")
     assert received.basic == ("Iv1.abc", MARKER)
     assert json.loads(bodies[0]) == {"access_token": "old-access"}
+
+
+async def test_github_s_expired_token_is_renewed_to_end_its_grant(
+    endpoint: TokenServer, monkeypatch: pytest.MonkeyPatch
+):
+    """GitHub ends a grant by a valid access token only, and one of a GitHub App is for eight hours."""
+    of = preset(monkeypatch, endpoint, "github")
+    bodies: list[str] = []
+
+    def read(body: str, **_: Any) -> dict[str, list[str]]:
+        bodies.append(body)
+        return {}
+
+    def answer(received: Received) -> bytes:
+        if received.line.startswith("POST"):
+            return reply(access_token="new-access", refresh_token="new-refresh")
+        return raw(b"", 204) if "new-access" in bodies[-1] else reply(404, message="Not Found")
+
+    monkeypatch.setattr("tests.connections.token_server.parse_qs", read)
+    endpoint.answer = answer
+    assert await of.revoke(TOKENS) == ""
+    assert [each.line.split()[0] for each in endpoint.received] == ["DELETE", "POST", "DELETE"]
+    endpoint.answer = lambda received: (
+        reply(200, error="bad_refresh_token") if received.line[0] == "P" else raw(b"", 404)
+    )
+    assert await of.revoke(TOKENS) == NOT_DONE.format("ended")
+    assert await of.revoke(GrantTokens("old-access")) == NOT_DONE.format("status 404")
+
+
+async def test_a_token_that_has_ended_already_is_ended(endpoint: TokenServer):
+    """Google and Salesforce say so with an error, where RFC 7009 has 200."""
+    of = provider(endpoint, revocation_url=f"http://127.0.0.1:{endpoint.port}/revoke")
+    endpoint.answer = lambda _: reply(400, error="invalid_token")
+    assert await of.revoke(TOKENS) == ""
 
 
 def replace_client(of: OAuthProvider, client_id: str) -> GrantedAuth:

@@ -6,10 +6,8 @@ import pytest
 
 from postern.connections.grants.reasons import REASONS
 from postern.connections.grants.states import SOON, Shown, condition
-from postern.journal.grants import Grant, State
-
-NOW = 2_000_000_000.0
-DAY = 86_400.0
+from postern.journal.grants import State
+from tests.grants import DAY, NOW, grant
 
 STATES: list[tuple[str, dict[str, Any], Shown, str, float | None]] = [
     ("connected", {}, Shown.CONNECTED, "", None),
@@ -24,25 +22,6 @@ STATES: list[tuple[str, dict[str, Any], Shown, str, float | None]] = [
     ("broken", {"state": State.BROKEN, "reason": "not-connected"}, Shown.BROKEN, "not-connected", None),
     ("broken-before", {"state": State.BROKEN, "reason": "x", "refresh_expires_at": NOW}, Shown.BROKEN, "x", None),
 ]
-
-
-def grant(**values: Any) -> Grant:
-    """A grant with these values."""
-    given: dict[str, Any] = {
-        "connection": "tickets",
-        "owner": "tenant/lisa",
-        "account": "7",
-        "account_name": "lisa",
-        "tenant": "",
-        "scopes": ("repo",),
-        "instance_url": "",
-        "sealed": "sealed",
-        "key_version": "1",
-        "generation": 1,
-        "created_by": "tenant/lisa",
-        "connected_at": NOW - DAY,
-    }
-    return Grant(**given | values)
 
 
 @pytest.mark.parametrize(

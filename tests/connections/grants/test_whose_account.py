@@ -178,6 +178,8 @@ def test_a_name_for_showing_is_one_short_line(value: object):
         (["admin:org"], ["read:org"], ["admin:org"]),
         (["user"], ["user:email"], ["user"]),
         (["api", "refresh_token"], ["api"], []),
+        (["Mail.Send"], ["https://graph.microsoft.com/mail.send"], []),
+        (["https://a.example/x.read"], ["X.Read"], []),
     ],
 )  # fmt: skip
 def test_the_scopes_that_were_not_granted(requested: list[str], granted: list[str] | None, missing: list[str]):

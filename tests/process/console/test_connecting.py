@@ -64,6 +64,16 @@ def test_a_person_connects_in_two_clicks_uses_it_and_disconnects(
         assert_accessible(page)
 
 
+def test_the_page_that_goes_on_to_the_provider_is_accessible(window: Callable[..., Page]):
+    """An answer without content leaves the browser on it."""
+    page = window("lisa")
+    page.goto(PAGE)
+    page.route("**/oauth2/v2.0/authorize?**", lambda route: route.fulfill(status=204))
+    page.locator("main").get_by_role("button", name="Connect").click()
+    expect(page.locator("h1")).to_have_text("To Microsoft Entra")
+    assert_accessible(page)
+
+
 def test_a_person_who_cancels_connects_nothing(window: Callable[..., Page], faults: Faults):
     page = window("lisa")
     page.goto(PAGE)

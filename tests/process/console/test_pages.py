@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from tests.process.console.chromium import NARROW, WIDE, Faults, Scheme, assert_accessible, violations
 from tests.process.console.installation import BROKEN, Installation
@@ -48,10 +48,20 @@ def authorize(installation: Installation, **changes: str) -> str:
 def test_pages_of_the_local_tenant_are_accessible(
     window: Callable[..., Page], installation: Installation, faults: Faults
 ):
-    """Choosing a person, an error, and the end of the session."""
+    """Choosing a person, consent with many scopes, an error, and the end of the session."""
     page = window()
     page.goto(authorize(installation))
     assert page.locator("button").count() == 4
+    assert_accessible(page, *EVERY_VIEW)
+    page.goto(
+        authorize(
+            installation, scope="openid offline_access User.Read Mail.ReadWrite https://graph.microsoft.com/A-long-one"
+        )
+    )
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.locator("h1")).to_have_text("postern asks for your permission")
+    assert page.locator("button").all_inner_texts() == ["Allow", "Cancel"]
     assert_accessible(page, *EVERY_VIEW)
     with faults.status(400):
         page.goto(authorize(installation, redirect_uri="https://elsewhere.example/"))

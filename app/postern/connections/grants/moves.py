@@ -5,7 +5,6 @@ clocks of machines are never compared.
 """
 
 import math
-from collections.abc import Iterable
 from enum import StrEnum
 
 from postern.journal.grants import Grant, State
@@ -21,9 +20,6 @@ DAY = 86_400.0
 
 NO_REFRESH_TOKEN = "no-refresh-token"  # noqa: S105
 """The reason of a grant that cannot be renewed."""
-
-_OF_SIGN_IN = {"openid", "profile", "email", "offline_access"}
-"""Scopes that responses may leave out (OpenID Connect Core, section 3.1.2.1)."""
 
 
 class Move(StrEnum):
@@ -81,19 +77,3 @@ def due_at(grant: Grant, now: float) -> float:
     if used and end != math.inf:
         return issued + (end - issued) * (1 - EARLY_PART)
     return issued + DAY
-
-
-def missing_scopes(asked: Iterable[str], granted: Iterable[str] | None) -> tuple[str, ...]:
-    """The scopes that were asked for and not granted. A response without scopes has granted all (RFC 6749, section
-    5.1). Entra leaves out the address of the API, or adds it."""
-    if granted is None:
-        return ()
-    given = {name for scope in granted for name in (scope.casefold(), scope.rpartition("/")[2].casefold())}
-    return tuple(
-        scope
-        for scope in asked
-        if scope.casefold() not in _OF_SIGN_IN
-        and scope.casefold() not in given
-        and not scope.endswith("/.default")
-        and scope.rpartition("/")[2].casefold() not in given
-    )

@@ -103,13 +103,21 @@ class OAuthProvider:
             return NOT_AT_ENTRA
         try:
             async with asyncio.timeout(REVOKE_SECONDS):
-                url = (await self._directory.find()).revocation
-                if not url:
-                    return NO_ENDPOINT
-                kind = self._auth.preset.revocation
-                return await revoke_at(self._http, kind, url, (await self._proof.make(url)).proof, tokens)
+                return await self._revoked(tokens)
         except (RefusedByProvider, ConnectionFault, TimeoutError, ValueError) as error:
             return NOT_DONE.format(error.reason if isinstance(error, RefusedByProvider) else "no response")
+
+    async def _revoked(self, tokens: GrantTokens) -> str:
+        url = (await self._directory.find()).revocation
+        if not url:
+            return NO_ENDPOINT
+        kind, proof = self._auth.preset.revocation, (await self._proof.make(url)).proof
+        said = await revoke_at(self._http, kind, url, proof, tokens)
+        if not said or kind != "github" or not tokens.refresh_token:
+            return said
+        # GitHub ends a grant by an access token that is valid, and those of a GitHub App are for eight hours.
+        renewed = await self.refresh(tokens, (), "")
+        return await revoke_at(self._http, kind, url, proof, renewed.tokens)
 
     def _renewed_scopes(self, granted: tuple[str, ...]) -> tuple[str, ...]:
         """The scopes of a refresh. Other providers than Entra are not sent any: they renew what was granted (RFC 6749,

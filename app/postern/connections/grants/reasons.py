@@ -93,7 +93,10 @@ REASONS: dict[str, Reason] = {
     "code-used": Reason(
         "was not connected: the authorization code was used before, has expired, or is of another request", _AGAIN
     ),
-    "other-issuer": Reason("was not connected: the response came from another provider than the one asked", _AGAIN),
+    "other-issuer": Reason(
+        "was not connected: the response came from another provider than the one asked",
+        "The person starts again; if it lasts, an operator writes issuer in place of the addresses of the entry",
+    ),
     "id-token": Reason(
         "was not connected: the provider's ID token was rejected",
         "The person starts again; if it lasts, an operator compares the entry with the registration and sets the clock",

@@ -4,6 +4,7 @@ import json
 from base64 import b64encode
 from collections.abc import Mapping
 
+from postern.connections.auth.token_response import members
 from postern.connections.authorization import ClientProof, authenticated
 from postern.connections.grants.sending import Received, send
 from postern.connections.grants.tokens import GrantTokens
@@ -21,6 +22,9 @@ NO_ENDPOINT = (
 NOT_DONE = (
     "The provider did not confirm it ({}). The person removes the application in the settings of the account there."
 )
+INVALID_TOKEN = "invalid_token"  # noqa: S105
+"""What Google and Salesforce respond for a token that has ended already, against RFC 7009, section 2.2."""
+
 _JSON: Mapping[str, str] = {"Accept": "application/json", "Accept-Encoding": "identity"}
 
 
@@ -35,7 +39,8 @@ async def revoke_at(http: AsyncClient, kind: Revocation, url: str, proof: Client
     else:
         received = await _by_rfc7009(http, url, proof, tokens)
     status = received.answer.status
-    return "" if 200 <= status <= 299 else NOT_DONE.format(f"status {status}")
+    ended = 200 <= status <= 299 or members(received.answer.body).get("error") == INVALID_TOKEN
+    return "" if ended else NOT_DONE.format(f"status {status}")
 
 
 async def _by_rfc7009(http: AsyncClient, url: str, proof: ClientProof, tokens: GrantTokens) -> Received:

@@ -16,13 +16,13 @@ from postern.connections.grants.moves import (
     expires_at,
     good_until,
     issued_at,
-    missing_scopes,
     next_move,
 )
 from postern.connections.grants.no_grant import NoGrant
 from postern.connections.grants.provider import Provider
 from postern.connections.grants.renewing import EXCHANGE_SECONDS, Renewing
 from postern.connections.grants.rows import Key, Opened, Rows, away, is_away, no_grant
+from postern.connections.grants.scopes import missing_scopes
 from postern.connections.grants.seal import CannotOpen, Seal
 from postern.connections.grants.sharing import OncePerKey, StillAtWork
 from postern.connections.grants.tokens import Access, GrantTokens, Issued

@@ -1,0 +1,144 @@
+"""`postern connections link` and `disconnect`: what operators do with connections that people grant; and the states of
+all of them, for the list."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import typer
+from sqlalchemy.exc import DBAPIError
+
+from postern.access import GUID
+from postern.cli.api_client import As, Json, TokenFile, connected_api, token_source
+from postern.cli.open_database import opened
+from postern.cli.terminal import err, out, plain, print_json, stop
+from postern.cli.workspace import Workspace, workspace
+from postern.connections.grants.entries import GrantedEntry, granted_entries
+from postern.connections.grants.states import SOON, Shown
+from postern.errors import DatabaseFault
+from postern.journal.database.engine import file_of
+from postern.journal.grant_upkeep import counts
+from postern.journal.grants import grant_name
+from postern.settings import Settings
+from postern.settings.sources import did_you_mean
+
+States = Mapping[str, int]
+"""How many grants an entry has in each state."""
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="As tickets, or triggers.pay.")]
+NOBODY = "nobody yet"
+
+
+def link(
+    name: Name,
+    person: Annotated[
+        str, typer.Option("--for", metavar="WHO", help="The person: a name in the table people, or an object id.")
+    ],
+    who: As = None,
+    token_file: TokenFile = None,
+    as_json: Json = False,
+) -> None:
+    """Make a link by which a person connects NAME, and print it. For operators.
+
+    Send it to that person. It works once, within four hours, after that person has signed in. Others get 404.
+    """
+    here = workspace()
+    entry = granted(name, here.settings)
+    if not entry.per_user:
+        stop(f"{entry.entry} is shared: an operator connects it on the console's page Connections, without a link.", 2)
+    object_id = object_id_of(person, here)
+    made = asyncio.run(_request(here, who, token_file, "POST", _path(entry.name) + "/links", body={"for": object_id}))
+    if as_json:
+        print_json(made)
+        return
+    out.print(plain(str(made.get("url"))), markup=False, highlight=False, soft_wrap=True)
+    line = f"For {person} only, once, until {made.get('expires_at')}. It has a secret: send it to nobody else."
+    err.print(plain(line), markup=False, highlight=False, soft_wrap=True)
+
+
+def disconnect(
+    name: Name,
+    person: Annotated[
+        str | None,
+        typer.Option("--for", metavar="WHO", help="Whose grant: a name in the table people, or an object id."),
+    ] = None,
+    who: As = None,
+    token_file: TokenFile = None,
+    as_json: Json = False,
+) -> None:
+    """End your own grant of NAME, or that of a shared connection; with --for another person's, such as one who has
+    left. For operators, except for their own.
+
+    The tokens are deleted here, and the grant is ended at the provider if it can be. The entry stays in postern.toml.
+    """
+    here = workspace()
+    entry = granted(name, here.settings)
+    query = None if person is None else {"for": object_id_of(person, here)}
+    ended = asyncio.run(_request(here, who, token_file, "DELETE", _path(entry.name), query=query))
+    if as_json:
+        print_json(ended)
+        return
+    err.print(f"{entry.entry} is disconnected.", markup=False, highlight=False)
+    if ended.get("message"):
+        err.print(plain(str(ended["message"])), markup=False, highlight=False, soft_wrap=True)
+
+
+def granted(name: str, settings: Settings) -> GrantedEntry:
+    """The entry of this name that people connect. Exits with 2 if there is none."""
+    known = granted_entries(settings)
+    found = known.get(grant_name(name))
+    if found is None:
+        hint = did_you_mean(name, list(known))
+        those = f"Those are: {', '.join(known)}." if known else 'They have auth with flow = "authorization_code".'
+        stop(f"{name} is not an entry that people connect. {hint if hint.endswith('?') else those}", 2)
+    return found
+
+
+def object_id_of(who: str, here: Workspace) -> str:
+    """The object id of a name in the table people, or of an object id itself. Exits with 2 if it is neither."""
+    people = here.settings.people
+    found = people.get(who, who).lower()
+    if not GUID.fullmatch(found):
+        known = f"It has {', '.join(people)}." if people else "It is empty."
+        stop(f"--for {who}: neither an object id nor a name in the table people. {known}", 2)
+    return found
+
+
+def states(settings: Settings) -> tuple[dict[str, States], str]:
+    """The states of the grants of each entry that people connect, from the database of the settings; and why they are
+    not known, "" if they are. A shared entry without a grant is `Needed`."""
+    known = granted_entries(settings)
+    if not known:
+        return {}, ""
+    path = file_of(settings.database_url)
+    found: Mapping[str, States] = {}
+    try:
+        if path is None or path.exists():
+            with opened(settings.database_url) as engine, engine.begin() as connection:
+                found = counts(connection, time.time(), SOON)
+    except DatabaseFault as fault:
+        return {}, str(fault)
+    except (DBAPIError, OSError) as error:
+        return {}, f"the database of POSTERN_DATABASE_URL cannot be read: {type(error).__name__}"
+    needed = {Shown.NEEDED.value: 1}
+    return {each.entry: found.get(name, {} if each.per_user else needed) for name, each in known.items()}, ""
+
+
+def in_words(found: States | None) -> str:
+    """The states in the list, with how many there are of each."""
+    if found is None:
+        return "unknown"
+    return ", ".join(f"{count} {state}" for state, count in found.items()) or NOBODY
+
+
+def _path(name: str) -> str:
+    return f"/connections/{quote(name, safe='')}"
+
+
+async def _request(
+    here: Workspace, who: str | None, token_file: str | None, method: str, path: str, **more: Any
+) -> dict[str, Any]:
+    async with connected_api(here, token_source(here, who, token_file)) as api:
+        return (await api.request(method, path, **more))[1]
