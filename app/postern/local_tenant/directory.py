@@ -9,6 +9,7 @@ FOREIGN_TENANT_ID = "4bdfc9b5-6862-4464-9df6-b11a2f8afd3e"  # where the guest is
 SIGN_IN_CLIENT_ID = "20e1dc88-0b78-47d6-9f75-37555320aa3c"  # the public client through which people sign in
 AUDIENCE = "api://postern"
 DOMAIN = "tenant.example"
+FOREIGN_DOMAIN = "partner.example"
 SERVICE_ACCOUNT = "system:serviceaccount:postern:postern"  # of the cluster that workload identity would be used in
 
 
@@ -22,11 +23,12 @@ class Person:
     display_name: str
     guest: bool = False
     roles: tuple[str, ...] = ()
+    domain: str = DOMAIN
 
     @property
     def mail(self) -> str:
         """The mail address."""
-        return f"{self.name}@partner.example" if self.guest else f"{self.name}@{DOMAIN}"
+        return f"{self.name}@{FOREIGN_DOMAIN if self.guest else self.domain}"
 
     @property
     def user_principal_name(self) -> str:
@@ -47,7 +49,8 @@ class Federated:
 class Application:
     """An app registration with its service principal, or a managed identity, which has only a service principal.
     `object_id` is the service principal's. `roles` are its app roles on Postern. Its client secrets are the versions of
-    the vault's secret `client_secret_name`, and its certificates, if any, those of `certificate_name`."""
+    the vault's secret `client_secret_name`, and its certificates, if any, those of `certificate_name`. People of other
+    tenants can sign in to it if it is `multitenant`."""
 
     name: str
     client_id: str
@@ -57,6 +60,7 @@ class Application:
     has_certificate: bool = False
     federated: tuple[Federated, ...] = ()
     redirect_uris: tuple[str, ...] = ()
+    multitenant: bool = False
 
     @property
     def identifier_uri(self) -> str:
@@ -129,6 +133,7 @@ POSTERN = Application(
     reads_vault=True,
     federated=(Federated("cluster", SERVICE_ACCOUNT),),
     redirect_uris=tuple(f"http://{host}{path}" for host in ("localhost", "127.0.0.1") for path in BUILT_IN_PATHS),
+    multitenant=True,
 )
 APPLICATIONS = (
     POSTERN,

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from postern.local_tenant.accounts import account, check_application, check_endpoint
 from postern.local_tenant.directory import BUILT_IN_PATHS, Application, Person
 from postern.local_tenant.errors import EntraError, error_document, error_of
 from postern.local_tenant.grants import Grant, sealed
@@ -31,11 +32,13 @@ _PROMPTS = ("none", "login", "consent", "select_account")
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """An authorization request whose client and redirect URI are known, so that its errors can go there."""
+    """An authorization request whose client and redirect URI are known, so that its errors can go there. `at` is the
+    tenant in its address."""
 
     application: Application
     redirect_uri: str
     parameters: Mapping[str, str]
+    at: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,7 @@ class SignInPages:
             if request.method == "GET":
                 return people_page(asked.application.name, self._people(asked))
             form = await _form(request)
-            person = self._chosen(form)
+            person = self._chosen(form, asked.at)
             if _needs_consent(asked) and not _answered(form):
                 return consent_page(asked.application.name, person, permissions(asked.parameters["scope"]))
             return self._back(asked, {"code": self._code(asked, person)})
@@ -74,8 +77,10 @@ class SignInPages:
 
     async def sign_out(self, request: Request) -> Response:
         """End the session at Entra, of which there is none here, and go back to a registered address."""
-        if request.path_params["tenant"].lower() != self.tenant.tenant_id:
-            return error_page(_unknown_tenant())
+        try:
+            check_endpoint(request.path_params["tenant"])
+        except EntraError as error:
+            return error_page(error)
         back = request.query_params.get("post_logout_redirect_uri", "")
         registered = [uri for each in self.tenant.applications.values() for uri in self._redirect_uris(each)]
         if not is_registered(back, registered):
@@ -85,8 +90,7 @@ class SignInPages:
 
     def _asked(self, request: Request) -> _Asked:
         """The request, if it names an application and one of its redirect URIs. Raises EntraError, for a page."""
-        if request.path_params["tenant"].lower() != self.tenant.tenant_id:
-            raise _unknown_tenant()
+        at = check_endpoint(request.path_params["tenant"])
         pairs = parse_qsl(request.url.query, keep_blank_values=True)
         parameters = dict(pairs)
         if len(parameters) != len(pairs):
@@ -96,6 +100,7 @@ class SignInPages:
         application = self.tenant.directory.application(parameters["client_id"])
         if application is None:
             raise EntraError(400, "unauthorized_client", 700016, "This tenant has no application with that client id.")
+        check_application(application, at)
         redirect_uri = parameters.get("redirect_uri", "")
         registered = self._redirect_uris(application)
         if not is_registered(redirect_uri, registered):
@@ -107,7 +112,7 @@ class SignInPages:
                 "The redirect URI of the request is none of those that are configured for the application "
                 f"{application.name}: {known}. The port does not matter on loopback.",
             )
-        return _Asked(application, redirect_uri, parameters)
+        return _Asked(application, redirect_uri, parameters, at)
 
     def _check(self, asked: _Asked) -> None:
         """Raise EntraError if the request cannot be fulfilled."""
@@ -136,30 +141,33 @@ class SignInPages:
         hint = asked.parameters.get("login_hint", "").lower()
         if asked.parameters.get("prompt") == "select_account":
             hint = ""
-        people = self.tenant.directory.people.values()
+        known = self.tenant.directory.people.values()
+        people = [there.person for there in (account(each, asked.at) for each in known) if there is not None]
         return sorted(people, key=lambda each: hint not in (each.mail.lower(), each.user_principal_name.lower()))
 
-    def _chosen(self, form: Mapping[str, str]) -> Person:
+    def _chosen(self, form: Mapping[str, str], at: str) -> Person:
         """The person whose button was clicked. Raises EntraError."""
         name = form.get("person", "")
         if not name:
             raise EntraError(400, error_of(65004), 65004, "The person declined to sign in.")
         found = self.tenant.directory.people.get(name)
-        if found is None:
+        there = account(found, at) if found is not None else None
+        if there is None:
             raise EntraError(400, "invalid_request", 50034, "There is no such person in this tenant.")
-        return found
+        return there.person
 
     def _code(self, asked: _Asked, person: Person) -> str:
         wanted = asked.parameters.get
         grant = Grant(
             "code",
-            person.object_id,
+            self.tenant.directory.people[person.name].object_id,
             asked.application.client_id,
             wanted("scope", ""),
             self.clock(),
             asked.redirect_uri,
             wanted("code_challenge", ""),
             wanted("nonce", ""),
+            asked.at,
         )
         return sealed(grant, self.tenant.folder)
 
@@ -203,7 +211,3 @@ def _redirect(uri: str, parameters: Mapping[str, str]) -> Response:
     """A redirect that a browser follows with GET, whatever the request was."""
     address = f"{uri}{'&' if '?' in uri else '?'}{urlencode(parameters)}" if parameters else uri
     return RedirectResponse(address, 303, {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"})
-
-
-def _unknown_tenant() -> EntraError:
-    return EntraError(400, "invalid_request", 90002, "There is no such tenant here.")

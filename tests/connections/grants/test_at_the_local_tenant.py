@@ -15,6 +15,7 @@ from postern.connections.grants.provider import RefusedByProvider
 from postern.connections.grants.tokens import GrantTokens
 from postern.http_client import AsyncClient, http_client
 from postern.local_tenant import LocalTenant, serve
+from postern.local_tenant.directory import FOREIGN_TENANT_ID, TENANT_ID
 from postern.settings import GrantedAuth, load_settings
 from tests.connections.entra_entries import around
 
@@ -115,10 +116,33 @@ async def test_a_rejected_secret_of_entra_is_named_as_the_cause(local: LocalTena
     assert (raised.value.code, raised.value.reason) == ("invalid_client", "client-rejected")
 
 
-async def test_another_tenant_s_people_are_sent_to_their_own(local: LocalTenant, http: AsyncClient, tmp_path: Path):
-    """The local tenant is one tenant: it has no metadata of others, nor of several."""
+async def test_a_tenant_that_is_not_there_cannot_be_used(local: LocalTenant, http: AsyncClient, tmp_path: Path):
     name = local.applications["postern"].client_secret_name
-    for tenant in ("organizations", "22222222-bbbb-4222-8222-222222222222"):
-        of = provider(local, http, tmp_path, "postern", client_secret=reference(name), tenant=tenant)
-        with pytest.raises(ConnectionFault, match=r"connections\.graph cannot be used now"):
-            await of.authorization_url(BACK, STATE, SECRET)
+    tenant = "22222222-bbbb-4222-8222-222222222222"
+    of = provider(local, http, tmp_path, "postern", client_secret=reference(name), tenant=tenant)
+    with pytest.raises(ConnectionFault, match=r"connections\.graph cannot be used now"):
+        await of.authorization_url(BACK, STATE, SECRET)
+
+
+@pytest.mark.parametrize(("person", "home"), [("lisa", TENANT_ID), ("gil", FOREIGN_TENANT_ID)])
+async def test_people_of_several_tenants_connect_the_account_at_home_and_it_is_renewed_there(
+    local: LocalTenant, http: AsyncClient, tmp_path: Path, person: str, home: str
+):
+    """The code goes to the endpoint of several tenants: at another one it is refused (AADSTS700005)."""
+    name = local.applications["postern"].client_secret_name
+    of = provider(local, http, tmp_path, "postern", client_secret=reference(name), tenant="organizations")
+    issued = await of.redeem(await consented(of, http, person), BACK, STATE, SECRET)
+    assert issued.tenant == home
+    assert (issued.account == local.people[person]) is (home == TENANT_ID)
+    renewed = await of.refresh(issued.tokens, issued.scopes or (), issued.tenant)
+    assert renewed.tokens.refresh_token != issued.tokens.refresh_token
+
+
+async def test_a_tenant_that_may_not_connect_is_refused(local: LocalTenant, http: AsyncClient, tmp_path: Path):
+    """Though its person signed in."""
+    name = local.applications["postern"].client_secret_name
+    several = {"tenant": "organizations", "tenants": [TENANT_ID]}
+    of = provider(local, http, tmp_path, "postern", client_secret=reference(name), **several)
+    with pytest.raises(RefusedByProvider) as raised:
+        await of.redeem(await consented(of, http, "gil"), BACK, STATE, SECRET)
+    assert raised.value.reason == "tenant-not-allowed"
