@@ -234,7 +234,7 @@ async def test_a_resubmitted_run_has_no_token_of_its_caller(
     async with asyncio.timeout(20):
         while not told:
             await asyncio.sleep(0.01)
-    assert told[0].startswith("no-caller-token: ")
+    assert told[0].startswith("resubmitted: ")
     assert "Caller: call the workflow again" in told[0]
     assert len(there.received) == 1
 
@@ -261,7 +261,7 @@ async def test_missing_consent_says_that_an_administrator_grants_it(server: Asyn
         return [raised.value.reason, str(raised.value)]
 
     reason, text = (await run(server, "visited", visit, headers(tenant))).json()
-    assert reason == "admin-consent-missing"
+    assert reason == "consent"
     assert "Administrator of the tenant" in text
     assert "Grant admin consent" in text
 

@@ -2,23 +2,26 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from postern.cli.api_client import Json
+from postern.cli.api_client import Json, given_token
 from postern.cli.grants import disconnect, in_words, link, states
 from postern.cli.reseal import reseal
 from postern.cli.runs import ListByDefault
 from postern.cli.terminal import err, out, plain, print_json, print_wide, stop
 from postern.cli.workspace import Workspace, export_local_credential, workspace
 from postern.connections.stage import Stage
-from postern.settings import GrantedAuth, Settings
+from postern.settings import GrantedAuth, OnBehalfOfAuth, Settings
 from postern.settings.descriptions import described, entries
 from postern.settings.sources import did_you_mean
+
+if TYPE_CHECKING:
+    from postern.connections.on_behalf_of.caller_token import CallerToken
 
 NAME_WIDTH = 26
 
@@ -73,12 +76,21 @@ def test(
         str | None,
         typer.Option("--for", metavar="PERSON", help="Whose grant: a name of [people], or an object id."),
     ] = None,  # noqa: PT028 - a command, no test
+    who: Annotated[
+        str | None,
+        typer.Option("--as", metavar="NAME", help="The caller of an entry with on_behalf_of, in the local tenant."),
+    ] = None,  # noqa: PT028 - a command, no test
+    token_file: Annotated[
+        str | None,
+        typer.Option("--token-file", metavar="FILE", help="A file with that caller's token; - is standard input."),
+    ] = None,  # noqa: PT028 - a command, no test
 ) -> None:
     """Test an entry of postern.toml: sign in, and reach the other side. A failed stage says how to fix it.
 
     A connection's base address gets a GET. A trigger is not run: no request is sent to it. If each person connects the
     entry, the states are shown, of one person with --for, and no request is sent but for people of the local tenant.
-    Tokens are not renewed. Exit code 1 if a stage fails.
+    Tokens are not renewed. An entry with on_behalf_of is tested for the caller of --as or --token-file; without one, no
+    token is requested. Exit code 1 if a stage fails.
     """
     from postern.cli.grant_trial import granted_stages, is_granted, whose_grant
     from postern.connections.entry_trial import stages_of
@@ -88,12 +100,25 @@ def test(
     whose = whose_grant(entry, here, person)
     if here.local is not None:
         export_local_credential(here.local)
+    caller = _caller_of(entry, here, who, token_file)
     granted = is_granted(entry, here)
     shown: list[Stage] = []
-    stages = granted_stages(entry, here, whose) if granted else stages_of(entry, here.settings)
+    stages = granted_stages(entry, here, whose) if granted else stages_of(entry, here.settings, caller=caller)
     passed = asyncio.run(show(stages, shown))
     _conclude(here, entry, passed=passed, answered=shown[-1].name == "grant")
     raise typer.Exit(0 if passed else 1)
+
+
+def _caller_of(entry: str, here: Workspace, who: str | None, token_file: str | None) -> "CallerToken | None":
+    """The caller that the options give to an entry on behalf of one. Exits with 2 if the entry is another one."""
+    from postern.connections.on_behalf_of.caller_token import CallerToken
+
+    if who is None and token_file is None:
+        return None
+    if not isinstance(entries(here.settings)[entry].auth, OnBehalfOfAuth):
+        stop(f"--as and --token-file are for entries with on_behalf_of. Leave them out: {entry} is not one of them.", 2)
+    token = given_token(here, who, token_file)
+    return CallerToken(token) if token is not None else None
 
 
 def entry_named(name: str, settings: Settings) -> str:

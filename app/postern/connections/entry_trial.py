@@ -4,7 +4,8 @@ the console show the stages.
 A connection is tested by a GET of its base address. A trigger gets no request, because any request could run it.
 Instead a connection is opened, over TLS with its certificate checked, and closed again. So it is with an entry that
 each person connects, unless it is tested for a person of the local tenant: a request with a token of a person is one of
-that person. Its tokens are not renewed (`grants/trial.py`).
+that person. Its tokens are not renewed (`grants/trial.py`). An entry on behalf of the caller is tested with the token
+of a caller, if there is one.
 """
 
 import asyncio
@@ -27,13 +28,15 @@ from postern.connections.grants.keys import VaultKeys
 from postern.connections.grants.oauth_provider import provider_of
 from postern.connections.grants.tokens import Access
 from postern.connections.grants.trial import NOBODY, OneToken, Trial, Whose
+from postern.connections.on_behalf_of.caller_token import CallerToken
+from postern.connections.on_behalf_of.sign_in import OnBehalfOf
 from postern.connections.stage import Stage
 from postern.connections.unreached import PROXY_SIGNS_IN, by_proxy, is_untrusted, of_certificate
 from postern.http_client import AsyncClient, HTTPError
 from postern.journal.grants import grant_name
 from postern.journal.server_processes import Transaction
 from postern.proxy import Proxy
-from postern.settings import Connection, GrantedAuth, Settings, Trigger
+from postern.settings import Connection, GrantedAuth, OnBehalfOfAuth, Settings, Trigger
 
 if TYPE_CHECKING:
     from postern.authoring.context import Context
@@ -45,6 +48,7 @@ _HTTPS_PORT, _HTTP_PORT = 443, 80
 
 WOULD_RUN = "it would run the trigger"
 WOULD_BE_THEIRS = "it would be sent as a person"
+NO_CALLER = "it would be sent on behalf of a caller"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +61,11 @@ class OfPeople:
     whose: Whose = NOBODY
 
 
-async def stages_of(entry: str, settings: Settings, of: OfPeople | None = None) -> AsyncIterator[Stage]:
+async def stages_of(
+    entry: str, settings: Settings, of: OfPeople | None = None, caller: CallerToken | None = None
+) -> AsyncIterator[Stage]:
     """Every stage of the existing entry `connections.NAME` or `triggers.NAME`, up to the first that fails. `of` is for
-    entries that people connect."""
+    entries that people connect, and `caller` for those on behalf of a caller."""
     kind, _, name = entry.partition(".")
     found = settings.connections[name] if kind == "connections" else settings.triggers[name]
     if isinstance(found.auth, GrantedAuth):
@@ -68,6 +74,11 @@ async def stages_of(entry: str, settings: Settings, of: OfPeople | None = None) 
         if of is None:
             raise ValueError("the grants of an entry that people connect are in the journal")
         async for stage in _granted(granted, settings, of):
+            yield stage
+        return
+    if isinstance(found.auth, OnBehalfOfAuth):
+        yield Stage("entry", True, f"{entry}, on behalf of the caller of a run")
+        async for stage in _on_behalf_of(entry, found, found.auth, settings, caller):
             yield stage
         return
     yield Stage("entry", True, f"{entry}, of type {found.auth.type}")
@@ -148,6 +159,33 @@ async def _reached(
         return await _requested(client, entry, found)
     except ConnectionFault as fault:
         return Stage(REACHED, False, f"{fault.entry} {fault.wrong}", fault.fix)
+
+
+async def _on_behalf_of(
+    entry: str, found: Connection | Trigger, auth: OnBehalfOfAuth, settings: Settings, caller: CallerToken | None
+) -> AsyncIterator[Stage]:
+    """The stages of an entry on behalf of a caller, after the first. Without a caller no request is sent."""
+    connections = Connections(settings, settings.authority or AUTHORITIES[settings.cloud])
+    shared = OnBehalfOf(entry, auth, connections.context)
+    try:
+        async for stage in shared.try_out() if caller is None else shared.of_caller(caller).try_out():
+            yield stage
+            if not stage.passed:
+                return
+        bundle, proxy = settings.ca_bundle, settings.way_out
+        if isinstance(found, Trigger):
+            yield await connected(found.url, entry, bundle, proxy)
+        elif caller is None:
+            yield await connected(found.base_url, entry, bundle, proxy, key="base_url", why=NO_CALLER)
+        else:
+            own = shared.of_caller(caller)
+            connections.sign_in_of_runs(OnBehalfOfAuth, lambda *_: own)
+            yield await _requested(connections.client(entry.partition(".")[2], cast("Context", _NO_RUN)), entry, found)
+    except ConnectionFault as fault:
+        yield Stage("usable", False, f"{fault.entry} {fault.wrong}", fault.fix)
+    finally:
+        await shared.aclose()
+        await connections.aclose()
 
 
 async def _requested(client: AsyncClient, entry: str, found: Connection) -> Stage:

@@ -11,8 +11,8 @@ from postern.connections.auth.entra_token_request import EntraRefused
 from postern.connections.faults import ConnectionFault
 from postern.connections.grants.no_grant import NoGrant
 
-CONSENT_MISSING = "admin-consent-missing"
-"""The reason of a ConsentRequired that no page of this server can mend."""
+CONSENT_MISSING = "consent"
+"""The reason of a ConsentRequired that no page of this server can mend (`grants.reasons`)."""
 
 _AGAIN = "Caller: sign in again and repeat the request with a new token"
 

@@ -38,7 +38,7 @@ OTHER_TENANT = Wrong(
 NO_TOKEN = Wrong(
     f"{_OF}, with the token that the caller sent, and a run that was resubmitted has none",
     "Caller: call the workflow again, with a new token",
-    "no-caller-token",
+    "resubmitted",
 )
 NOBODY: Mapping[str, Wrong] = {
     "anonymous": NOT_ANONYMOUS,
@@ -48,7 +48,7 @@ NOBODY: Mapping[str, Wrong] = {
     ),
     "no-person": Wrong(f"{_OF}, and no person called this run", _PERSON, "no-person"),
 }
-"""By the code of `access.principal` that says why a run acts for nobody. A run that was resubmitted has other codes."""
+"""By the code of `access.principal` that says why a run acts for nobody. The other one is that it was resubmitted."""
 
 
 @dataclass(frozen=True, slots=True)
