@@ -217,11 +217,10 @@ class ServerGrants:
             return (await self._refresh(key)).access
         except NoGrant:
             raise
-        except ConnectionFault as fault:
+        except ConnectionFault:
             if self._clocks.now() >= expires_at(opened.grant):
                 raise
-            log.info("old-token-used", entry=fault.entry, owner=key[1], wrong=fault.wrong)
-            return opened.access
+            return self._rows.keep_using(opened)
 
     async def _refresh(self, key: Key, stale: int = 0) -> Opened:
         """The next tokens; those of the generation `stale` do not count. Raises NoGrant and ConnectionFault."""
