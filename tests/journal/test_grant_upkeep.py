@@ -14,7 +14,6 @@ from sqlalchemy import Connection, Engine, create_engine
 from postern.browser_secrets import hash_of
 from postern.connections.grants import states
 from postern.connections.grants.reasons import REASONS
-from postern.connections.grants.server_grants import CANNOT_OPEN as IN_THE_STORE
 from postern.connections.grants.states import SOON, condition
 from postern.journal.database import sqlite_copies
 from postern.journal.grant_upkeep import (
