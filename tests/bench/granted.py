@@ -26,6 +26,7 @@ from postern.connections.vault.secret import Secret
 from postern.journal.grants import owner_of
 from postern.journal.journal import Journal
 from postern.settings import GrantedAuth, load_settings
+from postern.trace import RUN
 from tests.connections.counterparts import always, listening
 from tests.databases import make_tables
 
@@ -105,6 +106,7 @@ async def _measure(folder: Path, journal: Journal, api: str, rounds: int, calls:
     caller = Caller("user", LISA, TENANT)
 
     async def call(name: str) -> None:
+        RUN.set(("run", None))
         ctx = Context(Request("POST", "/triggers/x"), caller, "run", "x", services, started_by=StartedBy.REQUEST)
         assert (await ctx.connection(name).get("/x")).status_code == 200
 

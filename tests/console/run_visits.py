@@ -128,6 +128,7 @@ class RunConsole:
     start: Callable[..., Awaitable[Run]] = field(init=False)
     """What starts a run."""
     started: list[tuple[str, Caller, bytes, list[str]]] = field(default_factory=list)
+    ways: list[StartedBy] = field(default_factory=list)
     """Of each new run: its id, its caller, its body and the names of its headers."""
 
     async def ask(
@@ -257,6 +258,7 @@ async def open_run_console(folder: Path, database_url: str) -> AsyncIterator[Run
         run.outcome = Outcome(State.SUCCEEDED, 200, b'"again"', ((b"content-type", b"application/json"),))
         row = dict(zip(COLUMNS, written(facts(run), "here"), strict=True))
         await run_on(lambda connection: connection.execute(insert(runs), row))
+        console.ways.append(started_by)
         console.started.append((run_id, caller, request.body, [name.decode() for name, _ in request._raw_headers]))
         return run
 

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import json
 import logging
+import time
 from base64 import b64decode
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
@@ -22,6 +23,7 @@ from postern.connections.faults import ConnectionFault
 from postern.http_client import AsyncClient, Response
 from postern.local_tenant import LocalTenant, serve
 from postern.local_tenant.on_behalf_of import CLAIMS
+from postern.server.protocol import GuardedProtocol
 from postern.settings import load_settings
 from tests.connections.counterparts import Counterpart, always, in_turn, listening, reply
 from tests.pipeline.with_connections import served
@@ -42,6 +44,10 @@ async def visited(ctx: Context, body) -> Any:
 @workflow(access=tenant_users(apps=False))
 def in_thread(ctx: Context) -> Any:
     return asyncio.run(VISITS[-1](ctx))
+
+@workflow(access=tenant_users(apps=False), timeout=0.5)
+async def stubborn(ctx: Context) -> Any:
+    return await VISITS[-1](ctx)
 
 @workflow(access=tenant_users(apps=False), connections=["other"])
 async def narrow(ctx: Context) -> Any:
@@ -87,7 +93,7 @@ async def server(
     connections = {"me": {"base_url": f"{there.url}/v1", "auth": OF_CALLER}}
     key = {"X-Key": {"key_vault": "postern-client-secret"}}
     triggers = {"pay": {"url": f"{there.url}/pay", "auth": OF_CALLER, "headers": key}}
-    async with served(tmp_path, tenant, connections, monkeypatch, triggers=triggers) as client:
+    async with served(tmp_path, tenant, connections, monkeypatch, triggers=triggers, http=GuardedProtocol) as client:
         yield client
     tenant.faults.on_behalf_of.restore()
     VISITS.clear()
@@ -251,6 +257,43 @@ async def test_a_step_up_goes_to_the_caller_as_a_challenge(server: AsyncClient, 
     assert "AADSTS50076" in json.dumps(error)
 
 
+def _late(tenant: LocalTenant) -> str:
+    """It expired a moment ago, within the leeway for clocks."""
+    now = int(time.time())
+    return tenant.mint(tenant.claims("lisa") | {"iat": now - 3600, "nbf": now - 3600, "exp": now - 20})
+
+
+def _revoked(tenant: LocalTenant) -> str:
+    token = tenant.token("lisa")
+    tenant.sign_ins.revoke(tenant.people["lisa"], time.time())
+    return token
+
+
+CALLERS: dict[str, tuple[Callable[[LocalTenant], str], int, str, str]] = {
+    "member": (lambda tenant: tenant.token("lisa"), 200, "", ""),
+    "guest": (lambda tenant: tenant.token("gil"), 200, "", ""),
+    "token of version 1.0": (lambda tenant: tenant.token("lisa", version=1), 200, "", ""),
+    "application": (lambda tenant: tenant.token("nightly-report"), 401, "unauthenticated", ""),
+    "expired long ago": (lambda tenant: tenant.token("lisa", expired=True), 401, "unauthenticated", ""),
+    "expired meanwhile": (_late, 401, "sign-in-required", "AADSTS500133"),
+    "revoked": (_revoked, 401, "sign-in-required", "AADSTS50173"),
+}
+
+
+@pytest.mark.parametrize("which", CALLERS)
+async def test_callers(server: AsyncClient, tenant: LocalTenant, which: str):
+    made, status, code, text = CALLERS[which]
+    try:
+        answer = await run(server, "visited", get, {"Authorization": f"Bearer {made(tenant)}"})
+    finally:
+        tenant.sign_ins.revoked.clear()
+    assert answer.status_code == status, answer.text
+    if code:
+        assert answer.json()["code"] == code
+        assert text in answer.json()["detail"]
+        assert 'error="invalid_token"' in answer.headers["www-authenticate"] or code == "unauthenticated"
+
+
 async def test_missing_consent_says_that_an_administrator_grants_it(server: AsyncClient, tenant: LocalTenant):
     tenant.faults.on_behalf_of.refuse(65001)
 
@@ -289,6 +332,31 @@ async def test_code_that_a_run_left_behind_has_no_caller_any_more(server: AsyncC
     ctx._clients.clear()
     with pytest.raises(ConsentRequired):
         ctx.connection("me")
+
+
+async def test_a_run_that_goes_on_after_its_timeout_has_no_caller_any_more(server: AsyncClient, tenant: LocalTenant):
+    """Its caller has a reply already."""
+    ended, told = asyncio.Event(), asyncio.Event()
+    said: list[str] = []
+
+    async def visit(ctx: Context) -> Any:
+        await get(ctx)
+        while not ended.is_set():
+            try:
+                await ended.wait()
+            except asyncio.CancelledError:
+                continue
+        with pytest.raises(ConnectionFault) as raised:
+            await get(ctx)
+        said.append(str(raised.value))
+        told.set()
+
+    answer = await run(server, "stubborn", visit, headers(tenant))
+    assert answer.status_code == 504
+    ended.set()
+    async with asyncio.timeout(20):
+        await told.wait()
+    assert "the run has ended" in said[0]
 
 
 def texts(digest: bytes, size: int) -> list[str]:

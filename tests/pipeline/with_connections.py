@@ -20,7 +20,8 @@ async def served(
     folder: Path, local: LocalTenant, connections: Mapping[str, Any], patch: pytest.MonkeyPatch, **more: Any
 ) -> AsyncIterator[AsyncClient]:
     """A client of it while the block runs. The workflows are the modules of the folder, and the application signs in as
-    the local tenant's `postern`. `more` are further settings."""
+    the local tenant's `postern`. `more` are further settings, and `http` the
+    protocol."""
     patch.setenv("AZURE_TENANT_ID", local.tenant_id)
     patch.setenv("AZURE_CLIENT_ID", local.applications["postern"].client_id)
     patch.setenv("AZURE_CLIENT_SECRET", local.client_secret("postern"))
@@ -29,7 +30,7 @@ async def served(
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await applications[0](scope, receive, send)
 
-    async with serving(app) as url:  # the port is known first
+    async with serving(app, more.pop("http", "auto")) as url:  # the port is known first
         mine = {
             "workflows": str(folder),
             "database_url": f"sqlite:///{folder}/.journal.db",

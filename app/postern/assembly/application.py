@@ -166,7 +166,7 @@ def create_app(
 def _start(runner: Runner, callers: Callers | None) -> Start:
     """How the pipeline starts runs. Without a connection on behalf of callers nothing looks at their tokens again."""
     start = partial(runner.start, started_by=StartedBy.REQUEST)
-    return with_caller_tokens(start, callers.keeping) if callers is not None else start
+    return with_caller_tokens(start, callers) if callers is not None else start
 
 
 def own_host_of(settings: Settings, local: bool) -> OwnHost | None:

@@ -4,24 +4,19 @@ connection has this before its runner.
 The token is taken out of the request: no workflow's object leads to it.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-
-from postern.access import Access, Caller
+from postern.access import Caller
 from postern.authoring.request import Request
 from postern.authoring.workflow import Workflow
 from postern.connections.on_behalf_of.caller_token import CallerToken
-from postern.identity.bearer import bearer_token
+from postern.connections.on_behalf_of.callers import Callers
 from postern.journal.run import Run
 from postern.runs.idempotency import Key
 from postern.runs.underway import Late
 from postern.triggers.pipeline import Arguments, Start
 
-Keeping = Callable[[str, Access, CallerToken], AbstractContextManager[None]]
 
-
-def with_caller_tokens(start: Start, keeping: Keeping) -> Start:
-    """A function that starts a run like `start`. While the run of a person is in progress, `keeping` holds the token
+def with_caller_tokens(start: Start, callers: Callers) -> Start:
+    """A function that starts a run like `start`. While the run of a person is in progress, `callers` holds the token
     with which that person called."""
 
     async def started(
@@ -35,14 +30,22 @@ def with_caller_tokens(start: Start, keeping: Keeping) -> Start:
     ) -> Run:
         if caller.kind != "user":
             return await start(workflow, caller, request, arguments, run_id, key, late)
-        with keeping(run_id, workflow.access, _taken(request)):
+        callers.begins(run_id, workflow.access, _taken(request))
+        try:
             return await start(workflow, caller, request, arguments, run_id, key, late)
+        finally:
+            callers.ended(run_id)
 
     return started
 
 
 def _taken(request: Request) -> CallerToken:
-    """The token of a request whose caller is identified. The request has it no longer."""
-    headers = request._raw_headers
-    request._raw_headers = [field for field in headers if field[0] != b"authorization"]
-    return CallerToken(bearer_token(headers))
+    """The token of a request whose caller is identified, so that there is one. The request has it no longer."""
+    kept, token = [], b""
+    for field in request._raw_headers:
+        if field[0] == b"authorization":
+            token = field[1]
+        else:
+            kept.append(field)
+    request._raw_headers = kept
+    return CallerToken(token.partition(b" ")[2].lstrip(b" ").decode("ascii"))

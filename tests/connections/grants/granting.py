@@ -1,6 +1,7 @@
 """Grants in memory, runs of several people, and an API that says whose token came."""
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from postern.http_client import AsyncBaseTransport, ByteStream, Response
 from postern.http_client import Request as Sent
 from postern.journal.grants import SHARED, entry_of
 from postern.settings import GrantedAuth, load_settings
+from postern.trace import RUN
 from tests.connections.counterparts import Waits
 
 TENANT = "00000000-0000-0000-0000-0000000000aa"
@@ -142,9 +144,13 @@ def granting(
 
     services = Services(secret, connections.of_run, structlog.get_logger("test"), call=calls.call)
 
+    numbers = itertools.count(1)
+
     def run(caller: Caller = ANYONE, started_by: StartedBy = StartedBy.REQUEST, *, called: bool = False) -> Context:
         request = Request("POST", "/triggers/x", chain=Chain(1) if called else None)
-        return Context(request, caller, "run-1", "x", services, started_by=started_by)
+        run_id = f"run-{next(numbers)}"
+        RUN.set((run_id, None))  # as the runner does it
+        return Context(request, caller, run_id, "x", services, started_by=started_by)
 
     try:
         yield run

@@ -15,6 +15,7 @@ from postern.connections import ConnectionFault
 from postern.connections.grants.granted import Granted, moved
 from postern.connections.grants.reasons import REASONS
 from postern.http_client import URL
+from postern.trace import RUN
 from tests.connections.grants.granting import (
     API,
     APPLICATION,
@@ -303,6 +304,22 @@ def test_in_any_interleaving_each_run_sends_the_token_of_its_own_person(
 
     found = asyncio.run(all_at_once())
     assert found == [[owner(name)] * (3 if name else 2) for name in people]
+
+
+@pytest.mark.parametrize("who", ["ada", "lisa"])
+async def test_a_client_that_an_author_keeps_for_the_next_run_serves_it_with_nobody_s_token(tmp_path: Path, who: str):
+    with granting(tmp_path, Held("lisa", "ada", ""), echo := Echo()) as run:
+        ctx = run(person("lisa"))
+        kept, shared = ctx.connection("tickets"), ctx.connection("wiki")
+        assert told(await kept.get("/x")) == owner("lisa")
+        run(person(who))
+        with pytest.raises(ConnectionFault, match="has a client of another run"):
+            await kept.get("/x")
+        assert told(await shared.get("/x")) == ""
+        RUN.set(None)
+        with pytest.raises(ConnectionFault, match="has a client of another run"):
+            await kept.get("/x")
+    assert len(echo.sent) == 2
 
 
 async def test_runs_leave_nothing_behind_that_has_a_token_or_grows_with_people(tmp_path: Path):

@@ -11,6 +11,7 @@ from postern.connections.grants.store import Grants
 from postern.connections.grants.tokens import Access
 from postern.connections.stage import Stage
 from postern.http_client import URL, Request
+from postern.trace import RUN
 
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _ORIGIN = re.compile(rf"https://(?P<host>{_LABEL}(?:\.{_LABEL}){{1,9}})(?::(?P<port>[1-9][0-9]{{0,3}}))?/?", re.ASCII)
@@ -19,7 +20,8 @@ _ORIGIN = re.compile(rf"https://(?P<host>{_LABEL}(?:\.{_LABEL}){{1,9}})(?::(?P<p
 class Granted(SignIn):
     """Signs requests with the token of the grant `name` of this owner. `missing` completes the error of a grant that is
     missing or broken for the caller of the run. `domains` are those of the addresses that the provider may name for a
-    grant.
+    grant. `run_id` is the only run that may use it, "" for all: a client that an author keeps in a global variable
+    serves no other person's run.
 
     An object belongs to one client of one run and keeps nothing: what a credential is of is in the credential. So
     nothing of one owner can reach another here."""
@@ -32,6 +34,7 @@ class Granted(SignIn):
         grants: Grants,
         missing: Callable[[NoGrant], NoGrant],
         domains: tuple[str, ...] = (),
+        run_id: str = "",
     ) -> None:
         self._entry = entry
         self._name = name
@@ -39,10 +42,15 @@ class Granted(SignIn):
         self._grants = grants
         self._missing = missing
         self._domains = domains
+        self._run_id = run_id
 
     async def credential(self) -> str:
         """The token, with its generation and the address that it is for, as JSON. Raises NoGrant, and
         ConnectionFault."""
+        run = RUN.get()
+        if self._run_id and (run is None or run[0] != self._run_id):
+            fix = "Call ctx.connection in each run, and keep its client in no global variable"
+            raise ConnectionFault(self._entry, "has a client of another run, which acts for one person only", fix)
         try:
             return _written(await self._grants.access(self._name, self._owner))
         except NoGrant as found:

@@ -42,7 +42,8 @@ class GrantsOfRuns:
             who = "" if path else f". {BY_THEMSELF if auth.per_user else BY_OPERATOR}"
             return NoGrant(entry, found.reason, found.wrong, found.fix + who, path)
 
-        return Granted(entry, name, owner, self._grants, missing, auth.preset.domains)
+        of_run = ctx.run_id if auth.per_user else ""
+        return Granted(entry, name, owner, self._grants, missing, auth.preset.domains, of_run)
 
     def _can_connect(self, ctx: "Context", *, shared: bool) -> bool:
         """Whether the one who called the run is a person who can connect it: a chain of calls has no person."""

@@ -3,8 +3,6 @@
 No workflow's object leads to a token: a run is looked up here by its id.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -41,14 +39,9 @@ class Callers:
         self._held: dict[str, _Held] = {}
         self._entries: dict[tuple[str, OnBehalfOfAuth], OnBehalfOf] = {}
 
-    @contextmanager
-    def keeping(self, run_id: str, access: Access, token: CallerToken) -> Iterator[None]:
-        """Hold the token while the run is in progress, and forget it then."""
+    def begins(self, run_id: str, access: Access, token: CallerToken) -> None:
+        """Hold the token of a run with this access mode, until the run has ended."""
         self._held[run_id] = _Held(access, token)
-        try:
-            yield
-        finally:
-            self.ended(run_id)
 
     def ended(self, run_id: str) -> None:
         """The run has ended, whatever its code still does. It may be repeated."""
