@@ -1,5 +1,6 @@
 """`postern` processes that are forked from one that has imported the program already: to start Python and import takes
-most of a second, and two cores do that for one process after the other.
+most of a second, and two cores do that for one process after the other. The writers of such servers are forked from it,
+too.
 
 Everything else is as in `python -m postern`: the arguments, the environment, the working directory, the streams, the
 module `__main__`, the end of the interpreter and the exit code. Tests of the start itself, and of memory, start Python
@@ -18,14 +19,21 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
+from postern.import_path import without_working_directory
+
 ROOT = Path(__file__).parents[2]
+
+FORKED_WITH: list[socket.socket] = []
+"""In a process that was forked: the socket to the one that forks."""
 
 PROGRAM = """
 import gc, json, os, runpy, signal, socket, sys
 import postern.assembly.application, postern.cli.commands, postern.cli.dev, postern.cli.serve, postern.server.process
-import httptools, psycopg, sqlite3, uvicorn.lifespan.on, uvloop
+import alembic.command, anyio._backends._asyncio, httpcore2, httptools, psycopg, sqlite3, uvicorn.lifespan.on, uvloop
 import sqlalchemy.dialects.postgresql.psycopg, sqlalchemy.dialects.sqlite.pysqlite
 from postern.ids import _ids
+from postern.journal.writing import writer, writer_link
+from tests.process import preloaded
 
 assert not _ids.random, "processes would have the same ids"
 gc.collect()
@@ -33,21 +41,21 @@ gc.freeze()
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the parents
 with socket.socket(fileno=int(sys.argv[1])) as asked:
     while True:
-        request, received, _, _ = socket.recv_fds(asked, 1_000_000, 4)
+        request, received, _, _ = socket.recv_fds(asked, 1_000_000, 6)
         if not request:
             os._exit(0)
-        *streams, report = received
         if not os.fork():
             break
-        for each in (*streams, report):
+        for each in received:
             os.close(each)
 
 # The parent of one process, which reports its id, and its exit code when it has ended.
 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+report, *streams = received[:4]
 if process := os.fork():
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    for each in (*streams, 0, 1, 2):
+    for each in (*received[1:], 0, 1, 2):
         os.close(each)
     os.write(report, b"%d\\n" % process)
     os.write(report, b"%d\\n" % os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]))
@@ -61,6 +69,16 @@ request = json.loads(request)
 os.environ.clear()
 os.environ.update(request["environ"])
 os.chdir(request["folder"])
+preloaded.ask(socket.socket(fileno=received[4]))
+if links := received[5:]:
+    sys.path[:] = request["arguments"]
+    sys.argv[1:] = map(str, links)
+    try:
+        writer.main()
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    os._exit(0)  # everything is closed; what Python clears at its end takes longer than all the rest
+writer_link._writer = preloaded.writer
 sys.argv[1:] = request["arguments"]
 runpy.run_module("postern", run_name="__main__", alter_sys=True)
 """
@@ -69,13 +87,21 @@ runpy.run_module("postern", run_name="__main__", alter_sys=True)
 class Process:
     """What tests use of a `Popen`, for a process whose parent is another one."""
 
-    def __init__(self, arguments: Sequence[str], folder: Path, environ: Mapping[str, str], *streams: int) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        folder: Path,
+        environ: Mapping[str, str],
+        *streams: int,
+        links: Sequence[int] = (),
+    ) -> None:
         self.args = ["postern", *arguments]
         self.returncode: int | None = None
         self._report, its = os.pipe()
         request = {"arguments": list(arguments), "folder": os.fspath(folder), "environ": dict(environ)}
         try:
-            socket.send_fds(_parent()[0], [json.dumps(request).encode()], [*streams, its])
+            asked = _parent()
+            socket.send_fds(asked, [json.dumps(request).encode()], [its, *streams, asked.fileno(), *links])
         finally:
             os.close(its)
         self.pid = int(self._line())
@@ -132,9 +158,29 @@ def of_python(environ: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environ.items() if name.startswith("PYTHON")}
 
 
+def writer(link: int, printed: int) -> Process:
+    """A writer of the journal, for a server that was forked. It is like the one that a server starts, but no child of
+    its."""
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    with Path(os.devnull).open("r+b", buffering=0) as nothing:
+        streams = nothing.fileno(), nothing.fileno(), printed
+        return Process(without_working_directory(sys.path), Path.cwd(), environ, *streams, links=[link])
+
+
+def ask(asked: socket.socket) -> None:
+    """Ask the process at the other end of this socket, in a process that it has forked itself."""
+    FORKED_WITH[:] = [asked]
+
+
+def _parent() -> socket.socket:
+    """The socket to the process that forks."""
+    return FORKED_WITH[0] if FORKED_WITH else _started()[0]
+
+
 @cache
-def _parent() -> "tuple[socket.socket, subprocess.Popen[bytes]]":
-    """The process that forks, and the socket to it. It ends with this one, when the socket is closed."""
+def _started() -> "tuple[socket.socket, subprocess.Popen[bytes]]":
+    """The process that forks, and the socket to it. It ends when this one and all that it has forked have ended, and
+    thus the socket is closed."""
     asked, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with its:
         process = subprocess.Popen(

@@ -23,7 +23,7 @@ from tests.process.load import (
     records,
 )
 from tests.process.postgres import Postgres, own_postgres
-from tests.process.servers import Server, running, until
+from tests.process.servers import INTERPRETER, Server, running, until
 
 ROOM = 256 * 1024
 """Bytes that can still be written."""
@@ -150,7 +150,7 @@ def test_a_full_disk_turns_callers_away_until_there_is_room(tmp_path, environ):
             _, hard = resource.prlimit(process, resource.RLIMIT_FSIZE)
             resource.prlimit(process, resource.RLIMIT_FSIZE, (size, hard))
 
-    with running("serve", tmp_path, environ | {"POSTERN_DATABASE_URL": url}) as server:
+    with running("serve", tmp_path, environ | {"POSTERN_DATABASE_URL": url}, INTERPRETER) as server:
         with calling(padding=8000) as callers:
             callers.go_to(server.port)
             callers.wait_for(50, server)
