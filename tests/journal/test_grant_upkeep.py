@@ -13,13 +13,11 @@ from sqlalchemy import Connection, Engine, create_engine
 
 from postern.browser_secrets import hash_of
 from postern.connections.grants import states
-from postern.connections.grants.moves import CANNOT_OPEN as IN_THE_STORE
 from postern.connections.grants.reasons import REASONS
 from postern.connections.grants.states import SOON, condition
 from postern.journal.database import sqlite_copies
 from postern.journal.grant_upkeep import (
     BATCH,
-    CANNOT_OPEN,
     EXPIRING,
     NO_REFRESH_TOKEN,
     RESTORED,
@@ -129,16 +127,6 @@ def test_tokens_that_were_written_meanwhile_are_left_alone(engine: Engine):
     assert done(engine, partial(reseal, former=FORMER._replace(owner=ADA), sealed="x", key_version="v2")) == [False]
 
 
-def test_only_a_grant_that_did_not_open_works_again_when_it_does(engine: Engine):
-    broken(engine, CANNOT_OPEN)
-    broken(engine, "revoked", name="other")
-    done(engine, RESEAL, partial(RESEAL, former=FORMER._replace(name="other")))
-    assert [(each.state, each.reason) for each in (stored(engine), stored(engine, "other"))] == [
-        (State.CONNECTED, ""),
-        (State.BROKEN, "revoked"),
-    ]
-
-
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)  # SQLite has one writer at a time
 @pytest.mark.process
 def test_sealing_anew_beside_a_refresh_loses_no_new_tokens(engine: Engine):
@@ -190,6 +178,6 @@ def test_a_restored_copy_has_no_tokens_and_no_invitations(tmp_path: Path):
 
 
 def test_the_reasons_are_in_the_table():
-    assert (IN_THE_STORE, states.NO_REFRESH_TOKEN) == (CANNOT_OPEN, NO_REFRESH_TOKEN)
+    assert states.NO_REFRESH_TOKEN == NO_REFRESH_TOKEN
     assert states.Shown.EXPIRING.value == EXPIRING
-    assert {CANNOT_OPEN, RESTORED} <= REASONS.keys()
+    assert RESTORED in REASONS

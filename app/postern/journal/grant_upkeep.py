@@ -11,8 +11,7 @@ from postern.journal.grants import HISTORY, Event, State
 from postern.journal.schema import grants
 
 RESTORED = "restored"
-CANNOT_OPEN = "cannot-open"
-"""Codes of `connections.grants.reasons`: what a restore leaves, and what does not open."""
+"""The code of what a restore leaves (`connections.grants.reasons`)."""
 
 NO_REFRESH_TOKEN = "no-refresh-token"  # noqa: S105
 """The code of a grant that ends with its access token."""
@@ -73,19 +72,13 @@ def count_sealed_otherwise(connection: Connection, key_version: str) -> int:
 
 def reseal(connection: Connection, former: Sealed, sealed: str, key_version: str) -> bool:
     """Replace the sealed tokens by the same ones, sealed anew, unless others were written meanwhile. Returns whether
-    the row has them, also if that was before. A grant that was broken because it did not open works again."""
+    the row has them, also if that was before."""
     table = grants.c
     row = (table.connection == former.name, table.owner == former.owner)
-    opens_again = (table.state == State.BROKEN.value) & (table.reason == CANNOT_OPEN)
     connection.execute(
         update(grants)
         .where(*row, table.sealed == former.sealed, table.key_version == former.key_version)
-        .values(
-            sealed=sealed,
-            key_version=key_version,
-            state=case((opens_again, State.CONNECTED.value), else_=table.state),
-            reason=case((opens_again, None), else_=table.reason),
-        )
+        .values(sealed=sealed, key_version=key_version)
     )
     return connection.execute(select(table.sealed).where(*row)).scalar_one_or_none() == sealed
 
