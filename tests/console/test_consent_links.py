@@ -125,6 +125,17 @@ async def test_the_secret_of_a_link_is_on_the_page_that_makes_it_and_nowhere_els
     assert secret not in stored + shown + str(logs)
 
 
+async def test_an_operator_tests_an_entry_and_nothing_is_sent_as_a_person(at: Installation, ada: Browser):
+    """The stages are those of `postern connections test`."""
+    lisa = await at.console.signed_in("lisa")
+    await at.connect(lisa)
+    tested = await ada.post("/console/connections/connections.tickets/test")
+    assert tested.status_code == 200
+    assert "connections.tickets, connected by each person" in tested.text
+    assert "each person has their own: Connected 1" in tested.text
+    assert at.provider.families[-1].refresh not in tested.text
+
+
 @pytest.mark.parametrize("typed", ["nobody", "", "C33A0E11", "<b>x</b>", "a" * 3000])
 async def test_a_person_that_is_none_gets_no_link(at: Installation, ada: Browser, typed: str):
     made = await ada.post(PEOPLE, data={"person": typed})

@@ -78,7 +78,7 @@ class Tenant:
         return await self._browser.exchange(form.pop("code", ...), **left_out, **form)  # type: ignore[arg-type]
 
 
-@pytest.fixture(params=["strict", "tenant"])
+@pytest.fixture(params=["strict", pytest.param("tenant", marks=pytest.mark.network)])
 def side(request: pytest.FixtureRequest) -> Iterator[Side]:
     if request.param == "strict":
         with StrictProvider().serving() as provider:

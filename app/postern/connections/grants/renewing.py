@@ -4,7 +4,6 @@ Whatever happens to the callers, the journal and the vault meanwhile, what the p
 only copy.
 """
 
-import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from postern.authoring.retry_policy import Retry
 from postern.connections.faults import ConnectionFault
 from postern.connections.grants import attempts
 from postern.connections.grants.attempts import Write
+from postern.connections.grants.awake import awake_timeout
 from postern.connections.grants.clocks import Clocks
 from postern.connections.grants.moves import expires_at
 from postern.connections.grants.provider import Provider, RefusedByProvider
@@ -155,7 +155,7 @@ class Renewing:
             reraise=True,
         )
         try:
-            async with asyncio.timeout(self._seconds):
+            async with awake_timeout(self._seconds):
                 return await retrying(provider.refresh, opened.tokens, grant.scopes, grant.tenant)
         except TimeoutError:
             why = REASONS[UNAVAILABLE]

@@ -1,12 +1,12 @@
 """Sends one request to a provider, within limits of time and size. No redirect is followed, and no cookie is sent."""
 
-import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from postern.connections.auth.token_response import Answer
 from postern.connections.faults import ConnectionFault
+from postern.connections.grants.awake import awake_timeout
 from postern.connections.grants.provider import RefusedByProvider
 from postern.connections.grants.reasons import REASONS
 from postern.connections.unreached import remedy
@@ -38,7 +38,7 @@ async def send(
     """Send the request. Raises RefusedByProvider with the code "" if there is no response."""
     seconds = SECONDS if seconds is None else seconds
     try:
-        async with asyncio.timeout(seconds):
+        async with awake_timeout(seconds):
             return await _sent(http, method, url, headers, body)
     except TimeoutError:
         wrong, fix = f"gets no response from the provider within {seconds:g} s", ""
@@ -51,7 +51,9 @@ async def send(
 
 
 async def _sent(http: AsyncClient, method: str, url: str, headers: Mapping[str, str], body: str) -> Received:
-    request = http.build_request(method, URL(url), content=body.encode() if body else None, headers=dict(headers))
+    request = http.build_request(
+        method, URL(url), content=body.encode() if body else None, headers=dict(headers), timeout=None
+    )
     request.headers.pop("Cookie", None)
     response = await http.send(request, stream=True, auth=None, follow_redirects=False)
     try:

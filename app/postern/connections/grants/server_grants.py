@@ -11,6 +11,7 @@ from postern.connections.grants.attempts import Write
 from postern.connections.grants.background import Background
 from postern.connections.grants.clocks import Clocks
 from postern.connections.grants.moves import (
+    CANNOT_OPEN,
     NO_REFRESH_TOKEN,
     Move,
     expires_at,
@@ -39,7 +40,6 @@ POLL = (0.05, 0.25)
 JUST_ISSUED = 30.0
 """A token that an API rejects is not renewed again so soon after it was issued."""
 EXPIRED = "expired"
-CANNOT_OPEN = "cannot-open"
 FEWER_SCOPES = "fewer-scopes"
 _LATER = "Try again later"
 _UNOPENED = (
