@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from postern.cli.grant_trial import is_granted, whose_grant
-from postern.cli.workspace import Workspace, workspace
+from postern.cli.workspace import Workspace, connection_callbacks, local_settings, workspace
 from postern.connections.grants.trial import Whose
-from postern.local_tenant.directory import TENANT_ID
+from postern.local_tenant.directory import POSTERN, TENANT_ID
 from tests.cli.conftest import Postern
 
 ENTRY = "connections.my-profile"
@@ -60,6 +60,23 @@ def test_an_option_that_fits_nobody_or_no_entry_is_an_error(
 ):
     result = postern("connections", "test", name, "--for", person)
     assert (result.exit_code, says in " ".join(result.stderr.split())) == (2, True)
+
+
+def test_each_connection_of_the_local_tenant_s_application_has_its_redirect_uri(folder: Path):
+    """Other clients are registered elsewhere."""
+    own = f"""
+[connections.mine]
+base_url = "https://api.example"
+auth = {{ type = "oauth2", flow = "authorization_code", identity_provider = "entra", client_id = "{POSTERN.client_id}", client_secret = {{ key_vault = "postern-client-secret" }}, scopes = ["User.Read"] }}
+"""  # noqa: E501
+    (folder / "postern.toml").write_text(SHARED + own, encoding="utf-8")
+    here = workspace()
+    assert here.local is not None
+    settings = local_settings(here.local, "http://127.0.0.1:8080")
+    assert connection_callbacks(here.local, settings) == {
+        "http://127.0.0.1:8080/connect/mine/callback",
+        "http://127.0.0.1:8080/connect/my-profile/callback",
+    }
 
 
 def test_without_a_database_it_says_what_creates_one(postern: Postern, monkeypatch: pytest.MonkeyPatch):

@@ -41,6 +41,7 @@ class Database:
         self.unheard = 0
         self.twice = False
         self.reads = self.writes = 0
+        self.after_write: Callable[[], object] | None = None
 
     async def read(self, operation: Callable[[Connection], T]) -> T:
         self.reads += 1
@@ -60,6 +61,9 @@ class Database:
         if self.twice:
             self.run(operation)
         result: T = self.run(same)
+        if self.after_write is not None:
+            then, self.after_write = self.after_write, None
+            then()
         if self.unheard:
             self.unheard -= 1
             if undo is not None:

@@ -153,3 +153,14 @@ async def test_uses_are_written_in_few_writes(world: World):
     await uses.flush()
     assert world.database.row().used_at == NOW + world.hand.at
     assert FLUSHED_EVERY < NOTED_EVERY
+
+
+async def test_the_store_renews_and_notes_uses_until_it_is_cancelled(world: World):
+    await world.connected()
+    await world.grants.access("tickets", LISA)
+    running = asyncio.create_task(world.grants.run())
+    while world.database.row().generation < 2:
+        await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.wait([running])
+    assert (running.cancelled(), world.database.row().used_at is not None) == (True, True)

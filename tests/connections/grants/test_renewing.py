@@ -216,6 +216,24 @@ async def test_after_a_lost_response_the_reason_says_that_it_was_lost(world: Wor
     assert fault.value.reason == "no-answer"
 
 
+async def test_the_row_is_read_again_before_the_refresh_token_is_sent(world: World):
+    """The process was frozen after it took the grant, and another one has replaced its attempt and written."""
+    await world.connected()
+    world.expire()
+
+    def overtaken() -> None:
+        row = world.database.row()
+        world.database.run(partial(table.release, name="tickets", owner=LISA, generation=1, attempt=row.attempt))
+        world.hold()
+        tokens = world.sealed(GrantTokens("theirs", "theirs"))
+        renewed = table.Renewed(*tokens, NOW + world.hand.at + 3600.0, None, row.scopes)
+        writing = partial(table.renew, name="tickets", owner=LISA, generation=1, attempt="theirs")
+        assert world.database.run(partial(writing, renewed=renewed, now=NOW))
+
+    world.database.after_write = overtaken
+    assert (await token(world), world.issuer.asked) == ("theirs", [])
+
+
 @pytest.mark.parametrize("code", ["invalid_client", "unauthorized_client", "invalid_request", "other"])
 async def test_a_mistake_of_the_entry_keeps_the_grant(world: World, code: str):
     await world.connected()
@@ -237,6 +255,8 @@ async def test_the_old_token_serves_while_it_lives(world: World):
     world.issuer.says.extend([unwell()] * 9)
     assert [await token(world) for _ in range(5)] == ["access-1"] * 5
     assert len(world.issuer.asked) == 1  # a failure is followed by a rest
+    reads = world.database.reads
+    assert ([await token(world) for _ in range(50)], world.database.reads) == (["access-1"] * 50, reads)
     assert world.database.row().attempt == ""
 
 

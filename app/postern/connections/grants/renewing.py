@@ -198,9 +198,9 @@ class Renewing:
     async def _break(self, opened: Opened, attempt: str, refused: RefusedByProvider) -> None:
         """Mark the grant as broken, unless it has moved on meanwhile."""
         grant = opened.grant
-        died = bool(grant.attempt) and grant.holder != self._node
         rest = self.rests.get((grant.connection, grant.owner))
-        lost = "server-stopped" if died else "no-answer" if rest is not None and rest.unanswered else ""
+        unanswered = rest is not None and rest.unanswered
+        lost = "server-stopped" if self._was_left(grant) else "no-answer" if unanswered else ""
         reason = (lost if refused.code in ENDED else "") or refused.reason or "ended"
         broken = partial(grants.break_, name=grant.connection, owner=grant.owner, generation=grant.generation)
         writing = partial(broken, attempt=attempt, reason=reason, claims=refused.claims, now=self._clocks.now())
@@ -218,11 +218,15 @@ class Renewing:
         wait = self._clocks.uniform(*REST.window(failures))
         wait = max(wait, min(refused.retry_after or 0.0, LONGEST_REST))
         lost = not refused.code and refused.reason == UNAVAILABLE and refused.retry_after is None
-        unanswered = lost or (before is not None and before.unanswered)
+        unanswered = lost or self._was_left(grant) or (before is not None and before.unanswered)
         self.rests[key] = Rest(self._clocks.monotonic() + wait, fault, failures, unanswered)
         self.counts.outcomes["failed"] += 1
         log.warning("grant-not-renewed", entry=entry, owner=grant.owner, wrong=refused.wrong, wait=round(wait, 3))
         return fault
+
+    def _was_left(self, grant: Grant) -> bool:
+        """Whether another server process has left an attempt in the row, and may have sent the refresh token."""
+        return bool(grant.attempt) and grant.holder != self._node
 
     async def _insist(self, action: Callable[[], Awaitable[T]]) -> T:
         """Do it, again and again while the journal or the vault is away."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from postern.connections.faults import ConnectionFault
 from postern.connections.grants import attempts
 from postern.connections.grants.clocks import Clocks
-from postern.connections.grants.moves import good_until
+from postern.connections.grants.moves import expires_at, good_until
 from postern.connections.grants.no_grant import NoGrant
 from postern.connections.grants.reasons import REASONS, Reason
 from postern.connections.grants.seal import Seal
@@ -21,6 +21,8 @@ Key = tuple[str, str]
 
 REMEMBERED = 5.0
 """Seconds after which a row is read again: another server process may have renewed or deleted it."""
+OLD_REMEMBERED = 1.0
+"""Seconds for which a token is used that could not be renewed, until the next look."""
 MOST_REMEMBERED = 10_000
 """Grants whose tokens are in memory."""
 _OTHER = Reason("cannot be used any longer", "Connect it again")
@@ -109,6 +111,13 @@ class Rows:
             del self._remembered[next(iter(self._remembered))]
         self._remembered[key] = Remembered(opened, opened.access, since + REMEMBERED, good_until(opened.grant))
         return opened
+
+    def keep_using(self, opened: Opened) -> Access:
+        """Use a token that is not good any more, because there is no other one: for a moment, and while it lives."""
+        key = (opened.grant.connection, opened.grant.owner)
+        until = self._clocks.monotonic() + OLD_REMEMBERED
+        self._remembered[key] = Remembered(opened, opened.access, until, expires_at(opened.grant))
+        return opened.access
 
     def forget(self, key: Key) -> None:
         """Read it anew the next time."""

@@ -83,13 +83,13 @@ class ServerGrants:
     async def access(self, name: str, owner: str) -> Access:
         """A token that is good for a minute, or the best there is. Raises NoGrant, and ConnectionFault."""
         key = (name, owner)
+        access = self._rows.at_hand(key)
+        if access is None:
+            opened = await self._load(key)
+            good = self._clocks.now() < good_until(opened.grant)
+            access = opened.access if good else await self._another(key, opened)
         self._uses.note(key)
-        if (access := self._rows.at_hand(key)) is not None:
-            return access
-        opened = await self._load(key)
-        if self._clocks.now() < good_until(opened.grant):
-            return opened.access
-        return await self._another(key, opened)
+        return access
 
     async def renewed(self, name: str, owner: str, refused: Access) -> Access | None:
         """Another token, after an API rejected this one with 401; None if there is none. Raises what `access` does."""
@@ -217,11 +217,10 @@ class ServerGrants:
             return (await self._refresh(key)).access
         except NoGrant:
             raise
-        except ConnectionFault as fault:
+        except ConnectionFault:
             if self._clocks.now() >= expires_at(opened.grant):
                 raise
-            log.info("old-token-used", entry=fault.entry, owner=key[1], wrong=fault.wrong)
-            return opened.access
+            return self._rows.keep_using(opened)
 
     async def _refresh(self, key: Key, stale: int = 0) -> Opened:
         """The next tokens; those of the generation `stale` do not count. Raises NoGrant and ConnectionFault."""
