@@ -105,9 +105,8 @@ def _delete_left(name: str, person: str | None, here: Workspace) -> bool:
         if not owners:
             return False
         grants = "1 grant" if len(owners) == 1 else f"{len(owners):,} grants"
-        line = (
-            f"{name} is not in postern.toml, and the database has {grants} of it. They are not ended at the provider."
-        )
+        line = f"{name} is no entry that people connect, but the database has {grants} of it."
+        line += " They are not ended at the provider."
         err.print(plain(line), markup=False, highlight=False, soft_wrap=True)
         typer.confirm("Delete?", abort=True, err=True)
         for owner in owners:
