@@ -60,7 +60,7 @@ def test_the_list_has_the_states_of_grants_from_the_database(postern: Postern, u
     result = postern("connections")
     rows = {line.split()[0]: line for line in result.stdout.splitlines()}
     assert rows["entry"].rstrip().endswith("grants")
-    assert rows["connections.tickets"].rstrip().endswith("2 Broken, 1 Connected")
+    assert rows["connections.tickets"].rstrip().endswith("1 Connected, 2 Broken")
     assert rows["connections.wiki"].rstrip().endswith("1 Expiring")
     assert rows["connections.my-profile"].rstrip().endswith("nobody yet")
     assert (result.exit_code, "sealed-1" in result.output, "not known" in result.stderr) == (0, False, False)

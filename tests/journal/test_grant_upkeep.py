@@ -1,4 +1,4 @@
-"""Counting grants, sealing them anew beside servers that renew them, and what a restore leaves of them."""
+"""Sealing grants anew beside servers that renew them, and what a restore leaves of them."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -7,30 +7,23 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy import Connection, Engine
 
 from postern.browser_secrets import hash_of
-from postern.connections.grants import states
 from postern.connections.grants.reasons import REASONS
-from postern.connections.grants.states import SOON, condition
 from postern.journal.database import sqlite_copies
 from postern.journal.grant_upkeep import (
     BATCH,
-    EXPIRING,
-    NO_REFRESH_TOKEN,
     RESTORED,
     Sealed,
     close_restored,
     count_sealed_otherwise,
-    counts,
     reseal,
     sealed_otherwise,
 )
-from postern.journal.grants import HISTORY, Renewed, State, break_, connect, find, renew, take
+from postern.journal.grants import HISTORY, Renewed, State, break_, connect, renew, take
 from postern.journal.invitations import Invitation, invite
-from postern.journal.schema import grants, invitations, metadata
+from postern.journal.schema import grants, invitations
 from tests.databases import put_sqlite
 from tests.journal.engines import all_of, empty_journal
 from tests.journal.grant_rows import ADA, LISA, NOW, grant, put, stored
@@ -65,31 +58,6 @@ def broken(engine: Engine, reason: str, **others: Any) -> None:
     put(engine, grant(**others))
     where = {"name": others.get("name", "tickets"), "owner": LISA, "generation": 1, "attempt": ""}
     assert done(engine, partial(break_, **where, reason=reason, claims="", now=NOW)) == [True]
-
-
-def test_grants_are_counted_by_connection_and_state(engine: Engine):
-    put(engine, grant(), grant(owner=ADA), grant("shared", ""))
-    broken(engine, "revoked", name="other")
-    assert done(engine, partial(counts, now=NOW, soon=SOON)) == [
-        {"tickets": {"Connected": 2}, "shared": {"Connected": 1}, "other": {"Broken": 1}}
-    ]
-
-
-MOMENTS = st.none() | st.sampled_from([NOW, NOW + SOON]) | st.floats(NOW - 2 * SOON, NOW + 2 * SOON)
-
-
-@given(MOMENTS, MOMENTS, st.sampled_from(["", "fewer-scopes", NO_REFRESH_TOKEN]), st.booleans())
-def test_a_state_in_sql_is_that_of_the_value(access: float | None, refresh: float | None, reason: str, is_broken: bool):
-    made = grant(access_expires_at=access, refresh_expires_at=refresh, reason=reason)
-    engine = create_engine("sqlite://")
-    metadata.create_all(engine, tables=[grants])
-    with engine.begin() as connection:
-        connect(connection, made)
-        if is_broken:
-            break_(connection, "tickets", LISA, 1, "", "revoked", "", NOW)
-        found = find(connection, "tickets", LISA)
-        assert counts(connection, NOW, SOON) == {"tickets": {condition(found, NOW).state: 1}}
-    engine.dispose()
 
 
 def test_those_of_other_versions_are_read_in_pages_that_go_on_after_any_row(engine: Engine):
@@ -177,7 +145,5 @@ def test_a_restored_copy_has_no_tokens_and_no_invitations(tmp_path: Path):
     engine.dispose()
 
 
-def test_the_reasons_are_in_the_table():
-    assert states.NO_REFRESH_TOKEN == NO_REFRESH_TOKEN
-    assert states.Shown.EXPIRING.value == EXPIRING
+def test_the_reason_is_in_the_table():
     assert RESTORED in REASONS

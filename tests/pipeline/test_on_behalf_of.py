@@ -26,6 +26,7 @@ from postern.local_tenant.on_behalf_of import CLAIMS
 from postern.server.protocol import GuardedProtocol
 from postern.settings import load_settings
 from tests.connections.counterparts import Counterpart, always, in_turn, listening, reply
+from tests.modules import no_modules_left
 from tests.pipeline.with_connections import served
 from tests.reachable import VISITS, reachable
 
@@ -45,7 +46,7 @@ async def visited(ctx: Context, body) -> Any:
 def in_thread(ctx: Context) -> Any:
     return asyncio.run(VISITS[-1](ctx))
 
-@workflow(access=tenant_users(apps=False), timeout=0.5)
+@workflow(access=tenant_users(apps=False), timeout=0.1)
 async def stubborn(ctx: Context) -> Any:
     return await VISITS[-1](ctx)
 
@@ -70,6 +71,9 @@ OF_CALLER = {
 }
 
 
+OK = always(200, b'{"a":1}', "Content-Type: application/json")
+
+
 @pytest.fixture(scope="module")
 def tenant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalTenant]:
     """A tenant of this module's own, which refuses exchanges."""
@@ -77,24 +81,43 @@ def tenant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalTenant]:
         yield tenant
 
 
-@pytest.fixture
-async def there() -> AsyncIterator[Counterpart]:
+@pytest.fixture(scope="module")
+async def api() -> AsyncIterator[Counterpart]:
     """The API that connections lead to."""
-    async with listening(always(200, b'{"a":1}', "Content-Type: application/json")) as server:
+    async with listening(OK) as server:
         yield server
 
 
-@pytest.fixture
-async def server(
-    tmp_path: Path, tenant: LocalTenant, there: Counterpart, own_modules: None, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[AsyncClient]:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the workflows and the database."""
+    return tmp_path_factory.mktemp("served")
+
+
+@pytest.fixture(scope="module")
+async def postern(folder: Path, tenant: LocalTenant, api: Counterpart) -> AsyncIterator[AsyncClient]:
     """A client of a Postern with a connection and a trigger on behalf of the caller."""
-    (tmp_path / "visited.py").write_text(MODULE, encoding="utf-8")
-    connections = {"me": {"base_url": f"{there.url}/v1", "auth": OF_CALLER}}
+    (folder / "visited.py").write_text(MODULE, encoding="utf-8")
+    connections = {"me": {"base_url": f"{api.url}/v1", "auth": OF_CALLER}}
     key = {"X-Key": {"key_vault": "postern-client-secret"}}
-    triggers = {"pay": {"url": f"{there.url}/pay", "auth": OF_CALLER, "headers": key}}
-    async with served(tmp_path, tenant, connections, monkeypatch, triggers=triggers, http=GuardedProtocol) as client:
-        yield client
+    triggers = {"pay": {"url": f"{api.url}/pay", "auth": OF_CALLER, "headers": key}}
+    with no_modules_left(), pytest.MonkeyPatch.context() as patch:
+        async with served(folder, tenant, connections, patch, triggers=triggers, http=GuardedProtocol) as client:
+            yield client
+
+
+@pytest.fixture
+def there(api: Counterpart) -> Counterpart:
+    """The API as if it were new."""
+    api.received.clear()
+    api.answer = OK
+    return api
+
+
+@pytest.fixture
+def server(postern: AsyncClient, tenant: LocalTenant, there: Counterpart) -> Iterator[AsyncClient]:
+    """The client, and no refusal is left."""
+    yield postern
     tenant.faults.on_behalf_of.restore()
     VISITS.clear()
 
@@ -340,7 +363,7 @@ async def test_a_run_that_goes_on_after_its_timeout_has_no_caller_any_more(serve
     said: list[str] = []
 
     async def visit(ctx: Context) -> Any:
-        await get(ctx)
+        ctx.connection("me")
         while not ended.is_set():
             try:
                 await ended.wait()
@@ -405,8 +428,7 @@ def sent_token(tenant: LocalTenant, who: str) -> tuple[dict[str, str], bytes, in
 async def test_the_token_of_the_caller_is_nowhere_after_the_run(
     server: AsyncClient,
     tenant: LocalTenant,
-    there: Counterpart,
-    tmp_path: Path,
+    folder: Path,
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
     refuses: int,
@@ -438,7 +460,7 @@ async def test_the_token_of_the_caller_is_nowhere_after_the_run(
         assert any(each.startswith(kind) for each in while_it_runs)
     assert texts(digest, size) == []
     record = (await server.get(f"/runs/{run_id}", headers=headers(tenant, "ada"))).text
-    files = _content(tmp_path)
+    files = _content(folder)
     out = "".join(capfd.readouterr())
     for where in (answered, record, files, caplog.text, out):
         assert not _has(where, digest, size)

@@ -53,7 +53,7 @@ async def test_it_has_method_url_status_and_run():
         (b"/connect/triggers.pay/callback", b"code=marker", "/connect/triggers.pay/callback"),
         (b"/connect/tickets/invitation/marker", b"", "/connect/tickets/invitation/..."),
         (b"/base/connect/tickets/invitation/marker%0A/marker", b"", "/base/connect/tickets/invitation/..."),
-        (b"/connect/tickets", b"return_to=/connect", "/connect/tickets?return_to=%2Fconnect"),
+        (b"/connect/tickets", b"return_to=/connect", "/connect/tickets?return_to=/connect"),
     ],
 )
 async def test_no_line_has_a_code_or_the_secret_of_a_link(path: bytes, query: bytes, url: str):

@@ -16,11 +16,11 @@ from postern.cli.open_database import opened
 from postern.cli.terminal import err, out, plain, print_json, stop
 from postern.cli.workspace import Workspace, workspace
 from postern.connections.grants.entries import GrantedEntry, granted_entries
-from postern.connections.grants.states import SOON, Shown
+from postern.connections.grants.states import NO_REFRESH_TOKEN, SOON, Shown
 from postern.errors import DatabaseFault
 from postern.journal.database.engine import file_of
-from postern.journal.grant_upkeep import counts
 from postern.journal.grants import grant_name
+from postern.journal.reading.grant_counts import Counted, count_grants
 from postern.settings import Settings
 from postern.settings.sources import did_you_mean
 
@@ -113,17 +113,22 @@ def states(settings: Settings) -> tuple[dict[str, States], str]:
     if not known:
         return {}, ""
     path = file_of(settings.database_url)
-    found: Mapping[str, States] = {}
+    found: Mapping[str, Counted] = {}
     try:
         if path is None or path.exists():
             with opened(settings.database_url) as engine, engine.begin() as connection:
-                found = counts(connection, time.time(), SOON)
+                found = count_grants(connection, time.time(), SOON, NO_REFRESH_TOKEN)
     except DatabaseFault as fault:
         return {}, str(fault)
     except (DBAPIError, OSError) as error:
         return {}, f"the database of POSTERN_DATABASE_URL cannot be read: {type(error).__name__}"
-    needed = {Shown.NEEDED.value: 1}
-    return {each.entry: found.get(name, {} if each.per_user else needed) for name, each in known.items()}, ""
+    return {each.entry: _states(each, found.get(name, Counted())) for name, each in known.items()}, ""
+
+
+def _states(entry: GrantedEntry, found: Counted) -> States:
+    numbers = {Shown.CONNECTED: found.connected, Shown.EXPIRING: found.expiring, Shown.BROKEN: found.broken}
+    there = {str(state): number for state, number in numbers.items() if number}
+    return there if there or entry.per_user else {str(Shown.NEEDED): 1}
 
 
 def in_words(found: States | None) -> str:

@@ -1,23 +1,16 @@
-"""What is done with all grants: counting them, sealing them with the newest key, and closing them after a restore."""
+"""What is done with all grants: sealing them with the newest key, and closing them after a restore."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import astuple
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, case, func, select, tuple_, update
+from sqlalchemy import Connection, func, select, tuple_, update
 
 from postern.journal.grants import HISTORY, Event, State
 from postern.journal.schema import grants
 
 RESTORED = "restored"
 """The code of what a restore leaves (`connections.grants.reasons`)."""
-
-NO_REFRESH_TOKEN = "no-refresh-token"  # noqa: S105
-"""The code of a grant that ends with its access token."""
-
-EXPIRING = "Expiring"
-"""A state that follows from the time."""
 
 BATCH = 200
 """Rows that are read at once."""
@@ -33,24 +26,6 @@ class Sealed(NamedTuple):
 
     def __repr__(self) -> str:
         return f"Sealed({self.name!r}, {self.owner!r}, key_version={self.key_version!r})"
-
-
-def counts(connection: Connection, now: float, soon: float) -> Mapping[str, Mapping[str, int]]:
-    """How many grants each connection has in each state, `Connected`, `Expiring` or `Broken`, at this time in Unix
-    seconds: `connections.grants.states` in SQL. `soon` is how many seconds before its end a grant is `Expiring`."""
-    table = grants.c
-    last = table.reason == NO_REFRESH_TOKEN
-    ends_at = case((last, table.access_expires_at), else_=table.refresh_expires_at)
-    shown = case(
-        ((table.state == State.BROKEN.value) | (ends_at <= now), State.BROKEN.value),
-        (ends_at.is_not(None) & (last | (ends_at <= now + soon)), EXPIRING),
-        else_=State.CONNECTED.value,
-    )
-    counted = select(table.connection, shown.label("shown"), func.count()).group_by(table.connection, "shown")
-    found: dict[str, dict[str, int]] = {}
-    for name, state, count in connection.execute(counted.order_by(table.connection, "shown")):
-        found.setdefault(name, {})[state] = count
-    return found
 
 
 def sealed_otherwise(connection: Connection, key_version: str, limit: int, after: tuple[str, str]) -> list[Sealed]:

@@ -1,5 +1,6 @@
 """The key of grants, by the real Azure client and the local tenant's Key Vault: each version opens what it sealed."""
 
+import asyncio
 import secrets
 from base64 import urlsafe_b64encode
 
@@ -51,6 +52,19 @@ async def test_a_new_version_seals_when_the_former_one_is_old_and_both_open(
     for _ in range(9):
         await other_process.open(*ROW, old, first)
     assert len(fronted.front.reads) == 3
+
+
+@pytest.mark.anyio
+async def test_50_who_need_a_former_version_cause_one_reading_of_it(
+    vault: Vault, tenant: LocalTenant, fronted: Fronted
+):
+    old = put(tenant)
+    put(tenant)
+    keys = VaultKeys(vault, NAME)
+    await keys.newest()
+    found = await asyncio.gather(*(keys.of(old) for _ in range(50)))
+    assert set(found) == {key_in(tenant.vault.versions(NAME)[-2].value)}
+    assert fronted.front.reads == [NAME] * 2
 
 
 @pytest.mark.anyio
