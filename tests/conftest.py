@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from tests.databases import make_tables, put_sqlite
 from tests.journal.forked import Writers, forked_writers
 from tests.logs.in_memory import logs_restored
 from tests.modules import no_modules_left
-from tests.postgres import new_database, postgres_server
+from tests.postgres import Databases, new_database, postgres_server
 from tests.process.preloaded import Process
 
 LONGEST_ID = 200
@@ -212,7 +213,7 @@ def postgres_url() -> Iterator[str]:
     if named := os.environ.get("POSTERN_TEST_POSTGRES_URL"):
         yield named
         return
-    with postgres_server() as url:
+    with postgres_server(durable=False) as url:
         yield url
 
 
@@ -224,14 +225,20 @@ def postgres_template(postgres_url: str) -> Iterator[str]:
         yield name
 
 
+@pytest.fixture(scope="session")
+def postgres_databases(postgres_url: str, postgres_template: str) -> Iterator[Databases]:
+    """Databases of that server that have the tables and nothing in them."""
+    with closing(Databases(postgres_url, postgres_template)) as databases:
+        yield databases
+
+
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.process)])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of a database of each kind for this test only, with empty tables."""
     if request.param == "sqlite":
         yield put_sqlite(tmp_path / "postern.db")
         return
-    template = request.getfixturevalue("postgres_template")
-    with new_database(request.getfixturevalue("postgres_url"), template) as (_, url):
+    with request.getfixturevalue("postgres_databases").one() as url:
         yield url
 
 

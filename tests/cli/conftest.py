@@ -14,7 +14,6 @@ from postern.local_tenant import LocalTenant
 from tests.cli import recorded
 from tests.cli.keeper import Keeper, keeping
 from tests.databases import put_sqlite
-from tests.postgres import new_database
 from tests.shipped import copy_examples
 from tests.tools import postgres_tools
 
@@ -90,7 +89,7 @@ def url(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def postgres(request: pytest.FixtureRequest, postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A database of PostgreSQL's with one run, the settings that name it, and its programs."""
     monkeypatch.setenv("PATH", postgres_tools(postgres_url))
-    with new_database(postgres_url, request.getfixturevalue("postgres_template")) as (_, made):
+    with request.getfixturevalue("postgres_databases").one() as made:
         monkeypatch.setenv("POSTERN_DATABASE_URL", made)
         recorded.work(made)
         yield made

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.process.servers import ROOT, environment
+from tests.process.preloaded import ROOT, environment, program
 
 SECONDS = 90
 """The time limit for the commands of one page, enough for a busy machine."""
@@ -163,7 +163,7 @@ def tools(found: Sequence[Command]) -> list[str]:
 
 
 def copy_project(folder: Path, root: Path = ROOT) -> Path:
-    """Copy the project into the folder: the files of a clean checkout with present changes, and a link to `.venv`."""
+    """Copy the project into the folder: the files of a clean checkout with present changes, and a `.venv` of links."""
     listing = ["git", "-C", str(root), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(listing, capture_output=True, text=True, check=True).stdout
     for name in filter(None, listed.split("\0")):
@@ -172,7 +172,11 @@ def copy_project(folder: Path, root: Path = ROOT) -> Path:
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, target)
-    (folder / ".venv").symlink_to(sys.prefix)
+    programs = folder / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    for path in [*Path(sys.prefix).iterdir(), *Path(sys.prefix, "bin").iterdir()]:
+        if path.name not in ("bin", "postern"):  # it is another one here, see `program`
+            (folder / ".venv" / path.relative_to(sys.prefix)).symlink_to(path)
     (folder / "var").mkdir(exist_ok=True)
     (folder / ".tools").mkdir()
     if shutil.which("curl") is None:
@@ -204,8 +208,11 @@ def run_page(found: Sequence[Command], folder: Path, *, port: int = 8080, prepar
 
 def _bash(script: str, folder: Path) -> tuple[str, int]:
     """Run the script. Returns its output and exit code. After a timeout all its processes are killed."""
-    path = os.pathsep.join([str(folder / ".venv" / "bin"), str(folder / ".tools"), os.environ["PATH"]])
+    programs = folder / ".venv" / "bin"
+    programs.mkdir(exist_ok=True)
+    path = os.pathsep.join([str(programs), str(folder / ".tools"), os.environ["PATH"]])
     env = environment({"PYTHONPATH": str(folder), "PATH": path, "HOME": str(folder), "LC_ALL": "C.UTF-8"})
+    passed = [program(programs / "postern")]
     process = subprocess.Popen(
         ["bash", "-c", script],
         cwd=folder,
@@ -215,6 +222,7 @@ def _bash(script: str, folder: Path) -> tuple[str, int]:
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        pass_fds=passed,
     )
     try:
         output, _ = process.communicate(timeout=SECONDS)

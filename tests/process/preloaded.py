@@ -167,6 +167,26 @@ def writer(link: int, printed: int) -> Process:
         return Process(without_working_directory(sys.path), Path.cwd(), environ, *streams, links=[link])
 
 
+def program(place: Path) -> int:
+    """Write a program to this file for scripts of shells that run `postern` again and again. The shell needs the file
+    descriptor that is returned, under its number."""
+    asked = _parent().fileno()
+    text = f"#!{sys.executable} -IS\nimport sys\nsys.path += {[str(ROOT), str(ROOT / 'app')]}\n"
+    place.write_text(f"{text}from tests.process.preloaded import instead\ninstead({asked})\n", encoding="utf-8")
+    place.chmod(0o755)
+    return asked
+
+
+def instead(asked: int) -> None:
+    """The body of that program."""
+    ask(socket.socket(fileno=asked))
+    process = Process(sys.argv[1:], Path.cwd(), os.environ, 0, 1, 2)
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, lambda number, _: process.send_signal(number))
+    code = process.wait()
+    os._exit(code if code >= 0 else 128 - code)
+
+
 def ask(asked: socket.socket) -> None:
     """Ask the process at the other end of this socket, in a process that it has forked itself."""
     FORKED_WITH[:] = [asked]

@@ -18,6 +18,7 @@ from httpx2 import Client
 
 from postern.cli.workspace import STATE_FOLDER
 from postern.local_tenant import LocalTenant
+from tests.process.preloaded import program
 from tests.process.servers import ROOT, Server, environment, running, until
 
 WORKFLOW = """
@@ -262,7 +263,7 @@ def test_each_request_leaves_one_line(dev: Server):
 
 def test_the_commands_that_it_prints_work(dev: Server):
     """Each is pasted into a shell as it is."""
-    printed = try_it(dev)
+    printed = try_it(dev, started=True)
     assert len(printed) == 5
     assert "Hello from Postern" in printed[0]
     assert printed[1].startswith("HTTP/1.1 401")
@@ -271,12 +272,12 @@ def test_the_commands_that_it_prints_work(dev: Server):
     assert "Lisa Moreau" in printed[4]
 
 
-def try_it(server: Server) -> list[str]:
+def try_it(server: Server, *, started: bool = False) -> list[str]:
     """What the printed commands print."""
     server.says("Ctrl-C stops")
     section = server.output.split("Try it, in another terminal:\n")[1].split("\n\n")[0]
     commands = [line.partition("  # ")[0].strip() for line in section.splitlines()]
-    return [paste(server, command.replace("curl", "curl -s", 1)) for command in commands]
+    return [paste(server, command.replace("curl", "curl -s", 1), started=started) for command in commands]
 
 
 @pytest.mark.parametrize("who", ["ada", "nightly-report"])
@@ -342,34 +343,37 @@ def paste_all(dev: Server, commands: list[str]) -> list[tuple[str, int]]:
     """What each command prints in one shell in the user's folder, and its exit code."""
     programs = dev.folder / ".venv" / "bin"
     programs.mkdir(parents=True, exist_ok=True)
-    arguments = {"postern": f"{shlex.quote(sys.executable)} -m postern"}
+    passed = [program(programs / "postern")]
     if shutil.which("curl") is None:
-        arguments["curl"] = f"{shlex.quote(sys.executable)} {Path(__file__).parent / 'curl.py'}"
-    for name, program in arguments.items():
-        (programs / name).write_text(f'#!/bin/sh\nexec {program} "$@"\n', encoding="utf-8")
-        (programs / name).chmod(0o755)
+        curl = f"{shlex.quote(sys.executable)} {Path(__file__).parent / 'curl.py'}"
+        (programs / "curl").write_text(f'#!/bin/sh\nexec {curl} "$@"\n', encoding="utf-8")
+        (programs / "curl").chmod(0o755)
     end = "-- end of command --"
     script = ["set -uo pipefail"]
     for command in commands:
         script += [command.replace("http://127.0.0.1:8080", dev.address), f'echo "{end} $?"']
-    env = environment({"PATH": f"{programs}:{os.environ['PATH']}" if "curl" in arguments else os.environ["PATH"]})
+    env = environment({} if shutil.which("curl") else {"PATH": f"{programs}:{os.environ['PATH']}"})
     shell = ["bash", "-c", "\n".join(script)]
-    done = subprocess.run(shell, cwd=dev.folder, env=env, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(shell, cwd=dev.folder, env=env, capture_output=True, text=True, timeout=60, pass_fds=passed)
     assert "Traceback" not in done.stderr
     found = re.findall(rf"(.*?){end} (\d+)\n", done.stdout, re.DOTALL)
     assert len(found) == len(commands), done.stderr
     return [(output, int(code)) for output, code in found]
 
 
-def paste(dev: Server, command: str, **more: str) -> str:
-    """What a command prints in a shell in the user's folder."""
-    postern = f"{shlex.quote(sys.executable)} -m postern"
+def paste(dev: Server, command: str, *, started: bool = False) -> str:
+    """What a command prints in a shell in the user's folder. `started`: each `postern` starts Python, as it says."""
+    postern = dev.folder / ".postern"
+    passed = [program(postern)]
     command = command.replace("http://127.0.0.1:8080", dev.address)
     if shutil.which("curl") is None:
         command = command.replace("curl ", f"{shlex.quote(sys.executable)} {Path(__file__).parent / 'curl.py'} ", 1)
+    if not started:
+        command = command.replace(f"{shlex.quote(sys.executable)} -m postern ", "postern ")
     command = re.sub(r"(?<![\w-])(?<!-m )(\.venv/bin/)?postern (?=[a-z])", f"{postern} ", command)
     shell = ["bash", "-c", command]
-    done = subprocess.run(shell, cwd=dev.folder, env=environment(more), capture_output=True, text=True, timeout=20)
+    env = environment()
+    done = subprocess.run(shell, cwd=dev.folder, env=env, capture_output=True, text=True, timeout=20, pass_fds=passed)
     assert "Traceback" not in done.stderr
     return done.stdout
 
