@@ -129,6 +129,23 @@ def test_a_grant_is_ended_by_its_owner_and_a_leavers_by_operators(postern: Poste
     ]
 
 
+def test_what_is_left_of_an_entry_that_is_gone_is_deleted_after_a_question(postern: Postern, url: str, keeper: Keeper):
+    lisa = owner_of("tenant", keeper.tenant.people["lisa"])
+    with closing_engine(url) as engine:
+        put(engine, grant("gone", lisa), grant("gone", ADA), grant("gone", ""), grant("triggers.pay", ADA), grant())
+        declined = postern("connections", "disconnect", "gone", stdin="n\n")
+        assert (declined.exit_code, "the database has 3 grants of it" in declined.stderr) == (1, True)
+        one = postern("connections", "disconnect", "connections.gone", "--for", "lisa", stdin="y\n")
+        assert (one.exit_code, "1 grant deleted." in one.stderr) == (0, True)
+        assert {stored(engine, "gone", owner).owner for owner in (ADA, "")} == {ADA, ""}
+        for name, deleted in (("gone", "2 grants deleted."), ("triggers.pay", "1 grant deleted.")):
+            assert deleted in postern("connections", "disconnect", name, stdin="y\n").stderr
+        none = postern("connections", "disconnect", "gone", stdin="y\n")
+        assert (none.exit_code, "is not an entry that people connect" in none.stderr) == (2, True)
+        assert stored(engine).owner == LISA
+    assert keeper.requests == []
+
+
 def test_what_the_server_refuses_is_an_error(postern: Postern, keeper: Keeper):
     link = postern("connections", "link", "tickets", "--for", "ada", "--as", "lisa", **keeper.environ)
     assert (link.exit_code, link.stdout, "Postern.Operator" in link.stderr) == (1, "", True)

@@ -31,9 +31,9 @@ async def at(closed: Installation) -> Installation:
 class Api:
     """A client with the token of a person or an application."""
 
-    def __init__(self, at: Installation, who: str) -> None:
+    def __init__(self, at: Installation, who: str, **claims: Any) -> None:
         self._client = at.console.browser().client
-        self._headers = {"authorization": f"Bearer {at.tenant.token(who)}"} if who else {}
+        self._headers = {"authorization": f"Bearer {at.tenant.token(who, **claims)}"} if who else {}
 
     async def __call__(self, method: str, path: str, body: Any = None, **headers: str) -> Response:
         return await self._client.request(method, path, json=body, headers={**self._headers, **headers})
@@ -116,6 +116,19 @@ async def test_a_shared_connection_is_ended_by_operators(at: Installation):
         await Api(at, "ada")("DELETE", f"/connections/shared?for={'0' * 8}-0000-0000-0000-{'0' * 12}")
     ).status_code == 404
     assert (await Api(at, "ada")("DELETE", "/connections/shared")).status_code == 200
+
+
+async def test_an_application_that_is_an_operator_ends_grants_and_has_none(at: Installation, lisa: Browser):
+    job = Api(at, "nightly-report", roles=["Postern.Operator"])
+    await at.connect(lisa)
+    listed = await job.connections()
+    assert "grant" not in listed["tickets"]
+    assert listed["tickets"]["counts"] == {"Connected": 1}
+    assert listed["shared"]["grant"]["state"] == "Needed"
+    for path in ("/connections/tickets", "/connections/shared"):
+        assert (await job("DELETE", path)).status_code == 404
+    assert (await job("DELETE", f"/connections/tickets?for={at.tenant.people['lisa']}")).status_code == 200
+    assert at.grants() == []
 
 
 async def test_an_operator_makes_a_link_for_a_person(at: Installation, lisa: Browser):

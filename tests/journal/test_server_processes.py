@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from postern.journal.server_processes import (
     BEAT_EVERY,
     CANCEL_EVERY,
     NO_ROW,
+    OUT_OF_TURN,
     SILENCE,
     Seen,
     ServerProcess,
@@ -84,11 +86,24 @@ def test_a_beat_out_of_turn_keeps_the_row_and_makes_none(engine):
         assert not beat_again(connection, "other")
         beat(connection, node(beat=3))
         assert beat_again(connection, "other")
-        assert [each.beat for each in read_processes(connection)] == [4]
+        assert [each.beat for each in read_processes(connection)] == [3 + OUT_OF_TURN]
         interrupt(connection, "other", 0.0, seen=3)
         assert beat_again(connection, "other")
-        interrupt(connection, "other", 0.0, seen=5)
+        interrupt(connection, "other", 0.0, seen=3 + 2 * OUT_OF_TURN)
         assert not beat_again(connection, "other")
+
+
+def test_a_beat_out_of_turn_is_not_the_next_regular_one(engine):
+    """A process whose value stays the same for longer than between two beats would be taken for a silent one."""
+    found = []
+    with engine.begin() as connection:
+        for number in range(3, 9):
+            beat(connection, node(beat=number))
+            found += [each.beat for each in read_processes(connection)]
+            for _ in range(number % 3):
+                beat_again(connection, "other")
+                found += [each.beat for each in read_processes(connection)]
+    assert all(one != next_one for one, next_one in pairwise(found))
 
 
 @pytest.mark.parametrize(

@@ -90,10 +90,10 @@ class GrantActions:
     now: Callable[[], float] = time.time
 
     def entry(self, name: str, asker: Asker) -> GrantedEntry:
-        """The entry that this person may connect. A shared one is there for operators only: for all others it does not
-        exist. Raises Problem."""
+        """The entry whose grant is this person's own. A shared one is there for operators only: for all others it does
+        not exist. Raises Problem."""
         found = self.entries.get(name)
-        if found is None or not asker.person or not (found.per_user or asker.operator):
+        if found is None or not (asker.person if found.per_user else asker.operator):
             raise problem("unknown-connection")
         return found
 
@@ -147,8 +147,8 @@ class GrantActions:
     async def end(self, entry: GrantedEntry, owner: str, asker: Asker) -> str:
         """End a grant: at the provider if it can be, and here in any case. Returns what the person has to know, "" if
         it is ended everywhere. Raises Problem, also if there is no such grant or it is not this person's to end."""
-        own = bool(asker.person) and owner == entry.owner(asker.person)
-        if self.grants is None or not (asker.operator or (own and entry.per_user)):
+        own = entry.per_user and bool(asker.person) and owner == asker.person
+        if self.grants is None or not (asker.operator or own):
             raise problem("unknown-connection")
         if await self.read(partial(grants.find, name=entry.name, owner=owner), asker.holder) is None:
             raise problem("unknown-connection", detail="It is not connected, so nothing was done.")

@@ -12,13 +12,15 @@ from sqlalchemy.exc import DBAPIError
 
 from postern.access import GUID
 from postern.cli.api_client import As, Json, TokenFile, connected_api, token_source
-from postern.cli.open_database import opened
+from postern.cli.open_database import opened, reported_faults
 from postern.cli.terminal import err, out, plain, print_json, stop
 from postern.cli.workspace import Workspace, workspace
 from postern.connections.grants.entries import GrantedEntry, granted_entries
 from postern.connections.grants.states import NO_REFRESH_TOKEN, SOON, Shown
 from postern.errors import DatabaseFault
 from postern.journal.database.engine import file_of
+from postern.journal.grant_upkeep import owners_of
+from postern.journal.grants import disconnect as delete_grant
 from postern.journal.grants import grant_name
 from postern.journal.reading.grant_counts import Counted, count_grants
 from postern.settings import Settings
@@ -72,8 +74,11 @@ def disconnect(
     left. For operators, except for their own.
 
     The tokens are deleted here, and the grant is ended at the provider if it can be. The entry stays in postern.toml.
+    If NAME is not in postern.toml any more, its grants are deleted from the database of the settings, after a question.
     """
     here = workspace()
+    if grant_name(name) not in granted_entries(here.settings) and _delete_left(name, person, here):
+        return
     entry = granted(name, here.settings)
     query = None if person is None else {"for": object_id_of(person, here)}
     ended = asyncio.run(_request(here, who, token_file, "DELETE", _path(entry.name), query=query))
@@ -83,6 +88,32 @@ def disconnect(
     err.print(f"{entry.entry} is disconnected.", markup=False, highlight=False)
     if ended.get("message"):
         err.print(plain(str(ended["message"])), markup=False, highlight=False, soft_wrap=True)
+
+
+def _delete_left(name: str, person: str | None, here: Workspace) -> bool:
+    """Delete the grants of an entry that is gone: all of them, or one person's. False if there are none."""
+    url, known = here.settings.database_url, grant_name(name)
+    path = file_of(url)
+    if path is not None and not path.exists():
+        return False
+    with reported_faults(url), opened(url, writing=True) as engine:
+        with engine.begin() as connection:
+            owners = owners_of(connection, known)
+        if person is not None:
+            end = f"/{object_id_of(person, here)}"
+            owners = [owner for owner in owners if owner.endswith(end)]
+        if not owners:
+            return False
+        grants = "1 grant" if len(owners) == 1 else f"{len(owners):,} grants"
+        line = f"{name} is no entry that people connect, but the database has {grants} of it."
+        line += " They are not ended at the provider."
+        err.print(plain(line), markup=False, highlight=False, soft_wrap=True)
+        typer.confirm("Delete?", abort=True, err=True)
+        for owner in owners:
+            with engine.begin() as connection:
+                delete_grant(connection, known, owner)
+    err.print(f"{grants} deleted.", markup=False, highlight=False)
+    return True
 
 
 def granted(name: str, settings: Settings) -> GrantedEntry:

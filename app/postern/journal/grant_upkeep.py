@@ -58,6 +58,12 @@ def reseal(connection: Connection, former: Sealed, sealed: str, key_version: str
     return connection.execute(select(table.sealed).where(*row)).scalar_one_or_none() == sealed
 
 
+def owners_of(connection: Connection, name: str) -> list[str]:
+    """The owners of the grants of an entry."""
+    query = select(grants.c.owner).where(grants.c.connection == name).order_by(grants.c.owner)
+    return list(connection.execute(query).scalars())
+
+
 def close_restored(connection: Connection, now: float) -> int:
     """Break every grant after a backup was restored, and leave its tokens out: refresh tokens have been replaced since,
     and a provider may end the whole grant if it sees a former one. What a person disconnected does not come back

@@ -26,6 +26,9 @@ SILENCE = 30.0
 """Seconds: between two beats, between two looks for runs to cancel, and without a beat until a process counts as
 gone."""
 
+OUT_OF_TURN = 1000
+"""By how much a beat out of turn differs, so that the next regular one is another value again."""
+
 NO_ROW = -1
 """The beat of a process that has no row, only runs that have not ended."""
 
@@ -108,7 +111,7 @@ def beat(connection: Connection, node: ServerProcess) -> None:
 def beat_again(connection: Connection, node_id: str) -> bool:
     """Beat out of turn, which says: this process is running now, and the row is not deleted meanwhile. False if it has
     no row, because it has just started, or was taken for gone; it registers again with its next beat."""
-    done = connection.execute(update(nodes).where(nodes.c.id == node_id).values(beat=nodes.c.beat + 1))
+    done = connection.execute(update(nodes).where(nodes.c.id == node_id).values(beat=nodes.c.beat + OUT_OF_TURN))
     return done.rowcount == 1
 
 

@@ -14,7 +14,7 @@ from postern.authoring.consent import ConsentRequired
 from postern.authoring.sign_in_required import SignInRequired
 from postern.connections.auth.sign_in import SignIn
 from postern.connections.faults import ConnectionFault
-from postern.connections.on_behalf_of.caller_token import CallerToken, forget
+from postern.connections.on_behalf_of.caller_token import CallerToken, forget, value_of
 from postern.connections.on_behalf_of.errors import CONSENT, OTHERS, SIGN_IN
 from postern.connections.on_behalf_of.sign_in import OnBehalfOf
 from postern.local_tenant import LocalTenant, serve
@@ -221,13 +221,48 @@ async def test_nothing_of_the_token_is_logged_or_left(
         await shared.of_caller(refused).credential()
     except ConnectionFault as fault:
         errors.append(fault)
-    marks = [token_of(each)[-40:] for each in (good, refused)]
+    marks = [value_of(each)[-40:] for each in (good, refused)]
+    assert "CallerToken" in holders_of(marks[0])  # the search finds it where it is
     forget(good)
     forget(refused)
     assert errors
     assert not any(mark in caplog.text for mark in marks)
     gc.collect()
     assert [kind for mark in marks for kind in holders_of(mark)] == []
+
+
+class Refusing:
+    """A credential that gets no token. It keeps what it was made of, as Azure's does."""
+
+    def __init__(self, *made_of: Any) -> None:
+        self.made_of = made_of
+
+    async def __aenter__(self) -> "Refusing":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+    async def get_token(self, *_: str) -> None:
+        raise RuntimeError("AADSTS65001")
+
+
+async def test_a_refused_exchange_leaves_no_circle_that_holds_the_token(
+    tenant: LocalTenant, shared: OnBehalfOf, monkeypatch: pytest.MonkeyPatch
+):
+    """The garbage collector may come late."""
+    monkeypatch.setattr("postern.connections.azure_clients.on_behalf_of_credential", Refusing)
+    caller = CallerToken(tenant.token("ada"))
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.raises(ConnectionFault, match="AADSTS65001"):
+            await shared.of_caller(caller).credential()
+        mark = value_of(caller)[-40:]
+        forget(caller)
+        assert holders_of(mark) == []
+    finally:
+        gc.enable()
 
 
 async def test_the_stages_of_a_test(tenant: LocalTenant, shared: OnBehalfOf):
@@ -240,12 +275,6 @@ async def test_the_stages_of_a_test(tenant: LocalTenant, shared: OnBehalfOf):
     *_, last = [stage async for stage in of(shared, tenant.token("ada")).try_out()]
     assert (last.name, last.passed) == ("token", False)
     assert "Grant admin consent" in last.fix
-
-
-def token_of(caller: CallerToken) -> str:
-    from postern.connections.on_behalf_of.caller_token import value_of
-
-    return value_of(caller)
 
 
 def holders_of(mark: str) -> list[str]:
