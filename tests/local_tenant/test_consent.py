@@ -147,13 +147,13 @@ async def test_me_needs_a_token_of_a_person_for_graph_with_the_scope(tenant: Loc
     [
         (50173, "invalid_grant", False, 401),
         (700082, "invalid_grant", False, 200),
-        (50076, "interaction_required", True, 200),
+        (50076, "interaction_required", True, 401),
     ],
 )
 async def test_a_refusal_is_for_one_person_until_they_sign_in_again(
     tenant: LocalTenant, browser: Browser, clock: Any, code: int, error: str, has_claims: bool, me_answers: int
 ) -> None:
-    """A revocation ends the access token too."""
+    """Those that Graph learns of end the access token too."""
     before, of_ada = await connected(browser), await connected(browser, "ada")
     tenant.refusals.switch_on("lisa", code, clock())
     refused = await refreshed(browser, before["refresh_token"])

@@ -17,7 +17,7 @@ from starlette.routing import Route
 from postern.local_tenant.accounts import with_object_id
 from postern.local_tenant.bearer import bearer_token
 from postern.local_tenant.directory import FOREIGN_TENANT_ID, Person
-from postern.local_tenant.refusals import REVOKED
+from postern.local_tenant.refusals import OF_ACCESS_TOKENS
 from postern.local_tenant.tenant import GRAPH_AUDIENCE, LocalTenant
 from postern.local_tenant.tokens import issuer, verify
 
@@ -48,10 +48,9 @@ class Graph:
         person = with_object_id(self.tenant.directory.people.values(), claims["oid"])
         if person is None:
             return self._error(400, "BadRequest", "/me request is only valid with delegated authentication flow.")
-        if (
-            self.tenant.refusals.of(person.name, claims.get("auth_time", claims["iat"])) == REVOKED
-        ):  # continuous access evaluation
-            return self._error(401, "InvalidAuthenticationToken", "The token was issued before a revocation.")
+        signed_in_at = claims.get("auth_time", claims["iat"])
+        if self.tenant.refusals.of(person.name, signed_in_at) in OF_ACCESS_TOKENS:
+            return self._error(401, "InvalidAuthenticationToken", "Continuous access evaluation rejects the token.")
         if "User.Read" not in claims.get("scp", "").split():
             return self._error(403, "Authorization_RequestDenied", "Insufficient privileges to complete the operation.")
         return JSONResponse({"@odata.context": f"{self.tenant.graph_url}/$metadata#users/$entity", **_user(person)})

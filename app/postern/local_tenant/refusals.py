@@ -18,6 +18,8 @@ REFUSALS_FILE = "refusals.json"
 REVOKED = 50173
 EXPIRED = 700082
 STEP_UP = 50076
+OF_ACCESS_TOKENS = (REVOKED, STEP_UP)
+"""Refusals that Graph learns of at once (continuous access evaluation)."""
 
 _DESCRIPTIONS: Mapping[int, str] = {
     REVOKED: "The grant was revoked: sign in again.",
