@@ -233,9 +233,10 @@ def break_(
     return True
 
 
-def disconnect(connection: Connection, name: str, owner: str) -> None:
-    """Delete the grant."""
-    connection.execute(delete(grants).where(*_of(name, owner)))
+def disconnect(connection: Connection, name: str, owner: str, sealed: str) -> bool:
+    """Delete the grant, if its tokens are still these. Returns whether there is none any more."""
+    connection.execute(delete(grants).where(*_of(name, owner), grants.c.sealed == sealed))
+    return find(connection, name, owner) is None
 
 
 def note_use(connection: Connection, name: str, owner: str, now: float) -> None:

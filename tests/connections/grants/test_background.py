@@ -4,6 +4,7 @@ import asyncio
 from functools import partial
 
 import pytest
+from structlog.testing import capture_logs
 
 from postern.connections.grants.background import LOOK_EVERY, MOST_AT_ONCE, PAGE, Background
 from postern.connections.grants.moves import DAY
@@ -99,6 +100,27 @@ async def test_a_failure_is_tried_again_with_the_next_look(world: World):
     await looking.look()
     await looking.look()
     assert world.database.row().generation == 2
+
+
+async def test_an_unexpected_error_of_one_grant_stops_no_other(world: World):
+    """One provider's odd response would end the renewal of everybody's grants."""
+    owners = [f"tenant/{number}" for number in range(3)]
+    for owner in owners:
+        await world.connected(owner=owner)
+    world.hand.at += DAY
+    renewed = []
+
+    async def refresh(name: str, owner: str, generation: int) -> None:
+        if owner == owners[0]:
+            raise ValueError("marker")
+        await asyncio.sleep(0)
+        renewed.append(owner)
+
+    with capture_logs() as logs:
+        await Background(world.database.read, lambda: ["tickets"], refresh, world.hand.clocks).look()
+    assert sorted(renewed) == owners[1:]
+    assert [(each["event"], each["cause"]) for each in logs] == [("grant-not-renewed", "ValueError")]
+    assert "marker" not in str(logs)
 
 
 async def test_a_broken_grant_and_one_without_refresh_token_are_left_alone(world: World):

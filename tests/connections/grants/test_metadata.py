@@ -158,7 +158,7 @@ def test_endpoints_may_be_at_another_host_but_only_over_https():
 @pytest.mark.parametrize(
     "address",
     [None, 5, "", "http://login.example/x", "https://u:p@login.example", "https://x.example#a", "javascript:alert(1)",
-     "https://x.example/\n", "//x.example", ["https://x.example"]],
+     "https://x.example/\n", "//x.example", ["https://x.example"], "http://127.0.0.1:2375/build", "http://localhost"],
 )  # fmt: skip
 def test_an_endpoint_that_is_not_https_is_rejected(name: str, address: Any):
     if name == "revocation_endpoint" and address is None:

@@ -5,6 +5,7 @@ from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -546,6 +547,23 @@ async def test_a_disconnected_grant_is_ended_at_the_provider_also_the_tokens_of_
     with pytest.raises(NoGrant):
         await caller
     assert (world.database.grant(), world.issuer.revoked) == (None, ["refresh-1", "refresh-2"])
+
+
+async def test_a_grant_that_is_renewed_while_it_is_disconnected_is_ended_by_its_newest_tokens(world: World):
+    """A provider that has replaced a refresh token may not end the grant by the old one, and says that all is well."""
+    await world.connected()
+    world.expire()
+    read, other = world.database.read, world.process("node-2")
+
+    async def overtaken(operation: Any) -> Any:
+        found = await read(operation)
+        if world.database.row().generation == 1:
+            await other.refresh("tickets", LISA, 1)
+        return found
+
+    world.grants._read = overtaken
+    assert await world.grants.disconnect("tickets", LISA) == ""
+    assert (world.database.grant(), world.issuer.revoked) == (None, ["refresh-2"])
 
 
 async def test_a_disconnected_grant_is_deleted_though_it_does_not_open(world: World):

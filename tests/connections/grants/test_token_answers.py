@@ -20,6 +20,7 @@ from postern.connections.grants.token_answers import (
     read_answer,
     scopes_in,
 )
+from postern.journal.grants import LONGEST
 
 MARKER = "planted~S3cret.Value"
 CODES = {
@@ -202,6 +203,16 @@ def test_any_bytes_become_a_code_that_is_known(status: int, body: bytes):
 @given(st.lists(st.from_regex(r"[!#-+\-./0-9:A-Z_a-z]{1,20}", fullmatch=True), max_size=8), st.sampled_from(" ,"))
 def test_scopes_are_the_same_by_comma_and_by_space(scopes: list[str], between: str):
     assert scopes_in(between.join(scopes)) == tuple(dict.fromkeys(scopes))
+
+
+@given(st.lists(st.from_regex(r"[a-z]{1,9000}", fullmatch=True), max_size=4))
+@example([f"{number:0100}" for number in range(400)])
+def test_scopes_that_a_row_has_no_room_for_are_left_out(scopes: list[str]):
+    found = scopes_in(" ".join(scopes)) or ()
+    assert len(json.dumps(found)) <= LONGEST["scopes"]
+    assert found == tuple(dict.fromkeys(scopes))[: len(found)]
+    if len(json.dumps(scopes)) <= LONGEST["scopes"]:
+        assert found == tuple(dict.fromkeys(scopes))
 
 
 @given(st.floats(min_value=1e-3, max_value=LONGEST_SECONDS))

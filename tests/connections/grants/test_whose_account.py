@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postern.connections.grants.accounts import instance_url, named_account, salesforce_account
+from postern.connections.grants.accounts import LEEWAY, instance_url, named_account, salesforce_account
 from postern.connections.grants.id_tokens import GOOGLE, Account, account_in, issuers_of, shown_name
 from postern.connections.grants.scopes import missing_scopes
 from postern.settings.grant_presets import GRANT_PRESETS
@@ -33,7 +33,7 @@ def token(algorithm: str = "HS256", **changes: Any) -> str:
 
 
 def account(text: str) -> Account | None:
-    return account_in(text, ISSUER, "an id", "the-nonce", NOW, 60)
+    return account_in(text, ISSUER, "an id", "the-nonce", float(NOW), LEEWAY)
 
 
 def test_a_good_id_token_names_the_account():
@@ -49,9 +49,9 @@ def test_a_good_id_token_names_the_account():
         *[{"aud": aud} for aud in (..., None, "", "other", ["an id", "other"], ["other"], [], {"a": "an id"})],
         *[{"azp": azp} for azp in ("other", None, 5)],
         *[{"nonce": nonce} for nonce in (..., None, "", "The-nonce", ["the-nonce"], 1, "ä")],
-        *[{"exp": exp} for exp in (..., None, NOW - 60, str(NOW + 60), True)],
-        *[{"iat": iat} for iat in (..., None, NOW + 61, str(NOW), False)],
-        *[{"sub": sub} for sub in (..., None, "", 5, "x" * 256)],
+        *[{"exp": exp} for exp in (..., None, NOW - 60, str(NOW + 60), True, 10**400, float("inf"), float("nan"))],
+        *[{"iat": iat} for iat in (..., None, NOW + 61, str(NOW), False, -(10**400))],
+        *[{"sub": sub} for sub in (..., None, "", 5, "x" * 256, "a\0b", "\x1b[2J", "a\nb", "\u202e", "\ud800")],
     ],
 )  # fmt: skip
 def test_an_id_token_that_breaks_a_rule_names_nobody(changes: dict[str, Any]):
@@ -114,6 +114,7 @@ def test_the_account_of_a_profile(profile: dict[str, Any], expected: Account | N
             "//acme.salesforce.com", "acme.salesforce.com", "https://\u0430cme.salesforce.com", "https://a_b.salesforce.com",
             "https://a b.salesforce.com", "https://acme.salesforce.com\n", "https://%61cme.salesforce.com",
             "https://.salesforce.com", "https://a..salesforce.com", "https://[::1].salesforce.com",
+            f"https://{'a' * 240}.salesforce.com",
         )],
     ],
 )  # fmt: skip

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import jwt
 
 GOOGLE = "https://accounts.google.com"
+LATEST = 2.0**53
+"""In Unix seconds. All whole numbers up to it are floats too."""
 _NAME_LENGTH = 200
 
 
@@ -38,7 +40,7 @@ def account_in(id_token: str, issuer: str, client_id: str, nonce: str, now: floa
         _is_time(claims.get("exp")) and now < claims["exp"] + leeway,
         _is_time(claims.get("iat")) and claims["iat"] <= now + leeway,
         _same(claims.get("nonce"), nonce),
-        isinstance(subject, str) and 0 < len(subject) <= 255,
+        isinstance(subject, str) and 0 < len(subject) <= 255 and subject.isprintable(),
     )
     return Account(str(subject), _name_in(claims)) if all(rules) else None
 
@@ -59,7 +61,8 @@ def _name_in(claims: Mapping[str, Any]) -> str:
 
 
 def _is_time(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """Whether it is a number of seconds that can be calculated with: JSON has numbers of any length."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LATEST
 
 
 def _same(found: object, expected: str) -> bool:

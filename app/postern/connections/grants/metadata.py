@@ -90,7 +90,7 @@ def addresses_in(metadata: Mapping[str, Any], issuer: str) -> Addresses:
         address = metadata.get(name)
         if address is None and name == "revocation_endpoint":
             address = ""
-        elif not _is_endpoint(address):
+        elif not _is_endpoint(address, issuer):
             wrong = f"names an issuer whose metadata has no usable {name}"
             raise RefusedByProvider(wrong, _FIX, "", "provider-rejects")
         found[name] = str(address)
@@ -101,9 +101,14 @@ def addresses_in(metadata: Mapping[str, Any], issuer: str) -> Addresses:
     )
 
 
-def _is_endpoint(address: object) -> bool:
-    """Whether it is an address that secrets may be sent to: https, or http on loopback."""
+def _is_endpoint(address: object, issuer: str) -> bool:
+    """Whether it is an address that secrets may be sent to: https, or http on loopback if the issuer is there too. An
+    issuer elsewhere reaches no service of this machine by it."""
     try:
-        return isinstance(address, str) and bool(urlsplit(types.trigger_url(address)).hostname)
+        return isinstance(address, str) and urlsplit(types.trigger_url(address)).scheme in ("https", _scheme(issuer))
     except ValueError:
         return False
+
+
+def _scheme(issuer: str) -> str:
+    return urlsplit(issuer).scheme

@@ -154,11 +154,11 @@ class ServerGrants:
         if grant is None:
             raise no_grant(name, "not-connected")
         tokens: GrantTokens | None = None
-        try:
-            tokens = await self._seal.open(name, owner, grant.sealed, grant.key_version)
-        except (CannotOpen, ConnectionFault):
-            log.warning("grant-not-opened", entry=entry_of(name), owner=owner)
-        await self._write(partial(grants.disconnect, name=name, owner=owner))
+        while grant is not None:
+            tokens = await self._to_end(grant)
+            gone = await self._write(partial(grants.disconnect, name=name, owner=owner, sealed=grant.sealed))
+            # Another server process may just have renewed it: the provider ends a grant by its newest tokens.
+            grant = None if gone else await self._read(partial(grants.find, name=name, owner=owner))
         self._forget((name, owner))
         log.info("grant-disconnected", entry=entry_of(name), owner=owner)
         if tokens is None:
@@ -167,6 +167,14 @@ class ServerGrants:
             return await self._provider(name).revoke(tokens)
         except ConnectionFault as fault:
             return f"It is deleted here, and could not be ended at the provider, because {fault.entry} {fault.wrong}."
+
+    async def _to_end(self, grant: Grant) -> GrantTokens | None:
+        """The tokens of a grant that is to be ended; None if they cannot be opened."""
+        try:
+            return await self._seal.open(grant.connection, grant.owner, grant.sealed, grant.key_version)
+        except (CannotOpen, ConnectionFault):
+            log.warning("grant-not-opened", entry=entry_of(grant.connection), owner=grant.owner)
+            return None
 
     async def aclose(self, seconds: float = EXCHANGE_SECONDS) -> None:
         """Wait for the refreshes in progress: what the provider has issued is written. Then note the last uses."""

@@ -9,11 +9,13 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 from postern.connections.auth.token_response import CLIENT_REFUSED, OTHER, Answer, TokenFault, members, read_token
 from postern.connections.grants.provider import RefusedByProvider
 from postern.connections.grants.reasons import OF_ERROR, REASONS, reason_of
+from postern.journal.grants import LONGEST
 
 LONGEST_SECONDS = 10 * 365 * 86_400.0
 """A longer lifetime is taken as this one."""
@@ -119,13 +121,17 @@ def numbers_in(document: Mapping[str, Any]) -> tuple[int, ...]:
 
 
 def scopes_in(written: object) -> tuple[str, ...] | None:
-    """The scopes, between which are spaces or commas; None if the response does not say."""
+    """The scopes, between which are spaces or commas; None if the response does not say. Those that a row has no room
+    for are left out: the tokens beside them are worth more."""
     if isinstance(written, list):
         written = " ".join(each for each in written if isinstance(each, str))
     if not isinstance(written, str):
         return None
-    parts = [part for part in re.split(r"[\s,]+", written) if _SCOPE.fullmatch(part)]
-    return tuple(dict.fromkeys(parts))[:MOST_SCOPES]
+    parts = dict.fromkeys(part for part in re.split(r"[\s,]+", written) if _SCOPE.fullmatch(part))
+    as_stored = accumulate(len(part) + len('"", ') for part in parts)
+    return tuple(part for part, length in zip(parts, as_stored, strict=True) if length <= LONGEST["scopes"])[
+        :MOST_SCOPES
+    ]
 
 
 def lifetime(written: object) -> float | None:
