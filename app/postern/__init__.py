@@ -8,6 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from postern.access import Caller, anonymous, specific_users, tenant_users
     from postern.authoring.call_result import CallError, Handle
+    from postern.authoring.consent import ConsentRequired
     from postern.authoring.context import Context
     from postern.authoring.reply import Reply
     from postern.authoring.request import Request
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CallError",
     "Caller",
+    "ConsentRequired",
     "Context",
     "Handle",
     "Problem",
@@ -34,6 +36,7 @@ __all__ = [
 _MODULES = {
     "postern.access": ("Caller", "anonymous", "specific_users", "tenant_users"),
     "postern.authoring.call_result": ("CallError", "Handle"),
+    "postern.authoring.consent": ("ConsentRequired",),
     "postern.authoring.context": ("Context",),
     "postern.authoring.reply": ("Reply",),
     "postern.authoring.request": ("Request",),

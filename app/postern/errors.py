@@ -42,6 +42,11 @@ TOO_MANY_CALLS = "too-many-calls"
 """The code of a run that failed because too many runs wait for their calls. The runs that called it fail likewise."""
 
 
+CONSENT_REQUIRED = "consent-required"
+"""The code of a run that failed because a person has to connect something first. The runs that called it fail
+likewise."""
+
+
 class ProblemType(NamedTuple):
     """One row of the table of problems: the meaning of a `code`."""
 
@@ -70,10 +75,21 @@ PROBLEMS: Mapping[str, ProblemType] = {
         "A valid access token for this trigger is required in the Authorization header.",
     ),
     "insecure-transport": ProblemType(401, "Insecure transport", "Access tokens are accepted over https only."),
+    "sign-in-required": ProblemType(
+        401,
+        "Sign-in required",
+        "The workflow acts on your behalf, and Entra requires that you sign in again first: request a new token, with "
+        "the claims of WWW-Authenticate if it has any.",
+    ),
     "forbidden": ProblemType(403, "Forbidden", "Operator role required."),
     "unknown-trigger": ProblemType(404, "Unknown trigger", "There is no trigger at this URL."),
     "unknown-run": ProblemType(
         404, "Unknown run", "There is no such run, or it is not yours: send the token of the caller who started it."
+    ),
+    "unknown-connection": ProblemType(
+        404,
+        "Unknown connection",
+        "There is no such connection that a person connects, or it is not yours. Operators connect shared ones.",
     ),
     "not-found": ProblemType(404, "Not found", "There is nothing at this URL."),
     "method-not-allowed": ProblemType(
@@ -81,6 +97,9 @@ PROBLEMS: Mapping[str, ProblemType] = {
     ),
     "request-timeout": ProblemType(408, "Request timeout", "The request arrived too slowly."),
     "cannot-resubmit": ProblemType(409, "Cannot resubmit", "This run cannot be started again from its record."),
+    "connection-shared": ProblemType(
+        409, "Connection shared", "All people share this connection: an operator connects it, without a link."
+    ),
     "reply-not-kept": ProblemType(409, "Reply not kept", "The run has ended, but its complete reply was not kept."),
     "run-cancelled": ProblemType(409, "Run cancelled", "The run was cancelled before it ended."),
     "run-ended": ProblemType(409, "Run ended", "The run has ended already."),
@@ -98,6 +117,9 @@ PROBLEMS: Mapping[str, ProblemType] = {
     ),
     "idempotency-key-reused": ProblemType(
         422, "Idempotency key reused", "This idempotency key was used for another request."
+    ),
+    CONSENT_REQUIRED: ProblemType(
+        424, "Consent required", "A connection of the workflow has to be connected by a person first."
     ),
     "too-many-runs": ProblemType(
         429, "Too many runs", "This workflow already has as many concurrent runs as it allows."

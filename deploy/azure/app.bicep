@@ -23,6 +23,8 @@ param trustedProxies string = '100.100.0.0/17,100.100.128.0/19,100.100.160.0/19,
 param allowedNetworks string = ''
 @description('The file of people, connections and triggers in the image, as workflows/postern.toml. Empty: there is none.')
 param config string = ''
+@description('The name in the vault of the key that seals the tokens of connections that people grant. Empty: there are none.')
+param grantsKeyName string = ''
 @description('`true` if main.bicep made the larger database.')
 param production string = 'false'
 param minReplicas int = 2
@@ -46,6 +48,11 @@ var settings = {
   POSTERN_PORT: '8080'
   POSTERN_LOG_FORMAT: 'json'
 }
+
+var options = union(
+  empty(config) ? {} : {POSTERN_CONFIG: config},
+  empty(grantsKeyName) ? {} : {POSTERN_GRANTS_KEY_NAME: grantsKeyName}
+)
 
 module app 'br/public:avm/res/app/container-app:0.23.0' = {
   name: 'app-${uniqueString(image)}'
@@ -81,7 +88,7 @@ module app 'br/public:avm/res/app/container-app:0.23.0' = {
         command: ['/bin/sh', '-c']
         args: [loadTextContent('serve.sh')]
         env: [
-          for setting in items(union(settings, empty(config) ? {} : {POSTERN_CONFIG: config})): {
+          for setting in items(union(settings, options)): {
             name: setting.key
             value: setting.value
           }

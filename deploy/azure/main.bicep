@@ -8,6 +8,8 @@ param environmentName string
 param location string = resourceGroup().location
 @description('The client id of an app registration that register.sh made. Empty: this template makes one.')
 param registeredClientId string = ''
+@description('The names of connections that people connect by the app registration, separated by commas.')
+param connections string = ''
 @description('Addresses or networks from which secrets may be put into the vault, separated by commas.')
 param vaultAddresses string = ''
 @description('Highly available, at a higher price.')
@@ -142,6 +144,7 @@ module registration 'modules/registration.bicep' = if (empty(registeredClientId)
     uniqueName: 'postern-${environmentName}-${unique}'
     identityPrincipalId: identity.outputs.principalId
     publicUrl: 'https://ca-${environmentName}.${apps.outputs.defaultDomain}' // as app.bicep names it
+    connections: connections
   }
 }
 

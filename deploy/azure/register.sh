@@ -5,13 +5,15 @@ set -eu
 
 usage() {
     cat <<'TEXT'
-usage: register.sh [--name NAME] [--client-id ID] [--identity OBJECT_ID] [--public-url URL] [--dry-run]
+usage: register.sh [--name NAME] [--client-id ID] [--identity OBJECT_ID] [--public-url URL [--connection NAME]...]
+                   [--dry-run]
 
   --name NAME           the name of the registration (postern)
   --client-id ID        an existing registration, instead of a search by name
   --identity OBJECT_ID  the managed identity whose tokens Postern signs in with: IDENTITY_PRINCIPAL_ID
                         of the deployment. Without it no credential is added.
   --public-url URL      POSTERN_PUBLIC_URL, so that people can sign in to the console there
+  --connection NAME     a connection that people connect by this registration, as my-mail. It may be repeated.
   --dry-run             change nothing, and show what would be done
 TEXT
 }
@@ -21,16 +23,22 @@ fail() {
     exit 1
 }
 
-name=postern client_id='' identity='' public_url='' dry_run=''
+name=postern client_id='' identity='' public_url='' connections='' dry_run=''
 while [ $# -gt 0 ]; do
     case $1 in
-    --name | --client-id | --identity | --public-url)
+    --name | --client-id | --identity | --public-url | --connection)
         [ $# -ge 2 ] || fail "$1 needs a value"
         case $1 in
         --name) name=$2 ;;
         --client-id) client_id=$2 ;;
         --identity) identity=$2 ;;
         --public-url) public_url=${2%/} ;;
+        --connection)
+            case $2 in
+            '' | *[!A-Za-z0-9._-]*) fail "--connection is the name of a connection, not $2" ;;
+            esac
+            connections="$connections $2"
+            ;;
         esac
         shift 2
         ;;
@@ -132,7 +140,11 @@ fi
 
 if [ -n "$public_url" ]; then
     uris=$(az ad app show --id "$client_id" --query 'web.redirectUris[]' --output tsv)
-    for uri in "$public_url/console/callback" "$public_url/console/signed-out"; do
+    set -- "$public_url/console/callback" "$public_url/console/signed-out"
+    for connection in $connections; do # names without spaces
+        set -- "$@" "$public_url/connect/$connection/callback"
+    done
+    for uri in "$@"; do
         printf '%s\n' "$uris" | grep -Fqx -e "$uri" || uris="$uris
 $uri"
     done

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine, insert, select, update
 from starlette.applications import Starlette
 
 from postern import api
-from postern.access import Caller
+from postern.access import Caller, StartedBy
 from postern.assembly import create_identity, installation_of, load_catalog, tenants
 from postern.assembly.application import nothing_here
 from postern.authoring.request import Request
@@ -157,7 +157,7 @@ async def open_run_api(tmp_path: Path, local_tenant: LocalTenant) -> AsyncIterat
             found.change(run_id, state="Cancelled", status=409, ended_at=NOON + 5, cancelled_by=by)
         return found.cancels_here
 
-    async def resubmit(record: RunRecord, caller: Caller, run_id: str, by: Caller) -> Run:
+    async def resubmit(record: RunRecord, caller: Caller, run_id: str, by: Caller, started_by: StartedBy) -> Run:
         found.resubmitted.append((record.id, caller))
         if record.inputs == '"does not fit"':
             raise problem("invalid-body", errors=[])

@@ -16,6 +16,7 @@ from postern.api.metrics import (
     blocked_loop_metrics,
     build_metrics,
     catalog_metrics,
+    grant_metrics,
     journal_metrics,
     key_metrics,
     node_metrics,
@@ -25,7 +26,7 @@ from postern.api.metrics import (
     thread_metrics,
 )
 from postern.assembly import create_app
-from postern.histogram import Batches
+from postern.histogram import SECONDS, Batches, Histogram
 from postern.http_client import AsyncClient, http_client
 from postern.journal.storage import Sums
 from postern.settings import load_settings
@@ -93,6 +94,7 @@ def sources(requests: RequestCounts, **more: Any) -> Metrics:
         node_metrics(given["nodes"]),
         catalog_metrics(given["faults"]),
         secret_metrics(given["secret_ends"]),
+        grant_metrics(lambda: {("tickets", "Broken"): 2, ("wiki", "Needed"): 1}, {"renewed": 5}, Histogram(SECONDS)),
         build_metrics("9.9"),
         storage_metrics(lambda: Sums(5000, {("hello", "a"): 30, ("hello", "b"): 20}, {("hello", ""): 10})),
     ]
@@ -202,6 +204,11 @@ async def test_all_that_was_promised_is_there():
         "postern_nodes",
         "postern_catalog_faults",
         "postern_secret_expires_timestamp_seconds",
+        "postern_grants",
+        "postern_grant_refreshes_total",
+        "postern_grant_refresh_seconds_bucket",
+        "postern_grant_refresh_seconds_count",
+        "postern_grant_refresh_seconds_sum",
         "postern_build_info",
     }
     assert values(text, "postern_journal_queue_length", "process") == {("12345678",): 3}
@@ -211,6 +218,8 @@ async def test_all_that_was_promised_is_there():
     assert values(text, "postern_catalog_faults", "process") == {("12345678",): 1}
     assert values(text, "postern_signing_keys_age_seconds", "tenant") == {("t1",): 12.5, ("t2",): float("inf")}
     assert values(text, "postern_secret_expires_timestamp_seconds", "secret") == {("graph-secret",): 2e9}
+    assert values(text, "postern_grants", "connection", "state") == {("tickets", "Broken"): 2, ("wiki", "Needed"): 1}
+    assert values(text, "postern_grant_refreshes_total", "outcome") == {("renewed",): 5}
     assert values(text, "postern_build_info", "version") == {("9.9",): 1}
     sizes = values(text, "postern_journal_batch_size_bucket", "le")
     assert [sizes[bound,] for bound in ("1.0", "8.0", "16.0", "1024.0", "+Inf")] == [1, 2, 3, 3, 4]

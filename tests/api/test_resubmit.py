@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from postern import Context, anonymous, tenant_users, workflow
-from postern.access import ANYONE, Caller, Refused, bind
+from postern.access import ANYONE, Caller, Refused, StartedBy, bind
 from postern.api.access import Standing
 from postern.api.resubmit import check_resubmit, edited, reply_again, resubmitter
 from postern.catalog import Snapshot, Trigger
@@ -155,7 +155,9 @@ async def test_the_inputs_of_a_resubmit_are_read_in_turn_and_within_the_same_lim
     resubmit = resubmitter(lambda: snapshot, start, LargeBodies())
     other = asyncio.create_task(others())
     kept = record(inputs=inputs + " " * LARGE, inputs_form=Form.JSON, request_headers="[]")
-    found = await asyncio.gather(*(resubmit(kept, ANYONE, "", ANYONE) for _ in range(2)), return_exceptions=True)
+    found = await asyncio.gather(
+        *(resubmit(kept, ANYONE, "", ANYONE, StartedBy.UNKNOWN) for _ in range(2)), return_exceptions=True
+    )
     other.cancel()
     assert [each.code if isinstance(each, Problem) else each for each in found] == [outcome] * 2
     assert "run run" not in " ".join(started)
@@ -171,7 +173,7 @@ async def test_a_resubmit_runs_the_workflow_whose_access_was_checked():
 
     current = [Snapshot({"hello": trigger(hello)}, ())]
     running = resubmitter(lambda: current[0], start, LargeBodies())(
-        record(inputs="", request_headers="[]"), ANYONE, "", ANYONE
+        record(inputs="", request_headers="[]"), ANYONE, "", ANYONE, StartedBy.UNKNOWN
     )
     current[0] = Snapshot({"hello": trigger(guarded)}, ())
     await running
@@ -239,11 +241,11 @@ async def test_an_edited_body_is_checked_by_the_types_of_today(body: str, where:
     again = resubmitter(lambda: Snapshot({"hello": trigger(typed)}, ()), start, LargeBodies())
     of = edited(record(inputs="[0]"), body)
     if where is None:
-        await again(of, ANYONE, "", ANYONE)
+        await again(of, ANYONE, "", ANYONE, StartedBy.UNKNOWN)
         assert started == [body.encode()]
         return
     with pytest.raises(Problem) as caught:
-        await again(of, ANYONE, "", ANYONE)
+        await again(of, ANYONE, "", ANYONE, StartedBy.UNKNOWN)
     assert caught.value.code == "cannot-resubmit"
     assert [each["where"] for each in caught.value.members["errors"]] == where
     assert all(each["message"] for each in caught.value.members["errors"])

@@ -28,7 +28,7 @@ OPENED: Any = object()
 
 def context(connections: Any, secrets: Any) -> Context:
     made = workflow(connections=connections, secrets=secrets)(lambda_of())
-    services = Services(read, lambda _: OPENED, structlog.get_logger("test"))
+    services = Services(read, lambda _ctx, _name: OPENED, structlog.get_logger("test"))
     if made.connections is not None or made.secrets is not None:
         services = limited(services, made.connections, made.secrets)
     return Context(Request("POST", "/"), ANYONE, "run-1", "x", services)

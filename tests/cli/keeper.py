@@ -100,6 +100,7 @@ class Keeper:
         self.answer: Response | None = None
         self.goes_on = False
         self.preferences: list[str] = []
+        self.bodies: list[Any] = []
 
     @property
     def environ(self) -> dict[str, str]:
@@ -116,6 +117,8 @@ class Keeper:
                 Route("/runs/{id}/cancel", self._page(self._cancel), methods=["POST"]),
                 Route("/runs/{id}/resubmit", self._page(self._resubmit), methods=["POST"]),
                 Route("/refusals", self._page(self._refusals)),
+                Route("/connections/{name}", self._page(self._end), methods=["DELETE"]),
+                Route("/connections/{name}/links", self._linked, methods=["POST"]),
             ]
         )
 
@@ -137,6 +140,22 @@ class Keeper:
     def _claims(self, request: Request) -> Record | None:
         token = request.headers.get("authorization", "").removeprefix("Bearer ")
         return self.tenant.verify(token, self.tenant.client_id, time.time())
+
+    async def _linked(self, request: Request) -> Response:
+        self.bodies.append(await request.json())
+        return await self._page(self._link)(request)  # type: ignore[no-any-return]
+
+    def _link(self, request: Request, query: dict[str, str], caller: str, operator: bool) -> Response:
+        if not operator:
+            return _problem("forbidden")
+        url = f"http://127.0.0.1/connect/{request.path_params['name']}/invitation/the-secret"
+        return JSONResponse({"url": url, "expires_at": "2026-01-31T14:00:00Z"}, 201)
+
+    def _end(self, request: Request, query: dict[str, str], caller: str, operator: bool) -> Response:
+        if not operator and query:
+            return _problem("unknown-connection")
+        said = "Entra cannot end it." if query else None
+        return JSONResponse({"name": request.path_params["name"], "ended_at_provider": not said, "message": said})
 
     def _runs(self, _: Request, query: dict[str, str], caller: str, operator: bool) -> Response:
         if query.get("since", "") > query.get("until", "9"):

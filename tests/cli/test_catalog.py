@@ -17,6 +17,7 @@ EXAMPLES = [
     "find-people",
     "hello",
     "issue-badge",
+    "my-profile",
     "payroll",
     "register-visitor",
     "request-leave",
@@ -46,7 +47,7 @@ def test_list_shows_method_url_and_access_of_each_workflow(postern: Postern):
         "tenant_users(apps=no)",
     ]
     lisa = "c33a0e11-b6a6-4ce1-b2e0-e5fbe1e362d2"
-    assert rows[5][-1] == f"specific_users(lisa={lisa})"
+    assert rows[6][-1] == f"specific_users(lisa={lisa})"
     assert rows[3] == ["hello", "POST", "https://flows.example/triggers/hello", "anonymous", "(open", "to", "anyone)"]
 
 
@@ -75,7 +76,7 @@ def test_list_as_json_has_a_shape_for_programs(postern: Postern, folder: Path):
     document = json.loads(result.stdout)
     assert document.keys() == {"workflows", "faults"}
     assert [workflow["name"] for workflow in document["workflows"]] == EXAMPLES
-    assert document["workflows"][5] == {
+    assert document["workflows"][6] == {
         "name": "payroll",
         "methods": ["POST"],
         "url": "http://127.0.0.1:8080/triggers/payroll",
@@ -112,7 +113,7 @@ def test_check_warns_of_a_declared_connection_that_is_not_there(postern: Postern
 def test_check_is_content_with_the_examples_and_names_the_local_tenant(postern: Postern):
     result = postern("check")
     assert result.exit_code == 0
-    assert "9 workflows in workflows, no faulty modules" in result.stderr
+    assert "10 workflows in workflows, no faulty modules" in result.stderr
     assert "the local tenant (POSTERN_TENANT_ID is not set)" in result.stderr
 
 
@@ -129,7 +130,7 @@ def test_check_warns_of_settings_that_are_probably_a_mistake_and_passes(postern:
     more = {"POSTERN_AUDIENCE": "api://real/", "POSTERN_AUTHORITY": "https://contoso.ciamlogin.com"}
     result = postern("check", **REAL | more)
     said = " ".join(result.stderr.split())
-    assert (result.exit_code, said.count("warning ")) == (0, 3)
+    assert (result.exit_code, said.count("warning ")) == (0, 4)
     assert "api://real/ ends with a slash" in said
     assert "POSTERN_CLIENT_ID is not set" in said
     assert f"Set POSTERN_AUTHORITY to https://{REAL['POSTERN_TENANT_ID']}.ciamlogin.com." in said
@@ -156,7 +157,7 @@ def test_check_tells_of_a_name_that_people_does_not_have(postern: Postern):
     """payroll names lisa and issue-badge postern, whom a real tenant's settings do not know yet."""
     result = postern("check", **REAL)
     assert result.exit_code == 1
-    assert "5 workflows in workflows, 2 faulty modules;" in result.stderr
+    assert "6 workflows in workflows, 2 faulty modules;" in result.stderr
     assert all(f'{name} = "<object id>"' in result.stderr for name in ("lisa", "postern"))
 
 
@@ -217,6 +218,21 @@ def test_a_guarded_workflow_of_a_real_tenant_needs_an_audience(postern: Postern)
         "POSTERN_AUDIENCE is not set. Workflows that are not anonymous need it: set it to the Application ID URI or "
         "client id of your app registration."
     )
+
+
+@pytest.mark.parametrize("verb", ["check", "serve"])
+def test_a_connection_that_people_connect_needs_its_settings(postern: Postern, folder: Path, verb: str):
+    """They are named at once, before anything is served. The local tenant provides all of them."""
+    auth = 'type = "oauth2", flow = "authorization_code", identity_provider = "github", client_id = "c"'
+    entry = f'base_url = "https://api.github.com"\nauth = {{ {auth}, client_secret = {{ key_vault = "app" }} }}'
+    with (folder / "postern.toml").open("a", encoding="utf-8") as file:
+        file.write(f"\n[connections.tickets]\n{entry}\n")
+    with pytest.raises(SettingsFault) as caught:
+        postern(verb, **REAL)
+    found = [problem.setting for problem in caught.value.problems]
+    assert found == ["POSTERN_GRANTS_KEY_NAME", "POSTERN_KEY_VAULT_URL", "connections.tickets"]
+    if verb == "check":
+        assert postern("check").exit_code == 0
 
 
 def test_new_writes_a_module_that_loads(postern: Postern, folder: Path):

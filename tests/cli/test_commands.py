@@ -14,7 +14,7 @@ COMMANDS = [
     *("runs", "secrets", "serve", "token"),
 ]
 OF_RUNS = ["cancel", "follow", "list", "resubmit", "show"]
-OF_CONNECTIONS = ["list", "test"]
+OF_CONNECTIONS = ["disconnect", "link", "list", "reseal", "test"]
 OF_SECRETS = ["list", "set"]
 OF_EXPORT = ["connector", "openapi"]
 OF_DATABASE = ["backup", "downgrade", "restore", "show", "upgrade"]

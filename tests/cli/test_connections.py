@@ -46,6 +46,7 @@ def test_every_entry_is_listed_with_what_it_signs_in_with(postern: Postern, writ
     rows = {row.split()[0]: row.split()[1:] for row in result.stdout.splitlines()[1:] if not row.startswith(" ")}
     assert set(rows) == {
         "connections.graph",
+        "connections.my-profile",
         "connections.orders",
         "triggers.approve-leave",
         "triggers.flow",
@@ -124,4 +125,37 @@ def test_without_the_local_tenant_the_vault_is_the_stage_that_fails(
     assert result.exit_code == 1
     assert "FAILED" in result.stdout
     assert "fix:" in result.stderr
+    assert "while `postern dev` runs" in result.stderr
+
+
+ON_BEHALF_OF = """
+[connections.me]
+base_url = "https://graph.microsoft.com/v1.0"
+auth = { type = "entra", on_behalf_of = true, client_secret = { key_vault = "a" }, scopes = ["https://graph.microsoft.com/.default"] }
+"""  # noqa: E501
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["orders", "--as", "lisa"], "--as and --token-file are for entries with on_behalf_of"),
+        (["me", "--as", "nobody"], "has no person or application 'nobody'"),
+        (["me", "--as", "lisa", "--token-file", "-"], "give one of them"),
+        (["me", "--for", "lisa"], "--for is for entries that each person connects"),
+    ],
+)
+def test_a_caller_is_for_entries_on_behalf_of_one(postern: Postern, folder: Path, arguments: list[str], expected: str):
+    orders = '[connections.orders]\nbase_url = "https://orders.example"\nauth = { type = "none" }'
+    (folder / "postern.toml").write_text(ON_BEHALF_OF + orders, encoding="utf-8")
+    result = postern("connections", "test", *arguments)
+    assert result.exit_code == 2
+    assert expected in result.stderr
+
+
+def test_an_entry_on_behalf_of_a_caller_is_tested_for_one(postern: Postern, folder: Path):
+    """As far as it goes without the local tenant."""
+    (folder / "postern.toml").write_text(ON_BEHALF_OF, encoding="utf-8")
+    result = postern("connections", "test", "me", "--as", "lisa")
+    assert result.exit_code == 1
+    assert "connections.me, on behalf of the caller of a run" in result.stdout
     assert "while `postern dev` runs" in result.stderr

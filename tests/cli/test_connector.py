@@ -52,6 +52,7 @@ def actions(folder: Path) -> list[str]:
                 "FindPeople",
                 "Hello",
                 "IssueBadge",
+                "MyProfile",
                 "Payroll",
                 "RegisterVisitor",
                 "RequestLeave",

@@ -21,6 +21,7 @@ from postern.journal.schema import calls
 from tests.cli.conftest import Postern
 from tests.cli.recorded import SECRET, closing_engine, live, recorded, work
 from tests.journal.children import Child
+from tests.journal.grant_rows import grant, put
 from tests.releases import RUN, make_newer, old_database
 from tests.tools import postgres_tools
 
@@ -73,13 +74,17 @@ def test_tables_are_upgraded_and_downgraded(postern: Postern, folder: Path, monk
     assert "already" in postern("database", "upgrade").stderr
     with closing_engine(made) as engine, engine.begin() as connection:
         connection.execute(insert(calls), [{"run_id": RUN, "number": 1, "name": "x", "started_at": 1, "ended_at": 2}])
+    with closing_engine(made) as engine:
+        put(engine, grant(), grant("shared", ""))
 
     declined = postern("database", "downgrade", "--to", "0001", stdin="n\n")
     assert declined.exit_code == 1
     assert declined.stderr.index("lost: table calls of migration 0002, with 1 row") < declined.stderr.index(
         "Downgrade?"
     )
-    assert postern("database", "downgrade", "--one").exit_code == 1  # no answer
+    one = postern("database", "downgrade", "--one")
+    assert one.exit_code == 1  # no answer
+    assert "lost: table grants of migration 0009_for_0002, with 2 rows" in one.stderr
     assert json.loads(postern("database", "--json").stdout)["migration"] == HEAD
     assert postern("database", "downgrade", "--to", "0001", stdin="y\n").exit_code == 0
     assert json.loads(postern("database", "--json").stdout)["migration"] == "0001"

@@ -9,11 +9,15 @@ from sqlalchemy import func, select, text
 
 from postern.browser_secrets import hash_of
 from postern.journal.database import postgres_dumps
-from postern.journal.schema import sessions
+from postern.journal.grant_upkeep import RESTORED
+from postern.journal.grants import State
+from postern.journal.invitations import Invitation, invite
+from postern.journal.schema import invitations, runs, sessions
 from postern.journal.sessions import Session, begin
 from tests.cli.conftest import Postern
 from tests.cli.recorded import SECRET, closing_engine, recorded, work
 from tests.databases import make_tables
+from tests.journal.grant_rows import ADA, LISA, grant, put, stored
 from tests.postgres import new_database
 from tests.releases import RUN
 
@@ -42,6 +46,34 @@ def test_a_restored_dump_has_no_sessions(postern: Postern, postgres: str):
     assert recorded(postgres) == [RUN]
     with closing_engine(postgres) as engine, engine.connect() as connection:
         assert connection.execute(select(func.count()).select_from(sessions)).scalar() == 0
+
+
+def test_a_restored_dump_has_no_tokens_and_no_invitations(postern: Postern, postgres: str, folder: Path):
+    """Those of before would end a grant at its provider, or bring back what was disconnected."""
+    with closing_engine(postgres) as engine:
+        put(engine, grant(sealed="SEALED-TOKENS"))
+        with engine.begin() as connection:
+            invite(connection, Invitation(hash_of("x"), "tickets", LISA, ADA, 1.0))
+    assert postern("database", "backup", "dump").exit_code == 0
+    assert postern("database", "restore", "dump", "--force").exit_code == 0
+    with closing_engine(postgres) as engine:
+        found = stored(engine)
+        assert (found.sealed, found.state, found.reason, found.account) == ("", State.BROKEN, RESTORED, "4711")
+        with engine.connect() as connection:
+            assert connection.execute(select(func.count()).select_from(invitations)).scalar() == 0
+
+
+def test_tables_with_grants_alone_are_not_dropped_as_empty(postern: Postern, postgres: str, folder: Path):
+    assert postern("database", "backup", "dump").exit_code == 0
+    with closing_engine(postgres) as engine:
+        with engine.begin() as connection:
+            connection.execute(runs.delete())
+        put(engine, grant())
+    assert postern("database", "restore", "dump").exit_code == 2
+    done = postern("database", "restore", "dump", "--force")
+    schema = done.stderr.split("in the schema ")[1].split(":")[0]
+    with closing_engine(postgres) as engine, engine.connect() as connection:
+        assert connection.execute(text(f"SELECT count(*) FROM {schema}.grants")).scalar() == 1
 
 
 def test_where_a_dump_cannot_be_put_in_the_tables_come_back(postern: Postern, postgres: str):

@@ -51,8 +51,10 @@ def test_every_secret_is_listed_with_its_expiry_date_and_users(postern: Postern,
     assert [line.split() for line in result.stdout.splitlines()] == [
         ["secret", "expires", "used", "by", "state"],
         [NEAR, f"{day},", "in", "5", "days", "connections.erp", "client_secret", "readable"],
+        ["grants-key", "no", "expiry", "date", "POSTERN_GRANTS_KEY_NAME", "readable"],
         ["postern-client-secret", "no", "expiry", "date", "POSTERN_CLIENT_SECRET_NAME", "readable"],
         ["connections.graph", "client_secret"],
+        ["connections.my-profile", "client_secret"],
         ["triggers.approve-leave", "client_secret"],
     ]
     assert "value-marker" not in result.output
@@ -63,10 +65,11 @@ def test_json_is_for_programs(postern: Postern, running: LocalTenant, folder: Pa
     running.put_secret(OLD, "value-marker", expires=1_700_000_000)
     result = postern("secrets", "--json")
     assert result.exit_code == 0
-    old, own = json.loads(result.stdout)["secrets"]
+    old, key, own = json.loads(result.stdout)["secrets"]
     assert (old["name"], old["expires_on"], old["readable"]) == (OLD, "2023-11-14T22:13:20Z", True)
     assert old["days"] < 0
     assert (own["name"], own["expires_on"], own["days"], own["fault"]) == ("postern-client-secret", None, None, None)
+    assert (key["name"], key["used_by"]) == ("grants-key", ["POSTERN_GRANTS_KEY_NAME"])
     assert "value-marker" not in result.output
 
 
@@ -76,12 +79,12 @@ def test_a_secret_that_cannot_be_read_says_why_and_the_exit_code_is_1(
     name_secret(folder, "misspelt")
     result = postern("secrets")
     assert result.exit_code == 1
-    row = result.stdout.splitlines()[1]
-    assert row.startswith("misspelt ")
+    row = next(line for line in result.stdout.splitlines() if line.startswith("misspelt "))
     assert "the secret misspelt is not in the Key Vault" in row
     document = json.loads(postern("secrets", "--json").stdout)
-    assert document["secrets"][0]["fault"]["entry"] == "the secret misspelt"
-    assert document["secrets"][0]["readable"] is False
+    found = next(each for each in document["secrets"] if each["name"] == "misspelt")
+    assert found["fault"]["entry"] == "the secret misspelt"
+    assert found["readable"] is False
 
 
 def test_without_a_secret_there_is_nothing_to_ask(postern: Postern):

@@ -36,11 +36,13 @@ TOKEN = "a-token-that-is-nowhere"
 
 
 @asynccontextmanager
-async def serving(app: ASGIApp) -> AsyncIterator[str]:
-    """The address of the application while it listens."""
+async def serving(app: ASGIApp, http: Any = "auto") -> AsyncIterator[str]:
+    """The address of the application while it listens. `http` is the protocol, by default uvicorn's."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio does not see that it is TCP
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off", timeout_graceful_shutdown=2))
+        server = uvicorn.Server(
+            uvicorn.Config(app, http=http, log_config=None, lifespan="off", timeout_graceful_shutdown=2)
+        )
         task = asyncio.get_running_loop().create_task(server.serve(sockets=[listener]))
         async with asyncio.timeout(10):
             while not server.started:
@@ -117,7 +119,7 @@ async def calling(
     async def secret(name: str) -> str:
         raise LookupError(name)
 
-    def connection(name: str) -> Any:
+    def connection(ctx: Context, name: str) -> Any:
         raise LookupError(name)
 
     settings = load_settings({}, folder=folder, defaults={"triggers": triggers, **more})

@@ -293,7 +293,7 @@ async def test_a_fault_is_on_record_and_its_caller_sees_nothing_of_it(made: Any)
     """The record has the entry and the fix; the caller has the constant problem."""
     connections = made({"graph": entry("https://graph.example/v1")})
     runner = Runner(
-        Services(connections.secret, connections.client, structlog.get_logger("test")), Records(), lambda _: None
+        Services(connections.secret, connections.of_run, structlog.get_logger("test")), Records(), lambda _: None
     )
 
     @workflow

@@ -138,7 +138,7 @@ def called(connections: Connections, folder: Path, **trigger: Any) -> tuple[Call
     async def sleep(_: float) -> None: ...
 
     calls = Calls(settings, dict, connections.open, lambda *_: None, sleep=sleep, home=connections.home)
-    services = Services(connections.secret, connections.client, structlog.get_logger("test"), call=calls.call)
+    services = Services(connections.secret, connections.of_run, structlog.get_logger("test"), call=calls.call)
     return calls, Context(Request("POST", "/triggers/x"), ANYONE, "run-1", "x", services)
 
 

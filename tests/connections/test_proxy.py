@@ -252,7 +252,7 @@ def api_error(settings_of: Any) -> Callable[..., Awaitable[str]]:
         kept = None if kind == "key vault" else Kept({"a-secret": "s"})
         connections = Connections(settings, "https://login.example", secrets=kept, retries=Waits().retries())
         calls = Calls(settings, dict, connections.open, lambda *_: None, sleep=Waits().sleep)
-        services = Services(connections.secret, connections.client, structlog.get_logger(), call=calls.call)
+        services = Services(connections.secret, connections.of_run, structlog.get_logger(), call=calls.call)
         ctx = Context(PostedRequest("POST", "/triggers/x"), ANYONE, "run-1", "x", services)
         auth = EntraAuth(client_id=ID, tenant_id=ID, client_secret=SecretReference(**SECRET), audience="a")
         made: dict[str, Callable[[], Awaitable[Any]]] = {

@@ -21,14 +21,14 @@ from postern.access import Caller, Guarded, Refused, checks
 from postern.assembly import create_identity, installation_of, load_catalog, tenants
 from postern.assembly.refusals import examiner
 from postern.catalog import Catalog
-from postern.console.connections import Connections, Stages
+from postern.console.connections import Connections
 from postern.console.explain import Explain
 from postern.console.navigation import NAVIGATION
 from postern.console.page import PageRoute, Shown, Viewer, Visit
 from postern.console.refusals import Refusals
 from postern.console.render import render
 from postern.console.secrets import Secrets
-from postern.console.services import Services
+from postern.console.services import Services, Stages
 from postern.console.workflows import Workflows
 from postern.errors import Problem
 from postern.http_client import AsyncClient, http_client
@@ -222,7 +222,7 @@ class _Late:
         request = Request(scope, receive)
         pages: Pages = scope["app"].state.pages
         route = next(each for each in routes_of(pages) if (each.method, each.path) == (request.method, self._path))
-        assert route.operators_only
+        assert route.operators_only or self._path == "/console/connections"
         await (await _answer(route, request))(scope, receive, send)
 
 
@@ -244,7 +244,9 @@ def viewer() -> Viewer:
 def frame(here: str) -> Mapping[str, Any]:
     """What the guard gives to every page."""
     return {
+        "prefix": "",
         "console": "/console",
+        "connect": "/connect",
         "assets": "/console/assets/1/",
         "viewer": viewer(),
         "here": here,

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine, insert, update
 from starlette.requests import Request
 from starlette.routing import compile_path
 
-from postern.access import Caller, Refused
+from postern.access import Caller, Refused, StartedBy
 from postern.api.access import is_operator
 from postern.api.resubmit import resubmitter
 from postern.assembly import installation_of, load_catalog
@@ -128,6 +128,7 @@ class RunConsole:
     start: Callable[..., Awaitable[Run]] = field(init=False)
     """What starts a run."""
     started: list[tuple[str, Caller, bytes, list[str]]] = field(default_factory=list)
+    ways: list[StartedBy] = field(default_factory=list)
     """Of each new run: its id, its caller, its body and the names of its headers."""
 
     async def ask(
@@ -250,12 +251,14 @@ async def open_run_console(folder: Path, database_url: str) -> AsyncIterator[Run
         _key: None,
         resubmitted_from: str,
         resubmitted_by: str,
+        started_by: StartedBy,
     ) -> Run:
         run = Run(run_id, workflow, caller, request, NOON + 60, NOON + 61)
         run.resubmitted_from, run.resubmitted_by = resubmitted_from, resubmitted_by
         run.outcome = Outcome(State.SUCCEEDED, 200, b'"again"', ((b"content-type", b"application/json"),))
         row = dict(zip(COLUMNS, written(facts(run), "here"), strict=True))
         await run_on(lambda connection: connection.execute(insert(runs), row))
+        console.ways.append(started_by)
         console.started.append((run_id, caller, request.body, [name.decode() for name, _ in request._raw_headers]))
         return run
 

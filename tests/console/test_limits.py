@@ -21,6 +21,13 @@ def test_addresses_of_version_6_count_by_their_network_of_64_bits():
     assert starts.admit("2001:db8:0:1::1", 0)
 
 
+def test_sessions_count_by_themselves():
+    starts = Starts()
+    assert [starts.admit_one("a", 0.0) for _ in range(OF_ADDRESS + 1)] == [True] * OF_ADDRESS + [False]
+    assert starts.admit_one("b", 0.0)
+    assert starts.admit_one("a", MINUTE)
+
+
 def test_all_addresses_together_may_start_fifty_in_any_second():
     starts = Starts()
     admitted = [starts.admit(f"192.0.2.{number}", 0) for number in range(60)]

@@ -4,13 +4,19 @@ from pathlib import Path
 
 import pytest
 
+from postern.api.grant_actions import Own
 from postern.catalog import Fault
 from postern.connections.faults import ConnectionFault
+from postern.connections.grants.entries import GrantedEntry
+from postern.connections.grants.states import condition
 from postern.connections.vault.secret import SecretState
 from postern.console import needs
 from postern.console.needs import MOST_LISTED, Need
 from postern.console.words import THIN
+from postern.journal.grants import State
 from postern.journal.reading.attention import Burst, Failing
+from postern.settings import Connection, GrantedAuth
+from tests.grants import grant
 
 NOW = 1_767_268_800.0
 DAY = 86_400.0
@@ -141,3 +147,43 @@ def test_characters_that_no_reader_sees_are_shown_as_codes():
     fault = Fault(Path("a\u202eb.py"), None, "\x1b[31m", "", ())
     assert needs.of_files([fault])[0].what == "a\\u202eb.py cannot be loaded"
     assert "\x1b" not in needs.of_files([fault])[0].more
+
+
+def own(name: str, state: str = "", *, per_user: bool = True, reason: str = "", ends_at: float | None = None) -> Own:
+    """An entry with a grant in this stored state; "" for none."""
+    auth = GrantedAuth.model_construct(flow="authorization_code", client_id="me", per_user=per_user)
+    there = Connection.model_construct(base_url="https://a.example", auth=auth)
+    entry = GrantedEntry(name, f"connections.{name}", there, auth)
+    given = {"state": State(state or "Connected"), "reason": reason, "refresh_expires_at": ends_at}
+    found = grant(connection=name, **given) if state else None
+    return Own(entry, found, condition(found, NOW))
+
+
+CONNECTIONS: list[tuple[Own, bool, str, bool]] = [
+    (own("tickets"), True, "tickets is not connected", False),
+    (own("tickets"), False, "", False),
+    (own("crm", per_user=False), True, "crm is not connected", True),
+    (own("tickets", "Connected"), True, "", False),
+    (own("tickets", "Connected", ends_at=NOW + DAY), True, "Your connection tickets ends soon", False),
+    (own("tickets", "Broken", reason="revoked"), False, "Your connection tickets is broken", True),
+    (own("crm", "Broken", per_user=False), True, "The shared connection crm is broken", True),
+]
+
+
+@pytest.mark.parametrize(("found", "used", "words", "urgent"), CONNECTIONS)
+def test_a_connection_that_a_person_has_to_connect_is_listed(found: Own, used: bool, words: str, urgent: bool):
+    listed = needs.of_connections([found], {found.entry.name} if used else set(), {})
+    assert [(need.what, need.urgent, need.connection) for need in listed] == (
+        [(words, urgent, found.entry.name)] if words else []
+    )
+    assert all(need.more for need in listed)
+
+
+def test_a_broken_connection_comes_first_and_operators_see_how_many_people_have_one():
+    listed = needs.of_connections([own("a"), own("b", "Broken")], {"a", "b"}, {"a": 0, "b": 1, "triggers.pay": 12})
+    assert [(need.what, need.path) for need in listed] == [
+        ("Your connection b is broken", ""),
+        ("a is not connected", ""),
+        ("1 person has a broken grant of b", "/connections/connections.b/people"),
+        ("12 people have a broken grant of triggers.pay", "/connections/triggers.pay/people"),
+    ]

@@ -15,11 +15,12 @@ PAGES = (
     "/console/refusals",
     "/console/workflows",
     "/console/workflows/payroll",
-    "/console/connections",
     "/console/secrets",
     "/console/explain",
     "/console/explain?workflow=payroll&person=lisa",
 )
+FOR_ALL = ("/console/connections", "/connect")
+"""Pages that show more to operators."""
 FORMS = ("/console/explain", "/console/secrets/read", "/console/connections/connections.graph/test")
 
 
@@ -36,6 +37,11 @@ async def test_an_operator_sees_every_page_and_others_none(console: Console):
     for path in PAGES:
         assert (await ada.get(path)).status_code == 200, path
         assert (await lisa.get(path)).status_code == 404, path
+    for path in FOR_ALL:
+        shown = (await ada.get(path)).text, (await lisa.get(path)).text
+        assert ("<b>graph</b>" in shown[0]) is (path == "/console/connections")
+        assert 'href="/connect/my-profile"' in shown[1], path
+        assert "graph" not in shown[1]
     for path in FORMS:
         assert (await lisa.post(path, data={"workflow": "payroll", "token": "x"})).status_code == 404, path
 

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import event, select
 from structlog.testing import capture_logs
 
+from postern.access import StartedBy
 from postern.errors import PROBLEMS, problem
 from postern.journal.reading.queries import find_run
 from postern.journal.reading.records import RunRecord
@@ -150,6 +151,24 @@ async def test_an_edited_body_is_the_input_of_the_new_run(console: RunConsole):
     assert f"/console/runs/{run_id}" in (await console.get(f"/console/runs/{ADAS_RUN}")).links(run_id)
     assert (await console.get(f"/console/runs/{ADAS_RUN}", "ada")).links(run_id) == []  # it is the operator's
     assert record_of(console, ADAS_RUN).inputs == BOOKING
+
+
+async def test_a_run_acts_for_the_person_who_started_the_first_one_while_the_input_is_the_same(console: RunConsole):
+    """Each resubmit is of the run that the one before has started."""
+    steps = [
+        (ADAS_RUN, "ada", None, StartedBy.SAME_AGAIN),
+        ("", "ada", None, StartedBy.SAME_AGAIN),
+        ("", "ada", BOOKING.replace("7", "8"), StartedBy.EDITED),
+        ("", "ada", None, StartedBy.EDITED),
+        (ADAS_RUN, "operator", None, StartedBy.ANOTHER),
+        ("", "operator", None, StartedBy.ANOTHER),
+        (ADAS_RUN, "operator", BOOKING.replace("7", "8"), StartedBy.ANOTHER),
+    ]
+    for run_id, who, body, way in steps:
+        place = f"/console/runs/{run_id or console.started[-1][0]}/resubmit"
+        sent = body if body is not None else typed((await console.get(place, who)).page)
+        assert (await console.post(place, who, body=sent)).status == 303
+        assert console.ways[-1] is way
 
 
 @pytest.mark.parametrize(

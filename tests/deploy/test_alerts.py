@@ -1,5 +1,6 @@
 """The alert rules use the metrics of a running server, and each of them is tested."""
 
+import asyncio
 import re
 from collections.abc import Mapping
 from functools import cache
@@ -19,6 +20,7 @@ from postern.journal.writing.queue import MAX_QUEUED
 from postern.local_tenant import LocalTenant
 from postern.settings import Settings
 from postern.triggers.request_counts import OUTCOMES
+from tests.connections.grants.granting import TICKETS
 from tests.pipeline.pipelines import settings_for
 
 pytestmark = pytest.mark.anyio
@@ -62,13 +64,18 @@ async def reported(
     """The labels of every metric of a running server, by its name."""
     monkeypatch.setattr(Expiry, "ends", {"graph-secret": 2e9})  # the first check of the vault comes after a while
     (tmp_path / "w.py").write_text(MODULE, encoding="utf-8")
-    app = create_app(settings_for(local_tenant, tmp_path))
+    wiki = {"base_url": "https://wiki.example", "auth": TICKETS | {"per_user": False}}
+    app = create_app(settings_for(local_tenant, tmp_path, connections={"wiki": wiki}, grants_key_name="grants-key"))
     async with (
         app.router.lifespan_context(app),
         http_client(base_url="http://postern.test", transport=ASGITransport(app)) as client,
     ):
         await client.post("/triggers/hello")
         text = (await client.get("/metrics")).text
+        async with asyncio.timeout(10):
+            while "postern_grants{" not in text:  # they are counted soon after the start
+                await asyncio.sleep(0.01)
+                text = (await client.get("/metrics")).text
     labels: dict[str, set[str]] = {"up": set()}
     for sample in (sample for family in text_string_to_metric_families(text) for sample in family.samples):
         labels.setdefault(sample.name, set()).update(sample.labels)

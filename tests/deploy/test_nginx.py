@@ -249,7 +249,7 @@ def test_answers_with_large_headers_come_through(site: Site):
 
 
 def test_the_log_of_nginx_names_the_trace_of_a_run_and_no_secret(site: Site, bearer: dict[str, str]):
-    """Neither the query nor the token, also where a request fails."""
+    """Neither the query nor the token, also where a request fails, nor the secret of an invitation."""
     source = "127.0.0.3"
     said = ask(
         site.over_tls(source),
@@ -260,7 +260,9 @@ def test_the_log_of_nginx_names_the_trace_of_a_run_and_no_secret(site: Site, bea
         Cookie="planted-secret",
     )
     ask(site.over_tls(source), "POST", "/triggers/open?sig=planted-secret", "no number", **bearer)
-    until(lambda: site.log.count('"client":"127.0.0.3"') == 2)
+    ask(site.over_tls(source), "GET", "/connect/my-profile/invitation/planted-secret?x=planted-secret")
+    until(lambda: site.log.count('"client":"127.0.0.3"') == 3)
+    assert '"path":"/connect/my-profile/invitation/…"' in site.log
     line: dict[str, Any] = next(json.loads(line) for line in site.log.splitlines() if '"client":"127.0.0.3"' in line)
     assert (line["path"], line["status"]) == ("/triggers/guarded", 200)
     run = next(row for row in records(site.environ["POSTERN_DATABASE_URL"]) if row["id"] == said.headers["x-run-id"])

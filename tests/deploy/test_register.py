@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from postern.local_tenant.directory import REDIRECT_PATHS
+from postern.local_tenant.directory import REDIRECT_PATHS, callback_path
 
 pytestmark = pytest.mark.process
 
@@ -129,6 +129,20 @@ def test_the_redirect_uris_of_the_console_are_added_to_those_that_are_there(regi
     assert ran.code == 0, ran.err
     uris = body(ran.made("rest")[-1])["web"]["redirectUris"]
     assert uris == [*dict.fromkeys([*there, *(f"https://postern.example{path}" for path in REDIRECT_PATHS)])]
+
+
+def test_each_connection_gets_a_redirect_uri_of_its_own(register):
+    at = "https://postern.example"
+    ran = register("--public-url", at, "--connection", "my-mail", "--connection", "triggers.pay", answers=ALL_THERE)
+    assert ran.code == 0, ran.err
+    uris = body(ran.made("rest")[-1])["web"]["redirectUris"]
+    assert [uri.removeprefix(at) for uri in uris][-2:] == [callback_path("my-mail"), callback_path("triggers.pay")]
+
+
+@pytest.mark.parametrize("name", ["", "a b", 'a"', "a/b", "*", "$(id)"])
+def test_a_name_that_no_connection_has_is_refused(register, name):
+    ran = register("--public-url", "https://postern.example", "--connection", name)
+    assert (ran.code, ran.calls, "--connection" in ran.err) == (1, [], True)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 import postern.journal
+from postern.journal.grants import HISTORY, LONGEST, LONGEST_TEXT
 from postern.journal.idempotency_keys import KEY_BYTES
+from postern.journal.invitations import KEPT_FOR as OF_INVITATIONS
 from postern.journal.reading.queries import MOST_CANDIDATES
 from postern.journal.reading.readers import OF_CALLERS, OF_SERVER, READ_SECONDS, SHARE
 from postern.journal.reading.reading import LOCK_SECONDS
@@ -27,6 +29,7 @@ def test_the_files_that_it_names_are_there():
 
 def test_the_bounds_that_it_states_are_the_programs():
     assert (KEYS_PART, ANONYMOUS_PART, STEPS, LOOK_EVERY) == (8, 2, 64, 60.0)  # "an eighth", "half", "a 64th", "minute"
+    assert OF_INVITATIONS == 4 * 3600  # "four hours"
     assert (OF_CALLERS, SHARE, OF_SERVER) == (3, 2, 1)  # "three at a time", "two", "a connection of their own"
     figures = [
         f"{MAX_KEPT_BYTES // 1024} KiB",
@@ -39,6 +42,8 @@ def test_the_bounds_that_it_states_are_the_programs():
         f"waits {LOCK_SECONDS:g} seconds for a lock",
         f"at {KEY_BYTES // 1024} KiB each",
         f"more than {LARGE_BYTES // 1024} KiB",
+        f"sealed tokens {LONGEST['sealed'] // 1024} KiB, scopes {LONGEST['scopes'] // 1024} KiB",
+        f"a challenge {LONGEST['claims'] // 1024} KiB, other texts {LONGEST_TEXT} characters, {HISTORY} events",
     ]
     text = " ".join(PAGE.split())
     assert [figure for figure in figures if figure not in text] == []

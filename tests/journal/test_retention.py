@@ -27,9 +27,20 @@ from postern.journal.retention import (
     id_before,
 )
 from postern.journal.run import State
-from postern.journal.schema import authorizations, calls, idempotency_keys, refusals, runs, sessions, steps
+from postern.journal.schema import (
+    authorizations,
+    calls,
+    grants,
+    idempotency_keys,
+    invitations,
+    refusals,
+    runs,
+    sessions,
+    steps,
+)
 from postern.journal.sessions import Ends
 from tests.journal.engines import add, all_of, run_row
+from tests.journal.grant_rows import grant, put
 
 pytestmark = pytest.mark.anyio
 
@@ -73,6 +84,11 @@ def session(id_hash: str, seen_at: float) -> dict[str, Any]:
 def authorization(state_hash: str, created_at: float) -> dict[str, Any]:
     texts = dict.fromkeys(("browser_hash", "kind", "about"), "")
     return {"state_hash": state_hash, **texts, "created_at": created_at}
+
+
+def invitation(hash_: str, created_at: float) -> dict[str, Any]:
+    texts = dict.fromkeys(("connection", "owner", "created_by"), "")
+    return {"hash": hash_, **texts, "created_at": created_at}
 
 
 def in_one(engine: Engine, operation: Callable[..., int], *arguments: Any) -> int:
@@ -172,20 +188,24 @@ async def test_everything_old_goes_in_batches_with_pauses_and_is_counted_in_the_
     add(engine, refusals, refusal(id_at(OLD), OLD), refusal(id_at(NOW), NOW))
     add(engine, sessions, session("a", NOW - Ends().life), session("b", NOW))
     add(engine, authorizations, authorization("a", NOW - 601), authorization("b", NOW))
+    add(engine, invitations, invitation("a", NOW - 4 * 3600 - 1), invitation("b", NOW))
+    put(engine, grant("of-an-entry-that-is-gone", connected_at=OLD - 1000 * DAY))
     retention = Retention(journal.write, 30, now=lambda: NOW, sleep=journal.sleep)
     with capture_logs() as logs:
         await retention.sweep()
         await retention.sweep()
     assert [line for line in logs if line.pop("log_level")] == [
         {"event": "records-deleted", "runs": 2 * BATCH + 1, "keys": 1, "refusals": 1, "sessions": 1}
-        | {"authorizations": 1}
+        | {"authorizations": 1, "invitations": 1}
     ]
     clocks = 1 + 2  # the first look at the clock, and later a look with what it confirms
-    assert journal.done == ["write", *["write", PAUSE] * 2, "write", *["write"] * 4, *["write"] * (5 + clocks - 1)]
+    assert journal.done == ["write", *["write", PAUSE] * 2, "write", *["write"] * 5, *["write"] * (6 + clocks - 1)]
     assert (count(engine, runs), count(engine, steps, "run_id")) == (2, 0)
     assert (count(engine, idempotency_keys, "scope"), count(engine, refusals)) == (1, 1)
     assert [row["id_hash"] for row in all_of(engine, sessions, "id_hash")] == ["b"]
     assert [row["state_hash"] for row in all_of(engine, authorizations, "state_hash")] == ["b"]
+    assert [row["hash"] for row in all_of(engine, invitations, "hash")] == ["b"]
+    assert len(all_of(engine, grants, "owner")) == 1  # people disconnect it: only they know whether it is of use
 
 
 async def test_it_begins_after_a_minute_goes_on_each_hour_and_survives_an_outage(engine):
@@ -201,7 +221,7 @@ async def test_it_begins_after_a_minute_goes_on_each_hour_and_survives_an_outage
         await journal.until(FIRST, 0.9 * EVERY)
         journal.away = False
         journal.turn.release()
-        await journal.until(FIRST, 0.9 * EVERY, *["write"] * 6, 1.1 * EVERY)
+        await journal.until(FIRST, 0.9 * EVERY, *["write"] * 7, 1.1 * EVERY)
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task

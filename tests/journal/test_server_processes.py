@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -19,13 +20,16 @@ from postern.journal.server_processes import (
     BEAT_EVERY,
     CANCEL_EVERY,
     NO_ROW,
+    OUT_OF_TURN,
     SILENCE,
     Seen,
     ServerProcess,
     ServerProcesses,
     beat,
+    beat_again,
     gone,
     interrupt,
+    is_known_gone,
     read_processes,
     requested_cancellations,
     watch,
@@ -75,6 +79,48 @@ def test_only_nodes_that_beat_are_seen_anew():
     seen = {"still": Seen(3, 1.0), "beating": Seen(3, 1.0), "left": Seen(3, 1.0)}
     found = [node("still"), node("beating", beat=4), node("new")]
     assert watch(found, seen, 9.0) == {"still": Seen(3, 1.0), "beating": Seen(4, 9.0), "new": Seen(3, 9.0)}
+
+
+def test_a_beat_out_of_turn_keeps_the_row_and_makes_none(engine):
+    with engine.begin() as connection:
+        assert not beat_again(connection, "other")
+        beat(connection, node(beat=3))
+        assert beat_again(connection, "other")
+        assert [each.beat for each in read_processes(connection)] == [3 + OUT_OF_TURN]
+        interrupt(connection, "other", 0.0, seen=3)
+        assert beat_again(connection, "other")
+        interrupt(connection, "other", 0.0, seen=3 + 2 * OUT_OF_TURN)
+        assert not beat_again(connection, "other")
+
+
+def test_a_beat_out_of_turn_is_not_the_next_regular_one(engine):
+    """A process whose value stays the same for longer than between two beats would be taken for a silent one."""
+    found = []
+    with engine.begin() as connection:
+        for number in range(3, 9):
+            beat(connection, node(beat=number))
+            found += [each.beat for each in read_processes(connection)]
+            for _ in range(number % 3):
+                beat_again(connection, "other")
+                found += [each.beat for each in read_processes(connection)]
+    assert all(one != next_one for one, next_one in pairwise(found))
+
+
+@pytest.mark.parametrize(
+    ("row", "alive", "is_gone"),
+    [
+        (None, True, True),
+        (node(machine="here"), False, True),
+        (node(machine="here"), True, False),
+        (node(machine="there"), False, False),
+    ],
+)
+def test_a_node_is_known_to_be_gone_without_a_row_or_when_its_process_ended_here(engine, row, alive, is_gone):
+    with engine.begin() as connection:
+        if row is not None:
+            beat(connection, row)
+        found = is_known_gone(connection, "other", "here", lambda process: alive and process == "7:70")
+    assert found is is_gone
 
 
 def test_a_node_beats_and_comes_back_when_its_row_was_taken_away(engine):

@@ -49,11 +49,19 @@ class Browser:
 
     async def choose(self, person: str, **changes: Any) -> Response:
         """What it answers to a click on a person's button; "" is the one that cancels."""
+        return await self.click({"person": person}, **changes)
+
+    async def click(self, form: dict[str, str], **changes: Any) -> Response:
+        """What it answers to a form."""
         address = (await self.metadata())["authorization_endpoint"]
-        return await self.client.post(address, params=self.parameters(**changes), data={"person": person})
+        return await self.client.post(address, params=self.parameters(**changes), data=form)
+
+    async def allow(self, person: str, **changes: Any) -> Response:
+        """What it answers to Allow."""
+        return await self.click({"person": person, "consent": "allow"}, **changes)
 
     async def code(self, person: str = "ada", **changes: Any) -> str:
-        return answer(await self.choose(person, **changes))["code"]
+        return answer(await self.allow(person, **changes))["code"]
 
     async def exchange(self, code: str, /, **changes: Any) -> Response:
         form = {

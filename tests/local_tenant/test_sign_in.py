@@ -309,10 +309,11 @@ async def test_a_refresh_token_ends_by_revocation_and_by_ninety_days(
         return found
 
     first = await token()
-    tenant.sign_ins.revoke(tenant.people["gil"], clock())
+    tenant.refusals.switch_on("gil", 50173, clock())
     assert error(await refreshed(browser, first)) == (400, "invalid_grant", 50173)
     second = await token()
     assert (await refreshed(browser, second)).status_code == 200
+    tenant.refusals.switch_off()
     clock.ahead = REFRESH_SECONDS
     try:
         assert error(await refreshed(browser, second)) == (400, "invalid_grant", 700082)
@@ -414,7 +415,7 @@ def test_whatever_is_requested_leads_to_a_page_or_back_to_the_application(
         async with AsyncClient(transport=ASGITransport(app), base_url="http://127.0.0.1") as client:
             parameters = Browser(tenant, client).parameters(**changes)
             url = f"/{tenant.tenant_id}/oauth2/v2.0/authorize"
-            return await client.post(url, params=parameters, data={"person": person})
+            return await client.post(url, params=parameters, data={"person": person, "consent": "allow"})
 
     response = asyncio.run(asked())
     if response.status_code == 303:

@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
+from postern.connections.grants.keys import key_in
+from postern.connections.grants.seal import KEY_BYTES
 from postern.local_tenant import LocalTenant, TenantFault, serve
 from postern.local_tenant.state import create_file, write_file
+from postern.local_tenant.tenant import GRANTS_KEY_NAME
 from postern.local_tenant.vault import judge
 
 pytestmark = pytest.mark.network
@@ -242,3 +245,15 @@ def test_the_certificate_of_an_application_is_made_once(tmp_path: Path) -> None:
     former, newest = tenant.vault.versions("invoice-export-certificate")
     assert (former.enabled, newest.enabled) == (False, True)
     assert newest.value.startswith("-----BEGIN PRIVATE KEY-----")
+
+
+def test_the_key_of_grants_is_made_once_also_in_a_folder_that_had_none(tmp_path: Path) -> None:
+    """It is 32 random bytes in base64url."""
+    folder = LocalTenant.open(tmp_path / "tenant").folder
+    vault = json.loads((folder / "vault.json").read_text())
+    former = vault.pop(GRANTS_KEY_NAME)
+    write_file(folder / "vault.json", json.dumps(vault).encode())
+    (made,) = LocalTenant.open(folder).vault.versions(GRANTS_KEY_NAME)
+    assert LocalTenant.open(folder).vault.versions(GRANTS_KEY_NAME) == [made]
+    assert len(key_in(made.value) or b"") == KEY_BYTES
+    assert made.value != former[-1]["value"]

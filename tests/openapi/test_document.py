@@ -38,6 +38,7 @@ def test_each_trigger_is_a_path_with_its_methods(examples: Json, odd: Json):
         "/triggers/find-people": ["post"],
         "/triggers/hello": ["post"],
         "/triggers/issue-badge": ["post"],
+        "/triggers/my-profile": ["post"],
         "/triggers/payroll": ["post"],
         "/triggers/register-visitor": ["post"],
         "/triggers/request-leave": ["post"],
@@ -131,6 +132,7 @@ def codes(document: Json, path: str) -> set[str]:
 ALWAYS = {"workflow-problem", "bad-header", "workflow-failed", "internal-error", "shutting-down", "timed-out"} | {
     "loop-detected",
     "too-many-calls",
+    "consent-required",
 }
 GUARDED = {"unauthenticated", "identity-unavailable"} | {"insecure-transport"} & set(PROBLEMS)
 RECORDED = {"bad-idempotency-key", "reply-not-kept", "run-cancelled", "run-in-progress", "idempotency-key-reused"} | {
@@ -158,7 +160,7 @@ def test_a_trigger_has_the_problems_that_it_can_give(odd: Json, path: str, expec
 ELSEWHERE = {
     *("bad-request", "bad-filter", "forbidden", "unknown-run", "not-found", "method-not-allowed", "request-timeout"),
     *("cannot-resubmit", "run-ended", "uri-too-long", "headers-too-large", "unsupported-transfer-coding"),
-    "misdirected-request",
+    *("misdirected-request", "unknown-connection", "connection-shared"),
 }
 """Problems of other pages, and of requests that reach no trigger."""
 

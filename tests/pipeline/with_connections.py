@@ -17,10 +17,11 @@ from tests.connections.calling import serving
 
 @asynccontextmanager
 async def served(
-    folder: Path, local: LocalTenant, connections: Mapping[str, Any], patch: pytest.MonkeyPatch
+    folder: Path, local: LocalTenant, connections: Mapping[str, Any], patch: pytest.MonkeyPatch, **more: Any
 ) -> AsyncIterator[AsyncClient]:
     """A client of it while the block runs. The workflows are the modules of the folder, and the application signs in as
-    the local tenant's `postern`."""
+    the local tenant's `postern`. `more` are further settings, and `http` the
+    protocol."""
     patch.setenv("AZURE_TENANT_ID", local.tenant_id)
     patch.setenv("AZURE_CLIENT_ID", local.applications["postern"].client_id)
     patch.setenv("AZURE_CLIENT_SECRET", local.client_secret("postern"))
@@ -29,12 +30,13 @@ async def served(
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await applications[0](scope, receive, send)
 
-    async with serving(app) as url:  # the port is known first
+    async with serving(app, more.pop("http", "auto")) as url:  # the port is known first
         mine = {
             "workflows": str(folder),
             "database_url": f"sqlite:///{folder}/.journal.db",
             "public_url": url,
             "connections": connections,
+            **more,
         }
         settings = load_settings({}, folder=folder, defaults={**local_defaults(local), **mine})
         applications.append(create_app(settings))

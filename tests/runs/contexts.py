@@ -14,7 +14,7 @@ async def _secret(name: str) -> str:
     return f"value of {name}"
 
 
-def _connection(name: str) -> Any:
+def _connection(ctx: Context, name: str) -> Any:
     raise LookupError(name)
 
 

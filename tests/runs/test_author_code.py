@@ -13,7 +13,7 @@ from pydantic import BaseModel, field_serializer, field_validator
 from structlog.testing import capture_logs
 
 from postern import Context, Problem, Reply, Request, workflow
-from postern.access import ANYONE
+from postern.access import ANYONE, StartedBy
 from postern.authoring.context import Services
 from postern.errors import problem
 from postern.journal.idempotency_keys import forget
@@ -88,7 +88,7 @@ def runner(records: Records, ended: list[Run]) -> Iterator[Runner]:
     async def secret(name: str) -> str:
         return name
 
-    def connection(name: str) -> Any:
+    def connection(ctx: Context, name: str) -> Any:
         raise LookupError(name)
 
     services = Services(secret, connection, structlog.get_logger("test"))
@@ -325,7 +325,9 @@ async def test_a_result_that_comes_after_the_deadline_is_not_a_success(runner: R
 
 async def test_a_run_without_a_connection_of_its_own_is_returned_all_the_same(runner: Runner):
     leave = asyncio.Event()
-    done = await apart(runner.start)(swallower(leave, 0.01), ANYONE, REQUEST, {}, "run-1", None, "", "")
+    done = await apart(runner.start)(
+        swallower(leave, 0.01), ANYONE, REQUEST, {}, "run-1", None, "", "", StartedBy.UNKNOWN
+    )
     assert done.outcome.state is State.TIMED_OUT
     leave.set()
     await nothing_runs(runner)

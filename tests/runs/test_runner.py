@@ -39,7 +39,7 @@ def runner(records):
     async def secret(name: str) -> str:
         return f"value of {name}"
 
-    def connection(name: str) -> Any:
+    def connection(ctx: Context, name: str) -> Any:
         raise LookupError(name)
 
     log = structlog.get_logger("test")

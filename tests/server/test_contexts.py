@@ -114,6 +114,10 @@ OUTLIVES = {"create_task", "ensure_future", "call_later", "call_at", "start_soon
 ITS_OWN = {
     "api/run_actions.py": "a resubmitted run: its request has set nothing, and the run sets its own id",
     "assembly/part.py": "begins with the server",
+    "connections/grants/awake.py": "belongs to the code that waits, and ends with it",
+    "connections/grants/background.py": "begins with the server, and renews for no run",
+    "connections/grants/server_grants.py": "begins with the server",
+    "connections/on_behalf_of/exchanges.py": "begun by an exchange, which is in an empty context",
     "connections/response_body.py": "belongs to the call of one run, and ends with it",
     "identity/identify.py": "begins with the server, in a task of its own",
     "journal/journal.py": "begins with the server: each timer is set by the one before",

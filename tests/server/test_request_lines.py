@@ -45,6 +45,22 @@ async def test_it_has_method_url_status_and_run():
     }
 
 
+@pytest.mark.parametrize(
+    ("path", "query", "url"),
+    [
+        (b"/console/callback", b"code=marker&state=marker", "/console/callback"),
+        (b"/connect/tickets/callback", b"code=marker&iss=marker", "/connect/tickets/callback"),
+        (b"/connect/triggers.pay/callback", b"code=marker", "/connect/triggers.pay/callback"),
+        (b"/connect/tickets/invitation/marker", b"", "/connect/tickets/invitation/..."),
+        (b"/base/connect/tickets/invitation/marker%0A/marker", b"", "/base/connect/tickets/invitation/..."),
+        (b"/connect/tickets", b"return_to=/connect", "/connect/tickets?return_to=/connect"),
+    ],
+)
+async def test_no_line_has_a_code_or_the_secret_of_a_link(path: bytes, query: bytes, url: str):
+    line = await line_of([], method="GET", raw_path=path, query_string=query)
+    assert line["url"] == url
+
+
 async def test_a_request_without_a_response_has_a_line_too():
     assert (await line_of([]))["status"] is None
 

@@ -15,6 +15,7 @@ from postern.access.modes import (
     tenant_users,
 )
 from postern.access.policy import OPEN, Guarded, Policy, audience_requirement, bind, default_scope
+from postern.access.principal import Principal, StartedBy, principal_of
 
 __all__ = [
     "ANYONE",
@@ -27,9 +28,11 @@ __all__ = [
     "Check",
     "Guarded",
     "Policy",
+    "Principal",
     "Refused",
     "SettingMissing",
     "SpecificUsers",
+    "StartedBy",
     "TenantUsers",
     "admit",
     "anonymous",
@@ -37,6 +40,7 @@ __all__ = [
     "bind",
     "checks",
     "default_scope",
+    "principal_of",
     "specific_users",
     "tenant_users",
 ]

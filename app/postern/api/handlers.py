@@ -49,12 +49,12 @@ class Handlers:
 
     async def runs(self, request: Request) -> Answer:
         """A list of runs: all for operators, their own for others."""
-        caller = await self._caller(request)
+        caller = await self.caller(request)
         private = is_operator(self.installation, caller)
         owner = None if private else (caller.tenant_id, caller.object_id)
         filters, cursor, limit = run_page(request.scope["query_string"], owner)
         page = await self.read(
-            lambda connection: list_runs(connection, filters, cursor, limit), _holder(request, caller)
+            lambda connection: list_runs(connection, filters, cursor, limit), holder_for(request, caller)
         )
         return json_reply(200, runs_json(page.items, page.next, private=private))
 
@@ -108,7 +108,7 @@ class Handlers:
         caller = await self._operator(request)
         filters, cursor, limit = refusal_page(request.scope["query_string"])
         page = await self.read(
-            lambda connection: list_refusals(connection, filters, cursor, limit), _holder(request, caller)
+            lambda connection: list_refusals(connection, filters, cursor, limit), holder_for(request, caller)
         )
         return json_reply(200, refusals_json(page.items, page.next))
 
@@ -118,7 +118,7 @@ class Handlers:
         no_parameters(request.scope["query_string"])
         return json_reply(200, workflows_json(self.snapshot()))
 
-    async def _caller(self, request: Request) -> Caller:
+    async def caller(self, request: Request) -> Caller:
         """The caller, by a token for this server. Raises Refused, or Problem `identity-unavailable` or
         `insecure-transport`."""
         caller = await self.identify(request.scope)
@@ -131,7 +131,7 @@ class Handlers:
         if "authorization" not in request.headers:
             return ANYONE
         try:
-            return await self._caller(request)
+            return await self.caller(request)
         except Refused:
             return ANYONE
         except Problem as shown:
@@ -140,7 +140,7 @@ class Handlers:
             return ANYONE
 
     async def _operator(self, request: Request) -> Caller:
-        caller = await self._caller(request)
+        caller = await self.caller(request)
         if not is_operator(self.installation, caller):
             raise problem("forbidden")
         return caller
@@ -153,12 +153,12 @@ class Handlers:
             raise problem("unknown-run")
         here = self.underway(run_id)  # first: it may end, and be recorded, while the journal is read
         # Only the record says which callers may see it, so this read is of the address.
-        record = await self.read(partial(find_run, run_id=run_id), _holder(request, ANYONE)) or here
+        record = await self.read(partial(find_run, run_id=run_id), holder_for(request, ANYONE)) or here
         if is_anonymous(record):
             sender = await self._actor(request)
         else:
             try:
-                sender = await self._caller(request)
+                sender = await self.caller(request)
             except Refused as refused:
                 if refused.failed.name == "credentials":  # there are none
                     raise problem("unknown-run") from None
@@ -166,7 +166,7 @@ class Handlers:
         return see(self.installation, record, sender, address_of(request))
 
 
-def _holder(request: Request, caller: Caller) -> Holder:
+def holder_for(request: Request, caller: Caller) -> Holder:
     """Whose share of the readers a read for this caller takes."""
     return holder_of(caller.kind, caller.tenant_id, caller.object_id, address_of(request))
 

@@ -85,6 +85,13 @@ class Families:
             family.add_metric([self._process, value_of] if label else [self._process], value)
         return family
 
+    def gauges_by(self, name: str, meaning: str, labels: Sequence[str], values: Mapping[Any, float]) -> Metric:
+        """A gauge for each combination of label values, which are the keys of `values`."""
+        family = GaugeMetricFamily(name, meaning, labels=["process", *labels])
+        for values_of, value in values.items():
+            family.add_metric([self._process, *values_of], value)
+        return family
+
     def histograms(self, name: str, meaning: str, found: Mapping[str, Histogram], label: str = "") -> Metric:
         """A histogram for each value of the label; one histogram without a label."""
         family = HistogramMetricFamily(name, meaning, labels=["process", label] if label else ["process"])
@@ -231,6 +238,22 @@ def secret_metrics(ends: Callable[[], Mapping[str, float]]) -> Collect:
             "secret",
         )
     ]
+
+
+def grant_metrics(
+    states: Callable[[], Mapping[tuple[str, str], int]], refreshes: Mapping[str, int], seconds: Histogram
+) -> Collect:
+    """How many grants there are by connection and state, without their owners, and how refreshes of tokens ended."""
+
+    def collect(families: Families) -> Iterable[Metric]:
+        yield families.gauges_by(
+            "postern_grants", "Connections that people connect, by state.", ("connection", "state"), states()
+        )
+        outcomes = {(outcome,): total for outcome, total in list(refreshes.items())}
+        yield families.counters("postern_grant_refreshes", "Refreshes of granted tokens.", ("outcome",), outcomes)
+        yield families.histograms("postern_grant_refresh_seconds", "Duration of a refresh.", {"": seconds})
+
+    return collect
 
 
 def build_metrics(version: str) -> Collect:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import quote
 
-from postern.access import ANYONE, OPEN, Caller, admit
+from postern.access import ANYONE, OPEN, Caller, StartedBy, admit
 from postern.api.access import Standing
 from postern.authoring.request import Request
 from postern.authoring.workflow import Workflow
@@ -26,7 +26,9 @@ from postern.triggers.large_bodies import LARGE, LargeBodies
 from postern.triggers.read import arguments
 from postern.triggers.reply import Answer, recorded_reply
 
-Start = Callable[[Workflow, Caller, Request, Mapping[str, Any] | Read, str, Key | None, str, str], Awaitable[Run]]
+Start = Callable[
+    [Workflow, Caller, Request, Mapping[str, Any] | Read, str, Key | None, str, str, StartedBy], Awaitable[Run]
+]
 
 _LOST: Mapping[Form, str] = {
     Form.CUT: "were cut",
@@ -113,16 +115,20 @@ def edited(record: RunRecord, body: str) -> RunRecord:
 
 def resubmitter(
     snapshot: Callable[[], Snapshot], start: Start, large_bodies: LargeBodies
-) -> Callable[[RunRecord, Caller, str, Caller], Coroutine[Any, Any, Run]]:
+) -> Callable[[RunRecord, Caller, str, Caller, StartedBy], Coroutine[Any, Any, Run]]:
     """A function that runs the current version of a workflow with the inputs of a record, for another caller and under
-    another id, until the run's end is recorded. The last argument is who resubmits it. Large inputs take turns with
-    the large bodies of requests."""
+    another id, until the run's end is recorded. The next argument is who resubmits it, and the last one decides for
+    whom the run may act. Large inputs take turns with the large bodies of requests."""
 
-    def resubmit(record: RunRecord, caller: Caller, run_id: str, by: Caller) -> Coroutine[Any, Any, Run]:
+    def resubmit(
+        record: RunRecord, caller: Caller, run_id: str, by: Caller, started_by: StartedBy
+    ) -> Coroutine[Any, Any, Run]:
         # The snapshot by which access was checked: by the time the run begins there may be another one.
-        return again(snapshot(), record, caller, run_id, by)
+        return again(snapshot(), record, caller, run_id, by, started_by)
 
-    async def again(checked: Snapshot, record: RunRecord, caller: Caller, run_id: str, by: Caller) -> Run:
+    async def again(
+        checked: Snapshot, record: RunRecord, caller: Caller, run_id: str, by: Caller, started_by: StartedBy
+    ) -> Run:
         recorded = json.loads(record.request) if record.request else {}
         path = recorded.get("path") or f"/triggers/{record.workflow}"
         method, content_type = recorded.get("method", "POST"), recorded.get("content_type", "application/json")
@@ -145,7 +151,7 @@ def resubmitter(
         headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in fields]
         query = recorded.get("query", "").encode("latin-1")
         request = Request(method, path, parameters, "", body, query, headers, content_type=content_type if body else "")
-        return await start(trigger.workflow, caller, request, given, run_id, None, record.id, actor(by))
+        return await start(trigger.workflow, caller, request, given, run_id, None, record.id, actor(by), started_by)
 
     return resubmit
 

@@ -12,6 +12,8 @@ from structlog.typing import FilteringBoundLogger
 from postern.access import Caller, Check, Refused
 from postern.api.client import address_of
 from postern.api.departure import Page, while_connected
+from postern.api.grant_actions import GrantActions
+from postern.api.grant_handlers import GrantHandlers
 from postern.api.handlers import Handlers
 from postern.api.run_actions import Cancel, Read, Resubmit, RunActions, Underway, Write
 from postern.catalog import Snapshot
@@ -38,6 +40,8 @@ def routes(
     now: Callable[[], float] = time.time,
     underway: Underway = lambda _: None,
     console_on: bool = True,
+    grants: GrantActions | None = None,
+    connect_at: str = "",
     more: Iterable[tuple[str, str, Page]] = (),
 ) -> list[Route]:
     """The routes of the run API, and of `more` pages by method and path.
@@ -45,7 +49,8 @@ def routes(
     `read` and `write` are the journal's, `identify` verifies the token of a request (see
     secure_transport.Identification), `snapshot` returns the current catalog, `underway` a run of this process.
     `refused` is called with each rejected request, and returns whether to log it. `console_on` says whether the
-    console's pages are at this origin too (see triggers/one_origin.py).
+    console's pages are at this origin too (see triggers/one_origin.py). `grants` are the actions on connections that
+    people grant, and `connect_at` is the address that their pages are below, "" if the console is off.
     """
     actions = RunActions(read, write, cancel, resubmit, snapshot, log, now)
     handlers = Handlers(installation, read, identify, snapshot, actions, underway, console_on)
@@ -58,9 +63,18 @@ def routes(
         ("POST", "/runs/{id}/resubmit", handlers.resubmit),
         ("GET", "/refusals", handlers.refusals),
         ("GET", "/workflows", handlers.workflows),
+        *(_of_grants(GrantHandlers(installation, handlers.caller, grants, connect_at)) if grants is not None else ()),
         *more,
     )
     return [Route(path, _endpoint(page, path, refused, log), methods=[method]) for method, path, page in table]
+
+
+def _of_grants(handlers: GrantHandlers) -> tuple[tuple[str, str, Page], ...]:
+    return (
+        ("GET", "/connections", handlers.index),
+        ("POST", "/connections/{name}/links", handlers.link),
+        ("DELETE", "/connections/{name}", handlers.end),
+    )
 
 
 def _endpoint(

@@ -11,14 +11,16 @@ from typing import NamedTuple, Protocol, TypeVar
 from sqlalchemy import Connection
 from structlog.typing import FilteringBoundLogger
 
-from postern.access import ANYONE, Caller
+from postern.access import ANYONE, Caller, StartedBy
 from postern.api.access import Standing, is_anonymous, is_operator, standing
+from postern.api.first_run import started_by
 from postern.api.resubmit import caller_again, check_resubmit, edited
 from postern.catalog import Snapshot
 from postern.errors import problem
 from postern.ids import new_id
 from postern.journal.reading.queries import find_run, request_cancel
 from postern.journal.reading.records import RunRecord
+from postern.journal.reading.resubmits import lineage_of
 from postern.journal.run import Run, State, actor
 from postern.journal.shares import Allotment, Holder, holder_of
 from postern.settings.installation import Installation
@@ -59,10 +61,12 @@ class Underway(Protocol):
 
 class Resubmit(Protocol):
     """Runs the current version of a workflow with the inputs of a record, for this caller and under this id, and
-    returns when the run's end is recorded. `by` is who resubmits it. Raises Problem if the inputs are no longer
-    valid."""
+    returns when the run's end is recorded. `by` is who resubmits it, and `started_by` decides for whom the run may act.
+    Raises Problem if the inputs are no longer valid."""
 
-    async def __call__(self, record: RunRecord, caller: Caller, run_id: str, by: Caller, /) -> Run: ...
+    async def __call__(
+        self, record: RunRecord, caller: Caller, run_id: str, by: Caller, started_by: StartedBy, /
+    ) -> Run: ...
 
 
 class Seen(NamedTuple):
@@ -153,7 +157,8 @@ class RunActions:
             detail = "Too many runs that were resubmitted in the background have not ended."
             raise problem("too-many-runs", detail=detail, headers=RETRY_AFTER)
         caller = caller_again(seen.record, trigger, seen.caller)
-        running = asyncio.ensure_future(self.start_again(record, caller, run_id, seen.actor))
+        how = await self._started_by(seen, caller, record)
+        running = asyncio.ensure_future(self.start_again(record, caller, run_id, seen.actor, how))
         if goes_on:
             self.background.add(running)
             self.in_background.take(by)
@@ -163,6 +168,13 @@ class RunActions:
         started = await self._once_recorded(run_id, running, by)
         self._note("run-resubmitted", seen)
         return started
+
+    async def _started_by(self, seen: Seen, caller: Caller, record: RunRecord) -> StartedBy:
+        """How the new run is started: it acts for nobody unless a person started it."""
+        lineage = [seen.record]
+        if seen.record.resubmitted_from:
+            lineage = await self.read(partial(lineage_of, record=seen.record), seen.holder)
+        return started_by(caller, record, lineage)
 
     async def _once_recorded(self, run_id: str, running: "asyncio.Future[Run]", by: Holder) -> RunRecord:
         """The record of a run that was started, as soon as there is one. Raises the Problem that ended it earlier."""

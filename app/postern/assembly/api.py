@@ -9,6 +9,7 @@ from postern.api.docs import Docs, TokenCommand
 from postern.api.resubmit import resubmitter
 from postern.api.run_actions import Resubmit, Underway
 from postern.assembly.catalog import CatalogPart
+from postern.assembly.grants import GrantsPart
 from postern.assembly.identity import IdentityPart, installation_of
 from postern.assembly.part import Part
 from postern.assembly.refusals import RefusalsPart
@@ -35,12 +36,12 @@ def api_part(
     catalog: CatalogPart,
     runs: RunsPart,
     refusals: RefusalsPart,
+    grants: GrantsPart,
     log: FilteringBoundLogger,
     local_tokens: TokenCommand | None,
     large_bodies: LargeBodies,
-    console_on: bool,
 ) -> ApiPart:
-    """`/runs`, `/refusals`, `/workflows`, `/openapi.json` and `/docs`. With `local_tokens`, for a local
+    """`/runs`, `/refusals`, `/workflows`, `/connections`, `/openapi.json` and `/docs`. With `local_tokens`, for a local
     tenant, all callers see the documents of all triggers."""
     installation = installation_of(settings)
     identify = identity.identification.identify
@@ -62,7 +63,9 @@ def api_part(
         installation=installation,
         refused=refusals.take,
         log=log,
+        grants=grants.actions,
+        connect_at=grants.address,
         more=docs.pages,
-        console_on=console_on,
+        console_on=bool(grants.address),
     )
     return ApiPart(routes=tuple(routes), resubmit=resubmit, underway=underway)

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import structlog
@@ -10,13 +11,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from postern.access import Check
+from postern.access import Check, StartedBy
 from postern.api.docs import TokenCommand
 from postern.api.own_host import FIX, MISDIRECTED, OwnHost
 from postern.assembly.api import api_part
 from postern.assembly.catalog import catalog_part
 from postern.assembly.connections import connections_part
 from postern.assembly.console import Beside, Local, console_is_on, console_part
+from postern.assembly.grants import grants_part
 from postern.assembly.identity import identity_part
 from postern.assembly.journal import journal_part
 from postern.assembly.operations import operations_part, readiness_of
@@ -24,16 +26,19 @@ from postern.assembly.part import Part, start
 from postern.assembly.refusals import refusals_part
 from postern.assembly.runs import runs_part
 from postern.catalog import Catalog
+from postern.connections.on_behalf_of.callers import Callers
 from postern.console.services import LocalCaller
 from postern.errors import problem
 from postern.ids import new_id
 from postern.journal.refusal import Refusal
 from postern.logs import configure_logs, log_format
+from postern.runs.runner import Runner
 from postern.settings import Settings, load_settings
+from postern.triggers.caller_tokens import with_caller_tokens
 from postern.triggers.exchange import EXCHANGE, Exchange
 from postern.triggers.find import PREFIX
 from postern.triggers.large_bodies import LargeBodies
-from postern.triggers.pipeline import Pipeline
+from postern.triggers.pipeline import Pipeline, Start
 from postern.triggers.reply import ALWAYS, Answer, problem_reply
 
 
@@ -117,18 +122,26 @@ def create_app(
     catalog = catalog_part(settings, identity.serve)
     connections = connections_part(settings)
     journal = journal_part(settings)
+    console_on = console_is_on(settings, local_address)
+    grants = grants_part(settings, journal.journal, connections, log, local_address if console_on else None)
     runs = runs_part(
-        settings, journal.journal, connections.connections, catalog.triggers, log, for_author=local_tokens is not None
+        settings,
+        journal.journal,
+        connections.connections,
+        catalog.triggers,
+        log,
+        for_author=local_tokens is not None,
+        pages=grants.address,
+        callers=connections.callers,
     )
     refusals = refusals_part(journal.journal, identity.identity, log)
     large_bodies = LargeBodies()
-    console_on = console_is_on(settings, local_address)
     api = api_part(
-        settings, journal.journal, identity, catalog, runs, refusals, log, local_tokens, large_bodies, console_on
+        settings, journal.journal, identity, catalog, runs, refusals, grants, log, local_tokens, large_bodies
     )
-    checked = (identity, catalog, connections, journal, runs, refusals, api)
+    checked = (identity, catalog, connections, journal, grants, runs, refusals, api)
     readiness = readiness_of(checked)
-    beside = Beside(journal.journal, identity, catalog, connections, runs, refusals, api, readiness)
+    beside = Beside(journal.journal, identity, catalog, connections, runs, refusals, api, grants, readiness)
     console = console_part(settings, beside, log, Local(local_address, local_tokens, local_caller))
     parts = (*checked, console)
     operations = operations_part(parts, readiness, journal.journal.node[-8:], runs.requests.settle)
@@ -136,7 +149,7 @@ def create_app(
         triggers=catalog.triggers,
         recall=identity.identification.recall,
         identify=identity.identification.identify,
-        start=runs.runner.start,
+        start=_start(runs.runner, connections.callers),
         refused=refusals.take,
         max_body_bytes=settings.max_body_bytes,
         log=log,
@@ -148,6 +161,12 @@ def create_app(
         console_on=console_on,
     )
     return Application((*parts, operations), pipeline, catalog.catalog, own_host_of(settings, local_tokens is not None))
+
+
+def _start(runner: Runner, callers: Callers | None) -> Start:
+    """How the pipeline starts runs. Without a connection on behalf of callers nothing looks at their tokens again."""
+    start = partial(runner.start, started_by=StartedBy.REQUEST)
+    return with_caller_tokens(start, callers) if callers is not None else start
 
 
 def own_host_of(settings: Settings, local: bool) -> OwnHost | None:

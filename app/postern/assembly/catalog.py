@@ -9,9 +9,12 @@ from postern.api.metrics import catalog_metrics
 from postern.assembly.identity import own_tenants
 from postern.assembly.part import Part
 from postern.assembly.people import CurrentPeople
+from postern.authoring.signature import WorkflowFault
+from postern.authoring.workflow import Workflow
 from postern.catalog import Catalog, Snapshot, Trigger
 from postern.catalog.spawned import hand_down
 from postern.settings import SettingProblem, Settings, SettingsFault
+from postern.settings.own_application import on_behalf_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +62,8 @@ def load_catalog(
             missing.update(fault.settings)
             raise
 
-    catalog = Catalog(settings.workflows, bind_here, on_change=on_change, around=people, trial=trial)
+    fits = _fits(settings)
+    catalog = Catalog(settings.workflows, bind_here, on_change=on_change, around=people, fits=fits, trial=trial)
     catalog.load()
     if missing:
         fix = "Workflows that are not anonymous need it: set it to"
@@ -67,3 +71,22 @@ def load_catalog(
             [SettingProblem(name, "", "is not set", f"{fix} {value}") for name, value in missing.items()]
         )
     return catalog
+
+
+def _fits(settings: Settings) -> Callable[[Workflow, Policy], None]:
+    """A function that raises WorkflowFault if a workflow declares a connection on behalf of its caller, and its callers
+    cannot be acted for."""
+    entries = on_behalf_of(settings.connections, settings.triggers)
+    if not entries:
+        return lambda _workflow, _policy: None
+    from postern.connections.on_behalf_of.callers import application_of
+    from postern.connections.on_behalf_of.rules import wrong_with_workflow
+
+    def fits(workflow: Workflow, policy: Policy) -> None:
+        for entry in (f"connections.{name}" for name in workflow.connections or ()):
+            if entry in entries:
+                wrong = wrong_with_workflow(workflow.access, policy, application_of(entries[entry], settings))
+                if wrong is not None:
+                    raise WorkflowFault(f"connections=: {entry} {wrong.text}. {wrong.fix}")
+
+    return fits

@@ -13,10 +13,13 @@ from postern.api.health import Readiness
 from postern.assembly.api import ApiPart
 from postern.assembly.catalog import CatalogPart
 from postern.assembly.connections import ConnectionsPart
+from postern.assembly.entra_accounts import entra_accounts
+from postern.assembly.grants import GrantsPart
 from postern.assembly.identity import IdentityPart, installation_of
 from postern.assembly.part import Part
 from postern.assembly.refusals import RefusalsPart
 from postern.assembly.runs import RunsPart
+from postern.connections.entry_trial import OfPeople, stages_of
 from postern.connections.own_proof import OwnProof
 from postern.console.assets import load_assets
 from postern.console.cookies import cookies_at
@@ -28,7 +31,7 @@ from postern.console.services import LocalCaller, Services
 from postern.console.sessions import Sessions
 from postern.console.sign_in import SignIn
 from postern.http_client import AsyncClient, http_client
-from postern.identity import fetch_endpoints, tenant
+from postern.identity import Accounts, fetch_endpoints, tenant
 from postern.identity.explained import explained
 from postern.journal.journal import Journal
 from postern.journal.sessions import ends_of
@@ -47,6 +50,7 @@ class Beside:
     runs: RunsPart
     refusals: RefusalsPart
     api: ApiPart
+    grants: GrantsPart
     readiness: Readiness
 
 
@@ -88,7 +92,7 @@ def console_part(settings: Settings, beside: Beside, log: FilteringBoundLogger, 
             await client.aclose()
 
     journal, assets = beside.journal, load_assets()
-    services = _services(settings, beside, log, local, address)
+    services = _services(settings, beside, log, local, address, entra_accounts(settings, client))
 
     def note(operation: Callable[[Connection], object]) -> None:
         if journal.available:  # else it would wait in memory, as would those of all further requests
@@ -103,7 +107,9 @@ def console_part(settings: Settings, beside: Beside, log: FilteringBoundLogger, 
     return Part(routes=routes(services, guard, sign_in, assets), life=life)
 
 
-def _services(settings: Settings, beside: Beside, log: FilteringBoundLogger, local: Local, address: str) -> Services:
+def _services(
+    settings: Settings, beside: Beside, log: FilteringBoundLogger, local: Local, address: str, accounts: Accounts
+) -> Services:
     """What the pages get."""
     journal, expiry = beside.journal, beside.connections.expiry
     return Services(
@@ -124,6 +130,9 @@ def _services(settings: Settings, beside: Beside, log: FilteringBoundLogger, loc
         secret_states=lambda: expiry.states,
         read_secrets=expiry.look,
         readiness=beside.readiness.reasons,
+        grants=beside.grants.actions,
+        provider=beside.grants.provider,
+        stages=partial(stages_of, settings=settings, of=OfPeople(journal.read, accounts)),
     )
 
 

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 from structlog.typing import FilteringBoundLogger
 
-from postern.api.metrics import blocked_loop_metrics, node_metrics, request_metrics, thread_metrics
+from postern.api.metrics import Collect, blocked_loop_metrics, node_metrics, request_metrics, thread_metrics
 from postern.assembly.part import Part
 from postern.authoring.context import Services
 from postern.catalog import Trigger
 from postern.connections import Connections
 from postern.connections.calls.calls import Calls
+from postern.connections.on_behalf_of.callers import Callers
 from postern.errors import Problem
 from postern.journal.journal import Journal
 from postern.journal.run import Run, State
@@ -47,8 +48,12 @@ def runs_part(
     log: FilteringBoundLogger,
     *,
     for_author: bool = False,
+    pages: str = "",
+    callers: Callers | None = None,
 ) -> RunsPart:
-    """The runner accepts runs until the server process closes. `for_author` logs failures with their tracebacks."""
+    """The runner accepts runs until the server process closes. `for_author` logs failures with their tracebacks.
+    `pages` is the address of the pages for people, "" if there are none. `callers` forgets the token of a caller whose
+    run has ended."""
     threads, of_steps = Threads("workflow"), Threads("step")
 
     def left(run_id: str) -> float:
@@ -57,15 +62,12 @@ def runs_part(
     steps = Steps(note=journal.note_step, threads=of_steps, left=left, home=connections.home)
     calls = Calls(settings, triggers, connections.open, journal.note_call, left=left, home=connections.home)
     requests = RequestCounts(served=triggers)
-    services = Services(connections.secret, connections.client, log, steps.run, calls.call)
-    ended = _show_failures(requests, log) if for_author else _count_and_log(requests)
-    runner = Runner(services, journal, ended, threads=threads)
+    services = Services(connections.secret, connections.of_run, log, steps.run, calls.call)
+    counted = _show_failures(requests, log) if for_author else _count_and_log(requests)
+    ended = counted if callers is None else _forgets_caller(callers, counted)
+    runner = Runner(services, journal, ended, threads=threads, pages=pages)
     processes = ServerProcesses(
-        journal.node,
-        journal.read,
-        journal.write,
-        cancel=runner.begin_cancel,
-        running=lambda: runner.running,
+        journal.node, journal.read, journal.write, cancel=runner.begin_cancel, running=lambda: runner.running
     )
     connections.divide_by(lambda run_id: _caller_of(runner, run_id))
     blocked = BlockedLoop(settings.workflows, lambda file: _names_in(file, triggers()))
@@ -88,12 +90,8 @@ def runs_part(
         life=life,
         tasks=(processes.run,),
         metrics=(
-            request_metrics(
-                requests, lambda: runner.room.running_by_workflow, lambda: runner.room.abandoned_by_workflow
-            ),
-            thread_metrics(
-                requests, lambda: _both(threads.busy, of_steps.busy), lambda: _both(threads.waiting, of_steps.waiting)
-            ),
+            _request_metrics(requests, runner),
+            _thread_metrics(requests, threads, of_steps),
             blocked_loop_metrics(lambda: dict(blocked.counts)),
             node_metrics(lambda: len(processes.known)),
         ),
@@ -117,12 +115,32 @@ def _caller_of(runner: Runner, run_id: str) -> str:
     return holder(run) if run is not None else " ".join(LEFT_BEHIND)
 
 
+def _request_metrics(requests: RequestCounts, runner: Runner) -> Collect:
+    return request_metrics(requests, lambda: runner.room.running_by_workflow, lambda: runner.room.abandoned_by_workflow)
+
+
+def _thread_metrics(requests: RequestCounts, threads: Threads, of_steps: Threads) -> Collect:
+    return thread_metrics(
+        requests, lambda: _both(threads.busy, of_steps.busy), lambda: _both(threads.waiting, of_steps.waiting)
+    )
+
+
 def _both(workflows: Mapping[str, int], steps: Mapping[str, int]) -> Counter[str]:
     return Counter(workflows) + Counter(steps)
 
 
 def _names_in(file: str, triggers: Mapping[str, Trigger]) -> list[str]:
     return sorted(name for name, trigger in triggers.items() if str(trigger.file) == file)
+
+
+def _forgets_caller(callers: Callers, ended: Callable[[Run], None]) -> Callable[[Run], None]:
+    """The same, and the run's caller is forgotten: also if its code goes on."""
+
+    def forgets(run: Run) -> None:
+        callers.ended(run.id)
+        ended(run)
+
+    return forgets
 
 
 def _count_and_log(requests: RequestCounts) -> Callable[[Run], None]:

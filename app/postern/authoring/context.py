@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from postern.access import Principal, StartedBy, principal_of
 from postern.authoring.call_result import CallError, CallMistake, Outgoing
 from postern.authoring.retry_policy import CALL_RETRY, DEFAULT_RETRY, Retry
 from postern.call_chain import Chain, Part, key_of_call, part_of
@@ -48,7 +49,7 @@ class Services:
     """The callables that a Context uses, which `assembly` provides."""
 
     secret: Callable[[str], Awaitable[str]]
-    connection: Callable[[str], "AsyncClient"]
+    connection: Callable[["Context", str], "AsyncClient"]
     log: "FilteringBoundLogger"
     step: Callable[["Context", int, Callable[..., Any], tuple[Any, ...], Retry, str], Awaitable[Any]] = _call_once
     call: Callable[["Context", Outgoing], Awaitable[Any]] = _no_server
@@ -71,6 +72,7 @@ class Context:
         services: Services,
         recorded: bool = True,
         secured: bool = False,
+        started_by: StartedBy = StartedBy.UNKNOWN,
     ) -> None:
         self._request = request
         self._caller = caller
@@ -79,6 +81,7 @@ class Context:
         self._services = services
         self._recorded = recorded
         self._secured = secured
+        self._started_by = started_by
 
     def __repr__(self) -> str:
         return f"Context(run_id={self._run_id!r}, workflow={self._workflow!r}, caller={self._caller!r})"
@@ -117,6 +120,11 @@ class Context:
     def chain(self) -> "Chain | None":
         """The run's place in a chain of calls, None if no run called it."""
         return self._request.chain
+
+    @cached_property
+    def principal(self) -> Principal:
+        """For whom the run may act: whose grants its connections use."""
+        return principal_of(self._caller, self._started_by, called=self._request.chain is not None)
 
     @property
     def client_address(self) -> str:
@@ -157,7 +165,7 @@ class Context:
         you set in it, such as `headers`, holds for this run only. It needs no closing."""
         client = self._clients.get(name)
         if client is None:
-            client = self._clients[name] = self._services.connection(name)
+            client = self._clients[name] = self._services.connection(self, name)
         return client
 
     @overload

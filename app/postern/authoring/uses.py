@@ -9,7 +9,7 @@ from postern.authoring.signature import WorkflowFault
 if TYPE_CHECKING:
     from httpx2 import AsyncClient
 
-    from postern.authoring.context import Services
+    from postern.authoring.context import Context, Services
 
 Names = tuple[str, ...]
 
@@ -46,10 +46,10 @@ def declared_names(option: str, names: Iterable[str] | None) -> Names | None:
 def limited(services: "Services", connections: Names | None, secrets: Names | None) -> "Services":
     """The services of a workflow with these options: its context gets nothing that they do not name."""
 
-    def connection(name: str) -> "AsyncClient":
+    def connection(ctx: "Context", name: str) -> "AsyncClient":
         if connections is not None and name not in connections:
             raise NotDeclared("connections", "ctx.connection", connections)
-        return services.connection(name)
+        return services.connection(ctx, name)
 
     async def secret(name: str) -> str:
         if secrets is not None and name not in secrets:

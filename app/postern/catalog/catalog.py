@@ -18,6 +18,7 @@ from anyio import CapacityLimiter
 from watchfiles import Change, awatch
 
 from postern.access import Access, Policy
+from postern.authoring.workflow import Workflow
 from postern.catalog.modules import Generation
 from postern.catalog.snapshot import EMPTY, Fault, Flaw, Snapshot, Trigger, Version, settle, snapshot_of
 from postern.catalog.sources import PACKAGE, Source, changed_files, read_folder, shared_names
@@ -48,7 +49,8 @@ log = structlog.get_logger("postern.catalog")
 class Catalog:
     """The workflows of a folder. `snapshot` is the served state; a reader takes it once per request.
 
-    `bind` makes a policy of an access mode, or raises AccessFault. `on_change(old, new)` is called after a new snapshot
+    `bind` makes a policy of an access mode, or raises AccessFault. `fits` raises WorkflowFault if a workflow with this
+    policy cannot use what it declares. `on_change(old, new)` is called after a new snapshot
     is served. `around` returns what policies depend on besides the files: when it changes, all files are loaded again.
     With `trial`, modules are tried in another process before they are imported here.
     """
@@ -60,13 +62,20 @@ class Catalog:
         *,
         on_change: Callable[[Snapshot, Snapshot], None] | None = None,
         around: Callable[[], object] = lambda: None,
+        fits: Callable[[Workflow, Policy], None] = lambda _workflow, _policy: None,
         import_timeout: float = IMPORT_TIMEOUT,
         retry_seconds: float = RETRY_SECONDS,
         trial: bool = False,
     ) -> None:
         self.snapshot = EMPTY
         self._folder = folder.absolute()
-        self._bind = bind
+
+        def bound(workflow: Workflow) -> Policy:
+            policy = bind(workflow.access)
+            fits(workflow, policy)
+            return policy
+
+        self._bind = bound
         self._on_change = on_change
         self._around = around
         self._import_timeout = import_timeout

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
-from postern.access import Access, AccessFault, Policy
+from postern.access import AccessFault, Policy
 from postern.authoring.signature import WorkflowFault
 from postern.authoring.workflow import Workflow
 from postern.catalog.modules import Generation, TooSlow, Unreadable
@@ -23,7 +23,7 @@ _LONGEST_MESSAGE = 500
 
 
 def version_of(
-    source: Source, folder: Path, generation: Generation, bind: Callable[[Access], Policy]
+    source: Source, folder: Path, generation: Generation, bind: Callable[[Workflow], Policy]
 ) -> Version | Flaw:
     """The version of the file, or its flaw. Every exception of the import is caught here."""
     try:
@@ -46,7 +46,7 @@ def version_of(
             first = triggers[workflow.name]
             return duplicate(workflow.name, workflow.line, first.file, first.workflow.line)
         try:
-            policy = bind(workflow.access)
+            policy = bind(workflow)
         except Exception as error:  # one workflow that cannot be bound must not stop the others
             return Flaw(workflow.line, _cause(error), _fix(error, source.file, folder))
         written = workflow.function.__module__  # in a package, another module than the package itself
@@ -89,13 +89,13 @@ def _first_workflow(source: Source) -> int | None:
     return None
 
 
-def bound_again(version: Version, bind: Callable[[Access], Policy]) -> Version:
+def bound_again(version: Version, bind: Callable[[Workflow], Policy]) -> Version:
     """The version with the policies of now, for a file that falls back to it. A workflow whose access mode cannot be
     bound any more is left out: it must not go on with the callers of before."""
     triggers = {}
     for name, trigger in version.triggers.items():
         with suppress(Exception):
-            triggers[name] = replace(trigger, policy=bind(trigger.workflow.access))
+            triggers[name] = replace(trigger, policy=bind(trigger.workflow))
     return Version(triggers)
 
 

@@ -144,24 +144,26 @@ class Api:
 
     async def get(self, path: str, query: Mapping[str, str | None] | None = None) -> Record:
         """The document at this path."""
-        return (await self._request("GET", path, query))[1]
+        return (await self.request("GET", path, query))[1]
 
     async def post(self, path: str, prefer: str = "") -> tuple[int, Record]:
         """The status and the document of the response to a POST. `prefer` is its preference (RFC 7240)."""
-        return await self._request("POST", path, more={"Prefer": prefer} if prefer else {})
+        return await self.request("POST", path, more={"Prefer": prefer} if prefer else {})
 
-    async def _request(
+    async def request(
         self,
         method: str,
         path: str,
         query: Mapping[str, str | None] | None = None,
         more: Mapping[str, str] = MappingProxyType({}),
+        body: Record | None = None,
     ) -> tuple[int, Record]:
+        """The status and the document of the response. `more` are further headers, `body` is sent as JSON."""
         url = self._url + path
         params = {name: value for name, value in (query or {}).items() if value is not None}
         headers = {"Authorization": f"Bearer {self._token()}", "Accept": "application/json", **more}
         try:
-            response = await self._client.request(method, url, params=params, headers=headers)
+            response = await self._client.request(method, url, params=params, headers=headers, json=body)
         except HTTPError as error:
             stop(unreachable(url, error), self._exit_code)
         document = _document(response)

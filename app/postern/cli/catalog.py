@@ -13,8 +13,10 @@ from postern.authoring.workflow import WORKFLOW_NAME
 from postern.catalog import Snapshot, Trigger
 from postern.cli.terminal import describe, err, fail, out, plain, print_faults, print_json, program, workflow_table
 from postern.cli.workspace import Workspace, workspace
+from postern.connections.grants.reach import out_of_reach
 from postern.settings import load_settings
 from postern.settings.console import missing_for_console
+from postern.settings.grants import check_grants
 from postern.settings.warnings import environment_warnings, warnings
 
 TEMPLATE = '''"""{title}."""
@@ -51,10 +53,13 @@ def check() -> None:
     Settings that are probably not what was meant are warnings, which do not change the exit code. Nothing is fetched.
     """
     here = workspace()
+    if not here.local:  # the local tenant provides all that they need
+        check_grants(here.settings)
     snapshot = here.load()
     print_faults(snapshot.faults)
     found = [*warnings(here.settings), *environment_warnings(os.environ, here.settings)]
-    for warning in [*found, *_missing_connections(snapshot, here)]:
+    found += [*_missing_connections(snapshot, here), *out_of_reach(snapshot.triggers.values(), here.settings)]
+    for warning in found:
         err.print(f"[yellow]warning[/] {escape(warning)}.", highlight=False, soft_wrap=True)
     if missing := missing_for_console(here.settings, here.server_url if here.local else ""):
         err.print(f"The console is off: {escape('; '.join(missing))}.", highlight=False, soft_wrap=True)

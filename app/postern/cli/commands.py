@@ -55,7 +55,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     ),
     "connections": (
         "connections",
-        "The outside systems that workflows may reach: list, test NAME. Without a subcommand, same as list.",
+        (
+            "The outside systems that workflows may reach: list, test NAME; and of those that people connect: link, "
+            "disconnect, reseal. Without a subcommand, same as list."
+        ),
     ),
     "secrets": (
         "secrets",

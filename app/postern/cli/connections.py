@@ -2,49 +2,66 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from postern.cli.api_client import Json
+from postern.cli.api_client import Json, given_token
+from postern.cli.grants import disconnect, in_words, link, states
+from postern.cli.reseal import reseal
 from postern.cli.runs import ListByDefault
 from postern.cli.terminal import err, out, plain, print_json, print_wide, stop
 from postern.cli.workspace import Workspace, export_local_credential, workspace
 from postern.connections.stage import Stage
-from postern.settings import Settings
+from postern.settings import GrantedAuth, OnBehalfOfAuth, Settings
 from postern.settings.descriptions import described, entries
 from postern.settings.sources import did_you_mean
+
+if TYPE_CHECKING:
+    from postern.connections.on_behalf_of.caller_token import CallerToken
 
 NAME_WIDTH = 26
 
 commands = typer.Typer(
     cls=ListByDefault,
-    help="The outside systems that workflows may reach: list, test NAME. Without a subcommand, same as list.",
+    help="The outside systems that workflows may reach: list, test NAME; and of those that people connect: link, "
+    "disconnect, reseal. Without a subcommand, same as list.",
     no_args_is_help=False,
 )
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
+    for command in (link, disconnect, reseal):
+        commands.command()(command)
     app.add_typer(commands, name="connections")
 
 
 @commands.command(name="list")
 def list_connections(as_json: Json = False) -> None:
-    """List the connections and triggers of postern.toml: address, authentication, scopes or audience, and secrets.
+    """List the connections and triggers of postern.toml: address, authentication, scopes or audience, and secrets; and
+    if people connect some of them, the states of their grants.
 
     Secrets are shown by their names in Key Vault. Addresses are shown without their query, which may contain a
     signature.
     """
     settings = workspace().settings
-    rows = [described(entry, found) for entry, found in entries(settings).items()]
+    found_states, unknown = states(settings)
+    rows = []
+    for entry, found in entries(settings).items():
+        more = {"grants": found_states.get(entry)} if isinstance(found.auth, GrantedAuth) else {}
+        rows.append(described(entry, found) | more)
     if as_json:
         print_json({"connections": rows})
     elif rows:
         print_wide(_table(rows))
+        if unknown:
+            err.print(
+                f"The states of grants are not known: {plain(unknown)}.", style="dim", markup=False, soft_wrap=True
+            )
     else:
         err.print("postern.toml has no [connections.NAME] and no [triggers.NAME].", markup=False, highlight=False)
 
@@ -55,21 +72,53 @@ def test(
         str,
         typer.Argument(metavar="NAME", help="As graph; if both tables have it, connections.graph or triggers.graph."),
     ],
+    person: Annotated[
+        str | None,
+        typer.Option("--for", metavar="PERSON", help="Whose grant: a name of [people], or an object id."),
+    ] = None,  # noqa: PT028 - a command, no test
+    who: Annotated[
+        str | None,
+        typer.Option("--as", metavar="NAME", help="The caller of an entry with on_behalf_of, in the local tenant."),
+    ] = None,  # noqa: PT028 - a command, no test
+    token_file: Annotated[
+        str | None,
+        typer.Option("--token-file", metavar="FILE", help="A file with that caller's token; - is standard input."),
+    ] = None,  # noqa: PT028 - a command, no test
 ) -> None:
     """Test an entry of postern.toml: sign in, and reach the other side. A failed stage says how to fix it.
 
-    A connection's base address gets a GET. A trigger is not run: no request is sent to it. Exit code 1 if a stage
-    fails.
+    A connection's base address gets a GET. A trigger is not run: no request is sent to it. If each person connects the
+    entry, the states are shown, of one person with --for, and no request is sent but for people of the local tenant.
+    Tokens are not renewed. An entry with on_behalf_of is tested for the caller of --as or --token-file; without one, no
+    token is requested. Exit code 1 if a stage fails.
     """
+    from postern.cli.grant_trial import granted_stages, is_granted, whose_grant
     from postern.connections.entry_trial import stages_of
 
     here = workspace()
     entry = entry_named(name, here.settings)
+    whose = whose_grant(entry, here, person)
     if here.local is not None:
         export_local_credential(here.local)
-    passed = asyncio.run(show(stages_of(entry, here.settings)))
-    _conclude(here, entry, passed=passed)
+    caller = _caller_of(entry, here, who, token_file)
+    granted = is_granted(entry, here)
+    shown: list[Stage] = []
+    stages = granted_stages(entry, here, whose) if granted else stages_of(entry, here.settings, caller=caller)
+    passed = asyncio.run(show(stages, shown))
+    _conclude(here, entry, passed=passed, answered=shown[-1].name == "grant")
     raise typer.Exit(0 if passed else 1)
+
+
+def _caller_of(entry: str, here: Workspace, who: str | None, token_file: str | None) -> "CallerToken | None":
+    """The caller that the options give to an entry on behalf of one. Exits with 2 if the entry is another one."""
+    from postern.connections.on_behalf_of.caller_token import CallerToken
+
+    if who is None and token_file is None:
+        return None
+    if not isinstance(entries(here.settings)[entry].auth, OnBehalfOfAuth):
+        stop(f"--as and --token-file are for entries with on_behalf_of. Leave them out: {entry} is not one of them.", 2)
+    token = given_token(here, who, token_file)
+    return CallerToken(token) if token is not None else None
 
 
 def entry_named(name: str, settings: Settings) -> str:
@@ -88,9 +137,12 @@ def entry_named(name: str, settings: Settings) -> str:
     return meant[0]
 
 
-async def show(stages: AsyncIterator[Stage]) -> bool:
-    """Print the stages as they come, up to the first that fails. Returns whether all passed."""
+async def show(stages: AsyncIterator[Stage], shown: list[Stage] | None = None) -> bool:
+    """Print the stages as they come, up to the first that fails. Returns whether all passed. They are added to
+    `shown`."""
     async for stage in stages:
+        if shown is not None:
+            shown.append(stage)
         mark = Text("ok    ", "green") if stage.passed else Text("FAILED", "bold red")
         line = Text.assemble(mark, "  ", plain(stage.name).ljust(NAME_WIDTH), plain(stage.detail))
         out.print(line, highlight=False, soft_wrap=True)
@@ -100,21 +152,24 @@ async def show(stages: AsyncIterator[Stage]) -> bool:
     return True
 
 
-def _conclude(here: Workspace, entry: str, *, passed: bool) -> None:
+def _conclude(here: Workspace, entry: str, *, passed: bool, answered: bool) -> None:
     if passed:
         err.print(f"[green]{entry} works.[/]", highlight=False)
         return
     err.print(f"[bold red]{entry} does not work.[/]", highlight=False)
-    if here.local is not None:
+    if here.local is not None and not answered:
         err.print("The local tenant answers only while `postern dev` runs.", markup=False, highlight=False)
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("entry", "address", "auth", "for", "secrets in Key Vault"):
+    granted = any("grants" in row for row in rows)
+    for column in ("entry", "address", "auth", "for", "secrets in Key Vault", *(["grants"] if granted else [])):
         table.add_column(column, overflow="fold")
     for row in rows:
         secrets = [f"{key}={name}" for key, name in row["secrets"].items()]
-        cells = (f"{row['table']}.{row['name']}", row["address"], row["auth"], *map("\n".join, (row["for"], secrets)))
+        cells = [f"{row['table']}.{row['name']}", row["address"], row["auth"], *map("\n".join, (row["for"], secrets))]
+        if granted:
+            cells.append(in_words(row["grants"]) if "grants" in row else "")
         table.add_row(*(Text("\n".join(map(plain, cell.split("\n")))) for cell in cells))
     return table

@@ -14,6 +14,7 @@ from postern.cli.workspace import (
     STATE_FOLDER,
     Host,
     Port,
+    connection_callbacks,
     export_local_credential,
     local_settings,
     readable_folder,
@@ -67,6 +68,7 @@ def dev(host: Host = None, port: Port = None) -> None:
 
         address = bound_address(place, listener)
         settings = local_settings(local, address)
+        local.sign_ins.redirect_uris |= connection_callbacks(local, settings)
         with readable_folder():
             app = create_app(
                 settings, local_tokens=local_tokens, local_address=address, local_caller=caller_here(local)

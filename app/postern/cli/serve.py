@@ -12,6 +12,7 @@ from postern.journal.database.engine import check_database
 from postern.logs import configure_logs, log_format
 from postern.loopback import is_loopback
 from postern.settings import Settings, load_settings
+from postern.settings.grants import check_grants
 
 
 def add_to(app: typer.Typer) -> None:
@@ -30,6 +31,7 @@ def serve(
 
     use_address(host, port)
     settings = load_settings()
+    check_grants(settings)
     configure_logs(log_format(settings.log_format))
     several = workers > 1
     if several:  # each worker checks it too, but it is said once

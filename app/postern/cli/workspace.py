@@ -12,7 +12,9 @@ import typer
 from postern.catalog import Snapshot
 from postern.errors import UserFault
 from postern.local_tenant import LocalTenant
+from postern.local_tenant.directory import EXAMPLE_CONNECTION, callback_path
 from postern.local_tenant.flows import FLOWS_AUDIENCE, flow_url
+from postern.local_tenant.tenant import GRANTS_KEY_NAME
 from postern.settings import Settings, load_settings
 
 Host = Annotated[str | None, typer.Option(help="The address to listen on, in place of POSTERN_HOST.")]
@@ -94,8 +96,8 @@ def local_settings(local: LocalTenant, public_url: str = "") -> Settings:
 
 
 def local_defaults(local: LocalTenant) -> dict[str, Any]:
-    """The settings that the local tenant provides: its addresses, its people, a connection to its directory, and a flow
-    to call."""
+    """The settings that the local tenant provides: its addresses, its people, connections to its directory, as the
+    application and as the caller, and a flow to call."""
     own = local.applications[OWN_APPLICATION]
     return {
         "tenant_id": local.tenant_id,
@@ -104,6 +106,7 @@ def local_defaults(local: LocalTenant) -> dict[str, Any]:
         "client_id": local.client_id,
         "client_secret_name": own.client_secret_name,
         "key_vault_url": local.key_vault_url,
+        "grants_key_name": GRANTS_KEY_NAME,
         "azure_credential": "client_secret",
         "ca_bundle": str(local.ca_bundle),
         "people": {**local.people, OWN_APPLICATION: own.object_id},
@@ -117,7 +120,19 @@ def local_defaults(local: LocalTenant) -> dict[str, Any]:
                     "client_secret": {"key_vault": own.client_secret_name},
                     "scopes": ["https://graph.microsoft.com/.default"],
                 },
-            }
+            },
+            EXAMPLE_CONNECTION: {
+                "base_url": local.graph_url,
+                "auth": {
+                    "type": "oauth2",
+                    "flow": "authorization_code",
+                    "identity_provider": "entra",
+                    "client_id": local.client_id,
+                    "client_secret": {"key_vault": own.client_secret_name},
+                    "scopes": ["User.Read", "offline_access", "openid", "profile"],
+                    "per_user": True,
+                },
+            },
         },
         "triggers": {
             "approve-leave": {
@@ -130,6 +145,17 @@ def local_defaults(local: LocalTenant) -> dict[str, Any]:
                 },
             }
         },
+    }
+
+
+def connection_callbacks(local: LocalTenant, settings: Settings) -> set[str]:
+    """The redirect URIs of the connections that people connect at the local tenant: one for each."""
+    from postern.connections.grants.entries import granted_entries
+
+    return {
+        (settings.public_url or "").rstrip("/") + callback_path(name)
+        for name, each in granted_entries(settings).items()
+        if each.auth.client_id == local.client_id
     }
 
 

@@ -134,15 +134,21 @@ def code_request(
 ) -> TokenRequest:
     """The request that exchanges a code (RFC 6749, section 4.1.3; RFC 7636, section 4.5). Raises ValueError as
     `authorization_url` does, and for a code that no provider sends."""
-    from authlib.common.urls import add_params_to_qs  # type: ignore[import-untyped]
-    from authlib.oauth2.auth import ClientAuth  # type: ignore[import-untyped]
     from authlib.oauth2.rfc6749.parameters import prepare_token_request
 
     if not _TEXT.fullmatch(code):
         raise ValueError("not an authorization code")
-    headers = {"Accept": "application/json", "Accept-Encoding": "identity", "Content-Type": FORM}
     verifier = verifier_of(browser_secret, state)
     body = prepare_token_request("authorization_code", redirect_uri=redirect_uri, code=code, code_verifier=verifier)
+    return authenticated(endpoint, body, proof)
+
+
+def authenticated(endpoint: str, body: str, proof: ClientProof) -> TokenRequest:
+    """A POST of this form, with the proof of the client (RFC 6749, section 2.3.1)."""
+    from authlib.common.urls import add_params_to_qs  # type: ignore[import-untyped]
+    from authlib.oauth2.auth import ClientAuth  # type: ignore[import-untyped]
+
+    headers = {"Accept": "application/json", "Accept-Encoding": "identity", "Content-Type": FORM}
     if proof.assertion:
         asserted = [("client_assertion_type", _ASSERTION_TYPE), ("client_assertion", proof.assertion)]
         return TokenRequest(endpoint, headers, add_params_to_qs(body, [("client_id", proof.client_id), *asserted]))

@@ -7,7 +7,7 @@ whether the authority is Microsoft's, but ours is configured.
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,6 +20,7 @@ from azure.identity.aio import (
     ClientAssertionCredential,
     ClientSecretCredential,
     ManagedIdentityCredential,
+    OnBehalfOfCredential,
     WorkloadIdentityCredential,
 )
 from azure.keyvault.secrets.aio import SecretClient
@@ -105,6 +106,22 @@ def assertion_credential(
     return ClientAssertionCredential(
         tenant_id, client_id, lambda: assertion, **_options(authority, ca_bundle, proxy, note)
     )
+
+
+def on_behalf_of_credential(
+    tenant_id: str,
+    client_id: str,
+    user_assertion: str,
+    proof: Mapping[str, Any],
+    authority: str | None,
+    ca_bundle: Path | None,
+    proxy: Proxy | None = None,
+    note: Note | None = None,
+) -> AsyncTokenCredential:
+    """An application that exchanges the token of its caller. `proof` is how it authenticates: the `client_secret`, the
+    `client_certificate`, or a `client_assertion_func`. Its cache ends with it."""
+    options = _options(authority, ca_bundle, proxy, note)
+    return OnBehalfOfCredential(tenant_id, client_id, user_assertion=user_assertion, **proof, **options)
 
 
 def managed_identity_credential(

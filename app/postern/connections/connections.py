@@ -5,11 +5,12 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from postern.connections.allowed_urls import AllowedUrls
 from postern.connections.auth.auth_types import sign_in
 from postern.connections.auth.sign_in_context import SignInContext
+from postern.connections.auth.together import Together
 from postern.connections.entry_client import EntryClient
 from postern.connections.entry_transport import Caps, EntryTransport
 from postern.connections.faults import ConnectionFault
@@ -18,11 +19,13 @@ from postern.connections.retry_transport import Retries
 from postern.connections.vault.vault import Vault
 from postern.home_loop import HomeLoop
 from postern.http_client import URL, AsyncBaseTransport, AsyncClient, pool
+from postern.settings import GrantedAuth, NoAuth, OnBehalfOfAuth
 from postern.settings.types import Table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from postern.authoring.context import Context
     from postern.connections.auth.sign_in import SignIn
     from postern.connections.vault.secret import Secrets
     from postern.settings import Auth, SecretReference, Settings
@@ -30,10 +33,19 @@ if TYPE_CHECKING:
 MOST_KEPT = 100
 """Idle connections of all entries together."""
 
+OF_RUNS = (GrantedAuth, OnBehalfOfAuth)
+"""The types of `auth` that are signed for a run: its sign-in is made anew for each client."""
+
 NONE = Table()
 """No further headers."""
 
 TOKEN_CAPS = Caps(seconds=30.0, response_bytes=1024 * 1024)
+
+
+class SignInOfRun(Protocol):
+    """Makes the sign-in of one run for an entry with such an `auth`. Raises ConnectionFault if the run has none."""
+
+    def __call__(self, entry: str, auth: Any, ctx: "Context", /) -> "SignIn": ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +103,19 @@ class Connections:
         self._closing.push_async_callback(self.vault.aclose)
         self._places = Places(most_here())
         self._entries: dict[str, _Entry] = {}
+        self._of_runs: dict[type, SignInOfRun] = {}
         self._ways: dict[tuple[str, Auth, Mapping[str, SecretReference]], SignIn] = {}
 
     async def secret(self, name: str) -> str:
         """The value of a secret of the Key Vault. Raises ConnectionFault."""
         return (await self.home.run(self._secrets.read(name))).value
 
-    def client(self, name: str) -> AsyncClient:
-        """A new client of `[connections.NAME]`. Raises ConnectionFault."""
+    def of_run(self, ctx: "Context", name: str) -> AsyncClient:
+        """A new client of `[connections.NAME]` for a run. Raises ConnectionFault."""
+        return self.client(name, ctx)
+
+    def client(self, name: str, ctx: "Context | None" = None) -> AsyncClient:
+        """A new client of `[connections.NAME]`, for a run if there is one. Raises ConnectionFault."""
         found = self._settings.connections.get(name)
         if found is None:
             raise _unknown(name, list(self._settings.connections))
@@ -109,7 +126,12 @@ class Connections:
             seconds=found.timeout,
             response_bytes=found.max_response_bytes,
             headers=found.headers,
+            ctx=ctx,
         )
+
+    def sign_in_of_runs(self, auth: type, sign_in: "SignInOfRun") -> None:
+        """Entries with this `auth` are signed for each run. They are not ready before."""
+        self._of_runs[auth] = sign_in
 
     def open(
         self,
@@ -123,20 +145,32 @@ class Connections:
         signer: str = "",
         headers: "Mapping[str, SecretReference]" = NONE,
         results_at: tuple[str, ...] = (),
+        ctx: "Context | None" = None,
     ) -> AsyncClient:
         """A new client of an entry. What its clients share is opened again only if one of these arguments changes. It
         may use addresses at or below `url`. With `exact` it may use only `url` itself, and poll for results at its
         origin (POLL in `allowed_urls.py`). `seconds` limits a call, and `response_bytes` a reply. Entries of one
         `signer` share a credential; errors of signing in name the signer. `headers` are sent beside the `auth`, and
-        results may also be at the origins of `results_at`. Raises ConnectionFault."""
+        results may also be at the origins of `results_at`. `ctx` is the run that the client is for: a sign-in for it is
+        made anew and kept nowhere else. Raises ConnectionFault."""
         opened = _Opened(url, auth, exact, Caps(seconds, response_bytes), headers, results_at)
         known = self._entries.get(entry)
         if known is None or known.opened != opened:
             known = self._entries[entry] = self._open(entry, opened, signer or entry)
-        return EntryClient(known.transport, known.sign_in, self.home)
+        way = known.sign_in
+        if isinstance(auth, OF_RUNS):
+            own = self._signed_for(signer or entry, auth, ctx)
+            way = own if way is None else Together([own, way])
+        return EntryClient(known.transport, way, self.home)
+
+    def _signed_for(self, signer: str, auth: "Auth", ctx: "Context | None") -> "SignIn":
+        made = self._of_runs.get(type(auth))
+        if ctx is None or made is None:
+            raise ConnectionFault(signer, "is used by runs only", "Use it in a workflow")
+        return made(signer, auth, ctx)
 
     def sign_in(self, entry: str) -> "SignIn | None":
-        """How the requests of an opened entry are signed. None if they are not."""
+        """How the requests of an opened entry are signed, beside a sign-in of a run. None if they are not."""
         return self._entries[entry].sign_in
 
     def divide_by(self, caller_of: Callable[[str], str]) -> None:
@@ -164,7 +198,8 @@ class Connections:
         place = AllowedUrls(entry, URL(opened.url), opened.exact, opened.results_at)
         way = self._ways.get((signer, opened.auth, opened.headers))
         if way is None:
-            way = sign_in(signer, opened.auth, self.context, opened.headers)
+            auth = NoAuth() if isinstance(opened.auth, OF_RUNS) else opened.auth
+            way = sign_in(signer, auth, self.context, opened.headers)
             if way is not None:
                 self._ways[signer, opened.auth, opened.headers] = way
                 self._closing.push_async_callback(way.aclose)

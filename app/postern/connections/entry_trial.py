@@ -2,7 +2,10 @@
 the console show the stages.
 
 A connection is tested by a GET of its base address. A trigger gets no request, because any request could run it.
-Instead a connection is opened, over TLS with its certificate checked, and closed again.
+Instead a connection is opened, over TLS with its certificate checked, and closed again. So it is with an entry that
+each person connects, unless it is tested for a person of the local tenant: a request with a token of a person is one of
+that person. Its tokens are not renewed (`grants/trial.py`). An entry on behalf of the caller is tested with the token
+of a caller, if there is one.
 """
 
 import asyncio
@@ -10,28 +13,74 @@ import re
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 from postern.clouds import AUTHORITIES
 from postern.connections.auth.sign_in import SignIn
 from postern.connections.connections import Connections
 from postern.connections.faults import ConnectionFault
+from postern.connections.grants.entra_addresses import EntraAccounts
+from postern.connections.grants.entries import GrantedEntry, granted_entries
+from postern.connections.grants.keys import VaultKeys
+from postern.connections.grants.oauth_provider import provider_of
+from postern.connections.grants.tokens import Access
+from postern.connections.grants.trial import NOBODY, OneToken, Trial, Whose
+from postern.connections.on_behalf_of.caller_token import CallerToken
+from postern.connections.on_behalf_of.sign_in import OnBehalfOf
 from postern.connections.stage import Stage
 from postern.connections.unreached import PROXY_SIGNS_IN, by_proxy, is_untrusted, of_certificate
 from postern.http_client import AsyncClient, HTTPError
+from postern.journal.grants import grant_name
+from postern.journal.server_processes import Transaction
 from postern.proxy import Proxy
-from postern.settings import Connection, Settings, Trigger
+from postern.settings import Connection, GrantedAuth, OnBehalfOfAuth, Settings, Trigger
+
+if TYPE_CHECKING:
+    from postern.authoring.context import Context
 
 REACHED = "reached"
 CONNECT_SECONDS = 10.0
 _HTTPS_PORT, _HTTP_PORT = 443, 80
 
 
-async def stages_of(entry: str, settings: Settings) -> AsyncIterator[Stage]:
-    """Every stage of the existing entry `connections.NAME` or `triggers.NAME`, up to the first that fails."""
+WOULD_RUN = "it would run the trigger"
+WOULD_BE_THEIRS = "it would be sent as a person"
+NO_CALLER = "it would be sent on behalf of a caller"
+
+
+@dataclass(frozen=True, slots=True)
+class OfPeople:
+    """What the test of an entry that people connect needs beside the settings: reads of the journal, Entra's accounts,
+    and whose grant it is."""
+
+    read: Transaction
+    accounts: EntraAccounts
+    whose: Whose = NOBODY
+
+
+async def stages_of(
+    entry: str, settings: Settings, of: OfPeople | None = None, caller: CallerToken | None = None
+) -> AsyncIterator[Stage]:
+    """Every stage of the existing entry `connections.NAME` or `triggers.NAME`, up to the first that fails. `of` is for
+    entries that people connect, and `caller` for those on behalf of a caller."""
     kind, _, name = entry.partition(".")
     found = settings.connections[name] if kind == "connections" else settings.triggers[name]
+    if isinstance(found.auth, GrantedAuth):
+        granted = granted_entries(settings)[grant_name(entry)]
+        yield Stage("entry", True, f"{entry}, connected by {'each person' if granted.per_user else 'an operator'}")
+        if of is None:
+            raise ValueError("the grants of an entry that people connect are in the journal")
+        async for stage in _granted(granted, settings, of):
+            yield stage
+        return
+    if isinstance(found.auth, OnBehalfOfAuth):
+        yield Stage("entry", True, f"{entry}, on behalf of the caller of a run")
+        async for stage in _on_behalf_of(entry, found, found.auth, settings, caller):
+            yield stage
+        return
     yield Stage("entry", True, f"{entry}, of type {found.auth.type}")
     try:
         async with _client(entry, found, settings) as (client, sign_in):
@@ -76,6 +125,69 @@ async def _client(
         await connections.aclose()
 
 
+async def _granted(granted: GrantedEntry, settings: Settings, of: OfPeople) -> AsyncIterator[Stage]:
+    """The stages of an entry that people connect, after the first."""
+    connections = Connections(settings, settings.authority or AUTHORITIES[settings.cloud])
+    try:
+        keys = VaultKeys(connections.vault, settings.grants_key_name or "")
+        provider = provider_of(granted.name, granted.auth, connections.context, of.accounts)
+        tokens: list[Access] = []
+        passed = True
+        async for stage in Trial(granted, connections.context, keys, provider, of.read).stages(of.whose, tokens):
+            passed = stage.passed
+            yield stage
+        if passed:
+            yield await _reached(granted, connections, settings, of.whose, tokens)
+    finally:
+        await connections.aclose()
+
+
+async def _reached(
+    granted: GrantedEntry, connections: Connections, settings: Settings, whose: Whose, tokens: list[Access]
+) -> Stage:
+    """Whether the other side is reached: with a token if that is allowed, else by a connection alone."""
+    entry, found = granted.entry, granted.found
+    if isinstance(found, Trigger):
+        return await connected(found.url, entry, settings.ca_bundle, settings.way_out)
+    if not tokens or (granted.per_user and not whose.sends):
+        proxy, why = settings.way_out, WOULD_BE_THEIRS
+        return await connected(found.base_url, entry, settings.ca_bundle, proxy, key="base_url", why=why)
+    domains = granted.auth.preset.domains
+    connections.sign_in_of_runs(GrantedAuth, lambda entry, _, __: OneToken(entry, tokens[0], domains))
+    client = connections.client(entry.partition(".")[2], cast("Context", _NO_RUN))
+    try:
+        return await _requested(client, entry, found)
+    except ConnectionFault as fault:
+        return Stage(REACHED, False, f"{fault.entry} {fault.wrong}", fault.fix)
+
+
+async def _on_behalf_of(
+    entry: str, found: Connection | Trigger, auth: OnBehalfOfAuth, settings: Settings, caller: CallerToken | None
+) -> AsyncIterator[Stage]:
+    """The stages of an entry on behalf of a caller, after the first. Without a caller no request is sent."""
+    connections = Connections(settings, settings.authority or AUTHORITIES[settings.cloud])
+    shared = OnBehalfOf(entry, auth, connections.context)
+    try:
+        async for stage in shared.try_out() if caller is None else shared.of_caller(caller).try_out():
+            yield stage
+            if not stage.passed:
+                return
+        bundle, proxy = settings.ca_bundle, settings.way_out
+        if isinstance(found, Trigger):
+            yield await connected(found.url, entry, bundle, proxy)
+        elif caller is None:
+            yield await connected(found.base_url, entry, bundle, proxy, key="base_url", why=NO_CALLER)
+        else:
+            own = shared.of_caller(caller)
+            connections.sign_in_of_runs(OnBehalfOfAuth, lambda *_: own)
+            yield await _requested(connections.client(entry.partition(".")[2], cast("Context", _NO_RUN)), entry, found)
+    except ConnectionFault as fault:
+        yield Stage("usable", False, f"{fault.entry} {fault.wrong}", fault.fix)
+    finally:
+        await shared.aclose()
+        await connections.aclose()
+
+
 async def _requested(client: AsyncClient, entry: str, found: Connection) -> Stage:
     """Whether the base address answers. Of the response only the status is read."""
     try:
@@ -90,6 +202,9 @@ def judged(status: int, entry: str, found: Connection) -> Stage:
     detail = f"GET {found.base_url} answered {status}"
     if status == 401 and found.auth.type == "none" and not found.headers:
         return Stage(REACHED, False, detail, f"It requires authentication: give {entry} an auth other than none")
+    if status == 401 and isinstance(found.auth, GrantedAuth):
+        fix = "Let its owner connect it again, and compare its scopes with what the other side requires"
+        return Stage(REACHED, False, f"{detail}: the token was rejected", fix)
     if status == 401:
         what = "its headers, and the secrets that they name" if found.auth.type == "none" else _CREDENTIAL
         fix = f"Check the credential of {entry}: {what}"
@@ -106,8 +221,11 @@ def judged(status: int, entry: str, found: Connection) -> Stage:
     return Stage(REACHED, True, detail)
 
 
-async def connected(url: str, entry: str, ca_bundle: Path | None, proxy: Proxy | None = None) -> Stage:
-    """Whether a connection to a trigger's host can be opened. No request is sent."""
+async def connected(
+    url: str, entry: str, ca_bundle: Path | None, proxy: Proxy | None = None, *, key: str = "url", why: str = WOULD_RUN
+) -> Stage:
+    """Whether a connection to the host of a URL can be opened. No request is sent, and `why` says why. `key` is the key
+    of the URL in the entry."""
     parts = urlsplit(url)
     secure = parts.scheme == "https"
     host, port = parts.hostname or "", parts.port or (_HTTPS_PORT if secure else _HTTP_PORT)
@@ -123,16 +241,16 @@ async def connected(url: str, entry: str, ca_bundle: Path | None, proxy: Proxy |
         fix = PROXY_SIGNS_IN if str(error) == "407" else allow
         return Stage(REACHED, False, f"no connection: the proxy of POSTERN_PROXY answered {error}", fix)
     except (OSError, TimeoutError) as error:
-        return _not_reached(error, entry, "url")
+        return _not_reached(error, entry, key)
     version = writer.get_extra_info("ssl_object").version() if secure else "no TLS"
     writer.transport.abort()
     with suppress(OSError):
         await writer.wait_closed()
-    return Stage(
-        REACHED, True, f"{parts.hostname}:{port} by {version}; no request was sent, because it would run the trigger"
-    )
+    return Stage(REACHED, True, f"{parts.hostname}:{port} by {version}; no request was sent, because {why}")
 
 
+_NO_RUN = object()
+"""In place of a run: the sign-in of a test does not look at it."""
 _CREDENTIAL = "what it is for (audience or scopes, key, password) and its identity"
 
 

@@ -1,14 +1,16 @@
 """`/console/connections`: the entries of `postern.toml`, how each signs in, and a test of one."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
 
 from postern.connections.entry_trial import stages_of
 from postern.connections.stage import Stage
+from postern.console.connect import asker
+from postern.console.grant_words import GrantRow, grant_row
 from postern.console.page import PageRoute, SeeOther, Shown, Visit
-from postern.console.services import Services
+from postern.console.services import Services, Stages
 from postern.console.sign_in_words import sign_in_words
 from postern.console.uses_words import users_of_connections
 from postern.errors import problem
@@ -23,13 +25,12 @@ SECONDS = 60.0
 AT_ONCE = 4
 """Tests that run at the same time."""
 
-Stages = Callable[[str], AsyncIterator[Stage]]
-
 
 @dataclass(frozen=True, slots=True)
 class EntryRow:
     """An entry, without secrets and without the query of its address. `purpose` are its scopes or its audience.
-    `workflows` are those that use it, as far as their options or their code say."""
+    `workflows` are those that use it, as far as their options or their code say. `grant` is for an entry that people
+    connect: the viewer's own, or the shared one."""
 
     entry: str
     table: str
@@ -40,9 +41,12 @@ class EntryRow:
     headers: tuple[str, ...]
     secrets: tuple[str, ...]
     workflows: tuple[str, ...] = ()
+    grant: GrantRow | None = None
 
 
-def entry_row(entry: str, found: Connection | Trigger, workflows: Iterable[str] = ()) -> EntryRow:
+def entry_row(
+    entry: str, found: Connection | Trigger, workflows: Iterable[str] = (), grant: GrantRow | None = None
+) -> EntryRow:
     """An entry as the page shows it."""
     facts = described(entry, found)
     return EntryRow(
@@ -55,12 +59,13 @@ def entry_row(entry: str, found: Connection | Trigger, workflows: Iterable[str] 
         tuple(found.headers),
         tuple(dict.fromkeys(facts["secrets"].values())),
         tuple(workflows),
+        grant,
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Connections:
-    """The two pages. `stages` tests an entry; the default is what `postern connections test` does."""
+    """The two pages. `stages` tests an entry in place of what `postern connections test` does."""
 
     services: Services
     stages: Stages | None = None
@@ -70,16 +75,20 @@ class Connections:
     def routes(self) -> tuple[PageRoute, ...]:
         """Where they are."""
         return (
-            PageRoute("GET", "/console/connections", self.index, operators_only=True),
+            PageRoute("GET", "/console/connections", self.index),
             PageRoute("POST", "/console/connections/{entry}/test", self.test, operators_only=True),
             PageRoute("GET", "/console/connections/{entry}/test", self.back, operators_only=True),
         )
 
-    async def index(self, _: Visit) -> Shown:
-        """All entries."""
+    async def index(self, visit: Visit) -> Shown:
+        """All entries, for operators. For others those that they can connect."""
+        own = [grant_row(each) for each in await self.services.grants.own(asker(visit))]
+        if not visit.viewer.operator:
+            return Shown("connect_list.html", {"rows": own}, HERE)
         users = users_of_connections(self.services.snapshot().triggers)
+        grants = {row.entry: row for row in own}
         rows = [
-            entry_row(entry, found, users.get(entry.removeprefix(OF_CONNECTIONS), ()))
+            entry_row(entry, found, users.get(entry.removeprefix(OF_CONNECTIONS), ()), grants.get(entry))
             for entry, found in entries(self.services.settings).items()
         ]
         return Shown("connections.html", {"rows": rows}, HERE)
@@ -108,7 +117,7 @@ class Connections:
         return SeeOther("/console/connections")
 
     async def _stages(self, entry: str) -> list[Stage]:
-        make = self.stages or partial(stages_of, settings=self.services.settings)
+        make = self.stages or self.services.stages or partial(stages_of, settings=self.services.settings)
         done: list[Stage] = []
         try:
             async with asyncio.timeout(SECONDS):

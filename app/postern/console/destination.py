@@ -15,8 +15,8 @@ _BELOW = re.compile(
 _OF_SIGNING_IN = ("/console/sign-in", "/console/callback", "/console/sign-out", "/console/signed-out")
 
 
-def destination(to: str) -> str:
-    """`to` if it is a page of this server for people, below `/console` or `/connect`; else the console.
+def destination(to: str, otherwise: str = HOME) -> str:
+    """`to` if it is a page of this server for people, below `/console` or `/connect`; else the console, or `otherwise`.
 
     A path has no `%`, `;`, `.` or `..`, which browsers and proxies would resolve. It is no page of signing in either,
     which would send the browser round in a circle. It has no token, which a person may have pasted into a filter,
@@ -24,4 +24,4 @@ def destination(to: str) -> str:
     """
     found = _BELOW.fullmatch(to) if len(to) <= LONGEST else None
     safe = found is not None and found["path"] not in _OF_SIGNING_IN and without_tokens(to) == to
-    return to if safe else HOME
+    return to if safe else otherwise

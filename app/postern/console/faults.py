@@ -35,6 +35,17 @@ FAULTS: Mapping[str, Fault] = {
     "cross-site-request": Fault(
         403, "Request of another page", "This request did not come from a page of this console, so nothing was done."
     ),
+    "consent-not-started": Fault(
+        400,
+        "Connection not completed",
+        "This was not started in this browser and session, was completed already, or took longer than ten minutes.",
+    ),
+    "consent-cancelled": Fault(403, "Not connected", "You did not agree at the provider, so nothing was connected."),
+    "consent-refused": Fault(403, "Not connected", "The provider did not agree, so nothing was connected."),
+    "too-many-consents": Fault(429, "Too many attempts", "You started to connect too often: wait a minute."),
+    "consent-unavailable": Fault(
+        503, "Not connected", "The provider cannot be asked at the moment, so nothing was connected."
+    ),
     "too-many-sign-ins": Fault(429, "Too many sign-ins", "Too many sign-ins were started from here: wait a minute."),
     "sign-in-unavailable": Fault(
         503, "Sign-in unavailable", "Microsoft Entra cannot be reached at the moment. Try again in a minute."
@@ -43,6 +54,7 @@ FAULTS: Mapping[str, Fault] = {
 
 _AGAIN = Action("Try again", "")
 _SIGN_IN_AGAIN = Action("Sign in again", SIGN_IN)
+_CONNECTIONS = Action("See your connections", "/connect")
 _CONSOLE = Action("Go to the console", "/console")
 
 _ACTIONS: Mapping[str, Action] = {
@@ -53,6 +65,11 @@ _ACTIONS: Mapping[str, Action] = {
     "too-many-sign-ins": _SIGN_IN_AGAIN,
     "sign-in-unavailable": _SIGN_IN_AGAIN,
     "identity-unavailable": _SIGN_IN_AGAIN,
+    "consent-not-started": _CONNECTIONS,
+    "consent-cancelled": _CONNECTIONS,
+    "consent-refused": _CONNECTIONS,
+    "consent-unavailable": _CONNECTIONS,
+    "unknown-connection": _CONNECTIONS,
     "journal-unavailable": _AGAIN,
     "internal-error": _AGAIN,
 }

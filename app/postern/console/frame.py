@@ -42,15 +42,19 @@ class Frame:
         here: str = "",
         status: int = 200,
         more: tuple[Header, ...] = (),
+        closed: bool = False,
     ) -> Answer:
-        """The page of a template. `more` are further headers."""
+        """The page of a template. `more` are further headers. `closed` says that the console is not open to this
+        viewer, who gets no navigation."""
         shared = {
             "console": f"{self.prefix}/console",
+            "connect": f"{self.prefix}/connect",
+            "prefix": self.prefix,
             "assets": f"{self.address}{ASSETS}{self.version}/",
             "viewer": viewer,
             "here": here,
             "node": self.node,
-            "navigation": NAVIGATION,
+            "navigation": () if closed else NAVIGATION,
             "request_id": request_id,
         }
         return self._answer(status, render(template, {**values, **shared}), more)

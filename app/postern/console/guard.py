@@ -12,6 +12,7 @@ from structlog.typing import FilteringBoundLogger
 from postern.access import Check, Refused
 from postern.api.client import address_of
 from postern.api.departure import while_connected
+from postern.api.grant_actions import CONNECT
 from postern.console.destination import HOME, destination
 from postern.console.faults import Action, action_for, fault
 from postern.console.frame import Frame
@@ -52,11 +53,11 @@ class Guard:
         async def visit(request: Request, request_id: str) -> Answer:
             viewer = await self.sessions.viewer(request)
             if viewer is None:
-                return self._sign_in_first(request)
+                return self._sign_in_first(request, resumed=route.resumed)
             try:
                 return await self._shown(route, Visit(request, viewer, request_id))
             except (Problem, Refused) as error:
-                return self._fault(error, route.path, request, request_id, viewer)
+                return self._fault(error, route.path, request, request_id, viewer, for_people=route.for_people)
 
         return self.open(route.path, visit)
 
@@ -92,7 +93,8 @@ class Guard:
 
     async def _shown(self, route: PageRoute, visit: Visit) -> Answer:
         viewer = visit.viewer
-        if self.for_operators and not viewer.operator:
+        closed = self.for_operators and not viewer.operator
+        if closed and not route.for_people:
             expected = "the app role Postern.Operator, or POSTERN_OPERATORS"
             raise Refused([Check(OPERATOR, False, expected, viewer.session.object_id)], proved=True)
         if route.operators_only and not viewer.operator:
@@ -101,17 +103,25 @@ class Guard:
         if isinstance(shown, SeeOther):
             return self.frame.redirect(self.frame.below(shown.path))
         return self.frame.page(
-            shown.template, shown.values, visit.request_id, viewer=viewer, here=shown.here, status=shown.status
+            shown.template,
+            shown.values,
+            visit.request_id,
+            viewer=viewer,
+            here=shown.here,
+            status=shown.status,
+            more=shown.more,
+            closed=closed,
         )
 
-    def _sign_in_first(self, request: Request) -> Answer:
-        """A page that is read is read after signing in. A form is not sent again, and browsers stop one that is sent on
-        to Entra: its page has a link. A script that asks for a part of a page lets the browser leave the page."""
+    def _sign_in_first(self, request: Request, *, resumed: bool) -> Answer:
+        """A page that is read is read after signing in, unless it is not `resumed`. A form is not sent again, and
+        browsers stop one that is sent on to Entra: its page has a link. A script that asks for a part of a page lets
+        the browser leave the page."""
         if request.headers.get("hx-request") == "true":
             location = self.frame.below(sign_in_path(self._page_around(request)))
             gone = (b"hx-redirect", location.encode("ascii"))
             return self.frame.page("part-fault.html", _texts(fault("session-ended")), "", status=401, more=(gone,))
-        if request.method not in ("GET", "HEAD"):
+        if request.method not in ("GET", "HEAD") or not resumed:
             raise fault("session-ended")
         query: bytes = request.scope["query_string"]
         to = request.scope["path"] + (f"?{query.decode('latin-1')}" if query else "")
@@ -127,7 +137,14 @@ class Guard:
         return destination(path + (f"?{parts.query}" if parts.query else ""))
 
     def _fault(
-        self, error: Problem | Refused, path: str, request: Request, request_id: str, viewer: Viewer | None = None
+        self,
+        error: Problem | Refused,
+        path: str,
+        request: Request,
+        request_id: str,
+        viewer: Viewer | None = None,
+        *,
+        for_people: bool = False,
     ) -> Answer:
         """The page of an error, which is on record."""
         checks: tuple[Check, ...]
@@ -149,18 +166,30 @@ class Guard:
                 found=as_text(checks[-1].found) if checks else "",
                 client_address=refusal.client_address,
             )
-        return self._problem_page(shown, request, request_id, viewer)
+        return self._problem_page(shown, request, request_id, viewer, for_people=for_people)
 
-    def _problem_page(self, shown: Problem, request: Request, request_id: str, viewer: Viewer | None = None) -> Answer:
+    def _problem_page(
+        self,
+        shown: Problem,
+        request: Request,
+        request_id: str,
+        viewer: Viewer | None = None,
+        *,
+        for_people: bool = False,
+    ) -> Answer:
         part = request.headers.get("hx-request") == "true"
         closed = viewer is not None and self.for_operators and not viewer.operator
-        values = {**_texts(shown), "action": self._action(shown.code, request), "other_person": closed}
+        action = self._action(shown.code, request)
+        if closed and for_people and action.path == self.frame.below(HOME):
+            action = Action("See your connections", self.frame.below(CONNECT))
+        values = {**_texts(shown), "action": action, "other_person": closed and not for_people}
         return self.frame.page(
             "part-fault.html" if part else "fault.html",
             values,
             request_id,
-            viewer=None if closed else viewer,
+            viewer=None if closed and not for_people else viewer,
             status=shown.status,
+            closed=closed,
             more=tuple(header_lines(shown.headers)),
         )
 

@@ -11,12 +11,15 @@ from markupsafe import Markup
 from sqlalchemy import Connection
 
 from postern.api.access import visible
+from postern.api.grant_actions import Own
 from postern.console import charts, needs
+from postern.console.connect import asker
 from postern.console.first_steps import first_steps
 from postern.console.needs import Need
 from postern.console.page import PageRoute, Shown, Visit
 from postern.console.recent import Recent
 from postern.console.services import Services
+from postern.console.uses_words import users_of_connections
 from postern.console.words import iso
 from postern.errors import Problem
 from postern.journal.reading.activity import MINUTE, Minute, Owner, activity
@@ -50,6 +53,14 @@ class Overview:
     empty: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """The connections of a person, and how many people's are broken, by the name of the grant."""
+
+    own: tuple[Own, ...]
+    broken: Mapping[str, int]
+
+
 def overview(connection: Connection, now: float, owner: Owner | None, console: str) -> Overview:
     """What the journal says about all runs; with an `owner` about those that this person started. `console` is the
     path of the console. It is made in the reader's thread, with the pictures: these take milliseconds."""
@@ -78,6 +89,7 @@ class Home:
     services: Services
     recent: Recent[Overview] = field(default_factory=Recent)
     checks: Recent[Mapping[str, str]] = field(default_factory=Recent)
+    granted: Recent[Granted] = field(default_factory=Recent)
 
     @property
     def routes(self) -> tuple[PageRoute, ...]:
@@ -86,7 +98,11 @@ class Home:
     async def page(self, visit: Visit) -> Shown:
         """The page, or the part of it that is polled."""
         found, unavailable = await self._overview(visit)
-        listed = [*(await self._of_server() if visit.viewer.operator else []), *_of_journal(found)]
+        listed = [
+            *(await self._of_server() if visit.viewer.operator else []),
+            *await self._of_connections(visit),
+            *_of_journal(found),
+        ]
         values = {
             "needs": listed,
             "headline": needs.headline(listed),
@@ -117,6 +133,28 @@ class Home:
             *needs.of_secrets(services.secret_states(), services.now()),
             *needs.of_readiness(await self._reasons()),
         ]
+
+    async def _of_connections(self, visit: Visit) -> list[Need]:
+        """Connections that this person has to connect; for operators also how many people's are broken."""
+        services, viewer, who = self.services, visit.viewer, asker(visit)
+        if not services.grants.entries:
+            return []
+
+        async def read() -> Granted:
+            own = await services.grants.own(who)
+            entries = [each for each in services.grants.entries.values() if each.per_user and viewer.operator]
+            broken = {each.name: (await services.grants.owners(each, who)).counts.get("Broken", 0) for each in entries}
+            return Granted(tuple(own), broken)
+
+        try:
+            found = await self.granted.get((viewer.person, viewer.operator), read)
+        except Problem:
+            return []  # the page says that the journal cannot be read
+        triggers = services.snapshot().triggers
+        may_call = visible(services.installation, triggers, viewer.caller)
+        used = {name for name, users in users_of_connections(triggers).items() if may_call.intersection(users)}
+        used |= {each.name for each in services.grants.entries.values() if not each.per_user}
+        return needs.of_connections(found.own, used, found.broken)
 
     async def _reasons(self) -> Mapping[str, str]:
         """Why checks fail. A check that hangs does not hold the page."""

@@ -1,11 +1,12 @@
-"""How many sign-ins may be started: each writes a row, and sends a browser to Entra. Pure."""
+"""How many sign-ins and consents may be started: each writes a row, and sends a browser to a provider. Pure."""
 
 from collections import Counter, deque
 
 from postern.journal.shares import ANONYMOUS, holder_of
 
 OF_ADDRESS = 10
-"""Starts of one address within MINUTE. Addresses of version 6 count by their network of 64 bits."""
+"""Starts of one address, or consents of one session, within MINUTE. Addresses of version 6 count by their network of
+64 bits."""
 IN_ALL = 50
 """Starts within a second, in this server process."""
 MINUTE = 60.0
@@ -22,18 +23,21 @@ class Starts:
 
     def admit(self, address: str, now: float) -> bool:
         """Whether this address may start a sign-in now, by the monotonic clock; if so, it counts."""
+        return self.admit_one(holder_of(ANONYMOUS, "", "", address)[1], now)
+
+    def admit_one(self, who: str, now: float) -> bool:
+        """The same for what counts as one: a network of addresses, or a session."""
         self._forget(now - MINUTE)
-        network = holder_of(ANONYMOUS, "", "", address)[1]
         crowded = len(self._admitted) >= IN_ALL and self._admitted[-IN_ALL][0] > now - SECOND
-        if crowded or self._of[network] >= OF_ADDRESS:
+        if crowded or self._of[who] >= OF_ADDRESS:
             return False
-        self._admitted.append((now, network))
-        self._of[network] += 1
+        self._admitted.append((now, who))
+        self._of[who] += 1
         return True
 
     def _forget(self, before: float) -> None:
         while self._admitted and self._admitted[0][0] <= before:
-            _, network = self._admitted.popleft()
-            self._of[network] -= 1
-            if not self._of[network]:
-                del self._of[network]
+            _, who = self._admitted.popleft()
+            self._of[who] -= 1
+            if not self._of[who]:
+                del self._of[who]

@@ -1,15 +1,18 @@
 """What needs a person, as the home page lists it. Pure. Within each kind, what is urgent comes first."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 from urllib.parse import urlencode
 
+from postern.api.grant_actions import Own, needed
 from postern.catalog import Fault
+from postern.connections.grants.states import Shown
 from postern.connections.vault.expiry import EXPIRED, days_left, threshold
 from postern.connections.vault.secret import SecretState
 from postern.console.refusal_view import reason_words
 from postern.console.words import count
 from postern.ids import is_id
+from postern.journal.grants import entry_of
 from postern.journal.reading.attention import Burst, Failing
 from postern.plain_text import plain
 
@@ -24,8 +27,8 @@ T = TypeVar("T")
 
 
 class Need(NamedTuple):
-    """One thing. `what` links to `path` (below `/console`), `more` says why and what to do. `at` is a time, and `when`
-    says of what. `other` is a second link with its words."""
+    """One thing. `what` links to `path` (below `/console`), or to the page of a `connection`; `more` says why and what
+    to do. `at` is a time, and `when` says of what. `other` is a second link with its words."""
 
     kind: str
     what: str
@@ -35,6 +38,7 @@ class Need(NamedTuple):
     at: float | None = None
     urgent: bool = True
     other: tuple[str, str] | None = None
+    connection: str = ""
 
 
 def of_files(faults: Sequence[Fault]) -> list[Need]:
@@ -53,6 +57,15 @@ def of_readiness(reasons: Mapping[str, str]) -> list[Need]:
     """Checks of `/readyz` that fail."""
     failing = [(name, reason) for name, reason in reasons.items() if reason]
     return [Need("Readiness", f"The readiness check {plain(name)} fails", more=_text(why)) for name, why in failing]
+
+
+def of_connections(own: Sequence[Own], used: Container[str], broken: Mapping[str, int]) -> list[Need]:
+    """Connections that a person has to connect or connect again: the viewer's own, and for operators the shared ones.
+    One that was never connected is listed only if it is `used`: by a workflow that the viewer may call, or shared.
+    `broken` is how many people's grants are broken, by entry, for operators."""
+    listed = [each for each in needed(own) if each.grant is not None or each.entry.name in used]
+    found = _listed("Connection", listed, _of_connection, "connections", "/connections")
+    return found + [_of_people(name, number) for name, number in broken.items() if number]
 
 
 def of_runs(failing: Sequence[Failing]) -> list[Need]:
@@ -100,6 +113,28 @@ def _of_secret(state: SecretState, now: float) -> Need | None:
         return Need("Secret", f"The secret {name} has expired", "/secrets", used, "Expired", state.ends)
     when = "within a day" if days < 1 else f"in {days} {'day' if days == 1 else 'days'}"
     return Need("Secret", f"The secret {name} expires {when}", "/secrets", used, "Expires", state.ends, urgent=days < 7)
+
+
+def _of_connection(own: Own) -> Need:
+    found, whose = own.condition, "Your connection" if own.entry.per_user else "The shared connection"
+    name = plain(own.entry.name)
+    words = {
+        Shown.NEEDED: f"{name} is not connected",
+        Shown.EXPIRING: f"{whose} {name} ends soon",
+        Shown.BROKEN: f"{whose} {name} is broken",
+    }[found.state]
+    ends = {"when": "Ends", "at": found.ends_at} if found.state is Shown.EXPIRING else {"when": "", "at": None}
+    why = f"It {found.text}" if found.state is not Shown.NEEDED and found.text else ""
+    urgent = found.state is Shown.BROKEN or (found.state is Shown.NEEDED and not own.entry.per_user)
+    more = _text(why, found.fix or "Connect it again before that")
+    return Need("Connection", words, more=more, urgent=urgent, connection=own.entry.name, **ends)
+
+
+def _of_people(name: str, number: int) -> Need:
+    people = "1 person has" if number == 1 else f"{count(number)} people have"
+    more = "Only they can connect it again. Each sees it on the home page."
+    path = f"/connections/{entry_of(name)}/people"
+    return Need("Connection", f"{people} a broken grant of {plain(name)}", path, more, urgent=False)
 
 
 def _order(state: SecretState) -> float:

@@ -59,12 +59,14 @@ class Visit:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A template of `templates/` with its values. `here` is the entry of the navigation that the page belongs to."""
+    """A template of `templates/` with its values. `here` is the entry of the navigation that the page belongs to, and
+    `more` are further header fields."""
 
     template: str
     values: Mapping[str, Any] = field(default_factory=dict)
     here: str = ""
     status: int = 200
+    more: tuple[tuple[bytes, bytes], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +84,13 @@ its status and the request id."""
 
 class PageRoute(NamedTuple):
     """Where a page is. `path` is Starlette's form of a path. Only operators may open pages of `operators_only`; for
-    others these do not exist. Those that are not GET are guarded against requests of other sites."""
+    others these do not exist. Those `for_people` are open to all people, also where the console is for operators. Those
+    that are not `resumed` are not opened again after signing in, because their addresses have what must not be kept.
+    Those that are not GET are guarded against requests of other sites."""
 
     method: str
     path: str
     page: Page
     operators_only: bool = False
+    for_people: bool = False
+    resumed: bool = True

@@ -4,11 +4,16 @@ from collections.abc import Callable
 
 from starlette.routing import Route
 
+from postern.api.grant_actions import CONNECT
 from postern.console.assets import Assets
+from postern.console.connect import Connect
 from postern.console.connections import Connections
+from postern.console.consent import Consent
 from postern.console.explain import Explain
+from postern.console.grant_owners import GrantOwners
 from postern.console.guard import Guard
 from postern.console.home import Home
+from postern.console.links import Links
 from postern.console.page import PageRoute, SeeOther, Visit
 from postern.console.refusals import Refusals
 from postern.console.run_routes import run_routes
@@ -20,6 +25,8 @@ from postern.console.workflows import Workflows
 from postern.errors import problem
 
 ASSET = "/console/assets/{version}/{name}"
+OTHERS = (("/console", False), ("/console/{path:path}", False), (CONNECT, True), (f"{CONNECT}/{{path:path}}", True))
+"""All other paths, and whether they are open to people where the console is not."""
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 PAGES: tuple[Callable[[Services], tuple[PageRoute, ...]], ...] = (
@@ -29,6 +36,7 @@ PAGES: tuple[Callable[[Services], tuple[PageRoute, ...]], ...] = (
     lambda services: Refusals(services).routes,
     lambda services: Workflows(services).routes,
     lambda services: Connections(services).routes,
+    lambda services: GrantOwners(services).routes,
     lambda services: Secrets(services).routes,
     lambda services: Explain(services).routes,
 )
@@ -42,15 +50,17 @@ def routes(services: Services, guard: Guard, sign_in: SignIn, assets: Assets) ->
         ("GET", "/console/callback", sign_in.callback),
         ("POST", "/console/sign-out", sign_in.sign_out),
         ("GET", "/console/signed-out", sign_in.signed_out),
+        ("GET", f"{CONNECT}/{{name}}/invitation/{{secret}}", Links(guard.frame).opened),
     )
-    pages = [page for family in PAGES for page in family(services)]
+    consent = Consent(services.grants, services.provider, guard.sessions.cookies, services.address)
+    pages = [*(page for family in PAGES for page in family(services)), *Connect(services, consent).routes]
     return (
         Route(ASSET, guard.open(ASSET, assets.answer, anyhow=True), methods=["GET"]),
         *(Route(path, guard.open(path, handler), methods=[method]) for method, path, handler in open_ones),
         *(Route(page.path, guard.page(page), methods=[page.method]) for page in pages),
         *(
-            Route(path, guard.page(PageRoute(method, path, nothing_here)), methods=[method])
-            for path in ("/console", "/console/{path:path}")
+            Route(path, guard.page(PageRoute(method, path, nothing_here, for_people=for_people)), methods=[method])
+            for path, for_people in OTHERS
             for method in METHODS
         ),
     )

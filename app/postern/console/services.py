@@ -1,20 +1,27 @@
 """What the pages of the console need from the rest of the server. `assembly/console.py` hands it over."""
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
 from postern.access import Caller, Guarded
 from postern.api.docs import TokenCommand
+from postern.api.grant_actions import GrantActions
 from postern.api.run_actions import Cancel, Read, Resubmit, Underway, Write
 from postern.catalog import Snapshot
+from postern.connections.grants.provider import Provider
+from postern.connections.stage import Stage
 from postern.connections.vault.secret import SecretState
 from postern.errors import problem
 from postern.identity.explained import Explained
 from postern.settings import Settings
 from postern.settings.installation import Installation
+
+Stages = Callable[[str], AsyncIterator[Stage]]
+"""Tests the entry of this name, stage by stage."""
 
 LocalCaller = Callable[[str, Guarded], Caller | None]
 """Returns whom a token of the local tenant would name at a policy, by the name of a person there; None if there is no
@@ -33,6 +40,18 @@ async def _no_checks() -> Mapping[str, str]:
     return {}
 
 
+async def _no_journal(*_: object) -> Any:
+    raise problem("journal-unavailable")
+
+
+def _no_provider(name: str) -> Provider:
+    raise LookupError(name)
+
+
+NO_GRANTS = GrantActions({}, None, _no_journal, _no_journal, "")
+"""Where no entry is connected by a person. Nothing is read."""
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """`read` and `write` are the journal's. `cancel`, `resubmit` and `underway` are the run API's. `snapshot` returns
@@ -41,7 +60,8 @@ class Services:
     `explain` makes every check of a token for a policy. `local_caller` is for the local tenant, and `token_command` the
     command that prints a token there with which a trigger may be called. `address` is where browsers reach the server.
     `secret_states` is what is known of the secrets of the settings, by name, and `read_secrets` reads them now.
-    `readiness` says why each check of `/readyz` fails, "" if it passes."""
+    `readiness` says why each check of `/readyz` fails, "" if it passes. `grants` are the actions on connections that
+    people connect, and `provider` returns that of a grant's name. `stages` tests an entry."""
 
     settings: Settings
     installation: Installation
@@ -61,3 +81,6 @@ class Services:
     secret_states: Callable[[], Mapping[str, SecretState]] = dict
     read_secrets: Callable[[], Awaitable[object]] = _nothing_to_read
     readiness: Callable[[], Awaitable[Mapping[str, str]]] = _no_checks
+    grants: GrantActions = NO_GRANTS
+    provider: Callable[[str], Provider] = _no_provider
+    stages: Stages | None = None

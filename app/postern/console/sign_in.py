@@ -4,12 +4,11 @@ The browser keeps one random secret in a cookie. Verifier and nonce of a request
 has its hash only, so that a code can be exchanged once, by the browser that began.
 """
 
-import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from starlette.requests import Request
 from structlog.typing import FilteringBoundLogger
@@ -25,6 +24,7 @@ from postern.console.faults import SIGN_IN, fault
 from postern.console.frame import Frame
 from postern.console.limits import Starts
 from postern.console.own_origin import PORTS
+from postern.console.return_query import numbers_in, parameters
 from postern.console.sessions import Sessions, stranger
 from postern.errors import problem
 from postern.journal import authorizations
@@ -38,8 +38,6 @@ DOCUMENT = "document"
 STATE = "state"
 BROWSER = "browser"
 """The checks of a browser that comes back."""
-_AADSTS = re.compile(r"AADSTS([0-9]{3,9})", re.ASCII)
-_MOST_PARAMETERS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +59,7 @@ class SignIn:
         belong to a host."""
         if (what := request.headers.get("sec-fetch-dest", DOCUMENT)) != DOCUMENT:
             raise fault("cross-site-request", reason=f"Sec-Fetch-Dest is {what[:40]!a}, not {DOCUMENT}")
-        query = _parameters(request)
+        query = parameters(request)
         to = destination(query.get("to", ""))
         if self._is_elsewhere(request):
             if "moved" in query:  # a proxy replaces the Host, and says so nowhere: it would go round in a circle
@@ -79,7 +77,7 @@ class SignIn:
 
     async def callback(self, request: Request, request_id: str) -> Answer:
         """The browser comes back from Entra, with a code or an error."""
-        query = _parameters(request)
+        query = parameters(request)
         state, code = query.get("state", ""), query.get("code", "")
         cookies = self.sessions.cookies
         secret = secret_in(request.scope["headers"], cookies.authorization)
@@ -89,8 +87,7 @@ class SignIn:
             raise _not_started(BROWSER, "no cookie of a sign-in that was begun in this browser")
         taken = await self._taken(request, state, secret, request_id)
         if "error" in query:
-            numbers = tuple(map(int, _AADSTS.findall(query.get("error_description", "")[:2000])[:3]))
-            raise refused_by_entra(query, numbers)
+            raise refused_by_entra(query, numbers_in(query))
         if not code:
             raise fault("sign-in-refused", reason="neither a code nor an error")
         person = await self.entra.person(code, state, secret)
@@ -150,23 +147,6 @@ class SignIn:
 def sign_in_path(to: str) -> str:
     """The path that begins a sign-in for this destination."""
     return f"{SIGN_IN}?{urlencode({'to': to})}"
-
-
-def _parameters(request: Request) -> Mapping[str, str]:
-    """The parameters of the query, each of which occurs once. Others are ignored, but for the number of them."""
-    try:
-        pairs = parse_qsl(
-            request.scope["query_string"].decode("ascii"),
-            keep_blank_values=True,
-            errors="strict",
-            max_num_fields=_MOST_PARAMETERS,
-        )
-    except ValueError:
-        raise fault("sign-in-not-started", reason="the query is malformed") from None
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise fault("sign-in-not-started", reason="a parameter occurs more than once")
-    return found
 
 
 def _not_started(what: str, found: str) -> Refused:

@@ -2,7 +2,17 @@
 
 from urllib.parse import urlsplit
 
-from postern.settings import ApiKeyAuth, Auth, BasicAuth, EntraAuth, NoAuth, OAuth2Auth, SecretReference
+from postern.settings import (
+    ApiKeyAuth,
+    Auth,
+    BasicAuth,
+    EntraAuth,
+    GrantedAuth,
+    NoAuth,
+    OAuth2Auth,
+    OnBehalfOfAuth,
+    SecretReference,
+)
 
 _AUTHENTICATES = {
     "header": "in the Authorization header",
@@ -22,6 +32,10 @@ def sign_in_words(auth: Auth) -> str:
         return f"With the key {auth.key.key_vault} in {place}."
     if isinstance(auth, OAuth2Auth):
         return _oauth2(auth)
+    if isinstance(auth, GrantedAuth):
+        return _granted(auth)
+    if isinstance(auth, OnBehalfOfAuth):
+        return _on_behalf_of(auth)
     return _entra(auth)
 
 
@@ -40,6 +54,27 @@ def _oauth2(auth: OAuth2Auth) -> str:
     how = _AUTHENTICATES[auth.authentication]
     kind = "the private key" if key == "private_key" else "the secret"
     return f"With a token of {where} for the client {auth.client_id}: {kind} {reference.key_vault} {how}."
+
+
+def _on_behalf_of(auth: OnBehalfOfAuth) -> str:
+    application = f"the application {auth.client_id}" if auth.client_id else "Postern's own application"
+    if auth.certificate is not None:
+        proof = f": the certificate {auth.certificate.key_vault}"
+    else:
+        proof = f": the secret {auth.client_secret.key_vault}" if auth.client_secret else ", federated"
+    return f"With a token of Entra for the caller of the run (on behalf of), by {application}{proof}."
+
+
+def _granted(auth: GrantedAuth) -> str:
+    whose = "a token that each person connects" if auth.per_user else "a token that an operator connects for all runs"
+    address = auth.issuer or auth.authorization_url or ""
+    where = f"tenant {auth.tenant} of Entra" if auth.tenant else "Entra"
+    at = where if auth.is_entra else auth.identity_provider or urlsplit(address).hostname or "its provider"
+    reference = auth.certificate or auth.client_secret
+    how = "a federated managed identity" if reference is None else f"the secret {reference.key_vault}"
+    if auth.certificate is not None:
+        how = f"the certificate {auth.certificate.key_vault}"
+    return f"With {whose}, of {at} for the client {auth.client_id}: {how}."
 
 
 def _entra(auth: EntraAuth) -> str:

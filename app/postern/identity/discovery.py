@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -52,6 +52,19 @@ async def fetch_endpoints(client: AsyncClient, tenant: Tenant, *, seconds: float
     """The addresses of a tenant for signing people in, within `seconds`. Raises what `fetch_keys` does."""
     async with asyncio.timeout(seconds):
         return endpoints(await _metadata(client, tenant), tenant.authority)
+
+
+async def fetch_shared_endpoints(
+    client: AsyncClient, authority: str, issuers: Collection[str], shared: str, *, seconds: float = FETCH_SECONDS
+) -> Endpoints:
+    """The addresses at which people of several tenants sign in: `shared` is `organizations` or `common`. The issuer in
+    that metadata is a template, which must be one of `issuers` literally. Raises what `fetch_keys` does."""
+    async with asyncio.timeout(seconds):
+        metadata = json_object(await _get(client, f"{authority}/{shared}/v2.0/.well-known/openid-configuration"))
+        issuer = metadata.get("issuer")
+        if not isinstance(issuer, str) or issuer not in issuers:
+            raise EntraFault(f"the metadata of {shared} is of another issuer than {authority}/{{tenantid}}/v2.0")
+        return endpoints(metadata, authority)
 
 
 def endpoints(metadata: Mapping[str, Any], authority: str) -> Endpoints:

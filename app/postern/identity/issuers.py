@@ -43,6 +43,9 @@ class Tenant:
         return self.issuers_v1 | self.issuers_v2
 
 
+TEMPLATE = "{tenantid}"
+"""What the issuer has in place of a tenant's id, in the metadata and the keys for several tenants."""
+
 NO_TENANT = Tenant("", "", frozenset(), frozenset())
 """Used when a token names an unknown tenant: it has no issuer."""
 
@@ -57,20 +60,36 @@ def tenant(tenant_id: str, cloud: str = "public", authority: str | None = None) 
     tenant_id = tenant_id.lower()
     if not GUID.fullmatch(tenant_id):
         raise ValueError("a tenant id is a GUID, like 00000000-0000-0000-0000-000000000000")
-    if cloud not in CLOUDS:
-        raise ValueError(f"unknown cloud {cloud!r}: choose one of {', '.join(CLOUDS)}")
-    known = CLOUDS[cloud]
-    bases_v1, bases_v2 = {known.sts}, {known.authority}
-    if authority is not None:
-        authority = _checked(authority)
-        bases_v1.add(authority)
-        bases_v2.add(authority)
+    at, bases_v1, bases_v2 = _bases(cloud, authority)
     return Tenant(
         tenant_id,
-        authority or known.authority,
+        at,
         issuers_v1=frozenset(f"{base}/{tenant_id}/" for base in bases_v1),
         issuers_v2=frozenset(f"{base}/{tenant_id}/v2.0" for base in bases_v2),
     )
+
+
+def any_tenant(cloud: str = "public", authority: str | None = None) -> Tenant:
+    """The tenant of any id, as the metadata of `organizations` and `common` writes it: a template, not a tenant whose
+    tokens are accepted. Raises ValueError as `tenant` does."""
+    at, bases_v1, bases_v2 = _bases(cloud, authority)
+    return Tenant(
+        TEMPLATE,
+        at,
+        issuers_v1=frozenset(f"{base}/{TEMPLATE}/" for base in bases_v1),
+        issuers_v2=frozenset(f"{base}/{TEMPLATE}/v2.0" for base in bases_v2),
+    )
+
+
+def _bases(cloud: str, authority: str | None) -> tuple[str, set[str], set[str]]:
+    """The authority, and what the issuers of both versions begin with."""
+    if cloud not in CLOUDS:
+        raise ValueError(f"unknown cloud {cloud!r}: choose one of {', '.join(CLOUDS)}")
+    known = CLOUDS[cloud]
+    if authority is None:
+        return known.authority, {known.sts}, {known.authority}
+    authority = _checked(authority)
+    return authority, {known.sts, authority}, {known.authority, authority}
 
 
 def origin(url: str) -> str:

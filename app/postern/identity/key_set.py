@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from jwt import PyJWK
 
 from postern.identity.documents import json_object
-from postern.identity.issuers import Tenant
+from postern.identity.issuers import TEMPLATE, Tenant
 
 MAX_KEYS = 1000
 """Entries of a key set. Microsoft advises to plan for growth ("Signing key rollover")."""
@@ -100,7 +100,7 @@ def _speaks_for(tenant: Tenant, entry: Mapping[str, Any]) -> bool:
     if "issuer" not in entry:
         return True
     issuer = entry["issuer"]
-    return isinstance(issuer, str) and issuer.replace("{tenantid}", tenant.tenant_id) in tenant.issuers
+    return isinstance(issuer, str) and issuer.replace(TEMPLATE, tenant.tenant_id) in tenant.issuers
 
 
 def _is_short_text(value: Any, longest: int) -> bool:

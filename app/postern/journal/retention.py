@@ -14,6 +14,7 @@ from sqlalchemy import Column, ColumnElement, Connection, delete, select
 from postern.journal.authorizations import delete_authorizations
 from postern.journal.clock import Look, advance, jump, look, uptime
 from postern.journal.idempotency_keys import KEPT_FOR
+from postern.journal.invitations import delete_invitations
 from postern.journal.schema import idempotency_keys, refusals, runs
 from postern.journal.server_processes import Transaction
 from postern.journal.sessions import Ends, delete_sessions
@@ -79,7 +80,8 @@ def _chosen(
 
 
 class Retention:
-    """Deletes what is older than `days`, and sessions that have ended. `write` is the journal's."""
+    """Deletes what is older than `days`, and sessions and links that have ended. Grants stay until they
+    are disconnected. `write` is the journal's."""
 
     def __init__(
         self,
@@ -124,6 +126,7 @@ class Retention:
             "refusals": await self._all(partial(delete_refusals, before=now - self._age)),
             "sessions": await self._all(partial(delete_sessions, now=now, ends=self._ends, limit=BATCH)),
             "authorizations": await self._all(partial(delete_authorizations, before=now, limit=BATCH)),
+            "invitations": await self._all(partial(delete_invitations, before=now, limit=BATCH)),
         }
         if any(gone.values()):
             log.info("records-deleted", **gone)

@@ -189,3 +189,49 @@ sessions = Table(
 """People who are signed in with a browser."""
 
 Index("sessions_by_person", sessions.c.object_id, sessions.c.tenant_id)
+
+grants = Table(
+    "grants",
+    metadata,
+    Column("connection", Text, nullable=False),  # the name of the entry, as `journal.grants.grant_name` writes it
+    Column("owner", Text, nullable=False),  # "tenant/object", or "" if the connection is shared
+    Column("account", Text, nullable=False),  # who signed in at the provider, "" if it does not say
+    Column("account_name", Text, nullable=False),  # for showing only
+    Column("tenant", Text, nullable=False),  # of that account, "" but for Entra
+    Column("scopes", Text, nullable=False),  # a JSON list
+    Column("instance_url", Text, nullable=False),  # the base URL that the provider named, "" if it named none
+    Column("sealed", Text, nullable=False),  # both tokens
+    Column("key_version", Text, nullable=False),  # of the secret in Key Vault that sealed them
+    Column("generation", Integer, nullable=False),  # counts up with each new pair of tokens
+    Column("attempt", Text),  # the refresh in progress, and the server process that makes it
+    Column("holder", Text),
+    Column("wrote", Text),  # the refresh that wrote this generation
+    Column("access_expires_at", Double),  # NULL if the provider does not say
+    Column("refresh_expires_at", Double),
+    Column("state", Text, nullable=False),
+    Column("reason", Text),
+    Column("claims", Text),  # a challenge of Entra, for the next authorization request
+    Column("created_by", Text, nullable=False),  # "tenant/object" of the person who connected it
+    Column("connected_at", Double, nullable=False),
+    Column("used_at", Double),
+    Column("history", Text, nullable=False),  # a JSON list of the last events
+    PrimaryKeyConstraint("connection", "owner"),
+)
+"""What people granted: one row for each connection and owner."""
+
+Index("grants_by_owner", grants.c.owner, grants.c.connection)
+
+invitations = Table(
+    "invitations",
+    metadata,
+    Column("hash", Text, nullable=False),  # of the secret in the link
+    Column("connection", Text, nullable=False),
+    Column("owner", Text, nullable=False),  # the only person who can use it
+    Column("created_by", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("used_by", Text),  # the request that used it
+    PrimaryKeyConstraint("hash"),
+)
+"""Links by which operators ask people to connect something."""
+
+Index("invitations_by_time", invitations.c.created_at)

@@ -26,6 +26,9 @@ SILENCE = 30.0
 """Seconds: between two beats, between two looks for runs to cancel, and without a beat until a process counts as
 gone."""
 
+OUT_OF_TURN = 1000
+"""By how much a beat out of turn differs, so that the next regular one is another value again."""
+
 NO_ROW = -1
 """The beat of a process that has no row, only runs that have not ended."""
 
@@ -103,6 +106,20 @@ def beat(connection: Connection, node: ServerProcess) -> None:
     }
     statement = insert(nodes).values(row)
     connection.execute(statement.on_conflict_do_update(index_elements=[nodes.c.id], set_={"beat": node.beat}))
+
+
+def beat_again(connection: Connection, node_id: str) -> bool:
+    """Beat out of turn, which says: this process is running now, and the row is not deleted meanwhile. False if it has
+    no row, because it has just started, or was taken for gone; it registers again with its next beat."""
+    done = connection.execute(update(nodes).where(nodes.c.id == node_id).values(beat=nodes.c.beat + OUT_OF_TURN))
+    return done.rowcount == 1
+
+
+def is_known_gone(connection: Connection, node_id: str, own: str, alive: Callable[[str], bool] = lives) -> bool:
+    """Whether a process that had a row is gone: it has none now, or it was a process of this machine and has ended.
+    `own` is this machine. That it is only silent is found out by `gone`, which deletes its row."""
+    found = connection.execute(select(nodes.c.machine, nodes.c.process).where(nodes.c.id == node_id)).one_or_none()
+    return found is None or (found.machine == own and not alive(found.process))
 
 
 def read_processes(connection: Connection) -> list[ServerProcess]:

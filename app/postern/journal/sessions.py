@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, or_, select, upd
 from sqlalchemy.dialects import postgresql, sqlite
 
 from postern.browser_secrets import is_hash
-from postern.journal.schema import authorizations, sessions
+from postern.journal.schema import sessions
 from postern.settings import Settings
 
 SKEW = 300.0
@@ -18,9 +18,6 @@ SKEW = 300.0
 that was wrong, and would never end."""
 
 MOST_LISTED = 500
-
-SIGN_INS = frozenset({sessions.name, authorizations.name})
-"""Tables whose rows a restore leaves out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +113,6 @@ def delete_sessions(connection: Connection, now: float, ends: Ends, limit: int) 
     hashes = connection.execute(chosen).scalars().all()
     connection.execute(delete(sessions).where(sessions.c.id_hash.in_(hashes)))
     return len(hashes)
-
-
-def forget_everybody(connection: Connection) -> None:
-    """End all sessions, and all authorizations under way: after a restore, those that ended since the backup must not
-    come back."""
-    connection.execute(delete(sessions))
-    connection.execute(delete(authorizations))
 
 
 def _living(now: float, ends: Ends) -> tuple[ColumnElement[bool], ...]:

@@ -12,23 +12,25 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 
-from postern.local_tenant.directory import Application, Person
+from postern.local_tenant.accounts import Account, account
+from postern.local_tenant.directory import Application
 from postern.local_tenant.errors import EntraError
 from postern.local_tenant.grants import Grant, opened, sealed
 from postern.local_tenant.resources import knows
 from postern.local_tenant.scopes import Scopes, read_scopes
 from postern.local_tenant.tenant import LocalTenant
-from postern.local_tenant.tokens import LIFETIME, Version, claims_of, id_claims_of
+from postern.local_tenant.tokens import LIFETIME, Version, claims_of, id_claims_of, issuer
 
 GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class CodeFlow:
-    """The exchange at one moment, in seconds since 1970."""
+    """The exchange at one moment, in seconds since 1970. `at` is the tenant in the address of the endpoint."""
 
     tenant: LocalTenant
     now: float
+    at: str
 
     def redeem(self, application: Application, form: Mapping[str, str]) -> dict[str, Any]:
         """The tokens for an authorization code (RFC 6749, section 4.1.3; RFC 7636, section 4.6)."""
@@ -37,6 +39,8 @@ class CodeFlow:
             raise EntraError(400, "invalid_request", 9002313, "The request is malformed: the code is none of ours.")
         if code.client_id != application.client_id:
             raise _refused(70000, "The code was issued to another application.")
+        if code.tenant != self.at:
+            raise _refused(700005, "The code is redeemed at another tenant's endpoint than it was issued for.")
         if code.has_expired(self.now):
             raise _refused(70008, "The authorization code has expired.")
         if code.redirect_uri != form.get("redirect_uri"):
@@ -60,6 +64,7 @@ class CodeFlow:
             raise _refused(700082, "The refresh token has expired due to inactivity.")
         if self.tenant.sign_ins.is_revoked(token):
             raise _refused(50173, "The grant was revoked: sign in again.")
+        self.tenant.refusals.check(self._account(token).person.name, token.at)
         grant = replace(token, scope=form.get("scope") or token.scope)
         scopes = read_scopes(grant.scope)
         return self._tokens(grant, scopes) | self._id_token(grant, scopes) | self._refresh_token(token, None)
@@ -68,23 +73,25 @@ class CodeFlow:
         """The access token of a grant."""
         if not knows(self.tenant, scopes.audience):
             raise EntraError(400, "invalid_resource", 500011, "This tenant has no resource of that name.")
-        person = self._person(grant)
+        mine = self._account(grant)
+        person = mine.person
         version: Version = 2 if GUID.fullmatch(scopes.audience) else 1
         claims = claims_of(
             person,
             audience=scopes.audience,
-            issued_by=self.tenant.issuers[version - 1],
-            tenant_id=self.tenant.tenant_id,
+            issued_by=issuer(version, self.tenant.authority, mine.tenant_id),
+            tenant_id=mine.tenant_id,
             version=version,
             scopes=scopes.names,
             roles=person.roles if scopes.audience in self.tenant.audiences else (),
             now=int(self.now),
             client_id=grant.client_id,
         )
+        claims["auth_time"] = grant.at
         seconds = LIFETIME - 1
         return {
             "token_type": "Bearer",
-            "scope": grant.scope,
+            "scope": " ".join(scope for scope in grant.scope.split() if scope != "offline_access"),  # as at Entra
             "expires_in": seconds,
             "ext_expires_in": seconds,
             "access_token": self.tenant.mint(claims),
@@ -93,11 +100,12 @@ class CodeFlow:
     def _id_token(self, grant: Grant, scopes: Scopes) -> dict[str, Any]:
         if "openid" not in scopes.of_openid:
             return {}
+        mine = self._account(grant)
         claims = id_claims_of(
-            self._person(grant),
+            mine.person,
             client_id=grant.client_id,
-            issued_by=self.tenant.issuers[1],
-            tenant_id=self.tenant.tenant_id,
+            issued_by=issuer(2, self.tenant.authority, mine.tenant_id),
+            tenant_id=mine.tenant_id,
             nonce=grant.nonce,
             scopes=scopes.of_openid,
             now=int(self.now),
@@ -111,12 +119,16 @@ class CodeFlow:
         token = Grant("refresh", grant.person, grant.client_id, grant.scope, self.now)
         return {"refresh_token": sealed(token, self.tenant.folder)}
 
-    def _person(self, grant: Grant) -> Person:
+    def _account(self, grant: Grant) -> Account:
+        """The person's account at this endpoint. Refresh tokens are bound to no tenant."""
         people = self.tenant.directory.people.values()
         found = next((person for person in people if person.object_id == grant.person), None)
         if found is None:
             raise _refused(50034, "There is no such person in this tenant any more.")
-        return found
+        there = account(found, self.at)
+        if there is None:
+            raise _refused(50020, "The person has no account in this tenant.")
+        return there
 
 
 def challenge_of(verifier: str) -> str:

@@ -9,6 +9,7 @@ FOREIGN_TENANT_ID = "4bdfc9b5-6862-4464-9df6-b11a2f8afd3e"  # where the guest is
 SIGN_IN_CLIENT_ID = "20e1dc88-0b78-47d6-9f75-37555320aa3c"  # the public client through which people sign in
 AUDIENCE = "api://postern"
 DOMAIN = "tenant.example"
+FOREIGN_DOMAIN = "partner.example"
 SERVICE_ACCOUNT = "system:serviceaccount:postern:postern"  # of the cluster that workload identity would be used in
 
 
@@ -22,11 +23,12 @@ class Person:
     display_name: str
     guest: bool = False
     roles: tuple[str, ...] = ()
+    domain: str = DOMAIN
 
     @property
     def mail(self) -> str:
         """The mail address."""
-        return f"{self.name}@partner.example" if self.guest else f"{self.name}@{DOMAIN}"
+        return f"{self.name}@{FOREIGN_DOMAIN if self.guest else self.domain}"
 
     @property
     def user_principal_name(self) -> str:
@@ -47,7 +49,8 @@ class Federated:
 class Application:
     """An app registration with its service principal, or a managed identity, which has only a service principal.
     `object_id` is the service principal's. `roles` are its app roles on Postern. Its client secrets are the versions of
-    the vault's secret `client_secret_name`, and its certificates, if any, those of `certificate_name`."""
+    the vault's secret `client_secret_name`, and its certificates, if any, those of `certificate_name`. People of other
+    tenants can sign in to it if it is `multitenant`."""
 
     name: str
     client_id: str
@@ -57,6 +60,7 @@ class Application:
     has_certificate: bool = False
     federated: tuple[Federated, ...] = ()
     redirect_uris: tuple[str, ...] = ()
+    multitenant: bool = False
 
     @property
     def identifier_uri(self) -> str:
@@ -99,6 +103,18 @@ PEOPLE = (
 REDIRECT_PATHS = ("/console/callback", "/console/signed-out")
 """The paths below Postern's address to which people are sent back."""
 
+EXAMPLE_CONNECTION = "my-profile"
+"""The connection of the example workflow, which a person connects by signing in here."""
+
+
+def callback_path(connection: str) -> str:
+    """The path below Postern's address to which people are sent back who connect this connection."""
+    return f"/connect/{connection}/callback"
+
+
+BUILT_IN_PATHS = (*REDIRECT_PATHS, callback_path(EXAMPLE_CONNECTION))
+"""All paths of the built-in registration."""
+
 SYSTEM_IDENTITY = Application(
     "server-identity",
     client_id="2b1c4c1d-6a0f-4d6c-8e53-27d1f0f0b7c3",
@@ -116,7 +132,8 @@ POSTERN = Application(
     object_id="cf31a3d1-51ca-4531-8a0d-dcdd09bc4267",
     reads_vault=True,
     federated=(Federated("cluster", SERVICE_ACCOUNT),),
-    redirect_uris=tuple(f"http://{host}{path}" for host in ("localhost", "127.0.0.1") for path in REDIRECT_PATHS),
+    redirect_uris=tuple(f"http://{host}{path}" for host in ("localhost", "127.0.0.1") for path in BUILT_IN_PATHS),
+    multitenant=True,
 )
 APPLICATIONS = (
     POSTERN,

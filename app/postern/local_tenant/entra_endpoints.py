@@ -1,5 +1,5 @@
 """Entra's part: discovery, signing keys, and tokens by client credentials (secret, certificate or federated token), by
-authorization codes and by refresh tokens. Its pages are in `sign_in_pages.py`.
+authorization codes, by refresh tokens and on behalf of a caller. Its pages are in `sign_in_pages.py`.
 
 Reference: learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow and reference-error-codes.
 """
@@ -14,20 +14,22 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from postern.local_tenant.accounts import check_application, check_endpoint, issuer_of_metadata
 from postern.local_tenant.assertions import Assertions
 from postern.local_tenant.code_flow import GUID, CodeFlow
 from postern.local_tenant.directory import Application
 from postern.local_tenant.errors import EntraError, error_document
+from postern.local_tenant.on_behalf_of import GRANT_TYPE, OnBehalfOf
 from postern.local_tenant.resources import knows
 from postern.local_tenant.tenant import LocalTenant
-from postern.local_tenant.tokens import LIFETIME, Version
+from postern.local_tenant.tokens import LIFETIME, version_for
 from postern.local_tenant.vault import judge
 
 _FORM = "application/x-www-form-urlencoded"
 _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _MAX_FORM = 64 * 1024
 _DEFAULT = "/.default"
-_GRANTS = ("client_credentials", "authorization_code", "refresh_token")
+_GRANTS = ("client_credentials", "authorization_code", "refresh_token", GRANT_TYPE)
 _NO_STORE = {"Cache-Control": "no-store, no-cache", "Pragma": "no-cache"}
 
 
@@ -48,7 +50,7 @@ class Entra:
 
     async def discovery(self, request: Request) -> JSONResponse:
         """The tenant's metadata (OpenID Connect Discovery, section 4)."""
-        return self._answer(request, self._metadata)
+        return self._answer(request, lambda: self._metadata(_at(request)))
 
     async def keys(self, request: Request) -> JSONResponse:
         """The tenant's signing keys."""
@@ -61,24 +63,20 @@ class Entra:
 
     def _answer(self, request: Request, answer: Callable[[], dict[str, Any]]) -> JSONResponse:
         try:
-            self._check_tenant(request.path_params["tenant"])
+            check_endpoint(request.path_params["tenant"])
             return JSONResponse(answer(), headers=_NO_STORE)
         except EntraError as error:
             return self._error(error)
-
-    def _check_tenant(self, tenant_id: str) -> None:
-        if tenant_id.lower() != self.tenant.tenant_id:
-            raise EntraError(400, "invalid_request", 90002, "There is no such tenant here.")
 
     def _error(self, error: EntraError) -> JSONResponse:
         document = error_document(error, self.clock(), self.tenant.authority)
         return JSONResponse(document, error.status, headers=_NO_STORE)
 
-    def _metadata(self) -> dict[str, Any]:
-        at = f"{self.tenant.authority}/{self.tenant.tenant_id}"
-        pages = f"{self.tenant.sign_in_url}/{self.tenant.tenant_id}"
+    def _metadata(self, named: str) -> dict[str, Any]:
+        at = f"{self.tenant.authority}/{named}"
+        pages = f"{self.tenant.sign_in_url}/{named}"
         return {
-            "issuer": f"{at}/v2.0",
+            "issuer": issuer_of_metadata(self.tenant.authority, named),
             "jwks_uri": f"{at}/discovery/v2.0/keys",
             "token_endpoint": f"{at}/oauth2/v2.0/token",
             "authorization_endpoint": f"{pages}/oauth2/v2.0/authorize",
@@ -99,10 +97,16 @@ class Entra:
         if grant != "client_credentials" and "origin" in request.headers:
             raise EntraError(400, "invalid_request", 9002326, "A request with an Origin may carry no secret.")
         application = self._authenticated(form, request.headers.getlist("authorization"))
+        at = _at(request)
+        check_application(application, at)
         if grant == "authorization_code":
-            return CodeFlow(self.tenant, self.clock()).redeem(application, form)
+            return CodeFlow(self.tenant, self.clock(), at).redeem(application, form)
         if grant == "refresh_token":
-            return CodeFlow(self.tenant, self.clock()).refresh(application, form)
+            return CodeFlow(self.tenant, self.clock(), at).refresh(application, form)
+        if at != self.tenant.tenant_id:
+            raise EntraError(400, "invalid_request", 90002, "This grant is supported in the own tenant only.")
+        if grant == GRANT_TYPE:
+            return OnBehalfOf(self.tenant, self.clock()).exchange(application, form)
         return self._issue_to(application, form)
 
     def _issue_to(self, application: Application, form: Mapping[str, str]) -> dict[str, Any]:
@@ -110,8 +114,7 @@ class Entra:
         audience = audience_of(_wanted(form, "scope"))
         if not knows(self.tenant, audience):
             raise EntraError(400, "invalid_resource", 500011, "This tenant has no resource of that name.")
-        # Entra's own APIs, and registrations by default, get v1 tokens with the App ID URI as audience.
-        version: Version = 2 if GUID.fullmatch(audience) else 1
+        version = version_for(audience)
         access_token = self.tenant.token(application.name, audience=audience, version=version, now=self.clock())
         seconds = LIFETIME - 1
         return {
@@ -144,6 +147,11 @@ class Entra:
             raise EntraError(401, "invalid_client", 7000222, "The client secret has expired.")
         if verdict == "wrong":
             raise EntraError(401, "invalid_client", 7000215, "The client secret is not one of this application's.")
+
+
+def _at(request: Request) -> str:
+    """The tenant in the address of a request. Raises EntraError for an unknown one."""
+    return check_endpoint(request.path_params["tenant"])
 
 
 def audience_of(scope: str) -> str:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 _ERRORS: Mapping[int, str] = {
+    50013: "invalid_grant",
     50058: "login_required",
     50076: "interaction_required",
     50079: "interaction_required",
@@ -18,23 +19,28 @@ _ERRORS: Mapping[int, str] = {
     54005: "invalid_grant",
     65001: "consent_required",
     65004: "access_denied",
+    500131: "invalid_grant",
+    500133: "invalid_grant",
     70043: "invalid_grant",
     700005: "invalid_grant",
     700016: "unauthorized_client",
     700082: "invalid_grant",
     90094: "consent_required",
+    7000114: "invalid_grant",
 }
 
 
 class EntraError(Exception):
-    """An error response. No text of the request is repeated: it could be a secret."""
+    """An error response. No text of the request is repeated: it could be a secret. `claims` is the challenge that a new
+    token has to meet, "" if there is none."""
 
-    def __init__(self, status: int, error: str, code: int, description: str) -> None:
+    def __init__(self, status: int, error: str, code: int, description: str, *, claims: str = "") -> None:
         super().__init__(f"AADSTS{code}")
         self.status = status
         self.error = error
         self.code = code
         self.description = description
+        self.claims = claims
 
 
 def error_of(code: int) -> str:
@@ -55,4 +61,5 @@ def error_document(error: EntraError, now: float, authority: str) -> dict[str, A
         "trace_id": trace_id,
         "correlation_id": correlation_id,
         "error_uri": f"{authority}/error?code={error.code}",
+        **({"suberror": "basic_action", "claims": error.claims} if error.claims else {}),
     }

@@ -65,11 +65,12 @@ class Part:
 
 @dataclass(slots=True)
 class Faults:
-    """The parts that can fail: Entra's token endpoint, its sign-in of people (`sign_in.refuse(code)`), the Key Vault,
-    and the managed identity endpoint."""
+    """The parts that can fail: Entra's token endpoint, its sign-in of people (`sign_in.refuse(code)`), its exchange of
+    tokens on behalf of a caller (`on_behalf_of.refuse(code)`), the Key Vault, and the managed identity endpoint."""
 
     entra: Part = field(default_factory=Part)
     sign_in: Part = field(default_factory=Part)
+    on_behalf_of: Part = field(default_factory=Part)
     vault: Part = field(default_factory=Part)
     identity: Part = field(default_factory=Part)
 

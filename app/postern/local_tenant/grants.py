@@ -23,7 +23,7 @@ Kind = Literal["code", "refresh"]
 @dataclass(frozen=True, slots=True)
 class Grant:
     """A person's grant to an application. `scope` is the text of the request; times are in seconds since 1970. A code
-    has the redirect URI, the PKCE challenge and the nonce of its request."""
+    has the redirect URI, the PKCE challenge and the nonce of its request, and the tenant in its address."""
 
     kind: Kind
     person: str
@@ -33,6 +33,7 @@ class Grant:
     redirect_uri: str = ""
     challenge: str = ""
     nonce: str = ""
+    tenant: str = ""
     id: str = field(default_factory=lambda: secrets.token_hex(16))
 
     def has_expired(self, now: float) -> bool:

@@ -1,6 +1,6 @@
-"""A very small Microsoft Graph: it finds people by the beginning of their name.
+"""A very small Microsoft Graph: it finds people by the beginning of their name, and tells a person who they are.
 
-Reference: learn.microsoft.com/graph/api/user-list.
+Reference: learn.microsoft.com/graph/api/user-list and user-get.
 """
 
 import re
@@ -8,14 +8,18 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from postern.local_tenant.accounts import with_object_id
 from postern.local_tenant.bearer import bearer_token
-from postern.local_tenant.directory import Person
+from postern.local_tenant.directory import FOREIGN_TENANT_ID, Person
+from postern.local_tenant.refusals import OF_ACCESS_TOKENS
 from postern.local_tenant.tenant import GRAPH_AUDIENCE, LocalTenant
+from postern.local_tenant.tokens import issuer, verify
 
 # A quote inside an OData string is written twice.
 _STARTS_WITH = re.compile(r"startswith\(\s*displayName\s*,\s*'((?:[^']|'')*)'\s*\)", re.IGNORECASE)
@@ -29,8 +33,33 @@ class Graph:
     clock: Callable[[], float]
 
     def routes(self) -> list[Route]:
-        """The list of users."""
-        return [Route("/graph/v1.0/users", self.users, methods=["GET"])]
+        """The list of users, and the person whose token it is."""
+        return [
+            Route("/graph/v1.0/users", self.users, methods=["GET"]),
+            Route("/graph/v1.0/me", self.me, methods=["GET"]),
+        ]
+
+    async def me(self, request: Request) -> JSONResponse:
+        """The person whom the token was issued for."""
+        token = bearer_token(request)
+        claims = None if token is None else self._claims_of_person(token)
+        if claims is None:
+            return self._error(401, "InvalidAuthenticationToken", "No valid access token for Graph.")
+        person = with_object_id(self.tenant.directory.people.values(), claims["oid"])
+        if person is None:
+            return self._error(400, "BadRequest", "/me request is only valid with delegated authentication flow.")
+        signed_in_at = claims.get("auth_time", claims["iat"])
+        if self.tenant.refusals.of(person.name, signed_in_at) in OF_ACCESS_TOKENS:
+            return self._error(401, "InvalidAuthenticationToken", "Continuous access evaluation rejects the token.")
+        if "User.Read" not in claims.get("scp", "").split():
+            return self._error(403, "Authorization_RequestDenied", "Insufficient privileges to complete the operation.")
+        return JSONResponse({"@odata.context": f"{self.tenant.graph_url}/$metadata#users/$entity", **_user(person)})
+
+    def _claims_of_person(self, token: str) -> dict[str, Any] | None:
+        """The claims of a token for Graph, of this tenant or of that where guests are at home."""
+        issuers = [*self.tenant.issuers, issuer(1, self.tenant.authority, FOREIGN_TENANT_ID)]
+        keys, now = self.tenant.signing_keys, self.clock()
+        return verify(token, keys, issuers=issuers, audience=GRAPH_AUDIENCE, now=now)
 
     async def users(self, request: Request) -> JSONResponse:
         """The people, optionally filtered by the beginning of their display name (`$filter`)."""

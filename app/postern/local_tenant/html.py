@@ -1,4 +1,4 @@
-"""The tenant's pages for people, in plain HTML. No text of a request is on them."""
+"""The tenant's pages for people, in plain HTML. Of a request only the scopes are on them."""
 
 import base64
 from collections.abc import Iterable
@@ -38,6 +38,24 @@ def people_page(application: str, people: Iterable[Person]) -> HTMLResponse:
     form = f'<form method="post">\n{buttons}\n<button name="person" value="">Cancel</button>\n</form>'
     return _page(
         f"Sign in to {application}", f"<p>This is the local tenant. Choose a person: no password is needed.</p>\n{form}"
+    )
+
+
+def consent_page(application: str, person: Person, permissions: Iterable[tuple[str, str]]) -> HTMLResponse:
+    """What the application asks for, to be allowed or not. The form is sent to the page's own address, too."""
+    asked = "\n".join(f"<li>{escape(words)} <small>{escape(scope)}</small></li>" for scope, words in permissions)
+    return _page(
+        f"{application} asks for your permission",
+        f"""<p>You are signed in as {escape(person.display_name)} ({escape(person.mail)}).
+The application would like to:</p>
+<ul>
+{asked}
+</ul>
+<form method="post">
+<input type="hidden" name="person" value="{escape(person.name)}">
+<button name="consent" value="allow">Allow</button>
+<button name="consent" value="">Cancel</button>
+</form>""",
     )
 
 

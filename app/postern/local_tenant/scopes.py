@@ -3,12 +3,21 @@
 Reference: learn.microsoft.com/entra/identity-platform/scopes-oidc.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from postern.local_tenant.errors import EntraError
 from postern.local_tenant.tenant import GRAPH_AUDIENCE
 
 _OF_OPENID = ("openid", "profile", "email", "offline_access")
+_OF_SIGNING_IN = frozenset({"openid", "profile", "email"})
+_WORDS: Mapping[str, str] = {
+    "openid": "Sign you in",
+    "profile": "View your basic profile",
+    "email": "View your email address",
+    "offline_access": "Maintain access to data you have given it access to",
+    "User.Read": "Sign you in and read your profile",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +40,16 @@ def read_scopes(scope: str) -> Scopes:
         raise EntraError(400, "invalid_request", 28000, "The scopes are of more than one resource.")
     names = tuple("user_impersonation" if name == ".default" else name for _, name in found)
     return Scopes(frozenset(requested) & frozenset(_OF_OPENID), found[0][0], names)
+
+
+def asks_for_consent(scope: str) -> bool:
+    """Whether a person has to allow more than being signed in."""
+    return not _OF_SIGNING_IN.issuperset(scope.split())
+
+
+def permissions(scope: str) -> list[tuple[str, str]]:
+    """The requested scopes in their order, each with its meaning, as the consent page shows them."""
+    return [(each, _WORDS.get(_split(each)[1], "Act for you there")) for each in dict.fromkeys(scope.split())]
 
 
 def _split(scope: str) -> tuple[str, str]:

@@ -26,10 +26,13 @@ from postern.local_tenant.directory import (
 from postern.local_tenant.faults import Faults
 from postern.local_tenant.grants import SignIns
 from postern.local_tenant.listener import listen
+from postern.local_tenant.refusals import Refusals
 from postern.local_tenant.vault import Vault
 
 EXCHANGE_AUDIENCE = "api://AzureADTokenExchange"
 GRAPH_AUDIENCE = "https://graph.microsoft.com"
+GRANTS_KEY_NAME = "grants-key"
+"""The secret with the key that seals the tokens of connections that people grant."""
 DEFAULT_SCOPES = ("user_impersonation",)
 WRONG_AUDIENCE = "843be625-584e-477a-ae84-737a4000d8ea"
 
@@ -69,7 +72,8 @@ class LocalTenant:
         ensure_certificates(folder, datetime.fromtimestamp(at, UTC))
         state.create_file(folder / _KEYS_FILE, tokens.new_key)
         state.create_state(folder, _first_state)
-        vault = Vault.open(folder, [app.client_secret_name for app in directory.applications.values()], at)
+        names = [app.client_secret_name for app in directory.applications.values()]
+        vault = Vault.open(folder, [*names, GRANTS_KEY_NAME], at)
         tenant = cls(folder, directory, vault)
         tenant._check()
         for application in directory.applications.values():
@@ -156,6 +160,11 @@ class LocalTenant:
     def applications(self) -> Mapping[str, Application]:
         """The applications by name."""
         return self.directory.applications
+
+    @property
+    def refusals(self) -> Refusals:
+        """The people whose refresh tokens are refused, and with which error."""
+        return Refusals(self.folder)
 
     @property
     def signing_keys(self) -> tuple[tokens.SigningKey, ...]:

@@ -23,6 +23,7 @@ from postern.local_tenant.directory import FOREIGN_TENANT_ID, SIGN_IN_CLIENT_ID,
 LIFETIME = 3600  # seconds
 Version = Literal[1, 2]
 
+_GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _PEM = re.compile(rb"-----BEGIN PRIVATE KEY-----.+?-----END PRIVATE KEY-----\n", re.DOTALL)
 
 
@@ -159,6 +160,12 @@ def _of_person(person: Person, audience: str, version: Version, scopes: Collecti
     return claims | {"acr": "1", "amr": ["pwd"], "unique_name": person.mail}
 
 
+def version_for(audience: str) -> Version:
+    """The version of tokens for a resource. Entra's own APIs, and registrations by default, get v1 tokens with the
+    App ID URI as audience."""
+    return 2 if _GUID.fullmatch(audience) else 1
+
+
 def encode(claims: Mapping[str, Any] | bytes, headers: Mapping[str, Any], key: Any) -> str:
     """The compact form of a token (RFC 7515, section 7.1), signed with the header's `alg`, or with RS256 if that is
     unknown.
@@ -182,15 +189,16 @@ def verify(
     return _decoded(token, keys, now, audience=audience, issuer=list(issuers))
 
 
-def verify_for_any(token: str, keys: Sequence[SigningKey], *, now: float) -> dict[str, Any] | None:
-    """The same for any audience and issuer, both strings, for a service that reports which of them is wrong."""
+def verify_for_any(token: str, keys: Sequence[SigningKey], *, now: float | None) -> dict[str, Any] | None:
+    """The same for any audience and issuer, both strings, for a service that reports which of them is wrong. At any
+    time if `now` is None; its times are numbers then."""
     claims = _decoded(token, keys, now, any_audience=True)
     known = claims is not None and isinstance(claims["aud"], str) and isinstance(claims["iss"], str)
     return claims if known else None
 
 
 def _decoded(
-    token: str, keys: Sequence[SigningKey], now: float, *, any_audience: bool = False, **named: Any
+    token: str, keys: Sequence[SigningKey], now: float | None, *, any_audience: bool = False, **named: Any
 ) -> dict[str, Any] | None:
     """The claims of a token that one of the keys signed and that is valid `now`; otherwise None."""
     try:
@@ -210,7 +218,7 @@ def _decoded(
             },
             **named,
         )
-        return claims if claims["nbf"] <= now < claims["exp"] else None
+        return claims if claims["nbf"] <= (claims["nbf"] if now is None else now) < claims["exp"] else None
     except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError):
         return None
 

@@ -111,7 +111,7 @@ def _retired(former: SecretVersion, now: int, expires: int | None) -> SecretVers
 
 
 def _random() -> str:
-    return secrets.token_urlsafe(30)
+    return secrets.token_urlsafe(32)  # as long as a key
 
 
 def _new(value: str, now: int) -> SecretVersion:

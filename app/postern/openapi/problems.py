@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from postern.access import Anonymous
 from postern.errors import PROBLEMS, problem
 from postern.openapi.operations import Operation, pascal
 
@@ -21,6 +22,11 @@ def _always(_: Operation) -> bool:
 
 def _guarded(operation: Operation) -> bool:
     return operation.guarded
+
+
+def _for_people(operation: Operation) -> bool:
+    access = operation.workflow.access
+    return not isinstance(access, Anonymous) and not access.apps
 
 
 def _recorded(operation: Operation) -> bool:
@@ -52,6 +58,7 @@ OF_TRIGGERS: Mapping[str, Callable[[Operation], bool]] = {
     "bad-idempotency-key": _recorded,
     "unauthenticated": _guarded,
     "insecure-transport": _guarded,
+    "sign-in-required": _for_people,
     "unknown-trigger": _with_path,
     "reply-not-kept": _recorded,
     "run-cancelled": _recorded,
@@ -60,6 +67,7 @@ OF_TRIGGERS: Mapping[str, Callable[[Operation], bool]] = {
     "too-many-elements": _with_body,
     "unsupported-media-type": _with_body,
     "idempotency-key-reused": _recorded,
+    "consent-required": _always,
     "too-many-runs": _limited,
     "workflow-failed": _always,
     "internal-error": _always,
@@ -73,13 +81,14 @@ OF_TRIGGERS: Mapping[str, Callable[[Operation], bool]] = {
 """Which triggers can return a problem. Problems that are not here come before a trigger is found, or from other
 pages."""
 
-_WITH_RUN = {"workflow-failed", "timed-out", "run-cancelled"}
+_WITH_RUN = {"workflow-failed", "timed-out", "run-cancelled", "consent-required", "sign-in-required"}
 _MEMBERS: Mapping[str, Json] = {
     "invalid-body": {"errors": [{"where": "/start", "message": "Field required"}]},
     "invalid-json": {"errors": [{"where": "", "message": "EOF while parsing an object at line 1 column 1"}]},
     "invalid-path": {"errors": [{"where": "/path/room", "message": "Input should be a valid integer"}]},
     "body-too-large": {"limit_bytes": 1048576},
     "too-many-elements": {"limit_elements": 10000},
+    "consent-required": {"connect_url": "https://postern.example/connect/tickets"},
 }
 _HEADERS: Mapping[int, tuple[str, ...]] = {401: ("WWW-Authenticate",), 429: ("Retry-After",), 503: ("Retry-After",)}
 
@@ -112,6 +121,11 @@ PROBLEM_SCHEMA: Json = {
         "limit_elements": {
             "type": "integer",
             "description": "The most elements of a body: values in its arrays and objects, at any depth.",
+        },
+        "connect_url": {
+            "type": "string",
+            "format": "uri",
+            "description": "The page on which this caller can connect what the workflow needs.",
         },
     },
 }

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
-from postern.access import Caller
+from postern.access import Caller, StartedBy
 from postern.authoring.request import Request
 from postern.authoring.workflow import Workflow
 from postern.errors import Problem
@@ -15,11 +15,12 @@ from postern.runs.underway import Late
 
 Arguments = Mapping[str, Any] | Read
 Start = Callable[
-    [Workflow, Caller, Request, Arguments, str, Key | None, Late | None, str, str], Coroutine[Any, Any, Run]
+    [Workflow, Caller, Request, Arguments, str, Key | None, Late | None, str, str, StartedBy], Coroutine[Any, Any, Run]
 ]
+Started = Callable[[Workflow, Caller, Request, Arguments, str, Key | None, str, str, StartedBy], Awaitable[Run]]
 
 
-def apart(start: Start) -> Callable[[Workflow, Caller, Request, Arguments, str, Key | None, str, str], Awaitable[Run]]:
+def apart(start: Start) -> Started:
     """`Runner.start` in a task of its own: the run is returned also when its workflow swallowed its cancellation."""
 
     async def started(
@@ -31,6 +32,7 @@ def apart(start: Start) -> Callable[[Workflow, Caller, Request, Arguments, str, 
         key: Key | None,
         resubmitted_from: str,
         resubmitted_by: str,
+        started_by: StartedBy,
     ) -> Run:
         ended: asyncio.Future[Run] = asyncio.get_running_loop().create_future()
 
@@ -38,7 +40,7 @@ def apart(start: Start) -> Callable[[Workflow, Caller, Request, Arguments, str, 
             ended.set_exception(run) if isinstance(run, Problem) else ended.set_result(run)
 
         task = asyncio.create_task(
-            start(workflow, caller, request, arguments, run_id, key, late, resubmitted_from, resubmitted_by)
+            start(workflow, caller, request, arguments, run_id, key, late, resubmitted_from, resubmitted_by, started_by)
         )
         task.add_done_callback(lambda task: task.cancelled() or task.exception())  # Abandoned, after `late`
         await asyncio.wait([task, ended], return_when=asyncio.FIRST_COMPLETED)

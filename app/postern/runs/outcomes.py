@@ -1,17 +1,21 @@
 """How a run ends, and the reply that its caller gets. A `def` workflow's is made in its thread, because it may run code
 of the author."""
 
+import re
 import traceback
 from typing import Any
 
 from pydantic_core import PydanticSerializationError, to_json
 
+from postern.access import ANYONE
 from postern.authoring.call_result import CallError
+from postern.authoring.consent import ConsentRequired
 from postern.authoring.plain import plain_bytes, plain_headers, plain_problem, plain_status, text_of, type_name
 from postern.authoring.reply import Reply
 from postern.authoring.result import NotAwaited, ResultType
+from postern.authoring.sign_in_required import SignInRequired
 from postern.authoring.workflow import Workflow
-from postern.errors import TOO_MANY_CALLS, Problem, header_lines, problem
+from postern.errors import CONSENT_REQUIRED, PROBLEMS, TOO_MANY_CALLS, Problem, header_lines, problem
 from postern.journal.run import Outcome, Run, State
 from postern.journal.secured import kept_error, kept_type
 from postern.media_types import is_json
@@ -25,6 +29,9 @@ JSON = (b"content-type", b"application/json")
 JSON_ALONE = (JSON,)
 """The headers of a result that is no Reply. It is this very tuple, so that replies can be told apart by identity."""
 PROBLEM_JSON = (b"content-type", b"application/problem+json")
+
+_CONNECT_PATH = re.compile(r"/connect/[A-Za-z0-9][A-Za-z0-9._-]*")
+_OF_ANOTHER_RUN = "A workflow that this one called has a connection that has to be connected by a person first."
 
 
 def no_thread() -> Problem:
@@ -76,19 +83,19 @@ def succeeded(value: Any, result: ResultType | None) -> Outcome:
     return Outcome(State.SUCCEEDED, status, content, tuple(headers))
 
 
-def raised(error: BaseException, run: Run) -> Outcome:
+def raised(error: BaseException, run: Run, pages: str = "") -> Outcome:
     """The outcome of a run whose workflow raised this error. It never raises: what the error's own code raises is one
-    more failure of the workflow."""
+    more failure of the workflow. `pages` is the address of the pages for people, "" if there are none."""
     try:
-        return _raised(error, run)
+        return _raised(error, run, pages)
     except BaseException:
         kind = "Exception" if run.workflow.secures else type_name(error)
         return failed(State.FAILED, problem("workflow-failed"), run.id, kind, "")
 
 
-def _raised(error: BaseException, run: Run) -> Outcome:
-    if isinstance(error, CallError) and error.code == TOO_MANY_CALLS:
-        error = problem(TOO_MANY_CALLS, headers={"Retry-After": "5"})
+def _raised(error: BaseException, run: Run, pages: str) -> Outcome:
+    if isinstance(error, CallError):
+        error = _of_call(error, run, pages)
     if isinstance(error, Problem):
         shown = plain_problem(error)
         reason = "" if run.workflow.secures else shown.reason
@@ -105,6 +112,33 @@ def _raised(error: BaseException, run: Run) -> Outcome:
     file = run.workflow.function.__code__.co_filename
     outcome.error_traceback = traceback_of(error, file, messages=not run.workflow.secures)
     return outcome
+
+
+def _of_call(error: CallError, run: Run, pages: str) -> BaseException:
+    """The problem of an error that the caller of a run gets like the run itself; else the error."""
+    if error.code == TOO_MANY_CALLS:
+        return problem(TOO_MANY_CALLS, headers={"Retry-After": "5"})
+    if isinstance(error, SignInRequired):
+        challenge = {"WWW-Authenticate": error.challenge}
+        return problem("sign-in-required", detail=text_of(error), headers=challenge)
+    if isinstance(error, ConsentRequired):
+        return _consent(error, run, pages)
+    if isinstance(error, SignInRequired):
+        return problem("sign-in-required", detail=text_of(error), headers={"WWW-Authenticate": error.challenge})
+    if (error.status, error.code) == (PROBLEMS[CONSENT_REQUIRED].status, CONSENT_REQUIRED):
+        return problem(CONSENT_REQUIRED, detail=_OF_ANOTHER_RUN, reason="another run needs it")
+    return error
+
+
+def _consent(error: ConsentRequired, run: Run, pages: str) -> Problem:
+    """What has to be connected, and by whom. An anonymous caller reads nothing of it. `connect_url` is for a person
+    only: it has no secret, and the page asks who opens it."""
+    if run.caller.kind == ANYONE.kind:
+        return problem(CONSENT_REQUIRED, reason=error.reason)
+    shown = problem(CONSENT_REQUIRED, detail=text_of(error), reason=error.reason)
+    if pages and run.caller.kind == "user" and _CONNECT_PATH.fullmatch(error.connect_path):
+        shown.members["connect_url"] = pages + error.connect_path
+    return shown
 
 
 def failed(

@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from postern.access import Caller
+from postern.access import Caller, StartedBy
 from postern.authoring.context import Context, Services
 from postern.authoring.request import Request
 from postern.authoring.uses import limited
@@ -45,7 +45,8 @@ class Abandoned(Exception):
 
 class Runner:
     """Starts runs and completes them. Every Context gets `services`. `ended` is called with each run that has ended.
-    The journal records the runs of workflows that are not stateless before their replies are sent."""
+    The journal records the runs of workflows that are not stateless before their replies are sent. `pages` is the
+    address of the pages for people, "" if there are none."""
 
     def __init__(
         self,
@@ -56,6 +57,7 @@ class Runner:
         now: Callable[[], float] = time,
         log: FilteringBoundLogger | None = None,
         threads: Threads | None = None,
+        pages: str = "",
     ) -> None:
         self._log: FilteringBoundLogger = log or structlog.get_logger("postern.runs")
         self._services = services
@@ -63,6 +65,7 @@ class Runner:
         self._ended = ended
         self._now = now
         self._threads = threads or Threads("workflow")
+        self._pages = pages
         self._room = Room(self._threads)
         self._deadlines = Deadlines(self._abandon)
         self._underway = Underway(self._deadlines)
@@ -103,6 +106,7 @@ class Runner:
         late: Late | None = None,
         resubmitted_from: str = "",
         resubmitted_by: str = "",
+        started_by: StartedBy = StartedBy.UNKNOWN,
     ) -> Run:
         """Run the workflow to its end, under the id of the request that started it, and return when the end is
         recorded. If the idempotency key has a run already, return that run and start none.
@@ -111,7 +115,8 @@ class Runner:
         the key. A failure of the workflow itself is not raised: it is the run's outcome.
 
         `arguments` is a function if the author's code takes part in reading them. `late` is called with a run whose
-        workflow swallowed its cancellation, or with a Problem: `start` itself raises Abandoned when it ends."""
+        workflow swallowed its cancellation, or with a Problem: `start` itself raises Abandoned when it ends.
+        `started_by` decides for whom the run may act (`access.principal`)."""
         self._room.take(workflow)
         try:
             run = _new(Run(run_id, workflow, caller, request, self._now()), resubmitted_from, resubmitted_by)
@@ -123,7 +128,7 @@ class Runner:
                 arguments, timeout = ready
             elif not workflow.stateless:
                 self._journal.begin(run)
-            context, task = self._context(run), self._deadlines.begin(timeout)
+            context, task = self._context(run, started_by), self._deadlines.begin(timeout)
             self._entries[run_id] = (task, run, key, late)
             try:
                 if workflow.is_async:
@@ -267,15 +272,14 @@ class Runner:
         self._log.warning("run-superseded", run_id=run.id, workflow=run.workflow.name)
         return earlier_run(found, run) or run
 
-    def _context(self, run: Run) -> Context:
+    def _context(self, run: Run, started_by: StartedBy) -> Context:
         """The Context for the workflow's function. Log entries from here on have the run's id."""
         RUN.set((run.id, run.request.trace))
         workflow, services = run.workflow, self._services
         if workflow.connections is not None or workflow.secrets is not None:
             services = limited(services, workflow.connections, workflow.secrets)
-        return Context(
-            run.request, run.caller, run.id, workflow.name, services, not workflow.stateless, workflow.secures
-        )
+        recorded = not workflow.stateless
+        return Context(run.request, run.caller, run.id, workflow.name, services, recorded, workflow.secures, started_by)
 
     def _interrupt(self, run: Run, key: Key | None) -> None:
         """Record that the server itself ended the request. Raises Abandoned if the run was abandoned before."""
@@ -297,7 +301,7 @@ class Runner:
                 value = workflow.function(context, **arguments)
                 return value if inspect.isawaitable(value) else succeeded(value, workflow.result)
             except BaseException as error:
-                return raised(error, run)
+                return raised(error, run, self._pages)
 
         ended = await self._threads.run(workflow.name, call, holder(run))
         return (
@@ -314,12 +318,12 @@ class Runner:
             self._interrupt(run, key)
             raise shutting_down() from None
         if issubclass(kind, GeneratorExit):  # if it is a future's, it closes this coroutine, which can await no more
-            self._close(run, raised(error, run), key)
+            self._close(run, raised(error, run, self._pages), key)
             raise problem("workflow-failed", run_id=run.id) from None
         begun = kind is not NotBegun
         if task in self._deadlines.expired:
             return self._cut_off(run, begun=begun)
-        outcome = raised(error, run)
+        outcome = raised(error, run, self._pages)
         outcome.begun = begun
         return outcome
 

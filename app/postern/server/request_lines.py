@@ -1,6 +1,7 @@
 """One line in the log for each request, for authors: `postern dev` only. A server's own log has no such lines, because
 they would cost more than the request."""
 
+import re
 from collections.abc import Callable, Mapping
 from time import perf_counter
 from typing import Any
@@ -14,8 +15,10 @@ from postern.triggers.exchange import EXCHANGE
 from postern.triggers.find import PREFIX
 
 RUN_ID = b"x-run-id"
-CALLBACK = b"/console/callback"
-"""Its query has a code that Entra exchanges for a person's token."""
+CALLBACK = re.compile(rb"/console/callback|/connect/[^/]*/callback")
+"""Their queries have codes that a provider exchanges for a person's token."""
+LINK = re.compile(rb"(/connect/[^/]*/invitation/).*", re.DOTALL)
+"""Its path has the secret of a link."""
 
 
 class RequestLines:
@@ -52,8 +55,8 @@ class RequestLines:
 
     def _url(self, scope: dict[str, Any]) -> str:
         raw_path: bytes = scope["raw_path"]
-        path = without_secret_values(raw_path.decode("latin-1"))
-        query = redacted_query(scope["query_string"]) if raw_path != CALLBACK else ""
+        path = without_secret_values(LINK.sub(rb"\1...", raw_path).decode("latin-1"))
+        query = "" if CALLBACK.fullmatch(raw_path) else redacted_query(scope["query_string"])
         url = f"{path}?{query}" if query else path
         name = raw_path.removeprefix(PREFIX).partition(b"/")[0].decode("ascii", "replace")
         trigger = self._triggers().get(name) if raw_path.startswith(PREFIX) else None

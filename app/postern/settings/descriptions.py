@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from postern.settings import Connection, Settings, Trigger
+from postern.settings import Connection, GrantedAuth, Settings, Trigger
 from postern.settings.references import references_within
 
 
@@ -18,7 +18,8 @@ def described(entry: str, found: Connection | Trigger) -> dict[str, Any]:
     address = found.url.partition("?")[0] if isinstance(found, Trigger) else found.base_url
     auth = found.auth
     parts = {key: getattr(auth, key) for key in type(auth).model_fields}
-    scopes, audience = parts.get("scopes") or (), parts.get("audience") or ""
+    scopes = auth.requested if isinstance(auth, GrantedAuth) else parts.get("scopes") or ()
+    audience = parts.get("audience") or ""
     secrets = {".".join(path): reference.key_vault for path, reference in references_within(found)}
     return {
         "table": kind,

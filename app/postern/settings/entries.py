@@ -3,24 +3,38 @@
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, StrictStr, ValidationInfo, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    StrictStr,
+    Tag,
+    ValidationInfo,
+    model_validator,
+)
 
 from postern.settings import types
 from postern.settings.auth_fields import Headers, SecretReference, switch
 from postern.settings.auths import ApiKeyAuth, BasicAuth, NoAuth, OAuth2Auth, one_of
 from postern.settings.entra_auth import EntraAuth
+from postern.settings.granted_auth import FLOW, GRANTED_ONLY, GrantedAuth
+from postern.settings.on_behalf_of_auth import OnBehalfOfAuth
 from postern.settings.presets import ENTRA, audience_in
 from postern.settings.types import Entry, Table, Texts, fault
 
 __all__ = [
     "AUTHS",
+    "KINDS",
     "ApiKeyAuth",
     "Auth",
     "BasicAuth",
     "Connection",
     "EntraAuth",
+    "GrantedAuth",
     "NoAuth",
     "OAuth2Auth",
+    "OnBehalfOfAuth",
     "SecretReference",
     "Trigger",
     "in_cloud",
@@ -51,13 +65,27 @@ AUTHS: Mapping[str, type[Entry]] = {
 }
 
 
+KINDS: Mapping[str, type[Entry]] = {**AUTHS, "granted": GrantedAuth, "on_behalf_of": OnBehalfOfAuth}
+"""The types of `auth` by the tag that tells them apart: two of them are special cases of another type."""
+
+
+def _kind(value: Any) -> str:
+    """The tag of a written or an already validated `auth`."""
+    if isinstance(value, Entry):
+        return next(tag for tag, kind in KINDS.items() if type(value) is kind)
+    if value["type"] == "oauth2" and "flow" in value:
+        return "granted"
+    return "on_behalf_of" if value["type"] == ENTRA and value.get("on_behalf_of") else str(value["type"])
+
+
 def _written_auth(value: Any) -> Any:
     """Unify the two spellings of Entra, and reject unknown types with an error of their own."""
     if isinstance(value, Entry):
         return value
     if not isinstance(value, dict):
         raise fault("is not a table", 'Write auth = { type = "none" } or auth = { type = "entra", … }')
-    if value.get("type") == "oauth2" and value.get("identity_provider") == ENTRA:
+    _check_flow(value)
+    if value.get("type") == "oauth2" and value.get("identity_provider") == ENTRA and "flow" not in value:
         value = {key: part for key, part in value.items() if key != "identity_provider"} | {"type": ENTRA}
     kind = value.get("type")
     if not isinstance(kind, str) or kind not in AUTHS:
@@ -68,9 +96,24 @@ def _written_auth(value: Any) -> Any:
     return value
 
 
+def _check_flow(value: Mapping[str, Any]) -> None:
+    """Reject a flow of another type than `oauth2`, and keys of connections that people connect without the flow."""
+    if value.get("type") == ENTRA and "flow" in value:
+        raise fault("has a flow, which type = entra does not", 'Write type = "oauth2", identity_provider = "entra"')
+    meant = next((key for key in GRANTED_ONLY if key in value), None)
+    if meant is not None and value.get("type") == "oauth2" and "flow" not in value:
+        raise fault(f'has {meant}, but no flow = "{FLOW}"', f'Did you mean flow = "{FLOW}"? Else leave {meant} out')
+
+
 Auth = Annotated[
-    NoAuth | BasicAuth | ApiKeyAuth | OAuth2Auth | EntraAuth,
-    Field(discriminator="type"),
+    Annotated[NoAuth, Tag("none")]
+    | Annotated[BasicAuth, Tag("basic")]
+    | Annotated[ApiKeyAuth, Tag("api_key")]
+    | Annotated[OAuth2Auth, Tag("oauth2")]
+    | Annotated[EntraAuth, Tag("entra")]
+    | Annotated[GrantedAuth, Tag("granted")]
+    | Annotated[OnBehalfOfAuth, Tag("on_behalf_of")],
+    Discriminator(_kind),
     BeforeValidator(_written_auth),
 ]
 _AUTHORIZATION = dict.fromkeys(("basic", "oauth2", "entra"), "authorization")

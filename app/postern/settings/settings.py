@@ -6,7 +6,7 @@ are in Key Vault, and the settings name them.
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,7 +18,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from postern.passwordless.url_rules import UrlFault, passwordless
 from postern.proxy import Proxy
 from postern.settings import types
-from postern.settings.entries import AUTHS, Connection, Trigger, in_cloud
+from postern.settings.entries import KINDS, Connection, Trigger, in_cloud
+from postern.settings.own_application import problems_of
 from postern.settings.sources import (
     PREFIX,
     SERVICE_LINK_FIX,
@@ -64,6 +65,9 @@ class Settings(BaseSettings):
     )
     key_vault_url: Annotated[StrictStr, AfterValidator(types.vault_url)] | None = Field(
         None, description="The address of the Key Vault: https"
+    )
+    grants_key_name: types.VaultName | None = Field(
+        None, description="The name in Key Vault of the key that seals granted tokens: 32 random bytes in base64url"
     )
     azure_credential: Literal["managed_identity", "workload_identity", "client_secret", "developer"] | None = Field(
         None,
@@ -177,6 +181,7 @@ _HARMLESS = {
     ("auth", "managed_identity"),
     ("auth", "federated"),
     ("auth", "certificate_chain"),
+    ("auth", "per_user"),
 }
 _USER_OR_QUERY = re.compile(r"[:/].*@|@.*[:/]|\?")
 """What is before the host, or the query, of a URL that may lack its scheme. An e-mail address is shown."""
@@ -195,6 +200,7 @@ def load_settings(
     found, config = _read(os.environ if environ is None else environ, folder, _defaults(defaults or {}), problems)
     try:
         settings = Settings(**_nested(found) | {"config": config})
+        problems += _of_own_application(settings, found)
     except ValidationError as error:
         problems += (_problem(detail, found) for detail in error.errors(include_url=False))
     if problems:
@@ -283,6 +289,13 @@ def _problem(detail: ErrorDetails, found: Layer) -> SettingProblem:
     return SettingProblem(setting, source, f"{shown} {wrong}", fix)
 
 
+def _of_own_application(settings: Settings, found: Layer) -> Iterator[SettingProblem]:
+    for place, wrong, fix in problems_of(
+        settings.connections, settings.triggers, settings.tenant_id, settings.client_id
+    ):
+        yield SettingProblem(*found[place[:2]].at(place), wrong, fix)
+
+
 def _shown(place: tuple[str, ...], value: Any) -> str:
     """The value for showing, or "the value" if it could contain a secret."""
     secret = any(word in part for word in _SECRET_WORDS for part in place)
@@ -298,10 +311,10 @@ def _shown(place: tuple[str, ...], value: Any) -> str:
 
 def _is_tag(place: tuple[str, ...], n: int) -> bool:
     """Whether pydantic added this part: the type of an `auth`, which no file has in its path."""
-    return n == 3 and place[0] in ("connections", "triggers") and place[2] == "auth" and place[3] in AUTHS
+    return n == 3 and place[0] in ("connections", "triggers") and place[2] == "auth" and place[3] in KINDS
 
 
 def _known_keys(place: tuple[str, ...]) -> list[str]:
-    models: dict[str, type[types.Entry]] = {"connections": Connection, "triggers": Trigger, **AUTHS}
+    models: dict[str, type[types.Entry]] = {"connections": Connection, "triggers": Trigger, **KINDS}
     model = models.get(place[3] if len(place) > 4 else place[0])
     return list(model.model_fields) if model else list(Settings.model_fields)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping
 
-from postern.errors import PROBLEMS
+from postern.errors import CONSENT_REQUIRED, PROBLEMS
 from postern.histogram import SECONDS, Histogram
 from postern.journal.run import Run, State
 
@@ -15,8 +15,12 @@ ENDED: Mapping[str, str] = {
     State.CANCELLED.value: "cancelled",
     State.TIMED_OUT.value: "timed_out",
     State.INTERRUPTED.value: "interrupted",
+    CONSENT_REQUIRED: CONSENT_REQUIRED,
 }
-"""The outcome of a request that started a run, by the value of the run's state."""
+"""The outcome of a request that started a run, by the value of the run's state, or by its problem: a person who has to
+connect something is no failure of the workflow."""
+
+_CONSENT_STATUS = PROBLEMS[CONSENT_REQUIRED].status
 
 OUTCOMES = frozenset({*ENDED.values(), *PROBLEMS, "disconnected"})
 OTHER = "other"
@@ -45,7 +49,10 @@ class RequestCounts:
     def ran(self, run: Run) -> None:
         """Count a run that has ended, at the latest at the next `settle`. It is called at nearly every request."""
         workflow, waiting = run.workflow, self._waiting
-        outcome = run.outcome.state._value_
+        ended = run.outcome
+        outcome = ended.state._value_
+        if ended.status == _CONSENT_STATUS and ended.error_type == CONSENT_REQUIRED:
+            outcome = CONSENT_REQUIRED
         waiting.append((workflow.name, workflow.access.mode, outcome, run.ended_at - run.started_at))
         if len(waiting) >= TOGETHER:
             self.settle()

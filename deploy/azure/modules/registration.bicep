@@ -9,8 +9,12 @@ param uniqueName string
 param identityPrincipalId string
 @description('The address at which callers and people reach Postern.')
 param publicUrl string
+@description('The names of connections that people connect by this registration, separated by commas.')
+param connections string
 
 var registration = loadJsonContent('../registration.json')
+var names = empty(connections) ? [] : split(connections, ',')
+var callbacks = map(names, each => '${publicUrl}/connect/${trim(each)}/callback')
 
 resource application 'Microsoft.Graph/applications@v1.0' = {
   displayName: name
@@ -18,7 +22,7 @@ resource application 'Microsoft.Graph/applications@v1.0' = {
   signInAudience: registration.signInAudience
   api: registration.api
   appRoles: registration.appRoles
-  web: {redirectUris: ['${publicUrl}/console/callback', '${publicUrl}/console/signed-out']}
+  web: {redirectUris: concat(['${publicUrl}/console/callback', '${publicUrl}/console/signed-out'], callbacks)}
 
   resource identity 'federatedIdentityCredentials@v1.0' = {
     name: '${application.uniqueName}/managed-identity'

@@ -139,8 +139,8 @@ async def test_a_reading_that_was_under_way_at_the_rejection_does_not_decide(
     read = vault._vault.get
     arrived, leave = asyncio.Event(), asyncio.Event()
 
-    async def slow(name: str, *, retries: int) -> object:
-        found = await read(name, retries=retries)
+    async def slow(name: str, version: str, *, retries: int) -> object:
+        found = await read(name, version, retries=retries)
         arrived.set()
         await leave.wait()
         return found

@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from tests.process.console.chromium import NARROW, WIDE, Faults, Scheme, assert_accessible, violations
 from tests.process.console.installation import BROKEN, Installation
@@ -18,7 +18,8 @@ CONSOLE = Path(ROOT, "app", "postern", "console")
 GET = re.compile(r'PageRoute\(\s*"GET", "([^"]+)", self\.(?!back\b)')  # `back` leads to another page
 FRAGMENTS = {"/console/runs/new"}
 """Parts of pages."""
-STATUS = {"/runs?state=none": 400, "/nowhere": 404}
+CALLBACK = "/connect/my-profile/callback"
+STATUS = {"/runs?state=none": 400, "/nowhere": 404, CALLBACK: 400, f"/connect/my-profile/link/{'a' * 64}": 404}
 
 SCHEMES: tuple[Scheme, ...] = ("light", "dark")
 EVERY_VIEW = tuple((scheme, width) for scheme in SCHEMES for width in (WIDE, NARROW))
@@ -47,10 +48,20 @@ def authorize(installation: Installation, **changes: str) -> str:
 def test_pages_of_the_local_tenant_are_accessible(
     window: Callable[..., Page], installation: Installation, faults: Faults
 ):
-    """Choosing a person, an error, and the end of the session."""
+    """Choosing a person, consent with many scopes, an error, and the end of the session."""
     page = window()
     page.goto(authorize(installation))
     assert page.locator("button").count() == 4
+    assert_accessible(page, *EVERY_VIEW)
+    page.goto(
+        authorize(
+            installation, scope="openid offline_access User.Read Mail.ReadWrite https://graph.microsoft.com/A-long-one"
+        )
+    )
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.locator("h1")).to_have_text("postern asks for your permission")
+    assert page.locator("button").all_inner_texts() == ["Allow", "Cancel"]
     assert_accessible(page, *EVERY_VIEW)
     with faults.status(400):
         page.goto(authorize(installation, redirect_uri="https://elsewhere.example/"))
@@ -81,12 +92,19 @@ def paths(installation: Installation) -> list[str]:
         *(f"/runs/{failed}/resubmit", f"/runs/{failed}/cancel"),
         *("/refusals", f"/refusals/{refused}", "/workflows", "/workflows/ask", "/connections", "/secrets"),
         *("/explain", "/explain?workflow=payslip&person=ada", "/sessions", "/nowhere"),
+        *("/connections/connections.my-profile/people", "/connect", "/connect/my-profile"),
+        *(path for path in STATUS if path.startswith("/connect/")),
     ]
+
+
+def whole(path: str) -> str:
+    """A path of the console, or of the pages of consent beside it."""
+    return path if path == "/connect" or path.startswith("/connect/") else f"/console{path}"
 
 
 def answers(page: Page, path: str) -> bool:
     """Open a page. A refusal is recorded soon after its reply, and has no page before."""
-    response = page.goto(f"/console{path}")
+    response = page.goto(whole(path))
     return response is not None and response.status == STATUS.get(path, 200)
 
 
@@ -101,7 +119,7 @@ def test_every_page_of_the_console_is_accessible(window: Callable[..., Page], fa
     routes = {route for file in CONSOLE.glob("*.py") for route in GET.findall(file.read_text("utf-8"))}
     patterns = [re.sub(r"\{\w+\}", "[^/]+", route) for route in routes - FRAGMENTS]
     assert len(patterns) >= 13
-    seen = [f"/console{path.partition('?')[0]}" for path in paths]
+    seen = [whole(path).partition("?")[0] for path in paths]
     assert [each for each in patterns if not any(re.fullmatch(each, path) for path in seen)] == []
 
 

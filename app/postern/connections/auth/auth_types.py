@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING
 
 from postern.connections.auth.sign_in import SignIn
 from postern.connections.auth.sign_in_context import SignInContext
+from postern.connections.faults import ConnectionFault
+from postern.settings import ApiKeyAuth, BasicAuth, EntraAuth, GrantedAuth, NoAuth, OAuth2Auth, OnBehalfOfAuth
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +23,6 @@ def sign_in(
         return way
     from postern.connections.auth.api_key import ApiKey
     from postern.connections.auth.together import Together
-    from postern.settings import ApiKeyAuth
 
     keys = [
         ApiKey(entry, ApiKeyAuth(header=name, key=key), context.secrets, f"headers.{name}")
@@ -31,22 +32,24 @@ def sign_in(
 
 
 def _way(entry: str, auth: "Auth", context: SignInContext) -> SignIn | None:
-    match auth.type:
-        case "none":
+    match auth:
+        case NoAuth():
             return None
-        case "basic":
+        case BasicAuth():
             from postern.connections.auth.basic import Basic
 
             return Basic(entry, auth, context.secrets)
-        case "api_key":
+        case ApiKeyAuth():
             from postern.connections.auth.api_key import ApiKey
 
             return ApiKey(entry, auth, context.secrets)
-        case "oauth2":
+        case OAuth2Auth():
             from postern.connections.auth.oauth2 import OAuth2
 
             return OAuth2(entry, auth, context.secrets, context.http, retries=context.retries)
-        case "entra":
+        case EntraAuth():
             from postern.connections.auth.entra import EntraSignIn
 
             return EntraSignIn(entry, auth, context)
+        case GrantedAuth() | OnBehalfOfAuth():
+            raise ConnectionFault(entry, "is used for a person", "Use it in a run of that person")

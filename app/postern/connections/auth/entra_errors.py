@@ -4,6 +4,7 @@ repeat what was sent.
 Reference: learn.microsoft.com/entra/identity-platform/reference-error-codes.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ EXCHANGE_AUDIENCES = {
 (learn.microsoft.com/entra/workload-id/workload-identity-federation-config-app-trust-managed-identity)."""
 
 _LONGEST_CLAIM = 200
+_LONGEST_CHALLENGE = 4000
 _CODE = re.compile(r"AADSTS([0-9]{4,8})")
 
 
@@ -256,6 +258,18 @@ def codes_of(error: BaseException) -> tuple[int, ...]:
         return tuple(code for code in codes if isinstance(code, int))
     except Exception:  # no response, no JSON, no such member
         return tuple(int(code) for code in _CODE.findall(str(error)))
+
+
+def claims_of(error: BaseException) -> str:
+    """The claims challenge of an error's response (Microsoft, "Claims challenges, claims requests, and client
+    capabilities"): a JSON object as text. "" if there is none, or one that no header should carry."""
+    response: Any = getattr(error, "response", None)
+    try:
+        claims = response.json()["claims"]
+        known = isinstance(claims, str) and len(claims) <= _LONGEST_CHALLENGE and isinstance(json.loads(claims), dict)
+    except Exception:  # no response, no JSON, no such member
+        return ""
+    return claims if known else ""
 
 
 def moment(seconds: float) -> str:

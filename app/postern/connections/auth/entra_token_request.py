@@ -4,7 +4,7 @@ of the entry. Azure is imported by the first request, not before."""
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from postern.connections.auth.entra_errors import TokenDetails, advice_on, codes_of
+from postern.connections.auth.entra_errors import TokenDetails, advice_on, claims_of, codes_of
 from postern.connections.faults import ConnectionFault
 
 if TYPE_CHECKING:
@@ -20,11 +20,13 @@ SECONDS = 30.0
 
 
 class EntraRefused(ConnectionFault):
-    """There is no token. `codes` are the AADSTS numbers of Entra's response; empty if it had none."""
+    """There is no token. `codes` are the AADSTS numbers of Entra's response; empty if it had none. `claims` is its
+    challenge, which the next token has to meet, "" if there is none."""
 
-    def __init__(self, entry: str, wrong: str, fix: str, codes: tuple[int, ...] = ()) -> None:
+    def __init__(self, entry: str, wrong: str, fix: str, codes: tuple[int, ...] = (), claims: str = "") -> None:
         super().__init__(entry, wrong, fix)
         self.codes = codes
+        self.claims = claims
 
 
 def deadline() -> float:
@@ -53,5 +55,5 @@ async def request_token(
             async with credential:
                 return await credential.get_token(*scopes)
     except Exception as error:
-        refused = EntraRefused(entry, *advice_on(error, status, details), codes_of(error))
+        refused = EntraRefused(entry, *advice_on(error, status, details), codes_of(error), claims_of(error))
     raise refused  # outside of the handler: Azure's error, with all its texts, would become its context

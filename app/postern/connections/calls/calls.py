@@ -43,7 +43,8 @@ OWN = "POSTERN_CLIENT_ID"
 class Open(Protocol):
     """Makes the client of a target, once for each target: for exactly this `url` (`exact`), or for URLs below it.
     `seconds` and `response_bytes` limit a reply. Targets of one `signer` share a token. `headers` are sent
-    beside the `auth`. Results may also be at the origins of `results_at`. Raises ConnectionFault."""
+    beside the `auth`. Results may also be at the origins of `results_at`. `ctx` is the calling run. Raises
+    ConnectionFault."""
 
     def __call__(
         self,
@@ -57,6 +58,7 @@ class Open(Protocol):
         signer: str,
         headers: "Mapping[str, SecretReference]",
         results_at: tuple[str, ...],
+        ctx: "Context",
     ) -> AsyncClient: ...
 
 
@@ -122,23 +124,23 @@ class Calls:
         sending = sending_of(ctx, outgoing, target)
         if target.keyed is None and target.entry in self._posterns:
             sending = replace(sending, keyed=bool(sending.key))
-        client = self._client(target, below=bool(outgoing.path))
+        client = self._client(ctx, target, below=bool(outgoing.path))
         response = await self._send(client, target, sending, outgoing)
         self._found(target, call, response)
         accepted = response.status_code == ACCEPTED
         refused = accepted and not outgoing.wait and location_of(response, sending.url, target) is None
         location = location_at(target, response, sending.url) if accepted and not refused else ""
         if outgoing.wait and location:
-            response = await self._later(target, sending, location, response, outgoing.retry)
+            response = await self._later(ctx, target, sending, location, response, outgoing.retry)
             self._found(target, call, response)
         if outgoing.wait:
             return await self._value(target, response, _caller(ctx))
-        fetch = partial(self._fetch, target, sending, location, response, outgoing.retry, _caller(ctx))
+        fetch = partial(self._fetch, ctx, target, sending, location, response, outgoing.retry)
         return Handle(
             target.entry, run_id=call.run_id, location=location, done=not location and not refused, fetch=fetch
         )
 
-    def _client(self, target: Target, *, below: bool) -> AsyncClient:
+    def _client(self, ctx: "Context", target: Target, *, below: bool) -> AsyncClient:
         entry, url = target.entry, target.url
         if below:
             entry, url = f"{entry} with path=", url.partition("?")[0]
@@ -152,6 +154,7 @@ class Calls:
             signer=OWN if target.own else target.entry,
             headers=target.headers,
             results_at=target.results_at,
+            ctx=ctx,
         )
 
     async def _send(self, client: AsyncClient, target: Target, sending: Sending, outgoing: Outgoing) -> Response:
@@ -164,21 +167,23 @@ class Calls:
                 raise
         return await self._attempts.insist(client, target, replace(sending, key="", keyed=False), outgoing.retry)
 
-    async def _later(self, target: Target, sending: Sending, location: str, taken: Response, retry: Retry) -> Response:
+    async def _later(
+        self, ctx: "Context", target: Target, sending: Sending, location: str, taken: Response, retry: Retry
+    ) -> Response:
         """The response with the result of a call that was accepted."""
-        client = self._client(target, below=False)
+        client = self._client(ctx, target, below=False)
         return await Looks(self._attempts, client, target, sending, retry, location, taken).result()
 
     async def _fetch(
-        self, target: Target, sending: Sending, location: str, response: Response, retry: Retry, caller: str
+        self, ctx: "Context", target: Target, sending: Sending, location: str, response: Response, retry: Retry
     ) -> Any:
         """The result behind a Handle. Raises CallError, also if it is at an origin where the target has no results."""
         try:
             if response.status_code == ACCEPTED:
                 location = location or location_at(target, response, sending.url)
             if location:
-                response = await self._later(target, sending, location, response, retry)
-            return await self._value(target, response, caller)
+                response = await self._later(ctx, target, sending, location, response, retry)
+            return await self._value(target, response, _caller(ctx))
         except Exception as error:
             wrong = foreign(target.entry, error)
         raise wrong

@@ -9,6 +9,7 @@ from postern.connections.calls.call_request import Sending
 from postern.connections.calls.call_response import IDEMPOTENT, is_outcome, may_have_run, problem_of, run_id_of
 from postern.connections.calls.targets import Target
 from postern.connections.faults import ConnectionFault, ResponseFault
+from postern.connections.grants.no_grant import NoGrant
 from postern.connections.places import TooManyCalls
 from postern.connections.response_body import NoCredential
 from postern.http_client import ConnectError, ConnectTimeout, HTTPError, InvalidURL, PoolTimeout, Response
@@ -60,6 +61,8 @@ def failed(target: Target, error: Exception, method: str) -> CallError:
 def foreign(entry: str, error: Exception) -> CallError:
     """The error of anything that is not a fault of the connection: an entry or setting to correct, a response that is
     too large, or an error that this program did not expect, whose text may hold anything."""
+    if isinstance(error, NoGrant):
+        return error.for_call()
     if isinstance(error, CallError):
         return error
     if isinstance(error, ConnectionFault):

@@ -42,17 +42,21 @@ class KeyVault:
         self._signing_in: _OneAtATime | None = None
         self._connecting = asyncio.Lock()
 
-    async def get(self, name: str, *, retries: int) -> Secret:
-        """The latest version of the secret. Raises the errors that `vault_errors` translates."""
+    async def get(self, name: str, version: str = "", *, retries: int) -> Secret:
+        """A version of the secret, the latest one with "". Raises the errors that `vault_errors` translates."""
         client = await self._connected(name)
-        found = await client.get_secret(name, retry_total=retries, raw_response_hook=_not_for_long)
+        found = await client.get_secret(name, version, retry_total=retries, raw_response_hook=_not_for_long)
         if not found.value:
             raise ConnectionFault(
                 entry_of(name), f"has no value in the Key Vault {self.url}", "Put a new version there"
             )
         until = found.properties.expires_on
         return Secret(
-            name, found.value, until.timestamp() if until is not None else None, found.properties.content_type or ""
+            name,
+            found.value,
+            until.timestamp() if until is not None else None,
+            found.properties.content_type or "",
+            found.properties.version or "",
         )
 
     async def aclose(self) -> None:

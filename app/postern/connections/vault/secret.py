@@ -8,13 +8,15 @@ from postern.connections.faults import ConnectionFault
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """The latest version of a secret. `expires_on` is its expiry date in the vault, in Unix seconds, None if it has
-    none. `content_type` distinguishes a certificate in PFX (`application/x-pkcs12`) from one in PEM."""
+    """A version of a secret. `expires_on` is its expiry date in the vault, in Unix seconds, None if it has none.
+    `content_type` distinguishes a certificate in PFX (`application/x-pkcs12`) from one in PEM. `version` is the vault's
+    id of it."""
 
     name: str
     value: str = field(repr=False)
     expires_on: float | None = None
     content_type: str = ""
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,10 @@ class SecretState:
     at: float = 0.0
 
 
+class NoSuchVersion(ConnectionFault):
+    """The vault has no such version of a secret."""
+
+
 class Secrets(Protocol):
     """The source of secrets. Both methods raise ConnectionFault with `entry` "the secret NAME"."""
 
@@ -38,3 +44,11 @@ class Secrets(Protocol):
     async def read_again(self, name: str, refused: str) -> Secret:
         """The current secret, after the value `refused` was rejected. The cached value is used only if it differs from
         `refused`."""
+
+
+class VersionedSecrets(Secrets, Protocol):
+    """A source that keeps former versions."""
+
+    async def read_version(self, name: str, version: str) -> Secret:
+        """A version of the secret, whether it is the latest or not. It is not cached: it never changes, so its reader
+        can keep it. Raises ConnectionFault, NoSuchVersion among them."""

@@ -17,8 +17,8 @@ import structlog
 
 from postern.connections.faults import ConnectionFault
 from postern.connections.vault.key_vault import KeyVault
-from postern.connections.vault.secret import Secret
-from postern.connections.vault.vault_errors import Failure, SecretRequest, failure_of
+from postern.connections.vault.secret import NoSuchVersion, Secret
+from postern.connections.vault.vault_errors import Failure, SecretRequest, entry_of, failure_of
 from postern.proxy import Proxy
 
 STALE = 6 * 3600.0
@@ -37,6 +37,7 @@ AGAIN = 5.0
 rejects it would cause a vault request at each call."""
 
 _NAME = re.compile(r"[0-9A-Za-z-]{1,127}")
+_VERSION = re.compile(r"[0-9A-Za-z]{1,64}")
 _log = structlog.get_logger("postern.vault")
 
 
@@ -108,6 +109,13 @@ class Vault:
         known.refused_at = now
         return await self._requested(name)
 
+    async def read_version(self, name: str, version: str) -> Secret:
+        """A version of the secret, from the vault. Raises ConnectionFault."""
+        _key(name)
+        if not _VERSION.fullmatch(version):
+            raise NoSuchVersion(entry_of(name), "has no version of this name", "Versions are named by the vault")
+        return await self._requested(name, version)
+
     async def aclose(self) -> None:
         """Stop reading, and close the connections to Azure."""
         requests = list(self._requests.values())
@@ -116,13 +124,13 @@ class Vault:
         await asyncio.gather(*requests, return_exceptions=True)
         await self._vault.aclose()
 
-    async def _requested(self, name: str) -> Secret:
-        key = _key(name)
+    async def _requested(self, name: str, version: str = "") -> Secret:
+        key = f"{_key(name)}/{version}" if version else _key(name)
         task = self._requests.get(key)
         if task is None:
             # In its own task: the first caller may be cancelled while others wait for the same secret. In its own
             # context: its log lines belong to no single request.
-            task = asyncio.get_running_loop().create_task(self._request(key, name), context=Context())
+            task = asyncio.get_running_loop().create_task(self._request(key, name, version), context=Context())
             self._requests[key] = task
             task.add_done_callback(lambda _: self._requests.pop(key, None))
         outcome = await asyncio.shield(task)
@@ -130,17 +138,19 @@ class Vault:
             raise outcome.fault()
         return outcome
 
-    async def _request(self, key: str, name: str) -> Secret | Failure:
+    async def _request(self, key: str, name: str, version: str) -> Secret | Failure:
         began = self._clock()
         known = self._known.get(key)
         can_serve = known is not None and self._may_serve(known)
         try:
             async with asyncio.timeout(PATIENCE_WITH_VALUE if can_serve else PATIENCE):
-                secret = await self._vault.get(name, retries=0 if can_serve else RETRIES)
+                secret = await self._vault.get(name, version, retries=0 if can_serve else RETRIES)
         except Exception as error:
-            request = SecretRequest(name, self._vault.url, self._vault.kind)
+            request = SecretRequest(name, self._vault.url, self._vault.kind, version)
             return self._failed(key, failure_of(self._vault.blamed(error), request))
         self._back_at = float("-inf")
+        if version:
+            return secret
         if known is not None and known.away_since is not None:
             _log.info("key-vault-back", name=name, seconds=round(self._clock() - known.away_since))
         same = known is not None and known.secret.value == secret.value

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from postern.connections.faults import ConnectionFault
 from postern.connections.unreached import by_proxy, is_untrusted, of_certificate
+from postern.connections.vault.secret import NoSuchVersion
 from postern.loopback import is_loopback
 
 CREDENTIAL = "POSTERN_AZURE_CREDENTIAL"
@@ -92,27 +93,30 @@ class Throttled(Exception):
 
 @dataclass(frozen=True, slots=True)
 class SecretRequest:
-    """The secret that was requested, and the vault. `credential` is the kind in POSTERN_AZURE_CREDENTIAL."""
+    """The secret that was requested, and the vault. `credential` is the kind in POSTERN_AZURE_CREDENTIAL. `version` is
+    "" for the latest one."""
 
     name: str
     vault: str
     credential: str
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
     """Why a secret could not be read. During an `outage` the last value of the secret may be used. `retry_after` is the
-    vault's Retry-After in seconds, 0 if it sent none."""
+    vault's Retry-After in seconds, 0 if it sent none. `no_version`: the vault has no such version of it."""
 
     entry: str
     wrong: str
     fix: str
     outage: bool = False
     retry_after: float = 0.0
+    no_version: bool = False
 
     def fault(self) -> ConnectionFault:
         """The failure as an exception."""
-        return ConnectionFault(self.entry, self.wrong, self.fix)
+        return (NoSuchVersion if self.no_version else ConnectionFault)(self.entry, self.wrong, self.fix)
 
 
 def entry_of(name: str) -> str:
@@ -142,6 +146,9 @@ def failure_of(error: Exception, request: SecretRequest) -> Failure:
 def _of_status(status: int, code: str, request: SecretRequest, retry_after: float = 0.0) -> Failure:
     local = is_loopback(urlsplit(request.vault).hostname or "")  # only the local tenant's vault is
     set_here = f"Set it in the local tenant: postern secrets set {request.name}"
+    if status == 404 and request.version:
+        wrong = f"has no version {request.version} in the Key Vault {request.vault}"
+        return Failure(entry_of(request.name), wrong, "Check POSTERN_KEY_VAULT_URL", no_version=True)
     if status == 404:
         fix = (
             f"Check its spelling; to list the names: az keyvault secret list --query [].name --id {request.vault}. If "

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, func, select, text
 from sqlalchemy.engine import URL, make_url
 
 from postern.journal.database.engine import revision_of
-from postern.journal.schema import idempotency_keys, metadata, refusals, runs, steps
+from postern.journal.schema import grants, idempotency_keys, metadata, refusals, runs, steps
 
 HARMLESS = ("host", "port", "dbname", "user", "sslmode", "passwordless")
 """Parts of a URL's query that may be shown."""
@@ -70,7 +70,7 @@ def tables(connection: Connection) -> list[str]:
 def is_empty(connection: Connection) -> bool:
     """Whether nothing would be lost with Postern's tables."""
     there = tables(connection)
-    kept = [table for table in RECORDS if table.name in there]
+    kept = [table for table in (*RECORDS, grants) if table.name in there]
     return not any(connection.execute(select(1).select_from(table).limit(1)).first() for table in kept)
 
 

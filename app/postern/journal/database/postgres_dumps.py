@@ -25,8 +25,8 @@ from postern.journal.database.contents import RECORDS, is_empty, tables, without
 from postern.journal.database.dump_script import Encoding, Index, Key, Piece, Rows, Table, foreign, pieces
 from postern.journal.database.engine import CONNECT_SECONDS, check_revision
 from postern.journal.database.revisions import is_newer
+from postern.journal.restored import settle
 from postern.journal.schema import metadata
-from postern.journal.sessions import SIGN_INS, forget_everybody
 
 MAGIC = b"PGDMP"
 TABLES = (*sorted(metadata.tables), "alembic_version")
@@ -93,8 +93,8 @@ def look_at(path: Path) -> Dump:
 
 def restore(connection: Connection, source: Path, dump: Dump) -> None:
     """Restore a dump in this connection's transaction, in a schema without Postern's tables. No SQL of the dump is
-    executed: its tables are made anew from what was read. Sessions that are in it end. Raises DatabaseFault; the
-    transaction then has to end."""
+    executed: its tables are made anew from what was read. What has ended since then is left out (`restored.py`). Raises
+    DatabaseFault; the transaction then has to end."""
     try:
         _make(connection, source, dump)
     except (DBAPIError, connection.dialect.loaded_dbapi.Error) as error:
@@ -118,8 +118,7 @@ def _make(connection: Connection, source: Path, dump: Dump) -> None:
                 rows = stack.enter_context(driver.cursor().copy(statement_of(piece)))
             else:
                 connection.execute(text(statement_of(piece)))
-    if {piece.name for piece in dump.parts if isinstance(piece, Table)} >= SIGN_INS:
-        forget_everybody(connection)
+    settle(connection, {piece.name for piece in dump.parts if isinstance(piece, Table)})
 
 
 def statement_of(piece: Piece) -> str:

@@ -16,6 +16,7 @@ MIGRATIONS = (
     "0006_for_0002",
     "0007_for_0002",
     "0008_for_0002",
+    "0009_for_0002",
 )
 """All migrations, oldest first."""
 HEAD = MIGRATIONS[-1]

@@ -19,7 +19,7 @@ from postern.journal.database.engine import check_revision, migrate, open_engine
 from postern.journal.database.foreign import distrust, entries_of, foreign, running
 from postern.journal.database.revisions import is_newer
 from postern.journal.database.sqlite_file import BESIDE
-from postern.journal.sessions import forget_everybody
+from postern.journal.restored import settle
 from postern.own_folder import make_folder, names_of_database
 
 PAGES = 1024
@@ -96,10 +96,10 @@ def _migration(connection: sqlite3.Connection) -> str | None:
 
 
 def put_in_place(copied: Path, database: Path, aside: str, ready: Callable[[], object] = lambda: None) -> Path | None:
-    """Replace a database with a copy, whose tables are first migrated to this program's migration, and whose sessions
-    end. The old database is
-    moved aside under a name that ends with `aside`; returns that name. No server may run on it: `ready` is called when
-    the copy is ready, and raises if one has started meanwhile."""
+    """Replace a database with a copy, whose tables are first migrated to this program's migration, and without
+    what has ended since (`restored.py`). The old database is moved aside under a name that ends with `aside`; returns
+    that name. No server may run on it: `ready` is called when the copy is ready, and raises if one has started
+    meanwhile."""
     _refuse_journal(copied)
     moved = database.with_name(f"{database.name}{aside}")
     make_folder(database.parent, names_of_database(database))
@@ -111,7 +111,7 @@ def put_in_place(copied: Path, database: Path, aside: str, ready: Callable[[], o
         try:
             migrate(engine)
             with engine.begin() as connection:
-                forget_everybody(connection)
+                settle(connection)
         finally:
             engine.dispose()
         _give_to_its_owner(file, database)

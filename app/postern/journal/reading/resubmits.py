@@ -1,14 +1,16 @@
-"""The runs that were resubmitted from a run."""
+"""The runs that were resubmitted from a run, and those that a run comes from."""
 
 from sqlalchemy import Connection, select
 
-from postern.journal.reading.queries import LISTED
+from postern.journal.reading.queries import LISTED, find_run_alone
 from postern.journal.reading.records import RunRecord, run_record
 from postern.journal.schema import runs
 
 MOST_EXAMINED = 1000
 """Later runs of the workflow that are examined: the first ones after the run, and as many of the newest."""
 MOST_FOUND = 10
+MOST_RESUBMITS = 16
+"""How far the runs that a run comes from are followed."""
 
 
 def resubmits_of(connection: Connection, record: RunRecord) -> list[RunRecord]:
@@ -23,3 +25,15 @@ def resubmits_of(connection: Connection, record: RunRecord) -> list[RunRecord]:
         ids.update(run_id for (run_id,) in connection.execute(found))
     rows = connection.execute(select(*LISTED).where(runs.c.id.in_(ids)).order_by(runs.c.id).limit(MOST_FOUND))
     return [run_record(row) for row in rows] if ids else []
+
+
+def lineage_of(connection: Connection, record: RunRecord) -> list[RunRecord]:
+    """The run, the one that it was resubmitted from, and so on, up to the first one, the last that is still recorded,
+    or MOST_RESUBMITS."""
+    found = [record]
+    while found[-1].resubmitted_from and len(found) < MOST_RESUBMITS:
+        earlier = find_run_alone(connection, found[-1].resubmitted_from)
+        if earlier is None:
+            break
+        found.append(earlier)
+    return found

@@ -1,0 +1,88 @@
+"""The versions of the key that seals grants, from Key Vault: a secret whose value is 32 random bytes in base64url."""
+
+import binascii
+import re
+from base64 import urlsafe_b64decode
+from collections import OrderedDict
+
+from postern.connections.faults import ConnectionFault
+from postern.connections.grants.seal import KEY_BYTES, CannotOpen
+from postern.connections.vault.secret import NoSuchVersion, Secret, VersionedSecrets
+
+SETTING = "POSTERN_GRANTS_KEY_NAME"
+
+KEPT = 32
+"""Versions that are kept in memory. They never change, so they serve also while the vault is unavailable."""
+
+_BASE64URL = re.compile(r"[A-Za-z0-9_-]+={0,2}")
+
+
+class VaultKeys:
+    """The versions of the secret `name` in the vault. An object belongs to one event loop."""
+
+    def __init__(self, vault: VersionedSecrets, name: str) -> None:
+        self._vault = vault
+        self._name = name
+        self._kept: OrderedDict[str, bytes] = OrderedDict()
+
+    async def newest(self) -> tuple[str, bytes]:
+        """The latest version, as the vault caches it. Raises ConnectionFault."""
+        secret = await self._vault.read(self._set_name)
+        key = key_in(secret.value)
+        if key is None:
+            raise ConnectionFault(
+                SETTING,
+                f"names the secret {self._name}, whose value is not {KEY_BYTES} bytes in base64url",
+                HOW_TO_MAKE,
+            )
+        return secret.version, self._keep(secret, key)
+
+    async def of(self, version: str) -> bytes:
+        """A version, from memory or the vault. Raises CannotOpen if the vault has other versions only, and
+        ConnectionFault if it has none, or is unavailable."""
+        kept = self._kept.get(version)
+        if kept is not None:
+            self._kept.move_to_end(version)
+            return kept
+        newest, key = await self.newest()  # so that a wrong address of the vault is not taken for a lost key
+        if version == newest:
+            return key
+        try:
+            secret = await self._vault.read_version(self._set_name, version)
+        except NoSuchVersion:
+            raise CannotOpen("its key is not in the vault any more") from None
+        found = key_in(secret.value)
+        if found is None:
+            raise CannotOpen("its key is not a key")
+        return self._keep(secret, found)
+
+    @property
+    def _set_name(self) -> str:
+        if not self._name:
+            raise ConnectionFault(SETTING, "is not set, and granted connections need it", HOW_TO_MAKE)
+        return self._name
+
+    def _keep(self, secret: Secret, key: bytes) -> bytes:
+        self._kept[secret.version] = key
+        self._kept.move_to_end(secret.version)
+        if len(self._kept) > KEPT:
+            self._kept.popitem(last=False)
+        return key
+
+
+HOW_TO_MAKE = (
+    "Make one, for example with `python -c 'import secrets; print(secrets.token_urlsafe(32))'`, put it into the Key "
+    f"Vault, and name it in {SETTING}"
+)
+
+
+def key_in(value: str) -> bytes | None:
+    """The key that a secret's value is, None if it is none. A line break at its end, which editors add, is ignored."""
+    text = value.strip()
+    if not _BASE64URL.fullmatch(text):
+        return None
+    try:
+        key = urlsafe_b64decode(text.rstrip("=") + "=" * (-len(text.rstrip("=")) % 4))
+    except binascii.Error:
+        return None
+    return key if len(key) == KEY_BYTES else None

@@ -1,0 +1,280 @@
+"""The grants of one server process: tokens in memory for a moment, and one refresh of each grant at a time."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from functools import partial
+
+import structlog
+
+from postern.connections.faults import ConnectionFault
+from postern.connections.grants.attempts import Write
+from postern.connections.grants.background import Background
+from postern.connections.grants.clocks import Clocks
+from postern.connections.grants.moves import (
+    CANNOT_OPEN,
+    NO_REFRESH_TOKEN,
+    Move,
+    expires_at,
+    good_until,
+    issued_at,
+    next_move,
+)
+from postern.connections.grants.no_grant import NoGrant
+from postern.connections.grants.provider import Provider
+from postern.connections.grants.renewing import EXCHANGE_SECONDS, Renewing
+from postern.connections.grants.rows import Key, Opened, Rows, away, is_away, no_grant
+from postern.connections.grants.scopes import missing_scopes
+from postern.connections.grants.seal import CannotOpen, Seal
+from postern.connections.grants.sharing import OncePerKey, StillAtWork
+from postern.connections.grants.tokens import Access, GrantTokens, Issued
+from postern.connections.grants.uses import Uses
+from postern.errors import Problem
+from postern.journal import grants
+from postern.journal.grants import Event, Grant, entry_of
+from postern.journal.server_processes import Transaction
+
+WAIT_SECONDS = 30.0
+"""How long a call waits for a refresh. The refresh goes on."""
+POLL = (0.05, 0.25)
+"""Seconds between two looks at a grant that another server process renews."""
+JUST_ISSUED = 30.0
+"""A token that an API rejects is not renewed again so soon after it was issued."""
+EXPIRED = "expired"
+FEWER_SCOPES = "fewer-scopes"
+_LATER = "Try again later"
+_UNOPENED = (
+    "It is deleted here. It could not be ended at the provider, because its tokens cannot be opened: end it in the "
+    "settings of your account there."
+)
+
+log = structlog.get_logger("postern.connections")
+
+
+class ServerGrants:
+    """Implements `store.Grants`. `read` and `write` are the journal's, `provider` gives that of a grant's name and
+    raises ConnectionFault, `node` is this server process, which has its row in the table `nodes`, and `names` are the
+    grants to renew in the background. An object belongs to one event loop."""
+
+    def __init__(
+        self,
+        read: Transaction,
+        write: Write,
+        seal: Seal,
+        provider: Callable[[str], Provider],
+        node: str,
+        names: Callable[[], Iterable[str]] = tuple,
+        clocks: Clocks | None = None,
+    ) -> None:
+        self._read = read
+        self._write = write
+        self._seal = seal
+        self._provider = provider
+        self._node = node
+        self._clocks = clocks or Clocks()
+        self._rows = Rows(read, seal, self._clocks)
+        self._renewing = Renewing(read, write, seal, provider, node, self._clocks)
+        self._loads: OncePerKey[Key, Opened] = OncePerKey(WAIT_SECONDS, self._clocks.monotonic)
+        self._refreshes: OncePerKey[Key, Opened] = OncePerKey(WAIT_SECONDS, self._clocks.monotonic)
+        self._closing = False
+        self._uses = Uses(write, self._clocks.now)
+        self._background = Background(read, names, self.refresh, self._clocks)
+        self.counts = self._renewing.counts
+
+    async def access(self, name: str, owner: str) -> Access:
+        """A token that is good for a minute, or the best there is. Raises NoGrant, and ConnectionFault."""
+        key = (name, owner)
+        access = self._rows.at_hand(key)
+        if access is None:
+            opened = await self._load(key)
+            good = self._clocks.now() < good_until(opened.grant)
+            access = opened.access if good else await self._another(key, opened)
+        self._uses.note(key)
+        return access
+
+    async def renewed(self, name: str, owner: str, refused: Access) -> Access | None:
+        """Another token, after an API rejected this one with 401; None if there is none. Raises what `access` does."""
+        key = (name, owner)
+        opened = await self._load(key)
+        if opened.grant.generation != refused.generation:
+            return opened.access
+        if not opened.tokens.refresh_token or self._clocks.now() - issued_at(opened.grant) < JUST_ISSUED:
+            return None
+        newer = await self._refresh(key, stale=refused.generation)
+        return newer.access if newer.grant.generation != refused.generation else None
+
+    async def run(self) -> None:
+        """Renew in the background, and note uses, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._background.run())
+            tasks.create_task(self._uses.run(self._clocks.sleep))
+
+    async def refresh(self, name: str, owner: str, generation: int) -> None:
+        """Renew the tokens, though they are good, if they are of this generation. Raises what `access` does."""
+        key = (name, owner)
+        opened = await self._load(key)
+        if opened.grant.generation == generation and opened.tokens.refresh_token:
+            await self._refresh(key, stale=generation)
+
+    async def store(self, name: str, owner: str, issued: Issued, by: str, asked: tuple[str, ...], consent: str) -> bool:
+        """Store what a consent gave. `by` is the person ("tenant/object"), `asked` the scopes of the request, and
+        `consent` its id. False if the owner's grant is of another account or tenant; nothing is stored then. Raises
+        ConnectionFault, and Problem `journal-unavailable`."""
+        now = self._clocks.now()
+        sealed, key_version = await self._seal.seal(name, owner, issued.tokens)
+        fewer = bool(missing_scopes(asked, issued.scopes))
+        grant = Grant(
+            connection=name,
+            owner=owner,
+            account=issued.account,
+            account_name=issued.account_name,
+            tenant=issued.tenant,
+            scopes=asked if issued.scopes is None else issued.scopes,
+            instance_url=issued.instance_url,
+            sealed=sealed,
+            key_version=key_version,
+            generation=1,
+            created_by=by,
+            connected_at=now,
+            reason=FEWER_SCOPES if fewer else "" if issued.tokens.refresh_token else NO_REFRESH_TOKEN,
+            wrote=consent,
+            access_expires_at=None if issued.seconds is None else now + issued.seconds,
+            refresh_expires_at=None if issued.refresh_seconds is None else now + issued.refresh_seconds,
+            history=(Event(now, "connected", by),),
+        )
+        stored = await self._write(partial(grants.connect, grant=grant))
+        self._forget((name, owner))
+        if stored:
+            log.info("grant-connected", entry=entry_of(name), owner=owner, by=by)
+        return stored
+
+    async def disconnect(self, name: str, owner: str) -> str:
+        """End a grant: here, then at the provider if it can be. Returns what the person has to know, "" if it is ended
+        everywhere. Raises NoGrant, and ConnectionFault or Problem if it cannot be ended here."""
+        grant = await self._read(partial(grants.find, name=name, owner=owner))
+        if grant is None:
+            raise no_grant(name, "not-connected")
+        tokens: GrantTokens | None = None
+        while grant is not None:
+            tokens = await self._to_end(grant)
+            gone = await self._write(partial(grants.disconnect, name=name, owner=owner, sealed=grant.sealed))
+            # Another server process may just have renewed it: the provider ends a grant by its newest tokens.
+            grant = None if gone else await self._read(partial(grants.find, name=name, owner=owner))
+        self._forget((name, owner))
+        log.info("grant-disconnected", entry=entry_of(name), owner=owner)
+        if tokens is None:
+            return _UNOPENED
+        try:
+            return await self._provider(name).revoke(tokens)
+        except ConnectionFault as fault:
+            return f"It is deleted here, and could not be ended at the provider, because {fault.entry} {fault.wrong}."
+
+    async def _to_end(self, grant: Grant) -> GrantTokens | None:
+        """The tokens of a grant that is to be ended; None if they cannot be opened."""
+        try:
+            return await self._seal.open(grant.connection, grant.owner, grant.sealed, grant.key_version)
+        except (CannotOpen, ConnectionFault):
+            log.warning("grant-not-opened", entry=entry_of(grant.connection), owner=grant.owner)
+            return None
+
+    async def aclose(self, seconds: float = EXCHANGE_SECONDS) -> None:
+        """Wait for the refreshes in progress: what the provider has issued is written. Then note the last uses."""
+        self._closing = True
+        await self._refreshes.aclose(seconds)
+        await self._loads.aclose(0.0)
+        await self._uses.flush()
+
+    # Rows
+
+    async def _load(self, key: Key) -> Opened:
+        """The grant's row and its tokens, read now. Raises NoGrant and ConnectionFault."""
+        try:
+            return await self._loads.join(key, partial(self._loaded, key))
+        except StillAtWork:
+            raise ConnectionFault(entry_of(key[0]), "cannot be read in time", _LATER) from None
+
+    async def _loaded(self, key: Key) -> Opened:
+        began = self._clocks.monotonic()
+        grant = self._usable(key, (await self._rows.look(key)).grant)
+        return self._rows.remember(await self._open(grant), began)
+
+    def _usable(self, key: Key, grant: Grant | None) -> Grant:
+        """The grant, if it is there and not broken. Raises NoGrant."""
+        move = next_move(grant, self._clocks.now(), node=self._node)
+        if grant is not None and move is not Move.BROKEN:
+            return grant
+        self._forget(key)
+        raise no_grant(key[0], grant.reason if grant else "not-connected")
+
+    async def _open(self, grant: Grant) -> Opened:
+        """The row with its tokens. A row that does not open is broken, alone, until its key is back in the vault."""
+        try:
+            return await self._rows.open(grant)
+        except CannotOpen:
+            log.warning("grant-not-opened", entry=entry_of(grant.connection), owner=grant.owner)
+        raise no_grant(grant.connection, CANNOT_OPEN)
+
+    def _forget(self, key: Key) -> None:
+        self._rows.forget(key)
+        self._renewing.rests.pop(key, None)
+
+    # Refreshes
+
+    async def _another(self, key: Key, opened: Opened) -> Access:
+        """A new token. If there is none for now, the old one serves while it lives."""
+        try:
+            return (await self._refresh(key)).access
+        except NoGrant:
+            raise
+        except ConnectionFault:
+            if self._clocks.now() >= expires_at(opened.grant):
+                raise
+            return self._rows.keep_using(opened)
+
+    async def _refresh(self, key: Key, stale: int = 0) -> Opened:
+        """The next tokens; those of the generation `stale` do not count. Raises NoGrant and ConnectionFault."""
+        rest = self._renewing.rests.get(key)
+        if rest is not None and key not in self._refreshes and self._clocks.monotonic() < rest.until:
+            raise rest.fault.own()
+        try:
+            return await self._refreshes.join(key, partial(self._refreshed, key, stale))
+        except StillAtWork:
+            wrong = "is being renewed, and the provider or the database takes long"
+            raise ConnectionFault(entry_of(key[0]), wrong, _LATER) from None
+
+    async def _refreshed(self, key: Key, stale: int) -> Opened:
+        """Renew the grant, or wait for the server process that does."""
+        until = self._clocks.monotonic() + WAIT_SECONDS
+        while (began := self._clocks.monotonic()) < until and not self._closing:
+            found = await self._rows.look(key)
+            grant = self._usable(key, found.grant)
+            move = next_move(
+                grant,
+                self._clocks.now(),
+                node=self._node,
+                holder_gone=found.holder_gone,
+                unchanged=self._rows.unchanged(key),
+                stale=stale,
+            )
+            if move is not Move.WAIT:
+                opened = await self._open(grant)
+                if move is Move.USE:
+                    return self._rows.remember(opened, began)
+                newer = await self._take(opened)
+                if newer is not None:
+                    return self._rows.remember(newer, self._clocks.monotonic())
+            await self._clocks.sleep(self._clocks.uniform(*POLL))
+        raise ConnectionFault(entry_of(key[0]), "is being renewed by another server process, which takes long", _LATER)
+
+    async def _take(self, opened: Opened) -> Opened | None:
+        grant = opened.grant
+        if not opened.tokens.refresh_token:
+            if self._clocks.now() >= expires_at(grant):
+                await self._renewing.give_up(grant, EXPIRED)
+                raise no_grant(grant.connection, EXPIRED)
+            raise ConnectionFault(entry_of(grant.connection), "has no refresh token", "Connect it again before it ends")
+        try:
+            return await self._renewing.renew(opened)
+        except Problem as problem:
+            if not is_away(problem):
+                raise
+            raise away(grant.connection) from None

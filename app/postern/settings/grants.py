@@ -1,0 +1,39 @@
+"""What connections that people connect need of the other settings. Pure."""
+
+from collections.abc import Iterator
+
+from postern.settings.console import missing_for_console
+from postern.settings.entries import GrantedAuth
+from postern.settings.settings import Settings
+from postern.settings.sources import SettingProblem, SettingsFault
+
+KEY_FIX = "Set it to the name of a Key Vault secret with 32 random bytes in base64url; GRANTS.md says how to make one"
+
+
+def granted_entries(settings: Settings) -> dict[str, GrantedAuth]:
+    """The entries that people connect, under their full names, as `connections.tickets`."""
+    connections = {f"connections.{name}": found.auth for name, found in sorted(settings.connections.items())}
+    triggers = {f"triggers.{name}": found.auth for name, found in sorted(settings.triggers.items())}
+    return {entry: auth for entry, auth in (connections | triggers).items() if isinstance(auth, GrantedAuth)}
+
+
+def check_grants(settings: Settings) -> None:
+    """Raise SettingsFault if there is such an entry, and people could not connect it or its tokens could not be
+    sealed."""
+    if problems := tuple(_problems(settings)):
+        raise SettingsFault(problems)
+
+
+def _problems(settings: Settings) -> Iterator[SettingProblem]:
+    entry = next(iter(granted_entries(settings)), None)
+    if entry is None:
+        return
+    needed = f"is not set, and {entry}, which people connect, needs it"
+    if not settings.grants_key_name:
+        yield SettingProblem("POSTERN_GRANTS_KEY_NAME", "", needed, KEY_FIX)
+    if not settings.key_vault_url:
+        yield SettingProblem("POSTERN_KEY_VAULT_URL", "", needed, "Set it to the address of the Key Vault")
+    missing = [text for text in missing_for_console(settings) if not text.startswith("POSTERN_KEY_VAULT_URL")]
+    if missing:
+        where = "is connected by people in the console, which is off"
+        yield SettingProblem(entry, "", where, f"Set what the console needs: {'; '.join(missing)}")
