@@ -109,7 +109,7 @@ class Databases:
         self._server = server
         self._template = template
         with psycopg.connect(self._url(template)) as connection:
-            self._shape = _shape(connection)
+            self._shape, self._size = _shape(connection), _size(connection)
         self._free: list[tuple[str, ExitStack]] = []
 
     @contextmanager
@@ -143,7 +143,7 @@ class Databases:
                 full = connection.execute(FULL).fetchone()
                 if full and full[0]:
                     connection.execute(f"TRUNCATE {full[0]} RESTART IDENTITY CASCADE")
-                return bool(_shape(connection) == self._shape)
+                return _size(connection) <= self._size and bool(_shape(connection) == self._shape)
         except psycopg.Error:  # the test has taken a right away, or the database
             return False
 
@@ -153,3 +153,8 @@ class Databases:
 
 def _shape(connection: psycopg.Connection[Any]) -> Any:
     return connection.execute(SHAPE).fetchall()
+
+
+def _size(connection: psycopg.Connection[Any]) -> int:
+    """In bytes. What is deleted of the system's own tables stays in them."""
+    return int(connection.execute("SELECT pg_database_size(current_database())").fetchall()[0][0])
