@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from structlog.testing import capture_logs
 
+from postern.api import departure
 from postern.connections.grants.oauth_provider import OAuthProvider
 from postern.console.consent import redirect_uri
 from postern.console.limits import OF_ADDRESS
@@ -95,6 +96,35 @@ async def test_a_consent_is_finished_once_also_by_two_requests_at_once(at: Insta
     both = await asyncio.gather(lisa.get(path), lisa.get(path))
     assert sorted(each.status_code for each in both) == [303, 400]
     assert sum(at.provider.answers.values()) == 1
+
+
+async def test_a_consent_is_finished_though_its_browser_leaves(
+    at: Installation, lisa: Browser, monkeypatch: pytest.MonkeyPatch
+):
+    """A reload while the provider is slow ends the first request. Its code can be exchanged once only."""
+    monkeypatch.setattr(departure, "LISTEN_AFTER", 0)
+    url = urlsplit(await at.agree(await at.begin(lisa)))
+    cookies = "; ".join(f"{each.name}={each.value}" for each in lisa.client.cookies.jar)
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "scheme": "http",
+        "path": url.path,
+        "raw_path": url.path.encode(),
+        "query_string": url.query.encode(),
+        "headers": [(b"host", b"127.0.0.1:8080"), (b"cookie", cookies.encode())],
+        "client": (lisa.address, 50_000),
+        "server": ("127.0.0.1", 8080),
+    }
+
+    async def left() -> Any:
+        return {"type": "http.disconnect"}
+
+    async def send(_: Any) -> None:
+        pass
+
+    await at.console.app(scope, left, send)
+    assert [row[:2] for row in at.grants()] == [("tickets", at.owner("lisa"))]
 
 
 async def test_a_consent_is_finished_by_the_browser_session_and_person_that_began_it(at: Installation, lisa: Browser):
