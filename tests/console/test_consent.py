@@ -196,10 +196,13 @@ async def test_a_person_who_does_not_agree_connects_nothing(at: Installation, li
 @pytest.mark.parametrize("error", ["server_error", "invalid_scope", "<b>marker</b>", "error with AADSTS50105"])
 async def test_an_error_of_the_provider_is_said_in_our_words(at: Installation, lisa: Browser, error: str):
     at.provider.set(denied=error)
-    back = await at.connect(lisa)
+    with capture_logs() as logs:
+        back = await at.connect(lisa)
     assert back.status_code == (503 if error == "server_error" else 403)
-    assert "<b>marker" not in back.text
     assert "marker" not in back.text
+    assert "marker" not in str(logs)
+    [line] = [each for each in logs if each["event"] == "request-refused"]
+    assert (error in line["found"]) is error.isidentifier()
     assert at.grants() == []
 
 

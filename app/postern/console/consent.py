@@ -23,7 +23,7 @@ from postern.console.entra import LATER
 from postern.console.faults import fault
 from postern.console.limits import Starts
 from postern.console.page import Visit
-from postern.console.return_query import numbers_in, parameters
+from postern.console.return_query import error_in, numbers_in, parameters
 from postern.errors import Problem, problem
 from postern.journal import authorizations, invitations
 from postern.journal.authorizations import Authorization, NotTaken
@@ -150,7 +150,7 @@ class Consent:
             numbers = numbers_in(query)
             code = reason_of(query["error"], numbers)
             wrong, fix = REASONS[code]
-            raise RefusedByProvider(wrong, fix, ascii(query["error"])[1:-1][:60], code)
+            raise RefusedByProvider(wrong, fix, error_in(query), code)
         if not query.get("code"):
             raise fault("consent-refused", reason="neither a code nor an error")
         return await provider.redeem(query["code"], self._redirect_uri(entry), state, secret)
