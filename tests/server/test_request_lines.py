@@ -51,9 +51,10 @@ async def test_it_has_method_url_status_and_run():
         (b"/console/callback", b"code=marker&state=marker", "/console/callback"),
         (b"/connect/tickets/callback", b"code=marker&iss=marker", "/connect/tickets/callback"),
         (b"/connect/triggers.pay/callback", b"code=marker", "/connect/triggers.pay/callback"),
+        (b"/base/connect/tickets/callback/", b"code=marker", "/base/connect/tickets/callback/"),
         (b"/connect/tickets/invitation/marker", b"", "/connect/tickets/invitation/..."),
         (b"/base/connect/tickets/invitation/marker%0A/marker", b"", "/base/connect/tickets/invitation/..."),
-        (b"/connect/tickets", b"return_to=/connect", "/connect/tickets?return_to=%2Fconnect"),
+        (b"/connect/tickets", b"return_to=/connect", "/connect/tickets?return_to=/connect"),
     ],
 )
 async def test_no_line_has_a_code_or_the_secret_of_a_link(path: bytes, query: bytes, url: str):
