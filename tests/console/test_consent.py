@@ -266,6 +266,16 @@ async def test_a_shared_connection_is_there_for_operators_only(at: Installation,
     assert (await lisa.get("/connect/shared")).status_code == 404
 
 
+async def test_a_shared_connection_names_the_operator_who_connected_it_and_not_the_one_who_looks(at: Installation):
+    ada = await at.console.signed_in("ada")
+    await at.connect(ada, "shared")
+    assert "<dd>Ada Okafor" in (await ada.get("/connect/shared")).text
+    at.console.execute(f"UPDATE grants SET created_by = '{at.owner('gil')}'")
+    shown = (await ada.get("/connect/shared")).text
+    assert "<dd>gil" in shown
+    assert "<dd>Ada" not in shown
+
+
 async def test_a_person_disconnects_here_and_at_the_provider(at: Installation, lisa: Browser):
     await at.connect(lisa)
     before = at.provider.revocations
