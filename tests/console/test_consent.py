@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from structlog.testing import capture_logs
 
+from postern.api import departure
 from postern.connections.grants.oauth_provider import OAuthProvider
 from postern.console.consent import redirect_uri
 from postern.console.limits import OF_ADDRESS
@@ -97,6 +98,35 @@ async def test_a_consent_is_finished_once_also_by_two_requests_at_once(at: Insta
     assert sum(at.provider.answers.values()) == 1
 
 
+async def test_a_consent_is_finished_though_its_browser_leaves(
+    at: Installation, lisa: Browser, monkeypatch: pytest.MonkeyPatch
+):
+    """A reload while the provider is slow ends the first request. Its code can be exchanged once only."""
+    monkeypatch.setattr(departure, "LISTEN_AFTER", 0)
+    url = urlsplit(await at.agree(await at.begin(lisa)))
+    cookies = "; ".join(f"{each.name}={each.value}" for each in lisa.client.cookies.jar)
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "scheme": "http",
+        "path": url.path,
+        "raw_path": url.path.encode(),
+        "query_string": url.query.encode(),
+        "headers": [(b"host", b"127.0.0.1:8080"), (b"cookie", cookies.encode())],
+        "client": (lisa.address, 50_000),
+        "server": ("127.0.0.1", 8080),
+    }
+
+    async def left() -> Any:
+        return {"type": "http.disconnect"}
+
+    async def send(_: Any) -> None:
+        pass
+
+    await at.console.app(scope, left, send)
+    assert [row[:2] for row in at.grants()] == [("tickets", at.owner("lisa"))]
+
+
 async def test_a_consent_is_finished_by_the_browser_session_and_person_that_began_it(at: Installation, lisa: Browser):
     """Also where a foreign browser has the other one's cookie of an authorization, and another session."""
     path = await at.agree(await at.begin(lisa))
@@ -166,10 +196,13 @@ async def test_a_person_who_does_not_agree_connects_nothing(at: Installation, li
 @pytest.mark.parametrize("error", ["server_error", "invalid_scope", "<b>marker</b>", "error with AADSTS50105"])
 async def test_an_error_of_the_provider_is_said_in_our_words(at: Installation, lisa: Browser, error: str):
     at.provider.set(denied=error)
-    back = await at.connect(lisa)
+    with capture_logs() as logs:
+        back = await at.connect(lisa)
     assert back.status_code == (503 if error == "server_error" else 403)
-    assert "<b>marker" not in back.text
     assert "marker" not in back.text
+    assert "marker" not in str(logs)
+    [line] = [each for each in logs if each["event"] == "request-refused"]
+    assert (error in line["found"]) is error.isidentifier()
     assert at.grants() == []
 
 
@@ -231,6 +264,16 @@ async def test_a_shared_connection_is_there_for_operators_only(at: Installation,
     assert (await at.connect(ada, "shared")).status_code == 303
     assert [row[:2] for row in at.grants()] == [("shared", "")]
     assert (await lisa.get("/connect/shared")).status_code == 404
+
+
+async def test_a_shared_connection_names_the_operator_who_connected_it_and_not_the_one_who_looks(at: Installation):
+    ada = await at.console.signed_in("ada")
+    await at.connect(ada, "shared")
+    assert "<dd>Ada Okafor" in (await ada.get("/connect/shared")).text
+    at.console.execute(f"UPDATE grants SET created_by = '{at.owner('gil')}'")
+    shown = (await ada.get("/connect/shared")).text
+    assert "<dd>gil" in shown
+    assert "<dd>Ada" not in shown
 
 
 async def test_a_person_disconnects_here_and_at_the_provider(at: Installation, lisa: Browser):

@@ -170,6 +170,18 @@ async def test_an_operator_sees_owners_and_their_states_and_ends_a_grant(at: Ins
     assert at.grants() == []
 
 
+async def test_the_list_of_owners_goes_on_after_an_owner_and_nothing_else(at: Installation, ada: Browser):
+    lisa = await at.console.signed_in("lisa")
+    await at.connect(lisa)
+    for after, status in (
+        (f"{'0' * 8}-0000-0000-0000-{'0' * 12}", 200),
+        (at.owner("lisa"), 200),
+        ("%00", 404),
+        ("x", 404),
+    ):
+        assert (await ada.get(f"{PEOPLE}?after={after}")).status_code == status, after
+
+
 @pytest.mark.parametrize(
     ("name", "secret", "leads"),
     [

@@ -51,6 +51,7 @@ async def test_it_has_method_url_status_and_run():
         (b"/console/callback", b"code=marker&state=marker", "/console/callback"),
         (b"/connect/tickets/callback", b"code=marker&iss=marker", "/connect/tickets/callback"),
         (b"/connect/triggers.pay/callback", b"code=marker", "/connect/triggers.pay/callback"),
+        (b"/base/connect/tickets/callback/", b"code=marker", "/base/connect/tickets/callback/"),
         (b"/connect/tickets/invitation/marker", b"", "/connect/tickets/invitation/..."),
         (b"/base/connect/tickets/invitation/marker%0A/marker", b"", "/base/connect/tickets/invitation/..."),
         (b"/connect/tickets", b"return_to=/connect", "/connect/tickets?return_to=/connect"),

@@ -166,8 +166,9 @@ class GrantActions:
         return note
 
     def owner_in(self, text: str) -> str:
-        """The owner that an operator names: an object id, or "tenant/object". Raises Problem."""
-        tenant, _, object_id = text.rpartition("/")
+        """The owner that an operator names: an object id, or "tenant/object". Their case does not matter: an operator
+        who ends the grant of a leaver must not read that there is none. Raises Problem."""
+        tenant, _, object_id = text.lower().rpartition("/")
         if not GUID.fullmatch(object_id) or (tenant and not GUID.fullmatch(tenant)):
             raise problem("unknown-connection")
         return owner_of(tenant or self.tenant, object_id)

@@ -82,8 +82,10 @@ class GrantHandlers:
         return json_reply(200, to_json({"name": name, "ended_at_provider": not note, "message": note or None}))
 
     async def _asker(self, request: Request) -> Asker:
+        """A person of another tenant, whom some workflow admits, connects nothing: they cannot sign in to the pages."""
         caller = await self.caller(request)
-        return asker_of(caller, is_operator(self.installation, caller), holder_for(request, caller))
+        asker = asker_of(caller, is_operator(self.installation, caller), holder_for(request, caller))
+        return asker if caller.tenant_id in self.installation.tenants else asker._replace(person="")
 
     def _entry_json(self, entry: GrantedEntry) -> dict[str, Any]:
         return {

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 
 from structlog.typing import FilteringBoundLogger
@@ -71,7 +71,9 @@ def grants_part(
 
     @cache
     def provider(name: str) -> Provider:
-        return provider_of(name, entries[name].auth, connections.connections.context, accounts)
+        entry, opened = entries[name], connections.connections
+        context = replace(opened.context, http=opened.provider_client(entry.entry))
+        return provider_of(name, entry.auth, context, accounts)
 
     def actions(grants: Grants | None) -> GrantActions:
         return GrantActions(entries, grants, journal.read, journal.write, settings.tenant_id or "", log)

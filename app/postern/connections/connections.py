@@ -181,10 +181,9 @@ class Connections:
     def context(self) -> SignInContext:
         """What all authentication types share."""
         settings = self._settings
-        tokens = EntryTransport("a token endpoint", None, self._pool, TOKEN_CAPS, self._retries, self._places, TOKEN)
         return SignInContext(
             secrets=self._secrets,
-            http=EntryClient(tokens),
+            http=self._token_client("a token endpoint"),
             authority=self._authority,
             tenant_id=settings.tenant_id,
             client_id=settings.client_id,
@@ -193,6 +192,14 @@ class Connections:
             proxy=settings.way_out,
             retries=self._retries,
         )
+
+    def provider_client(self, entry: str) -> AsyncClient:
+        """A client for the provider at which people connect an entry. It has places of its own: a provider that does
+        not respond takes none from the token requests of other entries."""
+        return self._token_client(f"the provider of {entry}")
+
+    def _token_client(self, name: str) -> AsyncClient:
+        return EntryClient(EntryTransport(name, None, self._pool, TOKEN_CAPS, self._retries, self._places, TOKEN))
 
     def _open(self, entry: str, opened: _Opened, signer: str) -> _Entry:
         place = AllowedUrls(entry, URL(opened.url), opened.exact, opened.results_at)

@@ -13,7 +13,7 @@ from postern.console.form import form_of
 from postern.console.grant_words import grant_row, history_words, people_by_id, scopes_of, state_words, who_asked
 from postern.console.page import PageRoute, SeeOther, Shown, Visit
 from postern.console.services import Services
-from postern.console.uses_words import users_of_connections
+from postern.console.uses_words import users_for, users_of_connections
 from postern.errors import problem
 from postern.journal import invitations
 from postern.plain_text import plain
@@ -113,18 +113,27 @@ class Connect:
     async def _shown(self, visit: Visit, entry: GrantedEntry, **more: Any) -> Shown:
         services, who = self.services, asker(visit)
         own: Own = await services.grants.own_of(entry, who)
-        users = users_of_connections(services.snapshot().triggers).get(entry.name, [])
+        triggers, person = services.snapshot().triggers, visit.viewer.session.object_id
+        users = (
+            users_of_connections(triggers).get(entry.name, [])
+            if who.operator
+            else users_for(triggers, entry.name, person)
+        )
         to = destination(visit.request.query_params.get(RETURN_TO, ""), "")
-        grant = own.grant
+        grant, people = own.grant, people_by_id(services.settings.people)
+        by_another = grant is not None and grant.created_by != who.person
         values = {
             "row": grant_row(own),
+            "connected_by": who_asked(grant.created_by, people)
+            if grant is not None and by_another
+            else visit.viewer.name,
             "address": plain(getattr(entry.found, "base_url", "")),
             "asked": scopes_of(entry, self.consent.provider(entry.name).scopes),
             "granted": tuple(map(plain, grant.scopes)) if grant is not None else (),
             "tenant": plain(grant.tenant) if grant is not None else "",
             "connected_at": grant.connected_at if grant is not None else None,
             "used_at": grant.used_at if grant is not None else None,
-            "history": history_words(grant, people_by_id(services.settings.people)),
+            "history": history_words(grant, people),
             "workflows": tuple(map(plain, users)),
             "return_to": to,
             "action": entry.name,

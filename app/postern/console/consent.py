@@ -21,9 +21,9 @@ from postern.console.cookies import Cookies, secret_in
 from postern.console.destination import destination
 from postern.console.entra import LATER
 from postern.console.faults import fault
-from postern.console.limits import Starts
+from postern.console.limits import OF_PERSON, Starts
 from postern.console.page import Visit
-from postern.console.return_query import numbers_in, parameters
+from postern.console.return_query import error_in, numbers_in, parameters
 from postern.errors import Problem, problem
 from postern.journal import authorizations, invitations
 from postern.journal.authorizations import Authorization, NotTaken
@@ -61,6 +61,7 @@ class Consent:
     cookies: Cookies
     address: str
     starts: Starts = field(default_factory=Starts)
+    of_people: Starts = field(default_factory=lambda: Starts(OF_PERSON))
     clock: Callable[[], float] = time.monotonic
 
     async def begin(
@@ -68,7 +69,10 @@ class Consent:
     ) -> Onward:
         """Begin a consent. `invitation` is the hash of the link that the person used, which is used up by this. Raises
         Problem."""
-        if not self.starts.admit_one(visit.viewer.session.id_hash, self.clock()):
+        now = self.clock()
+        if not (
+            self.starts.admit_one(visit.viewer.session.id_hash, now) and self.of_people.admit_one(asker.person, now)
+        ):
             raise fault("too-many-consents", headers={"Retry-After": "60"})
         own = await self.actions.own_of(entry, asker)
         state, secret = new_state(), secret_in(visit.request.scope["headers"], self.cookies.authorization)
@@ -150,7 +154,7 @@ class Consent:
             numbers = numbers_in(query)
             code = reason_of(query["error"], numbers)
             wrong, fix = REASONS[code]
-            raise RefusedByProvider(wrong, fix, ascii(query["error"])[1:-1][:60], code)
+            raise RefusedByProvider(wrong, fix, error_in(query), code)
         if not query.get("code"):
             raise fault("consent-refused", reason="neither a code nor an error")
         return await provider.redeem(query["code"], self._redirect_uri(entry), state, secret)

@@ -19,6 +19,7 @@ from postern.connections.authorization import (
 )
 from postern.connections.faults import ConnectionFault
 from postern.console.faults import fault
+from postern.console.return_query import error_in
 from postern.errors import Problem
 from postern.http_client import AsyncClient
 from postern.identity import Endpoints, Person, Wanted
@@ -146,7 +147,7 @@ class Entra:
 def refused_by_entra(parameters: Mapping[str, str], numbers: tuple[int, ...]) -> Problem:
     """The problem for the error with which Entra sent the browser back (RFC 6749, section 4.1.2.1). `parameters` has
     its `error`; `numbers` are Entra's own, for showing only."""
-    error = ascii(parameters["error"])[1:-1][:60]
+    error = error_in(parameters)
     shown = ", ".join(f"AADSTS{number}" for number in numbers)
     reason = f"{error} {shown}".strip()
     if error == "access_denied":

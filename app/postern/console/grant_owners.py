@@ -74,7 +74,8 @@ class GrantOwners:
     ) -> Shown:
         services = self.services
         people = people_by_id(services.settings.people)
-        after = visit.request.query_params.get("after", "")[:100]
+        after = visit.request.query_params.get("after", "")
+        after = services.grants.owner_in(after) if after else ""  # other text, such as a NUL, is none of the database's
         found = await services.grants.owners(entry, asker(visit), after)
         values = {
             "entry": entry.entry,

@@ -59,12 +59,12 @@ class Guard:
             except (Problem, Refused) as error:
                 return self._fault(error, route.path, request, request_id, viewer, for_people=route.for_people)
 
-        return self.open(route.path, visit)
+        return self.open(route.path, visit, goes_on=not route.resumed)
 
-    def open(self, path: str, handler: Handler, *, anyhow: bool = False) -> Endpoint:
+    def open(self, path: str, handler: Handler, *, anyhow: bool = False, goes_on: bool = False) -> Endpoint:
         """The endpoint of a handler that needs no session, at this path. With `anyhow`, how the request came does not
-        matter. The log names the path, and not the request's: the id of an anonymous caller's run gives access to
-        it."""
+        matter. With `goes_on` it is finished though its client has left: it can be made once only. The log names the
+        path, and not the request's: the id of an anonymous caller's run gives access to it."""
 
         async def answer(request: Request) -> Answer:
             request_id = new_id()
@@ -79,7 +79,7 @@ class Guard:
                 return self._problem_page(problem("internal-error"), request, request_id)
 
         async def endpoint(request: Request) -> Response:
-            reads = request.method in ("GET", "HEAD")
+            reads = request.method in ("GET", "HEAD") and not goes_on
             return _response(await (while_connected(answer, request) if reads else answer(request)), request)
 
         return endpoint

@@ -7,6 +7,8 @@ from postern.journal.shares import ANONYMOUS, holder_of
 OF_ADDRESS = 10
 """Starts of one address, or consents of one session, within MINUTE. Addresses of version 6 count by their network of
 64 bits."""
+OF_PERSON = 100
+"""Consents of one person within MINUTE, in all sessions: who signs in often has no larger share of IN_ALL by that."""
 IN_ALL = 50
 """Starts within a second, in this server process."""
 MINUTE = 60.0
@@ -14,10 +16,11 @@ SECOND = 1.0
 
 
 class Starts:
-    """The starts of the last minute. Only those that were admitted are kept, so there are never more than IN_ALL for
-    each second, however many are attempted."""
+    """The starts of the last minute, of which each address, session or person has at most `most`. Only those that were
+    admitted are kept, so there are never more than IN_ALL for each second, however many are attempted."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = OF_ADDRESS) -> None:
+        self._most = most
         self._admitted: deque[tuple[float, str]] = deque()
         self._of: Counter[str] = Counter()
 
@@ -26,10 +29,10 @@ class Starts:
         return self.admit_one(holder_of(ANONYMOUS, "", "", address)[1], now)
 
     def admit_one(self, who: str, now: float) -> bool:
-        """The same for what counts as one: a network of addresses, or a session."""
+        """The same for what counts as one: a network of addresses, a session, or a person."""
         self._forget(now - MINUTE)
         crowded = len(self._admitted) >= IN_ALL and self._admitted[-IN_ALL][0] > now - SECOND
-        if crowded or self._of[who] >= OF_ADDRESS:
+        if crowded or self._of[who] >= self._most:
             return False
         self._admitted.append((now, who))
         self._of[who] += 1

@@ -85,7 +85,8 @@ its status and the request id."""
 class PageRoute(NamedTuple):
     """Where a page is. `path` is Starlette's form of a path. Only operators may open pages of `operators_only`; for
     others these do not exist. Those `for_people` are open to all people, also where the console is for operators. Those
-    that are not `resumed` are not opened again after signing in, because their addresses have what must not be kept.
+    that are not `resumed` are not opened again after signing in, because their addresses have what must not be kept and
+    what can be used once only; so they are finished though the browser leaves.
     Those that are not GET are guarded against requests of other sites."""
 
     method: str

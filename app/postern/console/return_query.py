@@ -9,6 +9,7 @@ from starlette.requests import Request
 from postern.console.faults import fault
 
 _AADSTS = re.compile(r"AADSTS([0-9]{3,9})", re.ASCII)
+_CODE = re.compile(r"[a-z_]{1,40}")
 _MOST_PARAMETERS = 20
 
 
@@ -27,6 +28,11 @@ def parameters(request: Request, code: str = "sign-in-not-started") -> Mapping[s
     if len(found) != len(pairs):
         raise fault(code, reason="a parameter occurs more than once")
     return found
+
+
+def error_in(query: Mapping[str, str]) -> str:
+    """The `error`, for the record. Other text than a code may repeat what was sent, and is left out."""
+    return query["error"] if _CODE.fullmatch(query["error"]) else "an error that is no code"
 
 
 def numbers_in(query: Mapping[str, str]) -> tuple[int, ...]:

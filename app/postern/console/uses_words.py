@@ -3,6 +3,7 @@
 from collections.abc import Container, Mapping
 from typing import NamedTuple
 
+from postern.access import Guarded, Policy
 from postern.catalog import Trigger
 from postern.catalog.uses import Names, Uses
 from postern.plain_text import plain
@@ -34,6 +35,18 @@ def users_of_connections(triggers: Mapping[str, Trigger]) -> dict[str, list[str]
         for used in trigger.uses.connections.names:
             found.setdefault(used, []).append(name)
     return found
+
+
+def users_for(triggers: Mapping[str, Trigger], connection: str, object_id: str) -> list[str]:
+    """The workflows that use a connection and may run for this person. One for specific users runs for no other person,
+    who does not read its name either."""
+    users = users_of_connections(triggers).get(connection, ())
+    return [name for name in users if _may_run_for(triggers[name].policy, object_id)]
+
+
+def _may_run_for(policy: Policy, object_id: str) -> bool:
+    people = policy.people if isinstance(policy, Guarded) else None
+    return people is None or any(person.object_id == object_id for person in people)
 
 
 def users_of_secrets(triggers: Mapping[str, Trigger]) -> dict[str, list[str]]:

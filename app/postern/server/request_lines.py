@@ -56,7 +56,7 @@ class RequestLines:
     def _url(self, scope: dict[str, Any]) -> str:
         raw_path: bytes = scope["raw_path"]
         path = without_secret_values(LINK.sub(rb"\1...", raw_path).decode("latin-1"))
-        query = "" if CALLBACK.fullmatch(raw_path) else redacted_query(scope["query_string"])
+        query = "" if CALLBACK.search(raw_path) else redacted_query(scope["query_string"])
         url = f"{path}?{query}" if query else path
         name = raw_path.removeprefix(PREFIX).partition(b"/")[0].decode("ascii", "replace")
         trigger = self._triggers().get(name) if raw_path.startswith(PREFIX) else None

@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from postern.connections.faults import ConnectionFault
 from postern.connections.grants.no_grant import NoGrant
 from postern.connections.grants.provider import RefusedByProvider
+from postern.connections.grants.states import Shown, condition
 from postern.connections.grants.tokens import GrantTokens, Issued
 from postern.journal import grants as table
 from postern.journal.grants import State
@@ -508,6 +509,19 @@ async def test_without_a_refresh_token_it_serves_until_it_ends(world: World):
         await token(world)
     row = world.database.row()
     assert (fault.value.reason, row.state, row.reason) == ("expired", State.BROKEN, "expired")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "reason", "state"),
+    [(3600.0, "no-refresh-token", Shown.EXPIRING), (None, "fewer-scopes", Shown.CONNECTED)],
+)
+async def test_that_a_grant_ends_soon_is_said_also_if_it_has_fewer_scopes(
+    world: World, seconds: float | None, reason: str, state: Shown
+):
+    issued = Issued(GrantTokens("only"), seconds, scopes=("read",))
+    assert await world.grants.store("tickets", LISA, issued, LISA, ("read", "write"), "a consent")
+    row = world.database.row()
+    assert (row.reason, condition(row, row.connected_at).state) == (reason, state)
 
 
 @pytest.mark.parametrize(

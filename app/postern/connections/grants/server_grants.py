@@ -121,7 +121,6 @@ class ServerGrants:
         ConnectionFault, and Problem `journal-unavailable`."""
         now = self._clocks.now()
         sealed, key_version = await self._seal.seal(name, owner, issued.tokens)
-        fewer = bool(missing_scopes(asked, issued.scopes))
         grant = Grant(
             connection=name,
             owner=owner,
@@ -135,7 +134,7 @@ class ServerGrants:
             generation=1,
             created_by=by,
             connected_at=now,
-            reason=FEWER_SCOPES if fewer else "" if issued.tokens.refresh_token else NO_REFRESH_TOKEN,
+            reason=_remark(issued, asked),
             wrote=consent,
             access_expires_at=None if issued.seconds is None else now + issued.seconds,
             refresh_expires_at=None if issued.refresh_seconds is None else now + issued.refresh_seconds,
@@ -278,3 +277,12 @@ class ServerGrants:
             if not is_away(problem):
                 raise
             raise away(grant.connection) from None
+
+
+def _remark(issued: Issued, asked: tuple[str, ...]) -> str:
+    """What is worth saying of a new grant, "" if nothing is. That it ends soon comes first."""
+    if not issued.tokens.refresh_token and issued.seconds is not None:
+        return NO_REFRESH_TOKEN
+    if missing_scopes(asked, issued.scopes):
+        return FEWER_SCOPES
+    return "" if issued.tokens.refresh_token else NO_REFRESH_TOKEN
