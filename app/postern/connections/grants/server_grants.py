@@ -11,7 +11,6 @@ from postern.connections.grants.attempts import Write
 from postern.connections.grants.background import Background
 from postern.connections.grants.clocks import Clocks
 from postern.connections.grants.moves import (
-    CANNOT_OPEN,
     NO_REFRESH_TOKEN,
     Move,
     expires_at,
@@ -24,7 +23,7 @@ from postern.connections.grants.provider import Provider
 from postern.connections.grants.renewing import EXCHANGE_SECONDS, Renewing
 from postern.connections.grants.rows import Key, Opened, Rows, away, is_away, no_grant
 from postern.connections.grants.scopes import missing_scopes
-from postern.connections.grants.seal import CannotOpen, Seal
+from postern.connections.grants.seal import CannotOpen, Moved, Seal
 from postern.connections.grants.sharing import OncePerKey, StillAtWork
 from postern.connections.grants.tokens import Access, GrantTokens, Issued
 from postern.connections.grants.uses import Uses
@@ -45,6 +44,10 @@ _LATER = "Try again later"
 _UNOPENED = (
     "It is deleted here. It could not be ended at the provider, because its tokens cannot be opened: end it in the "
     "settings of your account there."
+)
+_MOVED = (
+    "It is deleted here. It was connected before the entry in postern.toml was changed to another provider, client or "
+    "API, which do not get its tokens: end it in the settings of your account at the former provider."
 )
 
 log = structlog.get_logger("postern.connections")
@@ -154,15 +157,17 @@ class ServerGrants:
         if grant is None:
             raise no_grant(name, "not-connected")
         tokens: GrantTokens | None = None
+        unopened = _UNOPENED
         try:
             tokens = await self._seal.open(name, owner, grant.sealed, grant.key_version)
-        except (CannotOpen, ConnectionFault):
+        except (CannotOpen, ConnectionFault) as error:
+            unopened = _MOVED if isinstance(error, Moved) else _UNOPENED
             log.warning("grant-not-opened", entry=entry_of(name), owner=owner)
         await self._write(partial(grants.disconnect, name=name, owner=owner))
         self._forget((name, owner))
         log.info("grant-disconnected", entry=entry_of(name), owner=owner)
         if tokens is None:
-            return _UNOPENED
+            return unopened
         try:
             return await self._provider(name).revoke(tokens)
         except ConnectionFault as fault:
@@ -201,9 +206,10 @@ class ServerGrants:
         """The row with its tokens. A row that does not open is broken, alone, until its key is back in the vault."""
         try:
             return await self._rows.open(grant)
-        except CannotOpen:
-            log.warning("grant-not-opened", entry=entry_of(grant.connection), owner=grant.owner)
-        raise no_grant(grant.connection, CANNOT_OPEN)
+        except CannotOpen as closed:
+            reason = closed.reason
+        log.warning("grant-not-opened", entry=entry_of(grant.connection), owner=grant.owner, reason=reason)
+        raise no_grant(grant.connection, reason)
 
     def _forget(self, key: Key) -> None:
         self._rows.forget(key)
