@@ -98,12 +98,13 @@ class ServerGrants:
         """Another token, after an API rejected this one with 401; None if there is none. Raises what `access` does."""
         key = (name, owner)
         opened = await self._load(key)
-        if opened.grant.generation != refused.generation:
+        if opened.tokens.access_token != refused.token:  # generations begin anew if it was connected again
             return opened.access
-        if not opened.tokens.refresh_token or self._clocks.now() - issued_at(opened.grant) < JUST_ISSUED:
+        just_issued = abs(self._clocks.now() - issued_at(opened.grant)) < JUST_ISSUED  # clocks are corrected backwards
+        if not opened.tokens.refresh_token or just_issued:
             return None
-        newer = await self._refresh(key, stale=refused.generation)
-        return newer.access if newer.grant.generation != refused.generation else None
+        newer = await self._refresh(key, stale=opened.grant.generation)
+        return newer.access if newer.tokens.access_token != refused.token else None
 
     async def run(self) -> None:
         """Renew in the background, and note uses, until cancelled."""
@@ -156,6 +157,11 @@ class ServerGrants:
         grant = await self._read(partial(grants.find, name=name, owner=owner))
         if grant is None:
             raise no_grant(name, "not-connected")
+        # What is ended at the provider are the tokens that the row had last: another process may have renewed them.
+        # The row is gone already if the deletion ran again after a lost acknowledgement.
+        grant = await self._write(partial(grants.disconnect, name=name, owner=owner)) or grant
+        self._forget((name, owner))
+        log.info("grant-disconnected", entry=entry_of(name), owner=owner)
         tokens: GrantTokens | None = None
         unopened = _UNOPENED
         try:
@@ -163,9 +169,6 @@ class ServerGrants:
         except (CannotOpen, ConnectionFault) as error:
             unopened = _MOVED if isinstance(error, Moved) else _UNOPENED
             log.warning("grant-not-opened", entry=entry_of(name), owner=owner)
-        await self._write(partial(grants.disconnect, name=name, owner=owner))
-        self._forget((name, owner))
-        log.info("grant-disconnected", entry=entry_of(name), owner=owner)
         if tokens is None:
             return unopened
         try:
