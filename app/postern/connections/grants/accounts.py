@@ -20,6 +20,9 @@ from postern.settings import GrantedAuth
 LEEWAY = 60.0
 """Seconds by which the clocks of the provider and of this machine may differ."""
 
+LONGEST_ADDRESS = 2048
+"""The longest that a row can have (`journal.grants`)."""
+
 _SALESFORCE_ID = re.compile(r"/id/([0-9A-Za-z]{15,18})/([0-9A-Za-z]{15,18})")
 _OF_CHECK: Mapping[str, str] = {"admitted-tenant": "tenant-not-allowed", "personal-account": "personal-account"}
 """The reasons by the check of `identity.accounts` that failed."""
@@ -109,6 +112,8 @@ def instance_url(written: str, domains: tuple[str, ...]) -> str | None:
 def _path_below(address: str, domains: tuple[str, ...]) -> str | None:
     """The path of an https address at a host below one of the domains, without anything else in it; None for others.
     The characters are limited, so that every parser reads the same host."""
+    if len(address) > LONGEST_ADDRESS:
+        return None
     found = re.fullmatch(r"https://([0-9a-z-]+(?:\.[0-9a-z-]+)+)(/[0-9A-Za-z/]*)?", address, re.IGNORECASE)
     if found is None or not any(found[1].lower().endswith(f".{domain}") for domain in domains):
         return None

@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 from postern.connections.auth.token_response import CLIENT_REFUSED, OTHER, Answer, TokenFault, members, read_token
@@ -18,6 +19,8 @@ from postern.connections.grants.reasons import OF_ERROR, REASONS, reason_of
 LONGEST_SECONDS = 10 * 365 * 86_400.0
 """A longer lifetime is taken as this one."""
 MOST_SCOPES = 500
+MOST_SCOPE_CHARACTERS = 8_192
+"""Further scopes are left out: the tokens beside them are worth more, and a row has a limit (`journal.grants`)."""
 MOST_CLAIMS_BYTES = 8_192
 """A challenge that is longer is left out: it would not fit into the URL of an authorization request."""
 
@@ -125,7 +128,9 @@ def scopes_in(written: object) -> tuple[str, ...] | None:
     if not isinstance(written, str):
         return None
     parts = [part for part in re.split(r"[\s,]+", written) if _SCOPE.fullmatch(part)]
-    return tuple(dict.fromkeys(parts))[:MOST_SCOPES]
+    different = tuple(dict.fromkeys(parts))[:MOST_SCOPES]
+    ends = accumulate(map(len, different))
+    return tuple(scope for scope, end in zip(different, ends, strict=True) if end <= MOST_SCOPE_CHARACTERS)
 
 
 def lifetime(written: object) -> float | None:
