@@ -70,6 +70,9 @@ def grants_part(
     entries = granted_entries(settings)
     address = "" if local_address is None else local_address or settings.public_url or ""
 
+    def in_progress(run_id: str) -> bool:
+        return connections.connections.in_progress(run_id)
+
     def place(name: str) -> str:
         return place_of(entries[name], connections.connections.context.authority)
 
@@ -86,7 +89,7 @@ def grants_part(
     accounts = entra_accounts(settings, client)
     seal = Seal(VaultKeys(connections.connections.vault, settings.grants_key_name or ""), place)
     grants = ServerGrants(journal.read, journal.write, seal, provider, journal.node, lambda: entries)
-    of_runs = GrantsOfRuns(grants, may_connect(installation_of(settings), address))
+    of_runs = GrantsOfRuns(grants, may_connect(installation_of(settings), address), in_progress)
     read = partial(journal.read, caller=SERVER)
     counts = GrantCounts(read, {name: entry.per_user for name, entry in entries.items()})
     connections.connections.sign_in_of_runs(GrantedAuth, of_runs.sign_in)
