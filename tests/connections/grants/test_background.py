@@ -4,6 +4,7 @@ import asyncio
 from functools import partial
 
 import pytest
+from structlog.testing import capture_logs
 
 from postern.connections.grants.background import LOOK_EVERY, MOST_AT_ONCE, PAGE, Background
 from postern.connections.grants.moves import DAY
@@ -164,3 +165,21 @@ async def test_the_store_renews_and_notes_uses_until_it_is_cancelled(world: Worl
     running.cancel()
     await asyncio.wait([running])
     assert (running.cancelled(), world.database.row().used_at is not None) == (True, True)
+
+
+async def test_a_grant_whose_renewal_has_a_fault_of_ours_holds_up_no_other(world: World):
+    owners = [f"tenant/{number:03}" for number in range(3 * MOST_AT_ONCE)]
+    for owner in owners:
+        await world.connected(owner=owner)
+    world.hand.at += DAY
+    done = []
+
+    async def refresh(name: str, owner: str, generation: int) -> None:
+        if owner in owners[:MOST_AT_ONCE]:
+            raise ValueError("access-1")
+        done.append(owner)
+
+    with capture_logs() as logs:
+        await Background(world.database.read, lambda: ["tickets"], refresh, world.hand.clocks).look()
+    assert sorted(done) == owners[MOST_AT_ONCE:]
+    assert [(line["event"], line["wrong"]) for line in logs] == [("grant-not-renewed", "ValueError")] * MOST_AT_ONCE

@@ -11,7 +11,7 @@ from postern.connections.grants.tokens import Access, GrantTokens, Issued
 from postern.journal import grant_upkeep as table_upkeep
 from postern.journal import grants as table
 from postern.journal.grants import State
-from tests.connections.grants.renewal import LISA, NOW, World
+from tests.connections.grants.renewal import LISA, NOW, World, unwell
 
 pytestmark = pytest.mark.anyio
 
@@ -133,3 +133,18 @@ async def test_a_rejected_token_is_renewed_whatever_the_clock_was_when_it_was_is
     found = await world.grants.renewed("tickets", LISA, refused)
     assert found is not None
     assert found.token == "access-2"
+
+
+async def test_an_old_token_does_not_serve_after_a_refresh_in_which_its_grant_was_disconnected(world: World):
+    """The refresh took long, and failed. By then the token would have been out of memory."""
+    await world.connected()
+    world.expire(left=59.0)
+
+    def disconnected() -> None:
+        world.hand.at += 6.0
+        world.database.run(partial(table.disconnect, name="tickets", owner=LISA))
+        raise unwell()
+
+    world.issuer.says.append(disconnected)
+    with pytest.raises(NoGrant):
+        await world.grants.access("tickets", LISA)

@@ -10,7 +10,7 @@ from postern.connections.faults import ConnectionFault
 from postern.connections.grants.clocks import Clocks
 from postern.connections.grants.moves import NO_REFRESH_TOKEN, due_at
 from postern.errors import Problem
-from postern.journal.grants import Grant, State, of_connection
+from postern.journal.grants import Grant, State, entry_of, of_connection
 from postern.journal.server_processes import Transaction
 
 LOOK_EVERY = 30.0
@@ -74,3 +74,6 @@ class Background:
             await self._refresh(grant.connection, grant.owner, grant.generation)
         except (ConnectionFault, Problem):
             return  # it is in the log, and the next look tries again
+        except Exception as error:  # the other grants are renewed all the same
+            cause = type(error).__name__  # its text may hold a token
+            log.error("grant-not-renewed", entry=entry_of(grant.connection), owner=grant.owner, wrong=cause)  # noqa: TRY400

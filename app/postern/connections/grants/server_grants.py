@@ -21,7 +21,7 @@ from postern.connections.grants.moves import (
 from postern.connections.grants.no_grant import NoGrant
 from postern.connections.grants.provider import Provider
 from postern.connections.grants.renewing import EXCHANGE_SECONDS, Renewing
-from postern.connections.grants.rows import Key, Opened, Rows, away, is_away, no_grant
+from postern.connections.grants.rows import REMEMBERED, Key, Opened, Rows, away, is_away, no_grant
 from postern.connections.grants.scopes import missing_scopes
 from postern.connections.grants.seal import CannotOpen, Moved, Seal
 from postern.connections.grants.sharing import OncePerKey, StillAtWork
@@ -221,12 +221,15 @@ class ServerGrants:
     # Refreshes
 
     async def _another(self, key: Key, opened: Opened) -> Access:
-        """A new token. If there is none for now, the old one serves while it lives."""
+        """A new token. If there is none for now, the old one serves while it lives: as its row is, if it took long."""
+        began = self._clocks.monotonic()
         try:
             return (await self._refresh(key)).access
         except NoGrant:
             raise
         except ConnectionFault:
+            if self._clocks.monotonic() - began >= REMEMBERED:
+                opened = await self._load(key)
             if self._clocks.now() >= expires_at(opened.grant):
                 raise
             return self._rows.keep_using(opened)
