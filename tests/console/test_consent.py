@@ -324,9 +324,10 @@ async def test_the_home_page_says_what_is_needed_broken_and_ending(at: Installat
     lisa = await at.console.signed_in("lisa")
     assert "tickets is not connected" in (await lisa.get("/console")).text
     await at.connect(lisa)
+    assert "tickets is not connected" not in (await lisa.get("/console")).text
     at.console.execute("UPDATE grants SET state = 'Broken', reason = 'revoked'")
-    other = await at.console.signed_in("lisa")
-    page = (await other.get("/connect")).text
+    assert "Your connection tickets is broken" in (await lisa.get("/console")).text
+    page = (await lisa.get("/connect")).text
     assert "revoked the sign-ins" in page
     assert re.search(r"Broken</span>", page)
 
