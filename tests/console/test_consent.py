@@ -52,7 +52,7 @@ async def lisa(at: Installation) -> Browser:
 async def test_a_person_connects_and_comes_back_to_a_page_that_says_so(at: Installation, lisa: Browser):
     """The page says which provider, as whom, which scopes and which workflows, before anything is sent."""
     asks = (await lisa.get("/connect/tickets")).text
-    for said in ("127.0.0.1", "<code>read</code>", "<code>write</code>", "open-ticket", "Needed", "Connected by"):
+    for said in ("127.0.0.1", "<code>read</code>", "<code>write</code>", "open-ticket", "Needed", "Lisa Moreau"):
         assert said in asks, said
     answered = await lisa.post("/connect/tickets", data=FORM)
     url = onward(answered)
@@ -148,7 +148,9 @@ async def test_a_provider_that_promises_to_name_itself_has_to(at: Installation, 
 async def test_a_callback_that_nobody_began_is_rejected(at: Installation, lisa: Browser):
     state = "s" * 43
     for query in ("", "?code=a", f"?code=a&state={state}", f"?code=a&state={state}&state={state}", "?state=%ff"):
-        assert (await lisa.get(f"/connect/tickets/callback{query}")).status_code == 400, query
+        back = await lisa.get(f"/connect/tickets/callback{query}")
+        assert back.status_code == 400, query
+        assert 'href="/connect/tickets"' in back.text
     await at.begin(lisa)
     begun = at.console.execute("SELECT count(*) FROM authorizations WHERE kind = 'consent' AND used_by IS NOT NULL")
     assert begun == [(0,)]
@@ -158,6 +160,7 @@ async def test_a_person_who_does_not_agree_connects_nothing(at: Installation, li
     at.provider.set(denied="access_denied")
     back = await at.connect(lisa)
     assert back.status_code == 403
+    assert '<a class="button" href="/connect/tickets">Back to the connection</a>' in back.text
     assert "declined" in back.text
     assert at.grants() == []
     assert "<script>" not in back.text
@@ -231,6 +234,14 @@ async def test_a_shared_connection_is_there_for_operators_only(at: Installation,
     assert (await at.connect(ada, "shared")).status_code == 303
     assert [row[:2] for row in at.grants()] == [("shared", "")]
     assert (await lisa.get("/connect/shared")).status_code == 404
+
+
+async def test_the_page_of_a_shared_connection_names_the_operator_who_connected_it(at: Installation):
+    ada = await at.console.signed_in("ada")
+    await at.connect(ada, "shared")
+    assert "<dt>Connected by</dt><dd>Ada Okafor" in (await ada.get("/connect/shared")).text
+    at.console.execute(f"UPDATE grants SET created_by = '{at.owner('gil')}'")
+    assert "<dt>Connected by</dt><dd>gil" in (await ada.get("/connect/shared")).text
 
 
 async def test_a_person_disconnects_here_and_at_the_provider(at: Installation, lisa: Browser):

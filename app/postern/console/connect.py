@@ -115,16 +115,18 @@ class Connect:
         own: Own = await services.grants.own_of(entry, who)
         users = users_of_connections(services.snapshot().triggers).get(entry.name, [])
         to = destination(visit.request.query_params.get(RETURN_TO, ""), "")
-        grant = own.grant
+        grant, people = own.grant, people_by_id(services.settings.people)
+        by_viewer = grant is not None and grant.created_by == who.person
         values = {
             "row": grant_row(own),
             "address": plain(getattr(entry.found, "base_url", "")),
             "asked": scopes_of(entry, self.consent.provider(entry.name).scopes),
             "granted": tuple(map(plain, grant.scopes)) if grant is not None else (),
             "tenant": plain(grant.tenant) if grant is not None else "",
+            "connected_by": visit.viewer.name if by_viewer else who_asked(grant.created_by, people) if grant else "",
             "connected_at": grant.connected_at if grant is not None else None,
             "used_at": grant.used_at if grant is not None else None,
-            "history": history_words(grant, people_by_id(services.settings.people)),
+            "history": history_words(grant, people),
             "workflows": tuple(map(plain, users)),
             "return_to": to,
             "action": entry.name,
