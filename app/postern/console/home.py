@@ -126,8 +126,8 @@ class Home:
         ]
 
     async def _of_connections(self, visit: Visit) -> list[Need]:
-        """Connections that this person has to connect; for operators also how many people's are broken. The person's own
-        are read each time: who has just connected one looks here next."""
+        """Connections that this person has to connect; for operators also how many people's are broken. Those of the
+        person are read each time, because a person who has just connected one looks here next."""
         services, who = self.services, asker(visit)
         if not services.grants.entries:
             return []
