@@ -339,7 +339,7 @@ async def test_the_home_page_says_what_is_needed_broken_and_ending(at: Installat
     at.console.execute("UPDATE grants SET state = 'Broken', reason = 'revoked'")
     assert "Your connection tickets is broken" in (await lisa.get("/console")).text
     page = (await lisa.get("/connect")).text
-    assert "revoked the sign-ins" in page
+    assert "revoked the sign-ins (AADSTS50173). You must connect it again." in page
     assert re.search(r"Broken</span>", page)
 
 
