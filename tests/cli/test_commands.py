@@ -50,6 +50,8 @@ def test_every_command_and_option_says_what_it_is_for(postern: Postern, names: l
     for parameter in command.params:
         assert parameter.help, parameter.name
         assert parameter.help.endswith("."), parameter.name
+    for text in (command.help, *(parameter.help for parameter in command.params)):
+        assert "[" not in text, f"--help leaves out what is in brackets: {text}"
     assert postern(*names, "--help").exit_code == postern(*names, "-h").exit_code == 0
 
 

@@ -49,8 +49,8 @@ def test_nothing_is_sent_as_a_person_of_a_real_tenant_nor_without_a_name(here: W
 @pytest.mark.parametrize(
     ("name", "person", "says"),
     [
-        ("my-profile", "mallory", "which has ada, lisa, gil, postern"),
-        ("my-profile", "lisa@tenant.example", "write an object id, or a name of [people]"),
+        ("my-profile", "mallory", "It has ada, lisa, gil, postern."),
+        ("my-profile", "lisa@tenant.example", "neither an object id nor a name in the table people."),
         ("tickets", "lisa", "connections.tickets is not one of them"),
         ("graph", "lisa", "connections.graph is not one of them"),
     ],

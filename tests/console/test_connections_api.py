@@ -68,6 +68,7 @@ async def test_the_grant_of_one_person_is_not_there_for_another(at: Installation
     await at.connect(lisa)
     ada = (await Api(at, "ada").connections())["tickets"]
     assert ada["grant"]["state"] == "Needed"
+    assert ada["grant"]["message"] == "It is not connected. You must sign in at the provider once."
     assert [each["owner"] for each in ada["owners"]] == [at.owner("lisa")]
     assert ada["counts"] == {"Connected": 1}
     assert set(ada["owners"][0]) == {"owner", "state", "reason", "message", "ends_at", "connected_at", "used_at"}

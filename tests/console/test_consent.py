@@ -53,7 +53,7 @@ async def lisa(at: Installation) -> Browser:
 async def test_a_person_connects_and_comes_back_to_a_page_that_says_so(at: Installation, lisa: Browser):
     """The page says which provider, as whom, which scopes and which workflows, before anything is sent."""
     asks = (await lisa.get("/connect/tickets")).text
-    for said in ("127.0.0.1", "<code>read</code>", "<code>write</code>", "open-ticket", "Needed", "Connected by"):
+    for said in ("127.0.0.1", "<code>read</code>", "<code>write</code>", "open-ticket", "Needed", "Lisa Moreau"):
         assert said in asks, said
     answered = await lisa.post("/connect/tickets", data=FORM)
     url = onward(answered)
@@ -178,7 +178,9 @@ async def test_a_provider_that_promises_to_name_itself_has_to(at: Installation, 
 async def test_a_callback_that_nobody_began_is_rejected(at: Installation, lisa: Browser):
     state = "s" * 43
     for query in ("", "?code=a", f"?code=a&state={state}", f"?code=a&state={state}&state={state}", "?state=%ff"):
-        assert (await lisa.get(f"/connect/tickets/callback{query}")).status_code == 400, query
+        back = await lisa.get(f"/connect/tickets/callback{query}")
+        assert back.status_code == 400, query
+        assert 'href="/connect/tickets"' in back.text
     await at.begin(lisa)
     begun = at.console.execute("SELECT count(*) FROM authorizations WHERE kind = 'consent' AND used_by IS NOT NULL")
     assert begun == [(0,)]
@@ -188,6 +190,7 @@ async def test_a_person_who_does_not_agree_connects_nothing(at: Installation, li
     at.provider.set(denied="access_denied")
     back = await at.connect(lisa)
     assert back.status_code == 403
+    assert '<a class="button" href="/connect/tickets">Back to the connection</a>' in back.text
     assert "declined" in back.text
     assert at.grants() == []
     assert "<script>" not in back.text
@@ -367,10 +370,11 @@ async def test_the_home_page_says_what_is_needed_broken_and_ending(at: Installat
     lisa = await at.console.signed_in("lisa")
     assert "tickets is not connected" in (await lisa.get("/console")).text
     await at.connect(lisa)
+    assert "tickets is not connected" not in (await lisa.get("/console")).text
     at.console.execute("UPDATE grants SET state = 'Broken', reason = 'revoked'")
-    other = await at.console.signed_in("lisa")
-    page = (await other.get("/connect")).text
-    assert "revoked the sign-ins" in page
+    assert "Your connection tickets is broken" in (await lisa.get("/console")).text
+    page = (await lisa.get("/connect")).text
+    assert "revoked the sign-ins (AADSTS50173). You must connect it again." in page
     assert re.search(r"Broken</span>", page)
 
 

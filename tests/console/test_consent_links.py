@@ -161,7 +161,7 @@ async def test_an_operator_sees_owners_and_their_states_and_ends_a_grant(at: Ins
     at.console.execute("UPDATE grants SET account_name = 'lisa-at-work', state = 'Broken', reason = 'revoked'")
     shown = (await ada.get(PEOPLE)).text
     assert "1 Broken" in shown
-    assert "revoked the sign-ins" in shown
+    assert "revoked the sign-ins (AADSTS50173). Its owner must connect it again." in shown
     assert "lisa-at-work" not in shown
     assert "1 person has a broken grant of tickets" in (await ada.get("/console")).text
     assert (await ada.post(f"{PEOPLE}/end", data={"owner": "x"})).status_code == 404

@@ -127,7 +127,7 @@ def test_the_test_of_the_connection_shows_the_stages_and_acts_as_people_of_the_l
     assert "no request was sent, because it would be sent as a person" in said
     code, said = trial(dev, "--for", "ada")
     assert (code, "ada: Needed, it is not connected" in said) == (1, True)
-    assert "Let ada connect it" in said
+    assert "ada must connect it" in said
 
 
 def test_a_person_who_cancels_has_connected_nothing(dev: Server, tenant: LocalTenant):

@@ -14,6 +14,7 @@ from postern.api.handlers import holder_for
 from postern.api.list_query import no_parameters, pairs_of
 from postern.api.representation import when
 from postern.connections.grants.entries import GrantedEntry
+from postern.connections.grants.reasons import YOU, said_to
 from postern.connections.grants.states import Condition
 from postern.errors import problem
 from postern.journal.grants import Grant
@@ -98,11 +99,12 @@ class GrantHandlers:
         }
 
     def _own_json(self, own: Own) -> dict[str, Any]:
-        return {"grant": _condition_json(own.condition) | ({} if own.grant is None else _grant_json(own.grant))}
+        return {"grant": _condition_json(own.condition, YOU) | ({} if own.grant is None else _grant_json(own.grant))}
 
 
-def _condition_json(found: Condition) -> dict[str, Any]:
-    message = f"It {found.text}. {found.fix}." if found.text else None
+def _condition_json(found: Condition, who: str) -> dict[str, Any]:
+    """The state. `who` is the owner, for the caller."""
+    message = f"It {found.text}. {said_to(who, found.fix)}." if found.text else None
     return {
         "state": found.state,
         "reason": found.reason or None,
@@ -129,7 +131,7 @@ def _grant_json(grant: Grant) -> dict[str, Any]:
 def _owners_json(found: Owners) -> dict[str, Any]:
     """The owners for operators, who see of another person's grant its state only."""
     owners = [
-        {"owner": grant.owner, **_condition_json(state), "connected_at": when(grant.connected_at)}
+        {"owner": grant.owner, **_condition_json(state, "Its owner"), "connected_at": when(grant.connected_at)}
         | {"used_at": when(grant.used_at)}
         for grant, state in found.grants
     ]

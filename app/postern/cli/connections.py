@@ -74,7 +74,7 @@ def test(
     ],
     person: Annotated[
         str | None,
-        typer.Option("--for", metavar="PERSON", help="Whose grant: a name of [people], or an object id."),
+        typer.Option("--for", metavar="WHO", help="Whose grant: a name in the table people, or an object id."),
     ] = None,  # noqa: PT028 - a command, no test
     who: Annotated[
         str | None,

@@ -1,13 +1,13 @@
 """What `postern connections test` needs for an entry that people connect: the grants in the database of the settings,
 and whose grant is tested."""
 
-import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
 from sqlalchemy import Connection
 
+from postern.cli.grants import object_id_of
 from postern.cli.open_database import opened, reported_faults
 from postern.cli.terminal import stop
 from postern.cli.workspace import Workspace
@@ -21,7 +21,6 @@ from postern.settings import GrantedAuth
 from postern.settings.descriptions import entries
 
 _T = TypeVar("_T")
-_GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
 def is_granted(entry: str, here: Workspace) -> bool:
@@ -39,11 +38,7 @@ def whose_grant(entry: str, here: Workspace, person: str | None) -> Whose:
         return Whose()
     if person is None:
         return Whose()
-    object_id = here.settings.people.get(person, person)
-    if not _GUID.fullmatch(object_id):
-        known = ", ".join(here.settings.people) or "nobody"
-        stop(f"--for {person}: write an object id, or a name of [people], which has {known}.", 2)
-    owner = owner_of(here.settings.tenant_id or "", object_id.lower())
+    owner = owner_of(here.settings.tenant_id or "", object_id_of(person, here))
     return Whose(owner, person, sends=here.local is not None)
 
 

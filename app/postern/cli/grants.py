@@ -16,7 +16,8 @@ from postern.cli.open_database import opened, reported_faults
 from postern.cli.terminal import err, out, plain, print_json, stop
 from postern.cli.workspace import Workspace, workspace
 from postern.connections.grants.entries import GrantedEntry, granted_entries
-from postern.connections.grants.states import NO_REFRESH_TOKEN, SOON, Shown
+from postern.connections.grants.reasons import NO_REFRESH_TOKEN
+from postern.connections.grants.states import SOON, Shown
 from postern.errors import DatabaseFault
 from postern.journal.database.engine import file_of
 from postern.journal.grant_upkeep import owners_of

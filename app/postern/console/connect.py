@@ -121,16 +121,14 @@ class Connect:
         )
         to = destination(visit.request.query_params.get(RETURN_TO, ""), "")
         grant, people = own.grant, people_by_id(services.settings.people)
-        by_another = grant is not None and grant.created_by != who.person
+        by_viewer = grant is not None and grant.created_by == who.person
         values = {
             "row": grant_row(own),
-            "connected_by": who_asked(grant.created_by, people)
-            if grant is not None and by_another
-            else visit.viewer.name,
             "address": plain(getattr(entry.found, "base_url", "")),
             "asked": scopes_of(entry, self.consent.provider(entry.name).scopes),
             "granted": tuple(map(plain, grant.scopes)) if grant is not None else (),
             "tenant": plain(grant.tenant) if grant is not None else "",
+            "connected_by": visit.viewer.name if by_viewer else who_asked(grant.created_by, people) if grant else "",
             "connected_at": grant.connected_at if grant is not None else None,
             "used_at": grant.used_at if grant is not None else None,
             "history": history_words(grant, people),

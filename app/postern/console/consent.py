@@ -15,7 +15,7 @@ from postern.browser_secrets import hash_of, is_secret, new_secret
 from postern.connections.faults import ConnectionFault
 from postern.connections.grants.entries import GrantedEntry
 from postern.connections.grants.provider import Provider, RefusedByProvider
-from postern.connections.grants.reasons import REASONS, reason_of
+from postern.connections.grants.reasons import REASONS, UNAVAILABLE, reason_of
 from postern.connections.grants.tokens import Issued
 from postern.console.cookies import Cookies, secret_in
 from postern.console.destination import destination
@@ -30,7 +30,6 @@ from postern.journal.authorizations import Authorization, NotTaken
 
 KIND = "consent"
 NOT_STARTED = "consent-not-started"
-_UNAVAILABLE = "provider-unavailable"
 _DECLINED = "declined"
 
 
@@ -194,7 +193,7 @@ def _bound(visit: Visit, entry: GrantedEntry, secret: str) -> str:
 def _refused(entry: GrantedEntry, error: RefusedByProvider) -> Problem:
     """The problem for what the provider did not allow. None of its text is shown."""
     reason = f"{error.code} {error.reason}".strip()
-    if error.reason == _UNAVAILABLE:
+    if error.reason == UNAVAILABLE:
         return _unavailable(entry, reason)
     detail = f"{entry.name} {error.wrong}. {error.fix}."
     return fault("consent-cancelled" if error.reason == _DECLINED else "consent-refused", reason=reason, detail=detail)

@@ -17,7 +17,8 @@ class Fault(NamedTuple):
 
 
 class Action(NamedTuple):
-    """What a person can do about it: a link. `path` is below the public URL; "" is the page itself."""
+    """What a person can do about it: a link. `path` is below the public URL, with the parameters of the page's own path
+    in braces; "" is the page itself."""
 
     text: str
     path: str
@@ -55,6 +56,7 @@ FAULTS: Mapping[str, Fault] = {
 _AGAIN = Action("Try again", "")
 _SIGN_IN_AGAIN = Action("Sign in again", SIGN_IN)
 _CONNECTIONS = Action("See your connections", "/connect")
+_CONNECTION = Action("Back to the connection", "/connect/{name}")
 _CONSOLE = Action("Go to the console", "/console")
 
 _ACTIONS: Mapping[str, Action] = {
@@ -65,10 +67,11 @@ _ACTIONS: Mapping[str, Action] = {
     "too-many-sign-ins": _SIGN_IN_AGAIN,
     "sign-in-unavailable": _SIGN_IN_AGAIN,
     "identity-unavailable": _SIGN_IN_AGAIN,
-    "consent-not-started": _CONNECTIONS,
-    "consent-cancelled": _CONNECTIONS,
-    "consent-refused": _CONNECTIONS,
-    "consent-unavailable": _CONNECTIONS,
+    "consent-not-started": _CONNECTION,
+    "consent-cancelled": _CONNECTION,
+    "consent-refused": _CONNECTION,
+    "consent-unavailable": _CONNECTION,
+    "too-many-consents": _CONNECTION,
     "unknown-connection": _CONNECTIONS,
     "journal-unavailable": _AGAIN,
     "internal-error": _AGAIN,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from postern.api.grant_actions import Own
 from postern.connections.grants.entries import GrantedEntry
+from postern.connections.grants.reasons import YOU, said_to
 from postern.connections.grants.states import Condition, Shown
 from postern.journal.grants import Grant
 from postern.plain_text import plain
@@ -62,10 +63,10 @@ class OwnerRow:
     used_at: float | None
 
 
-def state_words(found: Condition) -> StateWords:
-    """The state, with its reason and who has to do what."""
+def state_words(found: Condition, who: str = YOU) -> StateWords:
+    """The state, with its reason and who has to do what. `who` is the owner, for the viewer."""
     colour, shape = SHAPES[found.state]
-    why = f"It {found.text}. {found.fix}." if found.text and found.state is not Shown.NEEDED else ""
+    why = f"It {found.text}. {said_to(who, found.fix)}." if found.text and found.state is not Shown.NEEDED else ""
     return StateWords(str(found.state), colour, shape, plain(why), found.ends_at)
 
 
@@ -89,7 +90,7 @@ def owner_row(grant: Grant, found: Condition, people: Mapping[str, str]) -> Owne
     """The row of an owner. `people` are names of people, by object id."""
     tenant, _, object_id = grant.owner.rpartition("/")
     who = people.get(object_id, object_id)
-    return OwnerRow(tenant, object_id, plain(who), state_words(found), grant.connected_at, grant.used_at)
+    return OwnerRow(tenant, object_id, plain(who), state_words(found, "Its owner"), grant.connected_at, grant.used_at)
 
 
 def who_asked(owner: str, people: Mapping[str, str]) -> str:

@@ -198,6 +198,7 @@ class Guard:
         if code == INSECURE:
             return Action("Open the console over https", f"{self.frame.address}/console")
         action = action_for(code)
+        action = action._replace(path=action.path.format_map(request.path_params))
         if code == "session-ended":
             action = action._replace(path=sign_in_path(self._page_around(request)))
         elif not action.path and request.method not in SAFE:

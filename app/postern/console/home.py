@@ -11,7 +11,6 @@ from markupsafe import Markup
 from sqlalchemy import Connection
 
 from postern.api.access import visible
-from postern.api.grant_actions import Own
 from postern.console import charts, needs
 from postern.console.connect import asker
 from postern.console.first_steps import first_steps
@@ -53,14 +52,6 @@ class Overview:
     empty: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Granted:
-    """The connections of a person, and how many people's are broken, by the name of the grant."""
-
-    own: tuple[Own, ...]
-    broken: Mapping[str, int]
-
-
 def overview(connection: Connection, now: float, owner: Owner | None, console: str) -> Overview:
     """What the journal says about all runs; with an `owner` about those that this person started. `console` is the
     path of the console. It is made in the reader's thread, with the pictures: these take milliseconds."""
@@ -89,7 +80,7 @@ class Home:
     services: Services
     recent: Recent[Overview] = field(default_factory=Recent)
     checks: Recent[Mapping[str, str]] = field(default_factory=Recent)
-    granted: Recent[Granted] = field(default_factory=Recent)
+    broken: Recent[Mapping[str, int]] = field(default_factory=Recent)
 
     @property
     def routes(self) -> tuple[PageRoute, ...]:
@@ -135,26 +126,26 @@ class Home:
         ]
 
     async def _of_connections(self, visit: Visit) -> list[Need]:
-        """Connections that this person has to connect; for operators also how many people's are broken."""
-        services, viewer, who = self.services, visit.viewer, asker(visit)
+        """Connections that this person has to connect; for operators also how many people's are broken. Those of the
+        person are read each time, because a person who has just connected one looks here next."""
+        services, who = self.services, asker(visit)
         if not services.grants.entries:
             return []
 
-        async def read() -> Granted:
-            own = await services.grants.own(who)
-            entries = [each for each in services.grants.entries.values() if each.per_user and viewer.operator]
-            broken = {each.name: (await services.grants.owners(each, who)).counts.get("Broken", 0) for each in entries}
-            return Granted(tuple(own), broken)
+        async def read() -> Mapping[str, int]:
+            entries = [each for each in services.grants.entries.values() if each.per_user]
+            return {each.name: (await services.grants.owners(each, who)).counts.get("Broken", 0) for each in entries}
 
         try:
-            found = await self.granted.get((viewer.person, viewer.operator), read)
+            own = await services.grants.own(who)
+            broken = await self.broken.get("", read) if who.operator else {}
         except Problem:
             return []  # the page says that the journal cannot be read
         triggers = services.snapshot().triggers
-        may_call = visible(services.installation, triggers, viewer.caller)
+        may_call = visible(services.installation, triggers, visit.viewer.caller)
         used = {name for name, users in users_of_connections(triggers).items() if may_call.intersection(users)}
         used |= {each.name for each in services.grants.entries.values() if not each.per_user}
-        return needs.of_connections(found.own, used, found.broken)
+        return needs.of_connections(own, used, broken)
 
     async def _reasons(self) -> Mapping[str, str]:
         """Why checks fail. A check that hangs does not hold the page."""

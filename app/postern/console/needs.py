@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 
 from postern.api.grant_actions import Own, needed
 from postern.catalog import Fault
+from postern.connections.grants.reasons import YOU, said_to
 from postern.connections.grants.states import Shown
 from postern.connections.vault.expiry import EXPIRED, days_left, threshold
 from postern.connections.vault.secret import SecretState
@@ -126,7 +127,7 @@ def _of_connection(own: Own) -> Need:
     ends = {"when": "Ends", "at": found.ends_at} if found.state is Shown.EXPIRING else {"when": "", "at": None}
     why = f"It {found.text}" if found.state is not Shown.NEEDED and found.text else ""
     urgent = found.state is Shown.BROKEN or (found.state is Shown.NEEDED and not own.entry.per_user)
-    more = _text(why, found.fix or "Connect it again before that")
+    more = _text(why, said_to(YOU, found.fix) or "Connect it again before that")
     return Need("Connection", words, more=more, urgent=urgent, connection=own.entry.name, **ends)
 
 

@@ -15,12 +15,12 @@ from postern.authoring.request import Request
 from postern.call_chain import Chain
 from postern.connections import Connections
 from postern.connections.calls.calls import Calls
-from postern.connections.grants.no_grant import NoGrant
+from postern.connections.grants.rows import no_grant
 from postern.connections.grants.runs import GrantsOfRuns
 from postern.connections.grants.tokens import Access
 from postern.http_client import AsyncBaseTransport, ByteStream, Response
 from postern.http_client import Request as Sent
-from postern.journal.grants import SHARED, entry_of
+from postern.journal.grants import SHARED
 from postern.settings import GrantedAuth, load_settings
 from postern.trace import RUN
 from tests.connections.counterparts import Waits
@@ -77,7 +77,7 @@ class Held:
 
     def _of(self, name: str, owner: str) -> Access:
         if owner not in self.generations:
-            raise NoGrant(entry_of(name), "not-connected", "is not connected", "Connect it")
+            raise no_grant(name, "not-connected")
         generation = self.generations[owner]
         return Access(f"{MARKER}|{owner}|{generation}", generation, self.base_url)
 

@@ -11,7 +11,8 @@ from structlog.testing import capture_logs
 
 from postern.connections.grants import counts
 from postern.connections.grants.counts import GrantCounts
-from postern.connections.grants.states import NO_REFRESH_TOKEN, SOON, condition
+from postern.connections.grants.reasons import NO_REFRESH_TOKEN
+from postern.connections.grants.states import SOON, condition
 from postern.errors import problem
 from postern.journal.database.engine import open_engine
 from postern.journal.grants import Grant, State, _values, find

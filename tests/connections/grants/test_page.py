@@ -39,8 +39,8 @@ def test_each_provider_has_a_row_with_its_values():
 
 
 def test_each_reason_has_a_row_with_its_text_and_its_fix():
-    reported = {row[0].strip("`"): tuple(row[1:]) for row in rows("Reasons")}
-    assert reported == {code: tuple(reason) for code, reason in REASONS.items()}
+    reported = [(row[0].strip("`"), *row[1:]) for row in rows("Reasons")]
+    assert reported == [(code, *reason) for code, reason in REASONS.items()]
 
 
 def test_the_domains_of_salesforce_are_named():

@@ -224,7 +224,7 @@ async def test_a_shared_entry_has_one_grant_and_an_operator_connects_it():
     stages, _ = await World([grant()]).stages(Whose(), per_user=False)
     assert (stages[-1].passed, stages[-1].fix) == (
         False,
-        "Let an operator connect it, on the page Connections of the console",
+        "An operator must connect it, on the page Connections of the console",
     )
 
 

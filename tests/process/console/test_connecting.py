@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.process.console.chromium import Faults, assert_accessible
+from tests.process.console.chromium import NARROW, Faults, assert_accessible
 from tests.process.console.installation import Installation, sign_in
 
 PAGE = "/connect/my-profile"
@@ -121,12 +121,20 @@ def test_a_person_connects_by_keyboard_alone(window: Callable[..., Page]):
     assert state(page) == "Connected"
 
 
+def test_the_state_of_a_grant_is_legible_beside_its_entry_on_a_narrow_page(window: Callable[..., Page]):
+    page = window("ada", viewport={"width": NARROW, "height": 800})
+    page.goto("/console/connections")
+    cell = page.locator("td.what", has=page.get_by_role("link", name="Your own grant"))
+    assert cell.locator(".state > span").bounding_box()["width"] > 20  # type: ignore[index]
+    assert cell.bounding_box()["width"] > NARROW / 2  # type: ignore[index]
+
+
 def test_an_operator_makes_a_link_and_its_person_connects_with_it(window: Callable[..., Page], faults: Faults):
     """Whoever else opens it finds nothing."""
     ada = window("ada")
     ada.goto("/console/connections")
     with ada.expect_navigation():
-        ada.get_by_role("link", name="People of connections.my-profile").click()
+        ada.get_by_role("link", name="Grants of people of connections.my-profile").click()
     ada.get_by_label("Person or object id").fill("lisa")
     press(ada, "Make a link")
     link = ada.locator("section.card pre").first.inner_text()

@@ -8,7 +8,8 @@ import structlog
 
 from postern.connections.faults import ConnectionFault
 from postern.connections.grants.clocks import Clocks
-from postern.connections.grants.moves import NO_REFRESH_TOKEN, due_at
+from postern.connections.grants.moves import due_at
+from postern.connections.grants.reasons import NO_REFRESH_TOKEN
 from postern.errors import Problem
 from postern.journal.grants import Grant, State, entry_of, of_connection
 from postern.journal.server_processes import Transaction

@@ -8,7 +8,8 @@ from functools import partial
 
 import structlog
 
-from postern.connections.grants.states import NO_REFRESH_TOKEN, SOON, Shown
+from postern.connections.grants.reasons import NO_REFRESH_TOKEN
+from postern.connections.grants.states import SOON, Shown
 from postern.errors import Problem
 from postern.journal.reading.grant_counts import Counted, count_grants
 from postern.journal.server_processes import Transaction

@@ -21,9 +21,6 @@ LATELY = 86_400.0
 DAY = 86_400.0
 """In the background, tokens that were used so lately are renewed at four fifths of their life, others once a day."""
 
-NO_REFRESH_TOKEN = "no-refresh-token"  # noqa: S105
-"""The reason of a grant that cannot be renewed."""
-
 
 class Move(StrEnum):
     """What to do next."""

@@ -14,7 +14,20 @@ class Reason(NamedTuple):
     fix: str
 
 
-_RECONNECT = "Its owner, or an operator if it is shared, connects it again"
+OWNER = "Its owner, or an operator if it is shared,"
+"""Who acts in most cases. `said_to` names the one of them."""
+YOU = "You"
+
+NOT_CONNECTED = "not-connected"
+EXPIRED = "expired"
+CANNOT_OPEN = "cannot-open"
+"""The reason of a row that does not open. It is not written: its key may come back to the vault."""
+NO_REFRESH_TOKEN = "no-refresh-token"  # noqa: S105
+"""The reason of a grant that cannot be renewed."""
+FEWER_SCOPES = "fewer-scopes"
+UNAVAILABLE = "provider-unavailable"
+
+_RECONNECT = f"{OWNER} must connect it again"
 _AGAIN = "The person starts again from the page of the connection"
 _ONE_PERSON = "A person who has connected it starts the workflow directly, with a token of their own"
 
@@ -22,7 +35,7 @@ REASONS: dict[str, Reason] = {
     # The grant
     "not-connected": Reason(
         "is not connected",
-        "The person whose runs use it, or an operator if it is shared, signs in at the provider once",
+        f"{OWNER} must sign in at the provider once",
     ),
     "ended": Reason(
         "has ended: the provider no longer accepts its refresh token, which was revoked, replaced or not used for long",
@@ -43,7 +56,7 @@ REASONS: dict[str, Reason] = {
     ),
     "mfa-required": Reason(
         "needs a second factor of the person who connected it (AADSTS50076 or AADSTS50079)",
-        f"{_RECONNECT}, and signs in with the second factor",
+        f"{_RECONNECT}, and sign in with the second factor",
     ),
     "conditional-access": Reason(
         "is blocked by a conditional access policy of the tenant (AADSTS53003)",
@@ -52,7 +65,7 @@ REASONS: dict[str, Reason] = {
     "interaction-required": Reason("needs its owner to sign in at the provider again", _RECONNECT),
     "consent": Reason(
         "has no consent for its scopes (AADSTS65001 or AADSTS90094)",
-        "Its owner connects it again and agrees; where people may not, an administrator of the tenant gives consent",
+        f"{_RECONNECT} and agree; where people may not, an administrator of the tenant gives consent",
     ),
     "declined": Reason("was not connected: the person declined at the provider", "The person starts again and agrees"),
     "account-disabled": Reason(
@@ -77,7 +90,7 @@ REASONS: dict[str, Reason] = {
     "moved": Reason(
         "was connected before its entry in postern.toml was changed to another provider, client or API, which do not "
         "get its tokens",
-        "Its owner, or an operator if it is shared, disconnects it and connects it again",
+        f"{OWNER} must disconnect it and connect it again",
     ),
     "restored": Reason(
         "was restored from a backup without its tokens, because the provider may have replaced them since", _RECONNECT
@@ -149,7 +162,7 @@ REASONS: dict[str, Reason] = {
     ),
     # Limits of a grant that is connected
     "fewer-scopes": Reason(
-        "has fewer scopes than the entry requests", "Its owner connects it again and agrees to all of them"
+        "has fewer scopes than the entry requests", f"{OWNER} can connect it again and agree to all of them"
     ),
     "no-refresh-token": Reason(
         "has no refresh token and ends when its token expires: the scope offline_access is missing, or the "
@@ -183,6 +196,8 @@ REASONS: dict[str, Reason] = {
     ),
 }
 """The reasons by code. The codes are a contract: they are in the API, in logs and in the table of `GRANTS.md`."""
+
+_OTHER = Reason("cannot be used any longer", _RECONNECT)
 
 OF_AADSTS: Mapping[int, str] = {
     50173: "revoked",
@@ -234,6 +249,16 @@ OF_ERROR: Mapping[str, str] = {
     "slow_down": "too-many-requests",
 }
 """The reasons by the error codes of RFC 6749, OpenID Connect and GitHub, for responses without numbers."""
+
+
+def row_of(reason: str) -> Reason:
+    """The row of a code; a general one if it is of another version of this server."""
+    return REASONS.get(reason, _OTHER)
+
+
+def said_to(who: str, fix: str) -> str:
+    """A fix with the one role that it is for, such as "You" for the owner."""
+    return fix.replace(OWNER, who)
 
 
 def reason_of(error: str, numbers: Iterable[int] = (), otherwise: str = "provider-rejects") -> str:

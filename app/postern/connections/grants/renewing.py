@@ -22,7 +22,7 @@ from postern.connections.grants.awake import awake_timeout
 from postern.connections.grants.clocks import Clocks
 from postern.connections.grants.moves import expires_at
 from postern.connections.grants.provider import Provider, RefusedByProvider
-from postern.connections.grants.reasons import REASONS
+from postern.connections.grants.reasons import REASONS, UNAVAILABLE
 from postern.connections.grants.rows import Opened, is_away
 from postern.connections.grants.seal import Seal, Sealer
 from postern.connections.grants.tokens import Issued
@@ -48,7 +48,6 @@ STEP_UP = frozenset({"interaction_required"})
 PASSING = frozenset({"", "server_error", "temporarily_unavailable", "slow_down"})
 """Codes after which the same request may succeed a little later."""
 
-UNAVAILABLE = "provider-unavailable"
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ from postern.connections.grants import attempts
 from postern.connections.grants.clocks import Clocks
 from postern.connections.grants.moves import expires_at, good_until
 from postern.connections.grants.no_grant import NoGrant
-from postern.connections.grants.reasons import REASONS, Reason
+from postern.connections.grants.reasons import row_of
 from postern.connections.grants.seal import Seal
 from postern.connections.grants.tokens import Access, GrantTokens
 from postern.errors import Problem
@@ -25,7 +25,6 @@ OLD_REMEMBERED = 1.0
 """Seconds for which a token is used that could not be renewed, until the next look."""
 MOST_REMEMBERED = 10_000
 """Grants whose tokens are in memory."""
-_OTHER = Reason("cannot be used any longer", "Connect it again")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +126,7 @@ class Rows:
 
 def no_grant(name: str, reason: str) -> NoGrant:
     """The error of a grant that is missing or broken."""
-    said = REASONS.get(reason, _OTHER)
+    said = row_of(reason)
     return NoGrant(entry_of(name), reason, said.text, said.fix)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from postern.access import Caller
 from postern.connections.grants.granted import Granted
 from postern.connections.grants.no_grant import NoGrant
-from postern.connections.grants.reasons import REASONS
+from postern.connections.grants.reasons import REASONS, said_to
 from postern.connections.grants.store import Grants
 from postern.journal.grants import SHARED, grant_name
 
@@ -14,8 +14,12 @@ if TYPE_CHECKING:
     from postern.authoring.context import Context
     from postern.settings import GrantedAuth
 
-BY_OPERATOR = "It is shared: an operator connects it, on the page Connections of the console"
-BY_THEMSELF = "The person who started the run connects it, on the page Connections of the console"
+CALLER = "The caller of this run"
+OPERATOR = "An operator, on the page Connections of the console,"
+OTHER_TENANT = (
+    "People of the caller's tenant cannot connect it: the author leaves that tenant out of tenants=, or an operator "
+    "leaves out per_user"
+)
 
 
 class GrantsOfRuns:
@@ -45,8 +49,8 @@ class GrantsOfRuns:
         path = f"/connect/{name}" if self._can_connect(ctx, shared=not auth.per_user) else ""
 
         def missing(found: NoGrant) -> NoGrant:
-            who = "" if path else f". {BY_THEMSELF if auth.per_user else BY_OPERATOR}"
-            return NoGrant(entry, found.reason, found.wrong, found.fix + who, path)
+            fix = said_to(CALLER if path else OPERATOR, found.fix) if path or not auth.per_user else OTHER_TENANT
+            return NoGrant(entry, found.reason, found.wrong, fix, path)
 
         of_run = ctx.run_id if auth.per_user else ""
         return Granted(entry, name, owner, self._grants, missing, auth.preset.domains, of_run, self._in_progress)

@@ -10,16 +10,15 @@ from postern.connections.faults import ConnectionFault
 from postern.connections.grants.attempts import Write
 from postern.connections.grants.background import Background
 from postern.connections.grants.clocks import Clocks
-from postern.connections.grants.moves import (
-    NO_REFRESH_TOKEN,
-    Move,
-    expires_at,
-    good_until,
-    issued_at,
-    next_move,
-)
+from postern.connections.grants.moves import Move, expires_at, good_until, issued_at, next_move
 from postern.connections.grants.no_grant import NoGrant
 from postern.connections.grants.provider import Provider
+from postern.connections.grants.reasons import (
+    EXPIRED,
+    FEWER_SCOPES,
+    NO_REFRESH_TOKEN,
+    NOT_CONNECTED,
+)
 from postern.connections.grants.renewing import EXCHANGE_SECONDS, Renewing
 from postern.connections.grants.rows import REMEMBERED, Key, Opened, Rows, away, is_away, no_grant
 from postern.connections.grants.scopes import missing_scopes
@@ -38,8 +37,6 @@ POLL = (0.05, 0.25)
 """Seconds between two looks at a grant that another server process renews."""
 JUST_ISSUED = 30.0
 """A token that an API rejects is not renewed again so soon after it was issued."""
-EXPIRED = "expired"
-FEWER_SCOPES = "fewer-scopes"
 _LATER = "Try again later"
 _UNOPENED = (
     "It is deleted here. It could not be ended at the provider, because its tokens cannot be opened: end it in the "
@@ -155,7 +152,7 @@ class ServerGrants:
         everywhere. Raises NoGrant, and ConnectionFault or Problem if it cannot be ended here."""
         grant = await self._read(partial(grants.find, name=name, owner=owner))
         if grant is None:
-            raise no_grant(name, "not-connected")
+            raise no_grant(name, NOT_CONNECTED)
         # What is ended at the provider are the tokens that the row had last: another process may have renewed them.
         # The row is gone already if the deletion ran again after a lost acknowledgement.
         grant = await self._write(partial(grants.disconnect, name=name, owner=owner)) or grant
@@ -202,7 +199,7 @@ class ServerGrants:
         if grant is not None and move is not Move.BROKEN:
             return grant
         self._forget(key)
-        raise no_grant(key[0], grant.reason if grant else "not-connected")
+        raise no_grant(key[0], grant.reason if grant else NOT_CONNECTED)
 
     async def _open(self, grant: Grant) -> Opened:
         """The row with its tokens. A row that does not open is broken, alone, until its key is back in the vault."""

@@ -3,17 +3,11 @@
 from enum import StrEnum
 from typing import NamedTuple
 
-from postern.connections.grants.reasons import REASONS, Reason
+from postern.connections.grants.reasons import EXPIRED, NO_REFRESH_TOKEN, NOT_CONNECTED, Reason, row_of
 from postern.journal.grants import Grant, State
 
 SOON = 14 * 86_400.0
 """Seconds before the end of a grant from which it is `Expiring`. The server renews most grants long before."""
-
-NOT_CONNECTED = "not-connected"
-NO_REFRESH_TOKEN = "no-refresh-token"  # noqa: S105 - a code of `reasons.py`
-EXPIRED = "expired"
-
-_UNKNOWN = Reason("cannot be used", "Connect it again: sign in at the provider once")
 
 
 class Shown(StrEnum):
@@ -56,5 +50,5 @@ def condition(grant: Grant | None, now: float) -> Condition:
 
 
 def _said(state: Shown, reason: str, ends_at: float | None = None) -> Condition:
-    row = REASONS.get(reason, _UNKNOWN) if reason or state is Shown.BROKEN else Reason("", "")
+    row = row_of(reason) if reason or state is Shown.BROKEN else Reason("", "")
     return Condition(state, reason, row.text, row.fix, ends_at)

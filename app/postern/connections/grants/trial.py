@@ -20,7 +20,7 @@ from postern.connections.grants.entries import GrantedEntry
 from postern.connections.grants.granted import sign_with
 from postern.connections.grants.places import place_of
 from postern.connections.grants.provider import Provider
-from postern.connections.grants.reasons import REASONS
+from postern.connections.grants.reasons import REASONS, said_to
 from postern.connections.grants.seal import CannotOpen, Keys, Moved, Seal
 from postern.connections.grants.states import Condition, condition
 from postern.connections.grants.tokens import Access
@@ -40,7 +40,7 @@ SPARE_SECONDS = 5.0
 SHARED_GRANT = "shared"
 """In place of a person's name."""
 
-_CONNECT = "Let {who} connect it, on the page Connections of the console"
+_CONNECT = "{who} must connect it, on the page Connections of the console"
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,15 +182,15 @@ def life_of(left: float | None) -> str:
 def state_stage(grant: Grant | None, seen: Condition, person: str) -> Stage:
     """The state of one grant, of this person or SHARED_GRANT."""
     whose = plain(person)
+    who = "An operator" if whose == SHARED_GRANT else whose
+    fix = said_to(who, seen.fix) if grant is not None else _CONNECT.format(who=who)
     if not seen.usable:
-        who = "an operator" if whose == SHARED_GRANT else whose
-        fix = _CONNECT.format(who=who) if grant is None else seen.fix
         return Stage("grant", False, f"{whose}: {seen.state.value}, it {seen.text}", fix)
     if grant is None:
         raise ValueError("a grant that is usable exists")
     account = f" as {plain(grant.account_name)}" if grant.account_name else ""
     since = datetime.fromtimestamp(grant.connected_at, UTC).strftime("%Y-%m-%d %H:%M")
-    remark = f"; it {seen.text}: {seen.fix}" if seen.text else ""
+    remark = f"; it {seen.text}: {fix}" if seen.text else ""
     scopes = plain(" ".join(grant.scopes)) or "none"
     return Stage("grant", True, f"{whose}: {seen.state.value}{account} since {since} UTC, scopes {scopes}{remark}")
 
