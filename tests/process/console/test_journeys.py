@@ -190,7 +190,11 @@ def test_callers_see_their_own_runs_only(installation: Installation, window: Cal
     addresses = [str(link.get_attribute("href")) for link in links.all()]
     assert any(address.endswith(of_lisa) for address in addresses)
     assert not any(address.endswith(of_ada) for address in addresses)
-    assert page.get_by_role("navigation", name="Console").get_by_role("link").all_inner_texts() == ["Home", "Runs"]
+    assert page.get_by_role("navigation", name="Console").get_by_role("link").all_inner_texts() == [
+        "Home",
+        "Runs",
+        "Connections",
+    ]
     hidden = (f"runs/{of_ada}", f"runs/{of_ada}/resubmit", f"runs/{of_ada}/cancel", "refusals", "workflows", "secrets")
     for path in hidden:
         with faults.status(404):
