@@ -242,6 +242,19 @@ def break_seen(connection: Connection, seen: Grant, reason: str, now: float) -> 
     return break_(connection, seen.connection, seen.owner, seen.generation, seen.attempt, reason, "", now)
 
 
+def mend(connection: Connection, seen: Grant) -> bool:
+    """Mark a grant that was broken as connected, with the remark of its consent: its tokens open again. Nothing happens
+    if they are not those that were seen. Returns whether it is connected."""
+    found = _locked(connection, seen.connection, seen.owner)
+    if found is None or found.sealed != seen.sealed:
+        return False
+    if found.state is State.BROKEN and found.reason == seen.reason:
+        remarks = [event.reason for event in found.history if event.what == "connected"]
+        found = replace(found, state=State.CONNECTED, reason=remarks[-1] if remarks else "")
+        _write(connection, found)
+    return found.state is State.CONNECTED
+
+
 def disconnect(connection: Connection, name: str, owner: str) -> Grant | None:
     """Delete the grant. Returns it as it was last, None if there is none."""
     found = _locked(connection, name, owner)

@@ -77,12 +77,34 @@ async def test_a_grant_whose_key_comes_back_works_again(world: World):
     other = world.process("node-2")
     with pytest.raises(NoGrant) as fault:
         await other.access("tickets", LISA)
-    assert (fault.value.reason, world.database.row().state) == ("cannot-open", State.CONNECTED)
+    assert (fault.value.reason, world.database.row().state) == ("cannot-open", State.BROKEN)
     assert (await reseal_all(world.keys, world.database.run)).unopened == (("tickets", LISA),)
     world.keys.versions = {"v1": key, **world.keys.versions}
     assert (await reseal_all(world.keys, world.database.run)).left == 0
     world.hand.at += 5.0
     assert (await other.access("tickets", LISA)).token == "access-1"
+    row = world.database.row()
+    assert (row.state, row.reason, row.generation) == (State.CONNECTED, "", 1)
+
+
+@pytest.mark.parametrize("remark", ["", "fewer-scopes"])
+async def test_a_grant_that_opens_again_has_the_remark_of_its_consent(world: World, remark: str):
+    """Also if its token has ended meanwhile: it is renewed as soon as it opens."""
+    await world.connected(scopes=("repo",) if remark else None)
+    assert world.database.row().reason == remark
+    world.expire()
+    key = world.keys.versions.pop("v1")
+    world.keys.versions["v2"] = b"2" * 32
+    other = world.process("node-2")
+    for _ in range(2):
+        with pytest.raises(NoGrant) as fault:
+            await other.access("tickets", LISA)
+        assert (fault.value.reason, world.database.row().reason) == ("cannot-open", "cannot-open")
+    assert [event.what for event in world.database.row().history] == ["connected", "broken"]
+    world.keys.versions = {"v1": key, **world.keys.versions}
+    assert (await other.access("tickets", LISA)).token == "access-2"
+    row = world.database.row()
+    assert (row.state, row.reason, row.generation) == (State.CONNECTED, remark, 2)
 
 
 async def test_a_restored_grant_is_not_used_and_its_error_says_why(world: World):

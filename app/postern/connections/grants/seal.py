@@ -27,7 +27,7 @@ class CannotOpen(Exception):
     """A sealed value that does not open: it was changed, is of another row, or its key is gone from the vault."""
 
     reason = "cannot-open"
-    """The code of `reasons.py`. It is not written into the row: what is wrong may be put right outside of it."""
+    """The code of `reasons.py`."""
 
 
 class Moved(CannotOpen):

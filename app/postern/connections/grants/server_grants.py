@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 
 import structlog
@@ -28,7 +30,7 @@ from postern.connections.grants.tokens import Access, GrantTokens, Issued
 from postern.connections.grants.uses import Uses
 from postern.errors import Problem
 from postern.journal import grants
-from postern.journal.grants import Event, Grant, entry_of
+from postern.journal.grants import Event, Grant, State, entry_of
 from postern.journal.server_processes import Transaction
 
 WAIT_SECONDS = 30.0
@@ -194,21 +196,36 @@ class ServerGrants:
         return self._rows.remember(await self._open(grant), began)
 
     def _usable(self, key: Key, grant: Grant | None) -> Grant:
-        """The grant, if it is there and not broken. Raises NoGrant."""
-        move = next_move(grant, self._clocks.now(), node=self._node)
-        if grant is not None and move is not Move.BROKEN:
+        """The grant, if it is there and not broken, or broken because it did not open, which may be over. Raises
+        NoGrant."""
+        if grant is not None and (grant.state is not State.BROKEN or grant.reason == CannotOpen.reason):
             return grant
         self._forget(key)
         raise no_grant(key[0], grant.reason if grant else NOT_CONNECTED)
 
     async def _open(self, grant: Grant) -> Opened:
-        """The row with its tokens. A row that does not open is broken, alone, until its key is back in the vault."""
+        """The row with its tokens. A row that does not open is broken, alone, until its key is back in the vault. One
+        whose entry was changed is left as it is: other server processes may still have the entry as it was. Raises
+        NoGrant and ConnectionFault."""
         try:
-            return await self._rows.open(grant)
+            opened = await self._rows.open(grant)
         except CannotOpen as closed:
             reason = closed.reason
+        else:
+            return opened if grant.state is not State.BROKEN else await self._mended(opened)
         log.warning("grant-not-opened", entry=entry_of(grant.connection), owner=grant.owner, reason=reason)
+        if grant.state is not State.BROKEN and reason == CannotOpen.reason:
+            with suppress(Problem):  # a database that takes no writes changes nothing about it
+                await self._renewing.give_up(grant, reason)
         raise no_grant(grant.connection, reason)
+
+    async def _mended(self, opened: Opened) -> Opened:
+        """A grant that was broken and opens again."""
+        grant = opened.grant
+        if not await self._write(partial(grants.mend, seen=grant)):
+            raise no_grant(grant.connection, grant.reason)
+        log.info("grant-opened-again", entry=entry_of(grant.connection), owner=grant.owner)
+        return replace(opened, grant=(await self._rows.look((grant.connection, grant.owner))).grant or grant)
 
     def _forget(self, key: Key) -> None:
         self._rows.forget(key)
@@ -247,6 +264,9 @@ class ServerGrants:
         while (began := self._clocks.monotonic()) < until and not self._closing:
             found = await self._rows.look(key)
             grant = self._usable(key, found.grant)
+            if grant.state is State.BROKEN:
+                await self._open(grant)
+                continue
             move = next_move(
                 grant,
                 self._clocks.now(),
