@@ -35,6 +35,28 @@ def mine_in_a_loop(ctx: Context, body):
         return {"connection": (await ctx.connection("tickets").get("/x")).text, "call": await ctx.call("pay", {})}
     return asyncio.run(both())
 
+LEFT = []
+
+@workflow(access=tenant_users())
+async def leaves_behind(ctx: Context, body):
+    client, returned = ctx.connection("tickets"), asyncio.Event()
+    async def later():
+        first = (await client.get("/x")).text
+        await returned.wait()
+        while True:  # the run ends at some moment after it has returned
+            try:
+                await client.get("/x")
+            except Exception as error:
+                return first, str(error)
+    LEFT.append((asyncio.create_task(later()), returned))
+    await asyncio.sleep(0)
+
+@workflow(access=anonymous())
+async def what_was_left(ctx: Context, body):
+    task, returned = LEFT.pop()
+    returned.set()
+    return await task
+
 @workflow(access=tenant_users())
 async def shared(ctx: Context, body):
     return (await ctx.connection("wiki").get("/x")).text
@@ -128,6 +150,17 @@ async def test_callers_at_once_never_get_each_other_s_token(server: Server, work
     replies = await asyncio.gather(*(server.run(workflow, who) for who in people))
     found = [response.json() for response in replies]
     assert found == [{"connection": json.dumps(server.owner(who)), "call": server.owner(who)} for who in people]
+
+
+async def test_a_task_that_a_run_left_behind_does_not_go_on_as_its_person(server: Server):
+    server.connect("lisa")
+    assert (await server.run("leaves-behind", "lisa")).status_code == 200
+    first, then = (await server.run("what-was-left")).json()
+    assert first == json.dumps(server.owner("lisa"))
+    assert then == (
+        "connections.tickets acts for no person any more: the run has ended. Await each request before the workflow "
+        "returns."
+    )
 
 
 async def test_who_has_no_grant_is_told_where_to_connect_it(server: Server):

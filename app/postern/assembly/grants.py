@@ -19,6 +19,7 @@ from postern.connections.grants.counts import GrantCounts
 from postern.connections.grants.entries import GrantedEntry, granted_entries
 from postern.connections.grants.keys import VaultKeys
 from postern.connections.grants.oauth_provider import provider_of
+from postern.connections.grants.places import place_of
 from postern.connections.grants.provider import Provider
 from postern.connections.grants.runs import GrantsOfRuns
 from postern.connections.grants.seal import Seal
@@ -69,6 +70,12 @@ def grants_part(
     entries = granted_entries(settings)
     address = "" if local_address is None else local_address or settings.public_url or ""
 
+    def in_progress(run_id: str) -> bool:
+        return connections.connections.in_progress(run_id)
+
+    def place(name: str) -> str:
+        return place_of(entries[name], connections.connections.context.authority)
+
     @cache
     def provider(name: str) -> Provider:
         entry, opened = entries[name], connections.connections
@@ -82,9 +89,9 @@ def grants_part(
         return GrantsPart(entries=entries, actions=actions(None), address=address, provider=provider)
     client = http_client(settings.ca_bundle, proxy=settings.way_out)
     accounts = entra_accounts(settings, client)
-    seal = Seal(VaultKeys(connections.connections.vault, settings.grants_key_name or ""))
+    seal = Seal(VaultKeys(connections.connections.vault, settings.grants_key_name or ""), place)
     grants = ServerGrants(journal.read, journal.write, seal, provider, journal.node, lambda: entries)
-    of_runs = GrantsOfRuns(grants, may_connect(installation_of(settings), address))
+    of_runs = GrantsOfRuns(grants, may_connect(installation_of(settings), address), in_progress)
     read = partial(journal.read, caller=SERVER)
     counts = GrantCounts(read, {name: entry.per_user for name, entry in entries.items()})
     connections.connections.sign_in_of_runs(GrantedAuth, of_runs.sign_in)

@@ -69,6 +69,7 @@ def runs_part(
     processes = ServerProcesses(
         journal.node, journal.read, journal.write, cancel=runner.begin_cancel, running=lambda: runner.running
     )
+    connections.in_progress = lambda run_id: runner.underway(run_id) is not None
     connections.divide_by(lambda run_id: _caller_of(runner, run_id))
     blocked = BlockedLoop(settings.workflows, lambda file: _names_in(file, triggers()))
 

@@ -21,7 +21,7 @@ from postern.errors import DatabaseFault
 from postern.journal.database.engine import file_of
 from postern.journal.grant_upkeep import owners_of
 from postern.journal.grants import disconnect as delete_grant
-from postern.journal.grants import find, grant_name
+from postern.journal.grants import grant_name
 from postern.journal.reading.grant_counts import Counted, count_grants
 from postern.settings import Settings
 from postern.settings.sources import did_you_mean
@@ -111,9 +111,7 @@ def _delete_left(name: str, person: str | None, here: Workspace) -> bool:
         typer.confirm("Delete?", abort=True, err=True)
         for owner in owners:
             with engine.begin() as connection:
-                found = find(connection, known, owner)
-                if found is not None:
-                    delete_grant(connection, known, owner, found.sealed)
+                delete_grant(connection, known, owner)
     err.print(f"{grants} deleted.", markup=False, highlight=False)
     return True
 

@@ -74,7 +74,8 @@ class Connections:
     made on first use. Azure is imported on first use too. An object belongs to one event loop, which `home` names for
     those that call it from another one.
 
-    `secrets` replaces the vault of the settings. `retries` is the policy for repeated calls.
+    `secrets` replaces the vault of the settings. `retries` is the policy for repeated calls. `in_progress` says
+    of a run whether it has not ended; the runner sets it.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Connections:
         self._authority = authority
         self._retries = retries or Retries()
         self.home = home or HomeLoop()
+        self.in_progress: Callable[[str], bool] = lambda _: True
         self.vault = Vault(
             settings.key_vault_url,
             settings.azure_credential,

@@ -28,6 +28,12 @@ from postern.http_client import (
 )
 
 CONNECT_SECONDS = 10.0
+
+OWN_LIMIT = "postern.own-limit"
+"""The request extension of a request to a token endpoint whose sender limits its time: it must not be lost by a stop of
+the whole process, which an ordinary timeout counts as time."""
+LONGEST_SECONDS = 3600.0
+"""The time limit of such a request here. A stop that is longer loses it."""
 _STREAMED = (
     "the credential was renewed, but a stream can be sent only once: send the request again, or give it as bytes"
 )
@@ -95,7 +101,8 @@ class EntryClient(AsyncClient):
         return await self._home.run(self._send(request, **options))
 
     async def _send(self, request: Request, **options: Any) -> Response:
-        deadline = asyncio.get_running_loop().time() + self._seconds
+        own_limit = self._place is None and OWN_LIMIT in request.extensions
+        deadline = asyncio.get_running_loop().time() + (LONGEST_SECONDS if own_limit else self._seconds)
         request.extensions = {**request.extensions, DEADLINE: deadline, WHOLE: not options.get("stream")}
         timeout = asyncio.timeout_at(deadline)
         try:

@@ -233,10 +233,20 @@ def break_(
     return True
 
 
-def disconnect(connection: Connection, name: str, owner: str, sealed: str) -> bool:
-    """Delete the grant, if its tokens are still these. Returns whether there is none any more."""
-    connection.execute(delete(grants).where(*_of(name, owner), grants.c.sealed == sealed))
-    return find(connection, name, owner) is None
+def break_seen(connection: Connection, seen: Grant, reason: str, now: float) -> bool:
+    """Mark the grant as broken if its tokens are still those that were seen: a row that was deleted and connected again
+    has the same generation. Returns whether it is."""
+    found = _locked(connection, seen.connection, seen.owner)
+    if found is None or found.sealed != seen.sealed:
+        return False
+    return break_(connection, seen.connection, seen.owner, seen.generation, seen.attempt, reason, "", now)
+
+
+def disconnect(connection: Connection, name: str, owner: str) -> Grant | None:
+    """Delete the grant. Returns it as it was last, None if there is none."""
+    found = _locked(connection, name, owner)
+    connection.execute(delete(grants).where(*_of(name, owner)))
+    return found
 
 
 def note_use(connection: Connection, name: str, owner: str, now: float) -> None:

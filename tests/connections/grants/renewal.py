@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine
 from postern.connections.faults import ConnectionFault
 from postern.connections.grants.clocks import Clocks
 from postern.connections.grants.provider import Provider, RefusedByProvider
-from postern.connections.grants.seal import CannotOpen, Seal
+from postern.connections.grants.seal import CannotOpen, Places, Seal
 from postern.connections.grants.seal import sealed as seal
 from postern.connections.grants.server_grants import ServerGrants
 from postern.connections.grants.tokens import GrantTokens, Issued
@@ -194,13 +194,14 @@ class World:
         self.hand = Hand()
         self.issuer = Issuer()
         self.keys = Keys()
+        self.places: Places | None = None
         self.grants = self.process("node-1")
 
     def process(self, node: str, *, machine: str = "", process: str = "", register: bool = True) -> ServerGrants:
         if register:
             row = ServerProcess(node, machine or this_machine(), process or this_process(), NOW)
             self.database.run(partial(beat, node=row))
-        database, seal = self.database, Seal(self.keys)
+        database, seal = self.database, Seal(self.keys, self.places)
         return ServerGrants(
             database.read, database.write, seal, self.provider, node, lambda: ["tickets"], self.hand.clocks
         )

@@ -94,5 +94,11 @@ def test_the_background_renews_at_four_fifths_of_life_or_once_a_day(changed: dic
     assert due_at(replace(GRANT, **changed), NOW) == pytest.approx(due)  # type: ignore[arg-type]
 
 
+def test_a_clock_that_was_ahead_puts_no_renewal_off():
+    ahead = replace(GRANT, history=(Event(NOW + 400 * DAY, "refreshed"),), access_expires_at=NOW + 401 * DAY)
+    assert due_at(ahead, NOW) <= NOW
+    assert due_at(replace(ahead, history=(Event(NOW + 200.0, "refreshed"),)), NOW) > NOW
+
+
 def test_a_token_without_an_end_is_good_for_ever():
     assert good_until(replace(GRANT, access_expires_at=None)) == math.inf

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,7 +12,7 @@ from sqlalchemy import Connection, Engine, text
 
 from postern.connections.faults import ConnectionFault
 from postern.connections.grants.resealing import Resealed, reseal_all
-from postern.connections.grants.seal import CannotOpen, Seal
+from postern.connections.grants.seal import CannotOpen, Moved, Seal
 from postern.connections.grants.tokens import GrantTokens
 from postern.journal.database import postgres_dumps, sqlite_copies
 from postern.journal.database.engine import file_of
@@ -192,3 +193,17 @@ async def test_no_token_is_in_the_database_its_log_a_backup_or_a_dump(
     assert any(LISA.encode() in each for each in contents)
     for marker in (b"TOKEN-MARKER", TOKENS.access_token.encode().hex().encode()):
         assert [content for content in contents if marker in content] == []
+
+
+@pytest.mark.anyio
+async def test_where_the_tokens_go_stays_sealed_with_them(engine: Engine):
+    keys = Ring("v1")
+    sealed, version = await Seal(keys, lambda _: "before").seal("tickets", LISA, TOKENS)
+    put(engine, grant("tickets", LISA, sealed=sealed, key_version=version))
+    keys.keys["v2"] = os.urandom(32)
+    assert await reseal_all(keys, transacting(engine)) == Resealed("v2", 1, 0, ())
+    found = stored(engine, "tickets", LISA)
+    for place, opening in (("before", nullcontext()), ("after", pytest.raises(Moved))):
+        with opening:
+            seal = Seal(keys, {"tickets": place}.__getitem__)
+            assert await seal.open("tickets", LISA, found.sealed, found.key_version) == TOKENS

@@ -8,6 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from postern.connections.auth.token_response import Answer
+from postern.connections.grants.accounts import instance_url
 from postern.connections.grants.provider import RefusedByProvider
 from postern.connections.grants.reasons import OF_AADSTS, OF_ERROR, REASONS, reason_of
 from postern.connections.grants.token_answers import (
@@ -20,7 +21,7 @@ from postern.connections.grants.token_answers import (
     read_answer,
     scopes_in,
 )
-from postern.journal.grants import LONGEST
+from postern.journal.grants import LONGEST, Renewed
 
 MARKER = "planted~S3cret.Value"
 CODES = {
@@ -252,3 +253,20 @@ def test_each_reason_reads_as_a_sentence():
         assert not text.endswith("."), code
         assert not fix.endswith("."), code
         assert any(role in fix for role in roles), code
+
+
+@pytest.mark.parametrize("characters", [1, 30, 240])
+def test_scopes_that_no_row_can_hold_do_not_cost_the_tokens(characters: int):
+    """The refresh token of the request is used up: what came for it must be stored."""
+    scopes = [f"{number:0{characters}}" for number in range(600)]
+    body = json.dumps({"access_token": "a", "refresh_token": "r", "scope": " ".join(scopes)})
+    found = read_answer(Answer(200, body.encode())).scopes
+    assert found
+    assert found == tuple(dict.fromkeys(scopes))[: len(found)]
+    assert Renewed("sealed", "v1", None, None, found).scopes == found
+
+
+def test_an_address_that_no_row_can_hold_is_none():
+    domains = ("salesforce.com",)
+    assert instance_url("https://my.salesforce.com", domains) == "https://my.salesforce.com"
+    assert instance_url(f"https://{'a' * 3000}.salesforce.com", domains) is None

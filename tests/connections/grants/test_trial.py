@@ -11,6 +11,7 @@ from postern.browser_secrets import is_secret
 from postern.connections.faults import ConnectionFault
 from postern.connections.grants import trial
 from postern.connections.grants.entries import GrantedEntry, granted_entries
+from postern.connections.grants.places import place_of
 from postern.connections.grants.seal import CannotOpen, sealed
 from postern.connections.grants.tokens import Access, GrantTokens
 from postern.connections.grants.trial import OneToken, Trial, Whose, life_of
@@ -30,6 +31,7 @@ pytestmark = pytest.mark.anyio
 NOW = 2_000_000_000.0
 KEY = b"k" * 32
 LISA = "tenant/lisa"
+LOGIN = "https://login.example"
 ACCESS, REFRESH = "access-marker", "refresh-marker"
 AUTH = {
     "type": "oauth2",
@@ -61,7 +63,7 @@ def grant(owner: str = LISA, **values: Any) -> Grant:
         tenant="",
         scopes=("repo", "user"),
         instance_url="",
-        sealed=sealed(KEY, "tickets", owner, GrantTokens(ACCESS, REFRESH)),
+        sealed=sealed(KEY, "tickets", owner, GrantTokens(ACCESS, REFRESH, place_of(entry(), LOGIN))),
         key_version="0123456789abcdef",
         generation=4,
         created_by=LISA,
@@ -122,7 +124,9 @@ class World:
         return next((row for row in self.rows if row.owner == query.keywords["owner"]), None)
 
     async def stages(self, whose: Whose, *, per_user: bool = True) -> tuple[list[Stage], list[Access]]:
-        context = cast("SignInContext", SimpleNamespace(secrets=SimpleNamespace(read=self.read_secret)))
+        context = cast(
+            "SignInContext", SimpleNamespace(secrets=SimpleNamespace(read=self.read_secret), authority=LOGIN)
+        )
         found: list[Access] = []
         of = Trial(entry(per_user=per_user), context, self, cast("Provider", self), self.read, lambda: NOW)
         stages = [stage async for stage in of.stages(whose, found)]
@@ -131,6 +135,7 @@ class World:
         return stages, found
 
 
+ELSEWHERE = sealed(KEY, "tickets", LISA, GrantTokens(ACCESS, REFRESH, "of the entry as it was before"))
 BEFORE = ["key", "client_secret", "provider"]
 OF_LISA = Whose(LISA, "lisa")
 
@@ -162,8 +167,21 @@ async def test_a_grant_that_works_passes_each_stage():
         (World([grant(refresh_expires_at=NOW)]), "grant", "lisa: Broken, it has expired"),
         (World([grant()], lost_key=True), "token", "do not open"),
         (World([grant(sealed=grant("tenant/ada").sealed)]), "token", "do not open"),
+        (World([grant(sealed=ELSEWHERE)]), "token", "changed to another provider"),
     ],
-    ids=["vault", "secret", "provider", "database", "none", "ada-has-one", "broken", "over", "key-gone", "swapped"],
+    ids=[
+        "vault",
+        "secret",
+        "provider",
+        "database",
+        "none",
+        "ada-has-one",
+        "broken",
+        "over",
+        "key-gone",
+        "swapped",
+        "moved",
+    ],
 )
 async def test_each_failure_is_the_last_stage_and_has_a_fix(world: World, stage: str, says: str):
     stages, found = await world.stages(OF_LISA)

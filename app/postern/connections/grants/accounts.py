@@ -22,6 +22,8 @@ LEEWAY = 60.0
 
 MOST_OF_HOST = 253
 """Characters of a host name (RFC 1035, section 2.3.4)."""
+LONGEST_ADDRESS = 2048
+"""The longest that a row can have (`journal.grants`)."""
 
 _SALESFORCE_ID = re.compile(r"/id/([0-9A-Za-z]{15,18})/([0-9A-Za-z]{15,18})")
 _OF_CHECK: Mapping[str, str] = {"admitted-tenant": "tenant-not-allowed", "personal-account": "personal-account"}
@@ -112,6 +114,8 @@ def instance_url(written: str, domains: tuple[str, ...]) -> str | None:
 def _path_below(address: str, domains: tuple[str, ...]) -> str | None:
     """The path of an https address at a host below one of the domains, without anything else in it; None for others.
     The characters are limited, so that every parser reads the same host."""
+    if len(address) > LONGEST_ADDRESS:
+        return None
     found = re.fullmatch(r"https://([0-9a-z-]+(?:\.[0-9a-z-]+)+)(/[0-9A-Za-z/]*)?", address, re.IGNORECASE)
     if found is None or len(found[1]) > MOST_OF_HOST:
         return None

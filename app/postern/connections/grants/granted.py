@@ -21,7 +21,8 @@ class Granted(SignIn):
     """Signs requests with the token of the grant `name` of this owner. `missing` completes the error of a grant that is
     missing or broken for the caller of the run. `domains` are those of the addresses that the provider may name for a
     grant. `run_id` is the only run that may use it, "" for all: a client that an author keeps in a global variable
-    serves no other person's run.
+    serves no other person's run. `in_progress` says whether that run has not ended: what it left behind does not go on
+    as the person.
 
     An object belongs to one client of one run and keeps nothing: what a credential is of is in the credential. So
     nothing of one owner can reach another here."""
@@ -35,6 +36,7 @@ class Granted(SignIn):
         missing: Callable[[NoGrant], NoGrant],
         domains: tuple[str, ...] = (),
         run_id: str = "",
+        in_progress: Callable[[str], bool] = lambda _: True,
     ) -> None:
         self._entry = entry
         self._name = name
@@ -43,6 +45,7 @@ class Granted(SignIn):
         self._missing = missing
         self._domains = domains
         self._run_id = run_id
+        self._in_progress = in_progress
 
     async def credential(self) -> str:
         """The token, with its generation and the address that it is for, as JSON. Raises NoGrant, and
@@ -51,6 +54,9 @@ class Granted(SignIn):
         if self._run_id and (run is None or run[0] != self._run_id):
             fix = "Call ctx.connection in each run, and keep its client in no global variable"
             raise ConnectionFault(self._entry, "has a client of another run, which acts for one person only", fix)
+        if self._run_id and not self._in_progress(self._run_id):
+            fix = "Await each request before the workflow returns"
+            raise ConnectionFault(self._entry, "acts for no person any more: the run has ended", fix)
         try:
             return _written(await self._grants.access(self._name, self._owner))
         except NoGrant as found:

@@ -14,12 +14,13 @@ EARLY_SECONDS = 60.0
 EARLY_PART = 0.2
 ABANDONED_SECONDS = 90.0
 """An attempt that has been the same for so long may be replaced: an exchange takes 30 s at most."""
+AHEAD_SECONDS = 300.0
+"""Clocks of machines differ by less. Tokens that were issued later than now by more are renewed: the clock was ahead
+then, and so are the times at which they would be due."""
 LATELY = 86_400.0
 DAY = 86_400.0
 """In the background, tokens that were used so lately are renewed at four fifths of their life, others once a day."""
 
-CANNOT_OPEN = "cannot-open"
-"""The reason of a row that does not open. It is not written: its key may come back to the vault."""
 NO_REFRESH_TOKEN = "no-refresh-token"  # noqa: S105
 """The reason of a grant that cannot be renewed."""
 
@@ -74,6 +75,8 @@ def issued_at(grant: Grant) -> float:
 def due_at(grant: Grant, now: float) -> float:
     """When the background renews the tokens."""
     issued = issued_at(grant)
+    if issued > now + AHEAD_SECONDS:
+        return now
     used = grant.used_at is not None and grant.used_at > now - LATELY
     end = expires_at(grant)
     if used and end != math.inf:

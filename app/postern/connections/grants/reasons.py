@@ -74,6 +74,11 @@ REASONS: dict[str, Reason] = {
         "has tokens that cannot be opened: its record was changed, or its key is gone from Key Vault",
         "An operator restores the version of the key in Key Vault, or its owner connects it again",
     ),
+    "moved": Reason(
+        "was connected before its entry in postern.toml was changed to another provider, client or API, which do not "
+        "get its tokens",
+        "Its owner, or an operator if it is shared, disconnects it and connects it again",
+    ),
     "restored": Reason(
         "was restored from a backup without its tokens, because the provider may have replaced them since", _RECONNECT
     ),

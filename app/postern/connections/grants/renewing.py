@@ -112,6 +112,9 @@ class Renewing:
             found = await self._read(partial(grants.find, name=row[0], owner=row[1]))
             if found is None or (found.generation, found.attempt) != (grant.generation, attempt):
                 return None
+            if found.sealed != grant.sealed:  # disconnected and connected again, or sealed anew: these are other tokens
+                await self._insist(partial(self._write, release))
+                return None
             began = self._clocks.monotonic()
             try:
                 issued = await self._exchange(opened)
@@ -130,9 +133,7 @@ class Renewing:
 
     async def give_up(self, grant: Grant, reason: str) -> None:
         """Mark a grant as broken that no exchange can help."""
-        broken = partial(grants.break_, name=grant.connection, owner=grant.owner, generation=grant.generation)
-        now = self._clocks.now()
-        if await self._write(partial(broken, attempt=grant.attempt, reason=reason, claims="", now=now)):
+        if await self._write(partial(grants.break_seen, seen=grant, reason=reason, now=self._clocks.now())):
             log.warning("grant-broken", entry=entry_of(grant.connection), owner=grant.owner, reason=reason)
 
     # The exchange

@@ -20,11 +20,17 @@ BY_THEMSELF = "The person who started the run connects it, on the page Connectio
 
 class GrantsOfRuns:
     """Gives the sign-in of a run for the entries that people connect. `may_connect(caller, shared)` says whether this
-    caller can connect an entry on a page of this server."""
+    caller can connect an entry on a page of this server, and `in_progress(run_id)` whether a run has not ended."""
 
-    def __init__(self, grants: Grants, may_connect: Callable[[Caller, bool], bool]) -> None:
+    def __init__(
+        self,
+        grants: Grants,
+        may_connect: Callable[[Caller, bool], bool],
+        in_progress: Callable[[str], bool] = lambda _: True,
+    ) -> None:
         self._grants = grants
         self._may_connect = may_connect
+        self._in_progress = in_progress
 
     def sign_in(self, entry: str, auth: "GrantedAuth", ctx: "Context") -> Granted:
         """The sign-in for one run: with the shared grant, or with the grant of the person that the run acts for. Raises
@@ -43,7 +49,7 @@ class GrantsOfRuns:
             return NoGrant(entry, found.reason, found.wrong, found.fix + who, path)
 
         of_run = ctx.run_id if auth.per_user else ""
-        return Granted(entry, name, owner, self._grants, missing, auth.preset.domains, of_run)
+        return Granted(entry, name, owner, self._grants, missing, auth.preset.domains, of_run, self._in_progress)
 
     def _can_connect(self, ctx: "Context", *, shared: bool) -> bool:
         """Whether the one who called the run is a person who can connect it: a chain of calls has no person."""

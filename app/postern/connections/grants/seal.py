@@ -1,5 +1,7 @@
 """Seals the tokens of grants: AES-256-GCM with a key from Key Vault, bound to the connection and the owner.
 
+Where the tokens go is sealed with them: they do not open for an entry that has been written for another place since.
+
 A value that is put into another row, or another column, does not open. `key_version` is the vault's version of the key:
 a new version seals what is written from then on, and older versions open what they sealed.
 """
@@ -7,7 +9,8 @@ a new version seals what is written from then on, and older versions open what t
 import json
 import os
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from postern.connections.grants.tokens import GrantTokens
@@ -23,6 +26,19 @@ _FORM = "1."
 class CannotOpen(Exception):
     """A sealed value that does not open: it was changed, is of another row, or its key is gone from the vault."""
 
+    reason = "cannot-open"
+    """The code of `reasons.py`. It is not written into the row: what is wrong may be put right outside of it."""
+
+
+class Moved(CannotOpen):
+    """Tokens that were given for another provider, client or API than the entry has now."""
+
+    reason = "moved"
+
+
+Places = Callable[[str], str]
+"""Where the tokens of a grant's name go now (`places.py`)."""
+
 
 class Keys(Protocol):
     """The versions of the key (POSTERN_GRANTS_KEY_NAME). Both raise ConnectionFault if the vault is away."""
@@ -35,15 +51,17 @@ class Keys(Protocol):
 
 
 class Seal:
-    """Seals and opens."""
+    """Seals and opens, for the places where the tokens go now. Without `places` each value opens and keeps its own: for
+    a caller that sends the tokens nowhere."""
 
-    def __init__(self, keys: Keys) -> None:
+    def __init__(self, keys: Keys, places: Places | None = None) -> None:
         self._keys = keys
+        self._places = places
 
     async def prepare(self) -> "Sealer":
         """What seals tokens later, and cannot fail then: for before they are requested. Raises ConnectionFault."""
         version, key = await self._keys.newest()
-        return Sealer(version, key)
+        return Sealer(version, key, self._places)
 
     async def seal(self, name: str, owner: str, tokens: GrantTokens) -> tuple[str, str]:
         """The sealed tokens, and the version of the key. Raises ConnectionFault."""
@@ -51,7 +69,10 @@ class Seal:
 
     async def open(self, name: str, owner: str, sealed: str, key_version: str) -> GrantTokens:
         """The tokens. Raises CannotOpen, and ConnectionFault if the vault is away."""
-        return opened(await self._keys.of(key_version), name, owner, sealed)
+        tokens = opened(await self._keys.of(key_version), name, owner, sealed)
+        if self._places is not None and tokens.place != self._places(name):
+            raise Moved("it is of another place")
+        return tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +81,12 @@ class Sealer:
 
     key_version: str
     key: bytes = field(repr=False)
+    places: Places | None = field(default=None, repr=False)
 
     def seal(self, name: str, owner: str, tokens: GrantTokens) -> tuple[str, str]:
         """The sealed tokens, and the version of the key."""
+        if self.places is not None:
+            tokens = replace(tokens, place=self.places(name))
         return sealed(self.key, name, owner, tokens), self.key_version
 
 
@@ -71,7 +95,7 @@ def sealed(key: bytes, name: str, owner: str, tokens: GrantTokens) -> str:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     nonce = os.urandom(NONCE_BYTES)
-    clear = json.dumps([tokens.access_token, tokens.refresh_token]).encode()
+    clear = json.dumps([tokens.access_token, tokens.refresh_token, tokens.place]).encode()
     closed = AESGCM(key).encrypt(nonce, clear, _bound_to(name, owner))
     return _FORM + urlsafe_b64encode(nonce + closed).decode()
 
@@ -86,8 +110,8 @@ def opened(key: bytes, name: str, owner: str, sealed: str) -> GrantTokens:
         clear = AESGCM(key).decrypt(whole[:NONCE_BYTES], whole[NONCE_BYTES:], _bound_to(name, owner))
     except InvalidTag:
         raise CannotOpen("it was changed, or is of another grant") from None
-    access_token, refresh_token = json.loads(clear)
-    return GrantTokens(access_token, refresh_token)
+    access_token, refresh_token, place = json.loads(clear)
+    return GrantTokens(access_token, refresh_token, place)
 
 
 def _bound_to(name: str, owner: str) -> bytes:

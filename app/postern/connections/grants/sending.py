@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from postern.connections.auth.token_response import Answer
+from postern.connections.entry_client import OWN_LIMIT
 from postern.connections.faults import ConnectionFault
 from postern.connections.grants.awake import awake_timeout
 from postern.connections.grants.provider import RefusedByProvider
@@ -55,6 +56,7 @@ async def _sent(http: AsyncClient, method: str, url: str, headers: Mapping[str, 
         method, URL(url), content=body.encode() if body else None, headers=dict(headers), timeout=None
     )
     request.headers.pop("Cookie", None)
+    request.extensions[OWN_LIMIT] = True
     response = await http.send(request, stream=True, auth=None, follow_redirects=False)
     try:
         read = bytearray()

@@ -11,7 +11,6 @@ from postern.connections.grants.attempts import Write
 from postern.connections.grants.background import Background
 from postern.connections.grants.clocks import Clocks
 from postern.connections.grants.moves import (
-    CANNOT_OPEN,
     NO_REFRESH_TOKEN,
     Move,
     expires_at,
@@ -22,9 +21,9 @@ from postern.connections.grants.moves import (
 from postern.connections.grants.no_grant import NoGrant
 from postern.connections.grants.provider import Provider
 from postern.connections.grants.renewing import EXCHANGE_SECONDS, Renewing
-from postern.connections.grants.rows import Key, Opened, Rows, away, is_away, no_grant
+from postern.connections.grants.rows import REMEMBERED, Key, Opened, Rows, away, is_away, no_grant
 from postern.connections.grants.scopes import missing_scopes
-from postern.connections.grants.seal import CannotOpen, Seal
+from postern.connections.grants.seal import CannotOpen, Moved, Seal
 from postern.connections.grants.sharing import OncePerKey, StillAtWork
 from postern.connections.grants.tokens import Access, GrantTokens, Issued
 from postern.connections.grants.uses import Uses
@@ -45,6 +44,10 @@ _LATER = "Try again later"
 _UNOPENED = (
     "It is deleted here. It could not be ended at the provider, because its tokens cannot be opened: end it in the "
     "settings of your account there."
+)
+_MOVED = (
+    "It is deleted here. It was connected before the entry in postern.toml was changed to another provider, client or "
+    "API, which do not get its tokens: end it in the settings of your account at the former provider."
 )
 
 log = structlog.get_logger("postern.connections")
@@ -95,12 +98,13 @@ class ServerGrants:
         """Another token, after an API rejected this one with 401; None if there is none. Raises what `access` does."""
         key = (name, owner)
         opened = await self._load(key)
-        if opened.grant.generation != refused.generation:
+        if opened.tokens.access_token != refused.token:  # generations begin anew if it was connected again
             return opened.access
-        if not opened.tokens.refresh_token or self._clocks.now() - issued_at(opened.grant) < JUST_ISSUED:
+        just_issued = abs(self._clocks.now() - issued_at(opened.grant)) < JUST_ISSUED  # clocks are corrected backwards
+        if not opened.tokens.refresh_token or just_issued:
             return None
-        newer = await self._refresh(key, stale=refused.generation)
-        return newer.access if newer.grant.generation != refused.generation else None
+        newer = await self._refresh(key, stale=opened.grant.generation)
+        return newer.access if newer.tokens.access_token != refused.token else None
 
     async def run(self) -> None:
         """Renew in the background, and note uses, until cancelled."""
@@ -152,28 +156,24 @@ class ServerGrants:
         grant = await self._read(partial(grants.find, name=name, owner=owner))
         if grant is None:
             raise no_grant(name, "not-connected")
-        tokens: GrantTokens | None = None
-        while grant is not None:
-            tokens = await self._to_end(grant)
-            gone = await self._write(partial(grants.disconnect, name=name, owner=owner, sealed=grant.sealed))
-            # Another server process may just have renewed it: the provider ends a grant by its newest tokens.
-            grant = None if gone else await self._read(partial(grants.find, name=name, owner=owner))
+        # What is ended at the provider are the tokens that the row had last: another process may have renewed them.
+        # The row is gone already if the deletion ran again after a lost acknowledgement.
+        grant = await self._write(partial(grants.disconnect, name=name, owner=owner)) or grant
         self._forget((name, owner))
         log.info("grant-disconnected", entry=entry_of(name), owner=owner)
+        tokens: GrantTokens | None = None
+        unopened = _UNOPENED
+        try:
+            tokens = await self._seal.open(name, owner, grant.sealed, grant.key_version)
+        except (CannotOpen, ConnectionFault) as error:
+            unopened = _MOVED if isinstance(error, Moved) else _UNOPENED
+            log.warning("grant-not-opened", entry=entry_of(name), owner=owner)
         if tokens is None:
-            return _UNOPENED
+            return unopened
         try:
             return await self._provider(name).revoke(tokens)
         except ConnectionFault as fault:
             return f"It is deleted here, and could not be ended at the provider, because {fault.entry} {fault.wrong}."
-
-    async def _to_end(self, grant: Grant) -> GrantTokens | None:
-        """The tokens of a grant that is to be ended; None if they cannot be opened."""
-        try:
-            return await self._seal.open(grant.connection, grant.owner, grant.sealed, grant.key_version)
-        except (CannotOpen, ConnectionFault):
-            log.warning("grant-not-opened", entry=entry_of(grant.connection), owner=grant.owner)
-            return None
 
     async def aclose(self, seconds: float = EXCHANGE_SECONDS) -> None:
         """Wait for the refreshes in progress: what the provider has issued is written. Then note the last uses."""
@@ -208,9 +208,10 @@ class ServerGrants:
         """The row with its tokens. A row that does not open is broken, alone, until its key is back in the vault."""
         try:
             return await self._rows.open(grant)
-        except CannotOpen:
-            log.warning("grant-not-opened", entry=entry_of(grant.connection), owner=grant.owner)
-        raise no_grant(grant.connection, CANNOT_OPEN)
+        except CannotOpen as closed:
+            reason = closed.reason
+        log.warning("grant-not-opened", entry=entry_of(grant.connection), owner=grant.owner, reason=reason)
+        raise no_grant(grant.connection, reason)
 
     def _forget(self, key: Key) -> None:
         self._rows.forget(key)
@@ -219,12 +220,15 @@ class ServerGrants:
     # Refreshes
 
     async def _another(self, key: Key, opened: Opened) -> Access:
-        """A new token. If there is none for now, the old one serves while it lives."""
+        """A new token. If there is none for now, the old one serves while it lives: as its row is, if it took long."""
+        began = self._clocks.monotonic()
         try:
             return (await self._refresh(key)).access
         except NoGrant:
             raise
         except ConnectionFault:
+            if self._clocks.monotonic() - began >= REMEMBERED:
+                opened = await self._load(key)
             if self._clocks.now() >= expires_at(opened.grant):
                 raise
             return self._rows.keep_using(opened)

@@ -20,6 +20,7 @@ from postern.journal.grants import LONGEST
 LONGEST_SECONDS = 10 * 365 * 86_400.0
 """A longer lifetime is taken as this one."""
 MOST_SCOPES = 500
+"""Further scopes are left out: the tokens beside them are worth more, and a row has a limit (`journal.grants`)."""
 MOST_CLAIMS_BYTES = 8_192
 """A challenge that is longer is left out: it would not fit into the URL of an authorization request."""
 

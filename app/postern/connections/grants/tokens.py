@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class GrantTokens:
-    """What is kept sealed. `refresh_token` is "" if the provider issued none."""
+    """What is kept sealed. `refresh_token` is "" if the provider issued none. `place` is where they go (`places.py`);
+    `Seal` writes it."""
 
     access_token: str = field(repr=False)
     refresh_token: str = field(default="", repr=False)
+    place: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,10 @@ from postern.connections.auth.sign_in_context import SignInContext
 from postern.connections.faults import ConnectionFault
 from postern.connections.grants.entries import GrantedEntry
 from postern.connections.grants.granted import sign_with
+from postern.connections.grants.places import place_of
 from postern.connections.grants.provider import Provider
-from postern.connections.grants.seal import CannotOpen, Keys, Seal
+from postern.connections.grants.reasons import REASONS
+from postern.connections.grants.seal import CannotOpen, Keys, Moved, Seal
 from postern.connections.grants.states import Condition, condition
 from postern.connections.grants.tokens import Access
 from postern.connections.stage import Stage
@@ -130,7 +132,11 @@ class Trial:
     async def _token(self, grant: Grant, now: float, found: list[Access]) -> Stage:
         """Whether the tokens open, and how long the access token is good."""
         try:
-            tokens = await Seal(self.keys).open(grant.connection, grant.owner, grant.sealed, grant.key_version)
+            seal = Seal(self.keys, lambda _: place_of(self.entry, self.context.authority))
+            tokens = await seal.open(grant.connection, grant.owner, grant.sealed, grant.key_version)
+        except Moved as moved:
+            why = REASONS[moved.reason]
+            return Stage("token", False, f"it {why.text}", why.fix)
         except CannotOpen:
             return Stage("token", False, "its tokens do not open", "Connect it again: the key of its tokens is gone")
         except ConnectionFault as fault:
