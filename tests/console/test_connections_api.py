@@ -134,6 +134,21 @@ async def test_an_application_that_is_an_operator_ends_grants_and_has_none(at: I
     assert at.grants() == []
 
 
+async def test_an_operator_ends_what_is_left_of_an_entry_that_was_shared_or_was_not(at: Installation, lisa: Browser):
+    """After `per_user` was changed nobody uses these grants, and the server would renew them for ever."""
+    ada = await at.console.signed_in("ada")
+    await at.connect(ada, "shared")
+    at.console.execute("UPDATE grants SET connection = 'notes'")
+    await at.connect(lisa)
+    at.console.execute("UPDATE grants SET connection = 'shared' WHERE connection = 'tickets'")
+    people = "/console/connections/connections.notes/people"
+    assert "shared by all, from before per_user" in (await ada.get(people)).text
+    assert "is ended here" in (await ada.post(f"{people}/end", data={"owner": "/"})).text
+    assert (await Api(at, "lisa")("DELETE", f"/connections/shared?for={at.tenant.people['lisa']}")).status_code == 404
+    ended = await Api(at, "ada")("DELETE", f"/connections/shared?for={at.tenant.people['lisa']}")
+    assert (ended.status_code, at.grants()) == (200, [])
+
+
 async def test_an_operator_makes_a_link_for_a_person(at: Installation, lisa: Browser):
     made = await Api(at, "ada")("POST", "/connections/tickets/links", {"for": at.tenant.people["lisa"]})
     assert made.status_code == 201

@@ -22,12 +22,14 @@ from postern.connections.grants.states import Condition, Shown, condition
 from postern.connections.grants.store import Grants
 from postern.errors import problem
 from postern.journal import grants, invitations
-from postern.journal.grants import Grant, owner_of
+from postern.journal.grants import SHARED, Grant, owner_of
 from postern.journal.invitations import KEPT_FOR, Invitation
 from postern.journal.shares import Holder
 
 CONNECT = "/connect"
 """The path that the pages of consent are below."""
+NO_PERSON = "/"
+"""The owner of a shared grant, as an operator names it: an entry with `per_user` may have one from before."""
 MOST_OWNERS = 200
 """Owners of an entry that are listed at once."""
 MOST_COUNTED = 500
@@ -166,8 +168,10 @@ class GrantActions:
         return note
 
     def owner_in(self, text: str) -> str:
-        """The owner that an operator names: an object id, or "tenant/object". Their case does not matter: an operator
-        who ends the grant of a leaver must not read that there is none. Raises Problem."""
+        """The owner that an operator names: an object id, "tenant/object", or "/" for what all share. Case does not
+        matter: an operator who ends the grant of a leaver must not read that there is none. Raises Problem."""
+        if text == NO_PERSON:
+            return SHARED
         tenant, _, object_id = text.lower().rpartition("/")
         if not GUID.fullmatch(object_id) or (tenant and not GUID.fullmatch(tenant)):
             raise problem("unknown-connection")

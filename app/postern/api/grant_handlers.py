@@ -74,8 +74,6 @@ class GrantHandlers:
         name = request.path_params["name"]
         if pairs:
             entry, owner = self.actions.for_operators(name, asker), self.actions.owner_in(pairs[0][1])
-            if not entry.per_user:
-                raise problem("unknown-connection")
         else:
             entry = self.actions.entry(name, asker)
             owner = entry.owner(asker.person)

@@ -89,7 +89,7 @@ def grant_row(own: Own) -> GrantRow:
 def owner_row(grant: Grant, found: Condition, people: Mapping[str, str]) -> OwnerRow:
     """The row of an owner. `people` are names of people, by object id."""
     tenant, _, object_id = grant.owner.rpartition("/")
-    who = people.get(object_id, object_id)
+    who = people.get(object_id, object_id) or "shared by all, from before per_user"
     return OwnerRow(tenant, object_id, plain(who), state_words(found, "Its owner"), grant.connected_at, grant.used_at)
 
 
