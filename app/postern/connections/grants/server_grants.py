@@ -21,7 +21,7 @@ from postern.connections.grants.moves import (
 from postern.connections.grants.no_grant import NoGrant
 from postern.connections.grants.provider import Provider
 from postern.connections.grants.renewing import EXCHANGE_SECONDS, Renewing
-from postern.connections.grants.rows import REMEMBERED, Key, Opened, Rows, away, is_away, no_grant
+from postern.connections.grants.rows import MOST_REMEMBERED, REMEMBERED, Key, Opened, Rows, away, is_away, no_grant
 from postern.connections.grants.scopes import missing_scopes
 from postern.connections.grants.seal import CannotOpen, Moved, Seal
 from postern.connections.grants.sharing import OncePerKey, StillAtWork
@@ -79,6 +79,7 @@ class ServerGrants:
         self._loads: OncePerKey[Key, Opened] = OncePerKey(WAIT_SECONDS, self._clocks.monotonic)
         self._refreshes: OncePerKey[Key, Opened] = OncePerKey(WAIT_SECONDS, self._clocks.monotonic)
         self._closing = False
+        self._unopened: dict[Key, str] = {}
         self._uses = Uses(write, self._clocks.now)
         self._background = Background(read, names, self.refresh, self._clocks)
         self.counts = self._renewing.counts
@@ -208,11 +209,23 @@ class ServerGrants:
     async def _open(self, grant: Grant) -> Opened:
         """The row with its tokens. A row that does not open is broken, alone, until its key is back in the vault."""
         try:
-            return await self._rows.open(grant)
+            opened = await self._rows.open(grant)
         except CannotOpen as closed:
             reason = closed.reason
-        log.warning("grant-not-opened", entry=entry_of(grant.connection), owner=grant.owner, reason=reason)
+        else:
+            self._unopened.pop((grant.connection, grant.owner), None)
+            return opened
+        self._note_unopened((grant.connection, grant.owner), reason)
         raise no_grant(grant.connection, reason)
+
+    def _note_unopened(self, key: Key, reason: str) -> None:
+        """Log it once: the background looks at such a row again and again."""
+        if self._unopened.get(key) == reason:
+            return
+        if len(self._unopened) >= MOST_REMEMBERED:
+            self._unopened.clear()
+        self._unopened[key] = reason
+        log.warning("grant-not-opened", entry=entry_of(key[0]), owner=key[1], reason=reason)
 
     def _forget(self, key: Key) -> None:
         self._rows.forget(key)
