@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from postern.connections.grants.reasons import REASONS
 from postern.connections.grants.renewing import RefreshCounts
+from postern.connections.grants.seal import Seal
 from postern.http_client import AsyncClient, Response
 from postern.local_tenant import LocalTenant
 from tests.connections.counterparts import Received, listening, reply
@@ -82,6 +83,7 @@ class Store(Held):
     """In place of the store of grants."""
 
     counts = RefreshCounts()
+    seal: Seal
 
     async def run(self) -> None:
         await asyncio.Event().wait()
@@ -90,7 +92,7 @@ class Store(Held):
 
 
 class Server:
-    def __init__(self, client: AsyncClient, local: LocalTenant, held: Held, folder: Path) -> None:
+    def __init__(self, client: AsyncClient, local: LocalTenant, held: Store, folder: Path) -> None:
         self.client = client
         self.local = local
         self.held = held
@@ -125,11 +127,17 @@ async def server(
 ) -> AsyncIterator[Server]:
     (tmp_path / "granted.py").write_text(MODULE, encoding="utf-8")
     held = Store()
-    monkeypatch.setattr("postern.assembly.grants.ServerGrants", lambda *_: held)
+
+    def made(*given: Any) -> Store:
+        held.seal = given[2]
+        return held
+
+    monkeypatch.setattr("postern.assembly.grants.ServerGrants", made)
     async with listening(echo) as api:
         connections = {
             "tickets": {"base_url": api.url, "auth": TICKETS},
             "wiki": {"base_url": api.url, "auth": {**TICKETS, "per_user": False}},
+            "elsewhere": {"base_url": "https://api.example", "auth": TICKETS},
         }
         triggers = {"pay": {"url": f"{api.url}/pay", "auth": TICKETS}}
         async with served(
@@ -150,6 +158,12 @@ async def test_callers_at_once_never_get_each_other_s_token(server: Server, work
     replies = await asyncio.gather(*(server.run(workflow, who) for who in people))
     found = [response.json() for response in replies]
     assert found == [{"connection": json.dumps(server.owner(who)), "call": server.owner(who)} for who in people]
+
+
+async def test_tokens_are_sealed_for_the_place_of_their_entry(server: Server):
+    assert server.held.seal._places is not None
+    found = {name: server.held.seal._places(name) for name in ("tickets", "wiki", "triggers.pay", "elsewhere")}
+    assert found["tickets"] == found["wiki"] == found["triggers.pay"] != found["elsewhere"]
 
 
 async def test_a_task_that_a_run_left_behind_does_not_go_on_as_its_person(server: Server):

@@ -123,8 +123,6 @@ def _of_call(error: CallError, run: Run, pages: str) -> BaseException:
         return problem("sign-in-required", detail=text_of(error), headers=challenge)
     if isinstance(error, ConsentRequired):
         return _consent(error, run, pages)
-    if isinstance(error, SignInRequired):
-        return problem("sign-in-required", detail=text_of(error), headers={"WWW-Authenticate": error.challenge})
     if (error.status, error.code) == (PROBLEMS[CONSENT_REQUIRED].status, CONSENT_REQUIRED):
         return problem(CONSENT_REQUIRED, detail=_OF_ANOTHER_RUN, reason="another run needs it")
     return error

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postern.connections.faults import ConnectionFault
-from postern.connections.grants.keys import KEPT, VaultKeys, key_in
+from postern.connections.grants.keys import GONE_SECONDS, KEPT, VaultKeys, key_in
 from postern.connections.grants.seal import CannotOpen, Seal
 from postern.connections.grants.tokens import GrantTokens
 from postern.connections.vault.secret import NoSuchVersion, Secret
@@ -107,6 +107,27 @@ async def test_a_version_that_the_vault_does_not_have_opens_nothing(vault: Vault
         await VaultKeys(vault, NAME).of(version)
     with pytest.raises(NoSuchVersion):
         await vault.read_version(NAME, version or "-")
+
+
+@pytest.mark.anyio
+async def test_the_vault_is_not_asked_for_a_version_that_is_gone_at_each_call(
+    vault: Vault, tenant: LocalTenant, fronted: Fronted, hand: Hand
+):
+    """And what it keeps of them is bounded: whoever can write the database chooses their names."""
+    put(tenant)
+    keys = VaultKeys(vault, NAME, hand)
+    for number in (1, 1, 1, 2, 2):
+        with pytest.raises(CannotOpen, match="its key is not in the vault any more"):
+            await keys.of(f"{number:032}")
+    assert len(fronted.front.reads) == 1 + 2  # the latest version, and each of the two once
+    hand.now += GONE_SECONDS
+    with pytest.raises(CannotOpen):
+        await keys.of(f"{1:032}")
+    assert len(fronted.front.reads) == 1 + 2 + 1
+    for number in range(3, 3 + KEPT):
+        with pytest.raises(CannotOpen):
+            await keys.of(f"{number:032}")
+    assert len(keys._gone) == KEPT
 
 
 @pytest.mark.anyio

@@ -1,8 +1,10 @@
 """Tokens that people gave for one provider, client and API are not sent to another one that an entry names later."""
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from postern.connections.faults import ConnectionFault
 from postern.connections.grants.entries import granted_entries
@@ -122,3 +124,21 @@ async def test_renewed_and_newly_connected_tokens_are_of_the_place_of_now(world:
     now[0] = "after"
     assert await world.process("node-4").store("tickets", LISA, world.issuer.issued(), LISA, (), "consent-2")
     assert (await world.process("node-5").access("tickets", LISA)).token == "access-2"
+
+
+@pytest.mark.anyio
+async def test_the_log_says_it_once_until_it_opens_again(world: World):
+    """The background looks at such a grant every half minute."""
+    now = ["before"]
+    world.places = lambda _: now[0]
+    world.grants = world.process("node-2")
+    await world.connected()
+    said = []
+    for place in ("after", "after", "before", "after"):
+        now[0] = place
+        world.hand.at += 6.0
+        world.grants._rows.forget(("tickets", LISA))
+        with capture_logs() as logs, suppress(NoGrant):
+            await world.grants.access("tickets", LISA)
+        said.append([(line["event"], line["reason"]) for line in logs])
+    assert said == [[("grant-not-opened", "moved")], [], [], [("grant-not-opened", "moved")]]

@@ -263,3 +263,16 @@ def test_a_caller_s_token_shows_nothing_and_goes_nowhere():
     assert digest_of(caller) == sha256(b"marker").digest()
     forget(caller)
     assert (value_of(caller), digest_of(caller)) == ("", b"")
+
+
+async def test_a_run_that_ends_before_its_exchange_begins_takes_no_token_from_another_run_of_the_same_caller():
+    entra = Entra()
+    exchanges = entra.exchanges()
+    one, other = CallerToken(token("lisa")), CallerToken(token("lisa"))
+    first = asyncio.create_task(exchanges.token(one))
+    asyncio.get_running_loop().call_soon(forget, one)  # after the run has asked, and before the exchange begins
+    second = asyncio.create_task(exchanges.token(other))
+    assert is_for(await second, token("lisa"))
+    assert entra.asked == [token("lisa")]
+    await first
+    await exchanges.aclose()

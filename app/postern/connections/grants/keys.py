@@ -2,8 +2,10 @@
 
 import binascii
 import re
+import time
 from base64 import urlsafe_b64decode
 from collections import OrderedDict
+from collections.abc import Callable
 
 from postern.connections.faults import ConnectionFault
 from postern.connections.grants.seal import KEY_BYTES, CannotOpen
@@ -14,15 +16,22 @@ SETTING = "POSTERN_GRANTS_KEY_NAME"
 KEPT = 32
 """Versions that are kept in memory. They never change, so they serve also while the vault is unavailable."""
 
+GONE_SECONDS = 10.0
+"""Seconds for which a version counts as gone until the vault is asked again: it would be asked for each call of a run
+whose grant does not open, and for each such grant in the background."""
+
+_GONE = "its key is not in the vault any more"
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]+={0,2}")
 
 
 class VaultKeys:
     """The versions of the secret `name` in the vault. An object belongs to one event loop."""
 
-    def __init__(self, vault: VersionedSecrets, name: str) -> None:
+    def __init__(self, vault: VersionedSecrets, name: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._vault = vault
         self._name = name
+        self._clock = clock
+        self._gone: OrderedDict[str, float] = OrderedDict()
         self._kept: OrderedDict[str, bytes] = OrderedDict()
 
     async def newest(self) -> tuple[str, bytes]:
@@ -47,10 +56,13 @@ class VaultKeys:
         newest, key = await self.newest()  # so that a wrong address of the vault is not taken for a lost key
         if version == newest:
             return key
+        if self._clock() < self._gone.get(version, 0.0):
+            raise CannotOpen(_GONE)
         try:
             secret = await self._vault.read_version(self._set_name, version)
         except NoSuchVersion:
-            raise CannotOpen("its key is not in the vault any more") from None
+            self._note_gone(version)
+            raise CannotOpen(_GONE) from None
         found = key_in(secret.value)
         if found is None:
             raise CannotOpen("its key is not a key")
@@ -61,6 +73,12 @@ class VaultKeys:
         if not self._name:
             raise ConnectionFault(SETTING, "is not set, and granted connections need it", HOW_TO_MAKE)
         return self._name
+
+    def _note_gone(self, version: str) -> None:
+        self._gone[version] = self._clock() + GONE_SECONDS
+        self._gone.move_to_end(version)
+        if len(self._gone) > KEPT:
+            self._gone.popitem(last=False)
 
     def _keep(self, secret: Secret, key: bytes) -> bytes:
         self._kept[secret.version] = key

@@ -22,7 +22,7 @@ from postern.connections.grants.reasons import (
     NOT_CONNECTED,
 )
 from postern.connections.grants.renewing import EXCHANGE_SECONDS, Renewing
-from postern.connections.grants.rows import REMEMBERED, Key, Opened, Rows, away, is_away, no_grant
+from postern.connections.grants.rows import MOST_REMEMBERED, REMEMBERED, Key, Opened, Rows, away, is_away, no_grant
 from postern.connections.grants.scopes import missing_scopes
 from postern.connections.grants.seal import CannotOpen, Moved, Seal
 from postern.connections.grants.sharing import OncePerKey, StillAtWork
@@ -78,6 +78,7 @@ class ServerGrants:
         self._loads: OncePerKey[Key, Opened] = OncePerKey(WAIT_SECONDS, self._clocks.monotonic)
         self._refreshes: OncePerKey[Key, Opened] = OncePerKey(WAIT_SECONDS, self._clocks.monotonic)
         self._closing = False
+        self._unopened: dict[Key, str] = {}
         self._uses = Uses(write, self._clocks.now)
         self._background = Background(read, names, self.refresh, self._clocks)
         self.counts = self._renewing.counts
@@ -212,8 +213,9 @@ class ServerGrants:
         except CannotOpen as closed:
             reason = closed.reason
         else:
+            self._unopened.pop((grant.connection, grant.owner), None)
             return opened if grant.state is not State.BROKEN else await self._mended(opened)
-        log.warning("grant-not-opened", entry=entry_of(grant.connection), owner=grant.owner, reason=reason)
+        self._note_unopened((grant.connection, grant.owner), reason)
         if grant.state is not State.BROKEN and reason == CannotOpen.reason:
             with suppress(Problem):  # a database that takes no writes changes nothing about it
                 await self._renewing.give_up(grant, reason)
@@ -226,6 +228,15 @@ class ServerGrants:
             raise no_grant(grant.connection, grant.reason)
         log.info("grant-opened-again", entry=entry_of(grant.connection), owner=grant.owner)
         return replace(opened, grant=(await self._rows.look((grant.connection, grant.owner))).grant or grant)
+
+    def _note_unopened(self, key: Key, reason: str) -> None:
+        """Log it once: the background looks at such a row again and again."""
+        if self._unopened.get(key) == reason:
+            return
+        if len(self._unopened) >= MOST_REMEMBERED:
+            self._unopened.clear()
+        self._unopened[key] = reason
+        log.warning("grant-not-opened", entry=entry_of(key[0]), owner=key[1], reason=reason)
 
     def _forget(self, key: Key) -> None:
         self._rows.forget(key)

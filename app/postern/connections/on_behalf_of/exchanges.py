@@ -99,7 +99,9 @@ class Exchanges:
         # the same token wait.
         task = self._underway.get(digest)
         if task is None:
-            task = asyncio.get_running_loop().create_task(self._exchange(digest, caller), context=Context())
+            # The run of this caller may end before the task begins, while others of the same token wait.
+            exchange = self._exchange(digest, value_of(caller), ends_at(caller))
+            task = asyncio.get_running_loop().create_task(exchange, context=Context())
             self._underway[digest] = task
             task.add_done_callback(_seen)
         try:
@@ -111,9 +113,7 @@ class Exchanges:
             del task
         raise fault  # outside of the handler: the frames of the exchange, which hold tokens, are not its context
 
-    async def _exchange(self, digest: bytes, caller: CallerToken) -> str:
-        # The run of this caller may end meanwhile, while others of the same token wait.
-        expires, value = ends_at(caller), value_of(caller)
+    async def _exchange(self, digest: bytes, value: str, expires: float) -> str:
         try:
             token = await self._fetch(value)
         finally:
