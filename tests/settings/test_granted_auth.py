@@ -258,6 +258,6 @@ def test_an_entry_of_either_table_needs_it_and_the_error_has_a_command_that_make
     problem = str(caught.value)
     assert "triggers.pay, which people connect, needs it" in problem
     python, option, code = shlex.split(re.findall("`(.+?)`", problem)[0])
-    exec(code, {})  # noqa: S102
+    exec(code, {})
     assert (python, option) == ("python3", "-c")
     assert key_in(capsys.readouterr().out) is not None
