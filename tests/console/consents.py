@@ -18,11 +18,19 @@ from tests.strict_provider import CLIENT_ID, CLIENT_SECRET, StrictProvider
 KEY = "test-grants-key"
 SECRET = "test-strict-secret"
 WORKFLOWS = """
-from postern import Context, anonymous, workflow
+from postern import Context, anonymous, tenant_users, workflow
 
 @workflow(access=anonymous(), connections=("tickets",))
 async def open_ticket(ctx: Context) -> str:
     return "opened"
+
+@workflow(access=tenant_users())
+async def read_ticket(ctx: Context) -> int:
+    return (await ctx.connection("tickets").get("/")).status_code
+
+@workflow(access=tenant_users())
+async def read_wiki(ctx: Context) -> int:
+    return (await ctx.connection("shared").get("/")).status_code
 """
 _ONWARD = re.compile(r'http-equiv="refresh" content="0;url=([^"]+)"')
 
@@ -57,6 +65,12 @@ class Installation:
     async def connect(self, browser: Browser, name: str = "tickets", **fields: str) -> Response:
         """All of it. Returns what the callback answers."""
         return await browser.get(await self.agree(await self.begin(browser, name, **fields)))
+
+    async def run(self, workflow: str, who: str) -> str:
+        """The path of the page of a run that this person starts."""
+        headers = {"authorization": f"Bearer {self.tenant.token(who)}"}
+        ran = await self.console.browser().client.post(f"/triggers/{workflow}", headers=headers)
+        return f"/console/runs/{ran.headers['x-run-id']}"
 
     def grants(self) -> list[Any]:
         """The rows of grants."""

@@ -378,6 +378,31 @@ async def test_the_home_page_says_what_is_needed_broken_and_ending(at: Installat
     assert re.search(r"Broken</span>", page)
 
 
+async def test_the_page_of_a_run_that_failed_for_want_of_a_grant_leads_its_caller_there_and_back(
+    at: Installation, lisa: Browser
+):
+    run = await at.run("read-ticket", "lisa")
+    there = f'href="/connect/tickets?return_to={run}">Connect tickets</a>'
+    assert there in (await lisa.get(run)).text
+    ada = await at.console.signed_in("ada")
+    assert "Connect tickets" not in (await ada.get(run)).text
+    assert "Connect tickets" not in (await ada.get(await at.run("read-ticket", "nightly-report"))).text
+    back = await at.connect(lisa, return_to=run)
+    assert (back.status_code, back.headers["location"]) == (303, run)
+    assert "Connect tickets" not in (await lisa.get(run)).text
+    at.console.execute("UPDATE grants SET state = 'Broken', reason = 'revoked'")
+    assert there in (await lisa.get(run)).text
+
+
+async def test_the_page_of_a_run_that_failed_for_want_of_a_shared_grant_leads_operators_there(
+    at: Installation, lisa: Browser
+):
+    run = await at.run("read-wiki", "lisa")
+    ada = await at.console.signed_in("ada")
+    assert f'href="/connect/shared?return_to={run}">Connect shared</a>' in (await ada.get(run)).text
+    assert "Connect shared" not in (await lisa.get(run)).text
+
+
 async def test_the_public_url_may_have_a_path(local_tenant: LocalTenant, tmp_path: Path):
     """A proxy takes it away; browsers need it in each address."""
     async with installation(local_tenant, tmp_path, AT_HTTPS) as made:

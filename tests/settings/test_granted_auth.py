@@ -1,16 +1,17 @@
 """Entries that people connect: what they may be, what is said of those that cannot be used, and what else they need."""
 
 import re
+import shlex
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
+from postern.connections.grants.keys import key_in
 from postern.settings import GrantedAuth, Settings, SettingsFault, load_settings
 from postern.settings.grant_presets import GRANT_PRESETS, OWN_PARAMETERS, PLAIN
 from postern.settings.granted_auth import GRANTED_ONLY
-from postern.settings.grants import check_grants, granted_entries
+from postern.settings.grants import check_grants
 from postern.settings.presets import ENTRA
 from postern.settings.references import secret_references
 
@@ -244,14 +245,19 @@ def test_without_such_an_entry_nothing_is_needed(tmp_path: Path):
     assert _missing(tmp_path, 'type = "none"', *COMPLETE) == []
 
 
-def test_entries_that_people_connect_are_found_in_both_tables(tmp_path: Path):
-    text = "\n".join(
-        [
-            f'[connections.tickets]\nbase_url = "https://api.example"\nauth = {{ {PLAINLY} }}',
-            '[connections.other]\nbase_url = "https://api.example"\nauth = { type = "none" }',
-            f'[triggers.pay]\nurl = "https://pay.example"\nauth = {{ {PLAINLY} }}',
-        ]
+def test_an_entry_of_either_table_needs_it_and_the_error_has_a_command_that_makes_a_key(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "postern.toml").write_text(
+        f'[connections.other]\nbase_url = "https://api.example"\nauth = {{ type = "none" }}\n'
+        f'[triggers.pay]\nurl = "https://pay.example"\nauth = {{ {PLAINLY} }}',
+        "utf-8",
     )
-    (tmp_path / "postern.toml").write_text(text, "utf-8")
-    found: Any = granted_entries(load_settings({}, folder=tmp_path))
-    assert list(found) == ["connections.tickets", "triggers.pay"]
+    with pytest.raises(SettingsFault) as caught:
+        check_grants(load_settings({}, folder=tmp_path))
+    problem = str(caught.value)
+    assert "triggers.pay, which people connect, needs it" in problem
+    python, option, code = shlex.split(re.findall("`(.+?)`", problem)[0])
+    exec(code, {})
+    assert (python, option) == ("python3", "-c")
+    assert key_in(capsys.readouterr().out) is not None

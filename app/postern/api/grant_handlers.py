@@ -139,7 +139,7 @@ def _owners_json(found: Owners) -> dict[str, Any]:
 async def _object_id(request: Request) -> str:
     """The object id in the body `{"for": "…"}`. Raises Problem."""
     if not is_json(request.headers.get("content-type", "").encode("latin-1")):
-        raise problem("unsupported-media-type", detail="The body is JSON in UTF-8.")
+        raise problem("unsupported-media-type", detail="Send JSON, with the header Content-Type: application/json.")
     content = bytearray()
     async for part in request.stream():
         content += part

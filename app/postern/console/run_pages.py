@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 from postern.api.access import Standing, standing
 from postern.api.client import address_of
 from postern.api.run_actions import RunActions, Seen, see
+from postern.console.connect import asker
 from postern.console.lanes import of_chain, of_failed, of_run
 from postern.console.page import PageRoute, Shown, Visit
 from postern.console.run_view import run_view
@@ -15,6 +16,7 @@ from postern.console.services import Services
 from postern.console.words import count
 from postern.errors import Problem, problem
 from postern.ids import is_id
+from postern.journal.grants import grant_name, owner_of
 from postern.journal.reading.call_tree import Tree, find_chain
 from postern.journal.reading.queries import find_run_alone
 from postern.journal.reading.records import RunRecord
@@ -23,6 +25,7 @@ from postern.journal.reading.run_parts import RunParts, run_parts
 from postern.journal.reading.step_window import MOST_EXAMINED, MOST_STEPS, StepWindow
 
 HERE = "runs"
+REQUIRED = "consent-required"
 MOST_IN_CHAIN = 60
 MOST_VIEWS = 1000
 UNKNOWN = "There is no such run, or it is not yours, or its record was deleted because of its age."
@@ -55,8 +58,10 @@ class RunPage:
         self._note(visit, seen)
         now = self.services.now()
         chain, links = of_chain(tree, seen.record.id, may_see, now)
+        view = run_view(seen, parts.window, now, whole=whole)
         values = {
-            "run": run_view(seen, parts.window, now, whole=whole),
+            "run": view,
+            "connects": await self._connects(visit, seen.record, view.error_message or ""),
             "time": of_run(seen.record, parts.window, parts.calls, links, now),
             "failed_steps": of_failed(seen.record, parts.window, now),
             "steps_words": steps_words(parts.window),
@@ -69,6 +74,18 @@ class RunPage:
             "whole": whole,
         }
         return Shown("run.html", values, HERE)
+
+    async def _connects(self, visit: Visit, record: RunRecord, message: str) -> str:
+        """The connection for want of which the run failed, if the viewer is the one who can connect it and has not done
+        so since; else ""."""
+        who, actions = asker(visit), self.services.grants
+        entry = actions.entries.get(grant_name(message.partition(" ")[0])) if record.error_type == REQUIRED else None
+        if entry is None or not who.person:
+            return ""
+        caller = owner_of(record.tenant_id or "", record.object_id or "")
+        if who.person != caller if entry.per_user else not who.operator:
+            return ""
+        return "" if (await actions.own_of(entry, who)).condition.usable else entry.name
 
     def _note(self, visit: Visit, seen: Seen) -> None:
         key = (visit.viewer.session.id_hash, seen.record.id)

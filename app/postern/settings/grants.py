@@ -3,18 +3,18 @@
 from collections.abc import Iterator
 
 from postern.settings.console import missing_for_console
+from postern.settings.descriptions import entries
 from postern.settings.entries import GrantedAuth
 from postern.settings.settings import Settings
 from postern.settings.sources import SettingProblem, SettingsFault
 
-KEY_FIX = "Set it to the name of a Key Vault secret with 32 random bytes in base64url; GRANTS.md says how to make one"
+MAKES_A_KEY = "python3 -c 'import secrets; print(secrets.token_urlsafe(32))'"
+"""A command that prints the value of such a secret."""
 
-
-def granted_entries(settings: Settings) -> dict[str, GrantedAuth]:
-    """The entries that people connect, under their full names, as `connections.tickets`."""
-    connections = {f"connections.{name}": found.auth for name, found in sorted(settings.connections.items())}
-    triggers = {f"triggers.{name}": found.auth for name, found in sorted(settings.triggers.items())}
-    return {entry: auth for entry, auth in (connections | triggers).items() if isinstance(auth, GrantedAuth)}
+_KEY_FIX = (
+    f"Set it to the name of a Key Vault secret whose value is 32 random bytes in base64url, as `{MAKES_A_KEY}` "
+    "prints them"
+)
 
 
 def check_grants(settings: Settings) -> None:
@@ -25,12 +25,12 @@ def check_grants(settings: Settings) -> None:
 
 
 def _problems(settings: Settings) -> Iterator[SettingProblem]:
-    entry = next(iter(granted_entries(settings)), None)
+    entry = next((name for name, found in entries(settings).items() if isinstance(found.auth, GrantedAuth)), None)
     if entry is None:
         return
     needed = f"is not set, and {entry}, which people connect, needs it"
     if not settings.grants_key_name:
-        yield SettingProblem("POSTERN_GRANTS_KEY_NAME", "", needed, KEY_FIX)
+        yield SettingProblem("POSTERN_GRANTS_KEY_NAME", "", needed, _KEY_FIX)
     if not settings.key_vault_url:
         yield SettingProblem("POSTERN_KEY_VAULT_URL", "", needed, "Set it to the address of the Key Vault")
     missing = [text for text in missing_for_console(settings) if not text.startswith("POSTERN_KEY_VAULT_URL")]

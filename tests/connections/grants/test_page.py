@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-import postern.connections
+from postern.connections import grants
 from postern.connections.grants.reasons import REASONS
 from postern.connections.grants.sending import MAX_ANSWER_BYTES, SECONDS
 from postern.settings import Connection, GrantedAuth
 from postern.settings.grant_presets import GRANT_PRESETS
 
-PAGE = (Path(postern.connections.__file__).parent / "GRANTS.md").read_text(encoding="utf-8")
+FOLDER = Path(grants.__file__).parent
+PAGE = (FOLDER.parent / "GRANTS.md").read_text(encoding="utf-8")
 
 
 def rows(heading: str) -> list[list[str]]:
@@ -41,6 +42,11 @@ def test_each_provider_has_a_row_with_its_values():
 def test_each_reason_has_a_row_with_its_text_and_its_fix():
     reported = [(row[0].strip("`"), *row[1:]) for row in rows("Reasons")]
     assert reported == [(code, *reason) for code, reason in REASONS.items()]
+
+
+def test_each_file_is_named_once():
+    named = [name for row in rows("The files of `grants/`") for name in re.findall(r"`(\w+\.py)`", row[0])]
+    assert sorted(named) == sorted(path.name for path in FOLDER.glob("[!_]*.py"))
 
 
 def test_the_domains_of_salesforce_are_named():

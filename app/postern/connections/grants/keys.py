@@ -10,6 +10,7 @@ from collections.abc import Callable
 from postern.connections.faults import ConnectionFault
 from postern.connections.grants.seal import KEY_BYTES, CannotOpen
 from postern.connections.vault.secret import NoSuchVersion, Secret, VersionedSecrets
+from postern.settings.grants import MAKES_A_KEY
 
 SETTING = "POSTERN_GRANTS_KEY_NAME"
 
@@ -88,10 +89,7 @@ class VaultKeys:
         return key
 
 
-HOW_TO_MAKE = (
-    "Make one, for example with `python -c 'import secrets; print(secrets.token_urlsafe(32))'`, put it into the Key "
-    f"Vault, and name it in {SETTING}"
-)
+HOW_TO_MAKE = f"Make one, for example with `{MAKES_A_KEY}`, put it into the Key Vault, and name it in {SETTING}"
 
 
 def key_in(value: str) -> bytes | None:

@@ -25,6 +25,7 @@ from postern.connections.grants.provider import Provider, RefusedByProvider
 from postern.connections.grants.reasons import REASONS, UNAVAILABLE
 from postern.connections.grants.rows import Opened, is_away
 from postern.connections.grants.seal import Seal, Sealer
+from postern.connections.grants.token_answers import INTERACTION_REQUIRED, INVALID_GRANT
 from postern.connections.grants.tokens import Issued
 from postern.errors import Problem
 from postern.histogram import SECONDS, Histogram
@@ -42,12 +43,8 @@ REST = Retry(count=90, interval=1.0, minimum=0.5, maximum=60.0)
 LONGEST_REST = 3600.0
 """Seconds of a provider's Retry-After that are obeyed."""
 
-ENDED = frozenset({"invalid_grant", "bad_refresh_token"})
-STEP_UP = frozenset({"interaction_required"})
-"""Codes of RFC 6749, GitHub and Entra by which a grant is at its end."""
-PASSING = frozenset({"", "server_error", "temporarily_unavailable", "slow_down"})
-"""Codes after which the same request may succeed a little later."""
-
+AT_ITS_END = frozenset({INVALID_GRANT, INTERACTION_REQUIRED})
+"""Codes by which a grant ends: `token_answers` has made those of each provider into these."""
 
 T = TypeVar("T")
 
@@ -120,7 +117,7 @@ class Renewing:
             finally:
                 self.counts.seconds.observe(self._clocks.monotonic() - began)
         except RefusedByProvider as refused:
-            if refused.code in ENDED | STEP_UP:
+            if refused.code in AT_ITS_END:
                 await self._break(opened, attempt, refused)
                 return None
             await self._insist(partial(self._write, release))
@@ -201,7 +198,7 @@ class Renewing:
         rest = self.rests.get((grant.connection, grant.owner))
         unanswered = rest is not None and rest.unanswered
         lost = "server-stopped" if self._was_left(grant) else "no-answer" if unanswered else ""
-        reason = (lost if refused.code in ENDED else "") or refused.reason or "ended"
+        reason = (lost if refused.code == INVALID_GRANT else "") or refused.reason or "ended"
         broken = partial(grants.break_, name=grant.connection, owner=grant.owner, generation=grant.generation)
         writing = partial(broken, attempt=attempt, reason=reason, claims=refused.claims, now=self._clocks.now())
         if await self._insist(partial(self._write, writing)):
@@ -244,4 +241,5 @@ class Renewing:
 
 
 def _is_passing(error: BaseException) -> bool:
-    return isinstance(error, RefusedByProvider) and error.code in PASSING
+    """Whether the same request may succeed a little later: the provider has rejected nothing."""
+    return isinstance(error, RefusedByProvider) and not error.code
