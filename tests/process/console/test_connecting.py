@@ -26,6 +26,16 @@ def at_tenant(page: Page, person: str, answer: str) -> None:
     page.get_by_role("button", name=answer).click()
 
 
+def enter(page: Page, button: str) -> None:
+    """Go to a button by the Tab key, and press Enter."""
+    found = page.locator(button).first
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if found.evaluate("element => element === document.activeElement"):
+            return page.keyboard.press("Enter")
+    raise AssertionError(f"no way to {button} by keyboard")
+
+
 def state(page: Page) -> str:
     return page.locator("main .state").first.inner_text()
 
@@ -74,14 +84,16 @@ def test_the_page_that_goes_on_to_the_provider_is_accessible(window: Callable[..
     assert_accessible(page)
 
 
-def test_a_person_who_cancels_connects_nothing(window: Callable[..., Page], faults: Faults):
-    page = window("lisa")
+@pytest.mark.parametrize("script", [True, False], ids=["with-javascript", "without-javascript"])
+def test_a_person_who_cancels_connects_nothing(window: Callable[..., Page], faults: Faults, script: bool):
+    page = window("lisa", java_script_enabled=script)
     page.goto(PAGE)
     press(page, "Connect")
     with faults.status(403):
         at_tenant(page, "lisa", "Cancel")
         expect(page.locator("h1")).to_have_text("Not connected")
-    assert_accessible(page)
+    if script:
+        assert_accessible(page)
     page.goto(PAGE)
     assert state(page) == "Needed"
 
@@ -101,7 +113,9 @@ def test_another_account_than_before_stores_nothing(window: Callable[..., Page],
     assert_accessible(page)
 
 
-def test_a_person_connects_by_keyboard_alone(window: Callable[..., Page]):
+def test_a_person_refuses_connects_reconnects_and_disconnects_by_keyboard_alone(
+    window: Callable[..., Page], faults: Faults
+):
     page = window("lisa")
     page.goto("/console")
     with page.expect_navigation(url="**/console/connections"):
@@ -110,15 +124,25 @@ def test_a_person_connects_by_keyboard_alone(window: Callable[..., Page]):
     with page.expect_navigation(url=f"**{PAGE}"):
         page.keyboard.press("j")
         page.keyboard.press("Enter")
-    page.get_by_role("button", name="Connect").focus()
-    page.keyboard.press("Enter")
-    page.wait_for_url("**/oauth2/v2.0/authorize?**")
-    page.locator("button[value=lisa]").focus()
-    page.keyboard.press("Enter")
-    page.get_by_role("button", name="Allow").focus()
-    page.keyboard.press("Enter")
-    page.wait_for_url(f"**{PAGE}")
-    assert state(page) == "Connected"
+
+    def at_provider(button: str, answer: str) -> None:
+        enter(page, f"main button:has-text('{button}')")
+        page.wait_for_url("**/oauth2/v2.0/authorize?**")
+        with page.expect_navigation():
+            enter(page, "button[value=lisa]")
+        enter(page, f"button:has-text('{answer}')")
+
+    with faults.status(403):
+        at_provider("Connect", "Cancel")
+        expect(page.locator("h1")).to_have_text("Not connected")
+    page.goto(PAGE)
+    for button in ("Connect", "Reconnect"):
+        at_provider(button, "Allow")
+        page.wait_for_url(f"**{PAGE}")
+        assert state(page) == "Connected"
+    with page.expect_navigation():
+        enter(page, "main button:has-text('Disconnect')")
+    assert state(page) == "Needed"
 
 
 def test_the_state_of_a_grant_is_legible_beside_its_entry_on_a_narrow_page(window: Callable[..., Page]):
