@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
+from sqlalchemy import Connection
+
 from postern.api.grant_actions import CONNECT, Asker, GrantActions, Own
 from postern.browser_secrets import hash_of, is_secret, new_secret
 from postern.connections.faults import ConnectionFault
@@ -82,17 +84,18 @@ class Consent:
         except ConnectionFault as error:
             shown = _unavailable(entry, f"{error.entry} {error.wrong}. {error.fix}")
         else:
-            if invitation:
-                await self._use(visit, entry, asker, invitation)
             about = json.dumps({"connection": entry.name, "return_to": return_to})
             bound = hash_of(_bound(visit, entry, secret))
             begun = Authorization(hash_of(state), bound, KIND, about, self.actions.now())
-            await self.actions.write(partial(authorizations.begin, authorization=begun))
+            using = self._using(visit, entry, asker, invitation) if invitation else None
+            if not await self.actions.write(partial(store, begun=begun, using=using)):
+                raise problem("not-found")
             return Onward(url, self.cookies.set_authorization(secret))
         raise shown
 
-    async def _use(self, visit: Visit, entry: GrantedEntry, asker: Asker, invitation: str) -> None:
-        use = partial(
+    def _using(self, visit: Visit, entry: GrantedEntry, asker: Asker, invitation: str) -> Callable[[Connection], bool]:
+        """The operation that uses an invitation up."""
+        return partial(
             invitations.use,
             hash_=invitation,
             name=entry.name,
@@ -100,8 +103,6 @@ class Consent:
             request_id=visit.request_id,
             now=self.actions.now(),
         )
-        if not await self.actions.write(use):
-            raise problem("not-found")
 
     async def finish(self, visit: Visit, entry: GrantedEntry, asker: Asker) -> str | OtherAccount:
         """The browser comes back. Returns the page to go on to. Raises Problem."""
@@ -173,6 +174,14 @@ class Consent:
         """Each connection has its own, so that the response of one provider is none of another's (RFC 9700, section
         4.4.2)."""
         return redirect_uri(self.address, entry.name)
+
+
+def store(connection: Connection, begun: Authorization, using: Callable[[Connection], bool] | None) -> bool:
+    """Store the request, and use the invitation up that it came by, both or neither. False if that is used already."""
+    if using is not None and not using(connection):
+        return False
+    authorizations.begin(connection, begun)
+    return True
 
 
 def redirect_uri(address: str, name: str) -> str:
