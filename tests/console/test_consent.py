@@ -150,6 +150,17 @@ async def test_the_code_of_one_connection_is_none_for_another(at: Installation, 
     assert (await lisa.get(path)).status_code == 303
 
 
+async def test_a_code_is_not_sent_to_the_provider_of_an_entry_that_was_changed_meanwhile(
+    at: Installation, lisa: Browser, monkeypatch: pytest.MonkeyPatch
+):
+    """The server was restarted with other addresses while lisa was at the former provider."""
+    callback = await at.agree(await at.begin(lisa))
+    monkeypatch.setattr("postern.console.consent.place_of", lambda *_: "another")
+    back = await lisa.get(callback)
+    assert (back.status_code, at.grants()) == (400, [])
+    assert sum(at.provider.answers.values()) == 0
+
+
 @pytest.mark.parametrize("error", ["", "access_denied"])
 async def test_the_answer_of_another_provider_is_rejected_before_its_code_is_sent_anywhere(
     at: Installation, lisa: Browser, error: str

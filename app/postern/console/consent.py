@@ -16,6 +16,7 @@ from postern.api.grant_actions import CONNECT, Asker, GrantActions, Own
 from postern.browser_secrets import hash_of, is_secret, new_secret
 from postern.connections.faults import ConnectionFault
 from postern.connections.grants.entries import GrantedEntry
+from postern.connections.grants.places import place_of
 from postern.connections.grants.provider import Provider, RefusedByProvider
 from postern.connections.grants.reasons import REASONS, UNAVAILABLE, reason_of
 from postern.connections.grants.tokens import Issued
@@ -195,8 +196,9 @@ def new_state() -> str:
 
 
 def _bound(visit: Visit, entry: GrantedEntry, secret: str) -> str:
-    """What a consent belongs to: the browser, the session of a person in it, and the connection."""
-    return f"{secret} {visit.viewer.session.id_hash} {entry.name}"
+    """What a consent belongs to: the browser, the session of a person in it, the connection, and where its tokens go.
+    The code of the former provider is not sent to that of a changed entry."""
+    return f"{secret} {visit.viewer.session.id_hash} {entry.name} {place_of(entry, '')}"
 
 
 def _refused(entry: GrantedEntry, error: RefusedByProvider) -> Problem:

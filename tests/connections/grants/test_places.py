@@ -47,6 +47,7 @@ OF_ENTRA: dict[str, Any] = {"identity_provider": "entra", "scopes": ["User.Read"
         {"refresh_url": "https://id.other.example/refresh"},
         {"identity_provider": "github"},
         {"issuer": "https://id.example"},
+        {"per_user": True},
         OF_ENTRA,
     ],
     ids=str,

@@ -55,6 +55,7 @@ def entry(*, per_user: bool = True) -> GrantedEntry:
 
 def grant(owner: str = LISA, **values: Any) -> Grant:
     """A grant that is connected, with its tokens."""
+    place = place_of(entry(per_user=owner != SHARED), LOGIN)
     made = Grant(
         connection="tickets",
         owner=owner,
@@ -63,7 +64,7 @@ def grant(owner: str = LISA, **values: Any) -> Grant:
         tenant="",
         scopes=("repo", "user"),
         instance_url="",
-        sealed=sealed(KEY, "tickets", owner, GrantTokens(ACCESS, REFRESH, place_of(entry(), LOGIN))),
+        sealed=sealed(KEY, "tickets", owner, GrantTokens(ACCESS, REFRESH, place)),
         key_version="0123456789abcdef",
         generation=4,
         created_by=LISA,

@@ -15,9 +15,10 @@ from postern.settings import Connection, GrantedAuth
 
 def place_of(entry: GrantedEntry, authority: str) -> str:
     """A digest of where the tokens of an entry go. `authority` is Entra's address. Scopes, secrets, the path of the API
-    and the revocation endpoint may change: the tokens stay with those who have them."""
+    and the revocation endpoint may change: the tokens stay with those who have them. `per_user` may not: no run has a
+    grant that was given for the other kind, so it is not renewed either."""
     address = entry.found.base_url if isinstance(entry.found, Connection) else entry.found.url
-    where = [*_provider(entry.auth, authority), entry.auth.client_id, origin(address)]
+    where = [*_provider(entry.auth, authority), entry.auth.client_id, origin(address), entry.per_user]
     return sha256(json.dumps(where).encode()).hexdigest()
 
 
