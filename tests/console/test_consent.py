@@ -202,6 +202,7 @@ async def test_a_person_who_does_not_agree_connects_nothing(at: Installation, li
     back = await at.connect(lisa)
     assert back.status_code == 403
     assert '<a class="button" href="/connect/tickets">Back to the connection</a>' in back.text
+    assert "the person declined at the provider. You must start again and agree." in back.text
     assert "declined" in back.text
     assert at.grants() == []
     assert "<script>" not in back.text

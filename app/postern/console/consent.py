@@ -18,7 +18,7 @@ from postern.connections.faults import ConnectionFault
 from postern.connections.grants.entries import GrantedEntry
 from postern.connections.grants.places import place_of
 from postern.connections.grants.provider import Provider, RefusedByProvider
-from postern.connections.grants.reasons import REASONS, UNAVAILABLE, reason_of
+from postern.connections.grants.reasons import REASONS, UNAVAILABLE, YOU, reason_of, said_to
 from postern.connections.grants.tokens import Issued
 from postern.console.cookies import Cookies, secret_in
 from postern.console.destination import destination
@@ -206,7 +206,7 @@ def _refused(entry: GrantedEntry, error: RefusedByProvider) -> Problem:
     reason = f"{error.code} {error.reason}".strip()
     if error.reason == UNAVAILABLE:
         return _unavailable(entry, reason)
-    detail = f"{entry.name} {error.wrong}. {error.fix}."
+    detail = f"{entry.name} {error.wrong}. {said_to(YOU, error.fix)}."
     return fault("consent-cancelled" if error.reason == _DECLINED else "consent-refused", reason=reason, detail=detail)
 
 

@@ -27,8 +27,11 @@ NO_REFRESH_TOKEN = "no-refresh-token"  # noqa: S105
 FEWER_SCOPES = "fewer-scopes"
 UNAVAILABLE = "provider-unavailable"
 
+_PERSON = "The person must"
+"""Who signs in at the provider, in the reasons for which that fails."""
 _RECONNECT = f"{OWNER} must connect it again"
-_AGAIN = "The person starts again from the page of the connection"
+_AGAIN = f"{_PERSON} start again from the page of the connection"
+_AT_FIRST = f"{_PERSON} start again; if it lasts,"
 _ONE_PERSON = "A person who has connected it starts the workflow directly, with a token of their own"
 
 REASONS: dict[str, Reason] = {
@@ -67,7 +70,7 @@ REASONS: dict[str, Reason] = {
         "has no consent for its scopes (AADSTS65001 or AADSTS90094)",
         f"{_RECONNECT} and agree; where people may not, an administrator of the tenant gives consent",
     ),
-    "declined": Reason("was not connected: the person declined at the provider", "The person starts again and agrees"),
+    "declined": Reason("was not connected: the person declined at the provider", f"{_PERSON} start again and agree"),
     "account-disabled": Reason(
         "has ended: the account of the person who connected it is disabled, locked or gone",
         "An administrator of the provider enables the account, or another person connects it",
@@ -98,30 +101,30 @@ REASONS: dict[str, Reason] = {
     # Signing in at the provider
     "other-account": Reason(
         "was not connected: the person signed in with another account or tenant than before",
-        "The person signs in with the account of before, or disconnects it first",
+        f"{_PERSON} sign in with the earlier account, or disconnect it first",
     ),
     "tenant-not-allowed": Reason(
         "was not connected: the account is of a tenant that may not connect it",
-        "The person signs in with an account of another tenant, or an operator adds the tenant to tenants",
+        f"{_PERSON} sign in with an account of another tenant, or an operator adds the tenant to tenants",
     ),
     "personal-account": Reason(
         "was not connected: the account is a personal one",
-        'The person signs in with an account of an organization, or an operator writes tenant = "common"',
+        f'{_PERSON} sign in with an account of an organization, or an operator writes tenant = "common"',
     ),
     "code-used": Reason(
         "was not connected: the authorization code was used before, has expired, or is of another request", _AGAIN
     ),
     "other-issuer": Reason(
         "was not connected: the response came from another provider than the one asked",
-        "The person starts again; if it lasts, an operator writes issuer in place of the addresses of the entry",
+        f"{_AT_FIRST} an operator writes issuer in place of the addresses of the entry",
     ),
     "id-token": Reason(
         "was not connected: the provider's ID token was rejected",
-        "The person starts again; if it lasts, an operator compares the entry with the registration and sets the clock",
+        f"{_AT_FIRST} an operator compares the entry with the registration and sets the clock",
     ),
     "no-account": Reason(
         "was not connected: the provider did not say whose account it is",
-        "The person starts again; if it lasts, an operator compares the scopes of the entry with the provider's page",
+        f"{_AT_FIRST} an operator compares the scopes of the entry with the provider's page",
     ),
     "instance-url": Reason(
         "was not connected: the provider named a base URL that is not one of its own",
@@ -257,8 +260,8 @@ def row_of(reason: str) -> Reason:
 
 
 def said_to(who: str, fix: str) -> str:
-    """A fix with the one role that it is for, such as "You" for the owner."""
-    return fix.replace(OWNER, who)
+    """A fix with the one person that it is for, such as "You" for the owner."""
+    return fix.replace(OWNER, who).replace(_PERSON, f"{who} must")
 
 
 def reason_of(error: str, numbers: Iterable[int] = (), otherwise: str = "provider-rejects") -> str:
