@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 import pytest
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, update
 
 from postern.journal.grants import (
     HISTORY,
@@ -32,6 +32,7 @@ from postern.journal.grants import (
     take,
 )
 from postern.journal.journal import Journal
+from postern.journal.reading.grant_counts import Counted, count_grants
 from postern.journal.schema import grants
 from tests.journal.grant_rows import ADA, LISA, NOW, grant, stored
 
@@ -258,6 +259,14 @@ def test_a_disconnected_grant_is_gone_and_takes_no_late_write(engine: Engine):
     assert done(engine, renewing(), breaking(), taking()) == [False] * 3
     assert done(engine, partial(of_owner, owner=LISA)) == [[]]
     assert stored(engine, owner=ADA).attempt == ""
+
+
+def test_a_state_that_this_release_does_not_know_is_broken_for_reads_and_counts(engine: Engine):
+    done(engine, connecting())
+    with engine.begin() as connection:
+        connection.execute(update(grants).values(state="Suspended"))
+        assert count_grants(connection, NOW, soon=60.0, without_refresh="") == {"tickets": Counted(broken=1)}
+    assert stored(engine).state is State.BROKEN
 
 
 def test_use_is_noted_forward_only(engine: Engine):

@@ -298,7 +298,8 @@ def _grant(row: Row[Any]) -> Grant:
     values = row._asdict()
     for name in ("attempt", "holder", "wrote", "reason", "claims"):
         values[name] = values[name] or ""
-    values["state"] = State(values["state"])
+    known = values["state"] == State.CONNECTED.value  # a state of a later release is not used
+    values["state"] = State.CONNECTED if known else State.BROKEN
     values["scopes"] = tuple(json.loads(values["scopes"]))
     values["history"] = tuple(Event(*event) for event in json.loads(values["history"]))
     return Grant(**values)

@@ -22,7 +22,7 @@ def count_grants(connection: Connection, now: float, soon: float, without_refres
     table = grants.c
     short = func.coalesce(table.reason, "") == without_refresh
     ends_at = case((short, table.access_expires_at), else_=table.refresh_expires_at)
-    is_broken = or_(table.state == State.BROKEN.value, func.coalesce(ends_at <= now, False))
+    is_broken = or_(table.state != State.CONNECTED.value, func.coalesce(ends_at <= now, False))
     is_expiring = and_(ends_at.is_not(None), or_(short, ends_at <= now + soon))
     state = case((is_broken, 2), (is_expiring, 1), else_=0)
     query = select(table.connection, *(func.sum(case((state == each, 1), else_=0)) for each in range(3)))
