@@ -9,12 +9,14 @@ import pytest
 
 from postern.api.grant_actions import Asker
 from postern.browser_secrets import hash_of
+from postern.connections.grants.entries import GrantedEntry
 from postern.console.consent import Consent, store
 from postern.console.cookies import cookies_at
 from postern.console.limits import OF_ADDRESS, OF_PERSON
 from postern.errors import Problem
 from postern.journal import authorizations, invitations
 from postern.journal.shares import ANONYMOUS
+from postern.settings import Connection, GrantedAuth
 from tests.databases import put_sqlite
 from tests.journal.engines import empty_journal
 
@@ -49,7 +51,9 @@ async def test_sessions_of_one_person_together_begin_a_hundred_consents_a_minute
     clock = iter(range(10_000))
     stand: Any = Stand()
     consent = Consent(stand, lambda _: stand, cookies_at(ADDRESS), ADDRESS, clock=lambda: next(clock) / 20)
-    entry: Any = SimpleNamespace(name="tickets")
+    auth = GrantedAuth.model_construct(flow="authorization_code", client_id="me", token_url="https://a.example/token")
+    found = Connection.model_construct(base_url="https://a.example", auth=auth)
+    entry = GrantedEntry("tickets", "connections.tickets", found, auth)
 
     async def begins(session: int, person: str) -> bool:
         asker = Asker(person, False, (ANONYMOUS, ""), "")

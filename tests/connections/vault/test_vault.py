@@ -395,3 +395,4 @@ async def test_a_sign_in_that_takes_too_long_is_not_said_to_be_the_vault_s(
     assert await vault.secret(NAME) == "first"
     fronted.front.hangs = True
     assert "the Key Vault https://" in (await fault_of(vault, "another")).wrong
+    fronted.front.works()
