@@ -49,7 +49,7 @@ class Principal:
 
 
 def principal_of(caller: Caller, started_by: StartedBy, *, called: bool) -> Principal:
-    """For whom a run acts. `called` says that the request is a call of a run, whoever's token it has."""
+    """For whom a run acts. `called` says that the request is a call of a run, whose token may be a person's."""
     if called:
         return Principal("", "called-by-run", started_by)
     if started_by not in BY_THE_PERSON:

@@ -45,20 +45,13 @@ def reseal(as_json: Json = False) -> None:
 
 
 async def _reseal(here: Workspace, engine: Engine) -> Resealed:
-    from postern.connections.vault.vault import Vault
+    from postern.connections.vault.vault import vault_of
     from postern.identity import CLOUDS
 
     if here.local:
         export_local_credential(here.local)
     settings = here.settings
-    vault = Vault(
-        settings.key_vault_url,
-        settings.azure_credential,
-        authority=settings.authority or CLOUDS[settings.cloud].authority,
-        ca_bundle=settings.ca_bundle,
-        max_age=settings.secret_max_age,
-        proxy=settings.way_out,
-    )
+    vault = vault_of(settings, settings.authority or CLOUDS[settings.cloud].authority)
 
     def transact(operation: Callable[[Connection], _T]) -> _T:
         with engine.begin() as connection:

@@ -98,19 +98,13 @@ def secrets(as_json: Json = False) -> None:
 async def _read_all(
     here: Workspace, references: dict[str, tuple[str, ...]], progress: Callable[[int], None]
 ) -> list[SecretState]:
-    from postern.connections.vault.vault import Vault
+    from postern.connections.vault.vault import vault_of
     from postern.identity import CLOUDS
 
     if here.local:
         export_local_credential(here.local)
     settings = here.settings
-    vault = Vault(
-        settings.key_vault_url,
-        settings.azure_credential,
-        authority=settings.authority or CLOUDS[settings.cloud].authority,
-        ca_bundle=settings.ca_bundle,
-        proxy=settings.way_out,
-    )
+    vault = vault_of(settings, settings.authority or CLOUDS[settings.cloud].authority)
     places = asyncio.Semaphore(AT_ONCE)
     done = 0
 

@@ -16,7 +16,7 @@ from postern.connections.entry_transport import Caps, EntryTransport
 from postern.connections.faults import ConnectionFault
 from postern.connections.places import TOKEN, Places, most_here
 from postern.connections.retry_transport import Retries
-from postern.connections.vault.vault import Vault
+from postern.connections.vault.vault import vault_of
 from postern.home_loop import HomeLoop
 from postern.http_client import URL, AsyncBaseTransport, AsyncClient, pool
 from postern.settings import GrantedAuth, NoAuth, OnBehalfOfAuth
@@ -92,14 +92,7 @@ class Connections:
         self._retries = retries or Retries()
         self.home = home or HomeLoop()
         self.in_progress: Callable[[str], bool] = lambda _: True
-        self.vault = Vault(
-            settings.key_vault_url,
-            settings.azure_credential,
-            authority=authority,
-            ca_bundle=settings.ca_bundle,
-            max_age=settings.secret_max_age,
-            proxy=settings.way_out,
-        )
+        self.vault = vault_of(settings, authority)
         self._secrets = secrets or self.vault
         self._closing = AsyncExitStack()
         self._closing.push_async_callback(self.vault.aclose)

@@ -1,5 +1,5 @@
-"""The links by which operators ask a person to connect something. Whoever opens one is sent on to the page of its hash,
-so that no page, no `Referer`, no sign-in and no record has the secret."""
+"""The links by which operators ask a person to connect something. A browser that opens one is sent on to the page of
+its hash, so that no page, no `Referer`, no sign-in and no record has the secret."""
 
 import re
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """Answers requests for links. Nothing is looked up, so whoever opens one learns nothing, and it stays unused."""
+    """Answers requests for links. Nothing is looked up, so opening a link tells nothing and leaves it unused."""
 
     frame: Frame
 

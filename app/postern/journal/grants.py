@@ -1,6 +1,6 @@
 """The table of grants: what people allowed this server to do for them elsewhere, one row for each connection and owner.
 
-The tokens in it are sealed (`connections.grants.seal`): whoever reads the database, or a backup, cannot use them.
+The tokens in it are sealed (`connections.grants.seal`): a person who reads the database or a backup cannot use them.
 """
 
 import json
@@ -242,7 +242,7 @@ def break_seen(connection: Connection, seen: Grant, reason: str, now: float) -> 
     return break_(connection, seen.connection, seen.owner, seen.generation, seen.attempt, reason, "", now)
 
 
-def mend(connection: Connection, seen: Grant) -> bool:
+def repair(connection: Connection, seen: Grant) -> bool:
     """Mark a grant that was broken as connected, with the remark of its consent: its tokens open again. Nothing happens
     if they are not those that were seen. Returns whether it is connected."""
     found = _locked(connection, seen.connection, seen.owner)

@@ -14,7 +14,7 @@ from postern.connections.grants.token_answers import refused
 KEPT_FOR = 3600.0
 """Seconds for which the addresses of a tenant are used until they are looked up again."""
 TRIED_EVERY = 5.0
-"""Seconds between two attempts to look them up while Entra is away."""
+"""Seconds between two attempts to look them up while Entra is unavailable."""
 MOST_TENANTS = 1_000
 
 
@@ -78,8 +78,8 @@ class EntraAddresses:
         self._looking = asyncio.Lock()
 
     async def find(self, tenant: str = "") -> Addresses:
-        """The addresses of the entry's tenant, or of another one. If Entra is away, those that were found before are
-        used. Raises RefusedByProvider."""
+        """The addresses of the entry's tenant, or of another one. If Entra is unavailable, those that were found before
+        are used. Raises RefusedByProvider."""
         tenant = tenant or self._tenant
         known = self._found.get(tenant)
         if known is not None and (self._clock() < known[1] or self._looking.locked()):

@@ -1,7 +1,8 @@
 """The ID token of a provider other than Entra: whose account it is. Pure.
 
 The signature is not checked: the token came from the token endpoint over TLS, which may take the place of that check
-(OpenID Connect Core 1.0, section 3.1.3.7, point 6). All other rules of that section are.
+(OpenID Connect Core 1.0, section 3.1.3.7, point 6). Plain http is for endpoints on loopback only. All other rules of
+that section are checked. The token admits nobody: it says only which account a grant is of.
 """
 
 import hmac

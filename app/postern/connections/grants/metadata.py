@@ -17,15 +17,15 @@ from postern.settings import GrantedAuth, types
 KEPT_FOR = 3600.0
 """Seconds for which metadata is used until it is requested again."""
 TRIED_EVERY = 5.0
-"""Seconds between two attempts while the provider is away."""
+"""Seconds between two attempts while the provider is unavailable."""
 SECONDS = 10.0
 _HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity"}
 _FIX = "An operator compares `issuer` with the provider's page, letter by letter"
 
 
 class MetadataAddresses:
-    """The addresses of one issuer. If the provider is away, those that were found before are used. It belongs to one
-    event loop."""
+    """The addresses of one issuer. If the provider is unavailable, those that were found before are used. It belongs to
+    one event loop."""
 
     def __init__(self, auth: GrantedAuth, http: AsyncClient, clock: Callable[[], float] = time.monotonic) -> None:
         self._issuer = auth.issuer or ""

@@ -23,7 +23,7 @@ from postern.connections.grants.clocks import Clocks
 from postern.connections.grants.moves import expires_at
 from postern.connections.grants.provider import Provider, RefusedByProvider
 from postern.connections.grants.reasons import REASONS, UNAVAILABLE
-from postern.connections.grants.rows import Opened, is_away
+from postern.connections.grants.rows import Opened, is_unavailable
 from postern.connections.grants.seal import Seal, Sealer
 from postern.connections.grants.token_answers import INTERACTION_REQUIRED, INVALID_GRANT
 from postern.connections.grants.tokens import Issued
@@ -226,9 +226,9 @@ class Renewing:
         return bool(grant.attempt) and grant.holder != self._node
 
     async def _insist(self, action: Callable[[], Awaitable[T]]) -> T:
-        """Do it, again and again while the journal or the vault is away."""
+        """Do it, again and again while the journal or the vault is unavailable."""
         retrying = AsyncRetrying(
-            retry=retry_if_exception(is_away),
+            retry=retry_if_exception(is_unavailable),
             wait=wait_random_exponential(multiplier=0.2, max=5.0),
             sleep=self._clocks.sleep,
             reraise=True,

@@ -37,7 +37,7 @@ async def reseal_all(
     keys: Keys, transact: Transact, progress: Callable[[int, int], object] = lambda *_: None
 ) -> Resealed:
     """Seal all grants anew. It may be interrupted and run again: those that are done are not done again. `progress` is
-    called with the number of grants that are done, and of all. Raises ConnectionFault if the vault is away."""
+    called with the number of grants that are done, and of all. Raises ConnectionFault if the vault is unavailable."""
     seal = Seal(keys)
     sealer = await seal.prepare()
     version = sealer.key_version

@@ -75,13 +75,13 @@ class Rows:
         return known.access
 
     async def look(self, key: Key) -> attempts.Look:
-        """Read the row. Raises ConnectionFault if the journal is away."""
+        """Read the row. Raises ConnectionFault if the journal is unavailable."""
         try:
             found = await self._read(partial(attempts.look, name=key[0], owner=key[1]))
         except Problem as problem:
-            if not is_away(problem):
+            if not is_unavailable(problem):
                 raise
-            raise away(key[0]) from None
+            raise journal_unavailable(key[0]) from None
         attempt = found.grant.attempt if found.grant else ""
         if not attempt:
             self._seen.pop(key, None)
@@ -130,13 +130,13 @@ def no_grant(name: str, reason: str) -> NoGrant:
     return NoGrant(entry_of(name), reason, said.text, said.fix)
 
 
-def away(name: str) -> ConnectionFault:
-    """The error of a journal that is away."""
+def journal_unavailable(name: str) -> ConnectionFault:
+    """The error of a journal that is unavailable."""
     return ConnectionFault(entry_of(name), "cannot be used, because the database is unavailable", "Try again later")
 
 
-def is_away(error: BaseException) -> bool:
-    """Whether the journal, or the vault, is away for now."""
+def is_unavailable(error: BaseException) -> bool:
+    """Whether the journal, or the vault, is unavailable for now."""
     if isinstance(error, Problem):
         return error.code == "journal-unavailable"
     return isinstance(error, ConnectionFault) and not isinstance(error, NoGrant)

@@ -41,7 +41,7 @@ Places = Callable[[str], str]
 
 
 class Keys(Protocol):
-    """The versions of the key (POSTERN_GRANTS_KEY_NAME). Both raise ConnectionFault if the vault is away."""
+    """The versions of the key (POSTERN_GRANTS_KEY_NAME). Both raise ConnectionFault if the vault is unavailable."""
 
     async def newest(self) -> tuple[str, bytes]:
         """The version that seals, and its 32 bytes. It is read again after a short time, as other secrets are."""
@@ -68,7 +68,7 @@ class Seal:
         return (await self.prepare()).seal(name, owner, tokens)
 
     async def open(self, name: str, owner: str, sealed: str, key_version: str) -> GrantTokens:
-        """The tokens. Raises CannotOpen, and ConnectionFault if the vault is away."""
+        """The tokens. Raises CannotOpen, and ConnectionFault if the vault is unavailable."""
         tokens = opened(await self._keys.of(key_version), name, owner, sealed)
         if self._places is not None and tokens.place != self._places(name):
             raise Moved("it is of another place")

@@ -22,7 +22,16 @@ from postern.connections.grants.reasons import (
     NOT_CONNECTED,
 )
 from postern.connections.grants.renewing import EXCHANGE_SECONDS, Renewing
-from postern.connections.grants.rows import MOST_REMEMBERED, REMEMBERED, Key, Opened, Rows, away, is_away, no_grant
+from postern.connections.grants.rows import (
+    MOST_REMEMBERED,
+    REMEMBERED,
+    Key,
+    Opened,
+    Rows,
+    is_unavailable,
+    journal_unavailable,
+    no_grant,
+)
 from postern.connections.grants.scopes import missing_scopes
 from postern.connections.grants.seal import CannotOpen, Moved, Seal
 from postern.connections.grants.sharing import OncePerKey, StillAtWork
@@ -214,17 +223,17 @@ class ServerGrants:
             reason = closed.reason
         else:
             self._unopened.pop((grant.connection, grant.owner), None)
-            return opened if grant.state is not State.BROKEN else await self._mended(opened)
+            return opened if grant.state is not State.BROKEN else await self._repaired(opened)
         self._note_unopened((grant.connection, grant.owner), reason)
         if grant.state is not State.BROKEN and reason == CannotOpen.reason:
             with suppress(Problem):  # a database that takes no writes changes nothing about it
                 await self._renewing.give_up(grant, reason)
         raise no_grant(grant.connection, reason)
 
-    async def _mended(self, opened: Opened) -> Opened:
+    async def _repaired(self, opened: Opened) -> Opened:
         """A grant that was broken and opens again."""
         grant = opened.grant
-        if not await self._write(partial(grants.mend, seen=grant)):
+        if not await self._write(partial(grants.repair, seen=grant)):
             raise no_grant(grant.connection, grant.reason)
         log.info("grant-opened-again", entry=entry_of(grant.connection), owner=grant.owner)
         return replace(opened, grant=(await self._rows.look((grant.connection, grant.owner))).grant or grant)
@@ -306,9 +315,9 @@ class ServerGrants:
         try:
             return await self._renewing.renew(opened)
         except Problem as problem:
-            if not is_away(problem):
+            if not is_unavailable(problem):
                 raise
-            raise away(grant.connection) from None
+            raise journal_unavailable(grant.connection) from None
 
 
 def _remark(issued: Issued, asked: tuple[str, ...]) -> str:

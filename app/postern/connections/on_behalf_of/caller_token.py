@@ -1,7 +1,7 @@
 """The caller's own access token, which a run holds while it is in progress and no author's code sees.
 
 It is in this object alone. Errors, logs and records that hold the object do not hold the token, and when the run ends
-the object forgets it, whoever has the object then.
+the object forgets it, also if something still holds the object.
 """
 
 import json

@@ -12,7 +12,7 @@ from postern.connections.faults import ConnectionFault
 from postern.connections.grants.no_grant import NoGrant
 
 CONSENT_MISSING = "consent"
-"""The reason of a ConsentRequired that no page of this server can mend (`grants.reasons`)."""
+"""The reason of a ConsentRequired that no page of this server can repair (`grants.reasons`)."""
 
 _AGAIN = "Caller: sign in again and repeat the request with a new token"
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextvars import Context
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -20,6 +21,9 @@ from postern.connections.vault.key_vault import KeyVault
 from postern.connections.vault.secret import NoSuchVersion, Secret
 from postern.connections.vault.vault_errors import Failure, SecretRequest, entry_of, failure_of
 from postern.proxy import Proxy
+
+if TYPE_CHECKING:
+    from postern.settings import Settings
 
 STALE = 6 * 3600.0
 """Seconds after its last read for which a value may be used while the vault is unavailable."""
@@ -179,6 +183,18 @@ class Vault:
             age, left = round(now - known.read_at), round(known.read_at + STALE - now)
             _log.warning("key-vault-away", name=known.secret.name, reason=self._reason, age=age, serves_for=left)
         return known.secret
+
+
+def vault_of(settings: "Settings", authority: str) -> Vault:
+    """The Key Vault of the settings. Postern signs in for it at Entra's `authority`."""
+    return Vault(
+        settings.key_vault_url,
+        settings.azure_credential,
+        authority=authority,
+        ca_bundle=settings.ca_bundle,
+        max_age=settings.secret_max_age,
+        proxy=settings.way_out,
+    )
 
 
 def _key(name: str) -> str:
