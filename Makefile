@@ -22,7 +22,7 @@ setup: .venv/ready ## Make the virtual environment from the lock
 	    if [ $$runs = yes ]; then sleep 0.2; fi; done; \
 	  wait $$pip || { cat .venv/pip.log >&2; exit 1; }
 	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
-	@touch .venv/ready
+	@touch .venv/ready; echo "The virtual environment is ready."
 
 run: .venv/ready ## Serve workflows/ with a local tenant (postern dev)
 	@.venv/bin/postern dev

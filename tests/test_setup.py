@@ -38,9 +38,10 @@ def test_it_prints_its_progress_in_a_few_lines(tmp_path: Path):
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert lines[0].startswith("Making the virtual environment")
-    shown = [int(line.split(" of ")[0]) for line in lines[2:]]
+    shown = [int(line.split(" of ")[0]) for line in lines[2:-1]]
     assert 1 <= len(shown) <= 120 // 25
     assert all(later - earlier >= 25 for earlier, later in pairwise([0, *shown]))
+    assert lines[-1] == "The virtual environment is ready."
     assert (tmp_path / ".venv" / "ready").exists()
 
 

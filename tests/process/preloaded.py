@@ -7,6 +7,7 @@ module `__main__`, the end of the interpreter and the exit code. Tests of the st
 (`servers.INTERPRETER`).
 """
 
+import atexit
 import contextlib
 import json
 import os
@@ -256,4 +257,12 @@ def _started() -> "tuple[socket.socket, subprocess.Popen[bytes]]":
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
         )
+    atexit.register(_end, asked, process)
     return asked, process
+
+
+def _end(asked: socket.socket, process: "subprocess.Popen[bytes]") -> None:
+    """End the process that forks: none is needed any more."""
+    asked.close()
+    process.kill()
+    process.wait()
