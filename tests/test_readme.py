@@ -18,6 +18,7 @@ PAGES = sorted(
     str(page.relative_to(ROOT))
     for page in [*ROOT.glob("*.md"), *ROOT.glob("app/**/*.md"), *ROOT.glob("deploy/**/*.md")]
 )
+SETTINGS = (ROOT / "app" / "postern" / "settings" / "README.md").read_text(encoding="utf-8")
 ANSWERS = (ROOT / "app" / "postern" / "triggers" / "README.md").read_text(encoding="utf-8")
 
 
@@ -31,7 +32,7 @@ def table_after(heading: str, page: str = README) -> list[list[str]]:
 
 def test_the_table_of_settings_is_the_programs():
     expected = [[f"`{name}`", f"`{default}`" if default else "", text] for name, default, text in settings_table()]
-    assert [[cell.strip("| ") for cell in row] for row in table_after("Settings")] == expected
+    assert [[cell.strip("| ") for cell in row] for row in table_after("Settings", SETTINGS)] == expected
 
 
 def test_the_table_of_errors_is_the_programs():

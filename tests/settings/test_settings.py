@@ -24,6 +24,7 @@ CONTRACT = """
     grants_key_name proxy no_proxy database_url workflows config host port public_url trusted_proxies operators console
     session_idle_minutes session_hours max_body_bytes
     retention_days database_max_bytes clock_leeway keys_max_age keys_cooldown keys_stale secret_max_age log_format
+    audit_key_name audit_file allowed_networks
 """
 ENTRA = f'type = "entra", client_id = "{ADA}", client_secret = {{ key_vault = "graph-secret" }}'
 

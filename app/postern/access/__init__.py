@@ -14,8 +14,9 @@ from postern.access.modes import (
     specific_users,
     tenant_users,
 )
-from postern.access.policy import OPEN, Guarded, Policy, audience_requirement, bind, default_scope
+from postern.access.policy import OPEN, Guarded, Policy, Signed, audience_requirement, bind, default_scope
 from postern.access.principal import Principal, StartedBy, principal_of
+from postern.access.sender import SenderSignature
 
 __all__ = [
     "ANYONE",
@@ -30,7 +31,9 @@ __all__ = [
     "Policy",
     "Principal",
     "Refused",
+    "SenderSignature",
     "SettingMissing",
+    "Signed",
     "SpecificUsers",
     "StartedBy",
     "TenantUsers",

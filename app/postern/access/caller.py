@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Container
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 GUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -11,7 +11,12 @@ GUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Who sent the request, as its verified access token says. Ids are lower-case GUIDs. `name` is for display only and
-    is never used to authorize (Microsoft: claims-validation). `token_version` is `1.0` or `2.0`."""
+    is never used to authorize (Microsoft: claims-validation). `token_version` is `1.0` or `2.0`.
+
+    What follows `token_version` is of the token only, and does not make two callers different. `token_id` (uti) is ""
+    if the token has none, `issued_at` (iat) is in Unix seconds, 0 if it has none. `auth_contexts` (acrs) are the
+    authentication contexts that the sign-in met, `capabilities` (xms_cc) what the client can handle. `credential`
+    (azpacr, appidacr) is how the client authenticated. Source: Microsoft, access-token-claims-reference."""
 
     kind: Literal["anonymous", "user", "application"]
     object_id: str = ""
@@ -23,6 +28,11 @@ class Caller:
     roles: frozenset[str] = frozenset()
     guest: bool = False
     token_version: str = ""
+    token_id: str = field(default="", compare=False)
+    issued_at: float = field(default=0.0, compare=False)
+    auth_contexts: frozenset[str] = field(default=frozenset(), compare=False)
+    capabilities: frozenset[str] = field(default=frozenset(), compare=False)
+    credential: Literal["", "public", "secret", "certificate"] = field(default="", compare=False)
 
     def has_audience(self, audiences: Container[str], client_id: str | None) -> bool:
         """Whether the token was issued for one of these audiences, or for `client_id`, if that is the client id of this

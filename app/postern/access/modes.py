@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from postern.access.caller import GUID
+from postern.access.sender import SenderSignature
 from postern.audiences import wrong_with
 
 
@@ -24,7 +25,10 @@ class SettingMissing(AccessFault):
 
 @dataclass(frozen=True, slots=True)
 class Anonymous:
-    """Anyone may use the trigger. Tokens are ignored."""
+    """Anyone may use the trigger, or only those with a signed URL, or a sender that signs. Tokens are ignored."""
+
+    signed: bool = False
+    signed_by: SenderSignature | None = None
 
     mode = "anonymous"
 
@@ -40,6 +44,7 @@ class TenantUsers:
     guests: bool = True
     audiences: tuple[str, ...] = ()
     tenants: tuple[str, ...] = ()
+    auth_context: str = ""
 
     mode = "tenant_users"
 
@@ -56,9 +61,21 @@ class SpecificUsers(TenantUsers):
 Access = Anonymous | TenantUsers | SpecificUsers
 
 
-def anonymous() -> Anonymous:
-    """Anyone may use the trigger (Power Automate: Anyone)."""
-    return Anonymous()
+def anonymous(*, signed: bool = False, signed_by: SenderSignature | None = None) -> Anonymous:
+    """Anyone may use the trigger (Power Automate: Anyone).
+
+    `signed=True`: anyone with a signed URL, which `postern link` makes. `signed_by`: only the sender that signs the
+    body, such as `github("github-hook")`. Raises AccessFault if both are given.
+    """
+    signed = _yes_or_no("signed", signed)
+    if signed_by is not None and not isinstance(signed_by, SenderSignature):
+        raise AccessFault(
+            f'signed_by={signed_by!r}: write github("NAME"), stripe("NAME"), slack("NAME") or hmac_header(...), where '
+            "NAME is a secret in Key Vault"
+        )
+    if signed and signed_by is not None:
+        raise AccessFault("signed= and signed_by=: a trigger has one of the two, so leave one out")
+    return Anonymous(signed=signed, signed_by=signed_by)
 
 
 def tenant_users(

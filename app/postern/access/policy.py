@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from postern.access.caller import GUID, Caller
 from postern.access.check import Check
 from postern.access.modes import Access, AccessFault, Anonymous, SettingMissing, SpecificUsers, TenantUsers
+from postern.access.sender import SenderSignature
 from postern.audiences import could_be_ours, of_microsoft
 
 
@@ -50,6 +51,19 @@ OPEN = Open()
 
 
 @dataclass(frozen=True, slots=True)
+class Signed:
+    """The policy of an anonymous trigger whose requests have to be signed: in a URL that this server signed (`url`), or
+    by the sender (`by`). It looks at no token."""
+
+    url: bool
+    by: SenderSignature | None
+
+    mode = "anonymous"
+    people = None
+    requirements = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Guarded:
     """The policy of the two authenticated modes: a caller has to meet all requirements. `tenants` are the tenants whose
     tokens are accepted, `audiences` the audiences that tokens may be issued for. `client_id` is Postern's own, which
@@ -68,7 +82,7 @@ class Guarded:
         return audience in self.audiences or (audience != "" and audience == self.client_id)
 
 
-Policy = Open | Guarded
+Policy = Open | Signed | Guarded
 
 
 def bind(
@@ -82,7 +96,7 @@ def bind(
     """The policy for `access` in this installation. Raises AccessFault if there can be none. `client_id` is Postern's
     own: it is an audience of tokens of version 2.0 unless the author names `audiences=`."""
     if isinstance(access, Anonymous):
-        return OPEN
+        return Signed(access.signed, access.signed_by) if access.signed or access.signed_by else OPEN
     allowed_tenants = frozenset(access.tenants or tenants)
     allowed_audiences = frozenset(access.audiences or audiences)
     missing = {}

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -10,21 +11,23 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
+from structlog.typing import FilteringBoundLogger
 
 from postern.access import Check, StartedBy
 from postern.api.docs import TokenCommand
 from postern.api.own_host import FIX, MISDIRECTED, OwnHost
 from postern.assembly.api import api_part
-from postern.assembly.catalog import catalog_part
-from postern.assembly.connections import connections_part
+from postern.assembly.catalog import CatalogPart, catalog_part
+from postern.assembly.connections import ConnectionsPart, connections_part
 from postern.assembly.console import Beside, Local, console_is_on, console_part
 from postern.assembly.grants import grants_part
-from postern.assembly.identity import identity_part
+from postern.assembly.identity import IdentityPart, identity_part
 from postern.assembly.journal import journal_part
 from postern.assembly.operations import operations_part, readiness_of
 from postern.assembly.part import Part, start
-from postern.assembly.refusals import refusals_part
-from postern.assembly.runs import runs_part
+from postern.assembly.refusals import RefusalsPart, refusals_part
+from postern.assembly.runs import RunsPart, runs_part
+from postern.assembly.security import audit_part
 from postern.catalog import Catalog
 from postern.connections.on_behalf_of.callers import Callers
 from postern.console.services import LocalCaller
@@ -33,10 +36,12 @@ from postern.ids import new_id
 from postern.journal.refusal import Refusal
 from postern.logs import configure_logs, log_format
 from postern.runs.runner import Runner
+from postern.security.audit.log import AuditLog
 from postern.settings import Settings, load_settings
 from postern.triggers.caller_tokens import with_caller_tokens
 from postern.triggers.exchange import EXCHANGE, Exchange
 from postern.triggers.find import PREFIX
+from postern.triggers.gate import Gate
 from postern.triggers.large_bodies import LargeBodies
 from postern.triggers.pipeline import Pipeline, Start
 from postern.triggers.reply import ALWAYS, Answer, problem_reply
@@ -118,10 +123,12 @@ def create_app(
     faulty workflow raises nothing: it is listed as a fault, and the others are served.
     """
     log = structlog.get_logger("postern")
+    audit = AuditLog()
     identity = identity_part(settings)
     catalog = catalog_part(settings, identity.serve)
     connections = connections_part(settings)
     journal = journal_part(settings)
+    audited = audit_part(settings, audit, journal.journal)
     console_on = console_is_on(settings, local_address)
     grants = grants_part(settings, journal.journal, connections, log, local_address if console_on else None)
     runs = runs_part(
@@ -139,13 +146,29 @@ def create_app(
     api = api_part(
         settings, journal.journal, identity, catalog, runs, refusals, grants, log, local_tokens, large_bodies
     )
-    checked = (identity, catalog, connections, journal, grants, runs, refusals, api)
+    checked = (identity, catalog, connections, journal, audited, grants, runs, refusals, api)
     readiness = readiness_of(checked)
     beside = Beside(journal.journal, identity, catalog, connections, runs, refusals, api, grants, readiness)
     console = console_part(settings, beside, log, Local(local_address, local_tokens, local_caller))
     parts = (*checked, console)
     operations = operations_part(parts, readiness, journal.journal.node[-8:], runs.requests.settle)
-    pipeline = Pipeline(
+    pipeline = _pipeline(settings, identity, catalog, connections, runs, refusals, large_bodies, log)
+    pipeline = replace(pipeline, gate=Gate(), for_author=local_tokens is not None, console_on=console_on)
+    return Application((*parts, operations), pipeline, catalog.catalog, own_host_of(settings, local_tokens is not None))
+
+
+def _pipeline(
+    settings: Settings,
+    identity: IdentityPart,
+    catalog: CatalogPart,
+    connections: ConnectionsPart,
+    runs: RunsPart,
+    refusals: RefusalsPart,
+    large_bodies: LargeBodies,
+    log: FilteringBoundLogger,
+) -> Pipeline:
+    """The six steps of a request, made of the parts."""
+    return Pipeline(
         triggers=catalog.triggers,
         recall=identity.identification.recall,
         identify=identity.identification.identify,
@@ -155,12 +178,9 @@ def create_app(
         log=log,
         count=runs.requests.count,
         client_id=settings.client_id,
-        for_author=local_tokens is not None,
         large_bodies=large_bodies,
         stopping=lambda: runs.runner.room.closed,
-        console_on=console_on,
     )
-    return Application((*parts, operations), pipeline, catalog.catalog, own_host_of(settings, local_tokens is not None))
 
 
 def _start(runner: Runner, callers: Callers | None) -> Start:

@@ -42,7 +42,8 @@ class Workflow:
     """A function with its access mode and options. Made by `@workflow`; calling it calls the author's function.
 
     `reads_in_thread` is for `def` workflows whose types run the author's code when they validate. `result` is None if
-    results are not validated. `connections` and `secrets` are None if any may be used."""
+    results are not validated. `connections` and `secrets` are None if any may be used. `networks` are those that
+    requests may come from, () for any. `origins` are those whose pages may read replies in a browser (CORS)."""
 
     name: str
     function: Callable[..., Any]
@@ -64,6 +65,8 @@ class Workflow:
     result: ResultType | None = None
     connections: Names | None = None
     secrets: Names | None = None
+    networks: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the author's function itself, so that a test of a workflow needs no server."""

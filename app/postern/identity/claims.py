@@ -24,6 +24,14 @@ KIND_CLAIMS = (*_SIGNS_OF_AN_ACCESS_TOKEN, *_SIGNS_OF_AN_ID_TOKEN)
 """The claims that distinguish an access token from an ID token."""
 
 
+CREDENTIALS: Mapping[Any, Literal["public", "secret", "certificate"]] = {
+    "0": "public",
+    "1": "secret",
+    "2": "certificate",
+}
+"""How a client authenticated to Entra, by `azpacr` or `appidacr`."""
+
+
 def is_text(value: Any) -> bool:
     """A string that is not empty."""
     return isinstance(value, str) and value != ""
@@ -43,6 +51,10 @@ def _is_string(value: Any) -> bool:
     return isinstance(value, str)
 
 
+def _is_credential(value: Any) -> bool:
+    return isinstance(value, str) and value in CREDENTIALS
+
+
 def _are_texts(value: Any) -> bool:
     return isinstance(value, list) and all(map(is_text, value))
 
@@ -54,6 +66,11 @@ SHAPES: Mapping[str, Callable[[Any], bool]] = {
     "appid": is_guid,
     "idtyp": lambda value: value in ("app", "user"),
     "idp": is_text,
+    "uti": _is_string,
+    "acrs": _are_texts,
+    "xms_cc": _are_texts,
+    "azpacr": _is_credential,
+    "appidacr": _is_credential,
     "acct": lambda value: isinstance(value, int) and not isinstance(value, bool),
     "sub": _is_string,
     "name": _is_string,
@@ -97,6 +114,11 @@ def caller_of(claims: Mapping[str, Any], tenant: Tenant) -> Caller:
         roles=frozenset(claims.get("roles", ())),
         guest=_is_guest(claims, tenant),
         token_version=claims["ver"],
+        token_id=claims.get("uti", ""),
+        issued_at=float(claims.get("iat", 0)),
+        auth_contexts=frozenset(claims.get("acrs", ())),
+        capabilities=frozenset(claims.get("xms_cc", ())),
+        credential=CREDENTIALS.get(claims.get("azpacr") or claims.get("appidacr"), ""),
     )
 
 

@@ -1,10 +1,39 @@
 """The journal's tables. Times are Unix seconds; ids are UUIDs of version 7, and so in order of time."""
 
-from sqlalchemy import Column, Double, Index, Integer, MetaData, PrimaryKeyConstraint, Table, Text, text
+from sqlalchemy import Column, Double, Index, Integer, PrimaryKeyConstraint, Table, Text, text
 
-metadata = MetaData(
-    naming_convention={"ix": "%(table_name)s_by_%(column_0_N_name)s", "pk": "%(table_name)s_key"},
+from postern.journal.metadata import metadata
+from postern.journal.security_tables import (
+    audit_chains,
+    audit_checkpoints,
+    audit_events,
+    findings,
+    known_callers,
+    revocations,
+    signed_urls,
 )
+
+__all__ = [
+    "audit_chains",
+    "audit_checkpoints",
+    "audit_events",
+    "authorizations",
+    "calls",
+    "clock",
+    "findings",
+    "grants",
+    "idempotency_keys",
+    "invitations",
+    "known_callers",
+    "metadata",
+    "nodes",
+    "refusals",
+    "revocations",
+    "runs",
+    "sessions",
+    "signed_urls",
+    "steps",
+]
 
 runs = Table(
     "runs",

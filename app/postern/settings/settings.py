@@ -17,7 +17,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from postern.passwordless.url_rules import UrlFault, passwordless
 from postern.proxy import Proxy
-from postern.settings import types
+from postern.settings import security, types
 from postern.settings.entries import KINDS, Connection, Trigger, in_cloud
 from postern.settings.own_application import problems_of
 from postern.settings.sources import (
@@ -69,6 +69,10 @@ class Settings(BaseSettings):
     grants_key_name: types.VaultName | None = Field(
         None, description="The name in Key Vault of the key that seals granted tokens: 32 random bytes in base64url"
     )
+    audit_key_name: types.VaultName | None = Field(
+        None, description="The name in Key Vault of the key that signs the audit log: an Ed25519 private key in PEM"
+    )
+    audit_file: Path | None = Field(None, description="A file to which checkpoints of the audit log are written too")
     azure_credential: Literal["managed_identity", "workload_identity", "client_secret", "developer"] | None = Field(
         None,
         description="How to sign in to Azure: `managed_identity`, `workload_identity`, `client_secret` or `developer`",
@@ -96,6 +100,9 @@ class Settings(BaseSettings):
     )
     trusted_proxies: Annotated[types.Texts, AfterValidator(types.proxies)] = Field(
         (), description="Addresses and networks of proxies whose X-Forwarded headers are trusted, separated by commas"
+    )
+    allowed_networks: Annotated[types.Texts, AfterValidator(security.networks)] = Field(
+        (), description="Networks that requests may come from, but those for health and metrics; empty means any"
     )
     operators: types.Guids = Field((), description="Object ids of the operators, separated by commas")
     console: Literal["people", "operators", "off"] = Field(
@@ -144,6 +151,12 @@ class Settings(BaseSettings):
     triggers: Annotated[Mapping[types.EntryName, Trigger], AfterValidator(in_cloud())] = Field(
         {}, description="Triggers elsewhere that workflows may call"
     )
+    auth_contexts: Mapping[types.EntryName, security.AuthContext] = Field(
+        {}, description="Short names for authentication contexts of Conditional Access"
+    )
+    findings: security.Findings = Field(security.Findings(), description="What happens with findings")
+    access: security.AccessReview = Field(security.AccessReview(), description="What `postern access` expects")
+    limits: security.Limits = Field(security.Limits(), description="Rates of requests")
 
     @property
     def way_out(self) -> Proxy | None:
@@ -315,6 +328,13 @@ def _is_tag(place: tuple[str, ...], n: int) -> bool:
 
 
 def _known_keys(place: tuple[str, ...]) -> list[str]:
-    models: dict[str, type[types.Entry]] = {"connections": Connection, "triggers": Trigger, **KINDS}
+    models: dict[str, type[types.Entry]] = {
+        "connections": Connection,
+        "triggers": Trigger,
+        "findings": security.Findings,
+        "access": security.AccessReview,
+        "limits": security.Limit if place[1:2] == ("workflows",) else security.Limits,
+        **KINDS,
+    }
     model = models.get(place[3] if len(place) > 4 else place[0])
     return list(model.model_fields) if model else list(Settings.model_fields)

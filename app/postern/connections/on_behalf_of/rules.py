@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from postern.access import GUID, Access, Anonymous, Caller, Policy, Principal, StartedBy
-from postern.access.policy import Open
+from postern.access import GUID, Access, Anonymous, Caller, Guarded, Policy, Principal, StartedBy
 
 
 class Wrong(NamedTuple):
@@ -73,7 +72,7 @@ class Application:
 
 def wrong_with_workflow(access: Access, policy: Policy, application: Application) -> Wrong | None:
     """Why no run of a workflow can act on behalf of its caller; None if runs can."""
-    if isinstance(policy, Open) or isinstance(access, Anonymous):
+    if not isinstance(policy, Guarded) or isinstance(access, Anonymous):
         return NOT_ANONYMOUS
     if access.apps:
         return PEOPLE_ONLY

@@ -17,6 +17,7 @@ MIGRATIONS = (
     "0007_for_0002",
     "0008_for_0002",
     "0009_for_0002",
+    "0010_for_0002",
 )
 """All migrations, oldest first."""
 HEAD = MIGRATIONS[-1]

@@ -1,0 +1,1 @@
+"""The audit log: what happened, in a chain of hashes."""
