@@ -128,7 +128,7 @@ def create_app(
     catalog = catalog_part(settings, identity.serve)
     connections = connections_part(settings)
     journal = journal_part(settings)
-    audited = audit_part(settings, audit, journal.journal)
+    audited = audit_part(settings, audit, journal, connections.connections)
     console_on = console_is_on(settings, local_address)
     grants = grants_part(settings, journal.journal, connections, log, local_address if console_on else None)
     runs = runs_part(
