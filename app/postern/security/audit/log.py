@@ -3,7 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from postern.access import Caller
 from postern.journal.audit_event import AuditEvent, Kind, caller_fields
@@ -11,8 +11,30 @@ from postern.journal.audit_event import AuditEvent, Kind, caller_fields
 MOST_WAITING = 10_000
 """Events that wait to be written. If the database is away for long, further ones are counted."""
 
-Note = Callable[[AuditEvent], None]
-"""Takes one event."""
+
+class Note(Protocol):
+    """Takes one event: `AuditLog.note`."""
+
+    def __call__(
+        self,
+        kind: Kind,
+        *,
+        by: Caller | None = None,
+        subject: str = "",
+        workflow: str = "",
+        fields: Mapping[str, Any] | None = None,
+    ) -> None: ...
+
+
+def not_noted(
+    kind: Kind,
+    *,
+    by: Caller | None = None,
+    subject: str = "",
+    workflow: str = "",
+    fields: Mapping[str, Any] | None = None,
+) -> None:
+    """A Note that drops the event: where there is no audit log."""
 
 
 class AuditLog:
