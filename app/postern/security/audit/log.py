@@ -1,5 +1,6 @@
 """Takes the events of the audit log. Parts of the server call `note`, which never waits and never fails."""
 
+import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -10,6 +11,9 @@ from postern.journal.audit_event import AuditEvent, Kind, caller_fields
 
 MOST_WAITING = 10_000
 """Events that wait to be written. If the database is away for long, further ones are counted."""
+
+AT_ONCE = frozenset({Kind.REVOCATION, Kind.REVOCATION_LIFTED, Kind.FINDING})
+"""Kinds that are not kept waiting for others."""
 
 
 class Note(Protocol):
@@ -45,6 +49,13 @@ class AuditLog:
         self._waiting: deque[AuditEvent] = deque()
         self._most_waiting = most_waiting
         self._lost = 0
+        self.urgent = asyncio.Event()
+        """Set when an event should be written at once."""
+
+    @property
+    def waiting(self) -> int:
+        """How many events wait."""
+        return len(self._waiting)
 
     def note(
         self,
@@ -65,9 +76,16 @@ class AuditLog:
         self._waiting.append(
             AuditEvent(kind, self._now(), found, subject or (by.object_id if by is not None else ""), workflow)
         )
+        if kind in AT_ONCE:
+            self.urgent.set()
+
+    def lose(self, count: int) -> None:
+        """So many events cannot be written. The next one that is written says so."""
+        self._lost += count
 
     def take(self) -> list[AuditEvent]:
         """All events that wait. They wait no more."""
+        self.urgent.clear()
         taken = list(self._waiting)
         self._waiting.clear()
         if self._lost:
