@@ -10,6 +10,7 @@ from starlette.routing import Route
 from structlog.typing import FilteringBoundLogger
 
 from postern.access import Caller, Check, Refused
+from postern.api.audit_handlers import AuditHandlers
 from postern.api.client import address_of
 from postern.api.departure import Page, while_connected
 from postern.api.grant_actions import GrantActions
@@ -67,6 +68,7 @@ def routes(
         ("GET", "/refusals", handlers.refusals),
         ("GET", "/workflows", handlers.workflows),
         *(_of_grants(GrantHandlers(installation, handlers.caller, grants, connect_at)) if grants is not None else ()),
+        *AuditHandlers(installation, handlers.caller, read).pages,
         *more,
     )
     return [Route(path, _endpoint(page, path, refused, log), methods=[method]) for method, path, page in table]
