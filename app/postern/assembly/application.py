@@ -23,7 +23,7 @@ from postern.assembly.console import Beside, Local, console_is_on, console_part
 from postern.assembly.grants import grants_part
 from postern.assembly.identity import IdentityPart, identity_part
 from postern.assembly.journal import journal_part
-from postern.assembly.observed import observed_part
+from postern.assembly.observed import observed_part, records_deleted
 from postern.assembly.operations import operations_part, readiness_of
 from postern.assembly.part import Part, start
 from postern.assembly.refusals import RefusalsPart, refusals_part
@@ -34,7 +34,6 @@ from postern.connections.on_behalf_of.callers import Callers
 from postern.console.services import LocalCaller
 from postern.errors import problem
 from postern.ids import new_id
-from postern.journal.audit_event import Kind
 from postern.journal.refusal import Refusal
 from postern.logs import configure_logs, log_format
 from postern.runs.runner import Runner
@@ -130,8 +129,8 @@ def create_app(
     identity = identity_part(settings)
     catalog = catalog_part(settings, identity.serve)
     connections = connections_part(settings)
-    journal = journal_part(settings, lambda deleted: note(Kind.RETENTION, fields={"deleted": dict(deleted)}))
-    audited = audit_part(settings, audit, journal.journal)
+    journal = journal_part(settings, records_deleted(note))
+    audited = audit_part(settings, audit, journal, connections.connections)
     observed = observed_part(settings, note, journal.journal, catalog, connections)
     console_on = console_is_on(settings, local_address)
     grants = grants_part(settings, journal.journal, connections, log, note, local_address if console_on else None)

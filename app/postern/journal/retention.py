@@ -104,6 +104,9 @@ class Retention:
         self._seen: Look | None = None
         self._sleep = sleep
         self._jitter = jitter
+        self.also: dict[str, Callable[[float], Awaitable[int]]] = {}
+        """What else is deleted, by its name in the log: each gets the moment before which records are old, and returns
+        how many there were."""
 
     async def run(self) -> None:
         """Delete each hour, until cancelled. An error is logged, and the next round does what is left."""
@@ -130,6 +133,8 @@ class Retention:
             "authorizations": await self._all(partial(delete_authorizations, before=now, limit=BATCH)),
             "invitations": await self._all(partial(delete_invitations, before=now, limit=BATCH)),
         }
+        for name, delete_old in self.also.items():
+            gone[name] = await delete_old(now - self._age)
         if any(gone.values()):
             log.info("records-deleted", **gone)
             self._deleted(gone)
