@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from postern.access import Caller
 from postern.journal.audit_event import AuditEvent, Kind, caller_fields
@@ -15,8 +15,30 @@ MOST_WAITING = 10_000
 AT_ONCE = frozenset({Kind.REVOCATION, Kind.REVOCATION_LIFTED, Kind.FINDING})
 """Kinds that are not kept waiting for others."""
 
-Note = Callable[[AuditEvent], None]
-"""Takes one event."""
+
+class Note(Protocol):
+    """Takes one event: `AuditLog.note`."""
+
+    def __call__(
+        self,
+        kind: Kind,
+        *,
+        by: Caller | None = None,
+        subject: str = "",
+        workflow: str = "",
+        fields: Mapping[str, Any] | None = None,
+    ) -> None: ...
+
+
+def not_noted(
+    kind: Kind,
+    *,
+    by: Caller | None = None,
+    subject: str = "",
+    workflow: str = "",
+    fields: Mapping[str, Any] | None = None,
+) -> None:
+    """A Note that drops the event: where there is no audit log."""
 
 
 class AuditLog:
