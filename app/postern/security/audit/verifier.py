@@ -85,7 +85,6 @@ class Report:
 class Chain:
     """A chain as its line says, and the last event that was looked at. After a `wrong` one nothing is. It was `left`
     for another chain."""
-    another chain."""
 
     line: Line
     end: End
