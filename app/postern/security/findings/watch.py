@@ -183,6 +183,8 @@ class Watch:
             partial(record, writer=f"{self.node}/findings", number=self._findings_sent, now=now, seen=seen), len(seen)
         )
         self._sending, self._findings_sent = [], self._findings_sent + 1
+        if new is None:
+            return
         for sighting in seen:
             self._written.put(sighting.key, now)
         if new:
