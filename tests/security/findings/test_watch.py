@@ -75,7 +75,7 @@ class Node:
         self.at += after
         self.new.clear()
         await self.watch.step()
-        return [each.kind for each in self.new]
+        return sorted(each.kind for each in self.new)
 
 
 @pytest.fixture
