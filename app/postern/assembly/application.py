@@ -34,6 +34,7 @@ from postern.connections.on_behalf_of.callers import Callers
 from postern.console.services import LocalCaller
 from postern.errors import problem
 from postern.ids import new_id
+from postern.journal.audit_event import Kind
 from postern.journal.refusal import Refusal
 from postern.logs import configure_logs, log_format
 from postern.runs.runner import Runner
@@ -125,14 +126,15 @@ def create_app(
     """
     log = structlog.get_logger("postern")
     audit = AuditLog()
+    note = audit.note
     identity = identity_part(settings)
     catalog = catalog_part(settings, identity.serve)
     connections = connections_part(settings)
-    journal = journal_part(settings)
+    journal = journal_part(settings, lambda deleted: note(Kind.RETENTION, fields={"deleted": dict(deleted)}))
     audited = audit_part(settings, audit, journal.journal)
-    observed = observed_part()
+    observed = observed_part(settings, note, journal.journal, catalog, connections)
     console_on = console_is_on(settings, local_address)
-    grants = grants_part(settings, journal.journal, connections, log, local_address if console_on else None)
+    grants = grants_part(settings, journal.journal, connections, log, note, local_address if console_on else None)
     runs = runs_part(
         settings,
         journal.journal,
@@ -146,21 +148,17 @@ def create_app(
     refusals = refusals_part(journal.journal, identity.identity, log, observed.observer.rejected)
     large_bodies = LargeBodies()
     api = api_part(
-        settings, journal.journal, identity, catalog, runs, refusals, grants, log, local_tokens, large_bodies
+        settings, journal.journal, identity, catalog, runs, refusals, grants, log, local_tokens, large_bodies, note
     )
     checked = (identity, catalog, connections, journal, audited, observed, grants, runs, refusals, api)
     readiness = readiness_of(checked)
-    beside = Beside(journal.journal, identity, catalog, connections, runs, refusals, api, grants, readiness)
+    beside = Beside(journal.journal, identity, catalog, connections, runs, refusals, api, grants, readiness, note)
     console = console_part(settings, beside, log, Local(local_address, local_tokens, local_caller))
     parts = (*checked, console)
     operations = operations_part(parts, readiness, journal.journal.node[-8:], runs.requests.settle)
     pipeline = _pipeline(settings, identity, catalog, connections, runs, refusals, large_bodies, log)
-    pipeline = replace(
-        pipeline,
-        gate=Gate(admitted=observed.observer.admitted),
-        for_author=local_tokens is not None,
-        console_on=console_on,
-    )
+    gate = Gate(admitted=observed.observer.admitted)
+    pipeline = replace(pipeline, gate=gate, for_author=local_tokens is not None, console_on=console_on)
     return Application((*parts, operations), pipeline, catalog.catalog, own_host_of(settings, local_tokens is not None))
 
 
