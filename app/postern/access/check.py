@@ -19,11 +19,13 @@ class Check(NamedTuple):
 
 class Refused(Exception):
     """A rejected request, which is recorded as a refusal. `checks` ends with the one that failed. `proved` says that
-    the token was issued and signed by one of our tenants, so the reply may include the advice."""
+    the token was issued and signed by one of our tenants, so the reply may include the advice. `claims` is what the
+    caller's next token has to meet (see claims_request.py), for a client that handles such a challenge; else ""."""
 
-    def __init__(self, checks: Iterable[Check], *, proved: bool = False) -> None:
+    def __init__(self, checks: Iterable[Check], *, proved: bool = False, claims: str = "") -> None:
         self.checks = tuple(checks)
         self.proved = proved
+        self.claims = claims
         super().__init__(self.failed.name)
 
     @property

@@ -66,7 +66,10 @@ def routes(
         *(_of_grants(GrantHandlers(installation, handlers.caller, grants, connect_at)) if grants is not None else ()),
         *more,
     )
-    return [Route(path, _endpoint(page, path, refused, log), methods=[method]) for method, path, page in table]
+    authority = installation.authority
+    return [
+        Route(path, _endpoint(page, path, refused, log, authority), methods=[method]) for method, path, page in table
+    ]
 
 
 def _of_grants(handlers: GrantHandlers) -> tuple[tuple[str, str, Page], ...]:
@@ -78,7 +81,7 @@ def _of_grants(handlers: GrantHandlers) -> tuple[tuple[str, str, Page], ...]:
 
 
 def _endpoint(
-    page: Page, path: str, refused: Callable[[Refusal], bool], log: FilteringBoundLogger
+    page: Page, path: str, refused: Callable[[Refusal], bool], log: FilteringBoundLogger, authority: str
 ) -> Callable[[Request], Awaitable[Response]]:
     """The page with its errors as problems. No other detail of an error is sent. The log has no id of a run, because
     the id of an anonymous caller's run gives access to it."""
@@ -91,7 +94,7 @@ def _endpoint(
             answer = await (while_connected(page, request) if reads else page(request))
             return _response(answer, request)
         except Refused as error:
-            rejection, shown = error, unauthenticated(error)
+            rejection, shown = error, unauthenticated(error, authority)
         except Problem as error:
             shown = error
         except Exception:

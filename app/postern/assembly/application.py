@@ -21,7 +21,7 @@ from postern.assembly.catalog import CatalogPart, catalog_part
 from postern.assembly.connections import ConnectionsPart, connections_part
 from postern.assembly.console import Beside, Local, console_is_on, console_part
 from postern.assembly.grants import grants_part
-from postern.assembly.identity import IdentityPart, identity_part
+from postern.assembly.identity import IdentityPart, authority, identity_part
 from postern.assembly.journal import journal_part
 from postern.assembly.operations import operations_part, readiness_of
 from postern.assembly.part import Part, start
@@ -178,6 +178,7 @@ def _pipeline(
         log=log,
         count=runs.requests.count,
         client_id=settings.client_id,
+        authority=authority(settings),
         large_bodies=large_bodies,
         stopping=lambda: runs.runner.room.closed,
     )
