@@ -26,6 +26,7 @@ from postern.assembly.journal import journal_part
 from postern.assembly.operations import operations_part, readiness_of
 from postern.assembly.part import Part, start
 from postern.assembly.refusals import RefusalsPart, refusals_part
+from postern.assembly.revocation import revocation_part
 from postern.assembly.runs import RunsPart, runs_part
 from postern.assembly.security import audit_part
 from postern.catalog import Catalog
@@ -37,6 +38,7 @@ from postern.journal.refusal import Refusal
 from postern.logs import configure_logs, log_format
 from postern.runs.runner import Runner
 from postern.security.audit.log import AuditLog
+from postern.security.revocation.revocations import Revocations
 from postern.settings import Settings, load_settings
 from postern.triggers.caller_tokens import with_caller_tokens
 from postern.triggers.exchange import EXCHANGE, Exchange
@@ -124,11 +126,13 @@ def create_app(
     """
     log = structlog.get_logger("postern")
     audit = AuditLog()
-    identity = identity_part(settings)
+    revocations = Revocations()
+    identity = identity_part(settings, revocations)
     catalog = catalog_part(settings, identity.serve)
     connections = connections_part(settings)
     journal = journal_part(settings)
     audited = audit_part(settings, audit, journal.journal)
+    revocation = revocation_part(settings, revocations, journal.journal, audit, identity)
     console_on = console_is_on(settings, local_address)
     grants = grants_part(settings, journal.journal, connections, log, local_address if console_on else None)
     runs = runs_part(
@@ -146,7 +150,7 @@ def create_app(
     api = api_part(
         settings, journal.journal, identity, catalog, runs, refusals, grants, log, local_tokens, large_bodies
     )
-    checked = (identity, catalog, connections, journal, audited, grants, runs, refusals, api)
+    checked = (identity, catalog, connections, journal, audited, revocation, grants, runs, refusals, api)
     readiness = readiness_of(checked)
     beside = Beside(journal.journal, identity, catalog, connections, runs, refusals, api, grants, readiness)
     console = console_part(settings, beside, log, Local(local_address, local_tokens, local_caller))
