@@ -148,7 +148,17 @@ def create_app(
     refusals = refusals_part(journal.journal, identity.identity, log)
     large_bodies = LargeBodies()
     api = api_part(
-        settings, journal.journal, identity, catalog, runs, refusals, grants, log, local_tokens, large_bodies
+        settings,
+        journal.journal,
+        identity,
+        catalog,
+        runs,
+        refusals,
+        grants,
+        revocation,
+        log,
+        local_tokens,
+        large_bodies,
     )
     checked = (identity, catalog, connections, journal, audited, revocation, grants, runs, refusals, api)
     readiness = readiness_of(checked)

@@ -7,6 +7,7 @@ from postern.api.health import Check
 from postern.api.metrics import revocation_metrics
 from postern.assembly.identity import IdentityPart
 from postern.assembly.part import Part
+from postern.errors import Problem
 from postern.journal.journal import Journal
 from postern.security.audit.log import AuditLog
 from postern.security.revocation.revocations import PATIENCE, Revocations
@@ -48,10 +49,12 @@ def revocation_part(
 
 def _known(revocations: Revocations) -> Check:
     async def check() -> str:
-        if revocations.known:
-            return ""
-        age = revocations.age
-        since = "not read yet" if age is None else f"not read for {age:.0f} s, and {PATIENCE:.0f} s are allowed"
-        return f"{since}: authenticated requests get 503"
+        try:
+            await revocations.wait()  # a server that has just started reads them in a moment
+        except Problem:
+            age = revocations.age
+            since = "not read yet" if age is None else f"not read for {age:.0f} s, and {PATIENCE:.0f} s are allowed"
+            return f"{since}: authenticated requests get 503"
+        return ""
 
     return check

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from postern.access import Revoked
 from postern.journal.grants import owner_of
 from postern.journal.schema import invitations, revocations, sessions
 
@@ -45,6 +46,10 @@ class Rule:
     subject: str
     not_before: float
     bars_until: float = 0.0
+
+    def as_revoked(self) -> Revoked:
+        """What it means for a caller."""
+        return Revoked(self.kind.value, self.not_before, self.bars_until)
 
 
 @dataclass(frozen=True, slots=True)
