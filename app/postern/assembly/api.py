@@ -14,6 +14,7 @@ from postern.assembly.grants import GrantsPart
 from postern.assembly.identity import IdentityPart, installation_of
 from postern.assembly.part import Part
 from postern.assembly.refusals import RefusalsPart
+from postern.assembly.revocation import RevocationPart
 from postern.assembly.runs import RunsPart
 from postern.journal.journal import Journal
 from postern.journal.reading.records import RunRecord, underway_record
@@ -41,13 +42,15 @@ def api_part(
     runs: RunsPart,
     refusals: RefusalsPart,
     grants: GrantsPart,
+    revocation: RevocationPart,
     log: FilteringBoundLogger,
     local_tokens: TokenCommand | None,
     large_bodies: LargeBodies,
     note: Note,
 ) -> ApiPart:
-    """`/runs`, `/refusals`, `/workflows`, `/connections`, `/openapi.json` and `/docs`. With `local_tokens`, for a local
-    tenant, all callers see the documents of all triggers. `note` notes events of the audit log."""
+    """`/runs`, `/refusals`, `/workflows`, `/connections`, `/revocations`, `/openapi.json` and `/docs`. With
+    `local_tokens`, for a local tenant, all callers see the documents of all triggers. `note` notes events of the audit
+    log."""
     installation = installation_of(settings)
     identify = identity.identification.identify
     docs = Docs(installation, identify, catalog.snapshot, local_tokens)
@@ -71,6 +74,7 @@ def api_part(
         log=log,
         grants=grants.actions,
         connect_at=grants.address,
+        revoking=revocation.revoking,
         more=docs.pages,
         console_on=bool(grants.address),
         audit=run_audit,

@@ -21,12 +21,13 @@ from postern.assembly.catalog import CatalogPart, catalog_part
 from postern.assembly.connections import ConnectionsPart, connections_part
 from postern.assembly.console import Beside, Local, console_is_on, console_part
 from postern.assembly.grants import grants_part
-from postern.assembly.identity import IdentityPart, identity_part
+from postern.assembly.identity import IdentityPart, authority, identity_part
 from postern.assembly.journal import journal_part
 from postern.assembly.observed import observed_part
 from postern.assembly.operations import operations_part, readiness_of
 from postern.assembly.part import Part, start
 from postern.assembly.refusals import RefusalsPart, refusals_part
+from postern.assembly.revocation import revocation_part
 from postern.assembly.runs import RunsPart, runs_part
 from postern.assembly.security import audit_part
 from postern.catalog import Catalog
@@ -39,6 +40,7 @@ from postern.journal.refusal import Refusal
 from postern.logs import configure_logs, log_format
 from postern.runs.runner import Runner
 from postern.security.audit.log import AuditLog
+from postern.security.revocation.revocations import Revocations
 from postern.settings import Settings, load_settings
 from postern.triggers.caller_tokens import with_caller_tokens
 from postern.triggers.exchange import EXCHANGE, Exchange
@@ -127,12 +129,14 @@ def create_app(
     log = structlog.get_logger("postern")
     audit = AuditLog()
     note = audit.note
-    identity = identity_part(settings)
+    revocations = Revocations()
+    identity = identity_part(settings, revocations)
     catalog = catalog_part(settings, identity.serve)
     connections = connections_part(settings)
     journal = journal_part(settings, lambda deleted: note(Kind.RETENTION, fields={"deleted": dict(deleted)}))
     audited = audit_part(settings, audit, journal.journal)
     observed = observed_part(settings, note, journal.journal, catalog, connections)
+    revocation = revocation_part(settings, revocations, journal.journal, audit, identity)
     console_on = console_is_on(settings, local_address)
     grants = grants_part(settings, journal.journal, connections, log, note, local_address if console_on else None)
     runs = runs_part(
@@ -148,9 +152,20 @@ def create_app(
     refusals = refusals_part(journal.journal, identity.identity, log, observed.observer.rejected)
     large_bodies = LargeBodies()
     api = api_part(
-        settings, journal.journal, identity, catalog, runs, refusals, grants, log, local_tokens, large_bodies, note
+        settings,
+        journal.journal,
+        identity,
+        catalog,
+        runs,
+        refusals,
+        grants,
+        revocation,
+        log,
+        local_tokens,
+        large_bodies,
+        note,
     )
-    checked = (identity, catalog, connections, journal, audited, observed, grants, runs, refusals, api)
+    checked = (identity, catalog, connections, journal, audited, observed, revocation, grants, runs, refusals, api)
     readiness = readiness_of(checked)
     beside = Beside(journal.journal, identity, catalog, connections, runs, refusals, api, grants, readiness, note)
     console = console_part(settings, beside, log, Local(local_address, local_tokens, local_caller))
@@ -183,6 +198,7 @@ def _pipeline(
         log=log,
         count=runs.requests.count,
         client_id=settings.client_id,
+        authority=authority(settings),
         large_bodies=large_bodies,
         stopping=lambda: runs.runner.room.closed,
     )
