@@ -91,6 +91,7 @@ PROBLEMS: Mapping[str, ProblemType] = {
         "Unknown connection",
         "There is no such connection that a person connects, or it is not yours. Operators connect shared ones.",
     ),
+    "unknown-finding": ProblemType(404, "Unknown finding", "There is no such finding."),
     "unknown-revocation": ProblemType(404, "Unknown revocation", "There is no such revocation."),
     "not-found": ProblemType(404, "Not found", "There is nothing at this URL."),
     "method-not-allowed": ProblemType(

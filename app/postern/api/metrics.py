@@ -270,6 +270,18 @@ def revocation_metrics(active: Callable[[], int], age: Callable[[], float | None
     return collect
 
 
+def finding_metrics(found: Callable[[], Mapping[str, int]], alerts: Callable[[], Mapping[str, int]]) -> Collect:
+    """How many findings this server process began, by kind, and how alerts ended."""
+
+    def collect(families: Families) -> Iterable[Metric]:
+        kinds = {(kind,): count for kind, count in found().items()}
+        yield families.counters("postern_findings", "New findings.", ("kind",), kinds)
+        outcomes = {(outcome,): count for outcome, count in alerts().items()}
+        yield families.counters("postern_alerts", "Alerts by how they ended.", ("outcome",), outcomes)
+
+    return collect
+
+
 def build_metrics(version: str) -> Collect:
     """The running version."""
     return lambda families: [families.info("postern_build", "The running version.", {"version": version})]

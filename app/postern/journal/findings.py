@@ -67,6 +67,12 @@ def claim_alert(connection: Connection, finding_id: str, now: float) -> bool:
     return connection.execute(claimed).first() is not None
 
 
+def release_alert(connection: Connection, finding_id: str, claimed_at: float) -> None:
+    """Give back an alert that could not be started. It may be repeated."""
+    claimed = findings.c.id == finding_id, findings.c.alerted_at == claimed_at
+    connection.execute(update(findings).where(*claimed).values(alerted_at=None))
+
+
 def is_of_alert(connection: Connection, run_ids: Iterable[str]) -> bool:
     """Whether one of these runs was called by a run that a finding started, directly or not."""
     waiting, depth = set(run_ids), 0

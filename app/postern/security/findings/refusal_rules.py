@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from postern.access.revocation import REVOKED
 from postern.journal.finding import FindingKind
 from postern.journal.known_callers import NETWORK, WORKFLOW, application_subject, caller_subject
 from postern.journal.refusal_windows import MANY
@@ -19,8 +20,6 @@ MOST_SUBJECTS = 10_000
 UNAUTHENTICATED = 401
 EXPIRED = "expiry"
 """The check of tokens that have expired (`identity.token`)."""
-REVOKED = "revoked"
-"""The check of tokens, callers and clients that operators revoked."""
 
 FAILURES = 5
 FAILURE_SECONDS = 600.0
