@@ -83,6 +83,35 @@ def refusal_record(**members: Any) -> Record:
     }
 
 
+def finding_record(**members: Any) -> Record:
+    """A record of a finding."""
+    return {
+        "id": new_id(),
+        "kind": "new-network",
+        "title": "A new network",
+        "state": "new",
+        "subject": "t/ed1bf663-4183-4555-b113-3ed7e5cc901b",
+        "caller": {
+            "kind": "user",
+            "object_id": "ed1bf663-4183-4555-b113-3ed7e5cc901b",
+            "tenant_id": "t",
+            "client_id": "c1",
+            "name": "Ada Okafor",
+        },
+        "token_id": "uti-1",
+        "client_address": "192.0.2.7",
+        "workflow": "payroll",
+        "first_at": "2026-01-31T10:00:00.000Z",
+        "last_at": "2026-01-31T11:00:00.000Z",
+        "count": 3,
+        "evidence": {"runs": ["run-1"], "networks": ["192.0.2.0/24"], "refused": []},
+        "state_by": None,
+        "state_at": None,
+        "alerted_at": None,
+        **members,
+    }
+
+
 class Keeper:
     """The records, newest first, and the requests received. `most` limits a page; `answer` replaces every response."""
 
@@ -95,6 +124,7 @@ class Keeper:
         """Be as new."""
         self.runs: list[Record] = []
         self.refusals: list[Record] = []
+        self.findings: list[Record] = []
         self.requests: list[tuple[str, dict[str, str]]] = []
         self.most = 200
         self.answer: Response | None = None
@@ -117,6 +147,9 @@ class Keeper:
                 Route("/runs/{id}/cancel", self._page(self._cancel), methods=["POST"]),
                 Route("/runs/{id}/resubmit", self._page(self._resubmit), methods=["POST"]),
                 Route("/refusals", self._page(self._refusals)),
+                Route("/findings", self._page(self._findings)),
+                Route("/findings/{id}", self._page(self._finding)),
+                Route("/findings/{id}/acknowledge", self._page(self._acknowledge), methods=["POST"]),
                 Route("/connections/{name}", self._page(self._end), methods=["DELETE"]),
                 Route("/connections/{name}/links", self._linked, methods=["POST"]),
             ]
@@ -185,6 +218,18 @@ class Keeper:
             and query.get("address", refusal["client_address"]) == refusal["client_address"]
         ]
         return self._part("refusals", found, query)
+
+    def _findings(self, _: Request, query: dict[str, str], caller: str, operator: bool) -> Response:
+        return self._part("findings", self.findings, query) if operator else _problem("forbidden")
+
+    def _finding(self, request: Request, query: dict[str, str], caller: str, operator: bool) -> Response:
+        found = next((each for each in self.findings if each["id"] == request.path_params["id"]), None)
+        return _problem("unknown-finding") if found is None else JSONResponse(found)
+
+    def _acknowledge(self, request: Request, query: dict[str, str], caller: str, operator: bool) -> Response:
+        for each in self.findings:
+            each |= {"state": "acknowledged", "state_by": {"name": "Ada"}, "state_at": "2026-01-31T12:00:00.000Z"}
+        return self._finding(request, query, caller, operator)
 
     def _part(self, name: str, found: list[Record], query: dict[str, str]) -> Response:
         start = int(query.get("cursor", "0"))

@@ -53,6 +53,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
             "line. `postern explain REQUEST_ID` shows the checks."
         ),
     ),
+    "findings": (
+        "findings",
+        "Odd activity of callers, for operators: list, show ID, acknowledge ID. Without a subcommand, same as list.",
+    ),
     "connections": (
         "connections",
         (
