@@ -112,6 +112,29 @@ def finding_record(**members: Any) -> Record:
     }
 
 
+def revocation(**members: Any) -> Record:
+    """A revocation as the API shows it."""
+    return {
+        "id": new_id(),
+        "kind": "caller",
+        "subject": "ed1bf663-4183-4555-b113-3ed7e5cc901b",
+        "name": None,
+        "reason": "stolen laptop",
+        "in_effect": True,
+        "not_before": "2026-01-31T10:00:00.000Z",
+        "bars_until": None,
+        "accepted_again_at": "2026-01-31T10:05:00.000Z",
+        "made_by": {"kind": "user", "object_id": "x", "client_id": None, "name": "Ada Okafor"},
+        "made_at": "2026-01-31T10:00:00.000Z",
+        "lifted_by": None,
+        "lifted_at": None,
+        "runs_in_progress": [],
+        "more_runs": False,
+        "shared_connections": [],
+        **members,
+    }
+
+
 class Keeper:
     """The records, newest first, and the requests received. `most` limits a page; `answer` replaces every response."""
 
@@ -131,6 +154,7 @@ class Keeper:
         self.goes_on = False
         self.preferences: list[str] = []
         self.bodies: list[Any] = []
+        self.revocations: list[Record] = []
 
     @property
     def environ(self) -> dict[str, str]:
@@ -151,6 +175,9 @@ class Keeper:
                 Route("/findings/{id}", self._page(self._finding)),
                 Route("/findings/{id}/acknowledge", self._page(self._acknowledge), methods=["POST"]),
                 Route("/connections/{name}", self._page(self._end), methods=["DELETE"]),
+                Route("/revocations", self._page(self._revocations)),
+                Route("/revocations", self._revoked, methods=["POST"]),
+                Route("/revocations/{id}", self._page(self._lift), methods=["DELETE"]),
                 Route("/connections/{name}/links", self._linked, methods=["POST"]),
             ]
         )
@@ -177,6 +204,26 @@ class Keeper:
     async def _linked(self, request: Request) -> Response:
         self.bodies.append(await request.json())
         return await self._page(self._link)(request)  # type: ignore[no-any-return]
+
+    async def _revoked(self, request: Request) -> Response:
+        self.bodies.append(await request.json())
+        return await self._page(self._revoke)(request)  # type: ignore[no-any-return]
+
+    def _revoke(self, request: Request, query: dict[str, str], caller: str, operator: bool) -> Response:
+        if not operator:
+            return _problem("forbidden")
+        body = self.bodies[-1]
+        if body["subject"] == caller and not body.get("confirm"):
+            return _problem("confirmation-required")
+        made = revocation(kind=body.get("kind", "client"), subject=body["subject"], reason=body.get("reason"))
+        return JSONResponse(made, 201)
+
+    def _revocations(self, request: Request, query: dict[str, str], caller: str, operator: bool) -> Response:
+        return self._part("revocations", self.revocations, query)
+
+    def _lift(self, request: Request, query: dict[str, str], caller: str, operator: bool) -> Response:
+        found = [each for each in self.revocations if each["id"] == request.path_params["id"]]
+        return JSONResponse(found[0]) if found else _problem("unknown-revocation")
 
     def _link(self, request: Request, query: dict[str, str], caller: str, operator: bool) -> Response:
         if not operator:
