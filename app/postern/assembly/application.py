@@ -132,9 +132,10 @@ def create_app(
     connections = connections_part(settings)
     journal = journal_part(settings)
     audited = audit_part(settings, audit, journal.journal)
-    revocation = revocation_part(settings, revocations, journal.journal, audit, identity)
+    revocation = revocation_part(settings, revocations, journal.journal, audit, identity, connections)
     console_on = console_is_on(settings, local_address)
-    grants = grants_part(settings, journal.journal, connections, log, local_address if console_on else None)
+    at = local_address if console_on else None
+    grants = grants_part(settings, journal.journal, connections, log, at, revocations)
     runs = runs_part(
         settings,
         journal.journal,
@@ -147,22 +148,11 @@ def create_app(
     )
     refusals = refusals_part(journal.journal, identity.identity, log)
     large_bodies = LargeBodies()
-    api = api_part(
-        settings,
-        journal.journal,
-        identity,
-        catalog,
-        runs,
-        refusals,
-        grants,
-        revocation,
-        log,
-        local_tokens,
-        large_bodies,
-    )
+    beside_runs = (catalog, runs, refusals, grants, revocation)
+    api = api_part(settings, journal.journal, identity, *beside_runs, log, local_tokens, large_bodies)
     checked = (identity, catalog, connections, journal, audited, revocation, grants, runs, refusals, api)
     readiness = readiness_of(checked)
-    beside = Beside(journal.journal, identity, catalog, connections, runs, refusals, api, grants, readiness)
+    beside = Beside(journal.journal, identity, catalog, connections, runs, refusals, api, grants, revocation, readiness)
     console = console_part(settings, beside, log, Local(local_address, local_tokens, local_caller))
     parts = (*checked, console)
     operations = operations_part(parts, readiness, journal.journal.node[-8:], runs.requests.settle)
@@ -186,6 +176,7 @@ def _pipeline(
         triggers=catalog.triggers,
         recall=identity.identification.recall,
         identify=identity.identification.identify,
+        still=identity.still,
         start=_start(runs.runner, connections.callers),
         refused=refusals.take,
         max_body_bytes=settings.max_body_bytes,

@@ -17,6 +17,7 @@ from postern.connections.stage import Stage
 from postern.connections.vault.secret import SecretState
 from postern.errors import problem
 from postern.identity.explained import Explained
+from postern.security.revocation.revoking import Revoking
 from postern.settings import Settings
 from postern.settings.installation import Installation
 
@@ -61,7 +62,8 @@ class Services:
     command that prints a token there with which a trigger may be called. `address` is where browsers reach the server.
     `secret_states` is what is known of the secrets of the settings, by name, and `read_secrets` reads them now.
     `readiness` says why each check of `/readyz` fails, "" if it passes. `grants` are the actions on connections that
-    people connect, and `provider` returns that of a grant's name. `stages` tests an entry."""
+    people connect, and `provider` returns that of a grant's name. `stages` tests an entry.
+    `revoking` ends access."""
 
     settings: Settings
     installation: Installation
@@ -84,3 +86,4 @@ class Services:
     grants: GrantActions = NO_GRANTS
     provider: Callable[[str], Provider] = _no_provider
     stages: Stages | None = None
+    revoking: Revoking | None = None
