@@ -137,32 +137,23 @@ def create_app(
     journal = journal_part(settings, records_deleted(note))
     audited = audit_part(settings, audit, journal, connections.connections)
     observed = observed_part(settings, note, journal.journal, catalog, connections)
-    revocation = revocation_part(settings, revocations, journal.journal, audit, identity)
+    revocation = revocation_part(settings, revocations, journal.journal, audit, identity, connections)
     console_on = console_is_on(settings, local_address)
-    grants = grants_part(settings, journal.journal, connections, log, note, local_address if console_on else None)
+    at = local_address if console_on else None
+    grants = grants_part(settings, journal.journal, connections, log, note, at, revocations)
     for_author = local_tokens is not None
     runs = _runs(settings, journal.journal, connections, catalog, log, grants.address, for_author)
     findings = findings_part(settings, journal.journal, catalog, runs.runner, note, observed.observer)
     refusals = refusals_part(journal.journal, identity.identity, log, observed.observer.rejected)
     large_bodies = LargeBodies()
-    api = api_part(
-        settings,
-        journal.journal,
-        identity,
-        catalog,
-        runs,
-        refusals,
-        grants,
-        revocation,
-        log,
-        local_tokens,
-        large_bodies,
-        note,
-    )
+    beside_runs = (catalog, runs, refusals, grants, revocation)
+    api = api_part(settings, journal.journal, identity, *beside_runs, log, local_tokens, large_bodies, note)
     watching = (audited, findings, observed, revocation)
     checked = (identity, catalog, connections, journal, *watching, grants, runs, refusals, api)
     readiness = readiness_of(checked)
-    beside = Beside(journal.journal, identity, catalog, connections, runs, refusals, api, grants, readiness, note)
+    beside = Beside(
+        journal.journal, identity, catalog, connections, runs, refusals, api, grants, revocation, readiness, note
+    )
     console = console_part(settings, beside, log, Local(local_address, local_tokens, local_caller))
     parts = (*checked, console)
     operations = operations_part(parts, readiness, journal.journal.node[-8:], runs.requests.settle)
@@ -203,6 +194,7 @@ def _pipeline(
         triggers=catalog.triggers,
         recall=identity.identification.recall,
         identify=identity.identification.identify,
+        still=identity.still,
         start=_start(runs.runner, connections.callers),
         refused=refusals.take,
         max_body_bytes=settings.max_body_bytes,

@@ -18,6 +18,7 @@ from postern.assembly.grants import GrantsPart
 from postern.assembly.identity import IdentityPart, installation_of
 from postern.assembly.part import Part
 from postern.assembly.refusals import RefusalsPart
+from postern.assembly.revocation import RevocationPart
 from postern.assembly.runs import RunsPart
 from postern.connections.entry_trial import OfPeople, stages_of
 from postern.connections.own_proof import OwnProof
@@ -52,6 +53,7 @@ class Beside:
     refusals: RefusalsPart
     api: ApiPart
     grants: GrantsPart
+    revocation: RevocationPart
     readiness: Readiness
     note: Note
 
@@ -102,7 +104,13 @@ def console_part(settings: Settings, beside: Beside, log: FilteringBoundLogger, 
 
     frame = Frame(address, assets.version, journal.node[-8:])
     sessions = Sessions(
-        cookies_at(address), journal.read, journal.write, note, services.installation, ends_of(settings)
+        cookies_at(address),
+        journal.read,
+        journal.write,
+        note,
+        services.installation,
+        ends_of(settings),
+        revocations=beside.revocation.revocations,
     )
     guard = Guard(frame, sessions, settings.console == "operators", beside.refusals.take, log)
     sign_in = SignIn(frame, sessions, _entra(settings, beside, client, address), journal.write, log, beside.note)
@@ -134,6 +142,7 @@ def _services(
         readiness=beside.readiness.reasons,
         grants=beside.grants.actions,
         provider=beside.grants.provider,
+        revoking=beside.revocation.revoking,
         stages=partial(stages_of, settings=settings, of=OfPeople(journal.read, accounts)),
         note=beside.note,
         run_audit=beside.api.run_audit,

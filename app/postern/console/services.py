@@ -19,6 +19,7 @@ from postern.connections.vault.secret import SecretState
 from postern.errors import problem
 from postern.identity.explained import Explained
 from postern.security.audit.log import Note, not_noted
+from postern.security.revocation.revoking import Revoking
 from postern.settings import Settings
 from postern.settings.installation import Installation
 
@@ -63,8 +64,8 @@ class Services:
     command that prints a token there with which a trigger may be called. `address` is where browsers reach the server.
     `secret_states` is what is known of the secrets of the settings, by name, and `read_secrets` reads them now.
     `readiness` says why each check of `/readyz` fails, "" if it passes. `grants` are the actions on connections that
-    people connect, and `provider` returns that of a grant's name. `stages` tests an entry. `note` notes
-    events of the audit log, and `run_audit` those about runs."""
+    people connect, and `provider` returns that of a grant's name. `stages` tests an entry. `note` notes events of the
+    audit log, and `run_audit` those about runs. `revoking` ends access."""
 
     settings: Settings
     installation: Installation
@@ -89,3 +90,4 @@ class Services:
     stages: Stages | None = None
     note: Note = not_noted
     run_audit: RunAudit = field(default_factory=RunAudit)
+    revoking: Revoking | None = None
