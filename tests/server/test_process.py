@@ -483,7 +483,7 @@ def test_the_configuration_is_closed_by_default(monkeypatch):
     assert (config.proxy_headers, config.server_header, config.access_log) == (False, False, False)
     assert config.forwarded_allow_ips == []
     behind = server_config("app:none", trusted_proxies=["10.0.0.0/8"])
-    assert (behind.proxy_headers, behind.forwarded_allow_ips) == (True, ["10.0.0.0/8"])
+    assert (behind.proxy_headers, behind.forwarded_allow_ips) == (True, ["10.0.0.0/8", "::ffff:10.0.0.0/104"])
 
 
 def test_several_workers_need_an_import_string():

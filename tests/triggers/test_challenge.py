@@ -77,7 +77,8 @@ def test_a_claims_request_is_minified_json(request_, claims):
     [
         ("user", {"cp1"}, "{}"),
         ("user", {"cp1", "protapp"}, "{}"),
-        ("user", {"CP1"}, ""),
+        ("user", {"CP1"}, "{}"),
+        ("user", {"cp10", "xcp1"}, ""),
         ("user", set(), ""),
         ("application", {"cp1"}, ""),  # nobody could sign in again
         ("anonymous", {"cp1"}, ""),

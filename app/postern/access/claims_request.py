@@ -9,7 +9,8 @@ import json
 from postern.access.caller import Caller
 
 HANDLES_CHALLENGES = "cp1"
-"""The client capability (`xms_cc`) of clients that handle a claims challenge."""
+"""The client capability (`xms_cc`) of clients that handle a claims challenge. Tokens have it in either case, as the
+client wrote it: MSAL's own pages write `cp1` and `CP1`."""
 
 
 def auth_context(context: str) -> str:
@@ -25,7 +26,12 @@ def issued_since(not_before: float) -> str:
 def for_client_of(caller: Caller, request: str) -> str:
     """The request, if the client of this caller's token handles challenges; else "", so that it gets a plain 401.
     Only people can sign in again."""
-    return request if caller.kind == "user" and HANDLES_CHALLENGES in caller.capabilities else ""
+    return request if caller.kind == "user" and handles_challenges(caller) else ""
+
+
+def handles_challenges(caller: Caller) -> bool:
+    """Whether the client of this caller's token declares that it handles claims challenges."""
+    return any(capability.lower() == HANDLES_CHALLENGES for capability in caller.capabilities)
 
 
 def _request(claim: str, value: str) -> str:

@@ -225,7 +225,7 @@ def _auth_context(context: str) -> Requirement:
         needs = f"This trigger requires a sign-in that meets the authentication context {context}"
         if caller.kind != "user":
             return f"{needs}. Only tokens of people can meet one."
-        if claims_request.HANDLES_CHALLENGES in caller.capabilities:
+        if claims_request.handles_challenges(caller):
             return f"{needs}: sign in again, and request a token with the claims of WWW-Authenticate."
         return (
             f"{needs}: sign in again, and request a token with that context (claims request, acrs). The challenge "

@@ -1,6 +1,6 @@
 """The application: its parts in order, and the ASGI application that they make."""
 
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from structlog.typing import FilteringBoundLogger
 
-from postern.access import Check, StartedBy
+from postern.access import Check, Refused, StartedBy
 from postern.api.docs import TokenCommand
 from postern.api.own_host import FIX, MISDIRECTED, OwnHost
 from postern.assembly.api import api_part
@@ -44,11 +44,14 @@ from postern.security.audit.log import AuditLog
 from postern.security.revocation.revocations import Revocations
 from postern.settings import Settings, load_settings
 from postern.triggers.caller_tokens import with_caller_tokens
+from postern.triggers.client_network import network_check
+from postern.triggers.cors import let_read, preflights
 from postern.triggers.exchange import EXCHANGE, Exchange
 from postern.triggers.find import PREFIX
 from postern.triggers.gate import Gate
 from postern.triggers.large_bodies import LargeBodies
 from postern.triggers.pipeline import Pipeline, Start
+from postern.triggers.reach import check_reach
 from postern.triggers.reply import ALWAYS, Answer, problem_reply
 
 
@@ -57,7 +60,12 @@ class Application(Starlette):
     itself: Starlette's routing and error handling would double the pipeline's cost."""
 
     def __init__(
-        self, parts: tuple[Part, ...], pipeline: Pipeline, catalog: Catalog, own_host: OwnHost | None = None
+        self,
+        parts: tuple[Part, ...],
+        pipeline: Pipeline,
+        catalog: Catalog,
+        own_host: OwnHost | None = None,
+        outside: Callable[[Scope], Refused | None] | None = None,
     ) -> None:
         @asynccontextmanager
         async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Any]]:
@@ -73,11 +81,14 @@ class Application(Starlette):
         self.pipeline = pipeline
         self.catalog = catalog
         self._own_host = own_host
+        self._outside = outside
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:  # type: ignore[override]
         """Respond to one request, or run the server's lifespan (ASGI)."""
         if scope["type"] != "http":
             return super().__call__(scope, receive, send)
+        if self._outside is not None and (refused := self._outside(scope)) is not None:
+            return self.pipeline.turn_away(refused, scope, send)
         if self._own_host is not None:
             exchange: Exchange | None = scope.get(EXCHANGE)
             elsewhere = self._own_host.elsewhere(scope, exchange.fields if exchange is not None else None)
@@ -158,9 +169,10 @@ def create_app(
     parts = (*checked, console)
     operations = operations_part(parts, readiness, journal.journal.node[-8:], runs.requests.settle)
     pipeline = _pipeline(settings, identity, catalog, connections, runs, refusals, large_bodies, log)
-    gate = Gate(admitted=observed.observer.admitted)
+    gate = Gate(preflights(catalog.triggers), let_read, before=check_reach, admitted=observed.observer.admitted)
     pipeline = replace(pipeline, gate=gate, for_author=for_author, console_on=console_on)
-    return Application((*parts, operations), pipeline, catalog.catalog, own_host_of(settings, local_tokens is not None))
+    own_host, outside = own_host_of(settings, for_author), network_check(settings.allowed_networks)
+    return Application((*parts, operations), pipeline, catalog.catalog, own_host, outside)
 
 
 def _runs(

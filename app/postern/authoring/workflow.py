@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from postern.access import Access, Anonymous, SpecificUsers, TenantUsers, tenant_users
 from postern.authoring.author_code import runs_code
+from postern.authoring.reach import networks_of, origins_of
 from postern.authoring.result import ResultType, result_type
 from postern.authoring.signature import (
     BodyParameter,
@@ -107,6 +108,8 @@ def workflow(
     max_elements: int = MAX_ELEMENTS,
     connections: "Iterable[str] | None" = ...,
     secrets: "Iterable[str] | None" = ...,
+    networks: "Iterable[str] | None" = ...,
+    origins: "Iterable[str] | None" = ...,
 ) -> Callable[[Callable[..., Any]], Workflow]: ...
 def workflow(
     function: Callable[..., Any] | None = None,
@@ -126,6 +129,8 @@ def workflow(
     max_elements: int = MAX_ELEMENTS,
     connections: "Iterable[str] | None" = None,
     secrets: "Iterable[str] | None" = None,
+    networks: "Iterable[str] | None" = None,
+    origins: "Iterable[str] | None" = None,
 ) -> Workflow | Callable[[Callable[..., Any]], Workflow]:
     """Make a workflow of a function: `async def` runs on the event loop, `def` in a thread. The first parameter is the
     Context. A second one is the body, validated against its annotation. Further ones are named in `path`. The return
@@ -137,8 +142,9 @@ def workflow(
     until the run is cancelled and the caller gets a 504. `stateless`: no run is recorded. `secure_inputs`,
     `secure_outputs`: keep all of the request or reply out of records and logs. `max_concurrency`: concurrent runs;
     further requests get a 429. `max_body_bytes`: replaces POSTERN_MAX_BODY_BYTES. `max_elements`: values in a JSON
-    body. `connections`, `secrets`: the only names that `ctx.connection` and `ctx.secret` take. `durable`: not
-    available.
+    body. `connections`, `secrets`: the only names that `ctx.connection` and `ctx.secret` take. `networks`:
+    the networks that requests may come from. `origins`: the origins whose pages may call it in a browser (CORS).
+    `durable`: not available.
 
     Raises WorkflowFault if the options or the function are not valid."""
     _check_durable(durable)
@@ -148,7 +154,7 @@ def workflow(
         return Workflow(
             name=_name(name, function),
             function=function,
-            access=_access(access),
+            **_entry(access, networks, origins),
             methods=_methods(methods),
             path=path,
             timeout=_positive("timeout", timeout),
@@ -165,6 +171,12 @@ def workflow(
         )
 
     return make if function is None else make(function)
+
+
+def _entry(access: Access | None, networks: "Iterable[str] | None", origins: "Iterable[str] | None") -> dict[str, Any]:
+    """Who may call the workflow, and from where."""
+    mode, within = _access(access), networks_of(networks)
+    return {"access": mode, "networks": within, "origins": origins_of(origins, mode, within)}
 
 
 def _signature(function: Callable[..., Any], path: str) -> dict[str, Any]:

@@ -61,6 +61,8 @@ def _conditions(access: TenantUsers) -> list[str]:
         found.append(f"the token is for {_joined(access.audiences, 'or')}")
     if access.tenants:
         found.append(f"the caller is of the tenant {_joined(access.tenants, 'or')}, which replaces the server's own")
+    if access.auth_context:
+        found.append(f"the sign-in met the authentication context {access.auth_context}")
     return found
 
 

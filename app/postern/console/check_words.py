@@ -112,6 +112,18 @@ CHECKS: Mapping[str, Words] = {
         "The caller is not on the workflow's list",
         "The author adds the object id to specific_users(), or its name in [people] of postern.toml",
     ),
+    "auth-context": Words(
+        "The sign-in met the authentication context that the workflow requires",
+        "The sign-in did not meet the authentication context that the workflow requires",
+        "The caller signs in again: clients with the capability cp1 get a challenge. If Entra asks for nothing more, "
+        "an administrator assigns a Conditional Access policy to that authentication context",
+    ),
+    "network": Words(
+        "The request comes from an allowed network",
+        "The request comes from another network",
+        "Call from an allowed network. The author adds one with networks=, the operator in POSTERN_ALLOWED_NETWORKS. "
+        "Behind a proxy, the operator names the proxy in POSTERN_TRUSTED_PROXIES",
+    ),
     "operator": Words(
         "The person is an operator",
         "The person is no operator",

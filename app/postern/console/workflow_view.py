@@ -77,6 +77,8 @@ def workflow_page(trigger: Trigger) -> WorkflowPage:
     """One workflow, without its operations."""
     workflow = trigger.workflow
     options = {
+        "Networks": ", ".join(workflow.networks),
+        "Pages of other origins": ", ".join("any" if each == "*" else each for each in workflow.origins),
         "Timeout": f"{workflow.timeout:g} s",
         "Concurrent runs": f"at most {workflow.max_concurrency}" if workflow.max_concurrency else "",
         "Largest body": f"{workflow.max_body_bytes} bytes" if workflow.max_body_bytes else "",

@@ -15,7 +15,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn, cast
@@ -27,6 +27,7 @@ from uvicorn.config import LifespanType
 from postern import collector
 from postern.allocator import return_free_pages
 from postern.logs import flush_logs
+from postern.networks import as_mapped
 from postern.server.listener import accepted, block_new
 from postern.server.main_task import run_to_end
 from postern.server.protocol import GuardedProtocol
@@ -201,12 +202,18 @@ def server_config(
         server_header=False,
         date_header=True,
         proxy_headers=bool(trusted_proxies),
-        forwarded_allow_ips=list(trusted_proxies),  # a list, so that uvicorn does not read the environment
+        forwarded_allow_ips=_both_forms(trusted_proxies),
         timeout_keep_alive=75,
         timeout_graceful_shutdown=5,
         ssl_certfile=certificate,
         ssl_keyfile=private_key,
     )
+
+
+def _both_forms(proxies: Iterable[str]) -> list[str]:
+    """The proxies as they are written, and IPv4 ones as IPv6 too: a proxy on a dual-stack socket may write the proxy
+    before it so, which would pass for the client else. A list, so that uvicorn does not read the environment."""
+    return [form for proxy in proxies for form in dict.fromkeys((proxy, as_mapped(proxy)))]
 
 
 def bind(config: uvicorn.Config) -> socket.socket:

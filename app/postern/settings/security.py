@@ -1,6 +1,5 @@
 """The tables of `postern.toml` for operating: `[findings]`, `[access]`, `[limits]` and `[auth_contexts]`."""
 
-import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, StrictStr
 
+from postern.networks import canonical
 from postern.settings import types
 
 _RATE = re.compile(r"([1-9][0-9]{0,8})/(second|minute|hour)")
@@ -51,19 +51,15 @@ def auth_context(text: str) -> str:
 
 
 def networks(items: tuple[str, ...]) -> tuple[str, ...]:
-    """Addresses and networks (CIDR) of clients. An IPv4 network that is written as IPv6 (`::ffff:10.0.0.0/104`) is the
-    same network in IPv4."""
+    """Addresses and networks of clients, as CIDR."""
     return tuple(_network(item) for item in items)
 
 
 def _network(item: str) -> str:
     try:
-        network = ipaddress.ip_network(item)
+        return canonical(item)
     except ValueError:
         raise types.fault("is not an address or a network", "Write it like 10.0.0.0/8 or 2001:db8::/32", item) from None
-    if isinstance(network, ipaddress.IPv6Network) and network.network_address.ipv4_mapped and network.prefixlen >= 96:
-        return f"{network.network_address.ipv4_mapped}/{network.prefixlen - 96}"
-    return str(network)
 
 
 WorkflowName = Annotated[StrictStr, AfterValidator(workflow_name)]

@@ -14,8 +14,13 @@ from postern.errors import Problem, problem
 NOT_QUOTABLE = re.compile(r"[^\x20-\x21\x23-\x5b\x5d-\x7e]")
 """Characters that RFC 6750, section 3, does not allow in `error_description`."""
 
-ERRORS = {"credentials": "", "authorization-header": "invalid_request", "scope": "insufficient_scope"}
-"""The RFC 6750 error of each failed check that is not `invalid_token`; none when no credentials came."""
+ERRORS = {
+    "credentials": "",
+    "network": "",
+    "authorization-header": "invalid_request",
+    "scope": "insufficient_scope",
+}
+"""The RFC 6750 error of each failed check that is not `invalid_token`; none when no credentials were looked at."""
 
 
 def unauthenticated(refused: Refused, authority: str = AUTHORITIES["public"]) -> Problem:

@@ -37,7 +37,7 @@ from postern.runs.underway import Late
 from postern.trace import Trace, parse
 from postern.triggers.challenge import unauthenticated
 from postern.triggers.exchange import EXCHANGE, Exchange
-from postern.triggers.find import find
+from postern.triggers.find import PREFIX, find
 from postern.triggers.gate import ADDED, OPEN_GATE, Gate
 from postern.triggers.large_bodies import LARGE, LargeBodies
 from postern.triggers.read import Disconnected, Receive, arguments, is_left_out, read_body, whole_body
@@ -201,15 +201,10 @@ class Pipeline:
             self._rejections.count(scope, "disconnected")
             return
         except Refused as refused:
-            answer = self._rejections.refuse(unauthenticated(refused, self.authority), scope, request_id, refused)
+            answer, wait = self._refuse(refused, scope, request_id)
             self._rejections.count(scope, "unauthenticated")
-            wait = self.throttle.wait(address_of(scope), monotonic())
         except Problem as raised:
-            shown = _plain(raised)
-            answer = self._rejections.refuse(shown, scope, request_id)
-            self._rejections.count(scope, shown.code)
-            if shown.code in BEFORE_IDENTITY:
-                wait = self.throttle.wait(address_of(scope), monotonic())
+            answer, wait = self._show(_plain(raised), scope, request_id)
         except Exception:
             self.log.exception("request-failed", request_id=request_id, trace_id=trace_id(scope, request_id))
             answer = self._failed("internal-error", scope, request_id)
@@ -220,6 +215,31 @@ class Pipeline:
             answer.headers = [*answer.headers, *added]
         if exchange is None or wait or not exchange.answer_at_once(answer.status, answer.headers, answer.content):
             await self._send(answer, scope, send, exchange, wait)
+
+    def _show(self, shown: Problem, scope: Scope, request_id: str) -> tuple[Answer, float]:
+        """The answer that shows a problem, and the seconds that it waits for."""
+        answer = self._rejections.refuse(shown, scope, request_id)
+        self._rejections.count(scope, shown.code)
+        if shown.code == "method-not-allowed" and self.gate.readable is not None:
+            trigger = self._rejections.requested_trigger(scope["raw_path"])
+            if trigger is not None:
+                self.gate.readable(trigger, scope)
+        early = shown.code in BEFORE_IDENTITY
+        return answer, self.throttle.wait(address_of(scope), monotonic()) if early else 0.0
+
+    async def turn_away(self, refused: Refused, scope: Scope, send: Send) -> None:
+        """Respond to a request, of a trigger or of anything else here, before anything of it was looked at."""
+        exchange: Exchange | None = scope.pop(EXCHANGE, None)
+        answer, wait = self._refuse(refused, scope, new_id())
+        if scope["raw_path"].startswith(PREFIX):
+            self._rejections.count(scope, "unauthenticated")
+        if exchange is None or wait or not exchange.answer_at_once(answer.status, answer.headers, answer.content):
+            await self._send(answer, scope, send, exchange, wait)
+
+    def _refuse(self, refused: Refused, scope: Scope, request_id: str) -> tuple[Answer, float]:
+        """The answer to a rejected request, and the seconds that it waits for."""
+        answer = self._rejections.refuse(unauthenticated(refused, self.authority), scope, request_id, refused)
+        return answer, self.throttle.wait(address_of(scope), monotonic())
 
     async def _send(self, answer: Answer, scope: Scope, send: Send, exchange: Exchange | None, wait: float) -> None:
         """Send an answer that is delayed, or cannot be sent at once."""
@@ -245,6 +265,7 @@ class Pipeline:
             answer = self._rejections.refuse(ended, scope, request_id)
         else:
             answer = reply(ended, console_on=self.console_on)
+        answer.headers = [*answer.headers, *scope.get(ADDED, ())]
         if exchange is None or not exchange.answer_at_once(answer.status, answer.headers, answer.content):
             await answer.send(send)
 

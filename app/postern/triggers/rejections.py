@@ -23,6 +23,12 @@ from postern.triggers.secure_transport import Scope
 BEFORE_IDENTITY = frozenset({"unknown-trigger", "method-not-allowed", INSECURE})
 """Problems of requests whose token is not looked at."""
 
+NETWORK = "network"
+"""The check of the client's address (see client_network.py)."""
+
+NO_TOKEN_READ = BEFORE_IDENTITY | {NETWORK}
+"""The same, by the reason on record."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rejections:
@@ -37,19 +43,20 @@ class Rejections:
 
     def refuse(self, shown: Problem, scope: Scope, request_id: str, refused: Refused | None = None) -> Answer:
         """Respond with the problem, and record for the operator what the caller does not see."""
-        trigger = self._requested_trigger(scope["raw_path"])
+        trigger = self.requested_trigger(scope["raw_path"])
         if self.for_author and trigger is not None and shown.__cause__ is not None:
             self._show_failure(shown.__cause__, trigger.workflow, scope, request_id)
+        reason = shown.reason if refused else shown.code
         refusal = Refusal(
             request_id,
-            shown.reason if refused else shown.code,
+            reason,
             shown.code,
             shown.status,
             trigger.workflow.name if trigger else "",
             address_of(scope),
             refused.checks if refused else (),
         )
-        if trigger and shown.code not in BEFORE_IDENTITY and isinstance(trigger.policy, Guarded):
+        if trigger and reason not in NO_TOKEN_READ and isinstance(trigger.policy, Guarded):
             refusal.policy, refusal.headers = trigger.policy, scope["headers"]
         if refused:
             refusal.proved = refused.proved
@@ -88,11 +95,11 @@ class Rejections:
 
     def count(self, scope: Scope, outcome: str) -> None:
         """Count a request that started no run."""
-        trigger = self._requested_trigger(scope["raw_path"])
+        trigger = self.requested_trigger(scope["raw_path"])
         name, mode = (trigger.workflow.name, trigger.policy.mode) if trigger is not None else ("", "")
         self.count_request(name, mode, outcome)
 
-    def _requested_trigger(self, raw_path: bytes) -> Trigger | None:
+    def requested_trigger(self, raw_path: bytes) -> Trigger | None:
         """The trigger that was requested, if there is one. No other text of the URL is kept, because it might be a
         secret."""
         name = raw_path.removeprefix(PREFIX).partition(b"/")[0].decode("ascii", "replace")
