@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import quote
 
-from postern.access import ANYONE, OPEN, Caller, StartedBy, admit
+from postern.access import ANYONE, OPEN, Caller, Guarded, StartedBy, admit
 from postern.api.access import Standing
 from postern.authoring.request import Request
 from postern.authoring.workflow import Workflow
@@ -70,7 +70,7 @@ def check_resubmit(record: RunRecord, trigger: Trigger | None, standing: Standin
 def caller_again(record: RunRecord, trigger: Trigger | None, caller: Caller) -> Caller:
     """The caller of the new run. An anonymous workflow looks at no token: an anonymous caller's run stays one, also
     when an operator starts it again."""
-    again = record.caller_kind == ANYONE.kind and trigger is not None and trigger.policy is OPEN
+    again = record.caller_kind == ANYONE.kind and trigger is not None and not isinstance(trigger.policy, Guarded)
     return ANYONE if again else caller
 
 

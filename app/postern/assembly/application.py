@@ -28,6 +28,7 @@ from postern.assembly.part import Part, start
 from postern.assembly.refusals import RefusalsPart, refusals_part
 from postern.assembly.runs import RunsPart, runs_part
 from postern.assembly.security import audit_part
+from postern.assembly.senders import senders_part
 from postern.catalog import Catalog
 from postern.connections.on_behalf_of.callers import Callers
 from postern.console.services import LocalCaller
@@ -37,6 +38,7 @@ from postern.journal.refusal import Refusal
 from postern.logs import configure_logs, log_format
 from postern.runs.runner import Runner
 from postern.security.audit.log import AuditLog
+from postern.security.sender_signatures.missing import MissingSecrets
 from postern.settings import Settings, load_settings
 from postern.triggers.caller_tokens import with_caller_tokens
 from postern.triggers.exchange import EXCHANGE, Exchange
@@ -125,8 +127,10 @@ def create_app(
     log = structlog.get_logger("postern")
     audit = AuditLog()
     identity = identity_part(settings)
-    catalog = catalog_part(settings, identity.serve)
+    missing_secrets = MissingSecrets()
+    catalog = catalog_part(settings, identity.serve, missing_secrets)
     connections = connections_part(settings)
+    senders = senders_part(catalog.snapshot, connections.connections.vault, missing_secrets)
     journal = journal_part(settings)
     audited = audit_part(settings, audit, journal.journal)
     console_on = console_is_on(settings, local_address)
@@ -146,14 +150,19 @@ def create_app(
     api = api_part(
         settings, journal.journal, identity, catalog, runs, refusals, grants, log, local_tokens, large_bodies
     )
-    checked = (identity, catalog, connections, journal, audited, grants, runs, refusals, api)
+    checked = (identity, catalog, connections, journal, audited, senders, grants, runs, refusals, api)
     readiness = readiness_of(checked)
     beside = Beside(journal.journal, identity, catalog, connections, runs, refusals, api, grants, readiness)
     console = console_part(settings, beside, log, Local(local_address, local_tokens, local_caller))
     parts = (*checked, console)
     operations = operations_part(parts, readiness, journal.journal.node[-8:], runs.requests.settle)
     pipeline = _pipeline(settings, identity, catalog, connections, runs, refusals, large_bodies, log)
-    pipeline = replace(pipeline, gate=Gate(), for_author=local_tokens is not None, console_on=console_on)
+    pipeline = replace(
+        pipeline,
+        gate=Gate(sender=senders.sender(None), body=senders.body),
+        for_author=local_tokens is not None,
+        console_on=console_on,
+    )
     return Application((*parts, operations), pipeline, catalog.catalog, own_host_of(settings, local_tokens is not None))
 
 

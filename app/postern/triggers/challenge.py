@@ -12,6 +12,9 @@ from postern.errors import Problem, problem
 NOT_QUOTABLE = re.compile(r"[^\x20-\x21\x23-\x5b\x5d-\x7e]")
 """Characters that RFC 6750, section 3, does not allow in `error_description`."""
 
+UNSIGNED = {"sender-signature": "The request needs the signature of its sender."}
+"""What the caller is told if another check than one of a token failed, which no token helps."""
+
 ERRORS = {"credentials": "", "authorization-header": "invalid_request", "scope": "insufficient_scope"}
 """The RFC 6750 error of each failed check that is not `invalid_token`; none when no credentials came."""
 
@@ -19,6 +22,9 @@ ERRORS = {"credentials": "", "authorization-header": "invalid_request", "scope":
 def unauthenticated(refused: Refused) -> Problem:
     """The 401 for a rejected request."""
     failed = refused.failed
+    if failed.name in UNSIGNED:
+        headers = {"WWW-Authenticate": "Signature"}
+        return problem("unauthenticated", detail=UNSIGNED[failed.name], reason=failed.name, headers=headers)
     error = ERRORS.get(failed.name, "invalid_token")
     parameters = [f'error="{error}"'] if error else []
     advice = failed.advice if refused.proved else ""

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from postern.connections.faults import ConnectionFault
 from postern.connections.unreached import by_proxy, is_untrusted, of_certificate
-from postern.connections.vault.secret import NoSuchVersion
+from postern.connections.vault.secret import NoSuchVersion, VaultUnavailable
 from postern.loopback import is_loopback
 
 CREDENTIAL = "POSTERN_AZURE_CREDENTIAL"
@@ -116,7 +116,8 @@ class Failure:
 
     def fault(self) -> ConnectionFault:
         """The failure as an exception."""
-        return (NoSuchVersion if self.no_version else ConnectionFault)(self.entry, self.wrong, self.fix)
+        kind = NoSuchVersion if self.no_version else VaultUnavailable if self.outage else ConnectionFault
+        return kind(self.entry, self.wrong, self.fix)
 
 
 def entry_of(name: str) -> str:
