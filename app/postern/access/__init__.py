@@ -17,6 +17,7 @@ from postern.access.modes import (
 from postern.access.policy import OPEN, Guarded, Policy, Signed, audience_requirement, bind, default_scope
 from postern.access.principal import Principal, StartedBy, principal_of
 from postern.access.sender import SenderSignature
+from postern.access.senders import github, hmac_header, slack, stripe
 
 __all__ = [
     "ANYONE",
@@ -43,7 +44,11 @@ __all__ = [
     "bind",
     "checks",
     "default_scope",
+    "github",
+    "hmac_header",
     "principal_of",
+    "slack",
     "specific_users",
+    "stripe",
     "tenant_users",
 ]

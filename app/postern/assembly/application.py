@@ -28,6 +28,7 @@ from postern.assembly.part import Part, start
 from postern.assembly.refusals import RefusalsPart, refusals_part
 from postern.assembly.runs import RunsPart, runs_part
 from postern.assembly.security import audit_part
+from postern.assembly.senders import senders_part
 from postern.assembly.signed_urls import MakeSecret, signed_urls_part
 from postern.catalog import Catalog
 from postern.connections.on_behalf_of.callers import Callers
@@ -38,6 +39,7 @@ from postern.journal.refusal import Refusal
 from postern.logs import configure_logs, log_format
 from postern.runs.runner import Runner
 from postern.security.audit.log import AuditLog
+from postern.security.sender_signatures.missing import MissingSecrets
 from postern.settings import Settings, load_settings
 from postern.triggers.caller_tokens import with_caller_tokens
 from postern.triggers.exchange import EXCHANGE, Exchange
@@ -128,8 +130,10 @@ def create_app(
     log = structlog.get_logger("postern")
     audit = AuditLog()
     identity = identity_part(settings)
-    catalog = catalog_part(settings, identity.serve)
+    missing_secrets = MissingSecrets()
+    catalog = catalog_part(settings, identity.serve, missing_secrets)
     connections = connections_part(settings)
+    senders = senders_part(catalog.snapshot, connections.connections.vault, missing_secrets)
     journal = journal_part(settings)
     audited = audit_part(settings, audit, journal.journal)
     console_on = console_is_on(settings, local_address)
@@ -146,28 +150,18 @@ def create_app(
     )
     refusals = refusals_part(journal.journal, identity.identity, log)
     urls = signed_urls_part(settings, journal.journal, identity, catalog, connections, audit, make_secret)
-    large_bodies = LargeBodies()
+    large = LargeBodies()
     api = api_part(
-        settings,
-        journal.journal,
-        identity,
-        catalog,
-        runs,
-        refusals,
-        grants,
-        log,
-        local_tokens,
-        large_bodies,
-        urls.pages,
+        settings, journal.journal, identity, catalog, runs, refusals, grants, log, local_tokens, large, urls.pages
     )
-    checked = (identity, catalog, connections, journal, audited, grants, runs, refusals, urls, api)
+    checked = (identity, catalog, connections, journal, audited, senders, grants, runs, refusals, urls, api)
     readiness = readiness_of(checked)
     beside = Beside(journal.journal, identity, catalog, connections, runs, refusals, api, grants, readiness, urls)
     console = console_part(settings, beside, log, Local(local_address, local_tokens, local_caller))
     parts = (*checked, console)
     operations = operations_part(parts, readiness, journal.journal.node[-8:], runs.requests.settle)
-    pipeline = _pipeline(settings, identity, catalog, connections, runs, refusals, large_bodies, log)
-    gate = Gate(sender=urls.sender)
+    pipeline = _pipeline(settings, identity, catalog, connections, runs, refusals, large, log)
+    gate = Gate(sender=senders.sender(urls.sender), body=senders.body)
     pipeline = replace(pipeline, gate=gate, for_author=local_tokens is not None, console_on=console_on)
     return Application((*parts, operations), pipeline, catalog.catalog, own_host_of(settings, local_tokens is not None))
 

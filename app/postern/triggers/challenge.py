@@ -12,11 +12,10 @@ from postern.errors import Problem, problem
 NOT_QUOTABLE = re.compile(r"[^\x20-\x21\x23-\x5b\x5d-\x7e]")
 """Characters that RFC 6750, section 3, does not allow in `error_description`."""
 
-UNSIGNED_URL = (
-    "This trigger is called by a signed URL, and this URL is not accepted. Ask who gave it to you for another."
+SIGNED_URL = (
+    "Signed-URL",
+    ("This trigger is called by a signed URL, and this URL is not accepted. Ask who gave it to you for another."),
 )
-"""What a caller is told whose signed URL failed a check: one sentence for all checks."""
-
 SIGNED_URL_CHECKS = frozenset(
     {
         "link-missing",
@@ -31,6 +30,13 @@ SIGNED_URL_CHECKS = frozenset(
 )
 """The checks of a request with a signed URL (`security.signed_urls.check`)."""
 
+UNSIGNED = {
+    "sender-signature": ("Signature", "The request needs the signature of its sender."),
+    **dict.fromkeys(SIGNED_URL_CHECKS, SIGNED_URL),
+}
+"""The scheme of the challenge, and what the caller is told, if another check than one of a token failed, which no token
+helps."""
+
 ERRORS = {"credentials": "", "authorization-header": "invalid_request", "scope": "insufficient_scope"}
 """The RFC 6750 error of each failed check that is not `invalid_token`; none when no credentials came."""
 
@@ -38,9 +44,9 @@ ERRORS = {"credentials": "", "authorization-header": "invalid_request", "scope":
 def unauthenticated(refused: Refused) -> Problem:
     """The 401 for a rejected request."""
     failed = refused.failed
-    if failed.name in SIGNED_URL_CHECKS:
-        headers = {"WWW-Authenticate": "Signed-URL"}
-        return problem("unauthenticated", detail=UNSIGNED_URL, reason=failed.name, headers=headers)
+    if failed.name in UNSIGNED:
+        scheme, detail = UNSIGNED[failed.name]
+        return problem("unauthenticated", detail=detail, reason=failed.name, headers={"WWW-Authenticate": scheme})
     error = ERRORS.get(failed.name, "invalid_token")
     parameters = [f'error="{error}"'] if error else []
     advice = failed.advice if refused.proved else ""

@@ -39,6 +39,10 @@ class NoSuchVersion(ConnectionFault):
     """The vault has no such version of a secret."""
 
 
+class VaultUnavailable(ConnectionFault):
+    """The vault does not respond, or not for now: the secret may be there."""
+
+
 class Secrets(Protocol):
     """The source of secrets. Both methods raise ConnectionFault with `entry` "the secret NAME"."""
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from postern.connections.faults import ConnectionFault
 from postern.connections.unreached import by_proxy, is_untrusted, of_certificate
-from postern.connections.vault.secret import NoSuchSecret, NoSuchVersion
+from postern.connections.vault.secret import NoSuchSecret, NoSuchVersion, VaultUnavailable
 from postern.loopback import is_loopback
 
 CREDENTIAL = "POSTERN_AZURE_CREDENTIAL"
@@ -118,7 +118,8 @@ class Failure:
 
     def fault(self) -> ConnectionFault:
         """The failure as an exception."""
-        kind = NoSuchVersion if self.no_version else NoSuchSecret if self.no_secret else ConnectionFault
+        kind: type[ConnectionFault] = VaultUnavailable if self.outage else ConnectionFault
+        kind = NoSuchVersion if self.no_version else NoSuchSecret if self.no_secret else kind
         return kind(self.entry, self.wrong, self.fix)
 
 
