@@ -209,7 +209,8 @@ async def test_a_body_is_json_and_short(server: Server):
     assert (await sent(content=b'{"with": {"a": "\\ud800"}}')).status_code == 400
     assert (await sent(content=b'{"id": "a", "id": ')).status_code == 400
     assert (await server.operator("POST", f"{at}?key=primary", {})).status_code == 400
-    assert (await server.operator("GET", f"{at}?limit=1")).status_code == 400
+    for query in ("limit=1", "cursor=%00", "cursor=a&cursor=b"):
+        assert (await server.operator("GET", f"{at}?{query}")).status_code == 400
 
 
 async def test_only_operators_make_list_and_revoke_links(server: Server):

@@ -17,6 +17,7 @@ from postern.api.signed_url_actions import SignedUrlActions, by_of, state_of, wi
 from postern.errors import problem
 from postern.journal.signed_urls import MOST_LISTED, SignedUrl
 from postern.media_types import is_json
+from postern.security.signed_urls.url import ID
 from postern.triggers.reply import Answer, json_reply
 
 MOST_BYTES = 64 * 1024
@@ -46,8 +47,8 @@ class SignedUrlHandlers:
         """The signed URLs of a workflow, also of one that is gone."""
         caller = await self.operator(request)
         pairs = pairs_of(request.scope["query_string"])
-        if [name for name, _ in pairs] not in ([], [CURSOR]):
-            errors = [{"where": "query", "message": f"may have `{CURSOR}`, once, and nothing else"}]
+        if [name for name, _ in pairs] not in ([], [CURSOR]) or not all(ID.fullmatch(value) for _, value in pairs):
+            errors = [{"where": "query", "message": f"may have `{CURSOR}`, once, from `next` of a list"}]
             raise problem("bad-filter", errors=errors)
         name = request.path_params["name"]
         after = (name, pairs[0][1]) if pairs else None

@@ -46,7 +46,7 @@ def link(
     token_file: TokenFile = None,
     as_json: Json = False,
 ) -> None:
-    """Make a signed URL of NAME, and print it. With --list or --revoke: the links that there are. For operators.
+    """Make a signed URL of a workflow, and print it. With --list or --revoke: the links that there are. For operators.
 
     Whoever has the URL can call the workflow until the URL expires or is revoked. It is shown once: no list has it.
     """

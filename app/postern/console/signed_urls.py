@@ -16,7 +16,6 @@ from postern.journal.signed_urls import MOST_LISTED, SignedUrl
 from postern.plain_text import plain
 
 HERE = "signed-urls"
-PATH = "/console/signed-urls"
 MOST_FORM_BYTES = 16 * 1024
 SHOWN_AGAIN = frozenset({"invalid-body", "link-exists", "workflow-not-signed", "signing-key-unavailable"})
 """Problems that are said in the form, which keeps what was typed."""
@@ -67,10 +66,10 @@ class SignedUrls:
     def routes(self) -> tuple[PageRoute, ...]:
         """Where they are."""
         return (
-            PageRoute("GET", PATH, self.page, operators_only=True),
-            PageRoute("POST", PATH, self.make, operators_only=True),
-            PageRoute("GET", f"{PATH}/revoke", self.back, operators_only=True),
-            PageRoute("POST", f"{PATH}/revoke", self.revoke, operators_only=True),
+            PageRoute("GET", "/console/signed-urls", self.page, operators_only=True),
+            PageRoute("POST", "/console/signed-urls", self.make, operators_only=True),
+            PageRoute("GET", "/console/signed-urls/revoke", self.back, operators_only=True),
+            PageRoute("POST", "/console/signed-urls/revoke", self.revoke, operators_only=True),
         )
 
     async def page(self, visit: Visit) -> Shown:
@@ -102,7 +101,7 @@ class SignedUrls:
 
     async def back(self, _: Visit) -> SeeOther:
         """The address of a form that was sent, opened again."""
-        return SeeOther(PATH)
+        return SeeOther("/console/signed-urls")
 
     async def _shown(
         self,
