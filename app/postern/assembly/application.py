@@ -31,6 +31,8 @@ from postern.assembly.refusals import RefusalsPart, refusals_part
 from postern.assembly.revocation import revocation_part
 from postern.assembly.runs import RunsPart, runs_part
 from postern.assembly.security import audit_part
+from postern.assembly.senders import senders_part
+from postern.assembly.signed_urls import MakeSecret, signed_urls_part
 from postern.catalog import Catalog
 from postern.connections.on_behalf_of.callers import Callers
 from postern.console.services import LocalCaller
@@ -42,6 +44,7 @@ from postern.logs import configure_logs, log_format
 from postern.runs.runner import Runner
 from postern.security.audit.log import AuditLog
 from postern.security.revocation.revocations import Revocations
+from postern.security.sender_signatures.missing import MissingSecrets
 from postern.settings import Settings, load_settings
 from postern.triggers.caller_tokens import with_caller_tokens
 from postern.triggers.client_network import network_check
@@ -129,22 +132,26 @@ def create_app(
     local_tokens: TokenCommand | None = None,
     local_address: str = "",
     local_caller: LocalCaller = lambda _name, _policy: None,
+    make_secret: MakeSecret | None = None,
 ) -> Application:
     """The application that `settings` describe: its parts in the order in which they start. They stop in reverse.
 
     `local_tokens` gives the commands that print tokens of a local tenant: with it, all callers see the documents of all
     triggers, and failures are logged with their tracebacks. `local_address` is the server's own address then, where the
-    console is, whatever the public URL is, and `local_caller` says whom a token of a person there would name. Raises
-    SettingsFault if a workflow needs a setting that is not set, and DatabaseFault if the database can never be used. A
-    faulty workflow raises nothing: it is listed as a fault, and the others are served.
+    console is, whatever the public URL is, and `local_caller` says whom a token of a person there would name.
+    `make_secret` makes a secret of this name in the vault of a local tenant. Raises SettingsFault if a workflow needs a
+    setting that is not set, and DatabaseFault if the database can never be used. A faulty workflow raises nothing: it
+    is listed as a fault, and the others are served.
     """
     log = structlog.get_logger("postern")
     audit = AuditLog()
     note = audit.note
     revocations = Revocations()
     identity = identity_part(settings, revocations)
-    catalog = catalog_part(settings, identity.serve)
+    missing_secrets = MissingSecrets()
+    catalog = catalog_part(settings, identity.serve, missing_secrets)
     connections = connections_part(settings)
+    senders = senders_part(catalog.snapshot, connections.connections.vault, missing_secrets)
     journal = journal_part(settings, records_deleted(note))
     audited = audit_part(settings, audit, journal, connections.connections)
     observed = observed_part(settings, note, journal.journal, catalog, connections)
@@ -156,20 +163,28 @@ def create_app(
     runs = _runs(settings, journal.journal, connections, catalog, log, grants.address, for_author)
     findings = findings_part(settings, journal.journal, catalog, runs.runner, note, observed.observer)
     refusals = refusals_part(journal.journal, identity.identity, log, observed.observer.rejected)
-    large_bodies = LargeBodies()
+    urls = signed_urls_part(settings, journal.journal, identity, catalog, connections, audit, make_secret)
+    large = LargeBodies()
     beside_runs = (catalog, runs, refusals, grants, revocation)
-    api = api_part(settings, journal.journal, identity, *beside_runs, log, local_tokens, large_bodies, note)
+    api = api_part(settings, journal.journal, identity, *beside_runs, log, local_tokens, large, note, urls.pages)
     watching = (audited, findings, observed, revocation)
-    checked = (identity, catalog, connections, journal, *watching, grants, runs, refusals, api)
+    checked = (identity, catalog, connections, journal, *watching, senders, grants, runs, refusals, urls, api)
     readiness = readiness_of(checked)
     beside = Beside(
-        journal.journal, identity, catalog, connections, runs, refusals, api, grants, revocation, readiness, note
+        journal.journal, identity, catalog, connections, runs, refusals, api, grants, revocation, urls, readiness, note
     )
     console = console_part(settings, beside, log, Local(local_address, local_tokens, local_caller))
     parts = (*checked, console)
     operations = operations_part(parts, readiness, journal.journal.node[-8:], runs.requests.settle)
-    pipeline = _pipeline(settings, identity, catalog, connections, runs, refusals, large_bodies, log)
-    gate = Gate(preflights(catalog.triggers), let_read, before=check_reach, admitted=observed.observer.admitted)
+    pipeline = _pipeline(settings, identity, catalog, connections, runs, refusals, large, log)
+    gate = Gate(
+        preflights(catalog.triggers),
+        let_read,
+        before=check_reach,
+        sender=senders.sender(urls.sender),
+        body=senders.body,
+        admitted=observed.observer.admitted,
+    )
     pipeline = replace(pipeline, gate=gate, for_author=for_author, console_on=console_on)
     own_host, outside = own_host_of(settings, for_author), network_check(settings.allowed_networks)
     return Application((*parts, operations), pipeline, catalog.catalog, own_host, outside)

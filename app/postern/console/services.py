@@ -12,7 +12,9 @@ from postern.api.docs import TokenCommand
 from postern.api.grant_actions import GrantActions
 from postern.api.run_actions import Cancel, Read, Resubmit, Underway, Write
 from postern.api.run_audit import RunAudit
+from postern.api.signed_url_actions import SignedUrlActions
 from postern.catalog import Snapshot
+from postern.catalog.snapshot import EMPTY
 from postern.connections.grants.provider import Provider
 from postern.connections.stage import Stage
 from postern.connections.vault.secret import SecretState
@@ -55,6 +57,10 @@ NO_GRANTS = GrantActions({}, None, _no_journal, _no_journal, "")
 """Where no entry is connected by a person. Nothing is read."""
 
 
+NO_SIGNED_URLS = SignedUrlActions(_no_journal, _no_journal, lambda: EMPTY, _no_journal, "")
+"""Where no workflow takes signed URLs."""
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """`read` and `write` are the journal's. `cancel`, `resubmit` and `underway` are the run API's. `snapshot` returns
@@ -65,7 +71,8 @@ class Services:
     `secret_states` is what is known of the secrets of the settings, by name, and `read_secrets` reads them now.
     `readiness` says why each check of `/readyz` fails, "" if it passes. `grants` are the actions on connections that
     people connect, and `provider` returns that of a grant's name. `stages` tests an entry. `note` notes events of the
-    audit log, and `run_audit` those about runs. `revoking` ends access."""
+    audit log, and `run_audit` those about runs. `revoking` ends access. `signed_urls` are the actions on signed URLs.
+    """
 
     settings: Settings
     installation: Installation
@@ -91,3 +98,4 @@ class Services:
     note: Note = not_noted
     run_audit: RunAudit = field(default_factory=RunAudit)
     revoking: Revoking | None = None
+    signed_urls: SignedUrlActions = NO_SIGNED_URLS

@@ -44,6 +44,12 @@ IDEMPOTENCY_KEY: Json = {
 }
 
 
+SIGNED_URL = "signedUrl"
+"""The security scheme of a trigger with signed URLs."""
+
+OF_A_SIGNED_URL = "The last parameter of a signed URL, which an operator makes. Send the URL's query as it was printed."
+
+
 class Described:
     """A catalog's operations and schemas, made once. `document` selects those that a caller may see."""
 
@@ -91,6 +97,8 @@ class Described:
             }
         made["responses"] = _responses(operation, self._schemas)
         made["security"] = [{"entra": [scope]} for scope in self._scopes(operation)]
+        if operation.by_signed_url:
+            made["security"] = [{SIGNED_URL: []}]
         return made
 
     def _parameters(self, operation: Operation) -> list[Json]:
@@ -153,8 +161,11 @@ class Described:
             "parameters": {"IdempotencyKey": IDEMPOTENCY_KEY},
         }
         scopes = list(dict.fromkeys(scope for each in shown for scope in self._scopes(each)))
-        if scopes:
-            components["securitySchemes"] = {"entra": entra(self._installation, scopes)}
+        schemes = {"entra": entra(self._installation, scopes)} if scopes else {}
+        if any(each.by_signed_url for each in shown):
+            schemes[SIGNED_URL] = {"type": "apiKey", "in": "query", "name": "sig", "description": OF_A_SIGNED_URL}
+        if schemes:
+            components["securitySchemes"] = schemes
         return components
 
 
