@@ -29,6 +29,7 @@ from postern.assembly.refusals import RefusalsPart, refusals_part
 from postern.assembly.runs import RunsPart, runs_part
 from postern.assembly.security import audit_part
 from postern.assembly.senders import senders_part
+from postern.assembly.telemetry import telemetry_part
 from postern.catalog import Catalog
 from postern.connections.on_behalf_of.callers import Callers
 from postern.console.services import LocalCaller
@@ -47,6 +48,7 @@ from postern.triggers.gate import Gate
 from postern.triggers.large_bodies import LargeBodies
 from postern.triggers.pipeline import Pipeline, Start
 from postern.triggers.reply import ALWAYS, Answer, problem_reply
+from postern.triggers.traced import TracedPipeline
 
 
 class Application(Starlette):
@@ -54,7 +56,12 @@ class Application(Starlette):
     itself: Starlette's routing and error handling would double the pipeline's cost."""
 
     def __init__(
-        self, parts: tuple[Part, ...], pipeline: Pipeline, catalog: Catalog, own_host: OwnHost | None = None
+        self,
+        parts: tuple[Part, ...],
+        pipeline: Pipeline,
+        catalog: Catalog,
+        own_host: OwnHost | None = None,
+        traced: Pipeline | TracedPipeline | None = None,
     ) -> None:
         @asynccontextmanager
         async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Any]]:
@@ -68,6 +75,7 @@ class Application(Starlette):
         )
         self.router.redirect_slashes = False  # a redirect would be built from the Host header
         self.pipeline = pipeline
+        self._trigger = traced or pipeline
         self.catalog = catalog
         self._own_host = own_host
 
@@ -82,7 +90,7 @@ class Application(Starlette):
                 return self._send_elsewhere(elsewhere, scope, send)
         raw_path: bytes = scope["raw_path"]
         if raw_path.startswith(PREFIX):
-            return self.pipeline(scope, receive, send)
+            return self._trigger(scope, receive, send)
         if b"%" in raw_path:  # no page has such a path, but Starlette compares paths after decoding
             answer = problem_reply(problem("not-found"), new_id())
             return answer.send(send, head=scope["method"] == "HEAD")
@@ -132,6 +140,8 @@ def create_app(
     connections = connections_part(settings)
     senders = senders_part(catalog.snapshot, connections.connections.vault, missing_secrets)
     journal = journal_part(settings)
+    process = journal.journal.node[-8:]
+    telemetry = telemetry_part(settings, process, log)
     audited = audit_part(settings, audit, journal.journal)
     console_on = console_is_on(settings, local_address)
     grants = grants_part(settings, journal.journal, connections, log, local_address if console_on else None)
@@ -150,20 +160,22 @@ def create_app(
     api = api_part(
         settings, journal.journal, identity, catalog, runs, refusals, grants, log, local_tokens, large_bodies
     )
-    checked = (identity, catalog, connections, journal, audited, senders, grants, runs, refusals, api)
+    checked = (telemetry, identity, catalog, connections, journal, audited, senders, grants, runs, refusals, api)
     readiness = readiness_of(checked)
     beside = Beside(journal.journal, identity, catalog, connections, runs, refusals, api, grants, readiness)
     console = console_part(settings, beside, log, Local(local_address, local_tokens, local_caller))
     parts = (*checked, console)
-    operations = operations_part(parts, readiness, journal.journal.node[-8:], runs.requests.settle)
+    operations = operations_part(parts, readiness, process, runs.requests.settle, telemetry.export)
     pipeline = _pipeline(settings, identity, catalog, connections, runs, refusals, large_bodies, log)
     pipeline = replace(
         pipeline,
-        gate=Gate(sender=senders.sender(None), body=senders.body),
+        gate=telemetry.gate(Gate(sender=senders.sender(None), body=senders.body)),
+        start=telemetry.start(pipeline.start),
         for_author=local_tokens is not None,
         console_on=console_on,
     )
-    return Application((*parts, operations), pipeline, catalog.catalog, own_host_of(settings, local_tokens is not None))
+    own_host = own_host_of(settings, local_tokens is not None)
+    return Application((*parts, operations), pipeline, catalog.catalog, own_host, telemetry.pipeline(pipeline))
 
 
 def _pipeline(
