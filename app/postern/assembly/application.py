@@ -33,6 +33,7 @@ from postern.assembly.runs import RunsPart, runs_part
 from postern.assembly.security import audit_part
 from postern.assembly.senders import senders_part
 from postern.assembly.signed_urls import MakeSecret, signed_urls_part
+from postern.assembly.telemetry import telemetry_part
 from postern.catalog import Catalog
 from postern.connections.on_behalf_of.callers import Callers
 from postern.console.services import LocalCaller
@@ -56,6 +57,7 @@ from postern.triggers.large_bodies import LargeBodies
 from postern.triggers.pipeline import Pipeline, Start
 from postern.triggers.reach import check_reach
 from postern.triggers.reply import ALWAYS, Answer, problem_reply
+from postern.triggers.traced import TracedPipeline
 
 
 class Application(Starlette):
@@ -69,6 +71,7 @@ class Application(Starlette):
         catalog: Catalog,
         own_host: OwnHost | None = None,
         outside: Callable[[Scope], Refused | None] | None = None,
+        traced: Pipeline | TracedPipeline | None = None,
     ) -> None:
         @asynccontextmanager
         async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Any]]:
@@ -82,6 +85,7 @@ class Application(Starlette):
         )
         self.router.redirect_slashes = False  # a redirect would be built from the Host header
         self.pipeline = pipeline
+        self._trigger = traced or pipeline
         self.catalog = catalog
         self._own_host = own_host
         self._outside = outside
@@ -99,7 +103,7 @@ class Application(Starlette):
                 return self._send_elsewhere(elsewhere, scope, send)
         raw_path: bytes = scope["raw_path"]
         if raw_path.startswith(PREFIX):
-            return self.pipeline(scope, receive, send)
+            return self._trigger(scope, receive, send)
         if b"%" in raw_path:  # no page has such a path, but Starlette compares paths after decoding
             answer = problem_reply(problem("not-found"), new_id())
             return answer.send(send, head=scope["method"] == "HEAD")
@@ -153,6 +157,8 @@ def create_app(
     connections = connections_part(settings)
     senders = senders_part(catalog.snapshot, connections.connections.vault, missing_secrets)
     journal = journal_part(settings, records_deleted(note))
+    process = journal.journal.node[-8:]
+    telemetry = telemetry_part(settings, process, log)
     audited = audit_part(settings, audit, journal, connections.connections)
     observed = observed_part(settings, note, journal.journal, catalog, connections)
     revocation = revocation_part(settings, revocations, journal.journal, audit, identity, connections)
@@ -167,15 +173,28 @@ def create_app(
     large = LargeBodies()
     beside_runs = (catalog, runs, refusals, grants, revocation)
     api = api_part(settings, journal.journal, identity, *beside_runs, log, local_tokens, large, note, urls.pages)
-    watching = (audited, findings, observed, revocation)
-    checked = (identity, catalog, connections, journal, *watching, senders, grants, runs, refusals, urls, api)
+    watching = (audited, findings, observed, revocation, senders, urls)
+    checked = (
+        telemetry,
+        identity,
+        catalog,
+        connections,
+        journal,
+        *watching,
+        senders,
+        grants,
+        runs,
+        refusals,
+        urls,
+        api,
+    )
     readiness = readiness_of(checked)
     beside = Beside(
         journal.journal, identity, catalog, connections, runs, refusals, api, grants, revocation, urls, readiness, note
     )
     console = console_part(settings, beside, log, Local(local_address, local_tokens, local_caller))
     parts = (*checked, console)
-    operations = operations_part(parts, readiness, journal.journal.node[-8:], runs.requests.settle)
+    operations = operations_part(parts, readiness, process, runs.requests.settle, telemetry.export)
     pipeline = _pipeline(settings, identity, catalog, connections, runs, refusals, large, log)
     gate = Gate(
         preflights(catalog.triggers),
@@ -185,9 +204,16 @@ def create_app(
         body=senders.body,
         admitted=observed.observer.admitted,
     )
-    pipeline = replace(pipeline, gate=gate, for_author=for_author, console_on=console_on)
+    pipeline = replace(
+        pipeline,
+        gate=telemetry.gate(gate),
+        start=telemetry.start(pipeline.start),
+        for_author=for_author,
+        console_on=console_on,
+    )
     own_host, outside = own_host_of(settings, for_author), network_check(settings.allowed_networks)
-    return Application((*parts, operations), pipeline, catalog.catalog, own_host, outside)
+    traced = telemetry.pipeline(pipeline)
+    return Application((*parts, operations), pipeline, catalog.catalog, own_host, outside, traced)
 
 
 def _runs(
