@@ -23,6 +23,7 @@ from postern.assembly.console import Beside, Local, console_is_on, console_part
 from postern.assembly.grants import grants_part
 from postern.assembly.identity import IdentityPart, identity_part
 from postern.assembly.journal import journal_part
+from postern.assembly.limits import limit_checks
 from postern.assembly.operations import operations_part, readiness_of
 from postern.assembly.part import Part, start
 from postern.assembly.refusals import RefusalsPart, refusals_part
@@ -41,7 +42,7 @@ from postern.settings import Settings, load_settings
 from postern.triggers.caller_tokens import with_caller_tokens
 from postern.triggers.exchange import EXCHANGE, Exchange
 from postern.triggers.find import PREFIX
-from postern.triggers.gate import Gate
+from postern.triggers.gate import Gate, in_order
 from postern.triggers.large_bodies import LargeBodies
 from postern.triggers.pipeline import Pipeline, Start
 from postern.triggers.reply import ALWAYS, Answer, problem_reply
@@ -153,7 +154,9 @@ def create_app(
     parts = (*checked, console)
     operations = operations_part(parts, readiness, journal.journal.node[-8:], runs.requests.settle)
     pipeline = _pipeline(settings, identity, catalog, connections, runs, refusals, large_bodies, log)
-    pipeline = replace(pipeline, gate=Gate(), for_author=local_tokens is not None, console_on=console_on)
+    limits = limit_checks(settings, identity.identification.recall)
+    gate = Gate(before=in_order(limits.before), after=in_order(limits.after))
+    pipeline = replace(pipeline, gate=gate, for_author=local_tokens is not None, console_on=console_on)
     return Application((*parts, operations), pipeline, catalog.catalog, own_host_of(settings, local_tokens is not None))
 
 

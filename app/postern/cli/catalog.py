@@ -17,7 +17,7 @@ from postern.connections.grants.reach import out_of_reach
 from postern.settings import load_settings
 from postern.settings.console import missing_for_console
 from postern.settings.grants import check_grants
-from postern.settings.warnings import environment_warnings, warnings
+from postern.settings.warnings import environment_warnings, unknown_workflows, warnings
 
 TEMPLATE = '''"""{title}."""
 
@@ -59,6 +59,8 @@ def check() -> None:
     print_faults(snapshot.faults)
     found = [*warnings(here.settings), *environment_warnings(os.environ, here.settings)]
     found += [*_missing_connections(snapshot, here), *out_of_reach(snapshot.triggers.values(), here.settings)]
+    if not snapshot.faults:  # else a workflow that is named may be in a faulty module
+        found += unknown_workflows(here.settings, snapshot.triggers)
     for warning in found:
         err.print(f"[yellow]warning[/] {escape(warning)}.", highlight=False, soft_wrap=True)
     if missing := missing_for_console(here.settings, here.server_url if here.local else ""):

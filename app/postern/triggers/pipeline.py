@@ -41,7 +41,7 @@ from postern.triggers.gate import ADDED, OPEN_GATE, Gate
 from postern.triggers.large_bodies import LARGE, LargeBodies
 from postern.triggers.read import Disconnected, Receive, arguments, is_left_out, read_body, whole_body
 from postern.triggers.refusal_throttle import RefusalThrottle
-from postern.triggers.rejections import BEFORE_IDENTITY, Rejections, address_of, trace_id, trace_of
+from postern.triggers.rejections import DELAYED, Rejections, address_of, trace_id, trace_of
 from postern.triggers.reply import Answer, Send, problem_reply, reply
 from postern.triggers.request_counts import Count
 from postern.triggers.secure_transport import Scope
@@ -202,7 +202,7 @@ class Pipeline:
             shown = _plain(raised)
             answer = self._rejections.refuse(shown, scope, request_id)
             self._rejections.count(scope, shown.code)
-            if shown.code in BEFORE_IDENTITY:
+            if shown.code in DELAYED:
                 wait = self.throttle.wait(address_of(scope), monotonic())
         except Exception:
             self.log.exception("request-failed", request_id=request_id, trace_id=trace_id(scope, request_id))

@@ -23,6 +23,9 @@ from postern.triggers.secure_transport import Scope
 BEFORE_IDENTITY = frozenset({"unknown-trigger", "method-not-allowed", INSECURE})
 """Problems of requests whose token is not looked at."""
 
+DELAYED = BEFORE_IDENTITY | {"rate-limited"}
+"""Problems whose answers are delayed in a flood."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rejections:
