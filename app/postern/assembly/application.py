@@ -24,6 +24,7 @@ from postern.assembly.grants import grants_part
 from postern.assembly.identity import IdentityPart, identity_part
 from postern.assembly.journal import journal_part
 from postern.assembly.limits import limit_checks
+from postern.assembly.observed import observed_part
 from postern.assembly.operations import operations_part, readiness_of
 from postern.assembly.part import Part, start
 from postern.assembly.refusals import RefusalsPart, refusals_part
@@ -130,6 +131,7 @@ def create_app(
     connections = connections_part(settings)
     journal = journal_part(settings)
     audited = audit_part(settings, audit, journal.journal)
+    observed = observed_part()
     console_on = console_is_on(settings, local_address)
     grants = grants_part(settings, journal.journal, connections, log, local_address if console_on else None)
     runs = runs_part(
@@ -142,12 +144,12 @@ def create_app(
         pages=grants.address,
         callers=connections.callers,
     )
-    refusals = refusals_part(journal.journal, identity.identity, log)
+    refusals = refusals_part(journal.journal, identity.identity, log, observed.observer.rejected)
     large_bodies = LargeBodies()
     api = api_part(
         settings, journal.journal, identity, catalog, runs, refusals, grants, log, local_tokens, large_bodies
     )
-    checked = (identity, catalog, connections, journal, audited, grants, runs, refusals, api)
+    checked = (identity, catalog, connections, journal, audited, observed, grants, runs, refusals, api)
     readiness = readiness_of(checked)
     beside = Beside(journal.journal, identity, catalog, connections, runs, refusals, api, grants, readiness)
     console = console_part(settings, beside, log, Local(local_address, local_tokens, local_caller))
@@ -155,7 +157,7 @@ def create_app(
     operations = operations_part(parts, readiness, journal.journal.node[-8:], runs.requests.settle)
     pipeline = _pipeline(settings, identity, catalog, connections, runs, refusals, large_bodies, log)
     limits = limit_checks(settings, identity.identification.recall)
-    gate = Gate(before=in_order(limits.before), after=in_order(limits.after))
+    gate = Gate(before=in_order(limits.before), after=in_order(limits.after), admitted=observed.observer.admitted)
     pipeline = replace(pipeline, gate=gate, for_author=local_tokens is not None, console_on=console_on)
     return Application((*parts, operations), pipeline, catalog.catalog, own_host_of(settings, local_tokens is not None))
 
