@@ -53,6 +53,13 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
             "line. `postern explain REQUEST_ID` shows the checks."
         ),
     ),
+    "access": (
+        "access",
+        (
+            "List who may call which workflow, why, and when they last did. Exit code 1 if anyone may call a workflow "
+            "that [access] anonymous of postern.toml does not name."
+        ),
+    ),
     "connections": (
         "connections",
         (
