@@ -10,7 +10,21 @@ from tests.cli.conftest import Postern
 from tests.cli.test_catalog import REAL
 
 COMMANDS = [
-    *("call", "check", "connections", "database", "dev", "explain", "export", "health", "list", "new", "refusals"),
+    "access",
+    *(
+        "call",
+        "check",
+        "connections",
+        "database",
+        "dev",
+        "doctor",
+        "explain",
+        "export",
+        "health",
+        "list",
+        "new",
+        "refusals",
+    ),
     *("runs", "secrets", "serve", "token"),
 ]
 OF_RUNS = ["cancel", "follow", "list", "resubmit", "show"]

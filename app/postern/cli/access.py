@@ -38,11 +38,12 @@ def access(
         typer.Option(metavar="FILE", help="Show what changed since this earlier output of --json."),
     ] = None,
 ) -> None:
-    """List who may call which workflow, why, and when they last did, by the folder of workflows, the settings and the
-    database. A server need not run. Names are looked up in the directory if postern.toml has the connection graph.
+    """List who may call which workflow, why, and when they last did. Exit code 1 if anyone may call a workflow that
+    access.anonymous of postern.toml does not name.
 
-    Exit code 1 if anyone may call a workflow that [access] anonymous of postern.toml does not name, or if a module is
-    faulty, because its workflows are not listed.
+    The folder of workflows, the settings and the database are read, so no server has to run. Names are looked up in the
+    directory if postern.toml has the connection graph. A faulty module is exit code 1 too: its workflows are not
+    listed.
     """
     if as_json and as_csv:
         stop("--json and --csv: choose one of them.", 2)
