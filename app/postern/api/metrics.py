@@ -256,6 +256,32 @@ def grant_metrics(
     return collect
 
 
+def revocation_metrics(active: Callable[[], int], age: Callable[[], float | None]) -> Collect:
+    """How many subjects are revoked, and how old that knowledge is."""
+
+    def collect(families: Families) -> Iterable[Metric]:
+        yield families.gauges(
+            "postern_revocations", "People, applications and tokens that are revoked.", {"": active()}
+        )
+        seconds = age()
+        known = {} if seconds is None else {"": seconds}
+        yield families.gauges("postern_revocations_age_seconds", "Seconds since revocations were read.", known)
+
+    return collect
+
+
+def finding_metrics(found: Callable[[], Mapping[str, int]], alerts: Callable[[], Mapping[str, int]]) -> Collect:
+    """How many findings this server process began, by kind, and how alerts ended."""
+
+    def collect(families: Families) -> Iterable[Metric]:
+        kinds = {(kind,): count for kind, count in found().items()}
+        yield families.counters("postern_findings", "New findings.", ("kind",), kinds)
+        outcomes = {(outcome,): count for outcome, count in alerts().items()}
+        yield families.counters("postern_alerts", "Alerts by how they ended.", ("outcome",), outcomes)
+
+    return collect
+
+
 def build_metrics(version: str) -> Collect:
     """The running version."""
     return lambda families: [families.info("postern_build", "The running version.", {"version": version})]

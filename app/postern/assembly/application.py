@@ -20,14 +20,16 @@ from postern.assembly.api import api_part
 from postern.assembly.catalog import CatalogPart, catalog_part
 from postern.assembly.connections import ConnectionsPart, connections_part
 from postern.assembly.console import Beside, Local, console_is_on, console_part
+from postern.assembly.findings import findings_part
 from postern.assembly.grants import grants_part
-from postern.assembly.identity import IdentityPart, identity_part
+from postern.assembly.identity import IdentityPart, authority, identity_part
 from postern.assembly.journal import journal_part
 from postern.assembly.limits import limit_checks
 from postern.assembly.observed import observed_part
 from postern.assembly.operations import operations_part, readiness_of
 from postern.assembly.part import Part, start
 from postern.assembly.refusals import RefusalsPart, refusals_part
+from postern.assembly.revocation import revocation_part
 from postern.assembly.runs import RunsPart, runs_part
 from postern.assembly.security import audit_part
 from postern.catalog import Catalog
@@ -35,10 +37,13 @@ from postern.connections.on_behalf_of.callers import Callers
 from postern.console.services import LocalCaller
 from postern.errors import problem
 from postern.ids import new_id
+from postern.journal.audit_event import Kind
+from postern.journal.journal import Journal
 from postern.journal.refusal import Refusal
 from postern.logs import configure_logs, log_format
 from postern.runs.runner import Runner
 from postern.security.audit.log import AuditLog
+from postern.security.revocation.revocations import Revocations
 from postern.settings import Settings, load_settings
 from postern.triggers.caller_tokens import with_caller_tokens
 from postern.triggers.exchange import EXCHANGE, Exchange
@@ -126,40 +131,64 @@ def create_app(
     """
     log = structlog.get_logger("postern")
     audit = AuditLog()
-    identity = identity_part(settings)
+    note = audit.note
+    revocations = Revocations()
+    identity = identity_part(settings, revocations)
     catalog = catalog_part(settings, identity.serve)
     connections = connections_part(settings)
-    journal = journal_part(settings)
+    journal = journal_part(settings, lambda deleted: note(Kind.RETENTION, fields={"deleted": dict(deleted)}))
     audited = audit_part(settings, audit, journal.journal)
-    observed = observed_part()
+    observed = observed_part(settings, note, journal.journal, catalog, connections)
+    revocation = revocation_part(settings, revocations, journal.journal, audit, identity)
     console_on = console_is_on(settings, local_address)
-    grants = grants_part(settings, journal.journal, connections, log, local_address if console_on else None)
-    runs = runs_part(
-        settings,
-        journal.journal,
-        connections.connections,
-        catalog.triggers,
-        log,
-        for_author=local_tokens is not None,
-        pages=grants.address,
-        callers=connections.callers,
-    )
+    grants = grants_part(settings, journal.journal, connections, log, note, local_address if console_on else None)
+    for_author = local_tokens is not None
+    runs = _runs(settings, journal.journal, connections, catalog, log, grants.address, for_author)
+    findings = findings_part(settings, journal.journal, catalog, runs.runner, note, observed.observer)
     refusals = refusals_part(journal.journal, identity.identity, log, observed.observer.rejected)
     large_bodies = LargeBodies()
     api = api_part(
-        settings, journal.journal, identity, catalog, runs, refusals, grants, log, local_tokens, large_bodies
+        settings,
+        journal.journal,
+        identity,
+        catalog,
+        runs,
+        refusals,
+        grants,
+        revocation,
+        log,
+        local_tokens,
+        large_bodies,
+        note,
     )
-    checked = (identity, catalog, connections, journal, audited, observed, grants, runs, refusals, api)
+    watching = (audited, findings, observed, revocation)
+    checked = (identity, catalog, connections, journal, *watching, grants, runs, refusals, api)
     readiness = readiness_of(checked)
-    beside = Beside(journal.journal, identity, catalog, connections, runs, refusals, api, grants, readiness)
+    beside = Beside(journal.journal, identity, catalog, connections, runs, refusals, api, grants, readiness, note)
     console = console_part(settings, beside, log, Local(local_address, local_tokens, local_caller))
     parts = (*checked, console)
     operations = operations_part(parts, readiness, journal.journal.node[-8:], runs.requests.settle)
     pipeline = _pipeline(settings, identity, catalog, connections, runs, refusals, large_bodies, log)
     limits = limit_checks(settings, identity.identification.recall)
     gate = Gate(before=in_order(limits.before), after=in_order(limits.after), admitted=observed.observer.admitted)
-    pipeline = replace(pipeline, gate=gate, for_author=local_tokens is not None, console_on=console_on)
+    pipeline = replace(pipeline, gate=gate, for_author=for_author, console_on=console_on)
     return Application((*parts, operations), pipeline, catalog.catalog, own_host_of(settings, local_tokens is not None))
+
+
+def _runs(
+    settings: Settings,
+    journal: Journal,
+    connections: ConnectionsPart,
+    catalog: CatalogPart,
+    log: FilteringBoundLogger,
+    pages: str,
+    for_author: bool,
+) -> RunsPart:
+    """The runner, with what its runs reach."""
+    opened, callers = connections.connections, connections.callers
+    return runs_part(
+        settings, journal, opened, catalog.triggers, log, for_author=for_author, pages=pages, callers=callers
+    )
 
 
 def _pipeline(
@@ -183,6 +212,7 @@ def _pipeline(
         log=log,
         count=runs.requests.count,
         client_id=settings.client_id,
+        authority=authority(settings),
         large_bodies=large_bodies,
         stopping=lambda: runs.runner.room.closed,
     )

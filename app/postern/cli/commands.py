@@ -67,6 +67,17 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
             "that access.anonymous of postern.toml does not name."
         ),
     ),
+    "findings": (
+        "findings",
+        "Odd activity of callers, for operators: list, show ID, acknowledge ID. Without a subcommand, same as list.",
+    ),
+    "revoke": (
+        "revoke",
+        (
+            "End the access of a person, an application or a token: PERSON, CLIENT or --token UTI; list, lift ID. "
+            "Without arguments, same as list."
+        ),
+    ),
     "connections": (
         "connections",
         (

@@ -1,6 +1,6 @@
 """Deletes old records in small batches, so that writes do not wait long."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from random import uniform
@@ -81,7 +81,7 @@ def _chosen(
 
 class Retention:
     """Deletes what is older than `days`, and sessions and links that have ended. Grants stay until they
-    are disconnected. `write` is the journal's."""
+    are disconnected. `write` is the journal's. `deleted` is called with how many of each kind were deleted."""
 
     def __init__(
         self,
@@ -89,6 +89,7 @@ class Retention:
         days: int,
         *,
         ends: Ends | None = None,
+        deleted: Callable[[Mapping[str, int]], object] = lambda _: None,
         now: Callable[[], float] = time,
         passed: Callable[[], float] = uptime,
         sleep: Callable[[float], Awaitable[Any]] = anyio.sleep,
@@ -97,6 +98,7 @@ class Retention:
         self._write = write
         self._age = days * DAY
         self._ends = ends or Ends()
+        self._deleted = deleted
         self._now = now
         self._passed = passed
         self._seen: Look | None = None
@@ -130,6 +132,7 @@ class Retention:
         }
         if any(gone.values()):
             log.info("records-deleted", **gone)
+            self._deleted(gone)
 
     async def _confirmed(self) -> float | None:
         """The time by which records are old; None if the clock cannot be believed at the moment."""

@@ -22,6 +22,7 @@ from postern.authoring.workflow import Workflow
 from postern.call_chain import DEPTH_FIELD, chain_of
 from postern.catalog import Trigger
 from postern.catalog.context_changes import apply
+from postern.clouds import AUTHORITIES
 from postern.errors import Problem, problem
 from postern.ids import new_id
 from postern.journal.refusal import Refusal
@@ -70,6 +71,7 @@ class Pipeline:
     - `gone` logs clients that disconnect: one line for many.
     - `client_id` is Postern's own application, by which it recognizes calls of its own runs.
     - `stopping` returns whether the server stops, which ends what is still running.
+    - `authority` is the address of Entra, for claims challenges.
     - `gate` has what requests pass beside the access decision.
     - `console_on` says whether the console's pages are at this origin too (see one_origin.py).
     """
@@ -87,6 +89,7 @@ class Pipeline:
     gone: Coalesced = field(default_factory=lambda: Coalesced("client-disconnected"))
     large_bodies: LargeBodies = field(default_factory=LargeBodies)
     client_id: str | None = None
+    authority: str = AUTHORITIES["public"]
     stopping: Callable[[], bool] = bool
     console_on: bool = True
     gate: Gate = OPEN_GATE
@@ -195,7 +198,7 @@ class Pipeline:
             self._rejections.count(scope, "disconnected")
             return
         except Refused as refused:
-            answer = self._rejections.refuse(unauthenticated(refused), scope, request_id, refused)
+            answer = self._rejections.refuse(unauthenticated(refused, self.authority), scope, request_id, refused)
             self._rejections.count(scope, "unauthenticated")
             wait = self.throttle.wait(address_of(scope), monotonic())
         except Problem as raised:
