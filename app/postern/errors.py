@@ -136,6 +136,9 @@ PROBLEMS: Mapping[str, ProblemType] = {
     "too-many-runs": ProblemType(
         429, "Too many runs", "This workflow already has as many concurrent runs as it allows."
     ),
+    "rate-limited": ProblemType(
+        429, "Rate limited", "More requests came than this server accepts: wait as long as Retry-After says."
+    ),
     "headers-too-large": ProblemType(431, "Headers too large", "The headers are larger than this server accepts."),
     "workflow-failed": ProblemType(500, "Workflow failed", "The workflow ended with an error."),
     "internal-error": ProblemType(500, "Internal error", "The server failed to handle the request."),

@@ -10,8 +10,8 @@ from tests.cli.conftest import Postern
 from tests.cli.test_catalog import REAL
 
 COMMANDS = [
-    *("audit", "call", "check", "connections", "database", "dev", "explain", "export", "findings", "health", "link"),
-    *("list", "new", "refusals", "revoke", "runs", "secrets", "serve", "token"),
+    *("access", "audit", "call", "check", "connections", "database", "dev", "doctor", "explain", "export", "findings"),
+    *("health", "link", "list", "new", "refusals", "revoke", "runs", "secrets", "serve", "token"),
 ]
 OF_RUNS = ["cancel", "follow", "list", "resubmit", "show"]
 OF_CONNECTIONS = ["disconnect", "link", "list", "reseal", "test"]

@@ -162,8 +162,9 @@ ELSEWHERE = {
     *("cannot-resubmit", "run-ended", "uri-too-long", "headers-too-large", "unsupported-transfer-coding"),
     *("misdirected-request", "unknown-connection", "connection-shared"),
     *("link-exists", "workflow-not-signed", "signing-key-unavailable"),
+    "rate-limited",
 }
-"""Problems of other pages, and of requests that reach no trigger."""
+"""Problems of other pages, of requests that reach no trigger, and of limits that an operator sets."""
 
 
 def test_every_problem_is_known_to_be_of_triggers_or_of_others():

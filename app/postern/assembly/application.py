@@ -24,6 +24,7 @@ from postern.assembly.findings import findings_part
 from postern.assembly.grants import grants_part
 from postern.assembly.identity import IdentityPart, authority, identity_part
 from postern.assembly.journal import journal_part
+from postern.assembly.limits import limit_checks
 from postern.assembly.observed import observed_part, records_deleted
 from postern.assembly.operations import operations_part, readiness_of
 from postern.assembly.part import Part, start
@@ -52,7 +53,7 @@ from postern.triggers.client_network import network_check
 from postern.triggers.cors import let_read, preflights
 from postern.triggers.exchange import EXCHANGE, Exchange
 from postern.triggers.find import PREFIX
-from postern.triggers.gate import Gate
+from postern.triggers.gate import Gate, in_order
 from postern.triggers.large_bodies import LargeBodies
 from postern.triggers.pipeline import Pipeline, Start
 from postern.triggers.reach import check_reach
@@ -181,11 +182,9 @@ def create_app(
         connections,
         journal,
         *watching,
-        senders,
         grants,
         runs,
         refusals,
-        urls,
         api,
     )
     readiness = readiness_of(checked)
@@ -196,11 +195,13 @@ def create_app(
     parts = (*checked, console)
     operations = operations_part(parts, readiness, process, runs.requests.settle, telemetry.export)
     pipeline = _pipeline(settings, identity, catalog, connections, runs, refusals, large, log)
+    limits = limit_checks(settings, identity.identification.recall)
     gate = Gate(
         preflights(catalog.triggers),
         let_read,
-        before=check_reach,
+        before=in_order(check_reach, limits.before),
         sender=senders.sender(urls.sender),
+        after=in_order(limits.after),
         body=senders.body,
         admitted=observed.observer.admitted,
     )

@@ -19,7 +19,7 @@ from postern.settings import load_settings
 from postern.settings.audit import check_audit
 from postern.settings.console import missing_for_console
 from postern.settings.grants import check_grants
-from postern.settings.warnings import environment_warnings, warnings
+from postern.settings.warnings import environment_warnings, unknown_workflows, warnings
 
 TEMPLATE = '''"""{title}."""
 
@@ -64,6 +64,8 @@ def check() -> None:
     if unfit := alert_fault(here.settings.findings.run, snapshot.triggers):
         fail(f"{unfit}.")
     found += [*_missing_connections(snapshot, here), *out_of_reach(snapshot.triggers.values(), here.settings)]
+    if not snapshot.faults:  # else a workflow that is named may be in a faulty module
+        found += unknown_workflows(here.settings, snapshot.triggers)
     for warning in found:
         err.print(f"[yellow]warning[/] {escape(warning)}.", highlight=False, soft_wrap=True)
     if missing := missing_for_console(here.settings, here.server_url if here.local else ""):

@@ -79,7 +79,7 @@ OF_TRIGGERS: Mapping[str, Callable[[Operation], bool]] = {
     "loop-detected": _always,
 }
 """Which triggers can return a problem. Problems that are not here come before a trigger is found, or from other
-pages."""
+pages, or only where an operator sets limits."""
 
 _WITH_RUN = {"workflow-failed", "timed-out", "run-cancelled", "consent-required", "sign-in-required"}
 _MEMBERS: Mapping[str, Json] = {

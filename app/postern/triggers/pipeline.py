@@ -42,7 +42,7 @@ from postern.triggers.gate import ADDED, OPEN_GATE, Gate
 from postern.triggers.large_bodies import LARGE, LargeBodies
 from postern.triggers.read import Disconnected, Receive, arguments, is_left_out, read_body, whole_body
 from postern.triggers.refusal_throttle import RefusalThrottle
-from postern.triggers.rejections import BEFORE_IDENTITY, Rejections, address_of, trace_id, trace_of
+from postern.triggers.rejections import DELAYED, Rejections, address_of, trace_id, trace_of
 from postern.triggers.reply import Answer, Send, problem_reply, reply
 from postern.triggers.request_counts import Count
 from postern.triggers.secure_transport import Scope
@@ -225,8 +225,8 @@ class Pipeline:
             trigger = self._rejections.requested_trigger(scope["raw_path"])
             if trigger is not None:
                 self.gate.readable(trigger, scope)
-        early = shown.code in BEFORE_IDENTITY
-        return answer, self.throttle.wait(address_of(scope), monotonic()) if early else 0.0
+        delayed = shown.code in DELAYED
+        return answer, self.throttle.wait(address_of(scope), monotonic()) if delayed else 0.0
 
     async def turn_away(self, refused: Refused, scope: Scope, send: Send) -> None:
         """Respond to a request, of a trigger or of anything else here, before anything of it was looked at."""

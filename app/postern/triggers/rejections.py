@@ -28,6 +28,8 @@ NETWORK = "network"
 
 NO_TOKEN_READ = BEFORE_IDENTITY | {NETWORK}
 """The same, by the reason on record."""
+DELAYED = BEFORE_IDENTITY | {"rate-limited"}
+"""Problems whose answers are delayed in a flood."""
 
 
 @dataclass(frozen=True, slots=True)
