@@ -7,8 +7,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from sqlalchemy import Connection, Engine
 
 from postern.journal.audit import heads
@@ -17,7 +15,7 @@ from postern.security.audit.checkpoint_file import CheckpointFile
 from postern.security.audit.checkpoints import Checkpoints, Keeping
 from postern.security.audit.log import AuditLog
 from postern.security.audit.retention import AuditRetention
-from postern.security.audit.signing_key import SigningKey, signing_key
+from postern.security.audit.signing_key import SigningKey, new_pem, signing_key
 from postern.security.audit.writer import AuditWriter
 from tests.journal.engines import empty_journal
 
@@ -28,8 +26,7 @@ HORIZON = 1_000.0
 def a_key(name: str = "") -> SigningKey:
     """A new key, the same for each name."""
     del name
-    pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    return signing_key(pem.decode("ascii"))
+    return signing_key(new_pem())
 
 
 class Clock:

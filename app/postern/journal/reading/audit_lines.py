@@ -12,12 +12,12 @@ AT_ONCE = 500
 
 
 def audit_lines(connection: Connection, *, columns: bool) -> Iterator[dict[str, Any]]:
-    """Every line of the log. With `columns`, a line also has what its row has beside the body, as `row`: only the
-    database has that. Nothing may be written meanwhile in what the connection sees."""
+    """Every line of the log. With `columns`, an event also has what its row has beside the body, as `row`: only the
+    database has that. The connection must not see what is written meanwhile."""
     for row in _rows(connection, audit_chains, "node"):
         yield {"type": "chain", **row}
     for row in _rows(connection, audit_checkpoints, "node", "number", "id"):
-        yield {"type": "checkpoint", **row, **({"row": {"at": row["at"]}} if columns else {})}
+        yield {"type": "checkpoint", **row}
     for row in _rows(connection, audit_events, "node", "number"):
         line = {"type": "event", **{name: row[name] for name in ("node", "number", "hash", "body")}}
         if columns:

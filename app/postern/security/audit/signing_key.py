@@ -55,6 +55,15 @@ def signing_key(pem: str) -> SigningKey:
     return SigningKey(hashlib.sha256(der).hexdigest(), pem_of_public, key)
 
 
+def new_pem() -> str:
+    """A new private key."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    made = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return made.decode("ascii")
+
+
 class VaultKey:
     """The newest version of the key in the vault. `read` gives the secret's value, as the vault caches it. It belongs
     to one event loop."""

@@ -44,6 +44,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 GENESIS = "0" * 64
 MOST_PROBLEMS = 50
+ORDER = ("", "audit-export", "chain", "checkpoint", "event", "end")
 MALFORMED = (KeyError, TypeError, ValueError, AttributeError, RecursionError)
 
 Line = Mapping[str, Any]
@@ -82,13 +83,15 @@ class Report:
 
 @dataclass
 class Chain:
-    """A chain as its line says, and the last event that was looked at. After a `wrong` one nothing is."""
+    """A chain as its line says, and the last event that was looked at. After a `wrong` one nothing is. It was `left`
+    for another chain."""
 
     line: Line
     end: End
     first_at: float = float("inf")
     at: float | None = None
     wrong: bool = False
+    left: bool = False
 
 
 @dataclass
@@ -109,7 +112,7 @@ class Verifier:
         self._keys = {key_id(each): each for each in public_keys}
         self._unsigned_before = unsigned_before
         self._chains: dict[str, Chain] = {}
-        self._strange = ""
+        self._at_node = ""
         self._named: dict[str, dict[int, Named]] = {}
         self._first: dict[str, tuple[End, float]] = {}  # what is before the first checkpoint of each process; its time
         self._last: dict[str, End] = {}  # and its last one
@@ -174,6 +177,8 @@ class Verifier:
             raise NotVerified(f"the chain of {node} is there twice")
         if not all(isinstance(line[each], int) for each in ("first", "last", "checkpoints")):
             raise TypeError(node)
+        if not isinstance(line["head"], str) or not isinstance(line["last_at"], float):
+            raise TypeError(node)
         self._chains[node] = Chain(line, (first - 1, before))
         if first < 1 or (first == 1 and before != GENESIS) or line["last"] < first:
             raise NotVerified(f"the row of the chain of {node} was changed: no chain begins like this")
@@ -181,7 +186,7 @@ class Verifier:
     def _checkpoint(self, line: Line) -> None:
         name = f"checkpoint {line['number']} of {line['node']}"
         body = self._checked(line, name)
-        _compare(line, body, ("id", "node", "number"), name)
+        _compare(line, body, ("id", "node", "number", "at"), name)
         node, number, previous = body["node"], body["number"], body["previous"]
         last = self._last.get(node)
         self._last[node] = (number, sha256(line["body"]))
@@ -196,11 +201,13 @@ class Verifier:
     def _event(self, line: Line) -> None:
         node, number = line["node"], line["number"]
         chain = self._chains.get(node)
-        if chain is None:
-            if node != self._strange:
-                self._strange = node
+        if node != self._at_node:
+            if (former := self._chains.get(self._at_node)) is not None:
+                former.left = True
+            self._at_node = node
+            if chain is None:
                 raise NotVerified(f"event {number} of {node} was added: there is no such chain")
-        elif not chain.wrong:
+        if chain is not None and not chain.wrong:
             chain.wrong = True
             self._link(chain, line, node, number)
             chain.wrong = False
@@ -209,7 +216,7 @@ class Verifier:
         name, last = f"event {number} of {node}", chain.end[0]
         if number > last + 1:
             raise NotVerified(f"event {last + 1} of {node} was removed: the next one is event {number}")
-        if number <= last:
+        if number <= last or chain.left:
             raise NotVerified(f"{name} was inserted or reordered: it comes after event {last}")
         body = _parsed(line["body"], name)
         if (body.get("node"), body.get("number")) != (node, number):
@@ -333,6 +340,7 @@ class Export:
         self._until = float("inf")
         self._digest = hashlib.sha256()
         self._place = 0
+        self._kind = ""
         self._ended = False
         self._problem = ""
 
@@ -342,8 +350,9 @@ class Export:
         try:
             line = json.loads(raw)
             kind = line["type"]
-            if self._ended or (self._place == 1) != (kind == "audit-export"):
+            if self._ended or ORDER.index(kind) < ORDER.index(self._kind) or not (self._kind or kind == ORDER[1]):
                 raise ValueError(kind)
+            self._kind = kind
             if kind == "audit-export":
                 self._until = float(line["at"])
             elif kind == "end":
@@ -437,9 +446,10 @@ def sha256(text: str) -> str:
 
 
 def _compare(line: Line, body: Line, columns: tuple[str, ...], name: str) -> None:
-    """Columns are the same as in the body. Those in `row` are, where a database is verified."""
+    """Columns are the same as in the body. Those in `row` are, where a database is verified: NULL stands for ""."""
     for column, value in [*((each, line[each]) for each in columns), *line.get("row", {}).items()]:
-        if (body.get(column) or None) != (value or None):
+        expected = body.get(column)
+        if value != (None if expected == "" else expected):
             raise NotVerified(f"{name} was changed: its column {column} is not as in its body")
 
 
