@@ -188,7 +188,10 @@ async def test_each_event_is_on_one_page_of_the_list(pages: Pages):
 
 @pytest.mark.parametrize(
     ("signature", "said"),
-    [("x", "signed with the key <code>k1</code>"), ("", "whoever can write the database can write the chains")],
+    [
+        ("x", "signed with the key <code>k1</code>"),
+        ("", "a person with write access to the database can rewrite the chains"),
+    ],
 )
 async def test_the_state_of_the_chains_says_who_signed_the_last_checkpoint(pages: Pages, signature: str, said: str):
     put(pages, [viewed(1), viewed(2)])
