@@ -10,21 +10,8 @@ from tests.cli.conftest import Postern
 from tests.cli.test_catalog import REAL
 
 COMMANDS = [
-    *(
-        "audit",
-        "call",
-        "check",
-        "connections",
-        "database",
-        "dev",
-        "explain",
-        "export",
-        "health",
-        "list",
-        "new",
-        "refusals",
-    ),
-    *("runs", "secrets", "serve", "token"),
+    *("audit", "call", "check", "connections", "database", "dev", "explain", "export", "health", "list", "new"),
+    *("refusals", "runs", "secrets", "serve", "token"),
 ]
 OF_AUDIT = ["export", "key", "list", "verify"]
 OF_RUNS = ["cancel", "follow", "list", "resubmit", "show"]
