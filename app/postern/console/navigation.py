@@ -22,4 +22,5 @@ NAVIGATION = (
     Entry("connections", "c", "Connections", "/connections"),
     Entry("secrets", "s", "Secrets", "/secrets", operators_only=True),
     Entry("explain", "e", "Explain", "/explain", operators_only=True),
+    Entry("audit", "a", "Audit", "/audit", operators_only=True),
 )
