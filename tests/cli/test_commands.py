@@ -13,6 +13,7 @@ COMMANDS = [
     *("access", "audit", "call", "check", "connections", "database", "dev", "doctor", "explain", "export", "findings"),
     *("health", "link", "list", "new", "refusals", "revoke", "runs", "secrets", "serve", "token"),
 ]
+OF_AUDIT = ["export", "key", "list", "verify"]
 OF_RUNS = ["cancel", "follow", "list", "resubmit", "show"]
 OF_CONNECTIONS = ["disconnect", "link", "list", "reseal", "test"]
 OF_FINDINGS = ["acknowledge", "list", "show"]
@@ -32,6 +33,7 @@ def test_these_are_the_commands(postern: Postern):
     "names",
     [[name] for name in COMMANDS]
     + [["runs", name] for name in OF_RUNS]
+    + [["audit", name] for name in OF_AUDIT]
     + [["connections", name] for name in OF_CONNECTIONS]
     + [["findings", name] for name in OF_FINDINGS]
     + [["revoke", name] for name in OF_REVOKE]
