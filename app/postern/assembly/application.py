@@ -146,24 +146,24 @@ def create_app(
     findings = findings_part(settings, journal.journal, catalog, runs.runner, note, observed.observer)
     refusals = refusals_part(journal.journal, identity.identity, log, observed.observer.rejected)
     large_bodies = LargeBodies()
-    api = api_part(
-        settings,
-        journal.journal,
-        identity,
-        catalog,
-        runs,
-        refusals,
-        grants,
-        revocation,
-        log,
-        local_tokens,
-        large_bodies,
-        note,
-    )
+    shown = (settings, journal.journal, identity, catalog, runs, refusals, grants)
+    api = api_part(*shown, revocation, log, local_tokens, large_bodies, note)
     watching = (audited, findings, observed, revocation)
     checked = (identity, catalog, connections, journal, *watching, grants, runs, refusals, api)
     readiness = readiness_of(checked)
-    beside = Beside(journal.journal, identity, catalog, connections, runs, refusals, api, grants, readiness, note)
+    beside = Beside(
+        journal.journal,
+        identity,
+        catalog,
+        connections,
+        runs,
+        refusals,
+        api,
+        grants,
+        readiness,
+        note,
+        revocation.revoking,
+    )
     console = console_part(settings, beside, log, Local(local_address, local_tokens, local_caller))
     parts = (*checked, console)
     operations = operations_part(parts, readiness, journal.journal.node[-8:], runs.requests.settle)

@@ -9,6 +9,7 @@ from structlog.typing import FilteringBoundLogger
 
 from postern.access import Caller, Guarded
 from postern.api.docs import TokenCommand
+from postern.api.finding_actions import FindingActions
 from postern.api.grant_actions import GrantActions
 from postern.api.run_actions import Cancel, Read, Resubmit, Underway, Write
 from postern.api.run_audit import RunAudit
@@ -19,6 +20,7 @@ from postern.connections.vault.secret import SecretState
 from postern.errors import problem
 from postern.identity.explained import Explained
 from postern.security.audit.log import Note, not_noted
+from postern.security.revocation.revoking import Revoking
 from postern.settings import Settings
 from postern.settings.installation import Installation
 
@@ -64,7 +66,8 @@ class Services:
     `secret_states` is what is known of the secrets of the settings, by name, and `read_secrets` reads them now.
     `readiness` says why each check of `/readyz` fails, "" if it passes. `grants` are the actions on connections that
     people connect, and `provider` returns that of a grant's name. `stages` tests an entry. `note` notes
-    events of the audit log, and `run_audit` those about runs."""
+    events of the audit log, and `run_audit` those about runs. `findings` are the
+    actions on findings, and `revoking` ends access."""
 
     settings: Settings
     installation: Installation
@@ -89,3 +92,5 @@ class Services:
     stages: Stages | None = None
     note: Note = not_noted
     run_audit: RunAudit = field(default_factory=RunAudit)
+    findings: FindingActions | None = None
+    revoking: Revoking | None = None
