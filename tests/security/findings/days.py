@@ -104,6 +104,7 @@ class Job:
         """The requests of one day."""
         if random.random() < 1 / 7 and random.random() < 1 / 100:  # a deployment to another network
             self.addresses = (f"20.{random.randrange(64)}.{random.randrange(256)}.7",)
+            self.runs += 3  # a new process asks for a new token
         if self.kind == "steady":
             for hour in range(0, 24, 4):
                 yield self.request(random, start + hour * HOUR + random.random() * HOUR, random.choice(self.workflows))

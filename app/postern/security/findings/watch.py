@@ -40,7 +40,7 @@ UPDATE_SECONDS = 15.0
 """Seconds between two writes of one finding, after the first."""
 TRIM_SECONDS = 3600.0
 CLOSE_SECONDS = 5.0
-SLICE = 100
+SLICE = 20
 """Events that are looked at in one turn of the event loop."""
 MOST_SENT = 200
 """Findings that are written in one operation."""
