@@ -101,7 +101,7 @@ async def test_each_finding_starts_one_alert_on_one_server_process(engine: Engin
     finding = found(engine)
     assert await one.step() == [finding]
     assert await two.step() == await one.step() == []
-    assert one.alerts.outcomes == {"succeeded": 1}
+    assert +one.alerts.outcomes == {"succeeded": 1}
 
 
 async def test_a_flood_of_findings_starts_few_alerts_and_one_more_each_minute(engine: Engine):
@@ -137,7 +137,7 @@ async def test_a_failed_alert_is_logged_and_counted_and_not_repeated(
         assert await node.step() == []
     assert [line["event"] for line in logs] == ["alert-failed"]
     assert "secret" not in str(logs)
-    assert node.alerts.outcomes == {"failed": 1}
+    assert +node.alerts.outcomes == {"failed": 1}
 
 
 async def test_without_its_workflow_findings_wait(engine: Engine):
