@@ -149,6 +149,7 @@ def _services(
         stages=partial(stages_of, settings=settings, of=OfPeople(journal.read, accounts)),
         note=beside.note,
         run_audit=beside.api.run_audit,
+        findings=beside.api.findings,
     )
 
 

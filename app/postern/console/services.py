@@ -9,6 +9,7 @@ from structlog.typing import FilteringBoundLogger
 
 from postern.access import Caller, Guarded
 from postern.api.docs import TokenCommand
+from postern.api.finding_actions import FindingActions
 from postern.api.grant_actions import GrantActions
 from postern.api.run_actions import Cancel, Read, Resubmit, Underway, Write
 from postern.api.run_audit import RunAudit
@@ -71,8 +72,8 @@ class Services:
     `secret_states` is what is known of the secrets of the settings, by name, and `read_secrets` reads them now.
     `readiness` says why each check of `/readyz` fails, "" if it passes. `grants` are the actions on connections that
     people connect, and `provider` returns that of a grant's name. `stages` tests an entry. `note` notes events of the
-    audit log, and `run_audit` those about runs. `revoking` ends access. `signed_urls` are the actions on signed URLs.
-    """
+    audit log, and `run_audit` those about runs. `findings` are the actions on findings, `signed_urls` those on signed
+    URLs, and `revoking` ends access."""
 
     settings: Settings
     installation: Installation
@@ -97,5 +98,6 @@ class Services:
     stages: Stages | None = None
     note: Note = not_noted
     run_audit: RunAudit = field(default_factory=RunAudit)
+    findings: FindingActions | None = None
     revoking: Revoking | None = None
     signed_urls: SignedUrlActions = NO_SIGNED_URLS
