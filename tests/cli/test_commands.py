@@ -10,7 +10,20 @@ from tests.cli.conftest import Postern
 from tests.cli.test_catalog import REAL
 
 COMMANDS = [
-    *("call", "check", "connections", "database", "dev", "explain", "export", "health", "list", "new", "refusals"),
+    *(
+        "audit",
+        "call",
+        "check",
+        "connections",
+        "database",
+        "dev",
+        "explain",
+        "export",
+        "health",
+        "list",
+        "new",
+        "refusals",
+    ),
     *("revoke", "runs", "secrets", "serve", "token"),
 ]
 OF_RUNS = ["cancel", "follow", "list", "resubmit", "show"]

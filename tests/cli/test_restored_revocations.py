@@ -1,6 +1,5 @@
 """A restore gives no access back: the revocations of the database that it replaces are kept."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,13 +27,7 @@ def stored(url: str) -> dict[str, bool]:
         return {each.id: each.lifted for each in table.listed(connection, NOW, 100, active=False)}
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest) -> str:
-    name: str = request.getfixturevalue("url" if request.param == "sqlite" else "postgres")
-    return name
-
-
-def test_what_was_revoked_since_the_backup_stays_revoked(postern: Postern, database: str):
+def keeps(postern: Postern, database: str) -> None:
     revoke(database, "before")
     revoke(database, "lifted")
     assert postern("database", "backup", "copy").exit_code == 0
@@ -44,6 +37,14 @@ def test_what_was_revoked_since_the_backup_stays_revoked(postern: Postern, datab
     done = postern("database", "restore", "copy", "--force")
     assert (done.exit_code, "Revocations of the previous database were kept: 3." in done.stderr) == (0, True)
     assert stored(database) == {"before": False, "since": False, "lifted": True}
+
+
+def test_what_was_revoked_since_the_backup_stays_revoked(postern: Postern, url: str):
+    keeps(postern, url)
+
+
+def test_also_with_a_dump_of_postgresql(postern: Postern, postgres: str):
+    keeps(postern, postgres)
 
 
 def test_those_of_the_backup_come_back_where_there_was_no_database(postern: Postern, url: str, folder: Path):
@@ -74,7 +75,7 @@ def test_a_damaged_database_leaves_it_to_the_operator(postern: Postern, url: str
 
 def test_a_downgrade_says_how_many_are_lost(postern: Postern, url: str):
     revoke(url, "before")
-    said: Callable[..., str] = lambda *more: postern("database", "downgrade", "--one", *more).stderr  # noqa: E731
-    assert "lost: table revocations of migration 0010_for_0002, with 1 row" in said()
+    said = postern("database", "downgrade", "--one").stderr
+    assert "lost: table revocations of migration 0010_for_0002, with 1 row" in said
     with closing_engine(url) as engine, engine.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM revocations")).scalar() == 1

@@ -23,6 +23,7 @@ from postern.assembly.console import Beside, Local, console_is_on, console_part
 from postern.assembly.grants import grants_part
 from postern.assembly.identity import IdentityPart, authority, identity_part
 from postern.assembly.journal import journal_part
+from postern.assembly.observed import observed_part, records_deleted
 from postern.assembly.operations import operations_part, readiness_of
 from postern.assembly.part import Part, start
 from postern.assembly.refusals import RefusalsPart, refusals_part
@@ -126,39 +127,37 @@ def create_app(
     """
     log = structlog.get_logger("postern")
     audit = AuditLog()
+    note = audit.note
     revocations = Revocations()
     identity = identity_part(settings, revocations)
     catalog = catalog_part(settings, identity.serve)
     connections = connections_part(settings)
-    journal = journal_part(settings)
-    audited = audit_part(settings, audit, journal.journal)
+    journal = journal_part(settings, records_deleted(note))
+    audited = audit_part(settings, audit, journal, connections.connections)
+    observed = observed_part(settings, note, journal.journal, catalog, connections)
     revocation = revocation_part(settings, revocations, journal.journal, audit, identity, connections)
     console_on = console_is_on(settings, local_address)
     at = local_address if console_on else None
-    grants = grants_part(settings, journal.journal, connections, log, at, revocations)
-    runs = runs_part(
-        settings,
-        journal.journal,
-        connections.connections,
-        catalog.triggers,
-        log,
-        for_author=local_tokens is not None,
-        pages=grants.address,
-        callers=connections.callers,
-    )
-    refusals = refusals_part(journal.journal, identity.identity, log)
+    grants = grants_part(settings, journal.journal, connections, log, note, at, revocations)
+    for_author = local_tokens is not None
+    callers = connections.callers
+    of_runs = (settings, journal.journal, connections.connections, catalog.triggers, log)
+    runs = runs_part(*of_runs, for_author=for_author, pages=grants.address, callers=callers)
+    refusals = refusals_part(journal.journal, identity.identity, log, observed.observer.rejected)
     large_bodies = LargeBodies()
     beside_runs = (catalog, runs, refusals, grants, revocation)
-    api = api_part(settings, journal.journal, identity, *beside_runs, log, local_tokens, large_bodies)
-    checked = (identity, catalog, connections, journal, audited, revocation, grants, runs, refusals, api)
+    api = api_part(settings, journal.journal, identity, *beside_runs, log, local_tokens, large_bodies, note)
+    checked = (identity, catalog, connections, journal, audited, observed, revocation, grants, runs, refusals, api)
     readiness = readiness_of(checked)
-    beside = Beside(journal.journal, identity, catalog, connections, runs, refusals, api, grants, revocation, readiness)
+    shown = (connections, runs, refusals, api, grants, revocation)
+    beside = Beside(journal.journal, identity, catalog, *shown, readiness, note)
     console = console_part(settings, beside, log, Local(local_address, local_tokens, local_caller))
     parts = (*checked, console)
     operations = operations_part(parts, readiness, journal.journal.node[-8:], runs.requests.settle)
     pipeline = _pipeline(settings, identity, catalog, connections, runs, refusals, large_bodies, log)
-    pipeline = replace(pipeline, gate=Gate(), for_author=local_tokens is not None, console_on=console_on)
-    return Application((*parts, operations), pipeline, catalog.catalog, own_host_of(settings, local_tokens is not None))
+    gate = Gate(admitted=observed.observer.admitted)
+    pipeline = replace(pipeline, gate=gate, for_author=for_author, console_on=console_on)
+    return Application((*parts, operations), pipeline, catalog.catalog, own_host_of(settings, for_author))
 
 
 def _pipeline(

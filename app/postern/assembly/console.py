@@ -36,13 +36,14 @@ from postern.identity import Accounts, fetch_endpoints, tenant
 from postern.identity.explained import explained
 from postern.journal.journal import Journal
 from postern.journal.sessions import ends_of
+from postern.security.audit.log import Note
 from postern.settings import Settings
 from postern.settings.console import missing_for_console
 
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """The parts of the server that the console shows and uses."""
+    """The parts of the server that the console shows and uses. `note` notes events of the audit log."""
 
     journal: Journal
     identity: IdentityPart
@@ -54,6 +55,7 @@ class Beside:
     grants: GrantsPart
     revocation: RevocationPart
     readiness: Readiness
+    note: Note
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,7 @@ def console_part(settings: Settings, beside: Beside, log: FilteringBoundLogger, 
         revocations=beside.revocation.revocations,
     )
     guard = Guard(frame, sessions, settings.console == "operators", beside.refusals.take, log)
-    sign_in = SignIn(frame, sessions, _entra(settings, beside, client, address), journal.write, log)
+    sign_in = SignIn(frame, sessions, _entra(settings, beside, client, address), journal.write, log, beside.note)
     return Part(routes=routes(services, guard, sign_in, assets), life=life)
 
 
@@ -142,6 +144,8 @@ def _services(
         provider=beside.grants.provider,
         revoking=beside.revocation.revoking,
         stages=partial(stages_of, settings=settings, of=OfPeople(journal.read, accounts)),
+        note=beside.note,
+        run_audit=beside.api.run_audit,
     )
 
 

@@ -28,6 +28,7 @@ from postern.connections.grants.store import Grants
 from postern.http_client import http_client
 from postern.journal.journal import Journal
 from postern.journal.reading.readers import SERVER
+from postern.security.audit.log import Note
 from postern.security.revocation.revocations import Revocations
 from postern.settings import GrantedAuth, Settings
 from postern.settings.installation import Installation
@@ -63,12 +64,13 @@ def grants_part(
     journal: Journal,
     connections: ConnectionsPart,
     log: FilteringBoundLogger,
+    note: Note,
     local_address: str | None,
     revocations: Revocations,
 ) -> GrantsPart:
     """Grants are renewed in the background while the server runs. Without an entry that needs it, the part is empty.
-    `local_address` is where browsers reach the server with a local tenant, "" with a real one, and None if the console
-    is off. Grants of people whose access has ended are not used."""
+    `note` notes events of the audit log. `local_address` is where browsers reach the server with a local tenant, ""
+    with a real one, and None if the console is off. Grants of people whose access has ended are not used."""
     entries = granted_entries(settings)
     address = "" if local_address is None else local_address or settings.public_url or ""
 
@@ -84,7 +86,7 @@ def grants_part(
         context = replace(opened.context, http=opened.provider_client(entry.entry))
         return provider_of(name, entry.auth, context, accounts)
 
-    actions = partial(_actions, entries, journal, settings, log, revocations)
+    actions = partial(_actions, entries, journal, settings, log, note, revocations)
     if not entries:
         return GrantsPart(entries=entries, actions=actions(None), address=address, provider=provider)
     client = http_client(settings.ca_bundle, proxy=settings.way_out)
@@ -123,8 +125,9 @@ def _actions(
     journal: Journal,
     settings: Settings,
     log: FilteringBoundLogger,
+    note: Note,
     revocations: Revocations,
     grants: Grants | None,
 ) -> GrantActions:
     tenant_id, refused = settings.tenant_id or "", revocations.refuses_owner
-    return GrantActions(entries, grants, journal.read, journal.write, tenant_id, log, refused=refused)
+    return GrantActions(entries, grants, journal.read, journal.write, tenant_id, log, note=note, refused=refused)
