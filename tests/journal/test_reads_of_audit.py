@@ -6,6 +6,8 @@ from itertools import product
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine
 
 from postern.errors import Problem
@@ -148,3 +150,20 @@ def test_the_last_start_is_of_another_server_process_and_has_its_later_changes(e
         own = last_start(connection, TWO)
     assert found == ({"version": "1"}, (("workflow-changed", "pay", {"sha256": "new"}),))
     assert own == ({"version": "2"}, ())
+
+
+@given(
+    st.floats(min_value=0, max_value=1e11),
+    st.integers(1, 999_999_999),
+    st.from_regex(r"[0-9a-z-]{1,36}", fullmatch=True),
+)
+def test_a_cursor_leads_back_to_its_place(at: float, number: int, node: str):
+    assert audit._place_in(audit._place_text((at, node, number))) == (at, node, number)
+
+
+@given(st.text(max_size=80))
+def test_any_text_is_a_place_or_a_mistake_of_its_sender(text: str):
+    try:
+        audit._place_in(text)
+    except Problem as problem:
+        assert problem.code == "bad-filter"

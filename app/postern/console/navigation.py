@@ -23,4 +23,5 @@ NAVIGATION = (
     Entry("secrets", "s", "Secrets", "/secrets", operators_only=True),
     Entry("revocations", "x", "Revocations", "/revocations", operators_only=True),
     Entry("explain", "e", "Explain", "/explain", operators_only=True),
+    Entry("audit", "a", "Audit", "/audit", operators_only=True),
 )

@@ -60,9 +60,9 @@ class Revocations:
     def routes(self) -> tuple[PageRoute, ...]:
         """Where they are."""
         return (
-            PageRoute("GET", PATH, self.page, operators_only=True),
-            PageRoute("POST", PATH, self.make, operators_only=True),
-            PageRoute("POST", f"{PATH}/{{id}}/lift", self.lift, operators_only=True),
+            PageRoute("GET", "/console/revocations", self.page, operators_only=True),
+            PageRoute("POST", "/console/revocations", self.make, operators_only=True),
+            PageRoute("POST", "/console/revocations/{id}/lift", self.lift, operators_only=True),
         )
 
     async def page(self, visit: Visit) -> Shown:

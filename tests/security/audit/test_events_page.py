@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from postern.api.list_query import AUDIT_PARAMETERS
 from postern.journal.audit_event import CALLER, CODE, FIELDS
 
 PAGE = Path(__file__).parents[3] / "app" / "postern" / "security" / "AUDIT.md"
@@ -25,3 +26,9 @@ def test_the_page_says_what_a_group_of_fields_stands_for():
     for group, names in (("The caller", CALLER), ("The code", CODE)):
         listed = ", ".join(f"`{name}`" for name in names[:-1])
         assert f"*{group}* stands for {listed} and `{names[-1]}`" in text
+
+
+def test_the_page_has_each_filter_of_the_api():
+    cells = re.findall(r"^\| (`[a-z`, ]+`) \| [^|]+ \|$", PAGE.read_text("utf-8"), re.MULTILINE)
+    named = [name for cell in cells for name in re.findall(r"`([a-z]+)`", cell)]
+    assert named == [*AUDIT_PARAMETERS, "limit", "cursor"]
