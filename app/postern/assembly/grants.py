@@ -86,7 +86,7 @@ def grants_part(
         context = replace(opened.context, http=opened.provider_client(entry.entry))
         return provider_of(name, entry.auth, context, accounts)
 
-    actions = partial(_actions, entries, journal, settings, log, revocations, note)
+    actions = partial(_actions, entries, journal, settings, log, note, revocations)
 
     if not entries:
         return GrantsPart(entries=entries, actions=actions(None), address=address, provider=provider)
@@ -126,8 +126,8 @@ def _actions(
     journal: Journal,
     settings: Settings,
     log: FilteringBoundLogger,
-    revocations: Revocations,
     note: Note,
+    revocations: Revocations,
     grants: Grants | None,
 ) -> GrantActions:
     tenant_id, refused = settings.tenant_id or "", revocations.refuses_owner

@@ -111,8 +111,8 @@ def viewer_of(session: Session, installation: Installation) -> Viewer:
 
 
 def caller_of(person: Session | Person, installation: Installation) -> Caller:
-    """A person who has signed in as a caller: that of an ID token for this application. That of a session was issued
-    when the session began, and Entra dates it back."""
+    """A person who has signed in, as the rules about callers see it: the caller of an ID token for this application.
+    That of a session was issued when the session began, and Entra had dated it back."""
     return Caller(
         "user",
         object_id=person.object_id,
@@ -122,7 +122,7 @@ def caller_of(person: Session | Person, installation: Installation) -> Caller:
         name=person.name,
         roles=person.roles,
         token_version="2.0",  # noqa: S106 - a version is no password
-        issued_at=person.created_at - BACKDATED if isinstance(person, Session) else 0.0,
+        issued_at=person.created_at - BACKDATED if isinstance(person, Session) else person.issued_at,
     )
 
 

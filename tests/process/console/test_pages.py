@@ -22,6 +22,7 @@ CALLBACK = "/connect/my-profile/callback"
 STATUS = {
     "/runs?state=none": 400,
     "/audit?kind=none": 400,
+    "/revocations?after=x": 400,
     "/nowhere": 404,
     CALLBACK: 400,
     f"/connect/my-profile/link/{'a' * 64}": 404,
@@ -99,6 +100,7 @@ def paths(installation: Installation) -> list[str]:
         *("/refusals", f"/refusals/{refused}", "/workflows", "/workflows/ask", "/connections", "/secrets"),
         *("/audit", "/audit?kind=admission&who=ada&since=1h", "/audit?kind=none", "/signed-urls"),
         *("/explain", "/explain?workflow=payslip&person=ada", "/sessions", "/nowhere"),
+        *("/revocations", "/revocations?kind=caller&subject=x&reason=odd", "/revocations?after=x"),
         *("/connections/connections.my-profile/people", "/connect", "/connect/my-profile"),
         *(path for path in STATUS if path.startswith("/connect/")),
     ]
