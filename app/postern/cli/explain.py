@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from postern.access import GUID, Check, Guarded
-from postern.catalog import Snapshot
+from postern.catalog import Snapshot, Trigger
 from postern.cli.api_client import AsOperator, TokenFile
 from postern.cli.refusals import explain_refusal
 from postern.cli.terminal import checks_table, err, fail, out, plain, stop
@@ -42,6 +42,9 @@ def explain(
             dir_okay=False,
         ),
     ] = None,
+    address: Annotated[
+        str | None, typer.Option("--from", metavar="ADDRESS", help="The client's address, to check networks too.")
+    ] = None,
     who: AsOperator = None,
     token_file: TokenFile = None,
 ) -> None:
@@ -66,6 +69,8 @@ def explain(
     if trigger is None:
         fail(f"there is no workflow {workflow!r}: choose one of {', '.join(sorted(snapshot.triggers)) or '(none)'}.")
         raise typer.Exit(2)
+    if address is not None:
+        _check_networks(here, trigger, address)
     if not isinstance(trigger.policy, Guarded):
         out.print(f"{workflow} is anonymous: anyone may call it, and tokens are ignored.", highlight=False)
         return
@@ -79,6 +84,20 @@ def explain(
         raise typer.Exit(2)
     _verdict(workflow, result.failed, trigger.policy)
     raise typer.Exit(1 if result.failed else 0)
+
+
+def _check_networks(here: Workspace, trigger: Trigger, address: str) -> None:
+    """Show whether requests may come from this address. Leaves with 1 if they may not: no token helps then."""
+    from postern.triggers.client_network import checks_of
+
+    checks = checks_of(address, here.settings.allowed_networks, trigger.workflow.networks)
+    failed = next((check for check in checks if not check.passed), None)
+    if checks:
+        out.print(checks_table(checks, failed))
+    if failed is not None:
+        fix = "Add the address to POSTERN_ALLOWED_NETWORKS and to networks= of the workflow, where they are set."
+        fail(f"{trigger.workflow.name} rejects requests from {plain(address)} with 401. {fix}")
+        raise typer.Exit(1)
 
 
 async def _explained(here: Workspace, snapshot: Snapshot, policy: Guarded, token: str, keys: Path | None) -> Explained:
