@@ -65,10 +65,7 @@ def explain(
     if workflow is None:
         stop("--workflow is required: the workflow to check the token against.", 2)
     snapshot = here.load()
-    trigger = snapshot.triggers.get(workflow)
-    if trigger is None:
-        fail(f"there is no workflow {workflow!r}: choose one of {', '.join(sorted(snapshot.triggers)) or '(none)'}.")
-        raise typer.Exit(2)
+    trigger = _trigger(snapshot, workflow)
     if address is not None:
         _check_networks(here, trigger, address)
     if not isinstance(trigger.policy, Guarded):
@@ -84,6 +81,14 @@ def explain(
         raise typer.Exit(2)
     _verdict(workflow, result.failed, trigger.policy)
     raise typer.Exit(1 if result.failed else 0)
+
+
+def _trigger(snapshot: Snapshot, name: str) -> Trigger:
+    found = snapshot.triggers.get(name)
+    if found is None:
+        fail(f"there is no workflow {name!r}: choose one of {', '.join(sorted(snapshot.triggers)) or '(none)'}.")
+        raise typer.Exit(2)
+    return found
 
 
 def _check_networks(here: Workspace, trigger: Trigger, address: str) -> None:
