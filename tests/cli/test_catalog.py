@@ -83,6 +83,8 @@ def test_list_as_json_has_a_shape_for_programs(postern: Postern, folder: Path):
         "access": "specific_users",
         "access_detail": "specific_users(lisa)",
         "people": [{"name": "lisa", "object_id": "c33a0e11-b6a6-4ce1-b2e0-e5fbe1e362d2"}],
+        "networks": [],
+        "origins": [],
         "description": "Run the payroll of the month.",
         "connections": {"names": [], "declared": False},
         "secrets": {"names": [], "declared": False},

@@ -39,6 +39,8 @@ def test_a_token_is_alone_on_its_line_and_for_this_server(postern: Postern, tena
         (["--other-tenant"], "tid", None),
         (["--expired"], "exp", None),
         (["--as", "nightly-report"], "roles", ["Workflow.Run"]),
+        (["--auth-context", "c1", "--auth-context", "c2"], "acrs", ["c1", "c2"]),
+        (["--cp1"], "xms_cc", ["cp1"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -253,3 +255,80 @@ def test_metadata_of_another_issuer_is_explained_with_both_issuers_and_the_autho
 @pytest.mark.parametrize("keys", ["nowhere.json", "workflows"])
 def test_a_file_of_keys_has_to_be_one(postern: Postern, keys: str):
     assert postern("explain", "x", "--workflow", "payroll", "--keys", keys).exit_code == 2
+
+
+REACH = """
+from postern import anonymous, tenant_users, workflow
+
+@workflow(access=tenant_users(auth_context="strong"))
+async def pay(ctx): ...
+
+@workflow(access=tenant_users(), networks=["10.0.0.0/8"])
+async def office(ctx): ...
+
+@workflow(access=anonymous(), networks=["10.0.0.0/8"], origins=["https://app.example"])
+async def door(ctx): ...
+"""
+
+
+@pytest.fixture
+def reach(folder: Path) -> None:
+    (folder / "workflows" / "reach.py").write_text(REACH, encoding="utf-8")
+    (folder / "postern.toml").write_text('[auth_contexts]\nstrong = "c1"\n', encoding="utf-8")
+
+
+@pytest.mark.usefixtures("reach")
+def test_a_sign_in_that_meets_an_authentication_context_is_made_by_its_name_and_explained(postern: Postern):
+    strong = postern("token", "--as", "lisa", "--auth-context", "strong").stdout.strip()
+    assert claims(strong)["acrs"] == ["c1"]
+    assert postern("explain", strong, "--workflow", "pay").exit_code == 0
+    result = postern("explain", postern("token", "--as", "lisa").stdout.strip(), "--workflow", "pay")
+    assert (result.exit_code, marked(result.stdout)) == (1, ["auth-context"])
+    assert "requires a sign-in that meets the authentication context c1" in result.stderr
+
+
+@pytest.mark.usefixtures("reach")
+@pytest.mark.parametrize(
+    ("workflow", "address", "allowed", "exit_code", "failed"),
+    [
+        ("office", "10.1.2.3", "", 0, 0),
+        ("office", "::ffff:10.1.2.3", "", 0, 0),
+        ("office", "203.0.113.9", "", 1, 1),
+        ("office", "unknown", "", 1, 1),
+        ("office", "10.1.2.3", "10.2.0.0/16", 1, 1),
+        ("door", "10.1.2.3", "", 0, 0),
+        ("door", "203.0.113.9", "", 1, 1),
+        ("whoami", "203.0.113.9", "", 0, 0),
+        ("whoami", "203.0.113.9", "10.0.0.0/8", 1, 1),
+    ],
+)
+def test_explain_says_whether_an_address_is_in_the_networks(
+    postern: Postern, tenant: LocalTenant, workflow: str, address: str, allowed: str, exit_code: int, failed: int
+):
+    """Those of the server and those of the workflow, before anything of the token."""
+    given = (tenant.token("lisa"), "--workflow", workflow, "--from", address)
+    result = postern("explain", *given, POSTERN_ALLOWED_NETWORKS=allowed)
+    assert (result.exit_code, result.stdout.count("FAILED  network")) == (exit_code, failed)
+    if failed:
+        assert f"{workflow} rejects requests from {address} with 401" in result.stderr
+
+
+@pytest.mark.usefixtures("reach")
+def test_list_names_the_networks_and_origins(postern: Postern):
+    listed = " ".join(postern("list").stdout.split())
+    assert "tenant_users(auth_context=strong)" in listed
+    assert "tenant_users from 10.0.0.0/8" in listed
+    workflows = {each["name"]: each for each in json.loads(postern("list", "--json").stdout)["workflows"]}
+    assert (workflows["door"]["networks"], workflows["door"]["origins"]) == (["10.0.0.0/8"], ["https://app.example"])
+    assert workflows["pay"]["access_detail"] == "tenant_users(auth_context=strong)"
+
+
+def test_a_workflow_whose_authentication_context_or_network_is_none_does_not_load(postern: Postern, folder: Path):
+    text = "from postern import tenant_users, workflow\n\n@workflow({})\nasync def {}(ctx): ...\n"
+    for name, option in (("pay", "access=tenant_users(auth_context='strong')"), ("office", "networks=['10.0.0.1/8']")):
+        (folder / "workflows" / f"{name}.py").write_text(text.format(option, name), encoding="utf-8")
+    result = postern("check")
+    assert result.exit_code == 1
+    said = " ".join(result.stderr.split())
+    assert "this is not a name in [auth_contexts] of postern.toml (it has no names)" in said
+    assert "networks=: '10.0.0.1/8' is not an address or a network" in said

@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
-from postern.access import Access, Guarded, anonymous, bind, specific_users, tenant_users
+from postern import Context, workflow
+from postern.access import OPEN, Access, Guarded, anonymous, bind, specific_users, tenant_users
+from postern.catalog import Trigger
 from postern.catalog.snapshot import Fault, Snapshot
 from postern.console.access_words import access_words
+from postern.console.workflow_view import workflow_page
 from postern.local_tenant import LocalTenant
 from tests.console.operator_pages import Pages, open_pages
 from tests.journal.recorded import NOON, TENANT, id_number, put, run_row
@@ -53,6 +56,11 @@ WORDS: list[tuple[Access, str, list[str]]] = [
         ["the token is for api://other", f"the caller is of the tenant {OTHER}, which replaces the server's own"],
     ),
     (specific_users("lisa"), "Only lisa", []),
+    (
+        specific_users("lisa", auth_context="strong"),
+        "Only lisa",
+        ["the sign-in met the authentication context strong"],
+    ),
     (specific_users("lisa", GIL), f"Only lisa and {GIL}", []),
     (specific_users(*PEOPLE), "Only p0, p1, p2, p3, p4 and 2 others", []),
     (
@@ -65,14 +73,27 @@ WORDS: list[tuple[Access, str, list[str]]] = [
 
 @pytest.mark.parametrize(("access", "who", "conditions"), WORDS)
 def test_access_in_words(access: Access, who: str, conditions: list[str]):
-    policy = bind(
-        access, people={"lisa": LISA, **dict.fromkeys(PEOPLE, GIL)}, tenants=[TENANT], audiences=["api://postern"]
-    )
+    people = {"lisa": LISA, **dict.fromkeys(PEOPLE, GIL)}
+    contexts = {"strong": "c1"}
+    policy = bind(access, people=people, tenants=[TENANT], audiences=["api://postern"], auth_contexts=contexts)
     words = access_words(access, policy)
     assert (words.who, list(words.conditions)) == (who, conditions)
     assert words.anyone is not isinstance(policy, Guarded)
     if "lisa" in who:
         assert words.people[0] == ("lisa", LISA)
+
+
+def test_the_networks_and_origins_of_a_workflow_are_shown_as_options():
+    @workflow(access=anonymous(), networks=["10.0.0.0/8", "2001:db8::/32"], origins=["https://app.example"])
+    async def door(ctx: Context) -> None: ...
+
+    @workflow(access=anonymous(), origins=["*"])
+    async def anywhere(ctx: Context) -> None: ...
+
+    shown = dict(workflow_page(Trigger(door, OPEN, Path("door.py"))).options)
+    assert (shown["Networks"], shown["Pages of other origins"]) == ("10.0.0.0/8, 2001:db8::/32", "https://app.example")
+    shown = dict(workflow_page(Trigger(anywhere, OPEN, Path("door.py"))).options)
+    assert (shown.get("Networks"), shown["Pages of other origins"]) == (None, "any")
 
 
 @pytest.fixture

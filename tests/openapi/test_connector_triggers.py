@@ -1,9 +1,13 @@
 """Which triggers a connector offers: those that its way of signing in can reach, and why not the others."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from postern import tenant_users, workflow
+from postern.access import bind
+from postern.catalog import Trigger
 from postern.openapi.connector_triggers import Choice, Visitor, Way, choose
 from postern.openapi.export_error import ExportFault
 from tests.openapi import nasty
@@ -76,3 +80,20 @@ def test_when_nothing_is_reached_the_reasons_are_shown():
         chosen("none", "payroll")
     with pytest.raises(ExportFault, match="POSTERN_WORKFLOWS"):
         choose({}, Visitor("none"))
+
+
+def test_a_stronger_sign_in_is_for_people_and_networks_have_to_include_the_platforms():
+    @workflow(access=tenant_users(auth_context="strong"), networks=["10.0.0.0/8"])
+    async def pay(ctx: Any) -> None: ...
+
+    policy = bind(
+        pay.access, people={}, tenants=[nasty.TENANT], audiences=nasty.AUDIENCES, auth_contexts={"strong": "c1"}
+    )
+    triggers = {"pay": Trigger(pay, policy, Path("pay.py"))}
+    notes = " ".join(
+        note.what for note in choose(triggers, Visitor("entra", nasty.TENANT, None, nasty.AUDIENCES)).notes
+    )
+    assert "auth_context=" in notes
+    assert "networks=" in notes
+    with pytest.raises(ExportFault, match="the gateway's token never has"):
+        choose(triggers, Visitor("api_key", nasty.TENANT, None, nasty.AUDIENCES))

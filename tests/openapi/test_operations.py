@@ -75,4 +75,5 @@ def test_the_conditions_of_an_access_mode_are_shown_without_ids():
         "with the scope C",
         "with the app role A or B",
     ]
+    assert conditions_of(tenant_users(auth_context="strong")) == ["with a stronger sign-in (Conditional Access)"]
     assert conditions_of(anonymous()) == conditions_of(tenant_users()) == []

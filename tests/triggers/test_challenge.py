@@ -73,19 +73,17 @@ def test_a_claims_request_is_minified_json(request_, claims):
 
 
 @pytest.mark.parametrize(
-    ("kind", "capabilities", "gets"),
+    ("capabilities", "gets"),
     [
-        ("user", {"cp1"}, "{}"),
-        ("user", {"cp1", "protapp"}, "{}"),
-        ("user", {"CP1"}, "{}"),
-        ("user", {"cp10", "xcp1"}, ""),
-        ("user", set(), ""),
-        ("application", {"cp1"}, ""),  # nobody could sign in again
-        ("anonymous", {"cp1"}, ""),
+        ({"cp1"}, "{}"),
+        ({"cp1", "protapp"}, "{}"),
+        ({"CP1"}, "{}"),
+        ({"cp10", "xcp1"}, ""),
+        (set(), ""),
     ],
 )
-def test_only_a_person_whose_client_declares_cp1_is_challenged(kind, capabilities, gets):
-    caller = Caller(kind, capabilities=frozenset(capabilities))
+def test_only_a_client_that_declares_cp1_is_challenged(capabilities, gets):
+    caller = Caller("user", capabilities=frozenset(capabilities))
     assert claims_request.for_client_of(caller, "{}") == gets
 
 

@@ -24,9 +24,8 @@ def issued_since(not_before: float) -> str:
 
 
 def for_client_of(caller: Caller, request: str) -> str:
-    """The request, if the client of this caller's token handles challenges; else "", so that it gets a plain 401.
-    Only people can sign in again."""
-    return request if caller.kind == "user" and handles_challenges(caller) else ""
+    """The request, if the client of this caller's token handles challenges; else "", so that it gets a plain 401."""
+    return request if handles_challenges(caller) else ""
 
 
 def handles_challenges(caller: Caller) -> bool:

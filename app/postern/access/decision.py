@@ -15,5 +15,6 @@ def admit(policy: Policy, caller: Caller) -> None:
     """Admit the caller, or raise Refused. The caller's token has been verified, so the reply may include the advice."""
     for number, requirement in enumerate(policy.requirements, start=1):
         if not requirement.passes(caller):
-            claims = claims_request.for_client_of(caller, requirement.claims) if requirement.claims else ""
+            person = caller.kind == "user"  # no other caller can sign in again
+            claims = claims_request.for_client_of(caller, requirement.claims) if person else ""
             raise Refused(checks(policy, caller)[:number], proved=True, claims=claims)

@@ -163,6 +163,8 @@ def _row(trigger: Trigger, here: Workspace) -> dict[str, Any]:
         "access": workflow.access.mode,
         "access_detail": describe(workflow.access),
         "people": people_json(trigger.policy),
+        "networks": list(workflow.networks),
+        "origins": list(workflow.origins),
         "description": workflow.description,
         **uses_json(trigger),
         "file": str(trigger.file),

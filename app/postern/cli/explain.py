@@ -12,7 +12,7 @@ import typer
 from sqlalchemy.exc import DBAPIError
 
 from postern.access import GUID, Check, Guarded, Signed
-from postern.catalog import Snapshot
+from postern.catalog import Snapshot, Trigger
 from postern.cli.api_client import AsOperator, TokenFile
 from postern.cli.open_database import opened
 from postern.cli.refusals import explain_refusal
@@ -49,6 +49,9 @@ def explain(
             dir_okay=False,
         ),
     ] = None,
+    address: Annotated[
+        str | None, typer.Option("--from", metavar="ADDRESS", help="The client's address, to check networks too.")
+    ] = None,
     who: AsOperator = None,
     token_file: TokenFile = None,
 ) -> None:
@@ -69,10 +72,9 @@ def explain(
     if workflow is None:
         stop("--workflow is required: the workflow to check the token against.", 2)
     snapshot = here.load()
-    trigger = snapshot.triggers.get(workflow)
-    if trigger is None:
-        fail(f"there is no workflow {workflow!r}: choose one of {', '.join(sorted(snapshot.triggers)) or '(none)'}.")
-        raise typer.Exit(2)
+    trigger = _trigger(snapshot, workflow)
+    if address is not None:
+        _check_networks(here, trigger, address)
     if isinstance(trigger.policy, Signed):
         out.print(f"{workflow} takes requests that are signed: tokens do not open it.", highlight=False)
         return
@@ -89,6 +91,28 @@ def explain(
         raise typer.Exit(2)
     _verdict(workflow, result.failed, trigger.policy)
     raise typer.Exit(1 if result.failed else 0)
+
+
+def _trigger(snapshot: Snapshot, name: str) -> Trigger:
+    found = snapshot.triggers.get(name)
+    if found is None:
+        fail(f"there is no workflow {name!r}: choose one of {', '.join(sorted(snapshot.triggers)) or '(none)'}.")
+        raise typer.Exit(2)
+    return found
+
+
+def _check_networks(here: Workspace, trigger: Trigger, address: str) -> None:
+    """Show whether requests may come from this address. Leaves with 1 if they may not: no token helps then."""
+    from postern.triggers.client_network import checks_of
+
+    checks = checks_of(address, here.settings.allowed_networks, trigger.workflow.networks)
+    failed = next((check for check in checks if not check.passed), None)
+    if checks:
+        out.print(checks_table(checks, failed))
+    if failed is not None:
+        fix = "Add the address to POSTERN_ALLOWED_NETWORKS and to networks= of the workflow, where they are set."
+        fail(f"{trigger.workflow.name} rejects requests from {plain(address)} with 401. {fix}")
+        raise typer.Exit(1)
 
 
 async def _explained(here: Workspace, snapshot: Snapshot, policy: Guarded, token: str, keys: Path | None) -> Explained:

@@ -103,7 +103,10 @@ def workflow_table(snapshot: Snapshot, server_url: str, *, ids: bool = False) ->
     for name, trigger in sorted(snapshot.triggers.items()):
         workflow = trigger.workflow
         url = f"{server_url}/triggers/{name}{workflow.path}"
-        table.add_row(name, " ".join(workflow.methods), url, _access(workflow.access, trigger.policy if ids else None))
+        access = _access(workflow.access, trigger.policy if ids else None)
+        if workflow.networks:
+            access += f" from {', '.join(workflow.networks)}"
+        table.add_row(name, " ".join(workflow.methods), url, access)
     return table
 
 
@@ -144,6 +147,7 @@ def describe(access: Access, policy: Policy | None = None) -> str:
         values = getattr(access, option)
         if values:
             parts.append(f"{option}={'|'.join(values)}")
+    parts += [f"auth_context={access.auth_context}"] if access.auth_context else []
     parts += [f"{option}=no" for option in ("apps", "guests") if not getattr(access, option)]
     return f"{access.mode}({', '.join(parts)})" if parts else access.mode
 

@@ -6,6 +6,7 @@ import typer
 
 from postern.cli.terminal import fail
 from postern.cli.workspace import workspace
+from postern.local_tenant.claims_request import condition_claims
 
 
 def add_to(app: typer.Typer) -> None:
@@ -22,6 +23,11 @@ def token(
     other_tenant: Annotated[
         bool, typer.Option("--other-tenant", help="A token of a tenant that is not configured.")
     ] = False,
+    auth_context: Annotated[
+        list[str] | None,
+        typer.Option(help="An authentication context that the sign-in met: its id, or its name in [auth_contexts]."),
+    ] = None,
+    cp1: Annotated[bool, typer.Option("--cp1", help="The client handles claims challenges.")] = False,
 ) -> None:
     """Print an access token of the local tenant. No other system accepts it."""
     here = workspace()
@@ -39,6 +45,9 @@ def token(
             expired=expired,
             wrong_audience=wrong_audience,
             other_tenant=other_tenant,
+            more=condition_claims(
+                [here.settings.auth_contexts.get(each, each) for each in auth_context or ()], ["cp1"] if cp1 else []
+            ),
         )
     except LookupError as unknown:
         fail(str(unknown.args[0]))

@@ -13,6 +13,7 @@ from hashlib import sha256
 from typing import Any
 
 from postern.local_tenant.accounts import Account, account
+from postern.local_tenant.claims_request import check_met, condition_claims, requested
 from postern.local_tenant.directory import Application
 from postern.local_tenant.errors import EntraError
 from postern.local_tenant.grants import Grant, opened, sealed
@@ -50,7 +51,11 @@ class CodeFlow:
         if not self.tenant.sign_ins.use(code, self.now):
             raise _refused(54005, "The authorization code was already redeemed.")
         scopes = read_scopes(code.scope)
-        return self._tokens(code, scopes) | self._id_token(code, scopes) | self._refresh_token(code, scopes)
+        return (
+            self._tokens(code, scopes, form.get("claims"))
+            | self._id_token(code, scopes)
+            | self._refresh_token(code, scopes)
+        )
 
     def refresh(self, application: Application, form: Mapping[str, str]) -> dict[str, Any]:
         """The tokens for a refresh token. It gets a successor and stays valid, and is bound to the application and the
@@ -67,10 +72,16 @@ class CodeFlow:
         self.tenant.refusals.check(self._account(token).person.name, token.at)
         grant = replace(token, scope=form.get("scope") or token.scope)
         scopes = read_scopes(grant.scope)
-        return self._tokens(grant, scopes) | self._id_token(grant, scopes) | self._refresh_token(token, None)
+        return (
+            self._tokens(grant, scopes, form.get("claims"))
+            | self._id_token(grant, scopes)
+            | self._refresh_token(token, None)
+        )
 
-    def _tokens(self, grant: Grant, scopes: Scopes) -> dict[str, Any]:
-        """The access token of a grant."""
+    def _tokens(self, grant: Grant, scopes: Scopes, wanted: str | None) -> dict[str, Any]:
+        """The access token of a grant. A context that its sign-in did not meet needs another sign-in."""
+        conditions = requested(wanted)
+        check_met(conditions, grant.contexts.split(), wanted)
         if not knows(self.tenant, scopes.audience):
             raise EntraError(400, "invalid_resource", 500011, "This tenant has no resource of that name.")
         mine = self._account(grant)
@@ -88,6 +99,7 @@ class CodeFlow:
             client_id=grant.client_id,
         )
         claims["auth_time"] = grant.at
+        claims |= condition_claims(grant.contexts.split(), (*grant.capabilities.split(), *conditions.capabilities))
         seconds = LIFETIME - 1
         return {
             "token_type": "Bearer",
@@ -116,7 +128,8 @@ class CodeFlow:
         """A refresh token, if the scopes of the code have `offline_access`; the successor of one (None) always."""
         if scopes is not None and "offline_access" not in scopes.of_openid:
             return {}
-        token = Grant("refresh", grant.person, grant.client_id, grant.scope, self.now)
+        of_sign_in = Grant("refresh", grant.person, grant.client_id, grant.scope, self.now)
+        token = replace(of_sign_in, contexts=grant.contexts, capabilities=grant.capabilities)
         return {"refresh_token": sealed(token, self.tenant.folder)}
 
     def _account(self, grant: Grant) -> Account:

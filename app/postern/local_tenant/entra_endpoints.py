@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from postern.local_tenant.accounts import check_application, check_endpoint, issuer_of_metadata
 from postern.local_tenant.assertions import Assertions
+from postern.local_tenant.claims_request import requested
 from postern.local_tenant.code_flow import GUID, CodeFlow
 from postern.local_tenant.directory import Application
 from postern.local_tenant.errors import EntraError, error_document
@@ -115,13 +116,14 @@ class Entra:
         if not knows(self.tenant, audience):
             raise EntraError(400, "invalid_resource", 500011, "This tenant has no resource of that name.")
         version = version_for(audience)
-        access_token = self.tenant.token(application.name, audience=audience, version=version, now=self.clock())
+        claims = self.tenant.claims(application.name, audience=audience, version=version, now=self.clock())
+        claims |= requested(form.get("claims")).claims(())  # an application meets no authentication context
         seconds = LIFETIME - 1
         return {
             "token_type": "Bearer",
             "expires_in": seconds,
             "ext_expires_in": seconds,
-            "access_token": access_token,
+            "access_token": self.tenant.mint(claims),
         }
 
     def _authenticated(self, form: Mapping[str, str], authorization: list[str]) -> Application:

@@ -23,7 +23,9 @@ Kind = Literal["code", "refresh"]
 @dataclass(frozen=True, slots=True)
 class Grant:
     """A person's grant to an application. `scope` is the text of the request; times are in seconds since 1970. A code
-    has the redirect URI, the PKCE challenge and the nonce of its request, and the tenant in its address."""
+    has the redirect URI, the PKCE challenge and the nonce of its request, and the tenant in its address. `contexts` are
+    the authentication contexts that the sign-in met, `capabilities` those that the client named then; both are texts
+    with spaces."""
 
     kind: Kind
     person: str
@@ -34,6 +36,8 @@ class Grant:
     challenge: str = ""
     nonce: str = ""
     tenant: str = ""
+    contexts: str = ""
+    capabilities: str = ""
     id: str = field(default_factory=lambda: secrets.token_hex(16))
 
     def has_expired(self, now: float) -> bool:

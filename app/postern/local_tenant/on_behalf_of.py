@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from postern.local_tenant.claims_request import check_met, requested
 from postern.local_tenant.directory import Application, Person
 from postern.local_tenant.errors import EntraError, error_of
 from postern.local_tenant.faults import Part
@@ -33,8 +34,10 @@ class OnBehalfOf:
         """A token of the person whose token the assertion is. Raises EntraError."""
         if form.get("requested_token_use") != "on_behalf_of":
             raise EntraError(400, "invalid_request", 900144, "The body has no 'requested_token_use' of on_behalf_of.")
-        person = self._person(application, form.get("assertion", ""))
+        person, met = self._person(application, form.get("assertion", ""))
         refuse_if_switched_on(self.tenant.faults.on_behalf_of)
+        conditions = requested(form.get("claims"))
+        check_met(conditions, met, form.get("claims"))
         scopes = read_scopes(form.get("scope", ""))
         if not knows(self.tenant, scopes.audience):
             raise EntraError(400, "invalid_resource", 500011, "This tenant has no resource of that name.")
@@ -50,6 +53,7 @@ class OnBehalfOf:
             now=int(self.now),
             client_id=application.client_id,
         )
+        claims |= conditions.claims(met)
         seconds = LIFETIME - 1
         return {
             "token_type": "Bearer",
@@ -59,8 +63,9 @@ class OnBehalfOf:
             "access_token": self.tenant.mint(claims),
         }
 
-    def _person(self, application: Application, assertion: str) -> Person:
-        """The person whom the assertion names, if it is a token for this application."""
+    def _person(self, application: Application, assertion: str) -> tuple[Person, list[str]]:
+        """The person whom the assertion names, if it is a token for this application, and the authentication contexts
+        that their sign-in met."""
         claims = verify_for_any(assertion, self.tenant.signing_keys, now=None)
         if claims is None or claims["iss"] not in self.tenant.issuers:
             raise _refused(50013, "The assertion is invalid: it is no token of this tenant.")
@@ -77,7 +82,7 @@ class OnBehalfOf:
             raise _refused(50034, "There is no such person in this tenant any more.")
         if claims["nbf"] + BACKDATED <= self.tenant.sign_ins.revoked.get(person.object_id, float("-inf")):
             raise _refused(50173, "The grant was revoked: sign in again.")
-        return person
+        return person, claims.get("acrs", [])
 
 
 def refuse_if_switched_on(part: Part) -> None:

@@ -16,6 +16,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from postern.local_tenant.accounts import account, check_application, check_endpoint
+from postern.local_tenant.claims_request import requested
 from postern.local_tenant.directory import BUILT_IN_PATHS, Application, Person
 from postern.local_tenant.errors import EntraError, error_document, error_of
 from postern.local_tenant.grants import Grant, sealed
@@ -128,6 +129,7 @@ class SignInPages:
         scopes = read_scopes(wanted("scope", ""))
         if not knows(self.tenant, scopes.audience):
             raise EntraError(400, "invalid_resource", 500011, "This tenant has no resource of that name.")
+        requested(wanted("claims"))
         if wanted("prompt", "login") not in _PROMPTS:
             raise EntraError(400, "invalid_request", 90023, "This tenant supports one known value of prompt.")
         if wanted("prompt") == "none":
@@ -158,6 +160,7 @@ class SignInPages:
 
     def _code(self, asked: _Asked, person: Person) -> str:
         wanted = asked.parameters.get
+        claims = requested(wanted("claims"))  # the person meets any context by a click
         grant = Grant(
             "code",
             self.tenant.directory.people[person.name].object_id,
@@ -168,6 +171,8 @@ class SignInPages:
             wanted("code_challenge", ""),
             wanted("nonce", ""),
             asked.at,
+            " ".join(claims.contexts),
+            " ".join(claims.capabilities),
         )
         return sealed(grant, self.tenant.folder)
 

@@ -201,13 +201,14 @@ class LocalTenant:
         wrong_audience: bool = False,
         other_tenant: bool = False,
         now: float | None = None,
+        more: Mapping[str, Any] = MappingProxyType({}),
     ) -> str:
         """An access token for a person or an application, by name.
 
         `audience`: by default Postern's own, which is its client id in v2 tokens and its App ID URI in v1 tokens.
         `scopes`: for people only. `roles`: by default the application's own. `expired`: it expired an hour ago.
         `wrong_audience`: it is for another API. `other_tenant`: its signature is valid, but its `tid` and `iss` are
-        those of a foreign tenant. `now`: in seconds since 1970."""
+        those of a foreign tenant. `now`: in seconds since 1970. `more`: further claims."""
         claims = self.claims(who, audience=audience, version=version, scopes=scopes, roles=roles, now=now)
         if expired:
             claims |= {name: claims[name] - 2 * tokens.LIFETIME for name in ("iat", "nbf", "exp")}
@@ -216,7 +217,7 @@ class LocalTenant:
         if other_tenant:
             foreign = tokens.issuer(version, self.authority, FOREIGN_TENANT_ID)
             claims |= {"tid": FOREIGN_TENANT_ID, "iss": foreign}
-        return self.mint(claims)
+        return self.mint({**claims, **more})
 
     def claims(
         self,

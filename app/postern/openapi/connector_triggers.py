@@ -89,6 +89,8 @@ def _obstacle_to_gateway(access: TenantUsers, *, named: bool) -> str:
         return "It is for people only (apps=False), and the gateway calls as an application."
     if access.scopes and not access.roles:
         return "It requires a scope, which the gateway's token never has: it is an application's."
+    if access.auth_context:
+        return "It requires a stronger sign-in (auth_context=), which the gateway's token never has."
     if isinstance(access, SpecificUsers) and not named:
         return (
             "It is only for the callers on its list, and Postern sees the gateway in place of the person. If the "
@@ -99,6 +101,8 @@ def _obstacle_to_gateway(access: TenantUsers, *, named: bool) -> str:
 
 def _notes(trigger: Trigger, visitor: Visitor) -> Iterator[str]:
     access = trigger.workflow.access
+    if trigger.workflow.networks:
+        yield "It accepts requests only from its networks (networks=): those of the Power Platform must be among them."
     if not isinstance(access, TenantUsers):
         return
     gateway = visitor.way != "entra"
@@ -116,6 +120,8 @@ def _notes(trigger: Trigger, visitor: Visitor) -> Iterator[str]:
         yield f"Its users need one of these app roles: {', '.join(access.roles)}."
     if not access.guests and not gateway:
         yield "Guests are rejected."
+    if access.auth_context:
+        yield "It requires a stronger sign-in (auth_context=). A connection whose sign-in does not meet it gets a 401."
 
 
 def _nothing_left(visitor: Visitor, obstacles: Mapping[str, str]) -> str:

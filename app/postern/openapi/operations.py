@@ -145,4 +145,5 @@ def conditions_of(access: Access) -> list[str]:
     found += ["through certain applications only"] if access.clients else []
     found += [f"with the scope {' or '.join(access.scopes)}"] if access.scopes else []
     found += [f"with the app role {' or '.join(access.roles)}"] if access.roles else []
+    found += ["with a stronger sign-in (Conditional Access)"] if access.auth_context else []
     return found

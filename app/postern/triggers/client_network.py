@@ -41,4 +41,11 @@ def outside(networks: tuple[str, ...], scope: Scope) -> Refused | None:
     if in_networks(address, networks):
         return None
     hint = NO_ADDRESS if not address else BY_PROXY if passed_on(scope) else ""
-    return Refused([Check(NETWORK, False, ", ".join(networks), address, hint=hint)])
+    return Refused([check._replace(hint=hint) for check in checks_of(address, networks)])
+
+
+def checks_of(address: str, *each: tuple[str, ...]) -> list[Check]:
+    """The check of this address for each list of networks that is not empty: the server's, then the workflow's."""
+    return [
+        Check(NETWORK, in_networks(address, networks), ", ".join(networks), address) for networks in each if networks
+    ]

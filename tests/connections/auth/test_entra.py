@@ -410,3 +410,32 @@ async def test_what_fails_is_tried_again_by_the_next_call(tenant: LocalTenant, m
         await signing.credential()
     tenant.faults.entra.restore()
     assert await signing.credential()
+
+
+CP1 = '{"access_token":{"xms_cc":{"values":["cp1"]}}}'
+
+
+async def test_a_claims_challenge_is_answered_past_the_cache(tenant: LocalTenant):
+    """The new token takes the place of the one that was rejected."""
+    signing = sign_in(tenant, by_secret(tenant))
+    first = await signing.credential()
+    assert await signing.credential() == first
+    second = await signing.answer(first, CP1)
+    assert second is not None
+    assert (claims_of(first).get("xms_cc"), claims_of(second)["xms_cc"]) == (None, ["cp1"])
+    assert await signing.credential() == second
+
+
+async def test_claims_that_entra_rejects_are_in_no_error(tenant: LocalTenant, capfd: pytest.CaptureFixture[str]):
+    signing = sign_in(tenant, by_secret(tenant))
+    first = await signing.credential()
+    with pytest.raises(ConnectionFault) as caught:
+        await signing.answer(first, "marker-7d1f")
+    assert "marker-7d1f" not in f"{caught.value!r}{caught.value}{vars(caught.value)}{''.join(capfd.readouterr())}"
+
+
+async def test_a_managed_identity_asks_again_for_claims(tenant: LocalTenant, identity: None):
+    """Its endpoint knows no claims, so that the token has none."""
+    signing = sign_in(tenant, EntraAuth(audience=FLOW, managed_identity=True))
+    first = await signing.credential()
+    assert await signing.answer(first, CP1) not in (None, first)

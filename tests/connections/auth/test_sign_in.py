@@ -1,5 +1,6 @@
 """Signing: the credential is on the copy that is sent and nowhere else, and a refused one is replaced once."""
 
+from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -195,3 +196,52 @@ def test_an_unsigned_request_is_copied_as_it_is():
     copy = signed(request)
     assert (copy.url, copy.headers, copy.extensions) == (request.url, request.headers, {"timeout": {}})
     assert SIGN not in copy.extensions
+
+
+class Meeting(Numbered):
+    """Answers a claims challenge, too."""
+
+    def __init__(self, others: int = 9) -> None:
+        super().__init__(others)
+        self.replacements = 3
+        self.met: list[str] = []
+
+    async def answer(self, refused: str, claims: str) -> str | None:
+        self.met.append(claims)
+        return await self.another(refused)
+
+
+C1 = '{"access_token":{"acrs":{"essential":true,"value":"c1"}}}'
+CHALLENGE = f'Bearer realm="", error="insufficient_claims", claims="{b64encode(C1.encode()).decode()}"'
+
+
+@pytest.mark.parametrize(
+    ("challenges", "secrets", "met"),
+    [
+        ([CHALLENGE, ""], ["secret-1", "secret-2"], [C1]),
+        ([CHALLENGE, CHALLENGE, ""], ["secret-1", "secret-2"], [C1]),
+        ([CHALLENGE, "Bearer", ""], ["secret-1", "secret-2"], [C1]),
+        (["Bearer", CHALLENGE, ""], ["secret-1", "secret-2", "secret-3"], [C1]),
+        (["Bearer", "Bearer", ""], ["secret-1", "secret-2", "secret-3"], []),
+        (['Bearer error="insufficient_claims", claims="!"', ""], ["secret-1", "secret-2"], []),
+    ],
+)
+async def test_a_claims_challenge_is_answered_once(challenges: list[str], secrets: list[str], met: list[str]):
+    """Each 401 has one of the challenges; "" is a 200."""
+    left = iter(challenges)
+
+    def answer(_: Request) -> Response:
+        challenge = next(left)
+        return Response(401, headers={"WWW-Authenticate": challenge}) if challenge else Response(200)
+
+    other, signing = Other(answer), Meeting()
+    async with http_client(base_url="https://x.example", auth=signing, transport=other) as http:
+        await http.get("/a")
+    assert (other.secrets, signing.met) == (secrets, met)
+
+
+async def test_of_several_credentials_the_one_that_can_meet_the_claims_does():
+    together = Together([meeting := Meeting(), Numbered(0)])
+    assert await together.answer(await together.credential(), C1) == '["secret-2", "secret-1"]'
+    assert meeting.met == [C1]
+    assert await Together([Numbered(0)]).answer('["secret-1"]', C1) is None

@@ -1,6 +1,7 @@
 """Exchanging a caller's token, with the real Azure client against the local tenant."""
 
 import gc
+import json
 import logging
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -243,7 +244,7 @@ class Refusing:
     async def __aexit__(self, *_: object) -> None:
         pass
 
-    async def get_token(self, *_: str) -> None:
+    async def get_token(self, *_: str, **__: object) -> None:
         raise RuntimeError("AADSTS65001")
 
 
@@ -286,3 +287,32 @@ def holders_of(mark: str) -> list[str]:
             if longer or (isinstance(each, bytes) and mark.encode() in each):
                 found.append(type(holder).__name__)
     return found
+
+
+C1 = '{"access_token":{"acrs":{"essential":true,"value":"c1"}}}'
+
+
+async def test_the_api_learns_that_challenges_reach_the_caller(tenant: LocalTenant, shared: OnBehalfOf):
+    assert claims_of(await of(shared, tenant.token("lisa")).credential())["xms_cc"] == ["CP1"]
+
+
+async def test_a_challenge_of_the_api_is_met_if_the_callers_sign_in_does(tenant: LocalTenant, shared: OnBehalfOf):
+    signing = of(shared, tenant.token("lisa", more={"acrs": ["c1"]}))
+    first = await signing.credential()
+    second = await signing.answer(first, C1)
+    assert second not in (None, first)
+    assert claims_of(second or "")["acrs"] == ["c1"]
+    assert await signing.credential() == second
+
+
+async def test_a_challenge_of_the_api_that_the_callers_sign_in_does_not_meet_goes_to_the_caller(
+    tenant: LocalTenant, shared: OnBehalfOf
+):
+    """With the claims for which the API asked."""
+    signing = of(shared, tenant.token("lisa"))
+    first = await signing.credential()
+    with pytest.raises(SignInRequired) as raised:
+        await signing.answer(first, C1)
+    asked = json.loads(raised.value.claims)["access_token"]
+    assert asked["acrs"] == json.loads(C1)["access_token"]["acrs"]
+    assert 'error="insufficient_claims"' in raised.value.challenge

@@ -70,6 +70,10 @@ class EntraSignIn(SignIn):
         """A newer token."""
         return await self._tokens.renewed(refused)
 
+    async def answer(self, refused: str, claims: str) -> str | None:
+        """A newer token that meets these claims."""
+        return await self._tokens.renewed(refused, claims)
+
     def accepted(self, credential: str) -> None:
         """Note that the token is accepted."""
         self._tokens.accepted(credential)
@@ -90,24 +94,24 @@ class EntraSignIn(SignIn):
         until = f"valid until {moment(self._clock() + token.seconds)}"
         yield Stage("expiry", token.seconds > 0, until, "" if token.seconds > 0 else "Set the clock of this machine")
 
-    async def _fetch(self) -> Token:
-        return await self._exchange(await self._secret())
+    async def _fetch(self, claims: str = "") -> Token:
+        return await self._exchange(await self._secret(), claims)
 
     async def _secret(self) -> Secret | None:
         return await self._proof.read() if self._proof is not None else None
 
-    async def _exchange(self, secret: Secret | None) -> Token:
+    async def _exchange(self, secret: Secret | None, claims: str = "") -> Token:
         """A token for the secret in the vault. If Entra rejects the secret, it is read again and tried once more."""
         until = deadline()
         try:
-            return await self._token(secret, until)
+            return await self._token(secret, until, claims)
         except EntraRefused as refused:
             if secret is None or self._proof is None or not SECRET_REFUSED.intersection(refused.codes):
                 raise
-        return await self._token(await self._proof.read_again(secret.value), until)
+        return await self._token(await self._proof.read_again(secret.value), until, claims)
 
-    async def _token(self, secret: Secret | None, until: float) -> Token:
-        details = self._details(secret)
+    async def _token(self, secret: Secret | None, until: float, claims: str) -> Token:
+        details = replace(self._details(secret), claims=claims)
         if self._auth.managed_identity:
             return await self._request(details, identity_of(self._auth.client_id, self._around), until)
         if secret is None:
@@ -155,7 +159,7 @@ class EntraSignIn(SignIn):
     async def _request(
         self, details: TokenDetails, make: "Callable[[Note], AsyncTokenCredential]", until: float
     ) -> Token:
-        found = await request_token(self._entry, details, self._scopes, make, until)
+        found = await request_token(self._entry, details, self._scopes, make, until, details.claims)
         return Token(found.token, found.expires_on - self._clock())
 
     async def _certificate(self, secret: Secret) -> "Certificate":

@@ -7,7 +7,7 @@ Reference: learn.microsoft.com/entra/identity-platform/reference-error-codes.
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
@@ -35,7 +35,8 @@ _CODE = re.compile(r"AADSTS([0-9]{4,8})")
 class TokenDetails:
     """The names and addresses of a token request, never values. `secret` is its name in the Key Vault. `expires_on` is
     the vault's expiry date for it, in Unix seconds. `issuer` and `subject` are those of a federated token.
-    `endpoint`: the environment names the endpoint of managed identities (IDENTITY_ENDPOINT), so there is one."""
+    `endpoint`: the environment names the endpoint of managed identities (IDENTITY_ENDPOINT), so there is one. `claims`
+    are what an API asked for, which nothing shows."""
 
     way: Literal["application", "managed_identity"]
     authority: str
@@ -50,6 +51,7 @@ class TokenDetails:
     subject: str = ""
     ca_bundle: str = ""
     endpoint: bool = False
+    claims: str = field(default="", repr=False)
 
     @property
     def shown(self) -> str:

@@ -40,9 +40,13 @@ async def request_token(
     scopes: tuple[str, ...],
     make: "Callable[[Note], AsyncTokenCredential]",
     until: float,
+    claims: str = "",
+    *,
+    handles_challenges: bool = False,
 ) -> "AccessToken":
-    """The token that the credential gets for the scopes. `make` runs in a thread, because importing Azure and checking
-    a private key take about 100 ms each. Raises EntraRefused."""
+    """The token that the credential gets for the scopes, and for `claims` if an API asked for them. `make` runs in a
+    thread, because importing Azure and checking a private key take about 100 ms each. `handles_challenges` tells Entra,
+    and so the API, that claims challenges reach the person who can meet them (capability CP1). Raises EntraRefused."""
     status = 0
 
     def note(response: Any) -> None:
@@ -53,7 +57,10 @@ async def request_token(
         async with asyncio.timeout_at(until):
             credential = await asyncio.to_thread(make, note)
             async with credential:
-                return await credential.get_token(*scopes)
+                asked: dict[str, Any] = {"claims": claims} if claims else {}
+                if handles_challenges:
+                    asked["enable_cae"] = True
+                return await credential.get_token(*scopes, **asked)
     except Exception as error:
         refused = EntraRefused(entry, *advice_on(error, status, details), codes_of(error), claims_of(error))
     raise refused  # outside of the handler: Azure's error, with all its texts, would become its context

@@ -68,6 +68,11 @@ class OAuth2(SignIn):
         """A new token; None if the rejected one is itself new."""
         return await self._tokens.renewed(refused)
 
+    async def answer(self, refused: str, claims: str) -> str | None:
+        """A new token that meets these claims. A provider that does not know them leaves them out of account (RFC 6749,
+        section 3.2)."""
+        return await self._tokens.renewed(refused, claims)
+
     def accepted(self, credential: str) -> None:
         """Note that the token is accepted."""
         self._tokens.accepted(credential)
@@ -104,11 +109,11 @@ class OAuth2(SignIn):
         scopes = f"scopes {' '.join(self._auth.scopes)}" if self._auth.scopes else "no scopes"
         return f"{scopes}, audience {self._auth.audience}" if self._auth.audience else scopes
 
-    async def _fetch(self) -> Token:
+    async def _fetch(self, claims: str = "") -> Token:
         """A new token. If the secret is rejected, it is read again, and tried once more if it has changed."""
         found = await self._read()
         try:
-            return await self._requested(found)
+            return await self._requested(found, claims)
         except TokenFault as refused:
             if not self._blames_the_secret(refused):
                 raise self._fault(refused) from None
@@ -117,23 +122,25 @@ class OAuth2(SignIn):
         if all(fresh[each].value == secret.value for each, secret in found.items()):
             raise self._fault(fault) from None
         try:
-            return await self._requested(fresh)
+            return await self._requested(fresh, claims)
         except TokenFault as refused:
             raise self._fault(refused) from None
 
     async def _read(self) -> Found:
         return {each: await each.read() for each in (self._secret, *self._further.values())}
 
-    async def _requested(self, found: Found) -> Token:
-        return read_token(await self._send(found))
+    async def _requested(self, found: Found, claims: str) -> Token:
+        return read_token(await self._send(found, claims))
 
-    def _request(self, found: Found) -> TokenRequest:
+    def _request(self, found: Found, claims: str = "") -> TokenRequest:
         secret = found[self._secret]
         value = secret.value if self._secret.key == "private_key" else self._secret.line(secret)
         further = {
             name: given if isinstance(given, str) else self._further[name].line(found[self._further[name]])
             for name, given in self._auth.parameters.items()
         }
+        if claims:
+            further["claims"] = claims
         try:
             return token_request(self._auth, value, further)
         except KeyFault as fault:
@@ -143,22 +150,22 @@ class OAuth2(SignIn):
                 f"Store {secret.name!r} in Key Vault again: the private key in PEM, line by line{with_chain}",
             ) from None
 
-    async def _send(self, found: Found) -> Answer:
+    async def _send(self, found: Found, claims: str) -> Answer:
         """Send a token request within limits of time and size, again if the endpoint fails for a moment."""
         deadline = asyncio.get_running_loop().time() + self._seconds
         try:
             async with asyncio.timeout_at(deadline):
-                response = await self._retries.insist(partial(self._attempt, found), self._entry, deadline)
+                response = await self._retries.insist(partial(self._attempt, found, claims), self._entry, deadline)
         except TimeoutError:
             raise TokenFault(f"did not respond within {self._seconds:g} s", LATER) from None
         except (HTTPError, InvalidURL, OSError, ValueError) as error:
             raise TokenFault(f"cannot be reached ({type(error).__name__})", remedy(error) or _REACH) from None
         return Answer(response.status_code, response.content)
 
-    async def _attempt(self, found: Found) -> Response:
+    async def _attempt(self, found: Found, claims: str) -> Response:
         """One response of the token endpoint, read whole. Each attempt makes its request anew, because an assertion may
         be used once only. Redirects are not followed."""
-        sent = self._request(found)
+        sent = self._request(found, claims)
         try:
             request = self._http.build_request("POST", URL(sent.url), content=sent.body, headers=sent.headers)
             request.headers.pop("Cookie", None)  # set by another entry's provider

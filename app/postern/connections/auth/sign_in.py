@@ -4,6 +4,7 @@ check of its address, and a rejected credential is replaced."""
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
+from postern.connections.auth.claims_challenge import claims_asked_for
 from postern.connections.request_body import RENEWED, may_be_sent_again
 from postern.connections.stage import Stage
 from postern.http_client import URL, Auth, Request, Response
@@ -55,6 +56,12 @@ class SignIn(Auth, ABC):
     async def another(self, refused: str) -> str | None:
         """The credential to try after this one got a 401; None if there is no other. Raises ConnectionFault."""
 
+    async def answer(self, refused: str, claims: str) -> str | None:
+        """The credential to try after a claims challenge: one that meets these claims (JSON), where the type knows
+        them. Raises ConnectionFault."""
+        del claims
+        return await self.another(refused)
+
     replacements = 1
     """How often the credential of one request is replaced."""
 
@@ -70,11 +77,11 @@ class SignIn(Auth, ABC):
         """Release connections."""
 
     async def async_auth_flow(self, request: Request) -> AsyncGenerator[Request, Response]:
-        """Sign one request, and again with another credential if one is rejected. A body that can be read only once is
-        not sent again, but the next request has the new credential. Nothing is sent again for a 401 that a redirect led
-        to. The HTTP client calls this."""
+        """Sign one request, and again with another credential if one is rejected. A claims challenge is answered once,
+        and what comes then is the response. A body that can be read only once is not sent again, but the next request
+        has the new credential. Nothing is sent again for a 401 that a redirect led to. The HTTP client calls this."""
         request.extensions[WITHOUT] = True
-        credential = await self.credential()
+        credential, answered = await self.credential(), False
         for left in range(self.replacements, -1, -1):
             signature = self._attach(request, credential)
             try:
@@ -86,8 +93,12 @@ class SignIn(Auth, ABC):
             if response.status_code != UNAUTHORIZED:
                 self.accepted(credential)
                 return
+            claims = claims_asked_for(response.headers.get_list("WWW-Authenticate"))
+            if not left or answered:
+                return
+            answered = bool(claims)
             request.extensions[WITHOUT] = True
-            other = await self.another(credential) if left else None
+            other = await (self.answer(credential, claims) if claims else self.another(credential))
             del request.extensions[WITHOUT]
             if other is None:
                 return

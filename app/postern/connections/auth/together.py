@@ -32,6 +32,14 @@ class Together(SignIn):
             return None
         return json.dumps([new or old for new, old in zip(newer, parts, strict=True)])
 
+    async def answer(self, refused: str, claims: str) -> str | None:
+        """The credentials of now, with a token that meets these claims; None if none has changed."""
+        parts = json.loads(refused)
+        newer = [await way.answer(part, claims) for way, part in zip(self._ways, parts, strict=True)]
+        if not any(newer):
+            return None
+        return json.dumps([new or old for new, old in zip(newer, parts, strict=True)])
+
     def accepted(self, credential: str) -> None:
         """Note for each of them that its credential is accepted."""
         for way, part in zip(self._ways, json.loads(credential), strict=True):

@@ -45,12 +45,13 @@ class Token:
 
 
 class Tokens:
-    """The token of `entry`. `fetch` requests a new one and has its own time limit. Its errors are raised to all
+    """The token of `entry`. `fetch` requests a new one, which meets the claims (JSON) that it may get, and has its own
+    time limit. Its errors are raised to all
     callers that wait for it. An object belongs to one event loop."""
 
     def __init__(
         self,
-        fetch: Callable[[], Awaitable[Token]],
+        fetch: Callable[..., Awaitable[Token]],
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         uniform: Callable[[float, float], float] = random.uniform,
@@ -67,6 +68,7 @@ class Tokens:
         self._unproved = 0
         self._renewals: deque[float] = deque(maxlen=MOST_RENEWALS)
         self._value = ""
+        self._claims = ""
         self._early = self._until = 0.0
         self._renewal: asyncio.Task[str] | None = None
 
@@ -84,8 +86,9 @@ class Tokens:
                 structlog.get_logger("postern").warning("token-not-renewed", entry=fault.entry, wrong=fault.wrong)
             return self._value
 
-    async def renewed(self, refused: str) -> str | None:
-        """A token other than the rejected one; None if too many were renewed of late."""
+    async def renewed(self, refused: str, claims: str = "") -> str | None:
+        """A token other than the rejected one, which meets the `claims` of a challenge; None if too many were renewed
+        of late."""
         if self._value == refused and self._may_renew() and self._unproved:
             await self._sleep(self._uniform(0.0, RIVAL_SECONDS * 2.0**self._unproved))
         if self._value == refused:  # still: it is not renewed for each of those that wait
@@ -93,7 +96,7 @@ class Tokens:
                 return None
             self._renewals.append(self._clock())
             self._unproved += 1
-            self._value = ""
+            self._value, self._claims = "", claims
         token = await self.token()
         return token if token != refused else None
 
@@ -140,8 +143,9 @@ class Tokens:
         raise fault
 
     async def _renew(self) -> str:
+        claims, self._claims = self._claims, ""
         try:
-            token = await self._fetch()
+            token = await (self._fetch(claims) if claims else self._fetch())
         finally:
             self._renewal = None
         self._value = token.value

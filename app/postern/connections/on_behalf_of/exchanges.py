@@ -33,13 +33,13 @@ class _Kept:
 
 
 class Exchanges:
-    """`fetch` exchanges the text of a caller's token and has its own time limit. An object belongs to one event
-    loop."""
+    """`fetch` exchanges the text of a caller's token, for one that meets the claims (JSON) that it may get, and has its
+    own time limit. An object belongs to one event loop."""
 
     def __init__(
         self,
         entry: str,
-        fetch: Callable[[str], Awaitable[Token]],
+        fetch: Callable[..., Awaitable[Token]],
         *,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
@@ -55,18 +55,20 @@ class Exchanges:
         self._underway: dict[bytes, asyncio.Task[str]] = {}
         self._forgotten = 0
 
-    async def token(self, caller: CallerToken) -> str:
-        """The token for this caller: the remembered one, or a new one. Raises ConnectionFault."""
+    async def token(self, caller: CallerToken, claims: str = "") -> str:
+        """The token for this caller: the remembered one, or a new one, which meets the claims. Raises
+        ConnectionFault."""
         digest = digest_of(caller)
         if not digest:
             raise has_ended(self._entry)
         kept = self._kept.get(digest)
         if kept is not None and self._clock() < kept.until:
             return kept.value
-        return await self._exchanged(digest, caller)
+        return await self._exchanged(digest, caller, claims)
 
-    async def renewed(self, caller: CallerToken, refused: str) -> str | None:
-        """A token other than the one that an API rejected; None if one was exchanged anew for this caller just now."""
+    async def renewed(self, caller: CallerToken, refused: str, claims: str = "") -> str | None:
+        """A token other than the one that an API rejected, which meets the `claims` of its challenge; None if one was
+        exchanged anew for this caller just now."""
         digest = digest_of(caller)
         if not digest:
             return None
@@ -78,7 +80,7 @@ class Exchanges:
                 return None
             self._renewed[digest] = self._clock()
             self._drop(digest)
-        token = await self.token(caller)
+        token = await self.token(caller, claims)
         return token if token != refused else None
 
     def forget(self) -> None:
@@ -100,13 +102,13 @@ class Exchanges:
         """How many callers' tokens have one."""
         return len(self._kept)
 
-    async def _exchanged(self, digest: bytes, caller: CallerToken) -> str:
+    async def _exchanged(self, digest: bytes, caller: CallerToken, claims: str) -> str:
         # In its own task and context: it belongs to no single run, and the first one may be cancelled while others of
         # the same token wait.
         task = self._underway.get(digest)
         if task is None:
             # The run of this caller may end before the task begins, while others of the same token wait.
-            exchange = self._exchange(digest, value_of(caller), ends_at(caller))
+            exchange = self._exchange(digest, value_of(caller), ends_at(caller), claims)
             task = asyncio.get_running_loop().create_task(exchange, context=Context())
             self._underway[digest] = task
             task.add_done_callback(_seen)
@@ -119,10 +121,10 @@ class Exchanges:
             del task
         raise fault  # outside of the handler: the frames of the exchange, which hold tokens, are not its context
 
-    async def _exchange(self, digest: bytes, value: str, expires: float) -> str:
+    async def _exchange(self, digest: bytes, value: str, expires: float, claims: str) -> str:
         forgotten = self._forgotten
         try:
-            token = await self._fetch(value)
+            token = await (self._fetch(value, claims) if claims else self._fetch(value))
         finally:
             self._underway.pop(digest, None)
         good = token.seconds - min(EARLY_SECONDS, token.seconds * EARLY_PART)

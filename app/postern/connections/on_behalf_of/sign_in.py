@@ -100,12 +100,14 @@ class OnBehalfOf:
         shown = f"{secret.name} (certificate), thumbprint {found.thumbprint}, valid until {moment(found.ends)}"
         yield Stage("certificate", True, shown)
 
-    async def _fetch(self, assertion: str) -> Token:
-        """A token for the caller. If Entra rejects the application's secret, it is read again and tried once more."""
+    async def _fetch(self, assertion: str, claims: str = "") -> Token:
+        """A token for the caller, which meets the claims of a challenge.
+
+        If Entra rejects the application's secret, it is read again and tried once more."""
         until = deadline()
         secret = await self._own.read() if self._own is not None else None
         try:
-            return await self._exchange(assertion, secret, until)
+            return await self._exchange(assertion, secret, until, claims)
         except EntraRefused as refused:
             fault = fault_of(refused, self._details(secret))
             refused.with_traceback(None)  # its frames have the caller's token, and would keep it in a circle
@@ -113,13 +115,13 @@ class OnBehalfOf:
         if again and self._own is not None and secret is not None:
             newer = await self._own.read_again(secret.value)
             try:
-                return await self._exchange(assertion, newer, until)
+                return await self._exchange(assertion, newer, until, claims)
             except EntraRefused as refused:
                 fault = fault_of(refused, self._details(newer))
                 refused.with_traceback(None)
         raise fault
 
-    async def _exchange(self, assertion: str, secret: Secret | None, until: float) -> Token:
+    async def _exchange(self, assertion: str, secret: Secret | None, until: float, claims: str) -> Token:
         details, proof = await self._proof(secret, until)
 
         def make(note: "Note") -> "AsyncTokenCredential":
@@ -129,7 +131,9 @@ class OnBehalfOf:
             at = (around.authority, around.ca_bundle, around.proxy, note)
             return on_behalf_of_credential(details.tenant_id, details.client_id, assertion, proof(), *at)
 
-        found = await request_token(self._entry, details, self._auth.scopes, make, until)
+        found = await request_token(
+            self._entry, details, self._auth.scopes, make, until, claims, handles_challenges=True
+        )
         return Token(found.token, found.expires_on - self._clock())
 
     async def _proof(self, secret: Secret | None, until: float) -> tuple[TokenDetails, Callable[[], Proof]]:
@@ -197,6 +201,11 @@ class _OfCaller(SignIn):
     async def another(self, refused: str) -> str | None:
         """A token of one new exchange."""
         return await self._exchanges.renewed(self._token, refused)
+
+    async def answer(self, refused: str, claims: str) -> str | None:
+        """A token of one new exchange that meets these claims. If the caller's sign-in does not meet them, Entra
+        rejects the exchange, and the challenge goes to the caller."""
+        return await self._exchanges.renewed(self._token, refused, claims)
 
     def try_out(self) -> AsyncIterator[Stage]:
         """Exchange the caller's token."""
