@@ -22,6 +22,7 @@ from postern.http_client import AsyncClient, Response, http_client
 from postern.local_tenant import LocalTenant
 from postern.settings import load_settings
 from tests.databases import put_sqlite
+from tests.pipeline.test_matrix import MATRIX, Forge
 
 pytestmark = [pytest.mark.anyio, pytest.mark.process]
 
@@ -135,6 +136,16 @@ async def test_without_a_link_nobody_comes_in_whoever_it_is(server: Server):
     refused = await server.client.post(url, headers=server.headers("ada"))
     assert refused.status_code == 401
     assert refused.headers["www-authenticate"] == "Signed-URL"
+
+
+async def test_no_credential_of_the_access_matrix_opens_it_with_or_without_a_link(server: Server):
+    """A link with any Authorization header is a 401, whatever the header has; other headers change nothing."""
+    url, forge = await server.link("orders"), Forge(server.local)
+    for name, _, credential in MATRIX:
+        headers = credential(forge)
+        alone = any(field == b"authorization" for field, _ in headers)
+        assert (await server.client.post(urlsplit(url).path, headers=headers)).status_code == 401, name
+        assert (await server.client.post(url, headers=headers)).status_code == (401 if alone else 200), name
 
 
 @pytest.mark.parametrize("trigger", ["open-to-all", "guarded"])
