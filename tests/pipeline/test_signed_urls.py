@@ -305,7 +305,7 @@ async def test_only_operators_see_the_trigger_in_the_documents(server: Server):
     shown = (await server.operator("GET", "/openapi.json")).json()
     operation = shown["paths"]["/triggers/orders"]["post"]
     assert operation["security"] == [{"signedUrl": []}]
-    assert operation["x-postern-asks"] == ["with a signed URL"]
+    assert operation["x-postern-asks"] == ["but a signed URL"]
     assert shown["components"]["securitySchemes"]["signedUrl"]["name"] == "sig"
     for answer in (await server.operator("GET", "/openapi.json", who="lisa"), await server.client.get("/openapi.json")):
         assert "/triggers/open-to-all" in answer.json()["paths"]
