@@ -16,8 +16,8 @@ ADA = Caller("user", "ada-id", "tenant", name="Ada")
 
 def test_both_events_have_their_fields_and_who_did_it():
     audit = AuditLog()
-    _note_made(audit, ROW, ADA)
-    _note_revoked(audit, ROW, ADA)
+    _note_made(audit.note, ROW, ADA)
+    _note_revoked(audit.note, ROW, ADA)
     made, revoked = audit.take()
     assert (made.kind, revoked.kind) == (Kind.SIGNED_URL_MADE, Kind.SIGNED_URL_REVOKED)
     assert set(made.fields) == set(FIELDS[Kind.SIGNED_URL_MADE])

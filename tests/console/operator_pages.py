@@ -21,6 +21,7 @@ from postern.access import Caller, Guarded, Refused, checks
 from postern.assembly import create_identity, installation_of, load_catalog, tenants
 from postern.assembly.refusals import examiner
 from postern.catalog import Catalog
+from postern.console.audit import Audit
 from postern.console.connections import Connections
 from postern.console.explain import Explain
 from postern.console.navigation import NAVIGATION
@@ -200,13 +201,14 @@ PATHS = (
     "/console/secrets",
     "/console/secrets/read",
     "/console/explain",
+    "/console/audit",
 )
 
 
 def routes_of(pages: Pages) -> tuple[PageRoute, ...]:
     """All of them, with the services of now."""
     services = pages.services
-    families = (Refusals(services), Workflows(services), Secrets(services), Explain(services))
+    families = (Refusals(services), Workflows(services), Secrets(services), Explain(services), Audit(services))
     return tuple(
         route for family in (*families, pages.family or Connections(services, pages.stages)) for route in family.routes
     )

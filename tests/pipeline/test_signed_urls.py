@@ -365,6 +365,7 @@ async def test_no_signature_is_in_any_log_record_metric_error_or_page(server: Se
             "/workflows/orders/signed-urls",
             "/metrics",
             "/openapi.json",
+            "/audit",
         ):
             answer = await server.operator("GET", path)
             assert answer.status_code == 200, path
@@ -380,10 +381,14 @@ async def test_no_signature_is_in_any_log_record_metric_error_or_page(server: Se
     assert any("link marker" in text for text in seen)
 
 
-async def test_making_and_revoking_one_is_in_the_log(server: Server):
+async def test_making_and_revoking_one_is_in_the_audit_log_and_the_log(server: Server):
     with capture_logs() as logs:
         await server.link("orders", id="audited")
         await server.operator("DELETE", "/workflows/orders/signed-urls/audited")
+    async with asyncio.timeout(10):  # events are written once a second
+        while "audited" not in (await server.operator("GET", "/audit?kind=signed-url-revoked")).text:
+            await asyncio.sleep(0.05)
+    assert "audited" in (await server.operator("GET", "/audit?kind=signed-url-made")).text
     events = [
         (line["event"], line["workflow"], line["link"]) for line in logs if line["event"].startswith("signed-url")
     ]

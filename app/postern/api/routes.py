@@ -10,12 +10,14 @@ from starlette.routing import Route
 from structlog.typing import FilteringBoundLogger
 
 from postern.access import Caller, Check, Refused
+from postern.api.audit_handlers import AuditHandlers
 from postern.api.client import address_of
 from postern.api.departure import Page, while_connected
 from postern.api.grant_actions import GrantActions
 from postern.api.grant_handlers import GrantHandlers
 from postern.api.handlers import Handlers
 from postern.api.run_actions import Cancel, Read, Resubmit, RunActions, Underway, Write
+from postern.api.run_audit import RunAudit
 from postern.catalog import Snapshot
 from postern.errors import Problem, problem
 from postern.ids import new_id
@@ -43,6 +45,7 @@ def routes(
     grants: GrantActions | None = None,
     connect_at: str = "",
     more: Iterable[tuple[str, str, Page]] = (),
+    audit: RunAudit | None = None,
 ) -> list[Route]:
     """The routes of the run API, and of `more` pages by method and path.
 
@@ -50,9 +53,10 @@ def routes(
     secure_transport.Identification), `snapshot` returns the current catalog, `underway` a run of this process.
     `refused` is called with each rejected request, and returns whether to log it. `console_on` says whether the
     console's pages are at this origin too (see triggers/one_origin.py). `grants` are the actions on connections that
-    people grant, and `connect_at` is the address that their pages are below, "" if the console is off.
+    people grant, and `connect_at` is the address that their pages are below, "" if the console is off. `audit` notes
+    in the audit log what is done with runs.
     """
-    actions = RunActions(read, write, cancel, resubmit, snapshot, log, now)
+    actions = RunActions(read, write, cancel, resubmit, snapshot, log, now, audit or RunAudit())
     handlers = Handlers(installation, read, identify, snapshot, actions, underway, console_on)
     table: tuple[tuple[str, str, Page], ...] = (
         ("GET", "/runs", handlers.runs),
@@ -64,6 +68,7 @@ def routes(
         ("GET", "/refusals", handlers.refusals),
         ("GET", "/workflows", handlers.workflows),
         *(_of_grants(GrantHandlers(installation, handlers.caller, grants, connect_at)) if grants is not None else ()),
+        *AuditHandlers(installation, handlers.caller, read).pages,
         *more,
     )
     return [Route(path, _endpoint(page, path, refused, log), methods=[method]) for method, path, page in table]

@@ -23,6 +23,7 @@ from postern.assembly.console import Beside, Local, console_is_on, console_part
 from postern.assembly.grants import grants_part
 from postern.assembly.identity import IdentityPart, identity_part
 from postern.assembly.journal import journal_part
+from postern.assembly.observed import observed_part, records_deleted
 from postern.assembly.operations import operations_part, readiness_of
 from postern.assembly.part import Part, start
 from postern.assembly.refusals import RefusalsPart, refusals_part
@@ -129,15 +130,17 @@ def create_app(
     """
     log = structlog.get_logger("postern")
     audit = AuditLog()
+    note = audit.note
     identity = identity_part(settings)
     missing_secrets = MissingSecrets()
     catalog = catalog_part(settings, identity.serve, missing_secrets)
     connections = connections_part(settings)
     senders = senders_part(catalog.snapshot, connections.connections.vault, missing_secrets)
-    journal = journal_part(settings)
-    audited = audit_part(settings, audit, journal.journal)
+    journal = journal_part(settings, records_deleted(note))
+    audited = audit_part(settings, audit, journal, connections.connections)
+    observed = observed_part(settings, note, journal.journal, catalog, connections)
     console_on = console_is_on(settings, local_address)
-    grants = grants_part(settings, journal.journal, connections, log, local_address if console_on else None)
+    grants = grants_part(settings, journal.journal, connections, log, note, local_address if console_on else None)
     runs = runs_part(
         settings,
         journal.journal,
@@ -148,20 +151,20 @@ def create_app(
         pages=grants.address,
         callers=connections.callers,
     )
-    refusals = refusals_part(journal.journal, identity.identity, log)
-    urls = signed_urls_part(settings, journal.journal, identity, catalog, connections, audit, make_secret)
+    refusals = refusals_part(journal.journal, identity.identity, log, observed.observer.rejected)
+    urls = signed_urls_part(settings, journal.journal, identity, catalog, connections, note, make_secret)
     large = LargeBodies()
     api = api_part(
-        settings, journal.journal, identity, catalog, runs, refusals, grants, log, local_tokens, large, urls.pages
+        settings, journal.journal, identity, catalog, runs, refusals, grants, log, local_tokens, large, note, urls.pages
     )
-    checked = (identity, catalog, connections, journal, audited, senders, grants, runs, refusals, urls, api)
+    checked = (identity, catalog, connections, journal, audited, observed, senders, grants, runs, refusals, urls, api)
     readiness = readiness_of(checked)
-    beside = Beside(journal.journal, identity, catalog, connections, runs, refusals, api, grants, readiness, urls)
+    beside = Beside(journal.journal, identity, catalog, connections, runs, refusals, api, grants, readiness, note, urls)
     console = console_part(settings, beside, log, Local(local_address, local_tokens, local_caller))
     parts = (*checked, console)
     operations = operations_part(parts, readiness, journal.journal.node[-8:], runs.requests.settle)
     pipeline = _pipeline(settings, identity, catalog, connections, runs, refusals, large, log)
-    gate = Gate(sender=senders.sender(urls.sender), body=senders.body)
+    gate = Gate(sender=senders.sender(urls.sender), body=senders.body, admitted=observed.observer.admitted)
     pipeline = replace(pipeline, gate=gate, for_author=local_tokens is not None, console_on=console_on)
     return Application((*parts, operations), pipeline, catalog.catalog, own_host_of(settings, local_tokens is not None))
 

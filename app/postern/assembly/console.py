@@ -36,13 +36,14 @@ from postern.identity import Accounts, fetch_endpoints, tenant
 from postern.identity.explained import explained
 from postern.journal.journal import Journal
 from postern.journal.sessions import ends_of
+from postern.security.audit.log import Note
 from postern.settings import Settings
 from postern.settings.console import missing_for_console
 
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """The parts of the server that the console shows and uses."""
+    """The parts of the server that the console shows and uses. `note` notes events of the audit log."""
 
     journal: Journal
     identity: IdentityPart
@@ -53,6 +54,7 @@ class Beside:
     api: ApiPart
     grants: GrantsPart
     readiness: Readiness
+    note: Note
     signed_urls: SignedUrlsPart
 
 
@@ -105,7 +107,7 @@ def console_part(settings: Settings, beside: Beside, log: FilteringBoundLogger, 
         cookies_at(address), journal.read, journal.write, note, services.installation, ends_of(settings)
     )
     guard = Guard(frame, sessions, settings.console == "operators", beside.refusals.take, log)
-    sign_in = SignIn(frame, sessions, _entra(settings, beside, client, address), journal.write, log)
+    sign_in = SignIn(frame, sessions, _entra(settings, beside, client, address), journal.write, log, beside.note)
     return Part(routes=routes(services, guard, sign_in, assets), life=life)
 
 
@@ -136,6 +138,8 @@ def _services(
         provider=beside.grants.provider,
         signed_urls=beside.signed_urls.actions,
         stages=partial(stages_of, settings=settings, of=OfPeople(journal.read, accounts)),
+        note=beside.note,
+        run_audit=beside.api.run_audit,
     )
 
 

@@ -28,6 +28,7 @@ from postern.connections.grants.store import Grants
 from postern.http_client import http_client
 from postern.journal.journal import Journal
 from postern.journal.reading.readers import SERVER
+from postern.security.audit.log import Note
 from postern.settings import GrantedAuth, Settings
 from postern.settings.installation import Installation
 
@@ -62,11 +63,12 @@ def grants_part(
     journal: Journal,
     connections: ConnectionsPart,
     log: FilteringBoundLogger,
+    note: Note,
     local_address: str | None,
 ) -> GrantsPart:
     """Grants are renewed in the background while the server runs. Without an entry that needs it, the part is empty.
-    `local_address` is where browsers reach the server with a local tenant, "" with a real one, and None if the console
-    is off."""
+    `note` notes events of the audit log. `local_address` is where browsers reach the server with a local tenant, ""
+    with a real one, and None if the console is off."""
     entries = granted_entries(settings)
     address = "" if local_address is None else local_address or settings.public_url or ""
 
@@ -83,7 +85,7 @@ def grants_part(
         return provider_of(name, entry.auth, context, accounts)
 
     def actions(grants: Grants | None) -> GrantActions:
-        return GrantActions(entries, grants, journal.read, journal.write, settings.tenant_id or "", log)
+        return GrantActions(entries, grants, journal.read, journal.write, settings.tenant_id or "", log, note=note)
 
     if not entries:
         return GrantsPart(entries=entries, actions=actions(None), address=address, provider=provider)

@@ -53,6 +53,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
             "line. `postern explain REQUEST_ID` shows the checks."
         ),
     ),
+    "audit": ("audit", "The audit log: list, verify, export FILE, key. Without a subcommand, same as list."),
     "connections": (
         "connections",
         (

@@ -23,4 +23,5 @@ NAVIGATION = (
     Entry("signed-urls", "l", "Links", "/signed-urls", operators_only=True),
     Entry("secrets", "s", "Secrets", "/secrets", operators_only=True),
     Entry("explain", "e", "Explain", "/explain", operators_only=True),
+    Entry("audit", "a", "Audit", "/audit", operators_only=True),
 )

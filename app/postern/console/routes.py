@@ -6,6 +6,7 @@ from starlette.routing import Route
 
 from postern.api.grant_actions import CONNECT
 from postern.console.assets import Assets
+from postern.console.audit import Audit
 from postern.console.connect import Connect
 from postern.console.connections import Connections
 from postern.console.consent import Consent
@@ -41,6 +42,7 @@ PAGES: tuple[Callable[[Services], tuple[PageRoute, ...]], ...] = (
     lambda services: SignedUrls(services).routes,
     lambda services: Secrets(services).routes,
     lambda services: Explain(services).routes,
+    lambda services: Audit(services).routes,
 )
 """The pages, by family. Each gets what the server provides."""
 

@@ -76,11 +76,12 @@ class Sessions:
         await self.end(request)
         return secret
 
-    async def end(self, request: Request) -> None:
-        """End the session of the request, if it has one."""
+    async def end(self, request: Request) -> Session | None:
+        """End the session of the request, if it has one, and return it."""
         session = await self._find(request)  # first: a cookie that is none writes nothing
         if session is not None:
             await self.write(partial(sessions.end, id_hash=session.id_hash))
+        return session
 
     async def _find(self, request: Request) -> Session | None:
         secret = self.secret(request)
@@ -97,18 +98,23 @@ class Sessions:
 
 
 def viewer_of(session: Session, installation: Installation) -> Viewer:
-    """The person of a session, as the rules about callers see it: the caller of an ID token for this application."""
-    caller = Caller(
+    """The person of a session, as the rules about callers see it."""
+    caller = caller_of(session, installation)
+    return Viewer(session, caller, is_operator(installation, caller))
+
+
+def caller_of(person: Session | Person, installation: Installation) -> Caller:
+    """A person who has signed in as a caller: that of an ID token for this application."""
+    return Caller(
         "user",
-        object_id=session.object_id,
-        tenant_id=session.tenant_id,
+        object_id=person.object_id,
+        tenant_id=person.tenant_id,
         client_id=installation.client_id,
         audience=installation.client_id,
-        name=session.name,
-        roles=session.roles,
+        name=person.name,
+        roles=person.roles,
         token_version="2.0",  # noqa: S106 - a version is no password
     )
-    return Viewer(session, caller, is_operator(installation, caller))
 
 
 def is_activity(request: Request) -> bool:

@@ -1,6 +1,6 @@
 """Deletes old records in small batches, so that writes do not wait long."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from random import uniform
@@ -82,7 +82,7 @@ def _chosen(
 
 class Retention:
     """Deletes what is older than `days`, and sessions and links that have ended. Grants stay until they
-    are disconnected. `write` is the journal's."""
+    are disconnected. `write` is the journal's. `deleted` is called with how many of each kind were deleted."""
 
     def __init__(
         self,
@@ -90,6 +90,7 @@ class Retention:
         days: int,
         *,
         ends: Ends | None = None,
+        deleted: Callable[[Mapping[str, int]], object] = lambda _: None,
         now: Callable[[], float] = time,
         passed: Callable[[], float] = uptime,
         sleep: Callable[[float], Awaitable[Any]] = anyio.sleep,
@@ -98,11 +99,15 @@ class Retention:
         self._write = write
         self._age = days * DAY
         self._ends = ends or Ends()
+        self._deleted = deleted
         self._now = now
         self._passed = passed
         self._seen: Look | None = None
         self._sleep = sleep
         self._jitter = jitter
+        self.also: dict[str, Callable[[float], Awaitable[int]]] = {}
+        """What else is deleted, by its name in the log: each gets the moment before which records are old, and returns
+        how many there were."""
 
     async def run(self) -> None:
         """Delete each hour, until cancelled. An error is logged, and the next round does what is left."""
@@ -130,8 +135,11 @@ class Retention:
             "invitations": await self._all(partial(delete_invitations, before=now, limit=BATCH)),
             "signed_urls": await self._all(partial(delete_signed_urls, before=now - self._age, limit=BATCH)),
         }
+        for name, delete_old in self.also.items():
+            gone[name] = await delete_old(now - self._age)
         if any(gone.values()):
             log.info("records-deleted", **gone)
+            self._deleted(gone)
 
     async def _confirmed(self) -> float | None:
         """The time by which records are old; None if the clock cannot be believed at the moment."""

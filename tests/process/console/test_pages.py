@@ -19,7 +19,13 @@ GET = re.compile(r'PageRoute\(\s*"GET", "([^"]+)", self\.(?!back\b)')  # `back` 
 FRAGMENTS = {"/console/runs/new"}
 """Parts of pages."""
 CALLBACK = "/connect/my-profile/callback"
-STATUS = {"/runs?state=none": 400, "/nowhere": 404, CALLBACK: 400, f"/connect/my-profile/link/{'a' * 64}": 404}
+STATUS = {
+    "/runs?state=none": 400,
+    "/audit?kind=none": 400,
+    "/nowhere": 404,
+    CALLBACK: 400,
+    f"/connect/my-profile/link/{'a' * 64}": 404,
+}
 
 SCHEMES: tuple[Scheme, ...] = ("light", "dark")
 EVERY_VIEW = tuple((scheme, width) for scheme in SCHEMES for width in (WIDE, NARROW))
@@ -90,15 +96,8 @@ def paths(installation: Installation) -> list[str]:
         *("", "/runs", "/runs?state=Failed", "/runs?workflow=none&text=none", "/runs?state=none", f"/runs/{failed}"),
         *(f"/runs/{run}" for run in others),
         *(f"/runs/{failed}/resubmit", f"/runs/{failed}/cancel"),
-        *(
-            "/refusals",
-            f"/refusals/{refused}",
-            "/workflows",
-            "/workflows/ask",
-            "/connections",
-            "/secrets",
-            "/signed-urls",
-        ),
+        *("/refusals", f"/refusals/{refused}", "/workflows", "/workflows/ask", "/connections", "/secrets"),
+        *("/audit", "/audit?kind=admission&who=ada&since=1h", "/audit?kind=none", "/signed-urls"),
         *("/explain", "/explain?workflow=payslip&person=ada", "/sessions", "/nowhere"),
         *("/connections/connections.my-profile/people", "/connect", "/connect/my-profile"),
         *(path for path in STATUS if path.startswith("/connect/")),
