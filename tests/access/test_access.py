@@ -46,7 +46,8 @@ CALLERS = (lisa, ada, guest, robot, other_tenant, other_audience, ANYONE)
 
 
 def bound(access: Access) -> Policy:
-    return bind(access, people={"lisa": LISA.upper(), "typo": "lisa"}, tenants=[HOME], audiences=[AUDIENCE])
+    people = {"lisa": LISA.upper(), "typo": "lisa"}
+    return bind(access, people=people, tenants=[HOME], audiences=[AUDIENCE], auth_contexts={"strong": "c1"})
 
 
 def outcome(policy: Policy, caller: Caller) -> str:
@@ -95,6 +96,57 @@ def test_each_mode_admits_exactly_these(access: Any, expected: Any) -> None:
     assert [outcome(policy, caller) for caller in CALLERS] == expected.split()
 
 
+STRONG = tenant_users(auth_context="strong")
+LISA_ONLY = specific_users("lisa", auth_context="strong")
+
+
+@pytest.mark.parametrize(
+    ("access", "caller", "contexts", "capabilities", "expected"),
+    [
+        (STRONG, lisa, {"c1"}, set(), "in"),
+        (STRONG, lisa, {"c2", "c1"}, set(), "in"),
+        (STRONG, lisa, {"C1"}, set(), "auth-context"),
+        (STRONG, lisa, {"c11", "strong"}, set(), "auth-context"),
+        (STRONG, lisa, set(), set(), "auth-context"),
+        (STRONG, lisa, set(), {"cp1"}, "auth-context with a challenge"),
+        (STRONG, robot, set(), {"cp1"}, "auth-context"),
+        (LISA_ONLY, lisa, {"c1"}, {"cp1"}, "in"),
+        (LISA_ONLY, lisa, set(), {"cp1"}, "auth-context with a challenge"),
+        (LISA_ONLY, ada, set(), {"cp1"}, "listed"),  # another sign-in would not help ada
+        (LISA_ONLY, ada, {"c1"}, {"cp1"}, "listed"),
+    ],
+)
+def test_an_authentication_context_is_required_of_the_sign_in(
+    access: Any, caller: Any, contexts: Any, capabilities: Any, expected: Any
+) -> None:
+    """Only a caller who may use the trigger otherwise is challenged, if the client handles challenges."""
+    policy = bound(access)
+    with_claims = replace(caller, auth_contexts=frozenset(contexts), capabilities=frozenset(capabilities))
+
+    found = outcome(policy, with_claims)
+    if found != "in":
+        with pytest.raises(Refused) as caught:
+            admit(policy, with_claims)
+        found += " with a challenge" if caught.value.claims else ""
+
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("caller", "says"),
+    [
+        (lisa, "only to clients that declare the capability cp1"),
+        (replace(lisa, capabilities=frozenset({"cp1"})), "with the claims of WWW-Authenticate"),
+        (robot, "Only tokens of people"),
+    ],
+)
+def test_the_advice_says_how_to_meet_the_authentication_context(caller: Any, says: Any) -> None:
+    with pytest.raises(Refused) as caught:
+        admit(bound(STRONG), caller)
+
+    assert says in caught.value.failed.advice
+
+
 @pytest.mark.parametrize(
     ("write", "says"),
     [
@@ -123,6 +175,9 @@ def test_each_mode_admits_exactly_these(access: Any, expected: Any) -> None:
         (lambda: loose_tenant(tenants=[HOME + "\n"]), "without spaces"),
         (lambda: loose_tenant(apps="no"), "True or False"),
         (lambda: loose_users("lisa", guests=0), "True or False"),
+        (lambda: loose_tenant(auth_context=""), "give one name"),
+        (lambda: loose_tenant(auth_context=["strong"]), "give one name"),
+        (lambda: loose_users("lisa", auth_context=" strong"), "give one name"),
     ],
 )
 def test_an_invalid_access_mode_is_a_fault_with_the_reason(write: Any, says: Any) -> None:
@@ -143,6 +198,8 @@ def test_an_invalid_access_mode_is_a_fault_with_the_reason(write: Any, says: Any
         (specific_users("typo"), [HOME], [AUDIENCE], "[people]"),
         (specific_users("lisa", ADA[:-1]), [HOME], [AUDIENCE], "nor an object id"),
         (specific_users("Lisa"), [HOME], [AUDIENCE], "neither a name"),
+        (tenant_users(auth_context="strong"), [HOME], [AUDIENCE], "it has no names"),
+        (specific_users("lisa", auth_context="c1"), [HOME], [AUDIENCE], "not a name in [auth_contexts]"),
     ],
 )
 def test_binding_fails_where_this_installation_cannot_serve_it(

@@ -103,6 +103,29 @@ def signed_url(**members: Any) -> Record:
     }
 
 
+def revocation(**members: Any) -> Record:
+    """A revocation as the API shows it."""
+    return {
+        "id": new_id(),
+        "kind": "caller",
+        "subject": "ed1bf663-4183-4555-b113-3ed7e5cc901b",
+        "name": None,
+        "reason": "stolen laptop",
+        "in_effect": True,
+        "not_before": "2026-01-31T10:00:00.000Z",
+        "bars_until": None,
+        "accepted_again_at": "2026-01-31T10:05:00.000Z",
+        "made_by": {"kind": "user", "object_id": "x", "client_id": None, "name": "Ada Okafor"},
+        "made_at": "2026-01-31T10:00:00.000Z",
+        "lifted_by": None,
+        "lifted_at": None,
+        "runs_in_progress": [],
+        "more_runs": False,
+        "shared_connections": [],
+        **members,
+    }
+
+
 class Keeper:
     """The records, newest first, and the requests received. `most` limits a page; `answer` replaces every response."""
 
@@ -121,6 +144,7 @@ class Keeper:
         self.goes_on = False
         self.preferences: list[str] = []
         self.bodies: list[Any] = []
+        self.revocations: list[Record] = []
 
     @property
     def environ(self) -> dict[str, str]:
@@ -138,9 +162,12 @@ class Keeper:
                 Route("/runs/{id}/resubmit", self._page(self._resubmit), methods=["POST"]),
                 Route("/refusals", self._page(self._refusals)),
                 Route("/connections/{name}", self._page(self._end), methods=["DELETE"]),
+                Route("/revocations", self._page(self._revocations)),
+                Route("/revocations", self._revoked, methods=["POST"]),
+                Route("/revocations/{id}", self._page(self._lift), methods=["DELETE"]),
                 Route("/connections/{name}/links", self._linked, methods=["POST"]),
                 Route("/workflows/{name}/signed-urls", self._signed_urls, methods=["GET", "POST"]),
-                Route("/workflows/{name}/signed-urls/{id}", self._page(self._revoke), methods=["DELETE"]),
+                Route("/workflows/{name}/signed-urls/{id}", self._page(self._revoke_url), methods=["DELETE"]),
             ]
         )
 
@@ -167,6 +194,26 @@ class Keeper:
         self.bodies.append(await request.json())
         return await self._page(self._link)(request)  # type: ignore[no-any-return]
 
+    async def _revoked(self, request: Request) -> Response:
+        self.bodies.append(await request.json())
+        return await self._page(self._revoke)(request)  # type: ignore[no-any-return]
+
+    def _revoke(self, request: Request, query: dict[str, str], caller: str, operator: bool) -> Response:
+        if not operator:
+            return _problem("forbidden")
+        body = self.bodies[-1]
+        if body["subject"] == caller and not body.get("confirm"):
+            return _problem("confirmation-required")
+        made = revocation(kind=body.get("kind", "client"), subject=body["subject"], reason=body.get("reason"))
+        return JSONResponse(made, 201)
+
+    def _revocations(self, request: Request, query: dict[str, str], caller: str, operator: bool) -> Response:
+        return self._part("revocations", self.revocations, query)
+
+    def _lift(self, request: Request, query: dict[str, str], caller: str, operator: bool) -> Response:
+        found = [each for each in self.revocations if each["id"] == request.path_params["id"]]
+        return JSONResponse(found[0]) if found else _problem("unknown-revocation")
+
     def _link(self, request: Request, query: dict[str, str], caller: str, operator: bool) -> Response:
         if not operator:
             return _problem("forbidden")
@@ -188,7 +235,7 @@ class Keeper:
         url = "http://127.0.0.1/triggers/orders?sp=x&sv=1.0&se=never&id=x&sig=the-signature"
         return JSONResponse({"url": url, **signed_url()}, 201)
 
-    def _revoke(self, request: Request, query: dict[str, str], caller: str, operator: bool) -> Response:
+    def _revoke_url(self, request: Request, query: dict[str, str], caller: str, operator: bool) -> Response:
         return JSONResponse(signed_url(id=request.path_params["id"], state="revoked"))
 
     def _end(self, request: Request, query: dict[str, str], caller: str, operator: bool) -> Response:

@@ -162,6 +162,7 @@ ELSEWHERE = {
     *("cannot-resubmit", "run-ended", "uri-too-long", "headers-too-large", "unsupported-transfer-coding"),
     *("misdirected-request", "unknown-connection", "connection-shared"),
     *("link-exists", "workflow-not-signed", "signing-key-unavailable"),
+    *("unknown-revocation", "confirmation-required", "too-many-revocations", "revocations-unavailable"),
 }
 """Problems of other pages, and of requests that reach no trigger."""
 

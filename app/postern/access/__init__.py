@@ -16,6 +16,7 @@ from postern.access.modes import (
 )
 from postern.access.policy import OPEN, Guarded, Policy, Signed, audience_requirement, bind, default_scope
 from postern.access.principal import Principal, StartedBy, principal_of
+from postern.access.revocation import REVOKED, NoRevocations, Revocations, Revoked
 from postern.access.sender import SenderSignature
 from postern.access.senders import github, hmac_header, slack, stripe
 
@@ -23,15 +24,19 @@ __all__ = [
     "ANYONE",
     "GUID",
     "OPEN",
+    "REVOKED",
     "Access",
     "AccessFault",
     "Anonymous",
     "Caller",
     "Check",
     "Guarded",
+    "NoRevocations",
     "Policy",
     "Principal",
     "Refused",
+    "Revocations",
+    "Revoked",
     "SenderSignature",
     "SettingMissing",
     "Signed",

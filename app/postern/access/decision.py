@@ -1,5 +1,6 @@
 """The access decision: checks a verified Caller against a policy. Pure."""
 
+from postern.access import claims_request
 from postern.access.caller import Caller
 from postern.access.check import Check, Refused
 from postern.access.policy import Policy
@@ -14,4 +15,5 @@ def admit(policy: Policy, caller: Caller) -> None:
     """Admit the caller, or raise Refused. The caller's token has been verified, so the reply may include the advice."""
     for number, requirement in enumerate(policy.requirements, start=1):
         if not requirement.passes(caller):
-            raise Refused(checks(policy, caller)[:number], proved=True)
+            claims = claims_request.for_client_of(caller, requirement.claims) if requirement.claims else ""
+            raise Refused(checks(policy, caller)[:number], proved=True, claims=claims)

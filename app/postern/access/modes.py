@@ -87,14 +87,16 @@ def tenant_users(
     guests: bool = True,
     audiences: Iterable[str] | None = None,
     tenants: Iterable[str] | None = None,
+    auth_context: str | None = None,
 ) -> TenantUsers:
     """Any user or service principal of the tenant (Power Automate: Any user in my tenant).
 
     `scopes` and `roles`: the token must have at least one of each list given. Tokens of applications never have scopes:
     an application is checked against `roles` if both are given, and rejected if only `scopes` is. `clients`: the
     allowed client application ids. `apps=False`: people only. `guests=False`: no guests. `audiences` and `tenants`
-    replace those of the settings. Raises AccessFault for an empty list, because that would admit more callers than any
-    other list.
+    replace those of the settings. `auth_context`: the sign-in must meet this authentication context of Conditional
+    Access, a name in the table `[auth_contexts]` of `postern.toml`. Raises AccessFault for an empty list, because that
+    would admit more callers than any other list.
     """
     return TenantUsers(
         scopes=_names("scopes", scopes),
@@ -104,6 +106,7 @@ def tenant_users(
         guests=_yes_or_no("guests", guests),
         audiences=_audiences("audiences", audiences),
         tenants=_guids("tenants", tenants),
+        auth_context=_auth_context(auth_context),
     )
 
 
@@ -116,6 +119,7 @@ def specific_users(
     guests: bool = True,
     audiences: Iterable[str] | None = None,
     tenants: Iterable[str] | None = None,
+    auth_context: str | None = None,
 ) -> SpecificUsers:
     """Only these people and service principals (Power Automate: Specific users in my tenant).
 
@@ -144,6 +148,7 @@ def specific_users(
         guests=_yes_or_no("guests", guests),
         audiences=_audiences("audiences", audiences),
         tenants=_guids("tenants", tenants),
+        auth_context=_auth_context(auth_context),
     )
 
 
@@ -183,4 +188,14 @@ def _guids(option: str, values: Iterable[str] | None) -> tuple[str, ...]:
 def _yes_or_no(option: str, value: bool) -> bool:
     if not isinstance(value, bool):
         raise AccessFault(f"{option}= is True or False, not {value!r}")
+    return value
+
+
+def _auth_context(value: str | None) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str) or value.split() != [value]:
+        raise AccessFault(
+            f"auth_context={value!r}: give one name of [auth_contexts] in postern.toml, or leave the option out"
+        )
     return value

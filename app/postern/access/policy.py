@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from postern.access import claims_request
 from postern.access.caller import GUID, Caller
 from postern.access.check import Check
 from postern.access.modes import Access, AccessFault, Anonymous, SettingMissing, SpecificUsers, TenantUsers
@@ -13,7 +14,8 @@ from postern.audiences import could_be_ours, of_microsoft
 
 class Requirement(NamedTuple):
     """What a policy requires of every verified caller. It is made once. A request calls only `passes`; the other fields
-    explain a failure."""
+    explain a failure. `claims` is the claims request with which the same caller gets a token that passes, "" if none
+    does."""
 
     name: str
     passes: Callable[[Caller], bool]
@@ -21,6 +23,7 @@ class Requirement(NamedTuple):
     found: Callable[[Caller], Any]
     advice: Callable[[Caller], str]
     hint: Callable[[Caller], str] = lambda _: ""
+    claims: str = ""
 
     def check(self, caller: Caller) -> Check:
         """The result for this caller."""
@@ -92,9 +95,11 @@ def bind(
     tenants: Iterable[str],
     audiences: Iterable[str],
     client_id: str | None = None,
+    auth_contexts: Mapping[str, str] | None = None,
 ) -> Policy:
     """The policy for `access` in this installation. Raises AccessFault if there can be none. `client_id` is Postern's
-    own: it is an audience of tokens of version 2.0 unless the author names `audiences=`."""
+    own: it is an audience of tokens of version 2.0 unless the author names `audiences=`. `people` and `auth_contexts`
+    are the tables of `postern.toml`."""
     if isinstance(access, Anonymous):
         return Signed(access.signed, access.signed_by) if access.signed or access.signed_by else OPEN
     allowed_tenants = frozenset(access.tenants or tenants)
@@ -109,6 +114,7 @@ def bind(
     listed = None
     if isinstance(access, SpecificUsers):
         listed = tuple(_listed(person, people) for person in access.people)
+    context = _context(access.auth_context, auth_contexts or {}) if access.auth_context else ""
     own = "" if access.audiences else client_id or ""
     audience = audience_requirement(
         allowed_audiences, own, "audiences= of the workflow" if access.audiences else "POSTERN_AUDIENCE"
@@ -117,7 +123,7 @@ def bind(
         mode=access.mode,
         tenants=allowed_tenants,
         audiences=allowed_audiences,
-        requirements=tuple(_requirements(access, listed, allowed_tenants, audience)),
+        requirements=tuple(_requirements(access, listed, allowed_tenants, audience, context)),
         client_id=own,
         people=listed,
     )
@@ -158,9 +164,14 @@ def audience_requirement(audiences: frozenset[str], client_id: str, setting: str
 
 
 def _requirements(
-    access: TenantUsers, people: Iterable[Listed] | None, tenants: frozenset[str], audience: Requirement
+    access: TenantUsers,
+    people: Iterable[Listed] | None,
+    tenants: frozenset[str],
+    audience: Requirement,
+    context: str,
 ) -> Iterator[Requirement]:
-    """The requirements of this access mode, in order."""
+    """The requirements of this access mode, in order. The authentication context is the last one: only callers who may
+    use the trigger otherwise are asked to sign in again."""
     scopes, roles, clients = frozenset(access.scopes), frozenset(access.roles), frozenset(access.clients)
     yield _one_of("tenant-allowed", lambda caller: caller.tenant_id, tenants, "Your tenant may not use this trigger.")
     yield audience
@@ -203,6 +214,32 @@ def _requirements(
         listed = frozenset(person.object_id for person in people)
         advice = "Object id {found} is not on the list of this trigger."
         yield _one_of("listed", lambda caller: caller.object_id, listed, advice)
+    if context:
+        yield _auth_context(context)
+
+
+def _auth_context(context: str) -> Requirement:
+    """The requirement that the caller's sign-in met an authentication context of Conditional Access."""
+
+    def advice(caller: Caller) -> str:
+        needs = f"This trigger requires a sign-in that meets the authentication context {context}"
+        if caller.kind != "user":
+            return f"{needs}. Only tokens of people can meet one."
+        if claims_request.HANDLES_CHALLENGES in caller.capabilities:
+            return f"{needs}: sign in again, and request a token with the claims of WWW-Authenticate."
+        return (
+            f"{needs}: sign in again, and request a token with that context (claims request, acrs). The challenge "
+            "itself is sent only to clients that declare the capability cp1."
+        )
+
+    return Requirement(
+        "auth-context",
+        lambda caller: context in caller.auth_contexts,
+        context,
+        lambda caller: caller.auth_contexts,
+        advice,
+        claims=claims_request.auth_context(context),
+    )
 
 
 def _one_of(name: str, found: Callable[[Caller], str], allowed: frozenset[str], advice: str) -> Requirement:
@@ -220,6 +257,18 @@ def default_scope(audience: str) -> str:
     """The scope to request from the v2 token endpoint. Built by appending, never by trimming: an audience that ends
     with a slash gives a double one, and Entra compares exactly (`https://service.flow.microsoft.com//.default`)."""
     return f"{audience}/.default"
+
+
+def _context(name: str, auth_contexts: Mapping[str, str]) -> str:
+    """The authentication context of this name."""
+    found = auth_contexts.get(name)
+    if found is None:
+        known = ", ".join(sorted(auth_contexts)) or "no names"
+        raise AccessFault(
+            f"auth_context={name!r}: this is not a name in [auth_contexts] of postern.toml (it has {known}). Add a "
+            f'line  {name} = "c1"  to [auth_contexts], with the id that the Entra admin center shows'
+        )
+    return found
 
 
 def _listed(person: str, people: Mapping[str, str]) -> Listed:

@@ -54,12 +54,12 @@ def visible(installation: Installation, triggers: Mapping[str, Trigger], caller:
 
 
 def _allows(policy: Policy, caller: Caller | None) -> bool:
-    """What `admit` decides, without the reasons."""
+    """What `admit` decides, without the reasons. A caller who has to sign in again first sees the workflow, too."""
     if isinstance(policy, Signed):
         return False  # neither a token nor its absence lets anyone call it
     if not isinstance(policy, Guarded):
         return True
-    return caller is not None and all(requirement.passes(caller) for requirement in policy.requirements)
+    return caller is not None and all(each.claims or each.passes(caller) for each in policy.requirements)
 
 
 def is_anonymous(record: RunRecord | None) -> bool:

@@ -16,12 +16,14 @@ from postern.api.departure import Page, while_connected
 from postern.api.grant_actions import GrantActions
 from postern.api.grant_handlers import GrantHandlers
 from postern.api.handlers import Handlers
+from postern.api.revocation_handlers import RevocationHandlers
 from postern.api.run_actions import Cancel, Read, Resubmit, RunActions, Underway, Write
 from postern.api.run_audit import RunAudit
 from postern.catalog import Snapshot
 from postern.errors import Problem, problem
 from postern.ids import new_id
 from postern.journal.refusal import Refusal, as_text
+from postern.security.revocation.revoking import Revoking
 from postern.settings.installation import Installation
 from postern.triggers.challenge import unauthenticated
 from postern.triggers.reply import Answer, problem_reply
@@ -44,6 +46,7 @@ def routes(
     console_on: bool = True,
     grants: GrantActions | None = None,
     connect_at: str = "",
+    revoking: Revoking | None = None,
     more: Iterable[tuple[str, str, Page]] = (),
     audit: RunAudit | None = None,
 ) -> list[Route]:
@@ -54,7 +57,7 @@ def routes(
     `refused` is called with each rejected request, and returns whether to log it. `console_on` says whether the
     console's pages are at this origin too (see triggers/one_origin.py). `grants` are the actions on connections that
     people grant, and `connect_at` is the address that their pages are below, "" if the console is off. `audit` notes
-    in the audit log what is done with runs.
+    in the audit log what is done with runs. `revoking` ends access.
     """
     actions = RunActions(read, write, cancel, resubmit, snapshot, log, now, audit or RunAudit())
     handlers = Handlers(installation, read, identify, snapshot, actions, underway, console_on)
@@ -68,10 +71,14 @@ def routes(
         ("GET", "/refusals", handlers.refusals),
         ("GET", "/workflows", handlers.workflows),
         *(_of_grants(GrantHandlers(installation, handlers.caller, grants, connect_at)) if grants is not None else ()),
+        *(_of_revocations(RevocationHandlers(installation, handlers.caller, read, revoking)) if revoking else ()),
         *AuditHandlers(installation, handlers.caller, read).pages,
         *more,
     )
-    return [Route(path, _endpoint(page, path, refused, log), methods=[method]) for method, path, page in table]
+    authority = installation.authority
+    return [
+        Route(path, _endpoint(page, path, refused, log, authority), methods=[method]) for method, path, page in table
+    ]
 
 
 def _of_grants(handlers: GrantHandlers) -> tuple[tuple[str, str, Page], ...]:
@@ -82,8 +89,16 @@ def _of_grants(handlers: GrantHandlers) -> tuple[tuple[str, str, Page], ...]:
     )
 
 
+def _of_revocations(handlers: RevocationHandlers) -> tuple[tuple[str, str, Page], ...]:
+    return (
+        ("GET", "/revocations", handlers.index),
+        ("POST", "/revocations", handlers.make),
+        ("DELETE", "/revocations/{id}", handlers.lift),
+    )
+
+
 def _endpoint(
-    page: Page, path: str, refused: Callable[[Refusal], bool], log: FilteringBoundLogger
+    page: Page, path: str, refused: Callable[[Refusal], bool], log: FilteringBoundLogger, authority: str
 ) -> Callable[[Request], Awaitable[Response]]:
     """The page with its errors as problems. No other detail of an error is sent. The log has no id of a run, because
     the id of an anonymous caller's run gives access to it."""
@@ -96,7 +111,7 @@ def _endpoint(
             answer = await (while_connected(page, request) if reads else page(request))
             return _response(answer, request)
         except Refused as error:
-            rejection, shown = error, unauthenticated(error)
+            rejection, shown = error, unauthenticated(error, authority)
         except Problem as error:
             shown = error
         except Exception:

@@ -16,6 +16,7 @@ from postern.assembly.grants import GrantsPart
 from postern.assembly.identity import IdentityPart, installation_of
 from postern.assembly.part import Part
 from postern.assembly.refusals import RefusalsPart
+from postern.assembly.revocation import RevocationPart
 from postern.assembly.runs import RunsPart
 from postern.journal.journal import Journal
 from postern.journal.reading.records import RunRecord, underway_record
@@ -43,15 +44,16 @@ def api_part(
     runs: RunsPart,
     refusals: RefusalsPart,
     grants: GrantsPart,
+    revocation: RevocationPart,
     log: FilteringBoundLogger,
     local_tokens: TokenCommand | None,
     large_bodies: LargeBodies,
     note: Note,
     more: Iterable[tuple[str, str, Page]] = (),
 ) -> ApiPart:
-    """`/runs`, `/refusals`, `/workflows`, `/connections`, `/openapi.json`, `/docs`, and `more` pages of other parts by
-    method and path. With `local_tokens`, for a local tenant, all callers see the documents of all triggers. `note`
-    notes events of the audit log."""
+    """`/runs`, `/refusals`, `/workflows`, `/connections`, `/revocations`, `/openapi.json`, `/docs`, and `more` pages of
+    other parts by method and path. With `local_tokens`, for a local tenant, all callers see the documents of all
+    triggers. `note` notes events of the audit log."""
     installation = installation_of(settings)
     identify = identity.identification.identify
     docs = Docs(installation, identify, catalog.snapshot, local_tokens)
@@ -75,6 +77,7 @@ def api_part(
         log=log,
         grants=grants.actions,
         connect_at=grants.address,
+        revoking=revocation.revoking,
         more=(*docs.pages, *more),
         console_on=bool(grants.address),
         audit=run_audit,

@@ -21,12 +21,13 @@ from postern.assembly.catalog import CatalogPart, catalog_part
 from postern.assembly.connections import ConnectionsPart, connections_part
 from postern.assembly.console import Beside, Local, console_is_on, console_part
 from postern.assembly.grants import grants_part
-from postern.assembly.identity import IdentityPart, identity_part
+from postern.assembly.identity import IdentityPart, authority, identity_part
 from postern.assembly.journal import journal_part
 from postern.assembly.observed import observed_part, records_deleted
 from postern.assembly.operations import operations_part, readiness_of
 from postern.assembly.part import Part, start
 from postern.assembly.refusals import RefusalsPart, refusals_part
+from postern.assembly.revocation import revocation_part
 from postern.assembly.runs import RunsPart, runs_part
 from postern.assembly.security import audit_part
 from postern.assembly.senders import senders_part
@@ -40,6 +41,7 @@ from postern.journal.refusal import Refusal
 from postern.logs import configure_logs, log_format
 from postern.runs.runner import Runner
 from postern.security.audit.log import AuditLog
+from postern.security.revocation.revocations import Revocations
 from postern.security.sender_signatures.missing import MissingSecrets
 from postern.settings import Settings, load_settings
 from postern.triggers.caller_tokens import with_caller_tokens
@@ -131,7 +133,8 @@ def create_app(
     log = structlog.get_logger("postern")
     audit = AuditLog()
     note = audit.note
-    identity = identity_part(settings)
+    revocations = Revocations()
+    identity = identity_part(settings, revocations)
     missing_secrets = MissingSecrets()
     catalog = catalog_part(settings, identity.serve, missing_secrets)
     connections = connections_part(settings)
@@ -139,34 +142,31 @@ def create_app(
     journal = journal_part(settings, records_deleted(note))
     audited = audit_part(settings, audit, journal, connections.connections)
     observed = observed_part(settings, note, journal.journal, catalog, connections)
+    revocation = revocation_part(settings, revocations, journal.journal, audit, identity, connections)
     console_on = console_is_on(settings, local_address)
-    grants = grants_part(settings, journal.journal, connections, log, note, local_address if console_on else None)
-    runs = runs_part(
-        settings,
-        journal.journal,
-        connections.connections,
-        catalog.triggers,
-        log,
-        for_author=local_tokens is not None,
-        pages=grants.address,
-        callers=connections.callers,
-    )
+    at = local_address if console_on else None
+    grants = grants_part(settings, journal.journal, connections, log, note, at, revocations)
+    for_author = local_tokens is not None
+    callers = connections.callers
+    of_runs = (settings, journal.journal, connections.connections, catalog.triggers, log)
+    runs = runs_part(*of_runs, for_author=for_author, pages=grants.address, callers=callers)
     refusals = refusals_part(journal.journal, identity.identity, log, observed.observer.rejected)
     urls = signed_urls_part(settings, journal.journal, identity, catalog, connections, note, make_secret)
     large = LargeBodies()
-    api = api_part(
-        settings, journal.journal, identity, catalog, runs, refusals, grants, log, local_tokens, large, note, urls.pages
-    )
-    checked = (identity, catalog, connections, journal, audited, observed, senders, grants, runs, refusals, urls, api)
+    beside_runs = (catalog, runs, refusals, grants, revocation)
+    api = api_part(settings, journal.journal, identity, *beside_runs, log, local_tokens, large, note, urls.pages)
+    before = (identity, catalog, connections, journal, audited, observed, revocation, senders)
+    checked = (*before, grants, runs, refusals, urls, api)
     readiness = readiness_of(checked)
-    beside = Beside(journal.journal, identity, catalog, connections, runs, refusals, api, grants, readiness, note, urls)
+    shown = (connections, runs, refusals, api, grants, revocation)
+    beside = Beside(journal.journal, identity, catalog, *shown, readiness, note, urls)
     console = console_part(settings, beside, log, Local(local_address, local_tokens, local_caller))
     parts = (*checked, console)
     operations = operations_part(parts, readiness, journal.journal.node[-8:], runs.requests.settle)
     pipeline = _pipeline(settings, identity, catalog, connections, runs, refusals, large, log)
     gate = Gate(sender=senders.sender(urls.sender), body=senders.body, admitted=observed.observer.admitted)
-    pipeline = replace(pipeline, gate=gate, for_author=local_tokens is not None, console_on=console_on)
-    return Application((*parts, operations), pipeline, catalog.catalog, own_host_of(settings, local_tokens is not None))
+    pipeline = replace(pipeline, gate=gate, for_author=for_author, console_on=console_on)
+    return Application((*parts, operations), pipeline, catalog.catalog, own_host_of(settings, for_author))
 
 
 def _pipeline(
@@ -184,12 +184,14 @@ def _pipeline(
         triggers=catalog.triggers,
         recall=identity.identification.recall,
         identify=identity.identification.identify,
+        still=identity.still,
         start=_start(runs.runner, connections.callers),
         refused=refusals.take,
         max_body_bytes=settings.max_body_bytes,
         log=log,
         count=runs.requests.count,
         client_id=settings.client_id,
+        authority=authority(settings),
         large_bodies=large_bodies,
         stopping=lambda: runs.runner.room.closed,
     )

@@ -73,6 +73,7 @@ def load_catalog(
                 tenants=own_tenants(settings),
                 audiences=settings.audience,
                 client_id=settings.client_id,
+                auth_contexts=settings.auth_contexts,
             )
         except SettingMissing as fault:
             missing.update(fault.settings)

@@ -18,6 +18,7 @@ from postern.assembly.grants import GrantsPart
 from postern.assembly.identity import IdentityPart, installation_of
 from postern.assembly.part import Part
 from postern.assembly.refusals import RefusalsPart
+from postern.assembly.revocation import RevocationPart
 from postern.assembly.runs import RunsPart
 from postern.assembly.signed_urls import SignedUrlsPart
 from postern.connections.entry_trial import OfPeople, stages_of
@@ -53,6 +54,7 @@ class Beside:
     refusals: RefusalsPart
     api: ApiPart
     grants: GrantsPart
+    revocation: RevocationPart
     readiness: Readiness
     note: Note
     signed_urls: SignedUrlsPart
@@ -104,7 +106,13 @@ def console_part(settings: Settings, beside: Beside, log: FilteringBoundLogger, 
 
     frame = Frame(address, assets.version, journal.node[-8:])
     sessions = Sessions(
-        cookies_at(address), journal.read, journal.write, note, services.installation, ends_of(settings)
+        cookies_at(address),
+        journal.read,
+        journal.write,
+        note,
+        services.installation,
+        ends_of(settings),
+        revocations=beside.revocation.revocations,
     )
     guard = Guard(frame, sessions, settings.console == "operators", beside.refusals.take, log)
     sign_in = SignIn(frame, sessions, _entra(settings, beside, client, address), journal.write, log, beside.note)
@@ -137,6 +145,7 @@ def _services(
         grants=beside.grants.actions,
         provider=beside.grants.provider,
         signed_urls=beside.signed_urls.actions,
+        revoking=beside.revocation.revoking,
         stages=partial(stages_of, settings=settings, of=OfPeople(journal.read, accounts)),
         note=beside.note,
         run_audit=beside.api.run_audit,

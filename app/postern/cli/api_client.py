@@ -45,6 +45,7 @@ PAGE = 100
 _HINTS = {
     "unauthenticated": "Send another token with --as or --token-file.",
     "insecure-transport": "Set POSTERN_PUBLIC_URL to the server's https address.",
+    "confirmation-required": "With --yes it is done nevertheless.",
     "forbidden": "Operators have the app role Postern.Operator, or their object id is in POSTERN_OPERATORS.",
     "not-found": "Is this a Postern server that keeps records?",
 }

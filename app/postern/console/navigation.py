@@ -22,6 +22,7 @@ NAVIGATION = (
     Entry("connections", "c", "Connections", "/connections"),
     Entry("signed-urls", "l", "Links", "/signed-urls", operators_only=True),
     Entry("secrets", "s", "Secrets", "/secrets", operators_only=True),
+    Entry("revocations", "x", "Revocations", "/revocations", operators_only=True),
     Entry("explain", "e", "Explain", "/explain", operators_only=True),
     Entry("audit", "a", "Audit", "/audit", operators_only=True),
 )

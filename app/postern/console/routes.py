@@ -17,6 +17,7 @@ from postern.console.home import Home
 from postern.console.links import Links
 from postern.console.page import PageRoute, SeeOther, Visit
 from postern.console.refusals import Refusals
+from postern.console.revocations import Revocations
 from postern.console.run_routes import run_routes
 from postern.console.secrets import Secrets
 from postern.console.services import Services
@@ -43,6 +44,7 @@ PAGES: tuple[Callable[[Services], tuple[PageRoute, ...]], ...] = (
     lambda services: Secrets(services).routes,
     lambda services: Explain(services).routes,
     lambda services: Audit(services).routes,
+    lambda services: Revocations(services).routes,
 )
 """The pages, by family. Each gets what the server provides."""
 

@@ -21,6 +21,7 @@ from postern.connections.vault.secret import SecretState
 from postern.errors import problem
 from postern.identity.explained import Explained
 from postern.security.audit.log import Note, not_noted
+from postern.security.revocation.revoking import Revoking
 from postern.settings import Settings
 from postern.settings.installation import Installation
 
@@ -70,7 +71,8 @@ class Services:
     `secret_states` is what is known of the secrets of the settings, by name, and `read_secrets` reads them now.
     `readiness` says why each check of `/readyz` fails, "" if it passes. `grants` are the actions on connections that
     people connect, and `provider` returns that of a grant's name. `stages` tests an entry. `note` notes
-    events of the audit log, and `run_audit` those about runs. `signed_urls` are the actions on signed URLs."""
+    events of the audit log, and `run_audit` those about runs. `signed_urls` are the actions on signed URLs, and
+    `revoking` ends access."""
 
     settings: Settings
     installation: Installation
@@ -96,3 +98,4 @@ class Services:
     note: Note = not_noted
     run_audit: RunAudit = field(default_factory=RunAudit)
     signed_urls: SignedUrlActions = NO_SIGNED_URLS
+    revoking: Revoking | None = None

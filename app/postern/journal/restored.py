@@ -1,12 +1,14 @@
-"""What a restore leaves out of a backup: what has ended since then must not come back."""
+"""What a restore leaves out of a backup, and what it takes over from the database that it replaces: what has ended
+since then must not come back."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from time import time
+from typing import Any
 
-from sqlalchemy import Connection, delete
+from sqlalchemy import Connection, delete, insert, inspect, select
 
 from postern.journal.grant_upkeep import close_restored
-from postern.journal.schema import authorizations, grants, invitations, metadata, sessions, signed_urls
+from postern.journal.schema import authorizations, grants, invitations, metadata, revocations, sessions, signed_urls
 from postern.journal.signed_urls import revoke_restored
 
 ENDED = (sessions, authorizations, invitations)
@@ -23,3 +25,21 @@ def settle(connection: Connection, tables: Collection[str] = frozenset(metadata.
         close_restored(connection, time())
     if signed_urls.name in tables:
         revoke_restored(connection, time())
+
+
+def revocations_in(connection: Connection) -> list[dict[str, Any]]:
+    """The rows of the revocations of a database, which may be of an earlier release, and have none."""
+    if not inspect(connection).has_table(revocations.name):
+        return []
+    return [dict(row) for row in connection.execute(select(revocations)).mappings()]
+
+
+def take_over(connection: Connection, rows: Iterable[dict[str, Any]]) -> int:
+    """Add the revocations of the database that was replaced to the restored one, where they count in place of an older
+    state of the same ones. Returns how many. It may be repeated."""
+    taken = list(rows)
+    for row in taken:
+        connection.execute(delete(revocations).where(revocations.c.id == row["id"]))
+    if taken:
+        connection.execute(insert(revocations), taken)
+    return len(taken)

@@ -15,6 +15,7 @@ from postern.journal.authorizations import delete_authorizations
 from postern.journal.clock import Look, advance, jump, look, uptime
 from postern.journal.idempotency_keys import KEPT_FOR
 from postern.journal.invitations import delete_invitations
+from postern.journal.revocations import delete_revocations
 from postern.journal.schema import idempotency_keys, refusals, runs
 from postern.journal.server_processes import Transaction
 from postern.journal.sessions import Ends, delete_sessions
@@ -134,6 +135,7 @@ class Retention:
             "authorizations": await self._all(partial(delete_authorizations, before=now, limit=BATCH)),
             "invitations": await self._all(partial(delete_invitations, before=now, limit=BATCH)),
             "signed_urls": await self._all(partial(delete_signed_urls, before=now - self._age, limit=BATCH)),
+            "revocations": await self._all(partial(delete_revocations, before=now - self._age, limit=BATCH)),
         }
         for name, delete_old in self.also.items():
             gone[name] = await delete_old(now - self._age)

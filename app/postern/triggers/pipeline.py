@@ -22,6 +22,7 @@ from postern.authoring.workflow import Workflow
 from postern.call_chain import DEPTH_FIELD, chain_of
 from postern.catalog import Trigger
 from postern.catalog.context_changes import apply
+from postern.clouds import AUTHORITIES
 from postern.errors import Problem, problem
 from postern.ids import new_id
 from postern.journal.refusal import Refusal
@@ -63,6 +64,7 @@ class Pipeline:
     - `triggers` returns the current catalog, `start` runs a workflow.
     - `identify` returns the caller of a request, `recall` the caller of a token that was verified before
       (see secure_transport.Identification).
+    - `still` is called after a body that took its time: it raises Refused if the caller's access has ended meanwhile.
     - `refused` takes each rejected request and returns whether to log it: in a flood, one log line stands for many.
     - `count` is called for each request that got a response.
     - `for_author` logs exceptions of validators with their tracebacks, as `postern dev` does.
@@ -70,6 +72,7 @@ class Pipeline:
     - `gone` logs clients that disconnect: one line for many.
     - `client_id` is Postern's own application, by which it recognizes calls of its own runs.
     - `stopping` returns whether the server stops, which ends what is still running.
+    - `authority` is the address of Entra, for claims challenges.
     - `gate` has what requests pass beside the access decision.
     - `console_on` says whether the console's pages are at this origin too (see one_origin.py).
     """
@@ -87,6 +90,8 @@ class Pipeline:
     gone: Coalesced = field(default_factory=lambda: Coalesced("client-disconnected"))
     large_bodies: LargeBodies = field(default_factory=LargeBodies)
     client_id: str | None = None
+    authority: str = AUTHORITIES["public"]
+    still: Callable[[Caller], None] = lambda _: None
     stopping: Callable[[], bool] = bool
     console_on: bool = True
     gate: Gate = OPEN_GATE
@@ -122,6 +127,7 @@ class Pipeline:
         body = whole_body(exchange, fields, limit)
         if body is None:
             body = await read_body(receive, limit)
+            self.still(caller)
         if policy is not OPEN and isinstance(policy, Signed) and policy.by is not None:
             await self._check_signature(trigger, scope, body)
         workflow = trigger.workflow
@@ -195,7 +201,7 @@ class Pipeline:
             self._rejections.count(scope, "disconnected")
             return
         except Refused as refused:
-            answer = self._rejections.refuse(unauthenticated(refused), scope, request_id, refused)
+            answer = self._rejections.refuse(unauthenticated(refused, self.authority), scope, request_id, refused)
             self._rejections.count(scope, "unauthenticated")
             wait = self.throttle.wait(address_of(scope), monotonic())
         except Problem as raised:
