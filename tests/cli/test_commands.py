@@ -13,6 +13,7 @@ COMMANDS = [
     *("audit", "call", "check", "connections", "database", "dev", "explain", "export", "health", "link", "list"),
     *("new", "refusals", "revoke", "runs", "secrets", "serve", "token"),
 ]
+OF_AUDIT = ["export", "key", "list", "verify"]
 OF_RUNS = ["cancel", "follow", "list", "resubmit", "show"]
 OF_CONNECTIONS = ["disconnect", "link", "list", "reseal", "test"]
 OF_REVOKE = ["end", "lift", "list"]
@@ -31,6 +32,7 @@ def test_these_are_the_commands(postern: Postern):
     "names",
     [[name] for name in COMMANDS]
     + [["runs", name] for name in OF_RUNS]
+    + [["audit", name] for name in OF_AUDIT]
     + [["connections", name] for name in OF_CONNECTIONS]
     + [["revoke", name] for name in OF_REVOKE]
     + [["secrets", name] for name in OF_SECRETS]
