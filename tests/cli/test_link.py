@@ -1,10 +1,13 @@
 """`postern link`: signed URLs, which the server signs."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from postern.cli.first_steps import first_steps
+from postern.cli.workspace import workspace
 from tests.cli.conftest import Postern
 from tests.cli.keeper import Keeper
 
@@ -85,3 +88,33 @@ def test_what_cannot_be_asked_for_says_what_to_write(
 def test_it_is_for_operators(postern: Postern, keeper: Keeper):
     result = postern("link", "orders", "--as", "lisa", **keeper.environ)
     assert (result.exit_code, result.stdout, "Postern.Operator" in result.stderr) == (1, "", True)
+
+
+SIGNED = """
+from postern import Context, anonymous, workflow
+
+@workflow(access=anonymous(signed=True))
+async def partner(ctx: Context) -> str:
+    return "came in"
+"""
+
+
+def test_the_workflow_is_not_shown_as_open_to_anyone(postern: Postern, folder: Path):
+    (folder / "workflows" / "partner.py").write_text(SIGNED, encoding="utf-8")
+    rows = [line for line in postern("list").stdout.splitlines() if line.startswith("partner")]
+    assert len(rows) == 1
+    assert rows[0].rstrip().endswith("anonymous(signed)")
+    listed = json.loads(postern("list", "--json").stdout)["workflows"]
+    found = next(each for each in listed if each["name"] == "partner")
+    assert (found["access"], found["access_detail"]) == ("anonymous", "anonymous(signed)")
+    explained = postern("explain", "x", "--workflow", "partner")
+    assert (explained.exit_code, "tokens do not open it" in explained.stdout) == (0, True)
+
+
+def test_the_first_steps_name_no_workflow_that_needs_a_link(postern: Postern, folder: Path):
+    for module in (folder / "workflows").glob("*.py"):
+        module.unlink()
+    (folder / "workflows" / "partner.py").write_text(SIGNED, encoding="utf-8")
+    snapshot = workspace().load()
+    assert set(snapshot.triggers) == {"partner"}
+    assert "curl" not in first_steps(snapshot, "http://127.0.0.1:1", lambda _: "")

@@ -22,6 +22,7 @@ from postern.http_client import AsyncClient, Response, http_client
 from postern.local_tenant import LocalTenant
 from postern.settings import load_settings
 from tests.databases import put_sqlite
+from tests.pipeline.test_matrix import MATRIX, Forge
 
 pytestmark = [pytest.mark.anyio, pytest.mark.process]
 
@@ -135,6 +136,16 @@ async def test_without_a_link_nobody_comes_in_whoever_it_is(server: Server):
     refused = await server.client.post(url, headers=server.headers("ada"))
     assert refused.status_code == 401
     assert refused.headers["www-authenticate"] == "Signed-URL"
+
+
+async def test_no_credential_of_the_access_matrix_opens_it_with_or_without_a_link(server: Server):
+    """A link with any Authorization header is a 401, whatever the header has; other headers change nothing."""
+    url, forge = await server.link("orders"), Forge(server.local)
+    for name, _, credential in MATRIX:
+        headers = credential(forge)
+        alone = any(field == b"authorization" for field, _ in headers)
+        assert (await server.client.post(urlsplit(url).path, headers=headers)).status_code == 401, name
+        assert (await server.client.post(url, headers=headers)).status_code == (401 if alone else 200), name
 
 
 @pytest.mark.parametrize("trigger", ["open-to-all", "guarded"])
@@ -294,7 +305,7 @@ async def test_only_operators_see_the_trigger_in_the_documents(server: Server):
     shown = (await server.operator("GET", "/openapi.json")).json()
     operation = shown["paths"]["/triggers/orders"]["post"]
     assert operation["security"] == [{"signedUrl": []}]
-    assert operation["x-postern-asks"] == ["with a signed URL"]
+    assert operation["x-postern-asks"] == ["but a signed URL"]
     assert shown["components"]["securitySchemes"]["signedUrl"]["name"] == "sig"
     for answer in (await server.operator("GET", "/openapi.json", who="lisa"), await server.client.get("/openapi.json")):
         assert "/triggers/open-to-all" in answer.json()["paths"]
@@ -354,6 +365,7 @@ async def test_no_signature_is_in_any_log_record_metric_error_or_page(server: Se
             "/workflows/orders/signed-urls",
             "/metrics",
             "/openapi.json",
+            "/audit",
         ):
             answer = await server.operator("GET", path)
             assert answer.status_code == 200, path
@@ -369,10 +381,14 @@ async def test_no_signature_is_in_any_log_record_metric_error_or_page(server: Se
     assert any("link marker" in text for text in seen)
 
 
-async def test_making_and_revoking_one_is_in_the_log(server: Server):
+async def test_making_and_revoking_one_is_in_the_audit_log_and_the_log(server: Server):
     with capture_logs() as logs:
         await server.link("orders", id="audited")
         await server.operator("DELETE", "/workflows/orders/signed-urls/audited")
+    async with asyncio.timeout(10):  # events are written once a second
+        while "audited" not in (await server.operator("GET", "/audit?kind=signed-url-revoked")).text:
+            await asyncio.sleep(0.05)
+    assert "audited" in (await server.operator("GET", "/audit?kind=signed-url-made")).text
     events = [
         (line["event"], line["workflow"], line["link"]) for line in logs if line["event"].startswith("signed-url")
     ]

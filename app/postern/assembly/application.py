@@ -170,7 +170,7 @@ def create_app(
     runs = _runs(settings, journal.journal, connections, catalog, log, grants.address, for_author)
     findings = findings_part(settings, journal.journal, catalog, runs.runner, note, observed.observer)
     refusals = refusals_part(journal.journal, identity.identity, log, observed.observer.rejected)
-    urls = signed_urls_part(settings, journal.journal, identity, catalog, connections, audit, make_secret)
+    urls = signed_urls_part(settings, journal.journal, identity, catalog, connections, note, make_secret)
     large = LargeBodies()
     beside_runs = (catalog, runs, refusals, grants, revocation)
     api = api_part(settings, journal.journal, identity, *beside_runs, log, local_tokens, large, note, urls.pages)

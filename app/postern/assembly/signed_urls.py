@@ -23,7 +23,7 @@ from postern.journal.audit_event import Kind
 from postern.journal.journal import Journal
 from postern.journal.reading.readers import SERVER
 from postern.journal.signed_urls import SignedUrl
-from postern.security.audit.log import AuditLog
+from postern.security.audit.log import Note
 from postern.security.signed_urls.check import SignedUrls
 from postern.security.signed_urls.keys import UrlKeys
 from postern.security.signed_urls.links import Links
@@ -49,7 +49,7 @@ def signed_urls_part(
     identity: IdentityPart,
     catalog: CatalogPart,
     connections: ConnectionsPart,
-    audit: AuditLog,
+    note: Note,
     make_secret: MakeSecret | None,
 ) -> SignedUrlsPart:
     """Uses are written while the server runs."""
@@ -63,8 +63,8 @@ def signed_urls_part(
         keys.to_sign,
         installation.server_url,
         changed=links.forget,
-        made=partial(_note_made, audit),
-        revoked=partial(_note_revoked, audit),
+        made=partial(_note_made, note),
+        revoked=partial(_note_revoked, note),
     )
     operators = Operators(installation, identity.identification.identify, catalog.snapshot)
 
@@ -92,10 +92,10 @@ async def _read(vault: Vault, name: str, *, fresh: bool) -> str | None:
         raise problem("signing-key-unavailable", reason=str(fault)) from None
 
 
-def _note_made(audit: AuditLog, row: SignedUrl, by: Caller) -> None:
+def _note_made(note: Note, row: SignedUrl, by: Caller) -> None:
     fields = {"link": row.id, "key": row.key, "expires_at": row.expires_at}
-    audit.note(Kind.SIGNED_URL_MADE, by=by, workflow=row.workflow, fields=fields)
+    note(Kind.SIGNED_URL_MADE, by=by, workflow=row.workflow, fields=fields)
 
 
-def _note_revoked(audit: AuditLog, row: SignedUrl, by: Caller) -> None:
-    audit.note(Kind.SIGNED_URL_REVOKED, by=by, workflow=row.workflow, fields={"link": row.id})
+def _note_revoked(note: Note, row: SignedUrl, by: Caller) -> None:
+    note(Kind.SIGNED_URL_REVOKED, by=by, workflow=row.workflow, fields={"link": row.id})

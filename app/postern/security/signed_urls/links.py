@@ -5,6 +5,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from contextvars import Context
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeVar
@@ -73,9 +74,10 @@ class Links:
             return known.row
         reading = self._reading.get(key)
         if reading is None:
-            reading = asyncio.get_running_loop().create_task(self._load(key))
+            # In its own task and context: its first request may be cancelled while others wait for the same row.
+            reading = asyncio.get_running_loop().create_task(self._load(key), context=Context())
             self._reading[key] = reading
-            reading.add_done_callback(lambda _: self._reading.pop(key, None))
+            reading.add_done_callback(partial(self._loaded, key))
         try:
             return await asyncio.shield(reading)
         except Problem:
@@ -118,6 +120,12 @@ class Links:
         """Write the rest."""
         with suppress(Problem):
             await self.flush()
+
+    def _loaded(self, key: tuple[str, str], reading: "asyncio.Task[SignedUrl | None]") -> None:
+        if self._reading.get(key) is reading:
+            del self._reading[key]
+        if not reading.cancelled():
+            reading.exception()  # nothing may wait for it any more
 
     async def _load(self, key: tuple[str, str]) -> SignedUrl | None:
         began = self._clock()
