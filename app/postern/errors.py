@@ -100,6 +100,12 @@ PROBLEMS: Mapping[str, ProblemType] = {
     "connection-shared": ProblemType(
         409, "Connection shared", "All people share this connection: an operator connects it, without a link."
     ),
+    "link-exists": ProblemType(
+        409, "Link exists", "The workflow has a signed URL of this id, or had one that could be used again."
+    ),
+    "workflow-not-signed": ProblemType(
+        409, "Workflow not signed", "The workflow takes no signed URLs: its access mode is not anonymous(signed=True)."
+    ),
     "reply-not-kept": ProblemType(409, "Reply not kept", "The run has ended, but its complete reply was not kept."),
     "run-cancelled": ProblemType(409, "Run cancelled", "The run was cancelled before it ended."),
     "run-ended": ProblemType(409, "Run ended", "The run has ended already."),
@@ -132,6 +138,9 @@ PROBLEMS: Mapping[str, ProblemType] = {
     ),
     "identity-unavailable": ProblemType(
         503, "Identity unavailable", "The tenant's signing keys cannot be reached at the moment."
+    ),
+    "signing-key-unavailable": ProblemType(
+        503, "Signing key unavailable", "The key that signs URLs of this workflow cannot be read."
     ),
     "journal-unavailable": ProblemType(
         503, "Journal unavailable", "Runs cannot be recorded at the moment, and no run starts without a record."

@@ -83,6 +83,26 @@ def refusal_record(**members: Any) -> Record:
     }
 
 
+def signed_url(**members: Any) -> Record:
+    """A signed URL in a list."""
+    return {
+        "workflow": "orders",
+        "id": "partner-x",
+        "state": "active",
+        "key": "primary",
+        "path": None,
+        "with": ["customer"],
+        "expires_at": "2026-12-29T10:00:00.000Z",
+        "made_by": {"kind": "user", "object_id": "ed1b", "client_id": None, "name": "Ada"},
+        "made_at": "2026-11-29T10:00:00.000Z",
+        "revoked_by": None,
+        "revoked_at": None,
+        "uses": 7,
+        "used_at": None,
+        **members,
+    }
+
+
 class Keeper:
     """The records, newest first, and the requests received. `most` limits a page; `answer` replaces every response."""
 
@@ -119,6 +139,8 @@ class Keeper:
                 Route("/refusals", self._page(self._refusals)),
                 Route("/connections/{name}", self._page(self._end), methods=["DELETE"]),
                 Route("/connections/{name}/links", self._linked, methods=["POST"]),
+                Route("/workflows/{name}/signed-urls", self._signed_urls, methods=["GET", "POST"]),
+                Route("/workflows/{name}/signed-urls/{id}", self._page(self._revoke), methods=["DELETE"]),
             ]
         )
 
@@ -150,6 +172,24 @@ class Keeper:
             return _problem("forbidden")
         url = f"http://127.0.0.1/connect/{request.path_params['name']}/invitation/the-secret"
         return JSONResponse({"url": url, "expires_at": "2026-01-31T14:00:00Z"}, 201)
+
+    async def _signed_urls(self, request: Request) -> Response:
+        if request.method == "POST":
+            self.bodies.append(await request.json())
+        return await self._page(self._make_or_list)(request)  # type: ignore[no-any-return]
+
+    def _make_or_list(self, request: Request, query: dict[str, str], caller: str, operator: bool) -> Response:
+        if not operator:
+            return _problem("forbidden")
+        if request.method == "GET":
+            rows = [signed_url(id=str(number)) for number in range(3)]
+            start = int(query.get("cursor", "0"))
+            return JSONResponse({"signed_urls": rows[start : start + 2], "next": None if start else "2"})
+        url = "http://127.0.0.1/triggers/orders?sp=x&sv=1.0&se=never&id=x&sig=the-signature"
+        return JSONResponse({"url": url, **signed_url()}, 201)
+
+    def _revoke(self, request: Request, query: dict[str, str], caller: str, operator: bool) -> Response:
+        return JSONResponse(signed_url(id=request.path_params["id"], state="revoked"))
 
     def _end(self, request: Request, query: dict[str, str], caller: str, operator: bool) -> Response:
         if not operator and query:

@@ -10,8 +10,8 @@ from tests.cli.conftest import Postern
 from tests.cli.test_catalog import REAL
 
 COMMANDS = [
-    *("call", "check", "connections", "database", "dev", "explain", "export", "health", "list", "new", "refusals"),
-    *("runs", "secrets", "serve", "token"),
+    *("call", "check", "connections", "database", "dev", "explain", "export", "health", "link", "list", "new"),
+    *("refusals", "runs", "secrets", "serve", "token"),
 ]
 OF_RUNS = ["cancel", "follow", "list", "resubmit", "show"]
 OF_CONNECTIONS = ["disconnect", "link", "list", "reseal", "test"]

@@ -161,6 +161,7 @@ ELSEWHERE = {
     *("bad-request", "bad-filter", "forbidden", "unknown-run", "not-found", "method-not-allowed", "request-timeout"),
     *("cannot-resubmit", "run-ended", "uri-too-long", "headers-too-large", "unsupported-transfer-coding"),
     *("misdirected-request", "unknown-connection", "connection-shared"),
+    *("link-exists", "workflow-not-signed", "signing-key-unavailable"),
 }
 """Problems of other pages, and of requests that reach no trigger."""
 

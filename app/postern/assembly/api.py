@@ -1,10 +1,12 @@
 """The run API and the documents of the triggers."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from structlog.typing import FilteringBoundLogger
 
 from postern import api
+from postern.api.departure import Page
 from postern.api.docs import Docs, TokenCommand
 from postern.api.resubmit import resubmitter
 from postern.api.run_actions import Resubmit, Underway
@@ -40,9 +42,10 @@ def api_part(
     log: FilteringBoundLogger,
     local_tokens: TokenCommand | None,
     large_bodies: LargeBodies,
+    more: Iterable[tuple[str, str, Page]] = (),
 ) -> ApiPart:
-    """`/runs`, `/refusals`, `/workflows`, `/connections`, `/openapi.json` and `/docs`. With `local_tokens`, for a local
-    tenant, all callers see the documents of all triggers."""
+    """`/runs`, `/refusals`, `/workflows`, `/connections`, `/openapi.json`, `/docs`, and `more` pages of other parts by
+    method and path. With `local_tokens`, for a local tenant, all callers see the documents of all triggers."""
     installation = installation_of(settings)
     identify = identity.identification.identify
     docs = Docs(installation, identify, catalog.snapshot, local_tokens)
@@ -65,7 +68,7 @@ def api_part(
         log=log,
         grants=grants.actions,
         connect_at=grants.address,
-        more=docs.pages,
+        more=(*docs.pages, *more),
         console_on=bool(grants.address),
     )
     return ApiPart(routes=tuple(routes), resubmit=resubmit, underway=underway)

@@ -29,6 +29,7 @@ from postern.assembly.refusals import RefusalsPart, refusals_part
 from postern.assembly.runs import RunsPart, runs_part
 from postern.assembly.security import audit_part
 from postern.assembly.senders import senders_part
+from postern.assembly.signed_urls import MakeSecret, signed_urls_part
 from postern.assembly.telemetry import telemetry_part
 from postern.catalog import Catalog
 from postern.connections.on_behalf_of.callers import Callers
@@ -123,14 +124,16 @@ def create_app(
     local_tokens: TokenCommand | None = None,
     local_address: str = "",
     local_caller: LocalCaller = lambda _name, _policy: None,
+    make_secret: MakeSecret | None = None,
 ) -> Application:
     """The application that `settings` describe: its parts in the order in which they start. They stop in reverse.
 
     `local_tokens` gives the commands that print tokens of a local tenant: with it, all callers see the documents of all
     triggers, and failures are logged with their tracebacks. `local_address` is the server's own address then, where the
-    console is, whatever the public URL is, and `local_caller` says whom a token of a person there would name. Raises
-    SettingsFault if a workflow needs a setting that is not set, and DatabaseFault if the database can never be used. A
-    faulty workflow raises nothing: it is listed as a fault, and the others are served.
+    console is, whatever the public URL is, and `local_caller` says whom a token of a person there would name.
+    `make_secret` makes a secret of this name in the vault of a local tenant. Raises SettingsFault if a workflow needs a
+    setting that is not set, and DatabaseFault if the database can never be used. A faulty workflow raises nothing: it
+    is listed as a fault, and the others are served.
     """
     log = structlog.get_logger("postern")
     audit = AuditLog()
@@ -156,26 +159,22 @@ def create_app(
         callers=connections.callers,
     )
     refusals = refusals_part(journal.journal, identity.identity, log)
-    large_bodies = LargeBodies()
+    urls = signed_urls_part(settings, journal.journal, identity, catalog, connections, audit, make_secret)
+    large = LargeBodies()
     api = api_part(
-        settings, journal.journal, identity, catalog, runs, refusals, grants, log, local_tokens, large_bodies
+        settings, journal.journal, identity, catalog, runs, refusals, grants, log, local_tokens, large, urls.pages
     )
-    checked = (telemetry, identity, catalog, connections, journal, audited, senders, grants, runs, refusals, api)
+    checked = (telemetry, identity, catalog, connections, journal, audited, senders, grants, runs, refusals, urls, api)
     readiness = readiness_of(checked)
-    beside = Beside(journal.journal, identity, catalog, connections, runs, refusals, api, grants, readiness)
+    beside = Beside(journal.journal, identity, catalog, connections, runs, refusals, api, grants, readiness, urls)
     console = console_part(settings, beside, log, Local(local_address, local_tokens, local_caller))
     parts = (*checked, console)
     operations = operations_part(parts, readiness, process, runs.requests.settle, telemetry.export)
-    pipeline = _pipeline(settings, identity, catalog, connections, runs, refusals, large_bodies, log)
-    pipeline = replace(
-        pipeline,
-        gate=telemetry.gate(Gate(sender=senders.sender(None), body=senders.body)),
-        start=telemetry.start(pipeline.start),
-        for_author=local_tokens is not None,
-        console_on=console_on,
-    )
+    pipeline = _pipeline(settings, identity, catalog, connections, runs, refusals, large, log)
+    gate = Gate(sender=senders.sender(urls.sender), body=senders.body)
+    pipeline = replace(telemetry.noted(pipeline, gate), for_author=local_tokens is not None, console_on=console_on)
     own_host = own_host_of(settings, local_tokens is not None)
-    return Application((*parts, operations), pipeline, catalog.catalog, own_host, telemetry.pipeline(pipeline))
+    return Application((*parts, operations), pipeline, catalog.catalog, own_host, telemetry.around(pipeline))
 
 
 def _pipeline(

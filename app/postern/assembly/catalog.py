@@ -89,12 +89,13 @@ def load_catalog(
 
 
 def _check_secrets(settings: Settings, policy: Policy, missing: Mapping[str, str]) -> None:
-    """Raise WorkflowFault if the secret of a sender cannot be read, as far as that is known."""
-    if not isinstance(policy, Signed) or policy.by is None:
+    """Raise WorkflowFault if the secret of a sender cannot be read, as far as that is known, or there is no vault."""
+    if not isinstance(policy, Signed):
         return
     if not settings.key_vault_url:
-        raise WorkflowFault("signed_by= needs a Key Vault: set POSTERN_KEY_VAULT_URL, or write another access mode")
-    for name in policy.by.secrets:
+        option = "signed=True" if policy.url else "signed_by="
+        raise WorkflowFault(f"{option} needs a Key Vault: set POSTERN_KEY_VAULT_URL, or write another access mode")
+    for name in policy.by.secrets if policy.by is not None else ():
         if name.lower() in missing:
             raise WorkflowFault(f"signed_by=: {missing[name.lower()]}")
 

@@ -19,6 +19,7 @@ from postern.assembly.identity import IdentityPart, installation_of
 from postern.assembly.part import Part
 from postern.assembly.refusals import RefusalsPart
 from postern.assembly.runs import RunsPart
+from postern.assembly.signed_urls import SignedUrlsPart
 from postern.connections.entry_trial import OfPeople, stages_of
 from postern.connections.own_proof import OwnProof
 from postern.console.assets import load_assets
@@ -52,6 +53,7 @@ class Beside:
     api: ApiPart
     grants: GrantsPart
     readiness: Readiness
+    signed_urls: SignedUrlsPart
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,7 @@ def _services(
         readiness=beside.readiness.reasons,
         grants=beside.grants.actions,
         provider=beside.grants.provider,
+        signed_urls=beside.signed_urls.actions,
         stages=partial(stages_of, settings=settings, of=OfPeople(journal.read, accounts)),
     )
 

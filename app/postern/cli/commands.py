@@ -60,6 +60,13 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
             "disconnect, reseal. Without a subcommand, same as list."
         ),
     ),
+    "link": (
+        "link",
+        (
+            "Make a signed URL of a workflow, and print it. With --list or --revoke: the links that there are. For "
+            "operators."
+        ),
+    ),
     "secrets": (
         "secrets",
         "The secrets named in the settings: list, set NAME. Without a subcommand, same as list.",

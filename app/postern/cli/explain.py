@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from postern.access import GUID, Check, Guarded
+from postern.access import GUID, Check, Guarded, Signed
 from postern.catalog import Snapshot
 from postern.cli.api_client import AsOperator, TokenFile
 from postern.cli.refusals import explain_refusal
@@ -66,6 +66,9 @@ def explain(
     if trigger is None:
         fail(f"there is no workflow {workflow!r}: choose one of {', '.join(sorted(snapshot.triggers)) or '(none)'}.")
         raise typer.Exit(2)
+    if isinstance(trigger.policy, Signed):
+        out.print(f"{workflow} takes requests that are signed: tokens do not open it.", highlight=False)
+        return
     if not isinstance(trigger.policy, Guarded):
         out.print(f"{workflow} is anonymous: anyone may call it, and tokens are ignored.", highlight=False)
         return

@@ -15,6 +15,7 @@ class Words(NamedTuple):
 _OTHER_SIDE = "The client has to send the token exactly as Entra issued it"
 _ENTRA = "Request the token from Entra, from the sign-in address of this tenant"
 _SIGN_IN = "Sign in again, from the console's own page"
+_NEW_LINK = "Make a new signed URL for the sender"
 _CLOCK = "Compare the clocks of the server and of the client"
 
 CHECKS: Mapping[str, Words] = {
@@ -112,6 +113,28 @@ CHECKS: Mapping[str, Words] = {
         "The caller is not on the workflow's list",
         "The author adds the object id to specific_users(), or its name in [people] of postern.toml",
     ),
+    "link-missing": Words(
+        "The request has a signed URL",
+        "The request has no signed URL",
+        "The trigger takes signed URLs only: make one for the sender",
+    ),
+    "link-and-token": Words(
+        "The signed URL came alone",
+        "A signed URL came with an Authorization header",
+        "The sender has to leave the header out",
+    ),
+    "link-form": Words(
+        "The signed URL is as it was printed",
+        "The signed URL is not as it was printed",
+        "The sender has to send its query byte for byte, and to append other parameters at its end",
+    ),
+    "link-signature": Words(
+        "The signature is of a key of this workflow", "The signature is of no key of this workflow", _NEW_LINK
+    ),
+    "link-unknown": Words("This server made the signed URL", "This server has no such signed URL", _NEW_LINK),
+    "link-revoked": Words("The signed URL is not revoked", "An operator had revoked the signed URL", _NEW_LINK),
+    "link-expired": Words("The signed URL has not expired", "The signed URL had expired", _NEW_LINK),
+    "link-method": Words("The signed URL is for this method", "The signed URL is for other methods", _NEW_LINK),
     "operator": Words(
         "The person is an operator",
         "The person is no operator",

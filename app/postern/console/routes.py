@@ -21,6 +21,7 @@ from postern.console.secrets import Secrets
 from postern.console.services import Services
 from postern.console.sessions_page import SessionPages
 from postern.console.sign_in import SignIn
+from postern.console.signed_urls import SignedUrls
 from postern.console.workflows import Workflows
 from postern.errors import problem
 
@@ -37,6 +38,7 @@ PAGES: tuple[Callable[[Services], tuple[PageRoute, ...]], ...] = (
     lambda services: Workflows(services).routes,
     lambda services: Connections(services).routes,
     lambda services: GrantOwners(services).routes,
+    lambda services: SignedUrls(services).routes,
     lambda services: Secrets(services).routes,
     lambda services: Explain(services).routes,
 )

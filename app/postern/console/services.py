@@ -11,7 +11,9 @@ from postern.access import Caller, Guarded
 from postern.api.docs import TokenCommand
 from postern.api.grant_actions import GrantActions
 from postern.api.run_actions import Cancel, Read, Resubmit, Underway, Write
+from postern.api.signed_url_actions import SignedUrlActions
 from postern.catalog import Snapshot
+from postern.catalog.snapshot import EMPTY
 from postern.connections.grants.provider import Provider
 from postern.connections.stage import Stage
 from postern.connections.vault.secret import SecretState
@@ -52,6 +54,10 @@ NO_GRANTS = GrantActions({}, None, _no_journal, _no_journal, "")
 """Where no entry is connected by a person. Nothing is read."""
 
 
+NO_SIGNED_URLS = SignedUrlActions(_no_journal, _no_journal, lambda: EMPTY, _no_journal, "")
+"""Where no workflow takes signed URLs."""
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """`read` and `write` are the journal's. `cancel`, `resubmit` and `underway` are the run API's. `snapshot` returns
@@ -61,7 +67,8 @@ class Services:
     command that prints a token there with which a trigger may be called. `address` is where browsers reach the server.
     `secret_states` is what is known of the secrets of the settings, by name, and `read_secrets` reads them now.
     `readiness` says why each check of `/readyz` fails, "" if it passes. `grants` are the actions on connections that
-    people connect, and `provider` returns that of a grant's name. `stages` tests an entry."""
+    people connect, and `provider` returns that of a grant's name. `stages` tests an entry. `signed_urls` are the
+    actions on signed URLs."""
 
     settings: Settings
     installation: Installation
@@ -84,3 +91,4 @@ class Services:
     grants: GrantActions = NO_GRANTS
     provider: Callable[[str], Provider] = _no_provider
     stages: Stages | None = None
+    signed_urls: SignedUrlActions = NO_SIGNED_URLS

@@ -18,6 +18,7 @@ from postern.journal.invitations import delete_invitations
 from postern.journal.schema import idempotency_keys, refusals, runs
 from postern.journal.server_processes import Transaction
 from postern.journal.sessions import Ends, delete_sessions
+from postern.journal.signed_urls import delete_signed_urls
 from postern.journal.storage import ENDED, delete_these_runs
 
 BATCH = 500
@@ -127,6 +128,7 @@ class Retention:
             "sessions": await self._all(partial(delete_sessions, now=now, ends=self._ends, limit=BATCH)),
             "authorizations": await self._all(partial(delete_authorizations, before=now, limit=BATCH)),
             "invitations": await self._all(partial(delete_invitations, before=now, limit=BATCH)),
+            "signed_urls": await self._all(partial(delete_signed_urls, before=now - self._age, limit=BATCH)),
         }
         if any(gone.values()):
             log.info("records-deleted", **gone)

@@ -12,8 +12,30 @@ from postern.errors import Problem, problem
 NOT_QUOTABLE = re.compile(r"[^\x20-\x21\x23-\x5b\x5d-\x7e]")
 """Characters that RFC 6750, section 3, does not allow in `error_description`."""
 
-UNSIGNED = {"sender-signature": "The request needs the signature of its sender."}
-"""What the caller is told if another check than one of a token failed, which no token helps."""
+SIGNED_URL = (
+    "Signed-URL",
+    ("This trigger is called by a signed URL, and this URL is not accepted. Ask who gave it to you for another."),
+)
+SIGNED_URL_CHECKS = frozenset(
+    {
+        "link-missing",
+        "link-and-token",
+        "link-form",
+        "link-signature",
+        "link-unknown",
+        "link-revoked",
+        "link-expired",
+        "link-method",
+    }
+)
+"""The checks of a request with a signed URL (`security.signed_urls.check`)."""
+
+UNSIGNED = {
+    "sender-signature": ("Signature", "The request needs the signature of its sender."),
+    **dict.fromkeys(SIGNED_URL_CHECKS, SIGNED_URL),
+}
+"""The scheme of the challenge, and what the caller is told, if another check than one of a token failed, which no token
+helps."""
 
 ERRORS = {"credentials": "", "authorization-header": "invalid_request", "scope": "insufficient_scope"}
 """The RFC 6750 error of each failed check that is not `invalid_token`; none when no credentials came."""
@@ -23,8 +45,8 @@ def unauthenticated(refused: Refused) -> Problem:
     """The 401 for a rejected request."""
     failed = refused.failed
     if failed.name in UNSIGNED:
-        headers = {"WWW-Authenticate": "Signature"}
-        return problem("unauthenticated", detail=UNSIGNED[failed.name], reason=failed.name, headers=headers)
+        scheme, detail = UNSIGNED[failed.name]
+        return problem("unauthenticated", detail=detail, reason=failed.name, headers={"WWW-Authenticate": scheme})
     error = ERRORS.get(failed.name, "invalid_token")
     parameters = [f'error="{error}"'] if error else []
     advice = failed.advice if refused.proved else ""

@@ -31,6 +31,10 @@ class SecretState:
     at: float = 0.0
 
 
+class NoSuchSecret(ConnectionFault):
+    """The vault has no secret of this name."""
+
+
 class NoSuchVersion(ConnectionFault):
     """The vault has no such version of a secret."""
 

@@ -114,6 +114,13 @@ class Vault:
         known.refused_at = now
         return await self._requested(name)
 
+    async def read_now(self, name: str) -> Secret:
+        """The secret as the vault has it now, or the last value of it during an outage. Raises ConnectionFault,
+        NoSuchSecret among them."""
+        if _key(name) in self._requests:
+            await self._requested(name)  # it may have started before the secret was changed
+        return await self._requested(name)
+
     async def read_version(self, name: str, version: str) -> Secret:
         """A version of the secret, from the vault. Raises ConnectionFault."""
         _key(name)
