@@ -1,5 +1,7 @@
 """Telemetry is off unless the environment asks for it, and says so where it cannot be on."""
 
+from dataclasses import dataclass
+
 import pytest
 import structlog
 from structlog.testing import capture_logs
@@ -8,6 +10,15 @@ from postern.assembly import telemetry
 from postern.assembly.telemetry import telemetry_part
 from postern.settings import load_settings
 from postern.triggers.gate import Gate
+
+
+@dataclass(frozen=True)
+class Wrapped:
+    """The part of a pipeline that is wrapped."""
+
+    gate: Gate = Gate()  # noqa: RUF009 - it never changes
+    start: object = len
+
 
 ON = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
 
@@ -23,11 +34,12 @@ def made(environment, monkeypatch, *, installed=True):
 
 def test_without_its_variables_nothing_is_wrapped(monkeypatch):
     part, logs = made({"OTEL_SERVICE_NAME": "flows"}, monkeypatch, installed=False)
-    start, gate, pipeline = object(), Gate(), object()
+    gate, pipeline = Gate(), Wrapped()
 
     assert logs == []
     assert (part.life, part.export) == (None, None)
-    assert (part.start(start), part.gate(gate), part.pipeline(pipeline)) == (start, gate, pipeline)
+    assert part.noted(pipeline, gate) == Wrapped(gate, pipeline.start)
+    assert part.around(pipeline) is pipeline
 
 
 def test_without_the_extra_a_warning_says_how_to_install_it(monkeypatch):
@@ -53,4 +65,5 @@ def test_each_signal_is_switched_off_by_itself(monkeypatch, signal):
     assert logs == []
     assert part.life is not None
     assert (part.export is None) == (signal == "METRICS")
-    assert (part.gate(Gate()) == Gate()) == (signal == "TRACES")
+    assert (part.noted(Wrapped(), Gate()) == Wrapped()) == (signal == "TRACES")
+    assert isinstance(part.around(Wrapped()), Wrapped) == (signal == "TRACES")

@@ -1,9 +1,10 @@
 """A collector: a small real OTLP/HTTP server that decodes what it gets."""
 
 import gzip
+import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -49,8 +50,8 @@ def values(attributes: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def collecting() -> Iterator[Collector]:
-    """A collector while the block runs."""
+def collecting(tls: ssl.SSLContext | None = None) -> Iterator[Collector]:
+    """A collector while the block runs, by https with `tls`."""
     collector = Collector()
     collector.hold.set()
 
@@ -66,14 +67,20 @@ def collecting() -> Iterator[Collector]:
             self.send_header("Content-Length", "0")
             self.end_headers()
 
+        def handle(self) -> None:
+            with suppress(OSError):  # a client that does not trust the certificate
+                super().handle()
+
         def log_message(self, *_: Any) -> None:
             """Nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
-    collector.url = f"http://127.0.0.1:{server.server_port}"
+    collector.url = f"{'https' if tls is not None else 'http'}://127.0.0.1:{server.server_port}"
     try:
         yield collector
     finally:

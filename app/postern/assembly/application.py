@@ -205,15 +205,9 @@ def create_app(
         body=senders.body,
         admitted=observed.observer.admitted,
     )
-    pipeline = replace(
-        pipeline,
-        gate=telemetry.gate(gate),
-        start=telemetry.start(pipeline.start),
-        for_author=for_author,
-        console_on=console_on,
-    )
+    pipeline = replace(telemetry.noted(pipeline, gate), for_author=for_author, console_on=console_on)
     own_host, outside = own_host_of(settings, for_author), network_check(settings.allowed_networks)
-    traced = telemetry.pipeline(pipeline)
+    traced = telemetry.around(pipeline)
     return Application((*parts, operations), pipeline, catalog.catalog, own_host, outside, traced)
 
 

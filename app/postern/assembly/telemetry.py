@@ -17,7 +17,7 @@ from postern.logs import copy_logs, flush_logs
 from postern.settings import Settings
 from postern.telemetry.environment import Signals, metric_seconds, signals_of
 from postern.triggers.gate import Gate, in_order
-from postern.triggers.pipeline import Pipeline, Start
+from postern.triggers.pipeline import Pipeline
 from postern.triggers.traced import TracedPipeline, admitted, answered, found, traced_start
 from postern.version import own_version
 
@@ -48,19 +48,16 @@ class TelemetryPart(Part):
     seconds: float
     running: _Running = field(default_factory=_Running)
 
-    def start(self, start: Start) -> Start:
-        """What starts runs, traced."""
-        return traced_start(start) if self.signals.traces else start
-
-    def gate(self, gate: Gate) -> Gate:
-        """The gate, with notes of the steps of a request."""
+    def noted(self, pipeline: Pipeline, gate: Gate) -> Pipeline:
+        """The pipeline with this gate, and with notes of the steps of a request where it is traced."""
         if not self.signals.traces:
-            return gate
+            return replace(pipeline, gate=gate)
         before, after = in_order(found, gate.before), in_order(gate.after, admitted)
-        return replace(gate, before=before, after=after, answered=answered)
+        gate = replace(gate, before=before, after=after, answered=answered)
+        return replace(pipeline, gate=gate, start=traced_start(pipeline.start))
 
-    def pipeline(self, pipeline: Pipeline) -> Pipeline | TracedPipeline:
-        """The pipeline, traced."""
+    def around(self, pipeline: Pipeline) -> Pipeline | TracedPipeline:
+        """What responds to requests to triggers: the pipeline, traced."""
         return TracedPipeline(pipeline, lambda: self.running.otlp) if self.signals.traces else pipeline
 
     @property
