@@ -1,10 +1,12 @@
 """The run API and the documents of the triggers."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from structlog.typing import FilteringBoundLogger
 
 from postern import api
+from postern.api.departure import Page
 from postern.api.docs import Docs, TokenCommand
 from postern.api.finding_actions import FindingActions
 from postern.api.resubmit import resubmitter
@@ -49,10 +51,11 @@ def api_part(
     local_tokens: TokenCommand | None,
     large_bodies: LargeBodies,
     note: Note,
+    more: Iterable[tuple[str, str, Page]] = (),
 ) -> ApiPart:
-    """`/runs`, `/refusals`, `/workflows`, `/connections`, `/findings`, `/revocations`, `/openapi.json` and `/docs`.
-    With `local_tokens`, for a local tenant, all callers see the documents of all triggers. `note` notes events of the
-    audit log."""
+    """`/runs`, `/refusals`, `/workflows`, `/connections`, `/findings`, `/revocations`, `/openapi.json`, `/docs`, and
+    `more` pages of other parts by method and path. With `local_tokens`, for a local tenant, all callers see the
+    documents of all triggers. `note` notes events of the audit log."""
     installation = installation_of(settings)
     identify = identity.identification.identify
     docs = Docs(installation, identify, catalog.snapshot, local_tokens)
@@ -77,7 +80,7 @@ def api_part(
         grants=grants.actions,
         connect_at=grants.address,
         revoking=revocation.revoking,
-        more=docs.pages,
+        more=(*docs.pages, *more),
         console_on=bool(grants.address),
         audit=run_audit,
         findings=findings,

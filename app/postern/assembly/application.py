@@ -25,10 +25,11 @@ from postern.assembly.grants import grants_part
 from postern.assembly.identity import IdentityPart, authority, identity_part
 from postern.assembly.journal import journal_part
 from postern.assembly.limits import limit_checks
-from postern.assembly.observed import observed_part
+from postern.assembly.observed import ObservedPart, observed_part
 from postern.assembly.operations import operations_part, readiness_of
 from postern.assembly.part import Part, start
 from postern.assembly.refusals import RefusalsPart, refusals_part
+from postern.assembly.review import review_part
 from postern.assembly.revocation import revocation_part
 from postern.assembly.runs import RunsPart, runs_part
 from postern.assembly.security import audit_part
@@ -147,6 +148,7 @@ def create_app(
     findings = findings_part(settings, journal.journal, catalog, runs.runner, note, observed.observer)
     refusals = refusals_part(journal.journal, identity.identity, log, observed.observer.rejected)
     large_bodies = LargeBodies()
+    review = review_part(settings, journal.journal, identity, catalog, connections)
     api = api_part(
         settings,
         journal.journal,
@@ -160,19 +162,25 @@ def create_app(
         local_tokens,
         large_bodies,
         note,
+        review.pages,
     )
     watching = (audited, findings, observed, revocation)
     checked = (identity, catalog, connections, journal, *watching, grants, runs, refusals, api)
     readiness = readiness_of(checked)
-    beside = Beside(journal.journal, identity, catalog, connections, runs, refusals, api, grants, readiness, note)
+    beside = Beside(
+        journal.journal, identity, catalog, connections, runs, refusals, api, grants, readiness, note, review
+    )
     console = console_part(settings, beside, log, Local(local_address, local_tokens, local_caller))
-    parts = (*checked, console)
-    operations = operations_part(parts, readiness, journal.journal.node[-8:], runs.requests.settle)
+    operations = operations_part((*checked, console), readiness, journal.journal.node[-8:], runs.requests.settle)
     pipeline = _pipeline(settings, identity, catalog, connections, runs, refusals, large_bodies, log)
+    pipeline = replace(pipeline, gate=_gate(settings, identity, observed), for_author=for_author, console_on=console_on)
+    return Application((*checked, console, operations), pipeline, catalog.catalog, own_host_of(settings, for_author))
+
+
+def _gate(settings: Settings, identity: IdentityPart, observed: ObservedPart) -> Gate:
+    """What requests pass beside the access decision."""
     limits = limit_checks(settings, identity.identification.recall)
-    gate = Gate(before=in_order(limits.before), after=in_order(limits.after), admitted=observed.observer.admitted)
-    pipeline = replace(pipeline, gate=gate, for_author=for_author, console_on=console_on)
-    return Application((*parts, operations), pipeline, catalog.catalog, own_host_of(settings, local_tokens is not None))
+    return Gate(before=in_order(limits.before), after=in_order(limits.after), admitted=observed.observer.admitted)
 
 
 def _runs(

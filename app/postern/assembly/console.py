@@ -18,6 +18,7 @@ from postern.assembly.grants import GrantsPart
 from postern.assembly.identity import IdentityPart, installation_of
 from postern.assembly.part import Part
 from postern.assembly.refusals import RefusalsPart
+from postern.assembly.review import ReviewPart
 from postern.assembly.runs import RunsPart
 from postern.connections.entry_trial import OfPeople, stages_of
 from postern.connections.own_proof import OwnProof
@@ -54,6 +55,7 @@ class Beside:
     grants: GrantsPart
     readiness: Readiness
     note: Note
+    review: ReviewPart
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +138,7 @@ def _services(
         provider=beside.grants.provider,
         stages=partial(stages_of, settings=settings, of=OfPeople(journal.read, accounts)),
         note=beside.note,
+        review=beside.review.make,
         run_audit=beside.api.run_audit,
     )
 

@@ -19,6 +19,7 @@ NAVIGATION = (
     Entry("runs", "r", "Runs", "/runs"),
     Entry("refusals", "f", "Refusals", "/refusals", operators_only=True),
     Entry("workflows", "w", "Workflows", "/workflows", operators_only=True),
+    Entry("access", "p", "Access", "/access", operators_only=True),
     Entry("connections", "c", "Connections", "/connections"),
     Entry("secrets", "s", "Secrets", "/secrets", operators_only=True),
     Entry("explain", "e", "Explain", "/explain", operators_only=True),

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from starlette.routing import Route
 
 from postern.api.grant_actions import CONNECT
+from postern.console.access import Access
 from postern.console.assets import Assets
 from postern.console.connect import Connect
 from postern.console.connections import Connections
@@ -35,6 +36,7 @@ PAGES: tuple[Callable[[Services], tuple[PageRoute, ...]], ...] = (
     lambda services: SessionPages(services).routes,
     lambda services: Refusals(services).routes,
     lambda services: Workflows(services).routes,
+    lambda services: Access(services).routes,
     lambda services: Connections(services).routes,
     lambda services: GrantOwners(services).routes,
     lambda services: Secrets(services).routes,
