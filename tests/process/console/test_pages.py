@@ -16,8 +16,8 @@ from tests.process.servers import ROOT, until
 
 CONSOLE = Path(ROOT, "app", "postern", "console")
 GET = re.compile(r'PageRoute\(\s*"GET", "([^"]+)", self\.(?!back\b)')  # `back` leads to another page
-FRAGMENTS = {"/console/runs/new"}
-"""Parts of pages."""
+FRAGMENTS = {"/console/runs/new", "/console/access.csv"}
+"""Parts of pages, and files."""
 CALLBACK = "/connect/my-profile/callback"
 STATUS = {"/runs?state=none": 400, "/nowhere": 404, CALLBACK: 400, f"/connect/my-profile/link/{'a' * 64}": 404}
 
@@ -91,6 +91,7 @@ def paths(installation: Installation) -> list[str]:
         *(f"/runs/{run}" for run in others),
         *(f"/runs/{failed}/resubmit", f"/runs/{failed}/cancel"),
         *("/refusals", f"/refusals/{refused}", "/workflows", "/workflows/ask", "/connections", "/secrets"),
+        *("/access", "/access?mark=unused&text=nobody"),
         *("/explain", "/explain?workflow=payslip&person=ada", "/sessions", "/nowhere"),
         *("/connections/connections.my-profile/people", "/connect", "/connect/my-profile"),
         *(path for path in STATUS if path.startswith("/connect/")),
