@@ -276,8 +276,8 @@ def finding_metrics(found: Callable[[], Mapping[str, int]], alerts: Callable[[],
     def collect(families: Families) -> Iterable[Metric]:
         kinds = {(kind,): count for kind, count in found().items()}
         yield families.counters("postern_findings", "New findings.", ("kind",), kinds)
-        outcomes = {(outcome,): count for outcome, count in alerts().items()}
-        yield families.counters("postern_alerts", "Alerts by how they ended.", ("outcome",), outcomes)
+        results = {(result,): count for result, count in alerts().items()}
+        yield families.counters("postern_alerts", "Alerts by how they ended.", ("result",), results)
 
     return collect
 

@@ -149,26 +149,24 @@ def create_app(
     refusals = refusals_part(journal.journal, identity.identity, log, observed.observer.rejected)
     large_bodies = LargeBodies()
     review = review_part(settings, journal.journal, identity, catalog, connections)
-    api = api_part(
-        settings,
-        journal.journal,
-        identity,
-        catalog,
-        runs,
-        refusals,
-        grants,
-        revocation,
-        log,
-        local_tokens,
-        large_bodies,
-        note,
-        review.pages,
-    )
+    shown = (settings, journal.journal, identity, catalog, runs, refusals, grants)
+    api = api_part(*shown, revocation, log, local_tokens, large_bodies, note, review.pages)
     watching = (audited, findings, observed, revocation)
     checked = (identity, catalog, connections, journal, *watching, grants, runs, refusals, api)
     readiness = readiness_of(checked)
     beside = Beside(
-        journal.journal, identity, catalog, connections, runs, refusals, api, grants, readiness, note, review
+        journal.journal,
+        identity,
+        catalog,
+        connections,
+        runs,
+        refusals,
+        api,
+        grants,
+        readiness,
+        note,
+        revocation.revoking,
+        review,
     )
     console = console_part(settings, beside, log, Local(local_address, local_tokens, local_caller))
     operations = operations_part((*checked, console), readiness, journal.journal.node[-8:], runs.requests.settle)

@@ -37,13 +37,15 @@ from postern.identity.explained import explained
 from postern.journal.journal import Journal
 from postern.journal.sessions import ends_of
 from postern.security.audit.log import Note
+from postern.security.revocation.revoking import Revoking
 from postern.settings import Settings
 from postern.settings.console import missing_for_console
 
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """The parts of the server that the console shows and uses. `note` notes events of the audit log."""
+    """The parts of the server that the console shows and uses. `note` notes events of the audit log, and
+    `revoking` ends access."""
 
     journal: Journal
     identity: IdentityPart
@@ -55,6 +57,7 @@ class Beside:
     grants: GrantsPart
     readiness: Readiness
     note: Note
+    revoking: Revoking
     review: ReviewPart
 
 
@@ -140,6 +143,8 @@ def _services(
         note=beside.note,
         review=beside.review.make,
         run_audit=beside.api.run_audit,
+        findings=beside.api.findings,
+        revoking=beside.revoking,
     )
 
 

@@ -15,7 +15,7 @@ from postern.assembly.part import Part
 from postern.authoring.request import Request
 from postern.catalog.context_changes import apply
 from postern.journal.audit_event import Kind
-from postern.journal.finding import Finding
+from postern.journal.finding import Finding, FindingKind
 from postern.journal.journal import Journal
 from postern.journal.reading.readers import SERVER
 from postern.journal.run import Run
@@ -40,7 +40,7 @@ def findings_part(
 ) -> Part:
     """What is observed is looked at while the server runs, and the rest when it stops: so this part starts before the
     one that observes."""
-    counts: Counter[str] = Counter()
+    counts = Counter({kind.value: 0 for kind in FindingKind})  # each series begins at 0, so that its first rise counts
     read = partial(journal.read, caller=SERVER)
     name = settings.findings.run
 

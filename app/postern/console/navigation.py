@@ -18,6 +18,7 @@ NAVIGATION = (
     Entry("home", "h", "Home", ""),
     Entry("runs", "r", "Runs", "/runs"),
     Entry("refusals", "f", "Refusals", "/refusals", operators_only=True),
+    Entry("findings", "i", "Findings", "/findings", operators_only=True),
     Entry("workflows", "w", "Workflows", "/workflows", operators_only=True),
     Entry("access", "p", "Access", "/access", operators_only=True),
     Entry("connections", "c", "Connections", "/connections"),

@@ -11,6 +11,7 @@ from postern.console.connect import Connect
 from postern.console.connections import Connections
 from postern.console.consent import Consent
 from postern.console.explain import Explain
+from postern.console.findings import Findings
 from postern.console.grant_owners import GrantOwners
 from postern.console.guard import Guard
 from postern.console.home import Home
@@ -35,6 +36,7 @@ PAGES: tuple[Callable[[Services], tuple[PageRoute, ...]], ...] = (
     run_routes,
     lambda services: SessionPages(services).routes,
     lambda services: Refusals(services).routes,
+    lambda services: Findings(services).routes,
     lambda services: Workflows(services).routes,
     lambda services: Access(services).routes,
     lambda services: Connections(services).routes,

@@ -9,6 +9,7 @@ from structlog.typing import FilteringBoundLogger
 
 from postern.access import Caller, Guarded
 from postern.api.docs import TokenCommand
+from postern.api.finding_actions import FindingActions
 from postern.api.grant_actions import GrantActions
 from postern.api.run_actions import Cancel, Read, Resubmit, Underway, Write
 from postern.api.run_audit import RunAudit
@@ -20,6 +21,7 @@ from postern.errors import problem
 from postern.identity.explained import Explained
 from postern.security.audit.log import Note, not_noted
 from postern.security.review.review import Review
+from postern.security.revocation.revoking import Revoking
 from postern.settings import Settings
 from postern.settings.installation import Installation
 
@@ -64,9 +66,9 @@ class Services:
     command that prints a token there with which a trigger may be called. `address` is where browsers reach the server.
     `secret_states` is what is known of the secrets of the settings, by name, and `read_secrets` reads them now.
     `readiness` says why each check of `/readyz` fails, "" if it passes. `grants` are the actions on connections that
-    people connect, and `provider` returns that of a grant's name. `stages` tests an entry. `review`
-    makes the access review as of now. `note` notes
-    events of the audit log, and `run_audit` those about runs."""
+    people connect, and `provider` returns that of a grant's name. `stages` tests an entry. `review` makes the access
+    review as of now. `note` notes events of the audit log, and `run_audit` those about runs. `findings` are the
+    actions on findings, and `revoking` ends access."""
 
     settings: Settings
     installation: Installation
@@ -92,3 +94,5 @@ class Services:
     note: Note = not_noted
     review: Callable[[], Awaitable[Review]] = _no_journal
     run_audit: RunAudit = field(default_factory=RunAudit)
+    findings: FindingActions | None = None
+    revoking: Revoking | None = None

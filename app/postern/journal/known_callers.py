@@ -35,9 +35,9 @@ class Fact(NamedTuple):
     value: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: many are made for each request that is looked at
 class Uses:
-    """When something was used first and last, in Unix seconds, and how often."""
+    """When something was used first and last, in Unix seconds, and how often. It does not change."""
 
     first_at: float
     last_at: float
@@ -45,7 +45,9 @@ class Uses:
 
     def joined(self, other: "Uses") -> "Uses":
         """Both together."""
-        return Uses(min(self.first_at, other.first_at), max(self.last_at, other.last_at), self.count + other.count)
+        first = min(other.first_at, self.first_at)
+        last = max(other.last_at, self.last_at)
+        return Uses(first, last, self.count + other.count)
 
 
 @dataclass(frozen=True, slots=True)

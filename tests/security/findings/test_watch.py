@@ -177,7 +177,7 @@ async def test_while_the_database_is_away_nothing_is_lost_and_counts_stay_right(
     assert await node.sees() == ["new-network"]
     [row] = all_of(engine, findings)
     assert row["count"] == 1
-    await node.watch.step(lag=0)
+    await node.watch.step(closing=True)
     with engine.begin() as connection:
         uses = facts_of(connection, ["11111111-1111-4111-8111-111111111111/ada"])
     assert {fact.value: each.count for fact, each in uses.items() if fact.fact == "workflow"} == {"hello": 27}
@@ -240,7 +240,7 @@ async def flood(node: Node, requests: int) -> None:
         ]
         await node.sees(*rejected, after=1.0)
     node.at += 60
-    await node.watch.step(lag=0)
+    await node.watch.step(closing=True)
 
 
 async def test_a_flood_of_rejected_requests_makes_few_findings_and_loses_no_count(

@@ -19,5 +19,5 @@ def alert_fault(name: str | None, triggers: Mapping[str, Trigger]) -> str:
     if trigger.workflow.stateless:
         return f"{setting} of postern.toml: the runs of an alert are recorded. Drop stateless=True"
     if "{" in trigger.workflow.path:
-        return f"{setting} of postern.toml: the path of the workflow has parameters, which a finding does not have"
+        return f"{setting} of postern.toml: its path has parameters, which a finding does not have"
     return ""

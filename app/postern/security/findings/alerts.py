@@ -29,6 +29,8 @@ AGE = 3600.0
 LOOK_SECONDS = 60.0
 MOST_LOOKED_AT = 100
 
+OUTCOMES = ("succeeded", "failed", "not-started", "skipped")
+
 log = structlog.get_logger("postern.findings")
 
 
@@ -47,7 +49,7 @@ class Alerts:
     now: Callable[[], float] = time.time
     sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep
     log: FilteringBoundLogger = field(default_factory=lambda: log)
-    outcomes: Counter[str] = field(default_factory=Counter, init=False)
+    outcomes: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(OUTCOMES, 0)), init=False)
     _room: float = field(default=float(BURST), init=False)
     _room_at: float = field(default=0.0, init=False)
     _came: asyncio.Event = field(default_factory=asyncio.Event, init=False)

@@ -35,7 +35,7 @@ Event = Admission | Rejection
 
 MOST_OF_KIND = 200
 """Findings of one kind that one server process begins in a day. Further ones share one finding."""
-_TOKEN_ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
+_TOKEN_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 MANY_SUBJECTS = "(many)"
 
 

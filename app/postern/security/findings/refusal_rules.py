@@ -13,7 +13,7 @@ from postern.journal.refusal_windows import MANY
 from postern.security.findings.known import Knowledge
 from postern.security.findings.limited import Limited
 from postern.security.findings.networks import client_of, network_of
-from postern.security.findings.rules import Admitted, Odd
+from postern.security.findings.rules import LEARNING, Admitted, Odd
 from postern.security.observed import Rejection
 
 MOST_SUBJECTS = 10_000
@@ -107,7 +107,7 @@ class SuccessAfterRefusals:
 
 class ManyWorkflows:
     """A caller or an address that tries WORKFLOWS different workflows within WORKFLOW_SECONDS which it was not admitted
-    to before."""
+    to before. Until uses have been noted for LEARNING, only rejected requests count."""
 
     def __init__(self, most: int = MOST_SUBJECTS) -> None:
         self._tried: Limited[str, dict[str, float]] = Limited(most)
@@ -115,7 +115,8 @@ class ManyWorkflows:
     def see(self, request: Admitted) -> Iterator[Odd]:
         """Whether an admitted request is one too many."""
         admission = request.admission
-        if not request.known.has(WORKFLOW, admission.workflow):
+        is_new = not request.known.has(WORKFLOW, admission.workflow)
+        if is_new and request.knowledge.has_for(LEARNING, admission.first_at):
             yield from self._try(request.subject, admission.workflow, admission.last_at)
 
     def refuse(self, request: Rejected) -> Iterator[Odd]:
@@ -168,36 +169,37 @@ class DeadTokens:
         if uses is None or rejection.last_at - uses.last_at > EXPIRED_SECONDS:
             uses = self._uses.put(request.token, _Uses(0, rejection.first_at, rejection.last_at))
         uses.count, uses.last_at = uses.count + rejection.count, rejection.last_at
-        elsewhere = bool(network and networks) and network not in networks
-        roams = known.roams(rejection.last_at) or known.is_near(network, rejection.last_at) if elsewhere else False
-        if uses.count >= EXPIRED_USES or (elsewhere and not roams and not request.knowledge.is_shared(network)):
+        elsewhere = (
+            bool(network and networks)
+            and network not in networks
+            and not known.is_near(network, rejection.last_at)
+            and not request.knowledge.is_shared(network)
+        )
+        if elsewhere or uses.count >= EXPIRED_USES:
             yield Odd(FindingKind.EXPIRED_TOKEN_USED, request.subject, networks=(network,) if elsewhere else ())
 
 
 @dataclass(slots=True)
-class _Minutes:
-    """Counts of this minute, which began at `since`, and of the one before."""
+class _Minute:
+    """Counts by tenths of BURST_SECONDS. In a burst, what follows belongs to it until `burst_until`."""
 
-    since: float
-    before: int = 0
-    count: int = 0
+    counts: dict[int, int] = field(default_factory=dict)
     burst_until: float = 0.0
 
-    def add(self, count: int, at: float) -> float:
-        """Count more. Returns about how many came within the last BURST_SECONDS."""
-        passed = (at - self.since) // BURST_SECONDS
-        if passed >= 1:
-            self.before, self.count = (self.count if passed == 1 else 0), 0
-            self.since += passed * BURST_SECONDS
-        self.count += count
-        return self.count + self.before * (1.0 - max(0.0, at - self.since) / BURST_SECONDS)
+    def add(self, count: int, at: float) -> int:
+        """Count more. Returns how many came within the last BURST_SECONDS, or a tenth longer."""
+        now = int(at * 10 / BURST_SECONDS)
+        self.counts[now] = self.counts.get(now, 0) + count
+        for earlier in [each for each in self.counts if each < now - 10]:
+            del self.counts[earlier]
+        return sum(self.counts.values())
 
 
 class Bursts:
     """Bursts of rejected requests by caller, client and address."""
 
     def __init__(self, most: int = MOST_SUBJECTS) -> None:
-        self._minutes: dict[FindingKind, Limited[str, _Minutes]] = {kind: Limited(most) for kind in BURSTS}
+        self._minutes: dict[FindingKind, Limited[str, _Minute]] = {kind: Limited(most) for kind in BURSTS}
 
     def refuse(self, request: Rejected) -> Iterator[Odd]:
         """Whether it is one. What follows in the burst is too."""
@@ -214,7 +216,7 @@ class Bursts:
 
     def _is_burst(self, kind: FindingKind, subject: str, rejection: Rejection) -> bool:
         at = rejection.last_at
-        found = self._minutes[kind].at(subject, lambda: _Minutes(at))
+        found = self._minutes[kind].at(subject, _Minute)
         if found.add(rejection.count, at) >= BURSTS[kind]:
             found.burst_until = at + BURST_SECONDS
         return at < found.burst_until

@@ -25,6 +25,7 @@ MOST_OF_TOKEN = 8
 BACK_SECONDS = 120.0
 SUCCESSES = 20
 LEARNING = 7 * DAY
+QUICK = 300.0
 DORMANT = 60 * DAY
 
 
@@ -81,6 +82,13 @@ class Admitted:
         )
 
     @property
+    def is_settled(self) -> bool:
+        """Whether it says something that the caller is elsewhere: because its networks have been noted for LEARNING, or
+        because it was in another one within QUICK."""
+        at, first, last = self.admission.first_at, self.known.first_at, self.known.last_at
+        return first is not None and last is not None and (first <= at - LEARNING or last >= at - QUICK)
+
+    @property
     def token(self) -> tuple[str, str] | None:
         """What tells the token from others."""
         return (self.caller.tenant_id, self.caller.token_id) if self.caller.token_id else None
@@ -110,8 +118,8 @@ class TokenNetworks:
         elsewhere = request.is_elsewhere
         others = {name: place for name, place in places.items() if name != network}
         if here is None:
-            at_once = elsewhere and bool(others) and not request.known.roams(admission.first_at)
-            if at_once or (elsewhere and self._goes_on(others, network, admission.first_at)):
+            at_once = elsewhere and request.is_settled and not request.known.roams(admission.first_at)
+            if (others and at_once) or (elsewhere and self._goes_on(others, network, admission.first_at)):
                 yield self._odd(request, others)
             if len(places) >= MOST_OF_TOKEN:
                 del places[min(places, key=lambda name: places[name].last_at)]
@@ -156,6 +164,7 @@ class NewNetwork:
             request.is_elsewhere
             and known.successes >= SUCCESSES
             and known.of(NETWORK)
+            and request.is_settled
             and not known.roams(request.admission.first_at)
         ):
             yield Odd(FindingKind.NEW_NETWORK, request.subject, networks=(request.network,))

@@ -40,7 +40,7 @@ UPDATE_SECONDS = 15.0
 """Seconds between two writes of one finding, after the first."""
 TRIM_SECONDS = 3600.0
 CLOSE_SECONDS = 5.0
-SLICE = 100
+SLICE = 20
 """Events that are looked at in one turn of the event loop."""
 MOST_SENT = 200
 """Findings that are written in one operation."""
@@ -115,12 +115,13 @@ class Watch:
             await self.sleep(TICK)
             await self.step()
 
-    async def step(self, *, lag: float = LAG) -> None:
-        """Look at the requests that are old enough, and write. What fails is tried again at the next step."""
+    async def step(self, *, closing: bool = False) -> None:
+        """Look at the requests that are old enough, and write; all of them if it is `closing`. What fails is tried
+        again at the next step."""
         try:
-            await self._look(lag)
-            await self._write_findings(every=UPDATE_SECONDS if lag else 0.0)
-            if self.now() - self._known_at >= (KNOWN_SECONDS if lag else 0.0):
+            await self._look(0.0 if closing else LAG)
+            await self._write_findings(every=0.0 if closing else UPDATE_SECONDS)
+            if self.now() - self._known_at >= (0.0 if closing else KNOWN_SECONDS):
                 await self._write_known()
             if self.now() - self._trimmed_at >= TRIM_SECONDS:
                 await self._trim()
@@ -136,7 +137,7 @@ class Watch:
         """Look at the rest and write it, for at most CLOSE_SECONDS."""
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
-                await self.step(lag=0.0)
+                await self.step(closing=True)
         except TimeoutError:
             self.log.warning(
                 "findings-lost",
