@@ -95,6 +95,7 @@ class Keeper:
         """Be as new."""
         self.runs: list[Record] = []
         self.refusals: list[Record] = []
+        self.events: list[Record] = []
         self.requests: list[tuple[str, dict[str, str]]] = []
         self.most = 200
         self.answer: Response | None = None
@@ -117,6 +118,7 @@ class Keeper:
                 Route("/runs/{id}/cancel", self._page(self._cancel), methods=["POST"]),
                 Route("/runs/{id}/resubmit", self._page(self._resubmit), methods=["POST"]),
                 Route("/refusals", self._page(self._refusals)),
+                Route("/audit", self._page(self._events)),
                 Route("/connections/{name}", self._page(self._end), methods=["DELETE"]),
                 Route("/connections/{name}/links", self._linked, methods=["POST"]),
             ]
@@ -185,6 +187,13 @@ class Keeper:
             and query.get("address", refusal["client_address"]) == refusal["client_address"]
         ]
         return self._part("refusals", found, query)
+
+    def _events(self, _: Request, query: dict[str, str], caller: str, operator: bool) -> Response:
+        if not operator:
+            return _problem("forbidden")
+        return self._part(
+            "events", [each for each in self.events if query.get("kind", each["kind"]) == each["kind"]], query
+        )
 
     def _part(self, name: str, found: list[Record], query: dict[str, str]) -> Response:
         start = int(query.get("cursor", "0"))

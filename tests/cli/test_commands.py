@@ -10,9 +10,10 @@ from tests.cli.conftest import Postern
 from tests.cli.test_catalog import REAL
 
 COMMANDS = [
-    *("call", "check", "connections", "database", "dev", "explain", "export", "health", "list", "new", "refusals"),
-    *("runs", "secrets", "serve", "token"),
+    *("audit", "call", "check", "connections", "database", "dev", "explain", "export", "health", "list", "new"),
+    *("refusals", "runs", "secrets", "serve", "token"),
 ]
+OF_AUDIT = ["export", "key", "list", "verify"]
 OF_RUNS = ["cancel", "follow", "list", "resubmit", "show"]
 OF_CONNECTIONS = ["disconnect", "link", "list", "reseal", "test"]
 OF_SECRETS = ["list", "set"]
@@ -30,6 +31,7 @@ def test_these_are_the_commands(postern: Postern):
     "names",
     [[name] for name in COMMANDS]
     + [["runs", name] for name in OF_RUNS]
+    + [["audit", name] for name in OF_AUDIT]
     + [["connections", name] for name in OF_CONNECTIONS]
     + [["secrets", name] for name in OF_SECRETS]
     + [["export", name] for name in OF_EXPORT]

@@ -31,6 +31,11 @@ class Plan:
     def __bool__(self) -> bool:
         return bool(self.events or self.checkpoints)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether there may be more that is old."""
+        return len(self.events) == MOST_CHAINS or len(self.checkpoints) == MOST_CHAINS
+
     def fields(self) -> dict[str, Any]:
         """As the event says it."""
         return {"before": self.before, "checkpoints": self.checkpoints, "events": self.events}

@@ -54,7 +54,9 @@ class AuditRetention:
             total += deleted
             if not deleted and not checkpoints:
                 log.error("audit-events-not-deleted", fix="verify the audit log: its rows do not fit together")
-                break
+            elif found.is_full:
+                continue
+            break
         return total
 
     async def _delete(self, found: Plan) -> tuple[int, int]:
