@@ -148,6 +148,7 @@ class Keeper:
         self.runs: list[Record] = []
         self.refusals: list[Record] = []
         self.findings: list[Record] = []
+        self.events: list[Record] = []
         self.requests: list[tuple[str, dict[str, str]]] = []
         self.most = 200
         self.answer: Response | None = None
@@ -174,6 +175,7 @@ class Keeper:
                 Route("/findings", self._page(self._findings)),
                 Route("/findings/{id}", self._page(self._finding)),
                 Route("/findings/{id}/acknowledge", self._page(self._acknowledge), methods=["POST"]),
+                Route("/audit", self._page(self._events)),
                 Route("/connections/{name}", self._page(self._end), methods=["DELETE"]),
                 Route("/revocations", self._page(self._revocations)),
                 Route("/revocations", self._revoked, methods=["POST"]),
@@ -277,6 +279,13 @@ class Keeper:
         for each in self.findings:
             each |= {"state": "acknowledged", "state_by": {"name": "Ada"}, "state_at": "2026-01-31T12:00:00.000Z"}
         return self._finding(request, query, caller, operator)
+
+    def _events(self, _: Request, query: dict[str, str], caller: str, operator: bool) -> Response:
+        if not operator:
+            return _problem("forbidden")
+        return self._part(
+            "events", [each for each in self.events if query.get("kind", each["kind"]) == each["kind"]], query
+        )
 
     def _part(self, name: str, found: list[Record], query: dict[str, str]) -> Response:
         start = int(query.get("cursor", "0"))

@@ -10,9 +10,10 @@ from tests.cli.conftest import Postern
 from tests.cli.test_catalog import REAL
 
 COMMANDS = [
-    *("call", "check", "connections", "database", "dev", "explain", "export", "findings", "health", "list", "new"),
-    *("refusals", "revoke", "runs", "secrets", "serve", "token"),
+    *("audit", "call", "check", "connections", "database", "dev", "explain", "export", "findings", "health", "list"),
+    *("new", "refusals", "revoke", "runs", "secrets", "serve", "token"),
 ]
+OF_AUDIT = ["export", "key", "list", "verify"]
 OF_RUNS = ["cancel", "follow", "list", "resubmit", "show"]
 OF_CONNECTIONS = ["disconnect", "link", "list", "reseal", "test"]
 OF_FINDINGS = ["acknowledge", "list", "show"]
@@ -32,6 +33,7 @@ def test_these_are_the_commands(postern: Postern):
     "names",
     [[name] for name in COMMANDS]
     + [["runs", name] for name in OF_RUNS]
+    + [["audit", name] for name in OF_AUDIT]
     + [["connections", name] for name in OF_CONNECTIONS]
     + [["findings", name] for name in OF_FINDINGS]
     + [["revoke", name] for name in OF_REVOKE]

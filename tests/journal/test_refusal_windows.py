@@ -123,13 +123,16 @@ def test_a_window_is_dropped_only_when_it_is_over_and_logged_and_written_and_exa
 
 def test_what_was_added_to_a_window_is_reported_once():
     windows = Windows()
-    window = windows.take(refusal(1), 0, 0)
+    window = windows.take(refusal(1), 0, 1)
     assert window is not None
     assert windows.take_unreported() == [(window, 1)]
     assert windows.take_unreported() == []
-    assert windows.take(refusal(2), 0, 0) is None
-    assert windows.take(refusal(3), 0, 0) is None
+    assert windows.take(refusal(2), 0, 5) is None
+    assert windows.take(refusal(3), 0, 6) is None
     assert windows.take_unreported() == [(window, 2)]
+    assert windows.take(refusal(4), 0, 9) is None
+    assert windows.take_unreported() == [(window, 1)]
+    assert (window.first_at, window.since, window.last_at) == (1, 6, 9)
 
 
 def test_at_the_end_windows_that_wait_to_be_examined_are_reported_too():

@@ -18,6 +18,7 @@ from postern.api.run_actions import Read, Write
 from postern.browser_secrets import hash_of, new_secret
 from postern.connections.grants.entries import GrantedEntry
 from postern.connections.grants.no_grant import NoGrant
+from postern.connections.grants.rows import Refused
 from postern.connections.grants.states import Condition, Shown, condition
 from postern.connections.grants.store import Grants
 from postern.errors import problem
@@ -86,8 +87,8 @@ def asker_of(caller: Caller, operator: bool, holder: Holder) -> Asker:
 @dataclass(frozen=True, slots=True)
 class GrantActions:
     """`entries` are those that people connect, by the names of their grants. `grants` is None if there is none.
-    `tenant` is where people sign in. `now` is the time in Unix seconds. `note` notes
-    events of the audit log."""
+    `tenant` is where people sign in. `now` is the time in Unix seconds. `note` notes events of the audit log, and
+    `refused` says whose access an operator has ended."""
 
     entries: Mapping[str, GrantedEntry]
     grants: Grants | None
@@ -97,6 +98,7 @@ class GrantActions:
     log: FilteringBoundLogger = field(default_factory=lambda: structlog.get_logger("postern"))
     now: Callable[[], float] = time.time
     note: Note = not_noted
+    refused: Refused = lambda *_: False
 
     def entry(self, name: str, asker: Asker) -> GrantedEntry:
         """The entry whose grant is this person's own. A shared one is there for operators only: for all others it does
@@ -132,7 +134,7 @@ class GrantActions:
         of = partial(grants.of_connection, name=entry.name, limit=MOST_COUNTED + 1, after=after)
         found = await self.read(of, asker.holder)
         now = self.now()
-        states = [(grant, condition(grant, now)) for grant in found]
+        states = [(grant, self._condition(grant, now)) for grant in found]
         counts = Counter(str(state.state) for _, state in states[:MOST_COUNTED])
         listed = states[:MOST_OWNERS]
         goes_on = listed[-1][0].owner if len(states) > MOST_OWNERS else ""
@@ -193,7 +195,11 @@ class GrantActions:
         return owner_of(tenant or self.tenant, object_id)
 
     def _shown(self, entry: GrantedEntry, grant: Grant | None) -> Own:
-        return Own(entry, grant, condition(grant, self.now()))
+        return Own(entry, grant, self._condition(grant, self.now()))
+
+    def _condition(self, grant: Grant | None, now: float) -> Condition:
+        refused = grant is not None and self.refused(grant.owner, grant.connected_at)
+        return condition(grant, now, refused=refused)
 
 
 def needed(own: Iterable[Own]) -> list[Own]:

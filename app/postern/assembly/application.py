@@ -24,7 +24,7 @@ from postern.assembly.findings import findings_part
 from postern.assembly.grants import grants_part
 from postern.assembly.identity import IdentityPart, authority, identity_part
 from postern.assembly.journal import journal_part
-from postern.assembly.observed import observed_part
+from postern.assembly.observed import observed_part, records_deleted
 from postern.assembly.operations import operations_part, readiness_of
 from postern.assembly.part import Part, start
 from postern.assembly.refusals import RefusalsPart, refusals_part
@@ -36,8 +36,6 @@ from postern.connections.on_behalf_of.callers import Callers
 from postern.console.services import LocalCaller
 from postern.errors import problem
 from postern.ids import new_id
-from postern.journal.audit_event import Kind
-from postern.journal.journal import Journal
 from postern.journal.refusal import Refusal
 from postern.logs import configure_logs, log_format
 from postern.runs.runner import Runner
@@ -135,58 +133,34 @@ def create_app(
     identity = identity_part(settings, revocations)
     catalog = catalog_part(settings, identity.serve)
     connections = connections_part(settings)
-    journal = journal_part(settings, lambda deleted: note(Kind.RETENTION, fields={"deleted": dict(deleted)}))
-    audited = audit_part(settings, audit, journal.journal)
+    journal = journal_part(settings, records_deleted(note))
+    audited = audit_part(settings, audit, journal, connections.connections)
     observed = observed_part(settings, note, journal.journal, catalog, connections)
-    revocation = revocation_part(settings, revocations, journal.journal, audit, identity)
+    revocation = revocation_part(settings, revocations, journal.journal, audit, identity, connections)
     console_on = console_is_on(settings, local_address)
-    grants = grants_part(settings, journal.journal, connections, log, note, local_address if console_on else None)
+    at = local_address if console_on else None
+    grants = grants_part(settings, journal.journal, connections, log, note, at, revocations)
     for_author = local_tokens is not None
-    runs = _runs(settings, journal.journal, connections, catalog, log, grants.address, for_author)
+    callers = connections.callers
+    of_runs = (settings, journal.journal, connections.connections, catalog.triggers, log)
+    runs = runs_part(*of_runs, for_author=for_author, pages=grants.address, callers=callers)
     findings = findings_part(settings, journal.journal, catalog, runs.runner, note, observed.observer)
     refusals = refusals_part(journal.journal, identity.identity, log, observed.observer.rejected)
     large_bodies = LargeBodies()
-    shown = (settings, journal.journal, identity, catalog, runs, refusals, grants)
-    api = api_part(*shown, revocation, log, local_tokens, large_bodies, note)
+    beside_runs = (catalog, runs, refusals, grants, revocation)
+    api = api_part(settings, journal.journal, identity, *beside_runs, log, local_tokens, large_bodies, note)
     watching = (audited, findings, observed, revocation)
     checked = (identity, catalog, connections, journal, *watching, grants, runs, refusals, api)
     readiness = readiness_of(checked)
-    beside = Beside(
-        journal.journal,
-        identity,
-        catalog,
-        connections,
-        runs,
-        refusals,
-        api,
-        grants,
-        readiness,
-        note,
-        revocation.revoking,
-    )
+    shown = (connections, runs, refusals, api, grants, revocation)
+    beside = Beside(journal.journal, identity, catalog, *shown, readiness, note)
     console = console_part(settings, beside, log, Local(local_address, local_tokens, local_caller))
     parts = (*checked, console)
     operations = operations_part(parts, readiness, journal.journal.node[-8:], runs.requests.settle)
     pipeline = _pipeline(settings, identity, catalog, connections, runs, refusals, large_bodies, log)
     gate = Gate(admitted=observed.observer.admitted)
     pipeline = replace(pipeline, gate=gate, for_author=for_author, console_on=console_on)
-    return Application((*parts, operations), pipeline, catalog.catalog, own_host_of(settings, local_tokens is not None))
-
-
-def _runs(
-    settings: Settings,
-    journal: Journal,
-    connections: ConnectionsPart,
-    catalog: CatalogPart,
-    log: FilteringBoundLogger,
-    pages: str,
-    for_author: bool,
-) -> RunsPart:
-    """The runner, with what its runs reach."""
-    opened, callers = connections.connections, connections.callers
-    return runs_part(
-        settings, journal, opened, catalog.triggers, log, for_author=for_author, pages=pages, callers=callers
-    )
+    return Application((*parts, operations), pipeline, catalog.catalog, own_host_of(settings, for_author))
 
 
 def _pipeline(
@@ -204,6 +178,7 @@ def _pipeline(
         triggers=catalog.triggers,
         recall=identity.identification.recall,
         identify=identity.identification.identify,
+        still=identity.still,
         start=_start(runs.runner, connections.callers),
         refused=refusals.take,
         max_body_bytes=settings.max_body_bytes,

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from postern.access import Guarded, Revocations
+from postern.access import Caller, Guarded, NoRevocations, Revocations
 from postern.api.docs import OWN_ADDRESS
 from postern.api.health import keys_usable
 from postern.api.metrics import key_metrics
@@ -22,10 +22,12 @@ FetchFor = Callable[[Tenant], Callable[[], Awaitable[bytes]]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdentityPart(Part):
-    """Verifies tokens. `identification` verifies the token of a request, `serve` sets the tenants."""
+    """Verifies tokens. `identification` verifies the token of a request, `still` raises Refused if the access of its
+    caller has ended since, and `serve` sets the tenants."""
 
     identity: Identity
     identification: Identification
+    still: Callable[[Caller], None]
     serve: Callable[[Snapshot], None]
 
 
@@ -44,6 +46,7 @@ def identity_part(settings: Settings, revocations: Revocations | None = None) ->
     return IdentityPart(
         identity=identity,
         identification=Identification(identity.recall, identity.identify),
+        still=(revocations or NoRevocations()).check,
         serve=lambda snapshot: identity.serve(tenants(settings, snapshot)),
         life=life,
         tasks=(identity.run,),

@@ -19,9 +19,10 @@ from postern.settings import Settings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JournalPart(Part):
-    """The journal that records runs."""
+    """The journal that records runs, and what deletes old records."""
 
     journal: Journal
+    retention: Retention
 
 
 def journal_part(settings: Settings, deleted: Callable[[Mapping[str, int]], object]) -> JournalPart:
@@ -45,6 +46,7 @@ def journal_part(settings: Settings, deleted: Callable[[Mapping[str, int]], obje
 
     return JournalPart(
         journal=journal,
+        retention=retention,
         life=life,
         tasks=(retention.run, storage.run),
         checks={"journal": journal_works(lambda: journal.available, journal.read)},

@@ -1,7 +1,7 @@
 """What the server notes in the audit log by itself: requests to triggers, the workflows that it serves, its settings at
 the start, and secrets that it reads."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -53,3 +53,12 @@ def observed_part(
 
 def _secret_read(note: Note, name: str, version: str) -> None:
     note(Kind.SECRET_READ, fields={"secret": name, "version": version})
+
+
+def records_deleted(note: Note) -> Callable[[Mapping[str, int]], None]:
+    """Notes how many records of each kind were deleted, where there were any."""
+
+    def deleted(gone: Mapping[str, int]) -> None:
+        note(Kind.RETENTION, fields={"deleted": {name: count for name, count in gone.items() if count}, "pruned": {}})
+
+    return deleted

@@ -5,6 +5,7 @@ from functools import partial
 
 from postern.api.health import Check
 from postern.api.metrics import revocation_metrics
+from postern.assembly.connections import ConnectionsPart
 from postern.assembly.identity import IdentityPart
 from postern.assembly.part import Part
 from postern.errors import Problem
@@ -24,10 +25,18 @@ class RevocationPart(Part):
 
 
 def revocation_part(
-    settings: Settings, revocations: Revocations, journal: Journal, audit: AuditLog, identity: IdentityPart
+    settings: Settings,
+    revocations: Revocations,
+    journal: Journal,
+    audit: AuditLog,
+    identity: IdentityPart,
+    connections: ConnectionsPart,
 ) -> RevocationPart:
-    """The tokens that `identity` remembers are forgotten when the access of their callers ends."""
+    """The tokens that `identity` remembers, and those that runs in progress hold, are forgotten when the access of
+    their callers ends."""
     revocations.on_revoked(identity.identity.forget)
+    if connections.callers is not None:
+        revocations.on_revoked(connections.callers.revoked)
     revoking = Revoking(
         revocations,
         journal.read,

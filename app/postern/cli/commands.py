@@ -57,6 +57,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "findings",
         "Odd activity of callers, for operators: list, show ID, acknowledge ID. Without a subcommand, same as list.",
     ),
+    "audit": ("audit", "The audit log: list, verify, export FILE, key. Without a subcommand, same as list."),
     "revoke": (
         "revoke",
         (

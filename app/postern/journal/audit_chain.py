@@ -64,8 +64,13 @@ def canonical(value: object) -> str:
 
 
 def hash_after(previous: str, body: str) -> str:
-    """The hash of an event, or of a checkpoint, whose predecessor has the hash `previous`."""
-    return sha256(f"{previous}{body}".encode("ascii")).hexdigest()
+    """The hash of an event whose predecessor has the hash `previous`."""
+    return body_hash(f"{previous}{body}")
+
+
+def body_hash(body: str) -> str:
+    """What the next checkpoint of a server process has of this one."""
+    return sha256(body.encode("ascii")).hexdigest()
 
 
 def plain_value(value: Any, depth: int = 0) -> Any:

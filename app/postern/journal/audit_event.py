@@ -68,7 +68,7 @@ FIELDS: Mapping[Kind, tuple[str, ...]] = {
     Kind.RUN_CANCELLED: (*CALLER, "run", "workflow", "owner", "client_address"),
     Kind.RUN_RESUBMITTED: (*CALLER, "run", "workflow", "owner", "client_address", "new_run"),
     Kind.RECORD_VIEWED: (*CALLER, "run", "workflow", "owner", "client_address"),
-    Kind.RETENTION: ("deleted",),
+    Kind.RETENTION: ("deleted", "pruned"),
     Kind.FINDING: ("finding", "finding_kind", "subject", "workflow", "client_address"),
     Kind.FINDING_ACKNOWLEDGED: (*CALLER, "finding", "finding_kind", "state"),
     Kind.SIGNED_URL_MADE: (*CALLER, "workflow", "link", "key", "expires_at"),

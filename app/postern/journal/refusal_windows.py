@@ -41,8 +41,8 @@ Key = tuple[str, str, str]
 class Window:
     """Refusals that share a row: `id` is the request id of the first. `first_at` and `last_at` are Unix seconds,
     `until` and `log_at` seconds of the monotonic clock. `logged` of the `count` are in the log already, and `reported`
-    of them have been reported. `changed` means that the row on disk is out of date, `examined` that no further checks
-    are awaited."""
+    of them have been reported, up to the one at `reported_at`; those reported last came since `since`. `changed` means
+    that the row on disk is out of date, `examined` that no further checks are awaited."""
 
     id: str
     reason: str
@@ -60,6 +60,8 @@ class Window:
     count: int = 1
     logged: int = 1
     reported: int = 0
+    reported_at: float = 0.0
+    since: float = 0.0
     changed: bool = True
     examined: bool = True
     texts: tuple[str | None, str] | None = field(default=None, repr=False)
@@ -136,6 +138,7 @@ class Windows:
             if window.count > window.reported and (window.examined or all_of_them):
                 found.append((window, window.count - window.reported))
                 window.reported = window.count
+                window.since, window.reported_at = window.reported_at or window.first_at, window.last_at
         return found
 
     def changed(self) -> list[Window]:

@@ -15,6 +15,7 @@ from postern.journal.authorizations import delete_authorizations
 from postern.journal.clock import Look, advance, jump, look, uptime
 from postern.journal.idempotency_keys import KEPT_FOR
 from postern.journal.invitations import delete_invitations
+from postern.journal.revocations import delete_revocations
 from postern.journal.schema import idempotency_keys, refusals, runs
 from postern.journal.server_processes import Transaction
 from postern.journal.sessions import Ends, delete_sessions
@@ -104,6 +105,9 @@ class Retention:
         self._seen: Look | None = None
         self._sleep = sleep
         self._jitter = jitter
+        self.also: dict[str, Callable[[float], Awaitable[int]]] = {}
+        """What else is deleted, by its name in the log: each gets the moment before which records are old, and returns
+        how many there were."""
 
     async def run(self) -> None:
         """Delete each hour, until cancelled. An error is logged, and the next round does what is left."""
@@ -129,7 +133,10 @@ class Retention:
             "sessions": await self._all(partial(delete_sessions, now=now, ends=self._ends, limit=BATCH)),
             "authorizations": await self._all(partial(delete_authorizations, before=now, limit=BATCH)),
             "invitations": await self._all(partial(delete_invitations, before=now, limit=BATCH)),
+            "revocations": await self._all(partial(delete_revocations, before=now - self._age, limit=BATCH)),
         }
+        for name, delete_old in self.also.items():
+            gone[name] = await delete_old(now - self._age)
         if any(gone.values()):
             log.info("records-deleted", **gone)
             self._deleted(gone)

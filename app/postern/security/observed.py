@@ -14,7 +14,7 @@ from postern.journal.refusal_windows import Window
 
 SECONDS = 1.0
 
-MOST_ADMISSIONS = 5_000
+MOST_ADMISSIONS = 2_000
 """Entries between two batches. Requests of further callers are counted by workflow only."""
 
 MOST_REFUSALS = 2_000
@@ -156,7 +156,7 @@ def _rejection(window: Window, count: int) -> Rejection:
         window.status,
         window.workflow,
         window.client_address,
-        window.first_at,
+        window.since or window.first_at,
         window.last_at,
         count,
         tuple(window.request_ids),

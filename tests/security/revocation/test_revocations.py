@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+import structlog
 from structlog.testing import capture_logs
 
 from postern.access import Caller, Refused
@@ -58,7 +59,8 @@ class Server:
 
 
 @pytest.fixture
-async def server() -> Server:
+async def server(monkeypatch: pytest.MonkeyPatch) -> Server:
+    monkeypatch.setattr(module, "log", structlog.get_logger("fresh"))  # loggers remember how they were configured first
     return Server()
 
 

@@ -6,6 +6,8 @@ empty with a cursor.
 """
 
 import json
+import math
+import re
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Row, func, select, tuple_
 
+from postern.errors import problem
 from postern.journal.audit_event import Kind
 from postern.journal.reading.cursor import opened, sealed
 from postern.journal.reading.queries import (
@@ -33,6 +36,7 @@ MOST_CHANGES = 10_000
 MOST_CHAINS = 200
 """Chains whose state is read: those with the latest events."""
 
+_PLACE_TEXT = re.compile(r"([0-9a-f]{16})-([0-9]{1,9})-([0-9a-z-]{1,36})")
 _column = audit_events.c
 _PLACE = (_column.at, _column.node, _column.number)
 
@@ -246,5 +250,9 @@ def _place_text(place: Place) -> str:
 
 
 def _place_in(text: str) -> Place:
-    at, number, node = text.split("-", 2)
-    return struct.unpack(">d", bytes.fromhex(at))[0], node, int(number)
+    """The place in a cursor. Raises Problem `bad-filter`: a cursor is not signed."""
+    found = _PLACE_TEXT.fullmatch(text)
+    at = struct.unpack(">d", bytes.fromhex(found[1]))[0] if found else math.nan
+    if found is None or not math.isfinite(at):
+        raise problem("bad-filter", errors=[{"where": "cursor", "message": "is not a cursor for this list"}])
+    return at, found[3], int(found[2])

@@ -14,9 +14,10 @@ import structlog
 from sqlalchemy import Connection
 
 from postern.access import Caller, Revoked
+from postern.access.revocation import BACKDATED
 from postern.errors import Problem, problem
 from postern.journal.revocations import Rule, rules
-from postern.security.revocation.decision import Rules, merged, refusing
+from postern.security.revocation.decision import Rules, merged, refusing, refusing_since
 
 POLL = 0.5
 """Seconds from one read to the next."""
@@ -54,8 +55,17 @@ class Revocations:
         its token was issued, or its session begun."""
         return refusing(self.rules, caller, self._now())
 
+    def refuses_owner(self, owner: str, since: float) -> bool:
+        """Whether the access of the owner of a grant ("tenant/object", "" if all share it) has ended since it was
+        connected. The token by which the person had signed in was dated back."""
+        tenant_id, _, object_id = owner.partition("/")
+        begun = since - BACKDATED
+        return owner != "" and refusing_since(self.rules, tenant_id, object_id, begun, self._now()) is not None
+
     def check(self, caller: Caller) -> None:
         """Raise Refused if the caller is refused, and Problem `revocations-unavailable` if that is not known now."""
+        if caller.kind == "anonymous":
+            return
         if not self.known:
             raise unavailable()
         revoked = self.refusing(caller)

@@ -22,6 +22,7 @@ from postern.journal.reading.revocations import Left, kinds_of, left_by
 from postern.journal.revocations import LONGEST_REASON, MOST_ACTIVE, Kind, Revocation, Rule
 from postern.journal.run import actor
 from postern.plain_text import plain
+from postern.security.audit.log import Note
 from postern.security.revocation.decision import refusing_since
 from postern.security.revocation.revocations import Revocations
 
@@ -31,12 +32,6 @@ LONGEST_BAR = 10 * 365 * 86_400.0
 _TOKEN_ID = re.compile(r"[A-Za-z0-9_-]{8,128}")
 
 T = TypeVar("T")
-
-
-class Note(Protocol):
-    """Takes an audit event: `AuditLog.note`."""
-
-    def __call__(self, kind: Event, /, *, by: Caller, subject: str, fields: Mapping[str, Any]) -> None: ...
 
 
 class Reads(Protocol):
