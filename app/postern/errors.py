@@ -91,12 +91,17 @@ PROBLEMS: Mapping[str, ProblemType] = {
         "Unknown connection",
         "There is no such connection that a person connects, or it is not yours. Operators connect shared ones.",
     ),
+    "unknown-revocation": ProblemType(404, "Unknown revocation", "There is no such revocation."),
     "not-found": ProblemType(404, "Not found", "There is nothing at this URL."),
     "method-not-allowed": ProblemType(
         405, "Method not allowed", "This URL does not accept this method: see the Allow header."
     ),
     "request-timeout": ProblemType(408, "Request timeout", "The request arrived too slowly."),
     "cannot-resubmit": ProblemType(409, "Cannot resubmit", "This run cannot be started again from its record."),
+    "confirmation-required": ProblemType(
+        409, "Confirmation required", "This may shut out the last operator: send `confirm` to do it nevertheless."
+    ),
+    "too-many-revocations": ProblemType(409, "Too many revocations", "Too many revocations are in effect."),
     "connection-shared": ProblemType(
         409, "Connection shared", "All people share this connection: an operator connects it, without a link."
     ),
@@ -132,6 +137,11 @@ PROBLEMS: Mapping[str, ProblemType] = {
     ),
     "identity-unavailable": ProblemType(
         503, "Identity unavailable", "The tenant's signing keys cannot be reached at the moment."
+    ),
+    "revocations-unavailable": ProblemType(
+        503,
+        "Revocations unavailable",
+        "This server cannot read at the moment whose access has ended, so it accepts no access token.",
     ),
     "journal-unavailable": ProblemType(
         503, "Journal unavailable", "Runs cannot be recorded at the moment, and no run starts without a record."

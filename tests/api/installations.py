@@ -29,6 +29,9 @@ from postern.journal.run import Run, actor
 from postern.journal.schema import refusals, runs
 from postern.journal.shares import Holder
 from postern.local_tenant import LocalTenant
+from postern.security.audit.log import AuditLog
+from postern.security.revocation.revocations import Revocations
+from postern.security.revocation.revoking import Revoking
 from postern.triggers.secure_transport import Identification
 from tests.api.records import ADA, LISA
 from tests.databases import put_sqlite
@@ -85,9 +88,9 @@ class RunApi:
         }
         return makers[who]() if who in makers else token(who)
 
-    async def ask(self, method: str, path: str, who: str = "") -> Response:
+    async def ask(self, method: str, path: str, who: str = "", body: Any = None) -> Response:
         headers = {"Authorization": f"Bearer {self.token(who)}"} if who else {}
-        return await self.client.request(method, path, headers=headers)
+        return await self.client.request(method, path, headers=headers, json=body)
 
     async def resubmit_async(self, run_id: str, who: str = "") -> Response:
         headers = {"Prefer": "respond-async"} | ({"Authorization": f"Bearer {self.token(who)}"} if who else {})
@@ -170,8 +173,19 @@ async def open_run_api(tmp_path: Path, local_tenant: LocalTenant) -> AsyncIterat
         return Run(run_id, catalog.snapshot.triggers["hello"].workflow, caller, Request("POST", "/"), NOON)
 
     catalog = load_catalog(settings)
+    revocations = Revocations()
+    revocations.apply([], 0.0)
+
+    async def read_freely(query: Callable[[Connection], T], seconds: float = 0.0) -> T:
+        return await run_on(query)
+
     async with http_client(settings.ca_bundle) as keys:
-        identity = create_identity(settings, lambda of: partial(fetch_keys, keys, of))
+        identity = create_identity(settings, lambda of: partial(fetch_keys, keys, of), revocations)
+        revocations.on_revoked(identity.forget)
+        note = AuditLog().note
+        own = (local_tenant.tenant_id, settings.client_id or "")
+        operators = frozenset(settings.operators)
+        revoking = Revoking(revocations, read_freely, run_on, note, *own, operators, lambda: settings.people)
         identity.serve(tenants(settings, catalog.snapshot))
         routes = api.routes(
             read=read,
@@ -183,6 +197,7 @@ async def open_run_api(tmp_path: Path, local_tenant: LocalTenant) -> AsyncIterat
             installation=installation_of(settings),
             refused=lambda _: True,
             log=structlog.get_logger("test"),
+            revoking=revoking,
             now=lambda: NOON + 60,
         )
         app = Starlette(routes=routes, exception_handlers={404: nothing_here, 405: nothing_here})

@@ -134,7 +134,7 @@ async def test_a_bad_filter_is_a_problem_that_names_it(run_api: RunApi):
     assert answer.json()["request_id"]
 
 
-@pytest.mark.parametrize("page", ["/runs", "/refusals", "/workflows"])
+@pytest.mark.parametrize("page", ["/runs", "/refusals", "/workflows", "/audit", "/audit/state"])
 async def test_lists_need_a_valid_token_before_anything_else_is_looked_at(run_api: RunApi, page: str):
     for who in ("", "expired", "garbage", "ada elsewhere"):
         answer = await run_api.get(f"{page}?nonsense=1", who)
@@ -142,8 +142,8 @@ async def test_lists_need_a_valid_token_before_anything_else_is_looked_at(run_ap
         assert answer.headers["www-authenticate"].startswith("Bearer")
 
 
-@pytest.mark.parametrize("page", ["/refusals", "/workflows"])
-async def test_refusals_and_workflows_are_for_operators_only(run_api: RunApi, page: str):
+@pytest.mark.parametrize("page", ["/refusals", "/workflows", "/audit", "/audit/state"])
+async def test_lists_about_all_callers_are_for_operators_only(run_api: RunApi, page: str):
     for who in ("ada", "ada at other", "operator at other"):
         answer = await run_api.get(f"{page}?nonsense=1", who)
         assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")

@@ -67,9 +67,9 @@ async def test_the_settings_say_when_sessions_end_and_when_they_are_deleted(
     made: list[Ends] = []
     real = Retention
 
-    def retention(write: Any, days: int, *, ends: Ends) -> Any:
+    def retention(write: Any, days: int, *, ends: Ends, **more: Any) -> Any:
         made.append(ends)
-        return real(write, days, ends=ends)
+        return real(write, days, ends=ends, **more)
 
     monkeypatch.setattr(journal, "Retention", retention)
     async with open_console(local_tenant, tmp_path, session_idle_minutes=5, session_hours=1) as opened:

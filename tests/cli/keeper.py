@@ -83,6 +83,29 @@ def refusal_record(**members: Any) -> Record:
     }
 
 
+def revocation(**members: Any) -> Record:
+    """A revocation as the API shows it."""
+    return {
+        "id": new_id(),
+        "kind": "caller",
+        "subject": "ed1bf663-4183-4555-b113-3ed7e5cc901b",
+        "name": None,
+        "reason": "stolen laptop",
+        "in_effect": True,
+        "not_before": "2026-01-31T10:00:00.000Z",
+        "bars_until": None,
+        "accepted_again_at": "2026-01-31T10:05:00.000Z",
+        "made_by": {"kind": "user", "object_id": "x", "client_id": None, "name": "Ada Okafor"},
+        "made_at": "2026-01-31T10:00:00.000Z",
+        "lifted_by": None,
+        "lifted_at": None,
+        "runs_in_progress": [],
+        "more_runs": False,
+        "shared_connections": [],
+        **members,
+    }
+
+
 class Keeper:
     """The records, newest first, and the requests received. `most` limits a page; `answer` replaces every response."""
 
@@ -95,12 +118,14 @@ class Keeper:
         """Be as new."""
         self.runs: list[Record] = []
         self.refusals: list[Record] = []
+        self.events: list[Record] = []
         self.requests: list[tuple[str, dict[str, str]]] = []
         self.most = 200
         self.answer: Response | None = None
         self.goes_on = False
         self.preferences: list[str] = []
         self.bodies: list[Any] = []
+        self.revocations: list[Record] = []
 
     @property
     def environ(self) -> dict[str, str]:
@@ -117,7 +142,11 @@ class Keeper:
                 Route("/runs/{id}/cancel", self._page(self._cancel), methods=["POST"]),
                 Route("/runs/{id}/resubmit", self._page(self._resubmit), methods=["POST"]),
                 Route("/refusals", self._page(self._refusals)),
+                Route("/audit", self._page(self._events)),
                 Route("/connections/{name}", self._page(self._end), methods=["DELETE"]),
+                Route("/revocations", self._page(self._revocations)),
+                Route("/revocations", self._revoked, methods=["POST"]),
+                Route("/revocations/{id}", self._page(self._lift), methods=["DELETE"]),
                 Route("/connections/{name}/links", self._linked, methods=["POST"]),
             ]
         )
@@ -144,6 +173,26 @@ class Keeper:
     async def _linked(self, request: Request) -> Response:
         self.bodies.append(await request.json())
         return await self._page(self._link)(request)  # type: ignore[no-any-return]
+
+    async def _revoked(self, request: Request) -> Response:
+        self.bodies.append(await request.json())
+        return await self._page(self._revoke)(request)  # type: ignore[no-any-return]
+
+    def _revoke(self, request: Request, query: dict[str, str], caller: str, operator: bool) -> Response:
+        if not operator:
+            return _problem("forbidden")
+        body = self.bodies[-1]
+        if body["subject"] == caller and not body.get("confirm"):
+            return _problem("confirmation-required")
+        made = revocation(kind=body.get("kind", "client"), subject=body["subject"], reason=body.get("reason"))
+        return JSONResponse(made, 201)
+
+    def _revocations(self, request: Request, query: dict[str, str], caller: str, operator: bool) -> Response:
+        return self._part("revocations", self.revocations, query)
+
+    def _lift(self, request: Request, query: dict[str, str], caller: str, operator: bool) -> Response:
+        found = [each for each in self.revocations if each["id"] == request.path_params["id"]]
+        return JSONResponse(found[0]) if found else _problem("unknown-revocation")
 
     def _link(self, request: Request, query: dict[str, str], caller: str, operator: bool) -> Response:
         if not operator:
@@ -185,6 +234,13 @@ class Keeper:
             and query.get("address", refusal["client_address"]) == refusal["client_address"]
         ]
         return self._part("refusals", found, query)
+
+    def _events(self, _: Request, query: dict[str, str], caller: str, operator: bool) -> Response:
+        if not operator:
+            return _problem("forbidden")
+        return self._part(
+            "events", [each for each in self.events if query.get("kind", each["kind"]) == each["kind"]], query
+        )
 
     def _part(self, name: str, found: list[Record], query: dict[str, str]) -> Response:
         start = int(query.get("cursor", "0"))

@@ -13,6 +13,9 @@ import pytest
 import typer
 from sqlalchemy import insert
 
+from postern.journal.audit import append
+from postern.journal.audit_chain import Head, packed
+from postern.journal.audit_event import AuditEvent, Kind
 from postern.journal.database import postgres_dumps, sqlite_copies
 from postern.journal.database.engine import open_engine
 from postern.journal.database.revisions import HEAD
@@ -76,6 +79,8 @@ def test_tables_are_upgraded_and_downgraded(postern: Postern, folder: Path, monk
         connection.execute(insert(calls), [{"run_id": RUN, "number": 1, "name": "x", "started_at": 1, "ended_at": 2}])
     with closing_engine(made) as engine:
         put(engine, grant(), grant("shared", ""))
+        with engine.begin() as connection:
+            append(connection, "node", Head(), packed([AuditEvent(Kind.SIGN_IN, 1.0)] * 3))
 
     declined = postern("database", "downgrade", "--to", "0001", stdin="n\n")
     assert declined.exit_code == 1
@@ -84,7 +89,8 @@ def test_tables_are_upgraded_and_downgraded(postern: Postern, folder: Path, monk
     )
     one = postern("database", "downgrade", "--one")
     assert one.exit_code == 1  # no answer
-    assert "lost: table grants of migration 0009_for_0002, with 2 rows" in one.stderr
+    assert "lost: table audit_events of migration 0010_for_0002, with 3 rows" in one.stderr
+    assert "lost: table grants of migration 0009_for_0002, with 2 rows" in declined.stderr
     assert json.loads(postern("database", "--json").stdout)["migration"] == HEAD
     assert postern("database", "downgrade", "--to", "0001", stdin="y\n").exit_code == 0
     assert json.loads(postern("database", "--json").stdout)["migration"] == "0001"

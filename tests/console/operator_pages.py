@@ -21,12 +21,14 @@ from postern.access import Caller, Guarded, Refused, checks
 from postern.assembly import create_identity, installation_of, load_catalog, tenants
 from postern.assembly.refusals import examiner
 from postern.catalog import Catalog
+from postern.console.audit import Audit
 from postern.console.connections import Connections
 from postern.console.explain import Explain
 from postern.console.navigation import NAVIGATION
-from postern.console.page import PageRoute, Shown, Viewer, Visit
+from postern.console.page import PageRoute, SeeOther, Viewer, Visit
 from postern.console.refusals import Refusals
 from postern.console.render import render
+from postern.console.revocations import Revocations
 from postern.console.secrets import Secrets
 from postern.console.services import Services, Stages
 from postern.console.workflows import Workflows
@@ -42,6 +44,9 @@ from postern.journal.refusal import Refusal
 from postern.journal.sessions import Session
 from postern.journal.shares import Holder
 from postern.local_tenant import LocalTenant
+from postern.security.audit.log import not_noted
+from postern.security.revocation.revocations import Revocations as Current
+from postern.security.revocation.revoking import Revoking
 from tests.databases import put_sqlite
 from tests.pipeline.pipelines import settings_for
 
@@ -177,6 +182,7 @@ async def open_pages(tmp_path: Path, local: LocalTenant, **more: Any) -> AsyncIt
             snapshot=lambda: catalog.snapshot,
             log=structlog.get_logger("test"),
             explain=partial(explained, identity),
+            revoking=revoking_on(engine, local.tenant_id, settings.people),
         )
         app = Starlette(routes=[Route(path, _Late(path), methods=["GET", "POST"]) for path in PATHS])
         async with http_client(base_url="http://postern.test", transport=ASGITransport(app)) as client:
@@ -184,6 +190,18 @@ async def open_pages(tmp_path: Path, local: LocalTenant, **more: Any) -> AsyncIt
             app.state.pages = found
             yield found
     engine.dispose()
+
+
+def revoking_on(engine: Engine, tenant_id: str, people: Mapping[str, str]) -> Revoking:
+    """What ends access, on this database."""
+    revocations = Current()
+    revocations.apply([], 0.0)
+
+    async def read(query: Callable[[Connection], T], seconds: float = 0.0) -> T:
+        return await _on(engine, query)
+
+    own = (tenant_id, "", frozenset({"ada-id"}))
+    return Revoking(revocations, read, partial(_on, engine), not_noted, *own, lambda: people)
 
 
 async def _never(*_: object) -> Any:
@@ -200,13 +218,17 @@ PATHS = (
     "/console/secrets",
     "/console/secrets/read",
     "/console/explain",
+    "/console/audit",
+    "/console/revocations",
+    "/console/revocations/{id}/lift",
 )
 
 
 def routes_of(pages: Pages) -> tuple[PageRoute, ...]:
     """All of them, with the services of now."""
     services = pages.services
-    families = (Refusals(services), Workflows(services), Secrets(services), Explain(services))
+    first = (Refusals(services), Workflows(services), Secrets(services), Explain(services))
+    families = (*first, Audit(services), Revocations(services))
     return tuple(
         route for family in (*families, pages.family or Connections(services, pages.stages)) for route in family.routes
     )
@@ -231,7 +253,8 @@ async def _answer(route: PageRoute, request: Request) -> Response:
         shown = await route.page(Visit(request, viewer(), "the-request-id"))
     except Problem as problem:
         return JSONResponse({"title": problem.title, "detail": problem.detail}, problem.status)
-    assert isinstance(shown, Shown)
+    if isinstance(shown, SeeOther):
+        return Response(status_code=303, headers={"Location": shown.path})
     return Response(render(shown.template, {**shown.values, **frame(shown.here)}), shown.status)
 
 

@@ -18,6 +18,7 @@ PAGES = (
     "/console/secrets",
     "/console/explain",
     "/console/explain?workflow=payroll&person=lisa",
+    "/console/audit",
 )
 FOR_ALL = ("/console/connections", "/connect")
 """Pages that show more to operators."""

@@ -43,10 +43,11 @@ def put(pages: Pages, *rows: dict[str, object]) -> None:
         connection.execute(insert(refusals), list(rows))
 
 
+NOT_MADE = ["revoked", "tenant-allowed", "audience", "listed"]
 REJECTED = [
     ("not on the list", "ada", {}, "listed", True, []),
-    ("expired", "lisa", {"expired": True}, "expiry", True, ["tenant-allowed", "audience", "listed"]),
-    ("another tenant", "lisa", {"other_tenant": True}, "known-tenant", False, ["tenant-allowed", "audience", "listed"]),
+    ("expired", "lisa", {"expired": True}, "expiry", True, NOT_MADE),
+    ("another tenant", "lisa", {"other_tenant": True}, "known-tenant", False, NOT_MADE),
     ("another audience", "lisa", {"wrong_audience": True}, "audience", True, []),
 ]
 

@@ -22,8 +22,10 @@ from postern.errors import Problem
 from postern.identity import Person
 from postern.journal import authorizations, sessions
 from postern.journal.authorizations import Authorization
+from postern.journal.revocations import Kind, Rule
 from postern.journal.sessions import Ends, Session
 from postern.journal.shares import Holder
+from postern.security.revocation.revocations import Revocations
 from postern.settings.installation import Installation
 from tests.console.consoles import AT_HTTPS
 from tests.journal.engines import empty_journal
@@ -169,3 +171,28 @@ async def test_a_session_of_a_tenant_that_the_settings_no_longer_name_is_none(jo
     arrived = request("GET", "/console", f"{SESSION}={secret}")
     assert await journal.sessions(OTHER).viewer(arrived) is not None
     assert await journal.sessions(TENANT).viewer(arrived) is None
+
+
+@pytest.mark.parametrize(("begun", "lives"), [(-1.0, False), (0.0, False), (299.0, False), (300.0, True)])
+async def test_a_session_ends_with_the_access_of_its_person(journal: Journal, begun: float, lives: bool):
+    """Also one that was just being stored. Entra dates the ID token of a sign-in five minutes back."""
+    secret, ended = new_secret(), time.time()
+    revocations = Revocations()
+    revocations.apply([Rule(Kind.CALLER, TENANT, PERSON, ended)], 0.0)
+    session = replace(session_of(TENANT, secret), created_at=ended + begun)
+    journal.add(lambda connection: sessions.begin(connection, session))
+    people = replace(journal.sessions(), revocations=revocations)
+    found = await people.viewer(request("GET", "/console", f"{SESSION}={secret}"))
+    assert (found is not None) is lives
+
+
+async def test_while_it_is_not_known_whose_access_has_ended_nobody_is_signed_in(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("postern.security.revocation.revocations.FIRST_READ", 0.0)
+    secret = new_secret()
+    journal.add(lambda connection: sessions.begin(connection, session_of(TENANT, secret)))
+    people = replace(journal.sessions(), revocations=Revocations())
+    with pytest.raises(Problem) as caught:
+        await people.viewer(request("GET", "/console", f"{SESSION}={secret}"))
+    assert caught.value.code == "revocations-unavailable"

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.anyio
 
 ADA = "55555555-eeee-4555-8555-555555555555"
 POLICY = cast("Guarded", bind(specific_users(ADA), people={}, tenants=[TENANT_ID], audiences=["api://postern"]))
-NAMED = {"object_id": LISA, "client_id": CLIENT, "tenant_id": TENANT_ID, "name": "Lisa"}
+NAMED = {"object_id": LISA, "client_id": CLIENT, "tenant_id": TENANT_ID, "name": "Lisa", "token_id": None}
 
 
 @pytest.fixture
@@ -66,6 +66,7 @@ def test_what_a_forger_writes_is_cut_short_made_printable_and_holds_no_token():
         "client_id": r"'a\r\nb\x1b[31m'",
         "tenant_id": "a list",
         "name": "Lisa" + "é" * 96,
+        "token_id": None,
         "verified": False,
     }
     strayed = claimed(token(claims(oid=nested, name=nested)), verified=False)

@@ -36,6 +36,7 @@ def flood(windows: Windows, count: int, now: float = 0.0, start: int = 0) -> lis
 
 def write_all(windows: Windows, now: float) -> None:
     windows.take_unlogged(now)
+    windows.take_unreported()
     for window in windows.changed():
         window.changed = False
     windows.forget(now)
@@ -111,9 +112,36 @@ def test_a_window_is_dropped_only_when_it_is_over_and_logged_and_written_and_exa
     assert windows.take_unlogged(WINDOW_SECONDS) == [(window, 1)]
     windows.forget(WINDOW_SECONDS)
     assert len(windows) == 1
+    assert windows.take_unreported() == []
     window.examined = True
     windows.forget(WINDOW_SECONDS)
+    assert len(windows) == 1
+    assert windows.take_unreported() == [(window, 2)]
+    windows.forget(WINDOW_SECONDS)
     assert len(windows) == 0
+
+
+def test_what_was_added_to_a_window_is_reported_once():
+    windows = Windows()
+    window = windows.take(refusal(1), 0, 1)
+    assert window is not None
+    assert windows.take_unreported() == [(window, 1)]
+    assert windows.take_unreported() == []
+    assert windows.take(refusal(2), 0, 5) is None
+    assert windows.take(refusal(3), 0, 6) is None
+    assert windows.take_unreported() == [(window, 2)]
+    assert windows.take(refusal(4), 0, 9) is None
+    assert windows.take_unreported() == [(window, 1)]
+    assert (window.first_at, window.since, window.last_at) == (1, 6, 9)
+
+
+def test_at_the_end_windows_that_wait_to_be_examined_are_reported_too():
+    windows = Windows()
+    window = windows.take(refusal(1), 0, 0)
+    assert window is not None
+    window.examined = False
+    assert windows.take_unreported() == []
+    assert windows.take_unreported(all_of_them=True) == [(window, 1)]
 
 
 def test_an_address_that_is_none_is_not_kept():

@@ -346,3 +346,19 @@ def test_rows_are_trimmed_in_small_batches(engine: Engine):
 
 def test_a_refusal_and_its_window_show_no_header():
     assert "Bearer" not in repr(with_token())
+
+
+async def test_who_watches_gets_each_count_once_and_with_the_identity_in_the_token(engine: Engine):
+    reported: list[tuple[str, int, Any]] = []
+    world = World(engine, report=lambda windows: reported.extend((w.id, n, w.claimed) for w, n in windows))
+    world.open.clear()
+    world.refusals.take(with_token("r1"))
+    world.refusals.take(with_token("r2"))
+    await world.refusals.flush()
+    assert reported == []
+    world.open.set()
+    await running(world, lambda: reported)
+    assert reported == [("r1", 2, CLAIMED)]
+    world.refusals.take(refusal("r3", reason="audience"))
+    await world.refusals.aclose()
+    assert reported[1:] == [("r3", 1, None)]

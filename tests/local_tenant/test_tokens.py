@@ -38,8 +38,8 @@ def test_a_persons_v2_token_has_entras_claims(tenant: LocalTenant) -> None:
     assert {**claims, "rh": "", "sub": "", "uti": ""} == {
         "aud": tenant.client_id,
         "iss": f"{tenant.authority}/{tenant.tenant_id}/v2.0",
-        "iat": NOW,
-        "nbf": NOW,
+        "iat": NOW - 300,  # as at Entra
+        "nbf": NOW - 300,
         "exp": NOW + 3600,
         "acct": 0,
         "azp": claims["azp"],

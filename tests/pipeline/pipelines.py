@@ -11,6 +11,9 @@ from httpx2 import ASGITransport
 
 from postern.assembly import create_app
 from postern.http_client import AsyncClient, Response, http_client
+from postern.ids import new_id
+from postern.journal.database.engine import open_engine
+from postern.journal.revocations import Revocation, Rule, make
 from postern.local_tenant import LocalTenant
 from postern.settings import Settings, load_settings
 from tests.databases import put_sqlite
@@ -76,9 +79,18 @@ def defaults_for(workflows: Path) -> dict[str, str]:
     return {"workflows": str(workflows), "database_url": put_sqlite(workflows / ".journal.db")}
 
 
+def revoke(url: str, rules: Iterable[Rule]) -> None:
+    """Write revocations into a database with tables, as an operator did before the server started."""
+    engine = open_engine(url, writing=True)
+    with engine.begin() as connection:
+        for rule in rules:
+            assert make(connection, Revocation(new_id(), rule, "", "", "{}", rule.not_before))
+    engine.dispose()
+
+
 @asynccontextmanager
-async def open_triggers(local: LocalTenant) -> AsyncIterator[Pipelines]:
-    """Start the application with all triggers."""
+async def open_triggers(local: LocalTenant, revoked: Iterable[Rule] = ()) -> AsyncIterator[Pipelines]:
+    """Start the application with all triggers, and these revocations."""
     with TemporaryDirectory() as name:
         folder = Path(name)
         text = MODULE + "".join(
@@ -86,7 +98,9 @@ async def open_triggers(local: LocalTenant) -> AsyncIterator[Pipelines]:
             for trigger, access in TRIGGERS.items()
         )
         (folder / "triggers.py").write_text(text, encoding="utf-8")
-        app = create_app(settings_for(local, folder))
+        settings = settings_for(local, folder)
+        revoke(settings.database_url, revoked)
+        app = create_app(settings)
         assert not app.catalog.snapshot.faults
         async with (
             app.router.lifespan_context(app),

@@ -128,7 +128,7 @@ async def server(
     (tmp_path / "granted.py").write_text(MODULE, encoding="utf-8")
     held = Store()
 
-    def made(*given: Any) -> Store:
+    def made(*given: Any, **_: Any) -> Store:
         held.seal = given[2]
         return held
 

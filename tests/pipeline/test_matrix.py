@@ -13,6 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from postern.journal.revocations import Kind, Rule
 from postern.local_tenant import LocalTenant
 from tests.pipeline.pipelines import TRIGGERS, Pipelines, open_triggers
 
@@ -85,6 +86,13 @@ def with_json(forge: Forge, text: str) -> Headers:
 
 NOW = int(time.time())
 HOUR = 3600
+ENDED, BARRED, CLIENT = (f"{digit * 8}-7777-4777-8777-777777777777" for digit in "789")
+REVOKED = (
+    Rule(Kind.CALLER, "", ENDED, NOW - 1000),
+    Rule(Kind.CALLER, "", BARRED, NOW - 1000, NOW + HOUR),
+    Rule(Kind.CLIENT, "", CLIENT, NOW - 1000),
+    Rule(Kind.TOKEN, "", "revoked-token-id", NOW - 1000),
+)
 
 # The triggers, from left to right, are those of TRIGGERS in pipelines.py: anonymous, tenant_users, specific_users(lisa), people
 # only, members only, the role Workflow.Run, the scope user_impersonation, and through one client only.
@@ -163,6 +171,20 @@ MATRIX: list[tuple[str, str, Callable[[Forge], Headers]]] = [
     ("exp 1e999",                                         "200 401 401 401 401 401 401 401", lambda f: f.raw(json.dumps(f.claims(exp=0)).replace('"exp": 0', '"exp": 1e999').encode())),
     ("issued in the future",                              "200 401 401 401 401 401 401 401", lambda f: f.signed(iat=NOW + HOUR)),
     ("iat as a text",                                     "200 401 401 401 401 401 401 401", lambda f: f.signed(iat=str(NOW))),
+    # ------------------------------------------------------------------------------------------ revoked
+    ("a person whose access has ended",                   "200 401 401 401 401 401 401 401", lambda f: f.signed("ada", oid=ENDED, iat=NOW - 1001)),
+    ("the same without iat",                              "200 401 401 401 401 401 401 401", lambda f: f.signed("ada", oid=ENDED, iat=None)),
+    ("the same, in capitals",                             "200 401 401 401 401 401 401 401", lambda f: f.signed("ada", oid=ENDED.upper(), iat=NOW - 1001)),
+    ("the same, v1",                                      "200 401 401 401 401 401 401 401", lambda f: f.signed("ada", version=1, oid=ENDED, iat=NOW - 1001)),
+    ("the same, issued since",                            "200 200 401 200 200 401 200 401", lambda f: f.signed("ada", oid=ENDED, iat=NOW - 900)),
+    ("a person who is barred, issued since",              "200 401 401 401 401 401 401 401", lambda f: f.signed("ada", oid=BARRED, iat=NOW - 10)),
+    ("an application whose access has ended",             "200 401 401 401 401 401 401 401", lambda f: f.signed("nightly-report", oid=ENDED, iat=NOW - 1001)),
+    ("lisa, through a revoked application",               "200 401 401 401 401 401 401 401", lambda f: f.signed(azp=CLIENT, iat=NOW - 1001)),
+    ("lisa, v1, through a revoked application",           "200 401 401 401 401 401 401 401", lambda f: f.signed(version=1, appid=CLIENT, iat=NOW - 1001)),
+    ("a revoked application itself",                      "200 401 401 401 401 401 401 401", lambda f: f.signed("nightly-report", azp=CLIENT, iat=NOW - 1001)),
+    ("lisa, through it, issued since",                    "200 200 200 200 200 401 200 401", lambda f: f.signed(azp=CLIENT, iat=NOW - 900)),
+    ("a revoked token",                                   "200 401 401 401 401 401 401 401", lambda f: f.signed(uti="revoked-token-id")),
+    ("a token whose id differs in case",                  "200 200 200 200 200 401 200 401", lambda f: f.signed(uti="Revoked-token-id")),
     # ------------------------------------------------------------------------------------------ of another tenant
     ("for another audience",                              "200 401 401 401 401 401 401 401", lambda f: bearer(f.good(wrong_audience=True))),
     ("the audience with a slash more",                    "200 401 401 401 401 401 401 401", lambda f: f.signed(version=1, aud=f.local.audience + "/")),
@@ -226,7 +248,7 @@ MATRIX: list[tuple[str, str, Callable[[Forge], Headers]]] = [
 @pytest.fixture(scope="module")
 async def pipelines(local_tenant: LocalTenant) -> AsyncIterator[Pipelines]:
     """One workflow behind each trigger."""
-    async with open_triggers(local_tenant) as opened:
+    async with open_triggers(local_tenant, REVOKED) as opened:
         yield opened
 
 

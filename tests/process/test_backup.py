@@ -13,6 +13,7 @@ from sqlalchemy import select
 
 from postern.journal.database.engine import open_engine
 from postern.journal.schema import refusals
+from tests.audit_log import assert_audited
 from tests.postgres import new_database
 from tests.process import commands
 from tests.process.load import (
@@ -99,6 +100,7 @@ def test_what_was_answered_before_a_backup_is_there_after_a_restore(
         assert server.post("doubles", json=1).status_code == 200
         assert server.stop() == 0
         assert_undisturbed(server)
+    assert_audited(new_place, 2)  # the chain of the backup, and a new one
     if new_place.startswith("sqlite"):
         with closing(sqlite3.connect(new_place.removeprefix("sqlite:///"))) as connection:
             assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]

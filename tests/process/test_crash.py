@@ -7,6 +7,7 @@ from random import Random
 
 import pytest
 
+from tests.audit_log import assert_audited
 from tests.process.load import (
     assert_kept,
     assert_undisturbed,
@@ -53,6 +54,7 @@ def test_what_was_answered_before_a_kill_is_on_record(tmp_path, url, environ, ca
             assert server.stop() == 0
             assert_undisturbed(server)
     states = assert_kept(url, callers)
+    assert_audited(url, kills + 1)
     assert {reply.code for reply in callers.turned_away} <= {"run-in-progress"}
     with capsys.disabled():
         counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))

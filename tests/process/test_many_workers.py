@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from postern.journal.database.engine import open_engine
 from postern.journal.schema import nodes
+from tests.audit_log import assert_audited
 from tests.process.load import (
     PATIENCE,
     assert_kept,
@@ -74,6 +75,7 @@ def test_workers_that_share_a_file_lose_nothing_and_show_no_lock(tmp_path, envir
         assert "journal-unavailable" not in server.output
         assert "journal-write-failed" not in server.output
     states = assert_kept(url, callers)
+    assert_audited(url, 3)
     assert callers.broken == []
     assert callers.turned_away == []
     assert states.total() == len(callers.replies)

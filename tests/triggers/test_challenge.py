@@ -85,3 +85,8 @@ def test_a_claims_request_is_minified_json(request_, claims):
 def test_only_a_client_that_declares_cp1_is_challenged(capabilities, gets):
     caller = Caller("user", capabilities=frozenset(capabilities))
     assert claims_request.for_client_of(caller, "{}") == gets
+
+
+def test_a_caller_who_has_to_wait_is_told_how_long():
+    shown = unauthenticated(Refused([Check("revoked", False, advice="Wait.")], proved=True, retry_after=42))
+    assert shown.headers["Retry-After"] == "42"

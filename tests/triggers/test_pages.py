@@ -7,7 +7,7 @@ import pytest
 from httpx2 import ASGITransport
 
 import postern.triggers
-from postern.access import Guarded, bind, specific_users
+from postern.access import REVOKED, Guarded, bind, specific_users
 from postern.assembly import create_app
 from postern.errors import PROBLEMS
 from postern.http_client import Response, http_client
@@ -149,7 +149,7 @@ def test_each_check_of_a_401_has_a_cause_in_the_order_of_the_checks():
     access = specific_users(ID, scopes=["s"], roles=["r"], clients=[ID], apps=False, guests=False)
     policy = bind(access, people={}, tenants=[ID], audiences=["api://x"])
     assert isinstance(policy, Guarded)
-    expected = {"credentials", "authorization-header", CODE, "form"}
+    expected = {"credentials", "authorization-header", CODE, "form", REVOKED}
     assert sorted(named) == sorted(
         expected | {rule.name for rule in RULES} | {requirement.name for requirement in policy.requirements}
     )

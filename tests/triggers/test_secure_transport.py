@@ -246,6 +246,8 @@ GUARDED = [
     ("GET", "/runs"),
     ("GET", "/refusals"),
     ("GET", "/workflows"),
+    ("GET", "/audit"),
+    ("GET", "/audit/state"),
 ]
 
 

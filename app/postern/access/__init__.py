@@ -16,21 +16,26 @@ from postern.access.modes import (
 )
 from postern.access.policy import OPEN, Guarded, Policy, Signed, audience_requirement, bind, default_scope
 from postern.access.principal import Principal, StartedBy, principal_of
+from postern.access.revocation import REVOKED, NoRevocations, Revocations, Revoked
 from postern.access.sender import SenderSignature
 
 __all__ = [
     "ANYONE",
     "GUID",
     "OPEN",
+    "REVOKED",
     "Access",
     "AccessFault",
     "Anonymous",
     "Caller",
     "Check",
     "Guarded",
+    "NoRevocations",
     "Policy",
     "Principal",
     "Refused",
+    "Revocations",
+    "Revoked",
     "SenderSignature",
     "SettingMissing",
     "Signed",

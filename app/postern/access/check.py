@@ -20,12 +20,16 @@ class Check(NamedTuple):
 class Refused(Exception):
     """A rejected request, which is recorded as a refusal. `checks` ends with the one that failed. `proved` says that
     the token was issued and signed by one of our tenants, so the reply may include the advice. `claims` is what the
-    caller's next token has to meet (see claims_request.py), for a client that handles such a challenge; else ""."""
+    caller's next token has to meet (see claims_request.py), for a client that handles such a challenge; else "".
+    `retry_after` is in how many seconds a new token may be accepted, 0 if waiting does not help."""
 
-    def __init__(self, checks: Iterable[Check], *, proved: bool = False, claims: str = "") -> None:
+    def __init__(
+        self, checks: Iterable[Check], *, proved: bool = False, claims: str = "", retry_after: int = 0
+    ) -> None:
         self.checks = tuple(checks)
         self.proved = proved
         self.claims = claims
+        self.retry_after = retry_after
         super().__init__(self.failed.name)
 
     @property

@@ -12,19 +12,22 @@ import structlog
 from sqlalchemy import Connection
 from structlog.typing import FilteringBoundLogger
 
-from postern.access import Caller
+from postern.access import ANYONE, Caller
 from postern.access.caller import GUID
 from postern.api.run_actions import Read, Write
 from postern.browser_secrets import hash_of, new_secret
 from postern.connections.grants.entries import GrantedEntry
 from postern.connections.grants.no_grant import NoGrant
+from postern.connections.grants.rows import Refused
 from postern.connections.grants.states import Condition, Shown, condition
 from postern.connections.grants.store import Grants
 from postern.errors import problem
 from postern.journal import grants, invitations
+from postern.journal.audit_event import Kind
 from postern.journal.grants import SHARED, Grant, owner_of
 from postern.journal.invitations import KEPT_FOR, Invitation
 from postern.journal.shares import Holder
+from postern.security.audit.log import Note, not_noted
 
 CONNECT = "/connect"
 """The path that the pages of consent are below."""
@@ -39,12 +42,13 @@ MOST_COUNTED = 500
 class Asker(NamedTuple):
     """Who asks. `person` is "tenant/object" of a person who is signed in or has a token of their own, "" for an
     application. `holder` says whose share of the journal's readers a read takes, and `who` is an object id for the
-    log."""
+    log. `caller` is for the audit log."""
 
     person: str
     operator: bool
     holder: Holder
     who: str
+    caller: Caller = ANYONE
 
 
 class Own(NamedTuple):
@@ -75,13 +79,16 @@ class Link(NamedTuple):
 def asker_of(caller: Caller, operator: bool, holder: Holder) -> Asker:
     """Who asks, by a token or a session. A person of another application's token is a person too."""
     known = caller.kind == "user" and caller.tenant_id and caller.object_id
-    return Asker(owner_of(caller.tenant_id, caller.object_id) if known else "", operator, holder, caller.object_id)
+    return Asker(
+        owner_of(caller.tenant_id, caller.object_id) if known else "", operator, holder, caller.object_id, caller
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class GrantActions:
     """`entries` are those that people connect, by the names of their grants. `grants` is None if there is none.
-    `tenant` is where people sign in. `now` is the time in Unix seconds."""
+    `tenant` is where people sign in. `now` is the time in Unix seconds. `note` notes events of the audit log, and
+    `refused` says whose access an operator has ended."""
 
     entries: Mapping[str, GrantedEntry]
     grants: Grants | None
@@ -90,6 +97,8 @@ class GrantActions:
     tenant: str
     log: FilteringBoundLogger = field(default_factory=lambda: structlog.get_logger("postern"))
     now: Callable[[], float] = time.time
+    note: Note = not_noted
+    refused: Refused = lambda *_: False
 
     def entry(self, name: str, asker: Asker) -> GrantedEntry:
         """The entry whose grant is this person's own. A shared one is there for operators only: for all others it does
@@ -125,7 +134,7 @@ class GrantActions:
         of = partial(grants.of_connection, name=entry.name, limit=MOST_COUNTED + 1, after=after)
         found = await self.read(of, asker.holder)
         now = self.now()
-        states = [(grant, condition(grant, now)) for grant in found]
+        states = [(grant, self._condition(grant, now)) for grant in found]
         counts = Counter(str(state.state) for _, state in states[:MOST_COUNTED])
         listed = states[:MOST_OWNERS]
         goes_on = listed[-1][0].owner if len(states) > MOST_OWNERS else ""
@@ -144,6 +153,7 @@ class GrantActions:
         made = Invitation(hash_of(secret), name, owner_of(self.tenant, object_id), by, now)
         await self.write(partial(invitations.invite, invitation=made))
         self.log.info("connection-link-made", connection=name, object_id=object_id, by=asker.who)
+        self.consented(name, object_id, asker, "link-made")
         return Link(f"{CONNECT}/{name}/invitation/{secret}", now + KEPT_FOR)
 
     async def end(self, entry: GrantedEntry, owner: str, asker: Asker) -> str:
@@ -165,7 +175,14 @@ class GrantActions:
             by=asker.who,
             ended_at_provider=not note,
         )
+        self.consented(entry.name, owner.rpartition("/")[2], asker, "disconnected")
         return note
+
+    def consented(self, name: str, owner: str, asker: Asker, action: str) -> None:
+        """Note in the audit log what was done about the grant of an entry. `owner` is the object id of the person whose
+        grant it is, "" for one that all share."""
+        fields = {"connection": name, "owner": owner, "action": action}
+        self.note(Kind.CONSENT, by=asker.caller, fields=fields)
 
     def owner_in(self, text: str) -> str:
         """The owner that an operator names: an object id, "tenant/object", or "/" for what all share. Case does not
@@ -178,7 +195,11 @@ class GrantActions:
         return owner_of(tenant or self.tenant, object_id)
 
     def _shown(self, entry: GrantedEntry, grant: Grant | None) -> Own:
-        return Own(entry, grant, condition(grant, self.now()))
+        return Own(entry, grant, self._condition(grant, self.now()))
+
+    def _condition(self, grant: Grant | None, now: float) -> Condition:
+        refused = grant is not None and self.refused(grant.owner, grant.connected_at)
+        return condition(grant, now, refused=refused)
 
 
 def needed(own: Iterable[Own]) -> list[Own]:

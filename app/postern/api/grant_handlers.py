@@ -13,18 +13,15 @@ from postern.api.grant_actions import CONNECT, Asker, GrantActions, Own, Owners,
 from postern.api.handlers import holder_for
 from postern.api.list_query import no_parameters, pairs_of
 from postern.api.representation import when
+from postern.api.sent_object import sent_object
 from postern.connections.grants.entries import GrantedEntry
 from postern.connections.grants.reasons import YOU, said_to
 from postern.connections.grants.states import Condition
 from postern.errors import problem
 from postern.journal.grants import Grant
-from postern.json_parser import parse
-from postern.media_types import is_json
 from postern.settings.installation import Installation
 from postern.triggers.reply import Answer, json_reply
 
-MOST_BYTES = 4096
-"""Bytes of the body of a request for a link."""
 FOR = "for"
 
 
@@ -138,18 +135,8 @@ def _owners_json(found: Owners) -> dict[str, Any]:
 
 async def _object_id(request: Request) -> str:
     """The object id in the body `{"for": "…"}`. Raises Problem."""
-    if not is_json(request.headers.get("content-type", "").encode("latin-1")):
-        raise problem("unsupported-media-type", detail="Send JSON, with the header Content-Type: application/json.")
-    content = bytearray()
-    async for part in request.stream():
-        content += part
-        if len(content) > MOST_BYTES:
-            raise problem("body-too-large", detail=f"The body has at most {MOST_BYTES} bytes.")
-    try:
-        found = parse(bytes(content))
-    except ValueError:
-        raise problem("invalid-json") from None
-    if not isinstance(found, dict) or list(found) != [FOR] or not isinstance(found[FOR], str):
+    found = await sent_object(request)
+    if list(found) != [FOR] or not isinstance(found[FOR], str):
         errors = [{"where": FOR, "message": "is the one member of the body: the object id of a person"}]
         raise problem("invalid-body", detail="The body does not name a person.", errors=errors)
     named: str = found[FOR]

@@ -10,6 +10,8 @@ from urllib.parse import parse_qsl
 from postern.access import GUID
 from postern.errors import problem
 from postern.ids import is_id
+from postern.journal.audit_event import Kind
+from postern.journal.reading.audit import AuditFilter
 from postern.journal.reading.cursor import opened
 from postern.journal.reading.filters import ANONYMOUS, RefusalFilter, RunFilter
 from postern.journal.run import State
@@ -23,7 +25,7 @@ LONGEST = 200
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _REQUEST_ID = re.compile(r"[0-9a-f-]{1,64}")
 
-F = TypeVar("F", RunFilter, RefusalFilter)
+F = TypeVar("F")
 
 
 class PageQuery(NamedTuple):
@@ -60,6 +62,19 @@ def refusal_page(query: bytes) -> PageQuery:
 def refusal_page_of(pairs: Pairs) -> PageQuery:
     """The same, of parameters that are decoded already."""
     return _page(pairs, REFUSAL_PARAMETERS, lambda values: RefusalFilter(**values))
+
+
+def audit_page(query: bytes) -> PageQuery:
+    """The requested page of the audit log. Raises Problem `bad-filter`."""
+    return _page(pairs_of(query), AUDIT_PARAMETERS, _audit_filter)
+
+
+def _audit_filter(values: dict[str, Any]) -> AuditFilter:
+    """`who` is an object id, or a part of a name."""
+    who = values.pop("who", None)
+    is_object_id = who is not None and GUID.fullmatch(who.lower()) is not None
+    subject, name = (who.lower(), None) if who is not None and is_object_id else (None, who)
+    return AuditFilter(**values, subject=subject, name=name)
 
 
 def no_parameters(query: bytes) -> None:
@@ -126,6 +141,13 @@ def _state(text: str) -> State:
         raise Wrong(f"must be one of {', '.join(State)}") from None
 
 
+def _kind(text: str) -> Kind:
+    try:
+        return Kind(text)
+    except ValueError:
+        raise Wrong(f"must be one of {', '.join(Kind)}") from None
+
+
 def _caller(text: str) -> str:
     if text != ANONYMOUS and not GUID.fullmatch(text.lower()):
         raise Wrong(f"must be an object id, or {ANONYMOUS}")
@@ -145,6 +167,12 @@ def _time(text: str) -> float:
 def _run_id(text: str) -> str:
     if not is_id(text):
         raise Wrong("must be the id of a run")
+    return text
+
+
+def _node(text: str) -> str:
+    if not is_id(text):
+        raise Wrong("must be the id of a server process")
     return text
 
 
@@ -176,4 +204,12 @@ REFUSAL_PARAMETERS: Mapping[str, Callable[[str], Any]] = {
     "since": _time,
     "until": _time,
     "request_id": _request_id,
+}
+AUDIT_PARAMETERS: Mapping[str, Callable[[str], Any]] = {
+    "kind": _kind,
+    "who": _name,
+    "workflow": _name,
+    "since": _time,
+    "until": _time,
+    "node": _node,
 }

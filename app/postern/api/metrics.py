@@ -256,6 +256,20 @@ def grant_metrics(
     return collect
 
 
+def revocation_metrics(active: Callable[[], int], age: Callable[[], float | None]) -> Collect:
+    """How many subjects are revoked, and how old that knowledge is."""
+
+    def collect(families: Families) -> Iterable[Metric]:
+        yield families.gauges(
+            "postern_revocations", "People, applications and tokens that are revoked.", {"": active()}
+        )
+        seconds = age()
+        known = {} if seconds is None else {"": seconds}
+        yield families.gauges("postern_revocations_age_seconds", "Seconds since revocations were read.", known)
+
+    return collect
+
+
 def build_metrics(version: str) -> Collect:
     """The running version."""
     return lambda families: [families.info("postern_build", "The running version.", {"version": version})]

@@ -10,16 +10,20 @@ from starlette.routing import Route
 from structlog.typing import FilteringBoundLogger
 
 from postern.access import Caller, Check, Refused
+from postern.api.audit_handlers import AuditHandlers
 from postern.api.client import address_of
 from postern.api.departure import Page, while_connected
 from postern.api.grant_actions import GrantActions
 from postern.api.grant_handlers import GrantHandlers
 from postern.api.handlers import Handlers
+from postern.api.revocation_handlers import RevocationHandlers
 from postern.api.run_actions import Cancel, Read, Resubmit, RunActions, Underway, Write
+from postern.api.run_audit import RunAudit
 from postern.catalog import Snapshot
 from postern.errors import Problem, problem
 from postern.ids import new_id
 from postern.journal.refusal import Refusal, as_text
+from postern.security.revocation.revoking import Revoking
 from postern.settings.installation import Installation
 from postern.triggers.challenge import unauthenticated
 from postern.triggers.reply import Answer, problem_reply
@@ -42,7 +46,9 @@ def routes(
     console_on: bool = True,
     grants: GrantActions | None = None,
     connect_at: str = "",
+    revoking: Revoking | None = None,
     more: Iterable[tuple[str, str, Page]] = (),
+    audit: RunAudit | None = None,
 ) -> list[Route]:
     """The routes of the run API, and of `more` pages by method and path.
 
@@ -50,9 +56,10 @@ def routes(
     secure_transport.Identification), `snapshot` returns the current catalog, `underway` a run of this process.
     `refused` is called with each rejected request, and returns whether to log it. `console_on` says whether the
     console's pages are at this origin too (see triggers/one_origin.py). `grants` are the actions on connections that
-    people grant, and `connect_at` is the address that their pages are below, "" if the console is off.
+    people grant, and `connect_at` is the address that their pages are below, "" if the console is off. `audit` notes
+    in the audit log what is done with runs. `revoking` ends access.
     """
-    actions = RunActions(read, write, cancel, resubmit, snapshot, log, now)
+    actions = RunActions(read, write, cancel, resubmit, snapshot, log, now, audit or RunAudit())
     handlers = Handlers(installation, read, identify, snapshot, actions, underway, console_on)
     table: tuple[tuple[str, str, Page], ...] = (
         ("GET", "/runs", handlers.runs),
@@ -64,6 +71,8 @@ def routes(
         ("GET", "/refusals", handlers.refusals),
         ("GET", "/workflows", handlers.workflows),
         *(_of_grants(GrantHandlers(installation, handlers.caller, grants, connect_at)) if grants is not None else ()),
+        *(_of_revocations(RevocationHandlers(installation, handlers.caller, read, revoking)) if revoking else ()),
+        *AuditHandlers(installation, handlers.caller, read).pages,
         *more,
     )
     authority = installation.authority
@@ -77,6 +86,14 @@ def _of_grants(handlers: GrantHandlers) -> tuple[tuple[str, str, Page], ...]:
         ("GET", "/connections", handlers.index),
         ("POST", "/connections/{name}/links", handlers.link),
         ("DELETE", "/connections/{name}", handlers.end),
+    )
+
+
+def _of_revocations(handlers: RevocationHandlers) -> tuple[tuple[str, str, Page], ...]:
+    return (
+        ("GET", "/revocations", handlers.index),
+        ("POST", "/revocations", handlers.make),
+        ("DELETE", "/revocations/{id}", handlers.lift),
     )
 
 

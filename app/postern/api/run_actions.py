@@ -15,6 +15,7 @@ from postern.access import ANYONE, Caller, StartedBy
 from postern.api.access import Standing, is_anonymous, is_operator, standing
 from postern.api.first_run import started_by
 from postern.api.resubmit import caller_again, check_resubmit, edited
+from postern.api.run_audit import RunAudit
 from postern.catalog import Snapshot
 from postern.errors import problem
 from postern.ids import new_id
@@ -113,7 +114,7 @@ def see(installation: Installation, record: RunRecord | None, sender: Caller, ad
 
 @dataclass(frozen=True, slots=True)
 class RunActions:
-    """What callers do with runs. `read` and `write` are the journal's."""
+    """What callers do with runs. `read` and `write` are the journal's. `audit` notes it in the audit log."""
 
     read: Read
     write: Write
@@ -122,13 +123,15 @@ class RunActions:
     snapshot: Callable[[], Snapshot]
     log: FilteringBoundLogger
     now: Callable[[], float] = time.time
+    audit: RunAudit = field(default_factory=RunAudit)
     background: set["asyncio.Future[Run]"] = field(default_factory=set)
     in_background: Allotment = field(default_factory=lambda: Allotment(MOST_BACKGROUND))
 
     def note_view(self, seen: Seen) -> None:
-        """Log that an operator reads the run of another caller."""
+        """Log, and note in the audit log, that an operator reads the run of another caller."""
         if not seen.own and seen.private:
             self._note("run-viewed", seen)
+            self.audit.viewed(seen.actor, seen.record, seen.address)
 
     async def cancel(self, seen: Seen) -> RunRecord:
         """Cancel a run: here, or by a recorded request to the process that runs it. The record afterwards: the run may
@@ -141,6 +144,7 @@ class RunActions:
         if not here and not await self.write(partial(request_cancel, run_id=run_id, now=self.now(), by=by)):
             raise problem("run-ended")
         self._note("run-cancel-requested", seen)
+        self.audit.cancelled(seen.actor, seen.record, seen.address)
         record = await self.read(partial(find_run, run_id=run_id), seen.holder) or seen.record
         if record.ended and record.state is not State.CANCELLED:  # it ended by itself meanwhile
             raise problem("run-ended")
@@ -167,6 +171,7 @@ class RunActions:
             await running
         started = await self._once_recorded(run_id, running, by)
         self._note("run-resubmitted", seen)
+        self.audit.resubmitted(seen.actor, seen.record, seen.address, started)
         return started
 
     async def _started_by(self, seen: Seen, caller: Caller, record: RunRecord) -> StartedBy:

@@ -8,25 +8,30 @@ from postern import api
 from postern.api.docs import Docs, TokenCommand
 from postern.api.resubmit import resubmitter
 from postern.api.run_actions import Resubmit, Underway
+from postern.api.run_audit import RunAudit
 from postern.assembly.catalog import CatalogPart
 from postern.assembly.grants import GrantsPart
 from postern.assembly.identity import IdentityPart, installation_of
 from postern.assembly.part import Part
 from postern.assembly.refusals import RefusalsPart
+from postern.assembly.revocation import RevocationPart
 from postern.assembly.runs import RunsPart
 from postern.journal.journal import Journal
 from postern.journal.reading.records import RunRecord, underway_record
 from postern.runs.apart import apart
+from postern.security.audit.log import Note
 from postern.settings import Settings
 from postern.triggers.large_bodies import LargeBodies
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiPart(Part):
-    """The run API. `resubmit` starts a run again, and `underway` finds one of this process that has not ended."""
+    """The run API. `resubmit` starts a run again, and `underway` finds one of this process that has not ended.
+    `run_audit` notes in the audit log what is done with runs."""
 
     resubmit: Resubmit
     underway: Underway
+    run_audit: RunAudit
 
 
 def api_part(
@@ -37,12 +42,15 @@ def api_part(
     runs: RunsPart,
     refusals: RefusalsPart,
     grants: GrantsPart,
+    revocation: RevocationPart,
     log: FilteringBoundLogger,
     local_tokens: TokenCommand | None,
     large_bodies: LargeBodies,
+    note: Note,
 ) -> ApiPart:
-    """`/runs`, `/refusals`, `/workflows`, `/connections`, `/openapi.json` and `/docs`. With `local_tokens`, for a local
-    tenant, all callers see the documents of all triggers."""
+    """`/runs`, `/refusals`, `/workflows`, `/connections`, `/revocations`, `/openapi.json` and `/docs`. With
+    `local_tokens`, for a local tenant, all callers see the documents of all triggers. `note` notes events of the audit
+    log."""
     installation = installation_of(settings)
     identify = identity.identification.identify
     docs = Docs(installation, identify, catalog.snapshot, local_tokens)
@@ -51,6 +59,7 @@ def api_part(
         run = runs.runner.underway(run_id)
         return underway_record(run, journal.node) if run is not None else None
 
+    run_audit = RunAudit(note)
     resubmit = resubmitter(catalog.snapshot, apart(runs.runner.start), large_bodies)
     routes = api.routes(
         read=journal.read,
@@ -65,7 +74,9 @@ def api_part(
         log=log,
         grants=grants.actions,
         connect_at=grants.address,
+        revoking=revocation.revoking,
         more=docs.pages,
         console_on=bool(grants.address),
+        audit=run_audit,
     )
-    return ApiPart(routes=tuple(routes), resubmit=resubmit, underway=underway)
+    return ApiPart(routes=tuple(routes), resubmit=resubmit, underway=underway, run_audit=run_audit)

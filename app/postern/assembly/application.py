@@ -23,9 +23,11 @@ from postern.assembly.console import Beside, Local, console_is_on, console_part
 from postern.assembly.grants import grants_part
 from postern.assembly.identity import IdentityPart, authority, identity_part
 from postern.assembly.journal import journal_part
+from postern.assembly.observed import observed_part, records_deleted
 from postern.assembly.operations import operations_part, readiness_of
 from postern.assembly.part import Part, start
 from postern.assembly.refusals import RefusalsPart, refusals_part
+from postern.assembly.revocation import revocation_part
 from postern.assembly.runs import RunsPart, runs_part
 from postern.assembly.security import audit_part
 from postern.catalog import Catalog
@@ -37,6 +39,7 @@ from postern.journal.refusal import Refusal
 from postern.logs import configure_logs, log_format
 from postern.runs.runner import Runner
 from postern.security.audit.log import AuditLog
+from postern.security.revocation.revocations import Revocations
 from postern.settings import Settings, load_settings
 from postern.triggers.caller_tokens import with_caller_tokens
 from postern.triggers.client_network import network_check
@@ -135,39 +138,43 @@ def create_app(
     """
     log = structlog.get_logger("postern")
     audit = AuditLog()
-    identity = identity_part(settings)
+    note = audit.note
+    revocations = Revocations()
+    identity = identity_part(settings, revocations)
     catalog = catalog_part(settings, identity.serve)
     connections = connections_part(settings)
-    journal = journal_part(settings)
-    audited = audit_part(settings, audit, journal.journal)
+    journal = journal_part(settings, records_deleted(note))
+    audited = audit_part(settings, audit, journal, connections.connections)
+    observed = observed_part(settings, note, journal.journal, catalog, connections)
+    revocation = revocation_part(settings, revocations, journal.journal, audit, identity, connections)
     console_on = console_is_on(settings, local_address)
-    grants = grants_part(settings, journal.journal, connections, log, local_address if console_on else None)
-    runs = runs_part(
-        settings,
-        journal.journal,
-        connections.connections,
-        catalog.triggers,
-        log,
-        for_author=local_tokens is not None,
-        pages=grants.address,
-        callers=connections.callers,
-    )
-    refusals = refusals_part(journal.journal, identity.identity, log)
+    at = local_address if console_on else None
+    grants = grants_part(settings, journal.journal, connections, log, note, at, revocations)
+    for_author = local_tokens is not None
+    callers = connections.callers
+    of_runs = (settings, journal.journal, connections.connections, catalog.triggers, log)
+    runs = runs_part(*of_runs, for_author=for_author, pages=grants.address, callers=callers)
+    refusals = refusals_part(journal.journal, identity.identity, log, observed.observer.rejected)
     large_bodies = LargeBodies()
-    api = api_part(
-        settings, journal.journal, identity, catalog, runs, refusals, grants, log, local_tokens, large_bodies
-    )
-    checked = (identity, catalog, connections, journal, audited, grants, runs, refusals, api)
+    beside_runs = (catalog, runs, refusals, grants, revocation)
+    api = api_part(settings, journal.journal, identity, *beside_runs, log, local_tokens, large_bodies, note)
+    checked = (identity, catalog, connections, journal, audited, observed, revocation, grants, runs, refusals, api)
     readiness = readiness_of(checked)
-    beside = Beside(journal.journal, identity, catalog, connections, runs, refusals, api, grants, readiness)
+    shown = (connections, runs, refusals, api, grants, revocation)
+    beside = Beside(journal.journal, identity, catalog, *shown, readiness, note)
     console = console_part(settings, beside, log, Local(local_address, local_tokens, local_caller))
     parts = (*checked, console)
     operations = operations_part(parts, readiness, journal.journal.node[-8:], runs.requests.settle)
     pipeline = _pipeline(settings, identity, catalog, connections, runs, refusals, large_bodies, log)
-    gate = Gate(preflights(catalog.triggers), let_read, before=check_reach)
-    pipeline = replace(pipeline, gate=gate, for_author=local_tokens is not None, console_on=console_on)
-    own_host = own_host_of(settings, local_tokens is not None)
+    gate = Gate(
+        preflight=preflights(catalog.triggers),
+        readable=let_read,
+        before=check_reach,
+        admitted=observed.observer.admitted,
+    )
+    pipeline = replace(pipeline, gate=gate, for_author=for_author, console_on=console_on)
     outside = network_check(settings.allowed_networks)
+    own_host = own_host_of(settings, for_author)
     return Application((*parts, operations), pipeline, catalog.catalog, own_host, outside)
 
 
@@ -186,6 +193,7 @@ def _pipeline(
         triggers=catalog.triggers,
         recall=identity.identification.recall,
         identify=identity.identification.identify,
+        still=identity.still,
         start=_start(runs.runner, connections.callers),
         refused=refusals.take,
         max_body_bytes=settings.max_body_bytes,

@@ -19,21 +19,30 @@ from postern.settings.own_application import on_behalf_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CatalogPart(Part):
-    """The loaded workflows. Each of the two functions returns the current ones."""
+    """The loaded workflows. `snapshot` and `triggers` return the current ones. `listeners` are called with the old and
+    the new snapshot after each change."""
 
     catalog: Catalog
     snapshot: Callable[[], Snapshot]
     triggers: Callable[[], Mapping[str, Trigger]]
+    listeners: list[Callable[[Snapshot, Snapshot], None]]
 
 
 def catalog_part(settings: Settings, changed: Callable[[Snapshot], None]) -> CatalogPart:
     """The folder is loaded at once, and watched while the server runs. `changed` is called with each new snapshot."""
     hand_down(settings.workflows)
-    catalog = load_catalog(settings, on_change=lambda _, new: changed(new), trial=True)
+    listeners: list[Callable[[Snapshot, Snapshot], None]] = [lambda _, new: changed(new)]
+
+    def on_change(old: Snapshot, new: Snapshot) -> None:
+        for listener in listeners:
+            listener(old, new)
+
+    catalog = load_catalog(settings, on_change=on_change, trial=True)
     return CatalogPart(
         catalog=catalog,
         snapshot=lambda: catalog.snapshot,
         triggers=lambda: catalog.snapshot.triggers,
+        listeners=listeners,
         tasks=(catalog.watch,),
         checks={"catalog": folder_readable(settings.workflows)},
         metrics=(catalog_metrics(lambda: len(catalog.snapshot.faults)),),

@@ -18,6 +18,7 @@ from postern.assembly.grants import GrantsPart
 from postern.assembly.identity import IdentityPart, installation_of
 from postern.assembly.part import Part
 from postern.assembly.refusals import RefusalsPart
+from postern.assembly.revocation import RevocationPart
 from postern.assembly.runs import RunsPart
 from postern.connections.entry_trial import OfPeople, stages_of
 from postern.connections.own_proof import OwnProof
@@ -35,13 +36,14 @@ from postern.identity import Accounts, fetch_endpoints, tenant
 from postern.identity.explained import explained
 from postern.journal.journal import Journal
 from postern.journal.sessions import ends_of
+from postern.security.audit.log import Note
 from postern.settings import Settings
 from postern.settings.console import missing_for_console
 
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """The parts of the server that the console shows and uses."""
+    """The parts of the server that the console shows and uses. `note` notes events of the audit log."""
 
     journal: Journal
     identity: IdentityPart
@@ -51,7 +53,9 @@ class Beside:
     refusals: RefusalsPart
     api: ApiPart
     grants: GrantsPart
+    revocation: RevocationPart
     readiness: Readiness
+    note: Note
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +104,16 @@ def console_part(settings: Settings, beside: Beside, log: FilteringBoundLogger, 
 
     frame = Frame(address, assets.version, journal.node[-8:])
     sessions = Sessions(
-        cookies_at(address), journal.read, journal.write, note, services.installation, ends_of(settings)
+        cookies_at(address),
+        journal.read,
+        journal.write,
+        note,
+        services.installation,
+        ends_of(settings),
+        revocations=beside.revocation.revocations,
     )
     guard = Guard(frame, sessions, settings.console == "operators", beside.refusals.take, log)
-    sign_in = SignIn(frame, sessions, _entra(settings, beside, client, address), journal.write, log)
+    sign_in = SignIn(frame, sessions, _entra(settings, beside, client, address), journal.write, log, beside.note)
     return Part(routes=routes(services, guard, sign_in, assets), life=life)
 
 
@@ -132,7 +142,10 @@ def _services(
         readiness=beside.readiness.reasons,
         grants=beside.grants.actions,
         provider=beside.grants.provider,
+        revoking=beside.revocation.revoking,
         stages=partial(stages_of, settings=settings, of=OfPeople(journal.read, accounts)),
+        note=beside.note,
+        run_audit=beside.api.run_audit,
     )
 
 

@@ -28,6 +28,8 @@ from postern.connections.grants.store import Grants
 from postern.http_client import http_client
 from postern.journal.journal import Journal
 from postern.journal.reading.readers import SERVER
+from postern.security.audit.log import Note
+from postern.security.revocation.revocations import Revocations
 from postern.settings import GrantedAuth, Settings
 from postern.settings.installation import Installation
 
@@ -62,11 +64,13 @@ def grants_part(
     journal: Journal,
     connections: ConnectionsPart,
     log: FilteringBoundLogger,
+    note: Note,
     local_address: str | None,
+    revocations: Revocations,
 ) -> GrantsPart:
     """Grants are renewed in the background while the server runs. Without an entry that needs it, the part is empty.
-    `local_address` is where browsers reach the server with a local tenant, "" with a real one, and None if the console
-    is off."""
+    `note` notes events of the audit log. `local_address` is where browsers reach the server with a local tenant, ""
+    with a real one, and None if the console is off. Grants of people whose access has ended are not used."""
     entries = granted_entries(settings)
     address = "" if local_address is None else local_address or settings.public_url or ""
 
@@ -82,15 +86,15 @@ def grants_part(
         context = replace(opened.context, http=opened.provider_client(entry.entry))
         return provider_of(name, entry.auth, context, accounts)
 
-    def actions(grants: Grants | None) -> GrantActions:
-        return GrantActions(entries, grants, journal.read, journal.write, settings.tenant_id or "", log)
-
+    actions = partial(_actions, entries, journal, settings, log, note, revocations)
     if not entries:
         return GrantsPart(entries=entries, actions=actions(None), address=address, provider=provider)
     client = http_client(settings.ca_bundle, proxy=settings.way_out)
     accounts = entra_accounts(settings, client)
     seal = Seal(VaultKeys(connections.connections.vault, settings.grants_key_name or ""), place)
-    grants = ServerGrants(journal.read, journal.write, seal, provider, journal.node, lambda: entries)
+    refused = revocations.refuses_owner
+    grants = ServerGrants(journal.read, journal.write, seal, provider, journal.node, lambda: entries, refused=refused)
+    revocations.on_revoked(lambda _: grants.revoked())
     of_runs = GrantsOfRuns(grants, may_connect(installation_of(settings), address), in_progress)
     read = partial(journal.read, caller=SERVER)
     counts = GrantCounts(read, {name: entry.per_user for name, entry in entries.items()})
@@ -114,3 +118,16 @@ def grants_part(
         tasks=(grants.run, counts.run),
         metrics=(grant_metrics(lambda: counts.found, grants.counts.outcomes, grants.counts.seconds),),
     )
+
+
+def _actions(
+    entries: Mapping[str, GrantedEntry],
+    journal: Journal,
+    settings: Settings,
+    log: FilteringBoundLogger,
+    note: Note,
+    revocations: Revocations,
+    grants: Grants | None,
+) -> GrantActions:
+    tenant_id, refused = settings.tenant_id or "", revocations.refuses_owner
+    return GrantActions(entries, grants, journal.read, journal.write, tenant_id, log, note=note, refused=refused)

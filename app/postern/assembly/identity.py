@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from postern.access import Guarded
+from postern.access import Caller, Guarded, NoRevocations, Revocations
 from postern.api.docs import OWN_ADDRESS
 from postern.api.health import keys_usable
 from postern.api.metrics import key_metrics
@@ -22,17 +22,20 @@ FetchFor = Callable[[Tenant], Callable[[], Awaitable[bytes]]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdentityPart(Part):
-    """Verifies tokens. `identification` verifies the token of a request, `serve` sets the tenants."""
+    """Verifies tokens. `identification` verifies the token of a request, `still` raises Refused if the access of its
+    caller has ended since, and `serve` sets the tenants."""
 
     identity: Identity
     identification: Identification
+    still: Callable[[Caller], None]
     serve: Callable[[Snapshot], None]
 
 
-def identity_part(settings: Settings) -> IdentityPart:
-    """Signing keys are fetched by a separate HTTP client, and refreshed while the server runs."""
+def identity_part(settings: Settings, revocations: Revocations | None = None) -> IdentityPart:
+    """Signing keys are fetched by a separate HTTP client, and refreshed while the server runs. Who changes
+    `revocations` lets `identity` forget the tokens of those whose access has ended."""
     client = http_client(settings.ca_bundle, proxy=settings.way_out)
-    identity = create_identity(settings, lambda of: partial(fetch_keys, client, of))
+    identity = create_identity(settings, lambda of: partial(fetch_keys, client, of), revocations)
     identity.serve(_tenants(settings, own_tenants(settings)))  # people sign in where there is no workflow yet, too
 
     @asynccontextmanager
@@ -43,6 +46,7 @@ def identity_part(settings: Settings) -> IdentityPart:
     return IdentityPart(
         identity=identity,
         identification=Identification(identity.recall, identity.identify),
+        still=(revocations or NoRevocations()).check,
         serve=lambda snapshot: identity.serve(tenants(settings, snapshot)),
         life=life,
         tasks=(identity.run,),
@@ -51,7 +55,7 @@ def identity_part(settings: Settings) -> IdentityPart:
     )
 
 
-def create_identity(settings: Settings, fetch_for: FetchFor) -> Identity:
+def create_identity(settings: Settings, fetch_for: FetchFor, revocations: Revocations | None = None) -> Identity:
     """The Identity for the settings; `fetch_for` returns the function that fetches a tenant's signing keys."""
     return Identity(
         fetch_for,
@@ -59,6 +63,7 @@ def create_identity(settings: Settings, fetch_for: FetchFor) -> Identity:
         max_age=min(settings.keys_max_age, settings.keys_stale / 2),  # a refresh may fail once before keys go stale
         cooldown=settings.keys_cooldown,
         stale=settings.keys_stale,
+        revocations=revocations,
     )
 
 

@@ -1,6 +1,6 @@
 """The journal: the database of the settings, and how long records stay in it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -19,20 +19,21 @@ from postern.settings import Settings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JournalPart(Part):
-    """The journal that records runs."""
+    """The journal that records runs, and what deletes old records."""
 
     journal: Journal
+    retention: Retention
 
 
-def journal_part(settings: Settings) -> JournalPart:
-    """Old records, and what is too much, are deleted while the server runs. Raises DatabaseFault if the
-    database can never be used."""
+def journal_part(settings: Settings, deleted: Callable[[Mapping[str, int]], object]) -> JournalPart:
+    """Old records, and what is too much, are deleted while the server runs; `deleted` is called with how many. Raises
+    DatabaseFault if the database can never be used."""
     check_database(settings.database_url)
     growth = Growth(settings.database_max_bytes)
     journal = Journal(settings.database_url, growth=growth)
     read_sums = partial(journal.read, caller=SERVER, seconds=SUMS_SECONDS)
-    retention = Retention(journal.write, settings.retention_days, ends=ends_of(settings))
-    storage = Storage(settings.database_url, growth, read_sums, journal.write)
+    retention = Retention(journal.write, settings.retention_days, ends=ends_of(settings), deleted=deleted)
+    storage = Storage(settings.database_url, growth, read_sums, journal.write, report=deleted)
 
     @asynccontextmanager
     async def life() -> AsyncIterator[None]:
@@ -45,6 +46,7 @@ def journal_part(settings: Settings) -> JournalPart:
 
     return JournalPart(
         journal=journal,
+        retention=retention,
         life=life,
         tasks=(retention.run, storage.run),
         checks={"journal": journal_works(lambda: journal.available, journal.read)},

@@ -10,7 +10,7 @@ from postern.assembly.part import Part
 from postern.identity import Examined, Identity, examine
 from postern.journal.journal import Journal
 from postern.journal.refusal import Refusal
-from postern.journal.refusals import Examine, Refusals
+from postern.journal.refusals import Examine, Refusals, Report
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,9 +20,9 @@ class RefusalsPart(Part):
     take: Callable[[Refusal], bool]
 
 
-def refusals_part(journal: Journal, identity: Identity, log: FilteringBoundLogger) -> RefusalsPart:
-    """Tokens of rejected requests are examined after the reply."""
-    refusals = Refusals(journal.write, examiner(identity), log)
+def refusals_part(journal: Journal, identity: Identity, log: FilteringBoundLogger, report: Report) -> RefusalsPart:
+    """Tokens of rejected requests are examined after the reply. `report` gets what was counted."""
+    refusals = Refusals(journal.write, examiner(identity), log, report=report)
 
     @asynccontextmanager
     async def life() -> AsyncIterator[None]:

@@ -21,7 +21,7 @@ from postern.access import Access, Policy
 from postern.authoring.workflow import Workflow
 from postern.catalog.modules import Generation
 from postern.catalog.snapshot import EMPTY, Fault, Flaw, Snapshot, Trigger, Version, settle, snapshot_of
-from postern.catalog.sources import PACKAGE, Source, changed_files, read_folder, shared_names
+from postern.catalog.sources import PACKAGE, Hashes, Source, changed_files, read_folder, shared_names
 from postern.catalog.trial import Impossible, Stopped, ended_if_held, tried
 from postern.catalog.versions import bound_again, clash_of_files, flaw_of_trial, not_loaded, version_of
 
@@ -215,13 +215,14 @@ class Catalog:
             except Impossible as error:
                 log.warning("workflows-not-tried", cause=str(error), fix="allow the server to start processes")
         generation.refuse({name: each.why for name, each in stopped.items()})
+        hashes = Hashes(sources, self._folder)
         found: dict[Path, Version | Flaw] = {}
         for source in entries:
             if source.module in stopped:
                 outcome: Version | Flaw = flaw_of_trial(stopped[source.module])
             else:
                 with guard():
-                    outcome = version_of(source, self._folder, generation, self._bind)
+                    outcome = version_of(source, self._folder, generation, self._bind, hashes)
             if isinstance(outcome, Flaw):
                 generation.withdraw(source.module)
             found[source.file] = outcome

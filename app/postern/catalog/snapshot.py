@@ -15,13 +15,15 @@ from postern.catalog.uses import NOTHING_SEEN, Uses
 class Trigger:
     """A workflow bound to this installation. `file` and `workflow.line` say where it is defined. `context` has what its
     module changed in its context when it was loaded; runs begin with it. `uses` has the connections and secrets that it
-    uses."""
+    uses. `sha256` is of the file as it was loaded, and `helpers_sha256` of the helper modules then."""
 
     workflow: Workflow
     policy: Policy
     file: Path
     context: Changes = ()
     uses: Uses = NOTHING_SEEN
+    sha256: str = ""
+    helpers_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,22 @@ def digest_of(sources: Iterable[Source]) -> str:
     return found.hexdigest()
 
 
+class Hashes:
+    """SHA-256, in hexadecimal, of the files as they were read. `helpers` is of what `sha256sum` prints for the helper
+    modules, sorted by path: every Python file below the folder but the workflows' own at its top."""
+
+    def __init__(self, sources: Mapping[Path, Source], folder: Path) -> None:
+        self._sources = sources
+        helpers = [source for source in sources.values() if source.is_package or not source.is_entry]
+        named = sorted((source.file.relative_to(folder).as_posix(), self.of(source.file)) for source in helpers)
+        self.helpers = sha256("".join(f"{digest}  {path}\n" for path, digest in named).encode()).hexdigest()
+
+    def of(self, file: Path) -> str:
+        """That of a file; "" if it was not read."""
+        source = self._sources.get(file)
+        return "" if source is None else sha256(source.content).hexdigest()
+
+
 def shared_names(sources: Mapping[Path, Source]) -> frozenset[str]:
     """The modules that two files define, as `orders.py` and `orders/__init__.py` do."""
     counts = Counter(source.module for source in sources.values())

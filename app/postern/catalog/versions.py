@@ -14,7 +14,7 @@ from postern.authoring.signature import WorkflowFault
 from postern.authoring.workflow import Workflow
 from postern.catalog.modules import Generation, TooSlow, Unreadable
 from postern.catalog.snapshot import Flaw, Trigger, Version, duplicate
-from postern.catalog.sources import PACKAGE, Source
+from postern.catalog.sources import PACKAGE, Hashes, Source
 from postern.catalog.trial import Stopped
 from postern.catalog.uses import Uses, seen_in, uses_of
 
@@ -23,7 +23,7 @@ _LONGEST_MESSAGE = 500
 
 
 def version_of(
-    source: Source, folder: Path, generation: Generation, bind: Callable[[Workflow], Policy]
+    source: Source, folder: Path, generation: Generation, bind: Callable[[Workflow], Policy], hashes: Hashes
 ) -> Version | Flaw:
     """The version of the file, or its flaw. Every exception of the import is caught here."""
     try:
@@ -53,7 +53,8 @@ def version_of(
         if written not in seen:
             seen[written] = seen_in(generation.get_source(written) or "")
         file, uses = _written_in(workflow, source), uses_of(workflow, seen[written])
-        triggers[workflow.name] = Trigger(workflow, policy, file, generation.context_changes, uses)
+        changes = generation.context_changes
+        triggers[workflow.name] = Trigger(workflow, policy, file, changes, uses, hashes.of(file), hashes.helpers)
     return Version(triggers)
 
 

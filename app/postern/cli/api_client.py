@@ -45,6 +45,7 @@ PAGE = 100
 _HINTS = {
     "unauthenticated": "Send another token with --as or --token-file.",
     "insecure-transport": "Set POSTERN_PUBLIC_URL to the server's https address.",
+    "confirmation-required": "With --yes it is done nevertheless.",
     "forbidden": "Operators have the app role Postern.Operator, or their object id is in POSTERN_OPERATORS.",
     "not-found": "Is this a Postern server that keeps records?",
 }
@@ -176,15 +177,18 @@ class Api:
 
 class Listing:
     """A list of the API, newest first, page by page, up to `limit` records. `time` is the member of a record with its
-    time: a list of several pages reports how far back it has got. Afterwards `next` is None if there are no more
-    records."""
+    time: a list of several pages reports how far back it has got. `member` of a page has its
+    records, by default `name`. Afterwards `next` is None if there are no more records."""
 
-    def __init__(self, api: Api, name: str, query: Mapping[str, str | None], limit: int, time: str = "") -> None:
+    def __init__(
+        self, api: Api, name: str, query: Mapping[str, str | None], limit: int, time: str = "", member: str = ""
+    ) -> None:
         self._api = api
         self._name = name
         self._query = query
         self._limit = limit
         self._time = time
+        self._member = member or name
         self._back = ""
         self.next: str | None = None
         self.pages = 0
@@ -195,7 +199,7 @@ class Listing:
             cursor = self.next
             query = {**self._query, "limit": str(min(left, PAGE)), "cursor": cursor}
             document = await self._api.get(f"/{self._name}", query)
-            records, self.next = _records(document, self._name), document.get("next")
+            records, self.next = _records(document, self._member), document.get("next")
             if self.next is not None and self.next == cursor:
                 stop("the server gives the same page again and again.")
             self.pages += 1

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from sqlalchemy import text
@@ -24,13 +24,14 @@ from postern.cli.open_database import (
     reported_faults,
     running_servers,
 )
-from postern.cli.terminal import err, plain, stop
+from postern.cli.terminal import err, fail, plain, stop
 from postern.errors import DatabaseFault
 from postern.journal.database import postgres_dumps, sqlite_copies, sqlite_file
 from postern.journal.database.contents import is_empty, shown, sqlite_path
 from postern.journal.database.engine import check_revision, lock_tables, migrate, open_engine, revision_of
 from postern.journal.database.revisions import HEAD
 from postern.journal.live_processes import registered
+from postern.journal.restored import revocations_in, take_over
 from postern.journal.server_processes import ServerProcess
 
 Force = Annotated[bool, typer.Option("--force", help="Replace FILE if it exists.")]
@@ -77,6 +78,7 @@ def restore(
     with reported_faults(url), _tidy():
         _refuse_other_kind(file, url)
         path = sqlite_path(url)
+        revoked = _revocations_in(url) if path is None or path.exists() else []
         if path is None:
             moved, found = _restore_dump(file, url, aside.lower().replace("-", "_"), force=force)
         else:
@@ -91,12 +93,42 @@ def restore(
 
             with err.status("Copying the backup …"):
                 moved = str(sqlite_copies.put_in_place(file, path, f".{aside}", ready) or "")
+        _take_over(revoked, url)
     steps = f"migration {found}" if found == HEAD else f"migration {found}, now {HEAD}"
     err.print(plain(f"{shown(url)} was restored from {file}: {steps}."), markup=False, highlight=False, soft_wrap=True)
     if moved:
         what = "schema" if path is None else "file"
         text_ = f"The previous database is in the {what} {moved}: remove it when you no longer need it."
         err.print(plain(text_), markup=False, highlight=False, soft_wrap=True)
+
+
+def _revocations_in(url: str) -> list[dict[str, Any]] | None:
+    """The revocations of the database that will be replaced; None if it cannot be read."""
+    try:
+        with opened(url) as engine, engine.connect() as connection:
+            return revocations_in(connection)
+    except (DBAPIError, DatabaseFault):
+        return None
+
+
+def _take_over(revoked: list[dict[str, Any]] | None, url: str) -> None:
+    """Keep the revocations: a backup gives no access back. If they are not known, say so."""
+    if revoked is None:
+        fail(
+            "The revocations of the previous database could not be read, so those that were made since the backup are "
+            "lost: revoke again what has to stay revoked."
+        )
+        return
+    if not revoked:
+        return
+    engine = open_engine(url, writing=True)
+    try:
+        with engine.begin() as connection:
+            kept = take_over(connection, revoked)
+    finally:
+        engine.dispose()
+    line = f"Revocations of the previous database were kept: {kept:,}."
+    err.print(line, markup=False, highlight=False)
 
 
 def _refuse_without_tables(migration: str, url: str) -> None:

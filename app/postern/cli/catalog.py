@@ -15,6 +15,7 @@ from postern.cli.terminal import describe, err, fail, out, plain, print_faults, 
 from postern.cli.workspace import Workspace, workspace
 from postern.connections.grants.reach import out_of_reach
 from postern.settings import load_settings
+from postern.settings.audit import check_audit
 from postern.settings.console import missing_for_console
 from postern.settings.grants import check_grants
 from postern.settings.warnings import environment_warnings, warnings
@@ -55,6 +56,7 @@ def check() -> None:
     here = workspace()
     if not here.local:  # the local tenant provides all that they need
         check_grants(here.settings)
+    check_audit(here.settings)
     snapshot = here.load()
     print_faults(snapshot.faults)
     found = [*warnings(here.settings), *environment_warnings(os.environ, here.settings)]

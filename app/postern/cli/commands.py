@@ -53,6 +53,14 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
             "line. `postern explain REQUEST_ID` shows the checks."
         ),
     ),
+    "audit": ("audit", "The audit log: list, verify, export FILE, key. Without a subcommand, same as list."),
+    "revoke": (
+        "revoke",
+        (
+            "End the access of a person, an application or a token: PERSON, CLIENT or --token UTI; list, lift ID. "
+            "Without arguments, same as list."
+        ),
+    ),
     "connections": (
         "connections",
         (

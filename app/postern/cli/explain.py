@@ -5,17 +5,24 @@ import json
 import sys
 from functools import partial
 from pathlib import Path
+from time import monotonic, time
 from typing import Annotated
 
 import typer
+from sqlalchemy.exc import DBAPIError
 
 from postern.access import GUID, Check, Guarded
 from postern.catalog import Snapshot, Trigger
 from postern.cli.api_client import AsOperator, TokenFile
+from postern.cli.open_database import opened
 from postern.cli.refusals import explain_refusal
 from postern.cli.terminal import checks_table, err, fail, out, plain, stop
 from postern.cli.workspace import Workspace, workspace
+from postern.errors import DatabaseFault
 from postern.identity.explained import Explained, advice_of, explained, given_token, scopes_to_request
+from postern.journal.database.engine import file_of
+from postern.journal.revocations import Rule, rules
+from postern.security.revocation.revocations import Revocations
 
 
 def add_to(app: typer.Typer) -> None:
@@ -115,10 +122,31 @@ async def _explained(here: Workspace, snapshot: Snapshot, policy: Guarded, token
     async def from_file() -> bytes:
         return given
 
+    revocations = _revocations(here.settings.database_url)
     async with http_client(here.settings.ca_bundle, proxy=here.settings.way_out) as client:
-        identity = create_identity(here.settings, lambda of: from_file if given else partial(fetch_keys, client, of))
+        identity = create_identity(
+            here.settings, lambda of: from_file if given else partial(fetch_keys, client, of), revocations
+        )
         identity.serve(tenants(here.settings, snapshot))
         return await explained(identity, token, policy)
+
+
+def _revocations(url: str) -> Revocations | None:
+    """The revocations in the database of the settings; None if it cannot be read, which is said."""
+    found: list[Rule] = []
+    path = file_of(url)
+    try:
+        if path is None or path.exists():
+            with opened(url) as engine, engine.connect() as connection:
+                found = rules(connection, time())
+    except (DatabaseFault, DBAPIError, OSError) as error:
+        cause = type(error).__name__
+        text = f"Revocations are not checked: the database of POSTERN_DATABASE_URL cannot be read ({cause})."
+        err.print(text, markup=False, highlight=False, soft_wrap=True)
+        return None
+    known = Revocations()
+    known.apply(found, monotonic())
+    return known
 
 
 def _given_keys(here: Workspace, keys: Path | None) -> bytes:

@@ -12,6 +12,7 @@ from postern.journal.database.engine import check_database
 from postern.logs import configure_logs, log_format
 from postern.loopback import is_loopback
 from postern.settings import Settings, load_settings
+from postern.settings.audit import check_audit
 from postern.settings.grants import check_grants
 
 
@@ -32,6 +33,7 @@ def serve(
     use_address(host, port)
     settings = load_settings()
     check_grants(settings)
+    check_audit(settings)
     configure_logs(log_format(settings.log_format))
     several = workers > 1
     if several:  # each worker checks it too, but it is said once

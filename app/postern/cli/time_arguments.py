@@ -25,6 +25,16 @@ def moment(option: str, text: str | None, now: datetime) -> str | None:
     return found.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def seconds_of(option: str, text: str | None) -> float:
+    """A duration of an option, such as 8h, in seconds; 0 without one. Exits with 2 if it is not valid."""
+    if text is None:
+        return 0.0
+    found = _AGO.fullmatch(text.strip())
+    if not found or not int(found[1]):
+        stop(f"{option} {text}: not a valid duration. Write it like 30m, 8h or 2d.", 2)
+    return timedelta(**{_UNITS[found[2]]: int(found[1])}).total_seconds() if int(found[1]) < 10**6 else 1e12
+
+
 def window(since: str | None, until: str | None) -> dict[str, str | None]:
     """The options --since and --until as the API takes them."""
     now = datetime.now(UTC)

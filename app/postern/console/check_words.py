@@ -57,6 +57,11 @@ CHECKS: Mapping[str, Words] = {
     "times": Words("The token has its times", "The token has no usable times", _ENTRA),
     "expiry": Words("The token has not expired", "The token had expired", "The client has to request a new token"),
     "not-before": Words("The token is valid already", "The token was not valid yet", _CLOCK),
+    "revoked": Words(
+        "No operator has ended this access",
+        "An operator had ended this access, or revoked the token",
+        "The client has to request a new token. An operator takes a revocation back at /console/revocations",
+    ),
     "issued-at": Words("The token was issued in the past", "The token was issued in the future", _CLOCK),
     "access-token": Words(
         "It is an access token",

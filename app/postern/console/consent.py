@@ -114,13 +114,18 @@ class Consent:
         if not secret:
             raise fault(NOT_STARTED, reason="no cookie of a consent that was begun in this browser")
         return_to = await self._taken(visit, entry, state, secret)
+        owner = entry.owner(asker.person).rpartition("/")[2]
         try:
             issued = await self._issued(entry, query, state, secret)
-            return await self._stored(visit, entry, asker, issued) or return_to
+            other = await self._stored(visit, entry, asker, issued)
         except RefusedByProvider as error:
             shown = _refused(entry, error)
+            self.actions.consented(entry.name, owner, asker, "refused")
         except ConnectionFault as error:
             shown = _unavailable(entry, f"{error.entry} {error.wrong}. {error.fix}")
+        else:
+            self.actions.consented(entry.name, owner, asker, "connected" if other is None else "other-account")
+            return other or return_to
         raise shown  # outside of the handler: what is in its context may hold the code
 
     async def _taken(self, visit: Visit, entry: GrantedEntry, state: str, secret: str) -> str:

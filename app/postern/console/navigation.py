@@ -21,5 +21,7 @@ NAVIGATION = (
     Entry("workflows", "w", "Workflows", "/workflows", operators_only=True),
     Entry("connections", "c", "Connections", "/connections"),
     Entry("secrets", "s", "Secrets", "/secrets", operators_only=True),
+    Entry("revocations", "x", "Revocations", "/revocations", operators_only=True),
     Entry("explain", "e", "Explain", "/explain", operators_only=True),
+    Entry("audit", "a", "Audit", "/audit", operators_only=True),
 )

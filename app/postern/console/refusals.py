@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from postern.api.list_query import DEFAULT_LIMIT
+from postern.api.list_query import DEFAULT_LIMIT, refusal_page
 from postern.console.check_words import CHECKS
+from postern.console.filter_form import SINCE, Asked, FilterForm
 from postern.console.look_on import look_on
 from postern.console.page import PageRoute, Shown, Visit
-from postern.console.refusal_query import LABELS, SINCE, Asked, asked
 from postern.console.refusal_view import refusal_rows, refusal_view
 from postern.console.services import Services
 from postern.errors import problem
@@ -22,6 +22,15 @@ from postern.journal.reading.records import RefusalRecord
 HERE = "refusals"
 MOST_OFFERED = 100
 """Names of workflows that the form offers."""
+LABELS = {
+    "workflow": "workflow",
+    "reason": "reason",
+    "address": "address",
+    "request_id": "request",
+    "since": "since",
+    "until": "until",
+}
+FORM = FilterForm(LABELS, refusal_page)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +49,7 @@ class Refusals:
 
     async def index(self, visit: Visit) -> Shown:
         """A page of the list, with its filters as a form."""
-        wanted = asked(visit.query, self.services.now())
+        wanted = FORM.asked(visit.query, self.services.now())
         found = await self._read(visit, wanted, wanted.page.cursor, DEFAULT_LIMIT)
         looked_back = None
         if found.next is not None and len(found.items) < DEFAULT_LIMIT:

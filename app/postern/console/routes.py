@@ -6,6 +6,7 @@ from starlette.routing import Route
 
 from postern.api.grant_actions import CONNECT
 from postern.console.assets import Assets
+from postern.console.audit import Audit
 from postern.console.connect import Connect
 from postern.console.connections import Connections
 from postern.console.consent import Consent
@@ -16,6 +17,7 @@ from postern.console.home import Home
 from postern.console.links import Links
 from postern.console.page import PageRoute, SeeOther, Visit
 from postern.console.refusals import Refusals
+from postern.console.revocations import Revocations
 from postern.console.run_routes import run_routes
 from postern.console.secrets import Secrets
 from postern.console.services import Services
@@ -39,6 +41,8 @@ PAGES: tuple[Callable[[Services], tuple[PageRoute, ...]], ...] = (
     lambda services: GrantOwners(services).routes,
     lambda services: Secrets(services).routes,
     lambda services: Explain(services).routes,
+    lambda services: Audit(services).routes,
+    lambda services: Revocations(services).routes,
 )
 """The pages, by family. Each gets what the server provides."""
 

@@ -11,7 +11,14 @@ from postern.console.services import Services
 def run_routes(services: Services) -> tuple[PageRoute, ...]:
     """The list of runs, a run, cancel and resubmit."""
     actions = RunActions(
-        services.read, services.write, services.cancel, services.resubmit, services.snapshot, services.log, services.now
+        services.read,
+        services.write,
+        services.cancel,
+        services.resubmit,
+        services.snapshot,
+        services.log,
+        services.now,
+        services.run_audit,
     )
     pages = (Runs(services), RunPage(services, actions), RunChanges(services, actions))
     return tuple(route for page in pages for route in page.routes)

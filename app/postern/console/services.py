@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from structlog.typing import FilteringBoundLogger
@@ -11,12 +11,15 @@ from postern.access import Caller, Guarded
 from postern.api.docs import TokenCommand
 from postern.api.grant_actions import GrantActions
 from postern.api.run_actions import Cancel, Read, Resubmit, Underway, Write
+from postern.api.run_audit import RunAudit
 from postern.catalog import Snapshot
 from postern.connections.grants.provider import Provider
 from postern.connections.stage import Stage
 from postern.connections.vault.secret import SecretState
 from postern.errors import problem
 from postern.identity.explained import Explained
+from postern.security.audit.log import Note, not_noted
+from postern.security.revocation.revoking import Revoking
 from postern.settings import Settings
 from postern.settings.installation import Installation
 
@@ -61,7 +64,8 @@ class Services:
     command that prints a token there with which a trigger may be called. `address` is where browsers reach the server.
     `secret_states` is what is known of the secrets of the settings, by name, and `read_secrets` reads them now.
     `readiness` says why each check of `/readyz` fails, "" if it passes. `grants` are the actions on connections that
-    people connect, and `provider` returns that of a grant's name. `stages` tests an entry."""
+    people connect, and `provider` returns that of a grant's name. `stages` tests an entry. `note` notes
+    events of the audit log, and `run_audit` those about runs. `revoking` ends access."""
 
     settings: Settings
     installation: Installation
@@ -84,3 +88,6 @@ class Services:
     grants: GrantActions = NO_GRANTS
     provider: Callable[[str], Provider] = _no_provider
     stages: Stages | None = None
+    note: Note = not_noted
+    run_audit: RunAudit = field(default_factory=RunAudit)
+    revoking: Revoking | None = None

@@ -11,7 +11,8 @@ from functools import partial
 from sqlalchemy import Connection
 from starlette.requests import Request
 
-from postern.access import Caller
+from postern.access import Caller, NoRevocations, Revocations
+from postern.access.revocation import BACKDATED
 from postern.api.access import is_operator
 from postern.api.client import address_of
 from postern.api.run_actions import Read, Write
@@ -35,7 +36,8 @@ LONGEST_ADDRESS = 45
 @dataclass(frozen=True, slots=True)
 class Sessions:
     """`note` queues an operation of the journal, for which nobody waits. `noted` says when that was done for a session:
-    while the journal cannot write, its record stays as it is, and each further request would queue one more."""
+    while the journal cannot write, its record stays as it is, and each further request would queue one more.
+    `revocations` says whose access has ended."""
 
     cookies: Cookies
     read: Read
@@ -45,6 +47,7 @@ class Sessions:
     ends: Ends
     now: Callable[[], float] = time.time
     noted: dict[str, float] = field(default_factory=dict)
+    revocations: Revocations = field(default_factory=NoRevocations)
 
     async def viewer(self, request: Request) -> Viewer | None:
         """The person who sends this request, if the session of the cookie has not ended."""
@@ -76,11 +79,12 @@ class Sessions:
         await self.end(request)
         return secret
 
-    async def end(self, request: Request) -> None:
-        """End the session of the request, if it has one."""
+    async def end(self, request: Request) -> Session | None:
+        """End the session of the request, if it has one, and return it."""
         session = await self._find(request)  # first: a cookie that is none writes nothing
         if session is not None:
             await self.write(partial(sessions.end, id_hash=session.id_hash))
+        return session
 
     async def _find(self, request: Request) -> Session | None:
         secret = self.secret(request)
@@ -88,8 +92,12 @@ class Sessions:
             return None
         find = partial(sessions.find, id_hash=hash_of(secret), now=self.now(), ends=self.ends)
         session = await self.read(find, stranger(request))
+        await self.revocations.wait()
         # The settings may name another tenant since the person signed in.
-        return session if session is not None and session.tenant_id in self.installation.tenants else None
+        if session is None or session.tenant_id not in self.installation.tenants:
+            return None
+        # It was deleted when access ended, unless it was just being stored.
+        return session if self.revocations.refusing(caller_of(session, self.installation)) is None else None
 
     def secret(self, request: Request) -> str:
         """The secret in the cookie of a session; "" if there is none."""
@@ -97,18 +105,25 @@ class Sessions:
 
 
 def viewer_of(session: Session, installation: Installation) -> Viewer:
-    """The person of a session, as the rules about callers see it: the caller of an ID token for this application."""
-    caller = Caller(
+    """The person of a session."""
+    caller = caller_of(session, installation)
+    return Viewer(session, caller, is_operator(installation, caller))
+
+
+def caller_of(person: Session | Person, installation: Installation) -> Caller:
+    """A person who has signed in, as the rules about callers see it: the caller of an ID token for this application.
+    That of a session was issued when the session began, and Entra had dated it back."""
+    return Caller(
         "user",
-        object_id=session.object_id,
-        tenant_id=session.tenant_id,
+        object_id=person.object_id,
+        tenant_id=person.tenant_id,
         client_id=installation.client_id,
         audience=installation.client_id,
-        name=session.name,
-        roles=session.roles,
+        name=person.name,
+        roles=person.roles,
         token_version="2.0",  # noqa: S106 - a version is no password
+        issued_at=person.created_at - BACKDATED if isinstance(person, Session) else person.issued_at,
     )
-    return Viewer(session, caller, is_operator(installation, caller))
 
 
 def is_activity(request: Request) -> bool:

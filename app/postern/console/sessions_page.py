@@ -8,6 +8,7 @@ from postern.console.page import PageRoute, SeeOther, Shown, Viewer, Visit
 from postern.console.services import Services
 from postern.errors import problem
 from postern.journal import sessions
+from postern.journal.audit_event import Kind
 from postern.journal.sessions import Ends, Session, ends_of
 
 PAGE = 50
@@ -91,7 +92,9 @@ class SessionPages:
             raise problem("not-found")
         viewer = visit.viewer
         person = None if viewer.operator else viewer.person
-        await self.services.write(partial(sessions.end, id_hash=id_hash, person=person))
+        owner = await self.services.write(partial(sessions.end, id_hash=id_hash, person=person))
+        if owner:
+            self.services.note(Kind.SIGN_OUT, by=viewer.caller, fields={"owner": owner})
         self.services.log.info("session-ended", by=viewer.session.object_id, request_id=visit.request_id)
         # The browser must not be sent on to Entra from a form, which its own policy stops.
         own = id_hash == viewer.session.id_hash

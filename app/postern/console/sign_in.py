@@ -25,10 +25,12 @@ from postern.console.frame import Frame
 from postern.console.limits import Starts
 from postern.console.own_origin import PORTS
 from postern.console.return_query import numbers_in, parameters
-from postern.console.sessions import Sessions, stranger
+from postern.console.sessions import Sessions, caller_of, stranger
 from postern.errors import problem
 from postern.journal import authorizations
+from postern.journal.audit_event import Kind
 from postern.journal.authorizations import Authorization, NotTaken
+from postern.security.audit.log import Note, not_noted
 from postern.triggers.reply import Answer
 from postern.triggers.secure_transport import passed_on
 
@@ -42,13 +44,14 @@ BROWSER = "browser"
 
 @dataclass(frozen=True, slots=True)
 class SignIn:
-    """The requests of signing in and out. None of them needs a session."""
+    """The requests of signing in and out. None of them needs a session. `note` notes them in the audit log."""
 
     frame: Frame
     sessions: Sessions
     entra: Entra
     write: Write
     log: FilteringBoundLogger
+    note: Note = not_noted
     starts: Starts = field(default_factory=Starts)
     now: Callable[[], float] = time.time
     clock: Callable[[], float] = time.monotonic
@@ -99,6 +102,8 @@ class SignIn:
             client_address=address_of(request),
             request_id=request_id,
         )
+        by, where = caller_of(person, self.sessions.installation), {"client_address": address_of(request)}
+        self.note(Kind.SIGN_IN, by=by, fields=where)
         # What was stored is looked at again: the journal is no reason to send a browser anywhere.
         return self.frame.redirect(self.frame.below(destination(taken.about)), more=(cookies.set_session(session),))
 
@@ -125,7 +130,10 @@ class SignIn:
 
     async def sign_out(self, request: Request, _: str) -> Answer:
         """End the session. It does not redirect to Entra: browsers stop a form that is sent on to another origin."""
-        await self.sessions.end(request)
+        ended = await self.sessions.end(request)
+        if ended is not None:
+            by = caller_of(ended, self.sessions.installation)
+            self.note(Kind.SIGN_OUT, by=by, fields={"owner": ended.object_id})
         after = self.frame.below("/console/signed-out")
         return self.frame.redirect(after, more=(self.sessions.cookies.clear_session(),))
 

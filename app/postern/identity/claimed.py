@@ -23,6 +23,7 @@ class Claimed(TypedDict):
     client_id: str | None
     tenant_id: str | None
     name: str | None
+    token_id: str | None
     verified: bool
 
 
@@ -44,6 +45,7 @@ def claimed(token: str, *, verified: bool) -> Claimed | None:
         client_id=_id(claims.get("azp") or claims.get("appid")),
         tenant_id=_id(claims.get("tid")),
         name=_name(claims.get("name")),
+        token_id=_id(claims.get("uti")),
         verified=verified,
     )
     return who if any((who["object_id"], who["client_id"], who["tenant_id"], who["name"])) else None

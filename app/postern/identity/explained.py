@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from postern.access import Caller, Check, Guarded, checks, default_scope
+from postern.access import REVOKED, Caller, Check, Guarded, checks, default_scope
 from postern.identity.id_token import Wanted, rules
 from postern.identity.identify import Identity
 from postern.identity.token import FORM, RULES
 
-OF_TOKENS = (FORM, *(rule.name for rule in RULES))
+OF_TOKENS = (FORM, *(rule.name for rule in RULES), REVOKED)
 """The checks of every token by their names, in order. Those of the policy follow."""
 OF_ID_TOKENS = (FORM, *(rule.name for rule in rules(Wanted("", "", ""))))
 """Those of every ID token."""

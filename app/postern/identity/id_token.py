@@ -8,11 +8,11 @@ rejects an ID token, and a sign-in rejects an access token. Source: OpenID Conne
 import base64
 import hmac
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from postern.access import Refused
+from postern.access import Caller, Refused
 from postern.identity.claims import KIND_CLAIMS, is_id_token, is_text, name_in
 from postern.identity.issuers import Tenant
 from postern.identity.key_set import SigningKey
@@ -43,12 +43,18 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A person who signed in. The name is for showing only: it can be reassigned."""
+    """A person who signed in. The name is for showing only: it can be reassigned. `issued_at` is when the ID token was
+    issued (iat), 0 if it does not say."""
 
     tenant_id: str
     object_id: str
     name: str
     roles: frozenset[str]
+    issued_at: float = field(default=0.0, compare=False)
+
+    def as_caller(self, client_id: str) -> Caller:
+        """The person as a caller by way of this application."""
+        return Caller("user", self.object_id, self.tenant_id, client_id, client_id, self.name, issued_at=self.issued_at)
 
 
 def verify_id_token(
@@ -64,7 +70,8 @@ def verify_id_token(
         if not check.passed:
             raise Refused(made, proved=len(made) > of_proof)
     claims = parsed.claims
-    return Person(tenant.tenant_id, claims["oid"].lower(), name_in(claims), frozenset(claims.get("roles", ())))
+    roles, issued_at = frozenset(claims.get("roles", ())), float(claims.get("iat", 0))
+    return Person(tenant.tenant_id, claims["oid"].lower(), name_in(claims), roles, issued_at)
 
 
 def rules(wanted: Wanted) -> tuple[Rule, ...]:

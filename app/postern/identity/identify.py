@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from hashlib import sha256
 from typing import NamedTuple
 
-from postern.access import Caller, Check, Refused
+from postern.access import REVOKED, Caller, Check, NoRevocations, Refused, Revocations
 from postern.errors import Problem
 from postern.identity.bearer import b64token, credentials
 from postern.identity.claims import caller_of
@@ -37,7 +37,8 @@ class Identity:
 
     `leeway` is for differing clocks, in seconds, at most MAX_LEEWAY (Microsoft's own is 300). `now` is the time of
     day, `clock` the monotonic one. For `max_age`, `cooldown` and `stale` see SigningKeys. At most `remember` verified
-    tokens are remembered, by digest; rejected ones are not. It belongs to one event loop.
+    tokens are remembered, by digest; rejected ones are not. `revocations` says whose access an operator has ended; what
+    is remembered of those has to be forgotten when that changes. It belongs to one event loop.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Identity:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         remember: int = MAX_REMEMBERED,
+        revocations: Revocations | None = None,
     ) -> None:
         if not 0 <= leeway <= MAX_LEEWAY:
             raise ValueError(f"the leeway for clocks is from 0 to {MAX_LEEWAY} seconds")
@@ -65,6 +67,8 @@ class Identity:
         self._leeway = leeway
         self._now = now
         self._remember = remember
+        self._revocations: Revocations = revocations or NoRevocations()
+        self._knows_revocations = revocations is not None
         self._tenants: dict[str, Tenant] = {}
         self._keys: dict[str, SigningKeys] = {}
         self._remembered: dict[bytes, _Remembered] = {}
@@ -108,10 +112,15 @@ class Identity:
         return self._known(sha256(authorization[len(BEARER) :]).digest())
 
     async def identify(self, headers: Iterable[tuple[bytes, bytes]]) -> Caller:
-        """The verified Caller. Raises Refused, or Problem `identity-unavailable` without signing keys."""
+        """The verified Caller. Raises Refused, or Problem: `identity-unavailable` without signing keys, and
+        `revocations-unavailable` while it is not known whose access has ended."""
         token = credentials(headers)
         digest = sha256(token).digest()
         return self._known(digest) or await self._verify(b64token(token), digest)
+
+    def forget(self, which: Callable[[Caller], bool]) -> None:
+        """Forget the tokens of these callers, because their access has ended."""
+        self._remembered = {digest: known for digest, known in self._remembered.items() if not which(known.caller)}
 
     async def examine(self, token: str) -> tuple[list[Check], Caller | None]:
         """Every check of a token, including those after the first failure, and its Caller if all passed."""
@@ -123,19 +132,29 @@ class Identity:
             key, unavailable = await self._key_of(parsed), ""
         except Problem as problem:
             key, unavailable = None, f"the signing keys are unavailable: {problem.reason}"
-        found = list(checks(parsed, self._tenants, key, self._now(), self._leeway))
+        now = self._now()
+        found = list(checks(parsed, self._tenants, key, now, self._leeway))
         if unavailable:
             found = [check._replace(found=unavailable) if check.name == "key-published" else check for check in found]
-        passed = all(check.passed for check in found)
-        return found, caller_of(parsed.claims, claimed_tenant(parsed, self._tenants)) if passed else None
+        if not all(check.passed for check in found):
+            return found, None
+        caller = caller_of(parsed.claims, claimed_tenant(parsed, self._tenants))
+        if self._knows_revocations:
+            revoked = self._revocations.refusing(caller)
+            none = Check(REVOKED, True, "no revocation", "none")
+            found.append(none if revoked is None else revoked.check(caller, now))
+        return found, caller
 
     async def sign_in(self, id_token: str, wanted: Wanted) -> Person:
         """The person whose ID token came from the token endpoint. It is never remembered. Raises Refused, or Problem
-        `identity-unavailable` without signing keys."""
+        as `identify` does."""
         parsed = parse(id_token)
+        await self._revocations.wait()
         key = await self._key_of(parsed)
         tenant = self._tenants.get(wanted.tenant_id, NO_TENANT)
-        return verify_id_token(parsed, tenant, key, wanted, self._now(), self._leeway)
+        person = verify_id_token(parsed, tenant, key, wanted, self._now(), self._leeway)
+        self._revocations.check(person.as_caller(wanted.client_id))
+        return person
 
     @property
     def ready(self) -> bool:
@@ -160,8 +179,10 @@ class Identity:
 
     async def _verify(self, token: str, digest: bytes) -> Caller:
         parsed = parse(token)
+        await self._revocations.wait()
         key = await self._key_of(parsed)
         caller = verify(parsed, self._tenants, key, self._now(), self._leeway)
+        self._revocations.check(caller)  # nothing is awaited from here to remembering the token
         if key is not None:
             self._remembered.pop(digest, None)
             while len(self._remembered) >= self._remember:

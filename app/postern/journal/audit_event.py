@@ -24,6 +24,7 @@ class Kind(StrEnum):
     WORKFLOW_ADDED = "workflow-added"
     WORKFLOW_CHANGED = "workflow-changed"
     WORKFLOW_REMOVED = "workflow-removed"
+    FILE_FAULTY = "file-faulty"
     ACCESS_CHANGED = "access-changed"
     SERVER_STARTED = "server-started"
     REVOCATION = "revocation"
@@ -42,24 +43,32 @@ class Kind(StrEnum):
 CALLER = ("caller_kind", "object_id", "tenant_id", "client_id", "name")
 """The fields of the caller who did it."""
 
+CODE = ("file", "sha256", "helpers_sha256")
+"""The fields of a workflow's code: its file below the folder of workflows, and SHA-256 of it and of the helper modules,
+as they were loaded."""
+
 FIELDS: Mapping[Kind, tuple[str, ...]] = {
-    Kind.ADMISSION: (*CALLER, "workflow", "client_address", "first_at", "last_at", "count", "request_ids"),
-    Kind.REFUSAL: ("reason", "code", "status", "workflow", "client_address", "first_at", "last_at", "count"),
+    Kind.ADMISSION: (*CALLER, "workflow", "client_addresses", "first_at", "last_at", "count", "request_ids"),
+    Kind.REFUSAL: (
+        *("reason", "code", "status", "workflow", "client_address", "first_at", "last_at", "count", "request_ids"),
+        *("object_id", "tenant_id", "client_id", "token_id"),
+    ),
     Kind.SIGN_IN: (*CALLER, "client_address"),
-    Kind.SIGN_OUT: CALLER,
+    Kind.SIGN_OUT: (*CALLER, "owner"),
     Kind.CONSENT: (*CALLER, "connection", "owner", "action"),
     Kind.SECRET_READ: ("secret", "version"),
-    Kind.WORKFLOW_ADDED: ("workflow", "file", "sha256", "access"),
-    Kind.WORKFLOW_CHANGED: ("workflow", "file", "sha256"),
-    Kind.WORKFLOW_REMOVED: ("workflow",),
-    Kind.ACCESS_CHANGED: ("workflow", "before", "after"),
-    Kind.SERVER_STARTED: ("version", "settings"),
+    Kind.WORKFLOW_ADDED: ("workflow", *CODE, "access"),
+    Kind.WORKFLOW_CHANGED: ("workflow", *CODE),
+    Kind.WORKFLOW_REMOVED: ("workflow", *CODE),
+    Kind.FILE_FAULTY: ("file", "line", "still_serving"),
+    Kind.ACCESS_CHANGED: ("workflow", *CODE, "before", "after"),
+    Kind.SERVER_STARTED: ("version", "settings", "workflows"),
     Kind.REVOCATION: (*CALLER, "revocation", "revoked_kind", "revoked", "not_before", "bars_until", "reason"),
     Kind.REVOCATION_LIFTED: (*CALLER, "revocation", "revoked_kind", "revoked"),
-    Kind.RUN_CANCELLED: (*CALLER, "run", "workflow"),
-    Kind.RUN_RESUBMITTED: (*CALLER, "run", "workflow", "new_run"),
-    Kind.RECORD_VIEWED: (*CALLER, "run", "workflow"),
-    Kind.RETENTION: ("deleted",),
+    Kind.RUN_CANCELLED: (*CALLER, "run", "workflow", "owner", "client_address"),
+    Kind.RUN_RESUBMITTED: (*CALLER, "run", "workflow", "owner", "client_address", "new_run"),
+    Kind.RECORD_VIEWED: (*CALLER, "run", "workflow", "owner", "client_address"),
+    Kind.RETENTION: ("deleted", "pruned"),
     Kind.FINDING: ("finding", "finding_kind", "subject", "workflow", "client_address"),
     Kind.FINDING_ACKNOWLEDGED: (*CALLER, "finding", "finding_kind", "state"),
     Kind.SIGNED_URL_MADE: (*CALLER, "workflow", "link", "key", "expires_at"),

@@ -40,7 +40,8 @@ Key = tuple[str, str, str]
 @dataclass(slots=True, eq=False)
 class Window:
     """Refusals that share a row: `id` is the request id of the first. `first_at` and `last_at` are Unix seconds,
-    `until` and `log_at` seconds of the monotonic clock. `logged` of the `count` are in the log already. `changed` means
+    `until` and `log_at` seconds of the monotonic clock. `logged` of the `count` are in the log already, and `reported`
+    of them have been reported, up to the one at `reported_at`; those reported last came since `since`. `changed` means
     that the row on disk is out of date, `examined` that no further checks are awaited."""
 
     id: str
@@ -58,6 +59,9 @@ class Window:
     claimed: Mapping[str, Any] | None = None
     count: int = 1
     logged: int = 1
+    reported: int = 0
+    reported_at: float = 0.0
+    since: float = 0.0
     changed: bool = True
     examined: bool = True
     texts: tuple[str | None, str] | None = field(default=None, repr=False)
@@ -126,12 +130,23 @@ class Windows:
                 window.log_at = (now or window.log_at) + WINDOW_SECONDS
         return found
 
+    def take_unreported(self, *, all_of_them: bool = False) -> list[tuple[Window, int]]:
+        """Examined windows with refusals that are not reported, and how many; with `all_of_them` those that wait to be
+        examined too. They count as reported from then on."""
+        found = []
+        for window in self:
+            if window.count > window.reported and (window.examined or all_of_them):
+                found.append((window, window.count - window.reported))
+                window.reported = window.count
+                window.since, window.reported_at = window.reported_at or window.first_at, window.last_at
+        return found
+
     def changed(self) -> list[Window]:
         """Windows whose rows on disk are out of date."""
         return [window for window in self if window.changed]
 
     def forget(self, now: float) -> None:
-        """Drop the windows that are over and have been examined, logged and written."""
+        """Drop the windows that are over and have been examined, logged, reported and written."""
         self._over = [window for window in self._over if not _is_done(window)]
         done = [key for key, window in self._open.items() if now >= window.until and _is_done(window)]
         for key in done:
@@ -167,4 +182,4 @@ class Windows:
 
 
 def _is_done(window: Window) -> bool:
-    return window.examined and not window.changed and window.logged == window.count
+    return window.examined and not window.changed and window.logged == window.reported == window.count

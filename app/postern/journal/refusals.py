@@ -32,14 +32,16 @@ CLOSE_SECONDS = 5.0
 Row = dict[str, Any]
 Found = tuple[Sequence[Check], Mapping[str, Any] | None]
 Examine = Callable[[Refusal], Awaitable[Found | None]]
+Report = Callable[[Sequence[tuple[Window, int]]], None]
+"""Gets windows once their tokens are examined, and how many refusals were added to each."""
 Write = Callable[[Callable[[Connection], int]], Awaitable[int]]
 """Runs an operation on the database, in a transaction, and returns when that is committed."""
 
 
 class Refusals:
     """Takes refusals and records them. `write` is the journal's. `examine` returns every check of a refusal's token and
-    the identity it claims (None without a token). It belongs to one event loop: `run` is its task, and `aclose` writes
-    the rest after `run` has ended."""
+    the identity it claims (None without a token). `report` gets what was counted, once a second. It belongs to one
+    event loop: `run` is its task, and `aclose` writes the rest after `run` has ended."""
 
     def __init__(
         self,
@@ -47,6 +49,7 @@ class Refusals:
         examine: Examine,
         log: FilteringBoundLogger,
         *,
+        report: Report = lambda _: None,
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -55,6 +58,7 @@ class Refusals:
         self._write = write
         self._examine = examine
         self._log = log
+        self._report = report
         self._now = now
         self._clock = clock
         self._sleep = sleep
@@ -95,6 +99,7 @@ class Refusals:
         again."""
         now = self._clock()
         self._log_counts(self._windows.take_unlogged(now))
+        self._report(self._windows.take_unreported())
         await self._write_changed()
         self._windows.forget(now)
 
@@ -103,6 +108,7 @@ class Refusals:
         while not self._unexamined.empty():
             self._unexamined.get_nowait()
         self._log_counts(self._windows.take_unlogged())
+        self._report(self._windows.take_unreported(all_of_them=True))
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._write_changed()

@@ -1,6 +1,6 @@
 """Deletes old records in small batches, so that writes do not wait long."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from random import uniform
@@ -15,6 +15,7 @@ from postern.journal.authorizations import delete_authorizations
 from postern.journal.clock import Look, advance, jump, look, uptime
 from postern.journal.idempotency_keys import KEPT_FOR
 from postern.journal.invitations import delete_invitations
+from postern.journal.revocations import delete_revocations
 from postern.journal.schema import idempotency_keys, refusals, runs
 from postern.journal.server_processes import Transaction
 from postern.journal.sessions import Ends, delete_sessions
@@ -81,7 +82,7 @@ def _chosen(
 
 class Retention:
     """Deletes what is older than `days`, and sessions and links that have ended. Grants stay until they
-    are disconnected. `write` is the journal's."""
+    are disconnected. `write` is the journal's. `deleted` is called with how many of each kind were deleted."""
 
     def __init__(
         self,
@@ -89,6 +90,7 @@ class Retention:
         days: int,
         *,
         ends: Ends | None = None,
+        deleted: Callable[[Mapping[str, int]], object] = lambda _: None,
         now: Callable[[], float] = time,
         passed: Callable[[], float] = uptime,
         sleep: Callable[[float], Awaitable[Any]] = anyio.sleep,
@@ -97,11 +99,15 @@ class Retention:
         self._write = write
         self._age = days * DAY
         self._ends = ends or Ends()
+        self._deleted = deleted
         self._now = now
         self._passed = passed
         self._seen: Look | None = None
         self._sleep = sleep
         self._jitter = jitter
+        self.also: dict[str, Callable[[float], Awaitable[int]]] = {}
+        """What else is deleted, by its name in the log: each gets the moment before which records are old, and returns
+        how many there were."""
 
     async def run(self) -> None:
         """Delete each hour, until cancelled. An error is logged, and the next round does what is left."""
@@ -127,9 +133,13 @@ class Retention:
             "sessions": await self._all(partial(delete_sessions, now=now, ends=self._ends, limit=BATCH)),
             "authorizations": await self._all(partial(delete_authorizations, before=now, limit=BATCH)),
             "invitations": await self._all(partial(delete_invitations, before=now, limit=BATCH)),
+            "revocations": await self._all(partial(delete_revocations, before=now - self._age, limit=BATCH)),
         }
+        for name, delete_old in self.also.items():
+            gone[name] = await delete_old(now - self._age)
         if any(gone.values()):
             log.info("records-deleted", **gone)
+            self._deleted(gone)
 
     async def _confirmed(self) -> float | None:
         """The time by which records are old; None if the clock cannot be believed at the moment."""

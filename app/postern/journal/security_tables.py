@@ -31,6 +31,7 @@ audit_chains = Table(
     Column("last", Integer, nullable=False),
     Column("head", Text, nullable=False),  # the hash of the last event
     Column("last_at", Double, nullable=False),
+    Column("checkpoints", Integer, nullable=False),  # how many its server process made
     PrimaryKeyConstraint("node"),
 )
 """Where each chain begins and ends."""
@@ -40,6 +41,7 @@ audit_checkpoints = Table(
     metadata,
     Column("id", Text, nullable=False),
     Column("node", Text, nullable=False),  # that made it
+    Column("number", Integer, nullable=False),  # 1, 2, 3 ... in each node
     Column("at", Double, nullable=False),
     Column("body", Text, nullable=False),  # canonical JSON: the heads of all chains
     Column("signature", Text),  # Ed25519 over the body, in base64url; NULL without a key

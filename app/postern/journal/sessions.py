@@ -100,10 +100,11 @@ def listed(
     return [_session(row) for row in connection.execute(ordered)]
 
 
-def end(connection: Connection, id_hash: str, person: tuple[str, str] | None = None) -> None:
-    """End a session; of this person (tenant and object id) only, if one is given. It may be repeated."""
-    ended = delete(sessions).where(sessions.c.id_hash == id_hash)
-    connection.execute(ended if person is None else ended.where(*_of(person)))
+def end(connection: Connection, id_hash: str, person: tuple[str, str] | None = None) -> str:
+    """End a session; of this person (tenant and object id) only, if one is given. Returns the object id of the person
+    whose it was, "" if there is none. It may be repeated."""
+    ended = delete(sessions).where(sessions.c.id_hash == id_hash).returning(sessions.c.object_id)
+    return connection.scalar(ended if person is None else ended.where(*_of(person))) or ""
 
 
 def delete_sessions(connection: Connection, now: float, ends: Ends, limit: int) -> int:

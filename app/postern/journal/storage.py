@@ -210,10 +210,17 @@ def _chosen(
 
 class Storage:
     """Keeps what callers store within its bounds. `url` is the database's, `read` and `write` are the journal's, and
-    `growth` is what the journal counts. `found` has the sums of the last look."""
+    `growth` is what the journal counts. `found` has the sums of the last look. `report` is called with how many of
+    each kind were deleted."""
 
     def __init__(
-        self, url: str, growth: Growth, read: Transaction, write: Transaction, clock: Callable[[], float] = monotonic
+        self,
+        url: str,
+        growth: Growth,
+        read: Transaction,
+        write: Transaction,
+        clock: Callable[[], float] = monotonic,
+        report: Callable[[Mapping[str, int]], object] = lambda _: None,
     ) -> None:
         self.found = Sums()
         self._url = url
@@ -221,6 +228,7 @@ class Storage:
         self._read = read
         self._write = write
         self._clock = clock
+        self._reported = report
         self._deleted = [0, 0, 0]
         self._logged_at = -LOOK_EVERY
         self._failing = self._large = False
@@ -260,6 +268,7 @@ class Storage:
         self._large = large
         now = self._clock()
         if any(self._deleted) and now - self._logged_at >= LOOK_EVERY:
-            replies, keys, gone = self._deleted
-            log.warning("records-deleted-early", replies=replies, keys=keys, runs=gone, fix=FIX)
+            gone = dict(zip(("replies", "keys", "runs"), self._deleted, strict=True))
+            log.warning("records-deleted-early", **gone, fix=FIX)
+            self._reported(gone)
             self._deleted, self._logged_at = [0, 0, 0], now

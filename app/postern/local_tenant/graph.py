@@ -19,7 +19,7 @@ from postern.local_tenant.bearer import bearer_token
 from postern.local_tenant.directory import FOREIGN_TENANT_ID, Person
 from postern.local_tenant.refusals import OF_ACCESS_TOKENS
 from postern.local_tenant.tenant import GRAPH_AUDIENCE, LocalTenant
-from postern.local_tenant.tokens import issuer, verify
+from postern.local_tenant.tokens import BACKDATED, issuer, verify
 
 # A quote inside an OData string is written twice.
 _STARTS_WITH = re.compile(r"startswith\(\s*displayName\s*,\s*'((?:[^']|'')*)'\s*\)", re.IGNORECASE)
@@ -48,7 +48,7 @@ class Graph:
         person = with_object_id(self.tenant.directory.people.values(), claims["oid"])
         if person is None:
             return self._error(400, "BadRequest", "/me request is only valid with delegated authentication flow.")
-        signed_in_at = claims.get("auth_time", claims["iat"])
+        signed_in_at = claims.get("auth_time", claims["iat"] + BACKDATED)
         if self.tenant.refusals.of(person.name, signed_in_at) in OF_ACCESS_TOKENS:
             return self._error(401, "InvalidAuthenticationToken", "Continuous access evaluation rejects the token.")
         if "User.Read" not in claims.get("scp", "").split():

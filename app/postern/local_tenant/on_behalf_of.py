@@ -15,7 +15,7 @@ from postern.local_tenant.faults import Part
 from postern.local_tenant.resources import knows
 from postern.local_tenant.scopes import read_scopes
 from postern.local_tenant.tenant import LocalTenant
-from postern.local_tenant.tokens import LIFETIME, claims_of, verify_for_any, version_for
+from postern.local_tenant.tokens import BACKDATED, LIFETIME, claims_of, verify_for_any, version_for
 
 GRANT_TYPE = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 STEP_UP = frozenset({50076, 50079})
@@ -80,7 +80,7 @@ class OnBehalfOf:
         person = next((person for person in people if person.object_id == claims.get("oid")), None)
         if person is None:
             raise _refused(50034, "There is no such person in this tenant any more.")
-        if claims["nbf"] <= self.tenant.sign_ins.revoked.get(person.object_id, float("-inf")):
+        if claims["nbf"] + BACKDATED <= self.tenant.sign_ins.revoked.get(person.object_id, float("-inf")):
             raise _refused(50173, "The grant was revoked: sign in again.")
         return person, claims.get("acrs", [])
 

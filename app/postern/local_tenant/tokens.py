@@ -21,6 +21,8 @@ from jwt.algorithms import RSAAlgorithm, get_default_algorithms
 from postern.local_tenant.directory import FOREIGN_TENANT_ID, SIGN_IN_CLIENT_ID, Application, Person
 
 LIFETIME = 3600  # seconds
+BACKDATED = 300
+"""Seconds by which `iat` and `nbf` lie before the issue, as at Entra."""
 Version = Literal[1, 2]
 
 _GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
@@ -89,8 +91,8 @@ def claims_of(
     claims: dict[str, Any] = {
         "aud": audience,
         "iss": issued_by,
-        "iat": now,
-        "nbf": now,
+        "iat": now - BACKDATED,
+        "nbf": now - BACKDATED,
         "exp": now + LIFETIME,
         "oid": who.object_id,
         "rh": f"1.{secrets.token_urlsafe(24)}.",
@@ -121,8 +123,8 @@ def id_claims_of(
     claims: dict[str, Any] = {
         "aud": client_id,
         "iss": issued_by,
-        "iat": now,
-        "nbf": now,
+        "iat": now - BACKDATED,
+        "nbf": now - BACKDATED,
         "exp": now + LIFETIME,
         "rh": f"1.{secrets.token_urlsafe(24)}.",
         "sid": secrets.token_urlsafe(16),

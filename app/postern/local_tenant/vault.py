@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import Literal
 
 from postern.local_tenant.state import TenantFault, create_file, write_file
+from postern.security.audit.signing_key import new_pem
 
 VAULT_FILE = "vault.json"
+AUDIT_KEY_NAME = "audit-key"
+"""The secret with the key that signs the audit log."""
 
 _NAME = re.compile(r"[0-9a-zA-Z-]{1,127}")  # what Key Vault allows
 
@@ -39,12 +42,14 @@ class Vault:
 
     @classmethod
     def open(cls, folder: Path, names: Iterable[str], now: int) -> "Vault":
-        """The folder's vault, with a random secret for each of `names` that has none."""
+        """The folder's vault, with a random secret for each of `names` that has none, and a key for the audit log."""
         vault = cls(folder / VAULT_FILE)
         create_file(vault.path, lambda: _document({name: [_new(_random(), now)] for name in names}))
         for name in names:
             if not vault.versions(name):
                 vault.put(name, _random(), now)
+        if not vault.versions(AUDIT_KEY_NAME):
+            vault.put(AUDIT_KEY_NAME, new_pem(), now)
         return vault
 
     def versions(self, name: str) -> list[SecretVersion]:

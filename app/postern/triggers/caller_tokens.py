@@ -30,7 +30,7 @@ def with_caller_tokens(start: Start, callers: Callers) -> Start:
     ) -> Run:
         if caller.kind != "user":
             return await start(workflow, caller, request, arguments, run_id, key, late)
-        callers.begins(run_id, workflow.access, _taken(request))
+        callers.begins(run_id, workflow.access, caller, _taken(request))
         try:
             return await start(workflow, caller, request, arguments, run_id, key, late)
         finally:

@@ -28,7 +28,9 @@ def unauthenticated(refused: Refused, authority: str = AUTHORITIES["public"]) ->
     failed = refused.failed
     advice = failed.advice if refused.proved else ""
     challenge = claims_challenge(refused.claims, authority) if refused.claims else _challenge(refused, advice)
-    return problem("unauthenticated", detail=advice, reason=failed.name, headers={"WWW-Authenticate": challenge})
+    later = {"Retry-After": str(refused.retry_after)} if refused.retry_after else {}
+    headers = {"WWW-Authenticate": challenge} | later
+    return problem("unauthenticated", detail=advice, reason=failed.name, headers=headers)
 
 
 def claims_challenge(claims: str, authority: str) -> str:

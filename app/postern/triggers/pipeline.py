@@ -64,6 +64,7 @@ class Pipeline:
     - `triggers` returns the current catalog, `start` runs a workflow.
     - `identify` returns the caller of a request, `recall` the caller of a token that was verified before
       (see secure_transport.Identification).
+    - `still` is called after a body that took its time: it raises Refused if the caller's access has ended meanwhile.
     - `refused` takes each rejected request and returns whether to log it: in a flood, one log line stands for many.
     - `count` is called for each request that got a response.
     - `for_author` logs exceptions of validators with their tracebacks, as `postern dev` does.
@@ -90,6 +91,7 @@ class Pipeline:
     large_bodies: LargeBodies = field(default_factory=LargeBodies)
     client_id: str | None = None
     authority: str = AUTHORITIES["public"]
+    still: Callable[[Caller], None] = lambda _: None
     stopping: Callable[[], bool] = bool
     console_on: bool = True
     gate: Gate = OPEN_GATE
@@ -125,6 +127,7 @@ class Pipeline:
         body = whole_body(exchange, fields, limit)
         if body is None:
             body = await read_body(receive, limit)
+            self.still(caller)
         if policy is not OPEN and isinstance(policy, Signed) and policy.by is not None:
             await self._check_signature(trigger, scope, body)
         workflow = trigger.workflow

@@ -195,6 +195,7 @@ class World:
         self.issuer = Issuer()
         self.keys = Keys()
         self.places: Places | None = None
+        self.ended: dict[str, float] = {}  # since when the access of an owner has ended
         self.grants = self.process("node-1")
 
     def process(self, node: str, *, machine: str = "", process: str = "", register: bool = True) -> ServerGrants:
@@ -203,7 +204,14 @@ class World:
             self.database.run(partial(beat, node=row))
         database, seal = self.database, Seal(self.keys, self.places)
         return ServerGrants(
-            database.read, database.write, seal, self.provider, node, lambda: ["tickets"], self.hand.clocks
+            database.read,
+            database.write,
+            seal,
+            self.provider,
+            node,
+            lambda: ["tickets"],
+            self.hand.clocks,
+            lambda owner, since: since < self.ended.get(owner, 0.0),
         )
 
     def provider(self, name: str) -> Provider:

@@ -276,3 +276,24 @@ async def test_a_run_that_ends_before_its_exchange_begins_takes_no_token_from_an
     assert entra.asked == [token("lisa")]
     await first
     await exchanges.aclose()
+
+
+async def test_what_is_forgotten_is_exchanged_anew():
+    entra = Entra()
+    exchanges = entra.exchanges()
+    before = await exchanges.token(CallerToken(token("lisa")))
+    exchanges.forget()
+    assert exchanges.remembered == 0
+    assert await exchanges.token(CallerToken(token("lisa"))) != before
+
+
+async def test_what_an_exchange_in_progress_comes_to_is_not_remembered_if_all_is_forgotten_meanwhile():
+    entra = Entra(holds=True)
+    exchanges = entra.exchanges()
+    waits = asyncio.create_task(exchanges.token(CallerToken(token("lisa"))))
+    while not entra.waiting:
+        await asyncio.sleep(0)
+    exchanges.forget()
+    entra.waiting[0].set_result(None)
+    assert is_for(await waits, token("lisa"))
+    assert exchanges.remembered == 0

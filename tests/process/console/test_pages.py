@@ -19,7 +19,14 @@ GET = re.compile(r'PageRoute\(\s*"GET", "([^"]+)", self\.(?!back\b)')  # `back` 
 FRAGMENTS = {"/console/runs/new"}
 """Parts of pages."""
 CALLBACK = "/connect/my-profile/callback"
-STATUS = {"/runs?state=none": 400, "/nowhere": 404, CALLBACK: 400, f"/connect/my-profile/link/{'a' * 64}": 404}
+STATUS = {
+    "/runs?state=none": 400,
+    "/audit?kind=none": 400,
+    "/revocations?after=x": 400,
+    "/nowhere": 404,
+    CALLBACK: 400,
+    f"/connect/my-profile/link/{'a' * 64}": 404,
+}
 
 SCHEMES: tuple[Scheme, ...] = ("light", "dark")
 EVERY_VIEW = tuple((scheme, width) for scheme in SCHEMES for width in (WIDE, NARROW))
@@ -91,7 +98,9 @@ def paths(installation: Installation) -> list[str]:
         *(f"/runs/{run}" for run in others),
         *(f"/runs/{failed}/resubmit", f"/runs/{failed}/cancel"),
         *("/refusals", f"/refusals/{refused}", "/workflows", "/workflows/ask", "/connections", "/secrets"),
+        *("/audit", "/audit?kind=admission&who=ada&since=1h", "/audit?kind=none"),
         *("/explain", "/explain?workflow=payslip&person=ada", "/sessions", "/nowhere"),
+        *("/revocations", "/revocations?kind=caller&subject=x&reason=odd", "/revocations?after=x"),
         *("/connections/connections.my-profile/people", "/connect", "/connect/my-profile"),
         *(path for path in STATUS if path.startswith("/connect/")),
     ]

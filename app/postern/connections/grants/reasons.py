@@ -26,6 +26,9 @@ NO_REFRESH_TOKEN = "no-refresh-token"  # noqa: S105
 """The reason of a grant that cannot be renewed."""
 FEWER_SCOPES = "fewer-scopes"
 UNAVAILABLE = "provider-unavailable"
+ACCESS_ENDED = "access-ended"
+"""The reason of a grant whose owner's access an operator has ended. It is not written: the operator may take that
+back."""
 
 _PERSON = "The person must"
 """Who signs in at the provider, in the reasons for which that fails."""
@@ -47,6 +50,10 @@ REASONS: dict[str, Reason] = {
     "revoked": Reason(
         "has ended: an administrator, or the person who connected it, revoked the sign-ins (AADSTS50173)",
         _RECONNECT,
+    ),
+    "access-ended": Reason(
+        "is not used, because an operator ended the access of its owner after it was connected",
+        f"{_RECONNECT}, or an operator takes the revocation back",
     ),
     "password-changed": Reason(
         "has ended: the password of the person who connected it has changed or has expired (AADSTS50133)", _RECONNECT

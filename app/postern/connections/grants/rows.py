@@ -1,5 +1,6 @@
 """The rows of grants as this server process sees them: read from the journal, opened, and remembered for a moment."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -9,7 +10,7 @@ from postern.connections.grants import attempts
 from postern.connections.grants.clocks import Clocks
 from postern.connections.grants.moves import expires_at, good_until
 from postern.connections.grants.no_grant import NoGrant
-from postern.connections.grants.reasons import row_of
+from postern.connections.grants.reasons import ACCESS_ENDED, row_of
 from postern.connections.grants.seal import Seal
 from postern.connections.grants.tokens import Access, GrantTokens
 from postern.errors import Problem
@@ -57,13 +58,18 @@ class Remembered:
     good_until: float
 
 
-class Rows:
-    """Reads and opens rows."""
+Refused = Callable[[str, float], bool]
+"""Says whether an operator has ended the access of this owner to what the owner connected at that time."""
 
-    def __init__(self, read: Transaction, seal: Seal, clocks: Clocks) -> None:
+
+class Rows:
+    """Reads and opens rows. Nothing of an owner whose access has ended is kept in memory: see `forget_all`."""
+
+    def __init__(self, read: Transaction, seal: Seal, clocks: Clocks, refused: Refused = lambda *_: False) -> None:
         self._read = read
         self._seal = seal
         self._clocks = clocks
+        self._refused = refused
         self._remembered: dict[Key, Remembered] = {}
         self._seen: dict[Key, Seen] = {}
 
@@ -102,8 +108,14 @@ class Rows:
         tokens = await self._seal.open(grant.connection, grant.owner, grant.sealed, grant.key_version)
         return Opened(grant, tokens)
 
+    def check(self, grant: Grant) -> None:
+        """Raise NoGrant if an operator has ended the access of its owner since it was connected."""
+        if self._refused(grant.owner, grant.connected_at):
+            raise no_grant(grant.connection, ACCESS_ENDED)
+
     def remember(self, opened: Opened, since: float) -> Opened:
-        """Keep what was read at the moment `since`, of our monotonic clock."""
+        """Keep what was read at the moment `since`, of our monotonic clock. Raises NoGrant as `check` does."""
+        self.check(opened.grant)
         key = (opened.grant.connection, opened.grant.owner)
         self._remembered.pop(key, None)
         if len(self._remembered) >= MOST_REMEMBERED:
@@ -112,7 +124,9 @@ class Rows:
         return opened
 
     def keep_using(self, opened: Opened) -> Access:
-        """Use a token that is not good any more, because there is no other one: for a moment, and while it lives."""
+        """Use a token that is not good any more, because there is no other one: for a moment, and while it lives.
+        Raises NoGrant as `check` does."""
+        self.check(opened.grant)
         key = (opened.grant.connection, opened.grant.owner)
         until = self._clocks.monotonic() + OLD_REMEMBERED
         self._remembered[key] = Remembered(opened, opened.access, until, expires_at(opened.grant))
@@ -122,6 +136,10 @@ class Rows:
         """Read it anew the next time."""
         self._remembered.pop(key, None)
         self._seen.pop(key, None)
+
+    def forget_all(self) -> None:
+        """Read everything anew, because someone's access has ended."""
+        self._remembered.clear()
 
 
 def no_grant(name: str, reason: str) -> NoGrant:

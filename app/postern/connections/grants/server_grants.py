@@ -27,6 +27,7 @@ from postern.connections.grants.rows import (
     REMEMBERED,
     Key,
     Opened,
+    Refused,
     Rows,
     is_unavailable,
     journal_unavailable,
@@ -63,8 +64,9 @@ log = structlog.get_logger("postern.connections")
 
 class ServerGrants:
     """Implements `store.Grants`. `read` and `write` are the journal's, `provider` gives that of a grant's name and
-    raises ConnectionFault, `node` is this server process, which has its row in the table `nodes`, and `names` are the
-    grants to renew in the background. An object belongs to one event loop."""
+    raises ConnectionFault, `node` is this server process, which has its row in the table `nodes`, `names` are the
+    grants to renew in the background, and `refused` says whose access an operator has ended. An object belongs to one
+    event loop."""
 
     def __init__(
         self,
@@ -75,6 +77,7 @@ class ServerGrants:
         node: str,
         names: Callable[[], Iterable[str]] = tuple,
         clocks: Clocks | None = None,
+        refused: Refused = lambda *_: False,
     ) -> None:
         self._read = read
         self._write = write
@@ -82,7 +85,7 @@ class ServerGrants:
         self._provider = provider
         self._node = node
         self._clocks = clocks or Clocks()
-        self._rows = Rows(read, seal, self._clocks)
+        self._rows = Rows(read, seal, self._clocks, refused)
         self._renewing = Renewing(read, write, seal, provider, node, self._clocks)
         self._loads: OncePerKey[Key, Opened] = OncePerKey(WAIT_SECONDS, self._clocks.monotonic)
         self._refreshes: OncePerKey[Key, Opened] = OncePerKey(WAIT_SECONDS, self._clocks.monotonic)
@@ -184,6 +187,10 @@ class ServerGrants:
         except ConnectionFault as fault:
             return f"It is deleted here, and could not be ended at the provider, because {fault.entry} {fault.wrong}."
 
+    def revoked(self) -> None:
+        """Look again whose grants are used, because someone's access has ended."""
+        self._rows.forget_all()
+
     async def aclose(self, seconds: float = EXCHANGE_SECONDS) -> None:
         """Wait for the refreshes in progress: what the provider has issued is written. Then note the last uses."""
         self._closing = True
@@ -209,6 +216,7 @@ class ServerGrants:
         """The grant, if it is there and not broken, or broken because it did not open, which may be over. Raises
         NoGrant."""
         if grant is not None and (grant.state is not State.BROKEN or grant.reason == CannotOpen.reason):
+            self._rows.check(grant)
             return grant
         self._forget(key)
         raise no_grant(key[0], grant.reason if grant else NOT_CONNECTED)

@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import NamedTuple
 
-from postern.connections.grants.reasons import EXPIRED, NO_REFRESH_TOKEN, NOT_CONNECTED, Reason, row_of
+from postern.connections.grants.reasons import ACCESS_ENDED, EXPIRED, NO_REFRESH_TOKEN, NOT_CONNECTED, Reason, row_of
 from postern.journal.grants import Grant, State
 
 SOON = 14 * 86_400.0
@@ -36,10 +36,13 @@ class Condition(NamedTuple):
         return self.state in (Shown.CONNECTED, Shown.EXPIRING)
 
 
-def condition(grant: Grant | None, now: float) -> Condition:
-    """The state of a grant, which may be missing, at this time in Unix seconds."""
+def condition(grant: Grant | None, now: float, *, refused: bool = False) -> Condition:
+    """The state of a grant, which may be missing, at this time in Unix seconds. `refused`: an operator has ended the
+    access of its owner."""
     if grant is None:
         return _said(Shown.NEEDED, NOT_CONNECTED)
+    if refused:
+        return _said(Shown.BROKEN, ACCESS_ENDED)
     if grant.state is State.BROKEN:
         return _said(Shown.BROKEN, grant.reason)
     ends_at = grant.access_expires_at if grant.reason == NO_REFRESH_TOKEN else grant.refresh_expires_at

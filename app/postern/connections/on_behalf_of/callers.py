@@ -6,7 +6,7 @@ No workflow's object leads to a token: a run is looked up here by its id.
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from postern.access import Access
+from postern.access import Access, Caller
 from postern.connections.faults import ConnectionFault
 from postern.connections.grants.no_grant import NoGrant
 from postern.connections.on_behalf_of.caller_token import CallerToken, forget
@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """What a run holds: the access mode of its workflow, and its caller's token."""
+    """What a run holds: the access mode of its workflow, its caller, and that caller's token."""
 
     access: Access
+    caller: Caller
     token: CallerToken
 
 
@@ -39,15 +40,24 @@ class Callers:
         self._held: dict[str, _Held] = {}
         self._entries: dict[tuple[str, OnBehalfOfAuth], OnBehalfOf] = {}
 
-    def begins(self, run_id: str, access: Access, token: CallerToken) -> None:
-        """Hold the token of a run with this access mode, until the run has ended."""
-        self._held[run_id] = _Held(access, token)
+    def begins(self, run_id: str, access: Access, caller: Caller, token: CallerToken) -> None:
+        """Hold the token of this caller's run with this access mode, until the run has ended."""
+        self._held[run_id] = _Held(access, caller, token)
 
     def ended(self, run_id: str) -> None:
         """The run has ended, whatever its code still does. It may be repeated."""
         held = self._held.pop(run_id, None)
         if held is not None:
             forget(held.token)
+
+    def revoked(self, refuses: "Callable[[Caller], bool]") -> None:
+        """Forget the tokens of callers whose access has ended, and all that were exchanged: of those it is not known
+        whose they are."""
+        for held in self._held.values():
+            if refuses(held.caller):
+                forget(held.token)
+        for shared in self._entries.values():
+            shared.forget()
 
     @property
     def in_progress(self) -> int:

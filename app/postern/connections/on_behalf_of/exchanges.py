@@ -53,6 +53,7 @@ class Exchanges:
         self._kept: dict[bytes, _Kept] = {}
         self._renewed: dict[bytes, float] = {}
         self._underway: dict[bytes, asyncio.Task[str]] = {}
+        self._forgotten = 0
 
     async def token(self, caller: CallerToken, claims: str = "") -> str:
         """The token for this caller: the remembered one, or a new one, which meets the claims. Raises
@@ -82,10 +83,15 @@ class Exchanges:
         token = await self.token(caller, claims)
         return token if token != refused else None
 
-    async def aclose(self) -> None:
-        """Cancel exchanges in progress, and forget everything."""
+    def forget(self) -> None:
+        """Forget everything, also what exchanges in progress come to: those who wait for them get it all the same."""
+        self._forgotten += 1
         for digest in list(self._kept):
             self._drop(digest)
+
+    async def aclose(self) -> None:
+        """Cancel exchanges in progress, and forget everything."""
+        self.forget()
         if self._underway:
             for task in (tasks := list(self._underway.values())):
                 task.cancel()
@@ -116,12 +122,14 @@ class Exchanges:
         raise fault  # outside of the handler: the frames of the exchange, which hold tokens, are not its context
 
     async def _exchange(self, digest: bytes, value: str, expires: float, claims: str) -> str:
+        forgotten = self._forgotten
         try:
             token = await (self._fetch(value, claims) if claims else self._fetch(value))
         finally:
             self._underway.pop(digest, None)
         good = token.seconds - min(EARLY_SECONDS, token.seconds * EARLY_PART)
-        self._keep(digest, token.value, min(good, expires - self._now()))
+        if forgotten == self._forgotten:
+            self._keep(digest, token.value, min(good, expires - self._now()))
         return token.value
 
     def _keep(self, digest: bytes, value: str, seconds: float) -> None:
@@ -140,9 +148,12 @@ class Exchanges:
 
 
 def has_ended(entry: str) -> ConnectionFault:
-    """The fault of a run that has ended, and left code behind that still uses its client."""
+    """The fault of a run that has ended, and left code behind that still uses its client; or whose caller's access an
+    operator has ended."""
     return ConnectionFault(
-        entry, "has no caller any more: the run has ended", "Await each request before the workflow returns"
+        entry,
+        "has no caller any more: the run has ended, or an operator ended the access of its caller",
+        "Await each request before the workflow returns",
     )
 
 

@@ -76,6 +76,10 @@ class OnBehalfOf:
         except ConnectionFault as fault:
             yield Stage("token", False, fault.wrong, fault.fix)
 
+    def forget(self) -> None:
+        """Forget the tokens."""
+        self._exchanges.forget()
+
     async def aclose(self) -> None:
         """Cancel exchanges in progress, and forget the tokens."""
         await self._exchanges.aclose()

@@ -57,7 +57,8 @@ class _Known:
 
 
 class Vault:
-    """Reads secrets of one Key Vault. Values are cached for `max_age` seconds. An object belongs to one event loop."""
+    """Reads secrets of one Key Vault. Values are cached for `max_age` seconds. An object belongs to one event loop.
+    `noted` is called with the name and the version of a secret that was not known before."""
 
     def __init__(
         self,
@@ -73,6 +74,7 @@ class Vault:
         self._vault = KeyVault(url, credential, authority, ca_bundle, proxy)
         self._max_age = max_age
         self._clock = clock
+        self.noted: Callable[[str, str], object] = lambda _name, _version: None
         self._known: dict[str, _Known] = {}
         self._requests: dict[str, asyncio.Task[Secret | Failure]] = {}
         self._back_at = float("-inf")
@@ -154,7 +156,10 @@ class Vault:
             return self._failed(key, failure_of(self._vault.blamed(error), request))
         self._back_at = float("-inf")
         if version:
+            self.noted(name, version)
             return secret
+        if known is None or known.secret.version != secret.version:
+            self.noted(secret.name, secret.version)
         if known is not None and known.away_since is not None:
             _log.info("key-vault-back", name=name, seconds=round(self._clock() - known.away_since))
         same = known is not None and known.secret.value == secret.value

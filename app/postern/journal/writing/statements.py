@@ -54,7 +54,7 @@ ONTO_PARTS = "ON CONFLICT (run_id, number) DO NOTHING"
 
 def write_runs(connection: Connection, rows: Rows) -> None:
     """Insert runs, or update existing ones with their outcome. Each row has the values of COLUMNS."""
-    _write(connection, runs, COLUMNS, ONTO_RUNS, rows)
+    insert_rows(connection, runs, COLUMNS, ONTO_RUNS, rows)
 
 
 def remove_run(connection: Connection, run_id: str) -> None:
@@ -82,15 +82,17 @@ def write_alone(connection: Connection, rows: Rows) -> bool:
 
 def write_steps(connection: Connection, rows: Rows) -> None:
     """Insert steps that are not there yet. Each row has the values of STEP_COLUMNS."""
-    _write(connection, steps, STEP_COLUMNS, ONTO_PARTS, rows)
+    insert_rows(connection, steps, STEP_COLUMNS, ONTO_PARTS, rows)
 
 
 def write_calls(connection: Connection, rows: Rows) -> None:
     """Insert calls that are not there yet. Each row has the values of CALL_COLUMNS."""
-    _write(connection, calls, CALL_COLUMNS, ONTO_PARTS, rows)
+    insert_rows(connection, calls, CALL_COLUMNS, ONTO_PARTS, rows)
 
 
-def _write(connection: Connection, table: Table, names: tuple[str, ...], conflict: str, rows: Rows) -> None:
+def insert_rows(connection: Connection, table: Table, names: tuple[str, ...], conflict: str, rows: Rows) -> None:
+    """Insert rows that have the values of these columns, with few statements. `conflict` says what happens to a row
+    that exists."""
     # The driver's own cursor, because going through SQLAlchemy costs as much as writing ten rows.
     cursor = connection.connection.cursor()
     try:

@@ -1,9 +1,10 @@
 """Takes the events of the audit log. Parts of the server call `note`, which never waits and never fails."""
 
+import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from postern.access import Caller
 from postern.journal.audit_event import AuditEvent, Kind, caller_fields
@@ -11,8 +12,33 @@ from postern.journal.audit_event import AuditEvent, Kind, caller_fields
 MOST_WAITING = 10_000
 """Events that wait to be written. If the database is away for long, further ones are counted."""
 
-Note = Callable[[AuditEvent], None]
-"""Takes one event."""
+AT_ONCE = frozenset({Kind.REVOCATION, Kind.REVOCATION_LIFTED, Kind.FINDING})
+"""Kinds that are not kept waiting for others."""
+
+
+class Note(Protocol):
+    """Takes one event: `AuditLog.note`."""
+
+    def __call__(
+        self,
+        kind: Kind,
+        *,
+        by: Caller | None = None,
+        subject: str = "",
+        workflow: str = "",
+        fields: Mapping[str, Any] | None = None,
+    ) -> None: ...
+
+
+def not_noted(
+    kind: Kind,
+    *,
+    by: Caller | None = None,
+    subject: str = "",
+    workflow: str = "",
+    fields: Mapping[str, Any] | None = None,
+) -> None:
+    """A Note that drops the event: where there is no audit log."""
 
 
 class AuditLog:
@@ -23,6 +49,13 @@ class AuditLog:
         self._waiting: deque[AuditEvent] = deque()
         self._most_waiting = most_waiting
         self._lost = 0
+        self.urgent = asyncio.Event()
+        """Set when an event should be written at once."""
+
+    @property
+    def waiting(self) -> int:
+        """How many events wait."""
+        return len(self._waiting)
 
     def note(
         self,
@@ -43,9 +76,16 @@ class AuditLog:
         self._waiting.append(
             AuditEvent(kind, self._now(), found, subject or (by.object_id if by is not None else ""), workflow)
         )
+        if kind in AT_ONCE:
+            self.urgent.set()
+
+    def lose(self, count: int) -> None:
+        """So many events cannot be written. The next one that is written says so."""
+        self._lost += count
 
     def take(self) -> list[AuditEvent]:
         """All events that wait. They wait no more."""
+        self.urgent.clear()
         taken = list(self._waiting)
         self._waiting.clear()
         if self._lost:

@@ -53,12 +53,14 @@ def _create_audit_tables() -> None:
         sa.Column("last", sa.Integer(), nullable=False),
         sa.Column("head", sa.Text(), nullable=False),
         sa.Column("last_at", sa.Double(), nullable=False),
+        sa.Column("checkpoints", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("node", name="audit_chains_key"),
     )
     op.create_table(
         "audit_checkpoints",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("node", sa.Text(), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
         sa.Column("at", sa.Double(), nullable=False),
         sa.Column("body", sa.Text(), nullable=False),
         sa.Column("signature", sa.Text()),

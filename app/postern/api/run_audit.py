@@ -1,0 +1,53 @@
+"""Events of the audit log about runs: who viewed, cancelled or resubmitted the run of whom."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from postern.access import Caller
+from postern.api.access import is_anonymous
+from postern.journal.audit_event import Kind
+from postern.journal.reading.records import RunRecord
+from postern.security.audit.log import Note, not_noted
+
+AGAIN = 60.0
+"""Seconds in which the views of a run by one operator are one event: a page asks for itself again and again."""
+
+MOST_VIEWS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class RunAudit:
+    """Notes events. The run API and the console share one. `clock` is monotonic."""
+
+    note: Note = not_noted
+    clock: Callable[[], float] = time.monotonic
+    views: dict[tuple[str, str, str], float] = field(default_factory=dict)
+
+    def viewed(self, by: Caller, record: RunRecord, address: str) -> None:
+        """An operator saw the record of another caller's run."""
+        key, now = (by.tenant_id, by.object_id, record.id), self.clock()
+        if now - self.views.get(key, -AGAIN) < AGAIN:
+            return
+        if len(self.views) >= MOST_VIEWS:
+            self.views.clear()
+        self.views[key] = now
+        self._note(Kind.RECORD_VIEWED, by, record, address)
+
+    def cancelled(self, by: Caller, record: RunRecord, address: str) -> None:
+        """A caller had a run cancelled."""
+        self._note(Kind.RUN_CANCELLED, by, record, address)
+
+    def resubmitted(self, by: Caller, record: RunRecord, address: str, started: RunRecord) -> None:
+        """A caller started a run again."""
+        self._note(Kind.RUN_RESUBMITTED, by, record, address, new_run=_id_of(started))
+
+    def _note(self, kind: Kind, by: Caller, record: RunRecord, address: str, **more: Any) -> None:
+        fields = {"run": _id_of(record), "owner": record.object_id or "", "client_address": address, **more}
+        self.note(kind, by=by, workflow=record.workflow, fields=fields)
+
+
+def _id_of(record: RunRecord) -> str:
+    """The id of a run; "" for an anonymous caller's, because it gives access to the run."""
+    return "" if is_anonymous(record) else record.id

@@ -1,0 +1,29 @@
+"""The JSON object in the body of a request to the API."""
+
+from typing import Any
+
+from starlette.requests import Request
+
+from postern.errors import problem
+from postern.json_parser import parse
+from postern.media_types import is_json
+
+MOST_BYTES = 4096
+
+
+async def sent_object(request: Request, most_bytes: int = MOST_BYTES) -> dict[str, Any]:
+    """The members of the object, of at most so many bytes. Raises Problem. No error repeats what was sent."""
+    if not is_json(request.headers.get("content-type", "").encode("latin-1")):
+        raise problem("unsupported-media-type", detail="Send JSON, with the header Content-Type: application/json.")
+    content = bytearray()
+    async for part in request.stream():
+        content += part
+        if len(content) > most_bytes:
+            raise problem("body-too-large", detail=f"The body has at most {most_bytes} bytes.")
+    try:
+        found = parse(bytes(content))
+    except ValueError:
+        raise problem("invalid-json") from None
+    if not isinstance(found, dict):
+        raise problem("invalid-body", detail="The body is not a JSON object.")
+    return found

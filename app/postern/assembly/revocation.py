@@ -1,0 +1,69 @@
+"""Revocation: read from the database while the server runs, and applied to whatever remembers callers."""
+
+from dataclasses import dataclass
+from functools import partial
+
+from postern.api.health import Check
+from postern.api.metrics import revocation_metrics
+from postern.assembly.connections import ConnectionsPart
+from postern.assembly.identity import IdentityPart
+from postern.assembly.part import Part
+from postern.errors import Problem
+from postern.journal.journal import Journal
+from postern.security.audit.log import AuditLog
+from postern.security.revocation.revocations import PATIENCE, Revocations
+from postern.security.revocation.revoking import Revoking
+from postern.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevocationPart(Part):
+    """`revoking` makes and takes back revocations, and `revocations` has those of now."""
+
+    revoking: Revoking
+    revocations: Revocations
+
+
+def revocation_part(
+    settings: Settings,
+    revocations: Revocations,
+    journal: Journal,
+    audit: AuditLog,
+    identity: IdentityPart,
+    connections: ConnectionsPart,
+) -> RevocationPart:
+    """The tokens that `identity` remembers, and those that runs in progress hold, are forgotten when the access of
+    their callers ends."""
+    revocations.on_revoked(identity.identity.forget)
+    if connections.callers is not None:
+        revocations.on_revoked(connections.callers.revoked)
+    revoking = Revoking(
+        revocations,
+        journal.read,
+        journal.write,
+        audit.note,
+        settings.tenant_id or "",
+        settings.client_id or "",
+        frozenset(settings.operators),
+        lambda: settings.people,
+    )
+    return RevocationPart(
+        revoking=revoking,
+        revocations=revocations,
+        tasks=(partial(revocations.run, journal.read),),
+        checks={"revocations": _known(revocations)},
+        metrics=(revocation_metrics(lambda: revocations.active, lambda: revocations.age),),
+    )
+
+
+def _known(revocations: Revocations) -> Check:
+    async def check() -> str:
+        try:
+            await revocations.wait()  # a server that has just started reads them in a moment
+        except Problem:
+            age = revocations.age
+            since = "not read yet" if age is None else f"not read for {age:.0f} s, and {PATIENCE:.0f} s are allowed"
+            return f"{since}: authenticated requests get 503"
+        return ""
+
+    return check

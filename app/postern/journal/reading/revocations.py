@@ -1,0 +1,64 @@
+"""Reads about revocations: what an id is, and what goes on for the person whose access has ended."""
+
+from typing import NamedTuple
+
+from sqlalchemy import Connection, Select, literal_column, select
+
+from postern.journal.grants import SHARED, owner_of
+from postern.journal.revocations import Kind
+from postern.journal.run import State
+from postern.journal.schema import findings, grants, known_callers, runs, sessions
+
+RECENT = 10_000
+"""The latest runs in which a client id is looked for: there is no index for it."""
+
+MOST_NAMED = 20
+
+UNENDED = (State.WAITING.value, State.RUNNING.value)
+
+
+class Left(NamedTuple):
+    """What a revocation leaves as it is, for the operator: runs in progress by their ids, and shared connections that
+    the person connected. `more_runs` says that there are others."""
+
+    runs: tuple[str, ...] = ()
+    more_runs: bool = False
+    shared: tuple[str, ...] = ()
+
+
+def kinds_of(connection: Connection, subject: str) -> frozenset[Kind]:
+    """What an id is known as here: a caller's object id, an application's client id, both or neither."""
+    latest = select(runs.c.client_id).order_by(runs.c.id.desc()).limit(RECENT).subquery()
+    looks: dict[Kind, tuple[Select[tuple[object]], ...]] = {
+        Kind.CALLER: (
+            select(runs.c.id).where(runs.c.object_id == subject).limit(1),
+            select(sessions.c.id_hash).where(sessions.c.object_id == subject).limit(1),
+            select(grants.c.owner).where(grants.c.owner.like(f"%/{subject}")).limit(1),
+            select(known_callers.c.subject).where(known_callers.c.subject.like(f"%/{subject}")).limit(1),
+            select(findings.c.id).where(findings.c.object_id == subject).limit(1),
+        ),
+        Kind.CLIENT: (
+            select(known_callers.c.value).where(known_callers.c.value == subject).limit(1),
+            select(findings.c.id).where(findings.c.client_id == subject).limit(1),
+            select(latest.c.client_id).where(latest.c.client_id == subject).limit(1),
+        ),
+    }
+    return frozenset(
+        kind for kind, queries in looks.items() if any(connection.execute(query).first() for query in queries)
+    )
+
+
+def left_by(connection: Connection, kind: Kind, tenant_id: str, subject: str) -> Left:
+    """What goes on for the subject of a revocation."""
+    if kind is Kind.TOKEN:
+        return Left()
+    column = runs.c.object_id if kind is Kind.CALLER else runs.c.client_id
+    # As the partial index has it, without parameters: otherwise SQLite does not use that index.
+    in_progress = (runs.c.state != literal_column("'Succeeded'"), runs.c.state.in_(UNENDED))
+    found = select(runs.c.id).where(column == subject, *in_progress).order_by(runs.c.id).limit(MOST_NAMED + 1)
+    ids = connection.execute(found).scalars().all()
+    shared: tuple[str, ...] = ()
+    if kind is Kind.CALLER:
+        of_person = (grants.c.owner == SHARED, grants.c.created_by == owner_of(tenant_id, subject))
+        shared = tuple(connection.execute(select(grants.c.connection).where(*of_person)).scalars().all())
+    return Left(tuple(ids[:MOST_NAMED]), len(ids) > MOST_NAMED, shared)

@@ -1,0 +1,1 @@
+"""Revocation: whose tokens, sessions, links and grants are refused."""

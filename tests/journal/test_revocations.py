@@ -1,0 +1,195 @@
+"""The table of revocations: what is made, taken back, in effect and deleted, on each kind of database."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from postern.browser_secrets import hash_of
+from postern.journal import revocations as table
+from postern.journal.reading.revocations import Left, kinds_of, left_by
+from postern.journal.revocations import EFFECT_SECONDS, Kind, Revocation, Rule
+from postern.journal.schema import grants, invitations, revocations, runs, sessions
+from tests.journal.engines import add, all_of, run_row
+
+NOW = 1_700_000_000.0
+LISA = Rule(Kind.CALLER, "t", "lisa", NOW)
+MADE = Revocation("id-1", LISA, "lisa", "stolen laptop", '{"kind": "user"}', NOW)
+
+
+def made(engine: Engine, revocation: Revocation = MADE) -> bool:
+    with engine.begin() as connection:
+        return table.make(connection, revocation)
+
+
+def rules(engine: Engine, now: float = NOW) -> set[Rule]:
+    with engine.connect() as connection:
+        return set(table.rules(connection, now))
+
+
+def lifted(engine: Engine, revocation_id: str = "id-1", by: str = "{}", now: float = NOW + 5) -> Revocation | None:
+    with engine.begin() as connection:
+        return table.lift(connection, revocation_id, by, now)
+
+
+def session(name: str, object_id: str, tenant: str = "t") -> dict[str, Any]:
+    times = {"created_at": NOW - 100, "seen_at": NOW - 10}
+    return {
+        "id_hash": hash_of(name),
+        "tenant_id": tenant,
+        "object_id": object_id,
+        "name": "",
+        "roles": "[]",
+        "address": "",
+        **times,
+    }
+
+
+def invitation(name: str, owner: str, by: str = "t/ada", used_by: str | None = None) -> dict[str, Any]:
+    return {
+        "hash": hash_of(name),
+        "connection": "tickets",
+        "owner": owner,
+        "created_by": by,
+        "created_at": NOW,
+        "used_by": used_by,
+    }
+
+
+def test_what_is_made_is_in_effect_once_however_often_it_is_repeated(engine: Engine):
+    assert made(engine)
+    assert made(engine)
+    with engine.connect() as connection:
+        assert table.find(connection, "id-1") == MADE
+        assert table.listed(connection, NOW, 10) == [MADE]
+    assert rules(engine) == {LISA}
+
+
+def test_what_is_taken_back_has_no_effect_and_keeps_who_did_it_first(engine: Engine):
+    made(engine)
+    first = lifted(engine, by='{"name": "ada"}')
+    assert first == replace(MADE, lifted_by='{"name": "ada"}', lifted_at=NOW + 5)
+    assert lifted(engine, by='{"name": "bo"}', now=NOW + 9) == first
+    assert rules(engine) == set()
+    with engine.connect() as connection:
+        assert table.listed(connection, NOW, 10) == []
+        assert table.listed(connection, NOW, 10, active=False) == [first]
+
+
+def test_what_was_never_made_cannot_be_taken_back(engine: Engine):
+    assert lifted(engine, "id-2") is None
+
+
+def test_a_person_loses_sessions_and_open_links_at_once_and_nobody_else_does(engine: Engine):
+    add(engine, sessions, session("1", "lisa"), session("2", "gil"), session("3", "lisa", tenant="other"))
+    add(
+        engine,
+        invitations,
+        invitation("for lisa", "t/lisa"),
+        invitation("by lisa", "t/gil", by="t/lisa"),
+        invitation("used", "t/lisa", used_by="r"),
+        invitation("for gil", "t/gil"),
+    )
+    made(engine)
+    assert {row["id_hash"] for row in all_of(engine, sessions, "id_hash")} == {hash_of("2"), hash_of("3")}
+    left = {row["hash"] for row in all_of(engine, invitations, "hash")}
+    assert left == {hash_of("used"), hash_of("for gil")}
+
+
+def test_a_revoked_client_or_token_ends_no_session(engine: Engine):
+    add(engine, sessions, session("1", "lisa"))
+    made(engine, replace(MADE, rule=Rule(Kind.CLIENT, "", "lisa", NOW)))
+    made(engine, replace(MADE, id="id-2", rule=Rule(Kind.TOKEN, "", "lisa", NOW)))
+    assert len(all_of(engine, sessions, "id_hash")) == 1
+
+
+@pytest.mark.parametrize(
+    ("rule", "later", "stays"),
+    [
+        (Rule(Kind.CALLER, "t", "x", NOW), 400 * 86_400, True),
+        (Rule(Kind.CLIENT, "", "x", NOW), EFFECT_SECONDS - 1, True),
+        (Rule(Kind.CLIENT, "", "x", NOW), EFFECT_SECONDS + 1, False),
+        (Rule(Kind.CLIENT, "", "x", NOW, NOW + 10 * 86_400), EFFECT_SECONDS + 1, True),
+        (Rule(Kind.CLIENT, "", "x", NOW, NOW + 10 * 86_400), 11 * 86_400, False),
+        (Rule(Kind.TOKEN, "", "x", NOW), EFFECT_SECONDS + 1, False),
+    ],
+)
+def test_a_revocation_is_in_effect_for_as_long_as_it_can_refuse_something(engine: Engine, rule, later, stays):
+    revocation = replace(MADE, rule=rule)
+    made(engine, revocation)
+    assert rules(engine, NOW + later) == ({rule} if stays else set())
+    assert revocation.in_effect(NOW + later) is stays
+
+
+def test_retention_deletes_what_was_taken_back_long_ago_or_cannot_refuse_anything(engine: Engine):
+    kept = [
+        MADE,
+        replace(MADE, id="id-2", rule=Rule(Kind.CLIENT, "", "x", NOW)),
+        replace(MADE, id="id-3", rule=Rule(Kind.CLIENT, "", "y", NOW - 2 * EFFECT_SECONDS, NOW + 60)),
+    ]
+    gone = [
+        replace(MADE, id="id-4"),
+        replace(MADE, id="id-5", rule=Rule(Kind.TOKEN, "", "x", NOW - 2 * EFFECT_SECONDS)),
+        replace(MADE, id="id-6", rule=Rule(Kind.CLIENT, "", "z", NOW - 2 * EFFECT_SECONDS, NOW - 60)),
+    ]
+    for each in kept + gone:
+        made(engine, each)
+    lifted(engine, "id-4", now=NOW - 5)
+    with engine.begin() as connection:
+        assert table.delete_revocations(connection, NOW, 10) == 3
+        assert table.delete_revocations(connection, NOW, 10) == 0
+    assert [row["id"] for row in all_of(engine, revocations)] == ["id-1", "id-2", "id-3"]
+
+
+def test_there_is_a_limit_which_a_repeated_write_does_not_meet(engine: Engine, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(table, "MOST_ACTIVE", 1)
+    assert made(engine)
+    assert made(engine)
+    assert not made(engine, replace(MADE, id="id-2"))
+    lifted(engine)
+    assert made(engine, replace(MADE, id="id-3"))
+
+
+def test_the_newest_comes_first_and_pages_follow_one_another(engine: Engine):
+    for number in range(5):
+        made(engine, replace(MADE, id=f"id-{number}"))
+    with engine.connect() as connection:
+        first = table.listed(connection, NOW, 3)
+        assert [each.id for each in first] == ["id-4", "id-3", "id-2"]
+        assert [each.id for each in table.listed(connection, NOW, 3, first[-1].id)] == ["id-1", "id-0"]
+
+
+def test_an_id_is_known_by_the_records_that_have_it(engine: Engine):
+    add(engine, runs, run_row("r1", object_id="lisa", client_id="cli", tenant_id="t"))
+    with engine.connect() as connection:
+        assert kinds_of(connection, "lisa") == {Kind.CALLER}
+        assert kinds_of(connection, "cli") == {Kind.CLIENT}
+        assert kinds_of(connection, "other") == frozenset()
+
+
+def test_runs_in_progress_and_shared_connections_of_the_person_are_named(engine: Engine):
+    of_lisa = {"object_id": "lisa", "client_id": "cli", "tenant_id": "t"}
+    add(engine, runs, run_row("r1", **of_lisa), run_row("r2", state="Succeeded", **of_lisa))
+    add(engine, runs, run_row("r3"))
+    grant = {
+        "connection": "crm",
+        "owner": "",
+        "account": "a",
+        "account_name": "",
+        "tenant": "",
+        "scopes": "[]",
+        "instance_url": "",
+        "sealed": "s",
+        "key_version": "v",
+        "generation": 1,
+        "created_by": "t/lisa",
+        "connected_at": NOW,
+        "state": "Connected",
+        "history": "[]",
+    }
+    add(engine, grants, grant)
+    with engine.connect() as connection:
+        assert left_by(connection, Kind.CALLER, "t", "lisa") == Left(("r1",), False, ("crm",))
+        assert left_by(connection, Kind.CLIENT, "", "cli") == Left(("r1",))
+        assert left_by(connection, Kind.TOKEN, "", "uti") == Left()
