@@ -6,7 +6,7 @@ Each name is loaded when it is first used. The commands, which begin with this m
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from postern.access import Caller, anonymous, specific_users, tenant_users
+    from postern.access import Caller, anonymous, github, hmac_header, slack, specific_users, stripe, tenant_users
     from postern.authoring.call_result import CallError, Handle
     from postern.authoring.consent import ConsentRequired
     from postern.authoring.context import Context
@@ -28,13 +28,26 @@ __all__ = [
     "Retry",
     "Workflow",
     "anonymous",
+    "github",
+    "hmac_header",
+    "slack",
     "specific_users",
+    "stripe",
     "tenant_users",
     "workflow",
 ]
 
 _MODULES = {
-    "postern.access": ("Caller", "anonymous", "specific_users", "tenant_users"),
+    "postern.access": (
+        "Caller",
+        "anonymous",
+        "github",
+        "hmac_header",
+        "slack",
+        "specific_users",
+        "stripe",
+        "tenant_users",
+    ),
     "postern.authoring.call_result": ("CallError", "Handle"),
     "postern.authoring.consent": ("ConsentRequired",),
     "postern.authoring.context": ("Context",),

@@ -91,6 +91,7 @@ PROBLEMS: Mapping[str, ProblemType] = {
         "Unknown connection",
         "There is no such connection that a person connects, or it is not yours. Operators connect shared ones.",
     ),
+    "unknown-finding": ProblemType(404, "Unknown finding", "There is no such finding."),
     "unknown-revocation": ProblemType(404, "Unknown revocation", "There is no such revocation."),
     "not-found": ProblemType(404, "Not found", "There is nothing at this URL."),
     "method-not-allowed": ProblemType(
@@ -104,6 +105,12 @@ PROBLEMS: Mapping[str, ProblemType] = {
     "too-many-revocations": ProblemType(409, "Too many revocations", "Too many revocations are in effect."),
     "connection-shared": ProblemType(
         409, "Connection shared", "All people share this connection: an operator connects it, without a link."
+    ),
+    "link-exists": ProblemType(
+        409, "Link exists", "The workflow has a signed URL of this id, or had one that could be used again."
+    ),
+    "workflow-not-signed": ProblemType(
+        409, "Workflow not signed", "The workflow takes no signed URLs: its access mode is not anonymous(signed=True)."
     ),
     "reply-not-kept": ProblemType(409, "Reply not kept", "The run has ended, but its complete reply was not kept."),
     "run-cancelled": ProblemType(409, "Run cancelled", "The run was cancelled before it ended."),
@@ -129,6 +136,9 @@ PROBLEMS: Mapping[str, ProblemType] = {
     "too-many-runs": ProblemType(
         429, "Too many runs", "This workflow already has as many concurrent runs as it allows."
     ),
+    "rate-limited": ProblemType(
+        429, "Rate limited", "More requests came than this server accepts: wait as long as Retry-After says."
+    ),
     "headers-too-large": ProblemType(431, "Headers too large", "The headers are larger than this server accepts."),
     "workflow-failed": ProblemType(500, "Workflow failed", "The workflow ended with an error."),
     "internal-error": ProblemType(500, "Internal error", "The server failed to handle the request."),
@@ -142,6 +152,9 @@ PROBLEMS: Mapping[str, ProblemType] = {
         503,
         "Revocations unavailable",
         "This server cannot read at the moment whose access has ended, so it accepts no access token.",
+    ),
+    "signing-key-unavailable": ProblemType(
+        503, "Signing key unavailable", "The key that signs URLs of this workflow cannot be read."
     ),
     "journal-unavailable": ProblemType(
         503, "Journal unavailable", "Runs cannot be recorded at the moment, and no run starts without a record."

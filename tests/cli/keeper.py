@@ -83,6 +83,35 @@ def refusal_record(**members: Any) -> Record:
     }
 
 
+def finding_record(**members: Any) -> Record:
+    """A record of a finding."""
+    return {
+        "id": new_id(),
+        "kind": "new-network",
+        "title": "A new network",
+        "state": "new",
+        "subject": "t/ed1bf663-4183-4555-b113-3ed7e5cc901b",
+        "caller": {
+            "kind": "user",
+            "object_id": "ed1bf663-4183-4555-b113-3ed7e5cc901b",
+            "tenant_id": "t",
+            "client_id": "c1",
+            "name": "Ada Okafor",
+        },
+        "token_id": "uti-1",
+        "client_address": "192.0.2.7",
+        "workflow": "payroll",
+        "first_at": "2026-01-31T10:00:00.000Z",
+        "last_at": "2026-01-31T11:00:00.000Z",
+        "count": 3,
+        "evidence": {"runs": ["run-1"], "networks": ["192.0.2.0/24"], "refused": []},
+        "state_by": None,
+        "state_at": None,
+        "alerted_at": None,
+        **members,
+    }
+
+
 def revocation(**members: Any) -> Record:
     """A revocation as the API shows it."""
     return {
@@ -106,6 +135,26 @@ def revocation(**members: Any) -> Record:
     }
 
 
+def signed_url(**members: Any) -> Record:
+    """A signed URL in a list."""
+    return {
+        "workflow": "orders",
+        "id": "partner-x",
+        "state": "active",
+        "key": "primary",
+        "path": None,
+        "with": ["customer"],
+        "expires_at": "2026-12-29T10:00:00.000Z",
+        "made_by": {"kind": "user", "object_id": "ed1b", "client_id": None, "name": "Ada"},
+        "made_at": "2026-11-29T10:00:00.000Z",
+        "revoked_by": None,
+        "revoked_at": None,
+        "uses": 7,
+        "used_at": None,
+        **members,
+    }
+
+
 class Keeper:
     """The records, newest first, and the requests received. `most` limits a page; `answer` replaces every response."""
 
@@ -118,6 +167,7 @@ class Keeper:
         """Be as new."""
         self.runs: list[Record] = []
         self.refusals: list[Record] = []
+        self.findings: list[Record] = []
         self.events: list[Record] = []
         self.requests: list[tuple[str, dict[str, str]]] = []
         self.most = 200
@@ -142,12 +192,17 @@ class Keeper:
                 Route("/runs/{id}/cancel", self._page(self._cancel), methods=["POST"]),
                 Route("/runs/{id}/resubmit", self._page(self._resubmit), methods=["POST"]),
                 Route("/refusals", self._page(self._refusals)),
+                Route("/findings", self._page(self._findings)),
+                Route("/findings/{id}", self._page(self._finding)),
+                Route("/findings/{id}/acknowledge", self._page(self._acknowledge), methods=["POST"]),
                 Route("/audit", self._page(self._events)),
                 Route("/connections/{name}", self._page(self._end), methods=["DELETE"]),
                 Route("/revocations", self._page(self._revocations)),
                 Route("/revocations", self._revoked, methods=["POST"]),
                 Route("/revocations/{id}", self._page(self._lift), methods=["DELETE"]),
                 Route("/connections/{name}/links", self._linked, methods=["POST"]),
+                Route("/workflows/{name}/signed-urls", self._signed_urls, methods=["GET", "POST"]),
+                Route("/workflows/{name}/signed-urls/{id}", self._page(self._revoke_link), methods=["DELETE"]),
             ]
         )
 
@@ -200,6 +255,24 @@ class Keeper:
         url = f"http://127.0.0.1/connect/{request.path_params['name']}/invitation/the-secret"
         return JSONResponse({"url": url, "expires_at": "2026-01-31T14:00:00Z"}, 201)
 
+    async def _signed_urls(self, request: Request) -> Response:
+        if request.method == "POST":
+            self.bodies.append(await request.json())
+        return await self._page(self._make_or_list)(request)  # type: ignore[no-any-return]
+
+    def _make_or_list(self, request: Request, query: dict[str, str], caller: str, operator: bool) -> Response:
+        if not operator:
+            return _problem("forbidden")
+        if request.method == "GET":
+            rows = [signed_url(id=str(number)) for number in range(3)]
+            start = int(query.get("cursor", "0"))
+            return JSONResponse({"signed_urls": rows[start : start + 2], "next": None if start else "2"})
+        url = "http://127.0.0.1/triggers/orders?sp=x&sv=1.0&se=never&id=x&sig=the-signature"
+        return JSONResponse({"url": url, **signed_url()}, 201)
+
+    def _revoke_link(self, request: Request, query: dict[str, str], caller: str, operator: bool) -> Response:
+        return JSONResponse(signed_url(id=request.path_params["id"], state="revoked"))
+
     def _end(self, request: Request, query: dict[str, str], caller: str, operator: bool) -> Response:
         if not operator and query:
             return _problem("unknown-connection")
@@ -234,6 +307,18 @@ class Keeper:
             and query.get("address", refusal["client_address"]) == refusal["client_address"]
         ]
         return self._part("refusals", found, query)
+
+    def _findings(self, _: Request, query: dict[str, str], caller: str, operator: bool) -> Response:
+        return self._part("findings", self.findings, query) if operator else _problem("forbidden")
+
+    def _finding(self, request: Request, query: dict[str, str], caller: str, operator: bool) -> Response:
+        found = next((each for each in self.findings if each["id"] == request.path_params["id"]), None)
+        return _problem("unknown-finding") if found is None else JSONResponse(found)
+
+    def _acknowledge(self, request: Request, query: dict[str, str], caller: str, operator: bool) -> Response:
+        for each in self.findings:
+            each |= {"state": "acknowledged", "state_by": {"name": "Ada"}, "state_at": "2026-01-31T12:00:00.000Z"}
+        return self._finding(request, query, caller, operator)
 
     def _events(self, _: Request, query: dict[str, str], caller: str, operator: bool) -> Response:
         if not operator:

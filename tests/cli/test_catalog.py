@@ -272,3 +272,13 @@ def test_commands_to_paste_start_the_same_program(folder: Path):
     path = f"{folder}:/usr/bin:/bin"
     printed = process(folder, "new", "first", PATH=path).stdout
     assert f"  {sys.executable} -m postern call first" in printed
+
+
+def test_check_names_an_alert_whose_workflow_cannot_be_started(postern: Postern, folder: Path):
+    for run, why in (("gone", "no workflow of this name is served"), ("book-room", "its path has parameters")):
+        (folder / "postern.toml").write_text(f'[findings]\nrun = "{run}"\n', encoding="utf-8")
+        result = postern("check")
+        assert result.exit_code == 1
+        assert f'[findings] run = "{run}" of postern.toml: {why}' in result.stderr
+    (folder / "postern.toml").write_text('[findings]\nrun = "hello"\n', encoding="utf-8")
+    assert postern("check").exit_code == 0

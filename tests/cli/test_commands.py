@@ -10,12 +10,13 @@ from tests.cli.conftest import Postern
 from tests.cli.test_catalog import REAL
 
 COMMANDS = [
-    *("audit", "call", "check", "connections", "database", "dev", "explain", "export", "health", "list", "new"),
-    *("refusals", "revoke", "runs", "secrets", "serve", "token"),
+    *("access", "audit", "call", "check", "connections", "database", "dev", "doctor", "explain", "export", "findings"),
+    *("health", "link", "list", "new", "refusals", "revoke", "runs", "secrets", "serve", "token"),
 ]
 OF_AUDIT = ["export", "key", "list", "verify"]
 OF_RUNS = ["cancel", "follow", "list", "resubmit", "show"]
 OF_CONNECTIONS = ["disconnect", "link", "list", "reseal", "test"]
+OF_FINDINGS = ["acknowledge", "list", "show"]
 OF_REVOKE = ["end", "lift", "list"]
 OF_SECRETS = ["list", "set"]
 OF_EXPORT = ["connector", "openapi"]
@@ -34,6 +35,7 @@ def test_these_are_the_commands(postern: Postern):
     + [["runs", name] for name in OF_RUNS]
     + [["audit", name] for name in OF_AUDIT]
     + [["connections", name] for name in OF_CONNECTIONS]
+    + [["findings", name] for name in OF_FINDINGS]
     + [["revoke", name] for name in OF_REVOKE]
     + [["secrets", name] for name in OF_SECRETS]
     + [["export", name] for name in OF_EXPORT]
@@ -44,6 +46,7 @@ def test_every_command_and_option_says_what_it_is_for(postern: Postern, names: l
     assert sorted(COMMANDS_BY_MODULE) == COMMANDS
     assert sorted(loaded("runs").commands) == OF_RUNS
     assert sorted(loaded("connections").commands) == OF_CONNECTIONS
+    assert sorted(loaded("findings").commands) == OF_FINDINGS
     assert sorted(loaded("revoke").commands) == OF_REVOKE
     assert sorted(loaded("secrets").commands) == OF_SECRETS
     assert sorted(loaded("export").commands) == OF_EXPORT

@@ -31,6 +31,11 @@ async def hello_by_get(ctx: Context) -> str:
     return "hello"
 
 
+@workflow(access=anonymous(signed=True), name="hello")
+async def signed_hello(ctx: Context) -> str:
+    return "hello"
+
+
 @workflow(access=anonymous(), name="whoami")
 async def open_whoami(ctx: Context) -> str:
     return "who"
@@ -46,6 +51,7 @@ async def open_whoami(ctx: Context) -> str:
         ((hello_with_a_body,), True, "", ""),
         ((hello_with_a_path,), True, "", ""),
         ((hello_by_get,), True, "", ""),
+        ((signed_hello, whoami), True, "", "whoami"),
         ((open_whoami,), True, "", ""),
     ],
 )

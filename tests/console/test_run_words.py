@@ -84,7 +84,8 @@ def test_an_error_is_one_line_in_a_list(fields: dict[str, Any], private: bool, l
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"caller_name": "Eve"}, "anonymous"),
+        ({}, "anonymous"),
+        ({"caller_name": "link partner-x"}, "anonymous, link partner-x"),
         ({"caller_kind": "user", "caller_name": "Ada", "object_id": ADA}, "Ada"),
         ({"caller_kind": "user", "object_id": ADA}, ADA),
         ({"caller_kind": "application", "client_id": "c"}, "c"),

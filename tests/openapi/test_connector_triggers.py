@@ -1,12 +1,13 @@
 """Which triggers a connector offers: those that its way of signing in can reach, and why not the others."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from postern import tenant_users, workflow
-from postern.access import bind
+from postern import github, tenant_users, workflow
+from postern.access import Signed, bind
 from postern.catalog import Trigger
 from postern.openapi.connector_triggers import Choice, Visitor, Way, choose
 from postern.openapi.export_error import ExportFault
@@ -42,6 +43,16 @@ def test_what_is_for_the_gateway_itself_has_to_be_chosen():
     assert set(choice.triggers) == {"payroll", "tree"}
     assert [remark.workflow for remark in choice.notes] == ["payroll"]
     assert "service principal" in choice.notes[0].what
+
+
+@pytest.mark.parametrize("way", ["entra", "api_key", "basic", "none"])
+def test_a_trigger_whose_requests_are_signed_is_for_no_connector(way: Way):
+    tree = nasty.triggers()["tree"]
+    for policy in (Signed(True, None), Signed(False, github("hook"))):
+        there = {"tree": tree, "signed": replace(tree, policy=policy)}
+        choice = choose(there, Visitor(way, nasty.TENANT, None, nasty.AUDIENCES), ())
+        assert set(choice.triggers) == {"tree"}
+        assert [(remark.workflow, "signed" in remark.what) for remark in choice.left_out] == [("signed", True)]
 
 
 def test_people_only_is_never_for_a_gateway():

@@ -161,8 +161,11 @@ ELSEWHERE = {
     *("bad-request", "bad-filter", "forbidden", "unknown-run", "not-found", "method-not-allowed", "request-timeout"),
     *("cannot-resubmit", "run-ended", "uri-too-long", "headers-too-large", "unsupported-transfer-coding"),
     *("misdirected-request", "unknown-connection", "connection-shared"),
+    *("link-exists", "workflow-not-signed", "signing-key-unavailable"),
+    "rate-limited",
+    *("unknown-revocation", "confirmation-required", "too-many-revocations", "revocations-unavailable"),
 }
-"""Problems of other pages, and of requests that reach no trigger."""
+"""Problems of other pages, of requests that reach no trigger, and of limits that an operator sets."""
 
 
 def test_every_problem_is_known_to_be_of_triggers_or_of_others():

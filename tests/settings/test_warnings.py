@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from postern.settings import load_settings
-from postern.settings.warnings import environment_warnings, warnings
+from postern.settings.warnings import environment_warnings, unknown_workflows, warnings
 
 NOWHERE = Path("there-is-no-such-folder")
 TENANT = "11111111-aaaa-4111-8111-111111111111"
@@ -48,3 +48,16 @@ def test_a_proxy_of_the_environment_that_is_not_read(name: str):
     assert environment_warnings({}, load_settings({}, folder=NOWHERE)) == []
     own = load_settings({"POSTERN_PROXY": "http://proxy.example:3128"}, folder=NOWHERE)
     assert environment_warnings(environ, own) == []
+
+
+def test_a_workflow_that_limits_or_the_access_review_name_and_there_is_not_is_a_warning():
+    tables = {
+        "limits": {"workflows": {"hello": {"per_caller": "1/second"}, "helo": {"per_caller": "1/second"}}},
+        "access": {"anonymous": ["hello", "gone"]},
+    }
+    found = unknown_workflows(load_settings({}, folder=NOWHERE, defaults=tables), {"hello"})
+    assert [text.partition(". ")[0] for text in found] == [
+        "postern.toml, limits.workflows.helo: there is no workflow helo",
+        "postern.toml, access.anonymous: there is no workflow gone",
+    ]
+    assert unknown_workflows(load_settings({}, folder=NOWHERE), set()) == []

@@ -18,6 +18,7 @@ from postern.access.policy import OPEN, Guarded, Policy, Signed, audience_requir
 from postern.access.principal import Principal, StartedBy, principal_of
 from postern.access.revocation import REVOKED, NoRevocations, Revocations, Revoked
 from postern.access.sender import SenderSignature
+from postern.access.senders import github, hmac_header, slack, stripe
 
 __all__ = [
     "ANYONE",
@@ -48,7 +49,11 @@ __all__ = [
     "bind",
     "checks",
     "default_scope",
+    "github",
+    "hmac_header",
     "principal_of",
+    "slack",
     "specific_users",
+    "stripe",
     "tenant_users",
 ]

@@ -11,14 +11,15 @@ GUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Who sent the request, as its verified access token says. Ids are lower-case GUIDs. `name` is for display only and
-    is never used to authorize (Microsoft: claims-validation). `token_version` is `1.0` or `2.0`.
+    is never used to authorize (Microsoft: claims-validation). No request has the kind `finding`: a finding starts the
+    run of an alert (`security/FINDINGS.md`). `token_version` is `1.0` or `2.0`.
 
     What follows `token_version` is of the token only, and does not make two callers different. `token_id` (uti) is ""
     if the token has none, `issued_at` (iat) is in Unix seconds, 0 if it has none. `auth_contexts` (acrs) are the
     authentication contexts that the sign-in met, `capabilities` (xms_cc) what the client can handle. `credential`
     (azpacr, appidacr) is how the client authenticated. Source: Microsoft, access-token-claims-reference."""
 
-    kind: Literal["anonymous", "user", "application"]
+    kind: Literal["anonymous", "user", "application", "finding"]
     object_id: str = ""
     tenant_id: str = ""
     client_id: str = ""

@@ -25,6 +25,8 @@ class StartedBy(StrEnum):
     """A resubmit of a run that somebody else, or a run, had started first."""
     LOST = "lost"
     """A resubmit of a run whose first run is not recorded any more, or is too many resubmits away."""
+    FINDING = "finding"
+    """A finding, which is no person."""
 
 
 BY_THE_PERSON = frozenset({StartedBy.REQUEST, StartedBy.SAME_AGAIN})

@@ -7,7 +7,7 @@ to the caller that started it, by tenant and object id. For all others it does n
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 
-from postern.access import Caller, Check, Guarded, Policy, Refused, audience_requirement
+from postern.access import Caller, Check, Guarded, Policy, Refused, Signed, audience_requirement
 from postern.catalog import Trigger
 from postern.journal.reading.records import RunRecord
 from postern.settings.installation import Installation
@@ -47,7 +47,7 @@ def is_operator(installation: Installation, caller: Caller) -> bool:
 
 def visible(installation: Installation, triggers: Mapping[str, Trigger], caller: Caller | None) -> frozenset[str]:
     """The names of the workflows that the caller may see: operators all, other callers those that they may call, and
-    callers without a token (None) the anonymous ones."""
+    callers without a token (None) the anonymous ones. Those whose requests have to be signed are for operators."""
     if caller is not None and is_operator(installation, caller):
         return frozenset(triggers)
     return frozenset(name for name, trigger in triggers.items() if _allows(trigger.policy, caller))
@@ -55,6 +55,8 @@ def visible(installation: Installation, triggers: Mapping[str, Trigger], caller:
 
 def _allows(policy: Policy, caller: Caller | None) -> bool:
     """What `admit` decides, without the reasons. A caller who has to sign in again first sees the workflow, too."""
+    if isinstance(policy, Signed):
+        return False  # neither a token nor its absence lets anyone call it
     if not isinstance(policy, Guarded):
         return True
     return caller is not None and all(each.claims or each.passes(caller) for each in policy.requirements)

@@ -87,8 +87,8 @@ def asker_of(caller: Caller, operator: bool, holder: Holder) -> Asker:
 @dataclass(frozen=True, slots=True)
 class GrantActions:
     """`entries` are those that people connect, by the names of their grants. `grants` is None if there is none.
-    `tenant` is where people sign in. `now` is the time in Unix seconds. `note` notes events of the audit log, and
-    `refused` says whose access an operator has ended."""
+    `tenant` is where people sign in. `now` is the time in Unix seconds. `note` notes events of the audit log. `refused`
+    says whose access an operator has ended."""
 
     entries: Mapping[str, GrantedEntry]
     grants: Grants | None

@@ -11,9 +11,11 @@ from postern.access import GUID
 from postern.errors import problem
 from postern.ids import is_id
 from postern.journal.audit_event import Kind
+from postern.journal.finding import FindingKind, FindingState
 from postern.journal.reading.audit import AuditFilter
 from postern.journal.reading.cursor import opened
 from postern.journal.reading.filters import ANONYMOUS, RefusalFilter, RunFilter
+from postern.journal.reading.findings import FindingFilter
 from postern.journal.run import State
 
 DEFAULT_LIMIT = 50
@@ -67,6 +69,11 @@ def refusal_page_of(pairs: Pairs) -> PageQuery:
 def audit_page(query: bytes) -> PageQuery:
     """The requested page of the audit log. Raises Problem `bad-filter`."""
     return _page(pairs_of(query), AUDIT_PARAMETERS, _audit_filter)
+
+
+def finding_page(query: bytes) -> PageQuery:
+    """The requested page of findings. Raises Problem `bad-filter`."""
+    return _page(pairs_of(query), FINDING_PARAMETERS, lambda values: FindingFilter(**values))
 
 
 def _audit_filter(values: dict[str, Any]) -> AuditFilter:
@@ -164,6 +171,24 @@ def _time(text: str) -> float:
     raise Wrong("must be an RFC 3339 time like 2026-01-31T12:00:00Z (in a URL, + is written %2B)")
 
 
+def _finding_kind(text: str) -> FindingKind:
+    if text not in tuple(FindingKind):
+        raise Wrong(f"must be one of {', '.join(FindingKind)}")
+    return FindingKind(text)
+
+
+def _finding_state(text: str) -> FindingState:
+    if text not in tuple(FindingState):
+        raise Wrong(f"must be one of {', '.join(FindingState)}")
+    return FindingState(text)
+
+
+def _object_or_client(text: str) -> str:
+    if not GUID.fullmatch(text.lower()):
+        raise Wrong("must be an object id or a client id")
+    return text.lower()
+
+
 def _run_id(text: str) -> str:
     if not is_id(text):
         raise Wrong("must be the id of a run")
@@ -212,4 +237,11 @@ AUDIT_PARAMETERS: Mapping[str, Callable[[str], Any]] = {
     "since": _time,
     "until": _time,
     "node": _node,
+}
+FINDING_PARAMETERS: Mapping[str, Callable[[str], Any]] = {
+    "kind": _finding_kind,
+    "state": _finding_state,
+    "caller": _object_or_client,
+    "since": _time,
+    "until": _time,
 }

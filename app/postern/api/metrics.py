@@ -127,6 +127,11 @@ class Metrics(Collector):
         text = await anyio.to_thread.run_sync(generate_latest, self._registry, limiter=self._limiter)
         return Response(text, headers={**NO_STORE, "Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
 
+    async def families(self) -> list[Metric]:
+        """Every metric with its current value, as `/metrics` shows it."""
+        self._before()
+        return await anyio.to_thread.run_sync(lambda: list(self.collect()), limiter=self._limiter)
+
     def describe(self) -> Iterable[Metric]:
         """Nothing: there are no other collectors whose names could conflict."""
         return ()
@@ -266,6 +271,18 @@ def revocation_metrics(active: Callable[[], int], age: Callable[[], float | None
         seconds = age()
         known = {} if seconds is None else {"": seconds}
         yield families.gauges("postern_revocations_age_seconds", "Seconds since revocations were read.", known)
+
+    return collect
+
+
+def finding_metrics(found: Callable[[], Mapping[str, int]], alerts: Callable[[], Mapping[str, int]]) -> Collect:
+    """How many findings this server process began, by kind, and how alerts ended."""
+
+    def collect(families: Families) -> Iterable[Metric]:
+        kinds = {(kind,): count for kind, count in found().items()}
+        yield families.counters("postern_findings", "New findings.", ("kind",), kinds)
+        results = {(result,): count for result, count in alerts().items()}
+        yield families.counters("postern_alerts", "Alerts by how they ended.", ("result",), results)
 
     return collect
 

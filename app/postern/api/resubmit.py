@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import quote
 
-from postern.access import ANYONE, OPEN, Caller, StartedBy, admit
+from postern.access import ANYONE, OPEN, Caller, Guarded, Signed, StartedBy, admit
 from postern.api.access import Standing
 from postern.authoring.request import Request
 from postern.authoring.workflow import Workflow
@@ -62,16 +62,19 @@ def check_resubmit(record: RunRecord, trigger: Trigger | None, standing: Standin
     if (why := why_not(record, trigger)) or trigger is None:
         raise problem("cannot-resubmit", detail=why)
     if standing is Standing.BEARER and trigger.policy is not OPEN:
-        raise problem("cannot-resubmit", detail="The workflow is not anonymous any more.")
+        detail = "The workflow is not anonymous any more."
+        if isinstance(trigger.policy, Signed):
+            detail = "Only operators resubmit a run of a workflow whose requests are signed."
+        raise problem("cannot-resubmit", detail=detail)
     if standing is Standing.OWNER:
         admit(trigger.policy, caller)
 
 
 def caller_again(record: RunRecord, trigger: Trigger | None, caller: Caller) -> Caller:
     """The caller of the new run. An anonymous workflow looks at no token: an anonymous caller's run stays one, also
-    when an operator starts it again."""
-    again = record.caller_kind == ANYONE.kind and trigger is not None and trigger.policy is OPEN
-    return ANYONE if again else caller
+    when an operator starts it again. No signature is checked again: the name says by which the first run came."""
+    again = record.caller_kind == ANYONE.kind and trigger is not None and not isinstance(trigger.policy, Guarded)
+    return replace(ANYONE, name=record.caller_name or "") if again else caller
 
 
 def why_not(record: RunRecord, trigger: Trigger | None) -> str:

@@ -13,6 +13,8 @@ from postern.access import Caller, Check, Refused
 from postern.api.audit_handlers import AuditHandlers
 from postern.api.client import address_of
 from postern.api.departure import Page, while_connected
+from postern.api.finding_actions import FindingActions
+from postern.api.finding_handlers import FindingHandlers
 from postern.api.grant_actions import GrantActions
 from postern.api.grant_handlers import GrantHandlers
 from postern.api.handlers import Handlers
@@ -49,6 +51,7 @@ def routes(
     revoking: Revoking | None = None,
     more: Iterable[tuple[str, str, Page]] = (),
     audit: RunAudit | None = None,
+    findings: FindingActions | None = None,
 ) -> list[Route]:
     """The routes of the run API, and of `more` pages by method and path.
 
@@ -56,8 +59,8 @@ def routes(
     secure_transport.Identification), `snapshot` returns the current catalog, `underway` a run of this process.
     `refused` is called with each rejected request, and returns whether to log it. `console_on` says whether the
     console's pages are at this origin too (see triggers/one_origin.py). `grants` are the actions on connections that
-    people grant, and `connect_at` is the address that their pages are below, "" if the console is off. `audit` notes
-    in the audit log what is done with runs. `revoking` ends access.
+    people grant, and `connect_at` is the address that their pages are below, "" if the console is off. `revoking` ends
+    access. `audit` notes in the audit log what is done with runs. `findings` are the actions on findings.
     """
     actions = RunActions(read, write, cancel, resubmit, snapshot, log, now, audit or RunAudit())
     handlers = Handlers(installation, read, identify, snapshot, actions, underway, console_on)
@@ -71,8 +74,9 @@ def routes(
         ("GET", "/refusals", handlers.refusals),
         ("GET", "/workflows", handlers.workflows),
         *(_of_grants(GrantHandlers(installation, handlers.caller, grants, connect_at)) if grants is not None else ()),
-        *(_of_revocations(RevocationHandlers(installation, handlers.caller, read, revoking)) if revoking else ()),
         *AuditHandlers(installation, handlers.caller, read).pages,
+        *(FindingHandlers(installation, handlers.caller, read, findings).pages if findings is not None else ()),
+        *(_of_revocations(RevocationHandlers(installation, handlers.caller, read, revoking)) if revoking else ()),
         *more,
     )
     authority = installation.authority

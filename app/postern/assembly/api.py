@@ -1,11 +1,14 @@
 """The run API and the documents of the triggers."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from structlog.typing import FilteringBoundLogger
 
 from postern import api
+from postern.api.departure import Page
 from postern.api.docs import Docs, TokenCommand
+from postern.api.finding_actions import FindingActions
 from postern.api.resubmit import resubmitter
 from postern.api.run_actions import Resubmit, Underway
 from postern.api.run_audit import RunAudit
@@ -27,11 +30,12 @@ from postern.triggers.large_bodies import LargeBodies
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiPart(Part):
     """The run API. `resubmit` starts a run again, and `underway` finds one of this process that has not ended.
-    `run_audit` notes in the audit log what is done with runs."""
+    `run_audit` notes in the audit log what is done with runs. `findings` are the actions on findings."""
 
     resubmit: Resubmit
     underway: Underway
     run_audit: RunAudit
+    findings: FindingActions
 
 
 def api_part(
@@ -47,10 +51,11 @@ def api_part(
     local_tokens: TokenCommand | None,
     large_bodies: LargeBodies,
     note: Note,
+    more: Iterable[tuple[str, str, Page]] = (),
 ) -> ApiPart:
-    """`/runs`, `/refusals`, `/workflows`, `/connections`, `/revocations`, `/openapi.json` and `/docs`. With
-    `local_tokens`, for a local tenant, all callers see the documents of all triggers. `note` notes events of the audit
-    log."""
+    """`/runs`, `/refusals`, `/workflows`, `/connections`, `/findings`, `/revocations`, `/openapi.json`, `/docs`, and
+    `more` pages of other parts by method and path. With `local_tokens`, for a local tenant, all callers see the
+    documents of all triggers. `note` notes events of the audit log."""
     installation = installation_of(settings)
     identify = identity.identification.identify
     docs = Docs(installation, identify, catalog.snapshot, local_tokens)
@@ -59,7 +64,7 @@ def api_part(
         run = runs.runner.underway(run_id)
         return underway_record(run, journal.node) if run is not None else None
 
-    run_audit = RunAudit(note)
+    run_audit, findings = RunAudit(note), FindingActions(journal.write, note, log)
     resubmit = resubmitter(catalog.snapshot, apart(runs.runner.start), large_bodies)
     routes = api.routes(
         read=journal.read,
@@ -75,8 +80,9 @@ def api_part(
         grants=grants.actions,
         connect_at=grants.address,
         revoking=revocation.revoking,
-        more=docs.pages,
+        more=(*docs.pages, *more),
         console_on=bool(grants.address),
         audit=run_audit,
+        findings=findings,
     )
-    return ApiPart(routes=tuple(routes), resubmit=resubmit, underway=underway, run_audit=run_audit)
+    return ApiPart(routes=tuple(routes), resubmit=resubmit, underway=underway, run_audit=run_audit, findings=findings)

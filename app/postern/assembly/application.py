@@ -20,9 +20,11 @@ from postern.assembly.api import api_part
 from postern.assembly.catalog import CatalogPart, catalog_part
 from postern.assembly.connections import ConnectionsPart, connections_part
 from postern.assembly.console import Beside, Local, console_is_on, console_part
+from postern.assembly.findings import findings_part
 from postern.assembly.grants import grants_part
 from postern.assembly.identity import IdentityPart, authority, identity_part
 from postern.assembly.journal import journal_part
+from postern.assembly.limits import limit_checks
 from postern.assembly.observed import observed_part, records_deleted
 from postern.assembly.operations import operations_part, readiness_of
 from postern.assembly.part import Part, start
@@ -30,27 +32,33 @@ from postern.assembly.refusals import RefusalsPart, refusals_part
 from postern.assembly.revocation import revocation_part
 from postern.assembly.runs import RunsPart, runs_part
 from postern.assembly.security import audit_part
+from postern.assembly.senders import senders_part
+from postern.assembly.signed_urls import MakeSecret, signed_urls_part
+from postern.assembly.telemetry import telemetry_part
 from postern.catalog import Catalog
 from postern.connections.on_behalf_of.callers import Callers
 from postern.console.services import LocalCaller
 from postern.errors import problem
 from postern.ids import new_id
+from postern.journal.journal import Journal
 from postern.journal.refusal import Refusal
 from postern.logs import configure_logs, log_format
 from postern.runs.runner import Runner
 from postern.security.audit.log import AuditLog
 from postern.security.revocation.revocations import Revocations
+from postern.security.sender_signatures.missing import MissingSecrets
 from postern.settings import Settings, load_settings
 from postern.triggers.caller_tokens import with_caller_tokens
 from postern.triggers.client_network import network_check
 from postern.triggers.cors import let_read, preflights
 from postern.triggers.exchange import EXCHANGE, Exchange
 from postern.triggers.find import PREFIX
-from postern.triggers.gate import Gate
+from postern.triggers.gate import Gate, in_order
 from postern.triggers.large_bodies import LargeBodies
 from postern.triggers.pipeline import Pipeline, Start
 from postern.triggers.reach import check_reach
 from postern.triggers.reply import ALWAYS, Answer, problem_reply
+from postern.triggers.traced import TracedPipeline
 
 
 class Application(Starlette):
@@ -64,6 +72,7 @@ class Application(Starlette):
         catalog: Catalog,
         own_host: OwnHost | None = None,
         outside: Callable[[Scope], Refused | None] | None = None,
+        traced: Pipeline | TracedPipeline | None = None,
     ) -> None:
         @asynccontextmanager
         async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Any]]:
@@ -77,6 +86,7 @@ class Application(Starlette):
         )
         self.router.redirect_slashes = False  # a redirect would be built from the Host header
         self.pipeline = pipeline
+        self._trigger = traced or pipeline
         self.catalog = catalog
         self._own_host = own_host
         self._outside = outside
@@ -94,7 +104,7 @@ class Application(Starlette):
                 return self._send_elsewhere(elsewhere, scope, send)
         raw_path: bytes = scope["raw_path"]
         if raw_path.startswith(PREFIX):
-            return self.pipeline(scope, receive, send)
+            return self._trigger(scope, receive, send)
         if b"%" in raw_path:  # no page has such a path, but Starlette compares paths after decoding
             answer = problem_reply(problem("not-found"), new_id())
             return answer.send(send, head=scope["method"] == "HEAD")
@@ -127,23 +137,29 @@ def create_app(
     local_tokens: TokenCommand | None = None,
     local_address: str = "",
     local_caller: LocalCaller = lambda _name, _policy: None,
+    make_secret: MakeSecret | None = None,
 ) -> Application:
     """The application that `settings` describe: its parts in the order in which they start. They stop in reverse.
 
     `local_tokens` gives the commands that print tokens of a local tenant: with it, all callers see the documents of all
     triggers, and failures are logged with their tracebacks. `local_address` is the server's own address then, where the
-    console is, whatever the public URL is, and `local_caller` says whom a token of a person there would name. Raises
-    SettingsFault if a workflow needs a setting that is not set, and DatabaseFault if the database can never be used. A
-    faulty workflow raises nothing: it is listed as a fault, and the others are served.
+    console is, whatever the public URL is, and `local_caller` says whom a token of a person there would name.
+    `make_secret` makes a secret of this name in the vault of a local tenant. Raises SettingsFault if a workflow needs a
+    setting that is not set, and DatabaseFault if the database can never be used. A faulty workflow raises nothing: it
+    is listed as a fault, and the others are served.
     """
     log = structlog.get_logger("postern")
     audit = AuditLog()
     note = audit.note
     revocations = Revocations()
     identity = identity_part(settings, revocations)
-    catalog = catalog_part(settings, identity.serve)
+    missing_secrets = MissingSecrets()
+    catalog = catalog_part(settings, identity.serve, missing_secrets)
     connections = connections_part(settings)
+    senders = senders_part(catalog.snapshot, connections.connections.vault, missing_secrets)
     journal = journal_part(settings, records_deleted(note))
+    process = journal.journal.node[-8:]
+    telemetry = telemetry_part(settings, process, log)
     audited = audit_part(settings, audit, journal, connections.connections)
     observed = observed_part(settings, note, journal.journal, catalog, connections)
     revocation = revocation_part(settings, revocations, journal.journal, audit, identity, connections)
@@ -151,31 +167,64 @@ def create_app(
     at = local_address if console_on else None
     grants = grants_part(settings, journal.journal, connections, log, note, at, revocations)
     for_author = local_tokens is not None
-    callers = connections.callers
-    of_runs = (settings, journal.journal, connections.connections, catalog.triggers, log)
-    runs = runs_part(*of_runs, for_author=for_author, pages=grants.address, callers=callers)
+    runs = _runs(settings, journal.journal, connections, catalog, log, grants.address, for_author)
+    findings = findings_part(settings, journal.journal, catalog, runs.runner, note, observed.observer)
     refusals = refusals_part(journal.journal, identity.identity, log, observed.observer.rejected)
-    large_bodies = LargeBodies()
+    urls = signed_urls_part(settings, journal.journal, identity, catalog, connections, note, make_secret)
+    large = LargeBodies()
     beside_runs = (catalog, runs, refusals, grants, revocation)
-    api = api_part(settings, journal.journal, identity, *beside_runs, log, local_tokens, large_bodies, note)
-    checked = (identity, catalog, connections, journal, audited, observed, revocation, grants, runs, refusals, api)
+    api = api_part(settings, journal.journal, identity, *beside_runs, log, local_tokens, large, note, urls.pages)
+    watching = (audited, findings, observed, revocation, senders, urls)
+    checked = (
+        telemetry,
+        identity,
+        catalog,
+        connections,
+        journal,
+        *watching,
+        grants,
+        runs,
+        refusals,
+        api,
+    )
     readiness = readiness_of(checked)
-    shown = (connections, runs, refusals, api, grants, revocation)
-    beside = Beside(journal.journal, identity, catalog, *shown, readiness, note)
+    beside = Beside(
+        journal.journal, identity, catalog, connections, runs, refusals, api, grants, revocation, urls, readiness, note
+    )
     console = console_part(settings, beside, log, Local(local_address, local_tokens, local_caller))
     parts = (*checked, console)
-    operations = operations_part(parts, readiness, journal.journal.node[-8:], runs.requests.settle)
-    pipeline = _pipeline(settings, identity, catalog, connections, runs, refusals, large_bodies, log)
+    operations = operations_part(parts, readiness, process, runs.requests.settle, telemetry.export)
+    pipeline = _pipeline(settings, identity, catalog, connections, runs, refusals, large, log)
+    limits = limit_checks(settings, identity.identification.recall)
     gate = Gate(
-        preflight=preflights(catalog.triggers),
-        readable=let_read,
-        before=check_reach,
+        preflights(catalog.triggers),
+        let_read,
+        before=in_order(check_reach, limits.before),
+        sender=senders.sender(urls.sender),
+        after=in_order(limits.after),
+        body=senders.body,
         admitted=observed.observer.admitted,
     )
-    pipeline = replace(pipeline, gate=gate, for_author=for_author, console_on=console_on)
-    outside = network_check(settings.allowed_networks)
-    own_host = own_host_of(settings, for_author)
-    return Application((*parts, operations), pipeline, catalog.catalog, own_host, outside)
+    pipeline = replace(telemetry.noted(pipeline, gate), for_author=for_author, console_on=console_on)
+    own_host, outside = own_host_of(settings, for_author), network_check(settings.allowed_networks)
+    traced = telemetry.around(pipeline)
+    return Application((*parts, operations), pipeline, catalog.catalog, own_host, outside, traced)
+
+
+def _runs(
+    settings: Settings,
+    journal: Journal,
+    connections: ConnectionsPart,
+    catalog: CatalogPart,
+    log: FilteringBoundLogger,
+    pages: str,
+    for_author: bool,
+) -> RunsPart:
+    """The runner, with what its runs reach."""
+    opened, callers = connections.connections, connections.callers
+    return runs_part(
+        settings, journal, opened, catalog.triggers, log, for_author=for_author, pages=pages, callers=callers
+    )
 
 
 def _pipeline(

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from postern.access import Access, Policy, SettingMissing, bind
+from postern.access import Access, Policy, SettingMissing, Signed, bind
 from postern.api.health import folder_readable
 from postern.api.metrics import catalog_metrics
 from postern.assembly.identity import own_tenants
@@ -28,8 +28,11 @@ class CatalogPart(Part):
     listeners: list[Callable[[Snapshot, Snapshot], None]]
 
 
-def catalog_part(settings: Settings, changed: Callable[[Snapshot], None]) -> CatalogPart:
-    """The folder is loaded at once, and watched while the server runs. `changed` is called with each new snapshot."""
+def catalog_part(
+    settings: Settings, changed: Callable[[Snapshot], None], missing_secrets: Callable[[], Mapping[str, str]] = dict
+) -> CatalogPart:
+    """The folder is loaded at once, and watched while the server runs. `changed` is called with each new snapshot.
+    `missing_secrets` returns why each secret of a sender cannot be read, by its name in lower case."""
     hand_down(settings.workflows)
     listeners: list[Callable[[Snapshot, Snapshot], None]] = [lambda _, new: changed(new)]
 
@@ -37,7 +40,7 @@ def catalog_part(settings: Settings, changed: Callable[[Snapshot], None]) -> Cat
         for listener in listeners:
             listener(old, new)
 
-    catalog = load_catalog(settings, on_change=on_change, trial=True)
+    catalog = load_catalog(settings, on_change=on_change, trial=True, missing_secrets=missing_secrets)
     return CatalogPart(
         catalog=catalog,
         snapshot=lambda: catalog.snapshot,
@@ -50,7 +53,11 @@ def catalog_part(settings: Settings, changed: Callable[[Snapshot], None]) -> Cat
 
 
 def load_catalog(
-    settings: Settings, on_change: Callable[[Snapshot, Snapshot], None] | None = None, *, trial: bool = False
+    settings: Settings,
+    on_change: Callable[[Snapshot, Snapshot], None] | None = None,
+    *,
+    trial: bool = False,
+    missing_secrets: Callable[[], Mapping[str, str]] = dict,
 ) -> Catalog:
     """The loaded catalog of the settings' folder, with policies for this installation. With `trial`, as in a server,
     modules are tried in another process first. Raises SettingsFault if a
@@ -72,8 +79,16 @@ def load_catalog(
             missing.update(fault.settings)
             raise
 
-    fits = _fits(settings)
-    catalog = Catalog(settings.workflows, bind_here, on_change=on_change, around=people, fits=fits, trial=trial)
+    acts_for_caller = _fits(settings)
+
+    def fits(workflow: Workflow, policy: Policy) -> None:
+        acts_for_caller(workflow, policy)
+        _check_secrets(settings, policy, missing_secrets())
+
+    def around() -> object:
+        return people(), missing_secrets()
+
+    catalog = Catalog(settings.workflows, bind_here, on_change=on_change, around=around, fits=fits, trial=trial)
     catalog.load()
     if missing:
         fix = "Workflows that are not anonymous need it: set it to"
@@ -81,6 +96,18 @@ def load_catalog(
             [SettingProblem(name, "", "is not set", f"{fix} {value}") for name, value in missing.items()]
         )
     return catalog
+
+
+def _check_secrets(settings: Settings, policy: Policy, missing: Mapping[str, str]) -> None:
+    """Raise WorkflowFault if the secret of a sender cannot be read, as far as that is known, or there is no vault."""
+    if not isinstance(policy, Signed):
+        return
+    if not settings.key_vault_url:
+        option = "signed=True" if policy.url else "signed_by="
+        raise WorkflowFault(f"{option} needs a Key Vault: set POSTERN_KEY_VAULT_URL, or write another access mode")
+    for name in policy.by.secrets if policy.by is not None else ():
+        if name.lower() in missing:
+            raise WorkflowFault(f"signed_by=: {missing[name.lower()]}")
 
 
 def _fits(settings: Settings) -> Callable[[Workflow, Policy], None]:

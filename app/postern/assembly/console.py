@@ -20,6 +20,7 @@ from postern.assembly.part import Part
 from postern.assembly.refusals import RefusalsPart
 from postern.assembly.revocation import RevocationPart
 from postern.assembly.runs import RunsPart
+from postern.assembly.signed_urls import SignedUrlsPart
 from postern.connections.entry_trial import OfPeople, stages_of
 from postern.connections.own_proof import OwnProof
 from postern.console.assets import load_assets
@@ -54,6 +55,7 @@ class Beside:
     api: ApiPart
     grants: GrantsPart
     revocation: RevocationPart
+    signed_urls: SignedUrlsPart
     readiness: Readiness
     note: Note
 
@@ -143,9 +145,11 @@ def _services(
         grants=beside.grants.actions,
         provider=beside.grants.provider,
         revoking=beside.revocation.revoking,
+        signed_urls=beside.signed_urls.actions,
         stages=partial(stages_of, settings=settings, of=OfPeople(journal.read, accounts)),
         note=beside.note,
         run_audit=beside.api.run_audit,
+        findings=beside.api.findings,
     )
 
 

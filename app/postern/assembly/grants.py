@@ -87,6 +87,7 @@ def grants_part(
         return provider_of(name, entry.auth, context, accounts)
 
     actions = partial(_actions, entries, journal, settings, log, note, revocations)
+
     if not entries:
         return GrantsPart(entries=entries, actions=actions(None), address=address, provider=provider)
     client = http_client(settings.ca_bundle, proxy=settings.way_out)

@@ -58,7 +58,8 @@ def call(
     except HTTPError as error:
         stop(unreachable(url, error))
     _show(response)
-    if response.status_code == 401 and here.local and token_file is None:
+    by_token = response.headers.get("www-authenticate", "").startswith("Bearer")
+    if response.status_code == 401 and by_token and here.local and token_file is None:
         sent = f"The token was {who}'s" if who else "No token was sent"
         names = ", ".join([*here.local.people, *here.local.applications])
         err.print(f"{sent}. Call as another one with --as NAME: {names}.", markup=False, highlight=False)

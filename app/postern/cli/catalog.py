@@ -14,11 +14,12 @@ from postern.catalog import Snapshot, Trigger
 from postern.cli.terminal import describe, err, fail, out, plain, print_faults, print_json, program, workflow_table
 from postern.cli.workspace import Workspace, workspace
 from postern.connections.grants.reach import out_of_reach
+from postern.security.findings.alert_workflow import alert_fault
 from postern.settings import load_settings
 from postern.settings.audit import check_audit
 from postern.settings.console import missing_for_console
 from postern.settings.grants import check_grants
-from postern.settings.warnings import environment_warnings, warnings
+from postern.settings.warnings import environment_warnings, unknown_workflows, warnings
 
 TEMPLATE = '''"""{title}."""
 
@@ -60,7 +61,11 @@ def check() -> None:
     snapshot = here.load()
     print_faults(snapshot.faults)
     found = [*warnings(here.settings), *environment_warnings(os.environ, here.settings)]
+    if unfit := alert_fault(here.settings.findings.run, snapshot.triggers):
+        fail(f"{unfit}.")
     found += [*_missing_connections(snapshot, here), *out_of_reach(snapshot.triggers.values(), here.settings)]
+    if not snapshot.faults:  # else a workflow that is named may be in a faulty module
+        found += unknown_workflows(here.settings, snapshot.triggers)
     for warning in found:
         err.print(f"[yellow]warning[/] {escape(warning)}.", highlight=False, soft_wrap=True)
     if missing := missing_for_console(here.settings, here.server_url if here.local else ""):
@@ -73,7 +78,7 @@ def check() -> None:
     served = _count(len(snapshot.triggers), "workflow")
     faulty = _count(len(snapshot.faults), "faulty module")
     err.print(f"{served} in {escape(str(here.settings.workflows))}, {faulty}; for {tenant}.", highlight=False)
-    raise typer.Exit(1 if snapshot.faults else 0)
+    raise typer.Exit(1 if snapshot.faults or unfit else 0)
 
 
 def list_workflows(

@@ -42,6 +42,13 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "health",
         "Check whether the server on this machine is healthy: exit code 0 or 1. For the health check of a container.",
     ),
+    "doctor": (
+        "doctor",
+        (
+            "Check settings, workflows, tenant, signing keys, clock, vault, database, TLS, proxy headers and the "
+            "public URL, and say what to do. Exit code 1 if a check failed."
+        ),
+    ),
     "runs": (
         "runs",
         "Recorded runs: list, show, cancel, resubmit, follow. Without a subcommand, same as list.",
@@ -54,6 +61,17 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         ),
     ),
     "audit": ("audit", "The audit log: list, verify, export FILE, key. Without a subcommand, same as list."),
+    "access": (
+        "access",
+        (
+            "List who may call which workflow, why, and when they last did. Exit code 1 if anyone may call a workflow "
+            "that access.anonymous of postern.toml does not name."
+        ),
+    ),
+    "findings": (
+        "findings",
+        "Odd activity of callers, for operators: list, show ID, acknowledge ID. Without a subcommand, same as list.",
+    ),
     "revoke": (
         "revoke",
         (
@@ -66,6 +84,13 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         (
             "The outside systems that workflows may reach: list, test NAME; and of those that people connect: link, "
             "disconnect, reseal. Without a subcommand, same as list."
+        ),
+    ),
+    "link": (
+        "link",
+        (
+            "Make a signed URL of a workflow, and print it. With --list or --revoke: the links that there are. For "
+            "operators."
         ),
     ),
     "secrets": (

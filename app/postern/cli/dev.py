@@ -1,5 +1,6 @@
 """`postern dev`: the server with a local tenant, for a laptop without Azure."""
 
+import time
 from typing import TYPE_CHECKING
 
 import structlog
@@ -71,7 +72,11 @@ def dev(host: Host = None, port: Port = None) -> None:
         local.sign_ins.redirect_uris |= connection_callbacks(local, settings)
         with readable_folder():
             app = create_app(
-                settings, local_tokens=local_tokens, local_address=address, local_caller=caller_here(local)
+                settings,
+                local_tokens=local_tokens,
+                local_address=address,
+                local_caller=caller_here(local),
+                make_secret=lambda name: local.vault.make(name, int(time.time())),
             )
 
         lines = RequestLines(app, structlog.get_logger("postern"), lambda: app.catalog.snapshot.triggers)

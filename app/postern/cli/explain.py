@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from sqlalchemy.exc import DBAPIError
 
-from postern.access import GUID, Check, Guarded
+from postern.access import GUID, Check, Guarded, Signed
 from postern.catalog import Snapshot, Trigger
 from postern.cli.api_client import AsOperator, TokenFile
 from postern.cli.open_database import opened
@@ -75,6 +75,9 @@ def explain(
     trigger = _trigger(snapshot, workflow)
     if address is not None:
         _check_networks(here, trigger, address)
+    if isinstance(trigger.policy, Signed):
+        out.print(f"{workflow} takes requests that are signed: tokens do not open it.", highlight=False)
+        return
     if not isinstance(trigger.policy, Guarded):
         out.print(f"{workflow} is anonymous: anyone may call it, and tokens are ignored.", highlight=False)
         return

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
+from postern.access import OPEN
 from postern.catalog import Snapshot, Trigger
 from postern.cli.terminal import program
 from postern.openapi.document import openapi_document
@@ -37,7 +38,8 @@ def _commands(snapshot: Snapshot, server_url: str, options: Callable[[Trigger], 
     requests = example_requests(openapi_document(snapshot.triggers, Installation(server_url)))
     triggers = {each.id: each.trigger for each in operations(snapshot.triggers)}
     found: list[tuple[str, str]] = []
-    if (request := _simplest(requests.values(), guarded=False)) is not None:
+    open_ones = [each for each in requests.values() if triggers[each.operation_id].policy is OPEN]
+    if (request := _simplest(open_ones, guarded=False)) is not None:
         found.append((request.curl(server_url), "200: anyone may call it"))
     callable_ones = {name: who for name, trigger in triggers.items() if (who := options(trigger))}
     guarded = _simplest((each for each in requests.values() if each.operation_id in callable_ones), guarded=True)

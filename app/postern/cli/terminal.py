@@ -138,7 +138,8 @@ def print_faults(faults: Iterable[Fault]) -> None:
 def describe(access: Access, policy: Policy | None = None) -> str:
     """An access mode in one line: `specific_users(lisa, roles=Clerk)`. With its policy here, `lisa=OBJECT-ID`."""
     if isinstance(access, Anonymous):
-        return "anonymous"
+        by = access.signed_by
+        return "anonymous(signed)" if access.signed else f"anonymous(signed_by={by.sender})" if by else "anonymous"
     parts = list(access.people) if isinstance(access, SpecificUsers) else []
     if policy is not None and policy.people is not None:
         parts = [f"{person.name}={person.object_id}" if person.name else person.object_id for person in policy.people]
@@ -153,7 +154,7 @@ def describe(access: Access, policy: Policy | None = None) -> str:
 
 def _access(access: Access, policy: Policy | None) -> str:
     text = escape(describe(access, policy))
-    return f"[yellow]{text} (open to anyone)[/]" if isinstance(access, Anonymous) else text
+    return f"[yellow]{text} (open to anyone)[/]" if access == Anonymous() else text
 
 
 def _value(value: Any) -> Text:

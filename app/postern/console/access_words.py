@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from postern.access import Access, Anonymous, Guarded, Policy, SpecificUsers, TenantUsers
+from postern.access import Access, Anonymous, Guarded, Policy, Signed, SpecificUsers, TenantUsers
 
 _WHO = {
     (True, True): "Any person, guest or application of the tenant",
@@ -37,6 +37,9 @@ class AccessWords(NamedTuple):
 def access_words(access: Access, policy: Policy) -> AccessWords:
     """The access mode with its policy here."""
     if isinstance(access, Anonymous) or not isinstance(policy, Guarded):
+        if isinstance(policy, Signed):
+            who = f"Only {policy.by.named}, by its signature" if policy.by else "Anyone with a signed URL"
+            return AccessWords(who, (), (), anyone=False)
         return AccessWords("Anyone, without a token", (), (), anyone=True)
     listed = tuple(Named(person.name or "", person.object_id) for person in policy.people or ())
     if isinstance(access, SpecificUsers):

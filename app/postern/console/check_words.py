@@ -15,6 +15,7 @@ class Words(NamedTuple):
 _OTHER_SIDE = "The client has to send the token exactly as Entra issued it"
 _ENTRA = "Request the token from Entra, from the sign-in address of this tenant"
 _SIGN_IN = "Sign in again, from the console's own page"
+_NEW_LINK = "Make a new signed URL for the sender"
 _CLOCK = "Compare the clocks of the server and of the client"
 
 CHECKS: Mapping[str, Words] = {
@@ -43,6 +44,11 @@ CHECKS: Mapping[str, Words] = {
         "The tenant publishes the signing key",
         "The tenant publishes no such signing key",
         "Request the token for this server's own scope: tokens for other APIs may have keys of their own",
+    ),
+    "sender-signature": Words(
+        "The sender signed the request",
+        "The request was not signed by the sender",
+        "Compare the secret in Key Vault with the sender's. Nothing on the way may change the body",
     ),
     "signature": Words("The signature is of that key", "The signature is not of that key", _OTHER_SIDE),
     "issuer": Words("The tenant issued the token", "Another issuer made the token", _ENTRA),
@@ -124,6 +130,28 @@ CHECKS: Mapping[str, Words] = {
         "Call from an allowed network. The author adds one with networks=, the operator in POSTERN_ALLOWED_NETWORKS. "
         "Behind a proxy, the operator names the proxy in POSTERN_TRUSTED_PROXIES",
     ),
+    "link-missing": Words(
+        "The request has a signed URL",
+        "The request has no signed URL",
+        "The trigger takes signed URLs only: make one for the sender",
+    ),
+    "link-and-token": Words(
+        "The signed URL came alone",
+        "A signed URL came with an Authorization header",
+        "The sender has to leave the header out",
+    ),
+    "link-form": Words(
+        "The signed URL is as it was printed",
+        "The signed URL is not as it was printed",
+        "The sender has to send its query byte for byte, and to append other parameters at its end",
+    ),
+    "link-signature": Words(
+        "The signature is of a key of this workflow", "The signature is of no key of this workflow", _NEW_LINK
+    ),
+    "link-unknown": Words("This server made the signed URL", "This server has no such signed URL", _NEW_LINK),
+    "link-revoked": Words("The signed URL is not revoked", "An operator had revoked the signed URL", _NEW_LINK),
+    "link-expired": Words("The signed URL has not expired", "The signed URL had expired", _NEW_LINK),
+    "link-method": Words("The signed URL is for this method", "The signed URL is for other methods", _NEW_LINK),
     "operator": Words(
         "The person is an operator",
         "The person is no operator",

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from postern.access import GUID, Guarded, checks
+from postern.access import GUID, Guarded, Signed, checks
 from postern.catalog import Snapshot, Trigger
 from postern.console.check_rows import CheckRow, Outcome, failed_row, rows_of, rows_of_person, scope_to_ask_for
 from postern.console.form import form_of
@@ -137,4 +137,6 @@ def people_of(settings: Mapping[str, str], snapshot: Snapshot) -> dict[str, str]
 def _note(trigger: Trigger | None, name: str) -> str:
     if trigger is None:
         return "Choose a workflow." if not name else "There is no workflow of this name now."
+    if isinstance(trigger.policy, Signed):
+        return f"{name} takes requests that are signed: no token opens it."
     return f"{name} is open to anyone: it takes no token, and ignores one that is sent."

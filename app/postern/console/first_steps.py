@@ -3,7 +3,7 @@
 from collections.abc import Container, Mapping
 from typing import NamedTuple
 
-from postern.access import Guarded
+from postern.access import Guarded, Signed
 from postern.catalog import Trigger
 
 ANONYMOUS, GUARDED = "hello", "whoami"
@@ -25,7 +25,9 @@ def first_steps(triggers: Mapping[str, Trigger], served: Container[str], *, loca
 
     def fits(name: str, guarded: bool) -> bool:
         trigger = triggers.get(name)
-        if trigger is None or name not in served or isinstance(trigger.policy, Guarded) is not guarded:
+        if trigger is None or name not in served or isinstance(trigger.policy, Signed):
+            return False
+        if isinstance(trigger.policy, Guarded) is not guarded:
             return False
         workflow = trigger.workflow
         needs_body = workflow.body is not None and workflow.body.required

@@ -21,6 +21,7 @@ from postern.console.services import Services
 from postern.console.uses_words import users_of_connections
 from postern.console.words import iso
 from postern.errors import Problem
+from postern.journal.findings import count_new
 from postern.journal.reading.activity import MINUTE, Minute, Owner, activity
 from postern.journal.reading.attention import Burst, Failing, any_run, bursts, failing
 
@@ -44,11 +45,12 @@ class Pictures:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """What the journal says. `empty` means that there is no run."""
+    """What the journal says. `findings` is how many are new, and `empty` means that there is no run."""
 
     pictures: Pictures
     failing: tuple[Failing, ...]
     bursts: tuple[Burst, ...]
+    findings: int
     empty: bool
 
 
@@ -58,8 +60,9 @@ def overview(connection: Connection, now: float, owner: Owner | None, console: s
     minutes = activity(connection, now, owner)
     failed = tuple(failing(connection, now - DAY, owner))
     rejected = tuple(bursts(connection, now - HOUR, needs.LEAST_BURST)) if owner is None else ()
+    found = count_new(connection) if owner is None else 0
     ran = any(minute.total for minute in minutes) or any_run(connection, owner)
-    return Overview(pictures(minutes, now, console), failed, rejected, not ran)
+    return Overview(pictures(minutes, now, console), failed, rejected, found, not ran)
 
 
 def pictures(minutes: Sequence[Minute], now: float, console: str) -> Pictures:
@@ -167,4 +170,8 @@ class Home:
 
 
 def _of_journal(found: Overview | None) -> list[Need]:
-    return [] if found is None else [*needs.of_runs(found.failing), *needs.of_refusals(found.bursts)]
+    return (
+        []
+        if found is None
+        else [*needs.of_findings(found.findings), *needs.of_runs(found.failing), *needs.of_refusals(found.bursts)]
+    )

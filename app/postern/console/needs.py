@@ -75,6 +75,13 @@ def of_runs(failing: Sequence[Failing]) -> list[Need]:
     return _listed("Runs", ordered, _of_runs, "workflows with failed runs", "/workflows")
 
 
+def of_findings(new: int) -> list[Need]:
+    """Findings that no operator has acknowledged."""
+    words = "1 new finding" if new == 1 else f"{count(new)} new findings"
+    more = "Odd activity of callers. Acknowledge each, or revoke the access of its caller."
+    return [Need("Findings", words, "/findings?state=new", more)] if new else []
+
+
 def of_refusals(bursts: Sequence[Burst]) -> list[Need]:
     """Many rejected requests in the last hour."""
     return _listed("Refusals", bursts, _of_refusals, "groups of rejected requests", "/refusals")

@@ -11,6 +11,7 @@ from postern.console.connect import Connect
 from postern.console.connections import Connections
 from postern.console.consent import Consent
 from postern.console.explain import Explain
+from postern.console.findings import Findings
 from postern.console.grant_owners import GrantOwners
 from postern.console.guard import Guard
 from postern.console.home import Home
@@ -23,6 +24,7 @@ from postern.console.secrets import Secrets
 from postern.console.services import Services
 from postern.console.sessions_page import SessionPages
 from postern.console.sign_in import SignIn
+from postern.console.signed_urls import SignedUrls
 from postern.console.workflows import Workflows
 from postern.errors import problem
 
@@ -36,9 +38,11 @@ PAGES: tuple[Callable[[Services], tuple[PageRoute, ...]], ...] = (
     run_routes,
     lambda services: SessionPages(services).routes,
     lambda services: Refusals(services).routes,
+    lambda services: Findings(services).routes,
     lambda services: Workflows(services).routes,
     lambda services: Connections(services).routes,
     lambda services: GrantOwners(services).routes,
+    lambda services: SignedUrls(services).routes,
     lambda services: Secrets(services).routes,
     lambda services: Explain(services).routes,
     lambda services: Audit(services).routes,

@@ -109,7 +109,7 @@ class RunChanges:
         caller = caller_again(seen.record, trigger, seen.caller)
         values = self._about(seen) | {
             "why": self._why_not(seen, trigger),
-            "anonymous": caller is ANYONE,
+            "anonymous": caller.kind == ANYONE.kind,
             "not_editable": not_editable(seen.record, trigger),
             "body": _prefilled(seen.record) if typed is None else typed,
             "edited": typed is not None,
@@ -161,7 +161,7 @@ def _lines(text: str) -> str:
 def _unproved(caller: Caller) -> Caller:
     """The caller without what a session does not prove: an ID token has no scope, and does not tell members from
     guests."""
-    return caller if caller is ANYONE else replace(caller, scopes=frozenset(), guest=True)
+    return caller if caller.kind == ANYONE.kind else replace(caller, scopes=frozenset(), guest=True)
 
 
 def _refused_words(refused: Refused) -> str:

@@ -61,7 +61,9 @@ def error_line(record: RunRecord, *, private: bool) -> str:
 def caller_words(record: RunRecord) -> str:
     """Who started a run: the name, which is for showing only, or the object id."""
     if record.caller_kind == "anonymous":
-        return "anonymous"
+        return f"anonymous, {plain(record.caller_name)}" if record.caller_name else "anonymous"
+    if record.caller_kind == "finding":
+        return "a finding"
     return plain(record.caller_name or record.object_id or record.client_id or record.caller_kind)
 
 

@@ -9,10 +9,13 @@ from structlog.typing import FilteringBoundLogger
 
 from postern.access import Caller, Guarded
 from postern.api.docs import TokenCommand
+from postern.api.finding_actions import FindingActions
 from postern.api.grant_actions import GrantActions
 from postern.api.run_actions import Cancel, Read, Resubmit, Underway, Write
 from postern.api.run_audit import RunAudit
+from postern.api.signed_url_actions import SignedUrlActions
 from postern.catalog import Snapshot
+from postern.catalog.snapshot import EMPTY
 from postern.connections.grants.provider import Provider
 from postern.connections.stage import Stage
 from postern.connections.vault.secret import SecretState
@@ -55,6 +58,10 @@ NO_GRANTS = GrantActions({}, None, _no_journal, _no_journal, "")
 """Where no entry is connected by a person. Nothing is read."""
 
 
+NO_SIGNED_URLS = SignedUrlActions(_no_journal, _no_journal, lambda: EMPTY, _no_journal, "")
+"""Where no workflow takes signed URLs."""
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """`read` and `write` are the journal's. `cancel`, `resubmit` and `underway` are the run API's. `snapshot` returns
@@ -64,8 +71,9 @@ class Services:
     command that prints a token there with which a trigger may be called. `address` is where browsers reach the server.
     `secret_states` is what is known of the secrets of the settings, by name, and `read_secrets` reads them now.
     `readiness` says why each check of `/readyz` fails, "" if it passes. `grants` are the actions on connections that
-    people connect, and `provider` returns that of a grant's name. `stages` tests an entry. `note` notes
-    events of the audit log, and `run_audit` those about runs. `revoking` ends access."""
+    people connect, and `provider` returns that of a grant's name. `stages` tests an entry. `note` notes events of the
+    audit log, and `run_audit` those about runs. `findings` are the actions on findings, `signed_urls` those on signed
+    URLs, and `revoking` ends access."""
 
     settings: Settings
     installation: Installation
@@ -90,4 +98,6 @@ class Services:
     stages: Stages | None = None
     note: Note = not_noted
     run_audit: RunAudit = field(default_factory=RunAudit)
+    findings: FindingActions | None = None
     revoking: Revoking | None = None
+    signed_urls: SignedUrlActions = NO_SIGNED_URLS

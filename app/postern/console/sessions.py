@@ -105,7 +105,7 @@ class Sessions:
 
 
 def viewer_of(session: Session, installation: Installation) -> Viewer:
-    """The person of a session."""
+    """The person of a session, as the rules about callers see it."""
     caller = caller_of(session, installation)
     return Viewer(session, caller, is_operator(installation, caller))
 

@@ -8,20 +8,31 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, inspect, select
 
 from postern.journal.grant_upkeep import close_restored
-from postern.journal.schema import authorizations, grants, invitations, metadata, revocations, sessions
+from postern.journal.schema import (
+    authorizations,
+    grants,
+    invitations,
+    metadata,
+    revocations,
+    sessions,
+    signed_urls,
+)
+from postern.journal.signed_urls import revoke_restored
 
 ENDED = (sessions, authorizations, invitations)
 """Tables whose rows are left out: people sign in again, and operators make new links."""
 
 
 def settle(connection: Connection, tables: Collection[str] = frozenset(metadata.tables)) -> None:
-    """End all sessions, authorizations under way and invitations, and close all grants, of those `tables` that the
-    backup has."""
+    """End all sessions, authorizations under way and invitations, close all grants, and revoke all signed URLs, of
+    those `tables` that the backup has."""
     for table in ENDED:
         if table.name in tables:
             connection.execute(delete(table))
     if grants.name in tables:
         close_restored(connection, time())
+    if signed_urls.name in tables:
+        revoke_restored(connection, time())
 
 
 def revocations_in(connection: Connection) -> list[dict[str, Any]]:

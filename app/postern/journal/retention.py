@@ -19,6 +19,7 @@ from postern.journal.revocations import delete_revocations
 from postern.journal.schema import idempotency_keys, refusals, runs
 from postern.journal.server_processes import Transaction
 from postern.journal.sessions import Ends, delete_sessions
+from postern.journal.signed_urls import delete_signed_urls
 from postern.journal.storage import ENDED, delete_these_runs
 
 BATCH = 500
@@ -133,13 +134,15 @@ class Retention:
             "sessions": await self._all(partial(delete_sessions, now=now, ends=self._ends, limit=BATCH)),
             "authorizations": await self._all(partial(delete_authorizations, before=now, limit=BATCH)),
             "invitations": await self._all(partial(delete_invitations, before=now, limit=BATCH)),
+            "signed_urls": await self._all(partial(delete_signed_urls, before=now - self._age, limit=BATCH)),
             "revocations": await self._all(partial(delete_revocations, before=now - self._age, limit=BATCH)),
         }
-        for name, delete_old in self.also.items():
-            gone[name] = await delete_old(now - self._age)
         if any(gone.values()):
             log.info("records-deleted", **gone)
             self._deleted(gone)
+        for name, delete_old in self.also.items():
+            if deleted := await delete_old(now - self._age):
+                log.info("records-deleted", **{name: deleted})
 
     async def _confirmed(self) -> float | None:
         """The time by which records are old; None if the clock cannot be believed at the moment."""

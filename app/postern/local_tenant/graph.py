@@ -1,6 +1,7 @@
-"""A very small Microsoft Graph: it finds people by the beginning of their name, and tells a person who they are.
+"""A very small Microsoft Graph: it finds people by the beginning of their name, and people and service principals by
+object id, and tells a person who they are.
 
-Reference: learn.microsoft.com/graph/api/user-list and user-get.
+Reference: learn.microsoft.com/graph/api/user-list, user-get and serviceprincipal-get.
 """
 
 import re
@@ -23,6 +24,9 @@ from postern.local_tenant.tokens import BACKDATED, issuer, verify
 
 # A quote inside an OData string is written twice.
 _STARTS_WITH = re.compile(r"startswith\(\s*displayName\s*,\s*'((?:[^']|'')*)'\s*\)", re.IGNORECASE)
+_BY_ID = re.compile(r"/(users|servicePrincipals)/([0-9A-Fa-f-]{36})(?:\?\$select=([A-Za-z,]+))?")
+MOST_IN_BATCH = 20
+"""Requests in a batch (learn.microsoft.com/graph/json-batching)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,7 @@ class Graph:
         return [
             Route("/graph/v1.0/users", self.users, methods=["GET"]),
             Route("/graph/v1.0/me", self.me, methods=["GET"]),
+            Route("/graph/v1.0/$batch", self.batch, methods=["POST"]),
         ]
 
     async def me(self, request: Request) -> JSONResponse:
@@ -80,6 +85,40 @@ class Graph:
             people = [person for person in people if person.display_name.lower().startswith(beginning.lower())]
         return JSONResponse({"value": [_user(person) for person in people]})
 
+    async def batch(self, request: Request) -> JSONResponse:
+        """Up to 20 requests in one. Those for a user or a service principal by object id are supported."""
+        token = bearer_token(request)
+        if token is None or self.tenant.verify(token, GRAPH_AUDIENCE, self.clock()) is None:
+            return self._error(401, "InvalidAuthenticationToken", "No valid access token for Graph.")
+        try:
+            asked = [(str(each["id"]), each["method"], str(each["url"])) for each in (await request.json())["requests"]]
+        except (ValueError, KeyError, TypeError):
+            return self._error(400, "BadRequest", "Invalid batch payload format.")
+        if len(asked) > MOST_IN_BATCH:
+            return self._error(400, "BadRequest", f"Number of batch request steps exceeds {MOST_IN_BATCH}.")
+        return JSONResponse({"responses": [self._one(number, method, url) for number, method, url in asked]})
+
+    def _one(self, number: str, method: str, url: str) -> dict[str, Any]:
+        """The response to one request of a batch."""
+        found = _BY_ID.fullmatch(url)
+        if method != "GET" or found is None:
+            return {"id": number, "status": 400, "body": {"error": {"code": "BadRequest"}}}
+        body = self._object(found[1], found[2].lower())
+        if body is None:
+            return {"id": number, "status": 404, "body": {"error": {"code": "Request_ResourceNotFound"}}}
+        chosen = found[3].split(",") if found[3] else list(body)
+        return {"id": number, "status": 200, "body": {name: body[name] for name in chosen if name in body}}
+
+    def _object(self, kind: str, object_id: str) -> dict[str, Any] | None:
+        directory = self.tenant.directory
+        if kind == "users":
+            person = with_object_id(directory.people.values(), object_id)
+            return None if person is None else _user(person) | _account(person)
+        for each in (*directory.applications.values(), *directory.identities.values()):
+            if each.object_id == object_id:
+                return {"id": object_id, "displayName": each.name, "appId": each.client_id, "accountEnabled": True}
+        return None
+
     def _error(self, status: int, code: str, message: str) -> JSONResponse:
         inner = {
             "date": datetime.fromtimestamp(self.clock(), UTC).strftime("%Y-%m-%dT%H:%M:%S"),
@@ -93,6 +132,10 @@ def display_name_filter(text: str) -> str | None:
     """The text in `startswith(displayName,'...')`; None if the filter is anything else."""
     found = _STARTS_WITH.fullmatch(text.strip())
     return found[1].replace("''", "'") if found else None
+
+
+def _account(person: Person) -> dict[str, Any]:
+    return {"userType": "Guest" if person.guest else "Member", "accountEnabled": True}
 
 
 def _user(person: Person) -> dict[str, str]:

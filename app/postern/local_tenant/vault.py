@@ -46,11 +46,15 @@ class Vault:
         vault = cls(folder / VAULT_FILE)
         create_file(vault.path, lambda: _document({name: [_new(_random(), now)] for name in names}))
         for name in names:
-            if not vault.versions(name):
-                vault.put(name, _random(), now)
+            vault.make(name, now)
         if not vault.versions(AUDIT_KEY_NAME):
             vault.put(AUDIT_KEY_NAME, new_pem(), now)
         return vault
+
+    def make(self, name: str, now: int) -> None:
+        """Make a random secret of 32 bytes of this name, if there is none."""
+        if not self.versions(name):
+            self.put(name, _random(), now)
 
     def versions(self, name: str) -> list[SecretVersion]:
         """Every version of a secret, oldest first; empty if there is no such secret."""

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from postern.access import Guarded, SpecificUsers, TenantUsers
+from postern.access import Guarded, Signed, SpecificUsers, TenantUsers
 from postern.catalog import Trigger
 from postern.openapi.export_error import ExportFault
 
@@ -64,6 +64,8 @@ def choose(triggers: Mapping[str, Trigger], visitor: Visitor, names: Collection[
 def _obstacle(trigger: Trigger, visitor: Visitor, *, named: bool) -> str:
     """Why no caller of this connector can be allowed; "" if one can."""
     access, policy = trigger.workflow.access, trigger.policy
+    if isinstance(policy, Signed):
+        return "Its requests have to be signed, and a connector signs none."
     if not isinstance(policy, Guarded) or not isinstance(access, TenantUsers):
         return ""
     if visitor.way == "none":

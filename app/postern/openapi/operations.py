@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from postern.access import Access, Anonymous, Guarded
+from postern.access import Access, Anonymous, Guarded, SenderSignature, Signed
 from postern.authoring.request import BESIDES, METHODS
 from postern.authoring.workflow import Workflow
 from postern.catalog import Trigger
@@ -47,6 +47,18 @@ class Operation:
     def guarded(self) -> bool:
         """Whether a token is required."""
         return isinstance(self.trigger.policy, Guarded)
+
+    @property
+    def by_signed_url(self) -> bool:
+        """Whether it is called by URLs that an operator made."""
+        policy = self.trigger.policy
+        return isinstance(policy, Signed) and policy.url
+
+    @property
+    def sender(self) -> SenderSignature | None:
+        """The signature that its sender makes, None if there is none."""
+        policy = self.trigger.policy
+        return policy.by if isinstance(policy, Signed) else None
 
     @property
     def recorded(self) -> bool:
@@ -132,7 +144,8 @@ def _says_something(text: str) -> bool:
 def conditions_of(access: Access) -> list[str]:
     """The conditions of an access mode beyond its name, in words: never who is on its list."""
     if isinstance(access, Anonymous):
-        return []
+        by = access.signed_by
+        return ["but a signed URL"] if access.signed else [f"but the signature of {by.sender}"] if by else []
     found = [] if access.apps else ["people only"]
     found += [] if access.guests else ["no guests"]
     found += ["through certain applications only"] if access.clients else []

@@ -67,8 +67,10 @@ def check_key(values: Sequence[bytes]) -> str:
 
 def scope_of(workflow: str, caller: Caller, key: str) -> str:
     """The scope under which the key is kept, in hexadecimal: one workflow and one caller. All anonymous callers share
-    one scope."""
-    who = ("anonymous",) if caller.kind == "anonymous" else ("caller", caller.tenant_id, caller.object_id)
+    one scope, but those with a signed URL have one for each URL."""
+    who: tuple[str, ...] = ("caller", caller.tenant_id, caller.object_id)
+    if caller.kind == "anonymous":
+        who = ("signed", caller.name) if caller.name else ("anonymous",)
     return _digest(workflow, *who, key)
 
 

@@ -1,6 +1,6 @@
 """Settings that are valid and probably not what was meant. Pure; `postern check` prints them."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from urllib.parse import urlsplit
 
 from postern.audiences import is_client_id
@@ -29,6 +29,19 @@ def warnings(settings: Settings) -> list[str]:
     if settings.authority and settings.tenant_id:
         found += _external_id(settings.authority, settings.tenant_id)
     return found
+
+
+def unknown_workflows(settings: Settings, known: Container[str]) -> list[str]:
+    """The same for workflows that `[limits]` and `[access]` name, and that there are not. Their entries do nothing."""
+    named = [
+        *((f"limits.workflows.{name}", name) for name in settings.limits.workflows),
+        *(("access.anonymous", name) for name in settings.access.anonymous),
+    ]
+    return [
+        f"postern.toml, {place}: there is no workflow {name}. Correct the name, or remove it"
+        for place, name in named
+        if name not in known
+    ]
 
 
 def environment_warnings(environ: Mapping[str, str], settings: Settings) -> list[str]:

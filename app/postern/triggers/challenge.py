@@ -14,6 +14,31 @@ from postern.errors import Problem, problem
 NOT_QUOTABLE = re.compile(r"[^\x20-\x21\x23-\x5b\x5d-\x7e]")
 """Characters that RFC 6750, section 3, does not allow in `error_description`."""
 
+SIGNED_URL = (
+    "Signed-URL",
+    ("This trigger is called by a signed URL, and this URL is not accepted. Ask who gave it to you for another."),
+)
+SIGNED_URL_CHECKS = frozenset(
+    {
+        "link-missing",
+        "link-and-token",
+        "link-form",
+        "link-signature",
+        "link-unknown",
+        "link-revoked",
+        "link-expired",
+        "link-method",
+    }
+)
+"""The checks of a request with a signed URL (`security.signed_urls.check`)."""
+
+UNSIGNED = {
+    "sender-signature": ("Signature", "The request needs the signature of its sender."),
+    **dict.fromkeys(SIGNED_URL_CHECKS, SIGNED_URL),
+}
+"""The scheme of the challenge, and what the caller is told, if another check than one of a token failed, which no token
+helps."""
+
 ERRORS = {
     "credentials": "",
     "network": "",
@@ -26,6 +51,9 @@ ERRORS = {
 def unauthenticated(refused: Refused, authority: str = AUTHORITIES["public"]) -> Problem:
     """The 401 for a rejected request. `authority` is the address of Entra."""
     failed = refused.failed
+    if failed.name in UNSIGNED:
+        scheme, detail = UNSIGNED[failed.name]
+        return problem("unauthenticated", detail=detail, reason=failed.name, headers={"WWW-Authenticate": scheme})
     advice = failed.advice if refused.proved else ""
     challenge = claims_challenge(refused.claims, authority) if refused.claims else _challenge(refused, advice)
     later = {"Retry-After": str(refused.retry_after)} if refused.retry_after else {}

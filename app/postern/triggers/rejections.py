@@ -28,6 +28,8 @@ NETWORK = "network"
 
 NO_TOKEN_READ = BEFORE_IDENTITY | {NETWORK}
 """The same, by the reason on record."""
+DELAYED = BEFORE_IDENTITY | {"rate-limited"}
+"""Problems whose answers are delayed in a flood."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,8 @@ def address_of(scope: Scope) -> str:
 def trace_of(scope: Scope) -> Trace | None:
     """The trace that the request names. A request with two `traceparent` headers names no trace."""
     named = [value for name, value in scope["headers"] if name == b"traceparent"]
-    return parse(named[0]) if len(named) == 1 else None
+    state = b",".join(value for name, value in scope["headers"] if name == b"tracestate")
+    return parse(named[0], state) if len(named) == 1 else None
 
 
 def trace_id(scope: Scope, request_id: str) -> str:

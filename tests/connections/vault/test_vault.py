@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 
 from postern.connections.faults import ConnectionFault
 from postern.connections.vault import vault as module
+from postern.connections.vault.secret import NoSuchSecret
 from postern.connections.vault.vault import AGAIN, BACK_OFF, STALE, Vault
 from postern.local_tenant import LocalTenant
 from tests.connections.conftest import Fronted, Hand, vault_of
@@ -171,6 +172,14 @@ async def test_a_misspelt_name_says_which_vault_and_how_to_list_it(vault: Vault,
     assert fault.wrong == f"is not in the Key Vault {tenant.key_vault_url}"
     assert "postern secrets set" in fault.fix
     assert vault.names == ()
+    assert isinstance(fault, NoSuchSecret)
+
+
+async def test_a_secret_can_be_read_as_it_is_now_whatever_is_remembered(vault: Vault, tenant: LocalTenant):
+    assert await vault.secret(NAME) == "first"
+    tenant.put_secret(NAME, "second")
+    assert (await vault.read_now(NAME)).value == "second"
+    assert await vault.secret(NAME) == "second"
 
 
 async def test_a_secret_that_is_disabled_or_gone_is_forgotten_at_once(vault: Vault, tenant: LocalTenant, hand: Hand):

@@ -98,7 +98,7 @@ def paths(installation: Installation) -> list[str]:
         *(f"/runs/{run}" for run in others),
         *(f"/runs/{failed}/resubmit", f"/runs/{failed}/cancel"),
         *("/refusals", f"/refusals/{refused}", "/workflows", "/workflows/ask", "/connections", "/secrets"),
-        *("/audit", "/audit?kind=admission&who=ada&since=1h", "/audit?kind=none"),
+        *("/audit", "/audit?kind=admission&who=ada&since=1h", "/audit?kind=none", "/signed-urls"),
         *("/explain", "/explain?workflow=payslip&person=ada", "/sessions", "/nowhere"),
         *("/revocations", "/revocations?kind=caller&subject=x&reason=odd", "/revocations?after=x"),
         *("/connections/connections.my-profile/people", "/connect", "/connect/my-profile"),
@@ -146,6 +146,14 @@ def test_what_a_form_answers_is_accessible(window: Callable[..., Page], installa
     sent(page, "Test connections.orders")
     page.goto("/console/secrets")
     sent(page, "Read all now")
+    page.goto("/console/signed-urls")
+    page.get_by_label("Id, such as").fill("partner-x")
+    sent(page, "Make a signed URL")
+    assert installation.server.address in page.inner_text("pre")
+    page.get_by_label("Id, such as").fill("partner-x")
+    with faults.status(409):
+        sent(page, "Make a signed URL")
+    sent(page, "Revoke partner-x of partner")
     page.goto(f"/console/runs/{run}/resubmit")
     page.get_by_label("Body").fill('{"text": 1}')
     with faults.status(409):

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
-from postern.access import OPEN, Guarded
+from postern.access import OPEN, Guarded, Signed
 from postern.connections.allowed_urls import secure
 from postern.connections.faults import ConnectionFault
 from postern.http_client import URL
@@ -112,6 +112,12 @@ class Targets:
                 "POSTERN_PUBLIC_URL",
                 f"is plain http, and the workflow {name} is called at that address",
                 "Write https://; http is for loopback only",
+            )
+        if isinstance(trigger.policy, Signed):
+            raise ConnectionFault(
+                f"the workflow {name}",
+                "accepts signed requests only, and ctx.call signs none",
+                "Move what both need into a function, or into a workflow with another access mode",
             )
         return Target(
             name,

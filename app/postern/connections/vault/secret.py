@@ -31,8 +31,16 @@ class SecretState:
     at: float = 0.0
 
 
+class NoSuchSecret(ConnectionFault):
+    """The vault has no secret of this name."""
+
+
 class NoSuchVersion(ConnectionFault):
     """The vault has no such version of a secret."""
+
+
+class VaultUnavailable(ConnectionFault):
+    """The vault does not respond, or not for now: the secret may be there."""
 
 
 class Secrets(Protocol):

@@ -6,13 +6,13 @@ Sources: learn.microsoft.com, "Azure Key Vault REST API error codes" and "Micros
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
 from postern.connections.faults import ConnectionFault
 from postern.connections.unreached import by_proxy, is_untrusted, of_certificate
-from postern.connections.vault.secret import NoSuchVersion
+from postern.connections.vault.secret import NoSuchSecret, NoSuchVersion, VaultUnavailable
 from postern.loopback import is_loopback
 
 CREDENTIAL = "POSTERN_AZURE_CREDENTIAL"
@@ -105,7 +105,8 @@ class SecretRequest:
 @dataclass(frozen=True, slots=True)
 class Failure:
     """Why a secret could not be read. During an `outage` the last value of the secret may be used. `retry_after` is the
-    vault's Retry-After in seconds, 0 if it sent none. `no_version`: the vault has no such version of it."""
+    vault's Retry-After in seconds, 0 if it sent none. `no_version`: the vault has no such version of it.
+    `no_secret`: it has no secret of this name."""
 
     entry: str
     wrong: str
@@ -113,10 +114,13 @@ class Failure:
     outage: bool = False
     retry_after: float = 0.0
     no_version: bool = False
+    no_secret: bool = False
 
     def fault(self) -> ConnectionFault:
         """The failure as an exception."""
-        return (NoSuchVersion if self.no_version else ConnectionFault)(self.entry, self.wrong, self.fix)
+        kind: type[ConnectionFault] = VaultUnavailable if self.outage else ConnectionFault
+        kind = NoSuchVersion if self.no_version else NoSuchSecret if self.no_secret else kind
+        return kind(self.entry, self.wrong, self.fix)
 
 
 def entry_of(name: str) -> str:
@@ -154,7 +158,8 @@ def _of_status(status: int, code: str, request: SecretRequest, retry_after: floa
             f"Check its spelling; to list the names: az keyvault secret list --query [].name --id {request.vault}. If "
             f"it was deleted: az keyvault secret recover --id {request.vault}/deletedsecrets/{request.name}"
         )
-        return _failure(request, f"is not in the Key Vault {request.vault}", set_here if local else fix)
+        found = _failure(request, f"is not in the Key Vault {request.vault}", set_here if local else fix)
+        return replace(found, no_secret=True)
     if status == 409 and code in _DELETED:
         recover = f"az keyvault secret recover --id {request.vault}/deletedsecrets/{request.name}"
         return _failure(request, f"is deleted in the Key Vault {request.vault}", f"Recover it: {recover}")

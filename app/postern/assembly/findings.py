@@ -1,0 +1,108 @@
+"""Findings: odd activity of callers, and the alerts that they start."""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+
+import structlog
+
+from postern.access import Caller, StartedBy
+from postern.api.finding_actions import finding_json
+from postern.api.metrics import finding_metrics
+from postern.assembly.catalog import CatalogPart
+from postern.assembly.part import Part
+from postern.authoring.request import Request
+from postern.catalog.context_changes import apply
+from postern.journal.audit_event import Kind
+from postern.journal.finding import Finding, FindingKind
+from postern.journal.journal import Journal
+from postern.journal.reading.readers import SERVER
+from postern.journal.run import Run
+from postern.runs.apart import apart
+from postern.runs.runner import Runner
+from postern.security.audit.log import Note
+from postern.security.findings.alert_workflow import alert_fault
+from postern.security.findings.alerts import Alerts
+from postern.security.findings.watch import Watch
+from postern.security.observed import Observer
+from postern.settings import Settings
+from postern.triggers.find import find
+from postern.triggers.read import arguments
+
+JSON = "application/json"
+
+log = structlog.get_logger("postern.findings")
+
+
+def findings_part(
+    settings: Settings, journal: Journal, catalog: CatalogPart, runner: Runner, note: Note, observer: Observer
+) -> Part:
+    """What is observed is looked at while the server runs, and the rest when it stops: so this part starts before the
+    one that observes."""
+    counts = Counter({kind.value: 0 for kind in FindingKind})  # each series begins at 0, so that its first rise counts
+    read = partial(journal.read, caller=SERVER)
+    name = settings.findings.run
+
+    async def start(finding: Finding, run_id: str) -> Run:
+        return await start_alert(catalog, runner, name or "", finding, run_id)
+
+    def fault() -> str:
+        return alert_fault(name, catalog.triggers())
+
+    alerts = Alerts(name or "", read, journal.write, start, fault, settings.client_id or "")
+
+    def found(new: Sequence[Finding]) -> None:
+        for finding in new:
+            counts[finding.kind] += 1
+            report(finding, note)
+        alerts.wake()
+
+    watch = Watch(read, journal.write, journal.node, catalog.triggers, found)
+    observer.listeners.append(watch.listen)
+
+    @asynccontextmanager
+    async def life() -> AsyncIterator[None]:
+        if wrong := fault():
+            log.error("alert-workflow-missing", workflow=name, error=wrong)
+        yield
+        await watch.aclose()
+
+    return Part(
+        life=life,
+        tasks=(watch.run, alerts.run) if name else (watch.run,),
+        metrics=(finding_metrics(lambda: dict(counts), lambda: dict(alerts.outcomes)),),
+    )
+
+
+def report(finding: Finding, note: Note) -> None:
+    """A line in the log and an event of the audit log for a new finding."""
+    about = {"subject": finding.subject, "workflow": finding.workflow, "client_address": finding.client_address}
+    log.warning(
+        "finding",
+        finding=finding.id,
+        kind=finding.kind,
+        object_id=finding.who.object_id,
+        client_id=finding.who.client_id,
+        runs=list(finding.evidence.runs[:3]),
+        refused=list(finding.evidence.refused[:3]),
+        **about,
+    )
+    fields = {"finding": finding.id, "finding_kind": finding.kind, **about}
+    subject = finding.who.object_id or finding.who.client_id
+    note(Kind.FINDING, subject=subject, workflow=finding.workflow, fields=fields)
+
+
+async def start_alert(catalog: CatalogPart, runner: Runner, name: str, finding: Finding, run_id: str) -> Run:
+    """Run the workflow of the alert, with the finding as its JSON body, to its end. Its access mode is not asked: the
+    operator chose it in the settings. Raises Problem if it cannot start."""
+    path = f"/triggers/{name}"
+    trigger, parameters = find(catalog.triggers(), "POST", path.encode("ascii"))
+    apply(trigger.context)
+    body = finding_json(finding)
+    headers = [(b"content-type", JSON.encode())]
+    request = Request("POST", path, parameters, "", body, b"", headers, content_type=JSON)
+    read = partial(arguments, trigger.workflow, body, JSON.encode(), parameters)
+    given = read if trigger.workflow.reads_in_thread else read()
+    caller = Caller("finding")
+    return await apart(runner.start)(trigger.workflow, caller, request, given, run_id, None, "", "", StartedBy.FINDING)

@@ -1,0 +1,99 @@
+"""Limits: how many requests one caller, and one address, may send to the triggers. None unless the settings have
+some."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from postern.access import Caller
+from postern.catalog import Trigger
+from postern.errors import Problem, problem
+from postern.security.limits.addresses import client_of
+from postern.security.limits.limiter import Limiter, Taken
+from postern.settings import Settings
+from postern.triggers.gate import add_header
+from postern.triggers.rejections import address_of
+from postern.triggers.secure_transport import Scope
+
+UNCOUNTED = "postern.limits.uncounted"
+"""In the scope of a request that was not counted for its address."""
+
+Recall = Callable[[Scope, Mapping[bytes, bytes]], Caller | None]
+
+
+@dataclass(frozen=True, slots=True)
+class LimitChecks:
+    """What requests pass at the gate; None where the settings have no rate of that kind."""
+
+    before: Callable[[Trigger, Scope], None] | None = None
+    after: Callable[[Trigger, Caller, Scope], None] | None = None
+
+
+def limit_checks(settings: Settings, recall: Recall) -> LimitChecks:
+    """The checks of the settings' `[limits]`. `recall` returns the caller of a token that was verified before."""
+    callers, addresses = Limiter(settings.limits, "caller"), Limiter(settings.limits, "address")
+    checks = RequestLimits(callers, addresses, settings.client_id or "", recall)
+    counted = addresses.limits_anything
+    return LimitChecks(
+        before=checks.of_address if counted else None,
+        after=checks.of_caller if counted or callers.limits_anything else None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RequestLimits:
+    """Counts the requests of triggers. Calls of Postern's own application, which its runs make, are not counted."""
+
+    callers: Limiter
+    addresses: Limiter
+    client_id: str
+    recall: Recall
+
+    def of_address(self, trigger: Trigger, scope: Scope) -> None:
+        """Count a request for its address, before its token is looked at. Raises Problem 429."""
+        taken = self.addresses.take(trigger.workflow.name, client_of(address_of(scope)))
+        if taken is None:
+            return
+        if taken.exceeded is not None and self._sent_by_own_run(scope):
+            scope[UNCOUNTED] = True
+            return
+        _report(taken, scope, "address")
+
+    def of_caller(self, trigger: Trigger, caller: Caller, scope: Scope) -> None:
+        """Count a request for its caller; one without a token for its address. Raises Problem 429."""
+        name = trigger.workflow.name
+        if self._is_own(caller):
+            if UNCOUNTED not in scope:
+                self.addresses.give_back(name, client_of(address_of(scope)))
+            return
+        anonymous = caller.kind == "anonymous"
+        client = client_of(address_of(scope)) if anonymous else (caller.tenant_id, caller.object_id)
+        if (taken := self.callers.take(name, client)) is not None:
+            _report(taken, scope, "caller")
+
+    def _is_own(self, caller: Caller) -> bool:
+        return caller.kind == "application" and bool(self.client_id) and caller.client_id == self.client_id
+
+    def _sent_by_own_run(self, scope: Scope) -> bool:
+        """Whether the token is one of Postern's own application that was verified before."""
+        headers = scope["headers"]
+        if not self.client_id or sum(name == b"authorization" for name, _ in headers) != 1:
+            return False
+        try:
+            caller = self.recall(scope, dict(headers))
+        except Problem:
+            return False
+        return caller is not None and self._is_own(caller)
+
+
+def _report(taken: Taken, scope: Scope, of: str) -> None:
+    """Add the fields of the limits to the response. Raises Problem if one is used up."""
+    add_header(scope, b"ratelimit-policy", taken.policy)
+    add_header(scope, b"ratelimit", taken.limit)
+    if (quota := taken.exceeded) is None:
+        return
+    raise problem(
+        "rate-limited",
+        detail=f"More requests came from this {of} than this server accepts: {quota.text}.",
+        reason=f"{quota.place} = {quota.text}",
+        headers={"Retry-After": str(taken.retry_after)},
+    )

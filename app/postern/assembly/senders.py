@@ -1,0 +1,70 @@
+"""Signatures of senders: the check of a request's body, with secrets of the Key Vault."""
+
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from postern.access import Caller, Signed
+from postern.assembly.part import Part
+from postern.catalog import Snapshot, Trigger
+from postern.connections.faults import ConnectionFault
+from postern.connections.vault.secret import VaultUnavailable
+from postern.connections.vault.vault import Vault
+from postern.errors import problem
+from postern.security.sender_signatures.check import SecretUnread, SenderCheck, SenderSecrets, sender
+from postern.security.sender_signatures.missing import MissingSecrets
+from postern.triggers.secure_transport import Scope
+
+OfUrl = Callable[[Trigger, Scope], Awaitable[Caller]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendersPart(Part):
+    """What requests of signing senders pass: two functions of the Gate."""
+
+    check: SenderCheck
+
+    async def body(self, trigger: Trigger, scope: Scope, body: bytes) -> None:
+        """Check the signature of the body."""
+        policy = trigger.policy
+        if isinstance(policy, Signed) and policy.by is not None:
+            await self.check.check(policy.by, scope["headers"], body)
+
+    def sender(self, of_url: OfUrl | None) -> OfUrl:
+        """The caller of a signed request. `of_url` returns that of a signed URL; without it nobody is let in by one."""
+
+        async def found(trigger: Trigger, scope: Scope) -> Caller:
+            policy = trigger.policy
+            if isinstance(policy, Signed) and policy.by is not None:
+                return sender(policy.by)
+            if of_url is None:
+                raise problem("identity-unavailable", reason="nothing checks signed URLs here")
+            return await of_url(trigger, scope)
+
+        return found
+
+
+@contextmanager
+def _own_words() -> Iterator[None]:
+    """Turn the fault of a secret into the error that the check knows."""
+    try:
+        yield
+    except ConnectionFault as fault:
+        raise SecretUnread(str(fault), missing=not isinstance(fault, VaultUnavailable)) from None
+
+
+def senders_part(snapshot: Callable[[], Snapshot], vault: Vault, missing: MissingSecrets) -> SendersPart:
+    """`missing` learns which secrets the vault does not have while the server runs."""
+
+    async def read(name: str) -> str:
+        with _own_words():
+            return await vault.secret(name)
+
+    async def read_again(name: str, value: str) -> str:
+        with _own_words():
+            return (await vault.read_again(name, value)).value
+
+    return SendersPart(
+        check=SenderCheck(SenderSecrets(read, read_again)), tasks=(partial(missing.run, snapshot, read),)
+    )

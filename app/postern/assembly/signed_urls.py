@@ -1,0 +1,101 @@
+"""Signed URLs: for senders that can send no token."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from postern.access import Caller
+from postern.api.departure import Page
+from postern.api.operators import Operators
+from postern.api.signed_url_actions import SignedUrlActions
+from postern.api.signed_url_handlers import SignedUrlHandlers
+from postern.assembly.catalog import CatalogPart
+from postern.assembly.connections import ConnectionsPart
+from postern.assembly.identity import IdentityPart, installation_of
+from postern.assembly.part import Part
+from postern.catalog import Trigger
+from postern.connections.faults import ConnectionFault
+from postern.connections.vault.secret import NoSuchSecret
+from postern.connections.vault.vault import Vault
+from postern.errors import problem
+from postern.journal.audit_event import Kind
+from postern.journal.journal import Journal
+from postern.journal.reading.readers import SERVER
+from postern.journal.signed_urls import SignedUrl
+from postern.security.audit.log import Note
+from postern.security.signed_urls.check import SignedUrls
+from postern.security.signed_urls.keys import UrlKeys
+from postern.security.signed_urls.links import Links
+from postern.settings import Settings
+from postern.triggers.secure_transport import Scope, unsafe
+
+MakeSecret = Callable[[str], None]
+"""Makes a secret of this name, of 32 random bytes, where the vault is that of a local tenant."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedUrlsPart(Part):
+    """`sender` is for the Gate. `pages` are endpoints of the API by method and path, `actions` what operators do."""
+
+    sender: Callable[[Trigger, Scope], Awaitable[Caller]]
+    pages: tuple[tuple[str, str, Page], ...]
+    actions: SignedUrlActions
+
+
+def signed_urls_part(
+    settings: Settings,
+    journal: Journal,
+    identity: IdentityPart,
+    catalog: CatalogPart,
+    connections: ConnectionsPart,
+    note: Note,
+    make_secret: MakeSecret | None,
+) -> SignedUrlsPart:
+    """Uses are written while the server runs."""
+    installation = installation_of(settings)
+    keys = UrlKeys(partial(_read, connections.connections.vault), make=make_secret)
+    links = Links(partial(journal.read, caller=SERVER), journal.write)
+    actions = SignedUrlActions(
+        journal.read,
+        journal.write,
+        catalog.snapshot,
+        keys.to_sign,
+        installation.server_url,
+        changed=links.forget,
+        made=partial(_note_made, note),
+        revoked=partial(_note_revoked, note),
+    )
+    operators = Operators(installation, identity.identification.identify, catalog.snapshot)
+
+    @asynccontextmanager
+    async def life() -> AsyncIterator[None]:
+        yield
+        await links.aclose()
+
+    return SignedUrlsPart(
+        sender=SignedUrls(keys, links, unsafe).sender,
+        pages=SignedUrlHandlers(operators, actions).pages,
+        actions=actions,
+        life=life,
+        tasks=(links.run,),
+    )
+
+
+async def _read(vault: Vault, name: str, *, fresh: bool) -> str | None:
+    """A secret of the vault, None if it has none of this name. Raises Problem if the vault cannot be asked."""
+    try:
+        return (await (vault.read_now(name) if fresh else vault.read(name))).value
+    except NoSuchSecret:
+        return None
+    except ConnectionFault as fault:
+        raise problem("signing-key-unavailable", reason=str(fault)) from None
+
+
+def _note_made(note: Note, row: SignedUrl, by: Caller) -> None:
+    fields = {"link": row.id, "key": row.key, "expires_at": row.expires_at}
+    note(Kind.SIGNED_URL_MADE, by=by, workflow=row.workflow, fields=fields)
+
+
+def _note_revoked(note: Note, row: SignedUrl, by: Caller) -> None:
+    note(Kind.SIGNED_URL_REVOKED, by=by, workflow=row.workflow, fields={"link": row.id})

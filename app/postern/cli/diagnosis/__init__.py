@@ -1,0 +1,1 @@
+"""The checks of `postern doctor`: what an installation needs, each looked at by itself."""

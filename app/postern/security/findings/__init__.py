@@ -1,0 +1,1 @@
+"""Findings: odd activity of callers, seen from what was admitted and rejected, off the path of requests."""

@@ -1,0 +1,210 @@
+"""The rules for admitted requests: each is a small class that looks at one admission and at what is known by then, and
+says whether it is odd. Their memory is bounded. Times are Unix seconds of the requests.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from postern.access import Caller
+from postern.journal.finding import FindingKind
+from postern.journal.known_callers import (
+    CREDENTIAL,
+    NETWORK,
+    WORKFLOW,
+    application_subject,
+    caller_subject,
+)
+from postern.security.findings.known import DAY, SERVED, Knowledge, Known
+from postern.security.findings.limited import Limited
+from postern.security.findings.networks import family_of, network_of
+from postern.security.observed import Admission
+
+MOST_TOKENS = 50_000
+MOST_OF_TOKEN = 8
+"""Networks that are remembered of one token."""
+BACK_SECONDS = 120.0
+SUCCESSES = 20
+LEARNING = 7 * DAY
+QUICK = 300.0
+DORMANT = 60 * DAY
+
+
+@dataclass(frozen=True, slots=True)
+class Odd:
+    """What a rule found: of which kind, about which subject, and what belongs to the evidence beside the request."""
+
+    kind: FindingKind
+    subject: str
+    networks: tuple[str, ...] = ()
+    workflows: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+    runs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """An admission with what the rules need of it. `known` is of its caller before this request, `application` of its
+    client."""
+
+    admission: Admission
+    caller: Caller
+    knowledge: Knowledge
+    subject: str = field(init=False)
+    client: str = field(init=False)
+    network: str = field(init=False)
+    known: Known = field(init=False)
+    application: Known = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Look up what is known."""
+        caller = self.caller
+        of_caller = caller_subject(caller.tenant_id, caller.object_id)
+        client = application_subject(caller.client_id) if caller.client_id else ""
+        made = {
+            "subject": of_caller,
+            "client": client,
+            "network": network_of(self.admission.client_address),
+            "known": self.knowledge.of(of_caller),
+            "application": self.knowledge.of(client),
+        }
+        for name, value in made.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether the caller never used this network, nor one of its range, and it is not one of the installation."""
+        at = self.admission.first_at
+        return (
+            self.network != ""
+            and not self.known.has(NETWORK, self.network)
+            and not self.knowledge.is_shared(self.network)
+            and not (self.caller.kind == "user" and self.known.is_near(self.network, at))
+        )
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it says something that the caller is elsewhere: because its networks have been noted for LEARNING, or
+        because it was in another one within QUICK."""
+        at, first, last = self.admission.first_at, self.known.first_at, self.known.last_at
+        return first is not None and last is not None and (first <= at - LEARNING or last >= at - QUICK)
+
+    @property
+    def token(self) -> tuple[str, str] | None:
+        """What tells the token from others."""
+        return (self.caller.tenant_id, self.caller.token_id) if self.caller.token_id else None
+
+
+@dataclass(slots=True)
+class _Place:
+    last_at: float
+    run: str
+    unfamiliar: bool
+
+
+class TokenNetworks:
+    """One token from two networks. A caller who often comes to other networks takes the token along: then it is odd
+    only if it goes on in the first network too."""
+
+    def __init__(self, most: int = MOST_TOKENS) -> None:
+        self._tokens: Limited[tuple[str, str], dict[str, _Place]] = Limited(most)
+
+    def see(self, request: Admitted) -> Iterator[Odd]:
+        """Whether this is a second network of the token."""
+        if request.token is None or not request.network:
+            return
+        places = self._tokens.at(request.token, dict)
+        admission, network = request.admission, request.network
+        here = places.get(network)
+        elsewhere = request.is_elsewhere
+        others = {name: place for name, place in places.items() if name != network}
+        if here is None:
+            at_once = elsewhere and request.is_settled and not request.known.roams(admission.first_at)
+            if (others and at_once) or (elsewhere and self._goes_on(others, network, admission.first_at)):
+                yield self._odd(request, others)
+            if len(places) >= MOST_OF_TOKEN:
+                del places[min(places, key=lambda name: places[name].last_at)]
+            places[network] = _Place(admission.last_at, admission.first_request_id, elsewhere and bool(others))
+            return
+        between = {
+            name: place
+            for name, place in others.items()
+            if place.unfamiliar
+            and family_of(name) == family_of(network)
+            and here.last_at <= place.last_at <= admission.last_at <= here.last_at + BACK_SECONDS
+        }
+        if between:
+            yield self._odd(request, between)
+            for place in between.values():
+                place.unfamiliar = False
+        here.last_at = max(here.last_at, admission.last_at)
+
+    @staticmethod
+    def _goes_on(others: dict[str, _Place], network: str, at: float) -> bool:
+        """Whether the token was used elsewhere after it came to this network."""
+        return any(place.last_at > at and family_of(name) == family_of(network) for name, place in others.items())
+
+    @staticmethod
+    def _odd(request: Admitted, others: dict[str, _Place]) -> Odd:
+        return Odd(
+            FindingKind.TOKEN_FROM_TWO_NETWORKS,
+            request.subject,
+            networks=(*others, request.network),
+            runs=tuple(place.run for place in others.values()),
+        )
+
+
+class NewNetwork:
+    """A caller from a network that it never used, after SUCCESSES admitted requests. Callers who often come to other
+    networks are left out."""
+
+    def see(self, request: Admitted) -> Iterator[Odd]:
+        """Whether it is one."""
+        known = request.known
+        if (
+            request.is_elsewhere
+            and known.successes >= SUCCESSES
+            and known.of(NETWORK)
+            and request.is_settled
+            and not known.roams(request.admission.first_at)
+        ):
+            yield Odd(FindingKind.NEW_NETWORK, request.subject, networks=(request.network,))
+
+
+class FirstUse:
+    """The first use of a workflow by an application, if the workflow was served before and uses have been noted for as
+    long as LEARNING."""
+
+    def see(self, request: Admitted) -> Iterator[Odd]:
+        """Whether it is one."""
+        admission = request.admission
+        if not request.client or request.application.has(WORKFLOW, admission.workflow):
+            return
+        served = request.knowledge.of("").facts.get((SERVED, admission.workflow))
+        is_old = served is not None and served.first_at <= admission.first_at - LEARNING
+        if is_old and request.knowledge.has_for(LEARNING, admission.first_at):
+            yield Odd(FindingKind.FIRST_USE, request.client)
+
+
+class CredentialWeakened:
+    """An application that had signed in with certificates signs in with a secret."""
+
+    def see(self, request: Admitted) -> Iterator[Odd]:
+        """Whether it does for the first time."""
+        known = request.application
+        if (
+            request.client
+            and request.caller.credential == "secret"
+            and known.has(CREDENTIAL, "certificate")
+            and not known.has(CREDENTIAL, "secret")
+        ):
+            yield Odd(FindingKind.CREDENTIAL_WEAKENED, request.client)
+
+
+class DormantCaller:
+    """A caller that was not seen for as long as DORMANT, and is again."""
+
+    def see(self, request: Admitted) -> Iterator[Odd]:
+        """Whether it is one."""
+        last = request.known.last_at
+        if last is not None and last <= request.admission.first_at - DORMANT:
+            yield Odd(FindingKind.DORMANT_CALLER, request.subject)
