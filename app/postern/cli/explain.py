@@ -24,7 +24,6 @@ from postern.journal.database.engine import file_of
 from postern.journal.revocations import Rule, rules
 from postern.security.revocation.revocations import Revocations
 
-
 _ANYONE = "is anonymous: anyone may call it, and tokens are ignored"
 
 
