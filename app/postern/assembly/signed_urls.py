@@ -28,6 +28,7 @@ from postern.security.signed_urls.check import SignedUrls
 from postern.security.signed_urls.keys import UrlKeys
 from postern.security.signed_urls.links import Links
 from postern.settings import Settings
+from postern.triggers.gate import add_header
 from postern.triggers.secure_transport import Scope, unsafe
 
 MakeSecret = Callable[[str], None]
@@ -74,7 +75,7 @@ def signed_urls_part(
         await links.aclose()
 
     return SignedUrlsPart(
-        sender=SignedUrls(keys, links, unsafe).sender,
+        sender=SignedUrls(keys, links, unsafe, add_header).sender,
         pages=SignedUrlHandlers(operators, actions).pages,
         actions=actions,
         life=life,
