@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from postern import Caller, Context, Request
 from postern.ids import new_id
-from postern.trace import Trace, parse, trace_id_of, traceparent
+from postern.trace import LONGEST_STATE, Trace, parse, parse_state, trace_id_of, traceparent
 from tests.runs.contexts import context
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -72,6 +72,49 @@ def test_any_field_is_ignored_or_names_a_trace_that_is_passed_on_with_the_same_i
     assert passed_on.parent_id != trace.parent_id
 
 
+@pytest.mark.parametrize(
+    ("field", "passed_on"),
+    [
+        ("vendor=1", "vendor=1"),
+        ("rojo=00f067aa0ba902b7,congo=t61rcWkgMzE", "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE"),
+        (" a=1 ,\tb=2,, ,c=3", "a=1,b=2,c=3"),
+        ("1a@vendor=x y", "1a@vendor=x y"),
+        ("a=" + "x" * 256, "a=" + "x" * 256),
+        ("a=" + "x" * 257, ""),
+        ("a" * 257 + "=x", ""),
+        ("a", ""),
+        ("=1", ""),
+        ("a=", ""),
+        ("a=1=2", ""),
+        ("A=1", ""),
+        ("a=1,a=2", ""),
+        ("a=\x7f", ""),
+        ("a=1\r\nX-Forged: 1", ""),
+        (",".join(f"k{n}=1" for n in range(32)), ",".join(f"k{n}=1" for n in range(32))),
+        (",".join(f"k{n}=1" for n in range(33)), ""),
+        ("long=" + "x" * 200 + "," + ",".join(f"k{n}=" + "y" * 20 for n in range(15)),
+         ",".join(f"k{n}=" + "y" * 20 for n in range(15))),
+        (",".join(f"k{n}=" + "y" * 100 for n in range(9)), ",".join(f"k{n}=" + "y" * 100 for n in range(4))),
+        ("x" * 10_000, ""),
+    ],
+)  # fmt: skip
+def test_a_valid_tracestate_is_passed_on_in_bounds_and_another_one_is_discarded(field, passed_on):
+    assert parse_state(field.encode("latin-1")) == passed_on
+
+
+@given(st.binary(max_size=900) | st.from_regex(rb"([a-z]{1,9}=[!-~]{1,90},){0,20}"))
+def test_any_tracestate_that_is_passed_on_is_valid_and_short(field):
+    state = parse_state(field)
+    assert len(state) <= LONGEST_STATE
+    assert parse_state(state.encode()) == state
+    assert state.isprintable()
+
+
+def test_a_tracestate_belongs_to_its_traceparent():
+    assert parse(VALID, b"vendor=1") == Trace(TRACE, PARENT, 1, "vendor=1")
+    assert parse(b"invalid", b"vendor=1") is None
+
+
 def test_a_run_without_a_trace_has_one_of_its_own_that_does_not_give_its_id_away():
     """The id of an anonymous caller's run is enough to read its record."""
     run_id = new_id()
@@ -80,7 +123,7 @@ def test_a_run_without_a_trace_has_one_of_its_own_that_does_not_give_its_id_away
     passed_on = traceparent(run_id)
     assert not any(digits[n : n + 8] in passed_on for n in range(24))
     assert trace_id_of(run_id) != trace_id_of(new_id())
-    assert parse(passed_on.encode()) == (trace_id_of(run_id), passed_on.split("-")[2], 1)
+    assert parse(passed_on.encode()) == Trace(trace_id_of(run_id), passed_on.split("-")[2], 1)
 
 
 def test_a_context_has_the_trace_and_the_header_to_pass_on():

@@ -41,6 +41,7 @@ class Checks:
                 *exported(self.root, self.work / "exports")
             ),
             "promtool: prometheus/": lambda: formats.alerts(deploy / "prometheus"),
+            "promtool: grafana/": lambda: formats.dashboard(deploy / "grafana" / "postern.json", self.work / "grafana"),
             "the checks themselves": lambda: self_test(deploy, self.work / "self-test"),
             "hadolint: container/Dockerfile": lambda: formats.dockerfile(deploy / "container" / "Dockerfile"),
             "schema: container/compose.yaml": lambda: formats.compose(deploy / "container" / "compose.yaml"),

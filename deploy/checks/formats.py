@@ -4,6 +4,7 @@ import re
 import shutil
 from pathlib import Path
 
+from deploy.checks.grafana import as_rules
 from deploy.checks.tools import Failed, files, program, run
 
 HERE = Path(__file__).parent
@@ -85,6 +86,14 @@ def alerts(folder: Path) -> str:
     tests = [path.name for path in files(folder, "*.test.yaml")]
     run("promtool", "test", "rules", *tests, folder=folder)
     return ", ".join(["alerts.yaml", *tests])
+
+
+def dashboard(file: Path, work: Path) -> str:
+    """The queries of Grafana's dashboard."""
+    work.mkdir(parents=True, exist_ok=True)
+    (work / "dashboard.yaml").write_text(as_rules(file), encoding="utf-8")
+    run("promtool", "check", "rules", "dashboard.yaml", folder=work)
+    return file.name
 
 
 def nginx(folder: Path) -> str:

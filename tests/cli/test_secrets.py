@@ -61,6 +61,21 @@ def test_every_secret_is_listed_with_its_expiry_date_and_users(postern: Postern,
     assert "value-marker" not in result.output
 
 
+def test_secrets_of_senders_are_listed_with_their_workflows(postern: Postern, running: LocalTenant, folder: Path):
+    module = "from postern import anonymous, github, workflow\n\n"
+    for name in ("first", "second"):
+        module += f"@workflow(access=anonymous(signed_by=github(('{NEAR}', '{OLD}'))))\nasync def {name}(ctx): ...\n\n"
+    (folder / "workflows" / "hooks.py").write_text(module, encoding="utf-8")
+    name_secret(folder, NEAR)
+    running.put_secret(NEAR, "value-marker")
+    result = postern("secrets", "--json")
+
+    assert result.exit_code == 1
+    found = {each["name"]: each for each in json.loads(result.stdout)["secrets"]}
+    assert found[NEAR]["used_by"] == ["connections.erp client_secret", "workflow first", "workflow second"]
+    assert (found[OLD]["used_by"], found[OLD]["readable"]) == (["workflow first", "workflow second"], False)
+
+
 def test_json_is_for_programs(postern: Postern, running: LocalTenant, folder: Path):
     name_secret(folder, OLD)
     running.put_secret(OLD, "value-marker", expires=1_700_000_000)

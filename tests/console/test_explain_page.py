@@ -20,7 +20,7 @@ from postern.console.check_words import CHECKS
 from postern.console.explain import MOST_BYTES
 from postern.identity.explained import ABOUT_SCOPES, OF_HEADERS, OF_ID_TOKENS, OF_TOKENS, explained, given_token
 from postern.local_tenant import LocalTenant
-from postern.triggers.challenge import SIGNED_URL_CHECKS
+from postern.triggers.challenge import UNSIGNED
 from tests.console.operator_pages import Pages, open_pages
 from tests.journal.recorded import TENANT
 
@@ -36,7 +36,7 @@ LISTED = bind(specific_users(LISA, guests=False), people={}, tenants=[TENANT], a
 
 def test_every_check_has_its_words():
     policies = [requirement.name for policy in (NARROW, LISTED) for requirement in policy.requirements]
-    assert {*OF_HEADERS, *OF_TOKENS, *OF_ID_TOKENS, *policies, *SIGNED_URL_CHECKS} <= CHECKS.keys()
+    assert {*OF_HEADERS, *OF_TOKENS, *OF_ID_TOKENS, *policies, *UNSIGNED} <= CHECKS.keys()
     assert all(words.about and words.wrong and words.ask for words in CHECKS.values())
     assert not [text for words in CHECKS.values() for text in words if text.endswith(".")]
 

@@ -13,7 +13,7 @@ from postern.errors import PROBLEMS
 from postern.http_client import Response, http_client
 from postern.identity.token import RULES
 from postern.local_tenant import LocalTenant
-from postern.triggers.challenge import SIGNED_URL_CHECKS
+from postern.triggers.challenge import UNSIGNED
 from postern.triggers.secure_transport import CODE
 from tests.pipeline.pipelines import settings_for
 
@@ -150,7 +150,7 @@ def test_each_check_of_a_401_has_a_cause_in_the_order_of_the_checks():
     access = specific_users(ID, scopes=["s"], roles=["r"], clients=[ID], apps=False, guests=False)
     policy = bind(access, people={}, tenants=[ID], audiences=["api://x"])
     assert isinstance(policy, Guarded)
-    expected = {"credentials", "authorization-header", CODE, "form", REVOKED} | SIGNED_URL_CHECKS
+    expected = {"credentials", "authorization-header", CODE, "form", REVOKED, *UNSIGNED}
     assert sorted(named) == sorted(
         expected | {rule.name for rule in RULES} | {requirement.name for requirement in policy.requirements}
     )

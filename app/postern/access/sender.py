@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+_NAMES = {"github": "GitHub", "stripe": "Stripe", "slack": "Slack"}
+
 
 @dataclass(frozen=True, slots=True)
 class SenderSignature:
@@ -17,3 +19,8 @@ class SenderSignature:
     encoding: Literal["hex", "base64"] = "hex"
     prefix: str = ""
     tolerance: int = 0
+
+    @property
+    def named(self) -> str:
+        """The sender in words."""
+        return _NAMES.get(self.sender, f"the sender that signs in {self.header}")

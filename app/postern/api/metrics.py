@@ -127,6 +127,11 @@ class Metrics(Collector):
         text = await anyio.to_thread.run_sync(generate_latest, self._registry, limiter=self._limiter)
         return Response(text, headers={**NO_STORE, "Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
 
+    async def families(self) -> list[Metric]:
+        """Every metric with its current value, as `/metrics` shows it."""
+        self._before()
+        return await anyio.to_thread.run_sync(lambda: list(self.collect()), limiter=self._limiter)
+
     def describe(self) -> Iterable[Metric]:
         """Nothing: there are no other collectors whose names could conflict."""
         return ()

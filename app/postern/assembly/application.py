@@ -32,6 +32,7 @@ from postern.assembly.runs import RunsPart, runs_part
 from postern.assembly.security import audit_part
 from postern.assembly.senders import senders_part
 from postern.assembly.signed_urls import MakeSecret, signed_urls_part
+from postern.assembly.telemetry import telemetry_part
 from postern.catalog import Catalog
 from postern.connections.on_behalf_of.callers import Callers
 from postern.console.services import LocalCaller
@@ -51,6 +52,7 @@ from postern.triggers.gate import Gate
 from postern.triggers.large_bodies import LargeBodies
 from postern.triggers.pipeline import Pipeline, Start
 from postern.triggers.reply import ALWAYS, Answer, problem_reply
+from postern.triggers.traced import TracedPipeline
 
 
 class Application(Starlette):
@@ -58,7 +60,12 @@ class Application(Starlette):
     itself: Starlette's routing and error handling would double the pipeline's cost."""
 
     def __init__(
-        self, parts: tuple[Part, ...], pipeline: Pipeline, catalog: Catalog, own_host: OwnHost | None = None
+        self,
+        parts: tuple[Part, ...],
+        pipeline: Pipeline,
+        catalog: Catalog,
+        own_host: OwnHost | None = None,
+        traced: Pipeline | TracedPipeline | None = None,
     ) -> None:
         @asynccontextmanager
         async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Any]]:
@@ -72,6 +79,7 @@ class Application(Starlette):
         )
         self.router.redirect_slashes = False  # a redirect would be built from the Host header
         self.pipeline = pipeline
+        self._trigger = traced or pipeline
         self.catalog = catalog
         self._own_host = own_host
 
@@ -86,7 +94,7 @@ class Application(Starlette):
                 return self._send_elsewhere(elsewhere, scope, send)
         raw_path: bytes = scope["raw_path"]
         if raw_path.startswith(PREFIX):
-            return self.pipeline(scope, receive, send)
+            return self._trigger(scope, receive, send)
         if b"%" in raw_path:  # no page has such a path, but Starlette compares paths after decoding
             answer = problem_reply(problem("not-found"), new_id())
             return answer.send(send, head=scope["method"] == "HEAD")
@@ -140,6 +148,8 @@ def create_app(
     connections = connections_part(settings)
     senders = senders_part(catalog.snapshot, connections.connections.vault, missing_secrets)
     journal = journal_part(settings, records_deleted(note))
+    process = journal.journal.node[-8:]
+    telemetry = telemetry_part(settings, process, log)
     audited = audit_part(settings, audit, journal, connections.connections)
     observed = observed_part(settings, note, journal.journal, catalog, connections)
     revocation = revocation_part(settings, revocations, journal.journal, audit, identity, connections)
@@ -155,18 +165,19 @@ def create_app(
     large = LargeBodies()
     beside_runs = (catalog, runs, refusals, grants, revocation)
     api = api_part(settings, journal.journal, identity, *beside_runs, log, local_tokens, large, note, urls.pages)
-    before = (identity, catalog, connections, journal, audited, observed, revocation, senders)
+    before = (telemetry, identity, catalog, connections, journal, audited, observed, revocation, senders)
     checked = (*before, grants, runs, refusals, urls, api)
     readiness = readiness_of(checked)
     shown = (connections, runs, refusals, api, grants, revocation)
     beside = Beside(journal.journal, identity, catalog, *shown, readiness, note, urls)
     console = console_part(settings, beside, log, Local(local_address, local_tokens, local_caller))
     parts = (*checked, console)
-    operations = operations_part(parts, readiness, journal.journal.node[-8:], runs.requests.settle)
+    operations = operations_part(parts, readiness, process, runs.requests.settle, telemetry.export)
     pipeline = _pipeline(settings, identity, catalog, connections, runs, refusals, large, log)
     gate = Gate(sender=senders.sender(urls.sender), body=senders.body, admitted=observed.observer.admitted)
-    pipeline = replace(pipeline, gate=gate, for_author=for_author, console_on=console_on)
-    return Application((*parts, operations), pipeline, catalog.catalog, own_host_of(settings, for_author))
+    pipeline = replace(telemetry.noted(pipeline, gate), for_author=for_author, console_on=console_on)
+    own_host = own_host_of(settings, for_author)
+    return Application((*parts, operations), pipeline, catalog.catalog, own_host, telemetry.around(pipeline))
 
 
 def _pipeline(

@@ -1,7 +1,10 @@
 """`/healthz`, `/readyz` and `/metrics`: the checks and metrics of each part, for operators."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any
 
+from prometheus_client.metrics_core import Metric
 from starlette.routing import Route
 
 from postern.api.health import Readiness, healthz
@@ -15,9 +18,16 @@ def readiness_of(parts: Sequence[Part]) -> Readiness:
     return Readiness(joined(part.checks for part in parts))
 
 
-def operations_part(parts: Sequence[Part], readiness: Readiness, process: str, settle: Callable[[], None]) -> Part:
+def operations_part(
+    parts: Sequence[Part],
+    readiness: Readiness,
+    process: str,
+    settle: Callable[[], None],
+    export: Callable[[Callable[[], Awaitable[list[Metric]]]], Coroutine[Any, Any, None]] | None = None,
+) -> Part:
     """Serves the checks of `readiness` and the metrics of `parts`, which are all the others. `process` names this
-    process in metrics; `settle` is called before each scrape."""
+    process in metrics; `settle` is called before each scrape. `export` sends the metrics elsewhere while the server
+    runs."""
     collect = [collect for part in parts for collect in part.metrics]
     metrics = Metrics(process, [*collect, build_metrics(own_version())], settle)
     return Part(
@@ -27,4 +37,5 @@ def operations_part(parts: Sequence[Part], readiness: Readiness, process: str, s
             Route("/metrics", metrics.answer),
         ),
         state={"draining": readiness.stop},
+        tasks=(partial(export, metrics.families),) if export is not None else (),
     )

@@ -156,6 +156,12 @@ class Context:
         """The `traceparent` header for calls to other systems. Calls through `ctx.connection` have it already."""
         return traceparent(self._run_id, self._request.trace)
 
+    @property
+    def tracestate(self) -> str:
+        """The `tracestate` header for calls to other systems, as the caller sent it; "" for none."""
+        trace = self._request.trace
+        return trace.state if trace is not None else ""
+
     async def secret(self, name: str) -> str:
         """The value of a secret of the Key Vault. Keep it out of logs and replies."""
         return await self._services.secret(name)

@@ -11,12 +11,14 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from postern.access import Signed
 from postern.cli.api_client import Json
 from postern.cli.runs import ListByDefault
 from postern.cli.terminal import err, plain, print_json, print_wide, program, stop
 from postern.cli.workspace import Workspace, export_local_credential, workspace
 from postern.connections.vault.expiry import THRESHOLDS, days_left, read_state
 from postern.connections.vault.secret import SecretState
+from postern.errors import UserFault
 from postern.settings.references import secret_references
 
 AT_ONCE = 4
@@ -71,11 +73,11 @@ def set_secret(
 
 @commands.command(name="list")
 def secrets(as_json: Json = False) -> None:
-    """List the secrets named in the settings, with expiry date, users, and whether Postern can read them.
+    """List the secrets named in the settings and by signed_by=, with expiry date, users, and if Postern can read them.
 
     Values are never shown. Exit code 1 if one cannot be read."""
     here = workspace()
-    references = secret_references(here.settings)
+    references = {**secret_references(here.settings), **_of_senders(here)}
     with err.status("Reading the Key Vault …") as status:
 
         def progress(done: int) -> None:
@@ -88,11 +90,26 @@ def secrets(as_json: Json = False) -> None:
     elif found:
         print_wide(_table(found, now))
     else:
-        err.print("The settings name no secret.", highlight=False)
+        err.print("The settings and the workflows name no secret.", highlight=False)
     unread = any(each.fault for each in found)
     if unread and here.local:
         err.print(f"The local tenant's Key Vault runs only with `{program()} dev`.", style="dim", highlight=False)
     raise typer.Exit(1 if unread else 0)
+
+
+def _of_senders(here: Workspace) -> dict[str, tuple[str, ...]]:
+    """The secrets of senders that workflows name, each with its workflows, which are added to those of the settings."""
+    found: dict[str, tuple[str, ...]] = {}
+    settings = secret_references(here.settings)
+    try:
+        triggers = here.load().triggers
+    except UserFault:  # `postern check` says what is wrong with the folder
+        return {}
+    for name, trigger in sorted(triggers.items()):
+        policy = trigger.policy
+        for secret in policy.by.secrets if isinstance(policy, Signed) and policy.by is not None else ():
+            found[secret] = (*found.get(secret, settings.get(secret, ())), f"workflow {name}")
+    return found
 
 
 async def _read_all(

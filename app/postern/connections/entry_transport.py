@@ -16,7 +16,8 @@ from postern.connections.response import Answer
 from postern.connections.response_body import Body, worded
 from postern.connections.retry_transport import PASSING, Retries, repeatable
 from postern.http_client import AsyncBaseTransport, Headers, Request, Response, TransportError
-from postern.trace import RUN, traceparent
+from postern.telemetry.spans import CURRENT, span
+from postern.trace import RUN, Trace, traceparent
 
 DEADLINE = "postern.deadline"
 """The request extension with the deadline of the whole call, redirects and retries included."""
@@ -71,6 +72,17 @@ class EntryTransport(AsyncBaseTransport):
             raise ConnectionFault(self.entry, "is plain http, or has a user name in it", "Write https://host/path")
 
     async def _attempt(self, request: Request) -> Response:
+        with span(request.method, "client") as going:
+            going.set("http.request.method", request.method)
+            going.set("server.address", request.url.host)
+            going.set("postern.entry", self.entry)
+            response = await self._sent(request)
+            going.set("http.response.status_code", response.status_code)
+            if response.status_code >= 400:
+                going.error = str(response.status_code)
+            return response
+
+    async def _sent(self, request: Request) -> Response:
         copy = self._sealed(request)
         who = await self._take(request)
         try:
@@ -118,8 +130,8 @@ class EntryTransport(AsyncBaseTransport):
         bare = Request(request.method, request.url, headers=request.headers, stream=request.stream, extensions=known)
         bare.headers["Accept-Encoding"] = "identity"  # what comes compressed all the same is unpacked within the limits
         run = RUN.get()
-        if run is not None and self.place is not None and "traceparent" not in bare.headers:
-            bare.headers["traceparent"] = traceparent(*run)
+        if run is not None and self.place is not None:
+            _pass_on_trace(bare.headers, *run)
         try:
             if self.place is not None and not self.place.is_own(request.url):
                 bare.extensions.pop(SIGN, None)  # a result elsewhere
@@ -135,6 +147,17 @@ class EntryTransport(AsyncBaseTransport):
     def _deadline(self, request: Request) -> float:
         deadline: float | None = request.extensions.get(DEADLINE)
         return deadline if deadline is not None else asyncio.get_running_loop().time() + self.caps.seconds
+
+
+def _pass_on_trace(headers: Headers, run_id: str, trace: Trace | None) -> None:
+    """Name the run's trace, unless the author named another one. The parent is the span of this request, if its trace
+    is recorded, else the run."""
+    own, at = traceparent(run_id, trace), CURRENT.get()
+    if headers.get("traceparent", own) != own:
+        return
+    headers["traceparent"] = own if at is None else at.traceparent
+    if trace is not None and trace.state and "tracestate" not in headers:
+        headers["tracestate"] = trace.state
 
 
 def _without_coding(headers: Headers) -> tuple[Headers, str]:

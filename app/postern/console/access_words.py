@@ -38,7 +38,7 @@ def access_words(access: Access, policy: Policy) -> AccessWords:
     """The access mode with its policy here."""
     if isinstance(access, Anonymous) or not isinstance(policy, Guarded):
         if isinstance(policy, Signed):
-            who = "Anyone with a signed URL" if policy.url else "The sender that signs its requests"
+            who = f"Only {policy.by.named}, by its signature" if policy.by else "Anyone with a signed URL"
             return AccessWords(who, (), (), anyone=False)
         return AccessWords("Anyone, without a token", (), (), anyone=True)
     listed = tuple(Named(person.name or "", person.object_id) for person in policy.people or ())

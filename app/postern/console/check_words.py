@@ -45,6 +45,11 @@ CHECKS: Mapping[str, Words] = {
         "The tenant publishes no such signing key",
         "Request the token for this server's own scope: tokens for other APIs may have keys of their own",
     ),
+    "sender-signature": Words(
+        "The sender signed the request",
+        "The request was not signed by the sender",
+        "Compare the secret in Key Vault with the sender's. Nothing on the way may change the body",
+    ),
     "signature": Words("The signature is of that key", "The signature is not of that key", _OTHER_SIDE),
     "issuer": Words("The tenant issued the token", "Another issuer made the token", _ENTRA),
     "tenant": Words("Issuer and tenant agree", "Issuer and tenant do not agree", _ENTRA),

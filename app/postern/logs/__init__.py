@@ -1,7 +1,7 @@
 """Logs: one redacted line for each event, as JSON for machines or as text for people."""
 
 from postern.logs.coalesced import Coalesced
-from postern.logs.logs import QUIET, configure_logs, flush_logs, log_format, write_later
+from postern.logs.logs import QUIET, configure_logs, copy_logs, flush_logs, log_format, write_later
 from postern.logs.sink import BufferedSink
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "BufferedSink",
     "Coalesced",
     "configure_logs",
+    "copy_logs",
     "flush_logs",
     "log_format",
     "write_later",

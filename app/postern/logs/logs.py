@@ -44,6 +44,7 @@ QUIET = {
     "httpcore2": logging.WARNING,
     "httpx2": logging.WARNING,  # logs URLs with their query
     "msal": logging.WARNING,
+    "opentelemetry": logging.CRITICAL,  # our own line stands for its failures: it has one for each batch
     "urllib3": logging.WARNING,
     "uvicorn.error": logging.WARNING,  # logs its start and stop, which our own log has already
     "uvicorn.access": logging.WARNING,  # logs URLs with their query
@@ -82,6 +83,7 @@ class _Output:
     def __init__(self) -> None:
         self.sink = BufferedSink(lambda lines: None)
         self.render: Callable[[dict[str, Any]], bytes] = _as_json
+        self.copy: Callable[[bytes], None] | None = None
 
 
 class _Clock:
@@ -190,6 +192,12 @@ def write_later(event: str, moment: float, fields: Fields) -> None:
     _batch.add(event, moment, fields)
 
 
+def copy_logs(copy: Callable[[bytes], None] | None) -> None:
+    """Give `copy` each line too, as JSON, whatever the format is. It gets one line or several, in any thread, and must
+    neither wait nor fail. None ends it."""
+    _current.copy = copy
+
+
 def flush_logs() -> None:
     """Write the waiting lines."""
     _batch.write()
@@ -245,13 +253,18 @@ def _together(lines: list[dict[str, Any]]) -> bytes:
             found = b"\n".join([to_json(line) for line in lines])
             short = len(found) <= MOST_OF_A_LINE  # all together, so each of them is
             if short and found.isascii() and b"eyJ" not in found and b"\x7f" not in found:
+                if _current.copy is not None:
+                    _current.copy(found)
                 return found + b"\n"
     return b"".join(map(_rendered, lines))
 
 
 def _rendered(clean: dict[str, Any]) -> bytes:
     try:
-        return _current.render(bounded(clean))
+        short = bounded(clean)
+        if _current.copy is not None:
+            _current.copy(_as_json(short))
+        return _current.render(short)
     except Exception:
         return _as_json({"timestamp": _now(), "level": "error", "event": _UNWRITTEN})
 

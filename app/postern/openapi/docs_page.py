@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic_core import to_json
 
-from postern.openapi.document import SIGNED_URL
+from postern.openapi.document import SIGNED_BY, SIGNED_URL
 from postern.openapi.example_requests import example_requests
 from postern.openapi.property_table import Member, Reader
 from postern.plain_text import plain
@@ -31,6 +31,7 @@ ACCESS: Mapping[str, tuple[str, str]] = {
 
 NOBODY = "No person or application of the local tenant may call it."
 BY_SIGNED_URL = "It is called by a signed URL, which an operator makes with postern link."
+BY_SENDER = "Only its sender calls it, and signs each request."
 NO_EXAMPLE = (
     "No example is known that the workflow accepts. Its author can give one: "
     "Field(examples=[…]) for a value, or json_schema_extra for a model."
@@ -159,6 +160,8 @@ class _Drawer:
         token = ""
         if any(SIGNED_URL in each for each in operation["security"]):
             return {"command": "", "no_command": BY_SIGNED_URL}
+        if any(name.startswith(SIGNED_BY) for each in operation["security"] for name in each):
+            return {"command": "", "no_command": BY_SENDER}
         if operation["security"]:
             made = "" if self._tokens is None else self._tokens.get(operation["operationId"], "")
             if self._tokens is not None and not made:

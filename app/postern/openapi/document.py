@@ -10,11 +10,11 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from postern.access import Guarded, default_scope
+from postern.access import Guarded, SenderSignature, default_scope
 from postern.authoring.signature import BodyParameter, PathParameter
 from postern.catalog import Trigger
 from postern.openapi.examples import Examples
-from postern.openapi.operations import Operation, conditions_of, operations
+from postern.openapi.operations import Operation, conditions_of, operations, pascal
 from postern.openapi.problems import (
     HEADERS,
     OTHER,
@@ -48,6 +48,21 @@ SIGNED_URL = "signedUrl"
 """The security scheme of a trigger with signed URLs."""
 
 OF_A_SIGNED_URL = "The last parameter of a signed URL, which an operator makes. Send the URL's query as it was printed."
+
+
+SIGNED_BY = "signedBy"
+"""The security schemes of triggers whose sender signs begin with this."""
+
+
+def signed_by(way: SenderSignature) -> str:
+    """The security scheme of a signature: `signedByXHubSignature256`."""
+    return f"{SIGNED_BY}{pascal(way.header)}"
+
+
+def _scheme(way: SenderSignature) -> Json:
+    form = f", after {way.prefix}" if way.prefix else ""
+    about = f"The sender's signature of the body: an HMAC with {way.algorithm.upper()} in {way.encoding}{form}."
+    return {"type": "apiKey", "in": "header", "name": way.header, "description": about}
 
 
 class Described:
@@ -99,6 +114,8 @@ class Described:
         made["security"] = [{"entra": [scope]} for scope in self._scopes(operation)]
         if operation.by_signed_url:
             made["security"] = [{SIGNED_URL: []}]
+        if operation.sender is not None:
+            made["security"] = [{signed_by(operation.sender): []}]
         return made
 
     def _parameters(self, operation: Operation) -> list[Json]:
@@ -164,6 +181,7 @@ class Described:
         schemes = {"entra": entra(self._installation, scopes)} if scopes else {}
         if any(each.by_signed_url for each in shown):
             schemes[SIGNED_URL] = {"type": "apiKey", "in": "query", "name": "sig", "description": OF_A_SIGNED_URL}
+        schemes |= {signed_by(each.sender): _scheme(each.sender) for each in shown if each.sender is not None}
         if schemes:
             components["securitySchemes"] = schemes
         return components

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from postern.access import Access, Anonymous, Guarded, Signed
+from postern.access import Access, Anonymous, Guarded, SenderSignature, Signed
 from postern.authoring.request import BESIDES, METHODS
 from postern.authoring.workflow import Workflow
 from postern.catalog import Trigger
@@ -53,6 +53,12 @@ class Operation:
         """Whether it is called by URLs that an operator made."""
         policy = self.trigger.policy
         return isinstance(policy, Signed) and policy.url
+
+    @property
+    def sender(self) -> SenderSignature | None:
+        """The signature that its sender makes, None if there is none."""
+        policy = self.trigger.policy
+        return policy.by if isinstance(policy, Signed) else None
 
     @property
     def recorded(self) -> bool:

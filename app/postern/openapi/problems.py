@@ -24,6 +24,10 @@ def _guarded(operation: Operation) -> bool:
     return operation.guarded
 
 
+def _checked(operation: Operation) -> bool:
+    return operation.guarded or operation.by_signed_url or operation.sender is not None
+
+
 def _for_people(operation: Operation) -> bool:
     access = operation.workflow.access
     return not isinstance(access, Anonymous) and not access.apps
@@ -56,7 +60,7 @@ OF_TRIGGERS: Mapping[str, Callable[[Operation], bool]] = {
     "invalid-body": _with_typed_body,
     "invalid-path": _with_path,
     "bad-idempotency-key": _recorded,
-    "unauthenticated": _guarded,
+    "unauthenticated": _checked,
     "insecure-transport": _guarded,
     "sign-in-required": _for_people,
     "unknown-trigger": _with_path,
@@ -71,7 +75,7 @@ OF_TRIGGERS: Mapping[str, Callable[[Operation], bool]] = {
     "too-many-runs": _limited,
     "workflow-failed": _always,
     "internal-error": _always,
-    "identity-unavailable": _guarded,
+    "identity-unavailable": _checked,
     "journal-unavailable": _recorded,
     "too-many-calls": _always,
     "shutting-down": _always,

@@ -21,6 +21,7 @@ from postern.home_loop import HomeLoop
 from postern.journal.run import Attempt, Step
 from postern.journal.secured import kept_step, kept_type
 from postern.runs.threads import NotBegun, Threads, holder_name
+from postern.telemetry.spans import span
 from postern.transient_errors import retry_after, worth_retrying
 
 LONGEST_NAME = 200
@@ -84,9 +85,11 @@ class Steps:
             reraise=True,
         )
         try:
-            value: Any = await retrying(
-                self._attempt, call, step.attempts, partial(Part, ctx.run_id, number, path), ctx.secured
-            )
+            with span(f"step {step.name}", hides_errors=ctx.secured) as going:
+                value: Any = await retrying(
+                    self._attempt, call, step.attempts, partial(Part, ctx.run_id, number, path), ctx.secured
+                )
+                going.set("postern.attempts", len(step.attempts))
             step.succeeded = True
         finally:
             if ctx.recorded:

@@ -29,6 +29,7 @@ class Gate:
     - `body` is called with the raw body, for a policy that is `Signed` by its sender.
     - `admitted` is told of each request that goes on to start a run: caller, name of the workflow, address of the
       client, request id. It only takes note.
+    - `answered` is told of the status of each response. It only takes note.
     """
 
     preflight: Callable[[Scope], Answer | None] | None = None
@@ -37,6 +38,7 @@ class Gate:
     after: Callable[[Trigger, Caller, Scope], None] | None = None
     body: Callable[[Trigger, Scope, bytes], Awaitable[None]] | None = None
     admitted: Callable[[Caller, str, str, str], None] | None = None
+    answered: Callable[[Scope, int], None] | None = None
 
 
 OPEN_GATE = Gate()

@@ -181,9 +181,10 @@ class Pipeline:
         who = holder_of(caller.kind, caller.tenant_id, caller.object_id, address_of(scope))
         return self.large_bodies.read(read, trigger.workflow.name, who, size)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Respond to one request (ASGI). Every error becomes a problem document; no other detail is sent."""
-        request_id = new_id()
+    async def __call__(self, scope: Scope, receive: Receive, send: Send, request_id: str = "") -> None:
+        """Respond to one request (ASGI). Every error becomes a problem document; no other detail is sent. What traces
+        requests gives their ids."""
+        request_id = request_id or new_id()
         exchange: Exchange | None = scope.pop(EXCHANGE, None)
         wait = 0.0
         try:
@@ -216,10 +217,16 @@ class Pipeline:
         except asyncio.CancelledError:  # by the server's stop, or by code that an author left behind
             self.log.info("request-cut-off", request_id=request_id, trace_id=trace_id(scope, request_id))
             answer = self._failed("shutting-down" if self.stopping() else "workflow-failed", scope, request_id)
-        if (added := scope.get(ADDED)) is not None:
-            answer.headers = [*answer.headers, *added]
+        if ADDED in scope or self.gate.answered is not None:
+            self._complete(answer, scope)
         if exchange is None or wait or not exchange.answer_at_once(answer.status, answer.headers, answer.content):
             await self._send(answer, scope, send, exchange, wait)
+
+    def _complete(self, answer: Answer, scope: Scope) -> None:
+        """Add the header fields that functions of the gate added, and tell the gate of the answer."""
+        answer.headers = [*answer.headers, *scope.get(ADDED, ())]
+        if (answered := self.gate.answered) is not None:
+            answered(scope, answer.status)
 
     async def _send(self, answer: Answer, scope: Scope, send: Send, exchange: Exchange | None, wait: float) -> None:
         """Send an answer that is delayed, or cannot be sent at once."""
@@ -297,7 +304,7 @@ def _trace(fields: Mapping[bytes, bytes] | None, scope: Scope) -> Trace | None:
     `traceparent` headers names no trace."""
     if fields is not None:
         field = fields.get(b"traceparent")
-        return parse(field) if field is not None else None
+        return parse(field, fields.get(b"tracestate", b"")) if field is not None else None
     return trace_of(scope)
 
 

@@ -108,7 +108,8 @@ def address_of(scope: Scope) -> str:
 def trace_of(scope: Scope) -> Trace | None:
     """The trace that the request names. A request with two `traceparent` headers names no trace."""
     named = [value for name, value in scope["headers"] if name == b"traceparent"]
-    return parse(named[0]) if len(named) == 1 else None
+    state = b",".join(value for name, value in scope["headers"] if name == b"tracestate")
+    return parse(named[0], state) if len(named) == 1 else None
 
 
 def trace_id(scope: Scope, request_id: str) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from postern.connections.faults import ConnectionFault
+from postern.telemetry.spans import span
 
 EARLY_SECONDS = 300.0
 """A token is renewed this long before it expires, or after four fifths of its lifetime if that is shorter."""
@@ -131,7 +132,9 @@ class Tokens:
             self._renewal = asyncio.get_running_loop().create_task(self._renew(), context=Context())
             self._renewal.add_done_callback(_retrieved)
         try:
-            return await asyncio.shield(self._renewal)
+            with span("token", "client") as going:
+                going.set("postern.entry", self._entry)
+                return await asyncio.shield(self._renewal)
         except ConnectionFault as shared:
             fault = shared.own()
         raise fault

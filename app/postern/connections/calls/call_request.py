@@ -59,6 +59,8 @@ def sending_of(ctx: "Context", outgoing: Outgoing, target: Target) -> Sending:
         raise CallMistake(target.entry, text) from error
     depth = (ctx.chain.depth if ctx.chain is not None else 0) + 1
     headers = {"traceparent": ctx.traceparent, DEPTH: str(depth)}
+    if ctx.tracestate:
+        headers["tracestate"] = ctx.tracestate
     if kind:
         headers["Content-Type"] = kind
     if target.own:

@@ -21,6 +21,7 @@ from postern.connections.vault.key_vault import KeyVault
 from postern.connections.vault.secret import NoSuchVersion, Secret
 from postern.connections.vault.vault_errors import Failure, SecretRequest, entry_of, failure_of
 from postern.proxy import Proxy
+from postern.telemetry.spans import span
 
 if TYPE_CHECKING:
     from postern.settings import Settings
@@ -146,7 +147,10 @@ class Vault:
             task = asyncio.get_running_loop().create_task(self._request(key, name, version), context=Context())
             self._requests[key] = task
             task.add_done_callback(lambda _: self._requests.pop(key, None))
-        outcome = await asyncio.shield(task)
+        with span("vault", "client") as going:
+            going.set("postern.secret.name", name)
+            outcome = await asyncio.shield(task)
+            going.error = "ConnectionFault" if isinstance(outcome, Failure) else ""
         if isinstance(outcome, Failure):
             raise outcome.fault()
         return outcome
