@@ -16,7 +16,7 @@ from httpx2 import ASGITransport
 from structlog.testing import capture_logs
 
 from postern.assembly import create_app
-from postern.assembly.application import Application
+from postern.assembly.asgi import Application
 from postern.cli.workspace import local_defaults
 from postern.http_client import AsyncClient, Response, http_client
 from postern.local_tenant import LocalTenant

@@ -123,18 +123,27 @@ def test_secrets_that_cannot_be_read_or_end_soon_are_said_one_by_one():
     )
 
 
-def test_the_secrets_of_senders_are_named_secrets_too():
+def test_the_secrets_of_senders_and_signed_urls_are_named_secrets_too():
     @workflow(access=anonymous(signed_by=SenderSignature("github", ("new", "old"), "X-Hub-Signature-256")))
     async def hook(ctx: Any) -> None: ...
 
-    policy = bind(hook.access, people={}, tenants=[], audiences=[])
-    snapshot = Snapshot({"hook": Trigger(hook, policy, Path("hook.py"))}, ())
+    @workflow(access=anonymous(signed=True))
+    async def link(ctx: Any) -> None: ...
+
+    triggers = {
+        each.name: Trigger(each, bind(each.access, people={}, tenants=[], audiences=[]), Path("hook.py"))
+        for each in (hook, link)
+    }
+    snapshot = Snapshot(triggers, ())
     settings = load_settings({}, defaults={"client_secret_name": "own"})
     assert named_secrets(settings, snapshot) == {
         "new": ("signed_by= of hook",),
         "old": ("signed_by= of hook",),
         "own": ("POSTERN_CLIENT_SECRET_NAME",),
+        "postern-url-link-primary": ("signed URLs of link",),
+        "postern-url-link-secondary": ("signed URLs of link",),
     }
+    assert set(named_secrets(settings, snapshot, local=True)) == {"new", "old", "own"}
 
 
 def pem(key: Any) -> str:
