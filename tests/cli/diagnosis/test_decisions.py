@@ -29,7 +29,6 @@ from postern.cli.diagnosis.public_url import (
 from postern.cli.diagnosis.vault import is_ed25519, named_secrets, secret_findings
 from postern.connections.faults import ConnectionFault
 from postern.connections.vault.secret import SecretState
-from postern.ids import new_id
 from postern.journal.database.revisions import HEAD
 from postern.settings import load_settings
 
@@ -179,7 +178,7 @@ def test_settings_that_were_probably_not_meant_are_warnings(monkeypatch: pytest.
     ]
 
 
-REQUEST = new_id()
+REQUEST = "01a2290b-7ce5-77e9-98d4-77e40abb4268"
 
 
 @pytest.mark.parametrize(
