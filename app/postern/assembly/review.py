@@ -29,6 +29,9 @@ from postern.settings import Settings
 REMEMBERED = 300.0
 """Seconds for which a server remembers what the directory said."""
 
+FAULT_REMEMBERED = 30.0
+"""The same for a directory that could not be asked."""
+
 LookUp = Callable[[Sequence[str]], Awaitable[Looked]]
 Read = Callable[[Callable[[Connection], Any]], Awaitable[Any]]
 
@@ -100,7 +103,8 @@ class Reviews:
             wanted = frozenset(ids)
             if self._looked is not None:
                 at, known, looked = self._looked
-                if wanted <= known and self._now() < at + REMEMBERED:
+                kept = FAULT_REMEMBERED if looked.fault else REMEMBERED
+                if wanted <= known and self._now() < at + kept:
                     return looked
             looked = await self._look_up(ids)
             self._looked = self._now(), wanted, looked
