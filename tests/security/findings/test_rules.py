@@ -39,6 +39,7 @@ def test_one_token_from_two_networks_is_odd_at_the_second_one():
     assert found.subject == f"{TENANT}/ada"
     assert found.who.token_id == "token"
     assert found.evidence.networks == ("203.0.113.0/24", "192.0.2.0/24")
+    assert found.evidence.addresses == ("203.0.113.5", "192.0.2.9")
     assert found.evidence.runs == (admission(NOW).first_request_id, admission(NOW + 9).first_request_id)
 
 

@@ -76,7 +76,7 @@ class Detector:
         for odd in found:
             evidence = Evidence(
                 runs=_distinct(*odd.runs, admission.first_request_id, admission.last_request_id),
-                addresses=_distinct(address_shown(admission.client_address)),
+                addresses=_distinct(*map(address_shown, (*odd.addresses, admission.client_address))),
                 networks=odd.networks,
                 workflows=_distinct(*odd.workflows, admission.workflow),
                 reasons=odd.reasons,

@@ -39,6 +39,7 @@ class Odd:
     workflows: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
     runs: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,7 @@ class Admitted:
 class _Place:
     last_at: float
     run: str
+    address: str
     unfamiliar: bool
 
 
@@ -123,7 +125,8 @@ class TokenNetworks:
                 yield self._odd(request, others)
             if len(places) >= MOST_OF_TOKEN:
                 del places[min(places, key=lambda name: places[name].last_at)]
-            places[network] = _Place(admission.last_at, admission.first_request_id, elsewhere and bool(others))
+            run, address = admission.first_request_id, admission.client_address
+            places[network] = _Place(admission.last_at, run, address, elsewhere and bool(others))
             return
         between = {
             name: place
@@ -150,6 +153,7 @@ class TokenNetworks:
             request.subject,
             networks=(*others, request.network),
             runs=tuple(place.run for place in others.values()),
+            addresses=tuple(place.address for place in others.values()),
         )
 
 
