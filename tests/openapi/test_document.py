@@ -134,7 +134,9 @@ ALWAYS = {"workflow-problem", "bad-header", "workflow-failed", "internal-error",
     "too-many-calls",
     "consent-required",
 }
-GUARDED = {"unauthenticated", "identity-unavailable"} | {"insecure-transport"} & set(PROBLEMS)
+GUARDED = {"unauthenticated", "identity-unavailable", "revocations-unavailable"} | {"insecure-transport"} & set(
+    PROBLEMS
+)
 RECORDED = {"bad-idempotency-key", "reply-not-kept", "run-cancelled", "run-in-progress", "idempotency-key-reused"} | {
     "journal-unavailable"
 }
@@ -161,15 +163,8 @@ ELSEWHERE = {
     *("bad-request", "bad-filter", "forbidden", "unknown-run", "not-found", "method-not-allowed", "request-timeout"),
     *("cannot-resubmit", "run-ended", "uri-too-long", "headers-too-large", "unsupported-transfer-coding"),
     *("misdirected-request", "unknown-connection", "connection-shared"),
-    *("link-exists", "workflow-not-signed", "signing-key-unavailable"),
-    "rate-limited",
-    *(
-        "unknown-finding",
-        "unknown-revocation",
-        "confirmation-required",
-        "too-many-revocations",
-        "revocations-unavailable",
-    ),
+    *("link-exists", "workflow-not-signed", "signing-key-unavailable", "rate-limited", "unknown-finding"),
+    *("unknown-revocation", "confirmation-required", "too-many-revocations"),
 }
 """Problems of other pages, of requests that reach no trigger, and of limits that an operator sets."""
 

@@ -76,6 +76,7 @@ OF_TRIGGERS: Mapping[str, Callable[[Operation], bool]] = {
     "workflow-failed": _always,
     "internal-error": _always,
     "identity-unavailable": _checked,
+    "revocations-unavailable": _guarded,
     "journal-unavailable": _recorded,
     "too-many-calls": _always,
     "shutting-down": _always,
