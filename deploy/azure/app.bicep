@@ -25,6 +25,8 @@ param allowedNetworks string = ''
 param config string = ''
 @description('The name in the vault of the key that seals the tokens of connections that people grant. Empty: there are none.')
 param grantsKeyName string = ''
+@description('The name in the vault of the key that signs the audit log. Empty without one.')
+param auditKeyName string = ''
 @description('`true` if main.bicep made the larger database.')
 param production string = 'false'
 param minReplicas int = 2
@@ -52,6 +54,7 @@ var settings = {
 var options = union(
   empty(config) ? {} : {POSTERN_CONFIG: config},
   empty(grantsKeyName) ? {} : {POSTERN_GRANTS_KEY_NAME: grantsKeyName}
+  empty(auditKeyName) ? {} : {POSTERN_AUDIT_KEY_NAME: auditKeyName}
 )
 
 module app 'br/public:avm/res/app/container-app:0.23.0' = {

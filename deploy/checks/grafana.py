@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-VARIABLES = {"$__rate_interval": "5m", "$job": "postern", "$workflow": ".*"}
+VARIABLES = {"$__rate_interval": "5m", "$__range": "6h", "$job": "postern", "$workflow": ".*"}
 """The variables of queries, with a value that Grafana could put there."""
 
 

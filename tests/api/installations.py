@@ -18,7 +18,7 @@ from starlette.applications import Starlette
 from postern import api
 from postern.access import Caller, StartedBy
 from postern.assembly import create_identity, installation_of, load_catalog, tenants
-from postern.assembly.application import nothing_here
+from postern.assembly.asgi import nothing_here
 from postern.authoring.request import Request
 from postern.errors import problem
 from postern.http_client import AsyncClient, Response, http_client

@@ -72,7 +72,9 @@ def test_rows_say_who_why_and_when(
 
 def test_csv_is_for_spreadsheets(postern: Postern, folder: Path):
     expect(folder)
-    rows = list(csv.DictReader(io.StringIO(postern("access", "--csv").stdout)))
+    written = postern("access", "--csv").stdout
+    assert "\\" not in written
+    rows = list(csv.DictReader(io.StringIO(written)))
     assert {row["workflow"] for row in rows} >= {"hello", "payroll", ""}
     assert postern("access", "--csv", "--json").exit_code == 2
 

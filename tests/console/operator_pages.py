@@ -25,7 +25,7 @@ from postern.console.audit import Audit
 from postern.console.connections import Connections
 from postern.console.explain import Explain
 from postern.console.navigation import NAVIGATION
-from postern.console.page import PageRoute, SeeOther, Viewer, Visit
+from postern.console.page import PageRoute, SeeOther, Shown, Viewer, Visit
 from postern.console.refusals import Refusals
 from postern.console.render import render
 from postern.console.revocations import Revocations
@@ -255,6 +255,7 @@ async def _answer(route: PageRoute, request: Request) -> Response:
         return JSONResponse({"title": problem.title, "detail": problem.detail}, problem.status)
     if isinstance(shown, SeeOther):
         return Response(status_code=303, headers={"Location": shown.path})
+    assert isinstance(shown, Shown), "no page of these is a file"
     return Response(render(shown.template, {**shown.values, **frame(shown.here)}), shown.status)
 
 

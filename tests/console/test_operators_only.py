@@ -15,6 +15,8 @@ PAGES = (
     "/console/refusals",
     "/console/workflows",
     "/console/workflows/payroll",
+    "/console/access",
+    "/console/access.csv",
     "/console/secrets",
     "/console/explain",
     "/console/explain?workflow=payroll&person=lisa",

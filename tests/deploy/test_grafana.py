@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 
 from deploy.checks.grafana import as_rules, panels, queries
-from postern.api.metrics import Families, blocked_loop_metrics, grant_metrics, thread_metrics
+from postern.api.metrics import (
+    Families,
+    blocked_loop_metrics,
+    finding_metrics,
+    grant_metrics,
+    revocation_metrics,
+    thread_metrics,
+)
 from postern.histogram import Histogram
 from postern.triggers.request_counts import OUTCOMES, RequestCounts
 from tests.deploy.test_alerts import OF_PROMETHEUS, reported  # noqa: F401
@@ -29,6 +36,8 @@ async def test_every_metric_and_label_of_the_queries_is_one_that_a_running_serve
 ) -> None:
     rare = [*grant_metrics(dict, {"renewed": 1}, Histogram([1.0]))(Families("p"))]  # there is none at the start
     rare += thread_metrics(RequestCounts(dict), lambda: {"hello": 1}, lambda: {"hello": 1})(Families("p"))
+    rare += finding_metrics(lambda: {"new-network": 1}, lambda: {"started": 1})(Families("p"))
+    rare += revocation_metrics(lambda: 1, lambda: 0.5)(Families("p"))
     rare += blocked_loop_metrics(lambda: {"hello": 1})(Families("p"))
     reported = {**reported, **{each.name: set(each.labels) for family in rare for each in family.samples}}
     for expression in ALL:
@@ -57,7 +66,7 @@ def test_every_legend_uses_labels_that_its_query_leaves() -> None:
 
 
 def test_every_variable_of_a_query_is_one_of_the_dashboard() -> None:
-    own = {f"${variable['name']}" for variable in DASHBOARD["templating"]["list"]} | {"$__rate_interval"}
+    own = {f"${variable['name']}" for variable in DASHBOARD["templating"]["list"]} | {"$__rate_interval", "$__range"}
     for panel in panels(DASHBOARD):
         for target in panel.get("targets", ()):
             assert set(re.findall(r"\$\w+", target["expr"])) <= own, target

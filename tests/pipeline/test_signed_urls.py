@@ -16,7 +16,7 @@ from httpx2 import ASGITransport
 from structlog.testing import capture_logs
 
 from postern.assembly import create_app
-from postern.assembly.application import Application
+from postern.assembly.asgi import Application
 from postern.cli.workspace import local_defaults
 from postern.http_client import AsyncClient, Response, http_client
 from postern.local_tenant import LocalTenant
@@ -135,6 +135,8 @@ async def test_without_a_link_nobody_comes_in_whoever_it_is(server: Server):
     assert (await server.client.post(bare, headers=server.headers("ada"))).status_code == 401
     refused = await server.client.post(url, headers=server.headers("ada"))
     assert refused.status_code == 401
+    for answer in (refused, await server.client.post(url)):
+        assert answer.headers["referrer-policy"] == "no-referrer"  # a page of a workflow may have links
     assert refused.headers["www-authenticate"] == "Signed-URL"
 
 

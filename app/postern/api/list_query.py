@@ -17,6 +17,7 @@ from postern.journal.reading.cursor import opened
 from postern.journal.reading.filters import ANONYMOUS, RefusalFilter, RunFilter
 from postern.journal.reading.findings import FindingFilter
 from postern.journal.run import State
+from postern.security.review.review import MARKS, Filter
 
 DEFAULT_LIMIT = 50
 MOST = 200
@@ -84,6 +85,12 @@ def _audit_filter(values: dict[str, Any]) -> AuditFilter:
     return AuditFilter(**values, subject=subject, name=name)
 
 
+def review_filter(query: bytes) -> Filter:
+    """The rows of the access review that the query wants. Raises Problem `bad-filter`."""
+    values = _values(pairs_of(query), {"workflow": _name, "mark": _mark, "text": _name})
+    return Filter(values.get("workflow", ""), values.get("mark", ""), values.get("text", ""))
+
+
 def no_parameters(query: bytes) -> None:
     """Check that the query is empty. Raises Problem `bad-filter`."""
     _values(pairs_of(query), {})
@@ -138,6 +145,12 @@ def _error(where: str, message: str) -> dict[str, str]:
 def _name(text: str) -> str:
     if not 0 < len(text) <= LONGEST or "\0" in text:
         raise Wrong(f"must have 1 to {LONGEST} characters")
+    return text
+
+
+def _mark(text: str) -> str:
+    if text not in MARKS:
+        raise Wrong(f"must be one of {', '.join(MARKS)}")
     return text
 
 

@@ -1,6 +1,7 @@
 """The only place where the parts of the server are put together: settings in, application out."""
 
-from postern.assembly.application import Application, create_app, create_app_from_environment
+from postern.assembly.application import create_app, create_app_from_environment
+from postern.assembly.asgi import Application
 from postern.assembly.catalog import load_catalog
 from postern.assembly.identity import create_identity, installation_of, tenants
 

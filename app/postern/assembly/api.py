@@ -3,8 +3,6 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from structlog.typing import FilteringBoundLogger
-
 from postern import api
 from postern.api.departure import Page
 from postern.api.docs import Docs, TokenCommand
@@ -12,18 +10,15 @@ from postern.api.finding_actions import FindingActions
 from postern.api.resubmit import resubmitter
 from postern.api.run_actions import Resubmit, Underway
 from postern.api.run_audit import RunAudit
-from postern.assembly.catalog import CatalogPart
+from postern.assembly.foundation import Foundation
 from postern.assembly.grants import GrantsPart
-from postern.assembly.identity import IdentityPart, installation_of
+from postern.assembly.identity import installation_of
 from postern.assembly.part import Part
 from postern.assembly.refusals import RefusalsPart
 from postern.assembly.revocation import RevocationPart
 from postern.assembly.runs import RunsPart
-from postern.journal.journal import Journal
 from postern.journal.reading.records import RunRecord, underway_record
 from postern.runs.apart import apart
-from postern.security.audit.log import Note
-from postern.settings import Settings
 from postern.triggers.large_bodies import LargeBodies
 
 
@@ -39,32 +34,27 @@ class ApiPart(Part):
 
 
 def api_part(
-    settings: Settings,
-    journal: Journal,
-    identity: IdentityPart,
-    catalog: CatalogPart,
+    base: Foundation,
     runs: RunsPart,
     refusals: RefusalsPart,
     grants: GrantsPart,
     revocation: RevocationPart,
-    log: FilteringBoundLogger,
     local_tokens: TokenCommand | None,
     large_bodies: LargeBodies,
-    note: Note,
     more: Iterable[tuple[str, str, Page]] = (),
 ) -> ApiPart:
     """`/runs`, `/refusals`, `/workflows`, `/connections`, `/findings`, `/revocations`, `/openapi.json`, `/docs`, and
     `more` pages of other parts by method and path. With `local_tokens`, for a local tenant, all callers see the
-    documents of all triggers. `note` notes events of the audit log."""
-    installation = installation_of(settings)
-    identify = identity.identification.identify
+    documents of all triggers."""
+    journal, catalog, installation = base.journal, base.catalog, installation_of(base.settings)
+    identify = base.identity.identification.identify
     docs = Docs(installation, identify, catalog.snapshot, local_tokens)
 
     def underway(run_id: str) -> RunRecord | None:
         run = runs.runner.underway(run_id)
         return underway_record(run, journal.node) if run is not None else None
 
-    run_audit, findings = RunAudit(note), FindingActions(journal.write, note, log)
+    run_audit, findings = RunAudit(base.note), FindingActions(journal.write, base.note, base.log)
     resubmit = resubmitter(catalog.snapshot, apart(runs.runner.start), large_bodies)
     routes = api.routes(
         read=journal.read,
@@ -76,7 +66,7 @@ def api_part(
         snapshot=catalog.snapshot,
         installation=installation,
         refused=refusals.take,
-        log=log,
+        log=base.log,
         grants=grants.actions,
         connect_at=grants.address,
         revoking=revocation.revoking,

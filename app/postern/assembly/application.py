@@ -1,134 +1,41 @@
 """The application: its parts in order, and the ASGI application that they make."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import structlog
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
-from structlog.typing import FilteringBoundLogger
 
-from postern.access import Check, Refused, StartedBy
+from postern.access import StartedBy
 from postern.api.docs import TokenCommand
-from postern.api.own_host import FIX, MISDIRECTED, OwnHost
+from postern.api.own_host import OwnHost
 from postern.assembly.api import api_part
-from postern.assembly.catalog import CatalogPart, catalog_part
-from postern.assembly.connections import ConnectionsPart, connections_part
+from postern.assembly.asgi import Application
 from postern.assembly.console import Beside, Local, console_is_on, console_part
 from postern.assembly.findings import findings_part
+from postern.assembly.foundation import Foundation, foundation
 from postern.assembly.grants import grants_part
-from postern.assembly.identity import IdentityPart, authority, identity_part
-from postern.assembly.journal import journal_part
+from postern.assembly.identity import authority
 from postern.assembly.limits import limit_checks
-from postern.assembly.observed import observed_part, records_deleted
+from postern.assembly.observed import ObservedPart, observed_part
 from postern.assembly.operations import operations_part, readiness_of
-from postern.assembly.part import Part, start
 from postern.assembly.refusals import RefusalsPart, refusals_part
+from postern.assembly.review import review_part
 from postern.assembly.revocation import revocation_part
 from postern.assembly.runs import RunsPart, runs_part
 from postern.assembly.security import audit_part
-from postern.assembly.senders import senders_part
-from postern.assembly.signed_urls import MakeSecret, signed_urls_part
+from postern.assembly.senders import SendersPart, senders_part
+from postern.assembly.signed_urls import MakeSecret, SignedUrlsPart, signed_urls_part
 from postern.assembly.telemetry import telemetry_part
-from postern.catalog import Catalog
-from postern.connections.on_behalf_of.callers import Callers
 from postern.console.services import LocalCaller
-from postern.errors import problem
-from postern.ids import new_id
-from postern.journal.journal import Journal
-from postern.journal.refusal import Refusal
 from postern.logs import configure_logs, log_format
-from postern.runs.runner import Runner
-from postern.security.audit.log import AuditLog
-from postern.security.revocation.revocations import Revocations
-from postern.security.sender_signatures.missing import MissingSecrets
 from postern.settings import Settings, load_settings
 from postern.triggers.caller_tokens import with_caller_tokens
 from postern.triggers.client_network import network_check
 from postern.triggers.cors import let_read, preflights
-from postern.triggers.exchange import EXCHANGE, Exchange
-from postern.triggers.find import PREFIX
 from postern.triggers.gate import Gate, in_order
 from postern.triggers.large_bodies import LargeBodies
 from postern.triggers.pipeline import Pipeline, Start
 from postern.triggers.reach import check_reach
-from postern.triggers.reply import ALWAYS, Answer, problem_reply
-from postern.triggers.traced import TracedPipeline
-
-
-class Application(Starlette):
-    """Starlette for everything except triggers. Their requests go straight to the pipeline, which handles every error
-    itself: Starlette's routing and error handling would double the pipeline's cost."""
-
-    def __init__(
-        self,
-        parts: tuple[Part, ...],
-        pipeline: Pipeline,
-        catalog: Catalog,
-        own_host: OwnHost | None = None,
-        outside: Callable[[Scope], Refused | None] | None = None,
-        traced: Pipeline | TracedPipeline | None = None,
-    ) -> None:
-        @asynccontextmanager
-        async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Any]]:
-            async with AsyncExitStack() as stack:
-                yield await start(parts, stack)
-
-        super().__init__(
-            routes=[route for part in parts for route in part.routes],
-            exception_handlers={404: nothing_here, 405: nothing_here},
-            lifespan=lifespan,
-        )
-        self.router.redirect_slashes = False  # a redirect would be built from the Host header
-        self.pipeline = pipeline
-        self._trigger = traced or pipeline
-        self.catalog = catalog
-        self._own_host = own_host
-        self._outside = outside
-
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:  # type: ignore[override]
-        """Respond to one request, or run the server's lifespan (ASGI)."""
-        if scope["type"] != "http":
-            return super().__call__(scope, receive, send)
-        if self._outside is not None and (refused := self._outside(scope)) is not None:
-            return self.pipeline.turn_away(refused, scope, send)
-        if self._own_host is not None:
-            exchange: Exchange | None = scope.get(EXCHANGE)
-            elsewhere = self._own_host.elsewhere(scope, exchange.fields if exchange is not None else None)
-            if elsewhere is not None:
-                return self._send_elsewhere(elsewhere, scope, send)
-        raw_path: bytes = scope["raw_path"]
-        if raw_path.startswith(PREFIX):
-            return self._trigger(scope, receive, send)
-        if b"%" in raw_path:  # no page has such a path, but Starlette compares paths after decoding
-            answer = problem_reply(problem("not-found"), new_id())
-            return answer.send(send, head=scope["method"] == "HEAD")
-        return super().__call__(scope, receive, send)
-
-    def _send_elsewhere(self, address: str, scope: Scope, send: Send) -> Awaitable[None]:
-        """Respond to a browser that used another name of this server. Nothing else of its request is read."""
-        if address != MISDIRECTED:
-            location = (b"location", address.encode("latin-1"))
-            return Answer(303, [location, (b"content-length", b"0"), *ALWAYS], b"").send(send)
-        shown, request_id = problem("misdirected-request"), new_id()
-        client = scope.get("client")
-        checks = (Check(shown.code, False, None, FIX),)
-        refusal = Refusal(request_id, shown.code, shown.code, shown.status, "", client[0] if client else "", checks)
-        if self.pipeline.refused(refusal):
-            self.pipeline.log.info(
-                "request-refused",
-                request_id=request_id,
-                code=shown.code,
-                status=shown.status,
-                client_address=refusal.client_address,
-                fix=FIX,
-            )
-        return problem_reply(shown, request_id).send(send, head=scope["method"] == "HEAD")
 
 
 def create_app(
@@ -148,56 +55,39 @@ def create_app(
     setting that is not set, and DatabaseFault if the database can never be used. A faulty workflow raises nothing: it
     is listed as a fault, and the others are served.
     """
-    log = structlog.get_logger("postern")
-    audit = AuditLog()
-    note = audit.note
-    revocations = Revocations()
-    identity = identity_part(settings, revocations)
-    missing_secrets = MissingSecrets()
-    catalog = catalog_part(settings, identity.serve, missing_secrets)
-    connections = connections_part(settings)
-    senders = senders_part(catalog.snapshot, connections.connections.vault, missing_secrets)
-    journal = journal_part(settings, records_deleted(note))
-    process = journal.journal.node[-8:]
-    telemetry = telemetry_part(settings, process, log)
-    audited = audit_part(settings, audit, journal, connections.connections)
-    observed = observed_part(settings, note, journal.journal, catalog, connections)
-    revocation = revocation_part(settings, revocations, journal.journal, audit, identity, connections)
+    base = foundation(settings, structlog.get_logger("postern"))
+    process, for_author = base.journal.node[-8:], local_tokens is not None
     console_on = console_is_on(settings, local_address)
-    at = local_address if console_on else None
-    grants = grants_part(settings, journal.journal, connections, log, note, at, revocations)
-    for_author = local_tokens is not None
-    runs = _runs(settings, journal.journal, connections, catalog, log, grants.address, for_author)
-    findings = findings_part(settings, journal.journal, catalog, runs.runner, note, observed.observer)
-    refusals = refusals_part(journal.journal, identity.identity, log, observed.observer.rejected)
-    urls = signed_urls_part(settings, journal.journal, identity, catalog, connections, note, make_secret)
-    large = LargeBodies()
-    beside_runs = (catalog, runs, refusals, grants, revocation)
-    api = api_part(settings, journal.journal, identity, *beside_runs, log, local_tokens, large, note, urls.pages)
+    telemetry = telemetry_part(settings, process, base.log)
+    audited, observed = audit_part(base), observed_part(base)
+    revocation, senders = revocation_part(base), senders_part(base)
+    grants = grants_part(base, local_address if console_on else None)
+    runs = runs_part(base, for_author=for_author, pages=grants.address)
+    findings = findings_part(base, runs.runner, observed.observer)
+    refusals = refusals_part(base, observed.observer.rejected)
+    urls, review, large = signed_urls_part(base, make_secret), review_part(base), LargeBodies()
+    api = api_part(base, runs, refusals, grants, revocation, local_tokens, large, (*urls.pages, *review.pages))
     watching = (audited, findings, observed, revocation, senders, urls)
-    checked = (
-        telemetry,
-        identity,
-        catalog,
-        connections,
-        journal,
-        *watching,
-        grants,
-        runs,
-        refusals,
-        api,
-    )
+    checked = (telemetry, *base.parts, *watching, grants, runs, refusals, api)
     readiness = readiness_of(checked)
-    beside = Beside(
-        journal.journal, identity, catalog, connections, runs, refusals, api, grants, revocation, urls, readiness, note
-    )
-    console = console_part(settings, beside, log, Local(local_address, local_tokens, local_caller))
-    parts = (*checked, console)
+    beside = Beside(runs, refusals, api, grants, revocation, urls, review, readiness)
+    parts = (*checked, console_part(base, beside, Local(local_address, local_tokens, local_caller)))
     operations = operations_part(parts, readiness, process, runs.requests.settle, telemetry.export)
-    pipeline = _pipeline(settings, identity, catalog, connections, runs, refusals, large, log)
-    limits = limit_checks(settings, identity.identification.recall)
-    gate = Gate(
-        preflights(catalog.triggers),
+    pipeline = replace(
+        telemetry.noted(_pipeline(base, runs, refusals, large), _gate(base, senders, urls, observed)),
+        for_author=for_author,
+        console_on=console_on,
+    )
+    own_host, outside = own_host_of(settings, for_author), network_check(settings.allowed_networks)
+    traced = telemetry.around(pipeline)
+    return Application((*parts, operations), pipeline, base.catalog.catalog, own_host, outside, traced)
+
+
+def _gate(base: Foundation, senders: SendersPart, urls: SignedUrlsPart, observed: ObservedPart) -> Gate:
+    """What requests pass beside the access decision."""
+    limits = limit_checks(base.settings, base.identity.identification.recall)
+    return Gate(
+        preflights(base.catalog.triggers),
         let_read,
         before=in_order(check_reach, limits.before),
         sender=senders.sender(urls.sender),
@@ -205,59 +95,31 @@ def create_app(
         body=senders.body,
         admitted=observed.observer.admitted,
     )
-    pipeline = replace(telemetry.noted(pipeline, gate), for_author=for_author, console_on=console_on)
-    own_host, outside = own_host_of(settings, for_author), network_check(settings.allowed_networks)
-    traced = telemetry.around(pipeline)
-    return Application((*parts, operations), pipeline, catalog.catalog, own_host, outside, traced)
 
 
-def _runs(
-    settings: Settings,
-    journal: Journal,
-    connections: ConnectionsPart,
-    catalog: CatalogPart,
-    log: FilteringBoundLogger,
-    pages: str,
-    for_author: bool,
-) -> RunsPart:
-    """The runner, with what its runs reach."""
-    opened, callers = connections.connections, connections.callers
-    return runs_part(
-        settings, journal, opened, catalog.triggers, log, for_author=for_author, pages=pages, callers=callers
-    )
-
-
-def _pipeline(
-    settings: Settings,
-    identity: IdentityPart,
-    catalog: CatalogPart,
-    connections: ConnectionsPart,
-    runs: RunsPart,
-    refusals: RefusalsPart,
-    large_bodies: LargeBodies,
-    log: FilteringBoundLogger,
-) -> Pipeline:
+def _pipeline(base: Foundation, runs: RunsPart, refusals: RefusalsPart, large_bodies: LargeBodies) -> Pipeline:
     """The six steps of a request, made of the parts."""
     return Pipeline(
-        triggers=catalog.triggers,
-        recall=identity.identification.recall,
-        identify=identity.identification.identify,
-        still=identity.still,
-        start=_start(runs.runner, connections.callers),
+        triggers=base.catalog.triggers,
+        recall=base.identity.identification.recall,
+        identify=base.identity.identification.identify,
+        still=base.identity.still,
+        start=_start(base, runs),
         refused=refusals.take,
-        max_body_bytes=settings.max_body_bytes,
-        log=log,
+        max_body_bytes=base.settings.max_body_bytes,
+        log=base.log,
         count=runs.requests.count,
-        client_id=settings.client_id,
-        authority=authority(settings),
+        client_id=base.settings.client_id,
+        authority=authority(base.settings),
         large_bodies=large_bodies,
         stopping=lambda: runs.runner.room.closed,
     )
 
 
-def _start(runner: Runner, callers: Callers | None) -> Start:
+def _start(base: Foundation, runs: RunsPart) -> Start:
     """How the pipeline starts runs. Without a connection on behalf of callers nothing looks at their tokens again."""
-    start = partial(runner.start, started_by=StartedBy.REQUEST)
+    start = partial(runs.runner.start, started_by=StartedBy.REQUEST)
+    callers = base.connections.callers
     return with_caller_tokens(start, callers) if callers is not None else start
 
 
@@ -274,13 +136,3 @@ def create_app_from_environment() -> Application:
     settings = load_settings()
     configure_logs(log_format(settings.log_format))
     return create_app(settings)
-
-
-async def nothing_here(_: Request, error: Exception) -> Response:
-    """The problem for a path that does not exist, or not for this method (RFC 9110, section 15.5.6: with Allow)."""
-    allowed = getattr(error, "headers", None) or {}
-    code = "method-not-allowed" if getattr(error, "status_code", 404) == 405 else "not-found"
-    answer = problem_reply(problem(code, headers=allowed), new_id())
-    response = Response(answer.content, answer.status)
-    response.raw_headers = answer.headers
-    return response

@@ -6,18 +6,17 @@ from dataclasses import dataclass
 from functools import partial
 
 from sqlalchemy import Connection
-from structlog.typing import FilteringBoundLogger
 
 from postern.api.docs import TokenCommand
 from postern.api.health import Readiness
 from postern.assembly.api import ApiPart
-from postern.assembly.catalog import CatalogPart
-from postern.assembly.connections import ConnectionsPart
 from postern.assembly.entra_accounts import entra_accounts
+from postern.assembly.foundation import Foundation
 from postern.assembly.grants import GrantsPart
-from postern.assembly.identity import IdentityPart, installation_of
+from postern.assembly.identity import installation_of
 from postern.assembly.part import Part
 from postern.assembly.refusals import RefusalsPart
+from postern.assembly.review import ReviewPart
 from postern.assembly.revocation import RevocationPart
 from postern.assembly.runs import RunsPart
 from postern.assembly.signed_urls import SignedUrlsPart
@@ -35,29 +34,23 @@ from postern.console.sign_in import SignIn
 from postern.http_client import AsyncClient, http_client
 from postern.identity import Accounts, fetch_endpoints, tenant
 from postern.identity.explained import explained
-from postern.journal.journal import Journal
 from postern.journal.sessions import ends_of
-from postern.security.audit.log import Note
 from postern.settings import Settings
 from postern.settings.console import missing_for_console
 
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """The parts of the server that the console shows and uses. `note` notes events of the audit log."""
+    """The parts of the server that the console shows and uses."""
 
-    journal: Journal
-    identity: IdentityPart
-    catalog: CatalogPart
-    connections: ConnectionsPart
     runs: RunsPart
     refusals: RefusalsPart
     api: ApiPart
     grants: GrantsPart
     revocation: RevocationPart
     signed_urls: SignedUrlsPart
+    review: ReviewPart
     readiness: Readiness
-    note: Note
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +68,9 @@ def console_is_on(settings: Settings, local_address: str) -> bool:
     return not missing_for_console(settings, local_address)
 
 
-def console_part(settings: Settings, beside: Beside, log: FilteringBoundLogger, local: Local) -> Part:
+def console_part(base: Foundation, beside: Beside, local: Local) -> Part:
     """`/console`. Without what it needs it has no pages, and the log says what that is."""
+    settings, log, journal = base.settings, base.log, base.journal
     address = local.address or settings.public_url or ""
     if missing := missing_for_console(settings, local.address):
 
@@ -97,8 +91,8 @@ def console_part(settings: Settings, beside: Beside, log: FilteringBoundLogger, 
         finally:
             await client.aclose()
 
-    journal, assets = beside.journal, load_assets()
-    services = _services(settings, beside, log, local, address, entra_accounts(settings, client))
+    assets = load_assets()
+    services = _services(base, beside, local, address, entra_accounts(settings, client))
 
     def note(operation: Callable[[Connection], object]) -> None:
         if journal.available:  # else it would wait in memory, as would those of all further requests
@@ -112,18 +106,16 @@ def console_part(settings: Settings, beside: Beside, log: FilteringBoundLogger, 
         note,
         services.installation,
         ends_of(settings),
-        revocations=beside.revocation.revocations,
+        revocations=base.revocations,
     )
     guard = Guard(frame, sessions, settings.console == "operators", beside.refusals.take, log)
-    sign_in = SignIn(frame, sessions, _entra(settings, beside, client, address), journal.write, log, beside.note)
+    sign_in = SignIn(frame, sessions, _entra(base, client, address), journal.write, log, base.note)
     return Part(routes=routes(services, guard, sign_in, assets), life=life)
 
 
-def _services(
-    settings: Settings, beside: Beside, log: FilteringBoundLogger, local: Local, address: str, accounts: Accounts
-) -> Services:
+def _services(base: Foundation, beside: Beside, local: Local, address: str, accounts: Accounts) -> Services:
     """What the pages get."""
-    journal, expiry = beside.journal, beside.connections.expiry
+    settings, journal, expiry = base.settings, base.journal, base.connections.expiry
     return Services(
         settings=settings,
         installation=installation_of(settings),
@@ -132,11 +124,11 @@ def _services(
         cancel=beside.runs.runner.cancel,
         resubmit=beside.api.resubmit,
         underway=beside.api.underway,
-        snapshot=beside.catalog.snapshot,
-        log=log,
+        snapshot=base.catalog.snapshot,
+        log=base.log,
         local=bool(local.address),
         address=address,
-        explain=partial(explained, beside.identity.identity),
+        explain=partial(explained, base.identity.identity),
         local_caller=local.caller,
         token_command=local.tokens,
         secret_states=lambda: expiry.states,
@@ -147,16 +139,18 @@ def _services(
         revoking=beside.revocation.revoking,
         signed_urls=beside.signed_urls.actions,
         stages=partial(stages_of, settings=settings, of=OfPeople(journal.read, accounts)),
-        note=beside.note,
+        note=base.note,
+        review=beside.review.make,
         run_audit=beside.api.run_audit,
         findings=beside.api.findings,
     )
 
 
-def _entra(settings: Settings, beside: Beside, client: AsyncClient, address: str) -> Entra:
+def _entra(base: Foundation, client: AsyncClient, address: str) -> Entra:
     """The settings' own tenant and application."""
+    settings = base.settings
     own_tenant = tenant(settings.tenant_id or "", settings.cloud, settings.authority)
     client_id = settings.client_id or ""
-    proof = OwnProof(client_id, settings.client_secret_name or "", lambda: beside.connections.connections.context)
+    proof = OwnProof(client_id, settings.client_secret_name or "", lambda: base.connections.connections.context)
     find = partial(fetch_endpoints, client, own_tenant)
-    return Entra(own_tenant.tenant_id, client_id, address, find, client, proof, beside.identity.identity.sign_in)
+    return Entra(own_tenant.tenant_id, client_id, address, find, client, proof, base.identity.identity.sign_in)

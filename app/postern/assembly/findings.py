@@ -11,12 +11,12 @@ from postern.access import Caller, StartedBy
 from postern.api.finding_actions import finding_json
 from postern.api.metrics import finding_metrics
 from postern.assembly.catalog import CatalogPart
+from postern.assembly.foundation import Foundation
 from postern.assembly.part import Part
 from postern.authoring.request import Request
 from postern.catalog.context_changes import apply
 from postern.journal.audit_event import Kind
 from postern.journal.finding import Finding, FindingKind
-from postern.journal.journal import Journal
 from postern.journal.reading.readers import SERVER
 from postern.journal.run import Run
 from postern.runs.apart import apart
@@ -26,7 +26,6 @@ from postern.security.findings.alert_workflow import alert_fault
 from postern.security.findings.alerts import Alerts
 from postern.security.findings.watch import Watch
 from postern.security.observed import Observer
-from postern.settings import Settings
 from postern.triggers.find import find
 from postern.triggers.read import arguments
 
@@ -35,11 +34,10 @@ JSON = "application/json"
 log = structlog.get_logger("postern.findings")
 
 
-def findings_part(
-    settings: Settings, journal: Journal, catalog: CatalogPart, runner: Runner, note: Note, observer: Observer
-) -> Part:
+def findings_part(base: Foundation, runner: Runner, observer: Observer) -> Part:
     """What is observed is looked at while the server runs, and the rest when it stops: so this part starts before the
     one that observes."""
+    settings, journal, catalog = base.settings, base.journal, base.catalog
     counts = Counter({kind.value: 0 for kind in FindingKind})  # each series begins at 0, so that its first rise counts
     read = partial(journal.read, caller=SERVER)
     name = settings.findings.run
@@ -55,7 +53,7 @@ def findings_part(
     def found(new: Sequence[Finding]) -> None:
         for finding in new:
             counts[finding.kind] += 1
-            report(finding, note)
+            report(finding, base.note)
         alerts.wake()
 
     watch = Watch(read, journal.write, journal.node, catalog.triggers, found)

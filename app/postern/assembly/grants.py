@@ -5,14 +5,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import cache, partial
 
-from structlog.typing import FilteringBoundLogger
-
 from postern.access import Caller
 from postern.api.access import is_operator
 from postern.api.grant_actions import GrantActions
 from postern.api.metrics import grant_metrics
-from postern.assembly.connections import ConnectionsPart
 from postern.assembly.entra_accounts import entra_accounts
+from postern.assembly.foundation import Foundation
 from postern.assembly.identity import installation_of
 from postern.assembly.part import Part
 from postern.connections.grants.counts import GrantCounts
@@ -26,11 +24,8 @@ from postern.connections.grants.seal import Seal
 from postern.connections.grants.server_grants import ServerGrants
 from postern.connections.grants.store import Grants
 from postern.http_client import http_client
-from postern.journal.journal import Journal
 from postern.journal.reading.readers import SERVER
-from postern.security.audit.log import Note
-from postern.security.revocation.revocations import Revocations
-from postern.settings import GrantedAuth, Settings
+from postern.settings import GrantedAuth
 from postern.settings.installation import Installation
 
 
@@ -59,18 +54,11 @@ def may_connect(installation: Installation, address: str) -> Callable[[Caller, b
     return may
 
 
-def grants_part(
-    settings: Settings,
-    journal: Journal,
-    connections: ConnectionsPart,
-    log: FilteringBoundLogger,
-    note: Note,
-    local_address: str | None,
-    revocations: Revocations,
-) -> GrantsPart:
+def grants_part(base: Foundation, local_address: str | None) -> GrantsPart:
     """Grants are renewed in the background while the server runs. Without an entry that needs it, the part is empty.
-    `note` notes events of the audit log. `local_address` is where browsers reach the server with a local tenant, ""
+    `local_address` is where browsers reach the server with a local tenant, ""
     with a real one, and None if the console is off. Grants of people whose access has ended are not used."""
+    settings, journal, connections, revocations = base.settings, base.journal, base.connections, base.revocations
     entries = granted_entries(settings)
     address = "" if local_address is None else local_address or settings.public_url or ""
 
@@ -86,7 +74,7 @@ def grants_part(
         context = replace(opened.context, http=opened.provider_client(entry.entry))
         return provider_of(name, entry.auth, context, accounts)
 
-    actions = partial(_actions, entries, journal, settings, log, note, revocations)
+    actions = partial(_actions, entries, base)
 
     if not entries:
         return GrantsPart(entries=entries, actions=actions(None), address=address, provider=provider)
@@ -121,14 +109,8 @@ def grants_part(
     )
 
 
-def _actions(
-    entries: Mapping[str, GrantedEntry],
-    journal: Journal,
-    settings: Settings,
-    log: FilteringBoundLogger,
-    note: Note,
-    revocations: Revocations,
-    grants: Grants | None,
-) -> GrantActions:
-    tenant_id, refused = settings.tenant_id or "", revocations.refuses_owner
-    return GrantActions(entries, grants, journal.read, journal.write, tenant_id, log, note=note, refused=refused)
+def _actions(entries: Mapping[str, GrantedEntry], base: Foundation, grants: Grants | None) -> GrantActions:
+    journal, tenant_id, refused = base.journal, base.settings.tenant_id or "", base.revocations.refuses_owner
+    return GrantActions(
+        entries, grants, journal.read, journal.write, tenant_id, base.log, note=base.note, refused=refused
+    )

@@ -8,12 +8,14 @@ from functools import partial
 from postern.api.health import journal_works
 from postern.api.metrics import journal_metrics, storage_metrics
 from postern.assembly.part import Part
+from postern.journal.audit_event import Kind
 from postern.journal.database.engine import check_database
 from postern.journal.journal import Journal
 from postern.journal.reading.readers import SERVER
 from postern.journal.retention import Retention
 from postern.journal.sessions import ends_of
 from postern.journal.storage import SUMS_SECONDS, Growth, Storage
+from postern.security.audit.log import Note
 from postern.settings import Settings
 
 
@@ -52,3 +54,12 @@ def journal_part(settings: Settings, deleted: Callable[[Mapping[str, int]], obje
         checks={"journal": journal_works(lambda: journal.available, journal.read)},
         metrics=(journal_metrics(journal), storage_metrics(lambda: storage.found)),
     )
+
+
+def records_deleted(note: Note) -> Callable[[Mapping[str, int]], None]:
+    """Notes how many records of each kind were deleted, where there were any."""
+
+    def deleted(gone: Mapping[str, int]) -> None:
+        note(Kind.RETENTION, fields={"deleted": {name: count for name, count in gone.items() if count}, "pruned": {}})
+
+    return deleted

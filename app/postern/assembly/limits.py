@@ -10,8 +10,7 @@ from postern.errors import Problem, problem
 from postern.security.limits.addresses import client_of
 from postern.security.limits.limiter import Limiter, Taken
 from postern.settings import Settings
-from postern.triggers.gate import add_header
-from postern.triggers.rejections import address_of
+from postern.triggers.gate import ADDED
 from postern.triggers.secure_transport import Scope
 
 UNCOUNTED = "postern.limits.uncounted"
@@ -50,7 +49,7 @@ class RequestLimits:
 
     def of_address(self, trigger: Trigger, scope: Scope) -> None:
         """Count a request for its address, before its token is looked at. Raises Problem 429."""
-        taken = self.addresses.take(trigger.workflow.name, client_of(address_of(scope)))
+        taken = self.addresses.take(trigger.workflow.name, _client(scope))
         if taken is None:
             return
         if taken.exceeded is not None and self._sent_by_own_run(scope):
@@ -63,10 +62,10 @@ class RequestLimits:
         name = trigger.workflow.name
         if self._is_own(caller):
             if UNCOUNTED not in scope:
-                self.addresses.give_back(name, client_of(address_of(scope)))
+                self.addresses.give_back(name, _client(scope))
             return
         anonymous = caller.kind == "anonymous"
-        client = client_of(address_of(scope)) if anonymous else (caller.tenant_id, caller.object_id)
+        client = _client(scope) if anonymous else (caller.tenant_id, caller.object_id)
         if (taken := self.callers.take(name, client)) is not None:
             _report(taken, scope, "caller")
 
@@ -85,10 +84,17 @@ class RequestLimits:
         return caller is not None and self._is_own(caller)
 
 
+def _client(scope: Scope) -> str:
+    client = scope.get("client")
+    return client_of(client[0]) if client else ""
+
+
 def _report(taken: Taken, scope: Scope, of: str) -> None:
     """Add the fields of the limits to the response. Raises Problem if one is used up."""
-    add_header(scope, b"ratelimit-policy", taken.policy)
-    add_header(scope, b"ratelimit", taken.limit)
+    if (added := scope.get(ADDED)) is None:
+        scope[ADDED] = [*taken.headers]
+    else:
+        added += taken.headers
     if (quota := taken.exceeded) is None:
         return
     raise problem(

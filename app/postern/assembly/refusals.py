@@ -4,11 +4,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from structlog.typing import FilteringBoundLogger
-
+from postern.assembly.foundation import Foundation
 from postern.assembly.part import Part
 from postern.identity import Examined, Identity, examine
-from postern.journal.journal import Journal
 from postern.journal.refusal import Refusal
 from postern.journal.refusals import Examine, Refusals, Report
 
@@ -20,9 +18,9 @@ class RefusalsPart(Part):
     take: Callable[[Refusal], bool]
 
 
-def refusals_part(journal: Journal, identity: Identity, log: FilteringBoundLogger, report: Report) -> RefusalsPart:
+def refusals_part(base: Foundation, report: Report) -> RefusalsPart:
     """Tokens of rejected requests are examined after the reply. `report` gets what was counted."""
-    refusals = Refusals(journal.write, examiner(identity), log, report=report)
+    refusals = Refusals(base.journal.write, examiner(base.identity.identity), base.log, report=report)
 
     @asynccontextmanager
     async def life() -> AsyncIterator[None]:

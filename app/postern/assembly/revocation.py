@@ -5,15 +5,11 @@ from functools import partial
 
 from postern.api.health import Check
 from postern.api.metrics import revocation_metrics
-from postern.assembly.connections import ConnectionsPart
-from postern.assembly.identity import IdentityPart
+from postern.assembly.foundation import Foundation
 from postern.assembly.part import Part
 from postern.errors import Problem
-from postern.journal.journal import Journal
-from postern.security.audit.log import AuditLog
 from postern.security.revocation.revocations import PATIENCE, Revocations
 from postern.security.revocation.revoking import Revoking
-from postern.settings import Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,24 +20,18 @@ class RevocationPart(Part):
     revocations: Revocations
 
 
-def revocation_part(
-    settings: Settings,
-    revocations: Revocations,
-    journal: Journal,
-    audit: AuditLog,
-    identity: IdentityPart,
-    connections: ConnectionsPart,
-) -> RevocationPart:
-    """The tokens that `identity` remembers, and those that runs in progress hold, are forgotten when the access of
+def revocation_part(base: Foundation) -> RevocationPart:
+    """The tokens that the identity remembers, and those that runs in progress hold, are forgotten when the access of
     their callers ends."""
-    revocations.on_revoked(identity.identity.forget)
-    if connections.callers is not None:
-        revocations.on_revoked(connections.callers.revoked)
+    settings, revocations, journal = base.settings, base.revocations, base.journal
+    revocations.on_revoked(base.identity.identity.forget)
+    if base.connections.callers is not None:
+        revocations.on_revoked(base.connections.callers.revoked)
     revoking = Revoking(
         revocations,
         journal.read,
         journal.write,
-        audit.note,
+        base.note,
         settings.tenant_id or "",
         settings.client_id or "",
         frozenset(settings.operators),

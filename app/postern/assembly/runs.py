@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from structlog.typing import FilteringBoundLogger
 
 from postern.api.metrics import Collect, blocked_loop_metrics, node_metrics, request_metrics, thread_metrics
+from postern.assembly.foundation import Foundation
 from postern.assembly.part import Part
 from postern.authoring.context import Services
 from postern.catalog import Trigger
-from postern.connections import Connections
 from postern.connections.calls.calls import Calls
 from postern.connections.on_behalf_of.callers import Callers
 from postern.errors import Problem
-from postern.journal.journal import Journal
 from postern.journal.run import Run, State
 from postern.journal.secured import url_shown
 from postern.journal.server_processes import ServerProcesses
@@ -27,7 +26,6 @@ from postern.runs.executor import LEFT_BEHIND, SharedExecutor
 from postern.runs.runner import Runner, holder
 from postern.runs.steps import Steps
 from postern.runs.threads import Threads
-from postern.settings import Settings
 from postern.trace import RUN
 from postern.triggers.request_counts import RequestCounts
 
@@ -40,20 +38,12 @@ class RunsPart(Part):
     requests: RequestCounts
 
 
-def runs_part(
-    settings: Settings,
-    journal: Journal,
-    connections: Connections,
-    triggers: Callable[[], Mapping[str, Trigger]],
-    log: FilteringBoundLogger,
-    *,
-    for_author: bool = False,
-    pages: str = "",
-    callers: Callers | None = None,
-) -> RunsPart:
+def runs_part(base: Foundation, *, for_author: bool = False, pages: str = "") -> RunsPart:
     """The runner accepts runs until the server process closes. `for_author` logs failures with their tracebacks.
-    `pages` is the address of the pages for people, "" if there are none. `callers` forgets the token of a caller whose
-    run has ended."""
+    `pages` is the address of the pages for people, "" if there are none. The token of a caller whose run has ended is
+    forgotten."""
+    settings, journal, log, triggers = base.settings, base.journal, base.log, base.catalog.triggers
+    connections, callers = base.connections.connections, base.connections.callers
     threads, of_steps = Threads("workflow"), Threads("step")
 
     def left(run_id: str) -> float:

@@ -9,7 +9,7 @@ import anyio
 import structlog
 
 from postern.api.audit_metrics import audit_metrics
-from postern.assembly.journal import JournalPart
+from postern.assembly.foundation import Foundation
 from postern.assembly.part import Part
 from postern.connections import Connections
 from postern.connections.faults import ConnectionFault
@@ -39,14 +39,14 @@ class AuditPart(Part):
     checkpoints: Checkpoints
 
 
-def audit_part(settings: Settings, audit: AuditLog, of_journal: JournalPart, connections: Connections) -> AuditPart:
+def audit_part(base: Foundation) -> AuditPart:
     """Events are written while the server runs, and what is left when it stops. So are checkpoints."""
-    journal = of_journal.journal
+    audit, journal = base.audit, base.journal
     writer = AuditWriter(audit, journal.node, journal.write)
     read_heads = partial(journal.read, heads, caller=SERVER)
-    checkpoints = Checkpoints(writer, read_heads, journal.write, _keeping(settings, connections))
+    checkpoints = Checkpoints(writer, read_heads, journal.write, _keeping(base.settings, base.connections.connections))
     retention = AuditRetention(audit, writer, checkpoints, partial(journal.read, caller=SERVER), journal.write)
-    of_journal.retention.also["audit_events"] = retention.sweep
+    base.of_journal.retention.also["audit_events"] = retention.sweep
 
     @asynccontextmanager
     async def life() -> AsyncIterator[None]:

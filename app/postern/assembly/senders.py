@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from functools import partial
 
 from postern.access import Caller, Signed
+from postern.assembly.foundation import Foundation
 from postern.assembly.part import Part
-from postern.catalog import Snapshot, Trigger
+from postern.catalog import Trigger
 from postern.connections.faults import ConnectionFault
 from postern.connections.vault.secret import VaultUnavailable
-from postern.connections.vault.vault import Vault
 from postern.errors import problem
 from postern.security.sender_signatures.check import SecretUnread, SenderCheck, SenderSecrets, sender
-from postern.security.sender_signatures.missing import MissingSecrets
 from postern.triggers.secure_transport import Scope
 
 OfUrl = Callable[[Trigger, Scope], Awaitable[Caller]]
@@ -54,8 +53,9 @@ def _own_words() -> Iterator[None]:
         raise SecretUnread(str(fault), missing=not isinstance(fault, VaultUnavailable)) from None
 
 
-def senders_part(snapshot: Callable[[], Snapshot], vault: Vault, missing: MissingSecrets) -> SendersPart:
-    """`missing` learns which secrets the vault does not have while the server runs."""
+def senders_part(base: Foundation) -> SendersPart:
+    """`missing_secrets` learns which secrets the vault does not have while the server runs."""
+    vault = base.connections.connections.vault
 
     async def read(name: str) -> str:
         with _own_words():
@@ -65,6 +65,5 @@ def senders_part(snapshot: Callable[[], Snapshot], vault: Vault, missing: Missin
         with _own_words():
             return (await vault.read_again(name, value)).value
 
-    return SendersPart(
-        check=SenderCheck(SenderSecrets(read, read_again)), tasks=(partial(missing.run, snapshot, read),)
-    )
+    look = partial(base.missing_secrets.run, base.catalog.snapshot, read)
+    return SendersPart(check=SenderCheck(SenderSecrets(read, read_again)), tasks=(look,))

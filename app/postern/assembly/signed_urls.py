@@ -10,9 +10,8 @@ from postern.api.departure import Page
 from postern.api.operators import Operators
 from postern.api.signed_url_actions import SignedUrlActions
 from postern.api.signed_url_handlers import SignedUrlHandlers
-from postern.assembly.catalog import CatalogPart
-from postern.assembly.connections import ConnectionsPart
-from postern.assembly.identity import IdentityPart, installation_of
+from postern.assembly.foundation import Foundation
+from postern.assembly.identity import installation_of
 from postern.assembly.part import Part
 from postern.catalog import Trigger
 from postern.connections.faults import ConnectionFault
@@ -20,14 +19,13 @@ from postern.connections.vault.secret import NoSuchSecret
 from postern.connections.vault.vault import Vault
 from postern.errors import problem
 from postern.journal.audit_event import Kind
-from postern.journal.journal import Journal
 from postern.journal.reading.readers import SERVER
 from postern.journal.signed_urls import SignedUrl
 from postern.security.audit.log import Note
 from postern.security.signed_urls.check import SignedUrls
 from postern.security.signed_urls.keys import UrlKeys
 from postern.security.signed_urls.links import Links
-from postern.settings import Settings
+from postern.triggers.gate import add_header
 from postern.triggers.secure_transport import Scope, unsafe
 
 MakeSecret = Callable[[str], None]
@@ -43,18 +41,10 @@ class SignedUrlsPart(Part):
     actions: SignedUrlActions
 
 
-def signed_urls_part(
-    settings: Settings,
-    journal: Journal,
-    identity: IdentityPart,
-    catalog: CatalogPart,
-    connections: ConnectionsPart,
-    note: Note,
-    make_secret: MakeSecret | None,
-) -> SignedUrlsPart:
+def signed_urls_part(base: Foundation, make_secret: MakeSecret | None) -> SignedUrlsPart:
     """Uses are written while the server runs."""
-    installation = installation_of(settings)
-    keys = UrlKeys(partial(_read, connections.connections.vault), make=make_secret)
+    journal, catalog, installation = base.journal, base.catalog, installation_of(base.settings)
+    keys = UrlKeys(partial(_read, base.connections.connections.vault), make=make_secret)
     links = Links(partial(journal.read, caller=SERVER), journal.write)
     actions = SignedUrlActions(
         journal.read,
@@ -63,10 +53,10 @@ def signed_urls_part(
         keys.to_sign,
         installation.server_url,
         changed=links.forget,
-        made=partial(_note_made, note),
-        revoked=partial(_note_revoked, note),
+        made=partial(_note_made, base.note),
+        revoked=partial(_note_revoked, base.note),
     )
-    operators = Operators(installation, identity.identification.identify, catalog.snapshot)
+    operators = Operators(installation, base.identity.identification.identify, catalog.snapshot)
 
     @asynccontextmanager
     async def life() -> AsyncIterator[None]:
@@ -74,7 +64,7 @@ def signed_urls_part(
         await links.aclose()
 
     return SignedUrlsPart(
-        sender=SignedUrls(keys, links, unsafe).sender,
+        sender=SignedUrls(keys, links, unsafe, add_header).sender,
         pages=SignedUrlHandlers(operators, actions).pages,
         actions=actions,
         life=life,

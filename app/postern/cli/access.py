@@ -63,7 +63,7 @@ def access(
     if as_json:
         print_json(document | ({"changes": compared} if compared is not None else {}))
     elif as_csv:
-        typer.echo(plain(review_csv(made), lines=True), nl=False)
+        typer.echo(plain(review_csv(made).replace("\r\n", "\n"), lines=True), nl=False)
     elif compared is not None:
         _show_changes(compared)
     else:

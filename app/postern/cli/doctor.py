@@ -66,7 +66,7 @@ def checks_of(installation: Workspace, snapshot: Snapshot | None) -> Mapping[str
         "tenant": partial(entra.check_tenant, settings, local=local),
         "signing keys": partial(entra.check_keys, settings, local=local),
         "clock": partial(entra.check_clock, settings, local=local),
-        "vault": partial(vault.check_secrets, settings, at, snapshot),
+        "vault": partial(vault.check_secrets, settings, at, snapshot, local=local),
         "grants key": partial(vault.check_grants_key, settings, at),
         "audit key": partial(vault.check_audit_key, settings, at),
         "database": partial(database.check_database, settings),

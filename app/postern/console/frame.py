@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from postern.console.navigation import NAVIGATION
-from postern.console.page import Viewer
+from postern.console.page import Download, Viewer
 from postern.console.render import render
 from postern.triggers.reply import ALWAYS, Answer
 
@@ -62,6 +62,13 @@ class Frame:
     def redirect(self, location: str, *, status: int = 303, more: tuple[Header, ...] = ()) -> Answer:
         """Send the browser elsewhere."""
         return self._answer(status, b"", ((b"location", location.encode("ascii")), *more))
+
+    def download(self, file: Download) -> Answer:
+        """A file that the browser saves, and does not show."""
+        named = f'attachment; filename="{file.name}"'.encode("ascii")
+        fields = [(b"content-type", file.media_type.encode("ascii")), (b"content-disposition", named)]
+        length = (b"content-length", str(len(file.content)).encode())
+        return Answer(200, [*fields, *self.headers[1:], length, *ALWAYS], file.content)
 
     def below(self, path: str) -> str:
         """The location of a page of this server, for a browser."""

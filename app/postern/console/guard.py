@@ -17,7 +17,7 @@ from postern.console.destination import HOME, destination
 from postern.console.faults import Action, action_for, fault
 from postern.console.frame import Frame
 from postern.console.own_origin import SAFE, foreign, origin_of
-from postern.console.page import PageRoute, SeeOther, Viewer, Visit
+from postern.console.page import Download, PageRoute, SeeOther, Viewer, Visit
 from postern.console.sessions import Sessions
 from postern.console.sign_in import BROWSER, STATE, sign_in_path
 from postern.errors import Problem, header_lines, problem
@@ -102,6 +102,8 @@ class Guard:
         shown = await route.page(visit)
         if isinstance(shown, SeeOther):
             return self.frame.redirect(self.frame.below(shown.path))
+        if isinstance(shown, Download):
+            return self.frame.download(shown)
         return self.frame.page(
             shown.template,
             shown.values,

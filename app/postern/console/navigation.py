@@ -20,6 +20,7 @@ NAVIGATION = (
     Entry("refusals", "f", "Refusals", "/refusals", operators_only=True),
     Entry("findings", "i", "Findings", "/findings", operators_only=True),
     Entry("workflows", "w", "Workflows", "/workflows", operators_only=True),
+    Entry("access", "p", "Access", "/access", operators_only=True),
     Entry("connections", "c", "Connections", "/connections"),
     Entry("signed-urls", "l", "Links", "/signed-urls", operators_only=True),
     Entry("secrets", "s", "Secrets", "/secrets", operators_only=True),

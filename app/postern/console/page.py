@@ -70,6 +70,15 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True)
+class Download:
+    """A file that the browser saves. `name` is of letters, digits, dots and hyphens."""
+
+    name: str
+    media_type: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class SeeOther:
     """Send the browser to another page of the console (303). `path` begins with `/console` or `/connect`, without the
     path of the public URL."""
@@ -77,7 +86,7 @@ class SeeOther:
     path: str
 
 
-Page = Callable[[Visit], Awaitable[Shown | SeeOther]]
+Page = Callable[[Visit], Awaitable[Shown | SeeOther | Download]]
 """A page raises Problem for what it cannot show: its `title` and `detail` are shown in the frame of the console, with
 its status and the request id."""
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from starlette.routing import Route
 
 from postern.api.grant_actions import CONNECT
+from postern.console.access import Access
 from postern.console.assets import Assets
 from postern.console.audit import Audit
 from postern.console.connect import Connect
@@ -40,6 +41,7 @@ PAGES: tuple[Callable[[Services], tuple[PageRoute, ...]], ...] = (
     lambda services: Refusals(services).routes,
     lambda services: Findings(services).routes,
     lambda services: Workflows(services).routes,
+    lambda services: Access(services).routes,
     lambda services: Connections(services).routes,
     lambda services: GrantOwners(services).routes,
     lambda services: SignedUrls(services).routes,

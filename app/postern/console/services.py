@@ -22,6 +22,7 @@ from postern.connections.vault.secret import SecretState
 from postern.errors import problem
 from postern.identity.explained import Explained
 from postern.security.audit.log import Note, not_noted
+from postern.security.review.review import Review
 from postern.security.revocation.revoking import Revoking
 from postern.settings import Settings
 from postern.settings.installation import Installation
@@ -71,9 +72,9 @@ class Services:
     command that prints a token there with which a trigger may be called. `address` is where browsers reach the server.
     `secret_states` is what is known of the secrets of the settings, by name, and `read_secrets` reads them now.
     `readiness` says why each check of `/readyz` fails, "" if it passes. `grants` are the actions on connections that
-    people connect, and `provider` returns that of a grant's name. `stages` tests an entry. `note` notes events of the
-    audit log, and `run_audit` those about runs. `findings` are the actions on findings, `signed_urls` those on signed
-    URLs, and `revoking` ends access."""
+    people connect, and `provider` returns that of a grant's name. `stages` tests an entry. `review` makes the access
+    review as of now. `note` notes events of the audit log, and `run_audit` those about runs. `findings` are the
+    actions on findings, `signed_urls` those on signed URLs, and `revoking` ends access."""
 
     settings: Settings
     installation: Installation
@@ -97,6 +98,7 @@ class Services:
     provider: Callable[[str], Provider] = _no_provider
     stages: Stages | None = None
     note: Note = not_noted
+    review: Callable[[], Awaitable[Review]] = _no_journal
     run_audit: RunAudit = field(default_factory=RunAudit)
     findings: FindingActions | None = None
     revoking: Revoking | None = None

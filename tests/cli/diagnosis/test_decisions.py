@@ -62,22 +62,22 @@ def test_the_clock_is_compared_with_the_leeway(ahead: float, took: float, state:
 
 
 @pytest.mark.parametrize(
-    ("seen", "proxied", "expected"),
+    ("seen", "near", "expected"),
     [
-        (Seen(401, "unauthenticated", "203.0.113.9"), True, ["ok", "ok"]),
-        (Seen(401, "insecure-transport", "203.0.113.9"), True, ["ok", "failed"]),
-        (Seen(401, "unauthenticated", "10.1.2.3"), True, ["ok", "warning"]),
-        (Seen(401, "unauthenticated", "192.0.2.7"), True, ["ok", "warning"]),
-        (Seen(401, "unauthenticated", "127.0.0.1"), True, ["ok", "warning"]),
-        (Seen(401, "unauthenticated", "127.0.0.1"), False, ["ok", "ok"]),
-        (Seen(401, "unauthenticated", ""), True, ["ok", "ok"]),
-        (Seen(401, "unauthenticated", None), True, ["failed"]),
+        (Seen("unauthenticated", "203.0.113.9"), False, ["ok", "ok"]),
+        (Seen("insecure-transport", "203.0.113.9"), False, ["ok", "failed"]),
+        (Seen("unauthenticated", "10.1.2.3"), False, ["ok", "warning"]),
+        (Seen("unauthenticated", "192.0.2.7"), False, ["ok", "warning"]),
+        (Seen("unauthenticated", "127.0.0.1"), False, ["ok", "warning"]),
+        (Seen("unauthenticated", "127.0.0.1"), True, ["ok", "ok"]),
+        (Seen("unauthenticated", ""), False, ["ok", "ok"]),
+        (Seen("unauthenticated", None), False, ["failed"]),
     ],
 )
 def test_how_a_request_arrives_says_whether_it_is_this_installation_and_what_the_proxy_passes_on(
-    seen: Seen, proxied: bool, expected: list[str]
+    seen: Seen, near: bool, expected: list[str]
 ):
-    assert states(arrival_findings(URL, seen, PROXIES, proxied=proxied)) == expected
+    assert states(arrival_findings(URL, seen, PROXIES, near=near)) == expected
 
 
 def test_metrics_that_others_can_read_are_a_failure():
@@ -123,18 +123,27 @@ def test_secrets_that_cannot_be_read_or_end_soon_are_said_one_by_one():
     )
 
 
-def test_the_secrets_of_senders_are_named_secrets_too():
+def test_the_secrets_of_senders_and_signed_urls_are_named_secrets_too():
     @workflow(access=anonymous(signed_by=SenderSignature("github", ("new", "old"), "X-Hub-Signature-256")))
     async def hook(ctx: Any) -> None: ...
 
-    policy = bind(hook.access, people={}, tenants=[], audiences=[])
-    snapshot = Snapshot({"hook": Trigger(hook, policy, Path("hook.py"))}, ())
+    @workflow(access=anonymous(signed=True))
+    async def link(ctx: Any) -> None: ...
+
+    triggers = {
+        each.name: Trigger(each, bind(each.access, people={}, tenants=[], audiences=[]), Path("hook.py"))
+        for each in (hook, link)
+    }
+    snapshot = Snapshot(triggers, ())
     settings = load_settings({}, defaults={"client_secret_name": "own"})
     assert named_secrets(settings, snapshot) == {
         "new": ("signed_by= of hook",),
         "old": ("signed_by= of hook",),
         "own": ("POSTERN_CLIENT_SECRET_NAME",),
+        "postern-url-link-primary": ("signed URLs of link",),
+        "postern-url-link-secondary": ("signed URLs of link",),
     }
+    assert set(named_secrets(settings, snapshot, local=True)) == {"new", "old", "own"}
 
 
 def pem(key: Any) -> str:

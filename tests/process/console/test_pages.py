@@ -16,8 +16,8 @@ from tests.process.servers import ROOT, until
 
 CONSOLE = Path(ROOT, "app", "postern", "console")
 GET = re.compile(r'PageRoute\(\s*"GET", "([^"]+)", self\.(?!back\b)')  # `back` leads to another page
-FRAGMENTS = {"/console/runs/new"}
-"""Parts of pages."""
+FRAGMENTS = {"/console/runs/new", "/console/access.csv"}
+"""Parts of pages, and files."""
 CALLBACK = "/connect/my-profile/callback"
 STATUS = {
     "/runs?state=none": 400,
@@ -99,6 +99,7 @@ def paths(installation: Installation) -> list[str]:
         *(f"/runs/{failed}/resubmit", f"/runs/{failed}/cancel"),
         *("/refusals", f"/refusals/{refused}", "/workflows", "/workflows/ask", "/connections", "/secrets"),
         *("/audit", "/audit?kind=admission&who=ada&since=1h", "/audit?kind=none", "/signed-urls"),
+        *("/access", "/access?mark=unused&text=nobody"),
         *("/explain", "/explain?workflow=payslip&person=ada", "/sessions", "/nowhere"),
         *("/revocations", "/revocations?kind=caller&subject=x&reason=odd", "/revocations?after=x"),
         *("/connections/connections.my-profile/people", "/connect", "/connect/my-profile"),

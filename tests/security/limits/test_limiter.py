@@ -87,8 +87,8 @@ def test_the_fields_name_the_rate_and_what_is_left():
     limits = limiter(clock, "3/minute", pay="600/hour")
     first = limits.take("pay", "ada")
     assert first is not None
-    assert first.policy == b'"caller";q=3;w=60, "workflow-caller";q=600;w=3600'
-    assert first.limit == b'"caller";r=2;t=20, "workflow-caller";r=599;t=6'
+    assert first.headers[0] == (b"ratelimit-policy", b'"caller";q=3;w=60, "workflow-caller";q=600;w=3600')
+    assert first.headers[1][1] == b'"caller";r=2;t=20, "workflow-caller";r=599;t=6'
     let_in(limits, 2, workflow="pay")
     clock.move(5.5)
     refused = limits.take("pay", "ada")
@@ -96,7 +96,23 @@ def test_the_fields_name_the_rate_and_what_is_left():
     assert refused.exceeded is not None
     assert (refused.exceeded.place, refused.exceeded.text) == ("per_caller of [limits]", "3/minute")
     assert refused.retry_after == 15
-    assert refused.limit.startswith(b'"caller";r=0;t=15, "workflow-caller";r=597')
+    assert refused.headers[1][1].startswith(b'"caller";r=0;t=15, "workflow-caller";r=597')
+
+
+def test_what_is_said_of_quick_rates_is_right_also_when_it_was_said_before():
+    clock = Clock()
+    limits = limiter(clock, "3/second")
+
+    def said() -> bytes:
+        taken = limits.take("hello", "ada")
+        assert taken is not None
+        return taken.headers[1][1]
+
+    assert [said() for _ in range(4)] == [b'"caller";r=%d;t=1' % left for left in (2, 1, 0, 0)]
+    clock.move(1)
+    assert [said() for _ in range(4)] == [b'"caller";r=%d;t=1' % left for left in (2, 1, 0, 0)]
+    clock.move(0.5)
+    assert said() == b'"caller";r=0;t=1'
 
 
 def test_a_count_can_be_given_back():

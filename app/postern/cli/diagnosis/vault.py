@@ -29,19 +29,26 @@ MAKE_AUDIT_KEY = (
 )
 
 
-def named_secrets(settings: Settings, snapshot: Snapshot | None) -> dict[str, tuple[str, ...]]:
-    """All secrets that the settings and the workflows' access modes name, with their users. Pure."""
+def named_secrets(settings: Settings, snapshot: Snapshot | None, *, local: bool = False) -> dict[str, tuple[str, ...]]:
+    """All secrets that the settings and the workflows' access modes name, with their users. A local tenant makes the
+    keys of signed URLs when they are needed. Pure."""
     found: dict[str, list[str]] = {name: list(users) for name, users in secret_references(settings).items()}
     for name, trigger in (snapshot.triggers if snapshot is not None else {}).items():
-        if isinstance(trigger.policy, Signed) and trigger.policy.by is not None:
-            for secret in trigger.policy.by.secrets:
-                found.setdefault(secret, []).append(f"signed_by= of {name}")
+        if not isinstance(trigger.policy, Signed):
+            continue
+        if trigger.policy.url and not local:
+            for key in ("primary", "secondary"):
+                found.setdefault(f"postern-url-{name}-{key}", []).append(f"signed URLs of {name}")
+        for secret in trigger.policy.by.secrets if trigger.policy.by is not None else ():
+            found.setdefault(secret, []).append(f"signed_by= of {name}")
     return {name: tuple(users) for name, users in sorted(found.items())}
 
 
-async def check_secrets(settings: Settings, authority: str, snapshot: Snapshot | None) -> list[Finding]:
+async def check_secrets(
+    settings: Settings, authority: str, snapshot: Snapshot | None, *, local: bool = False
+) -> list[Finding]:
     """Whether each named secret can be read, and when it expires."""
-    names = named_secrets(settings, snapshot)
+    names = named_secrets(settings, snapshot, local=local)
     if not names:
         return ok("no secret is named")
     places = asyncio.Semaphore(AT_ONCE)

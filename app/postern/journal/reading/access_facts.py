@@ -7,7 +7,8 @@ from sqlalchemy import Connection, or_, select
 
 from postern.ids import time_of
 from postern.journal.known_callers import WorkflowUse, known_since, workflow_uses
-from postern.journal.schema import revocations, runs, signed_urls
+from postern.journal.revocations import Kind, rules
+from postern.journal.schema import runs, signed_urls
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ def read_facts(connection: Connection, now: float, anonymous: Iterable[str]) -> 
         uses=tuple(workflow_uses(connection)),
         known_since=known_since(connection),
         links=tuple(_links(connection, now)),
-        revoked=_revoked(connection),
+        revoked=_revoked(connection, now),
         last_runs={name: at for name in anonymous if (at := _last_run(connection, name)) is not None},
     )
 
@@ -53,10 +54,8 @@ def _links(connection: Connection, now: float) -> list[Link]:
     return [Link(*row) for row in connection.execute(query.order_by(table.workflow, table.id))]
 
 
-def _revoked(connection: Connection) -> frozenset[str]:
-    table = revocations.c
-    kinds = table.kind.in_(["caller", "client"])
-    return frozenset(connection.scalars(select(table.subject).where(kinds, table.lifted_at.is_(None))))
+def _revoked(connection: Connection, now: float) -> frozenset[str]:
+    return frozenset(rule.subject for rule in rules(connection, now) if rule.kind is not Kind.TOKEN)
 
 
 def _last_run(connection: Connection, workflow: str) -> float | None:

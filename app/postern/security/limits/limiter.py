@@ -13,8 +13,11 @@ from typing import Literal, NamedTuple
 from postern.settings.security import Limit, Limits, Rate
 
 MOST_REMEMBERED = 100_000
-"""Clients of each kind whose requests are counted, about 25 MiB. With more, those that sent nothing for longest are
+"""Clients whose requests are counted for each rate, about 25 MiB. With more, those that sent nothing for longest are
 forgotten and may send their whole rate again: refusing new ones instead would let a flood shut others out."""
+
+MOST_SAID = 10_000
+"""Values of RateLimit that are kept for each rate."""
 
 Of = Literal["caller", "address"]
 
@@ -23,14 +26,11 @@ _UNITS = {1: "second", 60: "minute", 3600: "hour"}
 
 
 class Quota(NamedTuple):
-    """A rate with its place in the settings. `name` is its name in response fields, `place` for operators. `gap` is the
-    time after which one more request may be sent, and `scope` the workflow that it is for, "" for all together."""
+    """A rate with its place in the settings. `name` is its name in response fields, `place` for operators."""
 
     name: str
     place: str
     rate: Rate
-    scope: str
-    gap: int
 
     @property
     def text(self) -> str:
@@ -38,21 +38,79 @@ class Quota(NamedTuple):
         return f"{self.rate.requests}/{_UNITS[self.rate.seconds]}"
 
 
+Header = tuple[bytes, bytes]
+
+
 class Taken(NamedTuple):
     """What became of a request. `exceeded` is the quota that is used up, None if there is room in all of them.
-    `retry_after` is in whole seconds. `policy` and `limit` are the values of RateLimit-Policy and RateLimit."""
+    `retry_after` is in whole seconds. `headers` are RateLimit-Policy and RateLimit."""
 
     exceeded: Quota | None
     retry_after: int
-    policy: bytes
-    limit: bytes
+    headers: tuple[Header, Header]
 
 
-class _Quotas(NamedTuple):
-    """The quotas of the requests to one workflow, and their RateLimit-Policy."""
+class _Meter:
+    """The requests of each client against one rate. `full_at` is when a client has its whole rate again. The level of a
+    client is how long that is from now; `gap` is that of one request, and `room` the highest level at which one more
+    fits."""
 
-    quotas: tuple[Quota, ...]
-    policy: bytes
+    __slots__ = ("_item", "full_at", "gap", "most", "quota", "room")
+
+    def __init__(self, quota: Quota, most: int) -> None:
+        self.quota = quota
+        self.gap = max(quota.rate.seconds * _SECOND // quota.rate.requests, 1)
+        self.room = (quota.rate.requests - 1) * self.gap
+        self._item = b'"%s";r=%%d;t=%%d' % quota.name.encode()
+        self.most = most
+        self.full_at: OrderedDict[Hashable, int] = OrderedDict()
+
+    def level(self, client: Hashable, now: int) -> int:
+        return max(self.full_at.get(client, 0) - now, 0)
+
+    def set(self, client: Hashable, full_at: int) -> None:
+        self.full_at[client] = full_at
+        self.full_at.move_to_end(client)
+        if len(self.full_at) > self.most:
+            self.full_at.popitem(last=False)
+
+    def keep(self, client: Hashable) -> None:
+        """A client that goes on sending is not forgotten before others."""
+        if client in self.full_at:
+            self.full_at.move_to_end(client)
+
+    def give_back(self, client: Hashable) -> None:
+        if client in self.full_at:
+            self.full_at[client] -= self.gap
+
+    def item(self, level: int) -> bytes:
+        """Its item of RateLimit: what remains, and the seconds until there is more."""
+        used = -(-level // self.gap)
+        wait = level - (used - 1) * self.gap if used else 0
+        return self._item % (max(self.quota.rate.requests - used, 0), -(-wait // _SECOND))
+
+
+class _Meters:
+    """The meters of the requests to one workflow, and their RateLimit-Policy. `quick` is the only one of them, if there
+    is one and its clients get a request back within a second: what is said of an admitted request depends on how many
+    were used then, and `said` has it."""
+
+    __slots__ = ("every", "policy", "quick", "said")
+
+    def __init__(self, every: tuple[_Meter, ...]) -> None:
+        self.every = every
+        quotas = [meter.quota for meter in every]
+        policy = ", ".join(f'"{each.name}";q={each.rate.requests};w={each.rate.seconds}' for each in quotas)
+        self.policy = policy.encode()
+        self.quick = every[0] if len(every) == 1 and every[0].gap <= _SECOND else None
+        self.said: dict[int, Taken] = {}
+
+    def taken(self, used: int, level: int) -> Taken:
+        """What is said of an admitted request of the quick meter."""
+        made = Taken(None, 0, _headers(self.policy, self.every[0].item(level)))
+        if len(self.said) < MOST_SAID:
+            self.said[used] = made
+        return made
 
 
 class Limiter:
@@ -62,86 +120,75 @@ class Limiter:
         self, limits: Limits, of: Of, *, now: Callable[[], int] = monotonic_ns, most: int = MOST_REMEMBERED
     ) -> None:
         self._now = now
-        self._most = most
         rate = _rate(limits, of)
-        common = (_quota(of, rate),) if rate is not None else ()
-        self._common = _with_policy(common)
-        self._of_workflow: Mapping[str, _Quotas] = {
-            name: _with_policy((*common, _quota(of, found, name)))
+        common = (_meter(of, rate, most),) if rate is not None else ()
+        self._common = _Meters(common)
+        self._of_workflow: Mapping[str, _Meters] = {
+            name: _Meters((*common, _meter(of, found, most, name)))
             for name, limit in limits.workflows.items()
             if (found := _rate(limit, of)) is not None
         }
-        self._full_at: OrderedDict[tuple[str, Hashable], int] = OrderedDict()
 
     @property
     def limits_anything(self) -> bool:
         """Whether the settings have a rate of this kind."""
-        return bool(self._common.quotas or self._of_workflow)
+        return bool(self._common.every or self._of_workflow)
 
     @property
     def remembered(self) -> int:
         """How many numbers are kept."""
-        return len(self._full_at)
+        every = {*self._common.every, *(meter for found in self._of_workflow.values() for meter in found.every)}
+        return sum(len(meter.full_at) for meter in every)
 
     def take(self, workflow: str, client: Hashable) -> Taken | None:
         """Count a request, unless a rate is used up: such a request counts nowhere. None if no rate is for it."""
-        quotas, policy = self._of_workflow.get(workflow, self._common)
-        if not quotas:
-            return None
-        now = self._now()
-        levels = [max(self._full_at.get((quota.scope, client), 0) - now, 0) for quota in quotas]
-        waits = [level - (quota.rate.requests - 1) * quota.gap for quota, level in zip(quotas, levels, strict=True)]
-        longest = max(waits)
-        if longest > 0:
-            self._keep(quotas, client)
-            limit = _limit(quotas, levels)
-            return Taken(quotas[waits.index(longest)], -(-longest // _SECOND), policy, limit)
-        for place, quota in enumerate(quotas):
-            levels[place] += quota.gap
-            self._remember((quota.scope, client), now + levels[place])
-        return Taken(None, 0, policy, _limit(quotas, levels))
+        meters = self._of_workflow.get(workflow, self._common)
+        if (meter := meters.quick) is None:
+            return _take(meters, client, self._now()) if meters.every else None
+        full_at, now = meter.full_at, self._now()
+        level = full_at.get(client, now) - now
+        if level > meter.room:
+            return _take(meters, client, now)
+        gap = meter.gap
+        level = level + gap if level > 0 else gap
+        full_at[client] = now + level
+        full_at.move_to_end(client)
+        if len(full_at) > meter.most:
+            full_at.popitem(last=False)
+        used = -(-level // gap)
+        return meters.said.get(used) or meters.taken(used, level)
 
     def give_back(self, workflow: str, client: Hashable) -> None:
         """Undo the count of a request."""
-        for quota in self._of_workflow.get(workflow, self._common).quotas:
-            key = (quota.scope, client)
-            if key in self._full_at:
-                self._full_at[key] -= quota.gap
+        for meter in self._of_workflow.get(workflow, self._common).every:
+            meter.give_back(client)
 
-    def _remember(self, key: tuple[str, Hashable], full_at: int) -> None:
-        self._full_at[key] = full_at
-        self._full_at.move_to_end(key)
-        while len(self._full_at) > self._most:
-            self._full_at.popitem(last=False)
 
-    def _keep(self, quotas: tuple[Quota, ...], client: Hashable) -> None:
-        """A client that goes on sending is not forgotten before others."""
-        for quota in quotas:
-            if (quota.scope, client) in self._full_at:
-                self._full_at.move_to_end((quota.scope, client))
+def _take(meters: _Meters, client: Hashable, now: int) -> Taken:
+    """Count a request against all these rates, or against none of them."""
+    levels = [meter.level(client, now) for meter in meters.every]
+    waits = [level - meter.room for meter, level in zip(meters.every, levels, strict=True)]
+    longest = max(waits)
+    exceeded = meters.every[waits.index(longest)].quota if longest > 0 else None
+    for place, meter in enumerate(meters.every):
+        if exceeded is None:
+            levels[place] += meter.gap
+            meter.set(client, now + levels[place])
+        else:
+            meter.keep(client)
+    limit = b", ".join(meter.item(level) for meter, level in zip(meters.every, levels, strict=True))
+    return Taken(exceeded, max(-(-longest // _SECOND), 0), _headers(meters.policy, limit))
+
+
+def _headers(policy: bytes, limit: bytes) -> tuple[Header, Header]:
+    return (b"ratelimit-policy", policy), (b"ratelimit", limit)
 
 
 def _rate(limit: Limit, of: Of) -> Rate | None:
     return limit.per_caller if of == "caller" else limit.per_address
 
 
-def _quota(of: Of, rate: Rate, workflow: str = "") -> Quota:
+def _meter(of: Of, rate: Rate, most: int, workflow: str = "") -> _Meter:
     table = f"limits.workflows.{workflow}" if workflow else "limits"
     name = f"workflow-{of}" if workflow else of
-    return Quota(name, f"per_{of} of [{table}]", rate, workflow, max(rate.seconds * _SECOND // rate.requests, 1))
-
-
-def _limit(quotas: tuple[Quota, ...], levels: list[int]) -> bytes:
-    """The value of RateLimit: for each quota what remains, and the seconds until there is more. The levels say how much
-    of each is used, as the time until it is whole again."""
-    items = []
-    for quota, level in zip(quotas, levels, strict=True):
-        used = -(-level // quota.gap)
-        wait = level - (used - 1) * quota.gap if used else 0
-        items.append(f'"{quota.name}";r={max(quota.rate.requests - used, 0)};t={-(-wait // _SECOND)}')
-    return ", ".join(items).encode()
-
-
-def _with_policy(quotas: tuple[Quota, ...]) -> _Quotas:
-    policy = ", ".join(f'"{each.name}";q={each.rate.requests};w={each.rate.seconds}' for each in quotas)
-    return _Quotas(quotas, policy.encode())
+    return _Meter(Quota(name, f"per_{of} of [{table}]", rate), most)

@@ -64,6 +64,29 @@ class Review:
 
 
 @dataclass(frozen=True, slots=True)
+class Filter:
+    """Which rows are wanted: of a workflow, with a mark, and with a text in name, object id or why. "" is any."""
+
+    workflow: str = ""
+    mark: str = ""
+    text: str = ""
+
+    def fits(self, row: Row) -> bool:
+        """Whether a row is wanted."""
+        wanted = self.text.lower()
+        return (
+            self.workflow in ("", row.workflow)
+            and (not self.mark or self.mark in row.marks)
+            and any(wanted in text.lower() for text in (row.name, row.object_id, row.why))
+        )
+
+
+def chosen(review: Review, wanted: Filter) -> Review:
+    """The review with only the rows that are wanted."""
+    return replace(review, rows=tuple(filter(wanted.fits, review.rows)))
+
+
+@dataclass(frozen=True, slots=True)
 class Realm:
     """What the settings say: the tenant, the names in `[people]` by object id, the operators, and the workflows that
     are meant to be open to anyone."""
