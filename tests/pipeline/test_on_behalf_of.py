@@ -5,7 +5,7 @@ import gc
 import json
 import logging
 import time
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
 from hashlib import sha256
@@ -278,6 +278,31 @@ async def test_a_step_up_goes_to_the_caller_as_a_challenge(server: AsyncClient, 
     error = await error_of(server, tenant, answer)
     assert error["type"] == "sign-in-required"
     assert "AADSTS50076" in json.dumps(error)
+
+
+C1 = '{"access_token":{"acrs":{"essential":true,"value":"c1"}}}'
+CHALLENGED = reply(
+    401, b"", f'WWW-Authenticate: Bearer error="insufficient_claims", claims="{b64encode(C1.encode()).decode()}"'
+)
+
+
+async def test_a_challenge_of_the_api_goes_to_the_caller_who_answers_it_with_a_new_sign_in(
+    server: AsyncClient, tenant: LocalTenant, there: Counterpart, caplog: pytest.LogCaptureFixture
+):
+    """The first sign-in does not meet what the API asks for, so Entra rejects the exchange. The second one does."""
+    there.answer = in_turn(CHALLENGED)
+    answer = await run(server, "visited", get, headers(tenant))
+    assert (answer.status_code, answer.json()["code"]) == (401, "sign-in-required")
+    asked = b64decode(answer.headers["www-authenticate"].partition('claims="')[2].removesuffix('"'))
+    assert json.loads(asked)["access_token"]["acrs"] == {"essential": True, "value": "c1"}
+    assert len(there.received) == 1, "the request is not repeated with a token that does not meet the claims"
+    there.answer = in_turn(CHALLENGED, reply(200, b"{}", "Content-Type: application/json"))
+    strong = {"Authorization": f"Bearer {tenant.token('lisa', more={'acrs': ['c1']})}"}
+    assert (await run(server, "visited", get, strong)).json() == 200
+    tokens = [each.header("authorization").removeprefix("Bearer ") for each in there.received[-2:]]
+    assert [jwt.decode(each, options={"verify_signature": False})["acrs"] for each in tokens] == [["c1"], ["c1"]]
+    assert tokens[0] != tokens[1]
+    assert C1 not in caplog.text
 
 
 def _late(tenant: LocalTenant) -> str:
