@@ -121,13 +121,14 @@ class SignedUrlActions:
 
     async def revoke(self, workflow: str, id: str, by: Caller) -> SignedUrl:  # noqa: A002 the column's name
         """Revoke it. Raises Problem `not-found`. The workflow may be gone."""
-        operation = partial(signed_urls.revoke, workflow=workflow, id=id, by=actor(by), now=self.now())
-        row = await self.write(operation)
+        now = self.now()
+        row = await self.write(partial(signed_urls.revoke, workflow=workflow, id=id, by=actor(by), now=now))
         if row is None:
             raise problem("not-found", detail="The workflow has no signed URL of this id.")
         self.changed(workflow, id)
-        self.revoked(row, by)
-        self.log.info("signed-url-revoked", workflow=workflow, link=id, by=by.object_id)
+        if row.revoked_at == now:  # else it was revoked before
+            self.revoked(row, by)
+            self.log.info("signed-url-revoked", workflow=workflow, link=id, by=by.object_id)
         return row
 
     def _terms(self, trigger: Trigger, wish: Wish) -> Terms:
