@@ -25,6 +25,8 @@ from tests.process.servers import ROOT, Server, until
 from tests.tools import needed
 
 NAME = "postern.example.com"
+AUTHORITY = "authority.pem"
+"""The file of the authority that issued nginx's certificate."""
 MAIN = """
 daemon off;
 {user}
@@ -150,6 +152,7 @@ def behind_nginx(folder: Path, environ: Mapping[str, str]) -> Iterator[Site]:
     certificate.private_key_pem.write_to_path(place / "privkey.pem")
     trust = ssl.create_default_context()
     authority.configure_trust(trust)
+    authority.cert_pem.write_to_path(folder / AUTHORITY)
     site = Site(folder, trust, environ, (free_port(), free_port()))
     (place / "postern.conf").write_text(_substituted(site), encoding="utf-8")
     user = f"user {getuser()};" if os.geteuid() == 0 else ""

@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 
+from postern.cli.diagnosis import public_url
 from postern.local_tenant import LocalTenant
-from tests.deploy.proxies import NAME, Said, Site, ask, behind_nginx, loading, nginx_path
+from postern.settings import load_settings
+from tests.deploy.proxies import AUTHORITY, NAME, Said, Site, ask, behind_nginx, loading, nginx_path
 from tests.postgres import new_database
 from tests.process.load import records
 from tests.process.servers import ROOT, settings_of, until
@@ -104,6 +106,30 @@ def test_a_token_comes_in_over_https_only(site: Site, bearer: dict[str, str]):
         assert (refused.status, "location" in refused.headers) == (403, False)
     led = ask(site.over_http(), "GET", "/triggers/whence?a=b")
     assert (led.status, led.headers["location"]) == (308, "https://postern.example.com/triggers/whence?a=b")
+
+
+@pytest.mark.anyio
+async def test_the_doctor_finds_the_certificate_the_proxys_headers_and_the_installation_behind_it(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+):
+    """By the name in the certificate, which leads to this machine."""
+    resolve = socket.getaddrinfo
+
+    def resolved(host: Any, *arguments: Any, **more: Any) -> Any:
+        named = host.decode() if isinstance(host, bytes) else host
+        return resolve("127.0.0.1" if named == NAME else host, *arguments, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolved)
+    url = f"https://{NAME}:{site.https}"
+    defaults = {"ca_bundle": str(site.folder / AUTHORITY), "database_url": site.environ["POSTERN_DATABASE_URL"]}
+    settings = load_settings({}, folder=site.folder, defaults=defaults)
+    certificate = await public_url.check_certificate(settings, url)
+    found = await public_url.check_public_url(settings, url)
+    assert [each.state for each in (*certificate, *found)] == ["ok"] * 3, (certificate, found)
+    wrong = load_settings({}, folder=site.folder, defaults={**defaults, "ca_bundle": None})
+    assert [each.state for each in await public_url.check_certificate(wrong, url)] == ["failed"]
+    plain = await public_url.check_public_url(settings, f"http://127.0.0.1:{site.http}")
+    assert [each.state for each in plain] == ["failed"]
 
 
 # Tokens sent directly to a server: address, forwarding fields, and the response of a trigger that accepts the token.

@@ -19,6 +19,7 @@ from postern.journal.known_callers import (
     trim,
     workflow_uses,
 )
+from postern.journal.restored import settle
 from postern.journal.schema import known_callers
 from tests.journal.engines import all_of
 
@@ -104,6 +105,18 @@ def test_of_too_many_facts_the_oldest_go_and_uses_are_known_since_then(engine: E
     assert trimmed(engine, NOW, most_rows=6, limit=3) == 0
     assert set(read(engine, ADA)) == {used(f"w{day}") for day in range(4, 10)}
     assert since(engine) == NOW + 3 * DAY
+
+
+def test_after_a_restore_uses_are_known_since_then(engine: Engine):
+    noted(engine, {used("hello"): Uses(NOW, NOW, 1)})
+    with engine.begin() as connection:
+        settle(connection)
+    found = since(engine)
+    assert found is not None
+    assert found > NOW + DAY
+    assert used("hello") in read(engine, ADA)
+    noted(engine, {}, writer="two", now=found + 9)
+    assert since(engine) == found
 
 
 def test_only_facts_are_counted_and_deleted(engine: Engine):

@@ -135,6 +135,8 @@ async def test_without_a_link_nobody_comes_in_whoever_it_is(server: Server):
     assert (await server.client.post(bare, headers=server.headers("ada"))).status_code == 401
     refused = await server.client.post(url, headers=server.headers("ada"))
     assert refused.status_code == 401
+    for answer in (refused, await server.client.post(url)):
+        assert answer.headers["referrer-policy"] == "no-referrer"  # a page of a workflow may have links
     assert refused.headers["www-authenticate"] == "Signed-URL"
 
 

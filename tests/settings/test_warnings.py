@@ -28,6 +28,14 @@ BY_ID = f"https://{TENANT}.ciamlogin.com"
         ({"authority": BY_ID}, []),
         ({"authority": "https://login.microsoftonline.us"}, []),
         ({"authority": "https://ciamlogin.com.example"}, []),
+        ({"allowed_networks": "10.0.0.0/8"}, []),
+        ({"allowed_networks": "10.0.0.0/8", "public_url": "http://127.0.0.1:8080"}, []),
+        ({"allowed_networks": "10.0.0.0/8", "public_url": "https://x.example"}, ["POSTERN_TRUSTED_PROXIES is not"]),
+        ({"public_url": "https://x.example"}, []),
+        (
+            {"allowed_networks": "10.0.0.0/8", "public_url": "https://x.example", "trusted_proxies": "10.0.0.5"},
+            [],
+        ),
     ],
 )
 def test_each_warning_names_the_setting_and_what_to_do(settings: dict[str, str], words: list[str], tmp_path):

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import structlog
 
-from postern.errors import Problem
+from postern.errors import Problem, problem
+from postern.triggers.gate import Gate
 from postern.triggers.pipeline import Pipeline
 from postern.triggers.refusal_throttle import LONGEST, QUICK_IN_ALL, QUICK_OF_ADDRESS, RATE, TOGETHER, RefusalThrottle
 
@@ -85,9 +86,20 @@ class Stub(RefusalThrottle):
         return self.seconds
 
 
+def limited(*_: Any) -> None:
+    raise problem("rate-limited")
+
+
 @pytest.mark.anyio
-@pytest.mark.parametrize(("wait", "closes"), [(0.0, False), (0.001, False), (inf, True)])
-async def test_the_connection_is_closed_where_an_answer_cannot_wait(wait: float, closes: bool):
+@pytest.mark.parametrize(
+    ("wait", "closes", "gate", "status"),
+    [
+        *((0.0, False, Gate(), 404), (0.001, False, Gate(), 404), (inf, True, Gate(), 404)),
+        *((0.0, False, Gate(preflight=limited), 429), (inf, True, Gate(preflight=limited), 429)),
+    ],
+)
+async def test_the_connection_is_closed_where_an_answer_cannot_wait(wait: float, closes: bool, gate: Gate, status: int):
+    """Of a request without a trigger, and of one whose rate is used up."""
     sent: list[MutableMapping[str, Any]] = []
 
     async def send(message: MutableMapping[str, Any]) -> None:
@@ -106,9 +118,10 @@ async def test_the_connection_is_closed_where_an_answer_cannot_wait(wait: float,
         log=structlog.get_logger("test"),
         count=lambda *_: None,
         throttle=Stub(wait),
+        gate=gate,
     )
     path = "/triggers/nothing"
-    scope = {"method": "POST", "path": path, "raw_path": path.encode(), "query_string": b"", "headers": []}
+    scope = {"method": "OPTIONS", "path": path, "raw_path": path.encode(), "query_string": b"", "headers": []}
     await pipeline(scope, unused, send)
-    assert sent[0]["status"] == 404
+    assert sent[0]["status"] == status
     assert ((b"connection", b"close") in sent[0]["headers"]) is closes

@@ -176,6 +176,15 @@ async def test_a_proxy_that_is_named_by_ipv4_is_known_by_a_server_that_listens_o
     ]
 
 
+async def test_a_proxy_of_a_chain_is_known_where_another_one_wrote_its_ipv4_address_as_ipv6():
+    """Else it would pass for the client, which is inside of every network that the proxy is in."""
+    app = Whence()
+    chain = b"X-Forwarded-For: 203.0.113.9, ::ffff:10.0.0.5\r\n"
+    async with serving(app=app, trusted_proxies=["127.0.0.1", "10.0.0.5"]) as running:
+        await running.ask(b"GET /1 HTTP/1.1\r\nConnection: close\r\n" + HOST + chain + b"\r\n")
+    assert app.seen == [(OUTSIDE, "http")]
+
+
 @pytest.mark.parametrize(
     ("said", "scheme"),
     [

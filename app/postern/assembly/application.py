@@ -59,12 +59,8 @@ def create_app(
     process, for_author = base.journal.node[-8:], local_tokens is not None
     console_on = console_is_on(settings, local_address)
     telemetry = telemetry_part(settings, process, base.log)
-    audited, revocation, senders, observed = (
-        audit_part(base),
-        revocation_part(base),
-        senders_part(base),
-        observed_part(base),
-    )
+    audited, observed = audit_part(base), observed_part(base)
+    revocation, senders = revocation_part(base), senders_part(base)
     grants = grants_part(base, local_address if console_on else None)
     runs = runs_part(base, for_author=for_author, pages=grants.address)
     findings = findings_part(base, runs.runner, observed.observer)
@@ -107,6 +103,7 @@ def _pipeline(base: Foundation, runs: RunsPart, refusals: RefusalsPart, large_bo
         triggers=base.catalog.triggers,
         recall=base.identity.identification.recall,
         identify=base.identity.identification.identify,
+        still=base.identity.still,
         start=_start(base, runs),
         refused=refusals.take,
         max_body_bytes=base.settings.max_body_bytes,

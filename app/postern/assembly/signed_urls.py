@@ -25,6 +25,7 @@ from postern.security.audit.log import Note
 from postern.security.signed_urls.check import SignedUrls
 from postern.security.signed_urls.keys import UrlKeys
 from postern.security.signed_urls.links import Links
+from postern.triggers.gate import add_header
 from postern.triggers.secure_transport import Scope, unsafe
 
 MakeSecret = Callable[[str], None]
@@ -63,7 +64,7 @@ def signed_urls_part(base: Foundation, make_secret: MakeSecret | None) -> Signed
         await links.aclose()
 
     return SignedUrlsPart(
-        sender=SignedUrls(keys, links, unsafe).sender,
+        sender=SignedUrls(keys, links, unsafe, add_header).sender,
         pages=SignedUrlHandlers(operators, actions).pages,
         actions=actions,
         life=life,

@@ -24,6 +24,8 @@ from postern.journal.database.engine import file_of
 from postern.journal.revocations import Rule, rules
 from postern.security.revocation.revocations import Revocations
 
+_ANYONE = "is anonymous: anyone may call it, and tokens are ignored"
+
 
 def add_to(app: typer.Typer) -> None:
     """Add the command."""
@@ -75,11 +77,10 @@ def explain(
     trigger = _trigger(snapshot, workflow)
     if address is not None:
         _check_networks(here, trigger, address)
-    if isinstance(trigger.policy, Signed):
-        out.print(f"{workflow} takes requests that are signed: tokens do not open it.", highlight=False)
-        return
     if not isinstance(trigger.policy, Guarded):
-        out.print(f"{workflow} is anonymous: anyone may call it, and tokens are ignored.", highlight=False)
+        signed = isinstance(trigger.policy, Signed)
+        how = "takes requests that are signed: tokens do not open it" if signed else _ANYONE
+        out.print(f"{workflow} {how}.", highlight=False)
         return
     text = given_token(sys.stdin.read() if token == "-" else token)  # noqa: S105 a dash is no password
     result = asyncio.run(_explained(here, snapshot, trigger.policy, text, keys))

@@ -127,6 +127,13 @@ def begin(connection: Connection, now: float) -> None:
     connection.execute(_insert(connection)(known_callers).values(row).on_conflict_do_nothing(index_elements=key))
 
 
+def forget_before(connection: Connection, now: float) -> None:
+    """Note that uses are known completely since now only: those before it may be missing. No server runs."""
+    table = known_callers.c
+    connection.execute(update(known_callers).where(*_is(Fact(INSTALLATION, KNOWN_SINCE, ""))).values(first_at=now))
+    connection.execute(delete(known_callers).where(table.subject == INSTALLATION, table.fact == BATCHES))
+
+
 def trim(connection: Connection, now: float, most_rows: int = MOST_ROWS, limit: int = BATCH) -> int:
     """Delete up to `limit` rows that are too old or too many, the oldest use first. Returns how many. What was used
     before the newest of those that were too many is not known completely any more."""

@@ -8,10 +8,12 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, inspect, select
 
 from postern.journal.grant_upkeep import close_restored
+from postern.journal.known_callers import forget_before
 from postern.journal.schema import (
     authorizations,
     grants,
     invitations,
+    known_callers,
     metadata,
     revocations,
     sessions,
@@ -25,7 +27,7 @@ ENDED = (sessions, authorizations, invitations)
 
 def settle(connection: Connection, tables: Collection[str] = frozenset(metadata.tables)) -> None:
     """End all sessions, authorizations under way and invitations, close all grants, and revoke all signed URLs, of
-    those `tables` that the backup has."""
+    those `tables` that the backup has. What callers used since the backup is not known."""
     for table in ENDED:
         if table.name in tables:
             connection.execute(delete(table))
@@ -33,6 +35,8 @@ def settle(connection: Connection, tables: Collection[str] = frozenset(metadata.
         close_restored(connection, time())
     if signed_urls.name in tables:
         revoke_restored(connection, time())
+    if known_callers.name in tables:
+        forget_before(connection, time())
 
 
 def revocations_in(connection: Connection) -> list[dict[str, Any]]:

@@ -26,6 +26,11 @@ def warnings(settings: Settings) -> list[str]:
             "client id of Postern's app registration as their audience and are rejected. Set POSTERN_CLIENT_ID, or add "
             "the client id to POSTERN_AUDIENCE"
         )
+    if settings.allowed_networks and not settings.trusted_proxies and (settings.public_url or "").startswith("https:"):
+        found.append(
+            "POSTERN_ALLOWED_NETWORKS is set, and POSTERN_TRUSTED_PROXIES is not. If a proxy is before the server, all "
+            "clients have its address, and all are allowed if it is. Name the proxy in POSTERN_TRUSTED_PROXIES"
+        )
     if settings.authority and settings.tenant_id:
         found += _external_id(settings.authority, settings.tenant_id)
     return found

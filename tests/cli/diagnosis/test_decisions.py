@@ -62,22 +62,22 @@ def test_the_clock_is_compared_with_the_leeway(ahead: float, took: float, state:
 
 
 @pytest.mark.parametrize(
-    ("seen", "proxied", "expected"),
+    ("seen", "near", "expected"),
     [
-        (Seen(401, "unauthenticated", "203.0.113.9"), True, ["ok", "ok"]),
-        (Seen(401, "insecure-transport", "203.0.113.9"), True, ["ok", "failed"]),
-        (Seen(401, "unauthenticated", "10.1.2.3"), True, ["ok", "warning"]),
-        (Seen(401, "unauthenticated", "192.0.2.7"), True, ["ok", "warning"]),
-        (Seen(401, "unauthenticated", "127.0.0.1"), True, ["ok", "warning"]),
-        (Seen(401, "unauthenticated", "127.0.0.1"), False, ["ok", "ok"]),
-        (Seen(401, "unauthenticated", ""), True, ["ok", "ok"]),
-        (Seen(401, "unauthenticated", None), True, ["failed"]),
+        (Seen("unauthenticated", "203.0.113.9"), False, ["ok", "ok"]),
+        (Seen("insecure-transport", "203.0.113.9"), False, ["ok", "failed"]),
+        (Seen("unauthenticated", "10.1.2.3"), False, ["ok", "warning"]),
+        (Seen("unauthenticated", "192.0.2.7"), False, ["ok", "warning"]),
+        (Seen("unauthenticated", "127.0.0.1"), False, ["ok", "warning"]),
+        (Seen("unauthenticated", "127.0.0.1"), True, ["ok", "ok"]),
+        (Seen("unauthenticated", ""), False, ["ok", "ok"]),
+        (Seen("unauthenticated", None), False, ["failed"]),
     ],
 )
 def test_how_a_request_arrives_says_whether_it_is_this_installation_and_what_the_proxy_passes_on(
-    seen: Seen, proxied: bool, expected: list[str]
+    seen: Seen, near: bool, expected: list[str]
 ):
-    assert states(arrival_findings(URL, seen, PROXIES, proxied=proxied)) == expected
+    assert states(arrival_findings(URL, seen, PROXIES, near=near)) == expected
 
 
 def test_metrics_that_others_can_read_are_a_failure():

@@ -152,6 +152,20 @@ async def test_after_a_restart_everything_is_known(engine: Engine):
     assert await again.sees(admission(again.at, address=AWAY)) == ["new-network", "token-from-two-networks"]
 
 
+async def test_at_the_stop_everything_is_written_and_what_cannot_be_is_said(engine: Engine):
+    node = Node(engine)
+    await node.sees()
+    seen = [rejection(node.at, None, "signature", address=f"10.{n // 250}.{n % 250}.1", count=100) for n in range(500)]
+    node.watch.listen(Seen([], seen))
+    await node.watch.aclose()
+    assert sum(row["count"] for row in all_of(engine, findings)) == 50_000
+    node.watch.listen(Seen([], seen))
+    node.away = True
+    with capture_logs() as logs:
+        await node.watch.aclose()
+    assert [line["event"] for line in logs] == ["findings-not-written", "findings-lost"]
+
+
 async def test_what_is_known_is_written_at_most_once_a_minute(engine: Engine):
     node = Node(engine)
     await node.sees()

@@ -45,7 +45,7 @@ class Here:
         self.table = Table({("orders", "partner-x"): ROW})
         keys = UrlKeys(self.vault, clock=self.clock)
         self.links = Links(self.table.read, self.table.write, clock=self.clock, now=self.clock)
-        self.urls = SignedUrls(keys, self.links, lambda _: insecure, self.clock)
+        self.urls = SignedUrls(keys, self.links, lambda _: insecure, lambda *_: None, self.clock)
         self.scope: dict[str, Any] = {}
 
     async def send(self, query: str, *, method: str = "POST", path: str = "", token: bool = False) -> Caller:

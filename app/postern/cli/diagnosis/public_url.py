@@ -44,10 +44,9 @@ LOOKS, BETWEEN = 12, 0.5
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What became of the request: status and problem code of the response, and the address that the record names (None
-    if there is no record here)."""
+    """What became of the request: the problem code of the response, and the address that the record names (None if
+    there is no record here)."""
 
-    status: int
     code: str
     recorded_address: str | None
 
@@ -128,11 +127,21 @@ async def check_public_url(settings: Settings, url: str | None) -> list[Finding]
             address = await _recorded_address(settings.database_url, request_id)
         except (DatabaseFault, DBAPIError, OSError):
             return warning(f"{url} is a Postern; its database cannot be read here", "See the check of the database")
-    proxied = not is_loopback(urlsplit(url).hostname or "")
+    parts = urlsplit(url)
+    near = await _is_near(parts.hostname or "")
     return [
-        *arrival_findings(url, Seen(response.status_code, code, address), settings.trusted_proxies, proxied=proxied),
-        *(metrics_finding(metrics.status_code) if proxied else []),
+        *arrival_findings(url, Seen(code, address), settings.trusted_proxies, near=near),
+        *(metrics_finding(metrics.status_code) if parts.scheme == "https" or not near else []),
     ]
+
+
+async def _is_near(host: str) -> bool:
+    """Whether the name leads to loopback: then this machine's requests come from loopback, as those of a proxy do."""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, None)
+    except OSError:
+        return False
+    return all(is_loopback(str(address[0])) for *_, address in found)
 
 
 def problem_of(response: Response) -> tuple[str, str]:
@@ -149,7 +158,7 @@ def problem_of(response: Response) -> tuple[str, str]:
     return "", ""
 
 
-def arrival_findings(url: str, seen: Seen, trusted: Iterable[str], *, proxied: bool) -> list[Finding]:
+def arrival_findings(url: str, seen: Seen, trusted: Iterable[str], *, near: bool) -> list[Finding]:
     """What the response and its record mean. Pure."""
     if seen.recorded_address is None:
         return failed(
@@ -162,7 +171,7 @@ def arrival_findings(url: str, seen: Seen, trusted: Iterable[str], *, proxied: b
             *found,
             *failed("requests there do not arrive as https, so tokens are rejected", FIX[0].upper() + FIX[1:]),
         ]
-    if proxied and _is_proxy(seen.recorded_address, trusted):
+    if not near and _is_proxy(seen.recorded_address, trusted):
         return [
             *found,
             *warning(

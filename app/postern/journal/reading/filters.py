@@ -110,6 +110,8 @@ def way_of_runs(filters: RunFilter, dialect: str) -> Way:
         lead, value, implied = equal[0]
         along = (_is(lead, value), *implied)
     rest = [_is(each.concat(""), value) for each, value, _ in equal[1:]]
+    if filters.caller == ANONYMOUS:  # runs that a finding started have no object id either
+        rest.append(column.caller_kind == ANONYMOUS)
     if filters.state is State.SUCCEEDED:
         rest.append(column.state.concat("") == State.SUCCEEDED.value)
     if filters.owner is not None:

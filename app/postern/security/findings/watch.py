@@ -138,7 +138,11 @@ class Watch:
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self.step(closing=True)
+                while (self._waiting or self._unwritten or self._sending) and not self._failing:
+                    await self.step(closing=True)
         except TimeoutError:
+            pass
+        if self._waiting or self._unwritten or self._sending:
             self.log.warning(
                 "findings-lost",
                 events=len(self._waiting) + self.lost,

@@ -9,7 +9,6 @@ from typing import Any
 from postern.access import Caller, Check, Refused
 from postern.catalog import Trigger
 from postern.errors import problem
-from postern.journal.signed_urls import SignedUrl
 from postern.security.signed_urls.keys import KEY_NAMES, Keys, UrlKeys
 from postern.security.signed_urls.links import Links
 from postern.security.signed_urls.url import Presented, has_signature, presented, signature, withheld
@@ -29,11 +28,13 @@ def caller_of(link: str) -> Caller:
 
 @dataclass(frozen=True, slots=True)
 class SignedUrls:
-    """Checks signed URLs. `unsafe` returns why others on the network could have read a request, "" if none could."""
+    """Checks signed URLs. `unsafe` returns why others on the network could have read a request, "" if none could.
+    `add_header` adds a header to the response, whatever it will be."""
 
     keys: UrlKeys
     links: Links
     unsafe: Callable[[Scope], str]
+    add_header: Callable[[Scope, bytes, bytes], None]
     now: Callable[[], float] = time.time
 
     async def sender(self, trigger: Trigger, scope: Scope) -> Caller:
@@ -41,6 +42,7 @@ class SignedUrls:
         Whatever comes of it, nothing after this sees the signature."""
         query: bytes = scope["query_string"]
         scope["query_string"] = withheld(query)
+        self.add_header(scope, b"referrer-policy", b"no-referrer")
         workflow = trigger.workflow
         if not has_signature(query):
             raise refused("link-missing", "a signed URL", "a URL without sig")
@@ -110,11 +112,6 @@ UNAVAILABLE = "The keys of signed URLs cannot be read at the moment."
 def refused(name: str, expected: str, found: str, passed: list[Check] | None = None) -> Refused:
     """The rejection of a request whose URL is not accepted. Its caller is told one constant sentence."""
     return Refused([*(passed or ()), Check(name, False, expected, found)])
-
-
-def is_open(row: SignedUrl, now: float) -> bool:
-    """Whether the URL of this row is accepted."""
-    return row.revoked_at is None and (row.expires_at is None or now < row.expires_at)
 
 
 def _for_method(methods: tuple[str, ...], method: str) -> bool:
