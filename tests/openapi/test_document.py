@@ -163,7 +163,13 @@ ELSEWHERE = {
     *("misdirected-request", "unknown-connection", "connection-shared"),
     *("link-exists", "workflow-not-signed", "signing-key-unavailable"),
     "rate-limited",
-    *("unknown-revocation", "confirmation-required", "too-many-revocations", "revocations-unavailable"),
+    *(
+        "unknown-finding",
+        "unknown-revocation",
+        "confirmation-required",
+        "too-many-revocations",
+        "revocations-unavailable",
+    ),
 }
 """Problems of other pages, of requests that reach no trigger, and of limits that an operator sets."""
 

@@ -14,6 +14,7 @@ from postern.http_client import Response, http_client
 from postern.identity.token import RULES
 from postern.local_tenant import LocalTenant
 from postern.triggers.challenge import UNSIGNED
+from postern.triggers.rejections import NETWORK
 from postern.triggers.secure_transport import CODE
 from tests.pipeline.pipelines import settings_for
 
@@ -147,10 +148,12 @@ async def test_from_what_is_seen_the_page_leads_to_the_cure(
 def test_each_check_of_a_401_has_a_cause_in_the_order_of_the_checks():
     section = TROUBLESHOOTING.split("\n## 401\n")[1].split("\n## ")[0]
     named = [name for cell in first_cells(section) for name in re.findall(r"`([a-z-]+)`", cell)]
-    access = specific_users(ID, scopes=["s"], roles=["r"], clients=[ID], apps=False, guests=False)
-    policy = bind(access, people={}, tenants=[ID], audiences=["api://x"])
+    access = specific_users(
+        ID, scopes=["s"], roles=["r"], clients=[ID], apps=False, guests=False, auth_context="strong"
+    )
+    policy = bind(access, people={}, tenants=[ID], audiences=["api://x"], auth_contexts={"strong": "c1"})
     assert isinstance(policy, Guarded)
-    expected = {"credentials", "authorization-header", CODE, "form", REVOKED, *UNSIGNED}
+    expected = {"credentials", "authorization-header", CODE, "form", NETWORK, REVOKED, *UNSIGNED}
     assert sorted(named) == sorted(
         expected | {rule.name for rule in RULES} | {requirement.name for requirement in policy.requirements}
     )

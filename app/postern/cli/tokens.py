@@ -25,7 +25,7 @@ def token(
     ] = False,
     auth_context: Annotated[
         list[str] | None,
-        typer.Option(help="An authentication context that the sign-in met: its id, or its name in [auth_contexts]."),
+        typer.Option(help="An authentication context that the sign-in met: its id, or its name in auth_contexts."),
     ] = None,
     cp1: Annotated[bool, typer.Option("--cp1", help="The client handles claims challenges.")] = False,
 ) -> None:
