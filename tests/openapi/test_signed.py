@@ -34,7 +34,7 @@ def test_a_signature_is_a_header_of_the_document_and_no_token_is_asked_for(tmp_p
     assert {"401", "503"} <= set(pushed["responses"])
     assert "entra" not in schemes
     assert "hook" not in str(schemes).replace("webhook", "")
-    assert pushed["x-postern-asks"] == ["signed by its sender (github)"]
+    assert pushed["x-postern-asks"] == ["but the signature of GitHub"]
 
 
 def test_the_page_of_a_signed_trigger_says_who_calls_it_and_has_no_command(tmp_path: Path):
@@ -43,4 +43,4 @@ def test_the_page_of_a_signed_trigger_says_who_calls_it_and_has_no_command(tmp_p
     shown = {operation.id: operation for operation in shown_operations(document)}
 
     assert {(each.command, each.no_command) for each in shown.values()} == {("", BY_SENDER)}
-    assert shown["Pushed"].conditions == ["signed by its sender (github)"]
+    assert shown["Pushed"].conditions == ["but the signature of GitHub"]

@@ -145,7 +145,7 @@ def conditions_of(access: Access) -> list[str]:
     """The conditions of an access mode beyond its name, in words: never who is on its list."""
     if isinstance(access, Anonymous):
         by = access.signed_by
-        return ["but a signed URL"] if access.signed else [f"but the signature of {by.sender}"] if by else []
+        return ["but a signed URL"] if access.signed else [f"but the signature of {by.named}"] if by else []
     found = [] if access.apps else ["people only"]
     found += [] if access.guests else ["no guests"]
     found += ["through certain applications only"] if access.clients else []
