@@ -160,7 +160,7 @@ def test_a_trigger_has_the_problems_that_it_can_give(odd: Json, path: str, expec
 ELSEWHERE = {
     *("bad-request", "bad-filter", "forbidden", "unknown-run", "not-found", "method-not-allowed", "request-timeout"),
     *("cannot-resubmit", "run-ended", "uri-too-long", "headers-too-large", "unsupported-transfer-coding"),
-    *("misdirected-request", "unknown-connection", "connection-shared"),
+    *("misdirected-request", "unknown-connection", "connection-shared", "unknown-finding"),
 }
 """Problems of other pages, and of requests that reach no trigger."""
 
