@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from postern.access import Caller, Guarded, Refused, checks
+from postern.access import Caller, Guarded, NoRevocations, Refused, checks
 from postern.assembly import create_identity, installation_of, load_catalog, tenants
 from postern.assembly.refusals import examiner
 from postern.catalog import Catalog
@@ -169,7 +169,7 @@ async def open_pages(tmp_path: Path, local: LocalTenant, **more: Any) -> AsyncIt
         return await _on(engine, query)
 
     async with http_client(settings.ca_bundle) as keys:
-        identity = create_identity(settings, lambda of: partial(fetch_keys, keys, of))
+        identity = create_identity(settings, lambda of: partial(fetch_keys, keys, of), NoRevocations())
         identity.serve(tenants(settings, catalog.snapshot))
         services = Services(
             settings=settings,

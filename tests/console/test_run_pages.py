@@ -133,6 +133,7 @@ async def test_messages_tracebacks_and_headers_are_for_operators(
     console.change(ADAS_RUN, error_traceback="File secret.py", request_headers='[["x-trace", "h1"], ["x-key", null]]')
     seen = await console.get(f"/console/runs/{ADAS_RUN}", who)
     assert said in seen.text
+    assert (f"/console/revocations?kind=caller&amp;subject={ADA}" in seen.page) is message
     for private in ("File secret.py", "h1", "not recorded"):
         assert (private in seen.text) is message
     console.change(ADAS_RUN, error_shown=1)

@@ -4,7 +4,7 @@ from typing import cast
 
 import pytest
 
-from postern.access import Check, Guarded, anonymous, bind, specific_users, tenant_users
+from postern.access import Check, Guarded, NoRevocations, anonymous, bind, specific_users, tenant_users
 from postern.identity import Identity
 from postern.identity.explained import (
     OF_ID_TOKENS,
@@ -32,7 +32,7 @@ OF_POLICY = ("tenant-allowed", "audience", "listed")
 
 @pytest.fixture
 def identity() -> Identity:
-    served = Identity(lambda _: Authority(jwk()).fetch, now=Clock(NOW), clock=Clock())
+    served = Identity(lambda _: Authority(jwk()).fetch, now=Clock(NOW), clock=Clock(), revocations=NoRevocations())
     served.serve([TENANT])
     return served
 
@@ -125,3 +125,12 @@ def test_each_audience_has_its_scope():
 def test_recorded_checks_of_an_unknown_form_are_left_out():
     recorded = [{"name": "a", "passed": True}, "text", None, {"name": "b", "passed": "yes", "hint": None}, {}]
     assert recorded_checks(recorded) == [Check("a", True), Check("b", False), Check("None", False)]
+
+
+@pytest.mark.anyio
+async def test_without_knowing_any_revocations_it_does_not_say_that_there_is_none():
+    identity = Identity(lambda _: Authority(jwk()).fetch, now=Clock(NOW), clock=Clock())
+    identity.serve([TENANT])
+    found = await explained(identity, token(claims()), POLICY)
+    assert found.failed is None
+    assert "revoked" in not_made(found.checks, POLICY)

@@ -166,3 +166,10 @@ async def test_an_explanation_shows_the_check(world: World):
     found, caller = await world.identity.examine(text)
     assert [(check.name, check.passed) for check in found][-1] == ("revoked", False)
     assert caller is not None
+
+
+async def test_a_flood_of_revoked_tokens_is_remembered_nowhere(world: World):
+    world.revoke()
+    for number in range(50):
+        assert (await world.refusal(uti=f"token-{number}")).failed.name == "revoked"
+    assert world.identity._remembered == {}

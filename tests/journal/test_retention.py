@@ -34,6 +34,7 @@ from postern.journal.schema import (
     idempotency_keys,
     invitations,
     refusals,
+    revocations,
     runs,
     sessions,
     steps,
@@ -84,6 +85,12 @@ def session(id_hash: str, seen_at: float) -> dict[str, Any]:
 def authorization(state_hash: str, created_at: float) -> dict[str, Any]:
     texts = dict.fromkeys(("browser_hash", "kind", "about"), "")
     return {"state_hash": state_hash, **texts, "created_at": created_at}
+
+
+def revocation(id_: str, lifted_at: float) -> dict[str, Any]:
+    texts = dict.fromkeys(("tenant_id", "subject", "name", "reason", "made_by", "lifted_by"), "")
+    moments = {"not_before": lifted_at, "made_at": lifted_at, "lifted_at": lifted_at}
+    return {"id": id_, "kind": "caller"} | texts | moments
 
 
 def invitation(hash_: str, created_at: float) -> dict[str, Any]:
@@ -189,6 +196,7 @@ async def test_everything_old_goes_in_batches_with_pauses_and_is_counted_in_the_
     add(engine, sessions, session("a", NOW - Ends().life), session("b", NOW))
     add(engine, authorizations, authorization("a", NOW - 601), authorization("b", NOW))
     add(engine, invitations, invitation("a", NOW - 4 * 3600 - 1), invitation("b", NOW))
+    add(engine, revocations, revocation("a", NOW - 400 * DAY), revocation("b", NOW))
     put(engine, grant("of-an-entry-that-is-gone", connected_at=OLD - 1000 * DAY))
     retention = Retention(journal.write, 30, now=lambda: NOW, sleep=journal.sleep)
     with capture_logs() as logs:
@@ -196,15 +204,16 @@ async def test_everything_old_goes_in_batches_with_pauses_and_is_counted_in_the_
         await retention.sweep()
     assert [line for line in logs if line.pop("log_level")] == [
         {"event": "records-deleted", "runs": 2 * BATCH + 1, "keys": 1, "refusals": 1, "sessions": 1}
-        | {"authorizations": 1, "invitations": 1}
+        | {"authorizations": 1, "invitations": 1, "revocations": 1}
     ]
     clocks = 1 + 2  # the first look at the clock, and later a look with what it confirms
-    assert journal.done == ["write", *["write", PAUSE] * 2, "write", *["write"] * 5, *["write"] * (6 + clocks - 1)]
+    assert journal.done == ["write", *["write", PAUSE] * 2, "write", *["write"] * 6, *["write"] * (7 + clocks - 1)]
     assert (count(engine, runs), count(engine, steps, "run_id")) == (2, 0)
     assert (count(engine, idempotency_keys, "scope"), count(engine, refusals)) == (1, 1)
     assert [row["id_hash"] for row in all_of(engine, sessions, "id_hash")] == ["b"]
     assert [row["state_hash"] for row in all_of(engine, authorizations, "state_hash")] == ["b"]
     assert [row["hash"] for row in all_of(engine, invitations, "hash")] == ["b"]
+    assert [row["id"] for row in all_of(engine, revocations)] == ["b"]
     assert len(all_of(engine, grants, "owner")) == 1  # people disconnect it: only they know whether it is of use
 
 
@@ -221,7 +230,7 @@ async def test_it_begins_after_a_minute_goes_on_each_hour_and_survives_an_outage
         await journal.until(FIRST, 0.9 * EVERY)
         journal.away = False
         journal.turn.release()
-        await journal.until(FIRST, 0.9 * EVERY, *["write"] * 7, 1.1 * EVERY)
+        await journal.until(FIRST, 0.9 * EVERY, *["write"] * 8, 1.1 * EVERY)
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task

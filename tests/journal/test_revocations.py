@@ -193,3 +193,30 @@ def test_runs_in_progress_and_shared_connections_of_the_person_are_named(engine:
         assert left_by(connection, Kind.CALLER, "t", "lisa") == Left(("r1",), False, ("crm",))
         assert left_by(connection, Kind.CLIENT, "", "cli") == Left(("r1",))
         assert left_by(connection, Kind.TOKEN, "", "uti") == Left()
+
+
+@pytest.mark.parametrize(
+    ("owner", "since", "refused"),
+    [
+        ("t/lisa", NOW - 1, True),
+        ("t/lisa", NOW + 299, True),
+        ("t/lisa", NOW + 300, False),
+        ("t/gil", NOW - 1, False),
+        ("other/lisa", NOW - 1, False),
+        ("", NOW - 1, False),
+    ],
+)
+def test_a_grant_is_refused_by_its_owner_and_since_when_it_is_connected(engine: Engine, owner, since, refused):
+    made(engine)
+    with engine.connect() as connection:
+        assert table.refuses_owner(connection, owner, since, NOW + 900) is refused
+
+
+def test_a_grant_is_refused_while_its_owner_is_barred_and_not_once_it_is_taken_back(engine: Engine):
+    made(engine, replace(MADE, rule=replace(LISA, bars_until=NOW + 3600)))
+    with engine.connect() as connection:
+        assert table.refuses_owner(connection, "t/lisa", NOW + 400, NOW + 900)
+        assert not table.refuses_owner(connection, "t/lisa", NOW + 400, NOW + 3600)
+    lifted(engine)
+    with engine.connect() as connection:
+        assert not table.refuses_owner(connection, "t/lisa", NOW - 1, NOW + 900)

@@ -134,7 +134,9 @@ ALWAYS = {"workflow-problem", "bad-header", "workflow-failed", "internal-error",
     "too-many-calls",
     "consent-required",
 }
-GUARDED = {"unauthenticated", "identity-unavailable"} | {"insecure-transport"} & set(PROBLEMS)
+GUARDED = {"unauthenticated", "identity-unavailable", "revocations-unavailable"} | {"insecure-transport"} & set(
+    PROBLEMS
+)
 RECORDED = {"bad-idempotency-key", "reply-not-kept", "run-cancelled", "run-in-progress", "idempotency-key-reused"} | {
     "journal-unavailable"
 }
@@ -161,6 +163,7 @@ ELSEWHERE = {
     *("bad-request", "bad-filter", "forbidden", "unknown-run", "not-found", "method-not-allowed", "request-timeout"),
     *("cannot-resubmit", "run-ended", "uri-too-long", "headers-too-large", "unsupported-transfer-coding"),
     *("misdirected-request", "unknown-connection", "connection-shared", "unknown-finding"),
+    *("unknown-revocation", "confirmation-required", "too-many-revocations"),
 }
 """Problems of other pages, and of requests that reach no trigger."""
 

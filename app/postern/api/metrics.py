@@ -7,6 +7,7 @@ worker per container, where each scrape reaches the same process.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import inf
 from typing import Any, Protocol
 
 import anyio.to_thread
@@ -264,7 +265,7 @@ def revocation_metrics(active: Callable[[], int], age: Callable[[], float | None
             "postern_revocations", "People, applications and tokens that are revoked.", {"": active()}
         )
         seconds = age()
-        known = {} if seconds is None else {"": seconds}
+        known = {"": inf if seconds is None else seconds}
         yield families.gauges("postern_revocations_age_seconds", "Seconds since revocations were read.", known)
 
     return collect

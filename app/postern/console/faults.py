@@ -74,6 +74,7 @@ _ACTIONS: Mapping[str, Action] = {
     "too-many-consents": _CONNECTION,
     "unknown-connection": _CONNECTIONS,
     "journal-unavailable": _AGAIN,
+    "revocations-unavailable": _AGAIN,
     "internal-error": _AGAIN,
 }
 

@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, or_, 
 from sqlalchemy.dialects import postgresql, sqlite
 
 from postern.access import Revoked
+from postern.access.revocation import BACKDATED
 from postern.journal.grants import owner_of
 from postern.journal.schema import invitations, revocations, sessions
 
@@ -118,6 +119,17 @@ def rules(connection: Connection, now: float) -> list[Rule]:
     table = revocations.c
     columns = (table.kind, table.tenant_id, table.subject, table.not_before, table.bars_until)
     return [_rule(row) for row in connection.execute(select(*columns).where(_in_effect(now)))]
+
+
+def refuses_owner(connection: Connection, owner: str, since: float, now: float) -> bool:
+    """Whether the access of the owner of a grant ("tenant/object") has ended since it was connected, for programs that
+    have the database alone. The token by which the owner had signed in was dated back."""
+    tenant_id, _, subject = owner.partition("/")
+    table = revocations.c
+    of_owner = (table.kind == Kind.CALLER.value, table.tenant_id == tenant_id, table.subject == subject)
+    ended = or_(table.not_before > since - BACKDATED, table.bars_until > now)
+    found = select(table.id).where(*of_owner, table.lifted_at.is_(None), ended).limit(1)
+    return connection.execute(found).first() is not None
 
 
 def active_count(connection: Connection, now: float) -> int:

@@ -72,6 +72,7 @@ OF_TRIGGERS: Mapping[str, Callable[[Operation], bool]] = {
     "workflow-failed": _always,
     "internal-error": _always,
     "identity-unavailable": _guarded,
+    "revocations-unavailable": _guarded,
     "journal-unavailable": _recorded,
     "too-many-calls": _always,
     "shutting-down": _always,

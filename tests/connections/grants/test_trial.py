@@ -83,6 +83,7 @@ class World:
     secret: ConnectionFault | None = None
     provider: ConnectionFault | None = None
     journal_away: bool = False
+    refused: bool = False
     lost_key: bool = False
     asked: list[str] = field(default_factory=list)
 
@@ -122,7 +123,7 @@ class World:
         self.asked.append(query.func.__name__)
         if query.func.__name__ == "of_connection":
             return self.rows[: query.keywords["limit"]]
-        return next((row for row in self.rows if row.owner == query.keywords["owner"]), None)
+        return next((row for row in self.rows if row.owner == query.keywords["owner"]), None), self.refused
 
     async def stages(self, whose: Whose, *, per_user: bool = True) -> tuple[list[Stage], list[Access]]:
         context = cast(
@@ -166,6 +167,7 @@ async def test_a_grant_that_works_passes_each_stage():
         (World([grant(owner="tenant/ada")]), "grant", "lisa: Needed"),
         (World([grant(state=State.BROKEN, reason="revoked")]), "grant", "AADSTS50173"),
         (World([grant(refresh_expires_at=NOW)]), "grant", "lisa: Broken, it has expired"),
+        (World([grant()], refused=True), "grant", "an operator ended the access of its owner"),
         (World([grant()], lost_key=True), "token", "do not open"),
         (World([grant(sealed=grant("tenant/ada").sealed)]), "token", "do not open"),
         (World([grant(sealed=ELSEWHERE)]), "token", "changed to another provider"),
@@ -179,6 +181,7 @@ async def test_a_grant_that_works_passes_each_stage():
         "ada-has-one",
         "broken",
         "over",
+        "access-ended",
         "key-gone",
         "swapped",
         "moved",

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 
+from sqlalchemy import Connection
+
 from postern.browser_secrets import new_secret
 from postern.connections.auth.entry_secret import EntrySecret
 from postern.connections.auth.sign_in import SignIn
@@ -27,7 +29,7 @@ from postern.connections.grants.tokens import Access
 from postern.connections.stage import Stage
 from postern.errors import Problem
 from postern.http_client import URL, Request
-from postern.journal import grants
+from postern.journal import grants, revocations
 from postern.journal.grants import Grant
 from postern.journal.server_processes import Transaction
 from postern.plain_text import plain
@@ -81,12 +83,12 @@ class Trial:
             if owner is None:
                 yield await self._counted()
                 return
-            grant = await self.read(partial(grants.find, name=self.entry.name, owner=owner))
+            now = self.clock()
+            grant, refused = await self.read(partial(_look, name=self.entry.name, owner=owner, now=now))
         except Problem:
             yield Stage("grant", False, "the database is unavailable", "Start it, or correct POSTERN_DATABASE_URL")
             return
-        now = self.clock()
-        seen = condition(grant, now)
+        seen = condition(grant, now, refused=refused)
         stage = state_stage(grant, seen, whose.person if self.entry.per_user else SHARED_GRANT)
         yield stage
         if grant is not None and stage.passed:
@@ -193,6 +195,14 @@ def state_stage(grant: Grant | None, seen: Condition, person: str) -> Stage:
     remark = f"; it {seen.text}: {fix}" if seen.text else ""
     scopes = plain(" ".join(grant.scopes)) or "none"
     return Stage("grant", True, f"{whose}: {seen.state.value}{account} since {since} UTC, scopes {scopes}{remark}")
+
+
+def _look(connection: Connection, name: str, owner: str, now: float) -> tuple[Grant | None, bool]:
+    """The grant, and whether an operator has ended the access of its owner."""
+    grant = grants.find(connection, name, owner)
+    if grant is None or not owner:
+        return grant, False
+    return grant, revocations.refuses_owner(connection, owner, grant.connected_at, now)
 
 
 def _failed(name: str, fault: ConnectionFault) -> Stage:
