@@ -93,6 +93,15 @@ def test_a_log_is_verified_in_the_database(postern: Postern, log: Path, url: str
     assert "No public key was given" in found["notes"][0]
 
 
+def test_a_log_is_verified_and_exported_in_each_kind_of_database(postern: Postern, folder: Path, database_url: str):
+    with closing_engine(database_url) as engine, capture_logs():
+        anyio.run(write_log, engine, None)
+    environ = {"POSTERN_DATABASE_URL": database_url}
+    assert postern("audit", "verify", **environ).stdout.startswith("Verified: 26 events in 2 chains")
+    assert postern("audit", "export", "log.jsonl", **environ).exit_code == 0
+    assert postern("audit", "verify", "--file", "log.jsonl").exit_code == 0
+
+
 @pytest.mark.process
 def test_an_export_is_verified_by_the_command_and_by_the_verifier_alone(postern: Postern, log: Path):
     made = postern("audit", "export", "log.jsonl")

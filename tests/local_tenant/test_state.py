@@ -16,7 +16,8 @@ from postern.connections.grants.seal import KEY_BYTES
 from postern.local_tenant import LocalTenant, TenantFault, serve
 from postern.local_tenant.state import create_file, write_file
 from postern.local_tenant.tenant import GRANTS_KEY_NAME
-from postern.local_tenant.vault import judge
+from postern.local_tenant.vault import AUDIT_KEY_NAME, judge
+from postern.security.audit.signing_key import signing_key
 
 pytestmark = pytest.mark.network
 
@@ -257,3 +258,14 @@ def test_the_key_of_grants_is_made_once_also_in_a_folder_that_had_none(tmp_path:
     assert LocalTenant.open(folder).vault.versions(GRANTS_KEY_NAME) == [made]
     assert len(key_in(made.value) or b"") == KEY_BYTES
     assert made.value != former[-1]["value"]
+
+
+def test_the_key_of_the_audit_log_is_made_once_also_in_a_folder_that_had_none(tmp_path: Path) -> None:
+    """It is an Ed25519 key in PEM."""
+    folder = LocalTenant.open(tmp_path / "tenant").folder
+    vault = json.loads((folder / "vault.json").read_text())
+    former = vault.pop(AUDIT_KEY_NAME)
+    write_file(folder / "vault.json", json.dumps(vault).encode())
+    (made,) = LocalTenant.open(folder).vault.versions(AUDIT_KEY_NAME)
+    assert LocalTenant.open(folder).vault.versions(AUDIT_KEY_NAME) == [made]
+    assert signing_key(made.value).id != signing_key(former[-1]["value"]).id

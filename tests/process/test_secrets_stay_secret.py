@@ -209,7 +209,7 @@ def test_no_record_has_a_secret_in_it(site: Site):
     """As an operator sees them: one by one, in lists, and by a search."""
     secret = site.secret
     reported = [site.get(f"/runs/{run_id}") for run_id in site.runs]
-    reported += [site.get("/runs?limit=100"), site.get("/refusals"), site.get("/workflows")]
+    reported += [site.get("/runs?limit=100"), site.get("/refusals"), site.get("/workflows"), site.get("/audit")]
     assert not leaked(secret, "\n".join(reported))
     assert any('"error"' in text and "connections." in text for text in reported)
     assert site.get(f"/runs?text={SECRETS['plain']}").count('"id"') == 0

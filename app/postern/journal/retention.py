@@ -135,11 +135,12 @@ class Retention:
             "invitations": await self._all(partial(delete_invitations, before=now, limit=BATCH)),
             "revocations": await self._all(partial(delete_revocations, before=now - self._age, limit=BATCH)),
         }
-        for name, delete_old in self.also.items():
-            gone[name] = await delete_old(now - self._age)
         if any(gone.values()):
             log.info("records-deleted", **gone)
             self._deleted(gone)
+        for name, delete_old in self.also.items():
+            if deleted := await delete_old(now - self._age):
+                log.info("records-deleted", **{name: deleted})
 
     async def _confirmed(self) -> float | None:
         """The time by which records are old; None if the clock cannot be believed at the moment."""

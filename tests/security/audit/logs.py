@@ -19,7 +19,7 @@ from postern.security.audit.signing_key import SigningKey, new_pem, signing_key
 from postern.security.audit.writer import AuditWriter
 from tests.journal.engines import empty_journal
 
-HORIZON = 1_000.0
+HORIZON = 100_000.0
 
 
 @cache
@@ -89,12 +89,12 @@ async def write_log(engine: Engine, key: SigningKey | None, file: Path | None = 
     old = Node(engine, "node-old", 100.0, key, file)
     await old.happens(6)
     await old.checkpoint()
-    old.clock.at = HORIZON + 1
+    old.clock.at = HORIZON + 10_000
     await old.happens(7)
     await old.checkpoint()
     await old.happens(3)
     await old.checkpoint()
-    new = Node(engine, "node-new", HORIZON + 200, key, file)
+    new = Node(engine, "node-new", HORIZON + 20_000, key, file)
     await new.happens(8)
     await new.checkpoint()
     await new.retention.sweep(HORIZON)

@@ -70,12 +70,14 @@ async def test_the_own_head_is_the_one_that_this_process_wrote_whatever_the_tabl
 async def test_a_checkpoint_is_due_after_a_time_or_after_many_events(engine: Engine) -> None:
     node, clock = Node(engine, "one"), Clock(0.0)
     found = Checkpoints(node.writer, node.heads, node.transact, Keeping(), clock=clock)
+    assert not found.is_due()
+    await node.happens(1)
     assert found.is_due()
     await found.make()
     assert not found.is_due()
-    node.writer.written = MOST_EVENTS
+    node.writer.written += MOST_EVENTS
     assert found.is_due()
-    node.writer.written = 0
+    node.writer.written -= MOST_EVENTS
     clock.at += EVERY
     assert found.is_due()
 

@@ -97,6 +97,24 @@ async def test_checkpoints_go_too_but_the_last_of_a_chain_that_stays(engine: Eng
     assert verified(engine).problems == []
 
 
+async def test_a_beginning_that_was_removed_is_not_made_lawful_by_the_next_round(engine: Engine) -> None:
+    gone, one, two = (Node(engine, name, at, a_key()) for name, at in (("gone", 1.0), ("one", 100_000.0), ("two", 2e5)))
+    await gone.happens(2)
+    await one.happens(6)
+    await two.happens(1)
+    with engine.begin() as connection:
+        events, chains = audit_events.c, audit_chains.c
+        digest = connection.execute(select(events.hash).where(events.node == "one", events.number == 3)).scalar()
+        connection.execute(delete(audit_events).where(events.node == "one", events.number <= 3))
+        connection.execute(audit_chains.update().where(chains.node == "one").values(first=4, before=digest))
+    for before in (10.0, 20.0):
+        await two.happens(1)
+        await two.retention.sweep(before)
+    assert [problem for problem in verified(engine).problems if "event" in problem] == [
+        "event 3 of one was removed, or all before it: no retention event says so"
+    ]
+
+
 async def test_what_is_young_stays_and_nothing_is_announced(engine: Engine) -> None:
     node = Node(engine, "one", 100.0, a_key())
     await node.happens(2)

@@ -48,7 +48,7 @@ class Log:
 
     def export(self) -> list[bytes]:
         with self.engine.begin() as connection:
-            return list(exported(audit_lines(connection, columns=False), 10_000.0))
+            return list(exported(audit_lines(connection, columns=False), 1_000_000.0))
 
 
 @pytest.fixture(scope="module")

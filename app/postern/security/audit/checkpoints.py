@@ -84,6 +84,8 @@ class Checkpoints:
 
     def is_due(self) -> bool:
         """Whether it is time for a checkpoint. After a failure it is tried again each minute."""
+        if not self._writer.head.number:
+            return False
         waited = self._clock() - self._tried_at
         file = self._keeping.file
         if self.why_not or (file is not None and file.waiting):
@@ -111,10 +113,11 @@ class Checkpoints:
     async def _next(self) -> Checkpoint | None:
         writer = self._writer
         head, written = writer.head, writer.written
+        if not head.number:
+            return None
         heads = await self._read_heads()
-        if head.number:
-            heads[writer.node] = head  # as this process knows it, whatever the table says
-        if not head.number or heads == self._heads:
+        heads[writer.node] = head  # as this process knows it, whatever the table says
+        if heads == self._heads:
             return None
         signer = await self._key()
         number, previous = self._end
@@ -147,9 +150,9 @@ class Checkpoints:
 
     def _fail(self, error: Exception) -> None:
         if isinstance(error, Problem):
-            why = error.code
-        else:
-            why = str(error) if isinstance(error, KeyFault) else type(error).__name__  # others may have data in them
+            self.why_not = error.code  # the journal says so itself
+            return
+        why = str(error) if isinstance(error, KeyFault) else type(error).__name__  # others may have data in them
         if why != self.why_not:
             log.error("audit-checkpoint-not-made", reason=why)
         self.why_not = why

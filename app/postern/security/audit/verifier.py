@@ -52,6 +52,9 @@ End = tuple[int, str]
 """A number and the hash that belongs to it."""
 
 NOTHING: End = (0, GENESIS)
+LEEWAY = 7200.0
+"""Seconds: rounds of retention, an hour apart, and clocks that differ. What is younger than the last round by less may
+be gone without a word."""
 NO_KEY = "No public key was given, so no signature was checked: whoever can write the database can write the chain."
 NOTHING_ELSEWHERE = (
     "No checkpoints that were kept elsewhere were given (--checkpoints): if the end of a chain was removed, with the "
@@ -234,7 +237,7 @@ class Verifier:
             for what, known in self._removed.items():
                 for of, (removed, digest) in (pruned.get(what) or {}).items():
                     known[of] = max(known.get(of, NOTHING), (removed, digest))
-            self._horizon = max(self._horizon, pruned.get("before", self._horizon))
+            self._horizon = max(self._horizon, pruned.get("before", self._horizon) + LEEWAY)
 
     def _checked(self, line: Line, name: str, until: float = float("inf")) -> dict[str, Any]:
         """The body of a checkpoint whose signature is right. What it names is noted."""

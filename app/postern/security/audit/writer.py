@@ -18,7 +18,7 @@ from postern.security.audit.log import AuditLog
 EVERY = 0.5
 """Seconds for which an event waits for others."""
 
-MOST_AT_ONCE = 250
+MOST_AT_ONCE = 100
 """Events in one write."""
 
 log = structlog.get_logger("postern.audit")
