@@ -94,7 +94,7 @@ def finding_view(finding: Finding) -> FindingPage:
     lists = [(name, getattr(evidence, name)) for name in ("networks", "addresses", "workflows", "reasons")]
     return FindingPage(
         row=finding_row(finding),
-        meaning=KINDS[FindingKind(finding.kind)].when if known else "",
+        meaning=KINDS[FindingKind(finding.kind)].when.replace("`", "") if known else "",
         facts=_facts(finding),
         runs=tuple(map(plain, evidence.runs)),
         refused=tuple(map(plain, evidence.refused)),

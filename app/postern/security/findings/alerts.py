@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -92,7 +93,7 @@ class Alerts:
                 self._report("skipped", finding, reason="a run of an alert may have led to it")
                 continue
             self._room -= 1.0
-            task = asyncio.create_task(self._alert(finding, claimed_at))
+            task = asyncio.create_task(self._alert(finding, claimed_at), context=copy_context())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
