@@ -107,6 +107,25 @@ async def test_a_body_that_is_still_arriving_when_access_ends_starts_no_run(serv
     assert (await sending).status_code == 401
 
 
+@pytest.mark.parametrize("path", ["/revocations", "/workflows/guarded/signed-urls"])
+async def test_an_operator_whose_access_ends_while_a_body_arrives_does_nothing_with_it(server: Server, path: str):
+    began, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        began.set()
+        await goes_on.wait()
+        yield b'{"kind":"token","subject":"a-token-id"}' if path == "/revocations" else b"{}"
+
+    token = server.local.token("lisa", roles=["Postern.Operator"])
+    assert (await server.ask("GET", "/revocations", token)).status_code == 200
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+    sending = asyncio.create_task(server.client.post(path, content=slowly(), headers=headers))
+    await began.wait()
+    await server.revoke()
+    goes_on.set()
+    assert (await sending).status_code == 401
+
+
 async def test_a_server_that_cannot_read_revocations_refuses_tokens_and_is_not_ready_until_it_can(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ):

@@ -57,9 +57,10 @@ class RevocationHandlers:
 
     async def make(self, request: Request) -> Answer:
         """End the access of the subject, and say what goes on."""
-        caller = await self._operator(request)
+        await self._operator(request)
         no_parameters(request.scope["query_string"])
-        made = await self.revoking.make(wanted_of(await sent_object(request)), caller)
+        wanted = wanted_of(await sent_object(request))
+        made = await self.revoking.make(wanted, await self._operator(request))  # again, after the body
         left = await self.revoking.left_by(made)
         shown = revocation_json(made, self.revoking.now()) | left_json(left)
         return json_reply(201, to_json(shown), {"Location": f"/revocations/{made.id}"})
