@@ -92,7 +92,7 @@ def _gate(base: Foundation, senders: SendersPart, urls: SignedUrlsPart, observed
         before=in_order(check_reach, limits.before),
         sender=senders.sender(urls.sender),
         after=in_order(limits.after),
-        body=senders.body,
+        body=senders.body(urls.still),
         admitted=observed.observer.admitted,
     )
 

@@ -128,8 +128,8 @@ class Pipeline:
         if body is None:
             body = await read_body(receive, limit)
             self.still(caller)
-        if policy is not OPEN and isinstance(policy, Signed) and policy.by is not None:
-            await self._check_signature(trigger, scope, body)
+        if policy is not OPEN and isinstance(policy, Signed):
+            await self._check_signed(trigger, caller, scope, body)
         workflow = trigger.workflow
         read = partial(arguments, workflow, body, fields.get(b"content-type"), path)
         if workflow.reads_in_thread:
@@ -168,11 +168,11 @@ class Pipeline:
             raise problem("identity-unavailable", reason="nothing checks signatures here")
         return self.gate.sender(trigger, scope)
 
-    def _check_signature(self, trigger: Trigger, scope: Scope, body: bytes) -> Awaitable[None]:
-        """Check the sender's signature of the raw body."""
+    def _check_signed(self, trigger: Trigger, caller: Caller, scope: Scope, body: bytes) -> Awaitable[None]:
+        """Check the sender's signature of the raw body, or that the signed URL is not revoked now."""
         if self.gate.body is None:
             raise problem("identity-unavailable", reason="nothing checks signatures here")
-        return self.gate.body(trigger, scope, body)
+        return self.gate.body(trigger, caller, scope, body)
 
     def _read_large(
         self, read: Callable[[], dict[str, Any]], trigger: Trigger, caller: Caller, scope: Scope, size: int
