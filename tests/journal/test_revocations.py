@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 
 from postern.browser_secrets import hash_of
 from postern.journal import revocations as table
-from postern.journal.reading.revocations import Left, kinds_of, left_by
+from postern.journal.reading.revocations import Left, kinds_of, left_by, tenants_of
 from postern.journal.revocations import EFFECT_SECONDS, Kind, Revocation, Rule
 from postern.journal.schema import grants, invitations, revocations, runs, sessions
 from tests.journal.engines import add, all_of, run_row
@@ -54,6 +54,25 @@ def invitation(name: str, owner: str, by: str = "t/ada", used_by: str | None = N
         "created_by": by,
         "created_at": NOW,
         "used_by": used_by,
+    }
+
+
+def grant_row(owner: str, by: str) -> dict[str, Any]:
+    return {
+        "connection": "crm",
+        "owner": owner,
+        "account": "a",
+        "account_name": "",
+        "tenant": "",
+        "scopes": "[]",
+        "instance_url": "",
+        "sealed": "s",
+        "key_version": "v",
+        "generation": 1,
+        "created_by": by,
+        "connected_at": NOW,
+        "state": "Connected",
+        "history": "[]",
     }
 
 
@@ -168,26 +187,21 @@ def test_an_id_is_known_by_the_records_that_have_it(engine: Engine):
         assert kinds_of(connection, "other") == frozenset()
 
 
+def test_the_tenants_of_an_id_are_those_of_its_latest_run_its_sessions_and_its_grants(engine: Engine):
+    add(engine, runs, run_row("r1", object_id="lisa", tenant_id="before"))
+    add(engine, runs, run_row("r2", object_id="lisa", tenant_id="t1"))
+    add(engine, sessions, session("s1", "lisa", "t2"))
+    add(engine, grants, grant_row("t3/lisa", "t3/lisa"))
+    with engine.connect() as connection:
+        assert tenants_of(connection, "lisa") == {"t1", "t2", "t3"}
+        assert tenants_of(connection, "isa") == frozenset()
+
+
 def test_runs_in_progress_and_shared_connections_of_the_person_are_named(engine: Engine):
     of_lisa = {"object_id": "lisa", "client_id": "cli", "tenant_id": "t"}
     add(engine, runs, run_row("r1", **of_lisa), run_row("r2", state="Succeeded", **of_lisa))
     add(engine, runs, run_row("r3"))
-    grant = {
-        "connection": "crm",
-        "owner": "",
-        "account": "a",
-        "account_name": "",
-        "tenant": "",
-        "scopes": "[]",
-        "instance_url": "",
-        "sealed": "s",
-        "key_version": "v",
-        "generation": 1,
-        "created_by": "t/lisa",
-        "connected_at": NOW,
-        "state": "Connected",
-        "history": "[]",
-    }
+    grant = grant_row("", "t/lisa")
     add(engine, grants, grant)
     with engine.connect() as connection:
         assert left_by(connection, Kind.CALLER, "t", "lisa") == Left(("r1",), False, ("crm",))

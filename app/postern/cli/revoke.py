@@ -72,7 +72,8 @@ def end(
         bool, typer.Option("--person", help="The id is an object id, of a person or a service principal.")
     ] = False,
     tenant: Annotated[
-        str | None, typer.Option(metavar="ID", help="The tenant of the person. Default: POSTERN_TENANT_ID.")
+        str | None,
+        typer.Option(metavar="ID", help="The tenant of the person. Default: the one that the server knows of the id."),
     ] = None,
     yes: Annotated[
         bool, typer.Option("--yes", help="Also your own access, or that of the last operator of POSTERN_OPERATORS.")

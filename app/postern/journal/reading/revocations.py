@@ -48,6 +48,19 @@ def kinds_of(connection: Connection, subject: str) -> frozenset[Kind]:
     )
 
 
+def tenants_of(connection: Connection, subject: str) -> frozenset[str]:
+    """The tenants of which a caller with this object id is known here."""
+    owned = f"%/{subject}"
+    named = (
+        select(runs.c.tenant_id).where(runs.c.object_id == subject).order_by(runs.c.id.desc()).limit(1),
+        select(sessions.c.tenant_id).where(sessions.c.object_id == subject).limit(1),
+        select(grants.c.owner).where(grants.c.owner.like(owned)).limit(1),
+        select(known_callers.c.subject).where(known_callers.c.subject.like(owned)).limit(1),
+    )
+    found = [connection.execute(query).scalar() for query in named]
+    return frozenset(each.partition("/")[0] for each in found if each)
+
+
 def left_by(connection: Connection, kind: Kind, tenant_id: str, subject: str) -> Left:
     """What goes on for the subject of a revocation."""
     if kind is Kind.TOKEN:
