@@ -174,12 +174,14 @@ class Pipeline:
             raise problem("identity-unavailable", reason="nothing checks signatures here")
         return self.gate.body(trigger, caller, scope, body)
 
-    def _read_large(
+    async def _read_large(
         self, read: Callable[[], dict[str, Any]], trigger: Trigger, caller: Caller, scope: Scope, size: int
-    ) -> Awaitable[dict[str, Any]]:
-        """Read a large body in the turn of its caller."""
+    ) -> dict[str, Any]:
+        """Read a large body in the turn of its caller, which may take a while to come."""
         who = holder_of(caller.kind, caller.tenant_id, caller.object_id, address_of(scope))
-        return self.large_bodies.read(read, trigger.workflow.name, who, size)
+        given = await self.large_bodies.read(read, trigger.workflow.name, who, size)
+        self.still(caller)
+        return given
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, request_id: str = "") -> None:
         """Respond to one request (ASGI). Every error becomes a problem document; no other detail is sent. What traces
