@@ -95,6 +95,8 @@ async def test_a_parameter_that_is_not_valid_is_named(run_api: RunApi, query: st
         (BY_PERSON | {"kind": None}, "kind"),
         (BY_PERSON | {"for_seconds": "8h"}, "for_seconds"),
         (BY_PERSON | {"for_seconds": True}, "for_seconds"),
+        (BY_PERSON | {"for_seconds": 10**400}, "for_seconds"),
+        (BY_PERSON | {"for_seconds": -(10**400)}, "for_seconds"),
         (BY_PERSON | {"confirm": 1}, "confirm"),
         (BY_PERSON | {"other": 1}, "other"),
         (BY_PERSON | {"subject": "ada@example.com"}, "subject"),

@@ -20,7 +20,7 @@ from postern.ids import is_id
 from postern.journal import revocations
 from postern.journal.reading.revocations import Left
 from postern.journal.revocations import Kind, Revocation, actor_of
-from postern.security.revocation.revoking import Revoking, Wanted
+from postern.security.revocation.revoking import LONGEST_BAR, Revoking, Wanted
 from postern.settings.installation import Installation
 from postern.triggers.reply import Answer, json_reply
 
@@ -98,7 +98,7 @@ def wanted_of(body: Mapping[str, Any]) -> Wanted:
     return Wanted(
         subject=body["subject"],
         kind=Kind(kind) if kind is not None else None,
-        seconds=float(body.get("for_seconds", 0.0)),
+        seconds=float(max(-1.0, min(body.get("for_seconds", 0.0), 2 * LONGEST_BAR))),  # an integer may be of any length
         reason=body.get("reason", ""),
         tenant_id=body.get("tenant_id", ""),
         confirmed=body.get("confirm", False),
