@@ -22,8 +22,8 @@ class Gate:
 
     - `preflight` answers an OPTIONS request of a browser for another origin, before anything else; None if it is an
       ordinary request.
-    - `readable` is called for the answer to a method that the trigger does not have: origins. For all others `before`
-      does the same.
+    - `readable` is called before the answer to a method that the trigger does not have: networks and origins. For all
+      others `before` does the same.
     - `before` is called with each request of a trigger, before its caller is identified: networks, origins, rates of
       addresses.
     - `sender` returns the caller of a request for a policy that is `Signed`.

@@ -221,12 +221,16 @@ class Pipeline:
 
     def _show(self, shown: Problem, scope: Scope, request_id: str) -> tuple[Answer, float]:
         """The answer that shows a problem, and the seconds that it waits for."""
-        answer = self._rejections.refuse(shown, scope, request_id)
-        self._rejections.count(scope, shown.code)
         if shown.code == "method-not-allowed" and self.gate.readable is not None:
             trigger = self._rejections.requested_trigger(scope["raw_path"])
-            if trigger is not None:
-                self.gate.readable(trigger, scope)
+            try:
+                if trigger is not None:
+                    self.gate.readable(trigger, scope)
+            except Refused as refused:
+                self._rejections.count(scope, "unauthenticated")
+                return self._refuse(refused, scope, request_id)
+        answer = self._rejections.refuse(shown, scope, request_id)
+        self._rejections.count(scope, shown.code)
         delayed = shown.code in DELAYED
         return answer, self.throttle.wait(address_of(scope), monotonic()) if delayed else 0.0
 
