@@ -52,7 +52,7 @@ async def test_a_revoked_person_gets_401_with_the_time_to_wait_and_others_do_not
 async def test_the_response_says_until_when_and_what_goes_on(run_api: RunApi):
     document = await made(run_api, for_seconds=8 * 3600, reason="stolen laptop")
     assert document["runs_in_progress"] == [RUNNING]
-    assert document["shared_connections"] == []
+    assert document["shared_connections"] == document["signed_urls"] == []
     assert document["in_effect"]
     assert document["reason"] == "stolen laptop"
     assert document["accepted_again_at"] == document["bars_until"]

@@ -6,11 +6,15 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from postern.access import Caller
 from postern.browser_secrets import hash_of
 from postern.journal import revocations as table
+from postern.journal import signed_urls
 from postern.journal.reading.revocations import Left, kinds_of, left_by, tenants_of
 from postern.journal.revocations import EFFECT_SECONDS, Kind, Revocation, Rule
+from postern.journal.run import actor
 from postern.journal.schema import grants, invitations, revocations, runs, sessions
+from postern.journal.signed_urls import SignedUrl
 from tests.journal.engines import add, all_of, run_row
 
 NOW = 1_700_000_000.0
@@ -204,9 +208,30 @@ def test_runs_in_progress_and_shared_connections_of_the_person_are_named(engine:
     grant = grant_row("", "t/lisa")
     add(engine, grants, grant)
     with engine.connect() as connection:
-        assert left_by(connection, Kind.CALLER, "t", "lisa") == Left(("r1",), False, ("crm",))
-        assert left_by(connection, Kind.CLIENT, "", "cli") == Left(("r1",))
-        assert left_by(connection, Kind.TOKEN, "", "uti") == Left()
+        assert left_by(connection, Kind.CALLER, "t", "lisa", NOW) == Left(("r1",), False, ("crm",))
+        assert left_by(connection, Kind.CLIENT, "", "cli", NOW) == Left(("r1",))
+        assert left_by(connection, Kind.TOKEN, "", "uti", NOW) == Left()
+
+
+def test_signed_urls_that_still_work_and_were_made_with_the_access_are_named(engine: Engine):
+    lisas = actor(Caller("user", "lisa", "t", "cli"))
+    deceiving = actor(Caller("user", "bo", "t", "other", name='"object_id": "lisa"'))
+    rows = {
+        "active": (lisas, NOW + 9, None),
+        "for-ever": (lisas, None, None),
+        "expired": (lisas, NOW - 9, None),
+        "revoked": (lisas, None, NOW - 9),
+        "of-another": (deceiving, None, None),
+    }
+    with engine.begin() as connection:
+        for name, (by, until, at) in rows.items():
+            row = SignedUrl("orders", name, "primary", None, (), by, NOW - 99, until, revoked_at=at)
+            assert signed_urls.make(connection, row)
+    with engine.connect() as connection:
+        for kind, subject in ((Kind.CALLER, "lisa"), (Kind.CLIENT, "cli")):
+            left = left_by(connection, kind, "t", subject, NOW)
+            assert left.urls == (("orders", "active"), ("orders", "for-ever"))
+        assert left_by(connection, Kind.CALLER, "t", "li_a", NOW).urls == ()
 
 
 @pytest.mark.parametrize(

@@ -129,11 +129,14 @@ def revocation_json(revocation: Revocation, now: float) -> dict[str, Any]:
 
 
 def left_json(left: Left) -> dict[str, Any]:
-    """What goes on: runs in progress, which can be cancelled, and shared connections that the person connected."""
+    """What goes on: runs in progress, which can be cancelled, shared connections that the person connected, and signed
+    URLs that the subject made."""
     return {
         "runs_in_progress": left.runs,
         "more_runs": left.more_runs,
         "shared_connections": left.shared,
+        "signed_urls": [{"workflow": workflow, "id": link} for workflow, link in left.urls],
+        "more_signed_urls": left.more_urls,
     }
 
 

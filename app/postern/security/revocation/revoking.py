@@ -114,9 +114,10 @@ class Revoking:
         return lifted
 
     async def left_by(self, made: Revocation) -> Left:
-        """What the revocation leaves as it is: runs in progress, and shared connections."""
+        """What the revocation leaves as it is: runs in progress, shared connections, and signed URLs."""
         rule = made.rule
-        return await self.read(partial(left_by, kind=rule.kind, tenant_id=rule.tenant_id, subject=rule.subject))
+        kind, tenant_id, subject = rule.kind, rule.tenant_id, rule.subject
+        return await self.read(partial(left_by, kind=kind, tenant_id=tenant_id, subject=subject, now=self.now()))
 
     def shuts_out(self, kind: Kind, subject: str, by: Caller) -> str:
         """Why this revocation may leave no operator, or stop Postern's own calls, as a sentence; "" if it does not.
