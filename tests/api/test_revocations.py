@@ -52,7 +52,7 @@ async def test_a_revoked_person_gets_401_with_the_time_to_wait_and_others_do_not
 async def test_the_response_says_until_when_and_what_goes_on(run_api: RunApi):
     document = await made(run_api, for_seconds=8 * 3600, reason="stolen laptop")
     assert document["runs_in_progress"] == [RUNNING]
-    assert document["shared_connections"] == []
+    assert document["shared_connections"] == document["signed_urls"] == []
     assert document["in_effect"]
     assert document["reason"] == "stolen laptop"
     assert document["accepted_again_at"] == document["bars_until"]
@@ -95,6 +95,8 @@ async def test_a_parameter_that_is_not_valid_is_named(run_api: RunApi, query: st
         (BY_PERSON | {"kind": None}, "kind"),
         (BY_PERSON | {"for_seconds": "8h"}, "for_seconds"),
         (BY_PERSON | {"for_seconds": True}, "for_seconds"),
+        (BY_PERSON | {"for_seconds": 10**400}, "for_seconds"),
+        (BY_PERSON | {"for_seconds": -(10**400)}, "for_seconds"),
         (BY_PERSON | {"confirm": 1}, "confirm"),
         (BY_PERSON | {"other": 1}, "other"),
         (BY_PERSON | {"subject": "ada@example.com"}, "subject"),

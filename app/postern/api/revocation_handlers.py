@@ -20,7 +20,7 @@ from postern.ids import is_id
 from postern.journal import revocations
 from postern.journal.reading.revocations import Left
 from postern.journal.revocations import Kind, Revocation, actor_of
-from postern.security.revocation.revoking import Revoking, Wanted
+from postern.security.revocation.revoking import LONGEST_BAR, Revoking, Wanted
 from postern.settings.installation import Installation
 from postern.triggers.reply import Answer, json_reply
 
@@ -57,9 +57,10 @@ class RevocationHandlers:
 
     async def make(self, request: Request) -> Answer:
         """End the access of the subject, and say what goes on."""
-        caller = await self._operator(request)
+        await self._operator(request)
         no_parameters(request.scope["query_string"])
-        made = await self.revoking.make(wanted_of(await sent_object(request)), caller)
+        wanted = wanted_of(await sent_object(request))
+        made = await self.revoking.make(wanted, await self._operator(request))  # again, after the body
         left = await self.revoking.left_by(made)
         shown = revocation_json(made, self.revoking.now()) | left_json(left)
         return json_reply(201, to_json(shown), {"Location": f"/revocations/{made.id}"})
@@ -97,7 +98,7 @@ def wanted_of(body: Mapping[str, Any]) -> Wanted:
     return Wanted(
         subject=body["subject"],
         kind=Kind(kind) if kind is not None else None,
-        seconds=float(body.get("for_seconds", 0.0)),
+        seconds=float(max(-1.0, min(body.get("for_seconds", 0.0), 2 * LONGEST_BAR))),  # an integer may be of any length
         reason=body.get("reason", ""),
         tenant_id=body.get("tenant_id", ""),
         confirmed=body.get("confirm", False),
@@ -128,11 +129,14 @@ def revocation_json(revocation: Revocation, now: float) -> dict[str, Any]:
 
 
 def left_json(left: Left) -> dict[str, Any]:
-    """What goes on: runs in progress, which can be cancelled, and shared connections that the person connected."""
+    """What goes on: runs in progress, which can be cancelled, shared connections that the person connected, and signed
+    URLs that the subject made."""
     return {
         "runs_in_progress": left.runs,
         "more_runs": left.more_runs,
         "shared_connections": left.shared,
+        "signed_urls": [{"workflow": workflow, "id": link} for workflow, link in left.urls],
+        "more_signed_urls": left.more_urls,
     }
 
 

@@ -58,9 +58,11 @@ class SignedUrlHandlers:
 
     async def make(self, request: Request) -> Answer:
         """Make one. The response alone has it."""
-        caller = await self.operator(request)
+        await self.operator(request)
         no_parameters(request.scope["query_string"])
-        made = await self.actions.make(request.path_params["name"], wish_of(await _content(request)), caller)
+        wish = wish_of(await _content(request))
+        caller = await self.operator(request)  # again: access may have ended while the body arrived
+        made = await self.actions.make(request.path_params["name"], wish, caller)
         return json_reply(201, to_json({"url": made.url, **self._json(made.row)}))
 
     async def revoke(self, request: Request) -> Answer:
