@@ -134,6 +134,37 @@ async def test_nothing_is_deleted_that_could_not_be_announced(engine: Engine, mo
     assert numbers(engine) == [("one", 1), ("one", 2)]
 
 
+async def test_nothing_is_deleted_that_no_checkpoint_announces(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = Node(engine, "one", 100.0, a_key())
+    await node.happens(2)
+
+    async def fails() -> bool:
+        return False
+
+    monkeypatch.setattr(node.checkpoints, "make", fails)
+    assert await node.retention.sweep(1_000.0) == 0
+    assert [number for _, number in numbers(engine)] == [1, 2, 3]
+    monkeypatch.undo()
+    assert await node.retention.sweep(1_000.0) == 2
+    assert verified(engine).problems == []
+
+
+async def test_a_checkpoint_that_waited_to_be_written_is_followed_by_one_that_names_what_came_since(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = Node(engine, "one", 100.0, a_key())
+    await node.happens(2)
+
+    async def unavailable(_: object, /) -> object:
+        raise problem("journal-unavailable")
+
+    monkeypatch.setattr(node.checkpoints, "_write", unavailable)
+    assert not await node.checkpoints.make()
+    monkeypatch.undo()
+    assert await node.retention.sweep(1_000.0) == 1
+    assert verified(engine).problems == []
+
+
 async def test_deleting_may_be_repeated_and_goes_on_where_it_ended(engine: Engine) -> None:
     node, other = Node(engine, "one", 100.0, a_key()), Node(engine, "two", 5_000.0, a_key())
     await node.happens(5)

@@ -16,7 +16,8 @@ EXPORT is a file of `postern audit export`: JSON lines, each with a `type`. Time
 What is verified:
 
 1. Each chain is complete: from `first` to `last` no event is missing, doubled, out of order or changed.
-2. A chain that begins after 1 was shortened by retention: an event of the kind `retention` says up to where.
+2. A chain that begins after 1 was shortened by retention: an event of the kind `retention` says up to where. It counts
+   only if a checkpoint of the process that noted it names it, or a later event of that process.
 3. The checkpoints of a process are complete in the same way: each has the SHA-256 of the one before it.
 4. Each checkpoint is signed by one of the public keys, and each event that it names exists and has that hash.
 
@@ -91,7 +92,7 @@ class Chain:
 
     line: Line
     end: End
-    first_at: float = float("inf")
+    first_at: float | None = None
     at: float | None = None
     wrong: bool = False
     left: bool = False
@@ -121,7 +122,8 @@ class Verifier:
         self._last: dict[str, End] = {}  # and its last one
         self._in_log: dict[End, str] = {}
         self._elsewhere: list[tuple[str, int, float, str]] = []
-        self._covered: dict[str, int] = {}
+        self._covered: dict[str, int] = {}  # up to which event checkpoints of its own process name each chain
+        self._signed: dict[str, int] = {}  # the same by those that are signed with a public key
         self._removed: dict[str, dict[str, End]] = {"events": {}, "checkpoints": {}}  # as retention says
         self._horizon = float("-inf")
         self._unsigned = self._later = 0
@@ -231,13 +233,21 @@ class Verifier:
         if named is not None and named.hash != line["hash"]:
             raise NotVerified(f"{name}, or one before it, was changed: {named.checkpoint} names another hash")
         chain.end, chain.at = (number, line["hash"]), body["at"]
-        chain.first_at = min(chain.first_at, body["at"])
-        if body["kind"] == "retention":
-            pruned = body["fields"].get("pruned") or {}
-            for what, known in self._removed.items():
-                for of, (removed, digest) in (pruned.get(what) or {}).items():
-                    known[of] = max(known.get(of, NOTHING), (removed, digest))
-            self._horizon = max(self._horizon, pruned.get("before", self._horizon) + LEEWAY)
+        if number <= self._covered.get(node, 0):
+            chain.first_at = body["at"] if chain.first_at is None else chain.first_at
+            if body["kind"] == "retention":
+                self._retention(body["fields"].get("pruned") or {}, number <= self._signed.get(node, 0))
+
+    def _retention(self, pruned: Mapping[str, Any], signed: bool) -> None:
+        """Take what an event says of what is removed. Its own process named the event in a checkpoint first: other
+        processes name what they find in the database, so their checkpoints do not prove who noted it."""
+        for what, known in self._removed.items():
+            for of, (removed, digest) in (pruned.get(what) or {}).items():
+                known[of] = max(known.get(of, NOTHING), (removed, digest))
+        before = pruned.get("before", self._horizon)
+        if self._keys and not signed:
+            before = min(before, self._unsigned_before)
+        self._horizon = max(self._horizon, before + LEEWAY)
 
     def _checked(self, line: Line, name: str, until: float = float("inf")) -> dict[str, Any]:
         """The body of a checkpoint whose signature is right. What it names is noted."""
@@ -257,7 +267,8 @@ class Verifier:
             if known.hash != digest:
                 raise NotVerified(f"{name} was changed: {known.checkpoint} names another hash for one event")
         if at <= until:
-            self._covered[node] = max(self._covered.get(node, 0), heads.get(node, NOTHING)[0])
+            for covered in (self._covered, self._signed)[: 2 if self._keys and line.get("signature") else 1]:
+                covered[node] = max(covered.get(node, 0), heads.get(node, NOTHING)[0])
         return body
 
     def _check_signature(self, line: Line, name: str, at: float) -> None:
@@ -293,12 +304,12 @@ class Verifier:
             self.report.wrong(f"the row of the chain of {node} was changed: it does not fit event {number}")
         self._finish_begin("event", node, (line["first"] - 1, line["before"]), chain.first_at)
 
-    def _finish_begin(self, kind: str, node: str, begins: End, at: float) -> None:
+    def _finish_begin(self, kind: str, node: str, begins: End, at: float | None) -> None:
         """What is missing before the first event, or checkpoint, was removed by retention: an event of it says so, or
-        the first one is itself older than what retention removes."""
+        the first one is itself older than what retention removes. `at` is None if no checkpoint proves its time."""
         claim = self._removed[f"{kind}s"].get(node, NOTHING)
         is_claimed = claim[0] > begins[0] or claim == begins
-        if begins != NOTHING and not is_claimed and at >= self._horizon:
+        if begins != NOTHING and not is_claimed and (at is None or at >= self._horizon):
             self.report.wrong(f"{kind} {begins[0]} of {node} was removed, or all before it: no retention event says so")
 
     def _finish_named(self, node: str, events: list[tuple[int, Named]]) -> None:
