@@ -17,7 +17,7 @@ What is verified:
 
 1. Each chain is complete: from `first` to `last` no event is missing, doubled, out of order or changed.
 2. A chain that begins after 1 was shortened by retention: an event of the kind `retention` says up to where. It counts
-   only if a checkpoint of the process that noted it names it, or a later event of that process.
+   only if a checkpoint of the process that noted it names it or a later event of that process.
 3. The checkpoints of a process are complete in the same way: each has the SHA-256 of the one before it.
 4. Each checkpoint is signed by one of the public keys, and each event that it names exists and has that hash.
 
@@ -46,7 +46,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 GENESIS = "0" * 64
 MOST_PROBLEMS = 50
 ORDER = ("", "audit-export", "chain", "checkpoint", "event", "end")
-MALFORMED = (KeyError, TypeError, ValueError, AttributeError, RecursionError)
+MALFORMED = (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError)
 
 Line = Mapping[str, Any]
 End = tuple[int, str]
@@ -127,6 +127,7 @@ class Verifier:
         self._removed: dict[str, dict[str, End]] = {"events": {}, "checkpoints": {}}  # as retention says
         self._horizon = float("-inf")
         self._unsigned = self._later = 0
+        self._until = 0.0
 
     def take(self, line: Line) -> None:
         """Take a line of the log: a chain, a checkpoint or an event."""
@@ -145,7 +146,7 @@ class Verifier:
         try:
             body = self._checked(line, name, until)
             if body["at"] > until:
-                self._later += 1
+                self._later, self._until = self._later + 1, until
             else:
                 self._elsewhere.append((body["node"], body["number"], body["at"], sha256(line["body"])))
         except NotVerified as fault:
@@ -204,8 +205,7 @@ class Verifier:
             raise NotVerified(f"checkpoint {last[0]} or {number} of {node} was changed: they do not fit together")
 
     def _event(self, line: Line) -> None:
-        node, number = line["node"], line["number"]
-        chain = self._chains.get(node)
+        node, number, chain = line["node"], line["number"], self._chains.get(line["node"])
         if node != self._at_node:
             if (former := self._chains.get(self._at_node)) is not None:
                 former.left = True
@@ -234,20 +234,17 @@ class Verifier:
             raise NotVerified(f"{name}, or one before it, was changed: {named.checkpoint} names another hash")
         chain.end, chain.at = (number, line["hash"]), body["at"]
         if number <= self._covered.get(node, 0):
-            chain.first_at = body["at"] if chain.first_at is None else chain.first_at
+            chain.first_at = chain.first_at if chain.first_at is not None else body["at"]
             if body["kind"] == "retention":
                 self._retention(body["fields"].get("pruned") or {}, number <= self._signed.get(node, 0))
 
     def _retention(self, pruned: Mapping[str, Any], signed: bool) -> None:
-        """Take what an event says of what is removed. Its own process named the event in a checkpoint first: other
-        processes name what they find in the database, so their checkpoints do not prove who noted it."""
+        """What an event says of what is removed. A checkpoint of its own process names it."""
         for what, known in self._removed.items():
             for of, (removed, digest) in (pruned.get(what) or {}).items():
                 known[of] = max(known.get(of, NOTHING), (removed, digest))
-        before = pruned.get("before", self._horizon)
-        if self._keys and not signed:
-            before = min(before, self._unsigned_before)
-        self._horizon = max(self._horizon, before + LEEWAY)
+        latest = float("inf") if signed or not self._keys else self._unsigned_before
+        self._horizon = max(self._horizon, min(pruned.get("before", float("-inf")), latest) + LEEWAY)
 
     def _checked(self, line: Line, name: str, until: float = float("inf")) -> dict[str, Any]:
         """The body of a checkpoint whose signature is right. What it names is noted."""
@@ -266,8 +263,8 @@ class Verifier:
             known.at = min(known.at, at)
             if known.hash != digest:
                 raise NotVerified(f"{name} was changed: {known.checkpoint} names another hash for one event")
-        if at <= until:
-            for covered in (self._covered, self._signed)[: 2 if self._keys and line.get("signature") else 1]:
+        for covered in (self._covered, self._signed) if at <= until else ():
+            if covered is self._covered or line.get("signature"):
                 covered[node] = max(covered.get(node, 0), heads.get(node, NOTHING)[0])
         return body
 
@@ -331,14 +328,12 @@ class Verifier:
         if self._unsigned:
             notes.append(f"{self._unsigned:,} checkpoints are not signed, and prove nothing.")
         if self._later:
-            notes.append(f"{self._later:,} checkpoints were made after the export, and were not looked at.")
+            made = f"{datetime.fromtimestamp(self._until, UTC):%Y-%m-%dT%H:%M:%SZ}, when the export was made"
+            notes.append(f"{self._later:,} checkpoints were made after {made}, and were not looked at.")
         if not self._elsewhere:
             notes.append(NOTHING_ELSEWHERE)
-        ends = [
-            each.line["last"] - max(self._covered.get(node, 0), each.line["first"] - 1)
-            for node, each in self._chains.items()
-        ]
-        if open_ends := sum(each for each in ends if each > 0):
+        covered = {node: max(self._covered.get(node, 0), c.line["first"] - 1) for node, c in self._chains.items()}
+        if open_ends := sum(max(0, self._chains[node].line["last"] - number) for node, number in covered.items()):
             notes.append(
                 f"{open_ends:,} events came after the last checkpoint of their own server process, which still runs or "
                 "ended without one. Nothing but the chain protects them."
@@ -368,7 +363,7 @@ class Export:
                 raise ValueError(kind)
             self._kind = kind
             if kind == "audit-export":
-                self._until = float(line["at"])
+                self._until = datetime.fromtimestamp(line["at"], UTC).timestamp()
             elif kind == "end":
                 self._end(line)
             else:
@@ -430,8 +425,7 @@ def key_id(key: Ed25519PublicKey) -> str:
 
 
 def public_key(pem: bytes) -> Ed25519PublicKey:
-    """The public key in a PEM text. Raises ValueError if it is none, and TypeError
-    if it is not of Ed25519."""
+    """The public key in a PEM text. Raises ValueError if it is none, and TypeError if it is not of Ed25519."""
     key = load_pem_public_key(pem)
     if not isinstance(key, Ed25519PublicKey):
         raise TypeError("it is not an Ed25519 public key")
@@ -460,7 +454,7 @@ def sha256(text: str) -> str:
 
 
 def _compare(line: Line, body: Line, columns: tuple[str, ...], name: str) -> None:
-    """Columns are the same as in the body. Those in `row` are, where a database is verified: NULL stands for ""."""
+    """Columns, and those in `row` of a database, are the same as in the body: NULL stands for ""."""
     for column, value in [*((each, line[each]) for each in columns), *line.get("row", {}).items()]:
         expected = body.get(column)
         if value != (None if expected == "" else expected):
