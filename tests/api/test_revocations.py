@@ -80,7 +80,13 @@ async def test_the_list_has_pages(run_api: RunApi):
     assert second["next"] is None
 
 
-@pytest.mark.parametrize("query", ["all=yes", "limit=0", "limit=x", "limit=201", "cursor=x", "other=1", "limit=\u0663"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        *("all=yes", "limit=0", "limit=x", "limit=201", "cursor=x", "other=1", "limit=\u0663", "limit=1&limit=2"),
+        *("limit=000000001999", "limit=00000000199999999999999999999", f"limit=000000001{'0' * 5000}"),
+    ],
+)
 async def test_a_parameter_that_is_not_valid_is_named(run_api: RunApi, query: str):
     answer = await run_api.get(f"{PATH}?{query}", OPERATOR)
     assert (answer.status_code, answer.json()["code"]) == (400, "bad-filter")

@@ -1,6 +1,7 @@
 """`/revocations`: end the access of a person, an application or a token, and take that back. For operators."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -47,7 +48,7 @@ class RevocationHandlers:
     async def index(self, request: Request) -> Answer:
         """Those in effect, the newest first; with `all=true` also the others that are kept."""
         caller = await self._operator(request)
-        everything, limit, cursor = _page(dict(pairs_of(request.scope["query_string"])))
+        everything, limit, cursor = _page(pairs_of(request.scope["query_string"]))
         now = self.revoking.now()
         query = partial(revocations.listed, now=now, limit=limit + 1, after=cursor, active=not everything)
         found = await self.read(query, holder_for(request, caller))
@@ -140,12 +141,16 @@ def left_json(left: Left) -> dict[str, Any]:
     }
 
 
-def _page(given: dict[str, str]) -> tuple[bool, int, str]:
+def _page(pairs: Sequence[tuple[str, str]]) -> tuple[bool, int, str]:
     """Whether all are listed, how many, and after which one. Raises Problem `bad-filter`."""
+    given = dict(pairs)
     errors = [
         {"where": name, "message": "is not a parameter of this list"}
         for name in given
         if name not in ("all", "limit", "cursor")
+    ]
+    errors += [
+        {"where": name, "message": "is given twice"} for name, n in Counter(n for n, _ in pairs).items() if n > 1
     ]
     everything, limit, cursor = (
         given.get("all", "false"),
@@ -154,7 +159,7 @@ def _page(given: dict[str, str]) -> tuple[bool, int, str]:
     )
     if everything not in ("true", "false"):
         errors.append({"where": "all", "message": "is true or false"})
-    if not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:9]) <= MOST):
+    if not (limit.isascii() and limit.isdigit() and len(limit) <= 9 and 1 <= int(limit) <= MOST):
         errors.append({"where": "limit", "message": f"is a number from 1 to {MOST}"})
     if cursor and not is_id(cursor):
         errors.append({"where": "cursor", "message": "is the value of next in the page before"})

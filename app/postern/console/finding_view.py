@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from postern.console.words import day_words, time_words
-from postern.journal.finding import Finding, FindingKind, FindingState
+from postern.journal.finding import OF_ADDRESS, Finding, FindingKind, FindingState
 from postern.journal.revocations import Kind
 from postern.plain_text import plain
 from postern.security.findings.detector import MANY_SUBJECTS
@@ -129,7 +129,7 @@ def who_words(finding: Finding) -> str:
         return "many others"
     if finding.subject.startswith("application/"):
         return f"application {plain(who.client_id or finding.subject.partition('/')[2])}"
-    if finding.subject.startswith("address/"):
+    if finding.subject.startswith(OF_ADDRESS):
         return f"address {plain(finding.subject.partition('/')[2])}"
     return plain(who.name or who.object_id or finding.subject)
 
