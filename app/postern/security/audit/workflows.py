@@ -38,7 +38,8 @@ class Change(NamedTuple):
 
 def access_facts(access: Access, policy: Policy, networks: Iterable[str] = ()) -> dict[str, Any]:
     """Who may call a workflow: its mode, the options that its author set, and what they mean in this installation; and
-    the networks from which, if there are any. Lists are sorted, so that two descriptions of the same access are equal."""
+    the networks that requests may come from, if it has any. Lists are sorted, so that two descriptions of the same
+    access are equal."""
     facts: dict[str, Any] = {"mode": access.mode}
     for option in fields_of(access):
         value = getattr(access, option.name)
