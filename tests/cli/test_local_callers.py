@@ -28,6 +28,6 @@ def test_the_options_are_those_of_a_token_that_the_workflow_accepts(state: Path,
     @workflow(access=access)
     async def function(ctx: Any) -> None: ...
 
-    here = {"people": tenant.people, "tenants": [tenant.tenant_id], "audiences": tenant.audiences}
+    here: dict[str, Any] = {"people": tenant.people, "tenants": [tenant.tenant_id], "audiences": tenant.audiences}
     policy = bind(access, **here, client_id=tenant.client_id, auth_contexts={"strong": "c7"})
     assert callers(tenant)(Trigger(function, policy, Path("x.py"))) == options

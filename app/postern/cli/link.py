@@ -49,7 +49,7 @@ def link(
 ) -> None:
     """Make a signed URL of a workflow, and print it. With --list or --revoke: the links that there are. For operators.
 
-    Whoever has the URL can call the workflow until the URL expires or is revoked. It is shown once: no list has it.
+    Anyone who has the URL can call the workflow until the URL expires or is revoked. It is shown once: no list has it.
     """
     here = workspace()
     base = f"/workflows/{quote(workflow, safe='')}/signed-urls"
