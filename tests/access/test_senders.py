@@ -64,8 +64,11 @@ def test_a_mistake_says_how_to_fix_it(write: Any, says: str) -> None:
     assert says in str(caught.value)
 
 
-def test_a_secret_that_an_author_wrote_in_place_of_its_name_is_not_repeated() -> None:
+@pytest.mark.parametrize(
+    "write", [lambda secret: stripe(secret), lambda secret: anonymous(signed_by=secret)], ids=["name", "sender"]
+)
+def test_a_secret_that_an_author_wrote_in_place_of_its_name_is_not_repeated(write: Any) -> None:
     with pytest.raises(AccessFault) as caught:
-        stripe("whsec_5f1tpvBRhzcQ9n3kE")
+        write("whsec_5f1tpvBRhzcQ9n3kE")
 
     assert "whsec" not in str(caught.value)

@@ -78,6 +78,8 @@ def test_every_filter_is_sent_and_json_is_for_programs(postern: Postern, keeper:
         "since": "2026-01-31T00:00:00.000Z",
         "limit": "1",
     }
+    postern("audit", "--who", "lisa", **keeper.environ)
+    assert keeper.requests[-1][1]["who"] == keeper.tenant.people["lisa"]
     assert "No matching events" in postern("audit", "--kind", "consent", "--as", "ada", **keeper.environ).stderr
 
 

@@ -50,3 +50,15 @@ def test_a_folder_or_a_grant_that_cannot_be_used_is_said(postern: Postern, folde
     )
     result = postern("doctor", "--json", **REAL)
     assert {each["check"] for each in json.loads(result.stdout)["checks"]} == {"settings"}
+
+
+def test_what_keeps_the_server_from_starting_or_an_alert_from_being_sent_has_failed(postern: Postern, folder: Path):
+    result = postern("doctor", "--json", POSTERN_PORT="0", POSTERN_AUDIT_FILE="nowhere/audit.jsonl")
+    found = json.loads(result.stdout)["checks"]
+    assert [(each["check"], each["state"], "POSTERN_AUDIT_FILE" in each["detail"]) for each in found] == [
+        ("settings", "failed", True)
+    ]
+    (folder / "postern.toml").write_text('[findings]\nrun = "nowhere"\n', encoding="utf-8")
+    found = json.loads(postern("doctor", "--json", POSTERN_PORT="0").stdout)["checks"]
+    failures = [each["detail"] for each in found if (each["check"], each["state"]) == ("settings", "failed")]
+    assert ['[findings] run = "nowhere"' in each for each in failures] == [True]

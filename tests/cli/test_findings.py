@@ -35,6 +35,8 @@ def test_every_filter_is_sent_and_json_is_for_programs(beside: Postern, keeper: 
     assert json.loads(result.stdout) == {"findings": keeper.findings[:1], "next": "1"}
     sent = {"kind": "new-network", "state": "new", "caller": caller, "since": "2026-01-31T00:00:00.000Z", "limit": "1"}
     assert keeper.requests[-1] == ("GET /findings", sent)
+    beside("findings", "--caller", "lisa")
+    assert keeper.requests[-1][1]["caller"] == keeper.tenant.people["lisa"]
     assert "raise --limit above 1" in beside("findings", "--limit", "1").stderr
 
 

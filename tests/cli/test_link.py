@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.responses import JSONResponse
 
 from postern.cli.first_steps import first_steps
 from postern.cli.workspace import workspace
@@ -75,6 +76,9 @@ def test_one_is_revoked_by_its_id(postern: Postern, keeper: Keeper):
         (("--revoke", "a", "--no-expiry"), "--list and --revoke stand alone"),
         (("--with", "a"), "--with a: write NAME=VALUE"),
         (("--with", "=a"), "write NAME=VALUE"),
+        (("--expires", "30"), "--expires 30: not a valid time. Write it like 12h or 30d"),
+        (("--expires", "0d"), "not a valid time"),
+        (("--expires", "2026-12-31"), "not a valid time"),
         (("--with", "a=1", "--with", "a=2"), "each name once"),
     ],
 )
@@ -83,6 +87,15 @@ def test_what_cannot_be_asked_for_says_what_to_write(
 ):
     result = postern("link", "orders", *arguments, **keeper.environ)
     assert (result.exit_code, says in result.stderr, keeper.requests) == (2, True, [])
+
+
+def test_an_id_that_the_workflow_does_not_have_raises_no_doubt_about_the_server(postern: Postern, keeper: Keeper):
+    keeper.answer = JSONResponse({"code": "not-found", "detail": "The workflow has no signed URL of this id."}, 404)
+    result = postern("link", "orders", "--revoke", "x", **keeper.environ)
+    assert (result.exit_code, "no signed URL of this id" in result.stderr) == (1, True)
+    assert "Is this a Postern server" not in result.stderr
+    keeper.answer = JSONResponse({"code": "not-found", "detail": "There is nothing at this URL."}, 404)
+    assert "Is this a Postern server" in postern("link", "orders", "--revoke", "x", **keeper.environ).stderr
 
 
 def test_it_is_for_operators(postern: Postern, keeper: Keeper):

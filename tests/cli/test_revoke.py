@@ -46,6 +46,8 @@ def test_what_is_revoked_is_what_the_arguments_say(
         (("lisa", "--client", "--person"), "an id is one of them"),
         (("lisa", "--for", "soon"), "--for soon: not a valid duration. Write it like 30m, 8h or 2d."),
         (("lisa", "--for", "0h"), "not a valid duration"),
+        (("lisa", "--client"), "give the client id of the application"),
+        (("--json",), "revoke list` lists revocations"),
         (("lift", "1"), "is not the id of a revocation"),
     ],
 )

@@ -313,6 +313,12 @@ def test_explain_says_whether_an_address_is_in_the_networks(
         assert f"{workflow} rejects requests from {address} with 401" in result.stderr
 
 
+def test_explain_takes_an_address_only(postern: Postern, tenant: LocalTenant):
+    for given in ("office", "10.0.0.0/8", ""):
+        result = postern("explain", tenant.token("lisa"), "--workflow", "whoami", "--from", given)
+        assert (result.exit_code, "not an address" in result.stderr) == (2, True)
+
+
 @pytest.mark.usefixtures("reach")
 def test_list_names_the_networks_and_origins(postern: Postern):
     listed = " ".join(postern("list").stdout.split())

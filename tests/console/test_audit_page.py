@@ -87,7 +87,7 @@ EXAMPLES: dict[Kind, tuple[dict[str, Any], str]] = {
     Kind.FINDING_ACKNOWLEDGED: ({"finding_kind": "dormant", "state": "acknowledged"}, "dormant: acknowledged"),
     Kind.SIGNED_URL_MADE: ({"link": "partner-x", "key": "primary"}, "partner-x, with the primary key"),
     Kind.SIGNED_URL_REVOKED: ({"link": "partner-x"}, "partner-x"),
-    Kind.EVENTS_LOST: ({"count": 5}, "5, while the database was away"),
+    Kind.EVENTS_LOST: ({"count": 5}, "5, while the database was unavailable"),
 }
 
 
@@ -127,6 +127,19 @@ def test_who_did_it_is_a_name_an_id_or_the_kind_of_caller():
         )
     ]
     assert found == ["Ada Tester", ADA, "anonymous", "many callers", ""]
+    refused = [audit_row(record(Kind.REFUSAL, fields)).who for fields in ({"object_id": ADA}, {"object_id": ""})]
+    assert refused == [ADA, "no verified caller"]
+
+
+def test_an_event_about_a_finding_links_to_it():
+    for kind in (Kind.FINDING, Kind.FINDING_ACKNOWLEDGED):
+        assert audit_row(record(kind, {"finding": id_number(7)}, "payroll")).link == f"/findings/{id_number(7)}"
+
+
+@pytest.mark.parametrize(("people", "said"), [(["a"], "specific_users (1 caller)"), (["a", "b"], "(2 callers)")])
+def test_a_list_of_one_caller_is_counted_as_one(people: list[str], said: str):
+    access = {"mode": "specific_users", "people": people}
+    assert said in audit_row(record(Kind.WORKFLOW_ADDED, {"file": "a.py", "access": access})).words
 
 
 async def test_texts_of_others_are_shown_as_text(pages: Pages):

@@ -297,6 +297,8 @@ def test_people(problems):
     assert "can be reassigned" in found[1].wrong
     assert "is not a string" in found[2].wrong
     assert "is not a table" in problems("people = 3", defaults={"people": {"ada": ADA}})[0].wrong
+    [problem] = problems('[access]\nanonymous = "hello"')
+    assert (problem.wrong, problem.fix) == ("'hello' is not a list", 'Write a list, ["one", "two"]')
 
 
 @pytest.mark.parametrize("scope", ['scopes = ["https://graph.example/.default"]', 'audience = "https://graph.example"'])

@@ -70,7 +70,7 @@ def anonymous(*, signed: bool = False, signed_by: SenderSignature | None = None)
     signed = _yes_or_no("signed", signed)
     if signed_by is not None and not isinstance(signed_by, SenderSignature):
         raise AccessFault(
-            f'signed_by={signed_by!r}: write github("NAME"), stripe("NAME"), slack("NAME") or hmac_header(...), where '
+            'signed_by= takes a sender: write github("NAME"), stripe("NAME"), slack("NAME") or hmac_header(...), where '
             "NAME is a secret in Key Vault"
         )
     if signed and signed_by is not None:

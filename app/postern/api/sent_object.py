@@ -14,8 +14,8 @@ from postern.media_types import is_json
 MOST_BYTES = 4096
 
 
-async def sent_object(request: Request, most_bytes: int = MOST_BYTES) -> dict[str, Any]:
-    """The members of the object, of at most so many bytes. Raises Problem. No error repeats what was sent."""
+async def sent_json(request: Request, most_bytes: int = MOST_BYTES) -> bytes:
+    """The body as it was sent, of at most so many bytes. Raises Problem if it is larger, or named as another type."""
     if not is_json(request.headers.get("content-type", "").encode("latin-1")):
         raise problem("unsupported-media-type", detail="Send JSON, with the header Content-Type: application/json.")
     content = bytearray()
@@ -23,8 +23,13 @@ async def sent_object(request: Request, most_bytes: int = MOST_BYTES) -> dict[st
         content += part
         if len(content) > most_bytes:
             raise problem("body-too-large", detail=f"The body has at most {most_bytes} bytes.")
+    return bytes(content)
+
+
+async def sent_object(request: Request) -> dict[str, Any]:
+    """The members of the object. Raises Problem. No error repeats what was sent."""
     try:
-        found = parse(bytes(content))
+        found = parse(await sent_json(request))
     except ValueError:
         raise problem("invalid-json") from None
     if not isinstance(found, dict):

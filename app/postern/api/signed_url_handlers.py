@@ -13,10 +13,10 @@ from postern.api.handlers import holder_for
 from postern.api.list_query import no_parameters, pairs_of
 from postern.api.operators import Operators
 from postern.api.representation import when
+from postern.api.sent_object import sent_json
 from postern.api.signed_url_actions import SignedUrlActions, by_of, state_of, wish_of
 from postern.errors import problem
 from postern.journal.signed_urls import MOST_LISTED, SignedUrl
-from postern.media_types import is_json
 from postern.security.signed_urls.url import ID
 from postern.triggers.reply import Answer, json_reply
 
@@ -60,7 +60,7 @@ class SignedUrlHandlers:
         """Make one. The response alone has it."""
         await self.operator(request)
         no_parameters(request.scope["query_string"])
-        wish = wish_of(await _content(request))
+        wish = wish_of(await sent_json(request, MOST_BYTES) or b"{}")
         caller = await self.operator(request)  # again: access may have ended while the body arrived
         made = await self.actions.make(request.path_params["name"], wish, caller)
         return json_reply(201, to_json({"url": made.url, **self._json(made.row)}))
@@ -88,15 +88,3 @@ class SignedUrlHandlers:
             "uses": row.uses,
             "used_at": when(row.used_at),
         }
-
-
-async def _content(request: Request) -> bytes:
-    """The body, of JSON. Raises Problem."""
-    if not is_json(request.headers.get("content-type", "").encode("latin-1")):
-        raise problem("unsupported-media-type", detail="This URL takes JSON in UTF-8 only.")
-    content = bytearray()
-    async for part in request.stream():
-        content += part
-        if len(content) > MOST_BYTES:
-            raise problem("body-too-large", detail=f"This URL takes at most {MOST_BYTES} bytes.")
-    return bytes(content) or b"{}"

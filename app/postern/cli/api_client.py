@@ -12,6 +12,7 @@ import typer
 from postern.access import GUID, default_scope
 from postern.cli.terminal import err, plain, program, stop
 from postern.cli.workspace import OPERATOR, Workspace
+from postern.errors import PROBLEMS
 from postern.http_client import URL, AsyncClient, HTTPError, ReadTimeout, Response, http_client
 from postern.loopback import is_loopback
 
@@ -231,8 +232,11 @@ def problem_text(status: int, document: Mapping[str, Any]) -> str:
     errors = document.get("errors")
     wrong = [error for error in errors if isinstance(error, dict)] if isinstance(errors, list) else []
     lines += [f"  {error.get('where')}: {error.get('message')}" for error in wrong]
-    hint = _HINTS.get(str(document.get("code")))
-    if hint:
+    code = str(document.get("code"))
+    hint = _HINTS.get(code)
+    if hint and (
+        code != "not-found" or document.get("detail") == PROBLEMS[code].detail
+    ):  # else it says what is missing
         lines.append(hint)
     if document.get("request_id"):
         lines.append(f"request {document['request_id']}")

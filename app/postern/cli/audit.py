@@ -54,7 +54,9 @@ def list_events(
     ] = None,
     about: Annotated[
         str | None,
-        typer.Option("--who", metavar="ID|TEXT", help="Only with this object id, or with this text anywhere."),
+        typer.Option(
+            "--who", metavar="WHO", help="Only this object id or name in the table people, or this text anywhere."
+        ),
     ] = None,
     workflow: Annotated[
         str | None, typer.Option("--workflow", "-w", metavar="NAME", help="Only this workflow.")
@@ -69,7 +71,12 @@ def list_events(
     """List the events of the audit log, for operators. An event is listed within a second or two; admissions and
     rejected requests are counted for a minute first."""
     here = workspace()
-    query = {"kind": kind.value if kind else None, "who": about, "workflow": workflow, **window(since, until)}
+    query = {
+        "kind": kind.value if kind else None,
+        "who": here.object_id(about),
+        "workflow": workflow,
+        **window(since, until),
+    }
     found, more = asyncio.run(_list(here, who, token_file, query, limit))
     if as_json:
         print_json({"events": found, "next": more})

@@ -56,7 +56,7 @@ def verify(
     """Verify the audit log: whether an event was changed, removed, inserted or reordered. Exit code 1 if one was, 2 if
     it could not be verified.
 
-    Without --public-key no signature is checked: whoever can write the database can write the log. Without
+    Without --public-key no signature is checked: anyone who can write the database can write the log. Without
     --checkpoints a removed end does not show. Get the key from `postern audit key`, and keep checkpoints where nobody
     can write who can write the database.
     """

@@ -16,6 +16,7 @@ from postern.cli.terminal import err, out, plain, print_json
 from postern.cli.workspace import FolderFault, Workspace, export_local_credential, workspace
 from postern.errors import UserFault
 from postern.settings import SettingsFault
+from postern.settings.audit import check_audit
 from postern.settings.console import missing_for_console
 from postern.settings.grants import check_grants
 
@@ -39,6 +40,7 @@ def doctor(as_json: Json = False) -> None:
         installation = workspace()
         if not installation.local:
             check_grants(installation.settings)
+        check_audit(installation.settings)
     except SettingsFault as fault:
         found["settings"] = here.fault_findings(fault)
         _conclude(found, as_json=as_json)

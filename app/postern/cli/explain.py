@@ -22,6 +22,7 @@ from postern.errors import DatabaseFault
 from postern.identity.explained import Explained, advice_of, explained, given_token, scopes_to_request
 from postern.journal.database.engine import file_of
 from postern.journal.revocations import Rule, rules
+from postern.networks import in_networks
 from postern.security.revocation.revocations import Revocations
 
 _ANYONE = "is anonymous: anyone may call it, and tokens are ignored"
@@ -106,6 +107,8 @@ def _check_networks(here: Workspace, trigger: Trigger, address: str) -> None:
     """Show whether requests may come from this address. Leaves with 1 if they may not: no token helps then."""
     from postern.triggers.client_network import checks_of
 
+    if address != "unknown" and not in_networks(address, ("0.0.0.0/0", "::/0")):  # unknown: of a Unix socket
+        stop(f"--from {plain(address)}: not an address. Write it like 192.0.2.7 or 2001:db8::7.", 2)
     checks = checks_of(address, here.settings.allowed_networks, trigger.workflow.networks)
     failed = next((check for check in checks if not check.passed), None)
     if checks:

@@ -2,12 +2,11 @@
 
 import asyncio
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.table import Table
 from rich.text import Text
-from typer.core import TyperGroup
 
 from postern.access import GUID
 from postern.cli.api_client import (
@@ -22,20 +21,10 @@ from postern.cli.api_client import (
     connected_api,
     token_source,
 )
+from postern.cli.runs import ListByDefault
 from postern.cli.terminal import err, out, plain, print_json, print_wide, program, stop
 from postern.cli.time_arguments import to_the_millisecond, to_the_second, window
 from postern.cli.workspace import Workspace, workspace
-
-
-class ListByDefault(TyperGroup):
-    """`postern findings` alone, or with options only, is the list."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Insert the subcommand that was left out."""
-        if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
-            args = ["list", *args]
-        return super().parse_args(ctx, args)
-
 
 commands = typer.Typer(
     cls=ListByDefault,
@@ -55,7 +44,9 @@ def add_to(app: typer.Typer) -> None:
 def list_findings(
     kind: Annotated[str | None, typer.Option(help="Only this kind, such as new-network.")] = None,
     state: Annotated[str | None, typer.Option(help="Only this state: new, acknowledged or revoked.")] = None,
-    caller: Annotated[str | None, typer.Option(metavar="ID", help="Only this object id or client id.")] = None,
+    caller: Annotated[
+        str | None, typer.Option(metavar="WHO", help="Only this object id, client id, or name in the table people.")
+    ] = None,
     since: Since = None,
     until: Until = None,
     limit: Limit = 20,
@@ -64,8 +55,9 @@ def list_findings(
     token_file: TokenFile = None,
 ) -> None:
     """List the findings, newest first. There is one for each caller, kind and day."""
-    query = {"kind": kind, "state": state, "caller": caller, **window(since, until)}
-    found, more = asyncio.run(_list(workspace(), who, token_file, query, limit))
+    here = workspace()
+    query = {"kind": kind, "state": state, "caller": here.object_id(caller), **window(since, until)}
+    found, more = asyncio.run(_list(here, who, token_file, query, limit))
     if as_json:
         print_json({"findings": found, "next": more})
         return

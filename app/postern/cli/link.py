@@ -14,6 +14,7 @@ from postern.cli.time_arguments import to_the_second
 from postern.cli.workspace import Workspace, workspace
 
 _SPAN = re.compile(r"([1-9][0-9]{0,8})([smhdw])")
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT.+(Z|[+-]\d\d:\d\d)$", re.ASCII | re.IGNORECASE)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 COLUMNS = ("id", "state", "key", "path", "fixed", "expires", "uses", "last use", "made by")
 
@@ -48,7 +49,7 @@ def link(
 ) -> None:
     """Make a signed URL of a workflow, and print it. With --list or --revoke: the links that there are. For operators.
 
-    Whoever has the URL can call the workflow until the URL expires or is revoked. It is shown once: no list has it.
+    Anyone who has the URL can call the workflow until the URL expires or is revoked. It is shown once: no list has it.
     """
     here = workspace()
     base = f"/workflows/{quote(workflow, safe='')}/signed-urls"
@@ -86,8 +87,11 @@ def link(
 def _expiry(text: str | None) -> dict[str, Any]:
     if text is None:
         return {}
-    span = _SPAN.fullmatch(text)
-    return {"expires_in": int(span[1]) * _SECONDS[span[2]]} if span else {"expires_at": text}
+    if span := _SPAN.fullmatch(text):
+        return {"expires_in": int(span[1]) * _SECONDS[span[2]]}
+    if _TIME.match(text) is None:
+        stop(f"--expires {text}: not a valid time. Write it like 12h or 30d, or 2026-12-31T00:00:00Z.", 2)
+    return {"expires_at": text}
 
 
 def _pairs(fixed: list[str]) -> dict[str, str]:

@@ -10,10 +10,13 @@ from postern.identity import tenant
 from postern.identity.claims import caller_of
 from postern.local_tenant import LocalTenant
 
+ANY_CONTEXT = [f"c{number}" for number in range(1, 100)]
+
 
 def callers(local: LocalTenant) -> Callable[[Trigger], str]:
-    """A function that returns the options `--as NAME` of somebody who may call a trigger, "" if nobody may: the
-    operator if possible, then people, then applications."""
+    """A function that returns the options of `postern token` for a caller who may call a trigger, "" if there is none:
+    the operator if possible, then people, then applications. The local tenant signs in with any authentication
+    context."""
     here = tenant(local.tenant_id, authority=local.authority)
     names = list(dict.fromkeys([OPERATOR, *local.people, *local.applications]))
 
@@ -21,11 +24,14 @@ def callers(local: LocalTenant) -> Callable[[Trigger], str]:
         policy = trigger.policy
         if not isinstance(policy, Guarded):
             return ""
+        context = getattr(trigger.workflow.access, "auth_context", "")
         for name in names:
             for audience in (None, *sorted(policy.audiences)):
-                caller = caller_of(local.claims(name, audience=audience), here)
+                met = {"acrs": ANY_CONTEXT} if context else {}
+                caller = caller_of({**local.claims(name, audience=audience), **met}, here)
                 if all(check.passed for check in checks(policy, caller)):
                     other = f" --audience {shlex.quote(audience)}" if audience else ""
+                    other += f" --auth-context {shlex.quote(context)}" if context else ""
                     return f"--as {shlex.quote(name)}{other}"
         return ""
 

@@ -40,7 +40,7 @@ commands = typer.Typer(
     cls=EndByDefault,
     help=(
         "End the access of a person, an application or a token: PERSON, CLIENT or --token UTI; list, lift ID. Without "
-        "arguments, same as list."
+        "arguments, same as list. Options such as --for 8h: `postern revoke end --help`."
     ),
     no_args_is_help=False,
 )
@@ -138,13 +138,17 @@ def _subject(
 ) -> dict[str, Any]:
     """What is revoked, as the API takes it. Exits with 2 if it is not clear."""
     if (given is None) == (token_id is None):
-        stop("give a person, a client id, or --token UTI: one of them.", 2)
+        stop(
+            f"give a person, a client id, or --token UTI: one of them. `{program()} revoke list` lists revocations.", 2
+        )
     if token_id is not None:
         return {"subject": token_id, "kind": "token"}
     if as_client and as_person:
         stop("--client and --person: an id is one of them.", 2)
     people = here.settings.people
     named = given in people
+    if named and as_client:
+        stop(f"{given}: the table people has object ids. With --client, give the client id of the application.", 2)
     found = people.get(str(given), str(given)).lower()
     if not GUID.fullmatch(found):
         known = f"It has {', '.join(people)}." if people else "It is empty."

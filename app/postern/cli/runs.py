@@ -80,7 +80,7 @@ def list_runs(
     query = {
         "workflow": workflow,
         "state": state.value if state else None,
-        "caller": _object_id(here, caller),
+        "caller": here.object_id(caller),
         **window(since, until),
         "text": text,
         "parent": parent and record_id(parent),
@@ -160,7 +160,7 @@ def follow(
         stop("--workflow and --caller are for new runs: leave them out with a run's id.", 2)
     try:
         if run_id is None:
-            asyncio.run(_follow_new(here, who, token_file, workflow, _object_id(here, caller), seconds))
+            asyncio.run(_follow_new(here, who, token_file, workflow, here.object_id(caller), seconds))
             return
         ended = asyncio.run(_follow_run(here, who, token_file, record_id(run_id), seconds))
     except KeyboardInterrupt:
@@ -244,7 +244,3 @@ def _print(run: Record, *, as_json: bool = False) -> None:
 def _print_line(run: Record) -> None:
     out.print(line(run), soft_wrap=True)
     out.file.flush()
-
-
-def _object_id(here: Workspace, caller: str | None) -> str | None:
-    return None if caller is None else here.settings.people.get(caller, caller)

@@ -55,6 +55,10 @@ class Workspace:
             return self.local.server_url
         return f"http://{self.settings.host}:{self.settings.port}"
 
+    def object_id(self, given: str | None) -> str | None:
+        """The object id that a name of the table people stands for, else what was given."""
+        return None if given is None else self.settings.people.get(given, given)
+
     def load(self) -> Snapshot:
         """The workflows and faults of the folder. Raises FolderFault, and SettingsFault if a workflow needs a setting
         that is not set."""

@@ -57,6 +57,9 @@ def _of(fields: Fields) -> str:
     return f"of {_text(fields, 'owner')}" if fields.get("owner") else "of an anonymous caller"
 
 
+UNVERIFIED = "no verified caller"
+"""Who sent a request that was rejected before its token was verified, or that had none."""
+
 _SENTENCES: Mapping[str, Callable[[Fields], str]] = {
     Kind.ADMISSION: lambda f: f"{_requests(f)} from {_addresses(f)}",
     Kind.REFUSAL: lambda f: f"{_requests(f)} from {_address(f)}: {reason_words(_text(f, 'reason'))}",
@@ -80,7 +83,7 @@ _SENTENCES: Mapping[str, Callable[[Fields], str]] = {
     Kind.FINDING_ACKNOWLEDGED: lambda f: f"{_text(f, 'finding_kind')}: {_text(f, 'state')}",
     Kind.SIGNED_URL_MADE: lambda f: f"{_text(f, 'link')}, with the {_text(f, 'key')} key",
     Kind.SIGNED_URL_REVOKED: lambda f: _text(f, "link"),
-    Kind.EVENTS_LOST: lambda f: f"{_text(f, 'count')}, while the database was away",
+    Kind.EVENTS_LOST: lambda f: f"{_text(f, 'count')}, while the database was unavailable",
 }
 
 
@@ -128,7 +131,7 @@ def audit_row(record: AuditRecord) -> AuditRow:
         kind=plain(record.kind),
         label=LABELS.get(record.kind, plain(record.kind)),
         words=_words(record.kind, fields),
-        who=who_words(fields),
+        who=who_words(fields) or (UNVERIFIED if record.kind == Kind.REFUSAL else ""),
         who_filter=record.subject,
         workflow="several workflows" if record.workflow == MANY else plain(record.workflow),
         link=_link(record),
@@ -143,7 +146,7 @@ def access_text(access: Any) -> str:
         return "unknown"
     mode, options = _text(access, "mode"), {name: value for name, value in access.items() if name != "mode"}
     people = options.pop("people", None)
-    words = [mode] + ([f"{len(people)} callers"] if isinstance(people, list) else [])
+    words = [mode] + ([f"{len(people)} caller{'' if len(people) == 1 else 's'}"] if isinstance(people, list) else [])
     words += [plain(name) for name in options if name not in ("tenants", "audiences")]
     return f"{words[0]} ({', '.join(words[1:])})" if len(words) > 1 else words[0]
 
@@ -167,6 +170,9 @@ def _words(kind: str, fields: Fields) -> str:
 
 
 def _link(record: AuditRecord) -> str:
+    finding = record.fields.get("finding")
+    if isinstance(finding, str) and is_id(finding):
+        return f"/findings/{finding}"
     run = record.fields.get("new_run") or record.fields.get("run")
     if isinstance(run, str) and is_id(run):
         return f"/runs/{run}"

@@ -181,6 +181,7 @@ _PLAIN_WORDS = {
     "missing": ("is missing", "Add it"),
     "string_type": ("is not a string", "Write a string, in quotes"),
     "path_type": ("is not a path", "Write a string, in quotes"),
+    "tuple_type": ("is not a list", 'Write a list, ["one", "two"]'),
     "dict_type": ("is not a table", "Write a table"),
     "mapping_type": ("is not a table", "Write a table"),
     "model_type": ("is not a table", "Write a table"),

@@ -126,11 +126,13 @@ async def test_the_tenant_its_keys_and_its_clock(tenant: LocalTenant):
     wrong = settings.model_copy(update={"tenant_id": REAL["tenant_id"]})
     found = await entra.check_tenant(wrong, local=False)
     assert (states(found), REAL["tenant_id"] in found[0].detail) == (["failed"], True)
+    assert "POSTERN_TENANT_ID and POSTERN_AUTHORITY are right" in found[0].fix
     ahead = partial(entra.check_clock, settings, local=True, now=lambda: 2.0**40)
     assert states(await ahead()) == ["failed"]
     silent = settings.model_copy(update={"authority": f"https://127.0.0.1:{free_port()}"})
     for check in (entra.check_tenant, entra.check_keys, entra.check_clock):
-        assert states(await check(silent, local=False)) == ["failed"]
+        found = await check(silent, local=False)
+        assert (states(found), "POSTERN_AUTHORITY is right" in found[0].fix) == (["failed"], True)
 
 
 async def test_the_vault_and_the_keys_in_it(tenant: LocalTenant, monkeypatch: pytest.MonkeyPatch):

@@ -290,7 +290,7 @@ def test_without_the_public_key_a_log_that_was_made_anew_does_not_show(log: Log)
         report = log.verified(connection, elsewhere=False, key=False)
         connection.rollback()
     assert report.verified
-    assert any("whoever can write the database can write the chain" in note for note in report.notes)
+    assert any("anyone who can write the database can write the chain" in note for note in report.notes)
 
 
 def test_a_chain_that_was_removed_with_its_row_is_missed(log: Log) -> None:

@@ -56,6 +56,13 @@ def test_the_same_list_in_another_order_is_the_same_access():
     assert facts(specific_users("lisa", "ada")) == facts(specific_users("ada", LISA))
 
 
+def test_networks_are_part_of_who_may_call():
+    assert access_facts(anonymous(), bind(anonymous(), **HERE), ["10.1.0.0/16", "10.0.0.0/16"]) == {
+        "mode": "anonymous",
+        "networks": ["10.0.0.0/16", "10.1.0.0/16"],
+    }
+
+
 ONE = Served("a.py", "1", "h", {"mode": "anonymous"})
 
 
@@ -109,9 +116,9 @@ class World:
     async def read_last(self) -> LastStart | None:
         return self.last[-1]
 
-    def write(self, name: str, access: str = "anonymous()", more: str = "", of: str = "") -> None:
+    def write(self, name: str, access: str = "anonymous()", more: str = "", of: str = "", options: str = "") -> None:
         of = of or name
-        text = f"{HEAD}{more}\n@workflow(access={access}, name='{of}')\n{RUN.format(name=of)}"
+        text = f"{HEAD}{more}\n@workflow(access={access}, name='{of}'{options})\n{RUN.format(name=of)}"
         (self.path / f"{name}.py").write_text(text)
         self.catalog.load()
 
@@ -150,6 +157,8 @@ def test_changes_while_the_server_runs_are_events(world: World):
     world.write("hello", more="# changed")
     assert world.noted() == [("workflow-changed", "hello")]
     world.write("hello", "tenant_users()", more="# changed")
+    assert world.noted() == [("workflow-changed", "hello"), ("access-changed", "hello")]
+    world.write("hello", "tenant_users()", more="# changed", options=", networks=['10.0.0.0/8']")
     assert world.noted() == [("workflow-changed", "hello"), ("access-changed", "hello")]
     (world.path / "bye.py").unlink()
     world.catalog.load()

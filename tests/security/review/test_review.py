@@ -22,10 +22,10 @@ REALM = Realm(TENANT, {LISA: "lisa"}, (ADA,), frozenset({"hello"}))
 OLD = NOW - 400 * DAY
 
 
-def served(name: str, access: Any) -> Trigger:
+def served(name: str, access: Any, **options: Any) -> Trigger:
     """A workflow with this access, bound here."""
 
-    @workflow(access=access, name=name)
+    @workflow(access=access, name=name, **options)
     async def function(ctx: Any) -> None: ...
 
     policy = bind(access, people={"lisa": LISA}, tenants=[TENANT], audiences=["api://postern"])
@@ -68,6 +68,14 @@ def test_the_tenant_is_one_row_and_those_who_used_it_are_others():
         ("caller", GIL, NOW - 2 * DAY, 7),
     ]
     assert all(row.conditions == ("the caller has the app role Clerk",) for row in rows)
+
+
+@pytest.mark.parametrize("access", [anonymous(), tenant_users(), specific_users("lisa")])
+def test_the_networks_of_a_workflow_are_a_condition_of_every_row(access: Any):
+    facts = AccessFacts((used(ADA, "near", NOW),), OLD)
+    rows = rows_of(made(served("near", access, networks=["10.0.0.0/8", "192.0.2.7"]), facts=facts), "near")
+    assert rows
+    assert all(row.conditions == ("the request comes from 10.0.0.0/8, 192.0.2.7/32",) for row in rows)
 
 
 def test_those_on_a_list_are_rows_whether_they_used_it_or_not():

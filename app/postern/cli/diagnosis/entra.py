@@ -15,7 +15,8 @@ from postern.settings import Settings
 
 NO_TENANT = "POSTERN_TENANT_ID is not set: only anonymous workflows can be called"
 SET_TENANT = "Set POSTERN_TENANT_ID, POSTERN_CLIENT_ID and POSTERN_AUDIENCE"
-REACH = "See that this machine can reach Entra, if need be through POSTERN_PROXY, and that POSTERN_CLOUD is right"
+REACH = "See that this machine can reach Entra, if need be through POSTERN_PROXY, and that {} is right"
+UNFIT = "See that POSTERN_TENANT_ID and {} are right, and that no proxy changes responses"
 SECONDS = 8.0
 
 
@@ -28,7 +29,7 @@ async def check_tenant(settings: Settings, *, local: bool) -> list[Finding]:
         try:
             await fetch_endpoints(client, own, seconds=SECONDS)
         except (HTTPError, EntraFault, ValueError, TimeoutError) as error:
-            return _unreached(own, error, local=local)
+            return _unreached(settings, own, error, local=local)
     return ok(f"{own.authority} knows the tenant {own.tenant_id}")
 
 
@@ -43,7 +44,7 @@ async def check_keys(settings: Settings, *, local: bool) -> list[Finding]:
         except KeysFault as fault:
             return failed(f"the tenant's signing keys cannot be used: {fault}", "See whether a proxy changes responses")
         except (HTTPError, EntraFault, ValueError, TimeoutError) as error:
-            return _unreached(own, error, local=local)
+            return _unreached(settings, own, error, local=local)
     return ok(f"{len(keys)} signing key{'' if len(keys) == 1 else 's'} of the tenant")
 
 
@@ -59,7 +60,7 @@ async def check_clock(settings: Settings, *, local: bool, now: Callable[[], floa
             date = (await _head(client, url)) or ""
             received = now()
         except HTTPError as error:
-            return _unreached(own, error, local=local)
+            return _unreached(settings, own, error, local=local)
     try:
         entra = parsedate_to_datetime(date)
     except ValueError:
@@ -89,8 +90,10 @@ async def _head(client: AsyncClient, url: str) -> str | None:
         return date
 
 
-def _unreached(own: Tenant, error: BaseException, *, local: bool) -> list[Finding]:
+def _unreached(settings: Settings, own: Tenant, error: BaseException, *, local: bool) -> list[Finding]:
     if local:
         return failed("the local tenant does not answer", "It answers only while `postern dev` runs: start it")
     reason = str(error) if isinstance(error, EntraFault) else type(error).__name__
-    return failed(f"{own.authority} gives no metadata of the tenant {own.tenant_id}: {reason}", remedy(error) or REACH)
+    where = "POSTERN_AUTHORITY" if settings.authority else "POSTERN_CLOUD"
+    fix = remedy(error) or (UNFIT if isinstance(error, EntraFault) else REACH).format(where)
+    return failed(f"{own.authority} gives no metadata of the tenant {own.tenant_id}: {reason}", fix)

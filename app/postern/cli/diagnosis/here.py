@@ -8,6 +8,7 @@ import anyio.to_thread
 from postern.catalog import Snapshot
 from postern.cli.diagnosis.finding import Finding, failed, ok, warning
 from postern.cli.health_probe import health
+from postern.security.findings.alert_workflow import alert_fault
 from postern.settings import Settings, SettingsFault
 from postern.settings.warnings import environment_warnings, unknown_workflows, warnings
 
@@ -15,11 +16,13 @@ from postern.settings.warnings import environment_warnings, unknown_workflows, w
 def settings_findings(
     settings: Settings, missing_for_console: Iterable[str], snapshot: Snapshot | None
 ) -> list[Finding]:
-    """Settings that are valid and probably not what was meant. Pure."""
+    """Settings that are valid and probably not what was meant, and an alert that cannot start. Pure."""
     texts = [*warnings(settings), *environment_warnings(os.environ, settings)]
     if snapshot is not None and not snapshot.faults:
         texts += unknown_workflows(settings, snapshot.triggers)
     found = [Finding("warning", text, "See `postern check`") for text in texts]
+    if snapshot is not None and (unfit := alert_fault(settings.findings.run, snapshot.triggers)):
+        found += failed(unfit, "No alert is sent until then")
     if missing := list(missing_for_console):
         found += warning(f"the console is off: {'; '.join(missing)}", "Set what is missing, or POSTERN_CONSOLE=off")
     return [*ok("the settings are valid"), *found]

@@ -97,7 +97,7 @@ async def check_audit_key(settings: Settings, authority: str) -> list[Finding]:
     name = settings.audit_key_name
     if name is None:
         detail = (
-            f"{AUDIT_KEY} is not set: checkpoints are unsigned, so whoever can write the database can write the log"
+            f"{AUDIT_KEY} is not set: checkpoints are unsigned, so anyone who can write the database can write the log"
         )
         return warning(detail, MAKE_AUDIT_KEY)
     async with _vault(settings, authority) as vault:

@@ -21,9 +21,9 @@ What is verified:
 3. The checkpoints of a process are complete in the same way: each has the SHA-256 of the one before it.
 4. Each checkpoint is signed by one of the public keys, and each event that it names exists and has that hash.
 
-Whoever can write the database can write all of it anew, or remove the end of a chain with the checkpoints that name it,
-but cannot sign checkpoints without the private key. So verify with the public key, and with checkpoints that are kept
-where this person cannot write (`--checkpoints`): an audit file, or lines of the server's log.
+Anyone who can write the database can write all of it anew, or remove the end of a chain with the checkpoints that name
+it, but cannot sign checkpoints without the private key. So verify with the public key, and with checkpoints that are
+kept where this person cannot write (`--checkpoints`): an audit file, or lines of the server's log.
 
 Exit codes: 0 verified, 1 not verified, 2 wrong arguments.
 """
@@ -56,7 +56,7 @@ NOTHING: End = (0, GENESIS)
 LEEWAY = 7200.0
 """Seconds: rounds of retention, an hour apart, and clocks that differ. What is younger than the last round by less may
 be gone without a word."""
-NO_KEY = "No public key was given, so no signature was checked: whoever can write the database can write the chain."
+NO_KEY = "No public key was given, so no signature was checked: anyone who can write the database can write the chain."
 NOTHING_ELSEWHERE = (
     "No checkpoints that were kept elsewhere were given (--checkpoints): if the end of a chain was removed, with the "
     "checkpoints that name it, that does not show."
@@ -324,7 +324,7 @@ class Verifier:
         if not self._keys:
             notes.append(NO_KEY)
         elif not self.report.signed:
-            self.report.wrong("no checkpoint is signed: whoever can write the database can write the chain")
+            self.report.wrong("no checkpoint is signed: anyone who can write the database can write the chain")
         if self._unsigned:
             notes.append(f"{self._unsigned:,} checkpoints are not signed, and prove nothing.")
         if self._later:

@@ -36,14 +36,17 @@ class Change(NamedTuple):
     fields: Mapping[str, Any]
 
 
-def access_facts(access: Access, policy: Policy) -> dict[str, Any]:
-    """Who may call a workflow: its mode, the options that its author set, and what they mean in this installation.
-    Lists are sorted, so that two descriptions of the same access are equal."""
+def access_facts(access: Access, policy: Policy, networks: Iterable[str] = ()) -> dict[str, Any]:
+    """Who may call a workflow: its mode, the options that its author set, and what they mean in this installation; and
+    the networks that requests may come from, if it has any. Lists are sorted, so that two descriptions of the same
+    access are equal."""
     facts: dict[str, Any] = {"mode": access.mode}
     for option in fields_of(access):
         value = getattr(access, option.name)
         if option.name not in _OF_THE_POLICY and value != option.default:
             facts[option.name] = _plain(value)
+    if networks:
+        facts["networks"] = sorted(networks)
     if isinstance(policy, Guarded):
         facts["tenants"] = sorted(policy.tenants)
         facts["audiences"] = sorted({*policy.audiences, *([policy.client_id] if policy.client_id else [])})
@@ -59,7 +62,7 @@ def served(triggers: Mapping[str, Trigger], folder: Path) -> dict[str, Served]:
             _below(trigger.file, folder),
             trigger.sha256,
             trigger.helpers_sha256,
-            access_facts(trigger.workflow.access, trigger.policy),
+            access_facts(trigger.workflow.access, trigger.policy, trigger.workflow.networks),
         )
         for name, trigger in sorted(triggers.items())
     }

@@ -123,6 +123,8 @@ def _name(trigger: Trigger) -> str:
 def _of_trigger(trigger: Trigger, facts: AccessFacts, realm: Realm, words: Words) -> Iterator[Row]:
     name, access = trigger.workflow.name, trigger.workflow.access
     sentence, conditions = words(access, trigger.policy)
+    if trigger.workflow.networks:
+        conditions = (*conditions, f"the request comes from {', '.join(trigger.workflow.networks)}")
     if isinstance(access, Anonymous):
         yield from _anonymous(name, access, conditions, facts)
         return
