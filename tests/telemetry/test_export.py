@@ -21,7 +21,7 @@ from tests.connections.calling import Counterpart, serving
 from tests.databases import put_sqlite
 from tests.telemetry.collector import Collector, collecting, values
 
-pytestmark = [pytest.mark.anyio, pytest.mark.process, pytest.mark.usefixtures("own_modules")]
+pytestmark = [pytest.mark.anyio, pytest.mark.process, pytest.mark.usefixtures("own_modules", "restored_logs")]
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = "b7ad6b7169203331"
