@@ -173,7 +173,7 @@ async def open_run_api(tmp_path: Path, local_tenant: LocalTenant) -> AsyncIterat
         return Run(run_id, catalog.snapshot.triggers["hello"].workflow, caller, Request("POST", "/"), NOON)
 
     catalog = load_catalog(settings)
-    revocations = Revocations()
+    revocations = Revocations(clock=lambda: 0.0)
     revocations.apply([], 0.0)
 
     async def read_freely(query: Callable[[Connection], T], seconds: float = 0.0) -> T:

@@ -194,7 +194,7 @@ async def open_pages(tmp_path: Path, local: LocalTenant, **more: Any) -> AsyncIt
 
 def revoking_on(engine: Engine, tenant_id: str, people: Mapping[str, str]) -> Revoking:
     """What ends access, on this database."""
-    revocations = Current()
+    revocations = Current(clock=lambda: 0.0)
     revocations.apply([], 0.0)
 
     async def read(query: Callable[[Connection], T], seconds: float = 0.0) -> T:

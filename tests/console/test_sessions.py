@@ -177,7 +177,7 @@ async def test_a_session_of_a_tenant_that_the_settings_no_longer_name_is_none(jo
 async def test_a_session_ends_with_the_access_of_its_person(journal: Journal, begun: float, lives: bool):
     """Also one that was just being stored. Entra dates the ID token of a sign-in five minutes back."""
     secret, ended = new_secret(), time.time()
-    revocations = Revocations()
+    revocations = Revocations(clock=lambda: 0.0)
     revocations.apply([Rule(Kind.CALLER, TENANT, PERSON, ended)], 0.0)
     session = replace(session_of(TENANT, secret), created_at=ended + begun)
     journal.add(lambda connection: sessions.begin(connection, session))

@@ -86,6 +86,20 @@ async def test_tokens_of_others_stay_remembered(world: World, kind: Kind, subjec
     assert world.recalls()
 
 
+async def test_a_process_that_was_stopped_recalls_no_token_before_it_has_read_again(world: World):
+    """Requests that arrived meanwhile may be looked at before anything else."""
+    await world.ask()
+    world.now.at += PATIENCE
+    world.clock.at += PATIENCE
+    assert not world.recalls()
+    with pytest.raises(Problem) as caught:
+        await world.ask()
+    assert caught.value.code == "revocations-unavailable"
+    world.revocations.apply([], world.clock())
+    await world.ask()
+    assert world.recalls()
+
+
 async def test_a_token_that_was_issued_since_is_accepted_after_five_minutes(world: World):
     """Entra dates a token five minutes back: one that is requested at once is refused for so long."""
     world.revoke()

@@ -2,7 +2,7 @@
 who proved itself is told. Pure."""
 
 from datetime import UTC, datetime
-from math import ceil
+from math import ceil, inf
 from typing import Literal, NamedTuple, Protocol
 
 from postern.access import claims_request
@@ -67,7 +67,10 @@ class Revoked(NamedTuple):
 
 
 class Revocations(Protocol):
-    """What is known of revocations. `security.revocation` has it."""
+    """What is known of revocations. `security.revocation` has it. Until `fresh_until` (Unix seconds) a caller who was
+    verified counts as such without a further look."""
+
+    fresh_until: float
 
     def refusing(self, caller: Caller) -> Revoked | None:
         """Why a verified caller is refused now; None if no revocation concerns it. `issued_at` of the caller is when
@@ -82,6 +85,8 @@ class Revocations(Protocol):
 
 class NoRevocations:
     """Nothing is revoked: for commands and tests that have no database."""
+
+    fresh_until = inf
 
     def refusing(self, _: Caller) -> Revoked | None:
         """None."""

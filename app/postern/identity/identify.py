@@ -173,9 +173,9 @@ class Identity:
 
     def _known(self, digest: bytes) -> Caller | None:
         known = self._remembered.get(digest)
-        if known is not None and self._now() < known.until and known.keys.get(known.key.kid) is known.key:
-            return known.caller
-        return None
+        if known is None or known.keys.get(known.key.kid) is not known.key:
+            return None
+        return known.caller if self._revocations.fresh_until > self._now() < known.until else None
 
     async def _verify(self, token: str, digest: bytes) -> Caller:
         parsed = parse(token)

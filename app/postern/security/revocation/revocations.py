@@ -43,6 +43,7 @@ class Revocations:
         self._now = now
         self._clock = clock
         self.rules: Rules = {}
+        self.fresh_until = 0.0
         self._read_at: float | None = None
         self._tightened_at = float("-inf")
         self._known = asyncio.Event()
@@ -66,6 +67,7 @@ class Revocations:
         """Raise Refused if the caller is refused, and Problem `revocations-unavailable` if that is not known now."""
         if caller.kind == "anonymous":
             return
+        self.close_if_old()
         if not self.known:
             raise unavailable()
         revoked = self.refusing(caller)
@@ -74,6 +76,7 @@ class Revocations:
 
     async def wait(self) -> None:
         """Wait for the first read of a server that has just started. Raises Problem `revocations-unavailable`."""
+        self.close_if_old()
         if self._known.is_set():
             return
         if self._read_at is None:
@@ -114,6 +117,7 @@ class Revocations:
         if self._read_at is not None and since < self._read_at:
             return
         self._read_at = since
+        self.fresh_until = self._now() - (self._clock() - since) + PATIENCE
         if since >= self._tightened_at:
             before, self.rules = self.rules, merged(found)
             if any(rule != before.get(key) for key, rule in self.rules.items()):
@@ -130,7 +134,8 @@ class Revocations:
         self._tell(self._refuses)
 
     def close_if_old(self) -> None:
-        """Refuse everyone from now on if the last read is too long ago."""
+        """Refuse everyone from now on if the last read is too long ago. A process that was stopped for a while may get
+        requests before it looks at the table again."""
         age = self.age
         if self._known.is_set() and age is not None and age >= PATIENCE:
             self._known.clear()
@@ -145,7 +150,7 @@ class Revocations:
 
     async def look(self, read: Read) -> None:
         """Read them once. An error is logged when requests are refused because of it."""
-        self.close_if_old()  # the process may have been stopped for a while
+        self.close_if_old()
         since = self._clock()
         left = PATIENCE if self.age is None else PATIENCE - self.age
         seconds = min(READ_SECONDS, left) if left > 0 else READ_SECONDS
