@@ -58,6 +58,13 @@ def test_what_two_server_processes_saw_is_joined(engine: Engine):
     assert read(engine, ADA) == {used("hello"): Uses(NOW - 9, NOW + 5, 7)}
 
 
+def test_a_caller_of_billions_of_requests_is_counted_on(engine: Engine):
+    """A thousand requests a second are as many in 25 days."""
+    noted(engine, {used("hello"): Uses(NOW, NOW, 2_147_483_647)})
+    noted(engine, {used("hello"): Uses(NOW, NOW + 1, 5), used("other"): Uses(NOW, NOW, 1)}, number=2)
+    assert {fact.value: uses.count for fact, uses in read(engine, ADA).items()} == {"hello": 2_147_483_652, "other": 1}
+
+
 def test_a_batch_that_is_repeated_counts_once(engine: Engine):
     facts = {used("hello"): Uses(NOW, NOW, 3)}
     noted(engine, facts)

@@ -19,8 +19,8 @@ from postern.access import Check, Guarded
 from postern.journal import refusals as module
 from postern.journal import schema
 from postern.journal.refusal import Refusal
-from postern.journal.refusal_windows import MANY, MOST_NEW, Window
-from postern.journal.refusals import BATCH, EXAMINERS, MOST_UNEXAMINED, Refusals, Row, row, trim, upsert
+from postern.journal.refusal_windows import MANY, MOST_NEW, PROVED, Window
+from postern.journal.refusals import BATCH, EXAMINERS, MOST_PROVED, MOST_UNEXAMINED, Refusals, Row, row, trim, upsert
 
 pytestmark = pytest.mark.anyio
 
@@ -315,6 +315,20 @@ async def test_rows_of_refusals_of_many_addresses_name_no_caller(world: World):
     await running(world, lambda: sum(each["count"] for each in world.rows()) == 200 and len(world.examined) >= 32)
     shared = next(each for each in world.rows() if each["client_address"] == MANY)
     assert shared["claimed"] is None
+
+
+async def test_a_flood_without_tokens_does_not_hide_who_sent_a_verified_one(world: World):
+    """Not even if it uses up all windows, with one reason for each workflow."""
+    for number in range(1_000):
+        world.refusals.take(with_token(f"r{number:04}", client_address=f"192.0.2.{number}", workflow=f"w{number}"))
+    for number in range(2 * PROVED):
+        sent = {"reason": "revocation", "client_address": f"198.51.100.{number}", "proved": True}
+        world.refusals.take(with_token(f"s{number:03}", **sent))
+    await running(world, lambda: sum(each["count"] for each in world.rows()) == 1_000 + 2 * PROVED)
+    rows = [each for each in world.rows() if each["reason"] == "revocation"]
+    assert [each["client_address"] for each in rows].count(MANY) == 1
+    assert len(rows) == PROVED  # the flood began one more than its part
+    assert sum(each["claimed"] is not None for each in rows) >= MOST_PROVED
 
 
 def test_an_old_write_that_is_repeated_late_takes_nothing_back(engine: Engine):

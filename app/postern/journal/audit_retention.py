@@ -4,10 +4,11 @@ What is deleted is announced by an event first: the number and hash up to which 
 that was shortened by retention can be told from one whose beginning was removed.
 """
 
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import Connection, Table, delete, func, select, update
 
 from postern.journal.audit_chain import body_hash
 from postern.journal.schema import nodes
@@ -50,15 +51,16 @@ def plan(connection: Connection, before: float, own: str) -> Plan:
     for chain in connection.execute(select(audit_chains).order_by(audit_chains.c.last_at)).all():
         last = chain.last - 1 if chain.node in running else chain.last
         until = min(last, _last_before(connection, chain.node, before, chain.last))
-        digest = _hash_of(connection, chain.node, until) if until >= chain.first else ""
+        is_old = until >= chain.first and _is_old(_body_of(connection, audit_events, chain.node, until), before)
+        digest = _hash_of(connection, chain.node, until) if is_old else ""
         if digest and len(found.events) < MOST_CHAINS:
             found.events[chain.node] = (until, digest)
         if not digest or until < chain.last or chain.node not in found.events:
             made[chain.node] = chain.checkpoints
     for node, number in _old_checkpoints(connection, before):
         until = min(number, made.get(node, number + 1) - 1)
-        body = _body_of(connection, node, until)
-        if body and len(found.checkpoints) < MOST_CHAINS:
+        body = _body_of(connection, audit_checkpoints, node, until)
+        if _is_old(body, before) and len(found.checkpoints) < MOST_CHAINS:
             found.checkpoints[node] = (until, body_hash(body))
     return found
 
@@ -82,10 +84,18 @@ def _old_checkpoints(connection: Connection, before: float) -> list[tuple[str, i
     return [(node, number) for node, number in connection.execute(old)]
 
 
-def _body_of(connection: Connection, node: str, number: int) -> str:
-    table = audit_checkpoints.c
-    found = connection.execute(select(table.body).where(table.node == node, table.number == number)).scalar()
+def _body_of(connection: Connection, table: Table, node: str, number: int) -> str:
+    columns = table.c
+    found = connection.execute(select(columns.body).where(columns.node == node, columns.number == number)).scalar()
     return found or ""
+
+
+def _is_old(body: str, before: float) -> bool:
+    """Whether the body says so too, which the chain protects: if the columns alone say so, somebody else wrote them."""
+    try:
+        return bool(json.loads(body)["at"] < before)
+    except (ValueError, TypeError, KeyError):
+        return False
 
 
 def prune(connection: Connection, node: str, until: End, limit: int) -> int:

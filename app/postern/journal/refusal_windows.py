@@ -25,6 +25,9 @@ MOST_NEW = 100
 SHARED = 20
 """How many of both are reserved for windows that many addresses share."""
 
+PROVED = 20
+"""Further ones of both for requests with a verified token, so that a flood without one does not hide who sent them."""
+
 MOST_IDS = 50
 
 MANY = "(many)"
@@ -105,7 +108,7 @@ class Windows:
         if window is not None and now < window.until:
             window.add(refusal.request_id, at)
             return None
-        for key, spare in ((own, SHARED), ((refusal.reason, MANY, refusal.workflow), 0)):
+        for key, spare in ((own, -PROVED if refusal.proved else SHARED), ((refusal.reason, MANY, refusal.workflow), 0)):
             window, room = self._open.get(key), self._has_room(now, spare)
             if window is not None and (now < window.until or not room):
                 window.add(refusal.request_id, at)

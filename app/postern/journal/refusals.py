@@ -26,6 +26,8 @@ BATCH = 200
 EXAMINERS = 4
 MOST_UNEXAMINED = 32
 """Refusals whose tokens wait to be examined; further ones keep the checks that the pipeline made."""
+MOST_PROVED = 8
+"""Further ones whose tokens were verified."""
 EXAMINE_SECONDS = 10.0
 CLOSE_SECONDS = 5.0
 
@@ -64,7 +66,7 @@ class Refusals:
         self._sleep = sleep
         self._most_rows = most_rows
         self._windows = Windows()
-        self._unexamined: asyncio.Queue[tuple[Window, Refusal]] = asyncio.Queue(MOST_UNEXAMINED)
+        self._unexamined: asyncio.Queue[tuple[Window, Refusal]] = asyncio.Queue(MOST_UNEXAMINED + MOST_PROVED)
         self._came = asyncio.Event()
         self._begun = 0
         self._failing = False
@@ -77,7 +79,8 @@ class Refusals:
             return False
         self._begun += 1
         self._came.set()
-        if refusal.policy is not None and window.client_address != MANY and not self._unexamined.full():
+        room = MOST_UNEXAMINED + (MOST_PROVED if refusal.proved else 0) - self._unexamined.qsize()
+        if refusal.policy is not None and window.client_address != MANY and room > 0:
             window.examined = False
             self._unexamined.put_nowait((window, refusal))
         return True

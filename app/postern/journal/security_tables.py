@@ -1,6 +1,6 @@
 """The journal's tables for operating: the audit log, findings, revocations and signed URLs. Times are Unix seconds."""
 
-from sqlalchemy import Column, Double, Index, Integer, PrimaryKeyConstraint, Table, Text
+from sqlalchemy import BigInteger, Column, Double, Index, Integer, PrimaryKeyConstraint, Table, Text
 
 from postern.journal.metadata import metadata
 
@@ -67,7 +67,7 @@ findings = Table(
     Column("workflow", Text, nullable=False),
     Column("first_at", Double, nullable=False),
     Column("last_at", Double, nullable=False),
-    Column("count", Integer, nullable=False),
+    Column("count", BigInteger, nullable=False),
     Column("evidence", Text, nullable=False),  # JSON: what was seen, with ids of runs and requests
     Column("state", Text, nullable=False),  # "new", "acknowledged" or "revoked"
     Column("state_by", Text),  # JSON, as `journal.run.actor` writes it
@@ -87,7 +87,7 @@ known_callers = Table(
     Column("value", Text, nullable=False),
     Column("first_at", Double, nullable=False),
     Column("last_at", Double, nullable=False),
-    Column("count", Integer, nullable=False),
+    Column("count", BigInteger, nullable=False),
     PrimaryKeyConstraint("subject", "fact", "value"),
 )
 """What is known of callers: which workflows, applications, networks and credentials they used, and when. It is personal
@@ -127,7 +127,7 @@ signed_urls = Table(
     Column("expires_at", Double),  # NULL for never
     Column("revoked_by", Text),
     Column("revoked_at", Double),
-    Column("uses", Integer, nullable=False),
+    Column("uses", BigInteger, nullable=False),
     Column("used_at", Double),
     PrimaryKeyConstraint("workflow", "id"),
 )

@@ -117,6 +117,15 @@ def test_only_a_verified_identity_is_in_an_event_about_refusals():
     assert (of_ada.subject, of_ada.fields["token_id"], of_ada.fields["client_id"]) == ("ada", "uti", "")
 
 
+def test_a_flood_of_refusals_does_not_hide_who_sent_a_verified_token():
+    claimed = {"object_id": "ada", "tenant_id": "t", "client_id": None, "token_id": "uti", "name": "x"}
+    flood = [rejection("a", f"10.0.0.{n}", claimed=claimed | {"verified": False}) for n in range(250)]
+    proved = [rejection("b", f"10.0.1.{n}", claimed=claimed | {"verified": True}) for n in range(250)]
+    events = events_of(Seen([], flood), Seen([], proved))
+    assert sum(event.subject == "ada" for event in events) == MOST_REFUSED - 1
+    assert len(events) == 2 * MOST_REFUSED + 1
+
+
 def test_a_flood_of_refusals_makes_a_bounded_number_of_events_and_loses_no_count():
     floods = [
         Seen([], [rejection(reason, f"10.{batch}.0.{n}", count=1000) for n in range(200) for reason in ("a", "b")])

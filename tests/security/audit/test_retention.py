@@ -9,6 +9,7 @@ from sqlalchemy import Engine, delete, insert, select
 from structlog.testing import capture_logs
 
 from postern.errors import problem
+from postern.journal import audit_retention
 from postern.journal.audit_event import Kind
 from postern.journal.audit_retention import plan, prune
 from postern.journal.reading.audit_lines import audit_lines
@@ -152,6 +153,40 @@ async def test_an_event_of_retention_that_removes_no_events_does_not_excuse_what
         for table in (audit_events, audit_chains):
             connection.execute(delete(table).where(table.c.node == "gone"))
     assert [problem.partition(":")[0] for problem in verified(engine).problems] == ["event 2 of gone was removed"]
+
+
+async def launder(engine: Engine, file: Path) -> Node:
+    """Someone who can write the tables writes old times next to young events and checkpoints, and the next round of
+    retention comes."""
+    ended, node = Node(engine, "ended", 100_000.0, a_key(), file), Node(engine, "one", 100_100.0, a_key(), file)
+    for _ in range(3):
+        await ended.happens(2)
+        await ended.checkpoint()
+    await node.happens(1)
+    await node.checkpoint()
+    with engine.begin() as connection:
+        for table in (audit_events, audit_checkpoints):
+            connection.execute(table.update().where(table.c.node == "ended").values(at=0.0))
+    await node.retention.sweep(1_000.0)
+    return node
+
+
+async def test_retention_does_not_believe_times_that_the_chain_does_not_protect(engine: Engine, tmp_path: Path) -> None:
+    await launder(engine, tmp_path / "kept")
+    assert numbers(engine) == [*(("ended", number) for number in range(1, 7)), ("one", 1)]
+    with engine.begin() as connection:
+        assert len(connection.execute(select(audit_checkpoints.c.id)).all()) == 4
+
+
+async def test_young_events_that_retention_removed_are_missed(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own event says so, and is signed."""
+    monkeypatch.setattr(audit_retention, "_is_old", lambda *_: True)
+    await launder(engine, tmp_path / "kept")
+    assert {node for node, _ in numbers(engine)} == {"one"}
+    problems = [each.partition(": ")[0] for each in verified(engine, tmp_path / "kept").problems]
+    assert "event 3 of ended was removed" in problems
 
 
 async def test_nothing_is_deleted_that_no_checkpoint_announces(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

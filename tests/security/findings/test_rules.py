@@ -194,6 +194,18 @@ def test_a_success_right_after_five_refusals_is_odd():
     assert world.sees(admission(NOW + 11)) == []
 
 
+def test_refusals_at_the_address_of_an_office_are_of_nobody_in_particular():
+    """Else one client without a token would make findings about all who work there."""
+    world = World()
+    for name in ("lisa", "tom", "kim"):
+        world.used_to(caller(name))
+    for name in ("lisa", "tom", "kim"):
+        world.sees(*(rejection(NOW + number, None, "credentials") for number in range(FAILURES)))
+        assert world.sees(admission(NOW + 10, caller(name))) == []
+    world.sees(rejection(NOW + 20, caller("lisa"), "scope", count=FAILURES))
+    assert world.sees(admission(NOW + 30, caller("lisa"))) == [Kind.SUCCESS_AFTER_REFUSALS]
+
+
 def test_the_same_caller_may_have_been_refused_elsewhere():
     world = World()
     world.used_to(address=HOME)

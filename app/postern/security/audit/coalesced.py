@@ -19,7 +19,8 @@ MOST_CALLERS = 1_000
 """Events about admissions in SECONDS. Requests beyond it share one event for each workflow."""
 
 MOST_REFUSED = 100
-"""Events about refusals in SECONDS. Requests beyond it share one event for each reason."""
+"""Events about refusals in SECONDS, and as many further ones about those with a verified token. Requests beyond it
+share one event for each reason."""
 
 MOST_LISTED = 5
 """Request ids and addresses that an event lists: the first ones."""
@@ -146,7 +147,8 @@ class Coalescer:
         what = _Refused(
             rejection.reason, rejection.code, rejection.status, rejection.workflow, rejection.client_address, **ids
         )
-        if what not in self._refused and len(self._refused) >= MOST_REFUSED:
+        most = MOST_REFUSED * (2 if rejection.proved else 1)
+        if what not in self._refused and len(self._refused) >= most:
             what = _Refused(rejection.reason, rejection.code, rejection.status, MANY, MANY)
         counted = self._refused.get(what)
         if counted is None:

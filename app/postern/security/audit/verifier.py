@@ -164,14 +164,13 @@ class Verifier:
                 self.report.wrong(
                     f"checkpoint {min(last, chain.line['checkpoints']) + 1} of {node} was removed or added"
                 )
-        for node, (begins, at) in self._first.items():
-            self._finish_begin("checkpoint", node, begins, at)
+        for node, first in self._first.items():
+            self._finish_begin("checkpoint", node, *first)
         for node, events in self._named.items():
             self._finish_named(node, sorted(events.items()))
         for node, number, at, digest in self._elsewhere:
-            found = self._in_log.get((number, node))
-            pruned = at <= self._horizon or number <= self._removed["checkpoints"].get(node, NOTHING)[0]
-            if found != digest and not (found is None and pruned):
+            found, removed = self._in_log.get((number, node)), self._removed["checkpoints"].get(node, NOTHING)[0]
+            if found != digest and not (found is None and (at <= self._horizon or number <= removed)):
                 what = "is not in the log any more" if found is None else "is another one in the log"
                 self.report.wrong(f"checkpoint {number} of {node}, which was kept elsewhere, {what}")
         self._take_notes()
@@ -305,8 +304,7 @@ class Verifier:
         """What is missing before the first event, or checkpoint, was removed by retention: an event of it says so, or
         the first one is itself older than what retention removes. `at` is None if no checkpoint proves its time."""
         claim = self._removed[f"{kind}s"].get(node, NOTHING)
-        is_claimed = claim[0] > begins[0] or claim == begins
-        if begins != NOTHING and not is_claimed and (at is None or at >= self._horizon):
+        if begins != NOTHING and claim != begins and claim[0] <= begins[0] and (at is None or at >= self._horizon):
             self.report.wrong(f"{kind} {begins[0]} of {node} was removed, or all before it: no retention event says so")
 
     def _finish_named(self, node: str, events: list[tuple[int, Named]]) -> None:
@@ -314,9 +312,11 @@ class Verifier:
         chain, claim = self._chains.get(node), self._removed["events"].get(node, NOTHING)
         for number, named in events if chain is None or not chain.wrong else ():
             before = (chain.line["first"] - 1, chain.line["before"]) if chain is not None else claim
-            pruned = number < before[0] or (number, named.hash) == before
-            if not pruned and not (chain is None and named.at <= self._horizon):
-                self.report.wrong(f"event {number} of {node} was removed: {named.checkpoint} names it")
+            early = number < before[0] and named.at > self._horizon  # retention says that it removed what came later
+            old = chain is None and named.at <= self._horizon
+            if early or not (old or number < before[0] or (number, named.hash) == before):
+                why = "is older, and that is too young for retention" if early else "names it"
+                self.report.wrong(f"event {number + early} of {node} was removed: {named.checkpoint} {why}")
                 return
 
     def _take_notes(self) -> None:

@@ -42,7 +42,7 @@ KINDS: Mapping[FindingKind, KindText] = {
         "A success after refusals",
         "caller",
         "A request is admitted within 10 minutes after 5 rejected ones (401) of the same caller, or from the same "
-        "address, with none admitted in between.",
+        "address if fewer than 3 callers use its network, with none admitted in between.",
     ),
     FindingKind.MANY_WORKFLOWS: KindText(
         "Many workflows in a minute",

@@ -73,7 +73,8 @@ class _Failures:
 
 
 class SuccessAfterRefusals:
-    """An admitted request of a caller, or from an address, right after FAILURES rejected ones."""
+    """An admitted request of a caller, or from an address outside of shared networks, right after FAILURES rejected
+    ones."""
 
     def __init__(self, most: int = MOST_SUBJECTS) -> None:
         self._failures: Limited[str, _Failures] = Limited(most)
@@ -93,7 +94,10 @@ class SuccessAfterRefusals:
     def see(self, request: Admitted) -> Iterator[Odd]:
         """Whether the success follows so many."""
         admission = request.admission
-        for subject in (request.subject, address_subject(admission.client_address)):
+        subjects = [request.subject]
+        if not request.knowledge.is_shared(request.network):  # behind one address of an office there are many callers
+            subjects.append(address_subject(admission.client_address))
+        for subject in subjects:
             found = self._failures.get(subject)
             if found is None:
                 continue

@@ -86,7 +86,7 @@ def _create_findings_tables() -> None:
         sa.Column("workflow", sa.Text(), nullable=False),
         sa.Column("first_at", sa.Double(), nullable=False),
         sa.Column("last_at", sa.Double(), nullable=False),
-        sa.Column("count", sa.Integer(), nullable=False),
+        sa.Column("count", sa.BigInteger(), nullable=False),
         sa.Column("evidence", sa.Text(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("state_by", sa.Text()),
@@ -102,7 +102,7 @@ def _create_findings_tables() -> None:
         sa.Column("value", sa.Text(), nullable=False),
         sa.Column("first_at", sa.Double(), nullable=False),
         sa.Column("last_at", sa.Double(), nullable=False),
-        sa.Column("count", sa.Integer(), nullable=False),
+        sa.Column("count", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("subject", "fact", "value", name="known_callers_key"),
     )
     op.create_index("known_callers_by_last_at", "known_callers", ["last_at"])
@@ -140,7 +140,7 @@ def _create_signed_urls() -> None:
         sa.Column("expires_at", sa.Double()),
         sa.Column("revoked_by", sa.Text()),
         sa.Column("revoked_at", sa.Double()),
-        sa.Column("uses", sa.Integer(), nullable=False),
+        sa.Column("uses", sa.BigInteger(), nullable=False),
         sa.Column("used_at", sa.Double()),
         sa.PrimaryKeyConstraint("workflow", "id", name="signed_urls_key"),
     )
