@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from hypothesis import settings
 
 from postern import collector
@@ -83,6 +84,20 @@ def processes_are_marked() -> Iterator[None]:
         starts = (subprocess.Popen, "__init__"), (Process, "__init__"), (multiprocessing.process.BaseProcess, "start")
         for kind, name in starts:
             patch.setattr(kind, name, _marked(getattr(kind, name)))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def loggers_follow_the_configuration() -> Iterator[None]:
+    """A logger of a module never keeps the configuration of the test in which it was used first: the lines of all later
+    tests in this process would go there."""
+    configure = structlog.configure
+
+    def uncached(*args: Any, **options: Any) -> None:
+        configure(*args, **options | {"cache_logger_on_first_use": False})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(structlog, "configure", uncached)
         yield
 
 

@@ -1,12 +1,13 @@
 """Who is a person for `/connections`, whatever a token says."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from starlette.requests import Request
 
-from postern.access import Caller
+from postern.access import Caller, Check, Refused
 from postern.api.grant_actions import GrantActions
 from postern.api.grant_handlers import GrantHandlers
 from postern.connections.grants.entries import granted_entries
@@ -68,3 +69,20 @@ async def test_only_people_of_this_tenant_see_what_they_can_connect(caller: Call
         with pytest.raises(Problem) as ended:
             await at.end(request("DELETE"))
         assert ended.value.code == "unknown-connection"
+
+
+async def test_an_operator_whose_access_ends_while_a_body_arrives_makes_no_link():
+    access = ["lasts"]
+
+    async def identified(_: Request) -> Caller:
+        if not access:
+            raise Refused([Check("revoked", False)])
+        return Caller("user", LISA, HERE, audience=OURS, roles=frozenset({"Postern.Operator"}))
+
+    async def body() -> dict[str, Any]:
+        access.clear()
+        return {"type": "http.request", "body": json.dumps({"for": LISA}).encode(), "more_body": False}
+
+    scope = {**request("POST").scope, "headers": [(b"content-type", b"application/json")]}
+    with pytest.raises(Refused):
+        await replace(handlers(Caller("user")), caller=identified).link(Request(scope, body))

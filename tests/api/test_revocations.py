@@ -52,7 +52,7 @@ async def test_a_revoked_person_gets_401_with_the_time_to_wait_and_others_do_not
 async def test_the_response_says_until_when_and_what_goes_on(run_api: RunApi):
     document = await made(run_api, for_seconds=8 * 3600, reason="stolen laptop")
     assert document["runs_in_progress"] == [RUNNING]
-    assert document["shared_connections"] == []
+    assert document["shared_connections"] == document["signed_urls"] == []
     assert document["in_effect"]
     assert document["reason"] == "stolen laptop"
     assert document["accepted_again_at"] == document["bars_until"]
@@ -80,7 +80,13 @@ async def test_the_list_has_pages(run_api: RunApi):
     assert second["next"] is None
 
 
-@pytest.mark.parametrize("query", ["all=yes", "limit=0", "limit=x", "limit=201", "cursor=x", "other=1", "limit=\u0663"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        *("all=yes", "limit=0", "limit=x", "limit=201", "cursor=x", "other=1", "limit=\u0663", "limit=1&limit=2"),
+        *("limit=000000001999", "limit=00000000199999999999999999999", f"limit=000000001{'0' * 5000}"),
+    ],
+)
 async def test_a_parameter_that_is_not_valid_is_named(run_api: RunApi, query: str):
     answer = await run_api.get(f"{PATH}?{query}", OPERATOR)
     assert (answer.status_code, answer.json()["code"]) == (400, "bad-filter")
@@ -95,6 +101,8 @@ async def test_a_parameter_that_is_not_valid_is_named(run_api: RunApi, query: st
         (BY_PERSON | {"kind": None}, "kind"),
         (BY_PERSON | {"for_seconds": "8h"}, "for_seconds"),
         (BY_PERSON | {"for_seconds": True}, "for_seconds"),
+        (BY_PERSON | {"for_seconds": 10**400}, "for_seconds"),
+        (BY_PERSON | {"for_seconds": -(10**400)}, "for_seconds"),
         (BY_PERSON | {"confirm": 1}, "confirm"),
         (BY_PERSON | {"other": 1}, "other"),
         (BY_PERSON | {"subject": "ada@example.com"}, "subject"),

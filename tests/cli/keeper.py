@@ -131,6 +131,8 @@ def revocation(**members: Any) -> Record:
         "runs_in_progress": [],
         "more_runs": False,
         "shared_connections": [],
+        "signed_urls": [],
+        "more_signed_urls": False,
         **members,
     }
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 import pytest
-from sqlalchemy import update
+from sqlalchemy import text, update
 from structlog.testing import capture_logs
 
 from postern.journal.database.engine import open_engine
@@ -164,6 +164,35 @@ def test_a_database_without_a_log_is_not_verified(postern: Postern, folder: Path
     assert postern("audit", "verify").exit_code == 2
     assert postern("audit", "export", "x").exit_code == 2
     assert not (folder / "x").exists()
+
+
+GARBAGE = {
+    "a text that is not UTF-8": ("UPDATE audit_events SET body = CAST(x'ff41' AS TEXT)", "event 9 of node-old"),
+    "bytes": ("UPDATE audit_events SET body = CAST(body AS BLOB)", "event 9 of node-old"),
+    "no finite number": ("UPDATE audit_events SET at = 9e999", "event 9 of node-old"),
+    "no number": ("UPDATE audit_chains SET last = 'x'", "chain  of node-old"),
+    "bytes for a number": ("UPDATE audit_chains SET first = x'00'", "chain  of node-old"),
+}
+
+
+@pytest.mark.parametrize("what", GARBAGE)
+def test_a_value_that_only_sqlite_takes_is_named_and_exported(postern: Postern, log: Path, url: str, what: str):
+    """Someone who writes such a value stops neither the verifier nor the export."""
+    statement, said = GARBAGE[what]
+    number = " AND number = 9" if "audit_events" in statement else ""
+    with closing_engine(url) as engine, engine.begin() as connection:
+        connection.execute(text(f"{statement} WHERE node = 'node-old'{number}"))
+    result = postern("audit", "verify")
+    assert result.exit_code == 1
+    assert f"NOT VERIFIED: {said}" in result.stderr
+    assert postern("audit", "export", str(log / "export.jsonl")).exit_code == 0
+
+
+def test_a_database_that_cannot_be_read_is_not_taken_for_a_changed_log(postern: Postern, folder: Path):
+    (folder / "none.db").write_bytes(b"no database" * 100)
+    result = postern("audit", "verify", POSTERN_DATABASE_URL=f"sqlite:///{folder / 'none.db'}")
+    assert result.exit_code == 2
+    assert "not a database" in result.stderr
 
 
 @pytest.mark.network

@@ -7,7 +7,7 @@ from starlette.responses import JSONResponse
 
 from postern.ids import new_id
 from tests.cli.conftest import Postern
-from tests.cli.keeper import Keeper, revocation
+from tests.cli.keeper import Keeper, revocation, signed_url
 
 pytestmark = pytest.mark.network
 CLIENT = "20e1dc88-0b78-47d6-9f75-37555320aa3c"
@@ -59,12 +59,13 @@ def test_what_is_not_clear_revokes_nobody(postern: Postern, keeper: Keeper, argu
 
 def test_the_operator_is_told_what_goes_on_and_how_to_take_it_back(postern: Postern, keeper: Keeper):
     run = new_id()
-    made = revocation(name="lisa", runs_in_progress=[run], shared_connections=["crm"])
+    made = revocation(name="lisa", runs_in_progress=[run], shared_connections=["crm"], signed_urls=[signed_url()])
     keeper.answer = JSONResponse(made, 201)
     said = postern("revoke", "lisa", **keeper.environ).stderr
     assert "New tokens are accepted from 2026-01-31T10:05:00.000Z on: Entra dates tokens 5 minutes back." in said
     assert f"runs cancel {run}" in said
     assert "connections disconnect crm" in said
+    assert "link orders --revoke partner-x" in said
     assert f"revoke lift {made['id']}" in said
     keeper.answer = JSONResponse(made | {"bars_until": "2026-01-31T18:00:00.000Z"}, 201)
     assert "New tokens are refused too, until 2026-01-31T18" in postern("revoke", "lisa", **keeper.environ).stderr

@@ -1,5 +1,6 @@
 """The checks before every page of the console: who sees what, how a request came, and what an error looks like."""
 
+import asyncio
 import re
 import time
 from collections.abc import AsyncIterator
@@ -12,6 +13,7 @@ from structlog.testing import capture_logs
 
 from postern.access import Check, Refused
 from postern.console import routes
+from postern.console.form import form_of
 from postern.console.page import PageRoute, Shown, Visit
 from postern.errors import problem
 from postern.ids import new_id
@@ -43,9 +45,20 @@ async def asked(visit: Visit) -> Shown:
     return Shown("signed-out.html", {"at_entra": f"OPEN {visit.partial}"})
 
 
+SLOWLY: dict[str, asyncio.Event] = {}
+"""When the form of a test began to arrive, and when it may go on."""
+
+
+async def formed(visit: Visit) -> Shown:
+    """A page that takes a form."""
+    SLOWLY["began"].set()
+    return Shown("signed-out.html", {"at_entra": f"TOOK {await form_of(visit, 100)}"})
+
+
 def pages(_: Any) -> tuple[PageRoute, ...]:
     """Pages that only these tests have."""
     return (
+        PageRoute("POST", "/console/form", formed),
         PageRoute("GET", "/console/open", asked),
         PageRoute("POST", "/console/open", asked),
         PageRoute("GET", "/console/of-operators", asked, operators_only=True),
@@ -137,6 +150,25 @@ async def test_a_form_without_a_session_is_not_sent_on(console: Console):
     answer = await console.browser().post(OPEN, own)
     assert answer.status_code == 401
     assert 'href="/base/console/sign-in?to=%2Fconsole%2Fsessions"' in answer.text
+
+
+@pytest.mark.parametrize("ends", [False, True])
+async def test_a_form_that_is_still_arriving_when_the_session_ends_does_nothing(console: Console, ends: bool):
+    SLOWLY.update(began=asyncio.Event(), goes_on=asyncio.Event())
+
+    async def slowly() -> AsyncIterator[bytes]:
+        await SLOWLY["goes_on"].wait()
+        yield b"subject=lisa"
+
+    lisa = await console.signed_in("lisa")
+    headers = {"sec-fetch-site": "same-origin", "content-type": "application/x-www-form-urlencoded"}
+    sending = asyncio.create_task(lisa.client.post("/console/form", content=slowly(), headers=headers))
+    await SLOWLY["began"].wait()
+    if ends:
+        console.execute(f"delete from sessions where id_hash = '{hash_in(lisa)}'")
+    SLOWLY["goes_on"].set()
+    answer = await sending
+    assert (answer.status_code, "TOOK" in answer.text) == ((401, False) if ends else (200, True))
 
 
 async def test_paths_that_are_not_there_are_404_in_the_frame(console: Console, lisa: Browser):

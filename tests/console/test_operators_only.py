@@ -21,6 +21,7 @@ PAGES = (
     "/console/explain",
     "/console/explain?workflow=payroll&person=lisa",
     "/console/audit",
+    "/console/findings",
 )
 FOR_ALL = ("/console/connections", "/connect")
 """Pages that show more to operators."""

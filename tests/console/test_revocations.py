@@ -8,8 +8,11 @@ import pytest
 from postern.access import Caller
 from postern.console.page import Viewer
 from postern.journal import revocations as table
+from postern.journal import signed_urls
 from postern.journal.revocations import Kind, Revocation
+from postern.journal.run import actor
 from postern.journal.sessions import Session
+from postern.journal.signed_urls import SignedUrl
 from postern.local_tenant import LocalTenant
 from tests.console.operator_pages import Pages, open_pages
 
@@ -50,6 +53,14 @@ async def test_an_application_and_a_token_are_ended_by_their_ids(pages: Pages):
         (Kind.CLIENT, GUID),
         (Kind.TOKEN, "A-token_id"),
     }
+
+
+async def test_signed_urls_that_were_made_with_the_access_are_named(pages: Pages):
+    made = SignedUrl("orders", "partner-x", "primary", None, (), actor(Caller("application", client_id=GUID)), 1.0)
+    with pages.engine.begin() as connection:
+        signed_urls.make(connection, made)
+    page = await pages.post(PATH, kind="client", subject=GUID)
+    assert "still work: <code>orders/partner-x</code>." in page.text
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 
 from postern.access import Caller
 from postern.ids import id_at
@@ -19,7 +19,7 @@ from postern.journal.findings import (
     trim,
 )
 from postern.journal.run import actor
-from postern.journal.schema import runs
+from postern.journal.schema import findings, runs
 from tests.journal.engines import add, run_row
 
 NOW = 1_700_000_000.0
@@ -145,3 +145,13 @@ def test_old_findings_and_too_many_are_deleted_the_oldest_first(engine: Engine):
         assert trim(connection, NOW, most_rows=4, limit=1) == 0
         assert trim(connection, NOW + 1 + (KEPT_DAYS + 3) * DAY + 1, limit=9) == 2
         assert count_new(connection) == 2
+
+
+def test_of_too_many_findings_those_about_addresses_go_first(engine: Engine):
+    """Anyone can cause them, without a token: they do not push out what a caller did."""
+    address = "address/192.0.2.1"
+    seen(engine, *(sighting(number, NOW + number * DAY, address if number > 2 else "t/ada") for number in range(6)))
+    with engine.begin() as connection:
+        for left in (4, 3, 2):
+            assert trim(connection, NOW, most_rows=left, limit=9) == (2 if left == 4 else 1)
+        assert set(connection.scalars(select(findings.c.subject))) == {"t/ada"}

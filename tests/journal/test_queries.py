@@ -358,7 +358,6 @@ def test_the_most_selective_condition_leads():
     assert way_of_runs(RunFilter(text="x"), "sqlite").lead is None
 
 
-def test_a_run_that_a_finding_started_is_no_anonymous_callers(engine: Engine):
-    with engine.begin() as connection:
-        put(connection, run_row(1), run_row(2, caller_kind="finding"))
-        assert all_pages(connection, RunFilter(caller=ANONYMOUS), 9) == [id_number(1)]
+def test_a_run_that_a_finding_started_is_no_anonymous_callers(connection: Connection):
+    put(connection, run_row(1), run_row(2, caller_kind="finding"))
+    assert all_pages(connection, RunFilter(caller=ANONYMOUS), 9) == [id_number(1)]

@@ -6,11 +6,15 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from postern.access import Caller
 from postern.browser_secrets import hash_of
 from postern.journal import revocations as table
-from postern.journal.reading.revocations import Left, kinds_of, left_by
+from postern.journal import signed_urls
+from postern.journal.reading.revocations import Left, kinds_of, left_by, tenants_of
 from postern.journal.revocations import EFFECT_SECONDS, Kind, Revocation, Rule
+from postern.journal.run import actor
 from postern.journal.schema import grants, invitations, revocations, runs, sessions
+from postern.journal.signed_urls import SignedUrl
 from tests.journal.engines import add, all_of, run_row
 
 NOW = 1_700_000_000.0
@@ -54,6 +58,25 @@ def invitation(name: str, owner: str, by: str = "t/ada", used_by: str | None = N
         "created_by": by,
         "created_at": NOW,
         "used_by": used_by,
+    }
+
+
+def grant_row(owner: str, by: str) -> dict[str, Any]:
+    return {
+        "connection": "crm",
+        "owner": owner,
+        "account": "a",
+        "account_name": "",
+        "tenant": "",
+        "scopes": "[]",
+        "instance_url": "",
+        "sealed": "s",
+        "key_version": "v",
+        "generation": 1,
+        "created_by": by,
+        "connected_at": NOW,
+        "state": "Connected",
+        "history": "[]",
     }
 
 
@@ -168,31 +191,47 @@ def test_an_id_is_known_by_the_records_that_have_it(engine: Engine):
         assert kinds_of(connection, "other") == frozenset()
 
 
+def test_the_tenants_of_an_id_are_those_of_its_latest_run_its_sessions_and_its_grants(engine: Engine):
+    add(engine, runs, run_row("r1", object_id="lisa", tenant_id="before"))
+    add(engine, runs, run_row("r2", object_id="lisa", tenant_id="t1"))
+    add(engine, sessions, session("s1", "lisa", "t2"))
+    add(engine, grants, grant_row("t3/lisa", "t3/lisa"))
+    with engine.connect() as connection:
+        assert tenants_of(connection, "lisa") == {"t1", "t2", "t3"}
+        assert tenants_of(connection, "isa") == frozenset()
+
+
 def test_runs_in_progress_and_shared_connections_of_the_person_are_named(engine: Engine):
     of_lisa = {"object_id": "lisa", "client_id": "cli", "tenant_id": "t"}
     add(engine, runs, run_row("r1", **of_lisa), run_row("r2", state="Succeeded", **of_lisa))
     add(engine, runs, run_row("r3"))
-    grant = {
-        "connection": "crm",
-        "owner": "",
-        "account": "a",
-        "account_name": "",
-        "tenant": "",
-        "scopes": "[]",
-        "instance_url": "",
-        "sealed": "s",
-        "key_version": "v",
-        "generation": 1,
-        "created_by": "t/lisa",
-        "connected_at": NOW,
-        "state": "Connected",
-        "history": "[]",
-    }
+    grant = grant_row("", "t/lisa")
     add(engine, grants, grant)
     with engine.connect() as connection:
-        assert left_by(connection, Kind.CALLER, "t", "lisa") == Left(("r1",), False, ("crm",))
-        assert left_by(connection, Kind.CLIENT, "", "cli") == Left(("r1",))
-        assert left_by(connection, Kind.TOKEN, "", "uti") == Left()
+        assert left_by(connection, Kind.CALLER, "t", "lisa", NOW) == Left(("r1",), False, ("crm",))
+        assert left_by(connection, Kind.CLIENT, "", "cli", NOW) == Left(("r1",))
+        assert left_by(connection, Kind.TOKEN, "", "uti", NOW) == Left()
+
+
+def test_signed_urls_that_still_work_and_were_made_with_the_access_are_named(engine: Engine):
+    lisas = actor(Caller("user", "lisa", "t", "cli"))
+    deceiving = actor(Caller("user", "bo", "t", "other", name='"object_id": "lisa"'))
+    rows = {
+        "active": (lisas, NOW + 9, None),
+        "for-ever": (lisas, None, None),
+        "expired": (lisas, NOW - 9, None),
+        "revoked": (lisas, None, NOW - 9),
+        "of-another": (deceiving, None, None),
+    }
+    with engine.begin() as connection:
+        for name, (by, until, at) in rows.items():
+            row = SignedUrl("orders", name, "primary", None, (), by, NOW - 99, until, revoked_at=at)
+            assert signed_urls.make(connection, row)
+    with engine.connect() as connection:
+        for kind, subject in ((Kind.CALLER, "lisa"), (Kind.CLIENT, "cli")):
+            left = left_by(connection, kind, "t", subject, NOW)
+            assert left.urls == (("orders", "active"), ("orders", "for-ever"))
+        assert left_by(connection, Kind.CALLER, "t", "li_a", NOW).urls == ()
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,6 @@ class Log:
         logging.getLogger().handlers.clear()  # the test runner's own raise where a line cannot be formatted
         self.stream = io.BytesIO()
         configure_logs(form, self.stream, level)
-        structlog.configure(cache_logger_on_first_use=False)  # loggers of modules outlive the test
         self.log = structlog.get_logger("app.test")
 
     @property

@@ -1,7 +1,7 @@
 """A whole server whose operator ends access: at triggers, at the run API, with a slow body, and in an outage."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ from postern.assembly import create_app
 from postern.http_client import AsyncClient, Response, http_client
 from postern.local_tenant import LocalTenant
 from postern.security.revocation import revocations as module
+from postern.triggers.large_bodies import LARGE, LargeBodies
 from tests.pipeline.pipelines import settings_for
 
 pytestmark = [pytest.mark.anyio, pytest.mark.process]
@@ -102,6 +103,43 @@ async def test_a_body_that_is_still_arriving_when_access_ends_starts_no_run(serv
     sending = asyncio.create_task(server.client.post("/triggers/guarded", content=slowly(), headers=headers))
     await began.wait()
     await asyncio.sleep(0)
+    await server.revoke()
+    goes_on.set()
+    assert (await sending).status_code == 401
+
+
+async def test_a_large_body_that_waits_for_its_turn_when_access_ends_starts_no_run(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+):
+    waits, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def in_turn(_: LargeBodies, read: Callable[[], object], *__: object) -> object:
+        waits.set()
+        await goes_on.wait()
+        return read()
+
+    monkeypatch.setattr(LargeBodies, "read", in_turn)
+    sending = asyncio.create_task(server.ask("POST", "/triggers/guarded", server.lisas, json="x" * (LARGE + 1)))
+    await waits.wait()
+    await server.revoke()
+    goes_on.set()
+    assert (await sending).status_code == 401
+
+
+@pytest.mark.parametrize("path", ["/revocations", "/workflows/guarded/signed-urls"])
+async def test_an_operator_whose_access_ends_while_a_body_arrives_does_nothing_with_it(server: Server, path: str):
+    began, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        began.set()
+        await goes_on.wait()
+        yield b'{"kind":"token","subject":"a-token-id"}' if path == "/revocations" else b"{}"
+
+    token = server.local.token("lisa", roles=["Postern.Operator"])
+    assert (await server.ask("GET", "/revocations", token)).status_code == 200
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+    sending = asyncio.create_task(server.client.post(path, content=slowly(), headers=headers))
+    await began.wait()
     await server.revoke()
     goes_on.set()
     assert (await sending).status_code == 401

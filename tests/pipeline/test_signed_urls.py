@@ -128,6 +128,22 @@ async def test_a_link_opens_its_trigger_and_the_workflow_sees_by_which_link_and_
     }
 
 
+async def test_a_link_that_is_revoked_while_a_body_arrives_starts_no_run(server: Server):
+    url, began, goes_on = await server.link("orders", id="slow"), asyncio.Event(), asyncio.Event()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        began.set()
+        await goes_on.wait()
+        yield b"{}"
+
+    json = {"Content-Type": "application/json"}
+    sending = asyncio.create_task(server.client.post(url, content=slowly(), headers=json))
+    await began.wait()
+    assert (await server.operator("DELETE", "/workflows/orders/signed-urls/slow")).status_code == 200
+    goes_on.set()
+    assert (await sending).status_code == 401
+
+
 async def test_without_a_link_nobody_comes_in_whoever_it_is(server: Server):
     url = await server.link("orders")
     bare = urlsplit(url).path

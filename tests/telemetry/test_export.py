@@ -14,14 +14,14 @@ from starlette.responses import JSONResponse
 
 from postern.assembly import Application, create_app
 from postern.http_client import AsyncClient, http_client
-from postern.logs import configure_logs
+from postern.logs import configure_logs, flush_logs
 from postern.settings import load_settings
 from postern.trace import request_span_id, run_span_id, trace_id_of
 from tests.connections.calling import Counterpart, serving
 from tests.databases import put_sqlite
 from tests.telemetry.collector import Collector, collecting, values
 
-pytestmark = [pytest.mark.anyio, pytest.mark.process, pytest.mark.usefixtures("own_modules")]
+pytestmark = [pytest.mark.anyio, pytest.mark.process, pytest.mark.usefixtures("own_modules", "restored_logs")]
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = "b7ad6b7169203331"
@@ -52,11 +52,14 @@ async def guarded(ctx: Context) -> None: ...
 class World:
     """An application, its client, the API that it calls, and the collector."""
 
-    def __init__(self, app: Application, client: AsyncClient, shop: Counterpart, collector: Collector) -> None:
+    def __init__(
+        self, app: Application, client: AsyncClient, shop: Counterpart, collector: Collector, output: io.StringIO
+    ) -> None:
         self.app = app
         self.client = client
         self.shop = shop
         self.collector = collector
+        self.output = output
 
     @property
     def spans(self) -> dict[str, Any]:
@@ -76,7 +79,8 @@ async def started(folder: Path, collector: Collector) -> AsyncIterator[World]:
     """When the block ends, the server has stopped, and all that it noted has been sent."""
     (folder / "hooks.py").write_text(MODULE, encoding="utf-8")
     shop = Counterpart([JSONResponse({})])
-    configure_logs("console", io.StringIO())
+    output = io.StringIO()
+    configure_logs("console", output)
     async with serving(shop) as url:
         mine = {
             "workflows": str(folder),
@@ -92,7 +96,7 @@ async def started(folder: Path, collector: Collector) -> AsyncIterator[World]:
             app.router.lifespan_context(app),
             http_client(base_url="http://postern.test", transport=transport) as client,
         ):
-            yield World(app, client, shop, collector)
+            yield World(app, client, shop, collector, output)
 
 
 async def test_a_request_has_spans_for_its_steps_its_run_and_its_calls(tmp_path: Path, collector: Collector) -> None:
@@ -283,6 +287,20 @@ async def test_a_collector_that_refuses_is_one_line_in_the_log(
     assert len(told) == 1
     assert told[0]["logger"] == "postern.telemetry"
     assert not any("opentelemetry" in line.get("logger", "") for line in lines)
+
+
+async def test_variables_that_are_wrong_switch_telemetry_off_and_stop_no_server(
+    tmp_path: Path, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "-7")
+    async with started(tmp_path, collector) as world:
+        assert (await world.client.post("/triggers/outside/x")).status_code == 200
+    flush_logs()
+
+    (off,) = [line for line in world.output.getvalue().splitlines() if "telemetry-off" in line]
+    assert "ValueError at its start" in off
+    assert "telemetry-on" not in world.output.getvalue()
+    assert collector.spans == []
 
 
 async def test_without_an_endpoint_nothing_is_traced_and_the_trace_is_passed_on(

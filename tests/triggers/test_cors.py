@@ -1,6 +1,7 @@
 """Which fields of CORS an answer has, whatever Origin a request names.
 
-The whole protocol is in tests/pipeline/test_reach.py and, in a browser, in tests/process/console/test_other_origins.py."""
+The whole protocol is in tests/pipeline/test_reach.py, and in tests/process/console/test_other_origins.py in a browser.
+"""
 
 from pathlib import Path
 from types import SimpleNamespace

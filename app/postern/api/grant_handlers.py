@@ -58,7 +58,9 @@ class GrantHandlers:
             raise problem("forbidden")
         if not self.address:
             raise problem("not-found", detail="The console is off, so there is no page to connect it on.")
-        link = await self.actions.link(request.path_params["name"], await _object_id(request), asker)
+        object_id = await _object_id(request)
+        asker = await self._asker(request)  # again: access may have ended while the body arrived
+        link = await self.actions.link(request.path_params["name"], object_id, asker)
         return json_reply(201, to_json({"url": f"{self.address}{link.path}", "expires_at": when(link.expires_at)}))
 
     async def end(self, request: Request) -> Answer:

@@ -1,6 +1,7 @@
 """`/revocations`: end the access of a person, an application or a token, and take that back. For operators."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -20,7 +21,7 @@ from postern.ids import is_id
 from postern.journal import revocations
 from postern.journal.reading.revocations import Left
 from postern.journal.revocations import Kind, Revocation, actor_of
-from postern.security.revocation.revoking import Revoking, Wanted
+from postern.security.revocation.revoking import LONGEST_BAR, Revoking, Wanted
 from postern.settings.installation import Installation
 from postern.triggers.reply import Answer, json_reply
 
@@ -47,7 +48,7 @@ class RevocationHandlers:
     async def index(self, request: Request) -> Answer:
         """Those in effect, the newest first; with `all=true` also the others that are kept."""
         caller = await self._operator(request)
-        everything, limit, cursor = _page(dict(pairs_of(request.scope["query_string"])))
+        everything, limit, cursor = _page(pairs_of(request.scope["query_string"]))
         now = self.revoking.now()
         query = partial(revocations.listed, now=now, limit=limit + 1, after=cursor, active=not everything)
         found = await self.read(query, holder_for(request, caller))
@@ -57,9 +58,10 @@ class RevocationHandlers:
 
     async def make(self, request: Request) -> Answer:
         """End the access of the subject, and say what goes on."""
-        caller = await self._operator(request)
+        await self._operator(request)
         no_parameters(request.scope["query_string"])
-        made = await self.revoking.make(wanted_of(await sent_object(request)), caller)
+        wanted = wanted_of(await sent_object(request))
+        made = await self.revoking.make(wanted, await self._operator(request))  # again, after the body
         left = await self.revoking.left_by(made)
         shown = revocation_json(made, self.revoking.now()) | left_json(left)
         return json_reply(201, to_json(shown), {"Location": f"/revocations/{made.id}"})
@@ -97,7 +99,7 @@ def wanted_of(body: Mapping[str, Any]) -> Wanted:
     return Wanted(
         subject=body["subject"],
         kind=Kind(kind) if kind is not None else None,
-        seconds=float(body.get("for_seconds", 0.0)),
+        seconds=float(max(-1.0, min(body.get("for_seconds", 0.0), 2 * LONGEST_BAR))),  # an integer may be of any length
         reason=body.get("reason", ""),
         tenant_id=body.get("tenant_id", ""),
         confirmed=body.get("confirm", False),
@@ -128,20 +130,27 @@ def revocation_json(revocation: Revocation, now: float) -> dict[str, Any]:
 
 
 def left_json(left: Left) -> dict[str, Any]:
-    """What goes on: runs in progress, which can be cancelled, and shared connections that the person connected."""
+    """What goes on: runs in progress, which can be cancelled, shared connections that the person connected, and signed
+    URLs that the subject made."""
     return {
         "runs_in_progress": left.runs,
         "more_runs": left.more_runs,
         "shared_connections": left.shared,
+        "signed_urls": [{"workflow": workflow, "id": link} for workflow, link in left.urls],
+        "more_signed_urls": left.more_urls,
     }
 
 
-def _page(given: dict[str, str]) -> tuple[bool, int, str]:
+def _page(pairs: Sequence[tuple[str, str]]) -> tuple[bool, int, str]:
     """Whether all are listed, how many, and after which one. Raises Problem `bad-filter`."""
+    given = dict(pairs)
     errors = [
         {"where": name, "message": "is not a parameter of this list"}
         for name in given
         if name not in ("all", "limit", "cursor")
+    ]
+    errors += [
+        {"where": name, "message": "is given twice"} for name, n in Counter(n for n, _ in pairs).items() if n > 1
     ]
     everything, limit, cursor = (
         given.get("all", "false"),
@@ -150,7 +159,7 @@ def _page(given: dict[str, str]) -> tuple[bool, int, str]:
     )
     if everything not in ("true", "false"):
         errors.append({"where": "all", "message": "is true or false"})
-    if not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:9]) <= MOST):
+    if not (limit.isascii() and limit.isdigit() and len(limit) <= 9 and 1 <= int(limit) <= MOST):
         errors.append({"where": "limit", "message": f"is a number from 1 to {MOST}"})
     if cursor and not is_id(cursor):
         errors.append({"where": "cursor", "message": "is the value of next in the page before"})

@@ -5,14 +5,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from postern.access import Caller
+from postern.access import ANYONE, Caller
 from postern.api.access import is_anonymous
 from postern.journal.audit_event import Kind
 from postern.journal.reading.records import RunRecord
 from postern.security.audit.log import Note, not_noted
 
 AGAIN = 60.0
-"""Seconds in which the views of a run by one operator are one event: a page asks for itself again and again."""
+"""Seconds in which the views of a run by one operator are one event, because a page asks for itself again and again. So
+is what anonymous callers do with runs of one workflow, because anyone can do it again and again."""
 
 MOST_VIEWS = 1_000
 
@@ -23,25 +24,32 @@ class RunAudit:
 
     note: Note = not_noted
     clock: Callable[[], float] = time.monotonic
-    views: dict[tuple[str, str, str], float] = field(default_factory=dict)
+    views: dict[tuple[str, ...], float] = field(default_factory=dict)
 
     def viewed(self, by: Caller, record: RunRecord, address: str) -> None:
         """An operator saw the record of another caller's run."""
-        key, now = (by.tenant_id, by.object_id, record.id), self.clock()
-        if now - self.views.get(key, -AGAIN) < AGAIN:
-            return
-        if len(self.views) >= MOST_VIEWS:
-            self.views.clear()
-        self.views[key] = now
-        self._note(Kind.RECORD_VIEWED, by, record, address)
+        if self._is_first(by.tenant_id, by.object_id, record.id):
+            self._note(Kind.RECORD_VIEWED, by, record, address)
 
     def cancelled(self, by: Caller, record: RunRecord, address: str) -> None:
         """A caller had a run cancelled."""
-        self._note(Kind.RUN_CANCELLED, by, record, address)
+        if by.kind != ANYONE.kind or self._is_first(Kind.RUN_CANCELLED, record.workflow):
+            self._note(Kind.RUN_CANCELLED, by, record, address)
 
     def resubmitted(self, by: Caller, record: RunRecord, address: str, started: RunRecord) -> None:
         """A caller started a run again."""
-        self._note(Kind.RUN_RESUBMITTED, by, record, address, new_run=_id_of(started))
+        if by.kind != ANYONE.kind or self._is_first(Kind.RUN_RESUBMITTED, record.workflow):
+            self._note(Kind.RUN_RESUBMITTED, by, record, address, new_run=_id_of(started))
+
+    def _is_first(self, *key: str) -> bool:
+        """Whether the last event of this key is AGAIN ago."""
+        now = self.clock()
+        if now - self.views.get(key, -AGAIN) < AGAIN:
+            return False
+        if len(self.views) >= MOST_VIEWS:
+            self.views.clear()
+        self.views[key] = now
+        return True
 
     def _note(self, kind: Kind, by: Caller, record: RunRecord, address: str, **more: Any) -> None:
         fields = {"run": _id_of(record), "owner": record.object_id or "", "client_address": address, **more}

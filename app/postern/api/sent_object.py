@@ -1,4 +1,7 @@
-"""The JSON object in the body of a request to the API."""
+"""The JSON object in the body of a request to the API.
+
+A body may arrive slowly: who reads one identifies the caller again after it, because access may have ended meanwhile.
+"""
 
 from typing import Any
 

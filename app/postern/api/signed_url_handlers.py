@@ -58,9 +58,10 @@ class SignedUrlHandlers:
 
     async def make(self, request: Request) -> Answer:
         """Make one. The response alone has it."""
-        caller = await self.operator(request)
+        await self.operator(request)
         no_parameters(request.scope["query_string"])
         wish = wish_of(await sent_json(request, MOST_BYTES) or b"{}")
+        caller = await self.operator(request)  # again: access may have ended while the body arrived
         made = await self.actions.make(request.path_params["name"], wish, caller)
         return json_reply(201, to_json({"url": made.url, **self._json(made.row)}))
 

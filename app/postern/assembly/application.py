@@ -31,7 +31,7 @@ from postern.logs import configure_logs, log_format
 from postern.settings import Settings, load_settings
 from postern.triggers.caller_tokens import with_caller_tokens
 from postern.triggers.client_network import network_check
-from postern.triggers.cors import let_read, preflights
+from postern.triggers.cors import preflights
 from postern.triggers.gate import Gate, in_order
 from postern.triggers.large_bodies import LargeBodies
 from postern.triggers.pipeline import Pipeline, Start
@@ -88,11 +88,11 @@ def _gate(base: Foundation, senders: SendersPart, urls: SignedUrlsPart, observed
     limits = limit_checks(base.settings, base.identity.identification.recall)
     return Gate(
         preflights(base.catalog.triggers),
-        let_read,
+        check_reach,
         before=in_order(check_reach, limits.before),
         sender=senders.sender(urls.sender),
         after=in_order(limits.after),
-        body=senders.body,
+        body=senders.body(urls.still),
         admitted=observed.observer.admitted,
     )
 

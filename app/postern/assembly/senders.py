@@ -16,6 +16,8 @@ from postern.security.sender_signatures.check import SecretUnread, SenderCheck, 
 from postern.triggers.secure_transport import Scope
 
 OfUrl = Callable[[Trigger, Scope], Awaitable[Caller]]
+OfBody = Callable[[Trigger, Caller, Scope, bytes], Awaitable[None]]
+Still = Callable[[Trigger, Caller], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,11 +26,17 @@ class SendersPart(Part):
 
     check: SenderCheck
 
-    async def body(self, trigger: Trigger, scope: Scope, body: bytes) -> None:
-        """Check the signature of the body."""
-        policy = trigger.policy
-        if isinstance(policy, Signed) and policy.by is not None:
-            await self.check.check(policy.by, scope["headers"], body)
+    def body(self, still: Still) -> OfBody:
+        """The check when the body has arrived: of its signature, or by `still` that a signed URL is not revoked."""
+
+        async def checked(trigger: Trigger, caller: Caller, scope: Scope, body: bytes) -> None:
+            policy = trigger.policy
+            if isinstance(policy, Signed) and policy.by is not None:
+                await self.check.check(policy.by, scope["headers"], body)
+            else:
+                await still(trigger, caller)
+
+        return checked
 
     def sender(self, of_url: OfUrl | None) -> OfUrl:
         """The caller of a signed request. `of_url` returns that of a signed URL; without it nobody is let in by one."""

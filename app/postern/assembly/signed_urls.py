@@ -34,9 +34,11 @@ MakeSecret = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignedUrlsPart(Part):
-    """`sender` is for the Gate. `pages` are endpoints of the API by method and path, `actions` what operators do."""
+    """`sender` and `still` are for the Gate. `pages` are endpoints of the API by method and path, `actions` what
+    operators do."""
 
     sender: Callable[[Trigger, Scope], Awaitable[Caller]]
+    still: Callable[[Trigger, Caller], Awaitable[None]]
     pages: tuple[tuple[str, str, Page], ...]
     actions: SignedUrlActions
 
@@ -56,6 +58,7 @@ def signed_urls_part(base: Foundation, make_secret: MakeSecret | None) -> Signed
         made=partial(_note_made, base.note),
         revoked=partial(_note_revoked, base.note),
     )
+    urls = SignedUrls(keys, links, unsafe, add_header)
     operators = Operators(installation, base.identity.identification.identify, catalog.snapshot)
 
     @asynccontextmanager
@@ -64,7 +67,8 @@ def signed_urls_part(base: Foundation, make_secret: MakeSecret | None) -> Signed
         await links.aclose()
 
     return SignedUrlsPart(
-        sender=SignedUrls(keys, links, unsafe, add_header).sender,
+        sender=urls.sender,
+        still=urls.still,
         pages=SignedUrlHandlers(operators, actions).pages,
         actions=actions,
         life=life,

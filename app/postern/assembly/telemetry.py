@@ -13,7 +13,7 @@ from prometheus_client.metrics_core import Metric
 from structlog.typing import FilteringBoundLogger
 
 from postern.assembly.part import Part
-from postern.logs import copy_logs, flush_logs
+from postern.logs import Coalesced, copy_logs, flush_logs
 from postern.settings import Settings
 from postern.telemetry.environment import Signals, metric_seconds, signals_of
 from postern.triggers.gate import Gate, in_order
@@ -46,6 +46,7 @@ class TelemetryPart(Part):
 
     signals: Signals
     seconds: float
+    log: FilteringBoundLogger
     running: _Running = field(default_factory=_Running)
 
     def noted(self, pipeline: Pipeline, gate: Gate) -> Pipeline:
@@ -66,10 +67,14 @@ class TelemetryPart(Part):
         return self._export if self.signals.metrics else None
 
     async def _export(self, families: Families) -> None:
+        failing = Coalesced("telemetry-lost")
         while True:
             await anyio.sleep(self.seconds)
-            if self.running.otlp is not None:
-                self.running.otlp.numbers(await families())
+            try:
+                if self.running.otlp is not None:
+                    self.running.otlp.numbers(await families())
+            except Exception as error:  # telemetry ends no server
+                failing.add(self.log.warning, cause=type(error).__name__)
 
 
 def _installed() -> bool:
@@ -92,18 +97,29 @@ def telemetry_part(
         log.warning("telemetry-off", cause=signals.wrong, fix="set it to http/protobuf, or leave it out")
     running = _Running()
 
+    def made() -> "Otlp | None":
+        try:
+            from postern.telemetry.otlp import Otlp
+
+            return Otlp(
+                signals,
+                instance=process,
+                version=own_version(),
+                ca_bundle=settings.ca_bundle,
+                proxy=settings.way_out,
+                environment=environment,
+            )
+        except Exception as error:  # its text may repeat a variable, and headers of the exporter may be among them
+            fix = "compare the OTEL_ variables with OpenTelemetry's specification"
+            log.warning("telemetry-off", cause=f"{type(error).__name__} at its start", fix=fix)
+            return None
+
     @asynccontextmanager
     async def life() -> AsyncIterator[None]:
-        from postern.telemetry.otlp import Otlp
-
-        otlp = Otlp(
-            signals,
-            instance=process,
-            version=own_version(),
-            ca_bundle=settings.ca_bundle,
-            proxy=settings.way_out,
-            environment=environment,
-        )
+        otlp = made()
+        if otlp is None:
+            yield
+            return
         running.otlp = otlp
         if signals.logs:
             copy_logs(otlp.line)
@@ -120,6 +136,7 @@ def telemetry_part(
     return TelemetryPart(
         signals=signals,
         seconds=metric_seconds(environment),
+        log=log,
         running=running,
         life=life if signals.any else None,
     )

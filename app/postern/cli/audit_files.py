@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from time import time
 from typing import Annotated, Any, TypeVar
@@ -127,7 +128,7 @@ def _verify_file(file: Path, verifier: Verifier, kept: list[Line]) -> Report:
 
 def _verify_database(verifier: Verifier, kept: list[Line]) -> Report:
     url = database_url()
-    with reported_faults(url), _log(url) as (connection, total):
+    with reported_faults(url, unavailable=2), _log(url) as (connection, total):
         for line in kept:
             verifier.kept_elsewhere(line)
         for line in _with_progress(audit_lines(connection, columns=True), total, "Verifying"):
@@ -141,6 +142,9 @@ def _log(url: str) -> Iterator[tuple[Connection, int]]:
     with opened(url) as engine:
         seen = engine if sqlite_path(url) is not None else engine.execution_options(isolation_level="REPEATABLE READ")
         with seen.begin() as connection:
+            if sqlite_path(url) is not None:  # of texts that are not UTF-8, the verifier says where they are
+                driver: Any = connection.connection.driver_connection
+                driver.text_factory = partial(str, encoding="utf-8", errors="backslashreplace")
             if audit_events.name not in tables(connection):
                 raise DatabaseFault(
                     f"POSTERN_DATABASE_URL, {shown(url)}: it has no audit log yet. A server makes it when it starts"

@@ -25,19 +25,19 @@ def database_url() -> str:
 
 
 @contextmanager
-def reported_faults(url: str) -> Iterator[None]:
+def reported_faults(url: str, unavailable: int = 1) -> Iterator[None]:
     """Report a fault of the database in the block, and end the command: with exit code 2 if the setting or the
-    arguments have to change, 1 if the database is unavailable."""
+    arguments have to change, with `unavailable` if the database is."""
     try:
         yield
     except DatabaseFault as fault:
         stop(str(fault), 2)
     except DBAPIError as error:
-        stop(f"POSTERN_DATABASE_URL, {shown(url)}: {_reason(error.orig, url)}. {_advice(url, error.orig)}")
+        stop(f"POSTERN_DATABASE_URL, {shown(url)}: {_reason(error.orig, url)}. {_advice(url, error.orig)}", unavailable)
     except sqlite3.Error as error:
-        stop(f"POSTERN_DATABASE_URL, {shown(url)}: {error}. {_advice(url, error)}")
+        stop(f"POSTERN_DATABASE_URL, {shown(url)}: {error}. {_advice(url, error)}", unavailable)
     except OSError as error:
-        stop(f"{error.filename or shown(url)}: {error.strerror or type(error).__name__}.")
+        stop(f"{error.filename or shown(url)}: {error.strerror or type(error).__name__}.", unavailable)
 
 
 def warn_of_exposed_files(url: str) -> None:

@@ -72,7 +72,8 @@ def end(
         bool, typer.Option("--person", help="The id is an object id, of a person or a service principal.")
     ] = False,
     tenant: Annotated[
-        str | None, typer.Option(metavar="ID", help="The tenant of the person. Default: POSTERN_TENANT_ID.")
+        str | None,
+        typer.Option(metavar="ID", help="The tenant of the person. Default: the one that the server knows of the id."),
     ] = None,
     yes: Annotated[
         bool, typer.Option("--yes", help="Also your own access, or that of the last operator of POSTERN_OPERATORS.")
@@ -176,6 +177,11 @@ def _said(made: Record) -> list[str]:
     if shared:
         lines.append("Shared connections that this person connected are still used. To end them:")
         lines += [f"  {program()} connections disconnect {name}" for name in shared]
+    urls = made.get("signed_urls") or []
+    if urls:
+        more = " These are some of them." if made.get("more_signed_urls") else ""
+        lines.append(f"Signed URLs that were made with this access still work.{more} To revoke them:")
+        lines += [f"  {program()} link {url.get('workflow')} --revoke {url.get('id')}" for url in urls]
     return [*lines, f"To take it back: {program()} revoke lift {made.get('id')}"]
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from postern.console.words import day_words, time_words
-from postern.journal.finding import Finding, FindingKind, FindingState
+from postern.journal.finding import OF_ADDRESS, Finding, FindingKind, FindingState
 from postern.journal.revocations import Kind
 from postern.plain_text import plain
 from postern.security.findings.detector import MANY_SUBJECTS
@@ -94,7 +94,7 @@ def finding_view(finding: Finding) -> FindingPage:
     lists = [(name, getattr(evidence, name)) for name in ("networks", "addresses", "workflows", "reasons")]
     return FindingPage(
         row=finding_row(finding),
-        meaning=KINDS[FindingKind(finding.kind)].when if known else "",
+        meaning=KINDS[FindingKind(finding.kind)].when.replace("`", "") if known else "",
         facts=_facts(finding),
         runs=tuple(map(plain, evidence.runs)),
         refused=tuple(map(plain, evidence.refused)),
@@ -129,7 +129,7 @@ def who_words(finding: Finding) -> str:
         return "many others"
     if finding.subject.startswith("application/"):
         return f"application {plain(who.client_id or finding.subject.partition('/')[2])}"
-    if finding.subject.startswith("address/"):
+    if finding.subject.startswith(OF_ADDRESS):
         return f"address {plain(finding.subject.partition('/')[2])}"
     return plain(who.name or who.object_id or finding.subject)
 

@@ -37,13 +37,12 @@ class Findings:
     @property
     def routes(self) -> tuple[PageRoute, ...]:
         """Where they are."""
-        one = "/console/findings/{id}"
         return (
             PageRoute("GET", "/console/findings", self.index, operators_only=True),
-            PageRoute("GET", one, self.one, operators_only=True),
-            PageRoute("POST", f"{one}/acknowledge", self.acknowledge, operators_only=True),
-            PageRoute("GET", f"{one}/revoke", self.ask_revoke, operators_only=True),
-            PageRoute("POST", f"{one}/revoke", self.revoke, operators_only=True),
+            PageRoute("GET", "/console/findings/{id}", self.one, operators_only=True),
+            PageRoute("POST", "/console/findings/{id}/acknowledge", self.acknowledge, operators_only=True),
+            PageRoute("GET", "/console/findings/{id}/revoke", self.ask_revoke, operators_only=True),
+            PageRoute("POST", "/console/findings/{id}/revoke", self.revoke, operators_only=True),
         )
 
     async def index(self, visit: Visit) -> Shown:

@@ -10,7 +10,7 @@ FORM = "application/x-www-form-urlencoded"
 
 
 async def form_of(visit: Visit, most_bytes: int) -> dict[str, str]:
-    """The fields, of a form of at most `most_bytes`. Raises Problem."""
+    """The fields, of a form of at most `most_bytes`. Raises Problem, also if the session ended while it arrived."""
     kind = visit.request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != FORM:
         raise problem("unsupported-media-type", detail="This page takes the form that it shows.")
@@ -19,6 +19,7 @@ async def form_of(visit: Visit, most_bytes: int) -> dict[str, str]:
         content += part
         if len(content) > most_bytes:
             raise problem("body-too-large", detail=f"This form takes at most {most_bytes} bytes.")
+    await visit.still()
     fields = _parsed(bytes(content))
     if fields is None:  # raised here, and not where it was found: that error holds the content
         raise problem("bad-request", detail="The form could not be read: fill it in again.")

@@ -3,6 +3,7 @@ page in the same frame, and each rejected request is recorded."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
@@ -55,11 +56,15 @@ class Guard:
             if viewer is None:
                 return self._sign_in_first(request, resumed=route.resumed)
             try:
-                return await self._shown(route, Visit(request, viewer, request_id))
+                return await self._shown(route, Visit(request, viewer, request_id, partial(self._still, request)))
             except (Problem, Refused) as error:
                 return self._fault(error, route.path, request, request_id, viewer, for_people=route.for_people)
 
         return self.open(route.path, visit, goes_on=not route.resumed)
+
+    async def _still(self, request: Request) -> None:
+        if await self.sessions.viewer(request) is None:
+            raise fault("session-ended")
 
     def open(self, path: str, handler: Handler, *, anyhow: bool = False, goes_on: bool = False) -> Endpoint:
         """The endpoint of a handler that needs no session, at this path. With `anyhow`, how the request came does not

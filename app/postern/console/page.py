@@ -32,13 +32,17 @@ class Viewer:
         return self.session.tenant_id, self.session.object_id
 
 
+async def _still() -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """One request of a person for a page."""
+    """One request of a person for a page. `still` raises Problem if the person's session has ended since."""
 
     request: Request
     viewer: Viewer
     request_id: str
+    still: Callable[[], Awaitable[None]] = _still
 
     @property
     def query(self) -> bytes:

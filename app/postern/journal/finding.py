@@ -12,6 +12,9 @@ from typing import Any
 MOST_NOTED = 20
 """Request ids, addresses, networks, workflows and reasons that the evidence has of each."""
 
+OF_ADDRESS = "address/"
+"""What the subject of an address begins with. Anyone can cause findings about addresses, without a token."""
+
 
 class FindingKind(StrEnum):
     """What was odd."""

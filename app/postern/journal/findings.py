@@ -4,10 +4,10 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, Row, case, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from postern.journal.finding import Finding, FindingState, Sighting, Who, evidence_of
+from postern.journal.finding import OF_ADDRESS, Finding, FindingState, Sighting, Who, evidence_of
 from postern.journal.known_callers import is_new_batch
 from postern.journal.schema import findings, runs
 
@@ -50,11 +50,14 @@ def mark(connection: Connection, finding_id: str, state: FindingState, by: str, 
 
 
 def to_alert(connection: Connection, since: float, limit: int) -> list[Finding]:
-    """New findings of that time or later for which no alert was started, the oldest first."""
+    """New findings of that time or later for which no alert was started: those of callers first, then by their age."""
     table = findings.c
     waiting = table.state == FindingState.NEW.value, table.alerted_at.is_(None), table.first_at >= since
     return [
-        finding_of(row) for row in connection.execute(select(findings).where(*waiting).order_by(table.id).limit(limit))
+        finding_of(row)
+        for row in connection.execute(
+            select(findings).where(*waiting).order_by(_is_of_address(), table.id).limit(limit)
+        )
     ]
 
 
@@ -91,13 +94,22 @@ def count_new(connection: Connection, most: int = 1000) -> int:
 
 
 def trim(connection: Connection, now: float, most_rows: int = MOST_ROWS, limit: int = BATCH) -> int:
-    """Delete up to `limit` findings that are too old or too many, the oldest first. Returns how many."""
+    """Delete up to `limit` findings that are too old or too many, the oldest first. Of too many those of addresses go
+    first. Returns how many."""
     ids = findings.c.id
-    newest_too_many = connection.scalar(select(ids).order_by(ids.desc()).offset(most_rows).limit(1)) or ""
-    chosen = (ids <= newest_too_many) | (findings.c.last_at < now - KEPT_DAYS * 86400.0)
-    gone = connection.scalars(select(ids).where(chosen).order_by(ids).limit(limit)).all()
+    old = findings.c.last_at < now - KEPT_DAYS * 86400.0
+    gone = connection.scalars(select(ids).where(old).order_by(ids).limit(limit)).all()
+    too_many = (connection.scalar(select(func.count()).select_from(findings)) or 0) - most_rows
+    if not gone and too_many > 0:
+        first = select(ids).order_by(_is_of_address().desc(), ids).limit(min(too_many, limit))
+        gone = connection.scalars(first).all()
     connection.execute(delete(findings).where(ids.in_(gone)))
     return len(gone)
+
+
+def _is_of_address() -> ColumnElement[int]:
+    """1 for a finding about an address, 0 for others."""
+    return case((findings.c.subject.startswith(OF_ADDRESS), 1), else_=0)
 
 
 def finding_of(row: Row[Any]) -> Finding:

@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from queue import Empty, Full, Queue
 from typing import Any
@@ -95,8 +96,9 @@ class Otlp:
 
     def take(self, ended: Ended) -> None:
         """Take a span that has ended."""
-        if self._spans is not None:
-            self._spans.on_end(readable_span(ended, self._resource, self._scope))
+        with suppress(Exception):  # no span is worth the run that it is of
+            if self._spans is not None:
+                self._spans.on_end(readable_span(ended, self._resource, self._scope))
 
     def line(self, line: bytes) -> None:
         """Take lines of the log, in JSON."""

@@ -22,13 +22,13 @@ class Gate:
 
     - `preflight` answers an OPTIONS request of a browser for another origin, before anything else; None if it is an
       ordinary request.
-    - `readable` is called for the answer to a method that the trigger does not have: origins. For all others `before`
-      does the same.
+    - `readable` is called before the answer to a method that the trigger does not have: networks and origins. For all
+      others `before` does the same.
     - `before` is called with each request of a trigger, before its caller is identified: networks, origins, rates of
       addresses.
     - `sender` returns the caller of a request for a policy that is `Signed`.
     - `after` is called when the caller was admitted: rates of callers.
-    - `body` is called with the raw body, for a policy that is `Signed` by its sender.
+    - `body` is called with the raw body, for a policy that is `Signed`.
     - `admitted` is told of each request that goes on to start a run: caller, name of the workflow, address of the
       client, request id. It only takes note.
     - `answered` is told of the status of each response. It only takes note.
@@ -39,7 +39,7 @@ class Gate:
     before: Callable[[Trigger, Scope], None] | None = None
     sender: Callable[[Trigger, Scope], Awaitable[Caller]] | None = None
     after: Callable[[Trigger, Caller, Scope], None] | None = None
-    body: Callable[[Trigger, Scope, bytes], Awaitable[None]] | None = None
+    body: Callable[[Trigger, Caller, Scope, bytes], Awaitable[None]] | None = None
     admitted: Callable[[Caller, str, str, str], None] | None = None
     answered: Callable[[Scope, int], None] | None = None
 

@@ -128,8 +128,8 @@ class Pipeline:
         if body is None:
             body = await read_body(receive, limit)
             self.still(caller)
-        if policy is not OPEN and isinstance(policy, Signed) and policy.by is not None:
-            await self._check_signature(trigger, scope, body)
+        if policy is not OPEN and isinstance(policy, Signed):
+            await self._check_signed(trigger, caller, scope, body)
         workflow = trigger.workflow
         read = partial(arguments, workflow, body, fields.get(b"content-type"), path)
         if workflow.reads_in_thread:
@@ -168,18 +168,20 @@ class Pipeline:
             raise problem("identity-unavailable", reason="nothing checks signatures here")
         return self.gate.sender(trigger, scope)
 
-    def _check_signature(self, trigger: Trigger, scope: Scope, body: bytes) -> Awaitable[None]:
-        """Check the sender's signature of the raw body."""
+    def _check_signed(self, trigger: Trigger, caller: Caller, scope: Scope, body: bytes) -> Awaitable[None]:
+        """Check the sender's signature of the raw body, or that the signed URL is not revoked now."""
         if self.gate.body is None:
             raise problem("identity-unavailable", reason="nothing checks signatures here")
-        return self.gate.body(trigger, scope, body)
+        return self.gate.body(trigger, caller, scope, body)
 
-    def _read_large(
+    async def _read_large(
         self, read: Callable[[], dict[str, Any]], trigger: Trigger, caller: Caller, scope: Scope, size: int
-    ) -> Awaitable[dict[str, Any]]:
-        """Read a large body in the turn of its caller."""
+    ) -> dict[str, Any]:
+        """Read a large body in the turn of its caller, which may take a while to come."""
         who = holder_of(caller.kind, caller.tenant_id, caller.object_id, address_of(scope))
-        return self.large_bodies.read(read, trigger.workflow.name, who, size)
+        given = await self.large_bodies.read(read, trigger.workflow.name, who, size)
+        self.still(caller)
+        return given
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, request_id: str = "") -> None:
         """Respond to one request (ASGI). Every error becomes a problem document; no other detail is sent. What traces
@@ -219,12 +221,16 @@ class Pipeline:
 
     def _show(self, shown: Problem, scope: Scope, request_id: str) -> tuple[Answer, float]:
         """The answer that shows a problem, and the seconds that it waits for."""
-        answer = self._rejections.refuse(shown, scope, request_id)
-        self._rejections.count(scope, shown.code)
         if shown.code == "method-not-allowed" and self.gate.readable is not None:
             trigger = self._rejections.requested_trigger(scope["raw_path"])
-            if trigger is not None:
-                self.gate.readable(trigger, scope)
+            try:
+                if trigger is not None:
+                    self.gate.readable(trigger, scope)
+            except Refused as refused:
+                self._rejections.count(scope, "unauthenticated")
+                return self._refuse(refused, scope, request_id)
+        answer = self._rejections.refuse(shown, scope, request_id)
+        self._rejections.count(scope, shown.code)
         delayed = shown.code in DELAYED
         return answer, self.throttle.wait(address_of(scope), monotonic()) if delayed else 0.0
 

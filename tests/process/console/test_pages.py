@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
+from httpx2 import Client, HTTPTransport
 from playwright.sync_api import Browser, Page, expect
 
 from tests.process.console.chromium import NARROW, WIDE, Faults, Scheme, assert_accessible, violations
@@ -93,6 +94,7 @@ def paths(installation: Installation) -> list[str]:
     others = [installation.call(name, BROKEN) for name in ("quote", "order")]
     others.append(installation.call("repeat", ["a" * 40, "b " * 40, "c"], who=""))
     refused = installation.server.post("payslip", installation.tenant.token("ada"), json=BROKEN).json()["request_id"]
+    found = found_in_two_networks(installation)
     return [
         *("", "/runs", "/runs?state=Failed", "/runs?workflow=none&text=none", "/runs?state=none", f"/runs/{failed}"),
         *(f"/runs/{run}" for run in others),
@@ -101,10 +103,28 @@ def paths(installation: Installation) -> list[str]:
         *("/audit", "/audit?kind=admission&who=ada&since=1h", "/audit?kind=none", "/signed-urls"),
         *("/access", "/access?mark=unused&text=nobody"),
         *("/explain", "/explain?workflow=payslip&person=ada", "/sessions", "/nowhere"),
+        *("/findings?state=new", "/findings", f"/findings/{found}", f"/findings/{found}/revoke"),
         *("/revocations", "/revocations?kind=caller&subject=x&reason=odd", "/revocations?after=x"),
         *("/connections/connections.my-profile/people", "/connect", "/connect/my-profile"),
         *(path for path in STATUS if path.startswith("/connect/")),
     ]
+
+
+def found_in_two_networks(installation: Installation) -> str:
+    """The id of a finding: one token is used from two networks of this machine."""
+    token = {"Authorization": f"Bearer {installation.tenant.token('ada')}"}
+    address = installation.server.address
+    for network in ("127.0.0.1", "127.1.0.1"):
+        with Client(transport=HTTPTransport(local_address=network)) as client:
+            client.post(f"{address}/triggers/ask", headers=token, json=BROKEN)
+
+    def ids() -> list[str]:
+        with Client() as client:
+            findings = client.get(f"{address}/findings", headers=token).json()["findings"]
+        return [each["id"] for each in findings]
+
+    until(lambda: bool(ids()))
+    return ids()[0]
 
 
 def whole(path: str) -> str:

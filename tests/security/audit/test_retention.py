@@ -9,6 +9,7 @@ from sqlalchemy import Engine, delete, insert, select
 from structlog.testing import capture_logs
 
 from postern.errors import problem
+from postern.journal.audit_event import Kind
 from postern.journal.audit_retention import plan, prune
 from postern.journal.reading.audit_lines import audit_lines
 from postern.journal.schema import nodes
@@ -132,6 +133,56 @@ async def test_nothing_is_deleted_that_could_not_be_announced(engine: Engine, mo
     monkeypatch.setattr(node.writer, "_write", unavailable)
     assert await node.retention.sweep(1_000.0) == 0
     assert numbers(engine) == [("one", 1), ("one", 2)]
+
+
+async def test_an_event_of_retention_that_removes_no_events_does_not_excuse_what_is_missing(engine: Engine) -> None:
+    """Records are deleted each hour, and each time there is such an event."""
+    gone, node = Node(engine, "gone", 100_000.0, a_key()), Node(engine, "one", 1.0, a_key())
+    await node.happens(2)
+    await gone.happens(2)
+    node.clock.at = 100_010.0
+    await node.checkpoint()
+    await node.retention.sweep(10.0)
+    for _ in range(50):
+        node.audit.note(Kind.RETENTION, fields={"deleted": {"runs": 1}, "pruned": {}})
+    await node.writer.flush()
+    await node.checkpoint()
+    assert verified(engine).problems == []
+    with engine.begin() as connection:
+        for table in (audit_events, audit_chains):
+            connection.execute(delete(table).where(table.c.node == "gone"))
+    assert [problem.partition(":")[0] for problem in verified(engine).problems] == ["event 2 of gone was removed"]
+
+
+async def test_nothing_is_deleted_that_no_checkpoint_announces(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = Node(engine, "one", 100.0, a_key())
+    await node.happens(2)
+
+    async def fails() -> bool:
+        return False
+
+    monkeypatch.setattr(node.checkpoints, "make", fails)
+    assert await node.retention.sweep(1_000.0) == 0
+    assert [number for _, number in numbers(engine)] == [1, 2, 3]
+    monkeypatch.undo()
+    assert await node.retention.sweep(1_000.0) == 2
+    assert verified(engine).problems == []
+
+
+async def test_a_checkpoint_that_waited_to_be_written_is_followed_by_one_that_names_what_came_since(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = Node(engine, "one", 100.0, a_key())
+    await node.happens(2)
+
+    async def unavailable(_: object, /) -> object:
+        raise problem("journal-unavailable")
+
+    monkeypatch.setattr(node.checkpoints, "_write", unavailable)
+    assert not await node.checkpoints.make()
+    monkeypatch.undo()
+    assert await node.retention.sweep(1_000.0) == 1
+    assert verified(engine).problems == []
 
 
 async def test_deleting_may_be_repeated_and_goes_on_where_it_ended(engine: Engine) -> None:

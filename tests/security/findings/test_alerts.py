@@ -18,7 +18,7 @@ from postern.journal.finding import Evidence, Finding, FindingKind, Sighting, Wh
 from postern.journal.findings import find, record
 from postern.journal.run import Run, State
 from postern.journal.schema import runs
-from postern.security.findings.alerts import AGE, BURST, SECONDS_PER_ALERT, Alerts
+from postern.security.findings.alerts import AGE, BURST, RESERVED, SECONDS_PER_ALERT, Alerts
 from tests.databases import put_sqlite
 from tests.journal.engines import add, empty_journal, run_row
 from tests.security.findings.world import NOW
@@ -72,12 +72,14 @@ class Node:
         return list(self.started)
 
 
-def found(engine: Engine, number: int = 0, at: float = NOW, client: str = "", **evidence: Any) -> str:
+def found(
+    engine: Engine, number: int = 0, at: float = NOW, client: str = "", subject: str = "", **evidence: Any
+) -> str:
     """The id of a new finding."""
     made = Sighting(
         id_at(at + number),
         FindingKind.NEW_NETWORK,
-        f"t/{number}",
+        subject or f"t/{number}",
         at,
         at,
         1,
@@ -113,6 +115,18 @@ async def test_a_flood_of_findings_starts_few_alerts_and_one_more_each_minute(en
     assert await node.step() == [ids[BURST]]
     node.at += AGE
     assert len(await node.step()) == 0  # they are too old by now
+
+
+async def test_a_flood_of_findings_about_addresses_leaves_room_for_those_about_callers(engine: Engine):
+    """Anyone can cause the former, without a token."""
+    node = Node(engine)
+    addresses = [found(engine, number, subject=f"address/192.0.2.{number}") for number in range(BURST + 150)]
+    assert await node.step() == addresses[: BURST - RESERVED]
+    assert await node.step() == []
+    callers = [found(engine, BURST + 200 + number) for number in range(RESERVED + 1)]
+    assert await node.step() == callers[:RESERVED]
+    node.at += SECONDS_PER_ALERT
+    assert await node.step() == [callers[RESERVED]]
 
 
 async def test_an_alert_that_could_not_start_is_tried_again(engine: Engine):

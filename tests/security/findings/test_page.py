@@ -46,6 +46,7 @@ def test_the_page_has_the_limits():
         f"{known.ROAMING} networks in the last {known.ROAMING_DAYS} days",
         f"less than {rules.LEARNING / 86400:.0f} days and was last seen more than {rules.QUICK / 60:.0f} minutes ago",
         f"At most {alerts.BURST} alerts start at once",
+        f"At most {alerts.BURST - alerts.RESERVED} of the {alerts.BURST} are about addresses",
     ):
         assert text in " ".join(PAGE.split()), text
 

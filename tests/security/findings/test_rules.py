@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from postern.access import ANYONE, Caller
+from postern.journal.finding import MOST_NOTED
 from postern.journal.finding import FindingKind as Kind
 from postern.security.findings.detector import MANY_SUBJECTS, MOST_OF_KIND
+from postern.security.findings.known import MOST_NETWORKS
 from postern.security.findings.refusal_rules import BURSTS, EXPIRED_USES, FAILURES, WORKFLOWS
 from postern.security.findings.rules import SUCCESSES
 from tests.security.findings.world import (
@@ -318,6 +320,37 @@ def test_further_subjects_share_one_finding_of_a_kind():
     assert len({each.key for each in world.found}) == MOST_OF_KIND + 1
     [shared] = {each.key for each in world.found if each.subject == MANY_SUBJECTS}
     assert shared[1] == Kind.REFUSALS_FROM_ADDRESS.value
+
+
+def test_a_flood_of_addresses_without_a_token_does_not_hide_a_caller():
+    world = World()
+    for number in range(MOST_OF_KIND + 50):
+        address = f"10.{number // 250}.{number % 250}.1"
+        for each in range(8):
+            world.sees(rejection(NOW + number / 10, None, workflow=f"w{each}", address=address))
+    world.found.clear()
+    for each in range(8):
+        world.sees(rejection(NOW + HOUR, ADA, "signature", workflow=f"w{each}"))
+    assert [(found.kind, found.subject, found.who.object_id) for found in world.found] == [
+        (Kind.MANY_WORKFLOWS, f"{TENANT}/ada", "ada")
+    ]
+
+
+def test_the_first_sighting_has_no_more_ids_than_later_ones():
+    world = World()
+    ids = tuple(str(number) for number in range(50))
+    world.sees(replace(rejection(NOW, None, "signature", address=AWAY, count=500), request_ids=ids))
+    assert world.found[0].evidence.refused == ids[:MOST_NOTED]
+
+
+def test_a_caller_from_countless_networks_adds_few_of_them_in_a_day():
+    """So it does not push what is known of others out of the table."""
+    world = World()
+    world.sees(*(admission(NOW + number, ADA, address=f"2001:db8:{number:x}::1") for number in range(500)))
+    assert world.knowledge.pending < 2 * MOST_NETWORKS + 10
+    pending = world.knowledge.pending
+    world.sees(admission(NOW + DAY + 70, ADA, address="192.0.2.1"))
+    assert world.knowledge.pending == pending + 2
 
 
 def test_anonymous_callers_are_not_watched():

@@ -134,6 +134,16 @@ async def test_a_read_that_began_before_does_not_take_back_what_was_made_here(se
     assert server.refuses(LISA)
 
 
+async def test_a_read_that_began_before_another_one_gives_nobody_access_back(server: Server):
+    """Two reads overlap where a revocation is taken back here; a third process has revoked someone meanwhile."""
+    await server.look()
+    server.clock.at += 0.2
+    server.table = [OF_LISA]
+    await server.look()
+    server.revocations.apply([], server.clock.at - 0.1)
+    assert server.refuses(LISA)
+
+
 async def test_a_process_that_could_not_read_for_thirty_seconds_refuses_everyone(server: Server):
     await server.look()
     server.away = True

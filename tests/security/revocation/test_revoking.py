@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, insert
 from structlog.testing import capture_logs
 
 from postern.access import Caller
@@ -13,10 +13,12 @@ from postern.journal import revocations as table
 from postern.journal.audit_event import FIELDS
 from postern.journal.database.engine import open_engine
 from postern.journal.revocations import Kind, Revocation
+from postern.journal.schema import sessions
 from postern.security.audit.log import AuditLog
 from postern.security.revocation.revocations import Revocations
 from postern.security.revocation.revoking import LONGEST_BAR, Revoking, Wanted
 from tests.databases import put_sqlite
+from tests.journal.recorded import put, run_row
 
 pytestmark = pytest.mark.anyio
 
@@ -174,6 +176,33 @@ async def test_a_name_of_people_and_an_operator_are_known_to_be_callers(world: W
 
 async def test_a_person_of_another_tenant_is_revoked_there(world: World):
     assert (await world.make(tenant_id=OTHER_TENANT)).rule.tenant_id == OTHER_TENANT
+
+
+async def test_a_person_who_is_known_of_another_tenant_is_revoked_there_without_its_id(world: World):
+    with world.engine.begin() as connection:
+        put(connection, run_row(1, object_id=LISA, tenant_id=OTHER_TENANT))
+    assert (await world.make()).rule.tenant_id == OTHER_TENANT
+    assert world.revocations.refusing(Caller("user", object_id=LISA, tenant_id=OTHER_TENANT)) is not None
+
+
+async def test_an_id_that_is_known_of_two_tenants_needs_the_tenant(world: World):
+    with world.engine.begin() as connection:
+        put(connection, run_row(1, object_id=LISA, tenant_id=OTHER_TENANT))
+        connection.execute(
+            insert(sessions).values(
+                id_hash="x",
+                tenant_id=TENANT,
+                object_id=LISA,
+                name="",
+                roles="[]",
+                address="",
+                created_at=NOW,
+                seen_at=NOW,
+            )
+        )
+    refused = await world.problem()
+    assert refused.members["errors"][0]["where"] == "tenant_id"
+    assert (await world.make(tenant_id=TENANT)).rule.tenant_id == TENANT
 
 
 async def test_clients_and_tokens_are_revoked_in_every_tenant(world: World):

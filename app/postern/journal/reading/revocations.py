@@ -1,13 +1,14 @@
 """Reads about revocations: what an id is, and what goes on for the person whose access has ended."""
 
+import json
 from typing import NamedTuple
 
-from sqlalchemy import Connection, Select, literal_column, select
+from sqlalchemy import Connection, Select, literal_column, or_, select
 
 from postern.journal.grants import SHARED, owner_of
 from postern.journal.revocations import Kind
 from postern.journal.run import State
-from postern.journal.schema import findings, grants, known_callers, runs, sessions
+from postern.journal.schema import findings, grants, known_callers, runs, sessions, signed_urls
 
 RECENT = 10_000
 """The latest runs in which a client id is looked for: there is no index for it."""
@@ -18,12 +19,15 @@ UNENDED = (State.WAITING.value, State.RUNNING.value)
 
 
 class Left(NamedTuple):
-    """What a revocation leaves as it is, for the operator: runs in progress by their ids, and shared connections that
-    the person connected. `more_runs` says that there are others."""
+    """What a revocation leaves as it is, for the operator: runs in progress by their ids, shared connections that the
+    person connected, and signed URLs that the subject made, by workflow and id. `more_runs` and `more_urls` say that
+    there are others."""
 
     runs: tuple[str, ...] = ()
     more_runs: bool = False
     shared: tuple[str, ...] = ()
+    urls: tuple[tuple[str, str], ...] = ()
+    more_urls: bool = False
 
 
 def kinds_of(connection: Connection, subject: str) -> frozenset[Kind]:
@@ -48,7 +52,20 @@ def kinds_of(connection: Connection, subject: str) -> frozenset[Kind]:
     )
 
 
-def left_by(connection: Connection, kind: Kind, tenant_id: str, subject: str) -> Left:
+def tenants_of(connection: Connection, subject: str) -> frozenset[str]:
+    """The tenants of which a caller with this object id is known here."""
+    owned = f"%/{subject}"
+    named = (
+        select(runs.c.tenant_id).where(runs.c.object_id == subject).order_by(runs.c.id.desc()).limit(1),
+        select(sessions.c.tenant_id).where(sessions.c.object_id == subject).limit(1),
+        select(grants.c.owner).where(grants.c.owner.like(owned)).limit(1),
+        select(known_callers.c.subject).where(known_callers.c.subject.like(owned)).limit(1),
+    )
+    found = [connection.execute(query).scalar() for query in named]
+    return frozenset(each.partition("/")[0] for each in found if each)
+
+
+def left_by(connection: Connection, kind: Kind, tenant_id: str, subject: str, now: float) -> Left:
     """What goes on for the subject of a revocation."""
     if kind is Kind.TOKEN:
         return Left()
@@ -61,4 +78,15 @@ def left_by(connection: Connection, kind: Kind, tenant_id: str, subject: str) ->
     if kind is Kind.CALLER:
         of_person = (grants.c.owner == SHARED, grants.c.created_by == owner_of(tenant_id, subject))
         shared = tuple(connection.execute(select(grants.c.connection).where(*of_person)).scalars().all())
-    return Left(tuple(ids[:MOST_NAMED]), len(ids) > MOST_NAMED, shared)
+    urls = _urls_made_by(connection, kind, subject, now)
+    return Left(tuple(ids[:MOST_NAMED]), len(ids) > MOST_NAMED, shared, urls[:MOST_NAMED], len(urls) > MOST_NAMED)
+
+
+def _urls_made_by(connection: Connection, kind: Kind, subject: str, now: float) -> tuple[tuple[str, str], ...]:
+    """Signed URLs that can be used and that the subject made: whoever had its access may have made them to keep."""
+    table = signed_urls.c
+    member = json.dumps({"object_id" if kind is Kind.CALLER else "client_id": subject})[1:-1]  # of `journal.run.actor`
+    lives = (table.revoked_at.is_(None), or_(table.expires_at.is_(None), table.expires_at > now))
+    query = select(table.workflow, table.id).where(table.made_by.contains(member, autoescape=True), *lives)
+    rows = connection.execute(query.order_by(table.workflow, table.id).limit(MOST_NAMED + 1))
+    return tuple((row.workflow, row.id) for row in rows)

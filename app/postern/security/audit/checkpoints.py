@@ -98,11 +98,15 @@ class Checkpoints:
         async with self._making:
             self._tried_at = self._clock()
             try:
-                made = self._unwritten or await self._next()
-                if made is not None:
-                    self._unwritten = made
-                    await self._write(partial(record_checkpoint, checkpoint=made))
-                    self._wrote(made)
+                while True:
+                    waited = self._unwritten  # from before: it does not name what came since
+                    made = waited or await self._next()
+                    if made is not None:
+                        self._unwritten = made
+                        await self._write(partial(record_checkpoint, checkpoint=made))
+                        self._wrote(made)
+                    if waited is None:
+                        break
             except Exception as error:
                 self._fail(error)
                 return False

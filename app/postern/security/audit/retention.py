@@ -49,7 +49,8 @@ class AuditRetention:
             self._audit.note(Kind.RETENTION, fields={"deleted": {}, "pruned": found.fields()})
             if not await self._writer.flush():
                 break
-            await self._checkpoints.make()
+            if not await self._checkpoints.make():
+                break  # what no checkpoint proves would look as if somebody else had removed it
             deleted, checkpoints = await self._delete(found)
             total += deleted
             if not deleted and not checkpoints:

@@ -16,7 +16,8 @@ EXPORT is a file of `postern audit export`: JSON lines, each with a `type`. Time
 What is verified:
 
 1. Each chain is complete: from `first` to `last` no event is missing, doubled, out of order or changed.
-2. A chain that begins after 1 was shortened by retention: an event of the kind `retention` says up to where.
+2. A chain that begins after 1 was shortened by retention: an event of the kind `retention` says up to where. It counts
+   only if a checkpoint of the process that noted it names it or a later event of that process.
 3. The checkpoints of a process are complete in the same way: each has the SHA-256 of the one before it.
 4. Each checkpoint is signed by one of the public keys, and each event that it names exists and has that hash.
 
@@ -45,7 +46,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 GENESIS = "0" * 64
 MOST_PROBLEMS = 50
 ORDER = ("", "audit-export", "chain", "checkpoint", "event", "end")
-MALFORMED = (KeyError, TypeError, ValueError, AttributeError, RecursionError)
+MALFORMED = (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError)
 
 Line = Mapping[str, Any]
 End = tuple[int, str]
@@ -91,7 +92,7 @@ class Chain:
 
     line: Line
     end: End
-    first_at: float = float("inf")
+    first_at: float | None = None
     at: float | None = None
     wrong: bool = False
     left: bool = False
@@ -121,10 +122,12 @@ class Verifier:
         self._last: dict[str, End] = {}  # and its last one
         self._in_log: dict[End, str] = {}
         self._elsewhere: list[tuple[str, int, float, str]] = []
-        self._covered: dict[str, int] = {}
+        self._covered: dict[str, int] = {}  # up to which event checkpoints of its own process name each chain
+        self._signed: dict[str, int] = {}  # the same by those that are signed with a public key
         self._removed: dict[str, dict[str, End]] = {"events": {}, "checkpoints": {}}  # as retention says
         self._horizon = float("-inf")
         self._unsigned = self._later = 0
+        self._until = 0.0
 
     def take(self, line: Line) -> None:
         """Take a line of the log: a chain, a checkpoint or an event."""
@@ -143,7 +146,7 @@ class Verifier:
         try:
             body = self._checked(line, name, until)
             if body["at"] > until:
-                self._later += 1
+                self._later, self._until = self._later + 1, until
             else:
                 self._elsewhere.append((body["node"], body["number"], body["at"], sha256(line["body"])))
         except NotVerified as fault:
@@ -202,8 +205,7 @@ class Verifier:
             raise NotVerified(f"checkpoint {last[0]} or {number} of {node} was changed: they do not fit together")
 
     def _event(self, line: Line) -> None:
-        node, number = line["node"], line["number"]
-        chain = self._chains.get(node)
+        node, number, chain = line["node"], line["number"], self._chains.get(line["node"])
         if node != self._at_node:
             if (former := self._chains.get(self._at_node)) is not None:
                 former.left = True
@@ -231,13 +233,18 @@ class Verifier:
         if named is not None and named.hash != line["hash"]:
             raise NotVerified(f"{name}, or one before it, was changed: {named.checkpoint} names another hash")
         chain.end, chain.at = (number, line["hash"]), body["at"]
-        chain.first_at = min(chain.first_at, body["at"])
-        if body["kind"] == "retention":
-            pruned = body["fields"].get("pruned") or {}
-            for what, known in self._removed.items():
-                for of, (removed, digest) in (pruned.get(what) or {}).items():
-                    known[of] = max(known.get(of, NOTHING), (removed, digest))
-            self._horizon = max(self._horizon, pruned.get("before", self._horizon) + LEEWAY)
+        if number <= self._covered.get(node, 0):
+            chain.first_at = chain.first_at if chain.first_at is not None else body["at"]
+            if body["kind"] == "retention":
+                self._retention(body["fields"].get("pruned") or {}, number <= self._signed.get(node, 0))
+
+    def _retention(self, pruned: Mapping[str, Any], signed: bool) -> None:
+        """What an event says of what is removed. A checkpoint of its own process names it."""
+        for what, known in self._removed.items():
+            for of, (removed, digest) in (pruned.get(what) or {}).items():
+                known[of] = max(known.get(of, NOTHING), (removed, digest))
+        latest = float("inf") if signed or not self._keys else self._unsigned_before
+        self._horizon = max(self._horizon, min(pruned.get("before", float("-inf")), latest) + LEEWAY)
 
     def _checked(self, line: Line, name: str, until: float = float("inf")) -> dict[str, Any]:
         """The body of a checkpoint whose signature is right. What it names is noted."""
@@ -256,8 +263,9 @@ class Verifier:
             known.at = min(known.at, at)
             if known.hash != digest:
                 raise NotVerified(f"{name} was changed: {known.checkpoint} names another hash for one event")
-        if at <= until:
-            self._covered[node] = max(self._covered.get(node, 0), heads.get(node, NOTHING)[0])
+        for covered in (self._covered, self._signed) if at <= until else ():
+            if covered is self._covered or line.get("signature"):
+                covered[node] = max(covered.get(node, 0), heads.get(node, NOTHING)[0])
         return body
 
     def _check_signature(self, line: Line, name: str, at: float) -> None:
@@ -293,12 +301,12 @@ class Verifier:
             self.report.wrong(f"the row of the chain of {node} was changed: it does not fit event {number}")
         self._finish_begin("event", node, (line["first"] - 1, line["before"]), chain.first_at)
 
-    def _finish_begin(self, kind: str, node: str, begins: End, at: float) -> None:
+    def _finish_begin(self, kind: str, node: str, begins: End, at: float | None) -> None:
         """What is missing before the first event, or checkpoint, was removed by retention: an event of it says so, or
-        the first one is itself older than what retention removes."""
+        the first one is itself older than what retention removes. `at` is None if no checkpoint proves its time."""
         claim = self._removed[f"{kind}s"].get(node, NOTHING)
         is_claimed = claim[0] > begins[0] or claim == begins
-        if begins != NOTHING and not is_claimed and at >= self._horizon:
+        if begins != NOTHING and not is_claimed and (at is None or at >= self._horizon):
             self.report.wrong(f"{kind} {begins[0]} of {node} was removed, or all before it: no retention event says so")
 
     def _finish_named(self, node: str, events: list[tuple[int, Named]]) -> None:
@@ -320,14 +328,12 @@ class Verifier:
         if self._unsigned:
             notes.append(f"{self._unsigned:,} checkpoints are not signed, and prove nothing.")
         if self._later:
-            notes.append(f"{self._later:,} checkpoints were made after the export, and were not looked at.")
+            made = f"{datetime.fromtimestamp(self._until, UTC):%Y-%m-%dT%H:%M:%SZ}, when the export was made"
+            notes.append(f"{self._later:,} checkpoints were made after {made}, and were not looked at.")
         if not self._elsewhere:
             notes.append(NOTHING_ELSEWHERE)
-        ends = [
-            each.line["last"] - max(self._covered.get(node, 0), each.line["first"] - 1)
-            for node, each in self._chains.items()
-        ]
-        if open_ends := sum(each for each in ends if each > 0):
+        covered = {node: max(self._covered.get(node, 0), c.line["first"] - 1) for node, c in self._chains.items()}
+        if open_ends := sum(max(0, self._chains[node].line["last"] - number) for node, number in covered.items()):
             notes.append(
                 f"{open_ends:,} events came after the last checkpoint of their own server process, which still runs or "
                 "ended without one. Nothing but the chain protects them."
@@ -357,7 +363,7 @@ class Export:
                 raise ValueError(kind)
             self._kind = kind
             if kind == "audit-export":
-                self._until = float(line["at"])
+                self._until = datetime.fromtimestamp(line["at"], UTC).timestamp()
             elif kind == "end":
                 self._end(line)
             else:
@@ -419,8 +425,7 @@ def key_id(key: Ed25519PublicKey) -> str:
 
 
 def public_key(pem: bytes) -> Ed25519PublicKey:
-    """The public key in a PEM text. Raises ValueError if it is none, and TypeError
-    if it is not of Ed25519."""
+    """The public key in a PEM text. Raises ValueError if it is none, and TypeError if it is not of Ed25519."""
     key = load_pem_public_key(pem)
     if not isinstance(key, Ed25519PublicKey):
         raise TypeError("it is not an Ed25519 public key")
@@ -449,7 +454,7 @@ def sha256(text: str) -> str:
 
 
 def _compare(line: Line, body: Line, columns: tuple[str, ...], name: str) -> None:
-    """Columns are the same as in the body. Those in `row` are, where a database is verified: NULL stands for ""."""
+    """Columns, and those in `row` of a database, are the same as in the body: NULL stands for ""."""
     for column, value in [*((each, line[each]) for each in columns), *line.get("row", {}).items()]:
         expected = body.get(column)
         if value != (None if expected == "" else expected):

@@ -1,13 +1,14 @@
 """Alerts: each new finding starts the workflow that `[findings] run` names, on one server process only.
 
-At most BURST alerts start at once, and one more each SECONDS_PER_ALERT: in a flood findings wait, and those older than
-AGE start none. What a run of an alert does leads to no other alert.
+At most BURST alerts start at once, and one more each SECONDS_PER_ALERT: in a flood findings wait, those about callers
+first, and those older than AGE start none. What a run of an alert does leads to no other alert.
 """
 
 import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -17,13 +18,15 @@ from structlog.typing import FilteringBoundLogger
 
 from postern.errors import Problem
 from postern.ids import new_id
-from postern.journal.finding import Finding
+from postern.journal.finding import OF_ADDRESS, Finding
 from postern.journal.findings import claim_alert, is_of_alert, release_alert, to_alert
 from postern.journal.run import Run, State
 from postern.journal.server_processes import Transaction
 
 BURST = 20
 SECONDS_PER_ALERT = 60.0
+RESERVED = 10
+"""How many of BURST findings about addresses leave to those about callers. Anyone can cause the former."""
 AGE = 3600.0
 """Seconds after its first moment in which a finding may start an alert."""
 LOOK_SECONDS = 60.0
@@ -83,8 +86,8 @@ class Alerts:
             self._report("not-started", waiting[0], reason=wrong)
             return
         for finding in waiting:
-            if self._room < 1.0:
-                return
+            if self._room < 1.0 + (RESERVED if finding.subject.startswith(OF_ADDRESS) else 0):
+                return  # those about addresses are the last
             claimed_at = self.now()
             if not await self.write(partial(claim_alert, finding_id=finding.id, now=claimed_at)):
                 continue  # another server process has it
@@ -92,7 +95,7 @@ class Alerts:
                 self._report("skipped", finding, reason="a run of an alert may have led to it")
                 continue
             self._room -= 1.0
-            task = asyncio.create_task(self._alert(finding, claimed_at))
+            task = asyncio.create_task(self._alert(finding, claimed_at), context=copy_context())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 

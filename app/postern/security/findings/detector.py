@@ -7,7 +7,7 @@ from typing import Any
 
 from postern.access import Caller
 from postern.ids import new_id
-from postern.journal.finding import Evidence, FindingKind, Sighting, Who
+from postern.journal.finding import MOST_NOTED, OF_ADDRESS, Evidence, FindingKind, Sighting, Who
 from postern.journal.known_callers import APPLICATION, CREDENTIAL, NETWORK, WORKFLOW, Uses
 from postern.journal.refusal_windows import MANY
 from postern.security.findings.known import CALLERS, Knowledge, network_subject
@@ -34,7 +34,8 @@ from postern.security.observed import Admission, Rejection
 Event = Admission | Rejection
 
 MOST_OF_KIND = 200
-"""Findings of one kind that one server process begins in a day. Further ones share one finding."""
+"""Findings of one kind that one server process begins in a day, about callers and about addresses each. Further ones
+share one finding. Anyone can cause those about addresses: they do not hide those about callers."""
 _TOKEN_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 MANY_SUBJECTS = "(many)"
 
@@ -58,7 +59,7 @@ class Detector:
             self._failures,
             self._workflows,
         )
-        self._begun: dict[tuple[str, str], set[str]] = {}
+        self._begun: dict[tuple[str, str, bool], set[str]] = {}
 
     def see(self, events: Iterable[Event]) -> Iterator[Sighting]:
         """What is odd about these requests, which came after those of earlier calls."""
@@ -89,7 +90,7 @@ class Detector:
         for rule in (self._workflows, self._dead, self._bursts):
             for odd in rule.refuse(request):
                 evidence = Evidence(
-                    refused=rejection.request_ids,
+                    refused=rejection.request_ids[:MOST_NOTED],
                     addresses=_distinct(address_shown(_known_part(rejection.client_address))),
                     networks=odd.networks,
                     workflows=_distinct(*odd.workflows, _known_part(rejection.workflow)),
@@ -101,12 +102,15 @@ class Detector:
     def _note(self, request: Admitted) -> None:
         admission, caller, note = request.admission, request.caller, self.knowledge.note
         uses = Uses(admission.first_at, admission.last_at, admission.count)
-        comes_here_first = request.network != "" and not request.known.has(NETWORK, request.network)
+        network = request.network
+        comes_here_first = network != "" and not request.known.has(NETWORK, network)
+        if comes_here_first and not request.known.may_add_network(uses.first_at):
+            network, comes_here_first = "", False
         note(request.subject, WORKFLOW, admission.workflow, uses)
-        if request.network:
-            note(request.subject, NETWORK, request.network, uses)
+        if network:
+            note(request.subject, NETWORK, network, uses)
         if comes_here_first:
-            note(network_subject(request.network), CALLERS, "", Uses(uses.first_at, uses.last_at, 1))
+            note(network_subject(network), CALLERS, "", Uses(uses.first_at, uses.last_at, 1))
         if request.client:
             note(request.subject, APPLICATION, caller.client_id, uses)
             note(request.client, WORKFLOW, admission.workflow, uses)
@@ -130,11 +134,12 @@ class Detector:
 
     def _has_room(self, kind: FindingKind, subject: str, day: str) -> bool:
         """Whether this finding is one of the day already, or may become one."""
-        begun = self._begun.get((kind.value, day))
+        key = kind.value, day, subject.startswith(OF_ADDRESS)
+        begun = self._begun.get(key)
         if begun is None:
-            recent = sorted({each for _, each in self._begun} | {day})[-2:]
-            self._begun = {key: each for key, each in self._begun.items() if key[1] in recent}
-            begun = self._begun.setdefault((kind.value, day), set())
+            recent = sorted({each[1] for each in self._begun} | {day})[-2:]
+            self._begun = {each: subjects for each, subjects in self._begun.items() if each[1] in recent}
+            begun = self._begun.setdefault(key, set())
         if subject not in begun and len(begun) >= MOST_OF_KIND:
             return False
         begun.add(subject)

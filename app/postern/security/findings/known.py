@@ -12,7 +12,7 @@ MOST_SUBJECTS = 20_000
 MOST_PENDING = 50_000
 """Facts that wait to be written. If the database is away for long, further new ones are not noted."""
 MOST_NETWORKS = 64
-"""Networks of one caller that are noted in memory. The latest used stay."""
+"""Networks of one caller: those in memory, of which the latest used stay, and new ones that are noted in a day."""
 STALE = 300.0
 """Seconds after which a copy is read again: other server processes write too."""
 
@@ -68,6 +68,11 @@ class Known:
             return False
         since = max(at - ROAMING_DAYS * DAY, first + DAY)
         return sum(uses.first_at > since for uses in self.of(NETWORK).values()) >= ROAMING
+
+    def may_add_network(self, at: float) -> bool:
+        """Whether another network is noted: at most MOST_NETWORKS a day, so that one caller does not fill the table."""
+        networks = self.of(NETWORK).values()
+        return len(networks) < MOST_NETWORKS or min(uses.first_at for uses in networks) <= at - DAY
 
     def is_near(self, network: str, at: float) -> bool:
         """Whether a caller that has been known for a day used a network of the same range: providers hand out another

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from postern.access.revocation import REVOKED
-from postern.journal.finding import FindingKind
+from postern.journal.finding import OF_ADDRESS, FindingKind
 from postern.journal.known_callers import NETWORK, WORKFLOW, application_subject, caller_subject
 from postern.journal.refusal_windows import MANY
 from postern.security.findings.known import Knowledge
@@ -38,7 +38,7 @@ BURSTS: Mapping[FindingKind, int] = {
 
 def address_subject(address: str) -> str:
     """The subject of an address, whoever uses it."""
-    return f"address/{client_of(address)}"
+    return f"{OF_ADDRESS}{client_of(address)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,7 +110,9 @@ class Revocations:
 
     def apply(self, found: Iterable[Rule], since: float) -> None:
         """Take over what was read from the database. `since` is when the read began, of the monotonic clock: it may
-        have missed what was made here meanwhile."""
+        have missed what was made here meanwhile. A read that began before another one that has ended is left out."""
+        if self._read_at is not None and since < self._read_at:
+            return
         self._read_at = since
         if since >= self._tightened_at:
             before, self.rules = self.rules, merged(found)

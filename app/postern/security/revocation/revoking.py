@@ -18,7 +18,7 @@ from postern.errors import problem
 from postern.ids import is_id, new_id
 from postern.journal import revocations as table
 from postern.journal.audit_event import Kind as Event
-from postern.journal.reading.revocations import Left, kinds_of, left_by
+from postern.journal.reading.revocations import Left, kinds_of, left_by, tenants_of
 from postern.journal.revocations import LONGEST_REASON, MOST_ACTIVE, Kind, Revocation, Rule
 from postern.journal.run import actor
 from postern.plain_text import plain
@@ -80,7 +80,7 @@ class Revoking:
         """End the access of the subject: here at once, and in the other server processes within a second. Raises
         Problem."""
         kind, subject = await self._subject(wanted)
-        tenant_id = (wanted.tenant_id or self.tenant_id) if kind is Kind.CALLER else ""
+        tenant_id = wanted.tenant_id or await self._tenant_of(subject) if kind is Kind.CALLER else ""
         now = self.now()
         if not 0 <= wanted.seconds <= LONGEST_BAR or (kind is Kind.TOKEN and wanted.seconds):
             raise _invalid("for_seconds", "is from 1 second to 10 years, and not for a token")
@@ -114,9 +114,10 @@ class Revoking:
         return lifted
 
     async def left_by(self, made: Revocation) -> Left:
-        """What the revocation leaves as it is: runs in progress, and shared connections."""
+        """What the revocation leaves as it is: runs in progress, shared connections, and signed URLs."""
         rule = made.rule
-        return await self.read(partial(left_by, kind=rule.kind, tenant_id=rule.tenant_id, subject=rule.subject))
+        kind, tenant_id, subject = rule.kind, rule.tenant_id, rule.subject
+        return await self.read(partial(left_by, kind=kind, tenant_id=tenant_id, subject=subject, now=self.now()))
 
     def shuts_out(self, kind: Kind, subject: str, by: Caller) -> str:
         """Why this revocation may leave no operator, or stop Postern's own calls, as a sentence; "" if it does not.
@@ -164,6 +165,14 @@ class Revoking:
             return next(iter(found))
         known = "as both" if found else "as neither"
         raise _invalid("kind", f"is caller or client: an id like this is known here {known}, so it must be given")
+
+    async def _tenant_of(self, subject: str) -> str:
+        """The tenant of a caller, who may be of another one than Postern: a revocation in the wrong tenant would end
+        nobody's access. Raises Problem."""
+        found = await self.read(partial(tenants_of, subject=subject))
+        if len(found) > 1:
+            raise _invalid("tenant_id", "must be given: an id like this is known here of several tenants")
+        return next(iter(found), self.tenant_id)
 
     def _name_of(self, subject: str) -> str:
         return next((name for name, object_id in self.people().items() if object_id == subject), "")

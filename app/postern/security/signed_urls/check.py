@@ -74,6 +74,13 @@ class SignedUrls:
         self.links.note_use(terms.workflow, terms.id)
         return caller_of(terms.id)
 
+    async def still(self, trigger: Trigger, caller: Caller) -> None:
+        """Raise Refused if the link of this caller was revoked while the body of the request arrived."""
+        link = caller.name.removeprefix(LINK)
+        row = await self.links.find(trigger.workflow.name, link)
+        if row is None or row.revoked_at is not None:
+            raise refused("link-revoked", "a link that is not revoked", link, [Check("link-signature", True)])
+
     async def _check_signature(self, given: Presented) -> None:
         """Raise Refused if the signature is of neither key, and Problem if that cannot be said. Both are compared each
         time. A key that does not fit is read again, a bounded number of times: it may have been replaced."""
