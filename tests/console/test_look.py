@@ -100,3 +100,11 @@ def test_our_script_runs_no_text_and_keeps_nothing():
     script = (ASSETS / "console.js").read_text("utf-8")
     for forbidden in ("eval", "Function(", "innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "Storage"):
         assert forbidden not in script
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
+def test_a_box_to_tick_is_in_a_form_that_puts_it_beside_its_words(path: Path):
+    assert 'label:has(> [type="checkbox"], > [type="radio"]) {\n  display: flex;' in STYLES
+    for form in re.findall(r"<form\b[^>]*>.*?</form>", path.read_text("utf-8"), re.DOTALL):
+        if re.search(r'<label[^>]*><input type="(checkbox|radio)"', form):
+            assert re.match(r'<form class="form"', form)

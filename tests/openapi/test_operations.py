@@ -77,3 +77,5 @@ def test_the_conditions_of_an_access_mode_are_shown_without_ids():
     ]
     assert conditions_of(tenant_users(auth_context="strong")) == ["with a stronger sign-in (Conditional Access)"]
     assert conditions_of(anonymous()) == conditions_of(tenant_users()) == []
+    assert conditions_of(anonymous(), networks=True) == ["from certain networks only"]
+    assert conditions_of(tenant_users(apps=False), networks=True) == ["people only", "from certain networks only"]

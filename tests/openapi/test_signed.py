@@ -15,7 +15,9 @@ from postern import anonymous, github, hmac_header, workflow
 @workflow(access=anonymous(signed_by=github("hook")))
 async def pushed(ctx, event: dict[str, int]): ...
 
-@workflow(access=anonymous(signed_by=hmac_header(header="X-Sig", secret="hook", algorithm="sha512", encoding="base64")))
+SIGNS = hmac_header(header="X-Sig", secret="hook", algorithm="sha512", encoding="base64")
+
+@workflow(access=anonymous(signed_by=SIGNS), networks=["192.0.2.0/24"])
 async def sent(ctx, event: dict[str, int]): ...
 """
 
@@ -35,6 +37,9 @@ def test_a_signature_is_a_header_of_the_document_and_no_token_is_asked_for(tmp_p
     assert "entra" not in schemes
     assert "hook" not in str(schemes).replace("webhook", "")
     assert pushed["x-postern-asks"] == ["but the signature of GitHub"]
+    near = document["paths"]["/triggers/sent"]["post"]["x-postern-asks"]
+    assert near == ["but the signature of the sender that signs in X-Sig", "from certain networks only"]
+    assert "192.0.2" not in str(document)
 
 
 def test_the_page_of_a_signed_trigger_says_who_calls_it_and_has_no_command(tmp_path: Path):

@@ -28,8 +28,9 @@ BY_ID = f"https://{TENANT}.ciamlogin.com"
         ({"authority": BY_ID}, []),
         ({"authority": "https://login.microsoftonline.us"}, []),
         ({"authority": "https://ciamlogin.com.example"}, []),
-        ({"allowed_networks": "10.0.0.0/8"}, []),
-        ({"allowed_networks": "10.0.0.0/8", "public_url": "http://127.0.0.1:8080"}, []),
+        ({"allowed_networks": "10.0.0.0/8"}, ["leaves out 127.0.0.1"]),
+        ({"allowed_networks": "10.0.0.0/8", "public_url": "http://127.0.0.1:8080"}, ["leaves out 127.0.0.1"]),
+        ({"allowed_networks": "10.0.0.0/8,127.0.0.0/8"}, []),
         ({"allowed_networks": "10.0.0.0/8", "public_url": "https://x.example"}, ["POSTERN_TRUSTED_PROXIES is not"]),
         ({"public_url": "https://x.example"}, []),
         (

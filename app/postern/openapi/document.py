@@ -101,7 +101,7 @@ class Described:
             "description": operation.description,
             "x-postern-access": workflow.access.mode,
         }
-        if conditions := conditions_of(workflow.access):
+        if conditions := conditions_of(workflow.access, networks=bool(workflow.networks)):
             made["x-postern-asks"] = conditions
         made["parameters"] = self._parameters(operation)
         if workflow.body is not None:

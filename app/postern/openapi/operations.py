@@ -141,15 +141,17 @@ def _says_something(text: str) -> bool:
     return any(map(str.isalnum, text))
 
 
-def conditions_of(access: Access) -> list[str]:
-    """The conditions of an access mode beyond its name, in words: never who is on its list."""
+def conditions_of(access: Access, *, networks: bool = False) -> list[str]:
+    """The conditions of an access mode beyond its name, in words, and whether there are `networks`: never who is on its
+    list, nor which networks."""
+    near = ["from certain networks only"] if networks else []
     if isinstance(access, Anonymous):
         by = access.signed_by
-        return ["but a signed URL"] if access.signed else [f"but the signature of {by.named}"] if by else []
+        return (["but a signed URL"] if access.signed else [f"but the signature of {by.named}"] if by else []) + near
     found = [] if access.apps else ["people only"]
     found += [] if access.guests else ["no guests"]
     found += ["through certain applications only"] if access.clients else []
     found += [f"with the scope {' or '.join(access.scopes)}"] if access.scopes else []
     found += [f"with the app role {' or '.join(access.roles)}"] if access.roles else []
     found += ["with a stronger sign-in (Conditional Access)"] if access.auth_context else []
-    return found
+    return found + near

@@ -4,6 +4,8 @@ from collections.abc import Container, Mapping
 from urllib.parse import urlsplit
 
 from postern.audiences import is_client_id
+from postern.loopback import is_loopback
+from postern.networks import in_networks
 from postern.settings.settings import Settings
 
 PROXY_VARIABLES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
@@ -31,6 +33,11 @@ def warnings(settings: Settings) -> list[str]:
             "POSTERN_ALLOWED_NETWORKS is set, and POSTERN_TRUSTED_PROXIES is not. If a proxy is before the server, all "
             "clients have its address, and all are allowed if it is. Name the proxy in POSTERN_TRUSTED_PROXIES"
         )
+    if settings.allowed_networks and _is_here(settings) and not in_networks("127.0.0.1", settings.allowed_networks):
+        found.append(
+            "POSTERN_ALLOWED_NETWORKS leaves out 127.0.0.1, where commands on this machine come from. They are "
+            "rejected. Add it, if they are to work"
+        )
     if settings.authority and settings.tenant_id:
         found += _external_id(settings.authority, settings.tenant_id)
     return found
@@ -57,6 +64,11 @@ def environment_warnings(environ: Mapping[str, str], settings: Settings) -> list
         return []
     text = f"{found} is set, and Postern does not read it: its calls go out directly. If they need the proxy, "
     return [text + "set POSTERN_PROXY, and POSTERN_NO_PROXY in place of NO_PROXY"]
+
+
+def _is_here(settings: Settings) -> bool:
+    """Whether commands reach the server by this machine's own address."""
+    return settings.public_url is None or is_loopback(urlsplit(settings.public_url).hostname or "")
 
 
 def _external_id(authority: str, tenant_id: str) -> list[str]:

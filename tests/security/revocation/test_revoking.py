@@ -174,6 +174,18 @@ async def test_a_name_of_people_and_an_operator_are_known_to_be_callers(world: W
     assert (await world.make(BO, None)).rule.kind is Kind.CALLER
 
 
+@pytest.mark.parametrize(("subject", "kind"), [(LISA, Kind.CLIENT), (CLI, Kind.CALLER)])
+async def test_an_id_that_is_known_as_the_other_kind_is_revoked_only_if_that_is_confirmed(
+    world: World, subject: str, kind: Kind
+):
+    with world.engine.begin() as connection:
+        put(connection, run_row(1, object_id=BO, client_id=CLI))
+    refused = await world.problem(subject, kind)
+    assert (refused.code, "would end no access" in refused.detail) == ("confirmation-required", True)
+    assert world.stored() == []
+    assert (await world.make(subject, kind, confirmed=True)).rule.kind is kind
+
+
 async def test_a_person_of_another_tenant_is_revoked_there(world: World):
     assert (await world.make(tenant_id=OTHER_TENANT)).rule.tenant_id == OTHER_TENANT
 

@@ -107,6 +107,7 @@ async def test_a_secret_that_is_no_key_is_named_to_operators_and_its_value_to_no
     with pytest.raises(Problem) as unfit:
         await keys.to_sign("orders", "primary")
     assert unfit.value.code == "signing-key-unavailable"
+    assert f"The secret {PRIMARY} is not 32 bytes" in unfit.value.detail
 
 
 async def test_a_key_that_signs_is_read_from_the_vault_each_time_and_made_only_by_a_local_one():

@@ -49,7 +49,8 @@ class Writes(Protocol):
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """A revocation to make. `kind` is None where the server finds out what an id is. `seconds` is for how long new
-    tokens are barred, 0 if they are not. `confirmed` says that it may shut out the last operator."""
+    tokens are barred, 0 if they are not. `confirmed` says that it may shut out the last operator, or end no access that
+    is known."""
 
     subject: str
     kind: Kind | None = None
@@ -155,16 +156,24 @@ class Revoking:
             raise _invalid("subject", "is an object id or a client id, a GUID")
         if wanted.tenant_id and not GUID.fullmatch(wanted.tenant_id):
             raise _invalid("tenant_id", "is a tenant id, a GUID in lower case")
-        return wanted.kind or await self._kind_of(subject), subject
+        found = await self._kinds_of(subject)
+        if wanted.kind is None and len(found) != 1:
+            known = "as both" if found else "as neither"
+            raise _invalid("kind", f"is caller or client: an id like this is known here {known}, so it must be given")
+        kind: Kind = wanted.kind if wanted.kind is not None else next(iter(found))
+        if found and kind not in found and not wanted.confirmed:
+            known = "a caller's object id" if kind is Kind.CLIENT else "an application's client id"
+            detail = (
+                f"It would end no access that is known: this id is known here as {known}. Confirm it if that is meant."
+            )
+            raise problem("confirmation-required", detail=detail)
+        return kind, subject
 
-    async def _kind_of(self, subject: str) -> Kind:
+    async def _kinds_of(self, subject: str) -> frozenset[Kind]:
+        """What an id is known as here. One of the settings is that of a caller."""
         if subject in self.operators or subject in self.people().values():
-            return Kind.CALLER
-        found = await self.read(partial(kinds_of, subject=subject))
-        if len(found) == 1:
-            return next(iter(found))
-        known = "as both" if found else "as neither"
-        raise _invalid("kind", f"is caller or client: an id like this is known here {known}, so it must be given")
+            return frozenset({Kind.CALLER})
+        return await self.read(partial(kinds_of, subject=subject))
 
     async def _tenant_of(self, subject: str) -> str:
         """The tenant of a caller, who may be of another one than Postern: a revocation in the wrong tenant would end

@@ -133,5 +133,5 @@ class UrlKeys:
 
 
 def _no_key(name: str) -> Problem:
-    detail = f"The secret {name} is not {KEY_BYTES} bytes in base64url."
-    return problem("signing-key-unavailable", reason=detail, detail="A key of this trigger's URLs cannot be used.")
+    detail = f"The secret {name} is not {KEY_BYTES} bytes in base64."
+    return problem("signing-key-unavailable", reason=detail, detail=detail)
