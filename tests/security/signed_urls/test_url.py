@@ -6,8 +6,9 @@ from itertools import permutations
 from urllib.parse import quote
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
+from starlette.datastructures import QueryParams
 
 from postern.security.signed_urls.url import (
     RESERVED,
@@ -154,6 +155,24 @@ def test_a_fixed_name_with_a_space_cannot_be_doubled_with_a_plus():
     assert accepted(printed)
     assert not accepted(printed + "&a+b=2")
     assert not accepted(printed + "&a%20b=2")
+
+
+PIECES = ["a", "%61", "+", "%20", "=", "&", "%26", "%25", "%", ";", "sig", "%73", "\xe4", "%E4", "%C3%A4", "%EF%BF%BD"]
+
+
+@given(
+    st.dictionaries(st.sampled_from(["a", "a b", "ä", "\ufffd"]), st.sampled_from(["", "1", "&+"]), min_size=1),
+    st.lists(st.sampled_from(PIECES), max_size=9).map("".join),
+)
+@example({"ä": "1"}, "\xe4=2")
+@example({"\ufffd": "1"}, "%E4=2")
+def test_nothing_that_follows_changes_what_a_workflow_sees_of_a_fixed_parameter(fixed: dict[str, str], rest: str):
+    """A workflow's query has names as text; bytes that are no UTF-8 become U+FFFD, and raw ones are read as Latin-1."""
+    query = f"{sign(KEY, replace(TERMS, fixed=tuple(fixed.items()))).query}&{rest}".encode("latin-1")
+    if accepted(query):
+        seen = QueryParams(withheld(query))
+        assert {name: seen.getlist(name) for name in fixed} == {name: [value] for name, value in fixed.items()}
+        assert not set(RESERVED) & set(seen)
 
 
 def test_one_url_is_for_one_workflow_and_one_path():

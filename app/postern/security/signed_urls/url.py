@@ -100,7 +100,7 @@ def expiry(terms: Terms) -> str:
 def presented(query: bytes, workflow: str, path: str) -> Presented | None:
     """The signed URL of a request to this workflow at this relative path (both as they were sent). None if the query is
     not exactly as one that `sign` makes, with further parameters after it at most."""
-    found = _SIGNED.fullmatch(query)
+    found = _SIGNED.fullmatch(query) if query.isascii() else None  # programs read other bytes in different ways
     if found is None or found.start("rest") > LONGEST_QUERY or found.end("sig") > LONGEST_QUERY:
         return None
     terms = _terms(found, workflow, path)
@@ -109,7 +109,7 @@ def presented(query: bytes, workflow: str, path: str) -> Presented | None:
         return None
     taken = {*RESERVED, *(name for name, _ in terms.fixed)}
     appended = (found["rest"] or b"")[1:]
-    if any(name in {each.encode() for each in taken} for name, _ in _parameters(appended)):
+    if any(name.decode("utf-8", "replace") in taken for name, _ in _parameters(appended)):
         return None
     return Presented(terms, found["sig"].decode("ascii"))
 
