@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine
 from postern.journal.audit import heads
 from postern.journal.audit_event import Kind
 from postern.security.audit.checkpoint_file import CheckpointFile
-from postern.security.audit.checkpoints import Checkpoints, Keeping
+from postern.security.audit.checkpoints import FILE_SECONDS, Checkpoints, Keeping
 from postern.security.audit.log import AuditLog
 from postern.security.audit.retention import AuditRetention
 from postern.security.audit.signing_key import SigningKey, new_pem, signing_key
@@ -44,7 +44,13 @@ class Node:
     """One server process: what it does for the audit log, on a database."""
 
     def __init__(
-        self, engine: Engine, name: str, at: float = 1.0, key: SigningKey | None = None, file: Path | None = None
+        self,
+        engine: Engine,
+        name: str,
+        at: float = 1.0,
+        key: SigningKey | None = None,
+        file: Path | None = None,
+        file_seconds: float = FILE_SECONDS,
     ) -> None:
         self.engine = engine
         self.clock = Clock(at)
@@ -55,7 +61,7 @@ class Node:
             assert key is not None
             return key
 
-        keeping = Keeping(signing if key else None, CheckpointFile(file) if file else None)
+        keeping = Keeping(signing if key else None, CheckpointFile(file) if file else None, file_seconds)
         self.checkpoints = Checkpoints(self.writer, self.heads, self.transact, keeping, now=self.clock)
         self.retention = AuditRetention(
             self.audit, self.writer, self.checkpoints, self.transact, self.transact, sleep=no_sleep

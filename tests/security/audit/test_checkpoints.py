@@ -193,6 +193,22 @@ async def test_the_file_has_a_line_for_each_checkpoint_and_is_for_its_owner_only
     assert sorted(line["body"] for line in lines_of(file)) == sorted(str(row["body"]) for row in stored(engine))
 
 
+async def test_a_file_that_does_not_respond_holds_up_no_checkpoint(engine: Engine, tmp_path: Path) -> None:
+    """As on a network that is gone. Here it is a pipe that nobody reads."""
+    place = tmp_path / "pipe"
+    os.mkfifo(place)
+    node = Node(engine, "one", file=place, file_seconds=0.01)
+    with capture_logs() as lines:
+        for _ in range(3):
+            await node.happens(1)
+            await node.checkpoint()
+    assert len(stored(engine)) == 3
+    failed = [line["error"] for line in lines if line["event"] == "audit-file-not-written"]
+    assert failed == ["it does not respond"]
+    with place.open("rb") as reader:  # now someone reads, and the thread that waited ends
+        assert reader.read().count(b"\n") == 3
+
+
 async def test_a_file_that_cannot_be_written_is_logged_once_and_gets_its_lines_later(
     engine: Engine, tmp_path: Path
 ) -> None:

@@ -27,6 +27,9 @@ AGAIN = 60.0
 
 LOOK_EVERY = 1.0
 
+FILE_SECONDS = 10.0
+"""How long a checkpoint waits for the file. A file of a network may hang: the log and the table have it by then."""
+
 PART = 8_000
 MOST_PARTS = 3
 """A line of the log has a body in parts of so many characters: longer fields are cut."""
@@ -40,6 +43,7 @@ class Keeping:
 
     key: Callable[[], Awaitable[SigningKey]] | None = None
     file: CheckpointFile | None = None
+    file_seconds: float = FILE_SECONDS
 
 
 class Checkpoints:
@@ -71,6 +75,7 @@ class Checkpoints:
         self._heads: Mapping[str, Head] = {}
         self._unwritten: Checkpoint | None = None
         self._file_failed = False
+        self._file_writing: asyncio.Future[None] | None = None
         self._making = asyncio.Lock()
 
     async def run(self) -> None:
@@ -174,11 +179,15 @@ class Checkpoints:
         file = self._keeping.file
         if file is None or not file.waiting:
             return
+        if self._file_writing is None or self._file_writing.done():  # else a thread still waits for the file
+            self._file_writing = asyncio.ensure_future(asyncio.to_thread(file.write))
+            self._file_writing.add_done_callback(lambda writing: writing.cancelled() or writing.exception())
         try:
-            await asyncio.to_thread(file.write)
-        except OSError as error:
+            async with asyncio.timeout(self._keeping.file_seconds):
+                await asyncio.shield(self._file_writing)
+        except OSError as error:  # TimeoutError is one
             if not self._file_failed:
-                self._file_fails(file, error.strerror or "")
+                self._file_fails(file, error.strerror or "it does not respond")
             self._file_failed = True
         else:
             self._file_failed = False
