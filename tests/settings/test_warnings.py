@@ -64,9 +64,15 @@ def test_a_workflow_that_limits_or_the_access_review_name_and_there_is_not_is_a_
         "limits": {"workflows": {"hello": {"per_caller": "1/second"}, "helo": {"per_caller": "1/second"}}},
         "access": {"anonymous": ["hello", "gone"]},
     }
-    found = unknown_workflows(load_settings({}, folder=NOWHERE, defaults=tables), {"hello"})
+    found = unknown_workflows(load_settings({}, folder=NOWHERE, defaults=tables), {"hello": True})
     assert [text.partition(". ")[0] for text in found] == [
         "postern.toml, limits.workflows.helo: there is no workflow helo",
         "postern.toml, access.anonymous: there is no workflow gone",
     ]
-    assert unknown_workflows(load_settings({}, folder=NOWHERE), set()) == []
+    assert unknown_workflows(load_settings({}, folder=NOWHERE), {}) == []
+
+
+def test_a_workflow_that_the_access_review_expects_to_be_open_and_is_not_is_a_warning():
+    settings = load_settings({}, folder=NOWHERE, defaults={"access": {"anonymous": ["hello", "payroll"]}})
+    [found] = unknown_workflows(settings, {"hello": True, "payroll": False})
+    assert found.startswith("postern.toml, access.anonymous: payroll is not open to anyone. Remove it")

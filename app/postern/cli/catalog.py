@@ -11,6 +11,7 @@ from rich.markup import escape
 from postern.api.representation import fault_json, people_json, uses_json
 from postern.authoring.workflow import WORKFLOW_NAME
 from postern.catalog import Snapshot, Trigger
+from postern.cli.diagnosis.here import named_workflows
 from postern.cli.terminal import describe, err, fail, out, plain, print_faults, print_json, program, workflow_table
 from postern.cli.workspace import Workspace, workspace
 from postern.connections.grants.reach import out_of_reach
@@ -19,7 +20,7 @@ from postern.settings import load_settings
 from postern.settings.audit import check_audit
 from postern.settings.console import missing_for_console
 from postern.settings.grants import check_grants
-from postern.settings.warnings import environment_warnings, unknown_workflows, warnings
+from postern.settings.warnings import environment_warnings, warnings
 
 TEMPLATE = '''"""{title}."""
 
@@ -64,8 +65,7 @@ def check() -> None:
     if unfit := alert_fault(here.settings.findings.run, snapshot.triggers):
         fail(f"{unfit}.")
     found += [*_missing_connections(snapshot, here), *out_of_reach(snapshot.triggers.values(), here.settings)]
-    if not snapshot.faults:  # else a workflow that is named may be in a faulty module
-        found += unknown_workflows(here.settings, snapshot.triggers)
+    found += named_workflows(here.settings, snapshot)
     for warning in found:
         err.print(f"[yellow]warning[/] {escape(warning)}.", highlight=False, soft_wrap=True)
     if missing := missing_for_console(here.settings, here.server_url if here.local else ""):

@@ -40,7 +40,7 @@ commands = typer.Typer(
     cls=EndByDefault,
     help=(
         "End the access of a person, an application or a token: PERSON, CLIENT or --token UTI; list, lift ID. Without "
-        "arguments, same as list. Options such as --for 8h: `postern revoke end --help`."
+        "arguments, same as list.\n\nOptions such as --for 8h: `postern revoke end --help`."
     ),
     no_args_is_help=False,
 )

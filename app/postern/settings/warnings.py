@@ -1,6 +1,6 @@
 """Settings that are valid and probably not what was meant. Pure; `postern check` prints them."""
 
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from postern.audiences import is_client_id
@@ -43,16 +43,24 @@ def warnings(settings: Settings) -> list[str]:
     return found
 
 
-def unknown_workflows(settings: Settings, known: Container[str]) -> list[str]:
-    """The same for workflows that `[limits]` and `[access]` name, and that there are not. Their entries do nothing."""
+def unknown_workflows(settings: Settings, known: Mapping[str, bool]) -> list[str]:
+    """The same for workflows that `[limits]` and `[access]` name, and that there are not: their entries do nothing. And
+    for those of `[access]` that are not open to anyone, as `known` says: the access review would not notice when they
+    are."""
     named = [
         *((f"limits.workflows.{name}", name) for name in settings.limits.workflows),
         *(("access.anonymous", name) for name in settings.access.anonymous),
     ]
-    return [
+    missing = [
         f"postern.toml, {place}: there is no workflow {name}. Correct the name, or remove it"
         for place, name in named
         if name not in known
+    ]
+    return missing + [
+        f"postern.toml, access.anonymous: {name} is not open to anyone. Remove it, so that the access review would say "
+        "if it were"
+        for name in settings.access.anonymous
+        if known.get(name) is False
     ]
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import anyio.to_thread
 
+from postern.access.policy import Open
 from postern.catalog import Snapshot
 from postern.cli.diagnosis.finding import Finding, failed, ok, warning
 from postern.cli.health_probe import health
@@ -18,14 +19,21 @@ def settings_findings(
 ) -> list[Finding]:
     """Settings that are valid and probably not what was meant, and an alert that cannot start. Pure."""
     texts = [*warnings(settings), *environment_warnings(os.environ, settings)]
-    if snapshot is not None and not snapshot.faults:
-        texts += unknown_workflows(settings, snapshot.triggers)
+    texts += named_workflows(settings, snapshot) if snapshot is not None else []
     found = [Finding("warning", text, "See `postern check`") for text in texts]
     if snapshot is not None and (unfit := alert_fault(settings.findings.run, snapshot.triggers)):
         found += failed(unfit, "No alert is sent until then")
     if missing := list(missing_for_console):
         found += warning(f"the console is off: {'; '.join(missing)}", "Set what is missing, or POSTERN_CONSOLE=off")
     return [*ok("the settings are valid"), *found]
+
+
+def named_workflows(settings: Settings, snapshot: Snapshot) -> list[str]:
+    """Warnings of the workflows that settings name. With a faulty module there are none: it may have them. Pure."""
+    if snapshot.faults:
+        return []
+    known = {name: isinstance(trigger.policy, Open) for name, trigger in snapshot.triggers.items()}
+    return unknown_workflows(settings, known)
 
 
 def fault_findings(fault: SettingsFault) -> list[Finding]:
