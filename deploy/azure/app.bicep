@@ -53,7 +53,7 @@ var settings = {
 
 var options = union(
   empty(config) ? {} : {POSTERN_CONFIG: config},
-  empty(grantsKeyName) ? {} : {POSTERN_GRANTS_KEY_NAME: grantsKeyName}
+  empty(grantsKeyName) ? {} : {POSTERN_GRANTS_KEY_NAME: grantsKeyName},
   empty(auditKeyName) ? {} : {POSTERN_AUDIT_KEY_NAME: auditKeyName}
 )
 
