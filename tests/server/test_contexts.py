@@ -124,6 +124,7 @@ ITS_OWN = {
     "journal/refusals.py": "begins with the server",
     "journal/server_processes.py": "begins with the server",
     "runs/apart.py": "a resubmitted run: its request has set nothing, and the run sets its own id",
+    "security/audit/checkpoints.py": "begun by a task that begins with the server, or at its stop",
     "server/main_task.py": "the server itself",
     "runs/runner.py": "begun by a timer, which is in an empty context",
 }
