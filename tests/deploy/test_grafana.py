@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +20,7 @@ from postern.api.metrics import (
 from postern.histogram import Histogram
 from postern.triggers.request_counts import OUTCOMES, RequestCounts
 from tests.deploy.test_alerts import OF_PROMETHEUS, reported  # noqa: F401
+from tests.tools import needed
 
 pytestmark = pytest.mark.anyio
 
@@ -89,9 +89,7 @@ def test_every_panel_has_its_own_place_and_says_what_it_shows() -> None:
 
 @pytest.mark.process
 def test_promtool_reads_every_query(tmp_path: Path) -> None:
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        pytest.skip("promtool is not installed")
+    promtool = needed("promtool")
     (tmp_path / "rules.yaml").write_text(as_rules(FILE), encoding="utf-8")
     checked = subprocess.run([promtool, "check", "rules", "rules.yaml"], cwd=tmp_path, capture_output=True, text=True)
     assert checked.returncode == 0, checked.stdout + checked.stderr

@@ -218,6 +218,29 @@ class Listing:
             err.print(plain(f"{back}, in {self.pages} pages"), style="dim", markup=False, highlight=False)
 
 
+async def records_of(
+    here: Workspace,
+    who: str | None,
+    token_file: str | None,
+    name: str,
+    query: Mapping[str, str | None],
+    limit: int,
+    *,
+    time: str,
+    member: str = "",
+) -> tuple[list[Record], str | None]:
+    """Up to `limit` records of a list of the API, and the cursor of the rest; None if there is none. For the arguments
+    see Listing."""
+    async with connected_api(here, token_source(here, who, token_file)) as api:
+        listing = Listing(api, name, query, limit, time=time, member=member)
+        return [record async for page in listing for record in page], listing.next
+
+
+def say_more(limit: int) -> None:
+    """Say that a list has more records than were shown."""
+    err.print(f"There are more: raise --limit above {limit}.", style="dim", highlight=False)
+
+
 @asynccontextmanager
 async def connected_api(here: Workspace, token: Callable[[], str], exit_code: int = 1) -> AsyncIterator[Api]:
     """The API of this installation's server. Exits with 2 if others could read the token on the network."""

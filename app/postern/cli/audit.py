@@ -12,13 +12,12 @@ from postern.cli.api_client import (
     AsOperator,
     Json,
     Limit,
-    Listing,
     Record,
     Since,
     TokenFile,
     Until,
-    connected_api,
-    token_source,
+    records_of,
+    say_more,
 )
 from postern.cli.audit_files import export, verify
 from postern.cli.runs import ListByDefault
@@ -77,7 +76,7 @@ def list_events(
         "workflow": workflow,
         **window(since, until),
     }
-    found, more = asyncio.run(_list(here, who, token_file, query, limit))
+    found, more = asyncio.run(records_of(here, who, token_file, "audit", query, limit, time="at", member="events"))
     if as_json:
         print_json({"events": found, "next": more})
         return
@@ -86,7 +85,7 @@ def list_events(
         return
     print_wide(_table(found))
     if more:
-        err.print(f"There are more: raise --limit above {limit}.", style="dim", highlight=False)
+        say_more(limit)
 
 
 @commands.command()
@@ -117,14 +116,6 @@ async def _public_key(here: Workspace, name: str) -> str:
         return (await VaultKey(name, vault.secret)()).public_pem
     finally:
         await vault.aclose()
-
-
-async def _list(
-    here: Workspace, who: str | None, token_file: str | None, query: dict[str, str | None], limit: int
-) -> tuple[list[Record], str | None]:
-    async with connected_api(here, token_source(here, who, token_file)) as api:
-        listing = Listing(api, "audit", query, limit, time="at", member="events")
-        return [record async for page in listing for record in page], listing.next
 
 
 def _table(found: list[Record]) -> Table:

@@ -13,12 +13,13 @@ from postern.cli.api_client import (
     AsOperator,
     Json,
     Limit,
-    Listing,
     Record,
     Since,
     TokenFile,
     Until,
     connected_api,
+    records_of,
+    say_more,
     token_source,
 )
 from postern.cli.runs import ListByDefault
@@ -57,7 +58,7 @@ def list_findings(
     """List the findings, newest first. There is one for each caller, kind and day."""
     here = workspace()
     query = {"kind": kind, "state": state, "caller": here.object_id(caller), **window(since, until)}
-    found, more = asyncio.run(_list(here, who, token_file, query, limit))
+    found, more = asyncio.run(records_of(here, who, token_file, "findings", query, limit, time="last_at"))
     if as_json:
         print_json({"findings": found, "next": more})
         return
@@ -66,7 +67,7 @@ def list_findings(
         return
     print_wide(_table(found))
     if more:
-        err.print(f"There are more: raise --limit above {limit}.", style="dim", highlight=False)
+        say_more(limit)
 
 
 @commands.command()
@@ -98,14 +99,6 @@ def acknowledge(finding_id: Id, as_json: Json = False, who: AsOperator = None, t
     name = plain(by.get("name") or by.get("object_id")) if isinstance(by, Mapping) else ""
     line = f"{plain(found.get('state'))} by {name} at {to_the_second(found.get('state_at'))}."
     err.print(line[:1].upper() + line[1:], markup=False, highlight=False, soft_wrap=True)
-
-
-async def _list(
-    here: Workspace, who: str | None, token_file: str | None, query: dict[str, str | None], limit: int
-) -> tuple[list[Record], str | None]:
-    async with connected_api(here, token_source(here, who, token_file)) as api:
-        listing = Listing(api, "findings", query, limit, time="last_at")
-        return [record async for page in listing for record in page], listing.next
 
 
 async def _request(here: Workspace, who: str | None, token_file: str | None, method: str, path: str) -> Record:

@@ -19,6 +19,8 @@ from postern.cli.api_client import (
     TokenFile,
     Until,
     connected_api,
+    records_of,
+    say_more,
     token_source,
 )
 from postern.cli.terminal import checks_table, err, fail, out, plain, print_json, print_wide
@@ -52,7 +54,7 @@ def refusals(
     `postern explain REQUEST_ID` shows the checks."""
     here = workspace()
     query = {"workflow": workflow, "reason": reason, "address": address, **window(since, until)}
-    found, more = asyncio.run(_list(here, who, token_file, query, limit))
+    found, more = asyncio.run(records_of(here, who, token_file, "refusals", query, limit, time="first_at"))
     if as_json:
         print_json({"refusals": found, "next": more})
         return
@@ -61,7 +63,7 @@ def refusals(
         return
     print_wide(_table(found))
     if more:
-        err.print(f"There are more: raise --limit above {limit}.", style="dim", highlight=False)
+        say_more(limit)
 
 
 def explain_refusal(here: Workspace, request_id: str, who: str | None, token_file: str | None) -> None:
@@ -89,14 +91,6 @@ def explain_refusal(here: Workspace, request_id: str, who: str | None, token_fil
     if failed is not None and failed.hint:
         err.print(plain(failed.hint) + ".", markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(1)
-
-
-async def _list(
-    here: Workspace, who: str | None, token_file: str | None, query: dict[str, str | None], limit: int
-) -> tuple[list[Record], str | None]:
-    async with connected_api(here, token_source(here, who, token_file)) as api:
-        listing = Listing(api, "refusals", query, limit, time="first_at")
-        return [record async for page in listing for record in page], listing.next
 
 
 async def _find(here: Workspace, request_id: str, who: str | None, token_file: str | None) -> Record | None:

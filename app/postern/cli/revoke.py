@@ -17,6 +17,7 @@ from postern.cli.api_client import (
     Record,
     TokenFile,
     connected_api,
+    say_more,
     token_source,
 )
 from postern.cli.terminal import err, out, plain, print_json, print_wide, program, stop
@@ -212,7 +213,7 @@ async def _list(
         table.add_row(*(Text(plain(cell)) for cell in _cells(each)))
     print_wide(table)
     if listing.next:
-        err.print(f"There are more: raise --limit above {limit}.", style="dim", highlight=False)
+        say_more(limit)
 
 
 def _cells(revocation: Record) -> tuple[str, ...]:

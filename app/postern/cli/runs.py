@@ -17,6 +17,7 @@ from postern.cli.api_client import (
     Until,
     connected_api,
     record_id,
+    say_more,
     token_source,
 )
 from postern.cli.follow import Ended, follow_new, follow_run
@@ -194,7 +195,7 @@ async def _list(
     elif not runs:
         err.print("No matching runs.")
     elif listing.next:
-        err.print(f"There are more: raise --limit above {limit}.", style="dim", highlight=False)
+        say_more(limit)
 
 
 async def _get(here: Workspace, who: str | None, token_file: str | None, path: str) -> Record:

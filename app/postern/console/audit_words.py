@@ -1,12 +1,12 @@
 """Events of the audit log in words. Pure. An event of a kind that only a newer release knows is shown by its name."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
 from postern.console.refusal_view import reason_words
-from postern.console.words import count, day_words, time_words
+from postern.console.words import count, day_words, first_of_each_day, time_words
 from postern.ids import is_id
 from postern.journal.audit_event import Kind
 from postern.journal.reading.audit import AuditRecord
@@ -110,13 +110,7 @@ class AuditRow:
 
 def audit_rows(records: Sequence[AuditRecord]) -> list[AuditRow]:
     """The rows of the list. The first of each day has the day."""
-    rows: list[AuditRow] = []
-    before = ""
-    for record in records:
-        row = audit_row(record)
-        rows.append(row if row.day != before else replace(row, day=""))
-        before = row.day
-    return rows
+    return first_of_each_day(map(audit_row, records))
 
 
 def audit_row(record: AuditRecord) -> AuditRow:

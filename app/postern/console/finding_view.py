@@ -1,10 +1,10 @@
 """Findings as pages show them. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from postern.console.words import day_words, time_words
+from postern.console.words import day_words, first_of_each_day, time_words
 from postern.journal.finding import OF_ADDRESS, Finding, FindingKind, FindingState
 from postern.journal.revocations import Kind
 from postern.plain_text import plain
@@ -60,13 +60,7 @@ class FindingPage:
 
 def finding_rows(findings: Sequence[Finding]) -> list[FindingRow]:
     """The rows of the list. The first of each day has the day."""
-    rows: list[FindingRow] = []
-    before = ""
-    for finding in findings:
-        row = finding_row(finding)
-        rows.append(row if row.day != before else replace(row, day=""))
-        before = row.day
-    return rows
+    return first_of_each_day(map(finding_row, findings))
 
 
 def finding_row(finding: Finding) -> FindingRow:

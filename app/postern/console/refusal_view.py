@@ -1,7 +1,7 @@
 """Refusals (rejected requests) as pages show them. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from postern.access import Guarded
@@ -9,7 +9,7 @@ from postern.catalog import Trigger
 from postern.console.check_rows import CheckRow, failed_row, rows_of, scope_to_ask_for
 from postern.console.check_words import wrong
 from postern.console.faults import FAULTS
-from postern.console.words import day_words, time_words
+from postern.console.words import day_words, first_of_each_day, time_words
 from postern.errors import PROBLEMS
 from postern.journal.reading.records import RefusalRecord
 from postern.journal.refusal import recorded_checks
@@ -70,13 +70,7 @@ class RefusalPage:
 
 def refusal_rows(records: Sequence[RefusalRecord]) -> list[RefusalRow]:
     """The rows of the list. The first of each day has the day."""
-    rows: list[RefusalRow] = []
-    before = ""
-    for record in records:
-        row = refusal_row(record)
-        rows.append(row if row.day != before else replace(row, day=""))
-        before = row.day
-    return rows
+    return first_of_each_day(map(refusal_row, records))
 
 
 def refusal_row(record: RefusalRecord) -> RefusalRow:

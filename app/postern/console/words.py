@@ -1,6 +1,9 @@
 """Times, durations and numbers as words. Pure. Times are UTC, because records are."""
 
+from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Protocol, TypeVar
 
 from postern.journal.run import State
 
@@ -60,3 +63,23 @@ def state_words(name: str) -> str:
 
 def _two(large: int, small: int, of_large: str, of_small: str) -> str:
     return f"{large} {of_large} {small} {of_small}" if small else f"{large} {of_large}"
+
+
+class OfDay(Protocol):
+    """A row of a list, a dataclass with its day in words."""
+
+    @property
+    def day(self) -> str: ...
+
+
+R = TypeVar("R", bound=OfDay)
+
+
+def first_of_each_day(rows: Iterable[R]) -> list[R]:
+    """The rows of a list: the first of each day has the day, the others have none."""
+    shown: list[R] = []
+    before = ""
+    for row in rows:
+        shown.append(row if row.day != before else replace(row, day=""))  # type: ignore[type-var]  # see OfDay
+        before = row.day
+    return shown

@@ -21,11 +21,10 @@ from postern.journal.audit_event import Kind
 from postern.journal.reading.cursor import opened, sealed
 from postern.journal.reading.queries import (
     FIRST_WINDOW,
-    GROWTH,
     LAST_WINDOW,
     MOST_CANDIDATES,
-    MOST_SECONDS,
     Page,
+    next_window,
 )
 from postern.journal.security_tables import audit_chains, audit_checkpoints, audit_events
 
@@ -182,9 +181,9 @@ def _page(
             return found, bottom
         below = bottom
         looked_at += size
-        larger = min(size * GROWTH, LAST_WINDOW, MOST_CANDIDATES - looked_at)
         now = clock()
-        if larger <= 0 or (now - began) + (now - before) * larger / size > MOST_SECONDS:
+        larger = next_window(size, MOST_CANDIDATES - looked_at, now - began, now - before, LAST_WINDOW)
+        if not larger:
             return found, bottom
         before, size = now, larger
 

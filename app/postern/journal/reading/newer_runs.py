@@ -7,7 +7,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, Select, func, select
 
 from postern.journal.reading.filters import Condition, RunFilter, Way, way_of_runs
-from postern.journal.reading.queries import FIRST_WINDOW, GROWTH, MOST_SECONDS
+from postern.journal.reading.queries import FIRST_WINDOW, next_window
 
 MOST_COUNTED = 99
 MOST_EXAMINED = 1000
@@ -43,9 +43,9 @@ def newer_runs(
             return Newer(min(number, MOST_COUNTED), number > MOST_COUNTED)
         lower = column > top
         looked_at += size
-        larger = min(size * GROWTH, MOST_EXAMINED - looked_at)
         now = clock()
-        if larger <= 0 or (now - began) + (now - before) * larger / size > MOST_SECONDS:
+        larger = next_window(size, MOST_EXAMINED - looked_at, now - began, now - before, MOST_EXAMINED)
+        if not larger:
             return Newer(number, True)
         before, size = now, larger
 

@@ -153,11 +153,18 @@ def _page(
             return found, bottom
         below = bottom
         looked_at += size
-        larger = min(size * GROWTH, LAST_WINDOW, MOST_CANDIDATES - looked_at)
         now = clock()
-        if larger <= 0 or (now - began) + (now - before) * larger / size > MOST_SECONDS:
+        larger = next_window(size, MOST_CANDIDATES - looked_at, now - began, now - before, LAST_WINDOW)
+        if not larger:
             return found, bottom
         before, size = now, larger
+
+
+def next_window(size: int, left: int, spent: float, last: float, largest: int) -> int:
+    """How many rows the next query examines, at most `largest` and `left`; 0 if the page ends here. `spent` are the
+    seconds so far, of which the query of `size` rows took the `last` ones: the next one takes as long for each row."""
+    larger = min(size * GROWTH, largest, left)
+    return larger if larger > 0 and spent + last * larger / size <= MOST_SECONDS else 0
 
 
 def bottom_of_window(way: Way, below: str | None, size: int) -> Select[Any]:
