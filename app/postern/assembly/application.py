@@ -10,6 +10,7 @@ from postern.api.docs import TokenCommand
 from postern.api.own_host import OwnHost
 from postern.assembly.api import api_part
 from postern.assembly.asgi import Application
+from postern.assembly.audit import audit_part
 from postern.assembly.console import Beside, Local, console_is_on, console_part
 from postern.assembly.findings import findings_part
 from postern.assembly.foundation import Foundation, foundation
@@ -22,7 +23,6 @@ from postern.assembly.refusals import RefusalsPart, refusals_part
 from postern.assembly.review import review_part
 from postern.assembly.revocation import revocation_part
 from postern.assembly.runs import RunsPart, runs_part
-from postern.assembly.security import audit_part
 from postern.assembly.senders import SendersPart, senders_part
 from postern.assembly.signed_urls import MakeSecret, SignedUrlsPart, signed_urls_part
 from postern.assembly.telemetry import telemetry_part

@@ -1,4 +1,4 @@
-"""Operating: the audit log, and what watches and limits callers."""
+"""The audit log: its writer, its checkpoints and its retention."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
