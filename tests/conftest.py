@@ -101,6 +101,24 @@ def loggers_follow_the_configuration() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def environment_is_left_as_it_was() -> Iterator[None]:
+    """A test that leaves a variable of the environment changed fails: in another order it would fail others."""
+    before = _environment()
+    yield
+    after = _environment()
+    if changed := sorted({name for name, _ in before.items() ^ after.items()}):
+        for name in changed:
+            os.environ.pop(name, None)
+        os.environ.update(before)
+        pytest.fail(f"The test leaves {', '.join(changed)} changed in the environment.")
+
+
+def _environment() -> dict[str, str]:
+    """The environment without pytest's own variable, which names the step of a test."""
+    return {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> None:
     """Keep which test runs."""

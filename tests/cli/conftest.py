@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import structlog
@@ -51,10 +52,12 @@ def _drop(*_: object) -> str:
 
 @pytest.fixture
 def postern(folder: Path, quiet_logs: None) -> Postern:
-    """Run a command in this process. `environ` adds variables, `stdin` is what it may read."""
+    """Run a command in this process. `environ` adds variables, `stdin` is what it may read. Variables that the command
+    sets for its own process are gone when it ends."""
 
     def run(*arguments: str, stdin: str | None = None, **environ: str) -> Result:
-        result = CliRunner().invoke(app, arguments, input=stdin, env=environ)
+        with patch.dict(os.environ, environ):
+            result = CliRunner().invoke(app, arguments, input=stdin)
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         return result
