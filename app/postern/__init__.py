@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from postern.authoring.reply import Reply
     from postern.authoring.request import Request
     from postern.authoring.retry_policy import Retry
+    from postern.authoring.waits import Decision, Signal, StepError
     from postern.authoring.workflow import Workflow, workflow
     from postern.errors import Problem
 
@@ -21,11 +22,14 @@ __all__ = [
     "Caller",
     "ConsentRequired",
     "Context",
+    "Decision",
     "Handle",
     "Problem",
     "Reply",
     "Request",
     "Retry",
+    "Signal",
+    "StepError",
     "Workflow",
     "anonymous",
     "github",
@@ -54,6 +58,7 @@ _MODULES = {
     "postern.authoring.reply": ("Reply",),
     "postern.authoring.request": ("Request",),
     "postern.authoring.retry_policy": ("Retry",),
+    "postern.authoring.waits": ("Decision", "Signal", "StepError"),
     "postern.authoring.workflow": ("Workflow", "workflow"),
     "postern.errors": ("Problem",),
 }

@@ -10,6 +10,7 @@ from postern.api.finding_actions import FindingActions
 from postern.api.resubmit import resubmitter
 from postern.api.run_actions import Resubmit, Underway
 from postern.api.run_audit import RunAudit
+from postern.assembly.durable import DurablePart
 from postern.assembly.foundation import Foundation
 from postern.assembly.grants import GrantsPart
 from postern.assembly.identity import installation_of
@@ -36,6 +37,7 @@ class ApiPart(Part):
 def api_part(
     base: Foundation,
     runs: RunsPart,
+    durable: DurablePart,
     refusals: RefusalsPart,
     grants: GrantsPart,
     revocation: RevocationPart,
@@ -55,7 +57,7 @@ def api_part(
         return underway_record(run, journal.node) if run is not None else None
 
     run_audit, findings = RunAudit(base.note), FindingActions(journal.write, base.note, base.log)
-    resubmit = resubmitter(catalog.snapshot, apart(runs.runner.start), large_bodies)
+    resubmit = resubmitter(catalog.snapshot, apart(durable.start), large_bodies)
     routes = api.routes(
         read=journal.read,
         write=journal.write,

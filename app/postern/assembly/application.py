@@ -12,6 +12,7 @@ from postern.assembly.api import api_part
 from postern.assembly.asgi import Application
 from postern.assembly.audit import audit_part
 from postern.assembly.console import Beside, Local, console_is_on, console_part
+from postern.assembly.durable import DurablePart, durable_part
 from postern.assembly.findings import findings_part
 from postern.assembly.foundation import Foundation, foundation
 from postern.assembly.grants import grants_part
@@ -63,18 +64,19 @@ def create_app(
     revocation, senders = revocation_part(base), senders_part(base)
     grants = grants_part(base, local_address if console_on else None)
     runs = runs_part(base, for_author=for_author, pages=grants.address)
+    durable = durable_part(base, runs, grants.address)
     findings = findings_part(base, runs.runner, observed.observer)
     refusals = refusals_part(base, observed.observer.rejected)
     urls, review, large = signed_urls_part(base, make_secret), review_part(base), LargeBodies()
-    api = api_part(base, runs, refusals, grants, revocation, local_tokens, large, (*urls.pages, *review.pages))
+    api = api_part(base, runs, durable, refusals, grants, revocation, local_tokens, large, (*urls.pages, *review.pages))
     watching = (audited, findings, observed, revocation, senders, urls)
-    checked = (telemetry, *base.parts, *watching, grants, runs, refusals, api)
+    checked = (telemetry, *base.parts, *watching, grants, runs, durable, refusals, api)
     readiness = readiness_of(checked)
     beside = Beside(runs, refusals, api, grants, revocation, urls, review, readiness)
     parts = (*checked, console_part(base, beside, Local(local_address, local_tokens, local_caller)))
     operations = operations_part(parts, readiness, process, runs.requests.settle, telemetry.export)
     pipeline = replace(
-        telemetry.noted(_pipeline(base, runs, refusals, large), _gate(base, senders, urls, observed)),
+        telemetry.noted(_pipeline(base, runs, durable, refusals, large), _gate(base, senders, urls, observed)),
         for_author=for_author,
         console_on=console_on,
     )
@@ -97,14 +99,16 @@ def _gate(base: Foundation, senders: SendersPart, urls: SignedUrlsPart, observed
     )
 
 
-def _pipeline(base: Foundation, runs: RunsPart, refusals: RefusalsPart, large_bodies: LargeBodies) -> Pipeline:
+def _pipeline(
+    base: Foundation, runs: RunsPart, durable: DurablePart, refusals: RefusalsPart, large_bodies: LargeBodies
+) -> Pipeline:
     """The six steps of a request, made of the parts."""
     return Pipeline(
         triggers=base.catalog.triggers,
         recall=base.identity.identification.recall,
         identify=base.identity.identification.identify,
         still=base.identity.still,
-        start=_start(base, runs),
+        start=_start(base, durable),
         refused=refusals.take,
         max_body_bytes=base.settings.max_body_bytes,
         log=base.log,
@@ -116,9 +120,9 @@ def _pipeline(base: Foundation, runs: RunsPart, refusals: RefusalsPart, large_bo
     )
 
 
-def _start(base: Foundation, runs: RunsPart) -> Start:
+def _start(base: Foundation, durable: DurablePart) -> Start:
     """How the pipeline starts runs. Without a connection on behalf of callers nothing looks at their tokens again."""
-    start = partial(runs.runner.start, started_by=StartedBy.REQUEST)
+    start = partial(durable.start, started_by=StartedBy.REQUEST)
     callers = base.connections.callers
     return with_caller_tokens(start, callers) if callers is not None else start
 

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from typing import Protocol
 
 from structlog.typing import FilteringBoundLogger
 
@@ -29,13 +30,31 @@ from postern.runs.threads import Threads
 from postern.trace import RUN
 from postern.triggers.request_counts import RequestCounts
 
+Find = Callable[[str], Run | None]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunsPart(Part):
-    """Runs workflows. `requests` counts the outcomes of requests to triggers."""
+    """Runs workflows. `requests` counts the outcomes of requests to triggers. `services`, `steps`, `threads` and
+    `ended` are for another engine beside the runner, which adds itself to `elsewhere`."""
 
     runner: Runner
     requests: RequestCounts
+    services: Services
+    steps: Steps
+    threads: Threads
+    ended: Callable[[Run], None]
+    elsewhere: list["Elsewhere"]
+
+
+class Elsewhere(Protocol):
+    """Runs of this process that another engine runs."""
+
+    def find(self, run_id: str) -> Run | None:
+        """A run that has not ended."""
+
+    def left(self, run_id: str) -> float:
+        """The seconds until it times out; 0 if it is not here."""
 
 
 def runs_part(base: Foundation, *, for_author: bool = False, pages: str = "") -> RunsPart:
@@ -46,8 +65,13 @@ def runs_part(base: Foundation, *, for_author: bool = False, pages: str = "") ->
     connections, callers = base.connections.connections, base.connections.callers
     threads, of_steps = Threads("workflow"), Threads("step")
 
+    elsewhere: list[Elsewhere] = []
+
     def left(run_id: str) -> float:
-        return runner.left(run_id)
+        return runner.left(run_id) or max((engine.left(run_id) for engine in elsewhere), default=0.0)
+
+    def find(run_id: str) -> Run | None:
+        return runner.underway(run_id) or next(filter(None, (engine.find(run_id) for engine in elsewhere)), None)
 
     steps = Steps(note=journal.note_step, threads=of_steps, left=left, home=connections.home)
     calls = Calls(settings, triggers, connections.open, journal.note_call, left=left, home=connections.home)
@@ -59,13 +83,13 @@ def runs_part(base: Foundation, *, for_author: bool = False, pages: str = "") ->
     processes = ServerProcesses(
         journal.node, journal.read, journal.write, cancel=runner.begin_cancel, running=lambda: runner.running
     )
-    connections.in_progress = lambda run_id: runner.underway(run_id) is not None
-    connections.divide_by(lambda run_id: _caller_of(runner, run_id))
+    connections.in_progress = lambda run_id: find(run_id) is not None
+    connections.divide_by(lambda run_id: _caller_of(find, run_id))
     blocked = BlockedLoop(settings.workflows, lambda file: _names_in(file, triggers()))
 
     @asynccontextmanager
     async def life() -> AsyncIterator[None]:
-        asyncio.get_running_loop().set_default_executor(SharedExecutor(lambda: _holder_of(runner)))
+        asyncio.get_running_loop().set_default_executor(SharedExecutor(lambda: _holder_of(find)))
         async with blocked.watching():
             yield
         runner.drain()
@@ -78,6 +102,11 @@ def runs_part(base: Foundation, *, for_author: bool = False, pages: str = "") ->
     return RunsPart(
         runner=runner,
         requests=requests,
+        services=services,
+        steps=steps,
+        threads=threads,
+        ended=ended,
+        elsewhere=elsewhere,
         life=life,
         tasks=(processes.run,),
         metrics=(
@@ -90,19 +119,19 @@ def runs_part(base: Foundation, *, for_author: bool = False, pages: str = "") ->
     )
 
 
-def _holder_of(runner: Runner) -> tuple[str, str] | None:
+def _holder_of(find: Find) -> tuple[str, str] | None:
     """The workflow and the caller of the run that is in progress here, or has left this task behind. None for the
     server itself."""
     known = RUN.get()
     if known is None:
         return None
-    run = runner.underway(known[0])
+    run = find(known[0])
     return (run.workflow.name, holder(run)) if run is not None else LEFT_BEHIND
 
 
-def _caller_of(runner: Runner, run_id: str) -> str:
+def _caller_of(find: Find, run_id: str) -> str:
     """The caller of a run; one for all runs that have ended and left tasks behind."""
-    run = runner.underway(run_id)
+    run = find(run_id)
     return holder(run) if run is not None else " ".join(LEFT_BEHIND)
 
 

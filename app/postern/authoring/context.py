@@ -1,5 +1,6 @@
 """Context: the first argument of an author's function."""
 
+import asyncio
 import inspect
 import re
 from collections.abc import Awaitable, Callable
@@ -8,8 +9,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from postern.access import Principal, StartedBy, principal_of
+from postern.authoring.asked import Asked, wait_name
 from postern.authoring.call_result import CallError, CallMistake, Outgoing
+from postern.authoring.duration import seconds_of
 from postern.authoring.retry_policy import CALL_RETRY, DEFAULT_RETRY, Retry
+from postern.authoring.waits import Decision, NotDurable, Signal
 from postern.call_chain import Chain, Part, key_of_call, part_of
 from postern.trace import trace_id_of, traceparent
 
@@ -17,7 +21,7 @@ if TYPE_CHECKING:
     from httpx2 import AsyncClient
     from structlog.typing import FilteringBoundLogger
 
-    from postern.access import Caller
+    from postern.access import Access, Caller
 from postern.authoring.request import METHODS, Request
 
 KEY = re.compile(r"[!#-~][!-~]{0,254}")
@@ -44,6 +48,19 @@ async def _no_server(ctx: "Context", outgoing: Outgoing) -> Any:
     raise _NoServer(outgoing.trigger, text, sent=False, final=True)
 
 
+async def _sleep(ctx: "Context", seconds: float) -> None:
+    """A pause of a run that is not durable. It counts for its timeout."""
+    await asyncio.sleep(seconds)
+
+
+async def _no_signal(ctx: "Context", name: str, seconds: float | None) -> Signal | None:
+    raise NotDurable("ctx.wait_for needs a durable run: @workflow(durable=True)")
+
+
+async def _no_approval(ctx: "Context", asked: Asked) -> Decision:
+    raise NotDurable("ctx.approval needs a durable run: @workflow(durable=True)")
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """The callables that a Context uses, which `assembly` provides."""
@@ -53,6 +70,9 @@ class Services:
     log: "FilteringBoundLogger"
     step: Callable[["Context", int, Callable[..., Any], tuple[Any, ...], Retry, str], Awaitable[Any]] = _call_once
     call: Callable[["Context", Outgoing], Awaitable[Any]] = _no_server
+    sleep: Callable[["Context", float], Awaitable[None]] = _sleep
+    wait_for: Callable[["Context", str, float | None], Awaitable[Signal | None]] = _no_signal
+    approval: Callable[["Context", Asked], Awaitable[Decision]] = _no_approval
 
 
 class Context:
@@ -238,6 +258,35 @@ class Context:
             trigger, body, path, method, wait, retry, self._calls, part.step, key, own_key=idempotency_key is not None
         )
         return await self._services.call(self, outgoing)
+
+    async def sleep(self, duration: float | str) -> None:
+        """Wait for a time: seconds, or a text such as `"30d"`, `"2h"`, `"15m"`. A durable run waits without a thread, a
+        connection or a process, and over restarts. In another run the time counts for its timeout."""
+        await self._services.sleep(self, seconds_of(duration, "duration"))
+
+    async def wait_for(self, name: str, timeout: float | str | None = None) -> Signal | None:  # noqa: ASYNC109 - the run may be elsewhere then
+        """Wait for a signal of this name, which is sent with `POST /runs/{id}/signals/{name}`: `Signal.body` is its
+        JSON. One that was sent before is taken at once, and each is taken once. None if none comes within `timeout`.
+        Only a durable run can wait."""
+        seconds = None if timeout is None else seconds_of(timeout, "timeout")
+        return await self._services.wait_for(self, wait_name(name), seconds)
+
+    async def approval(
+        self,
+        name: str,
+        *,
+        who: "Access",
+        timeout: float | str | None = None,  # noqa: ASYNC109 - the run may be elsewhere then
+        data: Any = None,
+        self_approval: bool = False,
+    ) -> Decision:
+        """Wait for a person's decision: `await ctx.approval("manager", who=specific_users("lisa"), timeout="30d")`.
+
+        `who` is the access mode of those who may decide; only people can. `data` is anything that pydantic can write as
+        JSON: it is what they see. Without `self_approval` those who caused the run cannot decide. The first decision
+        stands. After `timeout` the decision's `state` is `timed-out`. Only a durable run can wait."""
+        seconds = None if timeout is None else seconds_of(timeout, "timeout")
+        return await self._services.approval(self, Asked(wait_name(name), who, seconds, data, self_approval))
 
 
 def _check_call(trigger: object, path: object, method: object, idempotency_key: object, retry: object) -> None:

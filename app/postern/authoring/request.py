@@ -40,6 +40,7 @@ class Request:
     content_type: str = ""
     trace: Trace | None = field(default=None, repr=False)
     chain: Chain | None = field(default=None, repr=False)
+    _prefer = b""  # what the field Prefer says (RFC 7240); set where there is one
 
     def copy(self) -> "Request":
         """The same request, for code that may change it."""

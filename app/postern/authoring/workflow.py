@@ -7,10 +7,13 @@ import inspect
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
+from math import inf
 from typing import TYPE_CHECKING, Any, overload
 
 from postern.access import Access, Anonymous, SpecificUsers, TenantUsers, tenant_users
 from postern.authoring.author_code import runs_code
+from postern.authoring.duration import seconds_of
 from postern.authoring.reach import networks_of, origins_of
 from postern.authoring.result import ResultType, result_type
 from postern.authoring.signature import (
@@ -44,7 +47,9 @@ class Workflow:
 
     `reads_in_thread` is for `def` workflows whose types run the author's code when they validate. `result` is None if
     results are not validated. `connections` and `secrets` are None if any may be used. `networks` are those that
-    requests may come from, () for any. `origins` are those whose pages may read replies in a browser (CORS)."""
+    requests may come from, () for any. `origins` are those whose pages may read replies in a browser (CORS). `timeout`
+    is in seconds, infinite for none. `signals` is who may send signals to runs, None for their callers and
+    operators."""
 
     name: str
     function: Callable[..., Any]
@@ -68,6 +73,8 @@ class Workflow:
     secrets: Names | None = None
     networks: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
+    durable: bool = False
+    signals: Access | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the author's function itself, so that a test of a workflow needs no server."""
@@ -98,8 +105,9 @@ def workflow(
     name: str | None = None,
     methods: "Iterable[str]" = ("POST",),
     path: str = "",
-    timeout: float = DEFAULT_TIMEOUT,
+    timeout: float | str | None = None,
     durable: bool = False,
+    signals: Access | None = None,
     stateless: bool = False,
     secure_inputs: bool = False,
     secure_outputs: bool = False,
@@ -119,8 +127,9 @@ def workflow(
     name: str | None = None,
     methods: "Iterable[str]" = ("POST",),
     path: str = "",
-    timeout: float = DEFAULT_TIMEOUT,
+    timeout: float | str | None = None,
     durable: bool = False,
+    signals: Access | None = None,
     stateless: bool = False,
     secure_inputs: bool = False,
     secure_outputs: bool = False,
@@ -139,15 +148,17 @@ def workflow(
     `access`: the access mode; by default `tenant_users()`, any user or application of the tenant. `name`: the name in
     the trigger's URL; by default the function's name with `_` as `-`. `methods`: of GET, POST, PUT, PATCH, DELETE,
     HEAD, OPTIONS; GET includes HEAD. `path`: the relative path after the name, `/orders/{order_id}`. `timeout`: seconds
-    until the run is cancelled and the caller gets a 504. `stateless`: no run is recorded. `secure_inputs`,
+    until the run is cancelled and the caller gets a 504, or a text such as "2h"; 120 by default. A durable run has none
+    by default, and the time in which it waits does not count. `stateless`: no run is recorded. `secure_inputs`,
     `secure_outputs`: keep all of the request or reply out of records and logs. `max_concurrency`: concurrent runs;
     further requests get a 429. `max_body_bytes`: replaces POSTERN_MAX_BODY_BYTES. `max_elements`: values in a JSON
     body. `connections`, `secrets`: the only names that `ctx.connection` and `ctx.secret` take. `networks`:
     the networks that requests may come from. `origins`: the origins whose pages may call it in a browser (CORS).
-    `durable`: not available.
+    `durable`: the caller gets a 202 at once, and the run survives crashes and restarts (`durable/README.md`).
+    `signals`: the access mode of those who may send signals to its runs.
 
     Raises WorkflowFault if the options or the function are not valid."""
-    _check_durable(durable)
+    _check_durable(durable, stateless, signals)
 
     def make(function: Callable[..., Any]) -> Workflow:
         _check_function(function)
@@ -157,7 +168,7 @@ def workflow(
             **_entry(access, networks, origins),
             methods=_methods(methods),
             path=path,
-            timeout=_positive("timeout", timeout),
+            timeout=_timeout(timeout, durable),
             stateless=stateless,
             secure_inputs=secure_inputs,
             secure_outputs=secure_outputs,
@@ -167,6 +178,8 @@ def workflow(
             connections=declared_names("connections", connections),
             secrets=declared_names("secrets", secrets),
             line=inspect.unwrap(function).__code__.co_firstlineno,
+            durable=durable,
+            signals=None if signals is None else _access(signals),
             **_signature(function, path),
         )
 
@@ -194,9 +207,15 @@ def _signature(function: Callable[..., Any], path: str) -> dict[str, Any]:
     }
 
 
-def _check_durable(durable: bool) -> None:
-    if durable:
-        raise WorkflowFault("durable=True: durable runs are not available yet. Leave the option out")
+def _check_durable(durable: bool, stateless: bool, signals: Access | None) -> None:
+    if not durable:
+        if signals is not None:
+            raise WorkflowFault("signals= needs durable=True: other runs do not wait for signals")
+        return
+    if stateless:
+        raise WorkflowFault("durable=True and stateless=True exclude each other: a durable run is on record")
+    if find_spec("dbos") is None:
+        raise WorkflowFault("durable=True needs the package dbos: install postern-workflows[durable]")
 
 
 def _check_function(function: Any) -> None:
@@ -236,10 +255,16 @@ def _methods(methods: "Iterable[str]") -> tuple[str, ...]:
     return tuple(dict.fromkeys(chosen))
 
 
-def _positive(option: str, value: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-        raise WorkflowFault(f"{option}={value!r}: give a number of seconds greater than zero")
-    return float(value)
+def _timeout(timeout: float | str | None, durable: bool) -> float:
+    if timeout is None:
+        return inf if durable else DEFAULT_TIMEOUT
+    try:
+        seconds = seconds_of(timeout, "timeout")
+    except ValueError as error:
+        raise WorkflowFault(str(error)) from None
+    if not seconds:
+        raise WorkflowFault(f"timeout={timeout!r}: give a number of seconds greater than zero")
+    return seconds
 
 
 def _positive_whole(option: str, value: int | None) -> int | None:

@@ -14,7 +14,7 @@ from postern.errors import UserFault
 from postern.local_tenant import LocalTenant
 from postern.local_tenant.directory import EXAMPLE_CONNECTION, callback_path
 from postern.local_tenant.flows import FLOWS_AUDIENCE, flow_url
-from postern.local_tenant.tenant import GRANTS_KEY_NAME
+from postern.local_tenant.tenant import DURABLE_KEY_NAME, GRANTS_KEY_NAME
 from postern.local_tenant.vault import AUDIT_KEY_NAME
 from postern.settings import Settings, load_settings
 
@@ -113,6 +113,7 @@ def local_defaults(local: LocalTenant) -> dict[str, Any]:
         "key_vault_url": local.key_vault_url,
         "grants_key_name": GRANTS_KEY_NAME,
         "audit_key_name": AUDIT_KEY_NAME,
+        "durable_key_name": DURABLE_KEY_NAME,
         "azure_credential": "client_secret",
         "ca_bundle": str(local.ca_bundle),
         "people": {**local.people, OWN_APPLICATION: own.object_id},

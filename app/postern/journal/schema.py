@@ -2,6 +2,7 @@
 
 from sqlalchemy import Column, Double, Index, Integer, PrimaryKeyConstraint, Table, Text, text
 
+from postern.journal.durable_tables import approvals, durable_runs, signals
 from postern.journal.metadata import metadata
 from postern.journal.security_tables import (
     audit_chains,
@@ -14,12 +15,14 @@ from postern.journal.security_tables import (
 )
 
 __all__ = [
+    "approvals",
     "audit_chains",
     "audit_checkpoints",
     "audit_events",
     "authorizations",
     "calls",
     "clock",
+    "durable_runs",
     "findings",
     "grants",
     "idempotency_keys",
@@ -31,6 +34,7 @@ __all__ = [
     "revocations",
     "runs",
     "sessions",
+    "signals",
     "signed_urls",
     "steps",
 ]

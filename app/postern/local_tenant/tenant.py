@@ -32,6 +32,7 @@ from postern.local_tenant.vault import Vault
 EXCHANGE_AUDIENCE = "api://AzureADTokenExchange"
 GRAPH_AUDIENCE = "https://graph.microsoft.com"
 GRANTS_KEY_NAME = "grants-key"
+DURABLE_KEY_NAME = "durable-key"
 """The secret with the key that seals the tokens of connections that people grant."""
 DEFAULT_SCOPES = ("user_impersonation",)
 WRONG_AUDIENCE = "843be625-584e-477a-ae84-737a4000d8ea"
@@ -73,7 +74,7 @@ class LocalTenant:
         state.create_file(folder / _KEYS_FILE, tokens.new_key)
         state.create_state(folder, _first_state)
         names = [app.client_secret_name for app in directory.applications.values()]
-        vault = Vault.open(folder, [*names, GRANTS_KEY_NAME], at)
+        vault = Vault.open(folder, [*names, GRANTS_KEY_NAME, DURABLE_KEY_NAME], at)
         tenant = cls(folder, directory, vault)
         tenant._check()
         for application in directory.applications.values():

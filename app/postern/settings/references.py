@@ -26,6 +26,8 @@ def _all(settings: Settings) -> Iterator[tuple[str, str]]:
         yield settings.grants_key_name, "POSTERN_GRANTS_KEY_NAME"
     if settings.audit_key_name:
         yield settings.audit_key_name, "POSTERN_AUDIT_KEY_NAME"
+    if settings.durable_key_name:
+        yield settings.durable_key_name, "POSTERN_DURABLE_KEY_NAME"
     tables: dict[str, Mapping[str, BaseModel]] = {"connections": settings.connections, "triggers": settings.triggers}
     for table, entries in tables.items():
         for name, entry in sorted(entries.items()):

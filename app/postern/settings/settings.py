@@ -72,6 +72,18 @@ class Settings(BaseSettings):
     audit_key_name: types.VaultName | None = Field(
         None, description="The name in Key Vault of the key that signs the audit log: an Ed25519 private key in PEM"
     )
+    durable_key_name: types.VaultName | None = Field(
+        None, description="The name in Key Vault of the key that seals durable runs: 32 random bytes in base64url"
+    )
+    durable_workers: Annotated[int, BeforeValidator(types.whole(1, 1000))] = Field(
+        32, description="How many durable runs each server process executes at the same time"
+    )
+    durable_waiting: Annotated[int, BeforeValidator(types.whole(1))] = Field(
+        10_000, description="How many accepted durable runs may wait to be started; more are rejected with 429"
+    )
+    max_result_bytes: Annotated[int, BeforeValidator(types.whole(1))] = Field(
+        1_048_576, description="The largest result of a step of a durable run, in bytes of JSON"
+    )
     audit_file: Path | None = Field(None, description="A file to which checkpoints of the audit log are written too")
     azure_credential: Literal["managed_identity", "workload_identity", "client_secret", "developer"] | None = Field(
         None,

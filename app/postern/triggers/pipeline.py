@@ -54,6 +54,7 @@ WITHHELD = frozenset({b"authorization", b"cookie", b"proxy-authorization"})
 """Headers that a workflow behind an authenticated trigger does not see. An anonymous one does not see the cookies of
 Postern's own pages."""
 
+PREFER = b"prefer"
 NOTHING: frozenset[bytes] = frozenset()
 
 
@@ -141,6 +142,8 @@ class Pipeline:
         request = _request(trigger, path, scope, single, fields, body)
         if chain is not None:
             request.chain = chain
+        if PREFER in fields:
+            request._prefer = b",".join(value for name, value in scope["headers"] if name == PREFER)
         key = _key(trigger, caller, request, scope) if IDEMPOTENCY_KEY in fields else None
         if (admitted := self.gate.admitted) is not None:
             admitted(caller, workflow.name, address_of(scope), request_id)

@@ -1,0 +1,85 @@
+"""Durable runs, if the extra `durable` is installed."""
+
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.util import find_spec
+from typing import Any
+
+from postern.assembly.foundation import Foundation
+from postern.assembly.part import Part
+from postern.assembly.runs import RunsPart
+from postern.catalog import Trigger
+from postern.catalog.context_changes import apply
+from postern.journal.run import Run
+from postern.runs.runner import Read, holder
+from postern.triggers.large_bodies import LARGE
+from postern.triggers.read import arguments
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DurablePart(Part):
+    """`start` starts runs by the engine that each needs."""
+
+    start: Callable[..., Coroutine[Any, Any, Run]]
+
+
+def durable_part(base: Foundation, runs: RunsPart, pages: str = "") -> DurablePart:
+    """Without the extra, all runs are inline."""
+    if find_spec("dbos") is None:
+        return DurablePart(start=runs.runner.start)
+    from postern.durable.acceptance import Acceptance
+    from postern.durable.choice import Choice
+    from postern.durable.durable_steps import DurableSteps
+    from postern.durable.engine import DurableEngine, Works
+    from postern.durable.execution import Execution
+    from postern.durable.seals import NoSeal
+    from postern.durable.turns import Turns
+    from postern.durable.waits import Waits
+
+    settings, journal, triggers = base.settings, base.journal, base.catalog.triggers
+    seals, turns = NoSeal(), Turns(settings.durable_workers)
+
+    async def in_thread(run: Run, read: Read) -> Mapping[str, Any]:
+        return await runs.threads.run(run.workflow.name, read, holder(run))
+
+    async def again(trigger: Trigger, run: Run) -> Mapping[str, Any]:
+        request, workflow = run.request, trigger.workflow
+        apply(trigger.context)
+        kind = request.content_type.encode("latin-1") if request.body else None
+        read = partial(arguments, workflow, request.body, kind, request.path_parameters)
+        if workflow.reads_in_thread or len(request.body) > LARGE:
+            return await in_thread(run, read)
+        return read()
+
+    works = Works(journal.read, journal.write, triggers, again, seals, runs.threads, runs.ended, pages)
+    engine = DurableEngine(settings.database_url, journal.node, works, turns)
+
+    async def may_begin(execution: Execution) -> bool:
+        return await engine.may_begin(execution)
+
+    waits = Waits(journal.write, turns)
+    steps = DurableSteps(
+        runs.steps, runs.services.call, waits, engine.execution_of, may_begin, seals, settings.max_result_bytes
+    )
+    engine.services = replace(runs.services, step=steps.step, call=steps.call, sleep=steps.sleep)
+    acceptance = Acceptance(
+        journal,
+        runs.runner.room,
+        seals,
+        digest_of=lambda name: triggers()[name].sha256,
+        most=settings.durable_waiting,
+        accepted=engine.accepted,
+        call=in_thread,
+        now=time.time,
+    )
+    runs.elsewhere.append(engine)
+
+    @asynccontextmanager
+    async def life() -> AsyncIterator[None]:
+        yield
+        await engine.stop()
+
+    return DurablePart(start=Choice(runs.runner, acceptance).start, life=life, tasks=(engine.run,))

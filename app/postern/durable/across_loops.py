@@ -1,0 +1,51 @@
+"""Awaits work of another event loop, in another thread, in a context of its own."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from contextvars import Context
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+Loop = asyncio.AbstractEventLoop
+
+
+async def across(loop: Loop, make: Callable[[], Coroutine[Any, Any, T]], context: Context) -> T:
+    """The result of the coroutine that `make` makes there, in a copy of this context. A cancellation reaches it there,
+    and then here. Errors of every kind come here too. Raises RuntimeError if that loop has stopped."""
+    future: Future[T] = Future()
+    made: list[asyncio.Task[T]] = []
+
+    def begin() -> None:
+        if future.cancelled():
+            return
+        task = loop.create_task(make())
+        made.append(task)
+        task.add_done_callback(lambda _: _pass_on(task, future))
+
+    def cancel() -> None:
+        for task in made:
+            task.cancel()
+
+    loop.call_soon_threadsafe(begin, context=context.copy())
+    waiting = asyncio.wrap_future(future)
+    try:
+        return await asyncio.shield(waiting)
+    except asyncio.CancelledError:
+        if not waiting.done():
+            loop.call_soon_threadsafe(cancel)
+            await asyncio.wait([waiting])
+        raise
+
+
+def _pass_on(task: "asyncio.Task[T]", future: "Future[T]") -> None:
+    if not future.set_running_or_notify_cancel():
+        if not task.cancelled():
+            task.exception()
+        return
+    if task.cancelled():
+        future.set_exception(asyncio.CancelledError())
+    elif (error := task.exception()) is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(task.result())

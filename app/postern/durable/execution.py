@@ -1,0 +1,40 @@
+"""One execution of a durable run in this server process: from its claim to its outcome, or until it is left."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+from postern.durable.dbos_engine import Checkpoints
+from postern.durable.payload import Payload
+from postern.journal.durable_runs import Hold, Reason
+from postern.journal.run import Run
+
+
+@dataclass(slots=True, eq=False)
+class Execution:
+    """`left` says that this execution ends without an outcome, whatever its code does, and `park` why if it cannot go
+    on by itself. `failed_step` is the checkpoint whose error was raised last."""
+
+    hold: Hold
+    payload: Payload
+    run: Run
+    checkpoints: Checkpoints
+    task: "asyncio.Task[object]"
+    left: bool = False
+    park: Reason | None = None
+    cancelled: bool = False
+    cancelled_by: str = ""
+    failed_step: int | None = None
+    steps: int = 0
+    turn: bool = False
+    woken: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def run_id(self) -> str:
+        """The id of the run."""
+        return self.hold.run_id
+
+    def leave(self, park: Reason | None = None) -> None:
+        """End this execution without an outcome."""
+        self.left, self.park = True, self.park or park
+        self.woken.set()
+        self.task.cancel()

@@ -1,0 +1,82 @@
+"""What is kept of a request to run it later: the request as the workflow may see it, its caller, and how it began."""
+
+import json
+from base64 import b64decode, b64encode
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from postern.access import Caller, StartedBy
+from postern.authoring.request import Request
+from postern.call_chain import Chain
+from postern.journal.run import Run
+from postern.trace import Trace
+
+_SETS = frozenset({"scopes", "roles", "auth_contexts", "capabilities"})
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """A request that was accepted. `started_at` is in Unix seconds, `timeout` in seconds, infinite for none."""
+
+    request: Request = field(repr=False)
+    caller: Caller
+    started_by: StartedBy
+    started_at: float
+    timeout: float
+    parent_run_id: str = ""
+    resubmitted_from: str = ""
+    resubmitted_by: str = ""
+    trace_id: str = ""
+
+
+def packed(run: Run, started_by: StartedBy, timeout: float) -> str:
+    """The payload of a run as JSON. It has no header field that the workflow does not see."""
+    request = run.request
+    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw]
+    return json.dumps(
+        {
+            "request": {
+                "method": request.method,
+                "path": request.path,
+                "path_parameters": dict(request.path_parameters),
+                "client_address": request.client_address,
+                "body": b64encode(request.body).decode(),
+                "query": request.query_string.decode("latin-1"),
+                "headers": headers,
+                "content_type": request.content_type,
+                "trace": request.trace,
+                "chain": request.chain,
+            },
+            "caller": _caller(run.caller),
+            "started_by": started_by.value,
+            "started_at": run.started_at,
+            "timeout": timeout,
+            "of_run": [run.parent_run_id, run.resubmitted_from, run.resubmitted_by, run.trace_id],
+        }
+    )
+
+
+def unpacked(text: str) -> Payload:
+    """The payload that `packed` wrote."""
+    found = json.loads(text)
+    sent, caller = found["request"], found["caller"]
+    request = Request(
+        sent["method"],
+        sent["path"],
+        sent["path_parameters"],
+        sent["client_address"],
+        b64decode(sent["body"]),
+        sent["query"].encode("latin-1"),
+        [(name.encode("latin-1"), value.encode("latin-1")) for name, value in sent["headers"]],
+        content_type=sent["content_type"],
+        trace=Trace(*sent["trace"]) if sent["trace"] else None,
+        chain=Chain(*sent["chain"]) if sent["chain"] else None,
+    )
+    values: dict[str, Any] = {name: frozenset(value) if name in _SETS else value for name, value in caller.items()}
+    how = StartedBy(found["started_by"])
+    return Payload(request, Caller(**values), how, found["started_at"], found["timeout"], *found["of_run"])
+
+
+def _caller(caller: Caller) -> dict[str, Any]:
+    values = {each.name: getattr(caller, each.name) for each in fields(caller)}
+    return {name: sorted(value) if name in _SETS else value for name, value in values.items()}

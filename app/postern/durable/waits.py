@@ -1,0 +1,91 @@
+"""How a durable run waits: in memory for a while, then in the database only."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
+from time import time
+from typing import Any
+
+from sqlalchemy import Connection
+
+from postern.durable.dbos_engine import Left
+from postern.durable.execution import Execution
+from postern.durable.turns import Turns
+from postern.journal.durable_runs import Reason, begin_wait, end_wait, let_go
+
+HELD = 60.0
+"""Seconds for which a run that waits stays in memory. After that it is run again from its checkpoints when it goes on,
+by whichever server process."""
+
+Write = Callable[[Callable[[Connection], Any]], Awaitable[Any]]
+
+
+class Waits:
+    """The waits of this server process. A run that waits holds no turn."""
+
+    def __init__(self, write: Write, turns: Turns, now: Callable[[], float] = time, held: float = HELD) -> None:
+        self._write = write
+        self._turns = turns
+        self._now = now
+        self._held = held
+
+    async def sleep(self, execution: Execution, until: float) -> None:
+        """Wait until a time of day, in Unix seconds."""
+        await self.wait(execution, Reason.SLEEP, None, until, self._never)
+
+    async def wait(
+        self,
+        execution: Execution,
+        reason: Reason,
+        name: str | None,
+        until: float | None,
+        found: Callable[[], Awaitable[bool]],
+    ) -> bool:
+        """Wait until `found`, which is asked at once and each time the run is woken, or until the time is over. Returns
+        whether it was found. Raises Left if the run goes on elsewhere, or later."""
+        hold = execution.hold
+        execution.woken.clear()
+        if await found():
+            return True
+        if until is not None and self._now() >= until:
+            return False
+        if not await self._write(partial(begin_wait, hold=hold, reason=reason, waits_for=name, wakes_at=until)):
+            self._leave(execution)
+        self._turns.give_back(execution)
+        try:
+            ended = await self._in_memory(execution, until, found)
+        finally:
+            await self._turns.take(execution)
+        if ended is None:
+            await self._write(partial(let_go, hold=hold))
+            self._leave(execution)
+        if not await self._write(partial(end_wait, hold=hold)):
+            self._leave(execution)
+        return bool(ended)
+
+    async def _in_memory(
+        self, execution: Execution, until: float | None, found: Callable[[], Awaitable[bool]]
+    ) -> bool | None:
+        """True if it was found, False if the time is over, None if the run is not kept in memory any longer."""
+        given_up = self._now() + self._held
+        end = given_up if until is None else min(until, given_up)
+        while (left := end - self._now()) > 0:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await execution.woken.wait()
+                    execution.woken.clear()
+            if execution.left:
+                self._leave(execution)
+            if await found():
+                return True
+        return False if end == until else None
+
+    @staticmethod
+    async def _never() -> bool:
+        return False
+
+    @staticmethod
+    def _leave(execution: Execution) -> None:
+        execution.left = True
+        raise Left(execution.run_id)

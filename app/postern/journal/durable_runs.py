@@ -1,0 +1,320 @@
+"""Durable runs in the journal: who runs which, and in which phase each is. Operations for the journal's writer.
+
+The journal alone decides: a server process runs a durable run only while it is its `owner` in its current `attempt`.
+What it writes for an earlier attempt, or for a run that another process has taken over, changes nothing.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, Connection, and_, func, select, text, update
+
+from postern.journal.durable_tables import durable_runs
+from postern.journal.run import State
+from postern.journal.schema import nodes, runs, signals
+from postern.journal.writing.rows import run_row
+from postern.journal.writing.statements import insert_rows, write_runs
+
+NODE = "durable"
+"""The row of `nodes` that all durable runs have in `runs.node`. Every server process of this release keeps its beat, so
+that no process, of the release before either, takes them for runs of one that is gone."""
+
+CLAIM_LOCK = 0x706F7375
+"""The advisory lock of PostgreSQL under which runs of workflows with `max_concurrency` are claimed."""
+
+COLUMNS = tuple(column.name for column in durable_runs.columns)
+_ONCE = "ON CONFLICT (run_id) DO NOTHING"
+_STATE = 2
+"""The place of the state in a row of runs."""
+
+
+class Phase(StrEnum):
+    """Where a durable run is: `ready` to be claimed, `running` or `waiting` in its owner, `waiting` without an owner,
+    `parked` until someone or something else changes, or `ended`."""
+
+    READY = "ready"
+    RUNNING = "running"
+    WAITING = "waiting"
+    PARKED = "parked"
+    ENDED = "ended"
+
+
+class Reason(StrEnum):
+    """Why a run waits, or is parked."""
+
+    SLEEP = "sleeping"
+    SIGNAL = "signal"
+    APPROVAL = "approval"
+    MISSING = "workflow-missing"
+    CHANGED = "workflow-changed"
+    KEY = "key-unavailable"
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What is recorded of a run that is accepted, beside its facts. `request` is sealed if `key_version` is set."""
+
+    digest: str
+    request: str = field(repr=False)
+    key_version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A run that this server process runs from now on, in this attempt. `attempt` is 1 the first time."""
+
+    run_id: str
+    workflow: str
+    attempt: int
+    digest: str
+    key_version: str | None
+    request: str = field(repr=False)
+
+
+class Hold(NamedTuple):
+    """What a server process has of a run that it runs: in this attempt only."""
+
+    run_id: str
+    node: str
+    attempt: int
+
+
+# Acceptance
+
+
+def accept(connection: Connection, facts: tuple[Any, ...], accepted: Accepted, most: int) -> bool:
+    """Record a run that waits to be claimed. False, and nothing is recorded, if `most` are waiting already."""
+    if waiting(connection, most) >= most:
+        return False
+    row = list(run_row(facts, NODE))
+    row[_STATE] = State.WAITING.value
+    write_runs(connection, [row])
+    values: dict[str, Any] = dict.fromkeys(COLUMNS)
+    values.update(
+        run_id=facts[0],
+        workflow=facts[1],
+        phase=Phase.READY.value,
+        attempt=0,
+        deaths=0,
+        digest=accepted.digest,
+        key_version=accepted.key_version,
+        request=accepted.request,
+    )
+    insert_rows(connection, durable_runs, COLUMNS, _ONCE, [tuple(values.values())])
+    return True
+
+
+def waiting(connection: Connection, most: int) -> int:
+    """How many runs wait to be claimed, counted up to `most`."""
+    ready = select(durable_runs.c.run_id).where(_is(Phase.READY)).limit(most).subquery()
+    return connection.execute(select(func.count()).select_from(ready)).scalar_one()
+
+
+# Taking runs
+
+
+def claim(connection: Connection, node: str, limits: Mapping[str, int], most: int) -> list[Claimed]:
+    """Take up to `most` runs that are ready: the oldest first, and one of each workflow in turn. `limits` are the
+    workflows with `max_concurrency`: so many of their runs have begun and not ended, in all server processes."""
+    wanted: dict[str, list[str]] = {}
+    ready = select(durable_runs.c.workflow).where(_is(Phase.READY)).distinct()
+    names = list(connection.execute(ready).scalars())
+    if any(name in limits for name in names) and not _may_count(connection):
+        names = [name for name in names if name not in limits]
+    for name in names:
+        room = limits[name] - _begun(connection, name) if name in limits else most
+        oldest = (
+            select(durable_runs.c.run_id, durable_runs.c.attempt)
+            .where(_is(Phase.READY), durable_runs.c.workflow == name)
+            .order_by(durable_runs.c.attempt == 0, durable_runs.c.run_id)
+            .limit(most)
+            .with_for_update(skip_locked=True)
+        )
+        found = connection.execute(oldest).all()
+        begun = [run_id for run_id, attempt in found if attempt]  # they have their places already
+        wanted[name] = begun + [run_id for run_id, attempt in found if not attempt][: max(0, room)]
+    return _taken(connection, node, in_turn(wanted, most), (Phase.READY,))
+
+
+def in_turn(wanted: Mapping[str, Sequence[str]], most: int) -> list[str]:
+    """Up to `most` ids: one of each workflow in turn, in their order."""
+    longest = max(map(len, wanted.values()), default=0)
+    order = [ids[place] for place in range(longest) for ids in wanted.values() if place < len(ids)]
+    return order[:most]
+
+
+def take(connection: Connection, run_id: str, node: str) -> Claimed | None:
+    """Take a run that another server process has claimed, and that came here. None if it has ended, or waits."""
+    taken = _taken(connection, node, [run_id], (Phase.READY, Phase.RUNNING))
+    return taken[0] if taken else None
+
+
+def owns(connection: Connection, hold: Hold) -> bool:
+    """Whether the run is this process's, in this attempt, and not cancelled."""
+    return connection.execute(select(durable_runs.c.run_id).where(*_mine(hold))).first() is not None
+
+
+# Waiting
+
+
+def begin_wait(
+    connection: Connection,
+    hold: Hold,
+    reason: Reason,
+    waits_for: str | None,
+    wakes_at: float | None,
+) -> bool:
+    """The run waits in its owner's memory. False if it is not its owner's any more."""
+    how = {"phase": Phase.WAITING.value, "reason": reason.value, "waits_for": waits_for, "wakes_at": wakes_at}
+    return _move(connection, _mine(hold), State.WAITING, how)
+
+
+def end_wait(connection: Connection, hold: Hold) -> bool:
+    """The run goes on in its owner. False if it is not its owner's any more."""
+    return _move(connection, _mine(hold), State.RUNNING, {"phase": Phase.RUNNING.value, **_NO_WAIT})
+
+
+def let_go(connection: Connection, hold: Hold) -> bool:
+    """A run that waits is in no server process's memory any more: `wake` makes it ready when it goes on."""
+    mine = (*_mine(hold), _is(Phase.WAITING))
+    return connection.execute(update(durable_runs).where(*mine).values(owner=None)).rowcount == 1
+
+
+def park(connection: Connection, hold: Hold, reason: Reason) -> bool:
+    """The run cannot go on now, for a reason that is not its own. It never fails by that."""
+    how = {"phase": Phase.PARKED.value, "owner": None, **_NO_WAIT, "reason": reason.value}
+    return _move(connection, _mine(hold), State.WAITING, how)
+
+
+def unpark(connection: Connection, run_ids: Sequence[str]) -> int:
+    """Parked runs may go on: they are ready. Returns how many."""
+    mine = (durable_runs.c.run_id.in_(run_ids), _is(Phase.PARKED))
+    return len(_moved(connection, mine, State.WAITING, _READY))
+
+
+def wake(connection: Connection, now: float, most: int = 1000) -> int:
+    """Runs that no server process has in memory, and that need not wait any longer, are ready. Returns how many."""
+    evicted = (_is(Phase.WAITING), durable_runs.c.owner.is_(None))
+    due = select(durable_runs.c.run_id).where(*evicted, durable_runs.c.wakes_at <= now).limit(most)
+    ids = set(connection.execute(due).scalars())
+    sent = and_(
+        signals.c.run_id == durable_runs.c.run_id,
+        signals.c.name == durable_runs.c.waits_for,
+        signals.c.taken_by.is_(None),
+    )
+    waits = (durable_runs.c.reason == Reason.SIGNAL.value, *evicted)
+    ids |= set(
+        connection.execute(select(durable_runs.c.run_id).where(*waits).join(signals, sent).limit(most)).scalars()
+    )
+    if not ids:
+        return 0
+    return len(_moved(connection, (durable_runs.c.run_id.in_(ids), *evicted), State.WAITING, _READY))
+
+
+# Ends
+
+
+def record_outcome(
+    connection: Connection,
+    facts: tuple[Any, ...],
+    hold: Hold,
+    failed_step: int | None = None,
+    reply: tuple[str, str] | None = None,
+) -> bool:
+    """Record the end of a run, for its owner in this attempt only. `reply` is the sealed reply and the version of its
+    key. False, and nothing is recorded, if another process runs it, or it has ended."""
+    if not owns(connection, hold):
+        return False
+    sealed, key_version = reply or (None, None)
+    values = {"phase": Phase.ENDED.value, "owner": None, **_NO_WAIT, "request": None, "failed_step": failed_step}
+    values |= {"reply": sealed, "key_version": key_version}
+    connection.execute(update(durable_runs).where(durable_runs.c.run_id == facts[0]).values(values))
+    connection.execute(update(signals).where(signals.c.run_id == facts[0]).values(body=None))
+    write_runs(connection, [run_row(facts, NODE)])
+    return True
+
+
+def release(connection: Connection, node: str) -> int:
+    """This process ends: its runs are ready for others, and those that wait are in nobody's memory. Returns how many
+    were running."""
+    mine = durable_runs.c.owner == node
+    connection.execute(update(durable_runs).where(mine, _is(Phase.WAITING)).values(owner=None))
+    return len(_moved(connection, (mine, _is(Phase.RUNNING)), State.WAITING, _READY))
+
+
+def beat_all(connection: Connection) -> None:
+    """Keep the shared row of `nodes` beating (see NODE)."""
+    done = connection.execute(update(nodes).where(nodes.c.id == NODE).values(beat=nodes.c.beat + 1))
+    if not done.rowcount:
+        names = ("id", "machine", "process", "started_at", "beat")
+        insert_rows(connection, nodes, names, "ON CONFLICT (id) DO NOTHING", [(NODE, "", "", 0.0, 1)])
+
+
+_NO_WAIT: Mapping[str, Any] = {"reason": None, "waits_for": None, "wakes_at": None}
+_READY: Mapping[str, Any] = {"phase": Phase.READY.value, "owner": None, **_NO_WAIT}
+
+
+def _is(phase: Phase) -> ColumnElement[bool]:
+    return durable_runs.c.phase == phase.value
+
+
+def _mine(hold: Hold) -> tuple[ColumnElement[bool], ...]:
+    return (
+        durable_runs.c.run_id == hold.run_id,
+        durable_runs.c.owner == hold.node,
+        durable_runs.c.attempt == hold.attempt,
+        durable_runs.c.phase != Phase.ENDED.value,
+    )
+
+
+def _move(connection: Connection, which: tuple[ColumnElement[bool], ...], state: State, how: Mapping[str, Any]) -> bool:
+    return len(_moved(connection, which, state, how)) == 1
+
+
+def _moved(
+    connection: Connection, which: tuple[ColumnElement[bool], ...], state: State, how: Mapping[str, Any]
+) -> list[str]:
+    """Move these runs, and return the ids of those that were moved. What reads Interrupted goes on too: a process of
+    the release before may have thought so."""
+    changed = update(durable_runs).where(*which).values(dict(how)).returning(durable_runs.c.run_id)
+    ids = list(connection.execute(changed).scalars())
+    if ids:
+        _set_state(connection, ids, state)
+    return ids
+
+
+def _set_state(connection: Connection, ids: Sequence[str], state: State) -> None:
+    unended = runs.c.state.in_([State.WAITING.value, State.RUNNING.value, State.INTERRUPTED.value])
+    connection.execute(update(runs).where(runs.c.id.in_(ids), unended).values(state=state.value, ended_at=None))
+
+
+def _taken(connection: Connection, node: str, ids: Sequence[str], phases: Sequence[Phase]) -> list[Claimed]:
+    if not ids:
+        return []
+    table = durable_runs.c
+    changed = (
+        update(durable_runs)
+        .where(table.run_id.in_(ids), table.phase.in_([phase.value for phase in phases]))
+        .values(phase=Phase.RUNNING.value, owner=node, attempt=table.attempt + 1)
+        .returning(table.run_id, table.workflow, table.attempt, table.digest, table.key_version, table.request)
+    )
+    found = {row.run_id: Claimed(*row) for row in connection.execute(changed)}
+    if found:
+        _set_state(connection, list(found), State.RUNNING)
+    return [found[run_id] for run_id in ids if run_id in found]
+
+
+def _begun(connection: Connection, workflow: str) -> int:
+    """How many runs of a workflow have begun and not ended."""
+    table = durable_runs.c
+    begun = select(func.count()).where(table.workflow == workflow, table.attempt > 0, table.phase != "ended")
+    return connection.execute(begun).scalar_one()
+
+
+def _may_count(connection: Connection) -> bool:
+    """Whether no other server process claims runs of workflows with a limit in this moment."""
+    if connection.dialect.name == "sqlite":
+        return True
+    return bool(connection.execute(text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": CLAIM_LOCK}).scalar())

@@ -1,0 +1,86 @@
+"""The journal's tables for durable runs: the runs themselves, signals and approvals. Times are Unix seconds."""
+
+from sqlalchemy import Column, Double, Index, Integer, PrimaryKeyConstraint, Table, Text, text
+
+from postern.journal.metadata import metadata
+
+durable_runs = Table(
+    "durable_runs",
+    metadata,
+    Column("run_id", Text, nullable=False),
+    Column("workflow", Text, nullable=False),
+    Column("phase", Text, nullable=False),  # see `journal.durable_runs.Phase`
+    Column("owner", Text),  # the server process that runs it, or waits for it in memory
+    Column("attempt", Integer, nullable=False),  # how often it was taken by a server process
+    Column("deaths", Integer, nullable=False),  # how many server processes died while its code ran
+    Column("digest", Text, nullable=False),  # of the file with its workflow, when it was accepted
+    Column("reason", Text),  # why it waits: see `journal.durable_runs.Reason`
+    Column("waits_for", Text),  # the name of the signal or approval
+    Column("wakes_at", Double),  # when it goes on without one; NULL if it waits without a limit
+    Column("failed_step", Integer),  # the checkpoint of the step whose error ended the run
+    Column("key_version", Text),  # of the key that sealed the texts below; NULL if they are not sealed
+    Column("request", Text),  # what is needed to run it: gone with the outcome
+    Column("reply", Text),  # the whole reply, sealed; NULL where the record has all of it
+    PrimaryKeyConstraint("run_id"),
+)
+"""Runs that outlive the request, the server process and the machine that accepted them."""
+
+_OPEN = text("phase <> 'ended'")
+Index(
+    "durable_runs_by_phase",
+    durable_runs.c.phase,
+    durable_runs.c.workflow,
+    durable_runs.c.run_id,
+    sqlite_where=_OPEN,
+    postgresql_where=_OPEN,
+)
+_OWNED = text("owner IS NOT NULL")
+Index("durable_runs_by_owner", durable_runs.c.owner, sqlite_where=_OWNED, postgresql_where=_OWNED)
+_WAKES = text("phase = 'waiting'")
+Index("durable_runs_by_wakes_at", durable_runs.c.wakes_at, sqlite_where=_WAKES, postgresql_where=_WAKES)
+
+signals = Table(
+    "signals",
+    metadata,
+    Column("run_id", Text, nullable=False),
+    Column("id", Text, nullable=False),  # new, or a digest of the sender's Idempotency-Key
+    Column("name", Text, nullable=False),
+    Column("sent_at", Double, nullable=False),  # they are taken in this order
+    Column("sent_by", Text, nullable=False),  # JSON, as `journal.run.actor` writes it
+    Column("taken_by", Integer),  # the checkpoint that took it; NULL while it waits
+    Column("size", Integer, nullable=False),  # bytes of the body as it was sent
+    Column("key_version", Text),
+    Column("body", Text),  # JSON, or sealed; gone with the outcome
+    PrimaryKeyConstraint("run_id", "id"),
+)
+"""What was sent to durable runs (`POST /runs/{id}/signals/{name}`)."""
+
+_UNTAKEN = text("taken_by IS NULL")
+Index(
+    "signals_by_name", signals.c.name, signals.c.run_id, signals.c.id, sqlite_where=_UNTAKEN, postgresql_where=_UNTAKEN
+)
+
+approvals = Table(
+    "approvals",
+    metadata,
+    Column("run_id", Text, nullable=False),
+    Column("number", Integer, nullable=False),  # the checkpoint that asked for it
+    Column("name", Text, nullable=False),
+    Column("workflow", Text, nullable=False),
+    Column("who", Text, nullable=False),  # JSON: the access mode of `who=`
+    Column("barred", Text, nullable=False),  # JSON: people who may not decide, as [tenant, object] pairs
+    Column("elsewhere", Integer, nullable=False),  # 1 if the person who began the chain of calls is not known
+    Column("since", Double, nullable=False),
+    Column("until", Double),
+    Column("state", Text, nullable=False),  # waiting, approved, rejected, timed-out, ended
+    Column("decided_at", Double),
+    Column("decided_by", Text),  # JSON, as `journal.run.actor` writes it
+    Column("comment", Text),
+    Column("key_version", Text),
+    Column("data", Text),  # JSON, or sealed: what the approver sees
+    PrimaryKeyConstraint("run_id", "number"),
+)
+"""Decisions of people that durable runs wait for."""
+
+_WAITING = text("state = 'waiting'")
+Index("approvals_by_since", approvals.c.since, sqlite_where=_WAITING, postgresql_where=_WAITING)
