@@ -115,8 +115,9 @@ def environment_is_left_as_it_was() -> Iterator[None]:
 
 
 def _environment() -> dict[str, str]:
-    """The environment without pytest's own variable, which names the step of a test."""
-    return {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+    """The environment without what pytest and the server's processes keep there for themselves."""
+    own = ("PYTEST_CURRENT_TEST", "_POSTERN_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(own)}
 
 
 @pytest.hookimpl(tryfirst=True)
