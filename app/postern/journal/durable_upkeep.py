@@ -4,7 +4,7 @@ Whoever is killed in the middle of one leaves nothing undone: it was not committ
 """
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
