@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, and_, func, select, text, update
+from sqlalchemy import ColumnElement, Connection, func, select, text, update
 
 from postern.journal.durable_tables import durable_runs
 from postern.journal.run import State
@@ -195,22 +195,11 @@ def unpark(connection: Connection, run_ids: Sequence[str]) -> int:
 
 
 def wake(connection: Connection, now: float, most: int = 1000) -> int:
-    """Runs that no server process has in memory, and that need not wait any longer, are ready. Returns how many."""
-    evicted = (_is(Phase.WAITING), durable_runs.c.owner.is_(None))
-    due = select(durable_runs.c.run_id).where(*evicted, durable_runs.c.wakes_at <= now).limit(most)
-    ids = set(connection.execute(due).scalars())
-    sent = and_(
-        signals.c.run_id == durable_runs.c.run_id,
-        signals.c.name == durable_runs.c.waits_for,
-        signals.c.taken_by.is_(None),
-    )
-    waits = (durable_runs.c.reason == Reason.SIGNAL.value, *evicted)
-    ids |= set(
-        connection.execute(select(durable_runs.c.run_id).where(*waits).join(signals, sent).limit(most)).scalars()
-    )
-    if not ids:
-        return 0
-    return len(_moved(connection, (durable_runs.c.run_id.in_(ids), *evicted), State.WAITING, _READY))
+    """Runs that no server process has in memory, and that need not wait any longer, are ready: their time is over, or
+    what they wait for has come (`signals.come`). Returns how many."""
+    evicted = (_is(Phase.WAITING), durable_runs.c.owner.is_(None), durable_runs.c.wakes_at <= now)
+    ids = connection.execute(select(durable_runs.c.run_id).where(*evicted).limit(most)).scalars().all()
+    return len(_moved(connection, (durable_runs.c.run_id.in_(ids), *evicted), State.WAITING, _READY)) if ids else 0
 
 
 # Ends
