@@ -14,6 +14,7 @@ from postern.assembly.part import Part
 from postern.assembly.runs import RunsPart
 from postern.catalog import Trigger
 from postern.catalog.context_changes import apply
+from postern.connections.sealing.vault_keys import DURABLE_KEY, VaultKeys
 from postern.journal.run import Run
 from postern.runs.runner import Read, holder
 from postern.triggers.large_bodies import LARGE
@@ -37,14 +38,16 @@ def durable_part(base: Foundation, runs: RunsPart, pages: str = "") -> DurablePa
     from postern.durable.durable_steps import DurableSteps
     from postern.durable.engine import DurableEngine, Works
     from postern.durable.execution import Execution
-    from postern.durable.seals import NoSeal
+    from postern.durable.seals import KeySeals, NoSeal
     from postern.durable.signals import Signals
     from postern.durable.turns import Turns
     from postern.durable.waits import Waits
     from postern.durable.wakes import Wakes
 
     settings, journal, triggers = base.settings, base.journal, base.catalog.triggers
-    seals, turns = NoSeal(), Turns(settings.durable_workers)
+    key_name, vault = settings.durable_key_name, base.connections.connections.vault
+    seals = KeySeals(VaultKeys(vault, key_name, DURABLE_KEY)) if key_name else NoSeal()
+    turns = Turns(settings.durable_workers)
 
     async def in_thread(run: Run, read: Read) -> Mapping[str, Any]:
         return await runs.threads.run(run.workflow.name, read, holder(run))

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Connection, func, select, text, update
 
 from postern.journal.durable_tables import durable_runs
-from postern.journal.run import State
+from postern.journal.run import State, before
 from postern.journal.schema import nodes, runs, signals
 from postern.journal.writing.rows import run_row
 from postern.journal.writing.statements import insert_rows, write_runs
@@ -270,13 +270,14 @@ def _moved(
     changed = update(durable_runs).where(*which).values(dict(how)).returning(durable_runs.c.run_id)
     ids = list(connection.execute(changed).scalars())
     if ids:
-        _set_state(connection, ids, state)
+        set_state(connection, ids, state)
     return ids
 
 
-def _set_state(connection: Connection, ids: Sequence[str], state: State) -> None:
-    unended = runs.c.state.in_([State.WAITING.value, State.RUNNING.value, State.INTERRUPTED.value])
-    connection.execute(update(runs).where(runs.c.id.in_(ids), unended).values(state=state.value, ended_at=None))
+def set_state(connection: Connection, ids: Sequence[str], state: State) -> None:
+    """Move the records of runs that have not ended to this state, as the table of moves says."""
+    legal = runs.c.state.in_([each.value for each in before(state)])
+    connection.execute(update(runs).where(runs.c.id.in_(ids), legal).values(state=state.value, ended_at=None))
 
 
 def _taken(connection: Connection, node: str, ids: Sequence[str], phases: Sequence[Phase]) -> list[Claimed]:
@@ -291,7 +292,7 @@ def _taken(connection: Connection, node: str, ids: Sequence[str], phases: Sequen
     )
     found = {row.run_id: Claimed(*row) for row in connection.execute(changed)}
     if found:
-        _set_state(connection, list(found), State.RUNNING)
+        set_state(connection, list(found), State.RUNNING)
     return [found[run_id] for run_id in ids if run_id in found]
 
 
