@@ -73,10 +73,21 @@ def owners(connection: Connection) -> list[ServerProcess]:
 
 
 def owned(connection: Connection, node: str) -> list[Hold]:
-    """The runs that this process runs, as the journal says."""
+    """The runs that this process runs, or has in memory while they wait, as the journal says."""
     table = durable_runs.c
     mine = select(table.run_id, table.owner, table.attempt).where(table.owner == node)
-    return [Hold(*row) for row in connection.execute(mine.where(table.phase == Phase.RUNNING.value))]
+    return [Hold(*row) for row in connection.execute(mine)]
+
+
+def has_work(connection: Connection, now: float) -> tuple[bool, bool]:
+    """Whether runs that nobody has in memory need not wait any longer, and whether runs are ready to be claimed."""
+    table = durable_runs.c
+    due = table.phase == Phase.WAITING.value, table.owner.is_(None), table.wakes_at <= now
+    wakes, ready = (
+        connection.execute(select(table.run_id).where(*which).limit(1)).first() is not None
+        for which in (due, (table.phase == Phase.READY.value,))
+    )
+    return wakes, ready
 
 
 def lost(found: Iterable[Hold], here: Collection[str], earlier: Collection[Hold]) -> list[Hold]:
@@ -86,23 +97,15 @@ def lost(found: Iterable[Hold], here: Collection[str], earlier: Collection[Hold]
 
 
 def put_back(connection: Connection, holds: Iterable[Hold]) -> list[str]:
-    """Runs that this process runs by the journal, and not in fact, are ready again: each in this attempt only. Returns
-    the ids."""
+    """Runs that this process runs by the journal, and not in fact, are ready again: each in this attempt only. Those
+    that wait are in nobody's memory. Returns the ids."""
     table = durable_runs.c
-    ids = [
-        run_id
-        for hold in holds
-        for run_id in _moved(
-            connection,
-            and_(
-                table.run_id == hold.run_id,
-                table.owner == hold.node,
-                table.attempt == hold.attempt,
-                table.phase == Phase.RUNNING.value,
-            ),
-            {"phase": Phase.READY.value, "owner": None},
-        )
-    ]
+    ids: list[str] = []
+    for hold in holds:
+        mine = and_(table.run_id == hold.run_id, table.owner == hold.node, table.attempt == hold.attempt)
+        _moved(connection, and_(mine, table.phase == Phase.WAITING.value), {"owner": None})
+        running = and_(mine, table.phase == Phase.RUNNING.value)
+        ids += _moved(connection, running, {"phase": Phase.READY.value, "owner": None})
     set_state(connection, ids, State.WAITING)
     return ids
 
