@@ -36,14 +36,15 @@ def durable_part(base: Foundation, runs: RunsPart, pages: str = "") -> DurablePa
         return DurablePart(start=runs.runner.start)
     from postern.durable.acceptance import Acceptance
     from postern.durable.choice import Choice, may_be_durable
+    from postern.durable.durable_calls import DurableCalls
     from postern.durable.durable_steps import DurableSteps
-    from postern.durable.engine import DurableEngine, Works
-    from postern.durable.execution import Execution
+    from postern.durable.engine import DurableEngine
     from postern.durable.seals import KeySeals, NoSeal
     from postern.durable.signals import Signals
     from postern.durable.turns import Turns
     from postern.durable.waits import Waits
     from postern.durable.wakes import Wakes
+    from postern.durable.works import Works
 
     settings, journal, triggers = base.settings, base.journal, base.catalog.triggers
     key_name, vault = settings.durable_key_name, base.connections.connections.vault
@@ -64,19 +65,14 @@ def durable_part(base: Foundation, runs: RunsPart, pages: str = "") -> DurablePa
 
     works = Works(journal.read, journal.write, triggers, again, seals, runs.threads, runs.ended, pages)
     engine = DurableEngine(settings.database_url, journal.node, works, turns)
-
-    async def may_begin(execution: Execution) -> bool:
-        return await engine.may_begin(execution)
-
     waits = Waits(journal.write, turns)
     wakes = Wakes(waits, journal.read, journal.node)
-    steps = DurableSteps(
-        runs.steps, runs.services.call, waits, engine.execution_of, may_begin, seals, settings.max_result_bytes
-    )
+    most = settings.max_result_bytes
+    steps = DurableSteps(runs.steps, waits, engine.execution_of, engine.may_begin, seals, most, journal.note_step)
+    calls = DurableCalls(steps, runs.calls, most, journal.note_call)
     signals = Signals(steps, waits, engine.execution_of, journal.read, journal.write, seals, engine.accepted)
-    engine.services = replace(
-        runs.services, step=steps.step, call=steps.call, sleep=steps.sleep, wait_for=signals.wait_for
-    )
+    services = replace(runs.services, step=steps.step, call=calls.call, sleep=steps.sleep, wait_for=signals.wait_for)
+    engine.use(services, steps.checkpoint)
     acceptance = Acceptance(
         journal,
         runs.runner.room,
