@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, delete, func, select, text, up
 
 from postern.journal.durable_tables import durable_runs
 from postern.journal.run import State, before
-from postern.journal.schema import nodes, runs, signals
+from postern.journal.schema import approvals, nodes, runs, signals
 from postern.journal.writing.rows import COLUMNS as RUN_COLUMNS
 from postern.journal.writing.rows import run_row
 from postern.journal.writing.statements import insert_rows, write_runs
@@ -224,9 +224,16 @@ def record_outcome(
     values = {"phase": Phase.ENDED.value, "owner": None, **_NO_WAIT, "request": None, "failed_step": failed_step}
     values |= {"reply": sealed, "key_version": key_version}
     connection.execute(update(durable_runs).where(durable_runs.c.run_id == facts[0]).values(values))
-    connection.execute(update(signals).where(signals.c.run_id == facts[0]).values(body=None))
+    end_waits(connection, facts[0])
     write_runs(connection, [run_row(facts, NODE)])
     return True
+
+
+def end_waits(connection: Connection, run_id: str) -> None:
+    """The run has ended: nothing that was sent to it is kept, and nobody decides any more."""
+    connection.execute(update(signals).where(signals.c.run_id == run_id).values(body=None))
+    waits = (approvals.c.run_id == run_id, approvals.c.state == "waiting")
+    connection.execute(update(approvals).where(*waits).values(state="ended"))
 
 
 def release(connection: Connection, node: str) -> int:

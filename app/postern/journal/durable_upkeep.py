@@ -13,10 +13,10 @@ from sqlalchemy import ColumnElement, Connection, and_, func, select, text, upda
 
 from postern.errors import TOO_MANY_CRASHES, problem
 from postern.journal.body_form import Form
-from postern.journal.durable_runs import NODE, Hold, Phase, set_state
+from postern.journal.durable_runs import NODE, Hold, Phase, end_waits, set_state
 from postern.journal.durable_tables import durable_runs
 from postern.journal.run import State, before
-from postern.journal.schema import nodes, runs, signals
+from postern.journal.schema import nodes, runs
 from postern.journal.server_processes import NO_ROW, ServerProcess
 
 SILENCE = 10.0
@@ -73,10 +73,10 @@ def owners(connection: Connection) -> list[ServerProcess]:
 
 
 def owned(connection: Connection, node: str) -> list[Hold]:
-    """The runs that this process runs, as the journal says."""
+    """The runs that this process runs, or has in memory while they wait, as the journal says."""
     table = durable_runs.c
     mine = select(table.run_id, table.owner, table.attempt).where(table.owner == node)
-    return [Hold(*row) for row in connection.execute(mine.where(table.phase == Phase.RUNNING.value))]
+    return [Hold(*row) for row in connection.execute(mine.where(table.phase.in_(_HELD)))]
 
 
 def lost(found: Iterable[Hold], here: Collection[str], earlier: Collection[Hold]) -> list[Hold]:
@@ -98,9 +98,9 @@ def put_back(connection: Connection, holds: Iterable[Hold]) -> list[str]:
                 table.run_id == hold.run_id,
                 table.owner == hold.node,
                 table.attempt == hold.attempt,
-                table.phase == Phase.RUNNING.value,
+                table.phase.in_(_HELD),
             ),
-            {"phase": Phase.READY.value, "owner": None},
+            {**_NOTHING, "phase": Phase.READY.value, "owner": None},
         )
     ]
     set_state(connection, ids, State.WAITING)
@@ -128,7 +128,9 @@ def counts(connection: Connection) -> dict[str, int]:
     return {row[0]: row[1] for row in connection.execute(found)}
 
 
-_ENDED = {"phase": Phase.ENDED.value, "reason": None, "waits_for": None, "wakes_at": None, "request": None}
+_HELD = (Phase.RUNNING.value, Phase.WAITING.value)
+_NOTHING = {"reason": None, "waits_for": None, "wakes_at": None}
+_ENDED = {**_NOTHING, "phase": Phase.ENDED.value, "request": None}
 
 
 def _moved(connection: Connection, which: ColumnElement[bool], how: dict[str, Any]) -> list[str]:
@@ -154,4 +156,4 @@ def _fail(connection: Connection, run_id: str, now: float) -> None:
     }
     legal = runs.c.state.in_([each.value for each in before(State.FAILED)])
     connection.execute(update(runs).where(runs.c.id == run_id, legal).values(values))
-    connection.execute(update(signals).where(signals.c.run_id == run_id).values(body=None))
+    end_waits(connection, run_id)
