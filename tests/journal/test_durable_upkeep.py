@@ -135,7 +135,7 @@ def test_a_run_that_killed_five_processes_has_failed(engine, state):
     assert json.loads(record["outputs"])["code"] == "too-many-crashes"
     assert json.loads(record["reply_headers"]) == [["content-type", "application/problem+json"]]
     assert record["kept_bytes"] == 1000 + len(record["outputs"])
-    assert all_of(engine, durable_runs, "run_id")[0]["request"] is None
+    assert all_of(engine, durable_runs, "run_id")[0]["request"] == "{}", "to resume it"
     assert all_of(engine, signals, "id")[0]["body"] is None
 
 
