@@ -173,12 +173,7 @@ class DeadTokens:
         if uses is None or rejection.last_at - uses.last_at > EXPIRED_SECONDS:
             uses = self._uses.put(request.token, _Uses(0, rejection.first_at, rejection.last_at))
         uses.count, uses.last_at = uses.count + rejection.count, rejection.last_at
-        elsewhere = (
-            bool(network and networks)
-            and network not in networks
-            and not known.is_near(network, rejection.last_at)
-            and not request.knowledge.is_shared(network)
-        )
+        elsewhere = bool(networks) and request.knowledge.is_new(known, network, rejection.last_at, person=True)
         if elsewhere or uses.count >= EXPIRED_USES:
             yield Odd(FindingKind.EXPIRED_TOKEN_USED, request.subject, networks=(network,) if elsewhere else ())
 
