@@ -29,6 +29,7 @@ from postern.security.findings.rules import (
     NewNetwork,
     Odd,
     TokenNetworks,
+    without_repeats,
 )
 from postern.security.observed import Admission, Rejection
 
@@ -73,7 +74,7 @@ class Detector:
 
     def _see(self, admission: Admission, caller: Caller) -> Iterator[Sighting]:
         request = Admitted(admission, caller, self.knowledge)
-        found = [odd for rule in self._of_admissions for odd in rule.see(request)]
+        found = without_repeats([odd for rule in self._of_admissions for odd in rule.see(request)])
         self._note(request)
         for odd in found:
             evidence = Evidence(

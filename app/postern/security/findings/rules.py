@@ -2,7 +2,7 @@
 says whether it is odd. Their memory is bounded. Times are Unix seconds of the requests.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from postern.access import Caller
@@ -106,6 +106,13 @@ class Admitted:
     def token(self) -> tuple[str, str] | None:
         """What tells the token from others."""
         return (self.caller.tenant_id, self.caller.token_id) if self.caller.token_id else None
+
+
+def without_repeats(found: Sequence[Odd]) -> Sequence[Odd]:
+    """What one request shows. A token from two networks tells of a new network already."""
+    if not any(odd.kind is FindingKind.TOKEN_FROM_TWO_NETWORKS for odd in found):
+        return found
+    return [odd for odd in found if odd.kind is not FindingKind.NEW_NETWORK]
 
 
 @dataclass(slots=True)
