@@ -127,17 +127,17 @@ class AtMoments:
         self._url = url
         self.name, self.scopes = inner.name, inner.scopes
 
-    async def refresh(self, tokens: GrantTokens, scopes: tuple[str, ...], tenant: str) -> Issued:
+    async def refresh(self, tokens: GrantTokens, scopes: tuple[str, ...], tenant: str, claims: str = "") -> Issued:
         await self._moment.come(TAKEN)
         if self._moment.at == SENT:
             before = await self._requests()
-            asked = asyncio.ensure_future(self._inner.refresh(tokens, scopes, tenant))
+            asked = asyncio.ensure_future(self._inner.refresh(tokens, scopes, tenant, claims))
             while await self._requests() == before:
                 await asyncio.sleep(0.01)
             await self._moment.come(SENT)
             issued = await asked
         else:
-            issued = await self._inner.refresh(tokens, scopes, tenant)
+            issued = await self._inner.refresh(tokens, scopes, tenant, claims)
         await self._moment.come(ANSWERED)
         return issued
 
