@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -61,19 +60,11 @@ TAKEN = replace(OLD, attempt="a", holder="node-2")
         (TAKEN, {"holder_gone": True}, Move.TAKE),
         (replace(TAKEN, holder="node-1"), {}, Move.TAKE),
         (replace(TAKEN, access_expires_at=NOW + 600.0), {"stale": 3}, Move.WAIT),
-        (GRANT, {"stale": 2, "claims": C1}, Move.TAKE),
-        (replace(GRANT, claims=C2), {"stale": 2, "claims": C1}, Move.TAKE),
-        (replace(GRANT, claims=C1), {"stale": 2, "claims": C1}, Move.USE),
-        (replace(GRANT, claims=C1), {"stale": 3, "claims": C1}, Move.TAKE),
-        (replace(GRANT, claims=C1), {"stale": 2}, Move.USE),
-        (replace(OLD, claims=C1), {"stale": 2, "claims": C1}, Move.TAKE),
-        (replace(TAKEN, access_expires_at=NOW + 600.0), {"stale": 2, "claims": C1}, Move.WAIT),
-        (replace(GRANT, claims=C1, state=State.BROKEN), {"claims": C1}, Move.BROKEN),
     ],
     ids=str,
 )
-def test_the_next_move(grant: Grant | None, more: dict[str, Any], move: Move):
-    assert next_move(grant, NOW, node="node-1", **more) is move
+def test_the_next_move(grant: Grant | None, more: dict[str, float], move: Move):
+    assert next_move(grant, NOW, node="node-1", **more) is move  # type: ignore[arg-type]
 
 
 def renewed(*seconds_ago: float) -> tuple[Event, ...]:

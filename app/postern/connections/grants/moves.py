@@ -39,24 +39,16 @@ class Move(StrEnum):
 
 
 def next_move(
-    grant: Grant | None,
-    now: float,
-    *,
-    node: str,
-    holder_gone: bool = False,
-    unchanged: float = 0.0,
-    stale: int = 0,
-    claims: str = "",
+    grant: Grant | None, now: float, *, node: str, holder_gone: bool = False, unchanged: float = 0.0, stale: int = 0
 ) -> Move:
     """What to do with a grant. `holder_gone` says that the holder of its attempt is known to be gone, and `unchanged`
-    for how many seconds the attempt has been seen. The token of the generation `stale` is not to be used, nor one that
-    was requested without these `claims`. `node` is this server process, which makes one attempt at a time: one of its
-    own that it looks at has ended."""
+    for how many seconds the attempt has been seen. The token of the generation `stale` is not to be used. `node` is
+    this server process, which makes one attempt at a time: one of its own that it looks at has ended."""
     if grant is None:
         return Move.MISSING
     if grant.state is State.BROKEN:
         return Move.BROKEN
-    if grant.generation != stale and now < good_until(grant) and (not claims or grant.claims == claims):
+    if grant.generation != stale and now < good_until(grant):
         return Move.USE
     free = not grant.attempt or grant.holder == node or holder_gone or unchanged >= ABANDONED_SECONDS
     return Move.TAKE if free else Move.WAIT

@@ -266,7 +266,7 @@ class ServerGrants:
 
     async def _answer(self, key: Key, opened: Opened, refused: Access, claims: str) -> Access | None:
         """A token that was requested with these claims, here or by another server process. A refresh in progress may be
-        one without them: then the next one has them."""
+        without them: then the next one has them."""
         for _ in range(MOST_ANSWERS + 1):
             rejected = opened.tokens.access_token == refused.token
             if opened.grant.claims == claims and not rejected:
@@ -292,8 +292,8 @@ class ServerGrants:
             return self._rows.keep_using(opened)
 
     async def _refresh(self, key: Key, stale: int = 0, claims: str = "") -> Opened:
-        """The next tokens, with these claims unless a refresh is in progress; those of the generation `stale` do not
-        count. Raises NoGrant and ConnectionFault."""
+        """The next tokens; those of the generation `stale` do not count. They are requested with these claims, unless
+        another refresh is in progress. Raises NoGrant and ConnectionFault."""
         rest = self._renewing.rests.get(key)
         if rest is not None and key not in self._refreshes and self._clocks.monotonic() < rest.until:
             raise rest.fault.own()
@@ -319,7 +319,6 @@ class ServerGrants:
                 holder_gone=found.holder_gone,
                 unchanged=self._rows.unchanged(key),
                 stale=stale,
-                claims=claims,
             )
             if move is not Move.WAIT:
                 opened = await self._open(grant)
