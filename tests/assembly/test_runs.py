@@ -27,10 +27,10 @@ RUNS = {
 )
 def test_code_of_authors_has_a_share_also_when_its_run_has_ended(run_id: str | None, who: Any):
     """The threads of the server itself have no bound: tasks left behind would take all of them, one request each."""
-    runner: Any = SimpleNamespace(underway=RUNS.get)
+    find: Any = RUNS.get
 
     def in_context() -> Any:
         RUN.set((run_id, None) if run_id is not None else None)
-        return _holder_of(runner)
+        return _holder_of(find)
 
     assert copy_context().run(in_context) == who

@@ -8,6 +8,7 @@ from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
+from postern.api.durable_metrics import durable_metrics
 from postern.assembly.foundation import Foundation
 from postern.assembly.part import Part
 from postern.assembly.runs import RunsPart
@@ -15,6 +16,7 @@ from postern.catalog import Trigger
 from postern.catalog.context_changes import apply
 from postern.connections.sealing.vault_keys import DURABLE_KEY, VaultKeys
 from postern.journal.run import Run
+from postern.journal.server_processes import BEAT_EVERY
 from postern.runs.runner import Read, holder
 from postern.triggers.large_bodies import LARGE
 from postern.triggers.read import arguments
@@ -22,9 +24,19 @@ from postern.triggers.read import arguments
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DurablePart(Part):
-    """`start` starts runs by the engine that each needs."""
+    """`start` starts runs by the engine that each needs. `drain` is called when the server process begins to stop."""
 
     start: Callable[..., Coroutine[Any, Any, Run]]
+    drain: Callable[[], object] = lambda: None
+
+
+def beat_every() -> float:
+    """The seconds between two beats of this server process: with durable runs it beats faster."""
+    if find_spec("dbos") is None:
+        return BEAT_EVERY
+    from postern.durable.upkeep import BEAT_EVERY as DURABLE
+
+    return DURABLE
 
 
 def durable_part(base: Foundation, runs: RunsPart, pages: str = "") -> DurablePart:
@@ -39,6 +51,7 @@ def durable_part(base: Foundation, runs: RunsPart, pages: str = "") -> DurablePa
     from postern.durable.seals import KeySeals, NoSeal
     from postern.durable.signal_waits import SignalWaits
     from postern.durable.turns import Turns
+    from postern.durable.upkeep import FRESH, Upkeep
     from postern.durable.waits import Waits
     from postern.durable.wakes import Wakes
 
@@ -60,10 +73,18 @@ def durable_part(base: Foundation, runs: RunsPart, pages: str = "") -> DurablePa
         return read()
 
     works = Works(journal.read, journal.write, triggers, again, seals, runs.threads, runs.ended, pages)
-    engine = DurableEngine(settings.database_url, journal.node, works, turns)
+    processes = runs.processes
+    engine = DurableEngine(
+        settings.database_url, journal.node, works, turns, may_claim=lambda: processes.beat_age() < FRESH
+    )
 
     async def may_begin(execution: Execution) -> bool:
-        return await engine.may_begin(execution)
+        # First the owner, then the beat: a process that stood still between the two does not begin.
+        while await engine.may_begin(execution):
+            if processes.beat_age() < FRESH:
+                return True
+            await processes.next_beat()
+        return False
 
     waits = Waits(journal.write, turns)
     wakes = Wakes(waits, journal.read, journal.node)
@@ -85,10 +106,22 @@ def durable_part(base: Foundation, runs: RunsPart, pages: str = "") -> DurablePa
         now=time.time,
     )
     runs.elsewhere.append(engine)
+    upkeep = Upkeep(processes.own, journal.read, journal.write, engine.accepted, engine.check_holds)
+    processes.looks.append(upkeep.look)
+
+    def drain() -> None:
+        waits.drain()
+        engine.drain()
 
     @asynccontextmanager
     async def life() -> AsyncIterator[None]:
         yield
         await engine.stop()
 
-    return DurablePart(start=Choice(runs.runner, acceptance).start, life=life, tasks=(engine.run, wakes.run))
+    return DurablePart(
+        start=Choice(runs.runner, acceptance).start,
+        drain=drain,
+        life=life,
+        tasks=(engine.run, wakes.run),
+        metrics=(durable_metrics(lambda: upkeep.phases, lambda: upkeep.takeovers),),
+    )
