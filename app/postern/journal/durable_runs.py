@@ -25,8 +25,11 @@ that no process, of the release before either, takes them for runs of one that i
 CLAIM_LOCK = 0x706F7375
 """The advisory lock of PostgreSQL under which runs of workflows with `max_concurrency` are claimed."""
 
+SUSPECT = 2
+"""So many server processes died while a run's code ran, with many others beside it: from then on it is taken alone."""
+
 COLUMNS = tuple(column.name for column in durable_runs.columns)
-_CLAIMED = ("run_id", "workflow", "attempt", "digest", "key_version", "request", "repeat_from")
+_CLAIMED = ("run_id", "workflow", "attempt", "digest", "key_version", "request", "deaths", "repeat_from")
 _ONCE = "ON CONFLICT (run_id) DO NOTHING"
 _STATE = 2
 """The place of the state in a row of runs."""
@@ -65,8 +68,9 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A run that this server process runs from now on, in this attempt. `attempt` is 1 the first time. `repeat_from` is
-    set if it was resumed: see `journal.durable_ends`."""
+    """A run that this server process runs from now on, in this attempt. `attempt` is 1 the first time. `deaths` is how
+    many server processes died while its code ran. `repeat_from` is set if it was resumed: see
+    `journal.durable_ends`."""
 
     run_id: str
     workflow: str
@@ -74,6 +78,7 @@ class Claimed:
     digest: str
     key_version: str | None
     request: str = field(repr=False)
+    deaths: int = 0
     repeat_from: int | None = None
 
 
@@ -122,9 +127,12 @@ def waiting(connection: Connection, most: int) -> int:
 # Taking runs
 
 
-def claim(connection: Connection, node: str, limits: Mapping[str, int], most: int) -> list[Claimed]:
+def claim(
+    connection: Connection, node: str, limits: Mapping[str, int], most: int, *, suspect: bool = True
+) -> list[Claimed]:
     """Take up to `most` runs that are ready: the oldest first, and one of each workflow in turn. `limits` are the
-    workflows with `max_concurrency`: so many of their runs have begun and not ended, in all server processes."""
+    workflows with `max_concurrency`: so many of their runs have begun and not ended, in all server processes. Of runs
+    during which SUSPECT server processes died, one is taken at most, and none if `suspect` is False."""
     wanted: dict[str, list[str]] = {}
     ready = select(durable_runs.c.workflow).where(_is(Phase.READY)).distinct()
     names = list(connection.execute(ready).scalars())
@@ -134,7 +142,7 @@ def claim(connection: Connection, node: str, limits: Mapping[str, int], most: in
         room = limits[name] - _begun(connection, name) if name in limits else most
         oldest = (
             select(durable_runs.c.run_id, durable_runs.c.attempt, durable_runs.c.repeat_from)
-            .where(_is(Phase.READY), durable_runs.c.workflow == name)
+            .where(_is(Phase.READY), durable_runs.c.workflow == name, durable_runs.c.deaths < SUSPECT)
             .order_by(durable_runs.c.attempt == 0, durable_runs.c.run_id)
             .limit(most)
             .with_for_update(skip_locked=True)
@@ -142,7 +150,8 @@ def claim(connection: Connection, node: str, limits: Mapping[str, int], most: in
         found = connection.execute(oldest).all()
         begun = [run_id for run_id, attempt, repeat in found if attempt and repeat is None]  # they have their places
         wanted[name] = begun + [row.run_id for row in found if row.run_id not in begun][: max(0, room)]
-    return _taken(connection, node, in_turn(wanted, most), (Phase.READY,))
+    alone = _suspect(connection) if suspect else []
+    return _taken(connection, node, [*alone, *in_turn(wanted, most)][:most], (Phase.READY,))
 
 
 def in_turn(wanted: Mapping[str, Sequence[str]], most: int) -> list[str]:
@@ -299,12 +308,19 @@ def _taken(connection: Connection, node: str, ids: Sequence[str], phases: Sequen
         update(durable_runs)
         .where(table.run_id.in_(ids), table.phase.in_([phase.value for phase in phases]))
         .values(phase=Phase.RUNNING.value, owner=node, attempt=table.attempt + 1)
-        .returning(*(table[name] for name in _CLAIMED))
+        .returning(*[table[name] for name in _CLAIMED])
     )
     found = {row.run_id: Claimed(*row) for row in connection.execute(changed)}
     if found:
         set_state(connection, list(found), State.RUNNING)
     return [found[run_id] for run_id in ids if run_id in found]
+
+
+def _suspect(connection: Connection) -> list[str]:
+    """The oldest run that has to be taken alone, if there is one. It has begun, so it has its place in any limit."""
+    waits = (_is(Phase.READY), durable_runs.c.deaths >= SUSPECT)
+    oldest = select(durable_runs.c.run_id).where(*waits).order_by(durable_runs.c.run_id).limit(1)
+    return list(connection.execute(oldest.with_for_update(skip_locked=True)).scalars())
 
 
 def _begun(connection: Connection, workflow: str) -> int:

@@ -73,10 +73,10 @@ def owners(connection: Connection) -> list[ServerProcess]:
 
 
 def owned(connection: Connection, node: str) -> list[Hold]:
-    """The runs that this process runs, as the journal says."""
+    """The runs that this process runs, or has in memory while they wait, as the journal says."""
     table = durable_runs.c
     mine = select(table.run_id, table.owner, table.attempt).where(table.owner == node)
-    return [Hold(*row) for row in connection.execute(mine.where(table.phase == Phase.RUNNING.value))]
+    return [Hold(*row) for row in connection.execute(mine)]
 
 
 def lost(found: Iterable[Hold], here: Collection[str], earlier: Collection[Hold]) -> list[Hold]:
@@ -86,25 +86,23 @@ def lost(found: Iterable[Hold], here: Collection[str], earlier: Collection[Hold]
 
 
 def put_back(connection: Connection, holds: Iterable[Hold]) -> list[str]:
-    """Runs that this process runs by the journal, and not in fact, are ready again: each in this attempt only. Returns
-    the ids."""
+    """This process runs these runs no longer, or never did, each in this attempt only: they are ready again, or wait in
+    no process's memory. Returns the ids of those that are ready."""
     table = durable_runs.c
-    ids = [
-        run_id
-        for hold in holds
-        for run_id in _moved(
-            connection,
-            and_(
-                table.run_id == hold.run_id,
-                table.owner == hold.node,
-                table.attempt == hold.attempt,
-                table.phase == Phase.RUNNING.value,
-            ),
-            {"phase": Phase.READY.value, "owner": None},
-        )
-    ]
-    set_state(connection, ids, State.WAITING)
-    return ids
+    ready: list[str] = []
+    for hold in holds:
+        mine = and_(table.run_id == hold.run_id, table.owner == hold.node, table.attempt == hold.attempt)
+        running = and_(mine, table.phase == Phase.RUNNING.value)
+        ready += _moved(connection, running, {"phase": Phase.READY.value, "owner": None})
+        _moved(connection, and_(mine, table.phase == Phase.WAITING.value), {"owner": None})
+    set_state(connection, ready, State.WAITING)
+    return ready
+
+
+def has_ended(connection: Connection, run_id: str) -> bool:
+    """Whether a run has ended, or is not there any more."""
+    phase = connection.execute(select(durable_runs.c.phase).where(durable_runs.c.run_id == run_id)).scalar()
+    return phase in (None, Phase.ENDED.value)
 
 
 def take_up_again(connection: Connection) -> int:
