@@ -121,9 +121,9 @@ def set_aside(connection: Connection, run_id: str, numbers: Iterable[int]) -> No
         connection.execute(update(approvals).where(*_one(run_id, number)).values(number=place))
 
 
-def begin_again(connection: Connection, run_id: str) -> None:
-    """The run begins from its start: it asks for all approvals again."""
-    asked = select(approvals.c.number).where(approvals.c.run_id == run_id, approvals.c.number >= 0)
+def set_aside_from(connection: Connection, run_id: str, first: int) -> None:
+    """The run is repeated from this checkpoint: it asks for all later approvals again."""
+    asked = select(approvals.c.number).where(approvals.c.run_id == run_id, approvals.c.number >= max(first, 0))
     set_aside(connection, run_id, connection.execute(asked).scalars().all())
 
 
