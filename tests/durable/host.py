@@ -60,7 +60,6 @@ class Host:
         self.journal = Journal(url)
         self.triggers: dict[str, Trigger] = {}
         self.calls: Callable[[Any, Any], Awaitable[Any]] = no_call
-        self.beat_age: Callable[[], float] = lambda: 0.0
         self.ended: dict[str, Run] = {}
         self.seals: Any = NoSeal()
         self._options = held, workers, most
@@ -87,7 +86,6 @@ class Host:
             self.seals,
             self._threads,
             self._has_ended,
-            beat_age=lambda: self.beat_age(),
         )
         self.engine = engine = DurableEngine(self.url, new_id(), works, turns)
 

@@ -1,5 +1,6 @@
 """Records as JSON. Pure. Bodies that are JSON are included as they were sent."""
 
+import json
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
@@ -9,9 +10,10 @@ from pydantic_core import to_json
 from postern.access import Policy
 from postern.catalog import Snapshot, Trigger
 from postern.catalog.snapshot import Fault
+from postern.journal.approvals import Approval
 from postern.journal.body_form import Form
 from postern.journal.reading.call_tree import Branch, Tree
-from postern.journal.reading.records import CallRecord, RefusalRecord, RunRecord
+from postern.journal.reading.records import CallRecord, DurableState, RefusalRecord, RunRecord
 from postern.journal.run import State, Step
 from postern.json_parser import parse
 from postern.trace import trace_id_of
@@ -76,6 +78,20 @@ def when(moment: float | None) -> str | None:
     return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def approval_json(approval: Approval) -> dict[str, Any]:
+    """An approval on the record of its run, with the decision."""
+    return {
+        "name": approval.name,
+        "state": approval.state.value,
+        "since": when(approval.since),
+        "until": when(approval.until),
+        "decided_at": when(approval.decided_at),
+        "decided_by": json.loads(approval.decided_by) if approval.decided_by else None,
+        "comment": approval.comment or None,
+        "begun_elsewhere": approval.elsewhere,
+    }
+
+
 def _summary(record: RunRecord, *, private: bool, acts: bool = True) -> dict[str, Any]:
     ended = record.ended_at
     error = None
@@ -104,6 +120,22 @@ def _summary(record: RunRecord, *, private: bool, acts: bool = True) -> dict[str
         "resubmitted_by": record.resubmitted_by if acts else None,
         "cancelled_by": record.cancelled_by if acts and _may_be_cancelled(record) else None,
         "trace_id": record.trace_id or trace_id_of(record.id),
+        "durable": durable_json(record.durable),
+    }
+
+
+def durable_json(state: DurableState | None) -> dict[str, Any] | None:
+    """Where a durable run is, and what wakes it; None for an inline run."""
+    if state is None:
+        return None
+    return {
+        "phase": state.phase.value,
+        "reason": state.reason,
+        "waits_for": state.waits_for,
+        "wakes_at": when(state.wakes_at),
+        "attempt": state.attempt,
+        "deaths": state.deaths,
+        "resumed": state.resumed,
     }
 
 

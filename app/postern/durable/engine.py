@@ -14,6 +14,7 @@ from postern.catalog import Trigger
 from postern.durable.dbos_engine import Checkpoints, DbosEngine
 from postern.durable.execution import Execution
 from postern.durable.executions import Checkpoint, Executions
+from postern.durable.probation import Probation
 from postern.durable.turns import Turns
 from postern.durable.works import Works, digest_of
 from postern.errors import Problem
@@ -43,13 +44,17 @@ class DurableEngine:
         works: Works,
         turns: Turns,
         now: Callable[[], float] = time,
+        may_claim: Callable[[], bool] = lambda: True,
         clock: Callable[[], float] = monotonic,
     ) -> None:
+        """`may_claim` says whether this process may claim runs at the moment."""
         self._node = node
         self._works = works
         self._turns = turns
         self._now = now
+        self._may_claim = may_claim
         self._clock = clock
+        self._probation = Probation()
         self._executions = Executions(node, works, turns, now, self._freed)
         self._dbos = DbosEngine(url, node, self.execute)
         self._claimed: dict[str, Claimed] = {}
@@ -72,6 +77,11 @@ class DurableEngine:
     def use(self, services: Services, checkpoint: Checkpoint) -> None:
         """What workflows get, and how a `def` workflow becomes a checkpoint. It is set before the first run."""
         self._executions.services, self._executions.checkpoint = services, checkpoint
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing executes here."""
+        return not self._executions.here
 
     def find(self, run_id: str) -> Run | None:
         """A run that is in progress here."""
@@ -104,9 +114,24 @@ class DurableEngine:
         """Look for runs to claim at once."""
         self._something.set()
 
+    def drain(self) -> None:
+        """This process is about to end: claim no more, leave the runs that wait at once, and the others before their
+        next step. The step of a run that is under way may end."""
+        self._executions.drain()
+
+    async def check_holds(self) -> None:
+        """Leave the runs that other processes have taken over, because this one seemed to be gone."""
+        before = list(self._executions.here.values())
+        holds = set(await self._works.read(partial(owned, node=self._node)))
+        void = [execution for execution in before if execution.hold not in holds]
+        for execution in void:
+            execution.leave()
+        if void:
+            log.warning("durable-runs-left", runs=len(void))
+
     async def stop(self) -> None:
         """Leave all runs to other server processes, or to the next start. Steps under way may end first."""
-        await self._executions.drain()
+        await self._executions.end()
         await self._dbos.stop()
         with suppress(Problem):
             await self._works.write(partial(release, node=self._node))
@@ -119,13 +144,16 @@ class DurableEngine:
         if wakes:
             await self._works.write(partial(wake, now=self._now()))
         self._more = False
-        while (ready or wakes) and not self._executions.closed:
+        while (ready or wakes) and not self._executions.draining and self._may_claim():
             room = self._turns.free - len(self._claimed)
             if room <= 0:
                 self._more = True
                 return
-            taking = partial(claim, node=self._node, limits=self._limits(), most=room)
+            suspect = self._probation.may_take(self._clock())
+            taking = partial(claim, node=self._node, limits=self._limits(), most=room, suspect=suspect)
             found: list[Claimed] = await self._works.write(taking)
+            for each in found:
+                self._probation.took(each.run_id, each.deaths, self._clock())
             await self._begin(found)
             if len(found) < room:
                 return
@@ -171,14 +199,18 @@ class DurableEngine:
                 claimed = await self._works.write(partial(take, run_id=run_id, node=self._node))
             if claimed is None:
                 return await self._executions.has_ended(run_id)
-            if self._executions.closed:
-                return False
-            return await self._executions.run(claimed, checkpoints)
+            recorded = not self._executions.draining and await self._executions.run(claimed, checkpoints)
+            if not recorded and not self._executions.closed:  # otherwise all are released at once
+                await self._works.write(partial(put_back, holds=[self._hold(claimed)]))
         except Exception as error:
             log.warning("durable-run-left", run_id=run_id, cause=type(error).__name__)
             return False
+        else:
+            return recorded
         finally:
             self._arrived -= Counter({run_id: 1})
+            if self._probation.ended(run_id):
+                self._something.set()
 
     # What is left lying
 
@@ -192,9 +224,9 @@ class DurableEngine:
         if lying := lost(found, self._arrived, self._found):
             for hold in lying:
                 self._claimed.pop(hold.run_id, None)
-            await self._works.write(partial(put_back, holds=lying))
-            log.warning("durable-runs-put-back", runs=len(lying))
-            self._something.set()
+            if back := await self._works.write(partial(put_back, holds=lying)):
+                log.warning("durable-runs-put-back", runs=len(back))
+                self._something.set()
         self._found = set(found)
         keys = self._clock() - self._keys_tried >= KEY_AGAIN
         if keys:

@@ -9,13 +9,11 @@ from functools import partial
 from typing import Any
 
 import structlog
-from sqlalchemy import select
 
 from postern.authoring.context import Context, Services
 from postern.authoring.uses import limited
 from postern.authoring.waits import StepError
 from postern.catalog import Trigger
-from postern.connections.faults import ConnectionFault
 from postern.connections.sealing.sealed_text import CannotOpen
 from postern.durable.dbos_engine import Checkpoints, Later, Left
 from postern.durable.execution import CURRENT, Execution
@@ -24,8 +22,8 @@ from postern.durable.payload import Payload, unpacked
 from postern.durable.turns import Turns
 from postern.durable.works import Works, digest_of
 from postern.errors import Problem
-from postern.journal.durable_runs import Claimed, Hold, Phase, Reason, owns, park, record_outcome
-from postern.journal.durable_tables import durable_runs
+from postern.journal.durable_runs import Claimed, Hold, Reason, owns, park, record_outcome
+from postern.journal.durable_upkeep import has_ended
 from postern.journal.run import Outcome, Run
 from postern.journal.writing.rows import facts
 from postern.runs.deadlines import Deadlines, Task
@@ -34,8 +32,6 @@ from postern.runs.runner import holder
 from postern.runs.threads import NotBegun
 from postern.trace import RUN
 
-BEAT = 6.0
-"""Seconds: with an older beat this process begins no body. Others take its runs over when it is 10 s old."""
 DRAIN = 5.0
 """Seconds that steps under way have to end when the server process ends."""
 RECORD_AGAIN = 1.0
@@ -56,7 +52,7 @@ class Executions:
         self.here: dict[str, Execution] = {}
         self.services: Services | None = None
         self.checkpoint: Checkpoint | None = None
-        self.closed = False
+        self.closed = self.draining = False
         self._node = node
         self._works = works
         self._turns = turns
@@ -81,23 +77,30 @@ class Executions:
         return execution
 
     async def may_begin(self, execution: Execution) -> bool:
-        """Whether an execution may begin a body now: the run is its own, and no other process can have taken this one
-        for gone. Raises Later if this process has not beaten for a while."""
-        if self.closed or execution.left:
+        """Whether an execution may begin a body now: the run is its own."""
+        if self.draining or execution.left:
             return False
-        if self._works.beat_age() > BEAT:
-            raise Later("no-beat")
         mine: bool = await self._works.read(partial(owns, hold=execution.hold))
         return mine
 
-    async def drain(self) -> None:
-        """End all executions. What is in a step has DRAIN seconds to end, and is kept."""
+    def drain(self) -> None:
+        """Begin no body any more. Executions that wait end at once, the others before their next step."""
+        self.draining = True
+        for execution in list(self.here.values()):
+            if not execution.turn:
+                execution.leave()
+
+    async def end(self) -> None:
+        """End all executions. What is in a step has DRAIN seconds to end, and is kept, unless they were drained
+        before."""
+        drained = self.draining
+        self.drain()
         self.closed = True
         for execution in list(self.here.values()):
-            if execution.bodies and execution.turn:
-                execution.left = True
-            else:
+            if drained or not execution.bodies:
                 execution.leave()
+            else:
+                execution.left = True
         with suppress(TimeoutError):
             async with asyncio.timeout(DRAIN):
                 while self.here:
@@ -133,12 +136,9 @@ class Executions:
             self._freed()
 
     async def _payload(self, claimed: Claimed) -> Payload | None:
-        """The request of a run; None if its key is not there: then it goes on later, or is parked."""
+        """The request of a run; None if it does not open: then the run is parked. Raises ConnectionFault."""
         try:
             text = await self._works.seals.open(claimed.run_id, "request", claimed.request, claimed.key_version)
-        except ConnectionFault as error:
-            log.warning("durable-run-left", run_id=claimed.run_id, cause=type(error).__name__)
-            return None
         except CannotOpen:
             await self._park(claimed, Reason.KEY)
             return None
@@ -286,6 +286,5 @@ class Executions:
 
     async def has_ended(self, run_id: str) -> bool:
         """Whether a run has its outcome, or is not known."""
-        phase = select(durable_runs.c.phase).where(durable_runs.c.run_id == run_id)
-        found = await self._works.read(lambda connection: connection.execute(phase).scalar())
-        return found in (None, Phase.ENDED.value)
+        ended: bool = await self._works.read(partial(has_ended, run_id=run_id))
+        return ended
