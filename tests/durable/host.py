@@ -53,10 +53,13 @@ async def no_call(ctx: Any, outgoing: Any) -> Any:
 
 class Host:
     """A server process on the database at `url`. `serve` says which workflows it has, and `calls` what `ctx.call` does.
-    `held` is for how many seconds a run that waits stays in memory."""
+    `held` is for how many seconds a run that waits stays in memory. The database of `checkpoints` is the same by
+    another address."""
 
-    def __init__(self, url: str, *, held: float = HELD, workers: int = 32, most: int = MOST) -> None:
-        self.url = url
+    def __init__(
+        self, url: str, *, held: float = HELD, workers: int = 32, most: int = MOST, checkpoints: str = ""
+    ) -> None:
+        self.url = checkpoints or url
         self.journal = Journal(url)
         self.triggers: dict[str, Trigger] = {}
         self.calls: Callable[[Any, Any], Awaitable[Any]] = no_call

@@ -97,7 +97,7 @@ class Executions:
         self.drain()
         self.closed = True
         for execution in list(self.here.values()):
-            if drained or not execution.bodies:
+            if drained or not execution.under_way:
                 execution.leave()
             else:
                 execution.left = True
