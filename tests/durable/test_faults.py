@@ -261,7 +261,7 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     raise ConnectionError
 
 
-Code = Callable[[Any], Any]
+Code = Callable[..., Any]
 
 
 def changed(function: Code, **options: Any) -> Any:
@@ -281,7 +281,7 @@ async def added(ctx) -> str:
     return "".join([await ctx.step(one), await ctx.step(gate), await ctx.step(two)])
 
 
-async def other_body(ctx, body: int) -> str:
+async def other_body(ctx: Any, body: int) -> str:
     return "other"
 
 
