@@ -81,6 +81,18 @@ def test_a_server_loads_nothing_at_its_start_but_what_its_triggers_need(tmp_path
     assert not {"postern.local_tenant", "postern.assembly.console", "postern.console.routes"} & loaded
 
 
+def test_a_command_that_reads_the_catalog_loads_no_server(tmp_path: Path):
+    program = (
+        "from postern.cli.commands import loaded\nloaded('check')\n"
+        "from postern.assembly import load_catalog\nfrom postern.settings import load_settings\n"
+        "load_catalog(load_settings(defaults={'workflows': '.'}))\n"
+    )
+    loaded = loaded_after(program, tmp_path)
+    assert "postern.assembly.catalog" in loaded
+    assert not {"uvicorn", "jinja2", "starlette.applications"} & loaded
+    assert not {"postern.assembly.application", "postern.api.routes", "postern.triggers.pipeline"} & loaded
+
+
 def test_the_writer_of_records_loads_nothing_but_the_database_to_open_it(tmp_path: Path):
     """The first recorded run of a server waits for it."""
     loaded = loaded_after("import postern.journal.writing.writer", tmp_path)
