@@ -79,6 +79,7 @@ def create_app(
         telemetry.noted(_pipeline(base, runs, durable, refusals, large), _gate(base, senders, urls, observed)),
         for_author=for_author,
         console_on=console_on,
+        later=api.results.of_trigger,
     )
     own_host, outside = own_host_of(settings, for_author), network_check(settings.allowed_networks)
     traced = telemetry.around(pipeline)

@@ -1,22 +1,25 @@
 """Durable runs, if the extra `durable` is installed."""
 
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
+from postern.api.durable_actions import nothing_here
 from postern.api.durable_metrics import durable_metrics
+from postern.api.results import no_reply
 from postern.api.signal_actions import SendSignal
+from postern.assembly.ended_runs import EndedRuns
 from postern.assembly.foundation import Foundation
 from postern.assembly.part import Part
 from postern.assembly.runs import RunsPart
 from postern.catalog import Trigger
 from postern.catalog.context_changes import apply
 from postern.connections.sealing.vault_keys import DURABLE_KEY, VaultKeys
-from postern.journal.run import Run
+from postern.journal.run import Outcome, Run
 from postern.journal.server_processes import BEAT_EVERY
 from postern.runs.runner import Read, holder
 from postern.settings.own_application import on_behalf_of
@@ -26,11 +29,17 @@ from postern.triggers.read import arguments
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DurablePart(Part):
-    """`start` starts runs by the engine that each needs. `send_signal` is None without the extra. `drain` is called
-    when the server process begins to stop."""
+    """`start` starts runs by the engine that each needs. `send_signal` is None without the extra. `cancel` cancels a
+    run that is here, `whole` returns the whole reply of one that has ended, and `ready` looks for runs to claim.
+    `ended` is called with the id of each run whose end is recorded. `drain` is called when the server process begins to
+    stop."""
 
     start: Callable[..., Coroutine[Any, Any, Run]]
     send_signal: SendSignal | None = None
+    cancel: Callable[..., Awaitable[None]] = nothing_here
+    whole: Callable[[str], Awaitable[Outcome | None]] = no_reply
+    ready: Callable[[], object] = lambda: None
+    ended: EndedRuns = field(default_factory=EndedRuns)
     drain: Callable[[], object] = lambda: None
 
 
@@ -48,6 +57,7 @@ def durable_part(base: Foundation, runs: RunsPart, pages: str = "") -> DurablePa
     if find_spec("dbos") is None:
         return DurablePart(start=runs.runner.start)
     from postern.durable.acceptance import Acceptance
+    from postern.durable.cancellations import Cancellations
     from postern.durable.choice import Choice, may_be_durable
     from postern.durable.durable_steps import DurableSteps
     from postern.durable.engine import DurableEngine, Works
@@ -76,7 +86,8 @@ def durable_part(base: Foundation, runs: RunsPart, pages: str = "") -> DurablePa
             return await in_thread(run, read)
         return read()
 
-    works = Works(journal.read, journal.write, triggers, again, seals, runs.threads, runs.ended, pages)
+    ended = EndedRuns(runs.ended)
+    works = Works(journal.read, journal.write, triggers, again, seals, runs.threads, ended.by_code, pages)
     processes = runs.processes
     engine = DurableEngine(
         settings.database_url, journal.node, works, turns, may_claim=lambda: processes.beat_age() < FRESH
@@ -113,6 +124,8 @@ def durable_part(base: Foundation, runs: RunsPart, pages: str = "") -> DurablePa
     upkeep = Upkeep(processes.own, journal.read, journal.write, engine.accepted, engine.check_holds)
     processes.looks.append(upkeep.look)
 
+    cancellations = Cancellations(engine, journal.node, journal.read, journal.write, ended)
+
     def drain() -> None:
         waits.drain()
         engine.drain()
@@ -128,8 +141,11 @@ def durable_part(base: Foundation, runs: RunsPart, pages: str = "") -> DurablePa
     return DurablePart(
         start=Choice(runs.runner, acceptance, may_wait).start,
         send_signal=signals.send,
+        cancel=cancellations.cancel,
+        ready=engine.accepted,
+        ended=ended,
         drain=drain,
         life=life,
-        tasks=(engine.run, wakes.run),
+        tasks=(engine.run, wakes.run, cancellations.run),
         metrics=(durable_metrics(lambda: upkeep.phases, lambda: upkeep.takeovers),),
     )
