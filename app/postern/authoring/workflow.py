@@ -179,7 +179,7 @@ def workflow(
             secrets=declared_names("secrets", secrets),
             line=inspect.unwrap(function).__code__.co_firstlineno,
             durable=durable,
-            signals=None if signals is None else _access(signals),
+            signals=None if signals is None else _signals(signals),
             **_signature(function, path),
         )
 
@@ -243,6 +243,13 @@ def _access(access: Access | None) -> Access:
             f"access={access!r} is not an access mode: call anonymous(), tenant_users() or specific_users(...)"
         )
     return access
+
+
+def _signals(signals: Access) -> Access:
+    mode = _access(signals)
+    if isinstance(mode, Anonymous) and (mode.signed or mode.signed_by is not None):
+        raise WorkflowFault("signals=: a signal has no signed URL and no signature of a sender: choose another mode")
+    return mode
 
 
 def _methods(methods: "Iterable[str]") -> tuple[str, ...]:
