@@ -5,22 +5,20 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mappi
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from importlib.util import find_spec
 from typing import Any
 
 from postern.api.durable_actions import nothing_here
-from postern.api.durable_metrics import durable_metrics
 from postern.api.results import no_reply
 from postern.api.signal_actions import SendSignal
 from postern.assembly.ended_runs import EndedRuns
 from postern.assembly.foundation import Foundation
 from postern.assembly.part import Part
 from postern.assembly.runs import RunsPart
+from postern.assembly.takeovers import beats, durable_is_installed, fence, take_over
 from postern.catalog import Trigger
 from postern.catalog.context_changes import apply
 from postern.connections.sealing.vault_keys import DURABLE_KEY, VaultKeys
 from postern.journal.run import Outcome, Run
-from postern.journal.server_processes import BEAT_EVERY
 from postern.runs.runner import Read, holder
 from postern.settings.own_application import on_behalf_of
 from postern.triggers.large_bodies import LARGE
@@ -43,29 +41,18 @@ class DurablePart(Part):
     drain: Callable[[], object] = lambda: None
 
 
-def beat_every() -> float:
-    """The seconds between two beats of this server process: with durable runs it beats faster."""
-    if find_spec("dbos") is None:
-        return BEAT_EVERY
-    from postern.durable.upkeep import BEAT_EVERY as DURABLE
-
-    return DURABLE
-
-
-def durable_part(base: Foundation, runs: RunsPart, pages: str = "") -> DurablePart:
-    """Without the extra, all runs are inline."""
-    if find_spec("dbos") is None:
+def durable_part(base: Foundation, runs: RunsPart, pages: str = "", *, executes: bool = True) -> DurablePart:
+    """Without the extra, all runs are inline. `executes`: durable runs are executed here, not only accepted."""
+    if not durable_is_installed():
         return DurablePart(start=runs.runner.start)
     from postern.durable.acceptance import Acceptance
     from postern.durable.cancellations import Cancellations
     from postern.durable.choice import Choice, may_be_durable
     from postern.durable.durable_steps import DurableSteps
     from postern.durable.engine import DurableEngine, Works
-    from postern.durable.execution import Execution
     from postern.durable.seals import KeySeals, NoSeal
     from postern.durable.signals import Signals
     from postern.durable.turns import Turns
-    from postern.durable.upkeep import FRESH, Upkeep
     from postern.durable.waits import Waits
     from postern.durable.wakes import Wakes
 
@@ -88,18 +75,8 @@ def durable_part(base: Foundation, runs: RunsPart, pages: str = "") -> DurablePa
 
     ended = EndedRuns(runs.ended)
     works = Works(journal.read, journal.write, triggers, again, seals, runs.threads, ended.by_code, pages)
-    processes = runs.processes
-    engine = DurableEngine(
-        settings.database_url, journal.node, works, turns, may_claim=lambda: processes.beat_age() < FRESH
-    )
-
-    async def may_begin(execution: Execution) -> bool:
-        # First the owner, then the beat: a process that stood still between the two does not begin.
-        while await engine.may_begin(execution):
-            if processes.beat_age() < FRESH:
-                return True
-            await processes.next_beat()
-        return False
+    engine = DurableEngine(settings.database_url, journal.node, works, turns, may_claim=beats(runs.processes))
+    may_begin = fence(engine, runs.processes)
 
     waits = Waits(journal.write, turns)
     wakes = Wakes(waits, journal.read, journal.node)
@@ -121,8 +98,7 @@ def durable_part(base: Foundation, runs: RunsPart, pages: str = "") -> DurablePa
         now=time.time,
     )
     runs.elsewhere.append(engine)
-    upkeep = Upkeep(processes.own, journal.read, journal.write, engine.accepted, engine.check_holds)
-    processes.looks.append(upkeep.look)
+    metrics = (take_over(base, runs.processes, engine),)
 
     cancellations = Cancellations(engine, journal.node, journal.read, journal.write, ended)
 
@@ -146,6 +122,6 @@ def durable_part(base: Foundation, runs: RunsPart, pages: str = "") -> DurablePa
         ended=ended,
         drain=drain,
         life=life,
-        tasks=(engine.run, wakes.run, cancellations.run),
-        metrics=(durable_metrics(lambda: upkeep.phases, lambda: upkeep.takeovers),),
+        tasks=(engine.run, wakes.run, cancellations.run) if executes else (),
+        metrics=metrics,
     )
