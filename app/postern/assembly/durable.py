@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+from postern.api.approval_actions import Unseal, as_it_is
 from postern.api.durable_actions import nothing_here
 from postern.api.results import no_reply
 from postern.api.signal_actions import SendSignal
@@ -27,13 +28,16 @@ from postern.triggers.read import arguments
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DurablePart(Part):
-    """`start` starts runs by the engine that each needs. `send_signal` is None without the extra. `cancel` cancels a
-    run that is here, `whole` returns the whole reply of one that has ended, and `ready` looks for runs to claim.
-    `ended` is called with the id of each run whose end is recorded. `drain` is called when the server process begins to
-    stop."""
+    """`start` starts runs by the engine that each needs. `send_signal` is None without the extra. `come` is called with
+    the id of a run for which something has come, and `unseal` opens what is kept of runs: run, column, kept text, key
+    version. `cancel` cancels a run that is here, `whole` returns the whole reply of one that has ended, and `ready`
+    looks for runs to claim. `ended` is called with the id of each run whose end is recorded. `drain` is called when the
+    server process begins to stop."""
 
     start: Callable[..., Coroutine[Any, Any, Run]]
     send_signal: SendSignal | None = None
+    come: Callable[[str], None] = lambda _: None
+    unseal: Unseal = as_it_is
     cancel: Callable[..., Awaitable[None]] = nothing_here
     whole: Callable[[str], Awaitable[Outcome | None]] = no_reply
     ready: Callable[[], object] = lambda: None
@@ -46,6 +50,7 @@ def durable_part(base: Foundation, runs: RunsPart, pages: str = "", *, executes:
     if not durable_is_installed():
         return DurablePart(start=runs.runner.start)
     from postern.durable.acceptance import Acceptance
+    from postern.durable.approvals import Approvals
     from postern.durable.cancellations import Cancellations
     from postern.durable.choice import Choice, may_be_durable
     from postern.durable.durable_steps import DurableSteps
@@ -84,9 +89,16 @@ def durable_part(base: Foundation, runs: RunsPart, pages: str = "", *, executes:
         runs.steps, runs.services.call, waits, engine.execution_of, may_begin, seals, settings.max_result_bytes
     )
     signals = Signals(steps, waits, engine.execution_of, journal.read, journal.write, seals, engine.accepted)
+    approvals = Approvals(steps, waits, engine.execution_of, journal.read, journal.write, seals, base.catalog.bind)
     engine.services = replace(
-        runs.services, step=steps.step, call=steps.call, sleep=steps.sleep, wait_for=signals.wait_for
+        runs.services,
+        step=steps.step,
+        call=steps.call,
+        sleep=steps.sleep,
+        wait_for=signals.wait_for,
+        approval=approvals.approval,
     )
+
     acceptance = Acceptance(
         journal,
         runs.runner.room,
@@ -117,6 +129,8 @@ def durable_part(base: Foundation, runs: RunsPart, pages: str = "", *, executes:
     return DurablePart(
         start=Choice(runs.runner, acceptance, may_wait).start,
         send_signal=signals.send,
+        come=signals.come,
+        unseal=seals.open,
         cancel=cancellations.cancel,
         ready=engine.accepted,
         ended=ended,
