@@ -48,6 +48,7 @@ def durable_part(base: Foundation, runs: RunsPart, pages: str = "") -> DurablePa
     if find_spec("dbos") is None:
         return DurablePart(start=runs.runner.start)
     from postern.durable.acceptance import Acceptance
+    from postern.durable.checkpoint_retention import CheckpointRetention
     from postern.durable.choice import Choice, may_be_durable
     from postern.durable.durable_steps import DurableSteps
     from postern.durable.engine import DurableEngine, Works
@@ -130,6 +131,6 @@ def durable_part(base: Foundation, runs: RunsPart, pages: str = "") -> DurablePa
         send_signal=signals.send,
         drain=drain,
         life=life,
-        tasks=(engine.run, wakes.run),
+        tasks=(engine.run, wakes.run, CheckpointRetention(engine.store, journal.read, journal.write).run),
         metrics=(durable_metrics(lambda: upkeep.phases, lambda: upkeep.takeovers),),
     )

@@ -17,6 +17,7 @@ from postern.durable.dbos_engine import Checkpoints, DbosEngine, Left
 from postern.durable.execution import Execution
 from postern.durable.payload import unpacked
 from postern.durable.probation import Probation
+from postern.durable.replies import reply_of
 from postern.durable.seals import Seals
 from postern.durable.turns import Turns
 from postern.errors import Problem
@@ -150,6 +151,11 @@ class DurableEngine:
         await self._dbos.stop()
         with suppress(Problem):
             await self._works.write(partial(release, node=self._node))
+
+    @property
+    def store(self) -> DbosEngine:
+        """The store of checkpoints."""
+        return self._dbos
 
     # Claims
 
@@ -311,6 +317,7 @@ class DurableEngine:
             facts=facts(run),
             hold=execution.hold,
             failed_step=execution.failed_step,
+            reply=await reply_of(execution, self._works.seals),
         )
         recorded: bool = await self._works.write(ending)
         if recorded:
