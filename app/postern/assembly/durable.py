@@ -52,10 +52,12 @@ def durable_part(base: Foundation, runs: RunsPart, pages: str = "", *, executes:
     from postern.durable.acceptance import Acceptance
     from postern.durable.approvals import Approvals
     from postern.durable.cancellations import Cancellations
+    from postern.durable.checkpoint_retention import CheckpointRetention
     from postern.durable.choice import Choice, may_be_durable
     from postern.durable.durable_calls import DurableCalls
     from postern.durable.durable_steps import DurableSteps
     from postern.durable.engine import DurableEngine
+    from postern.durable.replies import kept_reply
     from postern.durable.seals import KeySeals, NoSeal
     from postern.durable.signals import Signals
     from postern.durable.turns import Turns
@@ -128,6 +130,8 @@ def durable_part(base: Foundation, runs: RunsPart, pages: str = "", *, executes:
         yield
         await engine.stop()
 
+    retention = CheckpointRetention(engine.store, journal.read, journal.write)
+    tasks = (engine.run, wakes.run, cancellations.run, retention.run)
     return DurablePart(
         start=Choice(runs.runner, acceptance, may_wait).start,
         send_signal=signals.send,
@@ -135,9 +139,10 @@ def durable_part(base: Foundation, runs: RunsPart, pages: str = "", *, executes:
         unseal=seals.open,
         cancel=cancellations.cancel,
         ready=engine.accepted,
+        whole=partial(kept_reply, journal.read, seals),
         ended=ended,
         drain=drain,
         life=life,
-        tasks=(engine.run, wakes.run, cancellations.run) if executes else (),
+        tasks=tasks if executes else (),
         metrics=metrics,
     )

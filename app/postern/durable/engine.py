@@ -85,6 +85,11 @@ class DurableEngine:
         return execution.run if execution is not None else None
 
     @property
+    def store(self) -> DbosEngine:
+        """The store of checkpoints."""
+        return self._dbos
+
+    @property
     def idle(self) -> bool:
         """Whether nothing executes here."""
         return not self._executions.here

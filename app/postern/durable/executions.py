@@ -21,6 +21,7 @@ from postern.durable.dbos_engine import Checkpoints, Later, Left
 from postern.durable.execution import CURRENT, Execution
 from postern.durable.kept_outcomes import outcome_read, outcome_written
 from postern.durable.payload import Payload, unpacked
+from postern.durable.replies import reply_of
 from postern.durable.turns import Turns
 from postern.durable.works import Works, digest_of
 from postern.errors import Problem
@@ -283,7 +284,10 @@ class Executions:
         """Record the outcome, for this execution only. While the journal is unavailable, it is tried again."""
         run = execution.run
         run.outcome, run.ended_at = outcome, self._now()
-        ending = partial(record_outcome, facts=facts(run), hold=execution.hold, failed_step=execution.failed_step)
+        reply = await reply_of(execution, self._works.seals)
+        ending = partial(
+            record_outcome, facts=facts(run), hold=execution.hold, failed_step=execution.failed_step, reply=reply
+        )
         while True:
             try:
                 recorded: bool = await self._works.write(ending)
