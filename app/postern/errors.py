@@ -47,6 +47,10 @@ CONSENT_REQUIRED = "consent-required"
 likewise."""
 
 
+TOO_MANY_CRASHES = "too-many-crashes"
+"""The code of a durable run during which too many server processes died."""
+
+
 class ProblemType(NamedTuple):
     """One row of the table of problems: the meaning of a `code`."""
 
@@ -82,9 +86,17 @@ PROBLEMS: Mapping[str, ProblemType] = {
         "the claims of WWW-Authenticate if it has any.",
     ),
     "forbidden": ProblemType(403, "Forbidden", "Operator role required."),
+    "self-approval": ProblemType(
+        403,
+        "Self-approval",
+        "You caused this run, so another person has to decide: the author allows no self-approval.",
+    ),
     "unknown-trigger": ProblemType(404, "Unknown trigger", "There is no trigger at this URL."),
     "unknown-run": ProblemType(
         404, "Unknown run", "There is no such run, or it is not yours: send the token of the caller who started it."
+    ),
+    "unknown-approval": ProblemType(
+        404, "Unknown approval", "The run waits for no such decision, or it is not yours: list those that wait for you."
     ),
     "unknown-connection": ProblemType(
         404,
@@ -98,6 +110,10 @@ PROBLEMS: Mapping[str, ProblemType] = {
         405, "Method not allowed", "This URL does not accept this method: see the Allow header."
     ),
     "request-timeout": ProblemType(408, "Request timeout", "The request arrived too slowly."),
+    "approval-decided": ProblemType(
+        409, "Approval decided", "The decision was made already, or the time for it is over: the first one stands."
+    ),
+    "cannot-resume": ProblemType(409, "Cannot resume", "This run cannot be resumed."),
     "cannot-resubmit": ProblemType(409, "Cannot resubmit", "This run cannot be started again from its record."),
     "confirmation-required": ProblemType(
         409, "Confirmation required", "This may shut out the last operator: send `confirm` to do it nevertheless."
@@ -115,6 +131,9 @@ PROBLEMS: Mapping[str, ProblemType] = {
     "reply-not-kept": ProblemType(409, "Reply not kept", "The run has ended, but its complete reply was not kept."),
     "run-cancelled": ProblemType(409, "Run cancelled", "The run was cancelled before it ended."),
     "run-ended": ProblemType(409, "Run ended", "The run has ended already."),
+    "run-not-durable": ProblemType(
+        409, "Run not durable", "The run is not durable, so it waits for no signal and no decision."
+    ),
     "run-in-progress": ProblemType(409, "Run in progress", "The run of this idempotency key has not ended yet."),
     "body-too-large": ProblemType(413, "Body too large", "The body is larger than this trigger accepts."),
     "too-many-elements": ProblemType(
@@ -136,11 +155,17 @@ PROBLEMS: Mapping[str, ProblemType] = {
     "too-many-runs": ProblemType(
         429, "Too many runs", "This workflow already has as many concurrent runs as it allows."
     ),
+    "too-many-signals": ProblemType(
+        429, "Too many signals", "The run has as many signals as it takes: 100, and 1 MiB of bodies."
+    ),
     "rate-limited": ProblemType(
         429, "Rate limited", "More requests came than this server accepts: wait as long as Retry-After says."
     ),
     "headers-too-large": ProblemType(431, "Headers too large", "The headers are larger than this server accepts."),
     "workflow-failed": ProblemType(500, "Workflow failed", "The workflow ended with an error."),
+    TOO_MANY_CRASHES: ProblemType(
+        500, "Too many crashes", "Server processes died five times while this run was executing: it is not run again."
+    ),
     "internal-error": ProblemType(500, "Internal error", "The server failed to handle the request."),
     "unsupported-transfer-coding": ProblemType(
         501, "Unsupported transfer coding", "The only transfer coding that this server supports is chunked."
@@ -155,6 +180,9 @@ PROBLEMS: Mapping[str, ProblemType] = {
     ),
     "signing-key-unavailable": ProblemType(
         503, "Signing key unavailable", "The key that signs URLs of this workflow cannot be read."
+    ),
+    "durable-key-unavailable": ProblemType(
+        503, "Durable key unavailable", "The key that seals durable runs cannot be read at the moment."
     ),
     "journal-unavailable": ProblemType(
         503, "Journal unavailable", "Runs cannot be recorded at the moment, and no run starts without a record."

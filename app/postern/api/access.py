@@ -4,7 +4,7 @@ Operators see every run. Any client that knows the id of an anonymous caller's r
 to the caller that started it, by tenant and object id. For all others it does not exist.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 
 from postern.access import Caller, Check, Guarded, Policy, Refused, Signed, audience_requirement
@@ -22,6 +22,14 @@ class Standing(StrEnum):
     OWNER = "owner"
     BEARER = "bearer"  # knows the id of an anonymous caller's run, which is enough
     NONE = "none"
+
+
+def policies_of(triggers: Iterable[Trigger]) -> Iterator[Policy]:
+    """Who may call the workflows, and who may send signals to their runs."""
+    for trigger in triggers:
+        yield trigger.policy
+        if trigger.signals is not None:
+            yield trigger.signals
 
 
 def recognise(installation: Installation, policies: Iterable[Policy], caller: Caller) -> None:
@@ -50,10 +58,10 @@ def visible(installation: Installation, triggers: Mapping[str, Trigger], caller:
     callers without a token (None) the anonymous ones. Those whose requests have to be signed are for operators."""
     if caller is not None and is_operator(installation, caller):
         return frozenset(triggers)
-    return frozenset(name for name, trigger in triggers.items() if _allows(trigger.policy, caller))
+    return frozenset(name for name, trigger in triggers.items() if allows(trigger.policy, caller))
 
 
-def _allows(policy: Policy, caller: Caller | None) -> bool:
+def allows(policy: Policy, caller: Caller | None) -> bool:
     """What `admit` decides, without the reasons. A caller who has to sign in again first sees the workflow, too."""
     if isinstance(policy, Signed):
         return False  # neither a token nor its absence lets anyone call it

@@ -16,15 +16,30 @@ from postern.catalog.spawned import hand_down
 from postern.settings import SettingProblem, Settings, SettingsFault
 from postern.settings.own_application import on_behalf_of
 
+NOT_SEALED = (
+    "durable=True with secure_inputs or secure_outputs needs a key: set POSTERN_DURABLE_KEY_NAME to the name of a Key "
+    "Vault secret, so that bodies are sealed while they lie in the database"
+)
+
+
+NOT_ON_BEHALF = (
+    "is used on behalf of the caller, whose token is not kept, and a durable run may outlive it. "
+    "Leave out durable=True, or give the entry another way to sign in"
+)
+
+
+Bind = Callable[[Access], Policy]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CatalogPart(Part):
-    """The loaded workflows. `snapshot` and `triggers` return the current ones. `listeners` are called with the old and
-    the new snapshot after each change."""
+    """The loaded workflows. `snapshot` and `triggers` return the current ones. `bind` makes the policy of an access
+    mode as of now. `listeners` are called with the old and the new snapshot after each change."""
 
     catalog: Catalog
     snapshot: Callable[[], Snapshot]
     triggers: Callable[[], Mapping[str, Trigger]]
+    bind: Bind
     listeners: list[Callable[[Snapshot, Snapshot], None]]
 
 
@@ -40,16 +55,36 @@ def catalog_part(
         for listener in listeners:
             listener(old, new)
 
-    catalog = load_catalog(settings, on_change=on_change, trial=True, missing_secrets=missing_secrets)
+    people = CurrentPeople(settings)
+    catalog = load_catalog(
+        settings, on_change=on_change, trial=True, missing_secrets=missing_secrets, current_people=people
+    )
     return CatalogPart(
         catalog=catalog,
         snapshot=lambda: catalog.snapshot,
         triggers=lambda: catalog.snapshot.triggers,
+        bind=binding(settings, people),
         listeners=listeners,
         tasks=(catalog.watch,),
         checks={"catalog": folder_readable(settings.workflows)},
         metrics=(catalog_metrics(lambda: len(catalog.snapshot.faults)),),
     )
+
+
+def binding(settings: Settings, people: Callable[[], Mapping[str, str]]) -> Bind:
+    """What makes the policy of an access mode in this installation. It raises AccessFault if there can be none."""
+
+    def bind_here(access: Access) -> Policy:
+        return bind(
+            access,
+            people=people(),
+            tenants=own_tenants(settings),
+            audiences=settings.audience,
+            client_id=settings.client_id,
+            auth_contexts=settings.auth_contexts,
+        )
+
+    return bind_here
 
 
 def load_catalog(
@@ -58,31 +93,29 @@ def load_catalog(
     *,
     trial: bool = False,
     missing_secrets: Callable[[], Mapping[str, str]] = dict,
+    current_people: CurrentPeople | None = None,
 ) -> Catalog:
     """The loaded catalog of the settings' folder, with policies for this installation. With `trial`, as in a server,
     modules are tried in another process first. Raises SettingsFault if a
     workflow's access mode needs a setting that is not set."""
     missing: dict[str, str] = {}
-    people = CurrentPeople(settings)
+    people = current_people or CurrentPeople(settings)
+    bind_now = binding(settings, people)
 
     def bind_here(access: Access) -> Policy:
         try:
-            return bind(
-                access,
-                people=people(),
-                tenants=own_tenants(settings),
-                audiences=settings.audience,
-                client_id=settings.client_id,
-                auth_contexts=settings.auth_contexts,
-            )
+            return bind_now(access)
         except SettingMissing as fault:
             missing.update(fault.settings)
             raise
 
     acts_for_caller = _fits(settings)
+    sealed = bool(settings.durable_key_name)
 
     def fits(workflow: Workflow, policy: Policy) -> None:
         acts_for_caller(workflow, policy)
+        if workflow.durable and workflow.secures and not sealed:
+            raise WorkflowFault(NOT_SEALED)
         _check_secrets(settings, policy, missing_secrets())
 
     def around() -> object:
@@ -125,5 +158,7 @@ def _fits(settings: Settings) -> Callable[[Workflow, Policy], None]:
                 wrong = wrong_with_workflow(workflow.access, policy, application_of(entries[entry], settings))
                 if wrong is not None:
                     raise WorkflowFault(f"connections=: {entry} {wrong.text}. {wrong.fix}")
+                if workflow.durable:
+                    raise WorkflowFault(f"connections=: {entry} {NOT_ON_BEHALF}")
 
     return fits

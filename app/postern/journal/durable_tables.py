@@ -13,14 +13,18 @@ durable_runs = Table(
     Column("owner", Text),  # the server process that runs it, or waits for it in memory
     Column("attempt", Integer, nullable=False),  # how often it was taken by a server process
     Column("deaths", Integer, nullable=False),  # how many server processes died while its code ran
-    Column("digest", Text, nullable=False),  # of the file with its workflow, when it was accepted
+    Column("digest", Text, nullable=False),  # of the file with its workflow, when it was accepted or parked
     Column("reason", Text),  # why it waits: see `journal.durable_runs.Reason`
     Column("waits_for", Text),  # the name of the signal or approval
     Column("wakes_at", Double),  # when it goes on without one; NULL if it waits without a limit
     Column("failed_step", Integer),  # the checkpoint of the step whose error ended the run
-    Column("key_version", Text),  # of the key that sealed the texts below; NULL if they are not sealed
-    Column("request", Text),  # what is needed to run it: gone with the outcome
+    Column("repeat_from", Integer),  # of a resumed run that has not begun again: see `journal.durable_ends`
+    Column("key_version", Text),  # of the key that sealed the request; NULL if it is not sealed
+    Column("request", Text),  # what is needed to run it: gone when it has succeeded
+    Column("resumed_by", Text),  # JSON: who resumed it, as [tenant, object] pairs; NULL if nobody did
     Column("reply", Text),  # the whole reply, sealed; NULL where the record has all of it
+    Column("reply_key_version", Text),  # of the key that sealed the reply
+    Column("discard", Integer),  # 1 once it has succeeded, until its checkpoints are deleted
     PrimaryKeyConstraint("run_id"),
 )
 """Runs that outlive the request, the server process and the machine that accepted them."""
@@ -39,6 +43,9 @@ Index("durable_runs_by_owner", durable_runs.c.owner, sqlite_where=_OWNED, postgr
 _WAKES = text("phase = 'waiting'")
 Index("durable_runs_by_wakes_at", durable_runs.c.wakes_at, sqlite_where=_WAKES, postgresql_where=_WAKES)
 
+_DISCARDED = text("discard = 1")
+Index("durable_runs_by_discard", durable_runs.c.run_id, sqlite_where=_DISCARDED, postgresql_where=_DISCARDED)
+
 signals = Table(
     "signals",
     metadata,
@@ -51,13 +58,19 @@ signals = Table(
     Column("size", Integer, nullable=False),  # bytes of the body as it was sent
     Column("key_version", Text),
     Column("body", Text),  # JSON, or sealed; gone with the outcome
+    Column("print", Text),  # which signal its sender's Idempotency-Key was used for; NULL without one
     PrimaryKeyConstraint("run_id", "id"),
 )
 """What was sent to durable runs (`POST /runs/{id}/signals/{name}`)."""
 
 _UNTAKEN = text("taken_by IS NULL")
 Index(
-    "signals_by_name", signals.c.name, signals.c.run_id, signals.c.id, sqlite_where=_UNTAKEN, postgresql_where=_UNTAKEN
+    "signals_by_name",
+    signals.c.run_id,
+    signals.c.name,
+    signals.c.sent_at,
+    sqlite_where=_UNTAKEN,
+    postgresql_where=_UNTAKEN,
 )
 
 approvals = Table(
@@ -68,7 +81,7 @@ approvals = Table(
     Column("name", Text, nullable=False),
     Column("workflow", Text, nullable=False),
     Column("who", Text, nullable=False),  # JSON: the access mode of `who=`
-    Column("barred", Text, nullable=False),  # JSON: people who may not decide, as [tenant, object] pairs
+    Column("barred", Text, nullable=False),  # JSON: object ids of those who may not decide
     Column("elsewhere", Integer, nullable=False),  # 1 if the person who began the chain of calls is not known
     Column("since", Double, nullable=False),
     Column("until", Double),
