@@ -47,6 +47,10 @@ CONSENT_REQUIRED = "consent-required"
 likewise."""
 
 
+TOO_MANY_CRASHES = "too-many-crashes"
+"""The code of a durable run during which too many server processes died."""
+
+
 class ProblemType(NamedTuple):
     """One row of the table of problems: the meaning of a `code`."""
 
@@ -141,6 +145,9 @@ PROBLEMS: Mapping[str, ProblemType] = {
     ),
     "headers-too-large": ProblemType(431, "Headers too large", "The headers are larger than this server accepts."),
     "workflow-failed": ProblemType(500, "Workflow failed", "The workflow ended with an error."),
+    TOO_MANY_CRASHES: ProblemType(
+        500, "Too many crashes", "Server processes died five times while this run was executing: it is not run again."
+    ),
     "internal-error": ProblemType(500, "Internal error", "The server failed to handle the request."),
     "unsupported-transfer-coding": ProblemType(
         501, "Unsupported transfer coding", "The only transfer coding that this server supports is chunked."

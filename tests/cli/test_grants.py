@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from postern.connections.grants.keys import key_in
 from postern.connections.grants.seal import opened, sealed
 from postern.connections.grants.tokens import GrantTokens
+from postern.connections.sealing.vault_keys import key_in
 from postern.journal.grants import State, break_, owner_of
 from postern.local_tenant import LocalTenant, serve
 from postern.local_tenant.tenant import GRANTS_KEY_NAME

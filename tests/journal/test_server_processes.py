@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine, event
 from structlog.testing import capture_logs
 
 from postern.errors import problem
+from postern.journal.durable_runs import NODE
 from postern.journal.idempotency_keys import claim, settle
 from postern.journal.journal import Journal
 from postern.journal.process_identity import lives, this_machine
@@ -27,10 +28,12 @@ from postern.journal.server_processes import (
     ServerProcesses,
     beat,
     beat_again,
+    beat_and_keep,
     gone,
     interrupt,
     is_known_gone,
     read_processes,
+    registered_processes,
     requested_cancellations,
     watch,
 )
@@ -148,6 +151,56 @@ def test_nodes_without_a_row_are_known_by_their_unfinished_runs(engine):
     with engine.begin() as connection:
         beat(connection, node("living"))
         assert read_processes(connection) == [node("living"), ServerProcess("lost", "", "", 0.0, NO_ROW)]
+
+
+def test_the_row_of_durable_runs_is_no_process_and_beats_with_each_of_them(engine):
+    add(engine, runs, run_row("1", node=NODE))
+    with engine.begin() as connection:
+        assert read_processes(connection) == []
+        for count in (1, 2):
+            beat_and_keep(connection, node("a", beat=count))
+            beat_and_keep(connection, node("b", beat=count))
+        assert [each.id for each in registered_processes(connection)] == ["a", "b"]
+        assert [each.id for each in read_processes(connection)] == ["a", "b"]
+    assert [row["beat"] for row in all_of(engine, nodes) if row["id"] == NODE] == [4]
+
+
+async def test_durable_runs_are_nobodys_and_stay_as_they_are(engine):
+    a = Place(engine, "a")
+    add(engine, runs, run_row("1", node=NODE), run_row("2", node=NODE, state="Waiting"))
+    for _ in range(20):
+        await a.look(5)
+    assert states(engine) == {"1": "Running", "2": "Waiting"}
+    assert [each.id for each in a.nodes.known] == ["a"]
+
+
+async def test_the_age_of_a_beat_counts_from_when_its_write_began(engine):
+    slow: list[float] = []
+
+    class Slow(Place):
+        async def write(self, operation: Callable[[Connection], Any]) -> Any:
+            found = await super().write(operation)
+            self.time += slow.pop() if slow else 0.0
+            return found
+
+    a = Slow(engine, "a")
+    assert a.nodes.beat_age() == float("inf")
+    slow.append(4.0)
+    await a.look(5)
+    assert a.nodes.beat_age() == 4.0
+    a.away = True
+    with suppress(Exception):
+        await a.look(5)
+    assert a.nodes.beat_age() == 9.0
+
+
+async def test_who_waits_for_the_next_beat_goes_on_with_it(engine):
+    a = Place(engine, "a")
+    waiting = asyncio.create_task(a.nodes.next_beat())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    await a.look(5)
+    await waiting
 
 
 @pytest.mark.parametrize("state", State)
@@ -332,7 +385,7 @@ async def test_a_node_that_leaves_leaves_no_running_run_behind(engine):
         await a.nodes.leave()
         await a.nodes.leave()
     assert states(engine) == {"1": "Interrupted", "2": "Succeeded"}
-    assert all_of(engine, nodes) == []
+    assert [row["id"] for row in all_of(engine, nodes)] == [NODE]
     assert [(line["event"], line["runs"]) for line in logs] == [("runs-left-behind", 1)]
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from postern.connections.grants.keys import key_in
-from postern.connections.grants.seal import KEY_BYTES
+from postern.connections.sealing.sealed_text import KEY_BYTES
+from postern.connections.sealing.vault_keys import key_in
 from postern.local_tenant import LocalTenant, TenantFault, serve
 from postern.local_tenant.state import create_file, write_file
 from postern.local_tenant.tenant import GRANTS_KEY_NAME

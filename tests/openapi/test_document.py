@@ -138,7 +138,7 @@ GUARDED = {"unauthenticated", "identity-unavailable", "revocations-unavailable"}
     PROBLEMS
 )
 RECORDED = {"bad-idempotency-key", "reply-not-kept", "run-cancelled", "run-in-progress", "idempotency-key-reused"} | {
-    "journal-unavailable"
+    *("journal-unavailable", "too-many-crashes"),
 }
 BODY = {"invalid-json", "body-too-large", "too-many-elements", "unsupported-media-type"}
 TYPED = BODY | {"invalid-body"}

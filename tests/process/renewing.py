@@ -25,9 +25,10 @@ from postern.connections.faults import ConnectionFault
 from postern.connections.grants.no_grant import NoGrant
 from postern.connections.grants.oauth_provider import provider_of
 from postern.connections.grants.provider import Provider
-from postern.connections.grants.seal import CannotOpen, Seal
+from postern.connections.grants.seal import Seal
 from postern.connections.grants.server_grants import ServerGrants
 from postern.connections.grants.tokens import Access, GrantTokens, Issued
+from postern.connections.sealing.sealed_text import CannotOpen
 from postern.connections.vault.secret import Secret
 from postern.errors import Problem
 from postern.http_client import http_client

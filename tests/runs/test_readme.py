@@ -9,7 +9,7 @@ from postern.api.representation import run_json
 from postern.journal.idempotency_keys import KEPT_FOR
 from postern.journal.journal import PATIENCE, START_DELAY
 from postern.journal.retention import BATCH
-from postern.journal.run import MOVES, State
+from postern.journal.run import DURABLE_MOVES, MOVES, State
 from postern.journal.server_processes import SILENCE
 from postern.journal.writing.queue import MAX_QUEUED, MAX_QUEUED_BYTES
 from postern.journal.writing.rows import MAX_KEPT_BYTES
@@ -23,8 +23,12 @@ PAGE = Path(postern.runs.__file__).with_name("README.md").read_text(encoding="ut
 
 
 def test_the_table_of_states_is_the_programs():
-    shown = {row[0].strip("`"): set(re.findall(r"`(\w+)`", row[2])) for row in table_rows(PAGE, "States")}
-    assert shown == {str(state): {str(after) for after in MOVES[state]} for state in State}
+    rows = [[set(re.findall(r"`(\w+)`", cell)) for cell in row] for row in table_rows(PAGE, "States")]
+    assert [row[0] for row in rows] == [{str(state)} for state in State]
+    for (_, _, inline, more), state in zip(rows, State, strict=True):
+        assert inline == {str(after) for after in MOVES[state]}
+        assert inline | more == {str(after) for after in DURABLE_MOVES[state]}
+        assert not inline & more
 
 
 def test_the_members_of_a_record_are_named():

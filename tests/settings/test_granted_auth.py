@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from postern.connections.grants.keys import key_in
+from postern.connections.sealing.vault_keys import key_in
 from postern.settings import GrantedAuth, Settings, SettingsFault, load_settings
 from postern.settings.grant_presets import GRANT_PRESETS, OWN_PARAMETERS, PLAIN
 from postern.settings.granted_auth import GRANTED_ONLY

@@ -13,6 +13,7 @@ from postern.assembly.part import Part
 from postern.assembly.runs import RunsPart
 from postern.catalog import Trigger
 from postern.catalog.context_changes import apply
+from postern.connections.sealing.vault_keys import DURABLE_KEY, VaultKeys
 from postern.journal.run import Run
 from postern.runs.runner import Read, holder
 from postern.triggers.large_bodies import LARGE
@@ -35,12 +36,16 @@ def durable_part(base: Foundation, runs: RunsPart, pages: str = "") -> DurablePa
     from postern.durable.durable_steps import DurableSteps
     from postern.durable.engine import DurableEngine, Works
     from postern.durable.execution import Execution
-    from postern.durable.seals import NoSeal
+    from postern.durable.seals import KeySeals, NoSeal
+    from postern.durable.signal_waits import SignalWaits
     from postern.durable.turns import Turns
     from postern.durable.waits import Waits
+    from postern.durable.wakes import Wakes
 
     settings, journal, triggers = base.settings, base.journal, base.catalog.triggers
-    seals, turns = NoSeal(), Turns(settings.durable_workers)
+    key_name, vault = settings.durable_key_name, base.connections.connections.vault
+    seals = KeySeals(VaultKeys(vault, key_name, DURABLE_KEY)) if key_name else NoSeal()
+    turns = Turns(settings.durable_workers)
 
     async def in_thread(run: Run, read: Read) -> Mapping[str, Any]:
         return await runs.threads.run(run.workflow.name, read, holder(run))
@@ -61,10 +66,14 @@ def durable_part(base: Foundation, runs: RunsPart, pages: str = "") -> DurablePa
         return await engine.may_begin(execution)
 
     waits = Waits(journal.write, turns)
+    wakes = Wakes(waits, journal.read, journal.node)
     steps = DurableSteps(
         runs.steps, runs.services.call, waits, engine.execution_of, may_begin, seals, settings.max_result_bytes
     )
-    engine.services = replace(runs.services, step=steps.step, call=steps.call, sleep=steps.sleep)
+    signal_waits = SignalWaits(steps, waits, engine.execution_of, journal.read, journal.write, seals)
+    engine.services = replace(
+        runs.services, step=steps.step, call=steps.call, sleep=steps.sleep, wait_for=signal_waits.wait_for
+    )
     acceptance = Acceptance(
         journal,
         runs.runner.room,
@@ -82,4 +91,4 @@ def durable_part(base: Foundation, runs: RunsPart, pages: str = "") -> DurablePa
         yield
         await engine.stop()
 
-    return DurablePart(start=Choice(runs.runner, acceptance).start, life=life, tasks=(engine.run,))
+    return DurablePart(start=Choice(runs.runner, acceptance).start, life=life, tasks=(engine.run, wakes.run))

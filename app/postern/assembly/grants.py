@@ -15,7 +15,6 @@ from postern.assembly.identity import installation_of
 from postern.assembly.part import Part
 from postern.connections.grants.counts import GrantCounts
 from postern.connections.grants.entries import GrantedEntry, granted_entries
-from postern.connections.grants.keys import VaultKeys
 from postern.connections.grants.oauth_provider import provider_of
 from postern.connections.grants.places import place_of
 from postern.connections.grants.provider import Provider
@@ -23,6 +22,7 @@ from postern.connections.grants.runs import GrantsOfRuns
 from postern.connections.grants.seal import Seal
 from postern.connections.grants.server_grants import ServerGrants
 from postern.connections.grants.store import Grants
+from postern.connections.sealing.vault_keys import GRANTS_KEY, VaultKeys
 from postern.http_client import http_client
 from postern.journal.reading.readers import SERVER
 from postern.settings import GrantedAuth
@@ -80,7 +80,7 @@ def grants_part(base: Foundation, local_address: str | None) -> GrantsPart:
         return GrantsPart(entries=entries, actions=actions(None), address=address, provider=provider)
     client = http_client(settings.ca_bundle, proxy=settings.way_out)
     accounts = entra_accounts(settings, client)
-    seal = Seal(VaultKeys(connections.connections.vault, settings.grants_key_name or ""), place)
+    seal = Seal(VaultKeys(connections.connections.vault, settings.grants_key_name or "", GRANTS_KEY), place)
     refused = revocations.refuses_owner
     grants = ServerGrants(journal.read, journal.write, seal, provider, journal.node, lambda: entries, refused=refused)
     revocations.on_revoked(lambda _: grants.revoked())

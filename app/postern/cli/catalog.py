@@ -20,6 +20,7 @@ from postern.settings import load_settings
 from postern.settings.audit import check_audit
 from postern.settings.console import missing_for_console
 from postern.settings.grants import check_grants
+from postern.settings.sealing import check_durable_key
 from postern.settings.warnings import environment_warnings, warnings
 
 TEMPLATE = '''"""{title}."""
@@ -59,6 +60,7 @@ def check() -> None:
     if not here.local:  # the local tenant provides all that they need
         check_grants(here.settings)
     check_audit(here.settings)
+    check_durable_key(here.settings)
     snapshot = here.load()
     print_faults(snapshot.faults)
     found = [*warnings(here.settings), *environment_warnings(os.environ, here.settings)]

@@ -19,6 +19,7 @@ from postern.settings import SettingsFault
 from postern.settings.audit import check_audit
 from postern.settings.console import missing_for_console
 from postern.settings.grants import check_grants
+from postern.settings.sealing import check_durable_key
 
 MARKS = {"ok": ("ok     ", "green"), "warning": ("warning", "yellow"), "failed": ("FAILED ", "bold red")}
 WIDTH = 13
@@ -41,6 +42,7 @@ def doctor(as_json: Json = False) -> None:
         if not installation.local:
             check_grants(installation.settings)
         check_audit(installation.settings)
+        check_durable_key(installation.settings)
     except SettingsFault as fault:
         found["settings"] = here.fault_findings(fault)
         _conclude(found, as_json=as_json)
@@ -70,6 +72,7 @@ def checks_of(installation: Workspace, snapshot: Snapshot | None) -> Mapping[str
         "clock": partial(entra.check_clock, settings, local=local),
         "vault": partial(vault.check_secrets, settings, at, snapshot, local=local),
         "grants key": partial(vault.check_grants_key, settings, at),
+        "durable key": partial(vault.check_durable_key, settings, at),
         "audit key": partial(vault.check_audit_key, settings, at),
         "database": partial(database.check_database, settings),
         "server": here.check_server,

@@ -12,8 +12,8 @@ from postern.cli.open_database import opened, reported_faults
 from postern.cli.terminal import err, plain, print_json, program, stop
 from postern.cli.workspace import Workspace, export_local_credential, workspace
 from postern.connections.faults import ConnectionFault
-from postern.connections.grants.keys import VaultKeys
 from postern.connections.grants.resealing import Resealed, reseal_all
+from postern.connections.sealing.vault_keys import GRANTS_KEY, VaultKeys
 
 MOST_NAMED = 50
 """Grants that do not open which are named."""
@@ -63,7 +63,7 @@ async def _reseal(here: Workspace, engine: Engine) -> Resealed:
             def progress(done: int, total: int) -> None:
                 status.update(f"Sealing grants … {done:,} of {total:,}")
 
-            return await reseal_all(VaultKeys(vault, settings.grants_key_name or ""), transact, progress)
+            return await reseal_all(VaultKeys(vault, settings.grants_key_name or "", GRANTS_KEY), transact, progress)
     finally:
         await vault.aclose()
 

@@ -14,6 +14,7 @@ from postern.loopback import is_loopback
 from postern.settings import Settings, load_settings
 from postern.settings.audit import check_audit
 from postern.settings.grants import check_grants
+from postern.settings.sealing import check_durable_key
 
 
 def add_to(app: typer.Typer) -> None:
@@ -34,6 +35,7 @@ def serve(
     settings = load_settings()
     check_grants(settings)
     check_audit(settings)
+    check_durable_key(settings)
     configure_logs(log_format(settings.log_format))
     several = workers > 1
     if several:  # each worker checks it too, but it is said once

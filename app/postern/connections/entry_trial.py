@@ -24,12 +24,12 @@ from postern.connections.connections import Connections
 from postern.connections.faults import ConnectionFault
 from postern.connections.grants.entra_addresses import EntraAccounts
 from postern.connections.grants.entries import GrantedEntry, granted_entries
-from postern.connections.grants.keys import VaultKeys
 from postern.connections.grants.oauth_provider import provider_of
 from postern.connections.grants.tokens import Access
 from postern.connections.grants.trial import NOBODY, OneToken, Trial, Whose
 from postern.connections.on_behalf_of.caller_token import CallerToken
 from postern.connections.on_behalf_of.sign_in import OnBehalfOf
+from postern.connections.sealing.vault_keys import GRANTS_KEY, VaultKeys
 from postern.connections.stage import Stage
 from postern.connections.unreached import PROXY_SIGNS_IN, by_proxy, is_untrusted, of_certificate
 from postern.http_client import AsyncClient, HTTPError
@@ -129,7 +129,7 @@ async def _granted(granted: GrantedEntry, settings: Settings, of: OfPeople) -> A
     """The stages of an entry that people connect, after the first."""
     connections = Connections(settings, settings.authority or AUTHORITIES[settings.cloud])
     try:
-        keys = VaultKeys(connections.vault, settings.grants_key_name or "")
+        keys = VaultKeys(connections.vault, settings.grants_key_name or "", GRANTS_KEY)
         provider = provider_of(granted.name, granted.auth, connections.context, of.accounts)
         tokens: list[Access] = []
         passed = True

@@ -77,8 +77,10 @@ class DurableSteps:
         async def body(_: int) -> str:
             return str(self._now() + seconds)
 
-        until = float(await self.checkpoint(ctx, "sleep", body))
-        await self._waits.sleep(self._execution_of(ctx.run_id), until)
+        execution = self._execution_of(ctx.run_id)
+        with execution.alone():
+            until = float(await self.checkpoint(ctx, "sleep", body))
+            await self._waits.sleep(execution, until)
 
     async def checkpoint(self, ctx: Context, name: str, body: Body) -> str:
         """The text of a checkpoint. If this execution may not go on, it ends here."""

@@ -1,6 +1,8 @@
 """One execution of a durable run in this server process: from its claim to its outcome, or until it is left."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from postern.durable.dbos_engine import Checkpoints
@@ -26,12 +28,24 @@ class Execution:
     failed_step: int | None = None
     steps: int = 0
     turn: bool = False
+    waits: bool = False
     woken: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def run_id(self) -> str:
         """The id of the run."""
         return self.hold.run_id
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """A wait of the run, from its first checkpoint to its last. Raises RuntimeError if the run waits already."""
+        if self.waits:
+            raise RuntimeError("a durable run waits for one thing at a time: await one wait after the other")
+        self.waits = True
+        try:
+            yield
+        finally:
+            self.waits = False
 
     def leave(self, park: Reason | None = None) -> None:
         """End this execution without an outcome."""

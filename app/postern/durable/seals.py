@@ -1,25 +1,56 @@
-"""Seals what the database keeps of durable runs."""
+"""Seals what the database keeps of durable runs, whenever POSTERN_DURABLE_KEY_NAME is set."""
 
 from typing import Protocol
+
+from postern.connections.sealing.sealed_text import CannotOpen, Keys, opened_text, sealed_text
 
 
 class Seals(Protocol):
     """Seals and opens the texts of a run. `column` says which one it is: a text opens in its own place only."""
 
     async def seal(self, run_id: str, column: str, text: str) -> tuple[str, str | None]:
-        """The text to keep, and the version of the key; None if there is no key, and it is kept as it is."""
+        """The text to keep, and the version of the key; None if there is no key, and it is kept as it is. Raises
+        ConnectionFault if the key cannot be read."""
 
     async def open(self, run_id: str, column: str, kept: str, key_version: str | None) -> str:
         """The text. Raises CannotOpen, and ConnectionFault if the vault is unavailable."""
 
 
 class NoSeal:
-    """Without POSTERN_DURABLE_KEY_NAME, texts are kept as they are."""
+    """Without POSTERN_DURABLE_KEY_NAME, texts are kept as they are. What was sealed before does not open."""
 
     async def seal(self, run_id: str, column: str, text: str) -> tuple[str, str | None]:
         """The text itself."""
         return text, None
 
     async def open(self, run_id: str, column: str, kept: str, key_version: str | None) -> str:
-        """The text itself."""
+        """The text itself. Raises CannotOpen if it is sealed."""
+        if key_version is not None:
+            raise CannotOpen(NO_KEY)
         return kept
+
+
+class KeySeals:
+    """Texts are sealed with the newest version of the key. What was kept before the setting was set opens as it is."""
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+
+    async def seal(self, run_id: str, column: str, text: str) -> tuple[str, str | None]:
+        """The sealed text, and the version of the key. Raises ConnectionFault."""
+        version, key = await self._keys.newest()
+        return sealed_text(key, _place(run_id, column), text.encode()), version
+
+    async def open(self, run_id: str, column: str, kept: str, key_version: str | None) -> str:
+        """The text. Raises CannotOpen, and ConnectionFault if the vault is unavailable."""
+        if key_version is None:
+            return kept
+        return opened_text(await self._keys.of(key_version), _place(run_id, column), kept).decode()
+
+
+NO_KEY = "it is sealed, and POSTERN_DURABLE_KEY_NAME is not set"
+
+
+def _place(run_id: str, column: str) -> tuple[str, str]:
+    """What a text is bound to."""
+    return f"durable.{column}", run_id

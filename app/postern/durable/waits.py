@@ -22,9 +22,11 @@ Write = Callable[[Callable[[Connection], Any]], Awaitable[Any]]
 
 
 class Waits:
-    """The waits of this server process. A run that waits holds no turn."""
+    """The waits of this server process. A run that waits holds no turn. `listening` are the executions that wait for
+    something which may come at any time."""
 
     def __init__(self, write: Write, turns: Turns, now: Callable[[], float] = time, held: float = HELD) -> None:
+        self.listening: dict[str, Execution] = {}
         self._write = write
         self._turns = turns
         self._now = now
@@ -53,9 +55,12 @@ class Waits:
         if not await self._write(partial(begin_wait, hold=hold, reason=reason, waits_for=name, wakes_at=until)):
             self._leave(execution)
         self._turns.give_back(execution)
-        try:
-            ended = await self._in_memory(execution, until, found)
+        if name is not None:
+            self.listening[execution.run_id] = execution
+        try:  # once more: what came before the run was seen to wait has not made it due
+            ended = await found() or await self._in_memory(execution, until, found)
         finally:
+            self.listening.pop(execution.run_id, None)
             await self._turns.take(execution)
         if ended is None:
             await self._write(partial(let_go, hold=hold))
@@ -63,6 +68,12 @@ class Waits:
         if not await self._write(partial(end_wait, hold=hold)):
             self._leave(execution)
         return bool(ended)
+
+    def wake(self, run_id: str) -> None:
+        """Something has come for a run. If it waits here, it looks at once."""
+        execution = self.listening.get(run_id)
+        if execution is not None:
+            execution.woken.set()
 
     async def _in_memory(
         self, execution: Execution, until: float | None, found: Callable[[], Awaitable[bool]]

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, and_, func, select, text, update
+from sqlalchemy import ColumnElement, Connection, func, select, text, update
 
 from postern.journal.durable_tables import durable_runs
-from postern.journal.run import State
+from postern.journal.run import State, before
 from postern.journal.schema import nodes, runs, signals
 from postern.journal.writing.rows import run_row
 from postern.journal.writing.statements import insert_rows, write_runs
@@ -195,22 +195,11 @@ def unpark(connection: Connection, run_ids: Sequence[str]) -> int:
 
 
 def wake(connection: Connection, now: float, most: int = 1000) -> int:
-    """Runs that no server process has in memory, and that need not wait any longer, are ready. Returns how many."""
-    evicted = (_is(Phase.WAITING), durable_runs.c.owner.is_(None))
-    due = select(durable_runs.c.run_id).where(*evicted, durable_runs.c.wakes_at <= now).limit(most)
-    ids = set(connection.execute(due).scalars())
-    sent = and_(
-        signals.c.run_id == durable_runs.c.run_id,
-        signals.c.name == durable_runs.c.waits_for,
-        signals.c.taken_by.is_(None),
-    )
-    waits = (durable_runs.c.reason == Reason.SIGNAL.value, *evicted)
-    ids |= set(
-        connection.execute(select(durable_runs.c.run_id).where(*waits).join(signals, sent).limit(most)).scalars()
-    )
-    if not ids:
-        return 0
-    return len(_moved(connection, (durable_runs.c.run_id.in_(ids), *evicted), State.WAITING, _READY))
+    """Runs that no server process has in memory, and that need not wait any longer, are ready: their time is over, or
+    what they wait for has come (`signals.come`). Returns how many."""
+    evicted = (_is(Phase.WAITING), durable_runs.c.owner.is_(None), durable_runs.c.wakes_at <= now)
+    ids = connection.execute(select(durable_runs.c.run_id).where(*evicted).limit(most)).scalars().all()
+    return len(_moved(connection, (durable_runs.c.run_id.in_(ids), *evicted), State.WAITING, _READY)) if ids else 0
 
 
 # Ends
@@ -281,13 +270,14 @@ def _moved(
     changed = update(durable_runs).where(*which).values(dict(how)).returning(durable_runs.c.run_id)
     ids = list(connection.execute(changed).scalars())
     if ids:
-        _set_state(connection, ids, state)
+        set_state(connection, ids, state)
     return ids
 
 
-def _set_state(connection: Connection, ids: Sequence[str], state: State) -> None:
-    unended = runs.c.state.in_([State.WAITING.value, State.RUNNING.value, State.INTERRUPTED.value])
-    connection.execute(update(runs).where(runs.c.id.in_(ids), unended).values(state=state.value, ended_at=None))
+def set_state(connection: Connection, ids: Sequence[str], state: State) -> None:
+    """Move the records of runs that have not ended to this state, as the table of moves says."""
+    legal = runs.c.state.in_([each.value for each in before(state)])
+    connection.execute(update(runs).where(runs.c.id.in_(ids), legal).values(state=state.value, ended_at=None))
 
 
 def _taken(connection: Connection, node: str, ids: Sequence[str], phases: Sequence[Phase]) -> list[Claimed]:
@@ -302,7 +292,7 @@ def _taken(connection: Connection, node: str, ids: Sequence[str], phases: Sequen
     )
     found = {row.run_id: Claimed(*row) for row in connection.execute(changed)}
     if found:
-        _set_state(connection, list(found), State.RUNNING)
+        set_state(connection, list(found), State.RUNNING)
     return [found[run_id] for run_id in ids if run_id in found]
 
 

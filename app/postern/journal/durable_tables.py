@@ -20,6 +20,7 @@ durable_runs = Table(
     Column("failed_step", Integer),  # the checkpoint of the step whose error ended the run
     Column("key_version", Text),  # of the key that sealed the texts below; NULL if they are not sealed
     Column("request", Text),  # what is needed to run it: gone with the outcome
+    Column("resumed_by", Text),  # JSON: who resumed it, as [tenant, object] pairs; NULL if nobody did
     Column("reply", Text),  # the whole reply, sealed; NULL where the record has all of it
     PrimaryKeyConstraint("run_id"),
 )
@@ -51,13 +52,19 @@ signals = Table(
     Column("size", Integer, nullable=False),  # bytes of the body as it was sent
     Column("key_version", Text),
     Column("body", Text),  # JSON, or sealed; gone with the outcome
+    Column("print", Text),  # which signal its sender's Idempotency-Key was used for; NULL without one
     PrimaryKeyConstraint("run_id", "id"),
 )
 """What was sent to durable runs (`POST /runs/{id}/signals/{name}`)."""
 
 _UNTAKEN = text("taken_by IS NULL")
 Index(
-    "signals_by_name", signals.c.name, signals.c.run_id, signals.c.id, sqlite_where=_UNTAKEN, postgresql_where=_UNTAKEN
+    "signals_by_name",
+    signals.c.run_id,
+    signals.c.name,
+    signals.c.sent_at,
+    sqlite_where=_UNTAKEN,
+    postgresql_where=_UNTAKEN,
 )
 
 approvals = Table(

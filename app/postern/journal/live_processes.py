@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterable
 from time import monotonic, sleep
 
-from sqlalchemy import Connection, Engine, inspect, select
+from sqlalchemy import Connection, Engine, inspect
 
 from postern.journal.process_identity import lives, this_machine
 from postern.journal.schema import nodes
-from postern.journal.server_processes import BEAT_EVERY, ServerProcess
+from postern.journal.server_processes import BEAT_EVERY, ServerProcess, registered_processes
 
 WATCHED = 2 * BEAT_EVERY + 1
 """Seconds for which server processes of other machines are watched: a running one beats at least once."""
@@ -18,7 +18,7 @@ def registered(connection: Connection) -> list[ServerProcess]:
     """Every server process that has a row."""
     if not inspect(connection).has_table(nodes.name):
         return []
-    return [ServerProcess(*row) for row in connection.execute(select(nodes).order_by(nodes.c.id))]
+    return registered_processes(connection)
 
 
 def live_processes(engine: Engine, watching: Callable[[int], object] = lambda _: None) -> list[ServerProcess]:

@@ -39,6 +39,23 @@ MOVES: Mapping[State, frozenset[State]] = {
 }
 """The legal moves: from each state to the states it may become. The journal's writes enforce them."""
 
+DURABLE_MOVES: Mapping[State, frozenset[State]] = {
+    **MOVES,
+    # It waits for a time, a signal or an approval, or its server process is gone and another one takes it over.
+    State.RUNNING: MOVES[State.RUNNING] | {State.WAITING},
+    # A release without durable runs thought its server process gone.
+    State.INTERRUPTED: MOVES[State.INTERRUPTED] | {State.WAITING},
+}
+"""The legal moves of durable runs."""
+
+
+def before(state: State) -> frozenset[State]:
+    """The states from which a durable run may become this one, be it by way of Waiting."""
+    by_waiting = state in DURABLE_MOVES[State.WAITING]
+    return frozenset(
+        each for each, moves in DURABLE_MOVES.items() if state in moves or (by_waiting and State.WAITING in moves)
+    )
+
 
 @dataclass(slots=True)  # not frozen, like Run: one is made for each request
 class Outcome:

@@ -1,9 +1,11 @@
 """The server processes that share a journal: each writes a heartbeat, and interrupts the runs of dead ones.
 
 Clocks of machines are never compared: a process increments its beat, and the others check by their own clock whether it
-still does. Their table is named `nodes`.
+still does. Their table is named `nodes`. Its row NODE is no process: each process beats for it, so that durable runs,
+which have it as their process, are never those of a dead one.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,6 +17,7 @@ import structlog
 from sqlalchemy import ColumnElement, Connection, delete, func, literal_column, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from postern.journal.durable_runs import NODE, beat_all
 from postern.journal.idempotency_keys import free
 from postern.journal.process_identity import lives, this_machine, this_process
 from postern.journal.run import MOVES, State
@@ -79,17 +82,18 @@ def gone(
     now: float,
     own: ServerProcess,
     alive: Callable[[str], bool],
+    silence: float = SILENCE,
 ) -> set[str]:
-    """The ids of the processes that are gone: at once if a process of this machine has ended, otherwise after SILENCE
-    without a beat. `seen` is the result of `watch`, `now` of the same clock. `alive` checks processes of this
-    machine."""
+    """The ids of the processes that are gone: at once if a process of this machine has ended, otherwise after so many
+    seconds of `silence`, without a beat. `seen` is the result of `watch`, `now` of the same clock. `alive` checks
+    processes of this machine."""
 
     def died_here(each: ServerProcess) -> bool:
         return each.machine == own.machine and not alive(each.process)
 
     def silent(each: ServerProcess) -> bool:
         known = seen.get(each.id)
-        return known is not None and known.beat == each.beat and now - known.since >= SILENCE
+        return known is not None and known.beat == each.beat and now - known.since >= silence
 
     return {each.id for each in found if each.id != own.id and (died_here(each) or silent(each))}
 
@@ -108,6 +112,12 @@ def beat(connection: Connection, node: ServerProcess) -> None:
     connection.execute(statement.on_conflict_do_update(index_elements=[nodes.c.id], set_={"beat": node.beat}))
 
 
+def beat_and_keep(connection: Connection, node: ServerProcess) -> None:
+    """Write that the process is running, and keep the shared row of durable runs beating."""
+    beat(connection, node)
+    beat_all(connection)
+
+
 def beat_again(connection: Connection, node_id: str) -> bool:
     """Beat out of turn, which says: this process is running now, and the row is not deleted meanwhile. False if it has
     no row, because it has just started, or was taken for gone; it registers again with its next beat."""
@@ -122,10 +132,17 @@ def is_known_gone(connection: Connection, node_id: str, own: str, alive: Callabl
     return found is None or (found.machine == own and not alive(found.process))
 
 
+def registered_processes(connection: Connection) -> list[ServerProcess]:
+    """Every process that has a row."""
+    rows = select(nodes).where(nodes.c.id != NODE).order_by(nodes.c.id)
+    return [ServerProcess(*row) for row in connection.execute(rows)]
+
+
 def read_processes(connection: Connection) -> list[ServerProcess]:
-    """Every process that has a row, and every one without a row that has runs that have not ended."""
-    found = [ServerProcess(*row) for row in connection.execute(select(nodes).order_by(nodes.c.id))]
-    rowless = select(runs.c.node).where(*_unfinished(), runs.c.node.not_in(select(nodes.c.id))).distinct()
+    """Every process that has a row, and every one without a row that has inline runs that have not ended."""
+    found = registered_processes(connection)
+    inline = (*_unfinished(), runs.c.node != NODE)
+    rowless = select(runs.c.node).where(*inline, runs.c.node.not_in(select(nodes.c.id))).distinct()
     return found + [ServerProcess(node, "", "", 0.0, NO_ROW) for node in connection.execute(rowless).scalars()]
 
 
@@ -160,10 +177,14 @@ def _unfinished() -> tuple[ColumnElement[bool], ...]:
     return runs.c.state != literal_column("'Succeeded'"), runs.c.state.in_(_UNFINISHED)
 
 
+Look = Callable[[list[ServerProcess], float], Awaitable[object]]
+"""Called with the processes that a look found, and the time of the clock."""
+
+
 class ServerProcesses:
     """This process among the server processes. `read` and `write` are the journal's, `node_id` is the id under which
     its runs are recorded. `cancel` is called once for each run to cancel, `running` returns how many runs are under way
-    here."""
+    here. It beats each `beat_every` seconds."""
 
     def __init__(
         self,
@@ -173,6 +194,7 @@ class ServerProcesses:
         *,
         cancel: Callable[[str], object],
         running: Callable[[], int],
+        beat_every: float = BEAT_EVERY,
         clock: Callable[[], float] = monotonic,
         now: Callable[[], float] = time,
         sleep: Callable[[float], Awaitable[Any]] = anyio.sleep,
@@ -184,27 +206,47 @@ class ServerProcesses:
         self._write = write
         self._cancel = cancel
         self._running = running
+        self._beat_every = beat_every
         self._clock = clock
         self._now = now
         self._sleep = sleep
         self._alive = alive
         self._seen: dict[str, Seen] = {}
         self._looked_at = clock()
+        self._beaten_at = float("-inf")
+        self._beaten = asyncio.Event()
         self._cancelled: set[str] = set()
+        self.looks: list[Look] = []
 
     async def run(self) -> None:
         """Beat, watch the other processes and cancel requested runs, until cancelled. An error is logged and followed
         by another attempt."""
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._repeat, self.look, BEAT_EVERY)
+            tasks.start_soon(self._repeat, self.look, self._beat_every)
             tasks.start_soon(self._repeat, self.pass_on, CANCEL_EVERY)
 
+    def beat_age(self) -> float:
+        """The seconds since this process began to write the last of its beats that is committed; infinite before the
+        first. The others see it later: whoever acts only while this is small acts before they take it for gone."""
+        return self._clock() - self._beaten_at
+
+    async def next_beat(self) -> None:
+        """Wait until another beat of this process is committed."""
+        await self._beaten.wait()
+
     async def look(self) -> None:
-        """Beat once, and interrupt the runs of processes that are gone. `known` has those with a row afterwards."""
+        """Beat once, and interrupt the runs of processes that are gone. `known` has those with a row afterwards. Each
+        of `looks` is called before, so that nothing of a process is forgotten with its row."""
         self.own = replace(self.own, beat=self.own.beat + 1)
-        await self._write(partial(beat, node=self.own))
+        began = self._clock()
+        await self._write(partial(beat_and_keep, node=self.own))
+        self._beaten_at = began
+        self._beaten.set()
+        self._beaten.clear()
         found = await self._read(read_processes)
         now = self._clock()
+        for look in self.looks:
+            await look(found, now)
         if now - self._looked_at > SILENCE / 2:  # no process could beat while the journal was unavailable
             self._seen = {}
         self._looked_at = now

@@ -74,6 +74,7 @@ OF_TRIGGERS: Mapping[str, Callable[[Operation], bool]] = {
     "consent-required": _always,
     "too-many-runs": _limited,
     "workflow-failed": _always,
+    "too-many-crashes": _recorded,
     "internal-error": _always,
     "identity-unavailable": _checked,
     "revocations-unavailable": _guarded,
@@ -86,7 +87,9 @@ OF_TRIGGERS: Mapping[str, Callable[[Operation], bool]] = {
 """Which triggers can return a problem. Problems that are not here come before a trigger is found, or from other
 pages, or only where an operator sets limits."""
 
-_WITH_RUN = {"workflow-failed", "timed-out", "run-cancelled", "consent-required", "sign-in-required"}
+_WITH_RUN = {
+    *("workflow-failed", "timed-out", "run-cancelled", "consent-required", "sign-in-required", "too-many-crashes"),
+}
 _MEMBERS: Mapping[str, Json] = {
     "invalid-body": {"errors": [{"where": "/start", "message": "Field required"}]},
     "invalid-json": {"errors": [{"where": "", "message": "EOF while parsing an object at line 1 column 1"}]},

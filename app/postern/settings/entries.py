@@ -174,3 +174,8 @@ def _named(entry: Kept, cloud: str) -> Kept:
         return entry
     audience = audience_in(cloud, entry.auth.audience)
     return entry.model_copy(update={"auth": entry.auth.model_copy(update={"audience": audience})})
+
+
+def is_tag(place: tuple[str, ...], n: int) -> bool:
+    """Whether pydantic added this part: the type of an `auth`, which no file has in its path."""
+    return n == 3 and place[0] in ("connections", "triggers") and place[2] == "auth" and place[3] in KINDS

@@ -5,11 +5,9 @@ from collections.abc import Iterator
 from postern.settings.console import missing_for_console
 from postern.settings.descriptions import entries
 from postern.settings.entries import GrantedAuth
+from postern.settings.sealing import MAKES_A_KEY
 from postern.settings.settings import Settings
 from postern.settings.sources import SettingProblem, SettingsFault
-
-MAKES_A_KEY = "python3 -c 'import secrets; print(secrets.token_urlsafe(32))'"
-"""A command that prints the value of such a secret."""
 
 _KEY_FIX = (
     f"Set it to the name of a Key Vault secret whose value is 32 random bytes in base64url, as `{MAKES_A_KEY}` "

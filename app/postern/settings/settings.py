@@ -17,7 +17,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from postern.proxy import Proxy
 from postern.settings import security, types
-from postern.settings.entries import KINDS, Connection, Trigger, in_cloud
+from postern.settings.entries import KINDS, Connection, Trigger, in_cloud, is_tag
 from postern.settings.own_application import problems_of
 from postern.settings.sources import (
     PREFIX,
@@ -291,7 +291,7 @@ def _problem(detail: ErrorDetails, found: Layer) -> SettingProblem:
     """A pydantic error in plain words, with the place of the value."""
     tagged = tuple(map(str, detail["loc"]))
     of_key = tagged[-1] == "[key]"
-    place = tuple(part for n, part in enumerate(tagged) if part != "[key]" and not _is_tag(tagged, n))
+    place = tuple(part for n, part in enumerate(tagged) if part != "[key]" and not is_tag(tagged, n))
     where = found.get(place[:2]) or found.get(place[:1])
     setting, source = where.at(place) if where else (PREFIX + place[0].upper(), "default")
     context = detail.get("ctx", {})
@@ -329,11 +329,6 @@ def _shown(place: tuple[str, ...], value: Any) -> str:
     if "eyJ" in text or _USER_OR_QUERY.search(text) or len(text) > 100:
         return "the value"
     return text
-
-
-def _is_tag(place: tuple[str, ...], n: int) -> bool:
-    """Whether pydantic added this part: the type of an `auth`, which no file has in its path."""
-    return n == 3 and place[0] in ("connections", "triggers") and place[2] == "auth" and place[3] in KINDS
 
 
 def _known_keys(place: tuple[str, ...]) -> list[str]:

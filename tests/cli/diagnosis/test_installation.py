@@ -13,6 +13,7 @@ from postern.cli.diagnosis.finding import Finding
 from postern.cli.workspace import export_local_credential, local_settings
 from postern.http_client import http_client
 from postern.local_tenant import LocalTenant, serve
+from postern.local_tenant.tenant import GRANTS_KEY_NAME
 from postern.settings import Settings, load_settings
 from tests.databases import put_sqlite
 from tests.modules import no_modules_left
@@ -151,6 +152,16 @@ async def test_the_vault_and_the_keys_in_it(tenant: LocalTenant, monkeypatch: py
     tenant.put_secret("no-grants-key", "value-marker")
     found = await vault.check_grants_key(settings.model_copy(update={"grants_key_name": "no-grants-key"}), at)
     assert (states(found), "value-marker" in repr(found)) == (["failed"], False)
+    assert states(await vault.check_durable_key(settings.model_copy(update={"durable_key_name": None}), at)) == ["ok"]
+    assert states(
+        await vault.check_durable_key(settings.model_copy(update={"durable_key_name": GRANTS_KEY_NAME}), at)
+    ) == ["ok"]
+    found = await vault.check_durable_key(settings.model_copy(update={"durable_key_name": "no-grants-key"}), at)
+    assert (states(found), found[0].detail.split()[0], "value-marker" in repr(found)) == (
+        ["failed"],
+        "POSTERN_DURABLE_KEY_NAME",
+        False,
+    )
     assert states(await vault.check_secrets(load_settings({}), at, None)) == ["ok"]
     assert states(await vault.check_grants_key(load_settings({}), at)) == ["ok"]
 

@@ -14,10 +14,11 @@ from sqlalchemy import Connection, Engine
 from postern.connections.faults import ConnectionFault
 from postern.connections.grants.clocks import Clocks
 from postern.connections.grants.provider import Provider, RefusedByProvider
-from postern.connections.grants.seal import CannotOpen, Places, Seal
+from postern.connections.grants.seal import Places, Seal
 from postern.connections.grants.seal import sealed as seal
 from postern.connections.grants.server_grants import ServerGrants
 from postern.connections.grants.tokens import GrantTokens, Issued
+from postern.connections.sealing.sealed_text import CannotOpen
 from postern.journal import grants as table
 from postern.journal.grants import Grant, find
 from postern.journal.journal import unavailable

@@ -12,8 +12,9 @@ from sqlalchemy import Connection, Engine, text
 
 from postern.connections.faults import ConnectionFault
 from postern.connections.grants.resealing import Resealed, reseal_all
-from postern.connections.grants.seal import CannotOpen, Moved, Seal
+from postern.connections.grants.seal import Moved, Seal
 from postern.connections.grants.tokens import GrantTokens
+from postern.connections.sealing.sealed_text import CannotOpen
 from postern.journal.database import postgres_dumps, sqlite_copies
 from postern.journal.database.engine import file_of
 from postern.journal.grant_upkeep import reseal

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postern.connections.grants.seal import NONCE_BYTES, CannotOpen, Seal, opened, sealed
+from postern.connections.grants.seal import Seal, opened, sealed
 from postern.connections.grants.tokens import GrantTokens
+from postern.connections.sealing.sealed_text import NONCE_BYTES, CannotOpen
 
 KEY = bytes(range(32))
 TOKENS = GrantTokens("ACCESS-TOKEN", "REFRESH-TOKEN")
@@ -112,3 +113,9 @@ async def test_the_newest_version_seals_and_older_ones_open_what_they_sealed():
     for value, by in ((old, "v2"), (new, "v1"), (old, "v0")):
         with pytest.raises(CannotOpen):
             await seal.open("tickets", "t/lisa", value, by)
+
+
+def test_what_the_release_before_sealed_opens():
+    """The format of grants never changes: this value was made by the code of the commit that added them."""
+    kept = "1.AAECAwQFBgcICQoLHCCXWIagkUigFdjA9KdaQaP01XG2KRovcEqxylYsTpAtMIyMw6Bx_Vb5Njl01CAFedCHj2f4vVGdrg=="
+    assert opened(KEY, "tickets", "t/lisa", kept) == GrantTokens("ACCESS-TOKEN", "REFRESH-TOKEN", "place")

@@ -12,9 +12,10 @@ from postern.connections.faults import ConnectionFault
 from postern.connections.grants import trial
 from postern.connections.grants.entries import GrantedEntry, granted_entries
 from postern.connections.grants.places import place_of
-from postern.connections.grants.seal import CannotOpen, sealed
+from postern.connections.grants.seal import sealed
 from postern.connections.grants.tokens import Access, GrantTokens
 from postern.connections.grants.trial import OneToken, Trial, Whose, life_of
+from postern.connections.sealing.sealed_text import CannotOpen
 from postern.connections.stage import Stage
 from postern.connections.vault.secret import Secret
 from postern.errors import problem

@@ -80,16 +80,30 @@ def secret_findings(states: list[SecretState], now: float) -> list[Finding]:
 
 async def check_grants_key(settings: Settings, authority: str) -> list[Finding]:
     """Whether the key that seals granted tokens is one."""
-    from postern.connections.grants.keys import VaultKeys
+    from postern.connections.sealing.vault_keys import GRANTS_KEY, VaultKeys
 
     if not granted_entries(settings):
         return ok("not needed: no entry of postern.toml is connected by people")
     async with _vault(settings, authority) as vault:
         try:
-            await VaultKeys(vault, settings.grants_key_name or "").newest()
+            await VaultKeys(vault, settings.grants_key_name or "", GRANTS_KEY).newest()
         except ConnectionFault as fault:
             return failed(f"{fault.entry} {fault.wrong}", fault.fix)
     return ok("it seals granted tokens")
+
+
+async def check_durable_key(settings: Settings, authority: str) -> list[Finding]:
+    """Whether durable runs are sealed, with a key that is one."""
+    from postern.connections.sealing.vault_keys import DURABLE_KEY, VaultKeys
+
+    if settings.durable_key_name is None:
+        return ok("not set: bodies of durable runs are in the database, unsealed, until their runs end")
+    async with _vault(settings, authority) as vault:
+        try:
+            await VaultKeys(vault, settings.durable_key_name, DURABLE_KEY).newest()
+        except ConnectionFault as fault:
+            return failed(f"{fault.entry} {fault.wrong}", fault.fix)
+    return ok(f"the secret {settings.durable_key_name} seals durable runs")
 
 
 async def check_audit_key(settings: Settings, authority: str) -> list[Finding]:

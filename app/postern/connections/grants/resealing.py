@@ -7,7 +7,8 @@ from typing import Protocol, TypeVar
 
 from sqlalchemy import Connection
 
-from postern.connections.grants.seal import CannotOpen, Keys, Seal
+from postern.connections.grants.seal import Seal
+from postern.connections.sealing.sealed_text import CannotOpen, Keys
 from postern.journal.grant_upkeep import BATCH, count_sealed_otherwise, reseal, sealed_otherwise
 
 PASSES = 3

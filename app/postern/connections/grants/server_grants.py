@@ -36,11 +36,12 @@ from postern.connections.grants.rows import (
     journal_unavailable,
     no_grant,
 )
-from postern.connections.grants.seal import CannotOpen, Moved, Seal
+from postern.connections.grants.seal import Moved, Seal
 from postern.connections.grants.sharing import OncePerKey, StillAtWork
 from postern.connections.grants.states import remark
 from postern.connections.grants.tokens import Access, GrantTokens, Issued
 from postern.connections.grants.uses import Uses
+from postern.connections.sealing.sealed_text import CannotOpen
 from postern.errors import Problem
 from postern.journal import grants
 from postern.journal.grants import Event, Grant, State, entry_of

@@ -23,9 +23,10 @@ from postern.connections.grants.granted import sign_with
 from postern.connections.grants.places import place_of
 from postern.connections.grants.provider import Provider
 from postern.connections.grants.reasons import REASONS, said_to
-from postern.connections.grants.seal import CannotOpen, Keys, Moved, Seal
+from postern.connections.grants.seal import Moved, Seal
 from postern.connections.grants.states import Condition, condition
 from postern.connections.grants.tokens import Access
+from postern.connections.sealing.sealed_text import CannotOpen, Keys
 from postern.connections.stage import Stage
 from postern.errors import Problem
 from postern.http_client import URL, Request

@@ -39,6 +39,7 @@ def _create_durable_runs() -> None:
         sa.Column("failed_step", sa.Integer()),
         sa.Column("key_version", sa.Text()),
         sa.Column("request", sa.Text()),
+        sa.Column("resumed_by", sa.Text()),
         sa.Column("reply", sa.Text()),
         sa.PrimaryKeyConstraint("run_id", name="durable_runs_key"),
     )
@@ -60,9 +61,10 @@ def _create_signals() -> None:
         sa.Column("size", sa.Integer(), nullable=False),
         sa.Column("key_version", sa.Text()),
         sa.Column("body", sa.Text()),
+        sa.Column("print", sa.Text()),
         sa.PrimaryKeyConstraint("run_id", "id", name="signals_key"),
     )
-    op.create_index("signals_by_name", "signals", ["name", "run_id", "id"], **_where("taken_by IS NULL"))
+    op.create_index("signals_by_name", "signals", ["run_id", "name", "sent_at"], **_where("taken_by IS NULL"))
 
 
 def _create_approvals() -> None:

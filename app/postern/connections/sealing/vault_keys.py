@@ -1,4 +1,4 @@
-"""The versions of the key that seals grants, from Key Vault: a secret whose value is 32 random bytes in base64url."""
+"""The versions of a key that seals, from Key Vault: a secret whose value is 32 random bytes in base64url."""
 
 import binascii
 import re
@@ -6,13 +6,28 @@ import time
 from base64 import urlsafe_b64decode
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import NamedTuple
 
 from postern.connections.faults import ConnectionFault
-from postern.connections.grants.seal import KEY_BYTES, CannotOpen
+from postern.connections.sealing.sealed_text import KEY_BYTES, CannotOpen
 from postern.connections.vault.secret import NoSuchVersion, Secret, VersionedSecrets
-from postern.settings.grants import MAKES_A_KEY
+from postern.settings.sealing import MAKES_A_KEY
 
-SETTING = "POSTERN_GRANTS_KEY_NAME"
+
+class KeySetting(NamedTuple):
+    """The setting that names a key, and what needs it."""
+
+    name: str
+    needed_by: str
+
+    @property
+    def how_to_make(self) -> str:
+        """How an operator makes the key."""
+        return f"Make one, for example with `{MAKES_A_KEY}`, put it into the Key Vault, and name it in {self.name}"
+
+
+GRANTS_KEY = KeySetting("POSTERN_GRANTS_KEY_NAME", "granted connections need it")
+DURABLE_KEY = KeySetting("POSTERN_DURABLE_KEY_NAME", "sealed durable runs need it")
 
 KEPT = 32
 """Versions that are kept in memory. They never change, so they serve also while the vault is unavailable."""
@@ -26,11 +41,14 @@ _BASE64URL = re.compile(r"[A-Za-z0-9_-]+={0,2}")
 
 
 class VaultKeys:
-    """The versions of the secret `name` in the vault. An object belongs to one event loop."""
+    """The versions of the secret `name` in the vault, which `setting` names. An object belongs to one event loop."""
 
-    def __init__(self, vault: VersionedSecrets, name: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, vault: VersionedSecrets, name: str, setting: KeySetting, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._vault = vault
         self._name = name
+        self._setting = setting
         self._clock = clock
         self._gone: OrderedDict[str, float] = OrderedDict()
         self._kept: OrderedDict[str, bytes] = OrderedDict()
@@ -41,9 +59,9 @@ class VaultKeys:
         key = key_in(secret.value)
         if key is None:
             raise ConnectionFault(
-                SETTING,
+                self._setting.name,
                 f"names the secret {self._name}, whose value is not {KEY_BYTES} bytes in base64url",
-                HOW_TO_MAKE,
+                self._setting.how_to_make,
             )
         return secret.version, self._keep(secret, key)
 
@@ -72,7 +90,8 @@ class VaultKeys:
     @property
     def _set_name(self) -> str:
         if not self._name:
-            raise ConnectionFault(SETTING, "is not set, and granted connections need it", HOW_TO_MAKE)
+            wrong = f"is not set, and {self._setting.needed_by}"
+            raise ConnectionFault(self._setting.name, wrong, self._setting.how_to_make)
         return self._name
 
     def _note_gone(self, version: str) -> None:
@@ -87,9 +106,6 @@ class VaultKeys:
         if len(self._kept) > KEPT:
             self._kept.popitem(last=False)
         return key
-
-
-HOW_TO_MAKE = f"Make one, for example with `{MAKES_A_KEY}`, put it into the Key Vault, and name it in {SETTING}"
 
 
 def key_in(value: str) -> bytes | None:

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postern.connections.faults import ConnectionFault
-from postern.connections.grants.keys import GONE_SECONDS, KEPT, VaultKeys, key_in
-from postern.connections.grants.seal import CannotOpen, Seal
+from postern.connections.grants.seal import Seal
 from postern.connections.grants.tokens import GrantTokens
+from postern.connections.sealing.sealed_text import CannotOpen
+from postern.connections.sealing.vault_keys import GONE_SECONDS, GRANTS_KEY, KEPT, VaultKeys, key_in
 from postern.connections.vault.secret import NoSuchVersion, Secret
 from postern.connections.vault.vault import STALE, Vault
 from postern.local_tenant import LocalTenant
@@ -38,14 +39,14 @@ async def test_a_new_version_seals_when_the_former_one_is_old_and_both_open(
     vault: Vault, tenant: LocalTenant, fronted: Fronted, hand: Hand
 ):
     first = put(tenant)
-    seal = Seal(VaultKeys(vault, NAME))
+    seal = Seal(VaultKeys(vault, NAME, GRANTS_KEY))
     old, version = await seal.seal(*ROW, TOKENS)
     second = put(tenant)
     assert version == first == (await seal.seal(*ROW, TOKENS))[1]
     hand.now += 300
     new, newest = await seal.seal(*ROW, TOKENS)
     assert newest == second
-    other_process = Seal(VaultKeys(vault, NAME))
+    other_process = Seal(VaultKeys(vault, NAME, GRANTS_KEY))
     for opening in (seal, other_process):
         assert await opening.open(*ROW, old, first) == await opening.open(*ROW, new, second) == TOKENS
     assert len(fronted.front.reads) == 3  # the first and the second as the latest one, and the first for the other
@@ -60,7 +61,7 @@ async def test_50_who_need_a_former_version_cause_one_reading_of_it(
 ):
     old = put(tenant)
     put(tenant)
-    keys = VaultKeys(vault, NAME)
+    keys = VaultKeys(vault, NAME, GRANTS_KEY)
     await keys.newest()
     found = await asyncio.gather(*(keys.of(old) for _ in range(50)))
     assert set(found) == {key_in(tenant.vault.versions(NAME)[-2].value)}
@@ -70,7 +71,7 @@ async def test_50_who_need_a_former_version_cause_one_reading_of_it(
 @pytest.mark.anyio
 async def test_a_version_that_another_process_knows_first_opens_at_once(vault: Vault, tenant: LocalTenant):
     put(tenant)
-    keys = VaultKeys(vault, NAME)
+    keys = VaultKeys(vault, NAME, GRANTS_KEY)
     before, _ = await keys.newest()
     after = put(tenant)
     key = await keys.of(after)
@@ -86,7 +87,7 @@ async def test_versions_in_memory_serve_while_the_vault_is_away_and_others_are_a
     await vault.read(NAME)
     current = put(tenant)
     hand.now += 300
-    keys = VaultKeys(vault, NAME)
+    keys = VaultKeys(vault, NAME, GRANTS_KEY)
     assert (await keys.newest())[0] == current
     fronted.front.answer = (503, {"Retry-After": "60"})
     hand.now += STALE - 1
@@ -104,7 +105,7 @@ async def test_versions_in_memory_serve_while_the_vault_is_away_and_others_are_a
 async def test_a_version_that_the_vault_does_not_have_opens_nothing(vault: Vault, tenant: LocalTenant, version: str):
     put(tenant)
     with pytest.raises(CannotOpen, match="its key is not in the vault any more"):
-        await VaultKeys(vault, NAME).of(version)
+        await VaultKeys(vault, NAME, GRANTS_KEY).of(version)
     with pytest.raises(NoSuchVersion):
         await vault.read_version(NAME, version or "-")
 
@@ -115,7 +116,7 @@ async def test_the_vault_is_not_asked_for_a_version_that_is_gone_at_each_call(
 ):
     """And what it keeps of them is bounded: whoever can write the database chooses their names."""
     put(tenant)
-    keys = VaultKeys(vault, NAME, hand)
+    keys = VaultKeys(vault, NAME, GRANTS_KEY, hand)
     for number in (1, 1, 1, 2, 2):
         with pytest.raises(CannotOpen, match="its key is not in the vault any more"):
             await keys.of(f"{number:032}")
@@ -136,9 +137,9 @@ async def test_a_key_that_is_not_there_at_all_is_a_fault_of_the_setting_and_not_
 ):
     """Such as a wrong address of the vault: all rows would count as broken."""
     with pytest.raises(ConnectionFault, match=r"the secret nowhere is not in the Key Vault"):
-        await VaultKeys(vault, "nowhere").of("0" * 32)
+        await VaultKeys(vault, "nowhere", GRANTS_KEY).of("0" * 32)
     with pytest.raises(ConnectionFault, match=r"POSTERN_GRANTS_KEY_NAME is not set, .* Make one, for example with"):
-        await VaultKeys(vault, "").newest()
+        await VaultKeys(vault, "", GRANTS_KEY).newest()
 
 
 @pytest.mark.anyio
@@ -146,7 +147,7 @@ async def test_a_disabled_version_is_a_fault_that_says_how_to_enable_it(vault: V
     tenant.put_secret("disabled", secrets.token_urlsafe(32), enabled=False)
     version = put(tenant, "disabled")
     old = tenant.vault.versions("disabled")[-2].version
-    keys = VaultKeys(vault, "disabled")
+    keys = VaultKeys(vault, "disabled", GRANTS_KEY)
     assert (await keys.newest())[0] == version
     with pytest.raises(ConnectionFault, match="the secret disabled is disabled"):
         await keys.of(old)
@@ -156,7 +157,7 @@ async def test_a_disabled_version_is_a_fault_that_says_how_to_enable_it(vault: V
 async def test_what_is_no_key_is_a_clear_fault_that_does_not_repeat_it(vault: Vault, tenant: LocalTenant):
     tenant.put_secret("no-key", "SECRET-MARKER")
     bad = tenant.vault.versions("no-key")[-1].version
-    keys = VaultKeys(vault, "no-key")
+    keys = VaultKeys(vault, "no-key", GRANTS_KEY)
     with pytest.raises(ConnectionFault) as raised:
         await keys.newest()
     assert raised.value.entry == "POSTERN_GRANTS_KEY_NAME"
@@ -164,7 +165,7 @@ async def test_what_is_no_key_is_a_clear_fault_that_does_not_repeat_it(vault: Va
     assert "secrets.token_urlsafe(32)" in raised.value.fix
     assert "MARKER" not in str(raised.value)
     put(tenant, "no-key")
-    keys = VaultKeys(Copies(vault), "no-key")
+    keys = VaultKeys(Copies(vault), "no-key", GRANTS_KEY)
     with pytest.raises(CannotOpen, match="its key is not a key"):
         await keys.of(bad)
 
@@ -209,7 +210,7 @@ def _key(number: int) -> str:
 @pytest.mark.anyio
 async def test_a_bounded_number_of_versions_stays_in_memory():
     vault = Numbered()
-    keys = VaultKeys(vault, NAME)
+    keys = VaultKeys(vault, NAME, GRANTS_KEY)
     for version in range(1, KEPT + 10):
         assert await keys.of(str(version)) == version.to_bytes(32)
     before = vault.reads

@@ -1,0 +1,78 @@
+"""`ctx.wait_for`: a durable run waits for a signal, which becomes a checkpoint when it is taken."""
+
+import json
+from collections.abc import Awaitable, Callable
+from functools import partial
+from time import time
+from typing import Any
+
+from postern.authoring.context import Context
+from postern.authoring.waits import Signal
+from postern.durable.durable_steps import DurableSteps
+from postern.durable.execution import Execution
+from postern.durable.seals import Seals
+from postern.durable.waits import Waits
+from postern.journal.durable_runs import Reason
+from postern.journal.signals import Taken, has_come, take
+
+Journal = Callable[[Callable[[Any], Any]], Awaitable[Any]]
+
+
+class SignalWaits:
+    """The waits of durable runs for signals. `read` and `write` are the journal's."""
+
+    def __init__(
+        self,
+        steps: DurableSteps,
+        waits: Waits,
+        execution_of: Callable[[str], Execution],
+        read: Journal,
+        write: Journal,
+        seals: Seals,
+        now: Callable[[], float] = time,
+    ) -> None:
+        self._steps = steps
+        self._waits = waits
+        self._execution_of = execution_of
+        self._read = read
+        self._write = write
+        self._seals = seals
+        self._now = now
+
+    async def wait_for(self, ctx: Context, name: str, seconds: float | None) -> Signal | None:
+        """The next signal of this name, or None after so many seconds, which are counted from the first execution."""
+
+        execution = self._execution_of(ctx.run_id)
+
+        async def begin(number: int) -> str:
+            return json.dumps([number, None if seconds is None else self._now() + seconds])
+
+        async def end(_: int) -> str:
+            return await self._taken(execution, name, number, until)
+
+        with execution.alone():
+            number, until = json.loads(await self._steps.checkpoint(ctx, f"wait {name}", begin))
+            found = json.loads(await self._steps.checkpoint(ctx, f"signal {name}", end))
+        return None if found is None else Signal(name, *found)
+
+    async def _taken(self, execution: Execution, name: str, number: int, until: float | None) -> str:
+        """The members of the signal as JSON; null if none came in time."""
+        run_id = execution.run_id
+        taken: list[Taken] = []
+
+        async def found() -> bool:
+            if await self._read(partial(has_come, run_id=run_id, name=name, number=number)):
+                signal = await self._write(partial(take, hold=execution.hold, name=name, number=number))
+                taken.extend([signal] if signal is not None else [])
+            return bool(taken)
+
+        if not await self._waits.wait(execution, Reason.SIGNAL, name, until, found):
+            return "null"
+        signal = taken[0]
+        body = await self._seals.open(run_id, column_of(signal.id), signal.body, signal.key_version)
+        return f"[{body}, {json.dumps(signal.sent_at)}, {signal.sent_by}]"
+
+
+def column_of(signal_id: str) -> str:
+    """Where the body of a signal is sealed for (see Seals)."""
+    return f"signal {signal_id}"

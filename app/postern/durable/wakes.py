@@ -1,0 +1,51 @@
+"""Wakes the runs that wait here when what they wait for has come to another server process."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from time import time
+from typing import Any
+
+import structlog
+
+from postern.durable.waits import Waits
+from postern.journal.signals import due_here
+
+EVERY = 1.0
+"""Seconds between two looks. There is none while no run waits here for a signal or an approval."""
+
+log = structlog.get_logger("postern.durable")
+
+
+class Wakes:
+    """One look for all runs that wait in the server process `node`. `read` is the journal's."""
+
+    def __init__(
+        self,
+        waits: Waits,
+        read: Callable[[Callable[[Any], Any]], Awaitable[Any]],
+        node: str,
+        now: Callable[[], float] = time,
+    ) -> None:
+        self._waits = waits
+        self._read = read
+        self._node = node
+        self._now = now
+
+    async def run(self) -> None:
+        """Look until cancelled. An error is logged, and followed by another look."""
+        trouble = ""
+        while True:
+            await asyncio.sleep(EVERY)
+            try:
+                await self.look()
+                trouble = ""
+            except Exception as error:
+                if trouble != (trouble := type(error).__name__):  # its text may hold a password
+                    log.error("durable-runs-not-woken", cause=trouble)  # noqa: TRY400
+
+    async def look(self) -> None:
+        """Wake the runs here for which something has come."""
+        if self._waits.listening:
+            for run_id in await self._read(partial(due_here, node=self._node, now=self._now())):
+                self._waits.wake(run_id)

@@ -1,0 +1,157 @@
+"""What keeps durable runs going when server processes die. Operations for the journal's writer, each one transaction.
+
+Whoever is killed in the middle of one leaves nothing undone: it was not committed, and the next look does it.
+"""
+
+import json
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic_core import to_json
+from sqlalchemy import ColumnElement, Connection, and_, func, select, text, update
+
+from postern.errors import TOO_MANY_CRASHES, problem
+from postern.journal.body_form import Form
+from postern.journal.durable_runs import NODE, Hold, Phase, set_state
+from postern.journal.durable_tables import durable_runs
+from postern.journal.run import State, before
+from postern.journal.schema import nodes, runs, signals
+from postern.journal.server_processes import NO_ROW, ServerProcess
+
+SILENCE = 10.0
+"""Seconds without a beat until a process's durable runs are taken over."""
+DEATHS = 5
+"""So many server processes may die while a run's code runs. Then the run has failed."""
+REAP_LOCK = 0x706F7376
+"""The advisory lock of PostgreSQL under which runs of dead processes are taken over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reaped:
+    """What became of the durable runs of a process that is gone: how many are `ready`, how many `wait` in no process's
+    memory, and the ids of those that `failed`."""
+
+    ready: int = 0
+    wait: int = 0
+    failed: list[str] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.ready or self.wait or self.failed)
+
+
+def reap(connection: Connection, node: str, seen: int, now: float) -> Reaped:
+    """Take the durable runs of a process that is gone from it. Those that were running are ready for others, with one
+    death more, or have failed. `seen` is its last known beat: nothing happens if it has beaten since, or while another
+    process does the same."""
+    if connection.dialect.name == "postgresql":
+        free = connection.execute(text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": REAP_LOCK}).scalar()
+        if not free:
+            return Reaped()
+    # A process that comes back waits here with its next beat, and begins no step meanwhile.
+    beat = connection.execute(select(nodes.c.beat).where(nodes.c.id == node).with_for_update()).scalar()
+    if (NO_ROW if beat is None else beat) != seen:
+        return Reaped()
+    table, mine = durable_runs.c, durable_runs.c.owner == node
+    running = and_(mine, table.phase == Phase.RUNNING.value)
+    died = {"owner": None, "deaths": table.deaths + 1}
+    poison = _moved(connection, and_(running, table.deaths + 1 >= DEATHS), {**died, **_ENDED})
+    for run_id in poison:
+        _fail(connection, run_id, now)
+    ready = _moved(connection, running, {**died, "phase": Phase.READY.value})
+    set_state(connection, ready, State.WAITING)
+    wait = _moved(connection, and_(mine, table.phase == Phase.WAITING.value), {"owner": None})
+    return Reaped(len(ready), len(wait), poison)
+
+
+def owners(connection: Connection) -> list[ServerProcess]:
+    """The processes without a row that have durable runs all the same."""
+    rowless = select(durable_runs.c.owner).where(
+        durable_runs.c.owner.is_not(None), durable_runs.c.owner.not_in(select(nodes.c.id))
+    )
+    return [ServerProcess(each, "", "", 0.0, NO_ROW) for each in connection.execute(rowless.distinct()).scalars()]
+
+
+def owned(connection: Connection, node: str) -> list[Hold]:
+    """The runs that this process runs, as the journal says."""
+    table = durable_runs.c
+    mine = select(table.run_id, table.owner, table.attempt).where(table.owner == node)
+    return [Hold(*row) for row in connection.execute(mine.where(table.phase == Phase.RUNNING.value))]
+
+
+def lost(found: Iterable[Hold], here: Collection[str], earlier: Collection[Hold]) -> list[Hold]:
+    """Those of `found` that are not `here`, and were found by the `earlier` look too: what was only just claimed may
+    not have arrived."""
+    return [hold for hold in found if hold.run_id not in here and hold in earlier]
+
+
+def put_back(connection: Connection, holds: Iterable[Hold]) -> list[str]:
+    """Runs that this process runs by the journal, and not in fact, are ready again: each in this attempt only. Returns
+    the ids."""
+    table = durable_runs.c
+    ids = [
+        run_id
+        for hold in holds
+        for run_id in _moved(
+            connection,
+            and_(
+                table.run_id == hold.run_id,
+                table.owner == hold.node,
+                table.attempt == hold.attempt,
+                table.phase == Phase.RUNNING.value,
+            ),
+            {"phase": Phase.READY.value, "owner": None},
+        )
+    ]
+    set_state(connection, ids, State.WAITING)
+    return ids
+
+
+def take_up_again(connection: Connection) -> int:
+    """Durable runs that have not ended, and that a process of the release before made Interrupted, read again as what
+    they are. Returns how many."""
+    interrupted = (runs.c.node == NODE, runs.c.state != "Succeeded", runs.c.state == State.INTERRUPTED.value)
+    found = connection.execute(
+        select(durable_runs.c.run_id, durable_runs.c.phase)
+        .join(runs, runs.c.id == durable_runs.c.run_id)
+        .where(*interrupted, durable_runs.c.phase != Phase.ENDED.value)
+    ).all()
+    set_state(connection, [row.run_id for row in found], State.WAITING)
+    set_state(connection, [row.run_id for row in found if row.phase == Phase.RUNNING.value], State.RUNNING)
+    return len(found)
+
+
+def counts(connection: Connection) -> dict[str, int]:
+    """How many durable runs that have not ended are in each phase."""
+    phase = durable_runs.c.phase
+    found = select(phase, func.count()).where(phase != Phase.ENDED.value).group_by(phase)
+    return {row[0]: row[1] for row in connection.execute(found)}
+
+
+_ENDED = {"phase": Phase.ENDED.value, "reason": None, "waits_for": None, "wakes_at": None, "request": None}
+
+
+def _moved(connection: Connection, which: ColumnElement[bool], how: dict[str, Any]) -> list[str]:
+    moving = update(durable_runs).where(which).values(how).returning(durable_runs.c.run_id)
+    return list(connection.execute(moving).scalars())
+
+
+def _fail(connection: Connection, run_id: str, now: float) -> None:
+    """The outcome of a run that its server processes do not survive."""
+    shown = problem(TOO_MANY_CRASHES)
+    reply = to_json(shown.document(run_id, run_id)).decode()
+    values: dict[str, Any] = {
+        "state": State.FAILED.value,
+        "status": shown.status,
+        "ended_at": now,
+        "outputs": reply,
+        "outputs_form": Form.JSON.value,
+        "reply_headers": json.dumps([("content-type", "application/problem+json")]),
+        "error_type": shown.code,
+        "error_message": shown.detail,
+        "error_shown": 1,
+        "kept_bytes": runs.c.kept_bytes + len(reply),
+    }
+    legal = runs.c.state.in_([each.value for each in before(State.FAILED)])
+    connection.execute(update(runs).where(runs.c.id == run_id, legal).values(values))
+    connection.execute(update(signals).where(signals.c.run_id == run_id).values(body=None))

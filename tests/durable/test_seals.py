@@ -1,0 +1,79 @@
+"""What the database keeps of durable runs opens in its own row and column with its own version of the key."""
+
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from postern.connections.faults import ConnectionFault
+from postern.connections.sealing.sealed_text import CannotOpen, opened_text, sealed_text
+from postern.durable.seals import KeySeals, NoSeal
+
+KEY = bytes(range(32))
+
+
+class Ring:
+    """Versions of a key, the newest last."""
+
+    def __init__(self, **keys: bytes) -> None:
+        self.keys = keys
+
+    async def newest(self) -> tuple[str, bytes]:
+        if not self.keys:
+            raise ConnectionFault("POSTERN_DURABLE_KEY_NAME", "cannot be read", "Try again later")
+        return list(self.keys.items())[-1]
+
+    async def of(self, version: str) -> bytes:
+        if version not in self.keys:
+            raise CannotOpen("its key is gone")
+        return self.keys[version]
+
+
+@pytest.mark.anyio
+async def test_a_new_version_seals_and_the_former_one_opens_what_it_sealed():
+    ring = Ring(v1=KEY)
+    seals = KeySeals(ring)
+    old, first = await seals.seal("run", "request", "a MARKER and a letter that is not ASCII: ß")
+    ring.keys["v2"] = os.urandom(32)
+    new, second = await seals.seal("run", "request", "b")
+    assert (first, second, "MARKER" in old) == ("v1", "v2", False)
+    assert await seals.open("run", "request", old, first) == "a MARKER and a letter that is not ASCII: ß"
+    assert await seals.open("run", "request", new, second) == "b"
+    del ring.keys["v1"]
+    with pytest.raises(CannotOpen):
+        await seals.open("run", "request", old, first)
+
+
+@pytest.mark.anyio
+async def test_a_text_of_another_run_or_column_does_not_open():
+    seals = KeySeals(Ring(v1=KEY))
+    kept, version = await seals.seal("run", "request", "text")
+    for run_id, column in (("other", "request"), ("run", "reply"), ("run", "checkpoint 1")):
+        with pytest.raises(CannotOpen):
+            await seals.open(run_id, column, kept, version)
+
+
+@pytest.mark.anyio
+async def test_a_sealed_text_does_not_open_without_the_setting_and_an_unsealed_one_opens_with_it():
+    kept, version = await KeySeals(Ring(v1=KEY)).seal("run", "request", "text")
+    with pytest.raises(CannotOpen, match="POSTERN_DURABLE_KEY_NAME is not set"):
+        await NoSeal().open("run", "request", kept, version)
+    plain, none = await NoSeal().seal("run", "request", "text")
+    assert (plain, none) == ("text", None)
+    assert await KeySeals(Ring(v1=KEY)).open("run", "request", plain, none) == "text"
+
+
+@pytest.mark.anyio
+async def test_a_text_is_never_kept_unsealed_because_the_key_is_unavailable():
+    with pytest.raises(ConnectionFault):
+        await KeySeals(Ring()).seal("run", "request", "text")
+
+
+@given(st.lists(st.text(max_size=9), min_size=1, max_size=3), st.lists(st.text(max_size=9), min_size=1, max_size=3))
+def test_places_are_told_apart_however_their_names_are_written(place: list[str], other: list[str]):
+    kept = sealed_text(KEY, tuple(place), b"clear")
+    assert opened_text(KEY, tuple(place), kept) == b"clear"
+    if place != other:
+        with pytest.raises(CannotOpen):
+            opened_text(KEY, tuple(other), kept)
