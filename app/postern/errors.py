@@ -90,6 +90,9 @@ PROBLEMS: Mapping[str, ProblemType] = {
     "unknown-run": ProblemType(
         404, "Unknown run", "There is no such run, or it is not yours: send the token of the caller who started it."
     ),
+    "unknown-approval": ProblemType(
+        404, "Unknown approval", "The run waits for no such decision, or it is not yours: list those that wait for you."
+    ),
     "unknown-connection": ProblemType(
         404,
         "Unknown connection",
@@ -102,6 +105,9 @@ PROBLEMS: Mapping[str, ProblemType] = {
         405, "Method not allowed", "This URL does not accept this method: see the Allow header."
     ),
     "request-timeout": ProblemType(408, "Request timeout", "The request arrived too slowly."),
+    "approval-decided": ProblemType(
+        409, "Approval decided", "The decision was made already, or the time for it is over: the first one stands."
+    ),
     "cannot-resubmit": ProblemType(409, "Cannot resubmit", "This run cannot be started again from its record."),
     "confirmation-required": ProblemType(
         409, "Confirmation required", "This may shut out the last operator: send `confirm` to do it nevertheless."
@@ -119,6 +125,9 @@ PROBLEMS: Mapping[str, ProblemType] = {
     "reply-not-kept": ProblemType(409, "Reply not kept", "The run has ended, but its complete reply was not kept."),
     "run-cancelled": ProblemType(409, "Run cancelled", "The run was cancelled before it ended."),
     "run-ended": ProblemType(409, "Run ended", "The run has ended already."),
+    "run-not-durable": ProblemType(
+        409, "Run not durable", "The run is not durable, so it waits for no signal and no decision."
+    ),
     "run-in-progress": ProblemType(409, "Run in progress", "The run of this idempotency key has not ended yet."),
     "body-too-large": ProblemType(413, "Body too large", "The body is larger than this trigger accepts."),
     "too-many-elements": ProblemType(
@@ -139,6 +148,9 @@ PROBLEMS: Mapping[str, ProblemType] = {
     ),
     "too-many-runs": ProblemType(
         429, "Too many runs", "This workflow already has as many concurrent runs as it allows."
+    ),
+    "too-many-signals": ProblemType(
+        429, "Too many signals", "The run has as many signals as it takes: 100, and 1 MiB of bodies."
     ),
     "rate-limited": ProblemType(
         429, "Rate limited", "More requests came than this server accepts: wait as long as Retry-After says."

@@ -4,7 +4,7 @@ Operators see every run. Any client that knows the id of an anonymous caller's r
 to the caller that started it, by tenant and object id. For all others it does not exist.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 
 from postern.access import Caller, Check, Guarded, Policy, Refused, Signed, audience_requirement
@@ -22,6 +22,14 @@ class Standing(StrEnum):
     OWNER = "owner"
     BEARER = "bearer"  # knows the id of an anonymous caller's run, which is enough
     NONE = "none"
+
+
+def policies_of(triggers: Iterable[Trigger]) -> Iterator[Policy]:
+    """Who may call the workflows, and who may send signals to their runs."""
+    for trigger in triggers:
+        yield trigger.policy
+        if trigger.signals is not None:
+            yield trigger.signals
 
 
 def recognise(installation: Installation, policies: Iterable[Policy], caller: Caller) -> None:

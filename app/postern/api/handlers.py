@@ -7,7 +7,7 @@ from functools import partial
 from starlette.requests import Request
 
 from postern.access import ANYONE, Caller, Refused
-from postern.api.access import Standing, is_anonymous, is_operator, recognise, standing
+from postern.api.access import Standing, is_anonymous, is_operator, policies_of, recognise, standing
 from postern.api.client import address_of
 from postern.api.list_query import no_parameters, refusal_page, run_page
 from postern.api.representation import (
@@ -122,10 +122,10 @@ class Handlers:
         """The caller, by a token for this server. Raises Refused, or Problem `identity-unavailable` or
         `insecure-transport`."""
         caller = await self.identify(request.scope)
-        recognise(self.installation, (trigger.policy for trigger in self.snapshot().triggers.values()), caller)
+        recognise(self.installation, policies_of(self.snapshot().triggers.values()), caller)
         return caller
 
-    async def _actor(self, request: Request) -> Caller:
+    async def actor(self, request: Request) -> Caller:
         """Who sends a request about an anonymous caller's run, which needs no token. A valid token says who acts; any
         other token counts as none."""
         if "authorization" not in request.headers:
@@ -155,7 +155,7 @@ class Handlers:
         # Only the record says which callers may see it, so this read is of the address.
         record = await self.read(partial(find_run, run_id=run_id), holder_for(request, ANYONE)) or here
         if is_anonymous(record):
-            sender = await self._actor(request)
+            sender = await self.actor(request)
         else:
             try:
                 sender = await self.caller(request)

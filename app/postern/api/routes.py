@@ -21,6 +21,8 @@ from postern.api.handlers import Handlers
 from postern.api.revocation_handlers import RevocationHandlers
 from postern.api.run_actions import Cancel, Read, Resubmit, RunActions, Underway, Write
 from postern.api.run_audit import RunAudit
+from postern.api.signal_actions import SignalActions
+from postern.api.signal_handlers import SignalHandlers
 from postern.catalog import Snapshot
 from postern.errors import Problem, problem
 from postern.ids import new_id
@@ -52,6 +54,7 @@ def routes(
     more: Iterable[tuple[str, str, Page]] = (),
     audit: RunAudit | None = None,
     findings: FindingActions | None = None,
+    signals: SignalActions | None = None,
 ) -> list[Route]:
     """The routes of the run API, and of `more` pages by method and path.
 
@@ -76,6 +79,11 @@ def routes(
         *(_of_grants(GrantHandlers(installation, handlers.caller, grants, connect_at)) if grants is not None else ()),
         *AuditHandlers(installation, handlers.caller, read).pages,
         *(FindingHandlers(installation, handlers.caller, read, findings).pages if findings is not None else ()),
+        *(
+            SignalHandlers(installation, handlers.caller, handlers.actor, read, snapshot, signals).pages
+            if signals is not None
+            else ()
+        ),
         *(_of_revocations(RevocationHandlers(installation, handlers.caller, read, revoking)) if revoking else ()),
         *more,
     )

@@ -1,4 +1,4 @@
-"""Events of the audit log about runs: who viewed, cancelled or resubmitted the run of whom."""
+"""Events of the audit log about runs: who viewed, cancelled, resubmitted or signalled the run of whom."""
 
 import time
 from collections.abc import Callable
@@ -40,6 +40,15 @@ class RunAudit:
         """A caller started a run again."""
         if by.kind != ANYONE.kind or self._is_first(Kind.RUN_RESUBMITTED, record.workflow):
             self._note(Kind.RUN_RESUBMITTED, by, record, address, new_run=_id_of(started))
+
+    def signalled(self, by: Caller, record: RunRecord, address: str, name: str) -> None:
+        """A caller sent a signal to a run."""
+        if by.kind != ANYONE.kind or self._is_first(Kind.SIGNAL_SENT, record.workflow):
+            self._note(Kind.SIGNAL_SENT, by, record, address, signal=name)
+
+    def decided(self, by: Caller, record: RunRecord, address: str, name: str, decision: str) -> None:
+        """A person decided about an approval of a run."""
+        self._note(Kind.APPROVAL_DECIDED, by, record, address, approval=name, decision=decision)
 
     def _is_first(self, *key: str) -> bool:
         """Whether the last event of this key is AGAIN ago."""

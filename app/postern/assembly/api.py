@@ -1,5 +1,6 @@
 """The run API and the documents of the triggers."""
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from postern.api.finding_actions import FindingActions
 from postern.api.resubmit import resubmitter
 from postern.api.run_actions import Resubmit, Underway
 from postern.api.run_audit import RunAudit
+from postern.api.signal_actions import SignalActions
 from postern.assembly.durable import DurablePart
 from postern.assembly.foundation import Foundation
 from postern.assembly.grants import GrantsPart
@@ -76,5 +78,6 @@ def api_part(
         console_on=bool(grants.address),
         audit=run_audit,
         findings=findings,
+        signals=SignalActions(durable.send_signal, base.settings.max_body_bytes, base.log, time.time, run_audit),
     )
     return ApiPart(routes=tuple(routes), resubmit=resubmit, underway=underway, run_audit=run_audit, findings=findings)

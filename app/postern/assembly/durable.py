@@ -8,6 +8,7 @@ from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
+from postern.api.signal_actions import SendSignal
 from postern.assembly.foundation import Foundation
 from postern.assembly.part import Part
 from postern.assembly.runs import RunsPart
@@ -22,9 +23,10 @@ from postern.triggers.read import arguments
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DurablePart(Part):
-    """`start` starts runs by the engine that each needs."""
+    """`start` starts runs by the engine that each needs. `send_signal` is None without the extra."""
 
     start: Callable[..., Coroutine[Any, Any, Run]]
+    send_signal: SendSignal | None = None
 
 
 def durable_part(base: Foundation, runs: RunsPart, pages: str = "") -> DurablePart:
@@ -37,7 +39,7 @@ def durable_part(base: Foundation, runs: RunsPart, pages: str = "") -> DurablePa
     from postern.durable.engine import DurableEngine, Works
     from postern.durable.execution import Execution
     from postern.durable.seals import KeySeals, NoSeal
-    from postern.durable.signal_waits import SignalWaits
+    from postern.durable.signals import Signals
     from postern.durable.turns import Turns
     from postern.durable.waits import Waits
     from postern.durable.wakes import Wakes
@@ -70,9 +72,9 @@ def durable_part(base: Foundation, runs: RunsPart, pages: str = "") -> DurablePa
     steps = DurableSteps(
         runs.steps, runs.services.call, waits, engine.execution_of, may_begin, seals, settings.max_result_bytes
     )
-    signal_waits = SignalWaits(steps, waits, engine.execution_of, journal.read, journal.write, seals)
+    signals = Signals(steps, waits, engine.execution_of, journal.read, journal.write, seals, engine.accepted)
     engine.services = replace(
-        runs.services, step=steps.step, call=steps.call, sleep=steps.sleep, wait_for=signal_waits.wait_for
+        runs.services, step=steps.step, call=steps.call, sleep=steps.sleep, wait_for=signals.wait_for
     )
     acceptance = Acceptance(
         journal,
@@ -91,4 +93,6 @@ def durable_part(base: Foundation, runs: RunsPart, pages: str = "") -> DurablePa
         yield
         await engine.stop()
 
-    return DurablePart(start=Choice(runs.runner, acceptance).start, life=life, tasks=(engine.run, wakes.run))
+    return DurablePart(
+        start=Choice(runs.runner, acceptance).start, send_signal=signals.send, life=life, tasks=(engine.run, wakes.run)
+    )

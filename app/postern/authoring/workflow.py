@@ -219,7 +219,7 @@ def _lasting(timeout: float | str | None, durable: bool, stateless: bool, signal
         raise WorkflowFault("durable=True and stateless=True exclude each other: a durable run is on record")
     if durable and find_spec("dbos") is None:
         raise WorkflowFault("durable=True needs the package dbos: install postern-workflows[durable]")
-    who = None if signals is None else _access(signals)
+    who = None if signals is None else _signals(signals)
     return {"timeout": _timeout(timeout, durable), "durable": durable, "signals": who}
 
 
@@ -248,6 +248,13 @@ def _access(access: Access | None) -> Access:
             f"access={access!r} is not an access mode: call anonymous(), tenant_users() or specific_users(...)"
         )
     return access
+
+
+def _signals(signals: Access) -> Access:
+    mode = _access(signals)
+    if isinstance(mode, Anonymous) and (mode.signed or mode.signed_by is not None):
+        raise WorkflowFault("signals=: a signal has no signed URL and no signature of a sender: choose another mode")
+    return mode
 
 
 def _methods(methods: "Iterable[str]") -> tuple[str, ...]:

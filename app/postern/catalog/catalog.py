@@ -20,7 +20,7 @@ from watchfiles import Change, awatch
 from postern.access import Access, Policy
 from postern.authoring.workflow import Workflow
 from postern.catalog.modules import Generation
-from postern.catalog.snapshot import EMPTY, Fault, Flaw, Snapshot, Trigger, Version, settle, snapshot_of
+from postern.catalog.snapshot import EMPTY, Fault, Flaw, Policies, Snapshot, Trigger, Version, settle, snapshot_of
 from postern.catalog.sources import PACKAGE, Hashes, Source, changed_files, read_folder, shared_names
 from postern.catalog.trial import Impossible, Stopped, ended_if_held, tried
 from postern.catalog.versions import bound_again, clash_of_files, flaw_of_trial, not_loaded, version_of
@@ -70,10 +70,10 @@ class Catalog:
         self.snapshot = EMPTY
         self._folder = folder.absolute()
 
-        def bound(workflow: Workflow) -> Policy:
+        def bound(workflow: Workflow) -> Policies:
             policy = bind(workflow.access)
             fits(workflow, policy)
-            return policy
+            return policy, None if workflow.signals is None else bind(workflow.signals)
 
         self._bind = bound
         self._on_change = on_change

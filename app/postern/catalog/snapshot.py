@@ -10,12 +10,16 @@ from postern.authoring.workflow import Workflow
 from postern.catalog.context_changes import Changes
 from postern.catalog.uses import NOTHING_SEEN, Uses
 
+Policies = tuple[Policy, Policy | None]
+"""Who may call a workflow, and who may send signals to its runs, if its author says so."""
+
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
     """A workflow bound to this installation. `file` and `workflow.line` say where it is defined. `context` has what its
     module changed in its context when it was loaded; runs begin with it. `uses` has the connections and secrets that it
-    uses. `sha256` is of the file as it was loaded, and `helpers_sha256` of the helper modules then."""
+    uses. `sha256` is of the file as it was loaded, and `helpers_sha256` of the helper modules then. `signals` is the
+    policy of those who may send signals to its runs, None if its author sets none."""
 
     workflow: Workflow
     policy: Policy
@@ -24,6 +28,7 @@ class Trigger:
     uses: Uses = NOTHING_SEEN
     sha256: str = ""
     helpers_sha256: str = ""
+    signals: Policy | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
-from postern.access import AccessFault, Policy
+from postern.access import AccessFault
 from postern.authoring.signature import WorkflowFault
 from postern.authoring.workflow import Workflow
 from postern.catalog.modules import Generation, TooSlow, Unreadable
-from postern.catalog.snapshot import Flaw, Trigger, Version, duplicate
+from postern.catalog.snapshot import Flaw, Policies, Trigger, Version, duplicate
 from postern.catalog.sources import PACKAGE, Hashes, Source
 from postern.catalog.trial import Stopped
 from postern.catalog.uses import Uses, seen_in, uses_of
@@ -23,7 +23,7 @@ _LONGEST_MESSAGE = 500
 
 
 def version_of(
-    source: Source, folder: Path, generation: Generation, bind: Callable[[Workflow], Policy], hashes: Hashes
+    source: Source, folder: Path, generation: Generation, bind: Callable[[Workflow], Policies], hashes: Hashes
 ) -> Version | Flaw:
     """The version of the file, or its flaw. Every exception of the import is caught here."""
     try:
@@ -46,7 +46,7 @@ def version_of(
             first = triggers[workflow.name]
             return duplicate(workflow.name, workflow.line, first.file, first.workflow.line)
         try:
-            policy = bind(workflow)
+            policy, signals = bind(workflow)
         except Exception as error:  # one workflow that cannot be bound must not stop the others
             return Flaw(workflow.line, _cause(error), _fix(error, source.file, folder))
         written = workflow.function.__module__  # in a package, another module than the package itself
@@ -54,7 +54,8 @@ def version_of(
             seen[written] = seen_in(generation.get_source(written) or "")
         file, uses = _written_in(workflow, source), uses_of(workflow, seen[written])
         changes = generation.context_changes
-        triggers[workflow.name] = Trigger(workflow, policy, file, changes, uses, hashes.of(file), hashes.helpers)
+        code = hashes.of(file), hashes.helpers
+        triggers[workflow.name] = Trigger(workflow, policy, file, changes, uses, *code, signals)
     return Version(triggers)
 
 
@@ -90,13 +91,14 @@ def _first_workflow(source: Source) -> int | None:
     return None
 
 
-def bound_again(version: Version, bind: Callable[[Workflow], Policy]) -> Version:
+def bound_again(version: Version, bind: Callable[[Workflow], Policies]) -> Version:
     """The version with the policies of now, for a file that falls back to it. A workflow whose access mode cannot be
     bound any more is left out: it must not go on with the callers of before."""
     triggers = {}
     for name, trigger in version.triggers.items():
         with suppress(Exception):
-            triggers[name] = replace(trigger, policy=bind(trigger.workflow))
+            policy, signals = bind(trigger.workflow)
+            triggers[name] = replace(trigger, policy=policy, signals=signals)
     return Version(triggers)
 
 

@@ -31,6 +31,8 @@ class Kind(StrEnum):
     REVOCATION_LIFTED = "revocation-lifted"
     RUN_CANCELLED = "run-cancelled"
     RUN_RESUBMITTED = "run-resubmitted"
+    SIGNAL_SENT = "signal-sent"
+    APPROVAL_DECIDED = "approval-decided"
     RECORD_VIEWED = "record-viewed"
     RETENTION = "retention"
     FINDING = "finding"
@@ -67,6 +69,8 @@ FIELDS: Mapping[Kind, tuple[str, ...]] = {
     Kind.REVOCATION_LIFTED: (*CALLER, "revocation", "revoked_kind", "revoked"),
     Kind.RUN_CANCELLED: (*CALLER, "run", "workflow", "owner", "client_address"),
     Kind.RUN_RESUBMITTED: (*CALLER, "run", "workflow", "owner", "client_address", "new_run"),
+    Kind.SIGNAL_SENT: (*CALLER, "run", "workflow", "owner", "client_address", "signal"),
+    Kind.APPROVAL_DECIDED: (*CALLER, "run", "workflow", "owner", "client_address", "approval", "decision"),
     Kind.RECORD_VIEWED: (*CALLER, "run", "workflow", "owner", "client_address"),
     Kind.RETENTION: ("deleted", "pruned"),
     Kind.FINDING: ("finding", "finding_kind", "subject", "workflow", "client_address"),

@@ -1,7 +1,8 @@
-"""`ctx.wait_for`: a durable run waits for a signal, which becomes a checkpoint when it is taken."""
+"""Signals: they are kept, and wake the run that waits for one, which takes it as a checkpoint (`ctx.wait_for`)."""
 
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from time import time
 from typing import Any
@@ -13,13 +14,15 @@ from postern.durable.execution import Execution
 from postern.durable.seals import Seals
 from postern.durable.waits import Waits
 from postern.journal.durable_runs import Reason
-from postern.journal.signals import Taken, has_come, take
+from postern.journal.signals import Arrival, Sent, Taken, has_come, send, take
+from postern.json_parser import parse
 
 Journal = Callable[[Callable[[Any], Any]], Awaitable[Any]]
 
 
-class SignalWaits:
-    """The waits of durable runs for signals. `read` and `write` are the journal's."""
+class Signals:
+    """The signals of durable runs. `read` and `write` are the journal's. `look` makes the engine look for runs that go
+    on."""
 
     def __init__(
         self,
@@ -29,6 +32,7 @@ class SignalWaits:
         read: Journal,
         write: Journal,
         seals: Seals,
+        look: Callable[[], object] = lambda: None,
         now: Callable[[], float] = time,
     ) -> None:
         self._steps = steps
@@ -37,7 +41,17 @@ class SignalWaits:
         self._read = read
         self._write = write
         self._seals = seals
+        self._look = look
         self._now = now
+
+    async def send(self, sent: Sent) -> tuple[Arrival, float]:
+        """Keep a signal, whose body is plain here, and let its run go on if it waits for it here, or nowhere."""
+        kept, version = await self._seals.seal(sent.run_id, column_of(sent.id), sent.body)
+        arrival, at = await self._write(partial(send, sent=replace(sent, body=kept, key_version=version)))
+        if arrival is Arrival.ARRIVED:
+            self._waits.wake(sent.run_id)
+            self._look()
+        return arrival, at
 
     async def wait_for(self, ctx: Context, name: str, seconds: float | None) -> Signal | None:
         """The next signal of this name, or None after so many seconds, which are counted from the first execution."""
@@ -52,7 +66,7 @@ class SignalWaits:
 
         with execution.alone():
             number, until = json.loads(await self._steps.checkpoint(ctx, f"wait {name}", begin))
-            found = json.loads(await self._steps.checkpoint(ctx, f"signal {name}", end))
+            found = parse(await self._steps.checkpoint(ctx, f"signal {name}", end))
         return None if found is None else Signal(name, *found)
 
     async def _taken(self, execution: Execution, name: str, number: int, until: float | None) -> str:
