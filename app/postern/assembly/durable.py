@@ -17,6 +17,7 @@ from postern.catalog.context_changes import apply
 from postern.connections.sealing.vault_keys import DURABLE_KEY, VaultKeys
 from postern.journal.run import Run
 from postern.runs.runner import Read, holder
+from postern.settings.own_application import on_behalf_of
 from postern.triggers.large_bodies import LARGE
 from postern.triggers.read import arguments
 
@@ -34,7 +35,7 @@ def durable_part(base: Foundation, runs: RunsPart, pages: str = "") -> DurablePa
     if find_spec("dbos") is None:
         return DurablePart(start=runs.runner.start)
     from postern.durable.acceptance import Acceptance
-    from postern.durable.choice import Choice
+    from postern.durable.choice import Choice, may_be_durable
     from postern.durable.durable_steps import DurableSteps
     from postern.durable.engine import DurableEngine, Works
     from postern.durable.execution import Execution
@@ -83,10 +84,13 @@ def durable_part(base: Foundation, runs: RunsPart, pages: str = "") -> DurablePa
         digest_of=lambda name: triggers()[name].sha256,
         most=settings.durable_waiting,
         accepted=engine.accepted,
-        call=in_thread,
+        read=runs.runner.read,
         now=time.time,
     )
     runs.elsewhere.append(engine)
+
+    for_callers = on_behalf_of(settings.connections, settings.triggers)
+    may_wait = partial(may_be_durable, sealed=bool(key_name), for_callers=for_callers)
 
     @asynccontextmanager
     async def life() -> AsyncIterator[None]:
@@ -94,5 +98,8 @@ def durable_part(base: Foundation, runs: RunsPart, pages: str = "") -> DurablePa
         await engine.stop()
 
     return DurablePart(
-        start=Choice(runs.runner, acceptance).start, send_signal=signals.send, life=life, tasks=(engine.run, wakes.run)
+        start=Choice(runs.runner, acceptance, may_wait).start,
+        send_signal=signals.send,
+        life=life,
+        tasks=(engine.run, wakes.run),
     )

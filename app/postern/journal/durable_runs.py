@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, func, select, text, update
+from sqlalchemy import ColumnElement, Connection, delete, func, select, text, update
 
 from postern.journal.durable_tables import durable_runs
 from postern.journal.run import State, before
 from postern.journal.schema import nodes, runs, signals
+from postern.journal.writing.rows import COLUMNS as RUN_COLUMNS
 from postern.journal.writing.rows import run_row
 from postern.journal.writing.statements import insert_rows, write_runs
 
@@ -84,13 +85,11 @@ class Hold(NamedTuple):
 # Acceptance
 
 
-def accept(connection: Connection, facts: tuple[Any, ...], accepted: Accepted, most: int) -> bool:
-    """Record a run that waits to be claimed. False, and nothing is recorded, if `most` are waiting already."""
-    if waiting(connection, most) >= most:
-        return False
+def accept(connection: Connection, facts: tuple[Any, ...], accepted: Accepted) -> None:
+    """Record a run that waits to be claimed. It may be repeated, also when the run has been claimed."""
     row = list(run_row(facts, NODE))
     row[_STATE] = State.WAITING.value
-    write_runs(connection, [row])
+    insert_rows(connection, runs, RUN_COLUMNS, "ON CONFLICT (id) DO NOTHING", [row])
     values: dict[str, Any] = dict.fromkeys(COLUMNS)
     values.update(
         run_id=facts[0],
@@ -103,7 +102,12 @@ def accept(connection: Connection, facts: tuple[Any, ...], accepted: Accepted, m
         request=accepted.request,
     )
     insert_rows(connection, durable_runs, COLUMNS, _ONCE, [tuple(values.values())])
-    return True
+
+
+def remove_unclaimed(connection: Connection, run_id: str) -> bool:
+    """Delete a run that was accepted, unless it has been claimed."""
+    mine = (durable_runs.c.run_id == run_id, durable_runs.c.attempt == 0, _is(Phase.READY))
+    return connection.execute(delete(durable_runs).where(*mine)).rowcount == 1
 
 
 def waiting(connection: Connection, most: int) -> int:
