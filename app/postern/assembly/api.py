@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from postern import api
+from postern.api import routes as api
 from postern.api.departure import Page
 from postern.api.docs import Docs, TokenCommand
 from postern.api.finding_actions import FindingActions

@@ -6,9 +6,10 @@ import structlog
 import typer
 
 from postern.cli.open_database import warn_of_exposed_files
+from postern.cli.serving import Host, Port, readable_folder, use_address
 from postern.cli.terminal import err, print_faults, workflow_table
-from postern.cli.workspace import Host, Port, readable_folder, use_address
 from postern.journal.database.engine import check_database
+from postern.journal.writing.writer_link import started_early
 from postern.logs import configure_logs, log_format
 from postern.loopback import is_loopback
 from postern.settings import Settings, load_settings
@@ -28,18 +29,25 @@ def serve(
     port: Port = None,
 ) -> None:
     """Serve the workflows, with the tenant of the settings (POSTERN_*, .env, postern.toml)."""
-    from postern.assembly import create_app, load_catalog
-    from postern.server.process import run, server_config
-
     use_address(host, port)
     settings = load_settings()
     check_grants(settings)
     check_audit(settings)
     check_durable_key(settings)
     configure_logs(log_format(settings.log_format))
+    if workers > 1:
+        check_database(settings.database_url)  # each worker checks it too, but it is said once
+        raise typer.Exit(_serve(settings, workers))
+    with started_early():
+        raise typer.Exit(_serve(settings, workers))
+
+
+def _serve(settings: Settings, workers: int) -> int:
+    """Serve until a stop signal, and return the exit code."""
+    from postern.assembly import create_app, load_catalog
+    from postern.server.process import run, server_config
+
     several = workers > 1
-    if several:  # each worker checks it too, but it is said once
-        check_database(settings.database_url)
     with readable_folder():
         application = "postern.assembly:create_app_from_environment" if several else create_app(settings)
         snapshot = (
@@ -60,7 +68,7 @@ def serve(
         print_faults(snapshot.faults)
         err.print(workflow_table(snapshot, settings.public_url or address))
 
-    raise typer.Exit(run(config, ready=ready))
+    return run(config, ready=ready)
 
 
 def warn_of_plain_http(settings: Settings) -> None:
