@@ -1,21 +1,26 @@
 """Durable runs, if the extra `durable` is installed."""
 
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
+from postern.api.durable_actions import nothing_here
+from postern.api.durable_metrics import durable_metrics
+from postern.api.results import no_reply
 from postern.api.signal_actions import SendSignal
+from postern.assembly.ended_runs import EndedRuns
 from postern.assembly.foundation import Foundation
 from postern.assembly.part import Part
 from postern.assembly.runs import RunsPart
 from postern.catalog import Trigger
 from postern.catalog.context_changes import apply
 from postern.connections.sealing.vault_keys import DURABLE_KEY, VaultKeys
-from postern.journal.run import Run
+from postern.journal.run import Outcome, Run
+from postern.journal.server_processes import BEAT_EVERY
 from postern.runs.runner import Read, holder
 from postern.settings.own_application import on_behalf_of
 from postern.triggers.large_bodies import LARGE
@@ -24,10 +29,27 @@ from postern.triggers.read import arguments
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DurablePart(Part):
-    """`start` starts runs by the engine that each needs. `send_signal` is None without the extra."""
+    """`start` starts runs by the engine that each needs. `send_signal` is None without the extra. `cancel` cancels a
+    run that is here, `whole` returns the whole reply of one that has ended, and `ready` looks for runs to claim.
+    `ended` is called with the id of each run whose end is recorded. `drain` is called when the server process begins to
+    stop."""
 
     start: Callable[..., Coroutine[Any, Any, Run]]
     send_signal: SendSignal | None = None
+    cancel: Callable[..., Awaitable[None]] = nothing_here
+    whole: Callable[[str], Awaitable[Outcome | None]] = no_reply
+    ready: Callable[[], object] = lambda: None
+    ended: EndedRuns = field(default_factory=EndedRuns)
+    drain: Callable[[], object] = lambda: None
+
+
+def beat_every() -> float:
+    """The seconds between two beats of this server process: with durable runs it beats faster."""
+    if find_spec("dbos") is None:
+        return BEAT_EVERY
+    from postern.durable.upkeep import BEAT_EVERY as DURABLE
+
+    return DURABLE
 
 
 def durable_part(base: Foundation, runs: RunsPart, pages: str = "") -> DurablePart:
@@ -35,6 +57,7 @@ def durable_part(base: Foundation, runs: RunsPart, pages: str = "") -> DurablePa
     if find_spec("dbos") is None:
         return DurablePart(start=runs.runner.start)
     from postern.durable.acceptance import Acceptance
+    from postern.durable.cancellations import Cancellations
     from postern.durable.choice import Choice, may_be_durable
     from postern.durable.durable_steps import DurableSteps
     from postern.durable.engine import DurableEngine, Works
@@ -42,6 +65,7 @@ def durable_part(base: Foundation, runs: RunsPart, pages: str = "") -> DurablePa
     from postern.durable.seals import KeySeals, NoSeal
     from postern.durable.signals import Signals
     from postern.durable.turns import Turns
+    from postern.durable.upkeep import FRESH, Upkeep
     from postern.durable.waits import Waits
     from postern.durable.wakes import Wakes
 
@@ -62,11 +86,20 @@ def durable_part(base: Foundation, runs: RunsPart, pages: str = "") -> DurablePa
             return await in_thread(run, read)
         return read()
 
-    works = Works(journal.read, journal.write, triggers, again, seals, runs.threads, runs.ended, pages)
-    engine = DurableEngine(settings.database_url, journal.node, works, turns)
+    ended = EndedRuns(runs.ended)
+    works = Works(journal.read, journal.write, triggers, again, seals, runs.threads, ended.by_code, pages)
+    processes = runs.processes
+    engine = DurableEngine(
+        settings.database_url, journal.node, works, turns, may_claim=lambda: processes.beat_age() < FRESH
+    )
 
     async def may_begin(execution: Execution) -> bool:
-        return await engine.may_begin(execution)
+        # First the owner, then the beat: a process that stood still between the two does not begin.
+        while await engine.may_begin(execution):
+            if processes.beat_age() < FRESH:
+                return True
+            await processes.next_beat()
+        return False
 
     waits = Waits(journal.write, turns)
     wakes = Wakes(waits, journal.read, journal.node)
@@ -88,6 +121,14 @@ def durable_part(base: Foundation, runs: RunsPart, pages: str = "") -> DurablePa
         now=time.time,
     )
     runs.elsewhere.append(engine)
+    upkeep = Upkeep(processes.own, journal.read, journal.write, engine.accepted, engine.check_holds)
+    processes.looks.append(upkeep.look)
+
+    cancellations = Cancellations(engine, journal.node, journal.read, journal.write, ended)
+
+    def drain() -> None:
+        waits.drain()
+        engine.drain()
 
     for_callers = on_behalf_of(settings.connections, settings.triggers)
     may_wait = partial(may_be_durable, sealed=bool(key_name), for_callers=for_callers)
@@ -100,6 +141,11 @@ def durable_part(base: Foundation, runs: RunsPart, pages: str = "") -> DurablePa
     return DurablePart(
         start=Choice(runs.runner, acceptance, may_wait).start,
         send_signal=signals.send,
+        cancel=cancellations.cancel,
+        ready=engine.accepted,
+        ended=ended,
+        drain=drain,
         life=life,
-        tasks=(engine.run, wakes.run),
+        tasks=(engine.run, wakes.run, cancellations.run),
+        metrics=(durable_metrics(lambda: upkeep.phases, lambda: upkeep.takeovers),),
     )
