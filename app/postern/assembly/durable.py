@@ -58,6 +58,7 @@ def durable_part(base: Foundation, runs: RunsPart, pages: str = "") -> DurablePa
         return DurablePart(start=runs.runner.start)
     from postern.durable.acceptance import Acceptance
     from postern.durable.cancellations import Cancellations
+    from postern.durable.checkpoint_retention import CheckpointRetention
     from postern.durable.choice import Choice, may_be_durable
     from postern.durable.durable_steps import DurableSteps
     from postern.durable.engine import DurableEngine, Works
@@ -146,6 +147,11 @@ def durable_part(base: Foundation, runs: RunsPart, pages: str = "") -> DurablePa
         ended=ended,
         drain=drain,
         life=life,
-        tasks=(engine.run, wakes.run, cancellations.run),
+        tasks=(
+            engine.run,
+            wakes.run,
+            cancellations.run,
+            CheckpointRetention(engine.store, journal.read, journal.write).run,
+        ),
         metrics=(durable_metrics(lambda: upkeep.phases, lambda: upkeep.takeovers),),
     )

@@ -170,6 +170,16 @@ class DbosEngine:
 
         await self._there(delete)
 
+    async def known(self, offset: int, most: int) -> list[str]:
+        """The ids of runs that have checkpoints, the oldest first, from one place on."""
+
+        async def known() -> list[str]:
+            found = await DBOS.list_workflows_async(offset=offset, limit=most, load_input=False, load_output=False)
+            return [each.workflow_id for each in found]
+
+        found: list[str] = await self._there(known)
+        return found
+
     async def stop(self) -> None:
         """End all executions here, without an outcome, and close the database."""
         loop, thread = self._loop, self._thread

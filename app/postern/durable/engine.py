@@ -18,6 +18,7 @@ from postern.durable.execution import Execution
 from postern.durable.hand_over import hand_over
 from postern.durable.payload import unpacked
 from postern.durable.probation import Probation
+from postern.durable.replies import reply_of
 from postern.durable.seals import Seals
 from postern.durable.turns import Turns
 from postern.errors import Problem
@@ -152,6 +153,11 @@ class DurableEngine:
         await self._dbos.stop()
         with suppress(Problem):
             await self._works.write(partial(release, node=self._node))
+
+    @property
+    def store(self) -> DbosEngine:
+        """The store of checkpoints."""
+        return self._dbos
 
     # Claims
 
@@ -316,6 +322,7 @@ class DurableEngine:
             facts=facts(run),
             hold=execution.hold,
             failed_step=execution.failed_step,
+            reply=await reply_of(execution, self._works.seals),
         )
         recorded: bool = await self._works.write(ending)
         if recorded:
