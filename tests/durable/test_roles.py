@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.process]
 PAGE = Path(postern.durable.__file__).with_name("OPERATING.md").read_text("utf-8")
 
 
-async def test_the_servers_role_needs_no_right_to_make_tables_after_the_owner_has_made_them(roles: tuple[str, str]):  # noqa: F811
+async def test_the_servers_role_needs_no_right_to_make_tables_after_the_owner_has_made_them(roles: tuple[str, str]):
     (command,) = re.findall(r"^\$ (dbos .*)$", PAGE, re.MULTILINE)
     owner, server = roles
     database = make_url(server).database or ""
