@@ -24,6 +24,7 @@ from postern.catalog import Snapshot
 from postern.errors import Problem, problem
 from postern.ids import is_id
 from postern.journal.reading.call_tree import Tree, find_tree
+from postern.journal.reading.durable_parts import DurableParts, durable_parts
 from postern.journal.reading.queries import find_run, list_refusals, list_runs
 from postern.journal.reading.records import RunRecord
 from postern.journal.shares import Holder, holder_of
@@ -63,8 +64,11 @@ class Handlers:
     async def run(self, request: Request) -> Answer:
         """The record of a run."""
         seen = await self._seen(request)
+        parts = None
+        if seen.record.durable is not None:
+            parts = await self.read(partial(durable_parts, run_id=seen.record.id), seen.holder)
         self.actions.note_view(seen)
-        return _shown(seen)
+        return _shown(seen, parts=parts)
 
     async def tree(self, request: Request) -> Answer:
         """A run and the tree of runs that it called."""
@@ -204,5 +208,8 @@ def _prefer(request: Request) -> bytes:
     return ",".join(request.headers.getlist("prefer")).encode("latin-1")
 
 
-def _shown(seen: Seen, status: int = 200, headers: dict[str, str] | None = None) -> Answer:
-    return json_reply(status, run_json(seen.record, private=seen.private, acts=seen.acts), headers)
+def _shown(
+    seen: Seen, status: int = 200, headers: dict[str, str] | None = None, parts: DurableParts | None = None
+) -> Answer:
+    content = run_json(seen.record, private=seen.private, acts=seen.acts, parts=parts)
+    return json_reply(status, content, headers)

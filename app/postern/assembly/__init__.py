@@ -7,26 +7,41 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from postern.assembly.application import create_app, create_app_from_environment
+    from postern.assembly.application import (
+        create_app,
+        create_app_from_environment,
+        create_http_app_from_environment,
+        create_worker_app_from_environment,
+    )
     from postern.assembly.asgi import Application
     from postern.assembly.catalog import load_catalog
     from postern.assembly.identity import create_identity, installation_of, tenants
+    from postern.assembly.takeovers import durable_is_installed
 
 __all__ = [
     "Application",
     "create_app",
     "create_app_from_environment",
+    "create_http_app_from_environment",
     "create_identity",
+    "create_worker_app_from_environment",
+    "durable_is_installed",
     "installation_of",
     "load_catalog",
     "tenants",
 ]
 
 _MODULES = {
-    "application": ("create_app", "create_app_from_environment"),
+    "application": (
+        "create_app",
+        "create_app_from_environment",
+        "create_http_app_from_environment",
+        "create_worker_app_from_environment",
+    ),
     "asgi": ("Application",),
     "catalog": ("load_catalog",),
     "identity": ("create_identity", "installation_of", "tenants"),
+    "takeovers": ("durable_is_installed",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from postern.api import routes as api
+from postern.api.approval_actions import ApprovalActions
 from postern.api.departure import Page
 from postern.api.docs import Docs, TokenCommand
 from postern.api.durable_actions import DurableActions
@@ -91,6 +92,9 @@ def api_part(
         more=(*docs.pages, *more),
         audit=run_audit,
         findings=findings,
+        approvals=ApprovalActions(
+            *(journal.read, journal.write, catalog.bind, durable.unseal, durable.come, base.log, time.time, run_audit)
+        ),
         signals=SignalActions(durable.send_signal, base.settings.max_body_bytes, base.log, time.time, run_audit),
     )
     return ApiPart(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from postern.api.run_actions import Seen
 from postern.console.bodies import Body, input_of, output_of
 from postern.console.run_words import caller_words, sentence, step_that_ended, who
-from postern.journal.reading.records import RunRecord
+from postern.journal.reading.records import DurableState, RunRecord
 from postern.journal.reading.step_window import StepWindow
 from postern.journal.run import State
 from postern.plain_text import plain
@@ -15,12 +15,14 @@ from postern.trace import trace_id_of
 
 @dataclass(frozen=True, slots=True)
 class RunView:
-    """What the page says of a run. `error_message` is None if it is not for this viewer, or there is none."""
+    """What the page says of a run. `waits` says that a durable run is not executing. `error_message` is None if it is
+    not for this viewer, or there is none."""
 
     id: str
     workflow: str
     state: State
     live: bool
+    waits: bool
     sentence: str
     caller: str
     address: str
@@ -43,8 +45,11 @@ class RunView:
     cancelled_by: str
 
 
-def run_view(seen: Seen, window: StepWindow, now: float, *, whole: bool = False) -> RunView:
-    """The run as this viewer may see it, by the rules of the run API. `whole` shows long bodies to their end."""
+def run_view(
+    seen: Seen, window: StepWindow, now: float, *, whole: bool = False, durable: DurableState | None = None
+) -> RunView:
+    """The run as this viewer may see it, by the rules of the run API. `whole` shows long bodies to their end. `durable`
+    says where a durable run is."""
     record, private = seen.record, seen.private
     message = record.error_message if private or record.error_shown else None
     return RunView(
@@ -52,7 +57,8 @@ def run_view(seen: Seen, window: StepWindow, now: float, *, whole: bool = False)
         workflow=plain(record.workflow),
         state=record.state,
         live=not record.ended,
-        sentence=sentence(record, step_that_ended(record, window), now),
+        waits=record.state is State.WAITING and durable is not None,
+        sentence=sentence(record, step_that_ended(record, window), now, durable),
         caller=caller_words(record),
         address=plain(record.client_address),
         started_at=record.started_at,

@@ -1,7 +1,8 @@
 """`/console/runs`: the list of runs with its filters, and how many newer ones there are."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -12,12 +13,13 @@ from postern.api.list_query import DEFAULT_LIMIT, PageQuery
 from postern.console.look_on import look_on
 from postern.console.page import PageRoute, Shown, Visit
 from postern.console.run_query import LABELS, Chip, RunQuery, run_query
-from postern.console.run_rows import run_rows
+from postern.console.run_rows import RunRow, run_rows
 from postern.console.services import Services
 from postern.console.words import state_words
 from postern.errors import problem
 from postern.ids import id_at, is_id, time_of
 from postern.journal.reading.cursor import opened
+from postern.journal.reading.durable import durable_states
 from postern.journal.reading.newer_runs import Newer, newer_runs
 from postern.journal.reading.queries import Page, list_runs
 from postern.journal.reading.records import RunRecord
@@ -56,7 +58,7 @@ class Runs:
         newest = found.items[0].id if found.items else id_at(self.services.now())
         values = self._form(visit, asked) | {
             "found": True,
-            "rows": run_rows(found.items, private=visit.viewer.operator),
+            "rows": await self._rows(visit, found.items),
             "next": asked.link(cursor=found.next) if found.next else "",
             "newest": "" if first else asked.link(),
             "first": first,
@@ -65,6 +67,12 @@ class Runs:
             "news": _news(newest, asked) if first else None,
         }
         return Shown("runs.html", values, HERE)
+
+    async def _rows(self, visit: Visit, records: Sequence[RunRecord]) -> Sequence[RunRow]:
+        """The rows. Where durable runs are is read for those that wait only."""
+        waiting = [record.id for record in records if record.state is State.WAITING]
+        durable = await self.services.read(partial(durable_states, run_ids=waiting), visit.holder) if waiting else {}
+        return run_rows(records, private=visit.viewer.operator, durable=durable, now=self.services.now())
 
     async def new(self, visit: Visit) -> Shown:
         """The part of the list that says how many newer runs there are. The page asks for it now and then."""

@@ -33,6 +33,7 @@ def durable_states(connection: Connection, run_ids: Sequence[str]) -> dict[str, 
             values = dict(row)
             resumed = len(json.loads(values.pop("resumed_by") or "[]"))
             run_id, phase = values.pop("run_id"), Phase(values.pop("phase"))
+            values["wakes_at"] = values["wakes_at"] or None  # what it waits for has come: see `signals.DUE`
             found[run_id] = DurableState(phase, **values, resumed=resumed)
     return found
 
