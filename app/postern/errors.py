@@ -175,6 +175,9 @@ PROBLEMS: Mapping[str, ProblemType] = {
     "signing-key-unavailable": ProblemType(
         503, "Signing key unavailable", "The key that signs URLs of this workflow cannot be read."
     ),
+    "durable-key-unavailable": ProblemType(
+        503, "Durable key unavailable", "The key that seals durable runs cannot be read at the moment."
+    ),
     "journal-unavailable": ProblemType(
         503, "Journal unavailable", "Runs cannot be recorded at the moment, and no run starts without a record."
     ),

@@ -103,7 +103,7 @@ class Host:
             self._digest,
             10_000,
             engine.accepted,
-            self._in_thread,
+            self._check,
             engine._now,
         )
         self._task = asyncio.create_task(engine.run())
@@ -209,6 +209,9 @@ class Host:
 
     def _digest(self, name: str) -> str:
         return self.triggers[name].sha256
+
+    async def _check(self, run: Run, read: Callable[[], Any], seconds: float) -> tuple[Mapping[str, Any], float]:
+        return await self._in_thread(run, read), seconds
 
     async def _in_thread(self, run: Run, read: Callable[[], Any]) -> Any:
         return await self._threads.run(run.workflow.name, read)

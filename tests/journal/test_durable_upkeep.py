@@ -135,7 +135,7 @@ def test_a_run_that_killed_five_processes_has_failed(engine, state):
     assert json.loads(record["outputs"])["code"] == "too-many-crashes"
     assert json.loads(record["reply_headers"]) == [["content-type", "application/problem+json"]]
     assert record["kept_bytes"] == 1000 + len(record["outputs"])
-    assert all_of(engine, durable_runs, "run_id")[0]["request"] is None
+    assert all_of(engine, durable_runs, "run_id")[0]["request"] == "{}", "to resume it"
     assert all_of(engine, signals, "id")[0]["body"] is None
 
 
@@ -153,16 +153,18 @@ def test_owners_without_a_row_are_found(engine):
 
 def test_a_run_that_arrived_nowhere_is_ready_again_in_its_attempt_only(engine):
     put(engine, durable_row("1"), durable_row("2", attempt=2), durable_row("3", owner="b"), durable_row("4"))
+    put(engine, durable_row("5", "waiting", owner="a"))
     with engine.begin() as connection:
         found = owned(connection, "a")
-        assert sorted(found) == [Hold("1", "a", 1), Hold("2", "a", 2), Hold("4", "a", 1)]
+        assert sorted(found) == [Hold("1", "a", 1), Hold("2", "a", 2), Hold("4", "a", 1), Hold("5", "a", 1)]
         assert lost(found, {"4"}, []) == []  # claimed only just now
-        missing = lost(found, {"4"}, found)
+        missing = lost(found, {"4", "5"}, found)
         assert sorted(missing) == [Hold("1", "a", 1), Hold("2", "a", 2)]
-        stale = [Hold("1", "a", 1), Hold("2", "a", 1), Hold("3", "a", 1)]
+        stale = [Hold("1", "a", 1), Hold("2", "a", 1), Hold("3", "a", 1), Hold("5", "a", 1)]
         assert put_back(connection, stale) == ["1"]
     assert of(engine, "1") == ("ready", None, 0, "Waiting")
     assert [of(engine, each)[0] for each in "234"] == ["running"] * 3
+    assert of(engine, "5") == ("waiting", None, 0, "Waiting")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from postern.catalog import Snapshot, Trigger
 from postern.catalog.snapshot import Fault
 from postern.journal.body_form import Form
 from postern.journal.reading.call_tree import Branch, Tree
-from postern.journal.reading.records import CallRecord, RefusalRecord, RunRecord
+from postern.journal.reading.records import CallRecord, DurableState, RefusalRecord, RunRecord
 from postern.journal.run import State, Step
 from postern.json_parser import parse
 from postern.trace import trace_id_of
@@ -104,6 +104,22 @@ def _summary(record: RunRecord, *, private: bool, acts: bool = True) -> dict[str
         "resubmitted_by": record.resubmitted_by if acts else None,
         "cancelled_by": record.cancelled_by if acts and _may_be_cancelled(record) else None,
         "trace_id": record.trace_id or trace_id_of(record.id),
+        "durable": durable_json(record.durable),
+    }
+
+
+def durable_json(state: DurableState | None) -> dict[str, Any] | None:
+    """Where a durable run is, and what wakes it; None for an inline run."""
+    if state is None:
+        return None
+    return {
+        "phase": state.phase.value,
+        "reason": state.reason,
+        "waits_for": state.waits_for,
+        "wakes_at": when(state.wakes_at),
+        "attempt": state.attempt,
+        "deaths": state.deaths,
+        "resumed": state.resumed,
     }
 
 

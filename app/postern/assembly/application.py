@@ -12,7 +12,7 @@ from postern.assembly.api import api_part
 from postern.assembly.asgi import Application
 from postern.assembly.audit import audit_part
 from postern.assembly.console import Beside, Local, console_is_on, console_part
-from postern.assembly.durable import DurablePart, durable_part
+from postern.assembly.durable import DurablePart, beat_every, durable_part
 from postern.assembly.findings import findings_part
 from postern.assembly.foundation import Foundation, foundation
 from postern.assembly.grants import grants_part
@@ -63,7 +63,7 @@ def create_app(
     audited, observed = audit_part(base), observed_part(base)
     revocation, senders = revocation_part(base), senders_part(base)
     grants = grants_part(base, local_address if console_on else None)
-    runs = runs_part(base, for_author=for_author, pages=grants.address)
+    runs = runs_part(base, for_author=for_author, pages=grants.address, beat_every=beat_every())
     durable = durable_part(base, runs, grants.address)
     findings = findings_part(base, runs.runner, observed.observer)
     refusals = refusals_part(base, observed.observer.rejected)
@@ -74,7 +74,7 @@ def create_app(
     readiness = readiness_of(checked)
     beside = Beside(runs, refusals, api, grants, revocation, urls, review, readiness)
     parts = (*checked, console_part(base, beside, Local(local_address, local_tokens, local_caller)))
-    operations = operations_part(parts, readiness, process, runs.requests.settle, telemetry.export)
+    operations = operations_part(parts, readiness, process, runs.requests.settle, durable.drain, telemetry.export)
     pipeline = replace(
         telemetry.noted(_pipeline(base, runs, durable, refusals, large), _gate(base, senders, urls, observed)),
         for_author=for_author,

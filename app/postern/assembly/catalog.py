@@ -16,6 +16,17 @@ from postern.catalog.spawned import hand_down
 from postern.settings import SettingProblem, Settings, SettingsFault
 from postern.settings.own_application import on_behalf_of
 
+NOT_SEALED = (
+    "durable=True with secure_inputs or secure_outputs needs a key: set POSTERN_DURABLE_KEY_NAME to the name of a Key "
+    "Vault secret, so that bodies are sealed while they lie in the database"
+)
+
+
+NOT_ON_BEHALF = (
+    "is used on behalf of the caller, whose token is not kept, and a durable run may outlive it. "
+    "Leave out durable=True, or give the entry another way to sign in"
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CatalogPart(Part):
@@ -80,9 +91,12 @@ def load_catalog(
             raise
 
     acts_for_caller = _fits(settings)
+    sealed = bool(settings.durable_key_name)
 
     def fits(workflow: Workflow, policy: Policy) -> None:
         acts_for_caller(workflow, policy)
+        if workflow.durable and workflow.secures and not sealed:
+            raise WorkflowFault(NOT_SEALED)
         _check_secrets(settings, policy, missing_secrets())
 
     def around() -> object:
@@ -125,5 +139,7 @@ def _fits(settings: Settings) -> Callable[[Workflow, Policy], None]:
                 wrong = wrong_with_workflow(workflow.access, policy, application_of(entries[entry], settings))
                 if wrong is not None:
                     raise WorkflowFault(f"connections=: {entry} {wrong.text}. {wrong.fix}")
+                if workflow.durable:
+                    raise WorkflowFault(f"connections=: {entry} {NOT_ON_BEHALF}")
 
     return fits

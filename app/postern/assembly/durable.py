@@ -8,6 +8,7 @@ from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
+from postern.api.durable_metrics import durable_metrics
 from postern.api.signal_actions import SendSignal
 from postern.assembly.foundation import Foundation
 from postern.assembly.part import Part
@@ -16,17 +17,30 @@ from postern.catalog import Trigger
 from postern.catalog.context_changes import apply
 from postern.connections.sealing.vault_keys import DURABLE_KEY, VaultKeys
 from postern.journal.run import Run
+from postern.journal.server_processes import BEAT_EVERY
 from postern.runs.runner import Read, holder
+from postern.settings.own_application import on_behalf_of
 from postern.triggers.large_bodies import LARGE
 from postern.triggers.read import arguments
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DurablePart(Part):
-    """`start` starts runs by the engine that each needs. `send_signal` is None without the extra."""
+    """`start` starts runs by the engine that each needs. `send_signal` is None without the extra. `drain` is called
+    when the server process begins to stop."""
 
     start: Callable[..., Coroutine[Any, Any, Run]]
     send_signal: SendSignal | None = None
+    drain: Callable[[], object] = lambda: None
+
+
+def beat_every() -> float:
+    """The seconds between two beats of this server process: with durable runs it beats faster."""
+    if find_spec("dbos") is None:
+        return BEAT_EVERY
+    from postern.durable.upkeep import BEAT_EVERY as DURABLE
+
+    return DURABLE
 
 
 def durable_part(base: Foundation, runs: RunsPart, pages: str = "") -> DurablePart:
@@ -34,13 +48,14 @@ def durable_part(base: Foundation, runs: RunsPart, pages: str = "") -> DurablePa
     if find_spec("dbos") is None:
         return DurablePart(start=runs.runner.start)
     from postern.durable.acceptance import Acceptance
-    from postern.durable.choice import Choice
+    from postern.durable.choice import Choice, may_be_durable
     from postern.durable.durable_steps import DurableSteps
     from postern.durable.engine import DurableEngine, Works
     from postern.durable.execution import Execution
     from postern.durable.seals import KeySeals, NoSeal
     from postern.durable.signals import Signals
     from postern.durable.turns import Turns
+    from postern.durable.upkeep import FRESH, Upkeep
     from postern.durable.waits import Waits
     from postern.durable.wakes import Wakes
 
@@ -62,10 +77,18 @@ def durable_part(base: Foundation, runs: RunsPart, pages: str = "") -> DurablePa
         return read()
 
     works = Works(journal.read, journal.write, triggers, again, seals, runs.threads, runs.ended, pages)
-    engine = DurableEngine(settings.database_url, journal.node, works, turns)
+    processes = runs.processes
+    engine = DurableEngine(
+        settings.database_url, journal.node, works, turns, may_claim=lambda: processes.beat_age() < FRESH
+    )
 
     async def may_begin(execution: Execution) -> bool:
-        return await engine.may_begin(execution)
+        # First the owner, then the beat: a process that stood still between the two does not begin.
+        while await engine.may_begin(execution):
+            if processes.beat_age() < FRESH:
+                return True
+            await processes.next_beat()
+        return False
 
     waits = Waits(journal.write, turns)
     wakes = Wakes(waits, journal.read, journal.node)
@@ -83,10 +106,19 @@ def durable_part(base: Foundation, runs: RunsPart, pages: str = "") -> DurablePa
         digest_of=lambda name: triggers()[name].sha256,
         most=settings.durable_waiting,
         accepted=engine.accepted,
-        call=in_thread,
+        read=runs.runner.read,
         now=time.time,
     )
     runs.elsewhere.append(engine)
+    upkeep = Upkeep(processes.own, journal.read, journal.write, engine.accepted, engine.check_holds)
+    processes.looks.append(upkeep.look)
+
+    def drain() -> None:
+        waits.drain()
+        engine.drain()
+
+    for_callers = on_behalf_of(settings.connections, settings.triggers)
+    may_wait = partial(may_be_durable, sealed=bool(key_name), for_callers=for_callers)
 
     @asynccontextmanager
     async def life() -> AsyncIterator[None]:
@@ -94,5 +126,10 @@ def durable_part(base: Foundation, runs: RunsPart, pages: str = "") -> DurablePa
         await engine.stop()
 
     return DurablePart(
-        start=Choice(runs.runner, acceptance).start, send_signal=signals.send, life=life, tasks=(engine.run, wakes.run)
+        start=Choice(runs.runner, acceptance, may_wait).start,
+        send_signal=signals.send,
+        drain=drain,
+        life=life,
+        tasks=(engine.run, wakes.run),
+        metrics=(durable_metrics(lambda: upkeep.phases, lambda: upkeep.takeovers),),
     )

@@ -23,19 +23,26 @@ def operations_part(
     readiness: Readiness,
     process: str,
     settle: Callable[[], None],
+    drain: Callable[[], object] = lambda: None,
     export: Callable[[Callable[[], Awaitable[list[Metric]]]], Coroutine[Any, Any, None]] | None = None,
 ) -> Part:
     """Serves the checks of `readiness` and the metrics of `parts`, which are all the others. `process` names this
-    process in metrics; `settle` is called before each scrape. `export` sends the metrics elsewhere while the server
+    process in metrics; `settle` is called before each scrape, and `drain` when the server begins to stop. `export`
+    sends the metrics elsewhere while the server
     runs."""
     collect = [collect for part in parts for collect in part.metrics]
     metrics = Metrics(process, [*collect, build_metrics(own_version())], settle)
+
+    def draining() -> None:
+        readiness.stop()
+        drain()
+
     return Part(
         routes=(
             Route("/healthz", healthz),
             Route("/readyz", readiness.answer),
             Route("/metrics", metrics.answer),
         ),
-        state={"draining": readiness.stop},
+        state={"draining": draining},
         tasks=(partial(export, metrics.families),) if export is not None else (),
     )

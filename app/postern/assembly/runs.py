@@ -19,7 +19,7 @@ from postern.connections.on_behalf_of.callers import Callers
 from postern.errors import Problem
 from postern.journal.run import Run, State
 from postern.journal.secured import url_shown
-from postern.journal.server_processes import ServerProcesses
+from postern.journal.server_processes import BEAT_EVERY, ServerProcesses
 from postern.logs import write_later
 from postern.redaction import without_secret_values
 from postern.runs.blocked_loop import BlockedLoop
@@ -35,8 +35,8 @@ Find = Callable[[str], Run | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunsPart(Part):
-    """Runs workflows. `requests` counts the outcomes of requests to triggers. `services`, `steps`, `threads` and
-    `ended` are for another engine beside the runner, which adds itself to `elsewhere`."""
+    """Runs workflows. `requests` counts the outcomes of requests to triggers. `services`, `steps`, `threads`, `ended`
+    and `processes` are for another engine beside the runner, which adds itself to `elsewhere`."""
 
     runner: Runner
     requests: RequestCounts
@@ -45,6 +45,7 @@ class RunsPart(Part):
     threads: Threads
     ended: Callable[[Run], None]
     elsewhere: list["Elsewhere"]
+    processes: ServerProcesses
 
 
 class Elsewhere(Protocol):
@@ -56,11 +57,17 @@ class Elsewhere(Protocol):
     def left(self, run_id: str) -> float:
         """The seconds until it times out; 0 if it is not here."""
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing executes there, so that the server process may end."""
 
-def runs_part(base: Foundation, *, for_author: bool = False, pages: str = "") -> RunsPart:
+
+def runs_part(
+    base: Foundation, *, for_author: bool = False, pages: str = "", beat_every: float = BEAT_EVERY
+) -> RunsPart:
     """The runner accepts runs until the server process closes. `for_author` logs failures with their tracebacks.
     `pages` is the address of the pages for people, "" if there are none. The token of a caller whose run has ended is
-    forgotten."""
+    forgotten. The server process beats each `beat_every` seconds."""
     settings, journal, log, triggers = base.settings, base.journal, base.log, base.catalog.triggers
     connections, callers = base.connections.connections, base.connections.callers
     threads, of_steps = Threads("workflow"), Threads("step")
@@ -81,7 +88,12 @@ def runs_part(base: Foundation, *, for_author: bool = False, pages: str = "") ->
     ended = counted if callers is None else _forgets_caller(callers, counted)
     runner = Runner(services, journal, ended, threads=threads, pages=pages)
     processes = ServerProcesses(
-        journal.node, journal.read, journal.write, cancel=runner.begin_cancel, running=lambda: runner.running
+        journal.node,
+        journal.read,
+        journal.write,
+        cancel=runner.begin_cancel,
+        running=lambda: runner.running,
+        beat_every=beat_every,
     )
     connections.in_progress = lambda run_id: find(run_id) is not None
     connections.divide_by(lambda run_id: _caller_of(find, run_id))
@@ -107,6 +119,7 @@ def runs_part(base: Foundation, *, for_author: bool = False, pages: str = "") ->
         threads=threads,
         ended=ended,
         elsewhere=elsewhere,
+        processes=processes,
         life=life,
         tasks=(processes.run,),
         metrics=(
@@ -115,7 +128,10 @@ def runs_part(base: Foundation, *, for_author: bool = False, pages: str = "") ->
             blocked_loop_metrics(lambda: dict(blocked.counts)),
             node_metrics(lambda: len(processes.known)),
         ),
-        state={"idle": lambda: runner.running == 0, "closing": runner.drain},
+        state={
+            "idle": lambda: runner.running == 0 and all(engine.idle for engine in elsewhere),
+            "closing": runner.drain,
+        },
     )
 
 

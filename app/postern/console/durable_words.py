@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from postern.console.words import moment
 from postern.journal.durable_runs import Phase, Reason
-from postern.journal.reading.durable import DurableState
+from postern.journal.reading.records import DurableState
 from postern.plain_text import plain
 
 

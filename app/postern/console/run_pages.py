@@ -19,7 +19,7 @@ from postern.errors import Problem, problem
 from postern.ids import is_id
 from postern.journal.grants import grant_name, owner_of
 from postern.journal.reading.call_tree import Tree, find_chain
-from postern.journal.reading.durable import DurableParts, durable_parts
+from postern.journal.reading.durable_parts import DurableParts, durable_parts
 from postern.journal.reading.queries import find_run_alone
 from postern.journal.reading.records import RunRecord
 from postern.journal.reading.resubmits import resubmits_of
@@ -52,19 +52,19 @@ class RunPage:
         seen, parts = await seen_parts(self.services, visit, after)
         may_see = partial(_may_see, self.services, seen)
 
-        def related(connection: Connection) -> tuple[Tree, list[RunRecord], DurableParts | None]:
+        def related(connection: Connection) -> tuple[Tree, list[RunRecord], DurableParts]:
             again = resubmits_of(connection, seen.record) if seen.record.ended else []
-            lasting = durable_parts(connection, seen.record.id)
+            lasting = durable_parts(connection, seen.record.id) if seen.record.durable is not None else DurableParts()
             return find_chain(connection, seen.record, may_see, MOST_IN_CHAIN), again, lasting
 
         tree, again, lasting = await self.services.read(related, visit.holder)
         self._note(visit, seen)
         now = self.services.now()
         chain, links = of_chain(tree, seen.record.id, may_see, now)
-        view = run_view(seen, parts.window, now, whole=whole, durable=lasting.state if lasting is not None else None)
+        view = run_view(seen, parts.window, now, whole=whole)
         values = {
             "run": view,
-            "durable": durable_view(seen, lasting, now) if lasting is not None else None,
+            "durable": durable_view(seen, seen.record.durable, lasting, now),
             "connects": await self._connects(visit, seen.record, view.error_message or ""),
             "time": of_run(seen.record, parts.window, parts.calls, links, now),
             "failed_steps": of_failed(seen.record, parts.window, now),

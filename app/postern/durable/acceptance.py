@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from pydantic_core import to_json
 from sqlalchemy import Connection
@@ -10,46 +10,61 @@ from sqlalchemy import Connection
 from postern.access import Caller, StartedBy
 from postern.authoring.request import Request
 from postern.authoring.workflow import DEFAULT_TIMEOUT, Workflow
+from postern.connections.faults import ConnectionFault
 from postern.durable.payload import packed
+from postern.durable.preferences import prefers_async
 from postern.durable.seals import Seals
+from postern.durable.waiting import Waiting
 from postern.errors import problem
 from postern.journal.clock import times_of_key
-from postern.journal.durable_runs import Accepted, accept
-from postern.journal.idempotency_keys import KEPT_FOR, Claim, Claimed, Kept, claim, forget, settle
+from postern.journal.durable_runs import Accepted, accept, remove_unclaimed
+from postern.journal.idempotency_keys import KEPT_FOR, Claim, Claimed, Kept, claim, forget, release, settle
 from postern.journal.run import Outcome, Run, State
 from postern.journal.shares import holder_of
 from postern.journal.writing.rows import facts
+from postern.journal.writing.statements import remove_run
 from postern.runs.claims import earlier_run
 from postern.runs.idempotency import Key, keep
 from postern.runs.room import Room
 from postern.runs.run_records import RunRecords
-from postern.runs.runner import Read
+from postern.runs.runner import Read, with_origin
 
 RETRY_AFTER = b"1"
+TOO_MANY = "Too many runs are waiting to be started."
+
+T = TypeVar("T")
+
+
+class Records(RunRecords, Protocol):
+    """What acceptance needs of the journal."""
+
+    async def read(self, query: Callable[[Connection], T]) -> T:
+        """The result of a query; see Journal."""
 
 
 class Acceptance:
     """Accepts durable runs. `digest_of` returns the digest of the file that a workflow is in, `most` may wait.
-    `accepted` is called when a run was accepted: it can be claimed. `call` reads arguments that need a thread."""
+    `accepted` is called when a run was accepted: it can be claimed. `read` reads arguments that need a thread, within
+    so many seconds (`Runner.read`)."""
 
     def __init__(
         self,
-        journal: RunRecords,
+        journal: Records,
         room: Room,
         seals: Seals,
         digest_of: Callable[[str], str],
         most: int,
         accepted: Callable[[], object],
-        call: Callable[[Run, Read], Awaitable[Mapping[str, Any]]],
+        read: Callable[[Run, Read, float], Awaitable[tuple[Mapping[str, Any], float]]],
         now: Callable[[], float],
     ) -> None:
         self._journal = journal
         self._room = room
         self._seals = seals
         self._digest_of = digest_of
-        self._most = most
+        self._waiting = Waiting(journal.read, most)
         self._accepted = accepted
-        self._call = call
+        self._read = read
         self._now = now
 
     async def start(
@@ -66,74 +81,107 @@ class Acceptance:
         started_by: StartedBy = StartedBy.UNKNOWN,
     ) -> Run:
         """Accept a run, and return it with its 202. If the idempotency key has a run already, return that one. The
-        arguments are only checked: the run reads them again when it begins.
+        arguments are only checked: the run reads them again when it begins. If they cannot be read in time, the run has
+        ended, and is recorded.
 
-        Raises Problem 503 while the server stops or runs cannot be recorded, 429 if too many runs wait, 409 and 422
-        for the key."""
+        Raises Problem 503 while the server stops or runs cannot be recorded or sealed, 429 if too many runs wait, 409
+        and 422 for the key."""
         self._room.check_open()
-        run = Run(run_id, workflow, caller, request, self._now())
-        run.resubmitted_from, run.resubmitted_by = resubmitted_from, resubmitted_by
-        chain, trace = request.chain, request.trace
-        run.parent_run_id = chain.parent_run_id if chain is not None else ""
-        run.trace_id = trace.trace_id if trace is not None else ""
-        if callable(arguments):
-            await self._call(run, arguments)
-        self._journal.admit(run)
-        timeout = workflow.timeout if workflow.durable else min(workflow.timeout, DEFAULT_TIMEOUT)
-        request_text, version = await self._seals.seal(run_id, "request", packed(run, started_by, timeout))
-        kept = Accepted(self._digest_of(workflow.name), request_text, version)
-        self._room.check_open()
-        run.outcome = accepted_outcome(run_id)
-        accepting = partial(accept, facts=facts(run), accepted=kept, most=self._most)
-        if key is None:
-            if not await self._journal.write(accepting):
-                raise too_many()
-        else:
-            earlier = await self._claim(run, key, accepting)
-            if earlier is not None:
-                return earlier
+        run = with_origin(Run(run_id, workflow, caller, request, self._now()), resubmitted_from, resubmitted_by)
+        self._room.accepting += 1
+        try:
+            if callable(arguments):
+                _, left = await self._read(run, arguments, min(workflow.timeout, DEFAULT_TIMEOUT))
+                if left <= 0:
+                    return run
+            self._journal.admit(run)
+            if not await self._waiting.take():
+                return await self._earlier(run, key)
+            accepted = False
+            try:
+                earlier = await self._record(run, key, started_by)
+                accepted = earlier is None
+            finally:
+                self._waiting.settle(accepted=accepted)
+        finally:
+            self._room.accepting -= 1
+        if earlier is not None:
+            return earlier
         self._accepted()
         return run
 
-    async def _claim(self, run: Run, key: Key, accepting: Callable[[Connection], bool]) -> Run | None:
+    async def _record(self, run: Run, key: Key | None, started_by: StartedBy) -> Run | None:
+        """Record the run with all that is needed to run it, and its key with its 202, in one transaction. Returns the
+        run that the key has already. If the caller is told that nothing was recorded, it is taken back."""
+        workflow = run.workflow
+        timeout = workflow.timeout if workflow.durable else min(workflow.timeout, DEFAULT_TIMEOUT)
+        try:
+            kept, version = await self._seals.seal(run.id, "request", packed(run, started_by, timeout))
+        except ConnectionFault as fault:
+            raise problem("durable-key-unavailable", reason=str(fault), headers={"Retry-After": "5"}) from None
+        self._room.check_open()
+        run.outcome = accepted_outcome(run.id, preferred=prefers_async(run.request._prefer))
+        row = facts(run)
+        accepting = partial(accept, facts=row, accepted=Accepted(self._digest_of(workflow.name), kept, version))
+        undo = partial(take_back, run_id=run.id, scope="" if key is None else key.scope)
+        if key is None:
+            await self._journal.write(accepting, undo)
+            return None
         outcome = run.outcome
         reply = keep(outcome.status, outcome.headers, outcome.content, secured=False)
-        found = await self._journal.write(
-            partial(accept_keyed, key=key, facts=facts(run), accepting=accepting, reply=reply)
-        )
-        if found is None:
-            raise too_many()
-        return earlier_run(found, run)
+        claiming = partial(accept_keyed, key=key, facts=row, accepting=accepting, reply=reply)
+        return earlier_run(await self._journal.write(claiming, undo), run)
+
+    async def _earlier(self, run: Run, key: Key | None) -> Run:
+        """No more runs may wait. The run that the key has already, which a repeated request gets all the same."""
+        found = None if key is None else await self._journal.write(partial(look_up, key=key, facts=facts(run)))
+        earlier = None if found is None else earlier_run(found, run)
+        if earlier is None:
+            raise problem("too-many-runs", detail=TOO_MANY, headers={"Retry-After": "5"})
+        return earlier
 
 
 def accept_keyed(
-    connection: Connection, key: Key, facts: tuple[Any, ...], accepting: Callable[[Connection], bool], reply: Kept
-) -> Claim | None:
-    """Claim the key for a run and accept the run, in one transaction. The key has its 202 as its reply at once. None if
-    too many runs wait. `facts` are the run's."""
-    run_id, workflow, (kind, object_id, tenant_id, *_), (address, *_), _, now, *_ = facts
-    holder = " ".join(holder_of(kind, tenant_id, object_id, address))
-    at = times_of_key(connection, now, KEPT_FOR)
-    mine = (key.scope, key.fingerprint, run_id, at.now, workflow, holder, key.before, at.fresh_since)
-    found = claim(connection, *mine)
+    connection: Connection, key: Key, facts: tuple[Any, ...], accepting: Callable[[Connection], object], reply: Kept
+) -> Claim:
+    """Claim the key for a run and accept the run. The key has its 202 as its reply at once. `facts` are the run's."""
+    found = _claimed(connection, key, facts)
     if isinstance(found, Claimed):
-        if not accepting(connection):
-            forget(connection, key.scope, run_id)
-            return None
-        settle(connection, key.scope, run_id, reply)
+        accepting(connection)
+        settle(connection, key.scope, facts[0], reply)
     return found
 
 
-def accepted_outcome(run_id: str) -> Outcome:
-    """The 202 of a run: where its result will be (RFC 9110, section 15.3.3)."""
+def look_up(connection: Connection, key: Key, facts: tuple[Any, ...]) -> Claim:
+    """What the key has; Claimed if it has nothing, and it is not claimed then."""
+    found = _claimed(connection, key, facts)
+    if isinstance(found, Claimed):
+        forget(connection, key.scope, facts[0])
+    return found
+
+
+def take_back(connection: Connection, run_id: str, scope: str) -> None:
+    """Undo what was recorded after its caller had got an error, unless the run has been claimed by then."""
+    if remove_unclaimed(connection, run_id):
+        remove_run(connection, run_id)
+        if scope:
+            release(connection, scope, run_id)
+
+
+def _claimed(connection: Connection, key: Key, facts: tuple[Any, ...]) -> Claim:
+    run_id, workflow, (kind, object_id, tenant_id, *_), (address, *_), _, now, *_ = facts
+    holder = " ".join(holder_of(kind, tenant_id, object_id, address))
+    at = times_of_key(connection, now, KEPT_FOR)
+    return claim(connection, key.scope, key.fingerprint, run_id, at.now, workflow, holder, key.before, at.fresh_since)
+
+
+def accepted_outcome(run_id: str, *, preferred: bool) -> Outcome:
+    """The 202 of a run: where its result will be (RFC 9110, section 15.3.3). If its caller `preferred` not to wait, it
+    says so (RFC 7240, section 3)."""
     headers = (
         (b"content-type", b"application/json"),
         (b"location", f"/runs/{run_id}/result".encode()),
         (b"retry-after", RETRY_AFTER),
+        *(((b"preference-applied", b"respond-async"),) if preferred else ()),
     )
     return Outcome(State.WAITING, 202, to_json({"id": run_id, "state": State.WAITING.value}), headers)
-
-
-def too_many() -> Exception:
-    """The problem of a run that is not accepted because too many wait."""
-    return problem("too-many-runs", detail="Too many runs are waiting to be started.", headers={"Retry-After": "5"})

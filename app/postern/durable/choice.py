@@ -1,9 +1,9 @@
 """Which engine runs a request: the durable one if the workflow says so, or if its caller prefers not to wait."""
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 
-from postern.access import Caller
+from postern.access import Anonymous, Caller
 from postern.authoring.request import Request
 from postern.authoring.workflow import Workflow
 from postern.durable.acceptance import Acceptance
@@ -13,21 +13,34 @@ from postern.runs.runner import Runner
 
 
 class Choice:
-    """Starts runs by one of two engines, with the same arguments as each of them."""
+    """Starts runs by one of two engines, with the same arguments as each of them. `may_wait` says of a workflow whether
+    its caller's preference not to wait can be honoured."""
 
-    def __init__(self, runner: Runner, acceptance: Acceptance) -> None:
+    def __init__(self, runner: Runner, acceptance: Acceptance, may_wait: Callable[[Workflow], bool]) -> None:
         self._inline = runner.start
         self._durable = acceptance.start
+        self._may_wait = may_wait
 
     def start(
         self, workflow: Workflow, caller: Caller, request: Request, *arguments: Any, **more: Any
     ) -> Coroutine[Any, Any, Run]:
         """Start a run: see Runner.start."""
-        if workflow.durable or (request._prefer and may_be_durable(workflow) and prefers_async(request._prefer)):
+        if workflow.durable or (request._prefer and prefers_async(request._prefer) and self._may_wait(workflow)):
             return self._durable(workflow, caller, request, *arguments, **more)
         return self._inline(workflow, caller, request, *arguments, **more)
 
 
-def may_be_durable(workflow: Workflow) -> bool:
-    """Whether a caller's preference not to wait can be honoured."""
-    return not workflow.stateless
+def may_be_durable(workflow: Workflow, *, sealed: bool, for_callers: Collection[str]) -> bool:
+    """Whether a caller's preference not to wait can be honoured: the run has a record, nothing of a secured one would
+    lie in the database unsealed, and it cannot act on behalf of its caller, whose token is not kept. `for_callers` are
+    the entries that do so, as `connections.graph`. Pure."""
+    if workflow.stateless or (workflow.secures and not sealed):
+        return False
+    access = workflow.access
+    if isinstance(access, Anonymous) or access.apps:
+        return True
+    uses = workflow.connections
+    return not any(
+        uses is None or table == "triggers" or name in uses
+        for table, _, name in (entry.partition(".") for entry in for_callers)
+    )

@@ -5,11 +5,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from time import time
+from time import monotonic, time
 from typing import Any
 
 import structlog
-from sqlalchemy import select
 
 from postern.authoring.context import Context, Services
 from postern.authoring.uses import limited
@@ -17,13 +16,13 @@ from postern.catalog import Trigger
 from postern.durable.dbos_engine import Checkpoints, DbosEngine, Left
 from postern.durable.execution import Execution
 from postern.durable.payload import unpacked
+from postern.durable.probation import Probation
 from postern.durable.seals import Seals
 from postern.durable.turns import Turns
 from postern.errors import Problem
 from postern.journal.durable_runs import (
     Claimed,
     Hold,
-    Phase,
     Reason,
     claim,
     owns,
@@ -33,7 +32,7 @@ from postern.journal.durable_runs import (
     take,
     wake,
 )
-from postern.journal.durable_tables import durable_runs
+from postern.journal.durable_upkeep import has_ended, owned, put_back
 from postern.journal.run import Outcome, Run
 from postern.journal.writing.rows import facts
 from postern.runs.deadlines import Deadlines, Task
@@ -69,7 +68,17 @@ class Works:
 class DurableEngine:
     """Runs durable runs in the server process `node`, on the database at `url`."""
 
-    def __init__(self, url: str, node: str, works: Works, turns: Turns, now: Callable[[], float] = time) -> None:
+    def __init__(
+        self,
+        url: str,
+        node: str,
+        works: Works,
+        turns: Turns,
+        now: Callable[[], float] = time,
+        may_claim: Callable[[], bool] = lambda: True,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        """`may_claim` says whether this process may claim runs at the moment."""
         self.executions: dict[str, Execution] = {}
         self.services: Services | None = None
         self._node = node
@@ -77,9 +86,13 @@ class DurableEngine:
         self._turns = turns
         self._now = now
         self._dbos = DbosEngine(url, node, self.execute)
+        self._may_claim = may_claim
+        self._clock = clock
+        self._probation = Probation()
         self._claimed: dict[str, Claimed] = {}
         self._something = asyncio.Event()
         self._closed = False
+        self._draining = False
         self._deadlines = Deadlines(self._abandoned)
 
     # The life of the engine
@@ -106,6 +119,29 @@ class DurableEngine:
         """Look for runs to claim at once."""
         self._something.set()
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing executes here."""
+        return not self.executions
+
+    def drain(self) -> None:
+        """This process is about to end: claim no more, leave the runs that wait at once, and the others before their
+        next step. The step of a run that is under way may end."""
+        self._draining = True
+        for execution in list(self.executions.values()):
+            if not execution.turn:
+                execution.leave()
+
+    async def check_holds(self) -> None:
+        """Leave the runs that other processes have taken over, because this one seemed to be gone."""
+        before = list(self.executions.values())
+        holds = set(await self._works.read(partial(owned, node=self._node)))
+        void = [execution for execution in before if execution.hold not in holds]
+        for execution in void:
+            execution.leave()
+        if void:
+            log.warning("durable-runs-left", runs=len(void))
+
     async def stop(self) -> None:
         """Leave all runs to other server processes, or to the next start."""
         self._closed = True
@@ -120,11 +156,14 @@ class DurableEngine:
     async def look(self) -> None:
         """Wake runs, and claim as many as there are turns."""
         await self._works.write(partial(wake, now=self._now()))
-        while not self._closed and (room := self._turns.free - len(self._claimed)) > 0:
-            taking = partial(claim, node=self._node, limits=self._limits(), most=room)
+        while self._takes_more and (room := self._turns.free - len(self._claimed)) > 0:
+            suspect = self._probation.may_take(self._clock())
+            taking = partial(claim, node=self._node, limits=self._limits(), most=room, suspect=suspect)
             found: list[Claimed] = await self._works.write(taking)
             if not found:
                 return
+            for each in found:
+                self._probation.took(each.run_id, each.deaths, self._clock())
             self._claimed.update({each.run_id: each for each in found})
             again = [each.run_id for each in found if each.attempt > 1]
             for each in found:
@@ -132,6 +171,10 @@ class DurableEngine:
                     await self._dbos.begin(each.run_id)
             if again:
                 await self._dbos.go_on(again)
+
+    @property
+    def _takes_more(self) -> bool:
+        return not self._closed and not self._draining and self._may_claim()
 
     def _hold(self, claimed: Claimed) -> Hold:
         return Hold(claimed.run_id, self._node, claimed.attempt)
@@ -161,7 +204,9 @@ class DurableEngine:
 
     async def may_begin(self, execution: Execution) -> bool:
         """Whether an execution may begin the body of a step now: the run is its own."""
-        return not self._closed and await self._works.read(partial(owns, hold=execution.hold))
+        if self._closed or self._draining:
+            return False
+        return bool(await self._works.read(partial(owns, hold=execution.hold)))
 
     async def execute(self, run_id: str, checkpoints: Checkpoints) -> bool:
         """Run a run that was claimed, here or elsewhere. Returns whether its outcome is recorded: if not, it goes on
@@ -170,10 +215,15 @@ class DurableEngine:
         if claimed is None:
             claimed = await self._works.write(partial(take, run_id=run_id, node=self._node))
         if claimed is None:
-            return await self._has_ended(run_id)
-        if self._closed:
-            return False
-        return await self._execute(claimed, checkpoints)
+            return bool(await self._works.read(partial(has_ended, run_id=run_id)))
+        try:
+            if self._closed or self._draining or not await self._execute(claimed, checkpoints):
+                await self._put_back(claimed)
+                return False
+            return True
+        finally:
+            if self._probation.ended(run_id):
+                self._something.set()
 
     async def _execute(self, claimed: Claimed, checkpoints: Checkpoints) -> bool:
         text = await self._works.seals.open(claimed.run_id, "request", claimed.request, claimed.key_version)
@@ -190,8 +240,8 @@ class DurableEngine:
             raise RuntimeError("an execution needs a task")
         execution = Execution(self._hold(claimed), payload, run, checkpoints, task)
         self.executions[run.id] = execution
-        await self._turns.take(execution)
         try:
+            await self._turns.take(execution)
             try:
                 outcome = await self._outcome(execution, trigger)
             finally:
@@ -288,7 +338,7 @@ class DurableEngine:
         parking = partial(park, hold=self._hold(claimed), reason=reason)
         await self._works.write(parking)
 
-    async def _has_ended(self, run_id: str) -> bool:
-        phase = select(durable_runs.c.phase).where(durable_runs.c.run_id == run_id)
-        found = await self._works.read(lambda connection: connection.execute(phase).scalar())
-        return found in (None, Phase.ENDED.value)
+    async def _put_back(self, claimed: Claimed) -> None:
+        """A run that was left is ready for others, unless they have it already, or it waits or is parked."""
+        if not self._closed:  # otherwise all are released at once
+            await self._works.write(partial(put_back, holds=[self._hold(claimed)]))

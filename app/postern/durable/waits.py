@@ -57,17 +57,23 @@ class Waits:
         self._turns.give_back(execution)
         if name is not None:
             self.listening[execution.run_id] = execution
+        ended: bool | None = False
         try:  # once more: what came before the run was seen to wait has not made it due
             ended = await found() or await self._in_memory(execution, until, found)
         finally:
             self.listening.pop(execution.run_id, None)
-            await self._turns.take(execution)
+            if not execution.left and ended is not None:  # otherwise it ends here, and others may have all turns
+                await self._turns.take(execution)
         if ended is None:
             await self._write(partial(let_go, hold=hold))
             self._leave(execution)
         if not await self._write(partial(end_wait, hold=hold)):
             self._leave(execution)
         return bool(ended)
+
+    def drain(self) -> None:
+        """The server process is about to end: a run that begins to wait is kept in memory no longer."""
+        self._held = 0.0
 
     def wake(self, run_id: str) -> None:
         """Something has come for a run. If it waits here, it looks at once."""

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, func, select, text, update
+from sqlalchemy import ColumnElement, Connection, delete, func, or_, select, text, update
 
 from postern.journal.durable_tables import durable_runs
 from postern.journal.run import State, before
 from postern.journal.schema import nodes, runs, signals
+from postern.journal.writing.rows import COLUMNS as RUN_COLUMNS
 from postern.journal.writing.rows import run_row
 from postern.journal.writing.statements import insert_rows, write_runs
 
@@ -24,7 +25,11 @@ that no process, of the release before either, takes them for runs of one that i
 CLAIM_LOCK = 0x706F7375
 """The advisory lock of PostgreSQL under which runs of workflows with `max_concurrency` are claimed."""
 
+SUSPECT = 2
+"""So many server processes died while a run's code ran, with many others beside it: from then on it is taken alone."""
+
 COLUMNS = tuple(column.name for column in durable_runs.columns)
+_CLAIMED = ("run_id", "workflow", "attempt", "digest", "key_version", "request", "deaths", "repeat_from")
 _ONCE = "ON CONFLICT (run_id) DO NOTHING"
 _STATE = 2
 """The place of the state in a row of runs."""
@@ -63,7 +68,9 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A run that this server process runs from now on, in this attempt. `attempt` is 1 the first time."""
+    """A run that this server process runs from now on, in this attempt. `attempt` is 1 the first time. `deaths` is how
+    many server processes died while its code ran. `repeat_from` is set if it was resumed: see
+    `journal.durable_ends`."""
 
     run_id: str
     workflow: str
@@ -71,6 +78,8 @@ class Claimed:
     digest: str
     key_version: str | None
     request: str = field(repr=False)
+    deaths: int = 0
+    repeat_from: int | None = None
 
 
 class Hold(NamedTuple):
@@ -84,13 +93,11 @@ class Hold(NamedTuple):
 # Acceptance
 
 
-def accept(connection: Connection, facts: tuple[Any, ...], accepted: Accepted, most: int) -> bool:
-    """Record a run that waits to be claimed. False, and nothing is recorded, if `most` are waiting already."""
-    if waiting(connection, most) >= most:
-        return False
+def accept(connection: Connection, facts: tuple[Any, ...], accepted: Accepted) -> None:
+    """Record a run that waits to be claimed. It may be repeated, also when the run has been claimed."""
     row = list(run_row(facts, NODE))
     row[_STATE] = State.WAITING.value
-    write_runs(connection, [row])
+    insert_rows(connection, runs, RUN_COLUMNS, "ON CONFLICT (id) DO NOTHING", [row])
     values: dict[str, Any] = dict.fromkeys(COLUMNS)
     values.update(
         run_id=facts[0],
@@ -103,7 +110,12 @@ def accept(connection: Connection, facts: tuple[Any, ...], accepted: Accepted, m
         request=accepted.request,
     )
     insert_rows(connection, durable_runs, COLUMNS, _ONCE, [tuple(values.values())])
-    return True
+
+
+def remove_unclaimed(connection: Connection, run_id: str) -> bool:
+    """Delete a run that was accepted, unless it has been claimed."""
+    mine = (durable_runs.c.run_id == run_id, durable_runs.c.attempt == 0, _is(Phase.READY))
+    return connection.execute(delete(durable_runs).where(*mine)).rowcount == 1
 
 
 def waiting(connection: Connection, most: int) -> int:
@@ -115,9 +127,12 @@ def waiting(connection: Connection, most: int) -> int:
 # Taking runs
 
 
-def claim(connection: Connection, node: str, limits: Mapping[str, int], most: int) -> list[Claimed]:
+def claim(
+    connection: Connection, node: str, limits: Mapping[str, int], most: int, *, suspect: bool = True
+) -> list[Claimed]:
     """Take up to `most` runs that are ready: the oldest first, and one of each workflow in turn. `limits` are the
-    workflows with `max_concurrency`: so many of their runs have begun and not ended, in all server processes."""
+    workflows with `max_concurrency`: so many of their runs have begun and not ended, in all server processes. Of runs
+    during which SUSPECT server processes died, one is taken at most, and none if `suspect` is False."""
     wanted: dict[str, list[str]] = {}
     ready = select(durable_runs.c.workflow).where(_is(Phase.READY)).distinct()
     names = list(connection.execute(ready).scalars())
@@ -126,16 +141,17 @@ def claim(connection: Connection, node: str, limits: Mapping[str, int], most: in
     for name in names:
         room = limits[name] - _begun(connection, name) if name in limits else most
         oldest = (
-            select(durable_runs.c.run_id, durable_runs.c.attempt)
-            .where(_is(Phase.READY), durable_runs.c.workflow == name)
+            select(durable_runs.c.run_id, durable_runs.c.attempt, durable_runs.c.repeat_from)
+            .where(_is(Phase.READY), durable_runs.c.workflow == name, durable_runs.c.deaths < SUSPECT)
             .order_by(durable_runs.c.attempt == 0, durable_runs.c.run_id)
             .limit(most)
             .with_for_update(skip_locked=True)
         )
         found = connection.execute(oldest).all()
-        begun = [run_id for run_id, attempt in found if attempt]  # they have their places already
-        wanted[name] = begun + [run_id for run_id, attempt in found if not attempt][: max(0, room)]
-    return _taken(connection, node, in_turn(wanted, most), (Phase.READY,))
+        begun = [run_id for run_id, attempt, repeat in found if attempt and repeat is None]  # they have their places
+        wanted[name] = begun + [row.run_id for row in found if row.run_id not in begun][: max(0, room)]
+    alone = _suspect(connection) if suspect else []
+    return _taken(connection, node, [*alone, *in_turn(wanted, most)][:most], (Phase.READY,))
 
 
 def in_turn(wanted: Mapping[str, Sequence[str]], most: int) -> list[str]:
@@ -213,15 +229,19 @@ def record_outcome(
     reply: tuple[str, str] | None = None,
 ) -> bool:
     """Record the end of a run, for its owner in this attempt only. `reply` is the sealed reply and the version of its
-    key. False, and nothing is recorded, if another process runs it, or it has ended."""
+    key. If it has succeeded, what is needed to run it is gone; otherwise that is kept with the record, to resume it.
+    False, and nothing is recorded, if another process runs it, or it has ended."""
     if not owns(connection, hold):
         return False
-    sealed, key_version = reply or (None, None)
-    values = {"phase": Phase.ENDED.value, "owner": None, **_NO_WAIT, "request": None, "failed_step": failed_step}
-    values |= {"reply": sealed, "key_version": key_version}
-    connection.execute(update(durable_runs).where(durable_runs.c.run_id == facts[0]).values(values))
-    connection.execute(update(signals).where(signals.c.run_id == facts[0]).values(body=None))
-    write_runs(connection, [run_row(facts, NODE)])
+    row = run_row(facts, NODE)
+    sealed, reply_key_version = reply or (None, None)
+    values = {"phase": Phase.ENDED.value, "owner": None, **_NO_WAIT, "failed_step": failed_step}
+    values |= {"reply": sealed, "reply_key_version": reply_key_version}
+    if row[_STATE] == State.SUCCEEDED.value:
+        values |= {"request": None, "key_version": None}
+        connection.execute(update(signals).where(signals.c.run_id == hold.run_id).values(body=None))
+    connection.execute(update(durable_runs).where(durable_runs.c.run_id == hold.run_id).values(values))
+    write_runs(connection, [row])
     return True
 
 
@@ -288,7 +308,7 @@ def _taken(connection: Connection, node: str, ids: Sequence[str], phases: Sequen
         update(durable_runs)
         .where(table.run_id.in_(ids), table.phase.in_([phase.value for phase in phases]))
         .values(phase=Phase.RUNNING.value, owner=node, attempt=table.attempt + 1)
-        .returning(table.run_id, table.workflow, table.attempt, table.digest, table.key_version, table.request)
+        .returning(*[table[name] for name in _CLAIMED])
     )
     found = {row.run_id: Claimed(*row) for row in connection.execute(changed)}
     if found:
@@ -296,10 +316,18 @@ def _taken(connection: Connection, node: str, ids: Sequence[str], phases: Sequen
     return [found[run_id] for run_id in ids if run_id in found]
 
 
+def _suspect(connection: Connection) -> list[str]:
+    """The oldest run that has to be taken alone, if there is one. It has begun, so it has its place in any limit."""
+    waits = (_is(Phase.READY), durable_runs.c.deaths >= SUSPECT)
+    oldest = select(durable_runs.c.run_id).where(*waits).order_by(durable_runs.c.run_id).limit(1)
+    return list(connection.execute(oldest.with_for_update(skip_locked=True)).scalars())
+
+
 def _begun(connection: Connection, workflow: str) -> int:
-    """How many runs of a workflow have begun and not ended."""
+    """How many runs of a workflow have begun and not ended. One that was resumed begins again when it is claimed."""
     table = durable_runs.c
-    begun = select(func.count()).where(table.workflow == workflow, table.attempt > 0, table.phase != "ended")
+    open_ones = (table.workflow == workflow, table.attempt > 0, table.phase != "ended")
+    begun = select(func.count()).where(*open_ones, or_(table.phase != "ready", table.repeat_from.is_(None)))
     return connection.execute(begun).scalar_one()
 
 

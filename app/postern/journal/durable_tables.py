@@ -18,10 +18,12 @@ durable_runs = Table(
     Column("waits_for", Text),  # the name of the signal or approval
     Column("wakes_at", Double),  # when it goes on without one; NULL if it waits without a limit
     Column("failed_step", Integer),  # the checkpoint of the step whose error ended the run
-    Column("key_version", Text),  # of the key that sealed the texts below; NULL if they are not sealed
-    Column("request", Text),  # what is needed to run it: gone with the outcome
+    Column("repeat_from", Integer),  # of a resumed run that has not begun again: see `journal.durable_ends`
+    Column("key_version", Text),  # of the key that sealed the request; NULL if it is not sealed
+    Column("request", Text),  # what is needed to run it: gone when it has succeeded
     Column("resumed_by", Text),  # JSON: who resumed it, as [tenant, object] pairs; NULL if nobody did
     Column("reply", Text),  # the whole reply, sealed; NULL where the record has all of it
+    Column("reply_key_version", Text),  # of the key that sealed the reply
     PrimaryKeyConstraint("run_id"),
 )
 """Runs that outlive the request, the server process and the machine that accepted them."""

@@ -139,6 +139,11 @@ def forget(connection: Connection, scope: str, run_id: str) -> None:
     connection.execute(delete(keys).where(keys.c.scope == scope, keys.c.run_id == run_id, keys.c.status.is_(None)))
 
 
+def release(connection: Connection, scope: str, run_id: str) -> None:
+    """Release the key of a run that was accepted, and is taken back: it has its reply already."""
+    connection.execute(delete(keys).where(keys.c.scope == scope, keys.c.run_id == run_id))
+
+
 def free(connection: Connection, run_ids: Iterable[str]) -> None:
     """Release the keys of runs that became Interrupted, so that their callers may try again."""
     ids = list(run_ids)

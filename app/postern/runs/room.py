@@ -17,12 +17,14 @@ class Room:
         self.taken: Counter[str] = Counter()
         self.abandoned: Counter[str] = Counter()
         """The runs whose `async def` has swallowed its cancellation."""
+        self.accepting = 0
+        """The durable runs that are being accepted: a stop waits for their replies."""
         self._threads = threads
 
     @property
     def running(self) -> int:
         """How many runs have not ended, including those in abandoned threads."""
-        return self.taken.total() + self._threads.abandoned.total()
+        return self.taken.total() + self.accepting + self._threads.abandoned.total()
 
     @property
     def running_by_workflow(self) -> dict[str, int]:

@@ -119,7 +119,7 @@ class Runner:
         `started_by` decides for whom the run may act (`access.principal`)."""
         self._room.take(workflow)
         try:
-            run = _new(Run(run_id, workflow, caller, request, self._now()), resubmitted_from, resubmitted_by)
+            run = with_origin(Run(run_id, workflow, caller, request, self._now()), resubmitted_from, resubmitted_by)
             timeout = workflow.timeout
             if key is not None or callable(arguments):
                 ready = await self._prepare(run, arguments, key)
@@ -163,7 +163,7 @@ class Runner:
         arguments and the seconds that are left, or the run that has ended: this one, or an earlier one of its key."""
         timeout = run.workflow.timeout
         if callable(arguments):
-            arguments, timeout = await self._read(run, arguments)
+            arguments, timeout = await self.read(run, arguments, timeout)
             if timeout <= 0:
                 return run
             self._room.check_open()
@@ -178,17 +178,16 @@ class Runner:
             self._journal.begin(run)
         return arguments, timeout
 
-    async def _read(self, run: Run, read: Read) -> tuple[Mapping[str, Any], float]:
-        """The arguments of a `def` workflow: in a thread, within the run's timeout. Also returns the seconds that are
+    async def read(self, run: Run, read: Read, seconds: float) -> tuple[Mapping[str, Any], float]:
+        """The arguments of a `def` workflow: in a thread, within so many `seconds`. Also returns the seconds that are
         left. With 0 the run has ended and is recorded. If the body is not valid, no run is recorded. Raises
         Problem."""
-        name, timeout = run.workflow.name, run.workflow.timeout
         began = monotonic()
-        task = self._deadlines.begin(timeout)
+        task = self._deadlines.begin(seconds)
         self._entries[run.id] = (task, run, None, None)
         try:
-            arguments = await self._threads.run(name, read, holder(run))
-            if (left := timeout - (monotonic() - began)) > 0:
+            arguments = await self._threads.run(run.workflow.name, read, holder(run))
+            if (left := seconds - (monotonic() - began)) > 0:
                 return arguments, left
             run.outcome = self._cut_off(run)
         except asyncio.CancelledError as error:
@@ -337,7 +336,7 @@ def holder(run: Run) -> str:
     return holder_name(run.caller, run.request.client_address)
 
 
-def _new(run: Run, resubmitted_from: str, resubmitted_by: str) -> Run:
+def with_origin(run: Run, resubmitted_from: str, resubmitted_by: str) -> Run:
     """The run with the trace and the parent run that its request named."""
     run.resubmitted_from, run.resubmitted_by = resubmitted_from, resubmitted_by
     request = run.request

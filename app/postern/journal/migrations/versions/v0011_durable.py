@@ -37,10 +37,12 @@ def _create_durable_runs() -> None:
         sa.Column("waits_for", sa.Text()),
         sa.Column("wakes_at", sa.Double()),
         sa.Column("failed_step", sa.Integer()),
+        sa.Column("repeat_from", sa.Integer()),
         sa.Column("key_version", sa.Text()),
         sa.Column("request", sa.Text()),
         sa.Column("resumed_by", sa.Text()),
         sa.Column("reply", sa.Text()),
+        sa.Column("reply_key_version", sa.Text()),
         sa.PrimaryKeyConstraint("run_id", name="durable_runs_key"),
     )
     unended = _where("phase <> 'ended'")

@@ -1,0 +1,31 @@
+"""Metrics of durable runs."""
+
+from collections.abc import Callable, Iterable, Mapping
+
+from prometheus_client.metrics_core import Metric
+
+from postern.api.metrics import Collect, Families
+
+PHASES = ("ready", "running", "waiting", "parked")
+
+
+def durable_metrics(phases: Callable[[], Mapping[str, int]], takeovers: Callable[[], int]) -> Collect:
+    """How many durable runs that have not ended are in each phase, in all server processes, and how many were taken
+    over from a dead one by this process."""
+
+    def collect(families: Families) -> Iterable[Metric]:
+        found = phases()
+        yield families.gauges(
+            "postern_durable_runs",
+            "Durable runs that have not ended, of all server processes, by phase.",
+            {phase: found.get(phase, 0) for phase in PHASES},
+            "phase",
+        )
+        yield families.counters(
+            "postern_durable_takeovers",
+            "Durable runs that this server process took over from one that had died or did not beat.",
+            (),
+            {(): takeovers()},
+        )
+
+    return collect
