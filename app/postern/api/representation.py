@@ -1,5 +1,6 @@
 """Records as JSON. Pure. Bodies that are JSON are included as they were sent."""
 
+import json
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
@@ -9,6 +10,7 @@ from pydantic_core import to_json
 from postern.access import Policy
 from postern.catalog import Snapshot, Trigger
 from postern.catalog.snapshot import Fault
+from postern.journal.approvals import Approval
 from postern.journal.body_form import Form
 from postern.journal.reading.call_tree import Branch, Tree
 from postern.journal.reading.records import CallRecord, DurableState, RefusalRecord, RunRecord
@@ -74,6 +76,20 @@ def when(moment: float | None) -> str | None:
     if moment is None:
         return None
     return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def approval_json(approval: Approval) -> dict[str, Any]:
+    """An approval on the record of its run, with the decision."""
+    return {
+        "name": approval.name,
+        "state": approval.state.value,
+        "since": when(approval.since),
+        "until": when(approval.until),
+        "decided_at": when(approval.decided_at),
+        "decided_by": json.loads(approval.decided_by) if approval.decided_by else None,
+        "comment": approval.comment or None,
+        "begun_elsewhere": approval.elsewhere,
+    }
 
 
 def _summary(record: RunRecord, *, private: bool, acts: bool = True) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from starlette.routing import Route
 from structlog.typing import FilteringBoundLogger
 
 from postern.access import Caller, Check, Refused
+from postern.api.approval_actions import ApprovalActions
+from postern.api.approval_handlers import ApprovalHandlers
 from postern.api.audit_handlers import AuditHandlers
 from postern.api.client import address_of
 from postern.api.departure import Page, while_connected
@@ -55,6 +57,7 @@ def routes(
     audit: RunAudit | None = None,
     findings: FindingActions | None = None,
     signals: SignalActions | None = None,
+    approvals: ApprovalActions | None = None,
 ) -> list[Route]:
     """The routes of the run API, and of `more` pages by method and path.
 
@@ -84,6 +87,7 @@ def routes(
             if signals is not None
             else ()
         ),
+        *(ApprovalHandlers(installation, identify, snapshot, approvals).pages if approvals is not None else ()),
         *(_of_revocations(RevocationHandlers(installation, handlers.caller, read, revoking)) if revoking else ()),
         *more,
     )

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from postern import api
+from postern.api.approval_actions import ApprovalActions
 from postern.api.departure import Page
 from postern.api.docs import Docs, TokenCommand
 from postern.api.finding_actions import FindingActions
@@ -78,6 +79,9 @@ def api_part(
         console_on=bool(grants.address),
         audit=run_audit,
         findings=findings,
+        approvals=ApprovalActions(
+            *(journal.read, journal.write, catalog.bind, durable.unseal, durable.come, base.log, time.time, run_audit)
+        ),
         signals=SignalActions(durable.send_signal, base.settings.max_body_bytes, base.log, time.time, run_audit),
     )
     return ApiPart(routes=tuple(routes), resubmit=resubmit, underway=underway, run_audit=run_audit, findings=findings)

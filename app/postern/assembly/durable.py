@@ -8,6 +8,7 @@ from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
+from postern.api.approval_actions import Unseal, as_it_is
 from postern.api.durable_metrics import durable_metrics
 from postern.api.signal_actions import SendSignal
 from postern.assembly.foundation import Foundation
@@ -26,11 +27,14 @@ from postern.triggers.read import arguments
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DurablePart(Part):
-    """`start` starts runs by the engine that each needs. `send_signal` is None without the extra. `drain` is called
-    when the server process begins to stop."""
+    """`start` starts runs by the engine that each needs. `send_signal` is None without the extra. `come` is called with
+    the id of a run for which something has come, and `unseal` opens what is kept of runs: run, column, kept text, key
+    version. `drain` is called when the server process begins to stop."""
 
     start: Callable[..., Coroutine[Any, Any, Run]]
     send_signal: SendSignal | None = None
+    come: Callable[[str], None] = lambda _: None
+    unseal: Unseal = as_it_is
     drain: Callable[[], object] = lambda: None
 
 
@@ -48,6 +52,7 @@ def durable_part(base: Foundation, runs: RunsPart, pages: str = "") -> DurablePa
     if find_spec("dbos") is None:
         return DurablePart(start=runs.runner.start)
     from postern.durable.acceptance import Acceptance
+    from postern.durable.approvals import Approvals
     from postern.durable.choice import Choice, may_be_durable
     from postern.durable.durable_steps import DurableSteps
     from postern.durable.engine import DurableEngine, Works
@@ -96,9 +101,16 @@ def durable_part(base: Foundation, runs: RunsPart, pages: str = "") -> DurablePa
         runs.steps, runs.services.call, waits, engine.execution_of, may_begin, seals, settings.max_result_bytes
     )
     signals = Signals(steps, waits, engine.execution_of, journal.read, journal.write, seals, engine.accepted)
+    approvals = Approvals(steps, waits, engine.execution_of, journal.read, journal.write, seals, base.catalog.bind)
     engine.services = replace(
-        runs.services, step=steps.step, call=steps.call, sleep=steps.sleep, wait_for=signals.wait_for
+        runs.services,
+        step=steps.step,
+        call=steps.call,
+        sleep=steps.sleep,
+        wait_for=signals.wait_for,
+        approval=approvals.approval,
     )
+
     acceptance = Acceptance(
         journal,
         runs.runner.room,
@@ -128,6 +140,8 @@ def durable_part(base: Foundation, runs: RunsPart, pages: str = "") -> DurablePa
     return DurablePart(
         start=Choice(runs.runner, acceptance, may_wait).start,
         send_signal=signals.send,
+        come=signals.come,
+        unseal=seals.open,
         drain=drain,
         life=life,
         tasks=(engine.run, wakes.run),

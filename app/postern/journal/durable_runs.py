@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, delete, func, or_, select, tex
 
 from postern.journal.durable_tables import durable_runs
 from postern.journal.run import State, before
-from postern.journal.schema import nodes, runs, signals
+from postern.journal.schema import approvals, nodes, runs, signals
 from postern.journal.writing.rows import COLUMNS as RUN_COLUMNS
 from postern.journal.writing.rows import run_row
 from postern.journal.writing.statements import insert_rows, write_runs
@@ -241,8 +241,15 @@ def record_outcome(
         values |= {"request": None, "key_version": None}
         connection.execute(update(signals).where(signals.c.run_id == hold.run_id).values(body=None))
     connection.execute(update(durable_runs).where(durable_runs.c.run_id == hold.run_id).values(values))
+    end_approvals(connection, hold.run_id)
     write_runs(connection, [row])
     return True
+
+
+def end_approvals(connection: Connection, run_id: str) -> None:
+    """The run has ended: nobody decides any more."""
+    waits = (approvals.c.run_id == run_id, approvals.c.state == "waiting")
+    connection.execute(update(approvals).where(*waits).values(state="ended"))
 
 
 def release(connection: Connection, node: str) -> int:

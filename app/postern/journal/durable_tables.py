@@ -77,7 +77,7 @@ approvals = Table(
     Column("name", Text, nullable=False),
     Column("workflow", Text, nullable=False),
     Column("who", Text, nullable=False),  # JSON: the access mode of `who=`
-    Column("barred", Text, nullable=False),  # JSON: people who may not decide, as [tenant, object] pairs
+    Column("barred", Text, nullable=False),  # JSON: object ids of those who may not decide
     Column("elsewhere", Integer, nullable=False),  # 1 if the person who began the chain of calls is not known
     Column("since", Double, nullable=False),
     Column("until", Double),
