@@ -29,12 +29,14 @@ from postern.triggers.large_bodies import LargeBodies
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiPart(Part):
     """The run API. `resubmit` starts a run again, and `underway` finds one of this process that has not ended.
-    `run_audit` notes in the audit log what is done with runs. `findings` are the actions on findings."""
+    `run_audit` notes in the audit log what is done with runs. `findings` are the actions on findings,
+    `approvals` those on approvals."""
 
     resubmit: Resubmit
     underway: Underway
     run_audit: RunAudit
     findings: FindingActions
+    approvals: ApprovalActions
 
 
 def api_part(
@@ -60,6 +62,9 @@ def api_part(
         return underway_record(run, journal.node) if run is not None else None
 
     run_audit, findings = RunAudit(base.note), FindingActions(journal.write, base.note, base.log)
+    approvals = ApprovalActions(
+        *(journal.read, journal.write, catalog.bind, durable.unseal, durable.come, base.log, time.time, run_audit)
+    )
     resubmit = resubmitter(catalog.snapshot, apart(durable.start), large_bodies)
     routes = api.routes(
         read=journal.read,
@@ -79,9 +84,14 @@ def api_part(
         console_on=bool(grants.address),
         audit=run_audit,
         findings=findings,
-        approvals=ApprovalActions(
-            *(journal.read, journal.write, catalog.bind, durable.unseal, durable.come, base.log, time.time, run_audit)
-        ),
+        approvals=approvals,
         signals=SignalActions(durable.send_signal, base.settings.max_body_bytes, base.log, time.time, run_audit),
     )
-    return ApiPart(routes=tuple(routes), resubmit=resubmit, underway=underway, run_audit=run_audit, findings=findings)
+    return ApiPart(
+        routes=tuple(routes),
+        resubmit=resubmit,
+        underway=underway,
+        run_audit=run_audit,
+        findings=findings,
+        approvals=approvals,
+    )
