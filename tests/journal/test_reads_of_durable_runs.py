@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 from postern.journal.durable_tables import approvals, durable_runs, signals
+from postern.journal.reading.durable import durable_states
 from postern.journal.reading.durable_parts import durable_parts
 from tests.journal.engines import add
 
@@ -38,6 +39,10 @@ def test_a_durable_run_is_read_with_its_signals_and_approvals_but_without_their_
     add(engine, approvals, approval_row("1", 3, "clerk", **decided), approval_row("1", 5, "manager", until=99.0))
     with engine.connect() as connection:
         parts = durable_parts(connection, "1")
+        assert durable_parts(connection, "2") is None
+    assert parts is not None
+    assert (parts.state.phase, parts.state.reason, parts.state.waits_for) == ("waiting", "approval", "manager")
+    assert (parts.state.wakes_at, parts.state.attempt, parts.state.deaths) == (99.0, 2, 1)
     assert [(each.name, each.taken, each.sent_by["name"]) for each in parts.signals] == [
         ("a", True, "Mia"),
         ("b", False, "Mia"),
@@ -50,3 +55,11 @@ def test_a_durable_run_is_read_with_its_signals_and_approvals_but_without_their_
     assert parts.resumed_by == ("lisa-id",)
     assert "secret" not in repr(parts)
     assert "fine" not in repr(parts)
+
+
+def test_the_states_of_several_runs_are_one_read(engine: Engine):
+    add(engine, durable_runs, durable_row("1", "parked", reason="workflow-missing"), durable_row("2"), durable_row("3"))
+    with engine.connect() as connection:
+        found = durable_states(connection, ["1", "2", "9"])
+        assert durable_states(connection, []) == {}
+    assert {run_id: state.parked for run_id, state in found.items()} == {"1": True, "2": False}

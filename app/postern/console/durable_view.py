@@ -10,7 +10,7 @@ from postern.console.run_words import who
 from postern.journal.durable_ends import RESUMABLE
 from postern.journal.durable_runs import Phase, Reason
 from postern.journal.reading.durable_parts import DurableParts
-from postern.journal.reading.records import DurableState, RunRecord
+from postern.journal.reading.records import RunRecord
 from postern.plain_text import plain
 
 STATES: Mapping[str, str] = {
@@ -65,11 +65,9 @@ class DurableView:
     signal: str
 
 
-def durable_view(seen: Seen, state: DurableState | None, parts: DurableParts, now: float) -> DurableView | None:
-    """The durable part as this viewer may see it; None for an inline run."""
-    if state is None:
-        return None
-    record = seen.record
+def durable_view(seen: Seen, parts: DurableParts, now: float) -> DurableView:
+    """The durable part as this viewer may see it."""
+    state, record = parts.state, seen.record
     waits = state.phase == Phase.WAITING and not record.ended
 
     def by(actor: Mapping[str, Any] | None) -> str:

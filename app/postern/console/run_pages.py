@@ -52,9 +52,9 @@ class RunPage:
         seen, parts = await seen_parts(self.services, visit, after)
         may_see = partial(_may_see, self.services, seen)
 
-        def related(connection: Connection) -> tuple[Tree, list[RunRecord], DurableParts]:
+        def related(connection: Connection) -> tuple[Tree, list[RunRecord], DurableParts | None]:
             again = resubmits_of(connection, seen.record) if seen.record.ended else []
-            lasting = durable_parts(connection, seen.record.id) if seen.record.durable is not None else DurableParts()
+            lasting = durable_parts(connection, seen.record.id) if seen.record.durable is not None else None
             return find_chain(connection, seen.record, may_see, MOST_IN_CHAIN), again, lasting
 
         tree, again, lasting = await self.services.read(related, visit.holder)
@@ -64,7 +64,7 @@ class RunPage:
         view = run_view(seen, parts.window, now, whole=whole)
         values = {
             "run": view,
-            "durable": durable_view(seen, seen.record.durable, lasting, now),
+            "durable": durable_view(seen, lasting, now) if lasting is not None else None,
             "connects": await self._connects(visit, seen.record, view.error_message or ""),
             "time": of_run(seen.record, parts.window, parts.calls, links, now),
             "failed_steps": of_failed(seen.record, parts.window, now),

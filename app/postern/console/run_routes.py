@@ -19,6 +19,7 @@ def run_routes(services: Services) -> tuple[PageRoute, ...]:
         services.log,
         services.now,
         services.run_audit,
+        services.durable,
     )
     pages = (Runs(services), RunPage(services, actions), RunChanges(services, actions))
     return tuple(route for page in pages for route in page.routes)

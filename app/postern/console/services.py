@@ -10,6 +10,7 @@ from structlog.typing import FilteringBoundLogger
 from postern.access import Caller, Guarded
 from postern.api.approval_actions import ApprovalActions
 from postern.api.docs import TokenCommand
+from postern.api.durable_actions import DurableActions
 from postern.api.finding_actions import FindingActions
 from postern.api.grant_actions import GrantActions
 from postern.api.run_actions import Cancel, Read, Resubmit, Underway, Write
@@ -103,6 +104,7 @@ class Services:
     review: Callable[[], Awaitable[Review]] = _no_journal
     run_audit: RunAudit = field(default_factory=RunAudit)
     findings: FindingActions | None = None
+    durable: DurableActions | None = None
     revoking: Revoking | None = None
     signed_urls: SignedUrlActions = NO_SIGNED_URLS
     approvals: ApprovalActions | None = None

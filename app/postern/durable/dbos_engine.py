@@ -32,6 +32,7 @@ VERSION = "1"
 THREADS = 16
 """Of DBOS's own calls of its database."""
 STOP_SECONDS = 10.0
+_ACTIVE = frozenset({"ENQUEUED", "PENDING", "DELAYED"})
 
 log = structlog.get_logger("postern.durable")
 
@@ -142,6 +143,24 @@ class DbosEngine:
         for run_id in run_ids:
             if run_id not in known:
                 await self.begin(run_id)
+
+    async def repeat(self, run_id: str, first: int) -> None:
+        """Run a run again, whatever its state is, after deleting its checkpoints from this number on; from 0 on all of
+        them."""
+
+        async def repeat() -> bool:
+            found = await DBOS.list_workflows_async(workflow_ids=[run_id], load_input=False, load_output=False)
+            if found and first:
+                if found[0].status in _ACTIVE:  # only what has ended can be rewound
+                    await DBOS.cancel_workflows_async([run_id])
+                await DBOS.rewind_workflow_async(run_id, start_step=first, queue_name=QUEUE)
+                return True
+            if found:
+                await DBOS.delete_workflows_async([run_id])
+            return False
+
+        if not await self._there(repeat):
+            await self.begin(run_id)
 
     async def delete(self, run_ids: Sequence[str]) -> None:
         """Delete the checkpoints of runs that have ended."""

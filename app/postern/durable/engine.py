@@ -15,11 +15,13 @@ from postern.authoring.uses import limited
 from postern.catalog import Trigger
 from postern.durable.dbos_engine import Checkpoints, DbosEngine, Left
 from postern.durable.execution import Execution
+from postern.durable.hand_over import hand_over
 from postern.durable.payload import unpacked
 from postern.durable.probation import Probation
 from postern.durable.seals import Seals
 from postern.durable.turns import Turns
 from postern.errors import Problem
+from postern.journal.durable_ends import repeated
 from postern.journal.durable_runs import (
     Claimed,
     Hold,
@@ -165,12 +167,7 @@ class DurableEngine:
             for each in found:
                 self._probation.took(each.run_id, each.deaths, self._clock())
             self._claimed.update({each.run_id: each for each in found})
-            again = [each.run_id for each in found if each.attempt > 1]
-            for each in found:
-                if each.attempt == 1:
-                    await self._dbos.begin(each.run_id)
-            if again:
-                await self._dbos.go_on(again)
+            await hand_over(self._dbos, found)
 
     @property
     def _takes_more(self) -> bool:
@@ -202,6 +199,10 @@ class DurableEngine:
             raise Left(run_id)
         return execution
 
+    def cut_off(self, execution: Execution) -> None:
+        """End the time of an execution now. One that has not begun ends when it does."""
+        self._deadlines.expire(execution.task)
+
     async def may_begin(self, execution: Execution) -> bool:
         """Whether an execution may begin the body of a step now: the run is its own."""
         if self._closed or self._draining:
@@ -226,6 +227,8 @@ class DurableEngine:
                 self._something.set()
 
     async def _execute(self, claimed: Claimed, checkpoints: Checkpoints) -> bool:
+        if claimed.repeat_from is not None and not await self._works.write(partial(repeated, hold=self._hold(claimed))):
+            return False
         text = await self._works.seals.open(claimed.run_id, "request", claimed.request, claimed.key_version)
         payload = unpacked(text)
         trigger = self._works.triggers().get(claimed.workflow)
@@ -267,6 +270,8 @@ class DurableEngine:
             raise Left(run.id) from None
         RUN.set((run.id, run.request.trace))
         task = self._deadlines.begin(payload.timeout)
+        if execution.cancelled:  # while it waited for its turn
+            self._deadlines.expire(task)
         try:
             context = self._context(execution)
             if run.workflow.is_async:

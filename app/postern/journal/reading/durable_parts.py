@@ -1,4 +1,4 @@
-"""What was sent to a durable run, what it asked of people, and who resumed it. No bodies are read."""
+"""What a durable run waits for beside its record: what was sent to it, and who decided."""
 
 import json
 from collections.abc import Mapping
@@ -8,6 +8,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, select
 
 from postern.journal.durable_tables import approvals, durable_runs, signals
+from postern.journal.reading.durable import durable_states
+from postern.journal.reading.records import DurableState
 
 MOST_SHOWN = 100
 """Approvals of a run that are read, the newest ones. It takes no more signals than that."""
@@ -25,7 +27,8 @@ class SignalRecord:
 
 @dataclass(frozen=True, slots=True)
 class ApprovalRecord:
-    """An approval that a run asked for, without what the approver sees."""
+    """An approval that a run asked for, without what the approver sees. `elsewhere` says that nobody knows which person
+    began the run."""
 
     name: str
     state: str
@@ -34,22 +37,26 @@ class ApprovalRecord:
     decided_at: float | None
     decided_by: Mapping[str, Any] | None
     comment: str | None = field(default=None, repr=False)
+    elsewhere: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class DurableParts:
-    """The signals that were sent to a run, in the order of their taking, and its approvals, the newest first.
-    `resumed_by` has the object ids of those who resumed it."""
+    """A durable run, what was sent to it in the order of its taking, and its approvals, the newest first. `resumed_by`
+    has the object ids of those who resumed it."""
 
-    signals: tuple[SignalRecord, ...] = ()
-    approvals: tuple[ApprovalRecord, ...] = ()
+    state: DurableState
+    signals: tuple[SignalRecord, ...]
+    approvals: tuple[ApprovalRecord, ...]
     resumed_by: tuple[str, ...] = ()
 
 
-def durable_parts(connection: Connection, run_id: str) -> DurableParts:
-    """The parts of a durable run."""
-    mine = select(durable_runs.c.resumed_by).where(durable_runs.c.run_id == run_id)
-    resumed_by = connection.execute(mine).scalar()
+def durable_parts(connection: Connection, run_id: str) -> DurableParts | None:
+    """What there is of a durable run; None of another run."""
+    state = durable_states(connection, [run_id]).get(run_id)
+    if state is None:
+        return None
+    resumed_by = connection.execute(select(durable_runs.c.resumed_by).where(durable_runs.c.run_id == run_id)).scalar()
     sent = connection.execute(
         select(signals.c.name, signals.c.sent_at, signals.c.sent_by, signals.c.taken_by)
         .where(signals.c.run_id == run_id)
@@ -63,6 +70,7 @@ def durable_parts(connection: Connection, run_id: str) -> DurableParts:
         .limit(MOST_SHOWN)
     )
     return DurableParts(
+        state,
         tuple(
             SignalRecord(each.name, each.sent_at, json.loads(each.sent_by), each.taken_by is not None) for each in sent
         ),
@@ -72,11 +80,13 @@ def durable_parts(connection: Connection, run_id: str) -> DurableParts:
 
 
 _APPROVAL = tuple(
-    approvals.c[name] for name in ("name", "state", "since", "until", "decided_at", "decided_by", "comment")
+    approvals.c[name]
+    for name in ("name", "state", "since", "until", "decided_at", "decided_by", "comment", "elsewhere")
 )
 
 
 def _approval(row: Row[Any]) -> ApprovalRecord:
     values = dict(row._mapping)
     values["decided_by"] = json.loads(row.decided_by) if row.decided_by else None
+    values["elsewhere"] = bool(row.elsewhere)
     return ApprovalRecord(**values)
