@@ -8,6 +8,7 @@ from postern.api.resubmit import caller_again, check_resubmit
 from postern.api.run_actions import RunActions, Seen
 from postern.catalog import Trigger
 from postern.console.bodies import readable
+from postern.console.durable_view import resumable
 from postern.console.form import form_of
 from postern.console.page import PageRoute, SeeOther, Shown, Visit, unproved
 from postern.console.run_pages import seen_run
@@ -135,6 +136,8 @@ class RunChanges:
             "caller": caller_words(record),
             "sentence": sentence(record, "", self.services.now()),
             "own": seen.own,
+            "durable": record.durable is not None,
+            "resumable": resumable(record),
         }
 
 
