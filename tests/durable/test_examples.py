@@ -12,13 +12,15 @@ from httpx2 import Request, Response
 
 import postern.durable
 from postern import Workflow
+from postern.journal.approvals import Verdict
 from postern.journal.signals import Arrival
 from tests.databases import put_sqlite
-from tests.durable.author_host import AuthorHost
+from tests.durable.author_host import ADA, LISA, AuthorHost
 
 pytestmark = [pytest.mark.anyio, pytest.mark.process]
 
 FOLDER = Path(postern.durable.__file__).with_name("examples")
+ROOT = FOLDER.parents[3]
 
 
 def module(path: Path) -> Any:
@@ -205,6 +207,30 @@ async def test_calls_are_steps(host: AuthorHost):
 async def test_a_def_workflow_is_one_step(host: AuthorHost):
     run_id = await begin(host, "count_words", "to be or not to be")
     assert await result(host, run_id) == {"to": 2, "be": 2, "or": 1, "not": 1}
+
+
+async def test_an_order_waits_for_lisa_and_for_the_laptop(host: AuthorHost):
+    order = order_laptop()
+    host.serve(order)
+    run_id = await host.accept(order, b'{"model": "X"}', caller=ADA)
+    assert await host.decide(run_id, "manager", approved=True) is Verdict.STANDS
+    await host.signal(run_id, "arrived", "null")
+    assert await result(host, run_id) == {"state": "arrived", "order": f"X {run_id}"}
+
+
+async def test_lisa_does_not_approve_her_own_order(host: AuthorHost):
+    order = order_laptop()
+    host.serve(order)
+    run_id = await host.accept(order, b'{"model": "X"}', caller=LISA)
+    assert (await host.asked(run_id, "manager")).barred == {LISA.object_id}
+    await host.let_pass(run_id, 30)
+    assert await result(host, run_id) == {"state": "timed-out", "comment": ""}
+
+
+def order_laptop() -> Workflow:
+    """The example that `make run` serves."""
+    found: Workflow = module(ROOT / "workflows" / "order_laptop.py").order_laptop
+    return found
 
 
 def test_each_example_is_run_here():
