@@ -34,13 +34,14 @@ from postern.triggers.large_bodies import LargeBodies
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiPart(Part):
     """The run API. `resubmit` starts a run again, and `underway` finds one of this process that has not ended.
-    `run_audit` notes in the audit log what is done with runs. `findings` are the actions on findings, `durable` those
-    on durable runs. `results` replies with the results of runs."""
+    `run_audit` notes in the audit log what is done with runs. `findings` are the actions on findings, `approvals` those
+    on approvals, `durable` those on durable runs. `results` replies with the results of runs."""
 
     resubmit: Resubmit
     underway: Underway
     run_audit: RunAudit
     findings: FindingActions
+    approvals: ApprovalActions
     results: Results
     durable: DurableActions
 
@@ -72,6 +73,9 @@ def api_part(
     durable.ended.listeners.append(waits.ended)
     actions = DurableActions(journal.write, durable.cancel, durable.ended, durable.ready)
     run_audit, findings = RunAudit(base.note), FindingActions(journal.write, base.note, base.log)
+    approvals = ApprovalActions(
+        *(journal.read, journal.write, catalog.bind, durable.unseal, durable.come, base.log, time.time, run_audit)
+    )
     resubmit = resubmitter(catalog.snapshot, apart(durable.start), large_bodies)
     routes = api.routes(
         read=journal.read,
@@ -92,9 +96,7 @@ def api_part(
         more=(*docs.pages, *more),
         audit=run_audit,
         findings=findings,
-        approvals=ApprovalActions(
-            *(journal.read, journal.write, catalog.bind, durable.unseal, durable.come, base.log, time.time, run_audit)
-        ),
+        approvals=approvals,
         signals=SignalActions(durable.send_signal, base.settings.max_body_bytes, base.log, time.time, run_audit),
     )
     return ApiPart(
@@ -104,6 +106,7 @@ def api_part(
         underway=underway,
         run_audit=run_audit,
         findings=findings,
+        approvals=approvals,
         results=results,
         durable=actions,
     )

@@ -94,6 +94,7 @@ def _services(base: Foundation, beside: Beside, local: Local, address: str, acco
         review=beside.review.make,
         run_audit=beside.api.run_audit,
         findings=beside.api.findings,
+        approvals=beside.api.approvals,
         durable=beside.api.durable,
     )
 
