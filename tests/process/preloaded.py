@@ -34,6 +34,7 @@ import fcntl, gc, json, os, runpy, signal, socket, sys
 import postern.assembly.application, postern.cli.commands, postern.cli.dev, postern.cli.serve, postern.server.process
 import alembic.command, anyio._backends._asyncio, httpcore2, httptools, psycopg, sqlite3, uvicorn.lifespan.on, uvloop
 import sqlalchemy.dialects.postgresql.psycopg, sqlalchemy.dialects.sqlite.pysqlite
+import postern.durable.engine, postern.durable.upkeep
 from postern.ids import _ids
 from tests.process import preloaded
 
