@@ -5,20 +5,18 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib.util import find_spec
 from typing import Any
 
 from postern.api.approval_actions import Unseal, as_it_is
-from postern.api.durable_metrics import durable_metrics
 from postern.api.signal_actions import SendSignal
 from postern.assembly.foundation import Foundation
 from postern.assembly.part import Part
 from postern.assembly.runs import RunsPart
+from postern.assembly.takeovers import durable_is_installed, take_over
 from postern.catalog import Trigger
 from postern.catalog.context_changes import apply
 from postern.connections.sealing.vault_keys import DURABLE_KEY, VaultKeys
 from postern.journal.run import Run
-from postern.journal.server_processes import BEAT_EVERY
 from postern.runs.runner import Read, holder
 from postern.settings.own_application import on_behalf_of
 from postern.triggers.large_bodies import LARGE
@@ -38,31 +36,22 @@ class DurablePart(Part):
     drain: Callable[[], object] = lambda: None
 
 
-def beat_every() -> float:
-    """The seconds between two beats of this server process: with durable runs it beats faster."""
-    if find_spec("dbos") is None:
-        return BEAT_EVERY
-    from postern.durable.upkeep import BEAT_EVERY as DURABLE
-
-    return DURABLE
-
-
-def durable_part(base: Foundation, runs: RunsPart, pages: str = "") -> DurablePart:
-    """Without the extra, all runs are inline."""
-    if find_spec("dbos") is None:
+def durable_part(base: Foundation, runs: RunsPart, pages: str = "", *, executes: bool = True) -> DurablePart:
+    """Without the extra, all runs are inline. `executes`: durable runs are executed here, not only accepted."""
+    if not durable_is_installed():
         return DurablePart(start=runs.runner.start)
     from postern.durable.acceptance import Acceptance
     from postern.durable.approvals import Approvals
     from postern.durable.choice import Choice, may_be_durable
+    from postern.durable.durable_calls import DurableCalls
     from postern.durable.durable_steps import DurableSteps
-    from postern.durable.engine import DurableEngine, Works
-    from postern.durable.execution import Execution
+    from postern.durable.engine import DurableEngine
     from postern.durable.seals import KeySeals, NoSeal
     from postern.durable.signals import Signals
     from postern.durable.turns import Turns
-    from postern.durable.upkeep import FRESH, Upkeep
     from postern.durable.waits import Waits
     from postern.durable.wakes import Wakes
+    from postern.durable.works import Works
 
     settings, journal, triggers = base.settings, base.journal, base.catalog.triggers
     key_name, vault = settings.durable_key_name, base.connections.connections.vault
@@ -81,36 +70,19 @@ def durable_part(base: Foundation, runs: RunsPart, pages: str = "") -> DurablePa
             return await in_thread(run, read)
         return read()
 
-    works = Works(journal.read, journal.write, triggers, again, seals, runs.threads, runs.ended, pages)
-    processes = runs.processes
-    engine = DurableEngine(
-        settings.database_url, journal.node, works, turns, may_claim=lambda: processes.beat_age() < FRESH
+    works = Works(
+        journal.read, journal.write, triggers, again, seals, runs.threads, runs.ended, pages, runs.processes.beat_age
     )
-
-    async def may_begin(execution: Execution) -> bool:
-        # First the owner, then the beat: a process that stood still between the two does not begin.
-        while await engine.may_begin(execution):
-            if processes.beat_age() < FRESH:
-                return True
-            await processes.next_beat()
-        return False
-
+    engine = DurableEngine(settings.database_url, journal.node, works, turns)
     waits = Waits(journal.write, turns)
     wakes = Wakes(waits, journal.read, journal.node)
-    steps = DurableSteps(
-        runs.steps, runs.services.call, waits, engine.execution_of, may_begin, seals, settings.max_result_bytes
-    )
+    most = settings.max_result_bytes
+    steps = DurableSteps(runs.steps, waits, engine.execution_of, engine.may_begin, seals, most, journal.note_step)
+    calls = DurableCalls(steps, runs.calls, most, journal.note_call)
     signals = Signals(steps, waits, engine.execution_of, journal.read, journal.write, seals, engine.accepted)
     approvals = Approvals(steps, waits, engine.execution_of, journal.read, journal.write, seals, base.catalog.bind)
-    engine.services = replace(
-        runs.services,
-        step=steps.step,
-        call=steps.call,
-        sleep=steps.sleep,
-        wait_for=signals.wait_for,
-        approval=approvals.approval,
-    )
-
+    services = replace(runs.services, step=steps.step, call=calls.call, sleep=steps.sleep)
+    engine.use(replace(services, wait_for=signals.wait_for, approval=approvals.approval), steps.checkpoint)
     acceptance = Acceptance(
         journal,
         runs.runner.room,
@@ -122,8 +94,7 @@ def durable_part(base: Foundation, runs: RunsPart, pages: str = "") -> DurablePa
         now=time.time,
     )
     runs.elsewhere.append(engine)
-    upkeep = Upkeep(processes.own, journal.read, journal.write, engine.accepted, engine.check_holds)
-    processes.looks.append(upkeep.look)
+    metrics = (take_over(base, runs.processes, engine),)
 
     def drain() -> None:
         waits.drain()
@@ -137,13 +108,8 @@ def durable_part(base: Foundation, runs: RunsPart, pages: str = "") -> DurablePa
         yield
         await engine.stop()
 
-    return DurablePart(
-        start=Choice(runs.runner, acceptance, may_wait).start,
-        send_signal=signals.send,
-        come=signals.come,
-        unseal=seals.open,
-        drain=drain,
-        life=life,
-        tasks=(engine.run, wakes.run),
-        metrics=(durable_metrics(lambda: upkeep.phases, lambda: upkeep.takeovers),),
-    )
+    start = Choice(runs.runner, acceptance, may_wait).start
+    tasks = (engine.run, wakes.run) if executes else ()
+    sends, opens = signals.send, seals.open
+    shared = DurablePart(start=start, send_signal=sends, come=signals.come, unseal=opens, drain=drain)
+    return replace(shared, life=life, tasks=tasks, metrics=metrics)

@@ -13,7 +13,7 @@ durable_runs = Table(
     Column("owner", Text),  # the server process that runs it, or waits for it in memory
     Column("attempt", Integer, nullable=False),  # how often it was taken by a server process
     Column("deaths", Integer, nullable=False),  # how many server processes died while its code ran
-    Column("digest", Text, nullable=False),  # of the file with its workflow, when it was accepted
+    Column("digest", Text, nullable=False),  # of the file with its workflow, when it was accepted or parked
     Column("reason", Text),  # why it waits: see `journal.durable_runs.Reason`
     Column("waits_for", Text),  # the name of the signal or approval
     Column("wakes_at", Double),  # when it goes on without one; NULL if it waits without a limit
