@@ -102,6 +102,7 @@ async def test_a_def_workflow_that_has_ended_is_not_called_again_after_a_crash(
     run_id = await durable_host.accept(code)
     await asyncio.wait_for(ended.wait(), 20)
     monkeypatch.setattr(executions_module.Executions, "_end", usual)
+    await durable_host.reconcile(run_id)
     row = await durable_host.outcome(run_id)
     assert row.state == state
     assert len(Seen.done) == 1
@@ -153,6 +154,7 @@ async def test_code_that_swallows_the_end_of_its_execution_has_no_outcome_there(
     await asyncio.wait_for(Seen.begun.wait(), 20)
     durable_host.engine.executions[run_id].leave()
     Seen.open.set()
+    await durable_host.reconcile(run_id)
     assert (await durable_host.outcome(run_id)).outputs == '"through"'
     assert Seen.done == ["gate", "gate"]
 

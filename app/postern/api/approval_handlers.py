@@ -72,7 +72,7 @@ class ApprovalHandlers:
         approved, comment = _decision(await sent_object(request, MOST_BYTES))
         approver = await self._approver(request)  # again: access may have ended while the body arrived
         decided = await self.actions.decide(approver, approved, comment)
-        return json_reply(200, to_json({"run_id": decided.run_id, **approval_json(decided)}))
+        return json_reply(200, to_json(approval_json(decided)))
 
     async def _approver(self, request: Request) -> Approver:
         """The person who may decide now. Raises Refused and Problem."""

@@ -13,8 +13,9 @@ Reference: docs.dbos.dev/python. Seen on 3.4.0.
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import suppress
+from concurrent.futures import Future
 from contextvars import Context, copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -45,6 +46,7 @@ WAITS = (0.1, 0.3, 1.0, 3.0, 5.0)
 """Seconds until a checkpoint that could not be kept is tried again: the last one from then on."""
 LISTEN_SECONDS = 0.25
 """Between two looks of a thread of DBOS that finds nothing here. It ends with the next one."""
+_ACTIVE = frozenset({"ENQUEUED", "PENDING", "DELAYED"})
 
 log = structlog.get_logger("postern.durable")
 
@@ -128,6 +130,7 @@ class DbosEngine:
         self._execute = execute
         self._loop: Loop | None = None
         self._thread: threading.Thread | None = None
+        self._stopped: Future[None] | None = None
         self._engine: Engine | None = None
         self._dispatch: Any = None
 
@@ -184,6 +187,23 @@ class DbosEngine:
         unknown: list[str] = await self._there(go_on)
         return await self.begin(unknown) if unknown else []
 
+    async def repeat(self, run_id: str, first: int) -> bool:
+        """Run a run again, whatever its state is, after deleting its checkpoints from this number on; from 0 on all of
+        them. False if it could not be started."""
+
+        async def repeat() -> bool:
+            found = await DBOS.list_workflows_async(workflow_ids=[run_id], load_input=False, load_output=False)
+            if found and first:
+                if found[0].status in _ACTIVE:  # only what has ended can be rewound
+                    await DBOS.cancel_workflows_async([run_id])
+                await DBOS.rewind_workflow_async(run_id, start_step=first, queue_name=QUEUE)
+                return True
+            if found:
+                await DBOS.delete_workflows_async([run_id])
+            return False
+
+        return bool(await self._there(repeat)) or not await self.begin([run_id])
+
     async def delete(self, run_ids: Sequence[str]) -> None:
         """Delete the checkpoints of runs that have ended."""
 
@@ -192,28 +212,32 @@ class DbosEngine:
 
         await self._there(delete)
 
+    async def known(self, offset: int, most: int) -> list[str]:
+        """The ids of runs that have checkpoints, the oldest first, from one place on."""
+
+        async def known() -> list[str]:
+            found = await DBOS.list_workflows_async(offset=offset, limit=most, load_input=False, load_output=False)
+            return [each.workflow_id for each in found]
+
+        found: list[str] = await self._there(known)
+        return found
+
     async def stop(self) -> None:
         """End all executions here, without an outcome, and close the database. It takes STOP_SECONDS at most: what has
         not ended then is abandoned with its threads."""
         loop, thread = self._loop, self._thread
-        if loop is None or thread is None:
+        if loop is not None and thread is not None:
+            self._loop, self._stopped = None, Future()
+            stopping = partial(self._stop, loop, thread, self._stopped)
+            threading.Thread(target=stopping, name="durable-stop", daemon=True).start()
+        if self._stopped is None:
             return
-        self._loop = None
-        home, stopped = asyncio.get_running_loop(), asyncio.Event()
-
-        def stop() -> None:
-            self._stop(loop, thread)
-            with suppress(RuntimeError):  # home has ended meanwhile
-                home.call_soon_threadsafe(stopped.set)
-
-        threading.Thread(target=stop, name="durable-stop", daemon=True).start()
-        try:
-            async with asyncio.timeout(STOP_SECONDS):
-                await stopped.wait()
-        except TimeoutError:
+        stopped = asyncio.wrap_future(self._stopped)
+        await asyncio.wait([stopped], timeout=STOP_SECONDS)
+        if not stopped.done():
             log.warning("durable-engine-abandoned", seconds=STOP_SECONDS)
 
-    def _stop(self, loop: Loop, thread: threading.Thread) -> None:
+    def _stop(self, loop: Loop, thread: threading.Thread, stopped: "Future[None]") -> None:
         async def cancel() -> None:
             others = asyncio.all_tasks() - {asyncio.current_task()}
             for task in others:
@@ -221,14 +245,14 @@ class DbosEngine:
             if others:
                 await asyncio.wait(others, timeout=1.0)
 
-        with suppress(TimeoutError):
-            asyncio.run_coroutine_threadsafe(cancel(), loop).result(STOP_SECONDS)
+        asyncio.run_coroutine_threadsafe(cancel(), loop).result()  # when it has been launched, if it just is
         DBOS.destroy(destroy_registry=True)
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
         if self._engine is not None:
             self._engine.dispose()
+        stopped.set_result(None)
 
     async def _launch(self, loop: Loop, home: Loop) -> None:
         self._engine = engine = checkpoints_engine(self._url)

@@ -14,6 +14,7 @@ from postern.catalog import Trigger
 from postern.durable.dbos_engine import Checkpoints, DbosEngine
 from postern.durable.execution import Execution
 from postern.durable.executions import Checkpoint, Executions
+from postern.durable.hand_over import hand_over
 from postern.durable.probation import Probation
 from postern.durable.turns import Turns
 from postern.durable.works import Works, digest_of
@@ -44,30 +45,30 @@ class DurableEngine:
         works: Works,
         turns: Turns,
         now: Callable[[], float] = time,
-        may_claim: Callable[[], bool] = lambda: True,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        """`may_claim` says whether this process may claim runs at the moment."""
         self._node = node
         self._works = works
         self._turns = turns
         self._now = now
-        self._may_claim = may_claim
         self._clock = clock
-        self._probation = Probation()
         self._executions = Executions(node, works, turns, now, self._freed)
         self._dbos = DbosEngine(url, node, self.execute)
+        self._probation = Probation()
         self._claimed: dict[str, Claimed] = {}
         self._arrived: Counter[str] = Counter()
         self._found: set[Hold] = set()
         self._something = asyncio.Event()
         self._more = False
+        self.drain = self._executions.begin_to_stop
+        self.check_holds = self._executions.check_holds
         self._served: Mapping[str, Trigger] = {}
         self._reconciled = self._keys_tried = float("-inf")
         self.find_execution = self._executions.here.get
         self.execution_of = self._executions.of_run
         self.may_begin = self._executions.may_begin
         self.left = self._executions.left
+        self.cancel = self._executions.cancel
 
     @property
     def executions(self) -> dict[str, Execution]:
@@ -78,15 +79,20 @@ class DurableEngine:
         """What workflows get, and how a `def` workflow becomes a checkpoint. It is set before the first run."""
         self._executions.services, self._executions.checkpoint = services, checkpoint
 
-    @property
-    def idle(self) -> bool:
-        """Whether nothing executes here."""
-        return not self._executions.here
-
     def find(self, run_id: str) -> Run | None:
         """A run that is in progress here."""
         execution = self._executions.here.get(run_id)
         return execution.run if execution is not None else None
+
+    @property
+    def store(self) -> DbosEngine:
+        """The store of checkpoints."""
+        return self._dbos
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing executes here."""
+        return not self._executions.here
 
     # The life of the engine
 
@@ -114,24 +120,9 @@ class DurableEngine:
         """Look for runs to claim at once."""
         self._something.set()
 
-    def drain(self) -> None:
-        """This process is about to end: claim no more, leave the runs that wait at once, and the others before their
-        next step. The step of a run that is under way may end."""
-        self._executions.drain()
-
-    async def check_holds(self) -> None:
-        """Leave the runs that other processes have taken over, because this one seemed to be gone."""
-        before = list(self._executions.here.values())
-        holds = set(await self._works.read(partial(owned, node=self._node)))
-        void = [execution for execution in before if execution.hold not in holds]
-        for execution in void:
-            execution.leave()
-        if void:
-            log.warning("durable-runs-left", runs=len(void))
-
     async def stop(self) -> None:
         """Leave all runs to other server processes, or to the next start. Steps under way may end first."""
-        await self._executions.end()
+        await self._executions.drain()
         await self._dbos.stop()
         with suppress(Problem):
             await self._works.write(partial(release, node=self._node))
@@ -144,7 +135,7 @@ class DurableEngine:
         if wakes:
             await self._works.write(partial(wake, now=self._now()))
         self._more = False
-        while (ready or wakes) and not self._executions.draining and self._may_claim():
+        while (ready or wakes) and self._executions.takes_more:
             room = self._turns.free - len(self._claimed)
             if room <= 0:
                 self._more = True
@@ -152,8 +143,6 @@ class DurableEngine:
             suspect = self._probation.may_take(self._clock())
             taking = partial(claim, node=self._node, limits=self._limits(), most=room, suspect=suspect)
             found: list[Claimed] = await self._works.write(taking)
-            for each in found:
-                self._probation.took(each.run_id, each.deaths, self._clock())
             await self._begin(found)
             if len(found) < room:
                 return
@@ -161,16 +150,13 @@ class DurableEngine:
     async def _begin(self, found: Sequence[Claimed]) -> None:
         """Hand runs that were claimed to DBOS, which executes them. Those that it cannot take are put back."""
         self._claimed.update({each.run_id: each for each in found})
-        new = [each.run_id for each in found if each.attempt == 1]
-        again = [each.run_id for each in found if each.attempt > 1]
-        open_ones = {each.run_id for each in found}
+        for each in found:
+            self._probation.took(each.run_id, each.deaths, self._clock())
+        left: set[str] = set()
         try:
-            if new:
-                open_ones -= set(new) - set(await self._dbos.begin(new))
-            if again:
-                open_ones -= set(again) - set(await self._dbos.go_on(again))
+            await hand_over(self._dbos, found, left)
         finally:
-            if back := [self._hold(self._claimed.pop(run_id)) for run_id in open_ones if run_id in self._claimed]:
+            if back := [self._hold(self._claimed.pop(run_id)) for run_id in left if run_id in self._claimed]:
                 await self._works.write(partial(put_back, holds=back))
         if back:
             raise ConnectionError("runs could not be handed over")
@@ -199,14 +185,10 @@ class DurableEngine:
                 claimed = await self._works.write(partial(take, run_id=run_id, node=self._node))
             if claimed is None:
                 return await self._executions.has_ended(run_id)
-            recorded = not self._executions.draining and await self._executions.run(claimed, checkpoints)
-            if not recorded and not self._executions.closed:  # otherwise all are released at once
-                await self._works.write(partial(put_back, holds=[self._hold(claimed)]))
+            return await self._executions.run(claimed, checkpoints)
         except Exception as error:
             log.warning("durable-run-left", run_id=run_id, cause=type(error).__name__)
             return False
-        else:
-            return recorded
         finally:
             self._arrived -= Counter({run_id: 1})
             if self._probation.ended(run_id):

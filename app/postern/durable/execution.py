@@ -61,17 +61,6 @@ class Execution:
         finally:
             self.waits = False
 
-    def rests(self) -> None:
-        """It has no turn: the time for its timeout stops."""
-        if self.deadlines is not None:
-            self._rest = self.deadlines.pause(self.task)
-
-    def goes_on(self) -> None:
-        """It has a turn again: the time for its timeout goes on."""
-        if self.deadlines is not None and self._rest is not None:
-            self.deadlines.go_on(self.task, self._rest)
-            self._rest = None
-
     def unharmed(self, body: Callable[[int], Awaitable[str]]) -> Callable[[int], Coroutine[Any, Any, str]]:
         """The same body of a checkpoint, whose own faults are not the run's: a database or a vault that is unavailable
         ends this execution, and another one goes on."""
@@ -89,6 +78,17 @@ class Execution:
         """What ends this execution without an outcome, in its own code."""
         self.left = True
         return Left(self.run_id)
+
+    def rests(self) -> None:
+        """It has no turn: the time for its timeout stops."""
+        if self.deadlines is not None:
+            self._rest = self.deadlines.pause(self.task)
+
+    def goes_on(self) -> None:
+        """It has a turn again: the time for its timeout goes on."""
+        if self.deadlines is not None and self._rest is not None:
+            self.deadlines.go_on(self.task, self._rest)
+            self._rest = None
 
     def leave(self, park: Reason | None = None) -> None:
         """End this execution without an outcome."""

@@ -9,21 +9,26 @@ from functools import partial
 from typing import Any
 
 import structlog
+from sqlalchemy import select
 
 from postern.authoring.context import Context, Services
 from postern.authoring.uses import limited
 from postern.authoring.waits import StepError
 from postern.catalog import Trigger
+from postern.connections.faults import ConnectionFault
 from postern.connections.sealing.sealed_text import CannotOpen
 from postern.durable.dbos_engine import Checkpoints, Later, Left
 from postern.durable.execution import CURRENT, Execution
 from postern.durable.kept_outcomes import outcome_read, outcome_written
 from postern.durable.payload import Payload, unpacked
+from postern.durable.replies import reply_of
 from postern.durable.turns import Turns
 from postern.durable.works import Works, digest_of
 from postern.errors import Problem
-from postern.journal.durable_runs import Claimed, Hold, Reason, owns, park, record_outcome
-from postern.journal.durable_upkeep import has_ended
+from postern.journal.durable_ends import repeated
+from postern.journal.durable_runs import Claimed, Hold, Phase, Reason, owns, park, record_outcome
+from postern.journal.durable_tables import durable_runs
+from postern.journal.durable_upkeep import FRESH, owned, put_back
 from postern.journal.run import Outcome, Run
 from postern.journal.writing.rows import facts
 from postern.runs.deadlines import Deadlines, Task
@@ -52,7 +57,8 @@ class Executions:
         self.here: dict[str, Execution] = {}
         self.services: Services | None = None
         self.checkpoint: Checkpoint | None = None
-        self.closed = self.draining = False
+        self.closed = False
+        self._stopping = False
         self._node = node
         self._works = works
         self._turns = turns
@@ -76,28 +82,59 @@ class Executions:
             raise Left(run_id)
         return execution
 
+    def cancel(self, run_id: str, by: str, *, ended: bool) -> Task | None:
+        """Cancel a run for a caller (see `journal.run.actor`), and return its task; None if it is not here. One that
+        was `ended` in the journal leaves the memory. One that has not begun ends when it does."""
+        execution = self.here.get(run_id)
+        if execution is None:
+            return None
+        if ended:
+            execution.leave()
+        elif not execution.cancelled:
+            execution.cancelled, execution.cancelled_by = True, by
+            self._deadlines.expire(execution.task)
+        return execution.task
+
+    @property
+    def takes_more(self) -> bool:
+        """Whether runs may be claimed now."""
+        return not self._stopping and self._works.beat_age() < FRESH
+
     async def may_begin(self, execution: Execution) -> bool:
-        """Whether an execution may begin a body now: the run is its own."""
-        if self.draining or execution.left:
+        """Whether an execution may begin a body now: the run is its own, and no other process can have taken this one
+        for gone. The beat comes last: who stood still after the comparison has an old one. Raises Later if this process
+        has not beaten for a while."""
+        if self._stopping or execution.left:
             return False
         mine: bool = await self._works.read(partial(owns, hold=execution.hold))
+        if mine and self._works.beat_age() >= FRESH:
+            raise Later("no-beat")
         return mine
 
-    def drain(self) -> None:
-        """Begin no body any more. Executions that wait end at once, the others before their next step."""
-        self.draining = True
+    async def check_holds(self) -> None:
+        """Leave the runs that other processes have taken over, because this one seemed to be gone."""
+        before = list(self.here.values())
+        holds = set(await self._works.read(partial(owned, node=self._node)))
+        void = [execution for execution in before if execution.hold not in holds]
+        for execution in void:
+            execution.leave()
+        if void:
+            log.warning("durable-runs-lost", runs=len(void))
+
+    def begin_to_stop(self) -> None:
+        """This process is about to end: leave the runs that wait at once, and the others before their next step. A step
+        that is under way may end."""
+        self._stopping = True
         for execution in list(self.here.values()):
             if not execution.turn:
                 execution.leave()
 
-    async def end(self) -> None:
-        """End all executions. What is in a step has DRAIN seconds to end, and is kept, unless they were drained
-        before."""
-        drained = self.draining
-        self.drain()
-        self.closed = True
+    async def drain(self) -> None:
+        """End all executions. What is in a step has DRAIN seconds to end, and is kept, unless this process began to
+        stop before."""
+        late, self.closed, self._stopping = self._stopping, True, True
         for execution in list(self.here.values()):
-            if drained or not execution.under_way:
+            if late or not (execution.under_way and execution.turn):
                 execution.leave()
             else:
                 execution.left = True
@@ -111,6 +148,16 @@ class Executions:
 
     async def run(self, claimed: Claimed, checkpoints: Checkpoints) -> bool:
         """Execute a run. Returns whether its outcome is recorded: if not, it goes on in another execution."""
+        ended = not self._stopping and await self._run(claimed, checkpoints)
+        if not ended and self._stopping and not self.closed:  # others need not wait until this process has ended
+            hold = Hold(claimed.run_id, self._node, claimed.attempt)
+            await self._works.write(partial(put_back, holds=[hold]))
+        return ended
+
+    async def _run(self, claimed: Claimed, checkpoints: Checkpoints) -> bool:
+        hold = Hold(claimed.run_id, self._node, claimed.attempt)
+        if claimed.repeat_from is not None and not await self._works.write(partial(repeated, hold=hold)):
+            return False
         trigger = self._works.triggers().get(claimed.workflow)
         payload = await self._payload(claimed)
         if payload is None or trigger is None:
@@ -136,9 +183,12 @@ class Executions:
             self._freed()
 
     async def _payload(self, claimed: Claimed) -> Payload | None:
-        """The request of a run; None if it does not open: then the run is parked. Raises ConnectionFault."""
+        """The request of a run; None if its key is not there: then it goes on later, or is parked."""
         try:
             text = await self._works.seals.open(claimed.run_id, "request", claimed.request, claimed.key_version)
+        except ConnectionFault as error:
+            log.warning("durable-run-left", run_id=claimed.run_id, cause=type(error).__name__)
+            return None
         except CannotOpen:
             await self._park(claimed, Reason.KEY)
             return None
@@ -169,6 +219,8 @@ class Executions:
             execution.left, execution.park = True, Reason.CHANGED
             raise Left(run.id) from None
         task = self._deadlines.begin(execution.payload.timeout)
+        if execution.cancelled:  # while it waited for its turn
+            self._deadlines.expire(task)
         try:
             context = self._context(execution)
             if run.workflow.is_async:
@@ -233,7 +285,10 @@ class Executions:
         """Record the outcome, for this execution only. While the journal is unavailable, it is tried again."""
         run = execution.run
         run.outcome, run.ended_at = outcome, self._now()
-        ending = partial(record_outcome, facts=facts(run), hold=execution.hold, failed_step=execution.failed_step)
+        reply = await reply_of(execution, self._works.seals)
+        ending = partial(
+            record_outcome, facts=facts(run), hold=execution.hold, failed_step=execution.failed_step, reply=reply
+        )
         while True:
             try:
                 recorded: bool = await self._works.write(ending)
@@ -286,5 +341,6 @@ class Executions:
 
     async def has_ended(self, run_id: str) -> bool:
         """Whether a run has its outcome, or is not known."""
-        ended: bool = await self._works.read(partial(has_ended, run_id=run_id))
-        return ended
+        phase = select(durable_runs.c.phase).where(durable_runs.c.run_id == run_id)
+        found = await self._works.read(lambda connection: connection.execute(phase).scalar())
+        return found in (None, Phase.ENDED.value)

@@ -13,10 +13,14 @@ ReadArguments = Callable[[Trigger, Run], Awaitable[Mapping[str, Any]]]
 """Reads the arguments of a function from its request again. Raises Problem if they do not fit any more."""
 
 
+def _just_now() -> float:
+    return 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class Works:
     """What the engine works with. `read` and `write` are the journal's, and `ended` is called with each run that has
-    ended."""
+    ended. `beat_age` is the age of this process's last committed beat, in seconds."""
 
     read: Callable[[Callable[[Any], Any]], Awaitable[Any]]
     write: Callable[[Callable[[Any], Any]], Awaitable[Any]]
@@ -26,6 +30,7 @@ class Works:
     threads: Threads
     ended: Callable[[Run], None]
     pages: str = ""
+    beat_age: Callable[[], float] = _just_now
 
 
 def digest_of(trigger: Trigger | None) -> str:

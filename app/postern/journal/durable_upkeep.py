@@ -19,6 +19,8 @@ from postern.journal.server_processes import NO_ROW, ServerProcess
 
 SILENCE = 10.0
 """Seconds without a beat until a process's durable runs are taken over."""
+FRESH = 6.0
+"""A server process whose last committed beat is older begins no step, and claims nothing."""
 DEATHS = 5
 """So many server processes may die while a run's code runs. Then the run has failed."""
 REAP_LOCK = 0x706F7376
@@ -105,15 +107,9 @@ def put_back(connection: Connection, holds: Iterable[Hold]) -> list[str]:
         mine = and_(table.run_id == hold.run_id, table.owner == hold.node, table.attempt == hold.attempt)
         running = and_(mine, table.phase == Phase.RUNNING.value)
         ready += _moved(connection, running, {"phase": Phase.READY.value, "owner": None})
-        _moved(connection, and_(mine, table.phase != Phase.RUNNING.value), {"owner": None})
+        _moved(connection, and_(mine, table.phase == Phase.WAITING.value), {"owner": None})
     set_state(connection, ready, State.WAITING)
     return ready
-
-
-def has_ended(connection: Connection, run_id: str) -> bool:
-    """Whether a run has ended, or is not there any more."""
-    phase = connection.execute(select(durable_runs.c.phase).where(durable_runs.c.run_id == run_id)).scalar()
-    return phase in (None, Phase.ENDED.value)
 
 
 def take_up_again(connection: Connection) -> int:
