@@ -176,9 +176,14 @@ def take(connection: Connection, run_id: str, node: str) -> Claimed | None:
     return taken[0] if taken else None
 
 
+_OWNS = text(  # ready-made, because it is asked before each step
+    "SELECT 1 FROM durable_runs WHERE run_id = :run_id AND owner = :node AND attempt = :attempt AND phase <> 'ended'"
+)
+
+
 def owns(connection: Connection, hold: Hold) -> bool:
     """Whether the run is this process's, in this attempt, and not cancelled."""
-    return connection.execute(select(durable_runs.c.run_id).where(*_mine(hold))).first() is not None
+    return connection.execute(_OWNS, hold._asdict()).first() is not None
 
 
 # Waiting
