@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 
-from postern import api
+from postern.api import routes as api
 from postern.api.approval_actions import ApprovalActions
 from postern.api.departure import Page
 from postern.api.docs import Docs, TokenCommand
@@ -34,13 +34,14 @@ from postern.triggers.large_bodies import LargeBodies
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiPart(Part):
     """The run API. `resubmit` starts a run again, and `underway` finds one of this process that has not ended.
-    `run_audit` notes in the audit log what is done with runs. `findings` are the actions on findings, `durable` those
-    on durable runs. `results` replies with the results of runs."""
+    `run_audit` notes in the audit log what is done with runs. `findings` are the actions on findings, `approvals` those
+    on approvals, `durable` those on durable runs. `results` replies with the results of runs."""
 
     resubmit: Resubmit
     underway: Underway
     run_audit: RunAudit
     findings: FindingActions
+    approvals: ApprovalActions
     results: Results
     durable: DurableActions
 
@@ -67,11 +68,12 @@ def api_part(
         run = runs.runner.underway(run_id)
         return underway_record(run, journal.node) if run is not None else None
 
-    waits = ResultWait(partial(journal.read, caller=SERVER))
-    results = Results(journal.read, waits, durable.whole, console_on=bool(grants.address))
-    durable.ended.listeners.append(waits.ended)
+    results = _results(base, durable, console_on=bool(grants.address))
     actions = DurableActions(journal.write, durable.cancel, durable.ended, durable.ready)
     run_audit, findings = RunAudit(base.note), FindingActions(journal.write, base.note, base.log)
+    approvals = ApprovalActions(
+        *(journal.read, journal.write, catalog.bind, durable.unseal, durable.come, base.log, time.time, run_audit)
+    )
     resubmit = resubmitter(catalog.snapshot, apart(durable.start), large_bodies)
     routes = api.routes(
         read=journal.read,
@@ -92,18 +94,25 @@ def api_part(
         more=(*docs.pages, *more),
         audit=run_audit,
         findings=findings,
-        approvals=ApprovalActions(
-            *(journal.read, journal.write, catalog.bind, durable.unseal, durable.come, base.log, time.time, run_audit)
-        ),
+        approvals=approvals,
         signals=SignalActions(durable.send_signal, base.settings.max_body_bytes, base.log, time.time, run_audit),
     )
     return ApiPart(
         routes=tuple(routes),
-        tasks=(waits.run,),
+        tasks=(results.waits.run,),
         resubmit=resubmit,
         underway=underway,
         run_audit=run_audit,
         findings=findings,
+        approvals=approvals,
         results=results,
         durable=actions,
     )
+
+
+def _results(base: Foundation, durable: DurablePart, *, console_on: bool) -> Results:
+    """What replies with the results of runs. Those who wait know at once when a durable run has ended here."""
+    read = base.journal.read
+    waits = ResultWait(partial(read, caller=SERVER))
+    durable.ended.listeners.append(waits.ended)
+    return Results(read, waits, durable.whole, console_on=console_on)

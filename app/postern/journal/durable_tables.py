@@ -97,3 +97,5 @@ approvals = Table(
 
 _WAITING = text("state = 'waiting'")
 Index("approvals_by_since", approvals.c.since, sqlite_where=_WAITING, postgresql_where=_WAITING)
+_DECIDED = text("decided_at IS NOT NULL")
+Index("approvals_by_decided_at", approvals.c.decided_at, sqlite_where=_DECIDED, postgresql_where=_DECIDED)
