@@ -9,10 +9,10 @@ from postern.access import StartedBy
 from postern.api.docs import TokenCommand
 from postern.api.own_host import OwnHost
 from postern.assembly.api import api_part
-from postern.assembly.asgi import Application
+from postern.assembly.asgi import Application, no_trigger
 from postern.assembly.audit import audit_part
-from postern.assembly.console import Beside, Local, console_is_on, console_part
-from postern.assembly.durable import DurablePart, beat_every, durable_part
+from postern.assembly.console_needs import Beside, Local, console_off
+from postern.assembly.durable import DurablePart, durable_part
 from postern.assembly.findings import findings_part
 from postern.assembly.foundation import Foundation, foundation
 from postern.assembly.grants import grants_part
@@ -20,16 +20,20 @@ from postern.assembly.identity import authority
 from postern.assembly.limits import limit_checks
 from postern.assembly.observed import ObservedPart, observed_part
 from postern.assembly.operations import operations_part, readiness_of
+from postern.assembly.part import Part, without_routes
 from postern.assembly.refusals import RefusalsPart, refusals_part
 from postern.assembly.review import review_part
 from postern.assembly.revocation import revocation_part
 from postern.assembly.runs import RunsPart, runs_part
 from postern.assembly.senders import SendersPart, senders_part
 from postern.assembly.signed_urls import MakeSecret, SignedUrlsPart, signed_urls_part
+from postern.assembly.takeovers import beat_every
 from postern.assembly.telemetry import telemetry_part
 from postern.console.services import LocalCaller
 from postern.logs import configure_logs, log_format
 from postern.settings import Settings, load_settings
+from postern.settings.console import missing_for_console
+from postern.settings.role import Role
 from postern.triggers.caller_tokens import with_caller_tokens
 from postern.triggers.client_network import network_check
 from postern.triggers.cors import preflights
@@ -46,25 +50,27 @@ def create_app(
     local_address: str = "",
     local_caller: LocalCaller = lambda _name, _policy: None,
     make_secret: MakeSecret | None = None,
+    role: Role = Role.ALL,
 ) -> Application:
     """The application that `settings` describe: its parts in the order in which they start. They stop in reverse.
 
     `local_tokens` gives the commands that print tokens of a local tenant: with it, all callers see the documents of all
     triggers, and failures are logged with their tracebacks. `local_address` is the server's own address then, where the
     console is, whatever the public URL is, and `local_caller` says whom a token of a person there would name.
-    `make_secret` makes a secret of this name in the vault of a local tenant. Raises SettingsFault if a workflow needs a
+    `make_secret` makes a secret of this name in the vault of a local tenant. `role` says whether durable runs are
+    executed here, and triggers served. Raises SettingsFault if a workflow needs a
     setting that is not set, and DatabaseFault if the database can never be used. A faulty workflow raises nothing: it
     is listed as a fault, and the others are served.
     """
     base = foundation(settings, structlog.get_logger("postern"))
     process, for_author = base.journal.node[-8:], local_tokens is not None
-    console_on = console_is_on(settings, local_address)
+    console_on = not missing_for_console(settings, local_address)
     telemetry = telemetry_part(settings, process, base.log)
     audited, observed = audit_part(base), observed_part(base)
     revocation, senders = revocation_part(base), senders_part(base)
     grants = grants_part(base, local_address if console_on else None)
     runs = runs_part(base, for_author=for_author, pages=grants.address, beat_every=beat_every())
-    durable = durable_part(base, runs, grants.address)
+    durable = durable_part(base, runs, grants.address, executes=role is not Role.HTTP)
     findings = findings_part(base, runs.runner, observed.observer)
     refusals = refusals_part(base, observed.observer.rejected)
     urls, review, large = signed_urls_part(base, make_secret), review_part(base), LargeBodies()
@@ -73,16 +79,30 @@ def create_app(
     checked = (telemetry, *base.parts, *watching, grants, runs, durable, refusals, api)
     readiness = readiness_of(checked)
     beside = Beside(runs, refusals, api, grants, revocation, urls, review, readiness)
-    parts = (*checked, console_part(base, beside, Local(local_address, local_tokens, local_caller)))
+    parts = (*checked, _console(base, beside, Local(local_address, local_tokens, local_caller)))
     operations = operations_part(parts, readiness, process, runs.requests.settle, durable.drain, telemetry.export)
     pipeline = replace(
         telemetry.noted(_pipeline(base, runs, durable, refusals, large), _gate(base, senders, urls, observed)),
         for_author=for_author,
         console_on=console_on,
+        later=api.results.of_trigger,
     )
     own_host, outside = own_host_of(settings, for_author), network_check(settings.allowed_networks)
     traced = telemetry.around(pipeline)
+    if role is Role.WORKER:
+        return Application(
+            (*map(without_routes, parts), operations), pipeline, base.catalog.catalog, own_host, outside, no_trigger
+        )
     return Application((*parts, operations), pipeline, base.catalog.catalog, own_host, outside, traced)
+
+
+def _console(base: Foundation, beside: Beside, local: Local) -> Part:
+    """The pages for people, or what says in the log why there are none."""
+    if missing := missing_for_console(base.settings, local.address):
+        return console_off(base, missing)
+    from postern.assembly.console import console_part  # 0.1 s, for a server with pages only
+
+    return console_part(base, beside, local)
 
 
 def _gate(base: Foundation, senders: SendersPart, urls: SignedUrlsPart, observed: ObservedPart) -> Gate:
@@ -135,8 +155,18 @@ def own_host_of(settings: Settings, local: bool) -> OwnHost | None:
     return OwnHost(settings.public_url or "", always=local)
 
 
-def create_app_from_environment() -> Application:
-    """The application of one worker process, with the settings that `postern serve` found."""
+def create_app_from_environment(role: Role = Role.ALL) -> Application:
+    """The application of one of several processes, with the settings that `postern serve` found."""
     settings = load_settings()
     configure_logs(log_format(settings.log_format))
-    return create_app(settings)
+    return create_app(settings, role=role)
+
+
+def create_http_app_from_environment() -> Application:
+    """The same for a process that executes no durable runs."""
+    return create_app_from_environment(Role.HTTP)
+
+
+def create_worker_app_from_environment() -> Application:
+    """The same for a process that serves no triggers."""
+    return create_app_from_environment(Role.WORKER)

@@ -20,7 +20,6 @@ from postern.triggers.exchange import EXCHANGE, Exchange
 from postern.triggers.find import PREFIX
 from postern.triggers.pipeline import Pipeline
 from postern.triggers.reply import ALWAYS, Answer, problem_reply
-from postern.triggers.traced import TracedPipeline
 
 
 class Application(Starlette):
@@ -34,7 +33,7 @@ class Application(Starlette):
         catalog: Catalog,
         own_host: OwnHost | None = None,
         outside: Callable[[Scope], Refused | None] | None = None,
-        traced: Pipeline | TracedPipeline | None = None,
+        traced: Callable[[Scope, Receive, Send], Awaitable[None]] | None = None,
     ) -> None:
         @asynccontextmanager
         async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Any]]:
@@ -91,6 +90,11 @@ class Application(Starlette):
                 fix=FIX,
             )
         return problem_reply(shown, request_id).send(send, head=scope["method"] == "HEAD")
+
+
+async def no_trigger(scope: Scope, receive: Receive, send: Send) -> None:
+    """What a process has in place of triggers that serves none."""
+    await problem_reply(problem("not-found"), new_id()).send(send, head=scope["method"] == "HEAD")
 
 
 async def nothing_here(_: Request, error: Exception) -> Response:

@@ -1,23 +1,25 @@
 """Durable runs, if the extra `durable` is installed."""
 
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
-from importlib.util import find_spec
 from typing import Any
 
-from postern.api.durable_metrics import durable_metrics
+from postern.api.approval_actions import Unseal, as_it_is
+from postern.api.durable_actions import nothing_here
+from postern.api.results import no_reply
 from postern.api.signal_actions import SendSignal
+from postern.assembly.ended_runs import EndedRuns
 from postern.assembly.foundation import Foundation
 from postern.assembly.part import Part
 from postern.assembly.runs import RunsPart
+from postern.assembly.takeovers import durable_is_installed, take_over
 from postern.catalog import Trigger
 from postern.catalog.context_changes import apply
 from postern.connections.sealing.vault_keys import DURABLE_KEY, VaultKeys
-from postern.journal.run import Run
-from postern.journal.server_processes import BEAT_EVERY
+from postern.journal.run import Outcome, Run
 from postern.runs.runner import Read, holder
 from postern.settings.own_application import on_behalf_of
 from postern.triggers.large_bodies import LARGE
@@ -26,39 +28,42 @@ from postern.triggers.read import arguments
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DurablePart(Part):
-    """`start` starts runs by the engine that each needs. `send_signal` is None without the extra. `drain` is called
-    when the server process begins to stop."""
+    """`start` starts runs by the engine that each needs. `send_signal` is None without the extra. `come` is called with
+    the id of a run for which something has come, and `unseal` opens what is kept of runs: run, column, kept text, key
+    version. `cancel` cancels a run that is here, `whole` returns the whole reply of one that has ended, and `ready`
+    looks for runs to claim. `ended` is called with the id of each run whose end is recorded. `drain` is called when the
+    server process begins to stop."""
 
     start: Callable[..., Coroutine[Any, Any, Run]]
     send_signal: SendSignal | None = None
+    come: Callable[[str], None] = lambda _: None
+    unseal: Unseal = as_it_is
+    cancel: Callable[..., Awaitable[None]] = nothing_here
+    whole: Callable[[str], Awaitable[Outcome | None]] = no_reply
+    ready: Callable[[], object] = lambda: None
+    ended: EndedRuns = field(default_factory=EndedRuns)
     drain: Callable[[], object] = lambda: None
 
 
-def beat_every() -> float:
-    """The seconds between two beats of this server process: with durable runs it beats faster."""
-    if find_spec("dbos") is None:
-        return BEAT_EVERY
-    from postern.durable.upkeep import BEAT_EVERY as DURABLE
-
-    return DURABLE
-
-
-def durable_part(base: Foundation, runs: RunsPart, pages: str = "") -> DurablePart:
-    """Without the extra, all runs are inline."""
-    if find_spec("dbos") is None:
+def durable_part(base: Foundation, runs: RunsPart, pages: str = "", *, executes: bool = True) -> DurablePart:
+    """Without the extra, all runs are inline. `executes`: durable runs are executed here, not only accepted."""
+    if not durable_is_installed():
         return DurablePart(start=runs.runner.start)
     from postern.durable.acceptance import Acceptance
+    from postern.durable.approvals import Approvals
+    from postern.durable.cancellations import Cancellations
     from postern.durable.checkpoint_retention import CheckpointRetention
     from postern.durable.choice import Choice, may_be_durable
+    from postern.durable.durable_calls import DurableCalls
     from postern.durable.durable_steps import DurableSteps
-    from postern.durable.engine import DurableEngine, Works
-    from postern.durable.execution import Execution
+    from postern.durable.engine import DurableEngine
+    from postern.durable.replies import kept_reply
     from postern.durable.seals import KeySeals, NoSeal
     from postern.durable.signals import Signals
     from postern.durable.turns import Turns
-    from postern.durable.upkeep import FRESH, Upkeep
     from postern.durable.waits import Waits
     from postern.durable.wakes import Wakes
+    from postern.durable.works import Works
 
     settings, journal, triggers = base.settings, base.journal, base.catalog.triggers
     key_name, vault = settings.durable_key_name, base.connections.connections.vault
@@ -77,29 +82,27 @@ def durable_part(base: Foundation, runs: RunsPart, pages: str = "") -> DurablePa
             return await in_thread(run, read)
         return read()
 
-    works = Works(journal.read, journal.write, triggers, again, seals, runs.threads, runs.ended, pages)
-    processes = runs.processes
-    engine = DurableEngine(
-        settings.database_url, journal.node, works, turns, may_claim=lambda: processes.beat_age() < FRESH
+    ended = EndedRuns(runs.ended)
+    works = Works(
+        journal.read, journal.write, triggers, again, seals, runs.threads, ended.by_code, pages, runs.processes.beat_age
     )
-
-    async def may_begin(execution: Execution) -> bool:
-        # First the owner, then the beat: a process that stood still between the two does not begin.
-        while await engine.may_begin(execution):
-            if processes.beat_age() < FRESH:
-                return True
-            await processes.next_beat()
-        return False
-
+    engine = DurableEngine(settings.database_url, journal.node, works, turns)
     waits = Waits(journal.write, turns)
     wakes = Wakes(waits, journal.read, journal.node)
-    steps = DurableSteps(
-        runs.steps, runs.services.call, waits, engine.execution_of, may_begin, seals, settings.max_result_bytes
-    )
+    most = settings.max_result_bytes
+    steps = DurableSteps(runs.steps, waits, engine.execution_of, engine.may_begin, seals, most, journal.note_step)
+    calls = DurableCalls(steps, runs.calls, most, journal.note_call)
     signals = Signals(steps, waits, engine.execution_of, journal.read, journal.write, seals, engine.accepted)
-    engine.services = replace(
-        runs.services, step=steps.step, call=steps.call, sleep=steps.sleep, wait_for=signals.wait_for
+    approvals = Approvals(steps, waits, engine.execution_of, journal.read, journal.write, seals, base.catalog.bind)
+    services = replace(
+        runs.services,
+        step=steps.step,
+        call=calls.call,
+        sleep=steps.sleep,
+        wait_for=signals.wait_for,
+        approval=approvals.approval,
     )
+    engine.use(services, steps.checkpoint)
     acceptance = Acceptance(
         journal,
         runs.runner.room,
@@ -111,8 +114,9 @@ def durable_part(base: Foundation, runs: RunsPart, pages: str = "") -> DurablePa
         now=time.time,
     )
     runs.elsewhere.append(engine)
-    upkeep = Upkeep(processes.own, journal.read, journal.write, engine.accepted, engine.check_holds)
-    processes.looks.append(upkeep.look)
+    metrics = (take_over(base, runs.processes, engine),)
+
+    cancellations = Cancellations(engine, journal.node, journal.read, journal.write, ended)
 
     def drain() -> None:
         waits.drain()
@@ -126,11 +130,19 @@ def durable_part(base: Foundation, runs: RunsPart, pages: str = "") -> DurablePa
         yield
         await engine.stop()
 
+    retention = CheckpointRetention(engine.store, journal.read, journal.write)
+    tasks = (engine.run, wakes.run, cancellations.run, retention.run)
     return DurablePart(
         start=Choice(runs.runner, acceptance, may_wait).start,
         send_signal=signals.send,
+        come=signals.come,
+        unseal=seals.open,
+        cancel=cancellations.cancel,
+        ready=engine.accepted,
+        whole=partial(kept_reply, journal.read, seals),
+        ended=ended,
         drain=drain,
         life=life,
-        tasks=(engine.run, wakes.run, CheckpointRetention(engine.store, journal.read, journal.write).run),
-        metrics=(durable_metrics(lambda: upkeep.phases, lambda: upkeep.takeovers),),
+        tasks=tasks if executes else (),
+        metrics=metrics,
     )

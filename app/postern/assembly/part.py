@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import anyio
@@ -30,6 +30,11 @@ class Part:
     checks: Mapping[str, Check] = field(default_factory=dict)
     metrics: tuple[Collect, ...] = ()
     state: Mapping[str, Any] = field(default_factory=dict)
+
+
+def without_routes(part: Part) -> Part:
+    """The same part, which serves no pages of its own."""
+    return replace(part, routes=())
 
 
 async def start(parts: tuple[Part, ...], stack: AsyncExitStack) -> dict[str, Any]:

@@ -6,15 +6,24 @@ import structlog
 import typer
 
 from postern.cli.open_database import warn_of_exposed_files
-from postern.cli.terminal import err, print_faults, workflow_table
-from postern.cli.workspace import Host, Port, readable_folder, use_address
+from postern.cli.serving import Host, Port, readable_folder, use_address
+from postern.cli.terminal import err, fail, print_faults, workflow_table
 from postern.journal.database.engine import check_database
+from postern.journal.writing.writer_link import started_early
 from postern.logs import configure_logs, log_format
 from postern.loopback import is_loopback
 from postern.settings import Settings, load_settings
 from postern.settings.audit import check_audit
 from postern.settings.grants import check_grants
+from postern.settings.role import Role
 from postern.settings.sealing import check_durable_key
+
+FROM_ENVIRONMENT = {
+    Role.ALL: "create_app_from_environment",
+    Role.HTTP: "create_http_app_from_environment",
+    Role.WORKER: "create_worker_app_from_environment",
+}
+"""The functions that make the application in each of several processes."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -24,24 +33,38 @@ def add_to(app: typer.Typer) -> None:
 
 def serve(
     workers: Annotated[int, typer.Option(min=1, help="Number of server processes.")] = 1,
+    role: Annotated[
+        Role, typer.Option(help="http: execute no durable runs. worker: execute durable runs, serve no triggers.")
+    ] = Role.ALL,
     host: Host = None,
     port: Port = None,
 ) -> None:
     """Serve the workflows, with the tenant of the settings (POSTERN_*, .env, postern.toml)."""
-    from postern.assembly import create_app, load_catalog
-    from postern.server.process import run, server_config
+    from postern.assembly import durable_is_installed
 
+    if role is Role.WORKER and not durable_is_installed():
+        fail("--role worker executes durable runs, which need the extra `durable`: install postern[durable].")
     use_address(host, port)
     settings = load_settings()
     check_grants(settings)
     check_audit(settings)
     check_durable_key(settings)
     configure_logs(log_format(settings.log_format))
+    if workers > 1:
+        check_database(settings.database_url)  # each worker checks it too, but it is said once
+        raise typer.Exit(_serve(settings, workers, role))
+    with started_early():
+        raise typer.Exit(_serve(settings, workers, role))
+
+
+def _serve(settings: Settings, workers: int, role: Role) -> int:
+    """Serve until a stop signal, and return the exit code."""
+    from postern.assembly import create_app, load_catalog
+    from postern.server.process import run, server_config
+
     several = workers > 1
-    if several:  # each worker checks it too, but it is said once
-        check_database(settings.database_url)
     with readable_folder():
-        application = "postern.assembly:create_app_from_environment" if several else create_app(settings)
+        application = f"postern.assembly:{FROM_ENVIRONMENT[role]}" if several else create_app(settings, role=role)
         snapshot = (
             load_catalog(settings, trial=True) if isinstance(application, str) else application.catalog
         ).snapshot
@@ -58,9 +81,12 @@ def serve(
         warn_of_plain_http(settings)
         warn_of_exposed_files(settings.database_url)
         print_faults(snapshot.faults)
+        if role is Role.WORKER:
+            err.print("This process executes durable runs. It serves /healthz, /readyz and /metrics only.")
+            return
         err.print(workflow_table(snapshot, settings.public_url or address))
 
-    raise typer.Exit(run(config, ready=ready))
+    return run(config, ready=ready)
 
 
 def warn_of_plain_http(settings: Settings) -> None:

@@ -14,8 +14,9 @@ from pydantic_core import to_json
 from sqlalchemy import ColumnElement, Connection, and_, delete, or_, select, update
 
 from postern.errors import Problem, problem
+from postern.journal.approvals import set_aside_from
 from postern.journal.body_form import Form
-from postern.journal.durable_runs import NODE, Phase
+from postern.journal.durable_runs import NODE, Hold, Phase, end_approvals
 from postern.journal.durable_tables import approvals, durable_runs, signals
 from postern.journal.reading.queries import request_cancel
 from postern.journal.run import State
@@ -69,15 +70,13 @@ def cancel(connection: Connection, run_id: str, now: float, by: str) -> Cancelle
         return Cancelled.REQUESTED
     gone = {"phase": Phase.ENDED.value, "reason": None, "waits_for": None, "wakes_at": None}
     connection.execute(update(durable_runs).where(where).values(gone))
-    connection.execute(
-        update(approvals).where(approvals.c.run_id == run_id, approvals.c.state == "waiting").values(state="ended")
-    )
     write_problem(connection, run_id, State.CANCELLED, problem("run-cancelled"), now)
     return Cancelled.ENDED
 
 
 def write_problem(connection: Connection, run_id: str, state: State, shown: Problem, now: float) -> None:
     """Write the outcome of a run whose reply is this problem, without its owner."""
+    end_approvals(connection, run_id)
     reply = to_json(shown.document(run_id, run_id)).decode()
     found = connection.execute(select(runs.c.caller_name, runs.c.inputs).where(runs.c.id == run_id)).one_or_none()
     values: dict[str, Any] = {
@@ -166,11 +165,11 @@ def resume(connection: Connection, run_id: str, by: str, *, from_start: bool) ->
     return None
 
 
-def repeated(connection: Connection, run_id: str, node: str, attempt: int) -> bool:
+def repeated(connection: Connection, hold: Hold) -> bool:
     """The checkpoints of a resumed run were deleted: they are not deleted once more if its process dies. False if the
     run is not this process's, in this attempt."""
     table = durable_runs.c
-    mine = (table.run_id == run_id, table.owner == node, table.attempt == attempt, table.phase == Phase.RUNNING.value)
+    mine = (table.run_id == hold.run_id, table.owner == hold.node, table.attempt == hold.attempt)
     return connection.execute(update(durable_runs).where(*mine).values(repeat_from=None)).rowcount == 1
 
 
@@ -187,11 +186,12 @@ def _repeat_from(row: Any, *, from_start: bool) -> int | None:
 
 def _take_back_checkpoints(connection: Connection, run_id: str, repeat: int | None) -> None:
     """What is in the tables of the checkpoints that are deleted: the run takes and asks it again."""
-    its_signals, asked = signals.c.run_id == run_id, approvals.c.run_id == run_id
+    its_signals = signals.c.run_id == run_id
     if repeat is not None and repeat != AFTER_LAST:
         connection.execute(update(signals).where(its_signals, signals.c.taken_by >= repeat).values(taken_by=None))
-        connection.execute(delete(approvals).where(asked, approvals.c.number >= repeat))
-    connection.execute(update(approvals).where(asked, approvals.c.state == "ended").values(state="waiting"))
+        set_aside_from(connection, run_id, repeat)
+    unasked = (approvals.c.run_id == run_id, approvals.c.number >= 0, approvals.c.state == "ended")
+    connection.execute(update(approvals).where(*unasked).values(state="waiting"))
     again: ColumnElement[bool] = steps.c.run_id == run_id
     made: ColumnElement[bool] = calls.c.run_id == run_id
     if repeat != FROM_START:

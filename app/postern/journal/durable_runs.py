@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, delete, func, or_, select, tex
 
 from postern.journal.durable_tables import durable_runs
 from postern.journal.run import State, before
-from postern.journal.schema import nodes, runs, signals
+from postern.journal.schema import approvals, nodes, runs, signals
 from postern.journal.writing.rows import COLUMNS as RUN_COLUMNS
 from postern.journal.writing.rows import run_row
 from postern.journal.writing.statements import insert_rows, write_runs
@@ -92,6 +92,15 @@ class Hold(NamedTuple):
     run_id: str
     node: str
     attempt: int
+
+
+class Parked(NamedTuple):
+    """A run that is parked, with the digest of the code that it did not fit."""
+
+    run_id: str
+    workflow: str
+    reason: str
+    digest: str
 
 
 # Acceptance
@@ -202,10 +211,18 @@ def let_go(connection: Connection, hold: Hold) -> bool:
     return connection.execute(update(durable_runs).where(*mine).values(owner=None)).rowcount == 1
 
 
-def park(connection: Connection, hold: Hold, reason: Reason) -> bool:
-    """The run cannot go on now, for a reason that is not its own. It never fails by that."""
-    how = {"phase": Phase.PARKED.value, "owner": None, **_NO_WAIT, "reason": reason.value}
+def park(connection: Connection, hold: Hold, reason: Reason, digest: str) -> bool:
+    """The run cannot go on now, for a reason that is not its own. It never fails by that. `digest` is of the code that
+    it does not fit, "" if there is none."""
+    how = {"phase": Phase.PARKED.value, "owner": None, **_NO_WAIT, "reason": reason.value, "digest": digest}
     return _move(connection, _mine(hold), State.WAITING, how)
+
+
+def parked(connection: Connection) -> list[Parked]:
+    """The runs that are parked."""
+    table = durable_runs.c
+    found = select(table.run_id, table.workflow, table.reason, table.digest).where(_is(Phase.PARKED))
+    return [Parked(*row) for row in connection.execute(found)]
 
 
 def unpark(connection: Connection, run_ids: Sequence[str]) -> int:
@@ -245,8 +262,15 @@ def record_outcome(
         values |= {"request": None, "key_version": None, "discard": 1}
         connection.execute(update(signals).where(signals.c.run_id == hold.run_id).values(body=None))
     connection.execute(update(durable_runs).where(durable_runs.c.run_id == hold.run_id).values(values))
+    end_approvals(connection, hold.run_id)
     write_runs(connection, [row])
     return True
+
+
+def end_approvals(connection: Connection, run_id: str) -> None:
+    """The run has ended: nobody decides any more."""
+    waits = (approvals.c.run_id == run_id, approvals.c.state == "waiting")
+    connection.execute(update(approvals).where(*waits).values(state="ended"))
 
 
 def release(connection: Connection, node: str) -> int:

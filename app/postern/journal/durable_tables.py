@@ -13,7 +13,7 @@ durable_runs = Table(
     Column("owner", Text),  # the server process that runs it, or waits for it in memory
     Column("attempt", Integer, nullable=False),  # how often it was taken by a server process
     Column("deaths", Integer, nullable=False),  # how many server processes died while its code ran
-    Column("digest", Text, nullable=False),  # of the file with its workflow, when it was accepted
+    Column("digest", Text, nullable=False),  # of the file with its workflow, when it was accepted or parked
     Column("reason", Text),  # why it waits: see `journal.durable_runs.Reason`
     Column("waits_for", Text),  # the name of the signal or approval
     Column("wakes_at", Double),  # when it goes on without one; NULL if it waits without a limit
@@ -81,7 +81,7 @@ approvals = Table(
     Column("name", Text, nullable=False),
     Column("workflow", Text, nullable=False),
     Column("who", Text, nullable=False),  # JSON: the access mode of `who=`
-    Column("barred", Text, nullable=False),  # JSON: people who may not decide, as [tenant, object] pairs
+    Column("barred", Text, nullable=False),  # JSON: object ids of those who may not decide
     Column("elsewhere", Integer, nullable=False),  # 1 if the person who began the chain of calls is not known
     Column("since", Double, nullable=False),
     Column("until", Double),
@@ -97,3 +97,5 @@ approvals = Table(
 
 _WAITING = text("state = 'waiting'")
 Index("approvals_by_since", approvals.c.since, sqlite_where=_WAITING, postgresql_where=_WAITING)
+_DECIDED = text("decided_at IS NOT NULL")
+Index("approvals_by_decided_at", approvals.c.decided_at, sqlite_where=_DECIDED, postgresql_where=_DECIDED)

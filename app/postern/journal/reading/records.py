@@ -51,6 +51,11 @@ class DurableState:
     deaths: int
     resumed: int = 0
 
+    @property
+    def parked(self) -> bool:
+        """Whether it goes on only when something changes."""
+        return self.phase is Phase.PARKED
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:

@@ -92,6 +92,7 @@ def _create_approvals() -> None:
         sa.PrimaryKeyConstraint("run_id", "number", name="approvals_key"),
     )
     op.create_index("approvals_by_since", "approvals", ["since"], **_where("state = 'waiting'"))
+    op.create_index("approvals_by_decided_at", "approvals", ["decided_at"], **_where("decided_at IS NOT NULL"))
 
 
 def _where(condition: str) -> Any:
