@@ -71,9 +71,7 @@ def api_part(
     results = _results(base, durable, console_on=bool(grants.address))
     actions = DurableActions(journal.write, durable.cancel, durable.ended, durable.ready)
     run_audit, findings = RunAudit(base.note), FindingActions(journal.write, base.note, base.log)
-    approvals = ApprovalActions(
-        *(journal.read, journal.write, catalog.bind, durable.unseal, durable.come, base.log, time.time, run_audit)
-    )
+    approvals = _approvals(base, durable, run_audit)
     resubmit = resubmitter(catalog.snapshot, apart(durable.start), large_bodies)
     routes = api.routes(
         read=journal.read,
@@ -108,6 +106,11 @@ def api_part(
         results=results,
         durable=actions,
     )
+
+
+def _approvals(base: Foundation, durable: DurablePart, audit: RunAudit) -> ApprovalActions:
+    journal, bind = base.journal, base.catalog.bind
+    return ApprovalActions(journal.read, journal.write, bind, durable.unseal, durable.come, base.log, time.time, audit)
 
 
 def _results(base: Foundation, durable: DurablePart, *, console_on: bool) -> Results:
