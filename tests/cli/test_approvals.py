@@ -32,7 +32,7 @@ def test_what_waits_is_listed_with_what_it_is_about(beside: Postern, keeper: Kee
     assert "2026-02-01 10:00:00" in lines[1]
     assert '{"amount": 7}' in lines[1]
     assert "finance *" in lines[2]
-    assert (result.stdout.count("x" * 10), "…" in result.stdout) == (20, True)
+    assert (result.stdout.count("x"), "…" in result.stdout) == (200, True)
     assert "cannot be opened now" in result.stdout
     assert "not known which person" in result.stderr
     assert json.loads(beside("approvals", "list", "--json").stdout)["approvals"] == keeper.approvals
