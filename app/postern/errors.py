@@ -113,6 +113,7 @@ PROBLEMS: Mapping[str, ProblemType] = {
     "approval-decided": ProblemType(
         409, "Approval decided", "The decision was made already, or the time for it is over: the first one stands."
     ),
+    "cannot-resume": ProblemType(409, "Cannot resume", "This run cannot be resumed."),
     "cannot-resubmit": ProblemType(409, "Cannot resubmit", "This run cannot be started again from its record."),
     "confirmation-required": ProblemType(
         409, "Confirmation required", "This may shut out the last operator: send `confirm` to do it nevertheless."

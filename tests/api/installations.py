@@ -15,8 +15,8 @@ from httpx2 import ASGITransport
 from sqlalchemy import Connection, Engine, insert, select, update
 from starlette.applications import Starlette
 
-from postern import api
 from postern.access import Caller, StartedBy
+from postern.api import routes as api
 from postern.api.approval_actions import ApprovalActions, as_it_is
 from postern.api.run_audit import RunAudit
 from postern.api.signal_actions import SendSignal, SignalActions

@@ -151,6 +151,11 @@ class Host:
         await self.engine.stop()
         self.start()
 
+    async def restart_with(self, seals: Any) -> None:
+        """The same, and from then on texts are sealed by these."""
+        self.seals = seals
+        await self.restart()
+
     async def close(self) -> None:
         """End all of it."""
         await self._end_task()

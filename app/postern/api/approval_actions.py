@@ -164,6 +164,10 @@ class ApprovalActions:
                 return await self._listed(found, holder), None
         return await self._listed(found, holder), after
 
+    async def shown(self, approval: Approval) -> Listed:
+        """An approval as its approver sees it."""
+        return Listed(approval, await self._data(approval, approval.data))
+
     async def decide(self, approver: Approver, approved: bool, comment: str) -> Approval:
         """Write the decision of a person. The first one stands. Raises Problem."""
         approval, record, caller, address = approver

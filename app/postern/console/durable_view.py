@@ -7,9 +7,10 @@ from typing import Any
 from postern.api.run_actions import Seen
 from postern.console.durable_words import goes_on_words
 from postern.console.run_words import who
+from postern.journal.durable_ends import RESUMABLE
 from postern.journal.durable_runs import Phase, Reason
 from postern.journal.reading.durable_parts import DurableParts
-from postern.journal.run import State
+from postern.journal.reading.records import RunRecord
 from postern.plain_text import plain
 
 STATES: Mapping[str, str] = {
@@ -73,7 +74,7 @@ def durable_view(seen: Seen, parts: DurableParts, now: float) -> DurableView:
         return who(actor) if seen.acts else ""
 
     return DurableView(
-        parked=state.parked and not record.ended,
+        parked=state.phase is Phase.PARKED and not record.ended,
         goes_on="" if record.ended else goes_on_words(state, record.workflow, now),
         at=state.wakes_at if waits and state.wakes_at is not None and state.wakes_at > now else None,
         attempt=state.attempt,
@@ -92,13 +93,14 @@ def durable_view(seen: Seen, parts: DurableParts, now: float) -> DurableView:
             for each in parts.approvals
         ],
         signals=[SignalRow(plain(each.name), each.sent_at, by(each.sent_by), each.taken) for each in parts.signals],
-        resumable=seen.private and resumable(record.state, parts),
+        resumable=seen.private and resumable(record),
         for_approval=waits and state.reason == Reason.APPROVAL,
         signal=plain(state.waits_for or "") if waits and state.reason == Reason.SIGNAL else "",
     )
 
 
-def resumable(state: State, parts: DurableParts) -> bool:
+def resumable(record: RunRecord) -> bool:
     """Whether a run can be resumed: one that is parked, or that ended without success."""
-    ended_badly = state in (State.FAILED, State.TIMED_OUT, State.CANCELLED)
-    return ended_badly if parts.state.phase == Phase.ENDED else parts.state.parked
+    if record.durable is None:
+        return False
+    return record.state in RESUMABLE if record.durable.phase is Phase.ENDED else record.durable.phase is Phase.PARKED

@@ -37,7 +37,7 @@ def waits_words(state: DurableState, now: float) -> str:
         case Phase.READY:
             return "Waiting to go on" if state.attempt else "Waiting for its turn"
         case Phase.PARKED:
-            return f"Parked: {_parked(state).why}"
+            return f"Parked: {parked_words(state.reason or '').why}"
         case Phase.WAITING:
             return _waiting(state, now)
     return ""
@@ -49,21 +49,22 @@ def goes_on_words(state: DurableState, workflow: str, now: float) -> str:
         case Phase.READY:
             return "It goes on as soon as a server process has a free place."
         case Phase.PARKED:
-            return _parked(state).goes_on.format(plain(workflow))
+            return parked_words(state.reason or "").goes_on.format(plain(workflow))
         case Phase.WAITING:
             return _wakes(state, now)
     return ""
+
+
+def parked_words(reason: str) -> Parked:
+    """Why runs with this reason are parked."""
+    unknown = Parked(plain(reason) or "of an unknown reason", "It goes on by itself when the reason is gone.")
+    return PARKED.get(reason, unknown)
 
 
 def reason_words(state: DurableState, now: float) -> str:
     """The same as `waits_words` for a row of a list, which has the state already."""
     words = waits_words(state, now).removeprefix("Waiting ")
     return words[:1].lower() + words[1:]
-
-
-def _parked(state: DurableState) -> Parked:
-    unknown = Parked(plain(state.reason or "unknown reason"), "It goes on by itself when the reason is gone.")
-    return PARKED.get(state.reason or "", unknown)
 
 
 def _waiting(state: DurableState, now: float) -> str:

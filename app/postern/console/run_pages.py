@@ -54,14 +54,14 @@ class RunPage:
 
         def related(connection: Connection) -> tuple[Tree, list[RunRecord], DurableParts | None]:
             again = resubmits_of(connection, seen.record) if seen.record.ended else []
-            lasting = durable_parts(connection, seen.record.id)
+            lasting = durable_parts(connection, seen.record.id) if seen.record.durable is not None else None
             return find_chain(connection, seen.record, may_see, MOST_IN_CHAIN), again, lasting
 
         tree, again, lasting = await self.services.read(related, visit.holder)
         self._note(visit, seen)
         now = self.services.now()
         chain, links = of_chain(tree, seen.record.id, may_see, now)
-        view = run_view(seen, parts.window, now, whole=whole, durable=lasting.state if lasting is not None else None)
+        view = run_view(seen, parts.window, now, whole=whole)
         values = {
             "run": view,
             "durable": durable_view(seen, lasting, now) if lasting is not None else None,

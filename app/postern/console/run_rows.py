@@ -1,6 +1,6 @@
 """The rows of the list of runs. Pure."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -9,7 +9,7 @@ from postern.console.charts import percent
 from postern.console.durable_words import reason_words
 from postern.console.run_words import caller_words, error_line
 from postern.console.words import day_words, time_words
-from postern.journal.reading.records import DurableState, RunRecord
+from postern.journal.reading.records import RunRecord
 from postern.journal.run import State
 from postern.plain_text import plain
 
@@ -36,11 +36,8 @@ class RunRow:
     again: bool
 
 
-def run_rows(
-    records: Sequence[RunRecord], *, private: bool, durable: Mapping[str, DurableState] | None = None, now: float = 0.0
-) -> list[RunRow]:
-    """The rows of these runs, newest first. `private` shows the messages of errors that only operators see. `durable`
-    says where durable runs are, by id."""
+def run_rows(records: Sequence[RunRecord], now: float, *, private: bool) -> list[RunRow]:
+    """The rows of these runs, newest first. `private` shows the messages of errors that only operators see."""
     longest = max(_seconds(records), default=0.0)
     rows = []
     before = ""
@@ -53,7 +50,7 @@ def run_rows(
                 state=record.state,
                 workflow=plain(record.workflow),
                 error=error_line(record, private=private),
-                waits=_waits(record, (durable or {}).get(record.id), now),
+                waits=_waits(record, now),
                 day=day if day != before else "",
                 started_at=record.started_at,
                 time=time_words(record.started_at),
@@ -69,8 +66,10 @@ def run_rows(
     return rows
 
 
-def _waits(record: RunRecord, durable: DurableState | None, now: float) -> str:
-    return reason_words(durable, now) if durable is not None and record.state is State.WAITING else ""
+def _waits(record: RunRecord, now: float) -> str:
+    if record.durable is None or record.state is not State.WAITING:
+        return ""
+    return reason_words(record.durable, now)
 
 
 def _seconds(records: Iterable[RunRecord]) -> list[float]:

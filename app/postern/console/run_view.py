@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from postern.api.run_actions import Seen
 from postern.console.bodies import Body, input_of, output_of
 from postern.console.run_words import caller_words, sentence, step_that_ended, who
-from postern.journal.reading.records import DurableState, RunRecord
+from postern.journal.reading.records import RunRecord
 from postern.journal.reading.step_window import StepWindow
 from postern.journal.run import State
 from postern.plain_text import plain
@@ -45,11 +45,8 @@ class RunView:
     cancelled_by: str
 
 
-def run_view(
-    seen: Seen, window: StepWindow, now: float, *, whole: bool = False, durable: DurableState | None = None
-) -> RunView:
-    """The run as this viewer may see it, by the rules of the run API. `whole` shows long bodies to their end. `durable`
-    says where a durable run is."""
+def run_view(seen: Seen, window: StepWindow, now: float, *, whole: bool = False) -> RunView:
+    """The run as this viewer may see it, by the rules of the run API. `whole` shows long bodies to their end."""
     record, private = seen.record, seen.private
     message = record.error_message if private or record.error_shown else None
     return RunView(
@@ -57,8 +54,8 @@ def run_view(
         workflow=plain(record.workflow),
         state=record.state,
         live=not record.ended,
-        waits=record.state is State.WAITING and durable is not None,
-        sentence=sentence(record, step_that_ended(record, window), now, durable),
+        waits=record.state is State.WAITING and record.durable is not None,
+        sentence=sentence(record, step_that_ended(record, window), now),
         caller=caller_words(record),
         address=plain(record.client_address),
         started_at=record.started_at,

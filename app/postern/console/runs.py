@@ -1,8 +1,7 @@
 """`/console/runs`: the list of runs with its filters, and how many newer ones there are."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -13,13 +12,12 @@ from postern.api.list_query import DEFAULT_LIMIT, PageQuery
 from postern.console.look_on import look_on
 from postern.console.page import PageRoute, Shown, Visit
 from postern.console.run_query import LABELS, Chip, RunQuery, run_query
-from postern.console.run_rows import RunRow, run_rows
+from postern.console.run_rows import run_rows
 from postern.console.services import Services
 from postern.console.words import state_words
 from postern.errors import problem
 from postern.ids import id_at, is_id, time_of
 from postern.journal.reading.cursor import opened
-from postern.journal.reading.durable import durable_states
 from postern.journal.reading.newer_runs import Newer, newer_runs
 from postern.journal.reading.queries import Page, list_runs
 from postern.journal.reading.records import RunRecord
@@ -58,7 +56,7 @@ class Runs:
         newest = found.items[0].id if found.items else id_at(self.services.now())
         values = self._form(visit, asked) | {
             "found": True,
-            "rows": await self._rows(visit, found.items),
+            "rows": run_rows(found.items, self.services.now(), private=visit.viewer.operator),
             "next": asked.link(cursor=found.next) if found.next else "",
             "newest": "" if first else asked.link(),
             "first": first,
@@ -67,12 +65,6 @@ class Runs:
             "news": _news(newest, asked) if first else None,
         }
         return Shown("runs.html", values, HERE)
-
-    async def _rows(self, visit: Visit, records: Sequence[RunRecord]) -> Sequence[RunRow]:
-        """The rows. Where durable runs are is read for those that wait only."""
-        waiting = [record.id for record in records if record.state is State.WAITING]
-        durable = await self.services.read(partial(durable_states, run_ids=waiting), visit.holder) if waiting else {}
-        return run_rows(records, private=visit.viewer.operator, durable=durable, now=self.services.now())
 
     async def new(self, visit: Visit) -> Shown:
         """The part of the list that says how many newer runs there are. The page asks for it now and then."""

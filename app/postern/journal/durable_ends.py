@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, or_, select, upd
 from postern.errors import Problem, problem
 from postern.journal.approvals import set_aside_from
 from postern.journal.body_form import Form
-from postern.journal.durable_runs import NODE, Phase, end_approvals
+from postern.journal.durable_runs import NODE, Hold, Phase, end_approvals
 from postern.journal.durable_tables import approvals, durable_runs, signals
 from postern.journal.reading.queries import request_cancel
 from postern.journal.run import State
@@ -165,11 +165,11 @@ def resume(connection: Connection, run_id: str, by: str, *, from_start: bool) ->
     return None
 
 
-def repeated(connection: Connection, run_id: str, node: str, attempt: int) -> bool:
+def repeated(connection: Connection, hold: Hold) -> bool:
     """The checkpoints of a resumed run were deleted: they are not deleted once more if its process dies. False if the
     run is not this process's, in this attempt."""
     table = durable_runs.c
-    mine = (table.run_id == run_id, table.owner == node, table.attempt == attempt, table.phase == Phase.RUNNING.value)
+    mine = (table.run_id == hold.run_id, table.owner == hold.node, table.attempt == hold.attempt)
     return connection.execute(update(durable_runs).where(*mine).values(repeat_from=None)).rowcount == 1
 
 

@@ -255,7 +255,7 @@ def record_outcome(
     values = {"phase": Phase.ENDED.value, "owner": None, **_NO_WAIT, "failed_step": failed_step}
     values |= {"reply": sealed, "reply_key_version": reply_key_version}
     if row[_STATE] == State.SUCCEEDED.value:
-        values |= {"request": None, "key_version": None}
+        values |= {"request": None, "key_version": None, "discard": 1}
         connection.execute(update(signals).where(signals.c.run_id == hold.run_id).values(body=None))
     connection.execute(update(durable_runs).where(durable_runs.c.run_id == hold.run_id).values(values))
     end_approvals(connection, hold.run_id)

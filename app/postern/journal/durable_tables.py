@@ -24,6 +24,7 @@ durable_runs = Table(
     Column("resumed_by", Text),  # JSON: who resumed it, as [tenant, object] pairs; NULL if nobody did
     Column("reply", Text),  # the whole reply, sealed; NULL where the record has all of it
     Column("reply_key_version", Text),  # of the key that sealed the reply
+    Column("discard", Integer),  # 1 once it has succeeded, until its checkpoints are deleted
     PrimaryKeyConstraint("run_id"),
 )
 """Runs that outlive the request, the server process and the machine that accepted them."""
@@ -41,6 +42,9 @@ _OWNED = text("owner IS NOT NULL")
 Index("durable_runs_by_owner", durable_runs.c.owner, sqlite_where=_OWNED, postgresql_where=_OWNED)
 _WAKES = text("phase = 'waiting'")
 Index("durable_runs_by_wakes_at", durable_runs.c.wakes_at, sqlite_where=_WAKES, postgresql_where=_WAKES)
+
+_DISCARDED = text("discard = 1")
+Index("durable_runs_by_discard", durable_runs.c.run_id, sqlite_where=_DISCARDED, postgresql_where=_DISCARDED)
 
 signals = Table(
     "signals",
@@ -93,3 +97,5 @@ approvals = Table(
 
 _WAITING = text("state = 'waiting'")
 Index("approvals_by_since", approvals.c.since, sqlite_where=_WAITING, postgresql_where=_WAITING)
+_DECIDED = text("decided_at IS NOT NULL")
+Index("approvals_by_decided_at", approvals.c.decided_at, sqlite_where=_DECIDED, postgresql_where=_DECIDED)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from sqlalchemy import Connection, or_, select
 
@@ -45,21 +45,6 @@ def ended_of(connection: Connection, run_ids: Iterable[str]) -> list[str]:
     for start in range(0, len(ids), _AT_ONCE):
         found += _ended_of(connection, ids[start : start + _AT_ONCE])
     return found
-
-
-@dataclass(frozen=True, slots=True)
-class KeptReply:
-    """The whole reply of a run, sealed if `key_version` is set."""
-
-    text: str = field(repr=False)
-    key_version: str | None
-
-
-def kept_reply(connection: Connection, run_id: str) -> KeptReply | None:
-    """The whole reply of a durable run that has ended; None if its record has all of it."""
-    columns = select(durable_runs.c.reply, durable_runs.c.reply_key_version)
-    row = connection.execute(columns.where(durable_runs.c.run_id == run_id)).one_or_none()
-    return KeptReply(*row) if row is not None and row[0] is not None else None
 
 
 def _with(record: RunRecord, state: DurableState | None) -> RunRecord:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postern.durable.preferences import preferences, prefers_async, wait_of
+from postern.preferences import preferences, prefers_async, wait_of
 
 
 @pytest.mark.parametrize(
