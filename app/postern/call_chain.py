@@ -86,9 +86,9 @@ def part_of(run_id: str, outside: Part) -> Part:
     return part if part is not None and part.run_id == run_id else outside
 
 
-def key_of_call(part: Part, trigger: str) -> str:
+def key_of_call(part: Part, trigger: str, secret: bytes = _OF_THIS_PROCESS) -> str:
     """The Idempotency-Key of the last call that was counted in the part, in hexadecimal. It is a digest under a key of
-    this process, in which the run begins and ends: the ids of runs are on record, and what is stored under a key must
-    not be guessed from them."""
+    this process, in which an inline run begins and ends, or under a `secret` of the run: the ids of runs are on record,
+    and what is stored under a key must not be guessed from them."""
     named = f"{part.run_id}/{'.'.join(map(str, part.path))}/{part.calls}/{trigger}"
-    return blake2b(named.encode("utf-8", "surrogatepass"), key=_OF_THIS_PROCESS, digest_size=32).hexdigest()
+    return blake2b(named.encode("utf-8", "surrogatepass"), key=secret, digest_size=32).hexdigest()

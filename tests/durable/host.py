@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,17 +12,19 @@ import structlog
 from sqlalchemy import select
 
 from postern.access import ANYONE, Caller, bind
+from postern.authoring.call_result import Call
 from postern.authoring.context import Services
 from postern.authoring.request import Request
 from postern.authoring.workflow import Workflow
 from postern.catalog import Trigger
 from postern.durable.acceptance import Acceptance
+from postern.durable.durable_calls import DurableCalls
 from postern.durable.durable_steps import DurableSteps
-from postern.durable.engine import DurableEngine, Works
-from postern.durable.execution import Execution
+from postern.durable.engine import DurableEngine
 from postern.durable.seals import NoSeal
 from postern.durable.turns import Turns
 from postern.durable.waits import HELD, Waits
+from postern.durable.works import Works
 from postern.ids import new_id
 from postern.journal.durable_tables import durable_runs
 from postern.journal.journal import Journal
@@ -35,7 +38,7 @@ from tests.journal.operations import execute
 
 PATIENCE = 20.0
 """Seconds that a test waits for what must come."""
-MOST = 1024 * 1024
+MOST = 1024
 
 TAKE_OVER = (
     "UPDATE durable_runs SET phase = CASE phase WHEN 'running' THEN 'ready' ELSE phase END, "
@@ -77,25 +80,30 @@ class Host:
         held, workers, most = self._options
         turns, journal = Turns(workers), self.journal
         works = Works(
-            journal.read, journal.write, lambda: self.triggers, self._read, self.seals, self._threads, self._has_ended
+            journal.read,
+            journal.write,
+            lambda: self.triggers,
+            self._read,
+            self.seals,
+            self._threads,
+            self._has_ended,
+            beat_age=lambda: self.beat_age(),
         )
         self.engine = engine = DurableEngine(self.url, new_id(), works, turns)
 
-        async def may_begin(execution: Execution) -> bool:
-            return await engine.may_begin(execution)
-
         steps = Steps(journal.note_step, threads=self._of_steps, left=engine.left)
-        durable = DurableSteps(
-            steps, self._call, Waits(journal.write, turns, held=held), engine.execution_of, may_begin, self.seals, most
-        )
-        engine.services = Services(
+        waits = Waits(journal.write, turns, held=held)
+        durable = DurableSteps(steps, waits, engine.execution_of, engine.may_begin, self.seals, most, journal.note_step)
+        calls = DurableCalls(durable, self, most, journal.note_call)
+        services = Services(
             self._secret,
             self._connection,
             structlog.get_logger("test"),
             step=durable.step,
-            call=durable.call,
+            call=calls.call,
             sleep=durable.sleep,
         )
+        engine.use(services, durable.checkpoint)
         self.acceptance = Acceptance(
             journal,
             Room(self._threads),
@@ -112,7 +120,7 @@ class Host:
         """The server process dies: nothing is released, and nothing is recorded any more."""
         engine = self.engine
         await self._end_task()
-        engine._closed = True
+        engine._executions.closed = True
         for execution in list(engine.executions.values()):
             execution.leave()
         await engine._dbos.stop()
@@ -127,6 +135,11 @@ class Host:
         await self._end_task()
         await self.engine.stop()
         self.start()
+
+    async def restart_with(self, seals: Any) -> None:
+        """The same, and from then on texts are sealed by these."""
+        self.seals = seals
+        await self.restart()
 
     async def close(self) -> None:
         """End all of it."""
@@ -146,7 +159,7 @@ class Host:
 
     def serve(self, *workflows: Workflow, digest: str = "1") -> None:
         """Serve these workflows, and no others."""
-        self.triggers.clear()
+        self.triggers = {}
         for each in workflows:
             policy = bind(each.access, people={}, tenants=[], audiences=[])
             self.triggers[each.name] = Trigger(each, policy, Path("test.py"), sha256=digest)
@@ -223,8 +236,20 @@ class Host:
         kind = request.content_type.encode() if request.body else None
         return arguments(trigger.workflow, request.body, kind, request.path_parameters)
 
-    async def _call(self, ctx: Any, outgoing: Any) -> Any:
-        return await self.calls(ctx, outgoing)
+    async def call(self, ctx: Any, outgoing: Any, note: Any = None) -> Any:
+        """A call, as `Calls.call`."""
+        call = Call(outgoing.number, outgoing.step, outgoing.trigger, 1.0, 2.0)
+        try:
+            return await self.calls(ctx, outgoing)
+        except BaseException as error:
+            call.error = type(error).__name__
+            raise
+        finally:
+            (note or self.journal.note_call)(ctx.run_id, call)
+
+    async def later(self, ctx: Any, outgoing: Any, location: str, *, operation: bool) -> Any:
+        """The later result of a call, as `Calls.later`."""
+        return await self.calls(ctx, replace(outgoing, path=location, wait=True))
 
     @staticmethod
     async def _secret(name: str) -> str:

@@ -39,7 +39,8 @@ async def second(before: str) -> str:
 
 @workflow(access=anonymous(), durable=True)
 async def two_steps(ctx) -> str:
-    return await ctx.step(second, await ctx.step(first))
+    result: str = await ctx.step(second, await ctx.step(first))
+    return result
 
 
 async def test_a_run_has_the_outcome_of_its_function(durable_host: Host) -> None:

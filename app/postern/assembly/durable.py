@@ -15,7 +15,7 @@ from postern.assembly.ended_runs import EndedRuns
 from postern.assembly.foundation import Foundation
 from postern.assembly.part import Part
 from postern.assembly.runs import RunsPart
-from postern.assembly.takeovers import beats, durable_is_installed, fence, take_over
+from postern.assembly.takeovers import durable_is_installed, take_over
 from postern.catalog import Trigger
 from postern.catalog.context_changes import apply
 from postern.connections.sealing.vault_keys import DURABLE_KEY, VaultKeys
@@ -52,14 +52,18 @@ def durable_part(base: Foundation, runs: RunsPart, pages: str = "", *, executes:
     from postern.durable.acceptance import Acceptance
     from postern.durable.approvals import Approvals
     from postern.durable.cancellations import Cancellations
+    from postern.durable.checkpoint_retention import CheckpointRetention
     from postern.durable.choice import Choice, may_be_durable
+    from postern.durable.durable_calls import DurableCalls
     from postern.durable.durable_steps import DurableSteps
-    from postern.durable.engine import DurableEngine, Works
+    from postern.durable.engine import DurableEngine
+    from postern.durable.replies import kept_reply
     from postern.durable.seals import KeySeals, NoSeal
     from postern.durable.signals import Signals
     from postern.durable.turns import Turns
     from postern.durable.waits import Waits
     from postern.durable.wakes import Wakes
+    from postern.durable.works import Works
 
     settings, journal, triggers = base.settings, base.journal, base.catalog.triggers
     key_name, vault = settings.durable_key_name, base.connections.connections.vault
@@ -79,26 +83,26 @@ def durable_part(base: Foundation, runs: RunsPart, pages: str = "", *, executes:
         return read()
 
     ended = EndedRuns(runs.ended)
-    works = Works(journal.read, journal.write, triggers, again, seals, runs.threads, ended.by_code, pages)
-    engine = DurableEngine(settings.database_url, journal.node, works, turns, may_claim=beats(runs.processes))
-    may_begin = fence(engine, runs.processes)
-
+    works = Works(
+        journal.read, journal.write, triggers, again, seals, runs.threads, ended.by_code, pages, runs.processes.beat_age
+    )
+    engine = DurableEngine(settings.database_url, journal.node, works, turns)
     waits = Waits(journal.write, turns)
     wakes = Wakes(waits, journal.read, journal.node)
-    steps = DurableSteps(
-        runs.steps, runs.services.call, waits, engine.execution_of, may_begin, seals, settings.max_result_bytes
-    )
+    most = settings.max_result_bytes
+    steps = DurableSteps(runs.steps, waits, engine.execution_of, engine.may_begin, seals, most, journal.note_step)
+    calls = DurableCalls(steps, runs.calls, most, journal.note_call)
     signals = Signals(steps, waits, engine.execution_of, journal.read, journal.write, seals, engine.accepted)
     approvals = Approvals(steps, waits, engine.execution_of, journal.read, journal.write, seals, base.catalog.bind)
-    engine.services = replace(
+    services = replace(
         runs.services,
         step=steps.step,
-        call=steps.call,
+        call=calls.call,
         sleep=steps.sleep,
         wait_for=signals.wait_for,
         approval=approvals.approval,
     )
-
+    engine.use(services, steps.checkpoint)
     acceptance = Acceptance(
         journal,
         runs.runner.room,
@@ -126,6 +130,8 @@ def durable_part(base: Foundation, runs: RunsPart, pages: str = "", *, executes:
         yield
         await engine.stop()
 
+    retention = CheckpointRetention(engine.store, journal.read, journal.write)
+    tasks = (engine.run, wakes.run, cancellations.run, retention.run)
     return DurablePart(
         start=Choice(runs.runner, acceptance, may_wait).start,
         send_signal=signals.send,
@@ -133,9 +139,10 @@ def durable_part(base: Foundation, runs: RunsPart, pages: str = "", *, executes:
         unseal=seals.open,
         cancel=cancellations.cancel,
         ready=engine.accepted,
+        whole=partial(kept_reply, journal.read, seals),
         ended=ended,
         drain=drain,
         life=life,
-        tasks=(engine.run, wakes.run, cancellations.run) if executes else (),
+        tasks=tasks if executes else (),
         metrics=metrics,
     )

@@ -35,13 +35,14 @@ Find = Callable[[str], Run | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunsPart(Part):
-    """Runs workflows. `requests` counts the outcomes of requests to triggers. `services`, `steps`, `threads`, `ended`
-    and `processes` are for another engine beside the runner, which adds itself to `elsewhere`."""
+    """Runs workflows. `requests` counts the outcomes of requests to triggers. `services`, `steps`, `calls`, `threads`,
+    `ended` and `processes` are for another engine beside the runner, which adds itself to `elsewhere`."""
 
     runner: Runner
     requests: RequestCounts
     services: Services
     steps: Steps
+    calls: Calls
     threads: Threads
     ended: Callable[[Run], None]
     elsewhere: list["Elsewhere"]
@@ -116,6 +117,7 @@ def runs_part(
         requests=requests,
         services=services,
         steps=steps,
+        calls=calls,
         threads=threads,
         ended=ended,
         elsewhere=elsewhere,

@@ -1,7 +1,6 @@
-"""The server process among those that execute durable runs: how often it beats, when it may begin a step, and takeovers
-from processes that are gone."""
+"""The server process among those that execute durable runs: how often it beats, and takeovers from processes that are
+gone."""
 
-from collections.abc import Awaitable, Callable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,6 @@ from postern.journal.server_processes import BEAT_EVERY, ServerProcesses
 
 if TYPE_CHECKING:
     from postern.durable.engine import DurableEngine
-    from postern.durable.execution import Execution
 
 
 def durable_is_installed() -> bool:
@@ -27,28 +25,6 @@ def beat_every() -> float:
     from postern.durable.upkeep import BEAT_EVERY as OFTEN
 
     return OFTEN
-
-
-def beats(processes: ServerProcesses) -> Callable[[], bool]:
-    """A function that says whether this process beats, so that it may claim runs."""
-    from postern.durable.upkeep import FRESH
-
-    return lambda: processes.beat_age() < FRESH
-
-
-def fence(engine: "DurableEngine", processes: ServerProcesses) -> "Callable[[Execution], Awaitable[bool]]":
-    """A function that says whether an execution may begin the body of a step now. First it compares the owner, then it
-    looks at the beat: a process that stood still between the two does not begin."""
-    fresh = beats(processes)
-
-    async def may_begin(execution: "Execution") -> bool:
-        while await engine.may_begin(execution):
-            if fresh():
-                return True
-            await processes.next_beat()
-        return False
-
-    return may_begin
 
 
 def take_over(base: Foundation, processes: ServerProcesses, engine: "DurableEngine") -> Collect:

@@ -100,7 +100,14 @@ class Handle:
     result, `done` is true from the beginning."""
 
     def __init__(
-        self, trigger: str, *, run_id: str, location: str, done: bool, fetch: Callable[[], Awaitable[Any]]
+        self,
+        trigger: str,
+        *,
+        run_id: str,
+        location: str,
+        done: bool,
+        fetch: Callable[[], Awaitable[Any]],
+        operation: bool = False,
     ) -> None:
         self.trigger = trigger
         self.run_id = run_id
@@ -109,6 +116,8 @@ class Handle:
         """The URL of the result. It may contain a signature, so keep it out of logs."""
         self.done = done
         """Whether the result has arrived."""
+        self.operation = operation
+        """Whether the location has a document that says how far the work is."""
         self._fetch = fetch
         self._fetched = False
         self._value: Any = None

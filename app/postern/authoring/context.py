@@ -82,6 +82,7 @@ class Context:
 
     _steps = 0
     _calls = 0
+    _secret_of_calls: bytes | None = None
 
     def __init__(
         self,
@@ -253,7 +254,8 @@ class Context:
         part = part_of(self.run_id, self._part)
         part.calls += 1
         self._calls += 1
-        key = idempotency_key or key_of_call(part, trigger)
+        secret = self._secret_of_calls
+        key = idempotency_key or (key_of_call(part, trigger, secret) if secret else key_of_call(part, trigger))
         outgoing = Outgoing(
             trigger, body, path, method, wait, retry, self._calls, part.step, key, own_key=idempotency_key is not None
         )

@@ -35,6 +35,8 @@ async def across(loop: Loop, make: Callable[[], Coroutine[Any, Any, T]], context
         if not waiting.done():
             loop.call_soon_threadsafe(cancel)
             await asyncio.wait([waiting])
+        if not waiting.cancelled():
+            waiting.exception()  # the cancellation is raised in place of it
         raise
 
 

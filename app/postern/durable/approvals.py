@@ -64,7 +64,7 @@ class Approvals:
             try:
                 self._bind(who)
             except ValueError as error:  # AccessFault
-                return failed(error)
+                return failed(error, secured=ctx.secured)
             until = await self._begin(execution, asked, written(who), data, number)
             return json.dumps({"value": [number, until]})
 

@@ -67,26 +67,15 @@ class Cancellations:
     async def _look_here(self) -> None:
         found: list[Requested] = await self._read(partial(requested, node=self._node))
         for each in found:
-            self._cancel(each.run_id, each.by, ended=each.ended)
+            self._engine.cancel(each.run_id, each.by, ended=each.ended)
         if gone := [each.run_id for each in found if each.ended]:
             await self._write(partial(let_go_ended, node=self._node, run_ids=gone))
 
     async def cancel(self, run_id: str, by: str, *, ended: bool) -> None:
         """Cancel a run, if it is here, for a caller (see `journal.run.actor`): it leaves the memory if it was `ended`
         in the journal. Otherwise this returns when its end is recorded, or after CANCEL_SECONDS."""
-        execution = self._cancel(run_id, by, ended=ended)
+        task = self._engine.cancel(run_id, by, ended=ended)
         if ended:
             await self._write(partial(let_go_ended, node=self._node, run_ids=[run_id]))
-        elif execution is not None:
-            await asyncio.wait([execution], timeout=CANCEL_SECONDS)
-
-    def _cancel(self, run_id: str, by: str, *, ended: bool) -> "asyncio.Task[object] | None":
-        execution = self._engine.executions.get(run_id)
-        if execution is None:
-            return None
-        if ended:
-            execution.leave()
-        elif not execution.cancelled:
-            execution.cancelled, execution.cancelled_by = True, by
-            self._engine.cut_off(execution)
-        return execution.task
+        elif task is not None:
+            await asyncio.wait([task], timeout=CANCEL_SECONDS)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 
 from postern.journal.database.engine import file_of, open_engine
@@ -24,7 +24,7 @@ def checkpoints_url(url: str) -> str:
     """The address of the database, without its password, for DBOS, which does not connect by it."""
     path = checkpoints_file(url)
     if path is not None:
-        return f"sqlite:///{path}"
+        return URL.create("sqlite", database=str(path)).render_as_string()
     parsed = make_url(url)
     return f"postgresql+psycopg://{parsed.host or 'socket'}/{parsed.database}"
 
@@ -43,7 +43,7 @@ def checkpoints_engine(url: str) -> Engine:
 
         return engine
     path.touch(mode=0o600)
-    engine = create_engine(f"sqlite:///{path}")
+    engine = create_engine(URL.create("sqlite", database=str(path)))
 
     @event.listens_for(engine, "connect")
     def _settle(connection: Any, _: object) -> None:

@@ -4,22 +4,29 @@ Nothing else here imports DBOS. Its calls block a thread for each, and it replac
 is felt by the server's event loop, in which the code of authors runs. The journal decides who runs what
 (`journal/durable_runs.py`); DBOS has one workflow, whose only argument is the id of a run.
 
+DBOS itself waits for its database in some cases, without an end and in its threads, and gives up in others. So here it
+never waits (`_retry_connection_errors`), and `Checkpoints` tries again in all of them.
+
 Reference: docs.dbos.dev/python. Seen on 3.4.0.
 """
 
 import asyncio
-import logging
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from dbos import DBOS, DBOSConfig, SetWorkflowID
+from dbos import DBOS, DBOSConfig, SetWorkflowID, StepOptions
 from dbos import error as dbos_errors
+from dbos._utils import GlobalParams
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 
 from postern.durable.across_loops import Loop, across
 from postern.durable.checkpoints_database import checkpoints_engine, checkpoints_url
+from postern.durable.dbos_log import route
 from postern.durable.text_serializer import TextSerializer
 
 if TYPE_CHECKING:
@@ -31,7 +38,13 @@ VERSION = "1"
 """DBOS never runs what has another version than this, so it is always the same."""
 THREADS = 16
 """Of DBOS's own calls of its database."""
-STOP_SECONDS = 10.0
+AT_ONCE = 16
+"""Runs that are handed to DBOS at the same time."""
+STOP_SECONDS = 5.0
+WAITS = (0.1, 0.3, 1.0, 3.0, 5.0)
+"""Seconds until a checkpoint that could not be kept is tried again: the last one from then on."""
+LISTEN_SECONDS = 0.25
+"""Between two looks of a thread of DBOS that finds nothing here. It ends with the next one."""
 _ACTIVE = frozenset({"ENQUEUED", "PENDING", "DELAYED"})
 
 log = structlog.get_logger("postern.durable")
@@ -39,6 +52,14 @@ log = structlog.get_logger("postern.durable")
 
 class Left(BaseException):
     """This execution of a run ends here, without an outcome: another one goes on. DBOS records nothing of it."""
+
+
+class Later(BaseException):
+    """The body of a checkpoint cannot begin, or end, for a reason that passes: it is tried again. `cause` names it."""
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(cause)
+        self.cause = cause
 
 
 class Changed(Exception):
@@ -52,24 +73,39 @@ class Lost(Exception):
 class Checkpoints:
     """The checkpoints of one execution of a run. `step` is called in the server's event loop."""
 
-    def __init__(self, loop: Loop, home: Loop, context: Context) -> None:
+    def __init__(self, loop: Loop, home: Loop, context: Context, waits: Sequence[float] = WAITS) -> None:
         self._loop = loop
         self._home = home
         self._context = context
+        self._waits = waits
 
-    async def step(self, name: str, body: Callable[[int], Coroutine[Any, Any, str]]) -> str:
-        """What `body` returned when this checkpoint was made: now, or in an earlier execution. It gets the number of
-        the checkpoint. Numbers are given in the order of calls. Raises Changed if another step was recorded under this
-        number, Lost if another process has taken over, and whatever the database of checkpoints raises."""
+    async def step(self, name: str, body: Callable[[int], Coroutine[Any, Any, str]]) -> tuple[int, str]:
+        """The number of this checkpoint, and what `body` returned when it was made: now, or in an earlier execution. It
+        gets the number. Numbers are given in the order of calls. While the database of checkpoints is unavailable or
+        full, it is tried again, and a body that has returned is not called again. Raises Changed if another step was
+        recorded under this number, and Lost if another process has taken over."""
         inside = copy_context()
+        made: list[str] = []
 
-        async def checkpoint() -> str:
+        async def checkpoint() -> tuple[int, str]:
             reserved = DBOS.reserve_step()
 
             async def there() -> str:
-                return await across(self._home, lambda: body(reserved.step_id), inside)
+                if not made:
+                    made.append(await across(self._home, lambda: body(reserved.step_id), inside))
+                return made[0]
 
-            return await reserved.run_async({"name": name}, there)
+            tried = 0
+            while True:
+                try:
+                    return reserved.step_id, await reserved.run_async(StepOptions(name=name), there)
+                except (SQLAlchemyError, Later) as error:
+                    cause = error.cause if isinstance(error, Later) else type(error).__name__
+                if tried == 0:
+                    log.warning("checkpoint-not-kept", cause=cause, again=True)  # no text: it may repeat a result
+                await asyncio.sleep(self._waits[min(tried, len(self._waits) - 1)])
+                tried += 1
+                reserved._used = False  # the same number again
 
         try:
             return await across(self._loop, checkpoint, self._context)
@@ -114,20 +150,27 @@ class DbosEngine:
             await self.stop()
             raise
 
-    async def begin(self, run_id: str) -> None:
-        """Start a run. If DBOS knows it already, nothing happens."""
+    async def begin(self, run_ids: Sequence[str]) -> list[str]:
+        """Start runs. If DBOS knows one already, nothing happens. Returns those that could not be started."""
+        turns = asyncio.Semaphore(AT_ONCE)
 
-        async def begin() -> None:
-            with SetWorkflowID(run_id):
-                await DBOS.start_workflow_async(self._dispatch, run_id)
+        async def begin(run_id: str) -> None:
+            async with turns:
+                with SetWorkflowID(run_id):
+                    await DBOS.start_workflow_async(self._dispatch, run_id)
 
-        await self._there(begin)
+        async def all_of_them() -> list[str]:
+            found = await asyncio.gather(*map(begin, run_ids), return_exceptions=True)
+            return [run_id for run_id, error in zip(run_ids, found, strict=True) if error is not None]
 
-    async def go_on(self, run_ids: Sequence[str]) -> None:
+        not_begun: list[str] = await self._there(all_of_them)
+        return not_begun
+
+    async def go_on(self, run_ids: Sequence[str]) -> list[str]:
         """Run these runs again from their last checkpoints, whatever their state is; those that DBOS does not know are
-        started."""
+        started. Returns those that could not be started."""
 
-        async def go_on() -> None:
+        async def go_on() -> list[str]:
             found = await DBOS.list_workflows_async(workflow_ids=list(run_ids), load_input=False, load_output=False)
             states = {each.workflow_id: each.status for each in found}
             ended = [run_id for run_id in run_ids if states.get(run_id) in ("SUCCESS", "ERROR")]
@@ -137,16 +180,14 @@ class DbosEngine:
                 await DBOS.rewind_workflow_async(run_id, start_step=last + 1, queue_name=QUEUE)
             if open_ones := [run_id for run_id in run_ids if run_id in states and run_id not in ended]:
                 await DBOS.resume_workflows_async(open_ones, queue_name=QUEUE)
+            return [run_id for run_id in run_ids if run_id not in states]
 
-        await self._there(go_on)
-        known = await self._known(run_ids)
-        for run_id in run_ids:
-            if run_id not in known:
-                await self.begin(run_id)
+        unknown: list[str] = await self._there(go_on)
+        return await self.begin(unknown) if unknown else []
 
-    async def repeat(self, run_id: str, first: int) -> None:
+    async def repeat(self, run_id: str, first: int) -> bool:
         """Run a run again, whatever its state is, after deleting its checkpoints from this number on; from 0 on all of
-        them."""
+        them. False if it could not be started."""
 
         async def repeat() -> bool:
             found = await DBOS.list_workflows_async(workflow_ids=[run_id], load_input=False, load_output=False)
@@ -159,8 +200,7 @@ class DbosEngine:
                 await DBOS.delete_workflows_async([run_id])
             return False
 
-        if not await self._there(repeat):
-            await self.begin(run_id)
+        return bool(await self._there(repeat)) or not await self.begin([run_id])
 
     async def delete(self, run_ids: Sequence[str]) -> None:
         """Delete the checkpoints of runs that have ended."""
@@ -170,54 +210,61 @@ class DbosEngine:
 
         await self._there(delete)
 
+    async def known(self, offset: int, most: int) -> list[str]:
+        """The ids of runs that have checkpoints, the oldest first, from one place on."""
+
+        async def known() -> list[str]:
+            found = await DBOS.list_workflows_async(offset=offset, limit=most, load_input=False, load_output=False)
+            return [each.workflow_id for each in found]
+
+        found: list[str] = await self._there(known)
+        return found
+
     async def stop(self) -> None:
-        """End all executions here, without an outcome, and close the database."""
+        """End all executions here, without an outcome, and close the database. It takes STOP_SECONDS at most: what has
+        not ended then is abandoned with its threads."""
         loop, thread = self._loop, self._thread
         if loop is None or thread is None:
             return
         self._loop = None
-        await asyncio.to_thread(self._stop, loop, thread)
+        home, stopped = asyncio.get_running_loop(), asyncio.Event()
+
+        def stop() -> None:
+            self._stop(loop, thread)
+            with suppress(RuntimeError):  # home has ended meanwhile
+                home.call_soon_threadsafe(stopped.set)
+
+        threading.Thread(target=stop, name="durable-stop", daemon=True).start()
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                await stopped.wait()
+        except TimeoutError:
+            log.warning("durable-engine-abandoned", seconds=STOP_SECONDS)
 
     def _stop(self, loop: Loop, thread: threading.Thread) -> None:
-        async def destroy() -> None:
+        async def cancel() -> None:
             others = asyncio.all_tasks() - {asyncio.current_task()}
             for task in others:
                 task.cancel()
             if others:
                 await asyncio.wait(others, timeout=1.0)
-            await asyncio.to_thread(DBOS.destroy, destroy_registry=True)
 
-        asyncio.run_coroutine_threadsafe(destroy(), loop).result(STOP_SECONDS)
+        with suppress(TimeoutError):
+            asyncio.run_coroutine_threadsafe(cancel(), loop).result(STOP_SECONDS)
+        DBOS.destroy(destroy_registry=True)
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(STOP_SECONDS)
+        thread.join()
         loop.close()
         if self._engine is not None:
             self._engine.dispose()
 
-    async def _known(self, run_ids: Sequence[str]) -> set[str]:
-        async def known() -> set[str]:
-            found = await DBOS.list_workflows_async(workflow_ids=list(run_ids), load_input=False, load_output=False)
-            return {each.workflow_id for each in found}
-
-        found: set[str] = await self._there(known)
-        return found
-
     async def _launch(self, loop: Loop, home: Loop) -> None:
-        self._engine = checkpoints_engine(self._url)
-        config: DBOSConfig = {
-            "name": "postern",
-            "system_database_url": checkpoints_url(self._url),
-            "system_database_engine": self._engine,
-            "executor_id": self._node,
-            "application_version": VERSION,
-            "serializer": TextSerializer(),
-            "max_executor_threads": THREADS,
-            "use_listen_notify": False,
-            "enable_otlp": False,
-            "log_level": "ERROR",
-        }
-        DBOS(config=config)
-        logging.getLogger("dbos").setLevel(logging.CRITICAL)
+        self._engine = engine = checkpoints_engine(self._url)
+        with engine.connect() as connection:  # DBOS would wait for a server that refuses connections
+            connection.execute(text("SELECT 1"))
+        route()
+        GlobalParams.dbos_cloud = False  # whatever its environment variables say
+        instance = DBOS(config=self._config(engine))
 
         @DBOS.workflow(name="run")
         async def dispatch(run_id: str) -> str:
@@ -233,7 +280,23 @@ class DbosEngine:
         self._dispatch = dispatch
         DBOS.listen_queues([QUEUE])
         DBOS.launch()
+        instance._sys_db._retry_connection_errors = False
         await DBOS.register_queue_async(QUEUE, polling_interval_sec=1.0)
+
+    def _config(self, engine: "Engine") -> DBOSConfig:
+        return {
+            "name": "postern",
+            "system_database_url": checkpoints_url(self._url),
+            "system_database_engine": engine,
+            "executor_id": self._node,
+            "application_version": VERSION,
+            "serializer": TextSerializer(),
+            "max_executor_threads": THREADS,
+            "use_listen_notify": False,
+            "notification_listener_polling_interval_sec": LISTEN_SECONDS,
+            "enable_otlp": False,
+            "log_level": "WARNING",
+        }
 
     async def _there(self, make: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
         if self._loop is None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +13,7 @@ from postern.durable.dbos_engine import Checkpoints, Left
 from postern.durable.payload import Payload
 from postern.journal.durable_runs import Hold, Reason
 from postern.journal.run import Run
+from postern.runs.deadlines import Deadlines
 
 log = structlog.get_logger("postern.durable")
 
@@ -19,7 +21,9 @@ log = structlog.get_logger("postern.durable")
 @dataclass(slots=True, eq=False)
 class Execution:
     """`left` says that this execution ends without an outcome, whatever its code does, and `park` why if it cannot go
-    on by itself. `failed_step` is the checkpoint whose error was raised last."""
+    on by itself. `failed_step` is the checkpoint whose error was raised last. `top_steps` and `top_calls` count those
+    that are not in a step, `bodies` the checkpoints under way. The time of its `deadlines` stops while it has no
+    turn."""
 
     hold: Hold
     payload: Payload
@@ -35,6 +39,11 @@ class Execution:
     turn: bool = False
     waits: bool = False
     woken: asyncio.Event = field(default_factory=asyncio.Event)
+    top_steps: int = 0
+    top_calls: int = 0
+    bodies: int = 0
+    deadlines: Deadlines | None = None
+    _rest: float | None = None
 
     @property
     def run_id(self) -> str:
@@ -70,8 +79,23 @@ class Execution:
         self.left = True
         return Left(self.run_id)
 
+    def rests(self) -> None:
+        """It has no turn: the time for its timeout stops."""
+        if self.deadlines is not None:
+            self._rest = self.deadlines.pause(self.task)
+
+    def goes_on(self) -> None:
+        """It has a turn again: the time for its timeout goes on."""
+        if self.deadlines is not None and self._rest is not None:
+            self.deadlines.go_on(self.task, self._rest)
+            self._rest = None
+
     def leave(self, park: Reason | None = None) -> None:
         """End this execution without an outcome."""
         self.left, self.park = True, self.park or park
         self.woken.set()
         self.task.cancel()
+
+
+CURRENT: ContextVar[Execution | None] = ContextVar("execution", default=None)
+"""The execution that the current code belongs to: an earlier one of the same run may not have ended yet."""

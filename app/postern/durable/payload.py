@@ -4,6 +4,7 @@ import json
 from base64 import b64decode, b64encode
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
+from secrets import token_hex
 from typing import Any
 
 from postern.access import Caller, StartedBy
@@ -30,6 +31,8 @@ class Payload:
     resubmitted_from: str = ""
     resubmitted_by: str = ""
     trace_id: str = ""
+    secret_of_calls: str = field(default="", repr=False)
+    """Under it the keys of the run's calls are made, in hexadecimal: they are the same in each execution."""
 
 
 def packed(run: Run, started_by: StartedBy, timeout: float) -> str:
@@ -56,6 +59,7 @@ def packed(run: Run, started_by: StartedBy, timeout: float) -> str:
             "started_by": started_by.value,
             "started_at": run.started_at,
             "timeout": timeout,
+            "secret_of_calls": token_hex(32),
             "of_run": [run.parent_run_id, run.resubmitted_from, run.resubmitted_by, run.trace_id],
         }
     )
@@ -78,8 +82,8 @@ def unpacked(text: str) -> Payload:
         chain=Chain(*sent["chain"]) if sent["chain"] else None,
     )
     values: dict[str, Any] = {name: frozenset(value) if name in _SETS else value for name, value in caller.items()}
-    how = StartedBy(found["started_by"])
-    return Payload(request, Caller(**values), how, found["started_at"], found["timeout"], *found["of_run"])
+    known = (found["started_at"], found["timeout"], *found["of_run"], found["secret_of_calls"])
+    return Payload(request, Caller(**values), StartedBy(found["started_by"]), *known)
 
 
 def _caller(caller: Caller) -> dict[str, Any]:

@@ -8,18 +8,18 @@ from typing import Any, get_type_hints
 from pydantic import TypeAdapter
 from pydantic_core import to_json
 
-from postern.authoring.plain import text_of, type_name
-from postern.authoring.waits import StepError
+from postern.authoring.plain import type_name
+from postern.durable.errors_as_values import error_of, value_of
 
-MAX_ERROR = 1000
-"""Characters of an error's text that are kept."""
+_VALUE = '{"value":'
+Adapter = TypeAdapter[Any] | None
 
 
 class BadResult(TypeError):
     """A result that cannot be kept: the step has run, and its workflow has to be corrected."""
 
 
-def result_adapter(function: Callable[..., Any]) -> TypeAdapter[Any] | None:
+def result_adapter(function: Callable[..., Any]) -> Adapter:
     """What writes and reads the results of a function by its return annotation; None if it has none that says more
     than JSON."""
     try:
@@ -34,39 +34,48 @@ def result_adapter(function: Callable[..., Any]) -> TypeAdapter[Any] | None:
         return None
 
 
-def written(value: Any, adapter: TypeAdapter[Any] | None, most: int, step: str) -> str:
-    """The checkpoint of a step that succeeded. Raises BadResult if the value is not JSON, reads back as another value,
-    or takes more than `most` bytes."""
+def written(value: Any, adapter: Adapter, most: int, step: str) -> str:
+    """The checkpoint of a step that succeeded. If the value is not JSON, does not fit the annotation, or takes more
+    than `most` bytes, it is that of an error: the same in each execution, without calling the function again."""
     try:
-        content = adapter.dump_json(value) if adapter is not None else _plain_json(value)
-        text = content.decode()
-    except BadResult:
-        raise
-    except Exception as error:
-        raise BadResult(
-            f"the result of step {step} cannot be kept ({type_name(error)}): return what JSON can hold, or annotate "
-            "the function's return type"
-        ) from error
-    if len(content) > most:
-        raise BadResult(
-            f"the result of step {step} has {len(content)} bytes of JSON, and POSTERN_MAX_RESULT_BYTES allows {most}: "
-            "return a reference to it, such as the name of a stored file"
+        content = _plain_json(value) if adapter is None else adapter.dump_json(value, warnings="error")
+        _check_size(len(content), most, step)
+        if adapter is not None:
+            adapter.validate_json(content)
+        return f"{_VALUE}{content.decode()}}}"
+    except BadResult as error:
+        text = str(error)
+    except BaseException as error:  # code of the author's types takes part
+        text = (
+            f"the result of step {step} cannot be kept ({type_name(error)}): return what JSON can hold, and what fits "
+            "the function's return annotation"
         )
-    return f'{{"value":{text}}}'
+    return json.dumps({"bad": text})
 
 
-def failed(error: BaseException) -> str:
+def failed(error: BaseException, *, secured: bool) -> str:
     """The checkpoint of a step that failed."""
-    return json.dumps({"error": [type_name(error), text_of(error)[:MAX_ERROR]]})
+    return json.dumps({"error": value_of(error, secured=secured)})
 
 
-def read(checkpoint: str, adapter: TypeAdapter[Any] | None) -> Any:
-    """The value of a checkpoint. Raises StepError for a step that failed."""
+def read(checkpoint: str, adapter: Adapter) -> Any:
+    """The value of a checkpoint. Raises the error of a step that failed, and BadResult for a result that could not be
+    kept."""
+    if checkpoint.startswith(_VALUE):
+        content = checkpoint[len(_VALUE) : -1]
+        return json.loads(content) if adapter is None else adapter.validate_json(content)
     found = json.loads(checkpoint)
-    if "error" in found:
-        raise StepError(*found["error"])
-    value = found["value"]
-    return value if adapter is None else adapter.validate_json(json.dumps(value))
+    if "bad" in found:
+        raise BadResult(found["bad"])
+    raise error_of(found["error"])
+
+
+def _check_size(size: int, most: int, step: str) -> None:
+    if size > most:
+        raise BadResult(
+            f"the result of step {step} has {size} bytes of JSON, and POSTERN_MAX_RESULT_BYTES allows {most}: return a "
+            "reference to it, such as the name of a stored file"
+        )
 
 
 def _plain_json(value: Any) -> bytes:
@@ -87,11 +96,10 @@ def _check_plain(value: Any) -> None:
             _check_plain(each)
     else:
         raise BadResult(
-            f"the result of a step has a value of type {type_name_of(kind)}: return dict, list, str, numbers, bool or "
+            f"the result of a step has a value of type {_name_of(kind)}: return dict, list, str, numbers, bool or "
             "None, or annotate the function's return type"
         )
 
 
-def type_name_of(kind: type) -> str:
-    """The name of a class."""
+def _name_of(kind: type) -> str:
     return str(type.__dict__["__name__"].__get__(kind))

@@ -9,6 +9,12 @@ class Holder(Protocol):
 
     turn: bool
 
+    def goes_on(self) -> None:
+        """It has a turn."""
+
+    def rests(self) -> None:
+        """It has none any more."""
+
 
 class Turns:
     """Turns of POSTERN_DURABLE_WORKERS. A run that waits has none."""
@@ -32,10 +38,12 @@ class Turns:
             self.wanted -= 1
             raise
         holder.turn = True
+        holder.goes_on()
 
     def give_back(self, holder: Holder) -> None:
         """The holder waits, or has ended. If it has no turn, nothing happens."""
         if holder.turn:
             holder.turn = False
+            holder.rests()
             self.wanted -= 1
             self._turns.release()

@@ -8,14 +8,12 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection
 
-from postern.journal.durable_upkeep import SILENCE, Reaped, counts, owners, reap, take_up_again
+from postern.journal.durable_upkeep import FRESH, SILENCE, Reaped, counts, owners, reap, take_up_again
 from postern.journal.process_identity import lives
 from postern.journal.server_processes import NO_ROW, Seen, ServerProcess, gone, watch
 
 BEAT_EVERY = 2.0
 """Seconds between two beats of a server process that has the durable engine."""
-FRESH = 6.0
-"""A server process whose last beat is older begins no step: others take its runs over SILENCE after they saw it."""
 LOOK_EVERY = 10.0
 """Seconds between two looks for owners that have no row, and for runs that read Interrupted."""
 COUNT_EVERY = 15.0

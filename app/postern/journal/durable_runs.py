@@ -90,6 +90,15 @@ class Hold(NamedTuple):
     attempt: int
 
 
+class Parked(NamedTuple):
+    """A run that is parked, with the digest of the code that it did not fit."""
+
+    run_id: str
+    workflow: str
+    reason: str
+    digest: str
+
+
 # Acceptance
 
 
@@ -198,10 +207,18 @@ def let_go(connection: Connection, hold: Hold) -> bool:
     return connection.execute(update(durable_runs).where(*mine).values(owner=None)).rowcount == 1
 
 
-def park(connection: Connection, hold: Hold, reason: Reason) -> bool:
-    """The run cannot go on now, for a reason that is not its own. It never fails by that."""
-    how = {"phase": Phase.PARKED.value, "owner": None, **_NO_WAIT, "reason": reason.value}
+def park(connection: Connection, hold: Hold, reason: Reason, digest: str) -> bool:
+    """The run cannot go on now, for a reason that is not its own. It never fails by that. `digest` is of the code that
+    it does not fit, "" if there is none."""
+    how = {"phase": Phase.PARKED.value, "owner": None, **_NO_WAIT, "reason": reason.value, "digest": digest}
     return _move(connection, _mine(hold), State.WAITING, how)
+
+
+def parked(connection: Connection) -> list[Parked]:
+    """The runs that are parked."""
+    table = durable_runs.c
+    found = select(table.run_id, table.workflow, table.reason, table.digest).where(_is(Phase.PARKED))
+    return [Parked(*row) for row in connection.execute(found)]
 
 
 def unpark(connection: Connection, run_ids: Sequence[str]) -> int:
@@ -238,7 +255,7 @@ def record_outcome(
     values = {"phase": Phase.ENDED.value, "owner": None, **_NO_WAIT, "failed_step": failed_step}
     values |= {"reply": sealed, "reply_key_version": reply_key_version}
     if row[_STATE] == State.SUCCEEDED.value:
-        values |= {"request": None, "key_version": None}
+        values |= {"request": None, "key_version": None, "discard": 1}
         connection.execute(update(signals).where(signals.c.run_id == hold.run_id).values(body=None))
     connection.execute(update(durable_runs).where(durable_runs.c.run_id == hold.run_id).values(values))
     end_approvals(connection, hold.run_id)

@@ -13,7 +13,7 @@ durable_runs = Table(
     Column("owner", Text),  # the server process that runs it, or waits for it in memory
     Column("attempt", Integer, nullable=False),  # how often it was taken by a server process
     Column("deaths", Integer, nullable=False),  # how many server processes died while its code ran
-    Column("digest", Text, nullable=False),  # of the file with its workflow, when it was accepted
+    Column("digest", Text, nullable=False),  # of the file with its workflow, when it was accepted or parked
     Column("reason", Text),  # why it waits: see `journal.durable_runs.Reason`
     Column("waits_for", Text),  # the name of the signal or approval
     Column("wakes_at", Double),  # when it goes on without one; NULL if it waits without a limit
@@ -24,6 +24,7 @@ durable_runs = Table(
     Column("resumed_by", Text),  # JSON: who resumed it, as [tenant, object] pairs; NULL if nobody did
     Column("reply", Text),  # the whole reply, sealed; NULL where the record has all of it
     Column("reply_key_version", Text),  # of the key that sealed the reply
+    Column("discard", Integer),  # 1 once it has succeeded, until its checkpoints are deleted
     PrimaryKeyConstraint("run_id"),
 )
 """Runs that outlive the request, the server process and the machine that accepted them."""
@@ -41,6 +42,9 @@ _OWNED = text("owner IS NOT NULL")
 Index("durable_runs_by_owner", durable_runs.c.owner, sqlite_where=_OWNED, postgresql_where=_OWNED)
 _WAKES = text("phase = 'waiting'")
 Index("durable_runs_by_wakes_at", durable_runs.c.wakes_at, sqlite_where=_WAKES, postgresql_where=_WAKES)
+
+_DISCARDED = text("discard = 1")
+Index("durable_runs_by_discard", durable_runs.c.run_id, sqlite_where=_DISCARDED, postgresql_where=_DISCARDED)
 
 signals = Table(
     "signals",

@@ -19,6 +19,8 @@ from postern.journal.server_processes import NO_ROW, ServerProcess
 
 SILENCE = 10.0
 """Seconds without a beat until a process's durable runs are taken over."""
+FRESH = 6.0
+"""A server process whose last committed beat is older begins no step, and claims nothing."""
 DEATHS = 5
 """So many server processes may die while a run's code runs. Then the run has failed."""
 REAP_LOCK = 0x706F7376
@@ -79,6 +81,17 @@ def owned(connection: Connection, node: str) -> list[Hold]:
     return [Hold(*row) for row in connection.execute(mine)]
 
 
+def has_work(connection: Connection, now: float) -> tuple[bool, bool]:
+    """Whether runs that nobody has in memory need not wait any longer, and whether runs are ready to be claimed."""
+    table = durable_runs.c
+    due = table.phase == Phase.WAITING.value, table.owner.is_(None), table.wakes_at <= now
+    wakes, ready = (
+        connection.execute(select(table.run_id).where(*which).limit(1)).first() is not None
+        for which in (due, (table.phase == Phase.READY.value,))
+    )
+    return wakes, ready
+
+
 def lost(found: Iterable[Hold], here: Collection[str], earlier: Collection[Hold]) -> list[Hold]:
     """Those of `found` that are not `here`, and were found by the `earlier` look too: what was only just claimed may
     not have arrived."""
@@ -97,12 +110,6 @@ def put_back(connection: Connection, holds: Iterable[Hold]) -> list[str]:
         _moved(connection, and_(mine, table.phase == Phase.WAITING.value), {"owner": None})
     set_state(connection, ready, State.WAITING)
     return ready
-
-
-def has_ended(connection: Connection, run_id: str) -> bool:
-    """Whether a run has ended, or is not there any more."""
-    phase = connection.execute(select(durable_runs.c.phase).where(durable_runs.c.run_id == run_id)).scalar()
-    return phase in (None, Phase.ENDED.value)
 
 
 def take_up_again(connection: Connection) -> int:

@@ -1,6 +1,7 @@
 """Time limits of runs. One timer serves all of them: a timer for each would cost more than a short run."""
 
 import asyncio
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context
@@ -51,6 +52,18 @@ class Deadlines:
     def left(self, task: Task) -> float:
         """The seconds until the limit of this task; 0 if there is none any more."""
         return max(0.0, self._until.get(task, 0.0) - monotonic())
+
+    def pause(self, task: Task) -> float:
+        """Stop the time of this task, which can still be expired. Returns the seconds until its limit."""
+        left = self.left(task)
+        if task in self._until:
+            self._until[task] = math.inf
+        return left
+
+    def go_on(self, task: Task, seconds: float) -> None:
+        """The time of this task goes on, with so many seconds until its limit."""
+        if task in self._until:
+            self._until[task] = monotonic() + seconds
 
     def expire(self, task: Task) -> None:
         """End the time of this task now."""

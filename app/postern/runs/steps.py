@@ -63,10 +63,18 @@ class Steps:
         self._threads.close()
 
     async def run(
-        self, ctx: Context, number: int, function: Callable[..., Any], args: tuple[Any, ...], retry: Retry, name: str
+        self,
+        ctx: Context,
+        number: int,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        retry: Retry,
+        name: str,
+        note: Note | None = None,
     ) -> Any:
         """Call the function and return its result. After a transient error, retry if the policy allows. The last error
-        is raised unchanged. A cancellation ends the step at once."""
+        is raised unchanged. A cancellation ends the step at once. `note` gets the record of this step in place of the
+        usual one, and at once."""
         step = Step(number, kept_step(name, function, secured=ctx.secured)[:LONGEST_NAME], succeeded=False, attempts=[])
         outside = part_of(ctx.run_id, Part(ctx.run_id, steps=number - 1))
         outside.steps += 1
@@ -92,7 +100,9 @@ class Steps:
                 going.set("postern.attempts", len(step.attempts))
             step.succeeded = True
         finally:
-            if ctx.recorded:
+            if note is not None:
+                note(ctx.run_id, step)
+            elif ctx.recorded:
                 self._home.soon(partial(self._note, ctx.run_id, step))
         return value
 

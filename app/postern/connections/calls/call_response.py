@@ -32,7 +32,8 @@ _FLOW_RUN = re.compile(r"[0-9]{10,40}(CU[0-9]{1,4})?")
 _NAN = "NaN or Infinity, which are not JSON (RFC 8259, section 6)."
 _NOT_JSON = "a JSON body that is not valid JSON."
 _OPENS = (b"{", b"[")
-_PLACES = ("Location", "Operation-Location", "Azure-AsyncOperation")
+OPERATION = "Operation-Location"
+_PLACES = ("Location", OPERATION, "Azure-AsyncOperation")
 """Headers with the address of a later result. The last two name a document that says how far the operation is
 (Microsoft REST API guidelines, long-running operations)."""
 

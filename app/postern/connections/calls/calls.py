@@ -15,9 +15,11 @@ from postern.connections.calls.attempts import Attempts
 from postern.connections.calls.call_advice import more_elements
 from postern.connections.calls.call_request import Sending, link_of, sending_of
 from postern.connections.calls.call_response import (
+    OPERATION,
     NotJson,
     TooManyElements,
     is_of_postern,
+    is_operation,
     location_of,
     run_id_of,
 )
@@ -38,6 +40,9 @@ if TYPE_CHECKING:
 
 OWN = "POSTERN_CLIENT_ID"
 """The signer of calls to workflows of this server."""
+
+
+Note = Callable[[str, Call], None]
 
 
 class Open(Protocol):
@@ -76,7 +81,7 @@ class Calls:
         settings: "Settings",
         served: "Callable[[], Mapping[str, Trigger]]",
         open_client: Open,
-        note: Callable[[str, Call], None],
+        note: Note,
         *,
         now: Callable[[], float] = time,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -96,8 +101,9 @@ class Calls:
         """Release the thread that reads large replies."""
         self._replies.close()
 
-    async def call(self, ctx: "Context", outgoing: Outgoing) -> Any:
-        """The result of a call, or a Handle if the author does not wait for it. Raises CallError."""
+    async def call(self, ctx: "Context", outgoing: Outgoing, note: Note | None = None) -> Any:
+        """The result of a call, or a Handle if the author does not wait for it. `note` gets its record in place of the
+        usual one, and at once. Raises CallError."""
         name = SECURED_NAME if ctx.secured else outgoing.trigger  # until it is known as the name of a target
         call = Call(outgoing.number, outgoing.step, name, self._attempts.now())
         try:
@@ -112,7 +118,9 @@ class Calls:
             raise
         finally:
             call.ended_at = self._attempts.now()
-            if ctx.recorded:
+            if note is not None:
+                note(ctx.run_id, call)
+            elif ctx.recorded:
                 self._home.soon(partial(self._note, ctx.run_id, call))
         raise wrong
 
@@ -136,9 +144,16 @@ class Calls:
         if outgoing.wait:
             return await self._value(target, response, _caller(ctx))
         fetch = partial(self._fetch, ctx, target, sending, location, response, outgoing.retry)
-        return Handle(
-            target.entry, run_id=call.run_id, location=location, done=not location and not refused, fetch=fetch
-        )
+        done = not location and not refused
+        operation = accepted and is_operation(response)
+        return Handle(target.entry, run_id=call.run_id, location=location, done=done, fetch=fetch, operation=operation)
+
+    async def later(self, ctx: "Context", outgoing: Outgoing, location: str, *, operation: bool) -> Any:
+        """The result behind a Handle that another execution of the run had, by its `location`. Raises CallError."""
+        target = self._targets.find(outgoing.trigger)
+        sending = sending_of(ctx, outgoing, target)
+        accepted = Response(ACCEPTED, headers={OPERATION if operation else "Location": location})
+        return await self._fetch(ctx, target, sending, location, accepted, outgoing.retry)
 
     def _client(self, ctx: "Context", target: Target, *, below: bool) -> AsyncClient:
         entry, url = target.entry, target.url

@@ -43,12 +43,14 @@ def _create_durable_runs() -> None:
         sa.Column("resumed_by", sa.Text()),
         sa.Column("reply", sa.Text()),
         sa.Column("reply_key_version", sa.Text()),
+        sa.Column("discard", sa.Integer()),
         sa.PrimaryKeyConstraint("run_id", name="durable_runs_key"),
     )
     unended = _where("phase <> 'ended'")
     op.create_index("durable_runs_by_phase", "durable_runs", ["phase", "workflow", "run_id"], **unended)
     op.create_index("durable_runs_by_owner", "durable_runs", ["owner"], **_where("owner IS NOT NULL"))
     op.create_index("durable_runs_by_wakes_at", "durable_runs", ["wakes_at"], **_where("phase = 'waiting'"))
+    op.create_index("durable_runs_by_discard", "durable_runs", ["run_id"], **_where("discard = 1"))
 
 
 def _create_signals() -> None:

@@ -1,0 +1,345 @@
+"""The executions of durable runs in this server process: each calls the workflow's function, and ends with the record
+of its outcome, or is left to another execution."""
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import structlog
+from sqlalchemy import select
+
+from postern.authoring.context import Context, Services
+from postern.authoring.uses import limited
+from postern.authoring.waits import StepError
+from postern.catalog import Trigger
+from postern.connections.faults import ConnectionFault
+from postern.connections.sealing.sealed_text import CannotOpen
+from postern.durable.dbos_engine import Checkpoints, Later, Left
+from postern.durable.execution import CURRENT, Execution
+from postern.durable.kept_outcomes import outcome_read, outcome_written
+from postern.durable.payload import Payload, unpacked
+from postern.durable.replies import reply_of
+from postern.durable.turns import Turns
+from postern.durable.works import Works, digest_of
+from postern.errors import Problem
+from postern.journal.durable_ends import repeated
+from postern.journal.durable_runs import Claimed, Hold, Phase, Reason, owns, park, record_outcome
+from postern.journal.durable_tables import durable_runs
+from postern.journal.durable_upkeep import FRESH, owned, put_back
+from postern.journal.run import Outcome, Run
+from postern.journal.writing.rows import facts
+from postern.runs.deadlines import Deadlines, Task
+from postern.runs.outcomes import cut_off, raised, succeeded
+from postern.runs.runner import holder
+from postern.runs.threads import NotBegun
+from postern.trace import RUN
+
+DRAIN = 5.0
+"""Seconds that steps under way have to end when the server process ends."""
+RECORD_AGAIN = 1.0
+"""Seconds until an outcome that could not be recorded is tried again."""
+
+Checkpoint = Callable[[Context, str, Callable[[int], Coroutine[Any, Any, str]]], Awaitable[str]]
+
+log = structlog.get_logger("postern.durable")
+
+
+class Executions:
+    """The executions here, by the ids of their runs. `services` and `checkpoint` are set before the first. `freed` is
+    called when one has ended."""
+
+    def __init__(
+        self, node: str, works: Works, turns: Turns, now: Callable[[], float], freed: Callable[[], object]
+    ) -> None:
+        self.here: dict[str, Execution] = {}
+        self.services: Services | None = None
+        self.checkpoint: Checkpoint | None = None
+        self.closed = False
+        self._stopping = False
+        self._node = node
+        self._works = works
+        self._turns = turns
+        self._now = now
+        self._freed = freed
+        self._gone = asyncio.Event()
+        self._deadlines = Deadlines(self._abandoned)
+        self._ending: set[asyncio.Task[bool]] = set()
+
+    def left(self, run_id: str) -> float:
+        """The seconds until a run here times out; 0 if it is not here."""
+        execution = self.here.get(run_id)
+        return self._deadlines.left(execution.task) if execution is not None else 0.0
+
+    def of_run(self, run_id: str) -> Execution:
+        """The execution that the current code belongs to, or that of this run. Raises Left if there is none any
+        more."""
+        current = CURRENT.get()
+        execution = current if current is not None and current.run_id == run_id else self.here.get(run_id)
+        if execution is None:
+            raise Left(run_id)
+        return execution
+
+    def cancel(self, run_id: str, by: str, *, ended: bool) -> Task | None:
+        """Cancel a run for a caller (see `journal.run.actor`), and return its task; None if it is not here. One that
+        was `ended` in the journal leaves the memory. One that has not begun ends when it does."""
+        execution = self.here.get(run_id)
+        if execution is None:
+            return None
+        if ended:
+            execution.leave()
+        elif not execution.cancelled:
+            execution.cancelled, execution.cancelled_by = True, by
+            self._deadlines.expire(execution.task)
+        return execution.task
+
+    @property
+    def takes_more(self) -> bool:
+        """Whether runs may be claimed now."""
+        return not self._stopping and self._works.beat_age() < FRESH
+
+    async def may_begin(self, execution: Execution) -> bool:
+        """Whether an execution may begin a body now: the run is its own, and no other process can have taken this one
+        for gone. The beat comes last: who stood still after the comparison has an old one. Raises Later if this process
+        has not beaten for a while."""
+        if self._stopping or execution.left:
+            return False
+        mine: bool = await self._works.read(partial(owns, hold=execution.hold))
+        if mine and self._works.beat_age() >= FRESH:
+            raise Later("no-beat")
+        return mine
+
+    async def check_holds(self) -> None:
+        """Leave the runs that other processes have taken over, because this one seemed to be gone."""
+        before = list(self.here.values())
+        holds = set(await self._works.read(partial(owned, node=self._node)))
+        void = [execution for execution in before if execution.hold not in holds]
+        for execution in void:
+            execution.leave()
+        if void:
+            log.warning("durable-runs-lost", runs=len(void))
+
+    def begin_to_stop(self) -> None:
+        """This process is about to end: leave the runs that wait at once, and the others before their next step. A step
+        that is under way may end."""
+        self._stopping = True
+        for execution in list(self.here.values()):
+            if not execution.turn:
+                execution.leave()
+
+    async def drain(self) -> None:
+        """End all executions. What is in a step has DRAIN seconds to end, and is kept."""
+        self.closed = self._stopping = True
+        for execution in list(self.here.values()):
+            if execution.bodies and execution.turn:
+                execution.left = True
+            else:
+                execution.leave()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN):
+                while self.here:
+                    self._gone.clear()
+                    await self._gone.wait()
+        for execution in list(self.here.values()):
+            execution.leave()
+
+    async def run(self, claimed: Claimed, checkpoints: Checkpoints) -> bool:
+        """Execute a run. Returns whether its outcome is recorded: if not, it goes on in another execution."""
+        ended = not self._stopping and await self._run(claimed, checkpoints)
+        if not ended and self._stopping and not self.closed:  # others need not wait until this process has ended
+            hold = Hold(claimed.run_id, self._node, claimed.attempt)
+            await self._works.write(partial(put_back, holds=[hold]))
+        return ended
+
+    async def _run(self, claimed: Claimed, checkpoints: Checkpoints) -> bool:
+        hold = Hold(claimed.run_id, self._node, claimed.attempt)
+        if claimed.repeat_from is not None and not await self._works.write(partial(repeated, hold=hold)):
+            return False
+        trigger = self._works.triggers().get(claimed.workflow)
+        payload = await self._payload(claimed)
+        if payload is None or trigger is None:
+            if payload is not None:
+                await self._park(claimed, Reason.MISSING)
+            return False
+        execution = self._new(claimed, payload, trigger, checkpoints)
+        try:
+            await self._turns.take(execution)
+            try:
+                outcome = await self._outcome(execution, trigger)
+            finally:
+                self._turns.give_back(execution)
+            return await self._end(execution, outcome)
+        except (Left, asyncio.CancelledError):
+            if execution.park is not None:
+                await self._park(claimed, execution.park)
+            return False
+        finally:
+            if self.here.get(claimed.run_id) is execution:
+                del self.here[claimed.run_id]
+            self._gone.set()
+            self._freed()
+
+    async def _payload(self, claimed: Claimed) -> Payload | None:
+        """The request of a run; None if its key is not there: then it goes on later, or is parked."""
+        try:
+            text = await self._works.seals.open(claimed.run_id, "request", claimed.request, claimed.key_version)
+        except ConnectionFault as error:
+            log.warning("durable-run-left", run_id=claimed.run_id, cause=type(error).__name__)
+            return None
+        except CannotOpen:
+            await self._park(claimed, Reason.KEY)
+            return None
+        return unpacked(text)
+
+    def _new(self, claimed: Claimed, payload: Payload, trigger: Trigger, checkpoints: Checkpoints) -> Execution:
+        run = Run(claimed.run_id, trigger.workflow, payload.caller, payload.request, payload.started_at)
+        run.parent_run_id, run.resubmitted_from = payload.parent_run_id, payload.resubmitted_from
+        run.resubmitted_by, run.trace_id = payload.resubmitted_by, payload.trace_id
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("an execution needs a task")
+        execution = Execution(Hold(run.id, self._node, claimed.attempt), payload, run, checkpoints, task)
+        execution.deadlines = self._deadlines
+        if (older := self.here.get(run.id)) is not None:
+            older.leave()
+        self.here[run.id] = execution
+        CURRENT.set(execution)
+        RUN.set((run.id, run.request.trace))
+        return execution
+
+    async def _outcome(self, execution: Execution, trigger: Trigger) -> Outcome:
+        """Call the workflow's function. What it raises is its outcome, unless the execution was left."""
+        run = execution.run
+        try:
+            arguments = await self._works.arguments(trigger, run)
+        except Problem:
+            execution.left, execution.park = True, Reason.CHANGED
+            raise Left(run.id) from None
+        task = self._deadlines.begin(execution.payload.timeout)
+        if execution.cancelled:  # while it waited for its turn
+            self._deadlines.expire(task)
+        try:
+            context = self._context(execution)
+            if run.workflow.is_async:
+                outcome = succeeded(await run.workflow.function(context, **arguments), run.workflow.result)
+            else:
+                outcome = await self._whole(run, context, arguments)
+            if task in self._deadlines.expired:  # the workflow swallowed its cancellation
+                outcome = self._cut_off(execution)
+        except BaseException as error:  # SystemExit too: it ends the workflow, never the server
+            outcome = self._failure(error, execution, task)
+        finally:
+            self._deadlines.end(task)
+        if execution.left:  # whatever its code did then
+            raise Left(run.id)
+        return outcome
+
+    async def _whole(self, run: Run, context: Context, arguments: Mapping[str, Any]) -> Outcome:
+        """Run a `def` workflow as a whole in a thread: it is one checkpoint."""
+        if self.checkpoint is None:
+            raise RuntimeError("the engine has no checkpoints")
+
+        def call() -> Outcome | Awaitable[Any]:
+            try:
+                value = run.workflow.function(context, **arguments)
+                return value if inspect.isawaitable(value) else succeeded(value, run.workflow.result)
+            except BaseException as error:
+                return raised(error, run, self._works.pages)
+
+        async def body(_: int) -> str:
+            ended = await self._works.threads.run(run.workflow.name, call, holder(run))
+            if isinstance(ended, Outcome):
+                return outcome_written(ended)
+            try:  # a `def` around an `async def`
+                return outcome_written(succeeded(await ended, run.workflow.result))
+            except (Left, Later, asyncio.CancelledError, GeneratorExit):
+                raise
+            except BaseException as error:
+                return outcome_written(raised(error, run, self._works.pages))
+
+        return outcome_read(await self.checkpoint(context, "workflow", body))
+
+    def _failure(self, error: BaseException, execution: Execution, task: Task) -> Outcome:
+        """The outcome of a run whose workflow raised. Raises Left if the execution was left, or ended from outside.
+        Classes are compared without `isinstance`, which may run code of the author."""
+        kind = type(error)
+        ended = issubclass(kind, asyncio.CancelledError) and task.cancelling() > 0
+        if execution.left or issubclass(kind, Left) or (ended and task not in self._deadlines.expired):
+            execution.left = True
+            raise Left(execution.run_id) from None
+        if task in self._deadlines.expired:
+            return self._cut_off(execution, begun=kind is not NotBegun)
+        outcome = raised(error, execution.run, self._works.pages)
+        if kind is StepError:
+            outcome.error_type = str(error.type)  # type: ignore[attr-defined]
+        return outcome
+
+    def _cut_off(self, execution: Execution, *, begun: bool = True) -> Outcome:
+        execution.run.cancelled_by = execution.cancelled_by
+        return cut_off(execution.run, by_hand=execution.cancelled, begun=begun)
+
+    async def _end(self, execution: Execution, outcome: Outcome) -> bool:
+        """Record the outcome, for this execution only. While the journal is unavailable, it is tried again."""
+        run = execution.run
+        run.outcome, run.ended_at = outcome, self._now()
+        reply = await reply_of(execution, self._works.seals)
+        ending = partial(
+            record_outcome, facts=facts(run), hold=execution.hold, failed_step=execution.failed_step, reply=reply
+        )
+        while True:
+            try:
+                recorded: bool = await self._works.write(ending)
+                break
+            except Problem:
+                if self.closed or execution.left:
+                    return False
+            await asyncio.sleep(RECORD_AGAIN)
+        if recorded:
+            self._works.ended(run)
+        return recorded or await self.has_ended(run.id)
+
+    def _context(self, execution: Execution) -> Context:
+        run, services = execution.run, self.services
+        if services is None:
+            raise RuntimeError("the engine has no services")
+        workflow = run.workflow
+        if workflow.connections is not None or workflow.secrets is not None:
+            services = limited(services, workflow.connections, workflow.secrets)
+        started_by = execution.payload.started_by
+        context = Context(run.request, run.caller, run.id, workflow.name, services, True, workflow.secures, started_by)
+        context._secret_of_calls = bytes.fromhex(execution.payload.secret_of_calls)
+        return context
+
+    def _abandoned(self, task: Task) -> None:
+        """End a run whose code has swallowed its cancellation: it can begin nothing any more."""
+        execution = next((each for each in self.here.values() if each.task is task), None)
+        if execution is None:
+            return
+        workflow = execution.run.workflow
+        log.warning(
+            "run-abandoned",
+            run_id=execution.run_id,
+            workflow=workflow.name,
+            line=workflow.line,
+            fix="the workflow caught its cancellation: raise asyncio.CancelledError again, or catch Exception only",
+        )
+        if not execution.left:
+            ending = asyncio.get_running_loop().create_task(self._end(execution, self._cut_off(execution)))
+            self._ending.add(ending)
+            ending.add_done_callback(self._ending.discard)
+            execution.left = True
+
+    async def _park(self, claimed: Claimed, reason: Reason) -> None:
+        """The run waits for other code, or for its key."""
+        log.warning("run-parked", run_id=claimed.run_id, workflow=claimed.workflow, reason=reason.value)
+        digest = digest_of(self._works.triggers().get(claimed.workflow))
+        hold = Hold(claimed.run_id, self._node, claimed.attempt)
+        await self._works.write(partial(park, hold=hold, reason=reason, digest=digest))
+
+    async def has_ended(self, run_id: str) -> bool:
+        """Whether a run has its outcome, or is not known."""
+        phase = select(durable_runs.c.phase).where(durable_runs.c.run_id == run_id)
+        found = await self._works.read(lambda connection: connection.execute(phase).scalar())
+        return found in (None, Phase.ENDED.value)
