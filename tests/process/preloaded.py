@@ -33,7 +33,8 @@ WORKERS: "dict[int, Process]" = {}
 
 PROGRAM = """
 import fcntl, gc, json, os, runpy, signal, socket, sys
-import postern.assembly.application, postern.cli.commands, postern.cli.dev, postern.cli.serve, postern.server.process
+import postern.assembly.console, postern.assembly.application, postern.cli.commands, postern.cli.dev, postern.cli.serve
+import postern.server.process
 import alembic.command, anyio._backends._asyncio, httpcore2, httptools, psycopg, sqlite3, uvicorn.lifespan.on, uvloop
 import sqlalchemy.dialects.postgresql.psycopg, sqlalchemy.dialects.sqlite.pysqlite
 from postern.ids import _ids

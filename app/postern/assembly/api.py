@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 
-from postern import api
+from postern.api import routes as api
 from postern.api.approval_actions import ApprovalActions
 from postern.api.departure import Page
 from postern.api.docs import Docs, TokenCommand
