@@ -64,11 +64,7 @@ def api_part(
     journal, catalog, installation = base.journal, base.catalog, installation_of(base.settings)
     identify = base.identity.identification.identify
     docs = Docs(installation, identify, catalog.snapshot, local_tokens)
-
-    def underway(run_id: str) -> RunRecord | None:
-        run = runs.runner.underway(run_id)
-        return underway_record(run, journal.node) if run is not None else None
-
+    underway = _underway(runs, journal.node)
     waits = ResultWait(partial(journal.read, caller=SERVER))
     results = Results(journal.read, waits, durable.whole, console_on=bool(grants.address))
     durable.ended.listeners.append(waits.ended)
@@ -110,6 +106,14 @@ def api_part(
         results=results,
         durable=actions,
     )
+
+
+def _underway(runs: RunsPart, node: str) -> Underway:
+    def underway(run_id: str) -> RunRecord | None:
+        run = runs.runner.underway(run_id)
+        return underway_record(run, node) if run is not None else None
+
+    return underway
 
 
 def _of_waits(base: Foundation, durable: DurablePart, run_audit: RunAudit) -> tuple[ApprovalActions, SignalActions]:
