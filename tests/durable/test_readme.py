@@ -12,8 +12,8 @@ from postern.durable.engine import RECONCILE
 from postern.durable.upkeep import BEAT_EVERY
 from postern.errors import PROBLEMS
 from postern.journal.database.engine import IDLE_SECONDS
-from postern.journal.durable_runs import Phase, Reason
-from postern.journal.durable_upkeep import DEATHS, FRESH, SILENCE
+from postern.journal.durable_runs import DEATHS, Phase, Reason
+from postern.journal.durable_upkeep import FRESH, SILENCE
 from postern.settings import settings_table
 from postern.settings.role import Role
 from tests.pages import table_rows
