@@ -104,7 +104,7 @@ def paths(installation: Installation) -> list[str]:
         *(f"/approvals/{run}/manager" for run in (theirs, mine)),
         *("/approvals", "/approvals?cursor=x", "/runs?state=Waiting", "/runs/parked"),
         *(f"/runs/{run}" for run in durable),
-        *(f"/runs/{durable[2]}/resume", f"/runs/{mine}/cancel"),
+        *(f"/runs/{durable[2]}/resume", f"/runs/{mine}/cancel", f"/runs/{durable[1]}/signal"),
         *(f"/runs/{failed}/resubmit", f"/runs/{failed}/cancel"),
         *("/refusals", f"/refusals/{refused}", "/workflows", "/workflows/ask", "/connections", "/secrets"),
         *("/audit", "/audit?kind=admission&who=ada&since=1h", "/audit?kind=none", "/signed-urls"),
