@@ -58,6 +58,10 @@ class Reason(StrEnum):
     MISSING = "workflow-missing"
     CHANGED = "workflow-changed"
     KEY = "key-unavailable"
+    RESTORED = "restored"
+    """The database is of a backup: what the run did since then is not known."""
+    LOST = "checkpoints-missing"
+    """The same, and the backup has no checkpoints: the run would begin anew."""
 
 
 @dataclass(frozen=True, slots=True)
