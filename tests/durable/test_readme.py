@@ -21,7 +21,7 @@ from tests.pages import table_rows
 FOLDER = Path(postern.durable.__file__).parent
 PAGE = (FOLDER / "README.md").read_text("utf-8")
 OPERATING = (FOLDER / "OPERATING.md").read_text("utf-8")
-PARKS = {Reason.MISSING, Reason.CHANGED, Reason.KEY}
+WAITS = {Reason.SLEEP, Reason.SIGNAL, Reason.APPROVAL}
 
 
 def names(rows: list[list[str]]) -> list[str]:
@@ -43,11 +43,11 @@ def test_the_traps_name_files_that_are_there():
 def test_the_table_of_phases_is_the_programs():
     assert names(table_rows(OPERATING, "Where a run is")) == [str(phase) for phase in Phase]
     text = OPERATING.split("## Where a run is")[1].split("\n## ")[0]
-    assert {reason for reason in Reason if f"`{reason.value}`" in text} == set(Reason) - PARKS
+    assert {reason for reason in Reason if f"`{reason.value}`" in text} == WAITS
 
 
 def test_the_table_of_parked_reasons_is_the_programs():
-    assert set(names(table_rows(OPERATING, "Parked runs"))) == {str(reason) for reason in PARKS}
+    assert set(names(table_rows(OPERATING, "Parked runs"))) == {str(reason) for reason in set(Reason) - WAITS}
 
 
 def test_the_table_of_roles_is_the_programs():
