@@ -130,13 +130,14 @@ class Executions:
                 execution.leave()
 
     async def drain(self) -> None:
-        """End all executions. What is in a step has DRAIN seconds to end, and is kept."""
-        self.closed = self._stopping = True
+        """End all executions. What is in a step has DRAIN seconds to end, and is kept, unless this process began to
+        stop before."""
+        late, self.closed, self._stopping = self._stopping, True, True
         for execution in list(self.here.values()):
-            if execution.bodies and execution.turn:
-                execution.left = True
-            else:
+            if late or not (execution.under_way and execution.turn):
                 execution.leave()
+            else:
+                execution.left = True
         with suppress(TimeoutError):
             async with asyncio.timeout(DRAIN):
                 while self.here:
