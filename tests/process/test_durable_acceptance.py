@@ -6,7 +6,9 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +17,11 @@ from tests.process.servers import until
 
 PROGRAM = Path(__file__).with_name("process_of_0001.py")
 BEATS = "SELECT beat FROM nodes WHERE id = 'durable'"
+
+
+def differs(cluster: Cluster, before: list[Any]) -> bool:
+    """Whether the shared row of `nodes` has beaten since."""
+    return cluster.rows(BEATS) != before
 
 
 @pytest.fixture
@@ -73,7 +80,7 @@ def test_a_process_of_release_0_1_neither_ends_durable_runs_nor_frees_their_keys
     until(lambda: cluster.running(first))
     for at in (20, 40):
         before = cluster.rows(BEATS)
-        until(lambda before=before: cluster.rows(BEATS) != before)
+        until(partial(differs, cluster, before))
         assert look(at) == []
     cluster.kill(first)
     look(45)
