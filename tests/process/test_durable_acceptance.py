@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,11 +16,6 @@ from tests.process.servers import until
 
 PROGRAM = Path(__file__).with_name("process_of_0001.py")
 BEATS = "SELECT beat FROM nodes WHERE id = 'durable'"
-
-
-def differs(cluster: Cluster, before: list[Any]) -> bool:
-    """Whether the shared row of `nodes` has beaten since."""
-    return cluster.rows(BEATS) != before
 
 
 @pytest.fixture
@@ -80,7 +74,7 @@ def test_a_process_of_release_0_1_neither_ends_durable_runs_nor_frees_their_keys
     until(lambda: cluster.running(first))
     for at in (20, 40):
         before = cluster.rows(BEATS)
-        until(partial(differs, cluster, before))
+        until(partial(_changed, cluster, before))
         assert look(at) == []
     cluster.kill(first)
     look(45)
@@ -98,3 +92,7 @@ def test_a_process_of_release_0_1_neither_ends_durable_runs_nor_frees_their_keys
     )
     assert look(220) == []
     assert [note.what for note in cluster.notes()] == ["0", "0", "1", "2", "3", "4"]
+
+
+def _changed(cluster: Cluster, before: list[tuple[object, ...]]) -> bool:
+    return cluster.rows(BEATS) != before
