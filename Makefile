@@ -29,8 +29,8 @@ run: .venv/ready ## Serve workflows/ with a local tenant (postern dev)
 
 # The tests start Python hundreds of times, so its compiled modules are kept, even if the environment turns that off.
 unexport PYTHONDONTWRITEBYTECODE
-# Tests also wait for processes, so there is one worker more than cores.
-WORKERS ?= $(shell expr $$(nproc 2>/dev/null || sysctl -n hw.ncpu) + 1)
+# Tests also wait for processes and clocks, so there are two workers more than cores.
+WORKERS ?= $(shell expr $$(nproc 2>/dev/null || sysctl -n hw.ncpu) + 2)
 PYTEST = .venv/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test: .venv/ready ## Run the tests, on all cores, in a random order (ARGS="--randomly-seed=N" repeats an order)

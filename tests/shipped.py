@@ -6,7 +6,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).parent.parent
-EXAMPLES = ("book_room", "find_people", "hello", "my_profile", "payroll", "request_leave", "visit", "whoami")
+EXAMPLES = (
+    "book_room",
+    "find_people",
+    "hello",
+    "my_profile",
+    "order_laptop",
+    "payroll",
+    "request_leave",
+    "visit",
+    "whoami",
+)
 
 
 def copy_examples(folder: Path) -> Path:

@@ -29,7 +29,9 @@ class Rules:
     """How it answers. `answer` is in place of tokens for the next `times` token requests (None: all of them): a status
     such as "503", "html" for a page with status 200, or the `error` of a JSON document, of status 400 or, with
     `error_status`, another. `used_up` says that the refresh token is used up all the same. `slow` are seconds before
-    each answer of the token endpoint, after it took the token."""
+    each answer of the token endpoint, after it took the token. `challenge` are claims (JSON) that its own API asks for:
+    a token that was requested without them gets a claims challenge, and with `deaf` each token does. With `step_up`
+    only a person can meet claims: a refresh with others than those of the sign-in is `interaction_required`."""
 
     rotate: bool = True
     grace: float = 0.0
@@ -48,6 +50,9 @@ class Rules:
     denied: str = ""
     iss: str | None = None
     client_secret: str = CLIENT_SECRET
+    challenge: str = ""
+    deaf: bool = False
+    step_up: bool = False
 
 
 class Tokens(NamedTuple):
@@ -59,7 +64,8 @@ class Tokens(NamedTuple):
 
 @dataclass
 class Family:
-    """What came of one consent. `used` are the refresh tokens that were used, and when."""
+    """What came of one consent. `used` are the refresh tokens that were used, and when, `met` the claims of the
+    sign-in, and `claims` those that each access token was requested with."""
 
     account: str
     scopes: str
@@ -69,6 +75,8 @@ class Family:
     access: set[str] = field(default_factory=set)
     used: dict[str, float] = field(default_factory=dict)
     of: dict[str, int] = field(default_factory=dict)
+    met: str = ""
+    claims: dict[str, str] = field(default_factory=dict)
 
 
 class StrictProvider:
@@ -134,6 +142,16 @@ class StrictProvider:
         with self._lock:
             return next((each.account for each in self.families if access_token in each.access), "")
 
+    def challenges(self, access_token: str) -> str:
+        """The claims challenge for an access token (Microsoft, "Claims challenges, claims requests and client
+        capabilities"); "" for one that was requested with the claims of the rules."""
+        with self._lock:
+            asked, found = self.rules.challenge, (each.claims.get(access_token) for each in self.families)
+            if not asked or (asked in found and not self.rules.deaf):
+                return ""
+            encoded = base64.b64encode(asked.encode()).decode()
+            return f'Bearer realm="", error="insufficient_claims", claims="{encoded}"'
+
     # What is asked
 
     def metadata(self) -> dict[str, Any]:
@@ -173,7 +191,7 @@ class StrictProvider:
             found = next((each for each in self.families if form.get("refresh_token", "") in each.of), None)
             if found is None or form.get("grant_type") != "refresh_token":
                 return self._said(400, "invalid_grant")
-            return self._for_refresh_token(found, form["refresh_token"])
+            return self._for_refresh_token(found, form["refresh_token"], form.get("claims", ""))
 
     def revoke(self, form: dict[str, str], authorization: str) -> tuple[int, dict[str, Any] | str]:
         """RFC 7009: any of its tokens ends the family."""
@@ -197,10 +215,11 @@ class StrictProvider:
         if special is not None:
             return special
         family = Family(self.rules.account, asked.get("scope", "") if self.rules.scopes is None else self.rules.scopes)
+        family.met = asked.get("claims", "")
         self.families.append(family)
-        return self._document(family, self._issue(family))
+        return self._document(family, self._issue(family, family.met))
 
-    def _for_refresh_token(self, family: Family, token: str) -> tuple[int, dict[str, Any] | str]:
+    def _for_refresh_token(self, family: Family, token: str, claims: str) -> tuple[int, dict[str, Any] | str]:
         self.requests[f"{self.families.index(family)}/{family.of[token]}"] += 1
         special = self._special()
         if special is not None and not self.rules.used_up:
@@ -210,17 +229,20 @@ class StrictProvider:
             self._end(family, "reuse of a refresh token")
         if family.revoked:
             return self._said(400, "invalid_grant")
+        if self.rules.step_up and claims not in ("", family.met):
+            return self._said(400, "interaction_required", claims=claims)
         if self.rules.rotate:
             family.used.setdefault(token, time.monotonic())
-        return special or self._document(family, self._issue(family))
+        return special or self._document(family, self._issue(family, claims))
 
-    def _issue(self, family: Family) -> Tokens:
+    def _issue(self, family: Family, claims: str = "") -> Tokens:
         family.generation += 1
         if self.rules.rotate or not family.refresh:
             family.refresh = f"refresh-{secrets.token_urlsafe(24)}"
             family.of[family.refresh] = family.generation
         tokens = Tokens(f"access-{secrets.token_urlsafe(24)}", family.refresh)
         family.access.add(tokens.access_token)
+        family.claims[tokens.access_token] = claims
         return tokens
 
     def _document(self, family: Family, tokens: Tokens) -> tuple[int, dict[str, Any] | str]:
@@ -248,9 +270,9 @@ class StrictProvider:
             return int(rules.answer), "overloaded"
         return self._said(rules.error_status, rules.answer)
 
-    def _said(self, status: int, error: str) -> tuple[int, dict[str, Any] | str]:
+    def _said(self, status: int, error: str, **more: str) -> tuple[int, dict[str, Any] | str]:
         self.answers[error] += 1
-        return status, {"error": error, "error_description": "a description with a marker: refresh-marker"}
+        return status, {"error": error, "error_description": "a description with a marker: refresh-marker", **more}
 
     def _end(self, family: Family, why: str) -> None:
         family.revoked = family.revoked or why
@@ -285,8 +307,7 @@ class Handler(BaseHTTPRequestHandler):
         elif url.path == "/report":
             self._send(200, self.provider.report())
         elif url.path == "/me":
-            account = self.provider.accepts(self.headers.get("Authorization", "").removeprefix("Bearer "))
-            self._send(200 if account else 401, {"account": account} if account else {"error": "invalid_token"})
+            self._me(self.headers.get("Authorization", "").removeprefix("Bearer "))
         else:
             self._send(404, {"error": "not_found"})
 
@@ -306,6 +327,14 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/token" and rules.slow:
             time.sleep(rules.slow)
         self._send(status, found, {"Retry-After": rules.retry_after} if rules.retry_after else {})
+
+    def _me(self, token: str) -> None:
+        account = self.provider.accepts(token)
+        challenge = self.provider.challenges(token) if account else "Bearer"
+        if challenge:
+            self._send(401, {"error": "invalid_token"}, {"WWW-Authenticate": challenge})
+        else:
+            self._send(200, {"account": account})
 
     def _send(self, status: int, found: Mapping[str, Any] | str, headers: Mapping[str, str] | None = None) -> None:
         data = (found if isinstance(found, str) else json.dumps(found)).encode()

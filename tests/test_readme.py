@@ -47,7 +47,7 @@ def test_the_table_of_access_modes_is_the_programs():
 
 def test_the_table_of_options_names_every_option_of_a_workflow():
     named = re.findall(r"`([a-z_]+)`", " ".join(row[0] for row in table_after("Workflows")))
-    options = set(workflow.__kwdefaults__ or {}) - {"durable"}
+    options = set(workflow.__kwdefaults__ or {})
     assert set(named) == options
 
 

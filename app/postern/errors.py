@@ -86,6 +86,11 @@ PROBLEMS: Mapping[str, ProblemType] = {
         "the claims of WWW-Authenticate if it has any.",
     ),
     "forbidden": ProblemType(403, "Forbidden", "Operator role required."),
+    "self-approval": ProblemType(
+        403,
+        "Self-approval",
+        "You caused this run, so another person has to decide: the author allows no self-approval.",
+    ),
     "unknown-trigger": ProblemType(404, "Unknown trigger", "There is no trigger at this URL."),
     "unknown-run": ProblemType(
         404, "Unknown run", "There is no such run, or it is not yours: send the token of the caller who started it."
@@ -108,6 +113,7 @@ PROBLEMS: Mapping[str, ProblemType] = {
     "approval-decided": ProblemType(
         409, "Approval decided", "The decision was made already, or the time for it is over: the first one stands."
     ),
+    "cannot-resume": ProblemType(409, "Cannot resume", "This run cannot be resumed."),
     "cannot-resubmit": ProblemType(409, "Cannot resubmit", "This run cannot be started again from its record."),
     "confirmation-required": ProblemType(
         409, "Confirmation required", "This may shut out the last operator: send `confirm` to do it nevertheless."

@@ -15,8 +15,8 @@ from httpx2 import ASGITransport
 from sqlalchemy import Connection, Engine, insert, select, update
 from starlette.applications import Starlette
 
-from postern import api
 from postern.access import Caller, StartedBy
+from postern.api import routes as api
 from postern.assembly import create_identity, installation_of, load_catalog, tenants
 from postern.assembly.asgi import nothing_here
 from postern.authoring.request import Request

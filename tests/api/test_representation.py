@@ -46,6 +46,7 @@ def test_a_run_is_shown_with_all_of_its_members():
         "resubmitted_from": None,
         "resubmitted_by": None,
         "cancelled_by": None,
+        "durable": None,
         "trace_id": "0" * 31 + "1",
         "steps": [
             {

@@ -11,7 +11,7 @@ from postern.assembly.runs import _holder_of
 from postern.runs.executor import LEFT_BEHIND
 from postern.trace import RUN
 
-RUNS = {
+RUNS: dict[str, Any] = {
     "of ada": SimpleNamespace(
         workflow=SimpleNamespace(name="hello"),
         caller=Caller("user", "ada", "tenant"),
@@ -27,10 +27,9 @@ RUNS = {
 )
 def test_code_of_authors_has_a_share_also_when_its_run_has_ended(run_id: str | None, who: Any):
     """The threads of the server itself have no bound: tasks left behind would take all of them, one request each."""
-    find: Any = RUNS.get
 
     def in_context() -> Any:
         RUN.set((run_id, None) if run_id is not None else None)
-        return _holder_of(find)
+        return _holder_of(RUNS.get)
 
     assert copy_context().run(in_context) == who

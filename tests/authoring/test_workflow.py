@@ -147,7 +147,8 @@ async def generating_async(ctx: Context) -> Any:
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: loosely(durable=True), "not available yet"),
+        (lambda: loosely(durable=True, stateless=True), "exclude each other"),
+        (lambda: loosely(signals=tenant_users()), "needs durable=True"),
         (lambda: loosely(Order), "decorates a function"),
         (lambda: loosely(functools.partial(named("x"))), "decorates a function"),
         (lambda: loosely(loosely(named("x"))), "not Workflow"),

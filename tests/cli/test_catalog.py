@@ -18,6 +18,7 @@ EXAMPLES = [
     "hello",
     "issue-badge",
     "my-profile",
+    "order-laptop",
     "payroll",
     "register-visitor",
     "request-leave",

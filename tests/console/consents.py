@@ -29,6 +29,11 @@ async def read_ticket(ctx: Context) -> int:
     return (await ctx.connection("tickets").get("/")).status_code
 
 @workflow(access=tenant_users())
+async def read_account(ctx: Context) -> str:
+    found = await ctx.connection("notes").get("/me")
+    return found.json().get("account", str(found.status_code))
+
+@workflow(access=tenant_users())
 async def read_wiki(ctx: Context) -> int:
     return (await ctx.connection("shared").get("/")).status_code
 """
@@ -66,11 +71,14 @@ class Installation:
         """All of it. Returns what the callback answers."""
         return await browser.get(await self.agree(await self.begin(browser, name, **fields)))
 
+    async def reply(self, workflow: str, who: str) -> Response:
+        """What a person gets who calls a workflow."""
+        headers = {"authorization": f"Bearer {self.tenant.token(who)}"}
+        return await self.console.browser().client.post(f"/triggers/{workflow}", headers=headers)
+
     async def run(self, workflow: str, who: str) -> str:
         """The path of the page of a run that this person starts."""
-        headers = {"authorization": f"Bearer {self.tenant.token(who)}"}
-        ran = await self.console.browser().client.post(f"/triggers/{workflow}", headers=headers)
-        return f"/console/runs/{ran.headers['x-run-id']}"
+        return f"/console/runs/{(await self.reply(workflow, who)).headers['x-run-id']}"
 
     def grants(self) -> list[Any]:
         """The rows of grants."""

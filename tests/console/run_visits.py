@@ -18,10 +18,14 @@ from starlette.routing import compile_path
 
 from postern.access import Caller, Refused, StartedBy
 from postern.api.access import is_operator
+from postern.api.approval_actions import ApprovalActions, as_it_is
+from postern.api.durable_actions import DurableActions
 from postern.api.resubmit import resubmitter
 from postern.assembly import installation_of, load_catalog
+from postern.assembly.catalog import binding
 from postern.authoring.request import Request as WorkflowRequest
 from postern.browser_secrets import hash_of
+from postern.console.approvals import Approvals
 from postern.console.navigation import NAVIGATION
 from postern.console.page import PageRoute, Shown, Viewer, Visit
 from postern.console.render import render
@@ -129,6 +133,8 @@ class RunConsole:
     """What starts a run."""
     started: list[tuple[str, Caller, bytes, list[str]]] = field(default_factory=list)
     ways: list[StartedBy] = field(default_factory=list)
+    come: list[str] = field(default_factory=list)
+    """Runs for which a person has decided."""
     """Of each new run: its id, its caller, its body and the names of its headers."""
 
     async def ask(
@@ -237,6 +243,9 @@ async def open_run_console(folder: Path, database_url: str) -> AsyncIterator[Run
         assert caller[1] in PEOPLE.values()
         return await run_on(query)
 
+    def now() -> float:
+        return NOON + 3600
+
     async def cancel(run_id: str, by: str) -> bool:
         if console.cancels_here:
             console.change(run_id, state="Cancelled", status=409, ended_at=NOON + 5, cancelled_by=by)
@@ -262,6 +271,8 @@ async def open_run_console(folder: Path, database_url: str) -> AsyncIterator[Run
         console.started.append((run_id, caller, request.body, [name.decode() for name, _ in request._raw_headers]))
         return run
 
+    actions = (read, run_on, binding(settings, lambda: settings.people), as_it_is, console.come.append)
+    log = structlog.get_logger("test")
     services = Services(
         settings=settings,
         installation=installation_of(settings),
@@ -271,10 +282,13 @@ async def open_run_console(folder: Path, database_url: str) -> AsyncIterator[Run
         resubmit=resubmitter(lambda: catalog.snapshot, lambda *given: console.start(*given), LargeBodies()),
         underway=lambda run_id: console.underway.get(run_id),
         snapshot=lambda: catalog.snapshot,
-        log=structlog.get_logger("test"),
-        now=lambda: NOON + 3600,
+        log=log,
+        now=now,
+        approvals=ApprovalActions(*actions, log, now),
+        durable=DurableActions(run_on, now=now),
     )
     console.start = start
-    console.services, console.routes = services, run_routes(services)
+    console.services = services
+    console.routes = (*run_routes(services), *Approvals(services).routes)
     yield console
     engine.dispose()

@@ -415,6 +415,50 @@ async def test_the_page_of_a_run_that_failed_for_want_of_a_shared_grant_leads_op
     assert "Connect shared" not in (await lisa.get(run)).text
 
 
+def context(name: str) -> str:
+    return f'{{"access_token":{{"acrs":{{"essential":true,"value":"{name}"}}}}}}'
+
+
+async def test_a_claims_challenge_of_the_api_is_answered_by_one_refresh(at: Installation, lisa: Browser):
+    """The call is repeated with the token, which serves the next runs as well."""
+    await at.connect(lisa, "notes")
+    at.provider.set(challenge=context("c1"))
+    assert [(await at.reply("read-account", "lisa")).json() for _ in range(3)] == ["lisa"] * 3
+    assert at.provider.answers == {"tokens": 2}
+    at.provider.set(challenge=context("c2"))
+    found = await asyncio.gather(*(at.reply("read-account", "lisa") for _ in range(5)))
+    assert [each.json() for each in found] == ["lisa"] * 5
+    assert at.provider.answers == {"tokens": 3}
+
+
+async def test_an_api_that_asks_for_other_claims_than_it_accepts_rejects_the_call(at: Installation, lisa: Browser):
+    await at.connect(lisa, "notes")
+    at.provider.set(challenge=context("c1"), deaf=True)
+    assert [(await at.reply("read-account", "lisa")).json() for _ in range(3)] == ["401"] * 3
+    assert at.provider.answers == {"tokens": 2}
+
+
+async def test_a_person_who_has_to_meet_a_challenge_connects_again_with_its_claims(at: Installation, lisa: Browser):
+    """All of her runs ask once."""
+    await at.connect(lisa, "notes")
+    at.provider.set(challenge=context("c1"), step_up=True)
+    replies = await asyncio.gather(*(at.reply("read-account", "lisa") for _ in range(3)))
+    for each in replies:
+        assert (each.status_code, each.json()["code"]) == (424, "consent-required")
+        assert each.json()["connect_url"] == f"{at.console.address}/connect/notes"
+        assert "acrs" not in each.text + str(each.headers)
+    assert at.provider.answers == {"tokens": 1, "interaction_required": 1}
+    page = (await lisa.get("/connect/notes")).text
+    assert "Broken</span>" in page
+    assert "acrs" not in page
+    url = await at.begin(lisa, "notes")
+    assert parse_qs(urlsplit(url).query)["claims"] == [context("c1")]
+    await lisa.get(await at.agree(url))
+    assert (await at.reply("read-account", "lisa")).json() == "lisa"
+    assert at.console.execute("SELECT state, claims FROM grants") == [("Connected", None)]
+    assert "claims" not in parse_qs(urlsplit(await at.begin(lisa, "notes")).query)
+
+
 async def test_the_public_url_may_have_a_path(local_tenant: LocalTenant, tmp_path: Path):
     """A proxy takes it away; browsers need it in each address."""
     async with installation(local_tenant, tmp_path, AT_HTTPS) as made:

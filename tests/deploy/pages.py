@@ -34,7 +34,7 @@ NEEDS: Mapping[str, str] = {
     r"pac|paconn": "an environment of Power Platform",
     r"systemctl|journalctl|systemd-run": "systemd",
     r"sudo|apt|apt-get|useradd|groupadd": "root",
-    r"psql|createdb|pg_basebackup": "a PostgreSQL server of the reader's",
+    r"psql|createdb|pg_basebackup|dbos": "a PostgreSQL server of the reader's",
     r"ssh|scp|rsync": "another machine",
     r"certbot": "a public name",
     r"git clone": "the place where the project is kept",

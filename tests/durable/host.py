@@ -11,25 +11,30 @@ from typing import Any
 import structlog
 from sqlalchemy import select
 
-from postern.access import ANYONE, Caller, bind
+from postern.access import ANYONE, Access, Caller, Policy, bind
 from postern.authoring.call_result import Call
 from postern.authoring.context import Services
 from postern.authoring.request import Request
 from postern.authoring.workflow import Workflow
 from postern.catalog import Trigger
 from postern.durable.acceptance import Acceptance
+from postern.durable.approvals import Approvals
 from postern.durable.durable_calls import DurableCalls
 from postern.durable.durable_steps import DurableSteps
 from postern.durable.engine import DurableEngine
 from postern.durable.seals import NoSeal
+from postern.durable.signals import Signals
 from postern.durable.turns import Turns
 from postern.durable.waits import HELD, Waits
+from postern.durable.wakes import Wakes
 from postern.durable.works import Works
 from postern.ids import new_id
+from postern.journal.durable_ends import cancel
 from postern.journal.durable_tables import durable_runs
 from postern.journal.journal import Journal
 from postern.journal.run import Run
 from postern.journal.schema import runs
+from postern.journal.signals import Arrival, Sent
 from postern.runs.room import Room
 from postern.runs.steps import Steps
 from postern.runs.threads import Threads
@@ -39,6 +44,10 @@ from tests.journal.operations import execute
 PATIENCE = 20.0
 """Seconds that a test waits for what must come."""
 MOST = 1024
+
+BY = '{"kind": "user", "object_id": "mia", "client_id": null, "name": "Mia"}'
+TENANT = "e2fc6e45-07a1-47e5-a6c7-2a3740ea3a7a"
+PEOPLE = {"lisa": "c33a0e11-b6a6-4ce1-b2e0-e5fbe1e362d2", "ada": "ed1bf663-4183-4555-b113-3ed7e5cc901b"}
 
 TAKE_OVER = (
     "UPDATE durable_runs SET phase = CASE phase WHEN 'running' THEN 'ready' ELSE phase END, "
@@ -95,6 +104,10 @@ class Host:
         waits = Waits(journal.write, turns, held=held)
         durable = DurableSteps(steps, waits, engine.execution_of, engine.may_begin, self.seals, most, journal.note_step)
         calls = DurableCalls(durable, self, most, journal.note_call)
+        shared = (durable, waits, engine.execution_of, journal.read, journal.write, self.seals)
+        self.signals = signals = Signals(*shared, engine.accepted)
+        approvals = Approvals(*shared, self._bind)
+        self.wakes = Wakes(waits, journal.read, engine._node)
         services = Services(
             self._secret,
             self._connection,
@@ -102,6 +115,8 @@ class Host:
             step=durable.step,
             call=calls.call,
             sleep=durable.sleep,
+            wait_for=signals.wait_for,
+            approval=approvals.approval,
         )
         engine.use(services, durable.checkpoint)
         self.acceptance = Acceptance(
@@ -135,6 +150,11 @@ class Host:
         await self._end_task()
         await self.engine.stop()
         self.start()
+
+    async def restart_with(self, seals: Any) -> None:
+        """The same, and from then on texts are sealed by these."""
+        self.seals = seals
+        await self.restart()
 
     async def close(self) -> None:
         """End all of it."""
@@ -199,6 +219,15 @@ class Host:
 
         return await self.until(reached)
 
+    async def send(self, run_id: str, body: str, name: str = "go") -> Arrival:
+        """Send a signal to a run."""
+        sent = Sent(run_id, new_id(), name, 1000.0, BY, len(body), body)
+        return (await self.signals.send(sent))[0]
+
+    async def cancel(self, run_id: str) -> None:
+        """Cancel a run in the journal, as another server process does."""
+        await self.journal.write(partial(cancel, run_id=run_id, now=1000.0, by=BY))
+
     async def until(self, found: Callable[[], Awaitable[Any]]) -> Any:
         """What this returns, when it is true."""
         async with asyncio.timeout(PATIENCE):
@@ -245,6 +274,10 @@ class Host:
     async def later(self, ctx: Any, outgoing: Any, location: str, *, operation: bool) -> Any:
         """The later result of a call, as `Calls.later`."""
         return await self.calls(ctx, replace(outgoing, path=location, wait=True))
+
+    @staticmethod
+    def _bind(access: Access) -> Policy:
+        return bind(access, people=PEOPLE, tenants=[TENANT], audiences=["api://here"])
 
     @staticmethod
     async def _secret(name: str) -> str:

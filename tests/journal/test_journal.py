@@ -307,6 +307,19 @@ async def test_nothing_reads_from_tables_that_are_not_there_yet(slow, file_url, 
     assert [line["log_level"] for line in logged if line["event"] == "journal-unavailable"] == ["warning"] * slow
 
 
+async def test_tables_that_are_there_already_are_read_before_the_writer_has_opened_the_database(url):
+    async with opened(url):
+        pass
+    journal = Journal(url, readable=check_database(url))
+    journal._writer._received = lambda _message: None
+    await journal.start()
+    try:
+        assert await journal.read(partial(scalar, statement="SELECT count(*) FROM runs")) == 0
+        assert journal._is_opening
+    finally:
+        await journal.aclose()
+
+
 async def test_what_was_given_up_and_is_committed_all_the_same_is_undone(file_url, tmp_path):
     async with opened(file_url) as journal:
         await journal.end(ended(started()))

@@ -87,7 +87,7 @@ def test_a_migration_adds_what_it_says_and_takes_nothing_away(tmp_path: Path, be
 
 def test_tables_of_a_newer_release_that_suit_are_left_as_they_are(database_url: str):
     make_newer(database_url)
-    check_database(database_url)
+    assert check_database(database_url)
     engine = open_engine(database_url, writing=True)
     assert migrate(engine) == NEWER
     with engine.connect() as connection:

@@ -95,6 +95,22 @@ async def twice(ctx: Context, levels: int) -> int:
 async def light(ctx: Context) -> str:
     return "light"
 
+async def half(text: str) -> str:
+    return text[: len(text) // 2]
+
+@workflow(access=tenant_users(), durable=True)
+async def long(ctx: Context, name: str) -> dict:
+    return {"half": await ctx.step(half, name), "by": ctx.caller.client_id}
+
+@workflow(access=anonymous())
+async def calls_long(ctx: Context) -> dict:
+    return await ctx.call("long", "whole")
+
+@workflow(access=anonymous())
+async def calls_later(ctx: Context) -> list:
+    handles = [await ctx.call("long", "whole", wait=False), await ctx.call("counts", "c", wait=False)]
+    return [[handle.done, await handle.result()] for handle in handles]
+
 @workflow(access=anonymous())
 async def calls_light(ctx: Context) -> str:
     return await ctx.call("light")
@@ -183,6 +199,18 @@ async def test_a_step_that_is_repeated_triggers_each_of_its_calls_once(server: A
     assert answer.json() == [[2, 3], [2, 3], [2, 3]]
     record = await ask(server, f"/runs/{answer.headers['x-run-id']}")
     assert [call["name"] for call in record["calls"]] == ["counts"] * 7
+
+
+async def test_a_call_waits_for_a_durable_run_and_a_handle_reads_its_result_later(
+    server: AsyncClient, local_tenant: LocalTenant
+):
+    result = {"half": "wh", "by": local_tenant.client_id}
+    waited = await server.post("/triggers/calls-long")
+    assert (waited.status_code, waited.json()) == (200, result), waited.text
+    later = await server.post("/triggers/calls-later")
+    assert (later.status_code, later.json()) == (200, [[False, result], [False, 1]]), later.text
+    [first, second] = (await ask(server, f"/runs/{later.headers['x-run-id']}"))["calls"]
+    assert (first["name"], first["status"], second["name"]) == ("long", 202, "counts")
 
 
 async def test_what_a_called_run_came_to_is_reported_once(server: AsyncClient, local_tenant: LocalTenant):

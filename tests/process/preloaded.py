@@ -3,12 +3,13 @@ most of a second, and two cores do that for one process after the other. What su
 writers, is forked from it, too.
 
 Everything else is as in `python -m postern`: the arguments, the environment, the working directory, the streams, the
-module `__main__`, the end of the interpreter and the exit code. Tests of the start itself, and of memory, start Python
-(`servers.INTERPRETER`).
+module `__main__` and the exit code. So is the end of the interpreter, except that modules are not taken apart. Tests of
+the start and the end themselves, and of memory, start Python (`servers.INTERPRETER`).
 """
 
 import atexit
 import contextlib
+import gc
 import json
 import os
 import select
@@ -16,6 +17,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -31,7 +33,8 @@ WORKERS: "dict[int, Process]" = {}
 
 PROGRAM = """
 import fcntl, gc, json, os, runpy, signal, socket, sys
-import postern.assembly.application, postern.cli.commands, postern.cli.dev, postern.cli.serve, postern.server.process
+import postern.assembly.console, postern.assembly.application, postern.cli.commands, postern.cli.dev, postern.cli.serve
+import postern.server.process
 import alembic.command, anyio._backends._asyncio, httpcore2, httptools, psycopg, sqlite3, uvicorn.lifespan.on, uvloop
 import sqlalchemy.dialects.postgresql.psycopg, sqlalchemy.dialects.sqlite.pysqlite
 import postern.durable.engine, postern.durable.upkeep
@@ -80,11 +83,18 @@ for number, each in zip(request["links"], links):
     os.close(each)
 preloaded.of_a_fork(socket.socket(fileno=asked))
 sys.argv[1:] = request["arguments"]
-if request["code"]:
-    sys.path[:] = request["path"] or sys.path
-    exec(request["code"])
-    sys.exit()
-runpy.run_module("postern", run_name="__main__", alter_sys=True)
+code = None
+try:
+    if request["code"]:
+        sys.path[:] = request["path"] or sys.path
+        exec(request["code"])
+    else:
+        runpy.run_module("postern", run_name="__main__", alter_sys=True)
+except SystemExit as ended:
+    if not isinstance(ended.code, int | None):
+        raise
+    code = ended.code
+preloaded.end(code or 0)
 """
 
 
@@ -187,6 +197,20 @@ def of_a_fork(asked: socket.socket) -> None:
         partial(_worker, util.spawnv_passfds),
         _worker_ended,
     )
+
+
+def end(code: int) -> None:
+    """End a process that was forked as the interpreter does: wait for threads, call what is registered, look for
+    garbage (`PYTHONWARNINGS` says what was left open), and write out the streams. To take all modules apart as well
+    would take more than all else that a short command does, because the process would copy the memory of its parent."""
+    interpreter: Any = threading, atexit
+    interpreter[0]._shutdown()
+    interpreter[1]._run_exitfuncs()
+    gc.collect()
+    for stream in (sys.stdout, sys.stderr):
+        if not stream.closed:
+            stream.flush()
+    os._exit(code)
 
 
 def _writer(link: int, printed: int) -> Process:

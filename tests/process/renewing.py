@@ -27,7 +27,7 @@ from postern.connections.grants.oauth_provider import provider_of
 from postern.connections.grants.provider import Provider
 from postern.connections.grants.seal import Seal
 from postern.connections.grants.server_grants import ServerGrants
-from postern.connections.grants.tokens import GrantTokens, Issued
+from postern.connections.grants.tokens import Access, GrantTokens, Issued
 from postern.connections.sealing.sealed_text import CannotOpen
 from postern.connections.vault.secret import Secret
 from postern.errors import Problem
@@ -128,17 +128,17 @@ class AtMoments:
         self._url = url
         self.name, self.scopes = inner.name, inner.scopes
 
-    async def refresh(self, tokens: GrantTokens, scopes: tuple[str, ...], tenant: str) -> Issued:
+    async def refresh(self, tokens: GrantTokens, scopes: tuple[str, ...], tenant: str, claims: str = "") -> Issued:
         await self._moment.come(TAKEN)
         if self._moment.at == SENT:
             before = await self._requests()
-            asked = asyncio.ensure_future(self._inner.refresh(tokens, scopes, tenant))
+            asked = asyncio.ensure_future(self._inner.refresh(tokens, scopes, tenant, claims))
             while await self._requests() == before:
                 await asyncio.sleep(0.01)
             await self._moment.come(SENT)
             issued = await asked
         else:
-            issued = await self._inner.refresh(tokens, scopes, tenant)
+            issued = await self._inner.refresh(tokens, scopes, tenant, claims)
         await self._moment.come(ANSWERED)
         return issued
 
@@ -254,6 +254,16 @@ class Worker:
         except ConnectionFault as fault:
             return "fault", str(fault), time.monotonic() - began
         return "token", access.token, time.monotonic() - began
+
+    async def _do_renew(self, owner: str, generation: int) -> None:
+        """Renew the grant as the background does."""
+        await self.grants.refresh(NAME, owner, generation)
+
+    async def _do_challenged(self, owner: str, token: str, claims: str, callers: int) -> tuple[Any, ...]:
+        """Callers whose token got the same claims challenge."""
+        answers = (self.grants.renewed(NAME, owner, Access(token, 0), claims) for _ in range(callers))
+        found = await asyncio.gather(*answers, return_exceptions=True)
+        return "answers", {each.token if isinstance(each, Access) else repr(each) for each in found}
 
     async def _do_leave(self, owner: str) -> tuple[Any, ...]:
         """A caller that goes away, and one that times out."""

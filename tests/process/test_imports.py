@@ -34,6 +34,72 @@ def loaded_after(program: str, folder: Path) -> set[str]:
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 
+def packages(loaded: set[str]) -> set[str]:
+    """The packages of others among the modules, by their import names."""
+    names = {name.partition(".")[0] for name in loaded} - set(sys.stdlib_module_names)
+    return {name for name in names if not name.startswith(("_", "cython"))} - {"postern", "workflows"}
+
+
+SERVES = {
+    *("annotated_doc", "annotated_types", "anyio", "click", "cryptography", "dotenv", "greenlet", "h11", "httpcore2"),
+    *(
+        "httptools",
+        "httpx2",
+        "idna",
+        "jwt",
+        "prometheus_client",
+        "pydantic",
+        "pydantic_core",
+        "pydantic_settings",
+        "sqlalchemy",
+    ),
+    *("starlette", "tenacity", "truststore", "typing_extensions", "typing_inspection", "uvicorn", "watchfiles"),
+}
+"""What a server needs to serve its triggers."""
+PRINTS = {"attr", "pygments", "rich", "shellingham", "structlog", "typer"}
+"""What it prints with: its log, and the table of workflows."""
+
+
+def test_a_server_loads_nothing_at_its_start_but_what_its_triggers_need(tmp_path: Path):
+    """Each of these packages is a part of the time until it answers. One that is needed later, or with a setting only,
+    is imported where it is used."""
+    (tmp_path / "one.py").write_text(
+        "from postern import tenant_users, workflow\n@workflow(access=tenant_users())\nasync def one(ctx): ...\n",
+        encoding="utf-8",
+    )
+    program = (
+        "from postern.cli.commands import loaded\nloaded('serve')\n"
+        "from postern.assembly import create_app\nfrom postern.server.process import run, server_config\n"
+        "from postern.settings import load_settings\n"
+        "app = create_app(load_settings(defaults={'workflows': '.', 'audience': 'api://x',"
+        " 'tenant_id': '00000000-0000-0000-0000-000000000001'}))\n"
+        "server_config(app).load()\nassert len(app.catalog.snapshot.triggers) == 1\n"
+    )
+    loaded = loaded_after(program, tmp_path)
+    assert packages(loaded) - SERVES - PRINTS == set()
+    assert {"sqlalchemy", "starlette", "uvicorn"} <= packages(loaded)
+    assert not {"postern.local_tenant", "postern.assembly.console", "postern.console.routes"} & loaded
+
+
+def test_a_command_that_reads_the_catalog_loads_no_server(tmp_path: Path):
+    program = (
+        "from postern.cli.commands import loaded\nloaded('check')\n"
+        "from postern.assembly import load_catalog\nfrom postern.settings import load_settings\n"
+        "load_catalog(load_settings(defaults={'workflows': '.'}))\n"
+    )
+    loaded = loaded_after(program, tmp_path)
+    assert "postern.assembly.catalog" in loaded
+    assert not {"uvicorn", "jinja2", "starlette.applications"} & loaded
+    assert not {"postern.assembly.application", "postern.api.routes", "postern.triggers.pipeline"} & loaded
+
+
+def test_the_writer_of_records_loads_nothing_but_the_database_to_open_it(tmp_path: Path):
+    """The first recorded run of a server waits for it."""
+    loaded = loaded_after("import postern.journal.writing.writer", tmp_path)
+    assert packages(loaded) - {"greenlet"} == {"pydantic_core", "sqlalchemy", "tenacity", "typing_extensions"}
+    assert not {"postern.access", "postern.authoring.workflow"} & loaded
+
+
 def test_what_an_author_imports_pulls_in_no_server_no_azure_and_no_http_client(tmp_path: Path):
     names = "CallError, Context, Problem, Reply, Request, Retry, anonymous, specific_users, tenant_users, workflow"
     loaded = loaded_after(f"from postern import {names}", tmp_path)

@@ -13,6 +13,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import psycopg
@@ -44,6 +45,15 @@ class Provider:
 
     def set(self, **rules: Any) -> None:
         self._say("/rules", rules)
+
+    def accepts(self, token: str) -> bool:
+        """Whether its API accepts this access token."""
+        try:
+            with urlopen(Request(f"{self.url}/me", headers={"Authorization": f"Bearer {token}"})) as answer:
+                return bool(json.load(answer)["account"])
+        except HTTPError as error:
+            error.close()
+            return False
 
     def grant(self) -> dict[str, str]:
         tokens: dict[str, str] = self._say("/grants", {})
@@ -138,7 +148,7 @@ def scene(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 @pytest.fixture(autouse=True)
 def usual_rules(scene: Scene) -> None:
     """The provider answers at once."""
-    scene.provider.set(grace=0.0, slow=0.0, expires_in=3600)
+    scene.provider.set(grace=0.0, slow=0.0, expires_in=3600, challenge="")
 
 
 def load(scene: Scene, owners: list[str], seconds: float) -> tuple[int, float]:
@@ -165,6 +175,23 @@ def test_processes_that_race_ask_once_for_each_generation(scene: Scene, campaign
         print(
             f" [{renewed} refreshes, {handed_out} tokens handed out, 0 revoked, longest wait {slowest:.2f} s]", end=""
         )
+
+
+def test_processes_that_race_to_answer_a_challenge_ask_once(scene: Scene, campaign):
+    """Every second time one of them renews the grant without the claims in the same moment: that is no answer."""
+    claims = '{"access_token":{"acrs":{"essential":true,"value":"c1"}}}'
+    scene.provider.set(challenge=claims)
+    for number in range(campaign(4, 200)):
+        family, owner = scene.connect(3600)
+        _, token, _ = scene.workers[0].ask("access", owner)
+        assert not scene.provider.accepts(token)
+        if number % 2:
+            scene.workers[0].tell("renew", owner, 1)
+        for each in scene.workers:
+            each.tell("challenged", owner, token, claims, 5)
+        answers = set().union(*(found for _, found in (each.hear() for each in scene.workers)))
+        assert [scene.provider.accepts(each) for each in answers] == [True], answers
+        assert scene.assert_once(family) <= 1 + number % 2
 
 
 def test_a_killed_process_ends_no_grant_that_the_provider_keeps(scene: Scene, campaign, capsys):

@@ -119,6 +119,7 @@ ITS_OWN = {
     "connections/grants/server_grants.py": "begins with the server",
     "connections/on_behalf_of/exchanges.py": "begun by an exchange, which is in an empty context",
     "connections/response_body.py": "belongs to the call of one run, and ends with it",
+    "durable/across_loops.py": "begun by a callback, which is in the context that was named",
     "identity/identify.py": "begins with the server, in a task of its own",
     "journal/journal.py": "begins with the server: each timer is set by the one before",
     "journal/refusals.py": "begins with the server",

@@ -26,6 +26,7 @@ CONTRACT = """
     session_idle_minutes session_hours max_body_bytes
     retention_days database_max_bytes clock_leeway keys_max_age keys_cooldown keys_stale secret_max_age log_format
     audit_key_name audit_file allowed_networks
+    durable_key_name durable_workers durable_waiting max_result_bytes
 """
 ENTRA = f'type = "entra", client_id = "{ADA}", client_secret = {{ key_vault = "graph-secret" }}'
 

@@ -58,10 +58,10 @@ def visible(installation: Installation, triggers: Mapping[str, Trigger], caller:
     callers without a token (None) the anonymous ones. Those whose requests have to be signed are for operators."""
     if caller is not None and is_operator(installation, caller):
         return frozenset(triggers)
-    return frozenset(name for name, trigger in triggers.items() if _allows(trigger.policy, caller))
+    return frozenset(name for name, trigger in triggers.items() if allows(trigger.policy, caller))
 
 
-def _allows(policy: Policy, caller: Caller | None) -> bool:
+def allows(policy: Policy, caller: Caller | None) -> bool:
     """What `admit` decides, without the reasons. A caller who has to sign in again first sees the workflow, too."""
     if isinstance(policy, Signed):
         return False  # neither a token nor its absence lets anyone call it

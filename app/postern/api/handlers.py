@@ -14,19 +14,22 @@ from postern.api.representation import (
     refusals_json,
     run_json,
     runs_json,
-    state_json,
     tree_json,
     workflows_json,
 )
-from postern.api.resubmit import reply_again
+from postern.api.results import Results, applied
 from postern.api.run_actions import RETRY_AFTER, Read, RunActions, Seen, Underway, see
+from postern.api.sent_object import sent_json
 from postern.catalog import Snapshot
 from postern.errors import Problem, problem
 from postern.ids import is_id
 from postern.journal.reading.call_tree import Tree, find_tree
+from postern.journal.reading.durable_parts import DurableParts, durable_parts
 from postern.journal.reading.queries import find_run, list_refusals, list_runs
 from postern.journal.reading.records import RunRecord
 from postern.journal.shares import Holder, holder_of
+from postern.json_parser import parse
+from postern.preferences import prefers_async
 from postern.settings.installation import Installation
 from postern.triggers.reply import Answer, json_reply
 from postern.triggers.secure_transport import CODE as INSECURE
@@ -44,8 +47,8 @@ class Handlers:
     identify: Callable[[Scope], Awaitable[Caller]]
     snapshot: Callable[[], Snapshot]
     actions: RunActions
+    results: Results
     underway: Underway = lambda _: None
-    console_on: bool = True
 
     async def runs(self, request: Request) -> Answer:
         """A list of runs: all for operators, their own for others."""
@@ -61,8 +64,11 @@ class Handlers:
     async def run(self, request: Request) -> Answer:
         """The record of a run."""
         seen = await self._seen(request)
+        parts = None
+        if seen.record.durable is not None:
+            parts = await self.read(partial(durable_parts, run_id=seen.record.id), seen.holder)
         self.actions.note_view(seen)
-        return _shown(seen)
+        return _shown(seen, parts=parts)
 
     async def tree(self, request: Request) -> Answer:
         """A run and the tree of runs that it called."""
@@ -78,13 +84,17 @@ class Handlers:
         return json_reply(200, tree_json(tree, may_see))
 
     async def result(self, request: Request) -> Answer:
-        """The workflow's own reply, once there is one."""
+        """The workflow's own reply, once there is one; with `Prefer: wait=N` as soon as there is one, within so many
+        seconds."""
         seen = await self._seen(request)
-        record = seen.record
         self.actions.note_view(seen)
-        if not record.ended:
-            return json_reply(202, state_json(record), RETRY_AFTER)
-        return reply_again(record, console_on=self.console_on)
+        prefer = _prefer(request)
+        record, waited = await self.results.wait(seen.record, prefer, seen.holder)
+        own = seen.own or seen.standing is Standing.BEARER
+        answer = await self.results.of(record, secured=own)
+        if waited:
+            answer.headers += [(name.lower().encode(), text.encode()) for name, text in applied(prefer).items()]
+        return answer
 
     async def cancel(self, request: Request) -> Answer:
         """Cancel a run: here, or by a recorded request to the process that runs it."""
@@ -98,10 +108,19 @@ class Handlers:
         """Start a new run with the inputs of this one, on the current code. The response is sent when the run has
         ended; with `Prefer: respond-async` (RFC 7240) it is sent when the run is recorded, and the run goes on."""
         seen = await self._seen(request)
-        goes_on = _prefers_async(request)
+        goes_on = prefers_async(_prefer(request))
         record = await self.actions.resubmit(seen, goes_on=goes_on)
         headers = {"Location": f"/runs/{record.id}"} | ({"Preference-Applied": RESPOND_ASYNC} if goes_on else {})
         return _shown(seen._replace(record=record), 201, headers)
+
+    async def resume(self, request: Request) -> Answer:
+        """Run a durable run again that has not succeeded, or is parked: from the step that failed, or with
+        `{"from_start": true}` from its start. For operators."""
+        await self._seen(request)
+        from_start = from_start_of(await sent_json(request, may_be_empty=True))
+        seen = await self._seen(request)  # again: access may have ended while the body arrived
+        record = await self.actions.resume(seen, from_start=from_start)
+        return _shown(seen._replace(record=record), 202, {"Location": f"/runs/{record.id}/result", **RETRY_AFTER})
 
     async def refusals(self, request: Request) -> Answer:
         """A list of refusals (rejected requests), for operators."""
@@ -171,10 +190,26 @@ def holder_for(request: Request, caller: Caller) -> Holder:
     return holder_of(caller.kind, caller.tenant_id, caller.object_id, address_of(request))
 
 
-def _prefers_async(request: Request) -> bool:
-    preferences = ",".join(request.headers.getlist("prefer")).lower().split(",")
-    return RESPOND_ASYNC in (each.partition(";")[0].strip() for each in preferences)
+def from_start_of(body: bytes) -> bool:
+    """Whether `{"from_start": true}` was sent. Raises Problem."""
+    try:
+        sent = parse(body) if body else {}
+    except ValueError:
+        raise problem("invalid-json") from None
+    if not isinstance(sent, dict) or set(sent) - {"from_start"}:
+        raise problem("invalid-body", detail='Send nothing, or an object with the member "from_start".')
+    from_start = sent.get("from_start", False)
+    if not isinstance(from_start, bool):
+        raise problem("invalid-body", detail='The member "from_start" is true or false.')
+    return from_start
 
 
-def _shown(seen: Seen, status: int = 200, headers: dict[str, str] | None = None) -> Answer:
-    return json_reply(status, run_json(seen.record, private=seen.private, acts=seen.acts), headers)
+def _prefer(request: Request) -> bytes:
+    return ",".join(request.headers.getlist("prefer")).encode("latin-1")
+
+
+def _shown(
+    seen: Seen, status: int = 200, headers: dict[str, str] | None = None, parts: DurableParts | None = None
+) -> Answer:
+    content = run_json(seen.record, private=seen.private, acts=seen.acts, parts=parts)
+    return json_reply(status, content, headers)

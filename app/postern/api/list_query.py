@@ -28,6 +28,9 @@ LONGEST = 200
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _REQUEST_ID = re.compile(r"[0-9a-f-]{1,64}")
 
+APPROVALS = "approvals"
+"""The list of approvals has no filters: the cursors of all its pages are of one list."""
+
 F = TypeVar("F")
 
 
@@ -83,6 +86,11 @@ def _audit_filter(values: dict[str, Any]) -> AuditFilter:
     is_object_id = who is not None and GUID.fullmatch(who.lower()) is not None
     subject, name = (who.lower(), None) if who is not None and is_object_id else (None, who)
     return AuditFilter(**values, subject=subject, name=name)
+
+
+def approval_page(query: bytes) -> PageQuery:
+    """The requested page of approvals. Raises Problem `bad-filter`."""
+    return _page(pairs_of(query), {}, lambda _: APPROVALS)
 
 
 def review_filter(query: bytes) -> Filter:

@@ -1,5 +1,6 @@
 """Records as JSON. Pure. Bodies that are JSON are included as they were sent."""
 
+import json
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
@@ -9,9 +10,11 @@ from pydantic_core import to_json
 from postern.access import Policy
 from postern.catalog import Snapshot, Trigger
 from postern.catalog.snapshot import Fault
+from postern.journal.approvals import Approval
 from postern.journal.body_form import Form
 from postern.journal.reading.call_tree import Branch, Tree
-from postern.journal.reading.records import CallRecord, RefusalRecord, RunRecord
+from postern.journal.reading.durable_parts import ApprovalRecord, DurableParts, SignalRecord
+from postern.journal.reading.records import CallRecord, DurableState, RefusalRecord, RunRecord
 from postern.journal.run import State, Step
 from postern.json_parser import parse
 from postern.trace import trace_id_of
@@ -21,10 +24,11 @@ NOTED = frozenset({Form.BASE64, Form.CUT, Form.SECURED, Form.REDACTED})
 NULL = b"null"
 
 
-def run_json(record: RunRecord, *, private: bool, acts: bool = True) -> bytes:
+def run_json(record: RunRecord, *, private: bool, acts: bool = True, parts: DurableParts | None = None) -> bytes:
     """The whole record of a run. `private` is for operators: it shows the request's headers, the messages of errors
     that the author does not show to callers, their tracebacks, and the ids of called runs whose id alone gives access.
-    `acts` shows who cancelled or resubmitted it."""
+    `acts` shows who cancelled or resubmitted it, sent signals to it, and decided. `parts` are those of a durable
+    run."""
     summary = _summary(record, private=private, acts=acts)
     if private and record.error_traceback:
         summary["error"]["traceback"] = record.error_traceback
@@ -39,6 +43,9 @@ def run_json(record: RunRecord, *, private: bool, acts: bool = True) -> bytes:
         members["outputs_note"] = to_json(record.outputs_form)
     members["steps"] = to_json([_step(step) for step in record.steps])
     members["calls"] = to_json([_call(call, shown=private) for call in record.calls])
+    if parts is not None:
+        members["signals"] = to_json([_signal(signal, acts=acts) for signal in parts.signals])
+        members["approvals"] = to_json([_approval(approval, acts=acts) for approval in parts.approvals])
     return b"{" + b",".join(b'"%b":%b' % (name.encode(), value) for name, value in members.items()) + b"}"
 
 
@@ -76,6 +83,27 @@ def when(moment: float | None) -> str | None:
     return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def approval_json(approval: Approval) -> dict[str, Any]:
+    """An approval with its decision, for the person who decided."""
+    by = json.loads(approval.decided_by) if approval.decided_by else None
+    return {
+        "run_id": approval.run_id,
+        **_approval(
+            ApprovalRecord(
+                name=approval.name,
+                state=approval.state.value,
+                since=approval.since,
+                until=approval.until,
+                decided_at=approval.decided_at,
+                decided_by=by,
+                comment=approval.comment,
+                elsewhere=approval.elsewhere,
+            ),
+            acts=True,
+        ),
+    }
+
+
 def _summary(record: RunRecord, *, private: bool, acts: bool = True) -> dict[str, Any]:
     ended = record.ended_at
     error = None
@@ -104,6 +132,22 @@ def _summary(record: RunRecord, *, private: bool, acts: bool = True) -> dict[str
         "resubmitted_by": record.resubmitted_by if acts else None,
         "cancelled_by": record.cancelled_by if acts and _may_be_cancelled(record) else None,
         "trace_id": record.trace_id or trace_id_of(record.id),
+        "durable": durable_json(record.durable),
+    }
+
+
+def durable_json(state: DurableState | None) -> dict[str, Any] | None:
+    """Where a durable run is, and what wakes it; None for an inline run."""
+    if state is None:
+        return None
+    return {
+        "phase": state.phase.value,
+        "reason": state.reason,
+        "waits_for": state.waits_for,
+        "wakes_at": when(state.wakes_at),
+        "attempt": state.attempt,
+        "deaths": state.deaths,
+        "resumed": state.resumed,
     }
 
 
@@ -140,6 +184,26 @@ def _step(step: Step) -> dict[str, Any]:
         "started_at": began,
         "ended_at": ended,
         "attempts": attempts,
+    }
+
+
+def _signal(signal: SignalRecord, *, acts: bool) -> dict[str, Any]:
+    """A signal without its body."""
+    by = signal.sent_by if acts else None
+    return {"name": signal.name, "sent_at": when(signal.sent_at), "sent_by": by, "taken": signal.taken}
+
+
+def _approval(approval: ApprovalRecord, *, acts: bool) -> dict[str, Any]:
+    """An approval without what the approver sees."""
+    return {
+        "name": approval.name,
+        "state": approval.state,
+        "since": when(approval.since),
+        "until": when(approval.until),
+        "decided_at": when(approval.decided_at),
+        "decided_by": approval.decided_by if acts else None,
+        "comment": (approval.comment or None) if acts else None,
+        "begun_elsewhere": approval.elsewhere,
     }
 
 

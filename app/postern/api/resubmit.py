@@ -154,6 +154,7 @@ def resubmitter(
         headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in fields]
         query = recorded.get("query", "").encode("latin-1")
         request = Request(method, path, parameters, "", body, query, headers, content_type=content_type if body else "")
+        request._prefer = b",".join(value for name, value in headers if name.lower() == b"prefer")
         return await start(trigger.workflow, caller, request, given, run_id, None, record.id, actor(by), started_by)
 
     return resubmit

@@ -10,14 +10,19 @@ from starlette.routing import Route
 from structlog.typing import FilteringBoundLogger
 
 from postern.access import Caller, Check, Refused
+from postern.api.approval_actions import ApprovalActions
+from postern.api.approval_handlers import ApprovalHandlers
 from postern.api.audit_handlers import AuditHandlers
 from postern.api.client import address_of
 from postern.api.departure import Page, while_connected
+from postern.api.durable_actions import DurableActions
 from postern.api.finding_actions import FindingActions
 from postern.api.finding_handlers import FindingHandlers
 from postern.api.grant_actions import GrantActions
 from postern.api.grant_handlers import GrantHandlers
 from postern.api.handlers import Handlers
+from postern.api.result_wait import ResultWait
+from postern.api.results import Results
 from postern.api.revocation_handlers import RevocationHandlers
 from postern.api.run_actions import Cancel, Read, Resubmit, RunActions, Underway, Write
 from postern.api.run_audit import RunAudit
@@ -26,6 +31,7 @@ from postern.api.signal_handlers import SignalHandlers
 from postern.catalog import Snapshot
 from postern.errors import Problem, problem
 from postern.ids import new_id
+from postern.journal.reading.readers import SERVER
 from postern.journal.refusal import Refusal, as_text
 from postern.security.revocation.revoking import Revoking
 from postern.settings.installation import Installation
@@ -47,7 +53,8 @@ def routes(
     log: FilteringBoundLogger,
     now: Callable[[], float] = time.time,
     underway: Underway = lambda _: None,
-    console_on: bool = True,
+    results: Results | None = None,
+    durable: DurableActions | None = None,
     grants: GrantActions | None = None,
     connect_at: str = "",
     revoking: Revoking | None = None,
@@ -55,18 +62,20 @@ def routes(
     audit: RunAudit | None = None,
     findings: FindingActions | None = None,
     signals: SignalActions | None = None,
+    approvals: ApprovalActions | None = None,
 ) -> list[Route]:
     """The routes of the run API, and of `more` pages by method and path.
 
     `read` and `write` are the journal's, `identify` verifies the token of a request (see
     secure_transport.Identification), `snapshot` returns the current catalog, `underway` a run of this process.
-    `refused` is called with each rejected request, and returns whether to log it. `console_on` says whether the
-    console's pages are at this origin too (see triggers/one_origin.py). `grants` are the actions on connections that
+    `refused` is called with each rejected request, and returns whether to log it. `results` replies with the results of
+    runs, and `durable` are the actions on durable runs. `grants` are the actions on connections that
     people grant, and `connect_at` is the address that their pages are below, "" if the console is off. `revoking` ends
     access. `audit` notes in the audit log what is done with runs. `findings` are the actions on findings.
     """
-    actions = RunActions(read, write, cancel, resubmit, snapshot, log, now, audit or RunAudit())
-    handlers = Handlers(installation, read, identify, snapshot, actions, underway, console_on)
+    actions = RunActions(read, write, cancel, resubmit, snapshot, log, now, audit or RunAudit(), durable)
+    shown = results or Results(read, ResultWait(lambda query: read(query, SERVER)))
+    handlers = Handlers(installation, read, identify, snapshot, actions, shown, underway)
     table: tuple[tuple[str, str, Page], ...] = (
         ("GET", "/runs", handlers.runs),
         ("GET", "/runs/{id}", handlers.run),
@@ -74,6 +83,7 @@ def routes(
         ("GET", "/runs/{id}/tree", handlers.tree),
         ("POST", "/runs/{id}/cancel", handlers.cancel),
         ("POST", "/runs/{id}/resubmit", handlers.resubmit),
+        ("POST", "/runs/{id}/resume", handlers.resume),
         ("GET", "/refusals", handlers.refusals),
         ("GET", "/workflows", handlers.workflows),
         *(_of_grants(GrantHandlers(installation, handlers.caller, grants, connect_at)) if grants is not None else ()),
@@ -84,6 +94,7 @@ def routes(
             if signals is not None
             else ()
         ),
+        *(ApprovalHandlers(installation, identify, snapshot, approvals).pages if approvals is not None else ()),
         *(_of_revocations(RevocationHandlers(installation, handlers.caller, read, revoking)) if revoking else ()),
         *more,
     )

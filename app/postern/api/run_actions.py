@@ -13,18 +13,22 @@ from structlog.typing import FilteringBoundLogger
 
 from postern.access import ANYONE, Caller, StartedBy
 from postern.api.access import Standing, is_anonymous, is_operator, standing
+from postern.api.durable_actions import DurableActions, Write
 from postern.api.first_run import started_by
 from postern.api.resubmit import caller_again, check_resubmit, edited
 from postern.api.run_audit import RunAudit
 from postern.catalog import Snapshot
 from postern.errors import problem
 from postern.ids import new_id
+from postern.journal.durable_runs import NODE
 from postern.journal.reading.queries import find_run, request_cancel
 from postern.journal.reading.records import RunRecord
 from postern.journal.reading.resubmits import lineage_of
 from postern.journal.run import Run, State, actor
 from postern.journal.shares import Allotment, Holder, holder_of
 from postern.settings.installation import Installation
+
+__all__ = ["Cancel", "Read", "Resubmit", "RunActions", "Seen", "Underway", "Write", "see"]
 
 T = TypeVar("T")
 MOST_BACKGROUND = 1000
@@ -39,12 +43,6 @@ class Read(Protocol):
     """Reads from the journal for this caller, and returns the query's result."""
 
     async def __call__(self, query: Callable[[Connection], T], caller: Holder, /) -> T: ...
-
-
-class Write(Protocol):
-    """Writes to the journal and returns the operation's result, once it is committed."""
-
-    async def __call__(self, operation: Callable[[Connection], T], /) -> T: ...
 
 
 class Cancel(Protocol):
@@ -114,7 +112,8 @@ def see(installation: Installation, record: RunRecord | None, sender: Caller, ad
 
 @dataclass(frozen=True, slots=True)
 class RunActions:
-    """What callers do with runs. `read` and `write` are the journal's. `audit` notes it in the audit log."""
+    """What callers do with runs. `read` and `write` are the journal's. `audit` notes it in the audit log. `durable` are
+    the actions on durable runs."""
 
     read: Read
     write: Write
@@ -124,6 +123,7 @@ class RunActions:
     log: FilteringBoundLogger
     now: Callable[[], float] = time.time
     audit: RunAudit = field(default_factory=RunAudit)
+    durable: DurableActions | None = None
     background: set["asyncio.Future[Run]"] = field(default_factory=set)
     in_background: Allotment = field(default_factory=lambda: Allotment(MOST_BACKGROUND))
 
@@ -140,15 +140,33 @@ class RunActions:
         if seen.record.ended:
             raise problem("run-ended")
         by = actor(seen.actor)
-        here = await self.cancel_here(run_id, by)
-        if not here and not await self.write(partial(request_cancel, run_id=run_id, now=self.now(), by=by)):
-            raise problem("run-ended")
+        if seen.record.node == NODE:
+            await self._of_durable.cancel(run_id, by)
+        else:
+            here = await self.cancel_here(run_id, by)
+            if not here and not await self.write(partial(request_cancel, run_id=run_id, now=self.now(), by=by)):
+                raise problem("run-ended")
         self._note("run-cancel-requested", seen)
         self.audit.cancelled(seen.actor, seen.record, seen.address)
         record = await self.read(partial(find_run, run_id=run_id), seen.holder) or seen.record
         if record.ended and record.state is not State.CANCELLED:  # it ended by itself meanwhile
             raise problem("run-ended")
         return record
+
+    async def resume(self, seen: Seen, *, from_start: bool) -> RunRecord:
+        """Run a durable run again that has not succeeded, or is parked. For operators only. Returns its record. Raises
+        Problem `forbidden` and `cannot-resume`."""
+        if seen.standing is not Standing.OPERATOR:
+            raise problem("forbidden")
+        trigger = self.snapshot().triggers.get(seen.record.workflow)
+        await self._of_durable.resume(seen.record.id, trigger, seen.actor, from_start=from_start)
+        self._note("run-resumed", seen)
+        self.audit.resumed(seen.actor, seen.record, seen.address, from_start=from_start)
+        return await self.read(partial(find_run, run_id=seen.record.id), seen.holder) or seen.record
+
+    @property
+    def _of_durable(self) -> DurableActions:
+        return self.durable or DurableActions(self.write, now=self.now)
 
     async def resubmit(self, seen: Seen, *, goes_on: bool, body: str | None = None) -> RunRecord:
         """Start a new run with the inputs of this one, or with another `body`, on the current code. Returns its record

@@ -1,4 +1,4 @@
-"""Events of the audit log about runs: who viewed, cancelled, resubmitted or signalled the run of whom."""
+"""Events of the audit log about runs: who viewed, cancelled, resubmitted, resumed or signalled the run of whom."""
 
 import time
 from collections.abc import Callable
@@ -40,6 +40,10 @@ class RunAudit:
         """A caller started a run again."""
         if by.kind != ANYONE.kind or self._is_first(Kind.RUN_RESUBMITTED, record.workflow):
             self._note(Kind.RUN_RESUBMITTED, by, record, address, new_run=_id_of(started))
+
+    def resumed(self, by: Caller, record: RunRecord, address: str, *, from_start: bool) -> None:
+        """An operator had a durable run resumed."""
+        self._note(Kind.RUN_RESUMED, by, record, address, from_start=from_start)
 
     def signalled(self, by: Caller, record: RunRecord, address: str, name: str) -> None:
         """A caller sent a signal to a run."""

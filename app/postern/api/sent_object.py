@@ -34,10 +34,10 @@ def _not_json() -> Problem:
     return problem("unsupported-media-type", detail="Send JSON, with the header Content-Type: application/json.")
 
 
-async def sent_object(request: Request) -> dict[str, Any]:
+async def sent_object(request: Request, most_bytes: int = MOST_BYTES) -> dict[str, Any]:
     """The members of the object. Raises Problem. No error repeats what was sent."""
     try:
-        found = parse(await sent_json(request))
+        found = parse(await sent_json(request, most_bytes))
     except ValueError:
         raise problem("invalid-json") from None
     if not isinstance(found, dict):

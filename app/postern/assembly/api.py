@@ -3,12 +3,17 @@
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 
-from postern import api
+from postern.api import routes as api
+from postern.api.approval_actions import ApprovalActions
 from postern.api.departure import Page
 from postern.api.docs import Docs, TokenCommand
+from postern.api.durable_actions import DurableActions
 from postern.api.finding_actions import FindingActions
 from postern.api.resubmit import resubmitter
+from postern.api.result_wait import ResultWait
+from postern.api.results import Results
 from postern.api.run_actions import Resubmit, Underway
 from postern.api.run_audit import RunAudit
 from postern.api.signal_actions import SignalActions
@@ -20,6 +25,7 @@ from postern.assembly.part import Part
 from postern.assembly.refusals import RefusalsPart
 from postern.assembly.revocation import RevocationPart
 from postern.assembly.runs import RunsPart
+from postern.journal.reading.readers import SERVER
 from postern.journal.reading.records import RunRecord, underway_record
 from postern.runs.apart import apart
 from postern.triggers.large_bodies import LargeBodies
@@ -28,12 +34,16 @@ from postern.triggers.large_bodies import LargeBodies
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiPart(Part):
     """The run API. `resubmit` starts a run again, and `underway` finds one of this process that has not ended.
-    `run_audit` notes in the audit log what is done with runs. `findings` are the actions on findings."""
+    `run_audit` notes in the audit log what is done with runs. `findings` are the actions on findings, `approvals` those
+    on approvals, `durable` those on durable runs. `results` replies with the results of runs."""
 
     resubmit: Resubmit
     underway: Underway
     run_audit: RunAudit
     findings: FindingActions
+    approvals: ApprovalActions
+    results: Results
+    durable: DurableActions
 
 
 def api_part(
@@ -58,13 +68,22 @@ def api_part(
         run = runs.runner.underway(run_id)
         return underway_record(run, journal.node) if run is not None else None
 
+    waits = ResultWait(partial(journal.read, caller=SERVER))
+    results = Results(journal.read, waits, durable.whole, console_on=bool(grants.address))
+    durable.ended.listeners.append(waits.ended)
+    actions = DurableActions(journal.write, durable.cancel, durable.ended, durable.ready)
     run_audit, findings = RunAudit(base.note), FindingActions(journal.write, base.note, base.log)
+    approvals = ApprovalActions(
+        *(journal.read, journal.write, catalog.bind, durable.unseal, durable.come, base.log, time.time, run_audit)
+    )
     resubmit = resubmitter(catalog.snapshot, apart(durable.start), large_bodies)
     routes = api.routes(
         read=journal.read,
         write=journal.write,
         identify=identify,
         cancel=runs.runner.cancel,
+        results=results,
+        durable=actions,
         underway=underway,
         resubmit=resubmit,
         snapshot=catalog.snapshot,
@@ -75,9 +94,19 @@ def api_part(
         connect_at=grants.address,
         revoking=revocation.revoking,
         more=(*docs.pages, *more),
-        console_on=bool(grants.address),
         audit=run_audit,
         findings=findings,
+        approvals=approvals,
         signals=SignalActions(durable.send_signal, base.settings.max_body_bytes, base.log, time.time, run_audit),
     )
-    return ApiPart(routes=tuple(routes), resubmit=resubmit, underway=underway, run_audit=run_audit, findings=findings)
+    return ApiPart(
+        routes=tuple(routes),
+        tasks=(waits.run,),
+        resubmit=resubmit,
+        underway=underway,
+        run_audit=run_audit,
+        findings=findings,
+        approvals=approvals,
+        results=results,
+        durable=actions,
+    )

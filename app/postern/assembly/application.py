@@ -11,7 +11,7 @@ from postern.api.own_host import OwnHost
 from postern.assembly.api import api_part
 from postern.assembly.asgi import Application, no_trigger
 from postern.assembly.audit import audit_part
-from postern.assembly.console import Beside, Local, console_is_on, console_part
+from postern.assembly.console_needs import Beside, Local, console_off
 from postern.assembly.durable import DurablePart, durable_part
 from postern.assembly.findings import findings_part
 from postern.assembly.foundation import Foundation, foundation
@@ -20,7 +20,7 @@ from postern.assembly.identity import authority
 from postern.assembly.limits import limit_checks
 from postern.assembly.observed import ObservedPart, observed_part
 from postern.assembly.operations import operations_part, readiness_of
-from postern.assembly.part import without_routes
+from postern.assembly.part import Part, without_routes
 from postern.assembly.refusals import RefusalsPart, refusals_part
 from postern.assembly.review import review_part
 from postern.assembly.revocation import revocation_part
@@ -32,6 +32,7 @@ from postern.assembly.telemetry import telemetry_part
 from postern.console.services import LocalCaller
 from postern.logs import configure_logs, log_format
 from postern.settings import Settings, load_settings
+from postern.settings.console import missing_for_console
 from postern.settings.role import Role
 from postern.triggers.caller_tokens import with_caller_tokens
 from postern.triggers.client_network import network_check
@@ -63,7 +64,7 @@ def create_app(
     """
     base = foundation(settings, structlog.get_logger("postern"))
     process, for_author = base.journal.node[-8:], local_tokens is not None
-    console_on = console_is_on(settings, local_address)
+    console_on = not missing_for_console(settings, local_address)
     telemetry = telemetry_part(settings, process, base.log)
     audited, observed = audit_part(base), observed_part(base)
     revocation, senders = revocation_part(base), senders_part(base)
@@ -78,12 +79,13 @@ def create_app(
     checked = (telemetry, *base.parts, *watching, grants, runs, durable, refusals, api)
     readiness = readiness_of(checked)
     beside = Beside(runs, refusals, api, grants, revocation, urls, review, readiness)
-    parts = (*checked, console_part(base, beside, Local(local_address, local_tokens, local_caller)))
+    parts = (*checked, _console(base, beside, Local(local_address, local_tokens, local_caller)))
     operations = operations_part(parts, readiness, process, runs.requests.settle, durable.drain, telemetry.export)
     pipeline = replace(
         telemetry.noted(_pipeline(base, runs, durable, refusals, large), _gate(base, senders, urls, observed)),
         for_author=for_author,
         console_on=console_on,
+        later=api.results.of_trigger,
     )
     own_host, outside = own_host_of(settings, for_author), network_check(settings.allowed_networks)
     traced = telemetry.around(pipeline)
@@ -92,6 +94,15 @@ def create_app(
             (*map(without_routes, parts), operations), pipeline, base.catalog.catalog, own_host, outside, no_trigger
         )
     return Application((*parts, operations), pipeline, base.catalog.catalog, own_host, outside, traced)
+
+
+def _console(base: Foundation, beside: Beside, local: Local) -> Part:
+    """The pages for people, or what says in the log why there are none."""
+    if missing := missing_for_console(base.settings, local.address):
+        return console_off(base, missing)
+    from postern.assembly.console import console_part  # 0.1 s, for a server with pages only
+
+    return console_part(base, beside, local)
 
 
 def _gate(base: Foundation, senders: SendersPart, urls: SignedUrlsPart, observed: ObservedPart) -> Gate:

@@ -28,14 +28,18 @@ NOT_ON_BEHALF = (
 )
 
 
+Bind = Callable[[Access], Policy]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CatalogPart(Part):
-    """The loaded workflows. `snapshot` and `triggers` return the current ones. `listeners` are called with the old and
-    the new snapshot after each change."""
+    """The loaded workflows. `snapshot` and `triggers` return the current ones. `bind` makes the policy of an access
+    mode as of now. `listeners` are called with the old and the new snapshot after each change."""
 
     catalog: Catalog
     snapshot: Callable[[], Snapshot]
     triggers: Callable[[], Mapping[str, Trigger]]
+    bind: Bind
     listeners: list[Callable[[Snapshot, Snapshot], None]]
 
 
@@ -51,16 +55,36 @@ def catalog_part(
         for listener in listeners:
             listener(old, new)
 
-    catalog = load_catalog(settings, on_change=on_change, trial=True, missing_secrets=missing_secrets)
+    people = CurrentPeople(settings)
+    catalog = load_catalog(
+        settings, on_change=on_change, trial=True, missing_secrets=missing_secrets, current_people=people
+    )
     return CatalogPart(
         catalog=catalog,
         snapshot=lambda: catalog.snapshot,
         triggers=lambda: catalog.snapshot.triggers,
+        bind=binding(settings, people),
         listeners=listeners,
         tasks=(catalog.watch,),
         checks={"catalog": folder_readable(settings.workflows)},
         metrics=(catalog_metrics(lambda: len(catalog.snapshot.faults)),),
     )
+
+
+def binding(settings: Settings, people: Callable[[], Mapping[str, str]]) -> Bind:
+    """What makes the policy of an access mode in this installation. It raises AccessFault if there can be none."""
+
+    def bind_here(access: Access) -> Policy:
+        return bind(
+            access,
+            people=people(),
+            tenants=own_tenants(settings),
+            audiences=settings.audience,
+            client_id=settings.client_id,
+            auth_contexts=settings.auth_contexts,
+        )
+
+    return bind_here
 
 
 def load_catalog(
@@ -69,23 +93,18 @@ def load_catalog(
     *,
     trial: bool = False,
     missing_secrets: Callable[[], Mapping[str, str]] = dict,
+    current_people: CurrentPeople | None = None,
 ) -> Catalog:
     """The loaded catalog of the settings' folder, with policies for this installation. With `trial`, as in a server,
     modules are tried in another process first. Raises SettingsFault if a
     workflow's access mode needs a setting that is not set."""
     missing: dict[str, str] = {}
-    people = CurrentPeople(settings)
+    people = current_people or CurrentPeople(settings)
+    bind_now = binding(settings, people)
 
     def bind_here(access: Access) -> Policy:
         try:
-            return bind(
-                access,
-                people=people(),
-                tenants=own_tenants(settings),
-                audiences=settings.audience,
-                client_id=settings.client_id,
-                auth_contexts=settings.auth_contexts,
-            )
+            return bind_now(access)
         except SettingMissing as fault:
             missing.update(fault.settings)
             raise

@@ -1,25 +1,16 @@
-"""The console: pages for people, if the settings have what signing in needs."""
+"""The console: pages for people. It is loaded only where the settings have what signing in needs."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 
 from sqlalchemy import Connection
 
-from postern.api.docs import TokenCommand
-from postern.api.health import Readiness
-from postern.assembly.api import ApiPart
+from postern.assembly.console_needs import Beside, Local
 from postern.assembly.entra_accounts import entra_accounts
 from postern.assembly.foundation import Foundation
-from postern.assembly.grants import GrantsPart
 from postern.assembly.identity import installation_of
 from postern.assembly.part import Part
-from postern.assembly.refusals import RefusalsPart
-from postern.assembly.review import ReviewPart
-from postern.assembly.revocation import RevocationPart
-from postern.assembly.runs import RunsPart
-from postern.assembly.signed_urls import SignedUrlsPart
 from postern.connections.entry_trial import OfPeople, stages_of
 from postern.connections.own_proof import OwnProof
 from postern.console.assets import load_assets
@@ -28,59 +19,19 @@ from postern.console.entra import Entra
 from postern.console.frame import Frame
 from postern.console.guard import Guard
 from postern.console.routes import routes
-from postern.console.services import LocalCaller, Services
+from postern.console.services import Services
 from postern.console.sessions import Sessions
 from postern.console.sign_in import SignIn
 from postern.http_client import AsyncClient, http_client
 from postern.identity import Accounts, fetch_endpoints, tenant
 from postern.identity.explained import explained
 from postern.journal.sessions import ends_of
-from postern.settings import Settings
-from postern.settings.console import missing_for_console
-
-
-@dataclass(frozen=True, slots=True)
-class Beside:
-    """The parts of the server that the console shows and uses."""
-
-    runs: RunsPart
-    refusals: RefusalsPart
-    api: ApiPart
-    grants: GrantsPart
-    revocation: RevocationPart
-    signed_urls: SignedUrlsPart
-    review: ReviewPart
-    readiness: Readiness
-
-
-@dataclass(frozen=True, slots=True)
-class Local:
-    """What the console needs where the tenant is the local one: where browsers on this machine reach the server ("" if
-    the tenant is a real one), the commands that print tokens, and whom a token of a person there would name."""
-
-    address: str = ""
-    tokens: TokenCommand | None = None
-    caller: LocalCaller = lambda _name, _policy: None
-
-
-def console_is_on(settings: Settings, local_address: str) -> bool:
-    """Whether the server has pages for people."""
-    return not missing_for_console(settings, local_address)
 
 
 def console_part(base: Foundation, beside: Beside, local: Local) -> Part:
-    """`/console`. Without what it needs it has no pages, and the log says what that is."""
+    """`/console`."""
     settings, log, journal = base.settings, base.log, base.journal
     address = local.address or settings.public_url or ""
-    if missing := missing_for_console(settings, local.address):
-
-        @asynccontextmanager
-        async def off() -> AsyncIterator[None]:
-            log.info("console-off", missing="; ".join(missing))
-            yield
-
-        return Part(life=off)
-
     client = http_client(settings.ca_bundle, proxy=settings.way_out)
 
     @asynccontextmanager
@@ -143,6 +94,8 @@ def _services(base: Foundation, beside: Beside, local: Local, address: str, acco
         review=beside.review.make,
         run_audit=beside.api.run_audit,
         findings=beside.api.findings,
+        approvals=beside.api.approvals,
+        durable=beside.api.durable,
     )
 
 

@@ -4,6 +4,9 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
+
+from sqlalchemy import Connection
 
 from postern.api.health import journal_works
 from postern.api.metrics import journal_metrics, storage_metrics
@@ -30,9 +33,9 @@ class JournalPart(Part):
 def journal_part(settings: Settings, deleted: Callable[[Mapping[str, int]], object]) -> JournalPart:
     """Old records, and what is too much, are deleted while the server runs; `deleted` is called with how many. Raises
     DatabaseFault if the database can never be used."""
-    check_database(settings.database_url)
+    readable = check_database(settings.database_url)
     growth = Growth(settings.database_max_bytes)
-    journal = Journal(settings.database_url, growth=growth)
+    journal = Journal(settings.database_url, growth=growth, readable=readable)
     read_sums = partial(journal.read, caller=SERVER, seconds=SUMS_SECONDS)
     retention = Retention(journal.write, settings.retention_days, ends=ends_of(settings), deleted=deleted)
     storage = Storage(settings.database_url, growth, read_sums, journal.write, report=deleted)
@@ -46,12 +49,16 @@ def journal_part(settings: Settings, deleted: Callable[[Mapping[str, int]], obje
         finally:
             journal.abandon()  # if the server ends at once: the journal's socket would keep the event loop alive
 
+    async def read_when_opened(query: Callable[[Connection], Any]) -> Any:
+        await journal.opened()  # else a server is ready before it can record
+        return await journal.read(query)
+
     return JournalPart(
         journal=journal,
         retention=retention,
         life=life,
         tasks=(retention.run, storage.run),
-        checks={"journal": journal_works(lambda: journal.available, journal.read)},
+        checks={"journal": journal_works(lambda: journal.available, read_when_opened)},
         metrics=(journal_metrics(journal), storage_metrics(lambda: storage.found)),
     )
 

@@ -148,17 +148,16 @@ def workflow(
     `access`: the access mode; by default `tenant_users()`, any user or application of the tenant. `name`: the name in
     the trigger's URL; by default the function's name with `_` as `-`. `methods`: of GET, POST, PUT, PATCH, DELETE,
     HEAD, OPTIONS; GET includes HEAD. `path`: the relative path after the name, `/orders/{order_id}`. `timeout`: seconds
-    until the run is cancelled and the caller gets a 504, or a text such as "2h"; 120 by default. A durable run has none
-    by default, and the time in which it waits does not count. `stateless`: no run is recorded. `secure_inputs`,
+    until the run is cancelled and the caller gets a 504, or a text such as "2h"; 120 by default, and none for a durable
+    run, whose waits do not count. `stateless`: no run is recorded. `secure_inputs`,
     `secure_outputs`: keep all of the request or reply out of records and logs. `max_concurrency`: concurrent runs;
     further requests get a 429. `max_body_bytes`: replaces POSTERN_MAX_BODY_BYTES. `max_elements`: values in a JSON
-    body. `connections`, `secrets`: the only names that `ctx.connection` and `ctx.secret` take. `networks`:
-    the networks that requests may come from. `origins`: the origins whose pages may call it in a browser (CORS).
-    `durable`: the caller gets a 202 at once, and the run survives crashes and restarts (`durable/README.md`).
-    `signals`: the access mode of those who may send signals to its runs.
+    body. `connections`, `secrets`: the only names that `ctx.connection` and `ctx.secret` take. `networks`: those that
+    requests may come from. `origins`: those whose pages may call it in a browser (CORS). `durable`: the caller gets a
+    202 at once, and the run survives crashes. `signals`: who may send signals to its runs.
 
     Raises WorkflowFault if the options or the function are not valid."""
-    _check_durable(durable, stateless, signals)
+    lasting = _lasting(timeout, durable, stateless, signals)
 
     def make(function: Callable[..., Any]) -> Workflow:
         _check_function(function)
@@ -168,18 +167,14 @@ def workflow(
             **_entry(access, networks, origins),
             methods=_methods(methods),
             path=path,
-            timeout=_timeout(timeout, durable),
             stateless=stateless,
             secure_inputs=secure_inputs,
             secure_outputs=secure_outputs,
-            max_concurrency=_positive_whole("max_concurrency", max_concurrency),
-            max_body_bytes=_positive_whole("max_body_bytes", max_body_bytes),
-            max_elements=_positive_whole("max_elements", max_elements) or MAX_ELEMENTS,
+            **_bounds(max_concurrency, max_body_bytes, max_elements),
             connections=declared_names("connections", connections),
             secrets=declared_names("secrets", secrets),
             line=inspect.unwrap(function).__code__.co_firstlineno,
-            durable=durable,
-            signals=None if signals is None else _signals(signals),
+            **lasting,
             **_signature(function, path),
         )
 
@@ -190,6 +185,15 @@ def _entry(access: Access | None, networks: "Iterable[str] | None", origins: "It
     """Who may call the workflow, and from where."""
     mode, within = _access(access), networks_of(networks)
     return {"access": mode, "networks": within, "origins": origins_of(origins, mode, within)}
+
+
+def _bounds(concurrency: int | None, body_bytes: int | None, elements: int) -> dict[str, Any]:
+    """How much of a workflow may be at once."""
+    return {
+        "max_concurrency": _positive_whole("max_concurrency", concurrency),
+        "max_body_bytes": _positive_whole("max_body_bytes", body_bytes),
+        "max_elements": _positive_whole("max_elements", elements) or MAX_ELEMENTS,
+    }
 
 
 def _signature(function: Callable[..., Any], path: str) -> dict[str, Any]:
@@ -207,15 +211,16 @@ def _signature(function: Callable[..., Any], path: str) -> dict[str, Any]:
     }
 
 
-def _check_durable(durable: bool, stateless: bool, signals: Access | None) -> None:
-    if not durable:
-        if signals is not None:
-            raise WorkflowFault("signals= needs durable=True: other runs do not wait for signals")
-        return
-    if stateless:
+def _lasting(timeout: float | str | None, durable: bool, stateless: bool, signals: Access | None) -> dict[str, Any]:
+    """How long a run may take, whether it is durable, and who may send signals to it."""
+    if not durable and signals is not None:
+        raise WorkflowFault("signals= needs durable=True: other runs do not wait for signals")
+    if durable and stateless:
         raise WorkflowFault("durable=True and stateless=True exclude each other: a durable run is on record")
-    if find_spec("dbos") is None:
+    if durable and find_spec("dbos") is None:
         raise WorkflowFault("durable=True needs the package dbos: install postern-workflows[durable]")
+    who = None if signals is None else _signals(signals)
+    return {"timeout": _timeout(timeout, durable), "durable": durable, "signals": who}
 
 
 def _check_function(function: Any) -> None:

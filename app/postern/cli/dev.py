@@ -10,17 +10,15 @@ from postern.catalog import Trigger, try_folder
 from postern.cli.first_steps import first_steps
 from postern.cli.local_callers import caller_here, callers
 from postern.cli.open_database import warn_of_exposed_files
+from postern.cli.serving import Host, Port, readable_folder, use_address
 from postern.cli.terminal import err, print_faults, program, stop, workflow_table
 from postern.cli.workspace import (
     STATE_FOLDER,
-    Host,
-    Port,
     connection_callbacks,
     export_local_credential,
     local_settings,
-    readable_folder,
-    use_address,
 )
+from postern.journal.writing.writer_link import started_early
 from postern.local_tenant import LocalTenant, serve
 from postern.logs import configure_logs, log_format
 from postern.settings import load_settings
@@ -60,7 +58,8 @@ def dev(host: Host = None, port: Port = None) -> None:
     try_folder(given.workflows)  # before the local tenant has threads
     err.print("Starting the local tenant …", style="dim")
     place = server_config(None, host=given.host, port=given.port)
-    with serve(LocalTenant.open(STATE_FOLDER, given.people)) as local, _bound(place) as listener:
+    tenant = LocalTenant.open(STATE_FOLDER, given.people)
+    with started_early(), serve(tenant) as local, _bound(place) as listener:
         export_local_credential(local)
         options = callers(local)
 

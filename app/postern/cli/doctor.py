@@ -12,8 +12,9 @@ from postern.catalog import Snapshot
 from postern.cli.api_client import Json
 from postern.cli.diagnosis import database, entra, here, public_url, vault
 from postern.cli.diagnosis.finding import Check, Finding, run_checks
+from postern.cli.serving import FolderFault
 from postern.cli.terminal import err, out, plain, print_json
-from postern.cli.workspace import FolderFault, Workspace, export_local_credential, workspace
+from postern.cli.workspace import Workspace, export_local_credential, workspace
 from postern.errors import UserFault
 from postern.settings import SettingsFault
 from postern.settings.audit import check_audit

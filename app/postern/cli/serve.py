@@ -6,9 +6,10 @@ import structlog
 import typer
 
 from postern.cli.open_database import warn_of_exposed_files
+from postern.cli.serving import Host, Port, readable_folder, use_address
 from postern.cli.terminal import err, fail, print_faults, workflow_table
-from postern.cli.workspace import Host, Port, readable_folder, use_address
 from postern.journal.database.engine import check_database
+from postern.journal.writing.writer_link import started_early
 from postern.logs import configure_logs, log_format
 from postern.loopback import is_loopback
 from postern.settings import Settings, load_settings
@@ -39,8 +40,7 @@ def serve(
     port: Port = None,
 ) -> None:
     """Serve the workflows, with the tenant of the settings (POSTERN_*, .env, postern.toml)."""
-    from postern.assembly import create_app, durable_is_installed, load_catalog
-    from postern.server.process import run, server_config
+    from postern.assembly import durable_is_installed
 
     if role is Role.WORKER and not durable_is_installed():
         fail("--role worker executes durable runs, which need the extra `durable`: install postern[durable].")
@@ -50,9 +50,19 @@ def serve(
     check_audit(settings)
     check_durable_key(settings)
     configure_logs(log_format(settings.log_format))
+    if workers > 1:
+        check_database(settings.database_url)  # each worker checks it too, but it is said once
+        raise typer.Exit(_serve(settings, workers, role))
+    with started_early():
+        raise typer.Exit(_serve(settings, workers, role))
+
+
+def _serve(settings: Settings, workers: int, role: Role) -> int:
+    """Serve until a stop signal, and return the exit code."""
+    from postern.assembly import create_app, load_catalog
+    from postern.server.process import run, server_config
+
     several = workers > 1
-    if several:  # each worker checks it too, but it is said once
-        check_database(settings.database_url)
     with readable_folder():
         application = f"postern.assembly:{FROM_ENVIRONMENT[role]}" if several else create_app(settings, role=role)
         snapshot = (
@@ -76,7 +86,7 @@ def serve(
             return
         err.print(workflow_table(snapshot, settings.public_url or address))
 
-    raise typer.Exit(run(config, ready=ready))
+    return run(config, ready=ready)
 
 
 def warn_of_plain_http(settings: Settings) -> None:

@@ -1,28 +1,18 @@
 """The installation that a command uses: the real tenant of the settings, or else the local tenant."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from postern.catalog import Snapshot
-from postern.errors import UserFault
+from postern.cli.serving import readable_folder
 from postern.local_tenant import LocalTenant
 from postern.local_tenant.directory import EXAMPLE_CONNECTION, callback_path
 from postern.local_tenant.flows import FLOWS_AUDIENCE, flow_url
 from postern.local_tenant.tenant import DURABLE_KEY_NAME, GRANTS_KEY_NAME
 from postern.local_tenant.vault import AUDIT_KEY_NAME
 from postern.settings import Settings, load_settings
-
-Host = Annotated[str | None, typer.Option(help="The address to listen on, in place of POSTERN_HOST.")]
-Port = Annotated[
-    int | None,
-    typer.Option(min=0, max=65535, help="The port to listen on, in place of POSTERN_PORT; 0 takes any free one."),
-]
 
 STATE_FOLDER = Path("var/local-tenant")
 """Where the local tenant keeps its keys and certificates between starts."""
@@ -33,10 +23,6 @@ OWN_APPLICATION = "postern"
 
 OPERATOR = "ada"
 """The operator in the local tenant."""
-
-
-class FolderFault(UserFault):
-    """The folder of workflows cannot be read. The message says how to fix it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,23 +52,6 @@ class Workspace:
 
         with readable_folder():
             return load_catalog(self.settings).snapshot
-
-
-def use_address(host: str | None, port: int | None) -> None:
-    """Set the address that the options give: for this process and its workers, in place of the settings."""
-    for name, given in (("POSTERN_HOST", host), ("POSTERN_PORT", port)):
-        if given is not None:
-            os.environ[name] = str(given)
-
-
-@contextmanager
-def readable_folder() -> Iterator[None]:
-    """Turn the errors of the first read of the folder of workflows into FolderFault."""
-    try:
-        yield
-    except OSError as error:
-        why = str(error) if error.strerror is None else f"{error.filename}: {error.strerror}"
-        raise FolderFault(f"POSTERN_WORKFLOWS: {why}") from None
 
 
 def workspace() -> Workspace:

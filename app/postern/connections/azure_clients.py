@@ -27,6 +27,7 @@ from azure.keyvault.secrets.aio import SecretClient
 
 from postern.http_client import USER_AGENT
 from postern.logs import QUIET
+from postern.loopback import is_loopback
 from postern.proxy import Proxy
 
 CONNECT_SECONDS = 5
@@ -145,7 +146,7 @@ def secret_client(
 ) -> SecretClient:
     """A client of the Key Vault. It checks that the challenge is for the vault's own domain."""
     return SecretClient(
-        vault_url, credential, transport=transport(ca_bundle, proxy), retry_total=RETRIES, user_agent=USER_AGENT
+        vault_url, credential, transport=transport(ca_bundle, proxy), **_retries(vault_url), user_agent=USER_AGENT
     )
 
 
@@ -186,9 +187,15 @@ def _options(authority: str | None, ca_bundle: Path | None, proxy: Proxy | None,
         "disable_instance_discovery": True,
         "transport": transport(ca_bundle, proxy),
         "user_agent": USER_AGENT,
-        "retry_total": RETRIES,
+        **_retries(authority),
         "raw_response_hook": note,
     }
+
+
+def _retries(url: str | None) -> dict[str, int]:
+    """No further attempt to connect to this machine: nothing listens there, as when a command finds no local tenant."""
+    here = is_loopback(urlsplit(url or "").hostname or "")
+    return {"retry_total": RETRIES, **({"retry_connect": 0} if here else {})}
 
 
 def _variables(kind: str, *names: str) -> list[str]:

@@ -53,6 +53,11 @@ def output_of(record: RunRecord, *, whole: bool) -> Body:
     return _body(record.outputs, record.outputs_form, "outputs", none, whole=whole)
 
 
+def json_body(document: str, *, whole: bool) -> Body:
+    """A JSON document that is no body of a request."""
+    return _body(document, Form.JSON, "inputs", "", whole=whole)
+
+
 def readable(text: str, form: Form | None) -> str:
     """A recorded body for reading: JSON with a line for each member."""
     document = _document(text, form)

@@ -11,19 +11,21 @@ from markupsafe import Markup
 from sqlalchemy import Connection
 
 from postern.api.access import visible
-from postern.console import charts, needs
+from postern.console import charts, durable_needs, needs
 from postern.console.connect import asker
 from postern.console.first_steps import first_steps
 from postern.console.needs import Need
-from postern.console.page import PageRoute, Shown, Visit
+from postern.console.page import PageRoute, Shown, Visit, unproved
 from postern.console.recent import Recent
 from postern.console.services import Services
 from postern.console.uses_words import users_of_connections
+from postern.console.waiting_approvals import waiting_number
 from postern.console.words import iso
 from postern.errors import Problem
 from postern.journal.findings import count_new
 from postern.journal.reading.activity import MINUTE, Minute, Owner, activity
 from postern.journal.reading.attention import Burst, Failing, any_run, bursts, failing
+from postern.journal.reading.durable_attention import Late, OldApprovals, ParkedRuns, late, old_approvals, parked
 
 DAY = 86_400.0
 HOUR = 3_600.0
@@ -51,6 +53,9 @@ class Overview:
     failing: tuple[Failing, ...]
     bursts: tuple[Burst, ...]
     findings: int
+    parked: tuple[ParkedRuns, ...]
+    late: tuple[Late, ...]
+    old_approvals: OldApprovals | None
     empty: bool
 
 
@@ -62,7 +67,16 @@ def overview(connection: Connection, now: float, owner: Owner | None, console: s
     rejected = tuple(bursts(connection, now - HOUR, needs.LEAST_BURST)) if owner is None else ()
     found = count_new(connection) if owner is None else 0
     ran = any(minute.total for minute in minutes) or any_run(connection, owner)
-    return Overview(pictures(minutes, now, console), failed, rejected, found, not ran)
+    return Overview(
+        pictures(minutes, now, console),
+        failed,
+        rejected,
+        found,
+        tuple(parked(connection, owner)),
+        tuple(late(connection, now - durable_needs.LATE)) if owner is None else (),
+        old_approvals(connection, now - durable_needs.OLD, now) if owner is None else None,
+        not ran,
+    )
 
 
 def pictures(minutes: Sequence[Minute], now: float, console: str) -> Pictures:
@@ -94,8 +108,9 @@ class Home:
         found, unavailable = await self._overview(visit)
         listed = [
             *(await self._of_server() if visit.viewer.operator else []),
+            *await self._of_approvals(visit),
             *await self._of_connections(visit),
-            *_of_journal(found),
+            *_of_journal(found, operator=visit.viewer.operator),
         ]
         values = {
             "needs": listed,
@@ -127,6 +142,17 @@ class Home:
             *needs.of_secrets(services.secret_states(), services.now()),
             *needs.of_readiness(await self._reasons()),
         ]
+
+    async def _of_approvals(self, visit: Visit) -> list[Need]:
+        """Approvals that wait for this person. They are read each time, because a person who has just decided one looks
+        here next."""
+        actions, caller = self.services.approvals, unproved(visit.viewer.caller)
+        if actions is None:
+            return []
+        try:
+            return durable_needs.of_approvals(await waiting_number(actions, caller, visit.holder))
+        except Problem:
+            return []  # the page says that the journal cannot be read
 
     async def _of_connections(self, visit: Visit) -> list[Need]:
         """Connections that this person has to connect; for operators also how many people's are broken. Those of the
@@ -169,9 +195,14 @@ class Home:
         return {"address": services.address, **named._asdict()}
 
 
-def _of_journal(found: Overview | None) -> list[Need]:
-    return (
-        []
-        if found is None
-        else [*needs.of_findings(found.findings), *needs.of_runs(found.failing), *needs.of_refusals(found.bursts)]
-    )
+def _of_journal(found: Overview | None, *, operator: bool) -> list[Need]:
+    if found is None:
+        return []
+    return [
+        *durable_needs.of_parked(found.parked, operator=operator),
+        *durable_needs.of_late(found.late),
+        *needs.of_findings(found.findings),
+        *needs.of_runs(found.failing),
+        *needs.of_refusals(found.bursts),
+        *durable_needs.of_old_approvals(found.old_approvals),
+    ]

@@ -17,6 +17,7 @@ class Entry(NamedTuple):
 NAVIGATION = (
     Entry("home", "h", "Home", ""),
     Entry("runs", "r", "Runs", "/runs"),
+    Entry("approvals", "o", "Approvals", "/approvals"),
     Entry("refusals", "f", "Refusals", "/refusals", operators_only=True),
     Entry("findings", "i", "Findings", "/findings", operators_only=True),
     Entry("workflows", "w", "Workflows", "/workflows", operators_only=True),

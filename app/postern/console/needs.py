@@ -44,20 +44,20 @@ class Need(NamedTuple):
 
 def of_files(faults: Sequence[Fault]) -> list[Need]:
     """Files that cannot be served as they are written."""
-    return _listed("File", faults, _of_file, "faulty files", "/workflows")
+    return bounded("File", faults, _of_file, "faulty files", "/workflows")
 
 
 def of_secrets(states: Mapping[str, SecretState], now: float) -> list[Need]:
     """Secrets that cannot be read, have ended, or end soon; the first to end comes first."""
     found = [(_order(state), need) for state in states.values() if (need := _of_secret(state, now)) is not None]
     found.sort(key=lambda each: each[0])
-    return _listed("Secret", found, lambda each: each[1], "secrets", "/secrets")
+    return bounded("Secret", found, lambda each: each[1], "secrets", "/secrets")
 
 
 def of_readiness(reasons: Mapping[str, str]) -> list[Need]:
     """Checks of `/readyz` that fail."""
     failing = [(name, reason) for name, reason in reasons.items() if reason]
-    return [Need("Readiness", f"The readiness check {plain(name)} fails", more=_text(why)) for name, why in failing]
+    return [Need("Readiness", f"The readiness check {plain(name)} fails", more=sentences(why)) for name, why in failing]
 
 
 def of_connections(own: Sequence[Own], used: Container[str], broken: Mapping[str, int]) -> list[Need]:
@@ -65,14 +65,14 @@ def of_connections(own: Sequence[Own], used: Container[str], broken: Mapping[str
     One that was never connected is listed only if it is `used`: by a workflow that the viewer may call, or shared.
     `broken` is how many people's grants are broken, by entry, for operators."""
     listed = [each for each in needed(own) if each.grant is not None or each.entry.name in used]
-    found = _listed("Connection", listed, _of_connection, "connections", "/connections")
+    found = bounded("Connection", listed, _of_connection, "connections", "/connections")
     return found + [_of_people(name, number) for name, number in broken.items() if number]
 
 
 def of_runs(failing: Sequence[Failing]) -> list[Need]:
     """Workflows whose runs failed in the last 24 hours; those whose last run failed come first."""
     ordered = sorted(failing, key=lambda each: each.recovered)
-    return _listed("Runs", ordered, _of_runs, "workflows with failed runs", "/workflows")
+    return bounded("Runs", ordered, _of_runs, "workflows with failed runs", "/workflows")
 
 
 def of_findings(new: int) -> list[Need]:
@@ -84,7 +84,7 @@ def of_findings(new: int) -> list[Need]:
 
 def of_refusals(bursts: Sequence[Burst]) -> list[Need]:
     """Many rejected requests in the last hour."""
-    return _listed("Refusals", bursts, _of_refusals, "groups of rejected requests", "/refusals")
+    return bounded("Refusals", bursts, _of_refusals, "groups of rejected requests", "/refusals")
 
 
 def headline(needs: Sequence[Need]) -> str:
@@ -94,7 +94,7 @@ def headline(needs: Sequence[Need]) -> str:
     return "1 thing needs you" if len(needs) == 1 else f"{len(needs)} things need you"
 
 
-def _listed(kind: str, items: Sequence[T], need: Callable[[T], Need], of_more: str, path: str) -> list[Need]:
+def bounded(kind: str, items: Sequence[T], need: Callable[[T], Need], of_more: str, path: str) -> list[Need]:
     """The first of them, and one entry for the others."""
     found = [need(each) for each in items[:MOST_LISTED]]
     if len(items) > MOST_LISTED:
@@ -106,13 +106,13 @@ def _of_file(fault: Fault) -> Need:
     place = plain(fault.file.name) + (f", line {fault.line}" if fault.line is not None else "")
     still = fault.still_serving
     served = f"The last version that worked still serves {_names(still)}." if still else "It serves no workflow."
-    return Need("File", f"{place} cannot be loaded", "/workflows", _text(fault.cause, fault.fix, served))
+    return Need("File", f"{place} cannot be loaded", "/workflows", sentences(fault.cause, fault.fix, served))
 
 
 def _of_secret(state: SecretState, now: float) -> Need | None:
     name, used = plain(state.name), f"Used by {_names(state.used_by)}." if state.used_by else ""
     if state.fault is not None:
-        return Need("Secret", f"The secret {name} cannot be read", "/secrets", _text(str(state.fault), used))
+        return Need("Secret", f"The secret {name} cannot be read", "/secrets", sentences(str(state.fault), used))
     crossed = threshold(state.ends, now) if state.ends is not None else None
     if state.ends is None or crossed is None:
         return None
@@ -134,7 +134,7 @@ def _of_connection(own: Own) -> Need:
     ends = {"when": "Ends", "at": found.ends_at} if found.state is Shown.EXPIRING else {"when": "", "at": None}
     why = f"It {found.text}" if found.state is not Shown.NEEDED and found.text else ""
     urgent = found.state is Shown.BROKEN or (found.state is Shown.NEEDED and not own.entry.per_user)
-    more = _text(why, said_to(YOU, found.fix) or "Connect it again before that")
+    more = sentences(why, said_to(YOU, found.fix) or "Connect it again before that")
     return Need("Connection", words, more=more, urgent=urgent, connection=own.entry.name, **ends)
 
 
@@ -159,7 +159,7 @@ def _of_runs(failing: Failing) -> Need:
         "Runs",
         f"{workflow}: {number} {runs} failed in 24 hours",
         f"/runs/{failing.run_id}",
-        _text(last, later),
+        sentences(last, later),
         "Last failure",
         failing.at,
         not failing.recovered,
@@ -193,7 +193,7 @@ def _names(names: Iterable[str]) -> str:
     return ", ".join(listed[:MOST_LISTED]) + more
 
 
-def _text(*parts: str) -> str:
+def sentences(*parts: str) -> str:
     """Sentences, each with its full stop, none of them very long."""
     shown = (plain(part.strip()) for part in parts if part.strip())
     cut = (part if len(part) <= LONGEST else f"{part[:LONGEST]}\N{HORIZONTAL ELLIPSIS}" for part in shown)

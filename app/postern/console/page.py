@@ -1,12 +1,12 @@
 """What a page of the console gets and what it gives back."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from starlette.requests import Request
 
-from postern.access import Caller
+from postern.access import ANYONE, Caller
 from postern.api.client import address_of
 from postern.journal.sessions import Session
 from postern.journal.shares import Holder, holder_of
@@ -30,6 +30,12 @@ class Viewer:
     def person(self) -> tuple[str, str]:
         """Tenant id and object id."""
         return self.session.tenant_id, self.session.object_id
+
+
+def unproved(caller: Caller) -> Caller:
+    """The caller without what a session does not prove: an ID token has no scope, and does not tell members from
+    guests."""
+    return caller if caller.kind == ANYONE.kind else replace(caller, scopes=frozenset(), guest=True)
 
 
 async def _still() -> None: ...

@@ -6,6 +6,7 @@ from starlette.routing import Route
 
 from postern.api.grant_actions import CONNECT
 from postern.console.access import Access
+from postern.console.approvals import Approvals
 from postern.console.assets import Assets
 from postern.console.audit import Audit
 from postern.console.connect import Connect
@@ -37,6 +38,7 @@ METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 PAGES: tuple[Callable[[Services], tuple[PageRoute, ...]], ...] = (
     lambda services: Home(services).routes,
     run_routes,
+    lambda services: Approvals(services).routes,
     lambda services: SessionPages(services).routes,
     lambda services: Refusals(services).routes,
     lambda services: Findings(services).routes,

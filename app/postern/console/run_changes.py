@@ -1,15 +1,16 @@
 """Cancel and resubmit a run: a page that names the effect, and the form that it sends."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from postern.access import ANYONE, Caller, Refused
+from postern.access import ANYONE, Refused
 from postern.api.resubmit import caller_again, check_resubmit
 from postern.api.run_actions import RunActions, Seen
 from postern.catalog import Trigger
 from postern.console.bodies import readable
+from postern.console.durable_view import resumable
 from postern.console.form import form_of
-from postern.console.page import PageRoute, SeeOther, Shown, Visit
+from postern.console.page import PageRoute, SeeOther, Shown, Visit, unproved
 from postern.console.run_pages import seen_run
 from postern.console.run_words import caller_words, sentence
 from postern.console.services import Services
@@ -69,7 +70,7 @@ class RunChanges:
         what is wrong. Raises Refused, which is recorded with its checks, for a person who may not call the workflow."""
         seen = await seen_run(self.services, visit)
         typed = (await form_of(visit, MOST_FORM_BYTES)).get("body")
-        as_caller = seen._replace(caller=_unproved(seen.caller))
+        as_caller = seen._replace(caller=unproved(seen.caller))
         if typed is not None:
             typed = _lines(typed)
         if typed == _lines(_prefilled(seen.record)):
@@ -120,7 +121,7 @@ class RunChanges:
     def _why_not(self, seen: Seen, trigger: Trigger | None) -> str:
         """Why this viewer cannot resubmit the run; "" if that is possible."""
         try:
-            check_resubmit(seen.record, trigger, seen.standing, _unproved(seen.caller))
+            check_resubmit(seen.record, trigger, seen.standing, unproved(seen.caller))
         except Refused as refused:
             return _refused_words(refused)
         except Problem as wrong:
@@ -135,6 +136,8 @@ class RunChanges:
             "caller": caller_words(record),
             "sentence": sentence(record, "", self.services.now()),
             "own": seen.own,
+            "durable": record.durable is not None,
+            "resumable": resumable(record),
         }
 
 
@@ -156,12 +159,6 @@ def _prefilled(record: RunRecord) -> str:
 def _lines(text: str) -> str:
     """The text with line feeds only: a browser sends lines of a form with CR and LF."""
     return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
-def _unproved(caller: Caller) -> Caller:
-    """The caller without what a session does not prove: an ID token has no scope, and does not tell members from
-    guests."""
-    return caller if caller.kind == ANYONE.kind else replace(caller, scopes=frozenset(), guest=True)
 
 
 def _refused_words(refused: Refused) -> str:

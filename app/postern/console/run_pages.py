@@ -9,6 +9,7 @@ from postern.api.access import Standing, standing
 from postern.api.client import address_of
 from postern.api.run_actions import RunActions, Seen, see
 from postern.console.connect import asker
+from postern.console.durable_view import durable_view
 from postern.console.lanes import of_chain, of_failed, of_run
 from postern.console.page import PageRoute, Shown, Visit
 from postern.console.run_view import run_view
@@ -18,6 +19,7 @@ from postern.errors import Problem, problem
 from postern.ids import is_id
 from postern.journal.grants import grant_name, owner_of
 from postern.journal.reading.call_tree import Tree, find_chain
+from postern.journal.reading.durable_parts import DurableParts, durable_parts
 from postern.journal.reading.queries import find_run_alone
 from postern.journal.reading.records import RunRecord
 from postern.journal.reading.resubmits import resubmits_of
@@ -50,17 +52,19 @@ class RunPage:
         seen, parts = await seen_parts(self.services, visit, after)
         may_see = partial(_may_see, self.services, seen)
 
-        def related(connection: Connection) -> tuple[Tree, list[RunRecord]]:
+        def related(connection: Connection) -> tuple[Tree, list[RunRecord], DurableParts | None]:
             again = resubmits_of(connection, seen.record) if seen.record.ended else []
-            return find_chain(connection, seen.record, may_see, MOST_IN_CHAIN), again
+            lasting = durable_parts(connection, seen.record.id) if seen.record.durable is not None else None
+            return find_chain(connection, seen.record, may_see, MOST_IN_CHAIN), again, lasting
 
-        tree, again = await self.services.read(related, visit.holder)
+        tree, again, lasting = await self.services.read(related, visit.holder)
         self._note(visit, seen)
         now = self.services.now()
         chain, links = of_chain(tree, seen.record.id, may_see, now)
         view = run_view(seen, parts.window, now, whole=whole)
         values = {
             "run": view,
+            "durable": durable_view(seen, lasting, now) if lasting is not None else None,
             "connects": await self._connects(visit, seen.record, view.error_message or ""),
             "time": of_run(seen.record, parts.window, parts.calls, links, now),
             "failed_steps": of_failed(seen.record, parts.window, now),

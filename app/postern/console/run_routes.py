@@ -2,14 +2,16 @@
 
 from postern.api.run_actions import RunActions
 from postern.console.page import PageRoute
+from postern.console.parked import Parked
 from postern.console.run_changes import RunChanges
 from postern.console.run_pages import RunPage
+from postern.console.run_resume import RunResume
 from postern.console.runs import Runs
 from postern.console.services import Services
 
 
 def run_routes(services: Services) -> tuple[PageRoute, ...]:
-    """The list of runs, a run, cancel and resubmit."""
+    """The list of runs, a run, cancel, resubmit and resume."""
     actions = RunActions(
         services.read,
         services.write,
@@ -19,6 +21,13 @@ def run_routes(services: Services) -> tuple[PageRoute, ...]:
         services.log,
         services.now,
         services.run_audit,
+        services.durable,
     )
-    pages = (Runs(services), RunPage(services, actions), RunChanges(services, actions))
+    pages = (
+        Runs(services),
+        Parked(services),
+        RunPage(services, actions),
+        RunChanges(services, actions),
+        RunResume(services, actions),
+    )
     return tuple(route for page in pages for route in page.routes)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from postern.console.charts import percent
+from postern.console.durable_words import reason_words
 from postern.console.run_words import caller_words, error_line
 from postern.console.words import day_words, time_words
 from postern.journal.reading.records import RunRecord
@@ -16,12 +17,14 @@ from postern.plain_text import plain
 @dataclass(frozen=True, slots=True)
 class RunRow:
     """A run in the list. `day` is set in the first row of each day. `called` and `again` mark a run that another run
-    called, and one that was resubmitted. `meter` shows how long it took beside the others of the page."""
+    called, and one that was resubmitted. `meter` shows how long it took beside the others of the page. `waits` says
+    what a durable run waits for."""
 
     id: str
     state: State
     workflow: str
     error: str
+    waits: str
     day: str
     started_at: float
     time: str
@@ -33,7 +36,7 @@ class RunRow:
     again: bool
 
 
-def run_rows(records: Sequence[RunRecord], *, private: bool) -> list[RunRow]:
+def run_rows(records: Sequence[RunRecord], now: float, *, private: bool) -> list[RunRow]:
     """The rows of these runs, newest first. `private` shows the messages of errors that only operators see."""
     longest = max(_seconds(records), default=0.0)
     rows = []
@@ -47,6 +50,7 @@ def run_rows(records: Sequence[RunRecord], *, private: bool) -> list[RunRow]:
                 state=record.state,
                 workflow=plain(record.workflow),
                 error=error_line(record, private=private),
+                waits=_waits(record, now),
                 day=day if day != before else "",
                 started_at=record.started_at,
                 time=time_words(record.started_at),
@@ -60,6 +64,12 @@ def run_rows(records: Sequence[RunRecord], *, private: bool) -> list[RunRow]:
         )
         before = day
     return rows
+
+
+def _waits(record: RunRecord, now: float) -> str:
+    if record.durable is None or record.state is not State.WAITING:
+        return ""
+    return reason_words(record.durable, now)
 
 
 def _seconds(records: Iterable[RunRecord]) -> list[float]:

@@ -15,12 +15,14 @@ from postern.trace import trace_id_of
 
 @dataclass(frozen=True, slots=True)
 class RunView:
-    """What the page says of a run. `error_message` is None if it is not for this viewer, or there is none."""
+    """What the page says of a run. `waits` says that a durable run is not executing. `error_message` is None if it is
+    not for this viewer, or there is none."""
 
     id: str
     workflow: str
     state: State
     live: bool
+    waits: bool
     sentence: str
     caller: str
     address: str
@@ -52,6 +54,7 @@ def run_view(seen: Seen, window: StepWindow, now: float, *, whole: bool = False)
         workflow=plain(record.workflow),
         state=record.state,
         live=not record.ended,
+        waits=record.state is State.WAITING and record.durable is not None,
         sentence=sentence(record, step_that_ended(record, window), now),
         caller=caller_words(record),
         address=plain(record.client_address),

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from postern.console.durable_words import waits_words
 from postern.console.words import duration
 from postern.journal.reading.records import RunRecord
 from postern.journal.reading.step_window import StepWindow
@@ -26,7 +27,7 @@ _ENDED: Mapping[State, str] = {
 def sentence(record: RunRecord, step: str, now: float) -> str:
     """What became of a run, in one sentence. `step` is the step that ended it, "" if there is none."""
     if record.state is State.WAITING:
-        return "Waiting for its turn"
+        return (waits_words(record.durable, now) if record.durable is not None else "") or "Waiting for its turn"
     if record.state is State.RUNNING:
         asked = ", cancellation requested" if record.cancel_requested_at is not None else ""
         return f"Running for {duration(now - record.started_at)}{asked}"

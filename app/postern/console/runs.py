@@ -56,7 +56,7 @@ class Runs:
         newest = found.items[0].id if found.items else id_at(self.services.now())
         values = self._form(visit, asked) | {
             "found": True,
-            "rows": run_rows(found.items, private=visit.viewer.operator),
+            "rows": run_rows(found.items, self.services.now(), private=visit.viewer.operator),
             "next": asked.link(cursor=found.next) if found.next else "",
             "newest": "" if first else asked.link(),
             "first": first,

@@ -8,7 +8,9 @@ from typing import Any
 from structlog.typing import FilteringBoundLogger
 
 from postern.access import Caller, Guarded
+from postern.api.approval_actions import ApprovalActions
 from postern.api.docs import TokenCommand
+from postern.api.durable_actions import DurableActions
 from postern.api.finding_actions import FindingActions
 from postern.api.grant_actions import GrantActions
 from postern.api.run_actions import Cancel, Read, Resubmit, Underway, Write
@@ -74,7 +76,8 @@ class Services:
     `readiness` says why each check of `/readyz` fails, "" if it passes. `grants` are the actions on connections that
     people connect, and `provider` returns that of a grant's name. `stages` tests an entry. `review` makes the access
     review as of now. `note` notes events of the audit log, and `run_audit` those about runs. `findings` are the
-    actions on findings, `signed_urls` those on signed URLs, and `revoking` ends access."""
+    actions on findings, `signed_urls` those on signed URLs, `revoking` ends access, and
+    `approvals` are the actions on approvals."""
 
     settings: Settings
     installation: Installation
@@ -101,5 +104,7 @@ class Services:
     review: Callable[[], Awaitable[Review]] = _no_journal
     run_audit: RunAudit = field(default_factory=RunAudit)
     findings: FindingActions | None = None
+    durable: DurableActions | None = None
     revoking: Revoking | None = None
     signed_urls: SignedUrlActions = NO_SIGNED_URLS
+    approvals: ApprovalActions | None = None

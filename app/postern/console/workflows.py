@@ -92,7 +92,7 @@ class Workflows:
             "most_members": MOST_MEMBERS,
             "most_people": MOST_PEOPLE,
             "most_text": MOST_TEXT,
-            "runs": run_rows(page.items, private=visit.viewer.operator),
+            "runs": run_rows(page.items, self.services.now(), private=visit.viewer.operator),
             "older": page.next is not None,
             "failures": recent.workflows.get(name),
             "complete": recent.complete,

@@ -12,7 +12,6 @@ from postern.authoring.request import Request
 from postern.authoring.workflow import DEFAULT_TIMEOUT, Workflow
 from postern.connections.faults import ConnectionFault
 from postern.durable.payload import packed
-from postern.durable.preferences import prefers_async
 from postern.durable.seals import Seals
 from postern.durable.waiting import Waiting
 from postern.errors import problem
@@ -23,6 +22,7 @@ from postern.journal.run import Outcome, Run, State
 from postern.journal.shares import holder_of
 from postern.journal.writing.rows import facts
 from postern.journal.writing.statements import remove_run
+from postern.preferences import prefers_async
 from postern.runs.claims import earlier_run
 from postern.runs.idempotency import Key, keep
 from postern.runs.room import Room

@@ -7,8 +7,8 @@ from postern.access import Anonymous, Caller
 from postern.authoring.request import Request
 from postern.authoring.workflow import Workflow
 from postern.durable.acceptance import Acceptance
-from postern.durable.preferences import prefers_async
 from postern.journal.run import Run
+from postern.preferences import prefers_async
 from postern.runs.runner import Runner
 
 

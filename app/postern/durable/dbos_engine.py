@@ -45,6 +45,7 @@ WAITS = (0.1, 0.3, 1.0, 3.0, 5.0)
 """Seconds until a checkpoint that could not be kept is tried again: the last one from then on."""
 LISTEN_SECONDS = 0.25
 """Between two looks of a thread of DBOS that finds nothing here. It ends with the next one."""
+_ACTIVE = frozenset({"ENQUEUED", "PENDING", "DELAYED"})
 
 log = structlog.get_logger("postern.durable")
 
@@ -184,6 +185,23 @@ class DbosEngine:
         unknown: list[str] = await self._there(go_on)
         return await self.begin(unknown) if unknown else []
 
+    async def repeat(self, run_id: str, first: int) -> bool:
+        """Run a run again, whatever its state is, after deleting its checkpoints from this number on; from 0 on all of
+        them. False if it could not be started."""
+
+        async def repeat() -> bool:
+            found = await DBOS.list_workflows_async(workflow_ids=[run_id], load_input=False, load_output=False)
+            if found and first:
+                if found[0].status in _ACTIVE:  # only what has ended can be rewound
+                    await DBOS.cancel_workflows_async([run_id])
+                await DBOS.rewind_workflow_async(run_id, start_step=first, queue_name=QUEUE)
+                return True
+            if found:
+                await DBOS.delete_workflows_async([run_id])
+            return False
+
+        return bool(await self._there(repeat)) or not await self.begin([run_id])
+
     async def delete(self, run_ids: Sequence[str]) -> None:
         """Delete the checkpoints of runs that have ended."""
 
@@ -191,6 +209,16 @@ class DbosEngine:
             await DBOS.delete_workflows_async(list(run_ids))
 
         await self._there(delete)
+
+    async def known(self, offset: int, most: int) -> list[str]:
+        """The ids of runs that have checkpoints, the oldest first, from one place on."""
+
+        async def known() -> list[str]:
+            found = await DBOS.list_workflows_async(offset=offset, limit=most, load_input=False, load_output=False)
+            return [each.workflow_id for each in found]
+
+        found: list[str] = await self._there(known)
+        return found
 
     async def stop(self) -> None:
         """End all executions here, without an outcome, and close the database. It takes STOP_SECONDS at most: what has

@@ -14,6 +14,7 @@ from postern.catalog import Trigger
 from postern.durable.dbos_engine import Checkpoints, DbosEngine
 from postern.durable.execution import Execution
 from postern.durable.executions import Checkpoint, Executions
+from postern.durable.hand_over import hand_over
 from postern.durable.probation import Probation
 from postern.durable.turns import Turns
 from postern.durable.works import Works, digest_of
@@ -67,6 +68,7 @@ class DurableEngine:
         self.execution_of = self._executions.of_run
         self.may_begin = self._executions.may_begin
         self.left = self._executions.left
+        self.cancel = self._executions.cancel
 
     @property
     def executions(self) -> dict[str, Execution]:
@@ -81,6 +83,11 @@ class DurableEngine:
         """A run that is in progress here."""
         execution = self._executions.here.get(run_id)
         return execution.run if execution is not None else None
+
+    @property
+    def store(self) -> DbosEngine:
+        """The store of checkpoints."""
+        return self._dbos
 
     @property
     def idle(self) -> bool:
@@ -145,16 +152,11 @@ class DurableEngine:
         self._claimed.update({each.run_id: each for each in found})
         for each in found:
             self._probation.took(each.run_id, each.deaths, self._clock())
-        new = [each.run_id for each in found if each.attempt == 1]
-        again = [each.run_id for each in found if each.attempt > 1]
-        open_ones = {each.run_id for each in found}
+        left: set[str] = set()
         try:
-            if new:
-                open_ones -= set(new) - set(await self._dbos.begin(new))
-            if again:
-                open_ones -= set(again) - set(await self._dbos.go_on(again))
+            await hand_over(self._dbos, found, left)
         finally:
-            if back := [self._hold(self._claimed.pop(run_id)) for run_id in open_ones if run_id in self._claimed]:
+            if back := [self._hold(self._claimed.pop(run_id)) for run_id in left if run_id in self._claimed]:
                 await self._works.write(partial(put_back, holds=back))
         if back:
             raise ConnectionError("runs could not be handed over")

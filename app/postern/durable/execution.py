@@ -1,16 +1,21 @@
 """One execution of a durable run in this server process: from its claim to its outcome, or until it is left."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import Any
 
-from postern.durable.dbos_engine import Checkpoints
+import structlog
+
+from postern.durable.dbos_engine import Checkpoints, Left
 from postern.durable.payload import Payload
 from postern.journal.durable_runs import Hold, Reason
 from postern.journal.run import Run
 from postern.runs.deadlines import Deadlines
+
+log = structlog.get_logger("postern.durable")
 
 
 @dataclass(slots=True, eq=False)
@@ -55,6 +60,24 @@ class Execution:
             yield
         finally:
             self.waits = False
+
+    def unharmed(self, body: Callable[[int], Awaitable[str]]) -> Callable[[int], Coroutine[Any, Any, str]]:
+        """The same body of a checkpoint, whose own faults are not the run's: a database or a vault that is unavailable
+        ends this execution, and another one goes on."""
+
+        async def guarded(number: int) -> str:
+            try:
+                return await body(number)
+            except Exception as error:
+                log.warning("durable-run-left", run_id=self.run_id, cause=type(error).__name__)
+                raise self.gone() from None
+
+        return guarded
+
+    def gone(self) -> Left:
+        """What ends this execution without an outcome, in its own code."""
+        self.left = True
+        return Left(self.run_id)
 
     def rests(self) -> None:
         """It has no turn: the time for its timeout stops."""

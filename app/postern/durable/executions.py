@@ -21,9 +21,11 @@ from postern.durable.dbos_engine import Checkpoints, Later, Left
 from postern.durable.execution import CURRENT, Execution
 from postern.durable.kept_outcomes import outcome_read, outcome_written
 from postern.durable.payload import Payload, unpacked
+from postern.durable.replies import reply_of
 from postern.durable.turns import Turns
 from postern.durable.works import Works, digest_of
 from postern.errors import Problem
+from postern.journal.durable_ends import repeated
 from postern.journal.durable_runs import Claimed, Hold, Phase, Reason, owns, park, record_outcome
 from postern.journal.durable_tables import durable_runs
 from postern.journal.durable_upkeep import FRESH, owned, put_back
@@ -79,6 +81,19 @@ class Executions:
         if execution is None:
             raise Left(run_id)
         return execution
+
+    def cancel(self, run_id: str, by: str, *, ended: bool) -> Task | None:
+        """Cancel a run for a caller (see `journal.run.actor`), and return its task; None if it is not here. One that
+        was `ended` in the journal leaves the memory. One that has not begun ends when it does."""
+        execution = self.here.get(run_id)
+        if execution is None:
+            return None
+        if ended:
+            execution.leave()
+        elif not execution.cancelled:
+            execution.cancelled, execution.cancelled_by = True, by
+            self._deadlines.expire(execution.task)
+        return execution.task
 
     @property
     def takes_more(self) -> bool:
@@ -139,6 +154,9 @@ class Executions:
         return ended
 
     async def _run(self, claimed: Claimed, checkpoints: Checkpoints) -> bool:
+        hold = Hold(claimed.run_id, self._node, claimed.attempt)
+        if claimed.repeat_from is not None and not await self._works.write(partial(repeated, hold=hold)):
+            return False
         trigger = self._works.triggers().get(claimed.workflow)
         payload = await self._payload(claimed)
         if payload is None or trigger is None:
@@ -200,6 +218,8 @@ class Executions:
             execution.left, execution.park = True, Reason.CHANGED
             raise Left(run.id) from None
         task = self._deadlines.begin(execution.payload.timeout)
+        if execution.cancelled:  # while it waited for its turn
+            self._deadlines.expire(task)
         try:
             context = self._context(execution)
             if run.workflow.is_async:
@@ -264,7 +284,10 @@ class Executions:
         """Record the outcome, for this execution only. While the journal is unavailable, it is tried again."""
         run = execution.run
         run.outcome, run.ended_at = outcome, self._now()
-        ending = partial(record_outcome, facts=facts(run), hold=execution.hold, failed_step=execution.failed_step)
+        reply = await reply_of(execution, self._works.seals)
+        ending = partial(
+            record_outcome, facts=facts(run), hold=execution.hold, failed_step=execution.failed_step, reply=reply
+        )
         while True:
             try:
                 recorded: bool = await self._works.write(ending)

@@ -3,6 +3,7 @@
 import json
 from base64 import b64decode, b64encode
 from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from secrets import token_hex
 from typing import Any
 
@@ -10,8 +11,10 @@ from postern.access import Caller, StartedBy
 from postern.authoring.request import Request
 from postern.call_chain import Chain
 from postern.journal.run import Run
+from postern.journal.writing.request_headers import is_credential
 from postern.trace import Trace
 
+_is_credential = lru_cache(maxsize=256)(is_credential)
 _SETS = frozenset({"scopes", "roles", "auth_contexts", "capabilities"})
 
 
@@ -33,9 +36,11 @@ class Payload:
 
 
 def packed(run: Run, started_by: StartedBy, timeout: float) -> str:
-    """The payload of a run as JSON. It has no header field that the workflow does not see."""
+    """The payload of a run as JSON. It has no header field that the workflow does not see, and none with credentials,
+    as a record has none: on an anonymous trigger the workflow of an inline run may see them."""
     request = run.request
     headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw]
+    headers = [field for field in headers if not _is_credential(field[0])]
     return json.dumps(
         {
             "request": {

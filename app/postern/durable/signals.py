@@ -49,9 +49,13 @@ class Signals:
         kept, version = await self._seals.seal(sent.run_id, column_of(sent.id), sent.body)
         arrival, at = await self._write(partial(send, sent=replace(sent, body=kept, key_version=version)))
         if arrival is Arrival.ARRIVED:
-            self._waits.wake(sent.run_id)
-            self._look()
+            self.come(sent.run_id)
         return arrival, at
+
+    def come(self, run_id: str) -> None:
+        """Something has come for a run: it looks at once if it waits here, or in no process's memory."""
+        self._waits.wake(run_id)
+        self._look()
 
     async def wait_for(self, ctx: Context, name: str, seconds: float | None) -> Signal | None:
         """The next signal of this name, or None after so many seconds, which are counted from the first execution."""
@@ -65,8 +69,8 @@ class Signals:
             return await self._taken(execution, name, number, until)
 
         with execution.alone():
-            number, until = json.loads(await self._steps.checkpoint(ctx, f"wait {name}", begin))
-            found = parse(await self._steps.checkpoint(ctx, f"signal {name}", end))
+            number, until = json.loads(await self._steps.checkpoint(ctx, f"wait {name}", execution.unharmed(begin)))
+            found = parse(await self._steps.checkpoint(ctx, f"signal {name}", execution.unharmed(end)))
         return None if found is None else Signal(name, *found)
 
     async def _taken(self, execution: Execution, name: str, number: int, until: float | None) -> str:

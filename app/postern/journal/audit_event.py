@@ -31,6 +31,7 @@ class Kind(StrEnum):
     REVOCATION_LIFTED = "revocation-lifted"
     RUN_CANCELLED = "run-cancelled"
     RUN_RESUBMITTED = "run-resubmitted"
+    RUN_RESUMED = "run-resumed"
     SIGNAL_SENT = "signal-sent"
     APPROVAL_DECIDED = "approval-decided"
     RECORD_VIEWED = "record-viewed"
@@ -69,6 +70,7 @@ FIELDS: Mapping[Kind, tuple[str, ...]] = {
     Kind.REVOCATION_LIFTED: (*CALLER, "revocation", "revoked_kind", "revoked"),
     Kind.RUN_CANCELLED: (*CALLER, "run", "workflow", "owner", "client_address"),
     Kind.RUN_RESUBMITTED: (*CALLER, "run", "workflow", "owner", "client_address", "new_run"),
+    Kind.RUN_RESUMED: (*CALLER, "run", "workflow", "owner", "client_address", "from_start"),
     Kind.SIGNAL_SENT: (*CALLER, "run", "workflow", "owner", "client_address", "signal"),
     Kind.APPROVAL_DECIDED: (*CALLER, "run", "workflow", "owner", "client_address", "approval", "decision"),
     Kind.RECORD_VIEWED: (*CALLER, "run", "workflow", "owner", "client_address"),

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, delete, func, select, text, update
+from sqlalchemy import ColumnElement, Connection, delete, func, or_, select, text, update
 
 from postern.journal.durable_tables import durable_runs
 from postern.journal.run import State, before
-from postern.journal.schema import nodes, runs, signals
+from postern.journal.schema import approvals, nodes, runs, signals
 from postern.journal.writing.rows import COLUMNS as RUN_COLUMNS
 from postern.journal.writing.rows import run_row
 from postern.journal.writing.statements import insert_rows, write_runs
@@ -32,7 +32,7 @@ SUSPECT = DEATHS - 1
 and not those that ran beside them."""
 
 COLUMNS = tuple(column.name for column in durable_runs.columns)
-_CLAIMED = ("run_id", "workflow", "attempt", "digest", "key_version", "request", "deaths")
+_CLAIMED = ("run_id", "workflow", "attempt", "digest", "key_version", "request", "deaths", "repeat_from")
 _ONCE = "ON CONFLICT (run_id) DO NOTHING"
 _STATE = 2
 """The place of the state in a row of runs."""
@@ -72,7 +72,8 @@ class Accepted:
 @dataclass(frozen=True, slots=True)
 class Claimed:
     """A run that this server process runs from now on, in this attempt. `attempt` is 1 the first time. `deaths` is how
-    many server processes died while its code ran."""
+    many server processes died while its code ran. `repeat_from` is set if it was resumed: see
+    `journal.durable_ends`."""
 
     run_id: str
     workflow: str
@@ -81,6 +82,7 @@ class Claimed:
     key_version: str | None
     request: str = field(repr=False)
     deaths: int = 0
+    repeat_from: int | None = None
 
 
 class Hold(NamedTuple):
@@ -151,15 +153,15 @@ def claim(
     for name in names:
         room = limits[name] - _begun(connection, name) if name in limits else most
         oldest = (
-            select(durable_runs.c.run_id, durable_runs.c.attempt)
+            select(durable_runs.c.run_id, durable_runs.c.attempt, durable_runs.c.repeat_from)
             .where(_is(Phase.READY), durable_runs.c.workflow == name, durable_runs.c.deaths < SUSPECT)
             .order_by(durable_runs.c.attempt == 0, durable_runs.c.run_id)
             .limit(most)
             .with_for_update(skip_locked=True)
         )
         found = connection.execute(oldest).all()
-        begun = [run_id for run_id, attempt in found if attempt]  # they have their places already
-        wanted[name] = begun + [run_id for run_id, attempt in found if not attempt][: max(0, room)]
+        begun = [run_id for run_id, attempt, repeat in found if attempt and repeat is None]  # they have their places
+        wanted[name] = begun + [row.run_id for row in found if row.run_id not in begun][: max(0, room)]
     alone = _suspect(connection) if suspect else []
     return _taken(connection, node, [*alone, *in_turn(wanted, most)][:most], (Phase.READY,))
 
@@ -247,16 +249,27 @@ def record_outcome(
     reply: tuple[str, str] | None = None,
 ) -> bool:
     """Record the end of a run, for its owner in this attempt only. `reply` is the sealed reply and the version of its
-    key. False, and nothing is recorded, if another process runs it, or it has ended."""
+    key. If it has succeeded, what is needed to run it is gone; otherwise that is kept with the record, to resume it.
+    False, and nothing is recorded, if another process runs it, or it has ended."""
     if not owns(connection, hold):
         return False
-    sealed, key_version = reply or (None, None)
-    values = {"phase": Phase.ENDED.value, "owner": None, **_NO_WAIT, "request": None, "failed_step": failed_step}
-    values |= {"reply": sealed, "key_version": key_version}
-    connection.execute(update(durable_runs).where(durable_runs.c.run_id == facts[0]).values(values))
-    connection.execute(update(signals).where(signals.c.run_id == facts[0]).values(body=None))
-    write_runs(connection, [run_row(facts, NODE)])
+    row = run_row(facts, NODE)
+    sealed, reply_key_version = reply or (None, None)
+    values = {"phase": Phase.ENDED.value, "owner": None, **_NO_WAIT, "failed_step": failed_step}
+    values |= {"reply": sealed, "reply_key_version": reply_key_version}
+    if row[_STATE] == State.SUCCEEDED.value:
+        values |= {"request": None, "key_version": None, "discard": 1}
+        connection.execute(update(signals).where(signals.c.run_id == hold.run_id).values(body=None))
+    connection.execute(update(durable_runs).where(durable_runs.c.run_id == hold.run_id).values(values))
+    end_approvals(connection, hold.run_id)
+    write_runs(connection, [row])
     return True
+
+
+def end_approvals(connection: Connection, run_id: str) -> None:
+    """The run has ended: nobody decides any more."""
+    waits = (approvals.c.run_id == run_id, approvals.c.state == "waiting")
+    connection.execute(update(approvals).where(*waits).values(state="ended"))
 
 
 def release(connection: Connection, node: str) -> int:
@@ -338,9 +351,10 @@ def _suspect(connection: Connection) -> list[str]:
 
 
 def _begun(connection: Connection, workflow: str) -> int:
-    """How many runs of a workflow have begun and not ended."""
+    """How many runs of a workflow have begun and not ended. One that was resumed begins again when it is claimed."""
     table = durable_runs.c
-    begun = select(func.count()).where(table.workflow == workflow, table.attempt > 0, table.phase != "ended")
+    open_ones = (table.workflow == workflow, table.attempt > 0, table.phase != "ended")
+    begun = select(func.count()).where(*open_ones, or_(table.phase != "ready", table.repeat_from.is_(None)))
     return connection.execute(begun).scalar_one()
 
 

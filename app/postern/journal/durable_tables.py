@@ -18,10 +18,13 @@ durable_runs = Table(
     Column("waits_for", Text),  # the name of the signal or approval
     Column("wakes_at", Double),  # when it goes on without one; NULL if it waits without a limit
     Column("failed_step", Integer),  # the checkpoint of the step whose error ended the run
-    Column("key_version", Text),  # of the key that sealed the texts below; NULL if they are not sealed
-    Column("request", Text),  # what is needed to run it: gone with the outcome
+    Column("repeat_from", Integer),  # of a resumed run that has not begun again: see `journal.durable_ends`
+    Column("key_version", Text),  # of the key that sealed the request; NULL if it is not sealed
+    Column("request", Text),  # what is needed to run it: gone when it has succeeded
     Column("resumed_by", Text),  # JSON: who resumed it, as [tenant, object] pairs; NULL if nobody did
     Column("reply", Text),  # the whole reply, sealed; NULL where the record has all of it
+    Column("reply_key_version", Text),  # of the key that sealed the reply
+    Column("discard", Integer),  # 1 once it has succeeded, until its checkpoints are deleted
     PrimaryKeyConstraint("run_id"),
 )
 """Runs that outlive the request, the server process and the machine that accepted them."""
@@ -39,6 +42,9 @@ _OWNED = text("owner IS NOT NULL")
 Index("durable_runs_by_owner", durable_runs.c.owner, sqlite_where=_OWNED, postgresql_where=_OWNED)
 _WAKES = text("phase = 'waiting'")
 Index("durable_runs_by_wakes_at", durable_runs.c.wakes_at, sqlite_where=_WAKES, postgresql_where=_WAKES)
+
+_DISCARDED = text("discard = 1")
+Index("durable_runs_by_discard", durable_runs.c.run_id, sqlite_where=_DISCARDED, postgresql_where=_DISCARDED)
 
 signals = Table(
     "signals",
@@ -75,7 +81,7 @@ approvals = Table(
     Column("name", Text, nullable=False),
     Column("workflow", Text, nullable=False),
     Column("who", Text, nullable=False),  # JSON: the access mode of `who=`
-    Column("barred", Text, nullable=False),  # JSON: people who may not decide, as [tenant, object] pairs
+    Column("barred", Text, nullable=False),  # JSON: object ids of those who may not decide
     Column("elsewhere", Integer, nullable=False),  # 1 if the person who began the chain of calls is not known
     Column("since", Double, nullable=False),
     Column("until", Double),
@@ -91,3 +97,5 @@ approvals = Table(
 
 _WAITING = text("state = 'waiting'")
 Index("approvals_by_since", approvals.c.since, sqlite_where=_WAITING, postgresql_where=_WAITING)
+_DECIDED = text("decided_at IS NOT NULL")
+Index("approvals_by_decided_at", approvals.c.decided_at, sqlite_where=_DECIDED, postgresql_where=_DECIDED)

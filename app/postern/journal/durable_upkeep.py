@@ -3,20 +3,18 @@
 Whoever is killed in the middle of one leaves nothing undone: it was not committed, and the next look does it.
 """
 
-import json
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic_core import to_json
 from sqlalchemy import ColumnElement, Connection, and_, func, select, text, update
 
 from postern.errors import TOO_MANY_CRASHES, problem
-from postern.journal.body_form import Form
+from postern.journal.durable_ends import write_problem
 from postern.journal.durable_runs import DEATHS, NODE, Hold, Phase, set_state
 from postern.journal.durable_tables import durable_runs
-from postern.journal.run import State, before
-from postern.journal.schema import nodes, runs, signals
+from postern.journal.run import State
+from postern.journal.schema import nodes, runs
 from postern.journal.server_processes import NO_ROW, ServerProcess
 
 SILENCE = 10.0
@@ -57,7 +55,7 @@ def reap(connection: Connection, node: str, seen: int, now: float) -> Reaped:
     died = {"owner": None, "deaths": table.deaths + 1}
     poison = _moved(connection, and_(running, table.deaths + 1 >= DEATHS), {**died, **_ENDED})
     for run_id in poison:
-        _fail(connection, run_id, now)
+        write_problem(connection, run_id, State.FAILED, problem(TOO_MANY_CRASHES), now)
     ready = _moved(connection, running, {**died, "phase": Phase.READY.value})
     set_state(connection, ready, State.WAITING)
     wait = _moved(connection, and_(mine, table.phase == Phase.WAITING.value), {"owner": None})
@@ -67,7 +65,9 @@ def reap(connection: Connection, node: str, seen: int, now: float) -> Reaped:
 def owners(connection: Connection) -> list[ServerProcess]:
     """The processes without a row that have durable runs all the same."""
     rowless = select(durable_runs.c.owner).where(
-        durable_runs.c.owner.is_not(None), durable_runs.c.owner.not_in(select(nodes.c.id))
+        durable_runs.c.owner.is_not(None),
+        durable_runs.c.phase != Phase.ENDED.value,
+        durable_runs.c.owner.not_in(select(nodes.c.id)),
     )
     return [ServerProcess(each, "", "", 0.0, NO_ROW) for each in connection.execute(rowless.distinct()).scalars()]
 
@@ -131,30 +131,9 @@ def counts(connection: Connection) -> dict[str, int]:
     return {row[0]: row[1] for row in connection.execute(found)}
 
 
-_ENDED = {"phase": Phase.ENDED.value, "reason": None, "waits_for": None, "wakes_at": None, "request": None}
+_ENDED = {"phase": Phase.ENDED.value, "reason": None, "waits_for": None, "wakes_at": None}
 
 
 def _moved(connection: Connection, which: ColumnElement[bool], how: dict[str, Any]) -> list[str]:
     moving = update(durable_runs).where(which).values(how).returning(durable_runs.c.run_id)
     return list(connection.execute(moving).scalars())
-
-
-def _fail(connection: Connection, run_id: str, now: float) -> None:
-    """The outcome of a run that its server processes do not survive."""
-    shown = problem(TOO_MANY_CRASHES)
-    reply = to_json(shown.document(run_id, run_id)).decode()
-    values: dict[str, Any] = {
-        "state": State.FAILED.value,
-        "status": shown.status,
-        "ended_at": now,
-        "outputs": reply,
-        "outputs_form": Form.JSON.value,
-        "reply_headers": json.dumps([("content-type", "application/problem+json")]),
-        "error_type": shown.code,
-        "error_message": shown.detail,
-        "error_shown": 1,
-        "kept_bytes": runs.c.kept_bytes + len(reply),
-    }
-    legal = runs.c.state.in_([each.value for each in before(State.FAILED)])
-    connection.execute(update(runs).where(runs.c.id == run_id, legal).values(values))
-    connection.execute(update(signals).where(signals.c.run_id == run_id).values(body=None))

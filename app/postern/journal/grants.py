@@ -51,7 +51,8 @@ class Event:
 @dataclass(frozen=True, slots=True)
 class Grant:
     """A row. Times are in Unix seconds. `owner` is "tenant/object", or SHARED. `reason` is a code, "" while it is
-    connected without a remark."""
+    connected without a remark. `claims` are those that its tokens were requested with by a refresh, or those that
+    a refresh could not meet. The next sign-in is asked for them."""
 
     connection: str
     owner: str
@@ -83,7 +84,8 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Renewed:
-    """What a refresh writes: the new tokens, sealed, and what the provider said beside them."""
+    """What a refresh writes: the new tokens, sealed, the claims that they were requested with, and what the provider
+    said beside them."""
 
     sealed: str = field(repr=False)
     key_version: str
@@ -91,6 +93,7 @@ class Renewed:
     refresh_expires_at: float | None
     scopes: tuple[str, ...]
     instance_url: str = ""
+    claims: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         _check(asdict(self))
@@ -197,6 +200,7 @@ def renew(
         refresh_expires_at=renewed.refresh_expires_at,
         scopes=renewed.scopes,
         instance_url=renewed.instance_url or found.instance_url,
+        claims=renewed.claims,
         generation=generation + 1,
         attempt="",
         holder="",

@@ -53,10 +53,17 @@ log = structlog.get_logger("postern.journal")
 
 
 class Journal:
-    """Records of runs in the database at `url`. It belongs to one event loop, between `open` and `aclose`."""
+    """Records of runs in the database at `url`. It belongs to one event loop, between `open` and `aclose`. `readable`:
+    the database has the tables of this program already, so reads need not wait for the writer, which migrates them."""
 
     def __init__(
-        self, url: str, *, patience: float = PATIENCE, growth: Growth | None = None, silence: float = SILENCE
+        self,
+        url: str,
+        *,
+        patience: float = PATIENCE,
+        growth: Growth | None = None,
+        silence: float = SILENCE,
+        readable: bool = False,
     ) -> None:
         self.node = new_id()
         self.available = False
@@ -67,6 +74,7 @@ class Journal:
         self._writer = WatchedWriter(start, self._on_message, self._writer_gone, silence)
         self.dialect = self._readers.dialect
         self._patience = patience
+        self._readable = readable
         self._queue = Queue()
         self._growth = growth or Growth()
         self._timer: asyncio.TimerHandle | None = None
@@ -94,10 +102,14 @@ class Journal:
         """Start, and wait until the database is open or one attempt has failed. Raises DatabaseFault if another attempt
         will not help."""
         await self.start()
-        if self._opened is not None:
-            await asyncio.wait([self._opened], timeout=START_SECONDS)
-            if self._opened.done():
-                self._opened.result()
+        await self.opened(START_SECONDS)
+        if self._opened is not None and self._opened.done():
+            self._opened.result()
+
+    async def opened(self, seconds: float | None = None) -> None:
+        """Wait until the writer has reported whether it could open the database, for at most so many `seconds`."""
+        if self._is_opening:
+            await asyncio.wait([cast("asyncio.Future[None]", self._opened)], timeout=seconds)
 
     async def aclose(self) -> None:
         """Write what is queued, for as long as a reply would wait, and close the database."""
@@ -194,10 +206,10 @@ class Journal:
     ) -> T:
         """The result of `query`, also while nothing can be written. Reads of callers take turns (`reading/turns.py`).
         Raises Problem `journal-unavailable`, after so many `seconds` at the latest."""
-        if self._is_opening:  # a new database has no tables yet
-            await asyncio.wait([cast("asyncio.Future[None]", self._opened)], timeout=START_SECONDS if caller else None)
-        if self._is_opening:
-            raise unavailable()
+        if not self._readable:  # a new database has no tables yet
+            await self.opened(START_SECONDS if caller else None)
+            if self._is_opening:
+                raise unavailable()
         try:
             return await self._readers.read(query, caller, seconds)
         except DBAPIError as error:

@@ -13,6 +13,7 @@ from sqlalchemy import Column, ColumnElement, Connection, delete, select
 
 from postern.journal.authorizations import delete_authorizations
 from postern.journal.clock import Look, advance, jump, look, uptime
+from postern.journal.durable_retention import not_kept
 from postern.journal.idempotency_keys import KEPT_FOR
 from postern.journal.invitations import delete_invitations
 from postern.journal.revocations import delete_revocations
@@ -48,9 +49,10 @@ def id_before(moment: float) -> str:
 
 
 def delete_runs(connection: Connection, before: float, limit: int = BATCH) -> int:
-    """Delete up to `limit` runs that began before that moment and have ended, with their steps and calls. Returns how
-    many."""
-    ids = _chosen(connection, runs.c.id, (runs.c.id < id_before(before), runs.c.state.in_(ENDED)), limit)
+    """Delete up to `limit` runs that began before that moment and have ended, with their steps and calls. Durable runs
+    are deleted if they ended before that moment. Returns how many."""
+    old = (runs.c.id < id_before(before), runs.c.state.in_(ENDED), not_kept(before))
+    ids = _chosen(connection, runs.c.id, old, limit)
     delete_these_runs(connection, ids)
     return len(ids)
 

@@ -5,11 +5,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
+from typing import TYPE_CHECKING
 
-from postern.access import Caller
-from postern.authoring.request import Request
-from postern.authoring.workflow import Workflow
 from postern.redaction import without_secret_values
+
+if TYPE_CHECKING:  # the writer's process needs neither an author's workflow nor pydantic
+    from postern.access import Caller
+    from postern.authoring.request import Request
+    from postern.authoring.workflow import Workflow
 
 
 class State(StrEnum):
@@ -108,9 +111,9 @@ class Run:
     """
 
     id: str
-    workflow: Workflow
-    caller: Caller
-    request: Request
+    workflow: "Workflow"
+    caller: "Caller"
+    request: "Request"
     started_at: float
     ended_at: float = 0.0
     outcome: Outcome = field(init=False)
@@ -140,7 +143,7 @@ class Run:
         )
 
 
-def actor(caller: Caller) -> str:
+def actor(caller: "Caller") -> str:
     """A caller who did something to a run, as the journal keeps it: JSON with the members of a record's `caller`."""
     return json.dumps(
         {

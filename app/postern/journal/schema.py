@@ -243,7 +243,7 @@ grants = Table(
     Column("refresh_expires_at", Double),
     Column("state", Text, nullable=False),
     Column("reason", Text),
-    Column("claims", Text),  # a challenge of Entra, for the next authorization request
+    Column("claims", Text),  # of a challenge: requested by the last refresh, or for the next sign-in
     Column("created_by", Text, nullable=False),  # "tenant/object" of the person who connected it
     Column("connected_at", Double, nullable=False),
     Column("used_at", Double),

@@ -10,12 +10,14 @@ runs.
 import sys
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from postern.authoring.plain import plain_text, type_name
-from postern.authoring.workflow import Workflow
 from postern.errors import PROBLEMS
 from postern.journal.run import Outcome, State
+
+if TYPE_CHECKING:  # the writer's process loads no workflow
+    from postern.authoring.workflow import Workflow
 
 _NAME, _MODULE, _QUALIFIED, _BASES = (
     vars(type)[name] for name in ("__name__", "__module__", "__qualname__", "__mro__")
@@ -26,12 +28,12 @@ SECURED_NAME = "(secured)"
 """What is recorded in place of a name that an author's code made."""
 
 
-def keeps_request(workflow: Workflow) -> bool:
+def keeps_request(workflow: "Workflow") -> bool:
     """Whether the parts of the request are recorded."""
     return not workflow.secure_inputs
 
 
-def keeps_reply(workflow: Workflow, outcome: Outcome) -> bool:
+def keeps_reply(workflow: "Workflow", outcome: Outcome) -> bool:
     """Whether the headers and the body of the reply are recorded, and kept for an idempotency key. The document of an
     author's Problem may repeat the request."""
     if workflow.secure_outputs:
@@ -39,12 +41,12 @@ def keeps_reply(workflow: Workflow, outcome: Outcome) -> bool:
     return not (workflow.secure_inputs and outcome.shown and outcome.state is State.FAILED)
 
 
-def url_shown(workflow: Workflow, url: str) -> str:
+def url_shown(workflow: "Workflow", url: str) -> str:
     """The path of a request, with its query if it has one, as a log shows it: a secured run's is the trigger's."""
     return url if keeps_request(workflow) else f"/triggers/{workflow.name}"
 
 
-def kept_error(workflow: Workflow, outcome: Outcome) -> tuple[str, str]:
+def kept_error(workflow: "Workflow", outcome: Outcome) -> tuple[str, str]:
     """The type and the message of the error as they are recorded. A secured run's are Postern's own texts: the type of
     an exception, the code of the table of problems, and no message that an author wrote."""
     kind, message = outcome.error_type, outcome.error_message

@@ -131,5 +131,5 @@ def _of(run_id: str, name: str) -> tuple[Select[tuple[str, str, float, str, str,
     """The signals of this name to the run, and those that no wait has taken, the oldest first."""
     table = signals.c
     columns = select(table.id, table.name, table.sent_at, table.sent_by, table.body, table.key_version)
-    mine = columns.where(table.run_id == run_id, table.name == name)
+    mine = columns.where(table.run_id == run_id, table.name == name, table.body.is_not(None))
     return mine, mine.where(table.taken_by.is_(None)).order_by(table.sent_at, table.id)

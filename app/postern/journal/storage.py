@@ -20,6 +20,7 @@ from sqlalchemy import Column, ColumnElement, Connection, delete, func, literal,
 from postern.errors import Problem
 from postern.journal.body_form import Form
 from postern.journal.database.contents import database_size
+from postern.journal.durable_retention import delete_durable, not_kept
 from postern.journal.idempotency_keys import KEY_BYTES
 from postern.journal.run import MOVES, State
 from postern.journal.schema import calls, idempotency_keys, runs, steps
@@ -151,7 +152,7 @@ def cuts(connection: Connection, found: Sums, most_for_keys: int, most_for_runs:
             keys = end_of_excess(connection, table.created_at, one, of, left)
         chosen.append(Cut(workflow, holder, replies=replies, keys=keys))
     for (workflow, _), size in _above(found.runs, most_for_runs).items():
-        of = (*_runs_of(workflow), runs.c.state.in_(ENDED))
+        of = (*_runs_of(workflow), runs.c.state.in_(ENDED), not_kept())
         chosen.append(Cut(workflow, "", runs=end_of_excess(connection, runs.c.id, runs.c.kept_bytes, of, size)))
     return chosen
 
@@ -173,7 +174,7 @@ def give_back(connection: Connection, cut: Cut, limit: int = BATCH) -> tuple[int
         connection.execute(delete(table).where(table.c.scope.in_(scopes)))
         keys = len(scopes)
     if cut.runs is not None:
-        wanted = (*_runs_of(cut.workflow), runs.c.state.in_(ENDED), runs.c.id <= cut.runs)
+        wanted = (*_runs_of(cut.workflow), runs.c.state.in_(ENDED), not_kept(), runs.c.id <= cut.runs)
         ids = _chosen(connection, runs.c.id, runs.c.id, wanted, limit)
         delete_these_runs(connection, ids)
         gone = len(ids)
@@ -181,7 +182,8 @@ def give_back(connection: Connection, cut: Cut, limit: int = BATCH) -> tuple[int
 
 
 def delete_these_runs(connection: Connection, ids: Sequence[str]) -> None:
-    """Delete runs with their steps and calls."""
+    """Delete runs with their steps and calls, and what only durable ones have."""
+    delete_durable(connection, ids)
     connection.execute(delete(steps).where(steps.c.run_id.in_(ids)))
     connection.execute(delete(calls).where(calls.c.run_id.in_(ids)))
     connection.execute(delete(runs).where(runs.c.id.in_(ids)))

@@ -10,12 +10,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, StrictStr, ValidationError, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, Field, StrictStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticUndefined
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from postern.passwordless.url_rules import UrlFault, passwordless
 from postern.proxy import Proxy
 from postern.settings import security, types
 from postern.settings.entries import KINDS, Connection, Trigger, in_cloud, is_tag
@@ -34,13 +33,6 @@ from postern.settings.sources import (
     read_environment,
     read_toml,
 )
-
-
-def _passwordless(text: str, info: ValidationInfo) -> str:
-    try:
-        return passwordless(text, info.data)
-    except UrlFault as fault:
-        raise types.fault(fault.wrong, fault.fix) from None
 
 
 class Settings(BaseSettings):
@@ -78,10 +70,10 @@ class Settings(BaseSettings):
     durable_workers: Annotated[int, BeforeValidator(types.whole(1, 1000))] = Field(
         32, description="How many durable runs each server process executes at the same time"
     )
-    durable_waiting: Annotated[int, BeforeValidator(types.whole(1))] = Field(
+    durable_waiting: types.AtLeastOne = Field(
         10_000, description="How many accepted durable runs may wait to be started; more are rejected with 429"
     )
-    max_result_bytes: Annotated[int, BeforeValidator(types.whole(1))] = Field(
+    max_result_bytes: types.AtLeastOne = Field(
         1_048_576, description="The largest result of a step of a durable run, in bytes of JSON"
     )
     audit_file: Path | None = Field(None, description="A file to which checkpoints of the audit log are written too")
@@ -98,8 +90,12 @@ class Settings(BaseSettings):
     no_proxy: Annotated[types.Texts, AfterValidator(types.hosts)] = Field(
         (), description="Hosts, domains and networks to call without the proxy, separated by commas"
     )
-    database_url: Annotated[StrictStr, AfterValidator(types.database_url), AfterValidator(_passwordless)] = Field(
-        "sqlite:///var/postern.db", description="Where runs are recorded: `sqlite:///` or `postgresql://`", repr=False
+    database_url: Annotated[StrictStr, AfterValidator(types.database_url), AfterValidator(types.passwordless_url)] = (
+        Field(
+            "sqlite:///var/postern.db",
+            description="Where runs are recorded: `sqlite:///` or `postgresql://`",
+            repr=False,
+        )
     )
     workflows: Path = Field(Path("workflows"), description="The folder of workflows")
     config: Path = Field(Path("postern.toml"), description="The file of settings and tables")
@@ -126,7 +122,7 @@ class Settings(BaseSettings):
     session_hours: Annotated[int, BeforeValidator(types.whole(1, 168))] = Field(
         12, description="Hours after which a person has to sign in to the console again in any case"
     )
-    max_body_bytes: Annotated[int, BeforeValidator(types.whole(1))] = Field(
+    max_body_bytes: types.AtLeastOne = Field(
         1_048_576, description="The largest request body that a trigger accepts, in bytes"
     )
     retention_days: Annotated[int, BeforeValidator(types.whole(1, 36500))] = Field(

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StrictStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StrictStr, ValidationInfo
 from pydantic_core import PydanticCustomError
 
 from postern.audiences import wrong_with
 from postern.loopback import is_loopback
 from postern.passwordless.database_url import PASSWORDLESS
+from postern.passwordless.url_rules import UrlFault, passwordless
 
 GUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 LARGEST = 1_000_000_000
@@ -93,6 +94,14 @@ def audiences(items: tuple[str, ...]) -> tuple[str, ...]:
     return items
 
 
+def passwordless_url(text: str, info: ValidationInfo) -> str:
+    """A database URL that may sign in with tokens of Entra."""
+    try:
+        return passwordless(text, info.data)
+    except UrlFault as found:
+        raise fault(found.wrong, found.fix) from None
+
+
 def whole(least: int, most: int = LARGEST) -> Callable[[Any], int]:
     """A check for whole numbers from `least` to `most`."""
 
@@ -105,6 +114,9 @@ def whole(least: int, most: int = LARGEST) -> Callable[[Any], int]:
         return number
 
     return check
+
+
+AtLeastOne = Annotated[int, BeforeValidator(whole(1))]
 
 
 def _url(text: str, *, http: Literal["never", "on loopback", "anywhere"]) -> SplitResult:

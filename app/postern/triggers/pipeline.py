@@ -55,6 +55,7 @@ WITHHELD = frozenset({b"authorization", b"cookie", b"proxy-authorization"})
 Postern's own pages."""
 
 PREFER = b"prefer"
+ACCEPTED = 202
 NOTHING: frozenset[bytes] = frozenset()
 
 
@@ -75,6 +76,7 @@ class Pipeline:
     - `stopping` returns whether the server stops, which ends what is still running.
     - `authority` is the address of Entra, for claims challenges.
     - `gate` has what requests pass beside the access decision.
+    - `later` replies where a run was accepted, and its caller has a preference how long to wait.
     - `console_on` says whether the console's pages are at this origin too (see one_origin.py).
     """
 
@@ -96,6 +98,7 @@ class Pipeline:
     stopping: Callable[[], bool] = bool
     console_on: bool = True
     gate: Gate = OPEN_GATE
+    later: Callable[[Run, Receive], Awaitable[Answer]] | None = None
     _rejections: Rejections = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -148,6 +151,12 @@ class Pipeline:
         if (admitted := self.gate.admitted) is not None:
             admitted(caller, workflow.name, address_of(scope), request_id)
         run = await self.start(workflow, caller, request, given, request_id, key, late)
+        return await self._later(run, receive) if request._prefer else reply(run, console_on=self.console_on)
+
+    async def _later(self, run: Run, receive: Receive) -> Answer:
+        """The reply to a request with a preference."""
+        if run.outcome.status == ACCEPTED and self.later is not None:
+            return await self.later(run, receive)
         return reply(run, console_on=self.console_on)
 
     def _preflight(self, scope: Scope) -> Answer | None:

@@ -6,10 +6,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import anyio
 import jwt
 import pytest
+from azure.core.pipeline.transport import AsyncioRequestsTransport
 
 from postern.connections.auth import entra_token_request
 from postern.connections.auth.sign_in import signed
@@ -306,13 +308,15 @@ async def test_silence_is_waited_for_a_short_time_only(tenant: LocalTenant, monk
     assert fault.wrong == f"cannot sign in: {tenant.authority} gave no token in time"
 
 
-async def test_no_server_there_is_reported(tenant: LocalTenant, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("postern.connections.azure_clients.RETRIES", 0)
+async def test_no_server_there_is_reported_at_once(tenant: LocalTenant, monkeypatch: pytest.MonkeyPatch):
+    """Azure's client waits with this sleep before it tries again."""
+    monkeypatch.setattr(AsyncioRequestsTransport, "sleep", waited := AsyncMock())
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         nowhere = f"https://127.0.0.1:{closed.getsockname()[1]}"
         fault = await fault_of(tenant, by_secret(tenant), authority=nowhere)
     assert fault.wrong == f"cannot sign in: {nowhere} could not be reached"
+    assert not waited.called
 
 
 async def test_an_authority_that_is_not_trusted_leads_to_the_ca_bundle(

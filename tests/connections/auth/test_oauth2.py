@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,11 +10,13 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from httpx2 import MockTransport
 
 from postern.connections.auth.oauth2 import MAX_ANSWER_BYTES, OAuth2
+from postern.connections.auth.sign_in import signed
 from postern.connections.faults import ConnectionFault
 from postern.connections.stage import Stage
-from postern.http_client import AsyncClient, Request, http_client
+from postern.http_client import AsyncClient, Request, Response, http_client
 from postern.settings import OAuth2Auth
 from tests.connections.counterparts import Waits
 from tests.connections.token_server import Kept, TokenServer, raw, reply, token_server
@@ -22,6 +25,7 @@ pytestmark = pytest.mark.anyio
 
 PLANTED = "planted+/=&: ~S3cret%"
 CLIENT = "client+1"
+JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 
@@ -385,3 +389,81 @@ async def test_trying_out_ends_where_it_fails(make, server: TokenServer):
     assert (secret.passed, token.passed) == (True, False)
     assert "rejects the request with invalid_scope" in token.detail
     assert token.fix.startswith("Correct scopes")
+
+
+# A claims challenge of the API
+
+C1 = '{"access_token":{"acrs":{"essential":true,"value":"c1"}}}'
+
+
+def numbered(server: TokenServer) -> None:
+    """The server issues another token each time."""
+    server.answer = lambda _: reply(access_token=f"token-{len(server.received)}", expires_in=3600)
+
+
+def challenge(document: str) -> str:
+    return f'Bearer realm="", error="insufficient_claims", claims="{b64encode(document.encode()).decode()}"'
+
+
+@pytest.mark.parametrize(
+    ("keys", "grant"),
+    [
+        ({}, "client_credentials"),
+        ({"client_authentication": "body"}, "client_credentials"),
+        ({"private_key": {"key_vault": "key"}, "identity_provider": "google", "scopes": ["a"]}, JWT_BEARER),
+    ],
+    ids=str,
+)
+async def test_a_challenge_is_answered_by_a_token_request_with_its_claims_past_the_cache(
+    make, server: TokenServer, keys: dict[str, Any], grant: str
+):
+    """Callers with the same challenge share it. What is requested later is without them."""
+    numbered(server)
+    sign_in = make(Kept({"sap-secret": PLANTED, "key": pem(RSA)}), **keys)
+    first = await sign_in.credential()
+    assert await asyncio.gather(*(sign_in.answer(first, C1) for _ in range(5))) == ["token-2"] * 5
+    assert await sign_in.credential() == "token-2"
+    sign_in.accepted("token-2")
+    assert await sign_in.another("token-2") == "token-3"
+    assert [(each.form["grant_type"], each.form.get("claims")) for each in server.received] == [
+        (grant, None),
+        (grant, C1),
+        (grant, None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("challenges", "statuses", "claims"),
+    [
+        ([challenge(C1)], [200, 200], [None, C1]),
+        ([challenge(C1)] * 9, [401, 401], [None, C1]),
+        ([challenge("[]")], [200, 200], [None, None]),
+        (['Bearer error="insufficient_claims", claims="!"'], [200, 200], [None, None]),
+    ],
+)
+async def test_a_call_is_repeated_once_with_the_token_that_has_the_claims(
+    make, server: TokenServer, challenges: list[str], statuses: list[int], claims: list[str | None]
+):
+    """An API that no token satisfies gets no further token request. Claims that cannot be read make a plain 401."""
+    numbered(server)
+    left, tokens = list(challenges), []
+
+    def api(request: Request) -> Response:
+        tokens.append(signed(request).headers["Authorization"])
+        return Response(401, headers={"WWW-Authenticate": left.pop(0)}) if left else Response(200)
+
+    async with http_client(base_url="https://x.example", auth=make(), transport=MockTransport(api)) as http:
+        assert [(await http.get("/a")).status_code for _ in range(2)] == statuses
+    assert [received.form.get("claims") for received in server.received] == claims
+    assert tokens[:2] == ["Bearer token-1", "Bearer token-2"]
+    assert set(tokens[2:]) == {"Bearer token-2"}
+
+
+async def test_a_provider_that_rejects_the_claims_is_named_and_they_are_not(make, server: TokenServer):
+    sign_in = make()
+    first = await sign_in.credential()
+    server.answer = lambda _: reply(400, error="interaction_required", claims=C1)
+    with pytest.raises(ConnectionFault) as caught:
+        await sign_in.answer(first, C1)
+    assert "acrs" not in f"{caught.value}{caught.value!r}{vars(caught.value)}"
+    assert server.received[-1].form["claims"] == C1

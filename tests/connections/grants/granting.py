@@ -60,6 +60,7 @@ class Held:
         self.base_url = base_url
         self.renews = True
         self.asked: list[tuple[str, str, str]] = []
+        self.claims: list[str] = []
         self._turn = turn or _now
 
     async def access(self, name: str, owner: str) -> Access:
@@ -67,8 +68,9 @@ class Held:
         await self._turn()
         return self._of(name, owner)
 
-    async def renewed(self, name: str, owner: str, refused: Access) -> Access | None:
+    async def renewed(self, name: str, owner: str, refused: Access, claims: str = "") -> Access | None:
         self.asked.append(("renewed", name, owner))
+        self.claims.append(claims)
         await self._turn()
         if self.renews and self.generations.get(owner) == refused.generation:
             self.generations[owner] += 1
@@ -92,12 +94,14 @@ def told(response: Response) -> str:
 
 
 class Echo(AsyncBaseTransport):
-    """In place of the network: answers with the token that came, and 401 to those of `rejected` generations."""
+    """In place of the network: answers with the token that came, and 401 with `challenge` to those of `rejected`
+    generations."""
 
     def __init__(self, turn: Callable[[], Awaitable[None]] | None = None) -> None:
         self.sent: list[Sent] = []
         self.rejected: set[str] = set()
         self.redirect = ""
+        self.challenge = ""
         self._turn = turn or _now
 
     async def handle_async_request(self, request: Sent) -> Response:
@@ -108,7 +112,8 @@ class Echo(AsyncBaseTransport):
             to, self.redirect = self.redirect, ""
             return Response(302, headers={"Location": to}, stream=ByteStream(b""))
         status = 401 if token.rpartition("|")[2] in self.rejected else 200
-        return Response(status, json={"token": token})
+        headers = {"WWW-Authenticate": self.challenge} if status == 401 and self.challenge else {}
+        return Response(status, headers=headers, json={"token": token})
 
 
 @contextmanager

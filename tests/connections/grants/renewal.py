@@ -103,14 +103,15 @@ class Hand:
 
 
 class Issuer:
-    """A provider that takes each refresh token once. `says` has what the next requests get in place of tokens, and
-    `gate` holds them."""
+    """A provider that takes each refresh token once. `asked` and `claims` are the refresh tokens and the claims of its
+    requests, `says` has what the next ones get in place of tokens, and `gate` holds them."""
 
     name = "tickets"
     scopes: tuple[str, ...] = ("read", "write")
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.claims: list[str] = []
         self.revoked: list[str] = []
         self.says: deque[Exception | Issued | Callable[[], object]] = deque()
         self.gate = asyncio.Event()
@@ -127,8 +128,9 @@ class Issuer:
     def issued(self, **more: Any) -> Issued:
         return Issued(self.tokens, self.seconds, **more)
 
-    async def refresh(self, tokens: GrantTokens, scopes: tuple[str, ...], tenant: str) -> Issued:
+    async def refresh(self, tokens: GrantTokens, scopes: tuple[str, ...], tenant: str, claims: str = "") -> Issued:
         self.asked.append(tokens.refresh_token)
+        self.claims.append(claims)
         self.arrived.set()
         await self.gate.wait()
         said = self.says.popleft() if self.says else None

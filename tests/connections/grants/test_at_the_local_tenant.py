@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+import jwt
 import pytest
 
+from postern.access.claims_request import auth_context
 from postern.assembly.entra_accounts import entra_accounts
 from postern.browser_secrets import new_secret
 from postern.connections.faults import ConnectionFault
@@ -58,9 +60,9 @@ def reference(name: str) -> dict[str, str]:
     return {"key_vault": name}
 
 
-async def consented(of: OAuthProvider, http: AsyncClient, person: str = "lisa") -> str:
+async def consented(of: OAuthProvider, http: AsyncClient, person: str = "lisa", claims: str = "") -> str:
     """The code with which this person comes back."""
-    url = await of.authorization_url(BACK, STATE, SECRET)
+    url = await of.authorization_url(BACK, STATE, SECRET, claims)
     clicked = await http.post(url, data={"person": person, "consent": "allow"})
     back = dict(parse_qsl(urlsplit(clicked.headers["location"]).query))
     await of.check_issuer(back.get("iss"))
@@ -97,6 +99,23 @@ async def test_a_person_connects_and_the_tokens_are_renewed(
     with pytest.raises(RefusedByProvider) as raised:
         await of.redeem(code, BACK, STATE, new_secret())  # another browser
     assert (raised.value.code, raised.value.reason) == ("invalid_grant", "code-used")
+
+
+async def test_a_challenge_that_a_refresh_cannot_meet_is_met_by_a_sign_in_with_its_claims(
+    local: LocalTenant, http: AsyncClient, tmp_path: Path
+):
+    """From then on a refresh meets it, too."""
+    own, c1 = local.applications["postern"], auth_context("c1")
+    of = provider(local, http, tmp_path, "postern", client_secret=reference(own.client_secret_name))
+    issued = await of.redeem(await consented(of, http), BACK, STATE, SECRET)
+    with pytest.raises(RefusedByProvider) as raised:
+        await of.refresh(issued.tokens, issued.scopes or (), issued.tenant, c1)
+    found = raised.value
+    assert (found.code, found.reason, found.claims) == ("interaction_required", "mfa-required", c1)
+    issued = await of.redeem(await consented(of, http, claims=found.claims), BACK, STATE, SECRET)
+    renewed = await of.refresh(issued.tokens, issued.scopes or (), issued.tenant, c1)
+    contexts = jwt.decode(renewed.tokens.access_token, options={"verify_signature": False}).get("acrs")
+    assert contexts == ["c1"]
 
 
 async def test_a_client_proves_itself_by_a_certificate(local: LocalTenant, http: AsyncClient, tmp_path: Path):

@@ -1,6 +1,8 @@
 """Whose grant a run uses, and what is sent with it."""
 
 import asyncio
+from base64 import b64encode
+from collections.abc import AsyncIterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,10 @@ from hypothesis import strategies as st
 from postern import CallError, ConsentRequired
 from postern.access import ANYONE, Caller, StartedBy
 from postern.connections import ConnectionFault
+from postern.connections.auth.claims_challenge import LONGEST
 from postern.connections.grants.granted import Granted, moved
 from postern.connections.grants.reasons import OWNER, REASONS
+from postern.connections.grants.rows import no_grant
 from postern.http_client import URL
 from postern.trace import RUN
 from tests.connections.grants.granting import (
@@ -160,6 +164,85 @@ async def test_a_rejected_token_is_replaced_once(
     assert [step for step, *_ in held.asked] == steps
     assert len(echo.sent) == sent
     assert all(name == "tickets" and of == owner("lisa") for _, name, of in held.asked)
+
+
+C1 = '{"access_token":{"acrs":{"essential":true,"value":"c1"}}}'
+
+
+def challenge(document: str) -> str:
+    return f'Bearer realm="", error="insufficient_claims", claims="{b64encode(document.encode()).decode()}"'
+
+
+@pytest.mark.parametrize(
+    ("field", "claims"),
+    [
+        (challenge(C1), C1),
+        (challenge('{ "access_token" : {"nbf": {"value": "1"}} }'), '{"access_token":{"nbf":{"value":"1"}}}'),
+        ("Bearer", ""),
+        ('Bearer error="invalid_token"', ""),
+        ('Bearer error="insufficient_claims", claims="%%%"', ""),
+        ('Bearer error="insufficient_claims", claims="AAAA"', ""),
+        (challenge("[]"), ""),
+        (challenge('{"a":"' + "x" * LONGEST + '"}'), ""),
+        (challenge('{"a":' * 17 + "1" + "}" * 17), ""),
+    ],
+)
+@pytest.mark.parametrize("rejected", [("1",), ("1", "2")])
+async def test_a_claims_challenge_is_answered_once_and_what_is_none_is_a_plain_401(
+    tmp_path: Path, field: str, claims: str, rejected: tuple[str, ...]
+):
+    """By a connection, and by a call."""
+    held, echo = Held("lisa"), Echo()
+    echo.rejected, echo.challenge = set(rejected), field
+    with granting(tmp_path, held, echo) as run:
+        response = await run(person("lisa")).connection("tickets").post("/x", json={})
+        assert response.status_code == (200 if len(rejected) == 1 else 401)
+        assert (held.claims, len(echo.sent)) == ([claims], 2)
+        held.generations[owner("lisa")] = 1
+        with nullcontext() if len(rejected) == 1 else pytest.raises(CallError):
+            await run(person("lisa")).call("pay", {})
+    assert (held.claims, len(echo.sent)) == ([claims] * 2, 4)
+
+
+async def test_a_challenge_is_answered_beside_a_gateway_s_key(tmp_path: Path):
+    held, echo = Held("lisa"), Echo()
+    echo.rejected, echo.challenge = {"1"}, challenge(C1)
+    with granting(tmp_path, held, echo) as run:
+        assert (await run(person("lisa")).connection("gated").get("/x")).status_code == 200
+    assert (held.claims, [sent.headers["X-Gate"] for sent in echo.sent]) == ([C1], ["value-of-gate"] * 2)
+
+
+async def test_a_body_that_can_be_read_once_is_not_sent_again_after_a_challenge(tmp_path: Path):
+    held, echo = Held("lisa"), Echo()
+    echo.rejected, echo.challenge = {"1"}, challenge(C1)
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"once"
+
+    with granting(tmp_path, held, echo) as run:
+        client = run(person("lisa")).connection("tickets")
+        assert (await client.post("/x", content=body())).status_code == 401
+        assert (await client.get("/x")).status_code == 200
+    assert (held.claims, len(echo.sent)) == ([C1], 2)
+
+
+@pytest.mark.parametrize("by", ["connection", "call"])
+async def test_a_person_who_has_to_meet_a_challenge_is_sent_to_the_page_to_connect(tmp_path: Path, by: str):
+    held, echo = Held("lisa"), Echo()
+    echo.rejected, echo.challenge = {"1"}, challenge(C1)
+
+    async def must_act(*_: Any) -> Any:
+        raise no_grant("tickets", "mfa-required")
+
+    held.renewed = must_act  # type: ignore[method-assign, assignment]
+    with granting(tmp_path, held, echo) as run:
+        ctx = run(person("lisa"))
+        sent = ctx.connection("tickets").get("/x") if by == "connection" else ctx.call("pay", {})
+        with pytest.raises(ConsentRequired) as caught:
+            await sent
+    path = "/connect/tickets" if by == "connection" else "/connect/triggers.pay"
+    assert (caught.value.reason, caught.value.connect_path, len(echo.sent)) == ("mfa-required", path, 1)
+    assert "acrs" not in f"{caught.value}{caught.value!r}"
 
 
 async def test_a_grant_that_ends_at_a_rejected_token_is_what_the_author_sees(tmp_path: Path):

@@ -14,11 +14,13 @@ from postern.connections.grants.moves import (
     Move,
     due_at,
     good_until,
+    may_answer,
     next_move,
 )
 from postern.journal.grants import Event, Grant, State
 
 NOW = 1_700_000_000.0
+C1, C2 = '{"access_token":{"acrs":{"value":"c1"}}}', '{"access_token":{"acrs":{"value":"c2"}}}'
 GRANT = Grant(
     "tickets",
     "tenant/lisa",
@@ -63,6 +65,35 @@ TAKEN = replace(OLD, attempt="a", holder="node-2")
 )
 def test_the_next_move(grant: Grant | None, more: dict[str, float], move: Move):
     assert next_move(grant, NOW, node="node-1", **more) is move  # type: ignore[arg-type]
+
+
+def renewed(*seconds_ago: float) -> tuple[Event, ...]:
+    connected = Event(NOW - DAY, "connected")
+    return (connected, *(Event(NOW - seconds, "refreshed") for seconds in sorted(seconds_ago, reverse=True)))
+
+
+@pytest.mark.parametrize(
+    ("history", "claims", "rejected", "may"),
+    [
+        (renewed(100.0), "", True, True),
+        (renewed(1.0), "", True, True),  # it was issued without them
+        (renewed(1.0), C2, True, True),
+        (renewed(1.0), C1, True, False),
+        (renewed(29.9), C1, True, False),
+        (renewed(30.0), C1, True, True),
+        (renewed(-1.0), C1, True, False),
+        (renewed(-400.0), C1, True, True),  # the clock was ahead
+        (renewed(1.0, 2.0), C2, True, True),
+        (renewed(1.0, 2.0, 3.0), C2, True, False),
+        (renewed(1.0, 2.0, 3.0), C2, False, False),
+        (renewed(1.0, 2.0, 30.0), C2, True, True),
+        ((Event(NOW, "connected"), Event(NOW, "connected"), Event(NOW, "connected")), "", True, True),
+    ],
+    ids=str,
+)
+def test_a_challenge_leads_to_a_refresh(history: tuple[Event, ...], claims: str, rejected: bool, may: bool):
+    """C1 is the challenge, and `claims` are those with which the token of the row was requested."""
+    assert may_answer(replace(GRANT, history=history, claims=claims), C1, NOW, rejected=rejected) is may
 
 
 @pytest.mark.parametrize(

@@ -660,6 +660,16 @@ async def test_a_challenge_of_entra_goes_to_the_caller_of_the_provider(endpoint:
     assert found.wrong == REASONS["mfa-required"].text
 
 
+async def test_a_refresh_asks_for_the_claims_of_a_challenge_and_otherwise_for_none(endpoint: TokenServer):
+    claims = '{"access_token":{"acrs":{"essential":true,"value":"c1"}}}'
+    endpoint.answer = lambda _: reply(access_token="new", expires_in=60)
+    await provider(endpoint).refresh(TOKENS, (), "", claims)
+    await of_entra(endpoint, Accounts(endpoint)).refresh(TOKENS, (), OTHER, claims)
+    await provider(endpoint).refresh(TOKENS, (), "")
+    assert [received.form.get("claims") for received in endpoint.received] == [claims, claims, None]
+    assert {received.form["grant_type"] for received in endpoint.received} == {"refresh_token"}
+
+
 async def test_nothing_secret_is_in_a_repr(endpoint: TokenServer):
     issued = Issued(TOKENS, 1.0)
     shown = repr((issued, replace(issued, account="a"), provider(endpoint), context()))

@@ -142,6 +142,12 @@ def test_a_challenge_goes_into_the_next_authorization_request():
     assert (found.claims, found.reason) == (claims, "mfa-required")
 
 
+@pytest.mark.parametrize(("claims", "reason"), [('{"access_token":{}}', "interaction-required"), ("[]", "ended")])
+def test_a_grant_that_ends_with_a_challenge_needs_a_person(claims: str, reason: str):
+    found = refusal(answer(400, error="invalid_grant", claims=claims))
+    assert (found.code, found.reason) == ("invalid_grant", reason)
+
+
 @pytest.mark.parametrize("claims", [None, 5, {}, "", "text", "[1]", "5", '{"a": "ä"}', json.dumps({"a": "x" * 9000})])
 def test_what_is_no_challenge_is_left_out(claims: Any):
     assert claims_in({"claims": claims}) == ""

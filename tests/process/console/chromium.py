@@ -31,9 +31,11 @@ def chromium() -> Iterator[Browser]:
     takes a third of the time. The driver runs an event loop in this thread: no asynchronous test can run meanwhile."""
     found = os.environ.get("POSTERN_TEST_CHROMIUM") or shutil.which("chromium-headless-shell")
     program = found or needed("chromium")
-    sandbox = [] if os.geteuid() else ["--no-sandbox"]  # Chromium has none for root
+    options = ["--in-process-gpu"]  # a process less, and a tenth of the time of a page
+    if not os.geteuid():
+        options.append("--no-sandbox")  # Chromium has none for root
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=program, args=sandbox)
+        browser = driver.chromium.launch(executable_path=program, args=options)
         try:
             yield browser
         finally:

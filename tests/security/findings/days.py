@@ -153,6 +153,8 @@ class Installation:
     def _person(self, number: int) -> Person:
         random = self.random
         provider = random.choice([("84.112", "84.113"), ("91.10", "91.11"), ("77.20",), ("62.178", "62.179")])
+        if random.random() < 0.1:  # one that no colleague has
+            provider = (f"{random.choice([24, 73, 86, 109])}.{random.randrange(256)}",)
         carrier = random.choice([("100.70",), ("100.80",), ("100.90",)])
         client = random.choice(CLIENTS)
         who = Caller("user", f"p-{number}", TENANT, client, name=f"p-{number}", credential="public")

@@ -113,6 +113,13 @@ def test_a_caller_from_a_new_network_is_odd_after_twenty_successes():
     assert world.sees(admission(NOW + 61, replace(ADA, token_id="next"), address=HOME)) == [Kind.NEW_NETWORK]
 
 
+def test_one_request_is_not_found_for_its_token_and_for_its_network():
+    world = World()
+    world.used_to()
+    assert world.sees(admission(NOW), admission(NOW + 9, address=AWAY)) == [Kind.TOKEN_FROM_TWO_NETWORKS]
+    assert world.found[0].evidence.networks == ("203.0.113.0/24", "192.0.2.0/24")
+
+
 def test_a_network_is_new_once():
     world = World()
     world.used_to()
@@ -237,6 +244,26 @@ def test_many_workflows_in_a_minute_are_odd_if_the_caller_did_not_use_them():
     assert set(world.found[0].evidence.workflows) == {f"w{number}" for number in range(WORKFLOWS)}
     again = [admission(NOW + DAY + number, workflow=f"w{number}") for number in range(WORKFLOWS)]
     assert world.sees(*again) == []
+
+
+@pytest.mark.parametrize(
+    ("known_for", "served_for", "odd"),
+    [
+        (59.0, 30, {Kind.FIRST_USE}),
+        (60.0, 30, {Kind.FIRST_USE, Kind.MANY_WORKFLOWS}),
+        (59.0, 6, {Kind.MANY_WORKFLOWS}),
+    ],
+)
+def test_many_workflows_of_an_application_in_its_first_minute_are_in_the_finding_of_its_first_use(
+    known_for: float, served_for: int, odd: set[Kind]
+):
+    world, who = World(), caller("new", client="77777777-7777-4777-8777-777777777777", kind="application")
+    for number in range(WORKFLOWS):
+        world.served(f"w{number}", NOW - served_for * DAY)
+    world.sees(admission(NOW - known_for, who))
+    seen = world.sees(*(admission(NOW + number / 100, who, f"w{number}") for number in range(WORKFLOWS)))
+    assert set(seen) == odd
+    assert len({each.key for each in world.found}) == len(odd)
 
 
 def test_refused_ones_count_too_and_slow_ones_do_not():

@@ -21,11 +21,12 @@ from postern.security.findings.watch import MOST_WAITING, Watch
 from postern.security.observed import Admission, Rejection, Seen
 from tests.databases import put_sqlite
 from tests.journal.engines import all_of, empty_journal
-from tests.security.findings.world import ADA, APP, AWAY, DAY, HOME, NOW, OFFICE, admission, rejection
+from tests.security.findings.world import ADA, APP, AWAY, DAY, HOME, NOW, OFFICE, admission, caller, rejection
 
 pytestmark = pytest.mark.anyio
 
 T = TypeVar("T")
+COLLEAGUES = ("lisa", "tom", "kim")
 
 
 @dataclass
@@ -149,7 +150,7 @@ async def test_after_a_restart_everything_is_known(engine: Engine):
     await node.watch.aclose()
     again = Node(engine, "again", at=node.at)
     assert await again.sees(admission(again.at, address=OFFICE), admission(again.at, APP, address=OFFICE)) == []
-    assert await again.sees(admission(again.at, address=AWAY)) == ["new-network", "token-from-two-networks"]
+    assert await again.sees(admission(again.at, replace(ADA, token_id="next"), address=AWAY)) == ["new-network"]
 
 
 async def test_at_the_stop_everything_is_written_and_what_cannot_be_is_said(engine: Engine):
@@ -195,6 +196,17 @@ async def test_while_the_database_is_away_nothing_is_lost_and_counts_stay_right(
     with engine.begin() as connection:
         uses = facts_of(connection, ["11111111-1111-4111-8111-111111111111/ada"])
     assert {fact.value: each.count for fact, each in uses.items() if fact.fact == "workflow"} == {"hello": 27}
+
+
+@pytest.mark.parametrize("address", [AWAY, "192.0.77.1"], ids=["network", "range"])
+async def test_another_server_process_knows_the_networks_of_the_installation(engine: Engine, address: str):
+    one = Node(engine)
+    await one.sees(admission(one.at), *(admission(one.at, caller(name, name), address=AWAY) for name in COLLEAGUES))
+    await one.watch.step(closing=True)
+    other = Node(engine, "other", at=one.at)
+    assert await other.sees(rejection(other.at, address=address)) == []
+    assert await other.sees(admission(other.at, address=address)) == []
+    assert await other.sees(admission(other.at, address="198.51.7.7")) == ["token-from-two-networks"]
 
 
 async def test_memory_is_bounded_while_the_database_is_away(engine: Engine):

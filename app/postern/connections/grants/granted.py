@@ -70,8 +70,13 @@ class Granted(SignIn):
 
     async def another(self, refused: str) -> str | None:
         """Another token after one was rejected, once for a request; None if there is none."""
+        return await self.answer(refused, "")
+
+    async def answer(self, refused: str, claims: str) -> str | None:
+        """Another token that was requested with these claims; None if there is none. Raises NoGrant if a person has to
+        sign in again to meet them, and ConnectionFault."""
         try:
-            access = await self._grants.renewed(self._name, self._owner, _read(refused))
+            access = await self._grants.renewed(self._name, self._owner, _read(refused), claims)
         except NoGrant as found:
             fault = self._missing(found)
         else:

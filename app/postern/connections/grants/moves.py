@@ -22,6 +22,12 @@ DAY = 86_400.0
 """In the background, tokens that were used so lately are renewed at four fifths of their life, others once a day."""
 
 
+JUST_ISSUED = 30.0
+"""A token that an API rejects is not renewed again so soon after it was issued."""
+MOST_ANSWERS = 3
+"""Refreshes within JUST_ISSUED, after which no claims challenge leads to another one."""
+
+
 class Move(StrEnum):
     """What to do next."""
 
@@ -67,6 +73,25 @@ def issued_at(grant: Grant) -> float:
         if event.what in ("connected", "refreshed"):
             return event.at
     return grant.connected_at
+
+
+def is_just_issued(grant: Grant, now: float) -> bool:
+    """Whether the tokens are too new to be replaced because an API rejects them."""
+    return _is_just(issued_at(grant), now)
+
+
+def may_answer(grant: Grant, claims: str, now: float, *, rejected: bool) -> bool:
+    """Whether a claims challenge leads to a refresh with these claims. `rejected` says that the token of the row is the
+    one that was challenged. Neither an API that no token satisfies nor one that asks for others each time leads to a
+    refresh at each call."""
+    if rejected and grant.claims == claims and is_just_issued(grant, now):
+        return False
+    lately = [event for event in grant.history if event.what == "refreshed" and _is_just(event.at, now)]
+    return len(lately) < MOST_ANSWERS
+
+
+def _is_just(at: float, now: float) -> bool:
+    return abs(now - at) < JUST_ISSUED  # clocks are corrected backwards
 
 
 def due_at(grant: Grant, now: float) -> float:

@@ -83,16 +83,15 @@ class OAuthProvider:
             return self._issued(answer, account)
         raise rejected
 
-    async def refresh(self, tokens: GrantTokens, scopes: tuple[str, ...], tenant: str) -> Issued:
-        """New tokens, of the account's own tenant for Entra. Without a new refresh token in the response, the one that
-        was sent is in `Issued`. If the client secret is rejected, it is read again and the request is sent once more.
-        Raises RefusedByProvider and ConnectionFault."""
+    async def refresh(self, tokens: GrantTokens, scopes: tuple[str, ...], tenant: str, claims: str = "") -> Issued:
+        """New tokens, of the account's own tenant for Entra, that meet the `claims` of a challenge. Without a new
+        refresh token in the response, the one that was sent is in `Issued`. If the client secret is rejected, it is
+        read again and the request is sent once more. Raises RefusedByProvider and ConnectionFault."""
         from authlib.oauth2.rfc6749.parameters import prepare_token_request  # type: ignore[import-untyped]
 
         at = await self._directory.find(tenant)
-        body = prepare_token_request(
-            "refresh_token", refresh_token=tokens.refresh_token, scope=" ".join(self._renewed_scopes(scopes))
-        )
+        asked = {"scope": " ".join(self._renewed_scopes(scopes)), "claims": claims}  # without those that are empty
+        body = prepare_token_request("refresh_token", refresh_token=tokens.refresh_token, **asked)
         answer = await self._answer(at.refresh, lambda made: authenticated(at.refresh, body, made.proof))
         return self._issued(answer, Account("", ""), tokens.refresh_token)
 

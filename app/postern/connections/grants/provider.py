@@ -45,10 +45,10 @@ class Provider(Protocol):
     async def redeem(self, code: str, redirect_uri: str, state: str, browser_secret: str) -> Issued:
         """Exchange a code, and find out whose account it is. Raises RefusedByProvider and ConnectionFault."""
 
-    async def refresh(self, tokens: GrantTokens, scopes: tuple[str, ...], tenant: str) -> Issued:
-        """New tokens, of the account's own tenant for Entra. Without a new refresh token in the response, the one that
-        was sent is in `Issued`. If the client secret is rejected, it is read again and the request is sent once more.
-        Raises RefusedByProvider and ConnectionFault."""
+    async def refresh(self, tokens: GrantTokens, scopes: tuple[str, ...], tenant: str, claims: str = "") -> Issued:
+        """New tokens, of the account's own tenant for Entra, that meet the `claims` of a challenge. Without a new
+        refresh token in the response, the one that was sent is in `Issued`. If the client secret is rejected, it is
+        read again and the request is sent once more. Raises RefusedByProvider and ConnectionFault."""
 
     async def revoke(self, tokens: GrantTokens) -> str:
         """End the grant at the provider: "" if it is ended there, else why that cannot be done, as a sentence for the

@@ -93,9 +93,9 @@ class Renewing:
         self.counts = RefreshCounts()
         self.rests: dict[tuple[str, str], Rest] = {}
 
-    async def renew(self, opened: Opened) -> Opened | None:
-        """The next generation; None if the row has to be looked at again. Raises ConnectionFault, and Problem
-        `journal-unavailable`."""
+    async def renew(self, opened: Opened, claims: str = "") -> Opened | None:
+        """The next generation, requested with these claims; None if the row has to be looked at again. Raises
+        ConnectionFault, and Problem `journal-unavailable`."""
         grant = opened.grant
         sealer = await self._seal.prepare()  # nothing is requested that cannot be sealed
         attempt = new_id()
@@ -113,19 +113,19 @@ class Renewing:
                 return None
             began = self._clocks.monotonic()
             try:
-                issued = await self._exchange(opened)
+                issued = await self._exchange(opened, claims)
             finally:
                 self.counts.seconds.observe(self._clocks.monotonic() - began)
         except RefusedByProvider as refused:
             if refused.code in AT_ITS_END:
-                await self._break(opened, attempt, refused)
+                await self._break(opened, attempt, refused, claims)
                 return None
             await self._insist(partial(self._write, release))
             raise self._rested(opened, refused) from None
         except (Problem, ConnectionFault):
             await self._insist(partial(self._write, release))
             raise
-        return await self._keep(opened, attempt, issued, sealer)
+        return await self._keep(opened, attempt, issued, sealer, claims)
 
     async def give_up(self, grant: Grant, reason: str) -> None:
         """Mark a grant as broken that no exchange can help."""
@@ -134,7 +134,7 @@ class Renewing:
 
     # The exchange
 
-    async def _exchange(self, opened: Opened) -> Issued:
+    async def _exchange(self, opened: Opened, claims: str) -> Issued:
         """Ask the provider, again if it fails for a moment and there is no token to serve meanwhile."""
         grant = opened.grant
         provider = self._provider(grant.connection)
@@ -153,7 +153,7 @@ class Renewing:
         )
         try:
             async with awake_timeout(self._seconds):
-                return await retrying(provider.refresh, opened.tokens, grant.scopes, grant.tenant)
+                return await retrying(provider.refresh, opened.tokens, grant.scopes, grant.tenant, claims)
         except TimeoutError:
             why = REASONS[UNAVAILABLE]
             raise RefusedByProvider(why.text, why.fix, "", UNAVAILABLE) from None
@@ -165,7 +165,7 @@ class Renewing:
 
     # What follows
 
-    async def _keep(self, opened: Opened, attempt: str, issued: Issued, sealer: Sealer) -> Opened | None:
+    async def _keep(self, opened: Opened, attempt: str, issued: Issued, sealer: Sealer, claims: str) -> Opened | None:
         """Write what the provider issued, as soon as the journal lets it."""
         grant, now = opened.grant, self._clocks.now()
         name, owner = grant.connection, grant.owner
@@ -177,6 +177,7 @@ class Renewing:
             else now + issued.refresh_seconds,
             scopes=grant.scopes if issued.scopes is None else issued.scopes,
             instance_url=issued.instance_url or grant.instance_url,
+            claims=claims,
         )
         writing = partial(grants.renew, name=name, owner=owner, generation=grant.generation, attempt=attempt)
         written = await self._insist(partial(self._write, partial(writing, renewed=renewed, now=now)))
@@ -192,15 +193,17 @@ class Renewing:
         log.info("grant-renewed", entry=entry_of(name), owner=owner, generation=grant.generation + 1)
         return Opened(found, issued.tokens) if found and found.sealed == renewed.sealed else None
 
-    async def _break(self, opened: Opened, attempt: str, refused: RefusedByProvider) -> None:
-        """Mark the grant as broken, unless it has moved on meanwhile."""
+    async def _break(self, opened: Opened, attempt: str, refused: RefusedByProvider, claims: str) -> None:
+        """Mark the grant as broken, unless it has moved on meanwhile. The next sign-in is with the claims of the
+        provider, else with those of the request."""
         grant = opened.grant
         rest = self.rests.get((grant.connection, grant.owner))
         unanswered = rest is not None and rest.unanswered
         lost = "server-stopped" if self._was_left(grant) else "no-answer" if unanswered else ""
         reason = (lost if refused.code == INVALID_GRANT else "") or refused.reason or "ended"
         broken = partial(grants.break_, name=grant.connection, owner=grant.owner, generation=grant.generation)
-        writing = partial(broken, attempt=attempt, reason=reason, claims=refused.claims, now=self._clocks.now())
+        needed = refused.claims or claims
+        writing = partial(broken, attempt=attempt, reason=reason, claims=needed, now=self._clocks.now())
         if await self._insist(partial(self._write, writing)):
             self.counts.outcomes["broken"] += 1
             log.warning("grant-broken", entry=entry_of(grant.connection), owner=grant.owner, reason=reason)

@@ -12,15 +12,18 @@ from postern.connections.faults import ConnectionFault
 from postern.connections.grants.attempts import Write
 from postern.connections.grants.background import Background
 from postern.connections.grants.clocks import Clocks
-from postern.connections.grants.moves import Move, expires_at, good_until, issued_at, next_move
+from postern.connections.grants.moves import (
+    MOST_ANSWERS,
+    Move,
+    expires_at,
+    good_until,
+    is_just_issued,
+    may_answer,
+    next_move,
+)
 from postern.connections.grants.no_grant import NoGrant
 from postern.connections.grants.provider import Provider
-from postern.connections.grants.reasons import (
-    EXPIRED,
-    FEWER_SCOPES,
-    NO_REFRESH_TOKEN,
-    NOT_CONNECTED,
-)
+from postern.connections.grants.reasons import EXPIRED, NOT_CONNECTED
 from postern.connections.grants.renewing import EXCHANGE_SECONDS, Renewing
 from postern.connections.grants.rows import (
     MOST_REMEMBERED,
@@ -33,9 +36,9 @@ from postern.connections.grants.rows import (
     journal_unavailable,
     no_grant,
 )
-from postern.connections.grants.scopes import missing_scopes
 from postern.connections.grants.seal import Moved, Seal
 from postern.connections.grants.sharing import OncePerKey, StillAtWork
+from postern.connections.grants.states import remark
 from postern.connections.grants.tokens import Access, GrantTokens, Issued
 from postern.connections.grants.uses import Uses
 from postern.connections.sealing.sealed_text import CannotOpen
@@ -48,8 +51,6 @@ WAIT_SECONDS = 30.0
 """How long a call waits for a refresh. The refresh goes on."""
 POLL = (0.05, 0.25)
 """Seconds between two looks at a grant that another server process renews."""
-JUST_ISSUED = 30.0
-"""A token that an API rejects is not renewed again so soon after it was issued."""
 _LATER = "Try again later"
 _UNOPENED = (
     "It is deleted here. It could not be ended at the provider, because its tokens cannot be opened: end it in the "
@@ -107,14 +108,16 @@ class ServerGrants:
         self._uses.note(key)
         return access
 
-    async def renewed(self, name: str, owner: str, refused: Access) -> Access | None:
-        """Another token, after an API rejected this one with 401; None if there is none. Raises what `access` does."""
+    async def renewed(self, name: str, owner: str, refused: Access, claims: str = "") -> Access | None:
+        """Another token, after an API rejected this one with 401, that was requested with the `claims` of its challenge
+        (JSON); None if there is none. If a person has to meet them, the grant is broken. Raises what `access` does."""
         key = (name, owner)
         opened = await self._load(key)
+        if claims:
+            return await self._answer(key, opened, refused, claims)
         if opened.tokens.access_token != refused.token:  # generations begin anew if it was connected again
             return opened.access
-        just_issued = abs(self._clocks.now() - issued_at(opened.grant)) < JUST_ISSUED  # clocks are corrected backwards
-        if not opened.tokens.refresh_token or just_issued:
+        if not opened.tokens.refresh_token or is_just_issued(opened.grant, self._clocks.now()):
             return None
         newer = await self._refresh(key, stale=opened.grant.generation)
         return newer.access if newer.tokens.access_token != refused.token else None
@@ -151,7 +154,7 @@ class ServerGrants:
             generation=1,
             created_by=by,
             connected_at=now,
-            reason=_remark(issued, asked),
+            reason=remark(issued, asked),
             wrote=consent,
             access_expires_at=None if issued.seconds is None else now + issued.seconds,
             refresh_expires_at=None if issued.refresh_seconds is None else now + issued.refresh_seconds,
@@ -262,6 +265,19 @@ class ServerGrants:
 
     # Refreshes
 
+    async def _answer(self, key: Key, opened: Opened, refused: Access, claims: str) -> Access | None:
+        """A token that was requested with these claims, here or by another server process. A refresh in progress may be
+        without them: then the next one has them."""
+        for _ in range(MOST_ANSWERS + 1):
+            rejected = opened.tokens.access_token == refused.token
+            if opened.grant.claims == claims and not rejected:
+                return opened.access
+            now = self._clocks.now()
+            if not opened.tokens.refresh_token or not may_answer(opened.grant, claims, now, rejected=rejected):
+                return None
+            opened = await self._refresh(key, opened.grant.generation, claims)
+        return None
+
     async def _another(self, key: Key, opened: Opened) -> Access:
         """A new token. If there is none for now, the old one serves while it lives: as its row is, if it took long."""
         began = self._clocks.monotonic()
@@ -276,18 +292,19 @@ class ServerGrants:
                 raise
             return self._rows.keep_using(opened)
 
-    async def _refresh(self, key: Key, stale: int = 0) -> Opened:
-        """The next tokens; those of the generation `stale` do not count. Raises NoGrant and ConnectionFault."""
+    async def _refresh(self, key: Key, stale: int = 0, claims: str = "") -> Opened:
+        """The next tokens; those of the generation `stale` do not count. They are requested with these claims, unless
+        another refresh is in progress. Raises NoGrant and ConnectionFault."""
         rest = self._renewing.rests.get(key)
         if rest is not None and key not in self._refreshes and self._clocks.monotonic() < rest.until:
             raise rest.fault.own()
         try:
-            return await self._refreshes.join(key, partial(self._refreshed, key, stale))
+            return await self._refreshes.join(key, partial(self._refreshed, key, stale, claims))
         except StillAtWork:
             wrong = "is being renewed, and the provider or the database takes long"
             raise ConnectionFault(entry_of(key[0]), wrong, _LATER) from None
 
-    async def _refreshed(self, key: Key, stale: int) -> Opened:
+    async def _refreshed(self, key: Key, stale: int, claims: str) -> Opened:
         """Renew the grant, or wait for the server process that does."""
         until = self._clocks.monotonic() + WAIT_SECONDS
         while (began := self._clocks.monotonic()) < until and not self._closing:
@@ -308,13 +325,13 @@ class ServerGrants:
                 opened = await self._open(grant)
                 if move is Move.USE:
                     return self._rows.remember(opened, began)
-                newer = await self._take(opened)
+                newer = await self._take(opened, claims)
                 if newer is not None:
                     return self._rows.remember(newer, self._clocks.monotonic())
             await self._clocks.sleep(self._clocks.uniform(*POLL))
         raise ConnectionFault(entry_of(key[0]), "is being renewed by another server process, which takes long", _LATER)
 
-    async def _take(self, opened: Opened) -> Opened | None:
+    async def _take(self, opened: Opened, claims: str) -> Opened | None:
         grant = opened.grant
         if not opened.tokens.refresh_token:
             if self._clocks.now() >= expires_at(grant):
@@ -322,17 +339,8 @@ class ServerGrants:
                 raise no_grant(grant.connection, EXPIRED)
             raise ConnectionFault(entry_of(grant.connection), "has no refresh token", "Connect it again before it ends")
         try:
-            return await self._renewing.renew(opened)
+            return await self._renewing.renew(opened, claims)
         except Problem as problem:
             if not is_unavailable(problem):
                 raise
             raise journal_unavailable(grant.connection) from None
-
-
-def _remark(issued: Issued, asked: tuple[str, ...]) -> str:
-    """What is worth saying of a new grant, "" if nothing is. That it ends soon comes first."""
-    if not issued.tokens.refresh_token and issued.seconds is not None:
-        return NO_REFRESH_TOKEN
-    if missing_scopes(asked, issued.scopes):
-        return FEWER_SCOPES
-    return "" if issued.tokens.refresh_token else NO_REFRESH_TOKEN

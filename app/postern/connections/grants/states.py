@@ -3,7 +3,17 @@
 from enum import StrEnum
 from typing import NamedTuple
 
-from postern.connections.grants.reasons import ACCESS_ENDED, EXPIRED, NO_REFRESH_TOKEN, NOT_CONNECTED, Reason, row_of
+from postern.connections.grants.reasons import (
+    ACCESS_ENDED,
+    EXPIRED,
+    FEWER_SCOPES,
+    NO_REFRESH_TOKEN,
+    NOT_CONNECTED,
+    Reason,
+    row_of,
+)
+from postern.connections.grants.scopes import missing_scopes
+from postern.connections.grants.tokens import Issued
 from postern.journal.grants import Grant, State
 
 SOON = 14 * 86_400.0
@@ -50,6 +60,15 @@ def condition(grant: Grant | None, now: float, *, refused: bool = False) -> Cond
         return _said(Shown.BROKEN, grant.reason or EXPIRED, ends_at)
     expiring = ends_at is not None and (grant.reason == NO_REFRESH_TOKEN or ends_at <= now + SOON)
     return _said(Shown.EXPIRING if expiring else Shown.CONNECTED, grant.reason, ends_at)
+
+
+def remark(issued: Issued, asked: tuple[str, ...]) -> str:
+    """What is worth saying of a new grant, "" if nothing is. That it ends soon comes first."""
+    if not issued.tokens.refresh_token and issued.seconds is not None:
+        return NO_REFRESH_TOKEN
+    if missing_scopes(asked, issued.scopes):
+        return FEWER_SCOPES
+    return "" if issued.tokens.refresh_token else NO_REFRESH_TOKEN
 
 
 def _said(state: Shown, reason: str, ends_at: float | None = None) -> Condition:

@@ -14,8 +14,9 @@ class Grants(Protocol):
     async def access(self, name: str, owner: str) -> Access:
         """A token that is good for a minute, or the best there is. Raises NoGrant, and ConnectionFault."""
 
-    async def renewed(self, name: str, owner: str, refused: Access) -> Access | None:
-        """Another token, after an API rejected this one with 401; None if there is none. Raises what `access` does."""
+    async def renewed(self, name: str, owner: str, refused: Access, claims: str = "") -> Access | None:
+        """Another token, after an API rejected this one with 401, that was requested with the `claims` of its challenge
+        (JSON); None if there is none. If a person has to meet them, the grant is broken. Raises what `access` does."""
 
     async def store(self, name: str, owner: str, issued: Issued, by: str, asked: tuple[str, ...], consent: str) -> bool:
         """Store what a consent gave. `by` is the person ("tenant/object"), `asked` the scopes of the request, and

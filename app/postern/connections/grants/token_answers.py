@@ -174,8 +174,10 @@ def _rejected(fault: TokenFault, document: Mapping[str, Any]) -> RefusedByProvid
     if not code:
         return RefusedByProvider(f"gets no tokens: the token endpoint {fault.wrong}", fault.fix, "", "provider-rejects")
     said = written if written in OF_ERROR else code
-    reason = reason_of(said, numbers_in(document), "ended" if code == INVALID_GRANT else "provider-rejects")
-    return refused(code, reason, claims=claims_in(document))
+    claims = claims_in(document)
+    ended = "interaction-required" if claims else "ended"  # a person can meet the claims
+    reason = reason_of(said, numbers_in(document), ended if code == INVALID_GRANT else "provider-rejects")
+    return refused(code, reason, claims=claims)
 
 
 def _token(value: object) -> str:

@@ -53,17 +53,21 @@ def limit_idle(connection: Connection) -> None:
         connection.commit()
 
 
-def check_database(url: str) -> None:
-    """Raise DatabaseFault if a server could never use this database. One that is unreachable now passes."""
+def check_database(url: str) -> bool:
+    """Whether the database has the tables that this program reads: not if they are still to be migrated, or if it is
+    unreachable now. Raises DatabaseFault if a server could never use this database."""
     engine = open_engine(url, writing=False)
     if (path := file_of(url)) is not None:
         check_file(path)
     try:
         with engine.connect() as connection:
-            check_revision(revision_of(connection))
+            found = revision_of(connection)
+        check_revision(found)
+        return found == HEAD or is_newer(found)
     except DBAPIError as error:
         if why := never_works(error):
             raise DatabaseFault(f"POSTERN_DATABASE_URL cannot be used: {why}") from None
+        return False
     finally:
         engine.dispose()
 

@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 from sqlalchemy import Connection, Row, Select, select, update
 
 from postern.journal.reading.cursor import opened, sealed
+from postern.journal.reading.durable import with_durable
 from postern.journal.reading.filters import RefusalFilter, RunFilter, Way, way_of_refusals, way_of_runs
 from postern.journal.reading.records import (
     NOT_SHOWN,
@@ -64,13 +65,14 @@ def find_run(connection: Connection, run_id: str) -> RunRecord | None:
         return None
     its_steps = select(steps).where(steps.c.run_id == run_id).order_by(steps.c.number)
     made = calls_of(connection, [run_id], MOST_CALLS)
-    return run_record(row, tuple(map(step_record, connection.execute(its_steps))), tuple(call for _, call in made))
+    record = run_record(row, tuple(map(step_record, connection.execute(its_steps))), tuple(call for _, call in made))
+    return with_durable(connection, [record])[0]
 
 
 def find_run_alone(connection: Connection, run_id: str) -> RunRecord | None:
     """The record of a run without its steps and calls, of which there may be many."""
     row = connection.execute(select(*WHOLE).where(runs.c.id == run_id)).one_or_none()
-    return run_record(row) if row is not None else None
+    return with_durable(connection, [run_record(row)])[0] if row is not None else None
 
 
 def calls_of(connection: Connection, run_ids: Sequence[str], limit: int) -> list[tuple[str, CallRecord]]:
@@ -95,7 +97,8 @@ def list_runs(
     """A page of runs, newest first. Raises Problem `bad-filter` if the cursor is of another list."""
     below = opened(filters, cursor) if cursor is not None else None
     rows, last = _page(connection, way_of_runs(filters, connection.dialect.name), LISTED, below, limit, clock)
-    return Page(tuple(map(run_record, rows)), sealed(filters, last) if last is not None else None)
+    records = with_durable(connection, list(map(run_record, rows)))
+    return Page(tuple(records), sealed(filters, last) if last is not None else None)
 
 
 def list_refusals(

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from postern.journal.body_form import Form
+from postern.journal.durable_runs import Phase
 from postern.journal.run import Attempt, Run, State, Step
 from postern.journal.writing.rows import COLUMNS, facts, run_row
 
@@ -36,12 +37,32 @@ class CallRecord:
     guarded: bool
 
 
+@dataclass(frozen=True, slots=True)
+class DurableState:
+    """Where a durable run is: its `phase`, why it waits or is parked, the name of the signal or approval that it waits
+    for, and when it goes on without one (Unix seconds). `attempt` is how often a server process took it, `deaths` how
+    many of them died while its code ran, and `resumed` how often it was resumed."""
+
+    phase: Phase
+    reason: str | None
+    waits_for: str | None
+    wakes_at: float | None
+    attempt: int
+    deaths: int
+    resumed: int = 0
+
+    @property
+    def parked(self) -> bool:
+        """Whether it goes on only when something changes."""
+        return self.phase is Phase.PARKED
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
     """A recorded run. Absent values are None. Lists omit the bodies, the request and its headers, the reply's headers,
     the steps and the calls; `inputs_form` and `outputs_form` are then None too. `cancelled_by` and `resubmitted_by`
     are the callers who did that, with the members of `caller` as it is shown. `cancelled_by` is set by the request to
-    cancel, after which the run may still end in another way."""
+    cancel, after which the run may still end in another way. `durable` is None for inline runs."""
 
     id: str
     workflow: str
@@ -75,6 +96,7 @@ class RunRecord:
     error_traceback: str | None = field(default=None, repr=False)
     steps: tuple[Step, ...] = ()
     calls: tuple[CallRecord, ...] = ()
+    durable: DurableState | None = None
 
     @property
     def ended(self) -> bool:

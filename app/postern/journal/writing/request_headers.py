@@ -3,9 +3,12 @@
 import json
 import re
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
-from postern.authoring.request import Request
 from postern.redaction import is_secret_name, without_secret_values
+
+if TYPE_CHECKING:  # the writer's process needs nothing of Starlette
+    from postern.authoring.request import Request
 
 MAX_HEADER_BYTES = 16 * 1024
 """Bytes of headers that are recorded. Those that do not fit are left out."""
@@ -16,7 +19,7 @@ _KEY_FIELD = frozenset({b"idempotency-key"})
 MAX_NAME = 100
 
 
-def packed(request: Request, *, secured: bool = False) -> bytes:
+def packed(request: "Request", *, secured: bool = False) -> bytes:
     """The names and values that the workflow may see, in one piece, which is quickly made and sent to the writer. No
     header has a line break. The Idempotency-Key of a secured run is left out: its request is stored under it."""
     withheld = request._withheld

@@ -3,10 +3,8 @@
 import json
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from postern.authoring.call_result import Call
-from postern.authoring.workflow import Workflow
 from postern.journal.body_form import Form
 from postern.journal.run import Outcome, Run, State, Step
 from postern.journal.schema import runs
@@ -25,6 +23,10 @@ from postern.redaction import (
     redacted_query,
     without_secret_values,
 )
+
+if TYPE_CHECKING:  # the writer's process loads no workflow
+    from postern.authoring.call_result import Call
+    from postern.authoring.workflow import Workflow
 
 MAX_KEPT_BYTES = 64 * 1024
 """Bytes of inputs and of outputs that are recorded; the rest is cut off."""
@@ -73,7 +75,7 @@ def facts(run: Run) -> tuple[Any, ...]:
     )
 
 
-def _ending(outcome: Outcome, workflow: Workflow) -> tuple[Any, ...]:
+def _ending(outcome: Outcome, workflow: "Workflow") -> tuple[Any, ...]:
     kind, message = kept_error(workflow, outcome) if workflow.secures else (outcome.error_type, outcome.error_message)
     keeps = keeps_reply(workflow, outcome)
     return (
@@ -163,7 +165,7 @@ def step_row(run_id: str, step: Step) -> Sequence[Any]:
     return (run_id, step.number, _plain(step.name), int(step.succeeded), attempts)
 
 
-def call_row(run_id: str, call: Call) -> Sequence[Any]:
+def call_row(run_id: str, call: "Call") -> Sequence[Any]:
     """The values of the columns of `schema.calls`."""
     return (
         run_id,

@@ -10,9 +10,10 @@ from postern.ids import new_id
 from postern.journal.finding import MOST_NOTED, OF_ADDRESS, Evidence, FindingKind, Sighting, Who
 from postern.journal.known_callers import APPLICATION, CREDENTIAL, NETWORK, WORKFLOW, Uses
 from postern.journal.refusal_windows import MANY
-from postern.security.findings.known import CALLERS, Knowledge, network_subject
-from postern.security.findings.networks import address_shown
+from postern.security.findings.known import CALLERS, YOUNG, Knowledge, network_subject, places
+from postern.security.findings.networks import address_shown, network_of, range_of
 from postern.security.findings.refusal_rules import (
+    EXPIRED,
     Bursts,
     DeadTokens,
     ManyWorkflows,
@@ -28,6 +29,7 @@ from postern.security.findings.rules import (
     NewNetwork,
     Odd,
     TokenNetworks,
+    without_repeats,
 )
 from postern.security.observed import Admission, Rejection
 
@@ -72,7 +74,7 @@ class Detector:
 
     def _see(self, admission: Admission, caller: Caller) -> Iterator[Sighting]:
         request = Admitted(admission, caller, self.knowledge)
-        found = [odd for rule in self._of_admissions for odd in rule.see(request)]
+        found = without_repeats([odd for rule in self._of_admissions for odd in rule.see(request)])
         self._note(request)
         for odd in found:
             evidence = Evidence(
@@ -102,20 +104,25 @@ class Detector:
     def _note(self, request: Admitted) -> None:
         admission, caller, note = request.admission, request.caller, self.knowledge.note
         uses = Uses(admission.first_at, admission.last_at, admission.count)
-        network = request.network
-        comes_here_first = network != "" and not request.known.has(NETWORK, network)
-        if comes_here_first and not request.known.may_add_network(uses.first_at):
-            network, comes_here_first = "", False
         note(request.subject, WORKFLOW, admission.workflow, uses)
-        if network:
-            note(request.subject, NETWORK, network, uses)
-        if comes_here_first:
-            note(network_subject(network), CALLERS, "", Uses(uses.first_at, uses.last_at, 1))
+        self._note_network(request, uses)
         if request.client:
             note(request.subject, APPLICATION, caller.client_id, uses)
             note(request.client, WORKFLOW, admission.workflow, uses)
             if caller.credential:
                 note(request.client, CREDENTIAL, caller.credential, uses)
+
+    def _note_network(self, request: Admitted, uses: Uses) -> None:
+        known, network, note = request.known, request.network, self.knowledge.note
+        once = Uses(uses.first_at, uses.last_at, 1)
+        if not known.has(NETWORK, network):
+            if not network or not known.may_add_network(uses.first_at):
+                return
+            note(network_subject(network), CALLERS, "", once)
+            learns_ranges = request.is_person and not self.knowledge.has_for(YOUNG, uses.first_at)
+            if learns_ranges and not known.is_near(network):
+                note(network_subject(range_of(network)), CALLERS, "", once)
+        note(request.subject, NETWORK, network, uses)
 
     def _sighting(self, odd: Odd, event: Event, address: str, who: Who, evidence: Evidence, count: int) -> Sighting:
         made = Sighting(
@@ -160,10 +167,12 @@ def subjects_of(events: Iterable[Event], knowledge: Knowledge, now: float) -> se
             if event.caller is None or not event.caller.object_id:
                 continue
             request = Admitted(event, event.caller, knowledge)
-            subjects = [request.subject, request.client, network_subject(request.network) if request.network else ""]
+            subjects = [request.subject, request.client, *places(request.network)]
             wanted.update(filter(None, subjects) if _is_news(request) else _not_fresh(subjects, knowledge, now))
         else:
-            wanted.update(_not_fresh([Rejected(event, knowledge).subject], knowledge, now))
+            subject = Rejected(event, knowledge).subject
+            of_network = places(network_of(event.client_address)) if subject and event.reason == EXPIRED else ()
+            wanted.update(_not_fresh([subject, *of_network], knowledge, now))
     return wanted
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from postern.journal.known_callers import NETWORK, WORKFLOW, Fact, Uses
 from postern.security.findings.limited import Limited
-from postern.security.findings.networks import are_near
+from postern.security.findings.networks import are_near, range_of
 
 MOST_SUBJECTS = 20_000
 MOST_PENDING = 50_000
@@ -22,13 +22,20 @@ ROAMING = 3
 """A caller who came to so many networks within ROAMING_DAYS is expected in yet another one."""
 SHARED = 3
 """A network that so many callers use is one of the installation: an office, or the exit of a VPN."""
+YOUNG = 28 * DAY
+"""While uses have been noted for less, most callers come to networks that they use every month, for the first time."""
 
 CALLERS, SERVED = "callers", "served"
 
 
 def network_subject(network: str) -> str:
-    """The subject of a network, whoever uses it. Its fact CALLERS counts those who came to it."""
+    """The subject of a network or range, whoever uses it. Its fact CALLERS counts those who came to it."""
     return f"network/{network}"
+
+
+def places(network: str) -> tuple[str, ...]:
+    """The subjects that say who uses a network, and its range."""
+    return (network_subject(network), network_subject(range_of(network))) if network else ()
 
 
 @dataclass(slots=True, eq=False)
@@ -74,11 +81,14 @@ class Known:
         networks = self.of(NETWORK).values()
         return len(networks) < MOST_NETWORKS or min(uses.first_at for uses in networks) <= at - DAY
 
-    def is_near(self, network: str, at: float) -> bool:
-        """Whether a caller that has been known for a day used a network of the same range: providers hand out another
-        address from time to time."""
+    def is_near(self, network: str) -> bool:
+        """Whether a caller used a network of the same range: providers hand out another address from time to time."""
+        return any(are_near(network, each) for each in self.of(NETWORK))
+
+    def has_for(self, seconds: float, at: float) -> bool:
+        """Whether it has been known for so long by then."""
         first = self.first_at
-        return first is not None and first <= at - DAY and any(are_near(network, each) for each in self.of(NETWORK))
+        return first is not None and first <= at - seconds
 
     def add(self, fact: str, value: str, uses: Uses) -> None:
         """Add uses."""
@@ -156,9 +166,19 @@ class Knowledge:
         self._sent = {}
 
     def is_shared(self, network: str) -> bool:
-        """Whether many callers use this network."""
+        """Whether many callers use this network, or many people this range."""
         uses = self.of(network_subject(network)).facts.get((CALLERS, ""))
         return uses is not None and uses.count >= SHARED
+
+    def is_new(self, known: Known, network: str, at: float, *, person: bool) -> bool:
+        """Whether a caller never used this network, and it is not one of the installation. A person's is not new
+        either if the range is known: of the person, or, while uses have not been noted for YOUNG, of several people."""
+        if not network or known.has(NETWORK, network) or self.is_shared(network):
+            return False
+        return not person or not (
+            (known.has_for(DAY, at) and known.is_near(network))
+            or (not self.has_for(YOUNG, at) and self.is_shared(range_of(network)))
+        )
 
     def has_for(self, seconds: float, at: float) -> bool:
         """Whether the table existed for so long by then."""

@@ -40,7 +40,7 @@ def address_shown(address: str) -> str:
 
 def are_near(one: str, other: str) -> bool:
     """Whether two networks are of one range, as those of one provider in one place often are."""
-    return _range(one) == _range(other)
+    return range_of(one) == range_of(other)
 
 
 def family_of(network: str) -> int:
@@ -49,7 +49,8 @@ def family_of(network: str) -> int:
 
 
 @lru_cache(maxsize=4096)
-def _range(network: str) -> str:
+def range_of(network: str) -> str:
+    """The range of a network, such as `192.0.0.0/16`."""
     found = ip_network(network)
     return str(found.supernet(new_prefix=_NEAR[found.version]))
 

@@ -111,7 +111,8 @@ class SuccessAfterRefusals:
 
 class ManyWorkflows:
     """A caller or an address that tries WORKFLOWS different workflows within WORKFLOW_SECONDS which it was not admitted
-    to before. Until uses have been noted for LEARNING, only rejected requests count."""
+    to before. Until uses have been noted for LEARNING, only rejected requests count. First uses
+    of an application in the minute it was first seen do not count: they have a finding of their own."""
 
     def __init__(self, most: int = MOST_SUBJECTS) -> None:
         self._tried: Limited[str, dict[str, float]] = Limited(most)
@@ -120,6 +121,9 @@ class ManyWorkflows:
         """Whether an admitted request is one too many."""
         admission = request.admission
         is_new = not request.known.has(WORKFLOW, admission.workflow)
+        is_newcomer = not (request.is_person or request.application.has_for(WORKFLOW_SECONDS, admission.first_at))
+        if is_newcomer and request.is_first_use:
+            return
         if is_new and request.knowledge.has_for(LEARNING, admission.first_at):
             yield from self._try(request.subject, admission.workflow, admission.last_at)
 
@@ -173,12 +177,7 @@ class DeadTokens:
         if uses is None or rejection.last_at - uses.last_at > EXPIRED_SECONDS:
             uses = self._uses.put(request.token, _Uses(0, rejection.first_at, rejection.last_at))
         uses.count, uses.last_at = uses.count + rejection.count, rejection.last_at
-        elsewhere = (
-            bool(network and networks)
-            and network not in networks
-            and not known.is_near(network, rejection.last_at)
-            and not request.knowledge.is_shared(network)
-        )
+        elsewhere = bool(networks) and request.knowledge.is_new(known, network, rejection.last_at, person=True)
         if elsewhere or uses.count >= EXPIRED_USES:
             yield Odd(FindingKind.EXPIRED_TOKEN_USED, request.subject, networks=(network,) if elsewhere else ())
 

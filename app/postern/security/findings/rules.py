@@ -2,7 +2,7 @@
 says whether it is odd. Their memory is bounded. Times are Unix seconds of the requests.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from postern.access import Caller
@@ -14,7 +14,7 @@ from postern.journal.known_callers import (
     application_subject,
     caller_subject,
 )
-from postern.security.findings.known import DAY, SERVED, Knowledge, Known
+from postern.security.findings.known import DAY, SERVED, YOUNG, Knowledge, Known
 from postern.security.findings.limited import Limited
 from postern.security.findings.networks import family_of, network_of
 from postern.security.observed import Admission
@@ -26,6 +26,7 @@ BACK_SECONDS = 120.0
 SUCCESSES = 20
 LEARNING = 7 * DAY
 QUICK = 300.0
+FIRST_HOUR = 3600.0
 DORMANT = 60 * DAY
 
 
@@ -72,27 +73,46 @@ class Admitted:
             object.__setattr__(self, name, value)
 
     @property
+    def is_person(self) -> bool:
+        """Whether a person calls."""
+        return self.caller.kind == "user"
+
+    @property
     def is_elsewhere(self) -> bool:
-        """Whether the caller never used this network, nor one of its range, and it is not one of the installation."""
-        at = self.admission.first_at
-        return (
-            self.network != ""
-            and not self.known.has(NETWORK, self.network)
-            and not self.knowledge.is_shared(self.network)
-            and not (self.caller.kind == "user" and self.known.is_near(self.network, at))
-        )
+        """Whether the network is new for the caller, and not one of the installation."""
+        return self.knowledge.is_new(self.known, self.network, self.admission.first_at, person=self.is_person)
 
     @property
     def is_settled(self) -> bool:
         """Whether it says something that the caller is elsewhere: because its networks have been noted for LEARNING, or
-        because it was in another one within QUICK."""
-        at, first, last = self.admission.first_at, self.known.first_at, self.known.last_at
-        return first is not None and last is not None and (first <= at - LEARNING or last >= at - QUICK)
+        because it was in another one within QUICK. The latter says nothing of an application in its FIRST_HOUR while
+        uses have not been noted for YOUNG: it may leave through several networks by turns."""
+        at, last = self.admission.first_at, self.known.last_at
+        is_known = self.is_person or self.known.has_for(FIRST_HOUR, at) or self.knowledge.has_for(YOUNG, at)
+        is_quick = last is not None and last >= at - QUICK
+        return self.known.has_for(LEARNING, at) or (is_quick and is_known)
+
+    @property
+    def is_first_use(self) -> bool:
+        """Whether the application never used this workflow, which was served for LEARNING, and never says something."""
+        at, workflow = self.admission.first_at, self.admission.workflow
+        if not self.client or self.application.has(WORKFLOW, workflow):
+            return False
+        served = self.knowledge.of("").facts.get((SERVED, workflow))
+        is_old = served is not None and served.first_at <= at - LEARNING
+        return is_old and self.knowledge.has_for(LEARNING, at)
 
     @property
     def token(self) -> tuple[str, str] | None:
         """What tells the token from others."""
         return (self.caller.tenant_id, self.caller.token_id) if self.caller.token_id else None
+
+
+def without_repeats(found: Sequence[Odd]) -> Sequence[Odd]:
+    """What one request shows. A token from two networks tells of a new network already."""
+    if not any(odd.kind is FindingKind.TOKEN_FROM_TWO_NETWORKS for odd in found):
+        return found
+    return [odd for odd in found if odd.kind is not FindingKind.NEW_NETWORK]
 
 
 @dataclass(slots=True)
@@ -180,12 +200,7 @@ class FirstUse:
 
     def see(self, request: Admitted) -> Iterator[Odd]:
         """Whether it is one."""
-        admission = request.admission
-        if not request.client or request.application.has(WORKFLOW, admission.workflow):
-            return
-        served = request.knowledge.of("").facts.get((SERVED, admission.workflow))
-        is_old = served is not None and served.first_at <= admission.first_at - LEARNING
-        if is_old and request.knowledge.has_for(LEARNING, admission.first_at):
+        if request.is_first_use:
             yield Odd(FindingKind.FIRST_USE, request.client)
 
 

@@ -37,16 +37,20 @@ def _create_durable_runs() -> None:
         sa.Column("waits_for", sa.Text()),
         sa.Column("wakes_at", sa.Double()),
         sa.Column("failed_step", sa.Integer()),
+        sa.Column("repeat_from", sa.Integer()),
         sa.Column("key_version", sa.Text()),
         sa.Column("request", sa.Text()),
         sa.Column("resumed_by", sa.Text()),
         sa.Column("reply", sa.Text()),
+        sa.Column("reply_key_version", sa.Text()),
+        sa.Column("discard", sa.Integer()),
         sa.PrimaryKeyConstraint("run_id", name="durable_runs_key"),
     )
     unended = _where("phase <> 'ended'")
     op.create_index("durable_runs_by_phase", "durable_runs", ["phase", "workflow", "run_id"], **unended)
     op.create_index("durable_runs_by_owner", "durable_runs", ["owner"], **_where("owner IS NOT NULL"))
     op.create_index("durable_runs_by_wakes_at", "durable_runs", ["wakes_at"], **_where("phase = 'waiting'"))
+    op.create_index("durable_runs_by_discard", "durable_runs", ["run_id"], **_where("discard = 1"))
 
 
 def _create_signals() -> None:
@@ -88,6 +92,7 @@ def _create_approvals() -> None:
         sa.PrimaryKeyConstraint("run_id", "number", name="approvals_key"),
     )
     op.create_index("approvals_by_since", "approvals", ["since"], **_where("state = 'waiting'"))
+    op.create_index("approvals_by_decided_at", "approvals", ["decided_at"], **_where("decided_at IS NOT NULL"))
 
 
 def _where(condition: str) -> Any:

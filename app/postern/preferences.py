@@ -6,6 +6,8 @@ Source: RFC 7240, sections 2, 4.1 and 4.3. What cannot be read is ignored, as se
 import re
 
 _WAIT = re.compile(rb"[0-9]{1,9}")
+_PARTS = re.compile(rb'(?:"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[^",])+', re.DOTALL)
+"""What is between two commas: within quotes, which may lack their end, a comma is text."""
 
 
 def prefers_async(field: bytes) -> bool:
@@ -22,7 +24,7 @@ def wait_of(field: bytes, most: float) -> float:
 def preferences(field: bytes) -> dict[bytes, bytes]:
     """The preferences by their names in lower case. Of one that is named twice the first counts."""
     found: dict[bytes, bytes] = {}
-    for part in field.split(b","):
+    for part in _PARTS.findall(field):
         name, _, value = part.partition(b";")[0].partition(b"=")
         found.setdefault(name.strip().lower(), value.strip().strip(b'"'))
     return found

@@ -1,0 +1,139 @@
+"""`ctx.approval`: a durable run waits for a person's decision, which becomes a checkpoint."""
+
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from functools import partial
+from time import time
+from typing import Any
+
+from pydantic_core import to_json
+
+from postern.access import Access, Anonymous, Policy, TenantUsers
+from postern.access.written import written
+from postern.authoring.asked import Asked
+from postern.authoring.context import Context
+from postern.authoring.plain import type_name
+from postern.authoring.waits import Decision
+from postern.durable.durable_steps import DurableSteps
+from postern.durable.execution import Execution
+from postern.durable.results import failed, read
+from postern.durable.seals import Seals
+from postern.durable.waits import Waits
+from postern.journal.approvals import Approval, Begun, begin, column_of, decision, time_out
+from postern.journal.durable_runs import Reason
+from postern.journal.reading.behind import behind
+
+MOST_DATA = 16 * 1024
+"""Bytes of the JSON that an approver sees."""
+
+Journal = Callable[[Callable[[Any], Any]], Awaitable[Any]]
+
+
+class Approvals:
+    """The approvals that durable runs ask for. `read` and `write` are the journal's. `bind` makes the policy of those
+    who may decide, or raises AccessFault."""
+
+    def __init__(
+        self,
+        steps: DurableSteps,
+        waits: Waits,
+        execution_of: Callable[[str], Execution],
+        read: Journal,
+        write: Journal,
+        seals: Seals,
+        bind: Callable[[Access], Policy],
+        now: Callable[[], float] = time,
+    ) -> None:
+        self._steps = steps
+        self._waits = waits
+        self._execution_of = execution_of
+        self._read = read
+        self._write = write
+        self._seals = seals
+        self._bind = bind
+        self._now = now
+
+    async def approval(self, ctx: Context, asked: Asked) -> Decision:
+        """What people decide, or that the time was over, which is counted from the first execution. Raises ValueError
+        and TypeError for what cannot be asked, and StepError if nobody here could decide."""
+        who, execution = people_only(asked.who), self._execution_of(ctx.run_id)
+        data = data_of(asked.data)
+
+        async def start(number: int) -> str:
+            try:
+                self._bind(who)
+            except ValueError as error:  # AccessFault
+                return failed(error, secured=ctx.secured)
+            until = await self._begin(execution, asked, written(who), data, number)
+            return json.dumps({"value": [number, until]})
+
+        async def end(_: int) -> str:
+            return await self._decided(execution, asked.name, number, until)
+
+        with execution.alone():
+            number, until = read(
+                await self._steps.checkpoint(ctx, f"ask {asked.name}", execution.unharmed(start)), None
+            )
+            found = json.loads(await self._steps.checkpoint(ctx, f"approval {asked.name}", execution.unharmed(end)))
+        return Decision(*found)
+
+    async def _begin(self, execution: Execution, asked: Asked, who: str, data: str, number: int) -> float | None:
+        """Ask for it. Returns until when it waits."""
+        run, now = execution.run, self._now()
+        kept, version = await self._seals.seal(run.id, column_of(number), data)
+        causes = await self._read(partial(behind, run_id=run.id))
+        approval = Approval(
+            run.id,
+            number,
+            asked.name,
+            run.workflow.name,
+            who,
+            frozenset() if asked.self_approval else causes.object_ids,
+            not causes.known,
+            now,
+            None if asked.timeout is None else now + asked.timeout,
+            key_version=version,
+            data=kept,
+        )
+        begun: Begun | None = await self._write(partial(begin, hold=execution.hold, asked=approval))
+        if begun is None:
+            raise execution.gone()
+        return begun.until
+
+    async def _decided(self, execution: Execution, name: str, number: int, until: float | None) -> str:
+        """The members of the decision as JSON."""
+        found: list[Approval] = []
+
+        async def decided() -> bool:
+            approval = await self._read(partial(decision, run_id=execution.run_id, number=number))
+            found.extend([approval] if approval is not None else [])
+            return approval is not None
+
+        if not await self._waits.wait(execution, Reason.APPROVAL, name, until, decided):
+            if await self._write(partial(time_out, hold=execution.hold, number=number)):
+                return json.dumps(["timed-out"])
+            if not await decided():  # neither in time nor over: another server process runs the run
+                raise execution.gone()
+        one = found[0]
+        return json.dumps([one.state, one.comment or "", json.loads(one.decided_by or "{}"), one.decided_at])
+
+
+def people_only(who: object) -> TenantUsers:
+    """The access mode of those who may decide: people only, whatever the mode says of applications."""
+    if isinstance(who, TenantUsers):
+        return replace(who, apps=False)
+    if isinstance(who, Anonymous):
+        raise ValueError("who=anonymous(): a decision is a person's. Write tenant_users() or specific_users(...)")  # noqa: TRY004 - it is a mode, and not one of people
+    raise TypeError(f"who= takes an access mode of people, not {type_name(who)}: write specific_users(...)")
+
+
+def data_of(data: Any) -> str:
+    """The JSON of what the approver sees. Raises ValueError and TypeError."""
+    try:
+        content = to_json(data, inf_nan_mode="null")
+    except Exception as error:
+        raise TypeError(f"data= cannot be written as JSON ({type_name(error)})") from error
+    if len(content) > MOST_DATA:
+        raise ValueError(f"data= has {len(content)} bytes of JSON, and an approver gets at most {MOST_DATA}")
+    return content.decode()

@@ -1,0 +1,53 @@
+"""The whole reply of a durable run, sealed: a record has only the beginning of it, without secrets, and nothing of a
+secured one."""
+
+import json
+from base64 import b64decode, b64encode
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from postern.connections.faults import ConnectionFault
+from postern.durable.dbos_engine import Left
+from postern.durable.execution import Execution
+from postern.durable.seals import Seals
+from postern.journal.durable_runs import Reason
+from postern.journal.durable_tables import durable_runs
+from postern.journal.run import Outcome, Run, State
+
+COLUMN = "reply"
+
+Read = Callable[[Callable[[Connection], Any]], Awaitable[Any]]
+
+
+async def reply_of(execution: Execution, seals: Seals) -> tuple[str, str] | None:
+    """The reply of a run that is about to end, sealed, and the version of the key. None without a key: then the record
+    has what there is. If the key cannot be read the run is parked, and ends later: raises Left."""
+    try:
+        return await sealed_reply(seals, execution.run)
+    except ConnectionFault:
+        execution.left, execution.park = True, Reason.KEY
+        raise Left(execution.run_id) from None
+
+
+async def sealed_reply(seals: Seals, run: Run) -> tuple[str, str] | None:
+    """The same. Raises ConnectionFault if the key cannot be read."""
+    outcome = run.outcome
+    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in outcome.headers]
+    text = json.dumps([outcome.state.value, outcome.status, headers, b64encode(outcome.content).decode()])
+    kept, version = await seals.seal(run.id, COLUMN, text)
+    return None if version is None else (kept, version)
+
+
+async def kept_reply(read: Read, seals: Seals, run_id: str) -> Outcome | None:
+    """The whole reply of a run that has ended. None if none is kept: then the record has what there is. Raises
+    CannotOpen, and ConnectionFault if the vault is unavailable."""
+    query = select(durable_runs.c.reply, durable_runs.c.reply_key_version).where(durable_runs.c.run_id == run_id)
+    row = await read(lambda connection: connection.execute(query).one_or_none())
+    if row is None or row.reply is None:
+        return None
+    text = await seals.open(run_id, COLUMN, row.reply, row.reply_key_version)
+    state, status, headers, content = json.loads(text)
+    fields = tuple((name.encode("latin-1"), value.encode("latin-1")) for name, value in headers)
+    return Outcome(State(state), status, b64decode(content), fields)

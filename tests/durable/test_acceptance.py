@@ -1,0 +1,267 @@
+"""A 202 is sent when the run is on disk with all that is needed to run it, and else nothing of it is."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from postern import anonymous, workflow
+from postern.access import ANYONE, Caller, StartedBy
+from postern.authoring.request import Request
+from postern.connections.faults import ConnectionFault
+from postern.durable.acceptance import Acceptance, take_back
+from postern.durable.payload import unpacked
+from postern.durable.seals import KeySeals, NoSeal, Seals
+from postern.durable.waiting import Waiting
+from postern.errors import Problem
+from postern.ids import new_id
+from postern.journal.durable_runs import Accepted, accept, claim
+from postern.journal.durable_tables import durable_runs
+from postern.journal.idempotency_keys import KEPT_FOR
+from postern.journal.journal import Journal
+from postern.journal.run import Run, State
+from postern.journal.schema import idempotency_keys, runs
+from postern.journal.writing.rows import facts
+from postern.runs.idempotency import Key, key_of
+from postern.runs.room import Room
+from postern.runs.threads import Threads
+from postern.trace import Trace
+from tests.durable.test_seals import KEY, Ring
+
+pytestmark = [pytest.mark.anyio, pytest.mark.process]
+
+LISA = Caller("user", "lisa", "tenant", scopes=frozenset({"a"}), roles=frozenset({"b"}))
+
+
+@workflow(access=anonymous(), durable=True)
+async def book(ctx, body: dict[str, str]) -> str:
+    return "booked"
+
+
+@workflow(access=anonymous(), durable=True, secure_inputs=True)
+async def hidden(ctx, body: dict[str, str]) -> str:
+    return "booked"
+
+
+@workflow(access=anonymous())
+async def inline(ctx, body: dict[str, str]) -> str:
+    return "booked"
+
+
+class Desk:
+    """Acceptance on a journal. `heard` counts what was accepted."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+        self.room = Room(Threads("workflow"))
+        self.heard = 0
+        self.left = 1.0
+
+    def acceptance(self, seals: Seals | None = None, most: int = 100) -> Acceptance:
+        return Acceptance(
+            self.journal, self.room, seals or NoSeal(), lambda _: "digest", most, self._hear, self._read, lambda: 1000.0
+        )
+
+    async def start(self, of: Any = book, body: bytes = b'{"a": "MARKER"}', key: str = "", **more: Any) -> Run:
+        acceptance = more.pop("acceptance", None) or self.acceptance()
+        request = more.pop("request", None) or Request("POST", f"/triggers/{of.name}", body=body)
+        found = key_of(of, ANYONE, request, [key.encode()]) if key else None
+        run: Run = await acceptance.start(of, ANYONE, request, more.pop("arguments", {}), new_id(), found, **more)
+        return run
+
+    async def rows(self, table: Any = runs) -> list[Any]:
+        return list(await self.journal.read(lambda connection: connection.execute(select(table)).all()))
+
+    async def count(self) -> tuple[int, int, int]:
+        """How many runs, durable runs and keys there are."""
+
+        return len(await self.rows()), len(await self.rows(durable_runs)), len(await self.rows(idempotency_keys))
+
+    def _hear(self) -> None:
+        self.heard += 1
+
+    async def _read(self, run: Run, read: Callable[[], Any], seconds: float) -> tuple[Mapping[str, Any], float]:
+        return read(), self.left
+
+
+@pytest.fixture
+async def desk(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Desk]:
+    monkeypatch.chdir(tmp_path)  # the writer imports nothing from there
+    journal = Journal(database_url)
+    await journal.open()
+    yield Desk(journal)
+    await journal.aclose()
+
+
+async def refused(starting: Any) -> tuple[str, int, Mapping[str, Any]]:
+    with pytest.raises(Problem) as raised:
+        await starting
+    return raised.value.code, raised.value.status, raised.value.headers or {}
+
+
+async def test_the_run_waits_on_disk_with_its_request_and_its_caller_hears_where_the_result_will_be(desk: Desk):
+    run = await desk.start()
+    outcome = run.outcome
+    assert (outcome.state, outcome.status, desk.heard) == (State.WAITING, 202, 1)
+    assert dict(outcome.headers) == {
+        b"content-type": b"application/json",
+        b"location": f"/runs/{run.id}/result".encode(),
+        b"retry-after": b"1",
+    }
+    (row,), (kept,) = await desk.rows(), await desk.rows(durable_runs)
+    assert (row.id, row.state, row.node, row.ended_at, row.status) == (run.id, "Waiting", "durable", None, None)
+    assert (kept.phase, kept.attempt, kept.digest, kept.key_version, kept.owner) == ("ready", 0, "digest", None, None)
+    assert unpacked(kept.request).request.body == b'{"a": "MARKER"}'
+
+
+async def test_a_caller_that_preferred_not_to_wait_hears_that_it_was_heard_and_has_the_usual_timeout(desk: Desk):
+    request = Request("POST", "/triggers/inline", body=b"{}")
+    request._prefer = b"respond-async, wait=10"
+    run = await desk.start(inline, request=request)
+    assert dict(run.outcome.headers)[b"preference-applied"] == b"respond-async"
+    (kept,) = await desk.rows(durable_runs)
+    assert unpacked(kept.request).timeout == 120.0
+
+
+async def test_with_a_key_nothing_of_a_secured_request_is_in_the_tables(desk: Desk):
+    seals = KeySeals(Ring(v1=KEY))
+    run = await desk.start(hidden, acceptance=desk.acceptance(seals))
+    assert "MARKER" not in str([await desk.rows(table) for table in (runs, durable_runs, idempotency_keys)])
+    (kept,) = await desk.rows(durable_runs)
+    opened = unpacked(await seals.open(run.id, "request", kept.request, kept.key_version))
+    assert (kept.key_version, opened.request.body) == ("v1", b'{"a": "MARKER"}')
+
+
+async def test_a_repeated_key_gets_the_same_reply_marked_and_another_request_with_it_is_rejected(desk: Desk):
+    first = await desk.start(key="k")
+    again = await desk.start(key="k")
+    assert (again.id, again.outcome.status, again.outcome.content) == (first.id, 202, first.outcome.content)
+    assert again.outcome.headers == (*first.outcome.headers, (b"idempotent-replayed", b"true"))
+    assert await refused(desk.start(key="k", body=b"{}")) == ("idempotency-key-reused", 422, {})
+    assert (await desk.count(), desk.heard) == ((1, 1, 1), 1)
+
+
+async def test_50_equal_keys_at_once_are_one_run(desk: Desk):
+    acceptance = desk.acceptance()
+    found = await asyncio.gather(*(desk.start(key="k", acceptance=acceptance) for _ in range(50)))
+    assert len({run.id for run in found}) == 1
+    assert (await desk.count(), desk.heard) == ((1, 1, 1), 1)
+
+
+async def test_more_than_may_wait_are_rejected_and_leave_nothing_but_their_repeated_keys_get_their_reply(desk: Desk):
+    acceptance = desk.acceptance(most=2)
+    first = await desk.start(key="k", acceptance=acceptance)
+    await desk.start(acceptance=acceptance)
+    for key in ("", "other"):
+        assert await refused(desk.start(key=key, acceptance=acceptance)) == (
+            "too-many-runs",
+            429,
+            {"Retry-After": "5"},
+        )
+    assert (await desk.start(key="k", acceptance=acceptance)).id == first.id
+    assert (await desk.count(), desk.heard) == ((2, 2, 1), 2)
+
+
+async def test_100_at_once_are_not_more_than_may_wait(desk: Desk):
+    acceptance = desk.acceptance(most=7)
+    found = await asyncio.gather(*(desk.start(acceptance=acceptance) for _ in range(100)), return_exceptions=True)
+    assert sum(isinstance(each, Run) for each in found) == 7
+    assert (await desk.count())[:2] == (7, 7)
+
+
+async def test_what_waits_is_counted_once_in_a_while_and_more_often_while_no_more_may_wait():
+    now, counts = [0.0], []
+
+    async def read(query: Any) -> int:
+        counts.append(now[0])
+        return 1
+
+    waiting = Waiting(read, 3, lambda: now[0])
+    for step, expected in ((0.0, True), (0.5, True), (0.59, True), (0.6, True), (0.65, False), (0.71, True)):
+        now[0] = step
+        assert await waiting.take() is expected
+        if expected:
+            waiting.settle(accepted=True)
+    assert counts == [0.0, 0.59, 0.71]
+
+
+async def test_a_place_is_free_again_if_its_run_is_not_accepted(desk: Desk):
+    ring = Ring()
+    acceptance = desk.acceptance(KeySeals(ring), most=1)
+    code, status, headers = await refused(desk.start(acceptance=acceptance))
+    assert (code, status, headers) == ("durable-key-unavailable", 503, {"Retry-After": "5"})
+    assert (await desk.count(), desk.heard) == ((0, 0, 0), 0)
+    ring.keys["v1"] = KEY
+    await desk.start(acceptance=acceptance)
+    assert (await desk.count(), desk.room.accepting) == ((1, 1, 0), 0)
+
+
+async def test_a_server_that_stops_meanwhile_accepts_nothing_and_waits_for_what_it_accepts(desk: Desk):
+    class Slow(NoSeal):
+        async def seal(self, run_id: str, column: str, text: str) -> tuple[str, str | None]:
+            running.append(desk.room.running)
+            desk.room.closed = True
+            return text, None
+
+    running: list[int] = []
+    assert (await refused(desk.start(acceptance=desk.acceptance(Slow()))))[0] == "shutting-down"
+    assert (await refused(desk.start()))[0] == "shutting-down"
+    assert (running, desk.room.running, await desk.count()) == ([1], 0, (0, 0, 0))
+
+
+async def test_arguments_that_do_not_fit_are_rejected_and_those_that_take_too_long_end_the_run(desk: Desk):
+    def wrong() -> Mapping[str, Any]:
+        raise ConnectionFault("a", "b", "c")
+
+    with pytest.raises(ConnectionFault):
+        await desk.start(arguments=wrong)
+    desk.left = 0.0
+    run = await desk.start(arguments=dict)
+    assert (hasattr(run, "outcome"), await desk.count(), desk.heard) == (False, (0, 0, 0), 0)
+
+
+def facts_of(run_id: str) -> Any:
+    return facts(Run(run_id, book, ANYONE, Request("POST", "/triggers/book", body=b"{}"), 1000.0))
+
+
+async def test_an_acceptance_that_is_repeated_after_a_lost_connection_changes_nothing(desk: Desk):
+    accepting = partial(accept, facts=facts_of("r"), accepted=Accepted("digest", "request"))
+    await desk.journal.write(accepting)
+    assert len(await desk.journal.write(partial(claim, node="n", limits={}, most=9))) == 1
+    await desk.journal.write(accepting)
+    (row,), (kept,) = await desk.rows(), await desk.rows(durable_runs)
+    assert (row.state, kept.phase, kept.attempt) == ("Running", "running", 1)
+
+
+@pytest.mark.parametrize("claimed", [False, True])
+async def test_a_run_whose_caller_got_an_error_is_taken_back_unless_it_has_been_claimed(desk: Desk, claimed: bool):
+    run = await desk.start(key="k")
+    (key,) = await desk.rows(idempotency_keys)
+    if claimed:
+        await desk.journal.write(partial(claim, node="n", limits={}, most=9))
+    await desk.journal.write(partial(take_back, run_id=run.id, scope=key.scope))
+    assert await desk.count() == ((1, 1, 1) if claimed else (0, 0, 0))
+
+
+async def test_the_key_is_kept_as_the_run_of_an_inline_workflow_keeps_it(desk: Desk):
+    await desk.start(key="k")
+    (key,) = await desk.rows(idempotency_keys)
+    assert (key.status, key.workflow, key.holder) == (202, "book", "anonymous ")
+    assert KEPT_FOR == 24 * 3600
+
+
+async def test_who_started_it_and_from_where_it_came_are_kept(desk: Desk):
+    request = Request("POST", "/triggers/book", body=b"{}", trace=Trace("a" * 32, "b" * 16, 1))
+    key: Key | None = None
+    run = await desk.acceptance().start(
+        book, LISA, request, {}, new_id(), key, None, "original", '{"kind": "user"}', StartedBy.SAME_AGAIN
+    )
+    (row,), (kept,) = await desk.rows(), await desk.rows(durable_runs)
+    payload = unpacked(kept.request)
+    assert (row.trace_id, row.resubmitted_from, row.object_id) == ("a" * 32, "original", "lisa")
+    assert (payload.started_by, payload.caller, payload.resubmitted_from) == (StartedBy.SAME_AGAIN, LISA, "original")
+    assert (payload.resubmitted_by, payload.trace_id, run.trace_id) == ('{"kind": "user"}', "a" * 32, "a" * 32)

@@ -1,0 +1,71 @@
+"""Which requests the durable engine runs."""
+
+from typing import Any
+
+import pytest
+
+from postern import anonymous, specific_users, tenant_users, workflow
+from postern.access import ANYONE
+from postern.authoring.request import Request
+from postern.durable.choice import Choice, may_be_durable
+
+OWN = ("connections.graph",)
+PEOPLE = tenant_users(apps=False)
+
+
+def made(**options: Any) -> Any:
+    async def work(ctx) -> None:
+        """Nothing."""
+
+    return workflow(**{"access": anonymous(), **options})(work)
+
+
+@pytest.mark.parametrize(
+    ("options", "sealed", "for_callers", "may"),
+    [
+        ({}, False, (), True),
+        ({"stateless": True}, True, (), False),
+        ({"secure_inputs": True}, False, (), False),
+        ({"secure_outputs": True}, False, (), False),
+        ({"secure_inputs": True, "secure_outputs": True}, True, (), True),
+        ({"access": PEOPLE}, False, (), True),
+        ({"access": PEOPLE}, False, OWN, False),
+        ({"access": PEOPLE, "connections": []}, False, OWN, True),
+        ({"access": PEOPLE, "connections": ["other"]}, False, OWN, True),
+        ({"access": PEOPLE, "connections": ["other", "graph"]}, False, OWN, False),
+        ({"access": PEOPLE, "connections": []}, False, ("triggers.graph",), False),
+        ({"access": specific_users("lisa", apps=False)}, False, OWN, False),
+        ({"access": tenant_users()}, False, OWN, True),
+        ({}, False, OWN, True),
+    ],
+)
+def test_a_preference_not_to_wait_is_honoured_where_nothing_is_lost_by_it(
+    options: dict[str, Any], sealed: bool, for_callers: tuple[str, ...], may: bool
+):
+    assert may_be_durable(made(**options), sealed=sealed, for_callers=for_callers) is may
+
+
+class Engine:
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def start(self, *_: Any, **__: Any) -> str:
+        return self.name
+
+
+@pytest.mark.parametrize(
+    ("durable", "prefer", "may_wait", "engine"),
+    [
+        (False, b"", True, "inline"),
+        (False, b"wait=5", True, "inline"),
+        (False, b"respond-async", True, "durable"),
+        (False, b"respond-async", False, "inline"),
+        (True, b"", False, "durable"),
+        (True, b"wait=5", True, "durable"),
+    ],
+)
+def test_the_workflow_or_its_caller_chooses_the_engine(durable: bool, prefer: bytes, may_wait: bool, engine: str):
+    choice: Any = Choice(Engine("inline"), Engine("durable"), lambda _: may_wait)  # type: ignore[arg-type]
+    request = Request("POST", "/triggers/work")
+    request._prefer = prefer
+    assert choice.start(made(durable=durable), ANYONE, request) == engine
