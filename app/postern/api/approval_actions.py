@@ -166,7 +166,7 @@ class ApprovalActions:
 
     async def shown(self, approval: Approval) -> Listed:
         """An approval as its approver sees it."""
-        return Listed(approval, await self._data(approval, approval.data))
+        return await self._shown(approval, approval.data)
 
     async def decide(self, approver: Approver, approved: bool, comment: str) -> Approval:
         """Write the decision of a person. The first one stands. Raises Problem."""

@@ -80,7 +80,7 @@ _SENTENCES: Mapping[str, Callable[[Fields], str]] = {
     Kind.REVOCATION_LIFTED: lambda f: f"{_text(f, 'revoked_kind')} {_text(f, 'revoked')}",
     Kind.RUN_CANCELLED: _of,
     Kind.RUN_RESUBMITTED: _of,
-    Kind.RUN_RESUMED: _of,
+    Kind.RUN_RESUMED: lambda f: f"{_of(f)}{', from the start' if f.get('from_start') else ''}",
     Kind.SIGNAL_SENT: lambda f: _text(f, "signal"),
     Kind.APPROVAL_DECIDED: lambda f: f"{_text(f, 'approval')}: {_text(f, 'decision')}",
     Kind.RECORD_VIEWED: _of,
