@@ -48,7 +48,7 @@ PREFER: Json = {
     "name": "Prefer",
     "in": "header",
     "required": False,
-    "description": "`wait=N` waits up to N seconds for the result, at most 60 (RFC 7240). Without it the reply is a 202.",
+    "description": "`wait=N` waits up to N seconds for the result, at most 60 (RFC 7240). Else the reply is 202.",
     "schema": {"type": "string"},
 }
 
