@@ -4,6 +4,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -21,6 +22,7 @@ from postern.api.access import is_operator
 from postern.api.approval_actions import ApprovalActions, as_it_is
 from postern.api.durable_actions import DurableActions
 from postern.api.resubmit import resubmitter
+from postern.api.signal_actions import SignalActions
 from postern.assembly import installation_of, load_catalog
 from postern.assembly.catalog import binding
 from postern.authoring.request import Request as WorkflowRequest
@@ -39,6 +41,7 @@ from postern.journal.run import Outcome, Run, State
 from postern.journal.schema import runs
 from postern.journal.sessions import Session
 from postern.journal.shares import Holder
+from postern.journal.signals import Arrival, Sent, send
 from postern.journal.writing.rows import COLUMNS, facts
 from postern.journal.writing.rows import run_row as written
 from postern.runs.runner import Read as ReadArguments
@@ -243,6 +246,9 @@ async def open_run_console(folder: Path, database_url: str) -> AsyncIterator[Run
         assert caller[1] in PEOPLE.values()
         return await run_on(query)
 
+    async def sent(signal: Sent) -> tuple[Arrival, float]:
+        return await run_on(partial(send, sent=signal))
+
     def now() -> float:
         return NOON + 3600
 
@@ -286,6 +292,7 @@ async def open_run_console(folder: Path, database_url: str) -> AsyncIterator[Run
         now=now,
         approvals=ApprovalActions(*actions, log, now),
         durable=DurableActions(run_on, now=now),
+        signals=SignalActions(sent, settings.max_body_bytes, log, now),
     )
     console.start = start
     console.services = services

@@ -205,12 +205,16 @@ async def test_a_form_that_does_not_decide_is_shown_again(console: RunConsole, f
 
 
 async def test_the_data_is_escaped_and_bounded(console: RunConsole):
-    change(console, data=json.dumps([XSS, "x" * SHOWN_AT_FIRST, "the end"]))
+    change(
+        console,
+        data=json.dumps([XSS, "\N{RIGHT-TO-LEFT OVERRIDE}", "x" * SHOWN_AT_FIRST, "the end"], ensure_ascii=False),
+    )
     for path in ("/console/approvals", PAGE):
         page = await console.get(path, "lisa")
         assert "<script>alert" not in page.page
         assert XSS.replace('"', '\\"') in page.text
         assert "the end" not in page.text
+        assert "\N{RIGHT-TO-LEFT OVERRIDE}" not in page.page
     [more] = [link for link in page.links("data=whole") if "manager" in link]
     assert "the end" in (await console.get(more, "lisa")).text
 

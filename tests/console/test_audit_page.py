@@ -81,6 +81,7 @@ EXAMPLES: dict[Kind, tuple[dict[str, Any], str]] = {
     Kind.REVOCATION_LIFTED: ({"revoked_kind": "caller", "revoked": "x"}, "caller x"),
     Kind.RUN_CANCELLED: ({"owner": "lisa-id"}, "of lisa-id"),
     Kind.RUN_RESUBMITTED: ({"owner": ""}, "of an anonymous caller"),
+    Kind.RUN_RESUMED: ({"owner": "lisa-id", "from_start": True}, "of lisa-id, from the start"),
     Kind.SIGNAL_SENT: ({"signal": "paid"}, "paid"),
     Kind.APPROVAL_DECIDED: ({"approval": "manager", "decision": "approved"}, "manager: approved"),
     Kind.RECORD_VIEWED: ({"owner": "lisa-id"}, "of lisa-id"),

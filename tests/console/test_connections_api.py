@@ -194,11 +194,11 @@ async def test_no_response_has_a_token(at: Installation, lisa: Browser):
         assert marker not in "".join(texts)
 
 
-async def test_people_connect_also_where_the_console_is_for_operators_only(at: Installation, lisa: Browser):
+async def test_people_connect_and_decide_also_where_the_console_is_for_operators_only(at: Installation, lisa: Browser):
     """Their pages have no navigation, which would lead to pages that are closed to them."""
     assert (await lisa.get("/console")).status_code == 403
     assert (await lisa.get("/console/connections")).status_code == 403
-    for path in ("/connect", "/connect/tickets"):
+    for path in ("/connect", "/connect/tickets", "/console/approvals"):
         shown = await lisa.get(path)
         assert shown.status_code == 200
         assert "/console/runs" not in shown.text

@@ -206,3 +206,76 @@ async def test_the_page_of_resubmitting_names_the_smaller_step_for_operators(con
     put(console, Phase.ENDED, state="Failed")
     assert (await console.get(f"{PATH}/resubmit")).links("/resume")
     assert not (await console.get(f"{PATH}/resubmit", "ada")).links("/resume")
+
+
+KEY = id_number(77)
+
+
+def sent(console: RunConsole) -> list[Any]:
+    with console.engine.begin() as connection:
+        return list(connection.execute(select(signals).order_by(signals.c.sent_at)))
+
+
+async def test_who_may_sends_a_signal_by_a_form_and_twice_is_once(console: RunConsole):
+    put(console, Phase.WAITING, reason=Reason.SIGNAL, waits_for="paid")
+    assert (await console.get(PATH, "ada")).links("/signal")
+    form = await console.get(f"{PATH}/signal", "ada")
+    fields = {tag["name"]: tag["value"] for kind, tag in form.tags() if kind == "input"}
+    assert fields["name"] == "paid"
+    for _ in range(2):
+        answer = await console.post(f"{PATH}/signal", "ada", body='{"by": "card"}', **fields)
+        assert (answer.status, answer.to) == (303, PATH)
+    [signal] = sent(console)
+    assert (signal.name, signal.body) == ("paid", '{"by": "card"}')
+    assert json.loads(signal.sent_by)["object_id"] == ADA
+    page = await console.get(PATH, "ada")
+    assert "paid not taken yet by Ada" in page.text
+    assert '"by"' not in page.page.replace("&#34;", '"')
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ({"name": "Not A Name"}, 400),
+        ({"body": "{"}, 400),
+        ({"body": f'"{"x" * 2_000_000}"'}, 413),
+    ],
+)
+async def test_a_signal_that_does_not_fit_is_shown_again(console: RunConsole, fields: dict[str, str], status: int):
+    put(console, Phase.WAITING, reason=Reason.SIGNAL, waits_for="paid")
+    typed = {"name": "paid", "body": "1", "key": KEY, **fields}
+    answer = await console.post(f"{PATH}/signal", "ada", **typed)
+    assert answer.status == status
+    assert "No signal was sent." in answer.text
+    assert f'value="{KEY}"' in answer.page
+    assert sent(console) == []
+
+
+@pytest.mark.parametrize("who", ["lisa"])
+async def test_a_run_takes_no_signal_of_others(console: RunConsole, who: str):
+    put(console, Phase.WAITING, reason=Reason.SIGNAL, waits_for="paid")
+    for answer in (
+        await console.get(f"{PATH}/signal", who),
+        await console.post(f"{PATH}/signal", who, name="paid", body="1", key=KEY),
+    ):
+        assert (answer.status, answer.page) == (404, "unknown-run")
+    assert sent(console) == []
+
+
+async def test_the_id_of_an_anonymous_callers_run_opens_its_record_and_not_the_run(console: RunConsole):
+    put(console, Phase.WAITING, reason=Reason.SIGNAL, waits_for="paid")
+    console.change(RUN, caller_kind="anonymous", object_id=None, tenant_id=None)
+    assert not (await console.get(PATH, "ada")).links("/signal")
+    answer = await console.post(f"{PATH}/signal", "ada", name="paid", body="1", key=KEY)
+    assert (answer.status, answer.page) == (403, "forbidden")
+    assert (await console.post(f"{PATH}/signal", name="paid", body="1", key=KEY)).status == 303
+
+
+async def test_runs_that_ended_or_are_inline_take_no_signal(console: RunConsole):
+    put(console, Phase.ENDED, state="Failed")
+    console.put(run_row(2, object_id=ADA, workflow="book"))
+    assert not (await console.get(PATH)).links("/signal")
+    assert "The run has ended, so it takes no signal." in (await console.get(f"{PATH}/signal")).text
+    assert (await console.post(f"{PATH}/signal", name="paid", body="1", key=KEY)).status == 409
+    assert (await console.get(f"/console/runs/{id_number(2)}/signal")).page == "run-not-durable"
+    assert (await console.post(f"{PATH}/signal", name="paid", body="1", key="x")).page == "bad-request"

@@ -33,7 +33,7 @@ def state(phase: Phase, reason: str = "", name: str = "", until: float | None = 
         (
             state(Phase.WAITING, Reason.SIGNAL, "paid", NOON + 90),
             "Waiting for the signal paid until 1 Jan 2026 12:01:30 UTC",
-            "Without one it goes on when the time is over.",
+            "It also goes on when the time is over.",
         ),
         (
             state(Phase.WAITING, Reason.APPROVAL, f"a{OVERRIDE}b"),

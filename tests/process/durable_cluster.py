@@ -13,11 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from httpx2 import Client, ConnectError, HTTPError, Response
-from sqlalchemy import Engine, text
 
 from postern.ids import new_id
-from postern.journal.database.engine import open_engine
 from tests.process.servers import Server, until
 
 STEPS = 5
@@ -131,7 +130,6 @@ class Cluster:
         (folder / "workflows" / "five.py").write_text(WORKFLOWS, encoding="utf-8")
         (folder / "notes").touch()
         self.seconds = 0.2
-        self._engine: Engine | None = None
 
     @property
     def seconds(self) -> float:
@@ -149,6 +147,17 @@ class Cluster:
         if wait:
             server.open()
         return server
+
+    def stop(self, server: Server) -> int:
+        """Stop it by SIGTERM, and return its exit code."""
+        self.servers.remove(server)
+        self.ended.append(server)
+        return server.stop()
+
+    def replace(self, server: Server) -> Server:
+        """Stop it, and start another one in its place."""
+        assert self.stop(server) == 0, server.output
+        return self.start()
 
     def kill(self, server: Server) -> None:
         """As the kernel does it when memory runs out."""
@@ -179,8 +188,6 @@ class Cluster:
         """End all of them."""
         for server in self.servers:
             server.close()
-        if self._engine is not None:
-            self._engine.dispose()
 
     # What is in the database, and in the notes
 
@@ -189,9 +196,8 @@ class Cluster:
         if self.url.startswith("sqlite:///"):
             with contextlib.closing(sqlite3.connect(self.url.removeprefix("sqlite:///"), timeout=30)) as connection:
                 return list(connection.execute(statement).fetchall())
-        self._engine = self._engine or open_engine(self.url, writing=False)
-        with self._engine.connect() as connection:
-            return list(connection.execute(text(statement)).all())
+        with psycopg.connect(self.url) as connection:  # a new one each time: the server may have been stopped
+            return list(connection.execute(statement.encode()).fetchall())
 
     def running(self, server: Server) -> list[str]:
         """The runs that a server process executes."""
@@ -243,18 +249,24 @@ class Callers:
         self.wrong: list[str] = []
         self._cluster, self._workflow, self._pause = cluster, workflow, pause
         self._stop = threading.Event()
-        self._most = 0
+        self._most = self._allowed = 0
         self._lock = threading.Lock()
         self._threads = [threading.Thread(target=self._call) for _ in range(count)]
 
     def send(self, most: int) -> None:
         """Send until so many runs were accepted."""
-        self._most = most
+        self._most = self._allowed = most
         for thread in self._threads:
             thread.start()
 
+    def accepted(self, count: int, allowed: int) -> None:
+        """Until so many runs were, and not more than `allowed` from now on."""
+        self._allowed = min(allowed, self._most)
+        until(lambda: len(self.ids) >= count, 180, what=lambda: f"{len(self.ids)} {dict(self.statuses)}")
+
     def wait(self, seconds: float = 120) -> list[str]:
         """The ids of all runs that were accepted."""
+        self._allowed = self._most
         deadline = time.monotonic() + seconds
         for thread in self._threads:
             thread.join(max(0.1, deadline - time.monotonic()))
@@ -269,6 +281,9 @@ class Callers:
     def _call(self) -> None:
         with Client(trust_env=False, timeout=30) as client:
             while not self._stop.is_set() and len(self.ids) < self._most:
+                if len(self.ids) >= self._allowed:
+                    time.sleep(0.01)
+                    continue
                 run_id = self._accepted(client, new_id())
                 if run_id:
                     with self._lock:
@@ -298,6 +313,31 @@ class Callers:
         if reply.status_code != 503 or "retry-after" not in reply.headers:
             self.wrong.append(f"{reply.status_code} {reply.text}")
         return ""
+
+
+class Lag:
+    """Asks a server again and again while the block runs: `most` is the longest time in seconds until an answer."""
+
+    def __init__(self, address: str) -> None:
+        self.most = 0.0
+        self._address = address
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._ask)
+
+    def __enter__(self) -> "Lag":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _ask(self) -> None:
+        with Client(trust_env=False, timeout=30) as client:
+            while not self._stop.wait(0.02):
+                began = time.monotonic()
+                client.get(f"{self._address}/healthz")
+                self.most = max(self.most, time.monotonic() - began)
 
 
 def _writers(pid: int) -> list[int]:

@@ -34,14 +34,15 @@ from postern.triggers.large_bodies import LargeBodies
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiPart(Part):
     """The run API. `resubmit` starts a run again, and `underway` finds one of this process that has not ended.
-    `run_audit` notes in the audit log what is done with runs. `findings` are the actions on findings, `approvals` those
-    on approvals, `durable` those on durable runs. `results` replies with the results of runs."""
+    `run_audit` notes in the audit log what is done with runs. `findings` are the actions on findings, `approvals` and
+    `signals` those on these, `durable` those on durable runs. `results` replies with the results of runs."""
 
     resubmit: Resubmit
     underway: Underway
     run_audit: RunAudit
     findings: FindingActions
     approvals: ApprovalActions
+    signals: SignalActions
     results: Results
     durable: DurableActions
 
@@ -63,19 +64,11 @@ def api_part(
     journal, catalog, installation = base.journal, base.catalog, installation_of(base.settings)
     identify = base.identity.identification.identify
     docs = Docs(installation, identify, catalog.snapshot, local_tokens)
-
-    def underway(run_id: str) -> RunRecord | None:
-        run = runs.runner.underway(run_id)
-        return underway_record(run, journal.node) if run is not None else None
-
-    waits = ResultWait(partial(journal.read, caller=SERVER))
-    results = Results(journal.read, waits, durable.whole, console_on=bool(grants.address))
-    durable.ended.listeners.append(waits.ended)
+    underway = _underway(runs, journal.node)
+    results = _results(base, durable, console_on=bool(grants.address))
     actions = DurableActions(journal.write, durable.cancel, durable.ended, durable.ready)
     run_audit, findings = RunAudit(base.note), FindingActions(journal.write, base.note, base.log)
-    approvals = ApprovalActions(
-        *(journal.read, journal.write, catalog.bind, durable.unseal, durable.come, base.log, time.time, run_audit)
-    )
+    approvals, signals = _of_waits(base, durable, run_audit)
     resubmit = resubmitter(catalog.snapshot, apart(durable.start), large_bodies)
     routes = api.routes(
         read=journal.read,
@@ -97,16 +90,43 @@ def api_part(
         audit=run_audit,
         findings=findings,
         approvals=approvals,
-        signals=SignalActions(durable.send_signal, base.settings.max_body_bytes, base.log, time.time, run_audit),
+        signals=signals,
     )
     return ApiPart(
         routes=tuple(routes),
-        tasks=(waits.run,),
+        tasks=(results.waits.run,),
         resubmit=resubmit,
         underway=underway,
         run_audit=run_audit,
         findings=findings,
         approvals=approvals,
+        signals=signals,
         results=results,
         durable=actions,
     )
+
+
+def _results(base: Foundation, durable: DurablePart, *, console_on: bool) -> Results:
+    """What replies with the results of runs. Those who wait know at once when a durable run has ended here."""
+    read = base.journal.read
+    waits = ResultWait(partial(read, caller=SERVER))
+    durable.ended.listeners.append(waits.ended)
+    return Results(read, waits, durable.whole, console_on=console_on)
+
+
+def _underway(runs: RunsPart, node: str) -> Underway:
+    def underway(run_id: str) -> RunRecord | None:
+        run = runs.runner.underway(run_id)
+        return underway_record(run, node) if run is not None else None
+
+    return underway
+
+
+def _of_waits(base: Foundation, durable: DurablePart, run_audit: RunAudit) -> tuple[ApprovalActions, SignalActions]:
+    """The actions on what durable runs wait for."""
+    journal = base.journal
+    approvals = ApprovalActions(
+        *(journal.read, journal.write, base.catalog.bind, durable.unseal, durable.come, base.log, time.time, run_audit)
+    )
+    signals = SignalActions(durable.send_signal, base.settings.max_body_bytes, base.log, time.time, run_audit)
+    return approvals, signals

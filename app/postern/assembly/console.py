@@ -95,6 +95,7 @@ def _services(base: Foundation, beside: Beside, local: Local, address: str, acco
         run_audit=beside.api.run_audit,
         findings=beside.api.findings,
         approvals=beside.api.approvals,
+        signals=beside.api.signals,
         durable=beside.api.durable,
     )
 

@@ -82,7 +82,7 @@ def _waiting(state: DurableState, now: float) -> str:
 def _wakes(state: DurableState, now: float) -> str:
     if state.wakes_at is not None and state.wakes_at <= now:
         return "It goes on as soon as a server process has a free place."
-    late = "" if state.wakes_at is None else " Without one it goes on when the time is over."
+    late = "" if state.wakes_at is None else " It also goes on when the time is over."
     match state.reason:
         case Reason.SIGNAL:
             return f"It goes on when the signal arrives.{late}"

@@ -11,6 +11,7 @@ from postern.api.run_actions import RunActions, Seen, see
 from postern.console.connect import asker
 from postern.console.durable_view import durable_view
 from postern.console.lanes import of_chain, of_failed, of_run
+from postern.console.may_send import may_send
 from postern.console.page import PageRoute, Shown, Visit
 from postern.console.run_view import run_view
 from postern.console.services import Services
@@ -64,6 +65,7 @@ class RunPage:
         view = run_view(seen, parts.window, now, whole=whole)
         values = {
             "run": view,
+            "may_signal": may_send(self.services, visit, seen),
             "durable": durable_view(seen, lasting, now) if lasting is not None else None,
             "connects": await self._connects(visit, seen.record, view.error_message or ""),
             "time": of_run(seen.record, parts.window, parts.calls, links, now),

@@ -6,12 +6,13 @@ from postern.console.parked import Parked
 from postern.console.run_changes import RunChanges
 from postern.console.run_pages import RunPage
 from postern.console.run_resume import RunResume
+from postern.console.run_signal import RunSignal
 from postern.console.runs import Runs
 from postern.console.services import Services
 
 
 def run_routes(services: Services) -> tuple[PageRoute, ...]:
-    """The list of runs, a run, cancel, resubmit and resume."""
+    """The list of runs, a run, cancel, resubmit, resume and signal."""
     actions = RunActions(
         services.read,
         services.write,
@@ -29,5 +30,6 @@ def run_routes(services: Services) -> tuple[PageRoute, ...]:
         RunPage(services, actions),
         RunChanges(services, actions),
         RunResume(services, actions),
+        RunSignal(services),
     )
     return tuple(route for page in pages for route in page.routes)

@@ -15,6 +15,7 @@ from postern.api.finding_actions import FindingActions
 from postern.api.grant_actions import GrantActions
 from postern.api.run_actions import Cancel, Read, Resubmit, Underway, Write
 from postern.api.run_audit import RunAudit
+from postern.api.signal_actions import SignalActions
 from postern.api.signed_url_actions import SignedUrlActions
 from postern.catalog import Snapshot
 from postern.catalog.snapshot import EMPTY
@@ -77,7 +78,7 @@ class Services:
     people connect, and `provider` returns that of a grant's name. `stages` tests an entry. `review` makes the access
     review as of now. `note` notes events of the audit log, and `run_audit` those about runs. `findings` are the
     actions on findings, `signed_urls` those on signed URLs, `revoking` ends access, and
-    `approvals` are the actions on approvals."""
+    `approvals` and `signals` are the actions on these."""
 
     settings: Settings
     installation: Installation
@@ -108,3 +109,4 @@ class Services:
     revoking: Revoking | None = None
     signed_urls: SignedUrlActions = NO_SIGNED_URLS
     approvals: ApprovalActions | None = None
+    signals: SignalActions | None = None

@@ -43,7 +43,7 @@ from postern.triggers.large_bodies import LARGE, LargeBodies
 from postern.triggers.read import Disconnected, Receive, arguments, is_left_out, read_body, whole_body
 from postern.triggers.refusal_throttle import RefusalThrottle
 from postern.triggers.rejections import DELAYED, Rejections, address_of, trace_id, trace_of
-from postern.triggers.reply import Answer, Send, problem_reply, reply
+from postern.triggers.reply import Answer, Later, Send, problem_reply, reply, reply_at_once
 from postern.triggers.request_counts import Count
 from postern.triggers.secure_transport import Scope
 
@@ -98,7 +98,7 @@ class Pipeline:
     stopping: Callable[[], bool] = bool
     console_on: bool = True
     gate: Gate = OPEN_GATE
-    later: Callable[[Run, Receive], Awaitable[Answer]] | None = None
+    later: Later = reply_at_once
     _rejections: Rejections = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -151,13 +151,8 @@ class Pipeline:
         if (admitted := self.gate.admitted) is not None:
             admitted(caller, workflow.name, address_of(scope), request_id)
         run = await self.start(workflow, caller, request, given, request_id, key, late)
-        return await self._later(run, receive) if request._prefer else reply(run, console_on=self.console_on)
-
-    async def _later(self, run: Run, receive: Receive) -> Answer:
-        """The reply to a request with a preference."""
-        if run.outcome.status == ACCEPTED and self.later is not None:
-            return await self.later(run, receive)
-        return reply(run, console_on=self.console_on)
+        later = request._prefer and run.outcome.status == ACCEPTED
+        return await self.later(run, receive) if later else reply(run, console_on=self.console_on)
 
     def _preflight(self, scope: Scope) -> Answer | None:
         """The answer to a browser that asks whether a page of another origin may send a request."""

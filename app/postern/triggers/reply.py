@@ -12,6 +12,9 @@ from postern.runs.outcomes import JSON, JSON_ALONE, PROBLEM_JSON
 from postern.triggers.one_origin import on_one_origin
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Later = Callable[[Run, Receive], Awaitable["Answer"]]
+"""Replies where a run was accepted, and its caller prefers to wait for its result."""
 
 ALWAYS = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
 """No response may be stored (RFC 6750, section 5.3) or interpreted as another type than it declares."""
@@ -41,6 +44,11 @@ def reply(run: Run, *, console_on: bool = True) -> Answer:
         fields = [JSON, (b"x-run-id", run_id), (b"content-length", length), *ALWAYS]
         return Answer(outcome.status, fields, content)
     return recorded_reply(run.id, outcome.status, headers, outcome.content, console_on=console_on)
+
+
+async def reply_at_once(run: Run, _: Receive) -> Answer:
+    """The answer to a run that was accepted, for callers that wait no longer."""
+    return reply(run)
 
 
 def problem_reply(shown: Problem, request_id: str, *, console_on: bool = True) -> Answer:

@@ -15,6 +15,7 @@ from playwright.sync_api import Page, Response
 from tests.process.console.chromium import Faults
 from tests.process.console.corpus import CORPUS, assert_not_owned
 from tests.process.console.installation import Installation
+from tests.process.servers import until
 
 SCRIPT, IMAGE, *_ = CORPUS
 SECRET = "Zanzibar-4711"
@@ -82,6 +83,23 @@ def test_no_text_runs(installation: Installation, window: Callable[..., Page], f
     assert len(addresses) == 2
     for address in addresses:
         assert opened(page, str(address)).status == 200
+
+
+def test_no_text_of_an_approval_runs(installation: Installation, window: Callable[..., Page], faults: Faults):
+    """Its data, which a caller chose, and the comment of the person who decides."""
+    run = installation.call("expense", CORPUS, "lisa")
+    page, path = window("ada"), f"/console/approvals/{run}/manager"
+    with faults.any_status():
+        until(lambda: page.goto(path) and page.locator("textarea").count() == 1)
+    for shown in ("/console/approvals", path):
+        assert opened(page, shown).status == 200
+    page.get_by_label("Comment").fill("\n".join(CORPUS)[:1000])
+    with page.expect_navigation():
+        page.get_by_role("button", name="Reject").click()
+    assert "You rejected this." in page.inner_text("main")
+    for shown in (page.url, "/console/approvals", f"/console/runs/{run}"):
+        opened(page, shown)
+        assert "alert('attribute')" in page.inner_text("main")
 
 
 def test_no_text_of_a_url_runs(window: Callable[..., Page], faults: Faults):

@@ -193,6 +193,7 @@ def test_callers_see_their_own_runs_only(installation: Installation, window: Cal
     assert page.get_by_role("navigation", name="Console").get_by_role("link").all_inner_texts() == [
         "Home",
         "Runs",
+        "Approvals",
         "Connections",
     ]
     hidden = (f"runs/{of_ada}", f"runs/{of_ada}/resubmit", f"runs/{of_ada}/cancel", "refusals", "workflows", "secrets")
@@ -222,3 +223,46 @@ def test_a_list_says_that_there_are_newer_runs_until_the_session_ends(
     page.context.clear_cookies()
     with faults.status(401), page.expect_navigation(url=f"{installation.tenant.sign_in_url}/**"):
         page.clock.run_for(11_000)
+
+
+def test_a_person_decides_by_keyboard_and_without_javascript(installation: Installation, window: Callable[..., Page]):
+    """The run goes on with the decision, and its record says who gave it."""
+    run = installation.call("expense", BROKEN, "ada")
+    page = window("lisa", java_script_enabled=False)
+    until(lambda: page.goto("/console/approvals") and page.locator("textarea").count() == 1)
+    page.get_by_label("Comment").focus()
+    page.keyboard.type("Well spent")
+    page.keyboard.press("Tab")
+    assert page.locator(":focus").inner_text().startswith("Approve")
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
+    assert f"/console/approvals/{run}/manager?number=" in page.url
+    assert "You approved this." in page.inner_text("main")
+    operator = window("ada", java_script_enabled=False)
+    until(lambda: operator.goto(f"/console/runs/{run}") and "Succeeded" in operator.locator("h1").inner_text())
+    assert re.search(r"approved.*by Lisa", operator.inner_text("section[aria-labelledby=durable]"), re.DOTALL)
+    assert "approved: Well spent" in operator.inner_text("main")
+
+
+def test_an_operator_resumes_a_run_that_failed(installation: Installation, window: Callable[..., Page]):
+    run = installation.call("bound-to-fail", "no")
+    page = window("ada", java_script_enabled=False)
+    until(lambda: page.goto(f"/console/runs/{run}") and "Failed" in page.locator("h1").inner_text())
+    follow(page, "link", "Resume")
+    follow(page, "button", "Resume from the start")
+    until(lambda: page.goto(f"/console/runs/{run}") and "Failed" in page.locator("h1").inner_text())
+    part = page.inner_text("section[aria-labelledby=durable]")
+    assert re.search(r"Attempt\s+2", part)
+    assert "Resumed by" in part
+
+
+def test_a_run_goes_on_by_a_signal_of_the_console(installation: Installation, window: Callable[..., Page]):
+    run = installation.call("delivery")
+    page = window("ada", java_script_enabled=False)
+    page.goto(f"/console/runs/{run}")
+    follow(page, "link", "Send a signal")
+    page.get_by_label("Name").fill("delivered")
+    page.get_by_label("JSON").fill('{"door": 7}')
+    follow(page, "button", "Send the signal")
+    until(lambda: page.reload() and "Succeeded" in page.locator("h1").inner_text())
+    assert "door" not in page.inner_text("main")

@@ -25,6 +25,7 @@ STATUS = {
     "/audit?kind=none": 400,
     "/revocations?after=x": 400,
     "/nowhere": 404,
+    "/approvals?cursor=x": 400,
     CALLBACK: 400,
     f"/connect/my-profile/link/{'a' * 64}": 404,
 }
@@ -95,9 +96,15 @@ def paths(installation: Installation) -> list[str]:
     others.append(installation.call("repeat", ["a" * 40, "b " * 40, "c"], who=""))
     refused = installation.server.post("payslip", installation.tenant.token("ada"), json=BROKEN).json()["request_id"]
     found = found_in_two_networks(installation)
+    mine, theirs = (installation.call("expense", BROKEN, who) for who in ("ada", "lisa"))
+    durable = [mine, installation.call("delivery"), installation.call("bound-to-fail", "no")]
     return [
         *("", "/runs", "/runs?state=Failed", "/runs?workflow=none&text=none", "/runs?state=none", f"/runs/{failed}"),
         *(f"/runs/{run}" for run in others),
+        *(f"/approvals/{run}/manager" for run in (theirs, mine)),
+        *("/approvals", "/approvals?cursor=x", "/runs?state=Waiting", "/runs/parked"),
+        *(f"/runs/{run}" for run in durable),
+        *(f"/runs/{durable[2]}/resume", f"/runs/{mine}/cancel", f"/runs/{durable[1]}/signal"),
         *(f"/runs/{failed}/resubmit", f"/runs/{failed}/cancel"),
         *("/refusals", f"/refusals/{refused}", "/workflows", "/workflows/ask", "/connections", "/secrets"),
         *("/audit", "/audit?kind=admission&who=ada&since=1h", "/audit?kind=none", "/signed-urls"),
@@ -167,6 +174,12 @@ def test_what_a_form_answers_is_accessible(window: Callable[..., Page], installa
     sent(page, "Test connections.orders")
     page.goto("/console/secrets")
     sent(page, "Read all now")
+    asked = f"/console/approvals/{installation.call('expense', BROKEN, 'lisa')}/manager"
+    with faults.any_status():
+        until(lambda: page.goto(asked) and page.locator("textarea").count() == 1)
+    page.get_by_label("Comment").fill("fine")
+    sent(page, "Approve manager of expense")
+    assert "You approved this." in page.inner_text("main")
     page.goto("/console/signed-urls")
     page.get_by_label("Id, such as").fill("partner-x")
     sent(page, "Make a signed URL")
