@@ -36,7 +36,7 @@ RUNNING: list[pytest.Item] = []
 PROCESSES = Path(__file__).with_name("process")
 """All tests in this folder start processes."""
 
-START_PROCESSES = {"postgres_url", "durable_host"}
+START_PROCESSES = {"postgres_url", "durable_host", "shared_host"}
 """Fixtures that start processes. The parameters of those below that do so have the marker themselves."""
 
 SERVE_A_TENANT = {"tenant", "fronted_tenant"}

@@ -1,12 +1,19 @@
 """Fixtures for the tests of durable runs."""
 
 from collections.abc import AsyncIterator
+from contextlib import ExitStack, chdir
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.databases import put_sqlite
 from tests.durable.host import Host
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"
 
 
 @pytest.fixture
@@ -21,3 +28,22 @@ async def durable_host(
     await host.open()
     yield host
     await host.close()
+
+
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.process)])
+async def shared_host(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, anyio_backend: str
+) -> AsyncIterator[Host]:
+    """The same for all tests of a module, because a new one takes a second. DBOS is one in a process: such a module has
+    no other host."""
+    folder = tmp_path_factory.mktemp("durable")
+    with ExitStack() as stack:
+        if request.param == "sqlite":
+            url = put_sqlite(folder / "postern.db")
+        else:
+            url = stack.enter_context(request.getfixturevalue("postgres_databases").one())
+        with chdir(folder):
+            host = Host(url)
+            await host.open()
+        yield host
+        await host.close()

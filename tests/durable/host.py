@@ -62,14 +62,16 @@ async def no_call(ctx: Any, outgoing: Any) -> Any:
 
 class Host:
     """A server process on the database at `url`. `serve` says which workflows it has, and `calls` what `ctx.call` does.
-    `held` is for how many seconds a run that waits stays in memory."""
+    `held` is for how many seconds a run that waits stays in memory. The database of `checkpoints` is the same by
+    another address."""
 
-    def __init__(self, url: str, *, held: float = HELD, workers: int = 32, most: int = MOST) -> None:
-        self.url = url
+    def __init__(
+        self, url: str, *, held: float = HELD, workers: int = 32, most: int = MOST, checkpoints: str = ""
+    ) -> None:
+        self.url = checkpoints or url
         self.journal = Journal(url)
         self.triggers: dict[str, Trigger] = {}
         self.calls: Callable[[Any, Any], Awaitable[Any]] = no_call
-        self.beat_age: Callable[[], float] = lambda: 0.0
         self.ended: dict[str, Run] = {}
         self.seals: Any = NoSeal()
         self._options = held, workers, most
@@ -96,12 +98,11 @@ class Host:
             self.seals,
             self._threads,
             self._has_ended,
-            beat_age=lambda: self.beat_age(),
         )
         self.engine = engine = DurableEngine(self.url, new_id(), works, turns)
 
         steps = Steps(journal.note_step, threads=self._of_steps, left=engine.left)
-        waits = Waits(journal.write, turns, held=held)
+        self.waits = waits = Waits(journal.write, turns, held=held)
         durable = DurableSteps(steps, waits, engine.execution_of, engine.may_begin, self.seals, most, journal.note_step)
         calls = DurableCalls(durable, self, most, journal.note_call)
         shared = (durable, waits, engine.execution_of, journal.read, journal.write, self.seals)
@@ -135,7 +136,7 @@ class Host:
         """The server process dies: nothing is released, and nothing is recorded any more."""
         engine = self.engine
         await self._end_task()
-        engine._executions.closed = True
+        engine._executions.closed = engine._executions._stopping = True
         for execution in list(engine.executions.values()):
             execution.leave()
         await engine._dbos.stop()
@@ -144,6 +145,16 @@ class Host:
         """Other server processes have noticed the death, and a new process goes on."""
         await self.journal.write(partial(execute, statement=TAKE_OVER.format(self.engine._node)))
         self.start()
+
+    async def reconcile(self, run_id: str) -> None:
+        """The engine looks twice for runs of this process that nothing here runs, when that is so."""
+
+        async def left() -> bool:
+            return run_id not in self.engine._arrived
+
+        await self.until(left)
+        await self.engine.reconcile()
+        await self.engine.reconcile()
 
     async def restart(self) -> None:
         """The server process ends properly, and another one starts."""

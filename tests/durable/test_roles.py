@@ -42,7 +42,7 @@ async def test_the_servers_role_needs_no_right_to_make_tables_after_the_owner_ha
     done = await anyio.run_process([program, *arguments[1:]], check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     await engine.start()
-    await engine.begin("run")
+    await engine.begin(["run"])
     await asyncio.wait_for(ended.wait(), 20)
     await engine.stop()
     with psycopg.connect(server) as connection:

@@ -6,10 +6,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from postern.journal.durable_runs import NODE, Hold, Phase, claim, owns
+from postern.journal.durable_runs import DEATHS, NODE, SUSPECT, Hold, Phase, claim, owns
 from postern.journal.durable_tables import durable_runs
 from postern.journal.durable_upkeep import (
-    DEATHS,
     Reaped,
     counts,
     lost,
@@ -201,3 +200,12 @@ def test_a_durable_run_goes_by_the_table_of_moves(state, expected):
     for each in expected:
         assert state in DURABLE_MOVES[each] or State.WAITING in DURABLE_MOVES[each]
     assert set(Phase) == {"ready", "running", "waiting", "parked", "ended"}
+
+
+def test_suspects_are_taken_one_at_a_time_and_others_beside_them(engine):
+    put(engine, *[durable_row(each, "ready", deaths=SUSPECT) for each in "12"], durable_row("3", "ready", deaths=1))
+    with engine.begin() as connection:
+        assert [each.run_id for each in claim(connection, "a", {}, 10)] == ["1", "3"]
+        assert claim(connection, "b", {}, 10, suspect=False) == []
+        (second,) = claim(connection, "b", {}, 10)
+        assert (second.run_id, second.deaths) == ("2", SUSPECT)

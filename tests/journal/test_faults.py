@@ -38,6 +38,7 @@ ROW, REFUSED, AWAY = Kind.ROW, Kind.REFUSED, Kind.AWAY
         (Refused("moved"), REFUSED),
         (errors.AdminShutdown(), AWAY),
         (errors.DiskFull(), AWAY),
+        (errors.IdleInTransactionSessionTimeout(), AWAY),
         (errors.LockNotAvailable(), AWAY),
         (errors.DeadlockDetected(), AWAY),
         (errors.TooManyConnections(), AWAY),

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -11,6 +12,7 @@ from sqlalchemy import Connection, Engine, event
 from structlog.testing import capture_logs
 
 from postern.errors import problem
+from postern.journal.database.engine import IDLE_SECONDS
 from postern.journal.durable_runs import NODE
 from postern.journal.idempotency_keys import claim, settle
 from postern.journal.journal import Journal
@@ -39,6 +41,7 @@ from postern.journal.server_processes import (
 )
 from postern.runs.idempotency import keep
 from tests.journal.engines import add, all_of, run_row
+from tests.journal.operations import scalar
 
 pytestmark = pytest.mark.anyio
 
@@ -420,6 +423,17 @@ async def test_nodes_and_their_journals_fit_together(database_url):
     assert await journals[0].read(read_processes) == []
     for journal in journals:
         await journal.aclose()
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_a_writer_that_stands_still_in_a_transaction_loses_its_session(database_url):
+    """Its locks would keep others from taking the runs of this machine over."""
+    journal = Journal(database_url)
+    await journal.open()
+    shown = "SHOW idle_in_transaction_session_timeout"
+    assert await journal.write(partial(scalar, statement=shown)) == f"{IDLE_SECONDS}s"
+    await journal.aclose()
 
 
 async def until(condition: Callable[[], bool]) -> None:

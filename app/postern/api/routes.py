@@ -77,15 +77,7 @@ def routes(
     shown = results or Results(read, ResultWait(lambda query: read(query, SERVER)))
     handlers = Handlers(installation, read, identify, snapshot, actions, shown, underway)
     table: tuple[tuple[str, str, Page], ...] = (
-        ("GET", "/runs", handlers.runs),
-        ("GET", "/runs/{id}", handlers.run),
-        ("GET", "/runs/{id}/result", handlers.result),
-        ("GET", "/runs/{id}/tree", handlers.tree),
-        ("POST", "/runs/{id}/cancel", handlers.cancel),
-        ("POST", "/runs/{id}/resubmit", handlers.resubmit),
-        ("POST", "/runs/{id}/resume", handlers.resume),
-        ("GET", "/refusals", handlers.refusals),
-        ("GET", "/workflows", handlers.workflows),
+        *_of_runs(handlers),
         *(_of_grants(GrantHandlers(installation, handlers.caller, grants, connect_at)) if grants is not None else ()),
         *AuditHandlers(installation, handlers.caller, read).pages,
         *(FindingHandlers(installation, handlers.caller, read, findings).pages if findings is not None else ()),
@@ -102,6 +94,20 @@ def routes(
     return [
         Route(path, _endpoint(page, path, refused, log, authority), methods=[method]) for method, path, page in table
     ]
+
+
+def _of_runs(handlers: Handlers) -> tuple[tuple[str, str, Page], ...]:
+    return (
+        ("GET", "/runs", handlers.runs),
+        ("GET", "/runs/{id}", handlers.run),
+        ("GET", "/runs/{id}/result", handlers.result),
+        ("GET", "/runs/{id}/tree", handlers.tree),
+        ("POST", "/runs/{id}/cancel", handlers.cancel),
+        ("POST", "/runs/{id}/resubmit", handlers.resubmit),
+        ("POST", "/runs/{id}/resume", handlers.resume),
+        ("GET", "/refusals", handlers.refusals),
+        ("GET", "/workflows", handlers.workflows),
+    )
 
 
 def _of_grants(handlers: GrantHandlers) -> tuple[tuple[str, str, Page], ...]:

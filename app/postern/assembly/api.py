@@ -65,9 +65,7 @@ def api_part(
     identify = base.identity.identification.identify
     docs = Docs(installation, identify, catalog.snapshot, local_tokens)
     underway = _underway(runs, journal.node)
-    waits = ResultWait(partial(journal.read, caller=SERVER))
-    results = Results(journal.read, waits, durable.whole, console_on=bool(grants.address))
-    durable.ended.listeners.append(waits.ended)
+    results = _results(base, durable, console_on=bool(grants.address))
     actions = DurableActions(journal.write, durable.cancel, durable.ended, durable.ready)
     run_audit, findings = RunAudit(base.note), FindingActions(journal.write, base.note, base.log)
     approvals, signals = _of_waits(base, durable, run_audit)
@@ -96,7 +94,7 @@ def api_part(
     )
     return ApiPart(
         routes=tuple(routes),
-        tasks=(waits.run,),
+        tasks=(results.waits.run,),
         resubmit=resubmit,
         underway=underway,
         run_audit=run_audit,
@@ -124,3 +122,11 @@ def _of_waits(base: Foundation, durable: DurablePart, run_audit: RunAudit) -> tu
     )
     signals = SignalActions(durable.send_signal, base.settings.max_body_bytes, base.log, time.time, run_audit)
     return approvals, signals
+
+
+def _results(base: Foundation, durable: DurablePart, *, console_on: bool) -> Results:
+    """What replies with the results of runs. Those who wait know at once when a durable run has ended here."""
+    read = base.journal.read
+    waits = ResultWait(partial(read, caller=SERVER))
+    durable.ended.listeners.append(waits.ended)
+    return Results(read, waits, durable.whole, console_on=console_on)

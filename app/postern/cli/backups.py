@@ -25,11 +25,13 @@ from postern.cli.open_database import (
     running_servers,
 )
 from postern.cli.terminal import err, fail, plain, stop
+from postern.durable import checkpoint_copies
 from postern.errors import DatabaseFault
 from postern.journal.database import postgres_dumps, sqlite_copies, sqlite_file
 from postern.journal.database.contents import is_empty, shown, sqlite_path
 from postern.journal.database.engine import check_revision, lock_tables, migrate, open_engine, revision_of
 from postern.journal.database.revisions import HEAD
+from postern.journal.durable_restored import count_restored, go_on, note_lost
 from postern.journal.live_processes import registered
 from postern.journal.restored import revocations_in, take_over
 from postern.journal.server_processes import ServerProcess
@@ -50,7 +52,10 @@ def backup(
         if path is not None:
             with opened(url) as engine, engine.begin() as connection:
                 _refuse_without_tables(revision_of(connection), url)
-        with sqlite_copies.new_file(file.absolute()) as made:
+        both = checkpoint_copies.exist(url)
+        if both:
+            _refuse_to_overwrite(checkpoint_copies.beside(file), url, force=force)
+        with sqlite_copies.new_file(file.absolute()) as made, _beside(file) as made_beside:
             if path is None:
                 with err.status("pg_dump writes the dump …"):
                     postgres_dumps.dump(url, made, file)
@@ -58,11 +63,19 @@ def backup(
                 _copy(path, made, file)
             with err.status("Checking the backup …"):
                 migration = _checked(made, url)
+            if both:  # after the journal, so that it has all checkpoints of its runs
+                with err.status("Copying the checkpoints of durable runs …"):
+                    checkpoint_copies.back_up(url, made_beside)
             _refuse_to_overwrite(file, url, force=force)
             made.replace(file.absolute())
+            if both:
+                made_beside.replace(checkpoint_copies.beside(file.absolute()))
     size = file.stat().st_size / 1024**2
     line = f"{file}: {size:,.1f} MiB, migration {migration}, checked. It contains callers' data: keep it safe."
     err.print(plain(line), markup=False, highlight=False, soft_wrap=True)
+    if both:
+        line = f"{checkpoint_copies.beside(file)} has the checkpoints of durable runs: keep both together."
+        err.print(plain(line), markup=False, highlight=False, soft_wrap=True)
 
 
 def restore(
@@ -70,14 +83,23 @@ def restore(
     force: Annotated[
         bool, typer.Option("--force", help="Also if the database has records: it is moved aside.")
     ] = False,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Durable runs go on. Only if no server has run since the backup was made."),
+    ] = False,
 ) -> None:
     """Replace the database by a backup, while no server runs. The backup is checked first, and upgraded to this
-    program's migration afterwards."""
+    program's migration afterwards. Durable runs that had not ended are parked: what they did since the backup is not
+    known."""
     url = database_url()
     aside = datetime.now(UTC).strftime("replaced-%Y%m%dT%H%M%SZ")
     with reported_faults(url), _tidy():
         _refuse_other_kind(file, url)
         path = sqlite_path(url)
+        beside = checkpoint_copies.beside(file)
+        checkpoints = beside if beside.exists() else None
+        if checkpoints is not None:
+            checkpoint_copies.check(url, checkpoints)
         revoked = _revocations_in(url) if path is None or path.exists() else []
         if path is None:
             moved, found = _restore_dump(file, url, aside.lower().replace("-", "_"), force=force)
@@ -94,12 +116,52 @@ def restore(
             with err.status("Copying the backup …"):
                 moved = str(sqlite_copies.put_in_place(file, path, f".{aside}", ready) or "")
         _take_over(revoked, url)
+        before = checkpoint_copies.restore(url, checkpoints, aside if path else aside.lower().replace("-", "_"))
+        unended = _unended(url, resume=resume, lost=checkpoints is None)
     steps = f"migration {found}" if found == HEAD else f"migration {found}, now {HEAD}"
     err.print(plain(f"{shown(url)} was restored from {file}: {steps}."), markup=False, highlight=False, soft_wrap=True)
     if moved:
         what = "schema" if path is None else "file"
         text_ = f"The previous database is in the {what} {moved}: remove it when you no longer need it."
         err.print(plain(text_), markup=False, highlight=False, soft_wrap=True)
+    if before:
+        err.print(plain(f"The previous checkpoints are in {before}."), markup=False, highlight=False, soft_wrap=True)
+    if unended:
+        err.print(plain(unended), markup=False, highlight=False, soft_wrap=True)
+
+
+def _unended(url: str, *, resume: bool, lost: bool) -> str:
+    """What became of the durable runs that had not ended, "" if there are none."""
+    engine = open_engine(url, writing=True)
+    try:
+        with engine.begin() as connection:
+            count, anew = count_restored(connection), note_lost(connection) if lost else 0
+            going_on = go_on(connection) if resume else 0
+    finally:
+        engine.dispose()
+    if not count:
+        return ""
+    lines = [f"Durable runs that had not ended: {count:,}."]
+    if anew:
+        lines.append(
+            f"The backup has no checkpoints of {anew:,} of them, which had begun: they are parked with the reason "
+            "checkpoints-missing, and repeat all their steps if they are resumed."
+        )
+    if going_on:
+        lines.append(f"{going_on:,} go on when a server starts.")
+    elif count > anew:
+        lines.append(
+            f"{count - anew:,} are parked with the reason restored, because what they did since the backup is not "
+            "known: resume or cancel each."
+        )
+    return " ".join(lines)
+
+
+@contextmanager
+def _beside(file: Path) -> Iterator[Path]:
+    """A new file for the checkpoints."""
+    with sqlite_copies.new_file(checkpoint_copies.beside(file.absolute())) as made:
+        yield made
 
 
 def _revocations_in(url: str) -> list[dict[str, Any]] | None:

@@ -49,7 +49,7 @@ class ListByDefault(TyperGroup):
 
 commands = typer.Typer(
     cls=ListByDefault,
-    help="Recorded runs: list, show, cancel, resubmit, follow. Without a subcommand, same as list.",
+    help="Recorded runs: list, show, cancel, resubmit, resume, follow. Without a subcommand, same as list.",
     no_args_is_help=False,
 )
 
@@ -139,6 +139,27 @@ def resubmit(run_id: RunId, who: AsOperator = None, token_file: TokenFile = None
 
 
 @commands.command()
+def resume(
+    run_id: RunId,
+    from_start: Annotated[
+        bool, typer.Option("--from-start", help="Repeat all steps, also those that succeeded.")
+    ] = False,
+    who: AsOperator = None,
+    token_file: TokenFile = None,
+) -> None:
+    """Run a durable run again that failed, timed out, was cancelled or is parked: from the step that failed.
+
+    For operators. The run keeps its id and its request, and runs the current code. Calls of the steps that are repeated
+    have new idempotency keys.
+    """
+    found = record_id(run_id)
+    asyncio.run(_post(workspace(), who, token_file, f"/runs/{found}/resume", {"from_start": from_start}))
+    err.print(
+        f"Resumed. To wait for its end: {program()} runs follow {found}", markup=False, highlight=False, soft_wrap=True
+    )
+
+
+@commands.command()
 def follow(
     run_id: Annotated[
         str | None, typer.Argument(metavar="ID", help="The run to wait for. Default: show new runs.")
@@ -203,9 +224,11 @@ async def _get(here: Workspace, who: str | None, token_file: str | None, path: s
         return await api.get(f"/runs/{path}")
 
 
-async def _post(here: Workspace, who: str | None, token_file: str | None, path: str) -> tuple[int, Record]:
+async def _post(
+    here: Workspace, who: str | None, token_file: str | None, path: str, body: Record | None = None
+) -> tuple[int, Record]:
     async with connected_api(here, token_source(here, who, token_file)) as api:
-        return await api.post(path)
+        return await api.request("POST", path, body=body)
 
 
 async def _resubmit(here: Workspace, who: str | None, token_file: str | None, run_id: str) -> Record:

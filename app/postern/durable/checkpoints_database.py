@@ -6,11 +6,8 @@ from typing import Any
 from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 
-from postern.journal.database.engine import file_of, open_engine
+from postern.journal.database.engine import IDLE_SECONDS, file_of, open_engine
 
-IDLE_SECONDS = 3
-"""After so long PostgreSQL ends a session that is idle in a transaction: a machine that stands still would otherwise
-keep others from taking its runs over."""
 BUSY_MS = 30_000
 
 

@@ -13,8 +13,9 @@ Reference: docs.dbos.dev/python. Seen on 3.4.0.
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import suppress
+from concurrent.futures import Future
 from contextvars import Context, copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -129,6 +130,7 @@ class DbosEngine:
         self._execute = execute
         self._loop: Loop | None = None
         self._thread: threading.Thread | None = None
+        self._stopped: Future[None] | None = None
         self._engine: Engine | None = None
         self._dispatch: Any = None
 
@@ -224,24 +226,18 @@ class DbosEngine:
         """End all executions here, without an outcome, and close the database. It takes STOP_SECONDS at most: what has
         not ended then is abandoned with its threads."""
         loop, thread = self._loop, self._thread
-        if loop is None or thread is None:
+        if loop is not None and thread is not None:
+            self._loop, self._stopped = None, Future()
+            stopping = partial(self._stop, loop, thread, self._stopped)
+            threading.Thread(target=stopping, name="durable-stop", daemon=True).start()
+        if self._stopped is None:
             return
-        self._loop = None
-        home, stopped = asyncio.get_running_loop(), asyncio.Event()
-
-        def stop() -> None:
-            self._stop(loop, thread)
-            with suppress(RuntimeError):  # home has ended meanwhile
-                home.call_soon_threadsafe(stopped.set)
-
-        threading.Thread(target=stop, name="durable-stop", daemon=True).start()
-        try:
-            async with asyncio.timeout(STOP_SECONDS):
-                await stopped.wait()
-        except TimeoutError:
+        stopped = asyncio.wrap_future(self._stopped)
+        await asyncio.wait([stopped], timeout=STOP_SECONDS)
+        if not stopped.done():
             log.warning("durable-engine-abandoned", seconds=STOP_SECONDS)
 
-    def _stop(self, loop: Loop, thread: threading.Thread) -> None:
+    def _stop(self, loop: Loop, thread: threading.Thread, stopped: "Future[None]") -> None:
         async def cancel() -> None:
             others = asyncio.all_tasks() - {asyncio.current_task()}
             for task in others:
@@ -249,14 +245,14 @@ class DbosEngine:
             if others:
                 await asyncio.wait(others, timeout=1.0)
 
-        with suppress(TimeoutError):
-            asyncio.run_coroutine_threadsafe(cancel(), loop).result(STOP_SECONDS)
+        asyncio.run_coroutine_threadsafe(cancel(), loop).result()  # when it has been launched, if it just is
         DBOS.destroy(destroy_registry=True)
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
         if self._engine is not None:
             self._engine.dispose()
+        stopped.set_result(None)
 
     async def _launch(self, loop: Loop, home: Loop) -> None:
         self._engine = engine = checkpoints_engine(self._url)

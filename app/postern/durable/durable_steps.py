@@ -130,6 +130,7 @@ class DurableSteps:
         column = f"checkpoint {execution.steps}"
         execution.steps += 1
         made: list[str] = []
+        execution.under_way += 1
         try:
             fenced = partial(self._fenced, execution, column, body, made)
             number, text = await execution.checkpoints.step(name, fenced)
@@ -139,6 +140,8 @@ class DurableSteps:
         except Lost:
             execution.left = True
             raise Left(execution.run_id) from None
+        finally:
+            execution.under_way -= 1
         if execution.left:  # the server process ends: what has ended is kept, and nothing begins
             raise Left(execution.run_id)
         return number, made[0] if made else await self._opened(execution, column, text)
@@ -150,11 +153,7 @@ class DurableSteps:
         try:
             if not made:
                 await self._check(execution)
-                execution.bodies += 1
-                try:
-                    made.append(await body(number))
-                finally:
-                    execution.bodies -= 1
+                made.append(await body(number))
             kept, version = await self._seals.seal(execution.run_id, column, made[0])
         except Exception as error:
             raise Later(type(error).__name__) from None

@@ -206,9 +206,9 @@ class DurableEngine:
         if lying := lost(found, self._arrived, self._found):
             for hold in lying:
                 self._claimed.pop(hold.run_id, None)
-            await self._works.write(partial(put_back, holds=lying))
-            log.warning("durable-runs-put-back", runs=len(lying))
-            self._something.set()
+            if back := await self._works.write(partial(put_back, holds=lying)):
+                log.warning("durable-runs-put-back", runs=len(back))
+                self._something.set()
         self._found = set(found)
         keys = self._clock() - self._keys_tried >= KEY_AGAIN
         if keys:

@@ -22,8 +22,8 @@ log = structlog.get_logger("postern.durable")
 class Execution:
     """`left` says that this execution ends without an outcome, whatever its code does, and `park` why if it cannot go
     on by itself. `failed_step` is the checkpoint whose error was raised last. `top_steps` and `top_calls` count those
-    that are not in a step, `bodies` the checkpoints under way. The time of its `deadlines` stops while it has no
-    turn."""
+    that are not in a step, `under_way` the checkpoints that have begun. The time of its `deadlines` stops while it has
+    no turn."""
 
     hold: Hold
     payload: Payload
@@ -41,7 +41,7 @@ class Execution:
     woken: asyncio.Event = field(default_factory=asyncio.Event)
     top_steps: int = 0
     top_calls: int = 0
-    bodies: int = 0
+    under_way: int = 0
     deadlines: Deadlines | None = None
     _rest: float | None = None
 

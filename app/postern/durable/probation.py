@@ -1,4 +1,5 @@
-"""Runs during which server processes died run one at a time, so that the one that kills them is found. Pure."""
+"""The last attempt of a run that server processes did not survive is made while no other such run is executed, so that
+only those fail which are to blame. Pure."""
 
 from postern.journal.durable_runs import SUSPECT
 

@@ -1,4 +1,4 @@
-"""What DBOS stores: texts that Postern has written already. It gets no objects of authors, and no errors."""
+"""What DBOS stores: texts that Postern has written already. It gets no objects of authors, and keeps no errors."""
 
 import json
 from typing import Any
@@ -7,11 +7,14 @@ from dbos import Serializer
 
 
 class TextSerializer(Serializer):
-    """JSON. An error of DBOS itself is kept by the name of its type."""
+    """JSON."""
 
     def serialize(self, data: Any) -> str:
-        """The stored text."""
-        return json.dumps(data, default=lambda value: type(value).__name__)
+        """The stored text. An error is raised: errors of steps are values (`errors_as_values.py`), so this one is of
+        the database itself. DBOS would record it as the result of a step that it could not record."""
+        if isinstance(data, BaseException):
+            raise data
+        return json.dumps(data)
 
     def deserialize(self, serialized_data: str) -> Any:
         """The value of a stored text."""

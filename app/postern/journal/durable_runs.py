@@ -25,11 +25,14 @@ that no process, of the release before either, takes them for runs of one that i
 CLAIM_LOCK = 0x706F7375
 """The advisory lock of PostgreSQL under which runs of workflows with `max_concurrency` are claimed."""
 
-SUSPECT = 2
-"""So many server processes died while a run's code ran, with many others beside it: from then on it is taken alone."""
+DEATHS = 5
+"""So many server processes may die while a run's code runs. Then the run has failed."""
+SUSPECT = DEATHS - 1
+"""After so many deaths a run is a suspect. Suspects are taken one at a time, so that only those fail that are to blame,
+and not those that ran beside them."""
 
 COLUMNS = tuple(column.name for column in durable_runs.columns)
-_CLAIMED = ("run_id", "workflow", "attempt", "digest", "key_version", "request", "deaths", "repeat_from")
+_CLAIMED = ("run_id", "workflow", "attempt", "digest", "key_version", "request", "deaths", "repeat_from", "repeats")
 _ONCE = "ON CONFLICT (run_id) DO NOTHING"
 _STATE = 2
 """The place of the state in a row of runs."""
@@ -55,6 +58,10 @@ class Reason(StrEnum):
     MISSING = "workflow-missing"
     CHANGED = "workflow-changed"
     KEY = "key-unavailable"
+    RESTORED = "restored"
+    """The database is of a backup: what the run did since then is not known."""
+    LOST = "checkpoints-missing"
+    """The same, and the backup has no checkpoints: the run would begin anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +87,7 @@ class Claimed:
     request: str = field(repr=False)
     deaths: int = 0
     repeat_from: int | None = None
+    repeats: int | None = None
 
 
 class Hold(NamedTuple):
@@ -140,8 +148,8 @@ def claim(
     connection: Connection, node: str, limits: Mapping[str, int], most: int, *, suspect: bool = True
 ) -> list[Claimed]:
     """Take up to `most` runs that are ready: the oldest first, and one of each workflow in turn. `limits` are the
-    workflows with `max_concurrency`: so many of their runs have begun and not ended, in all server processes. Of runs
-    during which SUSPECT server processes died, one is taken at most, and none if `suspect` is False."""
+    workflows with `max_concurrency`: so many of their runs have begun and not ended, in all server processes. Of the
+    suspects one is taken at most, and none if `suspect` is False."""
     wanted: dict[str, list[str]] = {}
     ready = select(durable_runs.c.workflow).where(_is(Phase.READY)).distinct()
     names = list(connection.execute(ready).scalars())

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, and_, func, select, text, upda
 
 from postern.errors import TOO_MANY_CRASHES, problem
 from postern.journal.durable_ends import write_problem
-from postern.journal.durable_runs import NODE, Hold, Phase, set_state
+from postern.journal.durable_runs import DEATHS, NODE, Hold, Phase, set_state
 from postern.journal.durable_tables import durable_runs
 from postern.journal.run import State
 from postern.journal.schema import nodes, runs
@@ -21,8 +21,6 @@ SILENCE = 10.0
 """Seconds without a beat until a process's durable runs are taken over."""
 FRESH = 6.0
 """A server process whose last committed beat is older begins no step, and claims nothing."""
-DEATHS = 5
-"""So many server processes may die while a run's code runs. Then the run has failed."""
 REAP_LOCK = 0x706F7376
 """The advisory lock of PostgreSQL under which runs of dead processes are taken over."""
 

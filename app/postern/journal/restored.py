@@ -7,10 +7,12 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, inspect, select
 
+from postern.journal.durable_restored import park_restored
 from postern.journal.grant_upkeep import close_restored
 from postern.journal.known_callers import forget_before
 from postern.journal.schema import (
     authorizations,
+    durable_runs,
     grants,
     invitations,
     known_callers,
@@ -26,13 +28,16 @@ ENDED = (sessions, authorizations, invitations)
 
 
 def settle(connection: Connection, tables: Collection[str] = frozenset(metadata.tables)) -> None:
-    """End all sessions, authorizations under way and invitations, close all grants, and revoke all signed URLs, of
-    those `tables` that the backup has. What callers used since the backup is not known."""
+    """End all sessions, authorizations under way and invitations, close all grants, park all durable runs that have not
+    ended, and revoke all signed URLs, of those `tables` that the backup has. What callers used and what runs did since
+    the backup is not known."""
     for table in ENDED:
         if table.name in tables:
             connection.execute(delete(table))
     if grants.name in tables:
         close_restored(connection, time())
+    if durable_runs.name in tables:
+        park_restored(connection)
     if signed_urls.name in tables:
         revoke_restored(connection, time())
     if known_callers.name in tables:

@@ -23,6 +23,9 @@ BUSY_SECONDS = 30.0
 CHECKPOINT_PAGES = 4000
 """Pages of 4 KiB in SQLite's log until they are moved to the database, which holds up one commit."""
 CONNECT_SECONDS = 5
+IDLE_SECONDS = 3
+"""PostgreSQL ends a session of a server that is idle in a transaction for so long: the locks of a machine that stands
+still would otherwise keep others from taking its runs over."""
 MIGRATION_LOCK = 0x706F7374  # any number, the same for all processes that migrate one database
 MINIMAL_SQLITE = (3, 38, 0)  # from here it reads JSON by ->>
 
@@ -41,6 +44,13 @@ def open_engine(url: str | URL, *, writing: bool, make: bool = True, busy_second
     if PASSWORDLESS in parsed.query:
         return _passwordless(url, parsed)
     return _postgres(parsed, {})
+
+
+def limit_idle(connection: Connection) -> None:
+    """Let PostgreSQL end this session if it stands still in a transaction. What it did not commit is done again."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"SET idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'"))
+        connection.commit()
 
 
 def check_database(url: str) -> bool:

@@ -16,6 +16,8 @@ _OF_ROWS = ("21", "22", "23", "44", "54", "P0")
 _SHOWN = ("08", "0A", "25", "28", "3D", "3F", "42", "53", "55", "57", "58")
 """Classes whose messages name tables, roles and databases, and no values."""
 _SQLITE_OF_ROWS = frozenset({18, 19, 20, 25})  # TOOBIG, CONSTRAINT, MISMATCH, RANGE
+_STOOD_STILL = "25P03"
+"""This process stood still in a transaction (idle_in_transaction_session_timeout): the next session does it again."""
 _SQLITE_AWAY = frozenset({5, 6, 7, 9, 10, 13, 15, 17})  # BUSY, LOCKED, NOMEM, INTERRUPT, IOERR, FULL, PROTOCOL, SCHEMA
 _SQLITE_NEVER = frozenset({3, 8, 11, 14, 26})  # PERM, READONLY, CORRUPT, CANTOPEN, NOTADB
 _CLIENT_SIDE = re.compile(
@@ -101,6 +103,8 @@ def kind_of(error: BaseException) -> Kind:
     if _is_sqlite(error):
         return _kind_of_sqlite(error)
     state = getattr(error, "sqlstate", None) or ""
+    if state == _STOOD_STILL:
+        return Kind.AWAY
     if state.startswith(_OF_ROWS) or (not state and "DataError" in names):
         return Kind.ROW
     if not names.isdisjoint(("ProgrammingError", "NotSupportedError")) or state.startswith(("25", "28")):

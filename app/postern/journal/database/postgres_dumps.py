@@ -167,6 +167,51 @@ def _started(command: Sequence[str], said: IO[bytes]) -> "subprocess.Popen[bytes
     )
 
 
+def dump_rows(url: str, target: Path, tables: Sequence[str]) -> None:
+    """Write a dump of the rows of tables, each named with its schema, to an empty file. Raises DatabaseFault."""
+    named = [f"--table={name}" for name in tables]
+    options = ["--format=custom", "--no-password", "--data-only", *named]
+    run(["pg_dump", *options, f"--file={target}", f"--dbname={_dbname(url)}"], url)
+    with target.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def check_rows(source: Path, tables: Sequence[str]) -> None:
+    """Read a dump of rows to its end. Raises DatabaseFault if it is damaged, or has anything but rows of these
+    tables."""
+    for piece in _pieces(source):
+        if not isinstance(piece, bytes | Encoding) and not _is_of(piece, tables):
+            raise DatabaseFault(f"{source} is no backup of checkpoints: it has other tables")
+
+
+def restore_rows(connection: Connection, source: Path, tables: Sequence[str]) -> None:
+    """Put the rows of a dump into empty tables that are there. No SQL of the dump is executed. Raises DatabaseFault;
+    the transaction then has to end."""
+    driver = connection.connection.driver_connection
+    assert driver is not None  # noqa: S101 - the connection is open
+    rows: Any = None
+    try:
+        with ExitStack() as stack:
+            for piece in _pieces(source):
+                if isinstance(piece, bytes):
+                    rows.write(piece)
+                    continue
+                stack.close()  # ends the rows of the table before
+                if isinstance(piece, Rows) and _is_of(piece, tables):
+                    rows = stack.enter_context(driver.cursor().copy(statement_of(piece)))
+                elif isinstance(piece, Encoding):
+                    connection.execute(text(statement_of(piece)))
+                else:
+                    raise DatabaseFault(f"{source} is no backup of checkpoints: it has other tables")
+    except (DBAPIError, connection.dialect.loaded_dbapi.Error) as error:
+        why = str(getattr(error, "orig", error)).strip().partition("\n")[0]
+        raise DatabaseFault(f"{source} cannot be restored: {why}") from None
+
+
+def _is_of(piece: Piece, tables: Sequence[str]) -> bool:
+    return isinstance(piece, Rows) and f"{piece.schema}.{piece.table}" in tables
+
+
 def move_aside(connection: Connection, schema: str, ready: Callable[[], object] = lambda: None) -> str:
     """Move Postern's tables to a schema of this name, so that a dump can be restored. Empty tables are dropped. Returns
     the schema, "" if none was made. `ready` is called when the tables are locked against writes, and raises if a server

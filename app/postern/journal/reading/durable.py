@@ -50,8 +50,9 @@ def ended_of(connection: Connection, run_ids: Iterable[str]) -> list[str]:
 def _with(record: RunRecord, state: DurableState | None) -> RunRecord:
     if state is None:
         return record
-    if record.state is State.INTERRUPTED and state.phase is not Phase.ENDED:
-        record = replace(record, state=State.WAITING, ended_at=None)
+    if state.phase is not Phase.ENDED:  # its row was read a little earlier than this
+        now = State.RUNNING if state.phase is Phase.RUNNING else State.WAITING
+        record = replace(record, state=now, ended_at=None)
     return replace(record, durable=state)
 
 

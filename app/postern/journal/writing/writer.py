@@ -34,7 +34,7 @@ from tenacity.wait import wait_exponential_jitter
 from postern import collector
 from postern.allocator import return_free_pages
 from postern.errors import DatabaseFault
-from postern.journal.database.engine import file_of, migrate, open_engine
+from postern.journal.database.engine import file_of, limit_idle, migrate, open_engine
 from postern.journal.database.faults import Cause, Refused, cause_of
 from postern.journal.database.sqlite_file import (
     Identity,
@@ -225,6 +225,7 @@ class Writer:
         if self._connection is None:
             self._refuse_another()
             self._connection = engine.connect()
+            limit_idle(self._connection)
             if self._path is not None:
                 self._log_places = places_of_log(self._path)
                 self._log = log_of(self._log_places)
