@@ -14,7 +14,7 @@ class Laptop(BaseModel):
 
 @workflow(access=tenant_users(apps=False), durable=True)
 async def order_laptop(ctx: Context, laptop: Laptop) -> dict[str, str]:
-    """Order a laptop, if lisa approves, and wait until it is there."""
+    """Order a laptop, if a manager approves, and wait until it is there."""
     decision = await ctx.approval("manager", who=specific_users("lisa"), timeout="30d", data=laptop)
     if not decision:
         return {"state": decision.state, "comment": decision.comment}

@@ -48,8 +48,19 @@ def test_list_shows_method_url_and_access_of_each_workflow(postern: Postern):
         "tenant_users(apps=no)",
     ]
     lisa = "c33a0e11-b6a6-4ce1-b2e0-e5fbe1e362d2"
-    assert rows[6][-1] == f"specific_users(lisa={lisa})"
+    assert rows[7][-1] == f"specific_users(lisa={lisa})"
     assert rows[3] == ["hello", "POST", "https://flows.example/triggers/hello", "anonymous", "(open", "to", "anyone)"]
+
+
+def test_check_warns_if_what_durable_runs_keep_is_not_sealed(postern: Postern):
+    """The local tenant has a key. Another tenant needs the name of one."""
+    warned = "POSTERN_DURABLE_KEY_NAME is not set, so what durable runs need to go on"
+    assert warned not in postern("check").stderr
+    result = postern("check", **REAL)
+    assert warned in result.stderr
+    assert "These workflows are durable: order-laptop." in result.stderr
+    key = {"POSTERN_DURABLE_KEY_NAME": "durable-key", "POSTERN_KEY_VAULT_URL": "https://x.vault.azure.net"}
+    assert warned not in postern("check", **REAL, **key, POSTERN_AZURE_CREDENTIAL="managed_identity").stderr
 
 
 def test_check_says_what_the_console_lacks(postern: Postern):
@@ -77,7 +88,7 @@ def test_list_as_json_has_a_shape_for_programs(postern: Postern, folder: Path):
     document = json.loads(result.stdout)
     assert document.keys() == {"workflows", "faults"}
     assert [workflow["name"] for workflow in document["workflows"]] == EXAMPLES
-    assert document["workflows"][6] == {
+    assert document["workflows"][7] == {
         "name": "payroll",
         "methods": ["POST"],
         "url": "http://127.0.0.1:8080/triggers/payroll",
@@ -116,7 +127,7 @@ def test_check_warns_of_a_declared_connection_that_is_not_there(postern: Postern
 def test_check_is_content_with_the_examples_and_names_the_local_tenant(postern: Postern):
     result = postern("check")
     assert result.exit_code == 0
-    assert "10 workflows in workflows, no faulty modules" in result.stderr
+    assert "11 workflows in workflows, no faulty modules" in result.stderr
     assert "the local tenant (POSTERN_TENANT_ID is not set)" in result.stderr
 
 
@@ -133,7 +144,7 @@ def test_check_warns_of_settings_that_are_probably_a_mistake_and_passes(postern:
     more = {"POSTERN_AUDIENCE": "api://real/", "POSTERN_AUTHORITY": "https://contoso.ciamlogin.com"}
     result = postern("check", **REAL | more)
     said = " ".join(result.stderr.split())
-    assert (result.exit_code, said.count("warning ")) == (0, 4)
+    assert (result.exit_code, said.count("warning ")) == (0, 5)
     assert "api://real/ ends with a slash" in said
     assert "POSTERN_CLIENT_ID is not set" in said
     assert f"Set POSTERN_AUTHORITY to https://{REAL['POSTERN_TENANT_ID']}.ciamlogin.com." in said
@@ -160,7 +171,7 @@ def test_check_tells_of_a_name_that_people_does_not_have(postern: Postern):
     """payroll names lisa and issue-badge postern, whom a real tenant's settings do not know yet."""
     result = postern("check", **REAL)
     assert result.exit_code == 1
-    assert "6 workflows in workflows, 2 faulty modules;" in result.stderr
+    assert "7 workflows in workflows, 2 faulty modules;" in result.stderr
     assert all(f'{name} = "<object id>"' in result.stderr for name in ("lisa", "postern"))
 
 

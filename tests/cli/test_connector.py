@@ -53,6 +53,7 @@ def actions(folder: Path) -> list[str]:
                 "Hello",
                 "IssueBadge",
                 "MyProfile",
+                "OrderLaptop",
                 "Payroll",
                 "RegisterVisitor",
                 "RequestLeave",

@@ -13,24 +13,18 @@ from sqlalchemy import select
 from postern.access import Access, Caller, Policy, bind
 from postern.authoring.workflow import Workflow
 from postern.catalog import Trigger
-from postern.durable.approvals import Approvals
-from postern.durable.signals import Signals
-from postern.ids import new_id
 from postern.journal.approvals import Decided, Verdict, decide, find
 from postern.journal.run import actor
 from postern.journal.schema import steps
-from postern.journal.signals import Arrival, Sent
-from tests.durable.host import Host
+from tests.durable.host import TENANT, Host
 
-TENANT = "00000000-0000-4000-8000-000000000001"
-PEOPLE = {"lisa": "00000000-0000-4000-8000-00000000000a", "postern": "00000000-0000-4000-8000-00000000000b"}
+PEOPLE = {
+    "lisa": "00000000-0000-4000-8000-00000000000a",
+    "ada": "00000000-0000-4000-8000-00000000000b",
+    "postern": "00000000-0000-4000-8000-00000000000c",
+}
 LISA = Caller("user", object_id=PEOPLE["lisa"], tenant_id=TENANT, name="Lisa")
-ADA = Caller("user", object_id="00000000-0000-4000-8000-00000000000c", tenant_id=TENANT, name="Ada")
-
-
-def bound(access: Access) -> Policy:
-    """The policy of an access mode in this tenant."""
-    return bind(access, people=PEOPLE, tenants=[TENANT], audiences=["api://postern"])
+ADA = Caller("user", object_id=PEOPLE["ada"], tenant_id=TENANT, name="Ada")
 
 
 class Clock:
@@ -44,8 +38,7 @@ class Clock:
 
 
 class AuthorHost(Host):
-    """Runs that wait are in no server process's memory. `answer` replies for
-    other systems."""
+    """Runs that wait are in no server process's memory. `answer` replies for other systems."""
 
     def __init__(self, url: str) -> None:
         self.clock = Clock()
@@ -55,39 +48,33 @@ class AuthorHost(Host):
     def start(self) -> None:
         """Start an engine, whose clock is the test's."""
         super().start()
-        engine, journal = self.engine, self.journal
+        engine = self.engine
         executions: Any = engine._executions
         services: Any = executions.services
-        durable = services.sleep.__self__
-        waits = durable._waits
-        engine._now = executions._now = durable._now = waits._now = self.clock
-        shared = durable, waits, engine.execution_of, journal.read, journal.write, self.seals
-        self.signals = Signals(*shared, engine.accepted, now=self.clock)
-        approvals = Approvals(*shared, bound, now=self.clock)
-        services = replace(
-            services, wait_for=self.signals.wait_for, approval=approvals.approval, connection=self._connect
-        )
-        engine.use(services, durable.checkpoint)
+        durable, approvals = services.step.__self__, services.approval.__self__
+        for each in (engine, executions, durable, approvals, self.waits, self.signals):
+            each._now = self.clock
+        engine.use(replace(services, connection=self._connect), durable.checkpoint)
 
     def serve(self, *workflows: Workflow, digest: str = "1") -> None:
         """Serve these workflows, and no others, in a tenant with lisa."""
         self.triggers = {
-            each.name: Trigger(each, bound(each.access), Path("test.py"), sha256=digest) for each in workflows
+            each.name: Trigger(each, self._bind(each.access), Path("test.py"), sha256=digest) for each in workflows
         }
 
-    async def waits(self, run_id: str) -> Any:
+    async def let_go(self, run_id: str) -> Any:
         """The row of a run in `durable_runs`, when it waits in no server process's memory."""
 
-        async def let_go() -> Any:
+        async def reached() -> Any:
             row = await self.durable(run_id)
             over = row.wakes_at is not None and row.wakes_at <= self.clock()  # it has not been woken yet
             return row if row.phase == "waiting" and row.owner is None and not over else None
 
-        return await self.until(let_go)
+        return await self.until(reached)
 
     async def let_pass(self, run_id: str, days: float) -> None:
         """When the run waits, so many days pass."""
-        await self.waits(run_id)
+        await self.let_go(run_id)
         self.clock.passed += days * 86400
         self.engine.accepted()
 
@@ -97,25 +84,22 @@ class AuthorHost(Host):
         found = await self.journal.read(lambda connection: connection.execute(query).scalars().all())
         return list(found)
 
-    async def signal(self, run_id: str, name: str, body: str) -> Arrival:
-        """Send a signal to a run, as lisa."""
-        sent = Sent(run_id, new_id(), name, self.clock(), actor(LISA), len(body), body)
-        arrival, _ = await self.signals.send(sent)
-        return arrival
-
     async def asked(self, run_id: str, name: str) -> Any:
         """The approval that a run waits for."""
-        await self.waits(run_id)
+        await self.let_go(run_id)
         return await self.journal.read(partial(find, run_id=run_id, name=name))
 
-    async def decide(self, run_id: str, name: str, *, approved: bool, comment: str = "") -> Verdict:
-        """Decide an approval that a run waits for, as lisa."""
+    async def approve(self, run_id: str, name: str) -> Verdict:
+        """Approve what a run waits for, as lisa."""
         asked = await self.asked(run_id, name)
-        object_id = LISA.object_id
-        decided = Decided(approved, comment, self.clock(), actor(LISA), object_id)
+        decided = Decided(True, "", self.clock(), actor(LISA), LISA.object_id)
         verdict: Verdict = await self.journal.write(partial(decide, approval=asked, decided=decided))
         self.engine.accepted()
         return verdict
 
     def _connect(self, ctx: Any, name: str) -> AsyncClient:
         return AsyncClient(transport=MockTransport(self.answer), base_url=f"https://{name}.example")
+
+    @staticmethod
+    def _bind(access: Access) -> Policy:
+        return bind(access, people=PEOPLE, tenants=[TENANT], audiences=["api://postern"])

@@ -134,8 +134,8 @@ async def test_what_was_drawn_in_a_step_is_the_same_after_the_wait(host: AuthorH
 async def test_a_run_waits_for_a_signal_and_reminds_each_week(host: AuthorHost):
     run_id = await begin(host, "await_delivery", "order 5")
     await host.let_pass(run_id, 7)
-    assert (await host.waits(run_id)).waits_for == "delivered"
-    assert await host.signal(run_id, "delivered", '{"received_by": "the porter"}') is Arrival.ARRIVED
+    assert (await host.let_go(run_id)).waits_for == "delivered"
+    assert await host.send(run_id, '{"received_by": "the porter"}', "delivered") is Arrival.ARRIVED
     assert await result(host, run_id) == {"order": "order 5", "received_by": "the porter"}
 
 
@@ -160,7 +160,7 @@ async def test_what_was_done_is_undone_when_a_later_step_fails(host: AuthorHost,
 
 async def test_a_step_at_the_end_is_taken_up_by_runs_that_sleep(host: AuthorHost):
     run_id = await begin(host, "ship_order", "order 6")
-    await host.waits(run_id)
+    await host.let_go(run_id)
     host.serve(example("ship_order_and_tell"), digest="2")
     await host.let_pass(run_id, 14)
     assert await result(host, run_id) == "parcel of order 6, shipped"
@@ -169,11 +169,11 @@ async def test_a_step_at_the_end_is_taken_up_by_runs_that_sleep(host: AuthorHost
 
 async def test_a_changed_workflow_of_a_new_name_lets_the_old_runs_end(host: AuthorHost):
     run_id = await begin(host, "ship_order", "order 6")
-    await host.waits(run_id)
+    await host.let_go(run_id)
     changed = example("ship_order_checked")
     host.serve(example("ship_order"), changed, digest="2")
     another = await host.accept(changed, b'"order 7"')
-    await host.waits(another)
+    await host.let_go(another)
     await host.let_pass(run_id, 14)
     assert await result(host, run_id) == "parcel of order 6, shipped"
     assert await result(host, another) == "parcel of order 7, shipped"
@@ -182,7 +182,7 @@ async def test_a_changed_workflow_of_a_new_name_lets_the_old_runs_end(host: Auth
 async def test_a_step_in_front_of_the_others_parks_the_runs_that_sleep(host: AuthorHost):
     """As if the checked version had kept the name."""
     run_id = await begin(host, "ship_order", "order 6")
-    await host.waits(run_id)
+    await host.let_go(run_id)
     checked = example("ship_order_checked")
     host.serve(_named(checked, "ship-order"), digest="2")
     await host.let_pass(run_id, 14)
@@ -213,8 +213,8 @@ async def test_an_order_waits_for_lisa_and_for_the_laptop(host: AuthorHost):
     order = order_laptop()
     host.serve(order)
     run_id = await host.accept(order, b'{"model": "X"}', caller=ADA)
-    assert await host.decide(run_id, "manager", approved=True) is Verdict.STANDS
-    await host.signal(run_id, "arrived", "null")
+    assert await host.approve(run_id, "manager") is Verdict.STANDS
+    await host.send(run_id, "null", "arrived")
     assert await result(host, run_id) == {"state": "arrived", "order": f"X {run_id}"}
 
 

@@ -114,7 +114,7 @@ def test_commands_name_the_token_that_they_need(examples: Json):
     }
     for html in (page(examples), page(examples, tokens=tokens)):
         commands = re.findall(r"<code>(curl.*?)</code>", html, re.DOTALL)
-        assert len(commands) == 10
+        assert len(commands) == 11
         for command in commands:
             guarded = not re.search("triggers/(hello|register-visitor)", command)
             assert ("Authorization: Bearer $" in command) is guarded

@@ -39,6 +39,7 @@ def test_each_trigger_is_a_path_with_its_methods(examples: Json, odd: Json):
         "/triggers/hello": ["post"],
         "/triggers/issue-badge": ["post"],
         "/triggers/my-profile": ["post"],
+        "/triggers/order-laptop": ["post"],
         "/triggers/payroll": ["post"],
         "/triggers/register-visitor": ["post"],
         "/triggers/request-leave": ["post"],

@@ -51,7 +51,8 @@ def look(engine, seen, now, beat):
 
 def main():
     """Look at each line."""
-    engine, seen = create_engine(URL), {}
+    engine = create_engine(URL)
+    seen = dict[str, tuple[int, float]]()
     for beat, line in enumerate(sys.stdin):
         print(json.dumps(look(engine, seen, float(line), beat)), flush=True)
 

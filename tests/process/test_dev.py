@@ -101,6 +101,7 @@ def test_the_table_lists_the_examples_with_url_and_access(dev: Server):
         "hello": "anonymous (open to anyone)",
         "issue-badge": "specific_users(postern)",
         "my-profile": "tenant_users(apps=no)",
+        "order-laptop": "tenant_users(apps=no)",
         "payroll": "specific_users(lisa)",
         "register-visitor": "anonymous (open to anyone)",
         "request-leave": "tenant_users(apps=no)",
@@ -306,7 +307,7 @@ def test_without_workflows_it_says_how_to_make_one(tmp_path: Path):
 def test_the_docs_show_every_workflow_with_commands_that_work(dev: Server):
     page = dev.client.get("/docs").text
     commands = [unescape(command) for command in re.findall(r"<code>(curl .*?)</code>", page, re.DOTALL)]
-    assert len(commands) == 10
+    assert len(commands) == 11
     printed = [paste(dev, command.replace("curl", "curl -s -i", 1)) for command in commands]
     assert [text.splitlines()[0] for text in printed if not text.startswith(("HTTP/1.1 20", "HTTP/1.1 424"))] == []
     (number,) = [number for number, text in enumerate(printed) if text.startswith("HTTP/1.1 424")]

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -73,7 +74,7 @@ def test_a_process_of_release_0_1_neither_ends_durable_runs_nor_frees_their_keys
     until(lambda: cluster.running(first))
     for at in (20, 40):
         before = cluster.rows(BEATS)
-        until(lambda before=before: cluster.rows(BEATS) != before)
+        until(partial(_changed, cluster, before))
         assert look(at) == []
     cluster.kill(first)
     look(45)
@@ -91,3 +92,7 @@ def test_a_process_of_release_0_1_neither_ends_durable_runs_nor_frees_their_keys
     )
     assert look(220) == []
     assert [note.what for note in cluster.notes()] == ["0", "0", "1", "2", "3", "4"]
+
+
+def _changed(cluster: Cluster, before: list[tuple[object, ...]]) -> bool:
+    return cluster.rows(BEATS) != before

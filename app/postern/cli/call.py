@@ -9,7 +9,16 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from postern.cli.api_client import As, TokenFile, check_secrecy, given_token, others_could_read, read_file, unreachable
+from postern.cli.api_client import (
+    As,
+    Data,
+    TokenFile,
+    check_secrecy,
+    given_token,
+    others_could_read,
+    sent_data,
+    unreachable,
+)
 from postern.cli.later_result import place_of, result_of
 from postern.cli.terminal import err, out, plain, stop
 from postern.cli.workspace import OPERATOR, Workspace, workspace
@@ -30,9 +39,7 @@ def call(
     ],
     who: As = None,
     no_token: Annotated[bool, typer.Option("--no-token", help="Send no token, as an anonymous caller.")] = False,
-    data: Annotated[
-        str | None, typer.Option("--data", "-d", help="The body as JSON. @FILE reads a file, - standard input.")
-    ] = None,
+    data: Data = None,
     method: Annotated[
         str | None, typer.Option("--method", "-X", help="The HTTP method. Default: the workflow's first.")
     ] = None,
@@ -56,7 +63,7 @@ def call(
     if token:
         check_secrecy(here.server_url)
         headers["Authorization"] = f"Bearer {token}"
-    content = _content(data)
+    content = sent_data(data)
     if content is not None:
         headers["Content-Type"] = "application/json"
     url = f"{here.server_url}/triggers/{trigger}"
@@ -132,16 +139,6 @@ def _json_text(response: Response) -> str:
         return json.dumps(response.json(), indent=2, ensure_ascii=not sys.stdout.isatty())
     except (ValueError, RecursionError):
         return ""
-
-
-def _content(data: str | None) -> bytes | None:
-    if data is None:
-        return None
-    if data == "-":
-        return sys.stdin.buffer.read()
-    if data.startswith("@"):
-        return read_file("--data", data[1:])
-    return data.encode()
 
 
 def _method_and_time(here: Workspace, trigger: str) -> tuple[str, float]:
