@@ -28,6 +28,15 @@ PARKED: Mapping[str, Parked] = {
         "It goes on by itself when the secret in POSTERN_DURABLE_KEY_NAME can be read again in the version that sealed "
         "it.",
     ),
+    Reason.RESTORED: Parked(
+        "the database was restored from a backup",
+        "What it did since the backup is not known. It goes on when an operator resumes it, and repeats steps that "
+        "it completed since then.",
+    ),
+    Reason.LOST: Parked(
+        "the restored backup has no checkpoints of it",
+        "It goes on when an operator resumes it, from its start: completed steps are repeated.",
+    ),
 }
 
 
