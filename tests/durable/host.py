@@ -102,7 +102,7 @@ class Host:
         self.engine = engine = DurableEngine(self.url, new_id(), works, turns)
 
         steps = Steps(journal.note_step, threads=self._of_steps, left=engine.left)
-        self.its_waits = waits = Waits(journal.write, turns, held=held)
+        self.waits = waits = Waits(journal.write, turns, held=held)
         durable = DurableSteps(steps, waits, engine.execution_of, engine.may_begin, self.seals, most, journal.note_step)
         calls = DurableCalls(durable, self, most, journal.note_call)
         shared = (durable, waits, engine.execution_of, journal.read, journal.write, self.seals)

@@ -89,7 +89,7 @@ async def test_a_run_goes_on_with_the_decision(shared_host: Host, approved: bool
 async def test_a_run_that_no_process_has_in_memory_goes_on_with_the_decision(
     shared_host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shared_host.its_waits, "_held", 0.05)  # a run that waits leaves the memory after a moment
+    monkeypatch.setattr(shared_host.waits, "_held", 0.05)  # a run that waits leaves the memory after a moment
     shared_host.serve(asks)
     run_id = await shared_host.accept(asks)
     approval = await asked(shared_host, run_id)

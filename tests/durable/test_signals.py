@@ -54,7 +54,7 @@ async def test_signals_wake_a_run_that_waits_and_are_taken_in_their_order(shared
 async def test_a_run_that_no_process_has_in_memory_goes_on_with_its_signals(
     shared_host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shared_host.its_waits, "_held", 0.05)  # a run that waits leaves the memory after a moment
+    monkeypatch.setattr(shared_host.waits, "_held", 0.05)  # a run that waits leaves the memory after a moment
     shared_host.serve(two)
     run_id = await shared_host.accept(two)
     await waits(shared_host, run_id)

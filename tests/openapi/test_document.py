@@ -174,6 +174,7 @@ ELSEWHERE = {
     *("approval-decided", "unknown-approval", "self-approval", "too-many-signals", "run-not-durable"),
     *("link-exists", "workflow-not-signed", "signing-key-unavailable", "rate-limited", "unknown-finding"),
     *("unknown-revocation", "confirmation-required", "too-many-revocations"),
+    *("run-not-durable", "too-many-signals", "unknown-approval", "approval-decided", "self-approval"),
 }
 """Problems of other pages, of requests that reach no trigger, and of limits that an operator sets."""
 
