@@ -68,7 +68,7 @@ def approval_view(approval: Approval, caller: Caller, data: Body | None = None) 
 
 def listed_view(listed: Listed, caller: Caller, *, whole: bool = False) -> ApprovalView:
     """The approval with its data."""
-    data = json_body(json.dumps(listed.data, ensure_ascii=False), whole=whole) if listed.opened else UNKNOWN_DATA
+    data = UNKNOWN_DATA if listed.data is None else json_body(listed.data, whole=whole)
     return approval_view(listed.approval, caller, data)
 
 
