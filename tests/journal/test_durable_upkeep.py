@@ -19,7 +19,7 @@ from postern.journal.durable_upkeep import (
     take_up_again,
 )
 from postern.journal.run import DURABLE_MOVES, State, before
-from postern.journal.schema import runs, signals
+from postern.journal.schema import runs
 from postern.journal.server_processes import NO_ROW, ServerProcess, beat, interrupt
 from tests.journal.engines import add, all_of, run_row
 
@@ -133,7 +133,6 @@ def test_a_run_that_killed_five_processes_has_failed(engine, state):
     assert json.loads(record["reply_headers"]) == [["content-type", "application/problem+json"]]
     assert record["kept_bytes"] == 1000 + len(record["outputs"])
     assert all_of(engine, durable_runs, "run_id")[0]["request"] == "{}", "to resume it"
-    assert all_of(engine, signals, "id")[0]["body"] is None
 
 
 def test_owners_without_a_row_are_found(engine):

@@ -30,12 +30,12 @@ PARKED: Mapping[str, Parked] = {
     ),
     Reason.RESTORED: Parked(
         "the database was restored from a backup",
-        "What it did since the backup is not known. It goes on when an operator resumes it, and repeats steps that "
-        "it completed since then.",
+        "What it did since the backup is not known. An operator can resume it, from the checkpoints of the backup, or "
+        "cancel it.",
     ),
     Reason.LOST: Parked(
-        "the restored backup has no checkpoints of it",
-        "It goes on when an operator resumes it, from its start: completed steps are repeated.",
+        "the database was restored from a backup without checkpoints",
+        "An operator can cancel it, or resume it: then it repeats all its steps.",
     ),
 }
 

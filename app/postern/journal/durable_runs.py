@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, func, or_, select, text, update
+from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, text, update
 
 from postern.journal.durable_tables import durable_runs
 from postern.journal.run import State, before
@@ -33,6 +33,11 @@ and not those that ran beside them."""
 _CLAIMED = ("run_id", "workflow", "attempt", "digest", "key_version", "request", "deaths", "repeat_from", "repeats")
 _STATE = 2
 """The place of the state in a row of runs."""
+
+
+UNENDED = text("durable_runs.phase <> 'ended'")
+"""The condition of the index by phase. SQLite uses that index only if the query repeats it, and would otherwise look at
+all runs on record."""
 
 
 class Phase(StrEnum):
@@ -252,7 +257,9 @@ _READY: Mapping[str, Any] = {"phase": Phase.READY.value, "owner": None, **_NO_WA
 
 
 def _is(phase: Phase) -> ColumnElement[bool]:
-    return durable_runs.c.phase == phase.value
+    """The condition for runs in a phase other than `ended`. Those that wait have an index of their own."""
+    its = durable_runs.c.phase == phase.value
+    return its if phase is Phase.WAITING else and_(its, UNENDED)
 
 
 def _mine(hold: Hold) -> tuple[ColumnElement[bool], ...]:
@@ -312,7 +319,7 @@ def _suspect(connection: Connection) -> list[str]:
 def _begun(connection: Connection, workflow: str) -> int:
     """How many runs of a workflow have begun and not ended. One that was resumed begins again when it is claimed."""
     table = durable_runs.c
-    open_ones = (table.workflow == workflow, table.attempt > 0, table.phase != "ended")
+    open_ones = (table.workflow == workflow, table.attempt > 0, UNENDED)
     begun = select(func.count()).where(*open_ones, or_(table.phase != "ready", table.repeat_from.is_(None)))
     return connection.execute(begun).scalar_one()
 
