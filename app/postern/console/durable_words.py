@@ -28,6 +28,15 @@ PARKED: Mapping[str, Parked] = {
         "It goes on by itself when the secret in POSTERN_DURABLE_KEY_NAME can be read again in the version that sealed "
         "it.",
     ),
+    Reason.RESTORED: Parked(
+        "the database was restored from a backup",
+        "It is not known what it did after the backup. An operator resumes it, which repeats the steps that ended after "
+        "the backup, or cancels it.",
+    ),
+    Reason.LOST: Parked(
+        "the database was restored from a backup without its checkpoints",
+        "An operator resumes it, which repeats all its steps, or cancels it.",
+    ),
 }
 
 
