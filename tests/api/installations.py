@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,8 +17,12 @@ from starlette.applications import Starlette
 
 from postern.access import Caller, StartedBy
 from postern.api import routes as api
+from postern.api.approval_actions import ApprovalActions, as_it_is
+from postern.api.run_audit import RunAudit
+from postern.api.signal_actions import SendSignal, SignalActions
 from postern.assembly import create_identity, installation_of, load_catalog, tenants
 from postern.assembly.asgi import nothing_here
+from postern.assembly.catalog import binding
 from postern.authoring.request import Request
 from postern.errors import problem
 from postern.http_client import AsyncClient, Response, http_client
@@ -28,6 +32,7 @@ from postern.journal.reading.records import RunRecord
 from postern.journal.run import Run, actor
 from postern.journal.schema import refusals, runs
 from postern.journal.shares import Holder
+from postern.journal.signals import Arrival, Sent, send
 from postern.local_tenant import LocalTenant
 from postern.security.audit.log import AuditLog
 from postern.security.revocation.revocations import Revocations
@@ -59,6 +64,8 @@ async def payroll(ctx: Context) -> str:
 '''
 ANONYMOUS_RUN, ADAS_RUN, LISAS_RUN, RUNNING = (id_number(number) for number in (1, 2, 3, 4))
 UNKNOWN = id_number(99)
+MOST_BODY = 4000
+"""Bytes of a body."""
 T = TypeVar("T")
 
 
@@ -73,6 +80,9 @@ class RunApi:
     go_on: asyncio.Event | None = None
     """If it is set, resubmitted runs end after it."""
     resubmitted: list[tuple[str, Caller]] = field(default_factory=list)
+    came: list[str] = field(default_factory=list)
+    """Runs for which something has come."""
+    audit: AuditLog = field(default_factory=AuditLog)
 
     def token(self, who: str) -> str:
         """A token by what is special about it, or of a person of the local tenant."""
@@ -111,10 +121,25 @@ class RunApi:
             return [tuple(row) for row in connection.execute(select(runs).order_by(runs.c.id))]
 
 
+def clock() -> float:
+    """The server's clock."""
+    return NOON + 60
+
+
+def keeping(write: Callable[[Callable[[Connection], Any]], Awaitable[Any]]) -> SendSignal:
+    """What keeps signals, in place of the durable engine."""
+
+    async def keep(signal: Sent) -> tuple[Arrival, float]:
+        found: tuple[Arrival, float] = await write(partial(send, sent=signal))
+        return found
+
+    return keep
+
+
 @asynccontextmanager
-async def open_run_api(tmp_path: Path, local_tenant: LocalTenant) -> AsyncIterator[RunApi]:
+async def open_run_api(tmp_path: Path, local_tenant: LocalTenant, workflows: str = WORKFLOWS) -> AsyncIterator[RunApi]:
     """The API on a journal in this folder: real tokens, a real database, a catalog of real workflows."""
-    (tmp_path / "examples.py").write_text(WORKFLOWS, encoding="utf-8")
+    (tmp_path / "examples.py").write_text(workflows, encoding="utf-8")
     (tmp_path / "faulty.py").write_text("1 / 0\n", encoding="utf-8")
     settings = settings_for(local_tenant, tmp_path, operators=[local_tenant.directory.people["gil"].object_id])
     engine = open_engine(put_sqlite(tmp_path / "runs.db"), writing=True)
@@ -172,6 +197,8 @@ async def open_run_api(tmp_path: Path, local_tenant: LocalTenant) -> AsyncIterat
             await found.go_on.wait()
         return Run(run_id, catalog.snapshot.triggers["hello"].workflow, caller, Request("POST", "/"), NOON)
 
+    came: list[str] = []
+    log = structlog.get_logger("test")
     catalog = load_catalog(settings)
     revocations = Revocations(clock=lambda: 0.0)
     revocations.apply([], 0.0)
@@ -182,7 +209,8 @@ async def open_run_api(tmp_path: Path, local_tenant: LocalTenant) -> AsyncIterat
     async with http_client(settings.ca_bundle) as keys:
         identity = create_identity(settings, lambda of: partial(fetch_keys, keys, of), revocations)
         revocations.on_revoked(identity.forget)
-        note = AuditLog().note
+        audit = AuditLog()
+        note = audit.note
         own = (local_tenant.tenant_id, settings.client_id or "")
         operators = frozenset(settings.operators)
         revoking = Revoking(revocations, read_freely, run_on, note, *own, operators, lambda: settings.people)
@@ -196,13 +224,24 @@ async def open_run_api(tmp_path: Path, local_tenant: LocalTenant) -> AsyncIterat
             snapshot=lambda: catalog.snapshot,
             installation=installation_of(settings),
             refused=lambda _: True,
-            log=structlog.get_logger("test"),
+            log=log,
             revoking=revoking,
-            now=lambda: NOON + 60,
+            now=clock,
+            signals=SignalActions(keeping(run_on), MOST_BODY, log, clock, RunAudit(note)),
+            approvals=ApprovalActions(
+                read,
+                run_on,
+                binding(settings, lambda: settings.people),
+                as_it_is,
+                came.append,
+                log,
+                clock,
+                RunAudit(note),
+            ),
         )
         app = Starlette(routes=routes, exception_handlers={404: nothing_here, 405: nothing_here})
         app.router.redirect_slashes = False
         async with http_client(base_url="http://postern.test", transport=ASGITransport(app)) as client:
-            found = RunApi(client, engine, local_tenant)
+            found = RunApi(client, engine, local_tenant, came=came, audit=audit)
             yield found
     engine.dispose()

@@ -112,6 +112,21 @@ def finding_record(**members: Any) -> Record:
     }
 
 
+def approval(**members: Any) -> Record:
+    """An approval as the API lists it."""
+    return {
+        "run_id": new_id(),
+        "name": "manager",
+        "workflow": "orders",
+        "data": {"amount": 7},
+        "data_missing": False,
+        "since": "2026-01-31T10:00:00.000Z",
+        "until": None,
+        "begun_elsewhere": False,
+        **members,
+    }
+
+
 def revocation(**members: Any) -> Record:
     """A revocation as the API shows it."""
     return {
@@ -178,6 +193,7 @@ class Keeper:
         self.preferences: list[str] = []
         self.bodies: list[Any] = []
         self.revocations: list[Record] = []
+        self.approvals: list[Record] = []
 
     @property
     def environ(self) -> dict[str, str]:
@@ -193,6 +209,9 @@ class Keeper:
                 Route("/runs/{id}/tree", self._page(self._run)),
                 Route("/runs/{id}/cancel", self._page(self._cancel), methods=["POST"]),
                 Route("/runs/{id}/resubmit", self._page(self._resubmit), methods=["POST"]),
+                Route("/runs/{id}/signals/{name}", self._sent, methods=["POST"]),
+                Route("/runs/{id}/approvals/{name}", self._sent, methods=["POST"]),
+                Route("/approvals", self._page(self._approvals)),
                 Route("/refusals", self._page(self._refusals)),
                 Route("/findings", self._page(self._findings)),
                 Route("/findings/{id}", self._page(self._finding)),
@@ -234,6 +253,19 @@ class Keeper:
     async def _revoked(self, request: Request) -> Response:
         self.bodies.append(await request.json())
         return await self._page(self._revoke)(request)  # type: ignore[no-any-return]
+
+    async def _sent(self, request: Request) -> Response:
+        self.bodies.append((await request.body(), request.headers.get("idempotency-key")))
+        return await self._page(self._take)(request)  # type: ignore[no-any-return]
+
+    def _take(self, request: Request, _: dict[str, str], caller: str, operator: bool) -> Response:
+        if "signals" in request.url.path:
+            return JSONResponse({"name": request.path_params["name"], "sent_at": "2026-01-31T12:00:00.000Z"}, 202)
+        state = "approved" if b"true" in self.bodies[-1][0] else "rejected"
+        return JSONResponse({"state": state, "decided_at": "2026-01-31T12:00:00.000Z"})
+
+    def _approvals(self, _: Request, query: dict[str, str], caller: str, operator: bool) -> Response:
+        return self._part("approvals", self.approvals, query)
 
     def _revoke(self, request: Request, query: dict[str, str], caller: str, operator: bool) -> Response:
         if not operator:

@@ -34,6 +34,14 @@ async def payroll(ctx: Context, month: int):
 async def text(ctx: Context):
     return Reply(200, b"plain \\xff", {"Content-Type": "text/plain"})
 
+async def half(text):
+    return text[: len(text) // 2]
+
+@workflow(durable=True)
+async def long(ctx: Context, body: str):
+    await ctx.sleep(0.01)
+    return {"half": await ctx.step(half, body), "by": ctx.caller.name}
+
 @workflow(access=anonymous())
 async def untrue(ctx: Context):
     return Reply(200, b"{", {"Content-Type": "application/json"})
@@ -151,3 +159,33 @@ def test_a_new_module_answers(call: Postern, postern: Postern, server: Server):
     server.answers("approve-leave", 200, token, json={"name": "Ada"})
     result = call("approve-leave", "--as", "ada", "--data", '{"name": "Ada"}')
     assert (result.exit_code, json.loads(result.stdout)) == (0, {"message": "Hello, Ada!"})
+
+
+def test_the_result_of_a_durable_run_is_waited_for(call: Postern):
+    result = call("long", "--data", '"whole"')
+    assert (result.exit_code, json.loads(result.stdout)) == (0, {"half": "wh", "by": "Ada Okafor"})
+    assert "Accepted as the run" in result.stderr
+    assert "200 OK" in result.stderr
+
+
+def test_without_waiting_the_202_is_printed(call: Postern, postern: Postern):
+    result = call("long", "--data", '"whole"', "--no-wait")
+    accepted = json.loads(result.stdout)
+    assert (result.exit_code, accepted["state"]) == (0, "Waiting")
+    followed = postern("runs", "follow", accepted["id"])
+    assert followed.exit_code == 0
+    assert "ended, attempt 1" in followed.stdout
+
+
+def test_any_recorded_workflow_is_called_asynchronously(call: Postern):
+    result = call("who-am-i", "--async")
+    assert (result.exit_code, json.loads(result.stdout)) == (0, "Ada Okafor")
+    assert "Accepted as the run" in result.stderr
+
+
+def test_a_run_that_succeeded_is_not_resumed(call: Postern, postern: Postern):
+    accepted = json.loads(call("long", "--data", '"whole"', "--no-wait").stdout)
+    assert postern("runs", "follow", accepted["id"]).exit_code == 0
+    refused = postern("runs", "resume", accepted["id"])
+    assert refused.exit_code == 1
+    assert "The run has succeeded. Resubmit it." in refused.stderr

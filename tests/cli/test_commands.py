@@ -10,11 +10,13 @@ from tests.cli.conftest import Postern
 from tests.cli.test_catalog import REAL
 
 COMMANDS = [
-    *("access", "audit", "call", "check", "connections", "database", "dev", "doctor", "explain", "export", "findings"),
+    *("access", "approvals", "audit", "call", "check", "connections", "database", "dev", "doctor", "explain", "export"),
+    "findings",
     *("health", "link", "list", "new", "refusals", "revoke", "runs", "secrets", "serve", "token"),
 ]
 OF_AUDIT = ["export", "key", "list", "verify"]
-OF_RUNS = ["cancel", "follow", "list", "resubmit", "show"]
+OF_RUNS = ["cancel", "follow", "list", "resubmit", "show", "signal"]
+OF_APPROVALS = ["approve", "list", "reject"]
 OF_CONNECTIONS = ["disconnect", "link", "list", "reseal", "test"]
 OF_FINDINGS = ["acknowledge", "list", "show"]
 OF_REVOKE = ["end", "lift", "list"]
@@ -36,6 +38,7 @@ def test_these_are_the_commands(postern: Postern):
     + [["audit", name] for name in OF_AUDIT]
     + [["connections", name] for name in OF_CONNECTIONS]
     + [["findings", name] for name in OF_FINDINGS]
+    + [["approvals", name] for name in OF_APPROVALS]
     + [["revoke", name] for name in OF_REVOKE]
     + [["secrets", name] for name in OF_SECRETS]
     + [["export", name] for name in OF_EXPORT]
@@ -47,6 +50,7 @@ def test_every_command_and_option_says_what_it_is_for(postern: Postern, names: l
     assert sorted(loaded("runs").commands) == OF_RUNS
     assert sorted(loaded("connections").commands) == OF_CONNECTIONS
     assert sorted(loaded("findings").commands) == OF_FINDINGS
+    assert sorted(loaded("approvals").commands) == OF_APPROVALS
     assert sorted(loaded("revoke").commands) == OF_REVOKE
     assert sorted(loaded("secrets").commands) == OF_SECRETS
     assert sorted(loaded("export").commands) == OF_EXPORT

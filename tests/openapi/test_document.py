@@ -162,7 +162,14 @@ def test_a_trigger_has_the_problems_that_it_can_give(odd: Json, path: str, expec
 
 ELSEWHERE = {
     *("bad-request", "bad-filter", "forbidden", "unknown-run", "not-found", "method-not-allowed", "request-timeout"),
-    *("cannot-resubmit", "run-ended", "uri-too-long", "headers-too-large", "unsupported-transfer-coding"),
+    *(
+        "cannot-resubmit",
+        "cannot-resume",
+        "run-ended",
+        "uri-too-long",
+        "headers-too-large",
+        "unsupported-transfer-coding",
+    ),
     *("misdirected-request", "unknown-connection", "connection-shared"),
     *("link-exists", "workflow-not-signed", "signing-key-unavailable", "rate-limited", "unknown-finding"),
     *("unknown-revocation", "confirmation-required", "too-many-revocations"),

@@ -13,7 +13,7 @@ import pytest
 from postern.journal.durable_runs import DEATHS
 from tests.databases import put_sqlite
 from tests.postgres import new_database
-from tests.process.durable_cluster import STEPS, Callers, Cluster, Lag, delays, repeated
+from tests.process.durable_cluster import PHASES, STEPS, Callers, Cluster, Lag, delays, repeated
 from tests.process.postgres import own_postgres
 from tests.process.servers import until
 
@@ -84,11 +84,12 @@ def test_runs_on_sqlite_survive_kills(tmp_path, cluster, campaign, capsys):
     """One server process, which is started again each time."""
     random, runs, kills, freezes = Random(), campaign(20, 300), campaign(1, 8), campaign(0, 1)
     town = cluster(put_sqlite(tmp_path / "postern.db"))
-    callers = Callers(town, pause=campaign(0.0, 0.1))
+    callers = Callers(town, pause=campaign(0.0, 0.05))
     town.start()
     callers.send(runs)
     for number in range(kills):
-        callers.accepted((number + 1) * runs // (kills + 1))
+        share = runs // (kills + 1)
+        callers.accepted((number + 1) * share - share // 2, (number + 1) * share)
         until(partial(town.running, town.servers[0]))
         time.sleep(random.uniform(0, 0.3))
         if number < freezes:
@@ -113,15 +114,17 @@ def test_runs_on_postgresql_survive_kills_freezes_and_a_restart_of_the_database(
         own = stack.enter_context(own_postgres()) if blows > 1 else None
         url = own.url if own else stack.enter_context(new_database(postgres_url))[1]
         town = cluster(url)
+        town.seconds = campaign(0.2, 0.5)
         for _ in range(2 if own is None else 3):
             town.start()
-        callers = Callers(town, pause=campaign(0.0, 0.25))
+        callers = Callers(town, pause=campaign(0.0, 0.05))
         callers.send(runs)
         freezes = 0
         for number in range(blows):
-            callers.accepted((number + 1) * runs // (blows + 1))
+            share = runs // (blows + 1)
+            callers.accepted((number + 1) * share - share // 2, (number + 1) * share)
             victim = random.choice(town.servers)
-            until(partial(town.running, victim))
+            until(partial(town.running, victim), what=lambda: f"{town.states()} {town.rows(PHASES)}")
             if own is not None and number == blows // 2:
                 own.crash()
                 time.sleep(5)

@@ -5,7 +5,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from sqlalchemy import Connection
 from structlog.typing import FilteringBoundLogger
@@ -22,6 +22,7 @@ from postern.journal.reading.queries import find_run_alone
 from postern.journal.reading.records import RunRecord
 from postern.journal.run import actor
 from postern.journal.shares import Holder
+from postern.json_parser import parse
 from postern.plain_text import plain
 from postern.redaction import without_secret_values
 
@@ -59,10 +60,11 @@ class Approver(NamedTuple):
 
 
 class Listed(NamedTuple):
-    """An approval as its approver sees it. `data` is JSON; None if it cannot be opened."""
+    """An approval as its approver sees it: with the value of its `data`, unless that cannot be `opened`."""
 
     approval: Approval
-    data: str | None
+    data: Any
+    opened: bool
 
 
 def is_person(caller: Caller) -> bool:
@@ -164,7 +166,7 @@ class ApprovalActions:
 
     async def shown(self, approval: Approval) -> Listed:
         """An approval as its approver sees it."""
-        return Listed(approval, await self._data(approval, approval.data))
+        return await self._shown(approval, approval.data)
 
     async def decide(self, approver: Approver, approved: bool, comment: str) -> Approval:
         """Write the decision of a person. The first one stands. Raises Problem."""
@@ -182,17 +184,17 @@ class ApprovalActions:
 
     async def _listed(self, found: list[Approval], holder: Holder) -> list[Listed]:
         texts = await self.read(partial(journal.data_of, places=[place_of(each) for each in found]), holder)
-        return [Listed(each, await self._data(each, texts.get(place_of(each)[1:]))) for each in found]
+        return [await self._shown(each, texts.get(place_of(each)[1:])) for each in found]
 
-    async def _data(self, approval: Approval, kept: str | None) -> str | None:
-        """What the approver sees. What does not open now is shown as missing: the others are listed."""
-        if kept is None:
-            return None
+    async def _shown(self, approval: Approval, kept: str | None) -> Listed:
+        """The approval with its data. What does not open now is shown as missing: the others are listed."""
+        column, version = journal.column_of(approval.number), approval.key_version
         try:
-            return await self.unseal(approval.run_id, journal.column_of(approval.number), kept, approval.key_version)
+            if kept is not None:
+                return Listed(approval, parse(await self.unseal(approval.run_id, column, kept, version)), opened=True)
         except Exception as error:
             self.log.warning("approval-data-not-opened", workflow=approval.workflow, cause=type(error).__name__)
-            return None
+        return Listed(approval, None, opened=False)
 
     def _note(self, approver: Approver, state: ApprovalState) -> None:
         """Log it. The id of an anonymous caller's run gives access to it, so it is left out."""

@@ -31,7 +31,6 @@ from postern.ids import is_id
 from postern.journal.approvals import LONGEST_COMMENT
 from postern.journal.durable_runs import NODE
 from postern.journal.reading.cursor import opened, sealed
-from postern.json_parser import parse
 from postern.settings.installation import Installation
 from postern.triggers.reply import Answer, json_reply
 from postern.triggers.secure_transport import Scope
@@ -95,14 +94,14 @@ class ApprovalHandlers:
 
 
 def _listed(listed: Listed) -> dict[str, Any]:
-    """An approval for its approver: no other part of the run. `known` says whether a person is known who began it."""
+    """An approval for its approver: no other part of the run."""
     approval = listed.approval
     return {
         "run_id": approval.run_id,
         "name": approval.name,
         "workflow": approval.workflow,
-        "data": None if listed.data is None else parse(listed.data),
-        "data_missing": listed.data is None,
+        "data": listed.data,
+        "data_missing": not listed.opened,
         "since": when(approval.since),
         "until": when(approval.until),
         "begun_elsewhere": approval.elsewhere,

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from math import isfinite
 from typing import Any
 
 from pydantic_core import to_json
@@ -279,7 +280,8 @@ def _workflow(trigger: Trigger) -> dict[str, Any]:
         "url": f"/triggers/{workflow.name}{workflow.path}",
         "access": trigger.policy.mode,
         "people": people_json(trigger.policy),
-        "timeout": workflow.timeout,
+        "timeout": workflow.timeout if isfinite(workflow.timeout) else None,
+        "durable": workflow.durable,
         "stateless": workflow.stateless,
         "secure_inputs": workflow.secure_inputs,
         "secure_outputs": workflow.secure_outputs,

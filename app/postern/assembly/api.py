@@ -106,6 +106,14 @@ def api_part(
     )
 
 
+def _results(base: Foundation, durable: DurablePart, *, console_on: bool) -> Results:
+    """What replies with the results of runs. Those who wait know at once when a durable run has ended here."""
+    read = base.journal.read
+    waits = ResultWait(partial(read, caller=SERVER))
+    durable.ended.listeners.append(waits.ended)
+    return Results(read, waits, durable.whole, console_on=console_on)
+
+
 def _underway(runs: RunsPart, node: str) -> Underway:
     def underway(run_id: str) -> RunRecord | None:
         run = runs.runner.underway(run_id)
@@ -122,11 +130,3 @@ def _of_waits(base: Foundation, durable: DurablePart, run_audit: RunAudit) -> tu
     )
     signals = SignalActions(durable.send_signal, base.settings.max_body_bytes, base.log, time.time, run_audit)
     return approvals, signals
-
-
-def _results(base: Foundation, durable: DurablePart, *, console_on: bool) -> Results:
-    """What replies with the results of runs. Those who wait know at once when a durable run has ended here."""
-    read = base.journal.read
-    waits = ResultWait(partial(read, caller=SERVER))
-    durable.ended.listeners.append(waits.ended)
-    return Results(read, waits, durable.whole, console_on=console_on)

@@ -10,12 +10,16 @@ from typing import Annotated, Any
 import typer
 
 from postern.access import GUID, default_scope
+from postern.authoring.asked import wait_name
 from postern.cli.terminal import err, plain, program, stop
 from postern.cli.workspace import OPERATOR, Workspace
 from postern.errors import PROBLEMS
 from postern.http_client import URL, AsyncClient, HTTPError, ReadTimeout, Response, http_client
 from postern.loopback import is_loopback
 
+Data = Annotated[
+    str | None, typer.Option("--data", "-d", help="The body as JSON. @FILE reads a file, - standard input.")
+]
 As = Annotated[
     str | None,
     typer.Option("--as", help="Sign in as this person or application of the local tenant. There, default: ada."),
@@ -119,6 +123,14 @@ def record_id(given: str) -> str:
     return found
 
 
+def wait_name_of(given: str) -> str:
+    """The name of a signal or approval, as in a URL. Exits with 2 if it is not valid."""
+    try:
+        return wait_name(given)
+    except ValueError as wrong:
+        stop(f"{wrong}.", 2)
+
+
 def unreachable(url: str, error: HTTPError) -> str:
     """The error for a request without a response. A server that takes too long is not an unreachable one."""
     if isinstance(error, ReadTimeout):
@@ -132,6 +144,17 @@ def read_file(option: str, name: str) -> bytes:
         return Path(name).read_bytes()
     except OSError as error:
         stop(f"{option} {name}: {error.strerror}.", 2)
+
+
+def sent_data(data: str | None) -> bytes | None:
+    """The body that the option --data gives. Exits with 2 if its file cannot be read."""
+    if data is None:
+        return None
+    if data == "-":
+        return sys.stdin.buffer.read()
+    if data.startswith("@"):
+        return read_file("--data", data[1:])
+    return data.encode()
 
 
 class Api:
@@ -158,14 +181,19 @@ class Api:
         path: str,
         query: Mapping[str, str | None] | None = None,
         more: Mapping[str, str] = MappingProxyType({}),
-        body: Record | None = None,
+        body: Record | bytes | None = None,
     ) -> tuple[int, Record]:
-        """The status and the document of the response. `more` are further headers, `body` is sent as JSON."""
+        """The status and the document of the response. `more` are further headers. `body` is sent as JSON; bytes are
+        JSON already."""
         url = self._url + path
         params = {name: value for name, value in (query or {}).items() if value is not None}
         headers = {"Authorization": f"Bearer {self._token()}", "Accept": "application/json", **more}
         try:
-            response = await self._client.request(method, url, params=params, headers=headers, json=body)
+            if isinstance(body, bytes):
+                headers = {"Content-Type": "application/json", **headers}
+                response = await self._client.request(method, url, params=params, headers=headers, content=body)
+            else:
+                response = await self._client.request(method, url, params=params, headers=headers, json=body)
         except HTTPError as error:
             stop(unreachable(url, error), self._exit_code)
         document = _document(response)

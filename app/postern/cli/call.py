@@ -3,12 +3,23 @@
 import asyncio
 import json
 import sys
+from collections.abc import Callable, Mapping
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 
-from postern.cli.api_client import As, TokenFile, check_secrecy, given_token, others_could_read, read_file, unreachable
+from postern.cli.api_client import (
+    As,
+    Data,
+    TokenFile,
+    check_secrecy,
+    given_token,
+    others_could_read,
+    sent_data,
+    unreachable,
+)
+from postern.cli.later_result import place_of, result_of
 from postern.cli.terminal import err, out, plain, stop
 from postern.cli.workspace import OPERATOR, Workspace, workspace
 from postern.http_client import HTTPError, Response, http_client
@@ -28,18 +39,22 @@ def call(
     ],
     who: As = None,
     no_token: Annotated[bool, typer.Option("--no-token", help="Send no token, as an anonymous caller.")] = False,
-    data: Annotated[
-        str | None, typer.Option("--data", "-d", help="The body as JSON. @FILE reads a file, - standard input.")
-    ] = None,
+    data: Data = None,
     method: Annotated[
         str | None, typer.Option("--method", "-X", help="The HTTP method. Default: the workflow's first.")
     ] = None,
+    no_wait: Annotated[
+        bool, typer.Option("--no-wait", help="Do not wait for the result of a durable run: print the 202.")
+    ] = False,
+    respond_async: Annotated[
+        bool, typer.Option("--async", help="Send Prefer: respond-async, so that the run is durable.")
+    ] = False,
     token_file: TokenFile = None,
 ) -> None:
-    """Call a workflow's trigger. The reply's body is printed to standard output, its status to standard error. The exit
-    code is 0 for a 2xx, 1 for any other status."""
+    """Call a workflow's trigger. The reply's body is printed to standard output, its status to standard error. The
+    result of a durable run is waited for. The exit code is 0 for a 2xx, 1 for any other status."""
     here = workspace()
-    headers = {}
+    headers = {"Prefer": "respond-async"} if respond_async else {}
     if no_token and (who, token_file) != (None, None):
         stop("--no-token sends no token: leave out --as and --token-file.", 2)
     if here.local and not no_token and token_file is None and not others_could_read(here.server_url):
@@ -48,15 +63,17 @@ def call(
     if token:
         check_secrecy(here.server_url)
         headers["Authorization"] = f"Bearer {token}"
-    content = _content(data)
+    content = sent_data(data)
     if content is not None:
         headers["Content-Type"] = "application/json"
     url = f"{here.server_url}/triggers/{trigger}"
     method, seconds = (method, SECONDS) if method else _method_and_time(here, trigger)
     try:
-        response = asyncio.run(_send(here, method, url, headers, content, seconds))
+        response = asyncio.run(_send(here, method, url, headers, content, seconds, _later(here, who, token, no_wait)))
     except HTTPError as error:
         stop(unreachable(url, error))
+    except KeyboardInterrupt:
+        raise typer.Exit(1) from None
     _show(response)
     by_token = response.headers.get("www-authenticate", "").startswith("Bearer")
     if response.status_code == 401 and by_token and here.local and token_file is None:
@@ -67,10 +84,32 @@ def call(
 
 
 async def _send(
-    here: Workspace, method: str, url: str, headers: dict[str, str], content: bytes | None, seconds: float
+    here: Workspace,
+    method: str,
+    url: str,
+    headers: dict[str, str],
+    content: bytes | None,
+    seconds: float,
+    later: Callable[[], Mapping[str, str]] | None,
 ) -> Response:
+    """The response. If `later` returns headers for it, the result of a durable run is waited for."""
     async with http_client(here.settings.ca_bundle, proxy=here.settings.way_out, timeout=seconds) as client:
-        return await client.request(method, url, headers=headers, content=content)
+        response = await client.request(method, url, headers=headers, content=content)
+        if later is None or not place_of(response):
+            return response
+        return await result_of(client, here.server_url, response, later)
+
+
+def _later(
+    here: Workspace, who: str | None, token: str | None, no_wait: bool
+) -> Callable[[], Mapping[str, str]] | None:
+    """The headers of requests for the result: None if it is not waited for."""
+
+    def headers() -> Mapping[str, str]:
+        new = here.local.token(who) if here.local is not None and who is not None else token
+        return {"Authorization": f"Bearer {new}"} if new else {}
+
+    return None if no_wait else headers
 
 
 def _show(response: Response) -> None:
@@ -102,17 +141,10 @@ def _json_text(response: Response) -> str:
         return ""
 
 
-def _content(data: str | None) -> bytes | None:
-    if data is None:
-        return None
-    if data == "-":
-        return sys.stdin.buffer.read()
-    if data.startswith("@"):
-        return read_file("--data", data[1:])
-    return data.encode()
-
-
 def _method_and_time(here: Workspace, trigger: str) -> tuple[str, float]:
     """The workflow's first method, and the seconds to wait for its reply."""
     found = here.load().triggers.get(trigger.partition("/")[0])
-    return (found.workflow.methods[0], max(SECONDS, found.workflow.timeout + 10)) if found else ("POST", SECONDS)
+    if found is None:
+        return "POST", SECONDS
+    workflow = found.workflow
+    return workflow.methods[0], SECONDS if workflow.durable else max(SECONDS, workflow.timeout + 10)

@@ -51,7 +51,14 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     ),
     "runs": (
         "runs",
-        "Recorded runs: list, show, cancel, resubmit, follow. Without a subcommand, same as list.",
+        "Recorded runs: list, show, cancel, resubmit, signal, follow. Without a subcommand, same as list.",
+    ),
+    "approvals": (
+        "approvals",
+        (
+            "Decisions that durable runs wait for: list, approve ID NAME, reject ID NAME. Without a subcommand, same "
+            "as list."
+        ),
     ),
     "refusals": (
         "refusals",

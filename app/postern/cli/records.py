@@ -106,6 +106,8 @@ def _facts(run: Record) -> Iterator[tuple[str, str]]:
     yield "started", to_the_millisecond(run.get("started_at"))
     if run.get("ended_at"):
         yield "ended", f"{to_the_millisecond(run['ended_at'])}, after {span(run.get('duration_ms'))}"
+    if isinstance(run.get("durable"), Mapping):
+        yield "durable", _durable(run["durable"])
     error = run.get("error")
     if isinstance(error, Mapping):
         message = error.get("message")
@@ -120,6 +122,17 @@ def _facts(run: Record) -> Iterator[tuple[str, str]]:
     for name, label in (("resubmitted_by", "resubmitted by"), ("cancelled_by", "cancelled by")):
         if isinstance(run.get(name), Mapping):
             yield label, _in_words(run[name])
+
+
+def _durable(state: Mapping[str, Any]) -> str:
+    """Where a durable run is, and what wakes it."""
+    parts = [" ".join(plain(state[name]) for name in ("phase", "reason", "waits_for") if state.get(name))]
+    if state.get("wakes_at"):
+        parts.append(f"until {to_the_second(state['wakes_at'])}")
+    for name, one in (("attempt", "attempt"), ("deaths", "deaths"), ("resumed", "resumed")):
+        if state.get(name):
+            parts.append(f"{one} {plain(state[name])}")
+    return ", ".join(parts)
 
 
 def _caller_name(run: Record) -> str:

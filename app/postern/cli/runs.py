@@ -8,6 +8,7 @@ from typer.core import TyperGroup
 
 from postern.cli.api_client import (
     AsOperator,
+    Data,
     Json,
     Limit,
     Listing,
@@ -18,12 +19,14 @@ from postern.cli.api_client import (
     connected_api,
     record_id,
     say_more,
+    sent_data,
     token_source,
+    wait_name_of,
 )
 from postern.cli.follow import Ended, follow_new, follow_run
 from postern.cli.records import details, heading, line, tree
 from postern.cli.terminal import err, out, print_json, program, stop
-from postern.cli.time_arguments import window
+from postern.cli.time_arguments import to_the_second, window
 from postern.cli.workspace import Workspace, workspace
 from postern.journal.run import State
 
@@ -49,7 +52,7 @@ class ListByDefault(TyperGroup):
 
 commands = typer.Typer(
     cls=ListByDefault,
-    help="Recorded runs: list, show, cancel, resubmit, follow. Without a subcommand, same as list.",
+    help="Recorded runs: list, show, cancel, resubmit, resume, signal, follow. Without a subcommand, same as list.",
     no_args_is_help=False,
 )
 
@@ -139,6 +142,46 @@ def resubmit(run_id: RunId, who: AsOperator = None, token_file: TokenFile = None
 
 
 @commands.command()
+def resume(
+    run_id: RunId,
+    from_start: Annotated[
+        bool, typer.Option("--from-start", help="Repeat all steps, also those that succeeded.")
+    ] = False,
+    who: AsOperator = None,
+    token_file: TokenFile = None,
+) -> None:
+    """Run a durable run again that failed, timed out, was cancelled or is parked: from the step that failed.
+
+    For operators. The run keeps its id and its request, and runs the current code. Calls of the steps that are repeated
+    have new idempotency keys.
+    """
+    found = record_id(run_id)
+    asyncio.run(_post(workspace(), who, token_file, f"/runs/{found}/resume", {"from_start": from_start}))
+    err.print(
+        f"Resumed. To wait for its end: {program()} runs follow {found}", markup=False, highlight=False, soft_wrap=True
+    )
+
+
+@commands.command()
+def signal(
+    run_id: RunId,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The signal that the run waits for.")],
+    data: Data = None,
+    key: Annotated[
+        str | None,
+        typer.Option("--idempotency-key", metavar="KEY", help="With the same key again, the signal arrives once."),
+    ] = None,
+    who: AsOperator = None,
+    token_file: TokenFile = None,
+) -> None:
+    """Send a signal to a durable run: to wake one that waits for it, or for later."""
+    path = f"/runs/{record_id(run_id)}/signals/{wait_name_of(name)}"
+    more = {"Idempotency-Key": key} if key is not None else {}
+    sent = asyncio.run(_send(workspace(), who, token_file, path, sent_data(data), more))
+    err.print(f"Sent at {to_the_second(sent.get('sent_at'))}.", markup=False, highlight=False)
+
+
+@commands.command()
 def follow(
     run_id: Annotated[
         str | None, typer.Argument(metavar="ID", help="The run to wait for. Default: show new runs.")
@@ -203,9 +246,18 @@ async def _get(here: Workspace, who: str | None, token_file: str | None, path: s
         return await api.get(f"/runs/{path}")
 
 
-async def _post(here: Workspace, who: str | None, token_file: str | None, path: str) -> tuple[int, Record]:
+async def _post(
+    here: Workspace, who: str | None, token_file: str | None, path: str, body: Record | None = None
+) -> tuple[int, Record]:
     async with connected_api(here, token_source(here, who, token_file)) as api:
-        return await api.post(path)
+        return await api.request("POST", path, body=body)
+
+
+async def _send(
+    here: Workspace, who: str | None, token_file: str | None, path: str, body: bytes | None, more: dict[str, str]
+) -> Record:
+    async with connected_api(here, token_source(here, who, token_file)) as api:
+        return (await api.request("POST", path, more=more, body=body))[1]
 
 
 async def _resubmit(here: Workspace, who: str | None, token_file: str | None, run_id: str) -> Record:

@@ -21,6 +21,7 @@ from postern.durable.dbos_engine import Checkpoints, Later, Left
 from postern.durable.execution import CURRENT, Execution
 from postern.durable.kept_outcomes import outcome_read, outcome_written
 from postern.durable.payload import Payload, unpacked
+from postern.durable.payload import repeated as of_repeat
 from postern.durable.replies import reply_of
 from postern.durable.turns import Turns
 from postern.durable.works import Works, digest_of
@@ -192,7 +193,7 @@ class Executions:
         except CannotOpen:
             await self._park(claimed, Reason.KEY)
             return None
-        return unpacked(text)
+        return of_repeat(unpacked(text), claimed.repeats or 0)
 
     def _new(self, claimed: Claimed, payload: Payload, trigger: Trigger, checkpoints: Checkpoints) -> Execution:
         run = Run(claimed.run_id, trigger.workflow, payload.caller, payload.request, payload.started_at)

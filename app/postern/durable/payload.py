@@ -2,8 +2,9 @@
 
 import json
 from base64 import b64decode, b64encode
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
+from hashlib import sha256
 from secrets import token_hex
 from typing import Any
 
@@ -33,6 +34,15 @@ class Payload:
     trace_id: str = ""
     secret_of_calls: str = field(default="", repr=False)
     """Under it the keys of the run's calls are made, in hexadecimal: they are the same in each execution."""
+
+
+def repeated(payload: Payload, times: int) -> Payload:
+    """The payload of a run some of whose steps were repeated so many times on purpose: their calls have new keys, so
+    that what was called does not return its earlier reply."""
+    if not times:
+        return payload
+    secret = sha256(f"{payload.secret_of_calls} {times}".encode()).hexdigest()
+    return replace(payload, secret_of_calls=secret)
 
 
 def packed(run: Run, started_by: StartedBy, timeout: float) -> str:

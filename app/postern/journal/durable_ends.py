@@ -156,6 +156,7 @@ def resume(connection: Connection, run_id: str, by: str, *, from_start: bool) ->
         "reason": None,
         "failed_step": None,
         "repeat_from": repeat,
+        "repeats": (row.repeats or 0) + (repeat not in (None, AFTER_LAST)),
         "reply": None,
         "resumed_by": json.dumps([*json.loads(row.resumed_by or "[]"), json.loads(by)]),
     }

@@ -32,7 +32,7 @@ SUSPECT = DEATHS - 1
 and not those that ran beside them."""
 
 COLUMNS = tuple(column.name for column in durable_runs.columns)
-_CLAIMED = ("run_id", "workflow", "attempt", "digest", "key_version", "request", "deaths", "repeat_from")
+_CLAIMED = ("run_id", "workflow", "attempt", "digest", "key_version", "request", "deaths", "repeat_from", "repeats")
 _ONCE = "ON CONFLICT (run_id) DO NOTHING"
 _STATE = 2
 """The place of the state in a row of runs."""
@@ -87,6 +87,7 @@ class Claimed:
     request: str = field(repr=False)
     deaths: int = 0
     repeat_from: int | None = None
+    repeats: int | None = None
 
 
 class Hold(NamedTuple):

@@ -19,6 +19,7 @@ durable_runs = Table(
     Column("wakes_at", Double),  # when it goes on without one; NULL if it waits without a limit
     Column("failed_step", Integer),  # the checkpoint of the step whose error ended the run
     Column("repeat_from", Integer),  # of a resumed run that has not begun again: see `journal.durable_ends`
+    Column("repeats", Integer),  # how often it was resumed so that a step is repeated; NULL for never
     Column("key_version", Text),  # of the key that sealed the request; NULL if it is not sealed
     Column("request", Text),  # what is needed to run it: gone when it has succeeded
     Column("resumed_by", Text),  # JSON: who resumed it, as [tenant, object] pairs; NULL if nobody did

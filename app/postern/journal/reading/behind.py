@@ -24,7 +24,7 @@ def behind(connection: Connection, run_id: str) -> Behind:
     """Who is behind a run. A run that is not recorded here, or not any more, leaves it unknown who began it. So does a
     beginning by a caller who is no person."""
     found: set[str] = set()
-    known, seen, next_ones = True, {run_id}, [run_id]
+    known, person, seen, next_ones = True, False, {run_id}, [run_id]
     while next_ones and len(seen) <= MOST_RUNS:
         rows = connection.execute(
             select(
@@ -40,10 +40,11 @@ def behind(connection: Connection, run_id: str) -> Behind:
             found |= {row.object_id or "", _object_id(row.resubmitted_by), *people_of(row.resumed_by)}
             above = [each for each in (row.parent_run_id, row.resubmitted_from) if each]
             called = row.caller_kind == "application" and above  # an anonymous caller only claims who called it
+            person = person or row.caller_kind == "user"
             known = known and bool(called or row.caller_kind == "user")
             next_ones += [each for each in dict.fromkeys(above) if each not in seen]
             seen.update(above)
-    return Behind(frozenset(found - {""}), known and not next_ones)
+    return Behind(frozenset(found - {""}), known and person and not next_ones)
 
 
 def _object_id(actor: str | None) -> str:

@@ -38,6 +38,7 @@ def _create_durable_runs() -> None:
         sa.Column("wakes_at", sa.Double()),
         sa.Column("failed_step", sa.Integer()),
         sa.Column("repeat_from", sa.Integer()),
+        sa.Column("repeats", sa.Integer()),
         sa.Column("key_version", sa.Text()),
         sa.Column("request", sa.Text()),
         sa.Column("resumed_by", sa.Text()),
