@@ -30,8 +30,8 @@ PARKED: Mapping[str, Parked] = {
     ),
     Reason.RESTORED: Parked(
         "the database was restored from a backup",
-        "What it did after the backup is not known. An operator resumes it, which repeats the steps that ended since, or "
-        "cancels it.",
+        "What it did after the backup is not known. An operator resumes it, which repeats the steps that ended "
+        "since, or cancels it.",
     ),
     Reason.LOST: Parked(
         "the database was restored from a backup without its checkpoints",
