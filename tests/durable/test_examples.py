@@ -11,7 +11,7 @@ import pytest
 from httpx2 import Request, Response
 
 import postern.durable
-from postern import Context, Workflow, workflow
+from postern import Context, Retry, Workflow, workflow
 from postern.journal.approvals import Verdict
 from postern.journal.signals import Arrival
 from tests.databases import put_sqlite
@@ -245,6 +245,21 @@ async def test_finally_runs_at_each_wait_and_except_exception_does_not(host: Aut
     await host.let_pass(run_id, 1)
     await result(host, run_id)
     assert seen == ["finally", "finally"]
+
+
+async def test_neither_a_step_nor_a_def_workflow_waits_for_signals(host: AuthorHost):
+    @workflow(durable=True)
+    def waits_in_a_thread(ctx: Context) -> None:
+        asyncio.run(ctx.wait_for("x"))
+
+    @workflow(durable=True)
+    async def waits_in_a_step(ctx: Context) -> None:
+        await ctx.step(ctx.wait_for, "x", retry=Retry.none())
+
+    host.serve(waits_in_a_thread, waits_in_a_step)
+    for each in (waits_in_a_thread, waits_in_a_step):
+        row = await host.outcome(await host.accept(each))
+        assert (row.state, row.error_type) == ("Failed", "RuntimeError")
 
 
 def order_laptop() -> Workflow:
