@@ -30,12 +30,12 @@ PARKED: Mapping[str, Parked] = {
     ),
     Reason.RESTORED: Parked(
         "the database was restored from a backup",
-        "What it did after the backup is not known. An operator resumes it, which repeats the steps that ended "
-        "since, or cancels it.",
+        "What it did since the backup is not known. An operator can resume it, from the checkpoints of the backup, or "
+        "cancel it.",
     ),
     Reason.LOST: Parked(
-        "the database was restored from a backup without its checkpoints",
-        "An operator resumes it, which repeats all its steps, or cancels it.",
+        "the database was restored from a backup without checkpoints",
+        "An operator can cancel it, or resume it: then it repeats all its steps.",
     ),
 }
 
