@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from postern.durable.dbos_engine import Left
+from postern.durable.checkpoints import Left
 from postern.durable.execution import Execution
 from postern.durable.turns import Turns
 from postern.journal.durable_runs import Reason, begin_wait, end_wait, let_go
