@@ -1,12 +1,16 @@
 """A durable workflow that could not keep its promise, or would keep bodies unsealed, does not load."""
 
+import json
 from pathlib import Path
 
 import pytest
 
+from postern.api.representation import workflows_json
 from postern.assembly import load_catalog
 from postern.authoring import workflow as authoring
+from postern.cli.catalog import unsealed_workflows
 from postern.cli.workspace import local_defaults
+from postern.console.workflow_view import workflow_page
 from postern.local_tenant import LocalTenant
 from postern.settings import load_settings
 from tests.assembly.test_declared_on_behalf_of import settings as with_on_behalf_of
@@ -62,3 +66,23 @@ def test_without_the_extra_a_durable_workflow_is_a_fault_that_names_it(tmp_path:
         load_settings({}, folder=tmp_path, defaults={"workflows": str(tmp_path / "workflows")})
     ).snapshot.faults
     assert "durable=True needs the package dbos: install postern-workflows[durable]" in fault.cause
+
+
+def test_without_a_key_the_durable_workflows_are_named_whose_bodies_are_unsealed(tmp_path: Path):
+    (tmp_path / "later.py").write_text(
+        "from postern import anonymous, workflow\n\n"
+        "@workflow(access=anonymous(), durable=True)\nasync def later(ctx): ...\n\n"
+        "@workflow(access=anonymous())\nasync def now(ctx): ...\n"
+    )
+    settings = load_settings({}, folder=tmp_path, defaults={"workflows": str(tmp_path)})
+    snapshot = load_catalog(settings).snapshot
+    text = unsealed_workflows(settings, snapshot)
+    assert text.startswith("Bodies of durable runs (later) are in the database, unsealed, until the runs succeed")
+    assert unsealed_workflows(settings.model_copy(update={"durable_key_name": "key"}), snapshot) == ""
+    assert b"Infinity" not in workflows_json(snapshot)
+    (durable, inline) = json.loads(workflows_json(snapshot))["workflows"]
+    assert [(each["durable"], each["bodies_unsealed"]) for each in (durable, inline)] == [(True, True), (False, False)]
+    assert not json.loads(workflows_json(snapshot, seals_runs=True))["workflows"][0]["bodies_unsealed"]
+    shown = dict(workflow_page(snapshot.triggers["later"]).options)
+    assert ("unsealed" in shown["Durable"], "Timeout" in shown) == (True, False)
+    assert "are sealed" in dict(workflow_page(snapshot.triggers["later"], seals_runs=True).options)["Durable"]

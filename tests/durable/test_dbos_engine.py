@@ -1,4 +1,4 @@
-"""DBOS in its own thread: it starts and ends with the server, logs no text that holds a secret, connects nowhere."""
+"""DBOS in its own thread: it starts and ends with the server, logs no secrets, and connects nowhere."""
 
 import asyncio
 import logging

@@ -8,10 +8,10 @@ import pytest
 from sqlalchemy import func, insert, select
 
 from postern.errors import DatabaseFault
-from postern.journal.database.downgrade import Loss, downgrade, losses, target
+from postern.journal.database.downgrade import Loss, downgrade, losses, target, unended_runs
 from postern.journal.database.engine import migrate, open_engine, revision_of
 from postern.journal.database.revisions import HEAD, MIGRATIONS
-from postern.journal.schema import calls, refusals, runs
+from postern.journal.schema import calls, durable_runs, refusals, runs
 from tests.process.servers import environment
 from tests.releases import NEWER, OF_0001, RUN, make_database, old_database, say, shape
 
@@ -140,3 +140,16 @@ def test_losses_are_said_in_words():
         "table calls of migration 0002, with 1,234 rows",
         "column runs.colour of migration 0003, with 2 rows",
     ]
+
+
+def test_durable_runs_that_have_not_ended_are_counted_where_their_table_is_lost(new_database_url: str):
+    engine = open_engine(new_database_url, writing=True)
+    migrate(engine)
+    of = {"workflow": "a", "attempt": 1, "deaths": 0, "digest": "d"}
+    with engine.begin() as connection:
+        rows = [{**of, "run_id": phase, "phase": phase} for phase in ("ready", "waiting", "parked", "ended")]
+        connection.execute(insert(durable_runs), rows)
+        before = MIGRATIONS[MIGRATIONS.index("0011_for_0002") - 1]
+        assert unended_runs(connection, losses(connection, HEAD, before)) == 3
+        assert unended_runs(connection, []) == 0
+    engine.dispose()

@@ -135,7 +135,7 @@ class Handlers:
         """The served workflows and the faulty files, for operators."""
         await self._operator(request)
         no_parameters(request.scope["query_string"])
-        return json_reply(200, workflows_json(self.snapshot()))
+        return json_reply(200, workflows_json(self.snapshot(), seals_runs=self.installation.seals_runs))
 
     async def caller(self, request: Request) -> Caller:
         """The caller, by a token for this server. Raises Refused, or Problem `identity-unavailable` or

@@ -71,9 +71,9 @@ def refusals_json(records: Iterable[RefusalRecord], cursor: str | None) -> bytes
     return to_json({"refusals": [_refusal(record) for record in records], "next": cursor}, serialize_unknown=True)
 
 
-def workflows_json(snapshot: Snapshot) -> bytes:
+def workflows_json(snapshot: Snapshot, *, seals_runs: bool = False) -> bytes:
     """All served workflows by name, and the faulty files."""
-    triggers = [_workflow(snapshot.triggers[name]) for name in sorted(snapshot.triggers)]
+    triggers = [_workflow(snapshot.triggers[name], seals_runs=seals_runs) for name in sorted(snapshot.triggers)]
     return to_json({"workflows": triggers, "faults": [fault_json(fault) for fault in snapshot.faults], "next": None})
 
 
@@ -271,7 +271,7 @@ def uses_json(trigger: Trigger) -> dict[str, Any]:
     }
 
 
-def _workflow(trigger: Trigger) -> dict[str, Any]:
+def _workflow(trigger: Trigger, *, seals_runs: bool) -> dict[str, Any]:
     workflow = trigger.workflow
     return {
         "name": workflow.name,
@@ -283,6 +283,7 @@ def _workflow(trigger: Trigger) -> dict[str, Any]:
         "timeout": workflow.timeout if isfinite(workflow.timeout) else None,
         "durable": workflow.durable,
         "stateless": workflow.stateless,
+        "bodies_unsealed": workflow.durable and not seals_runs,
         "secure_inputs": workflow.secure_inputs,
         "secure_outputs": workflow.secure_outputs,
         "max_concurrency": workflow.max_concurrency,

@@ -76,6 +76,7 @@ def installation_of(settings: Settings, server_url: str = "") -> Installation:
         settings.audience,
         frozenset(settings.operators),
         settings.client_id or "",
+        seals_runs=bool(settings.durable_key_name),
     )
 
 

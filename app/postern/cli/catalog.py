@@ -16,7 +16,7 @@ from postern.cli.terminal import describe, err, fail, out, plain, print_faults, 
 from postern.cli.workspace import Workspace, workspace
 from postern.connections.grants.reach import out_of_reach
 from postern.security.findings.alert_workflow import alert_fault
-from postern.settings import load_settings
+from postern.settings import Settings, load_settings
 from postern.settings.audit import check_audit
 from postern.settings.console import missing_for_console
 from postern.settings.grants import check_grants
@@ -70,6 +70,8 @@ def check() -> None:
     found += [*named_workflows(here.settings, snapshot), *_unsealed(snapshot, here)]
     for warning in found:
         err.print(f"[yellow]warning[/] {escape(warning)}.", highlight=False, soft_wrap=True)
+    if unsealed := unsealed_workflows(here.settings, snapshot):
+        err.print(escape(unsealed), highlight=False, soft_wrap=True)
     if missing := missing_for_console(here.settings, here.server_url if here.local else ""):
         err.print(f"The console is off: {escape('; '.join(missing))}.", highlight=False, soft_wrap=True)
     elif not here.local:
@@ -81,6 +83,17 @@ def check() -> None:
     faulty = _count(len(snapshot.faults), "faulty module")
     err.print(f"{served} in {escape(str(here.settings.workflows))}, {faulty}; for {tenant}.", highlight=False)
     raise typer.Exit(1 if snapshot.faults or unfit else 0)
+
+
+def unsealed_workflows(settings: Settings, snapshot: Snapshot) -> str:
+    """What is said of durable workflows without a key, "" if there are none."""
+    names = sorted(name for name, trigger in snapshot.triggers.items() if trigger.workflow.durable)
+    if not names or settings.durable_key_name:
+        return ""
+    return (
+        f"Bodies of durable runs ({', '.join(names)}) are in the database, unsealed, until the runs succeed: "
+        "POSTERN_DURABLE_KEY_NAME is not set."
+    )
 
 
 def list_workflows(

@@ -114,12 +114,16 @@ def downgrade(
             found = revision_of(connection)
             goal = downgrade.target(found, to)
             lost = downgrade.losses(connection, found, goal)
+            unended = downgrade.unended_runs(connection, lost)
         seen = registered_servers(engine)
         if not force:
             refuse_running_servers(engine, "--force continues nevertheless")
         err.print(f"{plain(shown(url))}: from migration {found} back to {goal}.", markup=False, highlight=False)
         for loss in lost:
             err.print(Text.assemble(("lost: ", "bold red"), str(loss)), highlight=False)
+        if unended:
+            line = f"{unended:,} durable runs that have not ended, which are never completed"
+            err.print(Text.assemble(("lost: ", "bold red"), line), highlight=False)
         if not lost:
             err.print("No data will be lost.", highlight=False)
         if not yes:

@@ -28,6 +28,15 @@ PARKED: Mapping[str, Parked] = {
         "It goes on by itself when the secret in POSTERN_DURABLE_KEY_NAME can be read again in the version that sealed "
         "it.",
     ),
+    Reason.RESTORED: Parked(
+        "the database was restored from a backup",
+        "What it did since the backup is not known. An operator can resume it, from the checkpoints of the backup, or "
+        "cancel it.",
+    ),
+    Reason.LOST: Parked(
+        "the database was restored from a backup without checkpoints",
+        "An operator can cancel it, or resume it: then it repeats all its steps.",
+    ),
 }
 
 

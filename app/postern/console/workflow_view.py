@@ -1,6 +1,7 @@
 """Workflows as pages show them. Pure, but for authors' validators, which examples of a body are tried with."""
 
 from dataclasses import dataclass
+from math import isfinite
 
 from postern.catalog import Trigger
 from postern.catalog.snapshot import Fault
@@ -73,16 +74,23 @@ def fault_row(fault: Fault) -> FaultRow:
     return FaultRow(plain(place), cause, fix, fault.still_serving)
 
 
-def workflow_page(trigger: Trigger) -> WorkflowPage:
+UNSEALED = (
+    "Yes. Bodies of its runs are in the database, unsealed, until they succeed: POSTERN_DURABLE_KEY_NAME is not set"
+)
+SEALED = "Yes. Bodies of its runs are sealed in the database until they succeed"
+
+
+def workflow_page(trigger: Trigger, *, seals_runs: bool = False) -> WorkflowPage:
     """One workflow, without its operations."""
     workflow = trigger.workflow
     options = {
         "Networks": ", ".join(workflow.networks),
         "Pages of other origins": ", ".join("any" if each == "*" else each for each in workflow.origins),
-        "Timeout": f"{workflow.timeout:g} s",
+        "Timeout": f"{workflow.timeout:g} s" if isfinite(workflow.timeout) else "",
         "Concurrent runs": f"at most {workflow.max_concurrency}" if workflow.max_concurrency else "",
         "Largest body": f"{workflow.max_body_bytes} bytes" if workflow.max_body_bytes else "",
         "Records": "none: it is stateless" if workflow.stateless else "",
+        "Durable": (SEALED if seals_runs else UNSEALED) if workflow.durable else "",
         "Bodies kept out of records": _secured(trigger),
     }
     return WorkflowPage(

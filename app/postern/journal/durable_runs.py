@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, delete, func, or_, select, text, update
+from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, text, update
 
 from postern.journal.durable_tables import durable_runs
 from postern.journal.run import State, before
 from postern.journal.schema import approvals, nodes, runs, signals
-from postern.journal.writing.rows import COLUMNS as RUN_COLUMNS
 from postern.journal.writing.rows import run_row
 from postern.journal.writing.statements import insert_rows, write_runs
 
@@ -31,11 +30,14 @@ SUSPECT = DEATHS - 1
 """After so many deaths a run is a suspect. Suspects are taken one at a time, so that only those fail that are to blame,
 and not those that ran beside them."""
 
-COLUMNS = tuple(column.name for column in durable_runs.columns)
 _CLAIMED = ("run_id", "workflow", "attempt", "digest", "key_version", "request", "deaths", "repeat_from", "repeats")
-_ONCE = "ON CONFLICT (run_id) DO NOTHING"
-_STATE = 2
+STATE_PLACE = 2
 """The place of the state in a row of runs."""
+
+
+UNENDED = text("durable_runs.phase <> 'ended'")
+"""The condition of the index by phase. SQLite uses that index only if the query repeats it, and would otherwise look at
+all runs on record."""
 
 
 class Phase(StrEnum):
@@ -62,15 +64,6 @@ class Reason(StrEnum):
     """The database is of a backup: what the run did since then is not known."""
     LOST = "checkpoints-missing"
     """The same, and the backup has no checkpoints: the run would begin anew."""
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """What is recorded of a run that is accepted, beside its facts. `request` is sealed if `key_version` is set."""
-
-    digest: str
-    request: str = field(repr=False)
-    key_version: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,40 +98,6 @@ class Parked(NamedTuple):
     workflow: str
     reason: str
     digest: str
-
-
-# Acceptance
-
-
-def accept(connection: Connection, facts: tuple[Any, ...], accepted: Accepted) -> None:
-    """Record a run that waits to be claimed. It may be repeated, also when the run has been claimed."""
-    row = list(run_row(facts, NODE))
-    row[_STATE] = State.WAITING.value
-    insert_rows(connection, runs, RUN_COLUMNS, "ON CONFLICT (id) DO NOTHING", [row])
-    values: dict[str, Any] = dict.fromkeys(COLUMNS)
-    values.update(
-        run_id=facts[0],
-        workflow=facts[1],
-        phase=Phase.READY.value,
-        attempt=0,
-        deaths=0,
-        digest=accepted.digest,
-        key_version=accepted.key_version,
-        request=accepted.request,
-    )
-    insert_rows(connection, durable_runs, COLUMNS, _ONCE, [tuple(values.values())])
-
-
-def remove_unclaimed(connection: Connection, run_id: str) -> bool:
-    """Delete a run that was accepted, unless it has been claimed."""
-    mine = (durable_runs.c.run_id == run_id, durable_runs.c.attempt == 0, _is(Phase.READY))
-    return connection.execute(delete(durable_runs).where(*mine)).rowcount == 1
-
-
-def waiting(connection: Connection, most: int) -> int:
-    """How many runs wait to be claimed, counted up to `most`."""
-    ready = select(durable_runs.c.run_id).where(_is(Phase.READY)).limit(most).subquery()
-    return connection.execute(select(func.count()).select_from(ready)).scalar_one()
 
 
 # Taking runs
@@ -267,7 +226,7 @@ def record_outcome(
     sealed, reply_key_version = reply or (None, None)
     values = {"phase": Phase.ENDED.value, "owner": None, **_NO_WAIT, "failed_step": failed_step}
     values |= {"reply": sealed, "reply_key_version": reply_key_version}
-    if row[_STATE] == State.SUCCEEDED.value:
+    if row[STATE_PLACE] == State.SUCCEEDED.value:
         values |= {"request": None, "key_version": None, "discard": 1}
         connection.execute(update(signals).where(signals.c.run_id == hold.run_id).values(body=None))
     connection.execute(update(durable_runs).where(durable_runs.c.run_id == hold.run_id).values(values))
@@ -303,7 +262,9 @@ _READY: Mapping[str, Any] = {"phase": Phase.READY.value, "owner": None, **_NO_WA
 
 
 def _is(phase: Phase) -> ColumnElement[bool]:
-    return durable_runs.c.phase == phase.value
+    """The condition for runs in a phase other than `ended`. Those that wait have an index of their own."""
+    its = durable_runs.c.phase == phase.value
+    return its if phase is Phase.WAITING else and_(its, UNENDED)
 
 
 def _mine(hold: Hold) -> tuple[ColumnElement[bool], ...]:
@@ -363,7 +324,7 @@ def _suspect(connection: Connection) -> list[str]:
 def _begun(connection: Connection, workflow: str) -> int:
     """How many runs of a workflow have begun and not ended. One that was resumed begins again when it is claimed."""
     table = durable_runs.c
-    open_ones = (table.workflow == workflow, table.attempt > 0, table.phase != "ended")
+    open_ones = (table.workflow == workflow, table.attempt > 0, UNENDED)
     begun = select(func.count()).where(*open_ones, or_(table.phase != "ready", table.repeat_from.is_(None)))
     return connection.execute(begun).scalar_one()
 

@@ -9,7 +9,7 @@ class Installation:
 
     `server_url` may be "/": the server that a document comes from. `tenant_id` is None if the settings name no tenant.
     `audiences` are in the order of the settings. `client_id` is Postern's own, "" if the settings name none.
-    `operators` are object ids.
+    `operators` are object ids. `seals_runs` says whether bodies of durable runs are sealed.
     """
 
     server_url: str = "/"
@@ -19,6 +19,7 @@ class Installation:
     operators: frozenset[str] = frozenset()
     client_id: str = ""
     title: str = "Postern workflows"
+    seals_runs: bool = False
 
     @property
     def tenants(self) -> frozenset[str]:

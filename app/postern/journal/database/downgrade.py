@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Engine, column, func, select, table
 from postern.errors import DatabaseFault
 from postern.journal.database.engine import alembic_config, check_revision, lock_tables, revision_of
 from postern.journal.database.revisions import MIGRATIONS
+from postern.journal.durable_tables import durable_runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,13 @@ def losses(connection: Connection, found: str, to: str) -> list[Loss]:
     gone = MIGRATIONS[MIGRATIONS.index(to) + 1 : MIGRATIONS.index(found) + 1]
     modules = {name: scripts.get_revision(name).module for name in reversed(gone)}
     return [Loss(name, what, _rows(connection, what)) for name, module in modules.items() for what in module.adds]
+
+
+def unended_runs(connection: Connection, losses: list[Loss]) -> int:
+    """How many durable runs that have not ended are among what is lost: they are never completed."""
+    if durable_runs.name not in {loss.what for loss in losses}:
+        return 0
+    return connection.execute(select(func.count()).where(durable_runs.c.phase != "ended")).scalar_one()
 
 
 def downgrade(engine: Engine, to: str, applied: Callable[[str], object] = lambda _: None) -> None:

@@ -1,0 +1,58 @@
+"""Durable runs that are accepted: they wait to be claimed. Operations for the journal's writer."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, delete, func, select
+
+from postern.journal.durable_runs import NODE, Phase
+from postern.journal.durable_tables import durable_runs
+from postern.journal.run import State
+from postern.journal.schema import runs
+from postern.journal.writing.rows import COLUMNS as RUN_COLUMNS
+from postern.journal.writing.rows import run_row
+from postern.journal.writing.statements import insert_rows
+
+COLUMNS = tuple(column.name for column in durable_runs.columns)
+_ONCE = "ON CONFLICT (run_id) DO NOTHING"
+_STATE = RUN_COLUMNS.index("state")
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What is recorded of a run that is accepted, beside its facts. `request` is sealed if `key_version` is set."""
+
+    digest: str
+    request: str = field(repr=False)
+    key_version: str | None = None
+
+
+def accept(connection: Connection, facts: tuple[Any, ...], accepted: Accepted) -> None:
+    """Record a run that waits to be claimed. It may be repeated, also when the run has been claimed."""
+    row = list(run_row(facts, NODE))
+    row[_STATE] = State.WAITING.value
+    insert_rows(connection, runs, RUN_COLUMNS, "ON CONFLICT (id) DO NOTHING", [row])
+    values: dict[str, Any] = dict.fromkeys(COLUMNS)
+    values.update(
+        run_id=facts[0],
+        workflow=facts[1],
+        phase=Phase.READY.value,
+        attempt=0,
+        deaths=0,
+        digest=accepted.digest,
+        key_version=accepted.key_version,
+        request=accepted.request,
+    )
+    insert_rows(connection, durable_runs, COLUMNS, _ONCE, [tuple(values.values())])
+
+
+def remove_unclaimed(connection: Connection, run_id: str) -> bool:
+    """Delete a run that was accepted, unless it has been claimed."""
+    mine = (durable_runs.c.run_id == run_id, durable_runs.c.attempt == 0, durable_runs.c.phase == Phase.READY.value)
+    return connection.execute(delete(durable_runs).where(*mine)).rowcount == 1
+
+
+def waiting(connection: Connection, most: int) -> int:
+    """How many runs wait to be claimed, counted up to `most`."""
+    ready = select(durable_runs.c.run_id).where(durable_runs.c.phase == Phase.READY.value).limit(most).subquery()
+    return connection.execute(select(func.count()).select_from(ready)).scalar_one()
