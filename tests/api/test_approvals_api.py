@@ -167,6 +167,8 @@ async def test_who_resumed_the_run_meanwhile_is_barred(run_api: RunApi):
 )
 async def test_who_sees_the_run_reads_why_it_waits_for_no_decision(run_api: RunApi, values: dict[str, Any], code: str):
     run_api.change(ADAS_RUN, **values)
+    with run_api.engine.begin() as connection:
+        connection.execute(update(durable_runs).values(phase="ended"))
     for who, expected in (("ada", code), ("lisa", "unknown-approval")):
         assert (await decide(run_api, who, name="other")).json()["code"] == expected
 

@@ -19,7 +19,7 @@ from postern.journal.durable_upkeep import (
     take_up_again,
 )
 from postern.journal.run import DURABLE_MOVES, State, before
-from postern.journal.schema import runs, signals
+from postern.journal.schema import runs
 from postern.journal.server_processes import NO_ROW, ServerProcess, beat, interrupt
 from tests.journal.engines import add, all_of, run_row
 
@@ -122,8 +122,6 @@ def test_the_hold_of_a_process_that_comes_back_is_void(engine):
 def test_a_run_that_killed_five_processes_has_failed(engine, state):
     put(engine, durable_row("1", deaths=DEATHS - 1, key_version="v"), state=state, kept_bytes=1000)
     put(engine, durable_row("2", deaths=DEATHS - 2))
-    signal = {"run_id": "1", "id": "s", "name": "go", "sent_at": 1.0, "sent_by": "{}", "size": 2, "body": "{}"}
-    add(engine, signals, signal)
     with engine.begin() as connection:
         assert reap(connection, "a", NO_ROW, 50.0) == Reaped(ready=1, failed=["1"])
     assert of(engine, "1") == ("ended", None, DEATHS, "Failed")
@@ -135,7 +133,6 @@ def test_a_run_that_killed_five_processes_has_failed(engine, state):
     assert json.loads(record["reply_headers"]) == [["content-type", "application/problem+json"]]
     assert record["kept_bytes"] == 1000 + len(record["outputs"])
     assert all_of(engine, durable_runs, "run_id")[0]["request"] == "{}", "to resume it"
-    assert all_of(engine, signals, "id")[0]["body"] is None
 
 
 def test_owners_without_a_row_are_found(engine):

@@ -294,3 +294,17 @@ def lambda_of() -> Any:
         """Run."""
 
     return run
+
+
+def test_a_durable_workflow_keeps_its_202_in_the_definition():
+    """The platform then asks at Location until there is a result."""
+
+    @workflow(durable=True)
+    async def long(ctx, name: str) -> str:
+        """Take long."""
+        return name
+
+    made = make(nasty.triggers(long))
+    validate(made.definition)
+    assert not breaches(made.definition, made.properties)
+    assert {"200", "202"} <= set(operation(made, "Long")["responses"])

@@ -171,8 +171,10 @@ ELSEWHERE = {
         "unsupported-transfer-coding",
     ),
     *("misdirected-request", "unknown-connection", "connection-shared"),
+    *("approval-decided", "unknown-approval", "self-approval", "too-many-signals", "run-not-durable"),
     *("link-exists", "workflow-not-signed", "signing-key-unavailable", "rate-limited", "unknown-finding"),
     *("unknown-revocation", "confirmation-required", "too-many-revocations"),
+    *("run-not-durable", "too-many-signals", "unknown-approval", "approval-decided", "self-approval"),
 }
 """Problems of other pages, of requests that reach no trigger, and of limits that an operator sets."""
 
@@ -225,3 +227,25 @@ def test_it_is_the_same_each_time_and_in_order(odd: Json, tmp_path: Path, own_mo
     again = openapi_document(triggers_of(write(tmp_path / "odd", odd=ODD, other=OTHER)), HERE)
     assert json.dumps(again) == json.dumps(odd)
     assert list(odd["paths"]) == sorted(odd["paths"])
+
+
+LONG = """
+from postern import Context, tenant_users, workflow
+
+@workflow(durable=True)
+async def long(ctx: Context, name: str) -> str:
+    return name
+"""
+
+
+def test_a_durable_trigger_has_a_202_with_the_place_of_its_result(tmp_path: Path):
+    write(tmp_path, long=LONG)
+    document = openapi_document(triggers_of(tmp_path), HERE)
+    validate(deepcopy(document), cls=OpenAPIV31SpecValidator)
+    operation = document["paths"]["/triggers/long"]["post"]
+    accepted = operation["responses"]["202"]
+    assert set(accepted["headers"]) == {"X-Run-Id", "Location", "Retry-After", "Preference-Applied"}
+    assert accepted["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/Accepted"}
+    assert {"$ref": "#/components/parameters/Prefer"} in operation["parameters"]
+    assert operation["responses"]["200"]["content"]["application/json"]["schema"] == {"type": "string"}
+    assert {"durable-key-unavailable", "too-many-runs"} <= codes(document, "/triggers/long")

@@ -159,6 +159,12 @@ class Cluster:
         assert self.stop(server) == 0, server.output
         return self.start()
 
+    def buried(self, server: Server) -> None:
+        """It has ended by itself."""
+        self.servers.remove(server)
+        self.ended.append(server)
+        server.close()
+
     def kill(self, server: Server) -> None:
         """As the kernel does it when memory runs out."""
         self.servers.remove(server)

@@ -5,7 +5,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from sqlalchemy import Connection
 from structlog.typing import FilteringBoundLogger
@@ -60,11 +60,10 @@ class Approver(NamedTuple):
 
 
 class Listed(NamedTuple):
-    """An approval as its approver sees it: with the value of its `data`, unless that cannot be `opened`."""
+    """An approval as its approver sees it. `data` is JSON; None if it cannot be opened."""
 
     approval: Approval
-    data: Any
-    opened: bool
+    data: str | None
 
 
 def is_person(caller: Caller) -> bool:
@@ -191,10 +190,12 @@ class ApprovalActions:
         column, version = journal.column_of(approval.number), approval.key_version
         try:
             if kept is not None:
-                return Listed(approval, parse(await self.unseal(approval.run_id, column, kept, version)), opened=True)
+                text = await self.unseal(approval.run_id, column, kept, version)
+                parse(text)
+                return Listed(approval, text)
         except Exception as error:
             self.log.warning("approval-data-not-opened", workflow=approval.workflow, cause=type(error).__name__)
-        return Listed(approval, None, opened=False)
+        return Listed(approval, None)
 
     def _note(self, approver: Approver, state: ApprovalState) -> None:
         """Log it. The id of an anonymous caller's run gives access to it, so it is left out."""

@@ -31,6 +31,7 @@ from postern.ids import is_id
 from postern.journal.approvals import LONGEST_COMMENT
 from postern.journal.durable_runs import NODE
 from postern.journal.reading.cursor import opened, sealed
+from postern.json_parser import parse
 from postern.settings.installation import Installation
 from postern.triggers.reply import Answer, json_reply
 from postern.triggers.secure_transport import Scope
@@ -100,8 +101,8 @@ def _listed(listed: Listed) -> dict[str, Any]:
         "run_id": approval.run_id,
         "name": approval.name,
         "workflow": approval.workflow,
-        "data": listed.data,
-        "data_missing": not listed.opened,
+        "data": None if listed.data is None else parse(listed.data),
+        "data_missing": listed.data is None,
         "since": when(approval.since),
         "until": when(approval.until),
         "begun_elsewhere": approval.elsewhere,

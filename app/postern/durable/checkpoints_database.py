@@ -41,7 +41,7 @@ def checkpoints_engine(url: str) -> Engine:
 
         return engine
     path.touch(mode=0o600)
-    engine = create_engine(URL.create("sqlite", database=str(path)))
+    engine = create_engine(URL.create("sqlite", database=str(path)), pool_size=2, max_overflow=0)
 
     @event.listens_for(engine, "connect")
     def _settle(connection: Any, _: object) -> None:

@@ -59,7 +59,9 @@ class DurableEngine:
         self._arrived: Counter[str] = Counter()
         self._found: set[Hold] = set()
         self._something = asyncio.Event()
-        self._more = False
+        self._more = self._news = False
+        self._again = self._looked = float("-inf")
+        self._handing_over: set[asyncio.Task[None]] = set()
         self.drain = self._executions.begin_to_stop
         self.check_holds = self._executions.check_holds
         self._served: Mapping[str, Trigger] = {}
@@ -118,6 +120,7 @@ class DurableEngine:
 
     def accepted(self) -> None:
         """Look for runs to claim at once."""
+        self._news = True
         self._something.set()
 
     async def stop(self) -> None:
@@ -131,11 +134,15 @@ class DurableEngine:
 
     async def look(self) -> None:
         """Wake runs, and claim as many as there are turns."""
-        wakes, ready = await self._works.read(partial(has_work, now=self._now()))
-        if wakes:
-            await self._works.write(partial(wake, now=self._now()))
+        now, ready, self._news = self._clock(), self._news, False
+        if not ready or now - self._looked >= EVERY:
+            self._looked = now
+            wakes, found_ready = await self._works.read(partial(has_work, now=self._now()))
+            if wakes:
+                await self._works.write(partial(wake, now=self._now()))
+            ready = ready or wakes or found_ready
         self._more = False
-        while (ready or wakes) and self._executions.takes_more:
+        while ready and self._executions.takes_more and self._clock() >= self._again:
             room = self._turns.free - len(self._claimed)
             if room <= 0:
                 self._more = True
@@ -143,23 +150,29 @@ class DurableEngine:
             suspect = self._probation.may_take(self._clock())
             taking = partial(claim, node=self._node, limits=self._limits(), most=room, suspect=suspect)
             found: list[Claimed] = await self._works.write(taking)
-            await self._begin(found)
+            self._claimed.update({each.run_id: each for each in found})
+            for each in found:
+                self._probation.took(each.run_id, each.deaths, self._clock())
+            handing_over = asyncio.get_running_loop().create_task(self._begin(found))
+            self._handing_over.add(handing_over)
+            handing_over.add_done_callback(self._handing_over.discard)
             if len(found) < room:
                 return
 
     async def _begin(self, found: Sequence[Claimed]) -> None:
-        """Hand runs that were claimed to DBOS, which executes them. Those that it cannot take are put back."""
-        self._claimed.update({each.run_id: each for each in found})
-        for each in found:
-            self._probation.took(each.run_id, each.deaths, self._clock())
+        """Hand runs that were claimed to DBOS, which executes them, while others are claimed. Those that it cannot take
+        are put back, and no others are claimed for a while."""
         left: set[str] = set()
+        cause = "NotTaken"
         try:
             await hand_over(self._dbos, found, left)
-        finally:
-            if back := [self._hold(self._claimed.pop(run_id)) for run_id in left if run_id in self._claimed]:
+        except Exception as error:
+            cause = type(error).__name__
+        if back := [self._hold(self._claimed.pop(run_id)) for run_id in left if run_id in self._claimed]:
+            self._again = self._clock() + IN_TROUBLE
+            log.error("durable-runs-not-handed-over", runs=len(back), cause=cause)
+            with suppress(Problem):  # otherwise `reconcile` does it
                 await self._works.write(partial(put_back, holds=back))
-        if back:
-            raise ConnectionError("runs could not be handed over")
 
     def _hold(self, claimed: Claimed) -> Hold:
         return Hold(claimed.run_id, self._node, claimed.attempt)
@@ -171,7 +184,7 @@ class DurableEngine:
     def _freed(self) -> None:
         """A turn is free: there may be a run for it."""
         if self._more:
-            self._something.set()
+            self.accepted()
 
     # Executions
 
@@ -190,7 +203,9 @@ class DurableEngine:
             log.warning("durable-run-left", run_id=run_id, cause=type(error).__name__)
             return False
         finally:
-            self._arrived -= Counter({run_id: 1})
+            self._arrived[run_id] -= 1
+            if not self._arrived[run_id]:
+                del self._arrived[run_id]
             if self._probation.ended(run_id):
                 self._something.set()
 

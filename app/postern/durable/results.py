@@ -3,7 +3,9 @@
 import inspect
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, get_type_hints
+from weakref import WeakKeyDictionary
 
 from pydantic import TypeAdapter
 from pydantic_core import to_json
@@ -21,7 +23,20 @@ class BadResult(TypeError):
 
 def result_adapter(function: Callable[..., Any]) -> Adapter:
     """What writes and reads the results of a function by its return annotation; None if it has none that says more
-    than JSON."""
+    than JSON. To make one takes as long as a short step."""
+    try:
+        return _KNOWN[function]
+    except (KeyError, TypeError):
+        adapter = _adapter_of(function)
+    with suppress(TypeError):  # nothing can refer to it weakly
+        _KNOWN[function] = adapter
+    return adapter
+
+
+_KNOWN: WeakKeyDictionary[Callable[..., Any], Adapter] = WeakKeyDictionary()
+
+
+def _adapter_of(function: Callable[..., Any]) -> Adapter:
     try:
         hint = get_type_hints(inspect.unwrap(function)).get("return", Any)
     except Exception:  # a name that cannot be resolved here says nothing

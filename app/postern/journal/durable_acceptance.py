@@ -1,11 +1,11 @@
-"""Durable runs that are accepted, and wait to be claimed. Operations for the journal's writer."""
+"""Durable runs that are accepted: they wait to be claimed. Operations for the journal's writer."""
 
 from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, select
 
-from postern.journal.durable_runs import COLUMNS, NODE, STATE_PLACE, Phase
+from postern.journal.durable_runs import NODE, Phase
 from postern.journal.durable_tables import durable_runs
 from postern.journal.run import State
 from postern.journal.schema import runs
@@ -13,8 +13,9 @@ from postern.journal.writing.rows import COLUMNS as RUN_COLUMNS
 from postern.journal.writing.rows import run_row
 from postern.journal.writing.statements import insert_rows
 
+COLUMNS = tuple(column.name for column in durable_runs.columns)
 _ONCE = "ON CONFLICT (run_id) DO NOTHING"
-_READY = durable_runs.c.phase == Phase.READY.value
+_STATE = RUN_COLUMNS.index("state")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class Accepted:
 def accept(connection: Connection, facts: tuple[Any, ...], accepted: Accepted) -> None:
     """Record a run that waits to be claimed. It may be repeated, also when the run has been claimed."""
     row = list(run_row(facts, NODE))
-    row[STATE_PLACE] = State.WAITING.value
+    row[_STATE] = State.WAITING.value
     insert_rows(connection, runs, RUN_COLUMNS, "ON CONFLICT (id) DO NOTHING", [row])
     values: dict[str, Any] = dict.fromkeys(COLUMNS)
     values.update(
@@ -47,11 +48,11 @@ def accept(connection: Connection, facts: tuple[Any, ...], accepted: Accepted) -
 
 def remove_unclaimed(connection: Connection, run_id: str) -> bool:
     """Delete a run that was accepted, unless it has been claimed."""
-    mine = (durable_runs.c.run_id == run_id, durable_runs.c.attempt == 0, _READY)
+    mine = (durable_runs.c.run_id == run_id, durable_runs.c.attempt == 0, durable_runs.c.phase == Phase.READY.value)
     return connection.execute(delete(durable_runs).where(*mine)).rowcount == 1
 
 
 def waiting(connection: Connection, most: int) -> int:
     """How many runs wait to be claimed, counted up to `most`."""
-    ready = select(durable_runs.c.run_id).where(_READY).limit(most).subquery()
+    ready = select(durable_runs.c.run_id).where(durable_runs.c.phase == Phase.READY.value).limit(most).subquery()
     return connection.execute(select(func.count()).select_from(ready)).scalar_one()

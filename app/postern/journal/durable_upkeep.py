@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, and_, func, select, text, upda
 
 from postern.errors import TOO_MANY_CRASHES, problem
 from postern.journal.durable_ends import write_problem
-from postern.journal.durable_runs import DEATHS, NODE, Hold, Phase, set_state
+from postern.journal.durable_runs import DEATHS, NODE, UNENDED, Hold, Phase, set_state
 from postern.journal.durable_tables import durable_runs
 from postern.journal.run import State
 from postern.journal.schema import nodes, runs
@@ -85,7 +85,7 @@ def has_work(connection: Connection, now: float) -> tuple[bool, bool]:
     due = table.phase == Phase.WAITING.value, table.owner.is_(None), table.wakes_at <= now
     wakes, ready = (
         connection.execute(select(table.run_id).where(*which).limit(1)).first() is not None
-        for which in (due, (table.phase == Phase.READY.value,))
+        for which in (due, (table.phase == Phase.READY.value, UNENDED))
     )
     return wakes, ready
 

@@ -5,7 +5,6 @@ still does. Their table is named `nodes`. Its row NODE is no process: each proce
 which have it as their process, are never those of a dead one.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -214,15 +213,15 @@ class ServerProcesses:
         self._seen: dict[str, Seen] = {}
         self._looked_at = clock()
         self._beaten_at = float("-inf")
-        self._beaten = asyncio.Event()
         self._cancelled: set[str] = set()
         self.looks: list[Look] = []
 
     async def run(self) -> None:
         """Beat, watch the other processes and cancel requested runs, until cancelled. An error is logged and followed
-        by another attempt."""
+        by another attempt. Reads that take long hold up no beat."""
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._repeat, self.look, self._beat_every)
+            tasks.start_soon(self._repeat, self.beat, self._beat_every)
+            tasks.start_soon(self._repeat, self.watch, self._beat_every)
             tasks.start_soon(self._repeat, self.pass_on, CANCEL_EVERY)
 
     def beat_age(self) -> float:
@@ -230,19 +229,23 @@ class ServerProcesses:
         first. The others see it later: whoever acts only while this is small acts before they take it for gone."""
         return self._clock() - self._beaten_at
 
-    async def next_beat(self) -> None:
-        """Wait until another beat of this process is committed."""
-        await self._beaten.wait()
-
     async def look(self) -> None:
-        """Beat once, and interrupt the runs of processes that are gone. `known` has those with a row afterwards. Each
-        of `looks` is called before, so that nothing of a process is forgotten with its row."""
+        """Beat once, and watch the others once."""
+        await self.beat()
+        await self.watch()
+
+    async def beat(self) -> None:
+        """Beat once. The first beat registers this process."""
         self.own = replace(self.own, beat=self.own.beat + 1)
         began = self._clock()
         await self._write(partial(beat_and_keep, node=self.own))
         self._beaten_at = began
-        self._beaten.set()
-        self._beaten.clear()
+
+    async def watch(self) -> None:
+        """Interrupt the runs of processes that are gone. `known` has those with a row afterwards. Each of `looks` is
+        called before, so that nothing of a process is forgotten with its row."""
+        if self._beaten_at == float("-inf"):  # then it would not know itself
+            await self.beat()
         found = await self._read(read_processes)
         now = self._clock()
         for look in self.looks:

@@ -44,6 +44,35 @@ IDEMPOTENCY_KEY: Json = {
 }
 
 
+PREFER: Json = {
+    "name": "Prefer",
+    "in": "header",
+    "required": False,
+    "description": "`wait=N` waits up to N seconds for the result, at most 60 (RFC 7240). Else the reply is 202.",
+    "schema": {"type": "string"},
+}
+
+ACCEPTED = "Accepted"
+"""The schema of a 202."""
+
+ACCEPTED_SCHEMA: Json = {
+    "title": "Accepted",
+    "description": "A run that is accepted, and has no result yet.",
+    "type": "object",
+    "required": ["id", "state"],
+    "properties": {
+        "id": {"type": "string", "description": "The id of the run."},
+        "state": {"type": "string", "enum": ["Waiting", "Running"], "description": "The state of the run."},
+    },
+}
+
+LOCATION: Json = {
+    "description": "Where the result of the run is: ask again after Retry-After seconds, until the status is not 202.",
+    "schema": {"type": "string", "format": "uri-reference"},
+}
+PREFERENCE_APPLIED: Json = {"description": "What of Prefer was honoured.", "schema": {"type": "string"}}
+RESULT_IN_TIME = "The result of the workflow: at the Location of the 202, or here if it comes within `Prefer: wait=N`."
+
 SIGNED_URL = "signedUrl"
 """The security scheme of a trigger with signed URLs."""
 
@@ -135,7 +164,9 @@ class Described:
             }
             for name, schema in schemas.items()
         ]
-        return [*in_path, {"$ref": "#/components/parameters/IdempotencyKey"}] if operation.recorded else in_path
+        named = ["IdempotencyKey"] if operation.recorded else []
+        named += ["Prefer"] if operation.later else []
+        return [*in_path, *({"$ref": f"#/components/parameters/{name}"} for name in named)]
 
     def _example_body(self, parameter: BodyParameter, schema: Json) -> Json:
         """An example that the workflow accepts: its own types and validators were asked. Nothing if there is none."""
@@ -177,6 +208,10 @@ class Described:
             "headers": dict(HEADERS),
             "parameters": {"IdempotencyKey": IDEMPOTENCY_KEY},
         }
+        if any(each.later for each in shown):
+            components["parameters"]["Prefer"] = PREFER
+            components["headers"] |= {"Location": LOCATION, "Preference-Applied": PREFERENCE_APPLIED}
+            components["schemas"][ACCEPTED] = ACCEPTED_SCHEMA
         scopes = list(dict.fromkeys(scope for each in shown for scope in self._scopes(each)))
         schemes = {"entra": entra(self._installation, scopes)} if scopes else {}
         if any(each.by_signed_url for each in shown):
@@ -219,13 +254,26 @@ def _responses(operation: Operation, schemas: Schemas) -> Json:
     """The result, then the problems by status, then any other problem."""
     workflow = operation.workflow
     content = {"application/json": {"schema": schemas.of(workflow, RESULT)}}
-    made: Json = {"200": _with_run_id({"description": "The result of the workflow.", "content": content}, operation)}
+    what = RESULT_IN_TIME if operation.later else "The result of the workflow."
+    made: Json = {"200": _with_run_id({"description": what, "content": content}, operation)}
+    if operation.later:
+        made["202"] = _accepted()
     if replies(result_type(workflow)):
         made["2XX"] = _with_run_id({"description": "A result with a status that the workflow chooses."}, operation)
     for status, codes in by_status(codes_of(operation)).items():
         made[str(status)] = {"$ref": f"#/components/responses/{name_of(codes)}"}
     made["default"] = {"$ref": f"#/components/responses/{OTHER}"}
     return made
+
+
+def _accepted() -> Json:
+    """The reply of a durable workflow: the run is accepted."""
+    names = ("X-Run-Id", "Location", "Retry-After", "Preference-Applied")
+    return {
+        "description": "The run is accepted. Its result is at Location: 202 until there is one.",
+        "headers": {name: {"$ref": f"#/components/headers/{name}"} for name in names},
+        "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{ACCEPTED}"}}},
+    }
 
 
 def _with_run_id(response: Json, operation: Operation) -> Json:

@@ -66,6 +66,11 @@ class Operation:
         return not self.workflow.stateless
 
     @property
+    def later(self) -> bool:
+        """Whether the reply is a 202, and the result comes later."""
+        return self.workflow.durable
+
+    @property
     def summary(self) -> str:
         """What it does in a few words, without a full stop at the end."""
         return summary_of(self.workflow)

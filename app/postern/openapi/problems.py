@@ -50,8 +50,12 @@ def _with_typed_body(operation: Operation) -> bool:
     return body is not None and body.adapter is not None
 
 
+def _durable(operation: Operation) -> bool:
+    return operation.later
+
+
 def _limited(operation: Operation) -> bool:
-    return operation.workflow.max_concurrency is not None
+    return operation.workflow.max_concurrency is not None or operation.later
 
 
 OF_TRIGGERS: Mapping[str, Callable[[Operation], bool]] = {
@@ -79,6 +83,7 @@ OF_TRIGGERS: Mapping[str, Callable[[Operation], bool]] = {
     "identity-unavailable": _checked,
     "revocations-unavailable": _guarded,
     "journal-unavailable": _recorded,
+    "durable-key-unavailable": _durable,
     "too-many-calls": _always,
     "shutting-down": _always,
     "timed-out": _always,

@@ -4,18 +4,16 @@ takes, and approvals that have waited for long. A read touches a bounded number 
 from collections import defaultdict
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, select, text, tuple_
+from sqlalchemy import Connection, func, select, tuple_
 
 from postern.ids import id_at
-from postern.journal.durable_runs import Phase
+from postern.journal.durable_runs import UNENDED, Phase
 from postern.journal.durable_tables import approvals, durable_runs
 from postern.journal.reading.activity import Owner
 from postern.journal.schema import runs
 
 MOST_READ = 1000
 MOST_GROUPS = 20
-UNENDED = text("durable_runs.phase <> 'ended'")
-"""The condition of the index by phase: SQLite uses it only if the query repeats it."""
 
 
 @dataclass(frozen=True, slots=True)
