@@ -3,7 +3,7 @@
 import pytest
 
 from postern.console.durable_needs import of_approvals, of_late, of_old_approvals, of_parked
-from postern.console.durable_words import goes_on_words, parked_words, reason_words, waits_words
+from postern.console.durable_words import PARKED, goes_on_words, parked_words, reason_words, waits_words
 from postern.console.run_words import sentence
 from postern.console.waiting_approvals import Waiting
 from postern.journal.durable_runs import Phase, Reason
@@ -99,3 +99,9 @@ def test_the_home_page_says_what_needs_a_person_about_durable_runs():
 )
 def test_a_person_is_told_how_many_approvals_wait(waiting: Waiting | None, said: list[str]):
     assert [need.what for need in of_approvals(waiting)] == said
+
+
+def test_each_reason_to_be_parked_has_its_words():
+    assert set(PARKED) == set(Reason) - {Reason.SLEEP, Reason.SIGNAL, Reason.APPROVAL}
+    for restored in (Reason.RESTORED, Reason.LOST):
+        assert "An operator can" in goes_on_words(state(Phase.PARKED, restored), "pay", NOON)

@@ -11,7 +11,7 @@ import pytest
 from httpx2 import Request, Response
 
 import postern.durable
-from postern import Workflow
+from postern import Context, Retry, Workflow, workflow
 from postern.journal.approvals import Verdict
 from postern.journal.signals import Arrival
 from tests.databases import put_sqlite
@@ -53,9 +53,9 @@ async def host(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Author
 
 async def begin(host: AuthorHost, name: str, body: Any) -> str:
     """The id of a run of an example that was accepted."""
-    workflow = example(name)
-    host.serve(workflow)
-    return await host.accept(workflow, json.dumps(body).encode())
+    its = example(name)
+    host.serve(its)
+    return await host.accept(its, json.dumps(body).encode())
 
 
 async def result(host: AuthorHost, run_id: str) -> Any:
@@ -225,6 +225,41 @@ async def test_lisa_does_not_approve_her_own_order(host: AuthorHost):
     assert (await host.asked(run_id, "manager")).barred == {LISA.object_id}
     await host.let_pass(run_id, 30)
     assert await result(host, run_id) == {"state": "timed-out", "comment": ""}
+
+
+async def test_finally_runs_at_each_wait_and_except_exception_does_not(host: AuthorHost):
+    """As the page says of code between steps."""
+    seen: list[str] = []
+
+    @workflow(durable=True)
+    async def waits(ctx: Context) -> None:
+        try:
+            await ctx.sleep("1d")
+        except Exception:
+            seen.append("except")
+        finally:
+            seen.append("finally")
+
+    host.serve(waits)
+    run_id = await host.accept(waits)
+    await host.let_pass(run_id, 1)
+    await result(host, run_id)
+    assert seen == ["finally", "finally"]
+
+
+async def test_neither_a_step_nor_a_def_workflow_waits_for_signals(host: AuthorHost):
+    @workflow(durable=True)
+    def waits_in_a_thread(ctx: Context) -> None:
+        asyncio.run(ctx.wait_for("x"))
+
+    @workflow(durable=True)
+    async def waits_in_a_step(ctx: Context) -> None:
+        await ctx.step(ctx.wait_for, "x", retry=Retry.none())
+
+    host.serve(waits_in_a_thread, waits_in_a_step)
+    for each in (waits_in_a_thread, waits_in_a_step):
+        row = await host.outcome(await host.accept(each))
+        assert (row.state, row.error_type) == ("Failed", "RuntimeError")
 
 
 def order_laptop() -> Workflow:

@@ -68,7 +68,7 @@ def test_its_figures_are_the_programs():
     text = " ".join(OPERATING.split())
     figures = [
         f"| {BEAT_EVERY:.0f} s |",
-        f"| {FRESH:.0f} s without a beat of its own |",
+        f"| {FRESH:.0f} s without a heartbeat of its own |",
         f"| {SILENCE:.0f} s of silence |",
         f"After {DEATHS} deaths",
         f"after {IDLE_SECONDS} seconds on connections of DBOS",
@@ -81,6 +81,17 @@ def test_its_figures_are_the_programs():
 def test_the_codes_that_it_names_are_the_programs(code: str):
     assert code in PROBLEMS
     assert f"`{code}`" in OPERATING
+
+
+def test_the_events_of_the_log_are_named():
+    written = {
+        event
+        for path in FOLDER.glob("*.py")
+        for event in re.findall(r'(?:log\.\w+|write)\(\s*"([a-z-]+)"', path.read_text("utf-8"))
+    }
+    section = OPERATING.split("| event of the log |")[1].split("\n## ")[0]
+    named = {event for row in section.splitlines() for event in re.findall(r"`([a-z-]+)`", row.partition(" | ")[0])}
+    assert named == written - {"run-ended", "run-abandoned", "blocked-code"}
 
 
 def test_the_file_of_checkpoints_has_the_name_on_the_page():

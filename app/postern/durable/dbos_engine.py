@@ -25,7 +25,7 @@ from dbos._utils import GlobalParams
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from postern.durable.across_loops import Loop, across
+from postern.durable.across_loops import Loop, across, new_event_loop
 from postern.durable.checkpoints_database import checkpoints_engine, checkpoints_url
 from postern.durable.dbos_log import route
 from postern.durable.text_serializer import TextSerializer
@@ -143,7 +143,7 @@ class DbosEngine:
         """Open the database of checkpoints, and make its tables. Raises whatever it raises, and can be called again
         then."""
         home = asyncio.get_running_loop()
-        loop = self._loop = asyncio.new_event_loop()
+        loop = self._loop = new_event_loop()
         self._thread = threading.Thread(target=loop.run_forever, name="durable", daemon=True)
         self._thread.start()
         try:
