@@ -244,9 +244,13 @@ class DurableEngine:
 
 def may_go_on(found: Iterable[Parked], served: Mapping[str, Trigger], *, keys: bool) -> list[str]:
     """The ids of the parked runs that may go on: their workflow is there with other code than the one that they did not
-    fit, or, if `keys`, they are tried again because their key may be there."""
-    return [
-        each.run_id
-        for each in found
-        if (keys if each.reason == Reason.KEY else digest_of(served.get(each.workflow)) not in ("", each.digest))
-    ]
+    fit, or, if `keys`, they are tried again because their key may be there. Runs of a restored backup go on only when
+    an operator resumes them."""
+
+    def fits(run: Parked) -> bool:
+        if run.reason == Reason.KEY:
+            return keys
+        in_code = run.reason in (Reason.MISSING, Reason.CHANGED)
+        return in_code and digest_of(served.get(run.workflow)) not in ("", run.digest)
+
+    return [each.run_id for each in found if fits(each)]
