@@ -13,7 +13,9 @@ import pytest
 from sqlalchemy import event, make_url, text
 
 from postern import anonymous, workflow
+from postern.connections.sealing.sealed_text import CannotOpen
 from postern.durable import dbos_engine
+from postern.durable.seals import NoSeal
 from tests.databases import make_tables
 from tests.durable.host import Host
 from tests.process.postgres import own_postgres
@@ -328,3 +330,39 @@ async def test_a_run_that_nothing_here_runs_is_put_back(durable_host: Host) -> N
     await durable_host.reconcile(run_id)
     assert (await durable_host.outcome(run_id)).state == "Succeeded"
     assert (await durable_host.durable(run_id)).deaths == 0
+
+
+class LostKey(NoSeal):
+    """Seals whose key is gone."""
+
+    gone = True
+
+    async def open(self, run_id: str, column: str, kept: str, key_version: str | None) -> str:
+        """The text, if the key is there."""
+        if self.gone:
+            raise CannotOpen("the version of the key is not there")
+        return kept
+
+
+@pytest.mark.process
+async def test_a_run_whose_key_is_gone_is_parked_and_goes_on_when_it_is_there(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    host = Host(database_url)
+    host.seals = seals = LostKey()
+    await host.open()
+    try:
+        host.serve(work)
+        run_id = await host.accept(work)
+        row = await host.phase(run_id, "parked")
+        assert row.reason == "key-unavailable"
+        seals.gone = False
+        await host.engine.reconcile()
+        assert (await host.durable(run_id)).phase == "parked"  # it is not tried at each look
+        host.engine._keys_tried = float("-inf")
+        Seen.open.set()
+        await host.engine.reconcile()
+        await ends_once(host, run_id)
+    finally:
+        await host.close()
