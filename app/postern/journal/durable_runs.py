@@ -226,10 +226,14 @@ def record_outcome(
     sealed, reply_key_version = reply or (None, None)
     values = {"phase": Phase.ENDED.value, "owner": None, **_NO_WAIT, "failed_step": failed_step}
     values |= {"reply": sealed, "reply_key_version": reply_key_version}
-    if row[STATE_PLACE] == State.SUCCEEDED.value:
+    succeeded = row[STATE_PLACE] == State.SUCCEEDED.value
+    if succeeded:
         values |= {"request": None, "key_version": None, "discard": 1}
-        connection.execute(update(signals).where(signals.c.run_id == hold.run_id).values(body=None))
+    # First of all: who sends signals or decides locks this row first too.
     connection.execute(update(durable_runs).where(durable_runs.c.run_id == hold.run_id).values(values))
+    if succeeded:
+        connection.execute(update(signals).where(signals.c.run_id == hold.run_id).values(body=None))
+        connection.execute(update(approvals).where(approvals.c.run_id == hold.run_id).values(data=None))
     end_approvals(connection, hold.run_id)
     write_runs(connection, [row])
     return True
