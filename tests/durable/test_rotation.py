@@ -51,5 +51,6 @@ async def test_a_run_goes_on_over_a_rotation_and_is_parked_while_its_version_is_
     assert (await durable_host.phase(lost, "parked")).reason == "key-unavailable"
     assert (await durable_host.row(lost)).state == "Waiting"
     ring.keys = {"v1": gone, **ring.keys}
+    await durable_host.engine.reconcile()
     assert (await durable_host.outcome(lost)).outputs == '["1","c"]'
     assert DONE == ["one"] * 3
