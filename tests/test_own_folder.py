@@ -91,3 +91,10 @@ def test_a_folder_that_cannot_be_written_in_is_no_error(tmp_path: Path, monkeypa
     monkeypatch.setattr("postern.own_folder.os.open", fails)
     make_folder(tmp_path / "new", ["*"])
     assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_checkpoints_of_durable_runs_are_kept_from_git_like_the_database(project: Path):
+    make_folder(project, names_of_database(project / "postern.db"))
+    for name in ("postern.db", "postern-durable.db", "postern-durable.db-wal", ".postern-durable.db-x.partial"):
+        (project / name).touch()
+    assert not [name for name in added(project) if "postern" in name]

@@ -29,10 +29,15 @@ def make_folder(folder: Path, own: Iterable[str]) -> None:
 
 
 def names_of_database(path: Path) -> tuple[str, ...]:
-    """Patterns of the names of a SQLite database: with its log, unfinished copies, and databases moved aside. The local
-    tenant may be beside it."""
-    name = escape(path.name)
-    return f"{name}*", f".{name}*", TENANT_FOLDER
+    """Patterns of the names of a SQLite database: with its log, unfinished copies, and databases moved aside, and the
+    same of the checkpoints of durable runs. The local tenant may be beside it."""
+    name, checkpoints = escape(path.name), escape(beside(path, "durable").name)
+    return f"{name}*", f".{name}*", f"{checkpoints}*", f".{checkpoints}*", TENANT_FOLDER
+
+
+def beside(path: Path, what: str) -> Path:
+    """The file beside a database that has a part of it: postern-durable.db beside postern.db."""
+    return path.with_name(f"{path.stem}-{what}{path.suffix}")
 
 
 def _named(child: Path, patterns: list[str]) -> bool:

@@ -27,6 +27,8 @@ param config string = ''
 param grantsKeyName string = ''
 @description('The name in the vault of the key that signs the audit log. Empty without one.')
 param auditKeyName string = ''
+@description('The name in the vault of the key that seals durable runs. Empty: their bodies are in the database as they are.')
+param durableKeyName string = ''
 @description('`true` if main.bicep made the larger database.')
 param production string = 'false'
 param minReplicas int = 2
@@ -54,7 +56,8 @@ var settings = {
 var options = union(
   empty(config) ? {} : {POSTERN_CONFIG: config},
   empty(grantsKeyName) ? {} : {POSTERN_GRANTS_KEY_NAME: grantsKeyName},
-  empty(auditKeyName) ? {} : {POSTERN_AUDIT_KEY_NAME: auditKeyName}
+  empty(auditKeyName) ? {} : {POSTERN_AUDIT_KEY_NAME: auditKeyName},
+  empty(durableKeyName) ? {} : {POSTERN_DURABLE_KEY_NAME: durableKeyName}
 )
 
 module app 'br/public:avm/res/app/container-app:0.23.0' = {

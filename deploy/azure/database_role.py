@@ -45,7 +45,7 @@ def main() -> None:
         if not server.execute(DATABASE_EXISTS, {"database": DATABASE}).scalar():
             server.execute(text(f"CREATE DATABASE {DATABASE}"))
         server.execute(text(f"REVOKE ALL ON DATABASE {DATABASE} FROM PUBLIC"))
-        server.execute(text(f"GRANT CONNECT, TEMPORARY ON DATABASE {DATABASE} TO {quoted}"))
+        server.execute(text(f"GRANT CONNECT, CREATE, TEMPORARY ON DATABASE {DATABASE} TO {quoted}"))
     with connected(url, DATABASE) as postern:
         postern.execute(text(f"GRANT USAGE, CREATE ON SCHEMA public TO {quoted}"))
     print(f"The database {DATABASE} exists, and the role {role} may make its tables.")

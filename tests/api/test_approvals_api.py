@@ -30,7 +30,7 @@ from postern.api.approval_actions import MOST_EXAMINED, check_approver, cursor_p
 from postern.errors import Problem
 from postern.http_client import Response
 from postern.journal.approvals import Approval
-from postern.journal.audit_event import Kind
+from postern.journal.audit_event import FIELDS, Kind
 from postern.journal.durable_runs import NODE
 from postern.journal.durable_tables import approvals, durable_runs
 from postern.local_tenant import LocalTenant
@@ -87,6 +87,7 @@ async def test_the_decision_of_an_approver_stands_and_wakes_the_run(run_api: Run
     assert row(run_api).state == "rejected"
     assert run_api.came == [ADAS_RUN]
     (event,) = run_api.audit.take()
+    assert set(event.fields) == set(FIELDS[Kind.APPROVAL_DECIDED])
     assert (event.kind, event.fields["decision"]) == (Kind.APPROVAL_DECIDED, "rejected")
     assert logs[-1]["event"] == "approval-decided"
     assert "marker" not in f"{logs}{event}"

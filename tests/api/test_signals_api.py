@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from postern.authoring.workflow import MAX_ELEMENTS
 from postern.http_client import Response
-from postern.journal.audit_event import Kind
+from postern.journal.audit_event import FIELDS, Kind
 from postern.journal.durable_tables import durable_runs, signals
 from postern.journal.signals import MOST
 from postern.local_tenant import LocalTenant
@@ -112,6 +112,7 @@ async def test_a_signal_is_kept_with_its_sender_and_its_body_and_noted_without_i
     assert '"Ada' in row.sent_by
     assert [line["event"] for line in logs][-1:] == ["signal-sent"]
     (event,) = run_api.audit.take()
+    assert set(event.fields) == set(FIELDS[Kind.SIGNAL_SENT])
     assert (event.kind, event.fields["signal"], event.fields["run"]) == (Kind.SIGNAL_SENT, "go", ADAS_RUN)
     assert "marker" not in f"{logs}{event}"
 

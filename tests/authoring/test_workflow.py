@@ -149,6 +149,8 @@ async def generating_async(ctx: Context) -> Any:
     [
         (lambda: loosely(durable=True, stateless=True), "exclude each other"),
         (lambda: loosely(signals=tenant_users()), "needs durable=True"),
+        (lambda: loosely(durable=True, signals=anonymous(signed=True))(named("x")), "has no signed URL"),
+        (lambda: loosely(durable=True, signals="lisa")(named("x")), "not an access mode"),
         (lambda: loosely(Order), "decorates a function"),
         (lambda: loosely(functools.partial(named("x"))), "decorates a function"),
         (lambda: loosely(loosely(named("x"))), "not Workflow"),

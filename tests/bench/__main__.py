@@ -16,6 +16,7 @@ from postern.local_tenant import LocalTenant, serve
 from tests.bench.chain import measure_chain
 from tests.bench.cost import measure_cost
 from tests.bench.databases import count_runs, size
+from tests.bench.durable import LATER, MOST_WAITING, measure_durable, measure_sleeping
 from tests.bench.flood import measure_flood
 from tests.bench.load import Kind, Measured, client, rounds
 from tests.bench.servers import ON_RECORD, WORKFLOW, bare, postern
@@ -45,7 +46,8 @@ def main() -> int:
             f"start to first authenticated answer: {server.started:.2f} s ({on_new_database:.2f} s on a new database)"
         )
         recorded = [Kind("recorded", server, ON_RECORD)]
-        if options.postgres and (url := _postgres(stack)):
+        url = _postgres(stack) if options.postgres else ""
+        if url:
             beside = stack.enter_context(postern(local, token, free_port(), url))
             recorded.append(Kind("on PostgreSQL", beside, ON_RECORD))
         kinds = [Kind("bare", starlette, WORKFLOW), Kind("stateless", server, WORKFLOW), *recorded]
@@ -55,6 +57,22 @@ def main() -> int:
         console.print(f"memory: {before:.0f} MiB after the start, {server.memory:.0f} MiB after the load")
         if options.chain:
             measure_chain(server, token, rounds=options.rounds or 5, requests=options.chain, console=console)
+        if options.durable:
+            waiting = {"POSTERN_DURABLE_WAITING": str(MOST_WAITING)}
+            elsewhere = f"sqlite:///{folder / 'durable.db'}"
+            accepting = stack.enter_context(postern(local, token, free_port(), elsewhere, "--role", "http", **waiting))
+            measure_durable(
+                kinds[0],
+                Kind("202", accepting, LATER),
+                url,
+                rounds=options.rounds or 5,
+                seconds=options.seconds,
+                runs=options.durable,
+                console=console,
+                token=token,
+            )
+        if options.sleeping:
+            measure_sleeping(options.sleeping, options.seconds, console)
         if options.cost:
             measure_cost(kinds, options.connections, options.cost, token, console)
         if options.memory:
@@ -80,6 +98,8 @@ def _options() -> argparse.Namespace:
     add("--seconds", type=int, default=4, help="of one measurement (4)")
     add("--postgres", action=argparse.BooleanOptionalAction, default=True, help="also on a PostgreSQL of its own")
     add("--chain", type=int, default=320, metavar="N", help="also N chains of three workflows a round (320); 0: none")
+    add("--durable", type=int, default=300, metavar="N", help="also N durable runs of each kind a round (300); 0: none")
+    add("--sleeping", type=int, nargs="?", const=10_000, metavar="N", help="also what N sleeping durable runs cost")
     add("--cost", type=int, nargs="?", const=50_000, metavar="N", help="also what one of N requests costs (50000)")
     add("--memory", type=int, metavar="N", help="also the memory during N requests of each kind, say 1000000")
     add("--flood", type=int, nargs="?", const=100_000, metavar="N", help="also beside N refused requests (100000)")

@@ -18,6 +18,7 @@ from dbos import DBOS, SetWorkflowID
 from sqlalchemy import text
 
 from postern import anonymous, workflow
+from postern.durable.across_loops import new_event_loop
 from postern.durable.checkpoints_database import checkpoints_engine, checkpoints_url
 from postern.durable.dbos_engine import THREADS
 from postern.durable.dbos_log import route
@@ -187,4 +188,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:  # the server's
+        runner.run(main())

@@ -61,8 +61,8 @@ def bare(token: str, port: int) -> Iterator[Server]:
 
 
 @contextmanager
-def postern(local: LocalTenant, token: str, port: int, database: str) -> Iterator[Server]:
-    """Postern with a database."""
+def postern(local: LocalTenant, token: str, port: int, database: str, *options: str, **more: str) -> Iterator[Server]:
+    """Postern with a database, options of its command, and more settings."""
     settings = {
         "POSTERN_TENANT_ID": local.tenant_id,
         "POSTERN_AUDIENCE": f"{local.audience},{local.client_id}",
@@ -80,8 +80,9 @@ def postern(local: LocalTenant, token: str, port: int, database: str) -> Iterato
         "AZURE_CLIENT_ID": local.client_id,
         "AZURE_CLIENT_SECRET": local.client_secret(OWN_APPLICATION),
         "POSTERN_LOG_FORMAT": "json",
+        **more,
     }
-    with _running([sys.executable, "-m", "postern", "serve"], settings, token, port, database) as server:
+    with _running([sys.executable, "-m", "postern", "serve", *options], settings, token, port, database) as server:
         yield server
 
 

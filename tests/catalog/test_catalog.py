@@ -529,3 +529,19 @@ def test_any_edits_keep_the_promises(
     served_names = {name: trigger.workflow(None) for name, trigger in folder.catalog.snapshot.triggers.items()}
     assert served_names == {name: trigger.workflow(None) for name, trigger in fresh.triggers.items()}
     assert folder.faults == fresh.faults == ()
+
+
+def test_who_may_send_signals_is_bound_with_who_may_call(folder: Folder):
+    """A name in `signals=` that is nobody's is a fault, like one in `access=`."""
+    body = """
+    @workflow(access=anonymous(), durable=True, signals={signals})
+    async def waits(ctx: Context): ...
+    """
+    folder.put("a.py", body.format(signals="anonymous()"))
+    assert isinstance(folder.catalog.snapshot.triggers["waits"].signals, Open)
+    folder.put("a.py", body.format(signals="None"))
+    assert folder.catalog.snapshot.triggers["waits"].signals is None
+    folder.put("a.py", body.format(signals='specific_users("nobody")'))
+    [fault] = folder.faults
+    assert "'nobody'" in fault.cause
+    assert folder.catalog.snapshot.triggers["waits"].signals is None

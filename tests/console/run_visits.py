@@ -225,6 +225,7 @@ async def open_run_console(folder: Path, database_url: str) -> AsyncIterator[Run
         "client_id": CLIENT,
         "audience": ["api://postern"],
         "people": {"lisa": LISA},
+        "auth_contexts": {"strong": "c1"},
         "workflows": str(folder),
         "database_url": database_url,
     }

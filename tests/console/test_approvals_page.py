@@ -237,6 +237,17 @@ async def test_a_session_proves_no_scope_and_no_membership(console: RunConsole):
     assert stored(console).state == "waiting"
 
 
+async def test_a_session_has_no_stronger_sign_in(console: RunConsole):
+    change(console, who=written(tenant_users(auth_context="strong")))
+    for path in ("/console/approvals", PAGE):
+        page = await console.get(path, "lisa")
+        assert "The sign-in of this page does not prove it: decide with your own client." in page.text
+        assert not decides(page)
+    answer = await decide(console)
+    assert (answer.status, answer.page) == (403, "auth-context")
+    assert stored(console).state == "waiting"
+
+
 async def test_an_access_mode_that_cannot_be_bound_any_more_lets_nobody_decide(console: RunConsole):
     change(console, who=written(specific_users("gone")))
     assert (await decide(console)).status == 404

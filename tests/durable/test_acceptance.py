@@ -19,7 +19,7 @@ from postern.durable.seals import KeySeals, NoSeal, Seals
 from postern.durable.waiting import Waiting
 from postern.errors import Problem
 from postern.ids import new_id
-from postern.journal.accepted_runs import Accepted, accept
+from postern.journal.durable_acceptance import Accepted, accept
 from postern.journal.durable_runs import claim
 from postern.journal.durable_tables import durable_runs
 from postern.journal.idempotency_keys import KEPT_FOR

@@ -84,6 +84,8 @@ async def test_a_run_goes_on_with_the_decision(shared_host: Host, approved: bool
     row = await shared_host.outcome(run_id)
     state = "approved" if approved else "rejected"
     assert json.loads(row.outputs) == [approved, state, "fine", json.loads(LISA), approval.since + 1]
+    kept = await shared_host.journal.read(partial(journal.data_of, places=[journal.place_of(approval)]))
+    assert kept == {(run_id, approval.number): "null"}  # gone with the outcome
 
 
 async def test_a_run_that_no_process_has_in_memory_goes_on_with_the_decision(

@@ -134,7 +134,7 @@ def checked_and_restored(url: str, file: Path) -> None:
 def test_what_is_no_backup_of_checkpoints_is_not_restored(tmp_path: Path, statement: str, expected: str):
     url, file = f"sqlite:///{tmp_path}/postern.db", tmp_path / "copy-durable.db"
     checkpoint_copies._make_tables(url)
-    checkpoint_copies.back_up(url, file)
+    checkpoint_copies.back_up(url, file, file)
     kept = (tmp_path / "postern-durable.db").read_bytes()
     with closing(sqlite3.connect(file)) as connection:
         connection.executescript(statement)
@@ -149,7 +149,7 @@ def test_what_is_no_backup_of_checkpoints_is_not_restored(tmp_path: Path, statem
 def test_a_trigger_in_a_backup_never_runs_and_is_not_restored(tmp_path: Path):
     url, file = f"sqlite:///{tmp_path}/postern.db", tmp_path / "copy-durable.db"
     checkpoint_copies._make_tables(url)
-    checkpoint_copies.back_up(url, file)
+    checkpoint_copies.back_up(url, file, file)
     with closing(sqlite3.connect(file)) as connection:
         connection.execute("CREATE TRIGGER bad AFTER INSERT ON workflow_input BEGIN DELETE FROM queues; END")
         connection.execute("INSERT INTO workflow_input (workflow_uuid, inputs) VALUES ('a', 'kept')")

@@ -189,3 +189,11 @@ def test_the_log_beside_the_database_counts_too(path):
     log = path.with_name("runs.db-wal")
     log.touch(0o644)
     assert exposures(path) == [(log, "0644", f"chmod 600 {log}")]
+
+
+def test_a_file_of_checkpoints_that_others_can_read_is_named_too(path: Path):
+    make_file(path)
+    checkpoints = path.with_name(f"{path.stem}-durable{path.suffix}")
+    checkpoints.touch(0o644)
+    checkpoints.chmod(0o644)
+    assert [str(place) for place, *_ in exposures(path)] == [str(checkpoints)]

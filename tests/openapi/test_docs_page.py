@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hatchling.builders.wheel import WheelBuilder
 
-from postern.openapi.docs_page import ACCESS, assets, page
+from postern.openapi.docs_page import ACCESS, assets, page, shown_operations
 from postern.openapi.document import openapi_document
 from postern.openapi.examples import Examples
 from postern.openapi.property_table import Member, Reader
@@ -237,3 +237,14 @@ def test_the_command_for_a_head_does_not_wait_for_content(odd: Json):
     commands = re.findall(r"<code>(curl.*?)</code>", page(document), re.DOTALL)
     assert commands
     assert all(command.startswith("curl --head ") and " -d " not in command for command in commands)
+
+
+def test_a_durable_workflow_says_where_its_result_will_be(tmp_path: Path):
+    text = (
+        "from postern import workflow\n\n@workflow(durable=True)\nasync def long(ctx) -> str: ...\n\n"
+        "@workflow\nasync def short(ctx) -> str: ...\n"
+    )
+    document = openapi_document(triggers_of(write(tmp_path, long=text)), HERE)
+    shown = {each.id: each.later for each in shown_operations(document)}
+    assert shown == {"Long": True, "Short": False}
+    assert page(document).count("The reply is 202") == 1

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
+from contextlib import ExitStack, chdir
 from typing import Any, ClassVar
 
 import pytest
@@ -11,6 +11,7 @@ from httpx2 import ASGITransport
 from postern.assembly import create_app
 from postern.http_client import AsyncClient, http_client
 from postern.local_tenant import LocalTenant
+from tests.databases import put_sqlite
 from tests.pipeline.pipelines import settings_for
 
 pytestmark = [pytest.mark.anyio, pytest.mark.process]
@@ -99,18 +100,41 @@ class Server:
                 await asyncio.sleep(0.02)
 
 
-@pytest.fixture
-async def server(tmp_path: Path, local_tenant: LocalTenant, database_url: str) -> AsyncIterator[Server]:
-    (tmp_path / "w.py").write_text(MODULE, encoding="utf-8")
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+async def served(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    local_tenant: LocalTenant,
+    anyio_backend: str,
+) -> AsyncIterator[Server]:
+    """One for all tests: a new one takes seconds."""
+    folder = tmp_path_factory.mktemp("durable")
+    (folder / "w.py").write_text(MODULE, encoding="utf-8")
     operators = [local_tenant.people["ada"]]
-    app = create_app(settings_for(local_tenant, tmp_path, database_url=database_url, operators=operators))
-    assert not app.catalog.snapshot.faults
+    with ExitStack() as stack:
+        if request.param == "sqlite":
+            url = put_sqlite(folder / "postern.db")
+        else:
+            url = stack.enter_context(request.getfixturevalue("postgres_databases").one())
+        with chdir(folder):
+            app = create_app(settings_for(local_tenant, folder, database_url=url, operators=operators))
+            assert not app.catalog.snapshot.faults
+        async with (
+            app.router.lifespan_context(app),
+            http_client(base_url="http://postern.test", transport=ASGITransport(app)) as client,
+        ):
+            yield Server(client, local_tenant)
+
+
+@pytest.fixture
+async def server(served: Server) -> Server:
     Gate.done, Gate.fails, Gate.begun, Gate.open = [], False, asyncio.Event(), asyncio.Event()
-    async with (
-        app.router.lifespan_context(app),
-        http_client(base_url="http://postern.test", transport=ASGITransport(app)) as client,
-    ):
-        yield Server(client, local_tenant)
+    return served
 
 
 async def test_a_202_leads_to_the_result(server: Server):
@@ -152,7 +176,7 @@ async def test_a_sleeping_run_is_cancelled_at_once(server: Server):
     assert (record["state"], record["durable"]["reason"]) == ("Waiting", "sleeping")
     assert record["durable"]["wakes_at"] is not None
     listed = (await server.ask("GET", "/runs?state=Waiting", "ada")).json()["runs"]
-    assert [each["durable"]["phase"] for each in listed] == ["waiting"]
+    assert [each["id"] for each in listed if each["durable"]["phase"] == "waiting"] == [run.removeprefix("/runs/")]
     waiting = asyncio.create_task(server.ask("GET", f"{run}/result", "", "wait=20"))
     cancelled = await server.ask("POST", f"{run}/cancel")
     assert (cancelled.status_code, cancelled.json()["state"]) == (200, "Cancelled")

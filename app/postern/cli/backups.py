@@ -65,7 +65,7 @@ def backup(
                 migration = _checked(made, url)
             if both:  # after the journal, so that it has all checkpoints of its runs
                 with err.status("Copying the checkpoints of durable runs …"):
-                    checkpoint_copies.back_up(url, made_beside)
+                    checkpoint_copies.back_up(url, made_beside, checkpoint_copies.beside(file))
             _refuse_to_overwrite(file, url, force=force)
             made.replace(file.absolute())
             if both:

@@ -31,7 +31,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "call",
         (
             "Call a workflow's trigger. The reply's body is printed to standard output, its status to standard error. "
-            "The exit code is 0 for a 2xx, 1 for any other status."
+            "The result of a durable run is waited for. The exit code is 0 for a 2xx, 1 for any other status."
         ),
     ),
     "explain": (
@@ -51,7 +51,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     ),
     "runs": (
         "runs",
-        "Recorded runs: list, show, cancel, resubmit, signal, follow. Without a subcommand, same as list.",
+        "Recorded runs: list, show, cancel, resubmit, resume, signal, follow. Without a subcommand, same as list.",
     ),
     "approvals": (
         "approvals",

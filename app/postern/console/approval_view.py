@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from postern.access import Caller
+from postern.access import Caller, Policy, Refused, admit
 from postern.api.approval_actions import Listed
 from postern.console.bodies import Body, json_body
 from postern.console.run_words import who
@@ -18,13 +18,15 @@ OUTCOMES = {
     ApprovalState.ENDED: "not decided: the run ended first",
 }
 """What became of an approval that does not wait any longer."""
+ELSEWHERE = "The sign-in of this page does not prove it: decide with your own client."
 UNKNOWN_DATA = Body(None, "The data cannot be read at the moment. Decide when you know what it says.", 0)
 
 
 @dataclass(frozen=True, slots=True)
 class ApprovalView:
     """An approval. `number` tells it from others of the same name in its run. `elsewhere` says that nobody knows which
-    person began the chain of calls. `own` says that the viewer caused the run. `data` is None where it is not shown."""
+    person began the chain of calls, `own` that the viewer caused the run, and `blocked` why this session cannot decide.
+    `data` is None where it is not shown."""
 
     run_id: str
     name: str
@@ -35,6 +37,7 @@ class ApprovalView:
     elsewhere: bool
     own: bool
     data: Body | None = None
+    blocked: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,7 @@ class DecisionView:
     comment: str
 
 
-def approval_view(approval: Approval, caller: Caller, data: Body | None = None) -> ApprovalView:
+def approval_view(approval: Approval, caller: Caller, data: Body | None = None, blocked: str = "") -> ApprovalView:
     """The approval, as this viewer sees it."""
     return ApprovalView(
         approval.run_id,
@@ -63,13 +66,26 @@ def approval_view(approval: Approval, caller: Caller, data: Body | None = None) 
         approval.elsewhere,
         caller.object_id in approval.barred,
         data,
+        blocked,
     )
 
 
-def listed_view(listed: Listed, caller: Caller, *, whole: bool = False) -> ApprovalView:
-    """The approval with its data."""
+def listed_view(listed: Listed, caller: Caller, policy: Policy | None, *, whole: bool = False) -> ApprovalView:
+    """The approval with its data. `policy` is that of those who may decide."""
     data = UNKNOWN_DATA if listed.data is None else json_body(listed.data, whole=whole)
-    return approval_view(listed.approval, caller, data)
+    return approval_view(listed.approval, caller, data, blocked(policy, caller))
+
+
+def blocked(policy: Policy | None, caller: Caller) -> str:
+    """Why a person who is asked cannot decide by this session, "" if that is possible: the sign-in of the console does
+    not prove what the author requires."""
+    if policy is None:
+        return ""
+    try:
+        admit(policy, caller)
+    except Refused as refused:
+        return f"{plain(refused.failed.advice)} {ELSEWHERE}".strip()
+    return ""
 
 
 def decision_view(approval: Approval, now: float, *, acts: bool) -> DecisionView:

@@ -20,6 +20,7 @@ from postern.api.approval_actions import (
 from postern.api.client import address_of
 from postern.api.list_query import APPROVALS, approval_page
 from postern.console.approval_view import (
+    ApprovalView,
     approval_view,
     decided_by,
     decision_view,
@@ -84,7 +85,7 @@ class Approvals:
         barred = await own_waiting(actions, caller, visit.holder) if first else []
         late = await self.services.read(decided, visit.holder) if first else []
         values = {
-            "waiting": [listed_view(each, caller) for each in found],
+            "waiting": [listed_view(each, caller, actions.policy(each.approval)) for each in found],
             "more": "" if place is None else sealed(APPROVALS, cursor_text(place)),
             "first": first,
             "barred": [approval_view(each, caller) for each in barred],
@@ -150,6 +151,10 @@ class Approvals:
         policy = self._actions.policy(approval)
         return policy is not None and allows(policy, caller) and is_person(caller)
 
+    async def _waiting(self, approval: Approval, caller: Caller, *, whole: bool) -> ApprovalView:
+        shown = await self._actions.shown(approval)
+        return listed_view(shown, caller, self._actions.policy(approval), whole=whole)
+
     async def _shown(
         self, visit: Visit, found: Found, *, wrong: str = "", comment: str = "", status: int = 200
     ) -> Shown:
@@ -158,7 +163,7 @@ class Approvals:
         whole = visit.request.query_params.get("data") == "whole"
         acts = decided_by(approval, caller) or found.what in (Standing.OPERATOR, Standing.OWNER)
         values: dict[str, Any] = {
-            "waiting": listed_view(await self._actions.shown(approval), caller, whole=whole) if waits else None,
+            "waiting": await self._waiting(approval, caller, whole=whole) if waits else None,
             "decision": None if waits else decision_view(approval, now, acts=acts),
             "mine": decided_by(approval, caller),
             "wrong": wrong,

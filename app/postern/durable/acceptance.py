@@ -15,8 +15,8 @@ from postern.durable.payload import packed
 from postern.durable.seals import Seals
 from postern.durable.waiting import Waiting
 from postern.errors import problem
-from postern.journal.accepted_runs import Accepted, accept, remove_unclaimed
 from postern.journal.clock import times_of_key
+from postern.journal.durable_acceptance import Accepted, accept, remove_unclaimed
 from postern.journal.idempotency_keys import KEPT_FOR, Claim, Claimed, Kept, claim, forget, release, settle
 from postern.journal.run import Outcome, Run, State
 from postern.journal.shares import holder_of

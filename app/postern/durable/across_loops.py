@@ -1,6 +1,7 @@
 """Awaits work of another event loop, in another thread, in a context of its own."""
 
 import asyncio
+import sys
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from contextvars import Context
@@ -8,6 +9,15 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 Loop = asyncio.AbstractEventLoop
+
+
+def new_event_loop() -> Loop:
+    """An event loop of the kind that the server has."""
+    if sys.platform == "win32":
+        return asyncio.new_event_loop()
+    import uvloop
+
+    return uvloop.new_event_loop()
 
 
 async def across(loop: Loop, make: Callable[[], Coroutine[Any, Any, T]], context: Context) -> T:

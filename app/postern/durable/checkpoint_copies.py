@@ -12,6 +12,7 @@ from pathlib import Path
 
 from sqlalchemy import text
 
+from postern import own_folder
 from postern.durable.checkpoints_database import checkpoints_file
 from postern.errors import DatabaseFault
 from postern.journal.database import postgres_dumps, sqlite_copies
@@ -25,7 +26,7 @@ TABLES = tuple(f"{SCHEMA}.{name}" for name in NAMES)
 
 def beside(file: Path) -> Path:
     """The file with the checkpoints, beside the backup of a journal."""
-    return file.with_name(f"{file.stem}-durable{file.suffix}")
+    return own_folder.beside(file, "durable")
 
 
 def exist(url: str) -> bool:
@@ -41,11 +42,12 @@ def exist(url: str) -> bool:
         engine.dispose()
 
 
-def back_up(url: str, target: Path) -> None:
-    """Write a backup to an empty file, and check it to its end. Raises DatabaseFault, sqlite3.Error, OSError."""
+def back_up(url: str, target: Path, named: Path) -> None:
+    """Write a backup to an empty file, which will be renamed to `named`, and check it to its end. Raises
+    DatabaseFault, sqlite3.Error, OSError."""
     path = checkpoints_file(url)
     if path is None:
-        postgres_dumps.dump_rows(url, target, TABLES)
+        postgres_dumps.dump_rows(url, target, named, TABLES)
     else:
         sqlite_copies.copy(path, target)
     check(url, target)
@@ -119,7 +121,8 @@ def _restore_schema(url: str, file: Path | None, aside: str) -> str:
 
 def _make_tables(url: str) -> None:
     """Let DBOS make its tables."""
-    from postern.durable.dbos_engine import Checkpoints, DbosEngine
+    from postern.durable.checkpoints import Checkpoints
+    from postern.durable.dbos_engine import DbosEngine
 
     async def nothing(run_id: str, checkpoints: Checkpoints) -> bool:
         return False

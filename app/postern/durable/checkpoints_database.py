@@ -7,6 +7,7 @@ from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 
 from postern.journal.database.engine import IDLE_SECONDS, file_of, open_engine
+from postern.own_folder import beside
 
 BUSY_MS = 30_000
 
@@ -14,7 +15,7 @@ BUSY_MS = 30_000
 def checkpoints_file(url: str) -> Path | None:
     """SQLite's file of checkpoints; None on PostgreSQL."""
     path = file_of(url)
-    return None if path is None else path.with_name(f"{path.stem}-durable{path.suffix}")
+    return None if path is None else beside(path, "durable")
 
 
 def checkpoints_url(url: str) -> str:

@@ -5,7 +5,7 @@ from functools import partial
 from time import monotonic
 from typing import Any
 
-from postern.journal.accepted_runs import waiting
+from postern.journal.durable_acceptance import waiting
 
 FRESH = 1.0
 FRESH_WHEN_FULL = 0.1

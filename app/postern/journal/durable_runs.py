@@ -31,7 +31,7 @@ SUSPECT = DEATHS - 1
 and not those that ran beside them."""
 
 _CLAIMED = ("run_id", "workflow", "attempt", "digest", "key_version", "request", "deaths", "repeat_from", "repeats")
-_STATE = 2
+STATE_PLACE = 2
 """The place of the state in a row of runs."""
 
 
@@ -143,9 +143,14 @@ def take(connection: Connection, run_id: str, node: str) -> Claimed | None:
     return taken[0] if taken else None
 
 
+_OWNS = text(  # ready-made, because it is asked before each step
+    "SELECT 1 FROM durable_runs WHERE run_id = :run_id AND owner = :node AND attempt = :attempt AND phase <> 'ended'"
+)
+
+
 def owns(connection: Connection, hold: Hold) -> bool:
     """Whether the run is this process's, in this attempt, and not cancelled."""
-    return connection.execute(select(durable_runs.c.run_id).where(*_mine(hold))).first() is not None
+    return connection.execute(_OWNS, hold._asdict()).first() is not None
 
 
 # Waiting
@@ -221,10 +226,14 @@ def record_outcome(
     sealed, reply_key_version = reply or (None, None)
     values = {"phase": Phase.ENDED.value, "owner": None, **_NO_WAIT, "failed_step": failed_step}
     values |= {"reply": sealed, "reply_key_version": reply_key_version}
-    if row[_STATE] == State.SUCCEEDED.value:
+    succeeded = row[STATE_PLACE] == State.SUCCEEDED.value
+    if succeeded:
         values |= {"request": None, "key_version": None, "discard": 1}
-        connection.execute(update(signals).where(signals.c.run_id == hold.run_id).values(body=None))
+    # First of all: who sends signals or decides locks this row first too.
     connection.execute(update(durable_runs).where(durable_runs.c.run_id == hold.run_id).values(values))
+    if succeeded:
+        connection.execute(update(signals).where(signals.c.run_id == hold.run_id).values(body=None))
+        connection.execute(update(approvals).where(approvals.c.run_id == hold.run_id).values(data=None))
     end_approvals(connection, hold.run_id)
     write_runs(connection, [row])
     return True

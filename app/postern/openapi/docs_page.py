@@ -79,6 +79,7 @@ class Shown:
     body_required: bool
     response: Shape
     chooses_status: bool
+    later: bool
     problems: list[ProblemRow]
     command: str
     no_command: str
@@ -150,6 +151,7 @@ class _Drawer:
             body_required=bool(body and body["required"]),
             response=self._shape(given),
             chooses_status="2XX" in operation["responses"],
+            later="202" in operation["responses"],
             problems=self._problems(operation["responses"]),
             **self._command(operation),
         )

@@ -1,8 +1,15 @@
-"""The durable workflow whose 202s are measured."""
+"""The durable workflow whose 202s are measured, with the same body."""
 
-from greet import Greeting
+from pydantic import BaseModel
 
 from postern import Context, tenant_users, workflow
+
+
+class Greeting(BaseModel):
+    """What the caller sends."""
+
+    name: str
+    tags: list[str] = []
 
 
 @workflow(access=tenant_users(), durable=True)

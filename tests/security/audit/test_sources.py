@@ -21,6 +21,7 @@ pytestmark = pytest.mark.process
 OF_OTHERS = {
     *(Kind.REVOCATION, Kind.REVOCATION_LIFTED, Kind.FINDING, Kind.FINDING_ACKNOWLEDGED),
     *(Kind.SIGNED_URL_MADE, Kind.SIGNED_URL_REVOKED, Kind.EVENTS_LOST),
+    *(Kind.RUN_RESUMED, Kind.SIGNAL_SENT, Kind.APPROVAL_DECIDED),
 }
 """Kinds that tests of other rooms make happen."""
 

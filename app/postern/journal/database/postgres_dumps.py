@@ -167,11 +167,12 @@ def _started(command: Sequence[str], said: IO[bytes]) -> "subprocess.Popen[bytes
     )
 
 
-def dump_rows(url: str, target: Path, tables: Sequence[str]) -> None:
-    """Write a dump of the rows of tables, each named with its schema, to an empty file. Raises DatabaseFault."""
-    named = [f"--table={name}" for name in tables]
-    options = ["--format=custom", "--no-password", "--data-only", *named]
-    run(["pg_dump", *options, f"--file={target}", f"--dbname={_dbname(url)}"], url)
+def dump_rows(url: str, target: Path, named: Path, tables: Sequence[str]) -> None:
+    """Write a dump of the rows of tables, each named with its schema, to an empty file that will be renamed to `named`.
+    Raises DatabaseFault."""
+    options = ["--format=custom", "--no-password", "--data-only", *(f"--table={name}" for name in tables)]
+    command, by_hand = (["pg_dump", *options, f"--file={file}", f"--dbname={_dbname(url)}"] for file in (target, named))
+    run(command, url, by_hand=by_hand)
     with target.open("rb") as file:
         os.fsync(file.fileno())
 

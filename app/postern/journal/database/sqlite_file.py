@@ -12,7 +12,7 @@ from pathlib import Path
 
 from postern.errors import DatabaseFault
 from postern.journal.database.faults import Refused
-from postern.own_folder import make_folder, names_of_database
+from postern.own_folder import beside, make_folder, names_of_database
 
 MAGIC = b"SQLite format 3\x00"
 """How a SQLite file begins, unless it is empty. Source: sqlite.org/fileformat.html."""
@@ -99,7 +99,8 @@ def refuse_another_log(places: tuple[str, str], opened: Log) -> None:
 def exposures(path: Path) -> list[tuple[Path, str, str]]:
     """What others can do with an existing database: the place, its mode, and the command that ends it."""
     found = []
-    files = [each for each in (path, *(Path(f"{path}{end}") for end in BESIDE)) if each.exists()]
+    names = [f"{each}{end}" for each in (path, beside(path, "durable")) for end in ("", *BESIDE)]
+    files = [Path(each) for each in names if Path(each).exists()]
     for places, bits, command in ((files, 0o077, "chmod 600"), ([path.parent], 0o022, "chmod go-w")):
         for place in places:
             mode = stat.S_IMODE(place.stat().st_mode)

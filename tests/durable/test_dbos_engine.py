@@ -1,0 +1,120 @@
+"""DBOS in its own thread: it starts and ends with the server, logs no secrets, and connects nowhere."""
+
+import asyncio
+import logging
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import structlog
+from dbos._utils import GlobalParams
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
+
+from postern.durable.checkpoints import Checkpoints
+from postern.durable.checkpoints_database import checkpoints_engine, checkpoints_file
+from postern.durable.dbos_engine import STOP_SECONDS, DbosEngine
+from postern.durable.dbos_log import DbosLog
+from postern.durable.text_serializer import TextSerializer
+
+pytestmark = pytest.mark.anyio
+
+SECRET = "postgresql://postern:hunter2@host/db"
+
+STARTS = """
+import asyncio, sys
+from postern.durable.dbos_engine import DbosEngine
+
+async def main():
+    engine = DbosEngine(sys.argv[1], sys.argv[2], None)
+    await engine.start()
+    await engine.stop()
+
+asyncio.run(main())
+"""
+
+
+async def never(run_id: str, checkpoints: Checkpoints) -> bool:
+    return True
+
+
+def test_a_line_says_where_dbos_warned_and_nothing_of_its_text() -> None:
+    clock = [0.0]
+    handler = DbosLog(now=lambda: clock[0])
+    record = logging.LogRecord("dbos", logging.WARNING, "/x/_queue.py", 7, f"gone: {SECRET}", (), None)
+    failed = logging.LogRecord(
+        "dbos", logging.ERROR, "/x/_core.py", 9, SECRET, (), (ValueError, ValueError(SECRET), None)
+    )
+    with structlog.testing.capture_logs() as lines:
+        for each in (record, record, failed):
+            handler.emit(each)
+        clock[0] = 61.0
+        handler.emit(record)
+    warned = {"event": "dbos-reported", "log_level": "warning", "place": "_queue:7"}
+    error = {"event": "dbos-reported", "log_level": "error", "place": "_core:9", "cause": "ValueError"}
+    assert lines == [warned, error, warned]
+
+
+async def test_variables_of_dbos_in_the_environment_change_nothing(
+    new_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(GlobalParams, "dbos_cloud", True)  # what DBOS__CLOUD=true sets
+    for name in ("APPVERSION", "VMID", "CONDUCTOR_KEY", "CONDUCTOR_URL", "CONDUCTOR_APP_NAME"):
+        monkeypatch.setenv(f"DBOS__{name}", "ws://127.0.0.1:9")
+    engine = DbosEngine(new_database_url, "process", never)
+    await engine.start()
+    assert (GlobalParams.executor_id, GlobalParams.app_version) == ("process", "1")
+    await engine.stop()
+
+
+async def test_it_can_be_started_again_and_stops_in_time(new_database_url: str) -> None:
+    engine = DbosEngine(new_database_url, "process", never)
+    for _ in range(2):
+        await engine.start()
+        async with asyncio.timeout(STOP_SECONDS):
+            await engine.stop()
+        assert not engine.runs
+
+
+async def test_a_start_that_is_cancelled_leaves_nothing_behind(new_database_url: str) -> None:
+    engine = DbosEngine(new_database_url, "process", never)
+    starting = asyncio.create_task(engine.start())
+    await asyncio.sleep(0)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    await engine.stop()
+    await engine.start()
+    await engine.stop()
+
+
+@pytest.mark.process
+def test_several_processes_make_the_tables_at_once(new_database_url: str) -> None:
+    def start(name: str) -> "subprocess.Popen[bytes]":
+        return subprocess.Popen([sys.executable, "-c", STARTS, new_database_url, name], env=dict(os.environ))
+
+    processes = [start(f"process-{number}") for number in range(3)]
+    assert [process.wait(60) for process in processes] == [0, 0, 0]
+
+
+def test_an_error_is_no_result_of_a_step() -> None:
+    error = OperationalError("INSERT", {}, Exception("full"))
+    with pytest.raises(OperationalError):
+        TextSerializer().serialize(error)
+
+
+def test_the_file_of_checkpoints_is_for_its_owner_only_and_a_commit_is_on_disk(database_url: str) -> None:
+    engine = checkpoints_engine(database_url)
+    with engine.connect() as connection:
+        if (path := checkpoints_file(database_url)) is not None:
+            assert oct(path.stat().st_mode & 0o777) == "0o600"
+            found: list[Any] = [
+                connection.execute(text(f"PRAGMA {name}")).scalar() for name in ("journal_mode", "synchronous")
+            ]
+            assert found == ["wal", 2]
+        else:
+            found = [connection.execute(text("SHOW idle_in_transaction_session_timeout")).scalar()]
+            assert found == ["3s"]
+    engine.dispose()
