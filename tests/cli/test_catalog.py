@@ -52,17 +52,6 @@ def test_list_shows_method_url_and_access_of_each_workflow(postern: Postern):
     assert rows[3] == ["hello", "POST", "https://flows.example/triggers/hello", "anonymous", "(open", "to", "anyone)"]
 
 
-def test_check_warns_if_what_durable_runs_keep_is_not_sealed(postern: Postern):
-    """The local tenant has a key. Another tenant needs the name of one."""
-    warned = "POSTERN_DURABLE_KEY_NAME is not set, so what durable runs need to go on"
-    assert warned not in postern("check").stderr
-    result = postern("check", **REAL)
-    assert warned in result.stderr
-    assert "These workflows are durable: order-laptop." in result.stderr
-    key = {"POSTERN_DURABLE_KEY_NAME": "durable-key", "POSTERN_KEY_VAULT_URL": "https://x.vault.azure.net"}
-    assert warned not in postern("check", **REAL, **key, POSTERN_AZURE_CREDENTIAL="managed_identity").stderr
-
-
 def test_check_says_what_the_console_lacks(postern: Postern):
     """With the local tenant nothing is missing."""
     assert "console" not in postern("check").stderr
@@ -144,7 +133,7 @@ def test_check_warns_of_settings_that_are_probably_a_mistake_and_passes(postern:
     more = {"POSTERN_AUDIENCE": "api://real/", "POSTERN_AUTHORITY": "https://contoso.ciamlogin.com"}
     result = postern("check", **REAL | more)
     said = " ".join(result.stderr.split())
-    assert (result.exit_code, said.count("warning ")) == (0, 5)
+    assert (result.exit_code, said.count("warning ")) == (0, 4)
     assert "api://real/ ends with a slash" in said
     assert "POSTERN_CLIENT_ID is not set" in said
     assert f"Set POSTERN_AUTHORITY to https://{REAL['POSTERN_TENANT_ID']}.ciamlogin.com." in said

@@ -61,11 +61,11 @@ def backup(
                     postgres_dumps.dump(url, made, file)
             else:
                 _copy(path, made, file)
-            with err.status("Checking the backup …"):
-                migration = _checked(made, url)
-            if both:  # after the journal, so that it has all checkpoints of its runs
+            if both:  # soon after the journal, so that it has all checkpoints of its runs
                 with err.status("Copying the checkpoints of durable runs …"):
                     checkpoint_copies.back_up(url, made_beside, checkpoint_copies.beside(file))
+            with err.status("Checking the backup …"):
+                migration = _checked(made, url)
             _refuse_to_overwrite(file, url, force=force)
             made.replace(file.absolute())
             if both:

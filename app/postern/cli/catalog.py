@@ -67,7 +67,7 @@ def check() -> None:
     if unfit := alert_fault(here.settings.findings.run, snapshot.triggers):
         fail(f"{unfit}.")
     found += [*_missing_connections(snapshot, here), *out_of_reach(snapshot.triggers.values(), here.settings)]
-    found += [*named_workflows(here.settings, snapshot), *_unsealed(snapshot, here)]
+    found += named_workflows(here.settings, snapshot)
     for warning in found:
         err.print(f"[yellow]warning[/] {escape(warning)}.", highlight=False, soft_wrap=True)
     if unsealed := unsealed_workflows(here.settings, snapshot):
@@ -163,16 +163,6 @@ def _missing_connections(snapshot: Snapshot, here: Workspace) -> list[str]:
         for missing in trigger.workflow.connections or ()
         if missing not in here.settings.connections
     ]
-
-
-def _unsealed(snapshot: Snapshot, here: Workspace) -> list[str]:
-    """What is in the database of durable runs, if no key seals it."""
-    durable = [name for name, trigger in sorted(snapshot.triggers.items()) if trigger.workflow.durable]
-    if not durable or here.settings.durable_key_name:
-        return []
-    kept = "what durable runs need to go on (requests, results of steps, signals) is in the database, unsealed"
-    names = f"These workflows are durable: {', '.join(durable)}"
-    return [f"POSTERN_DURABLE_KEY_NAME is not set, so {kept}, until they have succeeded. {names}"]
 
 
 def _count(number: int, what: str) -> str:

@@ -14,8 +14,10 @@ from postern.journal.durable_retention import delete_lone, discarded, to_discard
 
 BATCH = 500
 EVERY = 60.0
-"""Seconds between two rounds, and for which the checkpoints of a run that has succeeded are kept: its dispatcher
-returns to DBOS meanwhile."""
+"""Seconds between two rounds."""
+KEPT = 600.0
+"""Seconds for which the checkpoints of a run that has succeeded are kept: its dispatcher returns to DBOS meanwhile, and
+a backup whose journal does not have the outcome yet copies them a little later."""
 PAUSE = 0.1
 """Seconds between two batches."""
 ROUNDS = 60
@@ -76,7 +78,7 @@ class CheckpointRetention:
         """Delete the checkpoints of runs that have succeeded. Returns of how many."""
         total = 0
         while True:
-            ids = await self._read(partial(to_discard, before=self._now() - EVERY, limit=BATCH))
+            ids = await self._read(partial(to_discard, before=self._now() - KEPT, limit=BATCH))
             if ids:
                 await self._store.delete(ids)
                 await self._write(partial(discarded, ids=ids))
