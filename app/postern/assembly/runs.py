@@ -17,6 +17,7 @@ from postern.catalog import Trigger
 from postern.connections.calls.calls import Calls
 from postern.connections.on_behalf_of.callers import Callers
 from postern.errors import Problem
+from postern.journal.journal import Journal
 from postern.journal.run import Run, State
 from postern.journal.secured import url_shown
 from postern.journal.server_processes import BEAT_EVERY, ServerProcesses
@@ -88,14 +89,7 @@ def runs_part(
     counted = _show_failures(requests, log) if for_author else _count_and_log(requests)
     ended = counted if callers is None else _forgets_caller(callers, counted)
     runner = Runner(services, journal, ended, threads=threads, pages=pages)
-    processes = ServerProcesses(
-        journal.node,
-        journal.read,
-        journal.write,
-        cancel=runner.begin_cancel,
-        running=lambda: runner.running,
-        beat_every=beat_every,
-    )
+    processes = _processes(journal, runner, beat_every)
     connections.in_progress = lambda run_id: find(run_id) is not None
     connections.divide_by(lambda run_id: _caller_of(find, run_id))
     blocked = BlockedLoop(settings.workflows, lambda file: _names_in(file, triggers()))
@@ -125,15 +119,19 @@ def runs_part(
         life=life,
         tasks=(processes.run,),
         metrics=(
-            _request_metrics(requests, runner),
-            _thread_metrics(requests, threads, of_steps),
-            blocked_loop_metrics(lambda: dict(blocked.counts)),
-            node_metrics(lambda: len(processes.known)),
+            *(_request_metrics(requests, runner), _thread_metrics(requests, threads, of_steps)),
+            *(blocked_loop_metrics(lambda: dict(blocked.counts)), node_metrics(lambda: len(processes.known))),
         ),
-        state={
-            "idle": lambda: runner.running == 0 and all(engine.idle for engine in elsewhere),
-            "closing": runner.drain,
-        },
+        state={"idle": lambda: runner.running == 0 and all(each.idle for each in elsewhere), "closing": runner.drain},
+    )
+
+
+def _processes(journal: Journal, runner: Runner, beat_every: float) -> ServerProcesses:
+    return ServerProcesses(
+        *(journal.node, journal.read, journal.write),
+        cancel=runner.begin_cancel,
+        running=lambda: runner.running,
+        beat_every=beat_every,
     )
 
 
