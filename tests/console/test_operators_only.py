@@ -22,6 +22,7 @@ PAGES = (
     "/console/explain?workflow=payroll&person=lisa",
     "/console/audit",
     "/console/findings",
+    "/console/runs/parked",
 )
 FOR_ALL = ("/console/connections", "/connect")
 """Pages that show more to operators."""

@@ -139,7 +139,7 @@ class Host:
         engine._executions.closed = engine._executions._stopping = True
         for execution in list(engine.executions.values()):
             execution.leave()
-        await engine._dbos.stop()
+        await engine.store.stop()
 
     async def take_over(self) -> None:
         """Other server processes have noticed the death, and a new process goes on."""

@@ -13,8 +13,9 @@ from dbos._utils import GlobalParams
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
+from postern.durable.checkpoints import Checkpoints
 from postern.durable.checkpoints_database import checkpoints_engine, checkpoints_file
-from postern.durable.dbos_engine import STOP_SECONDS, Checkpoints, DbosEngine
+from postern.durable.dbos_engine import STOP_SECONDS, DbosEngine
 from postern.durable.dbos_log import DbosLog
 from postern.durable.text_serializer import TextSerializer
 

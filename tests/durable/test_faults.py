@@ -111,7 +111,7 @@ async def test_a_step_that_ends_while_the_disk_is_full_is_kept_when_there_is_roo
 @contextmanager
 def full(host: Host) -> Iterator[None]:
     """The file of checkpoints cannot grow."""
-    engine: Any = host.engine._dbos._engine
+    engine: Any = host.engine.store.dbos._engine
 
     def limit(connection: Any, *_: Any) -> None:
         connection.execute("PRAGMA max_page_count=1")  # it becomes the number of pages that there are

@@ -101,9 +101,7 @@ def test_the_newest_decisions_are_read_without_what_people_saw(engine: Engine):
         assert numbered(connection, "1", 9) is None
 
 
-def test_sqlite_reads_runs_that_have_not_ended_along_an_index(engine: Engine):
-    if engine.dialect.name != "sqlite":
-        pytest.skip("PostgreSQL chooses by its statistics")
+def test_runs_that_have_ended_are_not_looked_at(engine: Engine):
     statements: list[tuple[str, tuple[object, ...]]] = []
     event.listen(engine, "before_cursor_execute", lambda *given: statements.append((given[2], given[3])))
     with engine.connect() as connection:
@@ -111,8 +109,11 @@ def test_sqlite_reads_runs_that_have_not_ended_along_an_index(engine: Engine):
         late(connection, NOON)
         old_approvals(connection, NOON, NOON)
         decided(connection)
-        plans = [
-            " ".join(str(row[3]) for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", given))
-            for text, given in list(statements)
-        ]
-    assert ["SCAN durable_runs" in plan or "SCAN approvals" in plan for plan in plans] == [False] * 4, plans
+        made = [each for each in statements if "durable_runs" in each[0] or "approvals" in each[0]]
+        assert len(made) == 4
+        if engine.dialect.name == "sqlite":  # PostgreSQL proves by itself that an index fits
+            plans = [
+                " ".join(str(row[3]) for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", given))
+                for text, given in made
+            ]
+            assert [plan for plan in plans if "SCAN durable_runs" in plan or "SCAN approvals" in plan] == []

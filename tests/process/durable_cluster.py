@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import signal
 import sqlite3
@@ -255,24 +256,22 @@ class Callers:
         self.wrong: list[str] = []
         self._cluster, self._workflow, self._pause = cluster, workflow, pause
         self._stop = threading.Event()
-        self._most = self._allowed = 0
+        self._most = 0.0
         self._lock = threading.Lock()
-        self._threads = [threading.Thread(target=self._call) for _ in range(count)]
+        self._threads = [threading.Thread(target=self._call, daemon=True) for _ in range(count)]
 
-    def send(self, most: int) -> None:
-        """Send until so many runs were accepted."""
-        self._most = self._allowed = most
+    def send(self, most: float = math.inf) -> None:
+        """Send until so many runs were accepted, or until `stop`."""
+        self._most = most
         for thread in self._threads:
             thread.start()
 
-    def accepted(self, count: int, allowed: int) -> None:
-        """Until so many runs were, and not more than `allowed` from now on."""
-        self._allowed = min(allowed, self._most)
+    def accepted(self, count: int) -> None:
+        """Until so many runs were."""
         until(lambda: len(self.ids) >= count, 180, what=lambda: f"{len(self.ids)} {dict(self.statuses)}")
 
     def wait(self, seconds: float = 120) -> list[str]:
         """The ids of all runs that were accepted."""
-        self._allowed = self._most
         deadline = time.monotonic() + seconds
         for thread in self._threads:
             thread.join(max(0.1, deadline - time.monotonic()))
@@ -287,9 +286,6 @@ class Callers:
     def _call(self) -> None:
         with Client(trust_env=False, timeout=30) as client:
             while not self._stop.is_set() and len(self.ids) < self._most:
-                if len(self.ids) >= self._allowed:
-                    time.sleep(0.01)
-                    continue
                 run_id = self._accepted(client, new_id())
                 if run_id:
                     with self._lock:

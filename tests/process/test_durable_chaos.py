@@ -84,12 +84,11 @@ def test_runs_on_sqlite_survive_kills(tmp_path, cluster, campaign, capsys):
     """One server process, which is started again each time."""
     random, runs, kills, freezes = Random(), campaign(20, 300), campaign(1, 8), campaign(0, 1)
     town = cluster(put_sqlite(tmp_path / "postern.db"))
-    callers = Callers(town, pause=campaign(0.0, 0.05))
+    callers = Callers(town, pause=campaign(0.05, 0.2))
     town.start()
-    callers.send(runs)
+    callers.send()
     for number in range(kills):
-        share = runs // (kills + 1)
-        callers.accepted((number + 1) * share - share // 2, (number + 1) * share)
+        callers.accepted((number + 1) * runs // (kills + 1))
         until(partial(town.running, town.servers[0]))
         time.sleep(random.uniform(0, 0.3))
         if number < freezes:
@@ -98,7 +97,8 @@ def test_runs_on_sqlite_survive_kills(tmp_path, cluster, campaign, capsys):
             continue
         town.kill(town.servers[0])
         town.start()
-    ids = callers.wait() + roll(town, campaign(10, 100), rounds=campaign(1, 5))
+    callers.accepted(runs)
+    ids = callers.stop() + roll(town, campaign(10, 100), rounds=campaign(1, 5))
     town.wait_for(ids, 120)
     seen = assert_promise_kept(town, ids, freezes, "SQLite")
     with capsys.disabled():
@@ -117,12 +117,11 @@ def test_runs_on_postgresql_survive_kills_freezes_and_a_restart_of_the_database(
         town.seconds = campaign(0.2, 0.5)
         for _ in range(2 if own is None else 3):
             town.start()
-        callers = Callers(town, pause=campaign(0.0, 0.05))
-        callers.send(runs)
+        callers = Callers(town, pause=campaign(0.05, 0.2))
+        callers.send()
         freezes = 0
         for number in range(blows):
-            share = runs // (blows + 1)
-            callers.accepted((number + 1) * share - share // 2, (number + 1) * share)
+            callers.accepted((number + 1) * runs // (blows + 1))
             victim = random.choice(town.servers)
             until(partial(town.running, victim), what=lambda: f"{town.states()} {town.rows(PHASES)}")
             if own is not None and number == blows // 2:
@@ -136,7 +135,8 @@ def test_runs_on_postgresql_survive_kills_freezes_and_a_restart_of_the_database(
             else:
                 town.kill(victim)
                 town.start()
-        ids = callers.wait(240) + roll(town, campaign(10, 200), rounds=campaign(1, 2))
+        callers.accepted(runs)
+        ids = callers.stop() + roll(town, campaign(10, 200), rounds=campaign(1, 2))
         town.wait_for(ids, 180)
         seen = assert_promise_kept(town, ids, freezes, "PostgreSQL")
         found = delays(town.blows, town.notes())

@@ -2,8 +2,8 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -82,6 +82,9 @@ def runs_part(
     def find(run_id: str) -> Run | None:
         return runner.underway(run_id) or next(filter(None, (engine.find(run_id) for engine in elsewhere)), None)
 
+    def idle() -> bool:
+        return runner.running == 0 and all(engine.idle for engine in elsewhere)
+
     steps = Steps(note=journal.note_step, threads=of_steps, left=left, home=connections.home)
     calls = Calls(settings, triggers, connections.open, journal.note_call, left=left, home=connections.home)
     requests = RequestCounts(served=triggers)
@@ -94,18 +97,7 @@ def runs_part(
     connections.divide_by(lambda run_id: _caller_of(find, run_id))
     blocked = BlockedLoop(settings.workflows, lambda file: _names_in(file, triggers()))
 
-    @asynccontextmanager
-    async def life() -> AsyncIterator[None]:
-        asyncio.get_running_loop().set_default_executor(SharedExecutor(lambda: _holder_of(find)))
-        async with blocked.watching():
-            yield
-        runner.drain()
-        runner.close()
-        steps.close()
-        calls.close()
-        with suppress(Problem):
-            await processes.leave()
-
+    closes = (runner.drain, runner.close, steps.close, calls.close)
     return RunsPart(
         runner=runner,
         requests=requests,
@@ -116,17 +108,38 @@ def runs_part(
         ended=ended,
         elsewhere=elsewhere,
         processes=processes,
-        life=life,
+        life=_life(find, blocked, closes, processes),
         tasks=(processes.run,),
         metrics=(
-            *(_request_metrics(requests, runner), _thread_metrics(requests, threads, of_steps)),
-            *(blocked_loop_metrics(lambda: dict(blocked.counts)), node_metrics(lambda: len(processes.known))),
+            _request_metrics(requests, runner),
+            _thread_metrics(requests, threads, of_steps),
+            blocked_loop_metrics(lambda: dict(blocked.counts)),
+            node_metrics(lambda: len(processes.known)),
         ),
-        state={"idle": lambda: runner.running == 0 and all(each.idle for each in elsewhere), "closing": runner.drain},
+        state={"idle": idle, "closing": runner.drain},
     )
 
 
+def _life(
+    find: Find, blocked: BlockedLoop, closes: Iterable[Callable[[], object]], processes: ServerProcesses
+) -> Callable[[], AbstractAsyncContextManager[None]]:
+    """What runs need while the server runs. At its end they are closed in this order."""
+
+    @asynccontextmanager
+    async def life() -> AsyncIterator[None]:
+        asyncio.get_running_loop().set_default_executor(SharedExecutor(lambda: _holder_of(find)))
+        async with blocked.watching():
+            yield
+        for close in closes:
+            close()
+        with suppress(Problem):
+            await processes.leave()
+
+    return life
+
+
 def _processes(journal: Journal, runner: Runner, beat_every: float) -> ServerProcesses:
+    """This process among those that share the journal."""
     return ServerProcesses(
         *(journal.node, journal.read, journal.write),
         cancel=runner.begin_cancel,

@@ -22,7 +22,7 @@ def of_approvals(found: Waiting | None) -> list[Need]:
     if found is None or not found.number:
         return []
     words = f"{_least(found.number, found.more)} {'approval waits' if found.number == 1 else 'approvals wait'} for you"
-    return [Need("Approvals", words, "/approvals", "", "The oldest one since", found.since)]
+    return [Need("Approvals", words, "/approvals", "", "The oldest one since", found.since, urgent=False)]
 
 
 def of_parked(found: Sequence[ParkedRuns], *, operator: bool) -> list[Need]:

@@ -121,7 +121,8 @@ def _restore_schema(url: str, file: Path | None, aside: str) -> str:
 
 def _make_tables(url: str) -> None:
     """Let DBOS make its tables."""
-    from postern.durable.dbos_engine import Checkpoints, DbosEngine
+    from postern.durable.checkpoints import Checkpoints
+    from postern.durable.dbos_engine import DbosEngine
 
     async def nothing(run_id: str, checkpoints: Checkpoints) -> bool:
         return False

@@ -5,14 +5,14 @@ is felt by the server's event loop, in which the code of authors runs. The journ
 (`journal/durable_runs.py`); DBOS has one workflow, whose only argument is the id of a run.
 
 DBOS itself waits for its database in some cases, without an end and in its threads, and gives up in others. So here it
-never waits (`_retry_connection_errors`), and `Checkpoints` tries again in all of them.
+never waits (`_retry_connection_errors`), and `DbosCheckpoints` tries again in all of them.
 
 Reference: docs.dbos.dev/python. Seen on 3.4.0.
 """
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from contextvars import Context, copy_context
 from functools import partial
@@ -26,6 +26,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from postern.durable.across_loops import Loop, across, new_event_loop
+from postern.durable.checkpoints import Changed, Execute, Later, Left, Lost
 from postern.durable.checkpoints_database import checkpoints_engine, checkpoints_url
 from postern.durable.dbos_log import route
 from postern.durable.text_serializer import TextSerializer
@@ -51,28 +52,8 @@ _ACTIVE = frozenset({"ENQUEUED", "PENDING", "DELAYED"})
 log = structlog.get_logger("postern.durable")
 
 
-class Left(BaseException):
-    """This execution of a run ends here, without an outcome: another one goes on. DBOS records nothing of it."""
-
-
-class Later(BaseException):
-    """The body of a checkpoint cannot begin, or end, for a reason that passes: it is tried again. `cause` names it."""
-
-    def __init__(self, cause: str) -> None:
-        super().__init__(cause)
-        self.cause = cause
-
-
-class Changed(Exception):
-    """The code asks for another step than the one that was recorded here."""
-
-
-class Lost(Exception):
-    """Another server process runs this run by now."""
-
-
-class Checkpoints:
-    """The checkpoints of one execution of a run. `step` is called in the server's event loop."""
+class DbosCheckpoints:
+    """The checkpoints of one execution of a run, in DBOS."""
 
     def __init__(self, loop: Loop, home: Loop, context: Context, waits: Sequence[float] = WAITS) -> None:
         self._loop = loop
@@ -81,10 +62,7 @@ class Checkpoints:
         self._waits = waits
 
     async def step(self, name: str, body: Callable[[int], Coroutine[Any, Any, str]]) -> tuple[int, str]:
-        """The number of this checkpoint, and what `body` returned when it was made: now, or in an earlier execution. It
-        gets the number. Numbers are given in the order of calls. While the database of checkpoints is unavailable or
-        full, it is tried again, and a body that has returned is not called again. Raises Changed if another step was
-        recorded under this number, and Lost if another process has taken over."""
+        """See Checkpoints.step."""
         inside = copy_context()
         made: list[str] = []
 
@@ -114,10 +92,6 @@ class Checkpoints:
             raise Changed(name) from error
         except (dbos_errors.DBOSWorkflowConflictIDError, dbos_errors.DBOSWorkflowCancelledError) as error:
             raise Lost from error
-
-
-Execute = Callable[[str, Checkpoints], Awaitable[bool]]
-"""Runs a run, in the server's event loop, under its id. False if it did not end here."""
 
 
 class DbosEngine:
@@ -264,7 +238,7 @@ class DbosEngine:
 
         @DBOS.workflow(name="run")
         async def dispatch(run_id: str) -> str:
-            checkpoints = Checkpoints(loop, home, copy_context())
+            checkpoints = DbosCheckpoints(loop, home, copy_context())
 
             async def execute() -> bool:
                 return await self._execute(run_id, checkpoints)

@@ -16,7 +16,7 @@ from postern.authoring.retry_policy import Retry
 from postern.call_chain import PART
 from postern.connections.faults import ConnectionFault
 from postern.connections.sealing.sealed_text import CannotOpen
-from postern.durable.dbos_engine import Changed, Later, Left, Lost
+from postern.durable.checkpoints import Changed, Later, Left, Lost
 from postern.durable.execution import Execution
 from postern.durable.records import step_read, step_written
 from postern.durable.results import Adapter, failed, read, result_adapter, written

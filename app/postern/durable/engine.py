@@ -11,11 +11,12 @@ import structlog
 
 from postern.authoring.context import Services
 from postern.catalog import Trigger
-from postern.durable.dbos_engine import Checkpoints, DbosEngine
+from postern.durable.checkpoints import Checkpoints
 from postern.durable.execution import Execution
 from postern.durable.executions import Checkpoint, Executions
 from postern.durable.hand_over import hand_over
 from postern.durable.probation import Probation
+from postern.durable.store import Store
 from postern.durable.turns import Turns
 from postern.durable.works import Works, digest_of
 from postern.errors import Problem
@@ -53,7 +54,7 @@ class DurableEngine:
         self._now = now
         self._clock = clock
         self._executions = Executions(node, works, turns, now, self._freed)
-        self._dbos = DbosEngine(url, node, self.execute)
+        self._store = Store(url, node, self.execute)
         self._probation = Probation()
         self._claimed: dict[str, Claimed] = {}
         self._arrived: Counter[str] = Counter()
@@ -87,9 +88,9 @@ class DurableEngine:
         return execution.run if execution is not None else None
 
     @property
-    def store(self) -> DbosEngine:
+    def store(self) -> Store:
         """The store of checkpoints."""
-        return self._dbos
+        return self._store
 
     @property
     def idle(self) -> bool:
@@ -105,9 +106,10 @@ class DurableEngine:
         while True:
             self._something.clear()
             try:
-                if not self._dbos.runs:
-                    await self._dbos.start()
-                await self.look()
+                if not self._store.runs and await self._needs_store():
+                    await self._store.start()
+                if self._store.runs:
+                    await self.look()
                 if self._clock() - self._reconciled >= RECONCILE or self._works.triggers() is not self._served:
                     await self.reconcile()
                 trouble = ""
@@ -126,9 +128,15 @@ class DurableEngine:
     async def stop(self) -> None:
         """Leave all runs to other server processes, or to the next start. Steps under way may end first."""
         await self._executions.drain()
-        await self._dbos.stop()
+        await self._store.stop()
         with suppress(Problem):
             await self._works.write(partial(release, node=self._node))
+
+    async def _needs_store(self) -> bool:
+        """Whether a durable workflow is served here, or a run is there that may be executed."""
+        if any(trigger.workflow.durable for trigger in self._works.triggers().values()):
+            return True
+        return any(await self._works.read(partial(has_work, now=self._now())))
 
     # Claims
 
@@ -165,7 +173,7 @@ class DurableEngine:
         left: set[str] = set()
         cause = "NotTaken"
         try:
-            await hand_over(self._dbos, found, left)
+            await hand_over(self._store.dbos, found, left)
         except Exception as error:
             cause = type(error).__name__
         if back := [self._hold(self._claimed.pop(run_id)) for run_id in left if run_id in self._claimed]:
@@ -236,9 +244,13 @@ class DurableEngine:
 
 def may_go_on(found: Iterable[Parked], served: Mapping[str, Trigger], *, keys: bool) -> list[str]:
     """The ids of the parked runs that may go on: their workflow is there with other code than the one that they did not
-    fit, or, if `keys`, they are tried again because their key may be there."""
-    return [
-        each.run_id
-        for each in found
-        if (keys if each.reason == Reason.KEY else digest_of(served.get(each.workflow)) not in ("", each.digest))
-    ]
+    fit, or, if `keys`, they are tried again because their key may be there. Runs of a restored backup go on only when
+    an operator resumes them."""
+
+    def fits(run: Parked) -> bool:
+        if run.reason == Reason.KEY:
+            return keys
+        in_code = run.reason in (Reason.MISSING, Reason.CHANGED)
+        return in_code and digest_of(served.get(run.workflow)) not in ("", run.digest)
+
+    return [each.run_id for each in found if fits(each)]

@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from postern.durable.dbos_engine import Checkpoints, Left
+from postern.durable.checkpoints import Checkpoints, Left
 from postern.durable.payload import Payload
 from postern.journal.durable_runs import Hold, Reason
 from postern.journal.run import Run

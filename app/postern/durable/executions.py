@@ -17,7 +17,7 @@ from postern.authoring.waits import StepError
 from postern.catalog import Trigger
 from postern.connections.faults import ConnectionFault
 from postern.connections.sealing.sealed_text import CannotOpen
-from postern.durable.dbos_engine import Checkpoints, Later, Left
+from postern.durable.checkpoints import Checkpoints, Later, Left
 from postern.durable.execution import CURRENT, Execution
 from postern.durable.kept_outcomes import outcome_read, outcome_written
 from postern.durable.payload import Payload, unpacked

@@ -1,13 +1,16 @@
 """How runs that were claimed in the journal are handed to DBOS, which calls `DurableEngine.execute` for each."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from postern.durable.dbos_engine import DbosEngine
 from postern.journal.durable_ends import AFTER_LAST
 from postern.journal.durable_runs import Claimed
 
+if TYPE_CHECKING:
+    from postern.durable.dbos_engine import DbosEngine
 
-async def hand_over(dbos: DbosEngine, claimed: Sequence[Claimed], left: set[str]) -> None:
+
+async def hand_over(dbos: "DbosEngine", claimed: Sequence[Claimed], left: set[str]) -> None:
     """Start these runs, or run them again: from their last checkpoints, or from where they were resumed. `left` are the
     ids of those that are not handed over yet, also if an error is raised."""
     resumed = [each for each in claimed if each.repeat_from not in (None, AFTER_LAST)]

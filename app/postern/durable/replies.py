@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from postern.connections.faults import ConnectionFault
-from postern.durable.dbos_engine import Left
+from postern.durable.checkpoints import Left
 from postern.durable.execution import Execution
 from postern.durable.seals import Seals
 from postern.journal.durable_runs import Reason

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from postern.durable.dbos_engine import Left
+from postern.durable.checkpoints import Left
 from postern.durable.execution import Execution
 from postern.durable.turns import Turns
 from postern.journal.durable_runs import Reason, begin_wait, end_wait, let_go
@@ -17,6 +17,9 @@ from postern.journal.durable_runs import Reason, begin_wait, end_wait, let_go
 HELD = 60.0
 """Seconds for which a run that waits stays in memory. After that it is run again from its checkpoints when it goes on,
 by whichever server process."""
+
+MOST_HELD = 500
+"""Runs that are kept in memory while they wait. One takes about 30 KiB there."""
 
 Write = Callable[[Callable[[Connection], Any]], Awaitable[Any]]
 
@@ -31,6 +34,7 @@ class Waits:
         self._turns = turns
         self._now = now
         self._held = held
+        self._holding = 0
 
     async def sleep(self, execution: Execution, until: float) -> None:
         """Wait until a time of day, in Unix seconds."""
@@ -85,17 +89,21 @@ class Waits:
         self, execution: Execution, until: float | None, found: Callable[[], Awaitable[bool]]
     ) -> bool | None:
         """True if it was found, False if the time is over, None if the run is not kept in memory any longer."""
-        given_up = self._now() + self._held
+        given_up = self._now() + (self._held if self._holding < MOST_HELD else 0.0)
         end = given_up if until is None else min(until, given_up)
-        while (left := end - self._now()) > 0:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(left):
-                    await execution.woken.wait()
-                    execution.woken.clear()
-            if execution.left:
-                self._leave(execution)
-            if await found():
-                return True
+        self._holding += 1
+        try:
+            while (left := end - self._now()) > 0:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(left):
+                        await execution.woken.wait()
+                        execution.woken.clear()
+                if execution.left:
+                    self._leave(execution)
+                if await found():
+                    return True
+        finally:
+            self._holding -= 1
         return False if end == until else None
 
     @staticmethod

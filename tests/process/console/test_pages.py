@@ -25,7 +25,6 @@ STATUS = {
     "/audit?kind=none": 400,
     "/revocations?after=x": 400,
     "/nowhere": 404,
-    "/approvals?cursor=x": 400,
     CALLBACK: 400,
     f"/connect/my-profile/link/{'a' * 64}": 404,
 }
@@ -97,14 +96,13 @@ def paths(installation: Installation) -> list[str]:
     refused = installation.server.post("payslip", installation.tenant.token("ada"), json=BROKEN).json()["request_id"]
     found = found_in_two_networks(installation)
     mine, theirs = (installation.call("expense", BROKEN, who) for who in ("ada", "lisa"))
-    durable = [mine, installation.call("delivery"), installation.call("bound-to-fail", "no")]
+    delivery, failing = installation.call("delivery"), installation.call("bound-to-fail", "no")
     return [
         *("", "/runs", "/runs?state=Failed", "/runs?workflow=none&text=none", "/runs?state=none", f"/runs/{failed}"),
         *(f"/runs/{run}" for run in others),
         *(f"/approvals/{run}/manager" for run in (theirs, mine)),
-        *("/approvals", "/approvals?cursor=x", "/runs?state=Waiting", "/runs/parked"),
-        *(f"/runs/{run}" for run in durable),
-        *(f"/runs/{durable[2]}/resume", f"/runs/{mine}/cancel", f"/runs/{durable[1]}/signal"),
+        *("/approvals", "/runs/parked", f"/runs/{mine}", f"/runs/{failing}"),
+        *(f"/runs/{failing}/resume", f"/runs/{delivery}/signal"),
         *(f"/runs/{failed}/resubmit", f"/runs/{failed}/cancel"),
         *("/refusals", f"/refusals/{refused}", "/workflows", "/workflows/ask", "/connections", "/secrets"),
         *("/audit", "/audit?kind=admission&who=ada&since=1h", "/audit?kind=none", "/signed-urls"),
