@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from postern.connections.faults import ConnectionFault
 from postern.connections.sealing.sealed_text import CannotOpen, opened_text, sealed_text
-from postern.durable.seals import KeySeals, NoSeal
+from postern.durable.seals import LARGE, KeySeals, NoSeal
 
 KEY = bytes(range(32))
 
@@ -43,6 +43,16 @@ async def test_a_new_version_seals_and_the_former_one_opens_what_it_sealed():
     del ring.keys["v1"]
     with pytest.raises(CannotOpen):
         await seals.open("run", "request", old, first)
+
+
+@pytest.mark.anyio
+async def test_a_large_text_is_sealed_and_opened_like_a_small_one():
+    seals = KeySeals(Ring(v1=KEY))
+    for size in (LARGE, LARGE + 1):
+        kept, version = await seals.seal("run", "reply", "x" * size)
+        assert await seals.open("run", "reply", kept, version) == "x" * size
+        with pytest.raises(CannotOpen):
+            await seals.open("other", "reply", kept, version)
 
 
 @pytest.mark.anyio

@@ -46,19 +46,19 @@ def repeated(payload: Payload, times: int) -> Payload:
 
 
 def packed(run: Run, started_by: StartedBy, timeout: float) -> str:
-    """The payload of a run as JSON. It has no header field that the workflow does not see, and none with credentials,
-    as a record has none: on an anonymous trigger the workflow of an inline run may see them."""
+    """The payload of a run: a line of JSON, and the body in base64. It has no header field that the workflow does not
+    see, and none with credentials, as a record has none: on an anonymous trigger the workflow of an inline run may see
+    them."""
     request = run.request
     headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw]
     headers = [field for field in headers if not _is_credential(field[0])]
-    return json.dumps(
+    line = json.dumps(
         {
             "request": {
                 "method": request.method,
                 "path": request.path,
                 "path_parameters": dict(request.path_parameters),
                 "client_address": request.client_address,
-                "body": b64encode(request.body).decode(),
                 "query": request.query_string.decode("latin-1"),
                 "headers": headers,
                 "content_type": request.content_type,
@@ -73,18 +73,20 @@ def packed(run: Run, started_by: StartedBy, timeout: float) -> str:
             "of_run": [run.parent_run_id, run.resubmitted_from, run.resubmitted_by, run.trace_id],
         }
     )
+    return f"{line}\n{b64encode(request.body).decode()}"  # beside it, because JSON looks at each letter of a large body
 
 
 def unpacked(text: str) -> Payload:
     """The payload that `packed` wrote."""
-    found = json.loads(text)
+    line, _, body = text.partition("\n")
+    found = json.loads(line)
     sent, caller = found["request"], found["caller"]
     request = Request(
         sent["method"],
         sent["path"],
         sent["path_parameters"],
         sent["client_address"],
-        b64decode(sent["body"]),
+        b64decode(body),
         sent["query"].encode("latin-1"),
         [(name.encode("latin-1"), value.encode("latin-1")) for name, value in sent["headers"]],
         content_type=sent["content_type"],

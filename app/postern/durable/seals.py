@@ -1,8 +1,13 @@
 """Seals what the database keeps of durable runs, whenever POSTERN_DURABLE_KEY_NAME is set."""
 
+import asyncio
+from functools import partial
 from typing import Protocol
 
 from postern.connections.sealing.sealed_text import CannotOpen, Keys, opened_text, sealed_text
+
+LARGE = 64 * 1024
+"""Characters of a text that are sealed at once. A longer one is sealed in a thread: it would hold the event loop."""
 
 
 class Seals(Protocol):
@@ -39,13 +44,15 @@ class KeySeals:
     async def seal(self, run_id: str, column: str, text: str) -> tuple[str, str | None]:
         """The sealed text, and the version of the key. Raises ConnectionFault."""
         version, key = await self._keys.newest()
-        return sealed_text(key, _place(run_id, column), text.encode()), version
+        sealed = partial(sealed_text, key, _place(run_id, column), text.encode())
+        return (sealed() if len(text) <= LARGE else await asyncio.to_thread(sealed)), version
 
     async def open(self, run_id: str, column: str, kept: str, key_version: str | None) -> str:
         """The text. Raises CannotOpen, and ConnectionFault if the vault is unavailable."""
         if key_version is None:
             return kept
-        return opened_text(await self._keys.of(key_version), _place(run_id, column), kept).decode()
+        opened = partial(opened_text, await self._keys.of(key_version), _place(run_id, column), kept)
+        return (opened() if len(kept) <= LARGE else await asyncio.to_thread(opened)).decode()
 
 
 NO_KEY = "it is sealed, and POSTERN_DURABLE_KEY_NAME is not set"

@@ -35,7 +35,7 @@ OTHER_TENANT = Wrong(
     "Author: let only the own tenant call the workflow: leave out tenants=",
 )
 NO_TOKEN = Wrong(
-    f"{_OF}, with the token that the caller sent, and a run that was resubmitted has none",
+    f"{_OF}, with the token that the caller sent, and a durable run or one that was resubmitted has none",
     "Caller: call the workflow again, with a new token",
     "resubmitted",
 )
