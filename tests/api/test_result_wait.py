@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from postern.api.result_wait import ResultWait
-from postern.api.results import LATER, SOON, retry_after
+from postern.api.results import LATER, SOON, retry_after, until_gone
 from postern.journal.durable_runs import Phase
 from postern.journal.reading.records import DurableState
 
@@ -96,3 +96,14 @@ async def test_a_request_does_not_wait_longer_than_it_wants_or_if_too_many_do() 
 async def test_when_a_caller_asks_again(phase: Phase | None, wakes_at: float | None, seconds: int) -> None:
     state = None if phase is None else DurableState(phase, None, None, wakes_at, 1, 0)
     assert retry_after(state, 100.0) == seconds
+
+
+async def test_a_client_that_leaves_its_trigger_stops_waiting() -> None:
+    waiting: asyncio.Future[tuple[Any, bool]] = asyncio.get_running_loop().create_future()
+
+    async def receive() -> dict[str, str]:
+        return {"type": "http.disconnect"}
+
+    otherwise: Any = ("as it was", False)
+    assert await until_gone(waiting, receive, otherwise) == otherwise
+    assert waiting.cancelled()

@@ -1,11 +1,15 @@
 """Durable runs that are ended from outside, and ended ones that go on."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, insert
+from sqlalchemy import Connection, Engine, insert, text
 
+from postern import anonymous, workflow
+from postern.access import ANYONE
+from postern.authoring.request import Request
 from postern.journal.durable_ends import (
     AFTER_LAST,
     FROM_START,
@@ -19,12 +23,13 @@ from postern.journal.durable_ends import (
     requested,
     resume,
 )
-from postern.journal.durable_runs import Hold, claim
+from postern.journal.durable_runs import Hold, claim, record_outcome
 from postern.journal.durable_tables import approvals, durable_runs
 from postern.journal.reading.durable import ended_of
 from postern.journal.reading.queries import find_run, request_cancel
-from postern.journal.run import State
+from postern.journal.run import Outcome, Run, State
 from postern.journal.schema import calls, runs, signals, steps
+from postern.journal.writing.rows import facts
 from tests.journal.engines import add, all_of
 from tests.journal.test_durable_upkeep import durable_row, put
 
@@ -36,7 +41,7 @@ def durable(engine: Engine, run_id: str = "1") -> dict[str, Any]:
     return next(row for row in all_of(engine, durable_runs, "run_id") if row["run_id"] == run_id)
 
 
-def record(engine: Engine, run_id: str = "1") -> dict[str, Any]:
+def outcome_of(engine: Engine, run_id: str = "1") -> dict[str, Any]:
     return next(row for row in all_of(engine, runs) if row["id"] == run_id)
 
 
@@ -59,7 +64,7 @@ def test_a_run_that_does_not_run_is_cancelled_at_once(engine: Engine, phase: str
     put(engine, durable_row("1", phase, reason="sleeping", wakes_at=99.0))
     with engine.begin() as connection:
         assert cancel(connection, "1", 50.0, BY) is how
-    found = record(engine)
+    found = outcome_of(engine)
     if how is Cancelled.ENDED:
         assert (durable(engine)["phase"], durable(engine)["wakes_at"]) == ("ended", None)
         assert (found["state"], found["status"], found["ended_at"]) == ("Cancelled", 409, 50.0)
@@ -83,7 +88,7 @@ def test_a_run_that_a_release_before_made_interrupted_is_cancelled_all_the_same(
         assert ended_of(connection, ["1"]) == []
         assert cancel(connection, "1", 50.0, BY) is Cancelled.ENDED
         assert ended_of(connection, ["1"]) == ["1"]
-    assert (record(engine)["state"], record(engine)["ended_at"]) == ("Cancelled", 50.0)
+    assert (outcome_of(engine)["state"], outcome_of(engine)["ended_at"]) == ("Cancelled", 50.0)
 
 
 def test_the_process_that_has_a_run_learns_that_it_is_to_be_cancelled(engine: Engine):
@@ -103,7 +108,36 @@ def test_a_run_that_lost_the_process_which_was_to_cancel_it_is_ended_by_another_
         assert request_cancel(connection, "1", 40.0, BY)
         assert cancel_ownerless(connection, 50.0) == ["1"]
         assert cancel_ownerless(connection, 50.0) == []
-    assert (record(engine, "1")["state"], record(engine, "2")["state"]) == ("Cancelled", "Waiting")
+    assert (outcome_of(engine, "1")["state"], outcome_of(engine, "2")["state"]) == ("Cancelled", "Waiting")
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_an_outcome_that_comes_while_the_run_is_cancelled_is_not_recorded(engine: Engine):
+    put(engine, durable_row("1", "waiting", owner="a"))
+    run = Run("1", workflow(access=anonymous(), name="hello")(hello), ANYONE, Request("POST", "/"), 1.0, 60.0)
+    run.outcome = Outcome(State.TIMED_OUT, 504, b"{}")
+    with ThreadPoolExecutor(1) as threads, engine.begin() as connection:
+        assert cancel(connection, "1", 50.0, BY) is Cancelled.ENDED
+        recorded = threads.submit(record, engine, run)
+        while not waits_for_a_lock(connection):
+            assert not recorded.done()
+        connection.commit()
+        assert recorded.result() is False
+    found = outcome_of(engine)
+    assert (found["state"], found["status"], durable(engine)["reply"]) == ("Cancelled", 409, None)
+
+
+def record(engine: Engine, run: Run) -> bool:
+    with engine.begin() as connection:
+        return record_outcome(connection, facts(run), Hold("1", "a", 1), reply=("sealed", "1"))
+
+
+def waits_for_a_lock(connection: Connection) -> bool:
+    query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    return bool(connection.execute(text(query)).scalar_one())
+
+
+async def hello(ctx) -> None: ...
 
 
 @pytest.mark.parametrize(
@@ -148,7 +182,7 @@ def test_a_resumed_run_has_no_outcome_and_no_request_to_cancel_it(engine: Engine
     with engine.begin() as connection:
         connection.execute(runs.update().values(cancel_requested_at=8.0, cancelled_by=BY, outputs="1", error_type="e"))
         assert resume(connection, "1", WHO, from_start=False) is None
-    found = record(engine)
+    found = outcome_of(engine)
     gone = ("status", "ended_at", "outputs", "error_type", "cancel_requested_at", "cancelled_by")
     assert (found["state"], *[found[name] for name in gone]) == ("Waiting", *[None] * len(gone))
 

@@ -90,6 +90,16 @@ class Server:
         assert reply.status_code == 202, reply.text
         return f"/runs/{reply.json()['id']}"
 
+    async def events(self, kind: str, run: str) -> list[Any]:
+        """The events of the audit log about a run, as soon as there are some: they are written by and by."""
+        async with asyncio.timeout(20):
+            while True:
+                listed = (await self.ask("GET", f"/audit?kind={kind}", "ada")).json()["events"]
+                found = [each["fields"] for each in listed]
+                if mine := [each for each in found if each["run"] == run.removeprefix("/runs/")]:
+                    return mine
+                await asyncio.sleep(0.05)
+
     async def state(self, run: str, state: str, who: str = "ada") -> Any:
         """The record of a run, when it is in this state or phase."""
         async with asyncio.timeout(20):
@@ -182,6 +192,9 @@ async def test_a_sleeping_run_is_cancelled_at_once(server: Server):
     assert (cancelled.status_code, cancelled.json()["state"]) == (200, "Cancelled")
     result = await waiting
     assert (result.status_code, result.json()["code"]) == (409, "run-cancelled")
+    metrics = (await server.ask("GET", "/metrics")).text
+    counted = [line for line in metrics.splitlines() if 'outcome="cancelled"' in line and 'workflow="sleeps"' in line]
+    assert [line.rpartition(" ")[2] for line in counted] == ["1.0"]
     assert (await server.ask("POST", f"{run}/cancel")).json()["code"] == "run-ended"
 
 
@@ -210,6 +223,8 @@ async def test_a_failed_run_is_resumed_from_the_step_that_failed(server: Server)
     assert [step["succeeded"] for step in record["steps"]] == [True, True]
     again = await server.ask("POST", f"{run}/resume", "ada")
     assert (again.status_code, again.json()["code"]) == (409, "cannot-resume")
+    [event] = await server.events("run-resumed", run)
+    assert (event["object_id"], event["from_start"]) == (server.local.people["ada"], False)
 
 
 async def test_a_failed_run_is_resumed_from_its_start_if_the_operator_says_so(server: Server):

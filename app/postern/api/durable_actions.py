@@ -31,16 +31,17 @@ async def nothing_here(run_id: str, by: str, *, ended: bool) -> None:
 @dataclass(frozen=True, slots=True)
 class DurableActions:
     """Actions on durable runs. `cancel_here` cancels a run that this server process has (see
-    `durable.cancellations`), `ended` is called with the id of a run that has ended in the journal, and `ready` when a
-    run can be claimed."""
+    `durable.cancellations`), `ended` is called with the id of a run that has ended in the journal, `ready` when a run
+    can be claimed, and `count` with the workflow of a run that was cancelled without its code."""
 
     write: Write
     cancel_here: Callable[..., Awaitable[None]] = nothing_here
     ended: Callable[[str], object] = lambda _: None
     ready: Callable[[], object] = lambda: None
+    count: Callable[[str], object] = lambda _: None
     now: Callable[[], float] = time.time
 
-    async def cancel(self, run_id: str, by: str) -> None:
+    async def cancel(self, run_id: str, workflow: str, by: str) -> None:
         """Cancel a run for a caller (see `journal.run.actor`): at once if it waits, or is parked; otherwise by the
         process that runs it. Raises Problem `run-ended`."""
         how = await self.write(partial(cancel, run_id=run_id, now=self.now(), by=by))
@@ -49,6 +50,7 @@ class DurableActions:
         await self.cancel_here(run_id, by, ended=how is Cancelled.ENDED)
         if how is Cancelled.ENDED:
             self.ended(run_id)
+            self.count(workflow)
 
     async def resume(self, run_id: str, trigger: Trigger | None, by: Caller, *, from_start: bool) -> None:
         """Run a run again that failed, timed out, was cancelled or is parked: from the step that failed, or

@@ -141,7 +141,7 @@ class RunActions:
             raise problem("run-ended")
         by = actor(seen.actor)
         if seen.record.node == NODE:
-            await self._of_durable.cancel(run_id, by)
+            await self._of_durable.cancel(run_id, seen.record.workflow, by)
         else:
             here = await self.cancel_here(run_id, by)
             if not here and not await self.write(partial(request_cancel, run_id=run_id, now=self.now(), by=by)):

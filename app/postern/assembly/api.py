@@ -1,7 +1,7 @@
 """The run API and the documents of the triggers."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
@@ -66,7 +66,7 @@ def api_part(
     docs = Docs(installation, identify, catalog.snapshot, local_tokens)
     underway = _underway(runs, journal.node)
     results = _results(base, durable, console_on=bool(grants.address))
-    actions = DurableActions(journal.write, durable.cancel, durable.ended, durable.ready)
+    actions = DurableActions(journal.write, durable.cancel, durable.ended, durable.ready, _cancelled(base, runs))
     run_audit, findings = RunAudit(base.note), FindingActions(journal.write, base.note, base.log)
     approvals, signals = _of_waits(base, durable, run_audit)
     resubmit = resubmitter(catalog.snapshot, apart(durable.start), large_bodies)
@@ -104,6 +104,16 @@ def api_part(
         results=results,
         durable=actions,
     )
+
+
+def _cancelled(base: Foundation, runs: RunsPart) -> Callable[[str], None]:
+    """Counts runs that were cancelled without their code, by the names of their workflows."""
+
+    def count(name: str) -> None:
+        trigger = base.catalog.triggers().get(name)
+        runs.requests.count(name, trigger.workflow.access.mode if trigger is not None else "", "cancelled")
+
+    return count
 
 
 def _results(base: Foundation, durable: DurablePart, *, console_on: bool) -> Results:
