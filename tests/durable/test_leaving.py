@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 
-from postern import Context, anonymous, workflow
+from postern import Context, Retry, anonymous, workflow
 from tests.durable.host import TAKE_OVER, Host
 from tests.journal.operations import execute
 
@@ -84,3 +84,23 @@ async def test_a_process_that_comes_back_leaves_what_others_have_taken_over(dura
     durable_host.engine.accepted()
     assert (await durable_host.outcome(run_id)).outputs == '"done"'
     assert (await durable_host.durable(run_id)).deaths == 1
+
+
+async def test_a_further_attempt_of_a_step_is_compared_too(durable_host: Host):
+    attempts = list[int]()
+
+    @workflow(access=anonymous(), durable=True)
+    async def retried(ctx: Context) -> str:
+        async def step() -> str:
+            attempts.append(durable_host.engine.executions[ctx.run_id].hold.attempt)
+            if len(attempts) == 1:
+                taken = TAKE_OVER.format(durable_host.engine._node)
+                await durable_host.journal.write(partial(execute, statement=taken))
+                raise TimeoutError
+            return "done"
+
+        return await ctx.step(step, retry=Retry(count=3, interval=0.01))
+
+    durable_host.serve(retried)
+    assert (await durable_host.result(retried)).outputs == '"done"'
+    assert attempts == [1, 2]
