@@ -2,8 +2,8 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,6 +17,7 @@ from postern.catalog import Trigger
 from postern.connections.calls.calls import Calls
 from postern.connections.on_behalf_of.callers import Callers
 from postern.errors import Problem
+from postern.journal.journal import Journal
 from postern.journal.run import Run, State
 from postern.journal.secured import url_shown
 from postern.journal.server_processes import BEAT_EVERY, ServerProcesses
@@ -81,6 +82,9 @@ def runs_part(
     def find(run_id: str) -> Run | None:
         return runner.underway(run_id) or next(filter(None, (engine.find(run_id) for engine in elsewhere)), None)
 
+    def idle() -> bool:
+        return runner.running == 0 and all(engine.idle for engine in elsewhere)
+
     steps = Steps(note=journal.note_step, threads=of_steps, left=left, home=connections.home)
     calls = Calls(settings, triggers, connections.open, journal.note_call, left=left, home=connections.home)
     requests = RequestCounts(served=triggers)
@@ -88,30 +92,12 @@ def runs_part(
     counted = _show_failures(requests, log) if for_author else _count_and_log(requests)
     ended = counted if callers is None else _forgets_caller(callers, counted)
     runner = Runner(services, journal, ended, threads=threads, pages=pages)
-    processes = ServerProcesses(
-        journal.node,
-        journal.read,
-        journal.write,
-        cancel=runner.begin_cancel,
-        running=lambda: runner.running,
-        beat_every=beat_every,
-    )
+    processes = _processes(journal, runner, beat_every)
     connections.in_progress = lambda run_id: find(run_id) is not None
     connections.divide_by(lambda run_id: _caller_of(find, run_id))
     blocked = BlockedLoop(settings.workflows, lambda file: _names_in(file, triggers()))
 
-    @asynccontextmanager
-    async def life() -> AsyncIterator[None]:
-        asyncio.get_running_loop().set_default_executor(SharedExecutor(lambda: _holder_of(find)))
-        async with blocked.watching():
-            yield
-        runner.drain()
-        runner.close()
-        steps.close()
-        calls.close()
-        with suppress(Problem):
-            await processes.leave()
-
+    closes = (runner.drain, runner.close, steps.close, calls.close)
     return RunsPart(
         runner=runner,
         requests=requests,
@@ -122,7 +108,7 @@ def runs_part(
         ended=ended,
         elsewhere=elsewhere,
         processes=processes,
-        life=life,
+        life=_life(find, blocked, closes, processes),
         tasks=(processes.run,),
         metrics=(
             _request_metrics(requests, runner),
@@ -130,10 +116,35 @@ def runs_part(
             blocked_loop_metrics(lambda: dict(blocked.counts)),
             node_metrics(lambda: len(processes.known)),
         ),
-        state={
-            "idle": lambda: runner.running == 0 and all(engine.idle for engine in elsewhere),
-            "closing": runner.drain,
-        },
+        state={"idle": idle, "closing": runner.drain},
+    )
+
+
+def _life(
+    find: Find, blocked: BlockedLoop, closes: Iterable[Callable[[], object]], processes: ServerProcesses
+) -> Callable[[], AbstractAsyncContextManager[None]]:
+    """What runs need while the server runs. At its end they are closed in this order."""
+
+    @asynccontextmanager
+    async def life() -> AsyncIterator[None]:
+        asyncio.get_running_loop().set_default_executor(SharedExecutor(lambda: _holder_of(find)))
+        async with blocked.watching():
+            yield
+        for close in closes:
+            close()
+        with suppress(Problem):
+            await processes.leave()
+
+    return life
+
+
+def _processes(journal: Journal, runner: Runner, beat_every: float) -> ServerProcesses:
+    """This process among those that share the journal."""
+    return ServerProcesses(
+        *(journal.node, journal.read, journal.write),
+        cancel=runner.begin_cancel,
+        running=lambda: runner.running,
+        beat_every=beat_every,
     )
 
 
