@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 import os
+import random
 import signal
 import sqlite3
 import threading
@@ -294,7 +295,8 @@ class Callers:
 
     def _accepted(self, client: Client, key: str) -> str:
         while True:
-            for server in list(self._cluster.servers):
+            servers = list(self._cluster.servers)
+            for server in random.sample(servers, len(servers)):
                 if not server.address:
                     continue
                 try:

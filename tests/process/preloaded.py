@@ -37,7 +37,7 @@ import postern.assembly.console, postern.assembly.application, postern.cli.comma
 import postern.server.process
 import alembic.command, anyio._backends._asyncio, httpcore2, httptools, psycopg, sqlite3, uvicorn.lifespan.on, uvloop
 import sqlalchemy.dialects.postgresql.psycopg, sqlalchemy.dialects.sqlite.pysqlite
-import postern.durable.engine, postern.durable.upkeep
+import postern.durable.dbos_engine, postern.durable.engine, postern.durable.upkeep
 from postern.ids import _ids
 from tests.process import preloaded
 

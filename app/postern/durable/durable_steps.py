@@ -80,7 +80,7 @@ class DurableSteps:
         adapter, errors, noted = result_adapter(function), list[BaseException](), list[Step]()
 
         async def body(_: int) -> str:
-            make = partial(call, note=lambda _, step: noted.append(step))
+            make = partial(call, note=lambda _, step: noted.append(step), again=partial(self._check, execution))
             text = await settled(make, adapter, self._most, label, errors, secured=ctx.secured)
             return f"{step_written(noted[-1])}\n{text}"
 

@@ -30,6 +30,8 @@ IN_TROUBLE = 5.0
 """The same after a look that failed."""
 RECONCILE = 10.0
 """Seconds between two looks for runs of this process that nothing here runs, and for parked ones."""
+ARRIVE = 6.0
+"""Seconds in which DBOS hands a run over that it took. A process that ends meanwhile may have got it in our place."""
 KEY_AGAIN = 60.0
 """Seconds after which runs whose key did not open are tried again."""
 
@@ -57,6 +59,7 @@ class DurableEngine:
         self._store = Store(url, node, self.execute)
         self._probation = Probation()
         self._claimed: dict[str, Claimed] = {}
+        self._handed_at: dict[str, float] = {}
         self._arrived: Counter[str] = Counter()
         self._found: set[Hold] = set()
         self._something = asyncio.Event()
@@ -145,6 +148,7 @@ class DurableEngine:
         now, ready, self._news = self._clock(), self._news, False
         if not ready or now - self._looked >= EVERY:
             self._looked = now
+            await self._put_late_ones_back(now)
             wakes, found_ready = await self._works.read(partial(has_work, now=self._now()))
             if wakes:
                 await self._works.write(partial(wake, now=self._now()))
@@ -167,6 +171,15 @@ class DurableEngine:
             if len(found) < room:
                 return
 
+    async def _put_late_ones_back(self, now: float) -> None:
+        """Put back the runs that were handed over and have not arrived."""
+        late = [run_id for run_id, since in self._handed_at.items() if now - since >= ARRIVE]
+        claims = [self._claimed.pop(run_id, None) for run_id in late if self._handed_at.pop(run_id)]
+        if holds := [self._hold(claimed) for claimed in claims if claimed is not None]:
+            await self._works.write(partial(put_back, holds=holds))
+            log.warning("durable-runs-put-back", runs=len(holds))
+            self.accepted()
+
     async def _begin(self, found: Sequence[Claimed]) -> None:
         """Hand runs that were claimed to DBOS, which executes them, while others are claimed. Those that it cannot take
         are put back, and no others are claimed for a while."""
@@ -176,6 +189,7 @@ class DurableEngine:
             await hand_over(self._store.dbos, found, left)
         except Exception as error:
             cause = type(error).__name__
+        self._handed_at |= {each.run_id: self._clock() for each in found if each.run_id not in left}
         if back := [self._hold(self._claimed.pop(run_id)) for run_id in left if run_id in self._claimed]:
             self._again = self._clock() + IN_TROUBLE
             log.error("durable-runs-not-handed-over", runs=len(back), cause=cause)

@@ -37,6 +37,9 @@ class Store:
         """Import DBOS in a thread, and open the database of checkpoints. Raises whatever that raises, and can be called
         again then."""
         if self._dbos is None:
+            # Here first: a module that a thread has half imported already counts as there, and SQLAlchemy looks whether
+            # this one is with each statement.
+            import_module("sqlalchemy.orm")
             module = await asyncio.to_thread(import_module, "postern.durable.dbos_engine")
             self._dbos = module.DbosEngine(*self._of)
         await self.dbos.start()

@@ -71,10 +71,11 @@ class Steps:
         retry: Retry,
         name: str,
         note: Note | None = None,
+        again: Callable[[], Awaitable[None]] | None = None,
     ) -> Any:
         """Call the function and return its result. After a transient error, retry if the policy allows. The last error
         is raised unchanged. A cancellation ends the step at once. `note` gets the record of this step in place of the
-        usual one, and at once."""
+        usual one, and at once. `again` is called before each further attempt, and may raise."""
         step = Step(number, kept_step(name, function, secured=ctx.secured)[:LONGEST_NAME], succeeded=False, attempts=[])
         outside = part_of(ctx.run_id, Part(ctx.run_id, steps=number - 1))
         outside.steps += 1
@@ -84,6 +85,8 @@ class Steps:
             if inspect.iscoroutinefunction(function)
             else partial(self._in_thread, ctx, partial(function, *args))
         )
+        if again is not None:
+            call = partial(_after, again, call, step.attempts)
         retrying = AsyncRetrying(
             stop=partial(self._enough, ctx.run_id, retry),
             retry=_retry_decision(),
@@ -181,3 +184,11 @@ def _error(state: RetryCallState) -> BaseException:
     if error is None:
         raise RuntimeError("the attempt did not fail")
     return error
+
+
+async def _after(
+    again: Callable[[], Awaitable[None]], call: Callable[[], Awaitable[Any]], earlier: list[Attempt]
+) -> Any:
+    if earlier:
+        await again()
+    return await call()

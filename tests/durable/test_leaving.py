@@ -1,0 +1,106 @@
+"""A server process that stops lets its runs go; one that was taken for gone leaves those that it has lost."""
+
+import asyncio
+from functools import partial
+
+import pytest
+
+from postern import Context, Retry, anonymous, workflow
+from tests.durable.host import TAKE_OVER, Host
+from tests.journal.operations import execute
+
+pytestmark = [pytest.mark.anyio, pytest.mark.process]
+
+
+async def test_runs_that_wait_are_let_go_when_the_server_begins_to_stop(durable_host: Host):
+    @workflow(access=anonymous(), durable=True)
+    async def nap(ctx: Context) -> str:
+        await ctx.sleep(30)
+        return "slept"
+
+    durable_host.serve(nap)
+    run_id = await durable_host.accept(nap)
+    await durable_host.phase(run_id, "waiting")
+    durable_host.engine.drain()
+
+    async def is_free() -> bool:
+        return (await durable_host.durable(run_id)).owner is None
+
+    await durable_host.until(is_free)
+    row = await durable_host.durable(run_id)
+    assert (row.phase, row.reason, row.deaths) == ("waiting", "sleeping", 0)
+
+    async def is_idle() -> bool:
+        return durable_host.engine.idle
+
+    await durable_host.until(is_idle)
+
+
+async def test_a_step_under_way_may_end_and_the_next_one_is_anothers(durable_host: Host):
+    began, may_end, steps = asyncio.Event(), asyncio.Event(), list[int]()
+
+    @workflow(access=anonymous(), durable=True)
+    async def two(ctx: Context) -> list[int]:
+        async def step(number: int) -> int:
+            steps.append(number)
+            began.set()
+            await may_end.wait()
+            return number
+
+        return [await ctx.step(step, 1), await ctx.step(step, 2)]
+
+    durable_host.serve(two)
+    run_id = await durable_host.accept(two)
+    await began.wait()
+    durable_host.engine.drain()
+    assert not durable_host.engine.idle
+    may_end.set()
+    row = await durable_host.phase(run_id, "ready")
+    assert (row.owner, row.deaths) == (None, 0)
+    assert steps == [1]
+    await durable_host.restart()
+    assert (await durable_host.outcome(run_id)).outputs == "[1,2]"
+    assert steps == [1, 2]
+
+
+async def test_a_process_that_comes_back_leaves_what_others_have_taken_over(durable_host: Host):
+    began, runs = asyncio.Event(), list[int]()
+
+    @workflow(access=anonymous(), durable=True)
+    async def long(ctx: Context) -> str:
+        runs.append(1)
+        began.set()
+        if len(runs) == 1:
+            await asyncio.sleep(60)
+        return "done"
+
+    durable_host.serve(long)
+    run_id = await durable_host.accept(long)
+    await began.wait()
+    await durable_host.engine.check_holds()
+    assert run_id in durable_host.engine.executions
+    await durable_host.journal.write(partial(execute, statement=TAKE_OVER.format(durable_host.engine._node)))
+    await durable_host.engine.check_holds()
+    durable_host.engine.accepted()
+    assert (await durable_host.outcome(run_id)).outputs == '"done"'
+    assert (await durable_host.durable(run_id)).deaths == 1
+
+
+async def test_a_further_attempt_of_a_step_is_compared_too(durable_host: Host):
+    attempts = list[int]()
+
+    @workflow(access=anonymous(), durable=True)
+    async def retried(ctx: Context) -> str:
+        async def step() -> str:
+            attempts.append(durable_host.engine.executions[ctx.run_id].hold.attempt)
+            if len(attempts) == 1:
+                taken = TAKE_OVER.format(durable_host.engine._node)
+                await durable_host.journal.write(partial(execute, statement=taken))
+                raise TimeoutError
+            return "done"
+
+        return await ctx.step(step, retry=Retry(count=3, interval=0.01))
+
+    durable_host.serve(retried)
+    assert (await durable_host.result(retried)).outputs == '"done"'
+    assert attempts == [1, 2]
