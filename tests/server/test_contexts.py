@@ -113,6 +113,7 @@ OUTLIVES = {"create_task", "ensure_future", "call_later", "call_at", "start_soon
 
 ITS_OWN = {
     "api/run_actions.py": "a resubmitted run: its request has set nothing, and the run sets its own id",
+    "api/results.py": "belongs to the request that waits, and ends with it",
     "assembly/part.py": "begins with the server",
     "connections/grants/awake.py": "belongs to the code that waits, and ends with it",
     "connections/grants/background.py": "begins with the server, and renews for no run",
@@ -120,6 +121,8 @@ ITS_OWN = {
     "connections/on_behalf_of/exchanges.py": "begun by an exchange, which is in an empty context",
     "connections/response_body.py": "belongs to the call of one run, and ends with it",
     "durable/across_loops.py": "begun by a callback, which is in the context that was named",
+    "durable/engine.py": "begins with the server, or belongs to a look that does, and ends with it",
+    "durable/executions.py": "begun by a timer, which is in an empty context",
     "identity/identify.py": "begins with the server, in a task of its own",
     "journal/journal.py": "begins with the server: each timer is set by the one before",
     "journal/refusals.py": "begins with the server",
