@@ -1,14 +1,23 @@
 """Fixtures for the tests of durable runs."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, chdir
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from postern.durable import dbos_engine
 from tests.databases import put_sqlite
 from tests.durable.host import Host
+
+
+@pytest.fixture(scope="session", autouse=True)
+def runs_go_on_at_once() -> Iterator[None]:
+    """Tests do not wait a second for each run that goes on."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dbos_engine, "POLL_SECONDS", 0.05)
+        yield
 
 
 @pytest.fixture(scope="module")

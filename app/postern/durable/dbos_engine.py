@@ -38,6 +38,8 @@ QUEUE = "resumed"
 """The only queue: of runs that go on."""
 VERSION = "1"
 """DBOS never runs what has another version than this, so it is always the same."""
+POLL_SECONDS = 1.0
+"""Between two looks of DBOS for runs that go on."""
 THREADS = 16
 """Of DBOS's own calls of its database."""
 AT_ONCE = 16
@@ -251,7 +253,7 @@ class DbosEngine:
         DBOS.listen_queues([QUEUE])
         DBOS.launch()
         instance._sys_db._retry_connection_errors = False
-        await DBOS.register_queue_async(QUEUE, polling_interval_sec=1.0)
+        await DBOS.register_queue_async(QUEUE, polling_interval_sec=POLL_SECONDS)
 
     def _config(self, engine: "Engine") -> DBOSConfig:
         return {
