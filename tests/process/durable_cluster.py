@@ -156,6 +156,13 @@ class Cluster:
         self.ended.append(server)
         return server.stop()
 
+    def all_owners_live(self) -> bool:
+        """Whether the runs of all server processes that were killed are taken over."""
+        pids = {str(server.process.pid) for server in self.servers}
+        nodes = self.rows("SELECT id, process FROM nodes")
+        living = {node for node, process in nodes if process.partition(":")[0] in pids}
+        return {owner for (owner,) in self.rows("SELECT owner FROM durable_runs WHERE owner IS NOT NULL")} <= living
+
     def replace(self, server: Server) -> Server:
         """Stop it, and start another one in its place."""
         assert self.stop(server) == 0, server.output

@@ -67,6 +67,7 @@ def roll(cluster: Cluster, runs: int, rounds: int) -> list[str]:
     """Restart each server process under load, as a deployment does. Nothing is lost, and callers see 202 or a 503 with
     Retry-After only. Returns the ids of the runs."""
     deaths = "SELECT sum(deaths) FROM durable_runs"
+    until(cluster.all_owners_live)
     before = cluster.rows(deaths)
     callers = Callers(cluster)
     callers.send(runs)
