@@ -30,7 +30,7 @@ def test_the_document_of_all_workflows_goes_to_standard_output(postern: Postern)
     assert result.exit_code == 0
     document = json.loads(result.stdout)
     validate(document, cls=OpenAPIV31SpecValidator)
-    assert len(document["paths"]) == 10
+    assert len(document["paths"]) == 11
     assert document["servers"] == [{"url": "http://127.0.0.1:8080"}]
     assert result.stderr == ""
 
@@ -93,7 +93,7 @@ def test_the_others_are_written_on_request(postern: Postern, folder: Path):
     result = postern("export", "openapi", "--partial")
     assert result.exit_code == 0
     assert "faulty.py:1" in result.stderr
-    assert len(json.loads(result.stdout)["paths"]) == 10
+    assert len(json.loads(result.stdout)["paths"]) == 11
 
 
 def test_a_file_that_cannot_be_written_is_an_error(postern: Postern):

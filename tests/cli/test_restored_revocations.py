@@ -75,7 +75,7 @@ def test_a_damaged_database_leaves_it_to_the_operator(postern: Postern, url: str
 
 def test_a_downgrade_says_how_many_are_lost(postern: Postern, url: str):
     revoke(url, "before")
-    said = postern("database", "downgrade", "--one").stderr
+    said = postern("database", "downgrade", "--to", "0009_for_0002").stderr
     assert "lost: table revocations of migration 0010_for_0002, with 1 row" in said
     with closing_engine(url) as engine, engine.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM revocations")).scalar() == 1

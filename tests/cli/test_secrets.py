@@ -52,6 +52,7 @@ def test_every_secret_is_listed_with_its_expiry_date_and_users(postern: Postern,
         ["secret", "expires", "used", "by", "state"],
         [NEAR, f"{day},", "in", "5", "days", "connections.erp", "client_secret", "readable"],
         ["audit-key", "no", "expiry", "date", "POSTERN_AUDIT_KEY_NAME", "readable"],
+        ["durable-key", "no", "expiry", "date", "POSTERN_DURABLE_KEY_NAME", "readable"],
         ["grants-key", "no", "expiry", "date", "POSTERN_GRANTS_KEY_NAME", "readable"],
         ["postern-client-secret", "no", "expiry", "date", "POSTERN_CLIENT_SECRET_NAME", "readable"],
         ["connections.graph", "client_secret"],
@@ -81,7 +82,7 @@ def test_json_is_for_programs(postern: Postern, running: LocalTenant, folder: Pa
     running.put_secret(OLD, "value-marker", expires=1_700_000_000)
     result = postern("secrets", "--json")
     assert result.exit_code == 0
-    old, _, key, own = json.loads(result.stdout)["secrets"]
+    old, _, _, key, own = json.loads(result.stdout)["secrets"]
     assert (old["name"], old["expires_on"], old["readable"]) == (OLD, "2023-11-14T22:13:20Z", True)
     assert old["days"] < 0
     assert (own["name"], own["expires_on"], own["days"], own["fault"]) == ("postern-client-secret", None, None, None)

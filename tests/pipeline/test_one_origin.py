@@ -10,7 +10,7 @@ import pytest
 from httpx2 import ASGITransport
 from structlog.testing import capture_logs
 
-from postern.api.handlers import Handlers
+from postern.api.results import Results
 from postern.assembly import create_app
 from postern.http_client import AsyncClient, Response, http_client
 from postern.settings import load_settings
@@ -124,7 +124,7 @@ def contents(folder: Path) -> bytes:
 
 
 def test_the_console_counts_as_on_unless_something_else_is_said():
-    defaults = Pipeline.__dataclass_fields__["console_on"].default, Handlers.__dataclass_fields__["console_on"].default
+    defaults = Pipeline.__dataclass_fields__["console_on"].default, Results.__dataclass_fields__["console_on"].default
     assert defaults == (True, True)
 
 

@@ -52,15 +52,14 @@ def backup(
         if path is not None:
             with opened(url) as engine, engine.begin() as connection:
                 _refuse_without_tables(revision_of(connection), url)
-        both = checkpoint_copies.exist(url)
-        if both:
-            _refuse_to_overwrite(checkpoint_copies.beside(file), url, force=force)
+        _refuse_to_overwrite(checkpoint_copies.beside(file), url, force=force)
         with sqlite_copies.new_file(file.absolute()) as made, _beside(file) as made_beside:
             if path is None:
                 with err.status("pg_dump writes the dump …"):
                     postgres_dumps.dump(url, made, file)
             else:
                 _copy(path, made, file)
+            both = checkpoint_copies.exist(url)
             if both:  # soon after the journal, so that it has all checkpoints of its runs
                 with err.status("Copying the checkpoints of durable runs …"):
                     checkpoint_copies.back_up(url, made_beside, checkpoint_copies.beside(file))
