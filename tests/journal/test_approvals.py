@@ -17,6 +17,7 @@ from tests.journal.engines import add
 from tests.journal.recorded import id_number, put, run_row
 from tests.journal.test_reads_of_durable_runs import durable_row
 
+LISA = json.dumps({"object_id": "lisa"})
 HOLD = Hold("1", "here", 2)
 ASKED = Approval("1", 5, "manager", "hello", "{}", frozenset({"mia"}), False, 100.0, 200.0, data='{"a": 1}')
 
@@ -238,3 +239,15 @@ def test_of_a_chain_without_end_the_beginning_is_not_known(engine: Engine):
         found = behind(connection, id_number(1))
     assert not found.known
     assert MOST_RUNS <= len(found.object_ids) <= MOST_RUNS + 1
+
+
+def test_a_time_that_is_over_stays_so_when_its_checkpoint_was_not_kept(asked: Engine):
+    with asked.begin() as connection:
+        assert journal.time_out(connection, HOLD, 5)
+    with asked.begin() as connection:
+        assert journal.time_out(connection, HOLD, 5)
+        assert not journal.time_out(connection, HOLD._replace(attempt=1), 5)
+    begun(asked, replace(ASKED, number=6))
+    with asked.begin() as connection:
+        assert journal.decide(connection, replace(ASKED, number=6), Decided(True, "", 150.0, LISA, "lisa"))
+        assert not journal.time_out(connection, HOLD, 6)

@@ -135,11 +135,15 @@ def decision(connection: Connection, run_id: str, number: int) -> Approval | Non
 
 
 def time_out(connection: Connection, hold: Hold, number: int) -> bool:
-    """The time of an approval is over. False if a person has decided, or another server process runs the run."""
+    """The time of an approval is over, also if it was before: a process may die between this and its checkpoint. False
+    if a person has decided, or another server process runs the run."""
     if not owns(connection, hold):
         return False
     over = update(approvals).where(*_waits(hold.run_id, number)).values(state=ApprovalState.TIMED_OUT.value)
-    return connection.execute(over).rowcount == 1
+    if connection.execute(over).rowcount == 1:
+        return True
+    state = connection.execute(select(approvals.c.state).where(*_one(hold.run_id, number))).scalar()
+    return state == ApprovalState.TIMED_OUT.value
 
 
 def decide(connection: Connection, approval: Approval, decided: Decided) -> Verdict:
