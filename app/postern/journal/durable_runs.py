@@ -220,8 +220,6 @@ def record_outcome(
     """Record the end of a run, for its owner in this attempt only. `reply` is the sealed reply and the version of its
     key. If it has succeeded, what is needed to run it is gone; otherwise that is kept with the record, to resume it.
     False, and nothing is recorded, if another process runs it, or it has ended."""
-    if not owns(connection, hold):
-        return False
     row = run_row(facts, NODE)
     sealed, reply_key_version = reply or (None, None)
     values = {"phase": Phase.ENDED.value, "owner": None, **_NO_WAIT, "failed_step": failed_step}
@@ -229,8 +227,10 @@ def record_outcome(
     succeeded = row[STATE_PLACE] == State.SUCCEEDED.value
     if succeeded:
         values |= {"request": None, "key_version": None, "discard": 1}
-    # First of all: who sends signals or decides locks this row first too.
-    connection.execute(update(durable_runs).where(durable_runs.c.run_id == hold.run_id).values(values))
+    # First of all: who sends signals, decides or cancels locks this row first too. The condition is compared under the
+    # lock: a process that stood still here may have lost the run meanwhile.
+    if connection.execute(update(durable_runs).where(*_mine(hold)).values(values)).rowcount != 1:
+        return False
     if succeeded:
         connection.execute(update(signals).where(signals.c.run_id == hold.run_id).values(body=None))
         connection.execute(update(approvals).where(approvals.c.run_id == hold.run_id).values(data=None))
