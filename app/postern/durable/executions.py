@@ -160,10 +160,10 @@ class Executions:
         if claimed.repeat_from is not None and not await self._works.write(partial(repeated, hold=hold)):
             return False
         trigger = self._works.triggers().get(claimed.workflow)
-        payload = await self._payload(claimed)
+        payload = await self._payload(claimed, trigger)
         if payload is None or trigger is None:
             if payload is not None:
-                await self._park(claimed, Reason.MISSING)
+                await self._park(claimed, Reason.MISSING, trigger)
             return False
         execution = self._new(claimed, payload, trigger, checkpoints)
         try:
@@ -175,7 +175,7 @@ class Executions:
             return await self._end(execution, outcome)
         except (Left, asyncio.CancelledError):
             if execution.park is not None:
-                await self._park(claimed, execution.park)
+                await self._park(claimed, execution.park, trigger)
             return False
         finally:
             if self.here.get(claimed.run_id) is execution:
@@ -183,7 +183,7 @@ class Executions:
             self._gone.set()
             self._freed()
 
-    async def _payload(self, claimed: Claimed) -> Payload | None:
+    async def _payload(self, claimed: Claimed, trigger: Trigger | None) -> Payload | None:
         """The request of a run; None if its key is not there: then it goes on later, or is parked."""
         try:
             text = await self._works.seals.open(claimed.run_id, "request", claimed.request, claimed.key_version)
@@ -191,7 +191,7 @@ class Executions:
             log.warning("durable-run-left", run_id=claimed.run_id, cause=type(error).__name__)
             return None
         except CannotOpen:
-            await self._park(claimed, Reason.KEY)
+            await self._park(claimed, Reason.KEY, trigger)
             return None
         return of_repeat(unpacked(text), claimed.repeats or 0)
 
@@ -333,10 +333,10 @@ class Executions:
             ending.add_done_callback(self._ending.discard)
             execution.left = True
 
-    async def _park(self, claimed: Claimed, reason: Reason) -> None:
-        """The run waits for other code, or for its key."""
+    async def _park(self, claimed: Claimed, reason: Reason, trigger: Trigger | None) -> None:
+        """The run waits for its key, or for other code than that of this trigger, which may not be served any more."""
         log.warning("run-parked", run_id=claimed.run_id, workflow=claimed.workflow, reason=reason.value)
-        digest = digest_of(self._works.triggers().get(claimed.workflow))
+        digest = digest_of(trigger)
         hold = Hold(claimed.run_id, self._node, claimed.attempt)
         await self._works.write(partial(park, hold=hold, reason=reason, digest=digest))
 
