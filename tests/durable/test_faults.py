@@ -14,7 +14,6 @@ from sqlalchemy import event, make_url, text
 
 from postern import anonymous, workflow
 from postern.durable import dbos_engine
-from postern.durable.executions import Executions
 from tests.databases import make_tables
 from tests.durable.host import Host
 from tests.process.postgres import own_postgres
@@ -317,28 +316,6 @@ async def test_a_run_whose_code_does_not_fit_is_parked_until_code_that_fits_is_t
     outcome = await durable_host.outcome(run_id)
     assert (outcome.state, outcome.outputs) == ("Succeeded", '"132"')
     assert Seen.done == ["one", "gate", "gate", "two"]
-
-
-async def test_code_that_was_served_while_a_run_was_parked_for_the_code_before_lets_it_go_on(
-    durable_host: Host, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    durable_host.serve(work)
-    run_id = await durable_host.accept(work)
-    await asyncio.wait_for(Seen.begun.wait(), 20)
-    await durable_host.crash()
-    Seen.open.set()
-    durable_host.serve(changed(swapped), digest="2")
-    park = Executions._park
-
-    async def parking(*arguments: Any) -> None:
-        durable_host.serve(work, digest="3")  # just then
-        await park(*arguments)
-
-    monkeypatch.setattr(Executions, "_park", parking)
-    await durable_host.take_over()
-    await durable_host.phase(run_id, "parked")
-    await durable_host.engine.reconcile()
-    assert (await durable_host.outcome(run_id)).state == "Succeeded"
 
 
 async def test_a_run_that_nothing_here_runs_is_put_back(durable_host: Host) -> None:

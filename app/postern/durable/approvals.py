@@ -71,11 +71,9 @@ class Approvals:
         async def end(_: int) -> str:
             return await self._decided(execution, asked.name, number, until)
 
-        with execution.alone():
-            number, until = read(
-                await self._steps.checkpoint(ctx, f"ask {asked.name}", execution.unharmed(start)), None
-            )
-            found = json.loads(await self._steps.checkpoint(ctx, f"approval {asked.name}", execution.unharmed(end)))
+        execution.check_own_code()
+        number, until = read(await self._steps.checkpoint(ctx, f"ask {asked.name}", execution.unharmed(start)), None)
+        found = json.loads(await self._steps.checkpoint(ctx, f"approval {asked.name}", execution.unharmed(end)))
         return Decision(*found)
 
     async def _begin(self, execution: Execution, asked: Asked, who: str, data: str, number: int) -> float | None:

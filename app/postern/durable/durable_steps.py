@@ -107,13 +107,13 @@ class DurableSteps:
         async def body(_: int) -> str:
             return str(self._now() + seconds)
 
-        with execution.alone():
-            until = float(await self.checkpoint(ctx, "sleep", body))
-            try:
-                await self._waits.sleep(execution, until)
-            except Problem:  # the journal is unavailable: the run goes on when it is back
-                execution.left = True
-                raise Left(execution.run_id) from None
+        execution.check_own_code()
+        until = float(await self.checkpoint(ctx, "sleep", body))
+        try:
+            await self._waits.sleep(execution, until)
+        except Problem:  # the journal is unavailable: the run goes on when it is back
+            execution.left = True
+            raise Left(execution.run_id) from None
 
     async def checkpoint(self, ctx: Context, name: str, body: Body) -> str:
         """The text of a checkpoint. If this execution may not go on, it ends here. What `body` raises passes by itself:

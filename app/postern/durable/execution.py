@@ -1,8 +1,7 @@
 """One execution of a durable run in this server process: from its claim to its outcome, or until it is left."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,7 +36,6 @@ class Execution:
     failed_step: int | None = None
     steps: int = 0
     turn: bool = False
-    waits: bool = False
     woken: asyncio.Event = field(default_factory=asyncio.Event)
     top_steps: int = 0
     top_calls: int = 0
@@ -50,16 +48,14 @@ class Execution:
         """The id of the run."""
         return self.hold.run_id
 
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        """A wait of the run, from its first checkpoint to its last. Raises RuntimeError if the run waits already."""
-        if self.waits:
-            raise RuntimeError("a durable run waits for one thing at a time: await one wait after the other")
-        self.waits = True
-        try:
-            yield
-        finally:
-            self.waits = False
+    def check_own_code(self) -> None:
+        """Raise RuntimeError outside of the run's own task: a run whose code goes on beside a wait would not be found
+        by what it waits for."""
+        if asyncio.current_task() is not self.task:
+            raise RuntimeError(
+                "a durable run waits for one thing at a time, outside of steps: await the wait in the workflow itself, "
+                "without a task or gather"
+            )
 
     def unharmed(self, body: Callable[[int], Awaitable[str]]) -> Callable[[int], Coroutine[Any, Any, str]]:
         """The same body of a checkpoint, whose own faults are not the run's: a database or a vault that is unavailable

@@ -21,6 +21,9 @@ by whichever server process."""
 MOST_HELD = 500
 """Runs that are kept in memory while they wait. One takes about 30 KiB there."""
 
+AGAIN = 1.0
+"""Seconds between two looks whether a step has ended that runs beside a wait."""
+
 Write = Callable[[Callable[[Connection], Any]], Awaitable[Any]]
 
 
@@ -61,19 +64,25 @@ class Waits:
         self._turns.give_back(execution)
         if name is not None:
             self.listening[execution.run_id] = execution
-        ended: bool | None = False
         try:  # once more: what came before the run was seen to wait has not made it due
-            ended = await found() or await self._in_memory(execution, until, found)
+            ended = await found() or await self._in_memory(execution, until, found, own=int(name is not None))
+        except BaseException:  # a timeout of its author, perhaps: then its code goes on, and it does not wait
+            if not execution.left:
+                await self._go_on(execution)
+            raise
         finally:
             self.listening.pop(execution.run_id, None)
-            if not execution.left and ended is not None:  # otherwise it ends here, and others may have all turns
-                await self._turns.take(execution)
-        if ended is None:
+        if ended is None:  # it ends here, and others may have all turns
             await self._write(partial(let_go, hold=hold))
             self._leave(execution)
-        if not await self._write(partial(end_wait, hold=hold)):
-            self._leave(execution)
+        await self._go_on(execution)
         return bool(ended)
+
+    async def _go_on(self, execution: Execution) -> None:
+        """The run waits no longer. Raises Left if it is not this process's any more."""
+        await self._turns.take(execution)
+        if not await self._write(partial(end_wait, hold=execution.hold)):
+            self._leave(execution)
 
     def drain(self) -> None:
         """The server process is about to end: a run that begins to wait is kept in memory no longer."""
@@ -86,14 +95,20 @@ class Waits:
             execution.woken.set()
 
     async def _in_memory(
-        self, execution: Execution, until: float | None, found: Callable[[], Awaitable[bool]]
+        self, execution: Execution, until: float | None, found: Callable[[], Awaitable[bool]], own: int
     ) -> bool | None:
-        """True if it was found, False if the time is over, None if the run is not kept in memory any longer."""
+        """True if it was found, False if the time is over, None if the run is not kept in memory any longer. It is kept
+        while a step of it is under way, beside the `own` checkpoint of the wait: elsewhere that would run again."""
         given_up = self._now() + (self._held if self._holding < MOST_HELD else 0.0)
         end = given_up if until is None else min(until, given_up)
         self._holding += 1
         try:
-            while (left := end - self._now()) > 0:
+            while True:
+                if (left := end - self._now()) <= 0:
+                    if end == until or execution.under_way <= own:
+                        break
+                    left = AGAIN
+                    end = self._now() + left if until is None else min(until, self._now() + left)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(left):
                         await execution.woken.wait()
