@@ -141,7 +141,7 @@ def test_only_the_process_that_runs_the_run_asks(asked: Engine):
 def test_the_list_has_what_waits_the_oldest_first_page_by_page(asked: Engine):
     for number, since in ((6, 100.0), (7, 90.0), (8, 110.0), (9, 80.0)):
         begun(asked, replace(ASKED, number=number, since=since, until=None))
-    decided(asked, number=8)
+    decided(asked, number=8, since=110.0)
     found: list[int] = []
     after = None
     with asked.connect() as connection:

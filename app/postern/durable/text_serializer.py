@@ -33,4 +33,4 @@ def _never(_: Any, __: Any) -> Any:
 def forbid_pickles() -> None:
     """DBOS reads a value by the format that its row names, whichever serializer it was given: a row that names its own
     one would be unpickled, which runs code. So whoever can write the database could run code here."""
-    DefaultSerializer.deserialize = _never  # type: ignore[method-assign]
+    DefaultSerializer.deserialize = _never  # type: ignore[method-assign, assignment]

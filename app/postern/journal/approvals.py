@@ -147,7 +147,8 @@ def time_out(connection: Connection, hold: Hold, number: int) -> bool:
 
 
 def decide(connection: Connection, approval: Approval, decided: Decided) -> Verdict:
-    """Write a decision, and let the run go on. The first one stands."""
+    """Write a decision, and let the run go on. The first one stands. It is of what was asked then: a run that was
+    repeated may ask for something else under the same name and number."""
     table = durable_runs.c
     its_run = select(table.phase, table.resumed_by).where(table.run_id == approval.run_id).with_for_update()
     run = connection.execute(its_run).one_or_none()
@@ -161,7 +162,8 @@ def decide(connection: Connection, approval: Approval, decided: Decided) -> Verd
     in_time = approvals.c.until.is_(None) | (approvals.c.until > decided.at)
     deciding = (
         update(approvals)
-        .where(*_waits(approval.run_id, approval.number), approvals.c.name == approval.name, in_time)
+        .where(*_waits(approval.run_id, approval.number), in_time)
+        .where(approvals.c.name == approval.name, approvals.c.since == approval.since)
         .values(state=state.value, decided_at=decided.at, decided_by=decided.by, comment=decided.comment)
     )
     if connection.execute(deciding).rowcount != 1:
