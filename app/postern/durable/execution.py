@@ -8,6 +8,7 @@ from typing import Any
 
 import structlog
 
+from postern.connections.sealing.sealed_text import CannotOpen
 from postern.durable.checkpoints import Checkpoints, Left
 from postern.durable.payload import Payload
 from postern.journal.durable_runs import Hold, Reason
@@ -59,12 +60,14 @@ class Execution:
 
     def unharmed(self, body: Callable[[int], Awaitable[str]]) -> Callable[[int], Coroutine[Any, Any, str]]:
         """The same body of a checkpoint, whose own faults are not the run's: a database or a vault that is unavailable
-        ends this execution, and another one goes on."""
+        ends this execution, and another one goes on. So does a text that does not open, once that is so."""
 
         async def guarded(number: int) -> str:
             try:
                 return await body(number)
             except Exception as error:
+                if isinstance(error, CannotOpen):
+                    self.park = Reason.KEY
                 log.warning("durable-run-left", run_id=self.run_id, cause=type(error).__name__)
                 raise self.gone() from None
 

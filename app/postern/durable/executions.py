@@ -19,8 +19,7 @@ from postern.connections.sealing.sealed_text import CannotOpen
 from postern.durable.checkpoints import Checkpoints, Later, Left
 from postern.durable.execution import CURRENT, Execution
 from postern.durable.kept_outcomes import outcome_read, outcome_written
-from postern.durable.payload import Payload, unpacked
-from postern.durable.payload import repeated as of_repeat
+from postern.durable.payload import Payload, payload_of
 from postern.durable.replies import reply_of
 from postern.durable.turns import Turns
 from postern.durable.works import Works, digest_of
@@ -186,13 +185,13 @@ class Executions:
         """The request of a run; None if its key is not there: then it goes on later, or is parked."""
         try:
             text = await self._works.seals.open(claimed.run_id, "request", claimed.request, claimed.key_version)
+            return payload_of(text, claimed.workflow, claimed.repeats or 0)
         except ConnectionFault as error:
             log.warning("durable-run-left", run_id=claimed.run_id, cause=type(error).__name__)
             return None
         except CannotOpen:
             await self._park(claimed, Reason.KEY, trigger)
             return None
-        return of_repeat(unpacked(text), claimed.repeats or 0)
 
     def _new(self, claimed: Claimed, payload: Payload, trigger: Trigger, checkpoints: Checkpoints) -> Execution:
         run = Run(claimed.run_id, trigger.workflow, payload.caller, payload.request, payload.started_at)
