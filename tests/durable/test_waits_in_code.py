@@ -56,6 +56,15 @@ async def gathered(ctx) -> str:
     return ""
 
 
+@workflow(access=anonymous(), durable=True)
+async def greedy(ctx) -> Any:
+    while not Seen.open.is_set():
+        try:
+            return (await ctx.wait_for("go")).body
+        except BaseException:
+            Seen.done.append("caught")
+
+
 async def test_a_run_whose_code_gives_up_a_wait_does_not_wait_any_longer(durable_host: Host) -> None:
     durable_host.serve(impatient)
     run_id = await durable_host.accept(impatient)
@@ -83,7 +92,42 @@ async def test_a_run_stays_in_memory_while_a_step_is_under_way_beside_its_wait(d
     assert (row.outputs, Seen.done, (await durable_host.durable(run_id)).attempt) == ('"through"', ["gate"], 1)
 
 
+async def test_a_step_beside_a_wait_may_end_when_the_process_stops(durable_host: Host) -> None:
+    durable_host.serve(beside)
+    run_id = await durable_host.accept(beside)
+    await durable_host.phase(run_id, "waiting")
+    durable_host.engine.drain()
+    await asyncio.sleep(0.1)
+    assert not durable_host.engine.executions[run_id].left
+    Seen.open.set()
+    await durable_host.until(lambda: _rests(durable_host, run_id))
+    await durable_host.restart()
+    assert (await durable_host.outcome(run_id)).outputs == '"through"'
+    assert Seen.done == ["gate"]
+
+
+async def _rests(host: Host, run_id: str) -> bool:
+    return not host.engine.executions[run_id].works
+
+
 async def test_a_wait_in_a_task_is_an_error_of_its_author(durable_host: Host) -> None:
     durable_host.serve(gathered)
     run_id = await durable_host.accept(gathered)
     assert "without a task" in ((await durable_host.outcome(run_id)).outputs or "")
+
+
+@pytest.mark.parametrize("durable_host", [{"held": 0.05}], indirect=True)
+async def test_code_that_catches_the_end_of_its_execution_for_ever_stops_nothing_else(durable_host: Host) -> None:
+    durable_host.serve(greedy)
+    run_id = await durable_host.accept(greedy)
+    try:
+        async with asyncio.timeout(20):
+            while len(Seen.done) < 4:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.5)
+            assert len(Seen.done) < 7
+            await durable_host.send(run_id, "1")
+            assert (await durable_host.outcome(run_id)).outputs == "1"
+            assert durable_host.engine._turns.free == 32
+    finally:
+        Seen.open.set()

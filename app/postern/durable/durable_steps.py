@@ -126,7 +126,7 @@ class DurableSteps:
             raise RuntimeError("a step cannot wait for signals or approvals: wait outside of steps")
         execution = self.execution_of(ctx.run_id)
         if execution.left:
-            raise Left(execution.run_id)
+            await self._waits.refuse(execution)
         column = f"checkpoint {execution.steps}"
         execution.steps += 1
         made: list[str] = []

@@ -22,8 +22,8 @@ log = structlog.get_logger("postern.durable")
 class Execution:
     """`left` says that this execution ends without an outcome, whatever its code does, and `park` why if it cannot go
     on by itself. `failed_step` is the checkpoint whose error was raised last. `top_steps` and `top_calls` count those
-    that are not in a step, `under_way` the checkpoints that have begun. The time of its `deadlines` stops while it has
-    no turn."""
+    that are not in a step, `under_way` the checkpoints that have begun, `of_wait` that of the wait among them, and
+    `refused` how often its code was told that it was left. The time of its `deadlines` stops while it has no turn."""
 
     hold: Hold
     payload: Payload
@@ -41,6 +41,8 @@ class Execution:
     top_steps: int = 0
     top_calls: int = 0
     under_way: int = 0
+    of_wait: int = 0
+    refused: int = 0
     deadlines: Deadlines | None = None
     _rest: float | None = None
 
@@ -48,6 +50,11 @@ class Execution:
     def run_id(self) -> str:
         """The id of the run."""
         return self.hold.run_id
+
+    @property
+    def works(self) -> bool:
+        """Whether a step is under way, beside a wait perhaps: elsewhere it would run again."""
+        return self.under_way > self.of_wait
 
     def check_own_code(self) -> None:
         """Raise RuntimeError outside of the run's own task: a run whose code goes on beside a wait would not be found

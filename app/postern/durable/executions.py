@@ -125,7 +125,7 @@ class Executions:
         that is under way may end."""
         self._stopping = True
         for execution in list(self.here.values()):
-            if not execution.turn:
+            if not execution.turn and not execution.works:
                 execution.leave()
 
     async def drain(self) -> None:
