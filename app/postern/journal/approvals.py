@@ -39,9 +39,9 @@ DECIDED = frozenset({ApprovalState.APPROVED, ApprovalState.REJECTED})
 @dataclass(frozen=True, slots=True)
 class Approval:
     """An approval. `number` is the checkpoint that asked for it. `who` is the access mode of those who may decide, as
-    JSON. `barred` are the object ids of people who may not. `elsewhere` says that nobody knows which person began the
-    chain of calls that led to it. Times are Unix seconds. `decided_by` is what `journal.run.actor` writes. `data` is
-    sealed if `key_version` is set."""
+    JSON. `barred` are the object ids of people who may not; without any, those who resumed the run may too. `elsewhere`
+    says that nobody knows which person began the chain of calls that led to it. Times are Unix seconds. `decided_by` is
+    what `journal.run.actor` writes. `data` is sealed if `key_version` is set."""
 
     run_id: str
     number: int
