@@ -5,9 +5,11 @@ from functools import partial
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from postern import anonymous, workflow
 from postern.access import Caller
+from postern.durable.checkpoints_database import checkpoints_engine
 from postern.durable.seals import KeySeals
 from tests.durable.host import PEOPLE, TENANT, Host
 from tests.durable.test_seals import KEY, Ring
@@ -91,3 +93,26 @@ async def test_the_caller_of_a_sealed_request_is_the_one_that_was_verified(durab
     caller = Caller("user", object_id=PEOPLE["ada"], tenant_id=TENANT)
     await durable_host.outcome(await durable_host.accept(harmful, caller=caller))
     assert [caller] == SEEN
+
+
+@workflow(access=anonymous(), durable=True, secure_inputs=True)
+async def calls_what_it_was_sent(ctx, body: str) -> None:
+    try:
+        await ctx.call(body)
+    except Exception:
+        SEEN.append(body)
+    await ctx.sleep(3600)
+
+
+async def test_the_name_of_a_call_of_a_secured_workflow_is_in_no_checkpoint(durable_host: Host) -> None:
+    await sleeping(durable_host, harmless)
+    durable_host.serve(calls_what_it_was_sent)
+    run_id = await durable_host.accept(calls_what_it_was_sent, b'"marker-of-a-call"')
+    await durable_host.until(lambda: _evicted(durable_host, run_id))
+    engine = checkpoints_engine(durable_host.url)
+    table = "operation_outputs" if engine.dialect.name == "sqlite" else "dbos.operation_outputs"
+    with engine.connect() as connection:
+        kept = connection.execute(text(f"SELECT * FROM {table}")).all()
+    engine.dispose()
+    assert SEEN == ["marker-of-a-call"]
+    assert (run_id in str(kept), "marker-of-a-call" in str(kept)) == (True, False)
