@@ -82,6 +82,14 @@ async def test_a_signal_that_is_not_sealed_parks_its_run(durable_host: Host) -> 
     assert row.reason == "key-unavailable"
 
 
+async def test_what_is_no_request_is_tried_once_in_a_while_and_not_again_and_again(durable_host: Host) -> None:
+    durable_host.serve(harmless)
+    run_id = await durable_host.accept(harmless)
+    await durable_host.until(lambda: _evicted(durable_host, run_id))
+    row = await forged(durable_host, run_id, "UPDATE durable_runs SET request = '{}'")
+    assert row.reason == "key-unavailable"
+
+
 async def test_what_is_sealed_is_what_its_sender_sent(durable_host: Host) -> None:
     run_id = await sleeping(durable_host, waits)
     await durable_host.send(run_id, '{"paid": false}')

@@ -189,7 +189,7 @@ class Executions:
         except ConnectionFault as error:
             log.warning("durable-run-left", run_id=claimed.run_id, cause=type(error).__name__)
             return None
-        except CannotOpen:
+        except (CannotOpen, ValueError, LookupError, TypeError):  # or it is no request at all
             await self._park(claimed, Reason.KEY, trigger)
             return None
 
