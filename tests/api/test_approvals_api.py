@@ -96,6 +96,16 @@ async def test_the_decision_of_an_approver_stands_and_wakes_the_run(run_api: Run
     assert row(run_api).state == "rejected"
 
 
+async def test_a_decision_that_says_which_one_it_is_of_decides_no_other_one_of_the_same_name(run_api: RunApi):
+    listed = (await run_api.ask("GET", "/approvals", "lisa")).json()["approvals"][0]["since"]
+    change(run_api, since=NOON + 50)  # the run has gone on, and asks again
+    answer = await decide(run_api, "lisa", {"approved": True, "since": listed})
+    assert (answer.status_code, answer.json()["code"], row(run_api).state) == (409, "approval-decided", "waiting")
+    assert (await decide(run_api, "lisa", {"approved": True, "since": 7})).status_code == 400
+    listed = (await run_api.ask("GET", "/approvals", "lisa")).json()["approvals"][0]["since"]
+    assert (await decide(run_api, "lisa", {"approved": True, "since": listed})).status_code == 200
+
+
 async def test_a_secret_in_a_comment_is_not_kept(run_api: RunApi):
     token = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJsaXNhIn0.c2lnbmF0dXJlLXNpZ25hdHVyZQ"
     await decide(run_api, "lisa", {"approved": True, "comment": f"with {token}"})

@@ -272,3 +272,12 @@ async def test_a_person_reads_only_own_decisions(console: RunConsole):
         assert "for my eyes" not in (await console.get("/console/approvals", who)).text
     assert (await console.get(f"{PAGE}?number=1", "operator")).status == 404
     assert OPERATOR != LISA
+
+
+async def test_a_form_that_was_opened_before_the_run_was_repeated_decides_nothing(console: RunConsole):
+    seen = float(NOON + 1)
+    assert f'name="since" value="{seen.hex()}"' in (await console.get(f"{PAGE}?number=1", "lisa")).page
+    late = await decide(console, since=(seen - 60).hex())
+    assert (late.status, "Your decision was not taken." in late.text) == (409, True)
+    assert stored(console).state == "waiting"
+    assert (await decide(console, since=seen.hex())).status == 303

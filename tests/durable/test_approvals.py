@@ -8,8 +8,10 @@ import pytest
 
 from postern import anonymous, specific_users, tenant_users, workflow
 from postern.access import Caller
+from postern.durable.approvals import NOBODY_YET
 from postern.journal import approvals as journal
 from postern.journal.approvals import Approval, Decided, Verdict
+from postern.journal.durable_ends import resume
 from postern.journal.durable_tables import approvals
 from tests.durable.host import PEOPLE, TENANT, Host
 
@@ -78,7 +80,7 @@ async def test_a_run_goes_on_with_the_decision(shared_host: Host, approved: bool
     shared_host.serve(asks)
     run_id = await shared_host.accept(asks)
     approval = await asked(shared_host, run_id)
-    assert (approval.data, approval.workflow, approval.barred) == ('{"amount":7}', "asks", frozenset())
+    assert (approval.data, approval.workflow, approval.barred) == ('{"amount":7}', "asks", NOBODY_YET)
     assert approval.until == approval.since + 3600
     assert await decide(shared_host, approval, approved) is Verdict.STANDS
     row = await shared_host.outcome(run_id)
@@ -153,11 +155,24 @@ async def test_who_started_a_run_is_barred_and_so_known_to_have_begun_it(shared_
     found = [await asked(shared_host, run_id) for run_id in (by_ada, by_anyone)]
     assert [(each.barred, each.elsewhere) for each in found] == [
         (frozenset({ADA.object_id}), False),
-        (frozenset(), True),
+        (NOBODY_YET, True),
     ]
     for each in found:
         await decide(shared_host, each)
         await shared_host.outcome(each.run_id)
+
+
+async def test_who_resumed_a_run_that_began_with_nobody_known_is_barred(shared_host: Host) -> None:
+    shared_host.serve(asks)
+    run_id = await shared_host.accept(asks)
+    await asked(shared_host, run_id)
+    await shared_host.cancel(run_id)
+    by = json.dumps([TENANT, "lisa"])
+    await shared_host.journal.write(partial(resume, run_id=run_id, by=by, from_start=False))
+    shared_host.engine.accepted()
+    approval = await asked(shared_host, run_id)
+    assert await decide(shared_host, approval) is Verdict.BARRED
+    await shared_host.cancel(run_id)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,13 @@
 """DBOS in its own thread: it starts and ends with the server, logs no secrets, and connects nowhere."""
 
 import asyncio
+import base64
 import logging
 import os
+import pickle
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,11 +16,13 @@ from dbos._utils import GlobalParams
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
+from postern import anonymous, workflow
 from postern.durable.checkpoints import Checkpoints
 from postern.durable.checkpoints_database import checkpoints_engine, checkpoints_file
 from postern.durable.dbos_engine import STOP_SECONDS, DbosEngine
 from postern.durable.dbos_log import DbosLog
 from postern.durable.text_serializer import TextSerializer
+from tests.durable.host import Host
 
 pytestmark = pytest.mark.anyio
 
@@ -34,6 +39,25 @@ async def main():
 
 asyncio.run(main())
 """
+
+
+FORGED = "UPDATE {}operation_outputs SET output = :pickled, serialization = 'py_pickle' WHERE workflow_uuid = :run_id"
+"""What somebody could do who can write the database of checkpoints."""
+
+
+class Opens:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.path,)
+
+
+@workflow(access=anonymous(), durable=True)
+async def resting(ctx) -> None:
+    await ctx.sleep(0.5)
 
 
 async def never(run_id: str, checkpoints: Checkpoints) -> bool:
@@ -118,3 +142,21 @@ def test_the_file_of_checkpoints_is_for_its_owner_only_and_a_commit_is_on_disk(d
             found = [connection.execute(text("SHOW idle_in_transaction_session_timeout")).scalar()]
             assert found == ["3s"]
     engine.dispose()
+
+
+async def test_a_checkpoint_that_names_pickle_as_its_format_runs_no_code(durable_host: Host, tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    durable_host.serve(resting)
+    run_id = await durable_host.accept(resting)
+    await durable_host.phase(run_id, "waiting")
+    await durable_host.crash()
+    pickled = base64.b64encode(pickle.dumps(Opens(marker))).decode()
+    forged = {"pickled": pickled, "run_id": run_id}
+    engine = checkpoints_engine(durable_host.url)
+    prefix = "" if engine.dialect.name == "sqlite" else "dbos."
+    with engine.begin() as connection:
+        assert connection.execute(text(FORGED.format(prefix)), forged).rowcount == 1
+    engine.dispose()
+    await durable_host.take_over()
+    row = await durable_host.outcome(run_id)
+    assert (row.state, row.error_type, marker.exists()) == ("Failed", "TypeError", False)

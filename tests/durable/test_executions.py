@@ -1,12 +1,15 @@
 """How executions of durable runs begin and end: timeouts, cancellations, `def` workflows, and code that misbehaves."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from postern import Problem, anonymous, workflow
 from postern.durable import executions as executions_module
+from postern.errors import problem
+from postern.journal.durable_runs import record_outcome
 from tests.durable.host import Host
 
 pytestmark = pytest.mark.anyio
@@ -164,3 +167,68 @@ async def test_a_workflow_that_exits_has_failed_and_the_server_goes_on(durable_h
     row = await durable_host.result(exits)
     assert (row.state, row.error_type) == ("Failed", "SystemExit")
     assert (await durable_host.result(plain)).state == "Succeeded"
+
+
+async def test_code_that_is_served_while_a_run_is_parked_for_want_of_it_lets_it_go_on(
+    durable_host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    durable_host.serve(sleeping)
+    run_id = await durable_host.accept(sleeping)
+    await durable_host.phase(run_id, "waiting")
+    await durable_host.crash()
+    durable_host.serve()
+    park = executions_module.Executions._park
+
+    async def parking(*arguments: Any) -> None:
+        durable_host.serve(sleeping)  # just then
+        await park(*arguments)
+
+    monkeypatch.setattr(executions_module.Executions, "_park", parking)
+    await durable_host.take_over()
+    await durable_host.phase(run_id, "parked")
+    await durable_host.engine.reconcile()
+    assert (await durable_host.outcome(run_id)).state == "Succeeded"
+
+
+@workflow(access=anonymous(), durable=True, timeout=0.1)
+async def endless(ctx) -> None:
+    while not Seen.open.is_set():
+        try:
+            await asyncio.wait_for(Seen.open.wait(), 5)
+        except BaseException:
+            Seen.done.append("swallowed")
+
+
+@pytest.mark.parametrize("durable_host", [{"workers": 1}], indirect=True)
+async def test_code_that_never_ends_takes_no_turn_from_other_runs(
+    durable_host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    durable_host.serve(endless, plain)
+    failures = [problem("journal-unavailable")]
+    write = durable_host.journal.write
+
+    async def unavailable(operation: Any, *more: Any) -> Any:
+        if failures and getattr(operation, "func", None) is record_outcome:
+            raise failures.pop()
+        return await write(operation, *more)
+
+    executions = durable_host.engine._executions
+    monkeypatch.setattr(executions, "_works", replace(executions._works, write=unavailable))
+    assert (await durable_host.result(endless)).state == "TimedOut"
+    assert (await durable_host.result(plain)).state == "Succeeded"
+    assert (failures, durable_host.engine._turns.free) == ([], 1)
+    Seen.open.set()
+
+
+@workflow(access=anonymous(), durable=True)
+async def strange(ctx) -> Any:
+    Seen.done.append(ctx)
+    return await Seen.done[0].step(gate)
+
+
+async def test_the_ctx_of_a_run_that_has_ended_fails_the_run_that_uses_it(durable_host: Host) -> None:
+    durable_host.serve(plain, strange)
+    Seen.open.set()
+    assert (await durable_host.result(strange)).state == "Succeeded"
+    row = await durable_host.result(strange)
+    assert (row.state, row.error_type) == ("Failed", "RuntimeError")

@@ -6,7 +6,6 @@ import pytest
 from structlog.testing import capture_logs
 
 from postern.durable import wakes
-from postern.durable.execution import Execution
 from postern.durable.turns import Turns
 from postern.durable.waits import Waits
 from postern.durable.wakes import Wakes
@@ -69,11 +68,3 @@ async def test_a_look_that_fails_is_logged_once_without_its_text_and_followed_by
         await Wakes(waits, read, "here").run()
     assert logs == [{"event": "durable-runs-not-woken", "cause": "OSError", "log_level": "error"}]
     assert len(looks) == 5
-
-
-def test_an_execution_waits_for_one_thing_at_a_time():
-    execution: Any = Execution.__new__(Execution)
-    execution.waits = False
-    with execution.alone(), pytest.raises(RuntimeError, match="one thing at a time"), execution.alone():
-        pass
-    assert execution.waits is False

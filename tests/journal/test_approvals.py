@@ -17,6 +17,7 @@ from tests.journal.engines import add
 from tests.journal.recorded import id_number, put, run_row
 from tests.journal.test_reads_of_durable_runs import durable_row
 
+LISA = json.dumps({"object_id": "lisa"})
 HOLD = Hold("1", "here", 2)
 ASKED = Approval("1", 5, "manager", "hello", "{}", frozenset({"mia"}), False, 100.0, 200.0, data='{"a": 1}')
 
@@ -140,7 +141,7 @@ def test_only_the_process_that_runs_the_run_asks(asked: Engine):
 def test_the_list_has_what_waits_the_oldest_first_page_by_page(asked: Engine):
     for number, since in ((6, 100.0), (7, 90.0), (8, 110.0), (9, 80.0)):
         begun(asked, replace(ASKED, number=number, since=since, until=None))
-    decided(asked, number=8)
+    decided(asked, number=8, since=110.0)
     found: list[int] = []
     after = None
     with asked.connect() as connection:
@@ -238,3 +239,15 @@ def test_of_a_chain_without_end_the_beginning_is_not_known(engine: Engine):
         found = behind(connection, id_number(1))
     assert not found.known
     assert MOST_RUNS <= len(found.object_ids) <= MOST_RUNS + 1
+
+
+def test_a_time_that_is_over_stays_so_when_its_checkpoint_was_not_kept(asked: Engine):
+    with asked.begin() as connection:
+        assert journal.time_out(connection, HOLD, 5)
+    with asked.begin() as connection:
+        assert journal.time_out(connection, HOLD, 5)
+        assert not journal.time_out(connection, HOLD._replace(attempt=1), 5)
+    begun(asked, replace(ASKED, number=6))
+    with asked.begin() as connection:
+        assert journal.decide(connection, replace(ASKED, number=6), Decided(True, "", 150.0, LISA, "lisa"))
+        assert not journal.time_out(connection, HOLD, 6)

@@ -1,11 +1,12 @@
 """Durable runs that are ended from outside, and ended ones that go on."""
 
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, insert, text
+from sqlalchemy import Connection, Engine, insert, text, update
 
 from postern import anonymous, workflow
 from postern.access import ANYONE
@@ -217,3 +218,31 @@ def test_a_resumed_run_is_repeated_once_and_has_no_place_until_it_begins(engine:
         assert not repeated(connection, Hold("1", "b", 1))
         assert repeated(connection, Hold("1", "b", 2))
     assert durable(engine)["repeat_from"] is None
+
+
+def test_a_process_that_stood_still_while_it_recorded_an_outcome_records_none(engine: Engine):
+    put(engine, durable_row("1"))
+    row = run_facts("1")
+
+    def late() -> bool:
+        with engine.begin() as connection:
+            return record_outcome(connection, row, Hold("1", "a", 1))
+
+    with ThreadPoolExecutor(1) as thread:
+        with engine.begin() as connection:  # another process takes the run over, which is not committed yet
+            connection.execute(update(durable_runs).values(owner="b", attempt=2))
+            recorded = thread.submit(late)
+            time.sleep(0.3)
+        assert recorded.result() is False
+    assert (durable(engine)["phase"], durable(engine)["owner"], outcome_of(engine)["state"]) == (
+        "running",
+        "b",
+        "Running",
+    )
+
+
+def run_facts(run_id: str) -> tuple[Any, ...]:
+    """What a process writes of a run that has succeeded."""
+    run = Run(run_id, workflow(access=anonymous())(hello), ANYONE, Request("POST", "/triggers/x"), 1.0)
+    run.outcome, run.ended_at = Outcome(State.SUCCEEDED, 200, b"null", ()), 2.0
+    return facts(run)

@@ -28,7 +28,7 @@ from postern.api.sent_object import sent_object
 from postern.catalog import Snapshot
 from postern.errors import problem
 from postern.ids import is_id
-from postern.journal.approvals import LONGEST_COMMENT
+from postern.journal.approvals import LONGEST_COMMENT, place_of
 from postern.journal.durable_runs import NODE
 from postern.journal.reading.cursor import opened, sealed
 from postern.json_parser import parse
@@ -67,10 +67,13 @@ class ApprovalHandlers:
 
     async def decide(self, request: Request) -> Answer:
         """Decide, once: the first decision stands."""
-        await self._approver(request)
+        before = (await self._approver(request)).approval
         no_parameters(request.scope["query_string"])
-        approved, comment = _decision(await sent_object(request, MOST_BYTES))
+        approved, comment, since = _decision(await sent_object(request, MOST_BYTES))
         approver = await self._approver(request)  # again: access may have ended while the body arrived
+        meant = when(before.since) if since is None else since
+        if place_of(approver.approval) != place_of(before) or meant != when(before.since):
+            raise problem("approval-decided")  # the run asks for another one of this name by now
         decided = await self.actions.decide(approver, approved, comment)
         return json_reply(200, to_json(approval_json(decided)))
 
@@ -109,17 +112,20 @@ def _listed(listed: Listed) -> dict[str, Any]:
     }
 
 
-def _decision(sent: dict[str, Any]) -> tuple[bool, str]:
-    """The decision and its comment. Raises Problem."""
+def _decision(sent: dict[str, Any]) -> tuple[bool, str, str | None]:
+    """The decision, its comment, and since when the approval waits that is meant. Raises Problem."""
     errors = [{"where": name, "message": "is not a member of a decision"} for name in sent.keys() - _MEMBERS]
     approved, comment = sent.get("approved"), sent.get("comment") or ""
     if not isinstance(approved, bool):
         errors.append({"where": "approved", "message": "is true or false"})
     if not isinstance(comment, str) or len(comment) > LONGEST_COMMENT:
         errors.append({"where": "comment", "message": f"is a text of at most {LONGEST_COMMENT} characters"})
+    since = sent.get("since")
+    if since is not None and not isinstance(since, str):
+        errors.append({"where": "since", "message": "is the member of the approval in the list"})
     if errors:
         raise problem("invalid-body", detail="The body is not a decision.", errors=errors)
-    return approved is True, comment
+    return approved is True, comment, since
 
 
-_MEMBERS = {"approved", "comment"}
+_MEMBERS = {"approved", "comment", "since"}

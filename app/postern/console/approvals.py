@@ -108,6 +108,8 @@ class Approvals:
         try:
             check_approver(actions.policy(found.approval), found.approval, caller, found.what)
             check_open(found.approval, self.services.now())
+            if (seen := found.approval.since.hex()) != fields.get("since", seen):
+                raise problem("approval-decided")  # the run was repeated, and may ask for something else
             if approved is None or len(comment) > LONGEST_COMMENT:
                 wrong = f"Choose Approve or Reject, with a comment of at most {LONGEST_COMMENT} characters."
                 return await self._shown(visit, found, wrong=wrong, comment=comment, status=400)

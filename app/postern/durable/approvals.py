@@ -27,6 +27,9 @@ from postern.journal.reading.behind import behind
 MOST_DATA = 16 * 1024
 """Bytes of the JSON that an approver sees."""
 
+NOBODY_YET = frozenset({""})
+"""Nobody is known who is behind the run; but who resumes it later may not decide. Nobody has this id."""
+
 Journal = Callable[[Callable[[Any], Any]], Awaitable[Any]]
 
 
@@ -71,11 +74,9 @@ class Approvals:
         async def end(_: int) -> str:
             return await self._decided(execution, asked.name, number, until)
 
-        with execution.alone():
-            number, until = read(
-                await self._steps.checkpoint(ctx, f"ask {asked.name}", execution.unharmed(start)), None
-            )
-            found = json.loads(await self._steps.checkpoint(ctx, f"approval {asked.name}", execution.unharmed(end)))
+        execution.check_own_code()
+        number, until = read(await self._steps.checkpoint(ctx, f"ask {asked.name}", execution.unharmed(start)), None)
+        found = json.loads(await self._steps.checkpoint(ctx, f"approval {asked.name}", execution.unharmed(end)))
         return Decision(*found)
 
     async def _begin(self, execution: Execution, asked: Asked, who: str, data: str, number: int) -> float | None:
@@ -89,7 +90,7 @@ class Approvals:
             asked.name,
             run.workflow.name,
             who,
-            frozenset() if asked.self_approval else causes.object_ids,
+            frozenset() if asked.self_approval else causes.object_ids or NOBODY_YET,
             not causes.known,
             now,
             None if asked.timeout is None else now + asked.timeout,

@@ -29,7 +29,7 @@ from postern.durable.across_loops import Loop, across, new_event_loop
 from postern.durable.checkpoints import Changed, Execute, Later, Left, Lost
 from postern.durable.checkpoints_database import checkpoints_engine, checkpoints_url
 from postern.durable.dbos_log import route
-from postern.durable.text_serializer import TextSerializer
+from postern.durable.text_serializer import TextSerializer, forbid_pickles
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -235,6 +235,7 @@ class DbosEngine:
         with engine.connect() as connection:  # DBOS would wait for a server that refuses connections
             connection.execute(text("SELECT 1"))
         route()
+        forbid_pickles()
         GlobalParams.dbos_cloud = False  # whatever its environment variables say
         instance = DBOS(config=self._config(engine))
 

@@ -12,6 +12,7 @@ from postern.call_chain import PART
 from postern.durable.durable_steps import INSIDE, NESTED, DurableSteps, settled
 from postern.durable.records import call_read, call_written
 from postern.durable.results import read
+from postern.journal.secured import SECURED_NAME
 
 NoteCall = Callable[[str, Call], None]
 _HANDLE = '{"handle":'
@@ -58,7 +59,7 @@ class DurableCalls:
                     text = await self._handle_written(ctx, outgoing, handles[0])
             return f"{call_written(noted[-1])}\n{text}"
 
-        at, kept = await self._steps.numbered(ctx, f"call {outgoing.trigger}", body)
+        at, kept = await self._steps.numbered(ctx, f"call {_label(ctx, outgoing)}", body)
         record, _, text = kept.partition("\n")
         self._note(ctx.run_id, call_read(record))
         if text.startswith(_HANDLE):
@@ -93,13 +94,18 @@ class DurableCalls:
         async def body(_: int) -> str:
             return await self._settled(ctx, outgoing, fetch, errors)
 
-        at, text = await self._steps.numbered(ctx, f"result {outgoing.trigger}", body)
+        at, text = await self._steps.numbered(ctx, f"result {_label(ctx, outgoing)}", body)
         return self._steps.value(self._steps.execution_of(ctx.run_id), at, text, None, errors)
 
     async def _settled(
         self, ctx: Context, outgoing: Outgoing, make: Callable[[], Awaitable[Any]], errors: list[BaseException]
     ) -> str:
         return await settled(make, None, self._most, outgoing.trigger, errors, secured=ctx.secured)
+
+
+def _label(ctx: Context, outgoing: Outgoing) -> str:
+    """What names the call in its checkpoint. A secured workflow may have made the name of what it was sent."""
+    return SECURED_NAME if ctx.secured else outgoing.trigger
 
 
 async def _accepted(make: Callable[[], Awaitable[Handle]], handles: list[Handle]) -> None:

@@ -107,13 +107,13 @@ class DurableSteps:
         async def body(_: int) -> str:
             return str(self._now() + seconds)
 
-        with execution.alone():
-            until = float(await self.checkpoint(ctx, "sleep", body))
-            try:
-                await self._waits.sleep(execution, until)
-            except Problem:  # the journal is unavailable: the run goes on when it is back
-                execution.left = True
-                raise Left(execution.run_id) from None
+        execution.check_own_code()
+        until = float(await self.checkpoint(ctx, "sleep", body))
+        try:
+            await self._waits.sleep(execution, until)
+        except Problem:  # the journal is unavailable: the run goes on when it is back
+            execution.left = True
+            raise Left(execution.run_id) from None
 
     async def checkpoint(self, ctx: Context, name: str, body: Body) -> str:
         """The text of a checkpoint. If this execution may not go on, it ends here. What `body` raises passes by itself:
@@ -126,7 +126,7 @@ class DurableSteps:
             raise RuntimeError("a step cannot wait for signals or approvals: wait outside of steps")
         execution = self.execution_of(ctx.run_id)
         if execution.left:
-            raise Left(execution.run_id)
+            await self._waits.refuse(execution)
         column = f"checkpoint {execution.steps}"
         execution.steps += 1
         made: list[str] = []

@@ -21,7 +21,7 @@ from postern.durable.turns import Turns
 from postern.durable.works import Works, digest_of
 from postern.errors import Problem
 from postern.journal.durable_runs import Claimed, Hold, Parked, Reason, claim, parked, release, take, unpark, wake
-from postern.journal.durable_upkeep import has_work, lost, owned, put_back
+from postern.journal.durable_upkeep import has_ended, has_work, lost, owned, put_back
 from postern.journal.run import Run
 
 EVERY = 1.0
@@ -219,7 +219,7 @@ class DurableEngine:
             if claimed is None:
                 claimed = await self._works.write(partial(take, run_id=run_id, node=self._node))
             if claimed is None:
-                return await self._executions.has_ended(run_id)
+                return bool(await self._works.read(partial(has_ended, run_id=run_id)))
             return await self._executions.run(claimed, checkpoints)
         except Exception as error:
             log.warning("durable-run-left", run_id=run_id, cause=type(error).__name__)

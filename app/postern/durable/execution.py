@@ -1,14 +1,14 @@
 """One execution of a durable run in this server process: from its claim to its outcome, or until it is left."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
 
+from postern.connections.sealing.sealed_text import CannotOpen
 from postern.durable.checkpoints import Checkpoints, Left
 from postern.durable.payload import Payload
 from postern.journal.durable_runs import Hold, Reason
@@ -22,8 +22,8 @@ log = structlog.get_logger("postern.durable")
 class Execution:
     """`left` says that this execution ends without an outcome, whatever its code does, and `park` why if it cannot go
     on by itself. `failed_step` is the checkpoint whose error was raised last. `top_steps` and `top_calls` count those
-    that are not in a step, `under_way` the checkpoints that have begun. The time of its `deadlines` stops while it has
-    no turn."""
+    that are not in a step, `under_way` the checkpoints that have begun, `of_wait` that of the wait among them, and
+    `refused` how often its code was told that it was left. The time of its `deadlines` stops while it has no turn."""
 
     hold: Hold
     payload: Payload
@@ -37,11 +37,12 @@ class Execution:
     failed_step: int | None = None
     steps: int = 0
     turn: bool = False
-    waits: bool = False
     woken: asyncio.Event = field(default_factory=asyncio.Event)
     top_steps: int = 0
     top_calls: int = 0
     under_way: int = 0
+    of_wait: int = 0
+    refused: int = 0
     deadlines: Deadlines | None = None
     _rest: float | None = None
 
@@ -50,25 +51,30 @@ class Execution:
         """The id of the run."""
         return self.hold.run_id
 
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        """A wait of the run, from its first checkpoint to its last. Raises RuntimeError if the run waits already."""
-        if self.waits:
-            raise RuntimeError("a durable run waits for one thing at a time: await one wait after the other")
-        self.waits = True
-        try:
-            yield
-        finally:
-            self.waits = False
+    @property
+    def works(self) -> bool:
+        """Whether a step is under way, beside a wait perhaps: elsewhere it would run again."""
+        return self.under_way > self.of_wait
+
+    def check_own_code(self) -> None:
+        """Raise RuntimeError outside of the run's own task: a run whose code goes on beside a wait would not be found
+        by what it waits for."""
+        if asyncio.current_task() is not self.task:
+            raise RuntimeError(
+                "a durable run waits for one thing at a time, outside of steps: await the wait in the workflow itself, "
+                "without a task or gather"
+            )
 
     def unharmed(self, body: Callable[[int], Awaitable[str]]) -> Callable[[int], Coroutine[Any, Any, str]]:
         """The same body of a checkpoint, whose own faults are not the run's: a database or a vault that is unavailable
-        ends this execution, and another one goes on."""
+        ends this execution, and another one goes on. So does a text that does not open, once that is so."""
 
         async def guarded(number: int) -> str:
             try:
                 return await body(number)
             except Exception as error:
+                if isinstance(error, CannotOpen):
+                    self.park = Reason.KEY
                 log.warning("durable-run-left", run_id=self.run_id, cause=type(error).__name__)
                 raise self.gone() from None
 

@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any
 
 import structlog
-from sqlalchemy import select
 
 from postern.authoring.context import Context, Services
 from postern.authoring.uses import limited
@@ -20,16 +19,14 @@ from postern.connections.sealing.sealed_text import CannotOpen
 from postern.durable.checkpoints import Checkpoints, Later, Left
 from postern.durable.execution import CURRENT, Execution
 from postern.durable.kept_outcomes import outcome_read, outcome_written
-from postern.durable.payload import Payload, unpacked
-from postern.durable.payload import repeated as of_repeat
+from postern.durable.payload import Payload, payload_of
 from postern.durable.replies import reply_of
 from postern.durable.turns import Turns
 from postern.durable.works import Works, digest_of
 from postern.errors import Problem
 from postern.journal.durable_ends import repeated
-from postern.journal.durable_runs import Claimed, Hold, Phase, Reason, owns, park, record_outcome
-from postern.journal.durable_tables import durable_runs
-from postern.journal.durable_upkeep import FRESH, owned, put_back
+from postern.journal.durable_runs import Claimed, Hold, Reason, owns, park, record_outcome
+from postern.journal.durable_upkeep import FRESH, has_ended, owned, put_back
 from postern.journal.run import Outcome, Run
 from postern.journal.writing.rows import facts
 from postern.runs.deadlines import Deadlines, Task
@@ -67,7 +64,7 @@ class Executions:
         self._freed = freed
         self._gone = asyncio.Event()
         self._deadlines = Deadlines(self._abandoned)
-        self._ending: set[asyncio.Task[bool]] = set()
+        self._ending = set[asyncio.Task[None]]()
 
     def left(self, run_id: str) -> float:
         """The seconds until a run here times out; 0 if it is not here."""
@@ -75,10 +72,11 @@ class Executions:
         return self._deadlines.left(execution.task) if execution is not None else 0.0
 
     def of_run(self, run_id: str) -> Execution:
-        """The execution that the current code belongs to, or that of this run. Raises Left if there is none any
-        more."""
+        """The execution of the current code, or of this run. RuntimeError in the code of another, Left without any."""
         current = CURRENT.get()
-        execution = current if current is not None and current.run_id == run_id else self.here.get(run_id)
+        if current is not None and current.run_id != run_id:  # Left would end the other run's execution
+            raise RuntimeError("this ctx is of another run: use the one that the function got")
+        execution = current or self.here.get(run_id)
         if execution is None:
             raise Left(run_id)
         return execution
@@ -127,7 +125,7 @@ class Executions:
         that is under way may end."""
         self._stopping = True
         for execution in list(self.here.values()):
-            if not execution.turn:
+            if not execution.turn and not execution.works:
                 execution.leave()
 
     async def drain(self) -> None:
@@ -160,10 +158,10 @@ class Executions:
         if claimed.repeat_from is not None and not await self._works.write(partial(repeated, hold=hold)):
             return False
         trigger = self._works.triggers().get(claimed.workflow)
-        payload = await self._payload(claimed)
+        payload = await self._payload(claimed, trigger)
         if payload is None or trigger is None:
             if payload is not None:
-                await self._park(claimed, Reason.MISSING)
+                await self._park(claimed, Reason.MISSING, trigger)
             return False
         execution = self._new(claimed, payload, trigger, checkpoints)
         try:
@@ -175,7 +173,7 @@ class Executions:
             return await self._end(execution, outcome)
         except (Left, asyncio.CancelledError):
             if execution.park is not None:
-                await self._park(claimed, execution.park)
+                await self._park(claimed, execution.park, trigger)
             return False
         finally:
             if self.here.get(claimed.run_id) is execution:
@@ -183,17 +181,17 @@ class Executions:
             self._gone.set()
             self._freed()
 
-    async def _payload(self, claimed: Claimed) -> Payload | None:
+    async def _payload(self, claimed: Claimed, trigger: Trigger | None) -> Payload | None:
         """The request of a run; None if its key is not there: then it goes on later, or is parked."""
         try:
             text = await self._works.seals.open(claimed.run_id, "request", claimed.request, claimed.key_version)
+            return payload_of(text, claimed.workflow, claimed.repeats or 0)
         except ConnectionFault as error:
             log.warning("durable-run-left", run_id=claimed.run_id, cause=type(error).__name__)
             return None
-        except CannotOpen:
-            await self._park(claimed, Reason.KEY)
+        except (CannotOpen, ValueError, LookupError, TypeError):  # or it is no request at all
+            await self._park(claimed, Reason.KEY, trigger)
             return None
-        return of_repeat(unpacked(text), claimed.repeats or 0)
 
     def _new(self, claimed: Claimed, payload: Payload, trigger: Trigger, checkpoints: Checkpoints) -> Execution:
         run = Run(claimed.run_id, trigger.workflow, payload.caller, payload.request, payload.started_at)
@@ -282,8 +280,9 @@ class Executions:
         execution.run.cancelled_by = execution.cancelled_by
         return cut_off(execution.run, by_hand=execution.cancelled, begun=begun)
 
-    async def _end(self, execution: Execution, outcome: Outcome) -> bool:
-        """Record the outcome, for this execution only. While the journal is unavailable, it is tried again."""
+    async def _end(self, execution: Execution, outcome: Outcome, *, abandoned: bool = False) -> bool:
+        """Record the outcome, for this execution only. While the journal is unavailable, it is tried again, unless the
+        execution was left meanwhile. One whose code was `abandoned` is left, and has its outcome all the same."""
         run = execution.run
         run.outcome, run.ended_at = outcome, self._now()
         reply = await reply_of(execution, self._works.seals)
@@ -295,12 +294,12 @@ class Executions:
                 recorded: bool = await self._works.write(ending)
                 break
             except Problem:
-                if self.closed or execution.left:
+                if self.closed or (execution.left and not abandoned):
                     return False
             await asyncio.sleep(RECORD_AGAIN)
         if recorded:
             self._works.ended(run)
-        return recorded or await self.has_ended(run.id)
+        return recorded or bool(await self._works.read(partial(has_ended, run_id=run.id)))
 
     def _context(self, execution: Execution) -> Context:
         run, services = execution.run, self.services
@@ -327,21 +326,24 @@ class Executions:
             line=workflow.line,
             fix="the workflow caught its cancellation: raise asyncio.CancelledError again, or catch Exception only",
         )
+        self._turns.give_back(execution)  # its code may never end
+        self._freed()
         if not execution.left:
-            ending = asyncio.get_running_loop().create_task(self._end(execution, self._cut_off(execution)))
+            execution.left = True
+            ending = asyncio.get_running_loop().create_task(self._end_abandoned(execution))
             self._ending.add(ending)
             ending.add_done_callback(self._ending.discard)
-            execution.left = True
 
-    async def _park(self, claimed: Claimed, reason: Reason) -> None:
-        """The run waits for other code, or for its key."""
+    async def _end_abandoned(self, execution: Execution) -> None:
+        try:
+            await self._end(execution, self._cut_off(execution), abandoned=True)
+        except Left:  # its reply cannot be sealed now
+            if execution.park is not None:
+                await self._works.write(partial(park, hold=execution.hold, reason=execution.park, digest=""))
+
+    async def _park(self, claimed: Claimed, reason: Reason, trigger: Trigger | None) -> None:
+        """The run waits for its key, or for other code than that of this trigger, which may not be served any more."""
         log.warning("run-parked", run_id=claimed.run_id, workflow=claimed.workflow, reason=reason.value)
-        digest = digest_of(self._works.triggers().get(claimed.workflow))
+        digest = digest_of(trigger)
         hold = Hold(claimed.run_id, self._node, claimed.attempt)
         await self._works.write(partial(park, hold=hold, reason=reason, digest=digest))
-
-    async def has_ended(self, run_id: str) -> bool:
-        """Whether a run has its outcome, or is not known."""
-        phase = select(durable_runs.c.phase).where(durable_runs.c.run_id == run_id)
-        found = await self._works.read(lambda connection: connection.execute(phase).scalar())
-        return found in (None, Phase.ENDED.value)

@@ -11,6 +11,7 @@ from typing import Any
 from postern.access import Caller, StartedBy
 from postern.authoring.request import Request
 from postern.call_chain import Chain
+from postern.connections.sealing.sealed_text import CannotOpen
 from postern.journal.run import Run
 from postern.journal.writing.request_headers import is_credential
 from postern.trace import Trace
@@ -32,16 +33,21 @@ class Payload:
     resubmitted_from: str = ""
     resubmitted_by: str = ""
     trace_id: str = ""
+    workflow: str = ""
     secret_of_calls: str = field(default="", repr=False)
     """Under it the keys of the run's calls are made, in hexadecimal: they are the same in each execution."""
 
 
-def repeated(payload: Payload, times: int) -> Payload:
-    """The payload of a run some of whose steps were repeated so many times on purpose: their calls have new keys, so
-    that what was called does not return its earlier reply."""
-    if not times:
+def payload_of(text: str, workflow: str, repeats: int = 0) -> Payload:
+    """The payload of a run of this workflow. If some of its steps were repeated so many times on purpose, its calls
+    have new keys, so that what was called does not return its earlier reply. Raises CannotOpen if it is of another
+    workflow: who can write the database would have this one called by somebody who never called it."""
+    payload = unpacked(text)
+    if payload.workflow != workflow:
+        raise CannotOpen("it is of another workflow")
+    if not repeats:
         return payload
-    secret = sha256(f"{payload.secret_of_calls} {times}".encode()).hexdigest()
+    secret = sha256(f"{payload.secret_of_calls} {repeats}".encode()).hexdigest()
     return replace(payload, secret_of_calls=secret)
 
 
@@ -70,7 +76,7 @@ def packed(run: Run, started_by: StartedBy, timeout: float) -> str:
             "started_at": run.started_at,
             "timeout": timeout,
             "secret_of_calls": token_hex(32),
-            "of_run": [run.parent_run_id, run.resubmitted_from, run.resubmitted_by, run.trace_id],
+            "of_run": [run.parent_run_id, run.resubmitted_from, run.resubmitted_by, run.trace_id, run.workflow.name],
         }
     )
     return f"{line}\n{b64encode(request.body).decode()}"  # beside it, because JSON looks at each letter of a large body

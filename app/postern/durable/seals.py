@@ -36,7 +36,8 @@ class NoSeal:
 
 
 class KeySeals:
-    """Texts are sealed with the newest version of the key. What was kept before the setting was set opens as it is."""
+    """Texts are sealed with the newest version of the key. One that is not sealed does not open: who can write the
+    database would make the server trust it, the caller of a request among others."""
 
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
@@ -50,12 +51,13 @@ class KeySeals:
     async def open(self, run_id: str, column: str, kept: str, key_version: str | None) -> str:
         """The text. Raises CannotOpen, and ConnectionFault if the vault is unavailable."""
         if key_version is None:
-            return kept
+            raise CannotOpen(NOT_SEALED)
         opened = partial(opened_text, await self._keys.of(key_version), _place(run_id, column), kept)
         return (opened() if len(kept) <= LARGE else await asyncio.to_thread(opened)).decode()
 
 
 NO_KEY = "it is sealed, and POSTERN_DURABLE_KEY_NAME is not set"
+NOT_SEALED = "it is not sealed, and POSTERN_DURABLE_KEY_NAME is set"
 
 
 def _place(run_id: str, column: str) -> tuple[str, str]:

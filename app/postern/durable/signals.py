@@ -68,9 +68,9 @@ class Signals:
         async def end(_: int) -> str:
             return await self._taken(execution, name, number, until)
 
-        with execution.alone():
-            number, until = json.loads(await self._steps.checkpoint(ctx, f"wait {name}", execution.unharmed(begin)))
-            found = parse(await self._steps.checkpoint(ctx, f"signal {name}", execution.unharmed(end)))
+        execution.check_own_code()
+        number, until = json.loads(await self._steps.checkpoint(ctx, f"wait {name}", execution.unharmed(begin)))
+        found = parse(await self._steps.checkpoint(ctx, f"signal {name}", execution.unharmed(end)))
         return None if found is None else Signal(name, *found)
 
     async def _taken(self, execution: Execution, name: str, number: int, until: float | None) -> str:

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from dbos import Serializer
+from dbos._serialization import DefaultSerializer
 
 
 class TextSerializer(Serializer):
@@ -23,3 +24,13 @@ class TextSerializer(Serializer):
     def name(self) -> str:
         """The name under which DBOS notes how a value was stored."""
         return "postern-json"
+
+
+def _never(_: Any, __: Any) -> Any:
+    raise TypeError("what DBOS keeps is never unpickled")
+
+
+def forbid_pickles() -> None:
+    """DBOS reads a value by the format that its row names, whichever serializer it was given: a row that names its own
+    one would be unpickled, which runs code. So whoever can write the database could run code here."""
+    DefaultSerializer.deserialize = _never  # type: ignore[method-assign, assignment]

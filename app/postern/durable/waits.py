@@ -21,6 +21,12 @@ by whichever server process."""
 MOST_HELD = 500
 """Runs that are kept in memory while they wait. One takes about 30 KiB there."""
 
+AGAIN = 1.0
+"""Seconds between two looks whether a step has ended that runs beside a wait."""
+
+MOST_REFUSED = 3
+"""So often code that was left is told so at once."""
+
 Write = Callable[[Callable[[Connection], Any]], Awaitable[Any]]
 
 
@@ -59,21 +65,38 @@ class Waits:
         if not await self._write(partial(begin_wait, hold=hold, reason=reason, waits_for=name, wakes_at=until)):
             self._leave(execution)
         self._turns.give_back(execution)
+        execution.of_wait = int(name is not None)
         if name is not None:
             self.listening[execution.run_id] = execution
-        ended: bool | None = False
         try:  # once more: what came before the run was seen to wait has not made it due
             ended = await found() or await self._in_memory(execution, until, found)
+        except BaseException:  # a timeout of its author, perhaps: then its code goes on, and it does not wait
+            if not execution.left:
+                await self._go_on(execution)
+            raise
         finally:
             self.listening.pop(execution.run_id, None)
-            if not execution.left and ended is not None:  # otherwise it ends here, and others may have all turns
-                await self._turns.take(execution)
-        if ended is None:
+            execution.of_wait = 0
+        if ended is None:  # it ends here, and others may have all turns
             await self._write(partial(let_go, hold=hold))
             self._leave(execution)
-        if not await self._write(partial(end_wait, hold=hold)):
-            self._leave(execution)
+        await self._go_on(execution)
         return bool(ended)
+
+    async def _go_on(self, execution: Execution) -> None:
+        """The run waits no longer. Raises Left if it is not this process's any more."""
+        await self._turns.take(execution)
+        if not await self._write(partial(end_wait, hold=execution.hold)):
+            self._leave(execution)
+
+    async def refuse(self, execution: Execution) -> None:
+        """Raise Left: the execution has ended. Code that catches that too, and asks again and again, would hold the
+        event loop and a turn for ever."""
+        self._turns.give_back(execution)
+        execution.refused += 1
+        if execution.refused > MOST_REFUSED:
+            await asyncio.sleep(AGAIN)
+        self._leave(execution)
 
     def drain(self) -> None:
         """The server process is about to end: a run that begins to wait is kept in memory no longer."""
@@ -88,12 +111,18 @@ class Waits:
     async def _in_memory(
         self, execution: Execution, until: float | None, found: Callable[[], Awaitable[bool]]
     ) -> bool | None:
-        """True if it was found, False if the time is over, None if the run is not kept in memory any longer."""
+        """True if it was found, False if the time is over, None if the run is not kept in memory any longer. It is kept
+        while a step of it is under way."""
         given_up = self._now() + (self._held if self._holding < MOST_HELD else 0.0)
         end = given_up if until is None else min(until, given_up)
         self._holding += 1
         try:
-            while (left := end - self._now()) > 0:
+            while True:
+                if (left := end - self._now()) <= 0:
+                    if end == until or not execution.works:
+                        break
+                    left = AGAIN
+                    end = self._now() + left if until is None else min(until, self._now() + left)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(left):
                         await execution.woken.wait()

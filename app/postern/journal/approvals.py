@@ -39,9 +39,9 @@ DECIDED = frozenset({ApprovalState.APPROVED, ApprovalState.REJECTED})
 @dataclass(frozen=True, slots=True)
 class Approval:
     """An approval. `number` is the checkpoint that asked for it. `who` is the access mode of those who may decide, as
-    JSON. `barred` are the object ids of people who may not. `elsewhere` says that nobody knows which person began the
-    chain of calls that led to it. Times are Unix seconds. `decided_by` is what `journal.run.actor` writes. `data` is
-    sealed if `key_version` is set."""
+    JSON. `barred` are the object ids of people who may not; without any, those who resumed the run may too. `elsewhere`
+    says that nobody knows which person began the chain of calls that led to it. Times are Unix seconds. `decided_by` is
+    what `journal.run.actor` writes. `data` is sealed if `key_version` is set."""
 
     run_id: str
     number: int
@@ -135,15 +135,20 @@ def decision(connection: Connection, run_id: str, number: int) -> Approval | Non
 
 
 def time_out(connection: Connection, hold: Hold, number: int) -> bool:
-    """The time of an approval is over. False if a person has decided, or another server process runs the run."""
+    """The time of an approval is over, also if it was before: a process may die between this and its checkpoint. False
+    if a person has decided, or another server process runs the run."""
     if not owns(connection, hold):
         return False
     over = update(approvals).where(*_waits(hold.run_id, number)).values(state=ApprovalState.TIMED_OUT.value)
-    return connection.execute(over).rowcount == 1
+    if connection.execute(over).rowcount == 1:
+        return True
+    state = connection.execute(select(approvals.c.state).where(*_one(hold.run_id, number))).scalar()
+    return state == ApprovalState.TIMED_OUT.value
 
 
 def decide(connection: Connection, approval: Approval, decided: Decided) -> Verdict:
-    """Write a decision, and let the run go on. The first one stands."""
+    """Write a decision, and let the run go on. The first one stands. It is of what was asked then: a run that was
+    repeated may ask for something else under the same name and number."""
     table = durable_runs.c
     its_run = select(table.phase, table.resumed_by).where(table.run_id == approval.run_id).with_for_update()
     run = connection.execute(its_run).one_or_none()
@@ -157,7 +162,8 @@ def decide(connection: Connection, approval: Approval, decided: Decided) -> Verd
     in_time = approvals.c.until.is_(None) | (approvals.c.until > decided.at)
     deciding = (
         update(approvals)
-        .where(*_waits(approval.run_id, approval.number), approvals.c.name == approval.name, in_time)
+        .where(*_waits(approval.run_id, approval.number), in_time)
+        .where(approvals.c.name == approval.name, approvals.c.since == approval.since)
         .values(state=state.value, decided_at=decided.at, decided_by=decided.by, comment=decided.comment)
     )
     if connection.execute(deciding).rowcount != 1:

@@ -227,9 +227,9 @@ def record_outcome(
     succeeded = row[STATE_PLACE] == State.SUCCEEDED.value
     if succeeded:
         values |= {"request": None, "key_version": None, "discard": 1}
-    # First of all: who sends signals or decides locks this row first too. Whoever takes the run over, or cancels it, at
-    # the same time is either too late or first.
-    if not connection.execute(update(durable_runs).where(*_mine(hold)).values(values)).rowcount:
+    # First of all: who sends signals, decides or cancels locks this row first too. The condition is compared under the
+    # lock: a process that stood still here may have lost the run meanwhile.
+    if connection.execute(update(durable_runs).where(*_mine(hold)).values(values)).rowcount != 1:
         return False
     if succeeded:
         connection.execute(update(signals).where(signals.c.run_id == hold.run_id).values(body=None))

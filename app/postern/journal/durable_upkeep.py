@@ -90,6 +90,12 @@ def has_work(connection: Connection, now: float) -> tuple[bool, bool]:
     return wakes, ready
 
 
+def has_ended(connection: Connection, run_id: str) -> bool:
+    """Whether a run has its outcome, or is not known."""
+    phase = connection.execute(select(durable_runs.c.phase).where(durable_runs.c.run_id == run_id)).scalar()
+    return phase in (None, Phase.ENDED.value)
+
+
 def lost(found: Iterable[Hold], here: Collection[str], earlier: Collection[Hold]) -> list[Hold]:
     """Those of `found` that are not `here`, and were found by the `earlier` look too: what was only just claimed may
     not have arrived."""
