@@ -18,7 +18,6 @@ from postern.cli.workspace import (
     export_local_credential,
     local_settings,
 )
-from postern.journal.writing.writer_link import started_early
 from postern.local_tenant import LocalTenant, serve
 from postern.logs import configure_logs, log_format
 from postern.settings import load_settings
@@ -59,7 +58,7 @@ def dev(host: Host = None, port: Port = None) -> None:
     err.print("Starting the local tenant …", style="dim")
     place = server_config(None, host=given.host, port=given.port)
     tenant = LocalTenant.open(STATE_FOLDER, given.people)
-    with started_early(), serve(tenant) as local, _bound(place) as listener:
+    with serve(tenant) as local, _bound(place) as listener:
         export_local_credential(local)
         options = callers(local)
 

@@ -9,7 +9,6 @@ from postern.cli.open_database import warn_of_exposed_files
 from postern.cli.serving import Host, Port, readable_folder, use_address
 from postern.cli.terminal import err, fail, print_faults, workflow_table
 from postern.journal.database.engine import check_database
-from postern.journal.writing.writer_link import started_early
 from postern.logs import configure_logs, log_format
 from postern.loopback import is_loopback
 from postern.settings import Settings, load_settings
@@ -53,8 +52,7 @@ def serve(
     if workers > 1:
         check_database(settings.database_url)  # each worker checks it too, but it is said once
         raise typer.Exit(_serve(settings, workers, role))
-    with started_early():
-        raise typer.Exit(_serve(settings, workers, role))
+    raise typer.Exit(_serve(settings, workers, role))
 
 
 def _serve(settings: Settings, workers: int, role: Role) -> int:

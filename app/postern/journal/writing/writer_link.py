@@ -7,9 +7,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import IO, Any, cast
 
 from postern.import_path import without_working_directory
@@ -22,45 +20,6 @@ PROGRAM = (
 
 LONGEST_LINE = 300
 """Characters of what a writer printed last that are logged."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Started:
-    """A writer's process, our end of the socket to it, and the file that it prints to."""
-
-    process: "subprocess.Popen[bytes]"
-    ours: socket.socket
-    printed: IO[bytes]
-
-
-_early: list[_Started] = []
-"""A process that no link has yet."""
-
-
-@contextmanager
-def started_early() -> Iterator[None]:
-    """The process of the first link that opens in the block is started before it: it loads its modules while the server
-    loads its own. It learns of no database until then, and ends with the block. Where it cannot be started, the link
-    tries again, and reports it."""
-    with suppress(OSError):
-        _early.append(_started())
-    try:
-        yield
-    finally:
-        while _early:
-            started = _early.pop()
-            started.ours.close()
-            started.printed.close()
-            started.process.kill()
-            started.process.wait()
-
-
-def _close_early() -> None:
-    for started in _early:
-        started.ours.close()
-
-
-os.register_at_fork(after_in_child=_close_early)  # modules are tried in a fork, which has no part in this
 
 
 class Link(asyncio.Protocol):
@@ -78,10 +37,17 @@ class Link(asyncio.Protocol):
 
     async def open(self) -> None:
         """Start the process. Its messages are passed to `received`. Raises OSError."""
-        started = _early.pop() if _early else _started()
-        self._process, self._printed = started.process, started.printed
-        started.ours.setblocking(False)
-        await asyncio.get_running_loop().create_connection(lambda: self, sock=started.ours)
+        ours, its = socket.socketpair()
+        try:
+            with its:
+                self._printed = _scratch()
+                self._process = _writer(its.fileno(), self._printed.fileno())
+        except OSError:
+            ours.close()
+            self._forget()
+            raise
+        ours.setblocking(False)
+        await asyncio.get_running_loop().create_connection(lambda: self, sock=ours)
         self.send(frame(self._start))
 
     def send(self, data: bytes) -> None:
@@ -150,16 +116,6 @@ class Link(asyncio.Protocol):
         if self._transport is not None:
             self._transport = None
             self._lost()
-
-
-def _started() -> _Started:
-    ours, its = socket.socketpair()
-    with its, ExitStack() as undo:
-        undo.enter_context(ours)
-        printed = undo.enter_context(_scratch())
-        process = _writer(its.fileno(), printed.fileno())
-        undo.pop_all()
-    return _Started(process, ours, printed)
 
 
 def _scratch() -> IO[bytes]:
