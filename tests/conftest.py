@@ -189,7 +189,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker("process")
         if names & SERVE_A_TENANT:
             item.add_marker("network")
-        if "campaign" in names or getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
+        if (
+            item.get_closest_marker("long")
+            or "campaign" in names
+            or getattr(getattr(item, "obj", None), "is_hypothesis_test", False)
+        ):
             item.add_marker("soak")
     kept = [item for item in items if _is_asked_for(config, item)]
     chosen = set(kept)
@@ -203,6 +207,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _is_asked_for(config: pytest.Config, item: pytest.Item) -> bool:
     if config.getoption("--soak"):
         return item.get_closest_marker("soak") is not None
+    if item.get_closest_marker("long"):
+        return False
     return not (config.getoption("--fast") and any(map(item.get_closest_marker, ("process", "network", "slow"))))
 
 

@@ -11,6 +11,18 @@ from postern.durable import dbos_engine
 from tests.databases import put_sqlite
 from tests.durable.host import Host
 
+ON_POSTGRESQL = {"test_dbos_engine.py", "test_engine.py", "test_faults.py", "test_approvals.py"}
+"""The modules whose tests run on PostgreSQL too in `make test`. The others do in `make soak`."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One database is enough for most of them each time."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.parent == here and item.path.name not in ON_POSTGRESQL and "postgresql" in item.name:
+            item.add_marker("long")
+
 
 @pytest.fixture(scope="session", autouse=True)
 def runs_go_on_at_once() -> Iterator[None]:

@@ -147,9 +147,9 @@ def test_runs_on_postgresql_survive_kills_freezes_and_a_restart_of_the_database(
         print(seen, end="")
 
 
-def test_a_run_that_kills_its_process_does_so_five_times_at_most_and_others_go_on(tmp_path, cluster, campaign, capsys):
-    if not campaign(0, 1):
-        pytest.skip("five starts of a server: in the long form only")
+@pytest.mark.long
+def test_a_run_that_kills_its_process_does_so_five_times_at_most_and_others_go_on(tmp_path, cluster, capsys):
+    """Five starts of a server."""
     town = cluster(put_sqlite(tmp_path / "postern.db"))
     town.start()
     poison, others = Callers(town, workflow="poison", count=1), Callers(town, pause=0.0)
