@@ -61,6 +61,7 @@ def test_50_equal_keys_at_three_server_processes_are_one_run(cluster: Cluster):
     assert [note.what for note in cluster.notes()] == ["0", "1", "2", "3", "4"]
 
 
+@pytest.mark.long
 def test_a_process_of_release_0_1_neither_ends_durable_runs_nor_frees_their_keys(
     cluster: Cluster, look: Callable[[float], list[str]]
 ):

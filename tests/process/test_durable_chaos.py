@@ -174,6 +174,7 @@ def test_a_run_that_kills_its_process_does_so_five_times_at_most_and_others_go_o
         print(f" [{began} deaths, {len(ids)} other runs ended]", end="")
 
 
+@pytest.mark.long
 def test_many_sleeping_runs_neither_delay_a_stop_nor_a_recovery(tmp_path, cluster, campaign, capsys):
     most = campaign(40, 1000)
     town = cluster(put_sqlite(tmp_path / "postern.db"))
