@@ -87,7 +87,7 @@ def test_the_events_of_the_log_are_named():
     written = {
         event
         for path in FOLDER.glob("*.py")
-        for event in re.findall(r'(?:log\.\w+|write)\(\s*"([a-z-]+)"', path.read_text("utf-8"))
+        for event in re.findall(r'(?:log\.\w+|write)(?:\(\s*|, )"([a-z-]+)"', path.read_text("utf-8"))
     }
     section = OPERATING.split("| event of the log |")[1].split("\n## ")[0]
     named = {event for row in section.splitlines() for event in re.findall(r"`([a-z-]+)`", row.partition(" | ")[0])}

@@ -9,6 +9,7 @@ import structlog
 
 from postern.journal.reading.durable import ended_of
 from postern.journal.shares import Allotment, Holder
+from postern.logs import Trouble
 
 MOST_SECONDS = 60.0
 """The longest wait: longer ones are cut by proxies, and hold a connection."""
@@ -59,17 +60,16 @@ class ResultWait:
 
     async def run(self) -> None:
         """Look until cancelled, while requests wait. An error is logged, and followed by another look."""
-        trouble = ""
+        trouble = Trouble(log.error, "run-ends-not-read")
         while True:
             if not self._waiting:
                 self._begun.clear()
                 await self._begun.wait()
             try:
                 await self.look()
-                trouble = ""
+                trouble.over()
             except Exception as error:
-                if trouble != (trouble := type(error).__name__):  # its text may hold a password
-                    log.error("run-ends-not-read", cause=trouble)  # noqa: TRY400
+                trouble.say(error)
             await asyncio.sleep(self._every)
 
     async def look(self) -> None:

@@ -10,6 +10,7 @@ import structlog
 
 from postern.durable.engine import DurableEngine
 from postern.journal.durable_ends import Requested, cancel_ownerless, let_go_ended, requested
+from postern.logs import Trouble
 
 EVERY = 1.0
 """Seconds between two looks for runs that others want to have cancelled. There is none while nothing executes here."""
@@ -45,15 +46,14 @@ class Cancellations:
 
     async def run(self) -> None:
         """Look until cancelled. An error is logged, and followed by another look."""
-        trouble = ""
+        trouble = Trouble(log.error, "durable-runs-not-cancelled")
         while True:
             await asyncio.sleep(EVERY)
             try:
                 await self.look()
-                trouble = ""
+                trouble.over()
             except Exception as error:
-                if trouble != (trouble := type(error).__name__):  # its text may hold a password
-                    log.error("durable-runs-not-cancelled", cause=trouble)  # noqa: TRY400
+                trouble.say(error)
 
     async def look(self) -> None:
         """Cancel what was requested."""

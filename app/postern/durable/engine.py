@@ -23,6 +23,7 @@ from postern.errors import Problem
 from postern.journal.durable_runs import Claimed, Hold, Parked, Reason, claim, parked, release, take, unpark, wake
 from postern.journal.durable_upkeep import has_ended, has_work, lost, owned, put_back
 from postern.journal.run import Run
+from postern.logs import Trouble
 
 EVERY = 1.0
 """Seconds between two looks for runs to claim, and for runs to wake. What is accepted here is claimed at once."""
@@ -105,7 +106,7 @@ class DurableEngine:
     async def run(self) -> None:
         """Open the database of checkpoints. Then claim runs, and wake those that need not wait any longer, until
         cancelled. An error is logged, and followed by another attempt."""
-        trouble = ""
+        trouble = Trouble(log.error, "durable-runs-not-claimed")
         while True:
             self._something.clear()
             try:
@@ -115,12 +116,11 @@ class DurableEngine:
                     await self.look()
                 if self._clock() - self._reconciled >= RECONCILE or self._works.triggers() is not self._served:
                     await self.reconcile()
-                trouble = ""
+                trouble.over()
             except Exception as error:
-                if trouble != (trouble := type(error).__name__):  # its text may hold a password
-                    log.error("durable-runs-not-claimed", cause=trouble)  # noqa: TRY400
+                trouble.say(error)
             with suppress(TimeoutError):
-                async with asyncio.timeout(IN_TROUBLE if trouble else EVERY):
+                async with asyncio.timeout(IN_TROUBLE if trouble.lasts else EVERY):
                     await self._something.wait()
 
     def accepted(self) -> None:

@@ -10,6 +10,7 @@ import structlog
 
 from postern.durable.waits import Waits
 from postern.journal.signals import due_here
+from postern.logs import Trouble
 
 EVERY = 1.0
 """Seconds between two looks. There is none while no run waits here for a signal or an approval."""
@@ -34,15 +35,14 @@ class Wakes:
 
     async def run(self) -> None:
         """Look until cancelled. An error is logged, and followed by another look."""
-        trouble = ""
+        trouble = Trouble(log.error, "durable-runs-not-woken")
         while True:
             await asyncio.sleep(EVERY)
             try:
                 await self.look()
-                trouble = ""
+                trouble.over()
             except Exception as error:
-                if trouble != (trouble := type(error).__name__):  # its text may hold a password
-                    log.error("durable-runs-not-woken", cause=trouble)  # noqa: TRY400
+                trouble.say(error)
 
     async def look(self) -> None:
         """Wake the runs here for which something has come."""

@@ -21,6 +21,7 @@ from postern.journal.idempotency_keys import free
 from postern.journal.process_identity import lives, this_machine, this_process
 from postern.journal.run import MOVES, State
 from postern.journal.schema import nodes, runs
+from postern.logs import Trouble
 
 BEAT_EVERY = 5.0
 CANCEL_EVERY = 1.0
@@ -282,12 +283,11 @@ class ServerProcesses:
         log.warning("node-gone", node=lost.id, machine=lost.machine, process=lost.process, runs=len(ids))
 
     async def _repeat(self, action: Callable[[], Awaitable[None]], every: float) -> None:
-        trouble = ""
+        trouble = Trouble(log.error, "nodes-not-seen")
         while True:
             try:
                 await action()
-                trouble = ""
+                trouble.over()
             except Exception as error:
-                if trouble != (trouble := type(error).__name__):  # its text may hold a password
-                    log.error("nodes-not-seen", cause=trouble)  # noqa: TRY400
+                trouble.say(error)
             await self._sleep(every)

@@ -13,6 +13,7 @@ from postern.connections.grants.reasons import NO_REFRESH_TOKEN
 from postern.errors import Problem
 from postern.journal.grants import Grant, State, entry_of, of_connection
 from postern.journal.server_processes import Transaction
+from postern.logs import Trouble
 
 LOOK_EVERY = 30.0
 """Seconds between two looks for what is due; each is up to a half longer, so that server processes are not in step."""
@@ -38,15 +39,14 @@ class Background:
 
     async def run(self) -> None:
         """Look again and again, until cancelled."""
-        trouble = ""
+        trouble = Trouble(log.error, "grants-not-seen")
         while True:
             await self._clocks.sleep(LOOK_EVERY * self._clocks.uniform(0.5, 1.5))
             try:
                 await self.look()
-                trouble = ""
+                trouble.over()
             except Exception as error:
-                if trouble != (trouble := type(error).__name__):
-                    log.error("grants-not-seen", cause=trouble)  # noqa: TRY400 - its text may hold a password
+                trouble.say(error)
 
     async def look(self) -> None:
         """Renew what is due."""

@@ -1,0 +1,28 @@
+"""Says that something which is tried again and again fails: one line for each kind of error, until it works again."""
+
+from collections.abc import Callable
+
+
+class Trouble:
+    """`write` writes the line `event`, with the type of the error as its `cause`. The error's text is left out, because
+    it may hold a password."""
+
+    def __init__(self, write: Callable[..., object], event: str) -> None:
+        self._write = write
+        self._event = event
+        self._cause = ""
+
+    @property
+    def lasts(self) -> bool:
+        """Whether the last attempt has failed."""
+        return self._cause != ""
+
+    def over(self) -> None:
+        """An attempt has succeeded."""
+        self._cause = ""
+
+    def say(self, error: Exception) -> None:
+        """An attempt has failed."""
+        if self._cause != (cause := type(error).__name__):
+            self._cause = cause
+            self._write(self._event, cause=cause)
