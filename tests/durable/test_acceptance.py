@@ -31,7 +31,8 @@ from postern.runs.idempotency import Key, key_of
 from postern.runs.room import Room
 from postern.runs.threads import Threads
 from postern.trace import Trace
-from tests.durable.test_seals import KEY, Ring
+from tests.connections.sealing.ring import Ring
+from tests.durable.test_seals import KEY
 
 pytestmark = [pytest.mark.anyio, pytest.mark.process]
 

@@ -16,8 +16,9 @@ from postern.journal.retention import delete_runs
 from postern.journal.run import State
 from postern.journal.schema import runs
 from postern.journal.storage import cuts, give_back, sums
+from tests.connections.sealing.ring import Ring
 from tests.durable.host import Host
-from tests.durable.test_seals import KEY, Ring
+from tests.durable.test_seals import KEY
 from tests.journal.operations import execute
 
 pytestmark = pytest.mark.anyio

@@ -11,8 +11,9 @@ from postern import anonymous, workflow
 from postern.access import Caller
 from postern.durable.checkpoints_database import checkpoints_engine
 from postern.durable.seals import KeySeals
+from tests.connections.sealing.ring import Ring
 from tests.durable.host import PEOPLE, TENANT, Host
-from tests.durable.test_seals import KEY, Ring
+from tests.durable.test_seals import KEY
 from tests.journal.operations import execute
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("durable_host", [{"held": 0.05}], indirect=True)]

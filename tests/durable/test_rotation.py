@@ -8,8 +8,9 @@ import pytest
 from postern import anonymous, workflow
 from postern.durable import engine
 from postern.durable.seals import KeySeals
+from tests.connections.sealing.ring import Ring
 from tests.durable.host import Host
-from tests.durable.test_seals import KEY, Ring
+from tests.durable.test_seals import KEY
 
 pytestmark = pytest.mark.anyio
 

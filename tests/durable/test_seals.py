@@ -9,25 +9,9 @@ from hypothesis import strategies as st
 from postern.connections.faults import ConnectionFault
 from postern.connections.sealing.sealed_text import CannotOpen, opened_text, sealed_text
 from postern.durable.seals import LARGE, KeySeals, NoSeal
+from tests.connections.sealing.ring import Ring
 
 KEY = bytes(range(32))
-
-
-class Ring:
-    """Versions of a key, the newest last."""
-
-    def __init__(self, **keys: bytes) -> None:
-        self.keys = keys
-
-    async def newest(self) -> tuple[str, bytes]:
-        if not self.keys:
-            raise ConnectionFault("POSTERN_DURABLE_KEY_NAME", "cannot be read", "Try again later")
-        return list(self.keys.items())[-1]
-
-    async def of(self, version: str) -> bytes:
-        if version not in self.keys:
-            raise CannotOpen("its key is gone")
-        return self.keys[version]
 
 
 @pytest.mark.anyio

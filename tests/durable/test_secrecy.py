@@ -14,8 +14,9 @@ from postern.cli.commands import app
 from postern.durable.replies import kept_reply
 from postern.durable.seals import KeySeals
 from postern.journal.database.engine import open_engine
+from tests.connections.sealing.ring import Ring
 from tests.durable.host import Host
-from tests.durable.test_seals import KEY, Ring
+from tests.durable.test_seals import KEY
 from tests.tools import postgres_tools
 
 pytestmark = pytest.mark.process

@@ -4,11 +4,12 @@ Operators see every run. Any client that knows the id of an anonymous caller's r
 to the caller that started it, by tenant and object id. For all others it does not exist.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Iterable, Iterator, Mapping
 from enum import StrEnum
 
 from postern.access import Caller, Check, Guarded, Policy, Refused, Signed, audience_requirement
 from postern.catalog import Trigger
+from postern.errors import problem
 from postern.journal.reading.records import RunRecord
 from postern.settings.installation import Installation
 
@@ -22,6 +23,17 @@ class Standing(StrEnum):
     OWNER = "owner"
     BEARER = "bearer"  # knows the id of an anonymous caller's run, which is enough
     NONE = "none"
+
+
+async def known(caller: Awaitable[Caller]) -> Caller:
+    """The caller of a request about a run that is not open to all. Without credentials there is no such run: raises
+    Problem `unknown-run`, and Refused for an invalid token."""
+    try:
+        return await caller
+    except Refused as refused:
+        if refused.failed.name == "credentials":
+            raise problem("unknown-run") from None
+        raise
 
 
 def policies_of(triggers: Iterable[Trigger]) -> Iterator[Policy]:

@@ -7,7 +7,7 @@ from functools import partial
 from starlette.requests import Request
 
 from postern.access import ANYONE, Caller, Refused
-from postern.api.access import Standing, is_anonymous, is_operator, policies_of, recognise, standing
+from postern.api.access import Standing, is_anonymous, is_operator, known, policies_of, recognise, standing
 from postern.api.client import address_of
 from postern.api.list_query import no_parameters, refusal_page, run_page
 from postern.api.representation import (
@@ -176,12 +176,7 @@ class Handlers:
         if is_anonymous(record):
             sender = await self.actor(request)
         else:
-            try:
-                sender = await self.caller(request)
-            except Refused as refused:
-                if refused.failed.name == "credentials":  # there are none
-                    raise problem("unknown-run") from None
-                raise
+            sender = await known(self.caller(request))
         return see(self.installation, record, sender, address_of(request))
 
 

@@ -7,8 +7,8 @@ from functools import partial
 from pydantic_core import to_json
 from starlette.requests import Request
 
-from postern.access import ANYONE, OPEN, Caller, Refused
-from postern.api.access import is_anonymous, standing
+from postern.access import ANYONE, OPEN, Caller
+from postern.api.access import is_anonymous, known, standing
 from postern.api.client import address_of
 from postern.api.departure import Page
 from postern.api.handlers import holder_for
@@ -62,12 +62,7 @@ class SignalHandlers:
         if is_anonymous(record) or (trigger is not None and trigger.signals is OPEN):
             sender = await self.actor(request)
         else:
-            try:
-                sender = await self.caller(request)
-            except Refused as refused:
-                if refused.failed.name == "credentials":  # there are none
-                    raise problem("unknown-run") from None
-                raise
+            sender = await known(self.caller(request))
         if record is None:
             raise problem("unknown-run")
         check_sender(record, trigger, standing(self.installation, record, sender), sender)

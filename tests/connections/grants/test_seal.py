@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from postern.connections.grants.seal import Seal, opened, sealed
 from postern.connections.grants.tokens import GrantTokens
 from postern.connections.sealing.sealed_text import NONCE_BYTES, CannotOpen
+from tests.connections.sealing.ring import Ring
 
 KEY = bytes(range(32))
 TOKENS = GrantTokens("ACCESS-TOKEN", "REFRESH-TOKEN")
@@ -83,21 +84,6 @@ def test_another_spelling_of_the_same_bytes_does_not_open():
     for spelled in (made + "=", made + "\n", " " + made, made[2:], "1." + made, made.replace("1.", "2.", 1)):
         with pytest.raises(CannotOpen):
             opened(KEY, "tickets", "t/lisa", spelled)
-
-
-class Ring:
-    """Versions of a key, the newest last."""
-
-    def __init__(self, **keys: bytes) -> None:
-        self.keys = keys
-
-    async def newest(self) -> tuple[str, bytes]:
-        return list(self.keys.items())[-1]
-
-    async def of(self, version: str) -> bytes:
-        if version not in self.keys:
-            raise CannotOpen("its key is gone")
-        return self.keys[version]
 
 
 @pytest.mark.anyio
