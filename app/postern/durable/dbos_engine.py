@@ -26,7 +26,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from postern.durable.across_loops import Loop, across, new_event_loop
-from postern.durable.checkpoints import Changed, Execute, Later, Left, Lost
+from postern.durable.checkpoints import Changed, Checkpoints, Execute, Later, Left, Lost
 from postern.durable.checkpoints_database import checkpoints_engine, checkpoints_url
 from postern.durable.dbos_log import route
 from postern.durable.text_serializer import TextSerializer, forbid_pickles
@@ -44,6 +44,8 @@ THREADS = 16
 """Of DBOS's own calls of its database."""
 AT_ONCE = 16
 """Runs that are handed to DBOS at the same time."""
+OPEN_SECONDS = 6.0
+"""In which DBOS calls its workflow of a run that it took."""
 STOP_SECONDS = 5.0
 WAITS = (0.1, 0.3, 1.0, 3.0, 5.0)
 """Seconds until a checkpoint that could not be kept is tried again: the last one from then on."""
@@ -96,6 +98,19 @@ class DbosCheckpoints:
             raise Lost from error
 
 
+class NotTaken(Exception):
+    """DBOS could not record the start of a run."""
+
+
+class Opening:
+    """A run whose first execution goes on already, and that DBOS gets now. `here` is what DBOS's workflow of it offers,
+    and `over` whether the execution ended with an outcome."""
+
+    def __init__(self) -> None:
+        self.here: Future[Checkpoints] = Future()
+        self.over: Future[bool] = Future()
+
+
 class DbosEngine:
     """DBOS on the database at `url`, for the server process `node`. `execute` is called in the loop in which `start`
     was. There is one in a process at a time."""
@@ -109,6 +124,7 @@ class DbosEngine:
         self._stopped: Future[None] | None = None
         self._engine: Engine | None = None
         self._dispatch: Any = None
+        self._openings: dict[str, Opening] = {}
 
     @property
     def runs(self) -> bool:
@@ -127,6 +143,25 @@ class DbosEngine:
         except BaseException:
             await self.stop()
             raise
+
+    async def open(self, run_id: str, over: Callable[[Callable[[bool], None]], None]) -> Checkpoints:
+        """Take a run whose first execution goes on already, in `home`. Returns its checkpoints. `over` gets a function
+        that is to be called when the execution has ended, with whether it has an outcome. Raises TimeoutError, and what
+        the database raises."""
+        opening = self._openings[run_id] = Opening()
+
+        def ended(outcome: bool) -> None:
+            if not opening.over.done():
+                opening.over.set_result(outcome)
+
+        over(ended)
+        try:
+            if await self.begin([run_id]):
+                raise NotTaken(run_id)
+            async with asyncio.timeout(OPEN_SECONDS):
+                return await asyncio.wrap_future(opening.here)
+        finally:
+            self._openings.pop(run_id, None)
 
     async def begin(self, run_ids: Sequence[str]) -> list[str]:
         """Start runs. If DBOS knows one already, nothing happens. Returns those that could not be started."""
@@ -242,6 +277,11 @@ class DbosEngine:
         @DBOS.workflow(name="run")
         async def dispatch(run_id: str) -> str:
             checkpoints = DbosCheckpoints(loop, home, copy_context())
+            if (opening := self._openings.get(run_id)) is not None:
+                opening.here.set_result(checkpoints)
+                if not await asyncio.wrap_future(opening.over):
+                    raise Left(run_id)
+                return ""
 
             async def execute() -> bool:
                 return await self._execute(run_id, checkpoints)

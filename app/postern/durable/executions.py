@@ -19,13 +19,14 @@ from postern.connections.sealing.sealed_text import CannotOpen
 from postern.durable.checkpoints import Checkpoints, Later, Left
 from postern.durable.execution import CURRENT, Execution
 from postern.durable.kept_outcomes import outcome_read, outcome_written
+from postern.durable.owners import Owners
 from postern.durable.payload import Payload, payload_of
 from postern.durable.replies import reply_of
 from postern.durable.turns import Turns
 from postern.durable.works import Works, digest_of
 from postern.errors import Problem
 from postern.journal.durable_ends import repeated
-from postern.journal.durable_runs import Claimed, Hold, Reason, owns, park, record_outcome
+from postern.journal.durable_runs import Claimed, Hold, Reason, park, record_outcome
 from postern.journal.durable_upkeep import FRESH, has_ended, owned, put_back
 from postern.journal.run import Outcome, Run
 from postern.journal.writing.rows import facts
@@ -57,8 +58,8 @@ class Executions:
         self.checkpoint: Checkpoint | None = None
         self.closed = False
         self._stopping = False
-        self._node = node
-        self._works = works
+        self._node, self._works = node, works
+        self._owners = Owners(works.read)
         self._turns = turns
         self._now = now
         self._freed = freed
@@ -105,7 +106,7 @@ class Executions:
         has not beaten for a while."""
         if self._stopping or execution.left:
             return False
-        mine: bool = await self._works.read(partial(owns, hold=execution.hold))
+        mine = await self._owners.owns(execution.hold)
         if mine and self._works.beat_age() >= FRESH:
             raise Later("no-beat")
         return mine

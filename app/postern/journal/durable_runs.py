@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, text, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, or_, select, text, update
 
 from postern.journal.durable_tables import durable_runs
 from postern.journal.run import State, before
@@ -143,14 +143,20 @@ def take(connection: Connection, run_id: str, node: str) -> Claimed | None:
     return taken[0] if taken else None
 
 
-_OWNS = text(  # ready-made, because it is asked before each step
-    "SELECT 1 FROM durable_runs WHERE run_id = :run_id AND owner = :node AND attempt = :attempt AND phase <> 'ended'"
-)
+_OWNED = text(  # ready-made, because it is asked before each step
+    "SELECT run_id, owner, attempt FROM durable_runs WHERE run_id IN :ids AND owner IS NOT NULL AND phase <> 'ended'"
+).bindparams(bindparam("ids", expanding=True))
+
+
+def owned_of(connection: Connection, holds: Sequence[Hold]) -> set[Hold]:
+    """Those of the runs that are still their process's, in this attempt, and not cancelled."""
+    found = connection.execute(_OWNED, {"ids": [hold.run_id for hold in holds]})
+    return {Hold(*row) for row in found} & set(holds)
 
 
 def owns(connection: Connection, hold: Hold) -> bool:
-    """Whether the run is this process's, in this attempt, and not cancelled."""
-    return connection.execute(_OWNS, hold._asdict()).first() is not None
+    """The same of one run."""
+    return hold in owned_of(connection, [hold])
 
 
 # Waiting
