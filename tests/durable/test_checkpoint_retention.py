@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import select, update
 
 from postern import anonymous, workflow
+from postern.durable import replies
 from postern.durable.checkpoint_retention import BATCH, CheckpointRetention
 from postern.durable.replies import kept_reply
 from postern.durable.seals import KeySeals
@@ -154,7 +155,11 @@ async def test_with_a_key_the_whole_reply_is_kept_sealed_and_without_one_the_rec
     assert (reply.status, reply.state, len(reply.content)) == (200, State.SUCCEEDED, 120_002)
 
 
-async def test_a_run_whose_reply_cannot_be_sealed_is_parked_and_not_recorded_unsealed(durable_host: Host):
+async def test_a_run_whose_reply_cannot_be_sealed_is_parked_and_not_recorded_unsealed(
+    durable_host: Host, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(replies, "MOST_TRIES", 1)
+    monkeypatch.setattr(replies, "AGAIN", 0)
     ring = Ring(v1=KEY)
     await durable_host.restart_with(KeySeals(ring))
 

@@ -28,6 +28,11 @@ PARKED: Mapping[str, Parked] = {
         "It goes on by itself when the secret in POSTERN_DURABLE_KEY_NAME can be read again in the version that sealed "
         "it.",
     ),
+    Reason.INTERNAL: Parked(
+        "Postern had an internal error",
+        "The log has its type at the event durable-run-broken. An operator can resume it, which repeats the step that "
+        "was under way, or cancel it.",
+    ),
     Reason.RESTORED: Parked(
         "the database was restored from a backup",
         "What it did since the backup is not known. An operator can resume it, from the checkpoints of the backup, or "

@@ -18,6 +18,7 @@ from postern.connections.faults import ConnectionFault
 from postern.connections.sealing.sealed_text import CannotOpen
 from postern.durable.checkpoints import Changed, Later, Left, Lost
 from postern.durable.execution import Execution
+from postern.durable.passing import passes
 from postern.durable.records import step_read, step_written
 from postern.durable.results import Adapter, failed, read, result_adapter, written
 from postern.durable.seals import Seals
@@ -140,6 +141,8 @@ class DurableSteps:
         except Lost:
             execution.left = True
             raise Left(execution.run_id) from None
+        except Exception as error:  # never the author's: those are values by now
+            raise execution.ended_by(error) from None
         finally:
             execution.under_way -= 1
         if execution.left:  # the server process ends: what has ended is kept, and nothing begins
@@ -156,11 +159,20 @@ class DurableSteps:
                 made.append(await body(number))
             kept, version = await self._seals.seal(execution.run_id, column, made[0])
         except Exception as error:
-            raise Later(type(error).__name__) from None
+            if passes(error):
+                raise Later(type(error).__name__) from None
+            raise execution.broken(error) from None
         return f"{version or ''} {kept}"
 
     async def _check(self, execution: Execution) -> None:
-        if not await self._may_begin(execution):
+        """Check that a body, or another attempt of it, may begin. An author's code sees nothing of what fails here."""
+        try:
+            may_begin = await self._may_begin(execution)
+        except Exception as error:
+            if passes(error):
+                raise Later(type(error).__name__) from None
+            raise execution.broken(error) from None
+        if not may_begin:
             execution.left = True
             raise Left(execution.run_id)
 

@@ -10,6 +10,7 @@ import structlog
 
 from postern.connections.sealing.sealed_text import CannotOpen
 from postern.durable.checkpoints import Checkpoints, Left
+from postern.durable.passing import passes
 from postern.durable.payload import Payload
 from postern.journal.durable_runs import Hold, Reason
 from postern.journal.run import Run
@@ -67,14 +68,17 @@ class Execution:
 
     def unharmed(self, body: Callable[[int], Awaitable[str]]) -> Callable[[int], Coroutine[Any, Any, str]]:
         """The same body of a checkpoint, whose own faults are not the run's: a database or a vault that is unavailable
-        ends this execution, and another one goes on. So does a text that does not open, once that is so."""
+        ends this execution, and another one goes on. So does a text that does not open, once that is so. After a
+        mistake of Postern's own the run is parked."""
 
         async def guarded(number: int) -> str:
             try:
                 return await body(number)
             except Exception as error:
                 if isinstance(error, CannotOpen):
-                    self.park = Reason.KEY
+                    self.park = self.park or Reason.KEY
+                elif not passes(error):
+                    raise self.broken(error) from None
                 log.warning("durable-run-left", run_id=self.run_id, cause=type(error).__name__)
                 raise self.gone() from None
 
@@ -84,6 +88,18 @@ class Execution:
         """What ends this execution without an outcome, in its own code."""
         self.left = True
         return Left(self.run_id)
+
+    def ended_by(self, error: Exception) -> Left:
+        """What ends this execution after an error that is not the author's. Another one goes on if it passes, or comes
+        of the end of this server process."""
+        return self.gone() if self.left or passes(error) else self.broken(error)
+
+    def broken(self, error: Exception) -> Left:
+        """What ends this execution after a mistake of Postern's own: its run is parked. It would happen again, after
+        effects of the author's code perhaps."""
+        self.park = self.park or Reason.INTERNAL
+        log.error("durable-run-broken", run_id=self.run_id, cause=type(error).__name__)  # a text may repeat a result
+        return self.gone()
 
     def rests(self) -> None:
         """It has no turn: the time for its timeout stops."""

@@ -2,7 +2,6 @@
 of its outcome, or is left to another execution."""
 
 import asyncio
-import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from functools import partial
@@ -18,7 +17,8 @@ from postern.connections.faults import ConnectionFault
 from postern.connections.sealing.sealed_text import CannotOpen
 from postern.durable.checkpoints import Checkpoints, Later, Left
 from postern.durable.execution import CURRENT, Execution
-from postern.durable.kept_outcomes import outcome_read, outcome_written
+from postern.durable.kept_outcomes import outcome_read, whole
+from postern.durable.passing import passes
 from postern.durable.payload import Payload, payload_of
 from postern.durable.replies import reply_of
 from postern.durable.turns import Turns
@@ -31,7 +31,6 @@ from postern.journal.run import Outcome, Run
 from postern.journal.writing.rows import facts
 from postern.runs.deadlines import Deadlines, Task
 from postern.runs.outcomes import cut_off, raised, succeeded
-from postern.runs.runner import holder
 from postern.runs.threads import NotBegun
 from postern.trace import RUN
 
@@ -175,6 +174,12 @@ class Executions:
             if execution.park is not None:
                 await self._park(claimed, execution.park, trigger)
             return False
+        except Exception as error:
+            if not passes(error):
+                execution.broken(error)
+                await self._park(claimed, Reason.INTERNAL, trigger)
+                return False
+            raise
         finally:
             if self.here.get(claimed.run_id) is execution:
                 del self.here[claimed.run_id]
@@ -240,25 +245,7 @@ class Executions:
         """Run a `def` workflow as a whole in a thread: it is one checkpoint."""
         if self.checkpoint is None:
             raise RuntimeError("the engine has no checkpoints")
-
-        def call() -> Outcome | Awaitable[Any]:
-            try:
-                value = run.workflow.function(context, **arguments)
-                return value if inspect.isawaitable(value) else succeeded(value, run.workflow.result)
-            except BaseException as error:
-                return raised(error, run, self._works.pages)
-
-        async def body(_: int) -> str:
-            ended = await self._works.threads.run(run.workflow.name, call, holder(run))
-            if isinstance(ended, Outcome):
-                return outcome_written(ended)
-            try:  # a `def` around an `async def`
-                return outcome_written(succeeded(await ended, run.workflow.result))
-            except (Left, Later, asyncio.CancelledError, GeneratorExit):
-                raise
-            except BaseException as error:
-                return outcome_written(raised(error, run, self._works.pages))
-
+        body = whole(run, context, arguments, self._works.threads, self._works.pages)
         return outcome_read(await self.checkpoint(context, "workflow", body))
 
     def _failure(self, error: BaseException, execution: Execution, task: Task) -> Outcome:
@@ -285,7 +272,7 @@ class Executions:
         execution was left meanwhile. One whose code was `abandoned` is left, and has its outcome all the same."""
         run = execution.run
         run.outcome, run.ended_at = outcome, self._now()
-        reply = await reply_of(execution, self._works.seals)
+        reply = await reply_of(execution, self._works.seals, lambda: self._gives_up(execution, abandoned=abandoned))
         ending = partial(
             record_outcome, facts=facts(run), hold=execution.hold, failed_step=execution.failed_step, reply=reply
         )
@@ -294,12 +281,16 @@ class Executions:
                 recorded: bool = await self._works.write(ending)
                 break
             except Problem:
-                if self.closed or (execution.left and not abandoned):
+                if self._gives_up(execution, abandoned=abandoned):
                     return False
             await asyncio.sleep(RECORD_AGAIN)
         if recorded:
             self._works.ended(run)
         return recorded or bool(await self._works.read(partial(has_ended, run_id=run.id)))
+
+    def _gives_up(self, execution: Execution, *, abandoned: bool) -> bool:
+        """Whether an outcome that cannot be recorded yet is left to another execution."""
+        return self.closed or (execution.left and not abandoned)
 
     def _context(self, execution: Execution) -> Context:
         run, services = execution.run, self.services

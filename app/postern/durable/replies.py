@@ -1,15 +1,16 @@
 """The whole reply of a durable run, sealed: a record has only the beginning of it, without secrets, and nothing of a
 secured one."""
 
+import asyncio
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import structlog
 from sqlalchemy import Connection, select
 
 from postern.connections.faults import ConnectionFault
-from postern.durable.checkpoints import Left
 from postern.durable.execution import Execution
 from postern.durable.seals import Seals
 from postern.journal.durable_runs import Reason
@@ -17,18 +18,36 @@ from postern.journal.durable_tables import durable_runs
 from postern.journal.run import Outcome, Run, State
 
 COLUMN = "reply"
+AGAIN = 1.0
+"""Seconds until a reply that could not be sealed is sealed again."""
+MOST_TRIES = 60
+"""So often that is tried. An outage of the vault that takes longer parks the run, which has no place in memory then."""
+
+log = structlog.get_logger("postern.durable")
 
 Read = Callable[[Callable[[Connection], Any]], Awaitable[Any]]
 
 
-async def reply_of(execution: Execution, seals: Seals) -> tuple[str, str] | None:
+async def reply_of(
+    execution: Execution,
+    seals: Seals,
+    gives_up: Callable[[], bool],
+    sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep,
+) -> tuple[str, str] | None:
     """The reply of a run that is about to end, sealed, and the version of the key. None without a key: then the record
-    has what there is. If the key cannot be read the run is parked, and ends later: raises Left."""
-    try:
-        return await sealed_reply(seals, execution.run)
-    except ConnectionFault:
-        execution.left, execution.park = True, Reason.KEY
-        raise Left(execution.run_id) from None
+    has what there is. While the key cannot be read it is tried again, unless the execution `gives_up`. After
+    MOST_TRIES the run is parked, and ends later. Raises Left then."""
+    for tried in range(MOST_TRIES):
+        try:
+            return await sealed_reply(seals, execution.run)
+        except ConnectionFault as error:
+            if not tried:
+                log.warning("outcome-not-sealed", run_id=execution.run_id, cause=type(error).__name__, again=True)
+        if gives_up():
+            raise execution.gone()
+        await sleep(AGAIN)
+    execution.park = Reason.KEY
+    raise execution.gone()
 
 
 async def sealed_reply(seals: Seals, run: Run) -> tuple[str, str] | None:

@@ -62,6 +62,8 @@ class Reason(StrEnum):
     KEY = "key-unavailable"
     RESTORED = "restored"
     """The database is of a backup: what the run did since then is not known."""
+    INTERNAL = "internal-error"
+    """A mistake of Postern's own: it would happen again."""
     LOST = "checkpoints-missing"
     """The same, and the backup has no checkpoints: the run would begin anew."""
 
