@@ -1,6 +1,7 @@
 """A 202 is sent when the run is on disk with all that is needed to run it, and else nothing of it is."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,8 @@ from postern.durable.seals import KeySeals, NoSeal, Seals
 from postern.durable.waiting import Waiting
 from postern.errors import Problem
 from postern.ids import new_id
-from postern.journal.durable_acceptance import Accepted, accept
+from postern.journal.durable_acceptance import Accepted, Ready, accept
+from postern.journal.durable_acceptance import waiting as waiting_runs
 from postern.journal.durable_runs import claim
 from postern.journal.durable_tables import durable_runs
 from postern.journal.idempotency_keys import KEPT_FOR
@@ -178,17 +180,74 @@ async def test_100_at_once_are_not_more_than_may_wait(desk: Desk):
 async def test_what_waits_is_counted_once_in_a_while_and_more_often_while_no_more_may_wait():
     now, counts = [0.0], []
 
-    async def read(query: Any) -> int:
+    async def read(query: Any) -> Ready:
         counts.append(now[0])
-        return 1
+        return Ready(1, {})
 
     waiting = Waiting(read, 3, lambda: now[0])
     for step, expected in ((0.0, True), (0.5, True), (0.59, True), (0.6, True), (0.65, False), (0.71, True)):
         now[0] = step
-        assert await waiting.take() is expected
+        assert await waiting.take(ADA) is expected
         if expected:
-            waiting.settle(accepted=True)
+            waiting.settle(ADA, accepted=True)
     assert counts == [0.0, 0.59, 0.71]
+
+
+ADA, ADDRESS, OTHER_ADDRESS = ("t", "ada"), ("anonymous", "192.0.2.1"), ("anonymous", "192.0.2.2")
+
+
+@pytest.mark.parametrize(
+    ("held", "may"),
+    [
+        ({}, {ADA, ADDRESS, OTHER_ADDRESS}),
+        ({ADA: 49}, {ADA, ADDRESS, OTHER_ADDRESS}),
+        ({ADA: 51}, {ADDRESS, OTHER_ADDRESS}),
+        ({("t", "bob"): 70, ADA: 31 - 2}, {ADDRESS, OTHER_ADDRESS}),
+        ({ADDRESS: 26}, {ADA, OTHER_ADDRESS}),
+        ({ADDRESS: 26, OTHER_ADDRESS: 24}, {ADA}),
+        ({("t", "bob"): 100}, set()),
+    ],
+    ids=str,
+)
+async def test_one_caller_alone_leaves_others_places_to_wait(held: dict[Any, int], may: set[Any]):
+    shares = Counter(held)
+    shares["anonymous", ""] = sum(count for who, count in held.items() if who[0] == "anonymous")
+
+    async def read(query: Any) -> Ready:
+        return Ready(sum(held.values()), shares if query.keywords["divides"] else {})
+
+    now = [0.0]
+    for who in (ADA, ADDRESS, OTHER_ADDRESS):
+        waiting = Waiting(read, 100, lambda: now[0])
+        assert await waiting.take(who) is (who in may)
+        now[0] += 0.2  # counted again, without the shares, which are still known
+        if who not in may:
+            assert not await waiting.take(who)
+
+
+async def test_what_is_accepted_here_counts_for_its_caller_until_it_is_counted():
+    async def read(query: Any) -> Ready:
+        return Ready(0, {})
+
+    waiting = Waiting(read, 100, lambda: 0.0)
+    accepted = 0
+    while await waiting.take(ADA):
+        waiting.settle(ADA, accepted=True)
+        accepted += 1
+    assert accepted == 51
+    assert await waiting.take(ADDRESS)
+
+
+async def test_runs_that_wait_are_counted_by_caller_once_they_are_many(desk: Desk):
+    for number in range(3):
+        await desk.start(request=Request("POST", "/triggers/book", client_address=f"192.0.2.{number % 2}", body=b"{}"))
+    for most, divides, held in (
+        (10, True, {("anonymous", "192.0.2.0"): 2, ("anonymous", "192.0.2.1"): 1, ("anonymous", ""): 3}),
+        (10, False, {}),
+        (12, True, {}),
+    ):
+        found = await desk.journal.read(partial(waiting_runs, most=most, divides=divides))
+        assert (found.total, dict(found.held)) == (3, held)
 
 
 async def test_a_place_is_free_again_if_its_run_is_not_accepted(desk: Desk):

@@ -16,6 +16,7 @@ from postern.durable import durable_steps, signals
 from postern.durable.passing import passes
 from postern.errors import Problem, problem
 from postern.journal.durable_ends import resume
+from postern.journal.signals import Sent, send
 from tests.durable.host import BY, TENANT, Host
 
 pytestmark = pytest.mark.anyio
@@ -37,7 +38,7 @@ async def unsteady() -> str:
 
 
 @workflow(access=anonymous(), durable=True)
-async def steps_once(ctx) -> str:
+async def steps_once(ctx) -> Any:
     try:
         return await ctx.step(one)
     except BaseException:
@@ -45,7 +46,7 @@ async def steps_once(ctx) -> str:
 
 
 @workflow(access=anonymous(), durable=True)
-async def retries(ctx) -> str:
+async def retries(ctx) -> Any:
     return await ctx.step(unsteady, retry=Retry(count=1, interval=0.01, minimum=0, maximum=0.01))
 
 
@@ -110,8 +111,8 @@ async def test_in_a_wait_it_is_parked(shared_host: Host, monkeypatch: pytest.Mon
 
 async def send_unsealed(host: Host, run_id: str) -> None:
     """A signal that is in the database already."""
-    sent = signals.Sent(run_id, "s1", "go", 1000.0, BY, 9, json.dumps(SECRET))
-    await host.journal.write(partial(signals.send, sent=sent))
+    sent = Sent(run_id, "s1", "go", 1000.0, BY, 9, json.dumps(SECRET))
+    await host.journal.write(partial(send, sent=sent))
     host.signals.come(run_id)
 
 

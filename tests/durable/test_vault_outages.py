@@ -11,6 +11,7 @@ import pytest
 from postern import anonymous, specific_users, workflow
 from postern.connections.faults import ConnectionFault
 from postern.durable import dbos_engine, engine, replies
+from postern.durable.executions import Executions
 from postern.durable.seals import KeySeals
 from postern.errors import Problem
 from tests.connections.sealing.ring import Ring
@@ -122,7 +123,7 @@ async def test_whenever_the_vault_is_unavailable_the_run_goes_on_by_itself(
     durable_host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parked: list[Any] = []
-    monkeypatch.setattr(engine.Executions, "_park", lambda *found: parked.append(found))
+    monkeypatch.setattr(Executions, "_park", lambda *found: parked.append(found))
     vault = Vault()
     await durable_host.restart_with(KeySeals(vault))
     durable_host.serve(works)
@@ -154,5 +155,5 @@ async def test_an_outcome_that_cannot_be_sealed_for_long_is_parked_and_ends_when
 
 
 @workflow(access=anonymous(), durable=True)
-async def ends(ctx) -> str:
+async def ends(ctx) -> Any:
     return await ctx.step(one)

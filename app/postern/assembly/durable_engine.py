@@ -20,6 +20,7 @@ from postern.durable.approvals import Approvals
 from postern.durable.cancellations import Cancellations
 from postern.durable.checkpoint_retention import CheckpointRetention
 from postern.durable.choice import Choice, may_be_durable
+from postern.durable.decisions import sealed_decision
 from postern.durable.durable_calls import DurableCalls
 from postern.durable.durable_steps import DurableSteps
 from postern.durable.engine import DurableEngine
@@ -70,6 +71,7 @@ def engine_part(base: Foundation, runs: RunsPart, pages: str, *, executes: bool)
         send_signal=signals.send,
         come=signals.come,
         unseal=seals.open,
+        seal_decision=partial(sealed_decision, seals),
         cancel=cancellations.cancel,
         whole=partial(kept_reply, journal.read, seals),
         ready=engine.accepted,

@@ -128,12 +128,12 @@ class DurableSteps:
         execution = self.execution_of(ctx.run_id)
         if execution.left:
             await self._waits.refuse(execution)
-        column = f"checkpoint {execution.steps}"
+        place = execution.steps
         execution.steps += 1
         made: list[str] = []
         execution.under_way += 1
         try:
-            fenced = partial(self._fenced, execution, column, body, made)
+            fenced = partial(self._fenced, execution, place, body, made)
             number, text = await execution.checkpoints.step(name, fenced)
         except Changed:
             execution.left, execution.park = True, Reason.CHANGED
@@ -147,17 +147,20 @@ class DurableSteps:
             execution.under_way -= 1
         if execution.left:  # the server process ends: what has ended is kept, and nothing begins
             raise Left(execution.run_id)
-        return number, made[0] if made else await self._opened(execution, column, text)
+        return number, made[0] if made else await self._opened(execution, _column(place), text)
 
-    async def _fenced(self, execution: Execution, column: str, body: Body, made: list[str], number: int) -> str:
+    async def _fenced(self, execution: Execution, place: int, body: Body, made: list[str], number: int) -> str:
         """Call the body if this execution may. What it returned is kept in `made`: it is not called again if it cannot
-        be sealed yet."""
+        be sealed yet. If the journal knows that this checkpoint was made, it is missing, and the run is parked."""
         INSIDE.set(execution.run_id)
+        if place < execution.known:
+            execution.park = Reason.LOST
+            raise execution.gone()
         try:
             if not made:
                 await self._check(execution)
                 made.append(await body(number))
-            kept, version = await self._seals.seal(execution.run_id, column, made[0])
+            kept, version = await self._seals.seal(execution.run_id, _column(place), made[0])
         except Exception as error:
             if passes(error):
                 raise Later(type(error).__name__) from None
@@ -185,6 +188,10 @@ class DurableSteps:
         except CannotOpen:
             execution.left, execution.park = True, Reason.KEY
         raise Left(execution.run_id)
+
+
+def _column(place: int) -> str:
+    return f"checkpoint {place}"
 
 
 async def settled(

@@ -206,6 +206,7 @@ class Executions:
         if task is None:
             raise RuntimeError("an execution needs a task")
         execution = Execution(Hold(run.id, self._node, claimed.attempt), payload, run, checkpoints, task)
+        execution.known = 0 if claimed.repeat_from is not None else claimed.checkpoints or 0
         execution.deadlines = self._deadlines
         if (older := self.here.get(run.id)) is not None:
             older.leave()

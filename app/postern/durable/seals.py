@@ -5,7 +5,7 @@ from functools import partial
 from typing import Protocol
 
 from postern.connections.faults import ConnectionFault
-from postern.connections.sealing.sealed_text import CannotOpen, Keys, opened_text, sealed_text
+from postern.connections.sealing.sealed_text import CannotOpen, KeyGone, Keys, opened_text, sealed_text
 from postern.errors import Problem, problem
 
 
@@ -39,7 +39,7 @@ class NoSeal:
     async def open(self, run_id: str, column: str, kept: str, key_version: str | None) -> str:
         """The text itself. Raises CannotOpen if it is sealed."""
         if key_version is not None:
-            raise CannotOpen(NO_KEY)
+            raise KeyGone(NO_KEY)
         return kept
 
 
