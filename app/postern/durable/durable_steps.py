@@ -161,6 +161,8 @@ class DurableSteps:
                 await self._check(execution)
                 made.append(await body(number))
             kept, version = await self._seals.seal(execution.run_id, _column(place), made[0])
+        except GeneratorExit as error:  # a future's: it closes what awaited it, so no error of the step is there
+            raise execution.ended_by(error) from None
         except Exception as error:
             if passes(error):
                 raise Later(type(error).__name__) from None
@@ -207,13 +209,13 @@ async def settled(
     outside is raised: nothing has ended then."""
     try:
         return written(await make(), adapter, most, label)
-    except (Left, Later, GeneratorExit):
+    except (Left, Later):
         raise
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise
         errors.append(error)
-    except BaseException as error:  # SystemExit too: it ends the step, never the server
+    except BaseException as error:  # SystemExit and GeneratorExit too: they end the step, never the server
         errors.append(error)
     return failed(errors[0], secured=secured)

@@ -96,17 +96,31 @@ class Execution:
         self.left = True
         return Left(self.run_id)
 
-    def ended_by(self, error: Exception) -> Left:
+    def ended_by(self, error: BaseException) -> Left:
         """What ends this execution after an error that is not the author's. Another one goes on if it passes, or comes
         of the end of this server process."""
         return self.gone() if self.left or passes(error) else self.broken(error)
 
-    def broken(self, error: Exception) -> Left:
+    def broken(self, error: BaseException) -> Left:
         """What ends this execution after a mistake of Postern's own: its run is parked. It would happen again, after
         effects of the author's code perhaps."""
         self.park = self.park or Reason.INTERNAL
         log.error("durable-run-broken", run_id=self.run_id, cause=type(error).__name__)  # a text may repeat a result
         return self.gone()
+
+    async def uncancelled(self, work: Coroutine[Any, Any, bool], stops: Callable[[], bool]) -> bool:
+        """What `work` returns, also if the run's code has cancelled its own task, which would end the work too."""
+        if not self.task.cancelling():
+            return await work
+        working = asyncio.get_running_loop().create_task(work)
+        while not working.done():
+            try:
+                await asyncio.wait([working])
+            except asyncio.CancelledError:
+                if self.left or stops():
+                    working.cancel()
+                    raise
+        return working.result()
 
     def rests(self) -> None:
         """It has no turn: the time for its timeout stops."""

@@ -169,7 +169,7 @@ class Executions:
                 outcome = await self._outcome(execution, trigger)
             finally:
                 self._turns.give_back(execution)
-            return await self._end(execution, outcome)
+            return await execution.uncancelled(self._end(execution, outcome), lambda: self._stopping)
         except (Left, asyncio.CancelledError):
             if execution.park is not None:
                 await self._park(claimed, execution.park, trigger)
@@ -253,7 +253,7 @@ class Executions:
         """The outcome of a run whose workflow raised. Raises Left if the execution was left, or ended from outside.
         Classes are compared without `isinstance`, which may run code of the author."""
         kind = type(error)
-        ended = issubclass(kind, asyncio.CancelledError) and task.cancelling() > 0
+        ended = self._stopping and issubclass(kind, asyncio.CancelledError) and task.cancelling() > 0
         if execution.left or issubclass(kind, Left) or (ended and task not in self._deadlines.expired):
             execution.left = True
             raise Left(execution.run_id) from None

@@ -35,7 +35,7 @@ def whole(
             return outcome_written(ended)
         try:  # a `def` around an `async def`
             return outcome_written(succeeded(await ended, run.workflow.result))
-        except (Left, Later, asyncio.CancelledError, GeneratorExit):
+        except (Left, Later, asyncio.CancelledError):
             raise
         except BaseException as error:
             return outcome_written(raised(error, run, pages))
