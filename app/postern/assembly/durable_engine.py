@@ -47,6 +47,7 @@ def engine_part(base: Foundation, runs: RunsPart, pages: str, *, executes: bool)
         pages,
         runs.processes.beat_age,
         journal.quiet,
+        most_kept=settings.max_result_bytes,
     )
     engine = DurableEngine(settings.database_url, journal.node, works, turns)
     waits = Waits(journal.write, turns)

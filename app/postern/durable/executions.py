@@ -273,7 +273,8 @@ class Executions:
         execution was left meanwhile. One whose code was `abandoned` is left, and has its outcome all the same."""
         run = execution.run
         run.outcome, run.ended_at = outcome, self._now()
-        reply = await reply_of(execution, self._works.seals, lambda: self._gives_up(execution, abandoned=abandoned))
+        seals, most = self._works.seals, self._works.most_kept
+        reply = await reply_of(execution, seals, most, lambda: self._gives_up(execution, abandoned=abandoned))
         ending = partial(
             record_outcome, facts=facts(run), hold=execution.hold, failed_step=execution.failed_step, reply=reply
         )

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, delete, func, select
 
+from postern.journal.durable_bytes import PLACE
 from postern.journal.durable_runs import NODE, UNENDED, Phase
 from postern.journal.durable_tables import durable_runs
 from postern.journal.run import State
@@ -34,6 +35,8 @@ def accept(connection: Connection, facts: tuple[Any, ...], accepted: Accepted) -
     """Record a run that waits to be claimed. It may be repeated, also when the run has been claimed."""
     row = list(run_row(facts, NODE))
     row[_STATE] = State.WAITING.value
+    if row[PLACE] is not None:
+        row[PLACE] += len(accepted.request)
     insert_rows(connection, runs, RUN_COLUMNS, "ON CONFLICT (id) DO NOTHING", [row])
     values: dict[str, Any] = dict.fromkeys(COLUMNS)
     values.update(

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, text, update
 
+from postern.journal.durable_bytes import with_bytes
 from postern.journal.durable_tables import durable_runs
 from postern.journal.run import State, before
 from postern.journal.schema import approvals, runs, signals
@@ -229,15 +230,15 @@ def record_outcome(
     facts: tuple[Any, ...],
     hold: Hold,
     failed_step: int | None = None,
-    reply: tuple[str, str] | None = None,
+    reply: tuple[str, str | None] | None = None,
 ) -> bool:
-    """Record the end of a run, for its owner in this attempt only. `reply` is the sealed reply and the version of its
-    key. If it has succeeded, what is needed to run it is gone; otherwise that is kept with the record, to resume it.
-    False, and nothing is recorded, if another process runs it, or it has ended."""
+    """Record the end of a run, for its owner in this attempt only. `reply` is the whole reply as it is kept, and the
+    version of its key. If it has succeeded, what is needed to run it is gone; otherwise that is kept with the record,
+    to resume it. False, and nothing is recorded, if another process runs it, or it has ended."""
     row = run_row(facts, NODE)
-    sealed, reply_key_version = reply or (None, None)
+    whole, reply_key_version = reply or (None, None)
     values = {"phase": Phase.ENDED.value, "owner": None, **_NO_WAIT, "failed_step": failed_step}
-    values |= {"reply": sealed, "reply_key_version": reply_key_version}
+    values |= {"reply": whole, "reply_key_version": reply_key_version}
     succeeded = row[STATE_PLACE] == State.SUCCEEDED.value
     if succeeded:
         values |= {"request": None, "key_version": None, "discard": 1}
@@ -249,7 +250,7 @@ def record_outcome(
         connection.execute(update(signals).where(signals.c.run_id == hold.run_id).values(body=None))
         connection.execute(update(approvals).where(approvals.c.run_id == hold.run_id).values(data=None))
     end_approvals(connection, hold.run_id)
-    write_runs(connection, [row])
+    write_runs(connection, [with_bytes(connection, row)])
     return True
 
 
