@@ -22,19 +22,20 @@ from postern.errors import Problem
 from postern.ids import new_id
 from postern.journal.durable_acceptance import Accepted, Ready, accept
 from postern.journal.durable_acceptance import waiting as waiting_runs
-from postern.journal.durable_runs import claim
+from postern.journal.durable_runs import Hold, claim, record_outcome
 from postern.journal.durable_tables import durable_runs
 from postern.journal.idempotency_keys import KEPT_FOR
 from postern.journal.journal import Journal
-from postern.journal.run import Run, State
+from postern.journal.run import Outcome, Run, State
 from postern.journal.schema import idempotency_keys, runs
 from postern.journal.writing.rows import facts
-from postern.runs.idempotency import Key, key_of
+from postern.runs.idempotency import Key, fingerprint, key_of
 from postern.runs.room import Room
 from postern.runs.threads import Threads
 from postern.trace import Trace
 from tests.connections.sealing.ring import Ring
 from tests.durable.test_seals import KEY
+from tests.process import process_of_0001
 
 pytestmark = [pytest.mark.anyio, pytest.mark.process]
 
@@ -147,6 +148,39 @@ async def test_a_repeated_key_gets_the_same_reply_marked_and_another_request_wit
     assert again.outcome.headers == (*first.outcome.headers, (b"idempotent-replayed", b"true"))
     assert await refused(desk.start(key="k", body=b"{}")) == ("idempotency-key-reused", 422, {})
     assert (await desk.count(), desk.heard) == ((1, 1, 1), 1)
+
+
+@pytest.mark.parametrize(
+    ("of", "expected"), [(inline, 202), (hidden, "idempotency-key-reused")], ids=["open", "secured"]
+)
+async def test_a_key_that_is_repeated_at_a_process_of_release_0_1_runs_nothing_also_when_its_run_has_ended(
+    desk: Desk, of: Any, expected: Any
+):
+    """It gets the 202 of the first request, from where 0.1 has the result. That of a secured workflow is known by
+    another print, so it is rejected, as for inline runs."""
+    request = Request("POST", f"/triggers/{of.name}", body=b"{}")
+    run = await desk.start(of, request=request, key="k")
+    accepted = run.outcome.content.decode()
+    key = key_of(of, ANYONE, request, [b"k"])
+    before = partial(process_of_0001.claim, scope=key.scope, fingerprint=fingerprint_of_0001(request), now=1001.0)
+    for _ in range(2):  # while it waits, and when it has ended
+        found = await desk.journal.write(partial(before, run_id=new_id()))
+        if expected == 202:
+            status, headers, content = found
+            assert (status, content) == (202, accepted)
+            assert ["location", f"/runs/{run.id}/result"] in headers
+        else:
+            assert found == expected
+        for claimed in await desk.journal.write(partial(claim, node="here", limits={}, most=1)):
+            run.outcome, run.ended_at = Outcome(State.SUCCEEDED, 200, b"1"), 1002.0
+            hold = Hold(run.id, "here", claimed.attempt)
+            assert await desk.journal.write(partial(record_outcome, facts=facts(run), hold=hold))
+    assert (await desk.rows())[0].state == "Succeeded"
+
+
+def fingerprint_of_0001(request: Request) -> str:
+    """Release 0.1 has the plain one for secured workflows too."""
+    return fingerprint(request.method, request.path, request.query_string, request.content_type, request.body)
 
 
 async def test_50_equal_keys_at_once_are_one_run(desk: Desk):
