@@ -47,6 +47,8 @@ AT_ONCE = 16
 OPEN_SECONDS = 6.0
 """In which DBOS calls its workflow of a run that it took."""
 STOP_SECONDS = 5.0
+CALLS_SECONDS = 3.0
+"""How long a stop waits for calls of DBOS that are under way."""
 WAITS = (0.1, 0.3, 1.0, 3.0, 5.0)
 """Seconds until a checkpoint that could not be kept is tried again: the last one from then on."""
 LISTEN_SECONDS = 0.25
@@ -125,6 +127,7 @@ class DbosEngine:
         self._engine: Engine | None = None
         self._dispatch: Any = None
         self._openings: dict[str, Opening] = {}
+        self._calls: set[asyncio.Task[Any]] = set()
 
     @property
     def runs(self) -> bool:
@@ -250,13 +253,15 @@ class DbosEngine:
 
     def _stop(self, loop: Loop, thread: threading.Thread, stopped: "Future[None]") -> None:
         async def cancel() -> None:
+            if self._calls:
+                await asyncio.wait(self._calls, timeout=CALLS_SECONDS)
             others = asyncio.all_tasks() - {asyncio.current_task()}
             for task in others:
                 task.cancel()
             if others:
                 await asyncio.wait(others, timeout=1.0)
 
-        asyncio.run_coroutine_threadsafe(cancel(), loop).result()  # when it has been launched, if it just is
+        asyncio.run_coroutine_threadsafe(cancel(), loop).result()
         DBOS.destroy(destroy_registry=True)
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
@@ -314,4 +319,17 @@ class DbosEngine:
     async def _there(self, make: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
         if self._loop is None:
             raise RuntimeError("the durable engine does not run")
-        return await across(self._loop, make, Context())
+        return await across(self._loop, partial(self._to_its_end, make), Context())
+
+    async def _to_its_end(self, make: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+        """A call of DBOS, which goes on if what waits for it is cancelled: threads of it would find no DBOS after a
+        stop, and no event loop for what they return."""
+        call = asyncio.create_task(make())
+        self._calls.add(call)
+        call.add_done_callback(self._call_ended)
+        return await asyncio.shield(call)
+
+    def _call_ended(self, call: "asyncio.Task[Any]") -> None:
+        self._calls.discard(call)
+        if not call.cancelled():
+            call.exception()  # raised to what waits for it, if anything still does

@@ -63,7 +63,9 @@ class Waits:
         if until is not None and self._now() >= until:
             return False
         try:  # from here on a timeout of its author may come at any moment
-            if not await self._write(partial(begin_wait, hold=hold, reason=reason, waits_for=name, wakes_at=until)):
+            kept = execution.kept(waits=int(name is not None))
+            waiting = partial(begin_wait, hold=hold, reason=reason, waits_for=name, wakes_at=until, checkpoints=kept)
+            if not await self._write(waiting):
                 self._leave(execution)
             self._turns.give_back(execution)
             execution.of_wait = int(name is not None)
