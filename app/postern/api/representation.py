@@ -287,6 +287,8 @@ def _workflow(trigger: Trigger, *, seals_runs: bool) -> dict[str, Any]:
         "secure_inputs": workflow.secure_inputs,
         "secure_outputs": workflow.secure_outputs,
         "max_concurrency": workflow.max_concurrency,
+        "concurrency_key": workflow.concurrency_key is not None,
+        "singleton": workflow.singleton,
         "max_body_bytes": workflow.max_body_bytes,
         "max_elements": workflow.max_elements,
         **uses_json(trigger),

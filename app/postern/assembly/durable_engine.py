@@ -124,6 +124,7 @@ def _choice(base: Foundation, runs: RunsPart, engine: DurableEngine, seals: Seal
         accepted=engine.accepted,
         read=runs.runner.read,
         now=time.time,
+        fail=runs.runner.fail,
     )
     for_callers = on_behalf_of(settings.connections, settings.triggers)
     may_wait = partial(may_be_durable, sealed=bool(settings.durable_key_name), for_callers=for_callers)

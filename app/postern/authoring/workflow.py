@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from postern.access import Access, Anonymous, SpecificUsers, TenantUsers, tenant_users
 from postern.authoring.author_code import runs_code
+from postern.authoring.concurrency import KeyFunction, check_singleton_time, limits_of
 from postern.authoring.duration import seconds_of
 from postern.authoring.reach import networks_of, origins_of
 from postern.authoring.result import ResultType, result_type
@@ -49,7 +50,8 @@ class Workflow:
     results are not validated. `connections` and `secrets` are None if any may be used. `networks` are those that
     requests may come from, () for any. `origins` are those whose pages may read replies in a browser (CORS). `timeout`
     is in seconds, infinite for none. `signals` is who may send signals to runs, None for their callers and
-    operators."""
+    operators. With a `concurrency_key`, `max_concurrency` holds for each key. `keyed` is True if the place of a run
+    depends on more than its workflow: on its key, or on other server processes."""
 
     name: str
     function: Callable[..., Any]
@@ -75,6 +77,9 @@ class Workflow:
     origins: tuple[str, ...] = ()
     durable: bool = False
     signals: Access | None = None
+    concurrency_key: KeyFunction | None = None
+    singleton: bool = False
+    keyed: bool = False
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the author's function itself, so that a test of a workflow needs no server."""
@@ -112,6 +117,8 @@ def workflow(
     secure_inputs: bool = False,
     secure_outputs: bool = False,
     max_concurrency: int | None = None,
+    concurrency_key: "KeyFunction | None" = None,
+    singleton: bool = False,
     max_body_bytes: int | None = None,
     max_elements: int = MAX_ELEMENTS,
     connections: "Iterable[str] | None" = ...,
@@ -134,6 +141,8 @@ def workflow(
     secure_inputs: bool = False,
     secure_outputs: bool = False,
     max_concurrency: int | None = None,
+    concurrency_key: "KeyFunction | None" = None,
+    singleton: bool = False,
     max_body_bytes: int | None = None,
     max_elements: int = MAX_ELEMENTS,
     connections: "Iterable[str] | None" = None,
@@ -145,19 +154,18 @@ def workflow(
     Context. A second one is the body, validated against its annotation. Further ones are named in `path`. The return
     value is the reply: anything that fits the return annotation, or a Reply.
 
-    `access`: the access mode; by default `tenant_users()`, any user or application of the tenant. `name`: the name in
-    the trigger's URL; by default the function's name with `_` as `-`. `methods`: of GET, POST, PUT, PATCH, DELETE,
-    HEAD, OPTIONS; GET includes HEAD. `path`: the relative path after the name, `/orders/{order_id}`. `timeout`: seconds
-    until the run is cancelled and the caller gets a 504, or a text such as "2h"; 120 by default, and none for a durable
-    run, whose waits do not count. `stateless`: no run is recorded. `secure_inputs`,
-    `secure_outputs`: keep all of the request or reply out of records and logs. `max_concurrency`: concurrent runs;
-    further requests get a 429. `max_body_bytes`: replaces POSTERN_MAX_BODY_BYTES. `max_elements`: values in a JSON
-    body. `connections`, `secrets`: the only names that `ctx.connection` and `ctx.secret` take. `networks`: those that
-    requests may come from. `origins`: those whose pages may call it in a browser (CORS). `durable`: the caller gets a
-    202 at once, and the run survives crashes. `signals`: who may send signals to its runs.
-
-    Raises WorkflowFault if the options or the function are not valid."""
+    `access`: by default `tenant_users()`, any user or application of the tenant. `name`: in the trigger's URL; by
+    default the function's with `_` as `-`. `methods`: of GET (includes HEAD), POST, PUT, PATCH, DELETE, HEAD, OPTIONS.
+    `path`: after the name, `/orders/{order_id}`. `timeout`: seconds, or a text such as "2h", until the run is
+    cancelled and the caller gets a 504; 120 by default, none for a durable run. `stateless`: no run is recorded.
+    `secure_inputs`, `secure_outputs`: keep all of the request or reply out of records. `max_concurrency`: concurrent
+    runs; then callers get a 429. `concurrency_key`: a function of the caller and the body; `max_concurrency` holds for
+    each of its values. `singleton`: one run over all server processes. `max_body_bytes`, `max_elements`: limits of
+    bodies. `connections`, `secrets`: the only names that a run may use. `networks`: those that requests may come from.
+    `origins`: those whose pages may call it (CORS). `durable`: the caller gets a 202, and the run survives crashes.
+    `signals`: who may send signals to its runs. Raises WorkflowFault if the options or the function are not valid."""
     lasting = _lasting(timeout, durable, stateless, signals)
+    lasting |= _limits(max_concurrency, concurrency_key, singleton, stateless, lasting)
 
     def make(function: Callable[..., Any]) -> Workflow:
         _check_function(function)
@@ -170,10 +178,9 @@ def workflow(
             stateless=stateless,
             secure_inputs=secure_inputs,
             secure_outputs=secure_outputs,
-            **_bounds(max_concurrency, max_body_bytes, max_elements),
+            **_bounds(max_body_bytes, max_elements),
             connections=declared_names("connections", connections),
             secrets=declared_names("secrets", secrets),
-            line=inspect.unwrap(function).__code__.co_firstlineno,
             **lasting,
             **_signature(function, path),
         )
@@ -187,10 +194,15 @@ def _entry(access: Access | None, networks: "Iterable[str] | None", origins: "It
     return {"access": mode, "networks": within, "origins": origins_of(origins, mode, within)}
 
 
-def _bounds(concurrency: int | None, body_bytes: int | None, elements: int) -> dict[str, Any]:
-    """How much of a workflow may be at once."""
+def _limits(most: int | None, key: Any, singleton: bool, stateless: bool, lasting: dict[str, Any]) -> dict[str, Any]:
+    """How many runs may be at the same time."""
+    check_singleton_time(lasting["timeout"], singleton=singleton, durable=lasting["durable"])
+    return limits_of(_positive_whole("max_concurrency", most), key, singleton=singleton, stateless=stateless)
+
+
+def _bounds(body_bytes: int | None, elements: int) -> dict[str, Any]:
+    """How large bodies may be."""
     return {
-        "max_concurrency": _positive_whole("max_concurrency", concurrency),
         "max_body_bytes": _positive_whole("max_body_bytes", body_bytes),
         "max_elements": _positive_whole("max_elements", elements) or MAX_ELEMENTS,
     }
@@ -206,6 +218,7 @@ def _signature(function: Callable[..., Any], path: str) -> dict[str, Any]:
         "body": body,
         "path_parameters": path_parameters,
         "is_async": is_async,
+        "line": inspect.unwrap(function).__code__.co_firstlineno,
         "reads_in_thread": not is_async and any(map(runs_code, adapters_of(body, path_parameters))),
         "result": result_type(hints.get("return", Any)),
     }

@@ -87,7 +87,7 @@ def workflow_page(trigger: Trigger, *, seals_runs: bool = False) -> WorkflowPage
         "Networks": ", ".join(workflow.networks),
         "Pages of other origins": ", ".join("any" if each == "*" else each for each in workflow.origins),
         "Timeout": f"{workflow.timeout:g} s" if isfinite(workflow.timeout) else "",
-        "Concurrent runs": f"at most {workflow.max_concurrency}" if workflow.max_concurrency else "",
+        "Concurrent runs": _concurrent(trigger),
         "Largest body": f"{workflow.max_body_bytes} bytes" if workflow.max_body_bytes else "",
         "Records": "none: it is stateless" if workflow.stateless else "",
         "Durable": (SEALED if seals_runs else UNSEALED) if workflow.durable else "",
@@ -109,6 +109,15 @@ def operations_of(trigger: Trigger, installation: Installation, tokens: str | No
     document = described.document()
     ids = [operation["operationId"] for path in document["paths"].values() for operation in path.values()]
     return shown_operations(document, dict.fromkeys(ids, tokens) if tokens is not None else None)
+
+
+def _concurrent(trigger: Trigger) -> str:
+    workflow = trigger.workflow
+    if not workflow.max_concurrency:
+        return ""
+    each = " for each key" if workflow.concurrency_key is not None else ""
+    over_all = ", over all server processes" if workflow.singleton or workflow.durable else ""
+    return f"at most {workflow.max_concurrency}{each}{over_all}"
 
 
 def _secured(trigger: Trigger) -> str:

@@ -160,7 +160,8 @@ class DurableEngine:
                 self._more = True
                 return
             suspect = self._probation.may_take(self._clock())
-            taking = partial(claim, node=self._node, limits=self._limits(), most=room, suspect=suspect)
+            limits, keyed = self._limits()
+            taking = partial(claim, node=self._node, limits=limits, most=room, suspect=suspect, keyed=keyed)
             found: list[Claimed] = await self._works.write(taking)
             self._claimed.update({each.run_id: each for each in found})
             for each in found:
@@ -169,6 +170,8 @@ class DurableEngine:
             self._handing_over.add(handing_over)
             handing_over.add_done_callback(self._handing_over.discard)
             if len(found) < room:
+                # What waits for a place is claimed as soon as a run has ended here.
+                self._more = bool(limits) and (await self._works.read(partial(has_work, now=self._now())))[1]
                 return
 
     async def _put_late_ones_back(self, now: float) -> None:
@@ -199,9 +202,11 @@ class DurableEngine:
     def _hold(self, claimed: Claimed) -> Hold:
         return Hold(claimed.run_id, self._node, claimed.attempt)
 
-    def _limits(self) -> dict[str, int]:
+    def _limits(self) -> tuple[dict[str, int], frozenset[str]]:
+        """The limits of the workflows that have one, and those of them whose limit holds for each key."""
         workflows = [trigger.workflow for trigger in self._works.triggers().values()]
-        return {each.name: each.max_concurrency for each in workflows if each.max_concurrency is not None}
+        limits = {each.name: each.max_concurrency for each in workflows if each.max_concurrency is not None}
+        return limits, frozenset(each.name for each in workflows if each.concurrency_key is not None)
 
     def _freed(self) -> None:
         """A turn is free: there may be a run for it."""

@@ -20,11 +20,13 @@ _STATE = RUN_COLUMNS.index("state")
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """What is recorded of a run that is accepted, beside its facts. `request` is sealed if `key_version` is set."""
+    """What is recorded of a run that is accepted, beside its facts. `request` is sealed if `key_version` is set.
+    `concurrency_key` is a digest."""
 
     digest: str
     request: str = field(repr=False)
     key_version: str | None = None
+    concurrency_key: str | None = None
 
 
 def accept(connection: Connection, facts: tuple[Any, ...], accepted: Accepted) -> None:
@@ -42,6 +44,7 @@ def accept(connection: Connection, facts: tuple[Any, ...], accepted: Accepted) -
         digest=accepted.digest,
         key_version=accepted.key_version,
         request=accepted.request,
+        concurrency_key=accepted.concurrency_key,
     )
     insert_rows(connection, durable_runs, COLUMNS, _ONCE, [tuple(values.values())])
 

@@ -26,6 +26,7 @@ durable_runs = Table(
     Column("reply", Text),  # the whole reply, sealed; NULL where the record has all of it
     Column("reply_key_version", Text),  # of the key that sealed the reply
     Column("discard", Integer),  # 1 once it has succeeded, until its checkpoints are deleted
+    Column("concurrency_key", Text),  # a digest of the workflow and the key; NULL if the workflow has none
     PrimaryKeyConstraint("run_id"),
 )
 """Runs that outlive the request, the server process and the machine that accepted them."""
@@ -43,6 +44,14 @@ _OWNED = text("owner IS NOT NULL")
 Index("durable_runs_by_owner", durable_runs.c.owner, sqlite_where=_OWNED, postgresql_where=_OWNED)
 _WAKES = text("phase = 'waiting'")
 Index("durable_runs_by_wakes_at", durable_runs.c.wakes_at, sqlite_where=_WAKES, postgresql_where=_WAKES)
+
+_KEYED = text("concurrency_key IS NOT NULL AND phase <> 'ended'")
+Index(
+    "durable_runs_by_key",
+    *(durable_runs.c[name] for name in ("workflow", "concurrency_key", "run_id")),
+    sqlite_where=_KEYED,
+    postgresql_where=_KEYED,
+)
 
 _DISCARDED = text("discard = 1")
 Index("durable_runs_by_discard", durable_runs.c.run_id, sqlite_where=_DISCARDED, postgresql_where=_DISCARDED)

@@ -90,6 +90,8 @@ _UNUSUAL = text("state <> 'Succeeded'")
 Index("runs_by_state", runs.c.state, runs.c.id, sqlite_where=_UNUSUAL, postgresql_where=_UNUSUAL)
 _NESTED = text("parent_run_id IS NOT NULL")
 Index("runs_by_parent", runs.c.parent_run_id, runs.c.id, sqlite_where=_NESTED, postgresql_where=_NESTED)
+_AGAIN = text("resubmitted_from IS NOT NULL")
+Index("runs_by_resubmitted_from", runs.c.resubmitted_from, sqlite_where=_AGAIN, postgresql_where=_AGAIN)
 
 _COUNTED = text("kept_bytes IS NOT NULL")
 Index("runs_by_size", runs.c.workflow, runs.c.id, runs.c.kept_bytes, sqlite_where=_COUNTED, postgresql_where=_COUNTED)

@@ -27,8 +27,10 @@ from postern.runs.claims import (
     unrecorded,
     withdraw,
 )
+from postern.runs.concurrency import KeyPlaces
 from postern.runs.deadlines import Deadlines, Task
 from postern.runs.idempotency import Key
+from postern.runs.origin import with_origin
 from postern.runs.outcomes import cut_off, not_begun, raised, succeeded
 from postern.runs.room import Room, shutting_down
 from postern.runs.run_records import RunRecords
@@ -67,6 +69,7 @@ class Runner:
         self._threads = threads or Threads("workflow")
         self._pages = pages
         self._room = Room(self._threads)
+        self._places = KeyPlaces(journal)
         self._deadlines = Deadlines(self._abandon)
         self._underway = Underway(self._deadlines)
         self._entries = self._underway.entries
@@ -77,8 +80,7 @@ class Runner:
         self.left = self._underway.left
 
     def drain(self) -> None:
-        """Start no new runs from now on, also none that wait for their key, their arguments or a thread. Those in
-        progress continue."""
+        """Start no new runs from now on, also none that wait. Those in progress continue."""
         self._room.closed = True
 
     @property
@@ -92,7 +94,7 @@ class Runner:
         return self._room.running
 
     def close(self) -> None:
-        """Release the threads. A thread whose workflow never ends is abandoned."""
+        """Release the threads, and abandon those whose workflow never ends."""
         self._threads.close()
 
     async def start(
@@ -109,19 +111,18 @@ class Runner:
         started_by: StartedBy = StartedBy.UNKNOWN,
     ) -> Run:
         """Run the workflow to its end, under the id of the request that started it, and return when the end is
-        recorded. If the idempotency key has a run already, return that run and start none.
-
-        Raises Problem 503 while the server stops or runs cannot be recorded, 429 at `max_concurrency`, 409 and 422 for
-        the key. A failure of the workflow itself is not raised: it is the run's outcome.
+        recorded. If the idempotency key has a run already, return that run and start none. Raises Problem 503 while the
+        server stops or runs cannot be recorded, 429 at `max_concurrency`, 409 and 422 for the key. A failure of the
+        workflow itself is not raised: it is the run's outcome.
 
         `arguments` is a function if the author's code takes part in reading them. `late` is called with a run whose
-        workflow swallowed its cancellation, or with a Problem: `start` itself raises Abandoned when it ends.
-        `started_by` decides for whom the run may act (`access.principal`)."""
+        workflow swallowed its cancellation, or with a Problem: `start` itself raises Abandoned when it ends. For
+        `started_by` see `access.principal`."""
         self._room.take(workflow)
         try:
             run = with_origin(Run(run_id, workflow, caller, request, self._now()), resubmitted_from, resubmitted_by)
             timeout = workflow.timeout
-            if key is not None or callable(arguments):
+            if key is not None or callable(arguments) or workflow.keyed:
                 ready = await self._prepare(run, arguments, key)
                 if isinstance(ready, Run):
                     return ready
@@ -144,6 +145,7 @@ class Runner:
                 self._deadlines.end(task)
         finally:
             self._room.taken[workflow.name] -= 1
+            self._places.leave(run_id)
         recorded = self._close(run, outcome, key)
         try:
             if recorded is not None and (found := await recorded) is not None:
@@ -152,23 +154,26 @@ class Runner:
             await self._recorded()
         except Problem as shown:
             raise unrecorded(shown, run, key) from None
-        finally:  # also where the end cannot be recorded
+        finally:
             self._underway.report(run_id)
         return run
 
     async def _prepare(
         self, run: Run, arguments: Mapping[str, Any] | Read, key: Key | None
     ) -> tuple[Mapping[str, Any], float] | Run:
-        """Read the arguments, if the author's code takes part in it, and record that the run begins. Returns the
-        arguments and the seconds that are left, or the run that has ended: this one, or an earlier one of its key."""
+        """Read the arguments, if the author's code takes part in it, take the place of the concurrency key, and record
+        that the run begins. Returns the arguments and the seconds that are left, or the run that has ended: this one,
+        or an earlier one of its idempotency key."""
         timeout = run.workflow.timeout
         if callable(arguments):
             arguments, timeout = await self.read(run, arguments, timeout)
             if timeout <= 0:
                 return run
             self._room.check_open()
-        if key is not None:
-            earlier = await claim_key(self._journal, run, key)
+        if run.workflow.keyed and (error := self._places.enter(run, arguments)) is not None:
+            return await self.fail(run, error)
+        if key is not None or run.workflow.singleton:
+            earlier = await claim_key(self._journal, run, key, self._places.scope(run.id))
             if earlier is not None:
                 return earlier
             if self._room.closed:
@@ -195,6 +200,16 @@ class Runner:
         finally:
             del self._entries[run.id]
             self._deadlines.end(task)
+        await self._record_unbegun(run)
+        return {}, 0.0
+
+    async def fail(self, run: Run, error: BaseException) -> Run:
+        """The run, which has ended because code of its author failed before it began, as it is recorded."""
+        run.outcome = raised(error, run, self._pages)
+        await self._record_unbegun(run)
+        return run
+
+    async def _record_unbegun(self, run: Run) -> None:
         if not run.workflow.stateless:
             self._journal.begin(run)
         try:
@@ -204,7 +219,6 @@ class Runner:
             raise unrecorded(shown, run, None) from None
         finally:
             self._underway.report(run.id)
-        return {}, 0.0
 
     async def _recorded(self) -> None:
         """Wait for the record of a run whose code has cancelled its own task, so that it gets the reply of its outcome.
@@ -266,8 +280,7 @@ class Runner:
             await late(ended)
 
     def _superseded(self, run: Run, found: Claim) -> Run:
-        """The reply for a run whose process was silent for so long that its key got another run: that of the other run.
-        Raises Problem if there is none yet."""
+        """What the key has, of a run whose process was silent for so long that it got another one. Raises Problem."""
         self._log.warning("run-superseded", run_id=run.id, workflow=run.workflow.name)
         return earlier_run(found, run) or run
 
@@ -302,7 +315,7 @@ class Runner:
             except BaseException as error:
                 return raised(error, run, self._pages)
 
-        ended = await self._threads.run(workflow.name, call, holder(run))
+        ended = await self._threads.run(workflow.name, call, holder(run), self._places.hold(run.id))
         return (
             ended if isinstance(ended, Outcome) else succeeded(await ended, workflow.result)
         )  # a `def` around an `async def`
@@ -334,14 +347,3 @@ class Runner:
 def holder(run: Run) -> str:
     """Who holds the thread of a run."""
     return holder_name(run.caller, run.request.client_address)
-
-
-def with_origin(run: Run, resubmitted_from: str, resubmitted_by: str) -> Run:
-    """The run with the trace and the parent run that its request named."""
-    run.resubmitted_from, run.resubmitted_by = resubmitted_from, resubmitted_by
-    request = run.request
-    if request.trace is not None:
-        run.trace_id = request.trace.trace_id
-    if request.chain is not None:
-        run.parent_run_id = request.chain.parent_run_id
-    return run

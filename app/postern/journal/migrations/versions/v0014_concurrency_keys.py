@@ -1,0 +1,36 @@
+"""Which durable runs may not be at the same time, and which runs were resubmitted from one."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0014_for_0002"
+down_revision = "0011_for_0002"
+adds = ("durable_runs.concurrency_key",)
+
+
+def upgrade() -> None:
+    """Add the column, and two indexes that are empty at first but for runs that were resubmitted."""
+    op.add_column("durable_runs", sa.Column("concurrency_key", sa.Text()))
+    keyed = sa.text("concurrency_key IS NOT NULL AND phase <> 'ended'")
+    op.create_index(
+        "durable_runs_by_key",
+        "durable_runs",
+        ["workflow", "concurrency_key", "run_id"],
+        sqlite_where=keyed,
+        postgresql_where=keyed,
+    )
+    resubmitted = sa.text("resubmitted_from IS NOT NULL")
+    op.create_index(
+        "runs_by_resubmitted_from",
+        "runs",
+        ["resubmitted_from"],
+        sqlite_where=resubmitted,
+        postgresql_where=resubmitted,
+    )
+
+
+def downgrade() -> None:
+    """Drop the indexes and the column."""
+    op.drop_index("runs_by_resubmitted_from", "runs")
+    op.drop_index("durable_runs_by_key", "durable_runs")
+    op.drop_column("durable_runs", "concurrency_key")
