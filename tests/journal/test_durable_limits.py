@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, select, update
 
-from postern.journal.durable_limits import CLAIM_LOCK, waiting_for_key
+from postern.journal.durable_limits import CLAIM_LOCK, waiting_by_workflow, waiting_for_key
 from postern.journal.durable_runs import claim
 from postern.journal.durable_tables import durable_runs
+from postern.journal.reading.durable import durable_states
 from tests.journal.engines import add
 from tests.journal.recorded import id_number
 from tests.journal.test_reads_of_durable_runs import durable_row
@@ -86,3 +87,7 @@ def test_which_runs_wait_for_their_key(engine: Engine) -> None:
     with engine.begin() as connection:
         found = connection.execute(select(durable_runs.c.run_id).where(waiting_for_key())).scalars()
         assert sorted(int(each[-12:], 16) for each in found) == [2, 3, 5]
+        assert waiting_by_workflow(connection) == {"hello": 3}
+        states = durable_states(connection, [id_number(number) for number in range(1, 8)])
+        reasons = [states[id_number(number)].reason for number in range(1, 8)]
+        assert reasons == [None, "concurrency", "concurrency", None, "concurrency", None, None]

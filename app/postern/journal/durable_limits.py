@@ -61,6 +61,13 @@ def with_places(workflow: str, limit: int, most: int, below_deaths: int) -> Sele
     )
 
 
+def waiting_by_workflow(connection: Connection) -> dict[str, int]:
+    """How many runs of each workflow are ready, and wait until a run with the same key has ended."""
+    name = durable_runs.c.workflow
+    found = select(name, func.count()).where(UNENDED, waiting_for_key()).group_by(name)
+    return {row[0]: row[1] for row in connection.execute(found)}
+
+
 def waiting_for_key() -> ColumnElement[bool]:
     """The condition for runs of `durable_runs` that are ready, and whose key has a run that has begun."""
     table, other = durable_runs.c, durable_runs.alias("of_same_key")

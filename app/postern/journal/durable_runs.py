@@ -57,6 +57,8 @@ class Reason(StrEnum):
     """The database is of a backup: what the run did since then is not known."""
     LOST = "checkpoints-missing"
     """The same, and the backup has no checkpoints: the run would begin anew."""
+    CONCURRENCY = "concurrency"
+    """A run that is ready, and whose concurrency key has a run already. It is not stored: see `durable_limits`."""
 
 
 @dataclass(frozen=True, slots=True)
