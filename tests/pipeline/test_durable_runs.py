@@ -255,6 +255,28 @@ async def test_an_inline_run_is_not_resumed(server: Server):
     assert (refused.status_code, refused.json()["code"]) == (409, "cannot-resume")
 
 
+async def test_a_list_says_which_runs_can_be_resumed(server: Server):
+    run = await server.accepted("inline", prefer="respond-async")
+    await server.state(run, "Succeeded")
+    inline = (await server.ask("POST", "/triggers/inline", "lisa")).headers["x-run-id"]
+    listed = (await server.ask("GET", "/runs?check=resume&limit=200", "ada")).json()["runs"]
+    found = {each["id"]: each["cannot_resume"] for each in listed}
+    assert found[run.removeprefix("/runs/")] == "The run has succeeded. Resubmit it."
+    assert found[inline] == "Only durable runs can be resumed. Resubmit this one."
+    own = (await server.ask("GET", "/runs?check=resume", "lisa")).json()["runs"]
+    assert {each["cannot_resume"] for each in own} == {"Operator role required."}
+
+
+async def test_a_durable_run_is_resubmitted_once_for_a_key(server: Server):
+    run = await server.accepted("inline", prefer="respond-async")
+    await server.state(run, "Succeeded")
+    headers = {"Authorization": f"Bearer {server.local.token('lisa')}", "Idempotency-Key": "k"}
+    replies = [await server.client.post(f"{run}/resubmit", headers=headers) for _ in range(2)]
+    assert [reply.status_code for reply in replies] == [201, 201]
+    assert replies[0].json()["id"] == replies[1].json()["id"]
+    assert [reply.headers.get("idempotent-replayed") for reply in replies] == [None, "true"]
+
+
 async def test_a_durable_run_is_resubmitted_as_a_durable_run(server: Server):
     for name, prefer in (("steps", ""), ("inline", "respond-async")):
         run = await server.accepted(name, prefer=prefer)

@@ -1,9 +1,10 @@
 """Records as JSON. Pure. Bodies that are JSON are included as they were sent."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from math import isfinite
+from types import MappingProxyType
 from typing import Any
 
 from pydantic_core import to_json
@@ -56,9 +57,16 @@ def tree_json(tree: Tree, may_see: Callable[[RunRecord], bool]) -> bytes:
     return to_json({**document, "truncated": True} if tree.truncated else document)
 
 
-def runs_json(records: Iterable[RunRecord], cursor: str | None, *, private: bool) -> bytes:
-    """A page of runs, without their large fields."""
-    return to_json({"runs": [_summary(record, private=private) for record in records], "next": cursor})
+def runs_json(
+    records: Iterable[RunRecord],
+    cursor: str | None,
+    *,
+    private: bool,
+    more: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+) -> bytes:
+    """A page of runs, without their large fields. `more` are further members, by the ids of the runs."""
+    shown = [{**_summary(record, private=private), **more.get(record.id, {})} for record in records]
+    return to_json({"runs": shown, "next": cursor})
 
 
 def state_json(record: RunRecord) -> bytes:

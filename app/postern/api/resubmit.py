@@ -19,7 +19,7 @@ from postern.journal.body_form import Form
 from postern.journal.reading.records import RunRecord
 from postern.journal.run import Run, State, actor
 from postern.journal.shares import holder_of
-from postern.runs.idempotency import Key
+from postern.runs.idempotency import Key, fingerprint, scope_of, secured_fingerprint
 from postern.runs.runner import Read
 from postern.triggers.find import find
 from postern.triggers.large_bodies import LARGE, LargeBodies
@@ -77,6 +77,14 @@ def caller_again(record: RunRecord, trigger: Trigger | None, caller: Caller) -> 
     return replace(ANYONE, name=record.caller_name or "") if again else caller
 
 
+def key_of_resubmit(record: RunRecord, workflow: Workflow, by: Caller, key: str, body: str | None) -> Key:
+    """The idempotency key of a resubmit of this run by this caller, with another `body` if it is edited. It is none of
+    the keys of requests to triggers."""
+    scope = scope_of(f"resubmit {record.id}", by, key)
+    parts = ("POST", f"/runs/{record.id}/resubmit", b"", "", b"" if body is None else b"edited " + body.encode())
+    return Key(scope, secured_fingerprint(key, *parts) if workflow.secures else fingerprint(*parts))
+
+
 def why_not(record: RunRecord, trigger: Trigger | None) -> str:
     """Why a run cannot be started again by any caller; "" if it can."""
     if not record.ended:
@@ -118,19 +126,25 @@ def edited(record: RunRecord, body: str) -> RunRecord:
 
 def resubmitter(
     snapshot: Callable[[], Snapshot], start: Start, large_bodies: LargeBodies
-) -> Callable[[RunRecord, Caller, str, Caller, StartedBy], Coroutine[Any, Any, Run]]:
+) -> Callable[[RunRecord, Caller, str, Caller, StartedBy, Key | None], Coroutine[Any, Any, Run]]:
     """A function that runs the current version of a workflow with the inputs of a record, for another caller and under
-    another id, until the run's end is recorded. The next argument is who resubmits it, and the last one decides for
-    whom the run may act. Large inputs take turns with the large bodies of requests."""
+    another id, until the run's end is recorded. The next arguments are who resubmits it, what decides for whom the run
+    may act, and the idempotency key, if there is one. Large inputs take turns with the large bodies of requests."""
 
     def resubmit(
-        record: RunRecord, caller: Caller, run_id: str, by: Caller, started_by: StartedBy
+        record: RunRecord, caller: Caller, run_id: str, by: Caller, started_by: StartedBy, key: Key | None = None
     ) -> Coroutine[Any, Any, Run]:
         # The snapshot by which access was checked: by the time the run begins there may be another one.
-        return again(snapshot(), record, caller, run_id, by, started_by)
+        return again(snapshot(), record, caller, run_id, by, started_by, key)
 
     async def again(
-        checked: Snapshot, record: RunRecord, caller: Caller, run_id: str, by: Caller, started_by: StartedBy
+        checked: Snapshot,
+        record: RunRecord,
+        caller: Caller,
+        run_id: str,
+        by: Caller,
+        started_by: StartedBy,
+        key: Key | None,
     ) -> Run:
         recorded = json.loads(record.request) if record.request else {}
         path = recorded.get("path") or f"/triggers/{record.workflow}"
@@ -155,7 +169,7 @@ def resubmitter(
         query = recorded.get("query", "").encode("latin-1")
         request = Request(method, path, parameters, "", body, query, headers, content_type=content_type if body else "")
         request._prefer = b",".join(value for name, value in headers if name.lower() == b"prefer")
-        return await start(trigger.workflow, caller, request, given, run_id, None, record.id, actor(by), started_by)
+        return await start(trigger.workflow, caller, request, given, run_id, key, record.id, actor(by), started_by)
 
     return resubmit
 
