@@ -1,7 +1,9 @@
 """How many durable runs of a workflow, or of each of its keys, may have begun and not ended, in all server processes.
 Operations for the journal's writer."""
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select, text
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, or_, select, text
 
 from postern.journal.durable_tables import durable_runs
 
@@ -34,29 +36,30 @@ def has_begun() -> ColumnElement[bool]:
     return and_(table.attempt > 0, or_(table.phase != "ready", table.repeat_from.is_(None)))
 
 
-def with_places(workflow: str, limit: int, most: int, below_deaths: int) -> Select[tuple[str]]:
-    """The query for up to `most` ids of ready runs of a workflow that have no places yet and whose keys have some left,
-    the oldest first. Runs without a key, of before the workflow had one, count as runs of one key."""
+def claimable(workflow: str, limit: int, most: int, below_deaths: int) -> Select[Any]:
+    """The query for up to `most` ids of ready runs of a workflow whose limit holds for each key, the oldest first:
+    those that have their places already, and those whose keys have some left. Runs without a key, of before the
+    workflow had one, count as runs of one key. It looks at the index by key only."""
     table = durable_runs.c
-    key = func.coalesce(table.concurrency_key, "")
+    key, again = func.coalesce(table.concurrency_key, ""), case((has_begun(), 1), else_=0)
     taken = (
         select(key.label("key"), func.count().label("runs"))
         .where(table.workflow == workflow, UNENDED, has_begun())
         .group_by(key)
         .subquery()
     )
-    place = func.row_number().over(partition_by=key, order_by=table.run_id)
+    place = func.row_number().over(partition_by=(key, again), order_by=table.run_id)
     ready = (
-        select(table.run_id, key.label("key"), place.label("place"))
-        .where(table.workflow == workflow, UNENDED, _READY, ~has_begun(), table.deaths < below_deaths)
+        select(table.run_id, key.label("key"), again.label("again"), place.label("place"))
+        .where(table.workflow == workflow, UNENDED, _READY, table.deaths < below_deaths)
         .subquery()
     )
     left = ready.c.place + func.coalesce(taken.c.runs, 0) <= limit
     return (
         select(ready.c.run_id)
         .select_from(ready.outerjoin(taken, taken.c.key == ready.c.key))
-        .where(left)
-        .order_by(ready.c.run_id)
+        .where(or_(ready.c.again == 1, left))
+        .order_by(ready.c.again.desc(), ready.c.run_id)
         .limit(most)
     )
 
@@ -69,14 +72,14 @@ def waiting_by_workflow(connection: Connection) -> dict[str, int]:
 
 
 def waiting_for_key() -> ColumnElement[bool]:
-    """The condition for runs of `durable_runs` that are ready, and whose key has a run that has begun."""
+    """The condition for runs of `durable_runs` that are ready and have no place yet, and whose key has a run that a
+    server process has, or that waits or is parked."""
     table, other = durable_runs.c, durable_runs.alias("of_same_key")
     same = (
         other.c.workflow == table.workflow,
         other.c.concurrency_key == table.concurrency_key,
-        other.c.phase != "ended",
-        other.c.attempt > 0,
-        or_(other.c.phase != "ready", other.c.repeat_from.is_(None)),
+        other.c.phase.in_(("running", "waiting", "parked")),
+        text("of_same_key.phase <> 'ended'"),
     )
-    fresh = or_(table.attempt == 0, table.repeat_from.is_not(None))
-    return and_(table.phase == "ready", table.concurrency_key.is_not(None), fresh, select(1).where(*same).exists())
+    has_key = (table.phase == "ready", table.concurrency_key.is_not(None), ~has_begun())
+    return and_(*has_key, select(1).where(*same).exists())

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, and_, select, text, update
 
-from postern.journal.durable_limits import UNENDED, begun, has_begun, may_count, with_places
+from postern.journal.durable_limits import UNENDED, begun, claimable, may_count
 from postern.journal.durable_tables import durable_runs
 from postern.journal.run import State, before
 from postern.journal.schema import approvals, nodes, runs, signals
@@ -111,14 +111,14 @@ def claim(
     workflows with `max_concurrency`: so many of their runs have begun and not ended, in all server processes. For those
     that are `keyed` too, it holds for each key. Of the suspects one is taken at most, and none if `suspect` is
     False."""
-    wanted: dict[str, list[str]] = {}
+    wanted: dict[str, Sequence[str]] = {}
     ready = select(durable_runs.c.workflow).where(_is(Phase.READY)).distinct()
     names = list(connection.execute(ready).scalars())
     if any(name in limits for name in names) and not may_count(connection):
         names = [name for name in names if name not in limits]
     for name in names:
         if name in keyed:
-            wanted[name] = _of_keys(connection, name, limits[name], most)
+            wanted[name] = connection.execute(claimable(name, limits[name], most, SUSPECT)).scalars().all()
             continue
         room = limits[name] - begun(connection, name) if name in limits else most
         oldest = (
@@ -133,15 +133,6 @@ def claim(
         wanted[name] = again + [row.run_id for row in found if row.run_id not in again][: max(0, room)]
     alone = _suspect(connection) if suspect else []
     return _taken(connection, node, [*alone, *in_turn(wanted, most)][:most], (Phase.READY,))
-
-
-def _of_keys(connection: Connection, name: str, limit: int, most: int) -> list[str]:
-    """Up to `most` ids of ready runs of a workflow whose limit holds for each key: first those that have places."""
-    ready = (_is(Phase.READY), durable_runs.c.workflow == name, durable_runs.c.deaths < SUSPECT)
-    again = select(durable_runs.c.run_id).where(*ready, has_begun()).order_by(durable_runs.c.run_id).limit(most)
-    ids = list(connection.execute(again.with_for_update(skip_locked=True)).scalars())
-    fresh = connection.execute(with_places(name, limit, most - len(ids), SUSPECT)).scalars() if len(ids) < most else ()
-    return ids + list(fresh)
 
 
 def in_turn(wanted: Mapping[str, Sequence[str]], most: int) -> list[str]:

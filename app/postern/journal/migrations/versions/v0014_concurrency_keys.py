@@ -9,15 +9,16 @@ adds = ("durable_runs.concurrency_key",)
 
 
 def upgrade() -> None:
-    """Add the column, and two indexes that are empty at first but for runs that were resubmitted."""
+    """Add the column, and an index of the durable runs that have not ended, and one of the runs that were resubmitted:
+    both are small."""
     op.add_column("durable_runs", sa.Column("concurrency_key", sa.Text()))
-    keyed = sa.text("concurrency_key IS NOT NULL AND phase <> 'ended'")
+    unended = sa.text("phase <> 'ended'")
     op.create_index(
         "durable_runs_by_key",
         "durable_runs",
-        ["workflow", "concurrency_key", "run_id"],
-        sqlite_where=keyed,
-        postgresql_where=keyed,
+        ["workflow", "phase", "concurrency_key", "run_id", "attempt", "deaths", "repeat_from"],
+        sqlite_where=unended,
+        postgresql_where=unended,
     )
     resubmitted = sa.text("resubmitted_from IS NOT NULL")
     op.create_index(
