@@ -3,6 +3,7 @@
 import pytest
 from sqlalchemy import Connection, Engine, delete, insert, update
 
+from postern.authoring.concurrency import LONGEST_SINGLETON
 from postern.journal.process_identity import this_machine
 from postern.journal.schema import nodes, runs
 from postern.journal.server_processes import ServerProcess, beat, interrupt
@@ -67,3 +68,9 @@ def test_code_that_goes_on_after_its_run_has_it_as_long_as_its_process_lives(
         if not lives:
             connection.execute(delete(nodes).where(nodes.c.id == "here"))
         assert claim(connection, "run-2") is free
+
+
+def test_a_clock_that_is_wrong_frees_no_claim(engine: Engine) -> None:
+    with engine.begin() as connection:
+        assert claim(connection, "run-1")
+        assert not claim(connection, "run-2", at=NOW + 2 * LONGEST_SINGLETON)

@@ -148,8 +148,8 @@ Index("refusals_by_workflow", refusals.c.workflow, refusals.c.id)
 idempotency_keys = Table(
     "idempotency_keys",
     metadata,
-    Column("scope", Text, nullable=False),  # a digest of workflow, caller and key
-    Column("fingerprint", Text, nullable=False),  # a digest of the request
+    Column("scope", Text, nullable=False),  # a digest of workflow, caller and key; see `journal.singletons` too
+    Column("fingerprint", Text, nullable=False),  # a digest of the request; "" for a singleton
     Column("run_id", Text, nullable=False),
     Column("created_at", Double, nullable=False),
     Column("status", Integer),  # this and the following: the reply, when there is one
