@@ -24,6 +24,8 @@ from postern.journal.reading.records import RunRecord
 from postern.journal.run import State
 
 HERE = "runs"
+ENDED_BADLY = frozenset(state.value for state in State) - {State.SUCCEEDED, State.WAITING, State.RUNNING}
+"""States in which a list leads to the page that resubmits its runs."""
 MOST_SECONDS = 0.03
 """Seconds after which a page looks no further: it says how far it came, and the next one goes on from there."""
 MOST_SUGGESTED = 200
@@ -56,6 +58,7 @@ class Runs:
         newest = found.items[0].id if found.items else id_at(self.services.now())
         values = self._form(visit, asked) | {
             "found": True,
+            "resubmit": asked.link() if visit.viewer.operator and asked.typed.get("state") in ENDED_BADLY else "",
             "rows": run_rows(found.items, self.services.now(), private=visit.viewer.operator),
             "next": asked.link(cursor=found.next) if found.next else "",
             "newest": "" if first else asked.link(),
