@@ -1,7 +1,5 @@
 """Schedules: workflows that the server starts by the clock."""
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from postern.api.own_run_metrics import schedule_metrics
@@ -15,7 +13,7 @@ from postern.triggers.server_runs import starter
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulesPart(Part):
-    """Starts runs by the clock. A test sets the clock, and calls `scheduler.step`."""
+    """Starts runs by the clock. A test sets the clock (`outside.now`), and calls `scheduler.step`."""
 
     scheduler: Scheduler
 
@@ -26,9 +24,8 @@ def schedules_part(
     durable: DurablePart,
     *,
     fires: bool = True,
-    now: Callable[[], float] = time.time,
 ) -> SchedulesPart:
-    """Without `fires` no run starts by the clock here: another server process does it. `now` is in Unix seconds."""
+    """Without `fires` no run starts by the clock here: another server process does it."""
     journal, catalog = base.journal, base.catalog
     scheduler = Scheduler(
         catalog.triggers,
@@ -37,8 +34,9 @@ def schedules_part(
         starter(durable.start),
         journal.node,
         stopping=lambda: runs.runner.room.closed,
-        now=now,
+        now=base.outside.now,
     )
+    base.outside.started(scheduler)
     catalog.listeners.append(lambda _old, _new: scheduler.wake())
     return SchedulesPart(
         scheduler=scheduler,
