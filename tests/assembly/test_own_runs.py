@@ -39,9 +39,13 @@ async def lasting(ctx: Context, given: str = "by the clock") -> str:
 async def notify_me(ctx: Context, failure: dict[str, Any]) -> str:
     raise RuntimeError(failure["error"]["message"])
 
-@workflow(stateless=False)
+@workflow
 async def minutely_too(ctx: Context, failure: dict[str, Any]) -> str:
     return "never"
+
+@workflow(access=tenant_users(), stateless=True)
+async def pretend(ctx: Context) -> str:
+    return f"{ctx.caller.kind} {ctx.request.headers['Postern-Scheduled-Time']}"
 """
 
 
@@ -118,6 +122,11 @@ async def test_runs_start_by_the_clock_and_after_failures(tmp_path: Path, local_
         await server.clock.advance(1)
         workflows = {each["name"]: each for each in (await server.get("/workflows"))["workflows"]}
         metrics = await server.get("/metrics")
+        pretended = await server.client.post(
+            "/triggers/pretend",
+            headers={"Authorization": f"Bearer {server.token}", "Postern-Scheduled-Time": "2030-03-17T17:48:00Z"},
+        )
+        assert pretended.json() == "user 2030-03-17T17:48:00Z"
         assert len((await server.get("/runs"))["runs"]) == 3  # the failure of notify-me starts nothing
     inline, lasting = by_workflow["minutely"], by_workflow["lasting"]
     assert inline["caller"] == {

@@ -1,6 +1,10 @@
 """Schedules: workflows that the server starts by the clock."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+
+import structlog
 
 from postern.api.own_run_metrics import schedule_metrics
 from postern.assembly.durable import DurablePart
@@ -9,6 +13,8 @@ from postern.assembly.part import Part
 from postern.assembly.runs import RunsPart
 from postern.schedules.scheduler import Scheduler
 from postern.triggers.server_runs import starter
+
+log = structlog.get_logger("postern.schedules")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +44,16 @@ def schedules_part(
     )
     base.outside.started(scheduler)
     catalog.listeners.append(lambda _old, _new: scheduler.wake())
+
+    @asynccontextmanager
+    async def life() -> AsyncIterator[None]:
+        found = sorted(name for name, trigger in catalog.triggers().items() if trigger.workflow.schedule)
+        if found and not fires:
+            log.info("schedules-elsewhere", workflows=found, fix="run a server process with the role worker or all")
+        yield
+
     return SchedulesPart(
+        life=life,
         scheduler=scheduler,
         tasks=(scheduler.run,) if fires else (),
         metrics=(schedule_metrics(lambda: dict(scheduler.outcomes)),),
