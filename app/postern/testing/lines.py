@@ -28,27 +28,37 @@ class _Shown:
 
 
 class Lines:
-    """The lines of runs and rejected requests, by their ids. While it is open, the application logs in pytest's output.
-    Logging is global, so it is put back when it closes."""
+    """The lines of runs and rejected requests, by their ids. They are kept and shown while a test runs. The standard
+    library's logging is put back after each test, and structlog's when the application has ended."""
 
     def __init__(self) -> None:
         self._of: dict[str, list[dict[str, Any]]] = defaultdict(list)
         self._put_back: Callable[[], None] | None = None
+        self._before = (structlog.is_configured(), structlog.get_config())
 
     def open(self) -> None:
         """Keep and show lines from now on."""
         if self._put_back is None:
-            self._put_back = _as_it_is_now()
+            self._put_back = _standard_logging()
             configure_logs("console", _Shown(lambda: self._put_back is not None))  # type: ignore[arg-type]
             copy_logs(self._add)
 
-    def close(self) -> None:
+    def pause(self) -> None:
         """Keep and show no further lines."""
         put_back, self._put_back = self._put_back, None
         if put_back is not None:
             flush_logs()
             copy_logs(None)
             put_back()
+
+    def close(self) -> None:
+        """The application has ended."""
+        self.pause()
+        configured, config = self._before
+        if configured:
+            structlog.configure(**config)
+        else:
+            structlog.reset_defaults()
 
     def of(self, request_id: str) -> list[dict[str, Any]]:
         """The lines of a run, or of a rejected request."""
@@ -67,21 +77,16 @@ class Lines:
                 self._of[about].append(found)
 
 
-def _as_it_is_now() -> Callable[[], None]:
-    """A function that puts the configuration of logs back."""
+def _standard_logging() -> Callable[[], None]:
+    """A function that puts back the configuration of the standard library's logging."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     levels = {name: logging.getLogger(name).level for name in QUIET}
-    configured, config = structlog.is_configured(), structlog.get_config()
 
     def put_back() -> None:
         root.handlers[:] = handlers
         root.setLevel(level)
         for name, before in levels.items():
             logging.getLogger(name).setLevel(before)
-        if configured:
-            structlog.configure(**config)
-        else:
-            structlog.reset_defaults()
 
     return put_back

@@ -7,7 +7,7 @@ import sqlite3
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import closing
 from contextvars import Context
@@ -40,6 +40,9 @@ from postern.testing.writing import start_writer
 
 T = TypeVar("T")
 
+Fields = Sequence[tuple[str | bytes, str | bytes]]
+"""The header fields of a request."""
+
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
 
@@ -61,7 +64,6 @@ class Server:
         self.spent = False
         self.refusals: dict[str, Refusal] = {}
         self.lines = Lines()
-        self.lines.open()
         self.crashes = CrashPlan(self._failed)
         self._project, self._scratch = project, scratch
         self.settings, self.tenant = project_settings(project, scratch)
@@ -81,21 +83,25 @@ class Server:
             server = cls(folder_of(Path.cwd()), Path(tempfile.mkdtemp(prefix="postern-test-")), kept)
         else:
             server = cls(former._project, former._scratch)
-            server.lines.close()
             server.refusals, server.lines, server.crashes = former.refusals, former.lines, former.crashes
-            server.lines.open()
             server.crashes.begin_again()
+        server.lines.open()
         server._thread.start()
-        server._started.result(START_SECONDS)
+        try:
+            server._started.result(START_SECONDS)
+        except BaseException:
+            server.stop()
+            raise
         return server
 
     def stop(self, *, keep: bool = False) -> None:
         """Stop it, and delete its files, or `keep` them for the next one."""
-        self.lines.close()
+        self.lines.pause()
         if self._loop is not None and self._stopping is not None and self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stopping.set)
             self._thread.join(STOP_SECONDS)
         if not keep:
+            self.lines.close()
             shutil.rmtree(self._scratch, ignore_errors=True)
 
     def advance(self, seconds: float) -> None:
@@ -125,7 +131,7 @@ class Server:
         if keys:
             with closing(sqlite3.connect(self._scratch / DATABASE)) as database, database:
                 database.execute("DELETE FROM idempotency_keys")
-        self.lines.close()
+        self.lines.pause()
         self.scene = Scene(address="127.0.0.1")
         self.refusals.clear()
         self.lines.clear()
@@ -161,9 +167,10 @@ class Server:
         pages = [self.read(f"/runs?limit=200&state={state}") for state in ("Waiting", "Running")]
         return [run for page in pages if page is not None for run in page.runs]
 
-    async def send(self, method: str, url: str, address: str, headers: list[tuple[str, str]], body: bytes) -> Response:
+    async def send(self, method: str, url: str, address: str, headers: Fields, body: bytes) -> Response:
         """The response to a request of a client at this address."""
-        request = Request(method, f"{ADDRESS}{url}", headers=headers, content=body)
+        fields = [(_bytes(name), _bytes(value)) for name, value in headers]
+        request = Request(method, f"{ADDRESS}{url}", headers=fields, content=body)
         response = await self._transport(address).handle_async_request(request)
         await response.aread()
         return response
@@ -238,6 +245,10 @@ class Server:
         reply = self._transport(self.scene.address).handle_async_request(sent)
         task: asyncio.Task[Response] = asyncio.get_running_loop().create_task(reply, context=Context())
         return await task  # a run has a task of its own, as over the wire
+
+
+def _bytes(text: str | bytes) -> bytes:
+    return text if isinstance(text, bytes) else text.encode()
 
 
 def _audience(auth: EntraAuth) -> str:
