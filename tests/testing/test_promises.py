@@ -70,6 +70,18 @@ CALLS: list[int] = []
 async def nap(ctx: Context) -> str:
     await asyncio.sleep(50)
     return "slept"
+
+
+@workflow(schedule="0 7 * * *", timezone="Europe/Madrid", on_failure="hear")
+async def report(ctx: Context) -> str:
+    if ctx.request.headers.get("Postern-Scheduled-Time", "").startswith("2027-03-29"):
+        raise ValueError("no figures")
+    return ctx.caller.name
+
+
+@workflow
+async def hear(ctx: Context, failure: dict[str, object]) -> object:
+    return failure["workflow"]
 '''
 
 TOML = """
@@ -207,6 +219,13 @@ def test_the_clock():
     napping = start("nap", as_="lisa")
     clock.advance("1m")
     assert napping.result().json() == "slept"
+
+
+def test_schedules_and_failures():
+    clock.start_at("2027-03-27T12:00:00Z")
+    clock.advance("2d")
+    assert [run.state for run in runs("report")] == ["Failed", "Succeeded"]
+    assert [run.caller.kind for run in runs("report") + runs("hear")] == ["schedule", "schedule", "failure"]
 
 
 def test_expiry():

@@ -2,6 +2,7 @@
 
 import time
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from postern.testing.failing import KitFailure
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 SETTLING = 15.0
 """Real seconds that the runs which are due get, at each stop of the clock."""
 LOOK_EVERY = 0.02
+MOST_STOPS = 300
+"""Stops of the clock in one move. After so many, due times of schedules are passed over, and are missed."""
 BETWEEN = 0.05
 """Real seconds in which what is due begins: a run is on record 20 ms after its start."""
 
@@ -53,10 +56,12 @@ class Clock:
         seconds = by.total_seconds() if isinstance(by, timedelta) else seconds_of(by, "by")
         SESSION.server.spent = True  # the next test begins at the present
         target = time.time() + seconds
+        SESSION.server.start_own_runs()  # schedules begin here
         self._settle()  # what was accepted a moment ago waits for nothing yet
-        while True:
-            due = min((at for at in wakes() if at <= target), default=None)
+        for stop in count():
+            due = min((at for at in wakes(schedules=stop < MOST_STOPS) if at <= target), default=None)
             self._jump((target if due is None else due) - time.time())
+            SESSION.server.start_own_runs()
             self._settle()
             if due is None:
                 break
@@ -99,10 +104,12 @@ class Clock:
             time.sleep(LOOK_EVERY)
 
 
-def wakes() -> list[float]:
-    """When runs that wait go on by themselves, in Unix seconds."""
+def wakes(*, schedules: bool = True) -> list[float]:
+    """When runs that wait go on by themselves, and the next one of `schedules` starts, in Unix seconds."""
     found = [run.durable.wakes_at for run in SESSION.server.unended() if run.durable is not None]
-    return [datetime.fromisoformat(at).timestamp() for at in found if at is not None]
+    times = [datetime.fromisoformat(at).timestamp() for at in found if at is not None]
+    due = SESSION.server.next_due() if schedules else None
+    return times if due is None else [*times, due]
 
 
 def _moves(run: "Record") -> bool:

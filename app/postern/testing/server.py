@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import CancelledError, Future
-from contextlib import closing
+from contextlib import closing, suppress
 from contextvars import Context
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from postern.identity import Tenant
 from postern.journal.refusal import Refusal
 from postern.local_tenant import LocalTenant
 from postern.local_tenant.defaults import OPERATOR, OWN_APPLICATION
+from postern.schedules.scheduler import Scheduler
 from postern.settings import EntraAuth, Settings
 from postern.testing.crash_plan import CrashPlan
 from postern.testing.empty_database import put_database
@@ -46,6 +47,9 @@ Fields = Sequence[tuple[str | bytes, str | bytes]]
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
 
+OWN_RUN_SECONDS = 1.0
+"""Real seconds in which a run that the server starts itself is waited for. Those that sleep take longer."""
+
 ACCEPTED = 202
 
 OPERATORS_ADDRESS = "127.255.255.254"
@@ -65,6 +69,7 @@ class Server:
         self.refusals: dict[str, Refusal] = {}
         self.lines = Lines()
         self.crashes = CrashPlan(self._failed)
+        self._own: list[Any] = []
         self._project, self._scratch = project, scratch
         self.settings, self.tenant = project_settings(project, scratch)
         if not (scratch / DATABASE).exists():
@@ -111,6 +116,27 @@ class Server:
             cast("TestLoop", self._loop).advance(seconds)
 
         self.do(advance())
+
+    def next_due(self) -> float | None:
+        """The next due time of a schedule, in Unix seconds; None if there is none."""
+
+        async def next_due() -> float | None:
+            found = [each.next_due() for each in self._own if isinstance(each, Scheduler)]
+            return min((at for at in found if at is not None), default=None)
+
+        return self.do(next_due())
+
+    def start_own_runs(self) -> None:
+        """Start the runs that are due by the clock, and after failures, and wait for them a moment."""
+
+        async def look() -> None:
+            for each in self._own:
+                await each.step()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(OWN_RUN_SECONDS):
+                        await each.settle()
+
+        self.do(look())
 
     def do(self, work: Coroutine[Any, Any, T], seconds: float | None = None) -> T:
         """The result of work in the application's loop."""
@@ -215,6 +241,8 @@ class Server:
             start_writer=start_writer,
             step_kept=self._step_kept,
             durable_early=False,
+            ticks=False,
+            started=self._own.append,
         )
 
     def _fetch_for(self, _: Tenant) -> Callable[[], Any]:
