@@ -4,7 +4,6 @@ The catalog collects the Workflow values of the modules in the folder. The runne
 """
 
 import inspect
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -13,10 +12,12 @@ from typing import TYPE_CHECKING, Any, overload
 
 from postern.access import Access, Anonymous, SpecificUsers, TenantUsers, tenant_users
 from postern.authoring.author_code import runs_code
+from postern.authoring.by_server import WORKFLOW_NAME, by_server, unfit_to_be_started
 from postern.authoring.concurrency import KeyFunction, check_singleton_time, limits_of
 from postern.authoring.duration import seconds_of
 from postern.authoring.reach import networks_of, origins_of
 from postern.authoring.result import ResultType, result_type
+from postern.authoring.schedule import Missed, Schedule, schedule_of
 from postern.authoring.signature import (
     BodyParameter,
     PathParameter,
@@ -39,8 +40,6 @@ DEFAULT_TIMEOUT = 120.0
 MAX_ELEMENTS = 10_000
 """Elements of a body. So many take about 10 ms of the event loop, whatever their types."""
 
-WORKFLOW_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-
 
 @dataclass(frozen=True, slots=True)
 class Workflow:
@@ -50,8 +49,9 @@ class Workflow:
     results are not validated. `connections` and `secrets` are None if any may be used. `networks` are those that
     requests may come from, () for any. `origins` are those whose pages may read replies in a browser (CORS). `timeout`
     is in seconds, infinite for none. `signals` is who may send signals to runs, None for their callers and
-    operators. With a `concurrency_key`, `max_concurrency` holds for each key. `keyed` is True if the place of a run
-    depends on more than its workflow: on its key, or on other server processes."""
+    operators. `schedule` is None if it starts by requests only. `on_failure` is the name of the workflow that is
+    notified of failed runs, "" for none. With a `concurrency_key`, `max_concurrency` holds for each key. `keyed` is
+    True if the place of a run depends on more than its workflow: on its key, or on other server processes."""
 
     name: str
     function: Callable[..., Any]
@@ -77,6 +77,8 @@ class Workflow:
     origins: tuple[str, ...] = ()
     durable: bool = False
     signals: Access | None = None
+    schedule: Schedule | None = None
+    on_failure: str = ""
     concurrency_key: KeyFunction | None = None
     singleton: bool = False
     keyed: bool = False
@@ -84,6 +86,11 @@ class Workflow:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the author's function itself, so that a test of a workflow needs no server."""
         return self.function(*args, **kwargs)
+
+    @property
+    def unfit_to_be_started(self) -> str:
+        """Why the server cannot start it with a body, as a sentence without its full stop; "" if it can."""
+        return unfit_to_be_started(self.methods, self.path, stateless=self.stateless)
 
     @property
     def secures(self) -> bool:
@@ -113,6 +120,10 @@ def workflow(
     timeout: float | str | None = None,
     durable: bool = False,
     signals: Access | None = None,
+    schedule: str | None = None,
+    timezone: str | None = None,
+    missed: Missed | None = None,
+    on_failure: str | None = None,
     stateless: bool = False,
     secure_inputs: bool = False,
     secure_outputs: bool = False,
@@ -137,6 +148,10 @@ def workflow(
     timeout: float | str | None = None,
     durable: bool = False,
     signals: Access | None = None,
+    schedule: str | None = None,
+    timezone: str | None = None,
+    missed: Missed | None = None,
+    on_failure: str | None = None,
     stateless: bool = False,
     secure_inputs: bool = False,
     secure_outputs: bool = False,
@@ -154,23 +169,18 @@ def workflow(
     Context. A second one is the body, validated against its annotation. Further ones are named in `path`. The return
     value is the reply: anything that fits the return annotation, or a Reply.
 
-    `access`: by default `tenant_users()`, any user or application of the tenant. `name`: in the trigger's URL; by
-    default the function's with `_` as `-`. `methods`: of GET (includes HEAD), POST, PUT, PATCH, DELETE, HEAD, OPTIONS.
-    `path`: after the name, `/orders/{order_id}`. `timeout`: seconds, or a text such as "2h", until the run is
-    cancelled and the caller gets a 504; 120 by default, none for a durable run. `stateless`: no run is recorded.
-    `secure_inputs`, `secure_outputs`: keep all of the request or reply out of records. `max_concurrency`: concurrent
-    runs; then callers get a 429. `concurrency_key`: a function of the caller and the body; `max_concurrency` holds for
-    each of its values. `singleton`: one run over all server processes. `max_body_bytes`, `max_elements`: limits of
-    bodies. `connections`, `secrets`: the only names that a run may use. `networks`: those that requests may come from.
-    `origins`: those whose pages may call it (CORS). `durable`: the caller gets a 202, and the run survives crashes.
-    `signals`: who may send signals to its runs. Raises WorkflowFault if the options or the function are not valid."""
+    `access` is by default `tenant_users()`: any user or application of the tenant. `authoring/README.md` explains all
+    options.
+    Raises WorkflowFault if the options or the function are not valid."""
     lasting = _lasting(timeout, durable, stateless, signals)
     lasting |= _limits(max_concurrency, concurrency_key, singleton, stateless, lasting)
+    when = schedule_of(schedule, timezone, missed)
 
     def make(function: Callable[..., Any]) -> Workflow:
         _check_function(function)
+        own_name = _name(name, function)
         return Workflow(
-            name=_name(name, function),
+            name=own_name,
             function=function,
             **_entry(access, networks, origins),
             methods=_methods(methods),
@@ -182,6 +192,7 @@ def workflow(
             connections=declared_names("connections", connections),
             secrets=declared_names("secrets", secrets),
             **lasting,
+            **by_server(function, when, own_name, on_failure, stateless=stateless),
             **_signature(function, path),
         )
 

@@ -23,7 +23,7 @@ from postern.cli.api_client import (
 from postern.cli.bulk import Action, Plan, Progress, carry_out, confirm, plan_of, report, show, tell_on_output
 from postern.cli.follow import follow_run
 from postern.cli.records import details
-from postern.cli.run_options import Caller, InState, Parent, WithText, Workflow
+from postern.cli.run_options import Caller, InState, Kind, Parent, WithText, Workflow
 from postern.cli.terminal import err, out, print_json, program, stop
 from postern.cli.time_arguments import window
 from postern.cli.workspace import Workspace, workspace
@@ -70,6 +70,7 @@ def resubmit(
     state: InState = None,
     workflow: Workflow = None,
     caller: Caller = None,
+    kind: Kind = None,
     since: Since = None,
     until: Until = None,
     text: WithText = None,
@@ -95,7 +96,7 @@ def resubmit(
     were started.
     """
     here = workspace()
-    query = _query(here, state, workflow, caller, since, until, text, parent)
+    query = _query(here, state, workflow, caller, kind, since, until, text, parent)
     if _one(run_id, query, dry_run=dry_run, yes=yes, again=again) is not None:
         _show_one(here, who, token_file, record_id(str(run_id)), as_json=as_json)
         return
@@ -111,6 +112,7 @@ def resume(
     state: InState = None,
     workflow: Workflow = None,
     caller: Caller = None,
+    kind: Kind = None,
     since: Since = None,
     until: Until = None,
     text: WithText = None,
@@ -131,7 +133,7 @@ def resume(
     command asks before it resumes them, the oldest first.
     """
     here = workspace()
-    query = _query(here, state, workflow, caller, since, until, text, parent)
+    query = _query(here, state, workflow, caller, kind, since, until, text, parent)
     body: Record = {"from_start": from_start}
     if _one(run_id, query, dry_run=dry_run, yes=yes) is None:
         wanted = Wanted(query, limit, _rate(at_rate), dry_run, yes, as_json)
@@ -151,6 +153,7 @@ def _query(
     state: State | None,
     workflow: str | None,
     caller: str | None,
+    kind: str | None,
     since: str | None,
     until: str | None,
     text: str | None,
@@ -161,6 +164,7 @@ def _query(
         "workflow": workflow,
         "state": state.value if state else None,
         "caller": here.object_id(caller),
+        "kind": kind,
         **window(since, until),
         "text": text,
         "parent": parent and record_id(parent),

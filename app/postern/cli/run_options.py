@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from postern.access import KINDS
 from postern.journal.run import State
 
 RunId = Annotated[str, typer.Argument(metavar="ID", help="The run's id, the X-Run-Id of its reply.")]
@@ -11,6 +12,10 @@ Workflow = Annotated[str | None, typer.Option("--workflow", "-w", metavar="NAME"
 Caller = Annotated[
     str | None,
     typer.Option(metavar="WHO", help="Only this caller: an object id, anonymous, or a name in the table people."),
+]
+Kind = Annotated[
+    str | None,
+    typer.Option(metavar="KIND", help=f"Only runs that were started by this kind of caller: {', '.join(KINDS)}."),
 ]
 InState = Annotated[
     State | None,
