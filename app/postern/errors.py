@@ -216,6 +216,10 @@ class Problem(Exception):
         members: Mapping[str, Any] | None = None,
         reason: str = "",
     ) -> None:
+        if not isinstance(status, int):
+            raise TypeError(
+                f'a Problem begins with its status, not with a {type(status).__name__}: Problem(409, "...")'
+            )
         if not 400 <= status <= 599:
             raise ValueError(f"a Problem has a status from 400 to 599, not {status}: return a Reply instead")
         super().__init__(detail)

@@ -17,7 +17,10 @@ class Reply:
     __slots__ = ("body", "headers", "status")
 
     def __init__(self, status: int = 200, body: Any = None, headers: Headers | None = None) -> None:
-        if not isinstance(status, int) or not (200 <= status <= 299 or 400 <= status <= 599):
+        if not isinstance(status, int):
+            kind = type(status).__name__
+            raise ValueError(f"a Reply begins with its status, not with a {kind}: Reply(200, ...)")  # noqa: TRY004 - as in 0.1
+        if not (200 <= status <= 299 or 400 <= status <= 599):
             raise ValueError(f"a Reply has a status of 2xx, 4xx or 5xx, not {status!r}")
         self.status = status
         self.body = body

@@ -6,14 +6,18 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, is_dataclass
 from typing import Any
+from uuid import UUID
 
 from pydantic import BaseModel, TypeAdapter
 from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
 
+from postern.authoring.advice import of_annotation, of_parameter, of_segment, shown
 from postern.authoring.context import Context
 from postern.authoring.type_faults import fault_of
 from postern.authoring.validators import Validators, validators_of
+from postern.near_names import near
 
+_OF_PATHS = (int, str, float, bool, UUID)
 _PLAIN = (dict, list, tuple, set, str, bytes, int, float)
 _PATH_SEGMENT = re.compile(r"[A-Za-z0-9_.~-]+")
 _PATH_PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -55,6 +59,7 @@ def path_segments_of(path: str) -> tuple[str, ...]:
         if not plain and not _PATH_PARAMETER.fullmatch(segment):
             raise WorkflowFault(
                 f"path={path!r}: {segment!r} is neither a plain word nor one parameter in braces. No part may be empty"
+                f"{of_segment(segment)}"
             )
     return segments
 
@@ -74,7 +79,10 @@ def parameters_of(
         inspect.Parameter.KEYWORD_ONLY,
     )
     if not parameters or parameters[0].kind in variadic or parameters[0].name in in_path:
-        raise WorkflowFault(f"{function.__name__}() takes no context: make its first parameter `ctx: Context`")
+        wraps = ", or write functools.wraps in the decorator that made it" if _takes_anything(parameters) else ""
+        raise WorkflowFault(f"{function.__name__}() takes no context: make its first parameter `ctx: Context`{wraps}")
+    if wrong := _context_elsewhere(function, parameters, hints):
+        raise WorkflowFault(wrong)
     if _is_body(hints.get(parameters[0].name)):
         raise WorkflowFault(
             f"the first parameter of {function.__name__}() is the Context, not the body: write "
@@ -96,11 +104,43 @@ def parameters_of(
             required = parameter.default is inspect.Parameter.empty
             body = BodyParameter(name, adapter, validators_of(adapter) if adapter else None, required)
         else:
+            unclaimed = [each for each in in_path if each not in hints and each not in converted]
             raise WorkflowFault(
                 f"{function.__name__}() has a parameter {name!r} that is neither the body (the second one) nor in "
-                f'path=: write path="/{{{name}}}" or leave it out'
+                f"path=: {of_parameter(name, function.__name__, unclaimed, body.name if body else '')}"
             )
+    _check_body(function, body, hints, [each for each in in_path if each not in converted])
     return body, tuple(converted[name] for name in in_path if name in converted)
+
+
+def _context_elsewhere(
+    function: Callable[..., Any], parameters: list[inspect.Parameter], hints: Mapping[str, Any]
+) -> str:
+    """What is wrong if another parameter than the first one is the Context; "" if none is."""
+    first, name = parameters[0].name, function.__name__
+    at = next((each.name for each in parameters[1:] if hints.get(each.name) is Context), "")
+    if not at:
+        return ""
+    if first == "self":
+        return f"{name}() is a method: write the workflow's function at the top of the module, outside of the class"
+    return f"the first parameter of {name}() is the Context: write `{at}: Context` before {first!r}"
+
+
+def _takes_anything(parameters: list[inspect.Parameter]) -> bool:
+    return bool(parameters) and parameters[0].kind is inspect.Parameter.VAR_POSITIONAL
+
+
+def _check_body(
+    function: Callable[..., Any], body: BodyParameter | None, hints: Mapping[str, Any], unclaimed: list[str]
+) -> None:
+    """Raises WorkflowFault for a body that was meant to be a part of the path."""
+    if body is None or hints.get(body.name) not in _OF_PATHS:
+        return
+    if meant := near(body.name, unclaimed):
+        raise WorkflowFault(
+            f"no parameter of {function.__name__}() takes {{{meant}}} of path=, and {body.name!r} would be the body: "
+            f"rename it to {meant!r}, as in path="
+        )
 
 
 def adapters_of(body: BodyParameter | None, path_parameters: Iterable[PathParameter]) -> list[TypeAdapter[Any]]:
@@ -127,7 +167,10 @@ def hints_of(function: Callable[..., Any]) -> dict[str, Any]:
             "import it at the top of the module (not under TYPE_CHECKING) or define it above the function"
         ) from error
     except (AttributeError, SyntaxError, TypeError) as error:
-        raise WorkflowFault(f"an annotation of {function.__name__}() is not a type: {error}") from error
+        raise WorkflowFault(
+            f"an annotation of {function.__name__}() is not a type: {error}. Write a type, and a text about it in the "
+            "docstring"
+        ) from error
 
 
 def _adapter(parameter: str, annotation: Any) -> TypeAdapter[Any]:
@@ -140,9 +183,9 @@ def _adapter(parameter: str, annotation: Any) -> TypeAdapter[Any]:
             f"the type of {parameter!r} names {error.name!r}, which is not defined above the function: move it up"
         ) from error
     except PydanticUserError as error:
-        reason = str(error).partition("\n")[0]
         raise WorkflowFault(
-            f"the annotation of {parameter!r} is not a type that pydantic can validate: {reason}"
+            f"the annotation of {parameter!r} is not a type that pydantic can validate ({shown(annotation)}): "
+            f"{of_annotation(annotation)}"
         ) from error
     if fault := fault_of(adapter.core_schema):
         raise WorkflowFault(f"the type of {parameter!r} takes unlimited time to validate: {fault}")

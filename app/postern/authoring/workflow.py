@@ -12,6 +12,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, overload
 
 from postern.access import Access, Anonymous, SpecificUsers, TenantUsers, tenant_users
+from postern.authoring.advice import of_access, of_decorated, of_name, shown
 from postern.authoring.author_code import runs_code
 from postern.authoring.duration import seconds_of
 from postern.authoring.reach import networks_of, origins_of
@@ -225,7 +226,8 @@ def _lasting(timeout: float | str | None, durable: bool, stateless: bool, signal
 
 def _check_function(function: Any) -> None:
     if not inspect.isfunction(function):
-        raise WorkflowFault(f"@workflow decorates a function, not {type(function).__name__}")
+        what = f"{type(function).__name__}{of_decorated(function)}"
+        raise WorkflowFault(f"@workflow decorates a function, not {what}")
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise WorkflowFault(f"{function.__name__}() yields: a workflow returns its reply as a whole")
 
@@ -235,7 +237,7 @@ def _name(name: str | None, function: Callable[..., Any]) -> str:
     if not isinstance(chosen, str) or not WORKFLOW_NAME.fullmatch(chosen):
         raise WorkflowFault(
             f"{chosen!r} cannot be a part of a URL: a workflow's name has lower-case letters, digits and single "
-            'hyphens between them. Rename the function, or set name="..."'
+            f'hyphens between them. Rename the function, or set name="{of_name(chosen) or "..."}"'
         )
     return chosen
 
@@ -244,9 +246,7 @@ def _access(access: Access | None) -> Access:
     if access is None:
         return tenant_users()
     if not isinstance(access, Anonymous | TenantUsers | SpecificUsers):
-        raise WorkflowFault(
-            f"access={access!r} is not an access mode: call anonymous(), tenant_users() or specific_users(...)"
-        )
+        raise WorkflowFault(f"access={shown(access)} is not an access mode: {of_access(access)}")
     return access
 
 
@@ -263,7 +263,9 @@ def _methods(methods: "Iterable[str]") -> tuple[str, ...]:
     chosen = tuple(methods)
     unknown = [method for method in chosen if method not in METHODS]
     if unknown or not chosen:
-        raise WorkflowFault(f"methods={list(chosen)!r}: choose one or more of {', '.join(METHODS)}")
+        meant = [method.upper() for method in chosen if isinstance(method, str) and method.upper() in METHODS]
+        write = f". Write methods={meant!r}" if chosen and len(meant) == len(chosen) else ""
+        raise WorkflowFault(f"methods={list(chosen)!r}: choose one or more of {', '.join(METHODS)}{write}")
     return tuple(dict.fromkeys(chosen))
 
 

@@ -12,7 +12,18 @@ from postern.api.representation import fault_json, people_json, uses_json
 from postern.authoring.workflow import WORKFLOW_NAME
 from postern.catalog import Snapshot, Trigger
 from postern.cli.diagnosis.here import named_workflows
-from postern.cli.terminal import describe, err, fail, out, plain, print_faults, print_json, program, workflow_table
+from postern.cli.terminal import (
+    describe,
+    err,
+    fail,
+    out,
+    plain,
+    print_advice,
+    print_faults,
+    print_json,
+    program,
+    workflow_table,
+)
 from postern.cli.workspace import Workspace, workspace
 from postern.connections.grants.reach import out_of_reach
 from postern.security.findings.alert_workflow import alert_fault
@@ -63,6 +74,7 @@ def check() -> None:
     check_durable_key(here.settings)
     snapshot = here.load()
     print_faults(snapshot.faults)
+    print_advice(snapshot)
     found = [*warnings(here.settings), *environment_warnings(os.environ, here.settings)]
     if unfit := alert_fault(here.settings.findings.run, snapshot.triggers):
         fail(f"{unfit}.")

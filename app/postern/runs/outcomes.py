@@ -19,6 +19,7 @@ from postern.errors import CONSENT_REQUIRED, PROBLEMS, TOO_MANY_CALLS, Problem, 
 from postern.journal.run import Outcome, Run, State
 from postern.journal.secured import kept_error, kept_type
 from postern.media_types import is_json
+from postern.runs.hints import note_hint
 from postern.runs.tracebacks import traceback_of
 
 NO_CONTENT = (204, 205)
@@ -106,6 +107,7 @@ def _raised(error: BaseException, run: Run, pages: str) -> Outcome:
         error = RuntimeError("StopIteration left the workflow").with_traceback(error.__traceback__)
     if isinstance(error, PydanticSerializationError) and "'coroutine'" in text_of(error):
         error = NotAwaited()
+    note_hint(error, run.workflow)
     place = _place(error, run.workflow)
     kind = kept_type(error, secured=run.workflow.secures)
     outcome = failed(State.FAILED, problem("workflow-failed"), run.id, kind, text_of(error), place)

@@ -14,6 +14,7 @@ from postern.redaction import redacted_query, without_secret_values
 from postern.triggers.exchange import EXCHANGE
 from postern.triggers.find import PREFIX
 
+UNAUTHORIZED = 401
 RUN_ID = b"x-run-id"
 CALLBACK = re.compile(rb"/console/callback|/connect/[^/]*/callback")
 """Their queries have codes that a provider exchanges for a person's token."""
@@ -51,6 +52,7 @@ class RequestLines:
         try:
             await self._app(scope, receive, seen)
         finally:
+            line |= self._of_refused(scope["raw_path"]) if line["status"] == UNAUTHORIZED else {}
             self._log.info("request", **line, duration_ms=round((perf_counter() - began) * 1000, 1))
 
     def _url(self, scope: dict[str, Any]) -> str:
@@ -58,6 +60,22 @@ class RequestLines:
         path = without_secret_values(LINK.sub(rb"\1...", raw_path).decode("latin-1"))
         query = "" if CALLBACK.search(raw_path) else redacted_query(scope["query_string"])
         url = f"{path}?{query}" if query else path
-        name = raw_path.removeprefix(PREFIX).partition(b"/")[0].decode("ascii", "replace")
-        trigger = self._triggers().get(name) if raw_path.startswith(PREFIX) else None
+        trigger = self._trigger(raw_path)
         return url if trigger is None else url_shown(trigger.workflow, url)
+
+    def _trigger(self, raw_path: bytes) -> Trigger | None:
+        name = raw_path.removeprefix(PREFIX).partition(b"/")[0].decode("ascii", "replace")
+        return self._triggers().get(name) if raw_path.startswith(PREFIX) else None
+
+    def _of_refused(self, raw_path: bytes) -> dict[str, Any]:
+        """For an author who wonders about a 401: the access mode, the line that has it or lacks it, and what to do."""
+        trigger = self._trigger(raw_path)
+        if trigger is None:
+            return {}
+        workflow = trigger.workflow
+        return {
+            "access": trigger.policy.mode,
+            "at": f"{trigger.file}:{workflow.line}",
+            "fix": f"send a token, as `postern call {workflow.name} --as lisa` does; `postern explain` shows what is "
+            "wrong with one. If anyone may call it, write access=anonymous()",
+        }
