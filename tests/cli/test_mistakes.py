@@ -24,6 +24,8 @@ from postern.local_tenant import LocalTenant
 from postern.server.request_lines import RequestLines
 from tests.pipeline.pipelines import settings_for
 
+pytestmark = pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+
 HEAD = "from postern import Context, Problem, Reply, anonymous, specific_users, tenant_users, workflow\n\n\n"
 MARK = "# <-"
 
@@ -326,7 +328,6 @@ async def played(local_tenant: LocalTenant, tmp_path_factory: pytest.TempPathFac
 
 @pytest.mark.anyio
 @pytest.mark.process
-@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
 @pytest.mark.parametrize("name", FAILS)
 async def test_a_run_that_fails_names_file_line_and_fix(played: Played, name: str):
     """In the terminal, and on the record for operators. The caller gets the fixed text only."""

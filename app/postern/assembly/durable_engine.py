@@ -92,7 +92,8 @@ def _reader(runs: RunsPart) -> Callable[[Trigger, Run], Awaitable[Mapping[str, A
         request, workflow = run.request, trigger.workflow
         apply(trigger.context)
         kind = request.content_type.encode("latin-1") if request.body else None
-        read = partial(arguments, workflow, request.body, kind, request.path_parameters)
+        sent = (request.query_string, request.headers.raw)
+        read = partial(arguments, workflow, request.body, kind, request.path_parameters, *sent)
         if workflow.reads_in_thread or len(request.body) > LARGE:
             return await runs.threads.run(workflow.name, read, holder(run))
         return read()

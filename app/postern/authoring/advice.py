@@ -2,12 +2,16 @@
 
 import re
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from inspect import Parameter
 from typing import Any
+from uuid import UUID
 
 from postern.access import Anonymous, SpecificUsers, TenantUsers
+from postern.authoring.context import Context
 from postern.near_names import near
 
+_OF_PATHS = (int, str, float, bool, UUID)
 _MODES = ("anonymous", "tenant_users", "specific_users")
 _BRACES = re.compile(r"[<{:(]*\b([A-Za-z_][A-Za-z0-9_]*)\b.*")
 
@@ -78,4 +82,26 @@ def of_parameter(name: str, function: str, unclaimed: Iterable[str], body: str) 
         return f"rename it to {meant!r}, as in path=, or write {{{name}}} there"
     if not body:
         return f"the body is the second parameter, so write `{function}(ctx: Context, {name}: ..., ...)`"
-    return f'write path="/{{{name}}}" or leave it out'
+    return f'write path="/{{{name}}}", `Annotated[..., Query()]` for the query, or leave it out'
+
+
+def wraps(parameters: list[Parameter]) -> str:
+    """What to add if a function takes no context because a decorator made it."""
+    made = bool(parameters) and parameters[0].kind is Parameter.VAR_POSITIONAL
+    return ", or write functools.wraps in the decorator that made it" if made else ""
+
+
+def misplaced_context(function: str, parameters: list[Parameter], hints: Mapping[str, Any]) -> str:
+    """What is wrong if another parameter than the first one is the Context; "" if none is."""
+    first = parameters[0].name
+    at = next((each.name for each in parameters[1:] if hints.get(each.name) is Context), "")
+    if not at:
+        return ""
+    if first == "self":
+        return f"{function}() is a method: write the workflow's function at the top of the module, outside of the class"
+    return f"the first parameter of {function}() is the Context: write `{at}: Context` before {first!r}"
+
+
+def part_of_path(body: str, hints: Mapping[str, Any], unclaimed: Iterable[str]) -> str:
+    """The part of the path that was meant by the parameter that would take the body; "" if none was."""
+    return near(body, unclaimed) if hints.get(body) in _OF_PATHS else ""

@@ -15,11 +15,13 @@ from postern.access import Access, Anonymous, SpecificUsers, TenantUsers, tenant
 from postern.authoring.advice import of_access, of_decorated, of_name, shown
 from postern.authoring.author_code import runs_code
 from postern.authoring.duration import seconds_of
+from postern.authoring.form_type import FormType, load_parser
 from postern.authoring.reach import networks_of, origins_of
 from postern.authoring.result import ResultType, result_type
 from postern.authoring.signature import (
     BodyParameter,
     PathParameter,
+    RequestParameter,
     WorkflowFault,
     adapters_of,
     hints_of,
@@ -50,7 +52,7 @@ class Workflow:
     results are not validated. `connections` and `secrets` are None if any may be used. `networks` are those that
     requests may come from, () for any. `origins` are those whose pages may read replies in a browser (CORS). `timeout`
     is in seconds, infinite for none. `signals` is who may send signals to runs, None for their callers and
-    operators."""
+    operators. `parameters` are those of the query and the header, and `form` is the type of a form, None for JSON."""
 
     name: str
     function: Callable[..., Any]
@@ -76,6 +78,8 @@ class Workflow:
     origins: tuple[str, ...] = ()
     durable: bool = False
     signals: Access | None = None
+    parameters: tuple[RequestParameter, ...] = ()
+    form: FormType | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the author's function itself, so that a test of a workflow needs no server."""
@@ -201,13 +205,18 @@ def _signature(function: Callable[..., Any], path: str) -> dict[str, Any]:
     """What the function's parameters and annotations say of its workflow."""
     segments = path_segments_of(path)
     hints = hints_of(function)
-    body, path_parameters = parameters_of(function, segments, hints)
+    body, path_parameters, parameters = parameters_of(function, segments, hints)
     is_async = inspect.iscoroutinefunction(function)
+    form = body.form if body is not None else None
+    if form is not None:
+        load_parser()
     return {
         "body": body,
+        "form": form,
         "path_parameters": path_parameters,
+        "parameters": parameters,
         "is_async": is_async,
-        "reads_in_thread": not is_async and any(map(runs_code, adapters_of(body, path_parameters))),
+        "reads_in_thread": not is_async and any(map(runs_code, adapters_of(body, (*path_parameters, *parameters)))),
         "result": result_type(hints.get("return", Any)),
     }
 
